@@ -1,0 +1,20 @@
+# Short names for what is done most: `make run` serves on SQLite, `make test` and
+# `make lint` check. Each installs what it needs and this machine lacks (a C compiler,
+# PostgreSQL, ...), as tests/install.sh describes.
+
+SHELL := bash
+
+.PHONY: help run test lint
+
+help: ## Lists the targets.
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+run: ## Serves, with state in ./data; settings come from the environment and from .env.
+	@. tests/install.sh; require_cargo; has_compiler || install_packages gcc libc6-dev
+	@if [ -f .env ]; then set -a; . ./.env; set +a; fi; exec cargo run -- serve
+
+test: ## Runs all tests, on SQLite and a throw-away PostgreSQL.
+	@tests/run
+
+lint: ## Checks formatting, lints, documentation, proto files and dependencies.
+	@tests/lint

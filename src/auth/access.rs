@@ -1,0 +1,74 @@
+//! What each RPC needs: the one table, held against the descriptor set by a test.
+
+use crate::domain::Scope;
+
+/// What a caller needs for an RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing.
+    Public,
+    /// A token that a user got by signing in.
+    Session,
+    /// A token with this scope.
+    Scope(Scope),
+}
+
+/// Every RPC of `sluice.v1` by its path.
+pub const TABLE: [(&str, Access); 30] = {
+    use Access::{Public, Session};
+    const PROJECTS_READ: Access = Access::Scope(Scope::ProjectsRead);
+    const PROJECTS_WRITE: Access = Access::Scope(Scope::ProjectsWrite);
+    const STREAMS_READ: Access = Access::Scope(Scope::StreamsRead);
+    const STREAMS_WRITE: Access = Access::Scope(Scope::StreamsWrite);
+    const STREAMS_PUBLISH: Access = Access::Scope(Scope::StreamsPublish);
+
+    [
+        ("/sluice.v1.AuthService/SignUp", Public),
+        ("/sluice.v1.AuthService/SignIn", Public),
+        ("/sluice.v1.AuthService/RefreshTokens", Public),
+        ("/sluice.v1.AuthService/SignOut", Session),
+        ("/sluice.v1.AuthService/GetMe", Session),
+        ("/sluice.v1.AuthService/UpdateMe", Session),
+        ("/sluice.v1.AuthService/CreateApiKey", Session),
+        ("/sluice.v1.AuthService/ListApiKeys", Session),
+        ("/sluice.v1.AuthService/RevokeApiKey", Session),
+        ("/sluice.v1.AuthService/ExchangeApiKey", Public),
+        ("/sluice.v1.AuthService/GetJwks", Public),
+        ("/sluice.v1.ProjectService/CreateProject", PROJECTS_WRITE),
+        ("/sluice.v1.ProjectService/GetProject", PROJECTS_READ),
+        ("/sluice.v1.ProjectService/ListProjects", PROJECTS_READ),
+        ("/sluice.v1.ProjectService/UpdateProject", PROJECTS_WRITE),
+        ("/sluice.v1.ProjectService/DeleteProject", PROJECTS_WRITE),
+        ("/sluice.v1.ProjectService/RotateStreamKey", PROJECTS_WRITE),
+        ("/sluice.v1.ProjectService/RevealStreamKey", PROJECTS_WRITE),
+        (
+            "/sluice.v1.ProjectService/CreateDestination",
+            PROJECTS_WRITE,
+        ),
+        ("/sluice.v1.ProjectService/GetDestination", PROJECTS_READ),
+        ("/sluice.v1.ProjectService/ListDestinations", PROJECTS_READ),
+        (
+            "/sluice.v1.ProjectService/UpdateDestination",
+            PROJECTS_WRITE,
+        ),
+        (
+            "/sluice.v1.ProjectService/DeleteDestination",
+            PROJECTS_WRITE,
+        ),
+        ("/sluice.v1.ProjectService/ListPlatforms", PROJECTS_READ),
+        ("/sluice.v1.StreamService/BeginPublish", STREAMS_PUBLISH),
+        ("/sluice.v1.StreamService/HeartbeatPublish", STREAMS_PUBLISH),
+        ("/sluice.v1.StreamService/EndPublish", STREAMS_PUBLISH),
+        ("/sluice.v1.StreamService/GetStream", STREAMS_READ),
+        ("/sluice.v1.StreamService/ListStreams", STREAMS_READ),
+        ("/sluice.v1.StreamService/StopStream", STREAMS_WRITE),
+    ]
+};
+
+/// What the RPC with this path needs; `None` if there is no such RPC.
+pub fn needed_for(path: &str) -> Option<Access> {
+    TABLE
+        .iter()
+        .find(|(known, _)| *known == path)
+        .map(|(_, access)| *access)
+}

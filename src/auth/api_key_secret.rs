@@ -1,0 +1,29 @@
+use super::random::{hex, random_bytes, sha256};
+use crate::domain::{ApiKeyId, Secret};
+
+/// The secret of an API key: `slk_<id>_<secret>`, 256 random bits.
+#[derive(Debug, Clone)]
+pub struct ApiKeySecret(Secret);
+
+impl ApiKeySecret {
+    /// A new secret for a key.
+    pub fn generate(id: ApiKeyId) -> Self {
+        let secret = hex(&random_bytes::<32>());
+        Self(Secret::new(format!("slk_{}_{secret}", id.uuid().simple())))
+    }
+
+    /// Takes what a caller gave.
+    pub fn present(text: &str) -> Self {
+        Self(Secret::new(text.trim()))
+    }
+
+    /// Under what it is found.
+    pub fn hash(&self) -> Vec<u8> {
+        sha256(self.0.expose())
+    }
+
+    /// The text, for the one answer that shows it.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}

@@ -1,0 +1,37 @@
+use super::{
+    Place, Sealer,
+    random::{hex, random_bytes},
+    sha256,
+};
+use crate::{
+    domain::{ProjectId, SealedStreamKey, Secret, StreamKey},
+    error::Result,
+};
+
+impl StreamKey {
+    /// A new key: 160 random bits.
+    pub fn generate() -> Self {
+        Self(Secret::new(format!("sk_{}", hex(&random_bytes::<20>()))))
+    }
+
+    /// Under what it is found.
+    pub fn hash(&self) -> Vec<u8> {
+        sha256(self.0.expose())
+    }
+
+    /// The key as it is kept with its project.
+    pub fn seal(&self, project_id: ProjectId, sealer: &Sealer) -> SealedStreamKey {
+        SealedStreamKey {
+            hash: self.hash(),
+            sealed: sealer.seal(&Place::stream_key(project_id), self.0.expose().as_bytes()),
+            hint: self.hint(),
+        }
+    }
+
+    /// The key that was kept with a project.
+    pub fn unseal(sealed: &[u8], project_id: ProjectId, sealer: &Sealer) -> Result<Self> {
+        Ok(Self(
+            sealer.open_text(&Place::stream_key(project_id), sealed)?,
+        ))
+    }
+}

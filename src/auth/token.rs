@@ -1,0 +1,403 @@
+//! Access tokens: JWTs in the profile of RFC 9068, checked without the database.
+//!
+//! The key is found by `kid` in the ring and pins the algorithm; the header's
+//! own word on the algorithm is only compared with it (RFC 8725 section 3.1).
+//! Every claim is required and typed.
+
+use std::{sync::Arc, time::Duration};
+
+use jsonwebtoken::{Header, Validation, decode, decode_header, encode};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Caller, SigningKeys, Subject};
+use crate::{
+    domain::{Scopes, Secret, Time},
+    error::{Error, Result},
+};
+
+/// The type of an access token (RFC 9068 section 2.1).
+const TYPE: &str = "at+jwt";
+
+/// How far the clocks of two replicas may differ.
+const LEEWAY_SECONDS: u64 = 5;
+
+/// Ours have less than 700 bytes; nothing longer is even parsed.
+const MAX_BYTES: usize = 4096;
+
+/// What stands in every token.
+#[derive(Debug, Clone)]
+pub struct TokenSettings {
+    /// `iss`.
+    pub issuer: String,
+    /// `aud`.
+    pub audience: String,
+    /// From `iat` to `exp`.
+    pub lifetime: Duration,
+}
+
+/// Makes and checks access tokens. A clone shares the keys.
+#[derive(Clone)]
+pub struct AccessTokens {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    keys: SigningKeys,
+    validations: Vec<Validation>,
+    settings: TokenSettings,
+}
+
+/// A token and when it stops working.
+#[derive(Debug)]
+pub struct AccessToken {
+    /// The JWT.
+    pub token: Secret,
+    /// Its `exp`.
+    pub expire_time: Time,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    /// The user, or an operator's key.
+    sub: Uuid,
+    /// The session, or the API key.
+    sid: Uuid,
+    scope: String,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+    jti: Uuid,
+    /// The API key, if it is one that calls (RFC 9068 section 2.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_id: Option<Uuid>,
+    /// Whether that key is restricted to some projects.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    restricted: bool,
+}
+
+impl AccessTokens {
+    /// Tokens under these keys.
+    pub fn new(keys: SigningKeys, settings: TokenSettings) -> Self {
+        let validations = keys.ring.iter().map(|key| {
+            let mut validation = Validation::new(key.algorithm);
+            validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+            validation.set_issuer(&[&settings.issuer]);
+            validation.set_audience(&[&settings.audience]);
+            validation.validate_nbf = true;
+            validation.leeway = LEEWAY_SECONDS;
+            validation
+        });
+        let validations = validations.collect();
+        Self {
+            shared: Arc::new(Shared {
+                keys,
+                validations,
+                settings,
+            }),
+        }
+    }
+
+    /// The keys of the tokens.
+    pub fn keys(&self) -> &SigningKeys {
+        &self.shared.keys
+    }
+
+    /// Makes a token for a caller.
+    pub fn issue(&self, caller: &Caller, now: Time) -> Result<AccessToken> {
+        let Shared { keys, settings, .. } = &*self.shared;
+        let expire_time = now + settings.lifetime;
+        let (sub, sid, client_id, restricted) = match caller.subject {
+            Subject::User { user, session } => (user.uuid(), session.uuid(), None, false),
+            Subject::Program {
+                user,
+                key,
+                restricted,
+            } => (user.uuid(), key.uuid(), Some(key.uuid()), restricted),
+            Subject::Operator { key } => (key.uuid(), key.uuid(), Some(key.uuid()), false),
+        };
+        let claims = Claims {
+            iss: settings.issuer.clone(),
+            aud: settings.audience.clone(),
+            sub,
+            sid,
+            scope: caller.scopes.to_string(),
+            iat: now.timestamp(),
+            nbf: now.timestamp(),
+            exp: expire_time.timestamp(),
+            jti: Uuid::now_v7(),
+            client_id,
+            restricted,
+        };
+
+        let key = &keys.ring[0];
+        let header = Header {
+            typ: Some(TYPE.to_owned()),
+            kid: Some(key.id.clone()),
+            ..Header::new(key.algorithm)
+        };
+        let token = encode(&header, &claims, &key.encoding).map_err(Error::internal)?;
+        Ok(AccessToken {
+            token: Secret::new(token),
+            expire_time,
+        })
+    }
+
+    /// The caller that a token was made for.
+    pub fn verify(&self, token: &str) -> Result<Caller> {
+        self.read(token).ok_or(Error::AccessTokenInvalid)
+    }
+
+    fn read(&self, token: &str) -> Option<Caller> {
+        let Shared {
+            keys, validations, ..
+        } = &*self.shared;
+        if token.len() > MAX_BYTES {
+            return None;
+        }
+        let header = decode_header(token).ok()?;
+        if header.typ.as_deref() != Some(TYPE) {
+            return None;
+        }
+        let at = keys
+            .ring
+            .iter()
+            .position(|key| Some(&key.id) == header.kid.as_ref())?;
+        let claims: Claims = decode(token, &keys.ring[at].decoding, &validations[at])
+            .ok()?
+            .claims;
+
+        let subject = match claims.client_id {
+            None => Subject::User {
+                user: claims.sub.into(),
+                session: claims.sid.into(),
+            },
+            Some(key) if key == claims.sub => Subject::Operator { key: key.into() },
+            Some(key) => Subject::Program {
+                user: claims.sub.into(),
+                key: key.into(),
+                restricted: claims.restricted,
+            },
+        };
+        Some(Caller {
+            subject,
+            scopes: Scopes::from_claim(&claims.scope),
+        })
+    }
+}
+
+impl std::fmt::Debug for AccessTokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AccessTokens(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+
+    use super::{AccessTokens, TokenSettings};
+    use crate::{
+        auth::{Caller, SigningKeys, Subject},
+        domain::{ApiKeyId, Scope, Secret, SessionId, UserId, now},
+    };
+
+    const SECRET: &str = "a secret of at least thirty-two bytes";
+    const PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+        -----END PRIVATE KEY-----\n";
+
+    fn tokens(keys: SigningKeys) -> AccessTokens {
+        let lifetime = Duration::from_secs(60);
+        let settings = TokenSettings {
+            issuer: "sluice".into(),
+            audience: "sluice".into(),
+            lifetime,
+        };
+        AccessTokens::new(keys, settings)
+    }
+
+    fn shared() -> AccessTokens {
+        tokens(SigningKeys::from_secret(&Secret::new(SECRET)))
+    }
+
+    fn caller() -> Caller {
+        let subject = Subject::User {
+            user: UserId::generate(),
+            session: SessionId::generate(),
+        };
+        Caller {
+            subject,
+            scopes: [Scope::ProjectsRead].into_iter().collect(),
+        }
+    }
+
+    fn claims() -> Value {
+        let time = now().timestamp();
+        json!({
+            "iss": "sluice", "aud": "sluice", "scope": "projects:read",
+            "sub": UserId::generate().uuid(), "sid": SessionId::generate().uuid(),
+            "iat": time, "nbf": time, "exp": time + 60, "jti": UserId::generate().uuid(),
+        })
+    }
+
+    fn forge(change: impl FnOnce(&mut Header, &mut Value)) -> String {
+        let kid = shared().keys().ring[0].id.clone();
+        let mut header = Header {
+            typ: Some("at+jwt".into()),
+            kid: Some(kid),
+            ..Header::new(Algorithm::HS256)
+        };
+        let mut claims = claims();
+        change(&mut header, &mut claims);
+        encode(
+            &header,
+            &claims,
+            &EncodingKey::from_secret(SECRET.as_bytes()),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_token_tells_whom_it_was_made_for() {
+        let pem = SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap();
+        for tokens in [shared(), tokens(pem)] {
+            let user = UserId::generate();
+            let key = ApiKeyId::generate();
+            for subject in [
+                caller().subject,
+                Subject::Program {
+                    user,
+                    key,
+                    restricted: true,
+                },
+                Subject::Operator { key },
+            ] {
+                let caller = Caller {
+                    subject,
+                    ..caller()
+                };
+                let token = tokens.issue(&caller, now()).unwrap().token;
+                assert_eq!(tokens.verify(token.expose()).unwrap(), caller);
+            }
+        }
+    }
+
+    #[test]
+    fn an_old_key_of_the_ring_still_verifies() {
+        let new = EncodingKeyPem::generate();
+        let old = tokens(SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap());
+        let token = old.issue(&caller(), now()).unwrap().token;
+
+        let ring = SigningKeys::from_pem(&[new.clone(), Secret::new(PEM)]).unwrap();
+        assert!(tokens(ring).verify(token.expose()).is_ok());
+        assert!(
+            tokens(SigningKeys::from_pem(&[new]).unwrap())
+                .verify(token.expose())
+                .is_err()
+        );
+    }
+
+    struct EncodingKeyPem;
+
+    impl EncodingKeyPem {
+        fn generate() -> Secret {
+            use base64::{Engine, engine::general_purpose::STANDARD};
+            let pkcs8 =
+                ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
+            let body = STANDARD.encode(pkcs8.unwrap());
+            Secret::new(format!(
+                "-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
+            ))
+        }
+    }
+
+    #[test]
+    fn the_forger_of_these_tests_makes_good_tokens_when_it_changes_nothing() {
+        assert!(shared().verify(&forge(|_, _| {})).is_ok());
+    }
+
+    #[test]
+    fn every_claim_is_required_and_typed() {
+        for claim in [
+            "iss", "aud", "sub", "sid", "scope", "iat", "nbf", "exp", "jti",
+        ] {
+            let missing = forge(|_, claims| {
+                claims.as_object_mut().unwrap().remove(claim);
+            });
+            assert!(shared().verify(&missing).is_err(), "without {claim}");
+            for value in [
+                json!(true),
+                json!(null),
+                json!([]),
+                json!({}),
+                json!("x"),
+                json!(1),
+            ] {
+                if claim == "scope" && value == json!("x")
+                    || ["iat", "nbf"].contains(&claim) && value == json!(1)
+                {
+                    continue;
+                }
+                let wrong = forge(|_, claims| claims[claim] = value.clone());
+                assert!(shared().verify(&wrong).is_err(), "{claim} = {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_issuer_audience_time_type_key_or_algorithm_is_refused() {
+        let time = now().timestamp();
+        let forged = [
+            forge(|_, claims| claims["iss"] = json!("someone")),
+            forge(|_, claims| claims["aud"] = json!("something")),
+            forge(|_, claims| claims["aud"] = json!(["sluice", "something"])),
+            forge(|_, claims| claims["exp"] = json!(time - 60)),
+            forge(|_, claims| claims["nbf"] = json!(time + 60)),
+            forge(|header, _| header.typ = Some("JWT".into())),
+            forge(|header, _| header.typ = None),
+            forge(|header, _| header.kid = None),
+            forge(|header, _| header.kid = Some("../../dev/null".into())),
+        ];
+        for token in forged {
+            assert!(shared().verify(&token).is_err(), "{token}");
+        }
+    }
+
+    #[test]
+    fn an_hs256_token_under_the_public_key_is_refused() {
+        let tokens = tokens(SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap());
+        let public = tokens.keys().public().next().unwrap().clone();
+        let header = Header {
+            typ: Some("at+jwt".into()),
+            kid: Some(public.id),
+            ..Header::new(Algorithm::HS256)
+        };
+        let key = EncodingKey::from_secret(public.x.as_bytes());
+        let token = encode(&header, &claims(), &key).unwrap();
+
+        assert!(tokens.verify(&token).is_err());
+    }
+
+    #[test]
+    fn no_flipped_bit_goes_unnoticed() {
+        let token = forge(|_, _| {}).into_bytes();
+        for at in 0..token.len() {
+            let mut flipped = token.clone();
+            flipped[at] ^= 1;
+            let Ok(text) = str::from_utf8(&flipped) else {
+                continue;
+            };
+            // The last character of a signature has unused bits.
+            if at == token.len() - 1 {
+                continue;
+            }
+            assert!(shared().verify(text).is_err(), "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+use clap::Subcommand;
+
+use super::{failure::Failure, serve::prepare};
+use crate::{
+    auth::ApiKeySecret,
+    config::Config,
+    domain::{ApiKeyId, Name, NewApiKey, Scope, Scopes, now},
+    repositories::{ApiKeys, Database},
+};
+
+/// What only operators do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Admin {
+    /// Make an API key for a part of the system, and print its secret.
+    CreateApiKey {
+        /// `streams:publish` for media servers, `relays:work` for relay workers;
+        /// may be given more than once.
+        #[arg(long = "scope", required = true)]
+        scopes: Vec<String>,
+        /// What the key is for: 1 to 100 characters.
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        config: Box<Config>,
+    },
+}
+
+/// Runs an operator's command.
+pub(super) fn run(command: Admin) -> Result<(), Failure> {
+    let Admin::CreateApiKey {
+        scopes,
+        name,
+        config,
+    } = command;
+    let scopes = scopes.iter().map(String::as_str);
+    let scopes = Scopes::parse(scopes, &Scope::OF_OPERATORS)
+        .map_err(|fault| Failure::Usage(format!("--scope {}", fault.0)))?;
+    let name = Name::parse(&name).map_err(|fault| Failure::Usage(format!("--name {}", fault.0)))?;
+    prepare(&config)?;
+
+    tokio::runtime::Runtime::new()?.block_on(create_api_key(&config, scopes, name))
+}
+
+async fn create_api_key(config: &Config, scopes: Scopes, name: Name) -> Result<(), Failure> {
+    let database = Database::open(&config.database());
+    database.migrate().await?;
+    let id = ApiKeyId::generate();
+    let secret = ApiKeySecret::generate(id);
+    let key = NewApiKey {
+        display_name: name,
+        scopes,
+        project_ids: Vec::new(),
+        expire_time: None,
+    };
+
+    ApiKeys::new(database.clone())
+        .create(id, None, &key, &secret.hash(), now())
+        .await?;
+    database.close().await;
+
+    println!("{}", secret.expose());
+    Ok(())
+}

@@ -1,0 +1,32 @@
+use std::process::ExitCode;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub enum Failure {
+    /// A setting or an argument makes no sense: exit code 2.
+    Usage(String),
+    /// Anything else: exit code 1.
+    Other(anyhow::Error),
+}
+
+impl Failure {
+    /// Says it on standard error, in one line.
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Self::Usage(sentence) => {
+                eprintln!("sluice: {sentence}");
+                ExitCode::from(2)
+            }
+            Self::Other(cause) => {
+                eprintln!("sluice: {cause:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(cause: E) -> Self {
+        Self::Other(cause.into())
+    }
+}

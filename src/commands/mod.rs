@@ -1,0 +1,9 @@
+//! The sub-commands of `sluice`: one file each.
+
+mod admin;
+mod failure;
+mod line;
+mod migrate;
+mod serve;
+
+pub use line::run;

@@ -1,0 +1,386 @@
+//! Every setting, once: its variable, its default, and what it may be.
+//!
+//! Each one is an environment variable and a flag of the same name. Nothing
+//! else in this crate reads the environment.
+
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    str::FromStr,
+    thread,
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use zeroize::Zeroizing;
+
+use crate::{
+    auth::{TokenSettings, parse_sealing_key},
+    domain::{Secret, Timeouts, UrlPolicy},
+    repositories::{DatabaseOptions, Target},
+};
+
+/// The settings of a server.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Settings")]
+pub struct Config {
+    /// `production` makes nothing up: secrets must be set, causes of internal
+    /// errors stay in the log, and reflection is off unless set.
+    #[arg(long, env = "SLUICE_ENV", default_value = "development")]
+    pub env: Environment,
+
+    /// The address of the gRPC API.
+    #[arg(long, env = "SLUICE_LISTEN", default_value = "127.0.0.1:50051", value_parser = address)]
+    pub listen: SocketAddr,
+
+    /// The directory of the embedded database and of secrets that are not set.
+    #[arg(long, env = "SLUICE_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+
+    /// `postgres://user:password@host:port/name` or `sqlite:FILE`; default
+    /// `sqlite:<data dir>/sluice.db`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = parsed::<Target>)]
+    pub database_url: Option<Target>,
+
+    /// Instead of `DATABASE_URL`: the host of the PostgreSQL server.
+    #[arg(long, env = "DB_HOST", conflicts_with = "database_url")]
+    pub db_host: Option<String>,
+
+    /// With `DB_HOST`: its port.
+    #[arg(long, env = "DB_PORT", default_value = "5432", value_parser = within(1..=65535))]
+    pub db_port: u32,
+
+    /// With `DB_HOST`: the user.
+    #[arg(long, env = "DB_USER", default_value = "sluice")]
+    pub db_user: String,
+
+    /// With `DB_HOST`: the password.
+    #[arg(long, env = "DB_PASSWORD", hide_env_values = true, value_parser = secret)]
+    pub db_password: Option<Secret>,
+
+    /// With `DB_HOST`: the name of the database.
+    #[arg(long, env = "DB_NAME", default_value = "sluice")]
+    pub db_name: String,
+
+    /// With `DB_HOST`: disable, allow, prefer, require, verify-ca or verify-full.
+    #[arg(long, env = "DB_SSLMODE", default_value = "prefer", value_parser = ssl_mode)]
+    pub db_sslmode: PgSslMode,
+
+    /// Connections to the database; 0 means twice the cores and one.
+    #[arg(long, env = "SLUICE_DB_POOL_SIZE", default_value = "0", value_parser = within(0..=1000))]
+    pub db_pool_size: u32,
+
+    /// How long a call waits for a connection.
+    #[arg(long, env = "SLUICE_DB_ACQUIRE_TIMEOUT", default_value = "2s", value_parser = span("10ms", "1min"))]
+    pub db_acquire_timeout: Duration,
+
+    /// From which duration a statement is logged as slow.
+    #[arg(long, env = "SLUICE_SLOW_QUERY", default_value = "200ms", value_parser = span("1ms", "1h"))]
+    pub slow_query: Duration,
+
+    /// The secret under which access tokens are signed (HS256): at least 32 bytes.
+    #[arg(long, env = "SLUICE_JWT_SECRET", hide_env_values = true, value_parser = jwt_secret, conflicts_with = "jwt_key_files")]
+    pub jwt_secret: Option<Secret>,
+
+    /// Instead of `SLUICE_JWT_SECRET`: files with Ed25519 private keys (PKCS #8,
+    /// PEM), parted by commas. The first one signs, all verify.
+    #[arg(long, env = "SLUICE_JWT_KEY_FILES", value_delimiter = ',')]
+    pub jwt_key_files: Vec<PathBuf>,
+
+    /// The `iss` claim of access tokens.
+    #[arg(long, env = "SLUICE_JWT_ISSUER", default_value = "sluice", value_parser = filled)]
+    pub jwt_issuer: String,
+
+    /// The `aud` claim of access tokens.
+    #[arg(long, env = "SLUICE_JWT_AUDIENCE", default_value = "sluice", value_parser = filled)]
+    pub jwt_audience: String,
+
+    /// How long an access token works.
+    #[arg(long, env = "SLUICE_ACCESS_TOKEN_LIFETIME", default_value = "15min", value_parser = span("1s", "1day"))]
+    pub access_token_lifetime: Duration,
+
+    /// How long a session lasts without being refreshed.
+    #[arg(long, env = "SLUICE_SESSION_IDLE_TIMEOUT", default_value = "30days", value_parser = span("1s", "1year"))]
+    pub session_idle_timeout: Duration,
+
+    /// How long a session lasts at most.
+    #[arg(long, env = "SLUICE_SESSION_LIFETIME", default_value = "90days", value_parser = span("1s", "1year"))]
+    pub session_lifetime: Duration,
+
+    /// Keys of secrets at rest: 32 bytes each in base64, parted by commas. The
+    /// first one seals, all open.
+    #[arg(long, env = "SLUICE_SEALING_KEYS", hide_env_values = true, value_delimiter = ',', value_parser = sealing_key)]
+    pub sealing_keys: Vec<Zeroizing<[u8; 32]>>,
+
+    /// The cost of a password hash: the binary logarithm of bcrypt's rounds.
+    #[arg(long, env = "SLUICE_BCRYPT_COST", default_value = "10", value_parser = within(4..=16))]
+    pub bcrypt_cost: u32,
+
+    /// How many passwords may wait to be checked before callers are sent away.
+    #[arg(long, env = "SLUICE_PASSWORD_QUEUE", default_value = "64", value_parser = within(1..=10_000))]
+    pub password_queue: u32,
+
+    /// How often a media server reports each connection.
+    #[arg(long, env = "SLUICE_HEARTBEAT_INTERVAL", default_value = "10s", value_parser = span("100ms", "5min"))]
+    pub heartbeat_interval: Duration,
+
+    /// After which silence a connection counts as lost.
+    #[arg(long, env = "SLUICE_HEARTBEAT_TIMEOUT", default_value = "35s", value_parser = span("100ms", "1h"))]
+    pub heartbeat_timeout: Duration,
+
+    /// How long a new stream may be without media.
+    #[arg(long, env = "SLUICE_CONNECT_TIMEOUT", default_value = "30s", value_parser = span("100ms", "1h"))]
+    pub connect_timeout: Duration,
+
+    /// How often overdue streams are looked for.
+    #[arg(long, env = "SLUICE_REAP_INTERVAL", default_value = "1s", value_parser = span("10ms", "1min"))]
+    pub reap_interval: Duration,
+
+    /// Allows destinations on loopback and private addresses: for tests.
+    #[arg(long, env = "SLUICE_ALLOW_PRIVATE_DESTINATIONS", default_value = "false", value_parser = switch, action = clap::ArgAction::Set)]
+    pub allow_private_destinations: bool,
+
+    /// This system's own ingest, `host` or `host:port`, parted by commas: never a destination.
+    #[arg(long, env = "SLUICE_INGEST_HOSTS", value_delimiter = ',', value_parser = ingest_host)]
+    pub ingest_hosts: Vec<String>,
+
+    /// Whether callers can ask for the API's description. Default: on in development.
+    #[arg(long, env = "SLUICE_REFLECTION", value_parser = switch)]
+    pub reflection: Option<bool>,
+
+    /// How long to go on serving after a signal, while health checks say
+    /// NOT_SERVING, so that load balancers turn away.
+    #[arg(long, env = "SLUICE_DRAIN_DELAY", default_value = "0s", value_parser = span("0s", "5min"))]
+    pub drain_delay: Duration,
+
+    /// How long calls may take to finish after that.
+    #[arg(long, env = "SLUICE_DRAIN_TIMEOUT", default_value = "20s", value_parser = span("0s", "10min"))]
+    pub drain_timeout: Duration,
+
+    /// What is logged, for example `info` or `sluice=debug,sqlx=debug`.
+    #[arg(long, env = "SLUICE_LOG", default_value = "info,sqlx::postgres::notice=warn", value_parser = log_filter)]
+    pub log: String,
+
+    /// How it is logged: `auto` is human on a terminal and JSON otherwise.
+    #[arg(long, env = "SLUICE_LOG_FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+/// What the server is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Environment {
+    /// Trying and building.
+    Development,
+    /// Serving people.
+    Production,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    /// Lines for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the keys of access tokens come from.
+#[derive(Debug)]
+pub enum SigningSource<'a> {
+    /// One shared secret.
+    Secret(&'a Secret),
+    /// Files with private keys.
+    KeyFiles(&'a [PathBuf]),
+    /// Neither is set.
+    Unset,
+}
+
+impl Config {
+    /// Checks settings against each other; the sentence names the variable.
+    pub fn check(&self) -> Result<(), String> {
+        if self.heartbeat_timeout <= self.heartbeat_interval {
+            return Err(
+                "SLUICE_HEARTBEAT_TIMEOUT must be longer than SLUICE_HEARTBEAT_INTERVAL".into(),
+            );
+        }
+        if self.session_idle_timeout > self.session_lifetime {
+            return Err(
+                "SLUICE_SESSION_IDLE_TIMEOUT must not be longer than SLUICE_SESSION_LIFETIME"
+                    .into(),
+            );
+        }
+        if self.env == Environment::Production && self.bcrypt_cost < 10 {
+            return Err("SLUICE_BCRYPT_COST must be at least 10 in production".into());
+        }
+        Ok(())
+    }
+
+    /// Where the keys of access tokens come from.
+    pub fn signing(&self) -> SigningSource<'_> {
+        match (&self.jwt_secret, &*self.jwt_key_files) {
+            (Some(secret), _) => SigningSource::Secret(secret),
+            (None, []) => SigningSource::Unset,
+            (None, files) => SigningSource::KeyFiles(files),
+        }
+    }
+
+    /// How the database is used.
+    pub fn database(&self) -> DatabaseOptions {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let pool_size = match self.db_pool_size {
+            0 => u32::try_from(2 * cores + 1).unwrap_or(u32::MAX),
+            size => size,
+        };
+        DatabaseOptions {
+            target: self.target(),
+            pool_size,
+            acquire_timeout: self.db_acquire_timeout,
+            slow_query: self.slow_query,
+        }
+    }
+
+    fn target(&self) -> Target {
+        match (&self.database_url, &self.db_host) {
+            (Some(target), _) => target.clone(),
+            (None, None) => Target::Sqlite(self.data_dir.join("sluice.db")),
+            (None, Some(host)) => {
+                let mut server = PgConnectOptions::new_without_pgpass()
+                    .host(host)
+                    .port(u16::try_from(self.db_port).unwrap_or(5432))
+                    .username(&self.db_user)
+                    .database(&self.db_name)
+                    .ssl_mode(self.db_sslmode);
+                if let Some(password) = &self.db_password {
+                    server = server.password(password.expose());
+                }
+                Target::Postgres(Box::new(server))
+            }
+        }
+    }
+
+    /// What stands in access tokens.
+    pub fn tokens(&self) -> TokenSettings {
+        TokenSettings {
+            issuer: self.jwt_issuer.clone(),
+            audience: self.jwt_audience.clone(),
+            lifetime: self.access_token_lifetime,
+        }
+    }
+
+    /// How long a stream may be without what keeps it.
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            connect: self.connect_timeout,
+            heartbeat: self.heartbeat_timeout,
+        }
+    }
+
+    /// Which destinations are refused.
+    pub fn url_policy(&self) -> UrlPolicy {
+        UrlPolicy {
+            allow_private: self.allow_private_destinations,
+            own_ingest_hosts: self.ingest_hosts.clone(),
+        }
+    }
+
+    /// Whether callers can ask for the API's description.
+    pub fn reflects(&self) -> bool {
+        self.reflection
+            .unwrap_or(self.env == Environment::Development)
+    }
+}
+
+fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|fault: T::Err| fault.to_string())
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:50051")
+}
+
+fn within(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
+    move |text| match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!(
+            "must be a whole number from {} to {}",
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
+fn span(
+    least: &'static str,
+    most: &'static str,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let bound = |text| humantime::parse_duration(text).unwrap_or_default();
+    move |text| match humantime::parse_duration(text) {
+        Ok(span) if (bound(least)..=bound(most)).contains(&span) => Ok(span),
+        _ => Err(format!(
+            "must be a duration from {least} to {most}, such as 90s or 15min"
+        )),
+    }
+}
+
+fn secret(text: &str) -> Result<Secret, &'static str> {
+    Ok(Secret::new(text))
+}
+
+fn jwt_secret(text: &str) -> Result<Secret, &'static str> {
+    match text.trim().len() {
+        32.. => Ok(Secret::new(text.trim())),
+        _ => Err("must have at least 32 bytes; make one with `openssl rand -base64 48`"),
+    }
+}
+
+fn sealing_key(text: &str) -> Result<Zeroizing<[u8; 32]>, String> {
+    parse_sealing_key(text)
+        .map_err(|fault| format!("{fault}; make one with `openssl rand -base64 32`"))
+}
+
+fn filled(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("must not be empty"),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn switch(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "true" | "1" | "on" | "yes" => Ok(true),
+        "false" | "0" | "off" | "no" => Ok(false),
+        _ => Err("must be true or false"),
+    }
+}
+
+fn ssl_mode(text: &str) -> Result<PgSslMode, &'static str> {
+    text.parse()
+        .map_err(|_| "must be disable, allow, prefer, require, verify-ca or verify-full")
+}
+
+fn ingest_host(text: &str) -> Result<String, &'static str> {
+    const WRONG: &str = "must be a host or host:port, such as ingest.example.com:1935";
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        Some(_) if text.parse::<IpAddr>().is_err() => return Err(WRONG),
+        _ => text,
+    };
+    match url::Host::parse(host) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) if host.parse::<IpAddr>().is_ok() => Ok(text.to_owned()),
+        Err(_) => Err(WRONG),
+    }
+}
+
+fn log_filter(text: &str) -> Result<String, &'static str> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("must be a filter such as info or sluice=debug,sqlx=debug"),
+    }
+}

@@ -1,0 +1,130 @@
+use super::{
+    DestinationId, IngestUrl, Invalid, Name, Platform, PlatformKind, ProjectId, Scheme, Secret,
+    Time, UrlPolicy,
+};
+
+/// Where a project's streams are sent.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Its id.
+    pub id: DestinationId,
+    /// The project that it belongs to.
+    pub project_id: ProjectId,
+    /// The platform.
+    pub platform: Platform,
+    /// What its owner calls it.
+    pub name: String,
+    /// The ingest address without the key.
+    pub url: String,
+    /// The end of the key, if the key is long enough to show some of it.
+    pub stream_key_hint: String,
+    /// Whether streams are sent there.
+    pub enabled: bool,
+    /// When it was created.
+    pub create_time: Time,
+    /// When it last changed.
+    pub update_time: Time,
+}
+
+/// What an owner decides about a new destination.
+#[derive(Debug, Clone)]
+pub struct NewDestination {
+    /// The project that it is added to.
+    pub project_id: ProjectId,
+    /// What it is called.
+    pub name: Name,
+    /// Platform, address and key, which belong together.
+    pub target: StreamTarget,
+    /// Whether streams are sent there.
+    pub enabled: bool,
+}
+
+/// What an owner changes about a destination; `None` leaves it unchanged.
+#[derive(Debug, Clone, Default)]
+pub struct DestinationUpdate {
+    /// The platform.
+    pub platform: Option<Platform>,
+    /// What it is called.
+    pub name: Option<Name>,
+    /// The address as typed; empty means the platform's own.
+    pub url: Option<String>,
+    /// The key.
+    pub stream_key: Option<Secret>,
+    /// Whether streams are sent there.
+    pub enabled: Option<bool>,
+}
+
+/// Platform, address and key of a destination, checked against each other.
+#[derive(Debug, Clone)]
+pub struct StreamTarget {
+    /// The platform.
+    pub platform: Platform,
+    /// The ingest address without the key.
+    pub url: IngestUrl,
+    /// The key, as the platform gave it.
+    pub stream_key: Secret,
+}
+
+impl StreamTarget {
+    /// Checks the three together; each fault comes with the name of its field.
+    pub fn parse(
+        platform: Platform,
+        url: &str,
+        stream_key: &Secret,
+        policy: &UrlPolicy,
+    ) -> Result<Self, (&'static str, Invalid)> {
+        let url = ingest_url(platform, url, policy).map_err(|fault| ("url", fault))?;
+        let key = stream_key.expose();
+        if key.is_empty() && url.scheme() != Scheme::Srt {
+            return Err(("stream_key", Invalid::because("must not be empty")));
+        }
+        if url.carries_key(key) || url.has_pasted_key(platform.info().urls) {
+            return Err((
+                "url",
+                Invalid::because("must not contain the stream key, which belongs in stream_key"),
+            ));
+        }
+
+        Ok(Self {
+            platform,
+            url,
+            stream_key: stream_key.clone(),
+        })
+    }
+
+    /// Takes a key as the platform gave it: at most 512 characters, no spaces or
+    /// control characters within, otherwise untouched.
+    pub fn parse_key(text: &str) -> Result<Secret, Invalid> {
+        let key = text.trim();
+        if key.chars().count() > 512 {
+            return Err(Invalid::because("must have at most 512 characters"));
+        }
+        if key.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(Invalid::because(
+                "must not contain spaces or control characters",
+            ));
+        }
+        Ok(Secret::new(key))
+    }
+
+    /// The last four characters of the key, if that tells little of it.
+    pub fn key_hint(&self) -> String {
+        let characters: Vec<char> = self.stream_key.expose().chars().collect();
+        match characters.len() {
+            12.. => characters[characters.len() - 4..].iter().collect(),
+            _ => String::new(),
+        }
+    }
+}
+
+fn ingest_url(platform: Platform, url: &str, policy: &UrlPolicy) -> Result<IngestUrl, Invalid> {
+    if !url.trim().is_empty() {
+        return IngestUrl::parse(url, policy);
+    }
+    match (platform.info().kind, platform.info().urls.first()) {
+        (PlatformKind::Static, Some(address)) => IngestUrl::parse(address, policy),
+        _ => Err(Invalid::because(
+            "must not be empty: this platform has no address that is the same for everybody",
+        )),
+    }
+}

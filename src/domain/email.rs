@@ -1,0 +1,88 @@
+use email_address::{EmailAddress, Options};
+use unicode_normalization::UnicodeNormalization;
+
+use super::Invalid;
+
+/// An e-mail address: kept as typed, compared without regard to case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    address: String,
+    key: String,
+}
+
+impl Email {
+    /// The most that fits into an SMTP path (RFC 5321 section 4.5.3.1.3).
+    const MAX_BYTES: usize = 254;
+
+    /// Takes an address such as `ada@example.com`.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let options = Options::default()
+            .without_display_text()
+            .without_domain_literal()
+            .with_required_tld();
+        if text.len() > 2 * Self::MAX_BYTES {
+            return Err(Invalid::because("must have at most 254 bytes"));
+        }
+
+        let address: String = text.trim().nfc().collect();
+        if address.is_empty() {
+            return Err(Invalid::because("must not be empty"));
+        }
+        if address.len() > Self::MAX_BYTES {
+            return Err(Invalid::because("must have at most 254 bytes"));
+        }
+        if address.chars().any(char::is_control)
+            || EmailAddress::parse_with_options(&address, options).is_err()
+        {
+            return Err(Invalid::because(
+                "must be an e-mail address such as ada@example.com",
+            ));
+        }
+
+        let key = address.to_lowercase();
+        Ok(Self { address, key })
+    }
+
+    /// The address as typed.
+    pub fn as_str(&self) -> &str {
+        &self.address
+    }
+
+    /// The form under which an account is found.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Email;
+
+    #[test]
+    fn is_the_same_in_any_case() {
+        let typed = Email::parse(" Ada@Example.COM ").unwrap();
+
+        assert_eq!(typed.as_str(), "Ada@Example.COM");
+        assert_eq!(typed.key(), Email::parse("ada@example.com").unwrap().key());
+    }
+
+    #[test]
+    fn refuses_what_is_no_address() {
+        for text in [
+            "",
+            "ada",
+            "ada@",
+            "@example.com",
+            "a b@example.com",
+            "ada@localhost",
+            "Ada <ada@example.com>",
+            "a@b.c\n",
+            "ada@[127.0.0.1]",
+            "a\0@example.com",
+        ] {
+            let refused = Email::parse(text).is_err() || text.ends_with('\n');
+            assert!(refused, "{text:?}");
+        }
+        assert!(Email::parse(&format!("{}@example.com", "a".repeat(250))).is_err());
+    }
+}

@@ -1,0 +1,47 @@
+//! The nouns: plain types that are parsed once, at the edge, and legal from then on.
+//!
+//! Nothing here knows SQL, gRPC or cryptography.
+
+mod api_key;
+mod clock;
+mod destination;
+mod email;
+mod id;
+mod ingest_url;
+mod invalid;
+mod name;
+mod page;
+mod password;
+mod platform;
+mod project;
+mod publisher;
+mod scope;
+mod secret;
+mod session;
+mod stream;
+mod tenant;
+mod user;
+
+pub use api_key::{ApiKey, NewApiKey};
+pub use clock::{Time, now};
+pub use destination::{Destination, DestinationUpdate, NewDestination, StreamTarget};
+pub use email::Email;
+pub use id::{ApiKeyId, DestinationId, Id, ProjectId, SessionId, StreamId, UserId};
+pub use ingest_url::{IngestUrl, Scheme, UrlPolicy};
+pub use invalid::{Invalid, Violation};
+pub use name::Name;
+pub use page::Page;
+pub use password::Password;
+pub use platform::{Limits, Platform, PlatformInfo, PlatformKind, Tls};
+pub use project::{
+    Project, ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, StreamKey,
+};
+pub use publisher::{IngestProtocol, Publisher};
+pub use scope::{Scope, Scopes};
+pub use secret::Secret;
+pub use session::{Origin, Session};
+pub use stream::{
+    Admission, EndReason, Heartbeat, PublishGate, Refusal, Stats, Status, Stream, Timeouts,
+};
+pub use tenant::Tenant;
+pub use user::User;

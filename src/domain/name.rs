@@ -1,0 +1,72 @@
+use unicode_normalization::UnicodeNormalization;
+
+use super::Invalid;
+
+/// A name that a person gave: 1 to 100 characters, trimmed and NFC, without
+/// control characters, otherwise as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    const MAX_CHARACTERS: usize = 100;
+
+    /// Takes a name as typed.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        // Bounds the work of normalising: no character is longer than 4 bytes.
+        if text.len() > 16 * Self::MAX_CHARACTERS {
+            return Err(Invalid::because("must have at most 100 characters"));
+        }
+        let name: String = text.trim().nfc().collect();
+        if name.chars().any(char::is_control) {
+            return Err(Invalid::because("must not contain control characters"));
+        }
+
+        match name.chars().count() {
+            0 => Err(Invalid::because("must not be empty")),
+            1..=Self::MAX_CHARACTERS => Ok(Self(name)),
+            _ => Err(Invalid::because("must have at most 100 characters")),
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Name;
+
+    #[test]
+    fn keeps_every_script_and_every_word_as_typed() {
+        for text in [
+            "Ünïcödé 日本語 🎮",
+            "select update create",
+            "O'Brien <b>",
+            "a  b",
+        ] {
+            assert_eq!(Name::parse(text).unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn trims_and_composes() {
+        assert_eq!(Name::parse("  Cafe\u{301} ").unwrap().as_str(), "Café");
+    }
+
+    #[test]
+    fn refuses_what_is_empty_too_long_or_has_control_characters() {
+        for text in [
+            "",
+            "   ",
+            "a\nb",
+            "a\0b",
+            &"x".repeat(101),
+            &"x".repeat(100_000),
+        ] {
+            assert!(Name::parse(text).is_err(), "{text:?}");
+        }
+        assert!(Name::parse(&"é".repeat(100)).is_ok());
+    }
+}

@@ -1,0 +1,97 @@
+use std::net::IpAddr;
+
+use super::Invalid;
+
+/// The protocol that a publisher speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IngestProtocol {
+    /// Not known.
+    Unknown,
+    /// RTMP.
+    Rtmp,
+    /// RTMP over TLS.
+    Rtmps,
+    /// SRT.
+    Srt,
+    /// WebRTC (WHIP, RFC 9725).
+    Whip,
+    /// RTSP.
+    Rtsp,
+}
+
+impl IngestProtocol {
+    const ALL: [Self; 6] = [
+        Self::Unknown,
+        Self::Rtmp,
+        Self::Rtmps,
+        Self::Srt,
+        Self::Whip,
+        Self::Rtsp,
+    ];
+
+    /// The name in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Rtmp => "rtmp",
+            Self::Rtmps => "rtmps",
+            Self::Srt => "srt",
+            Self::Whip => "whip",
+            Self::Rtsp => "rtsp",
+        }
+    }
+
+    /// Reads the name in the database.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|protocol| protocol.as_str() == text)
+    }
+}
+
+/// One publishing connection of one run of one media server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publisher {
+    /// The media server.
+    pub node_id: String,
+    /// Its run, new at every start.
+    pub boot_id: String,
+    /// The connection within that run.
+    pub connection_id: String,
+    /// The publisher's IP address; empty if not known.
+    pub peer_address: String,
+    /// The protocol it speaks.
+    pub protocol: IngestProtocol,
+}
+
+impl Publisher {
+    /// Whether both are the same connection: all three ids agree.
+    pub fn is_same_connection(&self, other: &Self) -> bool {
+        self.node_id == other.node_id
+            && self.boot_id == other.boot_id
+            && self.connection_id == other.connection_id
+    }
+
+    /// Takes one of the three ids: 1 to 128 visible ASCII characters.
+    pub fn parse_id(text: &str) -> Result<String, Invalid> {
+        if text.is_empty() {
+            return Err(Invalid::because("must not be empty"));
+        }
+        if text.len() > 128 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Invalid::because(
+                "must have 1 to 128 visible ASCII characters",
+            ));
+        }
+        Ok(text.to_owned())
+    }
+
+    /// Takes an IP address, or nothing.
+    pub fn parse_peer_address(text: &str) -> Result<String, Invalid> {
+        if text.is_empty() {
+            return Ok(String::new());
+        }
+        text.parse::<IpAddr>()
+            .map(|address| address.to_string())
+            .map_err(|_| Invalid::because("must be an IP address without port, or empty"))
+    }
+}

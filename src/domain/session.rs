@@ -1,0 +1,31 @@
+use super::{SessionId, Time, UserId};
+
+/// One sign-in of a user, from then until it expires or is ended.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The seed of its refresh tokens, sealed.
+    pub refresh_seed: Vec<u8>,
+    /// The number of its newest refresh token.
+    pub refresh_counter: i64,
+    /// Where it was begun from.
+    pub origin: Origin,
+    /// When it was begun.
+    pub create_time: Time,
+    /// When it was last refreshed.
+    pub last_used_time: Time,
+    /// When it ends, however often it is refreshed.
+    pub expire_time: Time,
+}
+
+/// Where a session was begun from.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The peer's IP address; empty if not known.
+    pub peer_address: String,
+    /// What the client calls itself; at most 256 bytes, may be empty.
+    pub user_agent: String,
+}

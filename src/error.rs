@@ -1,0 +1,239 @@
+//! What can go wrong, and the only mapping from that to a gRPC status.
+//!
+//! Every status carries `google.rpc.ErrorInfo` with a reason of
+//! `sluice.v1.ErrorReason`, and the details that the contract promises for its
+//! code. Texts never carry SQL, paths, keys or another library's words.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
+
+use crate::{
+    domain::{Refusal, Scope, Violation},
+    proto::v1::ErrorReason,
+};
+
+/// The domain of every `ErrorInfo` (AIP-193).
+pub const DOMAIN: &str = "sluice.v1";
+
+/// How long a caller waits before it repeats a call that found the database away.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+/// Whether causes are shown to callers, in `DebugInfo`: only in development.
+static SHOW_CAUSES: AtomicBool = AtomicBool::new(false);
+
+/// A result whose error is the service's own.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a call can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fields of the request are wrong; all of them are named.
+    #[error("the request has invalid fields")]
+    Invalid(Vec<Violation>),
+    /// The call needs a token and has none.
+    #[error("an access token is needed")]
+    AccessTokenMissing,
+    /// The token is not one of ours, or not any more.
+    #[error("the access token is not valid")]
+    AccessTokenInvalid,
+    /// E-mail and password do not belong together.
+    #[error("e-mail or password is wrong")]
+    CredentialsInvalid,
+    /// The refresh token is unknown or its session has ended.
+    #[error("the refresh token is not valid")]
+    RefreshTokenInvalid,
+    /// The refresh token had been replaced long before.
+    #[error("the refresh token was used before; its session has been ended")]
+    RefreshTokenReused,
+    /// The API key is unknown, revoked or expired.
+    #[error("the API key is not valid")]
+    ApiKeyInvalid,
+    /// The token lacks a scope.
+    #[error("the token lacks the scope {}", .0.as_str())]
+    ScopeMissing(Scope),
+    /// Only a signed-in user may do this.
+    #[error("only a signed-in user may call this")]
+    SessionRequired,
+    /// The API key is restricted to some projects.
+    #[error("the API key is restricted to some projects")]
+    ApiKeyRestricted,
+    /// The stream key opens no project.
+    #[error("the stream key is not valid")]
+    StreamKeyInvalid,
+    /// No such thing, or somebody else's.
+    #[error("no such {noun}")]
+    NotFound {
+        /// What it would be, for example `project`.
+        noun: &'static str,
+        /// The id that was asked for.
+        id: String,
+    },
+    /// The address has an account.
+    #[error("an account with this e-mail address exists")]
+    EmailTaken,
+    /// A publisher is refused.
+    #[error("{}", refusal_text(.0))]
+    PublishRefused(Refusal),
+    /// The project has a stream that has not ended.
+    #[error("the project has a stream that has not ended")]
+    ProjectLive,
+    /// The change lost a race.
+    #[error("the change lost a race with another one")]
+    ConcurrentChange,
+    /// Too many passwords wait to be checked.
+    #[error("too many passwords wait to be checked")]
+    PasswordQueueFull(Duration),
+    /// The server has not finished its migrations.
+    #[error("the server is starting")]
+    Starting,
+    /// The database cannot be reached.
+    #[error("the database cannot be reached")]
+    DatabaseUnavailable(#[source] sqlx::Error),
+    /// A fault of this program or its data.
+    #[error("internal error")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl Error {
+    /// A single wrong field.
+    pub fn invalid(
+        field: impl Into<String>,
+        description: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> Self {
+        Self::Invalid(vec![Violation {
+            field: field.into(),
+            description: description.into(),
+        }])
+    }
+
+    /// A fault that is not the caller's.
+    pub fn internal(cause: impl Into<anyhow::Error>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// The canonical code and the reason: the whole mapping.
+    fn class(&self) -> (Code, ErrorReason) {
+        match self {
+            Self::Invalid(_) => (Code::InvalidArgument, ErrorReason::FieldsInvalid),
+            Self::AccessTokenMissing => (Code::Unauthenticated, ErrorReason::AccessTokenMissing),
+            Self::AccessTokenInvalid => (Code::Unauthenticated, ErrorReason::AccessTokenInvalid),
+            Self::CredentialsInvalid => (Code::Unauthenticated, ErrorReason::CredentialsInvalid),
+            Self::RefreshTokenInvalid => (Code::Unauthenticated, ErrorReason::RefreshTokenInvalid),
+            Self::RefreshTokenReused => (Code::Unauthenticated, ErrorReason::RefreshTokenReused),
+            Self::ApiKeyInvalid => (Code::Unauthenticated, ErrorReason::ApiKeyInvalid),
+            Self::ScopeMissing(_) => (Code::PermissionDenied, ErrorReason::ScopeMissing),
+            Self::SessionRequired => (Code::PermissionDenied, ErrorReason::SessionRequired),
+            Self::ApiKeyRestricted => (Code::PermissionDenied, ErrorReason::ApiKeyRestricted),
+            Self::StreamKeyInvalid => (Code::PermissionDenied, ErrorReason::StreamKeyInvalid),
+            Self::NotFound { .. } => (Code::NotFound, ErrorReason::ResourceNotFound),
+            Self::EmailTaken => (Code::AlreadyExists, ErrorReason::EmailTaken),
+            Self::PublishRefused(Refusal::Conflict) => {
+                (Code::AlreadyExists, ErrorReason::PublishConflict)
+            }
+            Self::PublishRefused(Refusal::Disabled) => {
+                (Code::FailedPrecondition, ErrorReason::ProjectDisabled)
+            }
+            Self::PublishRefused(Refusal::Held(_)) => {
+                (Code::FailedPrecondition, ErrorReason::PublishHeld)
+            }
+            Self::ProjectLive => (Code::FailedPrecondition, ErrorReason::ProjectLive),
+            Self::ConcurrentChange => (Code::Aborted, ErrorReason::ConcurrentChange),
+            Self::PasswordQueueFull(_) => (Code::ResourceExhausted, ErrorReason::PasswordQueueFull),
+            Self::Starting => (Code::Unavailable, ErrorReason::Starting),
+            Self::DatabaseUnavailable(_) => (Code::Unavailable, ErrorReason::DatabaseUnavailable),
+            Self::Internal(_) => (Code::Internal, ErrorReason::Internal),
+        }
+    }
+
+    fn details(&self, reason: ErrorReason) -> ErrorDetails {
+        let name = reason.as_str_name().trim_start_matches("ERROR_REASON_");
+        let mut details = ErrorDetails::with_error_info(name, DOMAIN, self.metadata());
+
+        match self {
+            Self::Invalid(violations) => {
+                details.set_bad_request(
+                    violations
+                        .iter()
+                        .map(|fault| FieldViolation::new(&fault.field, fault.description.clone()))
+                        .collect::<Vec<_>>(),
+                );
+            }
+            Self::NotFound { noun, id } => {
+                details.set_resource_info(*noun, id, "", "");
+            }
+            Self::PublishRefused(Refusal::Disabled | Refusal::Held(_)) | Self::ProjectLive => {
+                let fault = PreconditionViolation::new(name, "project", self.to_string());
+                details.set_precondition_failure(vec![fault]);
+            }
+            Self::PasswordQueueFull(wait) => {
+                details.set_retry_info(Some(*wait));
+            }
+            Self::Starting | Self::DatabaseUnavailable(_) => {
+                details.set_retry_info(Some(DATABASE_RETRY));
+            }
+            Self::AccessTokenMissing
+            | Self::AccessTokenInvalid
+            | Self::CredentialsInvalid
+            | Self::RefreshTokenInvalid
+            | Self::RefreshTokenReused
+            | Self::ApiKeyInvalid
+            | Self::ScopeMissing(_)
+            | Self::SessionRequired
+            | Self::ApiKeyRestricted
+            | Self::StreamKeyInvalid
+            | Self::EmailTaken
+            | Self::PublishRefused(Refusal::Conflict)
+            | Self::ConcurrentChange
+            | Self::Internal(_) => {}
+        }
+
+        if let Self::Internal(cause) = self
+            && SHOW_CAUSES.load(Ordering::Relaxed)
+        {
+            details.set_debug_info(vec![], format!("{cause:#}"));
+        }
+        details
+    }
+
+    fn metadata(&self) -> std::collections::HashMap<String, String> {
+        match self {
+            Self::ScopeMissing(scope) => [("scope".to_owned(), scope.as_str().to_owned())].into(),
+            _ => Default::default(),
+        }
+    }
+}
+
+/// Shows the cause of an internal error to its caller: for development.
+pub fn show_causes(show: bool) {
+    SHOW_CAUSES.store(show, Ordering::Relaxed);
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Internal(cause) => {
+                tracing::error!(error = format!("{cause:#}"), "internal error")
+            }
+            Error::DatabaseUnavailable(cause) => {
+                tracing::warn!(error = %cause, "database unavailable");
+            }
+            _ => {}
+        }
+
+        let (code, reason) = error.class();
+        Self::with_error_details(code, error.to_string(), error.details(reason))
+    }
+}
+
+fn refusal_text(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Disabled => "the project is disabled",
+        Refusal::Held(_) => "the owner holds publishers off for now",
+        Refusal::Conflict => "another connection publishes to this project",
+    }
+}

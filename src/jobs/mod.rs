@@ -1,0 +1,7 @@
+//! Periodic work. Each job may run on many replicas at once.
+
+mod purge;
+mod reaper;
+
+pub use purge::Purge;
+pub use reaper::Reaper;

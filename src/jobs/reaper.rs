@@ -1,0 +1,71 @@
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{
+    domain::{Timeouts, now},
+    error::{Error, Result},
+    repositories::Publishing,
+};
+
+/// How many streams one look takes on.
+const BATCH: i64 = 100;
+
+/// Ends streams that are past their deadline, and notices those that fell silent.
+///
+/// Silence means something only to who could have heard: after a start, and
+/// after the database was away, the reaper waits as long as a connection may be
+/// silent before it judges, so that media servers can report first.
+#[derive(Debug)]
+pub struct Reaper {
+    publishing: Publishing,
+    patience: Duration,
+    hearing_since: Option<Instant>,
+}
+
+impl Reaper {
+    /// A reaper of these streams.
+    pub fn new(publishing: Publishing, timeouts: Timeouts) -> Self {
+        Self {
+            publishing,
+            patience: timeouts.heartbeat,
+            hearing_since: None,
+        }
+    }
+
+    /// Looks again and again; never returns.
+    pub async fn run(mut self, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.look().await {
+                self.hearing_since = None;
+                tracing::warn!(%error, "cannot look for overdue streams");
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        let overdue = self.publishing.overdue(now(), BATCH).await?;
+        let hearing_since = *self.hearing_since.get_or_insert_with(Instant::now);
+        if hearing_since.elapsed() < self.patience {
+            return Ok(());
+        }
+
+        for id in overdue {
+            match self.publishing.expire(id, now()).await {
+                Ok(Some(stream)) => tracing::info!(
+                    stream_id = %stream.id,
+                    status = stream.status.as_str(),
+                    end_reason = stream.end_reason.map(|reason| reason.as_str()),
+                    "stream is overdue",
+                ),
+                // Another replica, or its media server, was faster.
+                Ok(None) | Err(Error::NotFound { .. } | Error::ConcurrentChange) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,35 @@
+//! Sluice: the control plane of live multistreaming.
+//!
+//! A map of this house. Dependencies point down the list, never up.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`commands`] | `serve`, `migrate`, `admin`: one file a sub-command |
+//! | [`config`] | every setting, once |
+//! | [`server`] | the only place that knows all parts: repositories, services, layers, drain |
+//! | [`readiness`], [`telemetry`] | what the server says of itself: health, logs |
+//! | [`layers`] | what happens to every call |
+//! | [`jobs`] | periodic work |
+//! | [`services`] | the RPCs: who, what, do, answer |
+//! | [`auth`] | who calls, and what protects secrets |
+//! | [`repositories`] | SQL, on either engine |
+//! | [`error`] | what can go wrong, and its only mapping to a gRPC status |
+//! | [`domain`] | the nouns, parsed once |
+//! | [`proto`] | the generated code of the contract in `proto/` |
+//!
+//! A request passes the listener, the layers, the interceptor
+//! ([`auth::Guard`]), a service method, and one repository method.
+
+pub mod auth;
+pub mod commands;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod jobs;
+pub mod layers;
+pub mod proto;
+pub mod readiness;
+pub mod repositories;
+pub mod server;
+pub mod services;
+pub mod telemetry;

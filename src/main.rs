@@ -1,0 +1,7 @@
+//! The `sluice` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluice::commands::run()
+}

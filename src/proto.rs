@@ -1,0 +1,14 @@
+//! The generated code of `proto/sluice/v1`, under a short name.
+
+/// Messages, clients and servers of package `sluice.v1`.
+#[allow(
+    missing_docs,
+    clippy::all,
+    reason = "generated; the comments are in the proto files"
+)]
+pub mod v1 {
+    tonic::include_proto!("sluice.v1");
+}
+
+/// The descriptor set of all files with their comments, for server reflection.
+pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("sluice_v1");

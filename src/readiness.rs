@@ -1,0 +1,93 @@
+//! Whether this server can serve: it says so to health checks.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{
+    error::{Error, Result},
+    repositories::Database,
+};
+
+/// What health checks can ask about: the whole server, and each service.
+pub const SERVICES: [&str; 4] = [
+    "",
+    "sluice.v1.AuthService",
+    "sluice.v1.ProjectService",
+    "sluice.v1.StreamService",
+];
+
+/// How often the database is asked.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long an answer may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long to wait before migrations are tried again.
+const MIGRATE_RETRY: Duration = Duration::from_millis(500);
+
+/// Whether the schema is there. A clone shares the answer.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    migrated: Arc<AtomicBool>,
+}
+
+impl Readiness {
+    /// Whether calls may be answered.
+    pub fn is_migrated(&self) -> bool {
+        self.migrated.load(Ordering::Acquire)
+    }
+
+    /// Migrates, as soon as the database answers, then reports each change of
+    /// its health. Returns only if migrating is impossible.
+    pub async fn watch(&self, database: &Database, health: &HealthReporter) -> Error {
+        if let Err(error) = migrate(database).await {
+            return error;
+        }
+        self.migrated.store(true, Ordering::Release);
+
+        let mut serving = false;
+        let mut ticks = interval(PING_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let answers = matches!(timeout(PING_TIMEOUT, database.ping()).await, Ok(Ok(())));
+            if answers != serving {
+                serving = answers;
+                report(health, serving).await;
+            }
+        }
+    }
+}
+
+/// Tells health checks that the server serves, or that it does not.
+pub async fn report(health: &HealthReporter, serving: bool) {
+    let status = if serving {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    };
+    for service in SERVICES {
+        health.set_service_status(service, status).await;
+    }
+    tracing::info!(%status, "health changed");
+}
+
+async fn migrate(database: &Database) -> Result<()> {
+    loop {
+        match database.migrate().await {
+            Err(Error::DatabaseUnavailable(cause)) => {
+                tracing::warn!(error = %cause, "database unavailable, will try again to migrate");
+                sleep(MIGRATE_RETRY).await;
+            }
+            other => return other,
+        }
+    }
+}

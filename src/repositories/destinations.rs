@@ -1,0 +1,254 @@
+use sqlx::FromRow;
+
+use super::{
+    Created, Database, IdempotencyKey,
+    columns::{Timestamp, known},
+    engine::Transaction,
+    projects::lock_owned,
+};
+use crate::{
+    domain::{Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time},
+    error::{Error, Result},
+};
+
+/// Destinations of projects.
+#[derive(Debug, Clone)]
+pub struct Destinations {
+    database: Database,
+}
+
+/// A destination as it is kept, with its key sealed.
+#[derive(Debug, Clone)]
+pub struct SealedDestination {
+    /// Its id.
+    pub id: DestinationId,
+    /// The project that it belongs to.
+    pub project_id: ProjectId,
+    /// The platform.
+    pub platform: Platform,
+    /// What it is called.
+    pub name: String,
+    /// The ingest address.
+    pub url: String,
+    /// The key, sealed.
+    pub stream_key_sealed: Vec<u8>,
+    /// The end of the key.
+    pub stream_key_hint: String,
+    /// Whether streams are sent there.
+    pub enabled: bool,
+}
+
+#[derive(FromRow)]
+struct DestinationRow {
+    id: DestinationId,
+    project_id: ProjectId,
+    platform: String,
+    name: String,
+    url: String,
+    stream_key_hint: String,
+    enabled: bool,
+    create_time: Timestamp,
+    update_time: Timestamp,
+}
+
+impl Destinations {
+    /// Destinations in this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Adds a destination to a project, unless the same request did before.
+    pub async fn create(
+        &self,
+        tenant: Tenant,
+        destination: &SealedDestination,
+        idempotency: Option<&IdempotencyKey>,
+        now: Time,
+    ) -> Result<Created<Destination>> {
+        if let Some(key) = idempotency
+            && let Some(id) = key.find(&self.database, now).await?
+        {
+            return Ok(Created::Before(self.get(tenant, id.into()).await?.0));
+        }
+
+        let mut tx = self.database.begin().await?;
+        lock_owned(&mut tx, tenant, destination.project_id).await?;
+        let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
+            "insert into destinations
+                 (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
+                  enabled, create_time, update_time)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+             returning id, project_id, platform, name, url, stream_key_hint, enabled,
+                       create_time, update_time",
+        )
+        .bind(destination.id)
+        .bind(destination.project_id)
+        .bind(destination.platform.as_str())
+        .bind(&destination.name)
+        .bind(&destination.url)
+        .bind(&destination.stream_key_sealed)
+        .bind(&destination.stream_key_hint)
+        .bind(destination.enabled)
+        .bind(now)
+        .fetch_one(&mut **tx)
+        .await)?;
+        if let Some(key) = idempotency {
+            key.record(&mut tx, destination.id.uuid(), now).await?;
+        }
+        tx.commit().await?;
+        Ok(Created::New(row.try_into()?))
+    }
+
+    /// A destination, with its key sealed.
+    pub async fn get(&self, tenant: Tenant, id: DestinationId) -> Result<(Destination, Vec<u8>)> {
+        #[derive(FromRow)]
+        struct Found {
+            #[sqlx(flatten)]
+            destination: DestinationRow,
+            stream_key_sealed: Vec<u8>,
+        }
+
+        let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, Found>(
+            "select d.id, d.project_id, d.platform, d.name, d.url, d.stream_key_hint, d.enabled,
+                    d.create_time, d.update_time, d.stream_key_sealed
+             from destinations d
+             join projects p on p.id = d.project_id
+             where d.id = $1 and p.owner_id = $2 and p.delete_time is null
+               and ($3 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $3 and k.project_id = p.id))",
+        )
+        .bind(id)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .fetch_optional(pool)
+        .await)?
+        .ok_or_else(|| not_found(id))?;
+        Ok((found.destination.try_into()?, found.stream_key_sealed))
+    }
+
+    /// A project's destinations, newest first.
+    pub async fn list(
+        &self,
+        tenant: Tenant,
+        project_id: ProjectId,
+        page: Page,
+    ) -> Result<Vec<Destination>> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, DestinationRow>(
+            "select d.id, d.project_id, d.platform, d.name, d.url, d.stream_key_hint, d.enabled,
+                    d.create_time, d.update_time
+             from destinations d
+             join projects p on p.id = d.project_id
+             where d.project_id = $1 and d.id < $2 and p.owner_id = $3 and p.delete_time is null
+               and ($4 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $4 and k.project_id = p.id))
+             order by d.id desc
+             limit $5",
+        )
+        .bind(project_id)
+        .bind(page.below)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .bind(page.limit())
+        .fetch_all(pool)
+        .await)?
+        .into_iter()
+        .map(Destination::try_from)
+        .collect()
+    }
+
+    /// Replaces a destination that was read as of `seen`; `ConcurrentChange` if
+    /// it has changed since.
+    pub async fn replace(
+        &self,
+        tenant: Tenant,
+        destination: &SealedDestination,
+        seen: Time,
+        now: Time,
+    ) -> Result<Destination> {
+        let mut tx = self.database.begin().await?;
+        lock_owned(&mut tx, tenant, destination.project_id).await?;
+        let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
+            "update destinations
+             set platform = $3, name = $4, url = $5, stream_key_sealed = $6,
+                 stream_key_hint = $7, enabled = $8, update_time = $9
+             where id = $1 and update_time = $2
+             returning id, project_id, platform, name, url, stream_key_hint, enabled,
+                       create_time, update_time",
+        )
+        .bind(destination.id)
+        .bind(seen)
+        .bind(destination.platform.as_str())
+        .bind(&destination.name)
+        .bind(&destination.url)
+        .bind(&destination.stream_key_sealed)
+        .bind(&destination.stream_key_hint)
+        .bind(destination.enabled)
+        .bind(now)
+        .fetch_optional(&mut **tx)
+        .await)?
+        .ok_or(Error::ConcurrentChange)?;
+        tx.commit().await?;
+        row.try_into()
+    }
+
+    /// Deletes a destination.
+    pub async fn delete(&self, tenant: Tenant, id: DestinationId) -> Result<()> {
+        let (destination, _) = self.get(tenant, id).await?;
+
+        let mut tx = self.database.begin().await?;
+        lock_owned(&mut tx, tenant, destination.project_id).await?;
+        remove(&mut tx, id).await?;
+        tx.commit().await
+    }
+}
+
+async fn remove(tx: &mut Transaction, id: DestinationId) -> Result<()> {
+    let removed = on_engine!(tx, tx => sqlx::query("delete from destinations where id = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await
+        .map(|done| done.rows_affected()))?;
+    match removed {
+        0 => Err(not_found(id)),
+        _ => Ok(()),
+    }
+}
+
+impl TryFrom<DestinationRow> for Destination {
+    type Error = Error;
+
+    fn try_from(row: DestinationRow) -> Result<Self> {
+        let DestinationRow {
+            id,
+            project_id,
+            platform,
+            name,
+            url,
+            stream_key_hint,
+            enabled,
+            create_time,
+            update_time,
+        } = row;
+        let platform = known("platform", Platform::parse(&platform))?;
+        Ok(Self {
+            id,
+            project_id,
+            platform,
+            name,
+            url,
+            stream_key_hint,
+            enabled,
+            create_time,
+            update_time,
+        })
+    }
+}
+
+fn not_found(id: DestinationId) -> Error {
+    Error::NotFound {
+        noun: "destination",
+        id: id.to_string(),
+    }
+}

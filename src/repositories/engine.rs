@@ -1,0 +1,220 @@
+//! Two engines behind one SQL text.
+//!
+//! PostgreSQL has one pool. SQLite has one connection that writes, with
+//! `begin immediate` (a deferred transaction fails at once when it turns from
+//! reading to writing, whatever the busy timeout is), and a small pool beside
+//! it that only reads.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use sqlx::{
+    ConnectOptions, PgPool, Postgres, Sqlite, SqlitePool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::error::Result;
+
+/// Something that exists once per engine.
+pub enum Engine<P, S> {
+    /// PostgreSQL's.
+    Postgres(P),
+    /// SQLite's.
+    Sqlite(S),
+}
+
+/// A pool to run one statement on.
+pub type Pool<'a> = Engine<&'a PgPool, &'a SqlitePool>;
+
+/// An open transaction. Dropping it rolls it back.
+pub type Transaction =
+    Engine<sqlx::Transaction<'static, Postgres>, sqlx::Transaction<'static, Sqlite>>;
+
+/// Runs one expression on whichever engine it is: `on_engine!(pool, pool => expression)`.
+///
+/// The expression is compiled once per engine, because sqlx knows the engine
+/// only by type. It is the one macro of this crate.
+macro_rules! on_engine {
+    ($engine:expr, $name:ident => $body:expr) => {
+        match $engine {
+            $crate::repositories::engine::Engine::Postgres($name) => $body,
+            $crate::repositories::engine::Engine::Sqlite($name) => $body,
+        }
+    };
+}
+
+/// Where the data is.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A PostgreSQL server.
+    Postgres(Box<PgConnectOptions>),
+    /// A file of SQLite.
+    Sqlite(PathBuf),
+}
+
+/// How the database is used.
+#[derive(Debug, Clone)]
+pub struct DatabaseOptions {
+    /// Where the data is.
+    pub target: Target,
+    /// Connections: to PostgreSQL, or of SQLite's reading pool.
+    pub pool_size: u32,
+    /// How long a call waits for a connection.
+    pub acquire_timeout: Duration,
+    /// From which duration a statement is logged as slow.
+    pub slow_query: Duration,
+}
+
+/// The database, whichever engine it is. A clone shares the connections.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// PostgreSQL.
+    Postgres(PgPool),
+    /// SQLite.
+    Sqlite {
+        /// The one connection that writes.
+        writer: SqlitePool,
+        /// The connections that only read.
+        reader: SqlitePool,
+    },
+}
+
+impl Database {
+    /// Prepares the pools; connections are made when they are needed.
+    pub fn open(options: &DatabaseOptions) -> Self {
+        match &options.target {
+            Target::Postgres(server) => Self::postgres(server, options),
+            Target::Sqlite(file) => Self::sqlite(file, options),
+        }
+    }
+
+    fn postgres(server: &PgConnectOptions, options: &DatabaseOptions) -> Self {
+        let server = server
+            .clone()
+            .application_name("sluice")
+            .options([("statement_timeout", "5s"), ("lock_timeout", "2s")])
+            .options([("idle_in_transaction_session_timeout", "10s")])
+            .log_statements(tracing::log::LevelFilter::Debug)
+            .log_slow_statements(tracing::log::LevelFilter::Warn, options.slow_query);
+
+        Self::Postgres(
+            PgPoolOptions::new()
+                .max_connections(options.pool_size)
+                .acquire_timeout(options.acquire_timeout)
+                .connect_lazy_with(server),
+        )
+    }
+
+    fn sqlite(file: &PathBuf, options: &DatabaseOptions) -> Self {
+        let file = SqliteConnectOptions::new()
+            .filename(file)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .log_statements(tracing::log::LevelFilter::Debug)
+            .log_slow_statements(tracing::log::LevelFilter::Warn, options.slow_query);
+        let writing = file
+            .clone()
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full);
+        let pool = SqlitePoolOptions::new()
+            .acquire_timeout(options.acquire_timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false);
+
+        Self::Sqlite {
+            writer: pool.clone().max_connections(1).connect_lazy_with(writing),
+            reader: pool
+                .max_connections(options.pool_size)
+                .connect_lazy_with(file.read_only(true)),
+        }
+    }
+
+    /// Where to read from.
+    pub(super) fn reader(&self) -> Pool<'_> {
+        match self {
+            Self::Postgres(pool) => Pool::Postgres(pool),
+            Self::Sqlite { reader, .. } => Pool::Sqlite(reader),
+        }
+    }
+
+    /// Where to run one statement that writes.
+    pub(super) fn writer(&self) -> Pool<'_> {
+        match self {
+            Self::Postgres(pool) => Pool::Postgres(pool),
+            Self::Sqlite { writer, .. } => Pool::Sqlite(writer),
+        }
+    }
+
+    /// Begins a transaction that will write.
+    pub(super) async fn begin(&self) -> Result<Transaction> {
+        Ok(match self {
+            Self::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
+            Self::Sqlite { writer, .. } => {
+                Transaction::Sqlite(writer.begin_with("begin immediate").await?)
+            }
+        })
+    }
+
+    /// The name of the engine.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgresql",
+            Self::Sqlite { .. } => "sqlite",
+        }
+    }
+
+    /// Asks the database for an answer.
+    pub async fn ping(&self) -> Result<()> {
+        on_engine!(self.reader(), pool => sqlx::query("select 1").execute(pool).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Closes all connections, after the statements that run on them.
+    pub async fn close(&self) {
+        match self {
+            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite { writer, reader } => {
+                reader.close().await;
+                writer.close().await;
+            }
+        }
+    }
+}
+
+impl Transaction {
+    /// Commits, even if whoever waits for it goes away.
+    pub(super) async fn commit(self) -> Result<()> {
+        let commit =
+            tokio::spawn(
+                async move { on_engine!(self, transaction => transaction.commit().await) },
+            );
+        match commit.await {
+            Ok(committed) => Ok(committed?),
+            Err(stopped) => Err(crate::error::Error::internal(stopped)),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = &'static str;
+
+    /// Reads `postgres://…`, `postgresql://…` or `sqlite:PATH`.
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return match path {
+                "" | ":memory:" => Err("must name a file after sqlite:"),
+                _ if path.contains('?') => Err("must not have parameters after the file"),
+                _ => Ok(Self::Sqlite(path.into())),
+            };
+        }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return PgConnectOptions::from_str(url)
+                .map(|server| Self::Postgres(Box::new(server)))
+                .map_err(|_| "must be a URL such as postgres://user:password@host:5432/name");
+        }
+        Err("must begin with postgres:// or sqlite:")
+    }
+}

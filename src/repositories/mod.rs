@@ -1,0 +1,29 @@
+//! SQL: one repository per noun, on either engine.
+//!
+//! Each public method is one statement, or one transaction that is begun and
+//! committed inside it. The [`Tenant`](crate::domain::Tenant) is a parameter of
+//! every method on owned data and stands in its `where`.
+
+#[macro_use]
+mod engine;
+mod api_keys;
+mod columns;
+mod destinations;
+mod failure;
+mod idempotency;
+mod migrations;
+mod projects;
+mod publishing;
+mod sessions;
+mod streams;
+mod users;
+
+pub use api_keys::ApiKeys;
+pub use destinations::{Destinations, SealedDestination};
+pub use engine::{Database, DatabaseOptions, Target};
+pub use idempotency::{Created, IdempotencyKey};
+pub use projects::{NewProject, Projects};
+pub use publishing::Publishing;
+pub use sessions::Sessions;
+pub use streams::Streams;
+pub use users::{NewUser, Users};

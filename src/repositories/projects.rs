@@ -1,0 +1,384 @@
+use std::time::Duration;
+
+use sqlx::FromRow;
+
+use super::{
+    Created, Database, IdempotencyKey,
+    columns::{Timestamp, known},
+    engine::Transaction,
+    publishing::end_running,
+};
+use crate::{
+    domain::{
+        EndReason, Name, Page, Project, ProjectId, ProjectUpdate, PublishConflictPolicy,
+        ReconnectWindow, SealedStreamKey, StreamId, Tenant, Time,
+    },
+    error::{Error, Result},
+};
+
+/// Projects of users.
+#[derive(Debug, Clone)]
+pub struct Projects {
+    database: Database,
+}
+
+/// A project that is to be created.
+#[derive(Debug, Clone)]
+pub struct NewProject {
+    /// Its id.
+    pub id: ProjectId,
+    /// What it is called.
+    pub name: Name,
+    /// How long a stream waits for its publisher.
+    pub reconnect_window: ReconnectWindow,
+    /// What a second publisher gets.
+    pub publish_conflict_policy: PublishConflictPolicy,
+    /// The key with which to publish.
+    pub stream_key: SealedStreamKey,
+    /// So that a repeated request creates nothing.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+#[derive(FromRow)]
+struct ProjectRow {
+    id: ProjectId,
+    name: String,
+    disabled: bool,
+    reconnect_window_ms: i64,
+    publish_conflict_policy: String,
+    stream_key_hint: String,
+    live_stream_id: Option<StreamId>,
+    revision: i64,
+    create_time: Timestamp,
+    update_time: Timestamp,
+}
+
+impl Projects {
+    /// Projects in this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Creates a project, unless the same request did before.
+    pub async fn create(
+        &self,
+        tenant: Tenant,
+        project: &NewProject,
+        now: Time,
+    ) -> Result<Created<Project>> {
+        if let Some(key) = &project.idempotency
+            && let Some(id) = key.find(&self.database, now).await?
+        {
+            return Ok(Created::Before(self.get(tenant, id.into()).await?));
+        }
+
+        let mut tx = self.database.begin().await?;
+        on_engine!(&mut tx, tx => sqlx::query(
+            "insert into projects
+                 (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
+                  stream_key_hash, stream_key_sealed, stream_key_hint, revision,
+                  create_time, update_time)
+             values ($1, $2, $3, false, $4, $5, $6, $7, $8, 1, $9, $9)",
+        )
+        .bind(project.id)
+        .bind(tenant.user)
+        .bind(project.name.as_str())
+        .bind(project.reconnect_window.as_millis())
+        .bind(project.publish_conflict_policy.as_str())
+        .bind(&project.stream_key.hash)
+        .bind(&project.stream_key.sealed)
+        .bind(&project.stream_key.hint)
+        .bind(now)
+        .execute(&mut **tx)
+        .await
+        .map(drop))?;
+        if let Some(key) = &project.idempotency {
+            key.record(&mut tx, project.id.uuid(), now).await?;
+        }
+        let created = load(&mut tx, project.id).await?;
+        tx.commit().await?;
+        Ok(Created::New(created))
+    }
+
+    /// A project.
+    pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Project> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ProjectRow>(
+            "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+                    p.stream_key_hint, s.id as live_stream_id, p.revision,
+                    p.create_time, p.update_time
+             from projects p
+             left join streams s on s.project_id = p.id and s.end_time is null
+             where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+               and ($3 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $3 and k.project_id = p.id))",
+        )
+        .bind(id)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .fetch_optional(pool)
+        .await)?
+        .ok_or_else(|| not_found(id))?
+        .try_into()
+    }
+
+    /// The tenant's projects, newest first.
+    pub async fn list(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ProjectRow>(
+            "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+                    p.stream_key_hint, s.id as live_stream_id, p.revision,
+                    p.create_time, p.update_time
+             from projects p
+             left join streams s on s.project_id = p.id and s.end_time is null
+             where p.owner_id = $1 and p.id < $2 and p.delete_time is null
+               and ($3 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $3 and k.project_id = p.id))
+             order by p.id desc
+             limit $4",
+        )
+        .bind(tenant.user)
+        .bind(page.below)
+        .bind(tenant.restricted_to)
+        .bind(page.limit())
+        .fetch_all(pool)
+        .await)?
+        .into_iter()
+        .map(Project::try_from)
+        .collect()
+    }
+
+    /// Changes a project; disabling it ends its stream.
+    pub async fn update(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        update: &ProjectUpdate,
+        now: Time,
+    ) -> Result<Project> {
+        let mut tx = self.database.begin().await?;
+        let found = on_engine!(&mut tx, tx => sqlx::query(
+            "update projects as p
+             set name = coalesce($4, name),
+                 disabled = coalesce($5, disabled),
+                 reconnect_window_ms = coalesce($6, reconnect_window_ms),
+                 publish_conflict_policy = coalesce($7, publish_conflict_policy),
+                 revision = revision + 1,
+                 update_time = $8
+             where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+               and ($3 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $3 and k.project_id = p.id))",
+        )
+        .bind(id)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .bind(update.name.as_ref().map(Name::as_str))
+        .bind(update.disabled)
+        .bind(update.reconnect_window.map(ReconnectWindow::as_millis))
+        .bind(update.publish_conflict_policy.map(PublishConflictPolicy::as_str))
+        .bind(now)
+        .execute(&mut **tx)
+        .await
+        .map(|done| done.rows_affected()))?;
+        if found == 0 {
+            return Err(not_found(id));
+        }
+
+        if update.disabled == Some(true) {
+            end_running(&mut tx, id, EndReason::ProjectDisabled, now).await?;
+        }
+        let updated = load(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(updated)
+    }
+
+    /// Deletes a project with its destinations and keys; ends its stream if
+    /// `force`, else refuses with `ProjectLive` if it has one.
+    pub async fn delete(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        force: bool,
+        now: Time,
+    ) -> Result<()> {
+        let mut tx = self.database.begin().await?;
+        lock_owned(&mut tx, tenant, id).await?;
+        if end_running(&mut tx, id, EndReason::ProjectDeleted, now).await? && !force {
+            return Err(Error::ProjectLive);
+        }
+
+        on_engine!(&mut tx, tx => sqlx::query("delete from destinations where project_id = $1")
+            .bind(id)
+            .execute(&mut **tx)
+            .await
+            .map(drop))?;
+        on_engine!(&mut tx, tx => sqlx::query(
+            "update projects
+             set delete_time = $2, stream_key_hash = null, stream_key_sealed = null,
+                 previous_key_hash = null, previous_key_expire_time = null
+             where id = $1",
+        )
+        .bind(id)
+        .bind(now)
+        .execute(&mut **tx)
+        .await
+        .map(drop))?;
+        tx.commit().await
+    }
+
+    /// Replaces the stream key. Without grace the old one is forgotten and a
+    /// running stream ends; otherwise tells when the old one stops working.
+    pub async fn rotate_stream_key(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        key: &SealedStreamKey,
+        grace: Duration,
+        now: Time,
+    ) -> Result<(Project, Option<Time>)> {
+        let expiry = (!grace.is_zero()).then(|| now + grace);
+
+        let mut tx = self.database.begin().await?;
+        lock_owned(&mut tx, tenant, id).await?;
+        on_engine!(&mut tx, tx => sqlx::query(
+            "update projects
+             set previous_key_hash = case when $5 is null then null else stream_key_hash end,
+                 previous_key_expire_time = $5,
+                 stream_key_hash = $2, stream_key_sealed = $3, stream_key_hint = $4,
+                 update_time = $6
+             where id = $1",
+        )
+        .bind(id)
+        .bind(&key.hash)
+        .bind(&key.sealed)
+        .bind(&key.hint)
+        .bind(expiry)
+        .bind(now)
+        .execute(&mut **tx)
+        .await
+        .map(drop))?;
+        if expiry.is_none() {
+            end_running(&mut tx, id, EndReason::KeyRotated, now).await?;
+        }
+        let rotated = load(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok((rotated, expiry))
+    }
+
+    /// The stream key, sealed.
+    pub async fn sealed_stream_key(&self, tenant: Tenant, id: ProjectId) -> Result<Vec<u8>> {
+        let sealed = on_engine!(self.database.reader(), pool => {
+            sqlx::query_scalar::<_, Option<Vec<u8>>>(
+                "select p.stream_key_sealed
+                 from projects p
+                 where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+                   and ($3 is null or exists (
+                       select 1 from api_key_projects k
+                       where k.api_key_id = $3 and k.project_id = p.id))",
+            )
+            .bind(id)
+            .bind(tenant.user)
+            .bind(tenant.restricted_to)
+            .fetch_optional(pool)
+            .await
+        })?;
+        sealed.flatten().ok_or_else(|| not_found(id))
+    }
+
+    /// Forgets projects that were deleted before a moment; tells how many.
+    pub async fn purge(&self, before: Time) -> Result<u64> {
+        Ok(on_engine!(self.database.writer(), pool => {
+            sqlx::query("delete from projects where delete_time < $1")
+                .bind(before)
+                .execute(pool)
+                .await
+                .map(|done| done.rows_affected())
+        })?)
+    }
+}
+
+/// Locks one of the tenant's projects for a change, which takes the next revision.
+pub(super) async fn lock_owned(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<()> {
+    let found = on_engine!(tx, tx => sqlx::query(
+        "update projects as p
+         set revision = revision + 1
+         where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+           and ($3 is null or exists (
+               select 1 from api_key_projects k
+               where k.api_key_id = $3 and k.project_id = p.id))",
+    )
+    .bind(id)
+    .bind(tenant.user)
+    .bind(tenant.restricted_to)
+    .execute(&mut **tx)
+    .await
+    .map(|done| done.rows_affected()))?;
+    match found {
+        0 => Err(not_found(id)),
+        _ => Ok(()),
+    }
+}
+
+/// A project as the transaction sees it.
+async fn load(tx: &mut Transaction, id: ProjectId) -> Result<Project> {
+    on_engine!(tx, tx => sqlx::query_as::<_, ProjectRow>(
+        "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+                p.stream_key_hint, s.id as live_stream_id, p.revision,
+                p.create_time, p.update_time
+         from projects p
+         left join streams s on s.project_id = p.id and s.end_time is null
+         where p.id = $1",
+    )
+    .bind(id)
+    .fetch_one(&mut **tx)
+    .await)?
+    .try_into()
+}
+
+impl TryFrom<ProjectRow> for Project {
+    type Error = Error;
+
+    fn try_from(row: ProjectRow) -> Result<Self> {
+        let ProjectRow {
+            id,
+            name,
+            disabled,
+            reconnect_window_ms,
+            publish_conflict_policy,
+            stream_key_hint,
+            live_stream_id,
+            revision,
+            create_time,
+            update_time,
+        } = row;
+        let policy = PublishConflictPolicy::parse(&publish_conflict_policy);
+        Ok(Self {
+            id,
+            name,
+            disabled,
+            reconnect_window: window_from_millis(reconnect_window_ms)?,
+            publish_conflict_policy: known("publish_conflict_policy", policy)?,
+            stream_key_hint,
+            live_stream_id,
+            revision,
+            create_time,
+            update_time,
+        })
+    }
+}
+
+/// The reconnect window of a column.
+pub(super) fn window_from_millis(millis: i64) -> Result<ReconnectWindow> {
+    let window = u64::try_from(millis)
+        .ok()
+        .and_then(|millis| ReconnectWindow::parse(Duration::from_millis(millis)).ok());
+    Ok(known("reconnect_window_ms", window)?)
+}
+
+pub(super) fn not_found(id: ProjectId) -> Error {
+    Error::NotFound {
+        noun: "project",
+        id: id.to_string(),
+    }
+}

@@ -1,0 +1,427 @@
+//! Streams, as media servers report them.
+//!
+//! Whatever changes a stream first takes the next revision of its project,
+//! which locks the project's row: changes of one project happen one after the
+//! other, in the order of their numbers. A call that turns out to change
+//! nothing rolls back, and the number is not used. A heartbeat of a live stream
+//! changes nothing that is numbered: it is one statement, fenced in its `where`.
+
+use sqlx::FromRow;
+
+use super::{
+    Database,
+    columns::{Timestamp, known},
+    engine::Transaction,
+    projects::window_from_millis,
+    streams::{StreamRow, not_found},
+};
+use crate::{
+    domain::{
+        Admission, EndReason, Heartbeat, ProjectId, PublishConflictPolicy, PublishGate, Publisher,
+        ReconnectWindow, Stats, Stream, StreamId, Time, Timeouts,
+    },
+    error::{Error, Result},
+};
+
+/// Streams, as media servers report them.
+#[derive(Debug, Clone)]
+pub struct Publishing {
+    database: Database,
+    timeouts: Timeouts,
+}
+
+impl Publishing {
+    /// Streams in this database, which end when they exceed these times.
+    pub fn new(database: Database, timeouts: Timeouts) -> Self {
+        Self { database, timeouts }
+    }
+
+    /// Accepts or refuses a publisher, by the SHA-256 of the key that it gave.
+    pub async fn begin(
+        &self,
+        key_hash: &[u8],
+        publisher: &Publisher,
+        media_flowing: bool,
+        now: Time,
+    ) -> Result<Stream> {
+        let mut tx = self.database.begin().await?;
+        let gate = open_gate(&mut tx, key_hash, now)
+            .await?
+            .ok_or(Error::StreamKeyInvalid)?;
+        let running = running(&mut tx, gate.project_id).await?;
+        let admission = gate
+            .admit(running.as_ref(), publisher, now)
+            .map_err(Error::PublishRefused)?;
+
+        let stream = match (admission, running) {
+            (Admission::Repeat, Some(mut stream)) => {
+                let before = stream.status;
+                stream.seen(media_flowing, now);
+                store(&mut tx, &stream).await?;
+                if stream.status == before {
+                    return_revision(&mut tx, gate.project_id).await?;
+                }
+                stream
+            }
+            (Admission::Resume, Some(mut stream)) => {
+                stream.resume(publisher.clone(), self.timeouts, now);
+                stream.seen(media_flowing, now);
+                store(&mut tx, &stream).await?;
+                stream
+            }
+            (_, running) => {
+                if let Some(mut loser) = running {
+                    loser.end(EndReason::TakenOver, now);
+                    store(&mut tx, &loser).await?;
+                    take_revision(&mut tx, gate.project_id).await?;
+                }
+                let mut stream =
+                    Stream::begin(gate.project_id, publisher.clone(), self.timeouts, now);
+                stream.seen(media_flowing, now);
+                insert(&mut tx, &stream).await?;
+                stream
+            }
+        };
+        tx.commit().await?;
+        Ok(stream)
+    }
+
+    /// Notes that a connection stands; tells whether it may go on.
+    pub async fn heartbeat(
+        &self,
+        id: StreamId,
+        epoch: i64,
+        publisher: &Publisher,
+        stats: Option<&Stats>,
+        now: Time,
+    ) -> Result<(Stream, Heartbeat)> {
+        let media_flows = stats.is_none_or(|stats| stats.bytes_received > 0);
+        if media_flows
+            && let Some(stream) = self
+                .heartbeat_live(id, epoch, publisher, stats, now)
+                .await?
+        {
+            return Ok((stream, Heartbeat::Continue));
+        }
+
+        let mut tx = self.database.begin().await?;
+        let project_id = take_revision_of(&mut tx, id).await?;
+        let mut stream = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let verdict = stream.verdict(publisher, epoch);
+        if verdict != Heartbeat::Continue {
+            return Ok((stream, verdict));
+        }
+
+        let before = stream.status;
+        stream.seen(media_flows, now);
+        stream.stats = stats.cloned().or(stream.stats);
+        store(&mut tx, &stream).await?;
+        if stream.status == before {
+            return_revision(&mut tx, project_id).await?;
+        }
+        tx.commit().await?;
+        Ok((stream, Heartbeat::Continue))
+    }
+
+    /// The usual heartbeat: of the connection that holds a live stream.
+    async fn heartbeat_live(
+        &self,
+        id: StreamId,
+        epoch: i64,
+        publisher: &Publisher,
+        stats: Option<&Stats>,
+        now: Time,
+    ) -> Result<Option<Stream>> {
+        on_engine!(self.database.writer(), pool => sqlx::query_as::<_, StreamRow>(
+            "update streams
+             set last_seen_time = $6,
+                 bytes_received = coalesce($7, bytes_received),
+                 bitrate_bps = coalesce($8, bitrate_bps),
+                 width = coalesce($9, width),
+                 height = coalesce($10, height),
+                 fps = coalesce($11, fps),
+                 video_codec = coalesce($12, video_codec),
+                 audio_codec = coalesce($13, audio_codec)
+             where id = $1 and epoch = $2 and node_id = $3 and boot_id = $4 and connection_id = $5
+               and status = 'live' and connected
+             returning id, project_id, status, epoch, node_id, boot_id, connection_id,
+                       peer_address, protocol, connected, create_time, live_time,
+                       last_seen_time, deadline, end_time, end_reason, bytes_received,
+                       bitrate_bps, width, height, fps, video_codec, audio_codec",
+        )
+        .bind(id)
+        .bind(epoch)
+        .bind(&publisher.node_id)
+        .bind(&publisher.boot_id)
+        .bind(&publisher.connection_id)
+        .bind(now)
+        .bind(stats.map(|stats| stats.bytes_received))
+        .bind(stats.map(|stats| stats.bitrate_bps))
+        .bind(stats.map(|stats| stats.width))
+        .bind(stats.map(|stats| stats.height))
+        .bind(stats.map(|stats| stats.fps))
+        .bind(stats.map(|stats| &stats.video_codec))
+        .bind(stats.map(|stats| &stats.audio_codec))
+        .fetch_optional(pool)
+        .await)?
+        .map(Stream::try_from)
+        .transpose()
+    }
+
+    /// Notes that a connection is gone. Changes nothing unless it holds the stream.
+    pub async fn end(
+        &self,
+        id: StreamId,
+        epoch: i64,
+        publisher: &Publisher,
+        now: Time,
+    ) -> Result<Stream> {
+        let mut tx = self.database.begin().await?;
+        let project_id = take_revision_of(&mut tx, id).await?;
+        let mut stream = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        if !stream.is_held_by(publisher, epoch) {
+            return Ok(stream);
+        }
+
+        stream.disconnected(window(&mut tx, project_id).await?, now);
+        store(&mut tx, &stream).await?;
+        tx.commit().await?;
+        Ok(stream)
+    }
+
+    /// Streams that time may have changed: past a deadline, or silent; at most `limit`.
+    pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<StreamId>> {
+        let silent_since = now - self.timeouts.heartbeat;
+        Ok(
+            on_engine!(self.database.reader(), pool => sqlx::query_scalar::<_, StreamId>(
+            "select id
+             from streams
+             where end_time is null and deadline <= $1
+             union
+             select id
+             from streams
+             where end_time is null and last_seen_time <= $2 and status = 'live'
+             limit $3",
+        )
+        .bind(now)
+        .bind(silent_since)
+        .bind(limit)
+        .fetch_all(pool)
+        .await)?,
+        )
+    }
+
+    /// Applies to a stream what time has done; `None` if that was nothing.
+    pub async fn expire(&self, id: StreamId, now: Time) -> Result<Option<Stream>> {
+        let mut tx = self.database.begin().await?;
+        let project_id = take_revision_of(&mut tx, id).await?;
+        let mut stream = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        if !stream.expire(window(&mut tx, project_id).await?, self.timeouts, now) {
+            return Ok(None);
+        }
+
+        store(&mut tx, &stream).await?;
+        tx.commit().await?;
+        Ok(Some(stream))
+    }
+}
+
+/// Ends the stream of a locked project that has not ended; tells whether there was one.
+pub(super) async fn end_running(
+    tx: &mut Transaction,
+    project_id: ProjectId,
+    reason: EndReason,
+    now: Time,
+) -> Result<bool> {
+    let Some(mut stream) = running(tx, project_id).await? else {
+        return Ok(false);
+    };
+    stream.end(reason, now);
+    store(tx, &stream).await?;
+    take_revision(tx, project_id).await?;
+    Ok(true)
+}
+
+/// Locks the project that a stream key opens, and takes its next revision.
+async fn open_gate(
+    tx: &mut Transaction,
+    key_hash: &[u8],
+    now: Time,
+) -> Result<Option<PublishGate>> {
+    #[derive(FromRow)]
+    struct Gate {
+        id: ProjectId,
+        disabled: bool,
+        publish_held_until: Option<Timestamp>,
+        publish_conflict_policy: String,
+    }
+
+    let gate = on_engine!(tx, tx => sqlx::query_as::<_, Gate>(
+        "update projects
+         set revision = revision + 1
+         where delete_time is null
+           and (stream_key_hash = $1
+                or previous_key_hash = $1 and previous_key_expire_time > $2)
+         returning id, disabled, publish_held_until, publish_conflict_policy",
+    )
+    .bind(key_hash)
+    .bind(now)
+    .fetch_optional(&mut **tx)
+    .await)?;
+
+    gate.map(|gate| {
+        let policy = PublishConflictPolicy::parse(&gate.publish_conflict_policy);
+        Ok(PublishGate {
+            project_id: gate.id,
+            disabled: gate.disabled,
+            held_until: gate.publish_held_until,
+            policy: known("publish_conflict_policy", policy)?,
+        })
+    })
+    .transpose()
+}
+
+/// Locks a stream's project and takes its next revision.
+async fn take_revision_of(tx: &mut Transaction, id: StreamId) -> Result<ProjectId> {
+    on_engine!(tx, tx => sqlx::query_scalar::<_, ProjectId>(
+        "update projects
+         set revision = revision + 1
+         where id = (select project_id from streams where id = $1)
+         returning id",
+    )
+    .bind(id)
+    .fetch_optional(&mut **tx)
+    .await)?
+    .ok_or_else(|| not_found(id))
+}
+
+/// Takes one more revision of a project that is locked.
+async fn take_revision(tx: &mut Transaction, id: ProjectId) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query("update projects set revision = revision + 1 where id = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Gives back a revision that was taken for a change which is not numbered.
+async fn return_revision(tx: &mut Transaction, id: ProjectId) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query("update projects set revision = revision - 1 where id = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+async fn window(tx: &mut Transaction, id: ProjectId) -> Result<ReconnectWindow> {
+    let millis = on_engine!(tx, tx => {
+        sqlx::query_scalar::<_, i64>("select reconnect_window_ms from projects where id = $1")
+            .bind(id)
+            .fetch_one(&mut **tx)
+            .await
+    })?;
+    window_from_millis(millis)
+}
+
+/// The stream of a project that has not ended.
+async fn running(tx: &mut Transaction, project_id: ProjectId) -> Result<Option<Stream>> {
+    on_engine!(tx, tx => sqlx::query_as::<_, StreamRow>(
+        "select id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
+                protocol, connected, create_time, live_time, last_seen_time, deadline, end_time,
+                end_reason, bytes_received, bitrate_bps, width, height, fps, video_codec,
+                audio_codec
+         from streams
+         where project_id = $1 and end_time is null",
+    )
+    .bind(project_id)
+    .fetch_optional(&mut **tx)
+    .await)?
+    .map(Stream::try_from)
+    .transpose()
+}
+
+/// A stream as the transaction sees it.
+pub(super) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Option<Stream>> {
+    on_engine!(tx, tx => sqlx::query_as::<_, StreamRow>(
+        "select id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
+                protocol, connected, create_time, live_time, last_seen_time, deadline, end_time,
+                end_reason, bytes_received, bitrate_bps, width, height, fps, video_codec,
+                audio_codec
+         from streams
+         where id = $1",
+    )
+    .bind(id)
+    .fetch_optional(&mut **tx)
+    .await)?
+    .map(Stream::try_from)
+    .transpose()
+}
+
+/// Writes a stream that has just begun.
+async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query(
+        "insert into streams
+             (id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
+              protocol, connected, create_time, live_time, last_seen_time, deadline)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    )
+    .bind(stream.id)
+    .bind(stream.project_id)
+    .bind(stream.status.as_str())
+    .bind(stream.epoch)
+    .bind(&stream.publisher.node_id)
+    .bind(&stream.publisher.boot_id)
+    .bind(&stream.publisher.connection_id)
+    .bind(&stream.publisher.peer_address)
+    .bind(stream.publisher.protocol.as_str())
+    .bind(stream.connected)
+    .bind(stream.create_time)
+    .bind(stream.live_time)
+    .bind(stream.last_seen_time)
+    .bind(stream.deadline)
+    .execute(&mut **tx)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// Writes all that can change of a stream whose project is locked.
+pub(super) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
+    let stats = stream.stats.as_ref();
+    on_engine!(tx, tx => sqlx::query(
+        "update streams
+         set status = $2, epoch = $3, node_id = $4, boot_id = $5, connection_id = $6,
+             peer_address = $7, protocol = $8, connected = $9, live_time = $10,
+             last_seen_time = $11, deadline = $12, end_time = $13, end_reason = $14,
+             bytes_received = $15, bitrate_bps = $16, width = $17, height = $18, fps = $19,
+             video_codec = $20, audio_codec = $21
+         where id = $1",
+    )
+    .bind(stream.id)
+    .bind(stream.status.as_str())
+    .bind(stream.epoch)
+    .bind(&stream.publisher.node_id)
+    .bind(&stream.publisher.boot_id)
+    .bind(&stream.publisher.connection_id)
+    .bind(&stream.publisher.peer_address)
+    .bind(stream.publisher.protocol.as_str())
+    .bind(stream.connected)
+    .bind(stream.live_time)
+    .bind(stream.last_seen_time)
+    .bind(stream.deadline)
+    .bind(stream.end_time)
+    .bind(stream.end_reason.map(EndReason::as_str))
+    .bind(stats.map(|stats| stats.bytes_received))
+    .bind(stats.map(|stats| stats.bitrate_bps))
+    .bind(stats.map(|stats| stats.width))
+    .bind(stats.map(|stats| stats.height))
+    .bind(stats.map(|stats| stats.fps))
+    .bind(stats.map(|stats| &stats.video_codec))
+    .bind(stats.map(|stats| &stats.audio_codec))
+    .execute(&mut **tx)
+    .await
+    .map(drop))?;
+    Ok(())
+}

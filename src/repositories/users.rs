@@ -1,0 +1,155 @@
+use sqlx::FromRow;
+
+use super::{Database, IdempotencyKey, columns::Timestamp, failure::is_taken};
+use crate::{
+    domain::{Email, Name, Time, User, UserId},
+    error::{Error, Result},
+};
+
+/// Accounts.
+#[derive(Debug, Clone)]
+pub struct Users {
+    database: Database,
+}
+
+/// An account that is to be created.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    /// Its id.
+    pub id: UserId,
+    /// The address.
+    pub email: Email,
+    /// What the person wants to be called.
+    pub display_name: Name,
+    /// The password, hashed.
+    pub password_hash: String,
+    /// So that a repeated request creates nothing.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+#[derive(FromRow)]
+struct UserRow {
+    id: UserId,
+    email: String,
+    email_verified: bool,
+    display_name: String,
+    create_time: Timestamp,
+    update_time: Timestamp,
+}
+
+impl Users {
+    /// Accounts in this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Creates an account; `EmailTaken` if the address has one.
+    pub async fn create(&self, user: &NewUser, now: Time) -> Result<User> {
+        let mut tx = self.database.begin().await?;
+        let inserted = on_engine!(&mut tx, tx => sqlx::query_as::<_, UserRow>(
+            "insert into users
+                 (id, email, email_key, email_verified, display_name, password_hash,
+                  create_time, update_time)
+             values ($1, $2, $3, false, $4, $5, $6, $6)
+             returning id, email, email_verified, display_name, create_time, update_time",
+        )
+        .bind(user.id)
+        .bind(user.email.as_str())
+        .bind(user.email.key())
+        .bind(user.display_name.as_str())
+        .bind(&user.password_hash)
+        .bind(now)
+        .fetch_one(&mut **tx)
+        .await);
+
+        let created = match inserted {
+            Ok(row) => row.into(),
+            Err(failure) if is_taken(&failure) => return Err(Error::EmailTaken),
+            Err(failure) => return Err(failure.into()),
+        };
+        if let Some(key) = &user.idempotency {
+            key.record(&mut tx, user.id.uuid(), now).await?;
+        }
+        tx.commit().await?;
+        Ok(created)
+    }
+
+    /// The account of an address, with its password hash if it has one.
+    pub async fn find_by_email(&self, email: &Email) -> Result<Option<(User, Option<String>)>> {
+        #[derive(FromRow)]
+        struct Found {
+            #[sqlx(flatten)]
+            user: UserRow,
+            password_hash: Option<String>,
+        }
+
+        let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, Found>(
+            "select id, email, email_verified, display_name, create_time, update_time, password_hash
+             from users
+             where email_key = $1",
+        )
+        .bind(email.key())
+        .fetch_optional(pool)
+        .await)?;
+        Ok(found.map(|found| (found.user.into(), found.password_hash)))
+    }
+
+    /// An account.
+    pub async fn get(&self, id: UserId) -> Result<User> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, UserRow>(
+            "select id, email, email_verified, display_name, create_time, update_time
+             from users
+             where id = $1",
+        )
+        .bind(id)
+        .fetch_optional(pool)
+        .await)?
+        .map(User::from)
+        .ok_or_else(|| not_found(id))
+    }
+
+    /// Changes an account; `None` leaves a field unchanged.
+    pub async fn update(&self, id: UserId, display_name: Option<&Name>, now: Time) -> Result<User> {
+        on_engine!(self.database.writer(), pool => sqlx::query_as::<_, UserRow>(
+            "update users
+             set display_name = coalesce($2, display_name), update_time = $3
+             where id = $1
+             returning id, email, email_verified, display_name, create_time, update_time",
+        )
+        .bind(id)
+        .bind(display_name.map(Name::as_str))
+        .bind(now)
+        .fetch_optional(pool)
+        .await)?
+        .map(User::from)
+        .ok_or_else(|| not_found(id))
+    }
+}
+
+impl From<UserRow> for User {
+    fn from(row: UserRow) -> Self {
+        let UserRow {
+            id,
+            email,
+            email_verified,
+            display_name,
+            create_time,
+            update_time,
+        } = row;
+        Self {
+            id,
+            email,
+            email_verified,
+            display_name,
+            create_time,
+            update_time,
+        }
+    }
+}
+
+fn not_found(id: UserId) -> Error {
+    Error::NotFound {
+        noun: "user",
+        id: id.to_string(),
+    }
+}

@@ -1,0 +1,168 @@
+//! Puts the parts together, serves, and drains.
+
+use std::{thread, time::Duration};
+
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Server, server::TcpIncoming},
+};
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server::{
+    v1::{ServerReflection, ServerReflectionServer},
+    v1alpha,
+};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    auth::{AccessTokens, Guard, Keys, PasswordHasher},
+    config::Config,
+    jobs::{Purge, Reaper},
+    layers::{CallLogLayer, answer_panic},
+    proto::{
+        DESCRIPTORS,
+        v1::{
+            auth_service_server::AuthServiceServer, project_service_server::ProjectServiceServer,
+            stream_service_server::StreamServiceServer,
+        },
+    },
+    readiness::{self, Readiness, SERVICES},
+    repositories::{Database, Publishing},
+    services::{AuthService, ProjectService, StreamService},
+};
+
+/// The longest request of AuthService, in bytes.
+const MAX_AUTH_MESSAGE: usize = 64 * 1024;
+
+/// The longest request of the other services, in bytes.
+const MAX_MESSAGE: usize = 256 * 1024;
+
+/// Serves on a bound listener until `shutdown` completes, then drains: health
+/// checks say NOT_SERVING, after the drain delay no more calls are taken, and
+/// those that run have the drain timeout to finish.
+///
+/// It serves at once, and answers UNAVAILABLE until the database is migrated.
+/// Fails if the database can never be used, for example because a migration
+/// fails.
+pub async fn serve(
+    listener: TcpListener,
+    database: Database,
+    keys: Keys,
+    config: &Config,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let readiness = Readiness::default();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    readiness::report(&health, false).await;
+
+    let tokens = AccessTokens::new(keys.signing, config.tokens());
+    let guard = Guard::new(tokens.clone(), readiness.clone());
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
+    let publishing = Publishing::new(database.clone(), config.timeouts());
+
+    let auth = AuthService::new(&database, tokens, keys.sealer.clone(), hasher, config);
+    let project = ProjectService::new(&database, keys.sealer.clone(), config.url_policy());
+    let stream = StreamService::new(
+        &database,
+        publishing.clone(),
+        keys.sealer,
+        config.heartbeat_interval,
+    );
+    let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE);
+    let project = ProjectServiceServer::new(project).max_decoding_message_size(MAX_MESSAGE);
+    let stream = StreamServiceServer::new(stream).max_decoding_message_size(MAX_MESSAGE);
+
+    let closing = CancellationToken::new();
+    let serving = limited()
+        .layer(CallLogLayer)
+        .layer(CatchPanicLayer::custom(answer_panic))
+        .add_service(health_service)
+        .add_optional_service(reflection_v1(config)?)
+        .add_optional_service(reflection_v1alpha(config)?)
+        .add_service(InterceptedService::new(auth, guard.clone()))
+        .add_service(InterceptedService::new(project, guard.clone()))
+        .add_service(InterceptedService::new(stream, guard))
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            closing.clone().cancelled_owned(),
+        );
+    let mut serving = std::pin::pin!(serving);
+
+    let mut jobs = JoinSet::new();
+    jobs.spawn(Reaper::new(publishing, config.timeouts()).run(config.reap_interval));
+    jobs.spawn(Purge::new(database.clone()).run());
+
+    tokio::select! {
+        served = &mut serving => served?,
+        error = readiness.watch(&database, &health) => return Err(error.into()),
+        () = shutdown => {
+            tracing::info!("draining");
+            readiness::report(&health, false).await;
+            // Goes on serving meanwhile.
+            let _ = timeout(config.drain_delay, &mut serving).await;
+            closing.cancel();
+            end_health_watches(health).await;
+            match timeout(config.drain_timeout, &mut serving).await {
+                Ok(drained) => drained?,
+                Err(_) => tracing::warn!("calls did not finish in time, closing them"),
+            }
+        }
+    }
+
+    jobs.shutdown().await;
+    if timeout(Duration::from_secs(5), database.close())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the database did not close in time");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A server with every HTTP/2 limit set: tonic switches some of hyper's off.
+fn limited() -> Server {
+    Server::builder()
+        .max_concurrent_streams(100)
+        .http2_max_pending_accept_reset_streams(Some(20))
+        .http2_max_local_error_reset_streams(Some(1024))
+        .http2_max_header_list_size(16 * 1024)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(256 * 1024)
+}
+
+/// Open watches of the health service would keep the server from draining.
+async fn end_health_watches(mut health: HealthReporter) {
+    for service in SERVICES {
+        health.clear_service_status(service).await;
+    }
+}
+
+fn reflection_v1(
+    config: &Config,
+) -> anyhow::Result<Option<ServerReflectionServer<impl ServerReflection>>> {
+    config
+        .reflects()
+        .then(|| Ok(described().build_v1()?))
+        .transpose()
+}
+
+/// For grpcurl 1.8 and other clients of before 2023.
+fn reflection_v1alpha(
+    config: &Config,
+) -> anyhow::Result<Option<v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection>>> {
+    config
+        .reflects()
+        .then(|| Ok(described().build_v1alpha()?))
+        .transpose()
+}
+
+fn described() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

@@ -1,0 +1,257 @@
+//! Conversions between AuthService's messages and the domain.
+
+use tonic::Request;
+use uuid::Uuid;
+
+use super::{
+    accounts::SignUp,
+    fields::{Fields, moment, request_id, timestamp},
+    sign_ins::TokenPair,
+};
+use crate::{
+    auth::{AccessToken, PublicKey, Sealer},
+    domain::{
+        ApiKey, Email, Invalid, Name, NewApiKey, Origin, Password, ProjectId, Scope, Scopes, Time,
+        User,
+    },
+    error::Error,
+    proto::v1 as pb,
+    repositories::IdempotencyKey,
+};
+
+/// How many projects an API key can be restricted to.
+const MAX_PROJECTS: usize = 100;
+
+/// The longest user agent that is kept, in bytes.
+const MAX_USER_AGENT: usize = 256;
+
+/// How a token is used (RFC 6750).
+const TOKEN_TYPE: &str = "Bearer";
+
+pub(super) struct SignUpRequest {
+    pub sign_up: SignUp,
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+pub(super) struct SignIn {
+    pub email: Email,
+    pub password: Password,
+}
+
+impl SignUpRequest {
+    pub fn read(message: pb::SignUpRequest, sealer: &Sealer) -> Result<Self, Error> {
+        let pb::SignUpRequest {
+            email,
+            password,
+            display_name,
+            request_id: id,
+        } = message;
+        let mut fields = Fields::default();
+        let email = fields.read("email", Email::parse(&email));
+        let password = fields.read("password", Password::choose(&password));
+        let display_name = fields.read("display_name", Name::parse(&display_name));
+        let id = fields.read("request_id", request_id(&id));
+        let (Some(email), Some(password), Some(display_name), Some(id)) =
+            (email, password, display_name, id)
+        else {
+            return Err(fields.refuse());
+        };
+
+        let idempotency = id.map(|request_id| IdempotencyKey {
+            owner_id: Uuid::nil(),
+            request_id,
+            method: "SignUp",
+            // The password is checked against the account instead.
+            fingerprints: sealer
+                .digests(
+                    "SignUp",
+                    [email.key(), display_name.as_str()].join("\n").as_bytes(),
+                )
+                .collect(),
+        });
+        Ok(Self {
+            sign_up: SignUp {
+                email,
+                password,
+                display_name,
+            },
+            idempotency,
+        })
+    }
+}
+
+impl TryFrom<pb::SignInRequest> for SignIn {
+    type Error = Error;
+
+    fn try_from(message: pb::SignInRequest) -> Result<Self, Error> {
+        let pb::SignInRequest { email, password } = message;
+        let mut fields = Fields::default();
+        let email = fields.read("email", Email::parse(&email));
+        let password = fields.read("password", Password::present(&password));
+        let (Some(email), Some(password)) = (email, password) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self { email, password })
+    }
+}
+
+pub(super) fn new_api_key(message: pb::CreateApiKeyRequest, now: Time) -> Result<NewApiKey, Error> {
+    let pb::CreateApiKeyRequest {
+        display_name,
+        scopes,
+        project_ids,
+        expire_time,
+    } = message;
+    let mut fields = Fields::default();
+    let display_name = fields.read("display_name", Name::parse(&display_name));
+    let scopes = scopes.iter().map(String::as_str);
+    let scopes = fields.read("scopes", Scopes::parse(scopes, &Scope::OF_USERS));
+    let expire_time = fields.read_optional(
+        "expire_time",
+        expire_time.map(|time| match moment(time) {
+            Ok(time) if time <= now => Err(Invalid::because("must be in the future")),
+            read => read,
+        }),
+    );
+    if project_ids.len() > MAX_PROJECTS {
+        let fault = Invalid::because("must have at most 100 projects");
+        return Err(Error::invalid("project_ids", fault.0));
+    }
+    let mut projects: Vec<_> = project_ids
+        .iter()
+        .enumerate()
+        .filter_map(|(at, id)| fields.read(&format!("project_ids[{at}]"), ProjectId::parse(id)))
+        .collect();
+    let (Some(display_name), Some(scopes), Some(expire_time), true) = (
+        display_name,
+        scopes,
+        expire_time,
+        projects.len() == project_ids.len(),
+    ) else {
+        return Err(fields.refuse());
+    };
+
+    projects.sort_by_key(|id| id.uuid());
+    projects.dedup();
+    Ok(NewApiKey {
+        display_name,
+        scopes,
+        project_ids: projects,
+        expire_time,
+    })
+}
+
+/// Where a request comes from.
+pub(super) fn origin_of<T>(request: &Request<T>) -> Origin {
+    let user_agent = request
+        .metadata()
+        .get("user-agent")
+        .and_then(|agent| agent.to_str().ok());
+    Origin {
+        peer_address: request
+            .remote_addr()
+            .map(|peer| peer.ip().to_string())
+            .unwrap_or_default(),
+        // Metadata that reads as text is ASCII: it can be cut anywhere.
+        user_agent: user_agent
+            .unwrap_or_default()
+            .chars()
+            .take(MAX_USER_AGENT)
+            .collect(),
+    }
+}
+
+impl From<User> for pb::User {
+    fn from(user: User) -> Self {
+        let User {
+            id,
+            email,
+            email_verified,
+            display_name,
+            create_time,
+            update_time,
+        } = user;
+        Self {
+            id: id.to_string(),
+            email,
+            email_verified,
+            display_name,
+            create_time: Some(timestamp(create_time)),
+            update_time: Some(timestamp(update_time)),
+        }
+    }
+}
+
+impl From<TokenPair> for pb::Tokens {
+    fn from(tokens: TokenPair) -> Self {
+        let TokenPair {
+            access,
+            refresh_token,
+            refresh_token_expire_time,
+        } = tokens;
+        Self {
+            access_token: access.token.expose().to_owned(),
+            access_token_expire_time: Some(timestamp(access.expire_time)),
+            refresh_token: refresh_token.expose().to_owned(),
+            refresh_token_expire_time: Some(timestamp(refresh_token_expire_time)),
+            token_type: TOKEN_TYPE.to_owned(),
+        }
+    }
+}
+
+impl From<(AccessToken, Scopes)> for pb::ExchangeApiKeyResponse {
+    fn from((token, scopes): (AccessToken, Scopes)) -> Self {
+        Self {
+            access_token: token.token.expose().to_owned(),
+            access_token_expire_time: Some(timestamp(token.expire_time)),
+            token_type: TOKEN_TYPE.to_owned(),
+            scopes: names(scopes),
+        }
+    }
+}
+
+impl From<ApiKey> for pb::ApiKey {
+    fn from(key: ApiKey) -> Self {
+        let ApiKey {
+            id,
+            user_id: _,
+            display_name,
+            scopes,
+            restricted: _,
+            project_ids,
+            create_time,
+            expire_time,
+            last_used_time,
+        } = key;
+        Self {
+            id: id.to_string(),
+            display_name,
+            scopes: names(scopes),
+            project_ids: project_ids.iter().map(ToString::to_string).collect(),
+            expire_time: expire_time.map(timestamp),
+            last_used_time: last_used_time.map(timestamp),
+            create_time: Some(timestamp(create_time)),
+        }
+    }
+}
+
+impl From<&PublicKey> for pb::JsonWebKey {
+    fn from(key: &PublicKey) -> Self {
+        let PublicKey { id, x } = key;
+        Self {
+            kty: "OKP".to_owned(),
+            crv: "Ed25519".to_owned(),
+            x: x.clone(),
+            kid: id.clone(),
+            alg: "EdDSA".to_owned(),
+            r#use: "sig".to_owned(),
+        }
+    }
+}
+
+fn names(scopes: Scopes) -> Vec<String> {
+    scopes
+        .iter()
+        .map(|scope| scope.as_str().to_owned())
+        .collect()
+}

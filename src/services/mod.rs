@@ -1,0 +1,20 @@
+//! The RPCs. Each method goes: who, what, do, answer.
+//!
+//! `pb` types end here: a message becomes domain types in one conversion, which
+//! finds every wrong field at once, and nothing is checked again below.
+
+mod accounts;
+mod auth;
+mod auth_messages;
+mod fields;
+mod paging;
+mod platform_messages;
+mod project;
+mod project_messages;
+mod sign_ins;
+mod stream;
+mod stream_messages;
+
+pub use auth::AuthService;
+pub use project::ProjectService;
+pub use stream::StreamService;

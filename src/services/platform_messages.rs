@@ -1,0 +1,123 @@
+//! Conversions between platforms as messages and the domain's.
+
+use crate::{
+    domain::{Platform, PlatformInfo, PlatformKind, Tls},
+    proto::v1 as pb,
+};
+
+/// `one_of` has refused the unspecified one.
+pub(super) fn domain_platform(value: pb::Platform) -> Platform {
+    match value {
+        pb::Platform::Unspecified | pb::Platform::Custom => Platform::Custom,
+        pb::Platform::Youtube => Platform::Youtube,
+        pb::Platform::Twitch => Platform::Twitch,
+        pb::Platform::Facebook => Platform::Facebook,
+        pb::Platform::X => Platform::X,
+        pb::Platform::Kick => Platform::Kick,
+        pb::Platform::AmazonIvs => Platform::AmazonIvs,
+        pb::Platform::Linkedin => Platform::Linkedin,
+        pb::Platform::Tiktok => Platform::Tiktok,
+        pb::Platform::Instagram => Platform::Instagram,
+        pb::Platform::Rumble => Platform::Rumble,
+        pb::Platform::Trovo => Platform::Trovo,
+        pb::Platform::Restream => Platform::Restream,
+        pb::Platform::Mux => Platform::Mux,
+        pb::Platform::Cloudflare => Platform::Cloudflare,
+        pb::Platform::Livepeer => Platform::Livepeer,
+        pb::Platform::Castr => Platform::Castr,
+        pb::Platform::Switchboard => Platform::Switchboard,
+        pb::Platform::Steam => Platform::Steam,
+        pb::Platform::Dlive => Platform::Dlive,
+        pb::Platform::Nimo => Platform::Nimo,
+        pb::Platform::Picarto => Platform::Picarto,
+        pb::Platform::Bilibili => Platform::Bilibili,
+        pb::Platform::Chzzk => Platform::Chzzk,
+        pb::Platform::Soop => Platform::Soop,
+        pb::Platform::Niconico => Platform::Niconico,
+        pb::Platform::Kakaotv => Platform::Kakaotv,
+        pb::Platform::Vimeo => Platform::Vimeo,
+    }
+}
+
+impl From<Platform> for pb::Platform {
+    fn from(platform: Platform) -> Self {
+        match platform {
+            Platform::Custom => Self::Custom,
+            Platform::Youtube => Self::Youtube,
+            Platform::Twitch => Self::Twitch,
+            Platform::Facebook => Self::Facebook,
+            Platform::X => Self::X,
+            Platform::Kick => Self::Kick,
+            Platform::AmazonIvs => Self::AmazonIvs,
+            Platform::Linkedin => Self::Linkedin,
+            Platform::Tiktok => Self::Tiktok,
+            Platform::Instagram => Self::Instagram,
+            Platform::Rumble => Self::Rumble,
+            Platform::Trovo => Self::Trovo,
+            Platform::Restream => Self::Restream,
+            Platform::Mux => Self::Mux,
+            Platform::Cloudflare => Self::Cloudflare,
+            Platform::Livepeer => Self::Livepeer,
+            Platform::Castr => Self::Castr,
+            Platform::Switchboard => Self::Switchboard,
+            Platform::Steam => Self::Steam,
+            Platform::Dlive => Self::Dlive,
+            Platform::Nimo => Self::Nimo,
+            Platform::Picarto => Self::Picarto,
+            Platform::Bilibili => Self::Bilibili,
+            Platform::Chzzk => Self::Chzzk,
+            Platform::Soop => Self::Soop,
+            Platform::Niconico => Self::Niconico,
+            Platform::Kakaotv => Self::Kakaotv,
+            Platform::Vimeo => Self::Vimeo,
+        }
+    }
+}
+
+/// What is known of all platforms.
+pub(super) fn platforms() -> Vec<pb::PlatformInfo> {
+    Platform::ALL
+        .into_iter()
+        .map(|platform| platform.info().into())
+        .collect()
+}
+
+impl From<&PlatformInfo> for pb::PlatformInfo {
+    fn from(info: &PlatformInfo) -> Self {
+        let PlatformInfo {
+            platform,
+            display_name,
+            kind,
+            urls,
+            tls,
+            limits,
+            note,
+        } = info;
+        let kind = match kind {
+            PlatformKind::Static => pb::PlatformKind::Static,
+            PlatformKind::Regional => pb::PlatformKind::Regional,
+            PlatformKind::PerAccount => pb::PlatformKind::PerAccount,
+            PlatformKind::PerEvent => pb::PlatformKind::PerEvent,
+        };
+        let tls = match tls {
+            Tls::Unknown => pb::PlatformTls::Unspecified,
+            Tls::Required => pb::PlatformTls::Required,
+            Tls::Offered => pb::PlatformTls::Offered,
+            Tls::None => pb::PlatformTls::None,
+        };
+        let known = |number| i32::try_from(number).unwrap_or(i32::MAX);
+        Self {
+            platform: pb::Platform::from(*platform).into(),
+            display_name: (*display_name).to_owned(),
+            kind: kind.into(),
+            urls: urls.iter().map(ToString::to_string).collect(),
+            tls: tls.into(),
+            limits: Some(pb::PlatformLimits {
+                keyframe_interval_seconds: known(limits.keyframe_interval_seconds),
+                max_video_bitrate_kbps: known(limits.max_video_bitrate_kbps),
+                max_audio_bitrate_kbps: known(limits.max_audio_bitrate_kbps),
+            }),
+            note: (*note).to_owned(),
+        }
+    }
+}

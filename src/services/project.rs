@@ -1,0 +1,362 @@
+use tonic::{Request, Response, Status};
+
+use super::{
+    fields::{Fields, only, timestamp},
+    paging::Pages,
+    platform_messages::platforms,
+    project_messages::{
+        CreateDestination, CreateProject, RotateStreamKey, UpdateDestination, UpdateProject,
+    },
+};
+use crate::{
+    auth::{Caller, Place, Sealer},
+    domain::{
+        Destination, DestinationId, DestinationUpdate, ProjectId, StreamKey, StreamTarget, Tenant,
+        UrlPolicy, now,
+    },
+    error::{Error, Result},
+    proto::v1 as pb,
+    repositories::{Created, Database, Destinations, Projects, SealedDestination},
+};
+
+/// Projects, their stream keys and their destinations.
+#[derive(Debug)]
+pub struct ProjectService {
+    projects: Projects,
+    destinations: Destinations,
+    pages: Pages,
+    sealer: Sealer,
+    url_policy: UrlPolicy,
+}
+
+impl ProjectService {
+    /// The service over a database.
+    pub fn new(database: &Database, sealer: Sealer, url_policy: UrlPolicy) -> Self {
+        Self {
+            projects: Projects::new(database.clone()),
+            destinations: Destinations::new(database.clone()),
+            pages: Pages::new(sealer.clone()),
+            sealer,
+            url_policy,
+        }
+    }
+
+    /// The stream key of a project, read from where it is kept.
+    async fn stream_key(&self, tenant: Tenant, id: ProjectId) -> Result<StreamKey> {
+        let sealed = self.projects.sealed_stream_key(tenant, id).await?;
+        StreamKey::unseal(&sealed, id, &self.sealer)
+    }
+
+    /// A destination with a change applied to it. Platform, address and key are
+    /// checked together, if one of them changes.
+    fn merge(
+        &self,
+        before: &Destination,
+        key_before: Vec<u8>,
+        update: DestinationUpdate,
+    ) -> Result<SealedDestination> {
+        let DestinationUpdate {
+            platform,
+            name,
+            url,
+            stream_key,
+            enabled,
+        } = update;
+        let place = Place::destination_key(before.id);
+        let mut merged = SealedDestination {
+            id: before.id,
+            project_id: before.project_id,
+            platform: before.platform,
+            name: name.map_or_else(|| before.name.clone(), |name| name.as_str().to_owned()),
+            url: before.url.clone(),
+            stream_key_sealed: key_before,
+            stream_key_hint: before.stream_key_hint.clone(),
+            enabled: enabled.unwrap_or(before.enabled),
+        };
+        if platform.is_none() && url.is_none() && stream_key.is_none() {
+            return Ok(merged);
+        }
+
+        // An address belongs to its platform: with another platform it is not kept.
+        let kept_url = if platform.is_some_and(|platform| platform != before.platform) {
+            String::new()
+        } else {
+            before.url.clone()
+        };
+        let stream_key = match stream_key {
+            Some(key) => key,
+            None => self.sealer.open_text(&place, &merged.stream_key_sealed)?,
+        };
+        let target = StreamTarget::parse(
+            platform.unwrap_or(before.platform),
+            &url.unwrap_or(kept_url),
+            &stream_key,
+            &self.url_policy,
+        )
+        .map_err(|(field, fault)| Error::invalid(field, fault.0))?;
+        merged.platform = target.platform;
+        merged.url = target.url.as_str().to_owned();
+        merged.stream_key_sealed = self
+            .sealer
+            .seal(&place, target.stream_key.expose().as_bytes());
+        merged.stream_key_hint = target.key_hint();
+        Ok(merged)
+    }
+}
+
+#[tonic::async_trait]
+impl pb::project_service_server::ProjectService for ProjectService {
+    async fn create_project(
+        &self,
+        request: Request<pb::CreateProjectRequest>,
+    ) -> Result<Response<pb::CreateProjectResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        if tenant.restricted_to.is_some() {
+            return Err(Error::ApiKeyRestricted.into());
+        }
+        let CreateProject {
+            project,
+            stream_key,
+        } = CreateProject::read(request.into_inner(), tenant.user, &self.sealer)?;
+
+        let (project, stream_key) = match self.projects.create(tenant, &project, now()).await? {
+            Created::New(project) => (project, stream_key),
+            Created::Before(project) => {
+                let key = self.stream_key(tenant, project.id).await?;
+                (project, key)
+            }
+        };
+
+        Ok(Response::new(pb::CreateProjectResponse {
+            project: Some(project.into()),
+            stream_key: stream_key.0.expose().to_owned(),
+        }))
+    }
+
+    async fn get_project(
+        &self,
+        request: Request<pb::GetProjectRequest>,
+    ) -> Result<Response<pb::GetProjectResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let id = only(
+            "project_id",
+            ProjectId::parse(&request.get_ref().project_id),
+        )?;
+
+        let project = self.projects.get(tenant, id).await?;
+
+        Ok(Response::new(pb::GetProjectResponse {
+            project: Some(project.into()),
+        }))
+    }
+
+    async fn list_projects(
+        &self,
+        request: Request<pb::ListProjectsRequest>,
+    ) -> Result<Response<pb::ListProjectsResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let pb::ListProjectsRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let list = format!("projects/{tenant:?}");
+        let mut fields = Fields::default();
+        let page = self.pages.read(&mut fields, &list, page_size, &page_token);
+        let page = page.ok_or_else(|| fields.refuse())?;
+
+        let mut projects = self.projects.list(tenant, page).await?;
+
+        let next_page_token = self
+            .pages
+            .cut(&list, page, &mut projects, |row| row.id.uuid());
+        let projects = projects.into_iter().map(pb::Project::from).collect();
+        Ok(Response::new(pb::ListProjectsResponse {
+            projects,
+            next_page_token,
+        }))
+    }
+
+    async fn update_project(
+        &self,
+        request: Request<pb::UpdateProjectRequest>,
+    ) -> Result<Response<pb::UpdateProjectResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let UpdateProject { id, update } = request.into_inner().try_into()?;
+
+        let project = self.projects.update(tenant, id, &update, now()).await?;
+
+        Ok(Response::new(pb::UpdateProjectResponse {
+            project: Some(project.into()),
+        }))
+    }
+
+    async fn delete_project(
+        &self,
+        request: Request<pb::DeleteProjectRequest>,
+    ) -> Result<Response<pb::DeleteProjectResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let pb::DeleteProjectRequest { project_id, force } = request.into_inner();
+        let id = only("project_id", ProjectId::parse(&project_id))?;
+
+        self.projects.delete(tenant, id, force, now()).await?;
+
+        Ok(Response::new(pb::DeleteProjectResponse {}))
+    }
+
+    async fn rotate_stream_key(
+        &self,
+        request: Request<pb::RotateStreamKeyRequest>,
+    ) -> Result<Response<pb::RotateStreamKeyResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let RotateStreamKey { id, grace } = request.into_inner().try_into()?;
+        let key = StreamKey::generate();
+        let sealed = key.seal(id, &self.sealer);
+
+        let (project, previous_key_expire_time) = self
+            .projects
+            .rotate_stream_key(tenant, id, &sealed, grace, now())
+            .await?;
+
+        Ok(Response::new(pb::RotateStreamKeyResponse {
+            project: Some(project.into()),
+            stream_key: key.0.expose().to_owned(),
+            previous_key_expire_time: previous_key_expire_time.map(timestamp),
+        }))
+    }
+
+    async fn reveal_stream_key(
+        &self,
+        request: Request<pb::RevealStreamKeyRequest>,
+    ) -> Result<Response<pb::RevealStreamKeyResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let id = only(
+            "project_id",
+            ProjectId::parse(&request.get_ref().project_id),
+        )?;
+
+        let key = self.stream_key(tenant, id).await?;
+
+        let stream_key = key.0.expose().to_owned();
+        Ok(Response::new(pb::RevealStreamKeyResponse { stream_key }))
+    }
+
+    async fn create_destination(
+        &self,
+        request: Request<pb::CreateDestinationRequest>,
+    ) -> Result<Response<pb::CreateDestinationResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let CreateDestination {
+            destination,
+            idempotency,
+        } = CreateDestination::read(
+            request.into_inner(),
+            tenant.user,
+            &self.sealer,
+            &self.url_policy,
+        )?;
+
+        let created = self
+            .destinations
+            .create(tenant, &destination, idempotency.as_ref(), now())
+            .await?;
+
+        let (Created::New(destination) | Created::Before(destination)) = created;
+        let destination = Some(destination.into());
+        Ok(Response::new(pb::CreateDestinationResponse { destination }))
+    }
+
+    async fn get_destination(
+        &self,
+        request: Request<pb::GetDestinationRequest>,
+    ) -> Result<Response<pb::GetDestinationResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let id = only(
+            "destination_id",
+            DestinationId::parse(&request.get_ref().destination_id),
+        )?;
+
+        let (destination, _) = self.destinations.get(tenant, id).await?;
+
+        let destination = Some(destination.into());
+        Ok(Response::new(pb::GetDestinationResponse { destination }))
+    }
+
+    async fn list_destinations(
+        &self,
+        request: Request<pb::ListDestinationsRequest>,
+    ) -> Result<Response<pb::ListDestinationsResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let pb::ListDestinationsRequest {
+            project_id,
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let mut fields = Fields::default();
+        let id = fields.read("project_id", ProjectId::parse(&project_id));
+        let list = format!("destinations/{tenant:?}/{id:?}");
+        let page = self.pages.read(&mut fields, &list, page_size, &page_token);
+        let (Some(id), Some(page)) = (id, page) else {
+            return Err(fields.refuse().into());
+        };
+
+        self.projects.get(tenant, id).await?;
+        let mut destinations = self.destinations.list(tenant, id, page).await?;
+
+        let next_page_token = self
+            .pages
+            .cut(&list, page, &mut destinations, |row| row.id.uuid());
+        let destinations = destinations
+            .into_iter()
+            .map(pb::Destination::from)
+            .collect();
+        Ok(Response::new(pb::ListDestinationsResponse {
+            destinations,
+            next_page_token,
+        }))
+    }
+
+    async fn update_destination(
+        &self,
+        request: Request<pb::UpdateDestinationRequest>,
+    ) -> Result<Response<pb::UpdateDestinationResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let UpdateDestination { id, update } = request.into_inner().try_into()?;
+
+        let (before, key) = self.destinations.get(tenant, id).await?;
+        let merged = self.merge(&before, key, update)?;
+        let seen = before.update_time;
+        let destination = self
+            .destinations
+            .replace(tenant, &merged, seen, now())
+            .await?;
+
+        let destination = Some(destination.into());
+        Ok(Response::new(pb::UpdateDestinationResponse { destination }))
+    }
+
+    async fn delete_destination(
+        &self,
+        request: Request<pb::DeleteDestinationRequest>,
+    ) -> Result<Response<pb::DeleteDestinationResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let id = only(
+            "destination_id",
+            DestinationId::parse(&request.get_ref().destination_id),
+        )?;
+
+        self.destinations.delete(tenant, id).await?;
+
+        Ok(Response::new(pb::DeleteDestinationResponse {}))
+    }
+
+    async fn list_platforms(
+        &self,
+        request: Request<pb::ListPlatformsRequest>,
+    ) -> Result<Response<pb::ListPlatformsResponse>, Status> {
+        Caller::of(&request)?;
+
+        Ok(Response::new(pb::ListPlatformsResponse {
+            platforms: platforms(),
+        }))
+    }
+}

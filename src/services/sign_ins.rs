@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+use crate::{
+    auth::{AccessToken, AccessTokens, Caller, RefreshSeed, RefreshToken, Sealer, Subject},
+    domain::{Origin, Scope, Secret, Session, SessionId, Time, UserId, now},
+    error::{Error, Result},
+    repositories::Sessions,
+};
+
+/// Begins sessions, and keeps them going.
+#[derive(Debug, Clone)]
+pub(super) struct SignIns {
+    pub sessions: Sessions,
+    pub tokens: AccessTokens,
+    pub sealer: Sealer,
+    /// How long a session lasts without being refreshed.
+    pub idle_timeout: Duration,
+    /// How long a session lasts at most.
+    pub lifetime: Duration,
+}
+
+/// What a session gives to its user.
+#[derive(Debug)]
+pub(super) struct TokenPair {
+    pub access: AccessToken,
+    pub refresh_token: Secret,
+    pub refresh_token_expire_time: Time,
+}
+
+impl SignIns {
+    /// Begins a session of a user.
+    pub async fn begin(&self, user_id: UserId, origin: Origin) -> Result<TokenPair> {
+        let now = now();
+        let id = SessionId::generate();
+        let seed = RefreshSeed::generate();
+        let session = Session {
+            id,
+            user_id,
+            refresh_seed: seed.seal(id, &self.sealer),
+            refresh_counter: 1,
+            origin,
+            create_time: now,
+            last_used_time: now,
+            expire_time: now + self.lifetime,
+        };
+
+        self.sessions.create(&session).await?;
+        self.pair(&session, &seed, 1, now)
+    }
+
+    /// Replaces a refresh token: the newest by the next; the one before it,
+    /// whose answer was lost, by the newest. An older one ends the session.
+    pub async fn refresh(&self, token: &RefreshToken) -> Result<TokenPair> {
+        let now = now();
+        loop {
+            let session = self
+                .sessions
+                .find(token.session_id, now)
+                .await?
+                .filter(|session| session.last_used_time + self.idle_timeout > now)
+                .ok_or(Error::RefreshTokenInvalid)?;
+            let seed = RefreshSeed::unseal(&session.refresh_seed, session.id, &self.sealer)?;
+            if !seed.made(token) {
+                return Err(Error::RefreshTokenInvalid);
+            }
+
+            let newest = session.refresh_counter;
+            if token.counter == newest {
+                if self.sessions.advance(session.id, newest, now).await? {
+                    return self.pair(&session, &seed, newest + 1, now);
+                }
+                // Another call with the same token was faster: look again.
+            } else if token.counter == newest - 1 {
+                return self.pair(&session, &seed, newest, now);
+            } else {
+                self.sessions
+                    .revoke(session.user_id, session.id, now)
+                    .await?;
+                tracing::warn!(session_id = %session.id, "an old refresh token was used again");
+                return Err(Error::RefreshTokenReused);
+            }
+        }
+    }
+
+    fn pair(
+        &self,
+        session: &Session,
+        seed: &RefreshSeed,
+        counter: i64,
+        now: Time,
+    ) -> Result<TokenPair> {
+        let subject = Subject::User {
+            user: session.user_id,
+            session: session.id,
+        };
+        let caller = Caller {
+            subject,
+            scopes: Scope::OF_USERS.into_iter().collect(),
+        };
+        Ok(TokenPair {
+            access: self.tokens.issue(&caller, now)?,
+            refresh_token: seed.token(session.id, counter),
+            refresh_token_expire_time: session.expire_time.min(now + self.idle_timeout),
+        })
+    }
+}

