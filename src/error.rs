@@ -5,6 +5,7 @@
 //! code. Texts never carry SQL, paths, keys or another library's words.
 
 use std::{
+    error::Error as _,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -114,6 +115,17 @@ impl Error {
     /// A fault that is not the caller's.
     pub fn internal(cause: impl Into<anyhow::Error>) -> Self {
         Self::Internal(cause.into())
+    }
+
+    /// The error with all its causes, for the log and never for a caller.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
     }
 
     /// The canonical code and the reason: the whole mapping.

@@ -1,14 +1,11 @@
 //! Whether this server can serve: it says so to health checks.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::{
+    sync::SetOnce,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -36,13 +33,18 @@ const MIGRATE_RETRY: Duration = Duration::from_millis(500);
 /// Whether the schema is there. A clone shares the answer.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    migrated: Arc<AtomicBool>,
+    migrated: Arc<SetOnce<()>>,
 }
 
 impl Readiness {
     /// Whether calls may be answered.
     pub fn is_migrated(&self) -> bool {
-        self.migrated.load(Ordering::Acquire)
+        self.migrated.initialized()
+    }
+
+    /// Waits until the schema is there.
+    pub async fn migrated(&self) {
+        self.migrated.wait().await;
     }
 
     /// Migrates, as soon as the database answers, then reports each change of
@@ -51,7 +53,9 @@ impl Readiness {
         if let Err(error) = migrate(database).await {
             return error;
         }
-        self.migrated.store(true, Ordering::Release);
+        if let Err(error) = self.migrated.set(()) {
+            return Error::internal(error);
+        }
 
         let mut serving = false;
         let mut ticks = interval(PING_INTERVAL);

@@ -91,12 +91,15 @@ pub async fn serve(
     let mut serving = std::pin::pin!(serving);
 
     let mut jobs = JoinSet::new();
-    jobs.spawn(Reaper::new(publishing, config.timeouts()).run(config.reap_interval));
-    jobs.spawn(Purge::new(database.clone()).run());
+    let reaper = Reaper::new(publishing, config.timeouts()).run(config.reap_interval);
+    let purge = Purge::new(database.clone()).run();
+    jobs.spawn(after_migration(readiness.clone(), reaper));
+    jobs.spawn(after_migration(readiness.clone(), purge));
 
     tokio::select! {
         served = &mut serving => served?,
         error = readiness.watch(&database, &health) => return Err(error.into()),
+        Some(ended) = jobs.join_next() => anyhow::bail!("a job ended: {ended:?}"),
         () = shutdown => {
             tracing::info!("draining");
             readiness::report(&health, false).await;
@@ -120,6 +123,11 @@ pub async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn after_migration(readiness: Readiness, job: impl Future<Output = ()>) {
+    readiness.migrated().await;
+    job.await;
 }
 
 /// A server with every HTTP/2 limit set: tonic switches some of hyper's off.
@@ -165,4 +173,6 @@ fn described() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // So that tools can show what errors carry.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

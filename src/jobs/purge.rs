@@ -34,7 +34,7 @@ impl Purge {
         loop {
             ticks.tick().await;
             if let Err(error) = self.purge().await {
-                tracing::warn!(%error, "cannot purge");
+                tracing::warn!(error = error.with_causes(), "cannot purge");
             }
         }
     }

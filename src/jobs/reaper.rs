@@ -41,7 +41,10 @@ impl Reaper {
             ticks.tick().await;
             if let Err(error) = self.look().await {
                 self.hearing_since = None;
-                tracing::warn!(%error, "cannot look for overdue streams");
+                tracing::warn!(
+                    error = error.with_causes(),
+                    "cannot look for overdue streams"
+                );
             }
         }
     }

@@ -62,6 +62,7 @@ where
             span: span.clone(),
             begun: Instant::now(),
             code: None,
+            is_ours: path.path().starts_with("/sluice."),
         };
         // For the interceptor, to which tonic does not show the path.
         request.extensions_mut().insert(path);
@@ -80,16 +81,19 @@ struct Call {
     span: Span,
     begun: Instant,
     code: Option<Code>,
+    is_ours: bool,
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let duration_ms = self.begun.elapsed().as_secs_f64() * 1000.0;
+        let duration_ms = (self.begun.elapsed().as_secs_f64() * 1e6).round() / 1e3;
         // A caller that goes away leaves no code: that is what CANCELLED means.
-        let code = self.code.unwrap_or(Code::Cancelled);
-        let code = format!("{code:?}");
-        self.span
-            .in_scope(|| tracing::info!(code, duration_ms, "call"));
+        let code = format!("{:?}", self.code.unwrap_or(Code::Cancelled));
+        self.span.in_scope(|| match self.is_ours {
+            true => tracing::info!(code, duration_ms, "call"),
+            // Health checks and reflection would drown the rest.
+            false => tracing::debug!(code, duration_ms, "call"),
+        });
     }
 }
 

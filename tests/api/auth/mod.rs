@@ -1,0 +1,3 @@
+//! AuthService.
+
+mod sign_up;

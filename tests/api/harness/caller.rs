@@ -1,0 +1,274 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sluice::{
+    auth::ApiKeySecret,
+    domain::{ApiKeyId, Name, NewApiKey, Scope, Scopes, now},
+    proto::v1::{
+        self as pb, auth_service_client::AuthServiceClient,
+        project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
+    },
+    repositories::{ApiKeys, Database, DatabaseOptions},
+};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
+
+use super::{TestServer, server::config};
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A connection that sends a token with each call, or none.
+#[derive(Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// The three services, called with one token or none.
+#[derive(Clone)]
+pub struct Client {
+    pub auth: AuthServiceClient<InterceptedService<Channel, Bearer>>,
+    pub project: ProjectServiceClient<InterceptedService<Channel, Bearer>>,
+    pub stream: StreamServiceClient<InterceptedService<Channel, Bearer>>,
+}
+
+impl Client {
+    /// Calls without a token.
+    pub fn anonymous(channel: &Channel) -> Self {
+        Self::new(channel, None)
+    }
+
+    /// Calls with an access token.
+    pub fn with_token(channel: &Channel, token: &str) -> Self {
+        Self::new(channel, Some(token))
+    }
+
+    fn new(channel: &Channel, token: Option<&str>) -> Self {
+        let bearer = Bearer(token.map(|token| format!("Bearer {token}").parse().unwrap()));
+        Self {
+            auth: AuthServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            project: ProjectServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            stream: StreamServiceClient::with_interceptor(channel.clone(), bearer),
+        }
+    }
+}
+
+/// A signed-in user.
+pub struct User {
+    pub user: pb::User,
+    pub tokens: pb::Tokens,
+    pub email: String,
+    pub password: &'static str,
+    pub client: Client,
+}
+
+/// A media server: a caller with the scope `streams:publish`.
+pub struct MediaServer {
+    pub client: Client,
+}
+
+impl TestServer {
+    /// Calls without a token.
+    pub fn anonymous(&self) -> Client {
+        Client::anonymous(&self.channel)
+    }
+
+    /// A new user, signed in.
+    pub async fn user(&self) -> User {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let email = format!("user{number}@example.com");
+        let password = "correct horse battery staple";
+        let request = pb::SignUpRequest {
+            email: email.clone(),
+            password: password.to_owned(),
+            display_name: format!("User {number}"),
+            request_id: String::new(),
+        };
+        let answer = self
+            .anonymous()
+            .auth
+            .sign_up(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let tokens = answer.tokens.unwrap();
+        let client = Client::with_token(&self.channel, &tokens.access_token);
+        User {
+            user: answer.user.unwrap(),
+            tokens,
+            email,
+            password,
+            client,
+        }
+    }
+
+    /// A caller with an operator's key of these scopes.
+    pub async fn operator(&self, scopes: &[Scope]) -> Client {
+        let options: DatabaseOptions = config(&self.database, &[]).database();
+        let database = Database::open(&options);
+        let id = ApiKeyId::generate();
+        let secret = ApiKeySecret::generate(id);
+        let key = NewApiKey {
+            display_name: Name::parse("operator").unwrap(),
+            scopes: scopes.iter().copied().collect::<Scopes>(),
+            project_ids: Vec::new(),
+            expire_time: None,
+        };
+        let keys = ApiKeys::new(database.clone());
+        keys.create(id, None, &key, &secret.hash(), now())
+            .await
+            .unwrap();
+        database.close().await;
+
+        let request = pb::ExchangeApiKeyRequest {
+            secret: secret.expose().to_owned(),
+        };
+        let answer = self
+            .anonymous()
+            .auth
+            .exchange_api_key(request)
+            .await
+            .unwrap()
+            .into_inner();
+        Client::with_token(&self.channel, &answer.access_token)
+    }
+
+    /// A media server.
+    pub async fn media_server(&self) -> MediaServer {
+        MediaServer {
+            client: self.operator(&[Scope::StreamsPublish]).await,
+        }
+    }
+}
+
+impl User {
+    /// A new project of this user with its stream key; no reconnect window.
+    pub async fn project(&self) -> (pb::Project, String) {
+        self.project_with(pb::CreateProjectRequest {
+            name: "Show".to_owned(),
+            reconnect_window: Some(prost_types::Duration::default()),
+            ..Default::default()
+        })
+        .await
+    }
+
+    /// A new project as asked for, with its stream key.
+    pub async fn project_with(&self, request: pb::CreateProjectRequest) -> (pb::Project, String) {
+        let answer = self
+            .client
+            .project
+            .clone()
+            .create_project(request)
+            .await
+            .unwrap();
+        let answer = answer.into_inner();
+        (answer.project.unwrap(), answer.stream_key)
+    }
+
+    /// A stream of this user, as it is now.
+    pub async fn stream(&self, stream_id: &str) -> pb::Stream {
+        let request = pb::GetStreamRequest {
+            stream_id: stream_id.to_owned(),
+        };
+        let answer = self
+            .client
+            .stream
+            .clone()
+            .get_stream(request)
+            .await
+            .unwrap();
+        answer.into_inner().stream.unwrap()
+    }
+}
+
+impl MediaServer {
+    /// A connection of node `n1`, boot `b1`.
+    pub fn connection(id: &str) -> pb::Publisher {
+        pb::Publisher {
+            node_id: "n1".to_owned(),
+            boot_id: "b1".to_owned(),
+            connection_id: id.to_owned(),
+            peer_address: "203.0.113.5".to_owned(),
+            protocol: pb::IngestProtocol::Rtmp.into(),
+        }
+    }
+
+    /// BeginPublish of a connection.
+    pub async fn begin(
+        &self,
+        stream_key: &str,
+        connection: &str,
+    ) -> Result<tonic::Response<pb::BeginPublishResponse>, Status> {
+        let request = pb::BeginPublishRequest {
+            stream_key: stream_key.to_owned(),
+            publisher: Some(Self::connection(connection)),
+            media_flowing: false,
+        };
+        self.client.stream.clone().begin_publish(request).await
+    }
+
+    /// HeartbeatPublish of a connection, without statistics.
+    pub async fn heartbeat(
+        &self,
+        stream: &pb::Stream,
+        connection: &str,
+    ) -> pb::HeartbeatPublishResponse {
+        let request = pb::HeartbeatPublishRequest {
+            stream_id: stream.id.clone(),
+            epoch: stream.epoch,
+            publisher: Some(Self::connection(connection)),
+            stats: None,
+        };
+        self.client
+            .stream
+            .clone()
+            .heartbeat_publish(request)
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    /// EndPublish of a connection.
+    pub async fn end(&self, stream: &pb::Stream, connection: &str) -> pb::Stream {
+        let request = pb::EndPublishRequest {
+            stream_id: stream.id.clone(),
+            epoch: stream.epoch,
+            publisher: Some(Self::connection(connection)),
+        };
+        let answer = self
+            .client
+            .stream
+            .clone()
+            .end_publish(request)
+            .await
+            .unwrap();
+        answer.into_inner().stream.unwrap()
+    }
+
+    /// A live stream of a connection.
+    pub async fn live(&self, stream_key: &str, connection: &str) -> pb::Stream {
+        let begun = self
+            .begin(stream_key, connection)
+            .await
+            .unwrap()
+            .into_inner();
+        let live = self
+            .heartbeat(&begun.stream.unwrap(), connection)
+            .await
+            .stream
+            .unwrap();
+        assert_eq!(live.status(), pb::StreamStatus::Live);
+        live
+    }
+}

@@ -1,0 +1,18 @@
+//! What the tests stand on: servers, databases, callers, and what they expect.
+
+mod caller;
+mod database;
+mod expect;
+mod process;
+mod proxy;
+mod server;
+
+pub use caller::{Client, MediaServer, User};
+pub use database::{
+    Engine::{self, Postgres, Sqlite},
+    TestDatabase,
+};
+pub use expect::{Refusal, eventually, refused};
+pub use process::Process;
+pub use proxy::Proxy;
+pub use server::TestServer;

@@ -1,0 +1,109 @@
+use std::{
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+use tonic::transport::{Channel, Endpoint};
+
+use super::{TestDatabase, eventually};
+
+/// The real program, as a process.
+pub struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// A command of the program with settings as variables and no others.
+    pub fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// `sluice serve` over a database, on a free port.
+    pub fn serve(database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
+        let directory = database.directory.path().to_str().unwrap();
+        let own = [
+            ("SLUICE_LISTEN", "127.0.0.1:0"),
+            ("SLUICE_DATA_DIR", directory),
+            ("DATABASE_URL", &database.url),
+        ];
+        let settings: Vec<_> = own.into_iter().chain(settings.iter().copied()).collect();
+        let mut child = Self::command(&["serve"], &settings)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let kept = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                kept.lock().unwrap().push(line);
+            }
+        });
+        Self { child, log }
+    }
+
+    /// What the program has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The address that it listens on, from its log.
+    pub async fn address(&self) -> String {
+        eventually("the program says where it listens", async || {
+            self.log().iter().find_map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).ok()?;
+                (line["message"] == "serving").then(|| line["address"].as_str().unwrap().to_owned())
+            })
+        })
+        .await
+    }
+
+    /// A connection to it, once it serves.
+    pub async fn channel(&self) -> Channel {
+        let address = self.address().await;
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy();
+        eventually("the program serves", async || {
+            let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+            let request = tonic_health::pb::HealthCheckRequest {
+                service: String::new(),
+            };
+            (health.check(request).await.ok()?.into_inner().status == 1).then_some(())
+        })
+        .await;
+        channel
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .await
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until it ends, and gives its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
+        ended.expect("the program ends").unwrap().code()
+    }
+}

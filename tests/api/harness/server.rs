@@ -1,0 +1,153 @@
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Parser;
+use sluice::{auth::Keys, config::Config, repositories::Database, server};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
+use tonic::transport::{Channel, Endpoint};
+
+use super::{Engine, TestDatabase, eventually};
+
+/// A server of this process, on a port of its own.
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub database: TestDatabase,
+    pub channel: Channel,
+    running: Running,
+    flags: Vec<String>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+/// Quick where the defaults are slow; nothing else differs from them.
+const QUICK: [&str; 6] = [
+    "--bcrypt-cost=4",
+    "--db-pool-size=3",
+    "--reap-interval=20ms",
+    "--heartbeat-interval=1s",
+    "--allow-private-destinations=false",
+    "--env=development",
+];
+
+impl TestServer {
+    /// A server with a database of its own.
+    pub async fn start(engine: Engine) -> Self {
+        Self::start_with(engine, &[]).await
+    }
+
+    /// The same, with settings as flags, for example `--heartbeat-timeout=1s`.
+    pub async fn start_with(engine: Engine, flags: &[&str]) -> Self {
+        Self::over(TestDatabase::create(engine).await, flags).await
+    }
+
+    /// A server over a database that exists.
+    pub async fn over(database: TestDatabase, flags: &[&str]) -> Self {
+        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+        let (address, running) = launch(&database, &flags).await;
+        let channel = connect(address).await;
+        Self {
+            address,
+            database,
+            channel,
+            running,
+            flags,
+        }
+    }
+
+    /// Another server over the same database, with the same keys: its address.
+    pub async fn replica(&self) -> Channel {
+        let (address, running) = launch(&self.database, &self.flags).await;
+        // It runs until the test's runtime ends.
+        std::mem::forget(running.stop);
+        connect(address).await
+    }
+
+    /// Stops the server and starts another over the same data.
+    pub async fn restart(self) -> Self {
+        let Self {
+            database,
+            running,
+            flags,
+            ..
+        } = self;
+        running.stop().await;
+        let (address, running) = launch(&database, &flags).await;
+        let channel = connect(address).await;
+        Self {
+            address,
+            database,
+            channel,
+            running,
+            flags,
+        }
+    }
+
+    /// Stops the server and waits until it has.
+    pub async fn stop(self) {
+        self.running.stop().await;
+    }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        timeout(Duration::from_secs(30), self.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+}
+
+/// The settings that these flags make.
+pub fn config(database: &TestDatabase, flags: &[String]) -> Config {
+    #[derive(Parser)]
+    #[command(args_override_self = true)]
+    struct Flags {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    let own = [
+        "sluice".to_owned(),
+        format!("--data-dir={}", database.directory.path().display()),
+        format!("--database-url={}", database.url),
+    ];
+    let quick = QUICK.iter().map(ToString::to_string);
+    Flags::parse_from(own.into_iter().chain(quick).chain(flags.iter().cloned())).config
+}
+
+async fn launch(database: &TestDatabase, flags: &[String]) -> (SocketAddr, Running) {
+    let config = config(database, flags);
+    config.check().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let keys = Keys::load(&config).unwrap();
+    let (stop, stopped) = oneshot::channel();
+
+    let task = tokio::spawn(async move {
+        let database = Database::open(&config.database());
+        let shutdown = async { stopped.await.unwrap_or_default() };
+        server::serve(listener, database, keys, &config, shutdown).await
+    });
+    (address, Running { stop, task })
+}
+
+/// A connection to a server, once it serves.
+async fn connect(address: SocketAddr) -> Channel {
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect_lazy();
+    eventually("the server serves", async || {
+        let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+        let request = tonic_health::pb::HealthCheckRequest {
+            service: String::new(),
+        };
+        let answer = health.check(request).await.ok()?.into_inner();
+        (answer.status == 1).then_some(())
+    })
+    .await;
+    channel
+}

@@ -1,0 +1,1 @@
+//! Starting, failing and stopping.

@@ -1,0 +1,11 @@
+//! Behaviour over the wire, on both engines. The names are the specification.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
+mod auth;
+mod contract;
+mod harness;
+mod lifecycle;
+mod project;
+mod story;
+mod stream;
