@@ -1,10 +1,11 @@
 //! Puts the parts together, serves, and drains.
 
-use std::{thread, time::Duration};
+use std::{any::Any, thread, time::Duration};
 
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{
+    body::Body,
     service::interceptor::InterceptedService,
     transport::{Server, server::TcpIncoming},
 };
@@ -13,6 +14,7 @@ use tonic_reflection::server::{
     v1::{ServerReflection, ServerReflectionServer},
     v1alpha,
 };
+use tower::layer::util::{Identity, Stack};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
@@ -37,6 +39,12 @@ const MAX_AUTH_MESSAGE: usize = 64 * 1024;
 
 /// The longest request of the other services, in bytes.
 const MAX_MESSAGE: usize = 256 * 1024;
+
+/// What a panic becomes.
+type PanicAnswer = fn(Box<dyn Any + Send>) -> http::Response<Body>;
+
+/// The layers around all services.
+type Layers = Stack<CatchPanicLayer<PanicAnswer>, Stack<CallLogLayer, Identity>>;
 
 /// Serves on a bound listener until `shutdown` completes, then drains: health
 /// checks say NOT_SERVING, after the drain delay no more calls are taken, and
@@ -75,9 +83,7 @@ pub async fn serve(
     let stream = StreamServiceServer::new(stream).max_decoding_message_size(MAX_MESSAGE);
 
     let closing = CancellationToken::new();
-    let serving = limited()
-        .layer(CallLogLayer)
-        .layer(CatchPanicLayer::custom(answer_panic))
+    let serving = builder()
         .add_service(health_service)
         .add_optional_service(reflection_v1(config)?)
         .add_optional_service(reflection_v1alpha(config)?)
@@ -130,8 +136,9 @@ async fn after_migration(readiness: Readiness, job: impl Future<Output = ()>) {
     job.await;
 }
 
-/// A server with every HTTP/2 limit set: tonic switches some of hyper's off.
-fn limited() -> Server {
+/// A server without services, with what every call goes through: all limits of
+/// HTTP/2 (tonic switches some of hyper's off) and the layers, outermost first.
+pub fn builder() -> Server<Layers> {
     Server::builder()
         .max_concurrent_streams(100)
         .http2_max_pending_accept_reset_streams(Some(20))
@@ -141,6 +148,8 @@ fn limited() -> Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(256 * 1024)
+        .layer(CallLogLayer)
+        .layer(CatchPanicLayer::custom(answer_panic as PanicAnswer))
 }
 
 /// Open watches of the health service would keep the server from draining.

@@ -70,11 +70,13 @@ impl IdempotencyKey {
             {
                 Ok(Some(earlier.resource_id))
             }
-            Some(_) => Err(Error::invalid(
-                "request_id",
-                "must not be used for another request",
-            )),
+            Some(_) => Err(Self::used_otherwise()),
         }
+    }
+
+    /// The refusal of an id that was used for another request.
+    pub fn used_otherwise() -> Error {
+        Error::invalid("request_id", "must not be used for another request")
     }
 
     /// Remembers what this request made. `ConcurrentChange` if the same request

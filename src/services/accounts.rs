@@ -30,13 +30,11 @@ impl Accounts {
             password,
             display_name,
         } = sign_up;
-        if let Some(key) = &idempotency
-            && key.find(&self.database, now()).await?.is_some()
-        {
-            return self.check(&email, password).await;
+        if self.is_repeated(idempotency.as_ref()).await? {
+            return self.reopen(&email, password).await;
         }
 
-        let password_hash = self.hasher.hash(password).await?;
+        let password_hash = self.hasher.hash(password.clone()).await?;
         let id = UserId::generate();
         let user = NewUser {
             id,
@@ -45,7 +43,31 @@ impl Accounts {
             password_hash,
             idempotency,
         };
-        self.users.create(&user, now()).await
+        let created = self.users.create(&user, now()).await;
+        if matches!(created, Err(Error::EmailTaken))
+            && self.is_repeated(user.idempotency.as_ref()).await?
+        {
+            // The same request was faster: its first answer seemed lost too early.
+            return self.reopen(&user.email, password).await;
+        }
+        created
+    }
+
+    async fn is_repeated(&self, idempotency: Option<&IdempotencyKey>) -> Result<bool> {
+        match idempotency {
+            Some(key) => Ok(key.find(&self.database, now()).await?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// The account that a request opened before; with another password it is
+    /// another request.
+    async fn reopen(&self, email: &Email, password: Password) -> Result<User> {
+        let opened = self.check(email, password).await;
+        opened.map_err(|error| match error {
+            Error::CredentialsInvalid => IdempotencyKey::used_otherwise(),
+            error => error,
+        })
     }
 
     /// The account of an address, for who knows its password. An unknown

@@ -113,32 +113,39 @@ pub(super) fn new_api_key(message: pb::CreateApiKeyRequest, now: Time) -> Result
             read => read,
         }),
     );
-    if project_ids.len() > MAX_PROJECTS {
+    let project_ids = read_projects(&mut fields, &project_ids);
+    let (Some(display_name), Some(scopes), Some(expire_time), Some(project_ids)) =
+        (display_name, scopes, expire_time, project_ids)
+    else {
+        return Err(fields.refuse());
+    };
+
+    Ok(NewApiKey {
+        display_name,
+        scopes,
+        project_ids,
+        expire_time,
+    })
+}
+
+/// The projects that a key is to be restricted to, each once.
+fn read_projects(fields: &mut Fields, ids: &[String]) -> Option<Vec<ProjectId>> {
+    if ids.len() > MAX_PROJECTS {
         let fault = Invalid::because("must have at most 100 projects");
-        return Err(Error::invalid("project_ids", fault.0));
+        return fields.read("project_ids", Err(fault));
     }
-    let mut projects: Vec<_> = project_ids
+    let mut projects: Vec<_> = ids
         .iter()
         .enumerate()
         .filter_map(|(at, id)| fields.read(&format!("project_ids[{at}]"), ProjectId::parse(id)))
         .collect();
-    let (Some(display_name), Some(scopes), Some(expire_time), true) = (
-        display_name,
-        scopes,
-        expire_time,
-        projects.len() == project_ids.len(),
-    ) else {
-        return Err(fields.refuse());
-    };
+    if projects.len() < ids.len() {
+        return None;
+    }
 
     projects.sort_by_key(|id| id.uuid());
     projects.dedup();
-    Ok(NewApiKey {
-        display_name,
-        scopes,
-        project_ids: projects,
-        expire_time,
-    })
+    Some(projects)
 }
 
 /// Where a request comes from.

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use chrono::{DateTime, SubsecRound};
+use chrono::{DateTime, Datelike, SubsecRound};
 use uuid::Uuid;
 
 use crate::{
@@ -84,6 +84,7 @@ pub(super) fn moment(value: prost_types::Timestamp) -> Result<Time, Invalid> {
         .filter(|nanos| *nanos < 1_000_000_000);
     nanos
         .and_then(|nanos| DateTime::from_timestamp(value.seconds, nanos))
+        .filter(|time| (1..=9999).contains(&time.year()))
         .map(|time| time.trunc_subsecs(6))
         .ok_or_else(|| Invalid::because("must be a time of the years 1 to 9999"))
 }
@@ -148,9 +149,20 @@ mod tests {
 
     #[test]
     fn a_moment_is_one_that_exists() {
-        for (seconds, nanos) in [(i64::MAX, 0), (i64::MIN, 0), (0, -1), (0, 1_000_000_000)] {
+        for (seconds, nanos) in [
+            (i64::MAX, 0),
+            (i64::MIN, 0),
+            (0, -1),
+            (0, 1_000_000_000),
+            (253_402_300_800, 0),
+        ] {
             assert!(moment(prost_types::Timestamp { seconds, nanos }).is_err());
         }
+        let last = prost_types::Timestamp {
+            seconds: 253_402_300_799,
+            nanos: 0,
+        };
+        assert!(moment(last).is_ok());
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl SignIns {
     pub async fn refresh(&self, token: &RefreshToken) -> Result<TokenPair> {
         let now = now();
         loop {
-            let session = self
+            let mut session = self
                 .sessions
                 .find(token.session_id, now)
                 .await?
@@ -67,6 +67,7 @@ impl SignIns {
             let newest = session.refresh_counter;
             if token.counter == newest {
                 if self.sessions.advance(session.id, newest, now).await? {
+                    session.last_used_time = now;
                     return self.pair(&session, &seed, newest + 1, now);
                 }
                 // Another call with the same token was faster: look again.
@@ -100,7 +101,9 @@ impl SignIns {
         Ok(TokenPair {
             access: self.tokens.issue(&caller, now)?,
             refresh_token: seed.token(session.id, counter),
-            refresh_token_expire_time: session.expire_time.min(now + self.idle_timeout),
+            refresh_token_expire_time: session
+                .expire_time
+                .min(session.last_used_time + self.idle_timeout),
         })
     }
 }

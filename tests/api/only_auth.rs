@@ -1,3 +1,3 @@
 #![allow(clippy::unwrap_used, dead_code, unused_imports)]
-mod harness;
 mod auth;
+mod harness;

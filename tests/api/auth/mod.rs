@@ -1,3 +1,6 @@
 //! AuthService.
 
+mod sign_in;
 mod sign_up;
+mod sign_up_again;
+mod steps;

@@ -1,1 +1,6 @@
-//! The contract as a whole.
+//! The contract as a whole: what holds for every RPC, error and setting.
+
+mod access;
+mod calls;
+mod errors;
+mod settings;

@@ -57,6 +57,30 @@ impl Process {
         Self { child, log }
     }
 
+    /// The secret of a new operator's key, from `sluice admin create-api-key`.
+    pub async fn operators_key(database: &TestDatabase) -> String {
+        let arguments = [
+            "admin",
+            "create-api-key",
+            "--scope",
+            "streams:publish",
+            "--name",
+            "m",
+        ];
+        let directory = database.directory.path().to_str().unwrap();
+        let settings = [
+            ("DATABASE_URL", &*database.url),
+            ("SLUICE_DATA_DIR", directory),
+        ];
+        let output = Self::command(&arguments, &settings).output().await.unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
     /// What the program has logged so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()

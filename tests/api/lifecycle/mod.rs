@@ -1,1 +1,8 @@
-//! Starting, failing and stopping.
+//! Starting, failing, recovering and stopping.
+
+mod database_away;
+mod draining;
+mod health;
+mod logs;
+mod panics;
+mod starting;

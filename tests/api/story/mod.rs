@@ -1,1 +1,129 @@
-//! The stories of the README.
+//! The stories that the README tells, told to the real program by other people's clients.
+
+use std::{env, path::PathBuf, process::Output};
+
+use rstest::rstest;
+use tokio::process::Command;
+
+use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase};
+
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A program that `make test` has installed.
+fn tool(path: &str) -> PathBuf {
+    let tools = env::var("SLUICE_TEST_TOOLS")
+        .expect("SLUICE_TEST_TOOLS names the folder of grpcurl and Python: run `make test`");
+    PathBuf::from(tools).join(path)
+}
+
+#[track_caller]
+fn succeeded(output: Output) -> String {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+/// The lines of the README between its mark and the end of the block.
+fn story() -> String {
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme.split_once("<!-- story -->\n```sh\n").unwrap();
+    rest.split_once("\n```").unwrap().0.to_owned()
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_readmes_grpcurl_story_works_line_by_line(#[values(Sqlite, Postgres)] engine: Engine) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &[]);
+    program.channel().await;
+    // Only the port and the way to start the program differ from a user's terminal.
+    let address = format!("api={}", program.address().await);
+    let lines = story().replace("api=127.0.0.1:50051", &address);
+    assert!(lines.contains(&address));
+    let lines = lines.replace("cargo run --quiet --", env!("CARGO_BIN_EXE_sluice"));
+    let path = format!("{}:{}", tool("bin").display(), env::var("PATH").unwrap());
+
+    let told = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &lines])
+        .current_dir(REPOSITORY)
+        .env("PATH", path)
+        .env("DATABASE_URL", &database.url)
+        .env("SLUICE_DATA_DIR", database.directory.path())
+        .output();
+
+    let said = succeeded(told.await.unwrap());
+    for expected in [
+        "sluice.v1.AuthService",
+        "grpc.health.v1.Health",
+        "rpc BeginPublish",
+        "\"url\": \"rtmps://a.rtmps.youtube.com",
+        "PUBLISH_ACTION_CONTINUE",
+        "STREAM_STATUS_LIVE",
+        "END_REASON_PUBLISHER_ENDED",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in: {said}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn grpcurl_shows_what_an_error_carries(#[values(Sqlite, Postgres)] engine: Engine) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &[]);
+    program.channel().await;
+
+    let output = Command::new(tool("bin/grpcurl"))
+        .args([
+            "-plaintext",
+            "-d",
+            "{}",
+            &program.address().await,
+            "sluice.v1.AuthService/SignIn",
+        ])
+        .output();
+
+    let said = String::from_utf8(output.await.unwrap().stderr).unwrap();
+    for expected in [
+        "InvalidArgument",
+        "FIELDS_INVALID",
+        "fieldViolations",
+        "\"password\"",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in: {said}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_python_client_made_from_the_proto_files_alone_tells_the_same_story(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let stubs = tempfile::tempdir().unwrap();
+    let python = tool("venv/bin/python");
+    let out = stubs.path().display();
+    let made = Command::new(&python)
+        .args(["-m", "grpc_tools.protoc", "-I", "proto"])
+        .args([
+            format!("--python_out={out}"),
+            format!("--grpc_python_out={out}"),
+        ])
+        .args(["auth", "error", "project", "stream"].map(|f| format!("proto/sluice/v1/{f}.proto")))
+        .current_dir(REPOSITORY)
+        .output();
+    succeeded(made.await.unwrap());
+
+    let program = Process::serve(&database, &[]);
+    program.channel().await;
+    let told = Command::new(&python)
+        .arg(format!("{REPOSITORY}/tests/clients/story.py"))
+        .arg(stubs.path())
+        .arg(program.address().await)
+        .arg(Process::operators_key(&database).await)
+        .output();
+    assert!(succeeded(told.await.unwrap()).contains("the story is told"));
+}

@@ -1,0 +1,128 @@
+//! What the tests of this service do again and again.
+
+use sluice::proto::v1 as pb;
+use tonic::{Response, Status, transport::Channel};
+
+use crate::harness::{Client, Refusal, TestDatabase, TestServer, User, refused};
+
+/// SignIn.
+pub async fn sign_in(
+    channel: &Channel,
+    email: &str,
+    password: &str,
+) -> Result<Response<pb::SignInResponse>, Status> {
+    let request = pb::SignInRequest {
+        email: email.to_owned(),
+        password: password.to_owned(),
+    };
+    Client::anonymous(channel).auth.sign_in(request).await
+}
+
+/// Another session of a user.
+pub async fn session(server: &TestServer, user: &User) -> pb::Tokens {
+    let answer = sign_in(&server.channel, &user.email, user.password).await;
+    answer.unwrap().into_inner().tokens.unwrap()
+}
+
+/// RefreshTokens.
+pub async fn refresh(
+    channel: &Channel,
+    refresh_token: &str,
+) -> Result<Response<pb::RefreshTokensResponse>, Status> {
+    let request = pb::RefreshTokensRequest {
+        refresh_token: refresh_token.to_owned(),
+    };
+    Client::anonymous(channel)
+        .auth
+        .refresh_tokens(request)
+        .await
+}
+
+/// RefreshTokens that succeeds.
+pub async fn refreshed(channel: &Channel, refresh_token: &str) -> pb::Tokens {
+    let answer = refresh(channel, refresh_token).await;
+    answer.unwrap().into_inner().tokens.unwrap()
+}
+
+/// GetMe.
+pub async fn get_me(client: &Client) -> Result<Response<pb::GetMeResponse>, Status> {
+    client.auth.clone().get_me(pb::GetMeRequest {}).await
+}
+
+/// A request for an API key with these scopes that never expires.
+pub fn key_of(scopes: &[&str]) -> pb::CreateApiKeyRequest {
+    pb::CreateApiKeyRequest {
+        display_name: "A program".to_owned(),
+        scopes: scopes.iter().map(ToString::to_string).collect(),
+        project_ids: Vec::new(),
+        expire_time: None,
+    }
+}
+
+/// CreateApiKey.
+pub async fn create_key(
+    user: &User,
+    request: pb::CreateApiKeyRequest,
+) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
+    user.client.auth.clone().create_api_key(request).await
+}
+
+/// CreateApiKey that succeeds: the key and its secret.
+pub async fn key(user: &User, request: pb::CreateApiKeyRequest) -> (pb::ApiKey, String) {
+    let answer = create_key(user, request).await.unwrap().into_inner();
+    (answer.api_key.unwrap(), answer.secret)
+}
+
+/// ExchangeApiKey.
+pub async fn exchange(
+    channel: &Channel,
+    secret: &str,
+) -> Result<Response<pb::ExchangeApiKeyResponse>, Status> {
+    let request = pb::ExchangeApiKeyRequest {
+        secret: secret.to_owned(),
+    };
+    Client::anonymous(channel)
+        .auth
+        .exchange_api_key(request)
+        .await
+}
+
+/// A program that acts for a user with a key as asked for.
+pub async fn program(server: &TestServer, user: &User, request: pb::CreateApiKeyRequest) -> Client {
+    let (_, secret) = key(user, request).await;
+    let answer = exchange(&server.channel, &secret).await.unwrap();
+    Client::with_token(&server.channel, &answer.into_inner().access_token)
+}
+
+/// The refusals of all RPCs that need a user's own token.
+pub async fn refusals_of_session_rpcs(client: &Client) -> Vec<Refusal> {
+    let mut auth = client.auth.clone();
+    vec![
+        refused(auth.sign_out(pb::SignOutRequest::default()).await),
+        refused(auth.get_me(pb::GetMeRequest::default()).await),
+        refused(auth.update_me(pb::UpdateMeRequest::default()).await),
+        refused(auth.create_api_key(key_of(&["projects:read"])).await),
+        refused(auth.list_api_keys(pb::ListApiKeysRequest::default()).await),
+        refused(
+            auth.revoke_api_key(pb::RevokeApiKeyRequest::default())
+                .await,
+        ),
+    ]
+}
+
+/// Everything that a refusal says, but for an id in it.
+pub fn without(refusal: &Refusal, id: &str) -> String {
+    format!("{refusal:?}").replace(id, "<id>")
+}
+
+/// Moves a time of all rows of a table into the past.
+pub async fn move_back(database: &TestDatabase, table: &str, column: &str, span: &str) {
+    let earlier = if database.url.starts_with("sqlite:") {
+        format!("strftime('%Y-%m-%dT%H:%M:%f+00:00', {column}, '-{span}')")
+    } else {
+        format!("{column} - interval '{span}'")
+    };
+    database
+        .execute(&format!("update {table} set {column} = {earlier}"))
+        .await;
+}

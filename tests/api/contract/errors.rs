@@ -1,0 +1,108 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use sluice::{
+    domain::{Refusal, Scope, now},
+    error::Error,
+    proto::DESCRIPTORS,
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// The values of `ErrorReason` with their comments, without the prefix.
+fn reasons() -> BTreeMap<String, String> {
+    let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap().file;
+    let file = files
+        .iter()
+        .find(|file| file.name() == "sluice/v1/error.proto")
+        .unwrap();
+    let places = &file.source_code_info.as_ref().unwrap().location;
+    let values = file.enum_type[0].value.iter().enumerate().skip(1);
+    values
+        .map(|(at, value)| {
+            // Field 5 of a file is its enums, field 2 of an enum its values.
+            let place = places
+                .iter()
+                .find(|place| place.path == [5, 0, 2, at as i32])
+                .unwrap();
+            let name = value.name().strip_prefix("ERROR_REASON_").unwrap();
+            (name.to_owned(), place.leading_comments().trim().to_owned())
+        })
+        .collect()
+}
+
+fn one_of_each() -> Vec<Error> {
+    vec![
+        Error::invalid("name", "must not be empty"),
+        Error::AccessTokenMissing,
+        Error::AccessTokenInvalid,
+        Error::CredentialsInvalid,
+        Error::RefreshTokenInvalid,
+        Error::RefreshTokenReused,
+        Error::ApiKeyInvalid,
+        Error::ScopeMissing(Scope::ProjectsRead),
+        Error::SessionRequired,
+        Error::ApiKeyRestricted,
+        Error::StreamKeyInvalid,
+        Error::NotFound {
+            noun: "project",
+            id: "1".to_owned(),
+        },
+        Error::EmailTaken,
+        Error::PublishRefused(Refusal::Conflict),
+        Error::PublishRefused(Refusal::Disabled),
+        Error::PublishRefused(Refusal::Held(now())),
+        Error::ProjectLive,
+        Error::ConcurrentChange,
+        Error::PasswordQueueFull(Duration::from_secs(1)),
+        Error::Starting,
+        Error::DatabaseUnavailable(sqlx::Error::PoolTimedOut),
+        Error::internal(anyhow::anyhow!("select secret from users")),
+    ]
+}
+
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::Internal => "INTERNAL",
+        other => panic!("no error of ours has the code {other:?}"),
+    }
+}
+
+#[test]
+fn every_reason_is_used_with_the_code_that_its_comment_names() {
+    let mut documented = reasons();
+    for error in one_of_each() {
+        let status = Status::from(error);
+        let reason = status.get_details_error_info().unwrap().reason;
+        let comment = documented
+            .remove(&reason)
+            .unwrap_or_else(|| panic!("{reason} is not listed"));
+        assert!(
+            comment.starts_with(name(status.code())),
+            "{reason}: {comment}"
+        );
+    }
+    assert_eq!(
+        documented.into_keys().collect::<Vec<_>>(),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn an_internal_error_leaves_as_two_words() {
+    let status = Status::from(Error::internal(anyhow::anyhow!("select secret from users")));
+
+    assert_eq!(status.message(), "internal error");
+    let details = String::from_utf8_lossy(status.details()).into_owned();
+    assert!(!details.contains("select"), "{details}");
+}

@@ -1,0 +1,30 @@
+use clap::{Args, Command};
+use sluice::config::Config;
+
+#[test]
+fn the_example_names_every_setting_with_its_default_and_no_other() {
+    let example = include_str!("../../../.env.example");
+    let mut named: Vec<_> = example
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix('#')
+                .filter(|rest| !rest.starts_with([' ', '#']))
+        })
+        .filter(|line| !line.is_empty())
+        .collect();
+    named.sort_unstable();
+
+    let command = Config::augment_args(Command::new("sluice"));
+    let mut settings: Vec<_> = command
+        .get_arguments()
+        .filter_map(|argument| {
+            let variable = argument.get_env()?.to_str().unwrap();
+            let default = argument.get_default_values().first();
+            let default = default.map_or("", |value| value.to_str().unwrap());
+            Some(format!("{variable}={default}"))
+        })
+        .collect();
+    settings.sort_unstable();
+
+    assert_eq!(named, settings);
+}

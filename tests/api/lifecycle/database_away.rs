@@ -1,0 +1,153 @@
+use sluice::proto::v1 as pb;
+use tonic::Code;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::harness::{Client, Postgres, Proxy, TestDatabase, TestServer, eventually, refused};
+
+/// A database that is reached through a proxy.
+async fn behind_proxy(mut database: TestDatabase) -> (TestDatabase, Proxy) {
+    let (start, rest) = database.url.split_once('@').unwrap();
+    let (host, name) = rest.split_once('/').unwrap();
+    let target = tokio::net::lookup_host(host).await.unwrap().next().unwrap();
+    let proxy = Proxy::to(target).await;
+    database.url = format!("{start}@{}/{name}", proxy.address);
+    (database, proxy)
+}
+
+async fn health(server: &TestServer) -> ServingStatus {
+    let request = HealthCheckRequest {
+        service: "sluice.v1.AuthService".to_owned(),
+    };
+    let mut client = HealthClient::new(server.channel.clone());
+    client.check(request).await.unwrap().into_inner().status()
+}
+
+#[tokio::test]
+async fn without_its_database_a_call_is_unavailable_and_served_again_as_soon_as_it_is_back() {
+    let (database, mut proxy) = behind_proxy(TestDatabase::create(Postgres).await).await;
+    let server = TestServer::over(database, &["--db-acquire-timeout=200ms"]).await;
+    let mut ada = server.user().await.client;
+    ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
+
+    proxy.cut().await;
+    let refusal = refused(ada.auth.get_me(pb::GetMeRequest {}).await);
+    assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
+    let refusal = refused(
+        server
+            .anonymous()
+            .auth
+            .sign_in(pb::SignInRequest {
+                email: "ada@example.com".to_owned(),
+                password: "correct horse battery".to_owned(),
+            })
+            .await,
+    );
+    assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
+    eventually("health checks say so", async || {
+        (health(&server).await == ServingStatus::NotServing).then_some(())
+    })
+    .await;
+
+    proxy.mend().await;
+    ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
+    eventually("health checks say so", async || {
+        (health(&server).await == ServingStatus::Serving).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_starts_before_its_database_serves_once_it_is_there() {
+    let (database, mut proxy) = behind_proxy(TestDatabase::empty(Postgres).await).await;
+    proxy.cut().await;
+    let url = database.url.clone();
+    let server = crate::harness::Process::serve(
+        &database,
+        &[
+            ("DATABASE_URL", &url),
+            ("SLUICE_DB_ACQUIRE_TIMEOUT", "200ms"),
+        ],
+    );
+    let address = format!("http://{}", server.address().await);
+    let channel = tonic::transport::Endpoint::from_shared(address)
+        .unwrap()
+        .connect_lazy();
+    let mut anonymous = Client::anonymous(&channel);
+
+    let refusal = refused(anonymous.auth.get_jwks(pb::GetJwksRequest {}).await);
+    assert_eq!(refusal.class(), (Code::Unavailable, "STARTING"));
+    let mut client = HealthClient::new(channel.clone());
+    let answer = client
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(answer.status(), ServingStatus::NotServing);
+
+    proxy.mend().await;
+    server.channel().await;
+    anonymous
+        .auth
+        .get_jwks(pb::GetJwksRequest {})
+        .await
+        .unwrap();
+}
+
+/// Predecessor's defect G5: a stream stayed live for ever, or ended with the control plane.
+#[tokio::test]
+async fn streams_survive_an_outage_of_the_database() {
+    let database = TestDatabase::create(Postgres).await;
+    let direct = TestDatabase {
+        url: database.url.clone(),
+        directory: tempfile::tempdir().unwrap(),
+    };
+    let (database, mut proxy) = behind_proxy(database).await;
+    let quick = [
+        "--db-acquire-timeout=100ms",
+        "--heartbeat-interval=200ms",
+        "--heartbeat-timeout=1s",
+    ];
+    let server = TestServer::over(database, &quick).await;
+    let (ada, media) = (server.user().await, server.media_server().await);
+    let (_, key) = ada.project().await;
+    let stream = media.live(&key, "c1").await;
+
+    proxy.cut().await;
+    eventually(
+        "the stream has been silent for longer than it may be",
+        async || {
+            let silent = "select count(*) from streams
+                      where last_seen_time < now() - interval '1500 milliseconds'";
+            (direct.number(silent).await == 1).then_some(())
+        },
+    )
+    .await;
+    proxy.mend().await;
+
+    let answer = eventually("the media server reports again", async || {
+        let request = pb::HeartbeatPublishRequest {
+            stream_id: stream.id.clone(),
+            epoch: stream.epoch,
+            publisher: stream.publisher.clone(),
+            stats: None,
+        };
+        Some(
+            media
+                .client
+                .stream
+                .clone()
+                .heartbeat_publish(request)
+                .await
+                .ok()?
+                .into_inner(),
+        )
+    })
+    .await;
+    assert_eq!(answer.action(), pb::PublishAction::Continue);
+    assert_eq!(
+        ada.stream(&stream.id).await.status(),
+        pb::StreamStatus::Live
+    );
+}

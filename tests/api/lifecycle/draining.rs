@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase};
+
+fn sign_up() -> pb::SignUpRequest {
+    pb::SignUpRequest {
+        email: "ada@example.com".to_owned(),
+        password: "correct horse battery".to_owned(),
+        display_name: "Ada".to_owned(),
+        request_id: String::new(),
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn on_a_signal_the_call_in_flight_finishes_and_the_program_ends_well(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values("TERM", "INT")] signal: &str,
+) {
+    let database = TestDatabase::create(engine).await;
+    // A hash that takes so long that the signal comes in between.
+    let mut program = Process::serve(&database, &[("SLUICE_BCRYPT_COST", "13")]);
+    let channel = program.channel().await;
+
+    let mut client = Client::anonymous(&channel);
+    let call = tokio::spawn(async move { client.auth.sign_up(sign_up()).await });
+    // Hashing begins when the call is there; the log cannot tell, a refused call after it can.
+    Client::anonymous(&channel)
+        .auth
+        .get_me(pb::GetMeRequest {})
+        .await
+        .unwrap_err();
+    program.signal(signal).await;
+
+    call.await.unwrap().unwrap();
+    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(database.number("select count(*) from users").await, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn while_draining_health_checks_say_so_and_calls_are_still_served(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let mut program = Process::serve(&database, &[("SLUICE_DRAIN_DELAY", "2s")]);
+    let channel = program.channel().await;
+    let mut health = HealthClient::new(channel.clone());
+    let mut watch = health
+        .watch(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        watch.message().await.unwrap().unwrap().status(),
+        ServingStatus::Serving
+    );
+
+    program.signal("TERM").await;
+
+    assert_eq!(
+        watch.message().await.unwrap().unwrap().status(),
+        ServingStatus::NotServing
+    );
+    Client::anonymous(&channel)
+        .auth
+        .get_jwks(pb::GetJwksRequest {})
+        .await
+        .unwrap();
+    // Even a watch that nobody ends does not keep the program.
+    assert_eq!(program.ended().await, Some(0));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_connection_that_says_nothing_does_not_keep_the_program(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let mut program = Process::serve(&database, &[("SLUICE_DRAIN_TIMEOUT", "300ms")]);
+    program.channel().await;
+    let mut silent = TcpStream::connect(program.address().await).await.unwrap();
+
+    program.signal("TERM").await;
+
+    assert_eq!(program.ended().await, Some(0));
+    let mut rest = Vec::new();
+    let closed = timeout(Duration::from_secs(5), silent.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok());
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_second_signal_ends_the_program_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
+    let database = TestDatabase::create(engine).await;
+    let mut program = Process::serve(&database, &[("SLUICE_DRAIN_DELAY", "5min")]);
+    let channel = program.channel().await;
+    let mut health = HealthClient::new(channel);
+    let mut watch = health
+        .watch(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        watch.message().await.unwrap().unwrap().status(),
+        ServingStatus::Serving
+    );
+
+    program.signal("TERM").await;
+    assert_eq!(
+        watch.message().await.unwrap().unwrap().status(),
+        ServingStatus::NotServing
+    );
+    program.signal("TERM").await;
+
+    assert_eq!(program.ended().await, Some(1));
+}

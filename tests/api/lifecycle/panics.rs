@@ -1,0 +1,63 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rstest::rstest;
+use sluice::server;
+use tokio::net::TcpListener;
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Endpoint, server::TcpIncoming},
+};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse,
+    health_client::HealthClient,
+    health_server::{Health, HealthServer},
+};
+
+use crate::harness::refused;
+
+/// A service with a bug: its first answer is a panic.
+#[derive(Default)]
+struct Buggy {
+    panicked: AtomicBool,
+}
+
+#[tonic::async_trait]
+impl Health for Buggy {
+    async fn check(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        assert!(
+            self.panicked.swap(true, Ordering::Relaxed),
+            "the first call finds a bug"
+        );
+        Ok(Response::new(HealthCheckResponse { status: 1 }))
+    }
+
+    type WatchStream = tonic::codegen::BoxStream<HealthCheckResponse>;
+
+    async fn watch(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_panic_in_a_handler_is_internal_and_the_next_call_is_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let serving = server::builder()
+        .add_service(HealthServer::new(Buggy::default()))
+        .serve_with_incoming(TcpIncoming::from(listener));
+    tokio::spawn(serving);
+    let mut client = HealthClient::new(Endpoint::from_shared(address).unwrap().connect_lazy());
+
+    let refusal = refused(client.check(HealthCheckRequest::default()).await);
+    assert_eq!(refusal.class(), (Code::Internal, "INTERNAL"));
+    assert_eq!(refusal.message, "internal error");
+
+    client.check(HealthCheckRequest::default()).await.unwrap();
+}

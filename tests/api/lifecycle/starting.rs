@@ -1,0 +1,245 @@
+use std::os::unix::fs::PermissionsExt;
+
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+
+use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase};
+
+/// The exit code of a command, and what it says on standard error.
+async fn outcome(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    let output = Process::command(arguments, settings)
+        .output()
+        .await
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[rstest]
+#[case("SLUICE_ENV", "staging")]
+#[case("SLUICE_LISTEN", "everywhere")]
+#[case("SLUICE_LISTEN", "127.0.0.1:99999")]
+#[case("DATABASE_URL", "mysql://localhost/x")]
+#[case("DATABASE_URL", "postgres://host:port:port/")]
+#[case("DATABASE_URL", "sqlite:")]
+#[case("DB_PORT", "0")]
+#[case("DB_SSLMODE", "perhaps")]
+#[case("SLUICE_DB_POOL_SIZE", "-1")]
+#[case("SLUICE_DB_ACQUIRE_TIMEOUT", "0s")]
+#[case("SLUICE_SLOW_QUERY", "soon")]
+#[case("SLUICE_JWT_SECRET", "secret")]
+#[case("SLUICE_JWT_ISSUER", " ")]
+#[case("SLUICE_ACCESS_TOKEN_LIFETIME", "2days")]
+#[case("SLUICE_SESSION_IDLE_TIMEOUT", "91days")]
+#[case("SLUICE_SEALING_KEYS", "AAAA")]
+#[case("SLUICE_SEALING_KEYS", "not base64!")]
+#[case("SLUICE_BCRYPT_COST", "31")]
+#[case("SLUICE_BCRYPT_COST", "ten")]
+#[case("SLUICE_PASSWORD_QUEUE", "0")]
+#[case("SLUICE_HEARTBEAT_TIMEOUT", "10s")]
+#[case("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "maybe")]
+#[case("SLUICE_INGEST_HOSTS", "rtmp://ingest.example.com/live")]
+#[case("SLUICE_REFLECTION", "2")]
+#[case("SLUICE_DRAIN_TIMEOUT", "forever")]
+#[case("SLUICE_LOG", "sluice=loud")]
+#[case("SLUICE_LOG_FORMAT", "xml")]
+#[case("SLUICE_JWT_KEY_FILES", "/nonexistent.pem")]
+#[tokio::test]
+async fn a_setting_that_makes_no_sense_stops_the_start_with_a_sentence_that_names_it(
+    #[case] variable: &str,
+    #[case] value: &str,
+) {
+    let directory = tempfile::tempdir().unwrap();
+    let data = ("SLUICE_DATA_DIR", directory.path().to_str().unwrap());
+
+    let (code, said) = outcome(&["serve"], &[data, (variable, value)]).await;
+
+    let last = said.lines().last().unwrap_or_default();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(last.starts_with(&format!("sluice: {variable}")), "{said}");
+}
+
+#[tokio::test]
+async fn two_settings_that_exclude_each_other_are_both_named() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let both = [
+        ("SLUICE_JWT_SECRET", secret),
+        ("SLUICE_JWT_KEY_FILES", "a.pem"),
+    ];
+    let (code, said) = outcome(&["serve"], &both).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("SLUICE_JWT_SECRET") && said.contains("SLUICE_JWT_KEY_FILES"),
+        "{said}"
+    );
+    assert!(!said.contains(secret), "{said}");
+
+    let both = [
+        ("DB_HOST", "localhost"),
+        ("DATABASE_URL", "postgres://localhost/x"),
+    ];
+    let (code, said) = outcome(&["serve"], &both).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("DB_HOST") && said.contains("DATABASE_URL"),
+        "{said}"
+    );
+}
+
+#[rstest]
+#[case(&[], "SLUICE_JWT_SECRET")]
+#[case(&[("SLUICE_JWT_SECRET", "0123456789abcdef0123456789abcdef")], "SLUICE_SEALING_KEYS")]
+#[case(&[("SLUICE_BCRYPT_COST", "9")], "SLUICE_BCRYPT_COST")]
+#[tokio::test]
+async fn in_production_nothing_is_made_up(#[case] settings: &[(&str, &str)], #[case] named: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let own = [
+        ("SLUICE_ENV", "production"),
+        ("SLUICE_DATA_DIR", directory.path().to_str().unwrap()),
+    ];
+    let settings: Vec<_> = own.into_iter().chain(settings.iter().copied()).collect();
+
+    let (code, said) = outcome(&["serve"], &settings).await;
+
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.lines()
+            .last()
+            .unwrap()
+            .starts_with(&format!("sluice: {named}")),
+        "{said}"
+    );
+    let made = std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(made, 0);
+}
+
+#[tokio::test]
+async fn secrets_that_are_not_set_are_made_once_and_only_their_owner_can_read_them() {
+    let database = TestDatabase::create(Sqlite).await;
+    let path = |file| database.directory.path().join(file);
+    let mut first = Process::serve(&database, &[]);
+    let mut client = Client::anonymous(&first.channel().await);
+    let tokens = sign_up(&mut client).await;
+    first.signal("TERM").await;
+    assert_eq!(first.ended().await, Some(0));
+    for file in ["jwt.secret", "sealing.key"] {
+        let mode = std::fs::metadata(path(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+
+    let second = Process::serve(&database, &[]);
+    let mut ada = Client::with_token(&second.channel().await, &tokens.access_token);
+    ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn several_servers_that_start_at_once_on_an_empty_database_all_serve(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::empty(engine).await;
+    let servers: Vec<_> = (0..4).map(|_| Process::serve(&database, &[])).collect();
+
+    let mut tokens = None;
+    for server in &servers {
+        let channel = server.channel().await;
+        let tokens = match &tokens {
+            Some(tokens) => tokens,
+            None => tokens.insert(sign_up(&mut Client::anonymous(&channel)).await),
+        };
+        // Each accepts what the first one gave.
+        let mut ada = Client::with_token(&channel, &tokens.access_token);
+        ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_the_program_was_killed(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let mut first = Process::serve(&database, &[]);
+    let mut client = Client::anonymous(&first.channel().await);
+    let tokens = sign_up(&mut client).await;
+    let mut ada = Client::with_token(&first.channel().await, &tokens.access_token);
+    let request = pb::CreateProjectRequest {
+        name: "Show".to_owned(),
+        ..Default::default()
+    };
+    let made = ada
+        .project
+        .create_project(request)
+        .await
+        .unwrap()
+        .into_inner();
+    first.signal("KILL").await;
+    assert_eq!(first.ended().await, None);
+
+    let second = Process::serve(&database, &[]);
+    let mut ada = Client::with_token(&second.channel().await, &tokens.access_token);
+    let project_id = made.project.unwrap().id;
+    let request = pb::RevealStreamKeyRequest { project_id };
+    let revealed = ada
+        .project
+        .reveal_stream_key(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(revealed.stream_key, made.stream_key);
+}
+
+#[rstest]
+#[tokio::test]
+async fn migrate_can_be_run_beforehand_and_again(#[values(Sqlite, Postgres)] engine: Engine) {
+    let database = TestDatabase::empty(engine).await;
+    let directory = database.directory.path().to_str().unwrap();
+    let settings = [
+        ("DATABASE_URL", &*database.url),
+        ("SLUICE_DATA_DIR", directory),
+    ];
+
+    for _ in 0..2 {
+        let (code, said) = outcome(&["migrate"], &settings).await;
+        assert_eq!(code, Some(0), "{said}");
+    }
+    assert_eq!(database.number("select count(*) from users").await, 0);
+}
+
+#[tokio::test]
+async fn an_operators_key_is_refused_without_an_operators_scope() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = [("SLUICE_DATA_DIR", directory.path().to_str().unwrap())];
+    let arguments = [
+        "admin",
+        "create-api-key",
+        "--scope",
+        "projects:read",
+        "--name",
+        "x",
+    ];
+
+    let (code, said) = outcome(&arguments, &settings).await;
+
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("streams:publish"), "{said}");
+}
+
+async fn sign_up(client: &mut Client) -> pb::Tokens {
+    let request = pb::SignUpRequest {
+        email: "ada@example.com".to_owned(),
+        password: "correct horse battery".to_owned(),
+        display_name: "Ada".to_owned(),
+        request_id: String::new(),
+    };
+    client
+        .auth
+        .sign_up(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .tokens
+        .unwrap()
+}
