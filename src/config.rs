@@ -3,28 +3,24 @@
 //! Each one is an environment variable and a flag of the same name. Nothing
 //! else in this crate reads the environment.
 
-use std::{
-    fmt::Display,
-    net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
-    path::PathBuf,
-    str::FromStr,
-    thread,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use clap::{Args, ValueEnum};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use zeroize::Zeroizing;
 
 use crate::{
-    auth::{TokenSettings, parse_sealing_key},
+    auth::TokenSettings,
     domain::{Secret, Timeouts, UrlPolicy},
     repositories::{DatabaseOptions, Target},
+    setting::{
+        address, filled, ingest_host, jwt_secret, log_filter, parsed, sealing_key, secret, span,
+        ssl_mode, switch, within,
+    },
 };
 
-/// The settings of a server.
-#[derive(Debug, Clone, Args)]
+/// The settings of a server. They cannot be printed: there are secrets among them.
+#[derive(Clone, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct Config {
     /// `production` makes nothing up: secrets must be set, causes of internal
@@ -292,95 +288,5 @@ impl Config {
     pub fn reflects(&self) -> bool {
         self.reflection
             .unwrap_or(self.env == Environment::Development)
-    }
-}
-
-fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|fault: T::Err| fault.to_string())
-}
-
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse()
-        .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:50051")
-}
-
-fn within(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
-    move |text| match text.parse() {
-        Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(format!(
-            "must be a whole number from {} to {}",
-            range.start(),
-            range.end()
-        )),
-    }
-}
-
-fn span(
-    least: &'static str,
-    most: &'static str,
-) -> impl Fn(&str) -> Result<Duration, String> + Clone {
-    let bound = |text| humantime::parse_duration(text).unwrap_or_default();
-    move |text| match humantime::parse_duration(text) {
-        Ok(span) if (bound(least)..=bound(most)).contains(&span) => Ok(span),
-        _ => Err(format!(
-            "must be a duration from {least} to {most}, such as 90s or 15min"
-        )),
-    }
-}
-
-fn secret(text: &str) -> Result<Secret, &'static str> {
-    Ok(Secret::new(text))
-}
-
-fn jwt_secret(text: &str) -> Result<Secret, &'static str> {
-    match text.trim().len() {
-        32.. => Ok(Secret::new(text.trim())),
-        _ => Err("must have at least 32 bytes; make one with `openssl rand -base64 48`"),
-    }
-}
-
-fn sealing_key(text: &str) -> Result<Zeroizing<[u8; 32]>, String> {
-    parse_sealing_key(text)
-        .map_err(|fault| format!("{fault}; make one with `openssl rand -base64 32`"))
-}
-
-fn filled(text: &str) -> Result<String, &'static str> {
-    match text.trim() {
-        "" => Err("must not be empty"),
-        text => Ok(text.to_owned()),
-    }
-}
-
-fn switch(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "true" | "1" | "on" | "yes" => Ok(true),
-        "false" | "0" | "off" | "no" => Ok(false),
-        _ => Err("must be true or false"),
-    }
-}
-
-fn ssl_mode(text: &str) -> Result<PgSslMode, &'static str> {
-    text.parse()
-        .map_err(|_| "must be disable, allow, prefer, require, verify-ca or verify-full")
-}
-
-fn ingest_host(text: &str) -> Result<String, &'static str> {
-    const WRONG: &str = "must be a host or host:port, such as ingest.example.com:1935";
-    let host = match text.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => host,
-        Some(_) if text.parse::<IpAddr>().is_err() => return Err(WRONG),
-        _ => text,
-    };
-    match url::Host::parse(host) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) if host.parse::<IpAddr>().is_ok() => Ok(text.to_owned()),
-        Err(_) => Err(WRONG),
-    }
-}
-
-fn log_filter(text: &str) -> Result<String, &'static str> {
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("must be a filter such as info or sluice=debug,sqlx=debug"),
     }
 }

@@ -32,4 +32,5 @@ pub mod readiness;
 pub mod repositories;
 pub mod server;
 pub mod services;
+mod setting;
 pub mod telemetry;

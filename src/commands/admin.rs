@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What only operators do.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub(super) enum Admin {
     /// Make an API key for a part of the system, and print its secret.
     CreateApiKey {

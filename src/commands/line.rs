@@ -13,14 +13,14 @@ use super::{
 use crate::config::Config;
 
 /// The control plane of live multistreaming.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "sluice", version, propagate_version = true)]
 struct Line {
     #[command(subcommand)]
     command: SubCommand,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum SubCommand {
     /// Serve the gRPC API.
     Serve {

@@ -43,8 +43,8 @@ macro_rules! on_engine {
     };
 }
 
-/// Where the data is.
-#[derive(Debug, Clone)]
+/// Where the data is. It cannot be printed: there is a password in it.
+#[derive(Clone)]
 pub enum Target {
     /// A PostgreSQL server.
     Postgres(Box<PgConnectOptions>),
@@ -53,7 +53,7 @@ pub enum Target {
 }
 
 /// How the database is used.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DatabaseOptions {
     /// Where the data is.
     pub target: Target,

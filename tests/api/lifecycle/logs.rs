@@ -13,7 +13,7 @@ use crate::harness::{
 /// gives its log and the secrets that went over the wire.
 async fn logged_story(engine: Engine) -> (Vec<String>, BTreeMap<&'static str, String>) {
     let database = TestDatabase::create(engine).await;
-    let mut program = Process::serve(&database, &[("SLUICE_LOG", "trace,h2=info,hyper=info")]);
+    let mut program = Process::serve(&database, &[("SLUICE_LOG", "trace")]);
     let channel = program.channel().await;
     let mut secrets = BTreeMap::from([
         ("password", "marked-password-8d1f".to_owned()),

@@ -1,1 +1,20 @@
 //! ProjectService.
+
+mod access;
+mod calls;
+mod create_destination;
+mod create_project;
+mod delete_project;
+mod destination_urls;
+mod given;
+mod ids;
+mod key_storage;
+mod list_destinations;
+mod list_projects;
+mod platforms;
+mod request_ids;
+mod rotate_stream_key;
+mod stream_keys;
+mod tenancy;
+mod update_destination;
+mod update_project;

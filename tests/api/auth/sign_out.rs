@@ -1,0 +1,97 @@
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tonic::{Code, Response, Status};
+
+use super::steps::{get_me, refresh, refreshed, session};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
+
+async fn sign_out(
+    client: &Client,
+    scope: impl Into<i32>,
+) -> Result<Response<pb::SignOutResponse>, Status> {
+    let request = pb::SignOutRequest {
+        scope: scope.into(),
+    };
+    client.auth.clone().sign_out(request).await
+}
+
+#[rstest]
+#[case::by_default(pb::SignOutScope::Unspecified, [true, false, false])]
+#[case::the_current_one(pb::SignOutScope::Current, [true, false, false])]
+#[case::the_others(pb::SignOutScope::Others, [false, true, true])]
+#[case::all(pb::SignOutScope::All, [true, true, true])]
+#[tokio::test]
+async fn sign_out_ends_the_sessions_of_its_scope_and_no_others(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[case] scope: pb::SignOutScope,
+    #[case] ended: [bool; 3],
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, grace) = (server.user().await, server.user().await);
+    let second = session(&server, &ada).await;
+    let third = session(&server, &ada).await;
+
+    sign_out(&ada.client, scope).await.unwrap();
+
+    for (tokens, ended) in [&ada.tokens, &second, &third].into_iter().zip(ended) {
+        let answer = refresh(&server.channel, &tokens.refresh_token).await;
+        if ended {
+            let class = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
+            assert_eq!(refused(answer).class(), class);
+        } else {
+            answer.unwrap();
+        }
+    }
+    refreshed(&server.channel, &grace.tokens.refresh_token).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_session_that_has_ended_cannot_be_brought_back(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let second = refreshed(&server.channel, &ada.tokens.refresh_token).await;
+
+    sign_out(&ada.client, pb::SignOutScope::Current)
+        .await
+        .unwrap();
+
+    let server = server.restart().await;
+    for token in [&ada.tokens.refresh_token, &second.refresh_token] {
+        let refusal = refused(refresh(&server.channel, token).await);
+        let class = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
+        assert_eq!(refusal.class(), class);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn access_tokens_run_out_by_themselves_and_can_sign_out_again(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+
+    for scope in [pb::SignOutScope::All, pb::SignOutScope::Current] {
+        sign_out(&ada.client, scope).await.unwrap();
+        get_me(&ada.client).await.unwrap();
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_unknown_scope_is_an_invalid_field_and_ends_nothing(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+
+    for unknown in [-1, 4, i32::MAX] {
+        let refusal = refused(sign_out(&ada.client, unknown).await);
+        assert_eq!(refusal.fields(), ["scope"]);
+    }
+
+    refreshed(&server.channel, &ada.tokens.refresh_token).await;
+}

@@ -1,0 +1,175 @@
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tonic::Code;
+
+use super::{
+    calls,
+    given::{destination, project_now, youtube},
+};
+use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
+
+fn deletion(project: &pb::Project, force: bool) -> pb::DeleteProjectRequest {
+    pb::DeleteProjectRequest {
+        project_id: project.id.clone(),
+        force,
+    }
+}
+
+async fn listed(user: &User) -> Vec<pb::Project> {
+    let request = pb::ListProjectsRequest::default();
+    let answer = user.client.project.clone().list_projects(request).await;
+    answer.unwrap().into_inner().projects
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_deleted_project_is_found_nowhere(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(false, true)] force: bool,
+) {
+    let server = TestServer::start(engine).await;
+    let mut user = server.user().await;
+    let (kept, _) = user.project().await;
+    let (project, stream_key) = user.project().await;
+    let target = destination(&user, youtube(&project)).await;
+
+    let request = deletion(&project, force);
+    user.client.project.delete_project(request).await.unwrap();
+
+    for (rpc, refusal) in calls::with_ids(&user.client, &project.id, &target.id).await {
+        assert_eq!(
+            refusal.class(),
+            (Code::NotFound, "RESOURCE_NOT_FOUND"),
+            "{rpc}"
+        );
+    }
+    assert_eq!(listed(&user).await, [kept]);
+    let media = server.media_server().await;
+    let refusal = refused(media.begin(&stream_key, "c1").await);
+    assert_eq!(
+        refusal.class(),
+        (Code::PermissionDenied, "STREAM_KEY_INVALID")
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_live_project_is_not_deleted_without_force(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let mut user = server.user().await;
+    let media = server.media_server().await;
+    let (project, stream_key) = user.project().await;
+    let target = destination(&user, youtube(&project)).await;
+    let live = media.live(&stream_key, "c1").await;
+    let before = project_now(&user, &project).await;
+
+    let request = deletion(&project, false);
+    let refusal = refused(user.client.project.delete_project(request).await);
+
+    assert_eq!(refusal.class(), (Code::FailedPrecondition, "PROJECT_LIVE"));
+    assert_eq!(project_now(&user, &project).await, before);
+    assert_eq!(super::given::destination_now(&user, &target).await, target);
+    assert_eq!(user.stream(&live.id).await, live);
+    let heartbeat = media.heartbeat(&live, "c1").await;
+    assert_eq!(heartbeat.action(), pb::PublishAction::Continue);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_stream_that_waits_for_its_publisher_counts_as_live(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let mut user = server.user().await;
+    let media = server.media_server().await;
+    let request = pb::CreateProjectRequest {
+        name: "Show".to_owned(),
+        ..Default::default()
+    };
+    let (project, stream_key) = user.project_with(request).await;
+    let live = media.live(&stream_key, "c1").await;
+    let waiting = media.end(&live, "c1").await;
+    assert_eq!(waiting.status(), pb::StreamStatus::Reconnecting);
+
+    let request = deletion(&project, false);
+    let refusal = refused(user.client.project.delete_project(request).await);
+
+    assert_eq!(refusal.class(), (Code::FailedPrecondition, "PROJECT_LIVE"));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_project_whose_stream_has_ended_is_deleted(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let mut user = server.user().await;
+    let media = server.media_server().await;
+    let (project, stream_key) = user.project().await;
+    let live = media.live(&stream_key, "c1").await;
+    media.end(&live, "c1").await;
+
+    let request = deletion(&project, false);
+    user.client.project.delete_project(request).await.unwrap();
+
+    assert_eq!(listed(&user).await, []);
+}
+
+/// Predecessor's defect G17: who published when a project was deleted went on publishing.
+#[rstest]
+#[tokio::test]
+async fn force_ends_the_live_stream_and_leaves_no_secret(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let mut user = server.user().await;
+    let media = server.media_server().await;
+    let (project, stream_key) = user.project().await;
+    destination(&user, youtube(&project)).await;
+    let live = media.live(&stream_key, "c1").await;
+    let rows_with_secrets = "select (select count(*) from destinations)
+            + (select count(*) from projects
+               where stream_key_hash is not null or stream_key_sealed is not null
+                  or previous_key_hash is not null)";
+    assert_eq!(server.database.number(rows_with_secrets).await, 2);
+
+    let request = deletion(&project, true);
+    user.client.project.delete_project(request).await.unwrap();
+
+    let heartbeat = media.heartbeat(&live, "c1").await;
+    assert_eq!(heartbeat.action(), pb::PublishAction::Stop);
+    assert_eq!(heartbeat.stop_reason(), pb::EndReason::ProjectDeleted);
+    assert_eq!(server.database.number(rows_with_secrets).await, 0);
+    let refusal = refused(media.begin(&stream_key, "c2").await);
+    assert_eq!(
+        refusal.class(),
+        (Code::PermissionDenied, "STREAM_KEY_INVALID")
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_key_in_its_grace_opens_nothing_once_the_project_is_deleted(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let mut user = server.user().await;
+    let media = server.media_server().await;
+    let (project, old_key) = user.project().await;
+    let rotation = pb::RotateStreamKeyRequest {
+        project_id: project.id.clone(),
+        grace: super::given::span(3600, 0),
+    };
+    user.client
+        .project
+        .rotate_stream_key(rotation)
+        .await
+        .unwrap();
+
+    let request = deletion(&project, false);
+    user.client.project.delete_project(request).await.unwrap();
+
+    let refusal = refused(media.begin(&old_key, "c1").await);
+    assert_eq!(
+        refusal.class(),
+        (Code::PermissionDenied, "STREAM_KEY_INVALID")
+    );
+}

@@ -1,0 +1,74 @@
+use sluice::proto::v1 as pb;
+use tonic::{Response, Status};
+
+use crate::harness::User;
+
+/// What a call answers.
+pub type Answer<T> = Result<Response<T>, Status>;
+
+/// CreateDestination of a project, for YouTube with a key of 24 characters.
+pub fn youtube(project: &pb::Project) -> pb::CreateDestinationRequest {
+    pb::CreateDestinationRequest {
+        project_id: project.id.clone(),
+        platform: pb::Platform::Youtube.into(),
+        name: "Main channel".to_owned(),
+        stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
+        ..Default::default()
+    }
+}
+
+/// CreateDestination of a project, for a server of one's own.
+pub fn custom(project: &pb::Project, url: &str) -> pb::CreateDestinationRequest {
+    pb::CreateDestinationRequest {
+        platform: pb::Platform::Custom.into(),
+        url: url.to_owned(),
+        ..youtube(project)
+    }
+}
+
+/// UpdateDestination that changes nothing yet.
+pub fn update_of(destination: &pb::Destination) -> pb::UpdateDestinationRequest {
+    pb::UpdateDestinationRequest {
+        destination_id: destination.id.clone(),
+        ..Default::default()
+    }
+}
+
+/// A new destination as asked for.
+pub async fn destination(user: &User, request: pb::CreateDestinationRequest) -> pb::Destination {
+    let mut projects = user.client.project.clone();
+    let answer = projects.create_destination(request).await.unwrap();
+    answer.into_inner().destination.unwrap()
+}
+
+/// A project as it is now.
+pub async fn project_now(user: &User, project: &pb::Project) -> pb::Project {
+    let request = pb::GetProjectRequest {
+        project_id: project.id.clone(),
+    };
+    let answer = user.client.project.clone().get_project(request).await;
+    answer.unwrap().into_inner().project.unwrap()
+}
+
+/// A destination as it is now.
+pub async fn destination_now(user: &User, destination: &pb::Destination) -> pb::Destination {
+    let request = pb::GetDestinationRequest {
+        destination_id: destination.id.clone(),
+    };
+    let answer = user.client.project.clone().get_destination(request).await;
+    answer.unwrap().into_inner().destination.unwrap()
+}
+
+/// The stream key of a project as it is now.
+pub async fn stream_key_now(user: &User, project: &pb::Project) -> String {
+    let request = pb::RevealStreamKeyRequest {
+        project_id: project.id.clone(),
+    };
+    let answer = user.client.project.clone().reveal_stream_key(request).await;
+    answer.unwrap().into_inner().stream_key
+}
+
+/// A span of time.
+pub fn span(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos })
+}

@@ -1,0 +1,206 @@
+use std::collections::HashSet;
+
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+
+use super::given::{destination, youtube};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
+
+async fn page(client: &Client, size: i32, token: &str) -> (Vec<pb::Project>, String) {
+    let request = pb::ListProjectsRequest {
+        page_size: size,
+        page_token: token.to_owned(),
+    };
+    let answer = client.project.clone().list_projects(request).await;
+    let answer = answer.unwrap().into_inner();
+    (answer.projects, answer.next_page_token)
+}
+
+/// Ids of that many new projects, the newest first.
+async fn projects(user: &User, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.insert(0, user.project().await.0.id);
+    }
+    ids
+}
+
+fn ids(projects: Vec<pb::Project>) -> Vec<String> {
+    projects.into_iter().map(|project| project.id).collect()
+}
+
+#[rstest]
+#[tokio::test]
+async fn projects_are_listed_newest_first(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let (user, other) = (server.user().await, server.user().await);
+    assert_eq!(page(&user.client, 0, "").await, (vec![], String::new()));
+    let (first, _) = user.project().await;
+    other.project().await;
+    let (second, _) = user.project().await;
+
+    let listed = page(&user.client, 0, "").await;
+
+    assert_eq!(listed, (vec![second, first], String::new()));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_walk_shows_each_project_once(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let wanted = projects(&user, 5).await;
+
+    for size in [1, 2, 3, 4, 5] {
+        let mut walked = Vec::new();
+        let mut token = String::new();
+        loop {
+            let (some, next) = page(&user.client, size, &token).await;
+            assert!(!some.is_empty() && some.len() <= usize::try_from(size).unwrap());
+            walked.extend(ids(some));
+            if next.is_empty() {
+                break;
+            }
+            token = next;
+        }
+        assert_eq!(walked, wanted, "page_size {size}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_walk_misses_nothing_while_projects_come_and_go(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let mut user = server.user().await;
+    let wanted = projects(&user, 6).await;
+
+    let (first, token) = page(&user.client, 2, "").await;
+    user.project().await;
+    // The last one shown, and one that is still to come.
+    for gone in [&wanted[1], &wanted[3]] {
+        let request = pb::DeleteProjectRequest {
+            project_id: gone.clone(),
+            force: false,
+        };
+        user.client.project.delete_project(request).await.unwrap();
+    }
+    let (second, token) = page(&user.client, 2, &token).await;
+    let (third, end) = page(&user.client, 2, &token).await;
+
+    assert_eq!(ids(first), wanted[..2]);
+    assert_eq!(ids(second), [wanted[2].clone(), wanted[4].clone()]);
+    assert_eq!(ids(third), wanted[5..]);
+    assert_eq!(end, "");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_page_has_50_projects_unless_asked_and_never_more_than_200(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let wanted = projects(&user, 201).await;
+
+    for (asked, given) in [(0, 50), (1, 1), (200, 200), (201, 200), (i32::MAX, 200)] {
+        let (some, next) = page(&user.client, asked, "").await;
+        assert_eq!(ids(some), wanted[..given], "page_size {asked}");
+        let (rest, end) = page(&user.client, 200, &next).await;
+        assert_eq!(ids(rest), wanted[given..], "page_size {asked}");
+        assert_eq!(end, "");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let mut user = server.user().await;
+
+    for (page_size, page_token, fields) in [
+        (-1, "", &["page_size"][..]),
+        (i32::MIN, "", &["page_size"]),
+        (0, "x", &["page_token"]),
+        (-1, "x", &["page_size", "page_token"]),
+    ] {
+        let request = pb::ListProjectsRequest {
+            page_size,
+            page_token: page_token.to_owned(),
+        };
+        let refusal = refused(user.client.project.list_projects(request).await);
+        assert_eq!(refusal.fields(), fields);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_forged_token_or_that_of_another_list_is_refused(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (mut user, other) = (server.user().await, server.user().await);
+    let (project, _) = user.project().await;
+    projects(&user, 1).await;
+    projects(&other, 2).await;
+    destination(&user, youtube(&project)).await;
+    destination(&user, youtube(&project)).await;
+    let own = page(&user.client, 1, "").await.1;
+    let of_other = page(&other.client, 1, "").await.1;
+    let request = pb::ListDestinationsRequest {
+        project_id: project.id.clone(),
+        page_size: 1,
+        ..Default::default()
+    };
+    let of_destinations = user.client.project.list_destinations(request).await;
+    let of_destinations = of_destinations.unwrap().into_inner().next_page_token;
+
+    let changed = own.replace(char::is_alphabetic, "A");
+    for token in [
+        &of_other,
+        &of_destinations,
+        &changed,
+        &own[1..],
+        &format!("{own}="),
+        &project.id,
+        "☃",
+    ] {
+        let request = pb::ListProjectsRequest {
+            page_size: 1,
+            page_token: token.to_owned(),
+        };
+        let refusal = refused(user.client.project.list_projects(request).await);
+        assert_eq!(refusal.fields(), ["page_token"], "{token}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_token_outlives_a_restart(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let wanted = projects(&user, 2).await;
+    let token = page(&user.client, 1, "").await.1;
+
+    let server = server.restart().await;
+
+    let client = Client::with_token(&server.channel, &user.tokens.access_token);
+    assert_eq!(ids(page(&client, 1, &token).await.0), wanted[1..]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_list_shows_each_project_as_get_does(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let (project, stream_key) = user.project().await;
+    let stream = server.media_server().await.live(&stream_key, "c1").await;
+
+    let (listed, _) = page(&user.client, 0, "").await;
+
+    assert_eq!(listed, [super::given::project_now(&user, &project).await]);
+    assert_eq!(listed[0].live_stream_id, stream.id);
+    let distinct: HashSet<_> = listed.iter().map(|project| &project.id).collect();
+    assert_eq!(distinct.len(), 1);
+}
