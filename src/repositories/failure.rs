@@ -1,12 +1,18 @@
 //! What an error of sqlx means for a call.
 
-use sqlx::Error as Failure;
+use sqlx::{Error as Failure, error::DatabaseError, sqlite::SqliteError};
 
 use crate::error::Error;
 
 /// SQLSTATEs after which a later try can succeed: the server is going down,
-/// coming up, full of connections, or not the primary.
-const PASSING: [&str; 6] = ["57P01", "57P02", "57P03", "53300", "25006", "25P03"];
+/// coming up, full of connections, not the primary, or too slow.
+const PASSING: [&str; 7] = [
+    "57P01", "57P02", "57P03", "53300", "25006", "25P03", "57014",
+];
+
+/// Result codes of SQLite after which a later try can succeed: another process
+/// holds the file (`SQLITE_BUSY`) or a table (`SQLITE_LOCKED`).
+const BUSY: [i32; 2] = [5, 6];
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
@@ -25,15 +31,21 @@ impl From<Failure> for Error {
     }
 }
 
-fn is_passing(cause: &dyn sqlx::error::DatabaseError) -> bool {
-    // SQLite: 5 is SQLITE_BUSY: another process holds the file.
-    cause
-        .code()
-        .is_some_and(|code| PASSING.contains(&&*code) || code.starts_with("08") || &*code == "5")
+fn is_passing(cause: &dyn DatabaseError) -> bool {
+    let Some(code) = cause.code() else {
+        return false;
+    };
+    match cause.try_downcast_ref::<SqliteError>() {
+        // The low byte is the code, the rest tells its variants apart.
+        Some(_) => code
+            .parse()
+            .is_ok_and(|code: i32| BUSY.contains(&(code & 0xff))),
+        None => PASSING.contains(&&*code) || code.starts_with("08"),
+    }
 }
 
 /// Serialization failure, deadlock, lock timeout.
-fn is_lost_race(cause: &dyn sqlx::error::DatabaseError) -> bool {
+fn is_lost_race(cause: &dyn DatabaseError) -> bool {
     cause
         .code()
         .is_some_and(|code| ["40001", "40P01", "55P03"].contains(&&*code))

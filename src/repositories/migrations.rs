@@ -3,7 +3,10 @@
 use std::{fs::File, path::Path};
 
 use anyhow::Context;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{
+    migrate::{MigrateError, Migrator},
+    postgres::PgPoolOptions,
+};
 
 use super::Database;
 use crate::error::{Error, Result};
@@ -18,7 +21,19 @@ impl Database {
     /// database makes other processes wait until it is done.
     pub async fn migrate(&self) -> Result<()> {
         let applied = match self {
-            Self::Postgres(pool) => POSTGRES.run(pool).await,
+            Self::Postgres(pool) => {
+                // Another process may migrate for longer than a call may wait.
+                let patient = (*pool.connect_options())
+                    .clone()
+                    .options([("lock_timeout", "0"), ("statement_timeout", "0")]);
+                let own = PgPoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(pool.options().get_acquire_timeout())
+                    .connect_lazy_with(patient);
+                let applied = POSTGRES.run(&own).await;
+                own.close().await;
+                applied
+            }
             Self::Sqlite { writer, .. } => {
                 let options = writer.connect_options();
                 let _lock = lock(options.get_filename()).await?;

@@ -2,8 +2,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
+use sqlx::{Connection, PgConnection};
 
-use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase};
+use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase, eventually};
 
 /// The exit code of a command, and what it says on standard error.
 async fn outcome(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -153,6 +154,26 @@ async fn several_servers_that_start_at_once_on_an_empty_database_all_serve(
         let mut ada = Client::with_token(&channel, &tokens.access_token);
         ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_server_waits_for_a_migration_of_another_however_long_it_takes() {
+    let database = TestDatabase::create(Postgres).await;
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let lock = "begin; lock table _sqlx_migrations in access exclusive mode";
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+
+    let server = Process::serve(&database, &[]);
+    eventually("it waits for longer than a call may wait", async || {
+        let waiting = "select count(*) from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock'
+                         and query_start < now() - interval '3 seconds'";
+        (database.number(waiting).await > 0).then_some(())
+    })
+    .await;
+    sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
+
+    server.channel().await;
 }
 
 #[rstest]
