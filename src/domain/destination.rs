@@ -46,8 +46,8 @@ pub struct DestinationUpdate {
     pub platform: Option<Platform>,
     /// What it is called.
     pub name: Option<Name>,
-    /// The address as typed; empty means the platform's own.
-    pub url: Option<String>,
+    /// The address; `Some(None)` means the platform's own.
+    pub url: Option<Option<IngestUrl>>,
     /// The key.
     pub stream_key: Option<Secret>,
     /// Whether streams are sent there.
@@ -66,14 +66,12 @@ pub struct StreamTarget {
 }
 
 impl StreamTarget {
-    /// Checks the three together; each fault comes with the name of its field.
-    pub fn parse(
+    /// Checks that the three fit together; a fault comes with the name of its field.
+    pub fn new(
         platform: Platform,
-        url: &str,
-        stream_key: &Secret,
-        policy: &UrlPolicy,
+        url: IngestUrl,
+        stream_key: Secret,
     ) -> Result<Self, (&'static str, Invalid)> {
-        let url = ingest_url(platform, url, policy).map_err(|fault| ("url", fault))?;
         let key = stream_key.expose();
         if key.is_empty() && url.scheme() != Scheme::Srt {
             return Err(("stream_key", Invalid::because("must not be empty")));
@@ -88,8 +86,26 @@ impl StreamTarget {
         Ok(Self {
             platform,
             url,
-            stream_key: stream_key.clone(),
+            stream_key,
         })
+    }
+
+    /// Takes an address as typed; `None` if it is empty, which means the platform's own.
+    pub fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Option<IngestUrl>, Invalid> {
+        match text.trim() {
+            "" => Ok(None),
+            text => IngestUrl::parse(text, policy).map(Some),
+        }
+    }
+
+    /// The address that a platform has for everybody.
+    pub fn own_url(platform: Platform, policy: &UrlPolicy) -> Result<IngestUrl, Invalid> {
+        match (platform.info().kind, platform.info().urls.first()) {
+            (PlatformKind::Static, Some(address)) => IngestUrl::parse(address, policy),
+            _ => Err(Invalid::because(
+                "must not be empty: this platform has no address that is the same for everybody",
+            )),
+        }
     }
 
     /// Takes a key as the platform gave it: at most 512 characters, no spaces or
@@ -114,17 +130,5 @@ impl StreamTarget {
             12.. => characters[characters.len() - 4..].iter().collect(),
             _ => String::new(),
         }
-    }
-}
-
-fn ingest_url(platform: Platform, url: &str, policy: &UrlPolicy) -> Result<IngestUrl, Invalid> {
-    if !url.trim().is_empty() {
-        return IngestUrl::parse(url, policy);
-    }
-    match (platform.info().kind, platform.info().urls.first()) {
-        (PlatformKind::Static, Some(address)) => IngestUrl::parse(address, policy),
-        _ => Err(Invalid::because(
-            "must not be empty: this platform has no address that is the same for everybody",
-        )),
     }
 }

@@ -6,6 +6,7 @@ mod api_key;
 mod clock;
 mod destination;
 mod email;
+mod end_reason;
 mod id;
 mod ingest_host;
 mod ingest_url;
@@ -15,10 +16,12 @@ mod page;
 mod password;
 mod platform;
 mod project;
+mod publish_gate;
 mod publisher;
 mod scope;
 mod secret;
 mod session;
+mod status;
 mod stream;
 mod tenant;
 mod user;
@@ -27,6 +30,7 @@ pub use api_key::{ApiKey, NewApiKey};
 pub use clock::{Time, now};
 pub use destination::{Destination, DestinationUpdate, NewDestination, StreamTarget};
 pub use email::Email;
+pub use end_reason::EndReason;
 pub use id::{ApiKeyId, DestinationId, Id, ProjectId, SessionId, StreamId, UserId};
 pub use ingest_host::UrlPolicy;
 pub use ingest_url::{IngestUrl, Scheme};
@@ -38,12 +42,12 @@ pub use platform::{Limits, Platform, PlatformInfo, PlatformKind, Tls};
 pub use project::{
     Project, ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, StreamKey,
 };
+pub use publish_gate::{Admission, PublishGate, Refusal};
 pub use publisher::{IngestProtocol, Publisher};
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
 pub use session::{Origin, Session};
-pub use stream::{
-    Admission, EndReason, Heartbeat, PublishGate, Refusal, Stats, Status, Stream, Timeouts,
-};
+pub use status::Status;
+pub use stream::{Heartbeat, Stats, Stream, Timeouts};
 pub use tenant::Tenant;
 pub use user::User;

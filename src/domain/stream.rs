@@ -12,105 +12,7 @@
 
 use std::time::Duration;
 
-use super::{ProjectId, PublishConflictPolicy, Publisher, ReconnectWindow, StreamId, Time};
-
-/// Where a stream is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// A publisher was accepted; no media yet.
-    Connecting,
-    /// Media flows.
-    Live,
-    /// The connection is lost; the stream waits for the publisher.
-    Reconnecting,
-    /// Over.
-    Ended,
-}
-
-impl Status {
-    const ALL: [Self; 4] = [
-        Self::Connecting,
-        Self::Live,
-        Self::Reconnecting,
-        Self::Ended,
-    ];
-
-    /// The name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connecting => "connecting",
-            Self::Live => "live",
-            Self::Reconnecting => "reconnecting",
-            Self::Ended => "ended",
-        }
-    }
-
-    /// Reads the name in the database.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text)
-    }
-}
-
-/// Why a stream ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndReason {
-    /// The publisher went away and there is no reconnect window.
-    PublisherEnded,
-    /// The publisher did not come back in time.
-    ReconnectTimeout,
-    /// The media server fell silent and there is no reconnect window.
-    HeartbeatTimeout,
-    /// The owner stopped it.
-    StoppedByOwner,
-    /// Another connection took over.
-    TakenOver,
-    /// The stream key was replaced.
-    KeyRotated,
-    /// The project was disabled.
-    ProjectDisabled,
-    /// The project was deleted.
-    ProjectDeleted,
-    /// The media server is gone.
-    NodeLost,
-    /// No media ever came.
-    NeverStarted,
-}
-
-impl EndReason {
-    const ALL: [Self; 10] = [
-        Self::PublisherEnded,
-        Self::ReconnectTimeout,
-        Self::HeartbeatTimeout,
-        Self::StoppedByOwner,
-        Self::TakenOver,
-        Self::KeyRotated,
-        Self::ProjectDisabled,
-        Self::ProjectDeleted,
-        Self::NodeLost,
-        Self::NeverStarted,
-    ];
-
-    /// The name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PublisherEnded => "publisher_ended",
-            Self::ReconnectTimeout => "reconnect_timeout",
-            Self::HeartbeatTimeout => "heartbeat_timeout",
-            Self::StoppedByOwner => "stopped_by_owner",
-            Self::TakenOver => "taken_over",
-            Self::KeyRotated => "key_rotated",
-            Self::ProjectDisabled => "project_disabled",
-            Self::ProjectDeleted => "project_deleted",
-            Self::NodeLost => "node_lost",
-            Self::NeverStarted => "never_started",
-        }
-    }
-
-    /// Reads the name in the database.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
-    }
-}
+use super::{EndReason, ProjectId, Publisher, ReconnectWindow, Status, StreamId, Time};
 
 /// What a media server measures. Zero or empty means not measured.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -180,70 +82,6 @@ pub enum Heartbeat {
     Stop(EndReason),
 }
 
-/// How a project receives a publisher.
-#[derive(Debug, Clone)]
-pub struct PublishGate {
-    /// The project that the stream key opened.
-    pub project_id: ProjectId,
-    /// Whether publishers are refused.
-    pub disabled: bool,
-    /// Until when publishers are refused.
-    pub held_until: Option<Time>,
-    /// What a second publisher gets.
-    pub policy: PublishConflictPolicy,
-}
-
-/// How an accepted publisher comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// It begins a stream.
-    Begin,
-    /// It goes on with the stream that waits for it.
-    Resume,
-    /// It has been accepted before.
-    Repeat,
-    /// It ends the running stream and begins another.
-    TakeOver,
-}
-
-/// Why a publisher is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The project is disabled.
-    Disabled,
-    /// The owner holds publishers off until then.
-    Held(Time),
-    /// Another connection publishes.
-    Conflict,
-}
-
-impl PublishGate {
-    /// Decides about a publisher, given the project's stream that has not ended.
-    pub fn admit(
-        &self,
-        running: Option<&Stream>,
-        publisher: &Publisher,
-        now: Time,
-    ) -> Result<Admission, Refusal> {
-        if self.disabled {
-            return Err(Refusal::Disabled);
-        }
-        if let Some(until) = self.held_until.filter(|until| *until > now) {
-            return Err(Refusal::Held(until));
-        }
-
-        match running {
-            None => Ok(Admission::Begin),
-            Some(stream) if stream.connected && stream.publisher.is_same_connection(publisher) => {
-                Ok(Admission::Repeat)
-            }
-            Some(stream) if stream.status == Status::Reconnecting => Ok(Admission::Resume),
-            Some(_) if self.policy == PublishConflictPolicy::Takeover => Ok(Admission::TakeOver),
-            Some(_) => Err(Refusal::Conflict),
-        }
-    }
-}
-
 impl Stream {
     /// A stream that an accepted publisher begins.
     pub fn begin(
@@ -274,6 +112,7 @@ impl Stream {
         self.epoch += 1;
         self.publisher = publisher;
         self.connected = true;
+        self.stats = None;
         self.last_seen_time = now;
         self.status = if self.live_time.is_some() {
             Status::Live
@@ -295,10 +134,12 @@ impl Stream {
 
     /// Whether this connection, at this epoch, holds the stream.
     pub fn is_held_by(&self, publisher: &Publisher, epoch: i64) -> bool {
-        self.status != Status::Ended
-            && self.connected
-            && self.epoch == epoch
-            && self.publisher.is_same_connection(publisher)
+        self.status != Status::Ended && self.epoch == epoch && self.is_connected_to(publisher)
+    }
+
+    /// Whether this is the connection of the newest epoch, and believed to stand.
+    pub(super) fn is_connected_to(&self, publisher: &Publisher) -> bool {
+        self.connected && self.publisher.is_same_connection(publisher)
     }
 
     /// What a connection that reports itself is to do.

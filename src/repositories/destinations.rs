@@ -4,7 +4,7 @@ use super::{
     Created, Database, IdempotencyKey,
     columns::{Timestamp, known},
     engine::Transaction,
-    projects::lock_owned,
+    revisions::lock_owned,
 };
 use crate::{
     domain::{Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time},

@@ -14,7 +14,9 @@ mod idempotency;
 mod migrations;
 mod projects;
 mod publishing;
+mod revisions;
 mod sessions;
+mod stream_rows;
 mod streams;
 mod users;
 

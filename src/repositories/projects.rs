@@ -6,7 +6,8 @@ use super::{
     Created, Database, IdempotencyKey,
     columns::{Timestamp, known},
     engine::Transaction,
-    publishing::end_running,
+    revisions::lock_owned,
+    stream_rows::end_running,
 };
 use crate::{
     domain::{
@@ -295,28 +296,6 @@ impl Projects {
                 .await
                 .map(|done| done.rows_affected())
         })?)
-    }
-}
-
-/// Locks one of the tenant's projects for a change, which takes the next revision.
-pub(super) async fn lock_owned(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<()> {
-    let found = on_engine!(tx, tx => sqlx::query(
-        "update projects as p
-         set revision = revision + 1
-         where p.id = $1 and p.owner_id = $2 and p.delete_time is null
-           and ($3 is null or exists (
-               select 1 from api_key_projects k
-               where k.api_key_id = $3 and k.project_id = p.id))",
-    )
-    .bind(id)
-    .bind(tenant.user)
-    .bind(tenant.restricted_to)
-    .execute(&mut **tx)
-    .await
-    .map(|done| done.rows_affected()))?;
-    match found {
-        0 => Err(not_found(id)),
-        _ => Ok(()),
     }
 }
 

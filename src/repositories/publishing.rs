@@ -1,10 +1,8 @@
 //! Streams, as media servers report them.
 //!
-//! Whatever changes a stream first takes the next revision of its project,
-//! which locks the project's row: changes of one project happen one after the
-//! other, in the order of their numbers. A call that turns out to change
-//! nothing rolls back, and the number is not used. A heartbeat of a live stream
-//! changes nothing that is numbered: it is one statement, fenced in its `where`.
+//! A heartbeat of a live stream changes nothing that is numbered: it is one
+//! statement, fenced in its `where`. All else is decided by the domain, on the
+//! stream as the transaction sees it while its project is locked.
 
 use sqlx::FromRow;
 
@@ -13,7 +11,8 @@ use super::{
     columns::{Timestamp, known},
     engine::Transaction,
     projects::window_from_millis,
-    streams::{StreamRow, not_found},
+    revisions::{return_revision, take_revision, take_revision_of},
+    stream_rows::{StreamRow, insert, load, not_found, running, store},
 };
 use crate::{
     domain::{
@@ -226,22 +225,6 @@ impl Publishing {
     }
 }
 
-/// Ends the stream of a locked project that has not ended; tells whether there was one.
-pub(super) async fn end_running(
-    tx: &mut Transaction,
-    project_id: ProjectId,
-    reason: EndReason,
-    now: Time,
-) -> Result<bool> {
-    let Some(mut stream) = running(tx, project_id).await? else {
-        return Ok(false);
-    };
-    stream.end(reason, now);
-    store(tx, &stream).await?;
-    take_revision(tx, project_id).await?;
-    Ok(true)
-}
-
 /// Locks the project that a stream key opens, and takes its next revision.
 async fn open_gate(
     tx: &mut Transaction,
@@ -281,40 +264,6 @@ async fn open_gate(
     .transpose()
 }
 
-/// Locks a stream's project and takes its next revision.
-async fn take_revision_of(tx: &mut Transaction, id: StreamId) -> Result<ProjectId> {
-    on_engine!(tx, tx => sqlx::query_scalar::<_, ProjectId>(
-        "update projects
-         set revision = revision + 1
-         where id = (select project_id from streams where id = $1)
-         returning id",
-    )
-    .bind(id)
-    .fetch_optional(&mut **tx)
-    .await)?
-    .ok_or_else(|| not_found(id))
-}
-
-/// Takes one more revision of a project that is locked.
-async fn take_revision(tx: &mut Transaction, id: ProjectId) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query("update projects set revision = revision + 1 where id = $1")
-        .bind(id)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
-    Ok(())
-}
-
-/// Gives back a revision that was taken for a change which is not numbered.
-async fn return_revision(tx: &mut Transaction, id: ProjectId) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query("update projects set revision = revision - 1 where id = $1")
-        .bind(id)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
-    Ok(())
-}
-
 async fn window(tx: &mut Transaction, id: ProjectId) -> Result<ReconnectWindow> {
     let millis = on_engine!(tx, tx => {
         sqlx::query_scalar::<_, i64>("select reconnect_window_ms from projects where id = $1")
@@ -323,105 +272,4 @@ async fn window(tx: &mut Transaction, id: ProjectId) -> Result<ReconnectWindow> 
             .await
     })?;
     window_from_millis(millis)
-}
-
-/// The stream of a project that has not ended.
-async fn running(tx: &mut Transaction, project_id: ProjectId) -> Result<Option<Stream>> {
-    on_engine!(tx, tx => sqlx::query_as::<_, StreamRow>(
-        "select id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
-                protocol, connected, create_time, live_time, last_seen_time, deadline, end_time,
-                end_reason, bytes_received, bitrate_bps, width, height, fps, video_codec,
-                audio_codec
-         from streams
-         where project_id = $1 and end_time is null",
-    )
-    .bind(project_id)
-    .fetch_optional(&mut **tx)
-    .await)?
-    .map(Stream::try_from)
-    .transpose()
-}
-
-/// A stream as the transaction sees it.
-pub(super) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Option<Stream>> {
-    on_engine!(tx, tx => sqlx::query_as::<_, StreamRow>(
-        "select id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
-                protocol, connected, create_time, live_time, last_seen_time, deadline, end_time,
-                end_reason, bytes_received, bitrate_bps, width, height, fps, video_codec,
-                audio_codec
-         from streams
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(&mut **tx)
-    .await)?
-    .map(Stream::try_from)
-    .transpose()
-}
-
-/// Writes a stream that has just begun.
-async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
-        "insert into streams
-             (id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
-              protocol, connected, create_time, live_time, last_seen_time, deadline)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-    )
-    .bind(stream.id)
-    .bind(stream.project_id)
-    .bind(stream.status.as_str())
-    .bind(stream.epoch)
-    .bind(&stream.publisher.node_id)
-    .bind(&stream.publisher.boot_id)
-    .bind(&stream.publisher.connection_id)
-    .bind(&stream.publisher.peer_address)
-    .bind(stream.publisher.protocol.as_str())
-    .bind(stream.connected)
-    .bind(stream.create_time)
-    .bind(stream.live_time)
-    .bind(stream.last_seen_time)
-    .bind(stream.deadline)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?;
-    Ok(())
-}
-
-/// Writes all that can change of a stream whose project is locked.
-pub(super) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
-    let stats = stream.stats.as_ref();
-    on_engine!(tx, tx => sqlx::query(
-        "update streams
-         set status = $2, epoch = $3, node_id = $4, boot_id = $5, connection_id = $6,
-             peer_address = $7, protocol = $8, connected = $9, live_time = $10,
-             last_seen_time = $11, deadline = $12, end_time = $13, end_reason = $14,
-             bytes_received = $15, bitrate_bps = $16, width = $17, height = $18, fps = $19,
-             video_codec = $20, audio_codec = $21
-         where id = $1",
-    )
-    .bind(stream.id)
-    .bind(stream.status.as_str())
-    .bind(stream.epoch)
-    .bind(&stream.publisher.node_id)
-    .bind(&stream.publisher.boot_id)
-    .bind(&stream.publisher.connection_id)
-    .bind(&stream.publisher.peer_address)
-    .bind(stream.publisher.protocol.as_str())
-    .bind(stream.connected)
-    .bind(stream.live_time)
-    .bind(stream.last_seen_time)
-    .bind(stream.deadline)
-    .bind(stream.end_time)
-    .bind(stream.end_reason.map(EndReason::as_str))
-    .bind(stats.map(|stats| stats.bytes_received))
-    .bind(stats.map(|stats| stats.bitrate_bps))
-    .bind(stats.map(|stats| stats.width))
-    .bind(stats.map(|stats| stats.height))
-    .bind(stats.map(|stats| stats.fps))
-    .bind(stats.map(|stats| &stats.video_codec))
-    .bind(stats.map(|stats| &stats.audio_codec))
-    .execute(&mut **tx)
-    .await
-    .map(drop))?;
-    Ok(())
 }

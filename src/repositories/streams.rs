@@ -1,52 +1,19 @@
 use std::time::Duration;
 
-use sqlx::FromRow;
-
 use super::{
     Database,
-    columns::{Timestamp, known},
-    projects, publishing,
+    revisions::lock_owned,
+    stream_rows::{StreamRow, load, not_found, store},
 };
 use crate::{
-    domain::{
-        EndReason, IngestProtocol, Page, ProjectId, Publisher, Stats, Status, Stream, StreamId,
-        Tenant, Time,
-    },
-    error::{Error, Result},
+    domain::{EndReason, Page, ProjectId, Status, Stream, StreamId, Tenant, Time},
+    error::Result,
 };
 
 /// Streams, as their owners see them.
 #[derive(Debug, Clone)]
 pub struct Streams {
     database: Database,
-}
-
-/// A row of the table `streams`.
-#[derive(FromRow)]
-pub(super) struct StreamRow {
-    id: StreamId,
-    project_id: ProjectId,
-    status: String,
-    epoch: i64,
-    node_id: String,
-    boot_id: String,
-    connection_id: String,
-    peer_address: String,
-    protocol: String,
-    connected: bool,
-    create_time: Timestamp,
-    live_time: Option<Timestamp>,
-    last_seen_time: Timestamp,
-    deadline: Option<Timestamp>,
-    end_time: Option<Timestamp>,
-    end_reason: Option<String>,
-    bytes_received: Option<i64>,
-    bitrate_bps: Option<i64>,
-    width: Option<i32>,
-    height: Option<i32>,
-    fps: Option<f64>,
-    video_codec: Option<String>,
-    audio_codec: Option<String>,
 }
 
 impl Streams {
@@ -114,8 +81,8 @@ impl Streams {
         .collect()
     }
 
-    /// Ends a stream, and refuses publishers for a while if `hold` is not zero.
-    /// A stream that has ended stays as it is.
+    /// Ends a stream, and refuses publishers for a while; a `hold` of zero lifts
+    /// an earlier one. A stream that has ended stays as it is.
     pub async fn stop(
         &self,
         tenant: Tenant,
@@ -124,105 +91,24 @@ impl Streams {
         now: Time,
     ) -> Result<Stream> {
         let project_id = self.get(tenant, id).await?.project_id;
+        let held_until = (!hold.is_zero()).then(|| now + hold);
 
         let mut tx = self.database.begin().await?;
-        projects::lock_owned(&mut tx, tenant, project_id).await?;
-        let mut stream = publishing::load(&mut tx, id)
-            .await?
-            .ok_or_else(|| not_found(id))?;
-        if stream.status == Status::Ended && hold.is_zero() {
-            return Ok(stream);
-        }
-
+        lock_owned(&mut tx, tenant, project_id).await?;
+        let mut stream = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         if stream.status != Status::Ended {
             stream.end(EndReason::StoppedByOwner, now);
-            publishing::store(&mut tx, &stream).await?;
+            store(&mut tx, &stream).await?;
         }
-        if !hold.is_zero() {
-            on_engine!(&mut tx, tx => {
-                sqlx::query("update projects set publish_held_until = $2 where id = $1")
-                    .bind(project_id)
-                    .bind(now + hold)
-                    .execute(&mut **tx)
-                    .await
-                    .map(drop)
-            })?;
-        }
+        on_engine!(&mut tx, tx => {
+            sqlx::query("update projects set publish_held_until = $2 where id = $1")
+                .bind(project_id)
+                .bind(held_until)
+                .execute(&mut **tx)
+                .await
+                .map(drop)
+        })?;
         tx.commit().await?;
         Ok(stream)
-    }
-}
-
-impl TryFrom<StreamRow> for Stream {
-    type Error = Error;
-
-    fn try_from(row: StreamRow) -> Result<Self> {
-        let StreamRow {
-            id,
-            project_id,
-            status,
-            epoch,
-            node_id,
-            boot_id,
-            connection_id,
-            peer_address,
-            protocol,
-            connected,
-            create_time,
-            live_time,
-            last_seen_time,
-            deadline,
-            end_time,
-            end_reason,
-            bytes_received,
-            bitrate_bps,
-            width,
-            height,
-            fps,
-            video_codec,
-            audio_codec,
-        } = row;
-
-        let protocol = known("protocol", IngestProtocol::parse(&protocol))?;
-        let end_reason = end_reason
-            .map(|reason| known("end_reason", EndReason::parse(&reason)))
-            .transpose()?;
-        let stats = bytes_received.map(|bytes_received| Stats {
-            bytes_received,
-            bitrate_bps: bitrate_bps.unwrap_or_default(),
-            width: width.unwrap_or_default(),
-            height: height.unwrap_or_default(),
-            fps: fps.unwrap_or_default(),
-            video_codec: video_codec.unwrap_or_default(),
-            audio_codec: audio_codec.unwrap_or_default(),
-        });
-        Ok(Self {
-            id,
-            project_id,
-            status: known("status", Status::parse(&status))?,
-            epoch,
-            publisher: Publisher {
-                node_id,
-                boot_id,
-                connection_id,
-                peer_address,
-                protocol,
-            },
-            connected,
-            create_time,
-            live_time,
-            last_seen_time,
-            deadline,
-            end_time,
-            end_reason,
-            stats,
-        })
-    }
-}
-
-pub(super) fn not_found(id: StreamId) -> Error {
-    Error::NotFound {
-        noun: "stream",
-        id: id.to_string(),
     }
 }

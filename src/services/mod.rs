@@ -11,6 +11,7 @@ mod paging;
 mod platform_messages;
 mod project;
 mod project_messages;
+mod publisher_messages;
 mod sign_ins;
 mod stream;
 mod stream_messages;

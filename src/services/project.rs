@@ -77,23 +77,25 @@ impl ProjectService {
             return Ok(merged);
         }
 
-        // An address belongs to its platform: with another platform it is not kept.
-        let kept_url = if platform.is_some_and(|platform| platform != before.platform) {
-            String::new()
-        } else {
-            before.url.clone()
+        let platform = platform.unwrap_or(before.platform);
+        let url = match url {
+            Some(url) => Ok(url),
+            // An address belongs to its platform: with another platform it is not kept.
+            None if platform != before.platform => Ok(None),
+            None => StreamTarget::parse_url(&before.url, &self.url_policy),
         };
+        let url = url
+            .and_then(|url| match url {
+                Some(url) => Ok(url),
+                None => StreamTarget::own_url(platform, &self.url_policy),
+            })
+            .map_err(|fault| Error::invalid("url", fault.0))?;
         let stream_key = match stream_key {
             Some(key) => key,
             None => self.sealer.open_text(&place, &merged.stream_key_sealed)?,
         };
-        let target = StreamTarget::parse(
-            platform.unwrap_or(before.platform),
-            &url.unwrap_or(kept_url),
-            &stream_key,
-            &self.url_policy,
-        )
-        .map_err(|(field, fault)| Error::invalid(field, fault.0))?;
+        let target = StreamTarget::new(platform, url, stream_key)
+            .map_err(|(field, fault)| Error::invalid(field, fault.0))?;
         merged.platform = target.platform;
         merged.url = target.url.as_str().to_owned();
         merged.stream_key_sealed = self
@@ -320,7 +322,8 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::UpdateDestinationRequest>,
     ) -> Result<Response<pb::UpdateDestinationResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let UpdateDestination { id, update } = request.into_inner().try_into()?;
+        let UpdateDestination { id, update } =
+            UpdateDestination::read(request.into_inner(), &self.url_policy)?;
 
         let (before, key) = self.destinations.get(tenant, id).await?;
         let merged = self.merge(&before, key, update)?;

@@ -175,8 +175,13 @@ impl CreateDestination {
         let name = fields.read("name", Name::parse(&name));
         let stream_key = fields.read("stream_key", StreamTarget::parse_key(&stream_key));
         let request_id = fields.read("request_id", request_id(&id));
-        let target = match (platform, &stream_key) {
-            (Some(platform), Some(key)) => match StreamTarget::parse(platform, &url, key, policy) {
+        let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
+            (None, Some(platform)) => StreamTarget::own_url(platform, policy).map(Some),
+            (url, _) => Ok(url),
+        });
+        let url = fields.read("url", url).flatten();
+        let target = match (platform, url, stream_key) {
+            (Some(platform), Some(url), Some(key)) => match StreamTarget::new(platform, url, key) {
                 Ok(target) => Some(target),
                 Err((field, fault)) => fields.read(field, Err(fault)),
             },
@@ -210,10 +215,8 @@ impl CreateDestination {
     }
 }
 
-impl TryFrom<pb::UpdateDestinationRequest> for UpdateDestination {
-    type Error = Error;
-
-    fn try_from(message: pb::UpdateDestinationRequest) -> Result<Self, Error> {
+impl UpdateDestination {
+    pub fn read(message: pb::UpdateDestinationRequest, policy: &UrlPolicy) -> Result<Self, Error> {
         let pb::UpdateDestinationRequest {
             destination_id,
             platform,
@@ -229,8 +232,10 @@ impl TryFrom<pb::UpdateDestinationRequest> for UpdateDestination {
         let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
         let stream_key = stream_key.map(|key| StreamTarget::parse_key(&key));
         let stream_key = fields.read_optional("stream_key", stream_key);
-        let (Some(id), Some(platform), Some(name), Some(stream_key)) =
-            (id, platform, name, stream_key)
+        let url = url.map(|url| StreamTarget::parse_url(&url, policy));
+        let url = fields.read_optional("url", url);
+        let (Some(id), Some(platform), Some(name), Some(stream_key), Some(url)) =
+            (id, platform, name, stream_key, url)
         else {
             return Err(fields.refuse());
         };

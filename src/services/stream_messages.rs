@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::fields::{Fields, one_of, span, timestamp};
+use super::{
+    fields::{Fields, one_of, span, timestamp},
+    publisher_messages,
+};
 use crate::{
     domain::{
-        EndReason, Heartbeat, IngestProtocol, Invalid, ProjectId, Publisher, Stats, Status, Stream,
-        StreamId, StreamKey,
+        EndReason, Heartbeat, Invalid, ProjectId, Publisher, Stats, Status, Stream, StreamId,
+        StreamKey,
     },
     error::Error,
     proto::v1 as pb,
@@ -57,7 +60,7 @@ impl TryFrom<pb::BeginPublishRequest> for BeginPublish {
         } = message;
         let mut fields = Fields::default();
         let stream_key = fields.read("stream_key", StreamKey::present(&stream_key));
-        let publisher = self::publisher(&mut fields, publisher);
+        let publisher = publisher_messages::publisher(&mut fields, publisher);
         let (Some(stream_key), Some(publisher)) = (stream_key, publisher) else {
             return Err(fields.refuse());
         };
@@ -82,10 +85,10 @@ impl TryFrom<pb::HeartbeatPublishRequest> for HeartbeatPublish {
         let mut fields = Fields::default();
         let id = fields.read("stream_id", StreamId::parse(&stream_id));
         let epoch = fields.read("epoch", self::epoch(epoch));
-        let publisher = self::publisher(&mut fields, publisher);
+        let publisher = publisher_messages::publisher(&mut fields, publisher);
         let stats = match stats {
             None => Some(None),
-            Some(stats) => self::stats(&mut fields, stats).map(Some),
+            Some(stats) => publisher_messages::stats(&mut fields, stats).map(Some),
         };
         let (Some(id), Some(epoch), Some(publisher), Some(stats)) = (id, epoch, publisher, stats)
         else {
@@ -112,7 +115,7 @@ impl TryFrom<pb::EndPublishRequest> for EndPublish {
         let mut fields = Fields::default();
         let id = fields.read("stream_id", StreamId::parse(&stream_id));
         let epoch = fields.read("epoch", self::epoch(epoch));
-        let publisher = self::publisher(&mut fields, publisher);
+        let publisher = publisher_messages::publisher(&mut fields, publisher);
         let (Some(id), Some(epoch), Some(publisher)) = (id, epoch, publisher) else {
             return Err(fields.refuse());
         };
@@ -163,93 +166,6 @@ fn epoch(value: i64) -> Result<i64, Invalid> {
         1.. => Ok(value),
         _ => Err(Invalid::because("must be at least 1")),
     }
-}
-
-fn publisher(fields: &mut Fields, message: Option<pb::Publisher>) -> Option<Publisher> {
-    let pb::Publisher {
-        node_id,
-        boot_id,
-        connection_id,
-        peer_address,
-        protocol,
-    } = message.unwrap_or_default();
-    let node_id = fields.read("publisher.node_id", Publisher::parse_id(&node_id));
-    let boot_id = fields.read("publisher.boot_id", Publisher::parse_id(&boot_id));
-    let connection_id = fields.read(
-        "publisher.connection_id",
-        Publisher::parse_id(&connection_id),
-    );
-    let peer_address = fields.read(
-        "publisher.peer_address",
-        Publisher::parse_peer_address(&peer_address),
-    );
-    let protocol = fields.read("publisher.protocol", self::protocol(protocol));
-    Some(Publisher {
-        node_id: node_id?,
-        boot_id: boot_id?,
-        connection_id: connection_id?,
-        peer_address: peer_address?,
-        protocol: protocol?,
-    })
-}
-
-fn protocol(value: i32) -> Result<IngestProtocol, Invalid> {
-    match pb::IngestProtocol::try_from(value) {
-        Ok(pb::IngestProtocol::Unspecified) => Ok(IngestProtocol::Unknown),
-        Ok(pb::IngestProtocol::Rtmp) => Ok(IngestProtocol::Rtmp),
-        Ok(pb::IngestProtocol::Rtmps) => Ok(IngestProtocol::Rtmps),
-        Ok(pb::IngestProtocol::Srt) => Ok(IngestProtocol::Srt),
-        Ok(pb::IngestProtocol::Whip) => Ok(IngestProtocol::Whip),
-        Ok(pb::IngestProtocol::Rtsp) => Ok(IngestProtocol::Rtsp),
-        Err(_) => Err(Invalid::because("must be one of the values of its enum")),
-    }
-}
-
-fn stats(fields: &mut Fields, message: pb::StreamStats) -> Option<Stats> {
-    let pb::StreamStats {
-        bytes_received,
-        bitrate_bps,
-        width,
-        height,
-        fps,
-        video_codec,
-        audio_codec,
-    } = message;
-    let bytes_received = fields.read("stats.bytes_received", not_negative(bytes_received));
-    let bitrate_bps = fields.read("stats.bitrate_bps", not_negative(bitrate_bps));
-    let width = fields.read("stats.width", not_negative(width));
-    let height = fields.read("stats.height", not_negative(height));
-    let fps = match fps.is_finite() && fps >= 0.0 {
-        true => Some(fps),
-        false => fields.read("stats.fps", Err(Invalid::because("must not be negative"))),
-    };
-    let video_codec = fields.read("stats.video_codec", codec(video_codec));
-    let audio_codec = fields.read("stats.audio_codec", codec(audio_codec));
-    Some(Stats {
-        bytes_received: bytes_received?,
-        bitrate_bps: bitrate_bps?,
-        width: width?,
-        height: height?,
-        fps: fps?,
-        video_codec: video_codec?,
-        audio_codec: audio_codec?,
-    })
-}
-
-fn not_negative<N: PartialOrd + Default>(value: N) -> Result<N, Invalid> {
-    if value < N::default() {
-        return Err(Invalid::because("must not be negative"));
-    }
-    Ok(value)
-}
-
-fn codec(text: String) -> Result<String, Invalid> {
-    if text.len() > 32 || text.chars().any(char::is_control) {
-        return Err(Invalid::because(
-            "must have at most 32 bytes and no control characters",
-        ));
-    }
-    Ok(text)
 }
 
 fn status_of(status: pb::StreamStatus) -> Status {
@@ -322,56 +238,6 @@ impl From<EndReason> for pb::EndReason {
             EndReason::ProjectDeleted => Self::ProjectDeleted,
             EndReason::NodeLost => Self::NodeLost,
             EndReason::NeverStarted => Self::NeverStarted,
-        }
-    }
-}
-
-impl From<Publisher> for pb::Publisher {
-    fn from(publisher: Publisher) -> Self {
-        let Publisher {
-            node_id,
-            boot_id,
-            connection_id,
-            peer_address,
-            protocol,
-        } = publisher;
-        let protocol = match protocol {
-            IngestProtocol::Unknown => pb::IngestProtocol::Unspecified,
-            IngestProtocol::Rtmp => pb::IngestProtocol::Rtmp,
-            IngestProtocol::Rtmps => pb::IngestProtocol::Rtmps,
-            IngestProtocol::Srt => pb::IngestProtocol::Srt,
-            IngestProtocol::Whip => pb::IngestProtocol::Whip,
-            IngestProtocol::Rtsp => pb::IngestProtocol::Rtsp,
-        };
-        Self {
-            node_id,
-            boot_id,
-            connection_id,
-            peer_address,
-            protocol: protocol.into(),
-        }
-    }
-}
-
-impl From<Stats> for pb::StreamStats {
-    fn from(stats: Stats) -> Self {
-        let Stats {
-            bytes_received,
-            bitrate_bps,
-            width,
-            height,
-            fps,
-            video_codec,
-            audio_codec,
-        } = stats;
-        Self {
-            bytes_received,
-            bitrate_bps,
-            width,
-            height,
-            fps,
-            video_codec,
-            audio_codec,
         }
     }
 }

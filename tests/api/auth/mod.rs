@@ -1,5 +1,12 @@
 //! AuthService.
 
+mod access_tokens;
+mod api_key_exchange;
+mod api_key_pages;
+mod api_key_projects;
+mod api_key_scopes;
+mod api_keys;
+mod jwks;
 mod me;
 mod refresh;
 mod session_times;

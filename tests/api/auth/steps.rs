@@ -1,7 +1,9 @@
 //! What the tests of this service do again and again.
 
+use prost::Message;
 use sluice::proto::v1 as pb;
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Request, Response, Status, client::Grpc, transport::Channel};
+use tonic_prost::ProstCodec;
 
 use crate::harness::{Client, Refusal, TestDatabase, TestServer, User, refused};
 
@@ -87,11 +89,33 @@ pub async fn exchange(
         .await
 }
 
+/// ExchangeApiKey that succeeds: the access token.
+pub async fn token_of(server: &TestServer, secret: &str) -> String {
+    let answer = exchange(&server.channel, secret).await;
+    answer.unwrap().into_inner().access_token
+}
+
 /// A program that acts for a user with a key as asked for.
 pub async fn program(server: &TestServer, user: &User, request: pb::CreateApiKeyRequest) -> Client {
     let (_, secret) = key(user, request).await;
-    let answer = exchange(&server.channel, &secret).await.unwrap();
-    Client::with_token(&server.channel, &answer.into_inner().access_token)
+    let token = token_of(server, &secret).await;
+    Client::with_token(&server.channel, &token)
+}
+
+/// Calls an RPC by its path; what it answers is not read.
+pub async fn call<M: Message + Default + 'static>(
+    server: &TestServer,
+    path: &str,
+    token: &str,
+    message: M,
+) -> Result<Response<()>, Status> {
+    let mut request = Request::new(message);
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    request.metadata_mut().insert("authorization", bearer);
+    let mut client = Grpc::new(server.channel.clone());
+    client.ready().await.unwrap();
+    let codec = ProstCodec::<M, ()>::default();
+    client.unary(request, path.parse().unwrap(), codec).await
 }
 
 /// The refusals of all RPCs that need a user's own token.

@@ -4,7 +4,7 @@ use tonic::Code;
 
 use super::{
     calls,
-    given::{destination, project_now, youtube},
+    given::{destination, destination_now, project_now, span, youtube},
 };
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
@@ -68,7 +68,7 @@ async fn a_live_project_is_not_deleted_without_force(#[values(Sqlite, Postgres)]
 
     assert_eq!(refusal.class(), (Code::FailedPrecondition, "PROJECT_LIVE"));
     assert_eq!(project_now(&user, &project).await, before);
-    assert_eq!(super::given::destination_now(&user, &target).await, target);
+    assert_eq!(destination_now(&user, &target).await, target);
     assert_eq!(user.stream(&live.id).await, live);
     let heartbeat = media.heartbeat(&live, "c1").await;
     assert_eq!(heartbeat.action(), pb::PublishAction::Continue);
@@ -156,7 +156,7 @@ async fn a_key_in_its_grace_opens_nothing_once_the_project_is_deleted(
     let (project, old_key) = user.project().await;
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
-        grace: super::given::span(3600, 0),
+        grace: span(3600, 0),
     };
     user.client
         .project

@@ -2,8 +2,10 @@
 
 mod access;
 mod calls;
+mod concurrent_changes;
 mod create_destination;
 mod create_project;
+mod delete_destination;
 mod delete_project;
 mod destination_urls;
 mod given;

@@ -24,7 +24,7 @@ async fn assert_opens(media: &MediaServer, stream_key: &str) {
 }
 
 async fn assert_opens_nothing(media: &MediaServer, stream_key: &str) {
-    let refusal = refused(media.begin(stream_key, "opens nothing").await);
+    let refusal = refused(media.begin(stream_key, "refused").await);
     assert_eq!(
         refusal.class(),
         (Code::PermissionDenied, "STREAM_KEY_INVALID")

@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::given::{project_now, stream_key_now};
-use crate::harness::{Engine, Postgres, Sqlite, TestServer};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer};
 
 #[rstest]
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_revealed_key_survives_a_restart(#[values(Sqlite, Postgres)] engine: E
 
     let server = server.restart().await;
 
-    let client = crate::harness::Client::with_token(&server.channel, &user.tokens.access_token);
+    let client = Client::with_token(&server.channel, &user.tokens.access_token);
     let request = pb::RevealStreamKeyRequest {
         project_id: project.id,
     };

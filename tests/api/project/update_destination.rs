@@ -1,1 +1,296 @@
+use rstest::rstest;
+use sluice::proto::v1 as pb;
 
+use super::given::{Answer, custom, destination, destination_now, project_now, update_of, youtube};
+use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
+
+const CUSTOM: i32 = pb::Platform::Custom as i32;
+const KICK: i32 = pb::Platform::Kick as i32;
+const TWITCH: i32 = pb::Platform::Twitch as i32;
+const YOUTUBE: i32 = pb::Platform::Youtube as i32;
+
+async fn update(
+    user: &User,
+    request: pb::UpdateDestinationRequest,
+) -> Answer<pb::UpdateDestinationResponse> {
+    let mut projects = user.client.project.clone();
+    projects.update_destination(request).await
+}
+
+async fn updated(user: &User, request: pb::UpdateDestinationRequest) -> pb::Destination {
+    let answer = update(user, request).await.unwrap();
+    answer.into_inner().destination.unwrap()
+}
+
+/// UpdateDestination of what decides where the streams go.
+fn target(
+    destination: &pb::Destination,
+    platform: Option<i32>,
+    url: Option<&str>,
+    stream_key: Option<&str>,
+) -> pb::UpdateDestinationRequest {
+    pb::UpdateDestinationRequest {
+        platform,
+        url: url.map(str::to_owned),
+        stream_key: stream_key.map(str::to_owned),
+        ..update_of(destination)
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn each_field_changes_alone(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let (project, _) = user.project().await;
+    let mut before = destination(&user, custom(&project, "rtmp://example.com/app")).await;
+
+    type Change = (
+        fn(&mut pb::UpdateDestinationRequest),
+        fn(&mut pb::Destination),
+    );
+    let changes: [Change; 6] = [
+        (
+            |ask| ask.name = Some(" select 日本語 ".to_owned()),
+            |then| then.name = "select 日本語".to_owned(),
+        ),
+        (
+            |ask| ask.url = Some(" srt://example.com:9000 ".to_owned()),
+            |then| then.url = "srt://example.com:9000".to_owned(),
+        ),
+        (
+            |ask| ask.stream_key = Some("a-new-stream-key".to_owned()),
+            |then| then.stream_key_hint = "-key".to_owned(),
+        ),
+        (|ask| ask.enabled = Some(false), |then| then.enabled = false),
+        (|ask| ask.enabled = Some(true), |then| then.enabled = true),
+        (
+            |ask| ask.platform = Some(YOUTUBE),
+            |then| {
+                then.platform = YOUTUBE;
+                then.url = "rtmps://a.rtmps.youtube.com:443/live2".to_owned();
+            },
+        ),
+    ];
+    for (ask, expect) in changes {
+        let mut request = update_of(&before);
+        ask(&mut request);
+        let case = format!("{request:?}");
+        let revision = project_now(&user, &project).await.revision;
+
+        let after = updated(&user, request).await;
+
+        let mut expected = pb::Destination {
+            update_time: after.update_time,
+            ..before.clone()
+        };
+        expect(&mut expected);
+        assert_eq!(after, expected, "{case}");
+        assert_ne!(after.update_time, before.update_time, "{case}");
+        assert_eq!(destination_now(&user, &before).await, after, "{case}");
+        let grown = project_now(&user, &project).await.revision - revision;
+        assert_eq!(grown, 1, "{case}");
+        before = after;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn absent_fields_stay_as_they_are(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let (project, _) = user.project().await;
+    let request = pb::CreateDestinationRequest {
+        enabled: Some(false),
+        ..custom(&project, "rtmp://example.com/app")
+    };
+    let before = destination(&user, request).await;
+
+    let after = updated(&user, update_of(&before)).await;
+
+    let expected = pb::Destination {
+        update_time: after.update_time,
+        ..before
+    };
+    assert_eq!(after, expected);
+}
+
+#[rstest]
+#[tokio::test]
+async fn all_fields_change_together(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let (project, _) = user.project().await;
+    let before = destination(&user, youtube(&project)).await;
+
+    let request = pb::UpdateDestinationRequest {
+        destination_id: before.id.clone(),
+        platform: Some(CUSTOM),
+        name: Some("Backup".to_owned()),
+        url: Some("srt://example.com:9000".to_owned()),
+        stream_key: Some(String::new()),
+        enabled: Some(false),
+    };
+    let after = updated(&user, request).await;
+
+    let expected = pb::Destination {
+        platform: CUSTOM,
+        name: "Backup".to_owned(),
+        url: "srt://example.com:9000".to_owned(),
+        stream_key_hint: String::new(),
+        enabled: false,
+        update_time: after.update_time,
+        ..before
+    };
+    assert_eq!(after, expected);
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_address_belongs_to_its_platform(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let (project, _) = user.project().await;
+    let own = "rtmp://example.com/app";
+    let of_youtube = "rtmps://a.rtmps.youtube.com:443/live2";
+    let of_twitch = "rtmp://live.twitch.tv/app";
+
+    for (from, platform, url, then) in [
+        // Another platform that has an address.
+        (youtube(&project), Some(TWITCH), None, of_twitch),
+        (custom(&project, own), Some(TWITCH), None, of_twitch),
+        (custom(&project, own), Some(TWITCH), Some(""), of_twitch),
+        (youtube(&project), Some(TWITCH), Some(own), own),
+        // Another platform that has none.
+        (youtube(&project), Some(KICK), Some(own), own),
+        // The same platform keeps its address, whichever that is.
+        (custom(&project, own), Some(CUSTOM), None, own),
+        (youtube(&project), Some(YOUTUBE), None, of_youtube),
+        // Back to the platform's own address.
+        (
+            pb::CreateDestinationRequest {
+                url: own.to_owned(),
+                ..youtube(&project)
+            },
+            None,
+            Some(" "),
+            of_youtube,
+        ),
+    ] {
+        let before = destination(&user, from).await;
+        let request = target(&before, platform, url, None);
+        let case = format!("{request:?}");
+
+        let after = updated(&user, request).await;
+
+        assert_eq!(
+            after.platform,
+            platform.unwrap_or(before.platform),
+            "{case}"
+        );
+        assert_eq!(after.url, then, "{case}");
+        assert_eq!(after.stream_key_hint, before.stream_key_hint, "{case}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_combination_that_does_not_fit_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let (project, _) = user.project().await;
+    let own = "rtmp://example.com/app";
+    let pasted = "rtmp://example.com/app/abcd-efgh-ijkl-mnop-qrst";
+    let keyless = pb::CreateDestinationRequest {
+        stream_key: String::new(),
+        ..custom(&project, "srt://example.com:9000")
+    };
+
+    for (from, platform, url, stream_key, field) in [
+        // No address: CUSTOM and KICK have none of their own.
+        (youtube(&project), Some(CUSTOM), None, None, "url"),
+        (youtube(&project), Some(KICK), Some(""), None, "url"),
+        (custom(&project, own), Some(KICK), None, None, "url"),
+        (custom(&project, own), None, Some(""), None, "url"),
+        // No key, which only srt goes without.
+        (custom(&project, own), None, None, Some(""), "stream_key"),
+        (keyless.clone(), None, Some(own), None, "stream_key"),
+        (keyless, Some(TWITCH), None, None, "stream_key"),
+        // The key in the address, whichever of them came first.
+        (custom(&project, own), None, Some(pasted), None, "url"),
+        (
+            custom(&project, "rtmp://example.com/app/other-key"),
+            None,
+            None,
+            Some("other-key"),
+            "url",
+        ),
+    ] {
+        let before = destination(&user, from).await;
+        let request = target(&before, platform, url, stream_key);
+        let case = format!("{request:?}");
+
+        let refusal = refused(update(&user, request).await);
+
+        assert_eq!(refusal.fields(), [field], "{case}");
+        assert_eq!(destination_now(&user, &before).await, before, "{case}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+
+    for platform in [pb::Platform::Unspecified.into(), 29, -1] {
+        let request = pb::UpdateDestinationRequest {
+            destination_id: "1".to_owned(),
+            platform: Some(platform),
+            name: Some(String::new()),
+            url: Some("http://127.0.0.1/".to_owned()),
+            stream_key: Some("two words".to_owned()),
+            enabled: Some(true),
+        };
+        assert_eq!(
+            refused(update(&user, request).await).fields(),
+            ["destination_id", "name", "platform", "stream_key", "url"]
+        );
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_invalid_value_is_refused_and_changes_nothing(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let (project, _) = user.project().await;
+    let before = destination(&user, youtube(&project)).await;
+    let project = project_now(&user, &project).await;
+    let named = |name: &str| pb::UpdateDestinationRequest {
+        name: Some(name.to_owned()),
+        enabled: Some(false),
+        ..update_of(&before)
+    };
+    let too_long = "x".repeat(513);
+
+    for (request, field) in [
+        (named(" "), "name"),
+        (named("two\nlines"), "name"),
+        (named(&"x".repeat(101)), "name"),
+        (target(&before, Some(0), None, None), "platform"),
+        (target(&before, Some(29), None, None), "platform"),
+        (target(&before, None, Some("http://a.com/b"), None), "url"),
+        (target(&before, None, None, Some("two words")), "stream_key"),
+        (target(&before, None, None, Some(&too_long)), "stream_key"),
+        (target(&before, None, None, Some("")), "stream_key"),
+    ] {
+        let case = format!("{request:?}");
+        let refusal = refused(update(&user, request).await);
+        assert_eq!(refusal.fields(), [field], "{case}");
+    }
+    assert_eq!(destination_now(&user, &before).await, before);
+    assert_eq!(project_now(&user, &project).await, project);
+}

@@ -1,1 +1,16 @@
 //! StreamService.
+
+mod fencing;
+mod invalid;
+mod list;
+mod model;
+mod publish;
+mod races;
+mod reconnect;
+mod refusals;
+mod revision;
+mod scene;
+mod silence;
+mod stop;
+mod takeover;
+mod tenancy;

@@ -1,0 +1,60 @@
+/// Why a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// The publisher went away and there is no reconnect window.
+    PublisherEnded,
+    /// The publisher did not come back in time.
+    ReconnectTimeout,
+    /// The media server fell silent and there is no reconnect window.
+    HeartbeatTimeout,
+    /// The owner stopped it.
+    StoppedByOwner,
+    /// Another connection took over.
+    TakenOver,
+    /// The stream key was replaced.
+    KeyRotated,
+    /// The project was disabled.
+    ProjectDisabled,
+    /// The project was deleted.
+    ProjectDeleted,
+    /// The media server is gone.
+    NodeLost,
+    /// No media ever came.
+    NeverStarted,
+}
+
+impl EndReason {
+    const ALL: [Self; 10] = [
+        Self::PublisherEnded,
+        Self::ReconnectTimeout,
+        Self::HeartbeatTimeout,
+        Self::StoppedByOwner,
+        Self::TakenOver,
+        Self::KeyRotated,
+        Self::ProjectDisabled,
+        Self::ProjectDeleted,
+        Self::NodeLost,
+        Self::NeverStarted,
+    ];
+
+    /// The name in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PublisherEnded => "publisher_ended",
+            Self::ReconnectTimeout => "reconnect_timeout",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::StoppedByOwner => "stopped_by_owner",
+            Self::TakenOver => "taken_over",
+            Self::KeyRotated => "key_rotated",
+            Self::ProjectDisabled => "project_disabled",
+            Self::ProjectDeleted => "project_deleted",
+            Self::NodeLost => "node_lost",
+            Self::NeverStarted => "never_started",
+        }
+    }
+
+    /// Reads the name in the database.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+}

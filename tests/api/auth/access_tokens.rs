@@ -1,0 +1,163 @@
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tonic::{
+    Code, Request, Response, Status,
+    metadata::{Ascii, MetadataValue},
+};
+
+use super::steps::{get_me, refusals_of_session_rpcs};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually, refused};
+
+const MISSING: (Code, &str) = (Code::Unauthenticated, "ACCESS_TOKEN_MISSING");
+const INVALID: (Code, &str) = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+
+/// GetMe with these `authorization` headers.
+async fn get_me_with(
+    server: &TestServer,
+    headers: &[&[u8]],
+) -> Result<Response<pb::GetMeResponse>, Status> {
+    let mut request = Request::new(pb::GetMeRequest {});
+    for header in headers {
+        let header: MetadataValue<Ascii> = (*header).try_into().unwrap();
+        request.metadata_mut().append("authorization", header);
+    }
+    server.anonymous().auth.get_me(request).await
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_needs_a_session_refuses_callers_without_a_token(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+
+    for refusal in refusals_of_session_rpcs(&server.anonymous()).await {
+        assert_eq!(refusal.class(), MISSING);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_needs_a_session_refuses_what_is_no_token(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+
+    let client = Client::with_token(&server.channel, "no.token.atall");
+    for refusal in refusals_of_session_rpcs(&client).await {
+        assert_eq!(refusal.class(), INVALID);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_scheme_is_read_in_any_case(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let header = format!("{scheme} {}", ada.tokens.access_token);
+        let answer = get_me_with(&server, &[header.as_bytes()]).await.unwrap();
+        assert_eq!(answer.into_inner().user.unwrap(), ada.user);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_header_of_another_form_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let token = &ada.tokens.access_token;
+    let parts: Vec<_> = token.split('.').collect();
+    let bearer = |token: &str| format!("Bearer {token}").into_bytes();
+
+    // `{"alg":"none","typ":"at+jwt"}`
+    let unsigned = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0";
+    for header in [
+        b"".to_vec(),
+        b"Bearer".to_vec(),
+        b"Bearer ".to_vec(),
+        token.clone().into_bytes(),
+        format!("Basic {token}").into_bytes(),
+        format!("Bearer{token}").into_bytes(),
+        format!("Bearer={token}").into_bytes(),
+        b"Bearer \xff\xfe".to_vec(),
+        bearer("x"),
+        bearer(".."),
+        bearer(&"x".repeat(5000)),
+        bearer(&format!("{token} {token}")),
+        bearer(&format!("{token}, Bearer {token}")),
+        bearer(&format!("{token}.")),
+        bearer(&format!("{}.{}", parts[0], parts[1])),
+        bearer(&format!("{}.{}.", parts[0], parts[1])),
+        bearer(&format!("{unsigned}.{}.", parts[1])),
+        bearer(&format!("{unsigned}.{}.{}", parts[1], parts[2])),
+        bearer(&ada.tokens.refresh_token),
+    ] {
+        let refusal = refused(get_me_with(&server, &[&header]).await);
+        let header = String::from_utf8_lossy(&header);
+        assert_eq!(refusal.class(), INVALID, "{header}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn two_headers_are_refused_even_if_both_are_good(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+
+    let good = format!("Bearer {}", ada.tokens.access_token);
+    for headers in [[good.as_bytes(), good.as_bytes()], [good.as_bytes(), b"x"]] {
+        let refusal = refused(get_me_with(&server, &headers).await);
+        assert_eq!(refusal.class(), INVALID);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_token_expires(#[values(Sqlite, Postgres)] engine: Engine) {
+    let flags = ["--access-token-lifetime=1s"];
+    let server = TestServer::start_with(engine, &flags).await;
+    let ada = server.user().await;
+    get_me(&ada.client).await.unwrap();
+
+    let refusal = eventually("the token expires", async || {
+        let answer = get_me(&ada.client).await;
+        answer.is_err().then(|| refused(answer))
+    });
+
+    assert_eq!(refusal.await.class(), INVALID);
+}
+
+#[rstest]
+#[case::of_another_secret(&[])]
+#[case::of_another_issuer(&["--jwt-secret=the same secret of both of the servers", "--jwt-issuer=another"])]
+#[case::for_another_audience(&["--jwt-secret=the same secret of both of the servers", "--jwt-audience=another"])]
+#[tokio::test]
+async fn a_token_of_another_server_is_refused(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[case] flags: &[&str],
+) {
+    let same: Vec<_> = flags.iter().take(1).copied().collect();
+    let server = TestServer::start_with(engine, &same).await;
+    let other = TestServer::start_with(engine, flags).await;
+    let stranger = other.user().await;
+    get_me(&stranger.client).await.unwrap();
+
+    let client = Client::with_token(&server.channel, &stranger.tokens.access_token);
+
+    assert_eq!(refused(get_me(&client).await).class(), INVALID);
+}
+
+/// Clients send the header with every call, also when its token has expired.
+#[rstest]
+#[tokio::test]
+async fn what_needs_no_token_does_not_look_at_it(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+
+    let mut client = Client::with_token(&server.channel, "no.token.atall");
+    let request = pb::RefreshTokensRequest {
+        refresh_token: ada.tokens.refresh_token,
+    };
+    client.auth.refresh_tokens(request).await.unwrap();
+    client.auth.get_jwks(pb::GetJwksRequest {}).await.unwrap();
+}

@@ -1,0 +1,143 @@
+use prost_types::Timestamp;
+use rstest::rstest;
+use sluice::{domain::Scope, proto::v1 as pb};
+use tonic::Code;
+
+use super::steps::{exchange, key, key_of, move_back, program, refusals_of_session_rpcs};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
+
+const INVALID: (Code, &str) = (Code::Unauthenticated, "API_KEY_INVALID");
+
+#[rstest]
+#[tokio::test]
+async fn a_key_is_exchanged_for_a_token_with_its_scopes_as_often_as_wanted(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let (made, secret) = key(&ada, key_of(&["streams:read", "projects:read"])).await;
+
+    for secret in [secret.clone(), format!(" {secret}\n")] {
+        let answer = exchange(&server.channel, &secret)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(answer.token_type, "Bearer");
+        assert_eq!(answer.scopes, ["projects:read", "streams:read"]);
+        let until = answer.access_token_expire_time.unwrap().seconds;
+        assert!(until > made.create_time.unwrap().seconds);
+        let mut client = Client::with_token(&server.channel, &answer.access_token);
+        let request = pb::ListProjectsRequest::default();
+        client.project.list_projects(request).await.unwrap();
+    }
+
+    let mut auth = ada.client.auth.clone();
+    let answer = auth.list_api_keys(pb::ListApiKeysRequest::default()).await;
+    let listed = &answer.unwrap().into_inner().api_keys[0];
+    assert_eq!(listed.id, made.id);
+    assert!(listed.last_used_time.is_some());
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_key_acts_for_its_user(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let (ada, grace) = (server.user().await, server.user().await);
+    let (own, _) = ada.project().await;
+    grace.project().await;
+
+    let mut program = program(&server, &ada, key_of(&["projects:read"])).await;
+    let request = pb::ListProjectsRequest::default();
+    let answer = program.project.list_projects(request).await.unwrap();
+
+    assert_eq!(answer.into_inner().projects, [own]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_is_no_key_gets_the_same_answer_whatever_it_is(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let (first, secret) = key(&ada, key_of(&["projects:read"])).await;
+    let (second, _) = key(&ada, key_of(&["projects:read"])).await;
+
+    let bare = |key: &pb::ApiKey| key.id.replace('-', "");
+    let last = if secret.ends_with('0') { "1" } else { "0" };
+    let unknown = refused(exchange(&server.channel, "slk_1_2").await);
+    assert_eq!(unknown.class(), INVALID);
+    for wrong in [
+        "x",
+        "é\0",
+        &"x".repeat(10_000),
+        &secret[4..],
+        &secret[..secret.len() - 1],
+        &format!("{}{last}", &secret[..secret.len() - 1]),
+        &format!("{secret}0"),
+        &secret.to_uppercase(),
+        &secret.replace(&bare(&first), &bare(&second)),
+        &format!("slk_{}_", bare(&first)),
+        &ada.tokens.access_token,
+        &ada.tokens.refresh_token,
+    ] {
+        let refusal = refused(exchange(&server.channel, wrong).await);
+        assert_eq!(format!("{refusal:?}"), format!("{unknown:?}"), "{wrong}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_empty_key_is_an_invalid_field(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+
+    for empty in ["", "  "] {
+        let refusal = refused(exchange(&server.channel, empty).await);
+        assert_eq!(refusal.fields(), ["secret"]);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_key_works_until_it_expires(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let mut keys = Vec::new();
+    let now = ada.user.create_time.unwrap().seconds;
+    // In an hour, and in the last second that can be told.
+    for seconds in [now + 3600, 253_402_300_799] {
+        let request = pb::CreateApiKeyRequest {
+            expire_time: Some(Timestamp { seconds, nanos: 0 }),
+            ..key_of(&["projects:read"])
+        };
+        keys.push(key(&ada, request).await.1);
+    }
+    for secret in &keys {
+        exchange(&server.channel, secret).await.unwrap();
+    }
+
+    move_back(&server.database, "api_keys", "expire_time", "70 minutes").await;
+
+    let refusal = refused(exchange(&server.channel, &keys[0]).await);
+    assert_eq!(refusal.class(), INVALID);
+    exchange(&server.channel, &keys[1]).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn programs_cannot_do_what_needs_a_session(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let all = Scope::OF_USERS.map(Scope::as_str);
+    let program = program(&server, &ada, key_of(&all)).await;
+    let operator = server.operator(&Scope::OF_OPERATORS).await;
+
+    for client in [program, operator] {
+        for refusal in refusals_of_session_rpcs(&client).await {
+            let class = (Code::PermissionDenied, "SESSION_REQUIRED");
+            assert_eq!(refusal.class(), class);
+        }
+    }
+    let keys = "select count(*) from api_keys";
+    assert_eq!(server.database.number(keys).await, 2);
+}

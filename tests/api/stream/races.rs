@@ -1,0 +1,195 @@
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tokio::task::JoinSet;
+use tonic::{Code, Response, Status};
+
+use super::scene::{Scene, seconds, state};
+use crate::harness::{Client, Engine, MediaServer, Postgres, Sqlite, refused};
+
+type Begun = Result<Response<pb::BeginPublishResponse>, Status>;
+
+const CALLS: usize = 20;
+
+impl Scene {
+    /// Media servers that are connected to the server and to a replica of it.
+    async fn two_nodes(&mut self) -> [Client; 2] {
+        let here = self.node.client.clone();
+        let channel = self.server.replica().await;
+        let origin = std::mem::replace(&mut self.server.channel, channel);
+        let there = self.server.media_server().await.client;
+        self.server.channel = origin;
+        [here, there]
+    }
+
+    /// BeginPublish of connections, all at once, over both servers.
+    async fn begin_all(
+        &mut self,
+        connection: impl Fn(usize) -> String,
+    ) -> Vec<Result<pb::Stream, Status>> {
+        let nodes = self.two_nodes().await;
+        let calls: JoinSet<Begun> = (0..CALLS)
+            .map(|number| {
+                let mut client = nodes[number % 2].stream.clone();
+                let request = pb::BeginPublishRequest {
+                    stream_key: self.key.clone(),
+                    publisher: Some(MediaServer::connection(&connection(number))),
+                    media_flowing: false,
+                };
+                async move { client.begin_publish(request).await }
+            })
+            .collect();
+        let answers = calls.join_all().await.into_iter();
+        answers
+            .map(|answer| answer.map(|answer| answer.into_inner().stream.unwrap()))
+            .collect()
+    }
+
+    async fn rows(&self) -> i64 {
+        let query = "select count(*) from streams";
+        self.server.database.number(query).await
+    }
+}
+
+/// The one stream that was accepted; all other publishers met a conflict.
+fn winner(answers: Vec<Result<pb::Stream, Status>>) -> pb::Stream {
+    let mut winners = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(stream) => winners.push(stream),
+            Err(status) => {
+                let refusal = refused::<()>(Err(status));
+                assert_eq!(refusal.class(), (Code::AlreadyExists, "PUBLISH_CONFLICT"));
+            }
+        }
+    }
+    assert_eq!(winners.len(), 1, "{winners:?}");
+    winners.remove(0)
+}
+
+/// Predecessor's defect G4: a second publish made a second live row.
+#[rstest]
+#[tokio::test]
+async fn of_publishers_at_the_same_time_one_wins(#[values(Sqlite, Postgres)] engine: Engine) {
+    let mut scene = Scene::start(engine).await;
+    let before = scene.project().await;
+
+    let answers = scene.begin_all(|number| number.to_string()).await;
+
+    let winner = winner(answers);
+    assert_eq!(winner.epoch, 1);
+    assert_eq!(scene.owner.stream(&winner.id).await, winner);
+    assert_eq!((scene.unended().await, scene.rows().await), (1, 1));
+    let project = scene.project().await;
+    assert_eq!(project.live_stream_id, winner.id);
+    assert_eq!(project.revision, before.revision + 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn of_publishers_that_come_back_at_the_same_time_one_wins(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let mut scene = Scene::with_window(engine, &[]).await;
+    let live = scene.node.live(&scene.key, "lost").await;
+    scene.node.end(&live, "lost").await;
+
+    let answers = scene.begin_all(|number| number.to_string()).await;
+
+    let winner = winner(answers);
+    assert_eq!((&winner.id, winner.epoch), (&live.id, 2));
+    assert_eq!(scene.owner.stream(&winner.id).await, winner);
+    assert_eq!((scene.unended().await, scene.rows().await), (1, 1));
+}
+
+#[rstest]
+#[tokio::test]
+async fn one_publish_reported_many_times_at_once_is_one_stream(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let mut scene = Scene::start(engine).await;
+    let before = scene.project().await;
+
+    let answers = scene.begin_all(|_| "same".to_owned()).await;
+
+    let live_stream_id = scene.project().await.live_stream_id;
+    for stream in answers {
+        let stream = stream.unwrap();
+        assert_eq!((&stream.id, stream.epoch), (&live_stream_id, 1));
+    }
+    assert_eq!((scene.unended().await, scene.rows().await), (1, 1));
+    assert_eq!(scene.project().await.revision, before.revision + 1);
+}
+
+/// Predecessor's defect G4: a second publish made a second live row.
+#[rstest]
+#[tokio::test]
+async fn of_publishers_that_take_over_at_the_same_time_one_remains(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let request = pb::CreateProjectRequest {
+        reconnect_window: Some(seconds(60)),
+        publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
+        ..Default::default()
+    };
+    let mut scene = Scene::of(engine, &[], request).await;
+
+    let answers = scene.begin_all(|number| number.to_string()).await;
+
+    let live_stream_id = scene.project().await.live_stream_id;
+    let mut running = 0;
+    for stream in answers {
+        let stream = scene.owner.stream(&stream.unwrap().id).await;
+        match stream.id == live_stream_id {
+            true => running += 1,
+            false => assert_eq!(
+                state(&stream),
+                (pb::StreamStatus::Ended, pb::EndReason::TakenOver)
+            ),
+        }
+    }
+    assert_eq!(running, 1);
+    assert_eq!((scene.unended().await, scene.rows().await), (1, 20));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_stop_among_heartbeats_is_final(#[values(Sqlite, Postgres)] engine: Engine) {
+    let mut scene = Scene::start(engine).await;
+    let nodes = scene.two_nodes().await;
+    let live = scene.node.live(&scene.key, "a").await;
+    let before = scene.project().await.revision;
+
+    let mut calls: JoinSet<pb::Stream> = (0..CALLS)
+        .map(|number| {
+            let mut client = nodes[number % 2].stream.clone();
+            let publisher = Some(MediaServer::connection("a"));
+            let (stream_id, epoch) = (live.id.clone(), live.epoch);
+            async move {
+                let request = pb::HeartbeatPublishRequest {
+                    stream_id,
+                    epoch,
+                    publisher,
+                    stats: None,
+                };
+                let answer = client.heartbeat_publish(request).await;
+                answer.unwrap().into_inner().stream.unwrap()
+            }
+        })
+        .collect();
+    let mut owner = scene.owner.client.stream.clone();
+    let request = pb::StopStreamRequest {
+        stream_id: live.id.clone(),
+        hold: None,
+    };
+    calls.spawn(async move {
+        let answer = owner.stop_stream(request).await;
+        answer.unwrap().into_inner().stream.unwrap()
+    });
+    for stream in calls.join_all().await {
+        assert_eq!(stream.id, live.id);
+    }
+
+    let over = (pb::StreamStatus::Ended, pb::EndReason::StoppedByOwner);
+    assert_eq!(state(&scene.owner.stream(&live.id).await), over);
+    assert_eq!(scene.project().await.revision, before + 1);
+}
