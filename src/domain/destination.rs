@@ -26,19 +26,6 @@ pub struct Destination {
     pub update_time: Time,
 }
 
-/// What an owner decides about a new destination.
-#[derive(Debug, Clone)]
-pub struct NewDestination {
-    /// The project that it is added to.
-    pub project_id: ProjectId,
-    /// What it is called.
-    pub name: Name,
-    /// Platform, address and key, which belong together.
-    pub target: StreamTarget,
-    /// Whether streams are sent there.
-    pub enabled: bool,
-}
-
 /// What an owner changes about a destination; `None` leaves it unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct DestinationUpdate {

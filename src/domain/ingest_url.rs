@@ -95,6 +95,15 @@ impl IngestUrl {
         self.url.host_str().unwrap_or_default()
     }
 
+    /// Whether another address has the same host and port.
+    pub fn is_same_server(&self, other: &str) -> bool {
+        Url::parse(other).is_ok_and(|other| {
+            let hosts = (self.url.host_str(), other.host_str());
+            let same_host = matches!(hosts, (Some(a), Some(b)) if a.eq_ignore_ascii_case(b));
+            same_host && self.url.port() == other.port()
+        })
+    }
+
     /// Whether the path or query holds this key, if it has at least 6 characters.
     pub fn carries_key(&self, stream_key: &str) -> bool {
         let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);

@@ -28,7 +28,7 @@ mod user;
 
 pub use api_key::{ApiKey, NewApiKey};
 pub use clock::{Time, now};
-pub use destination::{Destination, DestinationUpdate, NewDestination, StreamTarget};
+pub use destination::{Destination, DestinationUpdate, StreamTarget};
 pub use email::Email;
 pub use end_reason::EndReason;
 pub use id::{ApiKeyId, DestinationId, Id, ProjectId, SessionId, StreamId, UserId};

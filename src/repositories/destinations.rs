@@ -65,12 +65,41 @@ impl Destinations {
         idempotency: Option<&IdempotencyKey>,
         now: Time,
     ) -> Result<Created<Destination>> {
-        if let Some(key) = idempotency
-            && let Some(id) = key.find(&self.database, now).await?
-        {
-            return Ok(Created::Before(self.get(tenant, id.into()).await?.0));
+        if let Some(before) = self.created_before(tenant, idempotency, now).await? {
+            return Ok(Created::Before(before));
         }
+        match self.insert(tenant, destination, idempotency, now).await {
+            // The same request may have been faster.
+            Err(Error::ConcurrentChange) => {
+                let before = self.created_before(tenant, idempotency, now).await?;
+                before.map(Created::Before).ok_or(Error::ConcurrentChange)
+            }
+            created => created.map(Created::New),
+        }
+    }
 
+    async fn created_before(
+        &self,
+        tenant: Tenant,
+        idempotency: Option<&IdempotencyKey>,
+        now: Time,
+    ) -> Result<Option<Destination>> {
+        let Some(key) = idempotency else {
+            return Ok(None);
+        };
+        match key.find(&self.database, now).await? {
+            Some(id) => Ok(Some(self.get(tenant, id.into()).await?.0)),
+            None => Ok(None),
+        }
+    }
+
+    async fn insert(
+        &self,
+        tenant: Tenant,
+        destination: &SealedDestination,
+        idempotency: Option<&IdempotencyKey>,
+        now: Time,
+    ) -> Result<Destination> {
         let mut tx = self.database.begin().await?;
         lock_owned(&mut tx, tenant, destination.project_id).await?;
         let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
@@ -96,7 +125,7 @@ impl Destinations {
             key.record(&mut tx, destination.id.uuid(), now).await?;
         }
         tx.commit().await?;
-        Ok(Created::New(row.try_into()?))
+        row.try_into()
     }
 
     /// A destination, with its key sealed.

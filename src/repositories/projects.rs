@@ -67,12 +67,35 @@ impl Projects {
         project: &NewProject,
         now: Time,
     ) -> Result<Created<Project>> {
-        if let Some(key) = &project.idempotency
-            && let Some(id) = key.find(&self.database, now).await?
-        {
-            return Ok(Created::Before(self.get(tenant, id.into()).await?));
+        if let Some(before) = self.created_before(tenant, project, now).await? {
+            return Ok(Created::Before(before));
         }
+        match self.insert(tenant, project, now).await {
+            // The same request may have been faster.
+            Err(Error::ConcurrentChange) => {
+                let before = self.created_before(tenant, project, now).await?;
+                before.map(Created::Before).ok_or(Error::ConcurrentChange)
+            }
+            created => created.map(Created::New),
+        }
+    }
 
+    async fn created_before(
+        &self,
+        tenant: Tenant,
+        project: &NewProject,
+        now: Time,
+    ) -> Result<Option<Project>> {
+        let Some(key) = &project.idempotency else {
+            return Ok(None);
+        };
+        match key.find(&self.database, now).await? {
+            Some(id) => self.get(tenant, id.into()).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn insert(&self, tenant: Tenant, project: &NewProject, now: Time) -> Result<Project> {
         let mut tx = self.database.begin().await?;
         on_engine!(&mut tx, tx => sqlx::query(
             "insert into projects
@@ -98,7 +121,7 @@ impl Projects {
         }
         let created = load(&mut tx, project.id).await?;
         tx.commit().await?;
-        Ok(Created::New(created))
+        Ok(created)
     }
 
     /// A project.
@@ -228,65 +251,6 @@ impl Projects {
         tx.commit().await
     }
 
-    /// Replaces the stream key. Without grace the old one is forgotten and a
-    /// running stream ends; otherwise tells when the old one stops working.
-    pub async fn rotate_stream_key(
-        &self,
-        tenant: Tenant,
-        id: ProjectId,
-        key: &SealedStreamKey,
-        grace: Duration,
-        now: Time,
-    ) -> Result<(Project, Option<Time>)> {
-        let expiry = (!grace.is_zero()).then(|| now + grace);
-
-        let mut tx = self.database.begin().await?;
-        lock_owned(&mut tx, tenant, id).await?;
-        on_engine!(&mut tx, tx => sqlx::query(
-            "update projects
-             set previous_key_hash = case when $5 is null then null else stream_key_hash end,
-                 previous_key_expire_time = $5,
-                 stream_key_hash = $2, stream_key_sealed = $3, stream_key_hint = $4,
-                 update_time = $6
-             where id = $1",
-        )
-        .bind(id)
-        .bind(&key.hash)
-        .bind(&key.sealed)
-        .bind(&key.hint)
-        .bind(expiry)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
-        if expiry.is_none() {
-            end_running(&mut tx, id, EndReason::KeyRotated, now).await?;
-        }
-        let rotated = load(&mut tx, id).await?;
-        tx.commit().await?;
-        Ok((rotated, expiry))
-    }
-
-    /// The stream key, sealed.
-    pub async fn sealed_stream_key(&self, tenant: Tenant, id: ProjectId) -> Result<Vec<u8>> {
-        let sealed = on_engine!(self.database.reader(), pool => {
-            sqlx::query_scalar::<_, Option<Vec<u8>>>(
-                "select p.stream_key_sealed
-                 from projects p
-                 where p.id = $1 and p.owner_id = $2 and p.delete_time is null
-                   and ($3 is null or exists (
-                       select 1 from api_key_projects k
-                       where k.api_key_id = $3 and k.project_id = p.id))",
-            )
-            .bind(id)
-            .bind(tenant.user)
-            .bind(tenant.restricted_to)
-            .fetch_optional(pool)
-            .await
-        })?;
-        sealed.flatten().ok_or_else(|| not_found(id))
-    }
-
     /// Forgets projects that were deleted before a moment; tells how many.
     pub async fn purge(&self, before: Time) -> Result<u64> {
         Ok(on_engine!(self.database.writer(), pool => {
@@ -300,7 +264,7 @@ impl Projects {
 }
 
 /// A project as the transaction sees it.
-async fn load(tx: &mut Transaction, id: ProjectId) -> Result<Project> {
+pub(super) async fn load(tx: &mut Transaction, id: ProjectId) -> Result<Project> {
     on_engine!(tx, tx => sqlx::query_as::<_, ProjectRow>(
         "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
                 p.stream_key_hint, s.id as live_stream_id, p.revision,

@@ -6,7 +6,9 @@
 mod accounts;
 mod auth;
 mod auth_messages;
+mod destination_messages;
 mod fields;
+mod once;
 mod paging;
 mod platform_messages;
 mod project;

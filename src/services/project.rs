@@ -1,28 +1,25 @@
 use tonic::{Request, Response, Status};
 
 use super::{
+    destination_messages::{CreateDestination, UpdateDestination},
     fields::{Fields, only, timestamp},
     paging::Pages,
     platform_messages::platforms,
-    project_messages::{
-        CreateDestination, CreateProject, RotateStreamKey, UpdateDestination, UpdateProject,
-    },
+    project_messages::{CreateProject, RotateStreamKey, UpdateProject},
 };
 use crate::{
-    auth::{Caller, Place, Sealer},
-    domain::{
-        Destination, DestinationId, DestinationUpdate, ProjectId, StreamKey, StreamTarget, Tenant,
-        UrlPolicy, now,
-    },
+    auth::{Caller, Sealer},
+    domain::{DestinationId, ProjectId, StreamKey, Tenant, UrlPolicy, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{Created, Database, Destinations, Projects, SealedDestination},
+    repositories::{Created, Database, Destinations, Projects, StreamKeys},
 };
 
 /// Projects, their stream keys and their destinations.
 #[derive(Debug)]
 pub struct ProjectService {
     projects: Projects,
+    stream_keys: StreamKeys,
     destinations: Destinations,
     pages: Pages,
     sealer: Sealer,
@@ -34,6 +31,7 @@ impl ProjectService {
     pub fn new(database: &Database, sealer: Sealer, url_policy: UrlPolicy) -> Self {
         Self {
             projects: Projects::new(database.clone()),
+            stream_keys: StreamKeys::new(database.clone()),
             destinations: Destinations::new(database.clone()),
             pages: Pages::new(sealer.clone()),
             sealer,
@@ -43,66 +41,8 @@ impl ProjectService {
 
     /// The stream key of a project, read from where it is kept.
     async fn stream_key(&self, tenant: Tenant, id: ProjectId) -> Result<StreamKey> {
-        let sealed = self.projects.sealed_stream_key(tenant, id).await?;
+        let sealed = self.stream_keys.get(tenant, id).await?;
         StreamKey::unseal(&sealed, id, &self.sealer)
-    }
-
-    /// A destination with a change applied to it. Platform, address and key are
-    /// checked together, if one of them changes.
-    fn merge(
-        &self,
-        before: &Destination,
-        key_before: Vec<u8>,
-        update: DestinationUpdate,
-    ) -> Result<SealedDestination> {
-        let DestinationUpdate {
-            platform,
-            name,
-            url,
-            stream_key,
-            enabled,
-        } = update;
-        let place = Place::destination_key(before.id);
-        let mut merged = SealedDestination {
-            id: before.id,
-            project_id: before.project_id,
-            platform: before.platform,
-            name: name.map_or_else(|| before.name.clone(), |name| name.as_str().to_owned()),
-            url: before.url.clone(),
-            stream_key_sealed: key_before,
-            stream_key_hint: before.stream_key_hint.clone(),
-            enabled: enabled.unwrap_or(before.enabled),
-        };
-        if platform.is_none() && url.is_none() && stream_key.is_none() {
-            return Ok(merged);
-        }
-
-        let platform = platform.unwrap_or(before.platform);
-        let url = match url {
-            Some(url) => Ok(url),
-            // An address belongs to its platform: with another platform it is not kept.
-            None if platform != before.platform => Ok(None),
-            None => StreamTarget::parse_url(&before.url, &self.url_policy),
-        };
-        let url = url
-            .and_then(|url| match url {
-                Some(url) => Ok(url),
-                None => StreamTarget::own_url(platform, &self.url_policy),
-            })
-            .map_err(|fault| Error::invalid("url", fault.0))?;
-        let stream_key = match stream_key {
-            Some(key) => key,
-            None => self.sealer.open_text(&place, &merged.stream_key_sealed)?,
-        };
-        let target = StreamTarget::new(platform, url, stream_key)
-            .map_err(|(field, fault)| Error::invalid(field, fault.0))?;
-        merged.platform = target.platform;
-        merged.url = target.url.as_str().to_owned();
-        merged.stream_key_sealed = self
-            .sealer
-            .seal(&place, target.stream_key.expose().as_bytes());
-        merged.stream_key_hint = target.key_hint();
-        Ok(merged)
     }
 }
 
@@ -215,8 +155,8 @@ impl pb::project_service_server::ProjectService for ProjectService {
         let sealed = key.seal(id, &self.sealer);
 
         let (project, previous_key_expire_time) = self
-            .projects
-            .rotate_stream_key(tenant, id, &sealed, grace, now())
+            .stream_keys
+            .rotate(tenant, id, &sealed, grace, now())
             .await?;
 
         Ok(Response::new(pb::RotateStreamKeyResponse {
@@ -322,15 +262,14 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::UpdateDestinationRequest>,
     ) -> Result<Response<pb::UpdateDestinationResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let UpdateDestination { id, update } =
-            UpdateDestination::read(request.into_inner(), &self.url_policy)?;
+        let update = UpdateDestination::read(request.into_inner(), &self.url_policy)?;
 
-        let (before, key) = self.destinations.get(tenant, id).await?;
-        let merged = self.merge(&before, key, update)?;
+        let (before, key) = self.destinations.get(tenant, update.id).await?;
+        let after = update.apply(&before, key, &self.sealer, &self.url_policy)?;
         let seen = before.update_time;
         let destination = self
             .destinations
-            .replace(tenant, &merged, seen, now())
+            .replace(tenant, &after, seen, now())
             .await?;
 
         let destination = Some(destination.into());

@@ -3,22 +3,20 @@
 use std::time::Duration;
 
 use prost::Message;
-use uuid::Uuid;
 
 use super::{
     fields::{Fields, duration, one_of, request_id, span, timestamp},
-    platform_messages::domain_platform,
+    once::once,
 };
 use crate::{
-    auth::{Place, Sealer},
+    auth::Sealer,
     domain::{
-        Destination, DestinationId, DestinationUpdate, Invalid, Name, Project, ProjectId,
-        ProjectUpdate, PublishConflictPolicy, ReconnectWindow, StreamKey, StreamTarget, UrlPolicy,
-        UserId,
+        Invalid, Name, Project, ProjectId, ProjectUpdate, PublishConflictPolicy, ReconnectWindow,
+        StreamKey, UserId,
     },
     error::Error,
     proto::v1 as pb,
-    repositories::{IdempotencyKey, NewProject, SealedDestination},
+    repositories::NewProject,
 };
 
 /// The longest grace of a stream key that is replaced.
@@ -37,16 +35,6 @@ pub(super) struct UpdateProject {
 pub(super) struct RotateStreamKey {
     pub id: ProjectId,
     pub grace: Duration,
-}
-
-pub(super) struct CreateDestination {
-    pub destination: SealedDestination,
-    pub idempotency: Option<IdempotencyKey>,
-}
-
-pub(super) struct UpdateDestination {
-    pub id: DestinationId,
-    pub update: DestinationUpdate,
 }
 
 impl CreateProject {
@@ -89,7 +77,8 @@ impl CreateProject {
             reconnect_window: window,
             publish_conflict_policy: policy,
             stream_key: stream_key.seal(id, sealer),
-            idempotency: request_id.map(|id| once(owner, id, "CreateProject", &asked, sealer)),
+            idempotency: request_id
+                .map(|id| once(owner.uuid(), id, "CreateProject", &asked, sealer)),
         };
         Ok(Self {
             project,
@@ -152,123 +141,6 @@ impl TryFrom<pb::RotateStreamKeyRequest> for RotateStreamKey {
     }
 }
 
-impl CreateDestination {
-    pub fn read(
-        message: pb::CreateDestinationRequest,
-        owner: UserId,
-        sealer: &Sealer,
-        policy: &UrlPolicy,
-    ) -> Result<Self, Error> {
-        let asked = message.encode_to_vec();
-        let pb::CreateDestinationRequest {
-            project_id,
-            platform,
-            name,
-            url,
-            stream_key,
-            enabled,
-            request_id: id,
-        } = message;
-        let mut fields = Fields::default();
-        let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-        let platform = fields.read("platform", one_of(platform).map(domain_platform));
-        let name = fields.read("name", Name::parse(&name));
-        let stream_key = fields.read("stream_key", StreamTarget::parse_key(&stream_key));
-        let request_id = fields.read("request_id", request_id(&id));
-        let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
-            (None, Some(platform)) => StreamTarget::own_url(platform, policy).map(Some),
-            (url, _) => Ok(url),
-        });
-        let url = fields.read("url", url).flatten();
-        let target = match (platform, url, stream_key) {
-            (Some(platform), Some(url), Some(key)) => match StreamTarget::new(platform, url, key) {
-                Ok(target) => Some(target),
-                Err((field, fault)) => fields.read(field, Err(fault)),
-            },
-            _ => None,
-        };
-        let (Some(project_id), Some(name), Some(target), Some(request_id)) =
-            (project_id, name, target, request_id)
-        else {
-            return Err(fields.refuse());
-        };
-
-        let id = DestinationId::generate();
-        let destination = SealedDestination {
-            id,
-            project_id,
-            platform: target.platform,
-            name: name.as_str().to_owned(),
-            url: target.url.as_str().to_owned(),
-            stream_key_sealed: sealer.seal(
-                &Place::destination_key(id),
-                target.stream_key.expose().as_bytes(),
-            ),
-            stream_key_hint: target.key_hint(),
-            enabled: enabled.unwrap_or(true),
-        };
-        let idempotency = request_id.map(|id| once(owner, id, "CreateDestination", &asked, sealer));
-        Ok(Self {
-            destination,
-            idempotency,
-        })
-    }
-}
-
-impl UpdateDestination {
-    pub fn read(message: pb::UpdateDestinationRequest, policy: &UrlPolicy) -> Result<Self, Error> {
-        let pb::UpdateDestinationRequest {
-            destination_id,
-            platform,
-            name,
-            url,
-            stream_key,
-            enabled,
-        } = message;
-        let mut fields = Fields::default();
-        let id = fields.read("destination_id", DestinationId::parse(&destination_id));
-        let platform = platform.map(|value| one_of(value).map(domain_platform));
-        let platform = fields.read_optional("platform", platform);
-        let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
-        let stream_key = stream_key.map(|key| StreamTarget::parse_key(&key));
-        let stream_key = fields.read_optional("stream_key", stream_key);
-        let url = url.map(|url| StreamTarget::parse_url(&url, policy));
-        let url = fields.read_optional("url", url);
-        let (Some(id), Some(platform), Some(name), Some(stream_key), Some(url)) =
-            (id, platform, name, stream_key, url)
-        else {
-            return Err(fields.refuse());
-        };
-        Ok(Self {
-            id,
-            update: DestinationUpdate {
-                platform,
-                name,
-                url,
-                stream_key,
-                enabled,
-            },
-        })
-    }
-}
-
-/// The identity of a create with a `request_id`, of which `asked` is the message.
-fn once(
-    owner: UserId,
-    request_id: Uuid,
-    method: &'static str,
-    asked: &[u8],
-    sealer: &Sealer,
-) -> IdempotencyKey {
-    let fingerprints = sealer.digests(method, asked).collect();
-    IdempotencyKey {
-        owner_id: owner.uuid(),
-        request_id,
-        method,
-        fingerprints,
-    }
-}
-
 fn reconnect_window(value: prost_types::Duration) -> Result<ReconnectWindow, Invalid> {
     let any = Duration::ZERO..=Duration::MAX;
     span(Some(value), any, "must be 0 to 30 minutes").and_then(ReconnectWindow::parse)
@@ -310,33 +182,6 @@ impl From<Project> for pb::Project {
             stream_key_hint,
             live_stream_id: live_stream_id.map(|id| id.to_string()).unwrap_or_default(),
             revision,
-            create_time: Some(timestamp(create_time)),
-            update_time: Some(timestamp(update_time)),
-        }
-    }
-}
-
-impl From<Destination> for pb::Destination {
-    fn from(destination: Destination) -> Self {
-        let Destination {
-            id,
-            project_id,
-            platform,
-            name,
-            url,
-            stream_key_hint,
-            enabled,
-            create_time,
-            update_time,
-        } = destination;
-        Self {
-            id: id.to_string(),
-            project_id: project_id.to_string(),
-            platform: pb::Platform::from(platform).into(),
-            name,
-            url,
-            stream_key_hint,
-            enabled,
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
         }

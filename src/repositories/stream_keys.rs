@@ -1,0 +1,84 @@
+use std::time::Duration;
+
+use super::{
+    Database,
+    projects::{load, not_found},
+    revisions::lock_owned,
+    stream_rows::end_running,
+};
+use crate::{
+    domain::{EndReason, Project, ProjectId, SealedStreamKey, Tenant, Time},
+    error::Result,
+};
+
+/// The stream keys of projects.
+#[derive(Debug, Clone)]
+pub struct StreamKeys {
+    database: Database,
+}
+
+impl StreamKeys {
+    /// Stream keys in this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Replaces the stream key. Without grace the old one is forgotten and a
+    /// running stream ends; otherwise tells when the old one stops working.
+    pub async fn rotate(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        key: &SealedStreamKey,
+        grace: Duration,
+        now: Time,
+    ) -> Result<(Project, Option<Time>)> {
+        let expiry = (!grace.is_zero()).then(|| now + grace);
+
+        let mut tx = self.database.begin().await?;
+        lock_owned(&mut tx, tenant, id).await?;
+        on_engine!(&mut tx, tx => sqlx::query(
+            "update projects
+             set previous_key_hash = case when $5 is null then null else stream_key_hash end,
+                 previous_key_expire_time = $5,
+                 stream_key_hash = $2, stream_key_sealed = $3, stream_key_hint = $4,
+                 update_time = $6
+             where id = $1",
+        )
+        .bind(id)
+        .bind(&key.hash)
+        .bind(&key.sealed)
+        .bind(&key.hint)
+        .bind(expiry)
+        .bind(now)
+        .execute(&mut **tx)
+        .await
+        .map(drop))?;
+        if expiry.is_none() {
+            end_running(&mut tx, id, EndReason::KeyRotated, now).await?;
+        }
+        let rotated = load(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok((rotated, expiry))
+    }
+
+    /// The stream key, sealed.
+    pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Vec<u8>> {
+        let sealed = on_engine!(self.database.reader(), pool => {
+            sqlx::query_scalar::<_, Option<Vec<u8>>>(
+                "select p.stream_key_sealed
+                 from projects p
+                 where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+                   and ($3 is null or exists (
+                       select 1 from api_key_projects k
+                       where k.api_key_id = $3 and k.project_id = p.id))",
+            )
+            .bind(id)
+            .bind(tenant.user)
+            .bind(tenant.restricted_to)
+            .fetch_optional(pool)
+            .await
+        })?;
+        sealed.flatten().ok_or_else(|| not_found(id))
+    }
+}
