@@ -185,14 +185,6 @@ mod tests {
         IngestUrl::parse(text, &UrlPolicy::default())
     }
 
-    fn parse_private(text: &str) -> Result<IngestUrl, Invalid> {
-        let policy = UrlPolicy {
-            allow_private: true,
-            ..UrlPolicy::default()
-        };
-        IngestUrl::parse(text, &policy)
-    }
-
     #[test]
     fn public_addresses_are_taken_as_they_were_typed() {
         use Scheme::{Rtmp, Rtmps, Srt};

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::{
     Database,
+    engine::Transaction,
     revisions::lock_owned,
     stream_rows::{StreamRow, load, not_found, store},
 };
@@ -96,6 +97,10 @@ impl Streams {
         let mut tx = self.database.begin().await?;
         lock_owned(&mut tx, tenant, project_id).await?;
         let mut stream = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        if stream.status == Status::Ended && hold_of(&mut tx, project_id).await? == held_until {
+            return Ok(stream);
+        }
+
         if stream.status != Status::Ended {
             stream.end(EndReason::StoppedByOwner, now);
             store(&mut tx, &stream).await?;
@@ -111,4 +116,16 @@ impl Streams {
         tx.commit().await?;
         Ok(stream)
     }
+}
+
+/// Until when a project refuses publishers, if it does.
+async fn hold_of(tx: &mut Transaction, id: ProjectId) -> Result<Option<Time>> {
+    Ok(on_engine!(tx, tx => {
+        sqlx::query_scalar::<_, Option<Time>>(
+            "select publish_held_until from projects where id = $1",
+        )
+        .bind(id)
+        .fetch_one(&mut **tx)
+        .await
+    })?)
 }

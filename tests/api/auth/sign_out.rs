@@ -45,6 +45,7 @@ async fn sign_out_ends_the_sessions_of_its_scope_and_no_others(
     refreshed(&server.channel, &grace.tokens.refresh_token).await;
 }
 
+/// Predecessor's defect G9: a token for seven days, and signing out only forgot it.
 #[rstest]
 #[tokio::test]
 async fn a_session_that_has_ended_cannot_be_brought_back(

@@ -9,7 +9,6 @@ use super::{Engine, TestDatabase, eventually};
 
 /// A server of this process, on a port of its own.
 pub struct TestServer {
-    pub address: SocketAddr,
     pub database: TestDatabase,
     pub channel: Channel,
     running: Running,
@@ -48,7 +47,6 @@ impl TestServer {
         let (address, running) = launch(&database, &flags).await;
         let channel = connect(address).await;
         Self {
-            address,
             database,
             channel,
             running,
@@ -76,17 +74,11 @@ impl TestServer {
         let (address, running) = launch(&database, &flags).await;
         let channel = connect(address).await;
         Self {
-            address,
             database,
             channel,
             running,
             flags,
         }
-    }
-
-    /// Stops the server and waits until it has.
-    pub async fn stop(self) {
-        self.running.stop().await;
     }
 }
 

@@ -18,6 +18,7 @@ fn sign_up() -> pb::SignUpRequest {
     }
 }
 
+/// Predecessor's defect G20: it exited without draining.
 #[rstest]
 #[tokio::test]
 async fn on_a_signal_the_call_in_flight_finishes_and_the_program_ends_well(

@@ -135,6 +135,7 @@ async fn secrets_that_are_not_set_are_made_once_and_only_their_owner_can_read_th
     ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
 }
 
+/// Predecessor's defect G20: each start ran the migrations as a child process, unguarded.
 #[rstest]
 #[tokio::test]
 async fn several_servers_that_start_at_once_on_an_empty_database_all_serve(

@@ -49,14 +49,14 @@ async fn each_field_changes_alone(#[values(Sqlite, Postgres)] engine: Engine) {
         fn(&mut pb::UpdateDestinationRequest),
         fn(&mut pb::Destination),
     );
-    let changes: [Change; 6] = [
+    let changes: [Change; 5] = [
         (
             |ask| ask.name = Some(" select 日本語 ".to_owned()),
             |then| then.name = "select 日本語".to_owned(),
         ),
         (
-            |ask| ask.url = Some(" srt://example.com:9000 ".to_owned()),
-            |then| then.url = "srt://example.com:9000".to_owned(),
+            |ask| ask.url = Some(" rtmps://example.com/other ".to_owned()),
+            |then| then.url = "rtmps://example.com/other".to_owned(),
         ),
         (
             |ask| ask.stream_key = Some("a-new-stream-key".to_owned()),
@@ -64,13 +64,6 @@ async fn each_field_changes_alone(#[values(Sqlite, Postgres)] engine: Engine) {
         ),
         (|ask| ask.enabled = Some(false), |then| then.enabled = false),
         (|ask| ask.enabled = Some(true), |then| then.enabled = true),
-        (
-            |ask| ask.platform = Some(YOUTUBE),
-            |then| {
-                then.platform = YOUTUBE;
-                then.url = "rtmps://a.rtmps.youtube.com:443/live2".to_owned();
-            },
-        ),
     ];
     for (ask, expect) in changes {
         let mut request = update_of(&before);
@@ -178,7 +171,7 @@ async fn an_address_belongs_to_its_platform(#[values(Sqlite, Postgres)] engine: 
         ),
     ] {
         let before = destination(&user, from).await;
-        let request = target(&before, platform, url, None);
+        let request = target(&before, platform, url, Some("another-stream-key"));
         let case = format!("{request:?}");
 
         let after = updated(&user, request).await;
@@ -189,8 +182,44 @@ async fn an_address_belongs_to_its_platform(#[values(Sqlite, Postgres)] engine: 
             "{case}"
         );
         assert_eq!(after.url, then, "{case}");
-        assert_eq!(after.stream_key_hint, before.stream_key_hint, "{case}");
+        assert_eq!(after.stream_key_hint, "-key", "{case}");
     }
+}
+
+/// Else whoever may change a destination could have its write-only key sent to a server of theirs.
+#[rstest]
+#[tokio::test]
+async fn a_key_has_to_be_given_anew_to_go_to_another_platform_or_server(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let (project, _) = user.project().await;
+    let own = "rtmp://example.com/app";
+
+    for (from, platform, url) in [
+        (youtube(&project), Some(TWITCH), None),
+        (youtube(&project), None, Some(own)),
+        (custom(&project, own), Some(YOUTUBE), None),
+        (custom(&project, own), None, Some("rtmp://example.org/app")),
+        (
+            custom(&project, own),
+            None,
+            Some("rtmp://example.com:1936/app"),
+        ),
+    ] {
+        let before = destination(&user, from).await;
+        let request = target(&before, platform, url, None);
+
+        let refusal = refused(update(&user, request).await);
+
+        assert_eq!(refusal.fields(), ["stream_key"]);
+        assert_eq!(destination_now(&user, &before).await, before);
+    }
+
+    let before = destination(&user, custom(&project, own)).await;
+    let elsewhere = target(&before, None, Some("rtmps://EXAMPLE.com/other"), None);
+    updated(&user, elsewhere).await;
 }
 
 #[rstest]

@@ -3,6 +3,7 @@
 mod fencing;
 mod invalid;
 mod list;
+mod media_servers;
 mod model;
 mod publish;
 mod races;
