@@ -10,12 +10,12 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use zeroize::Zeroizing;
 
 use crate::{
-    auth::TokenSettings,
-    domain::{Secret, Timeouts, UrlPolicy},
+    auth::{KeySettings, TokenSettings},
+    domain::{Secret, SessionTimes, Timeouts, UrlPolicy},
     repositories::{DatabaseOptions, Target},
     setting::{
-        address, filled, ingest_host, jwt_secret, log_filter, parsed, sealing_key, secret, span,
-        ssl_mode, switch, within,
+        address, filled, ingest_host, jwt_secret, log_filter, parsed, port, sealing_key, secret,
+        span, ssl_mode, switch, within,
     },
 };
 
@@ -42,28 +42,28 @@ pub struct Config {
     pub database_url: Option<Target>,
 
     /// Instead of `DATABASE_URL`: the host of the PostgreSQL server.
-    #[arg(long, env = "DB_HOST", conflicts_with = "database_url")]
+    #[arg(long, env = "DB_HOST", value_parser = filled, conflicts_with = "database_url")]
     pub db_host: Option<String>,
 
-    /// With `DB_HOST`: its port.
-    #[arg(long, env = "DB_PORT", default_value = "5432", value_parser = within(1..=65535))]
-    pub db_port: u32,
+    /// With `DB_HOST`: its port, by default 5432.
+    #[arg(long, env = "DB_PORT", value_parser = port)]
+    pub db_port: Option<u16>,
 
-    /// With `DB_HOST`: the user.
-    #[arg(long, env = "DB_USER", default_value = "sluice")]
-    pub db_user: String,
+    /// With `DB_HOST`: the user, by default `sluice`.
+    #[arg(long, env = "DB_USER", value_parser = filled)]
+    pub db_user: Option<String>,
 
     /// With `DB_HOST`: the password.
     #[arg(long, env = "DB_PASSWORD", hide_env_values = true, value_parser = secret)]
     pub db_password: Option<Secret>,
 
-    /// With `DB_HOST`: the name of the database.
-    #[arg(long, env = "DB_NAME", default_value = "sluice")]
-    pub db_name: String,
+    /// With `DB_HOST`: the name of the database, by default `sluice`.
+    #[arg(long, env = "DB_NAME", value_parser = filled)]
+    pub db_name: Option<String>,
 
-    /// With `DB_HOST`: disable, allow, prefer, require, verify-ca or verify-full.
-    #[arg(long, env = "DB_SSLMODE", default_value = "prefer", value_parser = ssl_mode)]
-    pub db_sslmode: PgSslMode,
+    /// With `DB_HOST`: disable, allow, prefer (the default), require, verify-ca or verify-full.
+    #[arg(long, env = "DB_SSLMODE", value_parser = ssl_mode)]
+    pub db_sslmode: Option<PgSslMode>,
 
     /// Connections to the database; 0 means twice the cores and one.
     #[arg(long, env = "SLUICE_DB_POOL_SIZE", default_value = "0", value_parser = within(0..=1000))]
@@ -185,17 +185,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where the keys of access tokens come from.
-#[derive(Debug)]
-pub enum SigningSource<'a> {
-    /// One shared secret.
-    Secret(&'a Secret),
-    /// Files with private keys.
-    KeyFiles(&'a [PathBuf]),
-    /// Neither is set.
-    Unset,
-}
-
 impl Config {
     /// Checks settings against each other; the sentence names the variable.
     pub fn check(&self) -> Result<(), String> {
@@ -210,18 +199,39 @@ impl Config {
                     .into(),
             );
         }
+        let parts = [
+            ("DB_PORT", self.db_port.is_some()),
+            ("DB_USER", self.db_user.is_some()),
+            ("DB_PASSWORD", self.db_password.is_some()),
+            ("DB_NAME", self.db_name.is_some()),
+            ("DB_SSLMODE", self.db_sslmode.is_some()),
+        ];
+        if self.db_host.is_none()
+            && let Some((part, _)) = parts.iter().find(|(_, set)| *set)
+        {
+            return Err(format!("{part} must not be set without DB_HOST"));
+        }
         if self.env == Environment::Production && self.bcrypt_cost < 10 {
             return Err("SLUICE_BCRYPT_COST must be at least 10 in production".into());
         }
         Ok(())
     }
 
-    /// Where the keys of access tokens come from.
-    pub fn signing(&self) -> SigningSource<'_> {
-        match (&self.jwt_secret, &*self.jwt_key_files) {
-            (Some(secret), _) => SigningSource::Secret(secret),
-            (None, []) => SigningSource::Unset,
-            (None, files) => SigningSource::KeyFiles(files),
+    /// Where the keys come from: in production nothing is made.
+    pub fn keys(&self) -> KeySettings {
+        KeySettings {
+            jwt_secret: self.jwt_secret.clone(),
+            jwt_key_files: self.jwt_key_files.clone(),
+            sealing_keys: self.sealing_keys.clone(),
+            make_in: (self.env == Environment::Development).then(|| self.data_dir.clone()),
+        }
+    }
+
+    /// How long sessions last.
+    pub fn sessions(&self) -> SessionTimes {
+        SessionTimes {
+            idle_timeout: self.session_idle_timeout,
+            lifetime: self.session_lifetime,
         }
     }
 
@@ -247,10 +257,10 @@ impl Config {
             (None, Some(host)) => {
                 let mut server = PgConnectOptions::new_without_pgpass()
                     .host(host)
-                    .port(u16::try_from(self.db_port).unwrap_or(5432))
-                    .username(&self.db_user)
-                    .database(&self.db_name)
-                    .ssl_mode(self.db_sslmode);
+                    .port(self.db_port.unwrap_or(5432))
+                    .username(self.db_user.as_deref().unwrap_or("sluice"))
+                    .database(self.db_name.as_deref().unwrap_or("sluice"))
+                    .ssl_mode(self.db_sslmode.unwrap_or(PgSslMode::Prefer));
                 if let Some(password) = &self.db_password {
                     server = server.password(password.expose());
                 }

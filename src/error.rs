@@ -179,7 +179,7 @@ impl Error {
                 details.set_resource_info(*noun, id, "", "");
             }
             Self::PublishRefused(Refusal::Disabled | Refusal::Held(_)) | Self::ProjectLive => {
-                let fault = PreconditionViolation::new(name, "project", self.to_string());
+                let fault = PreconditionViolation::new(name, "project", self.precondition());
                 details.set_precondition_failure(vec![fault]);
             }
             Self::PasswordQueueFull(wait) => {
@@ -210,6 +210,16 @@ impl Error {
             details.set_debug_info(vec![], format!("{cause:#}"));
         }
         details
+    }
+
+    /// What stands in the way of the call.
+    fn precondition(&self) -> String {
+        match self {
+            Self::PublishRefused(Refusal::Held(until)) => {
+                format!("publishers are held off until {}", until.to_rfc3339())
+            }
+            _ => self.to_string(),
+        }
     }
 
     fn metadata(&self) -> std::collections::HashMap<String, String> {

@@ -5,14 +5,14 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`commands`] | `serve`, `migrate`, `admin`: one file a sub-command |
-//! | [`config`] | every setting, once |
 //! | [`server`] | the only place that knows all parts: repositories, services, layers, drain |
-//! | [`readiness`], [`telemetry`] | what the server says of itself: health, logs |
+//! | [`telemetry`] | logs |
+//! | [`config`] | every setting, once |
+//! | [`readiness`] | what the server says of its health |
 //! | [`layers`] | what happens to every call |
 //! | [`jobs`] | periodic work |
 //! | [`services`] | the RPCs: who, what, do, answer |
-//! | [`auth`] | who calls, and what protects secrets |
-//! | [`repositories`] | SQL, on either engine |
+//! | [`auth`], [`repositories`] | who calls, and what protects secrets; SQL, on either engine |
 //! | [`error`] | what can go wrong, and its only mapping to a gRPC status |
 //! | [`domain`] | the nouns, parsed once |
 //! | [`proto`] | the generated code of the contract in `proto/` |

@@ -6,6 +6,7 @@ use tokio::{
     sync::SetOnce,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
+use tonic::{Request, Status, service::Interceptor};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -37,11 +38,6 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Whether calls may be answered.
-    pub fn is_migrated(&self) -> bool {
-        self.migrated.initialized()
-    }
-
     /// Waits until the schema is there.
     pub async fn migrated(&self) {
         self.migrated.wait().await;
@@ -67,6 +63,16 @@ impl Readiness {
                 serving = answers;
                 report(health, serving).await;
             }
+        }
+    }
+}
+
+/// As an interceptor: refuses calls until the schema is there.
+impl Interceptor for Readiness {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        match self.migrated.initialized() {
+            true => Ok(request),
+            false => Err(Error::Starting.into()),
         }
     }
 }

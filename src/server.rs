@@ -2,7 +2,11 @@
 
 use std::{any::Any, thread, time::Duration};
 
-use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     body::Body,
@@ -65,12 +69,18 @@ pub async fn serve(
     readiness::report(&health, false).await;
 
     let tokens = AccessTokens::new(keys.signing, config.tokens());
-    let guard = Guard::new(tokens.clone(), readiness.clone());
+    let guard = Guard::new(tokens.clone());
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
     let publishing = Publishing::new(database.clone(), config.timeouts());
 
-    let auth = AuthService::new(&database, tokens, keys.sealer.clone(), hasher, config);
+    let auth = AuthService::new(
+        &database,
+        tokens,
+        keys.sealer.clone(),
+        hasher,
+        config.sessions(),
+    );
     let project = ProjectService::new(&database, keys.sealer.clone(), config.url_policy());
     let stream = StreamService::new(
         &database,
@@ -79,17 +89,20 @@ pub async fn serve(
         config.heartbeat_interval,
     );
     let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE);
+    let auth = InterceptedService::new(auth, guard.clone());
     let project = ProjectServiceServer::new(project).max_decoding_message_size(MAX_MESSAGE);
+    let project = InterceptedService::new(project, guard.clone());
     let stream = StreamServiceServer::new(stream).max_decoding_message_size(MAX_MESSAGE);
+    let stream = InterceptedService::new(stream, guard);
 
     let closing = CancellationToken::new();
     let serving = builder()
         .add_service(health_service)
         .add_optional_service(reflection_v1(config)?)
         .add_optional_service(reflection_v1alpha(config)?)
-        .add_service(InterceptedService::new(auth, guard.clone()))
-        .add_service(InterceptedService::new(project, guard.clone()))
-        .add_service(InterceptedService::new(stream, guard))
+        .add_service(InterceptedService::new(auth, readiness.clone()))
+        .add_service(InterceptedService::new(project, readiness.clone()))
+        .add_service(InterceptedService::new(stream, readiness.clone()))
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             closing.clone().cancelled_owned(),
@@ -103,7 +116,7 @@ pub async fn serve(
     jobs.spawn(after_migration(readiness.clone(), purge));
 
     tokio::select! {
-        served = &mut serving => served?,
+        served = &mut serving => return Ok(served?),
         error = readiness.watch(&database, &health) => return Err(error.into()),
         Some(ended) = jobs.join_next() => anyhow::bail!("a job ended: {ended:?}"),
         () = shutdown => {
@@ -111,20 +124,18 @@ pub async fn serve(
             readiness::report(&health, false).await;
             // Goes on serving meanwhile.
             let _ = timeout(config.drain_delay, &mut serving).await;
-            closing.cancel();
-            end_health_watches(health).await;
-            match timeout(config.drain_timeout, &mut serving).await {
-                Ok(drained) => drained?,
-                Err(_) => tracing::warn!("calls did not finish in time, closing them"),
-            }
         }
     }
 
+    let deadline = Instant::now() + config.drain_timeout;
+    closing.cancel();
+    end_health_watches(health).await;
+    match timeout_at(deadline, &mut serving).await {
+        Ok(drained) => drained?,
+        Err(_) => tracing::warn!("calls did not finish in time, closing them"),
+    }
     jobs.shutdown().await;
-    if timeout(Duration::from_secs(5), database.close())
-        .await
-        .is_err()
-    {
+    if timeout_at(deadline, database.close()).await.is_err() {
         tracing::warn!("the database did not close in time");
     }
     tracing::info!("stopped");

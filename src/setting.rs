@@ -12,7 +12,10 @@ use std::{
 use sqlx::postgres::PgSslMode;
 use zeroize::Zeroizing;
 
-use crate::{auth::parse_sealing_key, domain::Secret};
+use crate::{
+    auth::{parse_jwt_secret, parse_sealing_key},
+    domain::Secret,
+};
 
 pub(crate) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|fault: T::Err| fault.to_string())
@@ -21,6 +24,13 @@ pub(crate) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> 
 pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:50051")
+}
+
+pub(crate) fn port(text: &str) -> Result<u16, &'static str> {
+    match text.parse() {
+        Ok(port @ 1..) => Ok(port),
+        _ => Err("must be a whole number from 1 to 65535"),
+    }
 }
 
 pub(crate) fn within(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
@@ -51,11 +61,9 @@ pub(crate) fn secret(text: &str) -> Result<Secret, &'static str> {
     Ok(Secret::new(text))
 }
 
-pub(crate) fn jwt_secret(text: &str) -> Result<Secret, &'static str> {
-    match text.trim().len() {
-        32.. => Ok(Secret::new(text.trim())),
-        _ => Err("must have at least 32 bytes; make one with `openssl rand -base64 48`"),
-    }
+pub(crate) fn jwt_secret(text: &str) -> Result<Secret, String> {
+    parse_jwt_secret(text)
+        .map_err(|fault| format!("{fault}; make one with `openssl rand -base64 48`"))
 }
 
 pub(crate) fn sealing_key(text: &str) -> Result<Zeroizing<[u8; 32]>, String> {

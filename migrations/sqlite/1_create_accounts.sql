@@ -29,6 +29,7 @@ create table sessions (
 ) strict;
 create index sessions_of_user on sessions (user_id, id);
 create index sessions_by_expiry on sessions (expire_time);
+create index sessions_by_revocation on sessions (revoke_time) where revoke_time is not null;
 
 create table api_keys (
     id BLOB primary key,

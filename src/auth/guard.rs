@@ -3,29 +3,22 @@ use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use tracing::Span;
 
 use super::{Access, AccessTokens, Caller, access};
-use crate::{
-    error::{Error, Result},
-    readiness::Readiness,
-};
+use crate::error::{Error, Result};
 
-/// The interceptor before all services: lets a call through if the server is
-/// ready and the caller has what the RPC needs.
+/// The interceptor before all services: lets a call through if the caller has
+/// what the RPC needs.
 #[derive(Debug, Clone)]
 pub struct Guard {
     tokens: AccessTokens,
-    readiness: Readiness,
 }
 
 impl Guard {
-    /// A guard that accepts these tokens once the server is ready.
-    pub fn new(tokens: AccessTokens, readiness: Readiness) -> Self {
-        Self { tokens, readiness }
+    /// A guard that accepts these tokens.
+    pub fn new(tokens: AccessTokens) -> Self {
+        Self { tokens }
     }
 
     fn admit(&self, request: &Request<()>) -> Result<Option<Caller>> {
-        if !self.readiness.is_migrated() {
-            return Err(Error::Starting);
-        }
         // An RPC that is missing in the table gets no caller, so its handler refuses.
         let path = request
             .extensions()

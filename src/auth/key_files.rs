@@ -2,9 +2,10 @@
 //! files in the data directory that are made once.
 
 use std::{
+    fmt::Display,
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context;
@@ -12,10 +13,22 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
 use super::{Sealer, SigningKeys, random::random_bytes};
-use crate::{
-    config::{Config, Environment, SigningSource},
-    domain::Secret,
-};
+use crate::domain::Secret;
+
+/// The shortest secret for HS256, in bytes (RFC 7518 section 3.2).
+const MIN_SECRET: usize = 32;
+
+/// What the settings say of the keys.
+pub struct KeySettings {
+    /// The secret of access tokens.
+    pub jwt_secret: Option<Secret>,
+    /// Instead of it, files with private keys.
+    pub jwt_key_files: Vec<PathBuf>,
+    /// The keys of secrets at rest.
+    pub sealing_keys: Vec<Zeroizing<[u8; 32]>>,
+    /// Where to keep what is made, if anything may be made.
+    pub make_in: Option<PathBuf>,
+}
 
 /// The keys of this server.
 pub struct Keys {
@@ -37,51 +50,61 @@ pub enum LoadKeysError {
 }
 
 impl Keys {
-    /// Takes the keys from the settings. In development, what is not set is
-    /// made once and kept in the data directory.
-    pub fn load(config: &Config) -> Result<Self, LoadKeysError> {
+    /// Takes the keys from the settings. What is not set is made once, and kept,
+    /// if the settings allow it.
+    pub fn load(settings: &KeySettings) -> Result<Self, LoadKeysError> {
         Ok(Self {
-            signing: signing_keys(config)?,
-            sealer: sealer(config)?,
+            signing: signing_keys(settings)?,
+            sealer: sealer(settings)?,
         })
     }
 }
 
-fn signing_keys(config: &Config) -> Result<SigningKeys, LoadKeysError> {
-    match config.signing() {
-        SigningSource::Secret(secret) => Ok(SigningKeys::from_secret(secret)),
-        SigningSource::KeyFiles(paths) => {
-            let mut files = Vec::new();
-            for path in paths {
-                files.push(fs::read_to_string(path).map(Secret::new).map_err(|cause| {
-                    let path = path.display();
-                    LoadKeysError::Setting(format!(
-                        "SLUICE_JWT_KEY_FILES: cannot read {path}: {cause}"
-                    ))
-                })?);
-            }
-            SigningKeys::from_pem(&files).map_err(|at| {
-                LoadKeysError::Setting(format!(
-                    "SLUICE_JWT_KEY_FILES: {} must be an Ed25519 private key in PEM (PKCS #8)",
-                    paths[at].display(),
-                ))
-            })
-        }
-        SigningSource::Unset => {
-            let secret = kept("SLUICE_JWT_SECRET", "jwt.secret", config)?;
-            Ok(SigningKeys::from_secret(&secret))
-        }
+fn signing_keys(settings: &KeySettings) -> Result<SigningKeys, LoadKeysError> {
+    if let Some(secret) = &settings.jwt_secret {
+        return Ok(SigningKeys::from_secret(secret));
     }
+    if settings.jwt_key_files.is_empty() {
+        let secret = kept("SLUICE_JWT_SECRET", "jwt.secret", settings)?;
+        let secret = parse_jwt_secret(secret.expose()).map_err(|fault| {
+            anyhow::anyhow!("jwt.secret in the data directory {fault}; restore it or remove it")
+        })?;
+        return Ok(SigningKeys::from_secret(&secret));
+    }
+
+    let wrong = |path: &Path, fault: &dyn Display| {
+        let path = path.display();
+        LoadKeysError::Setting(format!("SLUICE_JWT_KEY_FILES: {path} {fault}"))
+    };
+    let mut files = Vec::new();
+    for path in &settings.jwt_key_files {
+        let text = fs::read_to_string(path);
+        let text = text.map_err(|cause| wrong(path, &format!("cannot be read: {cause}")))?;
+        files.push(Secret::new(text));
+    }
+    SigningKeys::from_pem(&files).map_err(|at| {
+        let path = &settings.jwt_key_files[at];
+        wrong(path, &"must be an Ed25519 private key in PEM (PKCS #8)")
+    })
 }
 
-fn sealer(config: &Config) -> Result<Sealer, LoadKeysError> {
-    if !config.sealing_keys.is_empty() {
-        return Ok(Sealer::new(&config.sealing_keys));
+fn sealer(settings: &KeySettings) -> Result<Sealer, LoadKeysError> {
+    if !settings.sealing_keys.is_empty() {
+        return Ok(Sealer::new(&settings.sealing_keys));
     }
-    let text = kept("SLUICE_SEALING_KEYS", "sealing.key", config)?;
-    let key = parse_sealing_key(text.expose())
-        .map_err(|fault| anyhow::anyhow!("sealing.key in the data directory {fault}"))?;
+    let text = kept("SLUICE_SEALING_KEYS", "sealing.key", settings)?;
+    let key = parse_sealing_key(text.expose()).map_err(|fault| {
+        anyhow::anyhow!("sealing.key in the data directory {fault}; restore it")
+    })?;
     Ok(Sealer::new(&[key]))
+}
+
+/// Reads the secret of access tokens: at least 32 bytes.
+pub fn parse_jwt_secret(text: &str) -> Result<Secret, &'static str> {
+    match text.trim().len() {
+        MIN_SECRET.. => Ok(Secret::new(text.trim())),
+        _ => Err("must have at least 32 bytes"),
+    }
 }
 
 /// Reads one sealing key: 32 bytes in base64.
@@ -92,13 +115,17 @@ pub fn parse_sealing_key(text: &str) -> Result<Zeroizing<[u8; 32]>, &'static str
 }
 
 /// The secret in a file of the data directory, which is made if there is none.
-fn kept(setting: &str, file: &str, config: &Config) -> Result<Secret, LoadKeysError> {
-    if config.env == Environment::Production {
+fn kept(
+    setting: &'static str,
+    file: &str,
+    settings: &KeySettings,
+) -> Result<Secret, LoadKeysError> {
+    let Some(directory) = &settings.make_in else {
         return Err(LoadKeysError::Setting(format!(
             "{setting} must be set in production"
         )));
-    }
-    let path = config.data_dir.join(file);
+    };
+    let path = directory.join(file);
     if !path.exists() {
         make(&path).with_context(|| format!("cannot make {}", path.display()))?;
         tracing::info!(path = %path.display(), setting, "made a secret, because it is not set");

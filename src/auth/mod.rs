@@ -23,7 +23,7 @@ pub use access::Access;
 pub use api_key_secret::ApiKeySecret;
 pub use caller::{Caller, Subject};
 pub use guard::Guard;
-pub use key_files::{Keys, LoadKeysError, parse_sealing_key};
+pub use key_files::{KeySettings, Keys, LoadKeysError, parse_jwt_secret, parse_sealing_key};
 pub use passwords::PasswordHasher;
 pub use random::sha256;
 pub use refresh_token::{RefreshSeed, RefreshToken};

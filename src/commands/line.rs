@@ -77,13 +77,12 @@ fn explain(command: &Command, fault: &clap::Error) -> Failure {
             let why = fault.source().map(ToString::to_string).unwrap_or_default();
             Failure::Usage(format!("{name} {why}"))
         }
-        ErrorKind::InvalidValue => {
-            let allowed = match fault.get(ContextKind::ValidValue) {
-                Some(ContextValue::Strings(values)) => values.join(" or "),
-                _ => fault.exit(),
-            };
-            Failure::Usage(format!("{name} must be {allowed}"))
-        }
+        ErrorKind::InvalidValue => match fault.get(ContextKind::ValidValue) {
+            Some(ContextValue::Strings(values)) if !values.is_empty() => {
+                Failure::Usage(format!("{name} must be {}", values.join(" or ")))
+            }
+            _ => Failure::Usage(format!("{name} must not be empty")),
+        },
         ErrorKind::ArgumentConflict => {
             let other = text(ContextKind::PriorArg).unwrap_or_default();
             let other = variable(command, other).unwrap_or_else(|| other.to_owned());

@@ -1,13 +1,9 @@
-use std::fs;
-
-use super::failure::Failure;
-use crate::{config::Config, repositories::Database, telemetry};
+use super::{failure::Failure, serve::prepare};
+use crate::{config::Config, repositories::Database};
 
 /// Brings the database's schema up to date.
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
-    config.check().map_err(Failure::Usage)?;
-    telemetry::init(config)?;
-    fs::create_dir_all(&config.data_dir)?;
+    prepare(config)?;
 
     tokio::runtime::Runtime::new()?.block_on(async {
         let database = Database::open(&config.database());

@@ -1,8 +1,9 @@
-use std::fs;
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt};
 
 use anyhow::Context;
 use tokio::{
     net::TcpListener,
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
 
@@ -17,22 +18,36 @@ use crate::{
 
 /// Serves until SIGTERM or SIGINT. A second signal ends it at once.
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
-    let keys = prepare(config)?;
-    tokio::runtime::Runtime::new()?.block_on(serve(config, keys))
+    prepare(config)?;
+    let keys = load_keys(config)?;
+    let runtime = Runtime::new()?;
+    let served = runtime.block_on(serve(config, keys));
+    // Work that cannot be cancelled, such as waiting for a lock, does not keep the program.
+    runtime.shutdown_background();
+    served
 }
 
-/// What every command needs that uses the data: checked settings, a log, the keys.
-pub(super) fn prepare(config: &Config) -> Result<Keys, Failure> {
+/// What every command needs that uses the data: checked settings, a log, the
+/// data directory, which only its owner may enter.
+pub(super) fn prepare(config: &Config) -> Result<(), Failure> {
     config.check().map_err(Failure::Usage)?;
     telemetry::init(config)?;
     error::show_causes(config.env == Environment::Development);
-    fs::create_dir_all(&config.data_dir).with_context(|| {
-        format!(
-            "cannot make the data directory {}",
-            config.data_dir.display()
-        )
-    })?;
-    Keys::load(config).map_err(|fault| match fault {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .with_context(|| {
+            format!(
+                "cannot make the data directory {}",
+                config.data_dir.display()
+            )
+        })?;
+    Ok(())
+}
+
+fn load_keys(config: &Config) -> Result<Keys, Failure> {
+    Keys::load(&config.keys()).map_err(|fault| match fault {
         LoadKeysError::Setting(sentence) => Failure::Usage(sentence),
         LoadKeysError::Files(cause) => Failure::Other(cause),
     })

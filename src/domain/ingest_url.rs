@@ -95,13 +95,23 @@ impl IngestUrl {
         self.url.host_str().unwrap_or_default()
     }
 
-    /// Whether another address has the same host and port.
-    pub fn is_same_server(&self, other: &str) -> bool {
-        Url::parse(other).is_ok_and(|other| {
-            let hosts = (self.url.host_str(), other.host_str());
-            let same_host = matches!(hosts, (Some(a), Some(b)) if a.eq_ignore_ascii_case(b));
-            same_host && self.url.port() == other.port()
-        })
+    /// Whether a key that was sent to `before` may be sent here: to the same host
+    /// and port in the same protocol, or from plain RTMP to RTMPS on their own ports.
+    pub fn is_same_server(&self, before: &str) -> bool {
+        let Ok(before) = Url::parse(before) else {
+            return false;
+        };
+        let hosts = (self.url.host_str(), before.host_str());
+        if !matches!(hosts, (Some(a), Some(b)) if a.eq_ignore_ascii_case(b)) {
+            return false;
+        }
+
+        let was = Scheme::parse(before.scheme());
+        let port_was = before.port().or(was.and_then(Scheme::default_port));
+        let port = self.url.port().or(self.scheme.default_port());
+        let becomes_secret = was == Some(Scheme::Rtmp) && self.scheme == Scheme::Rtmps;
+        let on_their_own = before.port().is_none() && self.url.port().is_none();
+        was == Some(self.scheme) && port_was == port || becomes_secret && on_their_own
     }
 
     /// Whether the path or query holds this key, if it has at least 6 characters.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{SessionId, Time, UserId};
 
 /// One sign-in of a user, from then until it expires or is ended.
@@ -28,4 +30,13 @@ pub struct Origin {
     pub peer_address: String,
     /// What the client calls itself; at most 256 bytes, may be empty.
     pub user_agent: String,
+}
+
+/// How long sessions last.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionTimes {
+    /// Without being refreshed.
+    pub idle_timeout: Duration,
+    /// At most.
+    pub lifetime: Duration,
 }

@@ -12,6 +12,9 @@ use crate::{
 /// How long what has ended stays: media servers and people may still ask about it.
 const KEPT: TimeDelta = TimeDelta::days(7);
 
+/// How many rows one statement takes, so that it does not hold up others.
+const BATCH: i64 = 500;
+
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(60 * 60);
 
@@ -41,10 +44,12 @@ impl Purge {
 
     async fn purge(&self) -> Result<()> {
         let before = now() - KEPT;
-        let sessions = Sessions::new(self.database.clone()).purge(before).await?;
-        let projects = Projects::new(self.database.clone()).purge(before).await?;
-        let request_ids = IdempotencyKey::purge(&self.database, now()).await?;
-        tracing::debug!(sessions, projects, request_ids, "purged");
+        let sessions = Sessions::new(self.database.clone());
+        let projects = Projects::new(self.database.clone());
+
+        while sessions.purge(before, BATCH).await? > 0 {}
+        while projects.purge(before, BATCH).await? > 0 {}
+        while IdempotencyKey::purge(&self.database, now(), BATCH).await? > 0 {}
         Ok(())
     }
 }

@@ -3,13 +3,13 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
-    domain::{Timeouts, now},
-    error::{Error, Result},
+    domain::{StreamId, Timeouts, now},
+    error::Error,
     repositories::Publishing,
 };
 
 /// How many streams one look takes on.
-const BATCH: i64 = 100;
+const BATCH: i64 = 1000;
 
 /// Ends streams that are past their deadline, and notices those that fell silent.
 ///
@@ -39,36 +39,37 @@ impl Reaper {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.look().await {
-                self.hearing_since = None;
-                tracing::warn!(
-                    error = error.with_causes(),
-                    "cannot look for overdue streams"
-                );
+            match self.publishing.overdue(now(), BATCH).await {
+                Ok(overdue) => self.judge(overdue).await,
+                Err(error) => {
+                    self.hearing_since = None;
+                    let error = error.with_causes();
+                    tracing::warn!(error, "cannot look for overdue streams");
+                }
             }
         }
     }
 
-    async fn look(&mut self) -> Result<()> {
-        let overdue = self.publishing.overdue(now(), BATCH).await?;
+    async fn judge(&mut self, overdue: Vec<StreamId>) {
         let hearing_since = *self.hearing_since.get_or_insert_with(Instant::now);
         if hearing_since.elapsed() < self.patience {
-            return Ok(());
+            return;
         }
-
         for id in overdue {
             match self.publishing.expire(id, now()).await {
                 Ok(Some(stream)) => tracing::info!(
-                    stream_id = %stream.id,
+                    stream_id = %id,
                     status = stream.status.as_str(),
                     end_reason = stream.end_reason.map(|reason| reason.as_str()),
                     "stream is overdue",
                 ),
                 // Another replica, or its media server, was faster.
                 Ok(None) | Err(Error::NotFound { .. } | Error::ConcurrentChange) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let error = error.with_causes();
+                    tracing::warn!(stream_id = %id, error, "cannot judge an overdue stream");
+                }
             }
         }
-        Ok(())
     }
 }

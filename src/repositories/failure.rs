@@ -5,9 +5,9 @@ use sqlx::{Error as Failure, error::DatabaseError, sqlite::SqliteError};
 use crate::error::Error;
 
 /// SQLSTATEs after which a later try can succeed: the server is going down,
-/// coming up, full of connections, not the primary, or too slow.
-const PASSING: [&str; 7] = [
-    "57P01", "57P02", "57P03", "53300", "25006", "25P03", "57014",
+/// coming up, full of connections, not the primary, or held up.
+const PASSING: [&str; 8] = [
+    "57P01", "57P02", "57P03", "53300", "25006", "25P03", "57014", "55P03",
 ];
 
 /// Result codes of SQLite after which a later try can succeed: another process
@@ -44,11 +44,11 @@ fn is_passing(cause: &dyn DatabaseError) -> bool {
     }
 }
 
-/// Serialization failure, deadlock, lock timeout.
+/// Serialization failure, deadlock.
 fn is_lost_race(cause: &dyn DatabaseError) -> bool {
     cause
         .code()
-        .is_some_and(|code| ["40001", "40P01", "55P03"].contains(&&*code))
+        .is_some_and(|code| ["40001", "40P01"].contains(&&*code))
 }
 
 /// Whether a statement failed because a unique value is taken.

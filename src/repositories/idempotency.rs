@@ -114,14 +114,20 @@ impl IdempotencyKey {
         }
     }
 
-    /// Forgets request ids that count no more; tells how many.
-    pub async fn purge(database: &Database, now: Time) -> Result<u64> {
-        Ok(on_engine!(database.writer(), pool => {
-            sqlx::query("delete from idempotent_creates where create_time <= $1")
-                .bind(now - MEMORY)
-                .execute(pool)
-                .await
-                .map(|done| done.rows_affected())
-        })?)
+    /// Forgets request ids that count no more, at most `limit`; tells how many.
+    pub async fn purge(database: &Database, now: Time, limit: i64) -> Result<u64> {
+        Ok(on_engine!(database.writer(), pool => sqlx::query(
+            "delete from idempotent_creates
+             where (owner_id, request_id) in (
+                 select owner_id, request_id
+                 from idempotent_creates
+                 where create_time <= $1
+                 limit $2)",
+        )
+        .bind(now - MEMORY)
+        .bind(limit)
+        .execute(pool)
+        .await
+        .map(|done| done.rows_affected()))?)
     }
 }

@@ -41,7 +41,9 @@ impl Database {
             }
         };
         applied.map_err(|fault| match fault {
-            MigrateError::Execute(failure) => failure.into(),
+            MigrateError::Execute(failure) | MigrateError::ExecuteMigration(failure, _) => {
+                failure.into()
+            }
             other => Error::internal(anyhow::Error::new(other).context("migration failed")),
         })
     }

@@ -251,15 +251,17 @@ impl Projects {
         tx.commit().await
     }
 
-    /// Forgets projects that were deleted before a moment; tells how many.
-    pub async fn purge(&self, before: Time) -> Result<u64> {
-        Ok(on_engine!(self.database.writer(), pool => {
-            sqlx::query("delete from projects where delete_time < $1")
-                .bind(before)
-                .execute(pool)
-                .await
-                .map(|done| done.rows_affected())
-        })?)
+    /// Forgets projects that were deleted before a moment, at most `limit`; tells how many.
+    pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
+        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+            "delete from projects
+             where id in (select id from projects where delete_time < $1 limit $2)",
+        )
+        .bind(before)
+        .bind(limit)
+        .execute(pool)
+        .await
+        .map(|done| done.rows_affected()))?)
     }
 }
 

@@ -125,13 +125,18 @@ impl Sessions {
         Ok(())
     }
 
-    /// Forgets sessions that ended before a moment; tells how many.
-    pub async fn purge(&self, before: Time) -> Result<u64> {
+    /// Forgets sessions that ended before a moment, at most `limit`; tells how many.
+    pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
         Ok(on_engine!(self.database.writer(), pool => sqlx::query(
             "delete from sessions
-             where expire_time < $1 or revoke_time < $1",
+             where id in (
+                 select id from sessions where expire_time < $1
+                 union
+                 select id from sessions where revoke_time < $1
+                 limit $2)",
         )
         .bind(before)
+        .bind(limit)
         .execute(pool)
         .await
         .map(|done| done.rows_affected()))?)

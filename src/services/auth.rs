@@ -3,14 +3,13 @@ use tonic::{Request, Response, Status};
 use super::{
     accounts::Accounts,
     auth_messages::{SignIn, SignUpRequest, new_api_key, origin_of},
-    fields::{Fields, only},
+    fields::only,
     paging::Pages,
     sign_ins::SignIns,
 };
 use crate::{
     auth::{AccessTokens, ApiKeySecret, Caller, PasswordHasher, RefreshToken, Sealer, Subject},
-    config::Config,
-    domain::{ApiKeyId, Invalid, Name, now},
+    domain::{ApiKeyId, Invalid, Name, SessionTimes, now},
     error::Error,
     proto::v1 as pb,
     repositories::{ApiKeys, Database, Sessions, Users},
@@ -36,7 +35,7 @@ impl AuthService {
         tokens: AccessTokens,
         sealer: Sealer,
         hasher: PasswordHasher,
-        config: &Config,
+        times: SessionTimes,
     ) -> Self {
         let users = Users::new(database.clone());
         let sessions = Sessions::new(database.clone());
@@ -50,8 +49,7 @@ impl AuthService {
                 sessions: sessions.clone(),
                 tokens: tokens.clone(),
                 sealer: sealer.clone(),
-                idle_timeout: config.session_idle_timeout,
-                lifetime: config.session_lifetime,
+                times,
             },
             users,
             sessions,
@@ -193,13 +191,11 @@ impl pb::auth_service_server::AuthService for AuthService {
             page_token,
         } = request.into_inner();
         let list = format!("api_keys/{user}");
-        let mut fields = Fields::default();
-        let page = self.pages.read(&mut fields, &list, page_size, &page_token);
-        let page = page.ok_or_else(|| fields.refuse())?;
+        let list = self.pages.read_alone(list, page_size, &page_token)?;
 
-        let mut keys = self.api_keys.list(user, page).await?;
+        let mut keys = self.api_keys.list(user, list.page).await?;
 
-        let next_page_token = self.pages.cut(&list, page, &mut keys, |key| key.id.uuid());
+        let next_page_token = self.pages.cut(&list, &mut keys, |key| key.id.uuid());
         let api_keys = keys.into_iter().map(pb::ApiKey::from).collect();
         Ok(Response::new(pb::ListApiKeysResponse {
             api_keys,

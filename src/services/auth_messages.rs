@@ -224,7 +224,7 @@ impl From<ApiKey> for pb::ApiKey {
             user_id: _,
             display_name,
             scopes,
-            restricted: _,
+            restricted,
             project_ids,
             create_time,
             expire_time,
@@ -238,6 +238,7 @@ impl From<ApiKey> for pb::ApiKey {
             expire_time: expire_time.map(timestamp),
             last_used_time: last_used_time.map(timestamp),
             create_time: Some(timestamp(create_time)),
+            restricted,
         }
     }
 }

@@ -5,13 +5,14 @@ use prost::Message;
 use super::{
     fields::{Fields, one_of, request_id, timestamp},
     once::once,
+    paging::{PageOf, Pages},
     platform_messages::domain_platform,
 };
 use crate::{
     auth::{Place, Sealer},
     domain::{
-        Destination, DestinationId, DestinationUpdate, IngestUrl, Name, ProjectId, StreamTarget,
-        UrlPolicy, UserId,
+        Destination, DestinationId, DestinationUpdate, IngestUrl, Invalid, Name, ProjectId,
+        StreamTarget, Tenant, UrlPolicy, UserId,
     },
     error::Error,
     proto::v1 as pb,
@@ -26,6 +27,33 @@ pub(super) struct CreateDestination {
 pub(super) struct UpdateDestination {
     pub id: DestinationId,
     pub update: DestinationUpdate,
+}
+
+pub(super) struct ListDestinations {
+    pub project_id: ProjectId,
+    pub list: PageOf,
+}
+
+impl ListDestinations {
+    pub fn read(
+        message: pb::ListDestinationsRequest,
+        tenant: Tenant,
+        pages: &Pages,
+    ) -> Result<Self, Error> {
+        let pb::ListDestinationsRequest {
+            project_id,
+            page_size,
+            page_token,
+        } = message;
+        let mut fields = Fields::default();
+        let project_id = fields.read("project_id", ProjectId::parse(&project_id));
+        let list = format!("destinations/{tenant:?}/{project_id:?}");
+        let list = pages.read(&mut fields, list, page_size, &page_token);
+        let (Some(project_id), Some(list)) = (project_id, list) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self { project_id, list })
+    }
 }
 
 impl CreateDestination {
@@ -172,17 +200,21 @@ impl UpdateDestination {
             // An address belongs to its platform: with another platform it is not kept.
             None | Some(None) => StreamTarget::own_url(platform, policy),
         };
-        let Some(url) = fields.read("url", url) else {
-            return Err(fields.refuse());
-        };
-        let moves = platform != before.platform || !url.is_same_server(&before.url);
+        let url = fields.read("url", url);
+        let stays = platform == before.platform
+            && url
+                .as_ref()
+                .is_none_or(|url| url.is_same_server(&before.url));
         let stream_key = match stream_key {
-            Some(key) => key,
-            None if moves => {
+            Some(key) => Some(key),
+            None if stays => Some(sealer.open_text(&place, &after.stream_key_sealed)?),
+            None => {
                 let wanted = "must be given anew with another platform or server";
-                return Err(Error::invalid("stream_key", wanted));
+                fields.read("stream_key", Err(Invalid::because(wanted)))
             }
-            None => sealer.open_text(&place, &after.stream_key_sealed)?,
+        };
+        let (Some(url), Some(stream_key)) = (url, stream_key) else {
+            return Err(fields.refuse());
         };
         let target = StreamTarget::new(platform, url, stream_key)
             .map_err(|(field, fault)| Error::invalid(field, fault.0))?;

@@ -10,6 +10,7 @@ use super::fields::Fields;
 use crate::{
     auth::Sealer,
     domain::{Invalid, Page},
+    error::Result,
 };
 
 const DEFAULT_SIZE: usize = 50;
@@ -22,15 +23,29 @@ pub(super) struct Pages {
     sealer: Sealer,
 }
 
+/// A page of a list with a name.
+#[derive(Debug)]
+pub(super) struct PageOf {
+    name: String,
+    /// Which part of it.
+    pub page: Page,
+}
+
 impl Pages {
     /// Page tokens under the keys of this sealer.
     pub fn new(sealer: Sealer) -> Self {
         Self { sealer }
     }
 
-    /// Reads `page_size` and `page_token` of a request for `list`: a text that
+    /// Reads `page_size` and `page_token` of a request for a list, whose `name`
     /// tells this list, its filter and its caller from any other.
-    pub fn read(&self, fields: &mut Fields, list: &str, size: i32, token: &str) -> Option<Page> {
+    pub fn read(
+        &self,
+        fields: &mut Fields,
+        name: String,
+        size: i32,
+        token: &str,
+    ) -> Option<PageOf> {
         let size = match usize::try_from(size) {
             Ok(0) => Ok(DEFAULT_SIZE),
             Ok(size) => Ok(size.min(MAX_SIZE)),
@@ -38,36 +53,36 @@ impl Pages {
         };
         let below = match token {
             "" => Ok(Uuid::max()),
-            _ => self.open(list, token).ok_or_else(|| {
+            _ => self.open(&name, token).ok_or_else(|| {
                 Invalid::because("must be empty, or the next_page_token of the same list")
             }),
         };
 
         let size = fields.read("page_size", size);
         let below = fields.read("page_token", below);
-        Some(Page {
+        let page = Page {
             size: size?,
             below: below?,
-        })
+        };
+        Some(PageOf { name, page })
+    }
+
+    /// The same, for a request that has no other fields.
+    pub fn read_alone(&self, name: String, size: i32, token: &str) -> Result<PageOf> {
+        let mut fields = Fields::default();
+        let page = self.read(&mut fields, name, size, token);
+        page.ok_or_else(|| fields.refuse())
     }
 
     /// Cuts what was read for a page to its size; gives the token of the next
     /// page, or an empty one at the end.
-    pub fn cut<T>(
-        &self,
-        list: &str,
-        page: Page,
-        items: &mut Vec<T>,
-        id: impl Fn(&T) -> Uuid,
-    ) -> String {
-        if items.len() <= page.size {
+    pub fn cut<T>(&self, of: &PageOf, rows: &mut Vec<T>, id: impl Fn(&T) -> Uuid) -> String {
+        if rows.len() <= of.page.size {
             return String::new();
         }
-        items.truncate(page.size);
-        items
-            .last()
-            .map(|last| self.token(list, id(last)))
-            .unwrap_or_default()
+        rows.truncate(of.page.size);
+        let last = rows.last().map(|last| self.token(&of.name, id(last)));
+        last.unwrap_or_default()
     }
 
     fn token(&self, list: &str, id: Uuid) -> String {
@@ -114,12 +129,12 @@ mod tests {
         let token = pages().token("projects/1", id);
 
         let page = pages()
-            .read(&mut Fields::default(), "projects/1", 0, &token)
+            .read(&mut Fields::default(), "projects/1".to_owned(), 0, &token)
             .unwrap();
-        assert_eq!(page.below, id);
+        assert_eq!(page.page.below, id);
         assert!(
             pages()
-                .read(&mut Fields::default(), "projects/2", 0, &token)
+                .read(&mut Fields::default(), "projects/2".to_owned(), 0, &token)
                 .is_none()
         );
     }
@@ -133,7 +148,7 @@ mod tests {
             let changed = String::from_utf8(changed).unwrap();
             assert!(
                 pages()
-                    .read(&mut Fields::default(), "list", 0, &changed)
+                    .read(&mut Fields::default(), "list".to_owned(), 0, &changed)
                     .is_none(),
                 "{at}"
             );
@@ -141,7 +156,7 @@ mod tests {
         for text in ["x", "é", &format!("{token}A"), &token[1..]] {
             assert!(
                 pages()
-                    .read(&mut Fields::default(), "list", 0, text)
+                    .read(&mut Fields::default(), "list".to_owned(), 0, text)
                     .is_none(),
                 "{text}"
             );
@@ -152,13 +167,13 @@ mod tests {
     fn a_page_has_50_rows_unless_asked_and_never_more_than_200() {
         for (asked, given) in [(0, 50), (1, 1), (200, 200), (201, 200), (i32::MAX, 200)] {
             let page = pages()
-                .read(&mut Fields::default(), "list", asked, "")
+                .read(&mut Fields::default(), "list".to_owned(), asked, "")
                 .unwrap();
-            assert_eq!(page.size, given);
+            assert_eq!(page.page.size, given);
         }
         assert!(
             pages()
-                .read(&mut Fields::default(), "list", -1, "")
+                .read(&mut Fields::default(), "list".to_owned(), -1, "")
                 .is_none()
         );
     }

@@ -1,8 +1,8 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    destination_messages::{CreateDestination, UpdateDestination},
-    fields::{Fields, only, timestamp},
+    destination_messages::{CreateDestination, ListDestinations, UpdateDestination},
+    fields::{only, timestamp},
     paging::Pages,
     platform_messages::platforms,
     project_messages::{CreateProject, RotateStreamKey, UpdateProject},
@@ -102,15 +102,11 @@ impl pb::project_service_server::ProjectService for ProjectService {
             page_token,
         } = request.into_inner();
         let list = format!("projects/{tenant:?}");
-        let mut fields = Fields::default();
-        let page = self.pages.read(&mut fields, &list, page_size, &page_token);
-        let page = page.ok_or_else(|| fields.refuse())?;
+        let list = self.pages.read_alone(list, page_size, &page_token)?;
 
-        let mut projects = self.projects.list(tenant, page).await?;
+        let mut projects = self.projects.list(tenant, list.page).await?;
 
-        let next_page_token = self
-            .pages
-            .cut(&list, page, &mut projects, |row| row.id.uuid());
+        let next_page_token = self.pages.cut(&list, &mut projects, |row| row.id.uuid());
         let projects = projects.into_iter().map(pb::Project::from).collect();
         Ok(Response::new(pb::ListProjectsResponse {
             projects,
@@ -228,25 +224,18 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::ListDestinationsRequest>,
     ) -> Result<Response<pb::ListDestinationsResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let pb::ListDestinationsRequest {
-            project_id,
-            page_size,
-            page_token,
-        } = request.into_inner();
-        let mut fields = Fields::default();
-        let id = fields.read("project_id", ProjectId::parse(&project_id));
-        let list = format!("destinations/{tenant:?}/{id:?}");
-        let page = self.pages.read(&mut fields, &list, page_size, &page_token);
-        let (Some(id), Some(page)) = (id, page) else {
-            return Err(fields.refuse().into());
-        };
+        let ListDestinations { project_id, list } =
+            ListDestinations::read(request.into_inner(), tenant, &self.pages)?;
 
-        self.projects.get(tenant, id).await?;
-        let mut destinations = self.destinations.list(tenant, id, page).await?;
+        self.projects.get(tenant, project_id).await?;
+        let mut destinations = self
+            .destinations
+            .list(tenant, project_id, list.page)
+            .await?;
 
         let next_page_token = self
             .pages
-            .cut(&list, page, &mut destinations, |row| row.id.uuid());
+            .cut(&list, &mut destinations, |row| row.id.uuid());
         let destinations = destinations
             .into_iter()
             .map(pb::Destination::from)

@@ -1,8 +1,6 @@
-use std::time::Duration;
-
 use crate::{
     auth::{AccessToken, AccessTokens, Caller, RefreshSeed, RefreshToken, Sealer, Subject},
-    domain::{Origin, Scope, Secret, Session, SessionId, Time, UserId, now},
+    domain::{Origin, Scope, Secret, Session, SessionId, SessionTimes, Time, UserId, now},
     error::{Error, Result},
     repositories::Sessions,
 };
@@ -13,10 +11,7 @@ pub(super) struct SignIns {
     pub sessions: Sessions,
     pub tokens: AccessTokens,
     pub sealer: Sealer,
-    /// How long a session lasts without being refreshed.
-    pub idle_timeout: Duration,
-    /// How long a session lasts at most.
-    pub lifetime: Duration,
+    pub times: SessionTimes,
 }
 
 /// What a session gives to its user.
@@ -41,7 +36,7 @@ impl SignIns {
             origin,
             create_time: now,
             last_used_time: now,
-            expire_time: now + self.lifetime,
+            expire_time: now + self.times.lifetime,
         };
 
         self.sessions.create(&session).await?;
@@ -57,7 +52,7 @@ impl SignIns {
                 .sessions
                 .find(token.session_id, now)
                 .await?
-                .filter(|session| session.last_used_time + self.idle_timeout > now)
+                .filter(|session| session.last_used_time + self.times.idle_timeout > now)
                 .ok_or(Error::RefreshTokenInvalid)?;
             let seed = RefreshSeed::unseal(&session.refresh_seed, session.id, &self.sealer)?;
             if !seed.made(token) {
@@ -103,7 +98,7 @@ impl SignIns {
             refresh_token: seed.token(session.id, counter),
             refresh_token_expire_time: session
                 .expire_time
-                .min(session.last_used_time + self.idle_timeout),
+                .min(session.last_used_time + self.times.idle_timeout),
         })
     }
 }

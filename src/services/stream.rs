@@ -3,7 +3,7 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 use super::{
-    fields::{Fields, duration, only},
+    fields::{duration, only},
     paging::Pages,
     stream_messages::{
         BeginPublish, EndPublish, HeartbeatPublish, ListStreams, StopStream, verdict,
@@ -131,25 +131,24 @@ impl pb::stream_service_server::StreamService for StreamService {
         request: Request<pb::ListStreamsRequest>,
     ) -> Result<Response<pb::ListStreamsResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let mut fields = Fields::default();
         let ListStreams {
             project_id,
             status,
-            page_size,
-            page_token,
-        } = ListStreams::read(&mut fields, request.into_inner());
-        let list = format!("streams/{tenant:?}/{project_id:?}/{status:?}");
-        let page = self.pages.read(&mut fields, &list, page_size, &page_token);
-        let (Some(project_id), Some(status), Some(page)) = (project_id, status, page) else {
-            return Err(fields.refuse().into());
-        };
+            list,
+        } = ListStreams::read(request.into_inner(), tenant, &self.pages)?;
 
         self.projects.get(tenant, project_id).await?;
-        let mut streams = self.streams.list(tenant, project_id, status, page).await?;
+        let (streams, page) = (&self.streams, list.page);
+        let mut streams = match status {
+            None => streams.list(tenant, project_id, page).await?,
+            Some(status) => {
+                streams
+                    .list_by_status(tenant, project_id, status, page)
+                    .await?
+            }
+        };
 
-        let next_page_token = self
-            .pages
-            .cut(&list, page, &mut streams, |row| row.id.uuid());
+        let next_page_token = self.pages.cut(&list, &mut streams, |row| row.id.uuid());
         let streams = streams.into_iter().map(pb::Stream::from).collect();
         Ok(Response::new(pb::ListStreamsResponse {
             streams,

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::{
     fields::{Fields, one_of, span, timestamp},
+    paging::{PageOf, Pages},
     publisher_messages,
 };
 use crate::{
     domain::{
         EndReason, Heartbeat, Invalid, ProjectId, Publisher, Stats, Status, Stream, StreamId,
-        StreamKey,
+        StreamKey, Tenant,
     },
     error::Error,
     proto::v1 as pb,
@@ -38,10 +39,9 @@ pub(super) struct EndPublish {
 }
 
 pub(super) struct ListStreams {
-    pub project_id: Option<ProjectId>,
-    pub status: Option<Option<Status>>,
-    pub page_size: i32,
-    pub page_token: String,
+    pub project_id: ProjectId,
+    pub status: Option<Status>,
+    pub list: PageOf,
 }
 
 pub(super) struct StopStream {
@@ -128,20 +128,31 @@ impl TryFrom<pb::EndPublishRequest> for EndPublish {
 }
 
 impl ListStreams {
-    pub fn read(fields: &mut Fields, message: pb::ListStreamsRequest) -> Self {
+    pub fn read(
+        message: pb::ListStreamsRequest,
+        tenant: Tenant,
+        pages: &Pages,
+    ) -> Result<Self, Error> {
         let pb::ListStreamsRequest {
             project_id,
             status,
             page_size,
             page_token,
         } = message;
+        let mut fields = Fields::default();
+        let project_id = fields.read("project_id", ProjectId::parse(&project_id));
         let status = status.map(|value| one_of(value).map(status_of));
-        Self {
-            project_id: fields.read("project_id", ProjectId::parse(&project_id)),
-            status: fields.read_optional("status", status),
-            page_size,
-            page_token,
-        }
+        let status = fields.read_optional("status", status);
+        let list = format!("streams/{tenant:?}/{project_id:?}/{status:?}");
+        let list = pages.read(&mut fields, list, page_size, &page_token);
+        let (Some(project_id), Some(status), Some(list)) = (project_id, status, list) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self {
+            project_id,
+            status,
+            list,
+        })
     }
 }
 

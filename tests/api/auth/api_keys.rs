@@ -58,6 +58,7 @@ async fn a_new_key_is_as_asked_for_and_its_secret_carries_its_id(
         expire_time: at(LATEST),
         last_used_time: None,
         create_time: made.create_time,
+        restricted: true,
     };
     assert_eq!(made, expected);
     assert!(made.create_time.is_some());

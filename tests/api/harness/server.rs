@@ -116,7 +116,7 @@ async fn launch(database: &TestDatabase, flags: &[String]) -> (SocketAddr, Runni
     config.check().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let keys = Keys::load(&config).unwrap();
+    let keys = Keys::load(&config.keys()).unwrap();
     let (stop, stopped) = oneshot::channel();
 
     let task = tokio::spawn(async move {

@@ -26,6 +26,13 @@ async fn outcome(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>,
 #[case("DATABASE_URL", "postgres://host:port:port/")]
 #[case("DATABASE_URL", "sqlite:")]
 #[case("DB_PORT", "0")]
+#[case("DB_PORT", "5433")]
+#[case("DB_USER", "ada")]
+#[case("DB_PASSWORD", "secret")]
+#[case("DB_NAME", "sluice")]
+#[case("DB_HOST", "")]
+#[case("SLUICE_JWT_KEY_FILES", "")]
+#[case("SLUICE_DATA_DIR", "")]
 #[case("DB_SSLMODE", "perhaps")]
 #[case("SLUICE_DB_POOL_SIZE", "-1")]
 #[case("SLUICE_DB_ACQUIRE_TIMEOUT", "0s")]
@@ -60,6 +67,40 @@ async fn a_setting_that_makes_no_sense_stops_the_start_with_a_sentence_that_name
     let last = said.lines().last().unwrap_or_default();
     assert_eq!(code, Some(2), "{said}");
     assert!(last.starts_with(&format!("sluice: {variable}")), "{said}");
+}
+
+#[tokio::test]
+async fn the_data_directory_is_made_so_that_only_its_owner_can_enter_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = directory.path().join("some/data");
+
+    let settings = [("SLUICE_DATA_DIR", made.to_str().unwrap())];
+    let (code, said) = outcome(&["migrate"], &settings).await;
+
+    assert_eq!(code, Some(0), "{said}");
+    let mode = std::fs::metadata(&made).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[rstest]
+#[case("jwt.secret")]
+#[case("sealing.key")]
+#[tokio::test]
+async fn a_kept_secret_that_was_cut_short_stops_the_start(#[case] file: &str) {
+    let database = TestDatabase::create(Sqlite).await;
+    std::fs::write(database.directory.path().join(file), "\n").unwrap();
+    let settings = [
+        ("DATABASE_URL", &*database.url),
+        (
+            "SLUICE_DATA_DIR",
+            database.directory.path().to_str().unwrap(),
+        ),
+    ];
+
+    let (code, said) = outcome(&["serve"], &settings).await;
+
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.lines().last().unwrap().contains(file), "{said}");
 }
 
 #[tokio::test]
@@ -125,10 +166,9 @@ async fn secrets_that_are_not_set_are_made_once_and_only_their_owner_can_read_th
     let tokens = sign_up(&mut client).await;
     first.signal("TERM").await;
     assert_eq!(first.ended().await, Some(0));
-    for file in ["jwt.secret", "sealing.key"] {
-        let mode = std::fs::metadata(path(file)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{file}");
-    }
+    let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(path("jwt.secret")), 0o600);
+    assert_eq!(mode(path("sealing.key")), 0o600);
 
     let second = Process::serve(&database, &[]);
     let mut ada = Client::with_token(&second.channel().await, &tokens.access_token);
@@ -227,6 +267,29 @@ async fn migrate_can_be_run_beforehand_and_again(#[values(Sqlite, Postgres)] eng
         let (code, said) = outcome(&["migrate"], &settings).await;
         assert_eq!(code, Some(0), "{said}");
     }
+    assert_eq!(database.number("select count(*) from users").await, 0);
+}
+
+#[tokio::test]
+async fn the_database_can_be_named_by_its_parts() {
+    let database = TestDatabase::empty(Postgres).await;
+    let url = url::Url::parse(&database.url).unwrap();
+    let port = url.port().unwrap_or(5432).to_string();
+    let settings = [
+        ("DB_HOST", url.host_str().unwrap()),
+        ("DB_PORT", &port),
+        ("DB_USER", url.username()),
+        ("DB_PASSWORD", url.password().unwrap_or_default()),
+        ("DB_NAME", url.path().trim_start_matches('/')),
+        (
+            "SLUICE_DATA_DIR",
+            database.directory.path().to_str().unwrap(),
+        ),
+    ];
+
+    let (code, said) = outcome(&["migrate"], &settings).await;
+
+    assert_eq!(code, Some(0), "{said}");
     assert_eq!(database.number("select count(*) from users").await, 0);
 }
 

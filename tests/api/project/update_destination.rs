@@ -207,6 +207,12 @@ async fn a_key_has_to_be_given_anew_to_go_to_another_platform_or_server(
             None,
             Some("rtmp://example.com:1936/app"),
         ),
+        (custom(&project, own), None, Some("srt://example.com:1935")),
+        (
+            custom(&project, "rtmps://example.com/app"),
+            None,
+            Some("rtmp://example.com/app"),
+        ),
     ] {
         let before = destination(&user, from).await;
         let request = target(&before, platform, url, None);
@@ -218,8 +224,13 @@ async fn a_key_has_to_be_given_anew_to_go_to_another_platform_or_server(
     }
 
     let before = destination(&user, custom(&project, own)).await;
-    let elsewhere = target(&before, None, Some("rtmps://EXAMPLE.com/other"), None);
-    updated(&user, elsewhere).await;
+    for same in [
+        "rtmp://EXAMPLE.com:1935/other",
+        "rtmp://example.com/app",
+        "rtmps://example.com/app",
+    ] {
+        updated(&user, target(&before, None, Some(same), None)).await;
+    }
 }
 
 #[rstest]
@@ -235,24 +246,38 @@ async fn a_combination_that_does_not_fit_is_refused(#[values(Sqlite, Postgres)] 
         ..custom(&project, "srt://example.com:9000")
     };
 
-    for (from, platform, url, stream_key, field) in [
-        // No address: CUSTOM and KICK have none of their own.
-        (youtube(&project), Some(CUSTOM), None, None, "url"),
-        (youtube(&project), Some(KICK), Some(""), None, "url"),
-        (custom(&project, own), Some(KICK), None, None, "url"),
-        (custom(&project, own), None, Some(""), None, "url"),
+    let both = &["stream_key", "url"][..];
+
+    for (from, platform, url, stream_key, fields) in [
+        // No address: CUSTOM and KICK have none of their own, nor the key of another platform.
+        (youtube(&project), Some(CUSTOM), None, None, both),
+        (youtube(&project), Some(KICK), Some(""), None, both),
+        (custom(&project, own), Some(KICK), None, None, both),
+        (custom(&project, own), None, Some(""), None, &["url"][..]),
         // No key, which only srt goes without.
-        (custom(&project, own), None, None, Some(""), "stream_key"),
-        (keyless.clone(), None, Some(own), None, "stream_key"),
-        (keyless, Some(TWITCH), None, None, "stream_key"),
+        (
+            custom(&project, own),
+            None,
+            None,
+            Some(""),
+            &["stream_key"][..],
+        ),
+        (keyless.clone(), None, Some(own), None, &["stream_key"][..]),
+        (keyless, Some(TWITCH), None, None, &["stream_key"][..]),
         // The key in the address, whichever of them came first.
-        (custom(&project, own), None, Some(pasted), None, "url"),
+        (
+            custom(&project, own),
+            None,
+            Some(pasted),
+            None,
+            &["url"][..],
+        ),
         (
             custom(&project, "rtmp://example.com/app/other-key"),
             None,
             None,
             Some("other-key"),
-            "url",
+            &["url"][..],
         ),
     ] {
         let before = destination(&user, from).await;
@@ -261,7 +286,7 @@ async fn a_combination_that_does_not_fit_is_refused(#[values(Sqlite, Postgres)] 
 
         let refusal = refused(update(&user, request).await);
 
-        assert_eq!(refusal.fields(), [field], "{case}");
+        assert_eq!(refusal.fields(), fields, "{case}");
         assert_eq!(destination_now(&user, &before).await, before, "{case}");
     }
 }

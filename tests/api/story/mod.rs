@@ -34,25 +34,37 @@ fn story() -> String {
     rest.split_once("\n```").unwrap().0.to_owned()
 }
 
+/// The README's line that names a PostgreSQL server, naming this one.
+fn export(url: &str) -> String {
+    let line = "export DATABASE_URL=postgres://user:password@host/name";
+    assert!(include_str!("../../../README.md").contains(line));
+    line.replace("postgres://user:password@host/name", url)
+}
+
 #[rstest]
 #[tokio::test]
 async fn the_readmes_grpcurl_story_works_line_by_line(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
     let program = Process::serve(&database, &[]);
     program.channel().await;
-    // Only the port and the way to start the program differ from a user's terminal.
+    // A user's terminal differs in the port, the way to start the program, and the
+    // data directory, which is ./data there.
     let address = format!("api={}", program.address().await);
     let lines = story().replace("api=127.0.0.1:50051", &address);
     assert!(lines.contains(&address));
     let lines = lines.replace("cargo run --quiet --", env!("CARGO_BIN_EXE_sluice"));
     let path = format!("{}:{}", tool("bin").display(), env::var("PATH").unwrap());
 
+    let lines = match engine {
+        Sqlite => lines,
+        Postgres => format!("{}\n{lines}", export(&database.url)),
+    };
     let told = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &lines])
         .current_dir(REPOSITORY)
         .env("PATH", path)
-        .env("DATABASE_URL", &database.url)
         .env("SLUICE_DATA_DIR", database.directory.path())
+        .env_remove("DATABASE_URL")
         .output();
 
     let said = succeeded(told.await.unwrap());
