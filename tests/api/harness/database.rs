@@ -74,6 +74,24 @@ impl TestDatabase {
         }
     }
 
+    /// Whether the schema itself refuses a statement, as a unique value that is taken.
+    pub async fn refuses(&self, statement: &str) -> bool {
+        let outcome = if self.url.starts_with("sqlite:") {
+            let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(statement))
+                .execute(&mut connection)
+                .await
+                .map(drop)
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(statement))
+                .execute(&mut connection)
+                .await
+                .map(drop)
+        };
+        outcome.is_err_and(|error| error.as_database_error().unwrap().is_unique_violation())
+    }
+
     /// The first column of the first row of a query, a number.
     pub async fn number(&self, query: &str) -> i64 {
         if self.url.starts_with("sqlite:") {

@@ -1,10 +1,13 @@
 use sluice::proto::v1 as pb;
+use sqlx::{Connection, SqliteConnection};
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::harness::{Client, Postgres, Proxy, TestDatabase, TestServer, eventually, refused};
+use crate::harness::{
+    Client, Postgres, Proxy, Sqlite, TestDatabase, TestServer, eventually, refused,
+};
 
 /// A database that is reached through a proxy.
 async fn behind_proxy(mut database: TestDatabase) -> (TestDatabase, Proxy) {
@@ -150,4 +153,26 @@ async fn streams_survive_an_outage_of_the_database() {
         ada.stream(&stream.id).await.status(),
         pb::StreamStatus::Live
     );
+}
+
+#[tokio::test]
+async fn a_call_that_another_process_keeps_from_writing_is_unavailable_until_it_lets_go() {
+    let server = TestServer::start(Sqlite).await;
+    let mut ada = server.user().await.client;
+    let mut other = SqliteConnection::connect(&server.database.url)
+        .await
+        .unwrap();
+    sqlx::raw_sql("begin exclusive")
+        .execute(&mut other)
+        .await
+        .unwrap();
+
+    let update = pb::UpdateMeRequest {
+        display_name: Some("Ada".to_owned()),
+    };
+    let refusal = refused(ada.auth.update_me(update.clone()).await);
+    assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
+
+    sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
+    ada.auth.update_me(update).await.unwrap();
 }

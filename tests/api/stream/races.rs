@@ -193,3 +193,18 @@ async fn a_stop_among_heartbeats_is_final(#[values(Sqlite, Postgres)] engine: En
     assert_eq!(state(&scene.owner.stream(&live.id).await), over);
     assert_eq!(scene.project().await.revision, before + 1);
 }
+
+/// Predecessor's defect G4: nothing kept a project from having two live rows.
+#[rstest]
+#[tokio::test]
+async fn the_schema_itself_refuses_a_second_unended_stream(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let live = scene.node.live(&scene.key, "a").await;
+    scene.node.end(&live, "a").await;
+    scene.node.live(&scene.key, "b").await;
+
+    let revive = "update streams set end_time = null where end_time is not null";
+    assert!(scene.server.database.refuses(revive).await);
+}
