@@ -8,6 +8,7 @@ pub mod access;
 
 mod api_key_secret;
 mod caller;
+mod claims;
 mod guard;
 mod jwt_backend;
 mod key_files;

@@ -6,15 +6,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jsonwebtoken::{Header, Validation, decode, decode_header, encode};
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-use super::{Caller, SigningKeys, Subject};
+use super::{Caller, SigningKeys, claims::Claims};
 use crate::{
-    domain::{Scopes, Secret, Time},
+    domain::{Secret, Time},
     error::{Error, Result},
 };
+use jsonwebtoken::{Header, Validation, decode, decode_header, encode};
 
 /// The type of an access token (RFC 9068 section 2.1).
 const TYPE: &str = "at+jwt";
@@ -57,27 +54,6 @@ pub struct AccessToken {
     pub expire_time: Time,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    iss: String,
-    aud: String,
-    /// The user, or an operator's key.
-    sub: Uuid,
-    /// The session, or the API key.
-    sid: Uuid,
-    scope: String,
-    iat: i64,
-    nbf: i64,
-    exp: i64,
-    jti: Uuid,
-    /// The API key, if it is one that calls (RFC 9068 section 2.2).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    client_id: Option<Uuid>,
-    /// Whether that key is restricted to some projects.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    restricted: bool,
-}
-
 impl AccessTokens {
     /// Tokens under these keys.
     pub fn new(keys: SigningKeys, settings: TokenSettings) -> Self {
@@ -109,28 +85,7 @@ impl AccessTokens {
     pub fn issue(&self, caller: &Caller, now: Time) -> Result<AccessToken> {
         let Shared { keys, settings, .. } = &*self.shared;
         let expire_time = now + settings.lifetime;
-        let (sub, sid, client_id, restricted) = match caller.subject {
-            Subject::User { user, session } => (user.uuid(), session.uuid(), None, false),
-            Subject::Program {
-                user,
-                key,
-                restricted,
-            } => (user.uuid(), key.uuid(), Some(key.uuid()), restricted),
-            Subject::Operator { key } => (key.uuid(), key.uuid(), Some(key.uuid()), false),
-        };
-        let claims = Claims {
-            iss: settings.issuer.clone(),
-            aud: settings.audience.clone(),
-            sub,
-            sid,
-            scope: caller.scopes.to_string(),
-            iat: now.timestamp(),
-            nbf: now.timestamp(),
-            exp: expire_time.timestamp(),
-            jti: Uuid::now_v7(),
-            client_id,
-            restricted,
-        };
+        let claims = Claims::of(caller, settings, now, expire_time);
 
         let key = &keys.ring[0];
         let header = Header {
@@ -169,22 +124,7 @@ impl AccessTokens {
             .ok()?
             .claims;
 
-        let subject = match claims.client_id {
-            None => Subject::User {
-                user: claims.sub.into(),
-                session: claims.sid.into(),
-            },
-            Some(key) if key == claims.sub => Subject::Operator { key: key.into() },
-            Some(key) => Subject::Program {
-                user: claims.sub.into(),
-                key: key.into(),
-                restricted: claims.restricted,
-            },
-        };
-        Some(Caller {
-            subject,
-            scopes: Scopes::from_claim(&claims.scope),
-        })
+        Some(claims.caller())
     }
 }
 
