@@ -34,7 +34,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Fields of the request are wrong; all of them are named.
-    #[error("the request has invalid fields")]
+    #[error("{}", invalid_text(.0))]
     Invalid(Vec<Violation>),
     /// The call needs a token and has none.
     #[error("an access token is needed")]
@@ -258,4 +258,18 @@ fn refusal_text(refusal: &Refusal) -> &'static str {
         Refusal::Held(_) => "the owner holds publishers off for now",
         Refusal::Conflict => "another connection publishes to this project",
     }
+}
+
+/// The first faults in words, for those who do not look at the details.
+fn invalid_text(violations: &[Violation]) -> String {
+    const SHOWN: usize = 5;
+    let faults = violations.iter().take(SHOWN);
+    let faults: Vec<_> = faults
+        .map(|fault| format!("{} {}", fault.field, fault.description))
+        .collect();
+    let more = match violations.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("invalid request: {}{more}", faults.join("; "))
 }
