@@ -123,7 +123,9 @@ pub async fn serve(
             tracing::info!("draining");
             readiness::report(&health, false).await;
             // Goes on serving meanwhile.
-            let _ = timeout(config.drain_delay, &mut serving).await;
+            if let Ok(served) = timeout(config.drain_delay, &mut serving).await {
+                return Ok(served?);
+            }
         }
     }
 

@@ -155,9 +155,7 @@ impl UpdateDestination {
             },
         })
     }
-}
 
-impl UpdateDestination {
     /// The destination with the change applied to it. Platform, address and key
     /// are checked together, if one of them changes.
     ///

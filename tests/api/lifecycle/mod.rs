@@ -5,4 +5,5 @@ mod draining;
 mod health;
 mod logs;
 mod panics;
+mod purging;
 mod starting;
