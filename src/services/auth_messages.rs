@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{
     accounts::SignUp,
     fields::{Fields, moment, request_id, timestamp},
+    once::once,
     sign_ins::TokenPair,
 };
 use crate::{
@@ -57,18 +58,9 @@ impl SignUpRequest {
             return Err(fields.refuse());
         };
 
-        let idempotency = id.map(|request_id| IdempotencyKey {
-            owner_id: Uuid::nil(),
-            request_id,
-            method: "SignUp",
-            // The password is checked against the account instead.
-            fingerprints: sealer
-                .digests(
-                    "SignUp",
-                    [email.key(), display_name.as_str()].join("\n").as_bytes(),
-                )
-                .collect(),
-        });
+        // Nobody owns it yet, and the password is checked against the account instead.
+        let asked = [email.key(), display_name.as_str()].join("\n");
+        let idempotency = id.map(|id| once(Uuid::nil(), id, "SignUp", asked.as_bytes(), sealer));
         Ok(Self {
             sign_up: SignUp {
                 email,

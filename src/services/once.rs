@@ -2,7 +2,7 @@ use uuid::Uuid;
 
 use crate::{auth::Sealer, repositories::IdempotencyKey};
 
-/// The identity of a create with a `request_id`, of which `asked` is the message.
+/// The identity of a create with a `request_id`, of which `asked` tells what was asked for.
 pub(super) fn once(
     owner_id: Uuid,
     request_id: Uuid,
