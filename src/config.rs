@@ -156,6 +156,10 @@ pub struct Config {
     #[arg(long, env = "SLUICE_DRAIN_TIMEOUT", default_value = "20s", value_parser = span("0s", "10min"))]
     pub drain_timeout: Duration,
 
+    /// How long audit events are kept.
+    #[arg(long, env = "SLUICE_AUDIT_RETENTION", default_value = "180days", value_parser = span("1day", "10years"))]
+    pub audit_retention: Duration,
+
     /// What is logged, for example `info` or `sluice=debug,sqlx=debug`.
     #[arg(long, env = "SLUICE_LOG", default_value = "info,sqlx::postgres::notice=warn", value_parser = log_filter)]
     pub log: String,

@@ -89,12 +89,33 @@ pub enum Error {
     /// Too many passwords wait to be checked.
     #[error("too many passwords wait to be checked")]
     PasswordQueueFull(Duration),
+    /// Too many wrong passwords: the next attempt has to wait.
+    #[error("too many wrong passwords, the next attempt has to wait")]
+    TooManyAttempts(Duration),
+    /// The caller calls too often.
+    #[error("too many calls, the next one has to wait")]
+    RateLimited(Duration),
+    /// The id token is not one that is accepted.
+    #[error("the id token is not valid")]
+    IdTokenInvalid,
+    /// The issuer of an id token cannot be asked for its keys.
+    #[error("the issuer of the id token cannot be reached")]
+    IssuerUnavailable(#[source] anyhow::Error),
+    /// The token of a message is unknown, used or expired.
+    #[error("the token of the message is not valid")]
+    MailTokenInvalid,
+    /// There is no way to send mail.
+    #[error("no way to send mail is configured")]
+    MailDisabled,
     /// The server has not finished its migrations.
     #[error("the server is starting")]
     Starting,
     /// The database cannot be reached.
     #[error("the database cannot be reached")]
     DatabaseUnavailable(#[source] sqlx::Error),
+    /// What calls are checked against is out of date, because the database cannot be reached.
+    #[error("the database cannot be reached")]
+    OutOfDate,
     /// A fault of this program or its data.
     #[error("internal error")]
     Internal(#[source] anyhow::Error),
@@ -156,14 +177,28 @@ impl Error {
             Self::ProjectLive => (Code::FailedPrecondition, ErrorReason::ProjectLive),
             Self::ConcurrentChange => (Code::Aborted, ErrorReason::ConcurrentChange),
             Self::PasswordQueueFull(_) => (Code::ResourceExhausted, ErrorReason::PasswordQueueFull),
+            Self::TooManyAttempts(_) => (Code::ResourceExhausted, ErrorReason::TooManyAttempts),
+            Self::RateLimited(_) => (Code::ResourceExhausted, ErrorReason::RateLimited),
+            Self::IdTokenInvalid => (Code::Unauthenticated, ErrorReason::IdTokenInvalid),
+            Self::IssuerUnavailable(_) => (Code::Unavailable, ErrorReason::IssuerUnavailable),
+            Self::MailTokenInvalid => (Code::Unauthenticated, ErrorReason::MailTokenInvalid),
+            Self::MailDisabled => (Code::FailedPrecondition, ErrorReason::MailDisabled),
             Self::Starting => (Code::Unavailable, ErrorReason::Starting),
-            Self::DatabaseUnavailable(_) => (Code::Unavailable, ErrorReason::DatabaseUnavailable),
+            Self::DatabaseUnavailable(_) | Self::OutOfDate => {
+                (Code::Unavailable, ErrorReason::DatabaseUnavailable)
+            }
             Self::Internal(_) => (Code::Internal, ErrorReason::Internal),
         }
     }
 
-    fn details(&self, reason: ErrorReason) -> ErrorDetails {
-        let name = reason.as_str_name().trim_start_matches("ERROR_REASON_");
+    /// The name of the reason, as `ErrorInfo` has it.
+    pub fn reason(&self) -> &'static str {
+        let (_, reason) = self.class();
+        reason.as_str_name().trim_start_matches("ERROR_REASON_")
+    }
+
+    fn details(&self) -> ErrorDetails {
+        let name = self.reason();
         let mut details = ErrorDetails::with_error_info(name, DOMAIN, self.metadata());
 
         match self {
@@ -182,10 +217,19 @@ impl Error {
                 let fault = PreconditionViolation::new(name, "project", self.precondition());
                 details.set_precondition_failure(vec![fault]);
             }
-            Self::PasswordQueueFull(wait) => {
+            Self::MailDisabled => {
+                let fault = PreconditionViolation::new(name, "server", self.to_string());
+                details.set_precondition_failure(vec![fault]);
+            }
+            Self::PasswordQueueFull(wait)
+            | Self::TooManyAttempts(wait)
+            | Self::RateLimited(wait) => {
                 details.set_retry_info(Some(*wait));
             }
-            Self::Starting | Self::DatabaseUnavailable(_) => {
+            Self::Starting
+            | Self::DatabaseUnavailable(_)
+            | Self::OutOfDate
+            | Self::IssuerUnavailable(_) => {
                 details.set_retry_info(Some(DATABASE_RETRY));
             }
             Self::AccessTokenMissing
@@ -194,6 +238,8 @@ impl Error {
             | Self::RefreshTokenInvalid
             | Self::RefreshTokenReused
             | Self::ApiKeyInvalid
+            | Self::IdTokenInvalid
+            | Self::MailTokenInvalid
             | Self::ScopeMissing(_)
             | Self::SessionRequired
             | Self::ApiKeyRestricted
@@ -244,11 +290,14 @@ impl From<Error> for Status {
             Error::DatabaseUnavailable(cause) => {
                 tracing::warn!(error = %cause, "database unavailable");
             }
+            Error::IssuerUnavailable(cause) => {
+                tracing::warn!(error = format!("{cause:#}"), "issuer unavailable");
+            }
             _ => {}
         }
 
-        let (code, reason) = error.class();
-        Self::with_error_details(code, error.to_string(), error.details(reason))
+        let (code, _) = error.class();
+        Self::with_error_details(code, error.to_string(), error.details())
     }
 }
 

@@ -11,6 +11,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     error::{Error, Result},
+    jobs::Trust,
     repositories::Database,
 };
 
@@ -22,14 +23,14 @@ pub const SERVICES: [&str; 4] = [
     "sluice.v1.StreamService",
 ];
 
-/// How often the database is asked.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the database is asked what has changed; that it answers is its health.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long an answer may take.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long to wait before migrations are tried again.
-const MIGRATE_RETRY: Duration = Duration::from_millis(500);
+/// How long to wait before a start is tried again.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Whether the schema is there. A clone shares the answer.
 #[derive(Debug, Clone, Default)]
@@ -43,10 +44,19 @@ impl Readiness {
         self.migrated.wait().await;
     }
 
-    /// Migrates, as soon as the database answers, then reports each change of
-    /// its health. Returns only if migrating is impossible.
-    pub async fn watch(&self, database: &Database, health: &HealthReporter) -> Error {
+    /// Migrates, as soon as the database answers, then keeps up to date what calls
+    /// are checked against, and reports each change of the database's health.
+    /// Returns only if migrating is impossible.
+    pub async fn watch(
+        &self,
+        database: &Database,
+        mut trust: Trust,
+        health: &HealthReporter,
+    ) -> Error {
         if let Err(error) = migrate(database).await {
+            return error;
+        }
+        if let Err(error) = first(&mut trust).await {
             return error;
         }
         if let Err(error) = self.migrated.set(()) {
@@ -54,11 +64,11 @@ impl Readiness {
         }
 
         let mut serving = false;
-        let mut ticks = interval(PING_INTERVAL);
+        let mut ticks = interval(REFRESH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let answers = matches!(timeout(PING_TIMEOUT, database.ping()).await, Ok(Ok(())));
+            let answers = matches!(timeout(REFRESH_TIMEOUT, trust.refresh()).await, Ok(Ok(())));
             if answers != serving {
                 serving = answers;
                 report(health, serving).await;
@@ -90,12 +100,25 @@ pub async fn report(health: &HealthReporter, serving: bool) {
     tracing::info!(%status, "health changed");
 }
 
+/// What the trust rests on has to be read once before anybody is let in.
+async fn first(trust: &mut Trust) -> Result<()> {
+    loop {
+        match trust.refresh().await {
+            Err(Error::DatabaseUnavailable(cause)) => {
+                tracing::warn!(error = %cause, "database unavailable, will try again");
+                sleep(RETRY).await;
+            }
+            other => return other,
+        }
+    }
+}
+
 async fn migrate(database: &Database) -> Result<()> {
     loop {
         match database.migrate().await {
             Err(Error::DatabaseUnavailable(cause)) => {
                 tracing::warn!(error = %cause, "database unavailable, will try again to migrate");
-                sleep(MIGRATE_RETRY).await;
+                sleep(RETRY).await;
             }
             other => return other,
         }

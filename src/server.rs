@@ -22,9 +22,9 @@ use tower::layer::util::{Identity, Stack};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    auth::{AccessTokens, Guard, Keys, PasswordHasher},
+    auth::{AccessTokens, Guard, Keys, PasswordHasher, Revocations},
     config::Config,
-    jobs::{Purge, Reaper},
+    jobs::{Purge, Reaper, Trust},
     layers::{CallLogLayer, answer_panic},
     proto::{
         DESCRIPTORS,
@@ -35,7 +35,7 @@ use crate::{
     },
     readiness::{self, Readiness, SERVICES},
     repositories::{Database, Publishing},
-    services::{AuthService, ProjectService, StreamService},
+    services::{AuthParts, AuthService, ProjectService, StreamService},
 };
 
 /// The longest request of AuthService, in bytes.
@@ -69,18 +69,21 @@ pub async fn serve(
     readiness::report(&health, false).await;
 
     let tokens = AccessTokens::new(keys.signing, config.tokens());
-    let guard = Guard::new(tokens.clone());
+    let revocations = Revocations::new(config.access_token_lifetime);
+    let trust = Trust::new(database.clone(), revocations.clone());
+    let guard = Guard::new(tokens.clone(), revocations.clone());
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
     let publishing = Publishing::new(database.clone(), config.timeouts());
 
-    let auth = AuthService::new(
-        &database,
+    let auth = AuthService::new(AuthParts {
+        database: database.clone(),
         tokens,
-        keys.sealer.clone(),
+        revocations,
+        sealer: keys.sealer.clone(),
         hasher,
-        config.sessions(),
-    );
+        times: config.sessions(),
+    });
     let project = ProjectService::new(&database, keys.sealer.clone(), config.url_policy());
     let stream = StreamService::new(
         &database,
@@ -111,13 +114,13 @@ pub async fn serve(
 
     let mut jobs = JoinSet::new();
     let reaper = Reaper::new(publishing, config.timeouts()).run(config.reap_interval);
-    let purge = Purge::new(database.clone()).run();
+    let purge = Purge::new(database.clone(), config.audit_retention).run();
     jobs.spawn(after_migration(readiness.clone(), reaper));
     jobs.spawn(after_migration(readiness.clone(), purge));
 
     tokio::select! {
         served = &mut serving => return Ok(served?),
-        error = readiness.watch(&database, &health) => return Err(error.into()),
+        error = readiness.watch(&database, trust, &health) => return Err(error.into()),
         Some(ended) = jobs.join_next() => anyhow::bail!("a job ended: {ended:?}"),
         () = shutdown => {
             tracing::info!("draining");

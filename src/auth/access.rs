@@ -14,7 +14,7 @@ pub enum Access {
 }
 
 /// Every RPC of `sluice.v1` by its path.
-pub const TABLE: [(&str, Access); 30] = {
+pub const TABLE: [(&str, Access); 40] = {
     use Access::{Public, Session};
     const PROJECTS_READ: Access = Access::Scope(Scope::ProjectsRead);
     const PROJECTS_WRITE: Access = Access::Scope(Scope::ProjectsWrite);
@@ -25,15 +25,25 @@ pub const TABLE: [(&str, Access); 30] = {
     [
         ("/sluice.v1.AuthService/SignUp", Public),
         ("/sluice.v1.AuthService/SignIn", Public),
+        ("/sluice.v1.AuthService/SignInWithIdToken", Public),
         ("/sluice.v1.AuthService/RefreshTokens", Public),
         ("/sluice.v1.AuthService/SignOut", Session),
+        ("/sluice.v1.AuthService/ListSessions", Session),
+        ("/sluice.v1.AuthService/RevokeSession", Session),
         ("/sluice.v1.AuthService/GetMe", Session),
         ("/sluice.v1.AuthService/UpdateMe", Session),
+        ("/sluice.v1.AuthService/ChangePassword", Session),
+        ("/sluice.v1.AuthService/DeleteMe", Session),
+        ("/sluice.v1.AuthService/RequestEmailVerification", Session),
+        ("/sluice.v1.AuthService/VerifyEmail", Public),
+        ("/sluice.v1.AuthService/RequestPasswordReset", Public),
+        ("/sluice.v1.AuthService/ResetPassword", Public),
         ("/sluice.v1.AuthService/CreateApiKey", Session),
         ("/sluice.v1.AuthService/ListApiKeys", Session),
         ("/sluice.v1.AuthService/RevokeApiKey", Session),
         ("/sluice.v1.AuthService/ExchangeApiKey", Public),
         ("/sluice.v1.AuthService/GetJwks", Public),
+        ("/sluice.v1.AuthService/ListAuditEvents", Session),
         ("/sluice.v1.ProjectService/CreateProject", PROJECTS_WRITE),
         ("/sluice.v1.ProjectService/GetProject", PROJECTS_READ),
         ("/sluice.v1.ProjectService/ListProjects", PROJECTS_READ),

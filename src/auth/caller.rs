@@ -1,9 +1,10 @@
 use std::fmt;
 
 use tonic::Request;
+use uuid::Uuid;
 
 use crate::{
-    domain::{ApiKey, ApiKeyId, Scopes, SessionId, Tenant, UserId},
+    domain::{Act, ApiKey, ApiKeyId, Origin, Scopes, SessionId, Tenant, UserId},
     error::{Error, Result},
 };
 
@@ -82,6 +83,31 @@ impl Caller {
                 restricted_to: restricted.then_some(key),
             }),
             Subject::Operator { .. } => Err(Error::SessionRequired),
+        }
+    }
+
+    /// What the caller does, for the audit log of the user for whom it acts.
+    pub fn act(&self, action: &'static str, origin: Origin) -> Act {
+        let (user_id, session_id, api_key_id) = match self.subject {
+            Subject::User { user, session } => (Some(user), Some(session), None),
+            Subject::Program { user, key, .. } => (Some(user), None, Some(key)),
+            Subject::Operator { key } => (None, None, Some(key)),
+        };
+        Act {
+            action,
+            user_id,
+            session_id,
+            api_key_id,
+            resource_id: None,
+            origin,
+        }
+    }
+
+    /// What the token was made from: a session, or an API key. Its `sid` claim.
+    pub fn token_source(&self) -> Uuid {
+        match self.subject {
+            Subject::User { session, .. } => session.uuid(),
+            Subject::Program { key, .. } | Subject::Operator { key } => key.uuid(),
         }
     }
 

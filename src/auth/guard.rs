@@ -2,7 +2,7 @@ use http::uri::PathAndQuery;
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use tracing::Span;
 
-use super::{Access, AccessTokens, Caller, access};
+use super::{Access, AccessTokens, Caller, Revocations, access};
 use crate::error::{Error, Result};
 
 /// The interceptor before all services: lets a call through if the caller has
@@ -10,15 +10,22 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Guard {
     tokens: AccessTokens,
+    revocations: Revocations,
 }
 
 impl Guard {
-    /// A guard that accepts these tokens.
-    pub fn new(tokens: AccessTokens) -> Self {
-        Self { tokens }
+    /// A guard that accepts these tokens, but for those that were revoked.
+    pub fn new(tokens: AccessTokens, revocations: Revocations) -> Self {
+        Self {
+            tokens,
+            revocations,
+        }
     }
 
     fn admit(&self, request: &Request<()>) -> Result<Option<Caller>> {
+        if !self.revocations.are_current() {
+            return Err(Error::OutOfDate);
+        }
         // An RPC that is missing in the table gets no caller, so its handler refuses.
         let path = request
             .extensions()
@@ -32,6 +39,9 @@ impl Guard {
         }
 
         let caller = self.tokens.verify(bearer_token(request.metadata())?)?;
+        if self.revocations.contain(&caller) {
+            return Err(Error::AccessTokenInvalid);
+        }
         Span::current().record("caller", tracing::field::display(&caller));
         match access {
             Access::Session => drop(caller.session()?),

@@ -2,7 +2,8 @@
 //!
 //! A call's way: [`Guard`] (the interceptor) looks up in [`access`] what the RPC
 //! needs, checks the access token with [`AccessTokens`], and leaves a [`Caller`]
-//! in the request. Access tokens are checked without the database.
+//! in the request. Access tokens are checked without the database; [`Revocations`]
+//! tells which sessions and API keys were ended meanwhile.
 
 pub mod access;
 
@@ -15,6 +16,7 @@ mod key_files;
 mod passwords;
 mod random;
 mod refresh_token;
+mod revocations;
 mod sealing;
 mod signing_keys;
 mod stream_keys;
@@ -25,9 +27,10 @@ pub use api_key_secret::ApiKeySecret;
 pub use caller::{Caller, Subject};
 pub use guard::Guard;
 pub use key_files::{KeySettings, Keys, LoadKeysError, parse_jwt_secret, parse_sealing_key};
-pub use passwords::PasswordHasher;
+pub use passwords::{HashSlot, PasswordHasher, Verdict};
 pub use random::sha256;
 pub use refresh_token::{RefreshSeed, RefreshToken};
+pub use revocations::Revocations;
 pub use sealing::{Place, Sealer};
 pub use signing_keys::{PublicKey, SigningKeys};
 pub use token::{AccessToken, AccessTokens, TokenSettings};

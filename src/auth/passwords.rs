@@ -3,17 +3,23 @@
 //! bcrypt takes tens of milliseconds of a core. It runs on threads of its own,
 //! behind a bounded queue: when the queue is full the call is refused at once,
 //! and a password whose caller has gone away is not hashed any more.
+//!
+//! Every check of a password takes the work of one hash at the cost of the
+//! settings, whatever is stored: for nobody's password a hash is made up, and
+//! for one of a lower cost (brought over, or from before the cost was raised)
+//! the rest of the work is done too.
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, SyncSender, TrySendError},
+        mpsc::{self, Receiver, Sender},
     },
     thread,
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use bcrypt::{BcryptResult, HashParts};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     domain::Password,
@@ -29,29 +35,47 @@ const NOBODY: &str = "$ODzgR3Qqv8DFHTKS2E0nN.2fYk0pMvHc7v6NlAPVKm1h5xJUqLrKe";
 /// Hashes passwords with bcrypt. A clone shares the threads and the queue.
 #[derive(Debug, Clone)]
 pub struct PasswordHasher {
-    queue: SyncSender<Job>,
+    queue: Sender<Job>,
+    places: Arc<Semaphore>,
     cost: u32,
+}
+
+/// A place in the queue, for one call.
+#[derive(Debug)]
+pub struct HashSlot {
+    queue: Sender<Job>,
+    /// Kept by the work too, which goes on when its caller goes away in the middle.
+    place: Arc<OwnedSemaphorePermit>,
+    cost: u32,
+}
+
+/// Whether a password belongs to a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does not, or there is no hash.
+    Wrong,
+    /// It does.
+    Right {
+        /// Whether the hash has another cost than new ones.
+        outdated: bool,
+    },
 }
 
 struct Job {
     work: Work,
-    reply: oneshot::Sender<Result<Done>>,
+    place: Arc<OwnedSemaphorePermit>,
 }
 
 enum Work {
-    Hash(Password),
-    Verify(Password, String),
-}
-
-enum Done {
-    Hashed(String),
-    Verified(bool),
+    Hash(Password, oneshot::Sender<BcryptResult<String>>),
+    Verify(Password, String, oneshot::Sender<BcryptResult<Verdict>>),
 }
 
 impl PasswordHasher {
-    /// Starts the threads. `cost` is the binary logarithm of the rounds.
+    /// Starts the threads. `cost` is the binary logarithm of the rounds; `queue`
+    /// is how many calls may wait beside those that are worked on.
     pub fn start(cost: u32, threads: usize, queue: usize) -> anyhow::Result<Self> {
-        let (sender, receiver) = mpsc::sync_channel(queue);
+        let (sender, receiver) = mpsc::channel();
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..threads {
             let receiver = Arc::clone(&receiver);
@@ -61,127 +85,139 @@ impl PasswordHasher {
         }
         Ok(Self {
             queue: sender,
+            places: Arc::new(Semaphore::new(threads + queue)),
             cost,
         })
     }
 
+    /// A place in the queue; `PasswordQueueFull` if there is none.
+    pub fn admit(&self) -> Result<HashSlot> {
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| Error::PasswordQueueFull(RETRY))?;
+        Ok(HashSlot {
+            queue: self.queue.clone(),
+            place: Arc::new(place),
+            cost: self.cost,
+        })
+    }
+}
+
+impl HashSlot {
     /// Hashes a password with a new salt.
     pub async fn hash(&self, password: Password) -> Result<String> {
-        match self.enqueue(Work::Hash(password)).await? {
-            Done::Hashed(hash) => Ok(hash),
-            Done::Verified(_) => Err(Error::internal(anyhow::anyhow!("a hash was verified"))),
-        }
+        let (reply, done) = oneshot::channel();
+        self.enqueue(Work::Hash(password, reply))?;
+        done.await
+            .map_err(Error::internal)?
+            .map_err(Error::internal)
     }
 
-    /// Whether a password belongs to a hash. Without a hash the answer is no,
-    /// after the same work.
-    pub async fn verify(&self, password: Password, hash: Option<String>) -> Result<bool> {
+    /// Whether a password belongs to a hash. Without a hash it does not, after
+    /// the same work.
+    pub async fn verify(&self, password: Password, hash: Option<String>) -> Result<Verdict> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| format!("$2b${:02}{NOBODY}", self.cost));
-        match self.enqueue(Work::Verify(password, hash)).await? {
-            Done::Verified(matches) => Ok(known && matches),
-            Done::Hashed(_) => Err(Error::internal(anyhow::anyhow!("a password was hashed"))),
-        }
+        let (reply, done) = oneshot::channel();
+        self.enqueue(Work::Verify(password, hash, reply))?;
+        let verdict = done
+            .await
+            .map_err(Error::internal)?
+            .map_err(Error::internal)?;
+        Ok(if known { verdict } else { Verdict::Wrong })
     }
 
-    async fn enqueue(&self, work: Work) -> Result<Done> {
-        let (reply, done) = oneshot::channel();
+    fn enqueue(&self, work: Work) -> Result<()> {
+        let place = Arc::clone(&self.place);
         self.queue
-            .try_send(Job { work, reply })
-            .map_err(|refused| match refused {
-                TrySendError::Full(_) => Error::PasswordQueueFull(RETRY),
-                TrySendError::Disconnected(_) => {
-                    Error::internal(anyhow::anyhow!("no hashing thread"))
-                }
-            })?;
-        done.await.map_err(Error::internal)?
+            .send(Job { work, place })
+            .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))
     }
 }
 
 fn work_off(queue: &Mutex<Receiver<Job>>, cost: u32) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { work, reply }) = next else {
+        let Ok(Job { work, place }) = next else {
             return;
         };
-        if reply.is_closed() {
-            continue;
+        // Whoever asked may have gone away: before, then nothing is done, or meanwhile.
+        match work {
+            Work::Hash(password, reply) if !reply.is_closed() => {
+                let _ = reply.send(hash(&password, cost));
+            }
+            Work::Verify(password, hash, reply) if !reply.is_closed() => {
+                let _ = reply.send(verify(&password, &hash, cost));
+            }
+            Work::Hash(..) | Work::Verify(..) => {}
         }
-
-        let done = match work {
-            Work::Hash(password) => {
-                bcrypt::non_truncating_hash(password.expose(), cost).map(Done::Hashed)
-            }
-            Work::Verify(password, hash) => {
-                bcrypt::non_truncating_verify(password.expose(), &hash).map(Done::Verified)
-            }
-        };
-        // Whoever asked may have gone away meanwhile.
-        let _ = reply.send(done.map_err(Error::internal));
+        drop(place);
     }
+}
+
+fn hash(password: &Password, cost: u32) -> BcryptResult<String> {
+    tracing::debug!(cost, "hashing a password");
+    bcrypt::non_truncating_hash(password.expose(), cost)
+}
+
+fn verify(password: &Password, hash: &str, cost: u32) -> BcryptResult<Verdict> {
+    tracing::debug!(cost, "checking a password");
+    let stored = hash.parse::<HashParts>()?.get_cost();
+    if bcrypt::non_truncating_verify(password.expose(), hash)? {
+        return Ok(Verdict::Right {
+            outdated: stored != cost,
+        });
+    }
+    // 2^stored rounds are done; these make them 2^cost.
+    for rest in stored..cost {
+        bcrypt::non_truncating_hash(password.expose(), rest)?;
+    }
+    Ok(Verdict::Wrong)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::PasswordHasher;
+    use super::{PasswordHasher, Verdict};
     use crate::{domain::Password, error::Error};
 
     fn password(text: &str) -> Password {
-        Password::choose(text).unwrap()
+        Password::present(text).unwrap()
+    }
+
+    async fn verify(hasher: &PasswordHasher, text: &str, hash: Option<String>) -> Verdict {
+        let slot = hasher.admit().unwrap();
+        slot.verify(password(text), hash).await.unwrap()
     }
 
     #[tokio::test]
     async fn verifies_what_it_hashed_and_what_the_predecessor_hashed() {
         let hasher = PasswordHasher::start(4, 1, 4).unwrap();
-        let hash = hasher.hash(password("correct horse")).await.unwrap();
-        assert!(
-            hasher
-                .verify(password("correct horse"), Some(hash.clone()))
-                .await
-                .unwrap()
-        );
-        assert!(
-            !hasher
-                .verify(password("wrong horse"), Some(hash))
-                .await
-                .unwrap()
-        );
+        let slot = hasher.admit().unwrap();
+        let hash = slot.hash(password("correct horse")).await.unwrap();
+        let right = verify(&hasher, "correct horse", Some(hash.clone())).await;
+        assert_eq!(right, Verdict::Right { outdated: false });
+        let wrong = verify(&hasher, "wrong horse", Some(hash)).await;
+        assert_eq!(wrong, Verdict::Wrong);
 
         let theirs = bcrypt::hash_with_salt("correct horse", 10, *b"0123456789abcdef").unwrap();
         let theirs = theirs.format_for_version(bcrypt::Version::TwoB);
-        assert!(
-            hasher
-                .verify(password("correct horse"), Some(theirs))
-                .await
-                .unwrap()
-        );
+        let right = verify(&hasher, "correct horse", Some(theirs)).await;
+        assert_eq!(right, Verdict::Right { outdated: true });
     }
 
     #[tokio::test]
     async fn nobody_has_no_password() {
         let hasher = PasswordHasher::start(4, 1, 4).unwrap();
-        assert!(
-            !hasher
-                .verify(password("correct horse"), None)
-                .await
-                .unwrap()
-        );
+        assert_eq!(verify(&hasher, "correct horse", None).await, Verdict::Wrong);
     }
 
     #[tokio::test]
     async fn refuses_at_once_when_the_queue_is_full() {
-        let hasher = PasswordHasher::start(10, 1, 1).unwrap();
-        let mut calls = tokio::task::JoinSet::new();
-        for _ in 0..8 {
-            let hasher = hasher.clone();
-            calls.spawn(async move { hasher.hash(password("correct horse")).await });
-        }
+        let hasher = PasswordHasher::start(4, 1, 1).unwrap();
+        let places = [hasher.admit().unwrap(), hasher.admit().unwrap()];
+        assert!(matches!(hasher.admit(), Err(Error::PasswordQueueFull(_))));
 
-        let answers = calls.join_all().await;
-        let refused = answers
-            .iter()
-            .filter(|answer| matches!(answer, Err(Error::PasswordQueueFull(_))));
-        // One is being hashed and one waits.
-        assert!(refused.count() >= 6);
+        drop(places);
+        assert!(hasher.admit().is_ok());
     }
 }

@@ -4,7 +4,7 @@ use super::{failure::Failure, serve::prepare};
 use crate::{
     auth::ApiKeySecret,
     config::Config,
-    domain::{ApiKeyId, Name, NewApiKey, Scope, Scopes, now},
+    domain::{Act, ApiKeyId, Name, NewApiKey, Origin, Scope, Scopes, now},
     repositories::{ApiKeys, Database},
 };
 
@@ -46,6 +46,7 @@ async fn create_api_key(config: &Config, scopes: Scopes, name: Name) -> Result<(
     database.migrate().await?;
     let id = ApiKeyId::generate();
     let secret = ApiKeySecret::generate(id);
+    let act = Act::of_user("CreateApiKey", None, Origin::default()).on(id);
     let key = NewApiKey {
         display_name: name,
         scopes,
@@ -54,7 +55,7 @@ async fn create_api_key(config: &Config, scopes: Scopes, name: Name) -> Result<(
     };
 
     ApiKeys::new(database.clone())
-        .create(id, None, &key, &secret.hash(), now())
+        .create(id, None, &key, &secret.hash(), &act, now())
         .await?;
     database.close().await;
 

@@ -3,10 +3,12 @@
 //! Nothing here knows SQL, gRPC or cryptography.
 
 mod api_key;
+mod audit_event;
 mod clock;
 mod destination;
 mod email;
 mod end_reason;
+mod guess;
 mod id;
 mod ingest_host;
 mod ingest_url;
@@ -28,10 +30,12 @@ mod tenant;
 mod user;
 
 pub use api_key::{ApiKey, NewApiKey};
+pub use audit_event::{Act, AuditEvent, AuditEventId};
 pub use clock::{Time, now};
 pub use destination::{Destination, DestinationUpdate, StreamTarget};
 pub use email::Email;
 pub use end_reason::EndReason;
+pub use guess::waits_after_failures;
 pub use id::{ApiKeyId, DestinationId, Id, ProjectId, SessionId, StreamId, UserId};
 pub use ingest_host::UrlPolicy;
 pub use ingest_url::{IngestUrl, Scheme};

@@ -1,5 +1,7 @@
 use unicode_normalization::UnicodeNormalization;
 
+use zxcvbn::{Score, feedback::Feedback, zxcvbn};
+
 use super::{Invalid, Secret};
 
 /// A password in NFC, of at most 71 bytes and without control characters.
@@ -13,11 +15,23 @@ impl Password {
     const MIN_BYTES: usize = 8;
     const MAX_BYTES: usize = 71;
 
-    /// Takes a password for a new account: 8 to 71 bytes.
-    pub fn choose(text: &str) -> Result<Self, Invalid> {
+    /// The strength from which a password withstands guessing at a slow hash: more
+    /// than 10^8 guesses.
+    const MIN_STRENGTH: Score = Score::Three;
+
+    /// Takes a new password: 8 to 71 bytes that are hard to guess, also for who
+    /// knows a few things about its owner. What it is made of does not matter
+    /// (OWASP ASVS 5.0, 6.2.5).
+    pub fn choose(text: &str, about: &[&str]) -> Result<Self, Invalid> {
         let password = Self::present(text)?;
         if password.0.expose().len() < Self::MIN_BYTES {
             return Err(Invalid::because("must have at least 8 bytes"));
+        }
+
+        let known: Vec<_> = about.iter().copied().flat_map(with_parts).collect();
+        let estimate = zxcvbn(password.0.expose(), &known);
+        if estimate.score() < Self::MIN_STRENGTH {
+            return Err(too_weak(estimate.feedback()));
         }
         Ok(password)
     }
@@ -48,37 +62,103 @@ impl Password {
     }
 }
 
+/// A text about somebody, and the words that it is made of; bounded, because the
+/// estimate takes longer the more there is.
+fn with_parts(text: &str) -> impl Iterator<Item = &str> {
+    const MAX_BYTES: usize = 254;
+    let text = text.get(..MAX_BYTES).unwrap_or(text);
+    let words = text.split(|letter: char| !letter.is_alphanumeric());
+    std::iter::once(text)
+        .chain(words.filter(|word| word.len() > 2))
+        .take(12)
+}
+
+/// Why a password is refused, and what would make it better.
+fn too_weak(feedback: Option<&Feedback>) -> Invalid {
+    let warning = feedback.and_then(Feedback::warning);
+    let suggestions = feedback.map(Feedback::suggestions).unwrap_or_default();
+    let advice = warning
+        .map(|warning| warning.to_string())
+        .into_iter()
+        .chain(suggestions.iter().map(ToString::to_string));
+    let advice: Vec<_> = advice.collect();
+    match advice.is_empty() {
+        true => Invalid::because("must be harder to guess"),
+        false => Invalid::because(format!("must be harder to guess: {}", advice.join(" "))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Password;
+    use super::{Invalid, Password};
+
+    fn choose(text: &str) -> Result<Password, Invalid> {
+        Password::choose(text, &[])
+    }
 
     #[test]
     fn is_bounded_to_what_bcrypt_reads() {
-        assert!(Password::choose(&"x".repeat(7)).is_err());
-        assert!(Password::choose(&"x".repeat(8)).is_ok());
-        assert!(Password::choose(&"x".repeat(71)).is_ok());
-        assert!(Password::choose(&"x".repeat(72)).is_err());
-        assert!(Password::choose(&"é".repeat(36)).is_err());
+        let long = "correct horse battery staple; incorrect donkey accumulator paper clips!";
+        assert_eq!(long.len(), 71);
+        assert!(choose(long).is_ok());
+        assert!(choose(&format!("{long}!")).is_err());
+        assert!(choose("kX9$vQ2m").is_ok());
+        assert!(choose("kX9$vQ2").is_err());
+        assert!(Password::present(&"é".repeat(36)).is_err());
+    }
+
+    #[test]
+    fn is_hard_to_guess_and_else_as_its_owner_likes() {
+        for weak in [
+            "password",
+            "Password1!",
+            "qwertyuiop",
+            "12345678901",
+            "aaaaaaaaaaaa",
+        ] {
+            assert!(choose(weak).is_err(), "{weak}");
+        }
+        for strong in [
+            "correct horse battery staple",
+            "плохая лошадь скрепка",
+            "zwölf boxkämpfer jagen",
+        ] {
+            assert!(choose(strong).is_ok(), "{strong}");
+        }
+    }
+
+    #[test]
+    fn is_not_what_everybody_knows_about_its_owner() {
+        let about = ["augusta.lovelace@example.com", "Augusta Lovelace"];
+        for text in ["augusta.lovelace", "Lovelace1815", "augustalovelace"] {
+            assert!(Password::choose(text, &about).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_would_be_better() {
+        let Err(Invalid(reason)) = choose("password") else {
+            panic!("a common password was taken");
+        };
+        assert!(reason.starts_with("must be harder to guess: "), "{reason}");
     }
 
     #[test]
     fn refuses_nul_which_bcrypt_would_cycle() {
-        assert!(Password::choose("password\0password").is_err());
+        assert!(choose("correct horse\0battery staple").is_err());
     }
 
     #[test]
     fn is_the_same_however_it_was_composed() {
-        let composed = Password::choose("caf\u{e9} au lait").unwrap();
-        let decomposed = Password::choose("cafe\u{301} au lait").unwrap();
+        let composed = choose("caf\u{e9} au lait, s'il vous plaît").unwrap();
+        let decomposed = choose("cafe\u{301} au lait, s'il vous plaît").unwrap();
 
         assert_eq!(composed.expose(), decomposed.expose());
     }
 
     #[test]
     fn does_not_print() {
-        assert_eq!(
-            format!("{:?}", Password::choose("correct horse").unwrap()),
-            "Password(***)"
-        );
+        let password = choose("correct horse battery staple").unwrap();
+        assert_eq!(format!("{password:?}"), "Password(***)");
     }
 }

@@ -32,6 +32,15 @@ pub struct Origin {
     pub user_agent: String,
 }
 
+impl SessionTimes {
+    /// When a session ends if it is not used before.
+    pub fn end_of(&self, session: &Session) -> Time {
+        session
+            .expire_time
+            .min(session.last_used_time + self.idle_timeout)
+    }
+}
+
 /// How long sessions last.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionTimes {

@@ -2,6 +2,8 @@
 
 mod purge;
 mod reaper;
+mod trust;
 
 pub use purge::Purge;
 pub use reaper::Reaper;
+pub use trust::Trust;

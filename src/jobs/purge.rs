@@ -6,7 +6,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::{
     domain::now,
     error::Result,
-    repositories::{Database, IdempotencyKey, Projects, Sessions},
+    repositories::{AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, Projects, Sessions},
 };
 
 /// How long what has ended stays: media servers and people may still ask about it.
@@ -18,16 +18,21 @@ const BATCH: i64 = 500;
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// Forgets what has ended long ago: sessions, deleted projects, request ids.
+/// Forgets what has ended long ago: sessions, deleted projects, request ids,
+/// wrong passwords, audit events.
 #[derive(Debug)]
 pub struct Purge {
     database: Database,
+    audit_retention: Duration,
 }
 
 impl Purge {
-    /// A purge of this database.
-    pub fn new(database: Database) -> Self {
-        Self { database }
+    /// A purge of this database, which keeps audit events for so long.
+    pub fn new(database: Database, audit_retention: Duration) -> Self {
+        Self {
+            database,
+            audit_retention,
+        }
     }
 
     /// Looks again and again; never returns.
@@ -50,6 +55,14 @@ impl Purge {
         while sessions.purge(before, BATCH).await? > 0 {}
         while projects.purge(before, BATCH).await? > 0 {}
         while IdempotencyKey::purge(&self.database, now(), BATCH).await? > 0 {}
+
+        let ended = EndedTokens::new(self.database.clone());
+        let guesses = Guesses::new(self.database.clone());
+        let audit_log = AuditLog::new(self.database.clone());
+        let audited = now() - self.audit_retention;
+        while ended.purge(before, BATCH).await? > 0 {}
+        while guesses.purge(now(), BATCH).await? > 0 {}
+        while audit_log.purge(audited, BATCH).await? > 0 {}
         Ok(())
     }
 }

@@ -2,9 +2,9 @@ use std::collections::HashMap;
 
 use sqlx::FromRow;
 
-use super::{Database, columns::Timestamp};
+use super::{Database, audit_log, columns::Timestamp, ended_tokens};
 use crate::{
-    domain::{ApiKey, ApiKeyId, NewApiKey, Page, ProjectId, Scopes, Time, UserId},
+    domain::{Act, ApiKey, ApiKeyId, NewApiKey, Page, ProjectId, Scopes, Time, UserId},
     error::{Error, Result},
 };
 
@@ -41,6 +41,7 @@ impl ApiKeys {
         user_id: Option<UserId>,
         key: &NewApiKey,
         secret_hash: &[u8],
+        act: &Act,
         now: Time,
     ) -> Result<ApiKey> {
         let mut tx = self.database.begin().await?;
@@ -84,6 +85,7 @@ impl ApiKeys {
                 });
             }
         }
+        audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;
         Ok(row.with_projects(key.project_ids.clone()))
     }
@@ -137,23 +139,26 @@ impl ApiKeys {
     }
 
     /// Deletes one of a user's keys.
-    pub async fn revoke(&self, user_id: UserId, id: ApiKeyId) -> Result<()> {
-        let revoked = on_engine!(self.database.writer(), pool => sqlx::query(
+    pub async fn revoke(&self, user_id: UserId, id: ApiKeyId, act: &Act, now: Time) -> Result<()> {
+        let mut tx = self.database.begin().await?;
+        let revoked = on_engine!(&mut tx, tx => sqlx::query(
             "delete from api_keys
              where user_id = $1 and id = $2",
         )
         .bind(user_id)
         .bind(id)
-        .execute(pool)
+        .execute(&mut **tx)
         .await
         .map(|done| done.rows_affected()))?;
-        match revoked {
-            0 => Err(Error::NotFound {
+        if revoked == 0 {
+            return Err(Error::NotFound {
                 noun: "api_key",
                 id: id.to_string(),
-            }),
-            _ => Ok(()),
+            });
         }
+        ended_tokens::revoke(&mut tx, id.uuid(), now).await?;
+        audit_log::record(&mut tx, act, now).await?;
+        tx.commit().await
     }
 
     /// The key with this secret, now used; `None` if it is unknown or has expired.

@@ -165,12 +165,6 @@ impl Database {
         }
     }
 
-    /// Asks the database for an answer.
-    pub async fn ping(&self) -> Result<()> {
-        on_engine!(self.reader(), pool => sqlx::query("select 1").execute(pool).await.map(drop))?;
-        Ok(())
-    }
-
     /// Closes all connections, after the statements that run on them.
     pub async fn close(&self) {
         match self {

@@ -7,9 +7,12 @@
 #[macro_use]
 mod engine;
 mod api_keys;
+mod audit_log;
 mod columns;
 mod destinations;
+mod ended_tokens;
 mod failure;
+mod guesses;
 mod idempotency;
 mod migrations;
 mod projects;
@@ -22,8 +25,11 @@ mod streams;
 mod users;
 
 pub use api_keys::ApiKeys;
+pub use audit_log::AuditLog;
 pub use destinations::{Destinations, SealedDestination};
+pub use ended_tokens::EndedTokens;
 pub use engine::{Database, DatabaseOptions, Target};
+pub use guesses::{Guess, Guesses};
 pub use idempotency::{Created, IdempotencyKey};
 pub use projects::{NewProject, Projects};
 pub use publishing::Publishing;

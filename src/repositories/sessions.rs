@@ -1,9 +1,11 @@
 use sqlx::FromRow;
 
-use super::{Database, columns::Timestamp};
+use super::{
+    Database, Guess, audit_log, columns::Timestamp, ended_tokens, engine::Transaction, guesses,
+};
 use crate::{
-    domain::{Origin, Session, SessionId, Time, UserId},
-    error::Result,
+    domain::{Act, Origin, Page, Session, SessionId, Time, UserId},
+    error::{Error, Result},
 };
 
 /// Sessions of users.
@@ -31,27 +33,15 @@ impl Sessions {
         Self { database }
     }
 
-    /// Begins a session.
-    pub async fn create(&self, session: &Session) -> Result<()> {
-        on_engine!(self.database.writer(), pool => sqlx::query(
-            "insert into sessions
-                 (id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
-                  create_time, last_used_time, expire_time)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(session.id)
-        .bind(session.user_id)
-        .bind(&session.refresh_seed)
-        .bind(session.refresh_counter)
-        .bind(&session.origin.peer_address)
-        .bind(&session.origin.user_agent)
-        .bind(session.create_time)
-        .bind(session.last_used_time)
-        .bind(session.expire_time)
-        .execute(pool)
-        .await
-        .map(drop))?;
-        Ok(())
+    /// Begins a session. The attempt to sign in that led to it counts no more.
+    pub async fn create(&self, session: &Session, guess: Option<&Guess>, act: &Act) -> Result<()> {
+        let mut tx = self.database.begin().await?;
+        insert(&mut tx, session).await?;
+        if let Some(guess) = guess {
+            guesses::succeed(&mut tx, guess, session.create_time).await?;
+        }
+        audit_log::record(&mut tx, act, session.create_time).await?;
+        tx.commit().await
     }
 
     /// A session that has neither expired nor been ended.
@@ -88,41 +78,92 @@ impl Sessions {
         Ok(advanced == 1)
     }
 
-    /// Ends one session of a user.
-    pub async fn revoke(&self, user_id: UserId, id: SessionId, now: Time) -> Result<()> {
-        on_engine!(self.database.writer(), pool => sqlx::query(
+    /// A user's sessions that have neither expired nor been ended, newest first.
+    pub async fn list(
+        &self,
+        user_id: UserId,
+        used_since: Time,
+        page: Page,
+        now: Time,
+    ) -> Result<Vec<Session>> {
+        let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, SessionRow>(
+            "select id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
+                    create_time, last_used_time, expire_time
+             from sessions
+             where user_id = $1 and id < $2 and revoke_time is null
+               and expire_time > $3 and last_used_time > $4
+             order by id desc
+             limit $5",
+        )
+        .bind(user_id)
+        .bind(page.below)
+        .bind(now)
+        .bind(used_since)
+        .bind(page.limit())
+        .fetch_all(pool)
+        .await)?;
+        Ok(rows.into_iter().map(Session::from).collect())
+    }
+
+    /// Ends one session of a user, which has not ended.
+    pub async fn revoke(&self, user_id: UserId, id: SessionId, act: &Act, now: Time) -> Result<()> {
+        match self.end(user_id, id, act, "OK", now).await? {
+            true => Ok(()),
+            false => Err(not_found(id)),
+        }
+    }
+
+    /// Ends a session of which an old refresh token was used again; that is
+    /// recorded as the refusal that it is.
+    pub async fn revoke_reused(&self, session: &Session, act: &Act, now: Time) -> Result<()> {
+        let result = Error::RefreshTokenReused.reason();
+        self.end(session.user_id, session.id, act, result, now)
+            .await
+            .map(drop)
+    }
+
+    async fn end(
+        &self,
+        user_id: UserId,
+        id: SessionId,
+        act: &Act,
+        result: &str,
+        now: Time,
+    ) -> Result<bool> {
+        let mut tx = self.database.begin().await?;
+        let ended = on_engine!(&mut tx, tx => sqlx::query(
             "update sessions
              set revoke_time = $3
-             where user_id = $1 and id = $2 and revoke_time is null",
+             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3",
         )
         .bind(user_id)
         .bind(id)
         .bind(now)
-        .execute(pool)
+        .execute(&mut **tx)
         .await
-        .map(drop))?;
-        Ok(())
+        .map(|done| done.rows_affected()))?;
+        if ended == 0 {
+            return Ok(false);
+        }
+        ended_tokens::revoke(&mut tx, id.uuid(), now).await?;
+        audit_log::append(&mut tx, act, result, now).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
-    /// Ends all sessions of a user, but the one that is to stay.
+    /// Ends all sessions of a user, but the one that is to stay; tells which.
     pub async fn revoke_all(
         &self,
         user_id: UserId,
         but: Option<SessionId>,
+        act: &Act,
         now: Time,
-    ) -> Result<()> {
-        on_engine!(self.database.writer(), pool => sqlx::query(
-            "update sessions
-             set revoke_time = $3
-             where user_id = $1 and ($2 is null or id <> $2) and revoke_time is null",
-        )
-        .bind(user_id)
-        .bind(but)
-        .bind(now)
-        .execute(pool)
-        .await
-        .map(drop))?;
-        Ok(())
+    ) -> Result<Vec<SessionId>> {
+        let mut tx = self.database.begin().await?;
+        let ended = end_all(&mut tx, user_id, but, now).await?;
+        audit_log::record(&mut tx, act, now).await?;
+        tx.commit().await?;
+        Ok(ended)
     }
 
     /// Forgets sessions that ended before a moment, at most `limit`; tells how many.
@@ -140,6 +181,79 @@ impl Sessions {
         .execute(pool)
         .await
         .map(|done| done.rows_affected()))?)
+    }
+}
+
+/// Ends all sessions of a user, but the one that is to stay; tells which.
+pub(super) async fn end_all(
+    tx: &mut Transaction,
+    user_id: UserId,
+    but: Option<SessionId>,
+    now: Time,
+) -> Result<Vec<SessionId>> {
+    let ended = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, SessionId>(
+        "update sessions
+         set revoke_time = $3
+         where user_id = $1 and ($2 is null or id <> $2) and revoke_time is null
+         returning id",
+    )
+    .bind(user_id)
+    .bind(but)
+    .bind(now)
+    .fetch_all(&mut **tx)
+    .await)?;
+    for id in &ended {
+        ended_tokens::revoke(tx, id.uuid(), now).await?;
+    }
+    Ok(ended)
+}
+
+/// Gives a session a new seed, so that no earlier refresh token of it works.
+pub(super) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()> {
+    let reseeded = on_engine!(tx, tx => sqlx::query(
+        "update sessions
+         set refresh_seed = $2, refresh_counter = $3, last_used_time = $4
+         where id = $1 and revoke_time is null",
+    )
+    .bind(session.id)
+    .bind(&session.refresh_seed)
+    .bind(session.refresh_counter)
+    .bind(session.last_used_time)
+    .execute(&mut **tx)
+    .await
+    .map(|done| done.rows_affected()))?;
+    match reseeded {
+        0 => Err(Error::AccessTokenInvalid),
+        _ => Ok(()),
+    }
+}
+
+async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query(
+        "insert into sessions
+             (id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
+              create_time, last_used_time, expire_time)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(session.id)
+    .bind(session.user_id)
+    .bind(&session.refresh_seed)
+    .bind(session.refresh_counter)
+    .bind(&session.origin.peer_address)
+    .bind(&session.origin.user_agent)
+    .bind(session.create_time)
+    .bind(session.last_used_time)
+    .bind(session.expire_time)
+    .execute(&mut **tx)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+fn not_found(id: SessionId) -> Error {
+    Error::NotFound {
+        noun: "session",
+        id: id.to_string(),
     }
 }
 

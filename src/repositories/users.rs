@@ -1,8 +1,12 @@
 use sqlx::FromRow;
+use uuid::Uuid;
 
-use super::{Database, IdempotencyKey, columns::Timestamp, failure::is_taken};
+use super::{
+    Database, IdempotencyKey, audit_log, columns::Timestamp, ended_tokens, failure::is_taken,
+    sessions,
+};
 use crate::{
-    domain::{Email, Name, Time, User, UserId},
+    domain::{Act, Email, Name, Session, SessionId, Time, User, UserId},
     error::{Error, Result},
 };
 
@@ -44,7 +48,7 @@ impl Users {
     }
 
     /// Creates an account; `EmailTaken` if the address has one.
-    pub async fn create(&self, user: &NewUser, now: Time) -> Result<User> {
+    pub async fn create(&self, user: &NewUser, act: &Act, now: Time) -> Result<User> {
         let mut tx = self.database.begin().await?;
         let inserted = on_engine!(&mut tx, tx => sqlx::query_as::<_, UserRow>(
             "insert into users
@@ -70,6 +74,7 @@ impl Users {
         if let Some(key) = &user.idempotency {
             key.record(&mut tx, user.id.uuid(), now).await?;
         }
+        audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;
         Ok(created)
     }
@@ -106,6 +111,95 @@ impl Users {
         .await)?
         .map(User::from)
         .ok_or_else(|| not_found(id))
+    }
+
+    /// The password hash of an account, if it has one.
+    pub async fn password_hash(&self, id: UserId) -> Result<Option<String>> {
+        let found = on_engine!(self.database.reader(), pool => {
+            sqlx::query_scalar::<_, Option<String>>("select password_hash from users where id = $1")
+                .bind(id)
+                .fetch_optional(pool)
+                .await
+        })?;
+        found.ok_or_else(|| not_found(id))
+    }
+
+    /// Replaces a hash by another one of the same password, unless the password
+    /// was changed meanwhile.
+    pub async fn rehash(&self, id: UserId, old: &str, new: &str) -> Result<()> {
+        on_engine!(self.database.writer(), pool => sqlx::query(
+            "update users set password_hash = $3 where id = $1 and password_hash = $2",
+        )
+        .bind(id)
+        .bind(old)
+        .bind(new)
+        .execute(pool)
+        .await
+        .map(drop))?;
+        Ok(())
+    }
+
+    /// Replaces a password, if it is still the one with the old hash: `session`
+    /// goes on with a new seed, all others end. Tells which.
+    pub async fn change_password(
+        &self,
+        id: UserId,
+        (old, new): (&str, &str),
+        session: &Session,
+        act: &Act,
+        now: Time,
+    ) -> Result<Vec<SessionId>> {
+        let mut tx = self.database.begin().await?;
+        let changed = on_engine!(&mut tx, tx => sqlx::query(
+            "update users
+             set password_hash = $3, update_time = $4
+             where id = $1 and password_hash = $2",
+        )
+        .bind(id)
+        .bind(old)
+        .bind(new)
+        .bind(now)
+        .execute(&mut **tx)
+        .await
+        .map(|done| done.rows_affected()))?;
+        if changed == 0 {
+            return Err(Error::ConcurrentChange);
+        }
+        let ended = sessions::end_all(&mut tx, id, Some(session.id), now).await?;
+        sessions::reseed(&mut tx, session).await?;
+        audit_log::record(&mut tx, act, now).await?;
+        tx.commit().await?;
+        Ok(ended)
+    }
+
+    /// Deletes an account with all its rows; tells which sessions and API keys that ended.
+    pub async fn delete(&self, id: UserId, act: &Act, now: Time) -> Result<Vec<Uuid>> {
+        let mut tx = self.database.begin().await?;
+        let mut ended: Vec<_> = sessions::end_all(&mut tx, id, None, now)
+            .await?
+            .into_iter()
+            .map(SessionId::uuid)
+            .collect();
+        let keys = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, Uuid>(
+            "delete from api_keys where user_id = $1 returning id",
+        )
+        .bind(id)
+        .fetch_all(&mut **tx)
+        .await)?;
+        for key in keys {
+            ended_tokens::revoke(&mut tx, key, now).await?;
+            ended.push(key);
+        }
+        for sql in [
+            "delete from idempotent_creates where owner_id = $1 or resource_id = $1",
+            "delete from outbox where email_key = (select email_key from users where id = $1)",
+            "delete from users where id = $1",
+        ] {
+            on_engine!(&mut tx, tx => sqlx::query(sql).bind(id).execute(&mut **tx).await.map(drop))?;
+        }
+        audit_log::record(&mut tx, act, now).await?;
+        tx.commit().await?;
+        Ok(ended)
     }
 
     /// Changes an account; `None` leaves a field unchanged.

@@ -3,9 +3,7 @@
 //! `pb` types end here: a message becomes domain types in one conversion, which
 //! finds every wrong field at once, and nothing is checked again below.
 
-mod accounts;
 mod auth;
-mod auth_messages;
 mod destination_messages;
 mod fields;
 mod once;
@@ -14,10 +12,9 @@ mod platform_messages;
 mod project;
 mod project_messages;
 mod publisher_messages;
-mod sign_ins;
 mod stream;
 mod stream_messages;
 
-pub use auth::AuthService;
+pub use auth::{AuthParts, AuthService};
 pub use project::ProjectService;
 pub use stream::StreamService;

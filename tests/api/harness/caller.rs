@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sluice::{
     auth::ApiKeySecret,
-    domain::{ApiKeyId, Name, NewApiKey, Scope, Scopes, now},
+    domain::{Act, ApiKeyId, Name, NewApiKey, Origin, Scope, Scopes, now},
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
@@ -126,7 +126,8 @@ impl TestServer {
             expire_time: None,
         };
         let keys = ApiKeys::new(database.clone());
-        keys.create(id, None, &key, &secret.hash(), now())
+        let act = Act::of_user("CreateApiKey", None, Origin::default());
+        keys.create(id, None, &key, &secret.hash(), &act, now())
             .await
             .unwrap();
         database.close().await;

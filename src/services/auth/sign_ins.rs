@@ -1,8 +1,10 @@
 use crate::{
-    auth::{AccessToken, AccessTokens, Caller, RefreshSeed, RefreshToken, Sealer, Subject},
-    domain::{Origin, Scope, Secret, Session, SessionId, SessionTimes, Time, UserId, now},
+    auth::{
+        AccessToken, AccessTokens, Caller, RefreshSeed, RefreshToken, Revocations, Sealer, Subject,
+    },
+    domain::{Act, Origin, Scope, Secret, Session, SessionId, SessionTimes, Time, User, now},
     error::{Error, Result},
-    repositories::Sessions,
+    repositories::{Guess, Sessions},
 };
 
 /// Begins sessions, and keeps them going.
@@ -10,6 +12,7 @@ use crate::{
 pub(super) struct SignIns {
     pub sessions: Sessions,
     pub tokens: AccessTokens,
+    pub revocations: Revocations,
     pub sealer: Sealer,
     pub times: SessionTimes,
 }
@@ -23,14 +26,21 @@ pub(super) struct TokenPair {
 }
 
 impl SignIns {
-    /// Begins a session of a user.
-    pub async fn begin(&self, user_id: UserId, origin: Origin) -> Result<TokenPair> {
+    /// Begins a session of a user; the attempt that led to it counts no more.
+    pub async fn begin(
+        &self,
+        action: &'static str,
+        user: &User,
+        guess: Option<Guess>,
+        origin: Origin,
+    ) -> Result<TokenPair> {
         let now = now();
         let id = SessionId::generate();
+        let act = Act::of_user(action, Some(user.id), origin.clone()).in_session(id);
         let seed = RefreshSeed::generate();
         let session = Session {
             id,
-            user_id,
+            user_id: user.id,
             refresh_seed: seed.seal(id, &self.sealer),
             refresh_counter: 1,
             origin,
@@ -39,13 +49,31 @@ impl SignIns {
             expire_time: now + self.times.lifetime,
         };
 
-        self.sessions.create(&session).await?;
+        self.sessions.create(&session, guess.as_ref(), &act).await?;
         self.pair(&session, &seed, 1, now)
+    }
+
+    /// New tokens for a session of which no earlier refresh token is to work any
+    /// more; they count once the session is kept as it is given here.
+    pub async fn renew(&self, id: SessionId) -> Result<(Session, TokenPair)> {
+        let now = now();
+        let session = self.sessions.find(id, now).await?;
+        let session = session.ok_or(Error::AccessTokenInvalid)?;
+        let seed = RefreshSeed::generate();
+        let session = Session {
+            refresh_seed: seed.seal(id, &self.sealer),
+            refresh_counter: 1,
+            last_used_time: now,
+            ..session
+        };
+
+        let tokens = self.pair(&session, &seed, 1, now)?;
+        Ok((session, tokens))
     }
 
     /// Replaces a refresh token: the newest by the next; the one before it,
     /// whose answer was lost, by the newest. An older one ends the session.
-    pub async fn refresh(&self, token: &RefreshToken) -> Result<TokenPair> {
+    pub async fn refresh(&self, token: &RefreshToken, origin: Origin) -> Result<TokenPair> {
         let now = now();
         loop {
             let mut session = self
@@ -69,9 +97,10 @@ impl SignIns {
             } else if token.counter == newest - 1 {
                 return self.pair(&session, &seed, newest, now);
             } else {
-                self.sessions
-                    .revoke(session.user_id, session.id, now)
-                    .await?;
+                let act = Act::of_user("RefreshTokens", Some(session.user_id), origin)
+                    .in_session(session.id);
+                self.sessions.revoke_reused(&session, &act, now).await?;
+                self.revocations.add([session.id.uuid()], now);
                 tracing::warn!(session_id = %session.id, "an old refresh token was used again");
                 return Err(Error::RefreshTokenReused);
             }
@@ -96,9 +125,7 @@ impl SignIns {
         Ok(TokenPair {
             access: self.tokens.issue(&caller, now)?,
             refresh_token: seed.token(session.id, counter),
-            refresh_token_expire_time: session
-                .expire_time
-                .min(session.last_used_time + self.times.idle_timeout),
+            refresh_token_expire_time: self.times.end_of(session),
         })
     }
 }

@@ -3,21 +3,20 @@
 use tonic::Request;
 use uuid::Uuid;
 
-use super::{
-    accounts::SignUp,
-    fields::{Fields, moment, request_id, timestamp},
-    once::once,
-    sign_ins::TokenPair,
-};
+use super::{accounts::SignUp, sign_ins::TokenPair};
 use crate::{
     auth::{AccessToken, PublicKey, Sealer},
     domain::{
-        ApiKey, Email, Invalid, Name, NewApiKey, Origin, Password, ProjectId, Scope, Scopes, Time,
-        User,
+        ApiKey, AuditEvent, Email, Invalid, Name, NewApiKey, Origin, Password, ProjectId, Scope,
+        Scopes, Session, SessionId, SessionTimes, Time, User,
     },
     error::Error,
     proto::v1 as pb,
     repositories::IdempotencyKey,
+    services::{
+        fields::{Fields, moment, request_id, timestamp},
+        once::once,
+    },
 };
 
 /// How many projects an API key can be restricted to.
@@ -48,8 +47,9 @@ impl SignUpRequest {
             request_id: id,
         } = message;
         let mut fields = Fields::default();
+        let chosen = Password::choose(&password, &[&email, &display_name]);
         let email = fields.read("email", Email::parse(&email));
-        let password = fields.read("password", Password::choose(&password));
+        let password = fields.read("password", chosen);
         let display_name = fields.read("display_name", Name::parse(&display_name));
         let id = fields.read("request_id", request_id(&id));
         let (Some(email), Some(password), Some(display_name), Some(id)) =
@@ -84,6 +84,37 @@ impl TryFrom<pb::SignInRequest> for SignIn {
             return Err(fields.refuse());
         };
         Ok(Self { email, password })
+    }
+}
+
+/// The passwords of a ChangePassword.
+#[derive(Debug)]
+pub(super) struct ChangePassword {
+    pub current: Password,
+    pub new: Password,
+}
+
+impl ChangePassword {
+    pub fn read(message: pb::ChangePasswordRequest, user: &User) -> Result<Self, Error> {
+        let pb::ChangePasswordRequest {
+            current_password,
+            new_password,
+        } = message;
+        let mut fields = Fields::default();
+        let current = fields.read("current_password", Password::present(&current_password));
+        let about = [user.email.as_str(), &user.display_name];
+        let new = fields.read("new_password", Password::choose(&new_password, &about));
+        let (Some(current), Some(new)) = (current, new) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self { current, new })
+    }
+}
+
+pub(super) fn not_empty(text: &str) -> Result<(), Invalid> {
+    match text.trim() {
+        "" => Err(Invalid::because("must not be empty")),
+        _ => Ok(()),
     }
 }
 
@@ -194,6 +225,60 @@ impl From<TokenPair> for pb::Tokens {
             refresh_token: refresh_token.expose().to_owned(),
             refresh_token_expire_time: Some(timestamp(refresh_token_expire_time)),
             token_type: TOKEN_TYPE.to_owned(),
+        }
+    }
+}
+
+/// A session, as its user sees it from the session `current`.
+pub(super) fn session_message(
+    session: Session,
+    current: SessionId,
+    times: SessionTimes,
+) -> pb::Session {
+    let expire_time = times.end_of(&session);
+    let Session {
+        id,
+        user_id: _,
+        refresh_seed: _,
+        refresh_counter: _,
+        origin,
+        create_time,
+        last_used_time,
+        expire_time: _,
+    } = session;
+    pb::Session {
+        id: id.to_string(),
+        create_time: Some(timestamp(create_time)),
+        last_used_time: Some(timestamp(last_used_time)),
+        expire_time: Some(timestamp(expire_time)),
+        peer_address: origin.peer_address,
+        user_agent: origin.user_agent,
+        current: id == current,
+    }
+}
+
+impl From<AuditEvent> for pb::AuditEvent {
+    fn from(event: AuditEvent) -> Self {
+        let AuditEvent {
+            id,
+            create_time,
+            action,
+            result,
+            session_id,
+            api_key_id,
+            resource_id,
+            origin,
+        } = event;
+        Self {
+            id: id.to_string(),
+            create_time: Some(timestamp(create_time)),
+            action,
+            result,
+            session_id: session_id.map(|id| id.to_string()).unwrap_or_default(),
+            api_key_id: api_key_id.map(|id| id.to_string()).unwrap_or_default(),
+            resource_id: resource_id.map(|id| id.to_string()).unwrap_or_default(),
+            peer_address: origin.peer_address,
+            user_agent: origin.user_agent,
         }
     }
 }

@@ -1,0 +1,17 @@
+-- The rings of keys: those that sign access tokens, and those that seal secrets.
+
+create table keys (
+    -- What it is for.
+    purpose TEXT not null,
+    -- The `kid` of a signing key; the hexadecimal id of a sealing key.
+    id TEXT not null,
+    -- The key, sealed under a key of the settings; null if it is one of those itself.
+    secret_sealed BLOB,
+    create_time TEXT not null,
+    -- From when it signs or seals; before, it only verifies or opens, so that
+    -- every replica knows it in time.
+    active_time TEXT not null,
+    -- From when it is not accepted any more; null while that is not decided.
+    retire_time TEXT,
+    primary key (purpose, id)
+) strict;

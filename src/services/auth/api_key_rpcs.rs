@@ -1,0 +1,111 @@
+use tonic::{Request, Response};
+
+use super::messages::{new_api_key, not_empty, origin_of};
+use crate::{
+    auth::{AccessTokens, ApiKeySecret, Caller, Revocations, Subject},
+    domain::{ApiKeyId, now},
+    error::{Error, Result},
+    proto::v1 as pb,
+    repositories::ApiKeys,
+    services::{fields::only, paging::Pages},
+};
+
+/// The RPCs of API keys, and of the keys behind access tokens.
+#[derive(Debug)]
+pub(super) struct ApiKeyRpcs {
+    pub api_keys: ApiKeys,
+    pub tokens: AccessTokens,
+    pub revocations: Revocations,
+    pub pages: Pages,
+}
+
+impl ApiKeyRpcs {
+    pub async fn create_api_key(
+        &self,
+        request: Request<pb::CreateApiKeyRequest>,
+    ) -> Result<Response<pb::CreateApiKeyResponse>> {
+        let caller = Caller::of(&request)?;
+        let (user, _) = caller.session()?;
+        let act = caller.act("CreateApiKey", origin_of(&request));
+        let key = new_api_key(request.into_inner(), now())?;
+        let id = ApiKeyId::generate();
+        let secret = ApiKeySecret::generate(id);
+
+        let created = self
+            .api_keys
+            .create(id, Some(user), &key, &secret.hash(), &act.on(id), now())
+            .await?;
+
+        Ok(Response::new(pb::CreateApiKeyResponse {
+            api_key: Some(created.into()),
+            secret: secret.expose().to_owned(),
+        }))
+    }
+
+    pub async fn list_api_keys(
+        &self,
+        request: Request<pb::ListApiKeysRequest>,
+    ) -> Result<Response<pb::ListApiKeysResponse>> {
+        let (user, _) = Caller::of(&request)?.session()?;
+        let pb::ListApiKeysRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let list = format!("api_keys/{user}");
+        let list = self.pages.read_alone(list, page_size, &page_token)?;
+
+        let mut keys = self.api_keys.list(user, list.page).await?;
+
+        let next_page_token = self.pages.cut(&list, &mut keys, |key| key.id.uuid());
+        let api_keys = keys.into_iter().map(pb::ApiKey::from).collect();
+        Ok(Response::new(pb::ListApiKeysResponse {
+            api_keys,
+            next_page_token,
+        }))
+    }
+
+    pub async fn revoke_api_key(
+        &self,
+        request: Request<pb::RevokeApiKeyRequest>,
+    ) -> Result<Response<pb::RevokeApiKeyResponse>> {
+        let caller = Caller::of(&request)?;
+        let (user, _) = caller.session()?;
+        let id = only("api_key_id", ApiKeyId::parse(&request.get_ref().api_key_id))?;
+        let act = caller.act("RevokeApiKey", origin_of(&request)).on(id);
+
+        self.api_keys.revoke(user, id, &act, now()).await?;
+        self.revocations.add([id.uuid()], now());
+
+        Ok(Response::new(pb::RevokeApiKeyResponse {}))
+    }
+
+    pub async fn exchange_api_key(
+        &self,
+        request: Request<pb::ExchangeApiKeyRequest>,
+    ) -> Result<Response<pb::ExchangeApiKeyResponse>> {
+        let pb::ExchangeApiKeyRequest { secret } = request.into_inner();
+        only("secret", not_empty(&secret))?;
+        let hash = ApiKeySecret::present(&secret).hash();
+
+        let key = self
+            .api_keys
+            .exchange(&hash, now())
+            .await?
+            .ok_or(Error::ApiKeyInvalid)?;
+        let subject = Subject::of_key(&key);
+        let scopes = key.scopes;
+        let token = self.tokens.issue(&Caller { subject, scopes }, now())?;
+
+        Ok(Response::new((token, scopes).into()))
+    }
+
+    pub async fn get_jwks(
+        &self,
+        _: Request<pb::GetJwksRequest>,
+    ) -> Result<Response<pb::GetJwksResponse>> {
+        let keys = self.tokens.keys().public();
+
+        let keys = keys.map(pb::JsonWebKey::from).collect();
+        Ok(Response::new(pb::GetJwksResponse { keys }))
+    }
+}

@@ -1,0 +1,249 @@
+use tonic::{Request, Response, Status};
+
+use super::{
+    account_rpcs::AccountRpcs, accounts::Accounts, api_key_rpcs::ApiKeyRpcs, audit_rpcs::AuditRpcs,
+    id_token_rpcs::IdTokenRpcs, mail_rpcs::MailRpcs, session_rpcs::SessionRpcs, sign_ins::SignIns,
+};
+use crate::{
+    auth::{AccessTokens, PasswordHasher, Revocations, Sealer},
+    domain::SessionTimes,
+    proto::v1 as pb,
+    repositories::{ApiKeys, AuditLog, Database, Guesses, Sessions, Users},
+    services::paging::Pages,
+};
+
+/// Accounts, sessions and API keys.
+#[derive(Debug)]
+pub struct AuthService {
+    accounts: AccountRpcs,
+    sessions: SessionRpcs,
+    id_tokens: IdTokenRpcs,
+    mail: MailRpcs,
+    api_keys: ApiKeyRpcs,
+    audit: AuditRpcs,
+}
+
+/// What the service works with.
+pub struct AuthParts {
+    /// Where the data is.
+    pub database: Database,
+    /// Makes access tokens.
+    pub tokens: AccessTokens,
+    /// The sessions and keys that were ended.
+    pub revocations: Revocations,
+    /// Seals what must not be read in the database.
+    pub sealer: Sealer,
+    /// Hashes passwords.
+    pub hasher: PasswordHasher,
+    /// How long sessions last.
+    pub times: SessionTimes,
+}
+
+impl AuthService {
+    /// The service with these parts.
+    pub fn new(parts: AuthParts) -> Self {
+        let AuthParts {
+            database,
+            tokens,
+            revocations,
+            sealer,
+            hasher,
+            times,
+        } = parts;
+        let users = Users::new(database.clone());
+        let sessions = Sessions::new(database.clone());
+        let pages = Pages::new(sealer.clone());
+        let accounts = Accounts {
+            database: database.clone(),
+            users: users.clone(),
+            guesses: Guesses::new(database.clone()),
+            audit_log: AuditLog::new(database.clone()),
+            hasher,
+        };
+        let sign_ins = SignIns {
+            sessions: sessions.clone(),
+            tokens: tokens.clone(),
+            revocations: revocations.clone(),
+            sealer: sealer.clone(),
+            times,
+        };
+
+        Self {
+            accounts: AccountRpcs {
+                accounts: accounts.clone(),
+                sign_ins: sign_ins.clone(),
+                users,
+                revocations: revocations.clone(),
+                sealer,
+            },
+            sessions: SessionRpcs {
+                sign_ins: sign_ins.clone(),
+                sessions,
+                revocations: revocations.clone(),
+                pages: pages.clone(),
+            },
+            id_tokens: IdTokenRpcs {},
+            mail: MailRpcs {},
+            api_keys: ApiKeyRpcs {
+                api_keys: ApiKeys::new(database.clone()),
+                tokens,
+                revocations,
+                pages: pages.clone(),
+            },
+            audit: AuditRpcs {
+                audit_log: AuditLog::new(database),
+                pages,
+            },
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::auth_service_server::AuthService for AuthService {
+    async fn sign_up(
+        &self,
+        request: Request<pb::SignUpRequest>,
+    ) -> Result<Response<pb::SignUpResponse>, Status> {
+        Ok(self.accounts.sign_up(request).await?)
+    }
+
+    async fn sign_in(
+        &self,
+        request: Request<pb::SignInRequest>,
+    ) -> Result<Response<pb::SignInResponse>, Status> {
+        Ok(self.accounts.sign_in(request).await?)
+    }
+
+    async fn sign_in_with_id_token(
+        &self,
+        request: Request<pb::SignInWithIdTokenRequest>,
+    ) -> Result<Response<pb::SignInWithIdTokenResponse>, Status> {
+        Ok(self.id_tokens.sign_in_with_id_token(request).await?)
+    }
+
+    async fn refresh_tokens(
+        &self,
+        request: Request<pb::RefreshTokensRequest>,
+    ) -> Result<Response<pb::RefreshTokensResponse>, Status> {
+        Ok(self.sessions.refresh_tokens(request).await?)
+    }
+
+    async fn sign_out(
+        &self,
+        request: Request<pb::SignOutRequest>,
+    ) -> Result<Response<pb::SignOutResponse>, Status> {
+        Ok(self.sessions.sign_out(request).await?)
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<pb::ListSessionsRequest>,
+    ) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        Ok(self.sessions.list_sessions(request).await?)
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<pb::RevokeSessionRequest>,
+    ) -> Result<Response<pb::RevokeSessionResponse>, Status> {
+        Ok(self.sessions.revoke_session(request).await?)
+    }
+
+    async fn get_me(
+        &self,
+        request: Request<pb::GetMeRequest>,
+    ) -> Result<Response<pb::GetMeResponse>, Status> {
+        Ok(self.accounts.get_me(request).await?)
+    }
+
+    async fn update_me(
+        &self,
+        request: Request<pb::UpdateMeRequest>,
+    ) -> Result<Response<pb::UpdateMeResponse>, Status> {
+        Ok(self.accounts.update_me(request).await?)
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<pb::ChangePasswordRequest>,
+    ) -> Result<Response<pb::ChangePasswordResponse>, Status> {
+        Ok(self.accounts.change_password(request).await?)
+    }
+
+    async fn delete_me(
+        &self,
+        request: Request<pb::DeleteMeRequest>,
+    ) -> Result<Response<pb::DeleteMeResponse>, Status> {
+        Ok(self.accounts.delete_me(request).await?)
+    }
+
+    async fn request_email_verification(
+        &self,
+        request: Request<pb::RequestEmailVerificationRequest>,
+    ) -> Result<Response<pb::RequestEmailVerificationResponse>, Status> {
+        Ok(self.mail.request_email_verification(request).await?)
+    }
+
+    async fn verify_email(
+        &self,
+        request: Request<pb::VerifyEmailRequest>,
+    ) -> Result<Response<pb::VerifyEmailResponse>, Status> {
+        Ok(self.mail.verify_email(request).await?)
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<pb::RequestPasswordResetRequest>,
+    ) -> Result<Response<pb::RequestPasswordResetResponse>, Status> {
+        Ok(self.mail.request_password_reset(request).await?)
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<pb::ResetPasswordRequest>,
+    ) -> Result<Response<pb::ResetPasswordResponse>, Status> {
+        Ok(self.mail.reset_password(request).await?)
+    }
+
+    async fn create_api_key(
+        &self,
+        request: Request<pb::CreateApiKeyRequest>,
+    ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
+        Ok(self.api_keys.create_api_key(request).await?)
+    }
+
+    async fn list_api_keys(
+        &self,
+        request: Request<pb::ListApiKeysRequest>,
+    ) -> Result<Response<pb::ListApiKeysResponse>, Status> {
+        Ok(self.api_keys.list_api_keys(request).await?)
+    }
+
+    async fn revoke_api_key(
+        &self,
+        request: Request<pb::RevokeApiKeyRequest>,
+    ) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
+        Ok(self.api_keys.revoke_api_key(request).await?)
+    }
+
+    async fn exchange_api_key(
+        &self,
+        request: Request<pb::ExchangeApiKeyRequest>,
+    ) -> Result<Response<pb::ExchangeApiKeyResponse>, Status> {
+        Ok(self.api_keys.exchange_api_key(request).await?)
+    }
+
+    async fn get_jwks(
+        &self,
+        request: Request<pb::GetJwksRequest>,
+    ) -> Result<Response<pb::GetJwksResponse>, Status> {
+        Ok(self.api_keys.get_jwks(request).await?)
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<pb::ListAuditEventsRequest>,
+    ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
+        Ok(self.audit.list_audit_events(request).await?)
+    }
+}
