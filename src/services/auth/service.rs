@@ -5,10 +5,10 @@ use super::{
     id_token_rpcs::IdTokenRpcs, mail_rpcs::MailRpcs, session_rpcs::SessionRpcs, sign_ins::SignIns,
 };
 use crate::{
-    auth::{AccessTokens, PasswordHasher, Revocations, Sealer},
+    auth::{AccessTokens, IdTokens, PasswordHasher, Revocations, Sealer},
     domain::SessionTimes,
     proto::v1 as pb,
-    repositories::{ApiKeys, AuditLog, Database, Guesses, Sessions, Users},
+    repositories::{ApiKeys, AuditLog, Database, Guesses, Identities, Sessions, Users},
     services::paging::Pages,
 };
 
@@ -35,6 +35,8 @@ pub struct AuthParts {
     pub sealer: Sealer,
     /// Hashes passwords.
     pub hasher: PasswordHasher,
+    /// The issuers whose id tokens are accepted.
+    pub id_tokens: IdTokens,
     /// How long sessions last.
     pub times: SessionTimes,
 }
@@ -48,6 +50,7 @@ impl AuthService {
             revocations,
             sealer,
             hasher,
+            id_tokens,
             times,
         } = parts;
         let users = Users::new(database.clone());
@@ -82,7 +85,12 @@ impl AuthService {
                 revocations: revocations.clone(),
                 pages: pages.clone(),
             },
-            id_tokens: IdTokenRpcs {},
+            id_tokens: IdTokenRpcs {
+                id_tokens,
+                identities: Identities::new(database.clone()),
+                sign_ins,
+                revocations: revocations.clone(),
+            },
             mail: MailRpcs {},
             api_keys: ApiKeyRpcs {
                 api_keys: ApiKeys::new(database.clone()),
