@@ -66,17 +66,25 @@ async fn what_the_take_over_ended_is_refused_by_every_replica(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let scene = Scene::start(engine).await;
-    // SQLite has one process: there the server itself starts anew.
     let squatter = scene.server.user().await;
-    let claims = scene.issuer.claims_of("ada", &squatter.email);
+    let (_, secret) = key(&squatter, key_of(&["projects:read"])).await;
     let replica = scene.server.replica().await;
-    let elsewhere = Client::with_token(&replica, &squatter.tokens.access_token);
-    get_me(&elsewhere).await.unwrap();
+    let person = Client::with_token(&replica, &squatter.tokens.access_token);
+    let program = Client::with_token(&replica, &token_of(&scene.server, &secret).await);
+    let list = pb::ListProjectsRequest::default;
+    get_me(&person).await.unwrap();
+    program.project.clone().list_projects(list()).await.unwrap();
 
+    let claims = scene.issuer.claims_of("ada", &squatter.email);
     scene.signed_in(&claims).await;
 
-    let refusal = eventually("the replica learns it", async || {
-        let answer = get_me(&elsewhere).await;
+    let refusal = eventually("the replica learns of the session", async || {
+        let answer = get_me(&person).await;
+        answer.is_err().then(|| refused(answer))
+    });
+    assert_eq!(refusal.await.reason, "ACCESS_TOKEN_INVALID");
+    let refusal = eventually("the replica learns of the API key", async || {
+        let answer = program.project.clone().list_projects(list()).await;
         answer.is_err().then(|| refused(answer))
     });
     assert_eq!(refusal.await.reason, "ACCESS_TOKEN_INVALID");
