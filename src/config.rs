@@ -3,14 +3,14 @@
 //! Each one is an environment variable and a flag of the same name. Nothing
 //! else in this crate reads the environment.
 
-use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use clap::{Args, ValueEnum};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use zeroize::Zeroizing;
 
 use crate::{
-    auth::{KeySettings, TokenSettings},
+    auth::{IdTokenProvider, KeySettings, TokenSettings},
     domain::{Secret, SessionTimes, Timeouts, UrlPolicy},
     repositories::{DatabaseOptions, Target},
     setting::{
@@ -119,6 +119,17 @@ pub struct Config {
     #[arg(long, env = "SLUICE_PASSWORD_QUEUE", default_value = "64", value_parser = within(1..=10_000))]
     pub password_queue: u32,
 
+    /// Signs people in with Google: the client ids that Google gave, parted by commas.
+    #[arg(long, env = "SLUICE_GOOGLE_CLIENT_IDS", value_delimiter = ',', value_parser = filled)]
+    pub google_client_ids: Vec<String>,
+
+    /// Signs people in with other OpenID Connect issuers, parted by semicolons:
+    /// `name=acme,issuer=https://id.acme.com,client_id=abc,domains=acme.com+acme.org`.
+    /// `client_id` may be repeated. `domains` may be left out: whose addresses the
+    /// issuer knows the owners of, so that it opens the accounts of those.
+    #[arg(long, env = "SLUICE_OIDC_PROVIDERS", value_delimiter = ';', value_parser = parsed::<IdTokenProvider>)]
+    pub oidc_providers: Vec<IdTokenProvider>,
+
     /// How often a media server reports each connection.
     #[arg(long, env = "SLUICE_HEARTBEAT_INTERVAL", default_value = "10s", value_parser = span("100ms", "5min"))]
     pub heartbeat_interval: Duration,
@@ -215,6 +226,10 @@ impl Config {
         {
             return Err(format!("{part} must not be set without DB_HOST"));
         }
+        let names: HashSet<_> = self.oidc_providers.iter().map(|one| &one.name).collect();
+        if names.len() < self.oidc_providers.len() {
+            return Err("SLUICE_OIDC_PROVIDERS must not use a name twice".into());
+        }
         if self.env == Environment::Production && self.bcrypt_cost < 10 {
             return Err("SLUICE_BCRYPT_COST must be at least 10 in production".into());
         }
@@ -280,6 +295,16 @@ impl Config {
             audience: self.jwt_audience.clone(),
             lifetime: self.access_token_lifetime,
         }
+    }
+
+    /// The issuers whose id tokens are accepted.
+    pub fn id_token_providers(&self) -> Vec<IdTokenProvider> {
+        let google = match self.google_client_ids.is_empty() {
+            true => None,
+            false => Some(IdTokenProvider::google(self.google_client_ids.clone())),
+        };
+        let others = self.oidc_providers.iter().cloned();
+        google.into_iter().chain(others).collect()
     }
 
     /// How long a stream may be without what keeps it.

@@ -22,7 +22,7 @@ use tower::layer::util::{Identity, Stack};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    auth::{AccessTokens, Guard, Keys, PasswordHasher, Revocations},
+    auth::{AccessTokens, Guard, IdTokens, Keys, PasswordHasher, Revocations},
     config::Config,
     jobs::{Purge, Reaper, Trust},
     layers::{CallLogLayer, answer_panic},
@@ -83,6 +83,7 @@ pub async fn serve(
         revocations,
         sealer: keys.sealer.clone(),
         hasher,
+        id_tokens: IdTokens::new(config.id_token_providers()),
         times: config.sessions(),
     });
     let project = ProjectService::new(&database, keys.sealer.clone(), config.url_policy());

@@ -52,6 +52,16 @@ impl Email {
     pub fn key(&self) -> &str {
         &self.key
     }
+
+    /// What stands before the `@`, as typed.
+    pub fn local_part(&self) -> &str {
+        self.address.rsplit_once('@').map_or("", |(local, _)| local)
+    }
+
+    /// The domain, in lower case.
+    pub fn domain(&self) -> &str {
+        self.key.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +74,14 @@ mod tests {
 
         assert_eq!(typed.as_str(), "Ada@Example.COM");
         assert_eq!(typed.key(), Email::parse("ada@example.com").unwrap().key());
+    }
+
+    #[test]
+    fn has_two_parts() {
+        let typed = Email::parse("\"a@b\"@Example.COM").unwrap();
+
+        assert_eq!(typed.local_part(), "\"a@b\"");
+        assert_eq!(typed.domain(), "example.com");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct NewUser {
 }
 
 #[derive(FromRow)]
-struct UserRow {
+pub(super) struct UserRow {
     id: UserId,
     email: String,
     email_verified: bool,

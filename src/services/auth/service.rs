@@ -6,10 +6,10 @@ use super::{
     turns::Turns,
 };
 use crate::{
-    auth::{AccessTokens, PasswordHasher, Revocations, Sealer},
+    auth::{AccessTokens, IdTokens, PasswordHasher, Revocations, Sealer},
     domain::SessionTimes,
     proto::v1 as pb,
-    repositories::{ApiKeys, AuditLog, Database, Guesses, Sessions, Users},
+    repositories::{ApiKeys, AuditLog, Database, Guesses, Identities, Sessions, Users},
     services::paging::Pages,
 };
 
@@ -36,6 +36,8 @@ pub struct AuthParts {
     pub sealer: Sealer,
     /// Hashes passwords.
     pub hasher: PasswordHasher,
+    /// The issuers whose id tokens are accepted.
+    pub id_tokens: IdTokens,
     /// How long sessions last.
     pub times: SessionTimes,
 }
@@ -49,6 +51,7 @@ impl AuthService {
             revocations,
             sealer,
             hasher,
+            id_tokens,
             times,
         } = parts;
         let users = Users::new(database.clone());
@@ -84,7 +87,12 @@ impl AuthService {
                 revocations: revocations.clone(),
                 pages: pages.clone(),
             },
-            id_tokens: IdTokenRpcs {},
+            id_tokens: IdTokenRpcs {
+                id_tokens,
+                identities: Identities::new(database.clone()),
+                sign_ins,
+                revocations: revocations.clone(),
+            },
             mail: MailRpcs {},
             api_keys: ApiKeyRpcs {
                 api_keys: ApiKeys::new(database.clone()),

@@ -3,6 +3,8 @@
 mod caller;
 mod database;
 mod expect;
+mod issuer;
+mod issuer_key;
 mod process;
 mod proxy;
 mod server;
@@ -13,6 +15,8 @@ pub use database::{
     TestDatabase,
 };
 pub use expect::{Refusal, eventually, refused};
+pub use issuer::{DISCOVERY, Issuer, JWKS};
+pub use issuer_key::IssuerKey;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use server::TestServer;

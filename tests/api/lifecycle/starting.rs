@@ -46,6 +46,21 @@ async fn outcome(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>,
 #[case("SLUICE_BCRYPT_COST", "31")]
 #[case("SLUICE_BCRYPT_COST", "ten")]
 #[case("SLUICE_PASSWORD_QUEUE", "0")]
+#[case("SLUICE_GOOGLE_CLIENT_IDS", "")]
+#[case("SLUICE_OIDC_PROVIDERS", "")]
+#[case("SLUICE_OIDC_PROVIDERS", "acme")]
+#[case(
+    "SLUICE_OIDC_PROVIDERS",
+    "name=acme,issuer=http://id.acme.com,client_id=a"
+)]
+#[case(
+    "SLUICE_OIDC_PROVIDERS",
+    "name=google,issuer=https://id.acme.com,client_id=a"
+)]
+#[case(
+    "SLUICE_OIDC_PROVIDERS",
+    "name=a,issuer=https://a.com,client_id=a;name=a,issuer=https://b.com,client_id=b"
+)]
 #[case("SLUICE_HEARTBEAT_TIMEOUT", "10s")]
 #[case("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "maybe")]
 #[case("SLUICE_INGEST_HOSTS", "rtmp://ingest.example.com/live")]

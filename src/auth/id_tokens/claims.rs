@@ -1,0 +1,257 @@
+use serde::{Deserialize, Deserializer};
+
+use super::{jws::Fault, provider::IdTokenProvider};
+use crate::domain::{Email, Identity, Name, Profile, Time};
+
+/// How far the issuer's clock may differ, in seconds.
+const LEEWAY: f64 = 30.0;
+
+/// The longest `sub` (OpenID Connect Core section 2), in characters.
+const MAX_SUBJECT: usize = 255;
+
+/// The claims of an id token that matter here (OpenID Connect Core sections 2
+/// and 5.1). Times are seconds since 1970 and may have a fraction.
+#[derive(Deserialize)]
+pub(super) struct IdClaims {
+    iss: String,
+    sub: String,
+    aud: Audiences,
+    exp: f64,
+    iat: f64,
+    #[serde(default, deserialize_with = "present")]
+    nbf: Option<f64>,
+    #[serde(default, deserialize_with = "present")]
+    azp: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    nonce: Option<String>,
+    email: Option<String>,
+    email_verified: Option<Flag>,
+    /// The Workspace of a Google account.
+    hd: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audiences {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// Some issuers write `"true"`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Flag {
+    Bool(bool),
+    Text(String),
+}
+
+impl IdClaims {
+    /// Reads the payload of a token.
+    pub fn parse(payload: &[u8]) -> Result<Self, Fault> {
+        serde_json::from_slice(payload).map_err(|_| "a claim is missing, double or of another type")
+    }
+
+    /// Whom the token is about, if it was made by this issuer, for us, for the
+    /// sign-in with this nonce, and holds now.
+    pub fn check(
+        self,
+        provider: &IdTokenProvider,
+        nonce: &str,
+        now: Time,
+    ) -> Result<Identity, Fault> {
+        if !provider.is_named(&self.iss) {
+            return Err("it is of another issuer");
+        }
+        self.check_audience(provider)?;
+        self.check_times(now)?;
+        if self.nonce.as_deref().unwrap_or_default() != nonce {
+            return Err("its nonce is another");
+        }
+        if !(1..=MAX_SUBJECT).contains(&self.sub.chars().count())
+            || self.sub.chars().any(char::is_control)
+        {
+            return Err("its subject is empty, too long or has control characters");
+        }
+
+        Ok(Identity {
+            profile: self.profile(provider),
+            // Google has two names for itself, but they are one issuer.
+            issuer: provider.issuer.clone(),
+            subject: self.sub,
+        })
+    }
+
+    fn check_audience(&self, provider: &IdTokenProvider) -> Result<(), Fault> {
+        let audiences = match &self.aud {
+            Audiences::One(audience) => std::slice::from_ref(audience),
+            Audiences::Many(audiences) => audiences,
+        };
+        if !audiences.iter().any(|id| provider.has_client(id)) {
+            return Err("it is for another audience");
+        }
+        match &self.azp {
+            Some(azp) if provider.has_client(azp) => Ok(()),
+            Some(_) => Err("it was given to another client"),
+            None if audiences.len() > 1 => Err("it does not say which client it was given to"),
+            None => Ok(()),
+        }
+    }
+
+    fn check_times(&self, now: Time) -> Result<(), Fault> {
+        let now = now.timestamp_micros() as f64 / 1e6;
+        if now >= self.exp + LEEWAY {
+            return Err("it has expired");
+        }
+        if self.iat > now + LEEWAY || self.nbf.is_some_and(|nbf| nbf > now + LEEWAY) {
+            return Err("it is of the future");
+        }
+        Ok(())
+    }
+
+    fn profile(&self, provider: &IdTokenProvider) -> Option<Profile> {
+        let email = Email::parse(self.email.as_deref()?).ok()?;
+        let is_verified = match &self.email_verified {
+            Some(Flag::Bool(verified)) => *verified,
+            Some(Flag::Text(text)) => text == "true",
+            None => false,
+        };
+        let given = self.name.as_deref().and_then(|name| Name::parse(name).ok());
+        Some(Profile {
+            email_proved: is_verified && provider.is_authoritative(&email, self.hd.as_deref()),
+            display_name: match given {
+                Some(name) => name,
+                None => Name::parse(email.local_part()).ok()?,
+            },
+            email,
+        })
+    }
+}
+
+/// A claim that may be absent, but not null.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::IdClaims;
+    use crate::{
+        auth::IdTokenProvider,
+        domain::{Identity, now},
+    };
+
+    /// What Google's documentation shows, for client `ours`.
+    fn google(change: impl FnOnce(&mut Value)) -> Result<Identity, &'static str> {
+        let time = now().timestamp();
+        let mut claims = json!({
+            "iss": "https://accounts.google.com", "azp": "ours", "aud": "ours",
+            "sub": "10769150350006150715113082367", "at_hash": "HK6E_P6Dh8Y93mRNtsDB1Q",
+            "hd": "example.com", "email": "jsmith@example.com", "email_verified": true,
+            "iat": time, "exp": time + 3600, "nonce": "0394852-3190485-2490358",
+        });
+        change(&mut claims);
+        let provider = IdTokenProvider::google(vec!["ours".to_owned(), "also ours".to_owned()]);
+        IdClaims::parse(claims.to_string().as_bytes())?.check(
+            &provider,
+            "0394852-3190485-2490358",
+            now(),
+        )
+    }
+
+    #[test]
+    fn both_names_of_google_are_one_issuer() {
+        for iss in ["https://accounts.google.com", "accounts.google.com"] {
+            let identity = google(|claims| claims["iss"] = json!(iss)).unwrap();
+            assert_eq!(identity.issuer, "https://accounts.google.com");
+            assert_eq!(identity.subject, "10769150350006150715113082367");
+        }
+        for iss in [
+            "https://accounts.google.com/",
+            "http://accounts.google.com",
+            "google",
+        ] {
+            assert!(
+                google(|claims| claims["iss"] = json!(iss)).is_err(),
+                "{iss}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_app_and_its_server_can_be_two_of_our_clients() {
+        assert!(google(|claims| claims["azp"] = json!("also ours")).is_ok());
+        assert!(google(|claims| claims["azp"] = json!("theirs")).is_err());
+        assert!(google(|claims| claims["aud"] = json!("theirs")).is_err());
+    }
+
+    #[test]
+    fn google_proves_addresses_of_gmail_and_of_the_workspace() {
+        for (email, hd, verified, proved) in [
+            (
+                "jsmith@example.com",
+                json!("example.com"),
+                json!(true),
+                true,
+            ),
+            (
+                "jsmith@example.com",
+                json!("example.com"),
+                json!("true"),
+                true,
+            ),
+            (
+                "jsmith@example.com",
+                json!("example.com"),
+                json!(false),
+                false,
+            ),
+            (
+                "jsmith@example.com",
+                json!("example.com"),
+                json!("false"),
+                false,
+            ),
+            (
+                "jsmith@example.com",
+                json!("example.com"),
+                json!(null),
+                false,
+            ),
+            (
+                "jsmith@example.com",
+                json!("example.org"),
+                json!(true),
+                false,
+            ),
+            ("jsmith@example.com", json!(null), json!(true), false),
+            ("jsmith@gmail.com", json!(null), json!(true), true),
+            ("jsmith@gmail.com", json!(null), json!(false), false),
+        ] {
+            let identity = google(|claims| {
+                claims["email"] = json!(email);
+                claims["hd"] = hd.clone();
+                claims["email_verified"] = verified.clone();
+            });
+            let profile = identity.unwrap().profile.unwrap();
+            assert_eq!(profile.email_proved, proved, "{email} {hd} {verified}");
+        }
+    }
+
+    #[test]
+    fn a_person_without_a_usable_name_is_called_by_the_address() {
+        for (name, called) in [
+            (json!("Jo Smith"), "Jo Smith"),
+            (json!(null), "jsmith"),
+            (json!("  "), "jsmith"),
+            (json!("a\nb"), "jsmith"),
+            (json!("x".repeat(101)), "jsmith"),
+        ] {
+            let identity = google(|claims| claims["name"] = name.clone()).unwrap();
+            let profile = identity.profile.unwrap();
+            assert_eq!(profile.display_name.as_str(), called, "{name}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+use anyhow::Context;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::jws::{Algorithm, Fault, Jws};
+
+/// The lengths of RSA keys that are accepted, in bits.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// The keys of an issuer that are usable here.
+#[derive(Debug)]
+pub(super) struct KeySet(Vec<Key>);
+
+#[derive(Debug)]
+struct Key {
+    id: Option<String>,
+    public: Public,
+}
+
+/// A public key, whose type pins its algorithm.
+#[derive(Debug)]
+enum Public {
+    Rsa(RsaPublicKeyComponents<Vec<u8>>),
+    /// An uncompressed point.
+    P256(Vec<u8>),
+    Ed25519(Vec<u8>),
+}
+
+/// A key as an issuer publishes it (RFC 7517, RFC 7518 section 6, RFC 8037).
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    alg: Option<Value>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+impl KeySet {
+    /// Reads a JWK set. A key that is not usable here is left out: issuers
+    /// publish keys of many kinds side by side.
+    pub fn parse(json: &[u8]) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Jwks {
+            keys: Vec<Value>,
+        }
+
+        let Jwks { keys } = serde_json::from_slice(json).context("it is not a JWK set")?;
+        let keys = keys.into_iter().filter_map(|key| {
+            let key: Jwk = serde_json::from_value(key).ok()?;
+            Key::of(key)
+        });
+        Ok(Self(keys.collect()))
+    }
+
+    /// Whether there is a key of this id; or any key, for a token that names none.
+    pub fn has(&self, kid: Option<&str>) -> bool {
+        match kid {
+            Some(_) => self.0.iter().any(|key| key.id.as_deref() == kid),
+            None => !self.0.is_empty(),
+        }
+    }
+
+    /// Checks who signed a token.
+    pub fn verify(&self, jws: &Jws<'_>) -> Result<(), Fault> {
+        let named = |key: &&Key| jws.kid.is_none() || key.id == jws.kid;
+        let fitting = |key: &&Key| key.public.algorithm() == jws.algorithm;
+        let mut keys = self.0.iter().filter(named).filter(fitting);
+        let key = keys.next().ok_or("no key has its key id and algorithm")?;
+        // OpenID Connect Core section 10.1: else it has to name its key.
+        if keys.next().is_some() {
+            return Err("more than one key could have signed it");
+        }
+
+        match key.public.has_signed(jws) {
+            true => Ok(()),
+            false => Err("its signature is wrong"),
+        }
+    }
+}
+
+impl Key {
+    fn of(jwk: Jwk) -> Option<Self> {
+        let public = Public::of(&jwk)?;
+        let signs = jwk.usage.is_none_or(|usage| usage == "sig");
+        let of_algorithm = jwk.alg.is_none_or(|alg| {
+            Algorithm::deserialize(&alg).is_ok_and(|alg| alg == public.algorithm())
+        });
+        (signs && of_algorithm).then_some(Self {
+            id: jwk.kid,
+            public,
+        })
+    }
+}
+
+impl Public {
+    fn of(jwk: &Jwk) -> Option<Self> {
+        let bytes = |member: &Option<String>| URL_SAFE_NO_PAD.decode(member.as_ref()?).ok();
+        let coordinate = |member| bytes(member).filter(|bytes| bytes.len() == 32);
+        match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+            ("RSA", _) => {
+                let (n, e) = (bytes(&jwk.n)?, bytes(&jwk.e)?);
+                let unused = usize::try_from(n.first()?.leading_zeros()).ok()?;
+                let is_minimal = unused < 8;
+                (is_minimal && RSA_BITS.contains(&(8 * n.len() - unused)))
+                    .then_some(Self::Rsa(RsaPublicKeyComponents { n, e }))
+            }
+            ("EC", Some("P-256")) => {
+                let (x, y) = (coordinate(&jwk.x)?, coordinate(&jwk.y)?);
+                Some(Self::P256([vec![4], x, y].concat()))
+            }
+            ("OKP", Some("Ed25519")) => Some(Self::Ed25519(coordinate(&jwk.x)?)),
+            _ => None,
+        }
+    }
+
+    fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Rsa(_) => Algorithm::RS256,
+            Self::P256(_) => Algorithm::ES256,
+            Self::Ed25519(_) => Algorithm::EdDSA,
+        }
+    }
+
+    fn has_signed(&self, jws: &Jws<'_>) -> bool {
+        let (message, signature) = (jws.message, &jws.signature);
+        match self {
+            Self::Rsa(key) => key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature),
+            Self::P256(key) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).verify(message, signature)
+            }
+            Self::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
+        }
+        .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use serde_json::{Value, json};
+
+    use super::KeySet;
+
+    fn rsa(bytes: usize, first: u8) -> Value {
+        let mut n = vec![0xff; bytes];
+        n[0] = first;
+        json!({"kty": "RSA", "kid": "k", "n": URL_SAFE_NO_PAD.encode(n), "e": "AQAB"})
+    }
+
+    fn octets(kty: &str, crv: &str, bytes: usize) -> Value {
+        let octets = URL_SAFE_NO_PAD.encode(vec![1; bytes]);
+        json!({"kty": kty, "crv": crv, "kid": "k", "x": octets, "y": octets})
+    }
+
+    fn with(mut key: Value, member: &str, value: Value) -> Value {
+        key[member] = value;
+        key
+    }
+
+    fn is_taken(key: &Value) -> bool {
+        let set = json!({"keys": [17, key]}).to_string();
+        KeySet::parse(set.as_bytes()).unwrap().has(Some("k"))
+    }
+
+    #[test]
+    fn keys_for_signing_of_the_right_kind_and_length_are_taken() {
+        for key in [
+            rsa(256, 0x80),
+            rsa(512, 0xff),
+            octets("EC", "P-256", 32),
+            octets("OKP", "Ed25519", 32),
+            with(rsa(256, 0x80), "use", json!("sig")),
+            with(rsa(256, 0x80), "alg", json!("RS256")),
+            with(octets("EC", "P-256", 32), "alg", json!("ES256")),
+            with(octets("OKP", "Ed25519", 32), "alg", json!("EdDSA")),
+        ] {
+            assert!(is_taken(&key), "{key}");
+        }
+    }
+
+    #[test]
+    fn other_keys_are_left_out() {
+        for key in [
+            rsa(128, 0x80),
+            rsa(256, 0x7f),
+            rsa(257, 0x00),
+            rsa(2048, 0x80),
+            with(rsa(256, 0x80), "n", json!("")),
+            with(rsa(256, 0x80), "n", json!("not base64url!")),
+            with(rsa(256, 0x80), "use", json!("enc")),
+            with(rsa(256, 0x80), "alg", json!("RS512")),
+            with(rsa(256, 0x80), "alg", json!("HS256")),
+            with(rsa(256, 0x80), "alg", json!("ES256")),
+            octets("EC", "P-256", 31),
+            octets("EC", "P-384", 48),
+            octets("EC", "P-384", 32),
+            octets("OKP", "Ed25519", 33),
+            octets("OKP", "X25519", 32),
+            octets("oct", "", 32),
+        ] {
+            assert!(!is_taken(&key), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_set_is_refused() {
+        for json in ["", "[]", "{}", r#"{"keys": {}}"#, r#"{"keys": []"#] {
+            assert!(KeySet::parse(json.as_bytes()).is_err(), "{json}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+use rstest::rstest;
+use serde_json::{Value, json};
+use sluice::domain::now;
+
+use super::id_token_steps::{INVALID, Scene, present};
+use crate::harness::{Engine, Postgres, Sqlite, refused};
+
+#[rstest]
+#[tokio::test]
+async fn claims_that_hold_are_accepted(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::start(engine).await;
+    let time = now().timestamp();
+
+    for changes in [
+        &[][..],
+        &[("aud", json!("also-ours"))],
+        &[("aud", json!(["ours"]))],
+        &[("azp", json!("ours"))],
+        &[
+            ("aud", json!(["ours", "theirs"])),
+            ("azp", json!("also-ours")),
+        ],
+        &[("exp", json!(time - 20))],
+        &[("exp", json!(time as f64 + 0.5))],
+        &[("iat", json!(time + 20))],
+        &[("nbf", json!(time + 20))],
+        &[("nbf", json!(time - 3600))],
+        &[("nonce", json!(""))],
+        &[("sub", json!("é".repeat(255)))],
+        &[("email_verified", json!("true"))],
+        &[("email_verified", json!(null))],
+        &[("name", json!(null))],
+        &[("some_claim_of_theirs", json!({"a": [1]}))],
+    ] {
+        // Of another person each time, so that nobody has the address yet.
+        let (sub, email) = (format!("{changes:?}"), format!("{}@example.org", fresh()));
+        let mut claims = scene.claims_with(&[("sub", json!(sub)), ("email", json!(email))]);
+        for (claim, value) in changes {
+            claims[*claim] = value.clone();
+        }
+        assert!(scene.signed_in(&claims).await.created, "{changes:?}");
+    }
+}
+
+fn fresh() -> sluice::domain::UserId {
+    sluice::domain::UserId::generate()
+}
+
+#[rstest]
+#[tokio::test]
+async fn claims_that_do_not_hold_are_refused(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::start(engine).await;
+    scene.signed_in(&scene.claims_with(&[])).await;
+    let time = now().timestamp();
+
+    for changes in [
+        &[("iss", json!("https://id.acme.com"))][..],
+        &[("iss", json!(format!("{}/", scene.issuer.url)))],
+        &[("iss", json!(""))],
+        &[("iss", json!([scene.issuer.url]))],
+        &[("aud", json!("theirs"))],
+        &[("aud", json!("Ours"))],
+        &[("aud", json!(""))],
+        &[("aud", json!([]))],
+        &[("aud", json!(["theirs", "others"]))],
+        &[("aud", json!(["ours", "theirs"]))],
+        &[("aud", json!(["ours", "also-ours"]))],
+        &[("aud", json!(["ours", 1])), ("azp", json!("ours"))],
+        &[("azp", json!("theirs"))],
+        &[("azp", json!(""))],
+        &[("azp", json!(null))],
+        &[("aud", json!("theirs")), ("azp", json!("ours"))],
+        &[("exp", json!(time - 31))],
+        &[("exp", json!(0))],
+        &[("exp", json!((time + 300).to_string()))],
+        &[("iat", json!(time + 60))],
+        &[("iat", json!(time.to_string()))],
+        &[("nbf", json!(time + 60))],
+        &[("nbf", json!("now"))],
+        &[("nbf", json!(null))],
+        &[("sub", json!(""))],
+        &[("sub", json!("x".repeat(256)))],
+        &[("sub", json!("a\u{0}da"))],
+        &[("sub", json!(17))],
+        &[("nonce", json!(17))],
+        &[("nonce", json!(null))],
+        &[("email", json!(17))],
+        &[("email", json!(["ada@example.com"]))],
+        &[("email_verified", json!(1))],
+        &[("name", json!({}))],
+        &[("hd", json!(true))],
+    ] {
+        let refusal = refused(scene.sign_in(&scene.claims_with(changes)).await);
+        assert_eq!(refusal.class(), INVALID, "{changes:?}");
+        assert_eq!(refusal.message, "the id token is not valid");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_claims_of_every_id_token_are_required(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::start(engine).await;
+
+    for claim in ["iss", "sub", "aud", "exp", "iat"] {
+        let mut claims = scene.claims_with(&[]);
+        claims[claim] = Value::Null;
+        let null = refused(scene.sign_in(&claims).await);
+        claims.as_object_mut().unwrap().remove(claim);
+        let absent = refused(scene.sign_in(&claims).await);
+        for refusal in [null, absent] {
+            assert_eq!(refusal.class(), INVALID, "{claim}");
+        }
+    }
+    for claims in [json!([]), json!("claims"), json!(null), json!({})] {
+        let refusal = refused(scene.sign_in(&claims).await);
+        assert_eq!(refusal.class(), INVALID, "{claims}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_nonce_is_the_one_of_the_sign_in(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::start(engine).await;
+    let bare = scene.claims_with(&[]);
+    let with_nonce = scene.claims_with(&[("nonce", json!("n-0S6_WzA2Mj"))]);
+
+    for (claims, nonce, accepted) in [
+        (&with_nonce, "n-0S6_WzA2Mj", true),
+        (&with_nonce, "n-0S6_WzA2Mk", false),
+        (&with_nonce, "N-0S6_WzA2Mj", false),
+        (&with_nonce, "n-0S6_WzA2Mj ", false),
+        (&with_nonce, "", false),
+        (&bare, "", true),
+        (&bare, "n-0S6_WzA2Mj", false),
+    ] {
+        let token = scene.key.sign(claims);
+        let answer = present(&scene.server.channel, &token, nonce).await;
+        match accepted {
+            true => assert!(answer.is_ok(), "{nonce}"),
+            false => assert_eq!(refused(answer).class(), INVALID, "{nonce}"),
+        }
+    }
+}

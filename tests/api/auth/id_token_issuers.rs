@@ -1,0 +1,381 @@
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use rstest::rstest;
+use serde_json::json;
+use sluice::{
+    auth::{IdTokenProvider, IdTokens},
+    domain::{Identity, Secret, Time, now},
+    error::{Error, Result},
+};
+use tokio::{task::JoinSet, time::timeout};
+use tonic::Code;
+
+use super::id_token_steps::{INVALID, Scene, present};
+use crate::harness::{
+    DISCOVERY, Engine, Issuer, IssuerKey, JWKS, Postgres, Sqlite, TestServer, eventually, refused,
+};
+
+const UNAVAILABLE: (Code, &str) = (Code::Unavailable, "ISSUER_UNAVAILABLE");
+
+/// Checks tokens of an issuer at any time: an hour of a test is no hour.
+struct Clocked {
+    id_tokens: IdTokens,
+    issuer: Issuer,
+    time: Time,
+}
+
+impl Clocked {
+    async fn start(keys: &[&IssuerKey]) -> Self {
+        let issuer = Issuer::start(keys).await;
+        let provider: IdTokenProvider = issuer.setting().parse().unwrap();
+        Self {
+            id_tokens: IdTokens::new(vec![provider]),
+            issuer,
+            time: now(),
+        }
+    }
+
+    fn pass(&mut self, span: TimeDelta) {
+        self.time += span;
+    }
+
+    /// Checks a new token under a key.
+    async fn verify(&self, key: &IssuerKey) -> Result<Identity> {
+        let token = Secret::new(key.sign(&self.issuer.claims_at("ada", self.time)));
+        let issuer = self.id_tokens.issuer("acme").unwrap();
+        issuer.verify(&token, &Secret::new(""), self.time).await
+    }
+}
+
+fn is_refused(outcome: &Result<Identity>) -> bool {
+    matches!(outcome, Err(Error::IdTokenInvalid))
+}
+
+fn is_unavailable(outcome: &Result<Identity>) -> bool {
+    matches!(outcome, Err(Error::IssuerUnavailable(_)))
+}
+
+#[rstest]
+#[tokio::test]
+async fn keys_are_fetched_when_they_are_first_needed_and_then_kept(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    assert_eq!(scene.issuer.fetches(DISCOVERY), 0);
+
+    for _ in 0..3 {
+        scene.signed_in(&scene.claims_with(&[])).await;
+    }
+
+    assert_eq!(scene.issuer.fetches(DISCOVERY), 1);
+    assert_eq!(scene.issuer.fetches(JWKS), 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn calls_that_need_the_same_keys_share_one_fetch(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::start(engine).await;
+    let held = scene.issuer.hold().await;
+    let mut calls = JoinSet::new();
+    for number in 0..8 {
+        let email = format!("user{number}@example.org");
+        let claims = scene.issuer.claims_of(&number.to_string(), &email);
+        let (channel, token) = (scene.server.channel.clone(), scene.key.sign(&claims));
+        calls.spawn(async move { present(&channel, &token, "").await });
+    }
+    eventually("the issuer is asked", async || {
+        (scene.issuer.fetches(DISCOVERY) > 0).then_some(())
+    })
+    .await;
+    drop(held);
+
+    for answer in calls.join_all().await {
+        assert!(answer.unwrap().into_inner().created);
+    }
+    assert_eq!(scene.issuer.fetches(DISCOVERY), 1);
+    assert_eq!(scene.issuer.fetches(JWKS), 1);
+}
+
+/// The first caller may leave; those who wait for the same keys still get them.
+#[rstest]
+#[tokio::test]
+async fn a_call_that_is_given_up_does_not_take_the_keys_along(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let held = scene.issuer.hold().await;
+    let (channel, token) = (
+        scene.server.channel.clone(),
+        scene.key.sign(&scene.claims_with(&[])),
+    );
+    let given_up = tokio::spawn(async move { present(&channel, &token, "").await.map(drop) });
+    eventually("the issuer is asked", async || {
+        (scene.issuer.fetches(DISCOVERY) > 0).then_some(())
+    })
+    .await;
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    drop(held);
+
+    scene.signed_in(&scene.claims_with(&[])).await;
+    assert_eq!(scene.issuer.fetches(DISCOVERY), 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_new_key_works_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::start(engine).await;
+    let claims = scene.claims_with(&[]);
+    scene.signed_in(&claims).await;
+
+    let new = IssuerKey::ed25519("k2");
+    scene.issuer.publish(&[&scene.key, &new], "max-age=3600");
+    present(&scene.server.channel, &new.sign(&claims), "")
+        .await
+        .unwrap();
+
+    scene.signed_in(&claims).await;
+    assert_eq!(scene.issuer.fetches(JWKS), 2);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_flood_of_unknown_keys_has_the_keys_fetched_once_more(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let claims = scene.claims_with(&[]);
+    scene.signed_in(&claims).await;
+
+    let mut calls = JoinSet::new();
+    for number in 0..20 {
+        let forged = IssuerKey::p256(&format!("forged{number}")).sign(&claims);
+        let channel = scene.server.channel.clone();
+        calls.spawn(async move { present(&channel, &forged, "").await });
+    }
+    for answer in calls.join_all().await {
+        assert_eq!(refused(answer).class(), INVALID);
+    }
+
+    assert_eq!(scene.issuer.fetches(JWKS), 2);
+    scene.signed_in(&claims).await;
+}
+
+#[tokio::test]
+async fn unknown_keys_have_the_keys_fetched_once_in_ten_seconds() {
+    let (key, forged) = (IssuerKey::p256("k1"), IssuerKey::p256("k2"));
+    let mut clocked = Clocked::start(&[&key]).await;
+    clocked.verify(&key).await.unwrap();
+
+    for (seconds, fetches) in [(0, 2), (9, 2), (1, 3), (5, 3), (5, 4)] {
+        clocked.pass(TimeDelta::seconds(seconds));
+        assert!(is_refused(&clocked.verify(&forged).await));
+        assert_eq!(clocked.issuer.fetches(JWKS), fetches);
+    }
+}
+
+#[rstest]
+#[case("max-age=7200", 7200)]
+#[case("max-age=1", 60)]
+#[case("no-store", 60)]
+#[case("max-age=9999999", 86_400)]
+#[case("public", 600)]
+#[tokio::test]
+async fn an_old_key_works_until_the_cache_has_run_out(
+    #[case] cache_control: &str,
+    #[case] seconds: i64,
+) {
+    let (old, new) = (IssuerKey::p256("k1"), IssuerKey::p256("k2"));
+    let mut clocked = Clocked::start(&[]).await;
+    clocked.issuer.publish(&[&old], cache_control);
+    clocked.verify(&old).await.unwrap();
+    clocked.issuer.publish(&[&new], cache_control);
+
+    clocked.pass(TimeDelta::seconds(seconds - 1));
+    clocked.verify(&old).await.unwrap();
+    clocked.pass(TimeDelta::seconds(1));
+    assert!(is_refused(&clocked.verify(&old).await));
+
+    clocked.verify(&new).await.unwrap();
+    assert_eq!(
+        clocked.issuer.fetches(DISCOVERY),
+        clocked.issuer.fetches(JWKS)
+    );
+}
+
+#[tokio::test]
+async fn old_keys_work_for_a_day_while_the_issuer_is_away() {
+    let (key, forged) = (IssuerKey::p256("k1"), IssuerKey::p256("k2"));
+    let mut clocked = Clocked::start(&[&key]).await;
+    clocked.verify(&key).await.unwrap();
+    clocked.issuer.go_away().await;
+
+    clocked.pass(TimeDelta::hours(1));
+    clocked.verify(&key).await.unwrap();
+    // It may be a new key: only the issuer could tell.
+    assert!(is_unavailable(&clocked.verify(&forged).await));
+    clocked.pass(TimeDelta::hours(24) - TimeDelta::seconds(1));
+    clocked.verify(&key).await.unwrap();
+    clocked.pass(TimeDelta::seconds(1));
+    assert!(is_unavailable(&clocked.verify(&key).await));
+
+    clocked.issuer.come_back().await;
+    clocked.pass(TimeDelta::seconds(10));
+    clocked.verify(&key).await.unwrap();
+    assert!(is_refused(&clocked.verify(&forged).await));
+}
+
+#[tokio::test]
+async fn an_issuer_that_fails_is_not_asked_again_at_once() {
+    let key = IssuerKey::p256("k1");
+    let mut clocked = Clocked::start(&[&key]).await;
+    clocked
+        .issuer
+        .answer(JWKS, "500 Internal Server Error", "", "");
+
+    for (seconds, fetches) in [(0, 1), (0, 1), (2, 2), (0, 2)] {
+        clocked.pass(TimeDelta::seconds(seconds));
+        assert!(is_unavailable(&clocked.verify(&key).await));
+        assert_eq!(clocked.issuer.fetches(JWKS), fetches);
+    }
+    clocked.issuer.publish(&[&key], "max-age=60");
+    clocked.pass(TimeDelta::seconds(2));
+    clocked.verify(&key).await.unwrap();
+
+    clocked
+        .issuer
+        .answer(JWKS, "500 Internal Server Error", "", "");
+    for (seconds, fetches) in [(60, 4), (9, 4), (2, 5)] {
+        clocked.pass(TimeDelta::seconds(seconds));
+        clocked.verify(&key).await.unwrap();
+        assert_eq!(clocked.issuer.fetches(JWKS), fetches);
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_answer_is_given_up() {
+    let key = IssuerKey::p256("k1");
+    let clocked = Clocked::start(&[&key]).await;
+    let _held = clocked.issuer.hold().await;
+
+    let given_up = timeout(Duration::from_secs(20), clocked.verify(&key)).await;
+
+    assert!(is_unavailable(&given_up.unwrap()));
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_issuer_that_is_away_is_no_fault_of_the_token(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let key = IssuerKey::p256("k1");
+    let mut issuer = Issuer::start(&[&key]).await;
+    let setting = format!("--oidc-providers={}", issuer.setting());
+    let server = TestServer::start_with(engine, &[&setting]).await;
+    let token = key.sign(&issuer.claims_of("ada", "ada@example.com"));
+
+    issuer.go_away().await;
+    let refusal = refused(present(&server.channel, &token, "").await);
+    assert_eq!(refusal.class(), UNAVAILABLE);
+    assert!(refusal.details.retry_info().is_some());
+    issuer.come_back().await;
+    eventually("the issuer is asked again", async || {
+        present(&server.channel, &token, "").await.ok()
+    })
+    .await;
+
+    issuer.go_away().await;
+    present(&server.channel, &token, "").await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn documents_that_cannot_be_trusted_are_not_used(#[values(Sqlite, Postgres)] engine: Engine) {
+    type Spoil = fn(&Issuer, &str);
+    let spoils: [(&str, Spoil); 8] = [
+        ("of another issuer", |issuer, keys| {
+            discovery(issuer, "https://id.acme.com", keys);
+        }),
+        ("of nearly this issuer", |issuer, keys| {
+            discovery(issuer, &format!("{}/", issuer.url), keys);
+        }),
+        ("keys without https", |issuer, keys| {
+            discovery(issuer, &issuer.url, &keys.replace("127.0.0.1", "0.0.0.0"));
+        }),
+        ("keys over a redirect", |issuer, keys| {
+            let location = format!("Location: {}", keys.replace(JWKS, "/elsewhere"));
+            issuer.answer("/elsewhere", "200 OK", "", &issuer_keys());
+            issuer.answer(JWKS, "302 Found", &location, &issuer_keys());
+        }),
+        ("keys with an error", |issuer, _| {
+            let keys = issuer_keys();
+            issuer.answer(JWKS, "503 Service Unavailable", "", &keys);
+        }),
+        ("keys that are no JSON", |issuer, _| {
+            issuer.answer(JWKS, "200 OK", "", "<html>");
+        }),
+        ("keys that do not end", |issuer, _| {
+            let keys = format!("{}{}", issuer_keys(), " ".repeat(256 * 1024));
+            issuer.answer(JWKS, "200 OK", "", &keys);
+        }),
+        ("discovery that is no JSON", |issuer, _| {
+            issuer.answer(DISCOVERY, "200 OK", "", "[]");
+        }),
+    ];
+    for (what, spoil) in spoils {
+        let scene = Scene::with_key(engine, IssuerKey::rsa("k1")).await;
+        spoil(&scene.issuer, &format!("{}{JWKS}", scene.issuer.url));
+
+        let refusal = refused(scene.sign_in(&scene.claims_with(&[])).await);
+        assert_eq!(refusal.class(), UNAVAILABLE, "{what}");
+        assert_eq!(
+            refusal.message,
+            "the issuer of the id token cannot be reached"
+        );
+        assert_eq!(scene.issuer.fetches("/elsewhere"), 0, "{what}");
+    }
+}
+
+fn discovery(issuer: &Issuer, named: &str, jwks_uri: &str) {
+    let document = json!({"issuer": named, "jwks_uri": jwks_uri});
+    issuer.answer(DISCOVERY, "200 OK", "", &document.to_string());
+}
+
+fn issuer_keys() -> String {
+    json!({"keys": [IssuerKey::rsa("k1").jwk()]}).to_string()
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_document_of_the_most_bytes_is_used(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::with_key(engine, IssuerKey::rsa("k1")).await;
+    let keys = issuer_keys();
+    let padding = " ".repeat(256 * 1024 - keys.len());
+    scene
+        .issuer
+        .answer(JWKS, "200 OK", "", &format!("{keys}{padding}"));
+
+    scene.signed_in(&scene.claims_with(&[])).await;
+}
+
+/// OpenID Connect Discovery section 4.1: the slash at the end is left out.
+#[rstest]
+#[case("/realms/acme")]
+#[case("/")]
+#[tokio::test]
+async fn an_issuer_may_have_a_path(#[values(Sqlite, Postgres)] engine: Engine, #[case] path: &str) {
+    let key = IssuerKey::p256("k1");
+    let issuer = Issuer::start(&[&key]).await;
+    let named = format!("{}{path}", issuer.url);
+    let document = json!({"issuer": named, "jwks_uri": format!("{}{JWKS}", issuer.url)});
+    let at = format!("{}{DISCOVERY}", path.trim_end_matches('/'));
+    issuer.answer(&at, "200 OK", "", &document.to_string());
+    let setting = format!("--oidc-providers=name=acme,client_id=ours,issuer={named}");
+    let server = TestServer::start_with(engine, &[&setting]).await;
+
+    let mut claims = issuer.claims_of("ada", "ada@example.com");
+    claims["iss"] = json!(named);
+    let answer = present(&server.channel, &key.sign(&claims), "").await;
+    assert!(answer.unwrap().into_inner().created);
+}
