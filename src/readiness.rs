@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::SetOnce,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tonic::{Request, Status, service::Interceptor};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -29,8 +29,8 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an answer may take.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long to wait before a start is tried again.
-const RETRY: Duration = Duration::from_millis(500);
+/// How long to wait before a database that did not answer is asked again.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// Whether the schema is there. A clone shares the answer.
 #[derive(Debug, Clone, Default)]
@@ -64,15 +64,13 @@ impl Readiness {
         }
 
         let mut serving = false;
-        let mut ticks = interval(REFRESH_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
             let answers = matches!(timeout(REFRESH_TIMEOUT, trust.refresh()).await, Ok(Ok(())));
             if answers != serving {
                 serving = answers;
                 report(health, serving).await;
             }
+            sleep(if answers { REFRESH_INTERVAL } else { RETRY }).await;
         }
     }
 }

@@ -76,6 +76,7 @@ pub async fn serve(
     let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
     let publishing = Publishing::new(database.clone(), config.timeouts());
 
+    let reaper = Reaper::new(publishing.clone(), revocations.clone(), config.timeouts());
     let auth = AuthService::new(AuthParts {
         database: database.clone(),
         tokens,
@@ -113,9 +114,11 @@ pub async fn serve(
     let mut serving = std::pin::pin!(serving);
 
     let mut jobs = JoinSet::new();
-    let reaper = Reaper::new(publishing, config.timeouts()).run(config.reap_interval);
     let purge = Purge::new(database.clone(), config.audit_retention).run();
-    jobs.spawn(after_migration(readiness.clone(), reaper));
+    jobs.spawn(after_migration(
+        readiness.clone(),
+        reaper.run(config.reap_interval),
+    ));
     jobs.spawn(after_migration(readiness.clone(), purge));
 
     tokio::select! {

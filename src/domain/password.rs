@@ -1,6 +1,6 @@
 use unicode_normalization::UnicodeNormalization;
 
-use zxcvbn::{Score, feedback::Feedback, zxcvbn};
+use zxcvbn::{feedback::Feedback, zxcvbn};
 
 use super::{Invalid, Secret};
 
@@ -15,9 +15,9 @@ impl Password {
     const MIN_BYTES: usize = 8;
     const MAX_BYTES: usize = 71;
 
-    /// The strength from which a password withstands guessing at a slow hash: more
-    /// than 10^8 guesses.
-    const MIN_STRENGTH: Score = Score::Three;
+    /// How many guesses a password has to withstand: what is out of reach at a slow
+    /// hash, and what eight random characters do.
+    const MIN_GUESSES: u64 = 100_000_000;
 
     /// Takes a new password: 8 to 71 bytes that are hard to guess, also for who
     /// knows a few things about its owner. What it is made of does not matter
@@ -30,7 +30,7 @@ impl Password {
 
         let known: Vec<_> = about.iter().copied().flat_map(with_parts).collect();
         let estimate = zxcvbn(password.0.expose(), &known);
-        if estimate.score() < Self::MIN_STRENGTH {
+        if estimate.guesses() < Self::MIN_GUESSES {
             return Err(too_weak(estimate.feedback()));
         }
         Ok(password)

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
+    auth::Revocations,
     domain::{StreamId, Timeouts, now},
     error::Error,
     repositories::Publishing,
@@ -19,15 +20,18 @@ const BATCH: i64 = 1000;
 #[derive(Debug)]
 pub struct Reaper {
     publishing: Publishing,
+    /// While they are out of date, no report is let in.
+    revocations: Revocations,
     patience: Duration,
     hearing_since: Option<Instant>,
 }
 
 impl Reaper {
     /// A reaper of these streams.
-    pub fn new(publishing: Publishing, timeouts: Timeouts) -> Self {
+    pub fn new(publishing: Publishing, revocations: Revocations, timeouts: Timeouts) -> Self {
         Self {
             publishing,
+            revocations,
             patience: timeouts.heartbeat,
             hearing_since: None,
         }
@@ -40,7 +44,8 @@ impl Reaper {
         loop {
             ticks.tick().await;
             match self.publishing.overdue(now(), BATCH).await {
-                Ok(overdue) => self.judge(overdue).await,
+                Ok(overdue) if self.revocations.are_current() => self.judge(overdue).await,
+                Ok(_) => self.hearing_since = None,
                 Err(error) => {
                     self.hearing_since = None;
                     let error = error.with_causes();

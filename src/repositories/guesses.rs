@@ -95,14 +95,15 @@ impl Guesses {
         ] = waits(now);
         let counted = on_engine!(self.database.writer(), pool => sqlx::query(
             "insert into guesses (subject_hash, failures, familiar, locked_until, update_time)
-             values ($1, 1, false, $2, $2)
+             values ($1, 1, false, $3, $2)
              on conflict (subject_hash) do update
              set failures = case
                      when guesses.update_time < $3 then 1
                      else guesses.failures + 1
                  end,
                  locked_until = case
-                     when guesses.update_time < $3 or guesses.failures + 1 < $4 then $2
+                     when guesses.update_time < $3 or guesses.failures + 1 < $4
+                         then guesses.locked_until
                      when guesses.failures + 1 = $4 then $5
                      when guesses.failures + 1 = $4 + 1 then $6
                      when guesses.failures + 1 = $4 + 2 then $7
@@ -181,12 +182,13 @@ pub(super) async fn succeed(tx: &mut Transaction, guess: &Guess, now: Time) -> R
     };
     on_engine!(tx, tx => sqlx::query(
         "insert into guesses (subject_hash, failures, familiar, locked_until, update_time)
-         values ($1, 0, true, $2, $2)
+         values ($1, 0, true, $3, $2)
          on conflict (subject_hash) do update
-         set failures = 0, familiar = true, locked_until = $2, update_time = $2",
+         set failures = 0, familiar = true, locked_until = $3, update_time = $2",
     )
     .bind(at_address)
     .bind(now)
+    .bind(now - MEMORY)
     .execute(&mut **tx)
     .await
     .map(drop))?;

@@ -105,12 +105,15 @@ impl Sessions {
         Ok(rows.into_iter().map(Session::from).collect())
     }
 
-    /// Ends one session of a user, which has not ended.
-    pub async fn revoke(&self, user_id: UserId, id: SessionId, act: &Act, now: Time) -> Result<()> {
-        match self.end(user_id, id, act, "OK", now).await? {
-            true => Ok(()),
-            false => Err(not_found(id)),
-        }
+    /// Ends one session of a user; `false` if it has ended.
+    pub async fn revoke(
+        &self,
+        user_id: UserId,
+        id: SessionId,
+        act: &Act,
+        now: Time,
+    ) -> Result<bool> {
+        self.end(user_id, id, act, "OK", now).await
     }
 
     /// Ends a session of which an old refresh token was used again; that is
@@ -248,13 +251,6 @@ async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {
     .await
     .map(drop))?;
     Ok(())
-}
-
-fn not_found(id: SessionId) -> Error {
-    Error::NotFound {
-        noun: "session",
-        id: id.to_string(),
-    }
 }
 
 impl From<SessionRow> for Session {

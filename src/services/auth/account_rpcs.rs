@@ -35,8 +35,11 @@ impl AccountRpcs {
             idempotency,
         } = SignUpRequest::read(request.into_inner(), &self.sealer)?;
 
-        let Known { user, guess } = self.accounts.open(sign_up, idempotency, &origin).await?;
-        let tokens = self.sign_ins.begin("SignIn", &user, guess, origin).await?;
+        let Known { user, attempt } = self.accounts.open(sign_up, idempotency, &origin).await?;
+        let tokens = self
+            .sign_ins
+            .begin("SignIn", &user, attempt, origin)
+            .await?;
 
         let (user, tokens) = (Some(user.into()), Some(tokens.into()));
         Ok(Response::new(pb::SignUpResponse { user, tokens }))
@@ -49,8 +52,11 @@ impl AccountRpcs {
         let origin = origin_of(&request);
         let SignIn { email, password } = request.into_inner().try_into()?;
 
-        let Known { user, guess } = self.accounts.check(&email, password, &origin).await?;
-        let tokens = self.sign_ins.begin("SignIn", &user, guess, origin).await?;
+        let Known { user, attempt } = self.accounts.check(&email, password, &origin).await?;
+        let tokens = self
+            .sign_ins
+            .begin("SignIn", &user, attempt, origin)
+            .await?;
 
         let (user, tokens) = (Some(user.into()), Some(tokens.into()));
         Ok(Response::new(pb::SignInResponse { user, tokens }))

@@ -1,6 +1,9 @@
 use uuid::Uuid;
 
-use super::messages::ChangePassword;
+use super::{
+    messages::ChangePassword,
+    turns::{Turn, Turns},
+};
 use crate::{
     auth::{HashSlot, PasswordHasher, Verdict},
     domain::{Act, Email, Name, Origin, Password, Session, SessionId, User, UserId, now},
@@ -14,6 +17,7 @@ pub(super) struct Accounts {
     pub database: Database,
     pub users: Users,
     pub guesses: Guesses,
+    pub turns: Turns,
     pub audit_log: AuditLog,
     pub hasher: PasswordHasher,
 }
@@ -31,7 +35,14 @@ pub(super) struct SignUp {
 pub(super) struct Known {
     pub user: User,
     /// The attempt that showed it, which counts as a failure until a session begins.
-    pub guess: Option<Guess>,
+    pub attempt: Option<Attempt>,
+}
+
+/// An attempt to sign in, and the turn in which it is made.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub guess: Guess,
+    _turn: Turn,
 }
 
 impl Accounts {
@@ -69,7 +80,10 @@ impl Accounts {
             // The same request was faster: its first answer seemed lost too early.
             return self.reopen(&user.email, password, origin).await;
         }
-        created.map(|user| Known { user, guess: None })
+        created.map(|user| Known {
+            user,
+            attempt: None,
+        })
     }
 
     async fn is_repeated(&self, idempotency: Option<&IdempotencyKey>) -> Result<bool> {
@@ -93,6 +107,7 @@ impl Accounts {
     /// address, and an account without a password, cost the same work and get
     /// the same answer.
     pub async fn check(&self, email: &Email, password: Password, origin: &Origin) -> Result<Known> {
+        let turn = self.turns.take(email).await?;
         // In this order: a call that is turned away costs nothing, and an attempt
         // counts before its password is looked at.
         let slot = self.hasher.admit()?;
@@ -110,8 +125,8 @@ impl Accounts {
                     let new = slot.hash(password).await?;
                     self.users.rehash(user.id, &hash, &new).await?;
                 }
-                let guess = Some(guess);
-                Ok(Known { user, guess })
+                let attempt = Some(Attempt { guess, _turn: turn });
+                Ok(Known { user, attempt })
             }
             (user, ..) => {
                 let user = user.map(|user| user.id);

@@ -10,5 +10,6 @@ mod messages;
 mod service;
 mod session_rpcs;
 mod sign_ins;
+mod turns;
 
 pub use service::{AuthParts, AuthService};

@@ -3,6 +3,7 @@ use tonic::{Request, Response, Status};
 use super::{
     account_rpcs::AccountRpcs, accounts::Accounts, api_key_rpcs::ApiKeyRpcs, audit_rpcs::AuditRpcs,
     id_token_rpcs::IdTokenRpcs, mail_rpcs::MailRpcs, session_rpcs::SessionRpcs, sign_ins::SignIns,
+    turns::Turns,
 };
 use crate::{
     auth::{AccessTokens, PasswordHasher, Revocations, Sealer},
@@ -57,6 +58,7 @@ impl AuthService {
             database: database.clone(),
             users: users.clone(),
             guesses: Guesses::new(database.clone()),
+            turns: Turns::default(),
             audit_log: AuditLog::new(database.clone()),
             hasher,
         };

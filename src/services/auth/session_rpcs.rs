@@ -113,9 +113,18 @@ impl SessionRpcs {
         )?;
         let act = caller.act("RevokeSession", origin_of(&request)).on(id);
 
-        self.sessions.revoke(user, id, &act, now()).await?;
+        if !self.sessions.revoke(user, id, &act, now()).await? {
+            return Err(not_found(id));
+        }
         self.revocations.add([id.uuid()], now());
 
         Ok(Response::new(pb::RevokeSessionResponse {}))
+    }
+}
+
+fn not_found(id: SessionId) -> Error {
+    Error::NotFound {
+        noun: "session",
+        id: id.to_string(),
     }
 }

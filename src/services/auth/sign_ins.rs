@@ -1,10 +1,11 @@
+use super::accounts::Attempt;
 use crate::{
     auth::{
         AccessToken, AccessTokens, Caller, RefreshSeed, RefreshToken, Revocations, Sealer, Subject,
     },
     domain::{Act, Origin, Scope, Secret, Session, SessionId, SessionTimes, Time, User, now},
     error::{Error, Result},
-    repositories::{Guess, Sessions},
+    repositories::Sessions,
 };
 
 /// Begins sessions, and keeps them going.
@@ -31,7 +32,7 @@ impl SignIns {
         &self,
         action: &'static str,
         user: &User,
-        guess: Option<Guess>,
+        attempt: Option<Attempt>,
         origin: Origin,
     ) -> Result<TokenPair> {
         let now = now();
@@ -49,7 +50,8 @@ impl SignIns {
             expire_time: now + self.times.lifetime,
         };
 
-        self.sessions.create(&session, guess.as_ref(), &act).await?;
+        let guess = attempt.as_ref().map(|attempt| &attempt.guess);
+        self.sessions.create(&session, guess, &act).await?;
         self.pair(&session, &seed, 1, now)
     }
 

@@ -147,11 +147,15 @@ async fn a_full_queue_of_passwords_turns_callers_away(
 ) {
     let flags = ["--password-queue=1", "--bcrypt-cost=10"];
     let server = TestServer::start_with(engine, &flags).await;
-    let ada = server.user().await;
+    let mut users = Vec::new();
+    for _ in 0..10 {
+        users.push(server.user().await);
+    }
+    let ada = &users[0];
 
     let mut calls = JoinSet::new();
-    for _ in 0..40 {
-        let (channel, email) = (server.channel.clone(), ada.email.clone());
+    for user in &users {
+        let (channel, email) = (server.channel.clone(), user.email.clone());
         calls.spawn(async move { sign_in(&channel, &email, password).await });
     }
 

@@ -150,3 +150,9 @@ pub async fn move_back(database: &TestDatabase, table: &str, column: &str, span:
         .execute(&format!("update {table} set {column} = {earlier}"))
         .await;
 }
+
+/// A moment that can be compared.
+pub fn moment(time: Option<prost_types::Timestamp>) -> (i64, i32) {
+    let time = time.unwrap();
+    (time.seconds, time.nanos)
+}

@@ -108,7 +108,7 @@ async fn streams_survive_an_outage_of_the_database() {
     };
     let (database, mut proxy) = behind_proxy(database).await;
     let quick = [
-        "--db-acquire-timeout=100ms",
+        "--db-acquire-timeout=500ms",
         "--heartbeat-interval=200ms",
         "--heartbeat-timeout=1s",
     ];

@@ -1,0 +1,152 @@
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tokio::task::JoinSet;
+use tonic::{Code, Response, Status};
+
+use super::steps::{get_me, refresh, refreshed, session, sign_in};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
+
+const NEW: &str = "seven angry badgers rowing";
+
+async fn change(
+    user: &User,
+    current: &str,
+    new: &str,
+) -> Result<Response<pb::ChangePasswordResponse>, Status> {
+    let request = pb::ChangePasswordRequest {
+        current_password: current.to_owned(),
+        new_password: new.to_owned(),
+    };
+    user.client.auth.clone().change_password(request).await
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_changed_password_ends_the_other_sessions_and_the_callers_goes_on(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, grace) = (server.user().await, server.user().await);
+    let other = session(&server, &ada).await;
+
+    let answer = change(&ada, ada.password, NEW).await.unwrap().into_inner();
+
+    let tokens = answer.tokens.unwrap();
+    for token in [&tokens.access_token, &ada.tokens.access_token] {
+        let client = Client::with_token(&server.channel, token);
+        get_me(&client).await.unwrap();
+    }
+    refreshed(&server.channel, &tokens.refresh_token).await;
+    let others = Client::with_token(&server.channel, &other.access_token);
+    let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    assert_eq!(refused(get_me(&others).await).class(), class);
+    for spent in [&other.refresh_token, &ada.tokens.refresh_token] {
+        let refusal = refused(refresh(&server.channel, spent).await);
+        let class = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
+        assert_eq!(refusal.class(), class);
+    }
+    get_me(&grace.client).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_new_password_signs_in_and_the_old_one_does_not(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+
+    change(&ada, ada.password, NEW).await.unwrap();
+
+    sign_in(&server.channel, &ada.email, NEW).await.unwrap();
+    let refusal = refused(sign_in(&server.channel, &ada.email, ada.password).await);
+    let class = (Code::Unauthenticated, "CREDENTIALS_INVALID");
+    assert_eq!(refusal.class(), class);
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_current_password_is_needed(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let (ada, grace) = (server.user().await, server.user().await);
+    let statement = "update users set password_hash = null where email = ";
+    let statement = format!("{statement}'{}'", grace.email);
+    server.database.execute(&statement).await;
+
+    let class = (Code::Unauthenticated, "CREDENTIALS_INVALID");
+    let wrong = refused(change(&ada, "wrong horse", NEW).await);
+    assert_eq!(wrong.class(), class);
+    let none = refused(change(&grace, grace.password, NEW).await);
+    assert_eq!(format!("{none:?}"), format!("{wrong:?}"));
+
+    sign_in(&server.channel, &ada.email, ada.password)
+        .await
+        .unwrap();
+    refreshed(&server.channel, &ada.tokens.refresh_token).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn every_invalid_field_is_named_and_nothing_changes(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+
+    let long = "x".repeat(72);
+    for (current, new, fields) in [
+        ("", NEW, &["current_password"][..]),
+        (&*long, NEW, &["current_password"]),
+        (ada.password, "", &["new_password"]),
+        (ada.password, "short", &["new_password"]),
+        (ada.password, "password1", &["new_password"]),
+        (ada.password, &*ada.email, &["new_password"]),
+        (ada.password, &*long, &["new_password"]),
+        ("a\0", "b\0", &["current_password", "new_password"]),
+    ] {
+        let refusal = refused(change(&ada, current, new).await);
+        assert_eq!(refusal.fields(), fields, "{current:?} {new:?}");
+    }
+
+    refreshed(&server.channel, &ada.tokens.refresh_token).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn of_many_changes_at_once_one_counts(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+
+    let mut calls = JoinSet::new();
+    for number in 0..4 {
+        let mut auth = ada.client.auth.clone();
+        let new_password = format!("{NEW} {number}");
+        let request = pb::ChangePasswordRequest {
+            current_password: ada.password.to_owned(),
+            new_password: new_password.clone(),
+        };
+        calls.spawn(async move { (new_password, auth.change_password(request).await) });
+    }
+
+    let mut counted = Vec::new();
+    for (password, answer) in calls.join_all().await {
+        match answer {
+            Ok(answer) => counted.push((password, answer.into_inner().tokens.unwrap())),
+            Err(status) => {
+                let refusal = refused(Err::<Response<()>, _>(status));
+                let lost = [
+                    (Code::Aborted, "CONCURRENT_CHANGE"),
+                    (Code::Unauthenticated, "CREDENTIALS_INVALID"),
+                ];
+                assert!(lost.contains(&refusal.class()), "{refusal:?}");
+            }
+        }
+    }
+    let [(password, tokens)] = &counted[..] else {
+        panic!("one of them counts: {counted:?}");
+    };
+    sign_in(&server.channel, &ada.email, password)
+        .await
+        .unwrap();
+    refreshed(&server.channel, &tokens.refresh_token).await;
+}

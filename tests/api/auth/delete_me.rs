@@ -1,0 +1,119 @@
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tonic::{Code, Response, Status};
+
+use super::steps::{exchange, get_me, key, key_of, refresh, session, sign_in};
+use crate::harness::{Client, Engine, MediaServer, Postgres, Sqlite, TestServer, User, refused};
+
+async fn delete_me(user: &User, password: &str) -> Result<Response<pb::DeleteMeResponse>, Status> {
+    let request = pb::DeleteMeRequest {
+        password: password.to_owned(),
+    };
+    user.client.auth.clone().delete_me(request).await
+}
+
+/// A project that is live, with a destination, and an API key that may see only it.
+async fn live_project(server: &TestServer, user: &User) -> (pb::Stream, String) {
+    let (project, stream_key) = user.project().await;
+    let request = pb::CreateDestinationRequest {
+        project_id: project.id.clone(),
+        platform: pb::Platform::Twitch.into(),
+        name: "Twitch".to_owned(),
+        stream_key: "live_1_2".to_owned(),
+        ..Default::default()
+    };
+    let mut client = user.client.project.clone();
+    client.create_destination(request).await.unwrap();
+    let request = pb::CreateApiKeyRequest {
+        project_ids: vec![project.id],
+        ..key_of(&["projects:read"])
+    };
+    let (_, secret) = key(user, request).await;
+    let media = server.media_server().await;
+    let answer = media.begin(&stream_key, "c1").await.unwrap().into_inner();
+    (answer.stream.unwrap(), secret)
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_account_is_deleted_with_all_that_belongs_to_it(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, grace) = (server.user().await, server.user().await);
+    let (stream, secret) = live_project(&server, &ada).await;
+    let (kept, _) = live_project(&server, &grace).await;
+    let other = session(&server, &ada).await;
+
+    delete_me(&ada, ada.password).await.unwrap();
+
+    for (table, left) in [
+        ("users", 1),
+        ("sessions", 1),
+        ("projects", 1),
+        ("destinations", 1),
+        ("streams", 1),
+        ("api_key_projects", 1),
+    ] {
+        let count = format!("select count(*) from {table}");
+        assert_eq!(server.database.number(&count).await, left, "{table}");
+    }
+    let of_users = "select count(*) from api_keys where user_id is not null";
+    assert_eq!(server.database.number(of_users).await, 1);
+    let class = (Code::Unauthenticated, "CREDENTIALS_INVALID");
+    let refusal = refused(sign_in(&server.channel, &ada.email, ada.password).await);
+    assert_eq!(refusal.class(), class);
+    refused(refresh(&server.channel, &ada.tokens.refresh_token).await);
+    refused(exchange(&server.channel, &secret).await);
+    for token in [&ada.tokens.access_token, &other.access_token] {
+        let client = Client::with_token(&server.channel, token);
+        let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+        assert_eq!(refused(get_me(&client).await).class(), class);
+    }
+    // Its media server learns it, and the other's goes on.
+    let media = server.media_server().await;
+    let beat = |stream: &pb::Stream| pb::HeartbeatPublishRequest {
+        stream_id: stream.id.clone(),
+        epoch: stream.epoch,
+        publisher: Some(MediaServer::connection("c1")),
+        stats: None,
+    };
+    let mut client = media.client.stream.clone();
+    let refusal = refused(client.heartbeat_publish(beat(&stream)).await);
+    assert_eq!(refusal.class(), (Code::NotFound, "RESOURCE_NOT_FOUND"));
+    client.heartbeat_publish(beat(&kept)).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_address_can_be_used_for_a_new_account(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    delete_me(&ada, ada.password).await.unwrap();
+
+    let request = pb::SignUpRequest {
+        email: ada.email.clone(),
+        password: "seven angry badgers rowing".to_owned(),
+        display_name: "Ada again".to_owned(),
+        request_id: String::new(),
+    };
+    let answer = server.anonymous().auth.sign_up(request).await.unwrap();
+
+    assert_ne!(answer.into_inner().user.unwrap().id, ada.user.id);
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_password_is_needed(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+
+    let refusal = refused(delete_me(&ada, "wrong horse").await);
+    let class = (Code::Unauthenticated, "CREDENTIALS_INVALID");
+    assert_eq!(refusal.class(), class);
+    for bad in ["", "a\0", &"x".repeat(72)] {
+        assert_eq!(refused(delete_me(&ada, bad).await).fields(), ["password"]);
+    }
+
+    get_me(&ada.client).await.unwrap();
+}

@@ -1,0 +1,216 @@
+use std::time::Instant;
+
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tonic::{Code, Response, Status};
+
+use super::steps::{
+    exchange, get_me, key, key_of, moment, move_back, refresh, refreshed, session, token_of,
+    without,
+};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
+
+async fn list(
+    client: &Client,
+    page_size: i32,
+    page_token: &str,
+) -> Result<Response<pb::ListSessionsResponse>, Status> {
+    let request = pb::ListSessionsRequest {
+        page_size,
+        page_token: page_token.to_owned(),
+    };
+    client.auth.clone().list_sessions(request).await
+}
+
+async fn sessions(client: &Client) -> Vec<pb::Session> {
+    list(client, 0, "").await.unwrap().into_inner().sessions
+}
+
+async fn revoke(user: &User, id: &str) -> Result<Response<pb::RevokeSessionResponse>, Status> {
+    let request = pb::RevokeSessionRequest {
+        session_id: id.to_owned(),
+    };
+    user.client.auth.clone().revoke_session(request).await
+}
+
+#[rstest]
+#[tokio::test]
+async fn sessions_are_listed_newest_first_and_tell_which_is_the_callers(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, _grace) = (server.user().await, server.user().await);
+    session(&server, &ada).await;
+    refreshed(&server.channel, &ada.tokens.refresh_token).await;
+
+    let [newer, own] = &sessions(&ada.client).await[..] else {
+        panic!("two sessions");
+    };
+
+    assert!(own.current && !newer.current);
+    assert!(own.id < newer.id);
+    for session in [own, newer] {
+        assert_eq!(session.peer_address, "127.0.0.1");
+        assert!(session.user_agent.contains("tonic"), "{session:?}");
+        assert!(moment(session.create_time) <= moment(session.last_used_time));
+        assert!(moment(session.last_used_time) < moment(session.expire_time));
+    }
+    assert!(moment(own.create_time) < moment(own.last_used_time));
+    assert_eq!(newer.create_time, newer.last_used_time);
+}
+
+#[rstest]
+#[tokio::test]
+async fn sessions_are_listed_in_pages(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let (ada, grace) = (server.user().await, server.user().await);
+    for _ in 0..4 {
+        session(&server, &ada).await;
+    }
+    let all = sessions(&ada.client).await;
+
+    let first = list(&ada.client, 3, "").await.unwrap().into_inner();
+    let token = first.next_page_token;
+    let second = list(&ada.client, 3, &token).await.unwrap().into_inner();
+
+    assert_eq!([first.sessions, second.sessions].concat(), all);
+    assert_eq!(second.next_page_token, "");
+    let refusal = refused(list(&grace.client, 3, &token).await);
+    assert_eq!(refusal.fields(), ["page_token"]);
+    let refusal = refused(list(&ada.client, -1, "x").await);
+    assert_eq!(refusal.fields(), ["page_size", "page_token"]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_session_that_has_ended_or_fallen_idle_is_not_listed(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let flags = ["--session-idle-timeout=1h", "--session-lifetime=1day"];
+    let server = TestServer::start_with(engine, &flags).await;
+    let ada = server.user().await;
+    session(&server, &ada).await;
+    move_back(&server.database, "sessions", "last_used_time", "2 hours").await;
+    let fresh = session(&server, &ada).await;
+
+    let client = Client::with_token(&server.channel, &fresh.access_token);
+    let listed = sessions(&client).await;
+    assert_eq!(listed.len(), 1);
+
+    revoke(&ada, &listed[0].id).await.unwrap();
+    assert_eq!(sessions(&ada.client).await, []);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_revoked_session_ends_with_its_tokens_and_the_others_go_on(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let stolen = session(&server, &ada).await;
+    let id = &sessions(&ada.client).await[0].id;
+
+    revoke(&ada, id).await.unwrap();
+
+    let client = Client::with_token(&server.channel, &stolen.access_token);
+    let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    assert_eq!(refused(get_me(&client).await).class(), class);
+    let refusal = refused(refresh(&server.channel, &stolen.refresh_token).await);
+    let class = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
+    assert_eq!(refusal.class(), class);
+    get_me(&ada.client).await.unwrap();
+    refreshed(&server.channel, &ada.tokens.refresh_token).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_session_of_somebody_else_is_like_one_that_never_was(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, grace) = (server.user().await, server.user().await);
+    let (hers, unknown) = (
+        &sessions(&grace.client).await[0].id,
+        "01890a5d-ac96-774b-bcce-b302099a8057",
+    );
+
+    let refusal = refused(revoke(&ada, hers).await);
+    assert_eq!(refusal.class(), (Code::NotFound, "RESOURCE_NOT_FOUND"));
+    let other = refused(revoke(&ada, unknown).await);
+    assert_eq!(without(&refusal, hers), without(&other, unknown));
+    get_me(&grace.client).await.unwrap();
+
+    for bad in ["", "1", "not-a-uuid"] {
+        assert_eq!(refused(revoke(&ada, bad).await).fields(), ["session_id"]);
+    }
+}
+
+/// How long until every replica refuses a token with that `Client`.
+async fn until_refused(client: &Client) -> f64 {
+    let begun = Instant::now();
+    eventually("the token is refused", async || {
+        let refusal = get_me(client).await.err()?;
+        assert_eq!(refusal.code(), Code::Unauthenticated);
+        Some(())
+    })
+    .await;
+    begun.elapsed().as_secs_f64()
+}
+
+/// Predecessor's defect G9: a token worked for seven days, whatever happened.
+#[rstest]
+#[tokio::test]
+async fn an_ended_sessions_access_token_is_refused_by_every_replica_within_five_seconds(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let replica = server.replica().await;
+    let ada = server.user().await;
+    let there = Client::with_token(&replica, &ada.tokens.access_token);
+    get_me(&there).await.unwrap();
+
+    let own = &sessions(&ada.client).await[0].id;
+    revoke(&ada, own).await.unwrap();
+
+    refused(get_me(&ada.client).await);
+    assert!(until_refused(&there).await < 5.0);
+    // One that starts later knows it too.
+    let late = Client::with_token(&server.replica().await, &ada.tokens.access_token);
+    let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    assert_eq!(refused(get_me(&late).await).class(), class);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_revoked_keys_access_token_is_refused_by_every_replica_within_five_seconds(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let replica = server.replica().await;
+    let ada = server.user().await;
+    let (created, secret) = key(&ada, key_of(&["projects:read"])).await;
+    let token = token_of(&server, &secret).await;
+    let call = async |channel| {
+        let mut client = Client::with_token(channel, &token);
+        let request = pb::ListPlatformsRequest {};
+        client.project.list_platforms(request).await
+    };
+    call(&replica).await.unwrap();
+
+    let request = pb::RevokeApiKeyRequest {
+        api_key_id: created.id,
+    };
+    let mut auth = ada.client.auth.clone();
+    auth.revoke_api_key(request).await.unwrap();
+
+    let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    assert_eq!(refused(call(&server.channel).await).class(), class);
+    let begun = Instant::now();
+    eventually("the token is refused", async || {
+        call(&replica).await.is_err().then_some(())
+    })
+    .await;
+    assert!(begun.elapsed().as_secs_f64() < 5.0);
+    refused(exchange(&replica, &secret).await);
+}
