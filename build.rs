@@ -1,7 +1,9 @@
 //! Compiles `proto/` to Rust with protox, so that no `protoc` is needed, and
 //! writes the descriptor set that server reflection and the tests read.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{env, error::Error, fs, path::Path, path::PathBuf};
+
+use protox::prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor, Value};
 
 const FILES: [&str; 4] = [
     "sluice/v1/auth.proto",
@@ -20,9 +22,68 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include_imports(true)
         .open_files(FILES)?;
 
-    let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("sluice_v1.bin");
-    fs::write(descriptors, compiler.encode_file_descriptor_set())?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(
+        out.join("sluice_v1.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
 
-    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    let path = out.join("sluice.v1.debug.rs");
+    tonic_prost_build::configure()
+        .skip_debug(write_redacted(&compiler.descriptor_pool(), &path)?)
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
+}
+
+/// Writes a `Debug` for each message with fields marked `debug_redact`, which
+/// prost would print, and tells the names of these messages. What holds such a
+/// message prints it with this `Debug`.
+fn write_redacted(pool: &DescriptorPool, path: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    let mut code = String::new();
+    let mut names = Vec::new();
+    for message in pool.all_messages() {
+        if message.package_name() == "sluice.v1" && message.fields().any(|field| is_secret(&field))
+        {
+            code.push_str(&debug_of(&message)?);
+            names.push(format!(".{}", message.full_name()));
+        }
+    }
+    fs::write(path, code)?;
+    Ok(names)
+}
+
+fn is_secret(field: &FieldDescriptor) -> bool {
+    let options = field.options();
+    let redacted = options.get_field_by_name("debug_redact");
+    redacted.is_some_and(|value| *value == Value::Bool(true))
+}
+
+fn debug_of(message: &MessageDescriptor) -> Result<String, Box<dyn Error>> {
+    let name = message.name();
+    let is_in_oneof = |field: FieldDescriptor| {
+        let oneof = field.containing_oneof();
+        oneof.is_some_and(|oneof| !oneof.is_synthetic())
+    };
+    if message.parent_message().is_some() || message.fields().any(is_in_oneof) {
+        return Err(format!("{name}: secrets in oneofs and nested messages are not built").into());
+    }
+
+    let mut fields = String::new();
+    for field in message.fields() {
+        let name = field.name();
+        let value = match is_secret(&field) {
+            true => r#"&"***""#.to_owned(),
+            false => format!("&self.{name}"),
+        };
+        fields.push_str(&format!("            .field(\"{name}\", {value})\n"));
+    }
+    Ok(format!(
+        "impl ::core::fmt::Debug for {name} {{
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{
+        f.debug_struct(\"{name}\")
+{fields}            .finish()
+    }}
+}}
+"
+    ))
 }

@@ -8,6 +8,8 @@
 )]
 pub mod v1 {
     tonic::include_proto!("sluice.v1");
+    // Of messages with secrets, which are not shown.
+    include!(concat!(env!("OUT_DIR"), "/sluice.v1.debug.rs"));
 }
 
 /// The descriptor set of all files with their comments, for server reflection.

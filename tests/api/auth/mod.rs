@@ -27,4 +27,4 @@ mod sign_in;
 mod sign_out;
 mod sign_up;
 mod sign_up_again;
-mod steps;
+pub mod steps;

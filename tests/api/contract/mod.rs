@@ -2,5 +2,14 @@
 
 mod access;
 mod calls;
+mod described;
+mod dump;
 mod errors;
+mod forged_tokens;
+mod forgeries;
+mod id_fields;
+mod mutated_tokens;
+mod redaction;
 mod settings;
+mod tenants;
+mod wire;

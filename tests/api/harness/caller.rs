@@ -115,6 +115,12 @@ impl TestServer {
 
     /// A caller with an operator's key of these scopes.
     pub async fn operator(&self, scopes: &[Scope]) -> Client {
+        let token = self.operator_token(scopes).await;
+        Client::with_token(&self.channel, &token)
+    }
+
+    /// The access token of an operator's key of these scopes.
+    pub async fn operator_token(&self, scopes: &[Scope]) -> String {
         let options: DatabaseOptions = config(&self.database, &[]).database();
         let database = Database::open(&options);
         let id = ApiKeyId::generate();
@@ -142,7 +148,7 @@ impl TestServer {
             .await
             .unwrap()
             .into_inner();
-        Client::with_token(&self.channel, &answer.access_token)
+        answer.access_token
     }
 
     /// A media server.

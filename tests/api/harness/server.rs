@@ -11,6 +11,7 @@ use super::{Engine, TestDatabase, eventually};
 pub struct TestServer {
     pub database: TestDatabase,
     pub channel: Channel,
+    pub address: SocketAddr,
     running: Running,
     flags: Vec<String>,
 }
@@ -49,6 +50,7 @@ impl TestServer {
         Self {
             database,
             channel,
+            address,
             running,
             flags,
         }
@@ -76,6 +78,7 @@ impl TestServer {
         Self {
             database,
             channel,
+            address,
             running,
             flags,
         }

@@ -1,0 +1,56 @@
+//! All that a database holds, as text.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+
+use crate::harness::TestDatabase;
+
+/// Every row of every table, each as a line that begins with the table's name.
+pub async fn dump(database: &TestDatabase) -> Vec<String> {
+    let mut rows = if database.url.starts_with("sqlite:") {
+        dump_sqlite(&database.url).await
+    } else {
+        dump_postgres(&database.url).await
+    };
+    rows.sort_unstable();
+    rows
+}
+
+async fn dump_sqlite(url: &str) -> Vec<String> {
+    let mut connection = SqliteConnection::connect(url).await.unwrap();
+    let selects: Vec<String> = sqlx::query_scalar(
+        "select format('select ''%s: '' || %s from %s', m.name,
+                       group_concat('''' || c.name || '='' || quote(' || c.name || ')', '||'' ''||'),
+                       m.name)
+         from sqlite_schema m, pragma_table_info(m.name) c
+         where m.type = 'table' and m.name not like 'sqlite_%'
+         group by m.name",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    let mut rows = Vec::new();
+    for select in selects {
+        let query = sqlx::query_scalar::<_, String>(AssertSqlSafe(select));
+        rows.extend(query.fetch_all(&mut connection).await.unwrap());
+    }
+    connection.close().await.unwrap();
+    rows
+}
+
+async fn dump_postgres(url: &str) -> Vec<String> {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let selects: Vec<String> = sqlx::query_scalar(
+        "select format('select %L || row_to_json(t)::text from %I t', tablename || ': ', tablename)
+         from pg_tables where schemaname = 'public'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    let mut rows = Vec::new();
+    for select in selects {
+        let query = sqlx::query_scalar::<_, String>(AssertSqlSafe(select));
+        rows.extend(query.fetch_all(&mut connection).await.unwrap());
+    }
+    connection.close().await.unwrap();
+    rows
+}

@@ -1,0 +1,254 @@
+//! No RPC that needs a token takes a forged one, nor tells why it does not.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::{rand::SystemRandom, signature::Ed25519KeyPair};
+use rstest::rstest;
+use sluice::{
+    auth::access::{self, Access},
+    domain::Scope,
+    proto::v1 as pb,
+};
+use tempfile::TempDir;
+use tonic::{Code, transport::Channel};
+use tonic_types::StatusExt;
+
+use super::{
+    described::requests,
+    forgeries::{Key, Token},
+    wire::{Shape, bearer, call},
+};
+use crate::{
+    auth::steps,
+    harness::{Engine, Postgres, Sqlite, TestServer},
+};
+
+/// What lets these tests call as often as they want.
+pub const FLAGS: &[&str] = &[];
+
+const SECRET: &str = "the secret of this server, of 32 bytes or more";
+const GET_ME: &str = "/sluice.v1.AuthService/GetMe";
+
+/// What a server signs its tokens with.
+#[derive(Debug, Clone, Copy)]
+pub enum Signing {
+    Hs256,
+    Ed25519,
+}
+
+/// A server whose key the test knows, and that key.
+pub async fn server(engine: Engine, signing: Signing) -> (TestServer, Key, TempDir) {
+    let directory = TempDir::new().unwrap();
+    let (flag, key) = match signing {
+        Signing::Hs256 => (format!("--jwt-secret={SECRET}"), Key::secret(SECRET)),
+        Signing::Ed25519 => {
+            let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+            let path = directory.path().join("key.pem");
+            let body = STANDARD.encode(&document);
+            let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+            std::fs::write(&path, pem).unwrap();
+            let flag = format!("--jwt-key-files={}", path.display());
+            (flag, Key::pkcs8(document.as_ref()))
+        }
+    };
+    let flags: Vec<_> = FLAGS.iter().copied().chain([&*flag]).collect();
+    (TestServer::start_with(engine, &flags).await, key, directory)
+}
+
+/// The RPCs that need a token.
+fn guarded() -> Vec<String> {
+    let guarded: Vec<_> = requests()
+        .into_keys()
+        .filter(|path| access::needed_for(path) != Some(Access::Public))
+        .collect();
+    let of_table = access::TABLE.iter();
+    let of_table = of_table.filter(|(_, access)| *access != Access::Public);
+    assert_eq!(guarded.len(), of_table.count());
+    guarded
+}
+
+/// How each forged token is refused: this refusal shows it.
+pub async fn refusal(channel: &Channel) -> Shape {
+    let status = call(channel, GET_ME, &[bearer("x")], Vec::new())
+        .await
+        .unwrap_err();
+    let details = status.get_error_details();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    let info = details.error_info().unwrap();
+    assert_eq!(info.reason, "ACCESS_TOKEN_INVALID");
+    assert!(info.metadata.is_empty());
+    Shape::of(&status)
+}
+
+/// Calls all guarded RPCs with each of these headers, and is refused in one shape.
+async fn assert_refused(server: &TestServer, headers: &[(String, Vec<Vec<u8>>)]) {
+    let expected = refusal(&server.channel).await;
+    for path in guarded() {
+        for (what, headers) in headers {
+            let answer = call(&server.channel, &path, headers, Vec::new()).await;
+            let status = answer.expect_err(what);
+            assert_eq!(Shape::of(&status), expected, "{path}: {what}");
+        }
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_forged_token_is_taken_by_any_rpc_and_all_are_refused_alike(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Signing::Hs256, Signing::Ed25519)] signing: Signing,
+) {
+    let (server, key, _directory) = server(engine, signing).await;
+    let ada = server.user().await;
+    let token = Token::take_apart(&ada.tokens.access_token, key);
+
+    // The forger makes good tokens when it changes nothing.
+    let good = Token::signed(&token.header, &token.claims, &token.key);
+    let answer = call(&server.channel, GET_ME, &[bearer(&good)], Vec::new()).await;
+    answer.unwrap();
+
+    let forgeries: Vec<_> = token
+        .forgeries()
+        .into_iter()
+        .map(|(what, token)| (what, vec![bearer(&token)]))
+        .collect();
+    assert!(forgeries.len() > 150);
+    assert_refused(&server, &forgeries).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_token_of_a_key_that_is_not_in_the_ring_is_refused(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Signing::Hs256, Signing::Ed25519)] signing: Signing,
+) {
+    let (server, key, _directory) = server(engine, signing).await;
+    let ada = server.user().await;
+    let token = Token::take_apart(&ada.tokens.access_token, key);
+    let strangers = match signing {
+        Signing::Hs256 => Signing::Ed25519,
+        Signing::Ed25519 => Signing::Hs256,
+    };
+    let (other, other_key, _directory) = self::server(engine, strangers).await;
+    let grace = other.user().await;
+    let theirs = Token::take_apart(&grace.tokens.access_token, other_key);
+
+    let crossed = [
+        ("their token", theirs.text.clone()),
+        (
+            "their header over our claims, under their key",
+            Token::signed(&theirs.header, &token.claims, &theirs.key),
+        ),
+        (
+            "our header over our claims, under their key",
+            Token::signed(&token.header, &token.claims, &theirs.key),
+        ),
+        (
+            "their header over our claims, under our key",
+            Token::signed(&theirs.header, &token.claims, &token.key),
+        ),
+    ];
+    let crossed = crossed.map(|(what, token)| (what.to_owned(), vec![bearer(&token)]));
+    assert_refused(&server, &crossed).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_is_no_access_token_is_refused_as_a_forged_one_is(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let (server, _, _directory) = server(engine, Signing::Ed25519).await;
+    let ada = server.user().await;
+    let token = &ada.tokens.access_token;
+    let (_, secret) = steps::key(&ada, steps::key_of(&["projects:read"])).await;
+    let revoked = steps::session(&server, &ada).await.access_token;
+    let mut ended = crate::harness::Client::with_token(&server.channel, &revoked);
+    let request = pb::SignOutRequest::default();
+    ended.auth.sign_out(request).await.unwrap();
+
+    let good = bearer(token);
+    let scheme = |scheme: &str| format!("{scheme}{token}").into_bytes();
+    let headers = [
+        ("refresh token", vec![bearer(&ada.tokens.refresh_token)]),
+        ("API key", vec![bearer(&secret)]),
+        ("token of a session that ended", vec![bearer(&revoked)]),
+        ("empty header", vec![Vec::new()]),
+        ("scheme alone", vec![b"Bearer".to_vec()]),
+        ("empty bearer", vec![b"Bearer ".to_vec()]),
+        ("spaces", vec![b"Bearer    ".to_vec()]),
+        ("no scheme", vec![scheme("")]),
+        ("Basic", vec![scheme("Basic ")]),
+        ("Token", vec![scheme("Token ")]),
+        ("DPoP", vec![scheme("DPoP ")]),
+        ("no space", vec![scheme("Bearer")]),
+        ("tab", vec![scheme("Bearer\t")]),
+        ("colon", vec![scheme("Bearer: ")]),
+        ("equals", vec![scheme("Bearer=")]),
+        ("two schemes", vec![scheme("Bearer Bearer ")]),
+        ("space before", vec![scheme(" Bearer ")]),
+        ("good and good", vec![good.clone(), good.clone()]),
+        ("good and bad", vec![good.clone(), b"x".to_vec()]),
+        ("bad and good", vec![b"x".to_vec(), good.clone()]),
+        ("good and empty", vec![good.clone(), Vec::new()]),
+        ("empty and good", vec![Vec::new(), good.clone()]),
+        ("not UTF-8", vec![b"Bearer \xff\xfe".to_vec()]),
+        ("not ASCII", vec!["Bearer é".as_bytes().to_vec()]),
+        (
+            "not ASCII behind",
+            vec![[&good[..], "é".as_bytes()].concat()],
+        ),
+        ("no-break space", vec![scheme("Bearer\u{a0}")]),
+    ];
+    let headers = headers.map(|(what, headers)| (what.to_owned(), headers));
+    assert_refused(&server, &headers).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_token_at_all_is_refused_in_one_shape_too(#[values(Sqlite, Postgres)] engine: Engine) {
+    let (server, _, _directory) = server(engine, Signing::Hs256).await;
+
+    let mut shapes = Vec::new();
+    for path in guarded() {
+        let status = call(&server.channel, &path, &[], Vec::new())
+            .await
+            .unwrap_err();
+        let details = status.get_error_details();
+        assert_eq!(status.code(), Code::Unauthenticated);
+        assert_eq!(details.error_info().unwrap().reason, "ACCESS_TOKEN_MISSING");
+        shapes.push(Shape::of(&status));
+    }
+
+    shapes.dedup();
+    assert_eq!(shapes.len(), 1, "{shapes:?}");
+}
+
+/// The calls of this file reach what they forge: with good tokens they are let in.
+#[rstest]
+#[tokio::test]
+async fn a_good_token_passes_where_the_forged_ones_are_stopped(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let (server, _, _directory) = server(engine, Signing::Ed25519).await;
+    let operator = server.operator_token(&[Scope::StreamsPublish]).await;
+
+    for path in guarded() {
+        let token = match access::needed_for(&path) {
+            Some(Access::Scope(Scope::StreamsPublish)) => operator.clone(),
+            // One of these calls ends the session.
+            _ => server.user().await.tokens.access_token,
+        };
+        if let Err(status) = call(&server.channel, &path, &[bearer(&token)], Vec::new()).await {
+            let reason = status.get_error_details();
+            let reason = &reason.error_info().unwrap().reason;
+            assert!(
+                ![
+                    "ACCESS_TOKEN_INVALID",
+                    "ACCESS_TOKEN_MISSING",
+                    "SCOPE_MISSING"
+                ]
+                .contains(&reason.as_str()),
+                "{path}: {reason}"
+            );
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Each field of a request that takes an id: whose, and the rest of the message.
+
+use prost::Message;
+use sluice::proto::v1 as pb;
+
+/// What an id names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Something that belongs to a user.
+    Owned(Noun),
+    /// What a caller calls one of its own requests; tested on its own.
+    Request,
+    /// What a media server calls itself: it names nothing of a user.
+    Node,
+}
+
+/// What belongs to a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noun {
+    Project,
+    Destination,
+    Stream,
+    Session,
+    ApiKey,
+}
+
+/// A field, and the message around it.
+pub struct IdField {
+    /// The RPC's path and the field's.
+    pub name: &'static str,
+    pub kind: Kind,
+    /// A request that is valid but for its id.
+    pub request: fn(String) -> Vec<u8>,
+}
+
+impl IdField {
+    /// The path of the RPC.
+    pub fn path(&self) -> &'static str {
+        self.name.split_once(' ').unwrap().0
+    }
+}
+
+macro_rules! id_fields {
+    ($($name:literal: $kind:expr, $id:ident => $request:expr;)*) => {
+        vec![$(IdField {
+            name: concat!("/sluice.v1.", $name),
+            kind: $kind,
+            request: |$id| Message::encode_to_vec(&$request),
+        }),*]
+    };
+}
+
+const PROJECT: Kind = Kind::Owned(Noun::Project);
+const DESTINATION: Kind = Kind::Owned(Noun::Destination);
+const STREAM: Kind = Kind::Owned(Noun::Stream);
+
+/// All of them; a test holds the list against the descriptor set.
+pub fn id_fields() -> Vec<IdField> {
+    id_fields! {
+        "AuthService/SignUp request_id": Kind::Request, id => sign_up("x", id);
+        "AuthService/RevokeSession session_id": Kind::Owned(Noun::Session), id =>
+            pb::RevokeSessionRequest { session_id: id };
+        "AuthService/CreateApiKey project_ids": PROJECT, id => pb::CreateApiKeyRequest {
+            display_name: "A program".to_owned(),
+            scopes: vec!["projects:read".to_owned()],
+            project_ids: vec![id],
+            expire_time: None,
+        };
+        "AuthService/RevokeApiKey api_key_id": Kind::Owned(Noun::ApiKey), id =>
+            pb::RevokeApiKeyRequest { api_key_id: id };
+        "ProjectService/CreateProject request_id": Kind::Request, id => create_project(id);
+        "ProjectService/GetProject project_id": PROJECT, id =>
+            pb::GetProjectRequest { project_id: id };
+        "ProjectService/UpdateProject project_id": PROJECT, id => pb::UpdateProjectRequest {
+            project_id: id,
+            name: Some("Renamed".to_owned()),
+            ..Default::default()
+        };
+        "ProjectService/DeleteProject project_id": PROJECT, id =>
+            pb::DeleteProjectRequest { project_id: id, force: true };
+        "ProjectService/RotateStreamKey project_id": PROJECT, id =>
+            pb::RotateStreamKeyRequest { project_id: id, grace: None };
+        "ProjectService/RevealStreamKey project_id": PROJECT, id =>
+            pb::RevealStreamKeyRequest { project_id: id };
+        "ProjectService/CreateDestination project_id": PROJECT, id =>
+            create_destination(id, String::new());
+        "ProjectService/CreateDestination request_id": Kind::Request, id =>
+            create_destination(String::new(), id);
+        "ProjectService/GetDestination destination_id": DESTINATION, id =>
+            pb::GetDestinationRequest { destination_id: id };
+        "ProjectService/ListDestinations project_id": PROJECT, id =>
+            pb::ListDestinationsRequest { project_id: id, ..Default::default() };
+        "ProjectService/UpdateDestination destination_id": DESTINATION, id =>
+            pb::UpdateDestinationRequest {
+                destination_id: id,
+                enabled: Some(false),
+                ..Default::default()
+            };
+        "ProjectService/DeleteDestination destination_id": DESTINATION, id =>
+            pb::DeleteDestinationRequest { destination_id: id };
+        "StreamService/BeginPublish publisher.node_id": Kind::Node, id =>
+            begin(pb::Publisher { node_id: id, ..publisher() });
+        "StreamService/BeginPublish publisher.boot_id": Kind::Node, id =>
+            begin(pb::Publisher { boot_id: id, ..publisher() });
+        "StreamService/BeginPublish publisher.connection_id": Kind::Node, id =>
+            begin(pb::Publisher { connection_id: id, ..publisher() });
+        "StreamService/HeartbeatPublish stream_id": STREAM, id => heartbeat(id, publisher());
+        "StreamService/HeartbeatPublish publisher.node_id": Kind::Node, id =>
+            heartbeat(UNKNOWN.to_owned(), pb::Publisher { node_id: id, ..publisher() });
+        "StreamService/HeartbeatPublish publisher.boot_id": Kind::Node, id =>
+            heartbeat(UNKNOWN.to_owned(), pb::Publisher { boot_id: id, ..publisher() });
+        "StreamService/HeartbeatPublish publisher.connection_id": Kind::Node, id =>
+            heartbeat(UNKNOWN.to_owned(), pb::Publisher { connection_id: id, ..publisher() });
+        "StreamService/EndPublish stream_id": STREAM, id => end(id, publisher());
+        "StreamService/EndPublish publisher.node_id": Kind::Node, id =>
+            end(UNKNOWN.to_owned(), pb::Publisher { node_id: id, ..publisher() });
+        "StreamService/EndPublish publisher.boot_id": Kind::Node, id =>
+            end(UNKNOWN.to_owned(), pb::Publisher { boot_id: id, ..publisher() });
+        "StreamService/EndPublish publisher.connection_id": Kind::Node, id =>
+            end(UNKNOWN.to_owned(), pb::Publisher { connection_id: id, ..publisher() });
+        "StreamService/GetStream stream_id": STREAM, id => pb::GetStreamRequest { stream_id: id };
+        "StreamService/ListStreams project_id": PROJECT, id =>
+            pb::ListStreamsRequest { project_id: id, ..Default::default() };
+        "StreamService/StopStream stream_id": STREAM, id => pb::StopStreamRequest {
+            stream_id: id,
+            hold: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+        };
+    }
+}
+
+/// An id that names nothing.
+pub const UNKNOWN: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+/// SignUp with a request id.
+pub fn sign_up(name: &str, request_id: String) -> pb::SignUpRequest {
+    pb::SignUpRequest {
+        email: format!("{name}@example.com"),
+        password: "correct horse battery staple".to_owned(),
+        display_name: name.to_owned(),
+        request_id,
+    }
+}
+
+/// CreateProject with a request id.
+pub fn create_project(request_id: String) -> pb::CreateProjectRequest {
+    pb::CreateProjectRequest {
+        name: "Show".to_owned(),
+        request_id,
+        ..Default::default()
+    }
+}
+
+/// CreateDestination with a request id.
+pub fn create_destination(project_id: String, request_id: String) -> pb::CreateDestinationRequest {
+    pb::CreateDestinationRequest {
+        project_id,
+        platform: pb::Platform::Youtube.into(),
+        name: "Main channel".to_owned(),
+        stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
+        request_id,
+        ..Default::default()
+    }
+}
+
+fn publisher() -> pb::Publisher {
+    crate::harness::MediaServer::connection("c1")
+}
+
+fn begin(publisher: pb::Publisher) -> pb::BeginPublishRequest {
+    pb::BeginPublishRequest {
+        stream_key: "unknown".to_owned(),
+        publisher: Some(publisher),
+        media_flowing: true,
+    }
+}
+
+fn heartbeat(stream_id: String, publisher: pb::Publisher) -> pb::HeartbeatPublishRequest {
+    pb::HeartbeatPublishRequest {
+        stream_id,
+        epoch: 1,
+        publisher: Some(publisher),
+        stats: None,
+    }
+}
+
+fn end(stream_id: String, publisher: pb::Publisher) -> pb::EndPublishRequest {
+    pb::EndPublishRequest {
+        stream_id,
+        epoch: 1,
+        publisher: Some(publisher),
+    }
+}

@@ -1,0 +1,112 @@
+//! No message prints what the contract marks as secret.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::{
+    Message,
+    encoding::{WireType, encode_key, encode_varint},
+};
+use prost_types::{DescriptorProto, FieldDescriptorProto, field_descriptor_proto::Type};
+use sluice::proto::v1 as pb;
+
+use super::described::{messages, secrets};
+
+const SECRET: &str = "this-is-marked-secret";
+const PLAIN: &str = "this-may-be-seen";
+
+/// Prints a message that is given as bytes.
+fn printed<M: Message + Default + std::fmt::Debug>(bytes: &[u8]) -> [String; 2] {
+    let message = M::decode(bytes).unwrap();
+    [format!("{message:?}"), format!("{message:#?}")]
+}
+
+macro_rules! printers {
+    ($($name:ident)*) => {
+        [$((concat!(".sluice.v1.", stringify!($name)), printed::<pb::$name> as fn(&[u8]) -> [String; 2])),*]
+    };
+}
+
+/// What the contract says of its messages.
+struct Contract {
+    messages: BTreeMap<String, DescriptorProto>,
+    secrets: BTreeSet<String>,
+}
+
+impl Contract {
+    fn is_secret(&self, message: &str, field: &FieldDescriptorProto) -> bool {
+        self.secrets
+            .contains(&format!("{message}.{}", field.name()))
+    }
+
+    /// The messages that have a secret in them, at any depth.
+    fn with_secrets(&self) -> BTreeSet<&str> {
+        let mut found = BTreeSet::new();
+        loop {
+            let before = found.len();
+            for (name, message) in &self.messages {
+                let holds = |field: &FieldDescriptorProto| {
+                    self.is_secret(name, field) || found.contains(field.type_name())
+                };
+                if message.field.iter().any(holds) {
+                    found.insert(name.as_str());
+                }
+            }
+            if found.len() == before {
+                return found;
+            }
+        }
+    }
+
+    /// A message with all its texts and messages set.
+    fn filled(&self, name: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for field in &self.messages[name].field {
+            let is_secret = self.is_secret(name, field);
+            let content = match field.r#type() {
+                Type::String if is_secret => SECRET.as_bytes().to_vec(),
+                Type::String => PLAIN.as_bytes().to_vec(),
+                Type::Message if self.messages.contains_key(field.type_name()) => {
+                    self.filled(field.type_name())
+                }
+                other => {
+                    assert!(!is_secret, "{name}: {other:?} cannot be filled in yet");
+                    continue;
+                }
+            };
+            let number = u32::try_from(field.number()).unwrap();
+            encode_key(number, WireType::LengthDelimited, &mut bytes);
+            encode_varint(content.len() as u64, &mut bytes);
+            bytes.extend(content);
+        }
+        bytes
+    }
+}
+
+#[test]
+fn no_message_prints_a_field_that_the_contract_marks_as_secret() {
+    let printers = printers! {
+        BeginPublishRequest ChangePasswordRequest ChangePasswordResponse CreateApiKeyResponse
+        CreateDestinationRequest CreateProjectResponse DeleteMeRequest ExchangeApiKeyRequest
+        ExchangeApiKeyResponse RefreshTokensRequest RefreshTokensResponse ResetPasswordRequest
+        RevealStreamKeyResponse RotateStreamKeyResponse SignInRequest SignInResponse
+        SignInWithIdTokenRequest SignInWithIdTokenResponse SignUpRequest SignUpResponse Tokens
+        UpdateDestinationRequest VerifyEmailRequest
+    };
+    let contract = Contract {
+        messages: messages(),
+        secrets: secrets(),
+    };
+    let known: BTreeSet<_> = printers.iter().map(|(name, _)| *name).collect();
+    assert_eq!(known, contract.with_secrets(), "every one of them is tried");
+
+    for (name, print) in printers {
+        let bytes = contract.filled(name);
+        let holds = |text: &str| bytes.windows(text.len()).any(|at| at == text.as_bytes());
+        assert!(holds(SECRET), "{name}");
+        for text in print(&bytes) {
+            assert!(!text.contains(SECRET), "{text}");
+            assert!(text.contains("\"***\""), "{text}");
+            assert_eq!(text.contains(PLAIN), holds(PLAIN), "{text}");
+        }
+    }
+}
