@@ -1,6 +1,10 @@
 use tonic::Request;
 
-use crate::domain::{Origin, PeerAddress};
+use crate::{
+    auth::Caller,
+    domain::{Act, Origin, PeerAddress, Tenant},
+    error::Result,
+};
 
 /// The longest user agent that is kept, in bytes.
 const MAX_USER_AGENT: usize = 256;
@@ -20,4 +24,10 @@ pub(super) fn origin_of<T>(request: &Request<T>) -> Origin {
             .take(MAX_USER_AGENT)
             .collect(),
     }
+}
+
+/// Whose data a request may change, and what it does there for the audit log.
+pub(super) fn acting<T>(request: &Request<T>, action: &'static str) -> Result<(Tenant, Act)> {
+    let caller = Caller::of(request)?;
+    Ok((caller.tenant()?, caller.act(action, origin_of(request))))
 }
