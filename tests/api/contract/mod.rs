@@ -3,4 +3,6 @@
 mod access;
 mod calls;
 mod errors;
+mod peer_addresses;
+mod rate_limits;
 mod settings;
