@@ -6,6 +6,8 @@ mod api_key_pages;
 mod api_key_projects;
 mod api_key_scopes;
 mod api_keys;
+mod audit_events;
+mod audited;
 mod jwks;
 mod me;
 mod refresh;
