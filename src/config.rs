@@ -6,16 +6,17 @@
 use std::{collections::HashSet, net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use zeroize::Zeroizing;
 
 use crate::{
-    auth::{IdTokenProvider, KeySettings, TokenSettings},
+    auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
     domain::{Secret, SessionTimes, Timeouts, UrlPolicy},
     repositories::{DatabaseOptions, Target},
     setting::{
-        address, filled, ingest_host, jwt_secret, log_filter, parsed, port, sealing_key, secret,
-        span, ssl_mode, switch, within,
+        address, filled, ingest_host, jwt_secret, log_filter, network, parsed, port, sealing_key,
+        secret, span, ssl_mode, switch, within,
     },
 };
 
@@ -31,6 +32,28 @@ pub struct Config {
     /// The address of the gRPC API.
     #[arg(long, env = "SLUICE_LISTEN", default_value = "127.0.0.1:50051", value_parser = address)]
     pub listen: SocketAddr,
+
+    /// The proxies in front, as addresses or networks, parted by commas: where they
+    /// say for whom they call (`x-forwarded-for`), they are believed.
+    #[arg(long, env = "SLUICE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// How often a user, or an API key, may call: calls a second in the long run; 0
+    /// means as often as it likes. The keys of operators are not limited.
+    #[arg(long, env = "SLUICE_CALLER_RATE", default_value = "200", value_parser = within(0..=1_000_000))]
+    pub caller_rate: u32,
+
+    /// How many calls it may make at once.
+    #[arg(long, env = "SLUICE_CALLER_BURST", default_value = "2000", value_parser = within(1..=1_000_000))]
+    pub caller_burst: u32,
+
+    /// The same for an address from which calls come without a valid token.
+    #[arg(long, env = "SLUICE_ADDRESS_RATE", default_value = "100", value_parser = within(0..=1_000_000))]
+    pub address_rate: u32,
+
+    /// How many calls may come from it at once.
+    #[arg(long, env = "SLUICE_ADDRESS_BURST", default_value = "1000", value_parser = within(1..=1_000_000))]
+    pub address_burst: u32,
 
     /// The directory of the embedded database and of secrets that are not set.
     #[arg(long, env = "SLUICE_DATA_DIR", default_value = "./data")]
@@ -285,6 +308,22 @@ impl Config {
                 }
                 Target::Postgres(Box::new(server))
             }
+        }
+    }
+
+    /// How often a caller may call.
+    pub fn caller_limit(&self) -> Rate {
+        Rate {
+            per_second: self.caller_rate,
+            burst: self.caller_burst,
+        }
+    }
+
+    /// How often calls without a valid token may come from an address.
+    pub fn address_limit(&self) -> Rate {
+        Rate {
+            per_second: self.address_rate,
+            burst: self.address_burst,
         }
     }
 

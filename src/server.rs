@@ -22,10 +22,10 @@ use tower::layer::util::{Identity, Stack};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    auth::{AccessTokens, Guard, IdTokens, Keys, PasswordHasher, Revocations},
+    auth::{AccessTokens, Guard, IdTokens, Keys, PasswordHasher, RateLimits, Revocations},
     config::Config,
     jobs::{Purge, Reaper, Trust},
-    layers::{CallLogLayer, answer_panic},
+    layers::{CallLogLayer, PeerAddressLayer, answer_panic},
     proto::{
         DESCRIPTORS,
         v1::{
@@ -71,7 +71,8 @@ pub async fn serve(
     let tokens = AccessTokens::new(keys.signing, config.tokens());
     let revocations = Revocations::new(config.access_token_lifetime);
     let trust = Trust::new(database.clone(), revocations.clone());
-    let guard = Guard::new(tokens.clone(), revocations.clone());
+    let limits = RateLimits::new(config.caller_limit(), config.address_limit());
+    let guard = Guard::new(tokens.clone(), revocations.clone(), limits);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
     let publishing = Publishing::new(database.clone(), config.timeouts());
@@ -102,6 +103,7 @@ pub async fn serve(
 
     let closing = CancellationToken::new();
     let serving = builder()
+        .layer(PeerAddressLayer::new(&config.trusted_proxies))
         .add_service(health_service)
         .add_optional_service(reflection_v1(config)?)
         .add_optional_service(reflection_v1alpha(config)?)

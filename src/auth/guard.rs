@@ -2,23 +2,29 @@ use http::uri::PathAndQuery;
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use tracing::Span;
 
-use super::{Access, AccessTokens, Caller, Revocations, access};
-use crate::error::{Error, Result};
+use super::{Access, AccessTokens, Caller, RateLimits, Revocations, access};
+use crate::{
+    domain::PeerAddress,
+    error::{Error, Result},
+};
 
 /// The interceptor before all services: lets a call through if the caller has
-/// what the RPC needs.
+/// what the RPC needs, and does not call too often.
 #[derive(Debug, Clone)]
 pub struct Guard {
     tokens: AccessTokens,
     revocations: Revocations,
+    limits: RateLimits,
 }
 
 impl Guard {
-    /// A guard that accepts these tokens, but for those that were revoked.
-    pub fn new(tokens: AccessTokens, revocations: Revocations) -> Self {
+    /// A guard that accepts these tokens, but for those that were revoked, as
+    /// often as the limits allow.
+    pub fn new(tokens: AccessTokens, revocations: Revocations, limits: RateLimits) -> Self {
         Self {
             tokens,
             revocations,
+            limits,
         }
     }
 
@@ -31,17 +37,17 @@ impl Guard {
             .extensions()
             .get::<PathAndQuery>()
             .map_or("", PathAndQuery::path);
-        let Some(access) = access::needed_for(path) else {
-            return Ok(None);
+        let peer = request.extensions().get::<PeerAddress>().copied();
+        let access = match access::needed_for(path) {
+            None | Some(Access::Public) => return self.limits.count_address(peer).map(|()| None),
+            Some(access) => access,
         };
-        if access == Access::Public {
-            return Ok(None);
-        }
 
-        let caller = self.tokens.verify(bearer_token(request.metadata())?)?;
-        if self.revocations.contain(&caller) {
-            return Err(Error::AccessTokenInvalid);
-        }
+        let caller = self.identify(request.metadata()).or_else(|refusal| {
+            self.limits.count_address(peer)?;
+            Err(refusal)
+        })?;
+        self.limits.count_caller(&caller)?;
         Span::current().record("caller", tracing::field::display(&caller));
         match access {
             Access::Session => drop(caller.session()?),
@@ -51,6 +57,15 @@ impl Guard {
             Access::Scope(_) | Access::Public => {}
         }
         Ok(Some(caller))
+    }
+
+    /// Who calls, by a token that is valid.
+    fn identify(&self, metadata: &MetadataMap) -> Result<Caller> {
+        let caller = self.tokens.verify(bearer_token(metadata)?)?;
+        match self.revocations.contain(&caller) {
+            true => Err(Error::AccessTokenInvalid),
+            false => Ok(caller),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! A call's way: [`Guard`] (the interceptor) looks up in [`access`] what the RPC
 //! needs, checks the access token with [`AccessTokens`], and leaves a [`Caller`]
 //! in the request. Access tokens are checked without the database; [`Revocations`]
-//! tells which sessions and API keys were ended meanwhile.
+//! tells which sessions and API keys were ended meanwhile, and [`RateLimits`] who
+//! calls too often.
 
 pub mod access;
 
@@ -16,6 +17,8 @@ mod jwt_backend;
 mod key_files;
 mod passwords;
 mod random;
+mod rate_limits;
+mod recent_states;
 mod refresh_token;
 mod revocations;
 mod sealing;
@@ -31,6 +34,7 @@ pub use id_tokens::{IdTokenIssuer, IdTokenProvider, IdTokens};
 pub use key_files::{KeySettings, Keys, LoadKeysError, parse_jwt_secret, parse_sealing_key};
 pub use passwords::{HashSlot, PasswordHasher, Verdict};
 pub use random::sha256;
+pub use rate_limits::{Rate, RateLimits};
 pub use refresh_token::{RefreshSeed, RefreshToken};
 pub use revocations::Revocations;
 pub use sealing::{Place, Sealer};

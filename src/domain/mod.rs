@@ -17,6 +17,7 @@ mod invalid;
 mod name;
 mod page;
 mod password;
+mod peer_address;
 mod platform;
 mod platform_catalogue;
 mod project;
@@ -45,6 +46,7 @@ pub use invalid::{Invalid, Violation};
 pub use name::Name;
 pub use page::Page;
 pub use password::Password;
+pub use peer_address::PeerAddress;
 pub use platform::{Limits, Platform, PlatformInfo, PlatformKind, Tls};
 pub use project::{
     Project, ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, StreamKey,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{SessionId, Time, UserId};
+use super::{PeerAddress, SessionId, Time, UserId};
 
 /// One sign-in of a user, from then until it expires or is ended.
 #[derive(Debug, Clone)]
@@ -26,10 +26,18 @@ pub struct Session {
 /// Where a session was begun from.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
-    /// The peer's IP address; empty if not known.
-    pub peer_address: String,
+    /// The caller's address, if it is known.
+    pub peer_address: Option<PeerAddress>,
     /// What the client calls itself; at most 256 bytes, may be empty.
     pub user_agent: String,
+}
+
+impl Origin {
+    /// The caller's address as text; empty if it is not known.
+    pub fn address(&self) -> String {
+        self.peer_address
+            .map_or_else(String::new, |peer| peer.to_string())
+    }
 }
 
 impl SessionTimes {

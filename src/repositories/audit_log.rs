@@ -96,7 +96,7 @@ pub(super) async fn append(tx: &mut Transaction, act: &Act, result: &str, now: T
     .bind(act.session_id)
     .bind(act.api_key_id)
     .bind(act.resource_id)
-    .bind(&act.origin.peer_address)
+    .bind(act.origin.address())
     .bind(&act.origin.user_agent)
     .execute(&mut **tx)
     .await
@@ -126,7 +126,7 @@ impl From<AuditEventRow> for AuditEvent {
             api_key_id,
             resource_id,
             origin: Origin {
-                peer_address,
+                peer_address: peer_address.parse().ok(),
                 user_agent,
             },
         }

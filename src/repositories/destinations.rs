@@ -1,13 +1,13 @@
 use sqlx::FromRow;
 
 use super::{
-    Created, Database, IdempotencyKey,
+    Created, Database, IdempotencyKey, audit_log,
     columns::{Timestamp, known},
     engine::Transaction,
     revisions::lock_owned,
 };
 use crate::{
-    domain::{Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time},
+    domain::{Act, Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time},
     error::{Error, Result},
 };
 
@@ -63,12 +63,16 @@ impl Destinations {
         tenant: Tenant,
         destination: &SealedDestination,
         idempotency: Option<&IdempotencyKey>,
+        act: &Act,
         now: Time,
     ) -> Result<Created<Destination>> {
         if let Some(before) = self.created_before(tenant, idempotency, now).await? {
             return Ok(Created::Before(before));
         }
-        match self.insert(tenant, destination, idempotency, now).await {
+        match self
+            .insert(tenant, destination, idempotency, act, now)
+            .await
+        {
             // The same request may have been faster.
             Err(Error::ConcurrentChange) => {
                 let before = self.created_before(tenant, idempotency, now).await?;
@@ -98,6 +102,7 @@ impl Destinations {
         tenant: Tenant,
         destination: &SealedDestination,
         idempotency: Option<&IdempotencyKey>,
+        act: &Act,
         now: Time,
     ) -> Result<Destination> {
         let mut tx = self.database.begin().await?;
@@ -124,6 +129,7 @@ impl Destinations {
         if let Some(key) = idempotency {
             key.record(&mut tx, destination.id.uuid(), now).await?;
         }
+        audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;
         row.try_into()
     }
@@ -194,6 +200,7 @@ impl Destinations {
         tenant: Tenant,
         destination: &SealedDestination,
         seen: Time,
+        act: &Act,
         now: Time,
     ) -> Result<Destination> {
         let mut tx = self.database.begin().await?;
@@ -218,17 +225,25 @@ impl Destinations {
         .fetch_optional(&mut **tx)
         .await)?
         .ok_or(Error::ConcurrentChange)?;
+        audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;
         row.try_into()
     }
 
     /// Deletes a destination.
-    pub async fn delete(&self, tenant: Tenant, id: DestinationId) -> Result<()> {
+    pub async fn delete(
+        &self,
+        tenant: Tenant,
+        id: DestinationId,
+        act: &Act,
+        now: Time,
+    ) -> Result<()> {
         let (destination, _) = self.get(tenant, id).await?;
 
         let mut tx = self.database.begin().await?;
         lock_owned(&mut tx, tenant, destination.project_id).await?;
         remove(&mut tx, id).await?;
+        audit_log::record(&mut tx, act, now).await?;
         tx.commit().await
     }
 }

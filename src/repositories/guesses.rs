@@ -6,7 +6,8 @@
 //!
 //! What is counted is the account, whether it exists or not. At an address from
 //! which the owner signed in before, it is the account at that address instead:
-//! strangers, however many, do not make the owner wait there.
+//! strangers, however many, do not make the owner wait there. An address of IPv6
+//! is its /64, within which a host changes its address as it likes.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use chrono::TimeDelta;
 use super::{Database, columns::Timestamp, engine::Transaction};
 use crate::{
     auth::sha256,
-    domain::{Email, SessionId, Time, waits_after_failures},
+    domain::{Email, Origin, SessionId, Time, waits_after_failures},
     error::{Error, Result},
 };
 
@@ -47,7 +48,9 @@ impl Guesses {
     }
 
     /// Counts an attempt to sign in; `TooManyAttempts` if it has to wait.
-    pub async fn sign_in(&self, email: &Email, address: &str, now: Time) -> Result<Guess> {
+    pub async fn sign_in(&self, email: &Email, origin: &Origin, now: Time) -> Result<Guess> {
+        let address = origin.peer_address.map(|peer| peer.network().to_string());
+        let address = address.unwrap_or_default();
         let at_address = subject("address", &format!("{}\n{address}", email.key()));
         let subject = match self.is_familiar(&at_address, now).await? {
             true => at_address.clone(),

@@ -3,7 +3,7 @@ use std::time::Duration;
 use sqlx::FromRow;
 
 use super::{
-    Created, Database, IdempotencyKey,
+    Created, Database, IdempotencyKey, audit_log,
     columns::{Timestamp, known},
     engine::Transaction,
     revisions::lock_owned,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        EndReason, Name, Page, Project, ProjectId, ProjectUpdate, PublishConflictPolicy,
+        Act, EndReason, Name, Page, Project, ProjectId, ProjectUpdate, PublishConflictPolicy,
         ReconnectWindow, SealedStreamKey, StreamId, Tenant, Time,
     },
     error::{Error, Result},
@@ -65,12 +65,13 @@ impl Projects {
         &self,
         tenant: Tenant,
         project: &NewProject,
+        act: &Act,
         now: Time,
     ) -> Result<Created<Project>> {
         if let Some(before) = self.created_before(tenant, project, now).await? {
             return Ok(Created::Before(before));
         }
-        match self.insert(tenant, project, now).await {
+        match self.insert(tenant, project, act, now).await {
             // The same request may have been faster.
             Err(Error::ConcurrentChange) => {
                 let before = self.created_before(tenant, project, now).await?;
@@ -95,7 +96,13 @@ impl Projects {
         }
     }
 
-    async fn insert(&self, tenant: Tenant, project: &NewProject, now: Time) -> Result<Project> {
+    async fn insert(
+        &self,
+        tenant: Tenant,
+        project: &NewProject,
+        act: &Act,
+        now: Time,
+    ) -> Result<Project> {
         let mut tx = self.database.begin().await?;
         on_engine!(&mut tx, tx => sqlx::query(
             "insert into projects
@@ -119,6 +126,7 @@ impl Projects {
         if let Some(key) = &project.idempotency {
             key.record(&mut tx, project.id.uuid(), now).await?;
         }
+        audit_log::record(&mut tx, act, now).await?;
         let created = load(&mut tx, project.id).await?;
         tx.commit().await?;
         Ok(created)
@@ -178,6 +186,7 @@ impl Projects {
         tenant: Tenant,
         id: ProjectId,
         update: &ProjectUpdate,
+        act: &Act,
         now: Time,
     ) -> Result<Project> {
         let mut tx = self.database.begin().await?;
@@ -213,6 +222,7 @@ impl Projects {
             end_running(&mut tx, id, EndReason::ProjectDisabled, now).await?;
         }
         let updated = load(&mut tx, id).await?;
+        audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;
         Ok(updated)
     }
@@ -224,6 +234,7 @@ impl Projects {
         tenant: Tenant,
         id: ProjectId,
         force: bool,
+        act: &Act,
         now: Time,
     ) -> Result<()> {
         let mut tx = self.database.begin().await?;
@@ -248,6 +259,7 @@ impl Projects {
         .execute(&mut **tx)
         .await
         .map(drop))?;
+        audit_log::record(&mut tx, act, now).await?;
         tx.commit().await
     }
 

@@ -242,7 +242,7 @@ async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {
     .bind(session.user_id)
     .bind(&session.refresh_seed)
     .bind(session.refresh_counter)
-    .bind(&session.origin.peer_address)
+    .bind(session.origin.address())
     .bind(&session.origin.user_agent)
     .bind(session.create_time)
     .bind(session.last_used_time)
@@ -272,7 +272,7 @@ impl From<SessionRow> for Session {
             refresh_seed,
             refresh_counter,
             origin: Origin {
-                peer_address,
+                peer_address: peer_address.parse().ok(),
                 user_agent,
             },
             create_time,

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use super::{
-    Database,
+    Database, audit_log,
     projects::{load, not_found},
     revisions::lock_owned,
     stream_rows::end_running,
 };
 use crate::{
-    domain::{EndReason, Project, ProjectId, SealedStreamKey, Tenant, Time},
+    domain::{Act, EndReason, Project, ProjectId, SealedStreamKey, Tenant, Time},
     error::Result,
 };
 
@@ -31,6 +31,7 @@ impl StreamKeys {
         id: ProjectId,
         key: &SealedStreamKey,
         grace: Duration,
+        act: &Act,
         now: Time,
     ) -> Result<(Project, Option<Time>)> {
         let expiry = (!grace.is_zero()).then(|| now + grace);
@@ -58,11 +59,40 @@ impl StreamKeys {
             end_running(&mut tx, id, EndReason::KeyRotated, now).await?;
         }
         let rotated = load(&mut tx, id).await?;
+        audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;
         Ok((rotated, expiry))
     }
 
-    /// The stream key, sealed.
+    /// The stream key, sealed, for the owner to see.
+    pub async fn reveal(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        act: &Act,
+        now: Time,
+    ) -> Result<Vec<u8>> {
+        let mut tx = self.database.begin().await?;
+        let sealed = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, Option<Vec<u8>>>(
+            "select p.stream_key_sealed
+             from projects p
+             where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+               and ($3 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $3 and k.project_id = p.id))",
+        )
+        .bind(id)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .fetch_optional(&mut **tx)
+        .await)?;
+        let sealed = sealed.flatten().ok_or_else(|| not_found(id))?;
+        audit_log::record(&mut tx, act, now).await?;
+        tx.commit().await?;
+        Ok(sealed)
+    }
+
+    /// The stream key, sealed, for a create that is repeated.
     pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Vec<u8>> {
         let sealed = on_engine!(self.database.reader(), pool => {
             sqlx::query_scalar::<_, Option<Vec<u8>>>(

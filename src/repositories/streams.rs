@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use super::{
-    Database,
+    Database, audit_log,
     engine::Transaction,
     revisions::lock_owned,
     stream_rows::{StreamRow, load, not_found, store},
 };
 use crate::{
-    domain::{EndReason, Page, ProjectId, Status, Stream, StreamId, Tenant, Time},
+    domain::{Act, EndReason, Page, ProjectId, Status, Stream, StreamId, Tenant, Time},
     error::Result,
 };
 
@@ -124,6 +124,7 @@ impl Streams {
         tenant: Tenant,
         id: StreamId,
         hold: Duration,
+        act: &Act,
         now: Time,
     ) -> Result<Stream> {
         let project_id = self.get(tenant, id).await?.project_id;
@@ -148,6 +149,7 @@ impl Streams {
                 .await
                 .map(drop)
         })?;
+        audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;
         Ok(stream)
     }

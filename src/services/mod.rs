@@ -7,6 +7,7 @@ mod auth;
 mod destination_messages;
 mod fields;
 mod once;
+mod origin;
 mod paging;
 mod platform_messages;
 mod project;

@@ -3,13 +3,14 @@ use tonic::{Request, Response, Status};
 use super::{
     destination_messages::{CreateDestination, ListDestinations, UpdateDestination},
     fields::{only, timestamp},
+    origin::acting,
     paging::Pages,
     platform_messages::platforms,
     project_messages::{CreateProject, RotateStreamKey, UpdateProject},
 };
 use crate::{
     auth::{Caller, Sealer},
-    domain::{DestinationId, ProjectId, StreamKey, Tenant, UrlPolicy, now},
+    domain::{DestinationId, ProjectId, StreamKey, UrlPolicy, now},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{Created, Database, Destinations, Projects, StreamKeys},
@@ -38,12 +39,6 @@ impl ProjectService {
             url_policy,
         }
     }
-
-    /// The stream key of a project, read from where it is kept.
-    async fn stream_key(&self, tenant: Tenant, id: ProjectId) -> Result<StreamKey> {
-        let sealed = self.stream_keys.get(tenant, id).await?;
-        StreamKey::unseal(&sealed, id, &self.sealer)
-    }
 }
 
 #[tonic::async_trait]
@@ -52,7 +47,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::CreateProjectRequest>,
     ) -> Result<Response<pb::CreateProjectResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let (tenant, act) = acting(&request, "CreateProject")?;
         if tenant.restricted_to.is_some() {
             return Err(Error::ApiKeyRestricted.into());
         }
@@ -61,10 +56,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
             stream_key,
         } = CreateProject::read(request.into_inner(), tenant.user, &self.sealer)?;
 
-        let (project, stream_key) = match self.projects.create(tenant, &project, now()).await? {
+        let act = act.on(project.id);
+        let created = self.projects.create(tenant, &project, &act, now()).await?;
+        let (project, stream_key) = match created {
             Created::New(project) => (project, stream_key),
             Created::Before(project) => {
-                let key = self.stream_key(tenant, project.id).await?;
+                let sealed = self.stream_keys.get(tenant, project.id).await?;
+                let key = StreamKey::unseal(&sealed, project.id, &self.sealer)?;
                 (project, key)
             }
         };
@@ -118,10 +116,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::UpdateProjectRequest>,
     ) -> Result<Response<pb::UpdateProjectResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let (tenant, act) = acting(&request, "UpdateProject")?;
         let UpdateProject { id, update } = request.into_inner().try_into()?;
 
-        let project = self.projects.update(tenant, id, &update, now()).await?;
+        let project = self
+            .projects
+            .update(tenant, id, &update, &act.on(id), now())
+            .await?;
 
         Ok(Response::new(pb::UpdateProjectResponse {
             project: Some(project.into()),
@@ -132,11 +133,12 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::DeleteProjectRequest>,
     ) -> Result<Response<pb::DeleteProjectResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let (tenant, act) = acting(&request, "DeleteProject")?;
         let pb::DeleteProjectRequest { project_id, force } = request.into_inner();
         let id = only("project_id", ProjectId::parse(&project_id))?;
 
-        self.projects.delete(tenant, id, force, now()).await?;
+        let act = act.on(id);
+        self.projects.delete(tenant, id, force, &act, now()).await?;
 
         Ok(Response::new(pb::DeleteProjectResponse {}))
     }
@@ -145,14 +147,14 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::RotateStreamKeyRequest>,
     ) -> Result<Response<pb::RotateStreamKeyResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let (tenant, act) = acting(&request, "RotateStreamKey")?;
         let RotateStreamKey { id, grace } = request.into_inner().try_into()?;
         let key = StreamKey::generate();
         let sealed = key.seal(id, &self.sealer);
 
         let (project, previous_key_expire_time) = self
             .stream_keys
-            .rotate(tenant, id, &sealed, grace, now())
+            .rotate(tenant, id, &sealed, grace, &act.on(id), now())
             .await?;
 
         Ok(Response::new(pb::RotateStreamKeyResponse {
@@ -166,13 +168,15 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::RevealStreamKeyRequest>,
     ) -> Result<Response<pb::RevealStreamKeyResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let (tenant, act) = acting(&request, "RevealStreamKey")?;
         let id = only(
             "project_id",
             ProjectId::parse(&request.get_ref().project_id),
         )?;
 
-        let key = self.stream_key(tenant, id).await?;
+        let act = act.on(id);
+        let sealed = self.stream_keys.reveal(tenant, id, &act, now()).await?;
+        let key = StreamKey::unseal(&sealed, id, &self.sealer)?;
 
         let stream_key = key.0.expose().to_owned();
         Ok(Response::new(pb::RevealStreamKeyResponse { stream_key }))
@@ -182,7 +186,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::CreateDestinationRequest>,
     ) -> Result<Response<pb::CreateDestinationResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let (tenant, act) = acting(&request, "CreateDestination")?;
         let CreateDestination {
             destination,
             idempotency,
@@ -193,9 +197,10 @@ impl pb::project_service_server::ProjectService for ProjectService {
             &self.url_policy,
         )?;
 
+        let act = act.on(destination.id);
         let created = self
             .destinations
-            .create(tenant, &destination, idempotency.as_ref(), now())
+            .create(tenant, &destination, idempotency.as_ref(), &act, now())
             .await?;
 
         let (Created::New(destination) | Created::Before(destination)) = created;
@@ -250,15 +255,15 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::UpdateDestinationRequest>,
     ) -> Result<Response<pb::UpdateDestinationResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let (tenant, act) = acting(&request, "UpdateDestination")?;
         let update = UpdateDestination::read(request.into_inner(), &self.url_policy)?;
 
         let (before, key) = self.destinations.get(tenant, update.id).await?;
         let after = update.apply(&before, key, &self.sealer, &self.url_policy)?;
-        let seen = before.update_time;
+        let act = act.on(after.id);
         let destination = self
             .destinations
-            .replace(tenant, &after, seen, now())
+            .replace(tenant, &after, before.update_time, &act, now())
             .await?;
 
         let destination = Some(destination.into());
@@ -269,13 +274,14 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::DeleteDestinationRequest>,
     ) -> Result<Response<pb::DeleteDestinationResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let (tenant, act) = acting(&request, "DeleteDestination")?;
         let id = only(
             "destination_id",
             DestinationId::parse(&request.get_ref().destination_id),
         )?;
 
-        self.destinations.delete(tenant, id).await?;
+        let act = act.on(id);
+        self.destinations.delete(tenant, id, &act, now()).await?;
 
         Ok(Response::new(pb::DeleteDestinationResponse {}))
     }

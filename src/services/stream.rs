@@ -4,6 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     fields::{duration, only},
+    origin::acting,
     paging::Pages,
     stream_messages::{
         BeginPublish, EndPublish, HeartbeatPublish, ListStreams, StopStream, verdict,
@@ -160,10 +161,13 @@ impl pb::stream_service_server::StreamService for StreamService {
         &self,
         request: Request<pb::StopStreamRequest>,
     ) -> Result<Response<pb::StopStreamResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let (tenant, act) = acting(&request, "StopStream")?;
         let StopStream { id, hold } = request.into_inner().try_into()?;
 
-        let stream = self.streams.stop(tenant, id, hold, now()).await?;
+        let stream = self
+            .streams
+            .stop(tenant, id, hold, &act.on(id), now())
+            .await?;
 
         Ok(Response::new(pb::StopStreamResponse {
             stream: Some(stream.into()),

@@ -2,7 +2,7 @@ use tonic::{Request, Response};
 
 use super::{
     accounts::{Accounts, Known},
-    messages::{ChangePassword, SignIn, SignUpRequest, origin_of},
+    messages::{ChangePassword, SignIn, SignUpRequest},
     sign_ins::SignIns,
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     error::Result,
     proto::v1 as pb,
     repositories::Users,
-    services::fields::only,
+    services::{fields::only, origin::origin_of},
 };
 
 /// The RPCs of accounts.

@@ -111,10 +111,7 @@ impl Accounts {
         // In this order: a call that is turned away costs nothing, and an attempt
         // counts before its password is looked at.
         let slot = self.hasher.admit()?;
-        let guess = self
-            .guesses
-            .sign_in(email, &origin.peer_address, now())
-            .await?;
+        let guess = self.guesses.sign_in(email, origin, now()).await?;
         let (user, hash) = self.users.find_by_email(email).await?.unzip();
 
         let hash = hash.flatten();

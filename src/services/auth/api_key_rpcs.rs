@@ -1,13 +1,13 @@
 use tonic::{Request, Response};
 
-use super::messages::{new_api_key, not_empty, origin_of};
+use super::messages::{new_api_key, not_empty};
 use crate::{
     auth::{AccessTokens, ApiKeySecret, Caller, Revocations, Subject},
     domain::{ApiKeyId, now},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::ApiKeys,
-    services::{fields::only, paging::Pages},
+    services::{fields::only, origin::origin_of, paging::Pages},
 };
 
 /// The RPCs of API keys, and of the keys behind access tokens.

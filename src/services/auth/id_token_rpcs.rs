@@ -1,16 +1,13 @@
 use tonic::{Request, Response};
 
-use super::{
-    messages::{not_empty, origin_of},
-    sign_ins::SignIns,
-};
+use super::{messages::not_empty, sign_ins::SignIns};
 use crate::{
     auth::{IdTokenIssuer, IdTokens, Revocations},
     domain::{Invalid, Secret, now},
     error::Result,
     proto::v1 as pb,
     repositories::{Identities, SignedIn},
-    services::fields::Fields,
+    services::{fields::Fields, origin::origin_of},
 };
 
 /// The longest id token, in bytes.

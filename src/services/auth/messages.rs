@@ -1,14 +1,13 @@
 //! Conversions between AuthService's messages and the domain.
 
-use tonic::Request;
 use uuid::Uuid;
 
 use super::{accounts::SignUp, sign_ins::TokenPair};
 use crate::{
     auth::{AccessToken, PublicKey, Sealer},
     domain::{
-        ApiKey, AuditEvent, Email, Invalid, Name, NewApiKey, Origin, Password, ProjectId, Scope,
-        Scopes, Session, SessionId, SessionTimes, Time, User,
+        ApiKey, AuditEvent, Email, Invalid, Name, NewApiKey, Password, ProjectId, Scope, Scopes,
+        Session, SessionId, SessionTimes, Time, User,
     },
     error::Error,
     proto::v1 as pb,
@@ -21,9 +20,6 @@ use crate::{
 
 /// How many projects an API key can be restricted to.
 const MAX_PROJECTS: usize = 100;
-
-/// The longest user agent that is kept, in bytes.
-const MAX_USER_AGENT: usize = 256;
 
 /// How a token is used (RFC 6750).
 const TOKEN_TYPE: &str = "Bearer";
@@ -171,26 +167,6 @@ fn read_projects(fields: &mut Fields, ids: &[String]) -> Option<Vec<ProjectId>> 
     Some(projects)
 }
 
-/// Where a request comes from.
-pub(super) fn origin_of<T>(request: &Request<T>) -> Origin {
-    let user_agent = request
-        .metadata()
-        .get("user-agent")
-        .and_then(|agent| agent.to_str().ok());
-    Origin {
-        peer_address: request
-            .remote_addr()
-            .map(|peer| peer.ip().to_string())
-            .unwrap_or_default(),
-        // Metadata that reads as text is ASCII: it can be cut anywhere.
-        user_agent: user_agent
-            .unwrap_or_default()
-            .chars()
-            .take(MAX_USER_AGENT)
-            .collect(),
-    }
-}
-
 impl From<User> for pb::User {
     fn from(user: User) -> Self {
         let User {
@@ -251,7 +227,7 @@ pub(super) fn session_message(
         create_time: Some(timestamp(create_time)),
         last_used_time: Some(timestamp(last_used_time)),
         expire_time: Some(timestamp(expire_time)),
-        peer_address: origin.peer_address,
+        peer_address: origin.address(),
         user_agent: origin.user_agent,
         current: id == current,
     }
@@ -277,7 +253,7 @@ impl From<AuditEvent> for pb::AuditEvent {
             session_id: session_id.map(|id| id.to_string()).unwrap_or_default(),
             api_key_id: api_key_id.map(|id| id.to_string()).unwrap_or_default(),
             resource_id: resource_id.map(|id| id.to_string()).unwrap_or_default(),
-            peer_address: origin.peer_address,
+            peer_address: origin.address(),
             user_agent: origin.user_agent,
         }
     }

@@ -1,7 +1,7 @@
 use tonic::{Request, Response};
 
 use super::{
-    messages::{not_empty, origin_of, session_message},
+    messages::{not_empty, session_message},
     sign_ins::SignIns,
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::Sessions,
-    services::{fields::only, paging::Pages},
+    services::{fields::only, origin::origin_of, paging::Pages},
 };
 
 /// The RPCs of sessions.

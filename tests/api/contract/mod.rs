@@ -9,6 +9,8 @@ mod forged_tokens;
 mod forgeries;
 mod id_fields;
 mod mutated_tokens;
+mod peer_addresses;
+mod rate_limits;
 mod redaction;
 mod settings;
 mod tenants;

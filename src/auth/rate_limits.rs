@@ -1,0 +1,203 @@
+//! How often somebody may call.
+//!
+//! Calls with a valid token count for whom the token names: a user in all his
+//! sessions, or an API key. All others count for the address that they come
+//! from, or its network ([`PeerAddress::network`]). So a dashboard's server may
+//! call for thousands of users from one address, and whoever makes up tokens
+//! has only his address. The keys of operators are never limited: media servers
+//! report all their streams with one.
+//!
+//! It is counted by GCRA, per replica and in memory: a refusal costs no query.
+//! What is remembered is bounded by [`RecentStates`].
+
+use std::{fmt, hash::Hash, num::NonZeroU32, sync::Arc, time::Duration};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, MonotonicClock},
+};
+use uuid::Uuid;
+
+use super::{Caller, Subject, recent_states::RecentStates};
+use crate::{
+    domain::PeerAddress,
+    error::{Error, Result},
+};
+
+/// The shortest wait that is asked for.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// How often one may call.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// Calls a second in the long run; 0 means as often as one likes.
+    pub per_second: u32,
+    /// Calls at once; at least one.
+    pub burst: u32,
+}
+
+/// Counts the calls of callers and of addresses. A clone shares the counts.
+#[derive(Clone)]
+pub struct RateLimits {
+    callers: Option<Arc<Limiter<Uuid>>>,
+    addresses: Option<Arc<Limiter<Option<PeerAddress>>>>,
+}
+
+type Limiter<K> = RateLimiter<K, RecentStates<K>, MonotonicClock>;
+
+impl RateLimits {
+    /// Limits for each caller, and for each address.
+    pub fn new(callers: Rate, addresses: Rate) -> Self {
+        Self {
+            callers: callers.limiter(),
+            addresses: addresses.limiter(),
+        }
+    }
+
+    /// Counts a call with a valid token.
+    pub fn count_caller(&self, caller: &Caller) -> Result<()> {
+        let id = match caller.subject {
+            Subject::User { user, .. } => user.uuid(),
+            Subject::Program { key, .. } => key.uuid(),
+            Subject::Operator { .. } => return Ok(()),
+        };
+        count(self.callers.as_deref(), &id)
+    }
+
+    /// Counts a call without a valid token. Peers whose address is not known are
+    /// one peer.
+    pub fn count_address(&self, peer: Option<PeerAddress>) -> Result<()> {
+        count(self.addresses.as_deref(), &peer.map(PeerAddress::network))
+    }
+}
+
+impl Rate {
+    fn limiter<K: Eq + Hash + Clone>(self) -> Option<Arc<Limiter<K>>> {
+        let per_second = NonZeroU32::new(self.per_second)?;
+        let burst = NonZeroU32::new(self.burst).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(per_second).allow_burst(burst);
+        let limiter = RateLimiter::new(quota, RecentStates::default(), MonotonicClock);
+        Some(Arc::new(limiter))
+    }
+}
+
+fn count<K: Eq + Hash + Clone>(limiter: Option<&Limiter<K>>, key: &K) -> Result<()> {
+    let Some(limiter) = limiter else {
+        return Ok(());
+    };
+    limiter.check_key(key).map_err(|until| {
+        let wait = until.wait_time_from(limiter.clock().now());
+        Error::RateLimited(wait.max(SHORTEST_WAIT))
+    })
+}
+
+/// Not the counts: they name who called.
+impl fmt::Debug for RateLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimits").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{IpAddr, Ipv6Addr},
+        time::Duration,
+    };
+
+    use super::{Rate, RateLimits};
+    use crate::{
+        auth::{Caller, Subject},
+        domain::{ApiKeyId, PeerAddress, Scopes, SessionId, UserId},
+        error::{Error, Result},
+    };
+
+    fn limits(per_second: u32) -> RateLimits {
+        let rate = Rate {
+            per_second,
+            burst: 1,
+        };
+        RateLimits::new(rate, rate)
+    }
+
+    fn caller(subject: Subject) -> Caller {
+        Caller {
+            subject,
+            scopes: Scopes::default(),
+        }
+    }
+
+    fn session_of(user: UserId) -> Caller {
+        let session = SessionId::generate();
+        caller(Subject::User { user, session })
+    }
+
+    fn program_of(user: UserId) -> Caller {
+        caller(Subject::Program {
+            user,
+            key: ApiKeyId::generate(),
+            restricted: false,
+        })
+    }
+
+    fn peer(bits: u128) -> Option<PeerAddress> {
+        Some(IpAddr::from(Ipv6Addr::from_bits(bits)).into())
+    }
+
+    fn is_refused(counted: Result<()>) -> bool {
+        match counted {
+            Ok(()) => false,
+            Err(Error::RateLimited(wait)) => {
+                assert!(
+                    !wait.is_zero() && wait <= Duration::from_secs(1),
+                    "{wait:?}"
+                );
+                true
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_users_sessions_share_a_limit_and_his_keys_have_their_own() {
+        let (limits, user) = (limits(1), UserId::generate());
+
+        assert!(!is_refused(limits.count_caller(&session_of(user))));
+        assert!(is_refused(limits.count_caller(&session_of(user))));
+        assert!(!is_refused(
+            limits.count_caller(&session_of(UserId::generate()))
+        ));
+
+        let program = program_of(user);
+        assert!(!is_refused(limits.count_caller(&program)));
+        assert!(is_refused(limits.count_caller(&program)));
+        assert!(!is_refused(limits.count_caller(&program_of(user))));
+    }
+
+    #[test]
+    fn the_addresses_of_a_network_share_a_limit() {
+        let limits = limits(1);
+
+        assert!(!is_refused(limits.count_address(peer(0x20 << 64 | 1))));
+        assert!(is_refused(limits.count_address(peer(0x20 << 64 | 2))));
+        assert!(!is_refused(limits.count_address(peer(0x21 << 64 | 1))));
+    }
+
+    #[test]
+    fn peers_whose_address_is_not_known_share_a_limit() {
+        let limits = limits(1);
+
+        assert!(!is_refused(limits.count_address(None)));
+        assert!(is_refused(limits.count_address(None)));
+    }
+
+    #[test]
+    fn without_a_rate_there_is_no_limit() {
+        let (limits, caller) = (limits(0), session_of(UserId::generate()));
+
+        for _ in 0..10_000 {
+            assert!(!is_refused(limits.count_caller(&caller)));
+            assert!(!is_refused(limits.count_address(peer(1))));
+        }
+    }
+}

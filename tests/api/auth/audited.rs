@@ -1,0 +1,133 @@
+//! What the audit log records of projects, done on purpose.
+
+use sluice::proto::v1 as pb;
+use tonic::Status;
+
+use crate::harness::{Client, MediaServer, User};
+
+/// What is recorded of projects, in an order in which it can be done.
+pub const ACTIONS: [&str; 9] = [
+    "CreateProject",
+    "UpdateProject",
+    "RevealStreamKey",
+    "CreateDestination",
+    "UpdateDestination",
+    "StopStream",
+    "RotateStreamKey",
+    "DeleteDestination",
+    "DeleteProject",
+];
+
+/// What a program needs for them.
+pub const SCOPES: [&str; 4] = [
+    "projects:read",
+    "projects:write",
+    "streams:read",
+    "streams:write",
+];
+
+/// The stream key of destinations.
+pub const DESTINATION_KEY: &str = "abcd-efgh-ijkl-mnop-qrst";
+
+/// The ids of what is acted on.
+pub struct Things {
+    pub project: String,
+    pub destination: String,
+    pub stream: String,
+}
+
+/// A project with a destination and a live stream, and its stream key.
+pub async fn things(user: &User, node: &MediaServer) -> (Things, String) {
+    let (project, stream_key) = user.project().await;
+    let mut things = Things {
+        project: project.id,
+        destination: String::new(),
+        stream: node.live(&stream_key, "a").await.id,
+    };
+    let destination = act(&user.client, "CreateDestination", &things, "Main").await;
+    things.destination = destination.unwrap();
+    (things, stream_key)
+}
+
+/// Does one of [`ACTIONS`]; tells the id of what it was done to.
+pub async fn act(client: &Client, action: &str, on: &Things, name: &str) -> Result<String, Status> {
+    let (mut projects, mut streams) = (client.project.clone(), client.stream.clone());
+    let Things {
+        project,
+        destination,
+        stream,
+    } = on;
+    let (project_id, destination_id) = (project.clone(), destination.clone());
+    match action {
+        "CreateProject" => {
+            let request = pb::CreateProjectRequest {
+                name: name.to_owned(),
+                ..Default::default()
+            };
+            let answer = projects.create_project(request).await?;
+            return Ok(answer.into_inner().project.unwrap().id);
+        }
+        "UpdateProject" => {
+            let request = pb::UpdateProjectRequest {
+                project_id,
+                name: Some(name.to_owned()),
+                ..Default::default()
+            };
+            projects.update_project(request).await.map(drop)?;
+        }
+        "RevealStreamKey" => {
+            let request = pb::RevealStreamKeyRequest { project_id };
+            projects.reveal_stream_key(request).await.map(drop)?;
+        }
+        "CreateDestination" => {
+            let request = pb::CreateDestinationRequest {
+                project_id,
+                platform: pb::Platform::Youtube.into(),
+                name: name.to_owned(),
+                stream_key: DESTINATION_KEY.to_owned(),
+                ..Default::default()
+            };
+            let answer = projects.create_destination(request).await?;
+            return Ok(answer.into_inner().destination.unwrap().id);
+        }
+        "UpdateDestination" => {
+            let request = pb::UpdateDestinationRequest {
+                destination_id,
+                name: Some(name.to_owned()),
+                ..Default::default()
+            };
+            projects.update_destination(request).await.map(drop)?;
+        }
+        "StopStream" => {
+            let request = pb::StopStreamRequest {
+                stream_id: stream.clone(),
+                hold: None,
+            };
+            streams.stop_stream(request).await.map(drop)?;
+        }
+        "RotateStreamKey" => {
+            let request = pb::RotateStreamKeyRequest {
+                project_id,
+                grace: None,
+            };
+            projects.rotate_stream_key(request).await.map(drop)?;
+        }
+        "DeleteDestination" => {
+            let request = pb::DeleteDestinationRequest { destination_id };
+            projects.delete_destination(request).await.map(drop)?;
+        }
+        "DeleteProject" => {
+            let request = pb::DeleteProjectRequest {
+                project_id,
+                force: true,
+            };
+            projects.delete_project(request).await.map(drop)?;
+        }
+        other => panic!("{other} is not one of these"),
+    }
+    Ok(match action {
+        "StopStream" => stream.clone(),
+        "UpdateDestination" | "DeleteDestination" => destination.clone(),
+        _ => project.clone(),
+    })
+}
