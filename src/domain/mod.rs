@@ -13,6 +13,7 @@ mod id;
 mod ingest_host;
 mod ingest_url;
 mod invalid;
+mod key;
 mod name;
 mod page;
 mod password;
@@ -40,6 +41,7 @@ pub use id::{ApiKeyId, DestinationId, Id, ProjectId, SessionId, StreamId, UserId
 pub use ingest_host::UrlPolicy;
 pub use ingest_url::{IngestUrl, Scheme};
 pub use invalid::{Invalid, Violation};
+pub use key::{KeyPurpose, KeyRecord};
 pub use name::Name;
 pub use page::Page;
 pub use password::Password;
