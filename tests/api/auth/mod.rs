@@ -7,6 +7,7 @@ mod api_key_projects;
 mod api_key_scopes;
 mod api_keys;
 mod jwks;
+mod key_rotation;
 mod me;
 mod refresh;
 mod session_times;

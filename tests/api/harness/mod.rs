@@ -3,6 +3,7 @@
 mod caller;
 mod database;
 mod expect;
+mod load;
 mod process;
 mod proxy;
 mod server;
@@ -13,6 +14,7 @@ pub use database::{
     TestDatabase,
 };
 pub use expect::{Refusal, eventually, refused};
-pub use process::Process;
+pub use load::Load;
+pub use process::{Process, Said};
 pub use proxy::Proxy;
 pub use server::TestServer;
