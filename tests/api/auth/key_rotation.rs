@@ -161,11 +161,15 @@ async fn tokens_of_a_leaked_key_are_refused_as_soon_as_the_new_one_signs(
     let ada = pair.server.user().await;
     let new = pair.rotate(&["--revoke-old"]).await;
 
-    for channel in [&pair.server.channel, &pair.replica] {
-        let old = Client::with_token(channel, &ada.tokens.access_token);
-        get_me(&old).await.unwrap();
+    let channels = [&pair.server.channel, &pair.replica];
+    let token = &ada.tokens.access_token;
+    let old = channels.map(|channel| Client::with_token(channel, token));
+    for old in &old {
+        get_me(old).await.unwrap();
+    }
+    for (channel, old) in channels.into_iter().zip(&old) {
         eventually("the leaked key is refused", async || {
-            let refusal = get_me(&old).await.err()?;
+            let refusal = get_me(old).await.err()?;
             Some(assert_eq!(refused::<()>(Err(refusal)).class(), INVALID))
         })
         .await;

@@ -63,7 +63,7 @@ impl Load {
             there: replica.clone(),
         };
         self.tasks.spawn(async move {
-            let mut pace = interval(Duration::from_millis(30));
+            let mut pace = interval(Duration::from_millis(100));
             let mut rounds = 0;
             while !stop.is_cancelled() {
                 pace.tick().await;
