@@ -83,7 +83,7 @@ impl Keys {
         activate_after: Duration,
     ) -> KeyRecord {
         KeyRecord {
-            secret_sealed: Some(self.sealer.wrap(&Place::kept_key(purpose, &id), secret)),
+            secret_sealed: Some(self.sealer.wrap_key(&Place::kept_key(purpose, &id), secret)),
             purpose,
             id,
             create_time: now,
@@ -102,7 +102,7 @@ impl Keys {
         }
         let secret = open(&self.sealer, record, sealed)?;
         let place = Place::kept_key(record.purpose, &record.id);
-        Ok(Some(self.sealer.wrap(&place, &secret)))
+        Ok(Some(self.sealer.wrap_key(&place, &secret)))
     }
 
     fn sealing_key(&self, record: &KeyRecord, sealed: &[u8]) -> Result<KeptKey, LoadKeysError> {
@@ -149,7 +149,7 @@ fn open(
                 "SLUICE_SEALING_KEYS lacks the key {root}, under which the {purpose} key {id} is sealed"
             )))
         }
-        _ => sealer.unwrap(&place, sealed).map_err(|_| damaged(record)),
+        _ => sealer.open_key(&place, sealed).map_err(|_| damaged(record)),
     }
 }
 

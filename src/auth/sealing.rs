@@ -83,7 +83,7 @@ impl Sealer {
     }
 
     /// Seals a key that is to be kept for its place, under the first root key.
-    pub fn wrap(&self, place: &Place, secret: &[u8]) -> Vec<u8> {
+    pub fn wrap_key(&self, place: &Place, secret: &[u8]) -> Vec<u8> {
         self.roots[0].seal(place, secret)
     }
 
@@ -96,7 +96,11 @@ impl Sealer {
     }
 
     /// Opens a key that is kept, which is sealed under a root key.
-    pub fn unwrap(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    pub fn open_key(
+        &self,
+        place: &Place,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         open(self.roots.iter(), place, sealed)
     }
 

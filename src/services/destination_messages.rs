@@ -252,3 +252,51 @@ impl From<Destination> for pb::Destination {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::UpdateDestination;
+    use crate::{
+        auth::Sealer,
+        domain::{
+            Destination, DestinationId, DestinationUpdate, Platform, ProjectId, UrlPolicy, now,
+        },
+    };
+
+    /// It may be sealed anew, under another key, before the change is written.
+    #[test]
+    fn a_change_of_something_else_leaves_the_key_as_it_is_kept_by_then() {
+        let id = DestinationId::generate();
+        let before = Destination {
+            id,
+            project_id: ProjectId::generate(),
+            platform: Platform::Youtube,
+            name: "Main channel".to_owned(),
+            url: "rtmps://a.rtmps.youtube.com/live2".to_owned(),
+            stream_key_hint: "qrst".to_owned(),
+            enabled: true,
+            create_time: now(),
+            update_time: now(),
+        };
+        let update = DestinationUpdate {
+            platform: None,
+            name: None,
+            url: None,
+            stream_key: None,
+            enabled: Some(false),
+        };
+        let sealer = Sealer::new(&[Zeroizing::new([7; 32])]);
+        let policy = UrlPolicy {
+            allow_private: false,
+            own_ingest_hosts: Vec::new(),
+        };
+
+        let after = UpdateDestination { id, update }
+            .apply(&before, b"sealed before".to_vec(), &sealer, &policy)
+            .unwrap();
+
+        assert_eq!(after.stream_key_sealed, None);
+    }
+}

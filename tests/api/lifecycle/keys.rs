@@ -268,6 +268,53 @@ async fn a_rotation_that_was_killed_goes_on_also_if_it_is_started_twice(
     kept.opens(&server).await;
 }
 
+#[rstest]
+#[tokio::test]
+async fn a_value_that_cannot_be_opened_is_told_and_all_others_are_sealed_anew(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (mut kept, broken) = (Kept::make(&server).await, Kept::make(&server).await);
+    let moved = format!(
+        "update projects set stream_key_sealed = (select stream_key_sealed from destinations
+             where project_id = '{}') where id = '{}'",
+        broken.project.id, broken.project.id
+    );
+    let moved = match engine {
+        Postgres => moved,
+        Sqlite => moved.replace(
+            &format!("'{}'", broken.project.id),
+            &format!("x'{}'", broken.project.id.replace('-', "")),
+        ),
+    };
+    server.database.execute(&moved).await;
+
+    let said = Process::said(Process::admin(&server.database, &ROTATE, &[])).await;
+
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let last = said.errors.lines().last().unwrap();
+    assert_eq!(last, "sluice: 1 values cannot be opened, see above");
+    assert!(said.errors.contains(&broken.project.id), "{said:?}");
+    assert_eq!(sealed(&server.database, key_of(&said)).await, (5, 1));
+    kept.opens(&server).await;
+}
+
+#[rstest]
+#[case("rotate-signing-key")]
+#[case("rotate-sealing-key")]
+#[tokio::test]
+async fn a_key_that_would_be_active_before_all_replicas_know_it_is_refused(#[case] command: &str) {
+    let database = TestDatabase::create(Sqlite).await;
+    let arguments = [command, "--activate-after=4s"];
+    let said = Process::said(Process::admin(&database, &arguments, &[])).await;
+
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let wanted = "must be a duration from 5s to 1h";
+    assert!(said.errors.contains("--activate-after"), "{said:?}");
+    assert!(said.errors.contains(wanted), "{said:?}");
+    assert_eq!(database.number("select count(*) from keys").await, 0);
+}
+
 /// The id of the one root key, from what the settings' file says.
 async fn root(database: &TestDatabase) -> String {
     let text = std::fs::read_to_string(database.directory.path().join("sealing.key")).unwrap();
