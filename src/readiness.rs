@@ -65,8 +65,12 @@ impl Readiness {
 
         let mut serving = false;
         loop {
-            let answers = matches!(timeout(REFRESH_TIMEOUT, trust.refresh()).await, Ok(Ok(())));
+            let refreshed = timeout(REFRESH_TIMEOUT, trust.refresh()).await;
+            let answers = matches!(refreshed, Ok(Ok(())));
             if answers != serving {
+                if let Ok(Err(error)) = refreshed {
+                    tracing::warn!(error = error.with_causes(), "cannot ask what has changed");
+                }
                 serving = answers;
                 report(health, serving).await;
             }

@@ -68,9 +68,9 @@ pub async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     readiness::report(&health, false).await;
 
-    let tokens = AccessTokens::new(keys.signing, config.tokens());
+    let tokens = AccessTokens::new(keys.signing.clone(), config.tokens());
     let revocations = Revocations::new(config.access_token_lifetime);
-    let trust = Trust::new(database.clone(), revocations.clone());
+    let trust = Trust::new(database.clone(), keys.clone(), revocations.clone());
     let limits = RateLimits::new(config.caller_limit(), config.address_limit());
     let guard = Guard::new(tokens.clone(), revocations.clone(), limits);
     let cores = thread::available_parallelism().map_or(1, usize::from);

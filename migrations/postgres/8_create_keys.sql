@@ -13,5 +13,10 @@ create table keys (
     active_time timestamptz not null,
     -- From when it is not accepted any more; null while that is not decided.
     retire_time timestamptz,
+    -- Since when nothing is sealed under an earlier key; null while the rotation to
+    -- this one has not come to its end.
+    finish_time timestamptz,
     primary key (purpose, id)
 );
+-- One rotation at a time: whoever comes second goes on with the first.
+create unique index keys_one_unfinished on keys (purpose) where finish_time is null;

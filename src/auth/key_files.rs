@@ -30,12 +30,19 @@ pub struct KeySettings {
     pub make_in: Option<PathBuf>,
 }
 
-/// The keys of this server.
+/// The keys of this server. A clone shares the rings.
+#[derive(Clone)]
 pub struct Keys {
     /// For access tokens.
     pub signing: SigningKeys,
     /// For secrets at rest.
     pub sealer: Sealer,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(***)")
+    }
 }
 
 /// Why the keys cannot be had.

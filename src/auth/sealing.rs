@@ -3,25 +3,24 @@
 //! What must be shown again is sealed with XChaCha20-Poly1305. A sealed value
 //! is the key's id (4 bytes), a random nonce (24 bytes) and the ciphertext with
 //! its tag; the associated data is the place where it stands, so that a value
-//! cannot be moved to another row or column. The first key seals, all open.
+//! cannot be moved to another row or column.
+//!
+//! The ring has the root keys, those of the settings, and kept keys, which
+//! rotations made and which stand in the database, sealed under a root key. The
+//! newest kept key that is active seals, or else the first root key; all open.
 
-use std::sync::Arc;
-
-use chacha20poly1305::{
-    XChaCha20Poly1305, XNonce,
-    aead::{Aead, KeyInit, Payload},
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
 };
-use ring::{digest, hmac};
+
 use zeroize::Zeroizing;
 
-use super::random::random_bytes;
+use super::sealing_key::{SealingKey, SealingKeyId, SealingSecret};
 use crate::{
-    domain::{DestinationId, ProjectId, Secret, SessionId},
+    domain::{DestinationId, KeyPurpose, ProjectId, Secret, SessionId, Time, now},
     error::{Error, Result},
 };
-
-const KEY_ID: usize = 4;
-const NONCE: usize = 24;
 
 /// The column and row in which a sealed value stands.
 #[derive(Debug, Clone)]
@@ -42,68 +41,67 @@ impl Place {
     pub fn refresh_seed(id: SessionId) -> Self {
         Self(format!("sessions/refresh_seed/{id}"))
     }
+
+    /// A key that a rotation made.
+    pub fn kept_key(purpose: KeyPurpose, id: &str) -> Self {
+        Self(format!("keys/secret/{}/{id}", purpose.as_str()))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }
 
 /// Seals and opens secrets under a ring of keys. A clone shares the ring.
 #[derive(Clone)]
 pub struct Sealer {
-    ring: Arc<[RingKey]>,
+    roots: Arc<[SealingKey]>,
+    /// The newest first.
+    kept: Arc<RwLock<Arc<[KeptKey]>>>,
 }
 
-struct RingKey {
-    id: [u8; KEY_ID],
-    cipher: XChaCha20Poly1305,
-    mac: hmac::Key,
+/// A key that a rotation made.
+#[derive(Clone)]
+pub(super) struct KeptKey {
+    key: SealingKey,
+    active_time: Time,
 }
 
 impl Sealer {
-    /// A sealer under these keys, of which the first one seals.
-    pub fn new(keys: &[Zeroizing<[u8; 32]>]) -> Self {
+    /// A sealer under these root keys, of which the first one seals.
+    pub fn new(roots: &[SealingSecret]) -> Self {
         Self {
-            ring: keys.iter().map(|key| RingKey::new(key)).collect(),
+            roots: roots.iter().map(|key| SealingKey::new(key)).collect(),
+            kept: Arc::new(RwLock::new(Arc::default())),
         }
     }
 
     /// Seals a secret for its place.
     pub fn seal(&self, place: &Place, secret: &[u8]) -> Vec<u8> {
-        let key = &self.ring[0];
-        let nonce = random_bytes::<NONCE>();
-        let payload = Payload {
-            msg: secret,
-            aad: place.0.as_bytes(),
-        };
-        let ciphertext = key
-            .cipher
-            .encrypt(&XNonce::from(nonce), payload)
-            .expect("a secret is shorter than the cipher's limit of 256 GiB");
+        let kept = self.kept();
+        sealing_key(&kept, &self.roots).seal(place, secret)
+    }
 
-        [&key.id[..], &nonce, &ciphertext].concat()
+    /// Seals a key that is to be kept for its place, under the first root key.
+    pub fn wrap_key(&self, place: &Place, secret: &[u8]) -> Vec<u8> {
+        self.roots[0].seal(place, secret)
     }
 
     /// Opens a sealed value; fails if its key is not in the ring, or if it was
     /// made for another place or changed.
     pub fn open(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        let fault = |text| Error::internal(anyhow::anyhow!("{text}").context(place.0.clone()));
-        let (id, rest) = sealed
-            .split_first_chunk::<KEY_ID>()
-            .ok_or_else(|| fault("too short"))?;
-        let (nonce, ciphertext) = rest
-            .split_first_chunk::<NONCE>()
-            .ok_or_else(|| fault("too short"))?;
-        let key = self
-            .ring
-            .iter()
-            .find(|key| key.id == *id)
-            .ok_or_else(|| fault("sealed under a key that is not in SLUICE_SEALING_KEYS"))?;
+        let kept = self.kept();
+        open(ring(&kept, &self.roots), place, sealed)
+            .map_err(|fault| Error::internal(anyhow::anyhow!(fault).context(place.0.clone())))
+    }
 
-        let payload = Payload {
-            msg: ciphertext,
-            aad: place.0.as_bytes(),
-        };
-        key.cipher
-            .decrypt(&XNonce::from(*nonce), payload)
-            .map(Zeroizing::new)
-            .map_err(|_| fault("a sealed value was changed or moved"))
+    /// Opens a key that is kept, which is sealed under a root key.
+    pub fn open_key(
+        &self,
+        place: &Place,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+        open(self.roots.iter(), place, sealed)
     }
 
     /// Opens a sealed text.
@@ -116,33 +114,85 @@ impl Sealer {
 
     /// Digests that only holders of the ring can make: one under each key, that
     /// of the sealing key first.
-    pub fn digests(&self, purpose: &str, data: &[u8]) -> impl Iterator<Item = [u8; 32]> + use<'_> {
+    pub fn digests(&self, purpose: &str, data: &[u8]) -> impl Iterator<Item = [u8; 32]> + use<> {
         let message = [purpose.as_bytes(), &[0], data].concat();
-        self.ring.iter().map(move |key| {
-            let mut digest = [0; 32];
-            digest.copy_from_slice(hmac::sign(&key.mac, &message).as_ref());
-            digest
-        })
+        let kept = self.kept();
+        let first = sealing_key(&kept, &self.roots);
+        let others = ring(&kept, &self.roots).filter(|key| key.id != first.id);
+        let keys = std::iter::once(first).chain(others);
+        let digests: Vec<_> = keys.map(|key| key.digest(&message)).collect();
+        digests.into_iter()
+    }
+
+    /// The key that seals now.
+    pub fn sealing_key(&self) -> SealingKeyId {
+        sealing_key(&self.kept(), &self.roots).id
+    }
+
+    /// The root key that kept keys are sealed under.
+    pub fn first_root(&self) -> SealingKeyId {
+        self.roots[0].id
+    }
+
+    /// Whether a key stands in the settings.
+    pub fn has_root(&self, id: &str) -> bool {
+        self.roots.iter().any(|key| key.id.to_string() == id)
+    }
+
+    /// A kept key that is in the ring, active from another moment on perhaps.
+    pub(super) fn known(&self, id: &str, active_time: Time) -> Option<KeptKey> {
+        let kept = self.kept();
+        let known = kept.iter().find(|kept| kept.key.id.to_string() == id)?;
+        let key = known.key.clone();
+        Some(KeptKey { key, active_time })
+    }
+
+    /// Takes these kept keys, the newest first, for those that it had.
+    pub(super) fn keep(&self, kept: Vec<KeptKey>) {
+        *self.kept.write().unwrap_or_else(PoisonError::into_inner) = kept.into();
+    }
+
+    fn kept(&self) -> Arc<[KeptKey]> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&kept)
     }
 }
 
-impl RingKey {
-    fn new(key: &[u8; 32]) -> Self {
-        let mut id = [0; KEY_ID];
-        id.copy_from_slice(&digest::digest(&digest::SHA256, key).as_ref()[..KEY_ID]);
-        // The MAC's key is derived, so that no key serves two algorithms.
-        let root = hmac::Key::new(hmac::HMAC_SHA256, key);
-        let derived = hmac::sign(&root, b"sluice/mac");
-        Self {
-            id,
-            cipher: XChaCha20Poly1305::new(&(*key).into()),
-            mac: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
-        }
+impl KeptKey {
+    pub fn new(secret: &[u8; 32], active_time: Time) -> Self {
+        let key = SealingKey::new(secret);
+        Self { key, active_time }
+    }
+
+    pub fn id(&self) -> SealingKeyId {
+        self.key.id
     }
 }
 
-impl std::fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+fn sealing_key<'a>(kept: &'a [KeptKey], roots: &'a [SealingKey]) -> &'a SealingKey {
+    let now = now();
+    let newest = kept.iter().find(|kept| kept.active_time <= now);
+    newest.map_or(&roots[0], |kept| &kept.key)
+}
+
+fn ring<'a>(kept: &'a [KeptKey], roots: &'a [SealingKey]) -> impl Iterator<Item = &'a SealingKey> {
+    kept.iter().map(|kept| &kept.key).chain(roots)
+}
+
+fn open<'a>(
+    mut keys: impl Iterator<Item = &'a SealingKey>,
+    place: &Place,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    let id = SealingKeyId::of_sealed(sealed).ok_or("too short")?;
+    let key = keys
+        .find(|key| key.id == id)
+        .ok_or("sealed under a key that is not in SLUICE_SEALING_KEYS, nor kept")?;
+    key.open(place, sealed)
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sealer(***)")
     }
 }

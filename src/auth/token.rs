@@ -11,13 +11,13 @@ use crate::{
     domain::{Secret, Time},
     error::{Error, Result},
 };
-use jsonwebtoken::{Header, Validation, decode, decode_header, encode};
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
 
 /// The type of an access token (RFC 9068 section 2.1).
 const TYPE: &str = "at+jwt";
 
 /// How far the clocks of two replicas may differ.
-const LEEWAY_SECONDS: u64 = 5;
+pub const LEEWAY_SECONDS: u64 = 5;
 
 /// Ours have less than 700 bytes; nothing longer is even parsed.
 const MAX_BYTES: usize = 4096;
@@ -41,7 +41,8 @@ pub struct AccessTokens {
 
 struct Shared {
     keys: SigningKeys,
-    validations: Vec<Validation>,
+    hs256: Validation,
+    ed25519: Validation,
     settings: TokenSettings,
 }
 
@@ -54,25 +55,29 @@ pub struct AccessToken {
     pub expire_time: Time,
 }
 
+impl TokenSettings {
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY_SECONDS;
+        validation
+    }
+}
+
 impl AccessTokens {
     /// Tokens under these keys.
     pub fn new(keys: SigningKeys, settings: TokenSettings) -> Self {
-        let validations = keys.ring.iter().map(|key| {
-            let mut validation = Validation::new(key.algorithm);
-            validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-            validation.set_issuer(&[&settings.issuer]);
-            validation.set_audience(&[&settings.audience]);
-            validation.validate_nbf = true;
-            validation.leeway = LEEWAY_SECONDS;
-            validation
-        });
-        let validations = validations.collect();
+        let shared = Shared {
+            keys,
+            hs256: settings.validation(Algorithm::HS256),
+            ed25519: settings.validation(Algorithm::EdDSA),
+            settings,
+        };
         Self {
-            shared: Arc::new(Shared {
-                keys,
-                validations,
-                settings,
-            }),
+            shared: Arc::new(shared),
         }
     }
 
@@ -87,7 +92,8 @@ impl AccessTokens {
         let expire_time = now + settings.lifetime;
         let claims = Claims::of(caller, settings, now, expire_time);
 
-        let key = &keys.ring[0];
+        let key = keys.signer();
+        let key = key.ok_or_else(|| Error::internal(anyhow::anyhow!("all keys have retired")))?;
         let header = Header {
             typ: Some(TYPE.to_owned()),
             kid: Some(key.id.clone()),
@@ -107,7 +113,10 @@ impl AccessTokens {
 
     fn read(&self, token: &str) -> Option<Caller> {
         let Shared {
-            keys, validations, ..
+            keys,
+            hs256,
+            ed25519,
+            ..
         } = &*self.shared;
         if token.len() > MAX_BYTES {
             return None;
@@ -116,13 +125,12 @@ impl AccessTokens {
         if header.typ.as_deref() != Some(TYPE) {
             return None;
         }
-        let at = keys
-            .ring
-            .iter()
-            .position(|key| Some(&key.id) == header.kid.as_ref())?;
-        let claims: Claims = decode(token, &keys.ring[at].decoding, &validations[at])
-            .ok()?
-            .claims;
+        let key = keys.verifier(header.kid.as_deref()?)?;
+        let validation = match key.algorithm {
+            Algorithm::HS256 => hs256,
+            _ => ed25519,
+        };
+        let claims: Claims = decode(token, &key.decoding, validation).ok()?.claims;
 
         Some(claims.caller())
     }
@@ -187,7 +195,7 @@ mod tests {
     }
 
     fn forge(change: impl FnOnce(&mut Header, &mut Value)) -> String {
-        let kid = shared().keys().ring[0].id.clone();
+        let kid = shared().keys().signing_key().unwrap();
         let mut header = Header {
             typ: Some("at+jwt".into()),
             kid: Some(kid),
@@ -312,7 +320,7 @@ mod tests {
     #[test]
     fn an_hs256_token_under_the_public_key_is_refused() {
         let tokens = tokens(SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap());
-        let public = tokens.keys().public().next().unwrap().clone();
+        let public = tokens.keys().public().remove(0);
         let header = Header {
             typ: Some("at+jwt".into()),
             kid: Some(public.id),

@@ -1,11 +1,14 @@
+use std::time::Duration;
+
 use clap::Subcommand;
 
-use super::{failure::Failure, serve::prepare};
+use super::{failure::Failure, rotate, serve::prepare};
 use crate::{
     auth::ApiKeySecret,
     config::Config,
     domain::{Act, ApiKeyId, Name, NewApiKey, Origin, Scope, Scopes, now},
     repositories::{ApiKeys, Database},
+    setting::span,
 };
 
 /// What only operators do.
@@ -23,22 +26,63 @@ pub(super) enum Admin {
         #[command(flatten)]
         config: Box<Config>,
     },
+    /// Make a new key that signs access tokens, without a restart.
+    ///
+    /// Needs the settings of the servers. Tokens under the keys before it work
+    /// until they expire.
+    RotateSigningKey {
+        /// Refuse all tokens under other keys as soon as the new one signs: for
+        /// a key that leaked.
+        #[arg(long)]
+        revoke_old: bool,
+        /// When the new key begins to sign: by then every server must know it.
+        #[arg(long, default_value = "10s", value_parser = span("5s", "1h"))]
+        activate_after: Duration,
+        #[command(flatten)]
+        config: Box<Config>,
+    },
+    /// Make a new key that seals secrets, and seal all of them anew under it,
+    /// without a restart.
+    ///
+    /// Needs the settings of the servers. May be interrupted: run it again, and
+    /// it goes on.
+    RotateSealingKey {
+        /// When the new key begins to seal: by then every server must know it.
+        #[arg(long, default_value = "10s", value_parser = span("5s", "1h"))]
+        activate_after: Duration,
+        #[command(flatten)]
+        config: Box<Config>,
+    },
 }
 
 /// Runs an operator's command.
 pub(super) fn run(command: Admin) -> Result<(), Failure> {
-    let Admin::CreateApiKey {
-        scopes,
-        name,
-        config,
-    } = command;
+    match command {
+        Admin::CreateApiKey {
+            scopes,
+            name,
+            config,
+        } => operators_key(&config, &scopes, &name),
+        Admin::RotateSigningKey {
+            revoke_old,
+            activate_after,
+            config,
+        } => rotate::signing_key(&config, activate_after, revoke_old),
+        Admin::RotateSealingKey {
+            activate_after,
+            config,
+        } => rotate::sealing_key(&config, activate_after),
+    }
+}
+
+fn operators_key(config: &Config, scopes: &[String], name: &str) -> Result<(), Failure> {
     let scopes = scopes.iter().map(String::as_str);
     let scopes = Scopes::parse(scopes, &Scope::OF_OPERATORS)
         .map_err(|fault| Failure::Usage(format!("--scope {}", fault.0)))?;
-    let name = Name::parse(&name).map_err(|fault| Failure::Usage(format!("--name {}", fault.0)))?;
-    prepare(&config)?;
+    let name = Name::parse(name).map_err(|fault| Failure::Usage(format!("--name {}", fault.0)))?;
+    prepare(config)?;
 
-    tokio::runtime::Runtime::new()?.block_on(create_api_key(&config, scopes, name))
+    tokio::runtime::Runtime::new()?.block_on(create_api_key(config, scopes, name))
 }
 
 async fn create_api_key(config: &Config, scopes: Scopes, name: Name) -> Result<(), Failure> {

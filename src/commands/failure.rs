@@ -1,5 +1,7 @@
 use std::process::ExitCode;
 
+use crate::auth::LoadKeysError;
+
 /// Why a command ends early.
 #[derive(Debug)]
 pub enum Failure {
@@ -25,8 +27,14 @@ impl Failure {
     }
 }
 
+/// Keys that cannot be had are a setting's fault, wherever that shows.
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(cause: E) -> Self {
-        Self::Other(cause.into())
+        let cause = cause.into();
+        let mut causes = cause.chain().map(|cause| cause.downcast_ref());
+        match causes.find_map(|fault| fault) {
+            Some(LoadKeysError::Setting(sentence)) => Self::Usage(sentence.clone()),
+            _ => Self::Other(cause),
+        }
     }
 }

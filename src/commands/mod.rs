@@ -4,6 +4,7 @@ mod admin;
 mod failure;
 mod line;
 mod migrate;
+mod rotate;
 mod serve;
 
 pub use line::run;

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::failure::Failure;
 use crate::{
-    auth::{Keys, LoadKeysError},
+    auth::Keys,
     config::{Config, Environment},
     error,
     repositories::Database,
@@ -46,11 +46,9 @@ pub(super) fn prepare(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load_keys(config: &Config) -> Result<Keys, Failure> {
-    Keys::load(&config.keys()).map_err(|fault| match fault {
-        LoadKeysError::Setting(sentence) => Failure::Usage(sentence),
-        LoadKeysError::Files(cause) => Failure::Other(cause),
-    })
+/// The keys of the settings.
+pub(super) fn load_keys(config: &Config) -> Result<Keys, Failure> {
+    Ok(Keys::load(&config.keys())?)
 }
 
 async fn serve(config: &Config, keys: Keys) -> Result<(), Failure> {

@@ -1,9 +1,13 @@
 //! Periodic work. Each job may run on many replicas at once.
 
+mod key_watch;
 mod purge;
 mod reaper;
+mod resealing;
 mod trust;
 
+pub use key_watch::KeyWatch;
 pub use purge::Purge;
 pub use reaper::Reaper;
+pub use resealing::{Pass, Resealing};
 pub use trust::Trust;

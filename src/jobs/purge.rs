@@ -4,9 +4,12 @@ use chrono::TimeDelta;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
+    auth::SealingKeyId,
     domain::now,
     error::Result,
-    repositories::{AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, Projects, Sessions},
+    repositories::{
+        AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, KeyRecords, Projects, Sessions,
+    },
 };
 
 /// How long what has ended stays: media servers and people may still ask about it.
@@ -19,7 +22,7 @@ const BATCH: i64 = 500;
 const EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Forgets what has ended long ago: sessions, deleted projects, request ids,
-/// wrong passwords, audit events.
+/// wrong passwords, audit events, retired keys.
 #[derive(Debug)]
 pub struct Purge {
     database: Database,
@@ -63,6 +66,19 @@ impl Purge {
         while ended.purge(before, BATCH).await? > 0 {}
         while guesses.purge(now(), BATCH).await? > 0 {}
         while audit_log.purge(audited, BATCH).await? > 0 {}
+        self.purge_keys().await
+    }
+
+    /// Forgets the keys that rotations made, once they are retired and needed no more.
+    async fn purge_keys(&self) -> Result<()> {
+        let (keys, now) = (KeyRecords::new(self.database.clone()), now());
+        for key in keys.list().await? {
+            if key.is_retired(now) {
+                let id = SealingKeyId::parse(&key.id);
+                let begin = id.as_ref().map(SealingKeyId::bytes).unwrap_or_default();
+                keys.purge(&key, begin, now).await?;
+            }
+        }
         Ok(())
     }
 }

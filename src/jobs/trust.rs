@@ -3,9 +3,10 @@ use std::time::Instant;
 use chrono::TimeDelta;
 
 use crate::{
-    auth::Revocations,
+    auth::{Keys, Revocations},
     domain::{Time, now},
     error::Result,
+    jobs::KeyWatch,
     repositories::{Database, EndedTokens},
 };
 
@@ -16,15 +17,17 @@ const OVERLAP: TimeDelta = TimeDelta::seconds(30);
 /// Keeps what each call is checked against as the database has it.
 #[derive(Debug)]
 pub struct Trust {
+    keys: KeyWatch,
     ended: EndedTokens,
     revocations: Revocations,
     read: Option<Time>,
 }
 
 impl Trust {
-    /// Keeps these revocations up to date.
-    pub fn new(database: Database, revocations: Revocations) -> Self {
+    /// Keeps these rings of keys and these revocations up to date.
+    pub fn new(database: Database, keys: Keys, revocations: Revocations) -> Self {
         Self {
+            keys: KeyWatch::new(database.clone(), keys),
             ended: EndedTokens::new(database),
             revocations,
             read: None,
@@ -39,6 +42,8 @@ impl Trust {
             None => now - self.revocations.kept(),
         };
 
+        // First: who does not know a new key is not trusted either.
+        self.keys.refresh().await?;
         let ended = self.ended.since(since).await?;
 
         self.revocations.update(ended, as_of);

@@ -30,8 +30,8 @@ pub struct SealedDestination {
     pub name: String,
     /// The ingest address.
     pub url: String,
-    /// The key, sealed.
-    pub stream_key_sealed: Vec<u8>,
+    /// The key, sealed; `None` if it stays as it is kept, however that is sealed by then.
+    pub stream_key_sealed: Option<Vec<u8>>,
     /// The end of the key.
     pub stream_key_hint: String,
     /// Whether streams are sent there.
@@ -207,7 +207,8 @@ impl Destinations {
         lock_owned(&mut tx, tenant, destination.project_id).await?;
         let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
             "update destinations
-             set platform = $3, name = $4, url = $5, stream_key_sealed = $6,
+             set platform = $3, name = $4, url = $5,
+                 stream_key_sealed = coalesce($6, stream_key_sealed),
                  stream_key_hint = $7, enabled = $8, update_time = $9
              where id = $1 and update_time = $2
              returning id, project_id, platform, name, url, stream_key_hint, enabled,

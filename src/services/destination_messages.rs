@@ -104,10 +104,10 @@ impl CreateDestination {
             platform: target.platform,
             name: name.as_str().to_owned(),
             url: target.url.as_str().to_owned(),
-            stream_key_sealed: sealer.seal(
+            stream_key_sealed: Some(sealer.seal(
                 &Place::destination_key(id),
                 target.stream_key.expose().as_bytes(),
-            ),
+            )),
             stream_key_hint: target.key_hint(),
             enabled: enabled.unwrap_or(true),
         };
@@ -181,7 +181,7 @@ impl UpdateDestination {
             platform: before.platform,
             name: name.map_or_else(|| before.name.clone(), |name| name.as_str().to_owned()),
             url: before.url.clone(),
-            stream_key_sealed: key_before,
+            stream_key_sealed: None,
             stream_key_hint: before.stream_key_hint.clone(),
             enabled: enabled.unwrap_or(before.enabled),
         };
@@ -205,7 +205,7 @@ impl UpdateDestination {
                 .is_none_or(|url| url.is_same_server(&before.url));
         let stream_key = match stream_key {
             Some(key) => Some(key),
-            None if stays => Some(sealer.open_text(&place, &after.stream_key_sealed)?),
+            None if stays => Some(sealer.open_text(&place, &key_before)?),
             None => {
                 let wanted = "must be given anew with another platform or server";
                 fields.read("stream_key", Err(Invalid::because(wanted)))
@@ -219,7 +219,8 @@ impl UpdateDestination {
 
         after.platform = target.platform;
         after.url = target.url.as_str().to_owned();
-        after.stream_key_sealed = sealer.seal(&place, target.stream_key.expose().as_bytes());
+        let key = target.stream_key.expose().as_bytes();
+        after.stream_key_sealed = Some(sealer.seal(&place, key));
         after.stream_key_hint = target.key_hint();
         Ok(after)
     }
@@ -249,5 +250,53 @@ impl From<Destination> for pb::Destination {
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::UpdateDestination;
+    use crate::{
+        auth::Sealer,
+        domain::{
+            Destination, DestinationId, DestinationUpdate, Platform, ProjectId, UrlPolicy, now,
+        },
+    };
+
+    /// It may be sealed anew, under another key, before the change is written.
+    #[test]
+    fn a_change_of_something_else_leaves_the_key_as_it_is_kept_by_then() {
+        let id = DestinationId::generate();
+        let before = Destination {
+            id,
+            project_id: ProjectId::generate(),
+            platform: Platform::Youtube,
+            name: "Main channel".to_owned(),
+            url: "rtmps://a.rtmps.youtube.com/live2".to_owned(),
+            stream_key_hint: "qrst".to_owned(),
+            enabled: true,
+            create_time: now(),
+            update_time: now(),
+        };
+        let update = DestinationUpdate {
+            platform: None,
+            name: None,
+            url: None,
+            stream_key: None,
+            enabled: Some(false),
+        };
+        let sealer = Sealer::new(&[Zeroizing::new([7; 32])]);
+        let policy = UrlPolicy {
+            allow_private: false,
+            own_ingest_hosts: Vec::new(),
+        };
+
+        let after = UpdateDestination { id, update }
+            .apply(&before, b"sealed before".to_vec(), &sealer, &policy)
+            .unwrap();
+
+        assert_eq!(after.stream_key_sealed, None);
     }
 }

@@ -105,7 +105,7 @@ impl ApiKeyRpcs {
     ) -> Result<Response<pb::GetJwksResponse>> {
         let keys = self.tokens.keys().public();
 
-        let keys = keys.map(pb::JsonWebKey::from).collect();
+        let keys = keys.iter().map(pb::JsonWebKey::from).collect();
         Ok(Response::new(pb::GetJwksResponse { keys }))
     }
 }

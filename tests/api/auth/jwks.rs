@@ -16,7 +16,7 @@ use super::steps::{exchange, get_me, key, key_of};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 /// A new private key in a file: PKCS #8, PEM.
-fn key_file(directory: &TempDir, name: &str) -> String {
+pub fn key_file(directory: &TempDir, name: &str) -> String {
     let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
     let body = STANDARD.encode(document);
     let path = directory.path().join(name);

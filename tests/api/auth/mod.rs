@@ -20,6 +20,7 @@ mod id_token_steps;
 mod id_token_take_overs;
 mod id_tokens;
 mod jwks;
+mod key_rotation;
 mod me;
 mod password_hashes;
 mod refresh;

@@ -5,6 +5,7 @@ mod database;
 mod expect;
 mod issuer;
 mod issuer_key;
+mod load;
 mod process;
 mod proxy;
 mod server;
@@ -17,6 +18,7 @@ pub use database::{
 pub use expect::{Refusal, eventually, refused};
 pub use issuer::{DISCOVERY, Issuer, JWKS};
 pub use issuer_key::IssuerKey;
-pub use process::Process;
+pub use load::Load;
+pub use process::{Process, Said};
 pub use proxy::Proxy;
 pub use server::TestServer;

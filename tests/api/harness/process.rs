@@ -13,6 +13,14 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{TestDatabase, eventually};
 
+/// How a command ended, and what it said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub output: String,
+    pub errors: String,
+}
+
 /// The real program, as a process.
 pub struct Process {
     child: Child,
@@ -79,6 +87,32 @@ impl Process {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// `sluice admin` over a database.
+    pub fn admin(
+        database: &TestDatabase,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Command {
+        let arguments: Vec<_> = ["admin"].iter().chain(arguments).copied().collect();
+        let directory = database.directory.path().to_str().unwrap();
+        let own = [
+            ("DATABASE_URL", &*database.url),
+            ("SLUICE_DATA_DIR", directory),
+        ];
+        let settings: Vec<_> = own.into_iter().chain(settings.iter().copied()).collect();
+        Self::command(&arguments, &settings)
+    }
+
+    /// Runs a command to its end.
+    pub async fn said(mut command: Command) -> Said {
+        let output = command.output().await.unwrap();
+        Said {
+            code: output.status.code(),
+            output: String::from_utf8(output.stdout).unwrap(),
+            errors: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 
     /// What the program has logged so far.

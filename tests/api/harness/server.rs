@@ -64,6 +64,12 @@ impl TestServer {
         connect(address).await
     }
 
+    /// Stops the server; its data stays.
+    pub async fn stop(self) -> TestDatabase {
+        self.running.stop().await;
+        self.database
+    }
+
     /// Stops the server and starts another over the same data.
     pub async fn restart(self) -> Self {
         let Self {

@@ -3,6 +3,7 @@
 mod database_away;
 mod draining;
 mod health;
+mod keys;
 mod logs;
 mod panics;
 mod purging;

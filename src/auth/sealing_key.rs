@@ -1,0 +1,113 @@
+use std::fmt;
+
+use chacha20poly1305::{
+    XChaCha20Poly1305, XNonce,
+    aead::{Aead, KeyInit, Payload},
+};
+use ring::{digest, hmac};
+use zeroize::Zeroizing;
+
+use super::{
+    Place,
+    random::{hex, random_bytes},
+};
+
+const KEY_ID: usize = 4;
+const NONCE: usize = 24;
+
+/// What a sealing key is made of.
+pub type SealingSecret = Zeroizing<[u8; 32]>;
+
+/// Tells sealing keys apart: every sealed value begins with the id of its key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SealingKeyId([u8; KEY_ID]);
+
+/// One key that seals.
+#[derive(Clone)]
+pub(super) struct SealingKey {
+    pub id: SealingKeyId,
+    cipher: XChaCha20Poly1305,
+    mac: hmac::Key,
+}
+
+impl SealingKeyId {
+    /// The id of the key that this is.
+    pub fn of(secret: &[u8; 32]) -> Self {
+        let mut id = [0; KEY_ID];
+        id.copy_from_slice(&digest::digest(&digest::SHA256, secret).as_ref()[..KEY_ID]);
+        Self(id)
+    }
+
+    /// The id that a sealed value begins with.
+    pub fn of_sealed(sealed: &[u8]) -> Option<Self> {
+        sealed.first_chunk().copied().map(Self)
+    }
+
+    /// Reads hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = u32::from_str_radix(text, 16).ok()?;
+        (text.len() == 2 * KEY_ID).then_some(Self(number.to_be_bytes()))
+    }
+
+    /// The bytes that sealed values begin with.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SealingKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl SealingKey {
+    pub fn new(key: &[u8; 32]) -> Self {
+        // The MAC's key is derived, so that no key serves two algorithms.
+        let root = hmac::Key::new(hmac::HMAC_SHA256, key);
+        let derived = hmac::sign(&root, b"sluice/mac");
+        Self {
+            id: SealingKeyId::of(key),
+            cipher: XChaCha20Poly1305::new(&(*key).into()),
+            mac: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
+        }
+    }
+
+    /// Seals a secret for its place.
+    pub fn seal(&self, place: &Place, secret: &[u8]) -> Vec<u8> {
+        let nonce = random_bytes::<NONCE>();
+        let payload = Payload {
+            msg: secret,
+            aad: place.as_bytes(),
+        };
+        let ciphertext = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("a secret is shorter than the cipher's limit of 256 GiB");
+
+        [self.id.bytes(), &nonce, &ciphertext].concat()
+    }
+
+    /// Opens what was sealed under this key for a place.
+    pub fn open(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+        let (nonce, ciphertext) = sealed
+            .split_at_checked(KEY_ID)
+            .and_then(|(_, rest)| rest.split_first_chunk::<NONCE>())
+            .ok_or("too short")?;
+        let payload = Payload {
+            msg: ciphertext,
+            aad: place.as_bytes(),
+        };
+        self.cipher
+            .decrypt(&XNonce::from(*nonce), payload)
+            .map(Zeroizing::new)
+            .map_err(|_| "a sealed value was changed or moved")
+    }
+
+    /// A digest that only holders of this key can make.
+    pub fn digest(&self, message: &[u8]) -> [u8; 32] {
+        let mut digest = [0; 32];
+        digest.copy_from_slice(hmac::sign(&self.mac, message).as_ref());
+        digest
+    }
+}

@@ -1,0 +1,251 @@
+use sqlx::FromRow;
+
+use super::{
+    Database,
+    columns::{Timestamp, known},
+    engine::Transaction,
+};
+use crate::{
+    domain::{KeyPurpose, KeyRecord, Time},
+    error::{Error, Result},
+};
+
+/// What all replicas know of the keys.
+#[derive(Debug, Clone)]
+pub struct KeyRecords {
+    database: Database,
+}
+
+#[derive(FromRow)]
+struct KeyRow {
+    purpose: String,
+    id: String,
+    secret_sealed: Option<Vec<u8>>,
+    create_time: Timestamp,
+    active_time: Timestamp,
+    retire_time: Option<Timestamp>,
+}
+
+impl KeyRecords {
+    /// The records of this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// All records, those of the newest keys first.
+    pub async fn list(&self) -> Result<Vec<KeyRecord>> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, KeyRow>(
+            "select purpose, id, secret_sealed, create_time, active_time, retire_time
+             from keys
+             order by create_time desc, id desc",
+        )
+        .fetch_all(pool)
+        .await)?
+        .into_iter()
+        .map(KeyRecord::try_from)
+        .collect()
+    }
+
+    /// Notes that a key of the settings seals from now on: it is needed until it is
+    /// retired, and one that was retired is needed again.
+    pub async fn register_root(&self, id: &str, now: Time) -> Result<()> {
+        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+            "insert into keys (purpose, id, create_time, active_time, finish_time)
+             values ($1, $2, $3, $3, $3)
+             on conflict (purpose, id) do update
+             set retire_time = null
+             where keys.retire_time is not null",
+        )
+        .bind(KeyPurpose::Seal.as_str())
+        .bind(id)
+        .bind(now)
+        .execute(pool)
+        .await
+        .map(drop))?)
+    }
+
+    /// Adds a signing key. All others retire at `others_retire`, if they do not
+    /// earlier: also those of the settings, whose ids are given.
+    pub async fn rotate_signing(
+        &self,
+        new: &KeyRecord,
+        of_settings: &[String],
+        others_retire: Time,
+    ) -> Result<()> {
+        let mut tx = self.database.begin().await?;
+        for id in of_settings {
+            register_signing(&mut tx, id, new.create_time).await?;
+        }
+        on_engine!(&mut tx, tx => sqlx::query(
+            "update keys
+             set retire_time = $2
+             where purpose = $1 and (retire_time is null or retire_time > $2)",
+        )
+        .bind(KeyPurpose::Sign.as_str())
+        .bind(others_retire)
+        .execute(&mut **tx)
+        .await
+        .map(drop))?;
+        insert(&mut tx, new, Some(new.create_time)).await?;
+        tx.commit().await
+    }
+
+    /// Begins the rotation to a new sealing key, or goes on with one that has not
+    /// come to its end: tells the id of the key that it leads to, and since when
+    /// that is active.
+    pub async fn begin_sealing_rotation(&self, new: &KeyRecord) -> Result<(String, Time)> {
+        let mut tx = self.database.begin().await?;
+        insert(&mut tx, new, None).await?;
+        let (id, active_time) = on_engine!(&mut tx, tx => {
+            sqlx::query_as::<_, (String, Timestamp)>(
+                "select id, active_time from keys where purpose = $1 and finish_time is null",
+            )
+            .bind(KeyPurpose::Seal.as_str())
+            .fetch_optional(&mut **tx)
+            .await
+        })?
+        // The one that it gave way to has come to its end meanwhile.
+        .ok_or(Error::ConcurrentChange)?;
+        tx.commit().await?;
+        Ok((id, active_time))
+    }
+
+    /// Ends the rotation to a sealing key: all others but the root key that wraps
+    /// retire at `others_retire`, if they do not earlier.
+    pub async fn finish_sealing_rotation(
+        &self,
+        id: &str,
+        root: &str,
+        others_retire: Time,
+        now: Time,
+    ) -> Result<()> {
+        let mut tx = self.database.begin().await?;
+        let finished = on_engine!(&mut tx, tx => sqlx::query(
+            "update keys
+             set finish_time = $3
+             where purpose = $1 and id = $2 and finish_time is null",
+        )
+        .bind(KeyPurpose::Seal.as_str())
+        .bind(id)
+        .bind(now)
+        .execute(&mut **tx)
+        .await
+        .map(|done| done.rows_affected()))?;
+        if finished == 0 {
+            // Another run has ended it: newer keys may be there, which must stay.
+            return Ok(());
+        }
+        on_engine!(&mut tx, tx => sqlx::query(
+            "update keys
+             set retire_time = $4
+             where purpose = $1 and id <> $2 and id <> $3 and retire_time is null",
+        )
+        .bind(KeyPurpose::Seal.as_str())
+        .bind(id)
+        .bind(root)
+        .bind(others_retire)
+        .execute(&mut **tx)
+        .await
+        .map(drop))?;
+        tx.commit().await
+    }
+
+    /// Puts a key sealed anew in the place of the same key; `false` if that has
+    /// changed meanwhile.
+    pub async fn rewrap(&self, record: &KeyRecord, sealed: &[u8]) -> Result<bool> {
+        let rewrapped = on_engine!(self.database.writer(), pool => sqlx::query(
+            "update keys
+             set secret_sealed = $4
+             where purpose = $1 and id = $2 and secret_sealed = $3",
+        )
+        .bind(record.purpose.as_str())
+        .bind(&record.id)
+        .bind(&record.secret_sealed)
+        .bind(sealed)
+        .execute(pool)
+        .await
+        .map(|done| done.rows_affected()))?;
+        Ok(rewrapped == 1)
+    }
+
+    /// Forgets a retired key that was made by a rotation, unless something is
+    /// still sealed under it; `id` is what sealed values begin with.
+    pub async fn purge(&self, record: &KeyRecord, id: &[u8], now: Time) -> Result<()> {
+        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+            "delete from keys
+             where purpose = $1 and id = $2 and secret_sealed is not null and retire_time <= $4
+               and not exists (
+                   select 1 from projects where substr(stream_key_sealed, 1, 4) = $3)
+               and not exists (
+                   select 1 from destinations where substr(stream_key_sealed, 1, 4) = $3)
+               and not exists (
+                   select 1 from sessions where substr(refresh_seed, 1, 4) = $3)",
+        )
+        .bind(record.purpose.as_str())
+        .bind(&record.id)
+        .bind(id)
+        .bind(now)
+        .execute(pool)
+        .await
+        .map(drop))?)
+    }
+}
+
+/// Adds a key that a rotation made, unless a rotation that has not come to its end
+/// stands in its way.
+async fn insert(tx: &mut Transaction, key: &KeyRecord, finish_time: Option<Time>) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query(
+        "insert into keys (purpose, id, secret_sealed, create_time, active_time, finish_time)
+         values ($1, $2, $3, $4, $5, $6)
+         on conflict do nothing",
+    )
+    .bind(key.purpose.as_str())
+    .bind(&key.id)
+    .bind(&key.secret_sealed)
+    .bind(key.create_time)
+    .bind(key.active_time)
+    .bind(finish_time)
+    .execute(&mut **tx)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// Adds the record of a signing key that stands in the settings, if there is none.
+async fn register_signing(tx: &mut Transaction, id: &str, now: Time) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query(
+        "insert into keys (purpose, id, create_time, active_time, finish_time)
+         values ($1, $2, $3, $3, $3)
+         on conflict (purpose, id) do nothing",
+    )
+    .bind(KeyPurpose::Sign.as_str())
+    .bind(id)
+    .bind(now)
+    .execute(&mut **tx)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+impl TryFrom<KeyRow> for KeyRecord {
+    type Error = Error;
+
+    fn try_from(row: KeyRow) -> Result<Self> {
+        let KeyRow {
+            purpose,
+            id,
+            secret_sealed,
+            create_time,
+            active_time,
+            retire_time,
+        } = row;
+        Ok(Self {
+            purpose: known("purpose", KeyPurpose::parse(&purpose))?,
+            id,
+            secret_sealed,
+            create_time,
+            active_time,
+            retire_time,
+        })
+    }
+}
