@@ -33,13 +33,31 @@ impl Sessions {
         Self { database }
     }
 
-    /// Begins a session. The attempt to sign in that led to it counts no more.
-    pub async fn create(&self, session: &Session, guess: Option<&Guess>, act: &Act) -> Result<()> {
+    /// Begins a session.
+    pub async fn create(&self, session: &Session, act: &Act) -> Result<()> {
         let mut tx = self.database.begin().await?;
         insert(&mut tx, session).await?;
-        if let Some(guess) = guess {
-            guesses::succeed(&mut tx, guess, session.create_time).await?;
+        audit_log::record(&mut tx, act, session.create_time).await?;
+        tx.commit().await
+    }
+
+    /// Begins a session of who knows a password, if the account still has the hash
+    /// that it was checked against; else `CredentialsInvalid`, because what ended
+    /// the account's sessions meanwhile did not see this one. The attempt counts
+    /// no more.
+    pub async fn create_with_password(
+        &self,
+        session: &Session,
+        hash: &str,
+        guess: &Guess,
+        act: &Act,
+    ) -> Result<()> {
+        let mut tx = self.database.begin().await?;
+        if !has_password(&mut tx, session.user_id, hash).await? {
+            return Err(Error::CredentialsInvalid);
         }
+        insert(&mut tx, session).await?;
+        guesses::succeed(&mut tx, guess, session.create_time).await?;
         audit_log::record(&mut tx, act, session.create_time).await?;
         tx.commit().await
     }
@@ -229,6 +247,23 @@ pub(super) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()
         0 => Err(Error::AccessTokenInvalid),
         _ => Ok(()),
     }
+}
+
+/// Whether an account has this password hash, until the transaction ends.
+async fn has_password(tx: &mut Transaction, user_id: UserId, hash: &str) -> Result<bool> {
+    let sql = match tx {
+        Transaction::Postgres(_) => {
+            "select id from users where id = $1 and password_hash = $2 for share"
+        }
+        // Nobody else writes.
+        Transaction::Sqlite(_) => "select id from users where id = $1 and password_hash = $2",
+    };
+    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, UserId>(sql)
+        .bind(user_id)
+        .bind(hash)
+        .fetch_optional(&mut **tx)
+        .await)?;
+    Ok(found.is_some())
 }
 
 async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {

@@ -42,6 +42,8 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub guess: Guess,
+    /// The hash that the password belongs to.
+    pub hash: String,
     _turn: Turn,
 }
 
@@ -118,11 +120,15 @@ impl Accounts {
         let verdict = slot.verify(password.clone(), hash.clone()).await?;
         match (user, hash, verdict) {
             (Some(user), Some(hash), Verdict::Right { outdated }) => {
-                if outdated {
-                    let new = slot.hash(password).await?;
-                    self.users.rehash(user.id, &hash, &new).await?;
-                }
-                let attempt = Some(Attempt { guess, _turn: turn });
+                let hash = match outdated {
+                    true => self.rehash(&slot, user.id, password, &hash).await?,
+                    false => hash,
+                };
+                let attempt = Some(Attempt {
+                    guess,
+                    hash,
+                    _turn: turn,
+                });
                 Ok(Known { user, attempt })
             }
             (user, ..) => {
@@ -131,6 +137,19 @@ impl Accounts {
                 Err(self.wrong_password(&act).await?)
             }
         }
+    }
+
+    /// Replaces a hash by one of the cost of the settings.
+    async fn rehash(
+        &self,
+        slot: &HashSlot,
+        user: UserId,
+        password: Password,
+        old: &str,
+    ) -> Result<String> {
+        let new = slot.hash(password).await?;
+        self.users.rehash(user, old, &new).await?;
+        Ok(new)
     }
 
     /// Replaces a password; tells which sessions that ended.

@@ -50,8 +50,14 @@ impl SignIns {
             expire_time: now + self.times.lifetime,
         };
 
-        let guess = attempt.as_ref().map(|attempt| &attempt.guess);
-        self.sessions.create(&session, guess, &act).await?;
+        match &attempt {
+            None => self.sessions.create(&session, &act).await?,
+            Some(Attempt { guess, hash, .. }) => {
+                self.sessions
+                    .create_with_password(&session, hash, guess, &act)
+                    .await?;
+            }
+        }
         self.pair(&session, &seed, 1, now)
     }
 

@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 use tonic::{Code, Response, Status};
 
 use super::steps::{get_me, refresh, refreshed, session, sign_in};
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
 
 const NEW: &str = "seven angry badgers rowing";
 
@@ -149,4 +149,34 @@ async fn of_many_changes_at_once_one_counts(#[values(Sqlite, Postgres)] engine: 
         .await
         .unwrap();
     refreshed(&server.channel, &tokens.refresh_token).await;
+}
+
+/// Zitadel's CVE-2023-22492, in little: a sign-in that was on its way when the
+/// password changed outlived it.
+#[rstest]
+#[tokio::test]
+async fn a_sign_in_on_its_way_does_not_outlive_the_password(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &["--bcrypt-cost=12"]).await;
+    let (ada, grace) = (server.user().await, server.user().await);
+    let (channel, email, password) = (server.channel.clone(), ada.email.clone(), ada.password);
+    let on_its_way = tokio::spawn(async move { sign_in(&channel, &email, password).await });
+    eventually("the attempt is counted", async || {
+        let counted = server.database.number("select count(*) from guesses").await;
+        (counted == 1).then_some(())
+    })
+    .await;
+
+    let change = "update users set password_hash =
+                      '$2b$10$fVH8e28OQRj9tqiDXs1e1uxpsjN0c7II7YPKXua2NAKYvM6iQk7dq'
+                  where email = ";
+    let change = format!("{change}'{}'", ada.email);
+    server.database.execute(&change).await;
+
+    let class = (Code::Unauthenticated, "CREDENTIALS_INVALID");
+    assert_eq!(refused(on_its_way.await.unwrap()).class(), class);
+    sign_in(&server.channel, &grace.email, grace.password)
+        .await
+        .unwrap();
 }

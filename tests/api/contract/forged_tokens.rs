@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What lets these tests call as often as they want.
-pub const FLAGS: &[&str] = &[];
+pub const FLAGS: &[&str] = &["--address-rate=0"];
 
 const SECRET: &str = "the secret of this server, of 32 bytes or more";
 const GET_ME: &str = "/sluice.v1.AuthService/GetMe";
