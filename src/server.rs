@@ -2,6 +2,7 @@
 
 use std::{any::Any, thread, time::Duration};
 
+use anyhow::Context;
 use tokio::{
     net::TcpListener,
     task::JoinSet,
@@ -24,8 +25,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     auth::{AccessTokens, Guard, Keys, PasswordHasher, Revocations},
     config::Config,
-    jobs::{Purge, Reaper, Trust},
+    jobs::{Mailer, Purge, Reaper, Trust},
     layers::{CallLogLayer, answer_panic},
+    mail::Post,
     proto::{
         DESCRIPTORS,
         v1::{
@@ -34,7 +36,7 @@ use crate::{
         },
     },
     readiness::{self, Readiness, SERVICES},
-    repositories::{Database, Publishing},
+    repositories::{Database, Outbox, Publishing},
     services::{AuthParts, AuthService, ProjectService, StreamService},
 };
 
@@ -75,6 +77,8 @@ pub async fn serve(
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
     let publishing = Publishing::new(database.clone(), config.timeouts());
+    let post = Post::open(config.mail()).context("SLUICE_MAIL")?;
+    let outbox = post.is_some().then(|| Outbox::new(database.clone()));
 
     let auth = AuthService::new(AuthParts {
         database: database.clone(),
@@ -83,6 +87,7 @@ pub async fn serve(
         sealer: keys.sealer.clone(),
         hasher,
         times: config.sessions(),
+        outbox: outbox.clone(),
     });
     let project = ProjectService::new(&database, keys.sealer.clone(), config.url_policy());
     let stream = StreamService::new(
@@ -117,6 +122,10 @@ pub async fn serve(
     let purge = Purge::new(database.clone(), config.audit_retention).run();
     jobs.spawn(after_migration(readiness.clone(), reaper));
     jobs.spawn(after_migration(readiness.clone(), purge));
+    if let (Some(post), Some(outbox)) = (post, outbox) {
+        let mailer = Mailer::new(database.clone(), outbox, post).run();
+        jobs.spawn(after_migration(readiness.clone(), mailer));
+    }
 
     tokio::select! {
         served = &mut serving => return Ok(served?),

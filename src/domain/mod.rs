@@ -13,6 +13,7 @@ mod id;
 mod ingest_host;
 mod ingest_url;
 mod invalid;
+mod letter;
 mod name;
 mod page;
 mod password;
@@ -40,6 +41,7 @@ pub use id::{ApiKeyId, DestinationId, Id, ProjectId, SessionId, StreamId, UserId
 pub use ingest_host::UrlPolicy;
 pub use ingest_url::{IngestUrl, Scheme};
 pub use invalid::{Invalid, Violation};
+pub use letter::{Letter, LetterId, LetterKind};
 pub use name::Name;
 pub use page::Page;
 pub use password::Password;

@@ -6,7 +6,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::{
     domain::now,
     error::Result,
-    repositories::{AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, Projects, Sessions},
+    repositories::{
+        AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, MailTokens, Outbox, Projects,
+        Sessions,
+    },
 };
 
 /// How long what has ended stays: media servers and people may still ask about it.
@@ -19,7 +22,7 @@ const BATCH: i64 = 500;
 const EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Forgets what has ended long ago: sessions, deleted projects, request ids,
-/// wrong passwords, audit events.
+/// wrong passwords, audit events, tokens and messages that nobody sent.
 #[derive(Debug)]
 pub struct Purge {
     database: Database,
@@ -63,6 +66,11 @@ impl Purge {
         while ended.purge(before, BATCH).await? > 0 {}
         while guesses.purge(now(), BATCH).await? > 0 {}
         while audit_log.purge(audited, BATCH).await? > 0 {}
+
+        let mail_tokens = MailTokens::new(self.database.clone());
+        let outbox = Outbox::new(self.database.clone());
+        while mail_tokens.purge(now(), BATCH).await? > 0 {}
+        while outbox.purge(before, BATCH).await? > 0 {}
         Ok(())
     }
 }

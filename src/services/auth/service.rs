@@ -8,7 +8,7 @@ use crate::{
     auth::{AccessTokens, PasswordHasher, Revocations, Sealer},
     domain::SessionTimes,
     proto::v1 as pb,
-    repositories::{ApiKeys, AuditLog, Database, Guesses, Sessions, Users},
+    repositories::{ApiKeys, AuditLog, Database, Guesses, MailTokens, Outbox, Sessions, Users},
     services::paging::Pages,
 };
 
@@ -37,6 +37,8 @@ pub struct AuthParts {
     pub hasher: PasswordHasher,
     /// How long sessions last.
     pub times: SessionTimes,
+    /// Where messages are put; none if mail is off.
+    pub outbox: Option<Outbox>,
 }
 
 impl AuthService {
@@ -49,6 +51,7 @@ impl AuthService {
             sealer,
             hasher,
             times,
+            outbox,
         } = parts;
         let users = Users::new(database.clone());
         let sessions = Sessions::new(database.clone());
@@ -58,7 +61,8 @@ impl AuthService {
             users: users.clone(),
             guesses: Guesses::new(database.clone()),
             audit_log: AuditLog::new(database.clone()),
-            hasher,
+            hasher: hasher.clone(),
+            outbox: outbox.clone(),
         };
         let sign_ins = SignIns {
             sessions: sessions.clone(),
@@ -83,7 +87,12 @@ impl AuthService {
                 pages: pages.clone(),
             },
             id_tokens: IdTokenRpcs {},
-            mail: MailRpcs {},
+            mail: MailRpcs {
+                outbox,
+                mail_tokens: MailTokens::new(database.clone()),
+                hasher,
+                revocations: revocations.clone(),
+            },
             api_keys: ApiKeyRpcs {
                 api_keys: ApiKeys::new(database.clone()),
                 tokens,
