@@ -240,6 +240,12 @@ impl Config {
         if self.env == Environment::Production && self.bcrypt_cost < 10 {
             return Err("SLUICE_BCRYPT_COST must be at least 10 in production".into());
         }
+        if self.env == Environment::Production
+            && matches!(self.mail, Some(MailRoute::Smtp(_)))
+            && self.mail_from.email.domain() == "localhost"
+        {
+            return Err("SLUICE_MAIL_FROM must be an address of yours in production".into());
+        }
         Ok(())
     }
 

@@ -74,7 +74,7 @@ impl Letter {
     /// How long to wait after an attempt that failed: 30 s, then twice as long
     /// each time, up to an hour; and up to a quarter more, by a chance from 0 to 1.
     pub fn wait(&self, chance: f64) -> Duration {
-        let doublings = u32::try_from(self.attempts - 1).unwrap_or(0).min(16);
+        let doublings = u32::try_from(self.attempts.clamp(1, 16) - 1).unwrap_or_default();
         let wait = FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT);
         wait.mul_f64(1.0 + chance.clamp(0.0, 1.0) / 4.0)
     }

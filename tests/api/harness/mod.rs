@@ -3,9 +3,12 @@
 mod caller;
 mod database;
 mod expect;
+mod mail;
+mod mail_server;
 mod process;
 mod proxy;
 mod server;
+mod tools;
 
 pub use caller::{Client, MediaServer, User};
 pub use database::{
@@ -13,6 +16,9 @@ pub use database::{
     TestDatabase,
 };
 pub use expect::{Refusal, eventually, refused};
+pub use mail::Mail;
+pub use mail_server::{Certificate, LOGIN, MailServer, PASSWORD, USER};
 pub use process::Process;
 pub use proxy::Proxy;
 pub use server::TestServer;
+pub use tools::tool;
