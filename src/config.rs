@@ -7,16 +7,18 @@ use std::{collections::HashSet, net::SocketAddr, path::PathBuf, thread, time::Du
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+use lettre::message::Mailbox;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use zeroize::Zeroizing;
 
 use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
     domain::{Secret, SessionTimes, Timeouts, UrlPolicy},
+    mail::{Letterhead, MailRoute, MailSettings},
     repositories::{DatabaseOptions, Target},
     setting::{
-        address, filled, ingest_host, jwt_secret, log_filter, network, parsed, port, sealing_key,
-        secret, span, ssl_mode, switch, within,
+        address, filled, ingest_host, jwt_secret, log_filter, mailbox, network, page_url, parsed,
+        port, sealing_key, secret, span, ssl_mode, switch, within,
     },
 };
 
@@ -153,6 +155,26 @@ pub struct Config {
     #[arg(long, env = "SLUICE_OIDC_PROVIDERS", value_delimiter = ';', value_parser = parsed::<IdTokenProvider>)]
     pub oidc_providers: Vec<IdTokenProvider>,
 
+    /// How messages leave: `smtp://user:password@host:port` (with STARTTLS, unless
+    /// the host is this machine or `?tls=none` follows), `smtps://…`, `folder:PATH`
+    /// or `off`; `?ca=FILE` adds trusted certificates. Default: in development
+    /// `folder:<data dir>/mail`, in production `off`.
+    #[arg(long, env = "SLUICE_MAIL", hide_env_values = true, value_parser = parsed::<MailRoute>)]
+    pub mail: Option<MailRoute>,
+
+    /// Who messages are from.
+    #[arg(long, env = "SLUICE_MAIL_FROM", default_value = "Sluice <sluice@localhost>", value_parser = mailbox)]
+    pub mail_from: Mailbox,
+
+    /// The page that verifies an address, for example `https://app.example.com/verify#token=`:
+    /// the token is appended. Without it the message has the bare token.
+    #[arg(long, env = "SLUICE_MAIL_VERIFY_URL", value_parser = page_url)]
+    pub mail_verify_url: Option<String>,
+
+    /// The page that resets a password, likewise.
+    #[arg(long, env = "SLUICE_MAIL_RESET_URL", value_parser = page_url)]
+    pub mail_reset_url: Option<String>,
+
     /// How often a media server reports each connection.
     #[arg(long, env = "SLUICE_HEARTBEAT_INTERVAL", default_value = "10s", value_parser = span("100ms", "5min"))]
     pub heartbeat_interval: Duration,
@@ -256,6 +278,12 @@ impl Config {
         if self.env == Environment::Production && self.bcrypt_cost < 10 {
             return Err("SLUICE_BCRYPT_COST must be at least 10 in production".into());
         }
+        if self.env == Environment::Production
+            && matches!(self.mail, Some(MailRoute::Smtp(_)))
+            && self.mail_from.email.domain() == "localhost"
+        {
+            return Err("SLUICE_MAIL_FROM must be an address of yours in production".into());
+        }
         Ok(())
     }
 
@@ -266,6 +294,23 @@ impl Config {
             jwt_key_files: self.jwt_key_files.clone(),
             sealing_keys: self.sealing_keys.clone(),
             make_in: (self.env == Environment::Development).then(|| self.data_dir.clone()),
+        }
+    }
+
+    /// What sending mail needs.
+    pub fn mail(&self) -> MailSettings {
+        let route = match (&self.mail, self.env) {
+            (Some(route), _) => route.clone(),
+            (None, Environment::Development) => MailRoute::Folder(self.data_dir.join("mail")),
+            (None, Environment::Production) => MailRoute::Off,
+        };
+        MailSettings {
+            route,
+            letterhead: Letterhead {
+                from: self.mail_from.clone(),
+                verify_url: self.mail_verify_url.clone(),
+                reset_url: self.mail_reset_url.clone(),
+            },
         }
     }
 

@@ -11,6 +11,7 @@
 //! | [`readiness`] | what the server says of its health |
 //! | [`layers`] | what happens to every call |
 //! | [`jobs`] | periodic work |
+//! | [`mail`] | how messages look, and how they leave |
 //! | [`services`] | the RPCs: who, what, do, answer |
 //! | [`auth`], [`repositories`] | who calls, and what protects secrets; SQL, on either engine |
 //! | [`error`] | what can go wrong, and its only mapping to a gRPC status |
@@ -27,6 +28,7 @@ pub mod domain;
 pub mod error;
 pub mod jobs;
 pub mod layers;
+pub mod mail;
 pub mod proto;
 pub mod readiness;
 pub mod repositories;

@@ -2,6 +2,7 @@
 
 use std::{any::Any, thread, time::Duration};
 
+use anyhow::Context;
 use tokio::{
     net::TcpListener,
     task::JoinSet,
@@ -24,8 +25,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     auth::{AccessTokens, Guard, IdTokens, Keys, PasswordHasher, RateLimits, Revocations},
     config::Config,
-    jobs::{Purge, Reaper, Trust},
+    jobs::{Mailer, Purge, Reaper, Trust},
     layers::{CallLogLayer, PeerAddressLayer, answer_panic},
+    mail::Post,
     proto::{
         DESCRIPTORS,
         v1::{
@@ -34,7 +36,7 @@ use crate::{
         },
     },
     readiness::{self, Readiness, SERVICES},
-    repositories::{Database, Publishing},
+    repositories::{Database, Outbox, Publishing},
     services::{AuthParts, AuthService, ProjectService, StreamService},
 };
 
@@ -76,6 +78,8 @@ pub async fn serve(
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
     let publishing = Publishing::new(database.clone(), config.timeouts());
+    let post = Post::open(config.mail()).context("SLUICE_MAIL")?;
+    let outbox = post.is_some().then(|| Outbox::new(database.clone()));
 
     let reaper = Reaper::new(publishing.clone(), revocations.clone(), config.timeouts());
     let auth = AuthService::new(AuthParts {
@@ -86,6 +90,7 @@ pub async fn serve(
         hasher,
         id_tokens: IdTokens::new(config.id_token_providers()),
         times: config.sessions(),
+        outbox: outbox.clone(),
     });
     let project = ProjectService::new(&database, keys.sealer.clone(), config.url_policy());
     let stream = StreamService::new(
@@ -123,6 +128,10 @@ pub async fn serve(
         reaper.run(config.reap_interval),
     ));
     jobs.spawn(after_migration(readiness.clone(), purge));
+    if let (Some(post), Some(outbox)) = (post, outbox) {
+        let mailer = Mailer::new(database.clone(), outbox, post).run();
+        jobs.spawn(after_migration(readiness.clone(), mailer));
+    }
 
     tokio::select! {
         served = &mut serving => return Ok(served?),

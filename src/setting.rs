@@ -10,6 +10,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use lettre::message::Mailbox;
 use sqlx::postgres::PgSslMode;
 use zeroize::Zeroizing;
 
@@ -113,6 +114,24 @@ pub(crate) fn ingest_host(text: &str) -> Result<String, &'static str> {
         Ok(_) => Ok(text.to_owned()),
         Err(_) if host.parse::<IpAddr>().is_ok() => Ok(text.to_owned()),
         Err(_) => Err(WRONG),
+    }
+}
+
+pub(crate) fn mailbox(text: &str) -> Result<Mailbox, &'static str> {
+    const WRONG: &str = "must be an address such as Sluice <sluice@example.com>";
+    match text.parse() {
+        Ok(mailbox) if !text.contains(char::is_control) => Ok(mailbox),
+        _ => Err(WRONG),
+    }
+}
+
+/// A page that something is appended to; short enough to stand on a line of a message.
+pub(crate) fn page_url(text: &str) -> Result<String, &'static str> {
+    let is_page = |url: &url::Url| matches!(url.scheme(), "http" | "https");
+    let fits = text.len() <= 500 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    match url::Url::parse(text) {
+        Ok(url) if fits && is_page(&url) => Ok(text.to_owned()),
+        _ => Err("must be a URL such as https://app.example.com/verify#token="),
     }
 }
 

@@ -14,6 +14,11 @@ where
         .expose()
 }
 
+/// A random number from 0 to 1, so that replicas do not do things all at once.
+pub fn random_fraction() -> f64 {
+    f64::from(u16::from_be_bytes(random_bytes())) / f64::from(u16::MAX)
+}
+
 /// SHA-256: how random secrets of at least 128 bits are found again.
 pub fn sha256(text: &str) -> Vec<u8> {
     digest::digest(&digest::SHA256, text.as_bytes())

@@ -32,6 +32,14 @@ impl Act {
         }
     }
 
+    /// The same, of a user who was found meanwhile.
+    pub fn of(self, id: UserId) -> Self {
+        Self {
+            user_id: Some(id),
+            ..self
+        }
+    }
+
     /// The same, in a session.
     pub fn in_session(self, id: SessionId) -> Self {
         Self {

@@ -8,7 +8,8 @@ use crate::{
     domain::now,
     error::Result,
     repositories::{
-        AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, KeyRecords, Projects, Sessions,
+        AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, KeyRecords, MailTokens, Outbox,
+        Projects, Sessions,
     },
 };
 
@@ -22,7 +23,7 @@ const BATCH: i64 = 500;
 const EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Forgets what has ended long ago: sessions, deleted projects, request ids,
-/// wrong passwords, audit events, retired keys.
+/// wrong passwords, audit events, tokens and messages that nobody sent, retired keys.
 #[derive(Debug)]
 pub struct Purge {
     database: Database,
@@ -66,6 +67,11 @@ impl Purge {
         while ended.purge(before, BATCH).await? > 0 {}
         while guesses.purge(now(), BATCH).await? > 0 {}
         while audit_log.purge(audited, BATCH).await? > 0 {}
+
+        let mail_tokens = MailTokens::new(self.database.clone());
+        let outbox = Outbox::new(self.database.clone());
+        while mail_tokens.purge(now(), BATCH).await? > 0 {}
+        while outbox.purge(before, BATCH).await? > 0 {}
         self.purge_keys().await
     }
 

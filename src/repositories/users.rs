@@ -3,7 +3,7 @@ use uuid::Uuid;
 
 use super::{
     Database, IdempotencyKey, audit_log, columns::Timestamp, ended_tokens, failure::is_taken,
-    sessions,
+    outbox, sessions,
 };
 use crate::{
     domain::{Act, Email, Name, Session, SessionId, Time, User, UserId},
@@ -29,6 +29,8 @@ pub struct NewUser {
     pub password_hash: String,
     /// So that a repeated request creates nothing.
     pub idempotency: Option<IdempotencyKey>,
+    /// Whether a message asks to verify the address.
+    pub verify: bool,
 }
 
 #[derive(FromRow)]
@@ -73,6 +75,9 @@ impl Users {
         };
         if let Some(key) = &user.idempotency {
             key.record(&mut tx, user.id.uuid(), now).await?;
+        }
+        if user.verify {
+            outbox::add_verification(&mut tx, user.id, now).await?;
         }
         audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;

@@ -8,7 +8,7 @@ use crate::{
     auth::{HashSlot, PasswordHasher, Verdict},
     domain::{Act, Email, Name, Origin, Password, Session, SessionId, User, UserId, now},
     error::{Error, Result},
-    repositories::{AuditLog, Database, Guess, Guesses, IdempotencyKey, NewUser, Users},
+    repositories::{AuditLog, Database, Guess, Guesses, IdempotencyKey, NewUser, Outbox, Users},
 };
 
 /// Opens, changes and deletes accounts, and checks who knows their passwords.
@@ -20,6 +20,8 @@ pub(super) struct Accounts {
     pub turns: Turns,
     pub audit_log: AuditLog,
     pub hasher: PasswordHasher,
+    /// Where messages are put; none if mail is off.
+    pub outbox: Option<Outbox>,
 }
 
 /// What a person gives to get an account.
@@ -73,6 +75,7 @@ impl Accounts {
             display_name,
             password_hash,
             idempotency,
+            verify: self.outbox.is_some(),
         };
         let act = Act::of_user("SignUp", Some(id), origin.clone());
         let created = self.users.create(&user, &act, now()).await;
@@ -82,7 +85,9 @@ impl Accounts {
             // The same request was faster: its first answer seemed lost too early.
             return self.reopen(&user.email, password, origin).await;
         }
-        created.map(|user| Known {
+        let user = created?;
+        self.outbox.iter().for_each(Outbox::ring);
+        Ok(Known {
             user,
             attempt: None,
         })

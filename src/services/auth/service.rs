@@ -9,7 +9,9 @@ use crate::{
     auth::{AccessTokens, IdTokens, PasswordHasher, Revocations, Sealer},
     domain::SessionTimes,
     proto::v1 as pb,
-    repositories::{ApiKeys, AuditLog, Database, Guesses, Identities, Sessions, Users},
+    repositories::{
+        ApiKeys, AuditLog, Database, Guesses, Identities, MailTokens, Outbox, Sessions, Users,
+    },
     services::paging::Pages,
 };
 
@@ -40,6 +42,8 @@ pub struct AuthParts {
     pub id_tokens: IdTokens,
     /// How long sessions last.
     pub times: SessionTimes,
+    /// Where messages are put; none if mail is off.
+    pub outbox: Option<Outbox>,
 }
 
 impl AuthService {
@@ -53,6 +57,7 @@ impl AuthService {
             hasher,
             id_tokens,
             times,
+            outbox,
         } = parts;
         let users = Users::new(database.clone());
         let sessions = Sessions::new(database.clone());
@@ -63,7 +68,8 @@ impl AuthService {
             guesses: Guesses::new(database.clone()),
             turns: Turns::default(),
             audit_log: AuditLog::new(database.clone()),
-            hasher,
+            hasher: hasher.clone(),
+            outbox: outbox.clone(),
         };
         let sign_ins = SignIns {
             sessions: sessions.clone(),
@@ -93,7 +99,12 @@ impl AuthService {
                 sign_ins,
                 revocations: revocations.clone(),
             },
-            mail: MailRpcs {},
+            mail: MailRpcs {
+                outbox,
+                mail_tokens: MailTokens::new(database.clone()),
+                hasher,
+                revocations: revocations.clone(),
+            },
             api_keys: ApiKeyRpcs {
                 api_keys: ApiKeys::new(database.clone()),
                 tokens,

@@ -6,9 +6,12 @@ mod expect;
 mod issuer;
 mod issuer_key;
 mod load;
+mod mail;
+mod mail_server;
 mod process;
 mod proxy;
 mod server;
+mod tools;
 
 pub use caller::{Client, MediaServer, User};
 pub use database::{
@@ -19,6 +22,9 @@ pub use expect::{Refusal, eventually, refused};
 pub use issuer::{DISCOVERY, Issuer, JWKS};
 pub use issuer_key::IssuerKey;
 pub use load::Load;
+pub use mail::Mail;
+pub use mail_server::{Certificate, LOGIN, MailServer, PASSWORD, USER};
 pub use process::{Process, Said};
 pub use proxy::Proxy;
 pub use server::TestServer;
+pub use tools::tool;

@@ -61,6 +61,14 @@ async fn outcome(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>,
     "SLUICE_OIDC_PROVIDERS",
     "name=a,issuer=https://a.com,client_id=a;name=a,issuer=https://b.com,client_id=b"
 )]
+#[case("SLUICE_MAIL", "on")]
+#[case("SLUICE_MAIL", "folder:")]
+#[case("SLUICE_MAIL", "smtp://ada@mail.example.com")]
+#[case("SLUICE_MAIL", "smtps://mail.example.com?tls=none")]
+#[case("SLUICE_MAIL_FROM", "Sluice")]
+#[case("SLUICE_MAIL_FROM", "Sluice <sluice@localhost>\r\nBcc: x@example.com")]
+#[case("SLUICE_MAIL_VERIFY_URL", "app.example.com")]
+#[case("SLUICE_MAIL_RESET_URL", "javascript:alert(1)")]
 #[case("SLUICE_HEARTBEAT_TIMEOUT", "10s")]
 #[case("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "maybe")]
 #[case("SLUICE_INGEST_HOSTS", "rtmp://ingest.example.com/live")]
@@ -156,6 +164,7 @@ async fn two_settings_that_exclude_each_other_are_both_named() {
 #[case(&[], "SLUICE_JWT_SECRET")]
 #[case(&[("SLUICE_JWT_SECRET", "0123456789abcdef0123456789abcdef")], "SLUICE_SEALING_KEYS")]
 #[case(&[("SLUICE_BCRYPT_COST", "9")], "SLUICE_BCRYPT_COST")]
+#[case(&[("SLUICE_MAIL", "smtps://mail.example.com")], "SLUICE_MAIL_FROM")]
 #[tokio::test]
 async fn in_production_nothing_is_made_up(#[case] settings: &[(&str, &str)], #[case] named: &str) {
     let directory = tempfile::tempdir().unwrap();

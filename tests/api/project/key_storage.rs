@@ -15,6 +15,9 @@ async fn is_kept(server: &TestServer, engine: Engine, text: &str) -> bool {
             let mut found = false;
             for file in files {
                 let file = file.unwrap();
+                if file.file_type().unwrap().is_dir() {
+                    continue;
+                }
                 databases += usize::from(file.file_name().to_string_lossy().contains(".db"));
                 let bytes = fs::read(file.path()).unwrap();
                 found |= bytes

@@ -1,20 +1,13 @@
 //! The stories that the README tells, told to the real program by other people's clients.
 
-use std::{env, path::PathBuf, process::Output};
+use std::{env, process::Output};
 
 use rstest::rstest;
 use tokio::process::Command;
 
-use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase};
+use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase, tool};
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
-
-/// A program that `make test` has installed.
-fn tool(path: &str) -> PathBuf {
-    let tools = env::var("SLUICE_TEST_TOOLS")
-        .expect("SLUICE_TEST_TOOLS names the folder of grpcurl and Python: run `make test`");
-    PathBuf::from(tools).join(path)
-}
 
 #[track_caller]
 fn succeeded(output: Output) -> String {

@@ -1,0 +1,76 @@
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use rstest::rstest;
+
+use super::mail_steps::{RESET, VERIFY, request_reset};
+use crate::harness::{Engine, Postgres, Sqlite, TestServer};
+
+#[rstest]
+#[tokio::test]
+async fn a_message_is_a_file_that_only_its_owner_can_read(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    server.database.mail(&ada.email, VERIFY, 1).await;
+
+    let folder = server.database.directory.path().join("mail");
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let files: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    assert_eq!(mode(&files[0]), 0o600);
+    assert_eq!(mode(&folder), 0o700);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_message_says_who_sent_it_when_and_that_no_machine_is_to_answer(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let flags = ["--mail-from=The Show <show@mail.example.com>"];
+    let server = TestServer::start_with(engine, &flags).await;
+    let ada = server.user().await;
+
+    let mail = server.database.mail(&ada.email, VERIFY, 1).await;
+
+    assert_eq!(mail.header("From"), "\"The Show\" <show@mail.example.com>");
+    assert_eq!(mail.header("Auto-Submitted"), "auto-generated");
+    assert!(mail.header("Message-ID").ends_with("@mail.example.com>"));
+    assert!(mail.header("Date").ends_with(" +0000"));
+    assert_eq!(mail.header("Content-Type"), "text/plain; charset=utf-8");
+    assert!(!mail.body.contains(&ada.user.display_name));
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_token_is_appended_to_the_page_that_is_set(#[values(Sqlite, Postgres)] engine: Engine) {
+    let flags = [
+        "--mail-verify-url=https://app.example.com/verify#token=",
+        "--mail-reset-url=https://app.example.com/reset?for=me&token=",
+    ];
+    let server = TestServer::start_with(engine, &flags).await;
+    let ada = server.user().await;
+    request_reset(&server.channel, &ada.email).await.unwrap();
+
+    for (about, page) in [(VERIFY, "verify#token="), (RESET, "reset?for=me&token=")] {
+        let mail = server.database.mail(&ada.email, about, 1).await;
+        let line = format!("https://app.example.com/{page}{}", mail.token());
+        assert!(mail.body.lines().any(|is| is == line), "{}", mail.body);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn without_a_page_the_token_has_a_line_of_its_own(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+
+    let mail = server.database.mail(&ada.email, VERIFY, 1).await;
+
+    assert!(mail.body.lines().any(|line| line == mail.token()));
+}

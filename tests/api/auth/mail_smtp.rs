@@ -1,0 +1,283 @@
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+use serde_json::json;
+use sluice::proto::v1 as pb;
+use tokio::net::TcpListener;
+
+use super::{
+    mail_steps::{NEW_PASSWORD, request_reset, reset, verify},
+    steps::{move_back, sign_in},
+};
+use crate::harness::{
+    Certificate, Client, Engine, LOGIN, MailServer, Postgres, Process, Proxy, Sqlite, TestDatabase,
+    TestServer, USER, eventually,
+};
+
+/// A server whose messages go where the setting says.
+async fn server_with(engine: Engine, setting: &str) -> TestServer {
+    TestServer::start_with(engine, &[&format!("--mail={setting}")]).await
+}
+
+/// The same as a process, whose log can be read.
+async fn process_with(database: &TestDatabase, setting: &str) -> (Process, Client) {
+    let settings = [("SLUICE_MAIL", setting), ("SLUICE_BCRYPT_COST", "4")];
+    let program = Process::serve(database, &settings);
+    let client = Client::anonymous(&program.channel().await);
+    (program, client)
+}
+
+async fn sign_up(client: &mut Client, email: &str) {
+    let request = pb::SignUpRequest {
+        email: email.to_owned(),
+        password: "correct horse battery staple".to_owned(),
+        display_name: "Ada".to_owned(),
+        request_id: String::new(),
+    };
+    client.auth.sign_up(request).await.unwrap();
+}
+
+/// Waits for so many lines of the log with a message; gives them.
+async fn logged(program: &Process, message: &str, times: usize) -> Vec<String> {
+    eventually("it is logged", async || {
+        let mut log = program.log();
+        log.retain(|line| line.contains(message));
+        (log.len() >= times).then_some(log)
+    })
+    .await
+}
+
+#[rstest]
+#[tokio::test]
+async fn messages_are_handed_to_a_mail_server_that_wants_a_login(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let mail_server = MailServer::start().await;
+    let server = server_with(engine, &mail_server.setting()).await;
+    let ada = server.user().await;
+
+    let mail = mail_server.mail(&ada.email).await;
+    verify(&server.channel, &mail.token()).await.unwrap();
+    server.database.no_mail_waits().await;
+    request_reset(&server.channel, &ada.email).await.unwrap();
+    server.database.no_mail_waits().await;
+    let mails = mail_server.mails(&ada.email);
+    assert_eq!(mails.len(), 2);
+    let token = mails[1].token();
+    reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
+
+    sign_in(&server.channel, &ada.email, NEW_PASSWORD)
+        .await
+        .unwrap();
+    for message in mail_server.said("message") {
+        assert_eq!(message["user"], USER);
+        assert_eq!(message["sender"], "sluice@localhost");
+        assert_eq!(message["tls"], false);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_message_waits_for_a_mail_server_that_is_away(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let mail_server = MailServer::start().await;
+    let mut proxy = Proxy::to(mail_server.address()).await;
+    let database = TestDatabase::create(engine).await;
+    proxy.cut().await;
+    let setting = format!("smtp://{LOGIN}@{}", proxy.address);
+    let (program, mut client) = process_with(&database, &setting).await;
+
+    sign_up(&mut client, "ada@example.com").await;
+    logged(&program, "cannot send a message yet", 1).await;
+    let tokens = "select count(*) from mail_tokens";
+    assert_eq!(database.number(tokens).await, 0);
+    proxy.mend().await;
+    move_back(&database, "outbox", "next_attempt_time", "1 hours").await;
+
+    let mail = mail_server.mail("ada@example.com").await;
+    verify(&program.channel().await, &mail.token())
+        .await
+        .unwrap();
+    database.no_mail_waits().await;
+    assert_eq!(mail_server.said("message").len(), 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_message_that_is_refused_is_tried_for_a_day_and_then_given_up(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let mail_server = MailServer::start().await;
+    let database = TestDatabase::create(engine).await;
+    let (program, mut client) = process_with(&database, &mail_server.setting()).await;
+
+    sign_up(&mut client, "refused@example.com").await;
+    logged(&program, "cannot send a message yet", 1).await;
+    move_back(&database, "outbox", "next_attempt_time", "1 hours").await;
+    let tries = logged(&program, "cannot send a message yet", 2).await;
+    let attempts = "select attempts from outbox";
+    assert_eq!(database.number(attempts).await, 2);
+    move_back(&database, "outbox", "create_time", "24 hours").await;
+    move_back(&database, "outbox", "next_attempt_time", "1 hours").await;
+    let end = logged(&program, "message given up", 1).await;
+
+    database.no_mail_waits().await;
+    assert_eq!(mail_server.said("message").len(), 0);
+    let tokens = "select count(*) from mail_tokens";
+    assert_eq!(database.number(tokens).await, 0);
+    for line in tries.iter().chain(&end) {
+        assert!(line.contains("WARN") && line.contains("user_id"), "{line}");
+        assert!(line.contains("the server answered 550"), "{line}");
+        assert!(!line.contains("refused@example.com"), "{line}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn one_message_that_cannot_be_sent_does_not_hold_up_others(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let mail_server = MailServer::start().await;
+    let database = TestDatabase::create(engine).await;
+    let (_program, mut client) = process_with(&database, &mail_server.setting()).await;
+
+    for number in 0..10 {
+        sign_up(&mut client, &format!("refused{number}@example.com")).await;
+    }
+    sign_up(&mut client, "ada@example.com").await;
+
+    mail_server.mail("ada@example.com").await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_mail_server_that_is_silent_holds_up_neither_sign_ups_nor_the_end(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let database = TestDatabase::create(engine).await;
+    let setting = format!("smtp://{}", silent.local_addr().unwrap());
+    let (mut program, mut client) = process_with(&database, &setting).await;
+
+    sign_up(&mut client, "ada@example.com").await;
+    let (_connection, _) = silent.accept().await.unwrap();
+    sign_up(&mut client, "ben@example.com").await;
+    let told = Instant::now();
+    program.signal("TERM").await;
+
+    assert_eq!(program.ended().await, Some(0));
+    // An attempt to send gives up after 30 seconds.
+    assert!(told.elapsed() < Duration::from_secs(15));
+}
+
+#[rstest]
+#[tokio::test]
+async fn two_replicas_send_each_message_once(#[values(Sqlite, Postgres)] engine: Engine) {
+    let mail_server = MailServer::start().await;
+    let server = server_with(engine, &mail_server.setting()).await;
+    let replica = server.replica().await;
+
+    let mut requests = tokio::task::JoinSet::new();
+    let mut emails = Vec::new();
+    for number in 0..20 {
+        let email = format!("crowd{number}@example.com");
+        let channel = [&server.channel, &replica][number % 2].clone();
+        emails.push(email.clone());
+        requests.spawn(async move { sign_up(&mut Client::anonymous(&channel), &email).await });
+    }
+    requests.join_all().await;
+    server.database.no_mail_waits().await;
+
+    let mut recipients: Vec<_> = mail_server
+        .said("message")
+        .into_iter()
+        .map(|message| message["recipients"].clone())
+        .collect();
+    recipients.sort_by_key(ToString::to_string);
+    emails.sort_unstable();
+    let once: Vec<_> = emails.iter().map(|email| json!([email])).collect();
+    assert_eq!(recipients, once);
+}
+
+#[rstest]
+#[tokio::test]
+async fn starttls_protects_the_login_and_the_message(#[values(Sqlite, Postgres)] engine: Engine) {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = Certificate::make(folder.path()).await;
+    let mail_server = MailServer::start_with(&certificate).await;
+    let setting = format!(
+        "smtp://{LOGIN}@localhost:{}?tls=required&ca={}",
+        mail_server.port,
+        certificate.file.display()
+    );
+    let server = server_with(engine, &setting).await;
+
+    let ada = server.user().await;
+
+    mail_server.mail(&ada.email).await;
+    assert_eq!(mail_server.said("message")[0]["tls"], true);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_mail_server_that_cannot_prove_its_name_learns_nothing(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = Certificate::make(folder.path()).await;
+    let mail_server = MailServer::start_with(&certificate).await;
+    let port = mail_server.port;
+    let trusted = certificate.file.display();
+
+    for setting in [
+        // Signed by nobody who is trusted.
+        format!("smtp://{LOGIN}@localhost:{port}?tls=required"),
+        // The certificate of another name.
+        format!("smtp://{LOGIN}@127.0.0.1:{port}?tls=required&ca={trusted}"),
+    ] {
+        let database = TestDatabase::create(engine).await;
+        let (program, mut client) = process_with(&database, &setting).await;
+        sign_up(&mut client, "ada@example.com").await;
+
+        let log = logged(&program, "cannot send a message yet", 1).await;
+        assert!(log[0].contains("certificate"), "{}", log[0]);
+    }
+    assert!(mail_server.said("login").is_empty());
+    assert!(mail_server.said("message").is_empty());
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_mail_server_without_the_tls_that_is_required_learns_nothing(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let mail_server = MailServer::start().await;
+    let database = TestDatabase::create(engine).await;
+    let setting = format!("{}?tls=required", mail_server.setting());
+    let (program, mut client) = process_with(&database, &setting).await;
+
+    sign_up(&mut client, "ada@example.com").await;
+
+    logged(&program, "cannot send a message yet", 1).await;
+    assert!(mail_server.said("login").is_empty());
+    assert!(mail_server.said("message").is_empty());
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_wrong_password_of_the_mail_server_is_logged_as_its_answer_and_nothing_else(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let mail_server = MailServer::start().await;
+    let database = TestDatabase::create(engine).await;
+    let setting = format!("smtp://ada:marked-wrong@127.0.0.1:{}", mail_server.port);
+    let (program, mut client) = process_with(&database, &setting).await;
+
+    sign_up(&mut client, "ada@example.com").await;
+
+    let log = logged(&program, "cannot send a message yet", 1).await;
+    assert!(log[0].contains("the server answered 535"), "{}", log[0]);
+    assert!(!program.log().concat().contains("marked-wrong"));
+    assert_eq!(mail_server.said("login")[0]["right"], false);
+}

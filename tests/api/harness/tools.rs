@@ -1,0 +1,8 @@
+use std::{env, path::PathBuf};
+
+/// A program that `make test` has installed.
+pub fn tool(path: &str) -> PathBuf {
+    let tools = env::var("SLUICE_TEST_TOOLS")
+        .expect("SLUICE_TEST_TOOLS names the folder of grpcurl and Python: run `make test`");
+    PathBuf::from(tools).join(path)
+}
