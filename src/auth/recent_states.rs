@@ -165,9 +165,10 @@ mod tests {
         println!("{per_call:?} a call, {remembered} remembered in {grown} bytes");
         assert!((CAPACITY / 2..=CAPACITY).contains(&remembered));
         assert!(grown < 64 << 20, "{grown} bytes");
-        // Without optimisation it takes several times as long.
-        let limit = if cfg!(debug_assertions) { 20 } else { 1 };
-        assert!(per_call < Duration::from_micros(limit), "{per_call:?}");
+        // Unoptimised it takes several times as long.
+        if !cfg!(debug_assertions) {
+            assert!(per_call < Duration::from_micros(1), "{per_call:?}");
+        }
     }
 
     #[test]
