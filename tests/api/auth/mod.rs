@@ -8,6 +8,7 @@ mod api_key_scopes;
 mod api_keys;
 mod id_token_accounts;
 mod id_token_claims;
+mod id_token_documents;
 mod id_token_issuers;
 mod id_token_keys;
 mod id_token_steps;
