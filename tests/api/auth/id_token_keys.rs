@@ -160,23 +160,20 @@ async fn a_token_without_a_key_id_is_that_of_the_only_key_of_its_algorithm(
     scene.issuer.publish(&[&scene.key, &second], "max-age=3600");
     let named = present(&scene.server.channel, &second.sign(&claims), "").await;
     named.unwrap();
-    let token = second.sign_with(&es256, &claims);
-    let refusal = refused(present(&scene.server.channel, &token, "").await);
-    assert_eq!(refusal.class(), INVALID);
+    for key in [&scene.key, &second] {
+        let token = key.sign_with(&es256, &claims);
+        let refusal = refused(present(&scene.server.channel, &token, "").await);
+        assert_eq!(refusal.class(), INVALID);
+    }
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_key_that_is_not_for_signing_or_is_too_short_is_not_used(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let short = URL_SAFE_NO_PAD.encode([0x81; 128]);
+async fn a_key_that_is_for_something_else_is_not_used(#[values(Sqlite, Postgres)] engine: Engine) {
     for (member, value) in [
         ("use", json!("enc")),
         ("alg", json!("RS512")),
         ("alg", json!("RSA-OAEP-256")),
-        ("kty", json!("oct")),
-        ("n", json!(short)),
     ] {
         let scene = Scene::with_key(engine, IssuerKey::rsa("k1")).await;
         let mut jwk = scene.key.jwk();

@@ -9,6 +9,9 @@ use crate::harness::{Client, Engine, Issuer, IssuerKey, TestServer};
 /// The answer to every bad token.
 pub const INVALID: (Code, &str) = (Code::Unauthenticated, "ID_TOKEN_INVALID");
 
+/// The answer when the issuer has to be asked, and cannot be.
+pub const UNAVAILABLE: (Code, &str) = (Code::Unavailable, "ISSUER_UNAVAILABLE");
+
 pub type Answer = Result<Response<pb::SignInWithIdTokenResponse>, Status>;
 
 /// A server that accepts the tokens of one issuer, which has one key.

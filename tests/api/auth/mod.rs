@@ -14,6 +14,7 @@ mod delete_me;
 mod guesses;
 mod id_token_accounts;
 mod id_token_claims;
+mod id_token_documents;
 mod id_token_issuers;
 mod id_token_keys;
 mod id_token_steps;
