@@ -105,9 +105,9 @@ impl Process {
         Self::command(&arguments, &settings)
     }
 
-    /// Runs a command to its end, which must come within a minute.
+    /// Runs a command to its end, which must come within two minutes.
     pub async fn said(mut command: Command) -> Said {
-        let ended = timeout(Duration::from_secs(60), command.output()).await;
+        let ended = timeout(Duration::from_secs(120), command.output()).await;
         let output = ended.expect("the command ends").unwrap();
         Said {
             code: output.status.code(),
