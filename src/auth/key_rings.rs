@@ -111,11 +111,7 @@ impl Keys {
         }
         let secret = open(&self.sealer, record, sealed)?;
         let secret = <&[u8; 32]>::try_from(&secret[..]).map_err(|_| damaged(record))?;
-        let key = KeptKey::new(secret, record.active_time);
-        match key.id().to_string() == record.id {
-            true => Ok(key),
-            false => Err(damaged(record)),
-        }
+        Ok(KeptKey::new(secret, record.active_time))
     }
 
     fn signing_key(&self, record: &KeyRecord, sealed: &[u8]) -> Result<Timed, LoadKeysError> {
@@ -124,7 +120,6 @@ impl Keys {
             None => {
                 let secret = open(&self.sealer, record, sealed)?;
                 let key = SigningKey::from_der(&secret);
-                let key = key.filter(|key| key.id == record.id);
                 Arc::new(key.ok_or_else(|| damaged(record))?)
             }
         };

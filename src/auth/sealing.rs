@@ -163,10 +163,6 @@ impl KeptKey {
         let key = SealingKey::new(secret);
         Self { key, active_time }
     }
-
-    pub fn id(&self) -> SealingKeyId {
-        self.key.id
-    }
 }
 
 fn sealing_key<'a>(kept: &'a [KeptKey], roots: &'a [SealingKey]) -> &'a SealingKey {

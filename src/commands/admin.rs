@@ -13,6 +13,10 @@ use crate::{
 
 /// What only operators do.
 #[derive(Subcommand)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "each is called as its command is"
+)]
 pub(super) enum Admin {
     /// Make an API key for a part of the system, and print its secret.
     CreateApiKey {

@@ -105,9 +105,10 @@ impl Process {
         Self::command(&arguments, &settings)
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to its end, which must come within two minutes.
     pub async fn said(mut command: Command) -> Said {
-        let output = command.output().await.unwrap();
+        let ended = timeout(Duration::from_secs(120), command.output()).await;
+        let output = ended.expect("the command ends").unwrap();
         Said {
             code: output.status.code(),
             output: String::from_utf8(output.stdout).unwrap(),
