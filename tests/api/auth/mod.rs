@@ -14,6 +14,7 @@ mod jwks;
 mod me;
 mod password_hashes;
 mod refresh;
+mod refresh_races;
 mod session_times;
 mod sessions;
 mod sign_in;

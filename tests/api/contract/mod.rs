@@ -2,6 +2,7 @@
 
 mod access;
 mod calls;
+mod canary;
 mod described;
 mod dump;
 mod errors;
@@ -10,6 +11,7 @@ mod forgeries;
 mod id_fields;
 mod mutated_tokens;
 mod redaction;
+mod secret_search;
 mod settings;
 mod tenants;
 mod wire;
