@@ -1,58 +1,10 @@
 //! A forger of access tokens, who knows all that is public and has one good token.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::{
-    hmac,
-    rand::SystemRandom,
-    signature::{Ed25519KeyPair, KeyPair},
-};
+use ring::hmac;
 use serde_json::{Value, json};
 
-/// What a token is signed with.
-pub enum Key {
-    Hmac(hmac::Algorithm, Vec<u8>),
-    Ed25519(Ed25519KeyPair),
-    /// No signature at all.
-    None,
-}
-
-impl Key {
-    /// HMAC-SHA-256 with a secret.
-    pub fn secret(secret: impl AsRef<[u8]>) -> Self {
-        Self::Hmac(hmac::HMAC_SHA256, secret.as_ref().to_vec())
-    }
-
-    /// A new Ed25519 key.
-    pub fn generate() -> Self {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        Self::pkcs8(document.as_ref())
-    }
-
-    /// An Ed25519 key as in a key file.
-    pub fn pkcs8(document: &[u8]) -> Self {
-        Self::Ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(document).unwrap())
-    }
-
-    /// The public half, for a key that has one.
-    pub fn public(&self) -> Option<Vec<u8>> {
-        match self {
-            Self::Ed25519(pair) => Some(pair.public_key().as_ref().to_vec()),
-            Self::Hmac(..) | Self::None => None,
-        }
-    }
-
-    fn sign(&self, message: &str) -> Vec<u8> {
-        let message = message.as_bytes();
-        match self {
-            Self::Hmac(algorithm, secret) => {
-                let key = hmac::Key::new(*algorithm, secret);
-                hmac::sign(&key, message).as_ref().to_vec()
-            }
-            Self::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
-            Self::None => Vec::new(),
-        }
-    }
-}
+use super::keys::Key;
 
 /// A good token, taken apart.
 pub struct Token {

@@ -14,10 +14,11 @@ use tonic::{
 };
 
 use super::{
-    forged_tokens::{Signing, refusal, server},
+    forged::refusal,
     forgeries::other_trailing_bits,
-    wire::{Shape, bearer, call},
+    keys::{Signing, server},
 };
+use crate::contract::wire::{Shape, bearer, call};
 use crate::harness::{Engine, Postgres, Sqlite};
 
 /// Set it to see the changes of a run again.

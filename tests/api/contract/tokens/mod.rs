@@ -1,0 +1,6 @@
+//! No RPC takes an access token that the server did not make.
+
+mod forged;
+mod forgeries;
+mod keys;
+mod mutated;
