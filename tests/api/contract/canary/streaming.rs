@@ -76,6 +76,12 @@ impl Run {
         let made: pb::CreateDestinationResponse =
             self.call(Right, rpc, token, request.clone()).await;
         let destination_id = made.destination.unwrap().id;
+        let kept = pb::CreateDestinationRequest {
+            stream_key: self.new_secret("key of a destination that stays as it is"),
+            request_id: String::new(),
+            ..request.clone()
+        };
+        self.call::<()>(Right, rpc, token, kept).await;
         let pasted = self.new_secret("key pasted into the address");
         let user = self.new_secret("password in the address");
         let passphrase = self.new_secret("passphrase in the address");

@@ -2,5 +2,6 @@
 
 mod forged;
 mod forgeries;
+mod garbled;
 mod keys;
 mod mutated;

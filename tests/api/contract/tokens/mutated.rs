@@ -15,7 +15,7 @@ use tonic::{
 
 use super::{
     forged::refusal,
-    forgeries::other_trailing_bits,
+    garbled::other_trailing_bits,
     keys::{Signing, server},
 };
 use crate::contract::wire::{Shape, bearer, call};
