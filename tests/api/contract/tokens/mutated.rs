@@ -153,7 +153,7 @@ fn seed() -> u64 {
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_random_changes_of_a_token_are_refused_alike(
-    #[values((Sqlite, 8_000), (Postgres, 2_000))] amount: (Engine, usize),
+    #[values((Sqlite, 48_000), (Postgres, 2_000))] amount: (Engine, usize),
     #[values(Signing::Hs256, Signing::Ed25519)] signing: Signing,
 ) {
     let (engine, count) = amount;
