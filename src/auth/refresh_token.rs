@@ -21,8 +21,7 @@ use crate::{
 /// What the refresh tokens of one session are made from.
 pub struct RefreshSeed(Zeroizing<Vec<u8>>);
 
-/// A refresh token that a caller gave.
-#[derive(Debug)]
+/// A refresh token that a caller gave. It may be a good one, so it cannot be printed.
 pub struct RefreshToken {
     /// The session that it says it is of.
     pub session_id: SessionId,

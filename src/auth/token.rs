@@ -341,10 +341,6 @@ mod tests {
             let Ok(text) = str::from_utf8(&flipped) else {
                 continue;
             };
-            // The last character of a signature has unused bits.
-            if at == token.len() - 1 {
-                continue;
-            }
             assert!(shared().verify(text).is_err(), "byte {at}");
         }
     }

@@ -16,8 +16,8 @@ pub struct Users {
     database: Database,
 }
 
-/// An account that is to be created.
-#[derive(Debug, Clone)]
+/// An account that is to be created. It cannot be printed, for its password's hash.
+#[derive(Clone)]
 pub struct NewUser {
     /// Its id.
     pub id: UserId,

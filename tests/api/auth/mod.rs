@@ -34,6 +34,7 @@ mod mail_verification;
 mod me;
 mod password_hashes;
 mod refresh;
+mod refresh_races;
 mod session_times;
 mod sessions;
 mod sign_in;

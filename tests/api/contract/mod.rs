@@ -2,16 +2,16 @@
 
 mod access;
 mod calls;
+mod canary;
 mod described;
 mod dump;
 mod errors;
-mod forged_tokens;
-mod forgeries;
 mod id_fields;
-mod mutated_tokens;
+mod page_tokens;
 mod peer_addresses;
 mod rate_limits;
 mod redaction;
 mod settings;
 mod tenants;
+mod tokens;
 mod wire;

@@ -1,58 +1,28 @@
 //! No RPC that needs a token takes a forged one, nor tells why it does not.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ring::{rand::SystemRandom, signature::Ed25519KeyPair};
 use rstest::rstest;
 use sluice::{
     auth::access::{self, Access},
     domain::Scope,
     proto::v1 as pb,
 };
-use tempfile::TempDir;
 use tonic::{Code, transport::Channel};
 use tonic_types::StatusExt;
 
 use super::{
-    described::requests,
-    forgeries::{Key, Token},
-    wire::{Shape, bearer, call},
+    forgeries::Token,
+    keys::{Signing, server},
 };
 use crate::{
     auth::steps,
+    contract::{
+        described::requests,
+        wire::{Shape, bearer, call},
+    },
     harness::{Engine, Postgres, Sqlite, TestServer},
 };
 
-/// What lets these tests call as often as they want.
-pub const FLAGS: &[&str] = &["--address-rate=0"];
-
-const SECRET: &str = "the secret of this server, of 32 bytes or more";
 const GET_ME: &str = "/sluice.v1.AuthService/GetMe";
-
-/// What a server signs its tokens with.
-#[derive(Debug, Clone, Copy)]
-pub enum Signing {
-    Hs256,
-    Ed25519,
-}
-
-/// A server whose key the test knows, and that key.
-pub async fn server(engine: Engine, signing: Signing) -> (TestServer, Key, TempDir) {
-    let directory = TempDir::new().unwrap();
-    let (flag, key) = match signing {
-        Signing::Hs256 => (format!("--jwt-secret={SECRET}"), Key::secret(SECRET)),
-        Signing::Ed25519 => {
-            let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-            let path = directory.path().join("key.pem");
-            let body = STANDARD.encode(&document);
-            let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
-            std::fs::write(&path, pem).unwrap();
-            let flag = format!("--jwt-key-files={}", path.display());
-            (flag, Key::pkcs8(document.as_ref()))
-        }
-    };
-    let flags: Vec<_> = FLAGS.iter().copied().chain([&*flag]).collect();
-    (TestServer::start_with(engine, &flags).await, key, directory)
-}
 
 /// The RPCs that need a token.
 fn guarded() -> Vec<String> {
@@ -128,7 +98,7 @@ async fn a_token_of_a_key_that_is_not_in_the_ring_is_refused(
         Signing::Hs256 => Signing::Ed25519,
         Signing::Ed25519 => Signing::Hs256,
     };
-    let (other, other_key, _directory) = self::server(engine, strangers).await;
+    let (other, other_key, _directory) = super::keys::server(engine, strangers).await;
     let grace = other.user().await;
     let theirs = Token::take_apart(&grace.tokens.access_token, other_key);
 

@@ -1,58 +1,10 @@
 //! A forger of access tokens, who knows all that is public and has one good token.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::{
-    hmac,
-    rand::SystemRandom,
-    signature::{Ed25519KeyPair, KeyPair},
-};
+use ring::hmac;
 use serde_json::{Value, json};
 
-/// What a token is signed with.
-pub enum Key {
-    Hmac(hmac::Algorithm, Vec<u8>),
-    Ed25519(Ed25519KeyPair),
-    /// No signature at all.
-    None,
-}
-
-impl Key {
-    /// HMAC-SHA-256 with a secret.
-    pub fn secret(secret: impl AsRef<[u8]>) -> Self {
-        Self::Hmac(hmac::HMAC_SHA256, secret.as_ref().to_vec())
-    }
-
-    /// A new Ed25519 key.
-    pub fn generate() -> Self {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        Self::pkcs8(document.as_ref())
-    }
-
-    /// An Ed25519 key as in a key file.
-    pub fn pkcs8(document: &[u8]) -> Self {
-        Self::Ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(document).unwrap())
-    }
-
-    /// The public half, for a key that has one.
-    pub fn public(&self) -> Option<Vec<u8>> {
-        match self {
-            Self::Ed25519(pair) => Some(pair.public_key().as_ref().to_vec()),
-            Self::Hmac(..) | Self::None => None,
-        }
-    }
-
-    fn sign(&self, message: &str) -> Vec<u8> {
-        let message = message.as_bytes();
-        match self {
-            Self::Hmac(algorithm, secret) => {
-                let key = hmac::Key::new(*algorithm, secret);
-                hmac::sign(&key, message).as_ref().to_vec()
-            }
-            Self::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
-            Self::None => Vec::new(),
-        }
-    }
-}
+use super::keys::Key;
 
 /// A good token, taken apart.
 pub struct Token {
@@ -312,66 +264,4 @@ impl Token {
         }
         all
     }
-
-    fn with_flipped_bits(&self) -> Vec<(String, String)> {
-        let mut all = Vec::new();
-        let parts: Vec<_> = self.text.split('.').collect();
-        for (at, name) in ["header", "payload", "signature"].into_iter().enumerate() {
-            let bytes = URL_SAFE_NO_PAD.decode(parts[at]).unwrap();
-            for byte in [0, bytes.len() / 2, bytes.len() - 1] {
-                for bit in [0, 3, 7] {
-                    let mut flipped = bytes.clone();
-                    flipped[byte] ^= 1 << bit;
-                    let flipped = URL_SAFE_NO_PAD.encode(flipped);
-                    let mut parts = parts.clone();
-                    parts[at] = &flipped;
-                    all.push((format!("{name}, byte {byte}, bit {bit}"), parts.join(".")));
-                }
-            }
-        }
-        all
-    }
-
-    fn with_wrong_segments(&self) -> Vec<(String, String)> {
-        let parts: Vec<_> = self.text.split('.').collect();
-        let (header, claims, signature) = (parts[0], parts[1], parts[2]);
-        let text = &self.text;
-        let tokens = [
-            String::new(),
-            ".".into(),
-            "..".into(),
-            "a.b.c".into(),
-            format!("{header}.{claims}"),
-            format!("{header}.{claims}."),
-            format!("{header}..{signature}"),
-            format!(".{claims}.{signature}"),
-            format!("{claims}.{header}.{signature}"),
-            format!("{text}."),
-            format!("{text}.{signature}"),
-            format!("{text}="),
-            format!("{text}=="),
-            format!("{text}A"),
-            format!("{text}!"),
-            format!("{text} x"),
-            format!("{text},"),
-            format!("{text}, Bearer {text}"),
-            format!("{text};{text}"),
-            format!("\"{text}\""),
-            format!("Bearer {text}"),
-            "x".repeat(5000),
-            other_trailing_bits(text),
-        ];
-        let named = tokens.into_iter().enumerate();
-        named
-            .map(|(at, token)| (format!("segments, case {at}"), token))
-            .collect()
-    }
-}
-
-/// The same signature, but for bits that its last character has beyond its bytes.
-pub fn other_trailing_bits(token: &str) -> String {
-    const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let (start, last) = token.split_at(token.len() - 1);
-    let at = ALPHABET.find(last).unwrap();
-    format!("{start}{}", &ALPHABET[at ^ 1..=at ^ 1])
 }

@@ -1,0 +1,7 @@
+//! No secret that goes into the program comes out where it must not.
+
+mod accounts;
+mod places;
+mod run;
+mod search;
+mod streaming;

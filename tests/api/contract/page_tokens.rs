@@ -1,0 +1,121 @@
+//! A page token is its caller's own, for every RPC that lists.
+
+use prost::Message;
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use super::{
+    described::request_fields,
+    id_fields::create_destination,
+    wire::{Shape, bearer, call},
+};
+use crate::{
+    auth::steps,
+    harness::{Engine, Postgres, Sqlite, TestServer, User},
+};
+
+/// A list: its first page of one row, and the page after a token.
+struct List {
+    path: &'static str,
+    page: fn(project_id: &str, page_token: &str) -> Vec<u8>,
+}
+
+/// Field 2 of every answer with a list.
+#[derive(Clone, PartialEq, Message)]
+struct NextPage {
+    #[prost(string, tag = "2")]
+    next_page_token: String,
+}
+
+macro_rules! lists {
+    ($($path:literal $request:ident { $($field:ident: $value:expr),* };)*) => {
+        [$(List {
+            path: concat!("/sluice.v1.", $path),
+            page: |project_id, page_token| {
+                let _ = project_id;
+                pb::$request {
+                    page_size: 1,
+                    page_token: page_token.to_owned(),
+                    $($field: $value(project_id),)*
+                    ..Default::default()
+                }
+                .encode_to_vec()
+            },
+        }),*]
+    };
+}
+
+#[expect(clippy::needless_update, reason = "not every request has more fields")]
+fn lists() -> [List; 6] {
+    lists! {
+        "AuthService/ListSessions" ListSessionsRequest {};
+        "AuthService/ListApiKeys" ListApiKeysRequest {};
+        "AuthService/ListAuditEvents" ListAuditEventsRequest {};
+        "ProjectService/ListProjects" ListProjectsRequest {};
+        "ProjectService/ListDestinations" ListDestinationsRequest { project_id: str::to_owned };
+        "StreamService/ListStreams" ListStreamsRequest { project_id: str::to_owned };
+    }
+}
+
+#[test]
+fn every_field_that_takes_a_page_token_is_tried_and_no_entry_is_stale() {
+    let described = request_fields(|field| field.name() == "page_token");
+    let mut entries = lists().map(|list| format!("{} page_token", list.path));
+
+    entries.sort_unstable();
+    assert_eq!(described, entries);
+}
+
+/// A user with two of everything that is listed: the project in which the lists are.
+async fn with_lists(server: &TestServer) -> (User, String) {
+    let user = server.user().await;
+    user.project().await;
+    let (project, stream_key) = user.project().await;
+    let media = server.media_server().await;
+    for connection in ["c1", "c2"] {
+        let request = create_destination(project.id.clone(), String::new());
+        let mut projects = user.client.project.clone();
+        projects.create_destination(request).await.unwrap();
+        let stream = media.live(&stream_key, connection).await;
+        media.end(&stream, connection).await;
+        steps::key(&user, steps::key_of(&["projects:read"])).await;
+    }
+    steps::session(server, &user).await;
+    (user, project.id)
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_list_takes_the_page_token_of_another_caller(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (owner, theirs) = with_lists(&server).await;
+    let (stranger, ours) = with_lists(&server).await;
+
+    for list in lists() {
+        let page = |user: &User, project: &str, page_token: &str| {
+            let request = (list.page)(project, page_token);
+            let token = user.tokens.access_token.clone();
+            let server = &server;
+            async move { call(&server.channel, list.path, &[bearer(&token)], request).await }
+        };
+        let first = page(&owner, &theirs, "").await.expect(list.path);
+        let next = NextPage::decode(first.into_inner().as_slice()).unwrap();
+        let next = next.next_page_token;
+        assert_ne!(next, "", "{}", list.path);
+        page(&owner, &theirs, &next).await.expect(list.path);
+
+        let anothers = page(&stranger, &ours, &next).await.expect_err(list.path);
+        let made_up = "A".repeat(next.len());
+        let made_up = page(&stranger, &ours, &made_up).await.expect_err(list.path);
+
+        assert_eq!(anothers.code(), Code::InvalidArgument, "{}", list.path);
+        assert_eq!(Shape::of(&anothers), Shape::of(&made_up), "{}", list.path);
+        let details = anothers.get_error_details();
+        let faults = &details.bad_request().unwrap().field_violations;
+        assert_eq!(faults[0].field, "page_token", "{}", list.path);
+    }
+}
