@@ -1,0 +1,9 @@
+//! Every setting, once: its variable, its default, and what it may be.
+//!
+//! Each one is an environment variable and a flag of the same name. Nothing
+//! else in this crate reads the environment.
+
+mod parts;
+mod settings;
+
+pub use settings::{Config, Environment, LogFormat};
