@@ -170,7 +170,8 @@ async fn tokens_of_a_leaked_key_are_refused_as_soon_as_the_new_one_signs(
     for (channel, old) in channels.into_iter().zip(&old) {
         eventually("the leaked key is refused", async || {
             let refusal = get_me(old).await.err()?;
-            Some(assert_eq!(refused::<()>(Err(refusal)).class(), INVALID))
+            assert_eq!(refused::<()>(Err(refusal)).class(), INVALID);
+            Some(())
         })
         .await;
         assert_eq!(public(channel).await, [&*new]);

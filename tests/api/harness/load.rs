@@ -46,14 +46,14 @@ impl Load {
         }
     }
 
-    async fn add<F: Future<Output = Result<User, Status>> + Send>(
+    async fn add<F>(
         &mut self,
         name: &'static str,
         server: &TestServer,
         replica: &Channel,
         round: fn(User, Channel, Channel) -> F,
     ) where
-        F: 'static,
+        F: Future<Output = Result<User, Status>> + Send + 'static,
     {
         let stop = self.stop.clone();
         let mut user = server.user().await;
