@@ -29,6 +29,7 @@ impl Password {
         }
 
         let known: Vec<_> = about.iter().copied().flat_map(with_parts).collect();
+        let known: Vec<_> = known.iter().map(String::as_str).collect();
         let estimate = zxcvbn(password.0.expose(), &known);
         if estimate.guesses() < Self::MIN_GUESSES {
             return Err(too_weak(estimate.feedback()));
@@ -62,15 +63,20 @@ impl Password {
     }
 }
 
-/// A text about somebody, and the words that it is made of; bounded, because the
-/// estimate takes longer the more there is.
-fn with_parts(text: &str) -> impl Iterator<Item = &str> {
+/// A text about somebody, what stands before an at sign in it, its words, and
+/// these without what is between them; bounded, because the estimate takes longer
+/// the more there is.
+fn with_parts(text: &str) -> Vec<String> {
     const MAX_BYTES: usize = 254;
-    let text = text.get(..MAX_BYTES).unwrap_or(text);
+    const MAX_PARTS: usize = 12;
+    let text = &text[..text.floor_char_boundary(MAX_BYTES)];
+    let own = text.split('@').next().unwrap_or(text);
     let words = text.split(|letter: char| !letter.is_alphanumeric());
-    std::iter::once(text)
-        .chain(words.filter(|word| word.len() > 2))
-        .take(12)
+    let joined = own.chars().filter(|letter| letter.is_alphanumeric());
+
+    let parts = [text.to_owned(), own.to_owned(), joined.collect()];
+    let words = words.filter(|word| word.len() > 2).map(str::to_owned);
+    parts.into_iter().chain(words).take(MAX_PARTS).collect()
 }
 
 /// Why a password is refused, and what would make it better.
