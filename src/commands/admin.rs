@@ -1,22 +1,19 @@
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Subcommand;
 
 use super::{failure::Failure, rotate, serve::prepare};
 use crate::{
     auth::ApiKeySecret,
     config::Config,
-    domain::{Act, ApiKeyId, Name, NewApiKey, Origin, Scope, Scopes, now},
-    repositories::{ApiKeys, Database},
+    domain::{Act, ApiKeyId, Email, Name, NewApiKey, Origin, Scope, Scopes, UserId, now},
+    repositories::{ApiKeys, Database, Sessions, Users},
     setting::span,
 };
 
 /// What only operators do.
 #[derive(Subcommand)]
-#[expect(
-    clippy::enum_variant_names,
-    reason = "each is called as its command is"
-)]
 pub(super) enum Admin {
     /// Make an API key for a part of the system, and print its secret.
     CreateApiKey {
@@ -27,6 +24,18 @@ pub(super) enum Admin {
         /// What the key is for: 1 to 100 characters.
         #[arg(long)]
         name: String,
+        #[command(flatten)]
+        config: Box<Config>,
+    },
+    /// End the sessions of one user, or of all; print how many.
+    #[command(group = clap::ArgGroup::new("whose").required(true))]
+    EndSessions {
+        /// The address of the user's account, in any case.
+        #[arg(long, group = "whose")]
+        email: Option<String>,
+        /// Everybody's.
+        #[arg(long, group = "whose")]
+        all: bool,
         #[command(flatten)]
         config: Box<Config>,
     },
@@ -67,6 +76,11 @@ pub(super) fn run(command: Admin) -> Result<(), Failure> {
             name,
             config,
         } => operators_key(&config, &scopes, &name),
+        Admin::EndSessions {
+            email,
+            all: _,
+            config,
+        } => end_sessions(&config, email.as_deref()),
         Admin::RotateSigningKey {
             revoke_old,
             activate_after,
@@ -109,4 +123,39 @@ async fn create_api_key(config: &Config, scopes: Scopes, name: Name) -> Result<(
 
     println!("{}", secret.expose());
     Ok(())
+}
+
+/// Ends the sessions of the account with an address, or without one everybody's.
+fn end_sessions(config: &Config, email: Option<&str>) -> Result<(), Failure> {
+    let email = email.map(Email::parse).transpose();
+    let email = email.map_err(|fault| Failure::Usage(format!("--email {}", fault.0)))?;
+    prepare(config)?;
+
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let database = Database::open(&config.database());
+        database.migrate().await?;
+        let sessions = Sessions::new(database.clone());
+        let ended = match email {
+            None => {
+                sessions
+                    .revoke_everybodys(&by_operator(None), now())
+                    .await?
+            }
+            Some(email) => {
+                let found = Users::new(database.clone()).find_by_email(&email).await?;
+                let (user, _) = found.context("no account has this address")?;
+                let act = by_operator(Some(user.id));
+                let ended = sessions.revoke_all(user.id, None, &act, now()).await?;
+                ended.len()
+            }
+        };
+        database.close().await;
+
+        println!("{ended} sessions ended");
+        Ok(())
+    })
+}
+
+fn by_operator(user_id: Option<UserId>) -> Act {
+    Act::of_user("EndSessions", user_id, Origin::default())
 }

@@ -187,6 +187,26 @@ impl Sessions {
         Ok(ended)
     }
 
+    /// Ends the sessions of all users; tells how many.
+    pub async fn revoke_everybodys(&self, act: &Act, now: Time) -> Result<usize> {
+        let mut tx = self.database.begin().await?;
+        let ended = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, SessionId>(
+            "update sessions
+             set revoke_time = $1
+             where revoke_time is null and expire_time > $1
+             returning id",
+        )
+        .bind(now)
+        .fetch_all(&mut **tx)
+        .await)?;
+        for id in &ended {
+            ended_tokens::revoke(&mut tx, id.uuid(), now).await?;
+        }
+        audit_log::record(&mut tx, act, now).await?;
+        tx.commit().await?;
+        Ok(ended.len())
+    }
+
     /// Forgets sessions that ended before a moment, at most `limit`; tells how many.
     pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
         Ok(on_engine!(self.database.writer(), pool => sqlx::query(

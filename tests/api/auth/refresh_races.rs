@@ -22,7 +22,8 @@ const CALLS: usize = 50;
 async fn fifty_refreshes_of_one_token_at_once_give_one_child_a_hundred_times(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start(engine).await;
+    // From one address this is more than anybody may.
+    let server = TestServer::start_with(engine, &["--address-rate=0"]).await;
     let replica = server.replica().await;
     let ada = server.user().await;
     let mut given = vec![ada.tokens.refresh_token];

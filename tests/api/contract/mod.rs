@@ -11,6 +11,7 @@ mod page_tokens;
 mod peer_addresses;
 mod rate_limits;
 mod redaction;
+mod security_page;
 mod settings;
 mod tenants;
 mod tokens;

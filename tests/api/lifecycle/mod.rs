@@ -2,6 +2,7 @@
 
 mod database_away;
 mod draining;
+mod ending_sessions;
 mod health;
 mod keys;
 mod logs;

@@ -4,9 +4,10 @@ use sluice::proto::v1 as pb;
 use uuid::Uuid;
 
 use super::run::{
-    Outcome::{Either, Right, Wrong},
+    Outcome::{Right, Wrong},
     Run,
 };
+use crate::harness::Mail;
 
 impl Run {
     /// The RPCs that need no token; gives an access token and the password.
@@ -68,11 +69,19 @@ impl Run {
             .await;
         let email = "ada@example.com".to_owned();
         let rpc = "AuthService/RequestPasswordReset";
-        self.call::<()>(Either, rpc, "", pb::RequestPasswordResetRequest { email })
+        self.call::<()>(Right, rpc, "", pb::RequestPasswordResetRequest { email })
             .await;
         self.call::<()>(Right, "AuthService/GetJwks", "", pb::GetJwksRequest {})
             .await;
         (access_token, password)
+    }
+
+    /// VerifyEmail with the token of a message that came.
+    pub async fn verify(&mut self, message: &Mail) {
+        let token = self.secret("token of a message", &message.token());
+        let rpc = "AuthService/VerifyEmail";
+        self.call::<()>(Right, rpc, "", pb::VerifyEmailRequest { token })
+            .await;
     }
 
     /// The RPCs of an account, but those that end it; gives the new password.
@@ -87,7 +96,7 @@ impl Run {
         self.call::<()>(Right, rpc, token, pb::UpdateMeRequest { display_name })
             .await;
         let rpc = "AuthService/RequestEmailVerification";
-        self.call::<()>(Either, rpc, token, pb::RequestEmailVerificationRequest {})
+        self.call::<()>(Right, rpc, token, pb::RequestEmailVerificationRequest {})
             .await;
 
         let rpc = "AuthService/ChangePassword";

@@ -87,6 +87,10 @@ async fn no_secret_stands_in_a_log_an_error_an_audit_event_or_the_database(
 
     let (token, password) = run.public_rpcs().await;
     let password = run.account_rpcs(&token, password).await;
+    let reset = database.mail("ada@example.com", "eset", 1).await;
+    run.secret("token of a message that waits", &reset.token());
+    run.verify(&database.mail("ada@example.com", "erify", 1).await)
+        .await;
     run.api_key_rpcs(&token).await;
     let media = run.exchange(operators_key).await;
     let (project_id, stream_key) = run.project_rpcs(&token).await;

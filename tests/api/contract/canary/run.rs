@@ -30,8 +30,6 @@ pub struct Run {
 pub enum Outcome {
     Right,
     Wrong,
-    /// It depends on what is configured.
-    Either,
 }
 use Outcome::{Right, Wrong};
 
