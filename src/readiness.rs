@@ -46,7 +46,7 @@ impl Readiness {
 
     /// Migrates, as soon as the database answers, then keeps up to date what calls
     /// are checked against, and reports each change of the database's health.
-    /// Returns only if migrating is impossible.
+    /// Returns only if migrating is impossible, or a key is missing.
     pub async fn watch(
         &self,
         database: &Database,

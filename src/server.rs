@@ -71,7 +71,7 @@ pub async fn serve(
     readiness::report(&health, false).await;
 
     let tokens = AccessTokens::new(keys.signing.clone(), config.tokens());
-    let revocations = Revocations::new(config.access_token_lifetime);
+    let revocations = Revocations::default();
     let trust = Trust::new(database.clone(), keys.clone(), revocations.clone());
     let limits = RateLimits::new(config.caller_limit(), config.address_limit());
     let guard = Guard::new(tokens.clone(), revocations.clone(), limits);

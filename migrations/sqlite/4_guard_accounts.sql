@@ -16,9 +16,13 @@ create table guesses (
     subject_hash BLOB primary key,
     -- Attempts that failed or have not ended yet.
     failures INTEGER not null,
-    -- Whether the owner signed in here: then strangers' failures do not count.
-    familiar INTEGER not null,
+    -- Until when it is an address of the owner, who signed in there: strangers'
+    -- failures do not count there.
+    familiar_until TEXT,
     locked_until TEXT not null,
     update_time TEXT not null
 ) strict;
 create index guesses_by_age on guesses (update_time);
+
+-- For the deletion of an account.
+create index idempotent_creates_of_resource on idempotent_creates (resource_id);

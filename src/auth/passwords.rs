@@ -7,7 +7,8 @@
 //! Every check of a password takes the work of one hash at the cost of the
 //! settings, whatever is stored: for nobody's password a hash is made up, and
 //! for one of a lower cost (brought over, or from before the cost was raised)
-//! the rest of the work is done too.
+//! the rest of the work is done too. A higher cost takes longer: lowering the
+//! setting tells, until they change it, who had a password before.
 
 use std::{
     sync::{
@@ -22,7 +23,7 @@ use bcrypt::{BcryptResult, HashParts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
-    domain::Password,
+    domain::{Invalid, Password, Secret},
     error::{Error, Result},
 };
 
@@ -56,7 +57,7 @@ pub enum Verdict {
     Wrong,
     /// It does.
     Right {
-        /// Whether the hash has another cost than new ones.
+        /// Whether the hash has a lower cost than new ones.
         outdated: bool,
     },
 }
@@ -67,6 +68,11 @@ struct Job {
 }
 
 enum Work {
+    Choose(
+        Secret,
+        Vec<String>,
+        oneshot::Sender<Result<Password, Invalid>>,
+    ),
     Hash(Password, oneshot::Sender<BcryptResult<String>>),
     Verify(Password, String, oneshot::Sender<BcryptResult<Verdict>>),
 }
@@ -104,6 +110,15 @@ impl PasswordHasher {
 }
 
 impl HashSlot {
+    /// Takes a new password, if it is hard to guess for who knows what it is
+    /// `about`. To estimate that takes about as long as a hash.
+    pub async fn choose(&self, text: &str, about: &[&str]) -> Result<Result<Password, Invalid>> {
+        let (reply, done) = oneshot::channel();
+        let about = about.iter().map(ToString::to_string).collect();
+        self.enqueue(Work::Choose(Secret::new(text), about, reply))?;
+        done.await.map_err(Error::internal)
+    }
+
     /// Hashes a password with a new salt.
     pub async fn hash(&self, password: Password) -> Result<String> {
         let (reply, done) = oneshot::channel();
@@ -143,13 +158,17 @@ fn work_off(queue: &Mutex<Receiver<Job>>, cost: u32) {
         };
         // Whoever asked may have gone away: before, then nothing is done, or meanwhile.
         match work {
+            Work::Choose(text, about, reply) if !reply.is_closed() => {
+                let about: Vec<_> = about.iter().map(String::as_str).collect();
+                let _ = reply.send(Password::choose(text.expose(), &about));
+            }
             Work::Hash(password, reply) if !reply.is_closed() => {
                 let _ = reply.send(hash(&password, cost));
             }
             Work::Verify(password, hash, reply) if !reply.is_closed() => {
                 let _ = reply.send(verify(&password, &hash, cost));
             }
-            Work::Hash(..) | Work::Verify(..) => {}
+            Work::Choose(..) | Work::Hash(..) | Work::Verify(..) => {}
         }
         drop(place);
     }
@@ -165,7 +184,7 @@ fn verify(password: &Password, hash: &str, cost: u32) -> BcryptResult<Verdict> {
     let stored = hash.parse::<HashParts>()?.get_cost();
     if bcrypt::non_truncating_verify(password.expose(), hash)? {
         return Ok(Verdict::Right {
-            outdated: stored != cost,
+            outdated: stored < cost,
         });
     }
     // 2^stored rounds are done; these make them 2^cost.
@@ -201,7 +220,10 @@ mod tests {
 
         let theirs = bcrypt::hash_with_salt("correct horse", 10, *b"0123456789abcdef").unwrap();
         let theirs = theirs.format_for_version(bcrypt::Version::TwoB);
-        let right = verify(&hasher, "correct horse", Some(theirs)).await;
+        let right = verify(&hasher, "correct horse", Some(theirs.clone())).await;
+        assert_eq!(right, Verdict::Right { outdated: false });
+        let raised = PasswordHasher::start(11, 1, 4).unwrap();
+        let right = verify(&raised, "correct horse", Some(theirs)).await;
         assert_eq!(right, Verdict::Right { outdated: true });
     }
 

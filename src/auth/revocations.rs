@@ -4,8 +4,8 @@
 //! Whatever ends a session or a key writes its id into the table `revocations`,
 //! in the same transaction. Every replica asks once a second for what is new
 //! there, and keeps the ids in memory until the last token that names them has
-//! expired: that is a few bytes for each session ended within a quarter of an
-//! hour. The replica that ended it does not even wait for that.
+//! expired, even one of the longest lifetime: that is a few bytes for each session
+//! ended within a day. The replica that ended it does not even wait for that.
 //!
 //! A revocation must reach every replica within 5 seconds. A replica that could
 //! not ask for [`TRUSTED_FOR`] cannot promise that, so it refuses calls
@@ -26,14 +26,14 @@ use crate::domain::{Time, now};
 /// How long what was read last is relied on.
 pub const TRUSTED_FOR: Duration = Duration::from_secs(4);
 
-/// How much longer than an access token lives an id is kept: for clocks that differ.
-const MARGIN: TimeDelta = TimeDelta::seconds(60);
+/// How long ids are kept: as long as an access token can live, whatever the
+/// setting is now or was before, and a minute for clocks that differ.
+pub const KEPT: TimeDelta = TimeDelta::minutes(24 * 60 + 1);
 
 /// What was ended, as far as this replica knows. A clone shares it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Revocations {
     shared: Arc<RwLock<Known>>,
-    kept: TimeDelta,
 }
 
 #[derive(Debug, Default)]
@@ -43,24 +43,10 @@ struct Known {
 }
 
 impl Revocations {
-    /// Knows nothing yet. Ids are kept for as long as access tokens live.
-    pub fn new(token_lifetime: Duration) -> Self {
-        let lifetime = TimeDelta::from_std(token_lifetime).unwrap_or(TimeDelta::MAX);
-        Self {
-            shared: Arc::default(),
-            kept: lifetime.checked_add(&MARGIN).unwrap_or(TimeDelta::MAX),
-        }
-    }
-
-    /// How long ids are kept.
-    pub fn kept(&self) -> TimeDelta {
-        self.kept
-    }
-
     /// Takes what was ended according to the database as it was at a moment, and
     /// forgets what no token can name any more.
     pub fn update(&self, ended: impl IntoIterator<Item = (Uuid, Time)>, as_of: Instant) {
-        let forgotten = now() - self.kept;
+        let forgotten = now() - KEPT;
         let mut known = self.shared.write().unwrap_or_else(PoisonError::into_inner);
         known.ended.extend(ended);
         known.ended.retain(|_, time| *time > forgotten);
@@ -91,7 +77,7 @@ impl Revocations {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use chrono::TimeDelta;
 
@@ -113,22 +99,22 @@ mod tests {
 
     #[test]
     fn an_ended_session_is_remembered_as_long_as_its_tokens_live() {
-        let revocations = Revocations::new(Duration::from_secs(60));
+        let revocations = Revocations::default();
         let (ended, other) = (caller(), caller());
 
-        let minute_ago = now() - TimeDelta::seconds(60);
-        revocations.update([(ended.token_source(), minute_ago)], Instant::now());
+        let day_ago = now() - TimeDelta::hours(24);
+        revocations.update([(ended.token_source(), day_ago)], Instant::now());
         assert!(revocations.contain(&ended));
         assert!(!revocations.contain(&other));
 
-        let long_ago = now() - TimeDelta::seconds(121);
+        let long_ago = now() - super::KEPT;
         revocations.update([(ended.token_source(), long_ago)], Instant::now());
         assert!(!revocations.contain(&ended));
     }
 
     #[test]
     fn what_was_never_or_not_lately_read_is_not_relied_on() {
-        let revocations = Revocations::new(Duration::from_secs(60));
+        let revocations = Revocations::default();
         assert!(!revocations.are_current());
 
         revocations.update([], Instant::now());

@@ -13,3 +13,13 @@ const WAITS: [u64; 6] = [1, 3, 5, 10, 30, 60];
 pub fn waits_after_failures() -> impl Iterator<Item = (i64, Duration)> {
     (FREE..).zip(WAITS.map(Duration::from_secs))
 }
+
+/// What wrong passwords are counted for, hashed: an account, whether it exists or
+/// not, or a session.
+#[derive(Debug)]
+pub struct GuessSubject {
+    /// The account, or the session.
+    pub(crate) main: Vec<u8>,
+    /// The account at the caller's address, if it is a sign-in.
+    pub(crate) at_address: Option<Vec<u8>>,
+}

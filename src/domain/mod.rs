@@ -39,7 +39,7 @@ pub use clock::{Time, now};
 pub use destination::{Destination, DestinationUpdate, StreamTarget};
 pub use email::Email;
 pub use end_reason::EndReason;
-pub use guess::waits_after_failures;
+pub use guess::{GuessSubject, waits_after_failures};
 pub use id::{ApiKeyId, DestinationId, Id, ProjectId, SessionId, StreamId, UserId};
 pub use identity::{Identity, Profile};
 pub use ingest_host::UrlPolicy;

@@ -5,7 +5,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     auth::SealingKeyId,
-    domain::now,
+    domain::{Time, now},
     error::Result,
     repositories::{
         AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, KeyRecords, MailTokens, Outbox,
@@ -21,6 +21,34 @@ const BATCH: i64 = 500;
 
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// What is forgotten.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Sessions,
+    Projects,
+    RequestIds,
+    Revocations,
+    Guesses,
+    AuditEvents,
+    MailTokens,
+    Messages,
+    Keys,
+}
+
+impl Kind {
+    const ALL: [Self; 9] = [
+        Self::Sessions,
+        Self::Projects,
+        Self::RequestIds,
+        Self::Revocations,
+        Self::Guesses,
+        Self::AuditEvents,
+        Self::MailTokens,
+        Self::Messages,
+        Self::Keys,
+    ];
+}
 
 /// Forgets what has ended long ago: sessions, deleted projects, request ids,
 /// wrong passwords, audit events, tokens and messages that nobody sent, retired keys.
@@ -45,34 +73,44 @@ impl Purge {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.purge().await {
-                tracing::warn!(error = error.with_causes(), "cannot purge");
+            self.purge().await;
+        }
+    }
+
+    /// Batch by batch until nothing is left; what cannot be forgotten now does not
+    /// keep the rest.
+    async fn purge(&self) {
+        let now = now();
+        for what in Kind::ALL {
+            loop {
+                match self.batch(what, now).await {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(?what, error = error.with_causes(), "cannot purge");
+                        break;
+                    }
+                }
             }
         }
     }
 
-    async fn purge(&self) -> Result<()> {
-        let before = now() - KEPT;
-        let sessions = Sessions::new(self.database.clone());
-        let projects = Projects::new(self.database.clone());
-
-        while sessions.purge(before, BATCH).await? > 0 {}
-        while projects.purge(before, BATCH).await? > 0 {}
-        while IdempotencyKey::purge(&self.database, now(), BATCH).await? > 0 {}
-
-        let ended = EndedTokens::new(self.database.clone());
-        let guesses = Guesses::new(self.database.clone());
-        let audit_log = AuditLog::new(self.database.clone());
-        let audited = now() - self.audit_retention;
-        while ended.purge(before, BATCH).await? > 0 {}
-        while guesses.purge(now(), BATCH).await? > 0 {}
-        while audit_log.purge(audited, BATCH).await? > 0 {}
-
-        let mail_tokens = MailTokens::new(self.database.clone());
-        let outbox = Outbox::new(self.database.clone());
-        while mail_tokens.purge(now(), BATCH).await? > 0 {}
-        while outbox.purge(before, BATCH).await? > 0 {}
-        self.purge_keys().await
+    async fn batch(&self, what: Kind, now: Time) -> Result<u64> {
+        let (database, before) = (self.database.clone(), now - KEPT);
+        match what {
+            Kind::Sessions => Sessions::new(database).purge(before, BATCH).await,
+            Kind::Projects => Projects::new(database).purge(before, BATCH).await,
+            Kind::RequestIds => IdempotencyKey::purge(&database, now, BATCH).await,
+            Kind::Revocations => EndedTokens::new(database).purge(before, BATCH).await,
+            Kind::Guesses => Guesses::new(database).purge(now, BATCH).await,
+            Kind::AuditEvents => {
+                let before = now - self.audit_retention;
+                AuditLog::new(database).purge(before, now, BATCH).await
+            }
+            Kind::MailTokens => MailTokens::new(database).purge(now, BATCH).await,
+            Kind::Messages => Outbox::new(database).purge(before, BATCH).await,
+            Kind::Keys => self.purge_keys().await.map(|()| 0),
+        }
     }
 
     /// Forgets the keys that rotations made, once they are retired and needed no more.

@@ -3,7 +3,7 @@ use std::time::Instant;
 use chrono::TimeDelta;
 
 use crate::{
-    auth::{Keys, Revocations},
+    auth::{Keys, REVOCATIONS_KEPT, Revocations},
     domain::{Time, now},
     error::Result,
     jobs::KeyWatch,
@@ -39,7 +39,7 @@ impl Trust {
         let (now, as_of) = (now(), Instant::now());
         let since = match self.read {
             Some(read) => read - OVERLAP,
-            None => now - self.revocations.kept(),
+            None => now - REVOCATIONS_KEPT,
         };
 
         // First: who does not know a new key is not trusted either.

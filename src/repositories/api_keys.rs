@@ -1,8 +1,9 @@
 use std::collections::HashMap;
 
 use sqlx::FromRow;
+use uuid::Uuid;
 
-use super::{Database, audit_log, columns::Timestamp, ended_tokens};
+use super::{Database, audit_log, columns::Timestamp, ended_tokens, engine::Transaction, sessions};
 use crate::{
     domain::{Act, ApiKey, ApiKeyId, NewApiKey, Page, ProjectId, Scopes, Time, UserId},
     error::{Error, Result},
@@ -34,7 +35,8 @@ impl ApiKeys {
 
     /// Creates a key: of a user, or of the operator if there is no user.
     ///
-    /// `NotFound` if one of the projects is not that user's.
+    /// `NotFound` if one of the projects is not that user's; `AccessTokenInvalid`
+    /// if the session that does it has ended, which a replica may not know yet.
     pub async fn create(
         &self,
         id: ApiKeyId,
@@ -45,6 +47,11 @@ impl ApiKeys {
         now: Time,
     ) -> Result<ApiKey> {
         let mut tx = self.database.begin().await?;
+        if let (Some(user_id), Some(session_id)) = (user_id, act.session_id)
+            && !sessions::goes_on(&mut tx, user_id, session_id, now).await?
+        {
+            return Err(Error::AccessTokenInvalid);
+        }
         let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, ApiKeyRow>(
             "insert into api_keys
                  (id, user_id, display_name, scopes, restricted, secret_hash,
@@ -178,6 +185,20 @@ impl ApiKeys {
         .await)?;
         Ok(row.map(|row| row.with_projects(Vec::new())))
     }
+}
+
+/// Deletes all keys of a user; tells which.
+pub(super) async fn end_all(tx: &mut Transaction, user_id: UserId, now: Time) -> Result<Vec<Uuid>> {
+    let ended = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, Uuid>(
+        "delete from api_keys where user_id = $1 returning id",
+    )
+    .bind(user_id)
+    .fetch_all(&mut **tx)
+    .await)?;
+    for id in &ended {
+        ended_tokens::revoke(tx, *id, now).await?;
+    }
+    Ok(ended)
 }
 
 impl ApiKeyRow {

@@ -1,3 +1,4 @@
+use chrono::TimeDelta;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -9,6 +10,9 @@ use crate::{
 
 /// The result of what was done.
 const DONE: &str = "OK";
+
+/// How long a refusal is kept that concerns nobody.
+const NOBODYS: TimeDelta = TimeDelta::days(7);
 
 /// Who did what, when, from where, with what result. Entries are never changed,
 /// and outlive the account.
@@ -61,13 +65,23 @@ impl AuditLog {
         Ok(rows.into_iter().map(AuditEvent::from).collect())
     }
 
-    /// Forgets what happened before a moment, at most `limit` entries; tells how many.
-    pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
+    /// Forgets what happened before a moment, at most `limit` entries; tells how
+    /// many. Refusals that concern nobody, of which anybody can cause many, count
+    /// only for a week.
+    pub async fn purge(&self, before: Time, now: Time, limit: i64) -> Result<u64> {
         Ok(on_engine!(self.database.writer(), pool => sqlx::query(
             "delete from audit_events
-             where id in (select id from audit_events where create_time < $1 limit $2)",
+             where id in (
+                 select id
+                 from audit_events
+                 where create_time < $1
+                    or user_id = $2 and result <> $3 and create_time < $4
+                 limit $5)",
         )
         .bind(before)
+        .bind(Uuid::nil())
+        .bind(DONE)
+        .bind(now - NOBODYS)
         .bind(limit)
         .execute(pool)
         .await

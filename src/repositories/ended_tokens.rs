@@ -56,3 +56,18 @@ pub(super) async fn revoke(tx: &mut Transaction, id: Uuid, now: Time) -> Result<
     .map(drop))?;
     Ok(())
 }
+
+/// Notes all sessions that were ended at a moment, however many: a transaction
+/// that took longer than replicas look back would hide some from them.
+pub(super) async fn revoke_sessions(tx: &mut Transaction, now: Time) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query(
+        "insert into revocations (id, revoke_time)
+         select id, revoke_time from sessions where revoke_time = $1
+         on conflict do nothing",
+    )
+    .bind(now)
+    .execute(&mut **tx)
+    .await
+    .map(drop))?;
+    Ok(())
+}

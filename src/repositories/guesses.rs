@@ -6,8 +6,7 @@
 //!
 //! What is counted is the account, whether it exists or not. At an address from
 //! which the owner signed in before, it is the account at that address instead:
-//! strangers, however many, do not make the owner wait there. An address of IPv6
-//! is its /64, within which a host changes its address as it likes.
+//! strangers, however many, do not make the owner wait there.
 
 use std::time::Duration;
 
@@ -15,8 +14,7 @@ use chrono::TimeDelta;
 
 use super::{Database, columns::Timestamp, engine::Transaction};
 use crate::{
-    auth::sha256,
-    domain::{Email, Origin, SessionId, Time, waits_after_failures},
+    domain::{GuessSubject, Time, waits_after_failures},
     error::{Error, Result},
 };
 
@@ -36,9 +34,7 @@ pub struct Guesses {
 #[derive(Debug)]
 #[must_use]
 pub struct Guess {
-    subject: Vec<u8>,
-    /// The account at the address, if the attempt is a sign-in.
-    at_address: Option<Vec<u8>>,
+    counted: Vec<u8>,
 }
 
 impl Guesses {
@@ -47,47 +43,32 @@ impl Guesses {
         Self { database }
     }
 
-    /// Counts an attempt to sign in; `TooManyAttempts` if it has to wait.
-    pub async fn sign_in(&self, email: &Email, origin: &Origin, now: Time) -> Result<Guess> {
-        let address = origin.peer_address.map(|peer| peer.network().to_string());
-        let address = address.unwrap_or_default();
-        let at_address = subject("address", &format!("{}\n{address}", email.key()));
-        let subject = match self.is_familiar(&at_address, now).await? {
-            true => at_address.clone(),
-            false => subject("account", email.key()),
+    /// Counts an attempt; `TooManyAttempts` if it has to wait.
+    pub async fn count(&self, subject: &GuessSubject, now: Time) -> Result<Guess> {
+        let counted = match &subject.at_address {
+            Some(at_address) if self.is_familiar(at_address, now).await? => at_address,
+            _ => &subject.main,
         };
-        self.count(&subject, now).await?;
-        Ok(Guess {
-            subject,
-            at_address: Some(at_address),
-        })
-    }
-
-    /// Counts an attempt to give the password within a session; others' guesses
-    /// do not make the session wait.
-    pub async fn in_session(&self, id: SessionId, now: Time) -> Result<Guess> {
-        let subject = subject("session", &id.to_string());
-        self.count(&subject, now).await?;
-        Ok(Guess {
-            subject,
-            at_address: None,
-        })
+        self.reserve(counted, now).await?;
+        let counted = counted.clone();
+        Ok(Guess { counted })
     }
 
     async fn is_familiar(&self, at_address: &[u8], now: Time) -> Result<bool> {
-        Ok(
-            on_engine!(self.database.reader(), pool => sqlx::query_scalar::<_, bool>(
-            "select familiar from guesses where subject_hash = $1 and update_time > $2",
-        )
-        .bind(at_address)
-        .bind(now - FAMILIARITY)
-        .fetch_optional(pool)
-        .await)?
-            .unwrap_or(false),
-        )
+        let found = on_engine!(self.database.reader(), pool => {
+            sqlx::query_scalar::<_, Vec<u8>>(
+                "select subject_hash from guesses
+                 where subject_hash = $1 and familiar_until > $2",
+            )
+            .bind(at_address)
+            .bind(now)
+            .fetch_optional(pool)
+            .await
+        })?;
+        Ok(found.is_some())
     }
 
-    async fn count(&self, subject: &[u8], now: Time) -> Result<()> {
+    async fn reserve(&self, subject: &[u8], now: Time) -> Result<()> {
         let [
             (at, first),
             (_, second),
@@ -97,8 +78,8 @@ impl Guesses {
             (_, sixth),
         ] = waits(now);
         let counted = on_engine!(self.database.writer(), pool => sqlx::query(
-            "insert into guesses (subject_hash, failures, familiar, locked_until, update_time)
-             values ($1, 1, false, $3, $2)
+            "insert into guesses (subject_hash, failures, locked_until, update_time)
+             values ($1, 1, $3, $2)
              on conflict (subject_hash) do update
              set failures = case
                      when guesses.update_time < $3 then 1
@@ -148,9 +129,9 @@ impl Guesses {
     }
 
     /// Takes back the count of an attempt within a session that was right.
-    pub async fn forgive(&self, guess: Guess, now: Time) -> Result<()> {
+    pub async fn forgive(&self, guess: Guess) -> Result<()> {
         let mut tx = self.database.begin().await?;
-        succeed(&mut tx, &guess, now).await?;
+        forget(&mut tx, &guess).await?;
         tx.commit().await
     }
 
@@ -161,11 +142,11 @@ impl Guesses {
              where subject_hash in (
                  select subject_hash
                  from guesses
-                 where update_time < $1 or update_time < $2 and not familiar
+                 where update_time < $1 and (familiar_until is null or familiar_until < $2)
                  limit $3)",
         )
-        .bind(now - FAMILIARITY)
         .bind(now - MEMORY)
+        .bind(now)
         .bind(limit)
         .execute(pool)
         .await
@@ -173,25 +154,28 @@ impl Guesses {
     }
 }
 
-/// Takes back the count of an attempt that was right; the address becomes the owner's.
-pub(super) async fn succeed(tx: &mut Transaction, guess: &Guess, now: Time) -> Result<()> {
-    on_engine!(&mut *tx, tx => sqlx::query("delete from guesses where subject_hash = $1")
-        .bind(&guess.subject)
+/// Takes back the count of an attempt that was right.
+pub(super) async fn forget(tx: &mut Transaction, guess: &Guess) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query("delete from guesses where subject_hash = $1")
+        .bind(&guess.counted)
         .execute(&mut **tx)
         .await
         .map(drop))?;
-    let Some(at_address) = &guess.at_address else {
-        return Ok(());
-    };
+    Ok(())
+}
+
+/// Makes an address familiar, because the account's owner showed up there.
+pub(super) async fn welcome(tx: &mut Transaction, at_address: &[u8], now: Time) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
-        "insert into guesses (subject_hash, failures, familiar, locked_until, update_time)
-         values ($1, 0, true, $3, $2)
+        "insert into guesses (subject_hash, failures, familiar_until, locked_until, update_time)
+         values ($1, 0, $2, $3, $4)
          on conflict (subject_hash) do update
-         set failures = 0, familiar = true, locked_until = $3, update_time = $2",
+         set failures = 0, familiar_until = $2, locked_until = $3, update_time = $4",
     )
     .bind(at_address)
-    .bind(now)
+    .bind(now + FAMILIARITY)
     .bind(now - MEMORY)
+    .bind(now)
     .execute(&mut **tx)
     .await
     .map(drop))?;
@@ -202,8 +186,4 @@ pub(super) async fn succeed(tx: &mut Transaction, guess: &Guess, now: Time) -> R
 fn waits(now: Time) -> [(i64, Time); 6] {
     let mut moments = waits_after_failures().map(|(failures, wait)| (failures, now + wait));
     std::array::from_fn(|_| moments.next().unwrap_or((i64::MAX, now)))
-}
-
-fn subject(kind: &str, what: &str) -> Vec<u8> {
-    sha256(&format!("{kind}\n{what}"))
 }

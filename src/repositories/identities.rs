@@ -1,8 +1,7 @@
 use uuid::Uuid;
 
 use super::{
-    Database, audit_log, ended_tokens, engine::Transaction, failure::is_taken, sessions,
-    users::UserRow,
+    Database, api_keys, audit_log, engine::Transaction, failure::is_taken, sessions, users::UserRow,
 };
 use crate::{
     domain::{Act, Identity, Origin, Profile, SessionId, Time, User, UserId},
@@ -170,15 +169,7 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
 /// sessions and API keys those were.
 async fn close(tx: &mut Transaction, id: UserId, now: Time) -> Result<Vec<Uuid>> {
     let sessions = sessions::end_all(tx, id, None, now).await?;
-    let keys = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, Uuid>(
-        "delete from api_keys where user_id = $1 returning id",
-    )
-    .bind(id)
-    .fetch_all(&mut **tx)
-    .await)?;
-    for key in &keys {
-        ended_tokens::revoke(tx, *key, now).await?;
-    }
+    let keys = api_keys::end_all(tx, id, now).await?;
     on_engine!(tx, tx => {
         sqlx::query("delete from identities where user_id = $1")
             .bind(id)

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::{
-    Database, audit_log, columns::Timestamp, ended_tokens, engine::Transaction, sessions,
+    Database, api_keys, audit_log, columns::Timestamp, engine::Transaction, guesses, sessions,
     users::UserRow,
 };
 use crate::{
@@ -27,9 +27,10 @@ impl MailTokens {
         Self { database }
     }
 
-    /// Keeps a token for the owner of the address that a message goes to, instead
-    /// of earlier ones of its kind; gives the owner. Nobody gets one who has no
-    /// account, has verified the address before, or got one in the last minute.
+    /// Keeps a token for the owner of the address that a message goes to; gives the
+    /// owner. Nobody gets one who has no account, has verified the address before,
+    /// or got one in the last minute. Earlier ones go on working: else anybody
+    /// could ask for messages to spoil those that came.
     pub async fn issue(&self, letter: &Letter, hash: &[u8], now: Time) -> Result<Option<User>> {
         let mut tx = self.database.begin().await?;
         let Some(user) = find_user(&mut tx, &letter.email_key).await? else {
@@ -40,7 +41,6 @@ impl MailTokens {
             return Ok(None);
         }
 
-        delete_all(&mut tx, user.id, Some(letter.kind)).await?;
         insert(&mut tx, user.id, letter, hash, now).await?;
         if letter.kind == LetterKind::PasswordReset && letter.attempts == 1 {
             let act = Act::of_user("RequestPasswordReset", Some(user.id), Origin::default());
@@ -99,6 +99,7 @@ impl MailTokens {
         if verified == 0 {
             return Err(Error::MailTokenInvalid);
         }
+        delete_all(&mut tx, user_id, Some(LetterKind::EmailVerification)).await?;
         let act = act.of(user_id);
         audit_log::record(&mut tx, &act, now).await?;
         tx.commit().await
@@ -107,17 +108,21 @@ impl MailTokens {
     /// Spends a token: the account gets a new password, its address counts as
     /// verified, and its sessions end. If nobody had verified the address before,
     /// its API keys and other identities end too: who made them never showed that
-    /// the address was theirs. Tells which sessions and keys ended.
+    /// the address was theirs. The caller's address becomes familiar. Tells which sessions and keys ended.
     pub async fn reset_password(
         &self,
         hash: &[u8],
         password_hash: &str,
+        at_address: &[u8],
         act: Act,
         now: Time,
     ) -> Result<Vec<Uuid>> {
         let mut tx = self.database.begin().await?;
         let (user_id, email_key) = spend(&mut tx, LetterKind::PasswordReset, hash, now).await?;
+        // First the sessions: who could make another key has none from then on.
+        let sessions = sessions::end_all(&mut tx, user_id, None, now).await?;
         let mut ended = end_unproved(&mut tx, user_id, now).await?;
+        ended.extend(sessions.into_iter().map(SessionId::uuid));
         let changed = on_engine!(&mut tx, tx => sqlx::query(
             "update users
              set password_hash = $3, email_verified = true, update_time = $4
@@ -135,8 +140,7 @@ impl MailTokens {
         }
 
         delete_all(&mut tx, user_id, None).await?;
-        let sessions = sessions::end_all(&mut tx, user_id, None, now).await?;
-        ended.extend(sessions.into_iter().map(SessionId::uuid));
+        guesses::welcome(&mut tx, at_address, now).await?;
         let act = act.of(user_id);
         audit_log::record(&mut tx, &act, now).await?;
         tx.commit().await?;
@@ -235,7 +239,11 @@ async fn spend(
 }
 
 /// Takes a user's tokens away: those of one kind, or all.
-async fn delete_all(tx: &mut Transaction, user_id: UserId, kind: Option<LetterKind>) -> Result<()> {
+pub(super) async fn delete_all(
+    tx: &mut Transaction,
+    user_id: UserId,
+    kind: Option<LetterKind>,
+) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "delete from mail_tokens where user_id = $1 and ($2 is null or kind = $2)",
     )
@@ -250,26 +258,21 @@ async fn delete_all(tx: &mut Transaction, user_id: UserId, kind: Option<LetterKi
 /// Ends the API keys and the identities of an account whose address nobody has
 /// verified; tells which keys.
 async fn end_unproved(tx: &mut Transaction, user_id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    on_engine!(&mut *tx, tx => sqlx::query(
-        "delete from identities
-         where user_id = $1
-           and exists (select id from users where id = $1 and not email_verified)",
+    let unproved = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, UserId>(
+        "select id from users where id = $1 and not email_verified",
     )
     .bind(user_id)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?;
-    let keys = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, Uuid>(
-        "delete from api_keys
-         where user_id = $1
-           and exists (select id from users where id = $1 and not email_verified)
-         returning id",
-    )
-    .bind(user_id)
-    .fetch_all(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await)?;
-    for key in &keys {
-        ended_tokens::revoke(tx, *key, now).await?;
+    if unproved.is_none() {
+        return Ok(Vec::new());
     }
-    Ok(keys)
+    on_engine!(&mut *tx, tx => {
+        sqlx::query("delete from identities where user_id = $1")
+            .bind(user_id)
+            .execute(&mut **tx)
+            .await
+            .map(drop)
+    })?;
+    api_keys::end_all(tx, user_id, now).await
 }

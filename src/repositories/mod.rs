@@ -43,7 +43,7 @@ pub use outbox::Outbox;
 pub use projects::{NewProject, Projects};
 pub use publishing::Publishing;
 pub use sealed_values::{SealedValue, SealedValues};
-pub use sessions::Sessions;
+pub use sessions::{Proof, Sessions};
 pub use stream_keys::StreamKeys;
 pub use streams::Streams;
 pub use users::{NewUser, Users};

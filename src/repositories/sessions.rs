@@ -4,7 +4,7 @@ use super::{
     Database, Guess, audit_log, columns::Timestamp, ended_tokens, engine::Transaction, guesses,
 };
 use crate::{
-    domain::{Act, Origin, Page, Session, SessionId, Time, UserId},
+    domain::{Act, Identity, Origin, Page, Session, SessionId, Time, UserId},
     error::{Error, Result},
 };
 
@@ -12,6 +12,20 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Sessions {
     database: Database,
+}
+
+/// What shows that an account is somebody's.
+#[derive(Debug)]
+pub enum Proof<'a> {
+    /// Its password.
+    Password {
+        /// The hash that the password was checked against.
+        hash: &'a str,
+        /// The attempt, unless the account is new.
+        guess: Option<&'a Guess>,
+    },
+    /// An identity at another issuer.
+    Identity(&'a Identity),
 }
 
 #[derive(FromRow)]
@@ -33,31 +47,28 @@ impl Sessions {
         Self { database }
     }
 
-    /// Begins a session.
-    pub async fn create(&self, session: &Session, act: &Act) -> Result<()> {
-        let mut tx = self.database.begin().await?;
-        insert(&mut tx, session).await?;
-        audit_log::record(&mut tx, act, session.create_time).await?;
-        tx.commit().await
-    }
-
-    /// Begins a session of who knows a password, if the account still has the hash
-    /// that it was checked against; else `CredentialsInvalid`, because what ended
-    /// the account's sessions meanwhile did not see this one. The attempt counts
-    /// no more.
-    pub async fn create_with_password(
+    /// Begins a session, if the proof still holds: else `ConcurrentChange`, because
+    /// what ended the account's sessions meanwhile did not see this one. The
+    /// address becomes familiar, and the attempt counts no more.
+    pub async fn create(
         &self,
         session: &Session,
-        hash: &str,
-        guess: &Guess,
+        proof: Proof<'_>,
+        at_address: &[u8],
         act: &Act,
     ) -> Result<()> {
         let mut tx = self.database.begin().await?;
-        if !has_password(&mut tx, session.user_id, hash).await? {
-            return Err(Error::CredentialsInvalid);
+        if !holds(&mut tx, session.user_id, &proof).await? {
+            return Err(Error::ConcurrentChange);
         }
         insert(&mut tx, session).await?;
-        guesses::succeed(&mut tx, guess, session.create_time).await?;
+        if let Proof::Password {
+            guess: Some(guess), ..
+        } = proof
+        {
+            guesses::forget(&mut tx, guess).await?;
+        }
+        guesses::welcome(&mut tx, at_address, session.create_time).await?;
         audit_log::record(&mut tx, act, session.create_time).await?;
         tx.commit().await
     }
@@ -199,9 +210,7 @@ impl Sessions {
         .bind(now)
         .fetch_all(&mut **tx)
         .await)?;
-        for id in &ended {
-            ended_tokens::revoke(&mut tx, id.uuid(), now).await?;
-        }
+        ended_tokens::revoke_sessions(&mut tx, now).await?;
         audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;
         Ok(ended.len())
@@ -243,9 +252,7 @@ pub(super) async fn end_all(
     .bind(now)
     .fetch_all(&mut **tx)
     .await)?;
-    for id in &ended {
-        ended_tokens::revoke(tx, id.uuid(), now).await?;
-    }
+    ended_tokens::revoke_sessions(tx, now).await?;
     Ok(ended)
 }
 
@@ -269,18 +276,58 @@ pub(super) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()
     }
 }
 
-/// Whether an account has this password hash, until the transaction ends.
-async fn has_password(tx: &mut Transaction, user_id: UserId, hash: &str) -> Result<bool> {
-    let sql = match tx {
-        Transaction::Postgres(_) => {
+/// Whether a proof holds, until the transaction ends.
+async fn holds(tx: &mut Transaction, user_id: UserId, proof: &Proof<'_>) -> Result<bool> {
+    // On SQLite nobody else writes meanwhile.
+    let sql = match (&*tx, proof) {
+        (Transaction::Postgres(_), Proof::Password { .. }) => {
             "select id from users where id = $1 and password_hash = $2 for share"
         }
-        // Nobody else writes.
-        Transaction::Sqlite(_) => "select id from users where id = $1 and password_hash = $2",
+        (Transaction::Sqlite(_), Proof::Password { .. }) => {
+            "select id from users where id = $1 and password_hash = $2"
+        }
+        (Transaction::Postgres(_), Proof::Identity(_)) => {
+            "select user_id from identities
+             where user_id = $1 and issuer = $2 and subject = $3 for share"
+        }
+        (Transaction::Sqlite(_), Proof::Identity(_)) => {
+            "select user_id from identities
+             where user_id = $1 and issuer = $2 and subject = $3"
+        }
     };
-    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, UserId>(sql)
+    let found = on_engine!(tx, tx => {
+        let query = sqlx::query_scalar::<_, UserId>(sql).bind(user_id);
+        let query = match proof {
+            Proof::Password { hash, .. } => query.bind(*hash),
+            Proof::Identity(identity) => query.bind(&identity.issuer).bind(&identity.subject),
+        };
+        query.fetch_optional(&mut **tx).await
+    })?;
+    Ok(found.is_some())
+}
+
+/// Whether a session of a user goes on, until the transaction ends.
+pub(super) async fn goes_on(
+    tx: &mut Transaction,
+    user_id: UserId,
+    id: SessionId,
+    now: Time,
+) -> Result<bool> {
+    let sql = match tx {
+        Transaction::Postgres(_) => {
+            "select id from sessions
+             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3
+             for share"
+        }
+        Transaction::Sqlite(_) => {
+            "select id from sessions
+             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3"
+        }
+    };
+    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, SessionId>(sql)
         .bind(user_id)
-        .bind(hash)
+        .bind(id)
+        .bind(now)
         .fetch_optional(&mut **tx)
         .await)?;
     Ok(found.is_some())

@@ -2,11 +2,11 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    Database, IdempotencyKey, audit_log, columns::Timestamp, ended_tokens, failure::is_taken,
-    outbox, sessions,
+    Database, IdempotencyKey, api_keys, audit_log, columns::Timestamp, failure::is_taken,
+    mail_tokens, outbox, sessions,
 };
 use crate::{
-    domain::{Act, Email, Name, Session, SessionId, Time, User, UserId},
+    domain::{Act, Email, LetterKind, Name, Session, SessionId, Time, User, UserId},
     error::{Error, Result},
 };
 
@@ -145,10 +145,10 @@ impl Users {
     }
 
     /// Replaces a password, if it is still the one with the old hash: `session`
-    /// goes on with a new seed, all others end. Tells which.
+    /// goes on with a new seed, all others end, and so do messages that would reset
+    /// it. Tells which sessions.
     pub async fn change_password(
         &self,
-        id: UserId,
         (old, new): (&str, &str),
         session: &Session,
         act: &Act,
@@ -160,7 +160,7 @@ impl Users {
              set password_hash = $3, update_time = $4
              where id = $1 and password_hash = $2",
         )
-        .bind(id)
+        .bind(session.user_id)
         .bind(old)
         .bind(new)
         .bind(now)
@@ -170,33 +170,36 @@ impl Users {
         if changed == 0 {
             return Err(Error::ConcurrentChange);
         }
-        let ended = sessions::end_all(&mut tx, id, Some(session.id), now).await?;
+        let ended = sessions::end_all(&mut tx, session.user_id, Some(session.id), now).await?;
         sessions::reseed(&mut tx, session).await?;
+        mail_tokens::delete_all(&mut tx, session.user_id, Some(LetterKind::PasswordReset)).await?;
         audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;
         Ok(ended)
     }
 
-    /// Deletes an account with all its rows; tells which sessions and API keys that ended.
-    pub async fn delete(&self, id: UserId, act: &Act, now: Time) -> Result<Vec<Uuid>> {
+    /// Deletes an account with all its rows, if its password is still the one with
+    /// that hash; tells which sessions and API keys that ended.
+    pub async fn delete(&self, id: UserId, hash: &str, act: &Act, now: Time) -> Result<Vec<Uuid>> {
         let mut tx = self.database.begin().await?;
-        let mut ended: Vec<_> = sessions::end_all(&mut tx, id, None, now)
-            .await?
-            .into_iter()
-            .map(SessionId::uuid)
-            .collect();
-        let keys = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, Uuid>(
-            "delete from api_keys where user_id = $1 returning id",
+        // Nobody signs in or changes the password from here on.
+        let held = on_engine!(&mut tx, tx => sqlx::query(
+            "update users set update_time = $3 where id = $1 and password_hash = $2",
         )
         .bind(id)
-        .fetch_all(&mut **tx)
-        .await)?;
-        for key in keys {
-            ended_tokens::revoke(&mut tx, key, now).await?;
-            ended.push(key);
+        .bind(hash)
+        .bind(now)
+        .execute(&mut **tx)
+        .await
+        .map(|done| done.rows_affected()))?;
+        if held == 0 {
+            return Err(Error::ConcurrentChange);
         }
+        let sessions = sessions::end_all(&mut tx, id, None, now).await?;
+        let keys = api_keys::end_all(&mut tx, id, now).await?;
         for sql in [
-            "delete from idempotent_creates where owner_id = $1 or resource_id = $1",
+            "delete from idempotent_creates where owner_id = $1",
+            "delete from idempotent_creates where resource_id = $1",
             "delete from outbox where email_key = (select email_key from users where id = $1)",
             "delete from users where id = $1",
         ] {
@@ -204,7 +207,11 @@ impl Users {
         }
         audit_log::record(&mut tx, act, now).await?;
         tx.commit().await?;
-        Ok(ended)
+        Ok(sessions
+            .into_iter()
+            .map(SessionId::uuid)
+            .chain(keys)
+            .collect())
     }
 
     /// Changes an account; `None` leaves a field unchanged.

@@ -3,14 +3,14 @@ use tonic::{Request, Response};
 use super::{
     accounts::{Accounts, Known},
     messages::{ChangePassword, SignIn, SignUpRequest},
-    sign_ins::SignIns,
+    sign_ins::{SignIns, TokenPair},
 };
 use crate::{
     auth::{Caller, Revocations, Sealer},
-    domain::{Name, Password, now},
-    error::Result,
+    domain::{Name, Origin, Password, now},
+    error::{Error, Result},
     proto::v1 as pb,
-    repositories::Users,
+    repositories::{Proof, Users},
     services::{fields::only, origin::origin_of},
 };
 
@@ -30,18 +30,20 @@ impl AccountRpcs {
         request: Request<pb::SignUpRequest>,
     ) -> Result<Response<pb::SignUpResponse>> {
         let origin = origin_of(&request);
+        let message = request.into_inner();
+        let slot = self.accounts.hasher.admit()?;
+        let about = [message.email.as_str(), &message.display_name];
+        let chosen = slot.choose(&message.password, &about).await?;
         let SignUpRequest {
             sign_up,
             idempotency,
-        } = SignUpRequest::read(request.into_inner(), &self.sealer)?;
+        } = SignUpRequest::read(message, chosen, &self.sealer)?;
 
-        let Known { user, attempt } = self.accounts.open(sign_up, idempotency, &origin).await?;
-        let tokens = self
-            .sign_ins
-            .begin("SignIn", &user, attempt, origin)
-            .await?;
+        let opened = self.accounts.open(sign_up, idempotency, slot, &origin);
+        let known = opened.await?;
+        let tokens = self.begin(&known, origin).await?;
 
-        let (user, tokens) = (Some(user.into()), Some(tokens.into()));
+        let (user, tokens) = (Some(known.user.into()), Some(tokens.into()));
         Ok(Response::new(pb::SignUpResponse { user, tokens }))
     }
 
@@ -52,13 +54,15 @@ impl AccountRpcs {
         let origin = origin_of(&request);
         let SignIn { email, password } = request.into_inner().try_into()?;
 
-        let Known { user, attempt } = self.accounts.check(&email, password, &origin).await?;
-        let tokens = self
-            .sign_ins
-            .begin("SignIn", &user, attempt, origin)
-            .await?;
+        let mut known = self.accounts.check(&email, password, &origin).await?;
+        let mut tokens = self.begin(&known, origin.clone()).await;
+        if matches!(tokens, Err(Error::ConcurrentChange)) {
+            // The hash was replaced meanwhile, perhaps by another of the same password.
+            known = self.accounts.check_again(known, &origin).await?;
+            tokens = self.begin(&known, origin).await;
+        }
 
-        let (user, tokens) = (Some(user.into()), Some(tokens.into()));
+        let (user, tokens) = (Some(known.user.into()), Some(tokens?.into()));
         Ok(Response::new(pb::SignInResponse { user, tokens }))
     }
 
@@ -101,10 +105,15 @@ impl AccountRpcs {
         let (user, session) = caller.session()?;
         let act = caller.act("ChangePassword", origin_of(&request));
         let user = self.users.get(user).await?;
-        let change = ChangePassword::read(request.into_inner(), &user)?;
+        let message = request.into_inner();
+        let slot = self.accounts.hasher.admit()?;
+        let about = [user.email.as_str(), &user.display_name];
+        let chosen = slot.choose(&message.new_password, &about).await?;
+        let change = ChangePassword::read(message, chosen)?;
 
         let (session, tokens) = self.sign_ins.renew(session).await?;
-        let ended = self.accounts.change(&user, change, &session, &act).await?;
+        let changed = self.accounts.change(change, &session, slot, &act);
+        let ended = changed.await?;
         self.revocations.add(ended, now());
 
         Ok(Response::new(pb::ChangePasswordResponse {
@@ -125,5 +134,15 @@ impl AccountRpcs {
         self.revocations.add(ended, now());
 
         Ok(Response::new(pb::DeleteMeResponse {}))
+    }
+
+    /// Begins a session of who knows the account's password.
+    async fn begin(&self, known: &Known, origin: Origin) -> Result<TokenPair> {
+        let proof = Proof::Password {
+            hash: &known.hash,
+            guess: known.attempt.as_ref().map(|attempt| &attempt.guess),
+        };
+        let user = &known.user;
+        self.sign_ins.begin("SignIn", user, proof, origin).await
     }
 }

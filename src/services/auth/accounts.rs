@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     auth::{HashSlot, PasswordHasher, Verdict},
-    domain::{Act, Email, Name, Origin, Password, Session, SessionId, User, UserId, now},
+    domain::{
+        Act, Email, GuessSubject, Name, Origin, Password, Session, SessionId, User, UserId, now,
+    },
     error::{Error, Result},
     repositories::{AuditLog, Database, Guess, Guesses, IdempotencyKey, NewUser, Outbox, Users},
 };
@@ -36,16 +38,18 @@ pub(super) struct SignUp {
 #[derive(Debug)]
 pub(super) struct Known {
     pub user: User,
-    /// The attempt that showed it, which counts as a failure until a session begins.
+    /// The hash of the password.
+    pub hash: String,
+    /// The attempt that showed it, if the account is not new.
     pub attempt: Option<Attempt>,
 }
 
-/// An attempt to sign in, and the turn in which it is made.
+/// An attempt to sign in, which counts as a failure until a session begins.
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub guess: Guess,
-    /// The hash that the password belongs to.
-    pub hash: String,
+    password: Password,
+    slot: HashSlot,
     _turn: Turn,
 }
 
@@ -56,6 +60,7 @@ impl Accounts {
         &self,
         sign_up: SignUp,
         idempotency: Option<IdempotencyKey>,
+        slot: HashSlot,
         origin: &Origin,
     ) -> Result<Known> {
         let SignUp {
@@ -64,12 +69,14 @@ impl Accounts {
             display_name,
         } = sign_up;
         if self.is_repeated(idempotency.as_ref()).await? {
+            drop(slot);
             return self.reopen(&email, password, origin).await;
         }
 
-        let password_hash = self.hasher.admit()?.hash(password.clone()).await?;
+        let password_hash = slot.hash(password.clone()).await?;
+        drop(slot);
         let id = UserId::generate();
-        let user = NewUser {
+        let new = NewUser {
             id,
             email,
             display_name,
@@ -78,17 +85,18 @@ impl Accounts {
             verify: self.outbox.is_some(),
         };
         let act = Act::of_user("SignUp", Some(id), origin.clone());
-        let created = self.users.create(&user, &act, now()).await;
+        let created = self.users.create(&new, &act, now()).await;
         if matches!(created, Err(Error::EmailTaken))
-            && self.is_repeated(user.idempotency.as_ref()).await?
+            && self.is_repeated(new.idempotency.as_ref()).await?
         {
             // The same request was faster: its first answer seemed lost too early.
-            return self.reopen(&user.email, password, origin).await;
+            return self.reopen(&new.email, password, origin).await;
         }
         let user = created?;
         self.outbox.iter().for_each(Outbox::ring);
         Ok(Known {
             user,
+            hash: new.password_hash,
             attempt: None,
         })
     }
@@ -114,27 +122,51 @@ impl Accounts {
     /// address, and an account without a password, cost the same work and get
     /// the same answer.
     pub async fn check(&self, email: &Email, password: Password, origin: &Origin) -> Result<Known> {
-        let turn = self.turns.take(email).await?;
+        let turn = self.turns.take(email, origin).await?;
         // In this order: a call that is turned away costs nothing, and an attempt
         // counts before its password is looked at.
         let slot = self.hasher.admit()?;
-        let guess = self.guesses.sign_in(email, origin, now()).await?;
+        let subject = GuessSubject::of_sign_in(email.key(), origin);
+        let guess = self.guesses.count(&subject, now()).await?;
         let (user, hash) = self.users.find_by_email(email).await?.unzip();
 
-        let hash = hash.flatten();
+        let attempt = Attempt {
+            guess,
+            password,
+            slot,
+            _turn: turn,
+        };
+        self.decide(user, hash.flatten(), attempt, origin).await
+    }
+
+    /// Checks an attempt once more, because the account's hash is another one now.
+    pub async fn check_again(&self, known: Known, origin: &Origin) -> Result<Known> {
+        let attempt = known.attempt.ok_or(Error::ConcurrentChange)?;
+        let hash = self.users.password_hash(known.user.id).await?;
+        self.decide(Some(known.user), hash, attempt, origin).await
+    }
+
+    async fn decide(
+        &self,
+        user: Option<User>,
+        hash: Option<String>,
+        attempt: Attempt,
+        origin: &Origin,
+    ) -> Result<Known> {
+        let Attempt { password, slot, .. } = &attempt;
         let verdict = slot.verify(password.clone(), hash.clone()).await?;
         match (user, hash, verdict) {
             (Some(user), Some(hash), Verdict::Right { outdated }) => {
                 let hash = match outdated {
-                    true => self.rehash(&slot, user.id, password, &hash).await?,
+                    true => self.rehash(&attempt, user.id, &hash).await?,
                     false => hash,
                 };
-                let attempt = Some(Attempt {
-                    guess,
+                let attempt = Some(attempt);
+                Ok(Known {
+                    user,
                     hash,
-                    _turn: turn,
-                });
-                Ok(Known { user, attempt })
+                    attempt,
+                })
             }
             (user, ..) => {
                 let user = user.map(|user| user.id);
@@ -144,15 +176,10 @@ impl Accounts {
         }
     }
 
-    /// Replaces a hash by one of the cost of the settings.
-    async fn rehash(
-        &self,
-        slot: &HashSlot,
-        user: UserId,
-        password: Password,
-        old: &str,
-    ) -> Result<String> {
-        let new = slot.hash(password).await?;
+    /// Replaces a hash by one of the cost of the settings. If another call was
+    /// faster, that is noticed when the session begins.
+    async fn rehash(&self, attempt: &Attempt, user: UserId, old: &str) -> Result<String> {
+        let new = attempt.slot.hash(attempt.password.clone()).await?;
         self.users.rehash(user, old, &new).await?;
         Ok(new)
     }
@@ -160,20 +187,19 @@ impl Accounts {
     /// Replaces a password; tells which sessions that ended.
     pub async fn change(
         &self,
-        user: &User,
         change: ChangePassword,
         session: &Session,
+        slot: HashSlot,
         act: &Act,
     ) -> Result<impl Iterator<Item = Uuid> + use<>> {
         let ChangePassword { current, new } = change;
-        let (slot, old) = self
-            .reauthenticate((user.id, session.id), current, act)
-            .await?;
+        let whose = (session.user_id, session.id);
+        let old = self.reauthenticate(whose, current, &slot, act).await?;
 
         let new = slot.hash(new).await?;
         let ended = self
             .users
-            .change_password(user.id, (&old, &new), session, act, now())
+            .change_password((&old, &new), session, act, now())
             .await?;
         Ok(ended.into_iter().map(SessionId::uuid))
     }
@@ -185,26 +211,29 @@ impl Accounts {
         password: Password,
         act: &Act,
     ) -> Result<Vec<Uuid>> {
-        self.reauthenticate((user, session), password, act).await?;
-        self.users.delete(user, act, now()).await
+        let slot = self.hasher.admit()?;
+        let whose = (user, session);
+        let hash = self.reauthenticate(whose, password, &slot, act).await?;
+
+        self.users.delete(user, &hash, act, now()).await
     }
 
-    /// Checks the password of who has a session; gives its hash, and the slot
-    /// for more work on it.
+    /// Checks the password of who has a session; gives its hash.
     async fn reauthenticate(
         &self,
         (user, session): (UserId, SessionId),
         password: Password,
+        slot: &HashSlot,
         act: &Act,
-    ) -> Result<(HashSlot, String)> {
-        let slot = self.hasher.admit()?;
-        let guess = self.guesses.in_session(session, now()).await?;
+    ) -> Result<String> {
+        let subject = GuessSubject::of_session(session);
+        let guess = self.guesses.count(&subject, now()).await?;
         let hash = self.users.password_hash(user).await?;
 
         match (slot.verify(password, hash.clone()).await?, hash) {
             (Verdict::Right { .. }, Some(hash)) => {
-                self.guesses.forgive(guess, now()).await?;
-                Ok((slot, hash))
+                self.guesses.forgive(guess).await?;
+                Ok(hash)
             }
             _ => Err(self.wrong_password(act).await?),
         }

@@ -6,7 +6,7 @@ use crate::{
     domain::{Invalid, Secret, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{Identities, SignedIn},
+    repositories::{Identities, Proof, SignedIn},
     services::{fields::Fields, origin::origin_of},
 };
 
@@ -43,7 +43,8 @@ impl IdTokenRpcs {
             ended,
         } = signed_in;
         self.revocations.add(ended, now());
-        let tokens = self.sign_ins.begin(ACTION, &user, None, origin).await?;
+        let proof = Proof::Identity(&identity);
+        let tokens = self.sign_ins.begin(ACTION, &user, proof, origin).await?;
 
         let (user, tokens) = (Some(user.into()), Some(tokens.into()));
         Ok(Response::new(pb::SignInWithIdTokenResponse {

@@ -2,8 +2,8 @@ use tonic::{Request, Response};
 
 use super::messages::not_empty;
 use crate::{
-    auth::{Caller, MailToken, PasswordHasher, Revocations},
-    domain::{Act, Email, LetterKind, Password, User, now},
+    auth::{Caller, MailToken, PasswordHasher, Revocations, at_address},
+    domain::{Act, Email, LetterKind, User, now},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{MailTokens, Outbox},
@@ -65,56 +65,47 @@ impl MailRpcs {
         &self,
         request: Request<pb::ResetPasswordRequest>,
     ) -> Result<Response<pb::ResetPasswordResponse>> {
-        let act = Act::of_user("ResetPassword", None, origin_of(&request));
-        let reset = ResetPassword::read(request.into_inner())?;
-        let hash = reset.token.hash();
-        let owner = self
-            .mail_tokens
-            .owner(LetterKind::PasswordReset, &hash, now());
-        let password = reset.password_of(&owner.await?)?;
+        let origin = origin_of(&request);
+        let pb::ResetPasswordRequest {
+            token,
+            new_password,
+        } = request.into_inner();
+        let filled = not_empty(&token);
+        let hash = MailToken::present(&token).hash();
+        let owner = match filled.is_ok() {
+            true => Some(self.owner(&hash).await?),
+            false => None,
+        };
+        let slot = self.hasher.admit()?;
+        let about = owner
+            .as_ref()
+            .map(|user| [&*user.email, &*user.display_name]);
+        let chosen = slot.choose(&new_password, about.as_ref().map_or(&[], |about| about));
+        let mut fields = Fields::default();
+        let filled = fields.read("token", filled);
+        let password = fields.read("new_password", chosen.await?);
+        let (Some(()), Some(password), Some(owner)) = (filled, password, owner) else {
+            return Err(fields.refuse());
+        };
 
-        let password = self.hasher.admit()?.hash(password).await?;
+        let password = slot.hash(password).await?;
+        let familiar = at_address(&owner.email.to_lowercase(), &origin);
+        let act = Act::of_user("ResetPassword", None, origin);
         let ended = self
             .mail_tokens
-            .reset_password(&hash, &password, act, now())
+            .reset_password(&hash, &password, &familiar, act, now())
             .await?;
         self.revocations.add(ended, now());
 
         Ok(Response::new(pb::ResetPasswordResponse {}))
     }
 
+    async fn owner(&self, hash: &[u8]) -> Result<User> {
+        let kind = LetterKind::PasswordReset;
+        self.mail_tokens.owner(kind, hash, now()).await
+    }
+
     fn outbox(&self) -> Result<&Outbox> {
         self.outbox.as_ref().ok_or(Error::MailDisabled)
-    }
-}
-
-struct ResetPassword {
-    token: MailToken,
-    new_password: String,
-}
-
-impl ResetPassword {
-    /// Reads what can be read before it is known whose password it is.
-    fn read(message: pb::ResetPasswordRequest) -> Result<Self> {
-        let pb::ResetPasswordRequest {
-            token,
-            new_password,
-        } = message;
-        let mut fields = Fields::default();
-        let filled = fields.read("token", not_empty(&token));
-        let strong = fields.read("new_password", Password::choose(&new_password, &[]));
-        if filled.is_none() || strong.is_none() {
-            return Err(fields.refuse());
-        }
-        Ok(Self {
-            token: MailToken::present(&token),
-            new_password,
-        })
-    }
-
-    /// The password, if it is not easy to guess for who knows its owner.
-    fn password_of(&self, owner: &User) -> Result<Password> {
-        let about = [owner.email.as_str(), &owner.display_name];
-        only("new_password", Password::choose(&self.new_password, &about))
     }
 }

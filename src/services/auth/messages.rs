@@ -35,15 +35,19 @@ pub(super) struct SignIn {
 }
 
 impl SignUpRequest {
-    pub fn read(message: pb::SignUpRequest, sealer: &Sealer) -> Result<Self, Error> {
+    /// Reads the request; of its password it is known whether it can be taken.
+    pub fn read(
+        message: pb::SignUpRequest,
+        chosen: Result<Password, Invalid>,
+        sealer: &Sealer,
+    ) -> Result<Self, Error> {
         let pb::SignUpRequest {
             email,
-            password,
+            password: _,
             display_name,
             request_id: id,
         } = message;
         let mut fields = Fields::default();
-        let chosen = Password::choose(&password, &[&email, &display_name]);
         let email = fields.read("email", Email::parse(&email));
         let password = fields.read("password", chosen);
         let display_name = fields.read("display_name", Name::parse(&display_name));
@@ -91,15 +95,18 @@ pub(super) struct ChangePassword {
 }
 
 impl ChangePassword {
-    pub fn read(message: pb::ChangePasswordRequest, user: &User) -> Result<Self, Error> {
+    /// Reads the request; of the new password it is known whether it can be taken.
+    pub fn read(
+        message: pb::ChangePasswordRequest,
+        chosen: Result<Password, Invalid>,
+    ) -> Result<Self, Error> {
         let pb::ChangePasswordRequest {
             current_password,
-            new_password,
+            new_password: _,
         } = message;
         let mut fields = Fields::default();
         let current = fields.read("current_password", Password::present(&current_password));
-        let about = [user.email.as_str(), &user.display_name];
-        let new = fields.read("new_password", Password::choose(&new_password, &about));
+        let new = fields.read("new_password", chosen);
         let (Some(current), Some(new)) = (current, new) else {
             return Err(fields.refuse());
         };

@@ -1,11 +1,11 @@
-use super::accounts::Attempt;
 use crate::{
     auth::{
         AccessToken, AccessTokens, Caller, RefreshSeed, RefreshToken, Revocations, Sealer, Subject,
+        at_address,
     },
     domain::{Act, Origin, Scope, Secret, Session, SessionId, SessionTimes, Time, User, now},
     error::{Error, Result},
-    repositories::Sessions,
+    repositories::{Proof, Sessions},
 };
 
 /// Begins sessions, and keeps them going.
@@ -27,12 +27,12 @@ pub(super) struct TokenPair {
 }
 
 impl SignIns {
-    /// Begins a session of a user; the attempt that led to it counts no more.
+    /// Begins a session of a user; `ConcurrentChange` if the proof holds no more.
     pub async fn begin(
         &self,
         action: &'static str,
         user: &User,
-        attempt: Option<Attempt>,
+        proof: Proof<'_>,
         origin: Origin,
     ) -> Result<TokenPair> {
         let now = now();
@@ -50,14 +50,10 @@ impl SignIns {
             expire_time: now + self.times.lifetime,
         };
 
-        match &attempt {
-            None => self.sessions.create(&session, &act).await?,
-            Some(Attempt { guess, hash, .. }) => {
-                self.sessions
-                    .create_with_password(&session, hash, guess, &act)
-                    .await?;
-            }
-        }
+        let familiar = at_address(&user.email.to_lowercase(), &session.origin);
+        self.sessions
+            .create(&session, proof, &familiar, &act)
+            .await?;
         self.pair(&session, &seed, 1, now)
     }
 

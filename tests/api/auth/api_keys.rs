@@ -238,3 +238,24 @@ async fn what_is_no_key_id_is_an_invalid_field(#[values(Sqlite, Postgres)] engin
     }
     assert_eq!(keys(&ada).await, [own]);
 }
+
+/// A replica may accept an ended session's access token for some seconds: a key
+/// that is made with it would go on for ever.
+#[rstest]
+#[tokio::test]
+async fn a_session_that_has_ended_makes_no_key_even_where_that_is_not_known_yet(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    // As another replica ends it, but for what tells this one.
+    let end = "update sessions set revoke_time = create_time";
+    server.database.execute(end).await;
+
+    let refusal = refused(create_key(&ada, key_of(&["projects:read"])).await);
+
+    let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    assert_eq!(refusal.class(), class);
+    let keys = "select count(*) from api_keys";
+    assert_eq!(server.database.number(keys).await, 0);
+}

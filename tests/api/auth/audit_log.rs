@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
-use super::steps::{key, key_of, moment, program, refresh, refreshed, session, sign_in};
+use super::steps::{key, key_of, moment, move_back, program, refresh, refreshed, session, sign_in};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
 
 async fn list(
@@ -189,5 +189,28 @@ async fn events_outlive_the_account_and_end_with_their_retention(
         "what is older than the retention is forgotten",
         async || (server.database.number(count).await == 1).then_some(()),
     )
+    .await;
+}
+
+/// Anybody can cause many of them.
+#[rstest]
+#[tokio::test]
+async fn refusals_that_concern_nobody_are_kept_for_a_week(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    for email in ["nobody@example.com", &ada.email] {
+        refused(sign_in(&server.channel, email, "wrong horse").await);
+    }
+    let count = "select count(*) from audit_events";
+    assert_eq!(server.database.number(count).await, 4);
+
+    move_back(&server.database, "audit_events", "create_time", "8 days").await;
+    let server = server.restart().await;
+
+    eventually("nobody's is forgotten", async || {
+        (server.database.number(count).await == 3).then_some(())
+    })
     .await;
 }

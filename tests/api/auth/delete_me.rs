@@ -3,7 +3,9 @@ use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
 use super::steps::{exchange, get_me, key, key_of, refresh, session, sign_in};
-use crate::harness::{Client, Engine, MediaServer, Postgres, Sqlite, TestServer, User, refused};
+use crate::harness::{
+    Client, Engine, MediaServer, Postgres, Sqlite, TestServer, User, eventually, refused,
+};
 
 async fn delete_me(user: &User, password: &str) -> Result<Response<pb::DeleteMeResponse>, Status> {
     let request = pb::DeleteMeRequest {
@@ -115,5 +117,35 @@ async fn the_password_is_needed(#[values(Sqlite, Postgres)] engine: Engine) {
         assert_eq!(refused(delete_me(&ada, bad).await).fields(), ["password"]);
     }
 
+    get_me(&ada.client).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_deletion_on_its_way_does_not_outlive_the_password(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &["--bcrypt-cost=12"]).await;
+    let ada = server.user().await;
+    let mut auth = ada.client.auth.clone();
+    let password = ada.password.to_owned();
+    let request = pb::DeleteMeRequest { password };
+    let on_its_way = tokio::spawn(async move { auth.delete_me(request).await });
+    eventually("the attempt is counted", async || {
+        let counted = "select count(*) from guesses where familiar_until is null";
+        (server.database.number(counted).await == 1).then_some(())
+    })
+    .await;
+
+    let change = "update users set password_hash =
+                      '$2b$10$fVH8e28OQRj9tqiDXs1e1uxpsjN0c7II7YPKXua2NAKYvM6iQk7dq'";
+    server.database.execute(change).await;
+
+    let refusal = refused(on_its_way.await.unwrap());
+    let lost = [
+        (Code::Aborted, "CONCURRENT_CHANGE"),
+        (Code::Unauthenticated, "CREDENTIALS_INVALID"),
+    ];
+    assert!(lost.contains(&refusal.class()), "{refusal:?}");
     get_me(&ada.client).await.unwrap();
 }

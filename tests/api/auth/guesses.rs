@@ -7,7 +7,10 @@ use sluice::proto::v1 as pb;
 use tokio::task::JoinSet;
 use tonic::{Code, transport::Channel};
 
-use super::steps::{get_me, move_back, sign_in};
+use super::{
+    mail_steps::{reset, reset_token},
+    steps::{get_me, move_back, sign_in},
+};
 use crate::harness::{
     Engine, Postgres, Process, Refusal, Sqlite, TestDatabase, TestServer, User, eventually, refused,
 };
@@ -149,7 +152,9 @@ async fn strangers_elsewhere_do_not_make_the_owner_wait(
         .unwrap();
     // What strangers at other addresses have led to.
     let far = "'9999-01-01T00:00:00.000000+00:00'";
-    let lock = format!("update guesses set failures = 9, locked_until = {far} where not familiar");
+    let lock = format!(
+        "update guesses set failures = 9, locked_until = {far} where familiar_until is null"
+    );
     lock_account(&server, &ada).await;
     server.database.execute(&lock).await;
 
@@ -166,14 +171,14 @@ async fn strangers_elsewhere_do_not_make_the_owner_wait(
 async fn lock_account(server: &TestServer, user: &User) {
     let hash = sluice::auth::sha256(&format!("account\n{}", user.email));
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    let (bytes, no) = match server.database.url.starts_with("sqlite:") {
-        true => (format!("x'{hash}'"), "0"),
-        false => (format!("'\\x{hash}'"), "false"),
+    let bytes = match server.database.url.starts_with("sqlite:") {
+        true => format!("x'{hash}'"),
+        false => format!("'\\x{hash}'"),
     };
     let time = "'2026-01-01T00:00:00.000000+00:00'";
     let statement = format!(
-        "insert into guesses (subject_hash, failures, familiar, locked_until, update_time)
-         values ({bytes}, 5, {no}, {time}, {time})"
+        "insert into guesses (subject_hash, failures, locked_until, update_time)
+         values ({bytes}, 5, {time}, {time})"
     );
     server.database.execute(&statement).await;
 }
@@ -207,6 +212,45 @@ async fn many_right_passwords_at_once_all_sign_in(#[values(Sqlite, Postgres)] en
     for answer in calls.join_all().await {
         answer.unwrap();
     }
+}
+
+/// The owner is shown to be there by the message; else who guesses without end
+/// could keep them away from a new address.
+#[rstest]
+#[tokio::test]
+async fn who_resets_the_password_does_not_wait_for_what_others_guessed(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    lock(&server.channel, &ada.email).await;
+    assert_eq!(wrong(&server.channel, &ada.email).await.class(), WAIT);
+
+    let token = reset_token(&server, &ada).await;
+    let new = "seven angry badgers rowing";
+    reset(&server.channel, &token, new).await.unwrap();
+
+    sign_in(&server.channel, &ada.email, new).await.unwrap();
+}
+
+/// Else strangers' guesses there would keep the address the owner's for ever.
+#[rstest]
+#[tokio::test]
+async fn an_address_is_the_owners_for_ninety_days_after_the_last_sign_in_whoever_guesses_there(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let familiar = "select count(*) from guesses where familiar_until is not null
+                    and familiar_until > '2000-01-01T00:00:00.000000+00:00'";
+    assert_eq!(server.database.number(familiar).await, 1);
+    move_back(&server.database, "guesses", "familiar_until", "91 days").await;
+
+    assert_eq!(wrong(&server.channel, &ada.email).await.class(), WRONG);
+
+    // It was counted for the account, wherever somebody guesses.
+    let of_account = "select count(*) from guesses where familiar_until is null";
+    assert_eq!(server.database.number(of_account).await, 1);
 }
 
 /// How many passwords the logs say were checked.

@@ -100,7 +100,7 @@ async fn a_token_proves_nothing_about_another_address(#[values(Sqlite, Postgres)
 
 #[rstest]
 #[tokio::test]
-async fn another_message_can_be_asked_for_and_its_token_replaces_the_first(
+async fn another_message_can_be_asked_for_and_each_verifies_until_one_has(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -111,9 +111,9 @@ async fn another_message_can_be_asked_for_and_its_token_replaces_the_first(
     request_verification(&ada).await;
     let second = server.database.mail(&ada.email, VERIFY, 2).await.token();
 
-    let refusal = refused(verify(&server.channel, &first).await);
+    verify(&server.channel, &first).await.unwrap();
+    let refusal = refused(verify(&server.channel, &second).await);
     assert_eq!(refusal.class(), INVALID);
-    verify(&server.channel, &second).await.unwrap();
     assert!(is_verified(&ada).await);
 }
 

@@ -1,6 +1,8 @@
 //! How passwords are kept.
 
 use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::steps::sign_in;
@@ -33,4 +35,75 @@ async fn a_raised_cost_counts_from_the_next_sign_in_on(#[values(Sqlite, Postgres
             .unwrap();
         assert_eq!(hashes_of_cost(&server, &ada, "06").await, 1);
     }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_lowered_cost_leaves_hashes_as_they_are(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start_with(engine, &["--bcrypt-cost=6"]).await;
+    let ada = server.user().await;
+
+    let server = TestServer::over(server.database, &["--bcrypt-cost=4"]).await;
+    sign_in(&server.channel, &ada.email, ada.password)
+        .await
+        .unwrap();
+
+    assert_eq!(hashes_of_cost(&server, &ada, "06").await, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn many_sign_ins_at_once_all_succeed_while_the_hash_is_renewed(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let server = TestServer::over(server.database, &["--bcrypt-cost=8"]).await;
+    let replica = server.replica().await;
+
+    let mut calls = JoinSet::new();
+    for channel in [&server.channel, &replica].into_iter().cycle().take(12) {
+        let (channel, email, password) = (channel.clone(), ada.email.clone(), ada.password);
+        calls.spawn(async move { sign_in(&channel, &email, password).await });
+    }
+
+    for answer in calls.join_all().await {
+        answer.unwrap();
+    }
+    assert_eq!(hashes_of_cost(&server, &ada, "08").await, 1);
+}
+
+/// To estimate one of these takes as long as a hash: it must not be free for who
+/// has no account, nor keep other calls.
+#[rstest]
+#[tokio::test]
+async fn new_passwords_wait_in_the_queue_of_passwords_too(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &["--password-queue=1"]).await;
+
+    let mut calls = JoinSet::new();
+    for number in 0..40 {
+        let mut auth = server.anonymous().auth;
+        let request = pb::SignUpRequest {
+            email: format!("{number}@example.com"),
+            password: "4@8({[<3691!|70$5+%24@8({[<3691!|70$5+%2".to_owned(),
+            display_name: String::new(),
+            request_id: String::new(),
+        };
+        calls.spawn(async move { auth.sign_up(request).await });
+    }
+
+    let (mut away, mut read) = (0, 0);
+    for answer in calls.join_all().await {
+        let refusal = refused(answer);
+        match refusal.class() {
+            (Code::ResourceExhausted, "PASSWORD_QUEUE_FULL") => away += 1,
+            _ => {
+                assert_eq!(refusal.fields(), ["display_name"]);
+                read += 1;
+            }
+        }
+    }
+    assert!(away > 0 && read > 0, "{away} away, {read} read");
 }

@@ -94,7 +94,7 @@ async fn strangers_do_not_make_the_owner_wait_in_a_network_that_is_his(
     let guess = async || refused(sign_in(&server, &user, "wrong", "203.0.113.66").await);
     assert_eq!(guess().await.reason, "CREDENTIALS_INVALID");
     // So many that the wait is longer than this test.
-    let many = "update guesses set failures = 20 where not familiar";
+    let many = "update guesses set failures = 20 where familiar_until is null";
     server.database.execute(many).await;
     assert_eq!(guess().await.reason, "CREDENTIALS_INVALID");
     assert_eq!(guess().await.reason, "TOO_MANY_ATTEMPTS");
