@@ -3,7 +3,9 @@ use std::collections::HashMap;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Database, audit_log, columns::Timestamp, ended_tokens, engine::Transaction, sessions};
+use super::{
+    Database, audit_log, columns::Timestamp, ended_tokens, engine::Transaction, session_proofs,
+};
 use crate::{
     domain::{Act, ApiKey, ApiKeyId, NewApiKey, Page, ProjectId, Scopes, Time, UserId},
     error::{Error, Result},
@@ -48,7 +50,7 @@ impl ApiKeys {
     ) -> Result<ApiKey> {
         let mut tx = self.database.begin().await?;
         if let (Some(user_id), Some(session_id)) = (user_id, act.session_id)
-            && !sessions::goes_on(&mut tx, user_id, session_id, now).await?
+            && !session_proofs::goes_on(&mut tx, user_id, session_id, now).await?
         {
             return Err(Error::AccessTokenInvalid);
         }

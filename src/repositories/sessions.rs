@@ -1,10 +1,10 @@
 use sqlx::FromRow;
 
 use super::{
-    Database, Guess, audit_log, columns::Timestamp, ended_tokens, engine::Transaction, guesses,
+    Database, Proof, audit_log, columns::Timestamp, ended_tokens, engine::Transaction, guesses,
 };
 use crate::{
-    domain::{Act, Identity, Origin, Page, Session, SessionId, Time, UserId},
+    domain::{Act, Origin, Page, Session, SessionId, Time, UserId},
     error::{Error, Result},
 };
 
@@ -12,20 +12,6 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Sessions {
     database: Database,
-}
-
-/// What shows that an account is somebody's.
-#[derive(Debug)]
-pub enum Proof<'a> {
-    /// Its password.
-    Password {
-        /// The hash that the password was checked against.
-        hash: &'a str,
-        /// The attempt, unless the account is new.
-        guess: Option<&'a Guess>,
-    },
-    /// An identity at another issuer.
-    Identity(&'a Identity),
 }
 
 #[derive(FromRow)]
@@ -58,7 +44,7 @@ impl Sessions {
         act: &Act,
     ) -> Result<()> {
         let mut tx = self.database.begin().await?;
-        if !holds(&mut tx, session.user_id, &proof).await? {
+        if !proof.holds(&mut tx, session.user_id).await? {
             return Err(Error::ConcurrentChange);
         }
         insert(&mut tx, session).await?;
@@ -274,63 +260,6 @@ pub(super) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()
         0 => Err(Error::AccessTokenInvalid),
         _ => Ok(()),
     }
-}
-
-/// Whether a proof holds, until the transaction ends.
-async fn holds(tx: &mut Transaction, user_id: UserId, proof: &Proof<'_>) -> Result<bool> {
-    // On SQLite nobody else writes meanwhile.
-    let sql = match (&*tx, proof) {
-        (Transaction::Postgres(_), Proof::Password { .. }) => {
-            "select id from users where id = $1 and password_hash = $2 for share"
-        }
-        (Transaction::Sqlite(_), Proof::Password { .. }) => {
-            "select id from users where id = $1 and password_hash = $2"
-        }
-        (Transaction::Postgres(_), Proof::Identity(_)) => {
-            "select user_id from identities
-             where user_id = $1 and issuer = $2 and subject = $3 for share"
-        }
-        (Transaction::Sqlite(_), Proof::Identity(_)) => {
-            "select user_id from identities
-             where user_id = $1 and issuer = $2 and subject = $3"
-        }
-    };
-    let found = on_engine!(tx, tx => {
-        let query = sqlx::query_scalar::<_, UserId>(sql).bind(user_id);
-        let query = match proof {
-            Proof::Password { hash, .. } => query.bind(*hash),
-            Proof::Identity(identity) => query.bind(&identity.issuer).bind(&identity.subject),
-        };
-        query.fetch_optional(&mut **tx).await
-    })?;
-    Ok(found.is_some())
-}
-
-/// Whether a session of a user goes on, until the transaction ends.
-pub(super) async fn goes_on(
-    tx: &mut Transaction,
-    user_id: UserId,
-    id: SessionId,
-    now: Time,
-) -> Result<bool> {
-    let sql = match tx {
-        Transaction::Postgres(_) => {
-            "select id from sessions
-             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3
-             for share"
-        }
-        Transaction::Sqlite(_) => {
-            "select id from sessions
-             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3"
-        }
-    };
-    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, SessionId>(sql)
-        .bind(user_id)
-        .bind(id)
-        .bind(now)
-        .fetch_optional(&mut **tx)
-        .await)?;
-    Ok(found.is_some())
 }
 
 async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {

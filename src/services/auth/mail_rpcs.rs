@@ -2,8 +2,8 @@ use tonic::{Request, Response};
 
 use super::messages::not_empty;
 use crate::{
-    auth::{Caller, MailToken, PasswordHasher, Revocations, at_address},
-    domain::{Act, Email, LetterKind, User, now},
+    auth::{Caller, HashSlot, MailToken, PasswordHasher, Revocations, at_address},
+    domain::{Act, Email, LetterKind, Password, User, now},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{MailTokens, Outbox},
@@ -66,46 +66,56 @@ impl MailRpcs {
         request: Request<pb::ResetPasswordRequest>,
     ) -> Result<Response<pb::ResetPasswordResponse>> {
         let origin = origin_of(&request);
-        let pb::ResetPasswordRequest {
-            token,
-            new_password,
-        } = request.into_inner();
-        let filled = not_empty(&token);
-        let hash = MailToken::present(&token).hash();
-        let owner = match filled.is_ok() {
-            true => Some(self.owner(&hash).await?),
-            false => None,
-        };
         let slot = self.hasher.admit()?;
-        let about = owner
-            .as_ref()
-            .map(|user| [&*user.email, &*user.display_name]);
-        let chosen = slot.choose(&new_password, about.as_ref().map_or(&[], |about| about));
-        let mut fields = Fields::default();
-        let filled = fields.read("token", filled);
-        let password = fields.read("new_password", chosen.await?);
-        let (Some(()), Some(password), Some(owner)) = (filled, password, owner) else {
-            return Err(fields.refuse());
-        };
-
-        let password = slot.hash(password).await?;
-        let familiar = at_address(&owner.email.to_lowercase(), &origin);
+        let reset = self.read_reset(request.into_inner(), &slot).await?;
+        let familiar = at_address(&reset.owner.email.to_lowercase(), &origin);
         let act = Act::of_user("ResetPassword", None, origin);
+
+        let password = slot.hash(reset.password).await?;
         let ended = self
             .mail_tokens
-            .reset_password(&hash, &password, &familiar, act, now())
+            .reset_password(&reset.token_hash, &password, &familiar, act, now())
             .await?;
         self.revocations.add(ended, now());
 
         Ok(Response::new(pb::ResetPasswordResponse {}))
     }
 
-    async fn owner(&self, hash: &[u8]) -> Result<User> {
+    /// Reads a reset, whose token tells who its new password is to be hard to guess for.
+    async fn read_reset(
+        &self,
+        message: pb::ResetPasswordRequest,
+        slot: &HashSlot,
+    ) -> Result<Reset> {
+        let pb::ResetPasswordRequest {
+            token,
+            new_password,
+        } = message;
+        let mut fields = Fields::default();
+        let token_hash = MailToken::present(&token).hash();
+        let Some(()) = fields.read("token", not_empty(&token)) else {
+            fields.read("new_password", slot.choose(&new_password, &[]).await?);
+            return Err(fields.refuse());
+        };
+
         let kind = LetterKind::PasswordReset;
-        self.mail_tokens.owner(kind, hash, now()).await
+        let owner = self.mail_tokens.owner(kind, &token_hash, now()).await?;
+        let about = [owner.email.as_str(), &owner.display_name];
+        let password = only("new_password", slot.choose(&new_password, &about).await?)?;
+        Ok(Reset {
+            token_hash,
+            owner,
+            password,
+        })
     }
 
     fn outbox(&self) -> Result<&Outbox> {
         self.outbox.as_ref().ok_or(Error::MailDisabled)
     }
+}
+
+struct Reset {
+    token_hash: Vec<u8>,
+    owner: User,
+    password: Password,
 }

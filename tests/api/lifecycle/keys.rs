@@ -1,4 +1,4 @@
-//! The keys of secrets at rest: their rotation, and what a start needs of them.
+//! The keys of secrets at rest: their rotation.
 
 use std::process::Stdio;
 
@@ -21,7 +21,7 @@ const SEALED: [(&str, &str); 3] = [
 ];
 
 /// The flag with these keys, each made of one byte.
-fn keys(bytes: &[u8]) -> String {
+pub fn keys(bytes: &[u8]) -> String {
     let keys: Vec<_> = bytes
         .iter()
         .map(|byte| STANDARD.encode([*byte; 32]))
@@ -29,7 +29,7 @@ fn keys(bytes: &[u8]) -> String {
     format!("--sealing-keys={}", keys.join(","))
 }
 
-async fn rotate(database: &TestDatabase, flags: &[&str]) -> Said {
+pub async fn rotate(database: &TestDatabase, flags: &[&str]) -> Said {
     let arguments: Vec<_> = ROTATE.iter().chain(flags).copied().collect();
     let said = Process::said(Process::admin(database, &arguments, &[])).await;
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -59,15 +59,15 @@ async fn sealed(database: &TestDatabase, key: &str) -> (i64, i64) {
 }
 
 /// What stands sealed for a user: a project's key, a destination's, and a session.
-struct Kept {
-    user: User,
+pub struct Kept {
+    pub user: User,
     project: pb::Project,
     stream_key: String,
     destination: pb::Destination,
 }
 
 impl Kept {
-    async fn make(server: &TestServer) -> Self {
+    pub async fn make(server: &TestServer) -> Self {
         let user = server.user().await;
         let (project, stream_key) = user.project().await;
         let request = pb::CreateDestinationRequest {
@@ -94,7 +94,7 @@ impl Kept {
     }
 
     /// Opens all of it over a server.
-    async fn opens(&mut self, server: &TestServer) {
+    pub async fn opens(&mut self, server: &TestServer) {
         let request = pb::RefreshTokensRequest {
             refresh_token: self.user.tokens.refresh_token.clone(),
         };
@@ -321,14 +321,14 @@ async fn root(database: &TestDatabase) -> String {
 }
 
 /// What a sealing key is called.
-fn id(key: &[u8]) -> String {
+pub fn id(key: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, key);
     let id = &digest.as_ref()[..4];
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What `sluice serve` says that does not start.
-async fn refused_start(database: &TestDatabase, flag: &str) -> String {
+pub async fn refused_start(database: &TestDatabase, flag: &str) -> String {
     let directory = database.directory.path().to_str().unwrap();
     let settings = [
         ("SLUICE_LISTEN", "127.0.0.1:0"),
@@ -340,82 +340,4 @@ async fn refused_start(database: &TestDatabase, flag: &str) -> String {
     let last = said.errors.lines().last().unwrap();
     assert!(last.starts_with("sluice: SLUICE_SEALING_KEYS "), "{last}");
     last.to_owned()
-}
-
-#[rstest]
-#[tokio::test]
-async fn a_server_that_lacks_a_needed_key_does_not_start(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &[&keys(&[1])]).await;
-    let mut kept = Kept::make(&server).await;
-    let database = server.stop().await;
-
-    let refusal = refused_start(&database, &keys(&[2])).await;
-    assert!(refusal.contains(&id(&[1; 32])), "{refusal}");
-    let admin = ["rotate-signing-key", &keys(&[2])];
-    let said = Process::said(Process::admin(&database, &admin, &[])).await;
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.errors.contains(&id(&[1; 32])), "{said:?}");
-
-    let server = TestServer::over(database, &[&keys(&[2, 1])]).await;
-    kept.opens(&server).await;
-}
-
-#[rstest]
-#[case("seal", "sealing")]
-#[case("sign", "signing")]
-#[tokio::test]
-async fn a_server_that_cannot_open_a_kept_key_does_not_start(
-    #[values(Sqlite, Postgres)] engine: Engine,
-    #[case] purpose: &str,
-    #[case] noun: &str,
-) {
-    let server = TestServer::start_with(engine, &[&keys(&[1])]).await;
-    let command = format!("rotate-{noun}-key");
-    let admin = [&*command, "--activate-after=5s", &keys(&[1])];
-    let said = Process::said(Process::admin(&server.database, &admin, &[])).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let database = server.stop().await;
-
-    // Somebody takes the root key for retired.
-    let retired = "update keys set retire_time = '2020-01-01T00:00:00+00:00'
-                   where secret_sealed is null";
-    database.execute(retired).await;
-    let refusal = refused_start(&database, &keys(&[2])).await;
-    assert!(refusal.contains(&id(&[1; 32])), "{refusal}");
-    assert!(refusal.contains(&format!("the {noun} key")), "{refusal}");
-
-    // Or the key was moved from another row.
-    let moved = format!(
-        "update keys set id = '00000000' where secret_sealed is not null and purpose = '{purpose}'"
-    );
-    database.execute(&moved).await;
-    let refusal = refused_start(&database, &keys(&[1])).await;
-    assert!(
-        refusal.contains(&format!("the {noun} key 00000000")),
-        "{refusal}"
-    );
-}
-
-#[rstest]
-#[tokio::test]
-async fn a_running_server_that_cannot_open_a_new_key_stops_serving(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &[&keys(&[1])]).await;
-    let kept = Kept::make(&server).await;
-    rotate(&server.database, &[&keys(&[1])]).await;
-    let mut client = kept.user.client.auth.clone();
-    client.get_me(pb::GetMeRequest {}).await.unwrap();
-
-    let arguments = ["rotate-signing-key", &keys(&[2, 1])];
-    let said = Process::said(Process::admin(&server.database, &arguments, &[])).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-
-    let refusal = eventually("it refuses calls", async || {
-        client.get_me(pb::GetMeRequest {}).await.err()
-    })
-    .await;
-    assert_eq!(refusal.code(), tonic::Code::Unavailable);
 }

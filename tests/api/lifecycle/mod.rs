@@ -6,6 +6,8 @@ mod ending_sessions;
 mod health;
 mod keys;
 mod logs;
+mod missing_keys;
 mod panics;
 mod purging;
 mod starting;
+mod wrong_settings;
