@@ -165,10 +165,6 @@ mod tests {
         println!("{per_call:?} a call, {remembered} remembered in {grown} bytes");
         assert!((CAPACITY / 2..=CAPACITY).contains(&remembered));
         assert!(grown < 64 << 20, "{grown} bytes");
-        // Unoptimised it takes several times as long.
-        if !cfg!(debug_assertions) {
-            assert!(per_call < Duration::from_micros(1), "{per_call:?}");
-        }
     }
 
     #[test]
