@@ -142,7 +142,11 @@ impl Accounts {
     /// Checks an attempt once more, because the account's hash is another one now.
     pub async fn check_again(&self, known: Known, origin: &Origin) -> Result<Known> {
         let attempt = known.attempt.ok_or(Error::ConcurrentChange)?;
-        let hash = self.users.password_hash(known.user.id).await?;
+        let hash = match self.users.password_hash(known.user.id).await {
+            // An account that is gone is as one that never was.
+            Err(Error::NotFound { .. }) => None,
+            hash => hash?,
+        };
         self.decide(Some(known.user), hash, attempt, origin).await
     }
 

@@ -3,14 +3,19 @@
 
 use rstest::rstest;
 use serde_json::json;
-use sluice::proto::v1 as pb;
+use sluice::{
+    domain::{Act, Identity, Origin, Session, SessionId, UserId, now},
+    error::Error,
+    proto::v1 as pb,
+    repositories::{Database, Proof, Sessions},
+};
 use tonic::Code;
 
 use super::{
     id_token_steps::{Scene, client_of},
     steps::{exchange, get_me, key, key_of, refresh, session, sign_in, token_of},
 };
-use crate::harness::{Client, Engine, Postgres, Sqlite, eventually, refused};
+use crate::harness::{Client, Engine, Postgres, Sqlite, config, eventually, refused};
 
 #[rstest]
 #[tokio::test]
@@ -139,4 +144,48 @@ async fn others_keep_what_is_theirs(#[values(Sqlite, Postgres)] engine: Engine) 
         .signed_in(&scene.claims_with(&[("sub", json!("other"))]))
         .await;
     assert_eq!(again.user, other.user);
+}
+
+/// A sign-in that had found the account before the take-over dropped its identity
+/// begins no session in it.
+#[rstest]
+#[tokio::test]
+async fn a_session_begins_only_while_its_identity_is_the_accounts(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let ada = scene.server.user().await;
+    let settings = config(&scene.server.database, &[]).database();
+    let sessions = Sessions::new(Database::open(&settings));
+    let user_id = UserId::parse(&ada.user.id).unwrap();
+    let identity = Identity {
+        issuer: "https://id.example.com".to_owned(),
+        subject: "ada".to_owned(),
+        profile: None,
+    };
+    let begin = async || {
+        let session = Session {
+            id: SessionId::generate(),
+            user_id,
+            refresh_seed: Vec::new(),
+            refresh_counter: 1,
+            origin: Origin::default(),
+            create_time: now(),
+            last_used_time: now(),
+            expire_time: now(),
+        };
+        let act = Act::of_user("SignInWithIdToken", Some(user_id), Origin::default());
+        let proof = Proof::Identity(&identity);
+        sessions.create(&session, proof, b"address", &act).await
+    };
+
+    assert!(matches!(begin().await, Err(Error::ConcurrentChange)));
+    let link = format!(
+        "insert into identities (issuer, subject, user_id, create_time)
+         select 'https://id.example.com', 'ada', id, create_time from users
+         where email = '{}'",
+        ada.email
+    );
+    scene.server.database.execute(&link).await;
+    begin().await.unwrap();
 }

@@ -26,5 +26,5 @@ pub use mail::Mail;
 pub use mail_server::{Certificate, LOGIN, MailServer, PASSWORD, USER};
 pub use process::{Process, Said};
 pub use proxy::Proxy;
-pub use server::TestServer;
+pub use server::{TestServer, config};
 pub use tools::tool;
