@@ -5,10 +5,11 @@ use std::{env, error::Error, fs, path::Path, path::PathBuf};
 
 use protox::prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor, Value};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "sluice/v1/auth.proto",
     "sluice/v1/error.proto",
     "sluice/v1/project.proto",
+    "sluice/v1/relay.proto",
     "sluice/v1/stream.proto",
 ];
 

@@ -24,6 +24,9 @@ pub const DOMAIN: &str = "sluice.v1";
 /// How long a caller waits before it repeats a call that found the database away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
+/// When a watch that was ended can be begun again.
+const WATCH_RETRY: Duration = Duration::from_millis(100);
+
 /// Whether causes are shown to callers, in `DebugInfo`: only in development.
 static SHOW_CAUSES: AtomicBool = AtomicBool::new(false);
 
@@ -83,6 +86,24 @@ pub enum Error {
     /// The project has a stream that has not ended.
     #[error("the project has a stream that has not ended")]
     ProjectLive,
+    /// A later boot of the media server has reported.
+    #[error("a later boot of this node has reported")]
+    NodeSuperseded,
+    /// The events after a revision are not kept, or there is no such revision.
+    #[error("the events after this revision are not kept, watch again from a snapshot")]
+    ResyncRequired,
+    /// The server stops; what was last sent of a watch.
+    #[error("the server stops, call again")]
+    Draining(Option<i64>),
+    /// A watcher does not read; what was last sent to it.
+    #[error("the watcher does not read what is sent to it")]
+    WatchTooSlow(i64),
+    /// There are as many watches as there may be.
+    #[error("there are too many watches")]
+    TooManyWatches,
+    /// The stream is neither live nor reconnecting.
+    #[error("the stream is not live")]
+    StreamNotLive,
     /// The change lost a race.
     #[error("the change lost a race with another one")]
     ConcurrentChange,
@@ -174,6 +195,15 @@ impl Error {
             Self::PublishRefused(Refusal::Held(_)) => {
                 (Code::FailedPrecondition, ErrorReason::PublishHeld)
             }
+            Self::PublishRefused(Refusal::ConnectionEnded) => {
+                (Code::FailedPrecondition, ErrorReason::ConnectionEnded)
+            }
+            Self::NodeSuperseded => (Code::FailedPrecondition, ErrorReason::NodeSuperseded),
+            Self::ResyncRequired => (Code::OutOfRange, ErrorReason::ResyncRequired),
+            Self::Draining(_) => (Code::Unavailable, ErrorReason::Draining),
+            Self::WatchTooSlow(_) => (Code::ResourceExhausted, ErrorReason::WatchTooSlow),
+            Self::TooManyWatches => (Code::ResourceExhausted, ErrorReason::TooManyWatches),
+            Self::StreamNotLive => (Code::FailedPrecondition, ErrorReason::StreamNotLive),
             Self::ProjectLive => (Code::FailedPrecondition, ErrorReason::ProjectLive),
             Self::ConcurrentChange => (Code::Aborted, ErrorReason::ConcurrentChange),
             Self::PasswordQueueFull(_) => (Code::ResourceExhausted, ErrorReason::PasswordQueueFull),
@@ -217,6 +247,14 @@ impl Error {
                 let fault = PreconditionViolation::new(name, "project", self.precondition());
                 details.set_precondition_failure(vec![fault]);
             }
+            Self::StreamNotLive => {
+                let fault = PreconditionViolation::new(name, "stream", self.to_string());
+                details.set_precondition_failure(vec![fault]);
+            }
+            Self::NodeSuperseded | Self::PublishRefused(Refusal::ConnectionEnded) => {
+                let fault = PreconditionViolation::new(name, "publisher", self.to_string());
+                details.set_precondition_failure(vec![fault]);
+            }
             Self::MailDisabled => {
                 let fault = PreconditionViolation::new(name, "server", self.to_string());
                 details.set_precondition_failure(vec![fault]);
@@ -225,6 +263,9 @@ impl Error {
             | Self::TooManyAttempts(wait)
             | Self::RateLimited(wait) => {
                 details.set_retry_info(Some(*wait));
+            }
+            Self::Draining(_) | Self::WatchTooSlow(_) | Self::TooManyWatches => {
+                details.set_retry_info(Some(WATCH_RETRY));
             }
             Self::Starting
             | Self::DatabaseUnavailable(_)
@@ -246,6 +287,7 @@ impl Error {
             | Self::StreamKeyInvalid
             | Self::EmailTaken
             | Self::PublishRefused(Refusal::Conflict)
+            | Self::ResyncRequired
             | Self::ConcurrentChange
             | Self::Internal(_) => {}
         }
@@ -271,6 +313,9 @@ impl Error {
     fn metadata(&self) -> std::collections::HashMap<String, String> {
         match self {
             Self::ScopeMissing(scope) => [("scope".to_owned(), scope.as_str().to_owned())].into(),
+            Self::Draining(Some(revision)) | Self::WatchTooSlow(revision) => {
+                [("last_revision".to_owned(), revision.to_string())].into()
+            }
             _ => Default::default(),
         }
     }
@@ -305,6 +350,7 @@ fn refusal_text(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::Disabled => "the project is disabled",
         Refusal::Held(_) => "the owner holds publishers off for now",
+        Refusal::ConnectionEnded => "this connection has published before and has ended",
         Refusal::Conflict => "another connection publishes to this project",
     }
 }

@@ -37,7 +37,7 @@ use crate::{
     },
     readiness::{self, Readiness, SERVICES},
     repositories::{Database, Outbox, Publishing},
-    services::{AuthParts, AuthService, ProjectService, StreamService},
+    services::{AuthParts, AuthService, ProjectService, StreamParts, StreamService},
 };
 
 /// The longest request of AuthService, in bytes.
@@ -66,6 +66,7 @@ pub async fn serve(
     config: &Config,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    let closing = CancellationToken::new();
     let readiness = Readiness::default();
     let (health, health_service) = tonic_health::server::health_reporter();
     readiness::report(&health, false).await;
@@ -93,12 +94,13 @@ pub async fn serve(
         outbox: outbox.clone(),
     });
     let project = ProjectService::new(&database, keys.sealer.clone(), config.url_policy());
-    let stream = StreamService::new(
-        &database,
-        publishing.clone(),
-        keys.sealer,
-        config.heartbeat_interval,
-    );
+    let stream = StreamService::new(StreamParts {
+        database: database.clone(),
+        publishing: publishing.clone(),
+        sealer: keys.sealer,
+        heartbeat_interval: config.heartbeat_interval,
+        closing: closing.clone(),
+    });
     let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE);
     let auth = InterceptedService::new(auth, guard.clone());
     let project = ProjectServiceServer::new(project).max_decoding_message_size(MAX_MESSAGE);
@@ -106,7 +108,6 @@ pub async fn serve(
     let stream = StreamServiceServer::new(stream).max_decoding_message_size(MAX_MESSAGE);
     let stream = InterceptedService::new(stream, guard);
 
-    let closing = CancellationToken::new();
     let serving = builder()
         .layer(PeerAddressLayer::new(&config.trusted_proxies))
         .add_service(health_service)

@@ -14,12 +14,13 @@ pub enum Access {
 }
 
 /// Every RPC of `sluice.v1` by its path.
-pub const TABLE: [(&str, Access); 40] = {
+pub const TABLE: [(&str, Access); 48] = {
     use Access::{Public, Session};
     const PROJECTS_READ: Access = Access::Scope(Scope::ProjectsRead);
     const PROJECTS_WRITE: Access = Access::Scope(Scope::ProjectsWrite);
     const STREAMS_READ: Access = Access::Scope(Scope::StreamsRead);
     const STREAMS_WRITE: Access = Access::Scope(Scope::StreamsWrite);
+    const RELAYS_WORK: Access = Access::Scope(Scope::RelaysWork);
     const STREAMS_PUBLISH: Access = Access::Scope(Scope::StreamsPublish);
 
     [
@@ -69,9 +70,17 @@ pub const TABLE: [(&str, Access); 40] = {
         ("/sluice.v1.StreamService/BeginPublish", STREAMS_PUBLISH),
         ("/sluice.v1.StreamService/HeartbeatPublish", STREAMS_PUBLISH),
         ("/sluice.v1.StreamService/EndPublish", STREAMS_PUBLISH),
+        ("/sluice.v1.StreamService/SyncNode", STREAMS_PUBLISH),
         ("/sluice.v1.StreamService/GetStream", STREAMS_READ),
         ("/sluice.v1.StreamService/ListStreams", STREAMS_READ),
         ("/sluice.v1.StreamService/StopStream", STREAMS_WRITE),
+        ("/sluice.v1.StreamService/ListRefusals", STREAMS_READ),
+        ("/sluice.v1.StreamService/WatchProject", STREAMS_READ),
+        ("/sluice.v1.StreamService/StartRelay", STREAMS_WRITE),
+        ("/sluice.v1.StreamService/StopRelay", STREAMS_WRITE),
+        ("/sluice.v1.StreamService/ListRelays", STREAMS_READ),
+        ("/sluice.v1.StreamService/ClaimRelays", RELAYS_WORK),
+        ("/sluice.v1.StreamService/ReportRelays", RELAYS_WORK),
     ]
 };
 

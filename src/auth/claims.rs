@@ -54,6 +54,11 @@ impl Claims {
         }
     }
 
+    /// When the token expires.
+    pub fn expire_time(&self) -> Option<Time> {
+        Time::from_timestamp(self.exp, 0)
+    }
+
     /// The caller that a verified token speaks of.
     pub fn caller(&self) -> Caller {
         let subject = match self.client_id {

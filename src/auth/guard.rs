@@ -2,9 +2,9 @@ use http::uri::PathAndQuery;
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use tracing::Span;
 
-use super::{Access, AccessTokens, Caller, RateLimits, Revocations, access};
+use super::{Access, AccessTokens, Caller, Permit, RateLimits, Revocations, access};
 use crate::{
-    domain::PeerAddress,
+    domain::{PeerAddress, Time},
     error::{Error, Result},
 };
 
@@ -28,7 +28,7 @@ impl Guard {
         }
     }
 
-    fn admit(&self, request: &Request<()>) -> Result<Option<Caller>> {
+    fn admit(&self, request: &Request<()>) -> Result<Option<(Caller, Permit)>> {
         if !self.revocations.are_current() {
             return Err(Error::OutOfDate);
         }
@@ -43,7 +43,7 @@ impl Guard {
             Some(access) => access,
         };
 
-        let caller = self.identify(request.metadata()).or_else(|refusal| {
+        let (caller, expire_time) = self.identify(request.metadata()).or_else(|refusal| {
             self.limits.count_address(peer)?;
             Err(refusal)
         })?;
@@ -56,23 +56,25 @@ impl Guard {
             }
             Access::Scope(_) | Access::Public => {}
         }
-        Ok(Some(caller))
+        let permit = Permit::new(caller, expire_time, self.revocations.clone());
+        Ok(Some((caller, permit)))
     }
 
-    /// Who calls, by a token that is valid.
-    fn identify(&self, metadata: &MetadataMap) -> Result<Caller> {
-        let caller = self.tokens.verify(bearer_token(metadata)?)?;
+    /// Who calls, by a token that is valid, and until when it is.
+    fn identify(&self, metadata: &MetadataMap) -> Result<(Caller, Time)> {
+        let (caller, expire_time) = self.tokens.verify(bearer_token(metadata)?)?;
         match self.revocations.contain(&caller) {
             true => Err(Error::AccessTokenInvalid),
-            false => Ok(caller),
+            false => Ok((caller, expire_time)),
         }
     }
 }
 
 impl Interceptor for Guard {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(caller) = self.admit(&request)? {
+        if let Some((caller, permit)) = self.admit(&request)? {
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(permit);
         }
         Ok(request)
     }

@@ -106,12 +106,12 @@ impl AccessTokens {
         })
     }
 
-    /// The caller that a token was made for.
-    pub fn verify(&self, token: &str) -> Result<Caller> {
+    /// The caller that a token was made for, and when it expires.
+    pub fn verify(&self, token: &str) -> Result<(Caller, Time)> {
         self.read(token).ok_or(Error::AccessTokenInvalid)
     }
 
-    fn read(&self, token: &str) -> Option<Caller> {
+    fn read(&self, token: &str) -> Option<(Caller, Time)> {
         let Shared {
             keys,
             hs256,
@@ -132,7 +132,7 @@ impl AccessTokens {
         };
         let claims: Claims = decode(token, &key.decoding, validation).ok()?.claims;
 
-        Some(claims.caller())
+        Some((claims.caller(), claims.expire_time()?))
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
                     ..caller()
                 };
                 let token = tokens.issue(&caller, now()).unwrap().token;
-                assert_eq!(tokens.verify(token.expose()).unwrap(), caller);
+                assert_eq!(tokens.verify(token.expose()).unwrap().0, caller);
             }
         }
     }

@@ -1,10 +1,12 @@
+use serde::{Deserialize, Serialize};
+
 use super::{
     DestinationId, IngestUrl, Invalid, Name, Platform, PlatformKind, ProjectId, Scheme, Secret,
     Time, UrlPolicy,
 };
 
 /// Where a project's streams are sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Destination {
     /// Its id.
     pub id: DestinationId,

@@ -1,5 +1,8 @@
+use serde::{Deserialize, Serialize};
+
 /// Why a stream ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The publisher went away and there is no reconnect window.
     PublisherEnded,

@@ -1,5 +1,6 @@
 use std::{fmt, hash, marker::PhantomData};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::{ApiKey, Destination, Invalid, Project, Session, Stream, User};
@@ -52,6 +53,18 @@ impl<T> From<Uuid> for Id<T> {
             uuid,
             noun: PhantomData,
         }
+    }
+}
+
+impl<T> Serialize for Id<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.uuid.serialize(serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Id<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Uuid::deserialize(deserializer).map(Self::from)
     }
 }
 

@@ -3,10 +3,13 @@
 //! Addresses and limits are those of OBS's `rtmp-services` (2026-08-21) or of the platform's own
 //! documentation. An address that is not confirmed is left out: people copy what the platform shows.
 
+use serde::{Deserialize, Serialize};
+
 use super::platform_catalogue::CATALOGUE;
 
 /// A streaming platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Platform {
     /// Any RTMP, RTMPS or SRT server.
     Custom,

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Invalid, Name, ProjectId, Secret, StreamId, Time};
 
 /// One channel of a user: one stream key, at most one stream at a time.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Project {
     /// Its id.
     pub id: ProjectId,
@@ -41,7 +43,8 @@ pub struct ProjectUpdate {
 }
 
 /// What happens when a second connection publishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PublishConflictPolicy {
     /// The newcomer is refused.
     RejectNew,
@@ -67,7 +70,7 @@ impl PublishConflictPolicy {
 }
 
 /// How long a stream waits for its publisher to come back: 0 to 30 minutes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconnectWindow(Duration);
 
 impl ReconnectWindow {

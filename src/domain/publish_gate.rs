@@ -35,6 +35,8 @@ pub enum Refusal {
     Held(Time),
     /// Another connection publishes.
     Conflict,
+    /// The connection has published before, and that has ended.
+    ConnectionEnded,
 }
 
 impl PublishGate {

@@ -1,9 +1,12 @@
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::Invalid;
 
 /// The protocol that a publisher speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum IngestProtocol {
     /// Not known.
     Unknown,
@@ -50,7 +53,7 @@ impl IngestProtocol {
 }
 
 /// One publishing connection of one run of one media server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publisher {
     /// The media server.
     pub node_id: String,

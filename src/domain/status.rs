@@ -1,5 +1,8 @@
+use serde::{Deserialize, Serialize};
+
 /// Where a stream is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// A publisher was accepted; no media yet.
     Connecting,

@@ -12,10 +12,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use uuid::Uuid;
+
 use super::{EndReason, ProjectId, Publisher, ReconnectWindow, Status, StreamId, Time};
 
 /// What a media server measures. Zero or empty means not measured.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Stats {
     /// Bytes received on this connection so far.
     pub bytes_received: i64,
@@ -42,8 +46,17 @@ pub struct Timeouts {
     pub heartbeat: Duration,
 }
 
-/// One broadcast of a project.
+/// Where the media of a connection can be read, sealed: there may be a key in it.
 #[derive(Debug, Clone)]
+pub struct SealedPlayUrl {
+    /// What it is sealed for.
+    pub id: Uuid,
+    /// The address, sealed.
+    pub sealed: Vec<u8>,
+}
+
+/// One broadcast of a project.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stream {
     /// Its id.
     pub id: StreamId,

@@ -2,12 +2,13 @@ use sqlx::FromRow;
 
 use super::{
     Created, Database, IdempotencyKey, audit_log,
-    columns::{Timestamp, known},
+    destination_rows::{DestinationRow, not_found, record},
     engine::Transaction,
+    events,
     revisions::lock_owned,
 };
 use crate::{
-    domain::{Act, Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time},
+    domain::{Act, Change, Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time},
     error::{Error, Result},
 };
 
@@ -36,19 +37,6 @@ pub struct SealedDestination {
     pub stream_key_hint: String,
     /// Whether streams are sent there.
     pub enabled: bool,
-}
-
-#[derive(FromRow)]
-struct DestinationRow {
-    id: DestinationId,
-    project_id: ProjectId,
-    platform: String,
-    name: String,
-    url: String,
-    stream_key_hint: String,
-    enabled: bool,
-    create_time: Timestamp,
-    update_time: Timestamp,
 }
 
 impl Destinations {
@@ -106,7 +94,7 @@ impl Destinations {
         now: Time,
     ) -> Result<Destination> {
         let mut tx = self.database.begin().await?;
-        lock_owned(&mut tx, tenant, destination.project_id).await?;
+        let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
         let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
             "insert into destinations
                  (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
@@ -129,9 +117,12 @@ impl Destinations {
         if let Some(key) = idempotency {
             key.record(&mut tx, destination.id.uuid(), now).await?;
         }
+        let destination = row.try_into()?;
+        record(&mut tx, revision, &destination, now).await?;
         audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
-        row.try_into()
+        let project_id = destination.project_id;
+        self.database.commit_change(tx, project_id).await?;
+        Ok(destination)
     }
 
     /// A destination, with its key sealed.
@@ -204,7 +195,7 @@ impl Destinations {
         now: Time,
     ) -> Result<Destination> {
         let mut tx = self.database.begin().await?;
-        lock_owned(&mut tx, tenant, destination.project_id).await?;
+        let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
         let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
             "update destinations
              set platform = $3, name = $4, url = $5,
@@ -226,9 +217,12 @@ impl Destinations {
         .fetch_optional(&mut **tx)
         .await)?
         .ok_or(Error::ConcurrentChange)?;
+        let destination = row.try_into()?;
+        record(&mut tx, revision, &destination, now).await?;
         audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
-        row.try_into()
+        let project_id = destination.project_id;
+        self.database.commit_change(tx, project_id).await?;
+        Ok(destination)
     }
 
     /// Deletes a destination.
@@ -242,10 +236,13 @@ impl Destinations {
         let (destination, _) = self.get(tenant, id).await?;
 
         let mut tx = self.database.begin().await?;
-        lock_owned(&mut tx, tenant, destination.project_id).await?;
+        let project_id = destination.project_id;
+        let revision = lock_owned(&mut tx, tenant, project_id).await?;
         remove(&mut tx, id).await?;
+        let change = Change::DestinationDeleted(id);
+        events::record(&mut tx, project_id, revision, &change, now).await?;
         audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await
+        self.database.commit_change(tx, project_id).await
     }
 }
 
@@ -258,42 +255,5 @@ async fn remove(tx: &mut Transaction, id: DestinationId) -> Result<()> {
     match removed {
         0 => Err(not_found(id)),
         _ => Ok(()),
-    }
-}
-
-impl TryFrom<DestinationRow> for Destination {
-    type Error = Error;
-
-    fn try_from(row: DestinationRow) -> Result<Self> {
-        let DestinationRow {
-            id,
-            project_id,
-            platform,
-            name,
-            url,
-            stream_key_hint,
-            enabled,
-            create_time,
-            update_time,
-        } = row;
-        let platform = known("platform", Platform::parse(&platform))?;
-        Ok(Self {
-            id,
-            project_id,
-            platform,
-            name,
-            url,
-            stream_key_hint,
-            enabled,
-            create_time,
-            update_time,
-        })
-    }
-}
-
-fn not_found(id: DestinationId) -> Error {
-    Error::NotFound {
-        noun: "destination",
-        id: id.to_string(),
     }
 }

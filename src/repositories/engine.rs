@@ -13,7 +13,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::error::Result;
+use super::Hints;
+use crate::{domain::ProjectId, error::Result};
 
 /// Something that exists once per engine.
 pub enum Engine<P, S> {
@@ -67,7 +68,14 @@ pub struct DatabaseOptions {
 
 /// The database, whichever engine it is. A clone shares the connections.
 #[derive(Debug, Clone)]
-pub enum Database {
+pub struct Database {
+    pub(super) pools: Pools,
+    hints: Hints,
+}
+
+/// The connections.
+#[derive(Debug, Clone)]
+pub(super) enum Pools {
     /// PostgreSQL.
     Postgres(PgPool),
     /// SQLite.
@@ -82,12 +90,75 @@ pub enum Database {
 impl Database {
     /// Prepares the pools; connections are made when they are needed.
     pub fn open(options: &DatabaseOptions) -> Self {
-        match &options.target {
-            Target::Postgres(server) => Self::postgres(server, options),
-            Target::Sqlite(file) => Self::sqlite(file, options),
+        let pools = match &options.target {
+            Target::Postgres(server) => Pools::postgres(server, options),
+            Target::Sqlite(file) => Pools::sqlite(file, options),
+        };
+        Self {
+            pools,
+            hints: Hints::default(),
         }
     }
 
+    /// Where to read from.
+    pub(super) fn reader(&self) -> Pool<'_> {
+        match &self.pools {
+            Pools::Postgres(pool) => Pool::Postgres(pool),
+            Pools::Sqlite { reader, .. } => Pool::Sqlite(reader),
+        }
+    }
+
+    /// Where to run one statement that writes.
+    pub(super) fn writer(&self) -> Pool<'_> {
+        match &self.pools {
+            Pools::Postgres(pool) => Pool::Postgres(pool),
+            Pools::Sqlite { writer, .. } => Pool::Sqlite(writer),
+        }
+    }
+
+    /// Begins a transaction that will write.
+    pub(super) async fn begin(&self) -> Result<Transaction> {
+        Ok(match &self.pools {
+            Pools::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
+            Pools::Sqlite { writer, .. } => {
+                Transaction::Sqlite(writer.begin_with("begin immediate").await?)
+            }
+        })
+    }
+
+    /// Commits the change of a project, and tells those who watch it.
+    pub(super) async fn commit_change(&self, tx: Transaction, project_id: ProjectId) -> Result<()> {
+        tx.commit().await?;
+        self.hints.changed(project_id);
+        Ok(())
+    }
+
+    /// What changes in this database, as far as this process knows.
+    pub fn hints(&self) -> &Hints {
+        &self.hints
+    }
+
+    /// The name of the engine.
+    pub fn engine(&self) -> &'static str {
+        match &self.pools {
+            Pools::Postgres(_) => "postgresql",
+            Pools::Sqlite { .. } => "sqlite",
+        }
+    }
+
+    /// Closes all connections, after the statements that run on them.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Postgres(pool) => pool.close().await,
+            Pools::Sqlite { writer, reader } => {
+                reader.close().await;
+                writer.close().await;
+            }
+        }
+    }
+}
+
+impl Pools {
     fn postgres(server: &PgConnectOptions, options: &DatabaseOptions) -> Self {
         let server = server
             .clone()
@@ -128,51 +199,6 @@ impl Database {
             reader: pool
                 .max_connections(options.pool_size)
                 .connect_lazy_with(file.read_only(true)),
-        }
-    }
-
-    /// Where to read from.
-    pub(super) fn reader(&self) -> Pool<'_> {
-        match self {
-            Self::Postgres(pool) => Pool::Postgres(pool),
-            Self::Sqlite { reader, .. } => Pool::Sqlite(reader),
-        }
-    }
-
-    /// Where to run one statement that writes.
-    pub(super) fn writer(&self) -> Pool<'_> {
-        match self {
-            Self::Postgres(pool) => Pool::Postgres(pool),
-            Self::Sqlite { writer, .. } => Pool::Sqlite(writer),
-        }
-    }
-
-    /// Begins a transaction that will write.
-    pub(super) async fn begin(&self) -> Result<Transaction> {
-        Ok(match self {
-            Self::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
-            Self::Sqlite { writer, .. } => {
-                Transaction::Sqlite(writer.begin_with("begin immediate").await?)
-            }
-        })
-    }
-
-    /// The name of the engine.
-    pub fn engine(&self) -> &'static str {
-        match self {
-            Self::Postgres(_) => "postgresql",
-            Self::Sqlite { .. } => "sqlite",
-        }
-    }
-
-    /// Closes all connections, after the statements that run on them.
-    pub async fn close(&self) {
-        match self {
-            Self::Postgres(pool) => pool.close().await,
-            Self::Sqlite { writer, reader } => {
-                reader.close().await;
-                writer.close().await;
-            }
         }
     }
 }

@@ -8,7 +8,7 @@ use sqlx::{
     postgres::PgPoolOptions,
 };
 
-use super::Database;
+use super::{Database, engine::Pools};
 use crate::error::{Error, Result};
 
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -20,8 +20,8 @@ impl Database {
     /// On PostgreSQL an advisory lock, on SQLite a lock on a file beside the
     /// database makes other processes wait until it is done.
     pub async fn migrate(&self) -> Result<()> {
-        let applied = match self {
-            Self::Postgres(pool) => {
+        let applied = match &self.pools {
+            Pools::Postgres(pool) => {
                 // Another process may migrate for longer than a call may wait.
                 let patient = (*pool.connect_options())
                     .clone()
@@ -34,7 +34,7 @@ impl Database {
                 own.close().await;
                 applied
             }
-            Self::Sqlite { writer, .. } => {
+            Pools::Sqlite { writer, .. } => {
                 let options = writer.connect_options();
                 let _lock = lock(options.get_filename()).await?;
                 SQLITE.run(writer).await

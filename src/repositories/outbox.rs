@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use super::{
     Database,
     columns::{Timestamp, known},
-    engine::Transaction,
+    engine::{Pools, Transaction},
 };
 use crate::{
     domain::{Email, Letter, LetterId, LetterKind, Time, UserId},
@@ -84,8 +84,8 @@ impl Outbox {
     /// they are there again.
     pub async fn claim(&self, limit: i64, lease: TimeDelta, now: Time) -> Result<Vec<Letter>> {
         // Replicas that claim at once do not wait for each other. SQLite has one writer.
-        let sql = match &self.database {
-            Database::Postgres(_) => {
+        let sql = match &self.database.pools {
+            Pools::Postgres(_) => {
                 "update outbox
                  set attempts = attempts + 1, next_attempt_time = $2
                  where id in (
@@ -97,7 +97,7 @@ impl Outbox {
                      for update skip locked)
                  returning id, kind, email_key, create_time, attempts"
             }
-            Database::Sqlite { .. } => {
+            Pools::Sqlite { .. } => {
                 "update outbox
                  set attempts = attempts + 1, next_attempt_time = $2
                  where id in (

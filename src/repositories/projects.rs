@@ -1,18 +1,13 @@
-use std::time::Duration;
-
-use sqlx::FromRow;
-
 use super::{
-    Created, Database, IdempotencyKey, audit_log,
-    columns::{Timestamp, known},
-    engine::Transaction,
-    revisions::lock_owned,
+    Created, Database, IdempotencyKey, audit_log, events,
+    project_rows::{ProjectRow, load, not_found, record},
+    revisions::{lock_owned, return_revision, take_revision},
     stream_rows::end_running,
 };
 use crate::{
     domain::{
-        Act, EndReason, Name, Page, Project, ProjectId, ProjectUpdate, PublishConflictPolicy,
-        ReconnectWindow, SealedStreamKey, StreamId, Tenant, Time,
+        Act, Change, EndReason, Name, Page, Project, ProjectId, ProjectUpdate,
+        PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
     },
     error::{Error, Result},
 };
@@ -38,20 +33,6 @@ pub struct NewProject {
     pub stream_key: SealedStreamKey,
     /// So that a repeated request creates nothing.
     pub idempotency: Option<IdempotencyKey>,
-}
-
-#[derive(FromRow)]
-struct ProjectRow {
-    id: ProjectId,
-    name: String,
-    disabled: bool,
-    reconnect_window_ms: i64,
-    publish_conflict_policy: String,
-    stream_key_hint: String,
-    live_stream_id: Option<StreamId>,
-    revision: i64,
-    create_time: Timestamp,
-    update_time: Timestamp,
 }
 
 impl Projects {
@@ -128,6 +109,7 @@ impl Projects {
         }
         audit_log::record(&mut tx, act, now).await?;
         let created = load(&mut tx, project.id).await?;
+        record(&mut tx, &created, now).await?;
         tx.commit().await?;
         Ok(created)
     }
@@ -218,12 +200,15 @@ impl Projects {
             return Err(not_found(id));
         }
 
-        if update.disabled == Some(true) {
-            end_running(&mut tx, id, EndReason::ProjectDisabled, now).await?;
+        let mut updated = load(&mut tx, id).await?;
+        record(&mut tx, &updated, now).await?;
+        if update.disabled == Some(true)
+            && end_running(&mut tx, id, EndReason::ProjectDisabled, now).await?
+        {
+            updated = load(&mut tx, id).await?;
         }
-        let updated = load(&mut tx, id).await?;
         audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
+        self.database.commit_change(tx, id).await?;
         Ok(updated)
     }
 
@@ -239,9 +224,13 @@ impl Projects {
     ) -> Result<()> {
         let mut tx = self.database.begin().await?;
         lock_owned(&mut tx, tenant, id).await?;
+        // The end of its stream comes before its own.
+        return_revision(&mut tx, id).await?;
         if end_running(&mut tx, id, EndReason::ProjectDeleted, now).await? && !force {
             return Err(Error::ProjectLive);
         }
+        let revision = take_revision(&mut tx, id).await?;
+        events::record(&mut tx, id, revision, &Change::ProjectDeleted, now).await?;
 
         on_engine!(&mut tx, tx => sqlx::query("delete from destinations where project_id = $1")
             .bind(id)
@@ -260,7 +249,7 @@ impl Projects {
         .await
         .map(drop))?;
         audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await
+        self.database.commit_change(tx, id).await
     }
 
     /// Forgets projects that were deleted before a moment, at most `limit`; tells how many.
@@ -274,68 +263,5 @@ impl Projects {
         .execute(pool)
         .await
         .map(|done| done.rows_affected()))?)
-    }
-}
-
-/// A project as the transaction sees it.
-pub(super) async fn load(tx: &mut Transaction, id: ProjectId) -> Result<Project> {
-    on_engine!(tx, tx => sqlx::query_as::<_, ProjectRow>(
-        "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
-                p.stream_key_hint, s.id as live_stream_id, p.revision,
-                p.create_time, p.update_time
-         from projects p
-         left join streams s on s.project_id = p.id and s.end_time is null
-         where p.id = $1",
-    )
-    .bind(id)
-    .fetch_one(&mut **tx)
-    .await)?
-    .try_into()
-}
-
-impl TryFrom<ProjectRow> for Project {
-    type Error = Error;
-
-    fn try_from(row: ProjectRow) -> Result<Self> {
-        let ProjectRow {
-            id,
-            name,
-            disabled,
-            reconnect_window_ms,
-            publish_conflict_policy,
-            stream_key_hint,
-            live_stream_id,
-            revision,
-            create_time,
-            update_time,
-        } = row;
-        let policy = PublishConflictPolicy::parse(&publish_conflict_policy);
-        Ok(Self {
-            id,
-            name,
-            disabled,
-            reconnect_window: window_from_millis(reconnect_window_ms)?,
-            publish_conflict_policy: known("publish_conflict_policy", policy)?,
-            stream_key_hint,
-            live_stream_id,
-            revision,
-            create_time,
-            update_time,
-        })
-    }
-}
-
-/// The reconnect window of a column.
-pub(super) fn window_from_millis(millis: i64) -> Result<ReconnectWindow> {
-    let window = u64::try_from(millis)
-        .ok()
-        .and_then(|millis| ReconnectWindow::parse(Duration::from_millis(millis)).ok());
-    Ok(known("reconnect_window_ms", window)?)
-}
-
-pub(super) fn not_found(id: ProjectId) -> Error {
-    Error::NotFound {
-        noun: "project",
-        id: id.to_string(),
     }
 }

@@ -10,14 +10,14 @@ use super::{
     Database,
     columns::{Timestamp, known},
     engine::Transaction,
-    projects::window_from_millis,
+    project_rows::window_from_millis,
     revisions::{return_revision, take_revision, take_revision_of},
-    stream_rows::{StreamRow, insert, load, not_found, running, store},
+    stream_rows::{StreamRow, insert, load, not_found, record, running, store},
 };
 use crate::{
     domain::{
         Admission, EndReason, Heartbeat, ProjectId, PublishConflictPolicy, PublishGate, Publisher,
-        ReconnectWindow, Stats, Stream, StreamId, Time, Timeouts,
+        ReconnectWindow, SealedPlayUrl, Stats, Stream, StreamId, Time, Timeouts,
     },
     error::{Error, Result},
 };
@@ -29,22 +29,39 @@ pub struct Publishing {
     timeouts: Timeouts,
 }
 
+/// A publisher that asks to be let in.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPublish<'a> {
+    /// SHA-256 of the key that it gave.
+    pub key_hash: &'a [u8],
+    /// The connection.
+    pub publisher: &'a Publisher,
+    /// Whether media has been seen already.
+    pub media_flowing: bool,
+    /// Where its media can be read.
+    pub play_url: Option<&'a SealedPlayUrl>,
+    /// Whether the connection is known to stand, so that it may come in again
+    /// after its stream has ended.
+    pub standing: bool,
+}
+
 impl Publishing {
     /// Streams in this database, which end when they exceed these times.
     pub fn new(database: Database, timeouts: Timeouts) -> Self {
         Self { database, timeouts }
     }
 
-    /// Accepts or refuses a publisher, by the SHA-256 of the key that it gave.
-    pub async fn begin(
-        &self,
-        key_hash: &[u8],
-        publisher: &Publisher,
-        media_flowing: bool,
-        now: Time,
-    ) -> Result<Stream> {
+    /// Accepts or refuses a publisher.
+    pub async fn begin(&self, publish: NewPublish<'_>, now: Time) -> Result<Stream> {
+        let NewPublish {
+            key_hash,
+            publisher,
+            media_flowing,
+            play_url: _,
+            standing: _,
+        } = publish;
         let mut tx = self.database.begin().await?;
-        let gate = open_gate(&mut tx, key_hash, now)
+        let (gate, mut revision) = open_gate(&mut tx, key_hash, now)
             .await?
             .ok_or(Error::StreamKeyInvalid)?;
         let running = running(&mut tx, gate.project_id).await?;
@@ -53,35 +70,42 @@ impl Publishing {
             .map_err(Error::PublishRefused)?;
 
         let stream = match (admission, running) {
-            (Admission::Repeat, Some(mut stream)) => {
-                let before = stream.status;
+            (Admission::Repeat, Some(before)) => {
+                let mut stream = before.clone();
                 stream.seen(media_flowing, now);
                 store(&mut tx, &stream).await?;
-                if stream.status == before {
+                if stream.status == before.status {
                     return_revision(&mut tx, gate.project_id).await?;
+                } else {
+                    record(&mut tx, revision, Some(&before), &stream, now).await?;
                 }
                 stream
             }
-            (Admission::Resume, Some(mut stream)) => {
+            (Admission::Resume, Some(before)) => {
+                let mut stream = before.clone();
                 stream.resume(publisher.clone(), self.timeouts, now);
                 stream.seen(media_flowing, now);
                 store(&mut tx, &stream).await?;
+                record(&mut tx, revision, Some(&before), &stream, now).await?;
                 stream
             }
             (_, running) => {
-                if let Some(mut loser) = running {
+                if let Some(before) = running {
+                    let mut loser = before.clone();
                     loser.end(EndReason::TakenOver, now);
                     store(&mut tx, &loser).await?;
-                    take_revision(&mut tx, gate.project_id).await?;
+                    record(&mut tx, revision, Some(&before), &loser, now).await?;
+                    revision = take_revision(&mut tx, gate.project_id).await?;
                 }
                 let mut stream =
                     Stream::begin(gate.project_id, publisher.clone(), self.timeouts, now);
                 stream.seen(media_flowing, now);
                 insert(&mut tx, &stream).await?;
+                record(&mut tx, revision, None, &stream, now).await?;
                 stream
             }
         };
-        tx.commit().await?;
+        self.database.commit_change(tx, gate.project_id).await?;
         Ok(stream)
     }
 
@@ -104,21 +128,24 @@ impl Publishing {
         }
 
         let mut tx = self.database.begin().await?;
-        let project_id = take_revision_of(&mut tx, id).await?;
-        let mut stream = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-        let verdict = stream.verdict(publisher, epoch);
+        let (project_id, revision) = take_revision_of(&mut tx, id).await?;
+        let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let verdict = before.verdict(publisher, epoch);
         if verdict != Heartbeat::Continue {
-            return Ok((stream, verdict));
+            return Ok((before, verdict));
         }
 
-        let before = stream.status;
+        let mut stream = before.clone();
         stream.seen(media_flows, now);
         stream.stats = stats.cloned().or(stream.stats);
         store(&mut tx, &stream).await?;
-        if stream.status == before {
+        if stream.status == before.status {
             return_revision(&mut tx, project_id).await?;
+            tx.commit().await?;
+        } else {
+            record(&mut tx, revision, Some(&before), &stream, now).await?;
+            self.database.commit_change(tx, project_id).await?;
         }
-        tx.commit().await?;
         Ok((stream, Heartbeat::Continue))
     }
 
@@ -176,15 +203,17 @@ impl Publishing {
         now: Time,
     ) -> Result<Stream> {
         let mut tx = self.database.begin().await?;
-        let project_id = take_revision_of(&mut tx, id).await?;
-        let mut stream = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-        if !stream.is_held_by(publisher, epoch) {
-            return Ok(stream);
+        let (project_id, revision) = take_revision_of(&mut tx, id).await?;
+        let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        if !before.is_held_by(publisher, epoch) {
+            return Ok(before);
         }
 
+        let mut stream = before.clone();
         stream.disconnected(window(&mut tx, project_id).await?, now);
         store(&mut tx, &stream).await?;
-        tx.commit().await?;
+        record(&mut tx, revision, Some(&before), &stream, now).await?;
+        self.database.commit_change(tx, project_id).await?;
         Ok(stream)
     }
 
@@ -213,14 +242,16 @@ impl Publishing {
     /// Applies to a stream what time has done; `None` if that was nothing.
     pub async fn expire(&self, id: StreamId, now: Time) -> Result<Option<Stream>> {
         let mut tx = self.database.begin().await?;
-        let project_id = take_revision_of(&mut tx, id).await?;
-        let mut stream = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let (project_id, revision) = take_revision_of(&mut tx, id).await?;
+        let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let mut stream = before.clone();
         if !stream.expire(window(&mut tx, project_id).await?, self.timeouts, now) {
             return Ok(None);
         }
 
         store(&mut tx, &stream).await?;
-        tx.commit().await?;
+        record(&mut tx, revision, Some(&before), &stream, now).await?;
+        self.database.commit_change(tx, project_id).await?;
         Ok(Some(stream))
     }
 }
@@ -230,13 +261,14 @@ async fn open_gate(
     tx: &mut Transaction,
     key_hash: &[u8],
     now: Time,
-) -> Result<Option<PublishGate>> {
+) -> Result<Option<(PublishGate, i64)>> {
     #[derive(FromRow)]
     struct Gate {
         id: ProjectId,
         disabled: bool,
         publish_held_until: Option<Timestamp>,
         publish_conflict_policy: String,
+        revision: i64,
     }
 
     let gate = on_engine!(tx, tx => sqlx::query_as::<_, Gate>(
@@ -245,7 +277,7 @@ async fn open_gate(
          where delete_time is null
            and (stream_key_hash = $1
                 or previous_key_hash = $1 and previous_key_expire_time > $2)
-         returning id, disabled, publish_held_until, publish_conflict_policy",
+         returning id, disabled, publish_held_until, publish_conflict_policy, revision",
     )
     .bind(key_hash)
     .bind(now)
@@ -254,12 +286,14 @@ async fn open_gate(
 
     gate.map(|gate| {
         let policy = PublishConflictPolicy::parse(&gate.publish_conflict_policy);
-        Ok(PublishGate {
+        let revision = gate.revision;
+        let gate = PublishGate {
             project_id: gate.id,
             disabled: gate.disabled,
             held_until: gate.publish_held_until,
             policy: known("publish_conflict_policy", policy)?,
-        })
+        };
+        Ok((gate, revision))
     })
     .transpose()
 }

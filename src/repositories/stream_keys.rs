@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{
     Database, audit_log,
-    projects::{load, not_found},
+    project_rows::{load, not_found, record},
     revisions::lock_owned,
     stream_rows::end_running,
 };
@@ -55,12 +55,13 @@ impl StreamKeys {
         .execute(&mut **tx)
         .await
         .map(drop))?;
-        if expiry.is_none() {
-            end_running(&mut tx, id, EndReason::KeyRotated, now).await?;
+        let mut rotated = load(&mut tx, id).await?;
+        record(&mut tx, &rotated, now).await?;
+        if expiry.is_none() && end_running(&mut tx, id, EndReason::KeyRotated, now).await? {
+            rotated = load(&mut tx, id).await?;
         }
-        let rotated = load(&mut tx, id).await?;
         audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
+        self.database.commit_change(tx, id).await?;
         Ok((rotated, expiry))
     }
 

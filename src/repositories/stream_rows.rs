@@ -5,11 +5,13 @@ use sqlx::FromRow;
 use super::{
     columns::{Timestamp, known},
     engine::Transaction,
+    events, relay_rows,
     revisions::take_revision,
 };
 use crate::{
     domain::{
-        EndReason, IngestProtocol, ProjectId, Publisher, Stats, Status, Stream, StreamId, Time,
+        Change, EndReason, IngestProtocol, ProjectId, Publisher, Stats, Status, Stream, StreamId,
+        Time,
     },
     error::{Error, Result},
 };
@@ -49,13 +51,28 @@ pub(super) async fn end_running(
     reason: EndReason,
     now: Time,
 ) -> Result<bool> {
-    let Some(mut stream) = running(tx, project_id).await? else {
+    let Some(before) = running(tx, project_id).await? else {
         return Ok(false);
     };
+    let mut stream = before.clone();
     stream.end(reason, now);
     store(tx, &stream).await?;
-    take_revision(tx, project_id).await?;
+    let revision = take_revision(tx, project_id).await?;
+    record(tx, revision, Some(&before), &stream, now).await?;
     Ok(true)
+}
+
+/// Writes the event of a stream's change, and lets its relays follow.
+pub(super) async fn record(
+    tx: &mut Transaction,
+    revision: i64,
+    before: Option<&Stream>,
+    stream: &Stream,
+    now: Time,
+) -> Result<()> {
+    let change = Change::Stream(stream.clone());
+    events::record(tx, stream.project_id, revision, &change, now).await?;
+    relay_rows::follow(tx, before, stream, now).await
 }
 
 /// The stream of a project that has not ended.

@@ -3,8 +3,9 @@ use std::time::Duration;
 use super::{
     Database, audit_log,
     engine::Transaction,
+    project_rows,
     revisions::lock_owned,
-    stream_rows::{StreamRow, load, not_found, store},
+    stream_rows::{StreamRow, load, not_found, record, store},
 };
 use crate::{
     domain::{Act, EndReason, Page, ProjectId, Status, Stream, StreamId, Tenant, Time},
@@ -131,15 +132,18 @@ impl Streams {
         let held_until = (!hold.is_zero()).then(|| now + hold);
 
         let mut tx = self.database.begin().await?;
-        lock_owned(&mut tx, tenant, project_id).await?;
-        let mut stream = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-        if stream.status == Status::Ended && hold_of(&mut tx, project_id).await? == held_until {
-            return Ok(stream);
+        let revision = lock_owned(&mut tx, tenant, project_id).await?;
+        let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let ended = before.status == Status::Ended;
+        if ended && hold_of(&mut tx, project_id).await? == held_until {
+            return Ok(before);
         }
 
-        if stream.status != Status::Ended {
+        let mut stream = before.clone();
+        if !ended {
             stream.end(EndReason::StoppedByOwner, now);
             store(&mut tx, &stream).await?;
+            record(&mut tx, revision, Some(&before), &stream, now).await?;
         }
         on_engine!(&mut tx, tx => {
             sqlx::query("update projects set publish_held_until = $2 where id = $1")
@@ -149,8 +153,12 @@ impl Streams {
                 .await
                 .map(drop)
         })?;
+        if ended {
+            let project = project_rows::load(&mut tx, project_id).await?;
+            project_rows::record(&mut tx, &project, now).await?;
+        }
         audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
+        self.database.commit_change(tx, project_id).await?;
         Ok(stream)
     }
 }

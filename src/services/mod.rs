@@ -12,10 +12,8 @@ mod paging;
 mod platform_messages;
 mod project;
 mod project_messages;
-mod publisher_messages;
 mod stream;
-mod stream_messages;
 
 pub use auth::{AuthParts, AuthService};
 pub use project::ProjectService;
-pub use stream::StreamService;
+pub use stream::{StreamParts, StreamService};

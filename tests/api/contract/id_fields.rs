@@ -171,6 +171,7 @@ fn begin(publisher: pb::Publisher) -> pb::BeginPublishRequest {
         stream_key: "unknown".to_owned(),
         publisher: Some(publisher),
         media_flowing: true,
+        play_url: String::new(),
     }
 }
 

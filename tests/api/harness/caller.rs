@@ -221,6 +221,7 @@ impl MediaServer {
             stream_key: stream_key.to_owned(),
             publisher: Some(Self::connection(connection)),
             media_flowing: false,
+            play_url: String::new(),
         };
         self.client.stream.clone().begin_publish(request).await
     }

@@ -37,6 +37,7 @@ impl Scene {
             stream_key: stream_key.to_owned(),
             publisher,
             media_flowing: true,
+            play_url: String::new(),
         };
         refused(self.node.client.stream.clone().begin_publish(request).await)
     }

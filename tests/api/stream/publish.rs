@@ -235,6 +235,7 @@ async fn whatever_a_publisher_may_be_is_kept(#[values(Sqlite, Postgres)] engine:
             stream_key: scene.key.clone(),
             publisher: Some(publisher.clone()),
             media_flowing: false,
+            play_url: String::new(),
         };
         let mut client = scene.node.client.stream.clone();
         let answer = client.begin_publish(request).await.unwrap().into_inner();

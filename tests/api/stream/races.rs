@@ -34,6 +34,7 @@ impl Scene {
                     stream_key: self.key.clone(),
                     publisher: Some(MediaServer::connection(&connection(number))),
                     media_flowing: false,
+                    play_url: String::new(),
                 };
                 async move { client.begin_publish(request).await }
             })

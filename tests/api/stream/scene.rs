@@ -94,6 +94,7 @@ impl Scene {
             stream_key: self.key.clone(),
             publisher: Some(MediaServer::connection(connection)),
             media_flowing: true,
+            play_url: String::new(),
         };
         let answer = self.node.client.stream.clone().begin_publish(request).await;
         let stream = answer.unwrap().into_inner().stream.unwrap();

@@ -203,6 +203,7 @@ async fn two_servers_end_a_silent_stream_once(#[values(Sqlite, Postgres)] engine
             stream_key: key,
             publisher: Some(MediaServer::connection(&number.to_string())),
             media_flowing: true,
+            play_url: String::new(),
         };
         let mut client = scene.node.client.stream.clone();
         let answer = client.begin_publish(request).await.unwrap().into_inner();

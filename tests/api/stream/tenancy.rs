@@ -36,6 +36,7 @@ async fn node_refusals(client: &Client, stream_key: &str, stream_id: &str) -> Ve
         stream_key: stream_key.to_owned(),
         publisher: publisher.clone(),
         media_flowing: false,
+        play_url: String::new(),
     };
     let heartbeat = pb::HeartbeatPublishRequest {
         stream_id: stream_id.to_owned(),

@@ -133,6 +133,7 @@ impl Run {
             stream_key: stream_key.to_owned(),
             publisher: publisher.clone(),
             media_flowing: true,
+            play_url: String::new(),
         };
         let rpc = "StreamService/BeginPublish";
         let begun: pb::BeginPublishResponse = self.call(Right, rpc, media, request.clone()).await;

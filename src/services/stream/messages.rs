@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    fields::{Fields, one_of, span, timestamp},
-    paging::{PageOf, Pages},
-    publisher_messages,
-};
+use super::publisher_messages;
 use crate::{
     domain::{
         EndReason, Heartbeat, Invalid, ProjectId, Publisher, Stats, Status, Stream, StreamId,
@@ -14,6 +10,10 @@ use crate::{
     },
     error::Error,
     proto::v1 as pb,
+    services::{
+        fields::{Fields, one_of, span, timestamp},
+        paging::{PageOf, Pages},
+    },
 };
 
 /// The longest time that publishers can be held off.
@@ -57,6 +57,7 @@ impl TryFrom<pb::BeginPublishRequest> for BeginPublish {
             stream_key,
             publisher,
             media_flowing,
+            play_url: _,
         } = message;
         let mut fields = Fields::default();
         let stream_key = fields.read("stream_key", StreamKey::present(&stream_key));

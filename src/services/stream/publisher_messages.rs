@@ -1,9 +1,9 @@
 //! Conversions of what a media server says of a connection.
 
-use super::fields::Fields;
 use crate::{
     domain::{IngestProtocol, Invalid, Publisher, Stats},
     proto::v1 as pb,
+    services::fields::Fields,
 };
 
 pub(super) fn publisher(fields: &mut Fields, message: Option<pb::Publisher>) -> Option<Publisher> {

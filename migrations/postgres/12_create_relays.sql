@@ -1,0 +1,35 @@
+-- Relays: what is wanted and what is observed of each stream on its way to each
+-- destination, and which worker has it.
+
+create table relays (
+    stream_id uuid not null references streams (id) on delete cascade,
+    destination_id uuid not null references destinations (id) on delete cascade,
+    project_id uuid not null references projects (id) on delete cascade,
+    -- Whether it is to run, as opposed to being stopped.
+    wanted boolean not null,
+    state text not null,
+    -- Failures in a row.
+    attempt bigint not null,
+    next_retry_time timestamptz,
+    last_progress_time timestamptz,
+    bytes_sent bigint not null,
+    bitrate_bps bigint not null,
+    -- What went wrong last; all three or none.
+    error_code text,
+    error_severity text,
+    error_message text,
+    -- Who has it, until when; all four or none.
+    worker_id text,
+    lease_id uuid unique,
+    lease_expire_time timestamptz,
+    claim_time timestamptz,
+    update_time timestamptz not null,
+    primary key (stream_id, destination_id)
+);
+create index relays_of_destination on relays (destination_id);
+create index relays_of_project on relays (project_id);
+create index relays_of_worker on relays (worker_id) where worker_id is not null;
+create index relays_by_lease_expiry on relays (lease_expire_time) where lease_id is not null;
+-- What a worker may take.
+create index relays_unclaimed on relays (next_retry_time, stream_id)
+    where wanted and lease_id is null and state <> 'failed';

@@ -1,0 +1,10 @@
+//! StreamService: one file of RPCs a kind of caller, and their messages.
+
+mod messages;
+mod outlet;
+mod owner_rpcs;
+mod publish_rpcs;
+mod publisher_messages;
+mod service;
+
+pub use service::{StreamParts, StreamService};

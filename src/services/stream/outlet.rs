@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, OwnedPermit, Sender, error::SendTimeoutError};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, codegen::BoxStream};
+
+use crate::error::Error;
+
+/// How many messages wait for a caller that reads slowly.
+const WAITING: usize = 8;
+
+/// The sending end of an answer of many messages.
+///
+/// There is always room for the error that ends it, however slowly the caller reads.
+#[derive(Debug)]
+pub(super) struct Outlet<T> {
+    messages: Sender<Result<T, Status>>,
+    last: OwnedPermit<Result<T, Status>>,
+}
+
+/// Why a message was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// The caller has gone.
+    Gone,
+    /// The caller does not read.
+    Slow,
+}
+
+impl<T: Send + 'static> Outlet<T> {
+    /// An answer, and the end to fill it.
+    pub fn open() -> (Self, BoxStream<T>) {
+        let (messages, answer) = mpsc::channel(WAITING + 1);
+        let last = messages.clone().try_reserve_owned();
+        let last = last.expect("a new channel has room");
+        (
+            Self { messages, last },
+            Box::pin(ReceiverStream::new(answer)),
+        )
+    }
+
+    /// Sends a message, as long as the patience lasts.
+    pub async fn send(&self, message: T, patience: Duration) -> Result<(), Unsent> {
+        let sent = self.messages.send_timeout(Ok(message), patience).await;
+        sent.map_err(|unsent| match unsent {
+            SendTimeoutError::Closed(_) => Unsent::Gone,
+            SendTimeoutError::Timeout(_) => Unsent::Slow,
+        })
+    }
+
+    /// Waits until the caller has gone.
+    pub async fn closed(&self) {
+        self.messages.closed().await;
+    }
+
+    /// Ends the answer with an error, after what was sent before.
+    pub fn end(self, error: Error) {
+        self.last.send(Err(error.into()));
+    }
+}

@@ -1,0 +1,82 @@
+use tonic::{Request, Response};
+
+use super::messages::{ListStreams, StopStream};
+use crate::{
+    auth::Caller,
+    domain::{StreamId, now},
+    error::Result,
+    proto::v1 as pb,
+    repositories::{Projects, Streams},
+    services::{fields::only, origin::acting, paging::Pages},
+};
+
+/// The RPCs of owners about their streams.
+#[derive(Debug)]
+pub(super) struct OwnerRpcs {
+    pub projects: Projects,
+    pub streams: Streams,
+    pub pages: Pages,
+}
+
+impl OwnerRpcs {
+    pub async fn get_stream(
+        &self,
+        request: Request<pb::GetStreamRequest>,
+    ) -> Result<Response<pb::GetStreamResponse>> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let id = only("stream_id", StreamId::parse(&request.get_ref().stream_id))?;
+
+        let stream = self.streams.get(tenant, id).await?;
+
+        Ok(Response::new(pb::GetStreamResponse {
+            stream: Some(stream.into()),
+        }))
+    }
+
+    pub async fn list_streams(
+        &self,
+        request: Request<pb::ListStreamsRequest>,
+    ) -> Result<Response<pb::ListStreamsResponse>> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let ListStreams {
+            project_id,
+            status,
+            list,
+        } = ListStreams::read(request.into_inner(), tenant, &self.pages)?;
+
+        self.projects.get(tenant, project_id).await?;
+        let (streams, page) = (&self.streams, list.page);
+        let mut streams = match status {
+            None => streams.list(tenant, project_id, page).await?,
+            Some(status) => {
+                streams
+                    .list_by_status(tenant, project_id, status, page)
+                    .await?
+            }
+        };
+
+        let next_page_token = self.pages.cut(&list, &mut streams, |row| row.id.uuid());
+        let streams = streams.into_iter().map(pb::Stream::from).collect();
+        Ok(Response::new(pb::ListStreamsResponse {
+            streams,
+            next_page_token,
+        }))
+    }
+
+    pub async fn stop_stream(
+        &self,
+        request: Request<pb::StopStreamRequest>,
+    ) -> Result<Response<pb::StopStreamResponse>> {
+        let (tenant, act) = acting(&request, "StopStream")?;
+        let StopStream { id, hold } = request.into_inner().try_into()?;
+
+        let stream = self
+            .streams
+            .stop(tenant, id, hold, &act.on(id), now())
+            .await?;
+
+        Ok(Response::new(pb::StopStreamResponse {
+            stream: Some(stream.into()),
+        }))
+    }
+}

@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use tonic::{Request, Response};
+
+use super::messages::{BeginPublish, EndPublish, HeartbeatPublish, verdict};
+use crate::{
+    auth::Caller,
+    domain::now,
+    error::Result,
+    proto::v1 as pb,
+    repositories::{NewPublish, Publishing},
+    services::fields::duration,
+};
+
+/// The RPCs of media servers.
+#[derive(Debug)]
+pub(super) struct PublishRpcs {
+    pub publishing: Publishing,
+    pub heartbeat_interval: Duration,
+}
+
+impl PublishRpcs {
+    pub async fn begin_publish(
+        &self,
+        request: Request<pb::BeginPublishRequest>,
+    ) -> Result<Response<pb::BeginPublishResponse>> {
+        Caller::of(&request)?;
+        let BeginPublish {
+            stream_key,
+            publisher,
+            media_flowing,
+        } = request.into_inner().try_into()?;
+
+        let stream = self
+            .publishing
+            .begin(
+                NewPublish {
+                    key_hash: &stream_key.hash(),
+                    publisher: &publisher,
+                    media_flowing,
+                    play_url: None,
+                    standing: false,
+                },
+                now(),
+            )
+            .await?;
+
+        Ok(Response::new(pb::BeginPublishResponse {
+            stream: Some(stream.into()),
+            heartbeat_interval: Some(duration(self.heartbeat_interval)),
+        }))
+    }
+
+    pub async fn heartbeat_publish(
+        &self,
+        request: Request<pb::HeartbeatPublishRequest>,
+    ) -> Result<Response<pb::HeartbeatPublishResponse>> {
+        Caller::of(&request)?;
+        let HeartbeatPublish {
+            id,
+            epoch,
+            publisher,
+            stats,
+        } = request.into_inner().try_into()?;
+
+        let (stream, heartbeat) = self
+            .publishing
+            .heartbeat(id, epoch, &publisher, stats.as_ref(), now())
+            .await?;
+
+        let (action, stop_reason) = verdict(heartbeat);
+        Ok(Response::new(pb::HeartbeatPublishResponse {
+            stream: Some(stream.into()),
+            action: action.into(),
+            stop_reason: stop_reason.into(),
+        }))
+    }
+
+    pub async fn end_publish(
+        &self,
+        request: Request<pb::EndPublishRequest>,
+    ) -> Result<Response<pb::EndPublishResponse>> {
+        Caller::of(&request)?;
+        let EndPublish {
+            id,
+            epoch,
+            publisher,
+        } = request.into_inner().try_into()?;
+
+        let stream = self.publishing.end(id, epoch, &publisher, now()).await?;
+
+        Ok(Response::new(pb::EndPublishResponse {
+            stream: Some(stream.into()),
+        }))
+    }
+}
