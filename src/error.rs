@@ -195,6 +195,9 @@ impl Error {
             Self::PublishRefused(Refusal::Held(_)) => {
                 (Code::FailedPrecondition, ErrorReason::PublishHeld)
             }
+            Self::PublishRefused(Refusal::KeyReplaced) => {
+                (Code::PermissionDenied, ErrorReason::StreamKeyInvalid)
+            }
             Self::PublishRefused(Refusal::ConnectionEnded) => {
                 (Code::FailedPrecondition, ErrorReason::ConnectionEnded)
             }
@@ -286,7 +289,7 @@ impl Error {
             | Self::ApiKeyRestricted
             | Self::StreamKeyInvalid
             | Self::EmailTaken
-            | Self::PublishRefused(Refusal::Conflict)
+            | Self::PublishRefused(Refusal::Conflict | Refusal::KeyReplaced)
             | Self::ResyncRequired
             | Self::ConcurrentChange
             | Self::Internal(_) => {}
@@ -351,6 +354,7 @@ fn refusal_text(refusal: &Refusal) -> &'static str {
         Refusal::Disabled => "the project is disabled",
         Refusal::Held(_) => "the owner holds publishers off for now",
         Refusal::ConnectionEnded => "this connection has published before and has ended",
+        Refusal::KeyReplaced => "the stream key is not valid",
         Refusal::Conflict => "another connection publishes to this project",
     }
 }

@@ -20,6 +20,7 @@ mod key_rings;
 mod mail_token;
 mod passwords;
 mod permit;
+mod play_urls;
 mod random;
 mod rate_limits;
 mod recent_states;

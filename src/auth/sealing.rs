@@ -21,6 +21,7 @@ use crate::{
     domain::{DestinationId, KeyPurpose, ProjectId, Secret, SessionId, Time, now},
     error::{Error, Result},
 };
+use uuid::Uuid;
 
 /// The column and row in which a sealed value stands.
 #[derive(Debug, Clone)]
@@ -40,6 +41,11 @@ impl Place {
     /// The seed of a session's refresh tokens.
     pub fn refresh_seed(id: SessionId) -> Self {
         Self(format!("sessions/refresh_seed/{id}"))
+    }
+
+    /// Where the media of a stream can be read.
+    pub fn play_url(id: Uuid) -> Self {
+        Self(format!("streams/play_url/{id}"))
     }
 
     /// A key that a rotation made.

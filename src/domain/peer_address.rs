@@ -13,6 +13,9 @@ pub struct PeerAddress(IpAddr);
 /// The bits of an IPv6 address that name a network (RFC 4291 section 2.5.1).
 const NETWORK: u128 = !0 << 64;
 
+/// The bits of an IPv6 address that name a site (RFC 6177).
+const SITE: u128 = !0 << 80;
+
 impl PeerAddress {
     /// The address itself.
     pub fn ip(self) -> IpAddr {
@@ -26,6 +29,19 @@ impl PeerAddress {
         match self.0 {
             IpAddr::V4(_) => self,
             IpAddr::V6(ip) => Self(Ipv6Addr::from_bits(ip.to_bits() & NETWORK).into()),
+        }
+    }
+}
+
+impl PeerAddress {
+    /// The network around it that tells little of a person: of IPv4 the /24, of IPv6 the /48.
+    pub fn prefix(self) -> String {
+        match self.0 {
+            IpAddr::V4(ip) => {
+                let [a, b, c, _] = ip.octets();
+                format!("{a}.{b}.{c}.0/24")
+            }
+            IpAddr::V6(ip) => format!("{}/48", Ipv6Addr::from_bits(ip.to_bits() & SITE)),
         }
     }
 }
@@ -62,6 +78,13 @@ mod tests {
     fn ipv4_mapped_into_ipv6_is_ipv4() {
         assert_eq!(peer("::ffff:192.0.2.7"), peer("192.0.2.7"));
         assert_eq!(peer("::ffff:192.0.2.7").to_string(), "192.0.2.7");
+    }
+
+    #[test]
+    fn a_prefix_names_the_network_and_not_the_host() {
+        assert_eq!(peer("203.0.113.5").prefix(), "203.0.113.0/24");
+        assert_eq!(peer("::ffff:203.0.113.5").prefix(), "203.0.113.0/24");
+        assert_eq!(peer("2001:db8:1:2:3:4:5:6").prefix(), "2001:db8:1::/48");
     }
 
     #[test]

@@ -1,4 +1,7 @@
-use super::{ProjectId, PublishConflictPolicy, Publisher, Status, Stream, Time};
+use super::{
+    ProjectId, PublishConflictPolicy, Publisher, ReconnectWindow, RefusalReason, Status, Stream,
+    Time,
+};
 
 /// How a project receives a publisher.
 #[derive(Debug, Clone)]
@@ -11,6 +14,10 @@ pub struct PublishGate {
     pub held_until: Option<Time>,
     /// What a second publisher gets.
     pub policy: PublishConflictPolicy,
+    /// How long a stream waits for its publisher to come back.
+    pub window: ReconnectWindow,
+    /// From when the key that was given counts no more, if it has been replaced.
+    pub key_expire_time: Option<Time>,
 }
 
 /// How an accepted publisher comes in.
@@ -37,6 +44,21 @@ pub enum Refusal {
     Conflict,
     /// The connection has published before, and that has ended.
     ConnectionEnded,
+    /// The key has been replaced by another one.
+    KeyReplaced,
+}
+
+impl Refusal {
+    /// What the owner is shown of it; nothing of a report that was merely late.
+    pub fn reason(self) -> Option<RefusalReason> {
+        match self {
+            Self::Disabled => Some(RefusalReason::ProjectDisabled),
+            Self::Held(_) => Some(RefusalReason::PublishHeld),
+            Self::Conflict => Some(RefusalReason::PublishConflict),
+            Self::KeyReplaced => Some(RefusalReason::StreamKeyInvalid),
+            Self::ConnectionEnded => None,
+        }
+    }
 }
 
 impl PublishGate {
@@ -50,6 +72,9 @@ impl PublishGate {
         // Who was accepted stays accepted: what refuses newcomers does not refuse a repetition.
         if running.is_some_and(|stream| stream.is_connected_to(publisher)) {
             return Ok(Admission::Repeat);
+        }
+        if self.key_expire_time.is_some_and(|expiry| expiry <= now) {
+            return Err(Refusal::KeyReplaced);
         }
         if self.disabled {
             return Err(Refusal::Disabled);

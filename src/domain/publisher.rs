@@ -75,6 +75,11 @@ impl Publisher {
             && self.connection_id == other.connection_id
     }
 
+    /// Whether the other one is a connection of another boot of the same media server.
+    pub fn is_of_other_boot(&self, other: &Self) -> bool {
+        self.node_id == other.node_id && self.boot_id != other.boot_id
+    }
+
     /// Takes one of the three ids: 1 to 128 visible ASCII characters.
     pub fn parse_id(text: &str) -> Result<String, Invalid> {
         if text.is_empty() {

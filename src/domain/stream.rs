@@ -14,8 +14,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use uuid::Uuid;
-
 use super::{EndReason, ProjectId, Publisher, ReconnectWindow, Status, StreamId, Time};
 
 /// What a media server measures. Zero or empty means not measured.
@@ -46,15 +44,6 @@ pub struct Timeouts {
     pub heartbeat: Duration,
 }
 
-/// Where the media of a connection can be read, sealed: there may be a key in it.
-#[derive(Debug, Clone)]
-pub struct SealedPlayUrl {
-    /// What it is sealed for.
-    pub id: Uuid,
-    /// The address, sealed.
-    pub sealed: Vec<u8>,
-}
-
 /// One broadcast of a project.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stream {
@@ -78,6 +67,9 @@ pub struct Stream {
     pub last_seen_time: Time,
     /// When it ends by itself, while it is connecting or reconnecting.
     pub deadline: Option<Time>,
+    /// From when the key with which the connection published counts no more.
+    #[serde(default)]
+    pub key_expire_time: Option<Time>,
     /// When it ended.
     pub end_time: Option<Time>,
     /// Why it ended.
@@ -114,6 +106,7 @@ impl Stream {
             live_time: None,
             last_seen_time: now,
             deadline: Some(now + timeouts.connect),
+            key_expire_time: None,
             end_time: None,
             end_reason: None,
             stats: None,
@@ -155,6 +148,11 @@ impl Stream {
         self.connected && self.publisher.is_same_connection(publisher)
     }
 
+    /// Whether it is held by a connection of another boot of this one's media server.
+    pub fn is_of_other_boot(&self, publisher: &Publisher) -> bool {
+        self.connected && self.publisher.is_of_other_boot(publisher)
+    }
+
     /// What a connection that reports itself is to do.
     pub fn verdict(&self, publisher: &Publisher, epoch: i64) -> Heartbeat {
         if self.is_held_by(publisher, epoch) {
@@ -178,6 +176,17 @@ impl Stream {
         }
     }
 
+    /// The media server is gone, and the connection with it.
+    pub fn lost(&mut self, window: ReconnectWindow, now: Time) {
+        self.connected = false;
+        if window.is_zero() {
+            self.end(EndReason::NodeLost, self.last_seen_time);
+        } else if self.status != Status::Reconnecting {
+            self.status = Status::Reconnecting;
+            self.deadline = Some(now + window.as_duration());
+        }
+    }
+
     /// The stream is over.
     pub fn end(&mut self, reason: EndReason, time: Time) {
         self.status = Status::Ended;
@@ -191,6 +200,11 @@ impl Stream {
     pub fn expire(&mut self, window: ReconnectWindow, timeouts: Timeouts, now: Time) -> bool {
         let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
         let silent = self.last_seen_time + timeouts.heartbeat <= now;
+        let key_expired = self.key_expire_time.is_some_and(|expiry| expiry <= now);
+        if key_expired && self.connected {
+            self.end(EndReason::KeyRotated, now);
+            return true;
+        }
 
         match self.status {
             Status::Connecting if overdue => self.end(EndReason::NeverStarted, self.last_seen_time),

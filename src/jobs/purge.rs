@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     repositories::{
         AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, KeyRecords, MailTokens, Outbox,
-        Projects, Sessions,
+        Projects, Publishing, Refusals, Sessions,
     },
 };
 
@@ -33,11 +33,13 @@ enum Kind {
     AuditEvents,
     MailTokens,
     Messages,
+    Refusals,
+    Publishes,
     Keys,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Sessions,
         Self::Projects,
         Self::RequestIds,
@@ -46,12 +48,15 @@ impl Kind {
         Self::AuditEvents,
         Self::MailTokens,
         Self::Messages,
+        Self::Refusals,
+        Self::Publishes,
         Self::Keys,
     ];
 }
 
 /// Forgets what has ended long ago: sessions, deleted projects, request ids,
-/// wrong passwords, audit events, tokens and messages that nobody sent, retired keys.
+/// wrong passwords, audit events, tokens and messages that nobody sent, refused and
+/// former publishers, retired keys.
 #[derive(Debug)]
 pub struct Purge {
     database: Database,
@@ -109,6 +114,8 @@ impl Purge {
             }
             Kind::MailTokens => MailTokens::new(database).purge(now, BATCH).await,
             Kind::Messages => Outbox::new(database).purge(before, BATCH).await,
+            Kind::Refusals => Refusals::new(database).purge(before, BATCH).await,
+            Kind::Publishes => Publishing::purge(&database, before, BATCH).await,
             Kind::Keys => self.purge_keys().await.map(|()| 0),
         }
     }

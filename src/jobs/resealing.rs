@@ -77,6 +77,7 @@ impl Resealing {
             SealedValues::StreamKeys => Place::stream_key(value.id.into()),
             SealedValues::DestinationKeys => Place::destination_key(value.id.into()),
             SealedValues::RefreshSeeds => Place::refresh_seed(value.id.into()),
+            SealedValues::PlayUrls => Place::play_url(value.id),
         };
         let secret = match self.keys.sealer.open(&place, &value.sealed) {
             Ok(secret) => secret,

@@ -6,6 +6,7 @@
 
 #[macro_use]
 mod engine;
+mod admissions;
 mod api_keys;
 mod audit_log;
 mod columns;
@@ -25,7 +26,9 @@ mod node_boots;
 mod outbox;
 mod project_rows;
 mod projects;
+mod publishes;
 mod publishing;
+mod refusals;
 mod relay_rows;
 mod revisions;
 mod sealed_values;
@@ -36,6 +39,7 @@ mod stream_rows;
 mod streams;
 mod users;
 
+pub use admissions::NewPublish;
 pub use api_keys::ApiKeys;
 pub use audit_log::AuditLog;
 pub use destinations::{Destinations, SealedDestination};
@@ -49,7 +53,8 @@ pub use key_records::KeyRecords;
 pub use mail_tokens::MailTokens;
 pub use outbox::Outbox;
 pub use projects::{NewProject, Projects};
-pub use publishing::{NewPublish, Publishing};
+pub use publishing::Publishing;
+pub use refusals::Refusals;
 pub use sealed_values::{SealedValue, SealedValues};
 pub use session_proofs::Proof;
 pub use sessions::Sessions;

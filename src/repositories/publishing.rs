@@ -4,109 +4,38 @@
 //! statement, fenced in its `where`. All else is decided by the domain, on the
 //! stream as the transaction sees it while its project is locked.
 
-use sqlx::FromRow;
-
 use super::{
-    Database,
-    columns::{Timestamp, known},
+    Database, Refusals,
     engine::Transaction,
+    node_boots,
     project_rows::window_from_millis,
-    revisions::{return_revision, take_revision, take_revision_of},
-    stream_rows::{StreamRow, insert, load, not_found, record, running, store},
+    publishes,
+    revisions::{return_revision, take_free_revision_of, take_revision_of},
+    stream_rows::{StreamRow, load, not_found, record, store},
 };
 use crate::{
     domain::{
-        Admission, EndReason, Heartbeat, ProjectId, PublishConflictPolicy, PublishGate, Publisher,
-        ReconnectWindow, SealedPlayUrl, Stats, Stream, StreamId, Time, Timeouts,
+        Heartbeat, ProjectId, Publisher, ReconnectWindow, Stats, Stream, StreamId, Time, Timeouts,
     },
-    error::{Error, Result},
+    error::Result,
 };
 
 /// Streams, as media servers report them.
 #[derive(Debug, Clone)]
 pub struct Publishing {
-    database: Database,
-    timeouts: Timeouts,
-}
-
-/// A publisher that asks to be let in.
-#[derive(Debug, Clone, Copy)]
-pub struct NewPublish<'a> {
-    /// SHA-256 of the key that it gave.
-    pub key_hash: &'a [u8],
-    /// The connection.
-    pub publisher: &'a Publisher,
-    /// Whether media has been seen already.
-    pub media_flowing: bool,
-    /// Where its media can be read.
-    pub play_url: Option<&'a SealedPlayUrl>,
-    /// Whether the connection is known to stand, so that it may come in again
-    /// after its stream has ended.
-    pub standing: bool,
+    pub(super) database: Database,
+    pub(super) refusals: Refusals,
+    pub(super) timeouts: Timeouts,
 }
 
 impl Publishing {
     /// Streams in this database, which end when they exceed these times.
     pub fn new(database: Database, timeouts: Timeouts) -> Self {
-        Self { database, timeouts }
-    }
-
-    /// Accepts or refuses a publisher.
-    pub async fn begin(&self, publish: NewPublish<'_>, now: Time) -> Result<Stream> {
-        let NewPublish {
-            key_hash,
-            publisher,
-            media_flowing,
-            play_url: _,
-            standing: _,
-        } = publish;
-        let mut tx = self.database.begin().await?;
-        let (gate, mut revision) = open_gate(&mut tx, key_hash, now)
-            .await?
-            .ok_or(Error::StreamKeyInvalid)?;
-        let running = running(&mut tx, gate.project_id).await?;
-        let admission = gate
-            .admit(running.as_ref(), publisher, now)
-            .map_err(Error::PublishRefused)?;
-
-        let stream = match (admission, running) {
-            (Admission::Repeat, Some(before)) => {
-                let mut stream = before.clone();
-                stream.seen(media_flowing, now);
-                store(&mut tx, &stream).await?;
-                if stream.status == before.status {
-                    return_revision(&mut tx, gate.project_id).await?;
-                } else {
-                    record(&mut tx, revision, Some(&before), &stream, now).await?;
-                }
-                stream
-            }
-            (Admission::Resume, Some(before)) => {
-                let mut stream = before.clone();
-                stream.resume(publisher.clone(), self.timeouts, now);
-                stream.seen(media_flowing, now);
-                store(&mut tx, &stream).await?;
-                record(&mut tx, revision, Some(&before), &stream, now).await?;
-                stream
-            }
-            (_, running) => {
-                if let Some(before) = running {
-                    let mut loser = before.clone();
-                    loser.end(EndReason::TakenOver, now);
-                    store(&mut tx, &loser).await?;
-                    record(&mut tx, revision, Some(&before), &loser, now).await?;
-                    revision = take_revision(&mut tx, gate.project_id).await?;
-                }
-                let mut stream =
-                    Stream::begin(gate.project_id, publisher.clone(), self.timeouts, now);
-                stream.seen(media_flowing, now);
-                insert(&mut tx, &stream).await?;
-                record(&mut tx, revision, None, &stream, now).await?;
-                stream
-            }
-        };
-        self.database.commit_change(tx, gate.project_id).await?;
-        Ok(stream)
+        Self {
+            refusals: Refusals::new(database.clone()),
+            database,
+            timeouts,
+        }
     }
 
     /// Notes that a connection stands; tells whether it may go on.
@@ -172,8 +101,9 @@ impl Publishing {
                and status = 'live' and connected
              returning id, project_id, status, epoch, node_id, boot_id, connection_id,
                        peer_address, protocol, connected, create_time, live_time,
-                       last_seen_time, deadline, end_time, end_reason, bytes_received,
-                       bitrate_bps, width, height, fps, video_codec, audio_codec",
+                       last_seen_time, deadline, key_expire_time, end_time, end_reason,
+                       bytes_received, bitrate_bps, width, height, fps, video_codec,
+                       audio_codec",
         )
         .bind(id)
         .bind(epoch)
@@ -217,7 +147,16 @@ impl Publishing {
         Ok(stream)
     }
 
-    /// Streams that time may have changed: past a deadline, or silent; at most `limit`.
+    /// Forgets connections and boots of before a moment, at most `limit` of each;
+    /// tells how many.
+    pub async fn purge(database: &Database, before: Time, limit: i64) -> Result<u64> {
+        let connections = publishes::purge(database, before, limit).await?;
+        let boots = node_boots::purge(database, before, limit).await?;
+        Ok(connections + boots)
+    }
+
+    /// Streams that time may have changed: past a deadline, silent, or published with
+    /// a key that counts no more; at most `limit`.
     pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<StreamId>> {
         let silent_since = now - self.timeouts.heartbeat;
         Ok(
@@ -229,6 +168,10 @@ impl Publishing {
              select id
              from streams
              where end_time is null and last_seen_time <= $2 and status = 'live'
+             union
+             select id
+             from streams
+             where end_time is null and key_expire_time <= $1 and connected
              limit $3",
         )
         .bind(now)
@@ -239,10 +182,13 @@ impl Publishing {
         )
     }
 
-    /// Applies to a stream what time has done; `None` if that was nothing.
+    /// Applies to a stream what time has done; `None` if that was nothing, or if
+    /// somebody else is at work on its project.
     pub async fn expire(&self, id: StreamId, now: Time) -> Result<Option<Stream>> {
         let mut tx = self.database.begin().await?;
-        let (project_id, revision) = take_revision_of(&mut tx, id).await?;
+        let Some((project_id, revision)) = take_free_revision_of(&mut tx, id).await? else {
+            return Ok(None);
+        };
         let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let mut stream = before.clone();
         if !stream.expire(window(&mut tx, project_id).await?, self.timeouts, now) {
@@ -254,48 +200,6 @@ impl Publishing {
         self.database.commit_change(tx, project_id).await?;
         Ok(Some(stream))
     }
-}
-
-/// Locks the project that a stream key opens, and takes its next revision.
-async fn open_gate(
-    tx: &mut Transaction,
-    key_hash: &[u8],
-    now: Time,
-) -> Result<Option<(PublishGate, i64)>> {
-    #[derive(FromRow)]
-    struct Gate {
-        id: ProjectId,
-        disabled: bool,
-        publish_held_until: Option<Timestamp>,
-        publish_conflict_policy: String,
-        revision: i64,
-    }
-
-    let gate = on_engine!(tx, tx => sqlx::query_as::<_, Gate>(
-        "update projects
-         set revision = revision + 1
-         where delete_time is null
-           and (stream_key_hash = $1
-                or previous_key_hash = $1 and previous_key_expire_time > $2)
-         returning id, disabled, publish_held_until, publish_conflict_policy, revision",
-    )
-    .bind(key_hash)
-    .bind(now)
-    .fetch_optional(&mut **tx)
-    .await)?;
-
-    gate.map(|gate| {
-        let policy = PublishConflictPolicy::parse(&gate.publish_conflict_policy);
-        let revision = gate.revision;
-        let gate = PublishGate {
-            project_id: gate.id,
-            disabled: gate.disabled,
-            held_until: gate.publish_held_until,
-            policy: known("publish_conflict_policy", policy)?,
-        };
-        Ok((gate, revision))
-    })
-    .transpose()
 }
 
 async fn window(tx: &mut Transaction, id: ProjectId) -> Result<ReconnectWindow> {

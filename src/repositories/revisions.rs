@@ -48,6 +48,39 @@ pub(super) async fn take_revision_of(
     .ok_or_else(|| stream_rows::not_found(id))
 }
 
+/// The same for a job, which leaves a project alone where somebody else is at work.
+pub(super) async fn take_free_revision_of(
+    tx: &mut Transaction,
+    id: StreamId,
+) -> Result<Option<(ProjectId, i64)>> {
+    // SQLite has one writer: nobody else can be at work.
+    let sql = match tx {
+        Transaction::Postgres(_) => {
+            "update projects
+             set revision = revision + 1
+             where id = (
+                 select p.id
+                 from streams s
+                 join projects p on p.id = s.project_id
+                 where s.id = $1
+                 for update of p skip locked)
+             returning id, revision"
+        }
+        Transaction::Sqlite(_) => {
+            "update projects
+             set revision = revision + 1
+             where id = (select project_id from streams where id = $1)
+             returning id, revision"
+        }
+    };
+    Ok(
+        on_engine!(tx, tx => sqlx::query_as::<_, (ProjectId, i64)>(sql)
+        .bind(id)
+        .fetch_optional(&mut **tx)
+        .await)?,
+    )
+}
+
 /// Takes one more revision of a project that is locked.
 pub(super) async fn take_revision(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
     Ok(on_engine!(tx, tx => sqlx::query_scalar::<_, i64>(

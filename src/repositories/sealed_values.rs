@@ -13,6 +13,8 @@ pub enum SealedValues {
     DestinationKeys,
     /// The seeds of sessions.
     RefreshSeeds,
+    /// Where the media of streams can be read.
+    PlayUrls,
 }
 
 /// A sealed value and the row in which it stands.
@@ -26,7 +28,12 @@ pub struct SealedValue {
 
 impl SealedValues {
     /// Every such column.
-    pub const ALL: [Self; 3] = [Self::StreamKeys, Self::DestinationKeys, Self::RefreshSeeds];
+    pub const ALL: [Self; 4] = [
+        Self::StreamKeys,
+        Self::DestinationKeys,
+        Self::RefreshSeeds,
+        Self::PlayUrls,
+    ];
 
     /// The values of rows after `above` that do not begin with the id of this
     /// key, at most `limit`, in the order of their rows.
@@ -57,6 +64,13 @@ impl SealedValues {
                  from sessions
                  where id > $1 and substr(refresh_seed, 1, 4) <> $2
                  order by id
+                 limit $3"
+            }
+            Self::PlayUrls => {
+                "select play_url_id as id, play_url_sealed as sealed
+                 from streams
+                 where play_url_id > $1 and substr(play_url_sealed, 1, 4) <> $2
+                 order by play_url_id
                  limit $3"
             }
         };
@@ -93,6 +107,11 @@ impl SealedValues {
                 "update sessions
                  set refresh_seed = $3
                  where id = $1 and refresh_seed = $2"
+            }
+            Self::PlayUrls => {
+                "update streams
+                 set play_url_sealed = $3
+                 where play_url_id = $1 and play_url_sealed = $2"
             }
         };
         on_engine!(database.writer(), pool => sqlx::query(sql)

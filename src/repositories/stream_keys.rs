@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::{
     Database, audit_log,
+    engine::Transaction,
     project_rows::{load, not_found, record},
     revisions::lock_owned,
     stream_rows::end_running,
@@ -23,8 +24,9 @@ impl StreamKeys {
         Self { database }
     }
 
-    /// Replaces the stream key. Without grace the old one is forgotten and a
-    /// running stream ends; otherwise tells when the old one stops working.
+    /// Replaces the stream key. Without grace the old one stops working and a running
+    /// stream ends; otherwise tells when the old one stops, and with it a stream that
+    /// was begun with it.
     pub async fn rotate(
         &self,
         tenant: Tenant,
@@ -40,8 +42,7 @@ impl StreamKeys {
         lock_owned(&mut tx, tenant, id).await?;
         on_engine!(&mut tx, tx => sqlx::query(
             "update projects
-             set previous_key_hash = case when $5 is null then null else stream_key_hash end,
-                 previous_key_expire_time = $5,
+             set previous_key_hash = stream_key_hash, previous_key_expire_time = $5,
                  stream_key_hash = $2, stream_key_sealed = $3, stream_key_hint = $4,
                  update_time = $6
              where id = $1",
@@ -50,15 +51,19 @@ impl StreamKeys {
         .bind(&key.hash)
         .bind(&key.sealed)
         .bind(&key.hint)
-        .bind(expiry)
+        .bind(expiry.unwrap_or(now))
         .bind(now)
         .execute(&mut **tx)
         .await
         .map(drop))?;
         let mut rotated = load(&mut tx, id).await?;
         record(&mut tx, &rotated, now).await?;
-        if expiry.is_none() && end_running(&mut tx, id, EndReason::KeyRotated, now).await? {
-            rotated = load(&mut tx, id).await?;
+        match expiry {
+            Some(expiry) => limit_running(&mut tx, id, expiry).await?,
+            None if end_running(&mut tx, id, EndReason::KeyRotated, now).await? => {
+                rotated = load(&mut tx, id).await?;
+            }
+            None => {}
         }
         audit_log::record(&mut tx, act, now).await?;
         self.database.commit_change(tx, id).await?;
@@ -112,4 +117,20 @@ impl StreamKeys {
         })?;
         sealed.flatten().ok_or_else(|| not_found(id))
     }
+}
+
+/// Lets a running stream end when the key with which it was begun stops working.
+async fn limit_running(tx: &mut Transaction, id: ProjectId, expiry: Time) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query(
+        "update streams
+         set key_expire_time = $2
+         where project_id = $1 and end_time is null
+           and (key_expire_time is null or key_expire_time > $2)",
+    )
+    .bind(id)
+    .bind(expiry)
+    .execute(&mut **tx)
+    .await
+    .map(drop))?;
+    Ok(())
 }

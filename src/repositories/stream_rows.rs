@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Change, EndReason, IngestProtocol, ProjectId, Publisher, Stats, Status, Stream, StreamId,
-        Time,
+        Change, EndReason, IngestProtocol, ProjectId, Publisher, SealedPlayUrl, Stats, Status,
+        Stream, StreamId, Time,
     },
     error::{Error, Result},
 };
@@ -33,6 +33,7 @@ pub(super) struct StreamRow {
     live_time: Option<Timestamp>,
     last_seen_time: Timestamp,
     deadline: Option<Timestamp>,
+    key_expire_time: Option<Timestamp>,
     end_time: Option<Timestamp>,
     end_reason: Option<String>,
     bytes_received: Option<i64>,
@@ -79,8 +80,8 @@ pub(super) async fn record(
 pub(super) async fn running(tx: &mut Transaction, project_id: ProjectId) -> Result<Option<Stream>> {
     on_engine!(tx, tx => sqlx::query_as::<_, StreamRow>(
         "select id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
-                protocol, connected, create_time, live_time, last_seen_time, deadline, end_time,
-                end_reason, bytes_received, bitrate_bps, width, height, fps, video_codec,
+                protocol, connected, create_time, live_time, last_seen_time, deadline,
+                key_expire_time, end_time, end_reason, bytes_received, bitrate_bps, width, height, fps, video_codec,
                 audio_codec
          from streams
          where project_id = $1 and end_time is null",
@@ -100,7 +101,7 @@ pub(super) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Option<St
          where id = $1
          returning id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
                    protocol, connected, create_time, live_time, last_seen_time, deadline,
-                   end_time, end_reason, bytes_received, bitrate_bps, width, height, fps,
+                   key_expire_time, end_time, end_reason, bytes_received, bitrate_bps, width, height, fps,
                    video_codec, audio_codec",
     )
     .bind(id)
@@ -115,8 +116,9 @@ pub(super) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> 
     on_engine!(tx, tx => sqlx::query(
         "insert into streams
              (id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
-              protocol, connected, create_time, live_time, last_seen_time, deadline)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+              protocol, connected, create_time, live_time, last_seen_time, deadline,
+              key_expire_time)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(stream.id)
     .bind(stream.project_id)
@@ -132,6 +134,7 @@ pub(super) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> 
     .bind(stream.live_time)
     .bind(stream.last_seen_time)
     .bind(stream.deadline)
+    .bind(stream.key_expire_time)
     .execute(&mut **tx)
     .await
     .map(drop))?;
@@ -147,7 +150,9 @@ pub(super) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
              peer_address = $7, protocol = $8, connected = $9, live_time = $10,
              last_seen_time = $11, deadline = $12, end_time = $13, end_reason = $14,
              bytes_received = $15, bitrate_bps = $16, width = $17, height = $18, fps = $19,
-             video_codec = $20, audio_codec = $21
+             video_codec = $20, audio_codec = $21, key_expire_time = $22,
+             play_url_id = case when $2 = 'ended' then null else play_url_id end,
+             play_url_sealed = case when $2 = 'ended' then null else play_url_sealed end
          where id = $1",
     )
     .bind(stream.id)
@@ -171,6 +176,25 @@ pub(super) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
     .bind(stats.map(|stats| stats.fps))
     .bind(stats.map(|stats| &stats.video_codec))
     .bind(stats.map(|stats| &stats.audio_codec))
+    .bind(stream.key_expire_time)
+    .execute(&mut **tx)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+/// Keeps where the media of a stream's newest connection can be read.
+pub(super) async fn store_play_url(
+    tx: &mut Transaction,
+    id: StreamId,
+    play_url: Option<&SealedPlayUrl>,
+) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query(
+        "update streams set play_url_id = $2, play_url_sealed = $3 where id = $1",
+    )
+    .bind(id)
+    .bind(play_url.map(|url| url.id))
+    .bind(play_url.map(|url| &url.sealed))
     .execute(&mut **tx)
     .await
     .map(drop))?;
@@ -196,6 +220,7 @@ impl TryFrom<StreamRow> for Stream {
             live_time,
             last_seen_time,
             deadline,
+            key_expire_time,
             end_time,
             end_reason,
             bytes_received,
@@ -237,6 +262,7 @@ impl TryFrom<StreamRow> for Stream {
             live_time,
             last_seen_time,
             deadline,
+            key_expire_time,
             end_time,
             end_reason,
             stats,

@@ -29,8 +29,9 @@ impl Streams {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
             "select s.id, s.project_id, s.status, s.epoch, s.node_id, s.boot_id, s.connection_id,
                     s.peer_address, s.protocol, s.connected, s.create_time, s.live_time,
-                    s.last_seen_time, s.deadline, s.end_time, s.end_reason, s.bytes_received,
-                    s.bitrate_bps, s.width, s.height, s.fps, s.video_codec, s.audio_codec
+                    s.last_seen_time, s.deadline, s.key_expire_time, s.end_time, s.end_reason,
+                    s.bytes_received, s.bitrate_bps, s.width, s.height, s.fps, s.video_codec,
+                    s.audio_codec
              from streams s
              join projects p on p.id = s.project_id
              where s.id = $1 and p.owner_id = $2 and p.delete_time is null
@@ -57,8 +58,9 @@ impl Streams {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
             "select s.id, s.project_id, s.status, s.epoch, s.node_id, s.boot_id, s.connection_id,
                     s.peer_address, s.protocol, s.connected, s.create_time, s.live_time,
-                    s.last_seen_time, s.deadline, s.end_time, s.end_reason, s.bytes_received,
-                    s.bitrate_bps, s.width, s.height, s.fps, s.video_codec, s.audio_codec
+                    s.last_seen_time, s.deadline, s.key_expire_time, s.end_time, s.end_reason,
+                    s.bytes_received, s.bitrate_bps, s.width, s.height, s.fps, s.video_codec,
+                    s.audio_codec
              from streams s
              join projects p on p.id = s.project_id
              where s.project_id = $1 and s.id < $2
@@ -93,8 +95,9 @@ impl Streams {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
             "select s.id, s.project_id, s.status, s.epoch, s.node_id, s.boot_id, s.connection_id,
                     s.peer_address, s.protocol, s.connected, s.create_time, s.live_time,
-                    s.last_seen_time, s.deadline, s.end_time, s.end_reason, s.bytes_received,
-                    s.bitrate_bps, s.width, s.height, s.fps, s.video_codec, s.audio_codec
+                    s.last_seen_time, s.deadline, s.key_expire_time, s.end_time, s.end_reason,
+                    s.bytes_received, s.bitrate_bps, s.width, s.height, s.fps, s.video_codec,
+                    s.audio_codec
              from streams s
              join projects p on p.id = s.project_id
              where s.project_id = $1 and s.id < $2 and s.status = $6

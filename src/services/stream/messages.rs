@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::publisher_messages;
 use crate::{
     domain::{
-        EndReason, Heartbeat, Invalid, ProjectId, Publisher, Stats, Status, Stream, StreamId,
-        StreamKey, Tenant,
+        EndReason, Heartbeat, Invalid, PlayUrl, ProjectId, Publisher, Stats, Status, Stream,
+        StreamId, StreamKey, Tenant,
     },
     error::Error,
     proto::v1 as pb,
@@ -23,6 +23,7 @@ pub(super) struct BeginPublish {
     pub stream_key: StreamKey,
     pub publisher: Publisher,
     pub media_flowing: bool,
+    pub play_url: Option<PlayUrl>,
 }
 
 pub(super) struct HeartbeatPublish {
@@ -57,18 +58,21 @@ impl TryFrom<pb::BeginPublishRequest> for BeginPublish {
             stream_key,
             publisher,
             media_flowing,
-            play_url: _,
+            play_url,
         } = message;
         let mut fields = Fields::default();
         let stream_key = fields.read("stream_key", StreamKey::present(&stream_key));
         let publisher = publisher_messages::publisher(&mut fields, publisher);
-        let (Some(stream_key), Some(publisher)) = (stream_key, publisher) else {
+        let play_url = fields.read("play_url", PlayUrl::parse(&play_url));
+        let (Some(stream_key), Some(publisher), Some(play_url)) = (stream_key, publisher, play_url)
+        else {
             return Err(fields.refuse());
         };
         Ok(Self {
             stream_key,
             publisher,
             media_flowing,
+            play_url,
         })
     }
 }
@@ -210,6 +214,7 @@ impl From<Stream> for pb::Stream {
             live_time,
             last_seen_time,
             deadline: _,
+            key_expire_time: _,
             end_time,
             end_reason,
             stats,

@@ -5,6 +5,7 @@ mod outlet;
 mod owner_rpcs;
 mod publish_rpcs;
 mod publisher_messages;
+mod refusal_messages;
 mod service;
 
 pub use service::{StreamParts, StreamService};

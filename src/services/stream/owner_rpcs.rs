@@ -1,12 +1,15 @@
 use tonic::{Request, Response};
 
-use super::messages::{ListStreams, StopStream};
+use super::{
+    messages::{ListStreams, StopStream},
+    refusal_messages::ListRefusals,
+};
 use crate::{
     auth::Caller,
     domain::{StreamId, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{Projects, Streams},
+    repositories::{Projects, Refusals, Streams},
     services::{fields::only, origin::acting, paging::Pages},
 };
 
@@ -15,6 +18,7 @@ use crate::{
 pub(super) struct OwnerRpcs {
     pub projects: Projects,
     pub streams: Streams,
+    pub refusals: Refusals,
     pub pages: Pages,
 }
 
@@ -59,6 +63,25 @@ impl OwnerRpcs {
         let streams = streams.into_iter().map(pb::Stream::from).collect();
         Ok(Response::new(pb::ListStreamsResponse {
             streams,
+            next_page_token,
+        }))
+    }
+
+    pub async fn list_refusals(
+        &self,
+        request: Request<pb::ListRefusalsRequest>,
+    ) -> Result<Response<pb::ListRefusalsResponse>> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let ListRefusals { project_id, list } =
+            ListRefusals::read(request.into_inner(), tenant, &self.pages)?;
+
+        self.projects.get(tenant, project_id).await?;
+        let mut refusals = self.refusals.list(tenant, project_id, list.page).await?;
+
+        let next_page_token = self.pages.cut(&list, &mut refusals, |row| row.id.uuid());
+        let refusals = refusals.into_iter().map(pb::Refusal::from).collect();
+        Ok(Response::new(pb::ListRefusalsResponse {
+            refusals,
             next_page_token,
         }))
     }

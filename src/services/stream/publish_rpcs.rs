@@ -4,7 +4,7 @@ use tonic::{Request, Response};
 
 use super::messages::{BeginPublish, EndPublish, HeartbeatPublish, verdict};
 use crate::{
-    auth::Caller,
+    auth::{Caller, Sealer},
     domain::now,
     error::Result,
     proto::v1 as pb,
@@ -16,6 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct PublishRpcs {
     pub publishing: Publishing,
+    pub sealer: Sealer,
     pub heartbeat_interval: Duration,
 }
 
@@ -29,8 +30,10 @@ impl PublishRpcs {
             stream_key,
             publisher,
             media_flowing,
+            play_url,
         } = request.into_inner().try_into()?;
 
+        let play_url = play_url.map(|url| url.seal(&self.sealer));
         let stream = self
             .publishing
             .begin(
@@ -38,7 +41,7 @@ impl PublishRpcs {
                     key_hash: &stream_key.hash(),
                     publisher: &publisher,
                     media_flowing,
-                    play_url: None,
+                    play_url: play_url.as_ref(),
                     standing: false,
                 },
                 now(),

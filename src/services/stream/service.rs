@@ -7,7 +7,7 @@ use super::{owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs};
 use crate::{
     auth::Sealer,
     proto::v1 as pb,
-    repositories::{Database, Projects, Publishing, Streams},
+    repositories::{Database, Projects, Publishing, Refusals, Streams},
     services::paging::Pages,
 };
 
@@ -45,11 +45,13 @@ impl StreamService {
         Self {
             publish: PublishRpcs {
                 publishing,
+                sealer: sealer.clone(),
                 heartbeat_interval,
             },
             owner: OwnerRpcs {
                 projects: Projects::new(database.clone()),
-                streams: Streams::new(database),
+                streams: Streams::new(database.clone()),
+                refusals: Refusals::new(database),
                 pages: Pages::new(sealer),
             },
         }
@@ -112,8 +114,7 @@ impl pb::stream_service_server::StreamService for StreamService {
         &self,
         request: Request<pb::ListRefusalsRequest>,
     ) -> Result<Response<pb::ListRefusalsResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("ListRefusals"))
+        Ok(self.owner.list_refusals(request).await?)
     }
 
     async fn start_relay(

@@ -129,6 +129,8 @@ fn whatever_happens_in_whatever_order_a_stream_holds_together() {
         let gate = PublishGate {
             project_id: ProjectId::generate(),
             disabled: false,
+            window,
+            key_expire_time: None,
             held_until: None,
             policy: match dice.roll(2) {
                 0 => PublishConflictPolicy::RejectNew,
