@@ -121,6 +121,8 @@ pub fn id_fields() -> Vec<IdField> {
         "StreamService/GetStream stream_id": STREAM, id => pb::GetStreamRequest { stream_id: id };
         "StreamService/ListStreams project_id": PROJECT, id =>
             pb::ListStreamsRequest { project_id: id, ..Default::default() };
+        "StreamService/ListRefusals project_id": PROJECT, id =>
+            pb::ListRefusalsRequest { project_id: id, ..Default::default() };
         "StreamService/StopStream stream_id": STREAM, id => pb::StopStreamRequest {
             stream_id: id,
             hold: Some(prost_types::Duration { seconds: 60, nanos: 0 }),

@@ -48,7 +48,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 6] {
+fn lists() -> [List; 7] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
@@ -56,6 +56,7 @@ fn lists() -> [List; 6] {
         "ProjectService/ListProjects" ListProjectsRequest {};
         "ProjectService/ListDestinations" ListDestinationsRequest { project_id: str::to_owned };
         "StreamService/ListStreams" ListStreamsRequest { project_id: str::to_owned };
+        "StreamService/ListRefusals" ListRefusalsRequest { project_id: str::to_owned };
     }
 }
 
@@ -79,6 +80,7 @@ async fn with_lists(server: &TestServer) -> (User, String) {
         let mut projects = user.client.project.clone();
         projects.create_destination(request).await.unwrap();
         let stream = media.live(&stream_key, connection).await;
+        media.begin(&stream_key, "refused").await.unwrap_err();
         media.end(&stream, connection).await;
         steps::key(&user, steps::key_of(&["projects:read"])).await;
     }

@@ -7,17 +7,18 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use crate::harness::{
-    Client, Engine, Load, Postgres, Process, Said, Sqlite, TestDatabase, TestServer, User,
-    eventually,
+    Client, Engine, Load, MediaServer, Postgres, Process, Said, Sqlite, TestDatabase, TestServer,
+    User, eventually,
 };
 
 const ROTATE: [&str; 2] = ["rotate-sealing-key", "--activate-after=5s"];
 
 /// Where secrets stand sealed.
-const SEALED: [(&str, &str); 3] = [
+const SEALED: [(&str, &str); 4] = [
     ("projects", "stream_key_sealed"),
     ("destinations", "stream_key_sealed"),
     ("sessions", "refresh_seed"),
+    ("streams", "play_url_sealed"),
 ];
 
 /// The flag with these keys, each made of one byte.
@@ -58,7 +59,8 @@ async fn sealed(database: &TestDatabase, key: &str) -> (i64, i64) {
     (under, others)
 }
 
-/// What stands sealed for a user: a project's key, a destination's, and a session.
+/// What stands sealed for a user: a project's key, a destination's, a session, and
+/// where a stream can be read.
 pub struct Kept {
     pub user: User,
     project: pb::Project,
@@ -85,6 +87,14 @@ impl Kept {
             .create_destination(request)
             .await;
         let destination = answer.unwrap().into_inner().destination.unwrap();
+        let request = pb::BeginPublishRequest {
+            stream_key: stream_key.clone(),
+            publisher: Some(MediaServer::connection("a")),
+            media_flowing: true,
+            play_url: "rtmp://10.0.0.5/live/secret".to_owned(),
+        };
+        let mut node = server.media_server().await.client.stream;
+        node.begin_publish(request).await.unwrap();
         Self {
             user,
             project,
@@ -253,7 +263,7 @@ async fn a_rotation_that_was_killed_goes_on_also_if_it_is_started_twice(
     })
     .await;
     first.kill().await.unwrap();
-    assert!(halfway < 303, "{halfway}");
+    assert!(halfway < 304, "{halfway}");
 
     let (second, third) =
         tokio::join!(rotate(&server.database, &[]), rotate(&server.database, &[]));
@@ -262,7 +272,7 @@ async fn a_rotation_that_was_killed_goes_on_also_if_it_is_started_twice(
         assert!(said.errors.contains("going on with a rotation"), "{said:?}");
     }
     assert_eq!(key_of(&second), key_of(&third));
-    assert_eq!(sealed(&server.database, key_of(&second)).await, (303, 0));
+    assert_eq!(sealed(&server.database, key_of(&second)).await, (304, 0));
     let kept_keys = "select count(*) from keys where secret_sealed is not null";
     assert_eq!(server.database.number(kept_keys).await, 1);
     kept.opens(&server).await;
@@ -295,7 +305,7 @@ async fn a_value_that_cannot_be_opened_is_told_and_all_others_are_sealed_anew(
     let last = said.errors.lines().last().unwrap();
     assert_eq!(last, "sluice: 1 values cannot be opened, see above");
     assert!(said.errors.contains(&broken.project.id), "{said:?}");
-    assert_eq!(sealed(&server.database, key_of(&said)).await, (5, 1));
+    assert_eq!(sealed(&server.database, key_of(&said)).await, (7, 1));
     kept.opens(&server).await;
 }
 

@@ -32,7 +32,22 @@ async fn what_has_ended_long_ago_is_forgotten_and_nothing_else(
     let request = pb::SignOutRequest::default();
     ben.client.auth.clone().sign_out(request).await.unwrap();
 
+    let (_, stream_key) = ben.project().await;
+    let node = server.media_server().await;
+    for connection in ["old", "new"] {
+        let stream = node.live(&stream_key, connection).await;
+        node.begin(&stream_key, "refused").await.unwrap_err();
+        node.end(&stream, connection).await;
+    }
+    let boots = "insert into node_boots (node_id, boot_id, create_time)";
+
     for aged in [
+        format!("{boots} values ('n1', 'b0', {LONG_AGO}), ('n2', 'b0', {LONG_AGO})"),
+        format!("update publishes set create_time = {LONG_AGO} where connection_id = 'old'"),
+        format!(
+            "update refusals set create_time = {LONG_AGO} where id = (
+                 select id from refusals order by id limit 1)"
+        ),
         format!("update projects set delete_time = {LONG_AGO} where delete_time is not null"),
         format!("update sessions set revoke_time = {LONG_AGO} where revoke_time is not null"),
         format!("update idempotent_creates set create_time = {LONG_AGO}"),
@@ -42,7 +57,15 @@ async fn what_has_ended_long_ago_is_forgotten_and_nothing_else(
     // The purge looks when the server starts.
     let server = server.restart().await;
 
-    for (table, left) in [("projects", 1), ("sessions", 1), ("idempotent_creates", 0)] {
+    // The last boot of a node stays: it tells its reports from those of earlier ones.
+    for (table, left) in [
+        ("projects", 2),
+        ("sessions", 1),
+        ("idempotent_creates", 0),
+        ("publishes", 1),
+        ("node_boots", 2),
+        ("refusals", 1),
+    ] {
         let count = format!("select count(*) from {table}");
         eventually("what has ended is forgotten", async || {
             (server.database.number(&count).await == left).then_some(())

@@ -1,6 +1,7 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
+use uuid::Uuid;
 
 use super::given::{project_now, span, stream_key_now};
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite, TestServer, User, refused};
@@ -18,8 +19,9 @@ async fn rotate(user: &User, project: &pb::Project, grace: i64) -> pb::RotateStr
 
 /// Publishes for a moment.
 async fn assert_opens(media: &MediaServer, stream_key: &str) {
-    let stream = media.live(stream_key, "opens").await;
-    let ended = media.end(&stream, "opens").await;
+    let connection = Uuid::now_v7().to_string();
+    let stream = media.live(stream_key, &connection).await;
+    let ended = media.end(&stream, &connection).await;
     assert_eq!(ended.status(), pb::StreamStatus::Ended);
 }
 

@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
-use super::scene::{CONTINUE, Scene, state, stop, told};
+use super::scene::{CONTINUE, Scene, seconds, state, stop, told};
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite, refused};
 
 const TAKEN_OVER: pb::EndReason = pb::EndReason::TakenOver;
@@ -134,20 +134,52 @@ async fn reports_of_an_older_epoch_change_nothing(#[values(Sqlite, Postgres)] en
 
 #[rstest]
 #[tokio::test]
-async fn a_connection_that_comes_back_under_its_own_name_has_a_new_epoch(
+async fn a_connection_that_has_ended_does_not_begin_again(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(0, 60)] window_seconds: i64,
+    #[values(false, true)] replaced: bool,
+) {
+    let request = pb::CreateProjectRequest {
+        reconnect_window: Some(seconds(window_seconds)),
+        publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
+        ..Default::default()
+    };
+    let scene = Scene::of(engine, &[], request).await;
+    let first = scene.node.live(&scene.key, "a").await;
+    let ended = scene.node.end(&first, "a").await;
+    let now = match replaced {
+        true => scene.begun_live("b").await,
+        false => ended,
+    };
+    let before = scene.project().await;
+
+    let refusal = refused(scene.node.begin(&scene.key, "a").await);
+
+    let over = (Code::FailedPrecondition, "CONNECTION_ENDED");
+    assert_eq!(refusal.class(), over);
+    assert_eq!(scene.owner.stream(&now.id).await, now);
+    assert_eq!(scene.project().await, before);
+    scene.node.begin(&scene.key, "c").await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_late_repetition_of_the_loser_of_a_takeover_takes_nothing_over(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::with_window(engine, &[]).await;
-    let first = scene.node.live(&scene.key, "a").await;
-    scene.node.end(&first, "a").await;
+    let request = pb::CreateProjectRequest {
+        publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
+        ..Default::default()
+    };
+    let scene = Scene::of(engine, &[], request).await;
+    scene.node.live(&scene.key, "loser").await;
+    let winner = scene.begun_live("winner").await;
 
-    let second = scene.begun("a").await;
+    let refusal = refused(scene.node.begin(&scene.key, "loser").await);
 
-    assert_eq!((&second.id, second.epoch), (&first.id, 2));
-    scene
-        .is_fenced(&second, MediaServer::connection("a"), 1)
-        .await;
-    assert_eq!(told(&scene.node.heartbeat(&second, "a").await), CONTINUE);
+    let over = (Code::FailedPrecondition, "CONNECTION_ENDED");
+    assert_eq!(refusal.class(), over);
+    assert_eq!(scene.owner.stream(&winner.id).await, winner);
 }
 
 #[rstest]

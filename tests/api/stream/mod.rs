@@ -1,7 +1,10 @@
 //! StreamService.
 
+mod boots;
 mod fencing;
 mod invalid;
+mod kept_refusals;
+mod key_expiry;
 mod list;
 mod media_servers;
 mod publish;

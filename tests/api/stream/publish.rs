@@ -197,7 +197,7 @@ async fn a_new_publish_after_the_end_is_a_new_stream(#[values(Sqlite, Postgres)]
     let first = scene.node.live(&scene.key, "a").await;
     let ended = scene.node.end(&first, "a").await;
 
-    let second = scene.begun("a").await;
+    let second = scene.begun("b").await;
 
     assert!(second.id > first.id);
     assert_eq!(second.epoch, 1);
@@ -227,7 +227,7 @@ async fn whatever_a_publisher_may_be_is_kept(#[values(Sqlite, Postgres)] engine:
         let publisher = pb::Publisher {
             node_id: "!".repeat(128),
             boot_id: "~".repeat(128),
-            connection_id: "a/b'c\"d%_".to_owned(),
+            connection_id: format!("a/b'c\"d%_{}", protocol.as_str_name()),
             peer_address: given.to_owned(),
             protocol: protocol.into(),
         };

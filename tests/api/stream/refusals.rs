@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
-use super::scene::{Scene, seconds};
+use super::scene::Scene;
 use crate::harness::{Engine, Postgres, Refusal, Sqlite, refused};
 
 const HELD: (Code, &str) = (Code::FailedPrecondition, "PUBLISH_HELD");
@@ -10,35 +10,6 @@ const HELD: (Code, &str) = (Code::FailedPrecondition, "PUBLISH_HELD");
 impl Scene {
     async fn refusal(&self, key: &str, connection: &str) -> Refusal {
         refused(self.node.begin(key, connection).await)
-    }
-
-    async fn set_disabled(&self, disabled: bool) {
-        let request = pb::UpdateProjectRequest {
-            project_id: self.project_id.clone(),
-            disabled: Some(disabled),
-            ..Default::default()
-        };
-        let mut client = self.owner.client.project.clone();
-        client.update_project(request).await.unwrap();
-    }
-
-    async fn delete(&self) {
-        let request = pb::DeleteProjectRequest {
-            project_id: self.project_id.clone(),
-            force: true,
-        };
-        let mut client = self.owner.client.project.clone();
-        client.delete_project(request).await.unwrap();
-    }
-
-    async fn rotate(&self, grace_seconds: i64) -> String {
-        let request = pb::RotateStreamKeyRequest {
-            project_id: self.project_id.clone(),
-            grace: Some(seconds(grace_seconds)),
-        };
-        let mut client = self.owner.client.project.clone();
-        let answer = client.rotate_stream_key(request).await;
-        answer.unwrap().into_inner().stream_key
     }
 }
 
@@ -87,7 +58,7 @@ async fn a_replaced_key_works_until_its_grace_is_over(#[values(Sqlite, Postgres)
         scene.refusal(&scene.key, "a").await.class(),
         (Code::PermissionDenied, "STREAM_KEY_INVALID")
     );
-    scene.node.begin(&current, "a").await.unwrap();
+    scene.node.begin(&current, "b").await.unwrap();
 }
 
 #[rstest]

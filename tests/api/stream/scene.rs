@@ -144,6 +144,38 @@ impl Scene {
         answer.unwrap().into_inner().stream.unwrap()
     }
 
+    /// Disables the project, or enables it again.
+    pub async fn set_disabled(&self, disabled: bool) {
+        let request = pb::UpdateProjectRequest {
+            project_id: self.project_id.clone(),
+            disabled: Some(disabled),
+            ..Default::default()
+        };
+        let mut client = self.owner.client.project.clone();
+        client.update_project(request).await.unwrap();
+    }
+
+    /// Deletes the project with its stream.
+    pub async fn delete(&self) {
+        let request = pb::DeleteProjectRequest {
+            project_id: self.project_id.clone(),
+            force: true,
+        };
+        let mut client = self.owner.client.project.clone();
+        client.delete_project(request).await.unwrap();
+    }
+
+    /// RotateStreamKey: the new key.
+    pub async fn rotate(&self, grace_seconds: i64) -> String {
+        let request = pb::RotateStreamKeyRequest {
+            project_id: self.project_id.clone(),
+            grace: Some(seconds(grace_seconds)),
+        };
+        let mut client = self.owner.client.project.clone();
+        let answer = client.rotate_stream_key(request).await;
+        answer.unwrap().into_inner().stream_key
+    }
+
     /// Moves a time of all streams that have not ended into the past.
     pub async fn long_ago(&self, column: &str) {
         let statement = format!("update streams set {column} = {LONG_AGO} where end_time is null");

@@ -92,7 +92,7 @@ async fn a_stop_without_hold_lets_the_publisher_return(#[values(Sqlite, Postgres
     let mut client = scene.owner.client.stream.clone();
     client.stop_stream(request).await.unwrap();
 
-    let next = scene.begun("a").await;
+    let next = scene.begun("b").await;
 
     assert_ne!(next.id, live.id);
     assert_eq!(next.epoch, 1);

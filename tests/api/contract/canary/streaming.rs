@@ -133,7 +133,7 @@ impl Run {
             stream_key: stream_key.to_owned(),
             publisher: publisher.clone(),
             media_flowing: true,
-            play_url: String::new(),
+            play_url: format!("rtmp://10.0.0.5/live/{}", self.new_secret("play url")),
         };
         let rpc = "StreamService/BeginPublish";
         let begun: pb::BeginPublishResponse = self.call(Right, rpc, media, request.clone()).await;
@@ -151,6 +151,7 @@ impl Run {
             ..request.clone()
         };
         self.call::<()>(Wrong, rpc, media, wrong).await;
+        let again = request.clone();
         self.call::<()>(Wrong, rpc, token, request).await;
 
         let request = pb::HeartbeatPublishRequest {
@@ -172,6 +173,17 @@ impl Run {
         };
         self.call::<()>(Right, "StreamService/ListStreams", token, request)
             .await;
+        let request = pb::ListRefusalsRequest {
+            project_id: project.to_owned(),
+            ..Default::default()
+        };
+        self.call::<()>(Right, "StreamService/ListRefusals", token, request)
+            .await;
+        let wrong = pb::BeginPublishRequest {
+            play_url: self.new_secret("play url that is none"),
+            ..again
+        };
+        self.call::<()>(Wrong, rpc, media, wrong).await;
         let request = pb::StopStreamRequest {
             stream_id: stream_id.clone(),
             hold: None,
