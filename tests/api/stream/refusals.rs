@@ -1,5 +1,4 @@
 use rstest::rstest;
-use sluice::proto::v1 as pb;
 use tonic::Code;
 
 use super::scene::Scene;

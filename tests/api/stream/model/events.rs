@@ -1,0 +1,65 @@
+//! What the events of a project tell of the lives of its streams.
+
+use std::collections::HashMap;
+
+use sluice::domain::{Change, ProjectId, Status, Stream, StreamId};
+use sqlx::Connection;
+
+use crate::harness::TestDatabase;
+
+/// Checks that revisions have no gap, that streams made legal steps only, and that
+/// no two had begun and not ended at any moment.
+pub async fn tell_legal_lives(database: &TestDatabase, id: ProjectId, revision: i64) {
+    let events = read(database, id).await;
+    let revisions: Vec<_> = events.iter().map(|(revision, _)| *revision).collect();
+    assert_eq!(revisions, (1..=revision).collect::<Vec<_>>());
+
+    let mut lives: HashMap<StreamId, Stream> = HashMap::new();
+    for (_, change) in events {
+        let Change::Stream(stream) = change else {
+            continue;
+        };
+        let before = lives.insert(stream.id, stream.clone());
+        assert!(
+            is_legal(before.as_ref(), &stream),
+            "{before:?} -> {stream:?}"
+        );
+        let unended = lives.values().filter(|one| one.status != Status::Ended);
+        assert!(unended.count() <= 1, "{lives:?}");
+    }
+}
+
+fn is_legal(before: Option<&Stream>, after: &Stream) -> bool {
+    use Status::{Connecting, Ended, Live, Reconnecting};
+    let Some(before) = before else {
+        return after.epoch == 1 && matches!(after.status, Connecting | Live);
+    };
+    let was_live = before.live_time.is_some();
+    match (before.status, after.status, after.epoch - before.epoch) {
+        (Connecting, Live | Reconnecting | Ended, 0) | (Live, Reconnecting | Ended, 0) => true,
+        // The same connection is heard again, or its successor is there.
+        (Reconnecting, Live, 0 | 1) | (Reconnecting, Ended, 0) => true,
+        (Reconnecting, Connecting, 1) => !was_live,
+        // It had fallen silent; now its connection is known to be gone.
+        (Reconnecting, Reconnecting, 0) => before.connected && !after.connected,
+        _ => false,
+    }
+}
+
+async fn read(database: &TestDatabase, id: ProjectId) -> Vec<(i64, Change)> {
+    let sql = "select revision, change from events where project_id = $1 order by revision";
+    let rows: Vec<(i64, String)> = if database.url.starts_with("sqlite:") {
+        let mut connection = sqlx::SqliteConnection::connect(&database.url)
+            .await
+            .unwrap();
+        let query = sqlx::query_as(sql).bind(id.uuid());
+        query.fetch_all(&mut connection).await.unwrap()
+    } else {
+        let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+        let query = sqlx::query_as(sql).bind(id.uuid());
+        query.fetch_all(&mut connection).await.unwrap()
+    };
+    rows.into_iter()
+        .map(|(revision, change)| (revision, serde_json::from_str(&change).unwrap()))
+        .collect()
+}

@@ -1,0 +1,390 @@
+//! What a stream is to do, in as few words as possible.
+
+use std::collections::{HashMap, HashSet};
+
+use sluice::domain::{EndReason, Refusal, Status};
+
+/// Seconds since the beginning.
+pub type Seconds = i64;
+
+pub const CONNECT: Seconds = 30;
+pub const SILENCE: Seconds = 35;
+
+/// A connection: its node, its boot, and its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Connection {
+    pub node: u8,
+    pub boot: u8,
+    pub number: u8,
+}
+
+/// What an accepted connection was told: the stream, by its number, and the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    pub connection: Connection,
+    pub stream: usize,
+    pub epoch: i64,
+}
+
+/// How a call was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Begun(Grant),
+    Refused(RefusedFor),
+    Continue,
+    Stop(EndReason),
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedFor {
+    Key,
+    Boot,
+    Disabled,
+    Held,
+    Conflict,
+    Ended,
+}
+
+/// One stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Life {
+    pub status: Status,
+    pub epoch: i64,
+    pub connection: Connection,
+    pub connected: bool,
+    pub was_live: bool,
+    pub seen: Seconds,
+    pub deadline: Option<Seconds>,
+    pub key_expiry: Option<Seconds>,
+    pub end: Option<(EndReason, Seconds)>,
+}
+
+/// One project with its streams, the last of which may not have ended.
+#[derive(Debug, Clone)]
+pub struct Model {
+    pub window: Seconds,
+    pub takeover: bool,
+    pub disabled: bool,
+    pub held_until: Option<Seconds>,
+    pub key: u8,
+    pub previous_key: Option<(u8, Seconds)>,
+    pub boots: HashMap<u8, Vec<u8>>,
+    pub accepted: HashSet<Connection>,
+    pub streams: Vec<Life>,
+    pub revision: i64,
+}
+
+impl Model {
+    pub fn new(window: Seconds, takeover: bool) -> Self {
+        Self {
+            window,
+            takeover,
+            disabled: false,
+            held_until: None,
+            key: 0,
+            previous_key: None,
+            boots: HashMap::new(),
+            accepted: HashSet::new(),
+            streams: Vec::new(),
+            revision: 1,
+        }
+    }
+
+    pub fn running(&mut self) -> Option<&mut Life> {
+        self.streams.last_mut().filter(|life| life.end.is_none())
+    }
+
+    /// A node's first report from a boot makes all boots before it dead.
+    pub fn enter(&mut self, node: u8, boot: u8) -> bool {
+        let boots = self.boots.entry(node).or_default();
+        if !boots.contains(&boot) {
+            boots.push(boot);
+        }
+        boots.last() == Some(&boot)
+    }
+
+    /// A connection asks to be let in; `standing` if it is known to stand.
+    pub fn begin(
+        &mut self,
+        who: Connection,
+        key: u8,
+        media: bool,
+        standing: bool,
+        now: Seconds,
+    ) -> Answer {
+        if !self.enter(who.node, who.boot) {
+            return Answer::Refused(RefusedFor::Boot);
+        }
+        let before = self.clone();
+        let answer = self.try_begin(who, key, media, standing, now);
+        if matches!(answer, Answer::Refused(_)) {
+            *self = before;
+        }
+        answer
+    }
+
+    fn try_begin(
+        &mut self,
+        who: Connection,
+        key: u8,
+        media: bool,
+        standing: bool,
+        now: Seconds,
+    ) -> Answer {
+        let expiry = match (key == self.key, self.previous_key) {
+            (true, _) => None,
+            (false, Some((previous, expiry))) if previous == key => Some(expiry),
+            _ => return Answer::Refused(RefusedFor::Key),
+        };
+        let window = self.window;
+        let mut changes = 0;
+        if let Some(life) = self.running()
+            && life.connected
+            && life.connection.node == who.node
+            && life.connection.boot != who.boot
+        {
+            life.lose(window, now);
+            changes += 1;
+        }
+        if let Some(life) = self.running()
+            && life.connected
+            && life.connection == who
+        {
+            let changed = life.hear(media, now);
+            let epoch = life.epoch;
+            self.revision += changes + i64::from(changed);
+            return self.grant(who, epoch);
+        }
+        let refusal = if expiry.is_some_and(|expiry| expiry <= now) {
+            Some(RefusedFor::Key)
+        } else if self.disabled {
+            Some(RefusedFor::Disabled)
+        } else if self.held_until.is_some_and(|until| until > now) {
+            Some(RefusedFor::Held)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            return Answer::Refused(refusal);
+        }
+        let takes_over = self.takeover && !standing;
+        let waits = match self.running() {
+            Some(life) if life.status != Status::Reconnecting && !takes_over => {
+                return Answer::Refused(RefusedFor::Conflict);
+            }
+            running => running.is_some_and(|life| life.status == Status::Reconnecting),
+        };
+        if !self.accepted.insert(who) && !standing {
+            return Answer::Refused(RefusedFor::Ended);
+        }
+
+        changes += 1;
+        if waits && let Some(life) = self.running() {
+            life.resume(who, expiry, media, now);
+        } else {
+            if let Some(life) = self.running() {
+                life.finish(EndReason::TakenOver, now);
+                changes += 1;
+            }
+            self.streams.push(Life::new(who, expiry, media, now));
+        }
+        self.revision += changes;
+        let epoch = self.running().map_or(0, |life| life.epoch);
+        self.grant(who, epoch)
+    }
+
+    fn grant(&self, connection: Connection, epoch: i64) -> Answer {
+        Answer::Begun(Grant {
+            connection,
+            stream: self.streams.len() - 1,
+            epoch,
+        })
+    }
+
+    /// Whether a report with this grant counts.
+    pub fn holds(&self, grant: Grant) -> bool {
+        let life = &self.streams[grant.stream];
+        life.end.is_none()
+            && life.connected
+            && life.epoch == grant.epoch
+            && life.connection == grant.connection
+    }
+
+    pub fn heartbeat(&mut self, grant: Grant, media: bool, now: Seconds) -> Answer {
+        let holds = self.holds(grant);
+        let life = &mut self.streams[grant.stream];
+        if holds {
+            let changed = life.hear(media, now);
+            self.revision += i64::from(changed);
+            return Answer::Continue;
+        }
+        if life.epoch != grant.epoch || life.connection != grant.connection {
+            return Answer::Stop(EndReason::TakenOver);
+        }
+        Answer::Stop(
+            life.end
+                .map_or(EndReason::PublisherEnded, |(reason, _)| reason),
+        )
+    }
+
+    pub fn end(&mut self, grant: Grant, now: Seconds) -> Answer {
+        if self.holds(grant) {
+            let window = self.window;
+            self.streams[grant.stream].disconnect(window, now);
+            self.revision += 1;
+        }
+        Answer::Done
+    }
+
+    pub fn stop(&mut self, hold: Seconds, now: Seconds) {
+        let held_until = (hold > 0).then_some(now + hold);
+        if let Some(life) = self.running() {
+            life.finish(EndReason::StoppedByOwner, now);
+            self.revision += 1;
+        } else if held_until != self.held_until {
+            self.revision += 1;
+        }
+        self.held_until = held_until;
+    }
+
+    pub fn rotate(&mut self, grace: Seconds, now: Seconds) {
+        self.previous_key = Some((self.key, now + grace));
+        self.key += 1;
+        self.revision += 1;
+        let ends = grace == 0;
+        if let Some(life) = self.running() {
+            let expiry = life
+                .key_expiry
+                .map_or(now + grace, |own| own.min(now + grace));
+            if ends {
+                life.finish(EndReason::KeyRotated, now);
+                self.revision += 1;
+            } else {
+                life.key_expiry = Some(expiry);
+            }
+        }
+    }
+
+    pub fn disable(&mut self, disabled: bool, now: Seconds) {
+        self.disabled = disabled;
+        self.revision += 1;
+        if disabled && let Some(life) = self.running() {
+            life.finish(EndReason::ProjectDisabled, now);
+            self.revision += 1;
+        }
+    }
+
+    /// A look of the reaper.
+    pub fn reap(&mut self, now: Seconds) {
+        let window = self.window;
+        if let Some(life) = self.running()
+            && life.expire(window, now)
+        {
+            self.revision += 1;
+        }
+    }
+}
+
+impl Life {
+    fn new(connection: Connection, key_expiry: Option<Seconds>, media: bool, now: Seconds) -> Self {
+        let mut life = Self {
+            status: Status::Connecting,
+            epoch: 1,
+            connection,
+            connected: true,
+            was_live: false,
+            seen: now,
+            deadline: Some(now + CONNECT),
+            key_expiry,
+            end: None,
+        };
+        life.hear(media, now);
+        life
+    }
+
+    fn resume(&mut self, who: Connection, key_expiry: Option<Seconds>, media: bool, now: Seconds) {
+        self.epoch += 1;
+        self.connection = who;
+        self.connected = true;
+        self.key_expiry = key_expiry;
+        if !self.was_live {
+            self.status = Status::Connecting;
+            self.deadline = Some(now + CONNECT);
+        }
+        self.hear(media || self.was_live, now);
+    }
+
+    /// Tells whether its status has changed.
+    pub fn hear(&mut self, media: bool, now: Seconds) -> bool {
+        let before = self.status;
+        self.seen = now;
+        if media || self.status == Status::Reconnecting && self.was_live {
+            self.status = Status::Live;
+            self.was_live = true;
+            self.deadline = None;
+        }
+        self.status != before
+    }
+
+    pub fn disconnect(&mut self, window: Seconds, now: Seconds) {
+        self.seen = now;
+        if window == 0 {
+            self.finish(EndReason::PublisherEnded, now);
+        } else {
+            self.wait(window, now);
+        }
+        self.connected = false;
+    }
+
+    /// The media server is gone.
+    pub fn lose(&mut self, window: Seconds, now: Seconds) {
+        if window == 0 {
+            self.finish(EndReason::NodeLost, self.seen);
+        } else if self.status != Status::Reconnecting {
+            self.wait(window, now);
+        }
+        self.connected = false;
+    }
+
+    fn wait(&mut self, window: Seconds, now: Seconds) {
+        self.status = Status::Reconnecting;
+        self.deadline = Some(now + window);
+    }
+
+    pub fn finish(&mut self, reason: EndReason, time: Seconds) {
+        self.status = Status::Ended;
+        self.connected = false;
+        self.deadline = None;
+        self.end = Some((reason, time));
+    }
+
+    fn expire(&mut self, window: Seconds, now: Seconds) -> bool {
+        if self.connected && self.key_expiry.is_some_and(|expiry| expiry <= now) {
+            self.finish(EndReason::KeyRotated, now);
+            return true;
+        }
+        let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
+        let silent = self.status == Status::Live && self.seen + SILENCE <= now;
+        match (overdue, silent) {
+            (true, _) if self.was_live => self.finish(EndReason::ReconnectTimeout, self.seen),
+            (true, _) => self.finish(EndReason::NeverStarted, self.seen),
+            (_, true) if window == 0 => self.finish(EndReason::HeartbeatTimeout, self.seen),
+            (_, true) => self.wait(window, now),
+            (false, false) => return false,
+        }
+        true
+    }
+}
+
+impl From<Refusal> for RefusedFor {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Disabled => Self::Disabled,
+            Refusal::Held(_) => Self::Held,
+            Refusal::Conflict => Self::Conflict,
+            Refusal::ConnectionEnded => Self::Ended,
+            Refusal::KeyReplaced => Self::Key,
+        }
+    }
+}
