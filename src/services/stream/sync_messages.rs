@@ -67,11 +67,11 @@ fn connections(
     let mut reports = Vec::with_capacity(messages.len());
     for (index, message) in messages.into_iter().enumerate() {
         let mut inner = Fields::default();
-        if !ids.insert(message.connection_id.clone()) {
-            let fault = Invalid::because("must not be reported twice");
-            inner.read::<()>("connection_id", Err(fault));
-        }
-        reports.push(connection(&mut inner, node_id, boot_id, message));
+        let report = match ids.insert(message.connection_id.clone()) {
+            true => connection(&mut inner, node_id, boot_id, message),
+            false => inner.read("connection_id", Err(Invalid::because("must not repeat"))),
+        };
+        reports.push(report);
         fields.nest(&format!("connections[{index}]"), inner);
         if fields.faults() >= MAX_FAULTS {
             return None;

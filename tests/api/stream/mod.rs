@@ -18,5 +18,8 @@ mod scene;
 mod silence;
 mod stop;
 mod sync;
+mod sync_adoptions;
+mod sync_invalid;
+mod sync_kicks;
 mod takeover;
 mod tenancy;

@@ -133,11 +133,14 @@ async fn a_stream_that_fell_silent_is_live_again_when_it_is_reported(
     scene
         .eventually(&live, pb::StreamStatus::Reconnecting)
         .await;
+    let revision = scene.project().await.revision;
 
     agrees(&scene.sync("b1", &[holding("a", &live)]).await);
 
     let again = scene.owner.stream(&live.id).await;
     assert_eq!((again.epoch, again.live_time), (1, live.live_time));
+    assert!(at(again.last_seen_time) > at(live.last_seen_time));
+    assert!(scene.project().await.revision > revision, "it was found");
 }
 
 /// The answer of BeginPublish was lost.
