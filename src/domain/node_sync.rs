@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{EndReason, Heartbeat, Publisher, Refusal, Stats, Stream, StreamId, Time};
+use super::{EndReason, Heartbeat, PlayUrl, Publisher, Refusal, Stats, Stream, StreamId, Time};
 
 /// All connections of one run of a media server.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct ConnectionReport {
     pub stats: Option<Stats>,
     /// SHA-256 of the stream key that it gave, if the media server says it.
     pub key_hash: Option<Vec<u8>>,
+    /// Where its media can be read.
+    pub play_url: Option<PlayUrl>,
 }
 
 /// What a report says of the streams that the media server is believed to hold.
@@ -160,6 +162,7 @@ impl From<Refusal> for EndReason {
             Refusal::Disabled => Self::ProjectDisabled,
             Refusal::Held(_) => Self::StoppedByOwner,
             Refusal::Conflict => Self::TakenOver,
+            Refusal::KeyReplaced => Self::KeyRotated,
             Refusal::ConnectionEnded => Self::PublisherEnded,
         }
     }

@@ -17,9 +17,7 @@ use super::{
     stream_rows::{StreamRow, load, record, store},
 };
 use crate::{
-    domain::{
-        ConnectionReport, EndReason, NodeReport, ReconnectWindow, Stats, Stream, StreamId, Time,
-    },
+    domain::{ConnectionReport, NodeReport, ReconnectWindow, Stats, Stream, StreamId, Time},
     error::{Error, Result},
 };
 
@@ -64,8 +62,8 @@ impl NodeStreams {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
             "select id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
                     protocol, connected, create_time, live_time, last_seen_time, deadline,
-                    end_time, end_reason, bytes_received, bitrate_bps, width, height, fps,
-                    video_codec, audio_codec
+                    key_expire_time, end_time, end_reason, bytes_received, bitrate_bps, width,
+                    height, fps, video_codec, audio_codec
              from streams
              where node_id = $1 and end_time is null and connected
              order by id",
@@ -177,8 +175,9 @@ impl NodeStreams {
                      from json_to_recordset($1::json) as r(stream_id uuid, connection_id text))
                  select id, project_id, status, epoch, node_id, boot_id, connection_id,
                         peer_address, protocol, connected, create_time, live_time,
-                        last_seen_time, deadline, end_time, end_reason, bytes_received,
-                        bitrate_bps, width, height, fps, video_codec, audio_codec
+                        last_seen_time, deadline, key_expire_time, end_time, end_reason,
+                        bytes_received, bitrate_bps, width, height, fps, video_codec,
+                        audio_codec
                  from streams
                  where id in (
                      select stream_id
@@ -198,8 +197,9 @@ impl NodeStreams {
                      from json_each($1))
                  select id, project_id, status, epoch, node_id, boot_id, connection_id,
                         peer_address, protocol, connected, create_time, live_time,
-                        last_seen_time, deadline, end_time, end_reason, bytes_received,
-                        bitrate_bps, width, height, fps, video_codec, audio_codec
+                        last_seen_time, deadline, key_expire_time, end_time, end_reason,
+                        bytes_received, bitrate_bps, width, height, fps, video_codec,
+                        audio_codec
                  from streams
                  where id in (
                      select stream_id
@@ -224,12 +224,10 @@ impl NodeStreams {
         .collect()
     }
 
-    /// Ends a stream whose boot is gone; `None` if that has not held it any more.
+    /// Notes that the boot is gone that held a stream; `None` if it has not held it any more.
     pub async fn lose(&self, held: &Stream, now: Time) -> Result<Option<Stream>> {
-        self.change(held, now, |stream, _| {
-            stream.end(EndReason::NodeLost, stream.last_seen_time);
-        })
-        .await
+        self.change(held, now, |stream, window| stream.lost(window, now))
+            .await
     }
 
     /// Notes that a connection is gone; `None` if it has not held the stream any more.

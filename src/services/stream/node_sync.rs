@@ -5,6 +5,7 @@
 //! somebody else that comes in between stands.
 
 use crate::{
+    auth::Sealer,
     domain::{
         ConnectionReport, EndReason, Heartbeat, NodeFindings, NodeReport, StrangerVerdict, Stream,
         StreamId, Time,
@@ -18,6 +19,7 @@ use crate::{
 pub(super) struct NodeSync {
     pub publishing: Publishing,
     pub streams: NodeStreams,
+    pub sealer: Sealer,
 }
 
 /// What a media server is to do, and what was done.
@@ -159,11 +161,13 @@ impl NodeSync {
         outcome: &mut SyncOutcome,
         now: Time,
     ) -> Result<()> {
+        let play_url = report.play_url.as_ref();
+        let play_url = play_url.map(|url| url.seal(&self.sealer));
         let publish = NewPublish {
             key_hash,
             publisher: &report.publisher,
             media_flowing: report.media_flows(),
-            play_url: None,
+            play_url: play_url.as_ref(),
             standing: true,
         };
         let stream = match self.publishing.begin(publish, now).await {

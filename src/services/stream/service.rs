@@ -50,6 +50,7 @@ impl StreamService {
                 nodes: NodeSync {
                     publishing: publishing.clone(),
                     streams: NodeStreams::new(database.clone()),
+                    sealer: sealer.clone(),
                 },
                 heartbeat_interval,
             },

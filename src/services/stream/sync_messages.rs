@@ -8,7 +8,7 @@ use super::{
     publisher_messages::{protocol, stats},
 };
 use crate::{
-    domain::{ConnectionReport, Invalid, NodeReport, Publisher, StreamId, StreamKey},
+    domain::{ConnectionReport, Invalid, NodeReport, PlayUrl, Publisher, StreamId, StreamKey},
     error::Error,
     proto::v1 as pb,
     services::fields::{Fields, duration},
@@ -19,9 +19,6 @@ const MAX_CONNECTIONS: usize = 5000;
 
 /// From how many faults on no more are looked for: an answer has its limits too.
 const MAX_FAULTS: usize = 50;
-
-/// The longest address of a connection's media, in bytes.
-const MAX_PLAY_URL: usize = 1024;
 
 impl TryFrom<pb::SyncNodeRequest> for NodeReport {
     type Error = Error;
@@ -110,7 +107,7 @@ fn connection(
     let peer_address = Publisher::parse_peer_address(&peer_address);
     let peer_address = fields.read("peer_address", peer_address);
     let protocol = fields.read("protocol", self::protocol(protocol));
-    fields.read("play_url", self::play_url(&play_url))?;
+    let play_url = fields.read("play_url", PlayUrl::parse(&play_url));
     Some(ConnectionReport {
         publisher: Publisher {
             node_id: node_id.to_owned(),
@@ -122,6 +119,7 @@ fn connection(
         named: named?,
         stats: stats?,
         key_hash: stream_key?.map(|key| key.hash()),
+        play_url: play_url?,
     })
 }
 
@@ -136,13 +134,6 @@ fn named(fields: &mut Fields, stream_id: &str, epoch: i64) -> Option<Option<(Str
     let id = fields.read("stream_id", StreamId::parse(stream_id));
     let epoch = fields.read("epoch", self::epoch(epoch));
     Some(Some((id?, epoch?)))
-}
-
-fn play_url(text: &str) -> Result<(), Invalid> {
-    match text.len() {
-        0..=MAX_PLAY_URL => Ok(()),
-        _ => Err(Invalid::because("must have at most 1024 bytes")),
-    }
 }
 
 /// The answer, with how often to report.
