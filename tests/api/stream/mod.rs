@@ -21,5 +21,7 @@ mod sync;
 mod sync_adoptions;
 mod sync_invalid;
 mod sync_kicks;
+mod sync_races;
+mod sync_statements;
 mod takeover;
 mod tenancy;

@@ -242,6 +242,25 @@ async fn what_a_dead_boot_left_ends_once(
     assert_eq!(scene.project().await.revision, revision + 1);
 }
 
+/// As when its connection was lost; which boot hears of it first does not matter.
+#[rstest]
+#[tokio::test]
+async fn what_a_dead_boot_left_waits_for_its_publisher(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::with_window(engine, &[]).await;
+    let live = scene.begun_live("a").await;
+
+    agrees(&scene.sync("b2", &[]).await);
+
+    let waiting = scene.owner.stream(&live.id).await;
+    let expected = pb::Stream {
+        status: pb::StreamStatus::Reconnecting.into(),
+        ..live.clone()
+    };
+    assert_eq!(waiting, expected);
+    let back = scene.live_of(of_boot("b2", "a")).await;
+    assert_eq!((&back.id, back.epoch), (&live.id, 2));
+}
+
 #[rstest]
 #[tokio::test]
 async fn an_earlier_boot_reports_in_vain(#[values(Sqlite, Postgres)] engine: Engine) {
