@@ -1,5 +1,6 @@
 //! StreamService.
 
+mod adapter;
 mod boots;
 mod fencing;
 mod invalid;
@@ -25,3 +26,6 @@ mod sync_races;
 mod sync_statements;
 mod takeover;
 mod tenancy;
+mod transcripts_mediamtx;
+mod transcripts_nginx;
+mod transcripts_srs;
