@@ -93,12 +93,12 @@ impl NodeSync {
         let mut strangers = Vec::new();
         for (report, stream) in steady.into_iter().chain(changing) {
             let stands = match refreshed.contains(&stream.id) {
-                true => Standing::Holds(report.applied_to(&stream, now)),
+                true => Standing::Holds(report.applied_to(&stream, now).into()),
                 false => self.heartbeat(report, &stream, now).await?,
             };
             match stands {
                 Standing::Holds(stream) if report.knows(&stream) => {}
-                Standing::Holds(stream) => outcome.adopted(report, stream),
+                Standing::Holds(stream) => outcome.adopted(report, *stream),
                 // It was held when this report came: its end is newer.
                 Standing::Lost(Some(EndReason::PublisherEnded)) => {
                     outcome.kick(report, EndReason::PublisherEnded);
@@ -122,7 +122,7 @@ impl NodeSync {
             .heartbeat(stream.id, stream.epoch, &report.publisher, stats, now)
             .await;
         match heard {
-            Ok((stream, Heartbeat::Continue)) => Ok(Standing::Holds(stream)),
+            Ok((stream, Heartbeat::Continue)) => Ok(Standing::Holds(stream.into())),
             Ok((_, Heartbeat::Stop(reason))) => Ok(Standing::Lost(Some(reason))),
             Err(Error::NotFound { .. }) => Ok(Standing::Lost(None)),
             Err(error) => Err(error),
@@ -187,7 +187,7 @@ impl NodeSync {
             return Ok(());
         }
         match self.heartbeat(report, &stream, now).await? {
-            Standing::Holds(stream) => outcome.adopted(report, stream),
+            Standing::Holds(stream) => outcome.adopted(report, *stream),
             Standing::Lost(reason) => {
                 outcome.kick(report, reason.unwrap_or(EndReason::ProjectDeleted));
             }
@@ -198,7 +198,7 @@ impl NodeSync {
 
 /// Whether a connection that was believed to hold a stream does.
 enum Standing {
-    Holds(Stream),
+    Holds(Box<Stream>),
     /// Why not; `None` if there is no such stream any more.
     Lost(Option<EndReason>),
 }

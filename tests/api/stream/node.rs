@@ -81,7 +81,7 @@ pub fn adopted(answer: &pb::SyncNodeResponse) -> (&str, &pb::Stream) {
         panic!("one connection was adopted: {answer:?}");
     };
     let stream = adoption.stream.as_ref().unwrap();
-    assert_eq!(answer.adopted_stream_ids, [stream.id.clone()]);
+    assert_eq!(answer.adopted_stream_ids, std::slice::from_ref(&stream.id));
     (&adoption.connection_id, stream)
 }
 

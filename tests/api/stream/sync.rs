@@ -181,7 +181,7 @@ async fn a_connection_that_is_not_reported_is_gone(#[values(Sqlite, Postgres)] e
 
     let answer = scene.sync("b1", &[]).await;
 
-    assert_eq!(answer.ended_stream_ids, [live.id.clone()]);
+    assert_eq!(answer.ended_stream_ids, std::slice::from_ref(&live.id));
     let ended = scene.owner.stream(&live.id).await;
     let over = (pb::StreamStatus::Ended, pb::EndReason::PublisherEnded);
     assert_eq!(state(&ended), over);
@@ -231,7 +231,7 @@ async fn what_a_dead_boot_left_ends_once(
     let connections = [bare("a")];
     let answer = scene.sync("b2", &connections).await;
 
-    assert_eq!(answer.ended_stream_ids, [stream.id.clone()]);
+    assert_eq!(answer.ended_stream_ids, std::slice::from_ref(&stream.id));
     assert_eq!(kicks(&answer), [("a", pb::EndReason::KeyRotated)]);
     let ended = scene.owner.stream(&stream.id).await;
     assert_eq!(state(&ended), NODE_LOST);

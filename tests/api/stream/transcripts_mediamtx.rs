@@ -197,7 +197,7 @@ async fn what_a_crash_left_is_over_when_the_next_boot_says_what_it_has(
     let mut new = Adapter::of(&scene, "b2");
     let answer = new.sync(&[NEW]).await;
 
-    assert_eq!(answer.ended_stream_ids, [lost.id.clone()]);
+    assert_eq!(answer.ended_stream_ids, std::slice::from_ref(&lost.id));
     let (id, stream) = adopted(&answer);
     assert_eq!((id, stream.epoch), (NEW, 1));
     old.end(OLD).await;
@@ -220,7 +220,7 @@ async fn after_an_outage_one_report_sets_everything_right(
     // Meanwhile a newcomer has closed the publisher before it.
     let answer = mtx.sync(&[NEW]).await;
 
-    assert_eq!(answer.ended_stream_ids, [old.id.clone()]);
+    assert_eq!(answer.ended_stream_ids, std::slice::from_ref(&old.id));
     assert_eq!(adopted(&answer).0, NEW);
     let late = mtx.end(OLD).await;
     assert_eq!(late.end_reason(), pb::EndReason::PublisherEnded);

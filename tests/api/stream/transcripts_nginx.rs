@@ -170,7 +170,7 @@ async fn hooks_of_a_dead_boot_do_not_touch_the_same_number_of_the_next(
     let mut new = Adapter::of(&scene, "4812/1");
     if synced {
         let answer = new.sync(&[]).await;
-        assert_eq!(answer.ended_stream_ids, [lost.id.clone()]);
+        assert_eq!(answer.ended_stream_ids, std::slice::from_ref(&lost.id));
     }
     let begun = new.begin("1", true).await.unwrap();
     assert_ne!(begun.id, lost.id);
