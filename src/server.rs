@@ -43,8 +43,11 @@ use crate::{
 /// The longest request of AuthService, in bytes.
 const MAX_AUTH_MESSAGE: usize = 64 * 1024;
 
-/// The longest request of the other services, in bytes.
-const MAX_MESSAGE: usize = 256 * 1024;
+/// The longest request of ProjectService, in bytes.
+const MAX_PROJECT_MESSAGE: usize = 256 * 1024;
+
+/// The longest request of StreamService, in bytes: all connections of a media server.
+const MAX_STREAM_MESSAGE: usize = 2 * 1024 * 1024;
 
 /// What a panic becomes.
 type PanicAnswer = fn(Box<dyn Any + Send>) -> http::Response<Body>;
@@ -103,9 +106,9 @@ pub async fn serve(
     });
     let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE);
     let auth = InterceptedService::new(auth, guard.clone());
-    let project = ProjectServiceServer::new(project).max_decoding_message_size(MAX_MESSAGE);
+    let project = ProjectServiceServer::new(project).max_decoding_message_size(MAX_PROJECT_MESSAGE);
     let project = InterceptedService::new(project, guard.clone());
-    let stream = StreamServiceServer::new(stream).max_decoding_message_size(MAX_MESSAGE);
+    let stream = StreamServiceServer::new(stream).max_decoding_message_size(MAX_STREAM_MESSAGE);
     let stream = InterceptedService::new(stream, guard);
 
     let serving = builder()

@@ -31,3 +31,6 @@ alter table streams add column play_url_sealed bytea;
 create unique index streams_by_play_url on streams (play_url_id) where play_url_id is not null;
 create index streams_unended_by_key_expiry on streams (key_expire_time)
     where end_time is null and key_expire_time is not null;
+
+-- What a connection published last, for a media server that says which it has.
+create index streams_of_connection on streams (node_id, boot_id, connection_id);

@@ -56,6 +56,22 @@ impl EndReason {
         }
     }
 
+    /// Whether somebody wanted it, as opposed to what silence and lost connections do.
+    pub const fn is_decision(self) -> bool {
+        match self {
+            Self::StoppedByOwner
+            | Self::TakenOver
+            | Self::KeyRotated
+            | Self::ProjectDisabled
+            | Self::ProjectDeleted => true,
+            Self::PublisherEnded
+            | Self::ReconnectTimeout
+            | Self::HeartbeatTimeout
+            | Self::NodeLost
+            | Self::NeverStarted => false,
+        }
+    }
+
     /// Reads the name in the database.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)

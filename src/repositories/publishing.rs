@@ -202,7 +202,7 @@ impl Publishing {
     }
 }
 
-async fn window(tx: &mut Transaction, id: ProjectId) -> Result<ReconnectWindow> {
+pub(super) async fn window(tx: &mut Transaction, id: ProjectId) -> Result<ReconnectWindow> {
     let millis = on_engine!(tx, tx => {
         sqlx::query_scalar::<_, i64>("select reconnect_window_ms from projects where id = $1")
             .bind(id)

@@ -47,6 +47,19 @@ impl Fields {
         }
     }
 
+    /// Takes the faults of a message that stands in a field.
+    pub fn nest(&mut self, path: &str, inner: Self) {
+        self.0.extend(inner.0.into_iter().map(|fault| Violation {
+            field: format!("{path}.{}", fault.field),
+            ..fault
+        }));
+    }
+
+    /// How many faults were found.
+    pub fn faults(&self) -> usize {
+        self.0.len()
+    }
+
     /// All faults, as an error.
     pub fn refuse(self) -> Error {
         Error::Invalid(self.0)

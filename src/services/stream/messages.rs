@@ -177,7 +177,7 @@ impl TryFrom<pb::StopStreamRequest> for StopStream {
     }
 }
 
-fn epoch(value: i64) -> Result<i64, Invalid> {
+pub(super) fn epoch(value: i64) -> Result<i64, Invalid> {
     match value {
         1.. => Ok(value),
         _ => Err(Invalid::because("must be at least 1")),

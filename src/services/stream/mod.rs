@@ -1,11 +1,14 @@
 //! StreamService: one file of RPCs a kind of caller, and their messages.
 
 mod messages;
+mod node_sync;
 mod outlet;
 mod owner_rpcs;
 mod publish_rpcs;
 mod publisher_messages;
 mod refusal_messages;
 mod service;
+mod sync_messages;
+mod sync_rpc;
 
 pub use service::{StreamParts, StreamService};

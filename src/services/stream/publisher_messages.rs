@@ -34,7 +34,7 @@ pub(super) fn publisher(fields: &mut Fields, message: Option<pb::Publisher>) -> 
     })
 }
 
-fn protocol(value: i32) -> Result<IngestProtocol, Invalid> {
+pub(super) fn protocol(value: i32) -> Result<IngestProtocol, Invalid> {
     match pb::IngestProtocol::try_from(value) {
         Ok(pb::IngestProtocol::Unspecified) => Ok(IngestProtocol::Unknown),
         Ok(pb::IngestProtocol::Rtmp) => Ok(IngestProtocol::Rtmp),

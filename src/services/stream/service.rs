@@ -3,11 +3,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use super::{owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs};
+use super::{
+    node_sync::NodeSync, owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs, sync_rpc::SyncRpc,
+};
 use crate::{
     auth::Sealer,
     proto::v1 as pb,
-    repositories::{Database, Projects, Publishing, Refusals, Streams},
+    repositories::{Database, NodeStreams, Projects, Publishing, Refusals, Streams},
     services::paging::Pages,
 };
 
@@ -15,6 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub struct StreamService {
     publish: PublishRpcs,
+    sync: SyncRpc,
     owner: OwnerRpcs,
 }
 
@@ -43,6 +46,14 @@ impl StreamService {
             closing: _,
         } = parts;
         Self {
+            sync: SyncRpc {
+                nodes: NodeSync {
+                    publishing: publishing.clone(),
+                    streams: NodeStreams::new(database.clone()),
+                    sealer: sealer.clone(),
+                },
+                heartbeat_interval,
+            },
             publish: PublishRpcs {
                 publishing,
                 sealer: sealer.clone(),
@@ -85,8 +96,7 @@ impl pb::stream_service_server::StreamService for StreamService {
         &self,
         request: Request<pb::SyncNodeRequest>,
     ) -> Result<Response<pb::SyncNodeResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("SyncNode"))
+        Ok(self.sync.sync_node(request).await?)
     }
 
     async fn get_stream(

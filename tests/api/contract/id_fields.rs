@@ -118,6 +118,14 @@ pub fn id_fields() -> Vec<IdField> {
             end(UNKNOWN.to_owned(), pb::Publisher { boot_id: id, ..publisher() });
         "StreamService/EndPublish publisher.connection_id": Kind::Node, id =>
             end(UNKNOWN.to_owned(), pb::Publisher { connection_id: id, ..publisher() });
+        "StreamService/SyncNode node_id": Kind::Node, id =>
+            pb::SyncNodeRequest { node_id: id, ..sync(connection()) };
+        "StreamService/SyncNode boot_id": Kind::Node, id =>
+            pb::SyncNodeRequest { boot_id: id, ..sync(connection()) };
+        "StreamService/SyncNode connections.connection_id": Kind::Node, id =>
+            sync(pb::NodeConnection { connection_id: id, ..connection() });
+        "StreamService/SyncNode connections.stream_id": STREAM, id =>
+            sync(pb::NodeConnection { stream_id: id, epoch: 1, ..connection() });
         "StreamService/GetStream stream_id": STREAM, id => pb::GetStreamRequest { stream_id: id };
         "StreamService/ListStreams project_id": PROJECT, id =>
             pb::ListStreamsRequest { project_id: id, ..Default::default() };
@@ -191,5 +199,20 @@ fn end(stream_id: String, publisher: pb::Publisher) -> pb::EndPublishRequest {
         stream_id,
         epoch: 1,
         publisher: Some(publisher),
+    }
+}
+
+fn connection() -> pb::NodeConnection {
+    pb::NodeConnection {
+        connection_id: "c1".to_owned(),
+        ..Default::default()
+    }
+}
+
+fn sync(connection: pb::NodeConnection) -> pb::SyncNodeRequest {
+    pb::SyncNodeRequest {
+        node_id: "n1".to_owned(),
+        boot_id: "b1".to_owned(),
+        connections: vec![connection],
     }
 }

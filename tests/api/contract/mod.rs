@@ -4,7 +4,7 @@ mod access;
 mod calls;
 mod canary;
 mod described;
-mod dump;
+pub mod dump;
 mod errors;
 mod id_fields;
 mod page_tokens;

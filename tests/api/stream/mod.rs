@@ -1,5 +1,6 @@
 //! StreamService.
 
+mod adapter;
 mod boots;
 mod fencing;
 mod invalid;
@@ -8,6 +9,7 @@ mod key_expiry;
 mod list;
 mod media_servers;
 mod model;
+mod node;
 mod publish;
 mod races;
 mod reconnect;
@@ -16,5 +18,14 @@ mod revision;
 mod scene;
 mod silence;
 mod stop;
+mod sync;
+mod sync_adoptions;
+mod sync_invalid;
+mod sync_kicks;
+mod sync_races;
+mod sync_statements;
 mod takeover;
 mod tenancy;
+mod transcripts_mediamtx;
+mod transcripts_nginx;
+mod transcripts_srs;

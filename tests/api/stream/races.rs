@@ -12,7 +12,7 @@ const CALLS: usize = 20;
 
 impl Scene {
     /// Media servers that are connected to the server and to a replica of it.
-    async fn two_nodes(&mut self) -> [Client; 2] {
+    pub async fn two_nodes(&mut self) -> [Client; 2] {
         let here = self.node.client.clone();
         let channel = self.server.replica().await;
         let origin = std::mem::replace(&mut self.server.channel, channel);

@@ -162,6 +162,7 @@ impl Run {
         };
         self.call::<()>(Right, "StreamService/HeartbeatPublish", media, request)
             .await;
+        self.sync_rpc(token, media, stream_key).await;
         let request = pb::GetStreamRequest {
             stream_id: stream_id.clone(),
         };
@@ -197,5 +198,41 @@ impl Run {
         };
         self.call::<()>(Right, "StreamService/EndPublish", media, request)
             .await;
+    }
+
+    /// A media server that reports another connection than the one that it had.
+    async fn sync_rpc(&mut self, token: &str, media: &str, stream_key: &str) {
+        let rpc = "StreamService/SyncNode";
+        let connection = |id: &str, stream_key: &str, play_url: String| pb::NodeConnection {
+            connection_id: id.to_owned(),
+            stream_key: stream_key.to_owned(),
+            play_url,
+            ..Default::default()
+        };
+        let sync = |connections: Vec<pb::NodeConnection>| pb::SyncNodeRequest {
+            node_id: "n1".to_owned(),
+            boot_id: "b1".to_owned(),
+            connections,
+        };
+        let place = self.new_secret("address of the media of a connection");
+        let place = format!("rtmp://10.0.0.5/live/{place}");
+        let unknown = self.new_secret("unknown stream key of a connection");
+        let request = sync(vec![
+            connection("c3", stream_key, place.clone()),
+            connection("c4", &unknown, place.clone()),
+        ]);
+        let answer: pb::SyncNodeResponse = self.call(Right, rpc, media, request.clone()).await;
+        assert_eq!((answer.adoptions.len(), answer.kicks.len()), (1, 1));
+        self.call::<()>(Wrong, rpc, token, request).await;
+
+        let long_key = self.new_secret("too long a stream key") + &"x".repeat(300);
+        let nowhere = self.new_secret("address of media that is none");
+        for wrong in [
+            connection("c3", &long_key, place.clone()),
+            connection("c3", stream_key, nowhere),
+            connection("c3", stream_key, place + &"x".repeat(1100)),
+        ] {
+            self.call::<()>(Wrong, rpc, media, sync(vec![wrong])).await;
+        }
     }
 }

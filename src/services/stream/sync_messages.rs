@@ -1,0 +1,168 @@
+//! Conversions between SyncNode's messages and the domain.
+
+use std::{collections::HashSet, time::Duration};
+
+use super::{
+    messages::epoch,
+    node_sync::SyncOutcome,
+    publisher_messages::{protocol, stats},
+};
+use crate::{
+    domain::{ConnectionReport, Invalid, NodeReport, PlayUrl, Publisher, StreamId, StreamKey},
+    error::Error,
+    proto::v1 as pb,
+    services::fields::{Fields, duration},
+};
+
+/// The most connections that one call may report.
+const MAX_CONNECTIONS: usize = 5000;
+
+/// From how many faults on no more are looked for: an answer has its limits too.
+const MAX_FAULTS: usize = 50;
+
+impl TryFrom<pb::SyncNodeRequest> for NodeReport {
+    type Error = Error;
+
+    fn try_from(message: pb::SyncNodeRequest) -> Result<Self, Error> {
+        let pb::SyncNodeRequest {
+            node_id,
+            boot_id,
+            connections,
+        } = message;
+        let mut fields = Fields::default();
+        let node_id = fields.read("node_id", Publisher::parse_id(&node_id));
+        let boot_id = fields.read("boot_id", Publisher::parse_id(&boot_id));
+        let connections = self::connections(
+            &mut fields,
+            node_id.as_deref().unwrap_or_default(),
+            boot_id.as_deref().unwrap_or_default(),
+            connections,
+        );
+        let (Some(node_id), Some(boot_id), Some(connections)) = (node_id, boot_id, connections)
+        else {
+            return Err(fields.refuse());
+        };
+        Ok(Self {
+            node_id,
+            boot_id,
+            connections,
+        })
+    }
+}
+
+fn connections(
+    fields: &mut Fields,
+    node_id: &str,
+    boot_id: &str,
+    messages: Vec<pb::NodeConnection>,
+) -> Option<Vec<ConnectionReport>> {
+    if messages.len() > MAX_CONNECTIONS {
+        let fault = Invalid::because("must be at most 5000");
+        return fields.read("connections", Err(fault));
+    }
+    let mut ids = HashSet::new();
+    let mut reports = Vec::with_capacity(messages.len());
+    for (index, message) in messages.into_iter().enumerate() {
+        let mut inner = Fields::default();
+        let report = match ids.insert(message.connection_id.clone()) {
+            true => connection(&mut inner, node_id, boot_id, message),
+            false => inner.read("connection_id", Err(Invalid::because("must not repeat"))),
+        };
+        reports.push(report);
+        fields.nest(&format!("connections[{index}]"), inner);
+        if fields.faults() >= MAX_FAULTS {
+            return None;
+        }
+    }
+    // `None` if one of them has a fault.
+    reports.into_iter().collect()
+}
+
+fn connection(
+    fields: &mut Fields,
+    node_id: &str,
+    boot_id: &str,
+    message: pb::NodeConnection,
+) -> Option<ConnectionReport> {
+    let pb::NodeConnection {
+        connection_id,
+        stream_id,
+        epoch,
+        stats,
+        stream_key,
+        peer_address,
+        protocol,
+        play_url,
+    } = message;
+    let connection_id = fields.read("connection_id", Publisher::parse_id(&connection_id));
+    let named = named(fields, &stream_id, epoch);
+    let stats = match stats {
+        None => Some(None),
+        Some(stats) => self::stats(fields, stats).map(Some),
+    };
+    let stream_key = match stream_key.as_str() {
+        "" => Some(None),
+        key => fields.read("stream_key", StreamKey::present(key)).map(Some),
+    };
+    let peer_address = Publisher::parse_peer_address(&peer_address);
+    let peer_address = fields.read("peer_address", peer_address);
+    let protocol = fields.read("protocol", self::protocol(protocol));
+    let play_url = fields.read("play_url", PlayUrl::parse(&play_url));
+    Some(ConnectionReport {
+        publisher: Publisher {
+            node_id: node_id.to_owned(),
+            boot_id: boot_id.to_owned(),
+            connection_id: connection_id?,
+            peer_address: peer_address?,
+            protocol: protocol?,
+        },
+        named: named?,
+        stats: stats?,
+        key_hash: stream_key?.map(|key| key.hash()),
+        play_url: play_url?,
+    })
+}
+
+fn named(fields: &mut Fields, stream_id: &str, epoch: i64) -> Option<Option<(StreamId, i64)>> {
+    if stream_id.is_empty() {
+        let none = match epoch {
+            0 => Ok(None),
+            _ => Err(Invalid::because("must be 0 without a stream_id")),
+        };
+        return fields.read("epoch", none);
+    }
+    let id = fields.read("stream_id", StreamId::parse(stream_id));
+    let epoch = fields.read("epoch", self::epoch(epoch));
+    Some(Some((id?, epoch?)))
+}
+
+/// The answer, with how often to report.
+pub(super) fn answer(outcome: SyncOutcome, interval: Duration) -> pb::SyncNodeResponse {
+    let SyncOutcome {
+        kicks,
+        ended,
+        adoptions,
+    } = outcome;
+    pb::SyncNodeResponse {
+        kicks: kicks
+            .into_iter()
+            .map(|(connection_id, reason)| pb::NodeKick {
+                connection_id,
+                reason: pb::EndReason::from(reason).into(),
+            })
+            .collect(),
+        adopted_stream_ids: adoptions
+            .iter()
+            .map(|(_, stream)| stream.id.to_string())
+            .collect(),
+        ended_stream_ids: ended.iter().map(ToString::to_string).collect(),
+        adoptions: adoptions
+            .into_iter()
+            .map(|(connection_id, stream)| pb::NodeAdoption {
+                connection_id,
+                stream: Some(stream.into()),
+            })
+            .collect(),
+        heartbeat_interval: Some(duration(interval)),
+    }
+}
