@@ -11,4 +11,5 @@ mod service;
 mod sync_messages;
 mod sync_rpc;
 
+pub use node_sync::{NodeSync, SyncOutcome};
 pub use service::{StreamParts, StreamService};

@@ -11,20 +11,20 @@ use crate::{
         StreamId, Time,
     },
     error::{Error, Result},
-    repositories::{NewPublish, NodeStreams, Publishing},
+    repositories::{Database, NewPublish, NodeStreams, Publishing},
 };
 
 /// What media servers that report all of their connections are answered from.
 #[derive(Debug)]
-pub(super) struct NodeSync {
-    pub publishing: Publishing,
-    pub streams: NodeStreams,
-    pub sealer: Sealer,
+pub struct NodeSync {
+    publishing: Publishing,
+    streams: NodeStreams,
+    sealer: Sealer,
 }
 
 /// What a media server is to do, and what was done.
 #[derive(Debug, Default)]
-pub(super) struct SyncOutcome {
+pub struct SyncOutcome {
     /// Connections that must not go on, and why.
     pub kicks: Vec<(String, EndReason)>,
     /// Streams that ended.
@@ -34,6 +34,16 @@ pub(super) struct SyncOutcome {
 }
 
 impl NodeSync {
+    /// The streams of a database, and what seals where they can be read.
+    pub fn new(database: Database, publishing: Publishing, sealer: Sealer) -> Self {
+        Self {
+            publishing,
+            streams: NodeStreams::new(database),
+            sealer,
+        }
+    }
+
+    /// Takes a report, and does what it asks for.
     pub async fn sync(&self, report: &NodeReport, now: Time) -> Result<SyncOutcome> {
         self.streams.enter(report, now).await?;
         let connected = self.streams.connected(&report.node_id).await?;

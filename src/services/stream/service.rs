@@ -9,7 +9,7 @@ use super::{
 use crate::{
     auth::Sealer,
     proto::v1 as pb,
-    repositories::{Database, NodeStreams, Projects, Publishing, Refusals, Streams},
+    repositories::{Database, Projects, Publishing, Refusals, Streams},
     services::paging::Pages,
 };
 
@@ -47,11 +47,7 @@ impl StreamService {
         } = parts;
         Self {
             sync: SyncRpc {
-                nodes: NodeSync {
-                    publishing: publishing.clone(),
-                    streams: NodeStreams::new(database.clone()),
-                    sealer: sealer.clone(),
-                },
+                nodes: NodeSync::new(database.clone(), publishing.clone(), sealer.clone()),
                 heartbeat_interval,
             },
             publish: PublishRpcs {

@@ -46,6 +46,57 @@ pub enum RefusedFor {
     Ended,
 }
 
+/// A connection that a media server says it has.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    pub who: Connection,
+    pub key: Option<u8>,
+    pub named: Option<Grant>,
+}
+
+/// What a media server is told of its connections.
+#[derive(Debug, Default, PartialEq)]
+pub struct Synced {
+    pub refused: bool,
+    pub kicks: Vec<(Connection, EndReason)>,
+    pub ended: Vec<usize>,
+    pub adoptions: Vec<Grant>,
+}
+
+/// What becomes of a connection that holds nothing: it may ask to be let in, or is
+/// kicked for the reason if it has no key; or it is kicked anyhow.
+enum Verdict {
+    Ask(EndReason),
+    Kick(EndReason),
+}
+
+impl Report {
+    /// What somebody decided stands; what silence did can be mended.
+    fn verdict(&self, streams: &[Life]) -> Verdict {
+        let own = |life: &&Life| life.connection == self.who;
+        let last = match self.named {
+            Some(grant) => Some(&streams[grant.stream]),
+            None => streams.iter().rev().find(own),
+        };
+        let Some(last) = last else {
+            return Verdict::Ask(EndReason::KeyRotated);
+        };
+        let epoch = self.named.map_or(last.epoch, |grant| grant.epoch);
+        let end = last.end.map(|(reason, _)| reason);
+        let reason = match last.epoch == epoch && last.connection == self.who {
+            true => end.unwrap_or(EndReason::PublisherEnded),
+            false => EndReason::TakenOver,
+        };
+        use EndReason::{KeyRotated, ProjectDisabled, StoppedByOwner, TakenOver};
+        match end {
+            Some(KeyRotated | ProjectDisabled | StoppedByOwner | TakenOver) => {
+                Verdict::Kick(reason)
+            }
+            _ => Verdict::Ask(reason),
+        }
+    }
+}
+
 /// One stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Life {
@@ -237,6 +288,63 @@ impl Model {
         Answer::Done
     }
 
+    /// A media server reports all of its connections, on which media flows.
+    pub fn sync(&mut self, node: u8, boot: u8, reports: &[Report], now: Seconds) -> Synced {
+        let mut synced = Synced::default();
+        if !self.enter(node, boot) {
+            synced.refused = true;
+            return synced;
+        }
+        let (window, number) = (self.window, self.streams.len().saturating_sub(1));
+        let reported = |who: Connection| reports.iter().find(|report| report.who == who);
+        let mut holder = None;
+        let mut changed = false;
+        if let Some(life) = self.running()
+            && life.connected
+            && life.connection.node == node
+        {
+            changed = true;
+            if life.connection.boot != boot {
+                life.lose(window, now);
+            } else if let Some(report) = reported(life.connection) {
+                changed = life.hear(true, now);
+                holder = Some((*report, life.epoch));
+            } else {
+                life.disconnect(window, now);
+            }
+            synced.ended.extend(life.end.map(|_| number));
+        }
+        self.revision += i64::from(changed);
+        if let Some((report, epoch)) = holder {
+            let grant = Grant {
+                connection: report.who,
+                stream: number,
+                epoch,
+            };
+            synced
+                .adoptions
+                .extend(Some(grant).filter(|_| report.named != Some(grant)));
+        }
+
+        let known = self.streams.clone();
+        let holder = holder.map(|(report, _)| report.who);
+        for report in reports.iter().filter(|report| Some(report.who) != holder) {
+            match (report.verdict(&known), report.key) {
+                (Verdict::Ask(_), Some(key)) => {
+                    match self.begin(report.who, key, true, true, now) {
+                        Answer::Begun(grant) => synced.adoptions.push(grant),
+                        Answer::Refused(why) => synced.kicks.push((report.who, why.into())),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                (Verdict::Ask(reason), None) | (Verdict::Kick(reason), _) => {
+                    synced.kicks.push((report.who, reason));
+                }
+            }
+        }
+        synced
+    }
+
     pub fn stop(&mut self, hold: Seconds, now: Seconds) {
         let held_until = (hold > 0).then_some(now + hold);
         if let Some(life) = self.running() {
@@ -374,6 +482,18 @@ impl Life {
             (false, false) => return false,
         }
         true
+    }
+}
+
+impl From<RefusedFor> for EndReason {
+    fn from(refused: RefusedFor) -> Self {
+        match refused {
+            RefusedFor::Key => Self::KeyRotated,
+            RefusedFor::Disabled => Self::ProjectDisabled,
+            RefusedFor::Held => Self::StoppedByOwner,
+            RefusedFor::Conflict => Self::TakenOver,
+            RefusedFor::Boot | RefusedFor::Ended => panic!("not of one that stands"),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    model::{Answer, Connection, Grant, Model, Seconds},
+    model::{Answer, Connection, Grant, Model, Report, Seconds},
     system::System,
 };
 
@@ -42,6 +42,16 @@ pub enum Step {
     Reboot {
         node: u8,
     },
+    /// A media server reports its connections: some of those that ever asked, with
+    /// or without what they were told and the key they gave. `late` if it is a report
+    /// of the boot before.
+    Sync {
+        node: u8,
+        standing: Vec<usize>,
+        named: bool,
+        keyed: bool,
+        late: bool,
+    },
     Pass {
         seconds: Seconds,
     },
@@ -62,6 +72,16 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => prop_oneof![Just(0), Just(25)].prop_map(|grace| Step::Rotate { grace }),
         1 => prop::bool::weighted(0.3).prop_map(|disabled| Step::Disable { disabled }),
         1 => (0..2_u8).prop_map(|node| Step::Reboot { node }),
+        3 => (
+            0..2_u8,
+            prop::collection::vec(0..6_usize, 0..4),
+            any::<bool>(),
+            prop::bool::weighted(0.8),
+            prop::bool::weighted(0.1),
+        )
+            .prop_map(|(node, standing, named, keyed, late)| Step::Sync {
+                node, standing, named, keyed, late,
+            }),
         4 => (1..45_i64).prop_map(|seconds| Step::Pass { seconds }),
         3 => Just(Step::Reap),
     ];
@@ -152,6 +172,20 @@ impl<'a> Run<'a> {
                 self.system.disable(disabled, self.now).await;
             }
             Step::Reboot { node } => self.boots[usize::from(node)] += 1,
+            Step::Sync {
+                node,
+                ref standing,
+                named,
+                keyed,
+                late,
+            } => {
+                let boot = self.boots[usize::from(node)].saturating_sub(u8::from(late));
+                let reports = self.reports(node, boot, standing, named, keyed);
+                let expected = self.model.sync(node, boot, &reports, self.now);
+                let synced = self.system.sync(node, boot, &reports, self.now).await;
+                assert_eq!(synced, expected);
+                self.grants.extend(synced.adoptions);
+            }
             Step::Pass { seconds } => self.now += seconds,
             Step::Reap => {
                 self.model.reap(self.now);
@@ -172,6 +206,38 @@ impl<'a> Run<'a> {
             return false;
         };
         from_end(&self.grants, *back).is_some_and(|grant| !self.model.holds(grant))
+    }
+
+    /// Connections of a boot that asked, each once.
+    fn reports(
+        &self,
+        node: u8,
+        boot: u8,
+        standing: &[usize],
+        named: bool,
+        keyed: bool,
+    ) -> Vec<Report> {
+        let of_boot = |one: &&Question| one.who.node == node && one.who.boot == boot;
+        let asked: Vec<_> = self.questions.iter().filter(of_boot).copied().collect();
+        let mut reports: Vec<Report> = Vec::new();
+        for back in standing {
+            let Some(question) = from_end(&asked, *back) else {
+                continue;
+            };
+            if reports.iter().any(|report| report.who == question.who) {
+                continue;
+            }
+            let grants = self.grants.iter().rev();
+            let last = grants
+                .copied()
+                .find(|grant| grant.connection == question.who);
+            reports.push(Report {
+                who: question.who,
+                key: keyed.then_some(question.key),
+                named: last.filter(|_| named),
+            });
+        }
+        reports
     }
 
     async fn ask(&mut self, question: Question) {

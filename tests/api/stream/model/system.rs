@@ -4,25 +4,30 @@ use std::{collections::HashMap, time::Duration};
 
 use chrono::TimeDelta;
 use sluice::{
+    auth::{Keys, Sealer},
     domain::{
-        Act, Email, Heartbeat, IngestProtocol, Name, Origin, Page, ProjectId, ProjectUpdate,
-        PublishConflictPolicy, Publisher, ReconnectWindow, SealedStreamKey, Stats, Status, Stream,
-        StreamId, Tenant, Time, Timeouts, UserId,
+        Act, ConnectionReport, Email, Heartbeat, IngestProtocol, Name, NodeReport, Origin, Page,
+        ProjectId, ProjectUpdate, PublishConflictPolicy, Publisher, ReconnectWindow,
+        SealedStreamKey, Stats, Status, Stream, StreamId, Tenant, Time, Timeouts, UserId,
     },
     error::Error,
     repositories::{
         Database, NewProject, NewPublish, NewUser, Projects, Publishing, StreamKeys, Streams, Users,
     },
+    services::NodeSync,
 };
 use uuid::Uuid;
 
-use super::model::{Answer, CONNECT, Connection, Grant, Life, RefusedFor, SILENCE, Seconds};
+use super::model::{
+    Answer, CONNECT, Connection, Grant, Life, RefusedFor, Report, SILENCE, Seconds, Synced,
+};
 use crate::harness::{TestDatabase, config};
 
 /// A database with one user, in which every run has a project of its own.
 pub struct World {
     pub database: TestDatabase,
     repositories: Database,
+    sealer: Sealer,
     user: UserId,
 }
 
@@ -54,9 +59,11 @@ impl World {
             .create(&user, &act, sluice::domain::now())
             .await
             .unwrap();
+        let keys = Keys::load(&config(&database, &[]).keys()).unwrap();
         Self {
             database,
             repositories,
+            sealer: keys.sealer,
             user: user.id,
         }
     }
@@ -173,6 +180,62 @@ impl<'a> System<'a> {
         let ended = publishing.end(id, grant.epoch, &publisher, self.at(now));
         ended.await.unwrap();
         Answer::Done
+    }
+
+    /// A report of a media server, without statistics: media flows.
+    pub async fn sync(&mut self, node: u8, boot: u8, reports: &[Report], now: Seconds) -> Synced {
+        let itself = self.publisher(Connection {
+            node,
+            boot,
+            number: 0,
+        });
+        let report = NodeReport {
+            node_id: itself.node_id,
+            boot_id: itself.boot_id,
+            connections: reports.iter().map(|one| self.report(one)).collect(),
+        };
+        let repositories = self.world.repositories.clone();
+        let sync = NodeSync::new(repositories, self.publishing(), self.world.sealer.clone());
+        let outcome = match sync.sync(&report, self.at(now)).await {
+            Ok(outcome) => outcome,
+            Err(Error::NodeSuperseded) => {
+                return Synced {
+                    refused: true,
+                    ..Synced::default()
+                };
+            }
+            Err(other) => panic!("{other:?}"),
+        };
+        let who = |connection_id: &str| {
+            let of = |report: &&Report| self.publisher(report.who).connection_id == connection_id;
+            reports.iter().find(of).unwrap().who
+        };
+        let kicks = outcome.kicks.iter();
+        let kicks = kicks.map(|(id, reason)| (who(id), *reason)).collect();
+        let ended = outcome.ended.iter().map(|id| self.numbers[id]).collect();
+        let adopted = outcome.adoptions.iter();
+        let adopted: Vec<_> = adopted.map(|(id, stream)| (who(id), stream)).collect();
+        Synced {
+            refused: false,
+            kicks,
+            ended,
+            adoptions: adopted
+                .into_iter()
+                .map(|(who, stream)| self.grant(who, stream))
+                .collect(),
+        }
+    }
+
+    fn report(&self, report: &Report) -> ConnectionReport {
+        ConnectionReport {
+            publisher: self.publisher(report.who),
+            named: report
+                .named
+                .map(|grant| (self.streams[grant.stream], grant.epoch)),
+            stats: None,
+            key_hash: report.key.map(|key| hash(self.project_id, key)),
+            play_url: None,
+        }
     }
 
     /// Stops the newest stream.
