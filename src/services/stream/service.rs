@@ -3,12 +3,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use super::{owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs};
+use super::{
+    owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs, watch::WatchTimes, watch_rpcs::WatchRpcs,
+};
 use crate::{
     auth::Sealer,
     proto::v1 as pb,
-    repositories::{Database, Projects, Publishing, Streams},
+    repositories::{Database, Events, Projects, Publishing, Snapshots, Streams},
     services::paging::Pages,
+    watching::Hub,
 };
 
 /// The life of streams.
@@ -16,6 +19,7 @@ use crate::{
 pub struct StreamService {
     publish: PublishRpcs,
     owner: OwnerRpcs,
+    watch: WatchRpcs,
 }
 
 /// What the service works with.
@@ -28,6 +32,10 @@ pub struct StreamParts {
     pub sealer: Sealer,
     /// How often media servers are to report.
     pub heartbeat_interval: Duration,
+    /// Who watches what.
+    pub hub: Hub,
+    /// How long a watch waits.
+    pub watch_times: WatchTimes,
     /// Cancelled when answers that go on are to end.
     pub closing: CancellationToken,
 }
@@ -40,7 +48,9 @@ impl StreamService {
             publishing,
             sealer,
             heartbeat_interval,
-            closing: _,
+            hub,
+            watch_times,
+            closing,
         } = parts;
         Self {
             publish: PublishRpcs {
@@ -49,8 +59,15 @@ impl StreamService {
             },
             owner: OwnerRpcs {
                 projects: Projects::new(database.clone()),
-                streams: Streams::new(database),
+                streams: Streams::new(database.clone()),
                 pages: Pages::new(sealer),
+            },
+            watch: WatchRpcs {
+                snapshots: Snapshots::new(database.clone()),
+                events: Events::new(database),
+                hub,
+                times: watch_times,
+                closing,
             },
         }
     }
@@ -154,8 +171,7 @@ impl pb::stream_service_server::StreamService for StreamService {
         &self,
         request: Request<pb::WatchProjectRequest>,
     ) -> Result<Response<Self::WatchProjectStream>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("WatchProject"))
+        Ok(self.watch.watch_project(request).await?)
     }
 
     type ClaimRelaysStream = BoxStream<pb::ClaimRelaysResponse>;
