@@ -12,6 +12,7 @@ mod process;
 mod proxy;
 mod server;
 mod tools;
+mod watcher;
 
 pub use caller::{Client, MediaServer, User};
 pub use database::{
@@ -28,3 +29,4 @@ pub use process::{Process, Said};
 pub use proxy::Proxy;
 pub use server::{TestServer, config};
 pub use tools::tool;
+pub use watcher::Watcher;

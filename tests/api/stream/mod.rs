@@ -1,5 +1,6 @@
 //! StreamService.
 
+mod changes;
 mod fencing;
 mod invalid;
 mod list;
@@ -15,3 +16,6 @@ mod silence;
 mod stop;
 mod takeover;
 mod tenancy;
+mod watch;
+mod watch_ends;
+mod watch_refused;
