@@ -18,4 +18,6 @@ mod takeover;
 mod tenancy;
 mod watch;
 mod watch_ends;
+mod watch_many;
 mod watch_refused;
+mod watch_replicas;
