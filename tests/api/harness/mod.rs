@@ -1,6 +1,7 @@
 //! What the tests stand on: servers, databases, callers, and what they expect.
 
 mod caller;
+mod cluster;
 mod database;
 mod expect;
 mod issuer;
@@ -15,6 +16,7 @@ mod tools;
 mod watcher;
 
 pub use caller::{Client, MediaServer, User};
+pub use cluster::{Cluster, Sides};
 pub use database::{
     Engine::{self, Postgres, Sqlite},
     TestDatabase,

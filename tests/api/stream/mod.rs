@@ -18,6 +18,7 @@ mod takeover;
 mod tenancy;
 mod watch;
 mod watch_ends;
+mod watch_kills;
 mod watch_many;
 mod watch_refused;
 mod watch_replicas;
