@@ -172,6 +172,7 @@ impl Run {
         };
         self.call::<()>(Right, "StreamService/ListStreams", token, request)
             .await;
+        self.watch_rpcs(token, project).await;
         let request = pb::StopStreamRequest {
             stream_id: stream_id.clone(),
             hold: None,
@@ -185,5 +186,22 @@ impl Run {
         };
         self.call::<()>(Right, "StreamService/EndPublish", media, request)
             .await;
+    }
+
+    async fn watch_rpcs(&mut self, token: &str, project: &str) {
+        let rpc = "StreamService/WatchProject";
+        // All that has happened, and the project as it is.
+        for after_revision in [1, 0] {
+            let request = pb::WatchProjectRequest {
+                project_id: project.to_owned(),
+                after_revision,
+            };
+            self.call::<()>(Right, rpc, token, request).await;
+        }
+        let wrong = pb::WatchProjectRequest {
+            project_id: self.new_secret("secret instead of a watched project id"),
+            after_revision: 0,
+        };
+        self.call::<()>(Wrong, rpc, token, wrong).await;
     }
 }
