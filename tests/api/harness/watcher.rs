@@ -6,7 +6,10 @@ use tonic::{Response, Status, Streaming};
 
 use super::{Client, Refusal, refused};
 
-/// Somebody who watches a project. What does not come within 20 seconds never does.
+/// What does not come in this time never does.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Somebody who watches a project.
 pub struct Watcher {
     answer: Streaming<pb::WatchProjectResponse>,
     /// The revision that came last.
@@ -44,7 +47,7 @@ impl Watcher {
 
     /// The next message, or how the watch ended.
     pub async fn message(&mut self) -> Result<pb::WatchProjectResponse, Status> {
-        let message = timeout(Duration::from_secs(20), self.answer.message()).await;
+        let message = timeout(PATIENCE, self.answer.message()).await;
         let message = message.expect("something comes")?;
         let message = message.expect("a watch ends with an error");
         self.revision = message.revision;
@@ -68,6 +71,11 @@ impl Watcher {
 
     /// The next event, or how the watch ended; it is the one after the last.
     pub async fn change(&mut self) -> Result<Event, Status> {
+        let change = timeout(PATIENCE, self.next_change()).await;
+        change.expect("something changes")
+    }
+
+    async fn next_change(&mut self) -> Result<Event, Status> {
         loop {
             let before = self.revision;
             let message = self.message().await?;
@@ -93,13 +101,17 @@ impl Watcher {
 
     /// How the watch ends, whatever comes before; with the revision it says was sent last.
     pub async fn ended(&mut self) -> (Refusal, i64) {
-        loop {
-            if let Err(status) = self.message().await {
-                let refusal = refused(Err::<Response<()>, _>(status));
-                let info = refusal.details.error_info().unwrap();
-                let last = info.metadata["last_revision"].parse().unwrap();
-                return (refusal, last);
+        let end = async {
+            loop {
+                if let Err(status) = self.message().await {
+                    return status;
+                }
             }
-        }
+        };
+        let status = timeout(PATIENCE, end).await.expect("the watch ends");
+        let refusal = refused(Err::<Response<()>, _>(status));
+        let info = refusal.details.error_info().unwrap();
+        let last = info.metadata["last_revision"].parse().unwrap();
+        (refusal, last)
     }
 }

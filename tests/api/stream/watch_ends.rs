@@ -197,6 +197,36 @@ async fn a_watcher_that_does_not_read_is_ended_and_goes_on_where_it_was(
     watcher.read_until(revision).await;
 }
 
+/// Also while there is no room for what it is to be sent.
+#[rstest]
+#[tokio::test]
+async fn a_watcher_that_does_not_read_is_ended_with_its_session(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start_with(engine, &["--watch-patience=10min", "--max-watches=1"]).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let tokens = steps::session(&scene.server, &scene.owner).await;
+    let channel = narrow(&scene.server.address.to_string()).await;
+    let slow = Client::with_token(&channel, &tokens.access_token);
+    let mut watcher = Watcher::of(&slow, id).await;
+    for number in 0..40 {
+        rename(owner, id, &format!("Name {number}")).await;
+    }
+
+    let other = Client::with_token(&scene.server.channel, &tokens.access_token);
+    let request = pb::SignOutRequest::default();
+    other.auth.clone().sign_out(request).await.unwrap();
+    let another = eventually("the slow watch is over", async || {
+        Watcher::after(owner, id, 0).await.ok()
+    })
+    .await;
+
+    let (refusal, last) = watcher.ended().await;
+    assert_eq!((refusal.class(), last), (INVALID, watcher.revision));
+    assert!(last < scene.project().await.revision);
+    drop(another);
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_watcher_that_does_not_read_does_not_keep_a_server_that_drains(
