@@ -92,12 +92,20 @@ pub enum Error {
     /// The events after a revision are not kept, or there is no such revision.
     #[error("the events after this revision are not kept, watch again from a snapshot")]
     ResyncRequired,
-    /// The server stops; what was last sent of a watch.
+    /// The server stops.
     #[error("the server stops, call again")]
-    Draining(Option<i64>),
-    /// A watcher does not read; what was last sent to it.
+    Draining,
+    /// A watcher does not read.
     #[error("the watcher does not read what is sent to it")]
-    WatchTooSlow(i64),
+    WatchTooSlow,
+    /// A watch ended after it had begun.
+    #[error("{cause}")]
+    WatchEnded {
+        /// Why it ended.
+        cause: Box<Error>,
+        /// The revision that was last sent.
+        last_revision: i64,
+    },
     /// There are as many watches as there may be.
     #[error("there are too many watches")]
     TooManyWatches,
@@ -203,8 +211,9 @@ impl Error {
             }
             Self::NodeSuperseded => (Code::FailedPrecondition, ErrorReason::NodeSuperseded),
             Self::ResyncRequired => (Code::OutOfRange, ErrorReason::ResyncRequired),
-            Self::Draining(_) => (Code::Unavailable, ErrorReason::Draining),
-            Self::WatchTooSlow(_) => (Code::ResourceExhausted, ErrorReason::WatchTooSlow),
+            Self::Draining => (Code::Unavailable, ErrorReason::Draining),
+            Self::WatchTooSlow => (Code::ResourceExhausted, ErrorReason::WatchTooSlow),
+            Self::WatchEnded { cause, .. } => cause.class(),
             Self::TooManyWatches => (Code::ResourceExhausted, ErrorReason::TooManyWatches),
             Self::StreamNotLive => (Code::FailedPrecondition, ErrorReason::StreamNotLive),
             Self::ProjectLive => (Code::FailedPrecondition, ErrorReason::ProjectLive),
@@ -234,7 +243,7 @@ impl Error {
         let name = self.reason();
         let mut details = ErrorDetails::with_error_info(name, DOMAIN, self.metadata());
 
-        match self {
+        match self.cause() {
             Self::Invalid(violations) => {
                 details.set_bad_request(
                     violations
@@ -267,7 +276,7 @@ impl Error {
             | Self::RateLimited(wait) => {
                 details.set_retry_info(Some(*wait));
             }
-            Self::Draining(_) | Self::WatchTooSlow(_) | Self::TooManyWatches => {
+            Self::Draining | Self::WatchTooSlow | Self::TooManyWatches => {
                 details.set_retry_info(Some(WATCH_RETRY));
             }
             Self::Starting
@@ -291,16 +300,25 @@ impl Error {
             | Self::EmailTaken
             | Self::PublishRefused(Refusal::Conflict | Refusal::KeyReplaced)
             | Self::ResyncRequired
+            | Self::WatchEnded { .. }
             | Self::ConcurrentChange
             | Self::Internal(_) => {}
         }
 
-        if let Self::Internal(cause) = self
+        if let Self::Internal(cause) = self.cause()
             && SHOW_CAUSES.load(Ordering::Relaxed)
         {
             details.set_debug_info(vec![], format!("{cause:#}"));
         }
         details
+    }
+
+    /// Why a watch ended; else the error itself.
+    fn cause(&self) -> &Self {
+        match self {
+            Self::WatchEnded { cause, .. } => cause,
+            error => error,
+        }
     }
 
     /// What stands in the way of the call.
@@ -316,8 +334,13 @@ impl Error {
     fn metadata(&self) -> std::collections::HashMap<String, String> {
         match self {
             Self::ScopeMissing(scope) => [("scope".to_owned(), scope.as_str().to_owned())].into(),
-            Self::Draining(Some(revision)) | Self::WatchTooSlow(revision) => {
-                [("last_revision".to_owned(), revision.to_string())].into()
+            Self::WatchEnded {
+                cause,
+                last_revision,
+            } => {
+                let mut metadata = cause.metadata();
+                metadata.insert("last_revision".to_owned(), last_revision.to_string());
+                metadata
             }
             _ => Default::default(),
         }
@@ -331,7 +354,7 @@ pub fn show_causes(show: bool) {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        match &error {
+        match error.cause() {
             Error::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "internal error")
             }

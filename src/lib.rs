@@ -13,6 +13,7 @@
 //! | [`jobs`] | periodic work |
 //! | [`mail`] | how messages look, and how they leave |
 //! | [`services`] | the RPCs: who, what, do, answer |
+//! | [`watching`] | who watches what, and what wakes them |
 //! | [`auth`], [`repositories`] | who calls, and what protects secrets; SQL, on either engine |
 //! | [`error`] | what can go wrong, and its only mapping to a gRPC status |
 //! | [`domain`] | the nouns, parsed once |
@@ -36,3 +37,4 @@ pub mod server;
 pub mod services;
 mod setting;
 pub mod telemetry;
+pub mod watching;

@@ -25,7 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     auth::{AccessTokens, Guard, IdTokens, Keys, PasswordHasher, RateLimits, Revocations},
     config::Config,
-    jobs::{Mailer, Purge, Reaper, Trust},
+    jobs::{EventPruning, Mailer, Purge, Reaper, Trust},
     layers::{CallLogLayer, PeerAddressLayer, answer_panic},
     mail::Post,
     proto::{
@@ -38,6 +38,7 @@ use crate::{
     readiness::{self, Readiness, SERVICES},
     repositories::{Database, Outbox, Publishing},
     services::{AuthParts, AuthService, ProjectService, StreamParts, StreamService},
+    watching::{Hub, Listener, Lookout, Notifier},
 };
 
 /// The longest request of AuthService, in bytes.
@@ -96,12 +97,15 @@ pub async fn serve(
         times: config.sessions(),
         outbox: outbox.clone(),
     });
+    let hub = Hub::new(config.watch_limits());
     let project = ProjectService::new(&database, keys.sealer.clone(), config.url_policy());
     let stream = StreamService::new(StreamParts {
         database: database.clone(),
         publishing: publishing.clone(),
         sealer: keys.sealer,
         heartbeat_interval: config.heartbeat_interval,
+        hub: hub.clone(),
+        watch_times: config.watch_times(),
         closing: closing.clone(),
     });
     let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE);
@@ -132,6 +136,16 @@ pub async fn serve(
         reaper.run(config.reap_interval),
     ));
     jobs.spawn(after_migration(readiness.clone(), purge));
+    let pruning = EventPruning::new(database.clone(), config.event_retention).run();
+    jobs.spawn(after_migration(readiness.clone(), pruning));
+    let lookout = Lookout::new(hub.clone(), &database).run(config.watch_poll_interval);
+    jobs.spawn(after_migration(readiness.clone(), lookout));
+    if let Some(notices) = database.notices().filter(|_| config.watch_hints) {
+        let notifier = Notifier::new(notices.clone(), &database).run();
+        jobs.spawn(after_migration(readiness.clone(), notifier));
+        let listener = Listener::new(notices, &database, hub).run();
+        jobs.spawn(after_migration(readiness.clone(), listener));
+    }
     if let (Some(post), Some(outbox)) = (post, outbox) {
         let mailer = Mailer::new(database.clone(), outbox, post).run();
         jobs.spawn(after_migration(readiness.clone(), mailer));

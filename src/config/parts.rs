@@ -8,6 +8,8 @@ use crate::{
     domain::{SessionTimes, Timeouts, UrlPolicy},
     mail::{Letterhead, MailRoute, MailSettings},
     repositories::{DatabaseOptions, Target},
+    services::WatchTimes,
+    watching::WatchLimits,
 };
 
 impl Config {
@@ -161,6 +163,22 @@ impl Config {
         Timeouts {
             connect: self.connect_timeout,
             heartbeat: self.heartbeat_timeout,
+        }
+    }
+
+    /// How many watches there may be.
+    pub fn watch_limits(&self) -> WatchLimits {
+        WatchLimits {
+            all: self.max_watches,
+            each: self.max_user_watches,
+        }
+    }
+
+    /// How long a watch waits.
+    pub fn watch_times(&self) -> WatchTimes {
+        WatchTimes {
+            heartbeat: self.watch_heartbeat,
+            patience: self.watch_patience,
         }
     }
 

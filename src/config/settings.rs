@@ -186,6 +186,36 @@ pub struct Config {
     #[arg(long, env = "SLUICE_REAP_INTERVAL", default_value = "1s", value_parser = span("10ms", "1min"))]
     pub reap_interval: Duration,
 
+    /// How often what is watched is looked at, should nothing tell of its changes.
+    #[arg(long, env = "SLUICE_WATCH_POLL_INTERVAL", default_value = "1s", value_parser = span("10ms", "1min"))]
+    pub watch_poll_interval: Duration,
+
+    /// Whether replicas tell each other of changes (LISTEN and NOTIFY of PostgreSQL).
+    /// Turn it off behind a pooler in transaction mode: changes by other replicas are
+    /// then found by looking.
+    #[arg(long, env = "SLUICE_WATCH_HINTS", default_value = "true", value_parser = switch, action = clap::ArgAction::Set)]
+    pub watch_hints: bool,
+
+    /// After how much silence a watch gives a sign of life.
+    #[arg(long, env = "SLUICE_WATCH_HEARTBEAT", default_value = "10s", value_parser = span("10ms", "1min"))]
+    pub watch_heartbeat: Duration,
+
+    /// How long a watcher may leave unread what is sent to it.
+    #[arg(long, env = "SLUICE_WATCH_PATIENCE", default_value = "10s", value_parser = span("10ms", "10min"))]
+    pub watch_patience: Duration,
+
+    /// How many watches this server takes on.
+    #[arg(long, env = "SLUICE_MAX_WATCHES", default_value = "10000", value_parser = within(1..=1_000_000))]
+    pub max_watches: u32,
+
+    /// How many of them a user may have, together with the user's API keys.
+    #[arg(long, env = "SLUICE_MAX_USER_WATCHES", default_value = "1000", value_parser = within(1..=1_000_000))]
+    pub max_user_watches: u32,
+
+    /// How long the events of projects are kept, from which a watch goes on where it was.
+    #[arg(long, env = "SLUICE_EVENT_RETENTION", default_value = "1day", value_parser = span("1s", "1year"))]
+    pub event_retention: Duration,
+
     /// Allows destinations on loopback and private addresses: for tests.
     #[arg(long, env = "SLUICE_ALLOW_PRIVATE_DESTINATIONS", default_value = "false", value_parser = switch, action = clap::ArgAction::Set)]
     pub allow_private_destinations: bool,

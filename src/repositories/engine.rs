@@ -126,11 +126,19 @@ impl Database {
         })
     }
 
+    /// Begins a transaction that only reads, and sees one moment.
+    pub(super) async fn begin_reading(&self) -> Result<Transaction> {
+        const ONE_MOMENT: &str = "begin isolation level repeatable read read only";
+        Ok(match &self.pools {
+            Pools::Postgres(pool) => Transaction::Postgres(pool.begin_with(ONE_MOMENT).await?),
+            Pools::Sqlite { reader, .. } => Transaction::Sqlite(reader.begin().await?),
+        })
+    }
+
     /// Commits the change of a project, and tells those who watch it.
     pub(super) async fn commit_change(&self, tx: Transaction, project_id: ProjectId) -> Result<()> {
-        tx.commit().await?;
-        self.hints.changed(project_id);
-        Ok(())
+        let hints = self.hints.clone();
+        tx.commit_then(move || hints.changed(project_id)).await
     }
 
     /// What changes in this database, as far as this process knows.
@@ -206,10 +214,16 @@ impl Pools {
 impl Transaction {
     /// Commits, even if whoever waits for it goes away.
     pub(super) async fn commit(self) -> Result<()> {
-        let commit =
-            tokio::spawn(
-                async move { on_engine!(self, transaction => transaction.commit().await) },
-            );
+        self.commit_then(|| ()).await
+    }
+
+    /// The same, and does something more once it is committed.
+    async fn commit_then(self, then: impl FnOnce() + Send + 'static) -> Result<()> {
+        let commit = tokio::spawn(async move {
+            on_engine!(self, transaction => transaction.commit().await)?;
+            then();
+            Ok::<_, sqlx::Error>(())
+        });
         match commit.await {
             Ok(committed) => Ok(committed?),
             Err(stopped) => Err(crate::error::Error::internal(stopped)),

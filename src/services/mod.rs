@@ -16,4 +16,4 @@ mod stream;
 
 pub use auth::{AuthParts, AuthService};
 pub use project::ProjectService;
-pub use stream::{NodeSync, StreamParts, StreamService, SyncOutcome};
+pub use stream::{NodeSync, StreamParts, StreamService, SyncOutcome, WatchTimes};

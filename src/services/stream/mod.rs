@@ -10,6 +10,10 @@ mod refusal_messages;
 mod service;
 mod sync_messages;
 mod sync_rpc;
+mod watch;
+mod watch_messages;
+mod watch_rpcs;
 
 pub use node_sync::{NodeSync, SyncOutcome};
 pub use service::{StreamParts, StreamService};
+pub use watch::WatchTimes;

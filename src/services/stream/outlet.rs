@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, OwnedPermit, Sender, error::SendTimeoutError};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Status, codegen::BoxStream};
 
 use crate::error::Error;
@@ -12,10 +12,11 @@ const WAITING: usize = 8;
 /// The sending end of an answer of many messages.
 ///
 /// There is always room for the error that ends it, however slowly the caller reads.
+/// Messages are boxed, because tokio's channels make room for dozens at once.
 #[derive(Debug)]
 pub(super) struct Outlet<T> {
-    messages: Sender<Result<T, Status>>,
-    last: OwnedPermit<Result<T, Status>>,
+    messages: Sender<Result<Box<T>, Status>>,
+    last: OwnedPermit<Result<Box<T>, Status>>,
 }
 
 /// Why a message was not sent.
@@ -33,15 +34,17 @@ impl<T: Send + 'static> Outlet<T> {
         let (messages, answer) = mpsc::channel(WAITING + 1);
         let last = messages.clone().try_reserve_owned();
         let last = last.expect("a new channel has room");
-        (
-            Self { messages, last },
-            Box::pin(ReceiverStream::new(answer)),
-        )
+        let answer = ReceiverStream::new(answer);
+        let answer = answer.map(|message: Result<Box<T>, _>| message.map(|unboxed| *unboxed));
+        (Self { messages, last }, Box::pin(answer))
     }
 
     /// Sends a message, as long as the patience lasts.
-    pub async fn send(&self, message: T, patience: Duration) -> Result<(), Unsent> {
-        let sent = self.messages.send_timeout(Ok(message), patience).await;
+    pub async fn send(&self, message: impl Into<Box<T>>, patience: Duration) -> Result<(), Unsent> {
+        let sent = self
+            .messages
+            .send_timeout(Ok(message.into()), patience)
+            .await;
         sent.map_err(|unsent| match unsent {
             SendTimeoutError::Closed(_) => Unsent::Gone,
             SendTimeoutError::Timeout(_) => Unsent::Slow,

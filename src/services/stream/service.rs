@@ -5,12 +5,14 @@ use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{
     node_sync::NodeSync, owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs, sync_rpc::SyncRpc,
+    watch::WatchTimes, watch_rpcs::WatchRpcs,
 };
 use crate::{
     auth::Sealer,
     proto::v1 as pb,
-    repositories::{Database, Projects, Publishing, Refusals, Streams},
+    repositories::{Database, Events, Projects, Publishing, Refusals, Snapshots, Streams},
     services::paging::Pages,
+    watching::Hub,
 };
 
 /// The life of streams.
@@ -19,6 +21,7 @@ pub struct StreamService {
     publish: PublishRpcs,
     sync: SyncRpc,
     owner: OwnerRpcs,
+    watch: WatchRpcs,
 }
 
 /// What the service works with.
@@ -31,6 +34,10 @@ pub struct StreamParts {
     pub sealer: Sealer,
     /// How often media servers are to report.
     pub heartbeat_interval: Duration,
+    /// Who watches what.
+    pub hub: Hub,
+    /// How long a watch waits.
+    pub watch_times: WatchTimes,
     /// Cancelled when answers that go on are to end.
     pub closing: CancellationToken,
 }
@@ -43,7 +50,9 @@ impl StreamService {
             publishing,
             sealer,
             heartbeat_interval,
-            closing: _,
+            hub,
+            watch_times,
+            closing,
         } = parts;
         Self {
             sync: SyncRpc {
@@ -58,8 +67,15 @@ impl StreamService {
             owner: OwnerRpcs {
                 projects: Projects::new(database.clone()),
                 streams: Streams::new(database.clone()),
-                refusals: Refusals::new(database),
+                refusals: Refusals::new(database.clone()),
                 pages: Pages::new(sealer),
+            },
+            watch: WatchRpcs {
+                snapshots: Snapshots::new(database.clone()),
+                events: Events::new(database),
+                hub,
+                times: watch_times,
+                closing,
             },
         }
     }
@@ -161,8 +177,7 @@ impl pb::stream_service_server::StreamService for StreamService {
         &self,
         request: Request<pb::WatchProjectRequest>,
     ) -> Result<Response<Self::WatchProjectStream>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("WatchProject"))
+        Ok(self.watch.watch_project(request).await?)
     }
 
     type ClaimRelaysStream = BoxStream<pb::ClaimRelaysResponse>;

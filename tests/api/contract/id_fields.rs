@@ -135,6 +135,8 @@ pub fn id_fields() -> Vec<IdField> {
             stream_id: id,
             hold: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
         };
+        "StreamService/WatchProject project_id": PROJECT, id =>
+            pb::WatchProjectRequest { project_id: id, after_revision: 0 };
     }
 }
 

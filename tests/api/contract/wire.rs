@@ -48,7 +48,8 @@ impl Decoder for Bytes {
     }
 }
 
-/// Calls an RPC by its path with these `authorization` headers.
+/// Calls an RPC by its path with these `authorization` headers; of an answer of many
+/// messages it takes the first.
 pub async fn call(
     channel: &Channel,
     path: &str,
@@ -62,7 +63,12 @@ pub async fn call(
     }
     let mut client = Grpc::new(channel.clone());
     client.ready().await.unwrap();
-    client.unary(request, path.parse().unwrap(), Bytes).await
+    let path = path.parse().unwrap();
+    let answer = client.server_streaming(request, path, Bytes).await?;
+    let (metadata, mut messages, extensions) = answer.into_parts();
+    let first = messages.message().await?;
+    let first = first.expect("an answer has a message");
+    Ok(Response::from_parts(metadata, first, extensions))
 }
 
 /// The header of an access token.

@@ -1,6 +1,7 @@
 //! What the tests stand on: servers, databases, callers, and what they expect.
 
 mod caller;
+mod cluster;
 mod database;
 mod expect;
 mod issuer;
@@ -12,8 +13,10 @@ mod process;
 mod proxy;
 mod server;
 mod tools;
+mod watcher;
 
 pub use caller::{Client, MediaServer, User};
+pub use cluster::{Cluster, Sides};
 pub use database::{
     Engine::{self, Postgres, Sqlite},
     TestDatabase,
@@ -28,3 +31,4 @@ pub use process::{Process, Said};
 pub use proxy::Proxy;
 pub use server::{TestServer, config};
 pub use tools::tool;
+pub use watcher::Watcher;

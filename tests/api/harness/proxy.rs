@@ -2,9 +2,11 @@ use std::net::SocketAddr;
 
 use tokio::{
     io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, lookup_host},
     task::{JoinHandle, JoinSet},
 };
+
+use super::TestDatabase;
 
 /// A TCP proxy that can be cut: to take a database away from a server.
 pub struct Proxy {
@@ -23,6 +25,16 @@ impl Proxy {
             target,
             running: Some(tokio::spawn(pass(listener, target))),
         }
+    }
+
+    /// A proxy before a database of PostgreSQL, and the database as it is reached through it.
+    pub async fn before(mut database: TestDatabase) -> (TestDatabase, Self) {
+        let (start, rest) = database.url.split_once('@').unwrap();
+        let (host, name) = rest.split_once('/').unwrap();
+        let target = lookup_host(host).await.unwrap().next().unwrap();
+        let proxy = Self::to(target).await;
+        database.url = format!("{start}@{}/{name}", proxy.address);
+        (database, proxy)
     }
 
     /// Closes all connections and refuses new ones.

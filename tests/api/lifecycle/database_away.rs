@@ -9,16 +9,6 @@ use crate::harness::{
     Client, Postgres, Proxy, Sqlite, TestDatabase, TestServer, eventually, refused,
 };
 
-/// A database that is reached through a proxy.
-async fn behind_proxy(mut database: TestDatabase) -> (TestDatabase, Proxy) {
-    let (start, rest) = database.url.split_once('@').unwrap();
-    let (host, name) = rest.split_once('/').unwrap();
-    let target = tokio::net::lookup_host(host).await.unwrap().next().unwrap();
-    let proxy = Proxy::to(target).await;
-    database.url = format!("{start}@{}/{name}", proxy.address);
-    (database, proxy)
-}
-
 async fn health(server: &TestServer) -> ServingStatus {
     let request = HealthCheckRequest {
         service: "sluice.v1.AuthService".to_owned(),
@@ -29,7 +19,7 @@ async fn health(server: &TestServer) -> ServingStatus {
 
 #[tokio::test]
 async fn without_its_database_a_call_is_unavailable_and_served_again_as_soon_as_it_is_back() {
-    let (database, mut proxy) = behind_proxy(TestDatabase::create(Postgres).await).await;
+    let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
     let server = TestServer::over(database, &["--db-acquire-timeout=200ms"]).await;
     let mut ada = server.user().await.client;
     ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
@@ -63,7 +53,7 @@ async fn without_its_database_a_call_is_unavailable_and_served_again_as_soon_as_
 
 #[tokio::test]
 async fn a_server_that_starts_before_its_database_serves_once_it_is_there() {
-    let (database, mut proxy) = behind_proxy(TestDatabase::empty(Postgres).await).await;
+    let (database, mut proxy) = Proxy::before(TestDatabase::empty(Postgres).await).await;
     proxy.cut().await;
     let url = database.url.clone();
     let server = crate::harness::Process::serve(
@@ -106,7 +96,7 @@ async fn streams_survive_an_outage_of_the_database() {
         url: database.url.clone(),
         directory: tempfile::tempdir().unwrap(),
     };
-    let (database, mut proxy) = behind_proxy(database).await;
+    let (database, mut proxy) = Proxy::before(database).await;
     let quick = [
         "--db-acquire-timeout=500ms",
         "--heartbeat-interval=200ms",

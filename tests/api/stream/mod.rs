@@ -2,6 +2,7 @@
 
 mod adapter;
 mod boots;
+mod changes;
 mod fencing;
 mod invalid;
 mod kept_refusals;
@@ -29,3 +30,9 @@ mod tenancy;
 mod transcripts_mediamtx;
 mod transcripts_nginx;
 mod transcripts_srs;
+mod watch;
+mod watch_ends;
+mod watch_kills;
+mod watch_many;
+mod watch_refused;
+mod watch_replicas;

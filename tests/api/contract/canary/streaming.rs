@@ -185,6 +185,7 @@ impl Run {
             ..again
         };
         self.call::<()>(Wrong, rpc, media, wrong).await;
+        self.watch_rpcs(token, project).await;
         let request = pb::StopStreamRequest {
             stream_id: stream_id.clone(),
             hold: None,
@@ -234,5 +235,22 @@ impl Run {
         ] {
             self.call::<()>(Wrong, rpc, media, sync(vec![wrong])).await;
         }
+    }
+
+    async fn watch_rpcs(&mut self, token: &str, project: &str) {
+        let rpc = "StreamService/WatchProject";
+        // All that has happened, and the project as it is.
+        for after_revision in [1, 0] {
+            let request = pb::WatchProjectRequest {
+                project_id: project.to_owned(),
+                after_revision,
+            };
+            self.call::<()>(Right, rpc, token, request).await;
+        }
+        let wrong = pb::WatchProjectRequest {
+            project_id: self.new_secret("secret instead of a watched project id"),
+            after_revision: 0,
+        };
+        self.call::<()>(Wrong, rpc, token, wrong).await;
     }
 }

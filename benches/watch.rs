@@ -1,0 +1,307 @@
+//! How soon do watchers learn of a change, and what does it cost to have them?
+//!
+//! `cargo bench --bench watch` runs the real server on a new database of the
+//! PostgreSQL server that `SLUICE_TEST_POSTGRES_URL` names, with 1,000 watchers over
+//! 10 connections: first all of one project, then each of a project of its own.
+//! It prints how long changes take from before the call to every watcher, the
+//! memory that an idle watcher holds, and the statements a second that idle
+//! watchers cause.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use sluice::proto::v1::{
+    self as pb, auth_service_client::AuthServiceClient,
+    project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
+    watch_project_response::Event,
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::{sync::mpsc, time::sleep};
+use tonic::{Request, Streaming, metadata::MetadataValue, transport::Channel};
+
+/// How many watch at once.
+const WATCHERS: usize = 1000;
+
+/// How many of them share a connection; the server allows 100.
+const EACH: usize = 100;
+
+/// How many changes are made while all watch one project.
+const CHANGES: usize = 100;
+
+/// For how long statements are counted.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A message on its way: when it came, what it is.
+type Arrival = (Instant, pb::WatchProjectResponse);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let url = env::var("SLUICE_TEST_POSTGRES_URL")
+        .context("SLUICE_TEST_POSTGRES_URL names a PostgreSQL server")?;
+    let (server, _) = url.rsplit_once('/').context("a URL with a database")?;
+    let name = format!("sluice_bench_{}", std::process::id());
+    let mut admin = PgConnection::connect(&url).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("create database {name}")))
+        .execute(&mut admin)
+        .await?;
+
+    let directory = tempfile::tempdir()?;
+    let (mut program, address) = serve(
+        directory.path().to_str().unwrap_or_default(),
+        &format!("{server}/{name}"),
+    )?;
+    let owner = Owner::sign_up(&address).await?;
+    let measured = measure(&owner, &mut admin, &name, program.id()).await;
+    program.kill()?;
+    program.wait()?;
+    let drop = format!("drop database {name} with (force)");
+    sqlx::raw_sql(AssertSqlSafe(drop))
+        .execute(&mut admin)
+        .await?;
+    measured
+}
+
+async fn measure(
+    owner: &Owner,
+    admin: &mut PgConnection,
+    database: &str,
+    pid: u32,
+) -> anyhow::Result<()> {
+    let mut projects = Vec::new();
+    for _ in 0..WATCHERS {
+        projects.push(owner.create_project().await?);
+    }
+
+    let before = resident(pid)?;
+    let quiet = statements(admin, database).await?;
+    println!("statements a second without watchers      {quiet:.1}");
+
+    let (sender, mut arrivals) = mpsc::unbounded_channel();
+    let one = vec![projects[0].clone(); WATCHERS];
+    let watchers = owner.watch_all(&one, &sender).await?;
+    let held = (resident(pid)? - before) as f64 / WATCHERS as f64;
+    let idle = statements(admin, database).await?;
+    println!("{WATCHERS} watchers of one project");
+    println!("  memory of an idle watcher               {held:.1} KiB");
+    println!("  statements a second while idle          {idle:.1}");
+    let mut delays = Vec::new();
+    for _ in 0..CHANGES {
+        let begun = Instant::now();
+        owner.rename(&projects[0]).await?;
+        delays.extend(delays_of(&mut arrivals, WATCHERS, begun).await?);
+    }
+    print(&mut delays);
+    drop(watchers);
+    sleep(Duration::from_secs(2)).await;
+
+    let before = resident(pid)?;
+    let (sender, mut arrivals) = mpsc::unbounded_channel();
+    let watchers = owner.watch_all(&projects, &sender).await?;
+    let held = (resident(pid)? - before) as f64 / WATCHERS as f64;
+    let idle = statements(admin, database).await?;
+    println!("{WATCHERS} watchers of {WATCHERS} projects");
+    println!("  memory of an idle watcher, after others {held:.1} KiB");
+    println!("  statements a second while idle          {idle:.1}");
+    let mut delays = Vec::new();
+    for project in &projects {
+        let begun = Instant::now();
+        owner.rename(project).await?;
+        delays.extend(delays_of(&mut arrivals, 1, begun).await?);
+    }
+    print(&mut delays);
+    drop(watchers);
+    Ok(())
+}
+
+/// How long the next events took, from when their change was asked for.
+async fn delays_of(
+    arrivals: &mut mpsc::UnboundedReceiver<Arrival>,
+    count: usize,
+    begun: Instant,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut delays = Vec::with_capacity(count);
+    while delays.len() < count {
+        let (came, message) = arrivals.recv().await.context("somebody watches")?;
+        if matches!(message.event, Some(Event::ProjectUpdated(_))) {
+            delays.push(came - begun);
+        }
+    }
+    Ok(delays)
+}
+
+fn print(delays: &mut [Duration]) {
+    delays.sort_unstable();
+    let at = |part: f64| delays[(delays.len() as f64 * part) as usize].as_secs_f64() * 1e3;
+    println!("  delivery, samples                       {}", delays.len());
+    println!(
+        "  delivery, median                        {:.2} ms",
+        at(0.5)
+    );
+    println!(
+        "  delivery, p99                           {:.2} ms",
+        at(0.99)
+    );
+    println!(
+        "  delivery, slowest                       {:.2} ms",
+        at(0.999_999)
+    );
+}
+
+/// A user of the server.
+struct Owner {
+    address: String,
+    authorization: MetadataValue<tonic::metadata::Ascii>,
+    channel: Channel,
+}
+
+impl Owner {
+    async fn sign_up(address: &str) -> anyhow::Result<Self> {
+        let address = format!("http://{address}");
+        let channel = Channel::from_shared(address.clone())?.connect().await?;
+        let request = pb::SignUpRequest {
+            email: "ada@example.com".to_owned(),
+            password: "correct horse battery staple".to_owned(),
+            display_name: "Ada".to_owned(),
+            request_id: String::new(),
+        };
+        let answer = AuthServiceClient::new(channel.clone())
+            .sign_up(request)
+            .await?;
+        let tokens = answer.into_inner().tokens.context("tokens")?;
+        Ok(Self {
+            address,
+            authorization: format!("Bearer {}", tokens.access_token).parse()?,
+            channel,
+        })
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let authorization = self.authorization.clone();
+        request
+            .metadata_mut()
+            .insert("authorization", authorization);
+        request
+    }
+
+    async fn create_project(&self) -> anyhow::Result<String> {
+        let request = self.request(pb::CreateProjectRequest {
+            name: "Show".to_owned(),
+            ..Default::default()
+        });
+        let mut projects = ProjectServiceClient::new(self.channel.clone());
+        let project = projects.create_project(request).await?.into_inner().project;
+        Ok(project.context("a project")?.id)
+    }
+
+    async fn rename(&self, project_id: &str) -> anyhow::Result<()> {
+        let request = self.request(pb::UpdateProjectRequest {
+            project_id: project_id.to_owned(),
+            name: Some("Renamed".to_owned()),
+            ..Default::default()
+        });
+        let mut projects = ProjectServiceClient::new(self.channel.clone());
+        projects.update_project(request).await?;
+        Ok(())
+    }
+
+    /// One watcher a project, once all have caught up.
+    async fn watch_all(
+        &self,
+        projects: &[String],
+        arrivals: &mpsc::UnboundedSender<Arrival>,
+    ) -> anyhow::Result<tokio::task::JoinSet<()>> {
+        let mut watchers = tokio::task::JoinSet::new();
+        for projects in projects.chunks(EACH) {
+            let channel = Channel::from_shared(self.address.clone())?
+                .connect()
+                .await?;
+            for project_id in projects {
+                let request = self.request(pb::WatchProjectRequest {
+                    project_id: project_id.clone(),
+                    after_revision: 0,
+                });
+                let mut streams = StreamServiceClient::new(channel.clone());
+                let mut answer = streams.watch_project(request).await?.into_inner();
+                while !matches!(next(&mut answer).await?.event, Some(Event::Synced(_))) {}
+                let arrivals = arrivals.clone();
+                watchers.spawn(async move {
+                    while let Ok(message) = next(&mut answer).await {
+                        let _ = arrivals.send((Instant::now(), message));
+                    }
+                });
+            }
+        }
+        Ok(watchers)
+    }
+}
+
+async fn next(
+    answer: &mut Streaming<pb::WatchProjectResponse>,
+) -> anyhow::Result<pb::WatchProjectResponse> {
+    answer.message().await?.context("a watch has no end")
+}
+
+/// The memory of a process that is in use, in KiB.
+fn resident(pid: u32) -> anyhow::Result<i64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    Ok(kib.context("VmRSS")?.parse()?)
+}
+
+/// The transactions a second of a database while nobody does anything. Every
+/// statement of an idle server is one.
+async fn statements(admin: &mut PgConnection, database: &str) -> anyhow::Result<f64> {
+    const COUNT: &str =
+        "select xact_commit + xact_rollback from pg_stat_database where datname = $1";
+    // What was done before is reported within a second or ten.
+    sleep(IDLE).await;
+    let before: i64 = sqlx::query_scalar(COUNT)
+        .bind(database)
+        .fetch_one(&mut *admin)
+        .await?;
+    sleep(IDLE).await;
+    let after: i64 = sqlx::query_scalar(COUNT)
+        .bind(database)
+        .fetch_one(&mut *admin)
+        .await?;
+    Ok((after - before) as f64 / IDLE.as_secs_f64())
+}
+
+/// The real server, and its address.
+fn serve(directory: &str, database: &str) -> anyhow::Result<(Child, String)> {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .arg("serve")
+        .env("SLUICE_LISTEN", "127.0.0.1:0")
+        .env("SLUICE_DATA_DIR", directory)
+        .env("DATABASE_URL", database)
+        .env("SLUICE_CALLER_RATE", "0")
+        .env("SLUICE_ACCESS_TOKEN_LIFETIME", "1h")
+        .env("SLUICE_LOG", "info")
+        .env("SLUICE_LOG_FORMAT", "json")
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let log = server.stderr.take().map(BufReader::new);
+    let mut lines = log.into_iter().flat_map(BufRead::lines);
+
+    let mut address = None;
+    for line in lines.by_ref() {
+        let line: serde_json::Value = serde_json::from_str(&line?)?;
+        if let Some(listening) = line["address"].as_str() {
+            address = Some(listening.to_owned());
+        }
+        if line["status"] == "SERVING" || line["status"] == "Serving" {
+            break;
+        }
+    }
+    // Somebody has to read the rest, or the server would wait.
+    std::thread::spawn(move || lines.for_each(drop));
+    let address = address.context("the server does not start")?;
+    Ok((server, address))
+}

@@ -1,0 +1,81 @@
+//! Projects with all that belongs to them, as they were at one moment.
+
+use super::{
+    Database,
+    destination_rows::DestinationRow,
+    engine::Transaction,
+    project_rows::{ProjectRow, not_found},
+    relay_snapshot, stream_rows,
+};
+use crate::{
+    domain::{Destination, Project, ProjectId, Snapshot, Tenant},
+    error::Result,
+};
+
+/// Takes snapshots of projects.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    database: Database,
+}
+
+impl Snapshots {
+    /// Snapshots of what is in this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// One of the tenant's projects, its destinations, its stream and its relays.
+    pub async fn take(&self, tenant: Tenant, id: ProjectId) -> Result<Snapshot> {
+        let mut tx = self.database.begin_reading().await?;
+        let project = project(&mut tx, tenant, id).await?;
+        let destinations = destinations(&mut tx, id).await?;
+        let stream = stream_rows::running(&mut tx, id).await?;
+        let relays = match &stream {
+            Some(stream) => relay_snapshot::of_stream(&mut tx, stream.id).await?,
+            None => Vec::new(),
+        };
+        Ok(Snapshot {
+            project,
+            destinations,
+            stream,
+            relays,
+        })
+    }
+}
+
+async fn project(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<Project> {
+    on_engine!(tx, tx => sqlx::query_as::<_, ProjectRow>(
+        "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+                p.stream_key_hint, s.id as live_stream_id, p.revision,
+                p.create_time, p.update_time
+         from projects p
+         left join streams s on s.project_id = p.id and s.end_time is null
+         where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+           and ($3 is null or exists (
+               select 1 from api_key_projects k
+               where k.api_key_id = $3 and k.project_id = p.id))",
+    )
+    .bind(id)
+    .bind(tenant.user)
+    .bind(tenant.restricted_to)
+    .fetch_optional(&mut **tx)
+    .await)?
+    .ok_or_else(|| not_found(id))?
+    .try_into()
+}
+
+async fn destinations(tx: &mut Transaction, project_id: ProjectId) -> Result<Vec<Destination>> {
+    on_engine!(tx, tx => sqlx::query_as::<_, DestinationRow>(
+        "select id, project_id, platform, name, url, stream_key_hint, enabled, create_time,
+                update_time
+         from destinations
+         where project_id = $1
+         order by id desc",
+    )
+    .bind(project_id)
+    .fetch_all(&mut **tx)
+    .await)?
+    .into_iter()
+    .map(Destination::try_from)
+    .collect()
+}

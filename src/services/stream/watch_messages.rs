@@ -1,0 +1,175 @@
+//! Conversions between WatchProject's messages and the domain.
+
+use crate::{
+    domain::{Change, Event, Invalid, ProjectId, Relay, RelayError, RelayState, Snapshot},
+    error::Error,
+    proto::v1::{self as pb, watch_project_response::Event as Kind},
+    services::fields::{Fields, timestamp},
+};
+
+/// One message of a watch.
+pub(super) type Message = pb::WatchProjectResponse;
+
+pub(super) struct WatchProject {
+    pub id: ProjectId,
+    pub after_revision: i64,
+}
+
+impl TryFrom<pb::WatchProjectRequest> for WatchProject {
+    type Error = Error;
+
+    fn try_from(message: pb::WatchProjectRequest) -> Result<Self, Error> {
+        let pb::WatchProjectRequest {
+            project_id,
+            after_revision,
+        } = message;
+        let mut fields = Fields::default();
+        let id = fields.read("project_id", ProjectId::parse(&project_id));
+        let after_revision = match after_revision {
+            0.. => Ok(after_revision),
+            _ => Err(Invalid::because("must not be negative")),
+        };
+        let after_revision = fields.read("after_revision", after_revision);
+        let (Some(id), Some(after_revision)) = (id, after_revision) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self { id, after_revision })
+    }
+}
+
+impl From<Snapshot> for Message {
+    fn from(snapshot: Snapshot) -> Self {
+        let Snapshot {
+            project,
+            destinations,
+            stream,
+            relays,
+        } = snapshot;
+        let revision = project.revision;
+        let snapshot = pb::ProjectSnapshot {
+            project: Some(project.into()),
+            destinations: destinations.into_iter().map(Into::into).collect(),
+            stream: stream.map(Into::into),
+            relays: relays.into_iter().map(relay_message).collect(),
+        };
+        Self {
+            revision,
+            create_time: None,
+            event: Some(Kind::Snapshot(snapshot)),
+        }
+    }
+}
+
+/// The message that what was to be caught up with has been sent.
+pub(super) fn synced(revision: i64) -> Message {
+    Message {
+        revision,
+        create_time: None,
+        event: Some(Kind::Synced(pb::WatchSynced {})),
+    }
+}
+
+/// A sign of life.
+pub(super) fn heartbeat(revision: i64) -> Message {
+    Message {
+        revision,
+        create_time: None,
+        event: Some(Kind::Heartbeat(pb::WatchHeartbeat {})),
+    }
+}
+
+/// The message of an event, which many watches share.
+pub(super) fn message(event: &Event) -> Message {
+    let Event {
+        revision,
+        create_time,
+        change,
+    } = event;
+    Message {
+        revision: *revision,
+        create_time: Some(timestamp(*create_time)),
+        event: Some(kind(change.clone())),
+    }
+}
+
+fn kind(change: Change) -> Kind {
+    match change {
+        Change::Project(project) => Kind::ProjectUpdated(project.into()),
+        Change::ProjectDeleted => Kind::ProjectDeleted(pb::ProjectDeleted {}),
+        Change::Destination(destination) => Kind::DestinationChanged(pb::DestinationChanged {
+            destination_id: destination.id.to_string(),
+            destination: Some(destination.into()),
+        }),
+        Change::DestinationDeleted(id) => Kind::DestinationChanged(pb::DestinationChanged {
+            destination_id: id.to_string(),
+            destination: None,
+        }),
+        Change::Stream(stream) => Kind::StreamChanged(stream.into()),
+        Change::Relay(relay) => Kind::RelayChanged(relay_message(relay)),
+    }
+}
+
+fn relay_message(relay: Relay) -> pb::Relay {
+    let Relay {
+        stream_id,
+        destination_id,
+        project_id: _,
+        wanted,
+        state,
+        attempt,
+        next_retry_time,
+        last_progress_time,
+        bytes_sent,
+        bitrate_bps,
+        error,
+        lease,
+        update_time,
+    } = relay;
+    let desired = match wanted {
+        true => pb::RelayDesiredState::Started,
+        false => pb::RelayDesiredState::Stopped,
+    };
+    pb::Relay {
+        stream_id: stream_id.to_string(),
+        destination_id: destination_id.to_string(),
+        desired: desired.into(),
+        state: relay_state(state).into(),
+        attempt,
+        next_retry_time: next_retry_time.map(timestamp),
+        last_progress_time: last_progress_time.map(timestamp),
+        bytes_sent,
+        bitrate_bps,
+        error: error.map(relay_error),
+        worker_id: lease.map(|lease| lease.worker_id).unwrap_or_default(),
+        update_time: Some(timestamp(update_time)),
+    }
+}
+
+fn relay_state(state: RelayState) -> pb::RelayState {
+    match state {
+        RelayState::Idle => pb::RelayState::Idle,
+        RelayState::Starting => pb::RelayState::Starting,
+        RelayState::Broadcasting => pb::RelayState::Broadcasting,
+        RelayState::Stalled => pb::RelayState::Stalled,
+        RelayState::Retrying => pb::RelayState::Retrying,
+        RelayState::Failed => pb::RelayState::Failed,
+        RelayState::Stopping => pb::RelayState::Stopping,
+    }
+}
+
+fn relay_error(error: RelayError) -> pb::RelayError {
+    let RelayError {
+        code,
+        fatal,
+        message,
+    } = error;
+    let severity = match fatal {
+        true => pb::RelayErrorSeverity::Fatal,
+        false => pb::RelayErrorSeverity::Retryable,
+    };
+    pb::RelayError {
+        code,
+        severity: severity.into(),
+        message,
+    }
+}

@@ -1,0 +1,67 @@
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, codegen::BoxStream};
+use tracing::Instrument;
+
+use super::{
+    outlet::Outlet,
+    watch::{Start, Watch, WatchTimes},
+    watch_messages::WatchProject,
+};
+use crate::{
+    auth::{Caller, Permit},
+    domain::{ProjectId, Scope, Tenant},
+    error::Result,
+    proto::v1 as pb,
+    repositories::{Events, Snapshots},
+    watching::Hub,
+};
+
+/// The RPC of those who watch.
+#[derive(Debug)]
+pub(super) struct WatchRpcs {
+    pub snapshots: Snapshots,
+    pub events: Events,
+    pub hub: Hub,
+    pub times: WatchTimes,
+    pub closing: CancellationToken,
+}
+
+impl WatchRpcs {
+    pub async fn watch_project(
+        &self,
+        request: Request<pb::WatchProjectRequest>,
+    ) -> Result<Response<BoxStream<pb::WatchProjectResponse>>> {
+        let (caller, permit) = (Caller::of(&request)?, Permit::of(&request)?);
+        let tenant = caller.tenant()?;
+        caller.require(Scope::ProjectsRead)?;
+        let WatchProject { id, after_revision } = request.into_inner().try_into()?;
+
+        // Before it is read, so that no change falls in between.
+        let project = self.hub.watch(tenant.user, id)?;
+        let start = self.start(tenant, id, after_revision).await?;
+        let (outlet, answer) = Outlet::open();
+        let watch = Watch {
+            project,
+            events: self.events.clone(),
+            permit,
+            times: self.times,
+            closing: self.closing.clone(),
+            outlet,
+        };
+        tokio::spawn(watch.run(start).in_current_span());
+
+        Ok(Response::new(answer))
+    }
+
+    async fn start(&self, tenant: Tenant, id: ProjectId, after_revision: i64) -> Result<Start> {
+        if after_revision == 0 {
+            let snapshot = self.snapshots.take(tenant, id).await?;
+            return Ok(Start::Snapshot(Box::new(snapshot.into())));
+        }
+        let revision = self.events.resume(tenant, id, after_revision).await?;
+        Ok(Start::After {
+            after_revision,
+            revision,
+        })
+    }
+}

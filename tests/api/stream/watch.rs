@@ -1,0 +1,278 @@
+use rstest::rstest;
+use sluice::proto::v1::{self as pb, watch_project_response::Event};
+
+use super::{
+    changes::{
+        add_destination, delete_project, destination_changed, project_updated, rename,
+        stream_changed,
+    },
+    scene::{Scene, state},
+};
+use crate::harness::{Engine, MediaServer, Postgres, Sqlite, Watcher};
+
+use pb::{EndReason, StreamStatus};
+
+#[rstest]
+#[tokio::test]
+async fn a_watch_begins_with_the_project_as_it_is(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::with_window(engine, &[]).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let (snapshot, _) = Watcher::synced(owner, id).await;
+    assert_eq!(snapshot.project, Some(scene.project().await));
+    assert_eq!((snapshot.destinations.len(), snapshot.stream), (0, None));
+
+    let first = add_destination(owner, id).await;
+    let second = add_destination(owner, id).await;
+    let ended = scene.begun("a").await;
+    scene.stop(&ended, 0).await;
+    let live = scene.begun_live("b").await;
+
+    let (snapshot, watcher) = Watcher::synced(owner, id).await;
+    let project = scene.project().await;
+    assert_eq!(watcher.revision, project.revision);
+    assert_eq!(snapshot.project, Some(project));
+    assert_eq!(snapshot.destinations, [second, first], "newest first");
+    assert_eq!(snapshot.stream, Some(live));
+}
+
+#[rstest]
+#[tokio::test]
+async fn every_change_comes_as_it_happens_with_what_it_made(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::with_window(engine, &[]).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let (_, mut watcher) = Watcher::synced(owner, id).await;
+
+    let revision = rename(owner, id, "Renamed").await;
+    let updated = project_updated(&mut watcher).await;
+    assert_eq!(
+        (updated.name.as_str(), updated.revision),
+        ("Renamed", revision)
+    );
+    assert_eq!(updated, scene.project().await);
+
+    let destination = add_destination(owner, id).await;
+    let change = destination_changed(&mut watcher).await;
+    assert_eq!(change.destination_id, destination.id);
+    assert_eq!(change.destination, Some(destination.clone()));
+
+    let request = pb::UpdateDestinationRequest {
+        destination_id: destination.id.clone(),
+        enabled: Some(false),
+        ..Default::default()
+    };
+    let answer = owner.project.clone().update_destination(request).await;
+    let change = destination_changed(&mut watcher).await;
+    assert_eq!(change.destination, answer.unwrap().into_inner().destination);
+
+    let request = pb::DeleteDestinationRequest {
+        destination_id: destination.id.clone(),
+    };
+    let answer = owner.project.clone().delete_destination(request).await;
+    answer.unwrap();
+    let change = destination_changed(&mut watcher).await;
+    assert_eq!(
+        (change.destination_id, change.destination),
+        (destination.id, None)
+    );
+
+    let begun = scene.begun("a").await;
+    assert_eq!(stream_changed(&mut watcher).await, begun);
+    let live = scene.node.heartbeat(&begun, "a").await.stream.unwrap();
+    assert_eq!(stream_changed(&mut watcher).await, live);
+    // These are no changes: nothing comes of them.
+    scene.node.heartbeat(&live, "a").await;
+    scene.begun("a").await;
+    let waiting = scene.node.end(&live, "a").await;
+    assert_eq!(stream_changed(&mut watcher).await, waiting);
+    let back = scene.begun("b").await;
+    assert_eq!(stream_changed(&mut watcher).await, back);
+    let stopped = scene.stop(&back, 0).await;
+    assert_eq!(stream_changed(&mut watcher).await, stopped);
+    assert_eq!(watcher.revision, scene.project().await.revision);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_rotated_key_comes_with_the_end_of_the_stream_that_used_it(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let live = scene.begun_live("a").await;
+    let (_, mut watcher) = Watcher::synced(owner, id).await;
+
+    let request = pb::RotateStreamKeyRequest {
+        project_id: id.clone(),
+        grace: None,
+    };
+    let answer = owner.project.clone().rotate_stream_key(request).await;
+    let rotated = answer.unwrap().into_inner();
+
+    let updated = project_updated(&mut watcher).await;
+    let ended = stream_changed(&mut watcher).await;
+    let hint = rotated.project.unwrap().stream_key_hint;
+    assert_eq!(updated.stream_key_hint, hint);
+    assert!(!format!("{updated:?}").contains(&rotated.stream_key));
+    assert_eq!(ended.id, live.id);
+    assert_eq!(state(&ended), (StreamStatus::Ended, EndReason::KeyRotated));
+    assert_eq!(watcher.revision, scene.project().await.revision);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_takeover_is_the_end_of_one_stream_and_then_the_begin_of_another(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let request = pb::CreateProjectRequest {
+        publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
+        ..Default::default()
+    };
+    let scene = Scene::of(engine, &[], request).await;
+    let old = scene.begun_live("a").await;
+    let (_, mut watcher) = Watcher::synced(&scene.owner.client, &scene.project_id).await;
+
+    let new = scene.begun("b").await;
+
+    let ended = stream_changed(&mut watcher).await;
+    assert_eq!(
+        (&ended.id, ended.end_reason()),
+        (&old.id, EndReason::TakenOver)
+    );
+    assert_eq!(stream_changed(&mut watcher).await, new);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_disabled_project_comes_before_the_end_of_its_stream(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    scene.begun_live("a").await;
+    let (_, mut watcher) = Watcher::synced(owner, id).await;
+
+    let request = pb::UpdateProjectRequest {
+        project_id: id.clone(),
+        disabled: Some(true),
+        ..Default::default()
+    };
+    owner.project.clone().update_project(request).await.unwrap();
+
+    assert!(project_updated(&mut watcher).await.disabled);
+    let ended = stream_changed(&mut watcher).await;
+    let disabled = (StreamStatus::Ended, EndReason::ProjectDisabled);
+    assert_eq!(state(&ended), disabled);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_deleted_project_comes_after_the_end_of_its_stream_and_nothing_follows(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    scene.begun_live("a").await;
+    let (_, mut watcher) = Watcher::synced(owner, id).await;
+
+    delete_project(owner, id).await;
+
+    let ended = stream_changed(&mut watcher).await;
+    let deleted = (StreamStatus::Ended, EndReason::ProjectDeleted);
+    assert_eq!(state(&ended), deleted);
+    let gone = Event::ProjectDeleted(pb::ProjectDeleted {});
+    assert_eq!(watcher.change().await.unwrap(), gone);
+    let last = watcher.revision;
+    let (refusal, told) = watcher.ended().await;
+    let not_found = (tonic::Code::NotFound, "RESOURCE_NOT_FOUND");
+    assert_eq!((refusal.class(), told), (not_found, last));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_watch_goes_on_after_a_revision_and_tells_when_it_has_caught_up(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let begin = scene.project().await.revision;
+    for number in 1..=5 {
+        rename(owner, id, &format!("Name {number}")).await;
+    }
+
+    for missed in 0..=5 {
+        let mut watcher = Watcher::after(owner, id, begin + missed).await.unwrap();
+        for number in missed + 1..=5 {
+            let name = project_updated(&mut watcher).await.name;
+            assert_eq!(name, format!("Name {number}"));
+        }
+        let synced = watcher.next().await;
+        assert_eq!(synced.revision, begin + 5);
+        assert_eq!(synced.event, Some(Event::Synced(pb::WatchSynced {})));
+        assert_eq!(synced.create_time, None);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn in_silence_there_are_heartbeats_with_the_revision_that_came_last(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start_with(engine, &["--watch-heartbeat=20ms"]).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let (_, mut watcher) = Watcher::synced(owner, id).await;
+
+    for _ in 0..3 {
+        let revision = scene.project().await.revision;
+        for _ in 0..3 {
+            let heartbeat = watcher.next().await;
+            assert_eq!(heartbeat.revision, revision);
+            assert_eq!(
+                heartbeat.event,
+                Some(Event::Heartbeat(pb::WatchHeartbeat {}))
+            );
+            assert_eq!(heartbeat.create_time, None);
+        }
+        rename(owner, id, "Renamed").await;
+        project_updated(&mut watcher).await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_watcher_sees_its_project_and_no_other(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::start(engine).await;
+    let owner = &scene.owner.client;
+    let (other, other_key) = scene.owner.project().await;
+    let (_, mut watcher) = Watcher::synced(owner, &scene.project_id).await;
+    let (_, mut of_other) = Watcher::synced(owner, &other.id).await;
+
+    let stream = scene.node.live(&other_key, "a").await;
+    rename(owner, &scene.project_id, "Renamed").await;
+
+    assert_eq!(project_updated(&mut watcher).await.name, "Renamed");
+    assert_eq!(stream_changed(&mut of_other).await.id, stream.id);
+}
+
+/// What is measured, and when a publisher was last heard of, changes with every heartbeat.
+#[rstest]
+#[tokio::test]
+async fn heartbeats_of_publishers_are_no_changes_but_a_snapshot_has_the_newest(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let live = scene.begun_live("a").await;
+    let (_, mut watcher) = Watcher::synced(owner, id).await;
+
+    let publisher = MediaServer::connection("a");
+    let answer = scene
+        .heartbeat_of(&live, publisher, super::scene::bytes(9))
+        .await;
+
+    let (snapshot, _) = Watcher::synced(owner, id).await;
+    assert_eq!(snapshot.stream, answer.stream);
+    rename(owner, id, "Renamed").await;
+    project_updated(&mut watcher).await;
+}
