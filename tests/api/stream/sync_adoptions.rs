@@ -207,3 +207,22 @@ async fn a_connection_that_waits_for_its_begin_gets_the_same_answer_from_it(
         (pb::StreamStatus::Live, pb::EndReason::Unspecified)
     );
 }
+
+#[rstest]
+#[tokio::test]
+async fn where_the_media_of_an_adopted_connection_is_is_kept_while_it_publishes(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let connection = pb::NodeConnection {
+        play_url: "rtmp://10.0.0.5/live/x".to_owned(),
+        ..unknown("a", &scene.key)
+    };
+    let kept = "select count(*) from streams where play_url_sealed is not null";
+
+    scene.sync("b1", &[connection]).await;
+    assert_eq!(scene.server.database.number(kept).await, 1);
+
+    scene.sync("b1", &[]).await;
+    assert_eq!(scene.server.database.number(kept).await, 0);
+}
