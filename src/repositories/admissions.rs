@@ -47,31 +47,37 @@ impl Publishing {
         let (gate, revision) = open_gate(&mut tx, publish.key_hash)
             .await?
             .ok_or(Error::StreamKeyInvalid)?;
-        let admitted = self.admit(tx, &gate, revision, publish, now).await;
-        if let Err(Error::PublishRefused(refusal)) = &admitted
-            && let Some(reason) = refusal.reason()
-        {
-            let refusals = &self.refusals;
-            refusals
-                .add(gate.project_id, reason, publisher, now)
-                .await?;
+        let admitted = self.admit(&mut tx, &gate, revision, publish, now).await;
+        match &admitted {
+            Ok(_) => self.database.commit_change(tx, gate.project_id).await?,
+            Err(Error::PublishRefused(refusal)) => {
+                // At once, so that nobody finds the project locked by it.
+                tx.rollback().await?;
+                if let Some(reason) = refusal.reason() {
+                    let refusals = &self.refusals;
+                    refusals
+                        .add(gate.project_id, reason, publisher, now)
+                        .await?;
+                }
+            }
+            Err(_) => {}
         }
         admitted
     }
 
     async fn admit(
         &self,
-        mut tx: Transaction,
+        tx: &mut Transaction,
         gate: &PublishGate,
         mut revision: i64,
         publish: NewPublish<'_>,
         now: Time,
     ) -> Result<Stream> {
         let publisher = publish.publisher;
-        let mut running = running(&mut tx, gate.project_id).await?;
+        let mut running = running(tx, gate.project_id).await?;
         if let Some(lost) = running.take_if(|stream| stream.is_of_other_boot(publisher)) {
-            running = lose(&mut tx, lost, gate, revision, now).await?;
-            revision = take_revision(&mut tx, gate.project_id).await?;
+            running = lose(tx, lost, gate, revision, now).await?;
+            revision = take_revision(tx, gate.project_id).await?;
         }
 
         let admission = gate.admit(running.as_ref(), publisher, now);
@@ -82,7 +88,7 @@ impl Publishing {
         }
         let repeated = admission == Admission::Repeat;
         if !repeated
-            && !publishes::enter(&mut tx, publisher, gate.project_id, now).await?
+            && !publishes::enter(tx, publisher, gate.project_id, now).await?
             && !publish.standing
         {
             return Err(Error::PublishRefused(Refusal::ConnectionEnded));
@@ -92,11 +98,11 @@ impl Publishing {
             (Admission::Repeat, Some(before)) => {
                 let mut stream = before.clone();
                 stream.seen(publish.media_flowing, now);
-                store(&mut tx, &stream).await?;
+                store(tx, &stream).await?;
                 if stream.status == before.status {
-                    return_revision(&mut tx, gate.project_id).await?;
+                    return_revision(tx, gate.project_id).await?;
                 } else {
-                    record(&mut tx, revision, Some(&before), &stream, now).await?;
+                    record(tx, revision, Some(&before), &stream, now).await?;
                 }
                 stream
             }
@@ -105,31 +111,30 @@ impl Publishing {
                 stream.resume(publisher.clone(), self.timeouts, now);
                 stream.key_expire_time = gate.key_expire_time;
                 stream.seen(publish.media_flowing, now);
-                store(&mut tx, &stream).await?;
-                record(&mut tx, revision, Some(&before), &stream, now).await?;
+                store(tx, &stream).await?;
+                record(tx, revision, Some(&before), &stream, now).await?;
                 stream
             }
             (_, running) => {
                 if let Some(before) = running {
                     let mut loser = before.clone();
                     loser.end(EndReason::TakenOver, now);
-                    store(&mut tx, &loser).await?;
-                    record(&mut tx, revision, Some(&before), &loser, now).await?;
-                    revision = take_revision(&mut tx, gate.project_id).await?;
+                    store(tx, &loser).await?;
+                    record(tx, revision, Some(&before), &loser, now).await?;
+                    revision = take_revision(tx, gate.project_id).await?;
                 }
                 let mut stream =
                     Stream::begin(gate.project_id, publisher.clone(), self.timeouts, now);
                 stream.key_expire_time = gate.key_expire_time;
                 stream.seen(publish.media_flowing, now);
-                insert(&mut tx, &stream).await?;
-                record(&mut tx, revision, None, &stream, now).await?;
+                insert(tx, &stream).await?;
+                record(tx, revision, None, &stream, now).await?;
                 stream
             }
         };
         if !repeated || publish.play_url.is_some() {
-            store_play_url(&mut tx, stream.id, publish.play_url).await?;
+            store_play_url(tx, stream.id, publish.play_url).await?;
         }
-        self.database.commit_change(tx, gate.project_id).await?;
         Ok(stream)
     }
 }

@@ -212,6 +212,11 @@ impl Pools {
 }
 
 impl Transaction {
+    /// Rolls back, and does not wait for somebody to use the connection again.
+    pub(super) async fn rollback(self) -> Result<()> {
+        Ok(on_engine!(self, transaction => transaction.rollback().await)?)
+    }
+
     /// Commits, even if whoever waits for it goes away.
     pub(super) async fn commit(self) -> Result<()> {
         self.commit_then(|| ()).await

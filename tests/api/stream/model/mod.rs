@@ -2,7 +2,7 @@
 //! late and out of order, held against a small model after every step.
 
 mod events;
-mod model;
+mod expected;
 mod steps;
 mod system;
 
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use self::{
     events::tell_legal_lives,
-    model::Model,
+    expected::Model,
     steps::{Run, Step, steps},
     system::{System, World},
 };

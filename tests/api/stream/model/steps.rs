@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    model::{Answer, Connection, Grant, Model, Report, Seconds},
+    expected::{Answer, Connection, Grant, Model, Report, Seconds},
     system::System,
 };
 
