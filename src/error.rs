@@ -98,6 +98,9 @@ pub enum Error {
     /// A watcher does not read; what was last sent to it.
     #[error("the watcher does not read what is sent to it")]
     WatchTooSlow(i64),
+    /// Who asked for a long answer does not read it.
+    #[error("the caller does not read what is sent to it")]
+    ReaderTooSlow,
     /// There are as many watches as there may be.
     #[error("there are too many watches")]
     TooManyWatches,
@@ -202,6 +205,7 @@ impl Error {
             Self::ResyncRequired => (Code::OutOfRange, ErrorReason::ResyncRequired),
             Self::Draining(_) => (Code::Unavailable, ErrorReason::Draining),
             Self::WatchTooSlow(_) => (Code::ResourceExhausted, ErrorReason::WatchTooSlow),
+            Self::ReaderTooSlow => (Code::ResourceExhausted, ErrorReason::WatchTooSlow),
             Self::TooManyWatches => (Code::ResourceExhausted, ErrorReason::TooManyWatches),
             Self::StreamNotLive => (Code::FailedPrecondition, ErrorReason::StreamNotLive),
             Self::ProjectLive => (Code::FailedPrecondition, ErrorReason::ProjectLive),
@@ -264,7 +268,10 @@ impl Error {
             | Self::RateLimited(wait) => {
                 details.set_retry_info(Some(*wait));
             }
-            Self::Draining(_) | Self::WatchTooSlow(_) | Self::TooManyWatches => {
+            Self::Draining(_)
+            | Self::WatchTooSlow(_)
+            | Self::ReaderTooSlow
+            | Self::TooManyWatches => {
                 details.set_retry_info(Some(WATCH_RETRY));
             }
             Self::Starting

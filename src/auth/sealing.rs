@@ -14,6 +14,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::sealing_key::{SealingKey, SealingKeyId, SealingSecret};
@@ -35,6 +36,11 @@ impl Place {
     /// The stream key of a destination.
     pub fn destination_key(id: DestinationId) -> Self {
         Self(format!("destinations/stream_key/{id}"))
+    }
+
+    /// Where the media of a connection can be read.
+    pub fn play_url(id: Uuid) -> Self {
+        Self(format!("streams/play_url/{id}"))
     }
 
     /// The seed of a session's refresh tokens.

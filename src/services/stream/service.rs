@@ -3,11 +3,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use super::{owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs};
+use super::{
+    owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs, relay_rpcs::RelayRpcs,
+    worker_rpcs::WorkerRpcs,
+};
 use crate::{
     auth::Sealer,
+    domain::RelayTimes,
     proto::v1 as pb,
-    repositories::{Database, Projects, Publishing, Streams},
+    repositories::{Database, Projects, Publishing, RelayClaims, RelayWork, Relays, Streams},
     services::paging::Pages,
 };
 
@@ -16,6 +20,8 @@ use crate::{
 pub struct StreamService {
     publish: PublishRpcs,
     owner: OwnerRpcs,
+    relay: RelayRpcs,
+    worker: WorkerRpcs,
 }
 
 /// What the service works with.
@@ -24,10 +30,14 @@ pub struct StreamParts {
     pub database: Database,
     /// Streams, as media servers report them.
     pub publishing: Publishing,
+    /// Relays, as workers report them.
+    pub work: RelayWork,
     /// Seals what must not be read in the database.
     pub sealer: Sealer,
     /// How often media servers are to report.
     pub heartbeat_interval: Duration,
+    /// How long relays may be without what keeps them.
+    pub relay_times: RelayTimes,
     /// Cancelled when answers that go on are to end.
     pub closing: CancellationToken,
 }
@@ -38,10 +48,13 @@ impl StreamService {
         let StreamParts {
             database,
             publishing,
+            work,
             sealer,
             heartbeat_interval,
-            closing: _,
+            relay_times,
+            closing,
         } = parts;
+        let streams = Streams::new(database.clone());
         Self {
             publish: PublishRpcs {
                 publishing,
@@ -49,8 +62,19 @@ impl StreamService {
             },
             owner: OwnerRpcs {
                 projects: Projects::new(database.clone()),
-                streams: Streams::new(database),
-                pages: Pages::new(sealer),
+                streams: streams.clone(),
+                pages: Pages::new(sealer.clone()),
+            },
+            relay: RelayRpcs {
+                streams,
+                relays: Relays::new(database.clone()),
+            },
+            worker: WorkerRpcs {
+                claims: RelayClaims::new(database, relay_times),
+                work,
+                sealer,
+                times: relay_times,
+                closing,
             },
         }
     }
@@ -120,32 +144,28 @@ impl pb::stream_service_server::StreamService for StreamService {
         &self,
         request: Request<pb::StartRelayRequest>,
     ) -> Result<Response<pb::StartRelayResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("StartRelay"))
+        Ok(self.relay.start_relay(request).await?)
     }
 
     async fn stop_relay(
         &self,
         request: Request<pb::StopRelayRequest>,
     ) -> Result<Response<pb::StopRelayResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("StopRelay"))
+        Ok(self.relay.stop_relay(request).await?)
     }
 
     async fn list_relays(
         &self,
         request: Request<pb::ListRelaysRequest>,
     ) -> Result<Response<pb::ListRelaysResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("ListRelays"))
+        Ok(self.relay.list_relays(request).await?)
     }
 
     async fn report_relays(
         &self,
         request: Request<pb::ReportRelaysRequest>,
     ) -> Result<Response<pb::ReportRelaysResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("ReportRelays"))
+        Ok(self.worker.report_relays(request).await?)
     }
 
     type WatchProjectStream = BoxStream<pb::WatchProjectResponse>;
@@ -164,7 +184,6 @@ impl pb::stream_service_server::StreamService for StreamService {
         &self,
         request: Request<pb::ClaimRelaysRequest>,
     ) -> Result<Response<Self::ClaimRelaysStream>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("ClaimRelays"))
+        Ok(self.worker.claim_relays(request).await?)
     }
 }
