@@ -14,7 +14,6 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::sealing_key::{SealingKey, SealingKeyId, SealingSecret};
@@ -22,6 +21,7 @@ use crate::{
     domain::{DestinationId, KeyPurpose, ProjectId, Secret, SessionId, Time, now},
     error::{Error, Result},
 };
+use uuid::Uuid;
 
 /// The column and row in which a sealed value stands.
 #[derive(Debug, Clone)]
@@ -38,14 +38,14 @@ impl Place {
         Self(format!("destinations/stream_key/{id}"))
     }
 
-    /// Where the media of a connection can be read.
-    pub fn play_url(id: Uuid) -> Self {
-        Self(format!("streams/play_url/{id}"))
-    }
-
     /// The seed of a session's refresh tokens.
     pub fn refresh_seed(id: SessionId) -> Self {
         Self(format!("sessions/refresh_seed/{id}"))
+    }
+
+    /// Where the media of a stream can be read.
+    pub fn play_url(id: Uuid) -> Self {
+        Self(format!("streams/play_url/{id}"))
     }
 
     /// A key that a rotation made.

@@ -55,6 +55,19 @@ pub enum Reported {
     Changed,
 }
 
+impl RelayReport {
+    /// That nothing runs under a lease.
+    pub fn stopped(lease_id: Uuid) -> Self {
+        Self {
+            lease_id,
+            bytes_sent: 0,
+            bitrate_bps: 0,
+            seen: RelaySeen::Stopped,
+            chance: 0.0,
+        }
+    }
+}
+
 impl Relay {
     /// Takes a report. A relay that is `held`, because its stream has nothing to
     /// send, neither stalls nor counts a failure.

@@ -74,23 +74,26 @@ impl Claiming {
     ) -> End {
         let mut known = Known::new();
         let mut spoken: Option<Instant> = None;
-        loop {
+        while !outlet.is_closed() {
             let message = match self.look(&mut known).await {
                 Ok(message) => message,
                 Err(error) => return End::Because(error),
             };
             let is_due = spoken.is_none_or(|at| at.elapsed() >= SIGN_OF_LIFE);
             let is_empty = message.assignments.is_empty() && message.revocations.is_empty();
-            let was_full = !message.assignments.is_empty();
+            let given: Vec<_> = message.assignments.iter().map(lease_of).collect();
             if is_due || !is_empty {
                 match outlet.send(message, SIGN_OF_LIFE).await {
                     Ok(()) => spoken = Some(Instant::now()),
-                    Err(Unsent::Gone) => return End::Gone,
-                    Err(Unsent::Slow) => return End::Because(Error::ReaderTooSlow),
+                    Err(unsent) => return self.unsent(unsent, given).await,
                 }
             }
             // There may be more than one look gives.
-            let wait = if was_full { Duration::ZERO } else { EVERY };
+            let wait = if given.is_empty() {
+                EVERY
+            } else {
+                Duration::ZERO
+            };
             // Only between looks: what is claimed has to be sent.
             tokio::select! {
                 biased;
@@ -99,6 +102,18 @@ impl Claiming {
                 _ = hints.recv() => gather(hints).await,
                 () = sleep(wait) => {}
             }
+        }
+        End::Gone
+    }
+
+    /// Nobody knows of these leases, so others need not wait until they run out.
+    async fn unsent(&self, unsent: Unsent, given: Vec<Uuid>) -> End {
+        let given = given.into_iter().map(RelayReport::stopped).collect();
+        let worker_id = &self.claimant.worker_id;
+        match (self.work.report(worker_id, given, now()).await, unsent) {
+            (Err(error), _) => End::Because(error),
+            (Ok(_), Unsent::Gone) => End::Gone,
+            (Ok(_), Unsent::Slow) => End::Because(Error::ReaderTooSlow),
         }
     }
 
@@ -191,20 +206,22 @@ impl Claiming {
             "cannot open what a relay needs"
         );
         let report = RelayReport {
-            lease_id,
-            bytes_sent: 0,
-            bitrate_bps: 0,
             seen: RelaySeen::Failed(RelayError {
                 code: "KEY_UNREADABLE".to_owned(),
                 fatal: true,
                 message: "the stream key cannot be opened, set it again".to_owned(),
             }),
-            chance: 0.0,
+            ..RelayReport::stopped(lease_id)
         };
         let worker_id = &self.claimant.worker_id;
         self.work.report(worker_id, vec![report], now()).await?;
         Ok(())
     }
+}
+
+fn lease_of(assignment: &pb::RelayAssignment) -> Uuid {
+    // It was written here, so it can be read.
+    Uuid::try_parse(&assignment.lease_id).unwrap_or_default()
 }
 
 async fn gather(hints: &mut Receiver<ProjectId>) {

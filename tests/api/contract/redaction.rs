@@ -88,9 +88,10 @@ fn no_message_prints_a_field_that_the_contract_marks_as_secret() {
         BeginPublishRequest ChangePasswordRequest ChangePasswordResponse CreateApiKeyResponse
         CreateDestinationRequest CreateProjectResponse DeleteMeRequest ExchangeApiKeyRequest
         ExchangeApiKeyResponse RefreshTokensRequest RefreshTokensResponse ResetPasswordRequest
-        RevealStreamKeyResponse RotateStreamKeyResponse SignInRequest SignInResponse
+        ClaimRelaysResponse NodeConnection RelayAssignment RevealStreamKeyResponse
+        RotateStreamKeyResponse SignInRequest SignInResponse
         SignInWithIdTokenRequest SignInWithIdTokenResponse SignUpRequest SignUpResponse Tokens
-        UpdateDestinationRequest VerifyEmailRequest
+        SyncNodeRequest UpdateDestinationRequest VerifyEmailRequest
     };
     let contract = Contract {
         messages: messages(),

@@ -131,7 +131,8 @@ async fn a_worker_is_given_no_more_than_it_can_run(#[values(Sqlite, Postgres)] e
     let mut again = scene.worker_with("small", "", 2).await;
     let first = again.next().await.unwrap();
     assert_eq!(first.assignments, []);
-    scene.worker("other").await.assigned(1).await;
+    let mut other = scene.worker_with("other", "", 1).await;
+    other.assigned(1).await;
 
     let stopped = pb::RelayReport {
         state: pb::RelayState::Idle.into(),

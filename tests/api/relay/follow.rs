@@ -170,8 +170,7 @@ async fn while_a_stream_reconnects_nothing_is_claimed_and_leases_stay(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let scene = Scene::with_window(engine).await;
-    let (live, _, worker, assignment) = scene.claimed().await;
-    scene.destination("b").await;
+    let (live, _, mut worker, assignment) = scene.claimed().await;
     worker.takes(broadcasts(&assignment, 9)).await;
     scene.node.end(&live, "c1").await;
     let other = scene.destination("c").await;
@@ -184,8 +183,7 @@ async fn while_a_stream_reconnects_nothing_is_claimed_and_leases_stay(
         .destination_with(destination_of(&elsewhere.0, "there"))
         .await;
     scene.node.live(&elsewhere.1, "c9").await;
-    let mut second = scene.worker("w2").await;
-    let assigned = second.assigned(1).await;
+    let assigned = worker.assigned(1).await;
     assert_eq!(assigned[0].relay.as_ref().unwrap().destination_id, there.id);
 
     worker.takes(broadcasts(&assignment, 9)).await;

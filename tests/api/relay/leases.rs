@@ -7,7 +7,7 @@ use super::scene::{STARTED, STOPPED, Scene, Worker, breaks, broadcasts, destinat
 use crate::harness::{Engine, Postgres, Sqlite, eventually};
 use pb::RelayState::{Broadcasting, Idle, Starting};
 
-const SHORT: [&str; 1] = ["--relay-lease=500ms"];
+const SHORT: [&str; 1] = ["--relay-lease=2s"];
 
 #[rstest]
 #[tokio::test]

@@ -257,42 +257,50 @@ impl Worker {
 
     /// The next message, or how it ended.
     pub async fn next(&mut self) -> Result<pb::ClaimRelaysResponse, Status> {
-        let next = timeout(PATIENCE, self.answer.message()).await;
-        let message = next.expect("there is a message in time")?;
+        let message = self.answer.message().await?;
         Ok(message.expect("it does not end without a reason"))
     }
 
-    async fn listen(&mut self) {
-        let message = self.next().await.unwrap();
-        self.assignments.extend(message.assignments);
-        let revoked = message.revocations.into_iter();
-        self.revocations.extend(revoked.map(|one| one.lease_id));
+    /// Listens until there is what is waited for.
+    async fn listen_until(&mut self, is_there: impl Fn(&Self) -> bool) {
+        let listening = async {
+            while !is_there(self) {
+                let message = self.next().await.unwrap();
+                self.assignments.extend(message.assignments);
+                let revoked = message.revocations.into_iter();
+                self.revocations.extend(revoked.map(|one| one.lease_id));
+            }
+        };
+        timeout(PATIENCE, listening)
+            .await
+            .expect("it comes in time");
     }
 
     /// So many relays, as they come.
     pub async fn assigned(&mut self, count: usize) -> Vec<pb::RelayAssignment> {
-        while self.assignments.len() < count {
-            self.listen().await;
-        }
+        self.listen_until(|worker| worker.assignments.len() >= count)
+            .await;
         assert_eq!(self.assignments.len(), count, "{:?}", self.assignments);
         std::mem::take(&mut self.assignments)
     }
 
     /// The next leases that it is to give back.
     pub async fn revoked(&mut self) -> Vec<String> {
-        while self.revocations.is_empty() {
-            self.listen().await;
-        }
+        self.listen_until(|worker| !worker.revocations.is_empty())
+            .await;
         std::mem::take(&mut self.revocations)
     }
 
     /// How the call ends, whatever comes before.
     pub async fn ended(&mut self) -> Status {
-        loop {
-            if let Err(status) = self.next().await {
-                return status;
+        let end = async {
+            loop {
+                if let Err(status) = self.next().await {
+                    return status;
+                }
             }
-        }
+        };
+        timeout(PATIENCE, end).await.expect("it ends in time")
     }
 
     pub async fn report(&self, reports: Vec<pb::RelayReport>) -> pb::ReportRelaysResponse {

@@ -40,7 +40,7 @@ async fn reports_without_growth_make_a_relay_stall_whatever_they_say(
 async fn a_relay_of_which_nothing_is_heard_stalls_but_not_while_its_stream_reconnects(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let flags = ["--relay-stall-timeout=300ms", "--relay-lease=500ms"];
+    let flags = ["--relay-stall-timeout=300ms", "--relay-lease=3s"];
     let scene = Scene::start_with(engine, &flags, 60).await;
     scene.destination("held").await;
     let live = scene.live("c1").await;

@@ -172,6 +172,7 @@ impl Run {
         };
         self.call::<()>(Right, "StreamService/ListStreams", token, request)
             .await;
+        self.relay_rpcs(token, media, project, &stream_id).await;
         let request = pb::StopStreamRequest {
             stream_id: stream_id.clone(),
             hold: None,
