@@ -276,3 +276,68 @@ impl RelayState {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::now;
+
+    const TIMES: RelayTimes = RelayTimes {
+        lease: Duration::from_secs(15),
+        stall: Duration::from_secs(10),
+    };
+
+    fn claimed(now: Time) -> Relay {
+        let mut relay = Relay {
+            stream_id: StreamId::generate(),
+            destination_id: DestinationId::generate(),
+            project_id: ProjectId::generate(),
+            wanted: true,
+            state: RelayState::Idle,
+            attempt: 3,
+            next_retry_time: None,
+            last_progress_time: None,
+            bytes_sent: 9,
+            bitrate_bps: 9,
+            error: None,
+            lease: None,
+            update_time: now,
+        };
+        relay.claim("w1", TIMES, now);
+        relay
+    }
+
+    #[test]
+    fn a_claim_is_a_new_try_of_the_same_count() {
+        let relay = claimed(now());
+        assert_eq!((relay.state, relay.attempt), (RelayState::Starting, 3));
+        assert_eq!((relay.bytes_sent, relay.bitrate_bps), (0, 0));
+        assert!(!relay.is_claimable(now() + TIMES.lease));
+    }
+
+    #[test]
+    fn a_lease_runs_out_whether_held_or_not_and_counts_no_failure() {
+        for held in [false, true] {
+            let now = now();
+            let mut relay = claimed(now);
+            assert!(!relay.expire(held, TIMES, now + Duration::from_secs(14)));
+            assert!(relay.expire(held, TIMES, now + TIMES.lease));
+            assert_eq!((relay.state, relay.attempt), (RelayState::Idle, 3));
+            assert!(relay.is_claimable(now));
+        }
+    }
+
+    #[test]
+    fn only_a_relay_that_broadcasts_and_is_not_held_stalls_by_itself() {
+        let now = now();
+        for (state, held, stalls) in [
+            (RelayState::Broadcasting, false, true),
+            (RelayState::Broadcasting, true, false),
+            (RelayState::Starting, false, false),
+        ] {
+            let mut relay = claimed(now);
+            relay.state = state;
+            assert_eq!(relay.expire(held, TIMES, now + TIMES.stall), stalls);
+        }
+    }
+}

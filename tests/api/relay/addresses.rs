@@ -1,5 +1,7 @@
 //! What changes of a destination while its relay runs.
 
+use std::slice::from_ref;
+
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
@@ -33,7 +35,7 @@ async fn a_relay_goes_on_at_the_new_address_or_with_the_new_key(
 
     scene.update_destination(request).await;
 
-    assert_eq!(worker.revoked().await, [assignment.lease_id.clone()]);
+    assert_eq!(worker.revoked().await, from_ref(&assignment.lease_id));
     let again = worker.assigned(1).await.remove(0);
     assert_eq!(again.output_url, expected);
     assert_eq!(again.relay.as_ref().unwrap().attempt, 0);
@@ -75,7 +77,7 @@ async fn a_relay_is_gone_with_its_destination(#[values(Sqlite, Postgres)] engine
     scene.delete_destination(&destination).await;
 
     assert_eq!(scene.relays(&live).await, []);
-    assert_eq!(worker.revoked().await, [assignment.lease_id.clone()]);
+    assert_eq!(worker.revoked().await, from_ref(&assignment.lease_id));
     worker.loses(broadcasts(&assignment, 5)).await;
     scene.assert_events().await;
 }

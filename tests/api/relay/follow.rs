@@ -1,5 +1,7 @@
 //! Relays follow their stream.
 
+use std::slice::from_ref;
+
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
@@ -209,7 +211,7 @@ async fn a_relay_that_breaks_off_while_its_stream_reconnects_has_not_failed(
         (relay.attempt, relay.error, relay.next_retry_time),
         (0, None, None)
     );
-    assert_eq!(worker.revoked().await, [assignment.lease_id.clone()]);
+    assert_eq!(worker.revoked().await, from_ref(&assignment.lease_id));
     scene.live("c2").await;
     let again = worker.assigned(1).await;
     let relay = again[0].relay.as_ref().unwrap();

@@ -15,3 +15,4 @@ mod scene;
 mod stalls;
 mod statements;
 mod tenancy;
+mod worker;

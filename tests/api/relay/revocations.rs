@@ -1,5 +1,7 @@
 //! ClaimRelays: what workers are to give back.
 
+use std::slice::from_ref;
+
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
@@ -18,7 +20,7 @@ async fn a_worker_is_told_once_that_its_relay_was_stopped(
 
     scene.stopped(&live, &destination).await;
 
-    assert_eq!(worker.revoked().await, [assignment.lease_id.clone()]);
+    assert_eq!(worker.revoked().await, from_ref(&assignment.lease_id));
     worker.takes(runs(&assignment, Idle, 5)).await;
     // The next thing that it hears is something else.
     scene.started(&live, &destination).await;
