@@ -95,8 +95,8 @@ pub enum Error {
     /// The server stops.
     #[error("the server stops, call again")]
     Draining,
-    /// A watcher does not read.
-    #[error("the watcher does not read what is sent to it")]
+    /// Who asked for a long answer does not read it.
+    #[error("what is sent is not read")]
     WatchTooSlow,
     /// A watch ended after it had begun.
     #[error("{cause}")]

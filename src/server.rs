@@ -25,7 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     auth::{AccessTokens, Guard, IdTokens, Keys, PasswordHasher, RateLimits, Revocations},
     config::Config,
-    jobs::{EventPruning, Mailer, Purge, Reaper, Trust},
+    jobs::{EventPruning, Mailer, Purge, Reaper, RelayWatch, Trust},
     layers::{CallLogLayer, PeerAddressLayer, answer_panic},
     mail::Post,
     proto::{
@@ -36,7 +36,7 @@ use crate::{
         },
     },
     readiness::{self, Readiness, SERVICES},
-    repositories::{Database, Outbox, Publishing},
+    repositories::{Database, Outbox, Publishing, RelayWork},
     services::{AuthParts, AuthService, ProjectService, StreamParts, StreamService},
     watching::{Hub, Listener, Lookout, Notifier},
 };
@@ -83,10 +83,13 @@ pub async fn serve(
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
     let publishing = Publishing::new(database.clone(), config.timeouts());
+    let relay_times = config.relay_times();
+    let work = RelayWork::new(database.clone(), relay_times);
     let post = Post::open(config.mail()).context("SLUICE_MAIL")?;
     let outbox = post.is_some().then(|| Outbox::new(database.clone()));
 
     let reaper = Reaper::new(publishing.clone(), revocations.clone(), config.timeouts());
+    let relay_watch = RelayWatch::new(work.clone(), revocations.clone(), relay_times);
     let auth = AuthService::new(AuthParts {
         database: database.clone(),
         tokens,
@@ -102,10 +105,12 @@ pub async fn serve(
     let stream = StreamService::new(StreamParts {
         database: database.clone(),
         publishing: publishing.clone(),
+        work,
         sealer: keys.sealer,
         heartbeat_interval: config.heartbeat_interval,
         hub: hub.clone(),
         watch_times: config.watch_times(),
+        relay_times,
         closing: closing.clone(),
     });
     let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE);
@@ -135,6 +140,7 @@ pub async fn serve(
         readiness.clone(),
         reaper.run(config.reap_interval),
     ));
+    jobs.spawn(after_migration(readiness.clone(), relay_watch.run()));
     jobs.spawn(after_migration(readiness.clone(), purge));
     let pruning = EventPruning::new(database.clone(), config.event_retention).run();
     jobs.spawn(after_migration(readiness.clone(), pruning));

@@ -18,11 +18,15 @@ create table relays (
     error_code text,
     error_severity text,
     error_message text,
-    -- Who has it, until when; all four or none.
+    -- Who has it, until when; all of them or none, but for broadcast_time.
     worker_id text,
     lease_id uuid unique,
     lease_expire_time timestamptz,
     claim_time timestamptz,
+    -- When the first bytes of the present try were sent.
+    broadcast_time timestamptz,
+    -- Since when no more bytes were sent while there was something to send.
+    silent_since timestamptz,
     update_time timestamptz not null,
     primary key (stream_id, destination_id)
 );
@@ -30,6 +34,7 @@ create index relays_of_destination on relays (destination_id);
 create index relays_of_project on relays (project_id);
 create index relays_of_worker on relays (worker_id) where worker_id is not null;
 create index relays_by_lease_expiry on relays (lease_expire_time) where lease_id is not null;
+create index relays_by_silence on relays (silent_since) where state = 'broadcasting';
 -- What a worker may take.
 create index relays_unclaimed on relays (next_retry_time, stream_id)
     where wanted and lease_id is null and state <> 'failed';

@@ -5,7 +5,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use super::settings::{Config, Environment};
 use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
-    domain::{SessionTimes, Timeouts, UrlPolicy},
+    domain::{RelayTimes, SessionTimes, Timeouts, UrlPolicy},
     mail::{Letterhead, MailRoute, MailSettings},
     repositories::{DatabaseOptions, Target},
     services::WatchTimes,
@@ -179,6 +179,14 @@ impl Config {
         WatchTimes {
             heartbeat: self.watch_heartbeat,
             patience: self.watch_patience,
+        }
+    }
+
+    /// How long a relay may be without what keeps it.
+    pub fn relay_times(&self) -> RelayTimes {
+        RelayTimes {
+            lease: self.relay_lease,
+            stall: self.relay_stall_timeout,
         }
     }
 

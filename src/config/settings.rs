@@ -216,6 +216,14 @@ pub struct Config {
     #[arg(long, env = "SLUICE_EVENT_RETENTION", default_value = "1day", value_parser = span("1s", "1year"))]
     pub event_retention: Duration,
 
+    /// How long a worker keeps a relay without reporting it.
+    #[arg(long, env = "SLUICE_RELAY_LEASE", default_value = "15s", value_parser = span("100ms", "1h"))]
+    pub relay_lease: Duration,
+
+    /// After how long without more bytes a relay counts as stalled.
+    #[arg(long, env = "SLUICE_RELAY_STALL_TIMEOUT", default_value = "10s", value_parser = span("100ms", "1h"))]
+    pub relay_stall_timeout: Duration,
+
     /// Allows destinations on loopback and private addresses: for tests.
     #[arg(long, env = "SLUICE_ALLOW_PRIVATE_DESTINATIONS", default_value = "false", value_parser = switch, action = clap::ArgAction::Set)]
     pub allow_private_destinations: bool,

@@ -1,10 +1,12 @@
 //! Periodic work. Each job may run on many replicas at once.
 
 mod event_pruning;
+mod hearing;
 mod key_watch;
 mod mailer;
 mod purge;
 mod reaper;
+mod relay_watch;
 mod resealing;
 mod trust;
 
@@ -13,5 +15,6 @@ pub use key_watch::KeyWatch;
 pub use mailer::Mailer;
 pub use purge::Purge;
 pub use reaper::Reaper;
+pub use relay_watch::RelayWatch;
 pub use resealing::{Pass, Resealing};
 pub use trust::Trust;

@@ -1,7 +1,8 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::hearing::Hearing;
 use crate::{
     auth::Revocations,
     domain::{StreamId, Timeouts, now},
@@ -13,17 +14,10 @@ use crate::{
 const BATCH: i64 = 1000;
 
 /// Ends streams that are past their deadline, and notices those that fell silent.
-///
-/// Silence means something only to who could have heard: after a start, and
-/// after the database was away, the reaper waits as long as a connection may be
-/// silent before it judges, so that media servers can report first.
 #[derive(Debug)]
 pub struct Reaper {
     publishing: Publishing,
-    /// While they are out of date, no report is let in.
-    revocations: Revocations,
-    patience: Duration,
-    hearing_since: Option<Instant>,
+    hearing: Hearing,
 }
 
 impl Reaper {
@@ -31,9 +25,7 @@ impl Reaper {
     pub fn new(publishing: Publishing, revocations: Revocations, timeouts: Timeouts) -> Self {
         Self {
             publishing,
-            revocations,
-            patience: timeouts.heartbeat,
-            hearing_since: None,
+            hearing: Hearing::new(revocations, timeouts.heartbeat),
         }
     }
 
@@ -44,10 +36,10 @@ impl Reaper {
         loop {
             ticks.tick().await;
             match self.publishing.overdue(now(), BATCH).await {
-                Ok(overdue) if self.revocations.are_current() => self.judge(overdue).await,
-                Ok(_) => self.hearing_since = None,
+                Ok(overdue) if self.hearing.is_long_enough() => self.judge(overdue).await,
+                Ok(_) => {}
                 Err(error) => {
-                    self.hearing_since = None;
+                    self.hearing.interrupted();
                     let error = error.with_causes();
                     tracing::warn!(error, "cannot look for overdue streams");
                 }
@@ -55,11 +47,7 @@ impl Reaper {
         }
     }
 
-    async fn judge(&mut self, overdue: Vec<StreamId>) {
-        let hearing_since = *self.hearing_since.get_or_insert_with(Instant::now);
-        if hearing_since.elapsed() < self.patience {
-            return;
-        }
+    async fn judge(&self, overdue: Vec<StreamId>) {
         for id in overdue {
             match self.publishing.expire(id, now()).await {
                 Ok(Some(stream)) => tracing::info!(

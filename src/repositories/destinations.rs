@@ -4,7 +4,7 @@ use super::{
     Created, Database, IdempotencyKey, audit_log,
     destination_rows::{DestinationRow, not_found, record},
     engine::Transaction,
-    events,
+    events, relay_rows,
     revisions::lock_owned,
 };
 use crate::{
@@ -196,6 +196,8 @@ impl Destinations {
     ) -> Result<Destination> {
         let mut tx = self.database.begin().await?;
         let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
+        let is_elsewhere = destination.stream_key_sealed.is_some()
+            || url_of(&mut tx, destination.id).await? != destination.url;
         let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
             "update destinations
              set platform = $3, name = $4, url = $5,
@@ -217,8 +219,11 @@ impl Destinations {
         .fetch_optional(&mut **tx)
         .await)?
         .ok_or(Error::ConcurrentChange)?;
-        let destination = row.try_into()?;
+        let destination: Destination = row.try_into()?;
         record(&mut tx, revision, &destination, now).await?;
+        if is_elsewhere {
+            relay_rows::redirect(&mut tx, destination.id, now).await?;
+        }
         audit_log::record(&mut tx, act, now).await?;
         let project_id = destination.project_id;
         self.database.commit_change(tx, project_id).await?;
@@ -244,6 +249,16 @@ impl Destinations {
         audit_log::record(&mut tx, act, now).await?;
         self.database.commit_change(tx, project_id).await
     }
+}
+
+async fn url_of(tx: &mut Transaction, id: DestinationId) -> Result<String> {
+    on_engine!(tx, tx => {
+        sqlx::query_scalar::<_, String>("select url from destinations where id = $1")
+            .bind(id)
+            .fetch_optional(&mut **tx)
+            .await
+    })?
+    .ok_or(Error::ConcurrentChange)
 }
 
 async fn remove(tx: &mut Transaction, id: DestinationId) -> Result<()> {

@@ -5,10 +5,11 @@ use super::{
     destination_rows::DestinationRow,
     engine::Transaction,
     project_rows::{ProjectRow, not_found},
-    relay_snapshot, stream_rows,
+    relay_rows::RelayRow,
+    stream_rows,
 };
 use crate::{
-    domain::{Destination, Project, ProjectId, Snapshot, Tenant},
+    domain::{Destination, Project, ProjectId, Relay, Snapshot, StreamId, Tenant},
     error::Result,
 };
 
@@ -31,7 +32,7 @@ impl Snapshots {
         let destinations = destinations(&mut tx, id).await?;
         let stream = stream_rows::running(&mut tx, id).await?;
         let relays = match &stream {
-            Some(stream) => relay_snapshot::of_stream(&mut tx, stream.id).await?,
+            Some(stream) => relays(&mut tx, stream.id).await?,
             None => Vec::new(),
         };
         Ok(Snapshot {
@@ -77,5 +78,23 @@ async fn destinations(tx: &mut Transaction, project_id: ProjectId) -> Result<Vec
     .await)?
     .into_iter()
     .map(Destination::try_from)
+    .collect()
+}
+
+async fn relays(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
+    on_engine!(tx, tx => sqlx::query_as::<_, RelayRow>(
+        "select stream_id, destination_id, project_id, wanted, state, attempt,
+                next_retry_time, last_progress_time, bytes_sent, bitrate_bps, error_code,
+                error_severity, error_message, worker_id, lease_id, lease_expire_time,
+                claim_time, broadcast_time, silent_since, update_time
+         from relays
+         where stream_id = $1
+         order by destination_id",
+    )
+    .bind(id)
+    .fetch_all(&mut **tx)
+    .await)?
+    .into_iter()
+    .map(Relay::try_from)
     .collect()
 }

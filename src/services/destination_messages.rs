@@ -203,6 +203,7 @@ impl UpdateDestination {
             && url
                 .as_ref()
                 .is_none_or(|url| url.is_same_server(&before.url));
+        let is_new = stream_key.is_some();
         let stream_key = match stream_key {
             Some(key) => Some(key),
             None if stays => Some(sealer.open_text(&place, &key_before)?),
@@ -220,7 +221,7 @@ impl UpdateDestination {
         after.platform = target.platform;
         after.url = target.url.as_str().to_owned();
         let key = target.stream_key.expose().as_bytes();
-        after.stream_key_sealed = Some(sealer.seal(&place, key));
+        after.stream_key_sealed = is_new.then(|| sealer.seal(&place, key));
         after.stream_key_hint = target.key_hint();
         Ok(after)
     }

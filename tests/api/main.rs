@@ -7,5 +7,6 @@ mod contract;
 mod harness;
 mod lifecycle;
 mod project;
+mod relay;
 mod story;
 mod stream;

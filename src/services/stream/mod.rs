@@ -1,5 +1,6 @@
 //! StreamService: one file of RPCs a kind of caller, and their messages.
 
+mod claiming;
 mod messages;
 mod node_sync;
 mod outlet;
@@ -7,12 +8,15 @@ mod owner_rpcs;
 mod publish_rpcs;
 mod publisher_messages;
 mod refusal_messages;
+mod relay_messages;
+mod relay_rpcs;
 mod service;
 mod sync_messages;
 mod sync_rpc;
 mod watch;
 mod watch_messages;
 mod watch_rpcs;
+mod worker_rpcs;
 
 pub use node_sync::{NodeSync, SyncOutcome};
 pub use service::{StreamParts, StreamService};

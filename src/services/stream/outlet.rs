@@ -51,6 +51,11 @@ impl<T: Send + 'static> Outlet<T> {
         })
     }
 
+    /// Whether the caller has gone.
+    pub fn is_closed(&self) -> bool {
+        self.messages.is_closed()
+    }
+
     /// Waits until the caller has gone.
     pub async fn closed(&self) {
         self.messages.closed().await;

@@ -4,13 +4,17 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{
-    node_sync::NodeSync, owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs, sync_rpc::SyncRpc,
-    watch::WatchTimes, watch_rpcs::WatchRpcs,
+    node_sync::NodeSync, owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs, relay_rpcs::RelayRpcs,
+    sync_rpc::SyncRpc, watch::WatchTimes, watch_rpcs::WatchRpcs, worker_rpcs::WorkerRpcs,
 };
 use crate::{
     auth::Sealer,
+    domain::RelayTimes,
     proto::v1 as pb,
-    repositories::{Database, Events, Projects, Publishing, Refusals, Snapshots, Streams},
+    repositories::{
+        Database, Events, Projects, Publishing, Refusals, RelayClaims, RelayWork, Relays,
+        Snapshots, Streams,
+    },
     services::paging::Pages,
     watching::Hub,
 };
@@ -22,6 +26,8 @@ pub struct StreamService {
     sync: SyncRpc,
     owner: OwnerRpcs,
     watch: WatchRpcs,
+    relay: RelayRpcs,
+    worker: WorkerRpcs,
 }
 
 /// What the service works with.
@@ -30,6 +36,8 @@ pub struct StreamParts {
     pub database: Database,
     /// Streams, as media servers report them.
     pub publishing: Publishing,
+    /// Relays, as workers report them.
+    pub work: RelayWork,
     /// Seals what must not be read in the database.
     pub sealer: Sealer,
     /// How often media servers are to report.
@@ -38,6 +46,8 @@ pub struct StreamParts {
     pub hub: Hub,
     /// How long a watch waits.
     pub watch_times: WatchTimes,
+    /// How long relays may be without what keeps them.
+    pub relay_times: RelayTimes,
     /// Cancelled when answers that go on are to end.
     pub closing: CancellationToken,
 }
@@ -48,12 +58,15 @@ impl StreamService {
         let StreamParts {
             database,
             publishing,
+            work,
             sealer,
             heartbeat_interval,
             hub,
             watch_times,
+            relay_times,
             closing,
         } = parts;
+        let streams = Streams::new(database.clone());
         Self {
             sync: SyncRpc {
                 nodes: NodeSync::new(database.clone(), publishing.clone(), sealer.clone()),
@@ -66,9 +79,20 @@ impl StreamService {
             },
             owner: OwnerRpcs {
                 projects: Projects::new(database.clone()),
-                streams: Streams::new(database.clone()),
+                streams: streams.clone(),
                 refusals: Refusals::new(database.clone()),
-                pages: Pages::new(sealer),
+                pages: Pages::new(sealer.clone()),
+            },
+            relay: RelayRpcs {
+                streams,
+                relays: Relays::new(database.clone()),
+            },
+            worker: WorkerRpcs {
+                claims: RelayClaims::new(database.clone(), relay_times),
+                work,
+                sealer,
+                times: relay_times,
+                closing: closing.clone(),
             },
             watch: WatchRpcs {
                 snapshots: Snapshots::new(database.clone()),
@@ -143,32 +167,28 @@ impl pb::stream_service_server::StreamService for StreamService {
         &self,
         request: Request<pb::StartRelayRequest>,
     ) -> Result<Response<pb::StartRelayResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("StartRelay"))
+        Ok(self.relay.start_relay(request).await?)
     }
 
     async fn stop_relay(
         &self,
         request: Request<pb::StopRelayRequest>,
     ) -> Result<Response<pb::StopRelayResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("StopRelay"))
+        Ok(self.relay.stop_relay(request).await?)
     }
 
     async fn list_relays(
         &self,
         request: Request<pb::ListRelaysRequest>,
     ) -> Result<Response<pb::ListRelaysResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("ListRelays"))
+        Ok(self.relay.list_relays(request).await?)
     }
 
     async fn report_relays(
         &self,
         request: Request<pb::ReportRelaysRequest>,
     ) -> Result<Response<pb::ReportRelaysResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("ReportRelays"))
+        Ok(self.worker.report_relays(request).await?)
     }
 
     type WatchProjectStream = BoxStream<pb::WatchProjectResponse>;
@@ -186,7 +206,6 @@ impl pb::stream_service_server::StreamService for StreamService {
         &self,
         request: Request<pb::ClaimRelaysRequest>,
     ) -> Result<Response<Self::ClaimRelaysStream>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("ClaimRelays"))
+        Ok(self.worker.claim_relays(request).await?)
     }
 }

@@ -1,7 +1,7 @@
 //! Conversions between WatchProject's messages and the domain.
 
 use crate::{
-    domain::{Change, Event, Invalid, ProjectId, Relay, RelayError, RelayState, Snapshot},
+    domain::{Change, Event, Invalid, ProjectId, Snapshot},
     error::Error,
     proto::v1::{self as pb, watch_project_response::Event as Kind},
     services::fields::{Fields, timestamp},
@@ -50,7 +50,7 @@ impl From<Snapshot> for Message {
             project: Some(project.into()),
             destinations: destinations.into_iter().map(Into::into).collect(),
             stream: stream.map(Into::into),
-            relays: relays.into_iter().map(relay_message).collect(),
+            relays: relays.into_iter().map(pb::Relay::from).collect(),
         };
         Self {
             revision,
@@ -105,71 +105,6 @@ fn kind(change: Change) -> Kind {
             destination: None,
         }),
         Change::Stream(stream) => Kind::StreamChanged(stream.into()),
-        Change::Relay(relay) => Kind::RelayChanged(relay_message(relay)),
-    }
-}
-
-fn relay_message(relay: Relay) -> pb::Relay {
-    let Relay {
-        stream_id,
-        destination_id,
-        project_id: _,
-        wanted,
-        state,
-        attempt,
-        next_retry_time,
-        last_progress_time,
-        bytes_sent,
-        bitrate_bps,
-        error,
-        lease,
-        update_time,
-    } = relay;
-    let desired = match wanted {
-        true => pb::RelayDesiredState::Started,
-        false => pb::RelayDesiredState::Stopped,
-    };
-    pb::Relay {
-        stream_id: stream_id.to_string(),
-        destination_id: destination_id.to_string(),
-        desired: desired.into(),
-        state: relay_state(state).into(),
-        attempt,
-        next_retry_time: next_retry_time.map(timestamp),
-        last_progress_time: last_progress_time.map(timestamp),
-        bytes_sent,
-        bitrate_bps,
-        error: error.map(relay_error),
-        worker_id: lease.map(|lease| lease.worker_id).unwrap_or_default(),
-        update_time: Some(timestamp(update_time)),
-    }
-}
-
-fn relay_state(state: RelayState) -> pb::RelayState {
-    match state {
-        RelayState::Idle => pb::RelayState::Idle,
-        RelayState::Starting => pb::RelayState::Starting,
-        RelayState::Broadcasting => pb::RelayState::Broadcasting,
-        RelayState::Stalled => pb::RelayState::Stalled,
-        RelayState::Retrying => pb::RelayState::Retrying,
-        RelayState::Failed => pb::RelayState::Failed,
-        RelayState::Stopping => pb::RelayState::Stopping,
-    }
-}
-
-fn relay_error(error: RelayError) -> pb::RelayError {
-    let RelayError {
-        code,
-        fatal,
-        message,
-    } = error;
-    let severity = match fatal {
-        true => pb::RelayErrorSeverity::Fatal,
-        false => pb::RelayErrorSeverity::Retryable,
-    };
-    pb::RelayError {
-        code,
-        severity: severity.into(),
-        message,
+        Change::Relay(relay) => Kind::RelayChanged(relay.into()),
     }
 }

@@ -6,12 +6,14 @@ use tonic::Status;
 use crate::harness::{Client, MediaServer, User};
 
 /// What is recorded of projects, in an order in which it can be done.
-pub const ACTIONS: [&str; 9] = [
+pub const ACTIONS: [&str; 11] = [
     "CreateProject",
     "UpdateProject",
     "RevealStreamKey",
     "CreateDestination",
     "UpdateDestination",
+    "StartRelay",
+    "StopRelay",
     "StopStream",
     "RotateStreamKey",
     "DeleteDestination",
@@ -98,6 +100,20 @@ pub async fn act(client: &Client, action: &str, on: &Things, name: &str) -> Resu
             };
             projects.update_destination(request).await.map(drop)?;
         }
+        "StartRelay" => {
+            let request = pb::StartRelayRequest {
+                stream_id: stream.clone(),
+                destination_id,
+            };
+            streams.start_relay(request).await.map(drop)?;
+        }
+        "StopRelay" => {
+            let request = pb::StopRelayRequest {
+                stream_id: stream.clone(),
+                destination_id,
+            };
+            streams.stop_relay(request).await.map(drop)?;
+        }
         "StopStream" => {
             let request = pb::StopStreamRequest {
                 stream_id: stream.clone(),
@@ -127,7 +143,9 @@ pub async fn act(client: &Client, action: &str, on: &Things, name: &str) -> Resu
     }
     Ok(match action {
         "StopStream" => stream.clone(),
-        "UpdateDestination" | "DeleteDestination" => destination.clone(),
+        "UpdateDestination" | "DeleteDestination" | "StartRelay" | "StopRelay" => {
+            destination.clone()
+        }
         _ => project.clone(),
     })
 }

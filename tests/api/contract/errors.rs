@@ -62,6 +62,7 @@ fn one_of_each() -> Vec<Error> {
         Error::PasswordQueueFull(Duration::from_secs(1)),
         Error::TooManyAttempts(Duration::from_secs(1)),
         Error::RateLimited(Duration::from_secs(1)),
+        Error::StreamNotLive,
         Error::IdTokenInvalid,
         Error::IssuerUnavailable(anyhow::anyhow!("no route")),
         Error::MailTokenInvalid,

@@ -8,9 +8,12 @@ use sluice::proto::v1 as pb;
 pub enum Kind {
     /// Something that belongs to a user.
     Owned(Noun),
+    /// The same, of a request that names something else of that user beside it.
+    OwnedWithAnother(Noun),
     /// What a caller calls one of its own requests; tested on its own.
     Request,
-    /// What a media server calls itself: it names nothing of a user.
+    /// What a media server or a worker calls itself, or was given by name: it names
+    /// nothing of a user.
     Node,
 }
 
@@ -137,6 +140,25 @@ pub fn id_fields() -> Vec<IdField> {
         };
         "StreamService/WatchProject project_id": PROJECT, id =>
             pb::WatchProjectRequest { project_id: id, after_revision: 0 };
+        "StreamService/StartRelay stream_id": Kind::OwnedWithAnother(Noun::Stream), id =>
+            pb::StartRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned() };
+        "StreamService/StartRelay destination_id": Kind::OwnedWithAnother(Noun::Destination), id =>
+            pb::StartRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id };
+        "StreamService/StopRelay stream_id": Kind::OwnedWithAnother(Noun::Stream), id =>
+            pb::StopRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned() };
+        "StreamService/StopRelay destination_id": Kind::OwnedWithAnother(Noun::Destination), id =>
+            pb::StopRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id };
+        "StreamService/ListRelays stream_id": STREAM, id => pb::ListRelaysRequest { stream_id: id };
+        "StreamService/ClaimRelays worker_id": Kind::Node, id =>
+            pb::ClaimRelaysRequest { worker_id: id, ..claim() };
+        "StreamService/ClaimRelays node_id": Kind::Node, id =>
+            pb::ClaimRelaysRequest { node_id: id, ..claim() };
+        "StreamService/ReportRelays worker_id": Kind::Node, id =>
+            pb::ReportRelaysRequest { worker_id: id, reports: Vec::new() };
+        "StreamService/ReportRelays reports.lease_id": Kind::Node, id => pb::ReportRelaysRequest {
+            worker_id: "w1".to_owned(),
+            reports: vec![pb::RelayReport { lease_id: id, ..Default::default() }],
+        };
     }
 }
 
@@ -184,6 +206,14 @@ fn begin(publisher: pb::Publisher) -> pb::BeginPublishRequest {
         publisher: Some(publisher),
         media_flowing: true,
         play_url: String::new(),
+    }
+}
+
+fn claim() -> pb::ClaimRelaysRequest {
+    pb::ClaimRelaysRequest {
+        worker_id: "w1".to_owned(),
+        node_id: String::new(),
+        capacity: 1,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod places;
+mod relaying;
 mod run;
 mod search;
 mod streaming;

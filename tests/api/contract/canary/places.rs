@@ -57,6 +57,7 @@ async fn no_secret_stands_in_a_log_an_error_an_audit_event_or_the_database(
         "admin",
         "create-api-key",
         "--scope=streams:publish",
+        "--scope=relays:work",
         "--name=m",
     ];
     let of_admin = [

@@ -186,6 +186,7 @@ impl Run {
         };
         self.call::<()>(Wrong, rpc, media, wrong).await;
         self.watch_rpcs(token, project).await;
+        self.relay_rpcs(token, media, project, &stream_id).await;
         let request = pb::StopStreamRequest {
             stream_id: stream_id.clone(),
             hold: None,

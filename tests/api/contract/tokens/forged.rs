@@ -199,11 +199,12 @@ async fn a_good_token_passes_where_the_forged_ones_are_stopped(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let (server, _, _directory) = server(engine, Signing::Ed25519).await;
-    let operator = server.operator_token(&[Scope::StreamsPublish]).await;
+    let scopes = [Scope::StreamsPublish, Scope::RelaysWork];
+    let operator = server.operator_token(&scopes).await;
 
     for path in guarded() {
         let token = match access::needed_for(&path) {
-            Some(Access::Scope(Scope::StreamsPublish)) => operator.clone(),
+            Some(Access::Scope(Scope::StreamsPublish | Scope::RelaysWork)) => operator.clone(),
             // One of these calls ends the session.
             _ => server.user().await.tokens.access_token,
         };

@@ -1,0 +1,116 @@
+use serde::{Deserialize, Serialize};
+
+use super::Invalid;
+
+const MAX_CODE: usize = 64;
+const MAX_MESSAGE: usize = 512;
+
+/// What went wrong with a relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayError {
+    /// For programs.
+    pub code: String,
+    /// Whether trying again would not help.
+    pub fatal: bool,
+    /// For people; without what could be a key.
+    pub message: String,
+}
+
+impl RelayError {
+    /// Takes a code: 1 to 64 letters A to Z, digits and underscores.
+    pub fn parse_code(text: &str) -> Result<String, Invalid> {
+        let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        if text.is_empty() || text.len() > MAX_CODE || !text.bytes().all(allowed) {
+            return Err(Invalid::because(
+                "must have 1 to 64 letters A to Z, digits and underscores",
+            ));
+        }
+        Ok(text.to_owned())
+    }
+
+    /// What may be kept of a worker's words: at most 512 characters, and of each
+    /// address only scheme and host, because a key may follow, or stand before.
+    pub fn clean(message: &str) -> String {
+        let text: String = message
+            .split(|c: char| c.is_whitespace() || c.is_control())
+            .filter(|word| !word.is_empty())
+            .map(without_key)
+            .collect::<Vec<_>>()
+            .join(" ");
+        text.chars().take(MAX_MESSAGE).collect()
+    }
+}
+
+/// A word without what follows the host of the first address in it.
+fn without_key(word: &str) -> &str {
+    let Some(scheme_end) = word.find("://") else {
+        return word;
+    };
+    let begin = scheme_end + 3;
+    let rest = &word[begin..];
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return &word[..begin];
+    }
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+    let host = match authority.strip_prefix('[') {
+        Some(inner) => inner.find(']').map_or(0, |end| end + 2),
+        None => authority.find(ends).unwrap_or(authority.len()),
+    };
+    &word[..begin + host]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RelayError;
+
+    #[test]
+    fn of_an_address_only_scheme_and_host_stay() {
+        for (said, kept) in [
+            (
+                "rtmp://a.example.com/live2/k3y: Connection refused",
+                "rtmp://a.example.com Connection refused",
+            ),
+            (
+                "cannot open 'rtmps://b.example.com:443/app?x=k3y'",
+                "cannot open 'rtmps://b.example.com",
+            ),
+            (
+                "srt://c.example.com:9000?streamid=k3y",
+                "srt://c.example.com",
+            ),
+            (
+                "srt://c.example.com?streamid=k3y,rtmp://k3y/k3y",
+                "srt://c.example.com",
+            ),
+            ("RTMP://[2001:db8::1]:1935/app/k3y", "RTMP://[2001:db8::1]"),
+            ("rtmp://[k3y/k3y", "rtmp://"),
+            ("rtmp://ada:k3y@d.example.com/app", "rtmp://"),
+            ("rtmp://k3y%40@d.example.com/app", "rtmp://"),
+            ("https://e.example.com#k3y", "https://e.example.com"),
+            ("https://e.example.com\\k3y", "https://e.example.com"),
+            ("tls://", "tls://"),
+            ("two\nlines\tand  more", "two lines and more"),
+            ("", ""),
+        ] {
+            assert_eq!(RelayError::clean(said), kept, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_message_has_at_most_512_characters() {
+        assert_eq!(RelayError::clean(&"ü".repeat(600)), "ü".repeat(512));
+        let long = format!("{} rtmp://a.example.com/app/k3y", "x".repeat(500));
+        assert!(!RelayError::clean(&long).contains("k3y"));
+    }
+
+    #[test]
+    fn a_code_is_for_programs() {
+        for code in ["A", "CONNECTION_REFUSED", "E_404", &"X".repeat(64)] {
+            assert_eq!(RelayError::parse_code(code).as_deref(), Ok(code));
+        }
+        for code in ["", "refused", "NOT OK", "Ä", &"X".repeat(65)] {
+            assert!(RelayError::parse_code(code).is_err(), "{code}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Conversions of relays between messages and the domain.
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use crate::{
+    auth::random_fraction,
+    domain::{
+        DestinationId, Invalid, Publisher, Relay, RelayError, RelayReport, RelaySeen, RelayState,
+        StreamId,
+    },
+    error::Error,
+    proto::v1 as pb,
+    repositories::Claimant,
+    services::fields::{Fields, one_of, timestamp},
+};
+
+/// The most relays that a worker can run, and report at once.
+const MAX_RELAYS: usize = 1000;
+
+pub(super) struct RelayOf {
+    pub stream_id: StreamId,
+    pub destination_id: DestinationId,
+}
+
+pub(super) struct ReportRelays {
+    pub worker_id: String,
+    pub reports: Vec<RelayReport>,
+}
+
+impl RelayOf {
+    fn read(stream_id: &str, destination_id: &str) -> Result<Self, Error> {
+        let mut fields = Fields::default();
+        let stream_id = fields.read("stream_id", StreamId::parse(stream_id));
+        let destination_id = fields.read("destination_id", DestinationId::parse(destination_id));
+        let (Some(stream_id), Some(destination_id)) = (stream_id, destination_id) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self {
+            stream_id,
+            destination_id,
+        })
+    }
+}
+
+impl TryFrom<pb::StartRelayRequest> for RelayOf {
+    type Error = Error;
+
+    fn try_from(message: pb::StartRelayRequest) -> Result<Self, Error> {
+        let pb::StartRelayRequest {
+            stream_id,
+            destination_id,
+        } = message;
+        Self::read(&stream_id, &destination_id)
+    }
+}
+
+impl TryFrom<pb::StopRelayRequest> for RelayOf {
+    type Error = Error;
+
+    fn try_from(message: pb::StopRelayRequest) -> Result<Self, Error> {
+        let pb::StopRelayRequest {
+            stream_id,
+            destination_id,
+        } = message;
+        Self::read(&stream_id, &destination_id)
+    }
+}
+
+impl TryFrom<pb::ClaimRelaysRequest> for Claimant {
+    type Error = Error;
+
+    fn try_from(message: pb::ClaimRelaysRequest) -> Result<Self, Error> {
+        let pb::ClaimRelaysRequest {
+            worker_id,
+            node_id,
+            capacity,
+        } = message;
+        let mut fields = Fields::default();
+        let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
+        let node_id = match node_id.is_empty() {
+            true => Some(node_id),
+            false => fields.read("node_id", Publisher::parse_id(&node_id)),
+        };
+        let capacity = match usize::try_from(capacity) {
+            Ok(1..=MAX_RELAYS) => Ok(i64::from(capacity)),
+            _ => Err(Invalid::because("must be 1 to 1000")),
+        };
+        let capacity = fields.read("capacity", capacity);
+        let (Some(worker_id), Some(node_id), Some(capacity)) = (worker_id, node_id, capacity)
+        else {
+            return Err(fields.refuse());
+        };
+        Ok(Self {
+            worker_id,
+            node_id,
+            capacity,
+        })
+    }
+}
+
+impl TryFrom<pb::ReportRelaysRequest> for ReportRelays {
+    type Error = Error;
+
+    fn try_from(message: pb::ReportRelaysRequest) -> Result<Self, Error> {
+        let pb::ReportRelaysRequest { worker_id, reports } = message;
+        let mut fields = Fields::default();
+        let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
+        if reports.len() > MAX_RELAYS {
+            fields.read::<()>(
+                "reports",
+                Err(Invalid::because("must have at most 1000 entries")),
+            );
+            return Err(fields.refuse());
+        }
+        let mut seen = HashSet::new();
+        let reports: Option<Vec<_>> = reports
+            .into_iter()
+            .enumerate()
+            .map(|(at, one)| report(&mut fields, &format!("reports[{at}]"), one, &mut seen))
+            // Not lazily: every fault of every report is named.
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect();
+        let (Some(worker_id), Some(reports)) = (worker_id, reports) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self { worker_id, reports })
+    }
+}
+
+fn report(
+    fields: &mut Fields,
+    path: &str,
+    message: pb::RelayReport,
+    seen: &mut HashSet<Uuid>,
+) -> Option<RelayReport> {
+    let pb::RelayReport {
+        lease_id,
+        state,
+        bytes_sent,
+        bitrate_bps,
+        error,
+    } = message;
+    let path = |field| format!("{path}.{field}");
+    let lease_id = lease(&lease_id).and_then(|id| match seen.insert(id) {
+        true => Ok(id),
+        false => Err(Invalid::because("must not be reported twice")),
+    });
+    let lease_id = fields.read(&path("lease_id"), lease_id);
+    let state = fields.read(&path("state"), one_of::<pb::RelayState>(state));
+    let bytes_sent = fields.read(&path("bytes_sent"), not_negative(bytes_sent));
+    let bitrate_bps = fields.read(&path("bitrate_bps"), not_negative(bitrate_bps));
+    let error = match error {
+        None => Some(None),
+        Some(error) => relay_error(fields, &path("error"), error).map(Some),
+    };
+    let needs_error = matches!(
+        state,
+        Some(pb::RelayState::Retrying | pb::RelayState::Failed)
+    );
+    if needs_error && error == Some(None) {
+        let fault = Err(Invalid::because("must be given with RETRYING and FAILED"));
+        return fields.read(&path("error"), fault);
+    }
+    Some(RelayReport {
+        lease_id: lease_id?,
+        bytes_sent: bytes_sent?,
+        bitrate_bps: bitrate_bps?,
+        seen: self::seen(state?, error?),
+        chance: random_fraction(),
+    })
+}
+
+fn seen(state: pb::RelayState, error: Option<RelayError>) -> RelaySeen {
+    match (state, error) {
+        (pb::RelayState::Retrying, Some(error)) => RelaySeen::Retrying(error),
+        (pb::RelayState::Failed, Some(error)) => RelaySeen::Failed(error),
+        (pb::RelayState::Starting, _) => RelaySeen::Starting,
+        (pb::RelayState::Broadcasting, _) => RelaySeen::Broadcasting,
+        (pb::RelayState::Stalled, _) => RelaySeen::Stalled,
+        (pb::RelayState::Stopping, _) => RelaySeen::Stopping,
+        _ => RelaySeen::Stopped,
+    }
+}
+
+fn relay_error(fields: &mut Fields, path: &str, message: pb::RelayError) -> Option<RelayError> {
+    let pb::RelayError {
+        code,
+        severity,
+        message,
+    } = message;
+    let code = fields.read(&format!("{path}.code"), RelayError::parse_code(&code));
+    let severity = one_of::<pb::RelayErrorSeverity>(severity);
+    let severity = fields.read(&format!("{path}.severity"), severity);
+    Some(RelayError {
+        code: code?,
+        fatal: severity? == pb::RelayErrorSeverity::Fatal,
+        message: RelayError::clean(&message),
+    })
+}
+
+fn lease(text: &str) -> Result<Uuid, Invalid> {
+    match Uuid::try_parse(text) {
+        Ok(id) if text.len() == 36 => Ok(id),
+        _ => Err(Invalid::because("must be a lease_id of ClaimRelays")),
+    }
+}
+
+fn not_negative(value: i64) -> Result<i64, Invalid> {
+    match value {
+        0.. => Ok(value),
+        _ => Err(Invalid::because("must not be negative")),
+    }
+}
+
+impl From<Relay> for pb::Relay {
+    fn from(relay: Relay) -> Self {
+        let Relay {
+            stream_id,
+            destination_id,
+            project_id: _,
+            wanted,
+            state,
+            attempt,
+            next_retry_time,
+            last_progress_time,
+            bytes_sent,
+            bitrate_bps,
+            error,
+            lease,
+            update_time,
+        } = relay;
+        let desired = match wanted {
+            true => pb::RelayDesiredState::Started,
+            false => pb::RelayDesiredState::Stopped,
+        };
+        Self {
+            stream_id: stream_id.to_string(),
+            destination_id: destination_id.to_string(),
+            desired: desired.into(),
+            state: pb::RelayState::from(state).into(),
+            attempt,
+            next_retry_time: next_retry_time.map(timestamp),
+            last_progress_time: last_progress_time.map(timestamp),
+            bytes_sent,
+            bitrate_bps,
+            error: error.map(pb::RelayError::from),
+            worker_id: lease.map(|lease| lease.worker_id).unwrap_or_default(),
+            update_time: Some(timestamp(update_time)),
+        }
+    }
+}
+
+impl From<RelayState> for pb::RelayState {
+    fn from(state: RelayState) -> Self {
+        match state {
+            RelayState::Idle => Self::Idle,
+            RelayState::Starting => Self::Starting,
+            RelayState::Broadcasting => Self::Broadcasting,
+            RelayState::Stalled => Self::Stalled,
+            RelayState::Retrying => Self::Retrying,
+            RelayState::Failed => Self::Failed,
+            RelayState::Stopping => Self::Stopping,
+        }
+    }
+}
+
+impl From<RelayError> for pb::RelayError {
+    fn from(error: RelayError) -> Self {
+        let RelayError {
+            code,
+            fatal,
+            message,
+        } = error;
+        let severity = match fatal {
+            true => pb::RelayErrorSeverity::Fatal,
+            false => pb::RelayErrorSeverity::Retryable,
+        };
+        Self {
+            code,
+            severity: severity.into(),
+            message,
+        }
+    }
+}

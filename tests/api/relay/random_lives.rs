@@ -1,0 +1,174 @@
+//! Many random lives of a relay, and what is true at every moment of each.
+
+use std::{collections::HashSet, time::Duration};
+
+use sluice::domain::{
+    DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayError, RelayReport, RelaySeen,
+    RelayState, RelayTimes, Reported, Stream, Time, Timeouts, now,
+};
+use uuid::Uuid;
+
+const TIMES: RelayTimes = RelayTimes {
+    lease: Duration::from_secs(15),
+    stall: Duration::from_secs(10),
+};
+
+/// Numbers that are the same in every run (xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    fn error(&mut self) -> RelayError {
+        RelayError {
+            code: "X".to_owned(),
+            fatal: self.roll(4) == 0,
+            message: String::new(),
+        }
+    }
+
+    fn seen(&mut self) -> RelaySeen {
+        match self.roll(12) {
+            0 => RelaySeen::Starting,
+            1..=6 => RelaySeen::Broadcasting,
+            7 => RelaySeen::Stalled,
+            8 => RelaySeen::Stopping,
+            9 => RelaySeen::Stopped,
+            10 => RelaySeen::Retrying(self.error()),
+            _ => RelaySeen::Failed(self.error()),
+        }
+    }
+}
+
+fn relay(now: Time) -> Relay {
+    let publisher = Publisher {
+        node_id: "n1".to_owned(),
+        boot_id: "b1".to_owned(),
+        connection_id: "c1".to_owned(),
+        peer_address: String::new(),
+        protocol: IngestProtocol::Rtmp,
+    };
+    let timeouts = Timeouts {
+        connect: Duration::from_secs(30),
+        heartbeat: Duration::from_secs(35),
+    };
+    let stream = Stream::begin(ProjectId::generate(), publisher, timeouts, now);
+    Relay::begin(&stream, DestinationId::generate(), now)
+}
+
+/// A report under this lease or, now and then, one of long ago.
+fn report(dice: &mut Dice, relay: &mut Relay, leases: &[Uuid], held: bool, now: Time) {
+    let before = format!("{relay:?}");
+    let last = leases.len().saturating_sub(1);
+    let late = dice.roll(3) == 0;
+    let index = last.saturating_sub(usize::from(late));
+    let (Some(lease_id), seen) = (leases.get(index).copied(), dice.seen()) else {
+        return;
+    };
+    let has = relay
+        .lease
+        .as_ref()
+        .is_some_and(|lease| lease.id == lease_id);
+    let growth = i64::try_from(dice.roll(3)).unwrap();
+    let report = RelayReport {
+        lease_id,
+        bytes_sent: relay.bytes_sent + growth,
+        bitrate_bps: 1,
+        seen: seen.clone(),
+        chance: 0.5,
+    };
+    let attempt = relay.attempt;
+    let wanted = relay.wanted;
+
+    let reported = relay.report("w1", &report, held, TIMES, now);
+
+    let gives_back = matches!(
+        seen,
+        RelaySeen::Stopped | RelaySeen::Retrying(_) | RelaySeen::Failed(_)
+    );
+    assert_eq!(reported == Reported::Lost, !has || !wanted && !gives_back);
+    match reported {
+        Reported::Lost => assert_eq!(before, format!("{relay:?}"), "fenced"),
+        Reported::Renewed => assert!(relay.lease.is_some()),
+        Reported::Changed => assert_eq!(relay.lease.is_none(), gives_back),
+    }
+    if let RelaySeen::Retrying(error) = &seen
+        && held
+        && !error.fatal
+    {
+        assert!(relay.attempt <= attempt, "a failure of nobody");
+    }
+    if relay.state == RelayState::Broadcasting && growth == 0 && has && !gives_back {
+        assert!(before.contains("state: Broadcasting"), "{before}");
+    }
+}
+
+fn step(dice: &mut Dice, relay: &mut Relay, leases: &mut Vec<Uuid>, held: bool, now: Time) {
+    let before = format!("{relay:?}");
+    let changed = match dice.roll(20) {
+        0 => relay.start(now),
+        1 => relay.stop(now),
+        2 => relay.relocate(now),
+        3 => relay.redirect(now),
+        4 if dice.roll(8) == 0 => relay.end(now),
+        5..=7 => relay.expire(held, TIMES, now),
+        8..=11 if relay.is_claimable(now) && !held => {
+            relay.claim("w1", TIMES, now);
+            leases.extend(relay.lease.as_ref().map(|lease| lease.id));
+            true
+        }
+        _ => return report(dice, relay, leases, held, now),
+    };
+    assert_eq!(changed, before != format!("{relay:?}"), "{before}");
+}
+
+fn holds_together(relay: &Relay) {
+    use RelayState::{Broadcasting, Failed, Idle, Retrying, Stalled, Starting, Stopping};
+    let leased = relay.lease.is_some();
+    match relay.state {
+        Idle => assert!(!leased),
+        Retrying => assert!(!leased && relay.wanted && relay.error.is_some()),
+        Failed => assert!(!leased && relay.error.is_some()),
+        Starting | Broadcasting | Stalled => assert!(leased && relay.wanted, "{relay:?}"),
+        Stopping => assert!(leased),
+    }
+    assert_eq!(
+        relay.state == Retrying,
+        relay.next_retry_time.is_some(),
+        "{relay:?}"
+    );
+    assert!(relay.attempt >= 0 && relay.bytes_sent >= 0);
+    let claimable = relay.is_claimable(now() + Duration::from_secs(1_000_000));
+    assert!(!claimable || matches!(relay.state, Idle | Retrying));
+    if let Some(lease) = &relay.lease {
+        assert!(lease.claim_time <= lease.expire_time);
+        let sent = relay.bytes_sent > 0;
+        assert_eq!(sent, lease.broadcast_time.is_some(), "{relay:?}");
+    }
+}
+
+#[test]
+fn whatever_happens_in_whatever_order_a_relay_holds_together() {
+    let mut states = HashSet::new();
+    for seed in 1..=500_u64 {
+        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut now = now();
+        let mut relay = relay(now);
+        let mut leases = Vec::new();
+        for _ in 0..200 {
+            now += Duration::from_secs(dice.roll(8));
+            let held = dice.roll(5) == 0;
+            step(&mut dice, &mut relay, &mut leases, held, now);
+            holds_together(&relay);
+            states.insert(relay.state.as_str());
+        }
+        let different: HashSet<_> = leases.iter().collect();
+        assert_eq!(different.len(), leases.len(), "every lease is new");
+    }
+    assert_eq!(states.len(), 7, "{states:?}");
+}

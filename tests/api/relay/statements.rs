@@ -1,0 +1,74 @@
+//! What reports cost.
+
+use rstest::rstest;
+use sluice::{domain::Scope, proto::v1 as pb};
+
+use super::scene::{Scene, broadcasts};
+use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestServer, eventually};
+
+const RELAYS: usize = 500;
+
+const SETTINGS: [(&str, &str); 3] = [
+    ("SLUICE_LOG", "info,sqlx=debug"),
+    ("SLUICE_LOG_FORMAT", "json"),
+    ("SLUICE_BCRYPT_COST", "4"),
+];
+
+/// How many statements on relays, projects and events a report needs that all of
+/// these relays have grown.
+async fn cost(program: &Process, client: &Client, of: &[pb::RelayAssignment], bytes: i64) -> usize {
+    let before = program.log().len();
+    let request = pb::ReportRelaysRequest {
+        worker_id: "w1".to_owned(),
+        reports: of.iter().map(|one| broadcasts(one, bytes)).collect(),
+    };
+    let answer = client.stream.clone().report_relays(request).await.unwrap();
+    assert_eq!(answer.into_inner().lost_lease_ids, [""; 0]);
+    let log = eventually("the report is logged", async || {
+        let log = program.log().split_off(before);
+        let is_there = |line: &String| line.contains("ReportRelays");
+        log.iter().any(is_there).then_some(log)
+    })
+    .await;
+    let of_relays = |line: &&String| {
+        let of_a_job = line.contains("lease_expire_time <= ");
+        line.contains("sqlx::query") && line.contains(" relays") && !of_a_job
+            || line.contains("update projects")
+            || line.contains("insert into events")
+    };
+    log.iter().filter(of_relays).count()
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_report_of_500_relays_is_as_many_statements_as_of_one(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let flags = [
+        "--caller-rate=0",
+        "--relay-lease=1h",
+        "--relay-stall-timeout=1h",
+    ];
+    let scene = Scene::start_with(engine, &flags, 0).await;
+    for number in 0..RELAYS {
+        scene.destination(&number.to_string()).await;
+    }
+    scene.live("c1").await;
+    let mut worker = scene.worker("w1").await;
+    let assigned = worker.assigned(RELAYS).await;
+    let started = assigned.iter().map(|one| broadcasts(one, 1)).collect();
+    worker.report(started).await;
+    drop(worker);
+
+    let database = scene.server.stop().await;
+    let program = Process::serve(&database, &SETTINGS);
+    let channel = program.channel().await;
+    let server = TestServer::over(database, &[]).await;
+    let token = server.operator_token(&[Scope::RelaysWork]).await;
+    let client = Client::with_token(&channel, &token);
+
+    let one = cost(&program, &client, &assigned[..1], 2).await;
+    let all = cost(&program, &client, &assigned, 3).await;
+
+    assert_eq!((one, all), (1, 1));
+}

@@ -1,0 +1,150 @@
+use std::time::Duration;
+
+use sluice::proto::v1 as pb;
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+
+use crate::harness::Client;
+
+/// How long anything may take that must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A worker with an open ClaimRelays.
+pub struct Worker {
+    pub id: String,
+    client: Client,
+    answer: Streaming<pb::ClaimRelaysResponse>,
+    /// What has come and was not asked for yet.
+    assignments: Vec<pb::RelayAssignment>,
+    revocations: Vec<String>,
+}
+
+impl Worker {
+    pub async fn claim(client: &Client, id: &str, node_id: &str, capacity: i32) -> Self {
+        let request = pb::ClaimRelaysRequest {
+            worker_id: id.to_owned(),
+            node_id: node_id.to_owned(),
+            capacity,
+        };
+        let answer = client.stream.clone().claim_relays(request).await.unwrap();
+        Self {
+            id: id.to_owned(),
+            client: client.clone(),
+            answer: answer.into_inner(),
+            assignments: Vec::new(),
+            revocations: Vec::new(),
+        }
+    }
+
+    /// The next message, or how it ended.
+    pub async fn next(&mut self) -> Result<pb::ClaimRelaysResponse, Status> {
+        let message = self.answer.message().await?;
+        Ok(message.expect("it does not end without a reason"))
+    }
+
+    /// Listens until there is what is waited for.
+    async fn listen_until(&mut self, is_there: impl Fn(&Self) -> bool) {
+        let listening = async {
+            while !is_there(self) {
+                let message = self.next().await.unwrap();
+                self.assignments.extend(message.assignments);
+                let revoked = message.revocations.into_iter();
+                self.revocations.extend(revoked.map(|one| one.lease_id));
+            }
+        };
+        timeout(PATIENCE, listening)
+            .await
+            .expect("it comes in time");
+    }
+
+    /// So many relays, as they come.
+    pub async fn assigned(&mut self, count: usize) -> Vec<pb::RelayAssignment> {
+        self.listen_until(|worker| worker.assignments.len() >= count)
+            .await;
+        assert_eq!(self.assignments.len(), count, "{:?}", self.assignments);
+        std::mem::take(&mut self.assignments)
+    }
+
+    /// The next leases that it is to give back.
+    pub async fn revoked(&mut self) -> Vec<String> {
+        self.listen_until(|worker| !worker.revocations.is_empty())
+            .await;
+        std::mem::take(&mut self.revocations)
+    }
+
+    /// How the call ends, whatever comes before.
+    pub async fn ended(&mut self) -> Status {
+        let end = async {
+            loop {
+                if let Err(status) = self.next().await {
+                    return status;
+                }
+            }
+        };
+        timeout(PATIENCE, end).await.expect("it ends in time")
+    }
+
+    pub async fn report(&self, reports: Vec<pb::RelayReport>) -> pb::ReportRelaysResponse {
+        let request = pb::ReportRelaysRequest {
+            worker_id: self.id.clone(),
+            reports,
+        };
+        let mut client = self.client.stream.clone();
+        client.report_relays(request).await.unwrap().into_inner()
+    }
+
+    /// A report that is to be taken.
+    pub async fn takes(&self, report: pb::RelayReport) {
+        let answer = self.report(vec![report]).await;
+        assert_eq!(answer.lost_lease_ids, [""; 0]);
+    }
+
+    /// A report of a lease that is to be lost.
+    pub async fn loses(&self, report: pb::RelayReport) {
+        let lease_id = report.lease_id.clone();
+        let answer = self.report(vec![report]).await;
+        assert_eq!(answer.lost_lease_ids, [lease_id]);
+    }
+}
+
+/// What a worker says of a relay that runs.
+pub fn runs(
+    assignment: &pb::RelayAssignment,
+    state: pb::RelayState,
+    bytes_sent: i64,
+) -> pb::RelayReport {
+    pb::RelayReport {
+        lease_id: assignment.lease_id.clone(),
+        state: state.into(),
+        bytes_sent,
+        bitrate_bps: 8 * bytes_sent,
+        error: None,
+    }
+}
+
+/// What a worker says of a relay that has sent so many bytes.
+pub fn broadcasts(assignment: &pb::RelayAssignment, bytes_sent: i64) -> pb::RelayReport {
+    runs(assignment, pb::RelayState::Broadcasting, bytes_sent)
+}
+
+/// What a worker says of a relay that has failed.
+pub fn fails(
+    assignment: &pb::RelayAssignment,
+    state: pb::RelayState,
+    severity: pb::RelayErrorSeverity,
+) -> pb::RelayReport {
+    pb::RelayReport {
+        error: Some(pb::RelayError {
+            code: "BROKEN_PIPE".to_owned(),
+            severity: severity.into(),
+            message: "broken pipe".to_owned(),
+        }),
+        ..runs(assignment, state, 0)
+    }
+}
+
+/// What a worker says of a relay that broke off.
+pub fn breaks(assignment: &pb::RelayAssignment) -> pb::RelayReport {
+    let severity = pb::RelayErrorSeverity::Retryable;
+    fails(assignment, pb::RelayState::Retrying, severity)
+}
