@@ -51,14 +51,11 @@ async fn main() -> anyhow::Result<()> {
         .await?;
 
     let directory = tempfile::tempdir()?;
-    let (mut program, address) = serve(
-        directory.path().to_str().unwrap_or_default(),
-        &format!("{server}/{name}"),
-    )?;
-    let owner = Owner::sign_up(&address).await?;
-    let measured = measure(&owner, &mut admin, &name, program.id()).await;
-    program.kill()?;
-    program.wait()?;
+    let place = Place {
+        directory: directory.path().display().to_string(),
+        database: format!("{server}/{name}"),
+    };
+    let measured = measure(&place, &mut admin, &name).await;
     let drop = format!("drop database {name} with (force)");
     sqlx::raw_sql(AssertSqlSafe(drop))
         .execute(&mut admin)
@@ -66,55 +63,48 @@ async fn main() -> anyhow::Result<()> {
     measured
 }
 
-async fn measure(
-    owner: &Owner,
-    admin: &mut PgConnection,
-    database: &str,
-    pid: u32,
-) -> anyhow::Result<()> {
+async fn measure(place: &Place, admin: &mut PgConnection, database: &str) -> anyhow::Result<()> {
+    let server = Server::start(place)?;
+    let mut owner = Owner::sign_up(&server.address).await?;
     let mut projects = Vec::new();
     for _ in 0..WATCHERS {
         projects.push(owner.create_project().await?);
     }
+    drop(server);
 
-    let before = resident(pid)?;
-    let quiet = statements(admin, database).await?;
-    println!("statements a second without watchers      {quiet:.1}");
+    let one = &projects[0];
+    for (title, changed, watched) in [
+        (
+            "one project",
+            vec![one.clone(); CHANGES],
+            vec![one.clone(); WATCHERS],
+        ),
+        ("1000 projects", projects.clone(), projects.clone()),
+    ] {
+        // A new one each time, which has held nothing yet.
+        let server = Server::start(place)?;
+        owner.turn_to(&server.address).await?;
+        owner.rename(one).await?;
+        let quiet = statements(admin, database).await?;
+        let before = server.resident()?;
+        let (sender, mut arrivals) = mpsc::unbounded_channel();
+        let watchers = owner.watch_all(&watched, &sender).await?;
+        let held = (server.resident()? - before) as f64 / WATCHERS as f64;
+        let idle = statements(admin, database).await?;
 
-    let (sender, mut arrivals) = mpsc::unbounded_channel();
-    let one = vec![projects[0].clone(); WATCHERS];
-    let watchers = owner.watch_all(&one, &sender).await?;
-    let held = (resident(pid)? - before) as f64 / WATCHERS as f64;
-    let idle = statements(admin, database).await?;
-    println!("{WATCHERS} watchers of one project");
-    println!("  memory of an idle watcher               {held:.1} KiB");
-    println!("  statements a second while idle          {idle:.1}");
-    let mut delays = Vec::new();
-    for _ in 0..CHANGES {
-        let begun = Instant::now();
-        owner.rename(&projects[0]).await?;
-        delays.extend(delays_of(&mut arrivals, WATCHERS, begun).await?);
+        let mut delays = Vec::new();
+        for project in &changed {
+            let of_project = watched.iter().filter(|id| *id == project).count();
+            let begun = Instant::now();
+            owner.rename(project).await?;
+            delays.extend(delays_of(&mut arrivals, of_project, begun).await?);
+        }
+        drop(watchers);
+        println!("{WATCHERS} watchers of {title}");
+        println!("  memory of an idle watcher      {held:.1} KiB");
+        println!("  statements a second while idle {idle:.1}, without them {quiet:.1}");
+        print(&mut delays);
     }
-    print(&mut delays);
-    drop(watchers);
-    sleep(Duration::from_secs(2)).await;
-
-    let before = resident(pid)?;
-    let (sender, mut arrivals) = mpsc::unbounded_channel();
-    let watchers = owner.watch_all(&projects, &sender).await?;
-    let held = (resident(pid)? - before) as f64 / WATCHERS as f64;
-    let idle = statements(admin, database).await?;
-    println!("{WATCHERS} watchers of {WATCHERS} projects");
-    println!("  memory of an idle watcher, after others {held:.1} KiB");
-    println!("  statements a second while idle          {idle:.1}");
-    let mut delays = Vec::new();
-    for project in &projects {
-        let begun = Instant::now();
-        owner.rename(project).await?;
-        delays.extend(delays_of(&mut arrivals, 1, begun).await?);
-    }
-    print(&mut delays);
-    drop(watchers);
     Ok(())
 }
 
@@ -137,19 +127,10 @@ async fn delays_of(
 fn print(delays: &mut [Duration]) {
     delays.sort_unstable();
     let at = |part: f64| delays[(delays.len() as f64 * part) as usize].as_secs_f64() * 1e3;
-    println!("  delivery, samples                       {}", delays.len());
-    println!(
-        "  delivery, median                        {:.2} ms",
-        at(0.5)
-    );
-    println!(
-        "  delivery, p99                           {:.2} ms",
-        at(0.99)
-    );
-    println!(
-        "  delivery, slowest                       {:.2} ms",
-        at(0.999_999)
-    );
+    println!("  delivery, samples              {}", delays.len());
+    println!("  delivery, median               {:.2} ms", at(0.5));
+    println!("  delivery, p99                  {:.2} ms", at(0.99));
+    println!("  delivery, slowest              {:.2} ms", at(0.999_999));
 }
 
 /// A user of the server.
@@ -178,6 +159,15 @@ impl Owner {
             authorization: format!("Bearer {}", tokens.access_token).parse()?,
             channel,
         })
+    }
+
+    /// Calls another server from now on.
+    async fn turn_to(&mut self, address: &str) -> anyhow::Result<()> {
+        self.address = format!("http://{address}");
+        self.channel = Channel::from_shared(self.address.clone())?
+            .connect()
+            .await?;
+        Ok(())
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -247,14 +237,6 @@ async fn next(
     answer.message().await?.context("a watch has no end")
 }
 
-/// The memory of a process that is in use, in KiB.
-fn resident(pid: u32) -> anyhow::Result<i64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    Ok(kib.context("VmRSS")?.parse()?)
-}
-
 /// The transactions a second of a database while nobody does anything. Every
 /// statement of an idle server is one.
 async fn statements(admin: &mut PgConnection, database: &str) -> anyhow::Result<f64> {
@@ -274,34 +256,61 @@ async fn statements(admin: &mut PgConnection, database: &str) -> anyhow::Result<
     Ok((after - before) as f64 / IDLE.as_secs_f64())
 }
 
-/// The real server, and its address.
-fn serve(directory: &str, database: &str) -> anyhow::Result<(Child, String)> {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_sluice"))
-        .arg("serve")
-        .env("SLUICE_LISTEN", "127.0.0.1:0")
-        .env("SLUICE_DATA_DIR", directory)
-        .env("DATABASE_URL", database)
-        .env("SLUICE_CALLER_RATE", "0")
-        .env("SLUICE_ACCESS_TOKEN_LIFETIME", "1h")
-        .env("SLUICE_LOG", "info")
-        .env("SLUICE_LOG_FORMAT", "json")
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let log = server.stderr.take().map(BufReader::new);
-    let mut lines = log.into_iter().flat_map(BufRead::lines);
+/// Where a server keeps what it has.
+struct Place {
+    directory: String,
+    database: String,
+}
 
-    let mut address = None;
-    for line in lines.by_ref() {
-        let line: serde_json::Value = serde_json::from_str(&line?)?;
-        if let Some(listening) = line["address"].as_str() {
-            address = Some(listening.to_owned());
+/// The real server; it ends with this.
+struct Server {
+    program: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(place: &Place) -> anyhow::Result<Self> {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .arg("serve")
+            .env("SLUICE_LISTEN", "127.0.0.1:0")
+            .env("SLUICE_DATA_DIR", &place.directory)
+            .env("DATABASE_URL", &place.database)
+            .env("SLUICE_CALLER_RATE", "0")
+            .env("SLUICE_ACCESS_TOKEN_LIFETIME", "1h")
+            .env("SLUICE_LOG_FORMAT", "json")
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let log = program.stderr.take().map(BufReader::new);
+        let mut lines = log.into_iter().flat_map(BufRead::lines);
+
+        let mut address = None;
+        for line in lines.by_ref() {
+            let line: serde_json::Value = serde_json::from_str(&line?)?;
+            if let Some(listening) = line["address"].as_str() {
+                address = Some(listening.to_owned());
+            }
+            if line["status"] == "SERVING" || line["status"] == "Serving" {
+                break;
+            }
         }
-        if line["status"] == "SERVING" || line["status"] == "Serving" {
-            break;
-        }
+        // Somebody has to read the rest, or the server would wait.
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = address.context("the server does not start")?;
+        Ok(Self { program, address })
     }
-    // Somebody has to read the rest, or the server would wait.
-    std::thread::spawn(move || lines.for_each(drop));
-    let address = address.context("the server does not start")?;
-    Ok((server, address))
+
+    /// The memory that it uses, in KiB.
+    fn resident(&self) -> anyhow::Result<i64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.program.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        Ok(kib.context("VmRSS")?.parse()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
 }

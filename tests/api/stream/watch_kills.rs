@@ -302,7 +302,8 @@ async fn kill_again_and_again(engine: Engine, programs: usize, kills: usize) {
         story.assert_seen(&events);
     }
     let mut streams = story.owner(0).stream;
-    for (id, ended) in story.acknowledged.streams.lock().unwrap().values().cloned() {
+    let acknowledged = story.acknowledged.streams.lock().unwrap().clone();
+    for (id, ended) in acknowledged.into_values() {
         let request = pb::GetStreamRequest { stream_id: id };
         let answer = streams.get_stream(request).await.unwrap().into_inner();
         let is_over = answer.stream.unwrap().status() == pb::StreamStatus::Ended;
