@@ -59,8 +59,6 @@ fn one_of_each() -> Vec<Error> {
         Error::TooManyAttempts(Duration::from_secs(1)),
         Error::RateLimited(Duration::from_secs(1)),
         Error::StreamNotLive,
-        Error::Draining(None),
-        Error::ReaderTooSlow,
         Error::IdTokenInvalid,
         Error::IssuerUnavailable(anyhow::anyhow!("no route")),
         Error::MailTokenInvalid,
