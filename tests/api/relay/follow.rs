@@ -159,7 +159,7 @@ async fn when_a_publisher_comes_back_its_relays_are_given_anew(
     assert_eq!(relays[2].attempt, 1, "the failure counts");
     scene.assert_events().await;
 
-    let late = super::scene::Worker::claim(&scene.workers, "w1", "", 9).await;
+    let late = scene.worker_with("w1", "nowhere", 1).await;
     late.loses(broadcasts(&assigned[0], 99)).await;
     let mut worker = scene.worker("w2").await;
     let anew = worker.assigned(2).await;
