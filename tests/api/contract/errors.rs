@@ -82,6 +82,7 @@ fn name(code: Code) -> &'static str {
         Code::AlreadyExists => "ALREADY_EXISTS",
         Code::FailedPrecondition => "FAILED_PRECONDITION",
         Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
         Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
         Code::Unavailable => "UNAVAILABLE",
         Code::Internal => "INTERNAL",
