@@ -76,6 +76,9 @@ impl Publishing {
         let publisher = publish.publisher;
         let mut running = running(tx, gate.project_id).await?;
         if let Some(lost) = running.take_if(|stream| stream.is_of_other_boot(publisher)) {
+            if !node_boots::is_newest(tx, publisher).await? {
+                return Err(Error::NodeSuperseded);
+            }
             running = lose(tx, lost, gate, revision, now).await?;
             revision = take_revision(tx, gate.project_id).await?;
         }

@@ -4,9 +4,9 @@
 //! that has started anew has none of its earlier connections any more, whatever
 //! reports of theirs are still on their way.
 
-use super::{Database, columns::Timestamp};
+use super::{Database, columns::Timestamp, engine::Transaction};
 use crate::{
-    domain::Time,
+    domain::{Publisher, Time},
     error::{Error, Result},
 };
 
@@ -31,22 +31,33 @@ pub(super) async fn enter(
     }
 }
 
+/// The boot of a node that was first heard of last.
+const NEWEST: &str = "select boot_id, create_time
+    from node_boots
+    where node_id = $1
+    order by create_time desc, boot_id desc
+    limit 1";
+
 /// The least difference of two times in the database.
 const TICK: std::time::Duration = std::time::Duration::from_micros(1);
 
 async fn newest(database: &Database, node_id: &str) -> Result<Option<(String, Time)>> {
     Ok(
-        on_engine!(database.writer(), pool => sqlx::query_as::<_, (String, Timestamp)>(
-            "select boot_id, create_time
-             from node_boots
-             where node_id = $1
-             order by create_time desc, boot_id desc
-             limit 1",
-        )
-        .bind(node_id)
-        .fetch_optional(pool)
-        .await)?,
+        on_engine!(database.reader(), pool => sqlx::query_as::<_, (String, Timestamp)>(NEWEST)
+            .bind(node_id)
+            .fetch_optional(pool)
+            .await)?,
     )
+}
+
+/// Whether a boot is still the newest one, where it is about to take a stream from
+/// another one: the project is locked, so that one has not just begun it.
+pub(super) async fn is_newest(tx: &mut Transaction, publisher: &Publisher) -> Result<bool> {
+    let newest = on_engine!(tx, tx => sqlx::query_as::<_, (String, Timestamp)>(NEWEST)
+        .bind(&publisher.node_id)
+        .fetch_optional(&mut **tx)
+        .await)?;
+    Ok(newest.is_some_and(|(boot_id, _)| boot_id == publisher.boot_id))
 }
 
 /// Nothing happens if the boot is known.
