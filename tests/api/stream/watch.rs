@@ -276,3 +276,47 @@ async fn heartbeats_of_publishers_are_no_changes_but_a_snapshot_has_the_newest(
     rename(owner, id, "Renamed").await;
     project_updated(&mut watcher).await;
 }
+
+#[rstest]
+#[tokio::test]
+async fn a_watch_begins_with_the_relays_of_the_stream_that_runs(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let destination = add_destination(owner, id).await;
+    let stream = scene.begun("a").await;
+    scene
+        .server
+        .database
+        .execute(
+            "delete from relays;
+             insert into relays
+                 (stream_id, destination_id, project_id, wanted, state, attempt, bytes_sent,
+                  bitrate_bps, error_code, error_severity, error_message, update_time)
+             select s.id, d.id, s.project_id, true, 'failed', 3, 7, 9, 'REFUSED', 'fatal',
+                    'refused', s.create_time
+             from streams s, destinations d;",
+        )
+        .await;
+
+    let (snapshot, _) = Watcher::synced(owner, id).await;
+
+    let expected = pb::Relay {
+        stream_id: stream.id,
+        destination_id: destination.id,
+        desired: pb::RelayDesiredState::Started.into(),
+        state: pb::RelayState::Failed.into(),
+        attempt: 3,
+        bytes_sent: 7,
+        bitrate_bps: 9,
+        error: Some(pb::RelayError {
+            code: "REFUSED".to_owned(),
+            severity: pb::RelayErrorSeverity::Fatal.into(),
+            message: "refused".to_owned(),
+        }),
+        update_time: stream.create_time,
+        ..Default::default()
+    };
+    assert_eq!(snapshot.relays, [expected]);
+}
