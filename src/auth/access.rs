@@ -9,19 +9,20 @@ pub enum Access {
     Public,
     /// A token that a user got by signing in.
     Session,
-    /// A token with this scope.
-    Scope(Scope),
+    /// A token with these scopes.
+    Scopes(&'static [Scope]),
 }
 
 /// Every RPC of `sluice.v1` by its path.
 pub const TABLE: [(&str, Access); 48] = {
     use Access::{Public, Session};
-    const PROJECTS_READ: Access = Access::Scope(Scope::ProjectsRead);
-    const PROJECTS_WRITE: Access = Access::Scope(Scope::ProjectsWrite);
-    const STREAMS_READ: Access = Access::Scope(Scope::StreamsRead);
-    const STREAMS_WRITE: Access = Access::Scope(Scope::StreamsWrite);
-    const RELAYS_WORK: Access = Access::Scope(Scope::RelaysWork);
-    const STREAMS_PUBLISH: Access = Access::Scope(Scope::StreamsPublish);
+    const PROJECTS_READ: Access = Access::Scopes(&[Scope::ProjectsRead]);
+    const PROJECTS_WRITE: Access = Access::Scopes(&[Scope::ProjectsWrite]);
+    const BOTH_READ: Access = Access::Scopes(&[Scope::StreamsRead, Scope::ProjectsRead]);
+    const STREAMS_READ: Access = Access::Scopes(&[Scope::StreamsRead]);
+    const STREAMS_WRITE: Access = Access::Scopes(&[Scope::StreamsWrite]);
+    const RELAYS_WORK: Access = Access::Scopes(&[Scope::RelaysWork]);
+    const STREAMS_PUBLISH: Access = Access::Scopes(&[Scope::StreamsPublish]);
 
     [
         ("/sluice.v1.AuthService/SignUp", Public),
@@ -75,7 +76,8 @@ pub const TABLE: [(&str, Access); 48] = {
         ("/sluice.v1.StreamService/ListStreams", STREAMS_READ),
         ("/sluice.v1.StreamService/StopStream", STREAMS_WRITE),
         ("/sluice.v1.StreamService/ListRefusals", STREAMS_READ),
-        ("/sluice.v1.StreamService/WatchProject", STREAMS_READ),
+        // It shows the project and its destinations too.
+        ("/sluice.v1.StreamService/WatchProject", BOTH_READ),
         ("/sluice.v1.StreamService/StartRelay", STREAMS_WRITE),
         ("/sluice.v1.StreamService/StopRelay", STREAMS_WRITE),
         ("/sluice.v1.StreamService/ListRelays", STREAMS_READ),

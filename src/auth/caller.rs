@@ -4,7 +4,7 @@ use tonic::Request;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Act, ApiKey, ApiKeyId, Origin, Scope, Scopes, SessionId, Tenant, UserId},
+    domain::{Act, ApiKey, ApiKeyId, Origin, Scopes, SessionId, Tenant, UserId},
     error::{Error, Result},
 };
 
@@ -65,14 +65,6 @@ impl Caller {
             .get::<Self>()
             .copied()
             .ok_or(Error::AccessTokenMissing)
-    }
-
-    /// Requires a scope beside the one that the RPC needs.
-    pub fn require(&self, scope: Scope) -> Result<()> {
-        match self.scopes.contains(scope) {
-            true => Ok(()),
-            false => Err(Error::ScopeMissing(scope)),
-        }
     }
 
     /// Whose data the caller may touch.

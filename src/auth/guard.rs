@@ -51,10 +51,13 @@ impl Guard {
         Span::current().record("caller", tracing::field::display(&caller));
         match access {
             Access::Session => drop(caller.session()?),
-            Access::Scope(scope) if !caller.scopes.contains(scope) => {
-                return Err(Error::ScopeMissing(scope));
+            Access::Scopes(scopes) => {
+                let missing = scopes.iter().find(|scope| !caller.scopes.contains(**scope));
+                if let Some(missing) = missing {
+                    return Err(Error::ScopeMissing(*missing));
+                }
             }
-            Access::Scope(_) | Access::Public => {}
+            Access::Public => {}
         }
         let permit = Permit::new(caller, expire_time, self.revocations.clone());
         Ok(Some((caller, permit)))

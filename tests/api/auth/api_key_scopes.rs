@@ -15,10 +15,10 @@ async fn token(server: &TestServer, user: &User, scopes: &[&str]) -> String {
     token_of(server, &secret).await
 }
 
-/// The RPCs that need a scope, by their paths.
-fn rpcs() -> impl Iterator<Item = (&'static str, Scope)> {
+/// The RPCs that need scopes, by their paths.
+fn rpcs() -> impl Iterator<Item = (&'static str, &'static [Scope])> {
     TABLE.into_iter().filter_map(|(path, access)| match access {
-        Access::Scope(scope) => Some((path, scope)),
+        Access::Scopes(scopes) => Some((path, scopes)),
         Access::Public | Access::Session => None,
     })
 }
@@ -49,7 +49,7 @@ async fn a_key_that_may_only_read_projects_cannot_make_one(
 
 #[rstest]
 #[tokio::test]
-async fn every_rpc_needs_its_own_scope_and_no_other_one_will_do(
+async fn every_rpc_needs_each_of_its_scopes_and_no_other_one_will_do(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -61,10 +61,11 @@ async fn every_rpc_needs_its_own_scope_and_no_other_one_will_do(
             .filter(|other| *other != scope)
             .map(Scope::as_str)
             .collect();
-        let with = token(&server, &ada, &[scope.as_str()]).await;
         let without = token(&server, &ada, &others).await;
 
-        for (path, _) in rpcs().filter(|(_, needed)| *needed == scope) {
+        for (path, needed) in rpcs().filter(|(_, needed)| needed.contains(&scope)) {
+            let needed: Vec<_> = needed.iter().map(|scope| scope.as_str()).collect();
+            let with = token(&server, &ada, &needed).await;
             let refusal = refused(call(&server, path, &without, ()).await);
             let class = (Code::PermissionDenied, "SCOPE_MISSING");
             assert_eq!(refusal.class(), class, "{path}");
@@ -89,7 +90,7 @@ async fn neither_users_nor_their_keys_are_media_servers(
     let ada = server.user().await;
     let all = token(&server, &ada, &Scope::OF_USERS.map(Scope::as_str)).await;
 
-    for (path, _) in rpcs().filter(|(_, needed)| *needed == Scope::StreamsPublish) {
+    for (path, _) in rpcs().filter(|(_, needed)| needed.contains(&Scope::StreamsPublish)) {
         for token in [&ada.tokens.access_token, &all] {
             let refusal = refused(call(&server, path, token, ()).await);
             let class = (Code::PermissionDenied, "SCOPE_MISSING");

@@ -51,7 +51,14 @@ fn the_comment_of_every_rpc_says_what_its_entry_says() {
         let says = match access::needed_for(&path).unwrap() {
             Access::Public => "Needs no",
             Access::Session => "Needs a user's own token.",
-            Access::Scope(scope) => &format!("Scope `{}`.", scope.as_str()),
+            Access::Scopes([scope]) => &format!("Scope `{}`.", scope.as_str()),
+            Access::Scopes(scopes) => {
+                let names: Vec<_> = scopes
+                    .iter()
+                    .map(|scope| format!("`{}`", scope.as_str()))
+                    .collect();
+                &format!("Scopes {}.", names.join(" and "))
+            }
         };
         assert!(
             comment.contains(says),

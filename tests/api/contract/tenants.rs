@@ -102,7 +102,7 @@ async fn send(
 fn expected(path: &str, is_user: bool) -> (Code, &'static str) {
     match access::needed_for(path).unwrap() {
         Access::Session if !is_user => (Code::PermissionDenied, "SESSION_REQUIRED"),
-        Access::Scope(Scope::StreamsPublish | Scope::RelaysWork) => {
+        Access::Scopes([Scope::StreamsPublish | Scope::RelaysWork]) => {
             (Code::PermissionDenied, "SCOPE_MISSING")
         }
         _ => (Code::NotFound, "RESOURCE_NOT_FOUND"),
@@ -155,7 +155,7 @@ async fn no_rpc_tells_anothers_id_from_one_that_names_nothing_nor_touches_it(
             continue;
         }
         let token = match access::needed_for(field.path()) {
-            Some(Access::Scope(Scope::StreamsPublish)) => &operator,
+            Some(Access::Scopes([Scope::StreamsPublish])) => &operator,
             _ => &owner.user.tokens.access_token,
         };
         let answer = send(&server, field.path(), token, (field.request)(id.to_owned())).await;

@@ -204,7 +204,7 @@ async fn a_good_token_passes_where_the_forged_ones_are_stopped(
 
     for path in guarded() {
         let token = match access::needed_for(&path) {
-            Some(Access::Scope(Scope::StreamsPublish | Scope::RelaysWork)) => operator.clone(),
+            Some(Access::Scopes([Scope::StreamsPublish | Scope::RelaysWork])) => operator.clone(),
             // One of these calls ends the session.
             _ => server.user().await.tokens.access_token,
         };

@@ -3,8 +3,11 @@
 
 mod events;
 mod expected;
+mod life;
 mod steps;
 mod system;
+mod words;
+mod world;
 
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use rstest::rstest;
@@ -14,7 +17,8 @@ use self::{
     events::tell_legal_lives,
     expected::Model,
     steps::{Run, Step, steps},
-    system::{System, World},
+    system::System,
+    world::World,
 };
 use crate::harness::{Engine, Postgres, Sqlite, TestDatabase};
 

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::{
-    expected::{Answer, Connection, Grant, Model, Report, Seconds},
+    expected::Model,
     system::System,
+    words::{Answer, Connection, Grant, Report, Seconds},
 };
 
 /// Something that happens. Actors are two slots of each of two nodes.

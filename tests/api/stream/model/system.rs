@@ -4,32 +4,23 @@ use std::{collections::HashMap, time::Duration};
 
 use chrono::TimeDelta;
 use sluice::{
-    auth::{Keys, Sealer},
     domain::{
-        Act, ConnectionReport, Email, Heartbeat, IngestProtocol, Name, NodeReport, Origin, Page,
-        ProjectId, ProjectUpdate, PublishConflictPolicy, Publisher, ReconnectWindow,
-        SealedStreamKey, Stats, Status, Stream, StreamId, Tenant, Time, Timeouts, UserId,
+        ConnectionReport, Heartbeat, IngestProtocol, Name, NodeReport, Page, ProjectId,
+        ProjectUpdate, PublishConflictPolicy, Publisher, ReconnectWindow, SealedStreamKey, Stats,
+        Status, Stream, StreamId, Time, Timeouts,
     },
     error::Error,
-    repositories::{
-        Database, NewProject, NewPublish, NewUser, Projects, Publishing, StreamKeys, Streams, Users,
-    },
+    repositories::{NewProject, NewPublish, Projects, Publishing, StreamKeys, Streams},
     services::NodeSync,
 };
 use uuid::Uuid;
 
-use super::expected::{
-    Answer, CONNECT, Connection, Grant, Life, RefusedFor, Report, SILENCE, Seconds, Synced,
+use super::{
+    life::{CONNECT, Life, SILENCE},
+    words::{Answer, Connection, Grant, RefusedFor, Report, Seconds, Synced},
+    world::World,
 };
-use crate::harness::{TestDatabase, config, eventually};
-
-/// A database with one user, in which every run has a project of its own.
-pub struct World {
-    pub database: TestDatabase,
-    repositories: Database,
-    sealer: Sealer,
-    user: UserId,
-}
+use crate::harness::eventually;
 
 /// One project, with the numbers that the model knows its streams by.
 pub struct System<'a> {
@@ -39,45 +30,6 @@ pub struct System<'a> {
     numbers: HashMap<StreamId, usize>,
     /// When the clock was at zero.
     begin: Time,
-}
-
-impl World {
-    pub async fn over(database: TestDatabase) -> Self {
-        let repositories = Database::open(&config(&database, &[]).database());
-        repositories.migrate().await.unwrap();
-        let user = NewUser {
-            id: UserId::generate(),
-            email: Email::parse("ada@example.com").unwrap(),
-            display_name: Name::parse("Ada").unwrap(),
-            password_hash: "none".to_owned(),
-            idempotency: None,
-            verify: false,
-        };
-        let act = Act::of_user("SignUp", Some(user.id), Origin::default());
-        let users = Users::new(repositories.clone());
-        users
-            .create(&user, &act, sluice::domain::now())
-            .await
-            .unwrap();
-        let keys = Keys::load(&config(&database, &[]).keys()).unwrap();
-        Self {
-            database,
-            repositories,
-            sealer: keys.sealer,
-            user: user.id,
-        }
-    }
-
-    fn tenant(&self) -> Tenant {
-        Tenant {
-            user: self.user,
-            restricted_to: None,
-        }
-    }
-
-    fn act(&self) -> Act {
-        Act::of_user("Test", Some(self.user), Origin::default())
-    }
 }
 
 impl<'a> System<'a> {

@@ -1,0 +1,125 @@
+//! The life of one stream.
+
+use sluice::domain::{EndReason, Status};
+
+use super::words::{Connection, Seconds};
+
+/// How long a stream may be without media, and a connection without a heartbeat.
+pub const CONNECT: Seconds = 30;
+pub const SILENCE: Seconds = 35;
+
+/// One stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Life {
+    pub status: Status,
+    pub epoch: i64,
+    pub connection: Connection,
+    pub connected: bool,
+    pub was_live: bool,
+    pub seen: Seconds,
+    pub deadline: Option<Seconds>,
+    pub key_expiry: Option<Seconds>,
+    pub end: Option<(EndReason, Seconds)>,
+}
+
+impl Life {
+    pub fn new(
+        connection: Connection,
+        key_expiry: Option<Seconds>,
+        media: bool,
+        now: Seconds,
+    ) -> Self {
+        let mut life = Self {
+            status: Status::Connecting,
+            epoch: 1,
+            connection,
+            connected: true,
+            was_live: false,
+            seen: now,
+            deadline: Some(now + CONNECT),
+            key_expiry,
+            end: None,
+        };
+        life.hear(media, now);
+        life
+    }
+
+    pub fn resume(
+        &mut self,
+        who: Connection,
+        key_expiry: Option<Seconds>,
+        media: bool,
+        now: Seconds,
+    ) {
+        self.epoch += 1;
+        self.connection = who;
+        self.connected = true;
+        self.key_expiry = key_expiry;
+        if !self.was_live {
+            self.status = Status::Connecting;
+            self.deadline = Some(now + CONNECT);
+        }
+        self.hear(media || self.was_live, now);
+    }
+
+    /// Tells whether its status has changed.
+    pub fn hear(&mut self, media: bool, now: Seconds) -> bool {
+        let before = self.status;
+        self.seen = now;
+        if media || self.status == Status::Reconnecting && self.was_live {
+            self.status = Status::Live;
+            self.was_live = true;
+            self.deadline = None;
+        }
+        self.status != before
+    }
+
+    pub fn disconnect(&mut self, window: Seconds, now: Seconds) {
+        self.seen = now;
+        if window == 0 {
+            self.finish(EndReason::PublisherEnded, now);
+        } else {
+            self.wait(window, now);
+        }
+        self.connected = false;
+    }
+
+    /// The media server is gone.
+    pub fn lose(&mut self, window: Seconds, now: Seconds) {
+        if window == 0 {
+            self.finish(EndReason::NodeLost, self.seen);
+        } else if self.status != Status::Reconnecting {
+            self.wait(window, now);
+        }
+        self.connected = false;
+    }
+
+    fn wait(&mut self, window: Seconds, now: Seconds) {
+        self.status = Status::Reconnecting;
+        self.deadline = Some(now + window);
+    }
+
+    pub fn finish(&mut self, reason: EndReason, time: Seconds) {
+        self.status = Status::Ended;
+        self.connected = false;
+        self.deadline = None;
+        self.end = Some((reason, time));
+    }
+
+    pub fn expire(&mut self, window: Seconds, now: Seconds) -> bool {
+        if self.connected && self.key_expiry.is_some_and(|expiry| expiry <= now) {
+            self.finish(EndReason::KeyRotated, now);
+            return true;
+        }
+        let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
+        let silent = self.status == Status::Live && self.seen + SILENCE <= now;
+        match (overdue, silent) {
+            (true, _) if self.was_live => self.finish(EndReason::ReconnectTimeout, self.seen),
+            (true, _) => self.finish(EndReason::NeverStarted, self.seen),
+            (_, true) if window == 0 => self.finish(EndReason::HeartbeatTimeout, self.seen),
+            (_, true) => self.wait(window, now),
+            (false, false) => return false,
+        }
+        true
+    }
+}
