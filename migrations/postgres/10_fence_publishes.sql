@@ -18,6 +18,8 @@ create table publishes (
     connection_id text not null,
     project_id uuid not null references projects (id) on delete cascade,
     create_time timestamptz not null,
+    -- When the media server said that it is gone.
+    end_time timestamptz,
     primary key (node_id, boot_id, connection_id, project_id)
 );
 create index publishes_of_project on publishes (project_id);

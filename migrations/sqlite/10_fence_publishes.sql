@@ -18,6 +18,8 @@ create table publishes (
     connection_id TEXT not null,
     project_id BLOB not null references projects (id) on delete cascade,
     create_time TEXT not null,
+    -- When the media server said that it is gone.
+    end_time TEXT,
     primary key (node_id, boot_id, connection_id, project_id)
 ) strict;
 create index publishes_of_project on publishes (project_id);

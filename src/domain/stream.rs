@@ -176,11 +176,11 @@ impl Stream {
         }
     }
 
-    /// The media server is gone, and the connection with it.
-    pub fn lost(&mut self, window: ReconnectWindow, now: Time) {
+    /// The connection is found to be gone: since it was last seen.
+    pub fn lost(&mut self, reason: EndReason, window: ReconnectWindow, now: Time) {
         self.connected = false;
         if window.is_zero() {
-            self.end(EndReason::NodeLost, self.last_seen_time);
+            self.end(reason, self.last_seen_time);
         } else if self.status != Status::Reconnecting {
             self.status = Status::Reconnecting;
             self.deadline = Some(now + window.as_duration());

@@ -8,7 +8,7 @@ use super::{
     engine::Transaction,
     node_boots,
     project_rows::window_from_millis,
-    publishes,
+    publishes::{self, Known},
     revisions::{return_revision, take_revision},
     stream_rows::{insert, record, running, store, store_play_url},
 };
@@ -53,16 +53,22 @@ impl Publishing {
             Err(Error::PublishRefused(refusal)) => {
                 // At once, so that nobody finds the project locked by it.
                 tx.rollback().await?;
-                if let Some(reason) = refusal.reason() {
-                    let refusals = &self.refusals;
-                    refusals
-                        .add(gate.project_id, reason, publisher, now)
-                        .await?;
-                }
+                self.keep(*refusal, gate.project_id, publisher, now).await;
             }
             Err(_) => {}
         }
         admitted
+    }
+
+    /// Keeps a refusal for the owner. The media server is told of it in any case.
+    async fn keep(&self, refusal: Refusal, id: ProjectId, publisher: &Publisher, now: Time) {
+        let Some(reason) = refusal.reason() else {
+            return;
+        };
+        if let Err(error) = self.refusals.add(id, reason, publisher, now).await {
+            let error = error.with_causes();
+            tracing::warn!(project_id = %id, error, "cannot keep a refusal");
+        }
     }
 
     async fn admit(
@@ -74,11 +80,12 @@ impl Publishing {
         now: Time,
     ) -> Result<Stream> {
         let publisher = publish.publisher;
+        // Once more, now that the project is locked: a later boot may have come in between.
+        if !node_boots::is_newest(tx, publisher).await? {
+            return Err(Error::NodeSuperseded);
+        }
         let mut running = running(tx, gate.project_id).await?;
         if let Some(lost) = running.take_if(|stream| stream.is_of_other_boot(publisher)) {
-            if !node_boots::is_newest(tx, publisher).await? {
-                return Err(Error::NodeSuperseded);
-            }
             running = lose(tx, lost, gate, revision, now).await?;
             revision = take_revision(tx, gate.project_id).await?;
         }
@@ -90,11 +97,12 @@ impl Publishing {
             return Err(Error::PublishRefused(Refusal::Conflict));
         }
         let repeated = admission == Admission::Repeat;
-        if !repeated
-            && !publishes::enter(tx, publisher, gate.project_id, now).await?
-            && !publish.standing
-        {
-            return Err(Error::PublishRefused(Refusal::ConnectionEnded));
+        if !repeated {
+            let known = publishes::enter(tx, publisher, gate.project_id, now).await?;
+            let returns = known == Known::Before && publish.standing;
+            if known != Known::New && !returns {
+                return Err(Error::PublishRefused(Refusal::ConnectionEnded));
+            }
         }
 
         let stream = match (admission, running) {
@@ -152,7 +160,7 @@ async fn lose(
     now: Time,
 ) -> Result<Option<Stream>> {
     let mut lost = before.clone();
-    lost.lost(gate.window, now);
+    lost.lost(EndReason::NodeLost, gate.window, now);
     store(tx, &lost).await?;
     record(tx, revision, Some(&before), &lost, now).await?;
     Ok(Some(lost).filter(|stream| stream.status != Status::Ended))

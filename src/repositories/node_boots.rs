@@ -50,8 +50,8 @@ async fn newest(database: &Database, node_id: &str) -> Result<Option<(String, Ti
     )
 }
 
-/// Whether a boot is still the newest one, where it is about to take a stream from
-/// another one: the project is locked, so that one has not just begun it.
+/// Whether a boot is still the newest one of its node. Where the project is locked,
+/// no later boot has changed that unseen.
 pub(super) async fn is_newest(tx: &mut Transaction, publisher: &Publisher) -> Result<bool> {
     let newest = on_engine!(tx, tx => sqlx::query_as::<_, (String, Timestamp)>(NEWEST)
         .bind(&publisher.node_id)

@@ -17,7 +17,9 @@ use super::{
     stream_rows::{StreamRow, load, record, store},
 };
 use crate::{
-    domain::{ConnectionReport, NodeReport, ReconnectWindow, Stats, Stream, StreamId, Time},
+    domain::{
+        ConnectionReport, EndReason, NodeReport, ReconnectWindow, Stats, Stream, StreamId, Time,
+    },
     error::{Error, Result},
 };
 
@@ -104,7 +106,7 @@ impl NodeStreams {
                        and s.connection_id = r.connection_id and s.connected
                        and (s.status = 'live' or s.status = 'connecting' and not r.media_flows)
                      order by s.id
-                     for update of s)
+                     for no key update of s)
                  update streams
                  set last_seen_time = $4,
                      bytes_received = coalesce(held.bytes_received, streams.bytes_received),
@@ -226,14 +228,18 @@ impl NodeStreams {
 
     /// Notes that the boot is gone that held a stream; `None` if it has not held it any more.
     pub async fn lose(&self, held: &Stream, now: Time) -> Result<Option<Stream>> {
-        self.change(held, now, |stream, window| stream.lost(window, now))
-            .await
+        self.change(held, now, |stream, window| {
+            stream.lost(EndReason::NodeLost, window, now)
+        })
+        .await
     }
 
     /// Notes that a connection is gone; `None` if it has not held the stream any more.
     pub async fn disconnect(&self, held: &Stream, now: Time) -> Result<Option<Stream>> {
-        self.change(held, now, |stream, window| stream.disconnected(window, now))
-            .await
+        self.change(held, now, |stream, window| {
+            stream.lost(EndReason::PublisherEnded, window, now)
+        })
+        .await
     }
 
     /// Changes a stream unless it is held otherwise than it was.

@@ -135,7 +135,10 @@ impl Publishing {
         let mut tx = self.database.begin().await?;
         let (project_id, revision) = take_revision_of(&mut tx, id).await?;
         let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        publishes::leave(&mut tx, publisher, project_id, now).await?;
         if !before.is_held_by(publisher, epoch) {
+            return_revision(&mut tx, project_id).await?;
+            tx.commit().await?;
             return Ok(before);
         }
 

@@ -20,6 +20,8 @@ pub struct Model {
     pub previous_key: Option<(u8, Seconds)>,
     pub boots: HashMap<u8, Vec<u8>>,
     pub accepted: HashSet<Connection>,
+    /// Those of which the media server said that they are gone.
+    pub gone: HashSet<Connection>,
     pub streams: Vec<Life>,
     pub revision: i64,
 }
@@ -35,6 +37,7 @@ impl Model {
             previous_key: None,
             boots: HashMap::new(),
             accepted: HashSet::new(),
+            gone: HashSet::new(),
             streams: Vec::new(),
             revision: 1,
         }
@@ -93,7 +96,7 @@ impl Model {
             && life.connection.node == who.node
             && life.connection.boot != who.boot
         {
-            life.lose(window, now);
+            life.lose(EndReason::NodeLost, window, now);
             changes += 1;
         }
         if let Some(life) = self.running()
@@ -124,7 +127,8 @@ impl Model {
             }
             running => running.is_some_and(|life| life.status == Status::Reconnecting),
         };
-        if !self.accepted.insert(who) && !standing {
+        let is_new = self.accepted.insert(who);
+        if self.gone.contains(&who) || !is_new && !standing {
             return Answer::Refused(RefusedFor::Ended);
         }
 
@@ -178,6 +182,7 @@ impl Model {
     }
 
     pub fn end(&mut self, grant: Grant, now: Seconds) -> Answer {
+        self.gone.insert(grant.connection);
         if self.holds(grant) {
             let window = self.window;
             self.streams[grant.stream].disconnect(window, now);
@@ -203,12 +208,12 @@ impl Model {
         {
             changed = true;
             if life.connection.boot != boot {
-                life.lose(window, now);
+                life.lose(EndReason::NodeLost, window, now);
             } else if let Some(report) = reported(life.connection) {
                 changed = life.hear(true, now);
                 holder = Some((*report, life.epoch));
             } else {
-                life.disconnect(window, now);
+                life.lose(EndReason::PublisherEnded, window, now);
             }
             synced.ended.extend(life.end.map(|_| number));
         }

@@ -84,10 +84,10 @@ impl Life {
         self.connected = false;
     }
 
-    /// The media server is gone.
-    pub fn lose(&mut self, window: Seconds, now: Seconds) {
+    /// The connection is found to be gone.
+    pub fn lose(&mut self, reason: EndReason, window: Seconds, now: Seconds) {
         if window == 0 {
-            self.finish(EndReason::NodeLost, self.seen);
+            self.finish(reason, self.seen);
         } else if self.status != Status::Reconnecting {
             self.wait(window, now);
         }

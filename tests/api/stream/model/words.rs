@@ -101,7 +101,8 @@ impl From<RefusedFor> for EndReason {
             RefusedFor::Disabled => Self::ProjectDisabled,
             RefusedFor::Held => Self::StoppedByOwner,
             RefusedFor::Conflict => Self::TakenOver,
-            RefusedFor::Boot | RefusedFor::Ended => panic!("not of one that stands"),
+            RefusedFor::Ended => Self::PublisherEnded,
+            RefusedFor::Boot => panic!("it was newest when it reported"),
         }
     }
 }
