@@ -101,7 +101,12 @@ pub async fn serve(
         outbox: outbox.clone(),
     });
     let hub = Hub::new(config.watch_limits());
-    let project = ProjectService::new(&database, keys.sealer.clone(), config.url_policy());
+    let project = ProjectService::new(
+        &database,
+        keys.sealer.clone(),
+        config.url_policy(),
+        config.max_destinations,
+    );
     let stream = StreamService::new(StreamParts {
         database: database.clone(),
         publishing: publishing.clone(),

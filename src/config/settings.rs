@@ -209,7 +209,7 @@ pub struct Config {
     pub max_watches: u32,
 
     /// How many of them a user may have, together with the user's API keys.
-    #[arg(long, env = "SLUICE_MAX_USER_WATCHES", default_value = "1000", value_parser = within(1..=1_000_000))]
+    #[arg(long, env = "SLUICE_MAX_USER_WATCHES", default_value = "200", value_parser = within(1..=1_000_000))]
     pub max_user_watches: u32,
 
     /// How long the events of projects are kept, from which a watch goes on where it was.
@@ -223,6 +223,10 @@ pub struct Config {
     /// After how long without more bytes a relay counts as stalled.
     #[arg(long, env = "SLUICE_RELAY_STALL_TIMEOUT", default_value = "10s", value_parser = span("100ms", "1h"))]
     pub relay_stall_timeout: Duration,
+
+    /// How many destinations a project may have.
+    #[arg(long, env = "SLUICE_MAX_DESTINATIONS", default_value = "100", value_parser = within(1..=10_000))]
+    pub max_destinations: u32,
 
     /// Allows destinations on loopback and private addresses: for tests.
     #[arg(long, env = "SLUICE_ALLOW_PRIVATE_DESTINATIONS", default_value = "false", value_parser = switch, action = clap::ArgAction::Set)]

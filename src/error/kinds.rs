@@ -81,6 +81,9 @@ pub enum Error {
     /// There are as many watches as there may be.
     #[error("there are too many watches")]
     TooManyWatches,
+    /// The project has as many destinations as it may.
+    #[error("the project has as many destinations as it may have")]
+    DestinationLimit,
     /// The stream is neither live nor reconnecting.
     #[error("the stream is not live")]
     StreamNotLive,

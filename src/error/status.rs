@@ -15,6 +15,9 @@ pub const DOMAIN: &str = "sluice.v1";
 /// How long a caller waits before it repeats a call that found the database away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
+/// When there may be room for another watch.
+const ROOM_RETRY: Duration = Duration::from_secs(5);
+
 /// When a watch that was ended can be begun again.
 const WATCH_RETRY: Duration = Duration::from_millis(100);
 
@@ -59,6 +62,10 @@ impl Error {
             Self::WatchTooSlow => (Code::ResourceExhausted, ErrorReason::WatchTooSlow),
             Self::WatchEnded { cause, .. } => cause.class(),
             Self::TooManyWatches => (Code::ResourceExhausted, ErrorReason::TooManyWatches),
+            Self::DestinationLimit => (
+                Code::FailedPrecondition,
+                ErrorReason::DestinationLimitReached,
+            ),
             Self::StreamNotLive => (Code::FailedPrecondition, ErrorReason::StreamNotLive),
             Self::ProjectLive => (Code::FailedPrecondition, ErrorReason::ProjectLive),
             Self::ConcurrentChange => (Code::Aborted, ErrorReason::ConcurrentChange),
@@ -99,7 +106,9 @@ impl Error {
             Self::NotFound { noun, id } => {
                 details.set_resource_info(*noun, id, "", "");
             }
-            Self::PublishRefused(Refusal::Disabled | Refusal::Held(_)) | Self::ProjectLive => {
+            Self::PublishRefused(Refusal::Disabled | Refusal::Held(_))
+            | Self::ProjectLive
+            | Self::DestinationLimit => {
                 let fault = PreconditionViolation::new(name, "project", self.precondition());
                 details.set_precondition_failure(vec![fault]);
             }
@@ -120,7 +129,10 @@ impl Error {
             | Self::RateLimited(wait) => {
                 details.set_retry_info(Some(*wait));
             }
-            Self::Draining | Self::WatchTooSlow | Self::TooManyWatches => {
+            Self::TooManyWatches => {
+                details.set_retry_info(Some(ROOM_RETRY));
+            }
+            Self::Draining | Self::WatchTooSlow => {
                 details.set_retry_info(Some(WATCH_RETRY));
             }
             Self::Starting

@@ -47,7 +47,9 @@ impl Reaper {
         }
     }
 
-    async fn judge(&self, overdue: Vec<StreamId>) {
+    async fn judge(&mut self, overdue: Vec<StreamId>) {
+        let mut failures = 0;
+        let all = overdue.len();
         for id in overdue {
             match self.publishing.expire(id, now()).await {
                 Ok(Some(stream)) => tracing::info!(
@@ -61,8 +63,13 @@ impl Reaper {
                 Err(error) => {
                     let error = error.with_causes();
                     tracing::warn!(stream_id = %id, error, "cannot judge an overdue stream");
+                    failures += 1;
                 }
             }
+        }
+        if failures > 0 && failures == all {
+            // Where nothing can be written, no report was either.
+            self.hearing.interrupted();
         }
     }
 }

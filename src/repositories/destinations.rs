@@ -16,6 +16,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Destinations {
     database: Database,
+    limit: i64,
 }
 
 /// A destination as it is kept, with its key sealed.
@@ -40,9 +41,9 @@ pub struct SealedDestination {
 }
 
 impl Destinations {
-    /// Destinations in this database.
-    pub fn new(database: Database) -> Self {
-        Self { database }
+    /// Destinations in this database, at most `limit` a project.
+    pub fn new(database: Database, limit: i64) -> Self {
+        Self { database, limit }
     }
 
     /// Adds a destination to a project, unless the same request did before.
@@ -95,6 +96,9 @@ impl Destinations {
     ) -> Result<Destination> {
         let mut tx = self.database.begin().await?;
         let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
+        if count(&mut tx, destination.project_id).await? >= self.limit {
+            return Err(Error::DestinationLimit);
+        }
         let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
             "insert into destinations
                  (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
@@ -259,6 +263,16 @@ async fn url_of(tx: &mut Transaction, id: DestinationId) -> Result<String> {
             .await
     })?
     .ok_or(Error::ConcurrentChange)
+}
+
+/// How many destinations a project has.
+async fn count(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
+    Ok(on_engine!(tx, tx => {
+        sqlx::query_scalar::<_, i64>("select count(*) from destinations where project_id = $1")
+            .bind(id)
+            .fetch_one(&mut **tx)
+            .await
+    })?)
 }
 
 async fn remove(tx: &mut Transaction, id: DestinationId) -> Result<()> {

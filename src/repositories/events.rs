@@ -105,7 +105,8 @@ impl Events {
         })
     }
 
-    /// The events of many projects, of each those after a revision, in order.
+    /// The events of many projects, of each those after a revision, in order. One that
+    /// cannot be read ends those of its project, and of no other.
     pub async fn after_each(&self, seen: &[(ProjectId, i64)]) -> Result<Vec<(ProjectId, Event)>> {
         let rows: Vec<EventRow> = match self.database.reader() {
             Pool::Postgres(pool) => {
@@ -143,7 +144,18 @@ impl Events {
                 .await?
             }
         };
-        rows.into_iter().map(EventRow::read).collect()
+        let mut events = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (id, revision) = (row.project_id, row.revision);
+            match row.read() {
+                Ok(event) => events.push(event),
+                Err(error) => {
+                    let error = error.with_causes();
+                    tracing::error!(project_id = %id, revision, error, "cannot read an event");
+                }
+            }
+        }
+        Ok(events)
     }
 
     /// Forgets events from before a moment, at most `limit`; tells how many.

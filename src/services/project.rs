@@ -28,12 +28,17 @@ pub struct ProjectService {
 }
 
 impl ProjectService {
-    /// The service over a database.
-    pub fn new(database: &Database, sealer: Sealer, url_policy: UrlPolicy) -> Self {
+    /// The service over a database, with so many destinations a project.
+    pub fn new(
+        database: &Database,
+        sealer: Sealer,
+        url_policy: UrlPolicy,
+        max_destinations: u32,
+    ) -> Self {
         Self {
             projects: Projects::new(database.clone()),
             stream_keys: StreamKeys::new(database.clone()),
-            destinations: Destinations::new(database.clone()),
+            destinations: Destinations::new(database.clone(), max_destinations.into()),
             pages: Pages::new(sealer.clone()),
             sealer,
             url_policy,

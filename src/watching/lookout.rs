@@ -22,6 +22,9 @@ use crate::{
     repositories::{Database, Events},
 };
 
+/// How many feeds are filled at once.
+const FILLED: usize = 200;
+
 /// Fills the feeds of a hub: the one task that looks for news.
 #[derive(Debug)]
 pub struct Lookout {
@@ -93,11 +96,15 @@ impl Lookout {
         self.fill(moved).await
     }
 
-    /// Gives feeds what is new.
+    /// Gives feeds what is new, some at a time, so that no statement is too long.
     async fn fill(&self, moved: Vec<(ProjectId, Arc<Feed>, i64)>) -> Result<()> {
-        if moved.is_empty() {
-            return Ok(());
+        for some in moved.chunks(FILLED) {
+            self.fill_some(some).await?;
         }
+        Ok(())
+    }
+
+    async fn fill_some(&self, moved: &[(ProjectId, Arc<Feed>, i64)]) -> Result<()> {
         let seen: Vec<_> = moved
             .iter()
             .map(|(id, feed, head)| (*id, feed.revision().max(head - KEPT)))
@@ -107,8 +114,10 @@ impl Lookout {
             news.entry(id).or_default().push(event);
         }
         for (id, feed, head) in moved {
-            let events = news.remove(&id).unwrap_or_default();
-            let newest = events.last().map_or(head, |event| event.revision.max(head));
+            let events = news.remove(id).unwrap_or_default();
+            let newest = events
+                .last()
+                .map_or(*head, |event| event.revision.max(*head));
             for event in events {
                 feed.push(event);
             }

@@ -31,6 +31,8 @@ pub struct SyncOutcome {
     pub ended: Vec<StreamId>,
     /// Connections with the streams that they did not know to be theirs.
     pub adoptions: Vec<(String, Stream)>,
+    /// What went wrong first. It does not keep the others from being done.
+    pub(super) fault: Option<Error>,
 }
 
 impl NodeSync {
@@ -43,9 +45,14 @@ impl NodeSync {
         }
     }
 
-    /// Takes a report, and does what it asks for.
-    pub async fn sync(&self, report: &NodeReport, now: Time) -> Result<SyncOutcome> {
-        self.streams.enter(report, now).await?;
+    /// Takes a report, and does what it asks for. A long one takes its time, which
+    /// `clock` tells.
+    pub async fn sync(
+        &self,
+        report: &NodeReport,
+        clock: &(impl Fn() -> Time + Sync),
+    ) -> Result<SyncOutcome> {
+        self.streams.enter(report, clock()).await?;
         let connected = self.streams.connected(&report.node_id).await?;
         let NodeFindings {
             lost,
@@ -55,11 +62,15 @@ impl NodeSync {
         } = report.compare(connected);
 
         let mut outcome = SyncOutcome::default();
-        self.let_go(report, &lost, &dropped, &mut outcome, now)
+        self.let_go(report, &lost, &dropped, &mut outcome, clock)
             .await?;
-        strangers.extend(self.hold(report, held, &mut outcome, now).await?);
-        self.receive(report, &strangers, &mut outcome, now).await?;
-        Ok(outcome)
+        strangers.extend(self.hold(report, held, &mut outcome, clock).await?);
+        self.receive(report, &strangers, &mut outcome, clock)
+            .await?;
+        match outcome.fault.take() {
+            Some(fault) => Err(fault),
+            None => Ok(outcome),
+        }
     }
 
     /// Takes streams from connections that are gone.
@@ -69,17 +80,17 @@ impl NodeSync {
         lost: &[Stream],
         dropped: &[Stream],
         outcome: &mut SyncOutcome,
-        now: Time,
+        clock: &(impl Fn() -> Time + Sync),
     ) -> Result<()> {
         if !lost.is_empty() {
             // A later boot may have begun streams since it was looked.
-            self.streams.enter(report, now).await?;
+            self.streams.enter(report, clock()).await?;
         }
         for stream in lost {
-            outcome.ended(self.streams.lose(stream, now).await?);
+            outcome.ended(self.streams.lose(stream, clock()).await);
         }
         for stream in dropped {
-            outcome.ended(self.streams.disconnect(stream, now).await?);
+            outcome.ended(self.streams.disconnect(stream, clock()).await);
         }
         Ok(())
     }
@@ -90,21 +101,25 @@ impl NodeSync {
         report: &NodeReport,
         held: Vec<(&'a ConnectionReport, Stream)>,
         outcome: &mut SyncOutcome,
-        now: Time,
+        clock: &(impl Fn() -> Time + Sync),
     ) -> Result<Vec<&'a ConnectionReport>> {
-        let (steady, changing): (Vec<_>, Vec<_>) = held
-            .into_iter()
-            .partition(|(report, stream)| report.applied_to(stream, now).status == stream.status);
+        let (steady, changing): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|(report, stream)| {
+                report.applied_to(stream, clock()).status == stream.status
+            });
         let refreshed = match steady.is_empty() {
             true => Default::default(),
-            false => self.streams.refresh(report, &steady, now).await?,
+            false => self.streams.refresh(report, &steady, clock()).await?,
         };
 
         let mut strangers = Vec::new();
         for (report, stream) in steady.into_iter().chain(changing) {
             let stands = match refreshed.contains(&stream.id) {
-                true => Standing::Holds(report.applied_to(&stream, now).into()),
-                false => self.heartbeat(report, &stream, now).await?,
+                true => Ok(Standing::Holds(report.applied_to(&stream, clock()).into())),
+                false => self.heartbeat(report, &stream, clock()).await,
+            };
+            let Some(stands) = outcome.unless_fault(stands) else {
+                continue;
             };
             match stands {
                 Standing::Holds(stream) if report.knows(&stream) => {}
@@ -145,7 +160,7 @@ impl NodeSync {
         report: &NodeReport,
         strangers: &[&ConnectionReport],
         outcome: &mut SyncOutcome,
-        now: Time,
+        clock: &(impl Fn() -> Time + Sync),
     ) -> Result<()> {
         if strangers.is_empty() {
             return Ok(());
@@ -156,7 +171,8 @@ impl NodeSync {
                 StrangerVerdict::Continue(stream) => outcome.adopted(report, stream.clone()),
                 StrangerVerdict::Kick(reason) => outcome.kick(report, reason),
                 StrangerVerdict::Ask(key_hash) => {
-                    self.adopt(report, key_hash, outcome, now).await?;
+                    let adopted = self.adopt(report, key_hash, outcome, clock()).await;
+                    outcome.unless_fault(adopted);
                 }
             }
         }
@@ -214,6 +230,17 @@ enum Standing {
 }
 
 impl SyncOutcome {
+    /// What was done; remembers what went wrong.
+    fn unless_fault<T>(&mut self, done: Result<T>) -> Option<T> {
+        match done {
+            Ok(done) => Some(done),
+            Err(fault) => {
+                self.fault.get_or_insert(fault);
+                None
+            }
+        }
+    }
+
     fn kick(&mut self, report: &ConnectionReport, reason: EndReason) {
         let id = report.publisher.connection_id.clone();
         self.kicks.push((id, reason));
@@ -224,7 +251,8 @@ impl SyncOutcome {
         self.adoptions.push((id, stream));
     }
 
-    fn ended(&mut self, changed: Option<Stream>) {
+    fn ended(&mut self, changed: Result<Option<Stream>>) {
+        let changed = self.unless_fault(changed).flatten();
         self.ended.extend(
             changed
                 .filter(|stream| stream.end_time.is_some())

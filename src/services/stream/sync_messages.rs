@@ -142,6 +142,7 @@ pub(super) fn answer(outcome: SyncOutcome, interval: Duration) -> pb::SyncNodeRe
         kicks,
         ended,
         adoptions,
+        fault: _,
     } = outcome;
     pb::SyncNodeResponse {
         kicks: kicks

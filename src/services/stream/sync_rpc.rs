@@ -25,7 +25,7 @@ impl SyncRpc {
         Caller::of(&request)?;
         let report: NodeReport = request.into_inner().try_into()?;
 
-        let outcome = self.nodes.sync(&report, now()).await?;
+        let outcome = self.nodes.sync(&report, &now).await?;
 
         Ok(Response::new(answer(outcome, self.heartbeat_interval)))
     }

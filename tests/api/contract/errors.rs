@@ -53,6 +53,9 @@ fn one_of_each() -> Vec<Error> {
         Error::PublishRefused(Refusal::Conflict),
         Error::PublishRefused(Refusal::Disabled),
         Error::PublishRefused(Refusal::Held(now())),
+        Error::PublishRefused(Refusal::ConnectionEnded),
+        Error::NodeSuperseded,
+        Error::DestinationLimit,
         Error::ProjectLive,
         Error::ConcurrentChange,
         Error::ResyncRequired,
@@ -108,6 +111,34 @@ fn every_reason_is_used_with_the_code_that_its_comment_names() {
         documented.into_keys().collect::<Vec<_>>(),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn a_watch_that_ends_tells_why_and_where_it_was() {
+    for cause in [Error::Draining, Error::AccessTokenInvalid, Error::OutOfDate] {
+        let alone = cause.reason();
+        let ended = Error::WatchEnded {
+            cause: Box::new(cause),
+            last_revision: 7,
+        };
+        let status = Status::from(ended);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(
+            (&*info.reason, &*info.metadata["last_revision"]),
+            (alone, "7")
+        );
+    }
+}
+
+/// So that whoever asks learns nothing of keys that were.
+#[test]
+fn a_replaced_stream_key_is_refused_like_one_that_never_was() {
+    let replaced = Status::from(Error::PublishRefused(Refusal::KeyReplaced));
+    let unknown = Status::from(Error::StreamKeyInvalid);
+
+    assert_eq!(replaced.code(), unknown.code());
+    assert_eq!(replaced.message(), unknown.message());
+    assert_eq!(replaced.details(), unknown.details());
 }
 
 #[test]

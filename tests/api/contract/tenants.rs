@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     auth::steps,
-    harness::{Engine, Postgres, Sqlite, TestServer, User, refused},
+    harness::{Engine, Postgres, Sqlite, TestServer, User, eventually, refused},
 };
 
 const ALL_SCOPES: [&str; 4] = [
@@ -229,6 +229,11 @@ async fn the_request_id_of_anothers_sign_up_gives_no_session(
     auth.sign_up(sign_up("owner", request_id.clone()))
         .await
         .unwrap();
+    eventually("the message to the owner has left", async || {
+        let waiting = server.database.number("select count(*) from outbox").await;
+        (waiting == 0).then_some(())
+    })
+    .await;
     let before = dump(&server.database).await;
 
     let refusal = refused(auth.sign_up(sign_up("stranger", request_id)).await);

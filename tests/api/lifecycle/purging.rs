@@ -32,7 +32,7 @@ async fn what_has_ended_long_ago_is_forgotten_and_nothing_else(
     let request = pb::SignOutRequest::default();
     ben.client.auth.clone().sign_out(request).await.unwrap();
 
-    let (_, stream_key) = ben.project().await;
+    let (_, stream_key) = ada.project().await;
     let node = server.media_server().await;
     for connection in ["old", "new"] {
         let stream = node.live(&stream_key, connection).await;

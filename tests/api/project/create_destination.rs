@@ -1,5 +1,6 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
+use tonic::Code;
 
 use super::given::{Answer, custom, destination, destination_now, project_now, update_of, youtube};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
@@ -10,6 +11,31 @@ async fn create(
 ) -> Answer<pb::CreateDestinationResponse> {
     let mut projects = user.client.project.clone();
     projects.create_destination(request).await
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_project_has_as_many_destinations_as_it_may_and_no_more(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &["--max-destinations=2"]).await;
+    let user = server.user().await;
+    let (project, _) = user.project().await;
+    let (other, _) = user.project().await;
+    let first = destination(&user, youtube(&project)).await;
+    destination(&user, youtube(&project)).await;
+
+    let refusal = refused(create(&user, youtube(&project)).await);
+
+    let full = (Code::FailedPrecondition, "DESTINATION_LIMIT_REACHED");
+    assert_eq!(refusal.class(), full);
+    destination(&user, youtube(&other)).await;
+    let request = pb::DeleteDestinationRequest {
+        destination_id: first.id,
+    };
+    let mut projects = user.client.project.clone();
+    projects.delete_destination(request).await.unwrap();
+    destination(&user, youtube(&project)).await;
 }
 
 #[rstest]

@@ -48,6 +48,7 @@ async fn a_report_of_500_relays_is_as_many_statements_as_of_one(
         "--caller-rate=0",
         "--relay-lease=1h",
         "--relay-stall-timeout=1h",
+        "--max-destinations=500",
     ];
     let scene = Scene::start_with(engine, &flags, 0).await;
     for number in 0..RELAYS {

@@ -117,7 +117,10 @@ async fn a_python_client_made_from_the_proto_files_alone_tells_the_same_story(
             format!("--python_out={out}"),
             format!("--grpc_python_out={out}"),
         ])
-        .args(["auth", "error", "project", "stream"].map(|f| format!("proto/sluice/v1/{f}.proto")))
+        .args(
+            ["auth", "error", "project", "relay", "stream"]
+                .map(|f| format!("proto/sluice/v1/{f}.proto")),
+        )
         .current_dir(REPOSITORY)
         .output();
     succeeded(made.await.unwrap());

@@ -97,10 +97,13 @@ async fn a_connection_whose_stream_waits_for_a_publisher_goes_on_with_it(
 
 #[rstest]
 #[tokio::test]
-async fn a_connection_that_was_thought_gone_goes_on(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_connection_that_an_earlier_report_left_out_goes_on(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let scene = Scene::start(engine).await;
     let live = scene.begun_live("a").await;
-    let ended = scene.node.end(&live, "a").await;
+    scene.sync("b1", &[]).await;
+    let ended = scene.owner.stream(&live.id).await;
 
     let answer = scene.sync("b1", &[keyed("a", &live, &scene.key)]).await;
 
@@ -108,6 +111,35 @@ async fn a_connection_that_was_thought_gone_goes_on(#[values(Sqlite, Postgres)] 
     assert_ne!(next.id, live.id);
     assert_eq!(next.status(), pb::StreamStatus::Live);
     assert_eq!(scene.owner.stream(&live.id).await, ended);
+}
+
+/// The report was on its way when the connection went: it must not bring it back.
+#[rstest]
+#[tokio::test]
+async fn a_report_that_was_made_before_an_end_does_not_undo_it(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(0, 60)] window_seconds: i64,
+    #[values(false, true)] followed: bool,
+) {
+    let request = pb::CreateProjectRequest {
+        reconnect_window: Some(seconds(window_seconds)),
+        ..Default::default()
+    };
+    let scene = Scene::of(engine, &[], request).await;
+    let live = scene.begun_live("a").await;
+    if followed {
+        // The end of a connection that another one had followed counts too.
+        scene.sync("b1", &[]).await;
+        scene.live_of(elsewhere("b")).await;
+    }
+    scene.node.end(&live, "a").await;
+    let before = scene.project().await;
+
+    let answer = scene.sync("b1", &[keyed("a", &live, &scene.key)]).await;
+
+    assert_eq!(answer.adoptions, []);
+    assert_eq!(kicks(&answer).len(), 1);
+    assert_eq!(scene.project().await, before);
 }
 
 /// The connection had come first, and stood when the one after it was gone.
@@ -118,7 +150,7 @@ async fn a_connection_that_was_followed_goes_on_when_nobody_else_publishes(
 ) {
     let scene = Scene::with_window(engine, &[]).await;
     let first = scene.begun_live("a").await;
-    scene.node.end(&first, "a").await;
+    scene.sync("b1", &[]).await;
     let second = scene.begun_live("b").await;
 
     // Of the two, the media server let the newcomer go without a word.

@@ -148,7 +148,7 @@ impl<'a> System<'a> {
         };
         let repositories = self.world.repositories.clone();
         let sync = NodeSync::new(repositories, self.publishing(), self.world.sealer.clone());
-        let outcome = match sync.sync(&report, self.at(now)).await {
+        let outcome = match sync.sync(&report, &|| self.at(now)).await {
             Ok(outcome) => outcome,
             Err(Error::NodeSuperseded) => {
                 return Synced {
