@@ -36,7 +36,8 @@ const WARM_UP: u32 = 100;
 
 /// One server over one database.
 struct Side {
-    process: Child,
+    process: Server,
+    url: String,
     client: StreamServiceClient<Channel>,
     owner: MetadataValue<Ascii>,
     node: MetadataValue<Ascii>,
@@ -82,8 +83,8 @@ async fn main() -> anyhow::Result<()> {
             with_many.as_secs_f64() / with_few.as_secs_f64(),
         );
     }
-    few.stop()?;
-    many.stop()
+    few.stop().await?;
+    many.stop().await
 }
 
 impl Side {
@@ -100,7 +101,8 @@ impl Side {
         let node = media_server(&channel, &settings).await?;
         fill(&url, &project_id, streams).await?;
         Ok(Self {
-            process,
+            process: Server(process),
+            url,
             client: StreamServiceClient::new(channel),
             owner,
             node,
@@ -164,10 +166,26 @@ impl Side {
         Ok(elapsed)
     }
 
-    fn stop(mut self) -> anyhow::Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
+    /// Ends the server and drops its database.
+    async fn stop(mut self) -> anyhow::Result<()> {
+        self.process.0.kill()?;
+        self.process.0.wait()?;
+        let (server, name) = self.url.rsplit_once('/').context("a URL with a database")?;
+        let mut connection = PgConnection::connect(&format!("{server}/postgres")).await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("drop database {name} with (force)")))
+            .execute(&mut connection)
+            .await?;
         Ok(())
+    }
+}
+
+/// A server that does not outlive the bench, however that ends.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
     }
 }
 

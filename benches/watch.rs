@@ -1,6 +1,6 @@
 //! How soon do watchers learn of a change, and what does it cost to have them?
 //!
-//! `cargo bench --bench watch` runs the real server on a new database of the
+//! `tests/run bench --bench watch` runs the real server on a new database of the
 //! PostgreSQL server that `SLUICE_TEST_POSTGRES_URL` names, with 1,000 watchers over
 //! 10 connections: first all of one project, then each of a project of its own.
 //! It prints how long changes take from before the call to every watcher, the
@@ -276,6 +276,7 @@ impl Server {
             .env("SLUICE_DATA_DIR", &place.directory)
             .env("DATABASE_URL", &place.database)
             .env("SLUICE_CALLER_RATE", "0")
+            .env("SLUICE_MAX_USER_WATCHES", "1000")
             .env("SLUICE_ACCESS_TOKEN_LIFETIME", "1h")
             .env("SLUICE_LOG_FORMAT", "json")
             .stderr(Stdio::piped())

@@ -14,7 +14,7 @@ const PROJECTS: usize = 10;
 async fn a_thousand_watchers_of_one_replica_all_get_every_event(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start(engine).await;
+    let server = TestServer::start_with(engine, &["--max-user-watches=1000"]).await;
     let owner = server.user().await;
     let mut projects = Vec::new();
     for _ in 0..PROJECTS {

@@ -28,7 +28,7 @@ struct Two {
 
 impl Two {
     async fn start(flags: &[&str]) -> Self {
-        let flags: Vec<_> = ["--caller-burst=100000"]
+        let flags: Vec<_> = ["--caller-burst=100000", "--max-user-watches=1000"]
             .iter()
             .chain(flags)
             .copied()
