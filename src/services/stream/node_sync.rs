@@ -103,19 +103,20 @@ impl NodeSync {
         outcome: &mut SyncOutcome,
         clock: &(impl Fn() -> Time + Sync),
     ) -> Result<Vec<&'a ConnectionReport>> {
+        let now = clock();
         let (steady, changing): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|(report, stream)| {
                 report.applied_to(stream, clock()).status == stream.status
             });
         let refreshed = match steady.is_empty() {
             true => Default::default(),
-            false => self.streams.refresh(report, &steady, clock()).await?,
+            false => self.streams.refresh(report, &steady, now).await?,
         };
 
         let mut strangers = Vec::new();
         for (report, stream) in steady.into_iter().chain(changing) {
             let stands = match refreshed.contains(&stream.id) {
-                true => Ok(Standing::Holds(report.applied_to(&stream, clock()).into())),
+                true => Ok(Standing::Holds(report.applied_to(&stream, now).into())),
                 false => self.heartbeat(report, &stream, clock()).await,
             };
             let Some(stands) = outcome.unless_fault(stands) else {

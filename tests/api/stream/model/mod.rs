@@ -23,7 +23,7 @@ use self::{
 use crate::harness::{Engine, Postgres, Sqlite, TestDatabase};
 
 /// Runs of each of the eight kinds below.
-const RUNS: u32 = 300;
+const RUNS: u32 = 250;
 
 #[rstest]
 fn whatever_media_servers_report_in_whatever_order_streams_do_what_the_model_says(
