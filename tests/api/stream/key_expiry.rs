@@ -11,10 +11,13 @@ const IMPATIENT: [&str; 2] = ["--heartbeat-interval=100ms", "--heartbeat-timeout
 
 impl Scene {
     async fn grace_is_over(&self) {
-        self.long_ago("key_expire_time").await;
-        let statement =
-            "update projects set previous_key_expire_time = '2020-01-01T00:00:00+00:00'";
-        self.server.database.execute(statement).await;
+        for statement in [
+            "update projects set previous_key_expire_time = '2020-01-01T00:00:00+00:00'",
+            "update streams set key_expire_time = '2020-01-01T00:00:00+00:00'
+             where key_expire_time is not null",
+        ] {
+            self.server.database.execute(statement).await;
+        }
     }
 
     /// Lets the reaper judge as if it had heard for long.

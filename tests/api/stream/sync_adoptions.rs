@@ -130,9 +130,12 @@ async fn a_report_that_was_made_before_an_end_does_not_undo_it(
     if followed {
         // The end of a connection that another one had followed counts too.
         scene.sync("b1", &[]).await;
-        scene.live_of(elsewhere("b")).await;
+        let next = scene.live_of(elsewhere("b")).await;
+        scene.node.end(&live, "a").await;
+        scene.end_of(&next, elsewhere("b")).await;
+    } else {
+        scene.node.end(&live, "a").await;
     }
-    scene.node.end(&live, "a").await;
     let before = scene.project().await;
 
     let answer = scene.sync("b1", &[keyed("a", &live, &scene.key)]).await;

@@ -28,15 +28,12 @@ struct Two {
 
 impl Two {
     async fn start(flags: &[&str]) -> Self {
-        let flags: Vec<_> = [
+        let roomy = [
             "--caller-burst=100000",
             "--max-user-watches=1000",
             "--max-destinations=10000",
-        ]
-        .iter()
-        .chain(flags)
-        .copied()
-        .collect();
+        ];
+        let flags: Vec<_> = roomy.iter().chain(flags).copied().collect();
         let server = TestServer::start_with(Postgres, &flags).await;
         let replica = server.replica().await;
         let owner = server.user().await;
