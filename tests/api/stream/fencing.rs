@@ -2,6 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
+use super::node::{adopted, keyed};
 use super::scene::{CONTINUE, Scene, seconds, state, stop, told};
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite, refused};
 
@@ -160,6 +161,22 @@ async fn a_connection_that_has_ended_does_not_begin_again(
     assert_eq!(scene.owner.stream(&now.id).await, now);
     assert_eq!(scene.project().await, before);
     scene.node.begin(&scene.key, "c").await.unwrap();
+}
+
+/// The connection was thought gone, and is let in again.
+#[rstest]
+#[tokio::test]
+async fn an_older_epoch_of_the_connection_itself_is_fenced(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::with_window(engine, &[]).await;
+    let live = scene.begun_live("a").await;
+    scene.sync("b1", &[]).await;
+    let answer = scene.sync("b1", &[keyed("a", &live, &scene.key)]).await;
+    let (_, back) = adopted(&answer);
+    assert_eq!((&back.id, back.epoch), (&live.id, 2));
+
+    scene.is_fenced(back, MediaServer::connection("a"), 1).await;
 }
 
 #[rstest]

@@ -73,9 +73,9 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => prop_oneof![Just(0), Just(25)].prop_map(|grace| Step::Rotate { grace }),
         1 => prop::bool::weighted(0.3).prop_map(|disabled| Step::Disable { disabled }),
         1 => (0..2_u8).prop_map(|node| Step::Reboot { node }),
-        3 => (
+        6 => (
             0..2_u8,
-            prop::collection::vec(0..6_usize, 0..4),
+            prop::collection::vec(0..3_usize, 0..3),
             any::<bool>(),
             prop::bool::weighted(0.8),
             prop::bool::weighted(0.1),
