@@ -10,7 +10,8 @@ create table relays (
     state text not null,
     -- Failures in a row.
     attempt bigint not null,
-    next_retry_time timestamptz,
+    -- From when on a worker may take it.
+    ready_time timestamptz not null,
     last_progress_time timestamptz,
     bytes_sent bigint not null,
     bitrate_bps bigint not null,
@@ -36,5 +37,8 @@ create index relays_of_worker on relays (worker_id) where worker_id is not null;
 create index relays_by_lease_expiry on relays (lease_expire_time) where lease_id is not null;
 create index relays_by_silence on relays (silent_since) where state = 'broadcasting';
 -- What a worker may take.
-create index relays_unclaimed on relays (next_retry_time, stream_id)
+create index relays_unclaimed on relays (ready_time, stream_id, destination_id)
     where wanted and lease_id is null and state <> 'failed';
+-- Two workers must not send to one destination.
+create unique index relays_one_lease_of_destination on relays (destination_id)
+    where lease_id is not null;

@@ -4,13 +4,15 @@
 //!         claim           bytes             bytes grow no more
 //!  IDLE ---------> STARTING ----> BROADCASTING <----> STALLED
 //!   ^ ^                 \______________|________________/
-//!   | | lease taken away, or given back | failed
+//!   | | lease ended, or given back      | failed
 //!   | +---------------------------------+--> RETRYING --claim--> STARTING
 //!   |                                   +--> FAILED
-//!   +------- STOPPING <--- stopped while a worker has it
+//!   +------- STOPPING <--- stopped, or to go on elsewhere, while a worker has it
 //! ```
 //!
 //! Whoever has the lease runs the relay. What others report changes nothing.
+//! No lease is taken away before it ends: its worker may still send, and two
+//! must not send to one destination.
 
 use std::time::Duration;
 
@@ -18,7 +20,11 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{DestinationId, ProjectId, RelayError, Stream, StreamId, Time};
+use super::{DestinationId, ProjectId, RelayError, RelayState, Stream, StreamId, Time};
+
+/// How long a relay that its worker gave back waits, so that one that closes down
+/// does not get it again.
+const GIVEN_BACK: TimeDelta = TimeDelta::seconds(1);
 
 /// After how much broadcasting failures are no longer failures in a row.
 const GOOD_TRY: TimeDelta = TimeDelta::minutes(1);
@@ -38,8 +44,8 @@ pub struct Relay {
     pub state: RelayState,
     /// Failures in a row.
     pub attempt: i64,
-    /// While it is retrying: when to try again.
-    pub next_retry_time: Option<Time>,
+    /// From when on a worker may take it.
+    pub ready_time: Time,
     /// When its bytes last grew.
     pub last_progress_time: Option<Time>,
     /// Bytes that the present try has sent.
@@ -80,26 +86,6 @@ pub struct RelayTimes {
     pub stall: Duration,
 }
 
-/// What is observed of a relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RelayState {
-    /// Nobody works on it.
-    Idle,
-    /// A worker has it; nothing was sent yet.
-    Starting,
-    /// Its bytes grow.
-    Broadcasting,
-    /// A worker has it, but its bytes do not grow.
-    Stalled,
-    /// It failed and is tried again.
-    Retrying,
-    /// It failed for good.
-    Failed,
-    /// A worker has it and is to stop it.
-    Stopping,
-}
-
 impl Relay {
     /// A relay that is to run.
     pub fn begin(stream: &Stream, destination_id: DestinationId, now: Time) -> Self {
@@ -110,7 +96,7 @@ impl Relay {
             wanted: true,
             state: RelayState::Idle,
             attempt: 0,
-            next_retry_time: None,
+            ready_time: now,
             last_progress_time: None,
             bytes_sent: 0,
             bitrate_bps: 0,
@@ -126,10 +112,10 @@ impl Relay {
         if self.wanted && !waits {
             return false;
         }
-        self.release(RelayState::Idle, now);
         self.wanted = true;
         self.attempt = 0;
         self.error = None;
+        self.vacate(now);
         true
     }
 
@@ -139,10 +125,7 @@ impl Relay {
             return false;
         }
         self.wanted = false;
-        match self.lease.is_some() {
-            true => self.enter(RelayState::Stopping, now),
-            false => self.enter(RelayState::Idle, now),
-        }
+        self.vacate(now);
         true
     }
 
@@ -158,29 +141,33 @@ impl Relay {
 
     /// The media is elsewhere now; tells whether that changed anything.
     pub fn relocate(&mut self, now: Time) -> bool {
-        let stays = matches!(self.state, RelayState::Idle | RelayState::Failed);
+        let stays = matches!(
+            self.state,
+            RelayState::Idle | RelayState::Failed | RelayState::Stopping
+        );
         if !self.wanted || stays {
             return false;
         }
-        self.release(RelayState::Idle, now);
+        self.vacate(now);
         true
     }
 
     /// The destination has another address or key; tells whether that changed anything.
     pub fn redirect(&mut self, now: Time) -> bool {
-        if !self.wanted || self.lease.is_none() {
+        let stops = self.state == RelayState::Stopping;
+        if self.lease.is_none() || stops {
             return false;
         }
-        self.release(RelayState::Idle, now);
+        self.vacate(now);
         true
     }
 
-    /// Whether a worker may take it, as far as its stream allows.
+    /// Whether a worker may take it, as far as its stream and its destination allow.
     pub fn is_claimable(&self, now: Time) -> bool {
         self.wanted
             && self.lease.is_none()
             && self.state != RelayState::Failed
-            && self.next_retry_time.is_none_or(|time| time <= now)
+            && self.ready_time <= now
     }
 
     /// A worker takes it.
@@ -214,6 +201,20 @@ impl Relay {
         true
     }
 
+    /// Whoever has it is to give it back.
+    fn vacate(&mut self, now: Time) {
+        match self.lease.is_some() {
+            true => self.enter(RelayState::Stopping, now),
+            false => self.enter(RelayState::Idle, now),
+        }
+    }
+
+    /// The worker gives it back, and nothing is wrong with it.
+    pub(super) fn give_back(&mut self, now: Time) {
+        self.release(RelayState::Idle, now);
+        self.ready_time = now + GIVEN_BACK;
+    }
+
     /// The worker has it no more.
     pub(super) fn release(&mut self, state: RelayState, now: Time) {
         if self.broadcast_well() {
@@ -225,7 +226,7 @@ impl Relay {
 
     pub(super) fn enter(&mut self, state: RelayState, now: Time) {
         self.state = state;
-        self.next_retry_time = None;
+        self.ready_time = now;
         if !matches!(state, RelayState::Broadcasting) {
             self.bitrate_bps = 0;
         }
@@ -247,36 +248,6 @@ impl Lease {
     }
 }
 
-impl RelayState {
-    const ALL: [Self; 7] = [
-        Self::Idle,
-        Self::Starting,
-        Self::Broadcasting,
-        Self::Stalled,
-        Self::Retrying,
-        Self::Failed,
-        Self::Stopping,
-    ];
-
-    /// The name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Starting => "starting",
-            Self::Broadcasting => "broadcasting",
-            Self::Stalled => "stalled",
-            Self::Retrying => "retrying",
-            Self::Failed => "failed",
-            Self::Stopping => "stopping",
-        }
-    }
-
-    /// Reads the name in the database.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,7 +266,7 @@ mod tests {
             wanted: true,
             state: RelayState::Idle,
             attempt: 3,
-            next_retry_time: None,
+            ready_time: now,
             last_progress_time: None,
             bytes_sent: 9,
             bitrate_bps: 9,
@@ -323,7 +294,7 @@ mod tests {
             assert!(!relay.expire(held, TIMES, now + Duration::from_secs(14)));
             assert!(relay.expire(held, TIMES, now + TIMES.lease));
             assert_eq!((relay.state, relay.attempt), (RelayState::Idle, 3));
-            assert!(relay.is_claimable(now));
+            assert!(relay.is_claimable(now + TIMES.lease));
         }
     }
 

@@ -83,16 +83,15 @@ impl Relay {
         if !lease.is_some_and(|one| one.id == report.lease_id && one.worker_id == worker_id) {
             return Reported::Lost;
         }
+        let stops = self.state == RelayState::Stopping;
         match &report.seen {
-            RelaySeen::Stopped => self.release(RelayState::Idle, now),
-            RelaySeen::Retrying(_) | RelaySeen::Failed(_) if !self.wanted => {
-                self.release(RelayState::Idle, now);
-            }
+            RelaySeen::Stopped => self.give_back(now),
+            RelaySeen::Retrying(_) | RelaySeen::Failed(_) if stops => self.give_back(now),
             RelaySeen::Failed(error) => self.fail(error, now),
             RelaySeen::Retrying(error) if error.fatal => self.fail(error, now),
             RelaySeen::Retrying(_) if held => self.release(RelayState::Idle, now),
             RelaySeen::Retrying(error) => self.retry(error, report.chance, now),
-            _ if !self.wanted => return Reported::Lost,
+            _ if stops => return Reported::Lost,
             seen => return self.go_on(seen, report, held, times, now),
         }
         Reported::Changed
@@ -108,7 +107,7 @@ impl Relay {
         self.release(RelayState::Retrying, now);
         self.attempt = self.attempt.saturating_add(1);
         self.error = Some(error.clone());
-        self.next_retry_time = Some(now + wait(self.attempt, chance));
+        self.ready_time = now + wait(self.attempt, chance);
     }
 
     fn go_on(
@@ -124,6 +123,10 @@ impl Relay {
             return Reported::Lost;
         };
         lease.expire_time = now + times.lease;
+        if report.bytes_sent < self.bytes_sent {
+            // It is late: a newer one has come before.
+            return Reported::Renewed;
+        }
         if grown {
             lease.broadcast_time.get_or_insert(now);
             lease.silent_since = now;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many relays one transaction gives.
-const BATCH: i64 = 50;
+const BATCH: i64 = 10;
 
 /// Relays that workers may take.
 #[derive(Debug, Clone)]
@@ -60,8 +60,10 @@ pub struct ClaimedRelay {
 pub struct HeldLease {
     /// The lease.
     pub lease_id: Uuid,
-    /// Whether its relay is to run.
-    pub wanted: bool,
+    /// The project of its relay.
+    pub project_id: ProjectId,
+    /// Whether the worker is to give it back.
+    pub is_asked_back: bool,
 }
 
 #[derive(FromRow)]
@@ -80,6 +82,8 @@ struct Ends {
     play_url_sealed: Option<Vec<u8>>,
     url: String,
     stream_key_sealed: Vec<u8>,
+    /// Whether a worker may still send there.
+    is_busy: bool,
 }
 
 impl RelayClaims {
@@ -97,7 +101,7 @@ impl RelayClaims {
     pub async fn held(&self, worker_id: &str) -> Result<Vec<HeldLease>> {
         Ok(
             on_engine!(self.database.reader(), pool => sqlx::query_as::<_, HeldLease>(
-                "select lease_id, wanted
+                "select lease_id, project_id, state = 'stopping' as is_asked_back
                  from relays
                  where worker_id = $1",
             )
@@ -135,8 +139,11 @@ impl RelayClaims {
              from relays r
              join streams s on s.id = r.stream_id
              where r.wanted and r.lease_id is null and r.state <> 'failed'
-               and (r.next_retry_time is null or r.next_retry_time <= $1)
+               and r.ready_time <= $1
                and s.status = 'live' and ($2 = '' or s.node_id = $2)
+               and not exists (
+                   select 1 from relays b
+                   where b.destination_id = r.destination_id and b.lease_id is not null)
                and (select count(*) from relays h where h.worker_id = $3) < $4
              limit 1",
         )
@@ -164,9 +171,12 @@ impl RelayClaims {
                  join streams s on s.id = r.stream_id
                  join projects p on p.id = r.project_id
                  where r.wanted and r.lease_id is null and r.state <> 'failed'
-                   and (r.next_retry_time is null or r.next_retry_time <= $1)
+                   and r.ready_time <= $1
                    and s.status = 'live' and ($2 = '' or s.node_id = $2)
-                 order by r.next_retry_time nulls first, r.stream_id
+                   and not exists (
+                       select 1 from relays b
+                       where b.destination_id = r.destination_id and b.lease_id is not null)
+                 order by r.ready_time, r.stream_id, r.destination_id
                  limit $3
                  for no key update of p skip locked"
             }
@@ -175,9 +185,12 @@ impl RelayClaims {
                  from relays r
                  join streams s on s.id = r.stream_id
                  where r.wanted and r.lease_id is null and r.state <> 'failed'
-                   and (r.next_retry_time is null or r.next_retry_time <= $1)
+                   and r.ready_time <= $1
                    and s.status = 'live' and ($2 = '' or s.node_id = $2)
-                 order by r.next_retry_time nulls first, r.stream_id
+                   and not exists (
+                       select 1 from relays b
+                       where b.destination_id = r.destination_id and b.lease_id is not null)
+                 order by r.ready_time, r.stream_id, r.destination_id
                  limit $3"
             }
         };
@@ -204,7 +217,7 @@ impl RelayClaims {
         let ends = ends(tx, stream_id, destination_id).await?;
         let is_there = claimant.node_id.is_empty() || ends.node_id == claimant.node_id;
         let is_live = ends.status == Status::Live.as_str();
-        if !relay.is_claimable(now) || !is_there || !is_live {
+        if !relay.is_claimable(now) || !is_there || !is_live || ends.is_busy {
             return Ok(None);
         }
 
@@ -257,7 +270,10 @@ async fn ends(
 ) -> Result<Ends> {
     Ok(on_engine!(tx, tx => sqlx::query_as::<_, Ends>(
         "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
-                d.url, d.stream_key_sealed
+                d.url, d.stream_key_sealed,
+                exists (
+                    select 1 from relays b
+                    where b.destination_id = d.id and b.lease_id is not null) as is_busy
          from streams s, destinations d
          where s.id = $1 and d.id = $2",
     )

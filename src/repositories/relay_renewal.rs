@@ -51,7 +51,8 @@ impl Renewal {
                 sqlx::query_scalar::<_, Uuid>(
                     "update relays r
                      set bytes_sent = greatest(n.bytes_sent, r.bytes_sent),
-                         bitrate_bps = n.bitrate_bps,
+                         bitrate_bps = case when n.bytes_sent >= r.bytes_sent
+                             then n.bitrate_bps else r.bitrate_bps end,
                          lease_expire_time = $7,
                          last_progress_time = case when n.bytes_sent > r.bytes_sent
                              then $8 else r.last_progress_time end,
@@ -87,7 +88,8 @@ impl Renewal {
                 sqlx::query_scalar::<_, Uuid>(
                     "update relays as r
                      set bytes_sent = max(n.bytes_sent, r.bytes_sent),
-                         bitrate_bps = n.bitrate_bps,
+                         bitrate_bps = case when n.bytes_sent >= r.bytes_sent
+                             then n.bitrate_bps else r.bitrate_bps end,
                          lease_expire_time = $3,
                          last_progress_time = case when n.bytes_sent > r.bytes_sent
                              then $4 else r.last_progress_time end,
@@ -128,4 +130,47 @@ impl Renewal {
             self.bitrate_bps,
         )
     }
+}
+
+/// Lets a worker keep these leases until a time, and changes nothing else. A row
+/// that somebody changes right now is left out.
+pub(super) async fn keep_leases(
+    database: &Database,
+    worker_id: &str,
+    leases: &[Uuid],
+    expire_time: Time,
+) -> Result<()> {
+    match database.writer() {
+        Pool::Postgres(pool) => {
+            sqlx::query(
+                "update relays
+                 set lease_expire_time = $3
+                 where lease_id in (
+                     select lease_id from relays
+                     where lease_id = any($1) and worker_id = $2 and state <> 'stopping'
+                     for no key update skip locked)",
+            )
+            .bind(leases)
+            .bind(worker_id)
+            .bind(expire_time)
+            .execute(pool)
+            .await?;
+        }
+        Pool::Sqlite(pool) => {
+            let leases: Vec<_> = leases.iter().map(|id| id.simple().to_string()).collect();
+            let leases = serde_json::to_string(&leases).map_err(Error::internal)?;
+            sqlx::query(
+                "update relays
+                 set lease_expire_time = $3
+                 where lease_id in (select unhex(value) from json_each($1))
+                   and worker_id = $2 and state <> 'stopping'",
+            )
+            .bind(leases)
+            .bind(worker_id)
+            .bind(expire_time)
+            .execute(pool)
+            .await?;
+        }
+    }
+    Ok(())
 }

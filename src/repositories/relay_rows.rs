@@ -29,7 +29,7 @@ pub(super) struct RelayRow {
     wanted: bool,
     state: String,
     attempt: i64,
-    next_retry_time: Option<Timestamp>,
+    ready_time: Timestamp,
     last_progress_time: Option<Timestamp>,
     bytes_sent: i64,
     bitrate_bps: i64,
@@ -46,7 +46,7 @@ pub(super) struct RelayRow {
 }
 
 /// Lets the relays of a locked project follow what its stream has become: they
-/// start when it goes live, are given back when it goes on elsewhere, and stop
+/// start when it goes live, are asked back when it goes on elsewhere, and stop
 /// when it ends.
 pub(super) async fn follow(
     tx: &mut Transaction,
@@ -123,7 +123,7 @@ async fn hear_again(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()>
     Ok(())
 }
 
-/// Takes away the leases of a destination whose address or key has changed, while
+/// Asks the leases of a destination back whose address or key has changed, while
 /// its project is locked: who claims next has the new one.
 pub(super) async fn redirect(tx: &mut Transaction, id: DestinationId, now: Time) -> Result<()> {
     let streams = on_engine!(tx, tx => sqlx::query_scalar::<_, StreamId>(
@@ -175,7 +175,7 @@ pub(super) async fn load(
          set attempt = attempt
          where stream_id = $1 and destination_id = $2
          returning stream_id, destination_id, project_id, wanted, state, attempt,
-                   next_retry_time, last_progress_time, bytes_sent, bitrate_bps, error_code,
+                   ready_time, last_progress_time, bytes_sent, bitrate_bps, error_code,
                    error_severity, error_message, worker_id, lease_id, lease_expire_time,
                    claim_time, broadcast_time, silent_since, update_time",
     )
@@ -194,7 +194,7 @@ async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
          set attempt = attempt
          where stream_id = $1
          returning stream_id, destination_id, project_id, wanted, state, attempt,
-                   next_retry_time, last_progress_time, bytes_sent, bitrate_bps, error_code,
+                   ready_time, last_progress_time, bytes_sent, bitrate_bps, error_code,
                    error_severity, error_message, worker_id, lease_id, lease_expire_time,
                    claim_time, broadcast_time, silent_since, update_time",
     )
@@ -210,9 +210,9 @@ async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
 pub(super) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "insert into relays
-             (stream_id, destination_id, project_id, wanted, state, attempt, bytes_sent,
-              bitrate_bps, update_time)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             (stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
+              bytes_sent, bitrate_bps, update_time)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(relay.stream_id)
     .bind(relay.destination_id)
@@ -220,6 +220,7 @@ pub(super) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     .bind(relay.wanted)
     .bind(relay.state.as_str())
     .bind(relay.attempt)
+    .bind(relay.ready_time)
     .bind(relay.bytes_sent)
     .bind(relay.bitrate_bps)
     .bind(relay.update_time)
@@ -234,7 +235,7 @@ pub(super) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     let (error, lease) = (relay.error.as_ref(), relay.lease.as_ref());
     on_engine!(tx, tx => sqlx::query(
         "update relays
-         set wanted = $3, state = $4, attempt = $5, next_retry_time = $6,
+         set wanted = $3, state = $4, attempt = $5, ready_time = $6,
              last_progress_time = $7, bytes_sent = $8, bitrate_bps = $9, error_code = $10,
              error_severity = $11, error_message = $12, worker_id = $13, lease_id = $14,
              lease_expire_time = $15, claim_time = $16, broadcast_time = $17,
@@ -246,7 +247,7 @@ pub(super) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     .bind(relay.wanted)
     .bind(relay.state.as_str())
     .bind(relay.attempt)
-    .bind(relay.next_retry_time)
+    .bind(relay.ready_time)
     .bind(relay.last_progress_time)
     .bind(relay.bytes_sent)
     .bind(relay.bitrate_bps)
@@ -284,7 +285,7 @@ impl TryFrom<RelayRow> for Relay {
             wanted,
             state,
             attempt,
-            next_retry_time,
+            ready_time,
             last_progress_time,
             bytes_sent,
             bitrate_bps,
@@ -322,7 +323,7 @@ impl TryFrom<RelayRow> for Relay {
             wanted,
             state: known("state", RelayState::parse(&state))?,
             attempt,
-            next_retry_time,
+            ready_time,
             last_progress_time,
             bytes_sent,
             bitrate_bps,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Database,
     engine::{Pools, Transaction},
-    relay_renewal::Renewal,
+    relay_renewal::{Renewal, keep_leases},
     relay_rows::{RelayRow, load, record_as, store},
     revisions::return_revision,
 };
@@ -105,14 +105,33 @@ impl RelayWork {
         }
 
         let renewed = self.renew(worker_id, quiet, now).await?;
+        changes.retain(|(_, report)| !renewed.contains(&report.lease_id));
+        self.keep(worker_id, &changes, now).await?;
+        // What fails must not keep the others from being heard.
+        let mut failed = Ok(());
         for (key, report) in changes {
-            if !renewed.contains(&report.lease_id)
-                && self.change(worker_id, key, &report, now).await? == Reported::Lost
-            {
-                lost.push(report.lease_id);
+            match self.change(worker_id, key, &report, now).await {
+                Ok(Reported::Lost) => lost.push(report.lease_id),
+                Ok(_) => {}
+                Err(error) => failed = failed.and(Err(error)),
             }
         }
-        Ok(lost)
+        failed.map(|()| lost)
+    }
+
+    /// Renews the leases of relays that change one after the other, which may take
+    /// longer than a lease lasts.
+    async fn keep(
+        &self,
+        worker_id: &str,
+        changes: &[(RelayKey, RelayReport)],
+        now: Time,
+    ) -> Result<()> {
+        let ids: Vec<_> = changes.iter().map(|(_, report)| report.lease_id).collect();
+        match ids.len() {
+            0 | 1 => Ok(()),
+            _ => keep_leases(&self.database, worker_id, &ids, now + self.times.lease).await,
+        }
     }
 
     async fn renew(
@@ -129,7 +148,7 @@ impl RelayWork {
     async fn held(&self, worker_id: &str) -> Result<HashMap<Uuid, (Relay, bool)>> {
         let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, HeldRelay>(
             "select r.stream_id, r.destination_id, r.project_id, r.wanted, r.state, r.attempt,
-                    r.next_retry_time, r.last_progress_time, r.bytes_sent, r.bitrate_bps,
+                    r.ready_time, r.last_progress_time, r.bytes_sent, r.bitrate_bps,
                     r.error_code, r.error_severity, r.error_message, r.worker_id, r.lease_id,
                     r.lease_expire_time, r.claim_time, r.broadcast_time, r.silent_since,
                     r.update_time, s.status as stream_status
@@ -161,15 +180,17 @@ impl RelayWork {
     ) -> Result<Reported> {
         let mut tx = self.database.begin().await?;
         let Some(revision) = take_revision_of(&mut tx, key.project_id).await? else {
+            tx.rollback().await?;
             return Ok(Reported::Lost);
         };
         let Some(mut relay) = load(&mut tx, key.stream_id, key.destination_id).await? else {
+            tx.rollback().await?;
             return Ok(Reported::Lost);
         };
         let is_held = is_held(&mut tx, key.stream_id).await?;
         let reported = relay.report(worker_id, report, is_held, self.times, now);
         match reported {
-            Reported::Lost => {}
+            Reported::Lost => tx.rollback().await?,
             Reported::Renewed => {
                 store(&mut tx, &relay).await?;
                 return_revision(&mut tx, key.project_id).await?;
@@ -209,13 +230,16 @@ impl RelayWork {
     pub async fn expire(&self, key: RelayKey, now: Time) -> Result<Option<Relay>> {
         let mut tx = self.database.begin().await?;
         let Some(revision) = self.try_revision_of(&mut tx, key.project_id).await? else {
+            tx.rollback().await?;
             return Ok(None);
         };
         let Some(mut relay) = load(&mut tx, key.stream_id, key.destination_id).await? else {
+            tx.rollback().await?;
             return Ok(None);
         };
         let is_held = is_held(&mut tx, key.stream_id).await?;
         if !relay.expire(is_held, self.times, now) {
+            tx.rollback().await?;
             return Ok(None);
         }
         self.finish(tx, revision, &relay, now).await?;

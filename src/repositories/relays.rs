@@ -30,7 +30,7 @@ impl Relays {
     pub async fn list(&self, tenant: Tenant, id: StreamId) -> Result<Vec<Relay>> {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, RelayRow>(
             "select r.stream_id, r.destination_id, r.project_id, r.wanted, r.state, r.attempt,
-                    r.next_retry_time, r.last_progress_time, r.bytes_sent, r.bitrate_bps,
+                    r.ready_time, r.last_progress_time, r.bytes_sent, r.bitrate_bps,
                     r.error_code, r.error_severity, r.error_message, r.worker_id, r.lease_id,
                     r.lease_expire_time, r.claim_time, r.broadcast_time, r.silent_since,
                     r.update_time
@@ -74,6 +74,7 @@ impl Relays {
             }
             Some(mut relay) => {
                 if !relay.start(now) {
+                    tx.rollback().await?;
                     return Ok(relay);
                 }
                 store(&mut tx, &relay).await?;
@@ -101,9 +102,11 @@ impl Relays {
             // It was never started, so there is nothing to keep.
             let mut relay = Relay::begin(&stream, destination_id, now);
             relay.stop(now);
+            tx.rollback().await?;
             return Ok(relay);
         };
         if !relay.stop(now) {
+            tx.rollback().await?;
             return Ok(relay);
         }
         store(&mut tx, &relay).await?;

@@ -84,7 +84,7 @@ async fn destinations(tx: &mut Transaction, project_id: ProjectId) -> Result<Vec
 async fn relays(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
     on_engine!(tx, tx => sqlx::query_as::<_, RelayRow>(
         "select stream_id, destination_id, project_id, wanted, state, attempt,
-                next_retry_time, last_progress_time, bytes_sent, bitrate_bps, error_code,
+                ready_time, last_progress_time, bytes_sent, bitrate_bps, error_code,
                 error_severity, error_message, worker_id, lease_id, lease_expire_time,
                 claim_time, broadcast_time, silent_since, update_time
          from relays

@@ -4,27 +4,27 @@ use std::{
 };
 
 use tokio::{
-    sync::broadcast::Receiver,
-    time::{Instant, sleep},
+    sync::broadcast::{Receiver, error::TryRecvError},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::outlet::{Outlet, Unsent};
 use crate::{
-    auth::{Permit, Place, Sealer},
+    auth::{Permit, Place, Sealer, random_fraction},
     domain::{ProjectId, RelayError, RelayReport, RelaySeen, Secret, now, relay_output_url},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{Claimant, ClaimedRelay, RelayClaims, RelayWork},
+    repositories::{Claimant, ClaimedRelay, HeldLease, RelayClaims, RelayWork},
     services::fields::timestamp,
 };
 
 /// How often to look for what no hint has told of.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How long hints are gathered, so that many of them are one look.
-const GATHER: Duration = Duration::from_millis(50);
+/// How long after a look hints are gathered, so that many of them are one look.
+const GATHER: Duration = Duration::from_millis(300);
 
 /// How often a worker hears that it is still connected, if of nothing else; and
 /// how long it may take to read.
@@ -40,8 +40,19 @@ pub(super) struct Claiming {
     pub closing: CancellationToken,
 }
 
-/// The leases that the worker is known to have; whether it was told to give them back.
-type Known = HashMap<Uuid, bool>;
+/// What the worker is known to have.
+#[derive(Default)]
+struct Known {
+    leases: HashMap<Uuid, KnownLease>,
+    /// When that was last read, unless it may have changed since.
+    read: Option<Instant>,
+}
+
+struct KnownLease {
+    project_id: ProjectId,
+    /// Whether the worker was told to give it back.
+    told: bool,
+}
 
 /// Why a claim is over.
 enum End {
@@ -72,9 +83,10 @@ impl Claiming {
         outlet: &Outlet<pb::ClaimRelaysResponse>,
         hints: &mut Receiver<ProjectId>,
     ) -> End {
-        let mut known = Known::new();
+        let mut known = Known::default();
         let mut spoken: Option<Instant> = None;
         while !outlet.is_closed() {
+            let looked = Instant::now();
             let message = match self.look(&mut known).await {
                 Ok(message) => message,
                 Err(error) => return End::Because(error),
@@ -99,7 +111,7 @@ impl Claiming {
                 biased;
                 () = self.closing.cancelled() => return End::Because(Error::Draining),
                 () = outlet.closed() => return End::Gone,
-                _ = hints.recv() => gather(hints).await,
+                () = known.hinted(hints, looked + GATHER) => {}
                 () = sleep(wait) => {}
             }
         }
@@ -108,28 +120,49 @@ impl Claiming {
 
     /// Nobody knows of these leases, so others need not wait until they run out.
     async fn unsent(&self, unsent: Unsent, given: Vec<Uuid>) -> End {
-        let given = given.into_iter().map(RelayReport::stopped).collect();
-        let worker_id = &self.claimant.worker_id;
-        match (self.work.report(worker_id, given, now()).await, unsent) {
+        match (self.give_back(given).await, unsent) {
             (Err(error), _) => End::Because(error),
-            (Ok(_), Unsent::Gone) => End::Gone,
-            (Ok(_), Unsent::Slow) => End::Because(Error::WatchTooSlow),
+            (Ok(()), Unsent::Gone) => End::Gone,
+            (Ok(()), Unsent::Slow) => End::Because(Error::WatchTooSlow),
         }
+    }
+
+    async fn give_back(&self, given: Vec<Uuid>) -> Result<()> {
+        let given = given.into_iter().map(RelayReport::stopped).collect();
+        self.report(given).await
+    }
+
+    async fn report(&self, reports: Vec<RelayReport>) -> Result<()> {
+        let worker_id = &self.claimant.worker_id;
+        self.work.report(worker_id, reports, now()).await.map(drop)
     }
 
     /// What there is to be told now.
     async fn look(&self, known: &mut Known) -> Result<pb::ClaimRelaysResponse> {
         self.permit.check()?;
         let revocations = self.revoked(known).await?;
-        let mut assignments = Vec::new();
-        for claimed in self.claims.claim(&self.claimant, now()).await? {
-            match self.assignment(claimed) {
+        let claimed = self.claims.claim(&self.claimant, now()).await?;
+        let (mut assignments, mut given, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for one in claimed {
+            let project_id = one.relay.project_id;
+            match self.assignment(one) {
                 Ok((lease_id, assignment)) => {
-                    known.insert(lease_id, false);
+                    known
+                        .leases
+                        .insert(lease_id, KnownLease::untold(project_id));
+                    given.push(lease_id);
                     assignments.push(assignment);
                 }
-                Err((lease_id, error)) => self.refuse(lease_id, &error).await?,
+                Err(report) => refused.push(*report),
             }
+        }
+        if !refused.is_empty()
+            && let Err(error) = self.report(refused).await
+        {
+            // The worker will not hear of these. If they cannot be given back either,
+            // they run out.
+            let _ = self.give_back(given).await;
+            return Err(error);
         }
         Ok(pb::ClaimRelaysResponse {
             assignments,
@@ -139,33 +172,21 @@ impl Claiming {
 
     /// The leases that the worker has no more, or is to give back, each once.
     async fn revoked(&self, known: &mut Known) -> Result<Vec<pb::RelayRevocation>> {
-        let held = self.claims.held(&self.claimant.worker_id).await?;
-        let has: HashSet<_> = held.iter().map(|lease| lease.lease_id).collect();
-        let mut revoked = Vec::new();
-        known.retain(|id, told| {
-            let stays = has.contains(id);
-            if !stays && !*told {
-                revoked.push(*id);
-            }
-            stays
-        });
-        for lease in held {
-            let told = known.entry(lease.lease_id).or_insert(false);
-            if !lease.wanted && !*told {
-                *told = true;
-                revoked.push(lease.lease_id);
-            }
+        if known.read.is_some_and(|at| at.elapsed() < EVERY) {
+            return Ok(Vec::new());
         }
+        known.read = Some(Instant::now());
+        let held = self.claims.held(&self.claimant.worker_id).await?;
         let revocation = |id: Uuid| pb::RelayRevocation {
             lease_id: id.to_string(),
         };
-        Ok(revoked.into_iter().map(revocation).collect())
+        Ok(known.compare(held).into_iter().map(revocation).collect())
     }
 
     fn assignment(
         &self,
         claimed: ClaimedRelay,
-    ) -> Result<(Uuid, pb::RelayAssignment), (Uuid, Error)> {
+    ) -> Result<(Uuid, pb::RelayAssignment), Box<RelayReport>> {
         let ClaimedRelay {
             relay,
             connection_id,
@@ -186,7 +207,8 @@ impl Claiming {
         });
         let (stream_key, input_url) = match (stream_key, input_url) {
             (Ok(stream_key), Ok(input_url)) => (stream_key, input_url),
-            (Err(error), _) | (_, Err(error)) => return Err((lease_id, error)),
+            (Err(error), _) => return Err(unreadable(lease_id, "KEY_UNREADABLE", &error)),
+            (_, Err(error)) => return Err(unreadable(lease_id, "PLAY_URL_UNREADABLE", &error)),
         };
         let assignment = pb::RelayAssignment {
             relay: Some(relay.into()),
@@ -198,33 +220,84 @@ impl Claiming {
         };
         Ok((lease_id, assignment))
     }
+}
 
-    /// A relay that nobody can run must not come back again and again.
-    async fn refuse(&self, lease_id: Uuid, error: &Error) -> Result<()> {
-        tracing::error!(
-            error = error.with_causes(),
-            "cannot open what a relay needs"
-        );
-        let report = RelayReport {
-            seen: RelaySeen::Failed(RelayError {
-                code: "KEY_UNREADABLE".to_owned(),
-                fatal: true,
-                message: "the stream key cannot be opened, set it again".to_owned(),
-            }),
-            ..RelayReport::stopped(lease_id)
-        };
-        let worker_id = &self.claimant.worker_id;
-        self.work.report(worker_id, vec![report], now()).await?;
-        Ok(())
+impl KnownLease {
+    fn untold(project_id: ProjectId) -> Self {
+        let told = false;
+        Self { project_id, told }
     }
+}
+
+impl Known {
+    /// The leases that the worker is to be told of, now that it has these.
+    fn compare(&mut self, held: Vec<HeldLease>) -> Vec<Uuid> {
+        let has: HashSet<_> = held.iter().map(|lease| lease.lease_id).collect();
+        let mut revoked = Vec::new();
+        self.leases.retain(|id, lease| {
+            let stays = has.contains(id);
+            if !stays && !lease.told {
+                revoked.push(*id);
+            }
+            stays
+        });
+        for lease in held {
+            let known = self
+                .leases
+                .entry(lease.lease_id)
+                .or_insert(KnownLease::untold(lease.project_id));
+            if lease.is_asked_back && !known.told {
+                known.told = true;
+                revoked.push(lease.lease_id);
+            }
+        }
+        revoked
+    }
+
+    /// Waits for a hint, and until then for more of them; looks whether they
+    /// concern a lease of the worker.
+    async fn hinted(&mut self, hints: &mut Receiver<ProjectId>, until: Instant) {
+        let mut next = hints.recv().await.map_err(|_| TryRecvError::Lagged(1));
+        sleep_until(until).await;
+        loop {
+            match next {
+                Ok(id) if self.leases.values().all(|lease| lease.project_id != id) => {}
+                Ok(_) | Err(TryRecvError::Lagged(_)) => {
+                    self.read = None;
+                    *hints = hints.resubscribe();
+                    return;
+                }
+                Err(_) => return,
+            }
+            next = hints.try_recv();
+        }
+    }
+}
+
+/// What becomes of a relay whose secrets cannot be opened here. It may pass: another
+/// server may have the keys.
+fn unreadable(lease_id: Uuid, code: &str, error: &Error) -> Box<RelayReport> {
+    tracing::error!(
+        code,
+        error = error.with_causes(),
+        "cannot open what a relay needs"
+    );
+    let message = match code {
+        "KEY_UNREADABLE" => "the stream key of the destination cannot be opened",
+        _ => "the address of the stream's media cannot be opened",
+    };
+    Box::new(RelayReport {
+        seen: RelaySeen::Retrying(RelayError {
+            code: code.to_owned(),
+            fatal: false,
+            message: message.to_owned(),
+        }),
+        chance: random_fraction(),
+        ..RelayReport::stopped(lease_id)
+    })
 }
 
 fn lease_of(assignment: &pb::RelayAssignment) -> Uuid {
     // It was written here, so it can be read.
     Uuid::try_parse(&assignment.lease_id).unwrap_or_default()
-}
-
-async fn gather(hints: &mut Receiver<ProjectId>) {
-    sleep(GATHER).await;
-    *hints = hints.resubscribe();
 }

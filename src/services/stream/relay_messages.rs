@@ -19,6 +19,9 @@ use crate::{
 /// The most relays that a worker can run, and report at once.
 const MAX_RELAYS: usize = 1000;
 
+/// From how many faults on no more are looked for: an answer has its limits too.
+const MAX_FAULTS: usize = 50;
+
 pub(super) struct RelayOf {
     pub stream_id: StreamId,
     pub destination_id: DestinationId,
@@ -107,27 +110,34 @@ impl TryFrom<pb::ReportRelaysRequest> for ReportRelays {
         let pb::ReportRelaysRequest { worker_id, reports } = message;
         let mut fields = Fields::default();
         let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
-        if reports.len() > MAX_RELAYS {
-            fields.read::<()>(
-                "reports",
-                Err(Invalid::because("must have at most 1000 entries")),
-            );
-            return Err(fields.refuse());
-        }
-        let mut seen = HashSet::new();
-        let reports: Option<Vec<_>> = reports
-            .into_iter()
-            .enumerate()
-            .map(|(at, one)| report(&mut fields, &format!("reports[{at}]"), one, &mut seen))
-            // Not lazily: every fault of every report is named.
-            .collect::<Vec<_>>()
-            .into_iter()
-            .collect();
+        let reports = self::reports(&mut fields, reports);
         let (Some(worker_id), Some(reports)) = (worker_id, reports) else {
             return Err(fields.refuse());
         };
         Ok(Self { worker_id, reports })
     }
+}
+
+fn reports(fields: &mut Fields, messages: Vec<pb::RelayReport>) -> Option<Vec<RelayReport>> {
+    if messages.len() > MAX_RELAYS {
+        let fault = Invalid::because("must have at most 1000 entries");
+        return fields.read("reports", Err(fault));
+    }
+    let mut seen = HashSet::new();
+    let mut reports = Vec::with_capacity(messages.len());
+    for (at, message) in messages.into_iter().enumerate() {
+        reports.push(report(
+            fields,
+            &format!("reports[{at}]"),
+            message,
+            &mut seen,
+        ));
+        if fields.faults() >= MAX_FAULTS {
+            return None;
+        }
+    }
+    // `None` if one of them has a fault.
+    reports.into_iter().collect()
 }
 
 fn report(
@@ -224,7 +234,7 @@ impl From<Relay> for pb::Relay {
             wanted,
             state,
             attempt,
-            next_retry_time,
+            ready_time,
             last_progress_time,
             bytes_sent,
             bitrate_bps,
@@ -232,6 +242,7 @@ impl From<Relay> for pb::Relay {
             lease,
             update_time,
         } = relay;
+        let retrying = state == RelayState::Retrying;
         let desired = match wanted {
             true => pb::RelayDesiredState::Started,
             false => pb::RelayDesiredState::Stopped,
@@ -242,7 +253,7 @@ impl From<Relay> for pb::Relay {
             desired: desired.into(),
             state: pb::RelayState::from(state).into(),
             attempt,
-            next_retry_time: next_retry_time.map(timestamp),
+            next_retry_time: retrying.then(|| timestamp(ready_time)),
             last_progress_time: last_progress_time.map(timestamp),
             bytes_sent,
             bitrate_bps,

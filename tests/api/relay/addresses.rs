@@ -5,18 +5,18 @@ use std::slice::from_ref;
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::scene::{STARTED, Scene, broadcasts, state};
+use super::scene::{STARTED, Scene, broadcasts, runs, state};
 use crate::harness::{Engine, Postgres, Sqlite};
-use pb::RelayState::Broadcasting;
+use pb::RelayState::{Broadcasting, Idle, Stopping};
 
 #[rstest]
 #[tokio::test]
-async fn a_relay_goes_on_at_the_new_address_or_with_the_new_key(
+async fn once_it_has_stopped_a_relay_goes_on_at_the_new_address_or_with_the_new_key(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(false, true)] key: bool,
 ) {
     let scene = Scene::start(engine).await;
-    let (_, destination, mut worker, assignment) = scene.claimed().await;
+    let (live, destination, mut worker, assignment) = scene.claimed().await;
     worker.takes(broadcasts(&assignment, 5)).await;
     let mut request = pb::UpdateDestinationRequest {
         destination_id: destination.id.clone(),
@@ -36,10 +36,16 @@ async fn a_relay_goes_on_at_the_new_address_or_with_the_new_key(
     scene.update_destination(request).await;
 
     assert_eq!(worker.revoked().await, from_ref(&assignment.lease_id));
+    let relay = scene.relay(&live).await;
+    assert_eq!(
+        (state(&relay), &*relay.worker_id),
+        ((STARTED, Stopping), "w1")
+    );
+    worker.loses(broadcasts(&assignment, 99)).await;
+    worker.takes(runs(&assignment, Idle, 99)).await;
     let again = worker.assigned(1).await.remove(0);
     assert_eq!(again.output_url, expected);
     assert_eq!(again.relay.as_ref().unwrap().attempt, 0);
-    worker.loses(broadcasts(&assignment, 99)).await;
     scene.assert_events().await;
 }
 

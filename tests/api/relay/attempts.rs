@@ -47,7 +47,7 @@ async fn a_relay_is_not_claimed_before_its_time(#[values(Sqlite, Postgres)] engi
     worker.revoked().await;
 
     scene.assert_nothing_for(&mut worker, &live).await;
-    scene.long_ago("next_retry_time").await;
+    scene.long_ago("ready_time").await;
 
     worker.assigned(1).await;
 }
@@ -117,10 +117,7 @@ async fn no_key_stays_in_a_workers_words(#[values(Sqlite, Postgres)] engine: Eng
     worker.takes(report).await;
 
     let message = scene.relay(&live).await.error.unwrap().message;
-    assert!(
-        message.starts_with("rtmp://live.example.com I/O error xxx"),
-        "{message}"
-    );
+    assert!(message.starts_with("rtmp://*** I/O error xxx"), "{message}");
     assert_eq!(message.chars().count(), 512);
     let kept = "select count(*) from events where change like '%key-of-a%'";
     assert_eq!(scene.server.database.number(kept).await, 0);

@@ -94,7 +94,7 @@ async fn the_address_of_the_media_is_opened_for_the_worker(
 
 #[rstest]
 #[tokio::test]
-async fn a_relay_whose_key_cannot_be_opened_has_failed_and_keeps_nobody(
+async fn a_relay_whose_key_cannot_be_opened_is_tried_later_and_keeps_nobody(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let scene = Scene::start(engine).await;
@@ -112,8 +112,43 @@ async fn a_relay_whose_key_cannot_be_opened_has_failed_and_keeps_nobody(
 
     assert_eq!(assigned[0].relay.as_ref().unwrap().destination_id, good.id);
     let failed = scene.relays(&live).await.remove(0);
-    assert_eq!(failed.state(), pb::RelayState::Failed);
-    assert_eq!(failed.error.unwrap().code, "KEY_UNREADABLE");
+    assert_eq!(failed.state(), pb::RelayState::Retrying);
+    let error = failed.error.unwrap();
+    let retryable = pb::RelayErrorSeverity::Retryable;
+    assert_eq!(
+        (&*error.code, error.severity()),
+        ("KEY_UNREADABLE", retryable)
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_relay_whose_media_cannot_be_found_is_tried_later(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    scene.destination("a").await;
+    let begun = scene.node.begin(&scene.key, "c1").await.unwrap();
+    let begun = begun.into_inner().stream.unwrap();
+    let garbage = match engine {
+        Sqlite => format!(
+            "play_url_id = x'{}', play_url_sealed = x'00'",
+            Uuid::now_v7().simple()
+        ),
+        Postgres => format!(
+            "play_url_id = '{}', play_url_sealed = '\\x00'",
+            Uuid::now_v7()
+        ),
+    };
+    let statement = format!("update streams set {garbage}");
+    scene.server.database.execute(&statement).await;
+    let live = scene.node.heartbeat(&begun, "c1").await.stream.unwrap();
+    let _worker = scene.worker("w1").await;
+
+    let failed = scene.eventually(&live, pb::RelayState::Retrying).await;
+
+    assert_eq!(failed.error.unwrap().code, "PLAY_URL_UNREADABLE");
+    scene.assert_events().await;
 }
 
 #[rstest]
@@ -201,7 +236,9 @@ async fn a_claim_ends_when_the_server_drains_and_the_leases_stay(
 #[tokio::test]
 async fn a_claim_ends_with_its_token(#[values(Sqlite, Postgres)] engine: Engine) {
     let scene = Scene::start_with(engine, &["--access-token-lifetime=2s"], 0).await;
-    let mut worker = scene.worker("w1").await;
+    // That of the scene may have expired already.
+    let workers = scene.server.operator(&[Scope::RelaysWork]).await;
+    let mut worker = Worker::claim(&workers, "w1", "", 9).await;
 
     let refusal = refused::<()>(Err(worker.ended().await));
 

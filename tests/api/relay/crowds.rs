@@ -9,8 +9,12 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::scene::{Scene, Worker, destination_of};
 use crate::harness::{Client, Engine, Postgres, Sqlite};
 
-/// None of these tests is about too many calls.
-const FLAGS: [&str; 2] = ["--caller-rate=100000", "--caller-burst=100000"];
+/// None of these tests is about too many calls, or about time.
+const FLAGS: [&str; 3] = [
+    "--caller-rate=100000",
+    "--caller-burst=100000",
+    "--relay-lease=1h",
+];
 
 const STREAMS: usize = 20;
 const DESTINATIONS: usize = 10;

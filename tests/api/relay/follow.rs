@@ -1,11 +1,13 @@
 //! Relays follow their stream.
 
-use std::slice::from_ref;
+use std::{collections::BTreeSet, slice::from_ref};
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::scene::{STARTED, STOPPED, Scene, breaks, broadcasts, destination_of, fails, state};
+use super::scene::{
+    STARTED, STOPPED, Scene, breaks, broadcasts, destination_of, fails, runs, state,
+};
 use crate::harness::{Engine, Postgres, Sqlite};
 use pb::RelayState::{Broadcasting, Failed, Idle, Retrying, Starting, Stopping};
 
@@ -107,7 +109,7 @@ async fn when_a_stream_ends_its_relays_are_to_stop(#[values(Sqlite, Postgres)] e
 
 #[rstest]
 #[tokio::test]
-async fn when_a_publisher_comes_back_its_relays_are_given_anew(
+async fn when_a_publisher_comes_back_its_relays_are_given_anew_once_they_have_stopped(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let scene = Scene::with_window(engine).await;
@@ -149,21 +151,27 @@ async fn when_a_publisher_comes_back_its_relays_are_given_anew(
     assert_eq!(
         states(&relays),
         [
-            (STARTED, Idle),
+            (STARTED, Stopping),
             (STARTED, Failed),
             (STARTED, Idle),
             (STOPPED, Stopping)
         ]
     );
-    assert_eq!(relays[0].worker_id, "");
+    assert_eq!(relays[0].worker_id, "w1");
     assert_eq!(relays[2].attempt, 1, "the failure counts");
     scene.assert_events().await;
 
-    let late = scene.worker_with("w1", "nowhere", 1).await;
-    late.loses(broadcasts(&assigned[0], 99)).await;
+    let mut old = scene.worker_with("w1", "nowhere", 1).await;
+    let leases = [&assigned[0].lease_id, &assigned[3].lease_id].map(String::clone);
+    assert_eq!(BTreeSet::from_iter(old.revoked().await), leases.into());
+    old.loses(broadcasts(&assigned[0], 99)).await;
     let mut worker = scene.worker("w2").await;
-    let anew = worker.assigned(2).await;
-    assert_eq!(anew[0].connection_id, "c2");
+    let first = worker.assigned(1).await.remove(0);
+    assert_eq!(first.relay, Some(scene.relays(&live).await.remove(2)));
+    old.takes(runs(&assigned[0], Idle, 99)).await;
+    let anew = worker.assigned(1).await.remove(0);
+    assert_eq!(anew.relay, Some(scene.relays(&live).await.remove(0)));
+    assert_eq!([first.connection_id, anew.connection_id], ["c2", "c2"]);
 }
 
 #[rstest]
@@ -216,4 +224,31 @@ async fn a_relay_that_breaks_off_while_its_stream_reconnects_has_not_failed(
     let again = worker.assigned(1).await;
     let relay = again[0].relay.as_ref().unwrap();
     assert_eq!((relay.state(), relay.attempt), (Starting, 0));
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_next_stream_waits_for_the_worker_that_still_sends_the_last_one(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start(engine).await;
+    let (last, _, mut worker, assignment) = scene.claimed().await;
+    worker.takes(broadcasts(&assignment, 9)).await;
+    scene.stop_stream(&last).await;
+    worker.revoked().await;
+    drop(worker);
+
+    let next = scene.live("c2").await;
+    assert_ne!(next.id, last.id);
+    assert_eq!(state(&scene.relay(&next).await), (STARTED, Idle));
+    let mut other = scene.worker("w2").await;
+    scene.assert_nothing_for(&mut other, &next).await;
+    let old = scene.worker_with("w1", "nowhere", 1).await;
+    old.takes(runs(&assignment, Idle, 9)).await;
+
+    let relay = other.assigned(1).await.remove(0).relay.unwrap();
+    assert_eq!(
+        (relay.stream_id, relay.worker_id),
+        (next.id, "w2".to_owned())
+    );
 }

@@ -130,3 +130,19 @@ async fn a_thousand_reports_are_the_most(#[values(Sqlite, Postgres)] engine: Eng
         }
     }
 }
+
+#[rstest]
+#[tokio::test]
+async fn of_very_many_faults_the_first_fifty_are_named(#[values(Sqlite, Postgres)] engine: Engine) {
+    let scene = Scene::start(engine).await;
+    let request = pb::ReportRelaysRequest {
+        worker_id: "w1".to_owned(),
+        reports: vec![pb::RelayReport::default(); 1000],
+    };
+
+    let refusal = refused(scene.workers.stream.clone().report_relays(request).await);
+
+    let fields = refusal.fields();
+    assert_eq!(fields.len(), 50, "{fields:?}");
+    assert!(fields.contains(&"reports[24].state"));
+}

@@ -110,21 +110,32 @@ async fn a_stopped_relay_that_fails_has_stopped(#[values(Sqlite, Postgres)] engi
 
 #[rstest]
 #[tokio::test]
-async fn a_relay_that_is_stopping_and_started_again_is_given_anew(
+async fn a_relay_that_is_stopping_and_started_again_is_given_anew_once_it_has_stopped(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let scene = Scene::start(engine).await;
     let (live, destination, mut worker, assignment) = scene.claimed().await;
     scene.stopped(&live, &destination).await;
+    worker.revoked().await;
 
     let started = scene.started(&live, &destination).await;
 
-    assert_eq!(state(&started), (STARTED, Idle));
-    assert_eq!(started.worker_id, "");
+    assert_eq!(state(&started), (STARTED, Stopping));
+    assert_eq!(started.worker_id, "w1");
+    scene.assert_nothing_for(&mut worker, &live).await;
+    worker.loses(broadcasts(&assignment, 99)).await;
+    assert_eq!(scene.relay(&live).await, started);
+    worker.takes(breaks(&assignment)).await;
+    let idle = scene.relay(&live).await;
+    assert_eq!(state(&idle), (STARTED, Idle));
+    assert_eq!(
+        (idle.attempt, idle.error, idle.next_retry_time),
+        (0, None, None)
+    );
     let again = worker.assigned(1).await;
     assert_ne!(again[0].lease_id, assignment.lease_id);
-    worker.loses(broadcasts(&assignment, 99)).await;
     worker.takes(broadcasts(&again[0], 9)).await;
+    scene.assert_events().await;
 }
 
 #[rstest]
@@ -137,9 +148,13 @@ async fn to_start_a_relay_that_failed_or_waits_tries_again_at_once(
     let (live, destination, mut worker, assignment) = scene.claimed().await;
     let severity = pb::RelayErrorSeverity::Retryable;
     worker.takes(fails(&assignment, failed, severity)).await;
-    scene.server.database.execute(
-        "update relays set next_retry_time = '2999-01-01T00:00:00+00:00' where state = 'retrying'",
-    ).await;
+    scene
+        .server
+        .database
+        .execute(
+            "update relays set ready_time = '2999-01-01T00:00:00+00:00' where state = 'retrying'",
+        )
+        .await;
     assert_eq!(scene.relay(&live).await.state(), failed);
 
     let started = scene.started(&live, &destination).await;

@@ -1,12 +1,18 @@
 //! The RPCs of relays.
 
+use std::time::Duration;
+
 use sluice::proto::v1 as pb;
+use tokio::time::timeout;
 
 use super::run::{
     Outcome::{Right, Wrong},
     Run,
 };
 use crate::harness::Client;
+
+/// How long anything may take that must come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Run {
     /// A live stream on its way to a destination, by the owner and a worker whose
@@ -83,11 +89,14 @@ impl Run {
         let mut answer = streams.claim_relays(request).await.unwrap().into_inner();
         self.called
             .insert("/sluice.v1.StreamService/ClaimRelays".to_owned());
-        loop {
-            let mut message = answer.message().await.unwrap().unwrap();
-            if !message.assignments.is_empty() {
-                return message.assignments.remove(0);
+        let assigned = async {
+            loop {
+                let mut message = answer.message().await.unwrap().unwrap();
+                if !message.assignments.is_empty() {
+                    return message.assignments.remove(0);
+                }
             }
-        }
+        };
+        timeout(PATIENCE, assigned).await.expect("it comes in time")
     }
 }
