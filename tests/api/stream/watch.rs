@@ -292,10 +292,11 @@ async fn a_watch_begins_with_the_relays_of_the_stream_that_runs(
         .execute(
             "delete from relays;
              insert into relays
-                 (stream_id, destination_id, project_id, wanted, state, attempt, bytes_sent,
-                  bitrate_bps, error_code, error_severity, error_message, update_time)
-             select s.id, d.id, s.project_id, true, 'failed', 3, 7, 9, 'REFUSED', 'fatal',
-                    'refused', s.create_time
+                 (stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
+                  bytes_sent, bitrate_bps, error_code, error_severity, error_message,
+                  update_time)
+             select s.id, d.id, s.project_id, true, 'failed', 3, s.create_time, 7, 9, 'REFUSED',
+                    'fatal', 'refused', s.create_time
              from streams s, destinations d;",
         )
         .await;
