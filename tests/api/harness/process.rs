@@ -7,6 +7,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    task::JoinHandle,
     time::timeout,
 };
 use tonic::transport::{Channel, Endpoint};
@@ -25,6 +26,7 @@ pub struct Said {
 pub struct Process {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Process {
@@ -57,12 +59,12 @@ impl Process {
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let kept = Arc::clone(&log);
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             while let Some(line) = lines.next_line().await.unwrap() {
                 kept.lock().unwrap().push(line);
             }
         });
-        Self { child, log }
+        Self { child, log, reader }
     }
 
     /// The secret of a new operator's key, from `sluice admin create-api-key`.
@@ -160,9 +162,13 @@ impl Process {
         assert!(sent.success());
     }
 
-    /// Waits until it ends, and gives its exit code.
+    /// Waits until it ends and its whole log has been read, and gives its exit code.
     pub async fn ended(&mut self) -> Option<i32> {
         let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
-        ended.expect("the program ends").unwrap().code()
+        let code = ended.expect("the program ends").unwrap().code();
+        if !self.reader.is_finished() {
+            (&mut self.reader).await.unwrap();
+        }
+        code
     }
 }
