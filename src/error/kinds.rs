@@ -111,6 +111,15 @@ pub enum Error {
     /// There is no way to send mail.
     #[error("no way to send mail is configured")]
     MailDisabled,
+    /// The call took longer than it may.
+    #[error("the call did not end in time")]
+    DeadlineExceeded,
+    /// There are as many calls as the server takes on.
+    #[error("the server has too many calls to answer")]
+    Overloaded(Duration),
+    /// The disk of the database is full.
+    #[error("the database has no room left")]
+    StorageFull(#[source] sqlx::Error),
     /// The server has not finished its migrations.
     #[error("the server is starting")]
     Starting,

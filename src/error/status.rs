@@ -76,6 +76,9 @@ impl Error {
             Self::IssuerUnavailable(_) => (Code::Unavailable, ErrorReason::IssuerUnavailable),
             Self::MailTokenInvalid => (Code::Unauthenticated, ErrorReason::MailTokenInvalid),
             Self::MailDisabled => (Code::FailedPrecondition, ErrorReason::MailDisabled),
+            Self::DeadlineExceeded => (Code::DeadlineExceeded, ErrorReason::DeadlineExceeded),
+            Self::Overloaded(_) => (Code::ResourceExhausted, ErrorReason::Overloaded),
+            Self::StorageFull(_) => (Code::ResourceExhausted, ErrorReason::StorageFull),
             Self::Starting => (Code::Unavailable, ErrorReason::Starting),
             Self::DatabaseUnavailable(_) | Self::OutOfDate => {
                 (Code::Unavailable, ErrorReason::DatabaseUnavailable)
@@ -126,7 +129,8 @@ impl Error {
             }
             Self::PasswordQueueFull(wait)
             | Self::TooManyAttempts(wait)
-            | Self::RateLimited(wait) => {
+            | Self::RateLimited(wait)
+            | Self::Overloaded(wait) => {
                 details.set_retry_info(Some(*wait));
             }
             Self::TooManyWatches => {
@@ -158,6 +162,8 @@ impl Error {
             | Self::ResyncRequired
             | Self::WatchEnded { .. }
             | Self::ConcurrentChange
+            | Self::DeadlineExceeded
+            | Self::StorageFull(_)
             | Self::Internal(_) => {}
         }
 
@@ -217,6 +223,7 @@ impl From<Error> for Status {
             Error::DatabaseUnavailable(cause) => {
                 tracing::warn!(error = %cause, "database unavailable");
             }
+            Error::StorageFull(cause) => tracing::error!(error = %cause, "the database is full"),
             Error::IssuerUnavailable(cause) => {
                 tracing::warn!(error = format!("{cause:#}"), "issuer unavailable");
             }
