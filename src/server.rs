@@ -26,7 +26,9 @@ use crate::{
     auth::{AccessTokens, Guard, IdTokens, Keys, PasswordHasher, RateLimits, Revocations},
     config::Config,
     jobs::{EventPruning, Mailer, Purge, Reaper, RelayWatch, Trust},
-    layers::{CallLogLayer, PeerAddressLayer, answer_panic},
+    layers::{
+        CallLogLayer, CallPlaces, DeadlineLayer, LoadShedLayer, PeerAddressLayer, answer_panic,
+    },
     mail::Post,
     proto::{
         DESCRIPTORS,
@@ -127,6 +129,10 @@ pub async fn serve(
 
     let serving = builder()
         .layer(PeerAddressLayer::new(&config.trusted_proxies))
+        .layer(LoadShedLayer::new(CallPlaces::new(
+            config.requests.max_calls as usize,
+        )))
+        .layer(DeadlineLayer::new(config.requests.call_timeout))
         .add_service(health_service)
         .add_optional_service(reflection_v1(config)?)
         .add_optional_service(reflection_v1alpha(config)?)

@@ -1,5 +1,7 @@
 //! What each RPC needs: the one table, held against the descriptor set by a test.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use crate::domain::Scope;
 
 /// What a caller needs for an RPC.
@@ -88,8 +90,6 @@ pub const TABLE: [(&str, Access); 48] = {
 
 /// What the RPC with this path needs; `None` if there is no such RPC.
 pub fn needed_for(path: &str) -> Option<Access> {
-    TABLE
-        .iter()
-        .find(|(known, _)| *known == path)
-        .map(|(_, access)| *access)
+    static BY_PATH: LazyLock<HashMap<&str, Access>> = LazyLock::new(|| TABLE.into());
+    BY_PATH.get(path).copied()
 }

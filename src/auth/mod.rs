@@ -10,6 +10,7 @@ pub mod access;
 
 mod api_key_secret;
 mod caller;
+mod checked_tokens;
 mod claims;
 mod guard;
 mod guess_subject;
@@ -31,6 +32,7 @@ mod sealing_key;
 mod signing_keys;
 mod stream_keys;
 mod token;
+mod token_settings;
 
 pub use access::Access;
 pub use api_key_secret::ApiKeySecret;
@@ -49,4 +51,5 @@ pub use revocations::{KEPT as REVOCATIONS_KEPT, Revocations};
 pub use sealing::{Place, Sealer};
 pub use sealing_key::{SealingKeyId, SealingSecret};
 pub use signing_keys::{PublicKey, SigningKeys};
-pub use token::{AccessToken, AccessTokens, LEEWAY_SECONDS, TokenSettings};
+pub use token::{AccessToken, AccessTokens};
+pub use token_settings::{LEEWAY_SECONDS, TokenSettings};

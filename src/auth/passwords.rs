@@ -1,8 +1,8 @@
 //! Password hashing, away from the async threads.
 //!
-//! bcrypt takes tens of milliseconds of a core. It runs on threads of its own,
-//! behind a bounded queue: when the queue is full the call is refused at once,
-//! and a password whose caller has gone away is not hashed any more.
+//! bcrypt takes tens of milliseconds of a core. It runs on threads of its own, of
+//! lower priority, behind a bounded queue: when the queue is full the call is
+//! refused at once, and a password whose caller has gone away is not hashed any more.
 //!
 //! Every check of a password takes the work of one hash at the cost of the
 //! settings, whatever is stored: for nobody's password a hash is made up, and
@@ -26,6 +26,11 @@ use crate::{
     domain::{Invalid, Password, Secret},
     error::{Error, Result},
 };
+
+/// How far other threads go before those that hash (nice(2)): about nine times as
+/// much of a busy core is theirs, so that many sign-ins do not slow down the rest.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 
 /// When to come back after the queue was full.
 const RETRY: Duration = Duration::from_secs(1);
@@ -87,7 +92,10 @@ impl PasswordHasher {
             let receiver = Arc::clone(&receiver);
             thread::Builder::new()
                 .name(format!("bcrypt-{number}"))
-                .spawn(move || work_off(&receiver, cost))?;
+                .spawn(move || {
+                    give_way();
+                    work_off(&receiver, cost);
+                })?;
         }
         Ok(Self {
             queue: sender,
@@ -147,6 +155,14 @@ impl HashSlot {
         self.queue
             .send(Job { work, place })
             .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))
+    }
+}
+
+/// Lowers the priority of this thread, where the system has one for each thread.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::warn!(%error, "cannot lower the priority of a hashing thread");
     }
 }
 

@@ -4,9 +4,13 @@
 //! own word on the algorithm is only compared with it (RFC 8725 section 3.1).
 //! Every claim is required and typed.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::{Caller, SigningKeys, claims::Claims};
+use super::{
+    Caller, SigningKeys, TokenSettings,
+    checked_tokens::{CheckedToken, CheckedTokens, hash_of},
+    claims::Claims,
+};
 use crate::{
     domain::{Secret, Time},
     error::{Error, Result},
@@ -16,22 +20,8 @@ use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode}
 /// The type of an access token (RFC 9068 section 2.1).
 const TYPE: &str = "at+jwt";
 
-/// How far the clocks of two replicas may differ.
-pub const LEEWAY_SECONDS: u64 = 5;
-
 /// Ours have less than 700 bytes; nothing longer is even parsed.
 const MAX_BYTES: usize = 4096;
-
-/// What stands in every token.
-#[derive(Debug, Clone)]
-pub struct TokenSettings {
-    /// `iss`.
-    pub issuer: String,
-    /// `aud`.
-    pub audience: String,
-    /// From `iat` to `exp`.
-    pub lifetime: Duration,
-}
 
 /// Makes and checks access tokens. A clone shares the keys.
 #[derive(Clone)]
@@ -44,6 +34,7 @@ struct Shared {
     hs256: Validation,
     ed25519: Validation,
     settings: TokenSettings,
+    checked: CheckedTokens,
 }
 
 /// A token and when it stops working.
@@ -55,18 +46,6 @@ pub struct AccessToken {
     pub expire_time: Time,
 }
 
-impl TokenSettings {
-    fn validation(&self, algorithm: Algorithm) -> Validation {
-        let mut validation = Validation::new(algorithm);
-        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        validation.set_issuer(&[&self.issuer]);
-        validation.set_audience(&[&self.audience]);
-        validation.validate_nbf = true;
-        validation.leeway = LEEWAY_SECONDS;
-        validation
-    }
-}
-
 impl AccessTokens {
     /// Tokens under these keys.
     pub fn new(keys: SigningKeys, settings: TokenSettings) -> Self {
@@ -75,6 +54,7 @@ impl AccessTokens {
             hs256: settings.validation(Algorithm::HS256),
             ed25519: settings.validation(Algorithm::EdDSA),
             settings,
+            checked: CheckedTokens::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -116,10 +96,15 @@ impl AccessTokens {
             keys,
             hs256,
             ed25519,
+            checked,
             ..
         } = &*self.shared;
         if token.len() > MAX_BYTES {
             return None;
+        }
+        let hash = hash_of(token);
+        if let Some(found) = checked.find(&hash, keys) {
+            return Some(found);
         }
         let header = decode_header(token).ok()?;
         if header.typ.as_deref() != Some(TYPE) {
@@ -132,7 +117,14 @@ impl AccessTokens {
         };
         let claims: Claims = decode(token, &key.decoding, validation).ok()?.claims;
 
-        Some((claims.caller(), claims.expire_time()?))
+        let (caller, expire_time) = (claims.caller(), claims.expire_time()?);
+        let token = CheckedToken {
+            caller,
+            expire_time,
+            key_id: key.id.as_str().into(),
+        };
+        checked.remember(hash, token);
+        Some((caller, expire_time))
     }
 }
 

@@ -4,6 +4,8 @@
 //! else in this crate reads the environment.
 
 mod parts;
+mod requests;
 mod settings;
 
+pub use requests::RequestSettings;
 pub use settings::{Config, Environment, LogFormat};

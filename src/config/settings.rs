@@ -6,6 +6,7 @@ use lettre::message::Mailbox;
 use sqlx::postgres::PgSslMode;
 use zeroize::Zeroizing;
 
+use super::RequestSettings;
 use crate::{
     auth::IdTokenProvider,
     domain::Secret,
@@ -51,6 +52,10 @@ pub struct Config {
     /// How many calls may come from it at once.
     #[arg(long, env = "SLUICE_ADDRESS_BURST", default_value = "1000", value_parser = within(1..=1_000_000))]
     pub address_burst: u32,
+
+    /// How calls are answered.
+    #[command(flatten)]
+    pub requests: RequestSettings,
 
     /// The directory of the embedded database and of secrets that are not set.
     #[arg(long, env = "SLUICE_DATA_DIR", default_value = "./data")]

@@ -15,7 +15,7 @@ pub const DOMAIN: &str = "sluice.v1";
 /// How long a caller waits before it repeats a call that found the database away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
-/// When there may be room for another watch.
+/// When there may be room again.
 const ROOM_RETRY: Duration = Duration::from_secs(5);
 
 /// When a watch that was ended can be begun again.
@@ -133,7 +133,7 @@ impl Error {
             | Self::Overloaded(wait) => {
                 details.set_retry_info(Some(*wait));
             }
-            Self::TooManyWatches => {
+            Self::TooManyWatches | Self::StorageFull(_) => {
                 details.set_retry_info(Some(ROOM_RETRY));
             }
             Self::Draining | Self::WatchTooSlow => {
@@ -163,7 +163,6 @@ impl Error {
             | Self::WatchEnded { .. }
             | Self::ConcurrentChange
             | Self::DeadlineExceeded
-            | Self::StorageFull(_)
             | Self::Internal(_) => {}
         }
 

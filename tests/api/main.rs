@@ -8,5 +8,6 @@ mod harness;
 mod lifecycle;
 mod project;
 mod relay;
+mod requests;
 mod story;
 mod stream;

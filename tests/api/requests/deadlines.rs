@@ -1,0 +1,148 @@
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tonic::{Code, Response};
+
+use crate::harness::{
+    Client, Engine, Postgres, RawConnection, Sqlite, TestServer, User, Watcher, eventually, refused,
+};
+
+const CREATE: &str = "sluice.v1.ProjectService/CreateProject";
+const GET: &str = "sluice.v1.ProjectService/GetProject";
+const WATCH: &str = "sluice.v1.StreamService/WatchProject";
+const EXCEEDED: (Code, &str) = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+
+fn bearer(user: &User) -> String {
+    format!("Bearer {}", user.tokens.access_token)
+}
+
+/// A server with little time, and a user from before.
+async fn limited(engine: Engine, flags: &[&str]) -> (TestServer, User) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    again(server, user, flags).await
+}
+
+async fn again(server: TestServer, user: User, flags: &[&str]) -> (TestServer, User) {
+    let server = TestServer::over(server.stop().await, flags).await;
+    let client = Client::with_token(&server.channel, &user.tokens.access_token);
+    (server, User { client, ..user })
+}
+
+fn show() -> pb::CreateProjectRequest {
+    pb::CreateProjectRequest {
+        name: "Show".to_owned(),
+        ..Default::default()
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_call_that_takes_longer_than_the_server_allows_is_ended_and_changes_nothing(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let (server, ada) = limited(engine, &["--call-timeout=300ms"]).await;
+    let mut ada = ada.client;
+
+    let held = server.database.hold_writes().await;
+    let refusal = refused(ada.project.create_project(show()).await);
+    assert_eq!(refusal.class(), EXCEEDED);
+    held.release().await;
+
+    let created = eventually("projects can be created again", async || {
+        ada.project.create_project(show()).await.ok()
+    })
+    .await;
+    let list = ada
+        .project
+        .list_projects(pb::ListProjectsRequest::default());
+    let projects = list.await.unwrap().into_inner().projects;
+    assert_eq!(projects, Vec::from_iter(created.into_inner().project));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_callers_shorter_time_counts_and_a_longer_one_does_not(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(("200m", "10min"), ("1H", "200ms"))] (theirs, ours): (&str, &str),
+) {
+    let limit = format!("--call-timeout={ours}");
+    let (server, ada) = limited(engine, &[&limit]).await;
+    let mut raw = RawConnection::to(server.address).await;
+
+    let _held = server.database.hold_writes().await;
+    let headers = [("authorization", &*bearer(&ada)), ("grpc-timeout", theirs)];
+    let status = raw.call(CREATE, &headers, &show()).await;
+
+    let refusal = refused(Err::<Response<()>, _>(status));
+    assert_eq!(refusal.class(), EXCEEDED);
+}
+
+#[rstest]
+#[case::no_unit("10")]
+#[case::nine_digits("100000000n")]
+#[case::garbage("soon")]
+#[tokio::test]
+async fn a_malformed_time_is_ignored(
+    #[case] time: &str,
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let request = pb::GetProjectRequest {
+        project_id: ada.project().await.0.id,
+    };
+    let mut raw = RawConnection::to(server.address).await;
+
+    let headers = [("authorization", &*bearer(&ada)), ("grpc-timeout", time)];
+    let status = raw.call(GET, &headers, &request).await;
+
+    assert_eq!(status.code(), Code::Ok, "{status:?}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn half_a_request_is_not_waited_for(#[values(Sqlite, Postgres)] engine: Engine) {
+    let (server, ada) = limited(engine, &["--call-timeout=200ms"]).await;
+    let mut raw = RawConnection::to(server.address).await;
+
+    let headers = [("authorization", &*bearer(&ada))];
+    let status = raw.begin(GET, &headers).await.ended().await;
+
+    let refusal = refused(Err::<Response<()>, _>(status));
+    assert_eq!(refusal.class(), EXCEEDED);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_watch_outlasts_the_servers_time_for_calls(#[values(Sqlite, Postgres)] engine: Engine) {
+    let flags = ["--call-timeout=100ms", "--watch-heartbeat=50ms"];
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let (project, _) = ada.project().await;
+    let (_server, ada) = again(server, ada, &flags).await;
+
+    let (_, mut watcher) = Watcher::synced(&ada.client, &project.id).await;
+    for _ in 0..10 {
+        watcher.next().await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_watch_ends_when_the_callers_own_time_is_over(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let request = pb::WatchProjectRequest {
+        project_id: ada.project().await.0.id,
+        after_revision: 0,
+    };
+    let mut raw = RawConnection::to(server.address).await;
+
+    let headers = [("authorization", &*bearer(&ada)), ("grpc-timeout", "500m")];
+    let status = raw.call(WATCH, &headers, &request).await;
+
+    let refusal = refused(Err::<Response<()>, _>(status));
+    assert_eq!(refusal.class(), EXCEEDED);
+}

@@ -1,0 +1,124 @@
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tokio::task::JoinSet;
+use tonic::{Code, Response, Status};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::harness::{
+    Engine, HeldWrites, Postgres, RawConnection, Sqlite, TestServer, User, Watcher, refused,
+};
+
+/// Eight places: seven for everybody, one that is kept for machines.
+const PLACES: [&str; 2] = ["--max-calls=8", "--db-acquire-timeout=20s"];
+
+const OVERLOADED: (Code, &str) = (Code::ResourceExhausted, "OVERLOADED");
+
+fn get(project: &pb::Project) -> pb::GetProjectRequest {
+    pb::GetProjectRequest {
+        project_id: project.id.clone(),
+    }
+}
+
+/// Calls that wait; each tells how it ended.
+type Crowd = JoinSet<Result<(), Status>>;
+
+/// Takes the seven places, with calls that cannot go on. Three more are refused.
+async fn crowd(server: &TestServer, user: &User) -> (HeldWrites, Crowd) {
+    let held = server.database.hold_writes().await;
+    let mut calls = Crowd::new();
+    for _ in 0..10 {
+        let mut projects = user.client.project.clone();
+        calls.spawn(async move {
+            let request = pb::CreateProjectRequest {
+                name: "Show".to_owned(),
+                ..Default::default()
+            };
+            projects.create_project(request).await.map(drop)
+        });
+    }
+    for _ in 0..3 {
+        let refusal = calls.join_next().await.unwrap().unwrap();
+        let refusal = refused(refusal.map(Response::new));
+        assert_eq!(refusal.class(), OVERLOADED);
+    }
+    (held, calls)
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_call_too_many_is_refused_and_those_before_it_are_answered(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &PLACES).await;
+    let ada = server.user().await;
+    let (project, _) = ada.project().await;
+
+    let (held, calls) = crowd(&server, &ada).await;
+    let mut projects = ada.client.project.clone();
+    let refusal = refused(projects.get_project(get(&project)).await);
+    assert_eq!(refusal.class(), OVERLOADED);
+
+    held.release().await;
+    for call in calls.join_all().await {
+        call.unwrap();
+    }
+    projects.get_project(get(&project)).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn media_servers_are_served_while_others_are_refused(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &PLACES).await;
+    let ada = server.user().await;
+    let (_, stream_key) = ada.project().await;
+    let media = server.media_server().await;
+    let stream = media.live(&stream_key, "c1").await;
+
+    let (held, _calls) = crowd(&server, &ada).await;
+    let (answer, ()) = tokio::join!(media.heartbeat(&stream, "c1"), held.release());
+
+    assert_eq!(answer.action(), pb::PublishAction::Continue);
+}
+
+#[rstest]
+#[tokio::test]
+async fn health_checks_are_answered_while_others_are_refused(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &PLACES).await;
+    let ada = server.user().await;
+
+    let (_held, _calls) = crowd(&server, &ada).await;
+
+    let mut health = HealthClient::new(server.channel.clone());
+    let answer = health.check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(answer.into_inner().status, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn open_watches_and_half_requests_take_no_place(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start_with(engine, &PLACES).await;
+    let ada = server.user().await;
+    let (project, _) = ada.project().await;
+    let mut raw = RawConnection::to(server.address).await;
+    let bearer = format!("Bearer {}", ada.tokens.access_token);
+    let headers = [("authorization", &*bearer)];
+
+    let (mut watches, mut halves) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        watches.push(Watcher::synced(&ada.client, &project.id).await);
+        halves.push(
+            raw.begin("sluice.v1.ProjectService/GetProject", &headers)
+                .await,
+        );
+    }
+
+    let mut projects = ada.client.project.clone();
+    projects.get_project(get(&project)).await.unwrap();
+    for half in halves {
+        assert_eq!(half.finish(&get(&project)).await.code(), Code::Ok);
+    }
+}
