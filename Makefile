@@ -4,7 +4,7 @@
 
 SHELL := bash
 
-.PHONY: help run test lint
+.PHONY: help run test lint bench
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -15,6 +15,10 @@ run: ## Serves, with state in ./data; settings come from the environment and fro
 
 test: ## Runs all tests, on SQLite and a throw-away PostgreSQL.
 	@tests/run
+
+bench: ## Measures load and hot paths, beside what this machine gives at most.
+	@tests/run bench --bench load
+	@tests/run bench --bench hot_paths
 
 lint: ## Checks formatting, lints, documentation, proto files and dependencies.
 	@tests/lint

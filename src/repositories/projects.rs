@@ -35,6 +35,24 @@ pub struct NewProject {
     pub idempotency: Option<IdempotencyKey>,
 }
 
+impl NewProject {
+    /// The project as it is once it is created.
+    fn created(&self, now: Time) -> Project {
+        Project {
+            id: self.id,
+            name: self.name.as_str().to_owned(),
+            disabled: false,
+            reconnect_window: self.reconnect_window,
+            publish_conflict_policy: self.publish_conflict_policy,
+            stream_key_hint: self.stream_key.hint.clone(),
+            live_stream_id: None,
+            revision: 1,
+            create_time: now,
+            update_time: now,
+        }
+    }
+}
+
 impl Projects {
     /// Projects in this database.
     pub fn new(database: Database) -> Self {
@@ -108,7 +126,7 @@ impl Projects {
             key.record(&mut tx, project.id.uuid(), now).await?;
         }
         audit_log::record(&mut tx, act, now).await?;
-        let created = load(&mut tx, project.id).await?;
+        let created = project.created(now);
         record(&mut tx, &created, now).await?;
         tx.commit().await?;
         Ok(created)

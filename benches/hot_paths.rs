@@ -1,0 +1,102 @@
+//! What calls do over and over, one piece at a time: `cargo bench --bench hot_paths`.
+
+use std::{hint::black_box, time::Duration};
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use sluice::{
+    auth::{AccessTokens, Caller, Sealer, SealingSecret, SigningKeys, Subject, TokenSettings},
+    domain::{
+        Project, ProjectId, PublishConflictPolicy, ReconnectWindow, Scope, Secret, SessionId,
+        StreamKey, UserId, now,
+    },
+    proto::v1 as pb,
+};
+
+/// A key that is in no use.
+const PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+    -----END PRIVATE KEY-----\n";
+
+fn tokens(keys: &SigningKeys) -> AccessTokens {
+    let settings = TokenSettings {
+        issuer: "sluice".to_owned(),
+        audience: "sluice".to_owned(),
+        lifetime: Duration::from_secs(3600),
+    };
+    AccessTokens::new(keys.clone(), settings)
+}
+
+fn caller() -> Caller {
+    Caller {
+        subject: Subject::User {
+            user: UserId::generate(),
+            session: SessionId::generate(),
+        },
+        scopes: [Scope::ProjectsRead, Scope::ProjectsWrite]
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// The check of an access token, when it is new and when it has been seen before.
+fn token_check(criterion: &mut Criterion) {
+    let secret = Secret::new("a secret of at least thirty-two bytes");
+    let ed25519 = SigningKeys::from_pem(&[Secret::new(PEM)]).expect("a key");
+    for (name, keys) in [
+        ("HS256", SigningKeys::from_secret(&secret)),
+        ("Ed25519", ed25519),
+    ] {
+        let issuing = tokens(&keys);
+        let token = issuing.issue(&caller(), now()).expect("a token").token;
+        criterion.bench_function(&format!("token check, {name}, new"), |bencher| {
+            bencher.iter_batched(
+                || tokens(&keys),
+                |tokens| black_box(tokens.verify(token.expose())).is_ok(),
+                BatchSize::SmallInput,
+            );
+        });
+        let seen = tokens(&keys);
+        criterion.bench_function(&format!("token check, {name}, repeated"), |bencher| {
+            bencher.iter(|| black_box(seen.verify(black_box(token.expose()))).is_ok());
+        });
+    }
+}
+
+/// Stream keys, as they are kept.
+fn sealing(criterion: &mut Criterion) {
+    let sealer = Sealer::new(&[SealingSecret::new([7; 32])]);
+    let (key, id) = (StreamKey::generate(), ProjectId::generate());
+    let sealed = key.seal(id, &sealer).sealed;
+    criterion.bench_function("seal a stream key", |bencher| {
+        bencher.iter(|| black_box(key.seal(id, &sealer)));
+    });
+    criterion.bench_function("open a stream key", |bencher| {
+        bencher.iter(|| black_box(StreamKey::unseal(&sealed, id, &sealer)).is_ok());
+    });
+}
+
+/// From what the database has to what is sent.
+fn conversion(criterion: &mut Criterion) {
+    let project = Project {
+        id: ProjectId::generate(),
+        name: "Show".to_owned(),
+        disabled: false,
+        reconnect_window: ReconnectWindow::parse(Duration::from_secs(30)).expect("in range"),
+        publish_conflict_policy: PublishConflictPolicy::RejectNew,
+        stream_key_hint: "abcd".to_owned(),
+        live_stream_id: None,
+        revision: 1,
+        create_time: now(),
+        update_time: now(),
+    };
+    criterion.bench_function("a project as a message", |bencher| {
+        bencher.iter_batched(
+            || project.clone(),
+            |project| black_box(pb::Project::from(project)),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+criterion_group!(hot_paths, token_check, sealing, conversion);
+criterion_main!(hot_paths);

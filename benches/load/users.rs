@@ -1,0 +1,149 @@
+//! Who calls, and what.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use sluice::proto::v1::{
+    self as pb, auth_service_client::AuthServiceClient,
+    project_service_client::ProjectServiceClient,
+};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tonic::{Request, transport::Channel};
+
+use crate::{
+    caller::{Call, User},
+    servers::Program,
+};
+
+/// The password of everybody.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// How many projects each user has.
+const PROJECTS: usize = 3;
+
+/// Somebody with an account and projects.
+#[derive(Clone)]
+pub struct Account {
+    pub email: String,
+    pub user_id: String,
+    pub token: String,
+    pub project_ids: Vec<String>,
+}
+
+/// Signs up so many users, each with projects.
+pub async fn accounts(
+    server: &Program,
+    prefix: &str,
+    count: usize,
+) -> anyhow::Result<Vec<Account>> {
+    let address = format!("http://{}", server.address);
+    let channel = Channel::from_shared(address)?.connect().await?;
+    let turns = Arc::new(Semaphore::new(16));
+    let mut tasks = JoinSet::new();
+    for number in 0..count {
+        let (channel, turns) = (channel.clone(), Arc::clone(&turns));
+        let email = format!("{prefix}{number}@example.com");
+        tasks.spawn(async move {
+            let _turn = turns.acquire().await?;
+            account(channel, email).await
+        });
+    }
+    tasks.join_all().await.into_iter().collect()
+}
+
+async fn account(channel: Channel, email: String) -> anyhow::Result<Account> {
+    let request = pb::SignUpRequest {
+        email: email.clone(),
+        password: PASSWORD.to_owned(),
+        display_name: "Ada".to_owned(),
+        request_id: String::new(),
+    };
+    let answer = AuthServiceClient::new(channel.clone())
+        .sign_up(request)
+        .await?
+        .into_inner();
+    let token = answer.tokens.context("tokens")?.access_token;
+    let mut project_ids = Vec::new();
+    for _ in 0..PROJECTS {
+        let mut request = Request::new(new_project());
+        let bearer = format!("Bearer {token}").parse()?;
+        request.metadata_mut().insert("authorization", bearer);
+        let mut projects = ProjectServiceClient::new(channel.clone());
+        let project = projects.create_project(request).await?.into_inner().project;
+        project_ids.push(project.context("a project")?.id);
+    }
+    Ok(Account {
+        email,
+        user_id: answer.user.context("a user")?.id,
+        token,
+        project_ids,
+    })
+}
+
+fn new_project() -> pb::CreateProjectRequest {
+    pb::CreateProjectRequest {
+        name: "Show".to_owned(),
+        ..Default::default()
+    }
+}
+
+impl Account {
+    /// Reads one project after the other.
+    pub fn reader(&self) -> User {
+        let projects = self.project_ids.iter();
+        projects.map(|id| self.get_project(id)).collect()
+    }
+
+    /// The same for a bare server, which is told whose they are.
+    pub fn bare_reader(&self) -> User {
+        let calls = self.reader().into_iter();
+        calls
+            .map(|call| call.with("owner", &self.user_id))
+            .collect()
+    }
+
+    /// Creates projects.
+    pub fn creator(&self) -> User {
+        vec![self.call("ProjectService/CreateProject", &new_project())]
+    }
+
+    /// Nine reads, then a write.
+    pub fn dashboard(&self) -> User {
+        let mut calls = self.reader();
+        calls.extend(self.reader());
+        for _ in 0..2 {
+            calls.push(self.call(
+                "ProjectService/ListProjects",
+                &pb::ListProjectsRequest::default(),
+            ));
+        }
+        calls.push(self.call("AuthService/GetMe", &pb::GetMeRequest {}));
+        let rename = pb::UpdateProjectRequest {
+            project_id: self.project_ids[0].clone(),
+            name: Some("Renamed".to_owned()),
+            ..Default::default()
+        };
+        calls.push(self.call("ProjectService/UpdateProject", &rename));
+        calls
+    }
+
+    /// Signs in.
+    pub fn visitor(&self) -> User {
+        let request = pb::SignInRequest {
+            email: self.email.clone(),
+            password: PASSWORD.to_owned(),
+        };
+        vec![Call::new("sluice.v1.AuthService/SignIn", None, &request)]
+    }
+
+    fn get_project(&self, id: &str) -> Call {
+        let request = pb::GetProjectRequest {
+            project_id: id.to_owned(),
+        };
+        self.call("ProjectService/GetProject", &request)
+    }
+
+    fn call(&self, rpc: &str, message: &impl prost::Message) -> Call {
+        Call::new(&format!("sluice.v1.{rpc}"), Some(&self.token), message)
+    }
+}
