@@ -104,6 +104,21 @@ impl Running {
 
 /// The settings that these flags make.
 pub fn config(database: &TestDatabase, flags: &[String]) -> Config {
+    let own = [
+        format!("--data-dir={}", database.directory.path().display()),
+        format!("--database-url={}", database.url),
+    ];
+    let quick = QUICK.iter().map(ToString::to_string);
+    let all: Vec<_> = own
+        .into_iter()
+        .chain(quick)
+        .chain(flags.iter().cloned())
+        .collect();
+    settings(&all)
+}
+
+/// The settings that these flags and no others make.
+pub fn settings(flags: &[String]) -> Config {
     #[derive(Parser)]
     #[command(args_override_self = true)]
     struct Flags {
@@ -111,13 +126,8 @@ pub fn config(database: &TestDatabase, flags: &[String]) -> Config {
         config: Config,
     }
 
-    let own = [
-        "sluice".to_owned(),
-        format!("--data-dir={}", database.directory.path().display()),
-        format!("--database-url={}", database.url),
-    ];
-    let quick = QUICK.iter().map(ToString::to_string);
-    Flags::parse_from(own.into_iter().chain(quick).chain(flags.iter().cloned())).config
+    let program = "sluice".to_owned();
+    Flags::parse_from([&program].into_iter().chain(flags)).config
 }
 
 async fn launch(database: &TestDatabase, flags: &[String]) -> (SocketAddr, Running) {
