@@ -19,6 +19,10 @@ use crate::{
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
     prepare(config)?;
     let keys = load_keys(config)?;
+    if let Some(files) = config.listening.tls() {
+        let checked = files.check();
+        checked.map_err(|fault| Failure::Usage(format!("{fault:#}")))?;
+    }
     let runtime = Runtime::new()?;
     let served = runtime.block_on(serve(config, keys));
     // Work that cannot be cancelled, such as waiting for a lock, does not keep the program.

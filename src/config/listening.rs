@@ -7,6 +7,12 @@ use crate::{
     setting::{parsed, span, within},
 };
 
+/// After how much silence a peer is asked whether it is there.
+const PING: Duration = Duration::from_secs(30);
+
+/// How long it may take to say so.
+const PONG: Duration = Duration::from_secs(10);
+
 /// Whose connections are accepted, how many, and for how long.
 #[derive(Debug, Clone, Args)]
 pub struct ListeningSettings {
@@ -85,6 +91,8 @@ impl ListeningSettings {
             age: self.connection_age,
             grace: self.connection_grace,
             idle: self.connection_idle,
+            ping: PING,
+            pong: PONG,
         }
     }
 

@@ -41,7 +41,7 @@ impl<S: Calls> Accepting<S> {
         let (stream, times, tally) = (TokioIo::new(stream), &self.times, &self.tally);
         match protocol {
             Protocol::Http2 => {
-                let http = http2().serve_connection(stream, service);
+                let http = http2(times).serve_connection(stream, service);
                 live(http, &connection, times, tally).await;
             }
             Protocol::Http1 => {

@@ -3,8 +3,10 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::lifetime::Times;
+
 /// HTTP/2 with every limit that hyper has, none left to a default.
-pub(super) fn http2() -> http2::Builder<TokioExecutor> {
+pub(super) fn http2(times: &Times) -> http2::Builder<TokioExecutor> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
         // Calls at once on a connection: many for a program, few beside all others'.
@@ -28,8 +30,8 @@ pub(super) fn http2() -> http2::Builder<TokioExecutor> {
         // What a peer may make this server remember of headers, the standard's default.
         .header_table_size(4096)
         // Peers that are gone are noticed without being called.
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10));
+        .keep_alive_interval(times.ping)
+        .keep_alive_timeout(times.pong);
     http
 }
 

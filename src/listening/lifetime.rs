@@ -17,6 +17,10 @@ pub struct Times {
     pub grace: Duration,
     /// Without a call; zero means for ever.
     pub idle: Duration,
+    /// In silence, until the peer is asked whether it is there.
+    pub ping: Duration,
+    /// For the answer to that.
+    pub pong: Duration,
 }
 
 /// Why a connection is to end.

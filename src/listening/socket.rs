@@ -13,6 +13,10 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMES: u32 = 3;
 
+/// How long, in milliseconds, a peer may leave lying what was sent: one that lives but
+/// never reads would otherwise keep its connection.
+const UNREAD: u32 = 60_000;
+
 /// A listener on an address; another one that has just been closed is no hindrance.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
@@ -31,5 +35,6 @@ pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_AFTER)?;
     sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY)?;
     sockopt::set_tcp_keepcnt(stream, KEEPALIVE_TIMES)?;
+    sockopt::set_tcp_user_timeout(stream, UNREAD)?;
     Ok(())
 }

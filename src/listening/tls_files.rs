@@ -29,6 +29,12 @@ pub(super) struct TlsTexts {
 }
 
 impl TlsFiles {
+    /// Whether they can be used. The error names the setting.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.read()?.config(&[])?;
+        Ok(())
+    }
+
     /// Reads the files. The error names the setting.
     pub(super) fn read(&self) -> anyhow::Result<TlsTexts> {
         let client_ca = self.client_ca.as_ref().map(fs::read).transpose();

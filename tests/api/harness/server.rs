@@ -56,6 +56,24 @@ impl TestServer {
         }
     }
 
+    /// The same, reached in some other way than in clear.
+    pub async fn reached(
+        database: TestDatabase,
+        flags: &[&str],
+        reach: impl Fn(SocketAddr) -> Channel,
+    ) -> Self {
+        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+        let (address, running) = launch(&database, &flags).await;
+        let channel = serving(reach(address)).await;
+        Self {
+            database,
+            channel,
+            address,
+            running,
+            flags,
+        }
+    }
+
     /// Another server over the same database, with the same keys: its address.
     pub async fn replica(&self) -> Channel {
         let (address, running) = launch(&self.database, &self.flags).await;
@@ -151,6 +169,11 @@ async fn connect(address: SocketAddr) -> Channel {
     let channel = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         .connect_lazy();
+    serving(channel).await
+}
+
+/// A connection, once the server at its end serves.
+async fn serving(channel: Channel) -> Channel {
     eventually("the server serves", async || {
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
         let request = tonic_health::pb::HealthCheckRequest {
