@@ -28,7 +28,7 @@ use crate::{
     },
     readiness::{self, Readiness, SERVICES},
     repositories::{Database, Outbox, Publishing, RelayWork},
-    services::{AuthParts, AuthService, ProjectService, StreamParts, StreamService},
+    services::{AuthParts, AuthService, Dispatch, ProjectService, StreamParts, StreamService},
     watching::{Hub, Listener, Lookout, Notifier},
 };
 
@@ -109,13 +109,15 @@ pub async fn serve(
     let stream = StreamServiceServer::new(stream).max_decoding_message_size(MAX_STREAM_MESSAGE);
     let stream = InterceptedService::new(stream, guard);
 
-    let routes = described_routes(config)?
-        .add_service(health_service)
-        .add_service(InterceptedService::new(auth, readiness.clone()))
-        .add_service(InterceptedService::new(project, readiness.clone()))
-        .add_service(InterceptedService::new(stream, readiness.clone()));
+    let services = Dispatch::new(
+        InterceptedService::new(auth, readiness.clone()),
+        InterceptedService::new(project, readiness.clone()),
+        InterceptedService::new(stream, readiness.clone()),
+        described_routes(config)?.add_service(health_service),
+    );
     let acceptor = Acceptor::new(listener, config.terms())?;
-    let serving = acceptor.serve(layers::around(routes, &config.layers()), closing.clone());
+    let services = layers::around(services, &config.layers());
+    let serving = acceptor.serve(services, closing.clone());
     let mut serving = Box::pin(serving);
 
     let mut jobs = JoinSet::new();

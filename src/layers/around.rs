@@ -1,16 +1,16 @@
-use std::{any::Any, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
-use http::Response;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::{Bytes, Incoming};
 use ipnet::IpNet;
-use tonic::{body::Body, service::Routes};
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::{BoxError, Service, ServiceBuilder};
 
-use super::{CallLogLayer, PeerAddressLayer, ReadOutLayer, WebLayer, answer_panic};
+use super::{
+    CallLogLayer, PanicLayer, PeerAddressLayer, ReadOutLayer, WebLayer, read_out::Lent,
+    web::RequestBody,
+};
 use crate::listening::{Calls, WebOrigin};
-
-/// What a panic becomes.
-type PanicAnswer = fn(Box<dyn Any + Send>) -> Response<Body>;
 
 /// What the layers go by.
 #[derive(Debug, Clone)]
@@ -21,13 +21,22 @@ pub struct LayerSettings {
     pub web_origins: Vec<WebOrigin>,
 }
 
+/// The body of a request as services get it.
+pub type CallBody = RequestBody<Lent<Incoming>>;
+
 /// Services with all that happens to every call around them, outermost first.
-pub fn around(services: Routes, settings: &LayerSettings) -> impl Calls + use<> {
+pub fn around<S, R>(services: S, settings: &LayerSettings) -> impl Calls + use<S, R>
+where
+    S: Service<Request<CallBody>, Response = Response<R>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+    R: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     ServiceBuilder::new()
         .layer(ReadOutLayer)
         .layer(WebLayer::new(&settings.web_origins))
         .layer(CallLogLayer)
-        .layer(CatchPanicLayer::custom(answer_panic as PanicAnswer))
+        .layer(PanicLayer)
         .layer(PeerAddressLayer::new(&settings.trusted_proxies))
-        .service(services.prepare())
+        .service(services)
 }

@@ -7,9 +7,9 @@ mod peer_address;
 mod read_out;
 mod web;
 
-pub use around::{LayerSettings, around};
+pub use around::{CallBody, LayerSettings, around};
 pub use call_log::CallLogLayer;
-pub use panics::answer_panic;
+pub use panics::PanicLayer;
 pub use peer_address::PeerAddressLayer;
 pub use read_out::ReadOutLayer;
 pub use web::WebLayer;

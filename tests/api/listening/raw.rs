@@ -61,6 +61,16 @@ impl Raw {
         next(&mut self.stream).await
     }
 
+    /// The next frame of a kind, which must come.
+    pub async fn until(&mut self, kind: u8) -> Frame {
+        loop {
+            let frame = self.next().await.expect("the connection goes on");
+            if frame.kind == kind {
+                return frame;
+            }
+        }
+    }
+
     /// Reads until the server hangs up, which it has to.
     pub async fn ended(self) -> Ending {
         Self::ended_of(self.stream).await
