@@ -14,6 +14,7 @@
 //! | [`mail`] | how messages look, and how they leave |
 //! | [`services`] | the RPCs: who, what, do, answer |
 //! | [`watching`] | who watches what, and what wakes them |
+//! | [`listening`] | connections: accepted, bounded, ended in time |
 //! | [`auth`], [`repositories`] | who calls, and what protects secrets; SQL, on either engine |
 //! | [`error`] | what can go wrong, and its only mapping to a gRPC status |
 //! | [`domain`] | the nouns, parsed once |
@@ -29,6 +30,7 @@ pub mod domain;
 pub mod error;
 pub mod jobs;
 pub mod layers;
+pub mod listening;
 pub mod mail;
 pub mod proto;
 pub mod readiness;

@@ -1,6 +1,6 @@
 //! Puts the parts together, serves, and drains.
 
-use std::{any::Any, thread, time::Duration};
+use std::thread;
 
 use anyhow::Context;
 use tokio::{
@@ -9,26 +9,15 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    body::Body,
-    service::interceptor::InterceptedService,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::service::{Routes, interceptor::InterceptedService};
 use tonic_health::server::HealthReporter;
-use tonic_reflection::server::{
-    v1::{ServerReflection, ServerReflectionServer},
-    v1alpha,
-};
-use tower::layer::util::{Identity, Stack};
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     auth::{AccessTokens, Guard, IdTokens, Keys, PasswordHasher, RateLimits, Revocations},
     config::Config,
     jobs::{EventPruning, Mailer, Purge, Reaper, RelayWatch, Trust},
-    layers::{
-        CallLogLayer, CallPlaces, DeadlineLayer, LoadShedLayer, PeerAddressLayer, answer_panic,
-    },
+    layers,
+    listening::Acceptor,
     mail::Post,
     proto::{
         DESCRIPTORS,
@@ -39,7 +28,7 @@ use crate::{
     },
     readiness::{self, Readiness, SERVICES},
     repositories::{Database, Outbox, Publishing, RelayWork},
-    services::{AuthParts, AuthService, ProjectService, StreamParts, StreamService},
+    services::{AuthParts, AuthService, Dispatch, ProjectService, StreamParts, StreamService},
     watching::{Hub, Listener, Lookout, Notifier},
 };
 
@@ -51,12 +40,6 @@ const MAX_PROJECT_MESSAGE: usize = 256 * 1024;
 
 /// The longest request of StreamService, in bytes: all connections of a media server.
 const MAX_STREAM_MESSAGE: usize = 2 * 1024 * 1024;
-
-/// What a panic becomes.
-type PanicAnswer = fn(Box<dyn Any + Send>) -> http::Response<Body>;
-
-/// The layers around all services.
-type Layers = Stack<CatchPanicLayer<PanicAnswer>, Stack<CallLogLayer, Identity>>;
 
 /// Serves on a bound listener until `shutdown` completes, then drains: health
 /// checks say NOT_SERVING, after the drain delay no more calls are taken, and
@@ -118,7 +101,6 @@ pub async fn serve(
         hub: hub.clone(),
         watch_times: config.watch_times(),
         relay_times,
-        closing: closing.clone(),
     });
     let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE);
     let auth = InterceptedService::new(auth, guard.clone());
@@ -127,23 +109,16 @@ pub async fn serve(
     let stream = StreamServiceServer::new(stream).max_decoding_message_size(MAX_STREAM_MESSAGE);
     let stream = InterceptedService::new(stream, guard);
 
-    let serving = builder()
-        .layer(PeerAddressLayer::new(&config.trusted_proxies))
-        .layer(LoadShedLayer::new(CallPlaces::new(
-            config.requests.max_calls as usize,
-        )))
-        .layer(DeadlineLayer::new(config.requests.call_timeout))
-        .add_service(health_service)
-        .add_optional_service(reflection_v1(config)?)
-        .add_optional_service(reflection_v1alpha(config)?)
-        .add_service(InterceptedService::new(auth, readiness.clone()))
-        .add_service(InterceptedService::new(project, readiness.clone()))
-        .add_service(InterceptedService::new(stream, readiness.clone()))
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            closing.clone().cancelled_owned(),
-        );
-    let mut serving = std::pin::pin!(serving);
+    let services = Dispatch::new(
+        InterceptedService::new(auth, readiness.clone()),
+        InterceptedService::new(project, readiness.clone()),
+        InterceptedService::new(stream, readiness.clone()),
+        described_routes(config)?.add_service(health_service),
+    );
+    let acceptor = Acceptor::new(listener, config.terms())?;
+    let services = layers::around(services, &config.layers());
+    let serving = acceptor.serve(services, closing.clone());
+    let mut serving = Box::pin(serving);
 
     let mut jobs = JoinSet::new();
     let purge = Purge::new(database.clone(), config.audit_retention).run();
@@ -169,15 +144,15 @@ pub async fn serve(
     }
 
     tokio::select! {
-        served = &mut serving => return Ok(served?),
+        () = &mut serving => return Ok(()),
         error = readiness.watch(&database, trust, &health) => return Err(error.into()),
         Some(ended) = jobs.join_next() => anyhow::bail!("a job ended: {ended:?}"),
         () = shutdown => {
             tracing::info!("draining");
             readiness::report(&health, false).await;
             // Goes on serving meanwhile.
-            if let Ok(served) = timeout(config.drain_delay, &mut serving).await {
-                return Ok(served?);
+            if timeout(config.drain_delay, &mut serving).await.is_ok() {
+                return Ok(());
             }
         }
     }
@@ -185,10 +160,11 @@ pub async fn serve(
     let deadline = Instant::now() + config.drain_timeout;
     closing.cancel();
     end_health_watches(health).await;
-    match timeout_at(deadline, &mut serving).await {
-        Ok(drained) => drained?,
-        Err(_) => tracing::warn!("calls did not finish in time, closing them"),
+    if timeout_at(deadline, &mut serving).await.is_err() {
+        tracing::warn!("calls did not finish in time, closing them");
     }
+    // Cuts what is left.
+    drop(serving);
     jobs.shutdown().await;
     if timeout_at(deadline, database.close()).await.is_err() {
         tracing::warn!("the database did not close in time");
@@ -202,22 +178,6 @@ async fn after_migration(readiness: Readiness, job: impl Future<Output = ()>) {
     job.await;
 }
 
-/// A server without services, with what every call goes through: all limits of
-/// HTTP/2 (tonic switches some of hyper's off) and the layers, outermost first.
-pub fn builder() -> Server<Layers> {
-    Server::builder()
-        .max_concurrent_streams(100)
-        .http2_max_pending_accept_reset_streams(Some(20))
-        .http2_max_local_error_reset_streams(Some(1024))
-        .http2_max_header_list_size(16 * 1024)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .initial_stream_window_size(64 * 1024)
-        .initial_connection_window_size(256 * 1024)
-        .layer(CallLogLayer)
-        .layer(CatchPanicLayer::custom(answer_panic as PanicAnswer))
-}
-
 /// Open watches of the health service would keep the server from draining.
 async fn end_health_watches(mut health: HealthReporter) {
     for service in SERVICES {
@@ -225,23 +185,14 @@ async fn end_health_watches(mut health: HealthReporter) {
     }
 }
 
-fn reflection_v1(
-    config: &Config,
-) -> anyhow::Result<Option<ServerReflectionServer<impl ServerReflection>>> {
-    config
-        .reflects()
-        .then(|| Ok(described().build_v1()?))
-        .transpose()
-}
-
-/// For grpcurl 1.8 and other clients of before 2023.
-fn reflection_v1alpha(
-    config: &Config,
-) -> anyhow::Result<Option<v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection>>> {
-    config
-        .reflects()
-        .then(|| Ok(described().build_v1alpha()?))
-        .transpose()
+/// What describes the API to tools, if the settings say so.
+fn described_routes(config: &Config) -> anyhow::Result<Routes> {
+    if !config.reflects() {
+        return Ok(Routes::default());
+    }
+    // For grpcurl 1.8 and other clients of before 2023.
+    let old = described().build_v1alpha()?;
+    Ok(Routes::new(described().build_v1()?).add_service(old))
 }
 
 fn described() -> tonic_reflection::server::Builder<'static> {

@@ -2,7 +2,6 @@ use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt};
 
 use anyhow::Context;
 use tokio::{
-    net::TcpListener,
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
@@ -11,7 +10,7 @@ use super::failure::Failure;
 use crate::{
     auth::Keys,
     config::{Config, Environment},
-    error,
+    error, listening,
     repositories::Database,
     server, telemetry,
 };
@@ -20,6 +19,10 @@ use crate::{
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
     prepare(config)?;
     let keys = load_keys(config)?;
+    if let Some(files) = config.listening.tls() {
+        let checked = files.check();
+        checked.map_err(|fault| Failure::Usage(format!("{fault:#}")))?;
+    }
     let runtime = Runtime::new()?;
     let served = runtime.block_on(serve(config, keys));
     // Work that cannot be cancelled, such as waiting for a lock, does not keep the program.
@@ -52,12 +55,15 @@ pub(super) fn load_keys(config: &Config) -> Result<Keys, Failure> {
 }
 
 async fn serve(config: &Config, keys: Keys) -> Result<(), Failure> {
-    let listener = TcpListener::bind(config.listen)
-        .await
+    let listener = listening::bind(config.listen)
         .with_context(|| format!("cannot listen on {} (SLUICE_LISTEN)", config.listen))?;
     let database = Database::open(&config.database());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let is_open = config.listening.tls().is_none() && !config.listen.ip().is_loopback();
+    if config.env == Environment::Production && is_open {
+        tracing::warn!("serving without TLS: let nobody but a proxy that encrypts connect");
+    }
     tracing::info!(address = %listener.local_addr()?, database = database.engine(), "serving");
 
     let shutdown = async move {

@@ -3,9 +3,11 @@
 //! Each one is an environment variable and a flag of the same name. Nothing
 //! else in this crate reads the environment.
 
+mod listening;
 mod parts;
 mod requests;
 mod settings;
 
+pub use listening::ListeningSettings;
 pub use requests::RequestSettings;
 pub use settings::{Config, Environment, LogFormat};

@@ -6,6 +6,8 @@ use super::settings::{Config, Environment};
 use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
     domain::{RelayTimes, SessionTimes, Timeouts, UrlPolicy},
+    layers::{CallPlaces, LayerSettings},
+    listening::Terms,
     mail::{Letterhead, MailRoute, MailSettings},
     repositories::{DatabaseOptions, Target},
     services::WatchTimes,
@@ -26,6 +28,7 @@ impl Config {
                     .into(),
             );
         }
+        self.listening.check()?;
         let parts = [
             ("DB_PORT", self.db_port.is_some()),
             ("DB_USER", self.db_user.is_some()),
@@ -78,6 +81,28 @@ impl Config {
                 verify_url: self.mail_verify_url.clone(),
                 reset_url: self.mail_reset_url.clone(),
             },
+        }
+    }
+
+    /// On what terms connections are accepted.
+    pub fn terms(&self) -> Terms {
+        let listening = &self.listening;
+        Terms {
+            caps: listening.caps(),
+            times: listening.times(),
+            trusted_proxies: self.trusted_proxies.as_slice().into(),
+            tls: listening.tls(),
+            http1: !listening.web_origins.is_empty(),
+        }
+    }
+
+    /// What the layers around all services go by.
+    pub fn layers(&self) -> LayerSettings {
+        LayerSettings {
+            trusted_proxies: self.trusted_proxies.as_slice().into(),
+            web_origins: self.listening.web_origins.clone(),
+            places: CallPlaces::new(self.requests.max_calls as usize),
+            call_timeout: self.requests.call_timeout,
         }
     }
 

@@ -6,7 +6,7 @@ use lettre::message::Mailbox;
 use sqlx::postgres::PgSslMode;
 use zeroize::Zeroizing;
 
-use super::RequestSettings;
+use super::{listening::ListeningSettings, requests::RequestSettings};
 use crate::{
     auth::IdTokenProvider,
     domain::Secret,
@@ -35,6 +35,10 @@ pub struct Config {
     /// say for whom they call (`x-forwarded-for`), they are believed.
     #[arg(long, env = "SLUICE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
+
+    /// How connections are accepted.
+    #[command(flatten)]
+    pub listening: ListeningSettings,
 
     /// How often a user, or an API key, may call: calls a second in the long run; 0
     /// means as often as it likes. The keys of operators are not limited.

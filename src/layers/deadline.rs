@@ -58,7 +58,6 @@ impl<S> Layer<S> for DeadlineLayer {
 impl<S, B, R> Service<Request<B>> for Deadline<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: Default,
 {
     type Response = Response<TimedBody<R>>;
     type Error = S::Error;
@@ -127,7 +126,6 @@ pin_project! {
 impl<F, R, E> Future for TimedCall<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
-    R: Default,
 {
     type Output = Result<Response<TimedBody<R>>, E>;
 
@@ -135,11 +133,13 @@ where
         let this = self.project();
         let at = this.timer.at;
         if let Poll::Ready(answer) = this.inner.poll(cx) {
-            return Poll::Ready(answer.map(|answer| answer.map(|body| TimedBody::new(body, at))));
+            return Poll::Ready(
+                answer.map(|answer| answer.map(|body| TimedBody::new(Some(body), at))),
+            );
         }
         this.timer.poll_over(cx).map(|()| {
-            let refusal = Status::from(Error::DeadlineExceeded).into_http::<R>();
-            Ok(refusal.map(|body| TimedBody::new(body, None)))
+            let refusal = Status::from(Error::DeadlineExceeded).into_http::<()>();
+            Ok(refusal.map(|()| TimedBody::new(None, None)))
         })
     }
 }
@@ -147,27 +147,20 @@ where
 pin_project! {
     /// An answer that ends at the deadline, if it has not before.
     pub struct TimedBody<B> {
+        // None when it has.
         #[pin]
-        inner: B,
+        inner: Option<B>,
         #[pin]
         timer: Timer,
-        is_over: bool,
     }
 }
 
 impl<B> TimedBody<B> {
-    fn new(inner: B, at: Option<Instant>) -> Self {
+    fn new(inner: Option<B>, at: Option<Instant>) -> Self {
         Self {
             inner,
             timer: Timer { at, sleep: None },
-            is_over: false,
         }
-    }
-}
-
-impl<B: Default> Default for TimedBody<B> {
-    fn default() -> Self {
-        Self::new(B::default(), None)
     }
 }
 
@@ -179,25 +172,26 @@ impl<B: Body> Body for TimedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        if *this.is_over {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
-        }
-        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
+        };
+        if let Poll::Ready(frame) = inner.poll_frame(cx) {
             return Poll::Ready(frame);
         }
         this.timer.poll_over(cx).map(|()| {
-            *this.is_over = true;
+            this.inner.set(None);
             Some(Ok(Frame::trailers(trailers(Error::DeadlineExceeded))))
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over || self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let inner = self.inner.as_ref();
+        inner.map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

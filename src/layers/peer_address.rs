@@ -13,10 +13,9 @@ use std::{
 
 use http::{HeaderMap, Request};
 use ipnet::IpNet;
-use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 
-use crate::domain::PeerAddress;
+use crate::{domain::PeerAddress, listening::Connection};
 
 /// The header of proxies; several headers are one list.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -67,9 +66,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
-        let connection = request.extensions().get::<TcpConnectInfo>();
-        if let Some(peer) = connection.and_then(TcpConnectInfo::remote_addr) {
-            let address = caller_behind(peer.ip(), request.headers(), &self.trusted);
+        if let Some(connection) = request.extensions().get::<Connection>() {
+            let address = caller_behind(connection.peer(), request.headers(), &self.trusted);
             request.extensions_mut().insert(address);
         }
         self.inner.call(request)

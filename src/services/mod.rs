@@ -5,6 +5,7 @@
 
 mod auth;
 mod destination_messages;
+mod dispatch;
 mod fields;
 mod once;
 mod origin;
@@ -15,5 +16,6 @@ mod project_messages;
 mod stream;
 
 pub use auth::{AuthParts, AuthService};
+pub use dispatch::Dispatch;
 pub use project::ProjectService;
 pub use stream::{NodeSync, StreamParts, StreamService, SyncOutcome, WatchTimes};

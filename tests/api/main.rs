@@ -6,6 +6,7 @@ mod auth;
 mod contract;
 mod harness;
 mod lifecycle;
+mod listening;
 mod project;
 mod relay;
 mod requests;

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{
@@ -48,8 +47,6 @@ pub struct StreamParts {
     pub watch_times: WatchTimes,
     /// How long relays may be without what keeps them.
     pub relay_times: RelayTimes,
-    /// Cancelled when answers that go on are to end.
-    pub closing: CancellationToken,
 }
 
 impl StreamService {
@@ -64,7 +61,6 @@ impl StreamService {
             hub,
             watch_times,
             relay_times,
-            closing,
         } = parts;
         let streams = Streams::new(database.clone());
         Self {
@@ -92,14 +88,12 @@ impl StreamService {
                 work,
                 sealer,
                 times: relay_times,
-                closing: closing.clone(),
             },
             watch: WatchRpcs {
                 snapshots: Snapshots::new(database.clone()),
                 events: Events::new(database),
                 hub,
                 times: watch_times,
-                closing,
             },
         }
     }

@@ -1,4 +1,3 @@
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, codegen::BoxStream};
 use tracing::Instrument;
 
@@ -11,6 +10,7 @@ use crate::{
     auth::{Caller, Permit},
     domain::{ProjectId, Tenant},
     error::Result,
+    listening::Connection,
     proto::v1 as pb,
     repositories::{Events, Snapshots},
     watching::Hub,
@@ -23,7 +23,6 @@ pub(super) struct WatchRpcs {
     pub events: Events,
     pub hub: Hub,
     pub times: WatchTimes,
-    pub closing: CancellationToken,
 }
 
 impl WatchRpcs {
@@ -33,6 +32,7 @@ impl WatchRpcs {
     ) -> Result<Response<BoxStream<pb::WatchProjectResponse>>> {
         let (caller, permit) = (Caller::of(&request)?, Permit::of(&request)?);
         let tenant = caller.tenant()?;
+        let closing = Connection::closing_of(&request);
         let WatchProject { id, after_revision } = request.into_inner().try_into()?;
 
         // Before it is read, so that no change falls in between.
@@ -44,7 +44,7 @@ impl WatchRpcs {
             events: self.events.clone(),
             permit,
             times: self.times,
-            closing: self.closing.clone(),
+            closing,
             outlet,
         };
         tokio::spawn(watch.run(start).in_current_span());

@@ -1,4 +1,3 @@
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, codegen::BoxStream};
 
 use super::{claiming::Claiming, outlet::Outlet, relay_messages::ReportRelays};
@@ -6,6 +5,7 @@ use crate::{
     auth::{Caller, Permit, Sealer},
     domain::{RelayTimes, now},
     error::Result,
+    listening::Connection,
     proto::v1 as pb,
     repositories::{RelayClaims, RelayWork},
     services::fields::timestamp,
@@ -18,7 +18,6 @@ pub(super) struct WorkerRpcs {
     pub work: RelayWork,
     pub sealer: Sealer,
     pub times: RelayTimes,
-    pub closing: CancellationToken,
 }
 
 impl WorkerRpcs {
@@ -27,6 +26,7 @@ impl WorkerRpcs {
         request: Request<pb::ClaimRelaysRequest>,
     ) -> Result<Response<BoxStream<pb::ClaimRelaysResponse>>> {
         let permit = Permit::of(&request)?;
+        let closing = Connection::closing_of(&request);
         let claimant = request.into_inner().try_into()?;
 
         let (outlet, answer) = Outlet::open();
@@ -36,7 +36,7 @@ impl WorkerRpcs {
             claims: self.claims.clone(),
             work: self.work.clone(),
             sealer: self.sealer.clone(),
-            closing: self.closing.clone(),
+            closing,
         };
         tokio::spawn(claiming.run(outlet));
 

@@ -33,6 +33,6 @@ pub use mail_server::{Certificate, LOGIN, MailServer, PASSWORD, USER};
 pub use process::{Process, Said};
 pub use proxy::Proxy;
 pub use raw_call::RawConnection;
-pub use server::{TestServer, config};
+pub use server::{TestServer, config, settings};
 pub use tools::tool;
 pub use watcher::Watcher;

@@ -123,6 +123,19 @@ impl Process {
         self.log.lock().unwrap().clone()
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// How much memory it has, in KiB.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.unwrap().trim().trim_end_matches(" kB");
+        number.parse().unwrap()
+    }
+
     /// The address that it listens on, from its log.
     pub async fn address(&self) -> String {
         eventually("the program says where it listens", async || {

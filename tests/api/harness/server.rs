@@ -56,6 +56,24 @@ impl TestServer {
         }
     }
 
+    /// The same, reached in some other way than in clear.
+    pub async fn reached(
+        database: TestDatabase,
+        flags: &[&str],
+        reach: impl Fn(SocketAddr) -> Channel,
+    ) -> Self {
+        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+        let (address, running) = launch(&database, &flags).await;
+        let channel = serving(reach(address)).await;
+        Self {
+            database,
+            channel,
+            address,
+            running,
+            flags,
+        }
+    }
+
     /// Another server over the same database, with the same keys: its address.
     pub async fn replica(&self) -> Channel {
         let (address, running) = launch(&self.database, &self.flags).await;
@@ -104,6 +122,21 @@ impl Running {
 
 /// The settings that these flags make.
 pub fn config(database: &TestDatabase, flags: &[String]) -> Config {
+    let own = [
+        format!("--data-dir={}", database.directory.path().display()),
+        format!("--database-url={}", database.url),
+    ];
+    let quick = QUICK.iter().map(ToString::to_string);
+    let all: Vec<_> = own
+        .into_iter()
+        .chain(quick)
+        .chain(flags.iter().cloned())
+        .collect();
+    settings(&all)
+}
+
+/// The settings that these flags and no others make.
+pub fn settings(flags: &[String]) -> Config {
     #[derive(Parser)]
     #[command(args_override_self = true)]
     struct Flags {
@@ -111,13 +144,8 @@ pub fn config(database: &TestDatabase, flags: &[String]) -> Config {
         config: Config,
     }
 
-    let own = [
-        "sluice".to_owned(),
-        format!("--data-dir={}", database.directory.path().display()),
-        format!("--database-url={}", database.url),
-    ];
-    let quick = QUICK.iter().map(ToString::to_string);
-    Flags::parse_from(own.into_iter().chain(quick).chain(flags.iter().cloned())).config
+    let program = "sluice".to_owned();
+    Flags::parse_from([&program].into_iter().chain(flags)).config
 }
 
 async fn launch(database: &TestDatabase, flags: &[String]) -> (SocketAddr, Running) {
@@ -141,6 +169,11 @@ async fn connect(address: SocketAddr) -> Channel {
     let channel = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         .connect_lazy();
+    serving(channel).await
+}
+
+/// A connection, once the server at its end serves.
+async fn serving(channel: Channel) -> Channel {
     eventually("the server serves", async || {
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
         let request = tonic_health::pb::HealthCheckRequest {

@@ -1,19 +1,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rstest::rstest;
-use sluice::server;
+use sluice::{layers, listening::Acceptor};
 use tokio::net::TcpListener;
-use tonic::{
-    Code, Request, Response, Status,
-    transport::{Endpoint, server::TcpIncoming},
-};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status, service::Routes, transport::Endpoint};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse,
     health_client::HealthClient,
     health_server::{Health, HealthServer},
 };
 
-use crate::harness::refused;
+use crate::harness::{refused, settings};
 
 /// A service with a bug: its first answer is a panic.
 #[derive(Default)]
@@ -49,10 +47,11 @@ impl Health for Buggy {
 async fn a_panic_in_a_handler_is_internal_and_the_next_call_is_served() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let serving = server::builder()
-        .add_service(HealthServer::new(Buggy::default()))
-        .serve_with_incoming(TcpIncoming::from(listener));
-    tokio::spawn(serving);
+    let settings = settings(&[]);
+    let routes = Routes::new(HealthServer::new(Buggy::default()));
+    let services = layers::around(routes, &settings.layers());
+    let acceptor = Acceptor::new(listener, settings.terms()).unwrap();
+    tokio::spawn(acceptor.serve(services, CancellationToken::new()));
     let mut client = HealthClient::new(Endpoint::from_shared(address).unwrap().connect_lazy());
 
     let refusal = refused(client.check(HealthCheckRequest::default()).await);

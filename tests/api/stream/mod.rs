@@ -2,7 +2,7 @@
 
 mod adapter;
 mod boots;
-mod changes;
+pub mod changes;
 mod fencing;
 mod invalid;
 mod kept_refusals;
@@ -16,7 +16,7 @@ mod races;
 mod reconnect;
 mod refusals;
 mod revision;
-mod scene;
+pub mod scene;
 mod silence;
 mod stop;
 mod sync;
