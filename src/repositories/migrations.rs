@@ -27,7 +27,7 @@ impl Database {
                 let patient = pool.address().clone();
                 let patient = patient.options([("lock_timeout", "0"), ("statement_timeout", "0")]);
                 let mut own = connect(&patient, pool.acquire_timeout()).await?;
-                let applied = POSTGRES.run(&mut own).await;
+                let applied = POSTGRES.run_direct(None, &mut own, false).await;
                 // Whether the server hears the good-bye does not matter.
                 let _ = timeout(pool.acquire_timeout(), own.close()).await;
                 applied
@@ -35,7 +35,7 @@ impl Database {
             Pools::Sqlite { writer, .. } => {
                 let _lock = lock(writer.address().get_filename()).await?;
                 let mut own = connect(writer.address(), writer.acquire_timeout()).await?;
-                let applied = SQLITE.run(&mut own).await;
+                let applied = SQLITE.run_direct(None, &mut own, false).await;
                 own.close().await?;
                 applied
             }

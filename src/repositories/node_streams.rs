@@ -247,24 +247,33 @@ impl NodeStreams {
         &self,
         held: &Stream,
         now: Time,
-        change: impl FnOnce(&mut Stream, ReconnectWindow),
+        change: impl Fn(&mut Stream, ReconnectWindow),
     ) -> Result<Option<Stream>> {
-        let mut tx = self.database.begin().await?;
-        let (project_id, revision) = match take_revision_of(&mut tx, held.id).await {
-            Err(Error::NotFound { .. }) => return Ok(None),
-            taken => taken?,
-        };
-        let before = load(&mut tx, held.id).await?;
-        let Some(before) = before.filter(|now| now.is_held_by(&held.publisher, held.epoch)) else {
-            return Ok(None);
-        };
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let (project_id, revision) = match take_revision_of(&mut tx, held.id).await {
+                    Err(Error::NotFound { .. }) => {
+                        tx.rollback().await?;
+                        return Ok(None);
+                    }
+                    taken => taken?,
+                };
+                let before = load(&mut tx, held.id).await?;
+                let Some(before) = before.filter(|now| now.is_held_by(&held.publisher, held.epoch))
+                else {
+                    tx.rollback().await?;
+                    return Ok(None);
+                };
 
-        let mut stream = before.clone();
-        change(&mut stream, window(&mut tx, project_id).await?);
-        store(&mut tx, &stream).await?;
-        record(&mut tx, revision, Some(&before), &stream, now).await?;
-        self.database.commit_change(tx, project_id).await?;
-        Ok(Some(stream))
+                let mut stream = before.clone();
+                change(&mut stream, window(&mut tx, project_id).await?);
+                store(&mut tx, &stream).await?;
+                record(&mut tx, revision, Some(&before), &stream, now).await?;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(Some(stream))
+            })
+            .await
     }
 }
 

@@ -84,8 +84,10 @@ impl Projects {
         act: &Act,
         now: Time,
     ) -> Result<Project> {
-        let mut tx = self.database.begin().await?;
-        on_engine!(&mut tx, tx => sqlx::query(
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                on_engine!(&mut tx, tx => sqlx::query(
             "insert into projects
                  (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
                   stream_key_hash, stream_key_sealed, stream_key_hint, revision,
@@ -104,14 +106,16 @@ impl Projects {
         .execute(&mut **tx)
         .await
         .map(drop))?;
-        if let Some(key) = &project.idempotency {
-            key.record(&mut tx, project.id.uuid(), now).await?;
-        }
-        audit_log::record(&mut tx, act, now).await?;
-        let created = load(&mut tx, project.id).await?;
-        record(&mut tx, &created, now).await?;
-        tx.commit().await?;
-        Ok(created)
+                if let Some(key) = &project.idempotency {
+                    key.record(&mut tx, project.id.uuid(), now).await?;
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                let created = load(&mut tx, project.id).await?;
+                record(&mut tx, &created, now).await?;
+                tx.commit().await?;
+                Ok(created)
+            })
+            .await
     }
 
     /// A project.
@@ -171,8 +175,10 @@ impl Projects {
         act: &Act,
         now: Time,
     ) -> Result<Project> {
-        let mut tx = self.database.begin().await?;
-        let found = on_engine!(&mut tx, tx => sqlx::query(
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let found = on_engine!(&mut tx, tx => sqlx::query(
             "update projects as p
              set name = coalesce($4, name),
                  disabled = coalesce($5, disabled),
@@ -196,20 +202,22 @@ impl Projects {
         .execute(&mut **tx)
         .await
         .map(|done| done.rows_affected()))?;
-        if found == 0 {
-            return Err(not_found(id));
-        }
+                if found == 0 {
+                    return Err(not_found(id));
+                }
 
-        let mut updated = load(&mut tx, id).await?;
-        record(&mut tx, &updated, now).await?;
-        if update.disabled == Some(true)
-            && end_running(&mut tx, id, EndReason::ProjectDisabled, now).await?
-        {
-            updated = load(&mut tx, id).await?;
-        }
-        audit_log::record(&mut tx, act, now).await?;
-        self.database.commit_change(tx, id).await?;
-        Ok(updated)
+                let mut updated = load(&mut tx, id).await?;
+                record(&mut tx, &updated, now).await?;
+                if update.disabled == Some(true)
+                    && end_running(&mut tx, id, EndReason::ProjectDisabled, now).await?
+                {
+                    updated = load(&mut tx, id).await?;
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                self.database.commit_change(tx, id).await?;
+                Ok(updated)
+            })
+            .await
     }
 
     /// Deletes a project with its destinations and keys; ends its stream if
@@ -222,6 +230,7 @@ impl Projects {
         act: &Act,
         now: Time,
     ) -> Result<()> {
+        self.database.retried(|| async {
         let mut tx = self.database.begin().await?;
         lock_owned(&mut tx, tenant, id).await?;
         // The end of its stream comes before its own.
@@ -250,6 +259,7 @@ impl Projects {
         .map(drop))?;
         audit_log::record(&mut tx, act, now).await?;
         self.database.commit_change(tx, id).await
+        }).await
     }
 
     /// Forgets projects that were deleted before a moment, at most `limit`; tells how many.

@@ -45,8 +45,11 @@ impl Refusals {
         now: Time,
     ) -> Result<()> {
         let peer = publisher.peer_address.parse::<PeerAddress>();
-        let mut tx = self.database.begin().await?;
-        on_engine!(&mut tx, tx => sqlx::query(
+        let prefix = peer.map(PeerAddress::prefix).unwrap_or_default();
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                on_engine!(&mut tx, tx => sqlx::query(
             "insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
              values ($1, $2, $3, $4, $5, $6)",
         )
@@ -55,11 +58,11 @@ impl Refusals {
         .bind(now)
         .bind(reason.as_str())
         .bind(&publisher.node_id)
-        .bind(peer.map(PeerAddress::prefix).unwrap_or_default())
+        .bind(&prefix)
         .execute(&mut **tx)
         .await
         .map(drop))?;
-        on_engine!(&mut tx, tx => sqlx::query(
+                on_engine!(&mut tx, tx => sqlx::query(
             "delete from refusals
              where project_id = $1
                and id <= (
@@ -74,7 +77,9 @@ impl Refusals {
         .execute(&mut **tx)
         .await
         .map(drop))?;
-        tx.commit().await
+                tx.commit().await
+            })
+            .await
     }
 
     /// A project's refusals, newest first.

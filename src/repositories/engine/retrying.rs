@@ -1,6 +1,6 @@
 //! Transactions that are begun anew when they lose a race.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use tokio::time::sleep;
 
@@ -20,10 +20,13 @@ impl Database {
     /// Runs a whole transaction, from its begin to its commit, again if it lost a race:
     /// a deadlock, or an order that the database could not find. What it does outside the
     /// database is done as often.
-    pub(in crate::repositories) async fn retried<T>(
+    pub(in crate::repositories) async fn retried<T, F>(
         &self,
-        transaction: impl AsyncFn() -> Result<T>,
-    ) -> Result<T> {
+        transaction: impl Fn() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let mut tries = 0;
         loop {
             match transaction().await {
