@@ -102,24 +102,24 @@ impl Destinations {
                     return Err(Error::DestinationLimit);
                 }
                 let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
-            "insert into destinations
-                 (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
-                  enabled, create_time, update_time)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
-             returning id, project_id, platform, name, url, stream_key_hint, enabled,
-                       create_time, update_time",
-        )
-        .bind(destination.id)
-        .bind(destination.project_id)
-        .bind(destination.platform.as_str())
-        .bind(&destination.name)
-        .bind(&destination.url)
-        .bind(&destination.stream_key_sealed)
-        .bind(&destination.stream_key_hint)
-        .bind(destination.enabled)
-        .bind(now)
-        .fetch_one(&mut **tx)
-        .await)?;
+                    "insert into destinations
+                         (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
+                          enabled, create_time, update_time)
+                     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+                     returning id, project_id, platform, name, url, stream_key_hint, enabled,
+                               create_time, update_time",
+                )
+                .bind(destination.id)
+                .bind(destination.project_id)
+                .bind(destination.platform.as_str())
+                .bind(&destination.name)
+                .bind(&destination.url)
+                .bind(&destination.stream_key_sealed)
+                .bind(&destination.stream_key_hint)
+                .bind(destination.enabled)
+                .bind(now)
+                .fetch_one(&mut **tx)
+                .await)?;
                 if let Some(key) = idempotency {
                     key.record(&mut tx, destination.id.uuid(), now).await?;
                 }
@@ -209,25 +209,25 @@ impl Destinations {
                 let is_elsewhere = destination.stream_key_sealed.is_some()
                     || url_of(&mut tx, destination.id).await? != destination.url;
                 let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
-            "update destinations
-             set platform = $3, name = $4, url = $5,
-                 stream_key_sealed = coalesce($6, stream_key_sealed),
-                 stream_key_hint = $7, enabled = $8, update_time = $9
-             where id = $1 and update_time = $2
-             returning id, project_id, platform, name, url, stream_key_hint, enabled,
-                       create_time, update_time",
-        )
-        .bind(destination.id)
-        .bind(seen)
-        .bind(destination.platform.as_str())
-        .bind(&destination.name)
-        .bind(&destination.url)
-        .bind(&destination.stream_key_sealed)
-        .bind(&destination.stream_key_hint)
-        .bind(destination.enabled)
-        .bind(now)
-        .fetch_optional(&mut **tx)
-        .await)?
+                    "update destinations
+                     set platform = $3, name = $4, url = $5,
+                         stream_key_sealed = coalesce($6, stream_key_sealed),
+                         stream_key_hint = $7, enabled = $8, update_time = $9
+                     where id = $1 and update_time = $2
+                     returning id, project_id, platform, name, url, stream_key_hint, enabled,
+                               create_time, update_time",
+                )
+                .bind(destination.id)
+                .bind(seen)
+                .bind(destination.platform.as_str())
+                .bind(&destination.name)
+                .bind(&destination.url)
+                .bind(&destination.stream_key_sealed)
+                .bind(&destination.stream_key_hint)
+                .bind(destination.enabled)
+                .bind(now)
+                .fetch_optional(&mut **tx)
+                .await)?
                 .ok_or(Error::ConcurrentChange)?;
                 let destination: Destination = row.try_into()?;
                 record(&mut tx, revision, &destination, now).await?;

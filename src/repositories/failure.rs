@@ -23,17 +23,13 @@ const SQLITE_FULL: i32 = 13;
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match &failure {
-            Failure::Io(cause) if cause.kind() == ErrorKind::StorageFull => {
-                Self::StorageFull(failure)
-            }
+            _ if is_full(&failure) => Self::StorageFull(failure),
             _ if is_unavailable(&failure) => Self::DatabaseUnavailable(failure),
             Failure::Database(cause) => match meaning(cause.as_ref()) {
-                Meaning::Passing => Self::DatabaseUnavailable(failure),
                 Meaning::LostRace => Self::LostRace(failure),
                 Meaning::LockHeld => Self::ConcurrentChange,
                 Meaning::TooLong => Self::DeadlineExceeded,
-                Meaning::Full => Self::StorageFull(failure),
-                Meaning::Fault => Self::internal(failure),
+                Meaning::Passing | Meaning::Full | Meaning::Fault => Self::internal(failure),
             },
             _ => Self::internal(failure),
         }
@@ -49,6 +45,15 @@ pub(super) fn is_unavailable(failure: &Failure) -> bool {
         | Failure::PoolClosed
         | Failure::WorkerCrashed => true,
         Failure::Database(cause) => matches!(meaning(cause.as_ref()), Meaning::Passing),
+        _ => false,
+    }
+}
+
+/// Whether there is no room left.
+pub(super) fn is_full(failure: &Failure) -> bool {
+    match failure {
+        Failure::Io(cause) => cause.kind() == ErrorKind::StorageFull,
+        Failure::Database(cause) => matches!(meaning(cause.as_ref()), Meaning::Full),
         _ => false,
     }
 }

@@ -96,16 +96,16 @@ impl MailTokens {
                 let (user_id, email_key) =
                     spend(&mut tx, LetterKind::EmailVerification, hash, now).await?;
                 let verified = on_engine!(&mut tx, tx => sqlx::query(
-            "update users
-             set email_verified = true, update_time = $3
-             where id = $1 and email_key = $2",
-        )
-        .bind(user_id)
-        .bind(email_key)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
+                    "update users
+                     set email_verified = true, update_time = $3
+                     where id = $1 and email_key = $2",
+                )
+                .bind(user_id)
+                .bind(email_key)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
                 if verified == 0 {
                     return Err(Error::MailTokenInvalid);
                 }
@@ -139,17 +139,17 @@ impl MailTokens {
                 let mut ended = end_unproved(&mut tx, user_id, now).await?;
                 ended.extend(sessions.into_iter().map(SessionId::uuid));
                 let changed = on_engine!(&mut tx, tx => sqlx::query(
-            "update users
-             set password_hash = $3, email_verified = true, update_time = $4
-             where id = $1 and email_key = $2",
-        )
-        .bind(user_id)
-        .bind(email_key)
-        .bind(password_hash)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
+                    "update users
+                     set password_hash = $3, email_verified = true, update_time = $4
+                     where id = $1 and email_key = $2",
+                )
+                .bind(user_id)
+                .bind(email_key)
+                .bind(password_hash)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
                 if changed == 0 {
                     return Err(Error::MailTokenInvalid);
                 }

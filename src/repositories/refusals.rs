@@ -50,33 +50,33 @@ impl Refusals {
             .retried(|| async {
                 let mut tx = self.database.begin().await?;
                 on_engine!(&mut tx, tx => sqlx::query(
-            "insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
-             values ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(RefusedPublishId::generate())
-        .bind(project_id)
-        .bind(now)
-        .bind(reason.as_str())
-        .bind(&publisher.node_id)
-        .bind(&prefix)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
+                    "insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
+                     values ($1, $2, $3, $4, $5, $6)",
+                )
+                .bind(RefusedPublishId::generate())
+                .bind(project_id)
+                .bind(now)
+                .bind(reason.as_str())
+                .bind(&publisher.node_id)
+                .bind(&prefix)
+                .execute(&mut **tx)
+                .await
+                .map(drop))?;
                 on_engine!(&mut tx, tx => sqlx::query(
-            "delete from refusals
-             where project_id = $1
-               and id <= (
-                   select id
-                   from refusals
-                   where project_id = $1
-                   order by id desc
-                   limit 1 offset $2)",
-        )
-        .bind(project_id)
-        .bind(KEPT)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
+                    "delete from refusals
+                     where project_id = $1
+                       and id <= (
+                           select id
+                           from refusals
+                           where project_id = $1
+                           order by id desc
+                           limit 1 offset $2)",
+                )
+                .bind(project_id)
+                .bind(KEPT)
+                .execute(&mut **tx)
+                .await
+                .map(drop))?;
                 tx.commit().await
             })
             .await

@@ -156,16 +156,16 @@ impl Sessions {
             .retried(|| async {
                 let mut tx = self.database.begin().await?;
                 let ended = on_engine!(&mut tx, tx => sqlx::query(
-            "update sessions
-             set revoke_time = $3
-             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3",
-        )
-        .bind(user_id)
-        .bind(id)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
+                    "update sessions
+                     set revoke_time = $3
+                     where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3",
+                )
+                .bind(user_id)
+                .bind(id)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
                 if ended == 0 {
                     tx.rollback().await?;
                     return Ok(false);
@@ -203,14 +203,14 @@ impl Sessions {
             .retried(|| async {
                 let mut tx = self.database.begin().await?;
                 let ended = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, SessionId>(
-            "update sessions
-             set revoke_time = $1
-             where revoke_time is null and expire_time > $1
-             returning id",
-        )
-        .bind(now)
-        .fetch_all(&mut **tx)
-        .await)?;
+                    "update sessions
+                     set revoke_time = $1
+                     where revoke_time is null and expire_time > $1
+                     returning id",
+                )
+                .bind(now)
+                .fetch_all(&mut **tx)
+                .await)?;
                 ended_tokens::revoke_sessions(&mut tx, now).await?;
                 audit_log::record(&mut tx, act, now).await?;
                 tx.commit().await?;

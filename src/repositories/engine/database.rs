@@ -5,8 +5,9 @@ use super::{
     pool::{Pool, PoolLimits, PoolState},
     server,
     single::Single,
-    transaction::{Open, Transaction},
+    transaction::{OnSqlite, Open, Transaction},
     which::Engine,
+    writer::Writer as SqliteWriter,
 };
 use crate::{domain::ProjectId, error::Result, repositories::Hints};
 
@@ -14,7 +15,7 @@ use crate::{domain::ProjectId, error::Result, repositories::Hints};
 pub type Reader<'a> = Engine<Single<'a, Pool<Postgres>>, Single<'a, Pool<Sqlite>>>;
 
 /// Where to run one statement that writes.
-pub type Writer<'a> = Engine<Single<'a, Pool<Postgres>>, Single<'a, Pool<Sqlite>>>;
+pub type Writer<'a> = Engine<Single<'a, Pool<Postgres>>, Single<'a, SqliteWriter>>;
 
 /// The database, whichever engine it is. A clone shares the connections.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ pub enum Pools {
     /// SQLite.
     Sqlite {
         /// The one connection that writes.
-        writer: Pool<Sqlite>,
+        writer: SqliteWriter,
         /// The connections that only read.
         reader: Pool<Sqlite>,
     },
@@ -52,7 +53,7 @@ impl Database {
             Target::Sqlite(file) => {
                 let (writing, reading) = server::sqlite(file, options);
                 Pools::Sqlite {
-                    writer: Pool::new(writing, PoolLimits { size: 1, ..limits }),
+                    writer: SqliteWriter::new(writing, limits),
                     reader: Pool::new(reading, limits),
                 }
             }
@@ -83,9 +84,7 @@ impl Database {
     pub(in crate::repositories) async fn begin(&self) -> Result<Transaction> {
         Ok(match &self.pools {
             Pools::Postgres(pool) => Engine::Postgres(Open::begin(pool, "begin").await?),
-            Pools::Sqlite { writer, .. } => {
-                Engine::Sqlite(Open::begin(writer, "begin immediate").await?)
-            }
+            Pools::Sqlite { writer, .. } => Engine::Sqlite(OnSqlite::Writing(writer.take().await?)),
         })
     }
 
@@ -94,8 +93,18 @@ impl Database {
         const ONE_MOMENT: &str = "begin isolation level repeatable read read only";
         Ok(match &self.pools {
             Pools::Postgres(pool) => Engine::Postgres(Open::begin(pool, ONE_MOMENT).await?),
-            Pools::Sqlite { reader, .. } => Engine::Sqlite(Open::begin(reader, "begin").await?),
+            Pools::Sqlite { reader, .. } => {
+                Engine::Sqlite(OnSqlite::Reading(Open::begin(reader, "begin").await?))
+            }
         })
+    }
+
+    /// Returns when what a transaction can have read is on the disk, or fails with it.
+    pub(super) async fn settle(&self) -> Result<()> {
+        match &self.pools {
+            Pools::Postgres(_) => Ok(()),
+            Pools::Sqlite { writer, .. } => Ok(writer.settle().await?),
+        }
     }
 
     /// Commits the change of a project, and tells those who watch it.
@@ -122,10 +131,15 @@ impl Database {
     }
 
     /// The connections as they are used now: to PostgreSQL, or those of SQLite that read.
+    /// With SQLite, who waits for the one that writes counts as waiting too.
     pub fn connections(&self) -> PoolState {
         match &self.pools {
             Pools::Postgres(pool) => pool.state(),
-            Pools::Sqlite { reader, .. } => reader.state(),
+            Pools::Sqlite { writer, reader } => {
+                let mut state = reader.state();
+                state.waiting += writer.waiting();
+                state
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! PostgreSQL has one pool. SQLite has one connection that writes, with
 //! `begin immediate` (a deferred transaction fails at once when it turns from
 //! reading to writing, whatever the busy timeout is), and a small pool beside
-//! it that only reads.
+//! it that only reads. Transactions that write share their commits ([`writer`]).
 //!
 //! The pools are our own: sqlx's loses its permits for ever when a connection is
 //! dropped while its server is silent, and asks every connection that comes back
@@ -13,6 +13,8 @@
 #[macro_use]
 mod which;
 mod database;
+mod held;
+mod keeper;
 mod line;
 mod options;
 mod pool;
@@ -20,6 +22,7 @@ mod retrying;
 mod server;
 mod single;
 mod transaction;
+mod writer;
 
 pub use database::Database;
 pub(super) use database::Pools;

@@ -8,7 +8,6 @@
 use std::{
     collections::VecDeque,
     fmt,
-    ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -19,12 +18,13 @@ use std::{
 use sqlx::{ConnectOptions, Connection, Error as Failure};
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
-    line::{Line, LineState},
+    held::Held,
+    line::Line,
     server::{Address, Server},
     single::Lender,
 };
@@ -32,7 +32,7 @@ use crate::{auth::random_fraction, repositories::failure::is_unavailable};
 
 /// How long a connection that was left in the middle may take to roll back, and one
 /// that is not needed any more to say good-bye.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// After how long without use a connection is asked whether it stands.
 const DOUBTED_AFTER: Duration = Duration::from_secs(5);
@@ -62,7 +62,8 @@ pub struct Pool<DB: Server> {
     shared: Arc<Shared<DB>>,
 }
 
-struct Shared<DB: Server> {
+/// What the clones share.
+pub(super) struct Shared<DB: Server> {
     address: Address<DB>,
     limits: PoolLimits,
     places: Arc<Semaphore>,
@@ -86,18 +87,8 @@ struct Idle<DB: Server> {
 
 /// Until when a connection is used.
 #[derive(Clone, Copy)]
-struct Age {
+pub(super) struct Age {
     until: Option<Instant>,
-}
-
-/// A connection that somebody uses. Dropping it gives it back.
-pub struct Held<DB: Server> {
-    /// There until it is dropped.
-    line: Option<Line<DB>>,
-    place: Option<OwnedSemaphorePermit>,
-    age: Age,
-    pub(super) in_transaction: bool,
-    shared: Arc<Shared<DB>>,
 }
 
 /// How many connections of a pool there are.
@@ -156,13 +147,7 @@ impl<DB: Server> Pool<DB> {
             Some(found) => found,
             None => shared.connect(deadline).await?,
         };
-        Ok(Held {
-            line: Some(line),
-            place: Some(place),
-            age,
-            in_transaction: false,
-            shared: Arc::clone(shared),
-        })
+        Ok(Held::new(line, age, place, Arc::clone(shared)))
     }
 
     /// How many connections there are.
@@ -211,6 +196,11 @@ impl<DB: Server> Shared<DB> {
         }
     }
 
+    /// Notes that a connection has failed.
+    pub(super) fn fail(&self) {
+        self.shelf().failed = Some(Instant::now());
+    }
+
     /// Where one does not answer, the others that nobody has used since will not either.
     fn clear_doubted(&self) {
         let mut shelf = self.shelf();
@@ -251,7 +241,7 @@ impl<DB: Server> Shared<DB> {
     }
 
     /// Takes back a connection that stands.
-    fn shelve(&self, line: Line<DB>, age: Age) {
+    pub(super) fn shelve(&self, line: Line<DB>, age: Age) {
         let now = Instant::now();
         let mut shelf = self.shelf();
         if shelf.closed || age.until.is_some_and(|until| until <= now) {
@@ -269,58 +259,6 @@ impl<DB: Server> Shared<DB> {
         if let Some(unused) = unused {
             part_soon(unused.line);
         }
-    }
-}
-
-impl<DB: Server> Held<DB> {
-    /// Gives back a connection that was left in the middle, if it can be brought to order.
-    async fn recover(mut line: Line<DB>, in_transaction: bool, age: Age, shared: Arc<Shared<DB>>) {
-        let order = async {
-            match in_transaction {
-                true => line.run("rollback").await,
-                false => line.raw.ping().await,
-            }
-        };
-        match timeout(PATIENCE, order).await {
-            Ok(Ok(())) => shared.shelve(line, age),
-            _ => shared.shelf().failed = Some(Instant::now()),
-        }
-    }
-}
-
-impl<DB: Server> Drop for Held<DB> {
-    fn drop(&mut self) {
-        let (Some(line), place) = (self.line.take(), self.place.take()) else {
-            return;
-        };
-        match (line.state(), self.in_transaction) {
-            (LineState::Sound, false) => self.shared.shelve(line, self.age),
-            (LineState::Broken, _) => self.shared.shelf().failed = Some(Instant::now()),
-            (_, in_transaction) => {
-                let recovering = Self::recover(line, in_transaction, self.age, self.shared.clone());
-                let recovering = async move {
-                    recovering.await;
-                    drop(place);
-                };
-                if let Ok(runtime) = Handle::try_current() {
-                    runtime.spawn(recovering);
-                }
-            }
-        }
-    }
-}
-
-impl<DB: Server> Deref for Held<DB> {
-    type Target = Line<DB>;
-
-    fn deref(&self) -> &Line<DB> {
-        self.line.as_ref().expect("it is there until it is dropped")
-    }
-}
-
-impl<DB: Server> DerefMut for Held<DB> {
-    fn deref_mut(&mut self) -> &mut Line<DB> {
-        self.line.as_mut().expect("it is there until it is dropped")
     }
 }
 
@@ -351,10 +289,10 @@ impl<DB: Server> fmt::Debug for Pool<DB> {
 }
 
 /// Counts a caller for as long as it waits.
-struct Waiting<'a>(&'a AtomicUsize);
+pub(super) struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn in_line(count: &'a AtomicUsize) -> Self {
+    pub(super) fn in_line(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }

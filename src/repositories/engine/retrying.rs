@@ -36,7 +36,13 @@ impl Database {
                     tries += 1;
                 }
                 Err(Error::LostRace(_)) => return Err(Error::ConcurrentChange),
-                ended => return ended,
+                Err(error @ Error::DatabaseUnavailable(_)) => return Err(error),
+                Err(refusal) => {
+                    // It may rest on what others have written and not yet committed.
+                    self.settle().await?;
+                    return Err(refusal);
+                }
+                done => return done,
             }
         }
     }

@@ -1,8 +1,15 @@
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream, lookup_host},
+    sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
@@ -13,6 +20,15 @@ pub struct Proxy {
     pub address: SocketAddr,
     target: SocketAddr,
     running: Option<JoinHandle<()>>,
+    temper: Temper,
+}
+
+/// How it passes on what comes.
+#[derive(Clone)]
+struct Temper {
+    silent: watch::Sender<bool>,
+    /// The request whose answer is lost.
+    lost: Arc<Mutex<Option<&'static [u8]>>>,
 }
 
 impl Proxy {
@@ -20,10 +36,16 @@ impl Proxy {
     pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let temper = Temper {
+            silent: watch::Sender::new(false),
+            lost: Arc::default(),
+        };
+        let running = Some(tokio::spawn(pass(listener, target, temper.clone())));
         Self {
             address,
             target,
-            running: Some(tokio::spawn(pass(listener, target))),
+            running,
+            temper,
         }
     }
 
@@ -48,20 +70,72 @@ impl Proxy {
     /// Lets connections pass again.
     pub async fn mend(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.running = Some(tokio::spawn(pass(listener, self.target)));
+        let running = pass(listener, self.target, self.temper.clone());
+        self.running = Some(tokio::spawn(running));
+    }
+
+    /// Keeps all connections, takes new ones, and passes nothing on.
+    pub fn hush(&self) {
+        self.temper.silent.send_replace(true);
+    }
+
+    /// Passes on again.
+    pub fn speak(&self) {
+        self.temper.silent.send_replace(false);
+    }
+
+    /// Cuts the next connection that asks for this, when the answer has come.
+    pub fn lose_answer_to(&self, request: &'static [u8]) {
+        *self.temper.lost.lock().unwrap() = Some(request);
     }
 }
 
-async fn pass(listener: TcpListener, target: SocketAddr) {
+async fn pass(listener: TcpListener, target: SocketAddr, temper: Temper) {
     // Aborted with this task, and with it their sockets closed.
     let mut connections = JoinSet::new();
     loop {
-        let (mut near, _) = listener.accept().await.unwrap();
+        let (near, _) = listener.accept().await.unwrap();
+        let temper = temper.clone();
         connections.spawn(async move {
-            if let Ok(mut far) = TcpStream::connect(target).await {
-                // Ends with an error when either side breaks off, as it should.
-                let _ = copy_bidirectional(&mut near, &mut far).await;
+            if let Ok(far) = TcpStream::connect(target).await {
+                connect(near, far, &temper).await;
             }
         });
+    }
+}
+
+/// Passes on both ways, until either side breaks off.
+async fn connect(near: TcpStream, far: TcpStream, temper: &Temper) {
+    let (near_in, near_out) = near.into_split();
+    let (far_in, far_out) = far.into_split();
+    let asked = AtomicBool::new(false);
+    let there = pump(near_in, far_out, temper, |bytes| {
+        let mut lost = temper.lost.lock().unwrap();
+        let is_asked = |request: &[u8]| bytes.windows(request.len()).any(|part| part == request);
+        if lost.take_if(|request| is_asked(request)).is_some() {
+            asked.store(true, Ordering::SeqCst);
+        }
+        true
+    });
+    let back = pump(far_in, near_out, temper, |_| !asked.load(Ordering::SeqCst));
+    tokio::select! {
+        () = there => {}
+        () = back => {}
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    temper: &Temper,
+    passes: impl Fn(&[u8]) -> bool,
+) {
+    let mut silent = temper.silent.subscribe();
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        silent.wait_for(|silent| !silent).await.unwrap();
+        if !passes(&buffer[..count]) || to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
     }
 }
