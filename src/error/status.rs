@@ -135,7 +135,7 @@ impl Error {
             | Self::Overloaded(wait) => {
                 details.set_retry_info(Some(*wait));
             }
-            Self::TooManyWatches => {
+            Self::TooManyWatches | Self::StorageFull(_) => {
                 details.set_retry_info(Some(ROOM_RETRY));
             }
             Self::Draining | Self::WatchTooSlow => {
@@ -166,7 +166,6 @@ impl Error {
             | Self::ConcurrentChange
             | Self::LostRace(_)
             | Self::DeadlineExceeded
-            | Self::StorageFull(_)
             | Self::Internal(_) => {}
         }
 

@@ -10,7 +10,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -18,7 +18,7 @@ use std::{
 use sqlx::{ConnectOptions, Connection, Error as Failure};
 use tokio::{
     runtime::Handle,
-    sync::Semaphore,
+    sync::{Mutex as AsyncMutex, Semaphore},
     time::{Instant, sleep, timeout, timeout_at},
 };
 
@@ -68,6 +68,11 @@ pub(super) struct Shared<DB: Server> {
     limits: PoolLimits,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Whether the last try to connect failed.
+    away: AtomicBool,
+    /// Held by who tries alone whether the server is back: else those who wait would
+    /// fill its queue with connections that nobody needs any more.
+    scout: AsyncMutex<()>,
     shelf: Mutex<Shelf<DB>>,
 }
 
@@ -114,6 +119,8 @@ impl<DB: Server> Pool<DB> {
                 limits,
                 places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
                 waiting: AtomicUsize::new(0),
+                away: AtomicBool::new(false),
+                scout: AsyncMutex::new(()),
                 shelf: Mutex::new(Shelf {
                     idle: VecDeque::new(),
                     failed: None,
@@ -216,9 +223,12 @@ impl<DB: Server> Shared<DB> {
     async fn connect(&self, deadline: Instant) -> Result<(Line<DB>, Age), Failure> {
         let mut wait = BACK_OFF.0;
         loop {
-            let connecting = timeout_at(deadline, self.connect_once()).await;
+            let connecting = timeout_at(deadline, self.connect_in_turn()).await;
             let failure = match connecting {
-                Err(_) => return Err(Failure::PoolTimedOut),
+                Err(_) => {
+                    self.away.store(true, Ordering::Relaxed);
+                    return Err(Failure::PoolTimedOut);
+                }
                 Ok(Ok(raw)) => {
                     let span = DB::LIFETIME.map(|span| span.mul_f64(0.9 + random_fraction() / 5.0));
                     let until = span.map(|span| Instant::now() + span);
@@ -232,6 +242,18 @@ impl<DB: Server> Shared<DB> {
             sleep(wait).await;
             wait = (2 * wait).min(BACK_OFF.1);
         }
+    }
+
+    async fn connect_in_turn(&self) -> Result<DB::Connection, Failure> {
+        let mut alone = None;
+        if self.away.load(Ordering::Relaxed) {
+            // Whoever came before may have found it back.
+            alone = Some(self.scout.lock().await).filter(|_| self.away.load(Ordering::Relaxed));
+        }
+        let connected = self.connect_once().await;
+        self.away.store(connected.is_err(), Ordering::Relaxed);
+        drop(alone);
+        connected
     }
 
     async fn connect_once(&self) -> Result<DB::Connection, Failure> {

@@ -99,7 +99,7 @@ async fn of_two_hundred_writes_at_once_a_kill_loses_none_that_was_acknowledged()
 
 #[tokio::test]
 async fn one_that_is_refused_leaves_the_others_that_share_its_commit() {
-    let server = TestServer::start(Sqlite).await;
+    let server = TestServer::start_with(Sqlite, &["--db-acquire-timeout=30s"]).await;
     let ada = server.user().await.client;
     let mut refusals = JoinSet::new();
     for _ in 0..50 {
@@ -116,7 +116,8 @@ async fn one_that_is_refused_leaves_the_others_that_share_its_commit() {
 
     let created = create(&ada, 100).join_all().await;
 
-    assert!(created.iter().all(|(_, made)| made.is_ok()));
+    let failed = created.iter().find(|(_, made)| made.is_err());
+    assert!(failed.is_none(), "{failed:?}");
     let refusals = refusals.join_all().await;
     assert!(refusals.iter().all(|code| *code == Code::NotFound));
     settle(&ada, created).await;
@@ -125,7 +126,7 @@ async fn one_that_is_refused_leaves_the_others_that_share_its_commit() {
 
 #[tokio::test]
 async fn one_request_made_many_times_at_once_makes_one_project_and_says_so_to_all() {
-    let server = TestServer::start(Sqlite).await;
+    let server = TestServer::start_with(Sqlite, &["--db-acquire-timeout=30s"]).await;
     let ada = server.user().await.client;
     let request = show();
     let mut creating = JoinSet::new();
@@ -144,10 +145,10 @@ async fn one_request_made_many_times_at_once_makes_one_project_and_says_so_to_al
 
 #[tokio::test]
 async fn callers_that_go_away_anywhere_keep_nobody_from_writing() {
-    let server = TestServer::start(Sqlite).await;
+    let server = TestServer::start_with(Sqlite, &["--db-acquire-timeout=30s"]).await;
     let ada = server.user().await.client;
     let mut gone = Vec::new();
-    for number in 0..200 {
+    for number in 0..100 {
         let mut ada = ada.clone();
         gone.push(tokio::spawn(async move {
             let wait = std::time::Duration::from_micros(number * 150);
@@ -158,14 +159,15 @@ async fn callers_that_go_away_anywhere_keep_nobody_from_writing() {
 
     let created = create(&ada, 100).join_all().await;
 
-    assert!(created.iter().all(|(_, made)| made.is_ok()));
+    let failed = created.iter().find(|(_, made)| made.is_err());
+    assert!(failed.is_none(), "{failed:?}");
     let mut answered = 0;
     for gone in gone {
         answered += i64::from(gone.await.unwrap());
     }
     settle(&ada, created).await;
     let there = count(&server.database).await;
-    assert!((100 + answered..=300).contains(&there), "{there}");
+    assert!((100 + answered..=200).contains(&there), "{there}");
     settle(&ada, create(&ada, 1).join_all().await).await;
 }
 

@@ -26,7 +26,8 @@ pub struct Proxy {
 /// How it passes on what comes.
 #[derive(Clone)]
 struct Temper {
-    silent: watch::Sender<bool>,
+    /// How often it has become silent, or spoken again: odd while it is silent.
+    turns: watch::Sender<u32>,
     /// The request whose answer is lost.
     lost: Arc<Mutex<Option<&'static [u8]>>>,
 }
@@ -37,7 +38,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let temper = Temper {
-            silent: watch::Sender::new(false),
+            turns: watch::Sender::new(0),
             lost: Arc::default(),
         };
         let running = Some(tokio::spawn(pass(listener, target, temper.clone())));
@@ -74,14 +75,15 @@ impl Proxy {
         self.running = Some(tokio::spawn(running));
     }
 
-    /// Keeps all connections, takes new ones, and passes nothing on.
+    /// Keeps all connections, takes new ones, and passes nothing on, as a network that
+    /// has forgotten them.
     pub fn hush(&self) {
-        self.temper.silent.send_replace(true);
+        self.temper.turns.send_modify(|turns| *turns += 1);
     }
 
-    /// Passes on again.
+    /// Passes on what comes on new connections. The others stay silent.
     pub fn speak(&self) {
-        self.temper.silent.send_replace(false);
+        self.temper.turns.send_modify(|turns| *turns += 1);
     }
 
     /// Cuts the next connection that asks for this, when the answer has come.
@@ -130,10 +132,14 @@ async fn pump(
     temper: &Temper,
     passes: impl Fn(&[u8]) -> bool,
 ) {
-    let mut silent = temper.silent.subscribe();
+    let turns = temper.turns.subscribe();
+    let own = *turns.borrow();
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        silent.wait_for(|silent| !silent).await.unwrap();
+        let now = *turns.borrow();
+        if now != own || now % 2 == 1 {
+            return std::future::pending().await;
+        }
         if !passes(&buffer[..count]) || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
