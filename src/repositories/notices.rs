@@ -6,9 +6,10 @@
 use std::{fmt::Write, time::Duration};
 
 use sqlx::{
-    Postgres,
+    Error as Failure, Postgres,
     postgres::{PgListener, PgPoolOptions},
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
@@ -100,7 +101,8 @@ impl Notices {
             .connect_lazy_with(server);
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
-        listener.listen(CHANNEL).await?;
+        let listens = timeout(CONNECT_TIMEOUT, listener.listen(CHANNEL)).await;
+        listens.unwrap_or(Err(Failure::PoolTimedOut))?;
         Ok(Listening {
             listener,
             replica: self.replica,

@@ -199,7 +199,7 @@ impl<DB: Server> Shared<DB> {
             if !doubted || matches!(timeout(PING, idle.line.raw.ping()).await, Ok(Ok(()))) {
                 return Some((idle.line, idle.age));
             }
-            self.clear_doubted();
+            self.clear_unused_since(idle.since);
         }
     }
 
@@ -209,14 +209,10 @@ impl<DB: Server> Shared<DB> {
     }
 
     /// Where one does not answer, the others that nobody has used since will not either.
-    fn clear_doubted(&self) {
+    fn clear_unused_since(&self, moment: Instant) {
         let mut shelf = self.shelf();
-        let now = Instant::now();
-        shelf.failed = Some(now);
-        let fresh = shelf
-            .idle
-            .partition_point(|idle| now - idle.since >= DOUBTED_AFTER);
-        drop(shelf.idle.drain(..fresh));
+        shelf.failed = Some(Instant::now());
+        shelf.idle.retain(|idle| idle.since > moment);
     }
 
     /// A new connection. While the server is only away for a moment, it is called again.

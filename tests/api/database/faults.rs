@@ -66,6 +66,8 @@ async fn sessions(postgres: &PostgresServer) -> String {
 /// Returns when so many calls as there are connections wait for one lock at once.
 async fn whole_pool_at_once(postgres: &PostgresServer) {
     let mut holder = postgres.connection().await;
+    // Within a transaction the sessions are always what they were at first.
+    let mut looking = postgres.connection().await;
     let hold = "begin; lock table projects in access exclusive mode";
     sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
     loop {
@@ -74,7 +76,7 @@ async fn whole_pool_at_once(postgres: &PostgresServer) {
              from pg_stat_activity
              where application_name = 'sluice' and wait_event_type = 'Lock'",
         );
-        let waiting: i64 = waiting.fetch_one(&mut holder).await.unwrap().get(0);
+        let waiting: i64 = waiting.fetch_one(&mut looking).await.unwrap().get(0);
         if waiting >= POOL {
             break;
         }
