@@ -159,7 +159,9 @@ impl Keeper {
         } = returned;
         let first = self.group.as_ref().is_none_or(|group| group.turns == 0);
         let ended = match (kept, first) {
-            _ if line.state() == LineState::Broken => Err(Failure::WorkerCrashed),
+            _ if line.state() == LineState::Broken => {
+                Err(Failure::Io(ErrorKind::BrokenPipe.into()))
+            }
             (true, true) => Ok(()),
             (true, false) => line.run("release member").await,
             (false, true) => line.run("rollback").await,

@@ -93,9 +93,10 @@ impl Server for Sqlite {
 
     /// Errors at which SQLite may have rolled back the whole transaction by itself, so that
     /// what follows would be committed alone: out of memory, interrupted, input and output,
-    /// corrupt, full; and busy and read-only, which a new connection may be spared.
+    /// corrupt, full, and what else says that the file is out of reach; and busy and
+    /// read-only, which a new connection may be spared.
     fn is_fatal(cause: &dyn DatabaseError) -> bool {
-        sqlite_code(cause).is_some_and(|code| [5, 7, 8, 9, 10, 11, 13].contains(&code))
+        sqlite_code(cause).is_some_and(|code| [4, 5, 7, 8, 9, 10, 11, 13, 14, 26].contains(&code))
     }
 }
 
