@@ -3,10 +3,10 @@ use std::{sync::Arc, time::Duration};
 use sluice::proto::v1 as pb;
 use tokio::{
     task::JoinSet,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tonic::{Code, Status, transport::Endpoint};
 use uuid::Uuid;
 
 use crate::harness::{Client, TestServer};
@@ -44,7 +44,9 @@ impl Calls {
         let user = server.user().await;
         let token = Arc::new(user.tokens.access_token);
         for _ in 0..CLIENTS {
-            let client = Client::with_token(&server.channel, &token);
+            let address = format!("http://{}", server.address);
+            let own = Endpoint::from_shared(address).unwrap().connect_lazy();
+            let client = Client::with_token(&own, &token);
             clients.spawn(run(client, stop.clone()));
         }
         Self { stop, clients }
@@ -123,7 +125,7 @@ async fn run(mut client: Client, stop: CancellationToken) -> Account {
                 project_id: project.id.clone(),
             };
             if let Err(failure) = in_time(client.project.get_project(request)).await {
-                account.failures.push((Instant::now(), failure));
+                account.fail(failure).await;
             }
         }
     }
@@ -134,8 +136,8 @@ async fn run(mut client: Client, stop: CancellationToken) -> Account {
 impl Account {
     async fn fail(&mut self, failure: Status) {
         self.failures.push((Instant::now(), failure));
-        // So that what is refused at once does not make a list without end.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // As clients do.
+        sleep(Duration::from_millis(100)).await;
     }
 }
 
