@@ -120,9 +120,10 @@ async fn run(mut client: Client, stop: CancellationToken) -> Account {
         let Some((_, project)) = account.made.last() else {
             continue;
         };
+        let project_id = project.id.clone();
         for _ in 0..4 {
             let request = pb::GetProjectRequest {
-                project_id: project.id.clone(),
+                project_id: project_id.clone(),
             };
             if let Err(failure) = in_time(client.project.get_project(request)).await {
                 account.fail(failure).await;

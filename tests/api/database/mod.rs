@@ -2,6 +2,7 @@
 
 mod calls;
 mod faults;
+mod gone_callers;
 mod lost_answers;
 mod races;
 mod shared_commits;
