@@ -125,6 +125,7 @@ impl Config {
             target: self.target(),
             pool_size,
             acquire_timeout: self.db_acquire_timeout,
+            statement_timeout: self.db_timeout,
             slow_query: self.slow_query,
         }
     }

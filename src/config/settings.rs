@@ -102,6 +102,10 @@ pub struct Config {
     #[arg(long, env = "SLUICE_DB_ACQUIRE_TIMEOUT", default_value = "2s", value_parser = span("10ms", "1min"))]
     pub db_acquire_timeout: Duration,
 
+    /// How long a statement may take. PostgreSQL is told to give up a little earlier.
+    #[arg(long, env = "SLUICE_DB_TIMEOUT", default_value = "6s", value_parser = span("100ms", "10min"))]
+    pub db_timeout: Duration,
+
     /// From which duration a statement is logged as slow.
     #[arg(long, env = "SLUICE_SLOW_QUERY", default_value = "200ms", value_parser = span("1ms", "1h"))]
     pub slow_query: Duration,

@@ -90,6 +90,9 @@ pub enum Error {
     /// The change lost a race.
     #[error("the change lost a race with another one")]
     ConcurrentChange,
+    /// The database could not put two changes in an order; begun anew, this one can succeed.
+    #[error("the change lost a race with another one")]
+    LostRace(#[source] sqlx::Error),
     /// Too many passwords wait to be checked.
     #[error("too many passwords wait to be checked")]
     PasswordQueueFull(Duration),

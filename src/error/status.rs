@@ -68,7 +68,9 @@ impl Error {
             ),
             Self::StreamNotLive => (Code::FailedPrecondition, ErrorReason::StreamNotLive),
             Self::ProjectLive => (Code::FailedPrecondition, ErrorReason::ProjectLive),
-            Self::ConcurrentChange => (Code::Aborted, ErrorReason::ConcurrentChange),
+            Self::ConcurrentChange | Self::LostRace(_) => {
+                (Code::Aborted, ErrorReason::ConcurrentChange)
+            }
             Self::PasswordQueueFull(_) => (Code::ResourceExhausted, ErrorReason::PasswordQueueFull),
             Self::TooManyAttempts(_) => (Code::ResourceExhausted, ErrorReason::TooManyAttempts),
             Self::RateLimited(_) => (Code::ResourceExhausted, ErrorReason::RateLimited),
@@ -162,6 +164,7 @@ impl Error {
             | Self::ResyncRequired
             | Self::WatchEnded { .. }
             | Self::ConcurrentChange
+            | Self::LostRace(_)
             | Self::DeadlineExceeded
             | Self::Internal(_) => {}
         }

@@ -43,21 +43,25 @@ impl Publishing {
         let (node_id, boot_id) = (&publisher.node_id, &publisher.boot_id);
         node_boots::enter(&self.database, node_id, boot_id, now).await?;
 
-        let mut tx = self.database.begin().await?;
-        let (gate, revision) = open_gate(&mut tx, publish.key_hash)
-            .await?
-            .ok_or(Error::StreamKeyInvalid)?;
-        let admitted = self.admit(&mut tx, &gate, revision, publish, now).await;
-        match &admitted {
-            Ok(_) => self.database.commit_change(tx, gate.project_id).await?,
-            Err(Error::PublishRefused(refusal)) => {
-                // At once, so that nobody finds the project locked by it.
-                tx.rollback().await?;
-                self.keep(*refusal, gate.project_id, publisher, now).await;
-            }
-            Err(_) => {}
-        }
-        admitted
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let (gate, revision) = open_gate(&mut tx, publish.key_hash)
+                    .await?
+                    .ok_or(Error::StreamKeyInvalid)?;
+                let admitted = self.admit(&mut tx, &gate, revision, publish, now).await;
+                match &admitted {
+                    Ok(_) => self.database.commit_change(tx, gate.project_id).await?,
+                    Err(Error::PublishRefused(refusal)) => {
+                        // At once, so that nobody finds the project locked by it.
+                        tx.rollback().await?;
+                        self.keep(*refusal, gate.project_id, publisher, now).await;
+                    }
+                    Err(_) => {}
+                }
+                admitted
+            })
+            .await
     }
 
     /// Keeps a refusal for the owner. The media server is told of it in any case.

@@ -48,55 +48,59 @@ impl ApiKeys {
         act: &Act,
         now: Time,
     ) -> Result<ApiKey> {
-        let mut tx = self.database.begin().await?;
-        if let (Some(user_id), Some(session_id)) = (user_id, act.session_id)
-            && !session_proofs::goes_on(&mut tx, user_id, session_id, now).await?
-        {
-            return Err(Error::AccessTokenInvalid);
-        }
-        let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, ApiKeyRow>(
-            "insert into api_keys
-                 (id, user_id, display_name, scopes, restricted, secret_hash,
-                  create_time, expire_time)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
-             returning id, user_id, display_name, scopes, restricted,
-                       create_time, expire_time, last_used_time",
-        )
-        .bind(id)
-        .bind(user_id)
-        .bind(key.display_name.as_str())
-        .bind(key.scopes.to_string())
-        .bind(!key.project_ids.is_empty())
-        .bind(secret_hash)
-        .bind(now)
-        .bind(key.expire_time)
-        .fetch_one(&mut **tx)
-        .await)?;
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                if let (Some(user_id), Some(session_id)) = (user_id, act.session_id)
+                    && !session_proofs::goes_on(&mut tx, user_id, session_id, now).await?
+                {
+                    return Err(Error::AccessTokenInvalid);
+                }
+                let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, ApiKeyRow>(
+                    "insert into api_keys
+                         (id, user_id, display_name, scopes, restricted, secret_hash,
+                          create_time, expire_time)
+                     values ($1, $2, $3, $4, $5, $6, $7, $8)
+                     returning id, user_id, display_name, scopes, restricted,
+                               create_time, expire_time, last_used_time",
+                )
+                .bind(id)
+                .bind(user_id)
+                .bind(key.display_name.as_str())
+                .bind(key.scopes.to_string())
+                .bind(!key.project_ids.is_empty())
+                .bind(secret_hash)
+                .bind(now)
+                .bind(key.expire_time)
+                .fetch_one(&mut **tx)
+                .await)?;
 
-        for project_id in &key.project_ids {
-            let added = on_engine!(&mut tx, tx => sqlx::query(
-                "insert into api_key_projects (api_key_id, project_id)
-                 select $1, id
-                 from projects
-                 where id = $2 and owner_id = $3 and delete_time is null
-                 on conflict do nothing",
-            )
-            .bind(id)
-            .bind(*project_id)
-            .bind(user_id)
-            .execute(&mut **tx)
+                for project_id in &key.project_ids {
+                    let added = on_engine!(&mut tx, tx => sqlx::query(
+                        "insert into api_key_projects (api_key_id, project_id)
+                         select $1, id
+                         from projects
+                         where id = $2 and owner_id = $3 and delete_time is null
+                         on conflict do nothing",
+                    )
+                    .bind(id)
+                    .bind(*project_id)
+                    .bind(user_id)
+                    .execute(&mut **tx)
+                    .await
+                    .map(|done| done.rows_affected()))?;
+                    if added == 0 {
+                        return Err(Error::NotFound {
+                            noun: "project",
+                            id: project_id.to_string(),
+                        });
+                    }
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                tx.commit().await?;
+                Ok(row.with_projects(key.project_ids.clone()))
+            })
             .await
-            .map(|done| done.rows_affected()))?;
-            if added == 0 {
-                return Err(Error::NotFound {
-                    noun: "project",
-                    id: project_id.to_string(),
-                });
-            }
-        }
-        audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
-        Ok(row.with_projects(key.project_ids.clone()))
     }
 
     /// A user's keys, newest first.
@@ -149,25 +153,29 @@ impl ApiKeys {
 
     /// Deletes one of a user's keys.
     pub async fn revoke(&self, user_id: UserId, id: ApiKeyId, act: &Act, now: Time) -> Result<()> {
-        let mut tx = self.database.begin().await?;
-        let revoked = on_engine!(&mut tx, tx => sqlx::query(
-            "delete from api_keys
-             where user_id = $1 and id = $2",
-        )
-        .bind(user_id)
-        .bind(id)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
-        if revoked == 0 {
-            return Err(Error::NotFound {
-                noun: "api_key",
-                id: id.to_string(),
-            });
-        }
-        ended_tokens::revoke(&mut tx, id.uuid(), now).await?;
-        audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let revoked = on_engine!(&mut tx, tx => sqlx::query(
+                    "delete from api_keys
+                     where user_id = $1 and id = $2",
+                )
+                .bind(user_id)
+                .bind(id)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
+                if revoked == 0 {
+                    return Err(Error::NotFound {
+                        noun: "api_key",
+                        id: id.to_string(),
+                    });
+                }
+                ended_tokens::revoke(&mut tx, id.uuid(), now).await?;
+                audit_log::record(&mut tx, act, now).await?;
+                tx.commit().await
+            })
+            .await
     }
 
     /// The key with this secret, now used; `None` if it is unknown or has expired.

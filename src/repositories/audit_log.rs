@@ -42,9 +42,13 @@ impl AuditLog {
 
     /// Records an act that was refused, for a reason of `ErrorReason`.
     pub async fn record_refusal(&self, act: &Act, reason: &str, now: Time) -> Result<()> {
-        let mut tx = self.database.begin().await?;
-        append(&mut tx, act, reason, now).await?;
-        tx.commit().await
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                append(&mut tx, act, reason, now).await?;
+                tx.commit().await
+            })
+            .await
     }
 
     /// What concerns a user, newest first.

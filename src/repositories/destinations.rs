@@ -94,39 +94,43 @@ impl Destinations {
         act: &Act,
         now: Time,
     ) -> Result<Destination> {
-        let mut tx = self.database.begin().await?;
-        let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
-        if count(&mut tx, destination.project_id).await? >= self.limit {
-            return Err(Error::DestinationLimit);
-        }
-        let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
-            "insert into destinations
-                 (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
-                  enabled, create_time, update_time)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
-             returning id, project_id, platform, name, url, stream_key_hint, enabled,
-                       create_time, update_time",
-        )
-        .bind(destination.id)
-        .bind(destination.project_id)
-        .bind(destination.platform.as_str())
-        .bind(&destination.name)
-        .bind(&destination.url)
-        .bind(&destination.stream_key_sealed)
-        .bind(&destination.stream_key_hint)
-        .bind(destination.enabled)
-        .bind(now)
-        .fetch_one(&mut **tx)
-        .await)?;
-        if let Some(key) = idempotency {
-            key.record(&mut tx, destination.id.uuid(), now).await?;
-        }
-        let destination = row.try_into()?;
-        record(&mut tx, revision, &destination, now).await?;
-        audit_log::record(&mut tx, act, now).await?;
-        let project_id = destination.project_id;
-        self.database.commit_change(tx, project_id).await?;
-        Ok(destination)
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
+                if count(&mut tx, destination.project_id).await? >= self.limit {
+                    return Err(Error::DestinationLimit);
+                }
+                let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
+                    "insert into destinations
+                         (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
+                          enabled, create_time, update_time)
+                     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+                     returning id, project_id, platform, name, url, stream_key_hint, enabled,
+                               create_time, update_time",
+                )
+                .bind(destination.id)
+                .bind(destination.project_id)
+                .bind(destination.platform.as_str())
+                .bind(&destination.name)
+                .bind(&destination.url)
+                .bind(&destination.stream_key_sealed)
+                .bind(&destination.stream_key_hint)
+                .bind(destination.enabled)
+                .bind(now)
+                .fetch_one(&mut **tx)
+                .await)?;
+                if let Some(key) = idempotency {
+                    key.record(&mut tx, destination.id.uuid(), now).await?;
+                }
+                let destination = row.try_into()?;
+                record(&mut tx, revision, &destination, now).await?;
+                audit_log::record(&mut tx, act, now).await?;
+                let project_id = destination.project_id;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(destination)
+            })
+            .await
     }
 
     /// A destination, with its key sealed.
@@ -198,40 +202,44 @@ impl Destinations {
         act: &Act,
         now: Time,
     ) -> Result<Destination> {
-        let mut tx = self.database.begin().await?;
-        let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
-        let is_elsewhere = destination.stream_key_sealed.is_some()
-            || url_of(&mut tx, destination.id).await? != destination.url;
-        let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
-            "update destinations
-             set platform = $3, name = $4, url = $5,
-                 stream_key_sealed = coalesce($6, stream_key_sealed),
-                 stream_key_hint = $7, enabled = $8, update_time = $9
-             where id = $1 and update_time = $2
-             returning id, project_id, platform, name, url, stream_key_hint, enabled,
-                       create_time, update_time",
-        )
-        .bind(destination.id)
-        .bind(seen)
-        .bind(destination.platform.as_str())
-        .bind(&destination.name)
-        .bind(&destination.url)
-        .bind(&destination.stream_key_sealed)
-        .bind(&destination.stream_key_hint)
-        .bind(destination.enabled)
-        .bind(now)
-        .fetch_optional(&mut **tx)
-        .await)?
-        .ok_or(Error::ConcurrentChange)?;
-        let destination: Destination = row.try_into()?;
-        record(&mut tx, revision, &destination, now).await?;
-        if is_elsewhere {
-            relay_rows::redirect(&mut tx, destination.id, now).await?;
-        }
-        audit_log::record(&mut tx, act, now).await?;
-        let project_id = destination.project_id;
-        self.database.commit_change(tx, project_id).await?;
-        Ok(destination)
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
+                let is_elsewhere = destination.stream_key_sealed.is_some()
+                    || url_of(&mut tx, destination.id).await? != destination.url;
+                let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
+                    "update destinations
+                     set platform = $3, name = $4, url = $5,
+                         stream_key_sealed = coalesce($6, stream_key_sealed),
+                         stream_key_hint = $7, enabled = $8, update_time = $9
+                     where id = $1 and update_time = $2
+                     returning id, project_id, platform, name, url, stream_key_hint, enabled,
+                               create_time, update_time",
+                )
+                .bind(destination.id)
+                .bind(seen)
+                .bind(destination.platform.as_str())
+                .bind(&destination.name)
+                .bind(&destination.url)
+                .bind(&destination.stream_key_sealed)
+                .bind(&destination.stream_key_hint)
+                .bind(destination.enabled)
+                .bind(now)
+                .fetch_optional(&mut **tx)
+                .await)?
+                .ok_or(Error::ConcurrentChange)?;
+                let destination: Destination = row.try_into()?;
+                record(&mut tx, revision, &destination, now).await?;
+                if is_elsewhere {
+                    relay_rows::redirect(&mut tx, destination.id, now).await?;
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                let project_id = destination.project_id;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(destination)
+            })
+            .await
     }
 
     /// Deletes a destination.
@@ -244,14 +252,18 @@ impl Destinations {
     ) -> Result<()> {
         let (destination, _) = self.get(tenant, id).await?;
 
-        let mut tx = self.database.begin().await?;
-        let project_id = destination.project_id;
-        let revision = lock_owned(&mut tx, tenant, project_id).await?;
-        remove(&mut tx, id).await?;
-        let change = Change::DestinationDeleted(id);
-        events::record(&mut tx, project_id, revision, &change, now).await?;
-        audit_log::record(&mut tx, act, now).await?;
-        self.database.commit_change(tx, project_id).await
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let project_id = destination.project_id;
+                let revision = lock_owned(&mut tx, tenant, project_id).await?;
+                remove(&mut tx, id).await?;
+                let change = Change::DestinationDeleted(id);
+                events::record(&mut tx, project_id, revision, &change, now).await?;
+                audit_log::record(&mut tx, act, now).await?;
+                self.database.commit_change(tx, project_id).await
+            })
+            .await
     }
 }
 

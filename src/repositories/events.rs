@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Database,
     columns::Timestamp,
-    engine::{Pool, Transaction},
+    engine::{Engine, Transaction},
     project_rows::not_found,
 };
 use crate::{
@@ -84,14 +84,14 @@ impl Events {
     /// The revisions of those of these projects that exist.
     pub async fn heads(&self, ids: &[ProjectId]) -> Result<Vec<(ProjectId, i64)>> {
         Ok(match self.database.reader() {
-            Pool::Postgres(pool) => {
+            Engine::Postgres(pool) => {
                 let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
                 sqlx::query_as("select id, revision from projects where id = any($1)")
                     .bind(ids)
                     .fetch_all(pool)
                     .await?
             }
-            Pool::Sqlite(pool) => {
+            Engine::Sqlite(pool) => {
                 let ids: Vec<_> = ids.iter().map(|id| id.uuid().simple()).collect();
                 sqlx::query_as(
                     "select id, revision
@@ -109,7 +109,7 @@ impl Events {
     /// cannot be read ends those of its project, and of no other.
     pub async fn after_each(&self, seen: &[(ProjectId, i64)]) -> Result<Vec<(ProjectId, Event)>> {
         let rows: Vec<EventRow> = match self.database.reader() {
-            Pool::Postgres(pool) => {
+            Engine::Postgres(pool) => {
                 let (ids, revisions): (Vec<Uuid>, Vec<i64>) = seen
                     .iter()
                     .map(|(id, revision)| (id.uuid(), revision))
@@ -126,7 +126,7 @@ impl Events {
                 .fetch_all(pool)
                 .await?
             }
-            Pool::Sqlite(pool) => {
+            Engine::Sqlite(pool) => {
                 let seen: Vec<_> = seen
                     .iter()
                     .map(|(id, revision)| (id.uuid().simple(), revision))
@@ -162,7 +162,7 @@ impl Events {
     pub async fn prune(&self, before: Time, limit: i64) -> Result<u64> {
         Ok(match self.database.writer() {
             // Replicas that prune at the same time do not wait for each other.
-            Pool::Postgres(pool) => sqlx::query(
+            Engine::Postgres(pool) => sqlx::query(
                 "delete from events
                  where (project_id, revision) in (
                      select project_id, revision
@@ -177,7 +177,7 @@ impl Events {
             .execute(pool)
             .await?
             .rows_affected(),
-            Pool::Sqlite(pool) => sqlx::query(
+            Engine::Sqlite(pool) => sqlx::query(
                 "delete from events
                  where rowid in (
                      select rowid from events where create_time < $1 order by create_time limit $2)",

@@ -1,54 +1,108 @@
 //! What an error of sqlx means for a call.
 
+use std::io::ErrorKind;
+
 use sqlx::{Error as Failure, error::DatabaseError, sqlite::SqliteError};
 
 use crate::error::Error;
 
-/// SQLSTATEs after which a later try can succeed: the server is going down,
-/// coming up, full of connections, not the primary, or held up.
+/// SQLSTATEs after which a later try, on another connection, can succeed: the server is
+/// going down, has crashed, comes up, is full of connections, out of memory, not the
+/// primary, or has ended the session.
 const PASSING: [&str; 8] = [
-    "57P01", "57P02", "57P03", "53300", "25006", "25P03", "57014", "55P03",
+    "57P01", "57P02", "57P03", "57P05", "53300", "53200", "25006", "25P03",
 ];
 
-/// Result codes of SQLite after which a later try can succeed: another process
-/// holds the file (`SQLITE_BUSY`) or a table (`SQLITE_LOCKED`).
-const BUSY: [i32; 2] = [5, 6];
+/// The same of SQLite: `BUSY` and `LOCKED` (another process), `READONLY` (a disk that was
+/// mounted anew), `IOERR`. Not `CORRUPT` and `NOTADB`: no later try can succeed.
+const SQLITE_PASSING: [i32; 4] = [5, 6, 8, 10];
+
+/// `SQLITE_FULL`.
+const SQLITE_FULL: i32 = 13;
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match &failure {
-            Failure::Io(_)
-            | Failure::Tls(_)
-            | Failure::PoolTimedOut
-            | Failure::PoolClosed
-            | Failure::WorkerCrashed => Self::DatabaseUnavailable(failure),
-            Failure::Database(cause) if is_passing(cause.as_ref()) => {
-                Self::DatabaseUnavailable(failure)
-            }
-            Failure::Database(cause) if is_lost_race(cause.as_ref()) => Self::ConcurrentChange,
+            _ if is_full(&failure) => Self::StorageFull(failure),
+            _ if is_unavailable(&failure) => Self::DatabaseUnavailable(failure),
+            Failure::Database(cause) => match meaning(cause.as_ref()) {
+                Meaning::LostRace => Self::LostRace(failure),
+                Meaning::LockHeld => Self::ConcurrentChange,
+                Meaning::TooLong => Self::DeadlineExceeded,
+                Meaning::Passing | Meaning::Full | Meaning::Fault => Self::internal(failure),
+            },
             _ => Self::internal(failure),
         }
     }
 }
 
-fn is_passing(cause: &dyn DatabaseError) -> bool {
-    let Some(code) = cause.code() else {
-        return false;
-    };
-    match cause.try_downcast_ref::<SqliteError>() {
-        // The low byte is the code, the rest tells its variants apart.
-        Some(_) => code
-            .parse()
-            .is_ok_and(|code: i32| BUSY.contains(&(code & 0xff))),
-        None => PASSING.contains(&&*code) || code.starts_with("08"),
+/// Whether the database cannot be reached for now.
+pub(super) fn is_unavailable(failure: &Failure) -> bool {
+    match failure {
+        Failure::Io(_)
+        | Failure::Tls(_)
+        | Failure::PoolTimedOut
+        | Failure::PoolClosed
+        | Failure::WorkerCrashed => true,
+        Failure::Database(cause) => matches!(meaning(cause.as_ref()), Meaning::Passing),
+        _ => false,
     }
 }
 
-/// Serialization failure, deadlock.
-fn is_lost_race(cause: &dyn DatabaseError) -> bool {
-    cause
-        .code()
-        .is_some_and(|code| ["40001", "40P01"].contains(&&*code))
+/// Whether there is no room left.
+pub(super) fn is_full(failure: &Failure) -> bool {
+    match failure {
+        Failure::Io(cause) => cause.kind() == ErrorKind::StorageFull,
+        Failure::Database(cause) => matches!(meaning(cause.as_ref()), Meaning::Full),
+        _ => false,
+    }
+}
+
+/// What an error of the database says.
+enum Meaning {
+    /// A later try can succeed.
+    Passing,
+    /// The same transaction, begun anew, can succeed.
+    LostRace,
+    /// Somebody held a lock for too long.
+    LockHeld,
+    /// The statement took too long.
+    TooLong,
+    /// There is no room left.
+    Full,
+    /// Something is wrong.
+    Fault,
+}
+
+fn meaning(cause: &dyn DatabaseError) -> Meaning {
+    if let Some(code) = sqlite_code(cause) {
+        return match code {
+            SQLITE_FULL => Meaning::Full,
+            code if SQLITE_PASSING.contains(&code) => Meaning::Passing,
+            _ => Meaning::Fault,
+        };
+    }
+    match cause.code().as_deref() {
+        Some("40001" | "40P01") => Meaning::LostRace,
+        Some("55P03") => Meaning::LockHeld,
+        Some("57014") => Meaning::TooLong,
+        Some("53100") => Meaning::Full,
+        _ if is_passing(cause) => Meaning::Passing,
+        _ => Meaning::Fault,
+    }
+}
+
+/// Whether PostgreSQL says that another connection, at another time, can do better.
+pub(super) fn is_passing(cause: &dyn DatabaseError) -> bool {
+    let code = cause.code();
+    code.is_some_and(|code| PASSING.contains(&&*code) || code.starts_with("08"))
+}
+
+/// The result code of an error of SQLite, without what tells its variants apart.
+pub(super) fn sqlite_code(cause: &dyn DatabaseError) -> Option<i32> {
+    cause.try_downcast_ref::<SqliteError>()?;
+    let code: i32 = cause.code()?.parse().ok()?;
+    Some(code & 0xff)
 }
 
 /// Whether a statement failed because a unique value is taken.

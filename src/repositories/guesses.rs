@@ -130,9 +130,13 @@ impl Guesses {
 
     /// Takes back the count of an attempt within a session that was right.
     pub async fn forgive(&self, guess: Guess) -> Result<()> {
-        let mut tx = self.database.begin().await?;
-        forget(&mut tx, &guess).await?;
-        tx.commit().await
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                forget(&mut tx, &guess).await?;
+                tx.commit().await
+            })
+            .await
     }
 
     /// Forgets what counts no more, at most `limit`; tells how many.

@@ -80,19 +80,25 @@ impl Identities {
             ));
         };
 
-        let mut tx = self.database.begin().await?;
-        let added = match account_of(&mut tx, profile).await? {
-            // After the account: what made it also made the identity.
-            Some(_) if is_known(&mut tx, identity).await? => return Err(Error::ConcurrentChange),
-            Some(_) if !profile.email_proved => return Err(Error::EmailTaken),
-            Some(account) => take_over(&mut tx, account, now).await?,
-            None => create(&mut tx, profile, now).await?,
-        };
-        insert(&mut tx, identity, added.user.id, now).await?;
-        let act = Act::of_user("SignInWithIdToken", Some(added.user.id), origin.clone());
-        audit_log::record(&mut tx, &act, now).await?;
-        tx.commit().await?;
-        Ok(added)
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let added = match account_of(&mut tx, profile).await? {
+                    // After the account: what made it also made the identity.
+                    Some(_) if is_known(&mut tx, identity).await? => {
+                        return Err(Error::ConcurrentChange);
+                    }
+                    Some(_) if !profile.email_proved => return Err(Error::EmailTaken),
+                    Some(account) => take_over(&mut tx, account, now).await?,
+                    None => create(&mut tx, profile, now).await?,
+                };
+                insert(&mut tx, identity, added.user.id, now).await?;
+                let act = Act::of_user("SignInWithIdToken", Some(added.user.id), origin.clone());
+                audit_log::record(&mut tx, &act, now).await?;
+                tx.commit().await?;
+                Ok(added)
+            })
+            .await
     }
 }
 

@@ -72,42 +72,50 @@ impl KeyRecords {
         of_settings: &[String],
         others_retire: Time,
     ) -> Result<()> {
-        let mut tx = self.database.begin().await?;
-        for id in of_settings {
-            register_signing(&mut tx, id, new.create_time).await?;
-        }
-        on_engine!(&mut tx, tx => sqlx::query(
-            "update keys
-             set retire_time = $2
-             where purpose = $1 and (retire_time is null or retire_time > $2)",
-        )
-        .bind(KeyPurpose::Sign.as_str())
-        .bind(others_retire)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
-        insert(&mut tx, new, Some(new.create_time)).await?;
-        tx.commit().await
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                for id in of_settings {
+                    register_signing(&mut tx, id, new.create_time).await?;
+                }
+                on_engine!(&mut tx, tx => sqlx::query(
+                    "update keys
+                     set retire_time = $2
+                     where purpose = $1 and (retire_time is null or retire_time > $2)",
+                )
+                .bind(KeyPurpose::Sign.as_str())
+                .bind(others_retire)
+                .execute(&mut **tx)
+                .await
+                .map(drop))?;
+                insert(&mut tx, new, Some(new.create_time)).await?;
+                tx.commit().await
+            })
+            .await
     }
 
     /// Begins the rotation to a new sealing key, or goes on with one that has not
     /// come to its end: tells the id of the key that it leads to, and since when
     /// that is active.
     pub async fn begin_sealing_rotation(&self, new: &KeyRecord) -> Result<(String, Time)> {
-        let mut tx = self.database.begin().await?;
-        insert(&mut tx, new, None).await?;
-        let (id, active_time) = on_engine!(&mut tx, tx => {
-            sqlx::query_as::<_, (String, Timestamp)>(
-                "select id, active_time from keys where purpose = $1 and finish_time is null",
-            )
-            .bind(KeyPurpose::Seal.as_str())
-            .fetch_optional(&mut **tx)
-            .await
-        })?
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                insert(&mut tx, new, None).await?;
+                let (id, active_time) = on_engine!(&mut tx, tx => {
+                    sqlx::query_as::<_, (String, Timestamp)>(
+                        "select id, active_time from keys where purpose = $1 and finish_time is null",
+                    )
+                    .bind(KeyPurpose::Seal.as_str())
+                    .fetch_optional(&mut **tx)
+                    .await
+                })?
         // The one that it gave way to has come to its end meanwhile.
         .ok_or(Error::ConcurrentChange)?;
-        tx.commit().await?;
-        Ok((id, active_time))
+                tx.commit().await?;
+                Ok((id, active_time))
+            })
+            .await
     }
 
     /// Ends the rotation to a sealing key: all others but the root key that wraps
@@ -119,35 +127,39 @@ impl KeyRecords {
         others_retire: Time,
         now: Time,
     ) -> Result<()> {
-        let mut tx = self.database.begin().await?;
-        let finished = on_engine!(&mut tx, tx => sqlx::query(
-            "update keys
-             set finish_time = $3
-             where purpose = $1 and id = $2 and finish_time is null",
-        )
-        .bind(KeyPurpose::Seal.as_str())
-        .bind(id)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
-        if finished == 0 {
-            // Another run has ended it: newer keys may be there, which must stay.
-            return Ok(());
-        }
-        on_engine!(&mut tx, tx => sqlx::query(
-            "update keys
-             set retire_time = $4
-             where purpose = $1 and id <> $2 and id <> $3 and retire_time is null",
-        )
-        .bind(KeyPurpose::Seal.as_str())
-        .bind(id)
-        .bind(root)
-        .bind(others_retire)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
-        tx.commit().await
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let finished = on_engine!(&mut tx, tx => sqlx::query(
+                    "update keys
+                     set finish_time = $3
+                     where purpose = $1 and id = $2 and finish_time is null",
+                )
+                .bind(KeyPurpose::Seal.as_str())
+                .bind(id)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
+                if finished == 0 {
+                    // Another run has ended it: newer keys may be there, which must stay.
+                    return tx.rollback().await;
+                }
+                on_engine!(&mut tx, tx => sqlx::query(
+                    "update keys
+                     set retire_time = $4
+                     where purpose = $1 and id <> $2 and id <> $3 and retire_time is null",
+                )
+                .bind(KeyPurpose::Seal.as_str())
+                .bind(id)
+                .bind(root)
+                .bind(others_retire)
+                .execute(&mut **tx)
+                .await
+                .map(drop))?;
+                tx.commit().await
+            })
+            .await
     }
 
     /// Puts a key sealed anew in the place of the same key; `false` if that has

@@ -32,22 +32,29 @@ impl MailTokens {
     /// or got one in the last minute. Earlier ones go on working: else anybody
     /// could ask for messages to spoil those that came.
     pub async fn issue(&self, letter: &Letter, hash: &[u8], now: Time) -> Result<Option<User>> {
-        let mut tx = self.database.begin().await?;
-        let Some(user) = find_user(&mut tx, &letter.email_key).await? else {
-            return Ok(None);
-        };
-        let verified = letter.kind == LetterKind::EmailVerification && user.email_verified;
-        if verified || has_one_since(&mut tx, user.id, letter.kind, now - PAUSE).await? {
-            return Ok(None);
-        }
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let Some(user) = find_user(&mut tx, &letter.email_key).await? else {
+                    tx.rollback().await?;
+                    return Ok(None);
+                };
+                let verified = letter.kind == LetterKind::EmailVerification && user.email_verified;
+                if verified || has_one_since(&mut tx, user.id, letter.kind, now - PAUSE).await? {
+                    tx.rollback().await?;
+                    return Ok(None);
+                }
 
-        insert(&mut tx, user.id, letter, hash, now).await?;
-        if letter.kind == LetterKind::PasswordReset && letter.attempts == 1 {
-            let act = Act::of_user("RequestPasswordReset", Some(user.id), Origin::default());
-            audit_log::record(&mut tx, &act, now).await?;
-        }
-        tx.commit().await?;
-        Ok(Some(user))
+                insert(&mut tx, user.id, letter, hash, now).await?;
+                if letter.kind == LetterKind::PasswordReset && letter.attempts == 1 {
+                    let act =
+                        Act::of_user("RequestPasswordReset", Some(user.id), Origin::default());
+                    audit_log::record(&mut tx, &act, now).await?;
+                }
+                tx.commit().await?;
+                Ok(Some(user))
+            })
+            .await
     }
 
     /// Forgets a token whose message could not be sent.
@@ -83,26 +90,31 @@ impl MailTokens {
 
     /// Spends a token: the address to which it was sent counts as verified.
     pub async fn verify_email(&self, hash: &[u8], act: Act, now: Time) -> Result<()> {
-        let mut tx = self.database.begin().await?;
-        let (user_id, email_key) = spend(&mut tx, LetterKind::EmailVerification, hash, now).await?;
-        let verified = on_engine!(&mut tx, tx => sqlx::query(
-            "update users
-             set email_verified = true, update_time = $3
-             where id = $1 and email_key = $2",
-        )
-        .bind(user_id)
-        .bind(email_key)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
-        if verified == 0 {
-            return Err(Error::MailTokenInvalid);
-        }
-        delete_all(&mut tx, user_id, Some(LetterKind::EmailVerification)).await?;
-        let act = act.of(user_id);
-        audit_log::record(&mut tx, &act, now).await?;
-        tx.commit().await
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let (user_id, email_key) =
+                    spend(&mut tx, LetterKind::EmailVerification, hash, now).await?;
+                let verified = on_engine!(&mut tx, tx => sqlx::query(
+                    "update users
+                     set email_verified = true, update_time = $3
+                     where id = $1 and email_key = $2",
+                )
+                .bind(user_id)
+                .bind(email_key)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
+                if verified == 0 {
+                    return Err(Error::MailTokenInvalid);
+                }
+                delete_all(&mut tx, user_id, Some(LetterKind::EmailVerification)).await?;
+                let act = act.clone().of(user_id);
+                audit_log::record(&mut tx, &act, now).await?;
+                tx.commit().await
+            })
+            .await
     }
 
     /// Spends a token: the account gets a new password, its address counts as
@@ -117,34 +129,39 @@ impl MailTokens {
         act: Act,
         now: Time,
     ) -> Result<Vec<Uuid>> {
-        let mut tx = self.database.begin().await?;
-        let (user_id, email_key) = spend(&mut tx, LetterKind::PasswordReset, hash, now).await?;
-        // First the sessions: who could make another key has none from then on.
-        let sessions = sessions::end_all(&mut tx, user_id, None, now).await?;
-        let mut ended = end_unproved(&mut tx, user_id, now).await?;
-        ended.extend(sessions.into_iter().map(SessionId::uuid));
-        let changed = on_engine!(&mut tx, tx => sqlx::query(
-            "update users
-             set password_hash = $3, email_verified = true, update_time = $4
-             where id = $1 and email_key = $2",
-        )
-        .bind(user_id)
-        .bind(email_key)
-        .bind(password_hash)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
-        if changed == 0 {
-            return Err(Error::MailTokenInvalid);
-        }
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let (user_id, email_key) =
+                    spend(&mut tx, LetterKind::PasswordReset, hash, now).await?;
+                // First the sessions: who could make another key has none from then on.
+                let sessions = sessions::end_all(&mut tx, user_id, None, now).await?;
+                let mut ended = end_unproved(&mut tx, user_id, now).await?;
+                ended.extend(sessions.into_iter().map(SessionId::uuid));
+                let changed = on_engine!(&mut tx, tx => sqlx::query(
+                    "update users
+                     set password_hash = $3, email_verified = true, update_time = $4
+                     where id = $1 and email_key = $2",
+                )
+                .bind(user_id)
+                .bind(email_key)
+                .bind(password_hash)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
+                if changed == 0 {
+                    return Err(Error::MailTokenInvalid);
+                }
 
-        delete_all(&mut tx, user_id, None).await?;
-        guesses::welcome(&mut tx, at_address, now).await?;
-        let act = act.of(user_id);
-        audit_log::record(&mut tx, &act, now).await?;
-        tx.commit().await?;
-        Ok(ended)
+                delete_all(&mut tx, user_id, None).await?;
+                guesses::welcome(&mut tx, at_address, now).await?;
+                let act = act.clone().of(user_id);
+                audit_log::record(&mut tx, &act, now).await?;
+                tx.commit().await?;
+                Ok(ended)
+            })
+            .await
     }
 
     /// Forgets tokens that have expired, at most `limit`; tells how many.

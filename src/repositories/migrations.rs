@@ -1,12 +1,13 @@
 //! Brings the schema up to date, safely when several processes start at once.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, path::Path, time::Duration};
 
 use anyhow::Context;
 use sqlx::{
+    ConnectOptions, Connection, Error as Failure,
     migrate::{MigrateError, Migrator},
-    postgres::PgPoolOptions,
 };
+use tokio::time::timeout;
 
 use super::{Database, engine::Pools};
 use crate::error::{Error, Result};
@@ -23,21 +24,20 @@ impl Database {
         let applied = match &self.pools {
             Pools::Postgres(pool) => {
                 // Another process may migrate for longer than a call may wait.
-                let patient = (*pool.connect_options())
-                    .clone()
-                    .options([("lock_timeout", "0"), ("statement_timeout", "0")]);
-                let own = PgPoolOptions::new()
-                    .max_connections(1)
-                    .acquire_timeout(pool.options().get_acquire_timeout())
-                    .connect_lazy_with(patient);
-                let applied = POSTGRES.run(&own).await;
-                own.close().await;
+                let patient = pool.address().clone();
+                let patient = patient.options([("lock_timeout", "0"), ("statement_timeout", "0")]);
+                let mut own = connect(&patient, pool.acquire_timeout()).await?;
+                let applied = POSTGRES.run_direct(None, &mut own, false).await;
+                // Whether the server hears the good-bye does not matter.
+                let _ = timeout(pool.acquire_timeout(), own.close()).await;
                 applied
             }
             Pools::Sqlite { writer, .. } => {
-                let options = writer.connect_options();
-                let _lock = lock(options.get_filename()).await?;
-                SQLITE.run(writer).await
+                let _lock = lock(writer.address().get_filename()).await?;
+                let mut own = connect(writer.address(), writer.acquire_timeout()).await?;
+                let applied = SQLITE.run_direct(None, &mut own, false).await;
+                own.close().await?;
+                applied
             }
         };
         applied.map_err(|fault| match fault {
@@ -47,6 +47,14 @@ impl Database {
             other => Error::internal(anyhow::Error::new(other).context("migration failed")),
         })
     }
+}
+
+async fn connect<O: ConnectOptions>(address: &O, limit: Duration) -> Result<O::Connection>
+where
+    O::Connection: Sized,
+{
+    let connected = timeout(limit, address.connect()).await;
+    Ok(connected.unwrap_or(Err(Failure::PoolTimedOut))?)
 }
 
 /// Holds `<database>.lock` until it is dropped.

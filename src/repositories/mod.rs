@@ -51,7 +51,7 @@ pub use api_keys::ApiKeys;
 pub use audit_log::AuditLog;
 pub use destinations::{Destinations, SealedDestination};
 pub use ended_tokens::EndedTokens;
-pub use engine::{Database, DatabaseOptions, Target};
+pub use engine::{Database, DatabaseOptions, PoolState, Target};
 pub use events::Events;
 pub use guesses::{Guess, Guesses};
 pub use hints::Hints;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     Database,
-    engine::Pool,
+    engine::Engine,
     node_boots,
     publishing::window,
     revisions::take_revision_of,
@@ -92,7 +92,7 @@ impl NodeStreams {
             .collect();
         // In one order, so that two reports at once do not wait for each other.
         let sql = match self.database.writer() {
-            Pool::Postgres(_) => {
+            Engine::Postgres(_) => {
                 "with held as materialized (
                      select s.id, r.bytes_received, r.bitrate_bps, r.width, r.height, r.fps,
                             r.video_codec, r.audio_codec
@@ -120,7 +120,7 @@ impl NodeStreams {
                  where streams.id = held.id
                  returning streams.id"
             }
-            Pool::Sqlite(_) => {
+            Engine::Sqlite(_) => {
                 "update streams
                  set last_seen_time = $4,
                      bytes_received = coalesce(r.bytes_received, streams.bytes_received),
@@ -171,7 +171,7 @@ impl NodeStreams {
             .map(|report| StrangerRow::new(report))
             .collect();
         let sql = match self.database.reader() {
-            Pool::Postgres(_) => {
+            Engine::Postgres(_) => {
                 "with strangers as materialized (
                      select stream_id, connection_id
                      from json_to_recordset($1::json) as r(stream_id uuid, connection_id text))
@@ -192,7 +192,7 @@ impl NodeStreams {
                                    and s.connection_id = r.connection_id)
                  order by id"
             }
-            Pool::Sqlite(_) => {
+            Engine::Sqlite(_) => {
                 "with strangers as materialized (
                      select unhex(value ->> 'stream_id') as stream_id,
                             value ->> 'connection_id' as connection_id
@@ -247,24 +247,33 @@ impl NodeStreams {
         &self,
         held: &Stream,
         now: Time,
-        change: impl FnOnce(&mut Stream, ReconnectWindow),
+        change: impl Fn(&mut Stream, ReconnectWindow),
     ) -> Result<Option<Stream>> {
-        let mut tx = self.database.begin().await?;
-        let (project_id, revision) = match take_revision_of(&mut tx, held.id).await {
-            Err(Error::NotFound { .. }) => return Ok(None),
-            taken => taken?,
-        };
-        let before = load(&mut tx, held.id).await?;
-        let Some(before) = before.filter(|now| now.is_held_by(&held.publisher, held.epoch)) else {
-            return Ok(None);
-        };
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let (project_id, revision) = match take_revision_of(&mut tx, held.id).await {
+                    Err(Error::NotFound { .. }) => {
+                        tx.rollback().await?;
+                        return Ok(None);
+                    }
+                    taken => taken?,
+                };
+                let before = load(&mut tx, held.id).await?;
+                let Some(before) = before.filter(|now| now.is_held_by(&held.publisher, held.epoch))
+                else {
+                    tx.rollback().await?;
+                    return Ok(None);
+                };
 
-        let mut stream = before.clone();
-        change(&mut stream, window(&mut tx, project_id).await?);
-        store(&mut tx, &stream).await?;
-        record(&mut tx, revision, Some(&before), &stream, now).await?;
-        self.database.commit_change(tx, project_id).await?;
-        Ok(Some(stream))
+                let mut stream = before.clone();
+                change(&mut stream, window(&mut tx, project_id).await?);
+                store(&mut tx, &stream).await?;
+                record(&mut tx, revision, Some(&before), &stream, now).await?;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(Some(stream))
+            })
+            .await
     }
 }
 

@@ -6,12 +6,16 @@
 use std::{fmt::Write, time::Duration};
 
 use sqlx::{
-    PgPool,
+    Error as Failure, Postgres,
     postgres::{PgListener, PgPoolOptions},
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Database, engine::Pools};
+use super::{
+    Database,
+    engine::{Pool, Pools, Single},
+};
 use crate::{domain::ProjectId, error::Result};
 
 /// The channel of PostgreSQL.
@@ -29,7 +33,7 @@ const LISTENER: &str = "sluice-listener";
 /// Tells other replicas which projects have changed.
 #[derive(Debug, Clone)]
 pub struct Notices {
-    pool: PgPool,
+    pool: Pool<Postgres>,
     /// So that a replica does not hear itself.
     replica: Uuid,
 }
@@ -72,7 +76,7 @@ impl Notices {
         sqlx::query("select pg_notify($1, notice) from unnest($2::text[]) as notice")
             .bind(CHANNEL)
             .bind(notices)
-            .execute(&self.pool)
+            .execute(Single(&self.pool))
             .await?;
         Ok(())
     }
@@ -88,9 +92,7 @@ impl Notices {
 
     /// Listens, on a connection beside the pool.
     pub async fn listen(&self) -> Result<Listening> {
-        let server = (*self.pool.connect_options())
-            .clone()
-            .application_name(LISTENER);
+        let server = self.pool.address().clone().application_name(LISTENER);
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .max_lifetime(None)
@@ -99,7 +101,8 @@ impl Notices {
             .connect_lazy_with(server);
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
-        listener.listen(CHANNEL).await?;
+        let listens = timeout(CONNECT_TIMEOUT, listener.listen(CHANNEL)).await;
+        listens.unwrap_or(Err(Failure::PoolTimedOut))?;
         Ok(Listening {
             listener,
             replica: self.replica,

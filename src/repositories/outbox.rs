@@ -63,11 +63,15 @@ impl Outbox {
     /// Asks for a message to be sent that lets a user verify their address;
     /// nothing changes if they did, or one is on its way.
     pub async fn add_verification(&self, user_id: UserId, now: Time) -> Result<()> {
-        let mut tx = self.database.begin().await?;
-        add_verification(&mut tx, user_id, now).await?;
-        tx.commit().await?;
-        self.ring();
-        Ok(())
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                add_verification(&mut tx, user_id, now).await?;
+                tx.commit().await?;
+                self.ring();
+                Ok(())
+            })
+            .await
     }
 
     /// Tells who waits in this process that there is something new.

@@ -102,34 +102,38 @@ impl Projects {
         act: &Act,
         now: Time,
     ) -> Result<Project> {
-        let mut tx = self.database.begin().await?;
-        on_engine!(&mut tx, tx => sqlx::query(
-            "insert into projects
-                 (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
-                  stream_key_hash, stream_key_sealed, stream_key_hint, revision,
-                  create_time, update_time)
-             values ($1, $2, $3, false, $4, $5, $6, $7, $8, 1, $9, $9)",
-        )
-        .bind(project.id)
-        .bind(tenant.user)
-        .bind(project.name.as_str())
-        .bind(project.reconnect_window.as_millis())
-        .bind(project.publish_conflict_policy.as_str())
-        .bind(&project.stream_key.hash)
-        .bind(&project.stream_key.sealed)
-        .bind(&project.stream_key.hint)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
-        if let Some(key) = &project.idempotency {
-            key.record(&mut tx, project.id.uuid(), now).await?;
-        }
-        audit_log::record(&mut tx, act, now).await?;
-        let created = project.created(now);
-        record(&mut tx, &created, now).await?;
-        tx.commit().await?;
-        Ok(created)
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                on_engine!(&mut tx, tx => sqlx::query(
+                    "insert into projects
+                         (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
+                          stream_key_hash, stream_key_sealed, stream_key_hint, revision,
+                          create_time, update_time)
+                     values ($1, $2, $3, false, $4, $5, $6, $7, $8, 1, $9, $9)",
+                )
+                .bind(project.id)
+                .bind(tenant.user)
+                .bind(project.name.as_str())
+                .bind(project.reconnect_window.as_millis())
+                .bind(project.publish_conflict_policy.as_str())
+                .bind(&project.stream_key.hash)
+                .bind(&project.stream_key.sealed)
+                .bind(&project.stream_key.hint)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(drop))?;
+                if let Some(key) = &project.idempotency {
+                    key.record(&mut tx, project.id.uuid(), now).await?;
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                let created = project.created(now);
+                record(&mut tx, &created, now).await?;
+                tx.commit().await?;
+                Ok(created)
+            })
+            .await
     }
 
     /// A project.
@@ -189,45 +193,49 @@ impl Projects {
         act: &Act,
         now: Time,
     ) -> Result<Project> {
-        let mut tx = self.database.begin().await?;
-        let found = on_engine!(&mut tx, tx => sqlx::query(
-            "update projects as p
-             set name = coalesce($4, name),
-                 disabled = coalesce($5, disabled),
-                 reconnect_window_ms = coalesce($6, reconnect_window_ms),
-                 publish_conflict_policy = coalesce($7, publish_conflict_policy),
-                 revision = revision + 1,
-                 update_time = $8
-             where p.id = $1 and p.owner_id = $2 and p.delete_time is null
-               and ($3 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $3 and k.project_id = p.id))",
-        )
-        .bind(id)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .bind(update.name.as_ref().map(Name::as_str))
-        .bind(update.disabled)
-        .bind(update.reconnect_window.map(ReconnectWindow::as_millis))
-        .bind(update.publish_conflict_policy.map(PublishConflictPolicy::as_str))
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
-        if found == 0 {
-            return Err(not_found(id));
-        }
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let found = on_engine!(&mut tx, tx => sqlx::query(
+                    "update projects as p
+                     set name = coalesce($4, name),
+                         disabled = coalesce($5, disabled),
+                         reconnect_window_ms = coalesce($6, reconnect_window_ms),
+                         publish_conflict_policy = coalesce($7, publish_conflict_policy),
+                         revision = revision + 1,
+                         update_time = $8
+                     where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+                       and ($3 is null or exists (
+                           select 1 from api_key_projects k
+                           where k.api_key_id = $3 and k.project_id = p.id))",
+                )
+                .bind(id)
+                .bind(tenant.user)
+                .bind(tenant.restricted_to)
+                .bind(update.name.as_ref().map(Name::as_str))
+                .bind(update.disabled)
+                .bind(update.reconnect_window.map(ReconnectWindow::as_millis))
+                .bind(update.publish_conflict_policy.map(PublishConflictPolicy::as_str))
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
+                if found == 0 {
+                    return Err(not_found(id));
+                }
 
-        let mut updated = load(&mut tx, id).await?;
-        record(&mut tx, &updated, now).await?;
-        if update.disabled == Some(true)
-            && end_running(&mut tx, id, EndReason::ProjectDisabled, now).await?
-        {
-            updated = load(&mut tx, id).await?;
-        }
-        audit_log::record(&mut tx, act, now).await?;
-        self.database.commit_change(tx, id).await?;
-        Ok(updated)
+                let mut updated = load(&mut tx, id).await?;
+                record(&mut tx, &updated, now).await?;
+                if update.disabled == Some(true)
+                    && end_running(&mut tx, id, EndReason::ProjectDisabled, now).await?
+                {
+                    updated = load(&mut tx, id).await?;
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                self.database.commit_change(tx, id).await?;
+                Ok(updated)
+            })
+            .await
     }
 
     /// Deletes a project with its destinations and keys; ends its stream if
@@ -240,34 +248,40 @@ impl Projects {
         act: &Act,
         now: Time,
     ) -> Result<()> {
-        let mut tx = self.database.begin().await?;
-        lock_owned(&mut tx, tenant, id).await?;
-        // The end of its stream comes before its own.
-        return_revision(&mut tx, id).await?;
-        if end_running(&mut tx, id, EndReason::ProjectDeleted, now).await? && !force {
-            return Err(Error::ProjectLive);
-        }
-        let revision = take_revision(&mut tx, id).await?;
-        events::record(&mut tx, id, revision, &Change::ProjectDeleted, now).await?;
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                lock_owned(&mut tx, tenant, id).await?;
+                // The end of its stream comes before its own.
+                return_revision(&mut tx, id).await?;
+                if end_running(&mut tx, id, EndReason::ProjectDeleted, now).await? && !force {
+                    return Err(Error::ProjectLive);
+                }
+                let revision = take_revision(&mut tx, id).await?;
+                events::record(&mut tx, id, revision, &Change::ProjectDeleted, now).await?;
 
-        on_engine!(&mut tx, tx => sqlx::query("delete from destinations where project_id = $1")
-            .bind(id)
-            .execute(&mut **tx)
+                on_engine!(&mut tx, tx => {
+                    sqlx::query("delete from destinations where project_id = $1")
+                        .bind(id)
+                        .execute(&mut **tx)
+                        .await
+                        .map(drop)
+                })?;
+                on_engine!(&mut tx, tx => sqlx::query(
+                    "update projects
+                     set delete_time = $2, stream_key_hash = null, stream_key_sealed = null,
+                         previous_key_hash = null, previous_key_expire_time = null
+                     where id = $1",
+                )
+                .bind(id)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(drop))?;
+                audit_log::record(&mut tx, act, now).await?;
+                self.database.commit_change(tx, id).await
+            })
             .await
-            .map(drop))?;
-        on_engine!(&mut tx, tx => sqlx::query(
-            "update projects
-             set delete_time = $2, stream_key_hash = null, stream_key_sealed = null,
-                 previous_key_hash = null, previous_key_expire_time = null
-             where id = $1",
-        )
-        .bind(id)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
-        audit_log::record(&mut tx, act, now).await?;
-        self.database.commit_change(tx, id).await
     }
 
     /// Forgets projects that were deleted before a moment, at most `limit`; tells how many.

@@ -56,26 +56,31 @@ impl Publishing {
             return Ok((stream, Heartbeat::Continue));
         }
 
-        let mut tx = self.database.begin().await?;
-        let (project_id, revision) = take_revision_of(&mut tx, id).await?;
-        let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-        let verdict = before.verdict(publisher, epoch);
-        if verdict != Heartbeat::Continue {
-            return Ok((before, verdict));
-        }
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let (project_id, revision) = take_revision_of(&mut tx, id).await?;
+                let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+                let verdict = before.verdict(publisher, epoch);
+                if verdict != Heartbeat::Continue {
+                    tx.rollback().await?;
+                    return Ok((before, verdict));
+                }
 
-        let mut stream = before.clone();
-        stream.seen(media_flows, now);
-        stream.stats = stats.cloned().or(stream.stats);
-        store(&mut tx, &stream).await?;
-        if stream.status == before.status {
-            return_revision(&mut tx, project_id).await?;
-            tx.commit().await?;
-        } else {
-            record(&mut tx, revision, Some(&before), &stream, now).await?;
-            self.database.commit_change(tx, project_id).await?;
-        }
-        Ok((stream, Heartbeat::Continue))
+                let mut stream = before.clone();
+                stream.seen(media_flows, now);
+                stream.stats = stats.cloned().or(stream.stats);
+                store(&mut tx, &stream).await?;
+                if stream.status == before.status {
+                    return_revision(&mut tx, project_id).await?;
+                    tx.commit().await?;
+                } else {
+                    record(&mut tx, revision, Some(&before), &stream, now).await?;
+                    self.database.commit_change(tx, project_id).await?;
+                }
+                Ok((stream, Heartbeat::Continue))
+            })
+            .await
     }
 
     /// The usual heartbeat: of the connection that holds a live stream.
@@ -132,22 +137,26 @@ impl Publishing {
         publisher: &Publisher,
         now: Time,
     ) -> Result<Stream> {
-        let mut tx = self.database.begin().await?;
-        let (project_id, revision) = take_revision_of(&mut tx, id).await?;
-        let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-        publishes::leave(&mut tx, publisher, project_id, now).await?;
-        if !before.is_held_by(publisher, epoch) {
-            return_revision(&mut tx, project_id).await?;
-            tx.commit().await?;
-            return Ok(before);
-        }
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let (project_id, revision) = take_revision_of(&mut tx, id).await?;
+                let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+                publishes::leave(&mut tx, publisher, project_id, now).await?;
+                if !before.is_held_by(publisher, epoch) {
+                    return_revision(&mut tx, project_id).await?;
+                    tx.commit().await?;
+                    return Ok(before);
+                }
 
-        let mut stream = before.clone();
-        stream.disconnected(window(&mut tx, project_id).await?, now);
-        store(&mut tx, &stream).await?;
-        record(&mut tx, revision, Some(&before), &stream, now).await?;
-        self.database.commit_change(tx, project_id).await?;
-        Ok(stream)
+                let mut stream = before.clone();
+                stream.disconnected(window(&mut tx, project_id).await?, now);
+                store(&mut tx, &stream).await?;
+                record(&mut tx, revision, Some(&before), &stream, now).await?;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(stream)
+            })
+            .await
     }
 
     /// Forgets connections and boots of before a moment, at most `limit` of each;
@@ -188,20 +197,26 @@ impl Publishing {
     /// Applies to a stream what time has done; `None` if that was nothing, or if
     /// somebody else is at work on its project.
     pub async fn expire(&self, id: StreamId, now: Time) -> Result<Option<Stream>> {
-        let mut tx = self.database.begin().await?;
-        let Some((project_id, revision)) = take_free_revision_of(&mut tx, id).await? else {
-            return Ok(None);
-        };
-        let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-        let mut stream = before.clone();
-        if !stream.expire(window(&mut tx, project_id).await?, self.timeouts, now) {
-            return Ok(None);
-        }
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let Some((project_id, revision)) = take_free_revision_of(&mut tx, id).await? else {
+                    tx.rollback().await?;
+                    return Ok(None);
+                };
+                let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+                let mut stream = before.clone();
+                if !stream.expire(window(&mut tx, project_id).await?, self.timeouts, now) {
+                    tx.rollback().await?;
+                    return Ok(None);
+                }
 
-        store(&mut tx, &stream).await?;
-        record(&mut tx, revision, Some(&before), &stream, now).await?;
-        self.database.commit_change(tx, project_id).await?;
-        Ok(Some(stream))
+                store(&mut tx, &stream).await?;
+                record(&mut tx, revision, Some(&before), &stream, now).await?;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(Some(stream))
+            })
+            .await
     }
 }
 

@@ -45,36 +45,41 @@ impl Refusals {
         now: Time,
     ) -> Result<()> {
         let peer = publisher.peer_address.parse::<PeerAddress>();
-        let mut tx = self.database.begin().await?;
-        on_engine!(&mut tx, tx => sqlx::query(
-            "insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
-             values ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(RefusedPublishId::generate())
-        .bind(project_id)
-        .bind(now)
-        .bind(reason.as_str())
-        .bind(&publisher.node_id)
-        .bind(peer.map(PeerAddress::prefix).unwrap_or_default())
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
-        on_engine!(&mut tx, tx => sqlx::query(
-            "delete from refusals
-             where project_id = $1
-               and id <= (
-                   select id
-                   from refusals
-                   where project_id = $1
-                   order by id desc
-                   limit 1 offset $2)",
-        )
-        .bind(project_id)
-        .bind(KEPT)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
-        tx.commit().await
+        let prefix = peer.map(PeerAddress::prefix).unwrap_or_default();
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                on_engine!(&mut tx, tx => sqlx::query(
+                    "insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
+                     values ($1, $2, $3, $4, $5, $6)",
+                )
+                .bind(RefusedPublishId::generate())
+                .bind(project_id)
+                .bind(now)
+                .bind(reason.as_str())
+                .bind(&publisher.node_id)
+                .bind(&prefix)
+                .execute(&mut **tx)
+                .await
+                .map(drop))?;
+                on_engine!(&mut tx, tx => sqlx::query(
+                    "delete from refusals
+                     where project_id = $1
+                       and id <= (
+                           select id
+                           from refusals
+                           where project_id = $1
+                           order by id desc
+                           limit 1 offset $2)",
+                )
+                .bind(project_id)
+                .bind(KEPT)
+                .execute(&mut **tx)
+                .await
+                .map(drop))?;
+                tx.commit().await
+            })
+            .await
     }
 
     /// A project's refusals, newest first.

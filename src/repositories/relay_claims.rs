@@ -117,19 +117,23 @@ impl RelayClaims {
         if !self.is_something_claimable(claimant, now).await? {
             return Ok(Vec::new());
         }
-        let mut tx = self.database.begin().await?;
-        let room = room(&mut tx, claimant).await?;
-        let mut claimed = Vec::new();
-        for candidate in self.candidates(&mut tx, claimant, room, now).await? {
-            claimed.extend(self.take(&mut tx, claimant, candidate, now).await?);
-        }
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let room = room(&mut tx, claimant).await?;
+                let mut claimed = Vec::new();
+                for candidate in self.candidates(&mut tx, claimant, room, now).await? {
+                    claimed.extend(self.take(&mut tx, claimant, candidate, now).await?);
+                }
 
-        let projects: BTreeSet<_> = claimed.iter().map(project_of).collect();
-        tx.commit().await?;
-        for id in projects {
-            self.database.hints().changed(ProjectId::from(id));
-        }
-        Ok(claimed)
+                let projects: BTreeSet<_> = claimed.iter().map(project_of).collect();
+                tx.commit().await?;
+                for id in projects {
+                    self.database.hints().changed(ProjectId::from(id));
+                }
+                Ok(claimed)
+            })
+            .await
     }
 
     /// Whether it is worth a transaction.

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{Database, engine::Pool};
+use super::{Database, engine::Engine};
 use crate::{
     domain::{RelayReport, RelayState, Time},
     error::{Error, Result},
@@ -45,7 +45,7 @@ impl Renewal {
             return Ok(HashSet::new());
         }
         let renewed = match database.writer() {
-            Pool::Postgres(pool) => {
+            Engine::Postgres(pool) => {
                 let column = |of: fn(&Self) -> i64| renewals.iter().map(of).collect::<Vec<_>>();
                 let states: Vec<_> = renewals.iter().map(|one| one.state.as_str()).collect();
                 sqlx::query_scalar::<_, Uuid>(
@@ -82,7 +82,7 @@ impl Renewal {
                 .fetch_all(pool)
                 .await?
             }
-            Pool::Sqlite(pool) => {
+            Engine::Sqlite(pool) => {
                 let rows: Vec<_> = renewals.iter().map(Self::row).collect();
                 let rows = serde_json::to_string(&rows).map_err(Error::internal)?;
                 sqlx::query_scalar::<_, Uuid>(
@@ -141,7 +141,7 @@ pub(super) async fn keep_leases(
     expire_time: Time,
 ) -> Result<()> {
     match database.writer() {
-        Pool::Postgres(pool) => {
+        Engine::Postgres(pool) => {
             sqlx::query(
                 "update relays
                  set lease_expire_time = $3
@@ -156,7 +156,7 @@ pub(super) async fn keep_leases(
             .execute(pool)
             .await?;
         }
-        Pool::Sqlite(pool) => {
+        Engine::Sqlite(pool) => {
             let leases: Vec<_> = leases.iter().map(|id| id.simple().to_string()).collect();
             let leases = serde_json::to_string(&leases).map_err(Error::internal)?;
             sqlx::query(

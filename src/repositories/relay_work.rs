@@ -178,27 +178,32 @@ impl RelayWork {
         report: &RelayReport,
         now: Time,
     ) -> Result<Reported> {
-        let mut tx = self.database.begin().await?;
-        let Some(revision) = take_revision_of(&mut tx, key.project_id).await? else {
-            tx.rollback().await?;
-            return Ok(Reported::Lost);
-        };
-        let Some(mut relay) = load(&mut tx, key.stream_id, key.destination_id).await? else {
-            tx.rollback().await?;
-            return Ok(Reported::Lost);
-        };
-        let is_held = is_held(&mut tx, key.stream_id).await?;
-        let reported = relay.report(worker_id, report, is_held, self.times, now);
-        match reported {
-            Reported::Lost => tx.rollback().await?,
-            Reported::Renewed => {
-                store(&mut tx, &relay).await?;
-                return_revision(&mut tx, key.project_id).await?;
-                tx.commit().await?;
-            }
-            Reported::Changed => self.finish(tx, revision, &relay, now).await?,
-        }
-        Ok(reported)
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let Some(revision) = take_revision_of(&mut tx, key.project_id).await? else {
+                    tx.rollback().await?;
+                    return Ok(Reported::Lost);
+                };
+                let Some(mut relay) = load(&mut tx, key.stream_id, key.destination_id).await?
+                else {
+                    tx.rollback().await?;
+                    return Ok(Reported::Lost);
+                };
+                let is_held = is_held(&mut tx, key.stream_id).await?;
+                let reported = relay.report(worker_id, report, is_held, self.times, now);
+                match reported {
+                    Reported::Lost => tx.rollback().await?,
+                    Reported::Renewed => {
+                        store(&mut tx, &relay).await?;
+                        return_revision(&mut tx, key.project_id).await?;
+                        tx.commit().await?;
+                    }
+                    Reported::Changed => self.finish(tx, revision, &relay, now).await?,
+                }
+                Ok(reported)
+            })
+            .await
     }
 
     /// Relays that time may have changed: whose lease has expired, or that send
@@ -228,22 +233,27 @@ impl RelayWork {
     /// Applies to a relay what time has done; `None` if that was nothing, or if
     /// somebody else changes its project right now.
     pub async fn expire(&self, key: RelayKey, now: Time) -> Result<Option<Relay>> {
-        let mut tx = self.database.begin().await?;
-        let Some(revision) = self.try_revision_of(&mut tx, key.project_id).await? else {
-            tx.rollback().await?;
-            return Ok(None);
-        };
-        let Some(mut relay) = load(&mut tx, key.stream_id, key.destination_id).await? else {
-            tx.rollback().await?;
-            return Ok(None);
-        };
-        let is_held = is_held(&mut tx, key.stream_id).await?;
-        if !relay.expire(is_held, self.times, now) {
-            tx.rollback().await?;
-            return Ok(None);
-        }
-        self.finish(tx, revision, &relay, now).await?;
-        Ok(Some(relay))
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let Some(revision) = self.try_revision_of(&mut tx, key.project_id).await? else {
+                    tx.rollback().await?;
+                    return Ok(None);
+                };
+                let Some(mut relay) = load(&mut tx, key.stream_id, key.destination_id).await?
+                else {
+                    tx.rollback().await?;
+                    return Ok(None);
+                };
+                let is_held = is_held(&mut tx, key.stream_id).await?;
+                if !relay.expire(is_held, self.times, now) {
+                    tx.rollback().await?;
+                    return Ok(None);
+                }
+                self.finish(tx, revision, &relay, now).await?;
+                Ok(Some(relay))
+            })
+            .await
     }
 
     async fn finish(

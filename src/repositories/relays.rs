@@ -63,25 +63,29 @@ impl Relays {
     ) -> Result<Relay> {
         let project_id = self.streams.get(tenant, stream_id).await?.project_id;
 
-        let mut tx = self.database.begin().await?;
-        let revision = lock_owned(&mut tx, tenant, project_id).await?;
-        let stream = live(&mut tx, stream_id, destination_id).await?;
-        let relay = match load(&mut tx, stream_id, destination_id).await? {
-            None => {
-                let relay = Relay::begin(&stream, destination_id, now);
-                insert(&mut tx, &relay).await?;
-                relay
-            }
-            Some(mut relay) => {
-                if !relay.start(now) {
-                    tx.rollback().await?;
-                    return Ok(relay);
-                }
-                store(&mut tx, &relay).await?;
-                relay
-            }
-        };
-        self.finish(tx, revision, relay, act, now).await
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let revision = lock_owned(&mut tx, tenant, project_id).await?;
+                let stream = live(&mut tx, stream_id, destination_id).await?;
+                let relay = match load(&mut tx, stream_id, destination_id).await? {
+                    None => {
+                        let relay = Relay::begin(&stream, destination_id, now);
+                        insert(&mut tx, &relay).await?;
+                        relay
+                    }
+                    Some(mut relay) => {
+                        if !relay.start(now) {
+                            tx.rollback().await?;
+                            return Ok(relay);
+                        }
+                        store(&mut tx, &relay).await?;
+                        relay
+                    }
+                };
+                self.finish(tx, revision, relay, act, now).await
+            })
+            .await
     }
 
     /// Does not let a live stream be sent to a destination of its project any more.
@@ -95,22 +99,26 @@ impl Relays {
     ) -> Result<Relay> {
         let project_id = self.streams.get(tenant, stream_id).await?.project_id;
 
-        let mut tx = self.database.begin().await?;
-        let revision = lock_owned(&mut tx, tenant, project_id).await?;
-        let stream = live(&mut tx, stream_id, destination_id).await?;
-        let Some(mut relay) = load(&mut tx, stream_id, destination_id).await? else {
-            // It was never started, so there is nothing to keep.
-            let mut relay = Relay::begin(&stream, destination_id, now);
-            relay.stop(now);
-            tx.rollback().await?;
-            return Ok(relay);
-        };
-        if !relay.stop(now) {
-            tx.rollback().await?;
-            return Ok(relay);
-        }
-        store(&mut tx, &relay).await?;
-        self.finish(tx, revision, relay, act, now).await
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let revision = lock_owned(&mut tx, tenant, project_id).await?;
+                let stream = live(&mut tx, stream_id, destination_id).await?;
+                let Some(mut relay) = load(&mut tx, stream_id, destination_id).await? else {
+                    // It was never started, so there is nothing to keep.
+                    let mut relay = Relay::begin(&stream, destination_id, now);
+                    relay.stop(now);
+                    tx.rollback().await?;
+                    return Ok(relay);
+                };
+                if !relay.stop(now) {
+                    tx.rollback().await?;
+                    return Ok(relay);
+                }
+                store(&mut tx, &relay).await?;
+                self.finish(tx, revision, relay, act, now).await
+            })
+            .await
     }
 
     async fn finish(

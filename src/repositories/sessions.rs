@@ -43,20 +43,24 @@ impl Sessions {
         at_address: &[u8],
         act: &Act,
     ) -> Result<()> {
-        let mut tx = self.database.begin().await?;
-        if !proof.holds(&mut tx, session.user_id).await? {
-            return Err(Error::ConcurrentChange);
-        }
-        insert(&mut tx, session).await?;
-        if let Proof::Password {
-            guess: Some(guess), ..
-        } = proof
-        {
-            guesses::forget(&mut tx, guess).await?;
-        }
-        guesses::welcome(&mut tx, at_address, session.create_time).await?;
-        audit_log::record(&mut tx, act, session.create_time).await?;
-        tx.commit().await
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                if !proof.holds(&mut tx, session.user_id).await? {
+                    return Err(Error::ConcurrentChange);
+                }
+                insert(&mut tx, session).await?;
+                if let Proof::Password {
+                    guess: Some(guess), ..
+                } = proof
+                {
+                    guesses::forget(&mut tx, guess).await?;
+                }
+                guesses::welcome(&mut tx, at_address, session.create_time).await?;
+                audit_log::record(&mut tx, act, session.create_time).await?;
+                tx.commit().await
+            })
+            .await
     }
 
     /// A session that has neither expired nor been ended.
@@ -148,25 +152,30 @@ impl Sessions {
         result: &str,
         now: Time,
     ) -> Result<bool> {
-        let mut tx = self.database.begin().await?;
-        let ended = on_engine!(&mut tx, tx => sqlx::query(
-            "update sessions
-             set revoke_time = $3
-             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3",
-        )
-        .bind(user_id)
-        .bind(id)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
-        if ended == 0 {
-            return Ok(false);
-        }
-        ended_tokens::revoke(&mut tx, id.uuid(), now).await?;
-        audit_log::append(&mut tx, act, result, now).await?;
-        tx.commit().await?;
-        Ok(true)
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let ended = on_engine!(&mut tx, tx => sqlx::query(
+                    "update sessions
+                     set revoke_time = $3
+                     where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3",
+                )
+                .bind(user_id)
+                .bind(id)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
+                if ended == 0 {
+                    tx.rollback().await?;
+                    return Ok(false);
+                }
+                ended_tokens::revoke(&mut tx, id.uuid(), now).await?;
+                audit_log::append(&mut tx, act, result, now).await?;
+                tx.commit().await?;
+                Ok(true)
+            })
+            .await
     }
 
     /// Ends all sessions of a user, but the one that is to stay; tells which.
@@ -177,29 +186,37 @@ impl Sessions {
         act: &Act,
         now: Time,
     ) -> Result<Vec<SessionId>> {
-        let mut tx = self.database.begin().await?;
-        let ended = end_all(&mut tx, user_id, but, now).await?;
-        audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
-        Ok(ended)
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let ended = end_all(&mut tx, user_id, but, now).await?;
+                audit_log::record(&mut tx, act, now).await?;
+                tx.commit().await?;
+                Ok(ended)
+            })
+            .await
     }
 
     /// Ends the sessions of all users; tells how many.
     pub async fn revoke_everybodys(&self, act: &Act, now: Time) -> Result<usize> {
-        let mut tx = self.database.begin().await?;
-        let ended = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, SessionId>(
-            "update sessions
-             set revoke_time = $1
-             where revoke_time is null and expire_time > $1
-             returning id",
-        )
-        .bind(now)
-        .fetch_all(&mut **tx)
-        .await)?;
-        ended_tokens::revoke_sessions(&mut tx, now).await?;
-        audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
-        Ok(ended.len())
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let ended = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, SessionId>(
+                    "update sessions
+                     set revoke_time = $1
+                     where revoke_time is null and expire_time > $1
+                     returning id",
+                )
+                .bind(now)
+                .fetch_all(&mut **tx)
+                .await)?;
+                ended_tokens::revoke_sessions(&mut tx, now).await?;
+                audit_log::record(&mut tx, act, now).await?;
+                tx.commit().await?;
+                Ok(ended.len())
+            })
+            .await
     }
 
     /// Forgets sessions that ended before a moment, at most `limit`; tells how many.

@@ -38,36 +38,40 @@ impl StreamKeys {
     ) -> Result<(Project, Option<Time>)> {
         let expiry = (!grace.is_zero()).then(|| now + grace);
 
-        let mut tx = self.database.begin().await?;
-        lock_owned(&mut tx, tenant, id).await?;
-        on_engine!(&mut tx, tx => sqlx::query(
-            "update projects
-             set previous_key_hash = stream_key_hash, previous_key_expire_time = $5,
-                 stream_key_hash = $2, stream_key_sealed = $3, stream_key_hint = $4,
-                 update_time = $6
-             where id = $1",
-        )
-        .bind(id)
-        .bind(&key.hash)
-        .bind(&key.sealed)
-        .bind(&key.hint)
-        .bind(expiry.unwrap_or(now))
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
-        let mut rotated = load(&mut tx, id).await?;
-        record(&mut tx, &rotated, now).await?;
-        match expiry {
-            Some(expiry) => limit_running(&mut tx, id, expiry).await?,
-            None if end_running(&mut tx, id, EndReason::KeyRotated, now).await? => {
-                rotated = load(&mut tx, id).await?;
-            }
-            None => {}
-        }
-        audit_log::record(&mut tx, act, now).await?;
-        self.database.commit_change(tx, id).await?;
-        Ok((rotated, expiry))
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                lock_owned(&mut tx, tenant, id).await?;
+                on_engine!(&mut tx, tx => sqlx::query(
+                    "update projects
+                     set previous_key_hash = stream_key_hash, previous_key_expire_time = $5,
+                         stream_key_hash = $2, stream_key_sealed = $3, stream_key_hint = $4,
+                         update_time = $6
+                     where id = $1",
+                )
+                .bind(id)
+                .bind(&key.hash)
+                .bind(&key.sealed)
+                .bind(&key.hint)
+                .bind(expiry.unwrap_or(now))
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(drop))?;
+                let mut rotated = load(&mut tx, id).await?;
+                record(&mut tx, &rotated, now).await?;
+                match expiry {
+                    Some(expiry) => limit_running(&mut tx, id, expiry).await?,
+                    None if end_running(&mut tx, id, EndReason::KeyRotated, now).await? => {
+                        rotated = load(&mut tx, id).await?;
+                    }
+                    None => {}
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                self.database.commit_change(tx, id).await?;
+                Ok((rotated, expiry))
+            })
+            .await
     }
 
     /// The stream key, sealed, for the owner to see.
@@ -78,24 +82,28 @@ impl StreamKeys {
         act: &Act,
         now: Time,
     ) -> Result<Vec<u8>> {
-        let mut tx = self.database.begin().await?;
-        let sealed = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, Option<Vec<u8>>>(
-            "select p.stream_key_sealed
-             from projects p
-             where p.id = $1 and p.owner_id = $2 and p.delete_time is null
-               and ($3 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $3 and k.project_id = p.id))",
-        )
-        .bind(id)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .fetch_optional(&mut **tx)
-        .await)?;
-        let sealed = sealed.flatten().ok_or_else(|| not_found(id))?;
-        audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
-        Ok(sealed)
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let sealed = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, Option<Vec<u8>>>(
+                    "select p.stream_key_sealed
+                     from projects p
+                     where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+                       and ($3 is null or exists (
+                           select 1 from api_key_projects k
+                           where k.api_key_id = $3 and k.project_id = p.id))",
+                )
+                .bind(id)
+                .bind(tenant.user)
+                .bind(tenant.restricted_to)
+                .fetch_optional(&mut **tx)
+                .await)?;
+                let sealed = sealed.flatten().ok_or_else(|| not_found(id))?;
+                audit_log::record(&mut tx, act, now).await?;
+                tx.commit().await?;
+                Ok(sealed)
+            })
+            .await
     }
 
     /// The stream key, sealed, for a create that is repeated.

@@ -134,35 +134,40 @@ impl Streams {
         let project_id = self.get(tenant, id).await?.project_id;
         let held_until = (!hold.is_zero()).then(|| now + hold);
 
-        let mut tx = self.database.begin().await?;
-        let revision = lock_owned(&mut tx, tenant, project_id).await?;
-        let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-        let ended = before.status == Status::Ended;
-        if ended && hold_of(&mut tx, project_id).await? == held_until {
-            return Ok(before);
-        }
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let revision = lock_owned(&mut tx, tenant, project_id).await?;
+                let before = load(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+                let ended = before.status == Status::Ended;
+                if ended && hold_of(&mut tx, project_id).await? == held_until {
+                    tx.rollback().await?;
+                    return Ok(before);
+                }
 
-        let mut stream = before.clone();
-        if !ended {
-            stream.end(EndReason::StoppedByOwner, now);
-            store(&mut tx, &stream).await?;
-            record(&mut tx, revision, Some(&before), &stream, now).await?;
-        }
-        on_engine!(&mut tx, tx => {
-            sqlx::query("update projects set publish_held_until = $2 where id = $1")
-                .bind(project_id)
-                .bind(held_until)
-                .execute(&mut **tx)
-                .await
-                .map(drop)
-        })?;
-        if ended {
-            let project = project_rows::load(&mut tx, project_id).await?;
-            project_rows::record(&mut tx, &project, now).await?;
-        }
-        audit_log::record(&mut tx, act, now).await?;
-        self.database.commit_change(tx, project_id).await?;
-        Ok(stream)
+                let mut stream = before.clone();
+                if !ended {
+                    stream.end(EndReason::StoppedByOwner, now);
+                    store(&mut tx, &stream).await?;
+                    record(&mut tx, revision, Some(&before), &stream, now).await?;
+                }
+                on_engine!(&mut tx, tx => {
+                    sqlx::query("update projects set publish_held_until = $2 where id = $1")
+                        .bind(project_id)
+                        .bind(held_until)
+                        .execute(&mut **tx)
+                        .await
+                        .map(drop)
+                })?;
+                if ended {
+                    let project = project_rows::load(&mut tx, project_id).await?;
+                    project_rows::record(&mut tx, &project, now).await?;
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(stream)
+            })
+            .await
     }
 }
 

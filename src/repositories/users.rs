@@ -51,37 +51,41 @@ impl Users {
 
     /// Creates an account; `EmailTaken` if the address has one.
     pub async fn create(&self, user: &NewUser, act: &Act, now: Time) -> Result<User> {
-        let mut tx = self.database.begin().await?;
-        let inserted = on_engine!(&mut tx, tx => sqlx::query_as::<_, UserRow>(
-            "insert into users
-                 (id, email, email_key, email_verified, display_name, password_hash,
-                  create_time, update_time)
-             values ($1, $2, $3, false, $4, $5, $6, $6)
-             returning id, email, email_verified, display_name, create_time, update_time",
-        )
-        .bind(user.id)
-        .bind(user.email.as_str())
-        .bind(user.email.key())
-        .bind(user.display_name.as_str())
-        .bind(&user.password_hash)
-        .bind(now)
-        .fetch_one(&mut **tx)
-        .await);
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let inserted = on_engine!(&mut tx, tx => sqlx::query_as::<_, UserRow>(
+                    "insert into users
+                         (id, email, email_key, email_verified, display_name, password_hash,
+                          create_time, update_time)
+                     values ($1, $2, $3, false, $4, $5, $6, $6)
+                     returning id, email, email_verified, display_name, create_time, update_time",
+                )
+                .bind(user.id)
+                .bind(user.email.as_str())
+                .bind(user.email.key())
+                .bind(user.display_name.as_str())
+                .bind(&user.password_hash)
+                .bind(now)
+                .fetch_one(&mut **tx)
+                .await);
 
-        let created = match inserted {
-            Ok(row) => row.into(),
-            Err(failure) if is_taken(&failure) => return Err(Error::EmailTaken),
-            Err(failure) => return Err(failure.into()),
-        };
-        if let Some(key) = &user.idempotency {
-            key.record(&mut tx, user.id.uuid(), now).await?;
-        }
-        if user.verify {
-            outbox::add_verification(&mut tx, user.id, now).await?;
-        }
-        audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
-        Ok(created)
+                let created = match inserted {
+                    Ok(row) => row.into(),
+                    Err(failure) if is_taken(&failure) => return Err(Error::EmailTaken),
+                    Err(failure) => return Err(failure.into()),
+                };
+                if let Some(key) = &user.idempotency {
+                    key.record(&mut tx, user.id.uuid(), now).await?;
+                }
+                if user.verify {
+                    outbox::add_verification(&mut tx, user.id, now).await?;
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                tx.commit().await?;
+                Ok(created)
+            })
+            .await
     }
 
     /// The account of an address, with its password hash if it has one.
@@ -154,64 +158,76 @@ impl Users {
         act: &Act,
         now: Time,
     ) -> Result<Vec<SessionId>> {
-        let mut tx = self.database.begin().await?;
-        let changed = on_engine!(&mut tx, tx => sqlx::query(
-            "update users
-             set password_hash = $3, update_time = $4
-             where id = $1 and password_hash = $2",
-        )
-        .bind(session.user_id)
-        .bind(old)
-        .bind(new)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
-        if changed == 0 {
-            return Err(Error::ConcurrentChange);
-        }
-        let ended = sessions::end_all(&mut tx, session.user_id, Some(session.id), now).await?;
-        sessions::reseed(&mut tx, session).await?;
-        mail_tokens::delete_all(&mut tx, session.user_id, Some(LetterKind::PasswordReset)).await?;
-        audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
-        Ok(ended)
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let changed = on_engine!(&mut tx, tx => sqlx::query(
+                    "update users
+                     set password_hash = $3, update_time = $4
+                     where id = $1 and password_hash = $2",
+                )
+                .bind(session.user_id)
+                .bind(old)
+                .bind(new)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
+                if changed == 0 {
+                    return Err(Error::ConcurrentChange);
+                }
+                let ended =
+                    sessions::end_all(&mut tx, session.user_id, Some(session.id), now).await?;
+                sessions::reseed(&mut tx, session).await?;
+                mail_tokens::delete_all(&mut tx, session.user_id, Some(LetterKind::PasswordReset))
+                    .await?;
+                audit_log::record(&mut tx, act, now).await?;
+                tx.commit().await?;
+                Ok(ended)
+            })
+            .await
     }
 
     /// Deletes an account with all its rows, if its password is still the one with
     /// that hash; tells which sessions and API keys that ended.
     pub async fn delete(&self, id: UserId, hash: &str, act: &Act, now: Time) -> Result<Vec<Uuid>> {
-        let mut tx = self.database.begin().await?;
-        // Nobody signs in or changes the password from here on.
-        let held = on_engine!(&mut tx, tx => sqlx::query(
-            "update users set update_time = $3 where id = $1 and password_hash = $2",
-        )
-        .bind(id)
-        .bind(hash)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
-        if held == 0 {
-            return Err(Error::ConcurrentChange);
-        }
-        let sessions = sessions::end_all(&mut tx, id, None, now).await?;
-        let keys = api_keys::end_all(&mut tx, id, now).await?;
-        for sql in [
-            "delete from idempotent_creates where owner_id = $1",
-            "delete from idempotent_creates where resource_id = $1",
-            "delete from outbox where email_key = (select email_key from users where id = $1)",
-            "delete from users where id = $1",
-        ] {
-            on_engine!(&mut tx, tx => sqlx::query(sql).bind(id).execute(&mut **tx).await.map(drop))?;
-        }
-        audit_log::record(&mut tx, act, now).await?;
-        tx.commit().await?;
-        Ok(sessions
-            .into_iter()
-            .map(SessionId::uuid)
-            .chain(keys)
-            .collect())
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                // Nobody signs in or changes the password from here on.
+                let held = on_engine!(&mut tx, tx => sqlx::query(
+                    "update users set update_time = $3 where id = $1 and password_hash = $2",
+                )
+                .bind(id)
+                .bind(hash)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
+                if held == 0 {
+                    return Err(Error::ConcurrentChange);
+                }
+                let sessions = sessions::end_all(&mut tx, id, None, now).await?;
+                let keys = api_keys::end_all(&mut tx, id, now).await?;
+                for sql in [
+                    "delete from idempotent_creates where owner_id = $1",
+                    "delete from idempotent_creates where resource_id = $1",
+                    "delete from outbox where email_key = (select email_key from users where id = $1)",
+                    "delete from users where id = $1",
+                ] {
+                    on_engine!(&mut tx, tx => {
+                        sqlx::query(sql).bind(id).execute(&mut **tx).await.map(drop)
+                    })?;
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                tx.commit().await?;
+                Ok(sessions
+                    .into_iter()
+                    .map(SessionId::uuid)
+                    .chain(keys)
+                    .collect())
+            })
+            .await
     }
 
     /// Changes an account; `None` leaves a field unchanged.

@@ -4,6 +4,7 @@
 
 mod auth;
 mod contract;
+mod database;
 mod harness;
 mod lifecycle;
 mod listening;

@@ -118,6 +118,7 @@ async fn template() -> String {
         target: server_url(&name).parse::<Target>().unwrap(),
         pool_size: 2,
         acquire_timeout: Duration::from_secs(5),
+        statement_timeout: Duration::from_secs(6),
         slow_query: Duration::from_secs(1),
     });
     database.migrate().await.unwrap();

@@ -44,14 +44,33 @@ impl Process {
 
     /// `sluice serve` over a database, on a free port.
     pub fn serve(database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
+        Self::run(Self::command(&["serve"], &[]), database, settings)
+    }
+
+    /// The same, where no file can grow beyond so many KiB.
+    pub fn serve_with_files_of(database: &TestDatabase, kibibytes: u32) -> Self {
+        let mut command = Command::new("bash");
+        command
+            .arg("-c")
+            .arg(format!(
+                "trap '' XFSZ; ulimit -f {kibibytes}; exec \"$0\" serve"
+            ))
+            .arg(env!("CARGO_BIN_EXE_sluice"))
+            .env_clear()
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        Self::run(command, database, &[])
+    }
+
+    fn run(mut command: Command, database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
         let directory = database.directory.path().to_str().unwrap();
         let own = [
             ("SLUICE_LISTEN", "127.0.0.1:0"),
             ("SLUICE_DATA_DIR", directory),
             ("DATABASE_URL", &database.url),
         ];
-        let settings: Vec<_> = own.into_iter().chain(settings.iter().copied()).collect();
-        let mut child = Self::command(&["serve"], &settings)
+        let mut child = command
+            .envs(own.into_iter().chain(settings.iter().copied()))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

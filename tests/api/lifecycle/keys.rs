@@ -243,7 +243,7 @@ async fn a_rotation_that_was_killed_goes_on_also_if_it_is_started_twice(
 ) {
     let server = TestServer::start(engine).await;
     let mut kept = Kept::make(&server).await;
-    for _ in 0..300 {
+    for _ in 0..900 {
         let request = pb::SignInRequest {
             email: kept.user.email.clone(),
             password: kept.user.password.to_owned(),
@@ -263,7 +263,7 @@ async fn a_rotation_that_was_killed_goes_on_also_if_it_is_started_twice(
     })
     .await;
     first.kill().await.unwrap();
-    assert!(halfway < 304, "{halfway}");
+    assert!(halfway < 904, "{halfway}");
 
     let (second, third) =
         tokio::join!(rotate(&server.database, &[]), rotate(&server.database, &[]));
@@ -272,7 +272,7 @@ async fn a_rotation_that_was_killed_goes_on_also_if_it_is_started_twice(
         assert!(said.errors.contains("going on with a rotation"), "{said:?}");
     }
     assert_eq!(key_of(&second), key_of(&third));
-    assert_eq!(sealed(&server.database, key_of(&second)).await, (304, 0));
+    assert_eq!(sealed(&server.database, key_of(&second)).await, (904, 0));
     let kept_keys = "select count(*) from keys where secret_sealed is not null";
     assert_eq!(server.database.number(kept_keys).await, 1);
     kept.opens(&server).await;

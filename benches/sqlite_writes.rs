@@ -1,0 +1,123 @@
+//! What do shared commits gain on SQLite?
+//!
+//! `cargo bench --bench sqlite_writes` creates projects in a new SQLite database, one
+//! at a time, so that each has a sync of its own, and then by 64 writers at once. It
+//! does so three times and prints the medians and their ratio.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use sluice::{
+    domain::{
+        Act, Email, Name, Origin, ProjectId, PublishConflictPolicy, ReconnectWindow,
+        SealedStreamKey, Tenant, UserId, now,
+    },
+    repositories::{Database, DatabaseOptions, NewProject, NewUser, Projects, Target, Users},
+};
+use tokio::task::JoinSet;
+
+/// How many write at once.
+const WRITERS: usize = 64;
+
+/// How long each is measured.
+const SPAN: Duration = Duration::from_secs(3);
+
+/// How often.
+const ROUNDS: usize = 3;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir_in(std::env::current_dir()?.join("target"))?;
+    let database = open(&directory.path().join("sluice.db"));
+    database.migrate().await?;
+    let user = user(&database).await?;
+    let (mut ones, mut many) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ones.push(rate(&database, user, 1).await?);
+        many.push(rate(&database, user, WRITERS).await?);
+    }
+    let (one, many) = (median(ones), median(many));
+    println!("one writer         {one:>8.0} projects a second");
+    println!("{WRITERS} writers         {many:>8.0} projects a second");
+    println!("ratio              {:>8.1}", many / one);
+    database.close().await;
+    Ok(())
+}
+
+fn open(file: &Path) -> Database {
+    Database::open(&DatabaseOptions {
+        target: Target::Sqlite(file.to_owned()),
+        pool_size: 4,
+        acquire_timeout: Duration::from_secs(5),
+        statement_timeout: Duration::from_secs(6),
+        slow_query: Duration::from_secs(1),
+    })
+}
+
+async fn user(database: &Database) -> anyhow::Result<UserId> {
+    let user = NewUser {
+        id: UserId::generate(),
+        email: Email::parse("ada@example.com").map_err(|fault| anyhow::anyhow!(fault.0))?,
+        display_name: Name::parse("Ada").map_err(|fault| anyhow::anyhow!(fault.0))?,
+        password_hash: String::new(),
+        idempotency: None,
+        verify: false,
+    };
+    let users = Users::new(database.clone());
+    Ok(users.create(&user, &act(user.id), now()).await?.id)
+}
+
+fn act(user: UserId) -> Act {
+    Act::of_user("CreateProject", Some(user), Origin::default())
+}
+
+/// How many projects a second so many writers create.
+async fn rate(database: &Database, user: UserId, writers: usize) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let mut writing = JoinSet::new();
+    for _ in 0..writers {
+        let projects = Projects::new(database.clone());
+        writing.spawn(async move {
+            let mut count = 0_u32;
+            while begun.elapsed() < SPAN {
+                create(&projects, user).await?;
+                count += 1;
+            }
+            anyhow::Ok(count)
+        });
+    }
+    let mut count = 0;
+    while let Some(written) = writing.join_next().await {
+        count += written??;
+    }
+    Ok(f64::from(count) / begun.elapsed().as_secs_f64())
+}
+
+async fn create(projects: &Projects, user: UserId) -> anyhow::Result<()> {
+    let id = ProjectId::generate();
+    let tenant = Tenant {
+        user,
+        restricted_to: None,
+    };
+    let project = NewProject {
+        id,
+        name: Name::parse("Show").map_err(|fault| anyhow::anyhow!(fault.0))?,
+        reconnect_window: ReconnectWindow::default(),
+        publish_conflict_policy: PublishConflictPolicy::RejectNew,
+        stream_key: SealedStreamKey {
+            hash: id.uuid().as_bytes().to_vec(),
+            sealed: vec![0; 80],
+            hint: "abcd".to_owned(),
+        },
+        idempotency: None,
+    };
+    projects.create(tenant, &project, &act(user), now()).await?;
+    Ok(())
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
