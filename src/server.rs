@@ -28,6 +28,7 @@ use crate::{
     jobs::{EventPruning, Mailer, Purge, Reaper, RelayWatch, Trust},
     layers::{CallLogLayer, PeerAddressLayer, answer_panic},
     mail::Post,
+    operations::{self, Observed},
     proto::{
         DESCRIPTORS,
         v1::{
@@ -35,7 +36,7 @@ use crate::{
             stream_service_server::StreamServiceServer,
         },
     },
-    readiness::{self, Readiness, SERVICES},
+    readiness::{Health, Readiness, SERVICES},
     repositories::{Database, Outbox, Publishing, RelayWork},
     services::{AuthParts, AuthService, ProjectService, StreamParts, StreamService},
     watching::{Hub, Listener, Lookout, Notifier},
@@ -71,13 +72,21 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let closing = CancellationToken::new();
-    let readiness = Readiness::default();
     let (health, health_service) = tonic_health::server::health_reporter();
-    readiness::report(&health, false).await;
+    let readiness = Readiness::new(health.clone());
+    readiness.report(Health::Starting).await;
 
     let tokens = AccessTokens::new(keys.signing.clone(), config.tokens());
     let revocations = Revocations::default();
     let trust = Trust::new(database.clone(), keys.clone(), revocations.clone());
+    let hub = Hub::new(config.watch_limits());
+    let observed = Observed::new(operations::Parts {
+        readiness: readiness.clone(),
+        database: database.clone(),
+        revocations: revocations.clone(),
+        hub: hub.clone(),
+    });
+    let port = operations::Port::open(config.observing.operations_listen.0, observed).await?;
     let limits = RateLimits::new(config.caller_limit(), config.address_limit());
     let guard = Guard::new(tokens.clone(), revocations.clone(), limits);
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -100,7 +109,6 @@ pub async fn serve(
         times: config.sessions(),
         outbox: outbox.clone(),
     });
-    let hub = Hub::new(config.watch_limits());
     let project = ProjectService::new(
         &database,
         keys.sealer.clone(),
@@ -125,7 +133,7 @@ pub async fn serve(
     let stream = StreamServiceServer::new(stream).max_decoding_message_size(MAX_STREAM_MESSAGE);
     let stream = InterceptedService::new(stream, guard);
 
-    let serving = builder()
+    let serving = builder(config.observing.slow_call)
         .layer(PeerAddressLayer::new(&config.trusted_proxies))
         .add_service(health_service)
         .add_optional_service(reflection_v1(config)?)
@@ -164,11 +172,11 @@ pub async fn serve(
 
     tokio::select! {
         served = &mut serving => return Ok(served?),
-        error = readiness.watch(&database, trust, &health) => return Err(error.into()),
+        error = readiness.watch(&database, trust) => return Err(error.into()),
         Some(ended) = jobs.join_next() => anyhow::bail!("a job ended: {ended:?}"),
         () = shutdown => {
             tracing::info!("draining");
-            readiness::report(&health, false).await;
+            readiness.report(Health::Draining).await;
             // Goes on serving meanwhile.
             if let Ok(served) = timeout(config.drain_delay, &mut serving).await {
                 return Ok(served?);
@@ -187,6 +195,7 @@ pub async fn serve(
     if timeout_at(deadline, database.close()).await.is_err() {
         tracing::warn!("the database did not close in time");
     }
+    port.close().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -197,8 +206,9 @@ async fn after_migration(readiness: Readiness, job: impl Future<Output = ()>) {
 }
 
 /// A server without services, with what every call goes through: all limits of
-/// HTTP/2 (tonic switches some of hyper's off) and the layers, outermost first.
-pub fn builder() -> Server<Layers> {
+/// HTTP/2 (tonic switches some of hyper's off) and the layers, outermost first. Calls
+/// that take longer than `slow_call` are logged.
+pub fn builder(slow_call: Duration) -> Server<Layers> {
     Server::builder()
         .max_concurrent_streams(100)
         .http2_max_pending_accept_reset_streams(Some(20))
@@ -208,7 +218,7 @@ pub fn builder() -> Server<Layers> {
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(256 * 1024)
-        .layer(CallLogLayer)
+        .layer(CallLogLayer::new(slow_call))
         .layer(CatchPanicLayer::custom(answer_panic as PanicAnswer))
 }
 

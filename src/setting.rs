@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{parse_jwt_secret, parse_sealing_key},
+    config::OperationsAddress,
     domain::Secret,
 };
 
@@ -26,6 +27,16 @@ pub(crate) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> 
 pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:50051")
+}
+
+pub(crate) fn operations_address(text: &str) -> Result<OperationsAddress, &'static str> {
+    match text {
+        "off" => Ok(OperationsAddress(None)),
+        text => match text.parse() {
+            Ok(address) => Ok(OperationsAddress(Some(address))),
+            Err(_) => Err("must be an IP address and a port, such as 127.0.0.1:9464, or off"),
+        },
+    }
 }
 
 pub(crate) fn port(text: &str) -> Result<u16, &'static str> {

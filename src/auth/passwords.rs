@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     domain::{Invalid, Password, Secret},
     error::{Error, Result},
+    telemetry::metrics::PASSWORDS,
 };
 
 /// When to come back after the queue was full.
@@ -98,9 +99,10 @@ impl PasswordHasher {
 
     /// A place in the queue; `PasswordQueueFull` if there is none.
     pub fn admit(&self) -> Result<HashSlot> {
-        let place = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| Error::PasswordQueueFull(RETRY))?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            PASSWORDS.refused();
+            Error::PasswordQueueFull(RETRY)
+        })?;
         Ok(HashSlot {
             queue: self.queue.clone(),
             place: Arc::new(place),
@@ -144,6 +146,7 @@ impl HashSlot {
 
     fn enqueue(&self, work: Work) -> Result<()> {
         let place = Arc::clone(&self.place);
+        PASSWORDS.queued();
         self.queue
             .send(Job { work, place })
             .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))
@@ -156,16 +159,20 @@ fn work_off(queue: &Mutex<Receiver<Job>>, cost: u32) {
         let Ok(Job { work, place }) = next else {
             return;
         };
+        PASSWORDS.taken();
         // Whoever asked may have gone away: before, then nothing is done, or meanwhile.
         match work {
             Work::Choose(text, about, reply) if !reply.is_closed() => {
+                let _run = PASSWORDS.run();
                 let about: Vec<_> = about.iter().map(String::as_str).collect();
                 let _ = reply.send(Password::choose(text.expose(), &about));
             }
             Work::Hash(password, reply) if !reply.is_closed() => {
+                let _run = PASSWORDS.run();
                 let _ = reply.send(hash(&password, cost));
             }
             Work::Verify(password, hash, reply) if !reply.is_closed() => {
+                let _run = PASSWORDS.run();
                 let _ = reply.send(verify(&password, &hash, cost));
             }
             Work::Choose(..) | Work::Hash(..) | Work::Verify(..) => {}

@@ -31,7 +31,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
 /// data directory, which only its owner may enter.
 pub(super) fn prepare(config: &Config) -> Result<(), Failure> {
     config.check().map_err(Failure::Usage)?;
-    telemetry::init(config)?;
+    telemetry::init(&config.log())?;
     error::show_causes(config.env == Environment::Development);
     DirBuilder::new()
         .recursive(true)
@@ -71,6 +71,7 @@ async fn serve(config: &Config, keys: Keys) -> Result<(), Failure> {
                 _ = interrupt.recv() => {}
             }
             tracing::warn!("second signal, stopping at once");
+            telemetry::flush();
             std::process::exit(1);
         });
     };

@@ -3,7 +3,9 @@
 //! Each one is an environment variable and a flag of the same name. Nothing
 //! else in this crate reads the environment.
 
+mod observing;
 mod parts;
 mod settings;
 
-pub use settings::{Config, Environment, LogFormat};
+pub use observing::{LogFormat, ObservingSettings, OperationsAddress};
+pub use settings::{Config, Environment};

@@ -1,14 +1,22 @@
-use std::{collections::HashSet, thread};
+use std::{
+    collections::HashSet,
+    io::{self, IsTerminal},
+    thread,
+};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use super::settings::{Config, Environment};
+use super::{
+    observing::LogFormat,
+    settings::{Config, Environment},
+};
 use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
     domain::{RelayTimes, SessionTimes, Timeouts, UrlPolicy},
     mail::{Letterhead, MailRoute, MailSettings},
     repositories::{DatabaseOptions, Target},
     services::WatchTimes,
+    telemetry::LogSettings,
     watching::WatchLimits,
 };
 
@@ -195,6 +203,26 @@ impl Config {
         UrlPolicy {
             allow_private: self.allow_private_destinations,
             own_ingest_hosts: self.ingest_hosts.clone(),
+        }
+    }
+
+    /// What is logged, and how.
+    pub fn log(&self) -> LogSettings {
+        let usual = match self.env {
+            Environment::Development => "info,sqlx::postgres::notice=warn,sluice::calls=debug",
+            Environment::Production => "info,sqlx::postgres::notice=warn",
+        };
+        LogSettings {
+            filter: self
+                .observing
+                .log
+                .clone()
+                .unwrap_or_else(|| usual.to_owned()),
+            human: match self.observing.log_format {
+                LogFormat::Auto => io::stderr().is_terminal(),
+                LogFormat::Human => true,
+                LogFormat::Json => false,
+            },
         }
     }
 

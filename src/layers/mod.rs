@@ -1,5 +1,6 @@
 //! What happens to every call, whichever RPC it is.
 
+mod call;
 mod call_log;
 mod panics;
 mod peer_address;

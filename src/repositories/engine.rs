@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use super::Hints;
-use crate::{domain::ProjectId, error::Result};
+use crate::{domain::ProjectId, error::Result, telemetry::metrics::PoolLoad};
 
 /// Something that exists once per engine.
 pub enum Engine<P, S> {
@@ -154,6 +154,16 @@ impl Database {
         }
     }
 
+    /// The connections of each pool, as they are now.
+    pub fn load(&self) -> Vec<PoolLoad> {
+        match &self.pools {
+            Pools::Postgres(pool) => vec![load("all", pool)],
+            Pools::Sqlite { writer, reader } => {
+                vec![load("writer", writer), load("reader", reader)]
+            }
+        }
+    }
+
     /// Closes all connections, after the statements that run on them.
     pub async fn close(&self) {
         match &self.pools {
@@ -163,6 +173,16 @@ impl Database {
                 writer.close().await;
             }
         }
+    }
+}
+
+fn load<DB: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<DB>) -> PoolLoad {
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    PoolLoad {
+        pool: name,
+        limit: pool.options().get_max_connections(),
+        used: pool.size().saturating_sub(idle),
+        idle,
     }
 }
 

@@ -6,6 +6,7 @@ mod auth;
 mod contract;
 mod harness;
 mod lifecycle;
+mod operations;
 mod project;
 mod relay;
 mod story;

@@ -4,6 +4,7 @@ mod caller;
 mod cluster;
 mod database;
 mod expect;
+mod http;
 mod issuer;
 mod issuer_key;
 mod load;
@@ -22,6 +23,7 @@ pub use database::{
     TestDatabase,
 };
 pub use expect::{Refusal, eventually, refused};
+pub use http::{Answer, http};
 pub use issuer::{DISCOVERY, Issuer, JWKS};
 pub use issuer_key::IssuerKey;
 pub use load::Load;

@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use rstest::rstest;
 use sluice::server;
@@ -49,7 +52,7 @@ impl Health for Buggy {
 async fn a_panic_in_a_handler_is_internal_and_the_next_call_is_served() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let serving = server::builder()
+    let serving = server::builder(Duration::from_secs(1))
         .add_service(HealthServer::new(Buggy::default()))
         .serve_with_incoming(TcpIncoming::from(listener));
     tokio::spawn(serving);

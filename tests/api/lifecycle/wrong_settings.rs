@@ -65,6 +65,8 @@ use super::starting::outcome;
 #[case("SLUICE_ADDRESS_BURST", "0")]
 #[case("SLUICE_REFLECTION", "2")]
 #[case("SLUICE_DRAIN_TIMEOUT", "forever")]
+#[case("SLUICE_OPERATIONS_LISTEN", "everywhere")]
+#[case("SLUICE_SLOW_CALL", "0s")]
 #[case("SLUICE_LOG", "sluice=loud")]
 #[case("SLUICE_LOG_FORMAT", "xml")]
 #[case("SLUICE_JWT_KEY_FILES", "/nonexistent.pem")]
