@@ -146,6 +146,21 @@ pub(crate) fn page_url(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// A neighbour: spans are sent as they are.
+pub(crate) fn collector(text: &str) -> Result<http::Uri, &'static str> {
+    match text.parse::<http::Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
+        _ => Err("must be a URL such as http://127.0.0.1:4317"),
+    }
+}
+
+pub(crate) fn ratio(text: &str) -> Result<f64, &'static str> {
+    match text.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err("must be a number from 0 to 1, such as 0.01"),
+    }
+}
+
 pub(crate) fn log_filter(text: &str) -> Result<String, &'static str> {
     match tracing_subscriber::EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),

@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     domain::{Invalid, Password, Secret},
     error::{Error, Result},
-    telemetry::metrics::PASSWORDS,
+    telemetry::{metrics::PASSWORDS, traces},
 };
 
 /// When to come back after the queue was full.
@@ -116,6 +116,7 @@ impl HashSlot {
     /// `about`. To estimate that takes about as long as a hash.
     pub async fn choose(&self, text: &str, about: &[&str]) -> Result<Result<Password, Invalid>> {
         let (reply, done) = oneshot::channel();
+        let _step = traces::child("password");
         let about = about.iter().map(ToString::to_string).collect();
         self.enqueue(Work::Choose(Secret::new(text), about, reply))?;
         done.await.map_err(Error::internal)
@@ -124,6 +125,7 @@ impl HashSlot {
     /// Hashes a password with a new salt.
     pub async fn hash(&self, password: Password) -> Result<String> {
         let (reply, done) = oneshot::channel();
+        let _step = traces::child("password");
         self.enqueue(Work::Hash(password, reply))?;
         done.await
             .map_err(Error::internal)?
@@ -136,6 +138,7 @@ impl HashSlot {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| format!("$2b${:02}{NOBODY}", self.cost));
         let (reply, done) = oneshot::channel();
+        let _step = traces::child("password");
         self.enqueue(Work::Verify(password, hash, reply))?;
         let verdict = done
             .await

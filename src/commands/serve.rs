@@ -1,4 +1,4 @@
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -13,8 +13,12 @@ use crate::{
     config::{Config, Environment},
     error,
     repositories::Database,
-    server, telemetry,
+    server,
+    telemetry::{self, traces},
 };
+
+/// How long the last traces may take to leave.
+const TRACES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT. A second signal ends it at once.
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
@@ -55,6 +59,9 @@ async fn serve(config: &Config, keys: Keys) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {} (SLUICE_LISTEN)", config.listen))?;
+    if let Some(settings) = config.traces() {
+        traces::start(settings)?;
+    }
     let database = Database::open(&config.database());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -75,5 +82,7 @@ async fn serve(config: &Config, keys: Keys) -> Result<(), Failure> {
             std::process::exit(1);
         });
     };
-    Ok(server::serve(listener, database, keys, config, shutdown).await?)
+    let served = server::serve(listener, database, keys, config, shutdown).await;
+    traces::stop(TRACES_PATIENCE.min(config.drain_timeout)).await;
+    Ok(served?)
 }

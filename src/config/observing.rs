@@ -1,8 +1,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, ValueEnum};
+use http::Uri;
 
-use crate::setting::{log_filter, operations_address, span};
+use crate::setting::{collector, log_filter, operations_address, ratio, span};
 
 /// What is to be seen of a server, and where.
 #[derive(Clone, Args)]
@@ -25,6 +26,16 @@ pub struct ObservingSettings {
     /// From which duration a call that went well is logged as slow, at `info`.
     #[arg(long, env = "SLUICE_SLOW_CALL", default_value = "1s", value_parser = span("1ms", "1h"))]
     pub slow_call: Duration,
+
+    /// Sends traces to a collector of OpenTelemetry (OTLP over gRPC, without TLS: one
+    /// beside this server), for example `http://127.0.0.1:4317`.
+    #[arg(long, env = "SLUICE_OTLP_ENDPOINT", value_parser = collector)]
+    pub otlp_endpoint: Option<Uri>,
+
+    /// Which part of the calls is traced, unless callers have decided that (W3C
+    /// `traceparent`): from 0 to 1.
+    #[arg(long, env = "SLUICE_TRACE_RATIO", default_value = "0.01", value_parser = ratio)]
+    pub trace_ratio: f64,
 }
 
 /// Where the operations port is; `None` if there is none.

@@ -16,7 +16,7 @@ use crate::{
     mail::{Letterhead, MailRoute, MailSettings},
     repositories::{DatabaseOptions, Target},
     services::WatchTimes,
-    telemetry::LogSettings,
+    telemetry::{LogSettings, traces::TraceSettings},
     watching::WatchLimits,
 };
 
@@ -223,7 +223,15 @@ impl Config {
                 LogFormat::Human => true,
                 LogFormat::Json => false,
             },
+            traces_statements: self.observing.otlp_endpoint.is_some(),
         }
+    }
+
+    /// Where traces go, if anywhere.
+    pub fn traces(&self) -> Option<TraceSettings> {
+        let endpoint = self.observing.otlp_endpoint.clone()?;
+        let ratio = self.observing.trace_ratio;
+        Some(TraceSettings { endpoint, ratio })
     }
 
     /// Whether callers can ask for the API's description.

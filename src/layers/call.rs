@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use tonic::Code;
 use tracing::Span;
 
-use crate::telemetry::metrics::CallMetrics;
+use crate::telemetry::{metrics::CallMetrics, traces::CallTrace};
 
 /// A call that is not over. When it is dropped it is, and is counted and logged.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(super) struct Call {
     pub slow: Duration,
     pub code: Option<Code>,
     pub is_ours: bool,
+    pub trace: Option<CallTrace>,
 }
 
 impl Call {
@@ -61,6 +62,9 @@ impl Drop for Call {
         let code = self.code.unwrap_or(Code::Cancelled);
         let duration = self.begun.elapsed();
         self.metrics.handled(code, duration);
+        if let Some(trace) = self.trace.take() {
+            trace.end(code);
+        }
         self.span.in_scope(|| self.log(code, duration));
     }
 }

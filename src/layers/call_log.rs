@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 use uuid::Uuid;
 
 use super::call::Call;
-use crate::telemetry::metrics::call_metrics;
+use crate::telemetry::{metrics::call_metrics, traces};
 
 /// The header that names a call; made if the caller sends none, and echoed.
 const REQUEST_ID: &str = "x-request-id";
@@ -76,13 +76,20 @@ where
             request_id = request_id.to_str().unwrap_or_default(),
             caller = tracing::field::Empty,
         );
+        // Calls of others are not worth it.
+        let is_ours = path.path().starts_with("/sluice.");
+        let trace = match is_ours {
+            true => traces::begin(request.headers(), path.path(), &span),
+            false => None,
+        };
         let call = Call {
             span: span.clone(),
             metrics,
+            trace,
             slow: self.slow,
             begun: Instant::now(),
             code: None,
-            is_ours: path.path().starts_with("/sluice."),
+            is_ours,
         };
         // For the interceptor, to which tonic does not show the path.
         request.extensions_mut().insert(path);

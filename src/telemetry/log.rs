@@ -15,6 +15,7 @@ use tracing_subscriber::{
 use super::{
     filter::LogFilter,
     form::{Counted, Fields, JsonLine},
+    traces::statements,
     writer::LogWriter,
 };
 
@@ -34,6 +35,8 @@ pub struct LogSettings {
     pub filter: String,
     /// Lines for people, or JSON.
     pub human: bool,
+    /// Whether traces need what sqlx says of statements.
+    pub traces_statements: bool,
 }
 
 /// Starts the log on standard error, and sends panics there too.
@@ -53,7 +56,11 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
         let lines = lines.fmt_fields(Fields).event_format(form);
         lines.with_filter(filter).boxed()
     };
-    tracing_subscriber::registry().with(lines).try_init()?;
+    let statements = settings.traces_statements.then(statements);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(statements)
+        .try_init()?;
     // Only this function sets it, and it fails when called twice.
     let _ = LOG.set(log);
 

@@ -4,6 +4,7 @@ mod filter;
 mod form;
 mod log;
 pub mod metrics;
+pub mod traces;
 mod writer;
 
 pub use filter::LogFilter;

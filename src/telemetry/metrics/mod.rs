@@ -12,6 +12,7 @@ mod live;
 mod passwords;
 mod process;
 mod registry;
+mod traces;
 
 pub use background::{BACKGROUND, JobRun, job};
 pub use calls::{CallMetrics, call_metrics};
@@ -20,3 +21,4 @@ pub use lines::LINES;
 pub use live::LIVE;
 pub use passwords::{HashRun, PASSWORDS};
 pub use registry::text;
+pub use traces::TRACES;

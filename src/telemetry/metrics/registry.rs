@@ -5,7 +5,7 @@ use prometheus::{
     IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder, core::Collector, default_registry,
 };
 
-use super::{BACKGROUND, DATABASE, LINES, LIVE, PASSWORDS, calls, process};
+use super::{BACKGROUND, DATABASE, LINES, LIVE, PASSWORDS, TRACES, calls, process};
 
 /// All metrics as Prometheus reads them (text format 0.0.4).
 pub fn text() -> String {
@@ -15,6 +15,7 @@ pub fn text() -> String {
     LazyLock::force(&LINES);
     LazyLock::force(&LIVE);
     LazyLock::force(&PASSWORDS);
+    LazyLock::force(&TRACES);
     calls::begin();
     process::read();
 

@@ -102,7 +102,7 @@ async fn a_call_that_goes_well_and_takes_long_is_logged_as_slow(
 async fn a_call_that_fails_by_no_fault_of_its_caller_is_warned_of() {
     let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
     let settings = [
-        ("SLUICE_LOG", "warn"),
+        ("SLUICE_LOG", "warn,sluice::commands=info"),
         ("SLUICE_DB_ACQUIRE_TIMEOUT", "200ms"),
     ];
     let program = Process::serve(&database, &settings);
