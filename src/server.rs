@@ -85,6 +85,7 @@ pub async fn serve(
         database: database.clone(),
         revocations: revocations.clone(),
         hub: hub.clone(),
+        data_dir: config.data_dir.clone(),
     });
     let port = operations::Port::open(config.observing.operations_listen.0, observed).await?;
     let limits = RateLimits::new(config.caller_limit(), config.address_limit());

@@ -78,7 +78,7 @@ where
         );
         // Calls of others are not worth it.
         let is_ours = path.path().starts_with("/sluice.");
-        let trace = match is_ours {
+        let trace = match is_ours && metrics.is_known() {
             true => traces::begin(request.headers(), path.path(), &span),
             false => None,
         };

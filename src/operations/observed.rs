@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use tokio::{
     sync::Mutex,
@@ -39,6 +39,8 @@ pub struct Parts {
     pub revocations: Revocations,
     /// The watches.
     pub hub: Hub,
+    /// Where the embedded database is.
+    pub data_dir: PathBuf,
 }
 
 impl Observed {
@@ -63,6 +65,7 @@ impl Observed {
             database,
             revocations,
             hub,
+            data_dir,
         } = &*self.parts;
         let is_up = matches!(readiness.health(), Health::Serving | Health::Draining);
         DATABASE.set_up(is_up);
@@ -74,6 +77,11 @@ impl Observed {
         let (watches, limit) = hub.load();
         LIVE.watches.set(watches.into());
         LIVE.watches_limit.set(limit.into());
+        if let Ok(disk) = rustix::fs::statvfs(data_dir) {
+            let bytes = |blocks: u64| i64::try_from(blocks * disk.f_frsize).unwrap_or(i64::MAX);
+            LIVE.disk_free.set(bytes(disk.f_bavail));
+            LIVE.disk_size.set(bytes(disk.f_blocks));
+        }
         if is_up {
             self.count().await;
         }

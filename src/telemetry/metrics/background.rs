@@ -7,7 +7,7 @@ use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
 
 use super::registry::{counters, fractions, seconds_by};
 
-/// The jobs that run again and again.
+/// The jobs that run again and again; mail may be off.
 const JOBS: [&str; 6] = [
     "event_pruning",
     "mailer",
@@ -35,7 +35,8 @@ pub struct Background {
 
 impl Background {
     fn new() -> Self {
-        let of_job = &["job"];
+        // Prometheus calls what it scrapes a job.
+        let of_job = &["name"];
         let background = Self {
             runs: counters(
                 "sluice_job_runs_total",
@@ -63,7 +64,6 @@ impl Background {
         for job in JOBS {
             background.runs.with_label_values(&[job]);
             background.failures.with_label_values(&[job]);
-            background.successes.with_label_values(&[job]);
         }
         for outcome in ["sent", "failed", "given_up"] {
             background.messages.with_label_values(&[outcome]);
@@ -100,10 +100,11 @@ impl JobRun {
         metrics.runs.with_label_values(&job).inc();
         let duration = self.begun.elapsed().as_secs_f64();
         metrics.durations.with_label_values(&job).observe(duration);
+        let last_success = metrics.successes.with_label_values(&job);
         if is_success {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             let now = now.unwrap_or_default().as_secs_f64();
-            metrics.successes.with_label_values(&job).set(now);
+            last_success.set(now);
         } else {
             metrics.failures.with_label_values(&job).inc();
         }

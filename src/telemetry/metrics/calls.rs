@@ -171,6 +171,11 @@ impl CallMetrics {
         durations.observe(duration.as_secs_f64());
     }
 
+    /// Whether there is such an RPC.
+    pub fn is_known(&self) -> bool {
+        !std::ptr::eq(self, &CALLS.unknown)
+    }
+
     /// Whether it has one request and one answer.
     pub fn is_unary(&self) -> bool {
         self.labels[0] == "unary"

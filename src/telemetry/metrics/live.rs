@@ -38,6 +38,10 @@ pub struct Live {
     pub turned_away: IntCounterVec,
     /// When the certificate of the gRPC port expires.
     pub certificate_expiry: Gauge,
+    /// Room on the disk with the data directory.
+    pub disk_free: IntGauge,
+    /// The size of that disk.
+    pub disk_size: IntGauge,
     publishes: IntCounter,
     publishes_refused: IntCounterVec,
     changes: IntCounter,
@@ -97,6 +101,11 @@ impl Live {
                 "sluice_tls_certificate_expiry_timestamp_seconds",
                 "When the certificate of the gRPC port expires; 0 without TLS.",
             ),
+            disk_free: gauge(
+                "sluice_data_dir_free_bytes",
+                "Room on the disk with the data directory, which has the embedded database.",
+            ),
+            disk_size: gauge("sluice_data_dir_size_bytes", "The size of that disk."),
             publishes: counter(
                 "sluice_publishes_begun_total",
                 "Publishers that were let in.",

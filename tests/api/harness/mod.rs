@@ -2,6 +2,7 @@
 
 mod caller;
 mod cluster;
+mod collector;
 mod database;
 mod expect;
 mod http;
@@ -18,6 +19,7 @@ mod watcher;
 
 pub use caller::{Client, MediaServer, User};
 pub use cluster::{Cluster, Sides};
+pub use collector::{Collector, attribute};
 pub use database::{
     Engine::{self, Postgres, Sqlite},
     TestDatabase,

@@ -8,13 +8,33 @@ use crate::harness::{
     Client, Engine, MediaServer, Postgres, Process, Sqlite, TestDatabase, eventually,
 };
 
-fn sign_up() -> pb::SignUpRequest {
+pub fn sign_up() -> pb::SignUpRequest {
     pb::SignUpRequest {
         email: "ada@example.com".to_owned(),
         password: "correct horse battery".to_owned(),
         display_name: "Ada".to_owned(),
         request_id: String::new(),
     }
+}
+
+/// The metrics once every job has run.
+pub async fn jobs_have_run(program: &Process) -> Sample {
+    eventually("the jobs have run", async || {
+        let sample = Sample::of(program).await;
+        let last = "sluice_job_last_success_timestamp_seconds";
+        let all = [
+            "event_pruning",
+            "mailer",
+            "purge",
+            "reaper",
+            "relay_watch",
+            "trust",
+        ];
+        all.iter()
+            .all(|job| sample.value(last, &[&format!(r#"name="{job}""#)]) > Some(1e9))
+            .then_some(sample)
+    })
+    .await
 }
 
 #[rstest]
@@ -156,22 +176,7 @@ async fn the_process_the_pool_the_jobs_and_the_streams_are_there(
     media.live(&made.into_inner().stream_key, "c1").await;
     media.begin("unknown", "c2").await.unwrap_err();
 
-    let sample = eventually("the jobs have run", async || {
-        let sample = Sample::of(&program).await;
-        let last = "sluice_job_last_success_timestamp_seconds";
-        let all = [
-            "event_pruning",
-            "mailer",
-            "purge",
-            "reaper",
-            "relay_watch",
-            "trust",
-        ];
-        all.iter()
-            .all(|job| sample.value(last, &[&format!(r#"job="{job}""#)]) > Some(1e9))
-            .then_some(sample)
-    })
-    .await;
+    let sample = jobs_have_run(&program).await;
     let is = |name: &str, labels: &[&str], least: f64, most: f64| {
         let value = sample.value(name, labels);
         let value = value.unwrap_or_else(|| panic!("{name} is there:\n{}", sample.text));
@@ -199,6 +204,7 @@ async fn the_process_the_pool_the_jobs_and_the_streams_are_there(
     is("sluice_log_lines_total", &[r#"level="info""#], 1.0, 1e4);
     is("sluice_log_lines_dropped_total", &[], 0.0, 0.0);
     is("sluice_mail_attempts_total", &[], 0.0, 2.0);
+    is("sluice_data_dir_size_bytes", &[], 1e6, 1e18);
     // What the database counts is asked for at most every ten seconds.
     eventually("the stream is counted", async || {
         let live = [r#"status="live""#];
