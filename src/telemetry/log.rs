@@ -2,6 +2,7 @@ use std::{
     io::{self, IsTerminal},
     panic,
     sync::OnceLock,
+    thread,
 };
 
 use tracing_subscriber::{
@@ -74,8 +75,10 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
             place,
             "panicked"
         );
-        // It may be the last word.
-        flush();
+        // The program may end with it.
+        if thread::current().name() == Some("main") {
+            flush();
+        }
     }));
     Ok(())
 }

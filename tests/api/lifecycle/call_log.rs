@@ -151,7 +151,7 @@ async fn every_line_is_one_object_whatever_the_caller_sends(
     }
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.unwrap();
-    let path = "/sluice.v1.AuthService/%22,%22admin%22:%22".parse();
+    let path = r#"/sluice.v1.AuthService/","admin":"x"#.parse();
     let codec = tonic_prost::ProstCodec::<pb::GetMeRequest, pb::GetMeResponse>::default();
     let unknown = grpc.unary(Request::new(pb::GetMeRequest {}), path.unwrap(), codec);
     unknown.await.unwrap_err();
