@@ -65,6 +65,7 @@ fn serve(directory: &str) -> anyhow::Result<(Child, String)> {
         .arg("serve")
         .env("SLUICE_LISTEN", "127.0.0.1:0")
         .env("SLUICE_DATA_DIR", directory)
+        .env("SLUICE_OPERATIONS_LISTEN", "off")
         .env("SLUICE_LOG_FORMAT", "json")
         .stderr(Stdio::piped())
         .spawn()?;

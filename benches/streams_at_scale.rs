@@ -209,6 +209,7 @@ fn serve(settings: &[(&str, &str)]) -> anyhow::Result<(Child, String)> {
     let mut server = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .arg("serve")
         .env("SLUICE_LISTEN", "127.0.0.1:0")
+        .env("SLUICE_OPERATIONS_LISTEN", "off")
         .env("SLUICE_LOG_FORMAT", "json")
         .env("SLUICE_CALLER_RATE", "0")
         .env("SLUICE_BCRYPT_COST", "4")

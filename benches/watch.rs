@@ -278,6 +278,7 @@ impl Server {
             .env("SLUICE_CALLER_RATE", "0")
             .env("SLUICE_MAX_USER_WATCHES", "1000")
             .env("SLUICE_ACCESS_TOKEN_LIFETIME", "1h")
+            .env("SLUICE_OPERATIONS_LISTEN", "off")
             .env("SLUICE_LOG_FORMAT", "json")
             .stderr(Stdio::piped())
             .spawn()?;

@@ -6,8 +6,8 @@
 //! |---|---|
 //! | [`commands`] | `serve`, `migrate`, `admin`: one file a sub-command |
 //! | [`server`] | the only place that knows all parts: repositories, services, layers, drain |
-//! | [`telemetry`] | logs |
 //! | [`config`] | every setting, once |
+//! | [`operations`] | what the server says of itself over HTTP: metrics, probes, what is logged |
 //! | [`readiness`] | what the server says of its health |
 //! | [`layers`] | what happens to every call |
 //! | [`jobs`] | periodic work |
@@ -18,6 +18,7 @@
 //! | [`auth`], [`repositories`] | who calls, and what protects secrets; SQL, on either engine |
 //! | [`error`] | what can go wrong, and its only mapping to a gRPC status |
 //! | [`domain`] | the nouns, parsed once |
+//! | [`telemetry`] | logs, metrics, traces |
 //! | [`proto`] | the generated code of the contract in `proto/` |
 //!
 //! A request passes the listener, the layers, the interceptor
@@ -32,6 +33,7 @@ pub mod jobs;
 pub mod layers;
 pub mod listening;
 pub mod mail;
+pub mod operations;
 pub mod proto;
 pub mod readiness;
 pub mod repositories;

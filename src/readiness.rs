@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::SetOnce,
+    sync::{SetOnce, watch},
     time::{sleep, timeout},
 };
 use tonic::{Request, Status, service::Interceptor};
@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     jobs::Trust,
     repositories::Database,
+    telemetry::metrics,
 };
 
 /// What health checks can ask about: the whole server, and each service.
@@ -32,13 +33,67 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait before a database that did not answer is asked again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Whether the schema is there. A clone shares the answer.
-#[derive(Debug, Clone, Default)]
+/// Whether the server can serve. A clone shares the answer.
+#[derive(Debug, Clone)]
 pub struct Readiness {
     migrated: Arc<SetOnce<()>>,
+    health: HealthReporter,
+    state: watch::Sender<Health>,
+}
+
+/// Whether the server can serve, or why it cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// The schema is not known to be there yet.
+    Starting,
+    /// It can.
+    Serving,
+    /// The database does not answer.
+    DatabaseAway,
+    /// It stops.
+    Draining,
+}
+
+impl Health {
+    /// It in a few words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting: the database is not known to be ready",
+            Self::Serving => "serving",
+            Self::DatabaseAway => "the database does not answer",
+            Self::Draining => "draining: no more calls are wanted",
+        }
+    }
 }
 
 impl Readiness {
+    /// Of a server that starts, told to these health checks.
+    pub fn new(health: HealthReporter) -> Self {
+        Self {
+            migrated: Arc::default(),
+            health,
+            state: watch::Sender::new(Health::Starting),
+        }
+    }
+
+    /// Whether the server can serve now.
+    pub fn health(&self) -> Health {
+        *self.state.borrow()
+    }
+
+    /// Tells health checks whether the server can serve.
+    pub async fn report(&self, state: Health) {
+        self.state.send_replace(state);
+        let status = match state {
+            Health::Serving => ServingStatus::Serving,
+            Health::Starting | Health::DatabaseAway | Health::Draining => ServingStatus::NotServing,
+        };
+        for service in SERVICES {
+            self.health.set_service_status(service, status).await;
+        }
+        tracing::info!(%status, why = state.as_str(), "health changed");
+    }
+
     /// Waits until the schema is there.
     pub async fn migrated(&self) {
         self.migrated.wait().await;
@@ -47,12 +102,7 @@ impl Readiness {
     /// Migrates, as soon as the database answers, then keeps up to date what calls
     /// are checked against, and reports each change of the database's health.
     /// Returns only if migrating is impossible, or a key is missing.
-    pub async fn watch(
-        &self,
-        database: &Database,
-        mut trust: Trust,
-        health: &HealthReporter,
-    ) -> Error {
+    pub async fn watch(&self, database: &Database, mut trust: Trust) -> Error {
         if let Err(error) = migrate(database).await {
             return error;
         }
@@ -65,14 +115,20 @@ impl Readiness {
 
         let mut serving = false;
         loop {
+            let run = metrics::job("trust");
             let refreshed = timeout(REFRESH_TIMEOUT, trust.refresh()).await;
             let answers = matches!(refreshed, Ok(Ok(())));
+            run.over(answers);
             if answers != serving {
                 if let Ok(Err(error)) = refreshed {
                     tracing::warn!(error = error.with_causes(), "cannot ask what has changed");
                 }
                 serving = answers;
-                report(health, serving).await;
+                self.report(match answers {
+                    true => Health::Serving,
+                    false => Health::DatabaseAway,
+                })
+                .await;
             }
             sleep(if answers { REFRESH_INTERVAL } else { RETRY }).await;
         }
@@ -87,19 +143,6 @@ impl Interceptor for Readiness {
             false => Err(Error::Starting.into()),
         }
     }
-}
-
-/// Tells health checks that the server serves, or that it does not.
-pub async fn report(health: &HealthReporter, serving: bool) {
-    let status = if serving {
-        ServingStatus::Serving
-    } else {
-        ServingStatus::NotServing
-    };
-    for service in SERVICES {
-        health.set_service_status(service, status).await;
-    }
-    tracing::info!(%status, "health changed");
 }
 
 /// What the trust rests on has to be read once before anybody is let in.

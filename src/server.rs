@@ -19,6 +19,7 @@ use crate::{
     layers,
     listening::Acceptor,
     mail::Post,
+    operations::{self, Observed},
     proto::{
         DESCRIPTORS,
         v1::{
@@ -26,7 +27,7 @@ use crate::{
             stream_service_server::StreamServiceServer,
         },
     },
-    readiness::{self, Readiness, SERVICES},
+    readiness::{Health, Readiness, SERVICES},
     repositories::{Database, Outbox, Publishing, RelayWork},
     services::{AuthParts, AuthService, Dispatch, ProjectService, StreamParts, StreamService},
     watching::{Hub, Listener, Lookout, Notifier},
@@ -56,13 +57,22 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let closing = CancellationToken::new();
-    let readiness = Readiness::default();
     let (health, health_service) = tonic_health::server::health_reporter();
-    readiness::report(&health, false).await;
+    let readiness = Readiness::new(health.clone());
+    readiness.report(Health::Starting).await;
 
     let tokens = AccessTokens::new(keys.signing.clone(), config.tokens());
     let revocations = Revocations::default();
     let trust = Trust::new(database.clone(), keys.clone(), revocations.clone());
+    let hub = Hub::new(config.watch_limits());
+    let observed = Observed::new(operations::Parts {
+        readiness: readiness.clone(),
+        database: database.clone(),
+        revocations: revocations.clone(),
+        hub: hub.clone(),
+        data_dir: config.data_dir.clone(),
+    });
+    let port = operations::Port::open(config.observing.operations_listen.0, observed).await?;
     let limits = RateLimits::new(config.caller_limit(), config.address_limit());
     let guard = Guard::new(tokens.clone(), revocations.clone(), limits);
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -85,7 +95,6 @@ pub async fn serve(
         times: config.sessions(),
         outbox: outbox.clone(),
     });
-    let hub = Hub::new(config.watch_limits());
     let project = ProjectService::new(
         &database,
         keys.sealer.clone(),
@@ -145,11 +154,11 @@ pub async fn serve(
 
     tokio::select! {
         () = &mut serving => return Ok(()),
-        error = readiness.watch(&database, trust, &health) => return Err(error.into()),
+        error = readiness.watch(&database, trust) => return Err(error.into()),
         Some(ended) = jobs.join_next() => anyhow::bail!("a job ended: {ended:?}"),
         () = shutdown => {
             tracing::info!("draining");
-            readiness::report(&health, false).await;
+            readiness.report(Health::Draining).await;
             // Goes on serving meanwhile.
             if timeout(config.drain_delay, &mut serving).await.is_ok() {
                 return Ok(());
@@ -169,6 +178,7 @@ pub async fn serve(
     if timeout_at(deadline, database.close()).await.is_err() {
         tracing::warn!("the database did not close in time");
     }
+    port.close().await;
     tracing::info!("stopped");
     Ok(())
 }

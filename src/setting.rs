@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{parse_jwt_secret, parse_sealing_key},
+    config::OperationsAddress,
     domain::Secret,
 };
 
@@ -26,6 +27,16 @@ pub(crate) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> 
 pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:50051")
+}
+
+pub(crate) fn operations_address(text: &str) -> Result<OperationsAddress, &'static str> {
+    match text {
+        "off" => Ok(OperationsAddress(None)),
+        text => match text.parse() {
+            Ok(address) => Ok(OperationsAddress(Some(address))),
+            Err(_) => Err("must be an IP address and a port, such as 127.0.0.1:9464, or off"),
+        },
+    }
 }
 
 pub(crate) fn port(text: &str) -> Result<u16, &'static str> {
@@ -132,6 +143,21 @@ pub(crate) fn page_url(text: &str) -> Result<String, &'static str> {
     match url::Url::parse(text) {
         Ok(url) if fits && is_page(&url) => Ok(text.to_owned()),
         _ => Err("must be a URL such as https://app.example.com/verify#token="),
+    }
+}
+
+/// A neighbour: spans are sent as they are.
+pub(crate) fn collector(text: &str) -> Result<http::Uri, &'static str> {
+    match text.parse::<http::Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
+        _ => Err("must be a URL such as http://127.0.0.1:4317"),
+    }
+}
+
+pub(crate) fn ratio(text: &str) -> Result<f64, &'static str> {
+    match text.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err("must be a number from 0 to 1, such as 0.01"),
     }
 }
 

@@ -80,6 +80,31 @@ install_grpcurl() {
   ln -sf "$grpcurl" "$tools/bin/grpcurl"
 }
 
+# Puts promtool, which is in Debian's package prometheus, into target/tools/bin. The
+# package is unpacked and not installed: it would start a server.
+install_promtool() {
+  ! "$tools/bin/promtool" --version >/dev/null 2>&1 || return 0
+  local promtool folder=$tools/prometheus
+  mkdir -p "$tools/bin" "$folder"
+  if promtool=$(command -v promtool); then
+    ln -sf "$promtool" "$tools/bin/promtool"
+    return
+  fi
+  command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
+    fail "this machine has no apt-get: install promtool, a part of Prometheus, by other means"
+  echo "unpacking Debian's package prometheus into target/tools"
+  rm -f "$folder"/*.deb
+  (cd "$folder" && apt-get download -qq prometheus 2>/dev/null) || {
+    # The lists of packages may be missing or old.
+    if [ "$(id -u)" -eq 0 ]; then apt-get update -qq; else sudo -n apt-get update -qq; fi || true
+    (cd "$folder" && apt-get download -qq prometheus) ||
+      fail "Debian's package prometheus cannot be fetched: put promtool on PATH, or go online"
+  }
+  dpkg -x "$folder"/prometheus_*.deb "$folder"
+  rm -f "$folder"/*.deb
+  ln -sf ../prometheus/usr/bin/promtool "$tools/bin/promtool"
+}
+
 # Puts buf, a pinned npm package with the executable inside, into target/tools/bin.
 install_buf() {
   local version=1.75.0

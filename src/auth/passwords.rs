@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     domain::{Invalid, Password, Secret},
     error::{Error, Result},
+    telemetry::{metrics::PASSWORDS, traces},
 };
 
 /// How far other threads go before those that hash (nice(2)): about nine times as
@@ -106,9 +107,10 @@ impl PasswordHasher {
 
     /// A place in the queue; `PasswordQueueFull` if there is none.
     pub fn admit(&self) -> Result<HashSlot> {
-        let place = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| Error::PasswordQueueFull(RETRY))?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            PASSWORDS.refused();
+            Error::PasswordQueueFull(RETRY)
+        })?;
         Ok(HashSlot {
             queue: self.queue.clone(),
             place: Arc::new(place),
@@ -122,6 +124,7 @@ impl HashSlot {
     /// `about`. To estimate that takes about as long as a hash.
     pub async fn choose(&self, text: &str, about: &[&str]) -> Result<Result<Password, Invalid>> {
         let (reply, done) = oneshot::channel();
+        let _step = traces::child("password");
         let about = about.iter().map(ToString::to_string).collect();
         self.enqueue(Work::Choose(Secret::new(text), about, reply))?;
         done.await.map_err(Error::internal)
@@ -130,6 +133,7 @@ impl HashSlot {
     /// Hashes a password with a new salt.
     pub async fn hash(&self, password: Password) -> Result<String> {
         let (reply, done) = oneshot::channel();
+        let _step = traces::child("password");
         self.enqueue(Work::Hash(password, reply))?;
         done.await
             .map_err(Error::internal)?
@@ -142,6 +146,7 @@ impl HashSlot {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| format!("$2b${:02}{NOBODY}", self.cost));
         let (reply, done) = oneshot::channel();
+        let _step = traces::child("password");
         self.enqueue(Work::Verify(password, hash, reply))?;
         let verdict = done
             .await
@@ -152,6 +157,7 @@ impl HashSlot {
 
     fn enqueue(&self, work: Work) -> Result<()> {
         let place = Arc::clone(&self.place);
+        PASSWORDS.queued();
         self.queue
             .send(Job { work, place })
             .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))
@@ -172,16 +178,20 @@ fn work_off(queue: &Mutex<Receiver<Job>>, cost: u32) {
         let Ok(Job { work, place }) = next else {
             return;
         };
+        PASSWORDS.taken();
         // Whoever asked may have gone away: before, then nothing is done, or meanwhile.
         match work {
             Work::Choose(text, about, reply) if !reply.is_closed() => {
+                let _run = PASSWORDS.run();
                 let about: Vec<_> = about.iter().map(String::as_str).collect();
                 let _ = reply.send(Password::choose(text.expose(), &about));
             }
             Work::Hash(password, reply) if !reply.is_closed() => {
+                let _run = PASSWORDS.run();
                 let _ = reply.send(hash(&password, cost));
             }
             Work::Verify(password, hash, reply) if !reply.is_closed() => {
+                let _run = PASSWORDS.run();
                 let _ = reply.send(verify(&password, &hash, cost));
             }
             Work::Choose(..) | Work::Hash(..) | Work::Verify(..) => {}

@@ -68,6 +68,12 @@ impl Revocations {
             .is_some_and(|as_of| as_of.elapsed() < TRUSTED_FOR)
     }
 
+    /// For how long the database was not read; `None` if it never was.
+    pub fn age(&self) -> Option<Duration> {
+        let known = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        known.as_of.map(|as_of| as_of.elapsed())
+    }
+
     /// Whether the session or the key behind a token was ended.
     pub fn contain(&self, caller: &Caller) -> bool {
         let known = self.shared.read().unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,7 @@ use super::{
     failure::Failure,
     migrate, serve,
 };
-use crate::config::Config;
+use crate::{config::Config, telemetry};
 
 /// The control plane of live multistreaming.
 #[derive(Parser)]
@@ -44,6 +44,7 @@ pub fn run() -> ExitCode {
         SubCommand::Migrate { config } => migrate::run(&config),
         SubCommand::Admin(command) => admin::run(command),
     });
+    telemetry::flush();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -1,4 +1,4 @@
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -12,8 +12,12 @@ use crate::{
     config::{Config, Environment},
     error, listening,
     repositories::Database,
-    server, telemetry,
+    server,
+    telemetry::{self, traces},
 };
+
+/// How long the last traces may take to leave.
+const TRACES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT. A second signal ends it at once.
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
@@ -34,7 +38,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
 /// data directory, which only its owner may enter.
 pub(super) fn prepare(config: &Config) -> Result<(), Failure> {
     config.check().map_err(Failure::Usage)?;
-    telemetry::init(config)?;
+    telemetry::init(&config.log())?;
     error::show_causes(config.env == Environment::Development);
     DirBuilder::new()
         .recursive(true)
@@ -57,6 +61,9 @@ pub(super) fn load_keys(config: &Config) -> Result<Keys, Failure> {
 async fn serve(config: &Config, keys: Keys) -> Result<(), Failure> {
     let listener = listening::bind(config.listen)
         .with_context(|| format!("cannot listen on {} (SLUICE_LISTEN)", config.listen))?;
+    if let Some(settings) = config.traces() {
+        traces::start(settings)?;
+    }
     let database = Database::open(&config.database());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -77,8 +84,11 @@ async fn serve(config: &Config, keys: Keys) -> Result<(), Failure> {
                 _ = interrupt.recv() => {}
             }
             tracing::warn!("second signal, stopping at once");
+            telemetry::flush();
             std::process::exit(1);
         });
     };
-    Ok(server::serve(listener, database, keys, config, shutdown).await?)
+    let served = server::serve(listener, database, keys, config, shutdown).await;
+    traces::stop(TRACES_PATIENCE.min(config.drain_timeout)).await;
+    Ok(served?)
 }

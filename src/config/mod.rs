@@ -4,10 +4,12 @@
 //! else in this crate reads the environment.
 
 mod listening;
+mod observing;
 mod parts;
 mod requests;
 mod settings;
 
 pub use listening::ListeningSettings;
+pub use observing::{LogFormat, ObservingSettings, OperationsAddress};
 pub use requests::RequestSettings;
-pub use settings::{Config, Environment, LogFormat};
+pub use settings::{Config, Environment};

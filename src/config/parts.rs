@@ -1,8 +1,15 @@
-use std::{collections::HashSet, thread};
+use std::{
+    collections::HashSet,
+    io::{self, IsTerminal},
+    thread,
+};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use super::settings::{Config, Environment};
+use super::{
+    observing::LogFormat,
+    settings::{Config, Environment},
+};
 use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
     domain::{RelayTimes, SessionTimes, Timeouts, UrlPolicy},
@@ -11,6 +18,7 @@ use crate::{
     mail::{Letterhead, MailRoute, MailSettings},
     repositories::{DatabaseOptions, Target},
     services::WatchTimes,
+    telemetry::{LogSettings, traces::TraceSettings},
     watching::WatchLimits,
 };
 
@@ -102,6 +110,7 @@ impl Config {
             trusted_proxies: self.trusted_proxies.as_slice().into(),
             web_origins: self.listening.web_origins.clone(),
             places: CallPlaces::new(self.requests.max_calls as usize),
+            slow_call: self.observing.slow_call,
             call_timeout: self.requests.call_timeout,
         }
     }
@@ -222,6 +231,34 @@ impl Config {
             allow_private: self.allow_private_destinations,
             own_ingest_hosts: self.ingest_hosts.clone(),
         }
+    }
+
+    /// What is logged, and how.
+    pub fn log(&self) -> LogSettings {
+        let usual = match self.env {
+            Environment::Development => "info,sqlx::postgres::notice=warn,sluice::calls=debug",
+            Environment::Production => "info,sqlx::postgres::notice=warn",
+        };
+        LogSettings {
+            filter: self
+                .observing
+                .log
+                .clone()
+                .unwrap_or_else(|| usual.to_owned()),
+            human: match self.observing.log_format {
+                LogFormat::Auto => io::stderr().is_terminal(),
+                LogFormat::Human => true,
+                LogFormat::Json => false,
+            },
+            traces_statements: self.observing.otlp_endpoint.is_some(),
+        }
+    }
+
+    /// Where traces go, if anywhere.
+    pub fn traces(&self) -> Option<TraceSettings> {
+        let endpoint = self.observing.otlp_endpoint.clone()?;
+        let ratio = self.observing.trace_ratio;
+        Some(TraceSettings { endpoint, ratio })
     }
 
     /// Whether callers can ask for the API's description.

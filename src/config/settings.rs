@@ -6,15 +6,17 @@ use lettre::message::Mailbox;
 use sqlx::postgres::PgSslMode;
 use zeroize::Zeroizing;
 
-use super::{listening::ListeningSettings, requests::RequestSettings};
+use super::{
+    listening::ListeningSettings, observing::ObservingSettings, requests::RequestSettings,
+};
 use crate::{
     auth::IdTokenProvider,
     domain::Secret,
     mail::MailRoute,
     repositories::Target,
     setting::{
-        address, filled, ingest_host, jwt_secret, log_filter, mailbox, network, page_url, parsed,
-        port, sealing_key, secret, span, ssl_mode, switch, within,
+        address, filled, ingest_host, jwt_secret, mailbox, network, page_url, parsed, port,
+        sealing_key, secret, span, ssl_mode, switch, within,
     },
 };
 
@@ -266,13 +268,9 @@ pub struct Config {
     #[arg(long, env = "SLUICE_AUDIT_RETENTION", default_value = "180days", value_parser = span("1day", "10years"))]
     pub audit_retention: Duration,
 
-    /// What is logged, for example `info` or `sluice=debug,sqlx=debug`.
-    #[arg(long, env = "SLUICE_LOG", default_value = "info,sqlx::postgres::notice=warn", value_parser = log_filter)]
-    pub log: String,
-
-    /// How it is logged: `auto` is human on a terminal and JSON otherwise.
-    #[arg(long, env = "SLUICE_LOG_FORMAT", default_value = "auto")]
-    pub log_format: LogFormat,
+    /// What is to be seen of it.
+    #[command(flatten)]
+    pub observing: ObservingSettings,
 }
 
 /// What the server is for.
@@ -282,15 +280,4 @@ pub enum Environment {
     Development,
     /// Serving people.
     Production,
-}
-
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Human on a terminal, JSON otherwise.
-    Auto,
-    /// Lines for people.
-    Human,
-    /// One JSON object a line.
-    Json,
 }

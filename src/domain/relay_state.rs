@@ -21,7 +21,8 @@ pub enum RelayState {
 }
 
 impl RelayState {
-    const ALL: [Self; 7] = [
+    /// All of them.
+    pub const ALL: [Self; 7] = [
         Self::Idle,
         Self::Starting,
         Self::Broadcasting,

@@ -15,6 +15,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// Those of streams that have not ended.
+    pub const UNENDED: [Self; 3] = [Self::Connecting, Self::Live, Self::Reconnecting];
+
     const ALL: [Self; 4] = [
         Self::Connecting,
         Self::Live,

@@ -4,7 +4,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     domain::now,
+    error::Result,
     repositories::{Database, Events},
+    telemetry::metrics,
 };
 
 /// How many events one statement takes, so that it does not hold up others.
@@ -35,22 +37,20 @@ impl EventPruning {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.prune().await;
+            let run = metrics::job("event_pruning");
+            let pruned = self.prune().await;
+            if let Err(error) = &pruned {
+                let error = error.with_causes();
+                tracing::warn!(error, "cannot prune events");
+            }
+            run.over(pruned.is_ok());
         }
     }
 
     /// Batch by batch until nothing is left.
-    async fn prune(&self) {
+    async fn prune(&self) -> Result<()> {
         let before = now() - self.retention;
-        loop {
-            match self.events.prune(before, BATCH).await {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) => {
-                    let error = error.with_causes();
-                    return tracing::warn!(error, "cannot prune events");
-                }
-            }
-        }
+        while self.events.prune(before, BATCH).await? > 0 {}
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     error::Result,
     mail::Post,
     repositories::{Database, MailTokens, Outbox},
+    telemetry::metrics::{self, BACKGROUND},
 };
 
 /// How many messages are sent at once.
@@ -45,7 +46,10 @@ impl Mailer {
     /// Sends again and again; never returns.
     pub async fn run(self) {
         loop {
-            match self.outbox.claim(BATCH, LEASE, now()).await {
+            let run = metrics::job("mailer");
+            let claimed = self.outbox.claim(BATCH, LEASE, now()).await;
+            run.over(claimed.is_ok());
+            match claimed {
                 Ok(letters) if letters.is_empty() => self.rest().await,
                 Ok(letters) => self.deliver_all(letters).await,
                 Err(error) => {
@@ -87,6 +91,7 @@ impl Mailer {
         let (kind, user_id) = (letter.kind.as_str(), user.id);
 
         let Err(failure) = self.post.send(letter, &user, &token).await else {
+            BACKGROUND.message("sent");
             tracing::info!(kind, %user_id, "message sent");
             return self.outbox.remove(letter.id).await;
         };
@@ -94,9 +99,11 @@ impl Mailer {
         self.tokens.withdraw(&token.hash()).await?;
         let (error, attempts) = (format!("{failure:#}"), letter.attempts);
         if letter.is_stale(now()) {
+            BACKGROUND.message("given_up");
             tracing::warn!(kind, %user_id, attempts, error, "message given up");
             return self.outbox.remove(letter.id).await;
         }
+        BACKGROUND.message("failed");
         let wait = letter.wait(random_fraction());
         tracing::warn!(kind, %user_id, attempts, ?wait, error, "cannot send a message yet");
         self.outbox.postpone(letter.id, now() + wait).await

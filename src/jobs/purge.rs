@@ -11,6 +11,7 @@ use crate::{
         AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, KeyRecords, MailTokens, Outbox,
         Projects, Publishing, Refusals, Sessions,
     },
+    telemetry::metrics,
 };
 
 /// How long what has ended stays: media servers and people may still ask about it.
@@ -78,13 +79,15 @@ impl Purge {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.purge().await;
+            let run = metrics::job("purge");
+            run.over(self.purge().await);
         }
     }
 
     /// Batch by batch until nothing is left; what cannot be forgotten now does not
-    /// keep the rest.
-    async fn purge(&self) {
+    /// keep the rest. Tells whether all could.
+    async fn purge(&self) -> bool {
+        let mut is_done = true;
         let now = now();
         for what in Kind::ALL {
             loop {
@@ -93,11 +96,13 @@ impl Purge {
                     Ok(_) => {}
                     Err(error) => {
                         tracing::warn!(?what, error = error.with_causes(), "cannot purge");
+                        is_done = false;
                         break;
                     }
                 }
             }
         }
+        is_done
     }
 
     async fn batch(&self, what: Kind, now: Time) -> Result<u64> {

@@ -8,6 +8,7 @@ use crate::{
     domain::{StreamId, Timeouts, now},
     error::Error,
     repositories::Publishing,
+    telemetry::metrics,
 };
 
 /// How many streams one look takes on.
@@ -35,19 +36,23 @@ impl Reaper {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.publishing.overdue(now(), BATCH).await {
+            let run = metrics::job("reaper");
+            let is_done = match self.publishing.overdue(now(), BATCH).await {
                 Ok(overdue) if self.hearing.is_long_enough() => self.judge(overdue).await,
-                Ok(_) => {}
+                Ok(_) => true,
                 Err(error) => {
                     self.hearing.interrupted();
                     let error = error.with_causes();
                     tracing::warn!(error, "cannot look for overdue streams");
+                    false
                 }
-            }
+            };
+            run.over(is_done);
         }
     }
 
-    async fn judge(&mut self, overdue: Vec<StreamId>) {
+    /// Tells whether all could be judged.
+    async fn judge(&mut self, overdue: Vec<StreamId>) -> bool {
         let mut failures = 0;
         let all = overdue.len();
         for id in overdue {
@@ -71,5 +76,6 @@ impl Reaper {
             // Where nothing can be written, no report was either.
             self.hearing.interrupted();
         }
+        failures == 0
     }
 }

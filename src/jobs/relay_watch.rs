@@ -8,6 +8,7 @@ use crate::{
     domain::{RelayTimes, now},
     error::Error,
     repositories::{RelayKey, RelayWork},
+    telemetry::metrics,
 };
 
 /// How many relays one look takes on.
@@ -40,19 +41,24 @@ impl RelayWatch {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.work.overdue(now(), BATCH).await {
+            let run = metrics::job("relay_watch");
+            let is_done = match self.work.overdue(now(), BATCH).await {
                 Ok(overdue) if self.hearing.is_long_enough() => self.judge(overdue).await,
-                Ok(_) => {}
+                Ok(_) => true,
                 Err(error) => {
                     self.hearing.interrupted();
                     let error = error.with_causes();
                     tracing::warn!(error, "cannot look for overdue relays");
+                    false
                 }
-            }
+            };
+            run.over(is_done);
         }
     }
 
-    async fn judge(&self, overdue: Vec<RelayKey>) {
+    /// Tells whether all could be judged.
+    async fn judge(&self, overdue: Vec<RelayKey>) -> bool {
+        let mut is_done = true;
         for key in overdue {
             let (stream_id, destination_id) = (key.stream_id, key.destination_id);
             match self.work.expire(key, now()).await {
@@ -67,8 +73,10 @@ impl RelayWatch {
                 Err(error) => {
                     let error = error.with_causes();
                     tracing::warn!(%stream_id, %destination_id, error, "cannot judge a relay");
+                    is_done = false;
                 }
             }
         }
+        is_done
     }
 }

@@ -21,6 +21,8 @@ pub struct LayerSettings {
     pub web_origins: Vec<WebOrigin>,
     /// The places of calls.
     pub places: CallPlaces,
+    /// From when on a call that goes well is logged as slow.
+    pub slow_call: Duration,
     /// How long a unary call may take.
     pub call_timeout: Duration,
 }
@@ -39,7 +41,7 @@ where
     ServiceBuilder::new()
         .layer(ReadOutLayer)
         .layer(WebLayer::new(&settings.web_origins))
-        .layer(CallLogLayer)
+        .layer(CallLogLayer::new(settings.slow_call))
         .layer(PanicLayer)
         .layer(PeerAddressLayer::new(&settings.trusted_proxies))
         .layer(LoadShedLayer::new(settings.places.clone()))

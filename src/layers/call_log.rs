@@ -1,38 +1,53 @@
-//! One log line a call, and the id that ties together what is logged in between.
+//! One log line a call, its metrics, and the id that ties together what is logged
+//! in between.
 
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, HeaderValue, Request, Response, uri::PathAndQuery};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use prost::bytes::Buf;
 use tonic::Code;
 use tower::{Layer, Service};
-use tracing::Span;
 use uuid::Uuid;
+
+use super::call::Call;
+use crate::telemetry::{metrics::call_metrics, traces};
 
 /// The header that names a call; made if the caller sends none, and echoed.
 const REQUEST_ID: &str = "x-request-id";
 
-/// Wraps a service in a span a call, and logs each call when it is over: with
-/// its code and its duration in milliseconds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct CallLogLayer;
+/// Wraps a service in a span a call, and counts and logs each call when it is over:
+/// with its code and its duration in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct CallLogLayer {
+    slow: Duration,
+}
 
 /// See [`CallLogLayer`].
 #[derive(Debug, Clone)]
 pub struct CallLog<S> {
     inner: S,
+    slow: Duration,
+}
+
+impl CallLogLayer {
+    /// Calls that go well and take longer than this are logged as slow.
+    pub fn new(slow: Duration) -> Self {
+        Self { slow }
+    }
 }
 
 impl<S> Layer<S> for CallLogLayer {
     type Service = CallLog<S>;
 
     fn layer(&self, inner: S) -> CallLog<S> {
-        CallLog { inner }
+        let slow = self.slow;
+        CallLog { inner, slow }
     }
 }
 
@@ -52,17 +67,29 @@ where
         let request_id = request_id(request.headers());
         let path = request.uri().path_and_query().cloned();
         let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let span = tracing::info_span!(
+        let metrics = call_metrics(path.path());
+        metrics.started();
+        // Whatever is logged of it, its id stands there.
+        let span = tracing::error_span!(
             "call",
             method = path.path().trim_start_matches('/'),
             request_id = request_id.to_str().unwrap_or_default(),
             caller = tracing::field::Empty,
         );
+        // Calls of others are not worth it.
+        let is_ours = path.path().starts_with("/sluice.");
+        let trace = match is_ours && metrics.is_known() {
+            true => traces::begin(request.headers(), path.path(), &span),
+            false => None,
+        };
         let call = Call {
             span: span.clone(),
+            metrics,
+            trace,
+            slow: self.slow,
             begun: Instant::now(),
             code: None,
-            is_ours: path.path().starts_with("/sluice."),
+            is_ours,
         };
         // For the interceptor, to which tonic does not show the path.
         request.extensions_mut().insert(path);
@@ -73,27 +100,6 @@ where
             call: Some(call),
             request_id,
         }
-    }
-}
-
-/// A call that is not over; logs it when dropped.
-struct Call {
-    span: Span,
-    begun: Instant,
-    code: Option<Code>,
-    is_ours: bool,
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        let duration_ms = (self.begun.elapsed().as_secs_f64() * 1e6).round() / 1e3;
-        // A caller that goes away leaves no code: that is what CANCELLED means.
-        let code = format!("{:?}", self.code.unwrap_or(Code::Cancelled));
-        self.span.in_scope(|| match self.is_ours {
-            true => tracing::info!(code, duration_ms, "call"),
-            // Health checks and reflection would drown the rest.
-            false => tracing::debug!(code, duration_ms, "call"),
-        });
     }
 }
 
@@ -115,11 +121,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let span = this
-            .call
-            .as_ref()
-            .map_or_else(Span::none, |call| call.span.clone());
-        let mut response = ready!(span.in_scope(|| this.inner.poll(cx)))?;
+        let polled = match this.call {
+            Some(call) => call.span.in_scope(|| this.inner.poll(cx)),
+            None => this.inner.poll(cx),
+        };
+        let mut response = ready!(polled)?;
 
         response
             .headers_mut()
@@ -150,16 +156,18 @@ impl<B: Body> Body for LoggedBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let span = this
-            .call
-            .as_ref()
-            .map_or_else(Span::none, |call| call.span.clone());
-        let frame = ready!(span.in_scope(|| this.inner.poll_frame(cx)));
+        let polled = match this.call {
+            Some(call) => call.span.in_scope(|| this.inner.poll_frame(cx)),
+            None => this.inner.poll_frame(cx),
+        };
+        let frame = ready!(polled);
 
-        if let (Some(call), Some(Ok(frame))) = (this.call.as_mut(), &frame)
-            && let Some(trailers) = frame.trailers_ref()
-        {
-            call.code = code_of(trailers);
+        if let (Some(call), Some(Ok(frame))) = (this.call.as_mut(), &frame) {
+            match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => call.sent(data.chunk()),
+                (_, Some(trailers)) => call.code = code_of(trailers),
+                (None, None) => {}
+            }
         }
         if frame.is_none() {
             this.call.take();

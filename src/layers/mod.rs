@@ -1,6 +1,7 @@
 //! What happens to every call, whichever RPC it is.
 
 mod around;
+mod call;
 mod call_log;
 mod deadline;
 mod load_shed;

@@ -18,6 +18,7 @@ use crate::{
         SealedPlayUrl, Status, Stream, Time,
     },
     error::{Error, Result},
+    telemetry::metrics::LIVE,
 };
 
 /// A publisher that asks to be let in.
@@ -39,6 +40,15 @@ pub struct NewPublish<'a> {
 impl Publishing {
     /// Accepts or refuses a publisher.
     pub async fn begin(&self, publish: NewPublish<'_>, now: Time) -> Result<Stream> {
+        let begun = self.try_begin(publish, now).await;
+        match &begun {
+            Ok(_) => LIVE.publish_begun(),
+            Err(error) => LIVE.publish_refused(error.reason()),
+        }
+        begun
+    }
+
+    async fn try_begin(&self, publish: NewPublish<'_>, now: Time) -> Result<Stream> {
         let publisher = publish.publisher;
         let (node_id, boot_id) = (&publisher.node_id, &publisher.boot_id);
         node_boots::enter(&self.database, node_id, boot_id, now).await?;

@@ -5,7 +5,7 @@
 
 use tokio::sync::broadcast;
 
-use crate::domain::ProjectId;
+use crate::{domain::ProjectId, telemetry::metrics::LIVE};
 
 /// How many hints are kept for a receiver that is slow; one that missed some is
 /// told so, and has to look everywhere.
@@ -23,6 +23,7 @@ pub struct Hints {
 impl Hints {
     /// Tells that this process has changed a project.
     pub(super) fn changed(&self, id: ProjectId) {
+        LIVE.changed();
         // There may be nobody who listens.
         let _ = self.own.send(id);
         let _ = self.all.send(id);
@@ -30,6 +31,7 @@ impl Hints {
 
     /// Tells that another process has.
     pub fn heard(&self, id: ProjectId) {
+        LIVE.heard();
         let _ = self.all.send(id);
     }
 

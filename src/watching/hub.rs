@@ -82,6 +82,11 @@ impl Hub {
         })
     }
 
+    /// How many watches there are, and how many there may be.
+    pub fn load(&self) -> (u32, u32) {
+        (self.watches().count, self.shared.limits.all)
+    }
+
     /// Says that something may have changed anywhere.
     pub(super) fn missed(&self) {
         self.shared.missed.notify_one();

@@ -8,6 +8,7 @@ mod database;
 mod harness;
 mod lifecycle;
 mod listening;
+mod operations;
 mod project;
 mod relay;
 mod requests;

@@ -2,9 +2,11 @@
 
 mod caller;
 mod cluster;
+mod collector;
 mod database;
 mod expect;
 mod held_writes;
+mod http;
 mod issuer;
 mod issuer_key;
 mod load;
@@ -20,12 +22,14 @@ mod watcher;
 
 pub use caller::{Client, MediaServer, User};
 pub use cluster::{Cluster, Sides};
+pub use collector::{Collector, attribute};
 pub use database::{
     Engine::{self, Postgres, Sqlite},
     TestDatabase,
 };
 pub use expect::{Refusal, eventually, refused};
 pub use held_writes::HeldWrites;
+pub use http::{Answer, http};
 pub use issuer::{DISCOVERY, Issuer, JWKS};
 pub use issuer_key::IssuerKey;
 pub use load::Load;

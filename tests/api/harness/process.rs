@@ -12,7 +12,7 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::{TestDatabase, eventually};
+use super::{Answer, TestDatabase, eventually, http};
 
 /// How a command ended, and what it said.
 #[derive(Debug)]
@@ -30,19 +30,21 @@ pub struct Process {
 }
 
 impl Process {
-    /// A command of the program with settings as variables and no others.
+    /// A command of the program with settings as variables, and no others but a free port.
     pub fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         command
             .args(arguments)
             .env_clear()
+            // Two programs cannot have the usual one.
+            .env("SLUICE_OPERATIONS_LISTEN", "127.0.0.1:0")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command
     }
 
-    /// `sluice serve` over a database, on a free port.
+    /// `sluice serve` over a database, on free ports.
     pub fn serve(database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
         Self::run(Self::command(&["serve"], &[]), database, settings)
     }
@@ -157,13 +159,27 @@ impl Process {
 
     /// The address that it listens on, from its log.
     pub async fn address(&self) -> String {
+        self.said_address("serving", "address").await
+    }
+
+    /// The address of its operations port, likewise.
+    pub async fn operations_address(&self) -> String {
+        self.said_address("serving operations", "port").await
+    }
+
+    async fn said_address(&self, message: &str, field: &str) -> String {
         eventually("the program says where it listens", async || {
             self.log().iter().find_map(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).ok()?;
-                (line["message"] == "serving").then(|| line["address"].as_str().unwrap().to_owned())
+                (line["message"] == message).then(|| line[field].as_str().unwrap().to_owned())
             })
         })
         .await
+    }
+
+    /// A request to its operations port.
+    pub async fn operations(&self, method: &str, path: &str, body: &str) -> Answer {
+        http(&self.operations_address().await, method, path, body).await
     }
 
     /// A connection to it, once it serves.

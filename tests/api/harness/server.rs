@@ -22,13 +22,14 @@ struct Running {
 }
 
 /// Quick where the defaults are slow; nothing else differs from them.
-const QUICK: [&str; 6] = [
+const QUICK: [&str; 7] = [
     "--bcrypt-cost=4",
     "--db-pool-size=3",
     "--reap-interval=20ms",
     "--heartbeat-interval=1s",
     "--allow-private-destinations=false",
     "--env=development",
+    "--operations-listen=127.0.0.1:0",
 ];
 
 impl TestServer {

@@ -1,5 +1,6 @@
 //! Starting, failing, recovering and stopping.
 
+mod call_log;
 mod database_away;
 mod draining;
 mod ending_sessions;
@@ -9,5 +10,5 @@ mod logs;
 mod missing_keys;
 mod panics;
 mod purging;
-mod starting;
+pub mod starting;
 mod wrong_settings;

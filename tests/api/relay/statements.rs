@@ -9,7 +9,7 @@ use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestServer, even
 const RELAYS: usize = 500;
 
 const SETTINGS: [(&str, &str); 3] = [
-    ("SLUICE_LOG", "info,sqlx=debug"),
+    ("SLUICE_LOG", "info,sluice::calls=debug,sqlx=debug"),
     ("SLUICE_LOG_FORMAT", "json"),
     ("SLUICE_BCRYPT_COST", "4"),
 ];

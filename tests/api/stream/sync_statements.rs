@@ -101,7 +101,7 @@ async fn the_heartbeat_of_a_thousand_streams_is_as_many_statements_as_that_of_on
 ) {
     let database = TestDatabase::create(engine).await;
     let settings = [
-        ("SLUICE_LOG", "info,sqlx=debug"),
+        ("SLUICE_LOG", "info,sluice::calls=debug,sqlx=debug"),
         ("SLUICE_BCRYPT_COST", "4"),
     ];
     let program = Process::serve(&database, &settings);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::run::{Run, marked};
 use super::search::Search;
 use crate::contract::described::requests;
-use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase};
+use crate::harness::{Collector, Engine, Postgres, Process, Sqlite, TestDatabase};
 
 /// Settings of the program beside the secrets and the log.
 const SETTINGS: &[(&str, &str)] = &[("SLUICE_BCRYPT_COST", "4")];
@@ -43,12 +43,15 @@ async fn no_secret_stands_in_a_log_an_error_an_audit_event_or_the_database(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
+    let collector = Collector::start().await;
     let jwt_secret = marked("jwt-secret");
     let sealing_key = STANDARD.encode(&Uuid::now_v7().simple().to_string()[..]);
     let secrets = [
         ("SLUICE_LOG", "trace"),
         ("SLUICE_JWT_SECRET", &*jwt_secret),
         ("SLUICE_SEALING_KEYS", &*sealing_key),
+        ("SLUICE_OTLP_ENDPOINT", &*collector.url),
+        ("SLUICE_TRACE_RATIO", "1"),
     ];
     let settings: Vec<_> = secrets.iter().chain(SETTINGS).copied().collect();
 
@@ -100,9 +103,12 @@ async fn no_secret_stands_in_a_log_an_error_an_audit_event_or_the_database(
     let full = stored(&database).await;
     run.last_rpcs(&token, project_id, password).await;
     let emptied = stored(&database).await;
+    let metrics = program.operations("GET", "/metrics", "").await;
+    let metrics = metrics.text.into_bytes();
     program.signal("TERM").await;
     program.ended().await;
     let log = program.log().join("\n").into_bytes();
+    let traces = format!("{:?}", collector.received()).into_bytes();
 
     let all: BTreeSet<_> = requests().into_keys().collect();
     assert_eq!(run.called, all, "every RPC is part of the run");
@@ -110,6 +116,8 @@ async fn no_secret_stands_in_a_log_an_error_an_audit_event_or_the_database(
     let search = Search::of(secrets.map(|(name, secret)| (name.as_str(), secret.as_slice())));
     for (place, text) in [
         ("the log", &log),
+        ("the metrics", &metrics),
+        ("a trace", &traces),
         ("the log of the operator's command", &operator.stderr),
         ("a refusal or an audit event", &run.refusals),
         ("the full database", &full),

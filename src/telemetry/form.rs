@@ -1,0 +1,163 @@
+//! How a line of the log looks: one JSON object, with the fields of the span that
+//! it belongs to.
+//!
+//! Every call makes a span, most of them log nothing, and the usual form of fields
+//! costs more than all else that a span does. So the fields are written once, as the
+//! piece of JSON that they become.
+
+use std::fmt::{self, Debug};
+
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    field::RecordFields,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields, FormattedFields,
+        format::{Format, Json, Writer},
+    },
+    registry::LookupSpan,
+};
+
+use super::metrics::{DATABASE, LINES};
+
+/// The fields of a span as a piece of JSON: `"name":"value",…`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fields;
+
+/// A line with the fields of its span.
+#[derive(Debug)]
+pub struct JsonLine {
+    line: Format<Json>,
+}
+
+/// Counts the lines of another form.
+#[derive(Debug)]
+pub struct Counted<F>(pub F);
+
+impl Default for JsonLine {
+    fn default() -> Self {
+        let line = tracing_subscriber::fmt::format().json();
+        let line = line.flatten_event(true).with_current_span(false);
+        Self {
+            line: line.with_span_list(false),
+        }
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for Counted<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        LINES.count(level);
+        if level <= Level::WARN && target == "sqlx::query" {
+            DATABASE.slow_statement();
+        }
+        self.0.format_event(context, writer, event)
+    }
+}
+
+impl<S> FormatEvent<S, Fields> for JsonLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, Fields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(span) = context.lookup_current() else {
+            return self.line.format_event(context, writer, event);
+        };
+        let mut line = String::with_capacity(512);
+        self.line
+            .format_event(context, Writer::new(&mut line), event)?;
+        let open = line.trim_end().strip_suffix('}').unwrap_or_default();
+
+        let extensions = span.extensions();
+        let fields = extensions.get::<FormattedFields<Fields>>();
+        let fields = fields.map_or("", |fields| fields.fields.as_str());
+        let comma = if fields.is_empty() { "" } else { "," };
+        let name = span.name();
+        writeln!(
+            writer,
+            r#"{open},"span":{{{fields}{comma}"name":"{name}"}}}}"#
+        )
+    }
+}
+
+impl<'writer> FormatFields<'writer> for Fields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = Visitor {
+            writer,
+            is_first: true,
+        };
+        fields.record(&mut visitor);
+        Ok(())
+    }
+
+    fn add_fields(
+        &self,
+        current: &'writer mut FormattedFields<Self>,
+        fields: &tracing::span::Record<'_>,
+    ) -> fmt::Result {
+        let is_first = current.fields.is_empty();
+        let writer = current.as_writer();
+        fields.record(&mut Visitor { writer, is_first });
+        Ok(())
+    }
+}
+
+struct Visitor<'writer> {
+    writer: Writer<'writer>,
+    is_first: bool,
+}
+
+impl Visitor<'_> {
+    fn write(&mut self, field: &Field, value: impl fmt::Display) {
+        let comma = if self.is_first { "" } else { "," };
+        self.is_first = false;
+        let name = field.name();
+        // Writing to memory does not fail.
+        let _ = write!(self.writer, r#"{comma}"{name}":"#);
+        let _ = write!(self.writer, "{value}");
+    }
+}
+
+impl Visit for Visitor<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let is_plain = |byte: u8| !matches!(byte, b'"' | b'\\' | ..b' ');
+        if value.bytes().all(is_plain) {
+            self.write(field, format_args!(r#""{value}""#));
+        } else {
+            self.write(field, serde_json::Value::from(value));
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.write(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.write(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.write(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}

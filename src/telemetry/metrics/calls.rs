@@ -1,0 +1,231 @@
+//! Calls, under the names of the gRPC ecosystem (go-grpc-prometheus).
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{LazyLock, OnceLock},
+    time::Duration,
+};
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tonic::Code;
+
+use super::registry::{counters, seconds_by};
+use crate::proto::DESCRIPTORS;
+
+/// Bounds of how long a call takes, in seconds.
+const DURATIONS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// The codes by their numbers, as go-grpc-prometheus spells them.
+const CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+const RPC: [&str; 3] = ["grpc_type", "grpc_service", "grpc_method"];
+const ENDED: [&str; 4] = ["grpc_type", "grpc_service", "grpc_method", "grpc_code"];
+
+static CALLS: LazyLock<Calls> = LazyLock::new(Calls::new);
+
+/// Every RPC that is known, by its path; all others are one.
+struct Calls {
+    known: HashMap<String, CallMetrics>,
+    unknown: CallMetrics,
+}
+
+struct Families {
+    started: IntCounterVec,
+    handled: IntCounterVec,
+    sent: IntCounterVec,
+    durations: HistogramVec,
+}
+
+/// The calls of one RPC.
+pub struct CallMetrics {
+    labels: [String; 3],
+    started: IntCounter,
+    sent: IntCounter,
+    // Series of what never happened would make most of the text.
+    handled: [OnceLock<IntCounter>; CODES.len()],
+    durations: OnceLock<Histogram>,
+}
+
+/// The calls of the RPC with this path, for example `/sluice.v1.AuthService/GetMe`.
+pub fn call_metrics(path: &str) -> &'static CallMetrics {
+    CALLS.known.get(path).unwrap_or(&CALLS.unknown)
+}
+
+pub(super) fn begin() {
+    LazyLock::force(&CALLS);
+}
+
+static FAMILIES: LazyLock<Families> = LazyLock::new(|| Families {
+    started: counters("grpc_server_started_total", "Calls that were begun.", &RPC),
+    handled: counters(
+        "grpc_server_handled_total",
+        "Calls that are over, by their code.",
+        &ENDED,
+    ),
+    sent: counters(
+        "grpc_server_msg_sent_total",
+        "Messages that were sent.",
+        &RPC,
+    ),
+    durations: seconds_by(
+        "grpc_server_handling_seconds",
+        "How long calls took, from their first byte to their last.",
+        &DURATIONS,
+        &RPC,
+    ),
+});
+
+impl Calls {
+    fn new() -> Self {
+        let sets = [
+            DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let files = sets.into_iter().flat_map(|set| {
+            let set = FileDescriptorSet::decode(set).expect("descriptors are well-formed");
+            set.file
+        });
+        let known = files.flat_map(|file| {
+            let package = file.package().to_owned();
+            file.service.into_iter().flat_map(move |service| {
+                let name = format!("{package}.{}", service.name());
+                service.method.into_iter().map(move |method| {
+                    let kind = match (method.client_streaming(), method.server_streaming()) {
+                        (false, false) => "unary",
+                        (false, true) => "server_stream",
+                        (true, false) => "client_stream",
+                        (true, true) => "bidi_stream",
+                    };
+                    let path = format!("/{name}/{}", method.name());
+                    (path, CallMetrics::new(kind, &name, method.name()))
+                })
+            })
+        });
+        Self {
+            known: known.collect(),
+            unknown: CallMetrics::new("unary", "unknown", "unknown"),
+        }
+    }
+}
+
+impl CallMetrics {
+    fn new(kind: &str, service: &str, method: &str) -> Self {
+        let labels = [kind, service, method];
+        Self {
+            started: FAMILIES.started.with_label_values(&labels),
+            sent: FAMILIES.sent.with_label_values(&labels),
+            handled: Default::default(),
+            durations: OnceLock::new(),
+            labels: labels.map(ToOwned::to_owned),
+        }
+    }
+
+    /// Counts a call that begins.
+    pub fn started(&self) {
+        self.started.inc();
+    }
+
+    /// Counts messages that are sent.
+    pub fn sent(&self, messages: u64) {
+        self.sent.inc_by(messages);
+    }
+
+    /// Counts a call that is over, after so long.
+    pub fn handled(&self, code: Code, duration: Duration) {
+        let [kind, service, method] = self.labels.each_ref().map(String::as_str);
+        let number = code as usize;
+        let handled = self.handled[number].get_or_init(|| {
+            let labels = [kind, service, method, CODES[number]];
+            FAMILIES.handled.with_label_values(&labels)
+        });
+        handled.inc();
+        let durations = self.durations.get_or_init(|| {
+            let labels = [kind, service, method];
+            FAMILIES.durations.with_label_values(&labels)
+        });
+        durations.observe(duration.as_secs_f64());
+    }
+
+    /// Whether there is such an RPC.
+    pub fn is_known(&self) -> bool {
+        !std::ptr::eq(self, &CALLS.unknown)
+    }
+
+    /// Whether it has one request and one answer.
+    pub fn is_unary(&self) -> bool {
+        self.labels[0] == "unary"
+    }
+}
+
+impl fmt::Debug for CallMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CallMetrics").field(&self.labels).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tonic::Code;
+
+    use super::{CODES, call_metrics};
+
+    #[test]
+    fn what_is_unknown_is_one_series_whatever_it_is_called() {
+        let (one, other) = (call_metrics("/a.B/C"), call_metrics("/sluice.v1.X/Y"));
+        assert!(std::ptr::eq(one, other));
+        let known = call_metrics("/sluice.v1.AuthService/GetMe");
+        assert!(!std::ptr::eq(known, one));
+        assert!(known.is_unary());
+        assert!(!call_metrics("/sluice.v1.StreamService/WatchProject").is_unary());
+    }
+
+    #[test]
+    fn every_code_has_its_name() {
+        let spelled = |code: Code| CODES[code as usize];
+        assert_eq!(spelled(Code::Cancelled), "Canceled");
+        assert_eq!(spelled(Code::NotFound), "NotFound");
+        assert_eq!(spelled(Code::Unauthenticated), "Unauthenticated");
+    }
+
+    /// `cargo test --release --lib -- --ignored --nocapture costs`
+    #[test]
+    #[ignore = "a measurement"]
+    fn costs() {
+        const TIMES: u32 = 1_000_000;
+        let begun = Instant::now();
+        for _ in 0..TIMES {
+            let metrics = call_metrics(std::hint::black_box("/sluice.v1.AuthService/GetMe"));
+            metrics.started();
+            metrics.sent(1);
+            metrics.handled(Code::Ok, Duration::from_millis(3));
+        }
+        println!("{:?} a call", begun.elapsed() / TIMES);
+    }
+}

@@ -1,0 +1,89 @@
+use std::sync::LazyLock;
+
+use prometheus::{IntCounter, IntGauge, IntGaugeVec};
+
+use super::registry::{counter, gauge, gauges};
+
+/// The database, as this process uses it.
+pub static DATABASE: LazyLock<DatabaseMetrics> = LazyLock::new(DatabaseMetrics::new);
+
+/// See [`DATABASE`].
+#[derive(Debug)]
+pub struct DatabaseMetrics {
+    up: IntGauge,
+    connections: IntGaugeVec,
+    waiting: IntGauge,
+    limits: IntGaugeVec,
+    slow: IntCounter,
+}
+
+/// The connections of one pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolLoad {
+    /// Which pool: `all` of PostgreSQL, `reader` of SQLite.
+    pub pool: &'static str,
+    /// How many connections it may have.
+    pub limit: usize,
+    /// How many are used.
+    pub used: usize,
+    /// How many wait to be used.
+    pub idle: usize,
+    /// How many calls wait for one, or for the one that writes.
+    pub waiting: usize,
+}
+
+impl DatabaseMetrics {
+    fn new() -> Self {
+        Self {
+            up: gauge(
+                "sluice_database_up",
+                "Whether the database answers, and the schema is there.",
+            ),
+            connections: gauges(
+                "sluice_database_connections",
+                "Connections to the database, used and idle.",
+                &["pool", "state"],
+            ),
+            waiting: gauge(
+                "sluice_database_waiting",
+                "Calls that wait for a connection to the database.",
+            ),
+            limits: gauges(
+                "sluice_database_connections_limit",
+                "How many connections there may be.",
+                &["pool"],
+            ),
+            slow: counter(
+                "sluice_database_slow_statements_total",
+                "Statements that took longer than SLUICE_SLOW_QUERY and were logged.",
+            ),
+        }
+    }
+
+    /// Sets whether the database answers.
+    pub fn set_up(&self, answers: bool) {
+        self.up.set(answers.into());
+    }
+
+    /// Sets the connections of a pool.
+    pub fn set_pool(&self, load: PoolLoad) {
+        let PoolLoad {
+            pool,
+            limit,
+            used,
+            idle,
+            waiting,
+        } = load;
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        let connections = |state| self.connections.with_label_values(&[pool, state]);
+        connections("used").set(number(used));
+        connections("idle").set(number(idle));
+        self.limits.with_label_values(&[pool]).set(number(limit));
+        self.waiting.set(number(waiting));
+    }
+
+    /// Counts a slow statement.
+    pub fn slow_statement(&self) {
+        self.slow.inc();
+    }
+}

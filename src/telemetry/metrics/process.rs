@@ -1,0 +1,125 @@
+//! The process, from `/proc`, under the names that every client library uses.
+
+use std::{
+    fs,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+use prometheus::{Counter, Gauge, IntGauge};
+use rustix::{
+    param::{clock_ticks_per_second, page_size},
+    process::{Resource, getrlimit},
+};
+
+use super::registry::{fraction, fraction_counter, gauge, gauges};
+
+static PROCESS: LazyLock<Process> = LazyLock::new(Process::new);
+
+struct Process {
+    cpu: Counter,
+    /// What [`cpu`](Self::cpu) says, while it is moved on.
+    counted: Mutex<f64>,
+    resident: IntGauge,
+    virtual_size: IntGauge,
+    threads: IntGauge,
+    open_fds: IntGauge,
+    max_fds: IntGauge,
+    start_time: Gauge,
+}
+
+/// What `/proc/self/stat` says.
+struct Stat {
+    cpu_ticks: u64,
+    threads: i64,
+    start_ticks: u64,
+    virtual_bytes: i64,
+    resident_pages: i64,
+}
+
+impl Process {
+    fn new() -> Self {
+        let build = gauges("sluice_build_info", "Which program this is.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Self {
+            cpu: fraction_counter(
+                "process_cpu_seconds_total",
+                "Processor time of the process, in seconds.",
+            ),
+            counted: Mutex::default(),
+            resident: gauge(
+                "process_resident_memory_bytes",
+                "Memory of the process that is in use, in bytes.",
+            ),
+            virtual_size: gauge(
+                "process_virtual_memory_bytes",
+                "Address space of the process, in bytes.",
+            ),
+            threads: gauge("process_threads", "Threads of the process."),
+            open_fds: gauge("process_open_fds", "Files and sockets that are open."),
+            max_fds: gauge("process_max_fds", "How many there may be."),
+            start_time: fraction(
+                "process_start_time_seconds",
+                "When the process was started, in seconds since 1970.",
+            ),
+        }
+    }
+}
+
+/// Reads how the process is. What cannot be read stays as it was.
+pub(super) fn read() {
+    let process = &*PROCESS;
+    if let Ok(open) = fs::read_dir("/proc/self/fd") {
+        process.open_fds.set(count(open.count()));
+    }
+    if let Some(limit) = getrlimit(Resource::Nofile).current {
+        process
+            .max_fds
+            .set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let Some(stat) = parse(&stat) else { return };
+    let per_second = clock_ticks_per_second() as f64;
+
+    process.threads.set(stat.threads);
+    process.virtual_size.set(stat.virtual_bytes);
+    let pages = count(page_size());
+    process.resident.set(stat.resident_pages * pages);
+    let cpu = stat.cpu_ticks as f64 / per_second;
+    let mut counted = process
+        .counted
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    process.cpu.inc_by((cpu - *counted).max(0.0));
+    *counted = cpu;
+    if let Some(boot) = boot_time() {
+        let start = boot + stat.start_ticks as f64 / per_second;
+        process.start_time.set(start);
+    }
+}
+
+/// The numbers after the name, which may have spaces and parentheses in it (proc(5)).
+fn parse(stat: &str) -> Option<Stat> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = after_name.split(' ').collect();
+    // The first one here is the third of the manual.
+    let field = |number: usize| fields.get(number - 3).copied();
+    let ticks = |number| field(number)?.parse::<u64>().ok();
+    let number = |number| field(number)?.parse::<i64>().ok();
+    Some(Stat {
+        cpu_ticks: ticks(14)? + ticks(15)?,
+        threads: number(20)?,
+        start_ticks: ticks(22)?,
+        virtual_bytes: number(23)?,
+        resident_pages: number(24)?,
+    })
+}
+
+fn boot_time() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    line.parse().ok()
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

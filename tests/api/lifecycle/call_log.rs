@@ -1,0 +1,169 @@
+use rstest::rstest;
+use serde_json::Value;
+use sluice::proto::v1 as pb;
+use tonic::Request;
+
+use crate::harness::{Client, Engine, Postgres, Process, Proxy, Sqlite, TestDatabase, eventually};
+
+/// The line of the call with this id, once it is there.
+async fn line_of(program: &Process, id: &str) -> Value {
+    eventually("the call is logged", async || {
+        let log = program.log();
+        let lines = log
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .into_iter()
+            .find(|line| line["message"] == "call" && line["span"]["request_id"] == id)
+    })
+    .await
+}
+
+fn named<T>(message: T, id: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let id = id.parse().unwrap();
+    request.metadata_mut().insert("x-request-id", id);
+    request
+}
+
+#[rstest]
+#[case("production", false)]
+#[case("development", true)]
+#[tokio::test]
+async fn calls_that_go_well_are_logged_in_development_and_refused_ones_always(
+    #[case] environment: &str,
+    #[case] is_logged: bool,
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let settings = [
+        ("SLUICE_ENV", environment),
+        ("SLUICE_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        (
+            "SLUICE_SEALING_KEYS",
+            "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+        ),
+    ];
+    let program = Process::serve(&database, &settings);
+    let mut client = Client::anonymous(&program.channel().await);
+
+    let well = named(pb::GetJwksRequest {}, "well");
+    client.auth.get_jwks(well).await.unwrap();
+    let refused = named(pb::GetMeRequest {}, "refused");
+    client.auth.get_me(refused).await.unwrap_err();
+
+    let line = line_of(&program, "refused").await;
+    assert_eq!(
+        (&line["level"], &line["code"]),
+        (&"INFO".into(), &"Unauthenticated".into())
+    );
+    let log = program.log();
+    let is_there = log.iter().any(|line| line.contains(r#""well""#));
+    assert_eq!(is_there, is_logged, "{log:?}");
+    if is_logged {
+        let line = line_of(&program, "well").await;
+        assert_eq!(
+            (&line["level"], &line["code"]),
+            (&"DEBUG".into(), &"Ok".into())
+        );
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_call_that_goes_well_and_takes_long_is_logged_as_slow(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let settings = [
+        ("SLUICE_LOG", "info"),
+        ("SLUICE_SLOW_CALL", "1ms"),
+        ("SLUICE_BCRYPT_COST", "8"),
+    ];
+    let program = Process::serve(&database, &settings);
+    let mut client = Client::anonymous(&program.channel().await);
+
+    let sign_up = pb::SignUpRequest {
+        email: "ada@example.com".to_owned(),
+        password: "correct horse battery".to_owned(),
+        display_name: "Ada".to_owned(),
+        request_id: String::new(),
+    };
+    client.auth.sign_up(named(sign_up, "slow")).await.unwrap();
+
+    let line = line_of(&program, "slow").await;
+    assert_eq!(
+        (&line["level"], &line["slow"]),
+        (&"INFO".into(), &true.into())
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_fails_by_no_fault_of_its_caller_is_warned_of() {
+    let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
+    let settings = [
+        ("SLUICE_LOG", "warn,sluice::commands=info"),
+        ("SLUICE_DB_ACQUIRE_TIMEOUT", "200ms"),
+    ];
+    let program = Process::serve(&database, &settings);
+    let mut client = Client::anonymous(&program.channel().await);
+
+    proxy.cut().await;
+    let sign_in = pb::SignInRequest {
+        email: "ada@example.com".to_owned(),
+        password: "correct horse battery".to_owned(),
+    };
+    client
+        .auth
+        .sign_in(named(sign_in, "away"))
+        .await
+        .unwrap_err();
+
+    let line = line_of(&program, "away").await;
+    assert_eq!(
+        (&line["level"], &line["code"]),
+        (&"WARN".into(), &"Unavailable".into())
+    );
+    let log = program.log();
+    let causes = log
+        .iter()
+        .filter(|line| line.contains("database unavailable"));
+    let of_call = causes.filter(|line| line.contains(r#""request_id":"away""#));
+    assert_eq!(
+        of_call.count(),
+        1,
+        "what is logged within the call has its id"
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn every_line_is_one_object_whatever_the_caller_sends(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let mut program = Process::serve(&database, &[("SLUICE_LOG", "debug")]);
+    let channel = program.channel().await;
+    let mut client = Client::anonymous(&channel);
+    for id in [r#"a"b"#, "a\\b", "a{b}", "plain"] {
+        let jwks = named(pb::GetJwksRequest {}, id);
+        client.auth.get_jwks(jwks).await.unwrap();
+    }
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let path = r#"/sluice.v1.AuthService/","admin":"x"#.parse();
+    let codec = tonic_prost::ProstCodec::<pb::GetMeRequest, pb::GetMeResponse>::default();
+    let unknown = grpc.unary(Request::new(pb::GetMeRequest {}), path.unwrap(), codec);
+    unknown.await.unwrap_err();
+
+    line_of(&program, "plain").await;
+    program.signal("TERM").await;
+    program.ended().await;
+    for line in program.log() {
+        let object: Value = serde_json::from_str(&line).expect(&line);
+        assert!(object["level"].is_string(), "{line}");
+        assert!(object["span"]["admin"].is_null(), "{line}");
+    }
+    let last = program.log().pop().unwrap();
+    assert!(last.contains("stopped"), "the log is whole: {last}");
+}

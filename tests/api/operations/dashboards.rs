@@ -1,0 +1,146 @@
+//! What is deployed beside the server speaks of metrics that it has.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use rstest::rstest;
+use serde_json::Value;
+use sluice::proto::v1 as pb;
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use super::{metrics::sign_up, sample::Sample};
+use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase, tool};
+
+/// Where our metrics begin; all others are Prometheus' own.
+const OURS: [&str; 3] = ["grpc_server_", "process_", "sluice_"];
+
+/// Labels that Prometheus adds to what it scrapes.
+const ADDED: [&str; 2] = ["job", "instance"];
+
+fn deployed(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy")
+        .join(path)
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(deployed(path)).unwrap()
+}
+
+/// The names of our metrics in expressions, each with the labels that are asked of it.
+fn used(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || "_:".contains(letter);
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(is_of_name) {
+        rest = &rest[start..];
+        let end = rest
+            .find(|letter| !is_of_name(letter))
+            .unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        rest = after;
+        if !OURS.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        let labels = used.entry(name.to_owned()).or_default();
+        let Some(selector) = after.strip_prefix('{') else {
+            continue;
+        };
+        let (selector, _) = selector.split_once('}').unwrap();
+        let matchers = selector.split(',').filter(|matcher| !matcher.is_empty());
+        let named = matchers.map(|matcher| matcher.split(['=', '!']).next().unwrap());
+        labels.extend(named.map(|label| label.trim().to_owned()));
+    }
+    used
+}
+
+/// All expressions of the dashboard.
+fn expressions(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| match (name.as_str(), value) {
+                ("expr" | "query", Value::String(text)) => vec![text.clone()],
+                _ => expressions(value),
+            })
+            .collect(),
+        Value::Array(values) => values.iter().flat_map(expressions).collect(),
+        _ => Vec::new(),
+    }
+}
+
+async fn promtool(arguments: &[&str], input: &str) {
+    let mut promtool = Command::new(tool("bin/promtool"))
+        .args(arguments)
+        .current_dir(deployed("prometheus"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("`make test` installs promtool");
+    let mut stdin = promtool.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).await.unwrap();
+    drop(stdin);
+    let said = promtool.wait_with_output().await.unwrap();
+    let text = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "{arguments:?}: {text}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn dashboard_and_rules_name_metrics_and_labels_of_a_server_that_works(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &[("SLUICE_BCRYPT_COST", "4")]);
+    let channel = program.channel().await;
+    let mut client = Client::anonymous(&channel);
+    client.auth.sign_up(sign_up()).await.unwrap();
+    client.auth.get_me(pb::GetMeRequest {}).await.unwrap_err();
+    super::metrics::jobs_have_run(&program).await;
+    let sample = Sample::of(&program).await;
+    promtool(&["check", "metrics"], &sample.text).await;
+
+    let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for series in sample.series().keys() {
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let labels = labels.trim_end_matches('}').split(',');
+        let labels = labels.filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
+        there.entry(name.to_owned()).or_default().extend(labels);
+    }
+    // Nothing was refused yet, so there is no cause of it.
+    let causes = BTreeSet::from(["cause".to_owned()]);
+    let refused = "sluice_connections_refused_total".to_owned();
+    there.entry(refused).or_insert(causes);
+
+    let dashboard: Value = serde_json::from_str(&read("grafana/sluice.json")).unwrap();
+    let rules = read("prometheus/alerts.yml");
+    let rules: Vec<_> = rules
+        .lines()
+        .filter(|line| !line.trim().starts_with('#'))
+        .collect();
+    for (place, text, least) in [
+        ("the dashboard", expressions(&dashboard).join("\n"), 30),
+        ("the rules", rules.join("\n"), 20),
+    ] {
+        let used = used(&text);
+        assert!(used.len() >= least, "{place}: {used:?}");
+        for (name, labels) in used {
+            let has = there.get(&name);
+            let has = has.unwrap_or_else(|| panic!("{place}: {name} is no metric"));
+            for label in labels {
+                let is_there = has.contains(&label) || ADDED.contains(&label.as_str());
+                assert!(is_there, "{place}: {name} has no label {label}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_rules_are_valid_and_alert_when_they_should() {
+    promtool(&["check", "rules", "alerts.yml"], "").await;
+    promtool(&["test", "rules", "alerts_test.yml"], "").await;
+}

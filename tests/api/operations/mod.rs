@@ -1,0 +1,9 @@
+//! The operations port: metrics, probes, and what is logged.
+
+mod dashboards;
+mod log;
+mod metrics;
+mod port;
+mod probes;
+mod sample;
+mod traces;

@@ -1,0 +1,79 @@
+use rstest::rstest;
+
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::harness::{Engine, Postgres, Process, Proxy, Sqlite, TestDatabase, eventually};
+
+#[rstest]
+#[tokio::test]
+async fn a_program_that_serves_is_alive_and_ready(#[values(Sqlite, Postgres)] engine: Engine) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &[]);
+    program.channel().await;
+
+    let (live, ready) = (
+        program.operations("GET", "/livez", "").await,
+        program.operations("GET", "/readyz", "").await,
+    );
+
+    assert_eq!((live.status, live.text.as_str()), (200, "alive\n"));
+    assert_eq!((ready.status, ready.text.as_str()), (200, "serving\n"));
+}
+
+#[rstest]
+#[tokio::test]
+async fn while_the_program_drains_it_is_alive_and_not_ready_and_the_port_ends_last(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let settings = [("SLUICE_DRAIN_TIMEOUT", "2s")];
+    let mut program = Process::serve(&database, &settings);
+    let channel = program.channel().await;
+    // A connection that never says anything keeps the gRPC side until the timeout.
+    let grpc = program.address().await;
+    let _silent = tokio::net::TcpStream::connect(&grpc).await.unwrap();
+    let mut health = HealthClient::new(channel);
+    let request = HealthCheckRequest::default();
+    let answer = health.check(request).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+
+    program.signal("TERM").await;
+    eventually("no more calls are taken", async || {
+        tokio::net::TcpStream::connect(&grpc)
+            .await
+            .is_err()
+            .then_some(())
+    })
+    .await;
+
+    let ready = program.operations("GET", "/readyz", "").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.text.starts_with("draining"), "{ready:?}");
+    let live = program.operations("GET", "/livez", "").await;
+    assert_eq!(live.status, 200);
+    let metrics = program.operations("GET", "/metrics", "").await;
+    assert_eq!(metrics.status, 200);
+    assert_eq!(program.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn without_its_database_the_program_is_alive_and_not_ready_and_still_measured() {
+    let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
+    let program = Process::serve(&database, &[]);
+    program.channel().await;
+
+    proxy.cut().await;
+
+    let ready = eventually("the database is missed", async || {
+        let ready = program.operations("GET", "/readyz", "").await;
+        (ready.status == 503).then_some(ready)
+    })
+    .await;
+    assert_eq!(ready.text, "the database does not answer\n");
+    let live = program.operations("GET", "/livez", "").await;
+    assert_eq!(live.status, 200);
+    let metrics = program.operations("GET", "/metrics", "").await;
+    assert!(metrics.text.contains("\nsluice_database_up 0\n"));
+}

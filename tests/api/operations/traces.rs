@@ -1,0 +1,195 @@
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tonic::Request;
+
+use super::sample::Sample;
+use crate::harness::{
+    Client, Collector, Engine, Postgres, Process, Proxy, Sqlite, TestDatabase, attribute,
+    eventually,
+};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn within<T>(message: T, traceparent: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let metadata = request.metadata_mut();
+    metadata.insert("traceparent", traceparent.parse().unwrap());
+    request
+}
+
+fn sign_up(email: &str) -> pb::SignUpRequest {
+    pb::SignUpRequest {
+        email: email.to_owned(),
+        password: "correct horse battery".to_owned(),
+        display_name: "Ada".to_owned(),
+        request_id: String::new(),
+    }
+}
+
+async fn span(collector: &Collector, name: &str) -> Span {
+    eventually("the span is sent", async || {
+        collector.spans().into_iter().find(|span| span.name == name)
+    })
+    .await
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_call_continues_the_trace_of_its_caller_with_its_statements_and_its_password(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let collector = Collector::start().await;
+    let settings = [
+        ("SLUICE_OTLP_ENDPOINT", &*collector.url),
+        ("SLUICE_TRACE_RATIO", "0"),
+    ];
+    let mut program = Process::serve(&database, &settings);
+    let mut client = Client::anonymous(&program.channel().await);
+
+    // Neither was sampled by anybody.
+    client
+        .auth
+        .sign_up(sign_up("ada@example.com"))
+        .await
+        .unwrap();
+    let not_sampled = within(
+        sign_up("ben@example.com"),
+        &format!("00-{TRACE}-{PARENT}-00"),
+    );
+    client.auth.sign_up(not_sampled).await.unwrap();
+    let sampled = within(
+        sign_up("cleo@example.com"),
+        &format!("00-{TRACE}-{PARENT}-01"),
+    );
+    client.auth.sign_up(sampled).await.unwrap();
+
+    let call = span(&collector, "sluice.v1.AuthService/SignUp").await;
+    assert_eq!(hex(&call.trace_id), TRACE);
+    assert_eq!(hex(&call.parent_span_id), PARENT);
+    assert_eq!(call.kind(), SpanKind::Server);
+    assert_eq!(
+        call.status.clone().unwrap_or_default().code(),
+        StatusCode::Unset
+    );
+    let of_call = |key| attribute(&call.attributes, key);
+    assert_eq!(of_call("rpc.system"), "grpc");
+    assert_eq!(of_call("rpc.service"), "sluice.v1.AuthService");
+    assert_eq!(of_call("rpc.method"), "SignUp");
+    assert_eq!(of_call("rpc.grpc.status_code"), "0");
+    let resource = &collector.received()[0].resource_spans[0].resource;
+    let resource = &resource.as_ref().unwrap().attributes;
+    assert_eq!(attribute(resource, "service.name"), "sluice");
+
+    program.signal("TERM").await;
+    assert_eq!(program.ended().await, Some(0));
+    let spans = collector.spans();
+    assert!(
+        spans.iter().all(|span| hex(&span.trace_id) == TRACE),
+        "{spans:?}"
+    );
+    let of = |name: &str| -> Vec<&Span> {
+        let named = spans.iter().filter(|span| span.name.starts_with(name));
+        named.collect()
+    };
+    assert_eq!(of("sluice.v1").len(), 1, "only what was sampled");
+    assert_ne!(of("insert into users"), [] as [&Span; 0], "{spans:?}");
+    assert_ne!(of("password"), [] as [&Span; 0], "{spans:?}");
+    let steps = [of("password"), of("insert into users")].concat();
+    for step in steps {
+        assert_eq!(step.parent_span_id, call.span_id, "{step:?}");
+        assert!(step.start_time_unix_nano >= call.start_time_unix_nano - 1_000_000);
+        assert!(step.end_time_unix_nano <= call.end_time_unix_nano + 1_000_000);
+    }
+    let all = format!("{:?}", collector.received());
+    for private in ["@example.com", "correct horse"] {
+        assert!(!all.contains(private), "{private} stands in a trace");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn without_a_caller_that_decides_the_ratio_does_and_nonsense_is_no_parent(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let collector = Collector::start().await;
+    let settings = [
+        ("SLUICE_OTLP_ENDPOINT", &*collector.url),
+        ("SLUICE_TRACE_RATIO", "1"),
+    ];
+    let program = Process::serve(&database, &settings);
+    let mut client = Client::anonymous(&program.channel().await);
+
+    let nonsense = within(pb::GetMeRequest {}, &format!("00-{TRACE}-nonsense-01"));
+    client.auth.get_me(nonsense).await.unwrap_err();
+
+    let call = span(&collector, "sluice.v1.AuthService/GetMe").await;
+    assert_ne!(hex(&call.trace_id), TRACE);
+    assert!(call.parent_span_id.is_empty());
+    assert_eq!(attribute(&call.attributes, "rpc.grpc.status_code"), "16");
+    // What its caller did wrong is no error of the server.
+    assert_eq!(call.status.unwrap_or_default().code(), StatusCode::Unset);
+}
+
+#[tokio::test]
+async fn a_call_that_the_server_could_not_do_is_an_error() {
+    let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
+    let collector = Collector::start().await;
+    let settings = [
+        ("SLUICE_OTLP_ENDPOINT", &*collector.url),
+        ("SLUICE_TRACE_RATIO", "1"),
+        ("SLUICE_DB_ACQUIRE_TIMEOUT", "200ms"),
+    ];
+    let program = Process::serve(&database, &settings);
+    let mut client = Client::anonymous(&program.channel().await);
+    proxy.cut().await;
+
+    client
+        .auth
+        .sign_up(sign_up("ada@example.com"))
+        .await
+        .unwrap_err();
+
+    let call = span(&collector, "sluice.v1.AuthService/SignUp").await;
+    assert_eq!(attribute(&call.attributes, "rpc.grpc.status_code"), "14");
+    assert_eq!(call.status.unwrap().code(), StatusCode::Error);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_collector_that_is_away_holds_up_nothing_and_is_said_once(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let settings = [
+        ("SLUICE_OTLP_ENDPOINT", "http://127.0.0.1:1"),
+        ("SLUICE_TRACE_RATIO", "1"),
+    ];
+    let mut program = Process::serve(&database, &settings);
+    let mut client = Client::anonymous(&program.channel().await);
+
+    let failed = [r#"outcome="failed""#];
+    for expected in [1.0, 2.0] {
+        client.auth.get_jwks(pb::GetJwksRequest {}).await.unwrap();
+        eventually("the spans could not be sent", async || {
+            let sample = Sample::of(&program).await;
+            (sample.value("sluice_trace_spans_total", &failed) >= Some(expected)).then_some(())
+        })
+        .await;
+    }
+
+    program.signal("TERM").await;
+    assert_eq!(program.ended().await, Some(0));
+    let log = program.log();
+    let said = log
+        .iter()
+        .filter(|line| line.contains("cannot send traces"));
+    assert_eq!(said.count(), 1, "{log:?}");
+}
