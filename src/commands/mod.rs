@@ -1,6 +1,7 @@
 //! The sub-commands of `sluice`: one file each.
 
 mod admin;
+mod copy;
 mod failure;
 mod line;
 mod migrate;
