@@ -4,6 +4,7 @@
 
 mod auth;
 mod contract;
+mod deploying;
 mod harness;
 mod lifecycle;
 mod project;

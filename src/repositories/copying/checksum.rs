@@ -41,13 +41,25 @@ fn digest(value: &Value, context: &mut Context) {
             let micros = value.map(|time| time.timestamp_micros().to_le_bytes());
             add(micros.as_ref().map(<[u8; 8]>::as_slice));
         }
-        Value::Boolean(value) => add(value.map(|yes| [u8::from(yes)]).as_ref().map(<[u8; 1]>::as_slice)),
+        Value::Boolean(value) => add(value
+            .map(|yes| [u8::from(yes)])
+            .as_ref()
+            .map(<[u8; 1]>::as_slice)),
         Value::Bytes(value) => add(value.as_deref()),
         Value::Text(value) => add(value.as_ref().map(String::as_bytes)),
-        Value::Integer(value) => add(value.map(i64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice)),
+        Value::Integer(value) => add(value
+            .map(i64::to_le_bytes)
+            .as_ref()
+            .map(<[u8; 8]>::as_slice)),
         Value::SmallInteger(value) => {
-            add(value.map(i32::to_le_bytes).as_ref().map(<[u8; 4]>::as_slice));
+            add(value
+                .map(i32::to_le_bytes)
+                .as_ref()
+                .map(<[u8; 4]>::as_slice));
         }
-        Value::Real(value) => add(value.map(f64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice)),
+        Value::Real(value) => add(value
+            .map(f64::to_le_bytes)
+            .as_ref()
+            .map(<[u8; 8]>::as_slice)),
     }
 }
