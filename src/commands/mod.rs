@@ -3,6 +3,7 @@
 mod admin;
 mod copy;
 mod failure;
+mod health;
 mod line;
 mod migrate;
 mod rotate;
