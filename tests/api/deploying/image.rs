@@ -3,7 +3,8 @@
 //!
 //! Every stage has a folder as its root. `cargo` is a stand-in that looks whether all
 //! is there that the program is built from, and takes the program that was built for
-//! these tests. With SLUICE_TEST_IMAGE_BUILD=1 it is the real one.
+//! these tests. With SLUICE_TEST_IMAGE_BUILD=release, or =dev, it is the real one, which
+//! builds into target/image.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -162,14 +163,11 @@ fn let_through() -> BTreeSet<String> {
 
 /// RUN, with a stand-in for cargo.
 fn run(rest: &str, place: &Path, folder: &Path) {
-    if std::env::var("SLUICE_TEST_IMAGE_BUILD").is_ok() {
+    if let Ok(profile) = std::env::var("SLUICE_TEST_IMAGE_BUILD") {
         let target = Path::new(ROOT).join("target/image");
         let target = target.to_str().unwrap();
-        return sh(
-            rest,
-            place,
-            &[("PROFILE", "release"), ("CARGO_TARGET_DIR", target)],
-        );
+        let settings = [("PROFILE", &*profile), ("CARGO_TARGET_DIR", target)];
+        return sh(rest, place, &settings);
     }
     let tools = folder.join("tools");
     fs::create_dir_all(&tools).unwrap();

@@ -107,7 +107,7 @@ impl MailServer {
 /// A certificate of `localhost` that nobody has signed but itself.
 pub struct Certificate {
     pub file: PathBuf,
-    key: PathBuf,
+    pub key: PathBuf,
 }
 
 impl Certificate {
