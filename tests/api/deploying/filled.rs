@@ -34,13 +34,19 @@ pub struct Callers {
     last: i64,
 }
 
-/// Rows that no call leaves behind while the server runs.
+/// Rows that no call leaves behind while the server runs, and more than are copied at once.
 const LEFT_BEHIND: &str = "
     insert into identities (issuer, subject, user_id, create_time)
     select 'https://id.example.com', 'ada', id, create_time from users limit 1;
     insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
     select id, 'email_verification', 'ada@example.com', create_time, 1, '2100-01-01T00:00:00+00:00'
-    from users limit 1;";
+    from users limit 1;
+    insert into node_boots (node_id, boot_id, create_time)
+    with recursive numbers (number) as (
+        select 1 union all select number + 1 from numbers where number < 1200
+    )
+    select 'many-' || number, 'b1', u.create_time
+    from numbers, (select create_time from users limit 1) u;";
 
 impl Filled {
     /// By a server that has stopped, but not the stream.
