@@ -7,12 +7,13 @@ use tokio::{
     time::{interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
 use super::{
     balancers::{Balancer, program},
     patient::{Lived, follow, get, rename, work},
 };
-use crate::harness::{Client, Postgres, Process, TestDatabase, eventually};
+use crate::harness::{Client, Postgres, Process, TestDatabase, Watcher, eventually};
 
 /// How many clients call, and as many watch.
 const CLIENTS: usize = 16;
@@ -79,25 +80,21 @@ async fn restart(
     number: usize,
     database: &TestDatabase,
 ) {
-    let name = ["a", "b"][number];
-    let before = balancer.said(&up(name));
     replicas[number].signal("TERM").await;
     assert_eq!(replicas[number].ended().await, Some(0));
     replicas[number] = balancer.replica(number, database);
-    found(balancer, name, before).await;
+    replicas[number].channel().await;
+    found(balancer, ["a", "b"][number]).await;
 }
 
-/// Waits until the load balancer has found a replica once more.
-async fn found(balancer: &Balancer, name: &str, before: usize) {
+/// Waits until the load balancer has found a replica as often as it has lost it.
+async fn found(balancer: &Balancer, name: &str) {
+    let server = format!("Server replicas/{name} is");
     eventually("the load balancer finds the replica", async || {
-        (balancer.said(&up(name)) > before).then_some(())
+        let lost = balancer.said(&format!("{server} DOWN"));
+        (balancer.said(&format!("{server} UP")) >= lost).then_some(())
     })
     .await;
-}
-
-/// What the load balancer says when it has found a replica.
-fn up(name: &str) -> String {
-    format!("Server replicas/{name} is UP")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,7 +108,7 @@ async fn while_replicas_restart_one_after_the_other_no_call_fails_and_no_event_i
     .await;
     let mut replicas = [0, 1].map(|number| balancer.replica(number, &database));
     for name in ["a", "b"] {
-        found(&balancer, name, 0).await;
+        found(&balancer, name).await;
     }
     let (stop, mut working) = (CancellationToken::new(), JoinSet::new());
     let mut followers = Vec::new();
@@ -192,6 +189,19 @@ async fn sessions_of(balancer: &Balancer) {
         .await
         .unwrap();
     assert_eq!(list.into_inner().sessions[0].peer_address, source);
+}
+
+#[tokio::test]
+async fn where_no_replica_is_left_a_load_balancer_says_unavailable_in_words_of_grpc() {
+    for balancer in [Balancer::haproxy().await, Balancer::nginx().await] {
+        let channel = balancer.channel_from("127.0.0.1");
+        let mut anonymous = Client::anonymous(&channel).auth;
+        let refused = anonymous.sign_in(pb::SignInRequest::default()).await;
+        assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
+
+        let watch = Watcher::after(&Client::anonymous(&channel), "", 0).await;
+        assert_eq!(watch.err().unwrap().code(), Code::Unavailable);
+    }
 }
 
 #[tokio::test]
