@@ -4,7 +4,7 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`commands`] | `serve`, `migrate`, `admin`: one file a sub-command |
+//! | [`commands`] | `serve`, `migrate`, `health`, `admin`: one file a sub-command |
 //! | [`server`] | the only place that knows all parts: repositories, services, layers, drain |
 //! | [`config`] | every setting, once |
 //! | [`operations`] | what the server says of itself over HTTP: metrics, probes, what is logged |

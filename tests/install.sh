@@ -27,6 +27,14 @@ has_postgres() {
   command -v pg_virtualenv >/dev/null && compgen -G '/usr/lib/postgresql/*/bin/pg_ctl' >/dev/null
 }
 
+has_haproxy() {
+  PATH=$PATH:/usr/sbin command -v haproxy >/dev/null
+}
+
+has_nginx() {
+  PATH=$PATH:/usr/sbin command -v nginx >/dev/null
+}
+
 has_npm() {
   command -v node >/dev/null && command -v npm >/dev/null
 }
@@ -52,7 +60,15 @@ install_packages() {
   fi
   echo "installing Debian packages: $*"
   "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends "$@"
+  # Servers among them are not to run: only tests start them.
+  local policy=/usr/sbin/policy-rc.d own=
+  [ -e $policy ] || own=$policy
+  [ -z "$own" ] || printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 0755 /dev/stdin $policy
+  local installed=0
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install --yes -qq --no-install-recommends "$@" || installed=$?
+  [ -z "$own" ] || "${as_root[@]}" rm -f $policy
+  return $installed
 }
 
 # Makes target/tools/venv from tests/requirements.txt, unless it was made from the same

@@ -3,13 +3,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Subcommand;
 
-use super::{failure::Failure, rotate, serve::prepare};
+use super::{copy, failure::Failure, rotate, serve::prepare};
 use crate::{
     auth::ApiKeySecret,
     config::Config,
     domain::{Act, ApiKeyId, Email, Name, NewApiKey, Origin, Scope, Scopes, UserId, now},
-    repositories::{ApiKeys, Database, Sessions, Users},
-    setting::span,
+    repositories::{ApiKeys, Database, Sessions, Target, Users},
+    setting::{parsed, span},
 };
 
 /// What only operators do.
@@ -66,6 +66,17 @@ pub(super) enum Admin {
         #[command(flatten)]
         config: Box<Config>,
     },
+    /// Copy everything into an empty database of the other engine, and print how many
+    /// rows each table has.
+    ///
+    /// Nobody may use either database meanwhile. May be interrupted: run it again.
+    Copy {
+        /// The empty database: `postgres://user:password@host:port/name` or `sqlite:FILE`.
+        #[arg(long, env = "SLUICE_COPY_TO", hide_env_values = true, value_parser = parsed::<Target>)]
+        to: Target,
+        #[command(flatten)]
+        config: Box<Config>,
+    },
 }
 
 /// Runs an operator's command.
@@ -90,6 +101,7 @@ pub(super) fn run(command: Admin) -> Result<(), Failure> {
             activate_after,
             config,
         } => rotate::sealing_key(&config, activate_after),
+        Admin::Copy { to, config } => copy::run(&config, to),
     }
 }
 

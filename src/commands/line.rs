@@ -8,7 +8,7 @@ use clap::{
 use super::{
     admin::{self, Admin},
     failure::Failure,
-    migrate, serve,
+    health, migrate, serve,
 };
 use crate::{config::Config, telemetry};
 
@@ -32,6 +32,11 @@ enum SubCommand {
         #[command(flatten)]
         config: Box<Config>,
     },
+    /// Ask a server for its health: exit code 0 if it serves, 1 if not.
+    Health {
+        #[command(flatten)]
+        question: health::Question,
+    },
     /// What only operators do.
     #[command(subcommand)]
     Admin(Admin),
@@ -42,6 +47,7 @@ pub fn run() -> ExitCode {
     let done = parse().and_then(|line| match line.command {
         SubCommand::Serve { config } => serve::run(&config),
         SubCommand::Migrate { config } => migrate::run(&config),
+        SubCommand::Health { question } => health::run(&question),
         SubCommand::Admin(command) => admin::run(command),
     });
     telemetry::flush();

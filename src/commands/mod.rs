@@ -1,7 +1,9 @@
 //! The sub-commands of `sluice`: one file each.
 
 mod admin;
+mod copy;
 mod failure;
+mod health;
 mod line;
 mod migrate;
 mod rotate;

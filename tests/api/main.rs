@@ -5,6 +5,7 @@
 mod auth;
 mod contract;
 mod database;
+mod deploying;
 mod harness;
 mod lifecycle;
 mod listening;

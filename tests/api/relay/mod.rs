@@ -11,7 +11,7 @@ mod owners;
 mod random_lives;
 mod reports;
 mod revocations;
-mod scene;
+pub mod scene;
 mod stalls;
 mod statements;
 mod tenancy;

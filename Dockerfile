@@ -1,0 +1,55 @@
+# syntax=docker/dockerfile:1
+
+# The program alone in a small image without a shell, run by a user without a name:
+#   docker build --tag sluice .
+#   docker run --read-only --publish 50051:50051 --volume sluice:/data \
+#     --env SLUICE_ENV=development sluice
+
+FROM rust:1.95-slim-bookworm AS build
+ARG PROFILE=release
+WORKDIR /build
+
+# Dependencies are a layer of their own, built anew only when they change. The crate is
+# an empty one meanwhile.
+COPY Cargo.toml Cargo.lock ./
+COPY benches benches
+RUN mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs && echo 'fn main() {}' >build.rs
+RUN cargo build --locked --profile "$PROFILE" --bin sluice
+
+# Files keep their times, which may be older than those of the empty crate.
+COPY build.rs build.rs
+COPY proto proto
+COPY migrations migrations
+COPY src src
+RUN touch build.rs src/main.rs src/lib.rs
+RUN cargo build --locked --profile "$PROFILE" --bin sluice
+
+# The image's files: `dev` is the one profile whose folder has another name.
+RUN install -d image/usr/local/bin && install -d -m 0700 image/data && install -d -m 1777 image/tmp
+RUN folder=$(echo "$PROFILE" | sed 's/^dev$/debug/') && \
+    install -m 0755 "${CARGO_TARGET_DIR:-target}/$folder/sluice" image/usr/local/bin/sluice
+
+FROM gcr.io/distroless/cc-debian12
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Sluice" \
+      org.opencontainers.image.description="The control plane of live multistreaming, over gRPC" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+COPY --from=build --chown=65532:65532 /build/image/ /
+
+# Nothing is made up in a container, whose files are soon gone: what is missing stops it.
+ENV PATH=/usr/local/bin \
+    SLUICE_ENV=production \
+    SLUICE_LISTEN=0.0.0.0:50051 \
+    SLUICE_OPERATIONS_LISTEN=0.0.0.0:9464 \
+    SLUICE_DATA_DIR=/data
+USER 65532:65532
+WORKDIR /data
+VOLUME /data
+EXPOSE 50051 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["sluice", "health"]
+ENTRYPOINT ["sluice"]
+CMD ["serve"]

@@ -1,0 +1,128 @@
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Args;
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    },
+};
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tower::service_fn;
+
+use super::failure::Failure;
+use crate::setting::{address, filled, span};
+
+/// What a health check asks, and whom.
+#[derive(Args)]
+pub(super) struct Question {
+    /// Where the server listens; if that is every address of this machine, its
+    /// loopback address is asked.
+    #[arg(long, env = "SLUICE_LISTEN", default_value = "127.0.0.1:50051", value_parser = address)]
+    address: SocketAddr,
+    /// Asks about one service, by its full name, instead of the whole server.
+    #[arg(long, default_value = "")]
+    service: String,
+    /// Asks over TLS: a file with the certificates (PEM) that are trusted.
+    #[arg(long)]
+    ca: Option<PathBuf>,
+    /// With `--ca`: the name that the server's certificate must have, by default its
+    /// address.
+    #[arg(long, requires = "ca", value_parser = filled)]
+    server_name: Option<String>,
+    /// How long the answer may take.
+    #[arg(long, default_value = "2s", value_parser = span("10ms", "1min"))]
+    timeout: Duration,
+}
+
+/// Asks a server for its health: exit code 0 if it serves.
+pub(super) fn run(question: &Question) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let address = reachable(question.address);
+    let answer = runtime.block_on(async {
+        timeout(question.timeout, ask(question, address))
+            .await
+            .unwrap_or_else(|_| anyhow::bail!("no answer in time"))
+    });
+    match answer.with_context(|| format!("cannot ask {address}"))? {
+        ServingStatus::Serving => {
+            println!("{address} serves");
+            Ok(())
+        }
+        _ => Err(anyhow::anyhow!("{address} does not serve").into()),
+    }
+}
+
+async fn ask(question: &Question, address: SocketAddr) -> anyhow::Result<ServingStatus> {
+    let channel = match &question.ca {
+        None => plain(address).await?,
+        Some(ca) => over_tls(address, ca, question.server_name.as_deref()).await?,
+    };
+    let request = HealthCheckRequest {
+        service: question.service.clone(),
+    };
+    let answer = HealthClient::new(channel).check(request).await;
+    let answer = answer.map_err(|status| anyhow::anyhow!("{}", status.message().to_owned()))?;
+    Ok(answer.into_inner().status())
+}
+
+async fn plain(address: SocketAddr) -> anyhow::Result<Channel> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .connect()
+        .await?)
+}
+
+async fn over_tls(address: SocketAddr, ca: &Path, name: Option<&str>) -> anyhow::Result<Channel> {
+    let unreadable = || format!("cannot read certificates of {} (--ca)", ca.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca).with_context(unreadable)? {
+        roots.add(certificate.with_context(unreadable)?)?;
+    }
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let tls = TlsConnector::from(Arc::new(tls));
+    let name = match name {
+        Some(name) => ServerName::try_from(name.to_owned())?,
+        None => ServerName::from(address.ip()),
+    };
+
+    let connect = service_fn(move |_| {
+        let (tls, name) = (tls.clone(), name.clone());
+        async move {
+            let connection = TcpStream::connect(address).await?;
+            tls.connect(name, connection).await.map(TokioIo::new)
+        }
+    });
+    // The scheme is only a label here: the connector has its own mind.
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .connect_with_connector(connect)
+        .await?)
+}
+
+/// The address itself, or this machine's own if it stands for all of them.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

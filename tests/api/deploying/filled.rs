@@ -1,0 +1,229 @@
+//! A database with something in every table, and those who have a part in it.
+
+use sluice::{domain::Scope, proto::v1 as pb};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use crate::{
+    harness::{
+        Client, Engine, MediaServer, Process, TestDatabase, TestServer, User, Watcher, refused,
+    },
+    relay::scene::{Scene, broadcasts},
+};
+
+/// What was given to callers while the database was where it was first.
+pub struct Filled {
+    pub database: TestDatabase,
+    pub callers: Callers,
+}
+
+/// Those who go on, wherever the data is.
+pub struct Callers {
+    owner: User,
+    media_token: String,
+    worker_token: String,
+    /// Of the owner, for the first project only.
+    api_key: String,
+    live: pb::Stream,
+    assignment: pb::RelayAssignment,
+    project: pb::Project,
+    /// The project whose stream has ended.
+    idle: (pb::Project, String),
+    /// What a watcher of the first project saw last, and what there is to see.
+    seen: i64,
+    last: i64,
+}
+
+/// Rows that no call leaves behind while the server runs, and more than are copied at once.
+const LEFT_BEHIND: &str = "
+    insert into identities (issuer, subject, user_id, create_time)
+    select 'https://id.example.com', 'ada', id, create_time from users limit 1;
+    insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
+    select id, 'email_verification', 'ada@example.com', create_time, 1, '2100-01-01T00:00:00+00:00'
+    from users limit 1;
+    insert into node_boots (node_id, boot_id, create_time)
+    with recursive numbers (number) as (
+        select 1 union all select number + 1 from numbers where number < 1200
+    )
+    select 'many-' || number, 'b1', u.create_time
+    from numbers, (select create_time from users limit 1) u;";
+
+impl Filled {
+    /// By a server that has stopped, but not the stream.
+    pub async fn create(engine: Engine) -> Self {
+        let server = TestServer::start(engine).await;
+        let scene = Scene::over(server, 60).await;
+        let api_key = api_key(&scene).await;
+        let idle = ended_stream(&scene).await;
+        account_rows(&scene).await;
+
+        let (live, _, _worker, assignment) = scene.claimed().await;
+        let taken = scene.node.begin(&scene.key, "c9").await;
+        refused(taken);
+        let seen = scene.revision().await;
+        let mut projects = scene.owner.client.project.clone();
+        for name in ["One more", "Another", "The last"] {
+            let request = pb::UpdateProjectRequest {
+                project_id: scene.project.id.clone(),
+                name: Some(name.to_owned()),
+                ..Default::default()
+            };
+            projects.update_project(request).await.unwrap();
+        }
+        let callers = Callers {
+            media_token: scene.server.operator_token(&[Scope::StreamsPublish]).await,
+            worker_token: scene.server.operator_token(&[Scope::RelaysWork]).await,
+            last: scene.revision().await,
+            owner: scene.owner,
+            api_key,
+            live,
+            assignment,
+            project: scene.project,
+            idle,
+            seen,
+        };
+        let database = scene.server.stop().await;
+        database.execute(LEFT_BEHIND).await;
+        let rotate = ["rotate-signing-key"];
+        let rotated = Process::said(Process::admin(&database, &rotate, &[])).await;
+        assert_eq!(rotated.code, Some(0), "{}", rotated.errors);
+        Self { database, callers }
+    }
+}
+
+impl Callers {
+    /// Everybody goes on with what they have, on a server over other data, that has
+    /// the files of the keys.
+    pub async fn go_on(self, url: String, directory: TempDir) -> TestDatabase {
+        let server = TestServer::over(TestDatabase { url, directory }, &[]).await;
+        let channel = &server.channel;
+        let owner = Client::with_token(channel, &self.owner.tokens.access_token);
+        self.watch(&owner).await;
+        self.keep_the_stream(channel).await;
+        self.begin_another(channel).await;
+        self.keep_the_relay(channel).await;
+        self.present_keys(channel).await;
+        self.stay_signed_in(channel).await;
+        server.stop().await
+    }
+
+    /// Each event after the last one that was seen, once.
+    async fn watch(&self, owner: &Client) {
+        let watcher = Watcher::after(owner, &self.project.id, self.seen).await;
+        watcher.unwrap().read_until(self.last).await;
+        assert!(self.last >= self.seen + 3);
+    }
+
+    async fn keep_the_stream(&self, channel: &Channel) {
+        let node = MediaServer {
+            client: Client::with_token(channel, &self.media_token),
+        };
+        let answer = node.heartbeat(&self.live, "c1").await;
+        assert_eq!(answer.action(), pb::PublishAction::Continue);
+        let stream = answer.stream.unwrap();
+        assert_eq!(stream.status(), pb::StreamStatus::Live);
+        assert_eq!((&stream.id, stream.epoch), (&self.live.id, self.live.epoch));
+    }
+
+    async fn begin_another(&self, channel: &Channel) {
+        let node = MediaServer {
+            client: Client::with_token(channel, &self.media_token),
+        };
+        let (project, stream_key) = &self.idle;
+        let stream = node.live(stream_key, "c-after").await;
+        assert_eq!(stream.project_id, project.id);
+    }
+
+    async fn keep_the_relay(&self, channel: &Channel) {
+        let request = pb::ReportRelaysRequest {
+            worker_id: "w1".to_owned(),
+            reports: vec![broadcasts(&self.assignment, 1000)],
+        };
+        let mut workers = Client::with_token(channel, &self.worker_token).stream;
+        let answer = workers.report_relays(request).await.unwrap().into_inner();
+        assert_eq!(answer.lost_lease_ids, [""; 0]);
+    }
+
+    async fn present_keys(&self, channel: &Channel) {
+        let request = pb::ExchangeApiKeyRequest {
+            secret: self.api_key.clone(),
+        };
+        let mut anonymous = Client::anonymous(channel).auth;
+        let token = anonymous.exchange_api_key(request).await.unwrap();
+        let mut program = Client::with_token(channel, &token.into_inner().access_token).project;
+        let list = program.list_projects(pb::ListProjectsRequest::default());
+        let seen = list.await.unwrap().into_inner().projects;
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].id, self.project.id);
+
+        let mut owner = Client::with_token(channel, &self.owner.tokens.access_token).project;
+        let request = pb::RevealStreamKeyRequest {
+            project_id: self.idle.0.id.clone(),
+        };
+        let revealed = owner.reveal_stream_key(request).await.unwrap();
+        assert_eq!(revealed.into_inner().stream_key, self.idle.1);
+    }
+
+    async fn stay_signed_in(&self, channel: &Channel) {
+        let mut anonymous = Client::anonymous(channel).auth;
+        let request = pb::RefreshTokensRequest {
+            refresh_token: self.owner.tokens.refresh_token.clone(),
+        };
+        anonymous.refresh_tokens(request).await.unwrap();
+        let request = pb::SignInRequest {
+            email: self.owner.email.clone(),
+            password: self.owner.password.to_owned(),
+        };
+        anonymous.sign_in(request).await.unwrap();
+    }
+}
+
+/// An API key of the owner that may see only the first project.
+async fn api_key(scene: &Scene) -> String {
+    let request = pb::CreateApiKeyRequest {
+        display_name: "A program".to_owned(),
+        scopes: vec!["projects:read".to_owned()],
+        project_ids: vec![scene.project.id.clone()],
+        expire_time: None,
+    };
+    let mut auth = scene.owner.client.auth.clone();
+    auth.create_api_key(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .secret
+}
+
+/// A project with a stream that has ended, and its stream key.
+async fn ended_stream(scene: &Scene) -> (pb::Project, String) {
+    let request = pb::CreateProjectRequest {
+        name: "Über, \"ended\" 🎮".to_owned(),
+        request_id: uuid::Uuid::now_v7().to_string(),
+        reconnect_window: Some(prost_types::Duration::default()),
+        ..Default::default()
+    };
+    let (project, stream_key) = scene.owner.project_with(request).await;
+    let stream = scene.node.live(&stream_key, "c0").await;
+    scene.node.end(&stream, "c0").await;
+    (project, stream_key)
+}
+
+/// A wrong password, a session that was ended, and a message that was sent.
+async fn account_rows(scene: &Scene) {
+    let mut anonymous = scene.server.anonymous().auth;
+    let sign_in = |password: &str| pb::SignInRequest {
+        email: scene.owner.email.clone(),
+        password: password.to_owned(),
+    };
+    let wrong = anonymous.sign_in(sign_in("another one altogether")).await;
+    assert_eq!(refused(wrong).class().1, "CREDENTIALS_INVALID");
+    let session = anonymous
+        .sign_in(sign_in(scene.owner.password))
+        .await
+        .unwrap();
+    let token = session.into_inner().tokens.unwrap().access_token;
+    let mut other = Client::with_token(&scene.server.channel, &token).auth;
+    other.sign_out(pb::SignOutRequest::default()).await.unwrap();
+    let database = &scene.server.database;
+    database.mail(&scene.owner.email, "erify", 1).await;
+}
