@@ -105,7 +105,7 @@ impl Acceptor {
                 biased;
                 () = closing.cancelled() => break,
                 Some(_) = connections.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
+                accepted = self.accept() => match accepted {
                     Ok((stream, peer)) => self.take(stream, peer, &accepting, &mut connections),
                     Err(error) => self.failed(&error).await,
                 },
@@ -114,6 +114,11 @@ impl Acceptor {
         // Its port is free for another server at once.
         drop(self.listener);
         while connections.join_next().await.is_some() {}
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.half_open.room().await;
+        self.listener.accept().await
     }
 
     fn take(

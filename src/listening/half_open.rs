@@ -1,25 +1,35 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
+
+/// How long a connection has in any case: honest ones may come thousands at once.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// The connections that have not shown yet what they speak.
 ///
-/// There are only so many at a time. When one more comes, the oldest has to go: a peer
-/// that means it is ready in a moment, so whoever opens many and says nothing crowds out
-/// his own, and neither takes the places of those who call nor keeps new ones out.
+/// There are only so many at a time. When one more is to come, the oldest has to go: a
+/// peer that means it is ready in a moment, so whoever opens many and says nothing
+/// crowds out his own, and neither takes the places of those who call nor keeps new ones
+/// out. Until the oldest has had its moment, new ones wait where the system keeps them.
 #[derive(Debug)]
 pub(super) struct HalfOpen {
     most: usize,
     waiting: Mutex<Waiting>,
+    left: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
-    by_age: BTreeMap<u64, CancellationToken>,
+    by_age: BTreeMap<u64, (Instant, CancellationToken)>,
 }
 
 /// A connection among them, until dropped.
@@ -36,7 +46,34 @@ impl HalfOpen {
         Arc::new(Self {
             most: most.max(1) as usize,
             waiting: Mutex::default(),
+            left: Notify::new(),
         })
+    }
+
+    /// Waits until there is room for one more, and makes it if need be.
+    pub async fn room(&self) {
+        while let Some(until) = self.make_room() {
+            tokio::select! {
+                () = self.left.notified() => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Until when there can be no room, if there is none.
+    fn make_room(&self) -> Option<Instant> {
+        let mut waiting = self.lock();
+        if waiting.by_age.len() < self.most {
+            return None;
+        }
+        let oldest = waiting.by_age.first_entry()?;
+        let until = oldest.get().0 + MOMENT;
+        if until > Instant::now() {
+            return Some(until);
+        }
+        let (_, crowded_out) = oldest.remove();
+        crowded_out.cancel();
+        None
     }
 
     /// One more.
@@ -45,12 +82,8 @@ impl HalfOpen {
         let mut waiting = self.lock();
         let number = waiting.next;
         waiting.next += 1;
-        waiting.by_age.insert(number, crowded_out.clone());
-        if waiting.by_age.len() > self.most
-            && let Some((_, oldest)) = waiting.by_age.pop_first()
-        {
-            oldest.cancel();
-        }
+        let since = (Instant::now(), crowded_out.clone());
+        waiting.by_age.insert(number, since);
         Entry {
             number,
             crowded_out,
@@ -73,27 +106,28 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.of.lock().by_age.remove(&self.number);
+        self.of.left.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::HalfOpen;
+    use super::{HalfOpen, MOMENT};
+    use tokio::time::Instant;
 
-    #[test]
-    fn the_oldest_that_still_waits_makes_room() {
+    #[tokio::test]
+    async fn the_oldest_makes_room_after_its_moment_and_whoever_leaves_at_once() {
         let half_open = HalfOpen::new(2);
-        let ready = half_open.enter();
         let (oldest, younger) = (half_open.enter(), half_open.enter());
-        assert!(ready.crowded_out.is_cancelled());
-        drop(ready);
-        assert!(!oldest.crowded_out.is_cancelled());
+        let begun = Instant::now();
 
-        let _youngest = half_open.enter();
-
+        half_open.room().await;
         assert!(oldest.crowded_out.is_cancelled());
-        assert!(!younger.crowded_out.is_cancelled());
-        drop((oldest, younger, _youngest));
-        assert!(half_open.lock().by_age.is_empty());
+        assert!(begun.elapsed() >= MOMENT / 2);
+        let _third = half_open.enter();
+        drop(younger);
+        half_open.room().await;
+        drop(oldest);
+        assert_eq!(half_open.lock().by_age.len(), 1);
     }
 }

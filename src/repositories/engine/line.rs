@@ -79,8 +79,7 @@ impl<DB: Server> Line<DB> {
         // And so it stays if whoever waits for the answer goes away.
         *state = LineState::Unfinished;
         let answer = timeout(*limit, statement(raw)).await;
-        let answer =
-            answer.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()).map_err(Failure::Io));
+        let answer = answer.unwrap_or_else(|_| Err(Failure::Io(ErrorKind::TimedOut.into())));
         *state = match &answer {
             Err(failure) if DB::is_broken_by(failure) => LineState::Broken,
             _ => LineState::Sound,

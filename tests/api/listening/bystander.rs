@@ -14,7 +14,7 @@ pub struct Bystander {
 }
 
 /// Below this nobody could say what made a call slow, on a machine that does much else.
-const FLOOR: Duration = Duration::from_millis(50);
+const FLOOR: Duration = Duration::from_millis(100);
 
 impl Bystander {
     /// Calls over a connection, first in peace.
@@ -37,7 +37,7 @@ impl Bystander {
         let (client, stopped) = (self.client.clone(), stop.clone());
         let calling: JoinHandle<Vec<Duration>> = tokio::spawn(async move {
             let mut waits = Vec::new();
-            while !stopped.is_cancelled() || waits.len() < 100 {
+            while !stopped.is_cancelled() || waits.len() < 300 {
                 waits.push(wait(&client).await);
             }
             waits

@@ -1,31 +1,49 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
-use tokio::task::JoinSet;
 use tonic::Code;
 
+use super::{
+    frames::{DATA, END_HEADERS, END_STREAM, GUARDED, HEADERS, PING, frame, headers},
+    raw::Raw,
+};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
 
+/// Calls whose message is there only after they could have been refused.
 #[rstest]
 #[tokio::test]
-async fn any_number_of_refused_calls_on_a_connection_is_refused_with_the_reason(
+async fn any_number_of_refused_calls_on_a_connection_is_refused(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start_with(engine, &["--address-rate=0"]).await;
-    let client = server.anonymous();
+    let mut raw = Raw::greeted(server.address).await;
 
-    let mut callers = JoinSet::new();
-    for _ in 0..50 {
-        let mut auth = client.auth.clone();
-        callers.spawn(async move {
-            for _ in 0..400 {
-                let refusal = refused(auth.get_me(pb::GetMeRequest {}).await);
-                let class = (Code::Unauthenticated, "ACCESS_TOKEN_MISSING");
-                assert_eq!(refusal.class(), class);
-            }
-        });
+    for batch in 0..400 {
+        let streams = (0..50).map(|number| 2 * (50 * batch + number) + 1);
+        let begin = |stream| frame(HEADERS, END_HEADERS, stream, &headers(GUARDED));
+        let begins: Vec<u8> = streams.clone().flat_map(begin).collect();
+        raw.send(&[begins, frame(PING, 0, 0, &[0; 8])].concat())
+            .await
+            .unwrap();
+        let mut answers = 0;
+        while let frame = raw.next().await.expect("the connection goes on")
+            && frame.kind != PING
+        {
+            answers += usize::from(frame.kind == HEADERS);
+        }
+
+        let message = |stream| {
+            [
+                frame(DATA, 0, stream, &[0; 5]),
+                frame(DATA, END_STREAM, stream, &[]),
+            ]
+        };
+        let messages: Vec<u8> = streams.flat_map(message).flatten().collect();
+        raw.send(&messages).await.unwrap();
+        while answers < 50 {
+            let frame = raw.next().await.expect("the connection goes on");
+            answers += usize::from(frame.kind == HEADERS);
+        }
     }
-
-    callers.join_all().await;
 }
 
 #[rstest]

@@ -1,8 +1,11 @@
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -13,6 +16,9 @@ use super::{
 use crate::harness::{
     Certificate, Client, Engine, Postgres, Sqlite, TestDatabase, TestServer, eventually,
 };
+
+/// What does not happen in this time never does.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server with a certificate, and a client that trusts it.
 struct Encrypted {
@@ -68,7 +74,8 @@ async fn with_a_certificate_calls_are_encrypted_and_no_others_taken(
     clear.send(&hello()).await.unwrap();
     let mut rest = Vec::new();
     // An alert of TLS, and the end.
-    let _ = clear.stream.read_to_end(&mut rest).await;
+    let read = timeout(PATIENCE, clear.stream.read_to_end(&mut rest)).await;
+    assert!(read.is_ok());
     assert!(rest.len() < 10, "{rest:?}");
 }
 
@@ -93,7 +100,9 @@ async fn half_a_handshake_is_cut_in_time(#[values(Sqlite, Postgres)] engine: Eng
     for raw in waiting {
         assert_eq!(raw.ended().await, Ending::default());
     }
-    let _ = silent.read_to_end(&mut Vec::new()).await;
+    let mut rest = Vec::new();
+    let read = timeout(PATIENCE, silent.read_to_end(&mut rest)).await;
+    assert!(read.is_ok());
     server
         .anonymous()
         .auth
@@ -184,7 +193,8 @@ async fn where_clients_must_show_a_certificate_those_without_are_turned_away(
         let mut said = Vec::new();
         if let Ok(mut stream) = connect(&stranger, server.address).await {
             let _ = stream.write_all(&hello()).await;
-            stream.read_to_end(&mut said).await.unwrap_err();
+            let read = timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+            read.expect("it hangs up").unwrap_err();
         }
         assert_eq!(said, b"");
         let stranger = Client::anonymous(&channel(stranger, server.address));
