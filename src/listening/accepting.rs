@@ -12,7 +12,7 @@ use super::{
     http::{http1, http2},
     lifetime::{Times, live},
     socket,
-    tally::Tally,
+    tally::{Cause, Tally},
     tls::Tls,
     tracked::Tracked,
 };
@@ -38,16 +38,16 @@ impl<S: Calls> Accepting<S> {
             inner: self.service.clone(),
             connection: connection.clone(),
         });
-        let (stream, times, tally) = (TokioIo::new(stream), &self.times, &self.tally);
+        let (stream, times) = (TokioIo::new(stream), &self.times);
         match protocol {
             Protocol::Http2 => {
                 let http = http2(times).serve_connection(stream, service);
-                live(http, &connection, times, tally).await;
+                live(http, &connection, times).await;
             }
             Protocol::Http1 => {
                 let http = http1().serve_connection(stream, service);
                 // Few connections are of browsers: the others need not have room for this.
-                Box::pin(live(http, &connection, times, tally)).await;
+                Box::pin(live(http, &connection, times)).await;
             }
         }
     }
@@ -62,7 +62,7 @@ impl<S: Calls> Accepting<S> {
             biased;
             () = self.closing.cancelled() => return None,
             () = entry.crowded_out() => {
-                self.tally.crowded_out.add();
+                Cause::CrowdedOut.count();
                 return None;
             }
             shaken = timeout(self.times.handshake, shaking) => shaken,
@@ -73,7 +73,7 @@ impl<S: Calls> Accepting<S> {
             Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
             Err(_) => tracing::debug!("a handshake took too long"),
         }
-        self.tally.failed_handshakes.add();
+        Cause::Handshake.count();
         None
     }
 }

@@ -16,10 +16,11 @@ use super::{
     lifetime::Times,
     places::{Caps, Full, Places},
     sparing::Sparing,
-    tally::Tally,
+    tally::{Cause, Tally},
     tls::Tls,
     tls_files::TlsFiles,
 };
+use crate::telemetry::metrics::LIVE;
 
 /// How long not to accept after that failed, most often for want of open files.
 const BREATH: Duration = Duration::from_millis(50);
@@ -59,6 +60,7 @@ impl Acceptor {
         let half = u32::try_from(files / 2).unwrap_or(u32::MAX);
         terms.caps.all = terms.caps.all.min(half);
         tracing::info!(files, connections = terms.caps.all, "limits");
+        LIVE.connections_limit.set(terms.caps.all.into());
 
         let mut protocols: Vec<&[u8]> = vec![b"h2"];
         if terms.http1 {
@@ -130,12 +132,12 @@ impl Acceptor {
     ) {
         match self.places.take(peer.ip()) {
             Ok(place) => {
-                self.tally.accepted.add();
+                self.tally.accept();
                 let entry = self.half_open.enter();
                 let accepting = Arc::clone(accepting);
                 connections.spawn(async move {
                     accepting.serve(stream, peer.ip(), entry).await;
-                    accepting.tally.ended.add();
+                    accepting.tally.end();
                     drop(place);
                 });
             }
@@ -145,8 +147,8 @@ impl Acceptor {
 
     fn refused(&mut self, peer: SocketAddr, full: Full) {
         match full {
-            Full::All => self.tally.refused_full.add(),
-            Full::Address => self.tally.refused_address.add(),
+            Full::All => Cause::Full.count(),
+            Full::Address => Cause::Address.count(),
         }
         if let Some(times) = self.refusals.count() {
             tracing::warn!(times, last = %peer.ip(), ?full, "refused connections, there are too many");

@@ -3,7 +3,7 @@ use std::{pin::pin, time::Duration};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::time::{sleep_until, timeout};
 
-use super::{connection::Connection, tally::Tally};
+use super::{connection::Connection, tally::Cause};
 use crate::auth::random_fraction;
 
 /// How long a connection may take, and last.
@@ -36,12 +36,7 @@ enum Over {
 
 /// Serves a connection until it ends, or is to: then it takes no more calls, and has the
 /// grace for those that run. When the server closes, it is the server's to cut it.
-pub(super) async fn live<C: GracefulConnection>(
-    http: C,
-    connection: &Connection,
-    times: &Times,
-    tally: &Tally,
-) {
+pub(super) async fn live<C: GracefulConnection>(http: C, connection: &Connection, times: &Times) {
     let mut http = pin!(http);
     let over = tokio::select! {
         _ = &mut http => return,
@@ -56,8 +51,8 @@ pub(super) async fn live<C: GracefulConnection>(
             let _ = http.await;
             return;
         }
-        Over::Aged => tally.aged.add(),
-        Over::Idle => tally.idle.add(),
+        Over::Aged => Cause::Age.count(),
+        Over::Idle => Cause::Idle.count(),
     }
     let _ = timeout(times.grace, http).await;
 }

@@ -1,46 +1,68 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What became of connections, counted since the start.
+use crate::telemetry::metrics::LIVE;
+
+/// The connections of a listener, counted since the start, and shown as metrics.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Accepted, and given a place.
-    pub accepted: Count,
-    /// Closed at once: there were as many as there may be.
-    pub refused_full: Count,
-    /// Closed at once: there were as many from their address as there may be.
-    pub refused_address: Count,
-    /// Closed for others, because they had not shown yet what they speak.
-    pub crowded_out: Count,
-    /// Closed because they did not show in time what they speak, or something strange.
-    pub failed_handshakes: Count,
-    /// Sent away because of their age.
-    pub aged: Count,
-    /// Sent away because nobody called.
-    pub idle: Count,
-    /// Ended, of those that were accepted.
-    pub ended: Count,
+    accepted: AtomicU64,
+    ended: AtomicU64,
 }
 
-/// How often something happened.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// Once more.
-    pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How often so far.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+/// Why a connection was closed that could have gone on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// There are as many as there may be.
+    Full,
+    /// There are as many from its address as there may be.
+    Address,
+    /// Others needed its place, and it had not shown yet what it speaks.
+    CrowdedOut,
+    /// It did not show in time what it speaks, or something strange.
+    Handshake,
+    /// It was old.
+    Age,
+    /// Nobody called.
+    Idle,
 }
 
 impl Tally {
-    /// How many connections there are now.
+    /// A connection was accepted, and given a place.
+    pub(super) fn accept(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        LIVE.accepted.inc();
+        LIVE.connections.inc();
+    }
+
+    /// One of those has ended.
+    pub(super) fn end(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        LIVE.connections.dec();
+    }
+
+    /// How many were accepted.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many of them are open.
     pub fn open(&self) -> u64 {
-        let ended = self.ended.get();
-        self.accepted.get().saturating_sub(ended)
+        let ended = self.ended.load(Ordering::Relaxed);
+        self.accepted().saturating_sub(ended)
+    }
+}
+
+impl Cause {
+    /// Counts a connection that is closed for it.
+    pub(super) fn count(self) {
+        let name = match self {
+            Self::Full => "full",
+            Self::Address => "address",
+            Self::CrowdedOut => "crowded_out",
+            Self::Handshake => "handshake",
+            Self::Age => "age",
+            Self::Idle => "idle",
+        };
+        LIVE.turned_away.with_label_values(&[name]).inc();
     }
 }

@@ -86,7 +86,7 @@ impl Live {
             ),
             connections_limit: gauge(
                 "sluice_connections_limit",
-                "How many connections to the gRPC port there may be; 0 if that is not limited.",
+                "How many connections to the gRPC port there may be.",
             ),
             accepted: counter(
                 "sluice_connections_accepted_total",
@@ -126,6 +126,9 @@ impl Live {
         };
         for reason in ["PUBLISH_CONFLICT", "STREAM_KEY_INVALID"] {
             live.publishes_refused.with_label_values(&[reason]);
+        }
+        for cause in ["full", "address", "handshake"] {
+            live.turned_away.with_label_values(&[cause]);
         }
         live
     }

@@ -66,6 +66,9 @@ fn one_of_each() -> Vec<Error> {
         Error::TooManyAttempts(Duration::from_secs(1)),
         Error::RateLimited(Duration::from_secs(1)),
         Error::StreamNotLive,
+        Error::DeadlineExceeded,
+        Error::Overloaded(Duration::from_secs(1)),
+        Error::StorageFull(sqlx::Error::PoolTimedOut),
         Error::IdTokenInvalid,
         Error::IssuerUnavailable(anyhow::anyhow!("no route")),
         Error::MailTokenInvalid,
@@ -88,6 +91,7 @@ fn name(code: Code) -> &'static str {
         Code::OutOfRange => "OUT_OF_RANGE",
         Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
         Code::Unavailable => "UNAVAILABLE",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
         Code::Internal => "INTERNAL",
         other => panic!("no error of ours has the code {other:?}"),
     }

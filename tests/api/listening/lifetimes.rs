@@ -118,7 +118,7 @@ async fn a_connection_of_a_peer_that_is_gone_is_closed() {
 
     assert_eq!(silent.ended().await.answers, 0);
     crate::harness::eventually("it is counted out", async || {
-        ((tally.accepted.get(), tally.open()) == (1, 0)).then_some(())
+        ((tally.accepted(), tally.open()) == (1, 0)).then_some(())
     })
     .await;
 }

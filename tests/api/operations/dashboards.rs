@@ -111,10 +111,6 @@ async fn dashboard_and_rules_name_metrics_and_labels_of_a_server_that_works(
         let labels = labels.filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
         there.entry(name.to_owned()).or_default().extend(labels);
     }
-    // Nothing was refused yet, so there is no cause of it.
-    let causes = BTreeSet::from(["cause".to_owned()]);
-    let refused = "sluice_connections_refused_total".to_owned();
-    there.entry(refused).or_insert(causes);
 
     let dashboard: Value = serde_json::from_str(&read("grafana/sluice.json")).unwrap();
     let rules = read("prometheus/alerts.yml");
