@@ -7,6 +7,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 use tokio_rustls::TlsAcceptor;
 
 use super::tls_files::{TlsFiles, TlsTexts};
+use crate::telemetry::metrics::LIVE;
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -21,10 +22,18 @@ pub(super) struct Tls {
 /// What was seen in the files.
 type Seen = Option<Vec<u8>>;
 
+fn show_expiry(texts: &TlsTexts) {
+    // Exact for the next 285 million years.
+    let time = texts.expiry().unwrap_or_default() as f64;
+    LIVE.certificate_expiry.set(time);
+}
+
 impl Tls {
     /// With these files and what may be spoken inside (ALPN).
     pub fn open(files: TlsFiles, protocols: Vec<&'static [u8]>) -> anyhow::Result<Self> {
-        let config = files.read()?.config(&protocols)?;
+        let texts = files.read()?;
+        let config = texts.config(&protocols)?;
+        show_expiry(&texts);
         Ok(Self {
             files,
             protocols,
@@ -72,6 +81,7 @@ impl Tls {
             Ok(config) => {
                 let current = self.current.lock();
                 *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(config).into();
+                show_expiry(texts);
                 if !first {
                     tracing::info!("took over a new certificate");
                 }

@@ -8,6 +8,7 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 /// Where the certificate of this server is.
@@ -62,6 +63,13 @@ impl TlsTexts {
         all.finish().as_ref().to_vec()
     }
 
+    /// When the certificate expires, in seconds since 1970; nothing if it does not say.
+    pub fn expiry(&self) -> Option<i64> {
+        let chain = certificates(&self.certificate).ok()?;
+        let (_, own) = X509Certificate::from_der(chain.first()?).ok()?;
+        Some(own.validity().not_after.timestamp())
+    }
+
     /// What TLS needs of them. The error names the setting, and tells nothing of the key.
     pub fn config(&self, protocols: &[&[u8]]) -> anyhow::Result<ServerConfig> {
         let provider = Arc::new(ring_provider::default_provider());
@@ -101,4 +109,33 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let certificates = certificates.context("cannot be read as PEM")?;
     ensure!(!certificates.is_empty(), "has no certificate in PEM");
     Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TlsTexts;
+
+    /// Made with `openssl req -x509`; it says notAfter=Nov 19 19:28:40 2036 GMT.
+    const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBNjCB6aADAgECAhRpyXMjEpRBk0E3mPplTFOnX5sQtjAFBgMrZXAwETEPMA0G\n\
+A1UEAwwGc2x1aWNlMB4XDTI2MTEyMjE5Mjg0MFoXDTM2MTExOTE5Mjg0MFowETEP\n\
+MA0GA1UEAwwGc2x1aWNlMCowBQYDK2VwAyEAiSA+b2G1AGURc4F1rS0FB/YtNm73\n\
+VKSWng5QIPESA8ejUzBRMB0GA1UdDgQWBBTq2zw/XN/wa4/NJhGgSggJEb0qIzAf\n\
+BgNVHSMEGDAWgBTq2zw/XN/wa4/NJhGgSggJEb0qIzAPBgNVHRMBAf8EBTADAQH/\n\
+MAUGAytlcANBAID/9/0au3cg8dMpQvD156/+FB64vOiQL0tZ6z7ZE+w82N19yj1p\n\
+s5YM2UBWT7+t6GdE+1RzSHdvjiq94kZ+lw8=\n\
+-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn a_certificate_tells_when_it_expires() {
+        let texts = |certificate: &str| TlsTexts {
+            certificate: certificate.into(),
+            key: Vec::new().into(),
+            client_ca: None,
+        };
+
+        assert_eq!(texts(CERTIFICATE).expiry(), Some(2_110_735_720));
+        assert_eq!(texts("nothing").expiry(), None);
+    }
 }

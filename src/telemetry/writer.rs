@@ -153,6 +153,8 @@ mod tests {
         let written = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         let lines: Vec<usize> = written.lines().map(|line| line.parse().unwrap()).collect();
         assert!((KEPT..KEPT + 2).contains(&lines.len()), "{}", lines.len());
-        assert!(lines.iter().copied().eq(0..lines.len()));
+        // The one that the thread has in hand makes room for another one, some time.
+        assert!(lines.iter().copied().take(KEPT).eq(0..KEPT));
+        assert!(lines.is_sorted());
     }
 }
