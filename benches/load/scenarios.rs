@@ -232,9 +232,7 @@ impl<'a> Scenarios<'a> {
     /// What a connection costs that does nothing.
     async fn connections(&self) -> anyhow::Result<()> {
         const MANY: u32 = 5000;
-        let sluice = self
-            .bench
-            .sluice(&[("SLUICE_MAX_ADDRESS_CONNECTIONS", "6000")])?;
+        let sluice = self.bench.sluice(&[])?;
         let warm = hold(&sluice, 50).await?;
         let before = resident(sluice.pid());
         let held = hold(&sluice, MANY).await?;

@@ -63,6 +63,8 @@ impl Bench {
             .env("DATABASE_URL", &self.url)
             .env("SLUICE_CALLER_RATE", "0")
             .env("SLUICE_ADDRESS_RATE", "0")
+            .env("SLUICE_MAX_ADDRESS_CONNECTIONS", "10000")
+            .env("SLUICE_OPERATIONS_LISTEN", "off")
             .env("SLUICE_MAIL", "off")
             .env("SLUICE_ACCESS_TOKEN_LIFETIME", "2h")
             .env("SLUICE_LOG", "info")

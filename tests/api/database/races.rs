@@ -2,7 +2,7 @@ use sluice::proto::v1 as pb;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tonic::Code;
 
-use crate::harness::{Postgres, TestServer, User, eventually, refused};
+use crate::harness::{Postgres, TestDatabase, TestServer, User, eventually, refused};
 
 /// Has the updates of projects fail as if they had lost a race, so often.
 async fn lose(server: &TestServer, state: &str, times: u32) {
@@ -63,7 +63,16 @@ async fn one_that_never_can_is_aborted() {
 
 #[tokio::test]
 async fn a_deadlock_is_not_the_callers_affair() {
-    let server = TestServer::start(Postgres).await;
+    let database = TestDatabase::create(Postgres).await;
+    // Time enough to make the deadlock before it is looked for, and to find it before
+    // the time for locks is over.
+    let later = "do $$ begin
+                     execute format('alter database %I set deadlock_timeout = ''3s''',
+                                    current_database());
+                 end $$";
+    database.execute(later).await;
+    let limits = ["--db-timeout=30s", "--call-timeout=1min"];
+    let server = TestServer::over(database, &limits).await;
     let ada = server.user().await;
     let (project, _) = ada.project().await;
     let mut other = PgConnection::connect(&server.database.url).await.unwrap();
@@ -80,7 +89,8 @@ async fn a_deadlock_is_not_the_callers_affair() {
         "it has the project and waits for the audit log",
         async || {
             let waiting = "select count(*) from pg_stat_activity
-                       where datname = current_database() and wait_event_type = 'Lock'";
+                       where datname = current_database() and wait_event_type = 'Lock'
+                           and query like 'insert into audit_events%'";
             let waiting = sqlx::query(waiting).fetch_one(&mut looking).await.unwrap();
             (waiting.get::<i64, _>(0) == 1).then_some(())
         },
