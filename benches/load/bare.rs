@@ -8,7 +8,7 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 use tonic::{
     Response, Status,
     body::Body,
-    codegen::{BoxFuture, Service},
+    codegen::{BoxFuture, Service, StdError},
     server::{Grpc, NamedService, UnaryService},
     transport::{Server, server::TcpIncoming},
 };
@@ -64,7 +64,10 @@ impl NamedService for Bare {
     const NAME: &'static str = "sluice.v1.ProjectService";
 }
 
-impl Service<Request<Body>> for Bare {
+impl<B> Service<Request<B>> for Bare
+where
+    B: http_body::Body<Error: Into<StdError> + Send> + Send + 'static,
+{
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Self::Error>;
@@ -73,7 +76,7 @@ impl Service<Request<Body>> for Bare {
         task::Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let handler = self.clone();
         Box::pin(async move {
             let mut grpc = Grpc::new(ProstCodec::default());

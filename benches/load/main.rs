@@ -11,6 +11,7 @@
 mod bare;
 mod caller;
 mod figures;
+mod layered;
 mod machine;
 mod scenarios;
 mod servers;
@@ -27,7 +28,10 @@ fn main() -> anyhow::Result<()> {
     if let [bare, kind] = &*arguments
         && bare == "--bare"
     {
-        return runtime.block_on(bare::serve(kind));
+        return match &**kind {
+            "layered" => runtime.block_on(layered::serve()),
+            kind => runtime.block_on(bare::serve(kind)),
+        };
     }
     raise_file_limit()?;
     let named = arguments.into_iter().filter(|name| !name.starts_with("--"));

@@ -52,6 +52,9 @@ impl<'a> Scenarios<'a> {
         let users = accounts(&seeding, "user", USERS).await?;
         drop(seeding);
         print_head();
+        if self.wants("layers") {
+            self.layers(&users).await?;
+        }
         if self.wants("reads") {
             self.reads(&users).await?;
         }
@@ -70,6 +73,30 @@ impl<'a> Scenarios<'a> {
         if self.wants("connections") {
             self.connections().await?;
         }
+        Ok(())
+    }
+
+    /// An echo with and without all that every call goes through.
+    async fn layers(&self, users: &[Account]) -> anyhow::Result<()> {
+        let echo = self.bench.bare("echo", 1)?;
+        let layered = self.bench.bare("layered", 1)?;
+        let readers = users[..64].iter();
+        let readers: Vec<_> = readers
+            .map(|account| account.reader_with(&layered.token))
+            .collect();
+        let load = Load::of(64, self.time);
+        let (mut bare, mut ours, mut costs) = (vec![], vec![], vec![]);
+        for _ in 0..self.rounds {
+            let without = Figures::of(&echo, load, &readers).await?;
+            let with = Figures::of(&layered, load, &readers).await?;
+            costs.push(without.rate / with.rate - 1.0);
+            bare.push(without);
+            ours.push(with);
+        }
+        median(bare).print("bare tonic, echo, 64 connections");
+        median(ours).print("the same with our layers and the token check");
+        let cost = middle(costs);
+        print_goal("more time for each call", cost, "0.15", cost < 0.15);
         Ok(())
     }
 

@@ -17,6 +17,8 @@ pub struct Program {
     process: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// A token that it accepts, if it says one.
+    pub token: String,
 }
 
 /// A database of PostgreSQL, gone when this is dropped by [`Bench::end`].
@@ -77,10 +79,15 @@ impl Bench {
         let address = address_in(&mut lines)?;
         // Somebody has to read the rest, or the server would wait.
         thread::spawn(move || lines.for_each(drop));
-        Ok(Program { process, address })
+        let token = String::new();
+        Ok(Program {
+            process,
+            address,
+            token,
+        })
     }
 
-    /// A ceiling: `echo` or `select`.
+    /// A ceiling: `echo` or `select`; or `layered`, which is the echo with our layers.
     pub fn bare(&self, kind: &str, pool_size: u32) -> anyhow::Result<Program> {
         let mut process = Command::new(env::current_exe()?)
             .args(["--bare", kind])
@@ -90,8 +97,13 @@ impl Bench {
             .spawn()?;
         let output = process.stdout.take().context("an output")?;
         let mut lines = BufReader::new(output).lines();
-        let address = lines.next().context("it says its address")??.parse()?;
-        Ok(Program { process, address })
+        let line = lines.next().context("it says its address")??;
+        let (address, token) = line.split_once(' ').unwrap_or((&line, ""));
+        Ok(Program {
+            process,
+            address: address.parse()?,
+            token: token.to_owned(),
+        })
     }
 }
 

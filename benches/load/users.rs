@@ -102,6 +102,15 @@ impl Account {
             .collect()
     }
 
+    /// The same with another token.
+    pub fn reader_with(&self, token: &str) -> User {
+        let other = Self {
+            token: token.to_owned(),
+            ..self.clone()
+        };
+        other.reader()
+    }
+
     /// Creates projects.
     pub fn creator(&self) -> User {
         vec![self.call("ProjectService/CreateProject", &new_project())]
