@@ -37,7 +37,9 @@ LABEL org.opencontainers.image.title="Sluice" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
-COPY --from=build --chown=65532:65532 /build/image/ /
+COPY --from=build /build/image/usr/ /usr/
+COPY --from=build --chown=65532:65532 /build/image/data/ /data/
+COPY --from=build /build/image/tmp/ /tmp/
 
 # Nothing is made up in a container, whose files are soon gone: what is missing stops it.
 ENV PATH=/usr/local/bin \

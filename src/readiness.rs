@@ -161,11 +161,24 @@ async fn first(trust: &mut Trust) -> Result<()> {
 async fn migrate(database: &Database) -> Result<()> {
     loop {
         match database.migrate().await {
-            Err(Error::DatabaseUnavailable(cause)) => {
-                tracing::warn!(error = %cause, "database unavailable, will try again to migrate");
+            Err(error) if passes(&error) => {
+                let error = error.with_causes();
+                tracing::warn!(error, "cannot migrate now, will try again");
                 sleep(RETRY).await;
             }
             other => return other,
         }
     }
+}
+
+/// Whether what keeps a migration from its end may be gone a little later.
+fn passes(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::DatabaseUnavailable(_)
+            | Error::ConcurrentChange
+            | Error::DeadlineExceeded
+            | Error::LostRace(_)
+            | Error::StorageFull(_)
+    )
 }

@@ -13,9 +13,11 @@ const PASSING: [&str; 8] = [
     "57P01", "57P02", "57P03", "57P05", "53300", "53200", "25006", "25P03",
 ];
 
-/// The same of SQLite: `BUSY` and `LOCKED` (another process), `READONLY` (a disk that was
-/// mounted anew), `IOERR`. Not `CORRUPT` and `NOTADB`: no later try can succeed.
-const SQLITE_PASSING: [i32; 4] = [5, 6, 8, 10];
+/// The same of SQLite: `BUSY` and `LOCKED` (another process), `NOMEM`, `READONLY` (a disk
+/// that was mounted anew), `IOERR`, `CANTOPEN` (no more open files, or a disk that is not
+/// there yet), `PROTOCOL` (a race for the log). Not `CORRUPT` and `NOTADB`: no later try
+/// can succeed.
+const SQLITE_PASSING: [i32; 7] = [5, 6, 7, 8, 10, 14, 15];
 
 /// `SQLITE_FULL`.
 const SQLITE_FULL: i32 = 13;

@@ -29,8 +29,15 @@ pub async fn copy(
         (Target::Sqlite(_), Target::Sqlite(_)) => return Err(CopyFailure::SameEngine("SQLite")),
         _ => {}
     }
-    // Before anything is changed: is it there, and does nobody use it?
+    // Before anything is changed: is it there, does nobody use it, and is nothing in the way?
     Side::take(&from.target).await?.release().await?;
+    if is_there(&to.target) {
+        let mut target = Side::take(&to.target).await?;
+        if let Some(table) = target.first_filled().await? {
+            return Err(CopyFailure::NotEmpty(table));
+        }
+        target.release().await?;
+    }
     migrate(from).await?;
     let mut source = Side::take(&from.target).await?;
     migrate(to).await?;
@@ -54,8 +61,17 @@ pub async fn copy(
         });
     }
     target.commit().await?;
-    source.release().await?;
+    // It is done, whatever becomes of the source's lock.
+    let _ = source.release().await;
     Ok(copied)
+}
+
+/// Whether there is something that could be in the way.
+fn is_there(target: &Target) -> bool {
+    match target {
+        Target::Postgres(_) => true,
+        Target::Sqlite(file) => file.exists(),
+    }
 }
 
 async fn migrate(options: &DatabaseOptions) -> Result<(), CopyFailure> {

@@ -64,6 +64,42 @@ impl Side {
             .await)
     }
 
+    /// A table that holds something, whatever the version of the schema.
+    pub async fn first_filled(&mut self) -> sqlx::Result<Option<String>> {
+        let names: Vec<String> = match &mut self.tx {
+            Engine::Postgres(tx) => {
+                sqlx::query_scalar(
+                    "select relname::text
+                     from pg_class
+                     where relnamespace = current_schema()::regnamespace
+                       and relkind in ('r', 'p') and relname <> '_sqlx_migrations'
+                     order by relname",
+                )
+                .fetch_all(&mut **tx)
+                .await?
+            }
+            Engine::Sqlite(tx) => {
+                sqlx::query_scalar(
+                    "select name
+                     from sqlite_schema
+                     where type = 'table' and name not like 'sqlite_%'
+                       and name <> '_sqlx_migrations'
+                     order by name",
+                )
+                .fetch_all(&mut **tx)
+                .await?
+            }
+        };
+        for name in names {
+            let columns = Vec::new();
+            let table = Table { name, columns };
+            if !self.is_empty(&table).await? {
+                return Ok(Some(table.name));
+            }
+        }
+        Ok(None)
+    }
+
     /// Gives all rows of a table to the other side; the checksum of what was read.
     pub async fn give(&mut self, table: &Table, other: &mut Self) -> sqlx::Result<Checksum> {
         let batch = ROWS.min(PARAMETERS / table.columns.len());
@@ -168,7 +204,7 @@ async fn comes_to_be_alone(pool: &PgPool) -> sqlx::Result<bool> {
         let others: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity
              where datname = current_database() and application_name like 'sluice%'
-               and pid <> pg_backend_pid()",
+               and application_name <> 'sluice-copy'",
         )
         .fetch_one(pool)
         .await?;

@@ -96,7 +96,8 @@ impl Server for Sqlite {
     /// corrupt, full, and what else says that the file is out of reach; and busy and
     /// read-only, which a new connection may be spared.
     fn is_fatal(cause: &dyn DatabaseError) -> bool {
-        sqlite_code(cause).is_some_and(|code| [4, 5, 7, 8, 9, 10, 11, 13, 14, 26].contains(&code))
+        sqlite_code(cause)
+            .is_some_and(|code| [4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 26].contains(&code))
     }
 }
 

@@ -61,7 +61,9 @@ impl Calls {
         }
         for (_, status) in accounts.iter().flat_map(|account| &account.failures) {
             let code = status.code();
-            let allowed = [Code::Unavailable, Code::DeadlineExceeded].contains(&code);
+            // The test itself holds a lock for a while, which some cannot have in time.
+            let allowed = [Code::Unavailable, Code::DeadlineExceeded, Code::Aborted];
+            let allowed = allowed.contains(&code);
             assert!(allowed, "{status:?}");
         }
         accounts
