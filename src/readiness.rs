@@ -83,7 +83,15 @@ impl Readiness {
 
     /// Tells health checks whether the server can serve.
     pub async fn report(&self, state: Health) {
-        self.state.send_replace(state);
+        let is_news = self.state.send_if_modified(|known| {
+            // Nothing comes after that.
+            let is_news = *known != Health::Draining;
+            *known = if is_news { state } else { Health::Draining };
+            is_news
+        });
+        if !is_news {
+            return;
+        }
         let status = match state {
             Health::Serving => ServingStatus::Serving,
             Health::Starting | Health::DatabaseAway | Health::Draining => ServingStatus::NotServing,
@@ -149,8 +157,9 @@ impl Interceptor for Readiness {
 async fn first(trust: &mut Trust) -> Result<()> {
     loop {
         match trust.refresh().await {
-            Err(Error::DatabaseUnavailable(cause)) => {
-                tracing::warn!(error = %cause, "database unavailable, will try again");
+            Err(error) if passes(&error) => {
+                let error = error.with_causes();
+                tracing::warn!(error, "cannot read the keys now, will try again");
                 sleep(RETRY).await;
             }
             other => return other,
@@ -171,7 +180,7 @@ async fn migrate(database: &Database) -> Result<()> {
     }
 }
 
-/// Whether what keeps a migration from its end may be gone a little later.
+/// Whether what keeps a server from its start may be gone a little later.
 fn passes(error: &Error) -> bool {
     matches!(
         error,

@@ -1,12 +1,12 @@
 //! Puts the parts together, serves, and drains.
 
-use std::thread;
+use std::{pin::pin, thread};
 
 use anyhow::Context;
 use tokio::{
     net::TcpListener,
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, interceptor::InterceptedService};
@@ -152,25 +152,31 @@ pub async fn serve(
         jobs.spawn(after_migration(readiness.clone(), mailer));
     }
 
+    // Calls are checked against what it reads, also while the server drains.
+    let mut watching = pin!(readiness.watch(&database, trust));
     tokio::select! {
         () = &mut serving => return Ok(()),
-        error = readiness.watch(&database, trust) => return Err(error.into()),
+        error = &mut watching => return Err(error.into()),
         Some(ended) = jobs.join_next() => anyhow::bail!("a job ended: {ended:?}"),
-        () = shutdown => {
-            tracing::info!("draining");
-            readiness.report(Health::Draining).await;
-            // Goes on serving meanwhile.
-            if timeout(config.drain_delay, &mut serving).await.is_ok() {
-                return Ok(());
-            }
-        }
+        () = shutdown => {}
+    }
+    tracing::info!("draining");
+    readiness.report(Health::Draining).await;
+    tokio::select! {
+        () = &mut serving => return Ok(()),
+        error = &mut watching => return Err(error.into()),
+        () = sleep(config.drain_delay) => {}
     }
 
     let deadline = Instant::now() + config.drain_timeout;
     closing.cancel();
     end_health_watches(health).await;
-    if timeout_at(deadline, &mut serving).await.is_err() {
-        tracing::warn!("calls did not finish in time, closing them");
+    tokio::select! {
+        () = &mut serving => {}
+        error = &mut watching => return Err(error.into()),
+        () = sleep_until(deadline) => {
+            tracing::warn!("calls did not finish in time, closing them");
+        }
     }
     // Cuts what is left.
     drop(serving);

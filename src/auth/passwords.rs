@@ -11,6 +11,7 @@
 //! setting tells, until they change it, who had a password before.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, Receiver, Sender},
@@ -179,24 +180,32 @@ fn work_off(queue: &Mutex<Receiver<Job>>, cost: u32) {
             return;
         };
         PASSWORDS.taken();
-        // Whoever asked may have gone away: before, then nothing is done, or meanwhile.
-        match work {
-            Work::Choose(text, about, reply) if !reply.is_closed() => {
+        // A panic is logged by the hook of telemetry; its caller gets INTERNAL, and this
+        // thread goes on.
+        let _ = catch_unwind(AssertUnwindSafe(|| work.run(cost)));
+        drop(place);
+    }
+}
+
+impl Work {
+    /// Does it, unless whoever asked has gone away.
+    fn run(self, cost: u32) {
+        match self {
+            Self::Choose(text, about, reply) if !reply.is_closed() => {
                 let _run = PASSWORDS.run();
                 let about: Vec<_> = about.iter().map(String::as_str).collect();
                 let _ = reply.send(Password::choose(text.expose(), &about));
             }
-            Work::Hash(password, reply) if !reply.is_closed() => {
+            Self::Hash(password, reply) if !reply.is_closed() => {
                 let _run = PASSWORDS.run();
                 let _ = reply.send(hash(&password, cost));
             }
-            Work::Verify(password, hash, reply) if !reply.is_closed() => {
+            Self::Verify(password, hash, reply) if !reply.is_closed() => {
                 let _run = PASSWORDS.run();
                 let _ = reply.send(verify(&password, &hash, cost));
             }
-            Work::Choose(..) | Work::Hash(..) | Work::Verify(..) => {}
+            Self::Choose(..) | Self::Hash(..) | Self::Verify(..) => {}
         }
-        drop(place);
     }
 }
 

@@ -21,6 +21,9 @@ use crate::telemetry::{metrics::call_metrics, traces};
 /// The header that names a call; made if the caller sends none, and echoed.
 const REQUEST_ID: &str = "x-request-id";
 
+/// How much of a path is logged that is of no RPC, in bytes.
+const MAX_METHOD: usize = 128;
+
 /// Wraps a service in a span a call, and counts and logs each call when it is over:
 /// with its code and its duration in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +72,16 @@ where
         let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let metrics = call_metrics(path.path());
         metrics.started();
+        let mut method = path.path().trim_start_matches('/');
+        if !metrics.is_known() {
+            // Anybody can send any path, of any length.
+            let end = method.len().min(MAX_METHOD);
+            method = method.get(..end).unwrap_or_default();
+        }
         // Whatever is logged of it, its id stands there.
         let span = tracing::error_span!(
             "call",
-            method = path.path().trim_start_matches('/'),
+            method,
             request_id = request_id.to_str().unwrap_or_default(),
             caller = tracing::field::Empty,
         );

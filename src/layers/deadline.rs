@@ -1,6 +1,6 @@
 //! How long a call may take.
 //!
-//! gRPC has no default deadline, so every unary call of ours has the server's. A
+//! gRPC has no default deadline, so every unary call has the server's. A
 //! caller's own (`grpc-timeout`) counts if it is shorter, and for streams it is
 //! the only one. When it is over the handler is dropped, wherever it waits; what it
 //! had begun to commit is committed all the same.
@@ -23,6 +23,9 @@ use crate::error::Error;
 
 /// The header of gRPC with which a caller says how long it waits.
 const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// Of health checks and reflection, those whose answers go on for long.
+const OTHER_STREAMS: [&str; 2] = ["/Watch", "/ServerReflectionInfo"];
 
 /// Ends calls that take too long: DEADLINE_EXCEEDED.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +71,12 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let rpc = Rpc::of(request.uri().path());
-        let ours = rpc.filter(|rpc| !rpc.is_stream()).map(|_| self.limit);
+        let path = request.uri().path();
+        let is_stream = match Rpc::of(path) {
+            Some(rpc) => rpc.is_stream(),
+            None => OTHER_STREAMS.iter().any(|name| path.ends_with(name)),
+        };
+        let ours = (!is_stream).then_some(self.limit);
         let limit = match (ours, asked_for(request.headers())) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),

@@ -6,8 +6,9 @@
 //! whose heartbeats are refused would end.
 //!
 //! A place is taken once the whole request is there and its caller is known: whoever
-//! sends half a request holds none. It is free again when the answer begins:
-//! watches are bounded by their own number. Health checks need none.
+//! sends half a request holds none, but their number is bounded too. It is free again
+//! when the answer begins: watches are bounded by their own number. Health checks
+//! need none.
 
 use std::{
     pin::Pin,
@@ -19,18 +20,22 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Either;
 use pin_project_lite::pin_project;
 use tonic::{Status, codegen::StdError};
 use tower::{Layer, Service};
 
 use super::rpc::Rpc;
-use crate::{auth::random_fraction, error::Error};
+use crate::{auth::random_fraction, error::Error, telemetry::metrics::LIVE};
 
 /// What a refused caller waits at least, and at most: spread, so that they do not
 /// all come back at once.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(1500));
+
+/// How many calls may be begun and unread, for each place: their headers take memory.
+const UNREAD: usize = 4;
 
 /// Refuses calls beyond a number of them: RESOURCE_EXHAUSTED.
 #[derive(Debug, Clone)]
@@ -41,8 +46,16 @@ pub struct LoadShedLayer {
 /// The places of calls. A clone shares them.
 #[derive(Debug, Clone)]
 pub struct CallPlaces {
-    taken: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
     all: usize,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Calls that are worked on.
+    taken: AtomicUsize,
+    /// Calls of which the request is not there yet.
+    unread: AtomicUsize,
 }
 
 /// See [`LoadShedLayer`].
@@ -54,9 +67,10 @@ pub struct LoadShed<S> {
 
 /// The place of one call, which it may not have yet. Free again when dropped.
 #[derive(Debug)]
-struct Place {
+pub struct Place {
     places: CallPlaces,
-    rpc: Rpc,
+    rpc: Option<Rpc>,
+    is_read: AtomicBool,
     is_taken: AtomicBool,
 }
 
@@ -70,43 +84,44 @@ impl LoadShedLayer {
 impl CallPlaces {
     /// So many places.
     pub fn new(all: usize) -> Self {
+        LIVE.calls_limit.set(i64::try_from(all).unwrap_or(i64::MAX));
         Self {
-            taken: Arc::default(),
+            counts: Arc::default(),
             all,
         }
     }
 
-    /// How many are taken.
-    pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+    /// The place of a call that begins; `Overloaded` if too many have begun and
+    /// stay unread: each costs the memory of its headers.
+    fn begin(&self, rpc: Option<Rpc>) -> Result<Arc<Place>, Error> {
+        if self.counts.unread.fetch_add(1, Ordering::Relaxed) >= UNREAD * self.all {
+            self.counts.unread.fetch_sub(1, Ordering::Relaxed);
+            return Err(overloaded());
+        }
+        Ok(Arc::new(Place {
+            places: self.clone(),
+            rpc,
+            is_read: AtomicBool::new(false),
+            is_taken: AtomicBool::new(false),
+        }))
     }
 }
 
 impl Place {
-    fn of(rpc: Rpc, places: &CallPlaces) -> Arc<Self> {
-        Arc::new(Self {
-            places: places.clone(),
-            rpc,
-            is_taken: AtomicBool::new(false),
-        })
-    }
-
-    fn is_taken(&self) -> bool {
-        self.is_taken.load(Ordering::Relaxed)
-    }
-
+    /// Takes it, if the call needs one: its request is there.
     fn take(&self) -> Result<(), Error> {
-        if self.is_taken() {
+        if self.is_read.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        let CallPlaces { taken, all } = &self.places;
-        let kept_back = if self.rpc.is_vital() { 0 } else { all / 8 };
-        if taken.fetch_add(1, Ordering::Relaxed) >= all - kept_back {
-            taken.fetch_sub(1, Ordering::Relaxed);
-            let (least, most) = RETRY;
-            let wait = least + (most - least).mul_f64(random_fraction());
-            return Err(Error::Overloaded(wait));
+        let CallPlaces { counts, all } = &self.places;
+        counts.unread.fetch_sub(1, Ordering::Relaxed);
+        let Some(rpc) = self.rpc else { return Ok(()) };
+        let kept_back = if rpc.is_vital() { 0 } else { all / 8 };
+        if counts.taken.fetch_add(1, Ordering::Relaxed) >= all - kept_back {
+            counts.taken.fetch_sub(1, Ordering::Relaxed);
+            return Err(overloaded());
         }
+        LIVE.calls.inc();
         self.is_taken.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -114,10 +129,21 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.is_taken() {
-            self.places.taken.fetch_sub(1, Ordering::Relaxed);
+        let counts = &self.places.counts;
+        if !self.is_read.load(Ordering::Relaxed) {
+            counts.unread.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.is_taken.load(Ordering::Relaxed) {
+            counts.taken.fetch_sub(1, Ordering::Relaxed);
+            LIVE.calls.dec();
         }
     }
+}
+
+fn overloaded() -> Error {
+    LIVE.calls_shed.inc();
+    let (least, most) = RETRY;
+    Error::Overloaded(least + (most - least).mul_f64(random_fraction()))
 }
 
 impl<S> Layer<S> for LoadShedLayer {
@@ -131,11 +157,11 @@ impl<S> Layer<S> for LoadShedLayer {
     }
 }
 
-impl<S, B> Service<Request<B>> for LoadShed<S>
+impl<S, B, R> Service<Request<B>> for LoadShed<S>
 where
-    S: Service<Request<AdmittedBody<B>>>,
+    S: Service<Request<AdmittedBody<B>>, Response = Response<R>>,
 {
-    type Response = S::Response;
+    type Response = Response<Either<R, tonic::body::Body>>;
     type Error = S::Error;
     type Future = AdmittedCall<S::Future>;
 
@@ -144,36 +170,59 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let rpc = Rpc::of(request.uri().path());
-        let place = rpc.map(|rpc| Place::of(rpc, &self.places));
-        let request = request.map(|inner| AdmittedBody {
-            inner,
-            place: place.clone(),
-        });
-        AdmittedCall {
-            inner: self.inner.call(request),
-            place,
+        match self.places.begin(Rpc::of(request.uri().path())) {
+            Ok(place) => {
+                let request = request.map(|inner| AdmittedBody {
+                    inner,
+                    place: Arc::clone(&place),
+                });
+                AdmittedCall::Begun {
+                    inner: self.inner.call(request),
+                    place: Some(place),
+                }
+            }
+            Err(refusal) => AdmittedCall::Refused {
+                refusal: Some(refusal),
+            },
         }
     }
 }
 
 pin_project! {
     /// The future of a call that takes a place.
-    pub struct AdmittedCall<F> {
-        #[pin]
-        inner: F,
-        place: Option<Arc<Place>>,
+    #[project = AdmittedProjection]
+    pub enum AdmittedCall<F> {
+        /// It may be read.
+        Begun {
+            #[pin]
+            inner: F,
+            place: Option<Arc<Place>>,
+        },
+        /// It may not.
+        Refused {
+            refusal: Option<Error>,
+        },
     }
 }
 
-impl<F: Future> Future for AdmittedCall<F> {
-    type Output = F::Output;
+impl<F, R, E> Future for AdmittedCall<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<Either<R, tonic::body::Body>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answer = ready!(this.inner.poll(cx));
-        this.place.take();
-        Poll::Ready(answer)
+        match self.project() {
+            AdmittedProjection::Begun { inner, place } => {
+                let answer = ready!(inner.poll(cx));
+                place.take();
+                Poll::Ready(answer.map(|response| response.map(Either::Left)))
+            }
+            AdmittedProjection::Refused { refusal } => {
+                let status = Status::from(refusal.take().unwrap_or_else(overloaded));
+                Poll::Ready(Ok(status.into_http().map(Either::Right)))
+            }
+        }
     }
 }
 
@@ -182,7 +231,7 @@ pin_project! {
     pub struct AdmittedBody<B> {
         #[pin]
         inner: B,
-        place: Option<Arc<Place>>,
+        place: Arc<Place>,
     }
 }
 
@@ -200,8 +249,7 @@ where
         let this = self.project();
         let frame = ready!(this.inner.poll_frame(cx));
         if frame.is_none()
-            && let Some(place) = this.place
-            && let Err(refusal) = place.take()
+            && let Err(refusal) = this.place.take()
         {
             return Poll::Ready(Some(Err(Status::from(refusal).into())));
         }
@@ -209,7 +257,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream() && self.place.as_deref().is_none_or(Place::is_taken)
+        self.inner.is_end_stream() && self.place.is_read.load(Ordering::Relaxed)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -69,6 +69,9 @@ where
         return say(StatusCode::NOT_FOUND, "there is no log");
     };
     let text = String::from_utf8_lossy(&body.to_bytes()).trim().to_owned();
+    if text.is_empty() {
+        return say(StatusCode::BAD_REQUEST, "there is no filter in the request");
+    }
     match filter.set(&text) {
         Ok(()) => {
             tracing::warn!(filter = text, "what is logged was changed");

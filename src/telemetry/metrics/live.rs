@@ -28,6 +28,12 @@ pub struct Live {
     pub watches_limit: IntGauge,
     /// For how long what was ended was not read.
     pub revocations_age: Gauge,
+    /// Calls that are worked on.
+    pub calls: IntGauge,
+    /// How many there may be.
+    pub calls_limit: IntGauge,
+    /// Calls that were refused because there were too many.
+    pub calls_shed: IntCounter,
     /// Connections to the gRPC port that are open.
     pub connections: IntGauge,
     /// How many there may be.
@@ -80,6 +86,15 @@ impl Live {
                 "sluice_revocations_age_seconds",
                 "For how long ended sessions and keys were not read from the database.",
             ),
+            calls: gauge("sluice_calls", "Calls that are worked on."),
+            calls_limit: gauge(
+                "sluice_calls_limit",
+                "How many calls may be worked on at once (SLUICE_MAX_CALLS).",
+            ),
+            calls_shed: counter(
+                "sluice_calls_shed_total",
+                "Calls that were refused because there were too many.",
+            ),
             connections: gauge(
                 "sluice_connections",
                 "Connections to the gRPC port that are open.",
@@ -127,7 +142,7 @@ impl Live {
         for reason in ["PUBLISH_CONFLICT", "STREAM_KEY_INVALID"] {
             live.publishes_refused.with_label_values(&[reason]);
         }
-        for cause in ["full", "address", "handshake"] {
+        for cause in ["full", "address", "crowded_out", "handshake", "age", "idle"] {
             live.turned_away.with_label_values(&[cause]);
         }
         live

@@ -9,7 +9,8 @@ use crate::harness::{PostgresServer, Proxy, TestDatabase, TestServer};
 /// The connections that the server may have.
 const POOL: i64 = 6;
 
-const SETTINGS: [&str; 3] = [
+const SETTINGS: [&str; 4] = [
+    "--caller-rate=0",
     "--db-pool-size=6",
     "--db-acquire-timeout=1s",
     "--db-timeout=2s",

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
@@ -76,6 +76,27 @@ async fn while_draining_health_checks_say_so_and_calls_are_still_served(
         .await
         .unwrap();
     // Even a watch that nobody ends does not keep the program.
+    assert_eq!(program.ended().await, Some(0));
+}
+
+#[rstest]
+#[tokio::test]
+async fn however_long_it_drains_calls_are_checked_against_what_is_true_now(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    // Longer than what was read last is relied on.
+    let mut program = Process::serve(&database, &[("SLUICE_DRAIN_DELAY", "7s")]);
+    let channel = program.channel().await;
+    let mut anonymous = Client::anonymous(&channel).auth;
+    anonymous.get_jwks(pb::GetJwksRequest {}).await.unwrap();
+
+    program.signal("TERM").await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(5500) {
+        anonymous.get_jwks(pb::GetJwksRequest {}).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!(program.ended().await, Some(0));
 }
 

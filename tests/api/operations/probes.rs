@@ -4,7 +4,9 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::harness::{Engine, Postgres, Process, Proxy, Sqlite, TestDatabase, eventually};
+use crate::harness::{
+    Engine, Postgres, Process, Proxy, RawConnection, Sqlite, TestDatabase, eventually,
+};
 
 #[rstest]
 #[tokio::test]
@@ -28,12 +30,13 @@ async fn while_the_program_drains_it_is_alive_and_not_ready_and_the_port_ends_la
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
-    let settings = [("SLUICE_DRAIN_TIMEOUT", "2s")];
+    let settings = [("SLUICE_DRAIN_TIMEOUT", "5s")];
     let mut program = Process::serve(&database, &settings);
     let channel = program.channel().await;
-    // A connection that never says anything keeps the gRPC side until the timeout.
+    // A call that is never finished keeps the gRPC side until the timeout.
     let grpc = program.address().await;
-    let _silent = tokio::net::TcpStream::connect(&grpc).await.unwrap();
+    let mut raw = RawConnection::to(grpc.parse().unwrap()).await;
+    let _unfinished = raw.begin("sluice.v1.AuthService/GetJwks", &[]).await;
     let mut health = HealthClient::new(channel);
     let request = HealthCheckRequest::default();
     let answer = health.check(request).await.unwrap().into_inner();

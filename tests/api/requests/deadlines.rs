@@ -48,8 +48,12 @@ async fn a_call_that_takes_longer_than_the_server_allows_is_ended_and_changes_no
     assert_eq!(refusal.class(), EXCEEDED);
     held.release().await;
 
+    let again = pb::CreateProjectRequest {
+        request_id: "11111111-1111-4111-8111-111111111111".to_owned(),
+        ..show()
+    };
     let created = eventually("projects can be created again", async || {
-        ada.project.create_project(show()).await.ok()
+        ada.project.create_project(again.clone()).await.ok()
     })
     .await;
     let list = ada

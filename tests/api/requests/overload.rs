@@ -5,7 +5,8 @@ use tonic::{Code, Response, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::harness::{
-    Engine, HeldWrites, Postgres, RawConnection, Sqlite, TestServer, User, Watcher, refused,
+    Engine, HeldWrites, Postgres, RawConnection, Sqlite, TestServer, User, Watcher, eventually,
+    refused,
 };
 
 /// Eight places: seven for everybody, one that is kept for machines.
@@ -77,7 +78,14 @@ async fn media_servers_are_served_while_others_are_refused(
     let stream = media.live(&stream_key, "c1").await;
 
     let (held, _calls) = crowd(&server, &ada).await;
-    let (answer, ()) = tokio::join!(media.heartbeat(&stream, "c1"), held.release());
+    let answer = match engine {
+        Postgres => media.heartbeat(&stream, "c1").await,
+        // There, nobody can write before the lock is gone.
+        Sqlite => {
+            let (answer, ()) = tokio::join!(media.heartbeat(&stream, "c1"), held.release());
+            answer
+        }
+    };
 
     assert_eq!(answer.action(), pb::PublishAction::Continue);
 }
@@ -121,4 +129,51 @@ async fn open_watches_and_half_requests_take_no_place(#[values(Sqlite, Postgres)
     for half in halves {
         assert_eq!(half.finish(&get(&project)).await.code(), Code::Ok);
     }
+}
+
+#[rstest]
+#[case::of_ours("sluice.v1.AuthService/GetJwks")]
+#[case::of_others("grpc.health.v1.Health/Check")]
+#[case::of_nobody("sluice.v1.Nothing/Nothing")]
+#[tokio::test]
+async fn requests_that_never_come_are_bounded_and_make_room_when_they_are_given_up(
+    #[case] rpc: &str,
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &PLACES).await;
+    let mut raw = RawConnection::to(server.address).await;
+
+    // Four for each place.
+    let mut halves = Vec::new();
+    for _ in 0..32 {
+        halves.push(raw.begin("sluice.v1.AuthService/GetJwks", &[]).await);
+    }
+    let status = raw.begin(rpc, &[]).await.ended().await;
+    let refusal = refused(Err::<Response<()>, _>(status));
+    assert_eq!(refusal.class(), OVERLOADED);
+
+    drop(halves);
+    let mut anonymous = server.anonymous().auth;
+    eventually("there is room again", async || {
+        let answer = anonymous.get_jwks(pb::GetJwksRequest {}).await;
+        answer.ok()
+    })
+    .await;
+}
+
+#[rstest]
+#[case::of_others("grpc.health.v1.Health/Check")]
+#[case::of_nobody("sluice.v1.Nothing/Nothing")]
+#[tokio::test]
+async fn half_a_request_is_not_waited_for_whoever_it_is_for(
+    #[case] rpc: &str,
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &["--call-timeout=1s"]).await;
+    let mut raw = RawConnection::to(server.address).await;
+
+    let status = raw.begin(rpc, &[]).await.ended().await;
+
+    let allowed = [Code::DeadlineExceeded, Code::Unimplemented];
+    assert!(allowed.contains(&status.code()), "{status:?}");
 }
