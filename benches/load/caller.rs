@@ -39,6 +39,8 @@ pub struct Load {
     pub warm_up: Duration,
     /// How often each user calls, if not as fast as it is answered.
     pub pace: Option<Duration>,
+    /// Whether refused users wait as long as they are asked to.
+    pub heeds: bool,
 }
 
 /// What came of it.
@@ -137,6 +139,7 @@ impl Load {
             time,
             warm_up: Duration::from_secs(1),
             pace: None,
+            heeds: true,
         }
     }
 
@@ -160,6 +163,7 @@ impl Load {
                     part: Arc::clone(&part),
                     measured: (from, until),
                     pace: self.pace,
+                    heeds: self.heeds,
                 };
                 tasks.spawn(caller.run(number));
             }
@@ -196,6 +200,7 @@ struct Caller {
     part: Arc<Mutex<Outcome>>,
     measured: (Instant, Instant),
     pace: Option<Duration>,
+    heeds: bool,
 }
 
 impl Caller {
@@ -217,8 +222,11 @@ impl Caller {
                 let mut part = self.part.lock().expect("nobody panicked");
                 part.count(&status, ended - begun);
             }
-            due = ended.max(due + self.pace.unwrap_or_default());
-            if let Some(wait) = retry_delay(&status) {
+            // Who fell behind catches up, so that as much is asked for as was meant.
+            due += self.pace.unwrap_or_default();
+            if self.heeds
+                && let Some(wait) = retry_delay(&status)
+            {
                 due = due.max(ended + wait);
                 sleep_until(due.into()).await;
             }

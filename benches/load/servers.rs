@@ -78,7 +78,12 @@ impl Bench {
         let mut lines = BufReader::new(log).lines();
         let address = address_in(&mut lines)?;
         // Somebody has to read the rest, or the server would wait.
-        thread::spawn(move || lines.for_each(drop));
+        thread::spawn(move || {
+            let faults = lines.map_while(Result::ok);
+            for line in faults.filter(|line| line.contains(r#""level":"ERROR""#)) {
+                eprintln!("{line}");
+            }
+        });
         let token = String::new();
         Ok(Program {
             process,
