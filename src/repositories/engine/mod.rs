@@ -7,7 +7,7 @@
 //!
 //! The pools are our own: sqlx's loses its permits for ever when a connection is
 //! dropped while its server is silent, and asks every connection that comes back
-//! whether it stands. Here every statement has a time limit ([`line`]), what
+//! whether it stands. Here every statement has a time limit ([`mod@line`]), what
 //! failed is dropped at once, and only what is in doubt is asked ([`pool`]).
 
 #[macro_use]
