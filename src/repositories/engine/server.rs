@@ -113,7 +113,9 @@ pub(super) fn postgres(server: &PgConnectOptions, options: &DatabaseOptions) -> 
         // Shorter than what we wait, so that the server is the first to give up.
         .options([("statement_timeout", limit(0.8))])
         .options([("lock_timeout", limit(0.3))])
-        .options([("idle_in_transaction_session_timeout", "10s")])
+        // Nobody waits within a transaction: whose does not go on has lost its client, and
+        // keeps others from its rows.
+        .options([("idle_in_transaction_session_timeout", limit(0.5))])
         // So that the server drops the sessions of a replica that has vanished. On our side
         // sqlx has no such switch: what is silent is found by the limits here.
         .options([

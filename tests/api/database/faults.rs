@@ -16,8 +16,9 @@ const SETTINGS: [&str; 4] = [
     "--db-timeout=2s",
 ];
 
-/// In which time the whole pool must be usable again.
-const RECOVERY: Duration = Duration::from_secs(2);
+/// In which time the whole pool must be usable again. By itself it takes less than two
+/// seconds; other tests run beside this one.
+const RECOVERY: Duration = Duration::from_secs(8);
 
 /// Has a server under load go through a fault, and looks at what is left after it.
 async fn survive(
