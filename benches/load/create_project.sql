@@ -4,7 +4,7 @@ insert into projects
     (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
      stream_key_hash, stream_key_sealed, stream_key_hint, revision,
      create_time, update_time)
-values (gen_random_uuid(), :owner, 'Show', false, 30000, 'reject_newcomer',
+values (gen_random_uuid(), :owner, 'Show', false, 30000, 'reject_new',
         sha256(gen_random_uuid()::text::bytea), decode(repeat('5a', 96), 'hex'), 'abcd', 1,
         now(), now())
 returning id \gset project_
