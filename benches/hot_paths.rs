@@ -10,7 +10,9 @@ use sluice::{
         StreamKey, UserId, now,
     },
     proto::v1 as pb,
+    telemetry::metrics::call_metrics,
 };
+use tonic::Code;
 
 /// A key that is in no use.
 const PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
@@ -98,5 +100,17 @@ fn conversion(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(hot_paths, token_check, sealing, conversion);
+/// What counting a call costs.
+fn metrics(criterion: &mut Criterion) {
+    criterion.bench_function("count a call", |bencher| {
+        bencher.iter(|| {
+            let metrics = call_metrics(black_box("/sluice.v1.AuthService/GetMe"));
+            metrics.started();
+            metrics.sent(1);
+            metrics.handled(Code::Ok, Duration::from_millis(3));
+        });
+    });
+}
+
+criterion_group!(hot_paths, token_check, sealing, conversion, metrics);
 criterion_main!(hot_paths);

@@ -190,8 +190,6 @@ impl fmt::Debug for CallMetrics {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use tonic::Code;
 
     use super::{CODES, call_metrics};
@@ -212,20 +210,5 @@ mod tests {
         assert_eq!(spelled(Code::Cancelled), "Canceled");
         assert_eq!(spelled(Code::NotFound), "NotFound");
         assert_eq!(spelled(Code::Unauthenticated), "Unauthenticated");
-    }
-
-    /// `cargo test --release --lib -- --ignored --nocapture costs`
-    #[test]
-    #[ignore = "a measurement"]
-    fn costs() {
-        const TIMES: u32 = 1_000_000;
-        let begun = Instant::now();
-        for _ in 0..TIMES {
-            let metrics = call_metrics(std::hint::black_box("/sluice.v1.AuthService/GetMe"));
-            metrics.started();
-            metrics.sent(1);
-            metrics.handled(Code::Ok, Duration::from_millis(3));
-        }
-        println!("{:?} a call", begun.elapsed() / TIMES);
     }
 }
