@@ -4,8 +4,9 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`commands`] | `serve`, `migrate`, `health`, `admin`: one file a sub-command |
+//! | [`commands`] | `serve`, `edge`, `migrate`, `health`, `admin`: one file a sub-command |
 //! | [`server`] | the only place that knows all parts: repositories, services, layers, drain |
+//! | [`edge`] | beside a media server: hooks come in, relays go out; a client of the rest |
 //! | [`config`] | every setting, once |
 //! | [`operations`] | what the server says of itself over HTTP: metrics, probes, what is logged |
 //! | [`readiness`] | what the server says of its health |
@@ -28,6 +29,7 @@ pub mod auth;
 pub mod commands;
 pub mod config;
 pub mod domain;
+pub mod edge;
 pub mod error;
 pub mod jobs;
 pub mod layers;

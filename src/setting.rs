@@ -84,6 +84,14 @@ pub(crate) fn secret(text: &str) -> Result<Secret, &'static str> {
     Ok(Secret::new(text))
 }
 
+pub(crate) fn hooks_secret(text: &str) -> Result<Secret, &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    match text.len() {
+        16..=128 if text.bytes().all(plain) => Ok(Secret::new(text)),
+        _ => Err("must have from 16 to 128 letters, digits, hyphens and underscores"),
+    }
+}
+
 pub(crate) fn jwt_secret(text: &str) -> Result<Secret, String> {
     parse_jwt_secret(text)
         .map_err(|fault| format!("{fault}; make one with `openssl rand -base64 48`"))
@@ -151,6 +159,35 @@ pub(crate) fn collector(text: &str) -> Result<http::Uri, &'static str> {
     match text.parse::<http::Uri>() {
         Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
         _ => Err("must be a URL such as http://127.0.0.1:4317"),
+    }
+}
+
+/// Without a path: the calls have their own.
+pub(crate) fn control_plane(text: &str) -> Result<http::Uri, &'static str> {
+    match text.parse::<http::Uri>() {
+        Ok(uri) if is_web(&uri) && matches!(uri.path(), "" | "/") => Ok(uri),
+        _ => Err("must be a URL such as http://127.0.0.1:50051 or https://sluice.example.com"),
+    }
+}
+
+pub(crate) fn http_url(text: &str) -> Result<http::Uri, &'static str> {
+    match text.parse::<http::Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
+        _ => Err("must be a URL such as http://127.0.0.1:8080"),
+    }
+}
+
+fn is_web(uri: &http::Uri) -> bool {
+    matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
+}
+
+/// Where an application and a stream are appended.
+pub(crate) fn read_url(text: &str) -> Result<String, &'static str> {
+    match url::Url::parse(text) {
+        Ok(url) if url.scheme() == "rtmp" && url.has_host() && url.path().len() <= 1 => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("must be a URL such as rtmp://127.0.0.1:1935"),
     }
 }
 

@@ -7,10 +7,14 @@ use clap::{
 
 use super::{
     admin::{self, Admin},
+    edge,
     failure::Failure,
     health, migrate, serve,
 };
-use crate::{config::Config, telemetry};
+use crate::{
+    config::{Config, EdgeConfig},
+    telemetry,
+};
 
 /// The control plane of live multistreaming.
 #[derive(Parser)]
@@ -26,6 +30,11 @@ enum SubCommand {
     Serve {
         #[command(flatten)]
         config: Box<Config>,
+    },
+    /// Beside a media server: answer its hooks, and run relays.
+    Edge {
+        #[command(flatten)]
+        config: Box<EdgeConfig>,
     },
     /// Bring the database's schema up to date, and end.
     Migrate {
@@ -46,6 +55,7 @@ enum SubCommand {
 pub fn run() -> ExitCode {
     let done = parse().and_then(|line| match line.command {
         SubCommand::Serve { config } => serve::run(&config),
+        SubCommand::Edge { config } => edge::run(&config),
         SubCommand::Migrate { config } => migrate::run(&config),
         SubCommand::Health { question } => health::run(&question),
         SubCommand::Admin(command) => admin::run(command),

@@ -2,6 +2,7 @@
 
 mod admin;
 mod copy;
+mod edge;
 mod failure;
 mod health;
 mod line;

@@ -1,4 +1,8 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use http::Uri;
@@ -51,4 +55,15 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+}
+
+impl LogFormat {
+    /// Whether the log, on standard error, is for people.
+    pub(super) fn is_human(self) -> bool {
+        match self {
+            Self::Auto => io::stderr().is_terminal(),
+            Self::Human => true,
+            Self::Json => false,
+        }
+    }
 }

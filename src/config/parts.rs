@@ -1,15 +1,8 @@
-use std::{
-    collections::HashSet,
-    io::{self, IsTerminal},
-    thread,
-};
+use std::{collections::HashSet, thread};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use super::{
-    observing::LogFormat,
-    settings::{Config, Environment},
-};
+use super::settings::{Config, Environment};
 use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
     domain::{RelayTimes, SessionTimes, Timeouts, UrlPolicy},
@@ -245,11 +238,7 @@ impl Config {
                 .log
                 .clone()
                 .unwrap_or_else(|| usual.to_owned()),
-            human: match self.observing.log_format {
-                LogFormat::Auto => io::stderr().is_terminal(),
-                LogFormat::Human => true,
-                LogFormat::Json => false,
-            },
+            human: self.observing.log_format.is_human(),
             traces_statements: self.observing.otlp_endpoint.is_some(),
         }
     }

@@ -1,0 +1,113 @@
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use http::Uri;
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+use super::credentials::{ApiKey, Credentials};
+use crate::proto::v1::stream_service_client::StreamServiceClient;
+
+/// How long a call may take. A hook waits for it, and media servers wait for hooks for
+/// 10 seconds and more.
+pub(super) const CALL: Duration = Duration::from_secs(5);
+
+/// How long a connection may take to stand.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// How often a silent connection is asked whether it is there, and how long that may take.
+const PING: Duration = Duration::from_secs(5);
+
+/// Where the control plane is, and how it is called.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// `http://` or `https://`, host and port.
+    pub address: Uri,
+    /// The certificates (PEM) that are trusted instead of the usual authorities.
+    pub ca: Option<PathBuf>,
+    /// The key that is exchanged for access tokens.
+    pub api_key: ApiKey,
+}
+
+/// The control plane, as a client sees it. Cheap to clone: all share one connection.
+#[derive(Debug, Clone)]
+pub struct ControlPlane {
+    channel: Channel,
+    credentials: Credentials,
+}
+
+impl ControlPlane {
+    /// Nothing is connected until the first call.
+    pub fn new(terms: Terms) -> anyhow::Result<Self> {
+        let mut endpoint = Endpoint::from(terms.address.clone())
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .keep_alive_while_idle(false)
+            .tcp_nodelay(true);
+        if terms.address.scheme_str() == Some("https") {
+            endpoint = endpoint.tls_config(tls(terms.ca.as_ref())?)?;
+        }
+        Ok(Self {
+            channel: endpoint.connect_lazy(),
+            credentials: Credentials::new(terms.api_key),
+        })
+    }
+
+    /// Calls StreamService with a valid token, and once more with a new one if that is
+    /// refused: `call` is given a client and a request with the token and the time limit.
+    pub(super) async fn call<Q, A, F>(
+        &self,
+        limit: Option<Duration>,
+        message: Q,
+        call: impl Fn(StreamServiceClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, Status>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let mut tries = 0..2;
+        loop {
+            tries.next();
+            let bearer = self.credentials.bearer(&self.channel).await?;
+            let mut request = match limit {
+                Some(limit) => within(limit, message.clone()),
+                None => Request::new(message.clone()),
+            };
+            request
+                .metadata_mut()
+                .insert("authorization", bearer.clone());
+
+            let client = StreamServiceClient::new(self.channel.clone());
+            match call(client, request).await {
+                Err(status) if status.code() == Code::Unauthenticated && !tries.is_empty() => {
+                    self.credentials.refused(&bearer).await;
+                }
+                answer => return answer.map(Response::into_inner),
+            }
+        }
+    }
+}
+
+/// A request that must be answered in time.
+pub(super) fn within<Q>(limit: Duration, message: Q) -> Request<Q> {
+    let mut request = Request::new(message);
+    request.set_timeout(limit);
+    request
+}
+
+fn tls(ca: Option<&PathBuf>) -> anyhow::Result<ClientTlsConfig> {
+    let tls = ClientTlsConfig::new();
+    let Some(ca) = ca else {
+        return Ok(tls.with_webpki_roots());
+    };
+    let pem = fs::read(ca).with_context(|| {
+        format!(
+            "cannot read certificates of {} (SLUICE_CONTROL_PLANE_CA)",
+            ca.display()
+        )
+    })?;
+    Ok(tls.ca_certificate(Certificate::from_pem(pem)))
+}
