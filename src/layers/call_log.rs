@@ -202,15 +202,15 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
                 .iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
     };
-    headers
-        .get(REQUEST_ID)
-        .filter(harmless)
-        .cloned()
-        .unwrap_or_else(|| {
-            let mut text = Uuid::encode_buffer();
-            let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
-            HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("?"))
-        })
+    let theirs = headers.get(REQUEST_ID).filter(harmless).cloned();
+    let mut id = theirs.unwrap_or_else(|| {
+        let mut text = Uuid::encode_buffer();
+        let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("?"))
+    });
+    // It comes once: both sides' tables of headers (HPACK) are not to keep it.
+    id.set_sensitive(true);
+    id
 }
 
 fn code_of(headers: &HeaderMap) -> Option<Code> {
