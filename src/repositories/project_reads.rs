@@ -91,18 +91,22 @@ async fn get_each(pool: &Pool<Postgres>, questions: &[Question]) -> Result<Vec<O
     let keys = questions.iter().map(|(_, who)| who.restricted_to);
     let keys: Vec<Option<Uuid>> = keys.map(|key| key.map(|key| key.uuid())).collect();
 
+    // The limit keeps the planner from reading the whole table for some of its rows.
     let rows: Vec<AnswerRow> = sqlx::query_as(
-        "select asked.place, p.id, p.name, p.disabled, p.reconnect_window_ms,
-                p.publish_conflict_policy, p.stream_key_hint, s.id as live_stream_id,
-                p.revision, p.create_time, p.update_time
+        "select asked.place, found.*
          from unnest($1::uuid[], $2::uuid[], $3::uuid[]) with ordinality
               as asked (id, user_id, key_id, place)
-         join projects p
-           on p.id = asked.id and p.owner_id = asked.user_id and p.delete_time is null
-         left join streams s on s.project_id = p.id and s.end_time is null
-         where asked.key_id is null or exists (
-             select 1 from api_key_projects k
-             where k.api_key_id = asked.key_id and k.project_id = p.id)",
+         cross join lateral (
+             select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+                    p.stream_key_hint, s.id as live_stream_id, p.revision,
+                    p.create_time, p.update_time
+             from projects p
+             left join streams s on s.project_id = p.id and s.end_time is null
+             where p.id = asked.id and p.owner_id = asked.user_id and p.delete_time is null
+               and (asked.key_id is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = asked.key_id and k.project_id = p.id))
+             limit 1) as found",
     )
     .bind(ids)
     .bind(users)
