@@ -1,0 +1,145 @@
+//! SRT's packets, as much of them as a stream id needs.
+
+/// The header of every packet.
+const HEADER: usize = 16;
+/// The fields of a handshake, before its extensions.
+const FIELDS: usize = 48;
+const EXTENSIONS: usize = HEADER + FIELDS;
+const EXTENSION_FLAGS: usize = HEADER + 6;
+const HANDSHAKE_TYPE: usize = HEADER + 20;
+
+const HANDSHAKE: u32 = 0x8000_0000;
+const SHUTDOWN: u32 = 0x8005_0000;
+const RETRANSMITTED: u32 = 1 << 26;
+const INDUCTION: u32 = 1;
+const CONCLUSION: u32 = 0xffff_ffff;
+/// Of the handshake's types, those that refuse begin here.
+const FAILURES: u32 = 1000;
+
+const STREAM_ID: u16 = 5;
+/// Congestion control, packet filter and group, which share a flag with the stream id.
+const OTHER_CONFIGURATION: std::ops::RangeInclusive<u16> = 6..=8;
+const HAS_CONFIGURATION: u8 = 4;
+
+/// What a packet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The first question or answer of a handshake.
+    Induction,
+    /// The second: from the listener, its consent.
+    Conclusion,
+    /// The listener refuses for this reason, a number of SRT's.
+    Rejection(u32),
+    /// The other side is leaving.
+    Shutdown,
+    /// Media, of which this many bytes are sent for the first time.
+    Data(usize),
+    /// Anything else.
+    Other,
+}
+
+/// What a packet is.
+pub(super) fn kind_of(packet: &[u8]) -> Kind {
+    let (Some(first), Some(second)) = (word(packet, 0), word(packet, 4)) else {
+        return Kind::Other;
+    };
+    match first {
+        0..0x8000_0000 if second & RETRANSMITTED == 0 => {
+            Kind::Data(packet.len().saturating_sub(HEADER))
+        }
+        HANDSHAKE => match word(packet, HANDSHAKE_TYPE) {
+            Some(INDUCTION) => Kind::Induction,
+            Some(CONCLUSION) => Kind::Conclusion,
+            Some(kind @ FAILURES..0x8000_0000) => Kind::Rejection(kind - FAILURES),
+            _ => Kind::Other,
+        },
+        SHUTDOWN => Kind::Shutdown,
+        _ => Kind::Other,
+    }
+}
+
+/// The stream id of a handshake, without what fills its last word.
+pub(super) fn stream_id(packet: &[u8]) -> Option<Vec<u8>> {
+    let found = extensions(packet)?
+        .into_iter()
+        .find(|(kind, _)| *kind == STREAM_ID);
+    let mut id: Vec<u8> = found?.1[4..]
+        .chunks(4)
+        .flat_map(|word| word.iter().rev())
+        .copied()
+        .collect();
+    while id.last() == Some(&0) {
+        id.pop();
+    }
+    Some(id)
+}
+
+/// A handshake with another stream id, or none if that is empty; `None` if it has none
+/// to replace.
+pub(super) fn with_stream_id(packet: &[u8], id: &str) -> Option<Vec<u8>> {
+    let extensions = extensions(packet)?;
+    if !extensions.iter().any(|(kind, _)| *kind == STREAM_ID) {
+        return None;
+    }
+    let mut new = packet[..EXTENSIONS].to_vec();
+    for (kind, block) in &extensions {
+        match *kind {
+            STREAM_ID => write_stream_id(id, &mut new)?,
+            _ => new.extend_from_slice(block),
+        }
+    }
+    let is_other = |(kind, _): &(u16, &[u8])| OTHER_CONFIGURATION.contains(kind);
+    if id.is_empty() && !extensions.iter().any(is_other) {
+        new[EXTENSION_FLAGS + 1] &= !HAS_CONFIGURATION;
+    }
+    Some(new)
+}
+
+fn write_stream_id(id: &str, out: &mut Vec<u8>) -> Option<()> {
+    if id.is_empty() {
+        return Some(());
+    }
+    let words = u16::try_from(id.len().div_ceil(4)).ok()?;
+    out.extend(STREAM_ID.to_be_bytes());
+    out.extend(words.to_be_bytes());
+    for chunk in id.as_bytes().chunks(4) {
+        let mut word = [0; 4];
+        word[..chunk.len()].copy_from_slice(chunk);
+        out.extend(word.iter().rev());
+    }
+    Some(())
+}
+
+/// The extensions of a handshake, each with its header; `None` if they are broken.
+fn extensions(packet: &[u8]) -> Option<Vec<(u16, &[u8])>> {
+    let mut rest = packet.get(EXTENSIONS..)?;
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let kind = u16::from_be_bytes(rest.get(..2)?.try_into().ok()?);
+        let words = u16::from_be_bytes(rest.get(2..4)?.try_into().ok()?);
+        let (block, after) = rest.split_at_checked(4 + 4 * usize::from(words))?;
+        all.push((kind, block));
+        rest = after;
+    }
+    Some(all)
+}
+
+fn word(packet: &[u8], at: usize) -> Option<u32> {
+    let bytes = packet.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_be_bytes(bytes))
+}
+
+/// Whether a reason will pass without anything being changed; and the reason in words.
+pub(super) fn in_words(reason: u32) -> (bool, &'static str) {
+    match reason {
+        1 | 3 | 1500 => (true, "the server failed or does not take the stream id"),
+        5 | 1402 => (true, "the server has no room"),
+        7 | 1502 | 1503 => (true, "the server is closing or down"),
+        10 | 11 | 17 => (false, "the server wants another passphrase"),
+        1400 | 1405 | 1406 => (false, "the server cannot use the stream id"),
+        1401 | 1403 => (false, "the server forbids the stream id"),
+        1404 | 1003 => (false, "the server does not know the stream id"),
+        1409 | 1423 => (false, "the stream id is in use"),
+        _ => (false, "the server refuses the connection"),
+    }
+}
