@@ -66,6 +66,9 @@ impl Address {
 }
 
 fn site(authority: &str, usual: Option<u16>) -> Result<Site, &'static str> {
+    if authority.contains('@') {
+        return Err(NO_HOST);
+    }
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
@@ -78,7 +81,7 @@ fn site(authority: &str, usual: Option<u16>) -> Result<Site, &'static str> {
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
-    if bare.is_empty() || bare.contains('@') {
+    if bare.is_empty() {
         return Err(NO_HOST);
     }
     Ok(Site {

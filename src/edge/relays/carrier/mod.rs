@@ -24,3 +24,6 @@ mod trouble;
 mod words;
 
 pub(super) use carrying::Carrier;
+
+#[cfg(test)]
+mod tests;

@@ -10,4 +10,9 @@ mod rewriter;
 mod watcher;
 
 pub(super) use carriage::Carriage;
+#[cfg(test)]
+pub(super) use far::trusting;
 pub(super) use far::{Far, usual_roots};
+
+#[cfg(test)]
+mod tests;

@@ -143,3 +143,107 @@ pub(super) fn in_words(reason: u32) -> (bool, &'static str) {
         _ => (false, "the server refuses the connection"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A caller's conclusion with extensions of these types and contents.
+    fn conclusion(flags: u8, extensions: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut packet = vec![0; EXTENSIONS];
+        packet[..4].copy_from_slice(&HANDSHAKE.to_be_bytes());
+        packet[EXTENSION_FLAGS + 1] = flags;
+        packet[HANDSHAKE_TYPE..HANDSHAKE_TYPE + 4].copy_from_slice(&[0xff; 4]);
+        for (kind, content) in extensions {
+            packet.extend(kind.to_be_bytes());
+            packet.extend(u16::try_from(content.len() / 4).unwrap().to_be_bytes());
+            packet.extend_from_slice(content);
+        }
+        packet
+    }
+
+    #[test]
+    fn a_stream_id_stands_in_words_that_are_turned_round() {
+        let packet = conclusion(5, &[(1, &[9; 12]), (5, b"dcba\0\0fe")]);
+        assert_eq!(kind_of(&packet), Kind::Conclusion);
+        assert_eq!(stream_id(&packet).as_deref(), Some(&b"abcdef"[..]));
+        assert_eq!(stream_id(&conclusion(1, &[(1, &[9; 12])])), None);
+    }
+
+    #[test]
+    fn the_stream_id_is_replaced_and_all_else_stays() {
+        let packet = conclusion(
+            7,
+            &[(1, &[9; 12]), (5, b"dcba"), (3, &[8; 8]), (6, b"evil")],
+        );
+        let new = with_stream_id(&packet, "#!::r=k,m=publish");
+        let wanted = conclusion(
+            7,
+            &[
+                (1, &[9; 12]),
+                (5, b"::!#,k=rup=msilb\0\0\0h"),
+                (3, &[8; 8]),
+                (6, b"evil"),
+            ],
+        );
+        let new = new.unwrap();
+        assert_eq!(new, wanted);
+        assert_eq!(stream_id(&new).as_deref(), Some(&b"#!::r=k,m=publish"[..]));
+        assert_eq!(with_stream_id(&new, "abcd").as_deref(), Some(&packet[..]));
+        assert_eq!(with_stream_id(&conclusion(1, &[(1, &[9; 12])]), "k"), None);
+    }
+
+    #[test]
+    fn without_a_stream_id_none_is_told() {
+        let alone = conclusion(5, &[(1, &[9; 12]), (5, b"dcba")]);
+        let plain = conclusion(1, &[(1, &[9; 12])]);
+        assert_eq!(with_stream_id(&alone, ""), Some(plain));
+
+        let filtered = conclusion(5, &[(5, b"dcba"), (7, b"abcd")]);
+        let still = conclusion(5, &[(7, b"abcd")]);
+        assert_eq!(with_stream_id(&filtered, ""), Some(still));
+    }
+
+    #[test]
+    fn packets_are_told_apart() {
+        let mut refusal = conclusion(0, &[]);
+        refusal[HANDSHAKE_TYPE..HANDSHAKE_TYPE + 4].copy_from_slice(&2403_u32.to_be_bytes());
+        let mut question = conclusion(0, &[]);
+        question[HANDSHAKE_TYPE..HANDSHAKE_TYPE + 4].copy_from_slice(&1_u32.to_be_bytes());
+        let mut again = vec![0; 1332];
+        again[4] = 0xc4;
+        let mut leave = vec![0; 20];
+        leave[..2].copy_from_slice(&[0x80, 5]);
+        for (packet, kind) in [
+            (&refusal, Kind::Rejection(1403)),
+            (&question, Kind::Induction),
+            (&vec![0; 1332], Kind::Data(1316)),
+            (&again, Kind::Other),
+            (&leave, Kind::Shutdown),
+            (&vec![0x80, 2, 0, 0, 0, 0, 0, 0], Kind::Other),
+            (&vec![0; 7], Kind::Other),
+        ] {
+            assert_eq!(kind_of(packet), kind);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_stream_id_is_read_as_it_was_written(id in "[ -~]{1,512}") {
+            let packet = conclusion(5, &[(1, &[9; 12]), (5, b"dcba"), (6, b"evil")]);
+            let new = with_stream_id(&packet, &id).unwrap();
+            prop_assert_eq!(stream_id(&new), Some(id.into_bytes()));
+            prop_assert_eq!(with_stream_id(&new, "abcd"), Some(packet));
+        }
+
+        #[test]
+        fn no_packet_is_a_reason_to_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let packet = conclusion(5, &[]);
+            for packet in [bytes.clone(), [packet, bytes].concat()] {
+                let _ = (kind_of(&packet), stream_id(&packet), with_stream_id(&packet, "k"));
+            }
+        }
+    }
+}
