@@ -38,9 +38,9 @@ impl Addresses {
         Ok(Self(found))
     }
 
-    /// The one that is tried first.
-    pub(super) fn first(&self) -> SocketAddr {
-        self.0[0]
+    /// All of them, in the order in which they are to be tried.
+    pub(super) fn all(&self) -> &[SocketAddr] {
+        &self.0
     }
 
     /// Connects to the first that answers.
@@ -77,7 +77,7 @@ mod tests {
             assert!(matches!(found, Err(Trouble::AddressForbidden(_))), "{host}");
         }
         let found = Addresses::find(&site("127.0.0.1", 1935), None).await;
-        assert_eq!(found.map(|found| found.first().port()), Ok(1935));
+        assert_eq!(found.map(|found| found.all().len()), Ok(1));
     }
 
     #[tokio::test]

@@ -26,9 +26,9 @@ pub(super) fn value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The text of a value that is one.
 pub(super) fn string(value: &[u8]) -> Option<&[u8]> {
-    match value.first()? {
-        &STRING => value.get(3..),
-        &LONG_STRING => value.get(5..),
+    match *value.first()? {
+        STRING => value.get(3..),
+        LONG_STRING => value.get(5..),
         _ => None,
     }
 }
@@ -55,9 +55,9 @@ pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
 
 /// The names and values of an object, in their order; `None` if the value is none.
 pub(super) fn properties(value: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
-    let mut rest = match value.first()? {
-        &OBJECT => value.get(1..)?,
-        &ARRAY => value.get(5..)?,
+    let mut rest = match *value.first()? {
+        OBJECT => value.get(1..)?,
+        ARRAY => value.get(5..)?,
         _ => return None,
     };
     let mut all = Vec::new();

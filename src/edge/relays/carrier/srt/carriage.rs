@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, interval},
 };
 
-use super::packet::{Kind, in_words, kind_of, stream_id, with_stream_id};
+use super::packet::{Kind, in_words, kind_of, sender, shutdown, stream_id, with_stream_id};
 use crate::{
     domain::Secret,
     edge::relays::{
@@ -61,6 +61,8 @@ struct Call {
     is_known: bool,
     asked: Option<Instant>,
     accepted: Option<Instant>,
+    /// The listener's socket, which is to be told when all is over.
+    socket: Option<[u8; 4]>,
     heard: Option<Instant>,
     /// What ffmpeg is told after all others were.
     last_words: Vec<u8>,
@@ -77,7 +79,7 @@ impl Carriage {
             .await
             .map_err(lost)?;
         let port = local.local_addr().map_err(lost)?.port();
-        let far = connected(addresses.first()).await?;
+        let far = connected(addresses.all()).await?;
         let local_id = random_name();
         let mut local_url = format!(
             "srt://127.0.0.1:{port}?mode=caller&connect_timeout={FFMPEG_WAITS}&streamid={local_id}"
@@ -182,8 +184,13 @@ impl Carriage {
     /// From the listener to ffmpeg.
     async fn back(&mut self, packet: &[u8]) -> Result<(), Trouble> {
         let kind = kind_of(packet);
-        if matches!(kind, Kind::Rejection(_) | Kind::Shutdown) {
-            self.call.last_words = packet.to_vec();
+        match kind {
+            Kind::Conclusion => self.call.socket = sender(packet),
+            Kind::Rejection(_) | Kind::Shutdown => {
+                self.call.last_words = packet.to_vec();
+                self.call.socket = None;
+            }
+            _ => {}
         }
         self.call.hear(kind)?;
         if let Some(peer) = self.call.peer {
@@ -233,15 +240,33 @@ impl Call {
     }
 }
 
-/// A socket that speaks with one address only, and is told if nothing listens there.
-async fn connected(address: SocketAddr) -> Result<UdpSocket, Trouble> {
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).await;
-    let socket = socket.map_err(|error| Trouble::connecting(&error))?;
-    let connected = socket.connect(address).await;
-    connected.map_err(|error| Trouble::connecting(&error))?;
-    Ok(socket)
+impl Drop for Carriage {
+    /// The listener would wait for seconds, with the stream id in use, for an ffmpeg that
+    /// ended without a word, or whose word was not carried any more.
+    fn drop(&mut self) {
+        if let Some(socket) = self.call.socket {
+            let _ = self.far.try_send(&shutdown(socket));
+        }
+    }
+}
+
+/// A socket that speaks only with the first address that there is a way to, and is told
+/// if nothing listens there.
+async fn connected(addresses: &[SocketAddr]) -> Result<UdpSocket, Trouble> {
+    let mut trouble = Trouble::Unreachable;
+    for address in addresses {
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = match UdpSocket::bind(any).await {
+            Ok(socket) => socket.connect(address).await.map(|()| socket),
+            Err(error) => Err(error),
+        };
+        match socket {
+            Ok(socket) => return Ok(socket),
+            Err(error) => trouble = Trouble::connecting(&error),
+        }
+    }
+    Err(trouble)
 }

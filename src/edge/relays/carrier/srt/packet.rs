@@ -7,6 +7,7 @@ const FIELDS: usize = 48;
 const EXTENSIONS: usize = HEADER + FIELDS;
 const EXTENSION_FLAGS: usize = HEADER + 6;
 const HANDSHAKE_TYPE: usize = HEADER + 20;
+const SENDER: usize = HEADER + 24;
 
 const HANDSHAKE: u32 = 0x8000_0000;
 const SHUTDOWN: u32 = 0x8005_0000;
@@ -56,6 +57,21 @@ pub(super) fn kind_of(packet: &[u8]) -> Kind {
         SHUTDOWN => Kind::Shutdown,
         _ => Kind::Other,
     }
+}
+
+/// The socket that sent a handshake, which is who packets to it are for.
+pub(super) fn sender(packet: &[u8]) -> Option<[u8; 4]> {
+    packet.get(SENDER..SENDER + 4)?.try_into().ok()
+}
+
+/// What tells a socket that the other side is leaving.
+pub(super) fn shutdown(socket: [u8; 4]) -> Vec<u8> {
+    let mut packet = SHUTDOWN.to_be_bytes().to_vec();
+    packet.extend([0; 8]);
+    packet.extend(socket);
+    // Nothing follows, but libsrt sends an empty word, too.
+    packet.extend([0; 4]);
+    packet
 }
 
 /// The stream id of a handshake, without what fills its last word.

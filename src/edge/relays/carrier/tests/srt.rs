@@ -3,6 +3,7 @@ use std::{net::Ipv4Addr, process::Stdio};
 use tokio::{net::UdpSocket, process::Command, time::timeout};
 
 use super::rig::{PATIENCE, command_lines, eventually, fault_of, publish, sending};
+use crate::edge::relays::carrier::Carrier;
 
 const KEY: &str = "#!::r=live/k3y-that-nobody-may-see,m=publish&a=+%20";
 
@@ -70,6 +71,85 @@ async fn a_listener_is_told_the_true_stream_id_and_may_refuse_it() {
     assert!(fault.message.contains("1403"), "{}", fault.message);
     let ended = timeout(PATIENCE, ffmpeg.wait()).await.expect("ffmpeg ends");
     assert!(!ended.unwrap().success());
+}
+
+/// A caller's conclusion with a stream id of whole words.
+fn call(stream_id: &str) -> Vec<u8> {
+    let mut packet = vec![0; 64];
+    packet[0] = 0x80;
+    packet[36..40].copy_from_slice(&[0xff; 4]);
+    packet.extend([0, 5, 0, u8::try_from(stream_id.len() / 4).unwrap()]);
+    packet.extend(
+        stream_id
+            .as_bytes()
+            .chunks(4)
+            .flat_map(|word| word.iter().rev()),
+    );
+    packet
+}
+
+#[tokio::test]
+async fn who_does_not_know_the_local_stream_id_reaches_nobody() {
+    let (listener, port) = socket().await;
+    let carrier = sending(&format!("srt://127.0.0.1:{port}?streamid={KEY}")).await;
+    let (name, local) = local_name(&carrier);
+    let (stranger, _) = socket().await;
+    stranger
+        .send_to(&call(&"0".repeat(32)), local)
+        .await
+        .unwrap();
+    stranger.send_to(&[0; 100], local).await.unwrap();
+
+    let (caller, _) = socket().await;
+    caller.send_to(&call(&name), local).await.unwrap();
+    stranger.send_to(&[0; 100], local).await.unwrap();
+    caller.send_to(&[7; 100], local).await.unwrap();
+    let mut packet = [0; 2048];
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let received = timeout(PATIENCE, listener.recv(&mut packet)).await;
+        let length = received.expect("the caller is heard").unwrap();
+        heard.push(packet[..length].to_vec());
+    }
+    assert_eq!(stream_id(&heard[0]), KEY);
+    assert_eq!(heard[1], [7; 100]);
+}
+
+#[tokio::test]
+async fn a_listener_is_told_when_the_carrier_is_dropped() {
+    let (listener, port) = socket().await;
+    let carrier = sending(&format!("srt://127.0.0.1:{port}?streamid={KEY}")).await;
+    let (name, local) = local_name(&carrier);
+    let (caller, _) = socket().await;
+    caller.send_to(&call(&name), local).await.unwrap();
+    let asked = timeout(PATIENCE, conclusion(&listener)).await;
+    let (mut consent, from) = asked.expect("the call comes");
+    consent[40..44].copy_from_slice(b"sock");
+    listener.send_to(&consent, from).await.unwrap();
+    let answered = timeout(PATIENCE, caller.recv(&mut [0; 2048])).await;
+    assert!(answered.is_ok(), "the consent has passed");
+
+    drop(carrier);
+    let mut packet = [0; 2048];
+    let told = timeout(PATIENCE, listener.recv(&mut packet)).await;
+    told.expect("the listener is told").unwrap();
+    assert_eq!(
+        (&packet[..4], &packet[12..16]),
+        (&[0x80, 5, 0, 0][..], &b"sock"[..])
+    );
+}
+
+/// The stream id that ffmpeg is given, and where it is to call.
+fn local_name(carrier: &Carrier) -> (String, std::net::SocketAddr) {
+    let url = carrier.local_url();
+    let address = url
+        .strip_prefix("srt://")
+        .unwrap()
+        .split('?')
+        .next()
+        .unwrap();
+    let name = url.split("streamid=").nth(1).unwrap();
+    (name.to_owned(), address.parse().unwrap())
 }
 
 #[tokio::test]
