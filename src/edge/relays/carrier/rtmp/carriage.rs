@@ -235,3 +235,37 @@ impl Passage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Secret;
+
+    #[test]
+    fn what_it_means_that_a_side_is_gone_depends_on_how_far_it_was() {
+        let long_ago = Instant::now().checked_sub(EARLY);
+        let passage = |way, asked| Passage {
+            way,
+            secrets: Secrets::of(&Secret::new("k")),
+            asked: AtomicBool::new(asked),
+            left: AtomicBool::new(false),
+            bytes: Arc::default(),
+        };
+        for (way, asked, started, code) in [
+            (Way::Sending, false, None, "DESTINATION_REFUSED"),
+            (Way::Sending, true, None, "DESTINATION_REFUSED"),
+            (
+                Way::Sending,
+                true,
+                Some(Instant::now()),
+                "DESTINATION_CLOSED_EARLY",
+            ),
+            (Way::Sending, true, long_ago, "DESTINATION_LOST"),
+            (Way::Reading, true, None, "INPUT_REFUSED"),
+            (Way::Reading, true, Some(Instant::now()), "INPUT_LOST"),
+        ] {
+            let trouble = passage(way, asked).gone(started);
+            assert_eq!(trouble.fault(way).code, code, "{way:?} {asked} {started:?}");
+        }
+    }
+}

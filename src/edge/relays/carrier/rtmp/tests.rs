@@ -306,6 +306,33 @@ fn a_command_that_is_too_long_is_refused() {
 }
 
 #[test]
+fn chunks_without_a_size_or_a_beginning_are_refused() {
+    for size in [0, 0x8000_0000_u32] {
+        let bytes = encode(&[message(2, 0, 5, Vec::new())]);
+        let resize = [
+            &[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0],
+            &size.to_be_bytes()[..],
+        ]
+        .concat();
+        let bytes = [bytes, resize].concat();
+        assert_eq!(rewriter().feed(&bytes, &mut Vec::new()), Err(Broken));
+    }
+    for first in [0x83, 0xc3] {
+        assert_eq!(rewriter().feed(&[first; 12], &mut Vec::new()), Err(Broken));
+    }
+}
+
+#[test]
+fn objects_in_objects_are_read_to_a_bound() {
+    let nested = |depth: usize| {
+        let open = [3, 0, 1, b'a'].repeat(depth);
+        [open, vec![NULL], [0, 0, 9].repeat(depth)].concat()
+    };
+    assert!(amf::value(&nested(10)).is_some());
+    assert!(amf::value(&nested(17)).is_none());
+}
+
+#[test]
 fn it_is_known_when_ffmpeg_asked_and_when_it_leaves() {
     let mut rewriter = rewriter();
     for (bytes, asked, left) in [
