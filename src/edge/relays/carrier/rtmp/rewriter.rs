@@ -122,10 +122,8 @@ impl Rewriter {
                 return Err(Broken);
             }
             flow.gathered = Some(Vec::new());
-        } else if flow.is_longer_there && head.format > 1 {
-            write_head(&head, 1, head.length, out);
-            flow.is_longer_there = false;
         } else {
+            // It says its length: without that it would be a command as the one before.
             out.extend_from_slice(self.chunks.header());
             flow.is_longer_there = false;
         }
