@@ -5,6 +5,8 @@
 mod api;
 mod boot;
 mod kept;
+#[cfg(test)]
+mod looks;
 mod media_mtx;
 mod media_mtx_answers;
 mod nginx_applications;

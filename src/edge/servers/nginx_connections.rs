@@ -24,6 +24,8 @@ pub(super) struct Connections {
 pub(crate) struct Published {
     /// What names it: the connection, and the public name if it has one.
     pub(crate) id: ConnectionId,
+    /// The number that nginx has given the connection.
+    pub(super) client: u64,
     /// What nginx-rtmp calls it; `None` for a stream that was begun without the edge and is
     /// called by its key, which is no part of a name.
     pub(crate) name: Option<PublicName>,
@@ -104,7 +106,16 @@ impl Published {
             Some(name) => format!("{client}-{name}"),
             None => client.to_string(),
         })?;
-        Some(Self { id, name })
+        Some(Self { id, client, name })
+    }
+
+    /// What a name of this kind names.
+    pub(super) fn parse(id: &ConnectionId) -> Option<Self> {
+        let (client, name) = match id.as_str().split_once('-') {
+            Some((client, name)) => (client, Some(PublicName::parse(name)?)),
+            None => (id.as_str(), None),
+        };
+        Self::of(client.parse().ok()?, name)
     }
 }
 

@@ -2,7 +2,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use http::{Method, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Mutex;
 
 use super::{
@@ -121,16 +120,14 @@ impl NginxRtmp {
 
     /// Disconnects a publisher.
     pub(super) async fn kick(&self, id: &ConnectionId) -> anyhow::Result<()> {
-        let (client, name) = match id.as_str().split_once('-') {
-            Some((client, name)) => (client, Some(name)),
-            None => (id.as_str(), None),
+        let Some(published) = Published::parse(id) else {
+            return Ok(());
         };
-        let name = name.map(|name| format!("&name={}", escaped(name)));
-        let path = format!(
-            "/control/drop/publisher?clientid={}{}",
-            escaped(client),
-            name.unwrap_or_default()
-        );
+        // It compares what is asked for as it stands, without decoding anything.
+        let client = format!("clientid={}", published.client);
+        let name = published.name.map(|name| format!("&name={name}"));
+        let query = client + &name.unwrap_or_default();
+        let path = format!("/control/drop/publisher?{query}");
         let answer = self.api.ask(Method::GET, &path).await?;
         // It says how many it has dropped: none, if it was gone.
         match answer.status {
@@ -170,8 +167,4 @@ impl NginxRtmp {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs().cast_signed())
-}
-
-fn escaped(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
