@@ -67,15 +67,6 @@ impl MediaServer {
         }
     }
 
-    /// The server's run as last heard of, where hooks tell: it may be newer than that of the
-    /// last look.
-    pub(crate) fn boot_id(&self) -> Option<String> {
-        match self {
-            Self::NginxRtmp(_) | Self::MediaMtx(_) => None,
-            Self::Srs(server) => server.boot_id(),
-        }
-    }
-
     /// Disconnects a publisher. One that is gone already is no error.
     pub(crate) async fn kick(&self, id: &ConnectionId) -> anyhow::Result<()> {
         match self {

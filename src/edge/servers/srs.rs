@@ -87,12 +87,6 @@ impl Srs {
         publishes.id(client)
     }
 
-    /// The server's run as last heard of, by a hook or the API.
-    pub(super) fn boot_id(&self) -> Option<String> {
-        let run = self.run();
-        (!run.boot_id.is_empty()).then(|| run.boot_id.clone())
-    }
-
     /// A publisher, as hooks or the API tell of it.
     pub(crate) fn offer(
         &self,
