@@ -15,7 +15,7 @@ static COUNT: AtomicU32 = AtomicU32::new(1);
 
 /// A control plane, an edge, a media server whose hooks are replayed, and a project.
 pub struct HookScene {
-    pub server: TestServer,
+    _server: TestServer,
     pub edge: HookEdge,
     pub api: StubApi,
     pub owner: User,
@@ -44,7 +44,7 @@ impl HookScene {
         prepare(&api);
         let edge = HookEdge::start(&server, kind, &api).await;
         Self {
-            server,
+            _server: server,
             edge,
             api,
             owner,
