@@ -1,6 +1,5 @@
-use std::{fs, path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use anyhow::Context;
 use http::Uri;
 use tokio::time::{Instant, timeout_at};
 use tonic::{
@@ -30,7 +29,7 @@ pub struct Terms {
     /// `http://` or `https://`, host and port.
     pub address: Uri,
     /// The certificates (PEM) that are trusted instead of the usual authorities.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<Vec<u8>>,
     /// The key that is exchanged for access tokens.
     pub api_key: ApiKey,
 }
@@ -53,7 +52,7 @@ impl ControlPlane {
             .keep_alive_while_idle(false)
             .tcp_nodelay(true);
         if terms.address.scheme_str() == Some("https") {
-            endpoint = endpoint.tls_config(tls(terms.ca.as_ref())?)?;
+            endpoint = endpoint.tls_config(tls(terms.ca.as_ref()))?;
         }
         Ok(Self {
             channel: endpoint.connect_lazy(),
@@ -66,7 +65,7 @@ impl ControlPlane {
     /// refused: `call` is given a client and a request with the token and the time limit,
     /// within which all of it ends. That an operator has to put something right is
     /// logged, once a minute.
-    pub(super) async fn call<Q, A, F>(
+    pub async fn call<Q, A, F>(
         &self,
         limit: Option<Duration>,
         message: Q,
@@ -128,16 +127,10 @@ pub(super) fn within<Q>(limit: Duration, message: Q) -> Request<Q> {
     request
 }
 
-fn tls(ca: Option<&PathBuf>) -> anyhow::Result<ClientTlsConfig> {
+fn tls(ca: Option<&Vec<u8>>) -> ClientTlsConfig {
     let tls = ClientTlsConfig::new();
-    let Some(ca) = ca else {
-        return Ok(tls.with_webpki_roots());
-    };
-    let pem = fs::read(ca).with_context(|| {
-        format!(
-            "cannot read certificates of {} (SLUICE_CONTROL_PLANE_CA)",
-            ca.display()
-        )
-    })?;
-    Ok(tls.ca_certificate(Certificate::from_pem(pem)))
+    match ca {
+        Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+        None => tls.with_webpki_roots(),
+    }
 }

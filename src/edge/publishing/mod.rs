@@ -11,8 +11,12 @@ mod ending;
 mod keeping;
 mod kicking;
 mod known;
+mod looked;
 mod publishers;
 mod registry;
+#[cfg(test)]
+mod registry_tests;
+mod reported;
 mod syncing;
 mod verdict;
 

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::{ending::pause, publishers::Publishing, registry::Report, verdict::Verdict};
+use super::{ending::pause, publishers::Publishing, reported::Report, verdict::Verdict};
 use crate::proto::v1::{ErrorReason, SyncNodeResponse, stream_service_client::StreamServiceClient};
 
 /// How long a report may take: begins wait for it.
