@@ -1,0 +1,7 @@
+//! The media server's side.
+
+mod control;
+mod edge_settings;
+mod nginx_stub;
+mod publishing;
+mod publishing_scene;
