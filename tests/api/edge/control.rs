@@ -88,7 +88,7 @@ async fn a_token_is_renewed_before_its_time_is_over() {
     })
     .await;
 
-    let refused = handled(&program, "SyncNode", "UNAUTHENTICATED").await;
+    let refused = handled(&program, "SyncNode", "Unauthenticated").await;
     assert_eq!(refused.unwrap_or_default(), 0.0);
 }
 
@@ -139,7 +139,7 @@ async fn a_wrong_key_is_refused_and_not_tried_with_every_call() {
         assert_eq!(status.code(), Code::Unauthenticated);
     }
 
-    let refused = handled(&program, "ExchangeApiKey", "UNAUTHENTICATED").await;
+    let refused = handled(&program, "ExchangeApiKey", "Unauthenticated").await;
     assert!(refused.unwrap() < 10.0, "{refused:?}");
 }
 
@@ -215,6 +215,8 @@ async fn a_control_plane_that_says_nothing_ends_no_call_late() {
         // Without the limit it would last as long as the connection seems to stand.
         let answer = timeout(Duration::from_secs(4), call(&control, limit)).await;
         let status = answer.expect("it ends by itself").unwrap_err();
-        assert_eq!(status.code(), Code::DeadlineExceeded);
+        // Whichever clock is the first.
+        let is_late = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
+        assert!(is_late, "{status:?}");
     }
 }
