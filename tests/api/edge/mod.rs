@@ -1,9 +1,14 @@
-//! The media server's side, as the real program.
+//! `sluice edge`: hooks in, relays out.
 
 mod configurations;
+mod control;
+mod edge_settings;
 mod hook_edge;
 mod hook_scene;
 mod hooks_mediamtx;
 mod hooks_refused;
 mod hooks_srs;
+mod nginx_stub;
+mod publishing;
+mod publishing_scene;
 mod stub_api;
