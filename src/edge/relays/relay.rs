@@ -112,9 +112,10 @@ impl Relay<'_> {
         };
         match self.watch(ends, &mut ffmpeg).await {
             End::Stopped => {
+                let before = self.seen.borrow().clone();
                 self.tell(Seen {
                     state: RelayState::Stopping,
-                    ..self.seen.borrow().clone()
+                    ..before
                 });
                 ffmpeg.end().await;
                 None

@@ -10,6 +10,9 @@ use tonic::Code;
 use super::{diagnosis, seen::Seen, standing::Standing, work::Work};
 use crate::proto::v1::{RelayAssignment, RelayReport, RelayState, ReportRelaysResponse};
 
+/// How often running relays are reported, unless their leases are short.
+const REPORT: Duration = Duration::from_secs(2);
+
 /// The relays of a worker, each under its lease.
 #[derive(Debug)]
 pub(super) struct Roster {
@@ -113,6 +116,12 @@ impl Roster {
                 entry.stop.cancel();
             }
         }
+    }
+
+    /// How often to report.
+    pub(super) fn pace(&self) -> Duration {
+        let leases = self.entries.values().map(|entry| entry.standing.length());
+        leases.min().map_or(REPORT, |lease| REPORT.min(lease / 4))
     }
 
     /// What the control plane is to be told.

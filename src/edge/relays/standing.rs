@@ -67,10 +67,14 @@ impl Standing {
         self.lost.is_some()
     }
 
+    /// For how long the lease was given or renewed.
+    pub(super) fn length(&self) -> Duration {
+        self.end - self.heard
+    }
+
     /// Until when the relay may run. `grace` is none where the control plane is not away.
     pub(super) fn until(&self, grace: Option<Duration>) -> Instant {
-        let left = self.end - self.heard;
-        let by_lease = self.end - MARGIN.min(left / 3);
+        let by_lease = self.end - MARGIN.min(self.length() / 3);
         match (self.lost, grace) {
             (Some(lost), _) => lost + HOLD,
             (None, Some(grace)) => by_lease.max(self.heard + grace),

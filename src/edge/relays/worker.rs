@@ -27,12 +27,9 @@ use crate::{
     },
 };
 
-/// How often running relays are reported.
-const REPORT: Duration = Duration::from_secs(2);
-
 /// How often to look whether a relay must not run any longer, and whether reports that were
 /// not answered are to be repeated.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How long relays may take to stop when the edge does.
 const CLOSING: Duration = Duration::from_secs(8);
@@ -138,7 +135,7 @@ impl Worker {
                 () = self.next() => {}
                 _ = looks.tick() => {
                     self.roster.stop_overdue(Instant::now());
-                    if self.reported.elapsed() >= REPORT {
+                    if self.reported.elapsed() >= self.roster.pace() {
                         self.report();
                     }
                 }
