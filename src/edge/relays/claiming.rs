@@ -1,8 +1,8 @@
-use std::{ops::ControlFlow, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
+    sync::{Notify, mpsc},
+    time::timeout,
 };
 use tonic::{Code, Status, Streaming};
 
@@ -27,6 +27,8 @@ pub(super) struct Claiming {
     pub(super) request: ClaimRelaysRequest,
     /// Where what comes is passed on.
     pub(super) told: mpsc::Sender<ClaimRelaysResponse>,
+    /// Says that the control plane is there again: that there is no need to wait.
+    pub(super) is_back: Arc<Notify>,
 }
 
 impl Claiming {
@@ -52,10 +54,10 @@ impl Claiming {
             tracing::warn!(
                 code = ?status.code(),
                 reason = status.message(),
-                wait_ms = wait.as_millis(),
+                wait_seconds = wait.as_secs_f64(),
                 "cannot claim relays, trying again"
             );
-            sleep(wait).await;
+            let _ = timeout(wait, self.is_back.notified()).await;
         }
     }
 

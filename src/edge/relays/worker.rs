@@ -20,7 +20,7 @@ use super::{
     terms::RelayTerms,
 };
 use crate::{
-    edge::{ControlPlane, control::CALL},
+    edge::ControlPlane,
     proto::v1::{
         ClaimRelaysRequest, ClaimRelaysResponse, RelayReport, ReportRelaysRequest,
         ReportRelaysResponse,
@@ -52,6 +52,8 @@ struct Worker {
     reported: Instant,
     /// Whether something has changed since that was sent.
     is_due: bool,
+    /// Told when a report is answered after one that was not.
+    is_back: Arc<Notify>,
 }
 
 /// What was reported, and what became of it.
@@ -81,6 +83,7 @@ pub(crate) async fn run(
         control: worker.control.clone(),
         request: worker.request(node_id),
         told,
+        is_back: Arc::clone(&worker.is_back),
     };
 
     // Dropped at shutdown: else relays that are given back could be given again.
@@ -114,6 +117,7 @@ impl Worker {
             reporting: JoinSet::new(),
             reported: Instant::now(),
             is_due: false,
+            is_back: Arc::default(),
         }
     }
 
@@ -181,17 +185,18 @@ impl Worker {
         if reports.is_empty() {
             return;
         }
+        let patience = self.roster.patience();
         let control = self.control.clone();
         let message = ReportRelaysRequest {
             worker_id: self.id.clone(),
             reports: reports.clone(),
         };
         self.reporting.spawn(async move {
-            let call = control.call(Some(CALL), message, |mut client, request| async move {
+            let call = control.call(Some(patience), message, |mut client, request| async move {
                 client.report_relays(request).await
             });
             let late = || Err(Status::deadline_exceeded("the control plane is silent"));
-            let answer = timeout(CALL, call).await.unwrap_or_else(|_| late());
+            let answer = timeout(patience, call).await.unwrap_or_else(|_| late());
             Reported { reports, answer }
         });
     }
@@ -201,7 +206,11 @@ impl Worker {
             Some(Reported {
                 reports,
                 answer: Ok(answer),
-            }) => self.roster.answered(&reports, &answer, Instant::now()),
+            }) => {
+                if self.roster.answered(&reports, &answer, Instant::now()) {
+                    self.is_back.notify_one();
+                }
+            }
             Some(Reported {
                 answer: Err(status),
                 ..

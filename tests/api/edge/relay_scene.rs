@@ -4,7 +4,7 @@ use sluice::proto::v1 as pb;
 
 use super::{relay_edge::RelayEdge, stub_ffmpeg::StubFfmpeg};
 use crate::{
-    harness::{MediaServer, Process, Sqlite},
+    harness::{Client, MediaServer, Process, Sqlite, eventually},
     relay::scene::{Scene, destination_of},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 pub struct RelayScene {
     pub scene: Scene,
     pub ffmpeg: StubFfmpeg,
-    api_key: String,
+    pub api_key: String,
 }
 
 impl RelayScene {
@@ -34,6 +34,34 @@ impl RelayScene {
             ffmpeg: StubFfmpeg::new(),
             api_key: said.output.trim().to_owned(),
         }
+    }
+
+    /// The same control plane after its end and a new start, at another address.
+    pub async fn restarted(self) -> Self {
+        let mut scene = self.scene;
+        scene.server = scene.server.restart().await;
+        let token = &scene.owner.tokens.access_token;
+        scene.owner.client = Client::with_token(&scene.server.channel, token);
+        Self { scene, ..self }
+    }
+
+    /// When the only relay was claimed, in milliseconds.
+    pub async fn claim_time(&self) -> i64 {
+        let query = "select cast(julianday(claim_time) * 86400000 as integer) from relays";
+        self.scene.server.database.number(query).await
+    }
+
+    /// Waits until the lease of the only relay has been renewed for more than so many seconds.
+    pub async fn renewed_for(&self, seconds: u32) {
+        let query = format!(
+            "select count(*) from relays
+             where julianday(lease_expire_time) - julianday(claim_time) > {seconds} / 86400.0"
+        );
+        eventually("the lease is renewed", async || {
+            let renewed = self.scene.server.database.number(&query).await;
+            (renewed == 1).then_some(())
+        })
+        .await;
     }
 
     /// An edge that calls the control plane directly.
