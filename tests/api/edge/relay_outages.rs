@@ -83,27 +83,6 @@ fn waits_longer_than_a_relay_is_held(line: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_relay_outlives_a_network_that_has_gone_silent() {
-    let scene = RelayScene::start().await;
-    let proxy = Proxy::to(scene.scene.server.address).await;
-    let edge = scene.edge_at(proxy.address, &[]);
-    let (stream, _, number) = scene.running().await;
-    let before = scene.eventually(&stream, RelayState::Starting).await;
-
-    proxy.hush();
-    // It may be given again at once, to who does not hear it.
-    eventually("the lease has ended", async || {
-        let relay = scene.scene.relay(&stream).await;
-        (relay.update_time != before.update_time).then_some(())
-    })
-    .await;
-    proxy.speak();
-    scene.renewed_for(9).await;
-    assert!(runs(number));
-    assert_eq!(scene.ffmpeg.numbers(), [number], "{}", edge.log());
-}
-
-#[tokio::test]
 async fn a_relay_that_was_stopped_during_an_outage_ends_after_it() {
     let scene = RelayScene::start().await;
     let mut proxy = Proxy::to(scene.scene.server.address).await;
