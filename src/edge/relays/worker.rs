@@ -207,7 +207,8 @@ impl Worker {
                 reports,
                 answer: Ok(answer),
             }) => {
-                if self.roster.answered(&reports, &answer, Instant::now()) {
+                let was_away = self.roster.answered(&reports, &answer, Instant::now());
+                if was_away {
                     self.is_back.notify_one();
                 }
             }
