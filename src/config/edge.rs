@@ -64,7 +64,8 @@ pub struct EdgeConfig {
     #[arg(long, env = "SLUICE_HOOKS_SECRET", hide_env_values = true, value_parser = hooks_secret)]
     pub hooks_secret: Option<Secret>,
 
-    /// For how long publishers that are live stay so while the control plane is away.
+    /// For how long publishers that are live stay so, and relays go on, while the control
+    /// plane is away.
     #[arg(long, env = "SLUICE_OUTAGE_GRACE", default_value = "10min", value_parser = span("0s", "1day"))]
     pub outage_grace: Duration,
 
@@ -146,6 +147,7 @@ impl EdgeConfig {
                 capacity: self.relay_capacity,
                 ffmpeg: self.ffmpeg.clone(),
                 patience: self.relay_patience,
+                outage_grace: self.outage_grace,
                 policy: self.url_policy(),
             }),
         })
