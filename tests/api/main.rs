@@ -6,6 +6,7 @@ mod auth;
 mod contract;
 mod database;
 mod deploying;
+mod edge;
 mod harness;
 mod lifecycle;
 mod listening;
