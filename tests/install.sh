@@ -48,6 +48,13 @@ has_ffmpeg() {
   command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null
 }
 
+# Adds to $packages what media goes through here.
+add_media_packages() {
+  has_nginx || packages+=(nginx-light)
+  has_nginx_rtmp || packages+=(libnginx-mod-rtmp)
+  has_ffmpeg || packages+=(ffmpeg)
+}
+
 has_npm() {
   command -v node >/dev/null && command -v npm >/dev/null
 }

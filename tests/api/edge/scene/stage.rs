@@ -1,5 +1,5 @@
 use std::{
-    env,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -12,26 +12,19 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{Owner, pids_of_relays, watchman::Watchman};
-use crate::{
-    edge::media::{Child, Destination, Nginx, Picture, Place},
-    harness::{Engine, Process, TestDatabase},
-};
+use crate::edge::media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Picture, Place};
 
 /// Real media takes much of a machine: so many scenes run at once.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
-/// What the hooks of nginx-rtmp prove themselves with.
-const HOOKS_SECRET: &str = "hooks-secret-of-the-tests";
+const PROGRAM: &str = env!("CARGO_BIN_EXE_sluice");
 
 /// A control plane, an edge and nginx-rtmp as real programs, and an owner with a project.
 pub struct Scene {
     pub owner: Owner,
     pub nginx: Nginx,
-    edge: Child,
-    edge_settings: Vec<(String, String)>,
-    control: Process,
-    control_settings: Vec<(&'static str, String)>,
-    database: TestDatabase,
+    edge: Edge,
+    control: ControlPlane,
     logs: Vec<String>,
     watchman: Watchman,
     folder: TempDir,
@@ -71,30 +64,27 @@ impl Scene {
         let turn = TURNS.acquire().await.unwrap();
         let folder = TempDir::new().unwrap();
         let watchman = Watchman::start();
-        let place = Place::new(folder.path(), "nginx").unwrap();
-        let nginx = Nginx::start(place, HOOKS_SECRET).await.unwrap();
+        let place = |name| Place::new(folder.path(), name).unwrap();
+        let program = Path::new(PROGRAM);
 
-        let database = TestDatabase::create(Engine::Sqlite).await;
-        let control_settings = control_settings(&nginx.place.host);
-        let control = serve(&database, &control_settings);
-        let channel = control.channel().await;
-        let owner = Owner::new(&channel, window).await;
-        let api_key = operators_key(&database).await;
+        let control = ControlPlane::start(program, place("control"))
+            .await
+            .unwrap();
+        let owner = Owner::new(&control.channel().unwrap(), window).await;
+        let api_key = control.operators_key().await.unwrap();
         for secret in [&*owner.key, &*api_key, HOOKS_SECRET] {
             watchman.keep_secret(secret);
         }
 
-        let edge_folder = folder.path().join("edge").display().to_string();
-        let edge_settings = edge_settings(&nginx, api_key, edge_folder);
-        let edge = start_edge(&edge_settings, &nginx.place).await;
+        let nginx = Nginx::start(place("nginx"), HOOKS_SECRET).await.unwrap();
+        let edge = Edge::start(program, &nginx, &control, api_key)
+            .await
+            .unwrap();
         Self {
             owner,
             nginx,
             edge,
-            edge_settings,
             control,
-            control_settings,
-            database,
             logs: Vec::new(),
             watchman,
             folder,
@@ -183,20 +173,18 @@ impl Scene {
 
     /// Starts it again.
     pub async fn start_edge_again(&mut self) {
-        self.edge = start_edge(&self.edge_settings, &self.nginx.place).await;
+        self.edge.start_again().await.unwrap();
     }
 
     /// Ends the control plane without a word.
     pub async fn kill_control(&mut self) {
-        self.control.signal("KILL").await;
-        self.control.ended().await;
+        self.control.kill().await.unwrap();
         self.logs.extend(self.control.log());
     }
 
     /// Starts it again where it was.
     pub async fn start_control_again(&mut self) {
-        self.control = serve(&self.database, &self.control_settings);
-        self.control.channel().await;
+        self.control.start_again().await.unwrap();
     }
 
     /// Ends the scene: no key was on a command line, or is in a log.
@@ -207,64 +195,4 @@ impl Scene {
         self.logs.extend(self.nginx.log());
         self.watchman.assert_nothing_seen(&self.logs);
     }
-}
-
-fn serve(database: &TestDatabase, settings: &[(&'static str, String)]) -> Process {
-    let settings: Vec<_> = settings
-        .iter()
-        .map(|(name, text)| (*name, &**text))
-        .collect();
-    Process::serve(database, &settings)
-}
-
-async fn start_edge(settings: &[(String, String)], place: &Place) -> Child {
-    let settings: Vec<_> = settings
-        .iter()
-        .map(|(name, text)| (&**name, &**text))
-        .collect();
-    let mut command = Process::command(&["edge"], &settings);
-    let mut edge = Child::start("sluice edge", &mut command).unwrap();
-    edge.ready(async || place.listens(8085).await)
-        .await
-        .unwrap();
-    edge
-}
-
-fn control_settings(host: &str) -> Vec<(&'static str, String)> {
-    vec![
-        ("SLUICE_LISTEN", format!("{host}:50051")),
-        ("SLUICE_BCRYPT_COST", "4".to_owned()),
-        ("SLUICE_HEARTBEAT_INTERVAL", "2s".to_owned()),
-        ("SLUICE_HEARTBEAT_TIMEOUT", "20s".to_owned()),
-        ("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "true".to_owned()),
-    ]
-}
-
-fn edge_settings(nginx: &Nginx, api_key: String, folder: String) -> Vec<(String, String)> {
-    let host = &nginx.place.host;
-    [
-        ("PATH", env::var("PATH").unwrap()),
-        ("SLUICE_CONTROL_PLANE", format!("http://{host}:50051")),
-        ("SLUICE_API_KEY", api_key),
-        ("SLUICE_NODE_ID", "media-1".to_owned()),
-        ("SLUICE_MEDIA_SERVER_API", nginx.api()),
-        ("SLUICE_MEDIA_SERVER_RTMP", nginx.rtmp()),
-        ("SLUICE_HOOKS_LISTEN", nginx.hooks()),
-        ("SLUICE_HOOKS_SECRET", HOOKS_SECRET.to_owned()),
-        ("SLUICE_EDGE_DIR", folder),
-        ("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "true".to_owned()),
-        ("SLUICE_LOG", "info,sluice=debug".to_owned()),
-        ("SLUICE_LOG_FORMAT", "json".to_owned()),
-    ]
-    .map(|(name, text)| (name.to_owned(), text))
-    .to_vec()
-}
-
-/// An API key for edges, as an operator makes it.
-async fn operators_key(database: &TestDatabase) -> String {
-    let scopes = ["--scope", "streams:publish", "--scope", "relays:work"];
-    let arguments = [&["create-api-key", "--name", "edge"][..], &scopes[..]].concat();
-    let said = Process::said(Process::admin(database, &arguments, &[])).await;
-    assert_eq!(said.code, Some(0), "{}", said.errors);
-    said.output.trim().to_owned()
 }
