@@ -18,12 +18,16 @@ pub struct Board {
 impl Board {
     /// An empty one; destinations are shown under their names, in this order.
     pub fn new(destinations: Vec<(String, &'static str)>) -> Self {
-        Self {
+        let mut board = Self {
             is_terminal: stdout().is_terminal(),
-            told: vec![String::new(); destinations.len() + 1],
             destinations,
             drawn: 0,
-        }
+            told: Vec::new(),
+        };
+        // Of what has not begun there is nothing to tell.
+        let nothing = board.lines(&Seen::default());
+        board.told = nothing.into_iter().map(|(line, _)| line).collect();
+        board
     }
 
     /// A line that stays.

@@ -83,7 +83,11 @@ impl Stage {
     /// What the programs complained of last, a line each.
     pub fn last_words(&self) -> Vec<String> {
         let logs = [self.control.log(), self.edge.log(), self.nginx.log()];
-        let last = |log: Vec<String>| log.into_iter().rev().take(15).rev().collect::<Vec<_>>();
+        let is_worth = |line: &String| !line.contains("DEBUG");
+        let last = |log: Vec<String>| {
+            let mut lines: Vec<_> = log.into_iter().filter(is_worth).collect();
+            lines.split_off(lines.len().saturating_sub(15))
+        };
         logs.into_iter().flat_map(last).collect()
     }
 

@@ -15,7 +15,7 @@ pub struct Destination {
 impl Destination {
     /// Starts one.
     pub async fn start(place: Place) -> anyhow::Result<Self> {
-        fs::create_dir_all(place.folder.join("recordings"))?;
+        fs::create_dir_all(recordings(&place))?;
         fs::write(nginx::file(&place), configuration(&place)?)?;
         let child = Some(nginx::launch("a destination", &place, 1935).await?);
         Ok(Self { place, child })
@@ -60,10 +60,14 @@ impl Destination {
     }
 
     fn recordings(&self) -> Vec<PathBuf> {
-        let folder = fs::read_dir(self.place.folder.join("recordings"));
+        let folder = fs::read_dir(recordings(&self.place));
         let entries = folder.into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     }
+}
+
+fn recordings(place: &Place) -> PathBuf {
+    place.folder.join("recordings")
 }
 
 fn configuration(place: &Place) -> anyhow::Result<String> {
@@ -80,7 +84,7 @@ fn configuration(place: &Place) -> anyhow::Result<String> {
                 application open {{
                     live on;
                     record all;
-                    record_path recordings;
+                    record_path {recordings};
                     record_unique on;
                 }}
                 application closed {{
@@ -97,5 +101,6 @@ fn configuration(place: &Place) -> anyhow::Result<String> {
         alone = nginx::ALONE,
         folders = nginx::FOLDERS,
         module = module.display(),
+        recordings = recordings(place).display(),
     ))
 }
