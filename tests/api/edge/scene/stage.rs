@@ -31,6 +31,20 @@ pub struct Scene {
     _turn: SemaphorePermit<'static>,
 }
 
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let now = [self.nginx.log(), self.control.log(), self.edge.log()];
+            let all: Vec<_> = now
+                .into_iter()
+                .flatten()
+                .chain(self.logs.drain(..))
+                .collect();
+            eprintln!("{}", all.join("\n"));
+        }
+    }
+}
+
 /// Waits for something that must come within a minute and a half, however busy the machine is.
 #[track_caller]
 pub fn soon<T>(

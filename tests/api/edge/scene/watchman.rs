@@ -59,8 +59,10 @@ impl Drop for Watchman {
 impl Shared {
     fn look(&mut self) {
         self.looks += 1;
-        // A publisher is somebody else: what it does with its key is its business.
-        let others = command_lines().filter(|line| !line.contains("testsrc"));
+        // A publisher and who reads recordings are somebody else: what they do with their
+        // keys is their business.
+        let is_ours = |line: &String| !line.contains("testsrc") && !line.starts_with("ffprobe");
+        let others = command_lines().filter(is_ours);
         let found: Vec<_> = others.filter(|line| self.is_secret(line)).collect();
         self.found.extend(found);
     }
