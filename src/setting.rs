@@ -92,6 +92,21 @@ pub(crate) fn hooks_secret(text: &str) -> Result<Secret, &'static str> {
     }
 }
 
+/// Around it there may be space, as in a file.
+pub(crate) fn api_key(text: &str) -> Result<Secret, &'static str> {
+    match text.trim() {
+        "" => Err("must not be empty"),
+        key => Ok(Secret::new(key)),
+    }
+}
+
+pub(crate) fn node_id(text: &str) -> Result<String, &'static str> {
+    match text.len() {
+        1..=128 if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(text.to_owned()),
+        _ => Err("must have from 1 to 128 visible ASCII characters"),
+    }
+}
+
 pub(crate) fn jwt_secret(text: &str) -> Result<Secret, String> {
     parse_jwt_secret(text)
         .map_err(|fault| format!("{fault}; make one with `openssl rand -base64 48`"))

@@ -3,6 +3,7 @@ use std::fmt;
 use tonic::Request;
 use uuid::Uuid;
 
+use super::Permit;
 use crate::{
     domain::{Act, ApiKey, ApiKeyId, Origin, Scopes, SessionId, Tenant, UserId},
     error::{Error, Result},
@@ -60,11 +61,8 @@ impl Subject {
 impl Caller {
     /// The caller of a request. Fails closed where the interceptor did not run.
     pub fn of<T>(request: &Request<T>) -> Result<Self> {
-        request
-            .extensions()
-            .get::<Self>()
-            .copied()
-            .ok_or(Error::AccessTokenMissing)
+        let permit = request.extensions().get::<Permit>();
+        permit.map(Permit::caller).ok_or(Error::AccessTokenMissing)
     }
 
     /// Whose data the caller may touch.

@@ -1,8 +1,9 @@
-use http::uri::PathAndQuery;
+use std::sync::Arc;
+
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use tracing::Span;
 
-use super::{Access, AccessTokens, Caller, Permit, RateLimits, Revocations, access};
+use super::{Access, AccessTokens, Caller, Permit, RateLimits, Revocations};
 use crate::{
     domain::{PeerAddress, Time},
     error::{Error, Result},
@@ -11,7 +12,12 @@ use crate::{
 /// The interceptor before all services: lets a call through if the caller has
 /// what the RPC needs, and does not call too often.
 #[derive(Debug, Clone)]
-pub struct Guard {
+pub struct Guard(Arc<Terms>);
+
+/// What it goes by: shared, because services and what is before them are cloned for
+/// each call.
+#[derive(Debug)]
+struct Terms {
     tokens: AccessTokens,
     revocations: Revocations,
     limits: RateLimits,
@@ -21,24 +27,23 @@ impl Guard {
     /// A guard that accepts these tokens, but for those that were revoked, as
     /// often as the limits allow.
     pub fn new(tokens: AccessTokens, revocations: Revocations, limits: RateLimits) -> Self {
-        Self {
+        Self(Arc::new(Terms {
             tokens,
             revocations,
             limits,
-        }
+        }))
     }
+}
 
-    fn admit(&self, request: &Request<()>) -> Result<Option<(Caller, Permit)>> {
+impl Terms {
+    fn admit(&self, request: &Request<()>) -> Result<Option<Permit>> {
         if !self.revocations.are_current() {
             return Err(Error::OutOfDate);
         }
         // An RPC that is missing in the table gets no caller, so its handler refuses.
-        let path = request
-            .extensions()
-            .get::<PathAndQuery>()
-            .map_or("", PathAndQuery::path);
+        let access = request.extensions().get::<Access>().copied();
         let peer = request.extensions().get::<PeerAddress>().copied();
-        let access = match access::needed_for(path) {
+        let access = match access {
             None | Some(Access::Public) => return self.limits.count_address(peer).map(|()| None),
             Some(access) => access,
         };
@@ -60,7 +65,7 @@ impl Guard {
             Access::Public => {}
         }
         let permit = Permit::new(caller, expire_time, self.revocations.clone());
-        Ok(Some((caller, permit)))
+        Ok(Some(permit))
     }
 
     /// Who calls, by a token that is valid, and until when it is.
@@ -75,8 +80,7 @@ impl Guard {
 
 impl Interceptor for Guard {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some((caller, permit)) = self.admit(&request)? {
-            request.extensions_mut().insert(caller);
+        if let Some(permit) = self.0.admit(&request)? {
             request.extensions_mut().insert(permit);
         }
         Ok(request)

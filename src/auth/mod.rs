@@ -44,7 +44,7 @@ pub use key_files::{KeySettings, Keys, LoadKeysError, parse_jwt_secret, parse_se
 pub use mail_token::MailToken;
 pub use passwords::{HashSlot, PasswordHasher, Verdict};
 pub use permit::Permit;
-pub use random::{random_fraction, sha256};
+pub use random::{random_fraction, random_name, sha256};
 pub use rate_limits::{Rate, RateLimits};
 pub use refresh_token::{RefreshSeed, RefreshToken};
 pub use revocations::{KEPT as REVOCATIONS_KEPT, Revocations};

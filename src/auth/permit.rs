@@ -31,6 +31,11 @@ impl Permit {
         permit.ok_or(Error::AccessTokenMissing)
     }
 
+    /// Whose right it is.
+    pub(super) fn caller(&self) -> Caller {
+        self.caller
+    }
+
     /// Whether the call may go on; to be asked at least once a second.
     pub fn check(&self) -> Result<()> {
         if !self.revocations.are_current() {

@@ -19,6 +19,11 @@ pub fn random_fraction() -> f64 {
     f64::from(u16::from_be_bytes(random_bytes())) / f64::from(u16::MAX)
 }
 
+/// A name that nobody guesses: 128 random bits in lower-case hexadecimal digits.
+pub fn random_name() -> String {
+    hex(&random_bytes::<16>())
+}
+
 /// SHA-256: how random secrets of at least 128 bits are found again.
 pub fn sha256(text: &str) -> Vec<u8> {
     digest::digest(&digest::SHA256, text.as_bytes())

@@ -1,4 +1,4 @@
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use crate::auth::LoadKeysError;
 
@@ -7,6 +7,8 @@ use crate::auth::LoadKeysError;
 pub enum Failure {
     /// A setting or an argument makes no sense: exit code 2.
     Usage(String),
+    /// A program cannot be run: exit code 127 if there is none, else 126, as shells have it.
+    Program(io::Error),
     /// Anything else: exit code 1.
     Other(anyhow::Error),
 }
@@ -18,6 +20,11 @@ impl Failure {
             Self::Usage(sentence) => {
                 eprintln!("sluice: {sentence}");
                 ExitCode::from(2)
+            }
+            Self::Program(cause) => {
+                eprintln!("sluice: cannot run the program: {cause}");
+                let is_missing = cause.kind() == io::ErrorKind::NotFound;
+                ExitCode::from(if is_missing { 127 } else { 126 })
             }
             Self::Other(cause) => {
                 eprintln!("sluice: {cause:#}");

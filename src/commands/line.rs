@@ -9,7 +9,9 @@ use super::{
     admin::{self, Admin},
     edge,
     failure::Failure,
-    health, migrate, serve,
+    health, migrate,
+    run_child::{self, Child},
+    serve,
 };
 use crate::{
     config::{Config, EdgeConfig},
@@ -49,6 +51,9 @@ enum SubCommand {
     /// What only operators do.
     #[command(subcommand)]
     Admin(Admin),
+    /// Become a program that ends with the process that started it.
+    #[command(hide = true)]
+    RunChild(Child),
 }
 
 /// Runs the command that the command line names.
@@ -59,6 +64,7 @@ pub fn run() -> ExitCode {
         SubCommand::Migrate { config } => migrate::run(&config),
         SubCommand::Health { question } => health::run(&question),
         SubCommand::Admin(command) => admin::run(command),
+        SubCommand::RunChild(child) => run_child::run(&child),
     });
     telemetry::flush();
     match done {

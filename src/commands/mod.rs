@@ -8,6 +8,7 @@ mod health;
 mod line;
 mod migrate;
 mod rotate;
+mod run_child;
 mod serve;
 
 pub use line::run;

@@ -1,15 +1,16 @@
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use http::Uri;
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::LogFormat;
 use crate::{
     domain::{Secret, UrlPolicy},
     edge::{ApiKey, Edge, RelayTerms, ServerTerms, Terms},
     setting::{
-        address, control_plane, filled, hooks_secret, http_url, ingest_host, log_filter, read_url,
-        secret, span, switch, within,
+        address, api_key, control_plane, hooks_secret, http_url, ingest_host, log_filter, node_id,
+        read_url, span, switch, within,
     },
     telemetry::LogSettings,
 };
@@ -29,18 +30,19 @@ pub struct EdgeConfig {
 
     /// An operator's API key with the scopes `streams:publish` and `relays:work`, as
     /// `sluice admin create-api-key` makes it.
-    #[arg(long, env = "SLUICE_API_KEY", hide_env_values = true, value_parser = secret, conflicts_with = "api_key_file")]
+    #[arg(long, env = "SLUICE_API_KEY", hide_env_values = true, value_parser = api_key, conflicts_with = "api_key_file")]
     pub api_key: Option<Secret>,
 
     /// The file with that key instead. It is read again when the key is refused.
     #[arg(long, env = "SLUICE_API_KEY_FILE")]
     pub api_key_file: Option<PathBuf>,
 
-    /// The name of the media server: no other one has it. Default: this machine's name.
-    #[arg(long, env = "SLUICE_NODE_ID", value_parser = filled)]
+    /// The name of the media server, which no other one has: from 1 to 128 visible ASCII
+    /// characters. Default: this machine's name.
+    #[arg(long, env = "SLUICE_NODE_ID", value_parser = node_id)]
     pub node_id: Option<String>,
 
-    /// What the media server is.
+    /// What the media server is: `nginx-rtmp`, `mediamtx` or `srs`.
     #[arg(long, env = "SLUICE_MEDIA_SERVER", default_value = "nginx-rtmp")]
     pub media_server: MediaServerKind,
 
@@ -62,7 +64,8 @@ pub struct EdgeConfig {
     #[arg(long, env = "SLUICE_HOOKS_SECRET", hide_env_values = true, value_parser = hooks_secret)]
     pub hooks_secret: Option<Secret>,
 
-    /// For how long publishers that are live stay so while the control plane is away.
+    /// For how long publishers that are live stay so, and relays go on, while the control
+    /// plane is away.
     #[arg(long, env = "SLUICE_OUTAGE_GRACE", default_value = "10min", value_parser = span("0s", "1day"))]
     pub outage_grace: Duration,
 
@@ -120,12 +123,13 @@ impl EdgeConfig {
             (None, Some(file)) => ApiKey::File(file.clone()),
             (None, None) => return Err("SLUICE_API_KEY or SLUICE_API_KEY_FILE must be set".into()),
         };
-        let node_id = self.node_id.clone().or_else(machine);
+        let own_name = || machine().filter(|name| node_id(name).is_ok());
+        let named = self.node_id.clone().or_else(own_name);
         Ok(Edge {
-            node_id: node_id.ok_or("SLUICE_NODE_ID must be set: this machine has no name")?,
+            node_id: named.ok_or("SLUICE_NODE_ID must be set: this machine has no such name")?,
             control: Terms {
                 address: self.control_plane.clone(),
-                ca: self.control_plane_ca.clone(),
+                ca: self.trusted()?,
                 api_key,
             },
             server: ServerTerms {
@@ -143,9 +147,26 @@ impl EdgeConfig {
                 capacity: self.relay_capacity,
                 ffmpeg: self.ffmpeg.clone(),
                 patience: self.relay_patience,
+                outage_grace: self.outage_grace,
                 policy: self.url_policy(),
             }),
         })
+    }
+
+    /// The certificates that are trusted instead of the usual authorities.
+    fn trusted(&self) -> Result<Option<Vec<u8>>, String> {
+        let Some(file) = &self.control_plane_ca else {
+            return Ok(None);
+        };
+        if self.control_plane.scheme_str() != Some("https") {
+            return Err("SLUICE_CONTROL_PLANE_CA must not be set without https://".to_owned());
+        }
+        let pem = fs::read(file)
+            .map_err(|fault| format!("SLUICE_CONTROL_PLANE_CA cannot be read: {fault}"))?;
+        match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+            Ok(certificates) if !certificates.is_empty() => Ok(Some(pem)),
+            _ => Err("SLUICE_CONTROL_PLANE_CA must be a file with certificates (PEM)".to_owned()),
+        }
     }
 
     /// Which destinations are refused.

@@ -3,7 +3,7 @@
 //! A host is judged by its text alone. A public name can still resolve to a private address, so
 //! whoever connects has to judge the resolved address as well.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::Host;
 
@@ -45,6 +45,20 @@ impl UrlPolicy {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses a host by its text, or an address that its name stands for, which must not
+    /// be a destination; the port is the one that is connected to.
+    pub(crate) fn check_connection(&self, host: &str, address: SocketAddr) -> Result<(), Invalid> {
+        let resolved = match address.ip() {
+            IpAddr::V4(ip) => Host::Ipv4(ip),
+            IpAddr::V6(ip) => embedded_v4(ip).map_or(Host::Ipv6(ip), Host::Ipv4),
+        };
+        let named = parse_host(host)
+            .or_else(|| parse_host(&format!("[{host}]")))
+            .ok_or_else(|| Invalid::because("must name a host in its usual form"))?;
+        self.check(&named, Some(address.port()))?;
+        self.check(&resolved, Some(address.port()))
     }
 }
 
@@ -186,6 +200,34 @@ mod tests {
                 "{host}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_public_name_stands_for_is_judged_as_well() {
+        let policy = UrlPolicy {
+            own_ingest_hosts: vec!["198.20.0.1:1935".into()],
+            ..UrlPolicy::default()
+        };
+        let check = |host, address: &str| {
+            let address = address.parse().expect(address);
+            policy.check_connection(host, address).is_ok()
+        };
+        for address in ["8.8.8.8:1935", "198.20.0.1:1936", "[2606:4700::1]:443"] {
+            assert!(check("a.example.com", address), "{address}");
+            assert!(!check("localhost", address), "{address}");
+        }
+        for address in [
+            "127.0.0.1:1935",
+            "10.0.0.1:1935",
+            "[::1]:1935",
+            "[::ffff:10.0.0.1]:1935",
+            "[64:ff9b::7f00:1]:1935",
+            "198.20.0.1:1935",
+            "[::ffff:198.20.0.1]:1935",
+        ] {
+            assert!(!check("a.example.com", address), "{address}");
+        }
+        assert!(check("2606:4700::1", "[2606:4700::1]:443"));
     }
 
     #[test]

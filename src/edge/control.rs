@@ -1,13 +1,16 @@
-use std::{fs, path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use anyhow::Context;
 use http::Uri;
+use tokio::time::{Instant, timeout_at};
 use tonic::{
     Code, Request, Response, Status,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-use super::credentials::{ApiKey, Credentials};
+use super::{
+    credentials::{ApiKey, Credentials},
+    grievance::Grievance,
+};
 use crate::proto::v1::stream_service_client::StreamServiceClient;
 
 /// How long a call may take. A hook waits for it, and media servers wait for hooks for
@@ -26,7 +29,7 @@ pub struct Terms {
     /// `http://` or `https://`, host and port.
     pub address: Uri,
     /// The certificates (PEM) that are trusted instead of the usual authorities.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<Vec<u8>>,
     /// The key that is exchanged for access tokens.
     pub api_key: ApiKey,
 }
@@ -36,6 +39,7 @@ pub struct Terms {
 pub struct ControlPlane {
     channel: Channel,
     credentials: Credentials,
+    grievance: Grievance,
 }
 
 impl ControlPlane {
@@ -48,17 +52,20 @@ impl ControlPlane {
             .keep_alive_while_idle(false)
             .tcp_nodelay(true);
         if terms.address.scheme_str() == Some("https") {
-            endpoint = endpoint.tls_config(tls(terms.ca.as_ref())?)?;
+            endpoint = endpoint.tls_config(tls(terms.ca.as_ref()))?;
         }
         Ok(Self {
             channel: endpoint.connect_lazy(),
             credentials: Credentials::new(terms.api_key),
+            grievance: Grievance::default(),
         })
     }
 
     /// Calls StreamService with a valid token, and once more with a new one if that is
-    /// refused: `call` is given a client and a request with the token and the time limit.
-    pub(super) async fn call<Q, A, F>(
+    /// refused: `call` is given a client and a request with the token and the time limit,
+    /// within which all of it ends. That an operator has to put something right is
+    /// logged, once a minute.
+    pub async fn call<Q, A, F>(
         &self,
         limit: Option<Duration>,
         message: Q,
@@ -68,12 +75,33 @@ impl ControlPlane {
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let mut tries = 0..2;
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let calling = self.call_until(deadline, message, call);
+        let answer = match deadline {
+            Some(deadline) => match timeout_at(deadline, calling).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+            },
+            None => calling.await,
+        };
+        answer.inspect_err(|status| self.grievance.heed(status))
+    }
+
+    async fn call_until<Q, A, F>(
+        &self,
+        deadline: Option<Instant>,
+        message: Q,
+        call: impl Fn(StreamServiceClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, Status>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let mut is_second = false;
         loop {
-            tries.next();
             let bearer = self.credentials.bearer(&self.channel).await?;
-            let mut request = match limit {
-                Some(limit) => within(limit, message.clone()),
+            let mut request = match deadline {
+                Some(deadline) => within(deadline - Instant::now(), message.clone()),
                 None => Request::new(message.clone()),
             };
             request
@@ -82,8 +110,9 @@ impl ControlPlane {
 
             let client = StreamServiceClient::new(self.channel.clone());
             match call(client, request).await {
-                Err(status) if status.code() == Code::Unauthenticated && !tries.is_empty() => {
+                Err(status) if status.code() == Code::Unauthenticated && !is_second => {
                     self.credentials.refused(&bearer).await;
+                    is_second = true;
                 }
                 answer => return answer.map(Response::into_inner),
             }
@@ -98,16 +127,10 @@ pub(super) fn within<Q>(limit: Duration, message: Q) -> Request<Q> {
     request
 }
 
-fn tls(ca: Option<&PathBuf>) -> anyhow::Result<ClientTlsConfig> {
+fn tls(ca: Option<&Vec<u8>>) -> ClientTlsConfig {
     let tls = ClientTlsConfig::new();
-    let Some(ca) = ca else {
-        return Ok(tls.with_webpki_roots());
-    };
-    let pem = fs::read(ca).with_context(|| {
-        format!(
-            "cannot read certificates of {} (SLUICE_CONTROL_PLANE_CA)",
-            ca.display()
-        )
-    })?;
-    Ok(tls.ca_certificate(Certificate::from_pem(pem)))
+    match ca {
+        Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+        None => tls.with_webpki_roots(),
+    }
 }

@@ -1,19 +1,42 @@
-use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use anyhow::Context;
-use tokio::sync::Mutex;
-use tonic::{Status, metadata::AsciiMetadataValue, transport::Channel};
+use tokio::{sync::Mutex, time::timeout};
+use tonic::{Code, Status, metadata::AsciiMetadataValue, transport::Channel};
 
 use crate::{
     domain::Secret,
     proto::v1::{ExchangeApiKeyRequest, auth_service_client::AuthServiceClient},
 };
 
+/// How long a new token may take while there is an older one, and how soon after that it
+/// is asked for again.
+const RENEWAL: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// For how long a refusal of the key stands: the first one, and any.
+const REFUSED: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(30);
+
 /// An API key, and the access token that it was last exchanged for.
 #[derive(Debug, Clone)]
 pub(super) struct Credentials {
     key: ApiKey,
-    token: Arc<Mutex<Option<Token>>>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// What the last exchanges gave.
+#[derive(Debug, Default)]
+struct Held {
+    token: Option<Token>,
+    /// How often the key was refused in a row, the last answer, and until when it stands.
+    refusals: u32,
+    refusal: Option<(Status, Instant)>,
 }
 
 /// Where an API key is.
@@ -35,40 +58,49 @@ struct Token {
 impl Credentials {
     /// Nothing is exchanged until a token is needed.
     pub(super) fn new(key: ApiKey) -> Self {
-        let token = Arc::default();
-        Self { key, token }
+        let held = Arc::default();
+        Self { key, held }
     }
 
-    /// A token for a call: renewed when half of its time is over.
+    /// A token for a call: renewed when half of its time is over. After a refused key
+    /// the answer is the same for a while, longer each time, up to 30 seconds.
     pub(super) async fn bearer(&self, channel: &Channel) -> Result<AsciiMetadataValue, Status> {
-        let mut held = self.token.lock().await;
-        match &*held {
+        let mut held = self.held.lock().await;
+        match &held.token {
             Some(token) if SystemTime::now() < token.renewal => Ok(token.bearer.clone()),
-            before => match self.exchange(channel).await {
-                Ok(token) => Ok(held.insert(token).bearer.clone()),
-                // The one before is good for the other half of its time.
-                Err(status) => match before {
-                    Some(token) if status.code() == tonic::Code::Unavailable => {
-                        Ok(token.bearer.clone())
-                    }
-                    _ => Err(status),
-                },
-            },
+            Some(token) => {
+                let bearer = token.bearer.clone();
+                Ok(self.renew(&mut held, channel).await.unwrap_or(bearer))
+            }
+            None => {
+                held.is_open(Instant::now())?;
+                let exchanged = self.exchange(channel).await;
+                held.take(exchanged, Instant::now())
+            }
         }
+    }
+
+    /// The token before is good for the other half of its time: who calls does not wait
+    /// long for a new one, and a control plane that has none is asked again later.
+    async fn renew(&self, held: &mut Held, channel: &Channel) -> Option<AsciiMetadataValue> {
+        if let Some(token) = &mut held.token {
+            token.renewal = SystemTime::now() + AGAIN;
+        }
+        let renewed = timeout(RENEWAL, self.exchange(channel)).await.ok()?.ok()?;
+        Some(held.token.insert(renewed).bearer.clone())
     }
 
     /// Forgets a token that was refused.
     pub(super) async fn refused(&self, bearer: &AsciiMetadataValue) {
-        let mut held = self.token.lock().await;
-        if held.as_ref().is_some_and(|token| token.bearer == *bearer) {
-            *held = None;
-        }
+        let mut held = self.held.lock().await;
+        let token = &mut held.token;
+        token.take_if(|token| token.bearer == *bearer);
     }
 
     async fn exchange(&self, channel: &Channel) -> Result<Token, Status> {
         let key = self.key.read().map_err(|fault| {
-            tracing::error!(error = format!("{fault:#}"), "cannot read the API key");
-            Status::unauthenticated("the API key cannot be read")
+            tracing::error!(error = format!("{fault:#}"), "cannot use the API key");
+            Status::unauthenticated("there is no API key to be used")
         })?;
         let request = ExchangeApiKeyRequest {
             secret: key.expose().to_owned(),
@@ -88,6 +120,36 @@ impl Credentials {
         bearer.set_sensitive(true);
         let renewal = now + left / 2;
         Ok(Token { bearer, renewal })
+    }
+}
+
+impl Held {
+    fn is_open(&self, now: Instant) -> Result<(), Status> {
+        match &self.refusal {
+            Some((status, until)) if now < *until => Err(status.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(
+        &mut self,
+        exchanged: Result<Token, Status>,
+        now: Instant,
+    ) -> Result<AsciiMetadataValue, Status> {
+        match exchanged {
+            Ok(token) => {
+                (self.refusals, self.refusal) = (0, None);
+                Ok(self.token.insert(token).bearer.clone())
+            }
+            Err(status) => {
+                if status.code() == Code::Unauthenticated {
+                    let pause = REFUSED * 2_u32.pow(self.refusals.min(5));
+                    self.refusals += 1;
+                    self.refusal = Some((status.clone(), now + pause.min(LONGEST)));
+                }
+                Err(status)
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 mod connection;
 mod control;
 mod credentials;
+mod grievance;
 mod hooks;
 mod publishing;
 mod relays;

@@ -34,24 +34,27 @@ impl Call {
     /// fault is for who runs it.
     fn log(&self, code: Code, duration: Duration) {
         let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
+        let span = &self.span;
         let is_slow = duration > self.slow && self.metrics.is_unary();
         match code {
             // Health checks and reflection would drown the rest.
             _ if !self.is_ours => {
-                tracing::debug!(target: "sluice::probes", ?code, duration_ms, "call");
+                tracing::debug!(target: "sluice::probes", parent: span, ?code, duration_ms, "call");
             }
             Code::Ok if is_slow => {
-                tracing::info!(target: "sluice::calls", ?code, duration_ms, slow = true, "call");
+                tracing::info!(target: "sluice::calls", parent: span, ?code, duration_ms, slow = true, "call");
             }
-            Code::Ok => tracing::debug!(target: "sluice::calls", ?code, duration_ms, "call"),
+            Code::Ok => {
+                tracing::debug!(target: "sluice::calls", parent: span, ?code, duration_ms, "call")
+            }
             Code::Unknown
             | Code::Internal
             | Code::Unavailable
             | Code::DeadlineExceeded
             | Code::DataLoss => {
-                tracing::warn!(target: "sluice::calls", ?code, duration_ms, "call");
+                tracing::warn!(target: "sluice::calls", parent: span, ?code, duration_ms, "call");
             }
-            _ => tracing::info!(target: "sluice::calls", ?code, duration_ms, "call"),
+            _ => tracing::info!(target: "sluice::calls", parent: span, ?code, duration_ms, "call"),
         }
     }
 }
@@ -65,6 +68,6 @@ impl Drop for Call {
         if let Some(trace) = self.trace.take() {
             trace.end(code);
         }
-        self.span.in_scope(|| self.log(code, duration));
+        self.log(code, duration);
     }
 }

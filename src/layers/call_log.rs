@@ -7,19 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use prost::bytes::Buf;
-use tonic::Code;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
-use super::call::Call;
-use crate::telemetry::{metrics::call_metrics, traces};
+use super::{call::Call, rpc::Rpc};
+use crate::telemetry::{
+    metrics::{CallMetrics, call_metrics},
+    traces,
+};
 
 /// The header that names a call; made if the caller sends none, and echoed.
-const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// How much of a path is logged that is of no RPC, in bytes.
 const MAX_METHOD: usize = 128;
@@ -68,29 +71,19 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let request_id = request_id(request.headers());
-        let path = request.uri().path_and_query().cloned();
-        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let metrics = call_metrics(path.path());
+        let path = request.uri().path();
+        let rpc = Rpc::of(path);
+        let metrics = rpc.map_or_else(|| call_metrics(path), Rpc::metrics);
         metrics.started();
-        let mut method = path.path().trim_start_matches('/');
-        if !metrics.is_known() {
-            // Anybody can send any path, of any length.
-            let end = method.len().min(MAX_METHOD);
-            method = method.get(..end).unwrap_or_default();
-        }
         // Whatever is logged of it, its id stands there.
         let span = tracing::error_span!(
             "call",
-            method,
+            method = method(path, metrics),
             request_id = request_id.to_str().unwrap_or_default(),
             caller = tracing::field::Empty,
         );
         // Calls of others are not worth it.
-        let is_ours = path.path().starts_with("/sluice.");
-        let trace = match is_ours && metrics.is_known() {
-            true => traces::begin(request.headers(), path.path(), &span),
-            false => None,
-        };
+        let trace = rpc.and_then(|_| traces::begin(request.headers(), path, &span));
         let call = Call {
             span: span.clone(),
             metrics,
@@ -98,10 +91,11 @@ where
             slow: self.slow,
             begun: Instant::now(),
             code: None,
-            is_ours,
+            is_ours: path.starts_with("/sluice."),
         };
-        // For the interceptor, to which tonic does not show the path.
-        request.extensions_mut().insert(path);
+        if let Some(rpc) = rpc {
+            rpc.mark(request.extensions_mut());
+        }
 
         let inner = span.in_scope(|| self.inner.call(request));
         LoggedCall {
@@ -166,8 +160,11 @@ impl<B: Body> Body for LoggedBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         let polled = match this.call {
-            Some(call) => call.span.in_scope(|| this.inner.poll_frame(cx)),
-            None => this.inner.poll_frame(cx),
+            // Nothing is logged while the answer of a unary call is written.
+            Some(call) if !call.metrics.is_unary() => {
+                call.span.in_scope(|| this.inner.poll_frame(cx))
+            }
+            _ => this.inner.poll_frame(cx),
         };
         let frame = ready!(polled);
 
@@ -193,6 +190,16 @@ impl<B: Body> Body for LoggedBody<B> {
     }
 }
 
+/// What stands in the log as the method: anybody can send any path, of any length.
+fn method<'a>(path: &'a str, metrics: &CallMetrics) -> &'a str {
+    let method = path.trim_start_matches('/');
+    if metrics.is_known() {
+        return method;
+    }
+    let end = method.len().min(MAX_METHOD);
+    method.get(..end).unwrap_or_default()
+}
+
 /// The caller's id if it is harmless in a log, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let harmless = |id: &&HeaderValue| {
@@ -202,19 +209,19 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
                 .iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
     };
-    headers
-        .get(REQUEST_ID)
-        .filter(harmless)
-        .cloned()
-        .unwrap_or_else(|| {
-            let mut text = Uuid::encode_buffer();
-            let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
-            HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("?"))
-        })
+    let theirs = headers.get(REQUEST_ID).filter(harmless).cloned();
+    let mut id = theirs.unwrap_or_else(|| {
+        let mut text = Uuid::encode_buffer();
+        let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("?"))
+    });
+    // It comes once: both sides' tables of headers (HPACK) are not to keep it.
+    id.set_sensitive(true);
+    id
 }
 
 fn code_of(headers: &HeaderMap) -> Option<Code> {
     headers
-        .get("grpc-status")
+        .get(Status::GRPC_STATUS)
         .map(|code| Code::from_bytes(code.as_bytes()))
 }

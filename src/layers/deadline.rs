@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -22,7 +22,7 @@ use super::rpc::Rpc;
 use crate::error::Error;
 
 /// The header of gRPC with which a caller says how long it waits.
-const GRPC_TIMEOUT: &str = "grpc-timeout";
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Of health checks and reflection, those whose answers go on for long.
 const OTHER_STREAMS: [&str; 2] = ["/Watch", "/ServerReflectionInfo"];
@@ -71,10 +71,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let path = request.uri().path();
-        let is_stream = match Rpc::of(path) {
+        let is_stream = match Rpc::marked(request.extensions()) {
             Some(rpc) => rpc.is_stream(),
-            None => OTHER_STREAMS.iter().any(|name| path.ends_with(name)),
+            None => is_other_stream(request.uri().path()),
         };
         let ours = (!is_stream).then_some(self.limit);
         let limit = match (ours, asked_for(request.headers())) {
@@ -207,6 +206,10 @@ fn trailers(error: Error) -> HeaderMap {
     let (mut head, ()) = Status::from(error).into_http::<()>().into_parts();
     head.headers.remove(http::header::CONTENT_TYPE);
     head.headers
+}
+
+fn is_other_stream(path: &str) -> bool {
+    OTHER_STREAMS.iter().any(|name| path.ends_with(name))
 }
 
 /// How long the caller waits: at most eight digits and a unit. What is not that

@@ -69,7 +69,7 @@ pub struct LoadShed<S> {
 #[derive(Debug)]
 pub struct Place {
     places: CallPlaces,
-    rpc: Option<Rpc>,
+    rpc: Option<&'static Rpc>,
     is_read: AtomicBool,
     is_taken: AtomicBool,
 }
@@ -93,7 +93,7 @@ impl CallPlaces {
 
     /// The place of a call that begins; `Overloaded` if too many have begun and
     /// stay unread: each costs the memory of its headers.
-    fn begin(&self, rpc: Option<Rpc>) -> Result<Arc<Place>, Error> {
+    fn begin(&self, rpc: Option<&'static Rpc>) -> Result<Arc<Place>, Error> {
         if self.counts.unread.fetch_add(1, Ordering::Relaxed) >= UNREAD * self.all {
             self.counts.unread.fetch_sub(1, Ordering::Relaxed);
             return Err(overloaded());
@@ -170,7 +170,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.places.begin(Rpc::of(request.uri().path())) {
+        match self.places.begin(Rpc::marked(request.extensions())) {
             Ok(place) => {
                 let request = request.map(|inner| AdmittedBody {
                     inner,

@@ -11,14 +11,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderName, Request};
 use ipnet::IpNet;
 use tower::{Layer, Service};
 
 use crate::{domain::PeerAddress, listening::Connection};
 
 /// The header of proxies; several headers are one list.
-const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Puts the caller's [`PeerAddress`] into the extensions of each request.
 #[derive(Debug, Clone)]

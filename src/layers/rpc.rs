@@ -1,5 +1,6 @@
 use std::{collections::HashMap, sync::LazyLock};
 
+use http::Extensions;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 
@@ -7,13 +8,19 @@ use crate::{
     auth::access::{self, Access},
     domain::Scope,
     proto::DESCRIPTORS,
+    telemetry::metrics::{CallMetrics, call_metrics},
 };
 
 /// What the layers need to know of an RPC of `sluice.v1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// A call is looked up once, by the outermost layer that needs it; those within find it
+/// in the extensions of the request.
+#[derive(Debug)]
 pub struct Rpc {
     is_stream: bool,
     is_vital: bool,
+    access: Option<Access>,
+    metrics: &'static CallMetrics,
 }
 
 /// All of them, by path.
@@ -28,9 +35,12 @@ static RPCS: LazyLock<HashMap<String, Rpc>> = LazyLock::new(|| {
             let methods = service.method.iter();
             methods.map(move |method| {
                 let path = format!("/{name}/{}", method.name());
+                let access = access::needed_for(&path);
                 let rpc = Rpc {
                     is_stream: method.server_streaming(),
-                    is_vital: is_of_machines(&path),
+                    is_vital: is_of_machines(access),
+                    access,
+                    metrics: call_metrics(&path),
                 };
                 (path, rpc)
             })
@@ -40,24 +50,42 @@ static RPCS: LazyLock<HashMap<String, Rpc>> = LazyLock::new(|| {
 
 impl Rpc {
     /// The RPC with this path; `None` if it is not one of ours.
-    pub fn of(path: &str) -> Option<Self> {
-        RPCS.get(path).copied()
+    pub fn of(path: &str) -> Option<&'static Self> {
+        RPCS.get(path)
+    }
+
+    /// The RPC of a request that [`Rpc::mark`] has seen.
+    pub fn marked(extensions: &Extensions) -> Option<&'static Self> {
+        extensions.get::<&'static Self>().copied()
+    }
+
+    /// Puts it, and what its caller needs, where layers and the interceptor find it.
+    pub fn mark(&'static self, extensions: &mut Extensions) {
+        extensions.insert(self);
+        if let Some(access) = self.access {
+            extensions.insert(access);
+        }
+    }
+
+    /// What counts its calls.
+    pub fn metrics(&self) -> &'static CallMetrics {
+        self.metrics
     }
 
     /// Whether its answer goes on for long.
-    pub fn is_stream(self) -> bool {
+    pub fn is_stream(&self) -> bool {
         self.is_stream
     }
 
     /// Whether streams end if it is refused for long: what media servers and relay
     /// workers call.
-    pub fn is_vital(self) -> bool {
+    pub fn is_vital(&self) -> bool {
         self.is_vital
     }
 }
 
-fn is_of_machines(path: &str) -> bool {
-    match access::needed_for(path) {
+fn is_of_machines(access: Option<Access>) -> bool {
+    match access {
         Some(Access::Scopes(scopes)) => scopes
             .iter()
             .any(|scope| [Scope::StreamsPublish, Scope::RelaysWork].contains(scope)),
@@ -101,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_not_known() {
-        assert_eq!(Rpc::of("/grpc.health.v1.Health/Check"), None);
-        assert_eq!(Rpc::of("/sluice.v1.AuthService/Nothing"), None);
+        assert!(Rpc::of("/grpc.health.v1.Health/Check").is_none());
+        assert!(Rpc::of("/sluice.v1.AuthService/Nothing").is_none());
     }
 }

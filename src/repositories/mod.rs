@@ -28,6 +28,7 @@ mod node_boots;
 mod node_streams;
 mod notices;
 mod outbox;
+mod project_reads;
 mod project_rows;
 mod projects;
 mod publishes;

@@ -1,5 +1,6 @@
 use super::{
     Created, Database, IdempotencyKey, audit_log, events,
+    project_reads::ProjectReads,
     project_rows::{ProjectRow, load, not_found, record},
     revisions::{lock_owned, return_revision, take_revision},
     stream_rows::end_running,
@@ -16,6 +17,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Projects {
     database: Database,
+    reads: ProjectReads,
 }
 
 /// A project that is to be created.
@@ -56,7 +58,8 @@ impl NewProject {
 impl Projects {
     /// Projects in this database.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        let reads = ProjectReads::new(database.clone());
+        Self { database, reads }
     }
 
     /// Creates a project, unless the same request did before.
@@ -138,24 +141,7 @@ impl Projects {
 
     /// A project.
     pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Project> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ProjectRow>(
-            "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
-                    p.stream_key_hint, s.id as live_stream_id, p.revision,
-                    p.create_time, p.update_time
-             from projects p
-             left join streams s on s.project_id = p.id and s.end_time is null
-             where p.id = $1 and p.owner_id = $2 and p.delete_time is null
-               and ($3 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $3 and k.project_id = p.id))",
-        )
-        .bind(id)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .fetch_optional(pool)
-        .await)?
-        .ok_or_else(|| not_found(id))?
-        .try_into()
+        self.reads.get(tenant, id).await
     }
 
     /// The tenant's projects, newest first.

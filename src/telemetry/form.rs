@@ -77,7 +77,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let Some(span) = context.lookup_current() else {
+        let Some(span) = context.parent_span() else {
             return self.line.format_event(context, writer, event);
         };
         let mut line = String::with_capacity(512);
@@ -126,12 +126,21 @@ struct Visitor<'writer> {
 
 impl Visitor<'_> {
     fn write(&mut self, field: &Field, value: impl fmt::Display) {
-        let comma = if self.is_first { "" } else { "," };
-        self.is_first = false;
-        let name = field.name();
+        self.write_name(field);
         // Writing to memory does not fail.
-        let _ = write!(self.writer, r#"{comma}"{name}":"#);
         let _ = write!(self.writer, "{value}");
+    }
+
+    fn write_name(&mut self, field: &Field) {
+        let comma = if self.is_first { "\"" } else { ",\"" };
+        self.is_first = false;
+        self.write_pieces([comma, field.name(), "\":"]);
+    }
+
+    fn write_pieces<const N: usize>(&mut self, pieces: [&str; N]) {
+        for piece in pieces {
+            let _ = self.writer.write_str(piece);
+        }
     }
 }
 
@@ -139,7 +148,8 @@ impl Visit for Visitor<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         let is_plain = |byte: u8| !matches!(byte, b'"' | b'\\' | ..b' ');
         if value.bytes().all(is_plain) {
-            self.write(field, format_args!(r#""{value}""#));
+            self.write_name(field);
+            self.write_pieces(["\"", value, "\""]);
         } else {
             self.write(field, serde_json::Value::from(value));
         }

@@ -13,6 +13,7 @@
 #[macro_use]
 mod which;
 mod database;
+mod grouped;
 mod held;
 mod keeper;
 mod line;
@@ -26,6 +27,7 @@ mod writer;
 
 pub use database::Database;
 pub(super) use database::Pools;
+pub(super) use grouped::{Grouped, Turn};
 pub use options::{DatabaseOptions, Target};
 pub(super) use pool::Pool;
 pub use pool::PoolState;

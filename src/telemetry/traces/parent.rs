@@ -1,12 +1,15 @@
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+
+/// The header of W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The span that a caller says is its own (W3C Trace Context, `traceparent`); `None`
 /// if it says nothing, or nothing that makes sense.
 ///
 /// What else callers send along (`tracestate`, baggage) is not continued.
 pub(super) fn parent(headers: &HeaderMap) -> Option<SpanContext> {
-    let mut named = headers.get_all("traceparent").iter();
+    let mut named = headers.get_all(TRACEPARENT).iter();
     let text = named.next()?.to_str().ok()?;
     if named.next().is_some() {
         return None;

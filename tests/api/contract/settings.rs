@@ -1,5 +1,5 @@
 use clap::{Args, Command};
-use sluice::config::Config;
+use sluice::config::{Config, EdgeConfig};
 
 #[test]
 fn the_example_names_every_setting_with_its_default_and_no_other() {
@@ -14,17 +14,21 @@ fn the_example_names_every_setting_with_its_default_and_no_other() {
         .collect();
     named.sort_unstable();
 
-    let command = Config::augment_args(Command::new("sluice"));
-    let mut settings: Vec<_> = command
-        .get_arguments()
-        .filter_map(|argument| {
-            let variable = argument.get_env()?.to_str().unwrap();
-            let default = argument.get_default_values().first();
-            let default = default.map_or("", |value| value.to_str().unwrap());
-            Some(format!("{variable}={default}"))
-        })
-        .collect();
+    let mut settings = settings_of(&Config::augment_args(Command::new("serve")));
+    settings.extend(settings_of(&EdgeConfig::augment_args(Command::new("edge"))));
     settings.sort_unstable();
+    // Some are both commands'.
+    settings.dedup();
 
     assert_eq!(named, settings);
+}
+
+fn settings_of(command: &Command) -> Vec<String> {
+    let settings = command.get_arguments().filter_map(|argument| {
+        let variable = argument.get_env()?.to_str().unwrap();
+        let default = argument.get_default_values().first();
+        let default = default.map_or("", |value| value.to_str().unwrap());
+        Some(format!("{variable}={default}"))
+    });
+    settings.collect()
 }

@@ -75,6 +75,12 @@ impl Proxy {
         self.running = Some(tokio::spawn(running));
     }
 
+    /// Lets connections pass again, to another target.
+    pub async fn mend_to(&mut self, target: SocketAddr) {
+        self.target = target;
+        self.mend().await;
+    }
+
     /// Keeps all connections, takes new ones, and passes nothing on, as a network that
     /// has forgotten them.
     pub fn hush(&self) {

@@ -5,5 +5,5 @@ mod log;
 mod metrics;
 mod port;
 mod probes;
-mod sample;
+pub mod sample;
 mod traces;

@@ -1,5 +1,6 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
+use tokio::task::JoinSet;
 use tonic::Code;
 use uuid::Uuid;
 
@@ -158,4 +159,48 @@ async fn a_page_token_serves_only_for_the_key_it_was_given_to(
     let refusal = refused(program.project.list_projects(second_page).await);
 
     assert_eq!(refusal.fields(), ["page_token"]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn of_many_who_read_at_once_each_gets_only_what_is_theirs(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (one, other) = (server.user().await, server.user().await);
+    let (first, _) = one.project().await;
+    let (second, _) = one.project().await;
+    let (third, _) = other.project().await;
+    let of_first = restricted(&server, &one, &first).await;
+    let unknown = Uuid::now_v7().to_string();
+    let callers = [
+        (&one.client, vec![&first.id, &second.id]),
+        (&other.client, vec![&third.id]),
+        (&of_first, vec![&first.id]),
+    ];
+
+    let mut reads = JoinSet::new();
+    for _ in 0..30 {
+        for (client, theirs) in &callers {
+            for id in [&first.id, &second.id, &third.id, &unknown] {
+                let (mut projects, is_theirs) = (client.project.clone(), theirs.contains(&id));
+                let request = pb::GetProjectRequest {
+                    project_id: id.clone(),
+                };
+                reads.spawn(async move {
+                    let id = request.project_id.clone();
+                    (id, is_theirs, projects.get_project(request).await)
+                });
+            }
+        }
+    }
+    for (id, is_theirs, answer) in reads.join_all().await {
+        match is_theirs {
+            true => assert_eq!(answer.unwrap().into_inner().project.unwrap().id, id),
+            false => assert_eq!(
+                refused(answer).class(),
+                (Code::NotFound, "RESOURCE_NOT_FOUND")
+            ),
+        }
+    }
 }

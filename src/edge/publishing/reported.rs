@@ -1,0 +1,101 @@
+use std::{collections::HashSet, time::Instant};
+
+use super::{
+    known::{Grant, Known, Standing},
+    registry::{Ended, Registry},
+};
+use crate::{
+    edge::connection::ConnectionId,
+    proto::v1::{NodeAdoption, NodeConnection, SyncNodeRequest, SyncNodeResponse},
+};
+
+/// A report of all connections, as long as it is on its way.
+#[derive(Debug)]
+pub(super) struct Report {
+    number: u64,
+    /// Those whose BeginPublish was on its way: what is said of them is not heeded.
+    pending: HashSet<ConnectionId>,
+    /// The report itself.
+    pub(super) message: SyncNodeRequest,
+}
+
+impl Registry {
+    /// A report of all connections; `None` before the first look.
+    pub(super) fn report(&mut self, node_id: &str) -> Option<Report> {
+        let boot_id = self.boot_id.clone()?;
+        self.made += 1;
+        let is_pending = |known: &Known| known.standing == Standing::Pending;
+        let pending = self
+            .connections
+            .iter()
+            .filter(|(_, known)| is_pending(known));
+        let pending = pending.map(|(id, _)| id.clone()).collect();
+        let reports = self.connections.iter().map(|(id, known)| known.report(id));
+        let connections: Vec<NodeConnection> = reports.collect();
+        Some(Report {
+            number: self.made,
+            pending,
+            message: SyncNodeRequest {
+                node_id: node_id.to_owned(),
+                boot_id,
+                connections,
+            },
+        })
+    }
+
+    /// The control plane has answered a report: the publishes that it knows and that are
+    /// gone by now.
+    pub(super) fn answered(
+        &mut self,
+        report: &Report,
+        answer: SyncNodeResponse,
+        now: Instant,
+    ) -> Vec<Ended> {
+        self.answered = now;
+        self.away = false;
+        self.taken = self.taken.max(report.number);
+        if self.boot_id.as_ref() != Some(&report.message.boot_id) {
+            return Vec::new();
+        }
+        for kick in answer.kicks {
+            let id = ConnectionId::parse(&kick.connection_id);
+            if let Some(id) = id.filter(|id| !report.pending.contains(id)) {
+                self.condemn(&id, kick.reason());
+            }
+        }
+        let adoptions = answer.adoptions.into_iter();
+        let ended = adoptions.filter_map(|adoption| self.adopt(report, adoption));
+        ended.collect()
+    }
+
+    fn adopt(&mut self, report: &Report, adoption: NodeAdoption) -> Option<Ended> {
+        let id = ConnectionId::parse(&adoption.connection_id)?;
+        let stream = adoption.stream?;
+        let grant = Grant {
+            stream_id: stream.id,
+            epoch: stream.epoch,
+            boot_id: report.message.boot_id.clone(),
+        };
+        match self.connections.get_mut(&id) {
+            None => return Some(self.ended(id, grant)),
+            // The answer of its BeginPublish is newer.
+            Some(_) if report.pending.contains(&id) => {}
+            Some(known) => match known.standing {
+                Standing::Unknown | Standing::Accepted(_) => {
+                    known.standing = Standing::Accepted(grant);
+                }
+                Standing::Pending | Standing::Condemned(_) => {}
+            },
+        }
+        None
+    }
+    /// The control plane has not answered: whether that is new.
+    pub(super) fn unanswered(&mut self) -> bool {
+        !std::mem::replace(&mut self.away, true)
+    }
+
+    /// Whether the control plane has failed to answer.
+    pub(super) fn is_away(&self) -> bool {
+        self.away
+    }
+}

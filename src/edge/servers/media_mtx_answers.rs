@@ -1,0 +1,223 @@
+use serde::Deserialize;
+
+use crate::proto::v1::{IngestProtocol, StreamStats};
+
+/// One page of a list.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Page<T> {
+    #[serde(default)]
+    pub(super) page_count: u32,
+    #[serde(default = "Vec::new")]
+    pub(super) items: Vec<T>,
+}
+
+/// What the server says of itself.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    #[serde(default)]
+    pub(super) started: String,
+}
+
+/// A path, of which `name` ends with the stream key.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MtxPath {
+    pub(super) name: String,
+    pub(super) source: Option<Source>,
+    #[serde(default)]
+    available: bool,
+    /// As older ones call it.
+    #[serde(default)]
+    ready: bool,
+    #[serde(default)]
+    inbound_bytes: i64,
+    #[serde(default)]
+    bytes_received: i64,
+    tracks2: Option<Vec<Track>>,
+    tracks: Option<Vec<String>>,
+}
+
+/// Who publishes to a path.
+#[derive(Debug, Deserialize)]
+pub(super) struct Source {
+    #[serde(rename = "type", default)]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) id: String,
+}
+
+/// A track of a path.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Track {
+    #[serde(default)]
+    codec: String,
+    codec_props: Option<Picture>,
+}
+
+/// What is said of a track with a picture.
+#[derive(Debug, Deserialize)]
+struct Picture {
+    #[serde(default)]
+    width: i32,
+    #[serde(default)]
+    height: i32,
+}
+
+/// A connection or session, whatever its protocol.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Conn {
+    #[serde(default)]
+    pub(super) id: String,
+    #[serde(default)]
+    remote_addr: String,
+}
+
+/// A kind of publisher: what sources of paths call it, and what the API does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    source: &'static str,
+    pub(super) list: &'static str,
+    pub(super) protocol: IngestProtocol,
+}
+
+impl Kind {
+    /// All that publish by themselves.
+    pub(super) const ALL: [Self; 6] = [
+        Self::new("rtmpConn", "rtmpconns", IngestProtocol::Rtmp),
+        Self::new("rtmpsConn", "rtmpsconns", IngestProtocol::Rtmps),
+        Self::new("srtConn", "srtconns", IngestProtocol::Srt),
+        Self::new("webRTCSession", "webrtcsessions", IngestProtocol::Whip),
+        Self::new("rtspSession", "rtspsessions", IngestProtocol::Rtsp),
+        Self::new("rtspsSession", "rtspssessions", IngestProtocol::Rtsp),
+    ];
+
+    const fn new(source: &'static str, list: &'static str, protocol: IngestProtocol) -> Self {
+        Self {
+            source,
+            list,
+            protocol,
+        }
+    }
+
+    /// That of a path's source; `None` for one that the server reads from elsewhere.
+    pub(super) fn of(source: &Source) -> Option<Self> {
+        // They changed the case of some letters once.
+        let is_same = |kind: &&Self| kind.source.eq_ignore_ascii_case(&source.kind);
+        Self::ALL.iter().find(is_same).copied()
+    }
+}
+
+impl Conn {
+    /// The client's IP address.
+    pub(super) fn ip(&self) -> String {
+        match self.remote_addr.parse::<std::net::SocketAddr>() {
+            Ok(address) => address.ip().to_canonical().to_string(),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+impl MtxPath {
+    /// What is measured: no bytes until there is media.
+    pub(super) fn stats(&self) -> StreamStats {
+        let flows = self.available || self.ready;
+        let bytes = self.inbound_bytes.max(self.bytes_received);
+        let codecs = self.codecs();
+        let find = |is_wanted: fn(&str) -> bool| {
+            let codec = codecs.iter().find(|codec| is_wanted(codec));
+            codec.map(|codec| short(codec)).unwrap_or_default()
+        };
+        let tracks = self.tracks2.iter().flatten();
+        let mut pictures = tracks.filter_map(|track| track.codec_props.as_ref());
+        let picture = pictures.find(|picture| picture.width > 0);
+        StreamStats {
+            bytes_received: if flows { bytes.max(1) } else { 0 },
+            bitrate_bps: 0,
+            width: picture.map_or(0, |picture| picture.width),
+            height: picture.map_or(0, |picture| picture.height),
+            fps: 0.0,
+            video_codec: find(is_video),
+            audio_codec: find(is_audio),
+        }
+    }
+
+    fn codecs(&self) -> Vec<&str> {
+        match (&self.tracks2, &self.tracks) {
+            (Some(tracks), _) => tracks.iter().map(|track| track.codec.as_str()).collect(),
+            (None, Some(tracks)) => tracks.iter().map(String::as_str).collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+}
+
+fn is_video(codec: &str) -> bool {
+    matches!(codec, "AV1" | "VP9" | "VP8" | "H265" | "H264" | "M-JPEG") || codec.ends_with("Video")
+}
+
+fn is_audio(codec: &str) -> bool {
+    let known = [
+        "Opus", "FLAC", "Vorbis", "AC3", "Speex", "G726", "G722", "G711", "LPCM",
+    ];
+    known.contains(&codec) || codec.contains("Audio")
+}
+
+fn short(codec: &str) -> String {
+    match codec {
+        "MPEG-4 Audio" | "MPEG-4 Audio LATM" => "aac".to_owned(),
+        codec => codec.to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, MtxPath, Page};
+    use crate::proto::v1::IngestProtocol;
+
+    #[test]
+    fn a_path_tells_its_source_and_what_it_sends() {
+        let text = r#"{"itemCount":1,"pageCount":1,"items":[{"name":"live/sk_1","confName":"all_others",
+            "ready":true,"available":true,"online":true,"source":{"type":"rtmpConn","id":"an id"},
+            "tracks":["H264","MPEG-4 Audio"],"tracks2":[{"codec":"H264","codecProps":{"width":1280,"height":720,
+            "profile":"High","level":"3.1"}},{"codec":"MPEG-4 Audio","codecProps":{"sampleRate":44100}}],
+            "readers":[],"inboundBytes":4321,"outboundBytes":0,"bytesReceived":4321,"bytesSent":0}]}"#;
+        let page: Page<MtxPath> = serde_json::from_str(text).unwrap();
+        let path = &page.items[0];
+        let kind = Kind::of(path.source.as_ref().unwrap()).unwrap();
+        assert_eq!(
+            (kind.list, kind.protocol),
+            ("rtmpconns", IngestProtocol::Rtmp)
+        );
+
+        let stats = path.stats();
+        assert_eq!(stats.bytes_received, 4321);
+        assert_eq!((stats.width, stats.height), (1280, 720));
+        assert_eq!((&*stats.video_codec, &*stats.audio_codec), ("h264", "aac"));
+    }
+
+    #[test]
+    fn an_older_server_names_less_and_is_understood() {
+        let text = r#"{"name":"live/sk_1","source":{"type":"rtmpConn","id":"x"},"ready":true,
+            "tracks":["H264","MPEG-4 Audio"],"bytesReceived":77,"readers":[]}"#;
+        let path: MtxPath = serde_json::from_str(text).unwrap();
+        let stats = path.stats();
+        assert_eq!((stats.bytes_received, &*stats.audio_codec), (77, "aac"));
+    }
+
+    #[test]
+    fn a_path_without_media_has_no_bytes() {
+        let text =
+            r#"{"name":"live/sk_1","source":{"type":"rtmpConn","id":"x"},"available":false}"#;
+        let path: MtxPath = serde_json::from_str(text).unwrap();
+        assert_eq!(path.stats().bytes_received, 0);
+    }
+
+    #[test]
+    fn what_the_server_reads_from_elsewhere_is_no_publisher() {
+        let text = r#"{"name":"camera","source":{"type":"rtspSource","id":""},"ready":true}"#;
+        let path: MtxPath = serde_json::from_str(text).unwrap();
+        assert_eq!(Kind::of(&path.source.unwrap()), None);
+    }
+}

@@ -1,0 +1,171 @@
+use anyhow::{Context, bail};
+use roxmltree::{Document, Node};
+
+use crate::proto::v1::StreamStats;
+
+/// What nginx-rtmp's `/stat` says.
+#[derive(Debug)]
+pub(super) struct Stat {
+    /// The worker that answers.
+    pub(super) pid: u64,
+    /// Seconds since its configuration was read.
+    pub(super) uptime: i64,
+    /// Streams that somebody publishes.
+    pub(super) streams: Vec<StatStream>,
+}
+
+/// A stream that somebody publishes.
+#[derive(Debug)]
+pub(super) struct StatStream {
+    /// Where it is published.
+    pub(super) application: String,
+    /// What it is called there: a stream key, if it was not renamed.
+    pub(super) name: String,
+    /// The publisher's connection.
+    pub(super) client: u64,
+    /// The publisher's IP address.
+    pub(super) address: String,
+    /// What is measured.
+    pub(super) stats: StreamStats,
+}
+
+impl Stat {
+    /// Reads the answer.
+    pub(super) fn parse(body: &[u8]) -> anyhow::Result<Self> {
+        let text = readable(body);
+        // The fault quotes the answer, where stream keys stand.
+        let Ok(document) = Document::parse(&text) else {
+            bail!("the answer of /stat is no XML");
+        };
+        let root = document.root_element();
+        if !root.has_tag_name("rtmp") {
+            bail!("the answer of /stat is not nginx-rtmp's");
+        }
+        let applications = children(root, "server").flat_map(|node| children(node, "application"));
+        Ok(Self {
+            pid: number(root, "pid").context("/stat names no pid")?,
+            uptime: number(root, "uptime").context("/stat names no uptime")?,
+            streams: applications.flat_map(streams).collect(),
+        })
+    }
+}
+
+/// Clients choose texts that nginx writes as they come: what XML forbids must not hide
+/// all others.
+fn readable(body: &[u8]) -> String {
+    let is_allowed = |&char: &char| !matches!(char, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}');
+    let text = String::from_utf8_lossy(body);
+    text.chars().filter(is_allowed).collect()
+}
+
+fn streams<'a>(application: Node<'a, 'a>) -> impl Iterator<Item = StatStream> {
+    let name = text(application, "name").unwrap_or_default();
+    let live = children(application, "live").flat_map(|node| children(node, "stream"));
+    live.filter_map(move |stream| {
+        let publishes = |client: &Node| child(*client, "publishing").is_some();
+        let client = children(stream, "client").find(publishes)?;
+        Some(StatStream {
+            application: name.to_owned(),
+            name: text(stream, "name")?.to_owned(),
+            client: number(client, "id")?,
+            address: text(client, "address").unwrap_or_default().to_owned(),
+            stats: stats(stream),
+        })
+    })
+}
+
+fn stats(stream: Node) -> StreamStats {
+    let meta = child(stream, "meta");
+    let video = meta.and_then(|meta| child(meta, "video"));
+    let audio = meta.and_then(|meta| child(meta, "audio"));
+    let of_video = |name| video.and_then(|video| number::<i32>(video, name));
+    let codec = |track: Option<Node>| {
+        let codec = track.and_then(|track| text(track, "codec"));
+        codec.unwrap_or_default().to_lowercase()
+    };
+    StreamStats {
+        bytes_received: number(stream, "bytes_in").unwrap_or_default(),
+        bitrate_bps: number(stream, "bw_in").unwrap_or_default(),
+        width: of_video("width").unwrap_or_default(),
+        height: of_video("height").unwrap_or_default(),
+        fps: of_video("frame_rate").map(f64::from).unwrap_or_default(),
+        video_codec: codec(video),
+        audio_codec: codec(audio),
+    }
+}
+
+fn children<'a>(node: Node<'a, 'a>, name: &'static str) -> impl Iterator<Item = Node<'a, 'a>> {
+    node.children()
+        .filter(move |child| child.has_tag_name(name))
+}
+
+fn child<'a>(node: Node<'a, 'a>, name: &'static str) -> Option<Node<'a, 'a>> {
+    children(node, name).next()
+}
+
+fn text<'a>(node: Node<'a, 'a>, name: &'static str) -> Option<&'a str> {
+    child(node, name).and_then(|child| child.text())
+}
+
+fn number<T: std::str::FromStr>(node: Node, name: &'static str) -> Option<T> {
+    text(node, name)?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stat;
+
+    /// As nginx 1.22 with Debian's module answers, shortened.
+    const STAT: &str = "<?xml version=\"1.0\" encoding=\"utf-8\" ?>\r\n<rtmp>\r\n\
+        <nginx_version>1.22.1</nginx_version>\r\n<pid>4711</pid>\r\n<uptime>33</uptime>\r\n\
+        <server>\r\n<application>\r\n<name>live</name>\r\n<live>\r\n<stream>\r\n\
+        <name>p_0123</name>\r\n<time>5012</time><bw_in>812000</bw_in>\r\n<bytes_in>512345</bytes_in>\r\n\
+        <client><id>9</id><address>127.0.0.1</address><time>5000</time><flashver>LNX 9</flashver></client>\r\n\
+        <client><id>3</id><address>203.0.113.5</address><time>5012</time><flashver>F&amp;\u{1}</flashver>\
+        <dropped>0</dropped><publishing/><active/></client>\r\n\
+        <meta><video><width>1280</width><height>720</height><frame_rate>30</frame_rate><codec>H264</codec>\
+        <profile>High</profile></video><audio><codec>AAC</codec><channels>2</channels></audio></meta>\r\n\
+        <nclients>2</nclients>\r\n<publishing/>\r\n<active/>\r\n</stream>\r\n\
+        <stream>\r\n<name>waited for</name><client><id>8</id></client></stream>\r\n\
+        </live>\r\n</application>\r\n</server>\r\n</rtmp>\r\n";
+
+    #[test]
+    fn stat_names_publishers_and_what_they_send() {
+        let stat = Stat::parse(STAT.as_bytes()).unwrap();
+        assert_eq!((stat.pid, stat.uptime), (4711, 33));
+        let [stream] = &stat.streams[..] else {
+            panic!("{stat:?}");
+        };
+        assert_eq!(stream.application, "live");
+        assert_eq!((stream.name.as_str(), stream.client), ("p_0123", 3));
+        assert_eq!(stream.address, "203.0.113.5");
+        let stats = &stream.stats;
+        assert_eq!(
+            (stats.bytes_received, stats.bitrate_bps),
+            (512_345, 812_000)
+        );
+        assert_eq!((stats.width, stats.height), (1280, 720));
+        assert_eq!((&*stats.video_codec, &*stats.audio_codec), ("h264", "aac"));
+    }
+
+    #[test]
+    fn bytes_that_no_xml_may_have_hide_no_stream() {
+        let mut body = STAT.as_bytes().to_vec();
+        let at = STAT.find("LNX").unwrap();
+        body.splice(at..at, *b"\xff\x00\x1b");
+        assert_eq!(Stat::parse(&body).unwrap().streams.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_answer_of_stat_is_an_error_that_quotes_nothing() {
+        for wrong in [
+            "",
+            "<rtmp>sk_1",
+            "<html>sk_1</html>",
+            "<rtmp><pid>sk_1</pid></rtmp>",
+        ] {
+            let fault = format!("{:#}", Stat::parse(wrong.as_bytes()).unwrap_err());
+            assert!(!fault.contains("sk_"), "{fault}");
+        }
+    }
+}

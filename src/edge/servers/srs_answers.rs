@@ -1,0 +1,181 @@
+use serde::Deserialize;
+
+use crate::proto::v1::{IngestProtocol, StreamStats};
+
+/// What every answer has.
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope {
+    pub(super) code: i64,
+    /// The server's run.
+    #[serde(default)]
+    pub(super) service: String,
+    #[serde(default)]
+    pub(super) clients: Vec<Client>,
+    #[serde(default)]
+    pub(super) streams: Vec<SrsStream>,
+}
+
+/// A connection, of which `name` is the stream key.
+#[derive(Debug, Deserialize)]
+pub(super) struct Client {
+    #[serde(default)]
+    pub(super) id: String,
+    /// The stream that it publishes or plays.
+    #[serde(default)]
+    pub(super) stream: String,
+    #[serde(default)]
+    pub(super) ip: String,
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    pub(super) publish: bool,
+    #[serde(default)]
+    recv_bytes: i64,
+    #[serde(default)]
+    kbps: Kbps,
+}
+
+/// A stream, which stays in the list for a while when nobody publishes it.
+#[derive(Debug, Deserialize)]
+pub(super) struct SrsStream {
+    #[serde(default)]
+    pub(super) id: String,
+    #[serde(default)]
+    app: String,
+    #[serde(default)]
+    recv_bytes: i64,
+    #[serde(default)]
+    kbps: Kbps,
+    #[serde(default)]
+    publish: Publish,
+    video: Option<Track>,
+    audio: Option<Track>,
+}
+
+/// Kilobits per second.
+#[derive(Debug, Default, Deserialize)]
+struct Kbps {
+    #[serde(default)]
+    recv_30s: i64,
+}
+
+/// Who publishes a stream.
+#[derive(Debug, Default, Deserialize)]
+struct Publish {
+    #[serde(default)]
+    active: bool,
+    cid: Option<String>,
+}
+
+/// A track of a stream.
+#[derive(Debug, Deserialize)]
+struct Track {
+    #[serde(default)]
+    codec: String,
+    #[serde(default)]
+    width: i32,
+    #[serde(default)]
+    height: i32,
+}
+
+impl Client {
+    /// The application: the part of its URL before the stream, or that of the stream.
+    pub(super) fn application<'a>(&'a self, stream: Option<&'a SrsStream>) -> &'a str {
+        if let Some(stream) = stream.filter(|stream| !stream.app.is_empty()) {
+            return &stream.app;
+        }
+        let (before, _) = self.url.rsplit_once('/').unwrap_or_default();
+        before.split_once('/').map_or(before, |(_, app)| app)
+    }
+
+    /// The protocol that it speaks.
+    pub(super) fn protocol(&self) -> IngestProtocol {
+        match self.kind.as_str() {
+            "fmle-publish" | "flash-publish" | "haivision-publish" => IngestProtocol::Rtmp,
+            "rtc-publish" => IngestProtocol::Whip,
+            "srt-publish" => IngestProtocol::Srt,
+            _ => IngestProtocol::Unspecified,
+        }
+    }
+
+    /// What is measured: of a stream that another one publishes, nothing flows here.
+    /// Bytes are counted some time after they came, but a known track is media.
+    pub(super) fn stats(&self, stream: Option<&SrsStream>) -> StreamStats {
+        let Some(stream) = stream.filter(|stream| stream.is_published_by(&self.id)) else {
+            return StreamStats::default();
+        };
+        let SrsStream { video, audio, .. } = stream;
+        let codec = |track: &Option<Track>| {
+            let codec = track.as_ref().map(|track| track.codec.to_lowercase());
+            codec.unwrap_or_default()
+        };
+        let flows = i64::from(video.is_some() || audio.is_some());
+        let counted = [self.recv_bytes, stream.recv_bytes, flows];
+        StreamStats {
+            bytes_received: counted.into_iter().find(|&bytes| bytes > 0).unwrap_or(0),
+            bitrate_bps: self.kbps.recv_30s.max(stream.kbps.recv_30s) * 1000,
+            width: video.as_ref().map_or(0, |video| video.width),
+            height: video.as_ref().map_or(0, |video| video.height),
+            fps: 0.0,
+            video_codec: codec(video),
+            audio_codec: codec(audio),
+        }
+    }
+}
+
+impl SrsStream {
+    fn is_published_by(&self, client: &str) -> bool {
+        let by = self.publish.cid.as_deref();
+        self.publish.active && by.is_none_or(|by| by == client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Envelope;
+    use crate::proto::v1::IngestProtocol;
+
+    fn envelope(text: &str) -> Envelope {
+        serde_json::from_str(text).unwrap()
+    }
+
+    const STREAMS: &str = r#"{"code":0,"server":"vid-1","service":"k1x2y3z4","pid":"7","streams":[
+        {"id":"vid-s","name":"sk_1","vhost":"vid-v","app":"live","tcUrl":"rtmp://h/live","url":"/live/sk_1",
+        "live_ms":1,"clients":2,"frames":90,"send_bytes":10,"recv_bytes":5000,"kbps":{"recv_30s":800,"send_30s":0},
+        "publish":{"active":true,"cid":"a1"},"video":{"codec":"H264","profile":"High","level":"3.1","width":1280,
+        "height":720},"audio":{"codec":"AAC","sample_rate":44100,"channel":2,"profile":"LC"}}]}"#;
+
+    const CLIENTS: &str = r#"{"code":0,"server":"vid-1","service":"k1x2y3z4","pid":"7","clients":[
+        {"id":"a1","vhost":"vid-v","stream":"vid-s","ip":"203.0.113.5","pageUrl":"","swfUrl":"",
+        "tcUrl":"rtmp://h/live","url":"/live/sk_1","name":"sk_1","type":"fmle-publish","publish":true,
+        "alive":3.2,"send_bytes":1,"recv_bytes":4800,"kbps":{"recv_30s":790,"send_30s":0}},
+        {"id":"b2","vhost":"vid-v","stream":"vid-s","ip":"203.0.113.6","url":"/live/sk_1","name":"sk_1",
+        "type":"fmle-publish","publish":true,"recv_bytes":12}]}"#;
+
+    #[test]
+    fn clients_and_streams_tell_who_publishes_and_what() {
+        let (clients, streams) = (envelope(CLIENTS), envelope(STREAMS));
+        assert_eq!((clients.code, &*clients.service), (0, "k1x2y3z4"));
+        let (client, stream) = (&clients.clients[0], Some(&streams.streams[0]));
+        assert!(client.publish);
+        assert_eq!(client.application(stream), "live");
+        assert_eq!(client.application(None), "live", "from its URL");
+        assert_eq!(client.protocol(), IngestProtocol::Rtmp);
+
+        let stats = client.stats(stream);
+        assert_eq!((stats.bytes_received, stats.bitrate_bps), (4800, 800_000));
+        assert_eq!((stats.width, stats.height), (1280, 720));
+        assert_eq!((&*stats.video_codec, &*stats.audio_codec), ("h264", "aac"));
+    }
+
+    #[test]
+    fn no_media_of_a_stream_is_that_of_another_connection() {
+        let (clients, streams) = (envelope(CLIENTS), envelope(STREAMS));
+        let stats = clients.clients[1].stats(Some(&streams.streams[0]));
+        assert_eq!(stats.bytes_received, 0);
+    }
+}

@@ -1,0 +1,125 @@
+//! Projects that are read by their ids: the most frequent of all reads.
+
+use sqlx::{FromRow, Postgres};
+use uuid::Uuid;
+
+use super::{
+    Database,
+    engine::{Grouped, Pool, Pools, Single, Turn},
+    project_rows::{ProjectRow, not_found},
+};
+use crate::{
+    domain::{Project, ProjectId, Tenant},
+    error::Result,
+};
+
+/// Reads projects, on PostgreSQL several at once if several are asked for.
+#[derive(Debug, Clone)]
+pub(super) struct ProjectReads {
+    database: Database,
+    /// Reading SQLite is no way to go.
+    grouped: Option<Grouped<Question, Option<Project>>>,
+}
+
+/// Who asks for which project.
+type Question = (ProjectId, Tenant);
+
+/// A row, and which question it answers.
+#[derive(FromRow)]
+struct AnswerRow {
+    place: i64,
+    #[sqlx(flatten)]
+    row: ProjectRow,
+}
+
+impl ProjectReads {
+    /// Projects in this database.
+    pub(super) fn new(database: Database) -> Self {
+        let grouped = match &database.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres(pool) => {
+                let pool = pool.clone();
+                Some(Grouped::new(move |questions| {
+                    let pool = pool.clone();
+                    Box::pin(async move { get_each(&pool, &questions).await })
+                }))
+            }
+        };
+        Self { database, grouped }
+    }
+
+    /// A project.
+    pub(super) async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Project> {
+        let found = match &self.grouped {
+            None => self.get_one(tenant, id).await?,
+            Some(grouped) => match grouped.turn((id, tenant)) {
+                Turn::Alone(_leave) => self.get_one(tenant, id).await?,
+                Turn::Together(answer) => match answer.await {
+                    Ok(found) => found,
+                    Err(_) => self.get_one(tenant, id).await?,
+                },
+            },
+        };
+        found.ok_or_else(|| not_found(id))
+    }
+
+    async fn get_one(&self, tenant: Tenant, id: ProjectId) -> Result<Option<Project>> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ProjectRow>(
+            "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+                    p.stream_key_hint, s.id as live_stream_id, p.revision,
+                    p.create_time, p.update_time
+             from projects p
+             left join streams s on s.project_id = p.id and s.end_time is null
+             where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+               and ($3 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $3 and k.project_id = p.id))",
+        )
+        .bind(id)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .fetch_optional(pool)
+        .await)?
+        .map(Project::try_from)
+        .transpose()
+    }
+}
+
+async fn get_each(pool: &Pool<Postgres>, questions: &[Question]) -> Result<Vec<Option<Project>>> {
+    let ids: Vec<_> = questions.iter().map(|(id, _)| id.uuid()).collect();
+    let users: Vec<_> = questions.iter().map(|(_, who)| who.user.uuid()).collect();
+    let keys = questions.iter().map(|(_, who)| who.restricted_to);
+    let keys: Vec<Option<Uuid>> = keys.map(|key| key.map(|key| key.uuid())).collect();
+
+    // The limit keeps the planner from reading the whole table for some of its rows.
+    let rows: Vec<AnswerRow> = sqlx::query_as(
+        "select asked.place, found.*
+         from unnest($1::uuid[], $2::uuid[], $3::uuid[]) with ordinality
+              as asked (id, user_id, key_id, place)
+         cross join lateral (
+             select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+                    p.stream_key_hint, s.id as live_stream_id, p.revision,
+                    p.create_time, p.update_time
+             from projects p
+             left join streams s on s.project_id = p.id and s.end_time is null
+             where p.id = asked.id and p.owner_id = asked.user_id and p.delete_time is null
+               and (asked.key_id is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = asked.key_id and k.project_id = p.id))
+             limit 1) as found",
+    )
+    .bind(ids)
+    .bind(users)
+    .bind(keys)
+    .fetch_all(Single(pool))
+    .await?;
+
+    let mut answers = vec![None; questions.len()];
+    for AnswerRow { place, row } in rows {
+        let place = usize::try_from(place - 1).unwrap_or(usize::MAX);
+        if let Some(answer) = answers.get_mut(place) {
+            *answer = Some(row.try_into()?);
+        }
+    }
+    Ok(answers)
+}

@@ -1,0 +1,76 @@
+use std::fs::{self, File};
+
+use tempfile::TempDir;
+use tokio::process::Child;
+
+use super::stub_api::StubApi;
+use crate::harness::{Answer, Process, TestServer, eventually, http};
+
+/// What proves that a hook is the media server's.
+pub const SECRET: &str = "0123456789abcdef";
+
+/// `sluice edge` beside a media server, as a process that answers hooks and runs no relays.
+pub struct HookEdge {
+    _child: Child,
+    folder: TempDir,
+}
+
+impl HookEdge {
+    /// Beside node `n1`, a media server of this kind.
+    pub async fn start(server: &TestServer, kind: &str, api: &StubApi) -> Self {
+        let folder = TempDir::new().unwrap();
+        let own = [
+            ("SLUICE_CONTROL_PLANE", format!("http://{}", server.address)),
+            (
+                "SLUICE_API_KEY",
+                Process::operators_key(&server.database).await,
+            ),
+            ("SLUICE_NODE_ID", "n1".to_owned()),
+            ("SLUICE_MEDIA_SERVER", kind.to_owned()),
+            ("SLUICE_MEDIA_SERVER_API", api.address.clone()),
+            ("SLUICE_HOOKS_SECRET", SECRET.to_owned()),
+            ("SLUICE_HOOKS_LISTEN", "127.0.0.1:0".to_owned()),
+            ("SLUICE_RELAY_CAPACITY", "0".to_owned()),
+            (
+                "SLUICE_EDGE_DIR",
+                folder.path().join("edge").display().to_string(),
+            ),
+            ("SLUICE_LOG", "debug".to_owned()),
+            ("SLUICE_LOG_FORMAT", "json".to_owned()),
+        ];
+        let log = File::create(folder.path().join("log")).unwrap();
+        let child = Process::command(&["edge"], &[])
+            .envs(own)
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let edge = Self {
+            _child: child,
+            folder,
+        };
+        edge.address().await;
+        edge
+    }
+
+    /// A hook: what follows `/hooks/`, with `SECRET` for the secret, and its body.
+    pub async fn hook(&self, path: &str, body: &str) -> Answer {
+        let path = format!("/hooks/{}", path.replace("SECRET", SECRET));
+        http(&self.address().await, "POST", &path, body).await
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    async fn address(&self) -> String {
+        eventually("the edge says where it listens", async || {
+            self.log().lines().find_map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).ok()?;
+                let address = line["address"].as_str()?.to_owned();
+                (line["message"] == "serving hooks").then_some(address)
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,78 @@
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
+
+use super::stub_ffmpeg::StubFfmpeg;
+use crate::harness::Process;
+
+/// `sluice edge`, as a process.
+pub struct RelayEdge {
+    child: Child,
+    folder: TempDir,
+}
+
+impl RelayEdge {
+    /// Beside node `n1`, with a stub for ffmpeg; settings as variables.
+    pub fn start(
+        control_plane: SocketAddr,
+        api_key: &str,
+        ffmpeg: &StubFfmpeg,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let folder = TempDir::new().unwrap();
+        let own = [
+            ("SLUICE_CONTROL_PLANE", format!("http://{control_plane}")),
+            ("SLUICE_API_KEY", api_key.to_owned()),
+            ("SLUICE_NODE_ID", "n1".to_owned()),
+            ("SLUICE_HOOKS_SECRET", "0123456789abcdef".to_owned()),
+            ("SLUICE_HOOKS_LISTEN", "127.0.0.1:0".to_owned()),
+            // Nobody is there: streams come from the harness.
+            ("SLUICE_MEDIA_SERVER_API", "http://127.0.0.1:1".to_owned()),
+            ("SLUICE_FFMPEG", ffmpeg.program().display().to_string()),
+            ("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "true".to_owned()),
+            ("SLUICE_EDGE_DIR", folder.path().display().to_string()),
+            ("SLUICE_LOG", "debug".to_owned()),
+        ];
+        let mut command = Process::command(&["edge"], &[]);
+        let log = File::create(folder.path().join("log")).unwrap();
+        let child = command
+            .envs(own)
+            .envs(settings.iter().copied())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, folder }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub async fn signal(&self, name: &str) {
+        let number = self.child.id().expect("it runs").to_string();
+        signal(name, &number).await;
+    }
+
+    /// Waits until it ends, and gives its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
+        ended.expect("the edge ends").unwrap().code()
+    }
+}
+
+/// Sends a signal to a process.
+pub async fn signal(name: &str, number: &str) {
+    let mut kill = Command::new("kill");
+    let sent = kill.args(["-s", name, number]).status().await.unwrap();
+    assert!(sent.success());
+}
