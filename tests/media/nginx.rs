@@ -92,10 +92,8 @@ pub const FOLDERS: &str = "client_body_temp_path client_body; proxy_temp_path pr
 /// The module, as nginx itself says where it looks: with another folder of its own it would
 /// not find it.
 pub fn module() -> anyhow::Result<PathBuf> {
-    let said = std::process::Command::from(program("nginx").into_std())
-        .arg("-V")
-        .output()
-        .context("cannot start nginx")?;
+    let mut nginx = program("nginx").into_std();
+    let said = nginx.arg("-V").output().context("cannot start nginx")?;
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     let told = |option: &str| {
         let mut words = said.split_whitespace();

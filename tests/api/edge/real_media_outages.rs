@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use sluice::proto::v1 as pb;
 use tokio::time::sleep;
 
-use super::scene::{Scene, is_ffmpeg, soon};
+use super::scene::{Scene, runs, soon};
 
 const BROADCASTING: pb::RelayState = pb::RelayState::Broadcasting;
 
@@ -105,7 +105,7 @@ async fn an_edge_that_is_killed_leaves_no_ffmpeg_and_the_next_takes_its_relays_u
 
     scene.kill_edge().await;
     soon("no ffmpeg is left", async || {
-        (!ffmpegs.iter().any(|pid| is_ffmpeg(*pid))).then_some(())
+        (!ffmpegs.iter().any(|pid| runs(*pid))).then_some(())
     })
     .await;
 

@@ -6,5 +6,5 @@ mod stage;
 mod watchman;
 
 pub use owner::Owner;
-pub use processes::{is_ffmpeg, pids_of_relays};
+pub use processes::{descendants, pids_of_relays, runs};
 pub use stage::{Scene, soon};

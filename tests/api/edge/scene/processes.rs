@@ -17,22 +17,31 @@ pub fn command_lines() -> impl Iterator<Item = String> {
     all().map(command_line)
 }
 
-/// Whether a process is ffmpeg and runs.
-pub fn is_ffmpeg(pid: u32) -> bool {
-    command_line(pid).starts_with("ffmpeg ")
+/// Whether a process runs; one that has ended may still be listed, without a command line.
+pub fn runs(pid: u32) -> bool {
+    !command_line(pid).is_empty()
 }
 
 /// The ffmpegs that an edge has started, in the order of their numbers.
 pub fn pids_of_relays(edge: u32) -> Vec<u32> {
-    let parent = format!("PPid:\t{edge}");
+    let mut pids = children(edge);
+    pids.retain(|pid| command_line(*pid).starts_with("ffmpeg "));
+    pids.sort_unstable();
+    pids
+}
+
+/// All processes that a process has started, and those that they have.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let children = children(pid);
+    let deeper = children.iter().flat_map(|child| descendants(*child));
+    children.iter().copied().chain(deeper).collect()
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let parent = format!("PPid:\t{pid}");
     let is_child = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.lines().any(|line| line == parent)
     };
-    let mut pids: Vec<_> = all()
-        .filter(is_child)
-        .filter(|pid| is_ffmpeg(*pid))
-        .collect();
-    pids.sort_unstable();
-    pids
+    all().filter(is_child).collect()
 }
