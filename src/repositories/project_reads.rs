@@ -1,4 +1,4 @@
-//! Projects that are read by their ids: the most frequent of all reads.
+//! Projects that are read: by far the most frequent of all reads.
 
 use sqlx::{FromRow, Postgres};
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use super::{
     project_rows::{ProjectRow, not_found},
 };
 use crate::{
-    domain::{Project, ProjectId, Tenant},
+    domain::{Page, Project, ProjectId, Tenant},
     error::Result,
 };
 
@@ -18,11 +18,17 @@ use crate::{
 pub(super) struct ProjectReads {
     database: Database,
     /// Reading SQLite is no way to go.
-    grouped: Option<Grouped<Question, Option<Project>>>,
+    grouped: Option<GroupedReads>,
 }
 
-/// Who asks for which project.
-type Question = (ProjectId, Tenant);
+#[derive(Debug, Clone)]
+struct GroupedReads {
+    gets: Grouped<(ProjectId, Tenant), Option<Project>>,
+    lists: Grouped<(Page, Tenant), Vec<Project>>,
+}
+
+/// The longest page that is read with those of others.
+const LONGEST_PAGE: usize = 50;
 
 /// A row, and which question it answers.
 #[derive(FromRow)]
@@ -37,13 +43,7 @@ impl ProjectReads {
     pub(super) fn new(database: Database) -> Self {
         let grouped = match &database.pools {
             Pools::Sqlite { .. } => None,
-            Pools::Postgres(pool) => {
-                let pool = pool.clone();
-                Some(Grouped::new(move |questions| {
-                    let pool = pool.clone();
-                    Box::pin(async move { get_each(&pool, &questions).await })
-                }))
-            }
+            Pools::Postgres(pool) => Some(GroupedReads::new(pool)),
         };
         Self { database, grouped }
     }
@@ -52,7 +52,7 @@ impl ProjectReads {
     pub(super) async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Project> {
         let found = match &self.grouped {
             None => self.get_one(tenant, id).await?,
-            Some(grouped) => match grouped.turn((id, tenant)) {
+            Some(grouped) => match grouped.gets.turn((id, tenant)) {
                 Turn::Alone(_leave) => self.get_one(tenant, id).await?,
                 Turn::Together(answer) => match answer.await {
                     Ok(found) => found,
@@ -61,6 +61,22 @@ impl ProjectReads {
             },
         };
         found.ok_or_else(|| not_found(id))
+    }
+
+    /// The tenant's projects, newest first.
+    pub(super) async fn list(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
+        match &self.grouped {
+            Some(grouped) if page.size <= LONGEST_PAGE => {
+                match grouped.lists.turn((page, tenant)) {
+                    Turn::Alone(_leave) => self.list_one(tenant, page).await,
+                    Turn::Together(answer) => match answer.await {
+                        Ok(found) => Ok(found),
+                        Err(_) => self.list_one(tenant, page).await,
+                    },
+                }
+            }
+            _ => self.list_one(tenant, page).await,
+        }
     }
 
     async fn get_one(&self, tenant: Tenant, id: ProjectId) -> Result<Option<Project>> {
@@ -83,9 +99,53 @@ impl ProjectReads {
         .map(Project::try_from)
         .transpose()
     }
+
+    async fn list_one(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ProjectRow>(
+            "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+                    p.stream_key_hint, s.id as live_stream_id, p.revision,
+                    p.create_time, p.update_time
+             from projects p
+             left join streams s on s.project_id = p.id and s.end_time is null
+             where p.owner_id = $1 and p.id < $2 and p.delete_time is null
+               and ($3 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $3 and k.project_id = p.id))
+             order by p.id desc
+             limit $4",
+        )
+        .bind(tenant.user)
+        .bind(page.below)
+        .bind(tenant.restricted_to)
+        .bind(page.limit())
+        .fetch_all(pool)
+        .await)?
+        .into_iter()
+        .map(Project::try_from)
+        .collect()
+    }
 }
 
-async fn get_each(pool: &Pool<Postgres>, questions: &[Question]) -> Result<Vec<Option<Project>>> {
+impl GroupedReads {
+    fn new(pool: &Pool<Postgres>) -> Self {
+        let (of_gets, of_lists) = (pool.clone(), pool.clone());
+        Self {
+            gets: Grouped::new(move |questions| {
+                let pool = of_gets.clone();
+                Box::pin(async move { get_each(&pool, &questions).await })
+            }),
+            lists: Grouped::new(move |questions| {
+                let pool = of_lists.clone();
+                Box::pin(async move { list_each(&pool, &questions).await })
+            }),
+        }
+    }
+}
+
+async fn get_each(
+    pool: &Pool<Postgres>,
+    questions: &[(ProjectId, Tenant)],
+) -> Result<Vec<Option<Project>>> {
     let ids: Vec<_> = questions.iter().map(|(id, _)| id.uuid()).collect();
     let users: Vec<_> = questions.iter().map(|(_, who)| who.user.uuid()).collect();
     let keys = questions.iter().map(|(_, who)| who.restricted_to);
@@ -116,10 +176,58 @@ async fn get_each(pool: &Pool<Postgres>, questions: &[Question]) -> Result<Vec<O
 
     let mut answers = vec![None; questions.len()];
     for AnswerRow { place, row } in rows {
-        let place = usize::try_from(place - 1).unwrap_or(usize::MAX);
-        if let Some(answer) = answers.get_mut(place) {
+        if let Some(answer) = answers.get_mut(index(place)) {
             *answer = Some(row.try_into()?);
         }
     }
     Ok(answers)
+}
+
+async fn list_each(
+    pool: &Pool<Postgres>,
+    questions: &[(Page, Tenant)],
+) -> Result<Vec<Vec<Project>>> {
+    let users: Vec<_> = questions.iter().map(|(_, who)| who.user.uuid()).collect();
+    let keys = questions.iter().map(|(_, who)| who.restricted_to);
+    let keys: Vec<Option<Uuid>> = keys.map(|key| key.map(|key| key.uuid())).collect();
+    let below: Vec<_> = questions.iter().map(|(page, _)| page.below).collect();
+    let limits: Vec<_> = questions.iter().map(|(page, _)| page.limit()).collect();
+
+    let rows: Vec<AnswerRow> = sqlx::query_as(
+        "select asked.place, found.*
+         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[]) with ordinality
+              as asked (user_id, key_id, below, number, place)
+         cross join lateral (
+             select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+                    p.stream_key_hint, s.id as live_stream_id, p.revision,
+                    p.create_time, p.update_time
+             from projects p
+             left join streams s on s.project_id = p.id and s.end_time is null
+             where p.owner_id = asked.user_id and p.id < asked.below and p.delete_time is null
+               and (asked.key_id is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = asked.key_id and k.project_id = p.id))
+             order by p.id desc
+             limit asked.number) as found
+         order by asked.place, found.id desc",
+    )
+    .bind(users)
+    .bind(keys)
+    .bind(below)
+    .bind(limits)
+    .fetch_all(Single(pool))
+    .await?;
+
+    let mut answers = vec![Vec::new(); questions.len()];
+    for AnswerRow { place, row } in rows {
+        if let Some(answer) = answers.get_mut(index(place)) {
+            answer.push(row.try_into()?);
+        }
+    }
+    Ok(answers)
+}
+
+/// Where the question stands that PostgreSQL counts from 1.
+fn index(place: i64) -> usize {
+    usize::try_from(place - 1).unwrap_or(usize::MAX)
 }

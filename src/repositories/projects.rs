@@ -1,7 +1,7 @@
 use super::{
     Created, Database, IdempotencyKey, audit_log, events,
     project_reads::ProjectReads,
-    project_rows::{ProjectRow, load, not_found, record},
+    project_rows::{load, not_found, record},
     revisions::{lock_owned, return_revision, take_revision},
     stream_rows::end_running,
 };
@@ -146,28 +146,7 @@ impl Projects {
 
     /// The tenant's projects, newest first.
     pub async fn list(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ProjectRow>(
-            "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
-                    p.stream_key_hint, s.id as live_stream_id, p.revision,
-                    p.create_time, p.update_time
-             from projects p
-             left join streams s on s.project_id = p.id and s.end_time is null
-             where p.owner_id = $1 and p.id < $2 and p.delete_time is null
-               and ($3 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $3 and k.project_id = p.id))
-             order by p.id desc
-             limit $4",
-        )
-        .bind(tenant.user)
-        .bind(page.below)
-        .bind(tenant.restricted_to)
-        .bind(page.limit())
-        .fetch_all(pool)
-        .await)?
-        .into_iter()
-        .map(Project::try_from)
-        .collect()
+        self.reads.list(tenant, page).await
     }
 
     /// Changes a project; disabling it ends its stream.

@@ -8,8 +8,10 @@ use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
 use super::fault::Fault;
 use crate::proto::v1::RelayErrorSeverity::{self, Fatal, Retryable};
 
-/// The code of a destination that refused the publisher, as carriers say it.
-pub(super) const REFUSED: &str = "DESTINATION_REFUSED";
+/// How a destination refuses a key, in the codes of carriers, and after how many failures
+/// in a row one more is the last: it may still hold the connection of the try before, and
+/// one that accepts at first may have been restarted.
+const REFUSALS: [(&str, i64); 2] = [("DESTINATION_REFUSED", 2), ("DESTINATION_CLOSED_EARLY", 5)];
 
 /// What the starting command ends with where there is no program to run.
 const NOT_FOUND: [i32; 2] = [126, 127];
@@ -59,6 +61,19 @@ const SAYINGS: [(&str, &str, RelayErrorSeverity, &str); 7] = [
         "ffmpeg is too old, or built without what relays need",
     ),
 ];
+
+/// Whether a destination may have refused the key.
+pub(super) fn is_refusal(code: &str) -> bool {
+    REFUSALS.iter().any(|(refusal, _)| *refusal == code)
+}
+
+/// Whether to try no more after this fault, so many failures being before it, the last a
+/// refusal too.
+pub(super) fn is_final(code: &str, failures: i64) -> bool {
+    REFUSALS
+        .iter()
+        .any(|(refusal, most)| *refusal == code && failures >= *most)
+}
 
 /// What the end of ffmpeg means. Its last lines may tell addresses: the message is to
 /// be cleaned.
@@ -132,6 +147,19 @@ mod tests {
 
     fn exited(code: i32) -> ExitStatus {
         ExitStatus::from_raw(code << 8)
+    }
+
+    #[test]
+    fn who_refuses_again_and_again_is_not_tried_again() {
+        for (code, failures, is_last) in [
+            ("DESTINATION_REFUSED", 1, false),
+            ("DESTINATION_REFUSED", 2, true),
+            ("DESTINATION_CLOSED_EARLY", 4, false),
+            ("DESTINATION_CLOSED_EARLY", 5, true),
+            ("DESTINATION_LOST", 50, false),
+        ] {
+            assert_eq!(is_final(code, failures), is_last, "{code} {failures}");
+        }
     }
 
     #[test]

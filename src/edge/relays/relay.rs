@@ -167,8 +167,8 @@ impl Relay<'_> {
     /// and again. It may refuse at first because it has not noticed the end of the last try.
     fn judged(&self, mut fault: Fault) -> Fault {
         fault.message = self.work.clean(&fault.message);
-        let has_sent = self.seen.borrow().bytes > 0;
-        if fault.code == diagnosis::REFUSED && self.work.was_refused && !has_sent {
+        let failures = self.work.last_refusals;
+        if failures.is_some_and(|failures| diagnosis::is_final(fault.code, failures)) {
             fault.severity = RelayErrorSeverity::Fatal;
         }
         fault

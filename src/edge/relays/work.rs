@@ -1,3 +1,4 @@
+use super::diagnosis;
 use crate::{
     domain::{RelayError, Secret},
     proto::v1,
@@ -19,8 +20,8 @@ pub(super) struct Work {
     pub(super) input: Secret,
     /// Where it is sent.
     pub(super) output: Secret,
-    /// Whether the tries before this one were refused, at least two in a row having failed.
-    pub(super) was_refused: bool,
+    /// How many tries in a row have failed before this one, if the last was refused.
+    pub(super) last_refusals: Option<i64>,
 }
 
 impl Work {
@@ -63,7 +64,7 @@ impl From<v1::RelayAssignment> for Work {
         let relay = relay.unwrap_or_default();
         let last = relay.error.unwrap_or_default().code;
         Self {
-            was_refused: relay.attempt >= 2 && last == super::diagnosis::REFUSED,
+            last_refusals: diagnosis::is_refusal(&last).then_some(relay.attempt),
             stream_id: relay.stream_id,
             destination_id: relay.destination_id,
             connection_id,
@@ -112,10 +113,10 @@ mod tests {
 
     #[test]
     fn a_try_after_refusals_knows_of_them() {
-        for (attempt, code, was_refused) in [
-            (2, "DESTINATION_REFUSED", true),
-            (1, "DESTINATION_REFUSED", false),
-            (5, "INPUT_LOST", false),
+        for (attempt, code, refusals) in [
+            (2, "DESTINATION_REFUSED", Some(2)),
+            (6, "DESTINATION_CLOSED_EARLY", Some(6)),
+            (5, "INPUT_LOST", None),
         ] {
             let relay = v1::Relay {
                 attempt,
@@ -129,7 +130,7 @@ mod tests {
                 relay: Some(relay),
                 ..Default::default()
             });
-            assert_eq!(work.was_refused, was_refused, "{attempt} {code}");
+            assert_eq!(work.last_refusals, refusals, "{attempt} {code}");
         }
     }
 }

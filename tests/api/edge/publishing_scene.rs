@@ -12,7 +12,7 @@ const SECRET: &str = "0123456789abcdef";
 /// A control plane that can be taken away, an edge, an nginx-rtmp whose hooks the test
 /// sends, and a project without reconnect window.
 pub struct PublishingScene {
-    pub server: TestServer,
+    _server: TestServer,
     pub owner: User,
     pub key: String,
     pub nginx: NginxStub,
@@ -35,7 +35,7 @@ impl PublishingScene {
         let folder = TempDir::new().unwrap();
         let edge = launch(&nginx, &proxy, &api_key, grace, &folder);
         Self {
-            server,
+            _server: server,
             owner,
             key,
             nginx,

@@ -179,7 +179,7 @@ async fn of_many_who_read_at_once_each_gets_only_what_is_theirs(
         (&of_first, vec![&first.id]),
     ];
 
-    let mut reads = JoinSet::new();
+    let (mut reads, mut lists) = (JoinSet::new(), JoinSet::new());
     for _ in 0..30 {
         for (client, theirs) in &callers {
             for id in [&first.id, &second.id, &third.id, &unknown] {
@@ -192,6 +192,15 @@ async fn of_many_who_read_at_once_each_gets_only_what_is_theirs(
                     (id, is_theirs, projects.get_project(request).await)
                 });
             }
+            let (mut projects, theirs) = (client.project.clone(), theirs.clone());
+            let mut theirs: Vec<_> = theirs.into_iter().cloned().collect();
+            theirs.reverse();
+            lists.spawn(async move {
+                let request = pb::ListProjectsRequest::default();
+                let listed = projects.list_projects(request).await.unwrap().into_inner();
+                let listed: Vec<_> = listed.projects.into_iter().map(|it| it.id).collect();
+                assert_eq!(listed, theirs);
+            });
         }
     }
     for (id, is_theirs, answer) in reads.join_all().await {
@@ -203,4 +212,5 @@ async fn of_many_who_read_at_once_each_gets_only_what_is_theirs(
             ),
         }
     }
+    lists.join_all().await;
 }
