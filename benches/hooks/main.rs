@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
     let sent = platform.recorded() - before;
     print(&times);
     println!(
-        "relays that sent all the while: {} of {}; {} KiB came to their destinations",
+        "relays that sent before: all; after it: {} of {}; {} KiB came to their destinations",
         account.broadcasting().await?,
         PUBLISHERS * RELAYS,
         sent / 1024,
