@@ -4,7 +4,7 @@
 
 SHELL := bash
 
-.PHONY: help run test lint bench
+.PHONY: help run demo test lint bench
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -12,6 +12,11 @@ help: ## Lists the targets.
 run: ## Serves, with state in ./data; settings come from the environment and from .env.
 	@. tests/install.sh; require_cargo; has_compiler || install_packages gcc libc6-dev
 	@if [ -f .env ]; then set -a; . ./.env; set +a; fi; exec cargo run -- serve
+
+demo: ## Sends a test picture through nginx-rtmp and an edge to two destinations.
+	@set -e; . tests/install.sh; require_cargo; packages=(); has_compiler || packages+=(gcc libc6-dev); \
+	  add_media_packages; install_packages "$${packages[@]}"; \
+	  cargo build --locked --bin sluice --example demo; exec cargo run --locked --quiet --example demo
 
 test: ## Runs all tests, on SQLite and a throw-away PostgreSQL.
 	@tests/run

@@ -35,6 +35,26 @@ has_nginx() {
   PATH=$PATH:/usr/sbin command -v nginx >/dev/null
 }
 
+# The module is a package of its own; it lies where nginx itself says that it looks.
+has_nginx_rtmp() {
+  local said folder
+  said=$(PATH=$PATH:/usr/sbin nginx -V 2>&1) || return 1
+  folder=$(grep -oP -- '--modules-path=\K\S+' <<<"$said") ||
+    folder=$(grep -oP -- '--prefix=\K\S+' <<<"$said")/modules
+  [ -e "$folder/ngx_rtmp_module.so" ]
+}
+
+has_ffmpeg() {
+  command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null
+}
+
+# Adds to $packages what media goes through here.
+add_media_packages() {
+  has_nginx || packages+=(nginx-light)
+  has_nginx_rtmp || packages+=(libnginx-mod-rtmp)
+  has_ffmpeg || packages+=(ffmpeg)
+}
+
 has_npm() {
   command -v node >/dev/null && command -v npm >/dev/null
 }

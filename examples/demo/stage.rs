@@ -1,0 +1,113 @@
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+
+use crate::{
+    account::Account,
+    media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Picture, Place},
+};
+
+/// All that runs. It ends when this is dropped.
+pub struct Stage {
+    pub account: Account,
+    pub platforms: Vec<Platform>,
+    nginx: Nginx,
+    edge: Edge,
+    control: ControlPlane,
+    _folder: TempDir,
+}
+
+/// Where the stream is sent to.
+pub struct Platform {
+    pub name: &'static str,
+    pub destination_id: String,
+    pub destination: Destination,
+}
+
+impl Stage {
+    /// Starts everything but the publisher.
+    pub async fn start() -> anyhow::Result<Self> {
+        let program = sluice()?;
+        let folder = TempDir::new()?;
+        let place = |name| Place::new(folder.path(), name);
+
+        let control = ControlPlane::start(&program, place("control")?).await?;
+        let api_key = control.operators_key().await?;
+        let nginx = Nginx::start(place("nginx")?, HOOKS_SECRET).await?;
+        let edge = Edge::start(&program, &nginx, &control, api_key).await?;
+        let account = Account::new(control.channel()?).await?;
+        let mut platforms = Vec::new();
+        for name in ["first", "second"] {
+            let destination = Destination::start(place(name)?).await?;
+            platforms.push(Platform {
+                name,
+                destination_id: account.destination(name, &destination).await?,
+                destination,
+            });
+        }
+        Ok(Self {
+            account,
+            platforms,
+            nginx,
+            edge,
+            control,
+            _folder: folder,
+        })
+    }
+
+    /// Publishes with the project's key.
+    pub fn publish(&self) -> anyhow::Result<Picture> {
+        let key = &self.account.stream_key;
+        Picture::publish(&format!("{}/{key}", self.nginx.ingest()))
+    }
+
+    /// Who is where, a line each.
+    pub fn addresses(&self) -> Vec<String> {
+        let platforms = self.platforms.iter();
+        let platforms = platforms.map(|platform| {
+            let (name, url) = (platform.name, platform.destination.url());
+            format!("destination   {url} ({name})")
+        });
+        let own = [
+            format!("control plane {}", self.control.url()),
+            format!("nginx-rtmp    {}", self.nginx.ingest()),
+            format!("sluice edge   http://{}", self.nginx.hooks()),
+        ];
+        own.into_iter().chain(platforms).collect()
+    }
+
+    /// What the programs complained of last, a line each.
+    pub fn last_words(&self) -> Vec<String> {
+        let logs = [self.control.log(), self.edge.log(), self.nginx.log()];
+        let is_worth = |line: &String| !line.contains("DEBUG");
+        let last = |log: Vec<String>| {
+            let mut lines: Vec<_> = log.into_iter().filter(is_worth).collect();
+            lines.split_off(lines.len().saturating_sub(15))
+        };
+        logs.into_iter().flat_map(last).collect()
+    }
+
+    /// Ends the edge as its operator would; the rest goes with this.
+    pub async fn end(mut self) -> anyhow::Result<()> {
+        self.edge.end().await
+    }
+}
+
+/// The program, which cargo builds beside the examples.
+fn sluice() -> anyhow::Result<PathBuf> {
+    let own = env::current_exe()?;
+    let profile = own.parent().and_then(Path::parent);
+    let program = profile
+        .context("this program lies in a folder")?
+        .join("sluice");
+    ensure!(
+        program.exists(),
+        "there is no {}: run `make demo`",
+        program.display()
+    );
+    Ok(program)
+}

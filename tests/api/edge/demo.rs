@@ -1,0 +1,87 @@
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
+
+use super::scene::{descendants, runs, soon};
+
+/// How long the demo may take, whatever else the machine does.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The example, as `cargo test` builds it beside the tests.
+fn demo() -> Command {
+    let tests = env::current_exe().unwrap();
+    let profile = tests.parent().and_then(|deps| deps.parent()).unwrap();
+    let program: PathBuf = profile.join("examples/demo");
+    assert!(
+        program.exists(),
+        "there is no example: `cargo build --example demo` builds it"
+    );
+    let mut command = Command::new(program);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// What a run has said.
+fn said(output: &Output) -> String {
+    let text = [&*output.stdout, b"\n", &*output.stderr].concat();
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn the_demo_sends_a_picture_to_two_destinations_and_ends() {
+    let ended = timeout(PATIENCE, demo().output()).await;
+    let output = ended.expect("the demo ends").unwrap();
+
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    for sentence in ["LIVE", "BROADCASTING", "ENDED (PUBLISHER_ENDED)"] {
+        assert!(said.contains(sentence), "no {sentence} in:\n{said}");
+    }
+    assert!(!said.contains('\u{1b}'), "elsewhere nothing is redrawn");
+}
+
+#[tokio::test]
+async fn a_demo_that_is_interrupted_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = demo().env("TMPDIR", folder.path()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let reading = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("BROADCASTING") {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("relays run");
+    let started = descendants(demo.id().unwrap());
+    assert!(started.len() >= 7, "{started:?}");
+
+    let pid = Pid::from_raw(demo.id().unwrap().cast_signed()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let ended = timeout(PATIENCE, demo.wait())
+        .await
+        .expect("it ends")
+        .unwrap();
+    assert_eq!(ended.code(), Some(1));
+
+    soon("all that it started has ended", async || {
+        (!started.iter().any(|pid| runs(*pid))).then_some(())
+    })
+    .await;
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}

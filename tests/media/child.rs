@@ -1,0 +1,112 @@
+use std::{
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{self, Command},
+    time::{sleep, timeout},
+};
+
+/// How long a program may take to end when it is asked to.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a program may take to be ready.
+const READY: Duration = Duration::from_secs(30);
+
+/// A program that runs. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Child {
+    name: &'static str,
+    child: process::Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// A command of a program that may stand where only administrators look.
+pub fn program(name: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(name);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
+}
+
+impl Child {
+    /// Starts a command and keeps what it logs. `name` is for people.
+    pub fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // What a terminal sends is for who started it.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&log);
+        let errors = child.stderr.take().context("its errors are read")?;
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(errors).split(b'\n');
+            while let Ok(Some(line)) = lines.next_segment().await {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                kept.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
+            }
+        });
+        Ok(Self { name, child, log })
+    }
+
+    /// Waits until it is ready; an error if it ends before.
+    pub async fn ready(&mut self, mut is_ready: impl AsyncFnMut() -> bool) -> anyhow::Result<()> {
+        let looking = async {
+            while !is_ready().await {
+                if let Some(status) = self.child.try_wait()? {
+                    bail!("{} ended: {status}\n{}", self.name, self.log().join("\n"));
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        };
+        let looked = timeout(READY, looking).await;
+        looked.with_context(|| format!("{} does not start", self.name))?
+    }
+
+    /// The number of the process; `None` once it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How it ended; `None` while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Ends it without a word.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn end(&mut self) -> anyhow::Result<ExitStatus> {
+        if let Some(id) = self.child.id() {
+            let pid = Pid::from_raw(id.cast_signed()).context("a process has a number")?;
+            kill_process(pid, Signal::TERM)?;
+        }
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        Ok(ended.with_context(|| format!("{} does not end", self.name))??)
+    }
+}

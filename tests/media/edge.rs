@@ -1,0 +1,102 @@
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use tokio::process::Command;
+
+use super::{Child, ControlPlane, Nginx, Place};
+
+/// What hooks prove themselves with.
+pub const HOOKS_SECRET: &str = "hooks-secret-for-one-run";
+
+/// `sluice edge` beside nginx-rtmp, at its address.
+#[derive(Debug)]
+pub struct Edge {
+    settings: Vec<(&'static str, String)>,
+    program: PathBuf,
+    place: Place,
+    child: Child,
+}
+
+impl Edge {
+    /// Starts it, with the program `sluice` and an API key.
+    pub async fn start(
+        program: &Path,
+        nginx: &Nginx,
+        control: &ControlPlane,
+        api_key: String,
+    ) -> anyhow::Result<Self> {
+        let place = nginx.place.clone();
+        let settings = settings(nginx, control, api_key);
+        let child = launch(program, &settings, &place).await?;
+        Ok(Self {
+            settings,
+            program: program.to_owned(),
+            place,
+            child,
+        })
+    }
+
+    /// The number of the process; `None` once it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// What it has logged since it was started last.
+    pub fn log(&self) -> Vec<String> {
+        self.child.log()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn end(&mut self) -> anyhow::Result<()> {
+        let status = self.child.end().await?;
+        anyhow::ensure!(status.success(), "sluice edge ended: {status}");
+        Ok(())
+    }
+
+    /// Ends it without a word.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await
+    }
+
+    /// Starts it again.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        self.child = launch(&self.program, &self.settings, &self.place).await?;
+        Ok(())
+    }
+}
+
+async fn launch(
+    program: &Path,
+    settings: &[(&'static str, String)],
+    place: &Place,
+) -> anyhow::Result<Child> {
+    let settings = settings.iter().map(|(name, text)| (*name, &**text));
+    let mut command = Command::new(program);
+    command
+        .arg("edge")
+        .env_clear()
+        .envs(env::var_os("PATH").map(|path| ("PATH", path)))
+        .envs(settings);
+    let mut child = Child::start("sluice edge", &mut command)?;
+    child.ready(async || place.listens(8085).await).await?;
+    Ok(child)
+}
+
+fn settings(nginx: &Nginx, control: &ControlPlane, api_key: String) -> Vec<(&'static str, String)> {
+    let folder = nginx.place.folder.join("edge").display().to_string();
+    vec![
+        ("SLUICE_CONTROL_PLANE", control.url()),
+        ("SLUICE_API_KEY", api_key),
+        ("SLUICE_NODE_ID", "media-1".to_owned()),
+        ("SLUICE_MEDIA_SERVER_API", nginx.api()),
+        ("SLUICE_MEDIA_SERVER_RTMP", nginx.rtmp()),
+        ("SLUICE_HOOKS_LISTEN", nginx.hooks()),
+        ("SLUICE_HOOKS_SECRET", HOOKS_SECRET.to_owned()),
+        ("SLUICE_EDGE_DIR", folder),
+        ("SLUICE_RELAY_CAPACITY", "50".to_owned()),
+        ("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "true".to_owned()),
+        ("SLUICE_LOG", "info,sluice=debug".to_owned()),
+    ]
+}
