@@ -2,7 +2,7 @@ use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, time::Duration};
 
 use anyhow::Context;
 use tokio::{
-    runtime::Runtime,
+    runtime::Builder,
     signal::unix::{SignalKind, signal},
 };
 
@@ -16,6 +16,11 @@ use crate::{
     telemetry::{self, traces},
 };
 
+/// After how many steps of its tasks a thread looks what has come in. By default it is
+/// 61: under more load than there can be, each answer of the database would wait until
+/// as many connections have refused calls.
+const LOOKS: u32 = 7;
+
 /// How long the last traces may take to leave.
 const TRACES_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -27,7 +32,10 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
         let checked = files.check();
         checked.map_err(|fault| Failure::Usage(format!("{fault:#}")))?;
     }
-    let runtime = Runtime::new()?;
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .event_interval(LOOKS)
+        .build()?;
     let served = runtime.block_on(serve(config, keys));
     // Work that cannot be cancelled, such as waiting for a lock, does not keep the program.
     runtime.shutdown_background();

@@ -9,8 +9,11 @@ use super::{
 use crate::edge::{
     connection::Refused,
     publishing::Publishing,
-    servers::{NginxRtmp, PublicName},
+    servers::{Found, NginxRtmp, PublicName},
 };
+
+/// Fields that nginx-rtmp writes into other hooks than that of a publish.
+const UPDATES: [&str; 3] = ["time", "timestamp", "epoch"];
 
 /// What all hooks of nginx-rtmp tell.
 struct Told<'a> {
@@ -40,8 +43,12 @@ pub(super) async fn publish(
     content: &Content,
 ) -> Answer {
     let form = Form::parse(&content.body);
-    if form.is_forged() {
-        return say(StatusCode::FORBIDDEN, "a field is there twice");
+    // With the fields of an update its updates would have them twice.
+    if form.is_forged() || UPDATES.iter().any(|name| !form.get(name).is_empty()) {
+        return say(
+            StatusCode::FORBIDDEN,
+            "a field is there that nginx writes itself",
+        );
     }
     let Some(told) = Told::of(&form).filter(|_| form.get("call") == "publish") else {
         return not_understood();
@@ -79,8 +86,11 @@ pub(super) async fn update(
     let Some(told) = Told::of(&form) else {
         return not_understood();
     };
-    let Some(published) = server.find(told.application, told.client).await else {
-        return say(StatusCode::OK, "the connection is not known");
+    let published = match server.find(told.application, told.client).await {
+        Found::Publishing(published) => published,
+        // Nobody could read its media, nor disconnect it otherwise.
+        Found::NotThere => return say(StatusCode::FORBIDDEN, "nginx does not show it any more"),
+        Found::Unasked => return say(StatusCode::OK, "the connection is not known"),
     };
     let offer = server.offer(&published, told.application, told.name, told.address);
 

@@ -148,6 +148,15 @@ async fn forged_fields_are_refused_before_anybody_is_asked() {
 }
 
 #[tokio::test]
+async fn who_publishes_with_a_field_of_an_update_is_refused_at_once() {
+    let edge = Edge::beside(MediaServerKind::NginxRtmp).await;
+    for forged in ["time=1", "timestamp=1", "epoch=7"] {
+        let form = nginx("publish", &format!("name={KEY}&type=live&{forged}"));
+        assert_eq!(status(&edge.form("publish", &form).await), 403, "{forged}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_does_not_belong_to_its_path_is_not_understood() {
     let edge = Edge::beside(MediaServerKind::NginxRtmp).await;
     for (path, call) in [

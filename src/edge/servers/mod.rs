@@ -19,7 +19,7 @@ mod srs;
 mod srs_answers;
 
 pub(super) use media_mtx::MediaMtx;
-pub(super) use nginx_rtmp::NginxRtmp;
+pub(super) use nginx_rtmp::{Found, NginxRtmp};
 pub(super) use public_name::PublicName;
 pub(super) use server::MediaServer;
 pub use server::ServerTerms;

@@ -53,10 +53,14 @@ impl Connections {
 
     /// Forgets a publish that was refused.
     pub(super) fn refuse(&self, refused: &Published) {
-        self.clients().retain(|_, publishes| {
-            publishes.retain(|publish| publish.published != *refused);
-            !publishes.is_empty()
-        });
+        let mut clients = self.clients();
+        let Some(publishes) = clients.get_mut(&refused.client) else {
+            return;
+        };
+        publishes.retain(|publish| publish.published != *refused);
+        if publishes.is_empty() {
+            clients.remove(&refused.client);
+        }
     }
 
     /// What a connection publishes: of several the first, for it is that which nginx took.

@@ -19,6 +19,17 @@ use crate::{
     proto::v1::IngestProtocol,
 };
 
+/// What is known of a connection.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// It publishes this.
+    Publishing(Published),
+    /// nginx does not know it: it belongs to a worker that was told to end.
+    NotThere,
+    /// nginx does not answer.
+    Unasked,
+}
+
 /// How often connections that nobody knows have `/stat` be read.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -30,7 +41,8 @@ pub(crate) struct NginxRtmp {
     boot: Boot,
     applications: Applications,
     connections: Connections,
-    looked: Mutex<Option<Instant>>,
+    /// When `/stat` was last read for a connection that nobody knew, and whether it could be.
+    looked: Mutex<Option<(Instant, bool)>>,
 }
 
 impl NginxRtmp {
@@ -64,21 +76,35 @@ impl NginxRtmp {
     }
 
     /// What a connection publishes. Of one that is not known, which was begun before
-    /// the edge was, nginx is asked; `None` if it does not say.
-    pub(crate) async fn find(&self, application: &str, client: u64) -> Option<Published> {
+    /// the edge was, nginx is asked.
+    pub(crate) async fn find(&self, application: &str, client: u64) -> Found {
         self.applications.learn(application);
         if let Some(published) = self.connections.find(client) {
-            return Some(published);
+            return Found::Publishing(published);
         }
         let mut looked = self.looked.lock().await;
-        if looked.is_none_or(|at| at.elapsed() > EVERY) {
-            if let Err(fault) = self.stat().await {
-                let error = format!("{fault:#}");
-                tracing::warn!(error, "cannot ask nginx-rtmp who publishes");
+        let is_answered = match *looked {
+            Some((at, is_answered)) if at.elapsed() <= EVERY => is_answered,
+            _ => {
+                let is_answered = self.ask_who_publishes().await;
+                *looked = Some((Instant::now(), is_answered));
+                is_answered
             }
-            *looked = Some(Instant::now());
+        };
+        match self.connections.find(client) {
+            Some(published) => Found::Publishing(published),
+            None if is_answered => Found::NotThere,
+            None => Found::Unasked,
         }
-        self.connections.find(client)
+    }
+
+    async fn ask_who_publishes(&self) -> bool {
+        let answer = self.stat().await;
+        if let Err(fault) = &answer {
+            let error = format!("{fault:#}");
+            tracing::warn!(error, "cannot ask nginx-rtmp who publishes");
+        }
+        answer.is_ok()
     }
 
     /// A publisher, as hooks or `/stat` tell of it.
@@ -104,11 +130,12 @@ impl NginxRtmp {
 
     /// Who publishes now.
     pub(super) async fn look(&self) -> anyhow::Result<Look> {
+        // However long the answer takes, the run began no later than this says.
+        let asked = now();
         let stat = self.stat().await?;
-        let started = now().saturating_sub(stat.uptime);
         let asks = |stream: &&StatStream| self.applications.contains(&stream.application);
         Ok(Look {
-            boot_id: self.boot.of_process(stat.pid, started),
+            boot_id: self.boot.of_process(stat.pid, stat.uptime, asked),
             seen: stat
                 .streams
                 .iter()

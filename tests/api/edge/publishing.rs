@@ -37,6 +37,15 @@ async fn a_publisher_that_nginx_no_longer_names_has_ended() {
 }
 
 #[tokio::test]
+async fn an_update_of_a_publisher_that_nginx_does_not_show_is_refused() {
+    let scene = PublishingScene::start("10min").await;
+    scene.live(1).await;
+
+    assert!(!scene.update(2).await, "it is of a worker that ends");
+    assert!(scene.update(1).await);
+}
+
+#[tokio::test]
 async fn a_stopped_publisher_is_disconnected() {
     let scene = PublishingScene::start("10min").await;
     let stream = scene.live(1).await;
