@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::{MediaServer, PublicName, ServerTerms};
+use super::{Found, MediaServer, PublicName, ServerTerms};
 use crate::{
     config::MediaServerKind,
     edge::connection::{ConnectionId, Look},
@@ -138,9 +138,12 @@ async fn a_hook_of_an_unknown_connection_has_nginx_rtmp_be_asked_once() {
 
     let finds = (0..20).map(|_| nginx.find("live", 54));
     for find in finds {
-        assert_eq!(find.await.unwrap().name.as_ref(), Some(&name));
+        match find.await {
+            Found::Publishing(published) => assert_eq!(published.name.as_ref(), Some(&name)),
+            other => panic!("{other:?}"),
+        }
     }
-    assert_eq!(nginx.find("live", 55).await, None);
+    assert!(matches!(nginx.find("live", 55).await, Found::NotThere));
     assert_eq!(stub.asked(), ["GET /stat"]);
     assert_eq!(
         ids(&server.look().await.unwrap()).len(),
