@@ -14,13 +14,17 @@ async fn callers_that_go_away_while_the_database_is_at_work_keep_no_connection()
     sqlx::raw_sql(hold).execute(&mut other).await.unwrap();
 
     let mut calls = JoinSet::new();
-    for _ in 0..3 {
+    // More reads of a kind than that wait for these, and take no connection.
+    for _ in 0..2 {
         let request = pb::GetProjectRequest {
             project_id: project.id.clone(),
         };
         let mut client = ada.client.project.clone();
         calls.spawn(async move { client.get_project(request).await.map(drop) });
     }
+    let mut client = ada.client.project.clone();
+    let all = pb::ListProjectsRequest::default();
+    calls.spawn(async move { client.list_projects(all).await.map(drop) });
     eventually("every connection waits", async || {
         let waiting = "select count(*) from pg_stat_activity
                        where datname = current_database() and wait_event_type = 'Lock'";
