@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::{domain::Secret, proto::v1};
 
 /// What names one publish of one publisher within a run of its media server: 1 to 128
@@ -65,4 +67,6 @@ pub(super) struct Look {
     pub(super) boot_id: String,
     /// Every connection that publishes.
     pub(super) seen: Vec<Seen>,
+    /// After how long one that was accepted stands there at the latest.
+    pub(super) shown_within: Duration,
 }

@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::bounded;
 use crate::{
@@ -6,6 +6,9 @@ use crate::{
     edge::connection::{ConnectionId, Offer},
     proto::v1::{EndReason, NodeConnection, StreamStats},
 };
+
+/// How far apart looks are that count each for itself.
+const APART: Duration = Duration::from_millis(1500);
 
 /// A publish that the control plane has accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +42,10 @@ pub(super) struct Known {
     pub(super) offer: Option<Offer>,
     /// Since when it is known.
     pub(super) since: Instant,
-    /// How many looks in a row it was absent from.
-    pub(super) missed: u8,
+    /// Whether a look has shown it.
+    pub(super) shown: bool,
+    /// How many looks in a row it was absent from, and when the last of them was.
+    pub(super) missed: Option<(u8, Instant)>,
     /// Whether its media flows.
     pub(super) media: bool,
     /// What was last measured, and when.
@@ -53,10 +58,22 @@ impl Known {
             standing,
             offer,
             since: now,
-            missed: 0,
+            shown: false,
+            missed: None,
             media: false,
             measured: None,
         }
+    }
+
+    /// A look has not shown it: for how many that are not too close to each other that
+    /// is so.
+    pub(super) fn miss(&mut self, now: Instant) -> u8 {
+        let missed = match self.missed {
+            Some((missed, last)) if now < last + APART => (missed, last),
+            Some((missed, _)) => (missed.saturating_add(1), now),
+            None => (1, now),
+        };
+        self.missed.insert(missed).0
     }
 
     /// Whether it was offered with this stream key.

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::edge::connection::{ConnectionId, Look, Seen};
 
-/// How old a connection is before its absence from the media server's list counts.
+/// How old a connection is, once it was on the media server's list, before its absence
+/// from it counts.
 const YOUNG: Duration = Duration::from_secs(5);
 
 /// How many looks in a row a connection is absent from until it is gone.
@@ -76,7 +77,8 @@ impl Registry {
             .connections
             .entry(seen.id.clone())
             .or_insert_with(|| Known::new(Standing::Unknown, None, now));
-        known.missed = 0;
+        known.missed = None;
+        known.shown = true;
         if known.offer.is_none() {
             known.offer.clone_from(&seen.offer);
         }
@@ -96,12 +98,16 @@ impl Registry {
         let seen: HashSet<_> = look.seen.iter().map(|seen| &seen.id).collect();
         let mut absent = Vec::new();
         for (id, known) in &mut self.connections {
-            let is_young = known.since + YOUNG > asked;
+            let young = if known.shown {
+                YOUNG
+            } else {
+                look.shown_within
+            };
+            let is_young = known.since + young > asked;
             if seen.contains(id) || known.standing == Standing::Pending {
                 continue;
             }
-            known.missed = known.missed.saturating_add(1);
-            if known.missed >= MISSES && !is_young {
+            if known.miss(asked) >= MISSES && !is_young {
                 absent.push(id.clone());
             }
         }

@@ -60,19 +60,12 @@ impl Publishing {
         Self { inner }
     }
 
-    /// Asks the control plane whether a connection may publish: within 8 seconds. Who
-    /// stops waiting for the answer has hung up: the publish is then ended.
+    /// Asks the control plane whether a connection may publish: within 8 seconds. What was
+    /// asked is known in any case, also if nobody waits for the answer any more.
     pub(in crate::edge) async fn begin(&self, offer: Offer) -> Result<(), Refused> {
-        let (tell, told) = tokio::sync::oneshot::channel();
         let publishing = self.clone();
-        tokio::spawn(async move {
-            let answer = publishing.ask(&offer).await;
-            let is_in = answer.is_ok();
-            if tell.send(answer).is_err() && is_in {
-                publishing.end(&offer.id).await;
-            }
-        });
-        told.await.unwrap_or(Err(Refused::Away))
+        let asked = tokio::spawn(async move { publishing.ask(&offer).await });
+        asked.await.unwrap_or(Err(Refused::Away))
     }
 
     /// Whether a connection that the media server says still stands may go on: answered

@@ -24,6 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Scene {
     registry: Registry,
     now: Instant,
+    shown_within: Duration,
 }
 
 impl Scene {
@@ -31,7 +32,11 @@ impl Scene {
     fn new() -> Self {
         let now = Instant::now();
         let registry = Registry::new(GRACE, now);
-        let mut scene = Self { registry, now };
+        let mut scene = Self {
+            registry,
+            now,
+            shown_within: 5 * SECOND,
+        };
         assert!(scene.look("b1", &[]).new_boot);
         scene
     }
@@ -66,7 +71,11 @@ impl Scene {
 
     fn look_with(&mut self, boot: &str, seen: Vec<Seen>) -> Looked {
         let boot_id = boot.to_owned();
-        let look = Look { boot_id, seen };
+        let look = Look {
+            boot_id,
+            seen,
+            shown_within: self.shown_within,
+        };
         self.registry.look(&look, self.now, self.now)
     }
 

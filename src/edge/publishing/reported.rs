@@ -1,4 +1,7 @@
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use super::{
     known::{Grant, Known, Standing},
@@ -9,12 +12,17 @@ use crate::{
     proto::v1::{NodeAdoption, NodeConnection, SyncNodeRequest, SyncNodeResponse},
 };
 
+/// After how long a hook of a connection that stands has come, in any case.
+const TOLD: Duration = Duration::from_mins(1);
+
 /// A report of all connections, as long as it is on its way.
 #[derive(Debug)]
 pub(super) struct Report {
     number: u64,
     /// Those whose BeginPublish was on its way: what is said of them is not heeded.
     pending: HashSet<ConnectionId>,
+    /// Those of whom neither a publish nor a stream key is known.
+    keyless: HashSet<ConnectionId>,
     /// The report itself.
     pub(super) message: SyncNodeRequest,
 }
@@ -30,11 +38,19 @@ impl Registry {
             .iter()
             .filter(|(_, known)| is_pending(known));
         let pending = pending.map(|(id, _)| id.clone()).collect();
+        let is_keyless =
+            |known: &Known| known.standing == Standing::Unknown && known.offer.is_none();
+        let keyless = self
+            .connections
+            .iter()
+            .filter(|(_, known)| is_keyless(known));
+        let keyless = keyless.map(|(id, _)| id.clone()).collect();
         let reports = self.connections.iter().map(|(id, known)| known.report(id));
         let connections: Vec<NodeConnection> = reports.collect();
         Some(Report {
             number: self.made,
             pending,
+            keyless,
             message: SyncNodeRequest {
                 node_id: node_id.to_owned(),
                 boot_id,
@@ -59,13 +75,21 @@ impl Registry {
         }
         for kick in answer.kicks {
             let id = ConnectionId::parse(&kick.connection_id);
-            if let Some(id) = id.filter(|id| !report.pending.contains(id)) {
+            let id = id.filter(|id| !report.pending.contains(id));
+            if let Some(id) = id.filter(|id| !self.is_too_early(report, id, now)) {
                 self.condemn(&id, kick.reason());
             }
         }
         let adoptions = answer.adoptions.into_iter();
         let ended = adoptions.filter_map(|adoption| self.adopt(report, adoption));
         ended.collect()
+    }
+
+    /// Whether a connection was refused only because nothing of it is known yet: after a
+    /// start of the edge its next hook tells its key.
+    fn is_too_early(&self, report: &Report, id: &ConnectionId, now: Instant) -> bool {
+        let known = self.connections.get(id);
+        report.keyless.contains(id) && known.is_some_and(|known| known.since + TOLD > now)
     }
 
     fn adopt(&mut self, report: &Report, adoption: NodeAdoption) -> Option<Ended> {

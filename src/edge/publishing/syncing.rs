@@ -84,13 +84,18 @@ impl Publishing {
     }
 
     fn complain(&self, status: &Status) {
+        let verdict = Verdict::of(status);
+        // It answers: who is live may stay so.
+        if let Verdict::No(reason) = verdict
+            && reason != ErrorReason::NodeSuperseded
+        {
+            let reason = reason.as_str_name();
+            tracing::error!(reason, "the control plane refuses the report of publishers");
+            return;
+        }
         let is_new = self.registry().unanswered();
-        match Verdict::of(status) {
-            Verdict::No(ErrorReason::NodeSuperseded) if is_new => self.superseded(),
-            Verdict::No(reason) if is_new => {
-                let reason = reason.as_str_name();
-                tracing::error!(reason, "the control plane refuses the report of publishers");
-            }
+        match verdict {
+            Verdict::No(_) if is_new => self.superseded(),
             Verdict::Later(_) if is_new => {
                 let code = status.code();
                 tracing::warn!(

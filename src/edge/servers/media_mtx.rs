@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context, bail};
 use http::{Method, StatusCode};
@@ -19,6 +19,10 @@ use crate::{
 /// How many things a page of a list has, and how many pages are read at most.
 const PER_PAGE: u32 = 500;
 const PAGES: u32 = 20;
+
+/// How long the first media of a publisher may take: until then no path has it. Longer than
+/// the `readTimeout` of the configuration in `deploy/`.
+const FIRST_MEDIA: Duration = Duration::from_secs(30);
 
 /// MediaMTX. Its connections have random ids, which are never used again.
 #[derive(Debug)]
@@ -78,6 +82,7 @@ impl MediaMtx {
             }
         });
         Ok(Look {
+            shown_within: FIRST_MEDIA,
             boot_id,
             seen: seen.collect(),
         })

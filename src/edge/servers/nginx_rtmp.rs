@@ -11,7 +11,7 @@ use super::{
     nginx_applications::Applications,
     nginx_connections::{Connections, Published},
     nginx_stat::{Stat, StatStream},
-    server::{ServerTerms, play_url},
+    server::{AT_ONCE, ServerTerms, play_url},
 };
 use crate::{
     domain::Secret,
@@ -135,6 +135,7 @@ impl NginxRtmp {
         let stat = self.stat().await?;
         let asks = |stream: &&StatStream| self.applications.contains(&stream.application);
         Ok(Look {
+            shown_within: AT_ONCE,
             boot_id: self.boot.of_process(stat.pid, stat.uptime, asked),
             seen: stat
                 .streams

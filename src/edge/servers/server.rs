@@ -1,4 +1,4 @@
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,6 +16,10 @@ const PART: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+/// After how long servers that list whom they have accepted, with media or without, list
+/// one at the latest.
+pub(super) const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Which media server there is, and where.
 #[derive(Debug, Clone)]

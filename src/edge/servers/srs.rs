@@ -9,7 +9,7 @@ use http::Method;
 
 use super::{
     api::Api,
-    server::{ServerTerms, play_url},
+    server::{AT_ONCE, ServerTerms, play_url},
     srs_answers::{Client, Envelope, SrsStream},
 };
 use crate::{
@@ -129,6 +129,7 @@ impl Srs {
         run.clients
             .retain(|_, publishes| publishes.heard.elapsed() < PATIENCE);
         Ok(Look {
+            shown_within: AT_ONCE,
             boot_id: service,
             seen,
         })
