@@ -302,6 +302,12 @@ fn absence_from_two_looks_in_a_row_is_an_end() {
     assert!(scene.look("b1", &["b"]).ended.is_empty());
     assert!(scene.look("b1", &["a", "b"]).ended.is_empty());
     assert!(scene.look("b1", &["b"]).ended.is_empty());
+    scene.now += SECOND;
+    assert!(
+        scene.look("b1", &["b"]).ended.is_empty(),
+        "so soon it counts as one"
+    );
+    scene.now += SECOND;
     let ended = scene.look("b1", &["b"]).ended;
 
     assert_eq!(ended.len(), 1);
@@ -321,8 +327,52 @@ fn neither_a_young_connection_nor_a_pending_one_ends_by_absence() {
         assert!(scene.look("b1", &[]).ended.is_empty());
     }
     assert_eq!(scene.reported().len(), 2);
-    scene.now += SECOND;
+    scene.now += 2 * SECOND;
     assert_eq!(scene.look("b1", &[]).ended.len(), 1);
+}
+
+#[test]
+fn who_was_never_shown_has_the_time_that_the_media_server_takes() {
+    let mut scene = Scene::new();
+    scene.shown_within = 30 * SECOND;
+    scene.accept("slow");
+    scene.accept("never");
+    scene.accept("quick");
+    scene.look("b1", &["quick"]);
+    for _ in 0..14 {
+        scene.now += 2 * SECOND;
+        let ended = scene.look("b1", &[]).ended;
+        assert!(ended.iter().all(|ended| ended.grant == grant("quick", 1)));
+    }
+    assert_eq!(scene.reported().len(), 2, "one that was shown has gone");
+
+    scene.look("b1", &["slow"]);
+    scene.now += 3 * SECOND;
+    let ended = scene.look("b1", &["slow"]).ended;
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0].grant, grant("never", 1));
+}
+
+#[test]
+fn who_is_refused_for_want_of_a_key_stays_until_a_hook_has_told_it() {
+    let mut scene = Scene::new();
+    scene.look("b1", &["a"]);
+    scene.agree(kick("a", EndReason::KeyRotated));
+    assert_eq!(scene.unwelcome(), []);
+
+    assert_eq!(scene.update("a"), Ok(false));
+    assert_eq!(scene.reported()[0].stream_key, "sk_1");
+    scene.agree(kick("a", EndReason::StoppedByOwner));
+    assert_eq!(scene.unwelcome(), [name("a")]);
+}
+
+#[test]
+fn who_never_tells_a_key_has_to_go() {
+    let mut scene = Scene::new();
+    scene.look("b1", &["a"]);
+    scene.now += 61 * SECOND;
+    scene.agree(kick("a", EndReason::KeyRotated));
+    assert_eq!(scene.unwelcome(), [name("a")]);
 }
 
 #[test]
