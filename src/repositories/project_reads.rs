@@ -9,7 +9,7 @@ use super::{
     project_rows::{ProjectRow, not_found},
 };
 use crate::{
-    domain::{Page, Project, ProjectId, Tenant},
+    domain::{Page, Project, ProjectId, Tenant, UserId},
     error::Result,
 };
 
@@ -24,7 +24,7 @@ pub(super) struct ProjectReads {
 #[derive(Debug, Clone)]
 struct GroupedReads {
     gets: Grouped<(ProjectId, Tenant), Option<Project>>,
-    lists: Grouped<(Page, Tenant), Vec<Project>>,
+    lists: Grouped<(Page, UserId), Vec<Project>>,
 }
 
 /// The longest page that is read with those of others.
@@ -66,8 +66,9 @@ impl ProjectReads {
     /// The tenant's projects, newest first.
     pub(super) async fn list(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
         match &self.grouped {
-            Some(grouped) if page.size <= LONGEST_PAGE => {
-                match grouped.lists.turn((page, tenant)) {
+            // Which of a tenant's projects a key may see is found one by one.
+            Some(grouped) if page.size <= LONGEST_PAGE && tenant.restricted_to.is_none() => {
+                match grouped.lists.turn((page, tenant.user)) {
                     Turn::Alone(_leave) => self.list_one(tenant, page).await,
                     Turn::Together(answer) => match answer.await {
                         Ok(found) => Ok(found),
@@ -185,18 +186,16 @@ async fn get_each(
 
 async fn list_each(
     pool: &Pool<Postgres>,
-    questions: &[(Page, Tenant)],
+    questions: &[(Page, UserId)],
 ) -> Result<Vec<Vec<Project>>> {
-    let users: Vec<_> = questions.iter().map(|(_, who)| who.user.uuid()).collect();
-    let keys = questions.iter().map(|(_, who)| who.restricted_to);
-    let keys: Vec<Option<Uuid>> = keys.map(|key| key.map(|key| key.uuid())).collect();
+    let users: Vec<_> = questions.iter().map(|(_, user)| user.uuid()).collect();
     let below: Vec<_> = questions.iter().map(|(page, _)| page.below).collect();
     let limits: Vec<_> = questions.iter().map(|(page, _)| page.limit()).collect();
 
     let rows: Vec<AnswerRow> = sqlx::query_as(
         "select asked.place, found.*
-         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[]) with ordinality
-              as asked (user_id, key_id, below, number, place)
+         from unnest($1::uuid[], $2::uuid[], $3::bigint[]) with ordinality
+              as asked (user_id, below, number, place)
          cross join lateral (
              select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
                     p.stream_key_hint, s.id as live_stream_id, p.revision,
@@ -204,15 +203,11 @@ async fn list_each(
              from projects p
              left join streams s on s.project_id = p.id and s.end_time is null
              where p.owner_id = asked.user_id and p.id < asked.below and p.delete_time is null
-               and (asked.key_id is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = asked.key_id and k.project_id = p.id))
              order by p.id desc
              limit asked.number) as found
          order by asked.place, found.id desc",
     )
     .bind(users)
-    .bind(keys)
     .bind(below)
     .bind(limits)
     .fetch_all(Single(pool))

@@ -11,7 +11,7 @@ use crate::proto::v1::RelayErrorSeverity::{self, Fatal, Retryable};
 /// How a destination refuses a key, in the codes of carriers, and after how many failures
 /// in a row one more is the last: it may still hold the connection of the try before, and
 /// one that accepts at first may have been restarted.
-const REFUSALS: [(&str, i64); 2] = [("DESTINATION_REFUSED", 2), ("DESTINATION_CLOSED_EARLY", 5)];
+const REFUSALS: [(&str, i64); 2] = [("DESTINATION_REFUSED", 4), ("DESTINATION_CLOSED_EARLY", 6)];
 
 /// What the starting command ends with where there is no program to run.
 const NOT_FOUND: [i32; 2] = [126, 127];
@@ -152,10 +152,10 @@ mod tests {
     #[test]
     fn who_refuses_again_and_again_is_not_tried_again() {
         for (code, failures, is_last) in [
-            ("DESTINATION_REFUSED", 1, false),
-            ("DESTINATION_REFUSED", 2, true),
-            ("DESTINATION_CLOSED_EARLY", 4, false),
-            ("DESTINATION_CLOSED_EARLY", 5, true),
+            ("DESTINATION_REFUSED", 3, false),
+            ("DESTINATION_REFUSED", 4, true),
+            ("DESTINATION_CLOSED_EARLY", 5, false),
+            ("DESTINATION_CLOSED_EARLY", 6, true),
             ("DESTINATION_LOST", 50, false),
         ] {
             assert_eq!(is_final(code, failures), is_last, "{code} {failures}");

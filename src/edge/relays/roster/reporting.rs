@@ -79,15 +79,17 @@ impl Roster {
         was_away
     }
 
-    /// Reports were not answered, but for this.
+    /// Reports were not answered, but for this. Only an answer that says something of this
+    /// worker ends its leases: a control plane that is shedding load or cannot write gives
+    /// none of them to anybody else.
     pub(in crate::edge::relays) fn unanswered(&mut self, code: Code) {
-        self.is_away = matches!(
+        self.is_away = !matches!(
             code,
-            Code::Unavailable
-                | Code::DeadlineExceeded
-                | Code::Cancelled
-                | Code::Unknown
-                | Code::Internal
+            Code::Unauthenticated
+                | Code::PermissionDenied
+                | Code::InvalidArgument
+                | Code::NotFound
+                | Code::FailedPrecondition
         );
     }
 }

@@ -149,7 +149,8 @@ fn only_a_control_plane_that_is_away_is_waited_for() {
         (Code::DeadlineExceeded, false),
         (Code::PermissionDenied, true),
         (Code::Unauthenticated, true),
-        (Code::ResourceExhausted, true),
+        (Code::ResourceExhausted, false),
+        (Code::Aborted, false),
     ] {
         let (mut roster, start, now) = one(SECOND * 15);
         roster.unanswered(code);

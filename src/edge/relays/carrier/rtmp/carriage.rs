@@ -172,7 +172,8 @@ impl Passage {
         loop {
             let read = match far.read(&mut buffer).await {
                 Ok(0) | Err(_) if self.left.load(Ordering::Relaxed) => return Ok(LocalIsGone),
-                Ok(0) | Err(_) => return Err(self.gone(started)),
+                Ok(0) => return Err(self.gone(started)),
+                Err(_) => return Err(Trouble::Lost("the connection was lost".into())),
                 Ok(read) => read,
             };
             let bytes = &buffer[..read];
