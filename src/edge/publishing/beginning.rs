@@ -25,6 +25,9 @@ const LEAST: Duration = Duration::from_secs(1);
 /// How long to wait before another call, on average.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// How long to wait for ends to be told.
+const ENDS: Duration = Duration::from_secs(1);
+
 /// For how long a look at the media server is new enough to know its run.
 const FRESH: Duration = Duration::from_millis(500);
 
@@ -100,6 +103,8 @@ impl Publishing {
         boot_id: &str,
         deadline: Instant,
     ) -> Result<BeginPublishResponse, Refused> {
+        let mut ending = self.inner.ending.subscribe();
+        let mut ends = *ending.borrow() > 0;
         let mut is_last = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -107,7 +112,14 @@ impl Publishing {
                 Ok(answer) => return Ok(answer),
                 Err(status) => status,
             };
+            ends |= *ending.borrow() > 0;
             let wait = match Verdict::of(&status) {
+                // The one in the way may be gone: the control plane is being told.
+                Verdict::No(ErrorReason::PublishConflict) if ends && !is_last => {
+                    let told = ending.wait_for(|number| *number == 0);
+                    let _ = timeout(ENDS, told).await;
+                    Duration::ZERO
+                }
                 Verdict::No(reason) => return Err(self.no(reason)),
                 Verdict::Locked => return Err(Refused::Away),
                 Verdict::Later(wait) => wait.unwrap_or(PAUSE.mul_f64(0.5 + random_fraction())),

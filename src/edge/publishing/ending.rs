@@ -19,7 +19,11 @@ impl Publishing {
     pub(super) fn tell_ends(&self, ended: impl IntoIterator<Item = Ended>) {
         for ended in ended {
             let publishing = self.clone();
-            tokio::spawn(async move { publishing.tell_end(&ended).await });
+            publishing.inner.ending.send_modify(|number| *number += 1);
+            tokio::spawn(async move {
+                publishing.tell_end(&ended).await;
+                publishing.inner.ending.send_modify(|number| *number -= 1);
+            });
         }
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Inner {
     /// Held while a report is on its way, and by a begin until it is registered: what is
     /// not in a report counts as gone.
     pub(super) gate: Gate<()>,
+    /// How many ends the control plane is being told of.
+    pub(super) ending: watch::Sender<usize>,
     /// What was last seen of the media server.
     pub(super) sight: watch::Sender<Sight>,
     /// Looks at it now.
@@ -52,6 +54,7 @@ impl Publishing {
             node_id,
             registry: Mutex::new(Registry::new(outage_grace, Instant::now())),
             gate: Gate::new(()),
+            ending: watch::Sender::new(0),
             sight: watch::Sender::new(Sight::default()),
             look: Notify::new(),
             report: Notify::new(),
