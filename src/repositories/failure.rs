@@ -1,6 +1,6 @@
 //! What an error of sqlx means for a call.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use sqlx::{Error as Failure, error::DatabaseError, sqlite::SqliteError};
 
@@ -35,6 +35,20 @@ impl From<Failure> for Error {
             },
             _ => Self::internal(failure),
         }
+    }
+}
+
+/// What failed for several at once as each of them learns it; `None` if it may concern
+/// some of them only.
+pub(super) fn shared(failure: &Error) -> Option<Error> {
+    let again = |kind, cause: &Failure| Failure::Io(io::Error::new(kind, cause.to_string()));
+    match failure {
+        Error::DatabaseUnavailable(cause) => {
+            Some(Error::DatabaseUnavailable(again(ErrorKind::Other, cause)))
+        }
+        Error::StorageFull(cause) => Some(Error::StorageFull(again(ErrorKind::StorageFull, cause))),
+        Error::DeadlineExceeded => Some(Error::DeadlineExceeded),
+        _ => None,
     }
 }
 

@@ -1,11 +1,11 @@
 //! Projects that are read: by far the most frequent of all reads.
 
-use sqlx::{FromRow, Postgres};
+use sqlx::{FromRow, PgExecutor, Postgres};
 use uuid::Uuid;
 
 use super::{
     Database,
-    engine::{Grouped, Pool, Pools, Single, Turn},
+    engine::{Grouped, Pool, Pools, Single},
     project_rows::{ProjectRow, not_found},
 };
 use crate::{
@@ -52,13 +52,10 @@ impl ProjectReads {
     pub(super) async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Project> {
         let found = match &self.grouped {
             None => self.get_one(tenant, id).await?,
-            Some(grouped) => match grouped.gets.turn((id, tenant)) {
-                Turn::Alone(_leave) => self.get_one(tenant, id).await?,
-                Turn::Together(answer) => match answer.await {
-                    Ok(found) => found,
-                    Err(_) => self.get_one(tenant, id).await?,
-                },
-            },
+            Some(grouped) => {
+                let alone = self.get_one(tenant, id);
+                grouped.gets.ask(|| (id, tenant), alone).await?
+            }
         };
         found.ok_or_else(|| not_found(id))
     }
@@ -68,13 +65,8 @@ impl ProjectReads {
         match &self.grouped {
             // Which of a tenant's projects a key may see is found one by one.
             Some(grouped) if page.size <= LONGEST_PAGE && tenant.restricted_to.is_none() => {
-                match grouped.lists.turn((page, tenant.user)) {
-                    Turn::Alone(_leave) => self.list_one(tenant, page).await,
-                    Turn::Together(answer) => match answer.await {
-                        Ok(found) => Ok(found),
-                        Err(_) => self.list_one(tenant, page).await,
-                    },
-                }
+                let alone = self.list_one(tenant, page);
+                grouped.lists.ask(|| (page, tenant.user), alone).await
             }
             _ => self.list_one(tenant, page).await,
         }
@@ -133,18 +125,25 @@ impl GroupedReads {
         Self {
             gets: Grouped::new(move |questions| {
                 let pool = of_gets.clone();
-                Box::pin(async move { get_each(&pool, &questions).await })
+                Box::pin(async move {
+                    let found = get_each(Single(&pool), &questions).await?;
+                    Ok(found.into_iter().map(Some).collect())
+                })
             }),
             lists: Grouped::new(move |questions| {
                 let pool = of_lists.clone();
-                Box::pin(async move { list_each(&pool, &questions).await })
+                Box::pin(async move {
+                    let found = list_each(Single(&pool), &questions).await?;
+                    Ok(found.into_iter().map(Some).collect())
+                })
             }),
         }
     }
 }
 
-async fn get_each(
-    pool: &Pool<Postgres>,
+/// Projects of whoever asks, each where they asked for it.
+pub(super) async fn get_each(
+    executor: impl PgExecutor<'_>,
     questions: &[(ProjectId, Tenant)],
 ) -> Result<Vec<Option<Project>>> {
     let ids: Vec<_> = questions.iter().map(|(id, _)| id.uuid()).collect();
@@ -172,7 +171,7 @@ async fn get_each(
     .bind(ids)
     .bind(users)
     .bind(keys)
-    .fetch_all(Single(pool))
+    .fetch_all(executor)
     .await?;
 
     let mut answers = vec![None; questions.len()];
@@ -185,7 +184,7 @@ async fn get_each(
 }
 
 async fn list_each(
-    pool: &Pool<Postgres>,
+    executor: impl PgExecutor<'_>,
     questions: &[(Page, UserId)],
 ) -> Result<Vec<Vec<Project>>> {
     let users: Vec<_> = questions.iter().map(|(_, user)| user.uuid()).collect();
@@ -210,7 +209,7 @@ async fn list_each(
     .bind(users)
     .bind(below)
     .bind(limits)
-    .fetch_all(Single(pool))
+    .fetch_all(executor)
     .await?;
 
     let mut answers = vec![Vec::new(); questions.len()];

@@ -2,6 +2,7 @@ use super::{
     Created, Database, IdempotencyKey, audit_log, events,
     project_reads::ProjectReads,
     project_rows::{load, not_found, record},
+    project_writes::{Alteration, Creation, ProjectWrites},
     revisions::{lock_owned, return_revision, take_revision},
     stream_rows::end_running,
 };
@@ -18,6 +19,8 @@ use crate::{
 pub struct Projects {
     database: Database,
     reads: ProjectReads,
+    /// Where writes go together.
+    writes: Option<ProjectWrites>,
 }
 
 /// A project that is to be created.
@@ -39,7 +42,7 @@ pub struct NewProject {
 
 impl NewProject {
     /// The project as it is once it is created.
-    fn created(&self, now: Time) -> Project {
+    pub(super) fn created(&self, now: Time) -> Project {
         Project {
             id: self.id,
             name: self.name.as_str().to_owned(),
@@ -58,8 +61,11 @@ impl NewProject {
 impl Projects {
     /// Projects in this database.
     pub fn new(database: Database) -> Self {
-        let reads = ProjectReads::new(database.clone());
-        Self { database, reads }
+        Self {
+            reads: ProjectReads::new(database.clone()),
+            writes: ProjectWrites::new(&database),
+            database,
+        }
     }
 
     /// Creates a project, unless the same request did before.
@@ -73,7 +79,21 @@ impl Projects {
         if let Some(before) = self.created_before(tenant, project, now).await? {
             return Ok(Created::Before(before));
         }
-        match self.insert(tenant, project, act, now).await {
+        let alone = self.insert(tenant, project, act, now);
+        let created = match &self.writes {
+            // A repeated request fails, and would fail others.
+            Some(writes) if project.idempotency.is_none() => {
+                let with_others = || Creation {
+                    owner: tenant.user,
+                    project: project.clone(),
+                    act: act.clone(),
+                    now,
+                };
+                writes.creates.ask(with_others, alone).await
+            }
+            _ => alone.await,
+        };
+        match created {
             // The same request may have been faster.
             Err(Error::ConcurrentChange) => {
                 let before = self.created_before(tenant, project, now).await?;
@@ -151,6 +171,30 @@ impl Projects {
 
     /// Changes a project; disabling it ends its stream.
     pub async fn update(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        update: &ProjectUpdate,
+        act: &Act,
+        now: Time,
+    ) -> Result<Project> {
+        let alone = self.update_one(tenant, id, update, act, now);
+        match &self.writes {
+            Some(writes) if update.disabled != Some(true) => {
+                let with_others = || Alteration {
+                    tenant,
+                    id,
+                    update: update.clone(),
+                    act: act.clone(),
+                    now,
+                };
+                writes.updates.ask(with_others, alone).await
+            }
+            _ => alone.await,
+        }
+    }
+
+    async fn update_one(
         &self,
         tenant: Tenant,
         id: ProjectId,

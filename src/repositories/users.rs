@@ -1,8 +1,13 @@
-use sqlx::FromRow;
+use std::collections::HashMap;
+
+use sqlx::{FromRow, Postgres};
 use uuid::Uuid;
 
 use super::{
-    Database, IdempotencyKey, api_keys, audit_log, columns::Timestamp, failure::is_taken,
+    Database, IdempotencyKey, api_keys, audit_log,
+    columns::Timestamp,
+    engine::{Grouped, Pool, Pools, Single},
+    failure::is_taken,
     mail_tokens, outbox, sessions,
 };
 use crate::{
@@ -14,6 +19,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Users {
     database: Database,
+    /// Accounts that are read with others.
+    gets: Option<Grouped<UserId, Option<User>>>,
 }
 
 /// An account that is to be created. It cannot be printed, for its password's hash.
@@ -46,7 +53,17 @@ pub(super) struct UserRow {
 impl Users {
     /// Accounts in this database.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        let gets = match &database.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres(pool) => {
+                let pool = pool.clone();
+                Some(Grouped::new(move |ids: Vec<UserId>| {
+                    let pool = pool.clone();
+                    Box::pin(async move { get_each(&pool, &ids).await })
+                }))
+            }
+        };
+        Self { database, gets }
     }
 
     /// Creates an account; `EmailTaken` if the address has one.
@@ -110,16 +127,24 @@ impl Users {
 
     /// An account.
     pub async fn get(&self, id: UserId) -> Result<User> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, UserRow>(
+        let alone = self.get_one(id);
+        let found = match &self.gets {
+            Some(gets) => gets.ask(|| id, alone).await?,
+            None => alone.await?,
+        };
+        found.ok_or_else(|| not_found(id))
+    }
+
+    async fn get_one(&self, id: UserId) -> Result<Option<User>> {
+        let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, UserRow>(
             "select id, email, email_verified, display_name, create_time, update_time
              from users
              where id = $1",
         )
         .bind(id)
         .fetch_optional(pool)
-        .await)?
-        .map(User::from)
-        .ok_or_else(|| not_found(id))
+        .await)?;
+        Ok(found.map(User::from))
     }
 
     /// The password hash of an account, if it has one.
@@ -246,6 +271,23 @@ impl Users {
         .map(User::from)
         .ok_or_else(|| not_found(id))
     }
+}
+
+/// Accounts, each where it was asked for.
+async fn get_each(pool: &Pool<Postgres>, ids: &[UserId]) -> Result<Vec<Option<Option<User>>>> {
+    let rows: Vec<UserRow> = sqlx::query_as(
+        "select id, email, email_verified, display_name, create_time, update_time
+         from users
+         where id = any($1)",
+    )
+    .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
+    .fetch_all(Single(pool))
+    .await?;
+    let found: HashMap<_, _> = rows
+        .into_iter()
+        .map(|row| (row.id, User::from(row)))
+        .collect();
+    Ok(ids.iter().map(|id| Some(found.get(id).cloned())).collect())
 }
 
 impl From<UserRow> for User {

@@ -27,10 +27,11 @@ mod writer;
 
 pub use database::Database;
 pub(super) use database::Pools;
-pub(super) use grouped::{Grouped, Turn};
+pub(super) use grouped::Grouped;
 pub use options::{DatabaseOptions, Target};
 pub(super) use pool::Pool;
 pub use pool::PoolState;
 pub(super) use single::Single;
+pub(super) use transaction::Open;
 pub use transaction::Transaction;
 pub use which::Engine;

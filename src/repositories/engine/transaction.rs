@@ -17,7 +17,10 @@ pub struct Open<DB: Server> {
 
 impl<DB: Server> Open<DB> {
     /// Begins one with a statement such as `begin`.
-    pub(super) async fn begin(pool: &Pool<DB>, sql: &'static str) -> Result<Self, Failure> {
+    pub(in crate::repositories) async fn begin(
+        pool: &Pool<DB>,
+        sql: &'static str,
+    ) -> Result<Self, Failure> {
         let mut held = pool.take().await?;
         held.in_transaction = true;
         held.run(sql).await?;
@@ -61,7 +64,10 @@ impl Transaction {
     }
 
     /// The same, and does something more once it is committed.
-    pub(super) async fn commit_then(self, then: impl FnOnce() + Send + 'static) -> Result<()> {
+    pub(in crate::repositories) async fn commit_then(
+        self,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<()> {
         let commit = tokio::spawn(async move {
             on_engine!(self, transaction => transaction.end(true).await)?;
             then();
