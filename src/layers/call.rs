@@ -15,6 +15,8 @@ pub(super) struct Call {
     pub slow: Duration,
     pub code: Option<Code>,
     pub is_ours: bool,
+    /// Whether it was refused for there being too many.
+    pub is_shed: bool,
     pub trace: Option<CallTrace>,
 }
 
@@ -40,6 +42,10 @@ impl Call {
             // Health checks and reflection would drown the rest.
             _ if !self.is_ours => {
                 tracing::debug!(target: "sluice::probes", parent: span, ?code, duration_ms, "call");
+            }
+            // They come in thousands, and are logged together.
+            _ if self.is_shed => {
+                tracing::debug!(target: "sluice::calls", parent: span, ?code, duration_ms, "call")
             }
             Code::Ok if is_slow => {
                 tracing::info!(target: "sluice::calls", parent: span, ?code, duration_ms, slow = true, "call");

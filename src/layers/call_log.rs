@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
-use super::{call::Call, rpc::Rpc};
+use super::{call::Call, load_shed::Shed, rpc::Rpc};
 use crate::telemetry::{
     metrics::{CallMetrics, call_metrics},
     traces,
@@ -92,6 +92,7 @@ where
             begun: Instant::now(),
             code: None,
             is_ours: path.starts_with("/sluice."),
+            is_shed: false,
         };
         if let Some(rpc) = rpc {
             rpc.mark(request.extensions_mut());
@@ -136,6 +137,7 @@ where
         let mut call = this.call.take();
         if let Some(call) = &mut call {
             call.code = code_of(response.headers());
+            call.is_shed = response.extensions().get::<Shed>().is_some();
         }
         Poll::Ready(Ok(response.map(|inner| LoggedBody { inner, call })))
     }

@@ -9,15 +9,19 @@
 //! sends half a request holds none, but their number is bounded too. It is free again
 //! when the answer begins: watches are bounded by their own number. Health checks
 //! need none.
+//!
+//! While there is none, calls are refused unread, whoever makes them. What that costs
+//! is taken from those that are answered, so the refusals are made beforehand, and
+//! logged all together.
 
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{Request, Response};
@@ -28,11 +32,17 @@ use tonic::{Status, codegen::StdError};
 use tower::{Layer, Service};
 
 use super::rpc::Rpc;
-use crate::{auth::random_fraction, error::Error, telemetry::metrics::LIVE};
+use crate::{error::Error, telemetry::metrics::LIVE};
 
-/// What a refused caller waits at least, and at most: spread, so that they do not
-/// all come back at once.
+/// What refused callers wait at least, and at most: spread, so that they do not all come
+/// back at once.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(1500));
+
+/// How many refusals there are, each with another wait.
+const REFUSALS: u32 = 32;
+
+/// How often it is logged that calls are refused.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// How many calls may be begun and unread, for each place: their headers take memory.
 const UNREAD: usize = 4;
@@ -91,39 +101,48 @@ impl CallPlaces {
         }
     }
 
-    /// The place of a call that begins; `Overloaded` if too many have begun and
-    /// stay unread: each costs the memory of its headers.
-    fn begin(&self, rpc: Option<&'static Rpc>) -> Result<Arc<Place>, Error> {
+    /// The place of a call that begins; `None` if there will be none for it, or if too
+    /// many have begun and stay unread: each costs the memory of its headers.
+    fn begin(&self, rpc: Option<&'static Rpc>) -> Option<Arc<Place>> {
+        let taken = self.counts.taken.load(Ordering::Relaxed);
+        if rpc.is_some_and(|rpc| taken >= self.open_to(rpc)) {
+            return None;
+        }
         if self.counts.unread.fetch_add(1, Ordering::Relaxed) >= UNREAD * self.all {
             self.counts.unread.fetch_sub(1, Ordering::Relaxed);
-            return Err(overloaded());
+            return None;
         }
-        Ok(Arc::new(Place {
+        Some(Arc::new(Place {
             places: self.clone(),
             rpc,
             is_read: AtomicBool::new(false),
             is_taken: AtomicBool::new(false),
         }))
     }
+
+    /// How many of them may be taken by an RPC and others like it.
+    fn open_to(&self, rpc: &Rpc) -> usize {
+        let kept_back = if rpc.is_vital() { 0 } else { self.all / 8 };
+        self.all - kept_back
+    }
 }
 
 impl Place {
-    /// Takes it, if the call needs one: its request is there.
-    fn take(&self) -> Result<(), Error> {
+    /// Takes it, if the call needs one: its request is there. Tells whether it may go on.
+    fn take(&self) -> bool {
         if self.is_read.swap(true, Ordering::Relaxed) {
-            return Ok(());
+            return true;
         }
-        let CallPlaces { counts, all } = &self.places;
+        let counts = &self.places.counts;
         counts.unread.fetch_sub(1, Ordering::Relaxed);
-        let Some(rpc) = self.rpc else { return Ok(()) };
-        let kept_back = if rpc.is_vital() { 0 } else { all / 8 };
-        if counts.taken.fetch_add(1, Ordering::Relaxed) >= all - kept_back {
+        let Some(rpc) = self.rpc else { return true };
+        if counts.taken.fetch_add(1, Ordering::Relaxed) >= self.places.open_to(rpc) {
             counts.taken.fetch_sub(1, Ordering::Relaxed);
-            return Err(overloaded());
+            return false;
         }
         LIVE.calls.inc();
         self.is_taken.store(true, Ordering::Relaxed);
-        Ok(())
+        true
     }
 }
 
@@ -140,11 +159,41 @@ impl Drop for Place {
     }
 }
 
-fn overloaded() -> Error {
+/// A refusal that was made beforehand.
+fn refusal() -> Status {
+    static MADE: LazyLock<Vec<Status>> = LazyLock::new(|| {
+        let (least, most) = RETRY;
+        let step = (most - least) / REFUSALS;
+        (0..REFUSALS)
+            .map(|number| Error::Overloaded(least + step * number).into())
+            .collect()
+    });
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+
     LIVE.calls_shed.inc();
-    let (least, most) = RETRY;
-    Error::Overloaded(least + (most - least).mul_f64(random_fraction()))
+    log();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) % MADE.len();
+    MADE[number].clone()
 }
+
+/// Logs that calls are refused, once for all that are in a second.
+fn log() {
+    static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
+
+    // Whoever has it logs for all.
+    let Ok(mut logged) = LOGGED.try_lock() else {
+        return;
+    };
+    if logged.is_none_or(|logged| logged.elapsed() >= EVERY) {
+        *logged = Some(Instant::now());
+        let refused = LIVE.calls_shed.get();
+        tracing::warn!(refused, "calls are refused: there are too many at once");
+    }
+}
+
+/// In the extensions of an answer: this refused the call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shed;
 
 impl<S> Layer<S> for LoadShedLayer {
     type Service = LoadShed<S>;
@@ -171,7 +220,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.places.begin(Rpc::marked(request.extensions())) {
-            Ok(place) => {
+            Some(place) => {
                 let request = request.map(|inner| AdmittedBody {
                     inner,
                     place: Arc::clone(&place),
@@ -181,9 +230,7 @@ where
                     place: Some(place),
                 }
             }
-            Err(refusal) => AdmittedCall::Refused {
-                refusal: Some(refusal),
-            },
+            None => AdmittedCall::Refused,
         }
     }
 }
@@ -199,9 +246,7 @@ pin_project! {
             place: Option<Arc<Place>>,
         },
         /// It may not.
-        Refused {
-            refusal: Option<Error>,
-        },
+        Refused,
     }
 }
 
@@ -218,9 +263,10 @@ where
                 place.take();
                 Poll::Ready(answer.map(|response| response.map(Either::Left)))
             }
-            AdmittedProjection::Refused { refusal } => {
-                let status = Status::from(refusal.take().unwrap_or_else(overloaded));
-                Poll::Ready(Ok(status.into_http().map(Either::Right)))
+            AdmittedProjection::Refused => {
+                let mut response = refusal().into_http();
+                response.extensions_mut().insert(Shed);
+                Poll::Ready(Ok(response.map(Either::Right)))
             }
         }
     }
@@ -248,10 +294,8 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, StdError>>> {
         let this = self.project();
         let frame = ready!(this.inner.poll_frame(cx));
-        if frame.is_none()
-            && let Err(refusal) = this.place.take()
-        {
-            return Poll::Ready(Some(Err(Status::from(refusal).into())));
+        if frame.is_none() && !this.place.take() {
+            return Poll::Ready(Some(Err(refusal().into())));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }

@@ -9,11 +9,12 @@
 use std::{
     fmt,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, time::timeout};
 
 use crate::{error::Result, repositories::failure::shared};
 
@@ -22,6 +23,10 @@ const UNDER_WAY: usize = 2;
 
 /// How many go together at most.
 const MOST: usize = 128;
+
+/// After how long what is under way counts no more: it may wait for a lock that concerns
+/// nobody else.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// One kind of read or write. A clone shares it.
 pub struct Grouped<Q, A>(Arc<Shared<Q, A>>);
@@ -77,15 +82,14 @@ impl<Q: Send + 'static, A: Send + 'static> Grouped<Q, A> {
         question: impl FnOnce() -> Q,
         alone: impl Future<Output = Result<A>>,
     ) -> Result<A> {
-        let _leave = match self.turn(question) {
-            Turn::Alone(leave) => Some(leave),
+        match self.turn(question) {
+            Turn::Alone(leave) => leave.during(alone).await,
             Turn::Together(answer) => match answer.await {
-                Ok(Ok(Some(answer))) => return Ok(answer),
-                Ok(Err(failure)) => return Err(failure),
-                Ok(Ok(None)) | Err(_) => None,
+                Ok(Ok(Some(answer))) => Ok(answer),
+                Ok(Err(failure)) => Err(failure),
+                Ok(Ok(None)) | Err(_) => alone.await,
             },
-        };
-        alone.await
+        }
     }
 
     fn turn(&self, question: impl FnOnce() -> Q) -> Turn<Q, A> {
@@ -134,15 +138,26 @@ impl<Q: Send + 'static, A: Send + 'static> Grouped<Q, A> {
     }
 }
 
+impl<Q: Send + 'static, A: Send + 'static> Leave<Q, A> {
+    /// Waits for what is done with this leave, which is over before if that takes long.
+    async fn during<T>(self, done: impl Future<Output = T>) -> T {
+        let mut done = pin!(done);
+        let in_time = timeout(PATIENCE, &mut done).await;
+        // Who came meanwhile is next.
+        drop(self);
+        match in_time {
+            Ok(done) => done,
+            Err(_) => done.await,
+        }
+    }
+}
+
 impl<Q: Send + 'static, A: Send + 'static> Drop for Leave<Q, A> {
     fn drop(&mut self) {
         let Some(asked) = self.0.next() else { return };
+        let grouped = self.0.clone();
         let leave = Self(self.0.clone());
-        let answering = async move {
-            leave.0.answer(asked).await;
-            // Who came meanwhile is next.
-            drop(leave);
-        };
+        let answering = async move { leave.during(grouped.answer(asked)).await };
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(answering);
         }
@@ -163,7 +178,10 @@ impl<Q, A> fmt::Debug for Grouped<Q, A> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        future::pending,
+        sync::{Arc, Mutex},
+    };
 
     use tokio::sync::oneshot;
 
@@ -298,6 +316,22 @@ mod tests {
 
         tokio::task::yield_now().await;
         drop(busy(&grouped));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_long_holds_up_nobody() {
+        let (grouped, _) = doubling();
+        let slow = |_| {
+            let grouped = grouped.clone();
+            tokio::spawn(async move { grouped.ask(|| 0, pending()).await })
+        };
+        let slow: Vec<_> = (0..UNDER_WAY).map(slow).collect();
+        tokio::task::yield_now().await;
+
+        let answer = waiting(&grouped, 1).await;
+
+        assert_eq!(answer.unwrap().unwrap(), Some(2));
+        assert!(slow.iter().all(|slow| !slow.is_finished()));
     }
 
     #[tokio::test]

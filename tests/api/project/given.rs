@@ -1,7 +1,7 @@
 use sluice::proto::v1 as pb;
 use tonic::{Response, Status};
 
-use crate::harness::User;
+use crate::harness::{Client, TestServer, User};
 
 /// What a call answers.
 pub type Answer<T> = Result<Response<T>, Status>;
@@ -71,4 +71,21 @@ pub async fn stream_key_now(user: &User, project: &pb::Project) -> String {
 /// A span of time.
 pub fn span(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos })
+}
+
+/// A client with an API key of the user that is restricted to one project.
+pub async fn restricted(server: &TestServer, user: &User, project: &pb::Project) -> Client {
+    let request = pb::CreateApiKeyRequest {
+        display_name: "restricted".to_owned(),
+        scopes: vec!["projects:read".to_owned(), "projects:write".to_owned()],
+        project_ids: vec![project.id.clone()],
+        expire_time: None,
+    };
+    let key = user.client.auth.clone().create_api_key(request).await;
+    let request = pb::ExchangeApiKeyRequest {
+        secret: key.unwrap().into_inner().secret,
+    };
+    let answer = server.anonymous().auth.exchange_api_key(request).await;
+    let token = answer.unwrap().into_inner().access_token;
+    Client::with_token(&server.channel, &token)
 }

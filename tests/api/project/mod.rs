@@ -13,6 +13,7 @@ mod ids;
 mod key_storage;
 mod list_destinations;
 mod list_projects;
+mod many_at_once;
 mod platforms;
 mod request_ids;
 mod rotate_stream_key;

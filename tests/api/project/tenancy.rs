@@ -6,26 +6,9 @@ use uuid::Uuid;
 
 use super::{
     calls,
-    given::{destination, destination_now, project_now, stream_key_now, youtube},
+    given::{destination, destination_now, project_now, restricted, stream_key_now, youtube},
 };
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
-
-/// A client with an API key of the user that is restricted to one project.
-async fn restricted(server: &TestServer, user: &User, project: &pb::Project) -> Client {
-    let request = pb::CreateApiKeyRequest {
-        display_name: "restricted".to_owned(),
-        scopes: vec!["projects:read".to_owned(), "projects:write".to_owned()],
-        project_ids: vec![project.id.clone()],
-        expire_time: None,
-    };
-    let key = user.client.auth.clone().create_api_key(request).await;
-    let request = pb::ExchangeApiKeyRequest {
-        secret: key.unwrap().into_inner().secret,
-    };
-    let answer = server.anonymous().auth.exchange_api_key(request).await;
-    let token = answer.unwrap().into_inner().access_token;
-    Client::with_token(&server.channel, &token)
-}
 
 /// What a caller may not touch answers like what does not exist, and stays as it is.
 async fn assert_hidden(
