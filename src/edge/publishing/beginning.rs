@@ -162,7 +162,7 @@ impl Publishing {
         self.inner.control.call(Some(limit), request, begin).await
     }
 
-    /// Tells the control plane that media flows, once: the reports that follow say it too.
+    /// Tells the control plane that media flows, as the reports that follow do.
     pub(super) fn tell_media(&self, id: &crate::edge::connection::ConnectionId) {
         let Some(grant) = self.registry().grant(id) else {
             return;
@@ -179,9 +179,11 @@ impl Publishing {
                 client.heartbeat_publish(request).await
             };
             let control = &publishing.inner.control;
-            if let Ok(answer) = control.call(Some(CALL), request, heartbeat).await
-                && answer.action() == PublishAction::Stop
-            {
+            let Ok(answer) = control.call(Some(CALL), request, heartbeat).await else {
+                return;
+            };
+            publishing.heard();
+            if answer.action() == PublishAction::Stop {
                 publishing.registry().condemn(&id, answer.stop_reason());
                 publishing.inner.kick.notify_one();
             }

@@ -77,6 +77,9 @@ impl Publishing {
         let is_new = self.registry().update(offer, Instant::now())?;
         if is_new {
             self.inner.report.notify_one();
+        } else if !self.inner.sight.borrow().is_up {
+            // No report says it while nobody knows who else is there.
+            self.tell_media(&offer.id);
         }
         Ok(())
     }

@@ -104,6 +104,7 @@ impl Scene {
     }
 
     fn answer(&mut self, report: &Report, answer: SyncNodeResponse) -> Vec<Grant> {
+        self.registry.heard(self.now);
         let ended = self.registry.answered(report, answer, self.now);
         ended.into_iter().map(|ended| ended.grant).collect()
     }

@@ -67,8 +67,6 @@ impl Registry {
         answer: SyncNodeResponse,
         now: Instant,
     ) -> Vec<Ended> {
-        self.answered = now;
-        self.away = false;
         self.taken = self.taken.max(report.number);
         if self.boot_id.as_ref() != Some(&report.message.boot_id) {
             return Vec::new();
@@ -113,13 +111,15 @@ impl Registry {
         }
         None
     }
+
+    /// The control plane has answered: whether it had failed to.
+    pub(super) fn heard(&mut self, now: Instant) -> bool {
+        self.answered = now;
+        std::mem::replace(&mut self.away, false)
+    }
+
     /// The control plane has not answered: whether that is new.
     pub(super) fn unanswered(&mut self) -> bool {
         !std::mem::replace(&mut self.away, true)
-    }
-
-    /// Whether the control plane has failed to answer.
-    pub(super) fn is_away(&self) -> bool {
-        self.away
     }
 }

@@ -68,19 +68,21 @@ impl Publishing {
         let interval = answer.heartbeat_interval;
         let interval = interval.and_then(|interval| interval.try_into().ok());
         let kicks = answer.kicks.len();
-        let ended = {
-            let mut registry = self.registry();
-            if registry.is_away() {
-                tracing::info!("the control plane answers again");
-            }
-            registry.answered(report, answer, Instant::now())
-        };
+        self.heard();
+        let ended = self.registry().answered(report, answer, Instant::now());
         self.tell_ends(ended);
         if kicks > 0 {
             self.inner.kick.notify_one();
         }
         let interval: Duration = interval.unwrap_or(EVERY);
         interval.clamp(APART, Duration::from_mins(5))
+    }
+
+    /// The control plane has answered.
+    pub(super) fn heard(&self) {
+        if self.registry().heard(Instant::now()) {
+            tracing::info!("the control plane answers again");
+        }
     }
 
     fn complain(&self, status: &Status) {

@@ -318,7 +318,7 @@ mod tests {
         drop(busy(&grouped));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_takes_long_holds_up_nobody() {
         let (grouped, _) = doubling();
         let slow = |_| {

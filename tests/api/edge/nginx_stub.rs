@@ -2,6 +2,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     fmt::Write,
+    future::pending,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -31,6 +32,7 @@ struct Run {
     /// Of each connection the name of its stream, and its bytes.
     publishers: BTreeMap<u32, (String, u64)>,
     dropped: Vec<String>,
+    is_silent: bool,
 }
 
 impl Run {
@@ -40,6 +42,7 @@ impl Run {
             start: Instant::now(),
             publishers: BTreeMap::new(),
             dropped: Vec::new(),
+            is_silent: false,
         }
     }
 
@@ -90,6 +93,11 @@ impl NginxStub {
         *run = Run::new(run.pid + 1);
     }
 
+    /// It takes requests, and answers none any more.
+    pub fn falls_silent(&self) {
+        self.run.lock().unwrap().is_silent = true;
+    }
+
     /// Whether it was asked to disconnect a connection.
     pub fn was_told_to_drop(&self, client: u32) -> bool {
         let run = self.run.lock().unwrap();
@@ -117,7 +125,13 @@ impl NginxStub {
             let stub = self.clone();
             let service = service_fn(move |request| {
                 let answer = stub.take(&request);
-                async { Ok::<_, Infallible>(answer) }
+                let is_silent = stub.run.lock().unwrap().is_silent;
+                async move {
+                    if is_silent {
+                        pending::<()>().await;
+                    }
+                    Ok::<_, Infallible>(answer)
+                }
             });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }

@@ -66,6 +66,25 @@ async fn a_stopped_publisher_is_disconnected() {
 }
 
 #[tokio::test]
+async fn publishers_of_whom_hooks_tell_stay_live_although_nginx_does_not_answer() {
+    let scene = PublishingScene::start("10min").await;
+    let stream = scene.live(1).await;
+
+    scene.nginx.falls_silent();
+    eventually("the edge notices", async || {
+        let log = scene.log();
+        log.contains("the media server does not answer")
+            .then_some(())
+    })
+    .await;
+
+    for _ in 0..2 {
+        assert!(scene.update(1).await);
+        scene.heard_of(&stream).await;
+    }
+}
+
+#[tokio::test]
 async fn without_the_control_plane_live_publishers_go_on_and_new_ones_are_refused() {
     let mut scene = PublishingScene::start("10min").await;
     let stream = scene.live(1).await;

@@ -210,7 +210,7 @@ async fn of_many_changes_at_once_each_changes_the_fields_that_it_names_and_no_ot
     for (number, (before, _)) in projects.iter().enumerate() {
         let (mut request, mut expected) = (nothing(before), before.clone());
         if before.id == live.id {
-            expected.live_stream_id = Some(stream.id.clone());
+            expected.live_stream_id = stream.id.clone();
             expected.revision = project_now(&user, before).await.revision;
         }
         expected.revision += 1;
