@@ -28,6 +28,7 @@ pub struct Account {
     pub user_id: String,
     pub token: String,
     pub project_ids: Vec<String>,
+    destination_id: String,
 }
 
 /// Signs up so many users, each with projects.
@@ -63,21 +64,36 @@ async fn account(channel: Channel, email: String) -> anyhow::Result<Account> {
         .await?
         .into_inner();
     let token = answer.tokens.context("tokens")?.access_token;
+    let mut projects = ProjectServiceClient::new(channel);
     let mut project_ids = Vec::new();
     for _ in 0..PROJECTS {
-        let mut request = Request::new(new_project());
-        let bearer = format!("Bearer {token}").parse()?;
-        request.metadata_mut().insert("authorization", bearer);
-        let mut projects = ProjectServiceClient::new(channel.clone());
-        let project = projects.create_project(request).await?.into_inner().project;
+        let created = projects.create_project(authorized(new_project(), &token)?);
+        let project = created.await?.into_inner().project;
         project_ids.push(project.context("a project")?.id);
     }
+    let destination = pb::CreateDestinationRequest {
+        project_id: project_ids[0].clone(),
+        platform: pb::Platform::Youtube.into(),
+        name: "Main channel".to_owned(),
+        stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
+        ..Default::default()
+    };
+    let created = projects.create_destination(authorized(destination, &token)?);
+    let destination = created.await?.into_inner().destination;
     Ok(Account {
         email,
         user_id: answer.user.context("a user")?.id,
         token,
         project_ids,
+        destination_id: destination.context("a destination")?.id,
     })
+}
+
+fn authorized<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
+    let mut request = Request::new(message);
+    let bearer = format!("Bearer {token}").parse()?;
+    request.metadata_mut().insert("authorization", bearer);
+    Ok(request)
 }
 
 fn new_project() -> pb::CreateProjectRequest {
@@ -134,6 +150,23 @@ impl Account {
         };
         calls.push(self.call("ProjectService/UpdateProject", &rename));
         calls
+    }
+
+    /// Reads the destinations of a project, then changes one.
+    pub fn editor(&self) -> User {
+        let list = pb::ListDestinationsRequest {
+            project_id: self.project_ids[0].clone(),
+            ..Default::default()
+        };
+        let rename = pb::UpdateDestinationRequest {
+            destination_id: self.destination_id.clone(),
+            name: Some("Renamed".to_owned()),
+            ..Default::default()
+        };
+        vec![
+            self.call("ProjectService/ListDestinations", &list),
+            self.call("ProjectService/UpdateDestination", &rename),
+        ]
     }
 
     /// Signs in.

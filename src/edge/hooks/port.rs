@@ -26,8 +26,8 @@ const HEAD: Duration = Duration::from_secs(5);
 /// How long a connection may last.
 const AGE: Duration = Duration::from_secs(60);
 
-/// How long hooks that run when the edge is to stop may take.
-const GRACE: Duration = Duration::from_secs(6);
+/// How long hooks that run when the edge is to stop may take: longer than a begin.
+const GRACE: Duration = Duration::from_secs(9);
 
 /// How long to wait when the system gives no connections.
 const RETRY: Duration = Duration::from_millis(100);

@@ -57,7 +57,7 @@ pub(super) async fn publish(server: &Srs, publishing: &Publishing, content: &Con
     };
     let offer = server.offer(id, &told.app, &told.stream, &told.ip, told.protocol());
 
-    match publishing.begin(offer).await {
+    match publishing.begin_alone(offer).await {
         Ok(()) => json(StatusCode::OK, &json!({"code": 0})),
         Err(why) => json(StatusCode::OK, &json!({"code": 1, "msg": sentence(why)})),
     }

@@ -6,7 +6,7 @@ use tonic::Status;
 use super::{bounded, known::Grant, publishers::Publishing, registry::Proposal, verdict::Verdict};
 use crate::{
     auth::random_fraction,
-    edge::connection::{Offer, Refused},
+    edge::connection::{ConnectionId, Offer, Refused},
     proto::v1::{
         BeginPublishRequest, BeginPublishResponse, ErrorReason, HeartbeatPublishRequest,
         PublishAction, Publisher, stream_service_client::StreamServiceClient,
@@ -24,6 +24,10 @@ const LEAST: Duration = Duration::from_secs(1);
 
 /// How long to wait before another call, on average.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long one that was taken over may take to go, and how often that is looked at.
+const GOING: Duration = Duration::from_secs(3);
+const GONE: Duration = Duration::from_millis(50);
 
 /// How long to wait for ends to be told.
 const ENDS: Duration = Duration::from_secs(1);
@@ -71,12 +75,27 @@ impl Publishing {
         };
 
         let accepted = self.registry().accept(&offer.id, grant, Instant::now());
+        if accepted.is_ok() && self.registry().take_over(&offer.id) {
+            self.inner.kick.notify_one();
+        }
         match accepted {
             Ok(true) => self.tell_media(&offer.id),
             Ok(false) => {}
             Err(ended) => self.tell_ends([ended]),
         }
         Ok(())
+    }
+
+    /// Waits until whoever published with the key of one that was accepted has gone, but
+    /// not for long.
+    pub(super) async fn without_rivals(&self, id: &ConnectionId) {
+        let gone = async {
+            while self.registry().has_rivals(id) {
+                sleep(GONE).await;
+            }
+        };
+        // Then the media server decides.
+        let _ = timeout(GOING, gone).await;
     }
 
     /// Waits a little for a look at the media server, so that the connection is not filed
@@ -163,7 +182,7 @@ impl Publishing {
     }
 
     /// Tells the control plane that media flows, as the reports that follow do.
-    pub(super) fn tell_media(&self, id: &crate::edge::connection::ConnectionId) {
+    pub(super) fn tell_media(&self, id: &ConnectionId) {
         let Some(grant) = self.registry().grant(id) else {
             return;
         };

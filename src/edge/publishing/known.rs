@@ -21,6 +21,14 @@ pub(super) struct Grant {
     pub(super) boot_id: String,
 }
 
+impl Grant {
+    /// Whether it was given before another one of the same project: ids of streams begin
+    /// with their time, epochs count the connections of one.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        (&self.stream_id, self.epoch) < (&other.stream_id, other.epoch)
+    }
+}
+
 /// How the control plane stands to a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {

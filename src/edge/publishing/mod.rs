@@ -17,6 +17,7 @@ mod registry;
 #[cfg(test)]
 mod registry_tests;
 mod reported;
+mod rivals;
 mod syncing;
 mod verdict;
 

@@ -71,6 +71,14 @@ impl Publishing {
         asked.await.unwrap_or(Err(Refused::Away))
     }
 
+    /// The same for a media server that takes a newcomer only once the one before has gone.
+    pub(in crate::edge) async fn begin_alone(&self, offer: Offer) -> Result<(), Refused> {
+        let id = offer.id.clone();
+        self.begin(offer).await?;
+        self.without_rivals(&id).await;
+        Ok(())
+    }
+
     /// Whether a connection that the media server says still stands may go on: answered
     /// from what is known, at once. One that is not known is made known.
     pub(in crate::edge) fn update(&self, offer: &Offer) -> Result<(), Refused> {

@@ -1,3 +1,5 @@
+use std::pin::pin;
+
 use sluice::proto::v1::{EndReason, PublishConflictPolicy, StreamStatus};
 
 use super::{hook_scene::HookScene, stub_api::StubApi};
@@ -66,6 +68,34 @@ async fn a_publisher_of_srs_goes_live_and_ends() {
     let ended = scene.becomes(StreamStatus::Ended, "a1").await;
     assert_eq!(ended.end_reason(), EndReason::PublisherEnded);
     scene.assert_silence();
+}
+
+#[tokio::test]
+async fn who_takes_over_at_srs_is_let_in_once_the_one_before_has_gone() {
+    let scene = HookScene::start("srs", PublishConflictPolicy::Takeover, |api| {
+        shows(api, "k1", "", None);
+    })
+    .await;
+    scene.live_at_srs("k1", "a1").await;
+    scene
+        .api
+        .answer("DELETE /api/v1/clients/a1", r#"{"code":0}"#);
+
+    let mut newcomer = pin!(scene.says("publish", "k1", "a2", &scene.key));
+    let told = eventually("SRS is told to drop the first", async || {
+        let asked = scene.api.was_asked("DELETE /api/v1/clients/a1");
+        asked.then_some(())
+    });
+    tokio::select! {
+        code = &mut newcomer => panic!("SRS would find it busy: {code}"),
+        () = told => {}
+    }
+    shows(&scene.api, "k1", "", None);
+    assert_eq!(scene.says("unpublish", "k1", "a1", &scene.key).await, 0);
+
+    assert_eq!(newcomer.await, 0);
+    shows(&scene.api, "k1", &scene.key, Some("a2"));
+    scene.becomes(StreamStatus::Live, "a2").await;
 }
 
 #[tokio::test]
