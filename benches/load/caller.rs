@@ -111,10 +111,10 @@ impl Outcome {
             .collect()
     }
 
-    fn count(&mut self, status: &Status, time: Duration) {
+    fn count(&mut self, code: Code, time: Duration) {
         let micros = time.as_micros() as u64;
-        *self.codes.entry(status.code() as i32).or_default() += 1;
-        let times = match status.code() {
+        *self.codes.entry(code as i32).or_default() += 1;
+        let times = match code {
             Code::Ok => &mut self.times,
             _ => &mut self.refusals,
         };
@@ -216,17 +216,17 @@ impl Caller {
             if begun >= until {
                 break;
             }
-            let status = answer(&self.sender, call).await?;
+            let answered = answer(&self.sender, call).await?;
             let ended = Instant::now();
             // Whenever it began: else slow calls would be missed at both ends of the time.
             if (from..=until).contains(&ended) {
                 let mut part = self.part.lock().expect("nobody panicked");
-                part.count(&status, ended - begun);
+                part.count(answered.code, ended - begun);
             }
             // Who fell behind catches up, so that as much is asked for as was meant.
             due += self.pace.unwrap_or_default();
             if self.heeds
-                && let Some(wait) = retry_delay(&status)
+                && let Some(wait) = answered.retry_delay()
             {
                 due = due.max(ended + wait);
                 sleep_until(due.into()).await;
@@ -241,34 +241,43 @@ fn spread(number: usize) -> f64 {
     (number as f64 * 0.618_034).fract()
 }
 
-/// How long a refused caller is asked to wait.
-fn retry_delay(status: &Status) -> Option<Duration> {
-    match status.code() {
-        Code::Ok => None,
-        _ => status.get_details_retry_info()?.retry_delay,
+/// How a call was answered.
+struct Answered {
+    code: Code,
+    /// Of a refusal, what says it.
+    headers: HeaderMap,
+}
+
+impl Answered {
+    /// If these headers say it.
+    fn of(headers: HeaderMap) -> Option<Self> {
+        let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
+        Some(Self { code, headers })
+    }
+
+    /// How long a refused caller is asked to wait.
+    fn retry_delay(&self) -> Option<Duration> {
+        let status = match self.code {
+            Code::Ok => return None,
+            _ => Status::from_header_map(&self.headers)?,
+        };
+        status.get_details_retry_info()?.retry_delay
     }
 }
 
 /// Makes a call, and reads its answer to the end.
-pub async fn answer(sender: &SendRequest<Bytes>, call: &Call) -> anyhow::Result<Status> {
+async fn answer(sender: &SendRequest<Bytes>, call: &Call) -> anyhow::Result<Answered> {
     let mut sender = sender.clone().ready().await?;
     let (answer, mut body) = sender.send_request(call.head.clone(), false)?;
     body.send_data(call.body.clone(), true)?;
     let (head, mut body) = answer.await?.into_parts();
-    if let Some(status) = status_of(&head.headers) {
-        return Ok(status);
+    if head.headers.contains_key("grpc-status") {
+        return Answered::of(head.headers).context("a status");
     }
     while let Some(data) = body.data().await {
         let length = data?.len();
         body.flow_control().release_capacity(length)?;
     }
     let trailers = body.trailers().await?.context("an answer has trailers")?;
-    status_of(&trailers).context("trailers have a status")
-}
-
-fn status_of(headers: &HeaderMap) -> Option<Status> {
-    match headers.get("grpc-status")?.as_bytes() {
-        b"0" => Some(Status::ok("")),
-        _ => Status::from_header_map(headers),
-    }
+    Answered::of(trailers).context("trailers have a status")
 }

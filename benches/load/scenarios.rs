@@ -229,7 +229,8 @@ impl<'a> Scenarios<'a> {
     async fn overload(&self, users: &[Account]) -> anyhow::Result<()> {
         let sluice = self.bench.sluice(&[("SLUICE_MAX_CALLS", "256")])?;
         let editors: Vec<_> = users.iter().map(Account::editor).collect();
-        let load = Load::of(64, self.time);
+        // As long as it takes until the database writes to its tables, too.
+        let load = Load::of(64, self.time.max(Duration::from_secs(10)));
         let capacity = Figures::of(&sluice, load, &editors[..192]).await?;
         capacity.print("capacity: 192 users, half of it changes");
 
@@ -252,13 +253,15 @@ impl<'a> Scenarios<'a> {
         flooded.print("three times that, for 60 s");
 
         sleep(Duration::from_secs(5)).await;
-        let load = Load {
+        let half = Load {
             pace: pace(0.5),
             ..load
         };
-        let after = Figures::of(&sluice, load, &editors).await?;
+        let after = Figures::of(&sluice, half, &editors).await?;
         after.print("half of it, 5 s later");
-        let goodput = flooded.rate / capacity.rate;
+        let again = Figures::of(&sluice, load, &editors[..192]).await?;
+        again.print("capacity again");
+        let goodput = flooded.rate * 2.0 / (capacity.rate + again.rate);
         print_goal("calls asked for, of capacity", asked, "3.00", asked >= 2.9);
         print_goal("goodput of capacity", goodput, "0.80", goodput >= 0.8);
         print_goal("p95 of refusals in ms", refused, "50", refused < 50.0);
