@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a publisher waits for its answer: media servers give up after 10 seconds.
-const LIMIT: Duration = Duration::from_secs(8);
+pub(super) const LIMIT: Duration = Duration::from_secs(8);
 
 /// How long one call may take, so that there is time for another.
 const CALL: Duration = Duration::from_secs(5);
@@ -88,14 +88,15 @@ impl Publishing {
 
     /// Waits until whoever published with the key of one that was accepted has gone, but
     /// not for long.
-    pub(super) async fn without_rivals(&self, id: &ConnectionId) {
+    pub(super) async fn without_rivals(&self, id: &ConnectionId, deadline: Instant) {
         let gone = async {
             while self.registry().has_rivals(id) {
                 sleep(GONE).await;
             }
         };
         // Then the media server decides.
-        let _ = timeout(GOING, gone).await;
+        let deadline = deadline.min(Instant::now() + GOING);
+        let _ = timeout_at(deadline.into(), gone).await;
     }
 
     /// Waits a little for a look at the media server, so that the connection is not filed
@@ -181,18 +182,21 @@ impl Publishing {
         self.inner.control.call(Some(limit), request, begin).await
     }
 
-    /// Tells the control plane that media flows, as the reports that follow do.
+    /// Tells the control plane of the media of a connection, as the reports that follow do.
     pub(super) fn tell_media(&self, id: &ConnectionId) {
-        let Some(grant) = self.registry().grant(id) else {
-            return;
-        };
         let (publishing, id) = (self.clone(), id.clone());
         tokio::spawn(async move {
+            // Who waits that long has been heard of since.
+            let turn = timeout(CALL, publishing.inner.telling.acquire()).await;
+            let Ok(Ok(_turn)) = turn else { return };
+            let Some(grant) = publishing.registry().grant(&id) else {
+                return;
+            };
             let request = HeartbeatPublishRequest {
                 publisher: Some(publishing.publisher(&grant.boot_id, &id)),
                 stream_id: grant.stream_id,
                 epoch: grant.epoch,
-                stats: None,
+                stats: publishing.registry().stats(&id),
             };
             let heartbeat = |mut client: StreamServiceClient<_>, request| async move {
                 client.heartbeat_publish(request).await

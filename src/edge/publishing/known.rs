@@ -129,7 +129,7 @@ impl Known {
 
     /// As the contract wants them: absent where media flows and nothing is measured, no
     /// bytes where none has come.
-    fn stats(&self) -> Option<StreamStats> {
+    pub(super) fn stats(&self) -> Option<StreamStats> {
         let measured = self.measured.as_ref().map(|(_, stats)| stats.clone());
         match measured {
             Some(stats) if stats.bytes_received > 0 => Some(stats),

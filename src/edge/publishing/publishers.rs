@@ -3,10 +3,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Mutex as Gate, Notify, watch};
+use tokio::sync::{Mutex as Gate, Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{keeping::Sight, registry::Registry};
+use super::{beginning::LIMIT, keeping::Sight, registry::Registry};
 use crate::{
     edge::{
         ControlPlane,
@@ -15,6 +15,10 @@ use crate::{
     },
     proto::v1,
 };
+
+/// Of how many connections the control plane is told at once that media flows: begins and
+/// ends go over the same connection.
+const TOLD_AT_ONCE: usize = 16;
 
 /// Which connections publish at the media server, and which may go on. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -40,6 +44,8 @@ pub(super) struct Inner {
     pub(super) report: Notify,
     /// Disconnects now who is to go.
     pub(super) kick: Notify,
+    /// To tell the control plane that media flows.
+    pub(super) telling: Semaphore,
 }
 
 impl Publishing {
@@ -59,6 +65,7 @@ impl Publishing {
             look: Notify::new(),
             report: Notify::new(),
             kick: Notify::new(),
+            telling: Semaphore::new(TOLD_AT_ONCE),
         });
         Self { inner }
     }
@@ -71,12 +78,13 @@ impl Publishing {
         asked.await.unwrap_or(Err(Refused::Away))
     }
 
-    /// The same for a media server that takes a newcomer only once the one before has gone.
+    /// The same for a media server that takes a newcomer only once the one before has gone:
+    /// it may have been taken over itself by then.
     pub(in crate::edge) async fn begin_alone(&self, offer: Offer) -> Result<(), Refused> {
-        let id = offer.id.clone();
+        let (id, deadline) = (offer.id.clone(), Instant::now() + LIMIT);
         self.begin(offer).await?;
-        self.without_rivals(&id).await;
-        Ok(())
+        self.without_rivals(&id, deadline).await;
+        self.registry().stands(&id)
     }
 
     /// Whether a connection that the media server says still stands may go on: answered
@@ -85,7 +93,7 @@ impl Publishing {
         let is_new = self.registry().update(offer, Instant::now())?;
         if is_new {
             self.inner.report.notify_one();
-        } else if !self.inner.sight.borrow().is_up {
+        } else if !self.inner.sight.borrow().is_up && self.registry().is_offered(offer) {
             // No report says it while nobody knows who else is there.
             self.tell_media(&offer.id);
         }

@@ -6,7 +6,7 @@ use std::{
 use super::known::{Grant, Known, Standing};
 use crate::{
     edge::connection::{ConnectionId, Offer, Refused},
-    proto::v1::EndReason,
+    proto::v1::{EndReason, StreamStats},
 };
 
 /// How many connections SyncNode takes.
@@ -19,7 +19,7 @@ pub(super) struct Registry {
     pub(super) boot_id: Option<String>,
     pub(super) connections: HashMap<ConnectionId, Known>,
     pub(super) ghosts: HashMap<ConnectionId, Instant>,
-    /// When the control plane last answered.
+    /// When the control plane last answered, or began not to.
     pub(super) answered: Instant,
     /// Whether it has failed to since.
     pub(super) away: bool,
@@ -149,6 +149,26 @@ impl Registry {
     pub(super) fn media(&mut self, id: &ConnectionId) -> bool {
         let known = self.connections.get_mut(id);
         known.is_some_and(|known| !std::mem::replace(&mut known.media, true))
+    }
+
+    /// Whether it is the connection that was offered so, and not an earlier one of its name.
+    pub(super) fn is_offered(&self, offer: &Offer) -> bool {
+        let known = self.connections.get(&offer.id);
+        known.is_some_and(|known| known.has_key(&offer.stream_key))
+    }
+
+    /// What is told of its media.
+    pub(super) fn stats(&self, id: &ConnectionId) -> Option<StreamStats> {
+        self.connections.get(id)?.stats()
+    }
+
+    /// What it says to one that wants to publish and was accepted: it may have to go
+    /// already.
+    pub(super) fn stands(&self, id: &ConnectionId) -> Result<(), Refused> {
+        match self.connections.get(id).map(|known| &known.standing) {
+            Some(Standing::Condemned(reason)) => Err(Refused::Stopped(*reason)),
+            _ => Ok(()),
+        }
     }
 
     /// The publish that the control plane has accepted, if it has.

@@ -421,8 +421,8 @@ fn live_ones_go_on_without_the_control_plane_until_the_grace_is_over() {
     let mut scene = Scene::new();
     scene.accept("a");
     scene.accept("b");
-    assert!(scene.registry.unanswered());
-    assert!(!scene.registry.unanswered());
+    assert!(scene.registry.unanswered(scene.now));
+    assert!(!scene.registry.unanswered(scene.now + SECOND));
 
     scene.now += GRACE;
     assert_eq!(scene.update("a"), Ok(false));
@@ -444,6 +444,10 @@ fn time_between_answers_is_no_outage() {
     let mut scene = Scene::new();
     scene.accept("a");
     scene.now += 2 * GRACE;
+    assert_eq!(scene.update("a"), Ok(false));
+    assert_eq!(scene.unwelcome(), []);
+
+    assert!(scene.registry.unanswered(scene.now));
     assert_eq!(scene.update("a"), Ok(false));
     assert_eq!(scene.unwelcome(), []);
 }

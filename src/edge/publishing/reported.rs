@@ -118,8 +118,13 @@ impl Registry {
         std::mem::replace(&mut self.away, false)
     }
 
-    /// The control plane has not answered: whether that is new.
-    pub(super) fn unanswered(&mut self) -> bool {
-        !std::mem::replace(&mut self.away, true)
+    /// The control plane has not answered: whether that is new. It counts as heard until
+    /// now, however long nothing was asked of it.
+    pub(super) fn unanswered(&mut self, now: Instant) -> bool {
+        let is_new = !std::mem::replace(&mut self.away, true);
+        if is_new {
+            self.answered = now;
+        }
+        is_new
     }
 }

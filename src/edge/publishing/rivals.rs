@@ -123,6 +123,32 @@ mod tests {
     }
 
     #[test]
+    fn who_is_taken_over_while_it_waits_is_told_so() {
+        let mut registry = begun();
+        accept(&mut registry, "a1", "k", ("s1", 1));
+        accept(&mut registry, "a2", "k", ("s1", 2));
+        assert!(registry.take_over(&name("a2")));
+        assert_eq!(registry.stands(&name("a2")), Ok(()));
+
+        accept(&mut registry, "a3", "k", ("s1", 3));
+        assert!(registry.take_over(&name("a3")));
+
+        let refused = Refused::Stopped(EndReason::TakenOver);
+        assert_eq!(registry.stands(&name("a2")), Err(refused));
+        assert_eq!(registry.stands(&name("a3")), Ok(()));
+    }
+
+    #[test]
+    fn a_connection_of_the_same_name_with_another_key_is_another_one() {
+        let mut registry = begun();
+        accept(&mut registry, "a1", "k", ("s1", 1));
+
+        assert!(registry.is_offered(&offer("a1", "k")));
+        assert!(!registry.is_offered(&offer("a1", "other")));
+        assert!(!registry.is_offered(&offer("a2", "k")));
+    }
+
+    #[test]
     fn an_answer_that_comes_late_takes_over_from_nobody() {
         let mut registry = begun();
         accept(&mut registry, "a2", "k", ("s1", 2));

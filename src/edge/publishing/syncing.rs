@@ -95,7 +95,7 @@ impl Publishing {
             tracing::error!(reason, "the control plane refuses the report of publishers");
             return;
         }
-        let is_new = self.registry().unanswered();
+        let is_new = self.registry().unanswered(Instant::now());
         match verdict {
             Verdict::No(_) if is_new => self.superseded(),
             Verdict::Later(_) if is_new => {
