@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
+use anyhow::anyhow;
 use sqlx::{Error as Failure, error::DatabaseError, sqlite::SqliteError};
 
 use crate::error::Error;
@@ -38,9 +39,34 @@ impl From<Failure> for Error {
     }
 }
 
-/// What failed for several at once as each of them learns it; `None` if it may concern
-/// some of them only.
-pub(super) fn shared(failure: &Error) -> Option<Error> {
+/// What failed for several reads at once as each of them learns it; `None` if each may
+/// have more luck by itself, as after the end of the one connection.
+pub(super) fn shared_by_reads(failure: &Error) -> Option<Error> {
+    let has_waited = |cause: &Failure| matches!(cause, Failure::PoolTimedOut | Failure::PoolClosed);
+    match failure {
+        Error::DatabaseUnavailable(cause) if !has_waited(cause) => None,
+        failure => again(failure),
+    }
+}
+
+/// What failed for several writes at once as each of them learns it; `None` if nothing has
+/// happened, and it may concern some of them only.
+pub(super) fn shared_by_writes(failure: &Error) -> Option<Error> {
+    match failure {
+        // They may stand in the database: the commit may have been the last that it heard.
+        Error::Internal(cause) if !is_answer(cause) => {
+            Some(Error::internal(anyhow!("a shared write failed: {cause:#}")))
+        }
+        failure => again(failure),
+    }
+}
+
+/// Whether the database has said it, which then has undone what was begun.
+fn is_answer(cause: &anyhow::Error) -> bool {
+    matches!(cause.downcast_ref(), Some(Failure::Database(_)))
+}
+
+fn again(failure: &Error) -> Option<Error> {
     let again = |kind, cause: &Failure| Failure::Io(io::Error::new(kind, cause.to_string()));
     match failure {
         Error::DatabaseUnavailable(cause) => {

@@ -123,14 +123,14 @@ impl GroupedReads {
     fn new(pool: &Pool<Postgres>) -> Self {
         let (of_gets, of_lists) = (pool.clone(), pool.clone());
         Self {
-            gets: Grouped::new(move |questions| {
+            gets: Grouped::reads(move |questions| {
                 let pool = of_gets.clone();
                 Box::pin(async move {
                     let found = get_each(Single(&pool), &questions).await?;
                     Ok(found.into_iter().map(Some).collect())
                 })
             }),
-            lists: Grouped::new(move |questions| {
+            lists: Grouped::reads(move |questions| {
                 let pool = of_lists.clone();
                 Box::pin(async move {
                     let found = list_each(Single(&pool), &questions).await?;

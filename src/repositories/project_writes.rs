@@ -7,7 +7,7 @@ use sqlx::{PgExecutor, Postgres};
 
 use super::{
     Database, NewProject, audit_log,
-    engine::{Grouped, Open, Pool, Pools, Transaction},
+    engine::{Callers, Grouped, Open, Pool, Pools, Transaction},
     events::{self, NewEvent},
     project_reads::get_each,
 };
@@ -51,15 +51,15 @@ impl ProjectWrites {
         let of_creates = pool.clone();
         let (of_updates, hints) = (pool.clone(), database.hints().clone());
         Some(Self {
-            creates: Grouped::new(move |creations| {
+            creates: Grouped::writes(move |creations, callers| {
                 let pool = of_creates.clone();
-                Box::pin(async move { create_each(&pool, &creations).await })
+                Box::pin(async move { create_each(&pool, &creations, &callers).await })
             }),
-            updates: Grouped::new(move |alterations| {
+            updates: Grouped::writes(move |alterations, callers| {
                 let (pool, hints) = (of_updates.clone(), hints.clone());
                 Box::pin(async move {
                     let mut tx = Open::begin(&pool, "begin").await?;
-                    let updated = update_each(&mut tx, &alterations).await?;
+                    let updated = update_each(&mut tx, &alterations, &callers).await?;
                     let changed: Vec<_> = updated.iter().flatten().map(|it| it.id).collect();
                     let tell = move || changed.into_iter().for_each(|id| hints.changed(id));
                     Transaction::Postgres(tx).commit_then(tell).await?;
@@ -73,22 +73,50 @@ impl ProjectWrites {
 async fn create_each(
     pool: &Pool<Postgres>,
     creations: &[Creation],
+    callers: &Callers<Project>,
 ) -> Result<Vec<Option<Project>>> {
-    let created = creations.iter().map(|it| it.project.created(it.now));
-    let created: Vec<_> = created.collect();
     let mut tx = Open::begin(pool, "begin").await?;
-    insert_each(&mut *tx, creations).await?;
-    let changes = creations.iter().zip(&created);
-    record_each(
-        &mut tx,
-        changes.map(|(it, project)| (project, &it.act, it.now)),
-    )
-    .await?;
+    let owners = lock_owners(&mut *tx, creations).await?;
+    let created: Vec<_> = creations
+        .iter()
+        .enumerate()
+        .map(|(number, it)| {
+            let goes = owners.contains(&it.owner) && callers.is_there(number);
+            goes.then(|| it.project.created(it.now))
+        })
+        .collect();
+    let changes = || {
+        let changes = creations.iter().zip(&created);
+        changes.filter_map(|(it, created)| Some((it, created.as_ref()?)))
+    };
+    let inserted: Vec<_> = changes().map(|(it, _)| it).collect();
+    insert_each(&mut *tx, &inserted).await?;
+    let recorded = changes().map(|(it, project)| (project, &it.act, it.now));
+    record_each(&mut tx, recorded).await?;
     Transaction::Postgres(tx).commit().await?;
-    Ok(created.into_iter().map(Some).collect())
+    Ok(created)
 }
 
-async fn insert_each(executor: impl PgExecutor<'_>, creations: &[Creation]) -> Result<()> {
+/// Those of the owners who are there to stay: one who is being deleted holds up nobody.
+async fn lock_owners(
+    executor: impl PgExecutor<'_>,
+    creations: &[Creation],
+) -> Result<HashSet<UserId>> {
+    let owners: Vec<_> = creations.iter().map(|it| it.owner.uuid()).collect();
+    let locked = sqlx::query_scalar(
+        "select u.id
+         from users u
+         where u.id = any($1)
+         order by u.id
+         for key share skip locked",
+    )
+    .bind(owners)
+    .fetch_all(executor)
+    .await?;
+    Ok(locked.into_iter().collect())
+}
+
+async fn insert_each(executor: impl PgExecutor<'_>, creations: &[&Creation]) -> Result<()> {
     let ids: Vec<_> = creations.iter().map(|it| it.project.id.uuid()).collect();
     let owners: Vec<_> = creations.iter().map(|it| it.owner.uuid()).collect();
     let projects = || creations.iter().map(|it| &it.project);
@@ -130,6 +158,7 @@ async fn insert_each(executor: impl PgExecutor<'_>, creations: &[Creation]) -> R
 async fn update_each(
     tx: &mut Open<Postgres>,
     alterations: &[Alteration],
+    callers: &Callers<Project>,
 ) -> Result<Vec<Option<Project>>> {
     let locked = lock_each(&mut **tx, alterations).await?;
     // What stands there once they are locked: not before, as a stream may have begun.
@@ -140,8 +169,10 @@ async fn update_each(
     let changed: Vec<Option<Project>> = alterations
         .iter()
         .zip(found)
+        .enumerate()
         // Each once: a second change of the same project is not made from the same state.
-        .map(|(it, found)| {
+        .map(|(number, (it, found))| {
+            let found = found.filter(|_| callers.is_there(number));
             let found = found.filter(|project| free.remove(&project.id));
             found.map(|project| changed(project, &it.update, it.now))
         })
@@ -166,7 +197,7 @@ async fn lock_each(
          from projects p
          where p.id = any($1) and p.owner_id = any($2)
          order by p.id
-         for update skip locked",
+         for no key update skip locked",
     )
     .bind(ids)
     .bind(owners.collect::<Vec<_>>())

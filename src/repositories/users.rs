@@ -57,7 +57,7 @@ impl Users {
             Pools::Sqlite { .. } => None,
             Pools::Postgres(pool) => {
                 let pool = pool.clone();
-                Some(Grouped::new(move |ids: Vec<UserId>| {
+                Some(Grouped::reads(move |ids: Vec<UserId>| {
                     let pool = pool.clone();
                     Box::pin(async move { get_each(&pool, &ids).await })
                 }))

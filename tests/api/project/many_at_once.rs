@@ -2,7 +2,6 @@
 
 use rstest::rstest;
 use sluice::proto::v1::{self as pb, watch_project_response::Event};
-use sqlx::{Connection, PgConnection};
 use tokio::task::{JoinSet, yield_now};
 use tonic::Code;
 use uuid::Uuid;
@@ -13,7 +12,7 @@ use crate::harness::{
 };
 
 /// Those of PostgreSQL's sessions that wait for a lock.
-const WAITING: &str = "select count(*) from pg_stat_activity
+pub(super) const WAITING: &str = "select count(*) from pg_stat_activity
     where wait_event_type = 'Lock' and datname = current_database()";
 
 /// A server that lets one user write as often as a test needs.
@@ -34,7 +33,7 @@ async fn gathered(server: &TestServer, engine: Engine) {
     }
 }
 
-fn rename(id: &str, name: String) -> pb::UpdateProjectRequest {
+pub(super) fn rename(id: &str, name: String) -> pb::UpdateProjectRequest {
     pb::UpdateProjectRequest {
         project_id: id.to_owned(),
         name: Some(name),
@@ -252,51 +251,49 @@ async fn of_many_changes_at_once_each_changes_the_fields_that_it_names_and_no_ot
     }
 }
 
-/// A project may be locked for long; with PostgreSQL that concerns nobody else.
+/// Whoever gave up may have asked for something else since.
 #[tokio::test]
-async fn who_waits_for_one_project_holds_up_no_change_of_another() {
+async fn of_many_at_once_nothing_is_written_for_who_has_given_up_meanwhile() {
     let server = start(Postgres).await;
     let user = server.user().await;
-    let (busy, _) = user.project().await;
-    let mut locks = PgConnection::connect(&server.database.url).await.unwrap();
-    let id = &busy.id;
-    let lock = format!("begin; select 1 from projects where id = '{id}' for update");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(lock))
-        .execute(&mut locks)
-        .await
-        .unwrap();
-    let mut stuck = JoinSet::new();
-    for number in 0..2 {
-        let mut projects = user.client.project.clone();
-        let request = rename(id, format!("Stuck {number}"));
-        stuck.spawn(async move { projects.update_project(request).await });
-    }
-    eventually("both wait", async || {
-        (server.database.number(WAITING).await == 2).then_some(())
-    })
-    .await;
-
-    let mut others = JoinSet::new();
+    let (project, _) = user.project().await;
+    let held = server.database.hold_writes().await;
+    let (mut kept, mut given_up) = (JoinSet::new(), JoinSet::new());
     for number in 0..20 {
-        let client = user.client.clone();
-        others.spawn(async move {
-            let request = pb::CreateProjectRequest {
-                name: "Show".to_owned(),
-                ..Default::default()
-            };
-            let created = client.project.clone().create_project(request).await;
-            let project = created.unwrap().into_inner().project.unwrap();
-            let request = rename(&project.id, format!("Name {number}"));
-            let renamed = client.project.clone().update_project(request).await;
-            renamed.unwrap();
-        });
+        let (calls, name) = match number % 2 {
+            0 => (&mut kept, "Kept"),
+            _ => (&mut given_up, "Given up"),
+        };
+        let mut projects = user.client.project.clone();
+        let request = pb::CreateProjectRequest {
+            name: format!("{name} {number}"),
+            ..Default::default()
+        };
+        calls.spawn(async move { projects.create_project(request).await.map(drop) });
+        let mut projects = user.client.project.clone();
+        let request = rename(&project.id, format!("{name} {number}"));
+        calls.spawn(async move { projects.update_project(request).await.map(drop) });
     }
-    others.join_all().await;
+    gathered(&server, Postgres).await;
+    given_up.shutdown().await;
+    // Over the same connection: what was given up has been heard of before.
+    for _ in 0..3 {
+        let request = pb::GetMeRequest {};
+        user.client.auth.clone().get_me(request).await.unwrap();
+    }
+    held.release().await;
 
-    assert!(stuck.try_join_next().is_none());
-    locks.close().await.unwrap();
-    for renamed in stuck.join_all().await {
-        renamed.unwrap();
+    for answer in kept.join_all().await {
+        answer.unwrap();
     }
-    assert_eq!(project_now(&user, &busy).await.revision, busy.revision + 2);
+    let request = pb::ListProjectsRequest {
+        page_size: 100,
+        ..Default::default()
+    };
+    let listed = user.client.project.clone().list_projects(request).await;
+    let projects = listed.unwrap().into_inner().projects;
+    assert_eq!(projects.len(), 11);
+    assert!(projects.iter().all(|it| !it.name.starts_with("Given up")));
+    let after = project_now(&user, &project).await;
+    assert_eq!(after.revision, project.revision + 10);
 }

@@ -9,6 +9,7 @@ mod delete_destination;
 mod delete_project;
 mod destination_urls;
 mod given;
+mod held_up;
 mod ids;
 mod key_storage;
 mod list_destinations;
