@@ -125,7 +125,7 @@ pub async fn serve(
         described_routes(config)?.add_service(health_service),
     );
     let acceptor = Acceptor::new(listener, config.terms())?;
-    let services = layers::around(services, &config.layers());
+    let services = layers::around(services, &config.layers(acceptor.pressure()));
     let serving = acceptor.serve(services, closing.clone());
     let mut serving = Box::pin(serving);
 

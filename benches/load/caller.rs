@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context;
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::future::try_join_all;
 use h2::client::{self, SendRequest};
 use hdrhistogram::Histogram;
 use http::{HeaderMap, Request};
@@ -24,6 +25,9 @@ pub struct Call {
     head: Request<()>,
     body: Bytes,
 }
+
+/// How often paced users call.
+const TICK: Duration = Duration::from_millis(10);
 
 /// Who calls: one call after the other, over and over.
 pub type User = Vec<Call>;
@@ -145,7 +149,8 @@ impl Load {
 
     /// Puts the load of these users on a server.
     pub async fn run(self, address: SocketAddr, users: &[User]) -> anyhow::Result<Outcome> {
-        let from = Instant::now() + self.warm_up;
+        let begun = Instant::now();
+        let from = begun + self.warm_up;
         let until = from + self.time;
         let mut tasks = JoinSet::new();
         let mut parts = Vec::new();
@@ -153,20 +158,21 @@ impl Load {
             let sender = connect(address).await?;
             let part = Arc::new(Mutex::new(Outcome::new()));
             parts.push(Arc::clone(&part));
-            for (number, user) in users.iter().enumerate() {
-                if number % self.connections != at {
-                    continue;
-                }
+            let users = users.iter().enumerate().skip(at).step_by(self.connections);
+            let callers = users.map(|(number, user)| {
                 let caller = Caller {
                     sender: sender.clone(),
                     user: user.clone(),
                     part: Arc::clone(&part),
+                    begun,
                     measured: (from, until),
                     pace: self.pace,
                     heeds: self.heeds,
                 };
-                tasks.spawn(caller.run(number));
-            }
+                caller.run(number)
+            });
+            // One task for all: what they send at once leaves together.
+            tasks.spawn(try_join_all(callers.collect::<Vec<_>>()));
         }
         while let Some(ended) = tasks.join_next().await {
             ended??;
@@ -198,6 +204,8 @@ struct Caller {
     sender: SendRequest<Bytes>,
     user: User,
     part: Arc<Mutex<Outcome>>,
+    /// When the load was, for all of them.
+    begun: Instant,
     measured: (Instant, Instant),
     pace: Option<Duration>,
     heeds: bool,
@@ -206,11 +214,11 @@ struct Caller {
 impl Caller {
     async fn run(self, number: usize) -> anyhow::Result<()> {
         let (from, until) = self.measured;
-        let mut due = Instant::now() + self.pace.unwrap_or_default().mul_f64(spread(number));
+        let mut due = self.begun + self.pace.unwrap_or_default().mul_f64(spread(number));
         // Users begin at different places, so that they do not all write at once.
         for call in self.user.iter().cycle().skip(number % self.user.len()) {
             if self.pace.is_some() {
-                sleep_until(due.into()).await;
+                sleep_until(on_the_tick(due, self.begun).into()).await;
             }
             let begun = Instant::now();
             if begun >= until {
@@ -234,6 +242,12 @@ impl Caller {
         }
         Ok(())
     }
+}
+
+/// The first tick since then that is not before it: paced users call at the same moments.
+fn on_the_tick(due: Instant, since: Instant) -> Instant {
+    let waits = due.saturating_duration_since(since).as_nanos();
+    since + TICK * waits.div_ceil(TICK.as_nanos()) as u32
 }
 
 /// A number from 0 to 1, another one for each user.

@@ -57,7 +57,7 @@ pub async fn serve() -> anyhow::Result<()> {
     });
     let echo = InterceptedService::new(Bare::Echo, guard);
     let acceptor = Acceptor::new(listener, config.terms())?;
-    let services = layers::around(echo, &config.layers());
+    let services = layers::around(echo, &config.layers(acceptor.pressure()));
     acceptor.serve(services, CancellationToken::new()).await;
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
     domain::{RelayTimes, SessionTimes, Timeouts, UrlPolicy},
     layers::{CallPlaces, LayerSettings},
-    listening::Terms,
+    listening::{Pressure, Terms},
     mail::{Letterhead, MailRoute, MailSettings},
     repositories::{DatabaseOptions, Target},
     services::WatchTimes,
@@ -97,12 +97,12 @@ impl Config {
         }
     }
 
-    /// What the layers around all services go by.
-    pub fn layers(&self) -> LayerSettings {
+    /// What the layers around all services go by; pressure is felt where calls are refused.
+    pub fn layers(&self, pressure: Pressure) -> LayerSettings {
         LayerSettings {
             trusted_proxies: self.trusted_proxies.as_slice().into(),
             web_origins: self.listening.web_origins.clone(),
-            places: CallPlaces::new(self.requests.max_calls as usize),
+            places: CallPlaces::new(self.requests.max_calls as usize, pressure),
             slow_call: self.observing.slow_call,
             call_timeout: self.requests.call_timeout,
         }

@@ -10,39 +10,30 @@
 //! when the answer begins: watches are bounded by their own number. Health checks
 //! need none.
 //!
-//! While there is none, calls are refused unread, whoever makes them. What that costs
-//! is taken from those that are answered, so the refusals are made beforehand, and
-//! logged all together.
+//! While there is none, calls are refused unread, whoever makes them, and connections
+//! are under [pressure](Pressure).
 
 use std::{
     pin::Pin,
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
 };
 
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Either;
 use pin_project_lite::pin_project;
-use tonic::{Status, codegen::StdError};
+use tonic::codegen::StdError;
 use tower::{Layer, Service};
 
-use super::rpc::Rpc;
-use crate::{error::Error, telemetry::metrics::LIVE};
-
-/// What refused callers wait at least, and at most: spread, so that they do not all come
-/// back at once.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(1500));
-
-/// How many refusals there are, each with another wait.
-const REFUSALS: u32 = 32;
-
-/// How often it is logged that calls are refused.
-const EVERY: Duration = Duration::from_secs(1);
+use super::{
+    refusal::{Shed, refusal},
+    rpc::Rpc,
+};
+use crate::{listening::Pressure, telemetry::metrics::LIVE};
 
 /// How many calls may be begun and unread, for each place: their headers take memory.
 const UNREAD: usize = 4;
@@ -58,6 +49,7 @@ pub struct LoadShedLayer {
 pub struct CallPlaces {
     counts: Arc<Counts>,
     all: usize,
+    pressure: Pressure,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +74,7 @@ pub struct Place {
     rpc: Option<&'static Rpc>,
     is_read: AtomicBool,
     is_taken: AtomicBool,
+    is_refused: AtomicBool,
 }
 
 impl LoadShedLayer {
@@ -92,12 +85,13 @@ impl LoadShedLayer {
 }
 
 impl CallPlaces {
-    /// So many places.
-    pub fn new(all: usize) -> Self {
+    /// So many places; pressure is felt while they do not suffice.
+    pub fn new(all: usize, pressure: Pressure) -> Self {
         LIVE.calls_limit.set(i64::try_from(all).unwrap_or(i64::MAX));
         Self {
             counts: Arc::default(),
             all,
+            pressure,
         }
     }
 
@@ -106,6 +100,7 @@ impl CallPlaces {
     fn begin(&self, rpc: Option<&'static Rpc>) -> Option<Arc<Place>> {
         let taken = self.counts.taken.load(Ordering::Relaxed);
         if rpc.is_some_and(|rpc| taken >= self.open_to(rpc)) {
+            self.pressure.feel();
             return None;
         }
         if self.counts.unread.fetch_add(1, Ordering::Relaxed) >= UNREAD * self.all {
@@ -117,6 +112,7 @@ impl CallPlaces {
             rpc,
             is_read: AtomicBool::new(false),
             is_taken: AtomicBool::new(false),
+            is_refused: AtomicBool::new(false),
         }))
     }
 
@@ -138,6 +134,8 @@ impl Place {
         let Some(rpc) = self.rpc else { return true };
         if counts.taken.fetch_add(1, Ordering::Relaxed) >= self.places.open_to(rpc) {
             counts.taken.fetch_sub(1, Ordering::Relaxed);
+            self.places.pressure.feel();
+            self.is_refused.store(true, Ordering::Relaxed);
             return false;
         }
         LIVE.calls.inc();
@@ -158,42 +156,6 @@ impl Drop for Place {
         }
     }
 }
-
-/// A refusal that was made beforehand.
-fn refusal() -> Status {
-    static MADE: LazyLock<Vec<Status>> = LazyLock::new(|| {
-        let (least, most) = RETRY;
-        let step = (most - least) / REFUSALS;
-        (0..REFUSALS)
-            .map(|number| Error::Overloaded(least + step * number).into())
-            .collect()
-    });
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-
-    LIVE.calls_shed.inc();
-    log();
-    let number = NEXT.fetch_add(1, Ordering::Relaxed) % MADE.len();
-    MADE[number].clone()
-}
-
-/// Logs that calls are refused, once for all that are in a second.
-fn log() {
-    static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
-
-    // Whoever has it logs for all.
-    let Ok(mut logged) = LOGGED.try_lock() else {
-        return;
-    };
-    if logged.is_none_or(|logged| logged.elapsed() >= EVERY) {
-        *logged = Some(Instant::now());
-        let refused = LIVE.calls_shed.get();
-        tracing::warn!(refused, "calls are refused: there are too many at once");
-    }
-}
-
-/// In the extensions of an answer: this refused the call.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Shed;
 
 impl<S> Layer<S> for LoadShedLayer {
     type Service = LoadShed<S>;
@@ -259,8 +221,12 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             AdmittedProjection::Begun { inner, place } => {
-                let answer = ready!(inner.poll(cx));
-                place.take();
+                let mut answer = ready!(inner.poll(cx));
+                if let (Some(place), Ok(response)) = (place.take(), &mut answer)
+                    && place.is_refused.load(Ordering::Relaxed)
+                {
+                    response.extensions_mut().insert(Shed);
+                }
                 Poll::Ready(answer.map(|response| response.map(Either::Left)))
             }
             AdmittedProjection::Refused => {
@@ -306,5 +272,63 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::pending, pin::pin};
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Full};
+    use tonic::Status;
+    use tower::{Layer, Service, service_fn};
+
+    use super::{AdmittedBody, CallPlaces, LoadShedLayer};
+    use crate::{
+        layers::{refusal::Shed, rpc::Rpc},
+        listening::Pressure,
+    };
+
+    fn request() -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(Bytes::from_static(b"message")));
+        let rpc = Rpc::of("/sluice.v1.ProjectService/GetProject").unwrap();
+        rpc.mark(request.extensions_mut());
+        request
+    }
+
+    /// Reads the request, and never answers who may be read.
+    async fn read(
+        request: Request<AdmittedBody<Full<Bytes>>>,
+    ) -> Result<Response<tonic::body::Body>, Infallible> {
+        match request.into_body().collect().await {
+            Ok(_) => pending().await,
+            Err(refusal) => Ok(Status::from_error(refusal).into_http()),
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_refused_is_marked_also_when_it_was_read_before() {
+        let pressure = Pressure::default();
+        let layer = LoadShedLayer::new(CallPlaces::new(1, pressure.clone()));
+        let mut service = layer.layer(service_fn(read));
+        // Both begin before one has the place.
+        let (first, second) = (service.call(request()), service.call(request()));
+        let mut first = pin!(first);
+        assert!(!pressure.is_felt());
+
+        let refused = tokio::select! {
+            biased;
+            _ = &mut first => panic!("it has the place"),
+            refused = second => refused.unwrap(),
+        };
+        let unread = service.call(request()).await.unwrap();
+
+        for refused in [refused.map(drop), unread.map(drop)] {
+            assert_eq!(refused.headers()["grpc-status"], "8");
+            assert!(refused.extensions().get::<Shed>().is_some());
+        }
+        assert!(pressure.is_felt());
     }
 }

@@ -8,6 +8,7 @@ mod load_shed;
 mod panics;
 mod peer_address;
 mod read_out;
+mod refusal;
 mod rpc;
 mod web;
 

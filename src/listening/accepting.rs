@@ -7,10 +7,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     calls::Calls,
     connection::Connection,
+    executor::CallExecutor,
+    gathering::Gathering,
     half_open::Entry,
     handshake::{Protocol, Stream, shake_hands},
     http::{http1, http2},
     lifetime::{Times, live},
+    pressure::Pressure,
     socket,
     tally::{Cause, Tally},
     tls::Tls,
@@ -25,6 +28,7 @@ pub(super) struct Accepting<S> {
     pub times: Times,
     pub http1: bool,
     pub tally: Arc<Tally>,
+    pub pressure: Pressure,
 }
 
 impl<S: Calls> Accepting<S> {
@@ -38,10 +42,13 @@ impl<S: Calls> Accepting<S> {
             inner: self.service.clone(),
             connection: connection.clone(),
         });
-        let (stream, times) = (TokioIo::new(stream), &self.times);
+        let stream = TokioIo::new(Gathering::new(stream, self.pressure.clone()));
+        let times = &self.times;
         match protocol {
             Protocol::Http2 => {
-                let http = http2(times).serve_connection(stream, service);
+                let pressure = self.pressure.clone();
+                let http = http2(times, CallExecutor { pressure });
+                let http = http.serve_connection(stream, service);
                 live(http, &connection, times).await;
             }
             Protocol::Http1 => {

@@ -15,6 +15,7 @@ use super::{
     half_open::HalfOpen,
     lifetime::Times,
     places::{Caps, Full, Places},
+    pressure::Pressure,
     sparing::Sparing,
     tally::{Cause, Tally},
     tls::Tls,
@@ -48,6 +49,7 @@ pub struct Acceptor {
     tls: Option<Arc<Tls>>,
     terms: Terms,
     tally: Arc<Tally>,
+    pressure: Pressure,
     failures: Sparing,
     refusals: Sparing,
 }
@@ -75,6 +77,7 @@ impl Acceptor {
             tls: terms.tls.clone().map(open).transpose()?,
             terms,
             tally: Arc::default(),
+            pressure: Pressure::default(),
             failures: Sparing::default(),
             refusals: Sparing::default(),
         })
@@ -83,6 +86,11 @@ impl Acceptor {
     /// What becomes of connections, counted.
     pub fn tally(&self) -> Arc<Tally> {
         Arc::clone(&self.tally)
+    }
+
+    /// What is to be felt when a call is refused for being one too many.
+    pub fn pressure(&self) -> Pressure {
+        self.pressure.clone()
     }
 
     /// Serves until told to close, then until the last connection has ended. Dropped
@@ -99,6 +107,7 @@ impl Acceptor {
             times: self.terms.times,
             http1: self.terms.http1,
             tally: self.tally(),
+            pressure: self.pressure(),
         };
         let accepting = Arc::new(accepting);
         let mut connections = JoinSet::new();

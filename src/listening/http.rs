@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 
-use super::lifetime::Times;
+use super::{executor::CallExecutor, lifetime::Times};
 
 /// HTTP/2 with every limit that hyper has, none left to a default.
-pub(super) fn http2(times: &Times) -> http2::Builder<TokioExecutor> {
-    let mut http = http2::Builder::new(TokioExecutor::new());
+pub(super) fn http2(times: &Times, calls: CallExecutor) -> http2::Builder<CallExecutor> {
+    let mut http = http2::Builder::new(calls);
     http.timer(TokioTimer::new())
         // Calls at once on a connection: many for a program, few beside all others'.
         .max_concurrent_streams(100)

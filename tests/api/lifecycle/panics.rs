@@ -49,8 +49,8 @@ async fn a_panic_in_a_handler_is_internal_and_the_next_call_is_served() {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let settings = settings(&[]);
     let routes = Routes::new(HealthServer::new(Buggy::default()));
-    let services = layers::around(routes, &settings.layers());
     let acceptor = Acceptor::new(listener, settings.terms()).unwrap();
+    let services = layers::around(routes, &settings.layers(acceptor.pressure()));
     tokio::spawn(acceptor.serve(services, CancellationToken::new()));
     let mut client = HealthClient::new(Endpoint::from_shared(address).unwrap().connect_lazy());
 

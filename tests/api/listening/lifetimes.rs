@@ -111,7 +111,7 @@ async fn a_connection_of_a_peer_that_is_gone_is_closed() {
     let address = listener.local_addr().unwrap();
     let acceptor = Acceptor::new(listener, terms).unwrap();
     let tally = acceptor.tally();
-    let services = layers::around(Routes::default(), &settings.layers());
+    let services = layers::around(Routes::default(), &settings.layers(acceptor.pressure()));
     tokio::spawn(acceptor.serve(services, CancellationToken::new()));
 
     let silent = Raw::greeted(address).await;
