@@ -254,7 +254,8 @@ async fn of_many_changes_at_once_each_changes_the_fields_that_it_names_and_no_ot
 /// Whoever gave up may have asked for something else since.
 #[tokio::test]
 async fn of_many_at_once_nothing_is_written_for_who_has_given_up_meanwhile() {
-    let server = start(Postgres).await;
+    let patient = ["--caller-burst=100000", "--db-timeout=5m"];
+    let server = TestServer::start_with(Postgres, &patient).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
     let held = server.database.hold_writes().await;
@@ -278,8 +279,9 @@ async fn of_many_at_once_nothing_is_written_for_who_has_given_up_meanwhile() {
     given_up.shutdown().await;
     // Over the same connection: what was given up has been heard of before.
     for _ in 0..3 {
-        let request = pb::GetMeRequest {};
-        user.client.auth.clone().get_me(request).await.unwrap();
+        let request = pb::ListPlatformsRequest {};
+        let mut projects = user.client.project.clone();
+        projects.list_platforms(request).await.unwrap();
     }
     held.release().await;
 
