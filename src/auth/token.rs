@@ -10,15 +10,13 @@ use super::{
     Caller, SigningKeys, TokenSettings,
     checked_tokens::{CheckedToken, CheckedTokens, hash_of},
     claims::Claims,
+    signing_keys::{SigningKey, TYPE},
 };
 use crate::{
     domain::{Secret, Time},
     error::{Error, Result},
 };
-use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
-
-/// The type of an access token (RFC 9068 section 2.1).
-const TYPE: &str = "at+jwt";
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header, encode};
 
 /// Ours have less than 700 bytes; nothing longer is even parsed.
 const MAX_BYTES: usize = 4096;
@@ -74,12 +72,7 @@ impl AccessTokens {
 
         let key = keys.signer();
         let key = key.ok_or_else(|| Error::internal(anyhow::anyhow!("all keys have retired")))?;
-        let header = Header {
-            typ: Some(TYPE.to_owned()),
-            kid: Some(key.id.clone()),
-            ..Header::new(key.algorithm)
-        };
-        let token = encode(&header, &claims, &key.encoding).map_err(Error::internal)?;
+        let token = encode(&key.header, &claims, &key.encoding).map_err(Error::internal)?;
         Ok(AccessToken {
             token: Secret::new(token),
             expire_time,
@@ -106,11 +99,7 @@ impl AccessTokens {
         if let Some(found) = checked.find(&hash, keys) {
             return Some(found);
         }
-        let header = decode_header(token).ok()?;
-        if header.typ.as_deref() != Some(TYPE) {
-            return None;
-        }
-        let key = keys.verifier(header.kid.as_deref()?)?;
+        let key = key_of(token, keys)?;
         let validation = match key.algorithm {
             Algorithm::HS256 => hs256,
             _ => ed25519,
@@ -126,6 +115,17 @@ impl AccessTokens {
         checked.remember(hash, token);
         Some((caller, expire_time))
     }
+}
+
+/// The key that an access token names.
+fn key_of(token: &str, keys: &SigningKeys) -> Option<Arc<SigningKey>> {
+    let (encoded_header, _) = token.split_once('.')?;
+    if let Some(key) = keys.verifier_of(encoded_header) {
+        return Some(key);
+    }
+    let header = decode_header(token).ok()?;
+    let key_id = header.kid.filter(|_| header.typ.as_deref() == Some(TYPE))?;
+    keys.verifier(&key_id)
 }
 
 impl std::fmt::Debug for AccessTokens {
@@ -225,6 +225,21 @@ mod tests {
                 let token = tokens.issue(&caller, now()).unwrap().token;
                 assert_eq!(tokens.verify(token.expose()).unwrap().0, caller);
             }
+        }
+    }
+
+    #[test]
+    fn tokens_that_are_made_here_are_known_by_sight_while_their_key_is_accepted() {
+        let secret = SigningKeys::from_secret(&Secret::new(SECRET));
+        for keys in [secret, SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap()] {
+            let token = tokens(keys.clone()).issue(&caller(), now()).unwrap().token;
+            let (header, _) = token.expose().split_once('.').unwrap();
+            let known = keys.verifier_of(header).map(|key| key.id.clone());
+            assert_eq!(known, keys.signing_key());
+
+            keys.keep(vec![], |_| Some(now()));
+            assert!(keys.verifier_of(header).is_none());
+            assert!(tokens(keys).verify(token.expose()).is_err());
         }
     }
 
