@@ -1,6 +1,6 @@
 use std::{
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
 };
 
 use hyper::rt::Executor;
@@ -28,7 +28,7 @@ where
         }
         let mut call: Pin<Box<F>> = Box::pin(call);
         let begun = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if let Poll::Pending = begun {
+        if begun.is_pending() {
             tokio::spawn(call);
         }
     }
