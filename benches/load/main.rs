@@ -8,6 +8,7 @@
 //! `SLUICE_BENCH_SECONDS` is how long each is measured (5), `SLUICE_BENCH_ROUNDS` how
 //! often (3).
 
+mod attacks;
 mod bare;
 mod caller;
 mod figures;

@@ -1,0 +1,128 @@
+//! What those notice who call as ever, while others attack.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::{interval, timeout},
+};
+
+#[expect(dead_code, reason = "the tests need more of it")]
+#[path = "../../tests/api/listening/frames.rs"]
+mod frames;
+
+use frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, OPEN, PRIORITY, RST_STREAM, frame,
+    header, headers, hello,
+};
+
+/// How often attackers come.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// How long one waits for the server to hang up: longer than it may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What comes over connections, again and again.
+pub struct Attack {
+    pub name: &'static str,
+    /// How many connections there are at a time.
+    connections: usize,
+    /// What is sent over one of them.
+    sends: fn(usize) -> Vec<u8>,
+}
+
+/// All there are.
+pub const ATTACKS: [Attack; 5] = [
+    Attack {
+        name: "calls that are taken back at once",
+        connections: 8,
+        sends: |_| {
+            let call = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &headers(OPEN));
+            let end = |stream| frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+            calls(|stream| [call(stream), end(stream)].concat())
+        },
+    },
+    Attack {
+        name: "calls that depend on themselves",
+        connections: 8,
+        sends: |_| {
+            let call = |stream| frame(HEADERS, END_HEADERS, stream, &headers(OPEN));
+            let itself = |stream: u32| [&stream.to_be_bytes()[..], &[0]].concat();
+            calls(|stream| [call(stream), frame(PRIORITY, 0, stream, &itself(stream))].concat())
+        },
+    },
+    Attack {
+        name: "headers without end",
+        connections: 8,
+        sends: |_| {
+            let mut more = Vec::new();
+            header(&mut more, "x", "y");
+            let more = frame(CONTINUATION, 0, 1, &more).repeat(20_000);
+            [hello(), frame(HEADERS, 0, 1, &headers(OPEN)), more].concat()
+        },
+    },
+    Attack {
+        name: "half handshakes and silence",
+        connections: 100,
+        sends: |number| hello()[..number % 24].to_vec(),
+    },
+    Attack {
+        name: "frames that make no sense",
+        connections: 50,
+        sends: |number| {
+            let nonsense = match number % 3 {
+                0 => frame(DATA, 0, 1, &[0; 16_385]),
+                1 => frame(HEADERS, END_HEADERS, 1, &[0xff; 9]),
+                _ => vec![0xff; 4096],
+            };
+            [hello(), nonsense].concat()
+        },
+    },
+];
+
+fn calls(call: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
+    let calls = (0..2_000).flat_map(|number| call(2 * number + 1));
+    hello().into_iter().chain(calls).collect()
+}
+
+impl Attack {
+    /// Attacks for so long, then waits until the server has hung up on all: how many it
+    /// had not by the time that it should have.
+    pub async fn run(&self, address: SocketAddr, time: Duration) -> usize {
+        let until = Instant::now() + time;
+        let sends: Vec<_> = (0..self.connections).map(self.sends).collect();
+        let mut attackers = JoinSet::new();
+        let mut waves = interval(EVERY);
+        while Instant::now() < until {
+            waves.tick().await;
+            for bytes in sends.clone() {
+                attackers.spawn(attack(address, bytes));
+            }
+        }
+        let ended = attackers.join_all().await;
+        ended.into_iter().filter(|has_ended| !has_ended).count()
+    }
+}
+
+/// Sends it all over a connection: whether the server hangs up in time.
+async fn attack(address: SocketAddr, bytes: Vec<u8>) -> bool {
+    let attack = async {
+        let (mut read, mut write) = TcpStream::connect(address).await?.into_split();
+        let sending = tokio::spawn(async move {
+            // It may hang up in between.
+            let _ = write.write_all(&bytes).await;
+            write
+        });
+        let mut answer = [0; 4096];
+        while read.read(&mut answer).await? > 0 {}
+        drop(sending.await);
+        std::io::Result::Ok(())
+    };
+    // A connection that is reset has ended, too.
+    timeout(PATIENCE, attack).await.is_ok()
+}
