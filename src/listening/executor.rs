@@ -1,4 +1,5 @@
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Waker},
 };
@@ -27,8 +28,10 @@ where
             return;
         }
         let mut call: Pin<Box<F>> = Box::pin(call);
-        let begun = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if begun.is_pending() {
+        let begin = || call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        // Its panic ends it alone, as it would a task of its own.
+        let begun = catch_unwind(AssertUnwindSafe(begin));
+        if begun.is_ok_and(|begun| begun.is_pending()) {
             tokio::spawn(call);
         }
     }

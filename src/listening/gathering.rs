@@ -19,6 +19,9 @@ const READ_PAUSE: Duration = Duration::from_millis(20);
 /// How long answers are.
 const WRITE_PAUSE: Duration = Duration::from_millis(1);
 
+/// How much comes at once of a request that is large, in bytes: many small ones are less.
+const LARGE: usize = 32 * 1024;
+
 pin_project! {
     /// A stream that under pressure is read and written to less often, and more at once:
     /// most of what a refused call costs is the way through the system, there and back.
@@ -33,6 +36,10 @@ pin_project! {
         is_dry: bool,
         until_read: Option<Pin<Box<Sleep>>>,
         until_write: Option<Pin<Box<Sleep>>>,
+        // How much was read since it was last begun.
+        portion: usize,
+        // Until when everything that was gathered may be written.
+        writes_until: Option<Instant>,
     }
 }
 
@@ -46,20 +53,27 @@ impl<T> Gathering<T> {
             is_dry: false,
             until_read: None,
             until_write: None,
+            portion: 0,
+            writes_until: None,
         }
     }
 
     /// The stream, once enough time was to gather what is written to it.
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pin<&mut T>> {
         let this = self.project();
-        if this.until_write.is_none() && !this.pressure.is_felt() {
-            return Poll::Ready(this.stream);
+        if this.until_write.is_none() {
+            let may_write = |until: Instant| Instant::now() < until;
+            if !this.pressure.is_felt() || this.writes_until.is_some_and(may_write) {
+                return Poll::Ready(this.stream);
+            }
         }
         let wait = this
             .until_write
             .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + WRITE_PAUSE)));
         ready!(wait.as_mut().poll(cx));
         *this.until_write = None;
+        // A large answer is written in several parts.
+        *this.writes_until = Some(Instant::now() + WRITE_PAUSE);
         Poll::Ready(this.stream)
     }
 }
@@ -73,6 +87,8 @@ impl<T: AsyncRead> AsyncRead for Gathering<T> {
         let this = self.project();
         if *this.is_dry && this.until_read.is_none() && this.pressure.is_felt() {
             let next = this.read.map(|read| read + READ_PAUSE);
+            // A large request is read as it comes.
+            let next = next.filter(|_| *this.portion < LARGE);
             let next = next.filter(|next| *next > Instant::now());
             *this.until_read = next.map(|next| Box::pin(sleep_until(next)));
         }
@@ -81,10 +97,13 @@ impl<T: AsyncRead> AsyncRead for Gathering<T> {
             *this.until_read = None;
         }
 
+        let before = buffer.filled().len();
         let polled = this.stream.poll_read(cx, buffer);
         if polled.is_ready() && *this.is_dry {
             *this.read = this.pressure.is_felt().then(Instant::now);
+            *this.portion = 0;
         }
+        *this.portion += buffer.filled().len() - before;
         *this.is_dry = polled.is_pending();
         polled
     }
@@ -173,12 +192,15 @@ mod tests {
     /// How often what is written a hundred times leaves at once, and in how long.
     async fn writes(is_felt: bool) -> (u32, Duration) {
         let (mut stream, _far, pressure) = gathering();
-        let (begun, mut writes) = (Instant::now(), 0);
+        let (begun, mut writes, mut was_written) = (Instant::now(), 0, false);
         for _ in 0..100 {
             if is_felt {
                 pressure.feel();
             }
-            writes += u32::from(at_once(stream.write_all(b"x")).await.is_some());
+            let is_written = at_once(stream.write_all(b"x")).await.is_some();
+            // Those that follow each other at once are one.
+            writes += u32::from(is_written && !(is_felt && was_written));
+            was_written = is_written;
             yield_now().await;
         }
         (writes, begun.elapsed())

@@ -11,11 +11,12 @@ pub(super) fn http2(times: &Times, calls: CallExecutor) -> http2::Builder<CallEx
     http.timer(TokioTimer::new())
         // Calls at once on a connection: many for a program, few beside all others'.
         .max_concurrent_streams(100)
-        // Calls that were taken back before they were begun (CVE-2023-44487).
-        .max_pending_accept_reset_streams(20)
+        // Calls that were taken back before they were begun (CVE-2023-44487): all that may
+        // be open, as under pressure they come in portions.
+        .max_pending_accept_reset_streams(100)
         // Calls that a peer makes this server take back, as long as the connection
-        // lives (CVE-2025-8671, RUSTSEC-2024-0003).
-        .max_local_error_reset_streams(1024)
+        // lives (CVE-2025-8671, RUSTSEC-2024-0003). Who means well makes it take back none.
+        .max_local_error_reset_streams(128)
         // Room for a token and what proxies add; it bounds CONTINUATION frames, too.
         .max_header_list_size(16 * 1024)
         // The least that the standard allows.

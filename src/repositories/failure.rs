@@ -2,7 +2,6 @@
 
 use std::io::{self, ErrorKind};
 
-use anyhow::anyhow;
 use sqlx::{Error as Failure, error::DatabaseError, sqlite::SqliteError};
 
 use crate::error::Error;
@@ -42,31 +41,44 @@ impl From<Failure> for Error {
 /// What failed for several reads at once as each of them learns it; `None` if each may
 /// have more luck by itself, as after the end of the one connection.
 pub(super) fn shared_by_reads(failure: &Error) -> Option<Error> {
-    let has_waited = |cause: &Failure| matches!(cause, Failure::PoolTimedOut | Failure::PoolClosed);
     match failure {
-        Error::DatabaseUnavailable(cause) if !has_waited(cause) => None,
-        failure => again(failure),
+        Error::DatabaseUnavailable(cause) if is_end(cause) => None,
+        failure => shared_by_writes(failure),
+    }
+}
+
+/// Whether a connection has ended that had been sound, which takes no time to notice.
+fn is_end(failure: &Failure) -> bool {
+    match failure {
+        Failure::Io(cause) => matches!(
+            cause.kind(),
+            ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::UnexpectedEof
+                | ErrorKind::BrokenPipe
+        ),
+        Failure::Database(cause) => {
+            matches!(cause.code().as_deref(), Some("57P01" | "57P02" | "57P05"))
+        }
+        _ => false,
+    }
+}
+
+/// What a commit has failed with. Unless the database itself has said so, which then has
+/// undone it, it may have been done: nobody is to begin anew because of it.
+pub(super) fn of_commit(failure: Error) -> Error {
+    match failure {
+        Error::Internal(cause) if !matches!(cause.downcast_ref(), Some(Failure::Database(_))) => {
+            let cause = io::Error::other(format!("a commit was not answered: {cause:#}"));
+            Error::DatabaseUnavailable(Failure::Io(cause))
+        }
+        failure => failure,
     }
 }
 
 /// What failed for several writes at once as each of them learns it; `None` if nothing has
 /// happened, and it may concern some of them only.
 pub(super) fn shared_by_writes(failure: &Error) -> Option<Error> {
-    match failure {
-        // They may stand in the database: the commit may have been the last that it heard.
-        Error::Internal(cause) if !is_answer(cause) => {
-            Some(Error::internal(anyhow!("a shared write failed: {cause:#}")))
-        }
-        failure => again(failure),
-    }
-}
-
-/// Whether the database has said it, which then has undone what was begun.
-fn is_answer(cause: &anyhow::Error) -> bool {
-    matches!(cause.downcast_ref(), Some(Failure::Database(_)))
-}
-
-fn again(failure: &Error) -> Option<Error> {
     let again = |kind, cause: &Failure| Failure::Io(io::Error::new(kind, cause.to_string()));
     match failure {
         Error::DatabaseUnavailable(cause) => {

@@ -9,6 +9,7 @@ use super::{
     Database, NewProject, audit_log,
     engine::{Callers, Grouped, Open, Pool, Pools, Transaction},
     events::{self, NewEvent},
+    failure::of_commit,
     project_reads::get_each,
 };
 use crate::{
@@ -62,7 +63,8 @@ impl ProjectWrites {
                     let updated = update_each(&mut tx, &alterations, &callers).await?;
                     let changed: Vec<_> = updated.iter().flatten().map(|it| it.id).collect();
                     let tell = move || changed.into_iter().for_each(|id| hints.changed(id));
-                    Transaction::Postgres(tx).commit_then(tell).await?;
+                    let committed = Transaction::Postgres(tx).commit_then(tell).await;
+                    committed.map_err(of_commit)?;
                     Ok(updated)
                 })
             }),
@@ -93,7 +95,8 @@ async fn create_each(
     insert_each(&mut *tx, &inserted).await?;
     let recorded = changes().map(|(it, project)| (project, &it.act, it.now));
     record_each(&mut tx, recorded).await?;
-    Transaction::Postgres(tx).commit().await?;
+    let committed = Transaction::Postgres(tx).commit().await;
+    committed.map_err(of_commit)?;
     Ok(created)
 }
 

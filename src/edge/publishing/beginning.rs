@@ -184,32 +184,42 @@ impl Publishing {
 
     /// Tells the control plane of the media of a connection, as the reports that follow do.
     pub(super) fn tell_media(&self, id: &ConnectionId) {
+        // Whoever stands in line is told of when it is its turn.
+        if !self.registry().begin_telling(id) {
+            return;
+        }
         let (publishing, id) = (self.clone(), id.clone());
         tokio::spawn(async move {
-            // Who waits that long has been heard of since.
-            let turn = timeout(CALL, publishing.inner.telling.acquire()).await;
-            let Ok(Ok(_turn)) = turn else { return };
-            let Some(grant) = publishing.registry().grant(&id) else {
-                return;
-            };
-            let request = HeartbeatPublishRequest {
-                publisher: Some(publishing.publisher(&grant.boot_id, &id)),
-                stream_id: grant.stream_id,
-                epoch: grant.epoch,
-                stats: publishing.registry().stats(&id),
-            };
-            let heartbeat = |mut client: StreamServiceClient<_>, request| async move {
-                client.heartbeat_publish(request).await
-            };
-            let control = &publishing.inner.control;
-            let Ok(answer) = control.call(Some(CALL), request, heartbeat).await else {
-                return;
-            };
-            publishing.heard();
-            if answer.action() == PublishAction::Stop {
-                publishing.registry().condemn(&id, answer.stop_reason());
-                publishing.inner.kick.notify_one();
+            if let Ok(_turn) = publishing.inner.telling.acquire().await {
+                publishing.heartbeat(&id).await;
             }
+            publishing.registry().end_telling(&id);
         });
+    }
+
+    async fn heartbeat(&self, id: &ConnectionId) {
+        let Some(grant) = self.registry().grant(id) else {
+            return;
+        };
+        let request = HeartbeatPublishRequest {
+            publisher: Some(self.publisher(&grant.boot_id, id)),
+            stream_id: grant.stream_id,
+            epoch: grant.epoch,
+            stats: self.registry().stats(id, Instant::now()),
+        };
+        let heartbeat = |mut client: StreamServiceClient<_>, request| async move {
+            client.heartbeat_publish(request).await
+        };
+        let heard = self
+            .inner
+            .control
+            .call(Some(CALL), request, heartbeat)
+            .await;
+        let Ok(answer) = heard else { return };
+        self.heard();
+        if answer.action() == PublishAction::Stop {
+            self.registry().condemn(id, answer.stop_reason());
+            self.inner.kick.notify_one();
+        }
     }
 }

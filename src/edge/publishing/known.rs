@@ -58,6 +58,8 @@ pub(super) struct Known {
     pub(super) media: bool,
     /// What was last measured, and when.
     pub(super) measured: Option<(Instant, StreamStats)>,
+    /// Whether the control plane is being told of it between reports.
+    pub(super) is_told: bool,
 }
 
 impl Known {
@@ -70,6 +72,7 @@ impl Known {
             missed: None,
             media: false,
             measured: None,
+            is_told: false,
         }
     }
 

@@ -84,7 +84,13 @@ impl Publishing {
         let (id, deadline) = (offer.id.clone(), Instant::now() + LIMIT);
         self.begin(offer).await?;
         self.without_rivals(&id, deadline).await;
-        self.registry().stands(&id)
+        let mut registry = self.registry();
+        let stands = registry.stands(&id);
+        if stands.is_err() {
+            // No hook will tell that it is gone.
+            registry.end(&id, Instant::now());
+        }
+        stands
     }
 
     /// Whether a connection that the media server says still stands may go on: answered

@@ -12,6 +12,9 @@ use crate::{
 /// How many connections SyncNode takes.
 const CONNECTIONS: usize = 5000;
 
+/// For how long what was measured counts for what is.
+const NEW: Duration = Duration::from_secs(10);
+
 /// What is known of all connections. It does no I/O: what is to be done is its answer.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -157,9 +160,26 @@ impl Registry {
         known.is_some_and(|known| known.has_key(&offer.stream_key))
     }
 
-    /// What is told of its media.
-    pub(super) fn stats(&self, id: &ConnectionId) -> Option<StreamStats> {
-        self.connections.get(id)?.stats()
+    /// The control plane is to be told of a connection: whether it is not yet.
+    pub(super) fn begin_telling(&mut self, id: &ConnectionId) -> bool {
+        let known = self.connections.get_mut(id);
+        known.is_some_and(|known| !std::mem::replace(&mut known.is_told, true))
+    }
+
+    /// It has been.
+    pub(super) fn end_telling(&mut self, id: &ConnectionId) {
+        if let Some(known) = self.connections.get_mut(id) {
+            known.is_told = false;
+        }
+    }
+
+    /// What is told of its media between reports; media counts as flowing where nothing
+    /// was measured of late.
+    pub(super) fn stats(&self, id: &ConnectionId, now: Instant) -> Option<StreamStats> {
+        let known = self.connections.get(id)?;
+        let measured = known.measured.as_ref();
+        let is_new = measured.is_some_and(|(at, _)| now < *at + NEW);
+        known.stats().filter(|_| is_new)
     }
 
     /// What it says to one that wants to publish and was accepted: it may have to go

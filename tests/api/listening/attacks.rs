@@ -110,7 +110,7 @@ async fn calls_that_the_server_is_made_to_take_back_end_the_connection() {
         .await;
 
     assert_eq!(ending.farewells, [ENHANCE_YOUR_CALM]);
-    assert!(ending.resets <= 1024, "{ending:?}");
+    assert!(ending.resets <= 128, "{ending:?}");
 }
 
 #[tokio::test]
