@@ -23,7 +23,9 @@ pub const GUARDED: &str = "/sluice.v1.AuthService/GetMe";
 
 /// A frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let length = u32::try_from(payload.len())
+        .expect("a short payload")
+        .to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend(stream.to_be_bytes());
     frame.extend(payload);
@@ -57,6 +59,6 @@ pub fn header(block: &mut Vec<u8>, name: &str, value: &str) {
 
 fn text(block: &mut Vec<u8>, text: &str) {
     assert!(text.len() < 127, "longer ones take more bytes");
-    block.push(u8::try_from(text.len()).unwrap());
+    block.push(u8::try_from(text.len()).expect("a short text"));
     block.extend(text.as_bytes());
 }
