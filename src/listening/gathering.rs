@@ -19,7 +19,8 @@ const READ_PAUSE: Duration = Duration::from_millis(20);
 /// How long answers are.
 const WRITE_PAUSE: Duration = Duration::from_millis(1);
 
-/// How much comes at once of a request that is large, in bytes: many small ones are less.
+/// How much at once, in bytes, is read as it comes: of a request that is large, or of so
+/// many small ones that they need not gather.
 const LARGE: usize = 32 * 1024;
 
 pin_project! {
@@ -87,7 +88,6 @@ impl<T: AsyncRead> AsyncRead for Gathering<T> {
         let this = self.project();
         if *this.is_dry && this.until_read.is_none() && this.pressure.is_felt() {
             let next = this.read.map(|read| read + READ_PAUSE);
-            // A large request is read as it comes.
             let next = next.filter(|_| *this.portion < LARGE);
             let next = next.filter(|next| *next > Instant::now());
             *this.until_read = next.map(|next| Box::pin(sleep_until(next)));

@@ -163,3 +163,38 @@ pub(super) fn sqlite_code(cause: &dyn DatabaseError) -> Option<i32> {
 pub(super) fn is_taken(failure: &Failure) -> bool {
     matches!(failure, Failure::Database(cause) if cause.is_unique_violation())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use anyhow::anyhow;
+    use sqlx::Error as Failure;
+
+    use super::{of_commit, shared_by_reads, shared_by_writes};
+    use crate::error::Error;
+
+    #[test]
+    fn a_commit_that_was_not_answered_is_not_begun_anew() {
+        let stopped = of_commit(Error::internal(anyhow!("a task that has stopped")));
+        assert!(
+            matches!(stopped, Error::DatabaseUnavailable(_)),
+            "{stopped}"
+        );
+        assert!(shared_by_writes(&stopped).is_some());
+
+        let lost = of_commit(Error::ConcurrentChange);
+        assert!(matches!(lost, Error::ConcurrentChange), "{lost}");
+        assert!(shared_by_writes(&lost).is_none());
+    }
+
+    #[test]
+    fn a_connection_that_ends_fails_writes_that_went_over_it_and_no_reads() {
+        let unavailable = |kind: ErrorKind| Error::DatabaseUnavailable(Failure::Io(kind.into()));
+        let (ended, late) = (ErrorKind::UnexpectedEof, ErrorKind::TimedOut);
+
+        assert!(shared_by_reads(&unavailable(ended)).is_none());
+        assert!(shared_by_writes(&unavailable(ended)).is_some());
+        assert!(shared_by_reads(&unavailable(late)).is_some());
+    }
+}
