@@ -122,52 +122,6 @@ pub(super) async fn append(tx: &mut Transaction, act: &Act, result: &str, now: T
     Ok(())
 }
 
-/// Records several acts in the transaction that does them, on PostgreSQL.
-pub(super) async fn record_each(
-    executor: impl PgExecutor<'_>,
-    acts: &[(&Act, Time)],
-) -> Result<()> {
-    let ids = acts.iter().map(|_| AuditEventId::generate().uuid());
-    let users = acts
-        .iter()
-        .map(|(act, _)| act.user_id.map_or(Uuid::nil(), |id| id.uuid()));
-    let times = acts.iter().map(|(_, now)| *now);
-    let actions = acts.iter().map(|(act, _)| act.action);
-    let sessions = acts
-        .iter()
-        .map(|(act, _)| act.session_id.map(|id| id.uuid()));
-    let api_keys = acts
-        .iter()
-        .map(|(act, _)| act.api_key_id.map(|id| id.uuid()));
-    let resources = acts.iter().map(|(act, _)| act.resource_id);
-    let addresses = acts.iter().map(|(act, _)| act.origin.address());
-    let user_agents = acts.iter().map(|(act, _)| act.origin.user_agent.as_str());
-    sqlx::query(
-        "insert into audit_events
-             (id, user_id, create_time, action, result, session_id, api_key_id,
-              resource_id, peer_address, user_agent)
-         select id, user_id, create_time, action, $5, session_id, api_key_id,
-                resource_id, peer_address, user_agent
-         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $6::uuid[],
-                     $7::uuid[], $8::uuid[], $9::text[], $10::text[])
-              as done (id, user_id, create_time, action, session_id, api_key_id,
-                       resource_id, peer_address, user_agent)",
-    )
-    .bind(ids.collect::<Vec<_>>())
-    .bind(users.collect::<Vec<_>>())
-    .bind(times.collect::<Vec<_>>())
-    .bind(actions.collect::<Vec<_>>())
-    .bind(DONE)
-    .bind(sessions.collect::<Vec<_>>())
-    .bind(api_keys.collect::<Vec<_>>())
-    .bind(resources.collect::<Vec<_>>())
-    .bind(addresses.collect::<Vec<_>>())
-    .bind(user_agents.collect::<Vec<_>>())
-    .execute(executor)
-    .await?;
-    Ok(())
-}
-
 impl From<AuditEventRow> for AuditEvent {
     fn from(row: AuditEventRow) -> Self {
         let AuditEventRow {

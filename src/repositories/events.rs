@@ -3,7 +3,7 @@
 //! There is an event for each revision, until it is pruned. Clocks differ, so
 //! that pruning can leave gaps: who reads has to see that no number is missing.
 
-use sqlx::{FromRow, PgExecutor};
+use sqlx::{FromRow};
 use uuid::Uuid;
 
 use super::{
@@ -211,34 +211,6 @@ pub(super) async fn record(
     .execute(&mut **tx)
     .await
     .map(drop))?;
-    Ok(())
-}
-
-/// What changed of a locked project with the revision that it took.
-pub(super) struct NewEvent {
-    pub(super) project_id: ProjectId,
-    pub(super) revision: i64,
-    pub(super) change: Change,
-    pub(super) now: Time,
-}
-
-/// Writes what changed of several projects, on PostgreSQL.
-pub(super) async fn record_each(executor: impl PgExecutor<'_>, new: &[NewEvent]) -> Result<()> {
-    let ids: Vec<_> = new.iter().map(|event| event.project_id.uuid()).collect();
-    let revisions: Vec<_> = new.iter().map(|event| event.revision).collect();
-    let times: Vec<_> = new.iter().map(|event| event.now).collect();
-    let changes = new.iter().map(|event| serde_json::to_string(&event.change));
-    let changes: Vec<_> = changes.collect::<Result<_, _>>().map_err(Error::internal)?;
-    sqlx::query(
-        "insert into events (project_id, revision, create_time, change)
-         select * from unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[])",
-    )
-    .bind(ids)
-    .bind(revisions)
-    .bind(times)
-    .bind(changes)
-    .execute(executor)
-    .await?;
     Ok(())
 }
 

@@ -38,12 +38,18 @@ impl From<Failure> for Error {
     }
 }
 
-/// What failed for several reads at once as each of them learns it; `None` if each may
-/// have more luck by itself, as after the end of the one connection.
-pub(super) fn shared_by_reads(failure: &Error) -> Option<Error> {
+/// The error that every read of a failed batch receives. `None` if a read may succeed on
+/// its own, as after the end of the one connection that carried the batch.
+pub(super) fn shared_by_batch(failure: &Error) -> Option<Error> {
+    let again = |kind, cause: &Failure| Failure::Io(io::Error::new(kind, cause.to_string()));
     match failure {
         Error::DatabaseUnavailable(cause) if is_end(cause) => None,
-        failure => shared_by_writes(failure),
+        Error::DatabaseUnavailable(cause) => {
+            Some(Error::DatabaseUnavailable(again(ErrorKind::Other, cause)))
+        }
+        Error::StorageFull(cause) => Some(Error::StorageFull(again(ErrorKind::StorageFull, cause))),
+        Error::DeadlineExceeded => Some(Error::DeadlineExceeded),
+        _ => None,
     }
 }
 
@@ -61,32 +67,6 @@ fn is_end(failure: &Failure) -> bool {
             matches!(cause.code().as_deref(), Some("57P01" | "57P02" | "57P05"))
         }
         _ => false,
-    }
-}
-
-/// What a commit has failed with. Unless the database itself has said so, which then has
-/// undone it, it may have been done: nobody is to begin anew because of it.
-pub(super) fn of_commit(failure: Error) -> Error {
-    match failure {
-        Error::Internal(cause) if !matches!(cause.downcast_ref(), Some(Failure::Database(_))) => {
-            let cause = io::Error::other(format!("a commit was not answered: {cause:#}"));
-            Error::DatabaseUnavailable(Failure::Io(cause))
-        }
-        failure => failure,
-    }
-}
-
-/// What failed for several writes at once as each of them learns it; `None` if nothing has
-/// happened, and it may concern some of them only.
-pub(super) fn shared_by_writes(failure: &Error) -> Option<Error> {
-    let again = |kind, cause: &Failure| Failure::Io(io::Error::new(kind, cause.to_string()));
-    match failure {
-        Error::DatabaseUnavailable(cause) => {
-            Some(Error::DatabaseUnavailable(again(ErrorKind::Other, cause)))
-        }
-        Error::StorageFull(cause) => Some(Error::StorageFull(again(ErrorKind::StorageFull, cause))),
-        Error::DeadlineExceeded => Some(Error::DeadlineExceeded),
-        _ => None,
     }
 }
 
@@ -168,33 +148,17 @@ pub(super) fn is_taken(failure: &Failure) -> bool {
 mod tests {
     use std::io::ErrorKind;
 
-    use anyhow::anyhow;
     use sqlx::Error as Failure;
 
-    use super::{of_commit, shared_by_reads, shared_by_writes};
+    use super::shared_by_batch;
     use crate::error::Error;
 
     #[test]
-    fn a_commit_that_was_not_answered_is_not_begun_anew() {
-        let stopped = of_commit(Error::internal(anyhow!("a task that has stopped")));
-        assert!(
-            matches!(stopped, Error::DatabaseUnavailable(_)),
-            "{stopped}"
-        );
-        assert!(shared_by_writes(&stopped).is_some());
-
-        let lost = of_commit(Error::ConcurrentChange);
-        assert!(matches!(lost, Error::ConcurrentChange), "{lost}");
-        assert!(shared_by_writes(&lost).is_none());
-    }
-
-    #[test]
-    fn a_connection_that_ends_fails_writes_that_went_over_it_and_no_reads() {
+    fn a_connection_that_ends_fails_no_other_read_of_its_batch() {
         let unavailable = |kind: ErrorKind| Error::DatabaseUnavailable(Failure::Io(kind.into()));
-        let (ended, late) = (ErrorKind::UnexpectedEof, ErrorKind::TimedOut);
 
-        assert!(shared_by_reads(&unavailable(ended)).is_none());
-        assert!(shared_by_writes(&unavailable(ended)).is_some());
-        assert!(shared_by_reads(&unavailable(late)).is_some());
+        assert!(shared_by_batch(&unavailable(ErrorKind::UnexpectedEof)).is_none());
+        assert!(shared_by_batch(&unavailable(ErrorKind::TimedOut)).is_some());
+        assert!(shared_by_batch(&Error::ConcurrentChange).is_none());
     }
 }

@@ -30,7 +30,6 @@ mod notices;
 mod outbox;
 mod project_reads;
 mod project_rows;
-mod project_writes;
 mod projects;
 mod publishes;
 mod publishing;

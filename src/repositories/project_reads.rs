@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     Database,
-    engine::{Grouped, Pool, Pools, Single},
+    engine::{Batcher, Pool, Pools, Single},
     project_rows::{ProjectRow, not_found},
 };
 use crate::{
@@ -17,14 +17,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct ProjectReads {
     database: Database,
-    /// Reading SQLite is no way to go.
-    grouped: Option<GroupedReads>,
+    /// On PostgreSQL only: a read of SQLite has no round trip.
+    batched: Option<BatchedReads>,
 }
 
 #[derive(Debug, Clone)]
-struct GroupedReads {
-    gets: Grouped<(ProjectId, Tenant), Option<Project>>,
-    lists: Grouped<(Page, UserId), Vec<Project>>,
+struct BatchedReads {
+    gets: Batcher<(ProjectId, Tenant), Option<Project>>,
+    lists: Batcher<(Page, UserId), Vec<Project>>,
 }
 
 /// The longest page that is read with those of others.
@@ -41,20 +41,20 @@ struct AnswerRow {
 impl ProjectReads {
     /// Projects in this database.
     pub(super) fn new(database: Database) -> Self {
-        let grouped = match &database.pools {
+        let batched = match &database.pools {
             Pools::Sqlite { .. } => None,
-            Pools::Postgres(pool) => Some(GroupedReads::new(pool)),
+            Pools::Postgres(pool) => Some(BatchedReads::new(pool)),
         };
-        Self { database, grouped }
+        Self { database, batched }
     }
 
     /// A project.
     pub(super) async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Project> {
-        let found = match &self.grouped {
+        let found = match &self.batched {
             None => self.get_one(tenant, id).await?,
-            Some(grouped) => {
+            Some(batched) => {
                 let alone = self.get_one(tenant, id);
-                grouped.gets.ask(|| (id, tenant), alone).await?
+                batched.gets.run(|| (id, tenant), alone).await?
             }
         };
         found.ok_or_else(|| not_found(id))
@@ -62,11 +62,11 @@ impl ProjectReads {
 
     /// The tenant's projects, newest first.
     pub(super) async fn list(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
-        match &self.grouped {
+        match &self.batched {
             // Which of a tenant's projects a key may see is found one by one.
-            Some(grouped) if page.size <= LONGEST_PAGE && tenant.restricted_to.is_none() => {
+            Some(batched) if page.size <= LONGEST_PAGE && tenant.restricted_to.is_none() => {
                 let alone = self.list_one(tenant, page);
-                grouped.lists.ask(|| (page, tenant.user), alone).await
+                batched.lists.run(|| (page, tenant.user), alone).await
             }
             _ => self.list_one(tenant, page).await,
         }
@@ -119,30 +119,25 @@ impl ProjectReads {
     }
 }
 
-impl GroupedReads {
+impl BatchedReads {
     fn new(pool: &Pool<Postgres>) -> Self {
-        let (of_gets, of_lists) = (pool.clone(), pool.clone());
+        let max_in_flight = pool.size();
+        let (gets, lists) = (pool.clone(), pool.clone());
         Self {
-            gets: Grouped::reads(move |questions| {
-                let pool = of_gets.clone();
-                Box::pin(async move {
-                    let found = get_each(Single(&pool), &questions).await?;
-                    Ok(found.into_iter().map(Some).collect())
-                })
+            gets: Batcher::new(max_in_flight, move |requests| {
+                let pool = gets.clone();
+                Box::pin(async move { get_each(Single(&pool), &requests).await })
             }),
-            lists: Grouped::reads(move |questions| {
-                let pool = of_lists.clone();
-                Box::pin(async move {
-                    let found = list_each(Single(&pool), &questions).await?;
-                    Ok(found.into_iter().map(Some).collect())
-                })
+            lists: Batcher::new(max_in_flight, move |requests| {
+                let pool = lists.clone();
+                Box::pin(async move { list_each(Single(&pool), &requests).await })
             }),
         }
     }
 }
 
 /// Projects of whoever asks, each where they asked for it.
-pub(super) async fn get_each(
+async fn get_each(
     executor: impl PgExecutor<'_>,
     questions: &[(ProjectId, Tenant)],
 ) -> Result<Vec<Option<Project>>> {

@@ -2,7 +2,6 @@ use super::{
     Created, Database, IdempotencyKey, audit_log, events,
     project_reads::ProjectReads,
     project_rows::{load, not_found, record},
-    project_writes::{Alteration, Creation, ProjectWrites},
     revisions::{lock_owned, return_revision, take_revision},
     stream_rows::end_running,
 };
@@ -19,8 +18,6 @@ use crate::{
 pub struct Projects {
     database: Database,
     reads: ProjectReads,
-    /// Where writes go together.
-    writes: Option<ProjectWrites>,
 }
 
 /// A project that is to be created.
@@ -63,7 +60,6 @@ impl Projects {
     pub fn new(database: Database) -> Self {
         Self {
             reads: ProjectReads::new(database.clone()),
-            writes: ProjectWrites::new(&database),
             database,
         }
     }
@@ -79,21 +75,7 @@ impl Projects {
         if let Some(before) = self.created_before(tenant, project, now).await? {
             return Ok(Created::Before(before));
         }
-        let alone = self.insert(tenant, project, act, now);
-        let created = match &self.writes {
-            // A repeated request fails, and would fail others.
-            Some(writes) if project.idempotency.is_none() => {
-                let with_others = || Creation {
-                    owner: tenant.user,
-                    project: project.clone(),
-                    act: act.clone(),
-                    now,
-                };
-                writes.creates.ask(with_others, alone).await
-            }
-            _ => alone.await,
-        };
-        match created {
+        match self.insert(tenant, project, act, now).await {
             // The same request may have been faster.
             Err(Error::ConcurrentChange) => {
                 let before = self.created_before(tenant, project, now).await?;
@@ -171,30 +153,6 @@ impl Projects {
 
     /// Changes a project; disabling it ends its stream.
     pub async fn update(
-        &self,
-        tenant: Tenant,
-        id: ProjectId,
-        update: &ProjectUpdate,
-        act: &Act,
-        now: Time,
-    ) -> Result<Project> {
-        let alone = self.update_one(tenant, id, update, act, now);
-        match &self.writes {
-            Some(writes) if update.disabled != Some(true) => {
-                let with_others = || Alteration {
-                    tenant,
-                    id,
-                    update: update.clone(),
-                    act: act.clone(),
-                    now,
-                };
-                writes.updates.ask(with_others, alone).await
-            }
-            _ => alone.await,
-        }
-    }
-
-    async fn update_one(
         &self,
         tenant: Tenant,
         id: ProjectId,

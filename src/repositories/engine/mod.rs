@@ -27,7 +27,7 @@ mod writer;
 
 pub use database::Database;
 pub(super) use database::Pools;
-pub(super) use grouped::{Callers, Grouped};
+pub(super) use grouped::Batcher;
 pub use options::{DatabaseOptions, Target};
 pub(super) use pool::Pool;
 pub use pool::PoolState;

@@ -135,6 +135,11 @@ impl<DB: Server> Pool<DB> {
         &self.shared.address
     }
 
+    /// The most connections.
+    pub(in crate::repositories) fn size(&self) -> usize {
+        usize::try_from(self.shared.limits.size).unwrap_or(usize::MAX)
+    }
+
     /// How long a call waits for a connection.
     pub(in crate::repositories) fn acquire_timeout(&self) -> Duration {
         self.shared.limits.acquire

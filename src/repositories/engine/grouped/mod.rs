@@ -1,10 +1,10 @@
-//! Reads and writes that go to PostgreSQL together.
+//! Batched reads on PostgreSQL.
 //!
-//! One row costs far less than to ask for it: the way there and back, the plan, two
-//! processes that wake each other, for a write the wait for the disk. So only a few of
-//! a kind are under way at once; those that come meanwhile wait, and go together. Where
-//! nobody waits, each goes alone and at once. What goes together begins after each of
-//! it was asked for, so an answer is never older than its question.
+//! A row costs little; its round trip, its plan and the wake-ups of two processes cost
+//! more. So a [`Batcher`] sends only a few reads of one kind at a time. Reads that
+//! arrive meanwhile wait and go together in one statement. With no read waiting, each
+//! goes alone and at once. A batch starts after each of its reads was requested, so an
+//! answer is never older than its request.
 
 use std::{
     fmt,
@@ -18,98 +18,78 @@ use tokio::{runtime::Handle, sync::oneshot, time::timeout};
 
 use crate::{
     error::{Error, Result},
-    repositories::failure::{shared_by_reads, shared_by_writes},
+    repositories::failure::shared_by_batch,
 };
 
-/// How many of a kind are under way at once.
-const UNDER_WAY: usize = 2;
+/// The most reads in one batch.
+const MAX_BATCH_SIZE: usize = 128;
 
-/// How many go together at most.
-const MOST: usize = 128;
+/// The time after which a read in flight gives up its permit: it may wait for a lock
+/// that concerns no other read.
+const PERMIT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// After how long what is under way counts no more: it may wait for a lock that concerns
-/// nobody else.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// Batches reads of one kind: requests `Q` with answers `A`. A clone shares it.
+pub struct Batcher<Q, A>(Arc<Inner<Q, A>>);
 
-/// One kind of read or write. A clone shares it.
-pub struct Grouped<Q, A>(Arc<Shared<Q, A>>);
-
-struct Shared<Q, A> {
-    together: Box<Together<Q, A>>,
-    /// What of a failure concerns all; the others ask alone.
-    shared: fn(&Error) -> Option<Error>,
+struct Inner<Q, A> {
+    run_batch: Box<RunBatch<Q, A>>,
+    max_in_flight: usize,
     state: Mutex<State<Q, A>>,
 }
 
-/// Answers questions together, in their order.
-type Together<Q, A> = dyn Fn(Vec<Q>, Callers<A>) -> Answering<A> + Send + Sync;
+/// Answers requests in one statement, in their order.
+type RunBatch<Q, A> = dyn Fn(Vec<Q>) -> BatchFuture<A> + Send + Sync;
 
-/// Answers on their way. `None` is for who has to ask alone.
-pub type Answering<A> = Pin<Box<dyn Future<Output = Result<Vec<Option<A>>>> + Send>>;
+/// The answers to a batch.
+pub type BatchFuture<A> = Pin<Box<dyn Future<Output = Result<Vec<A>>> + Send>>;
 
-/// Those who wait for the answers, in the order of the questions.
-pub struct Callers<A>(Arc<Vec<Answer<A>>>);
-
-/// Where an answer goes.
-type Answer<A> = oneshot::Sender<Result<Option<A>>>;
+/// Receives an answer. `Ok(None)` asks the caller to read alone.
+type Responder<A> = oneshot::Sender<Result<Option<A>>>;
 
 struct State<Q, A> {
-    under_way: usize,
-    waiting: Vec<Waiting<Q, A>>,
+    in_flight: usize,
+    queue: Vec<(Q, Responder<A>)>,
 }
 
-/// A question, and where its answer goes.
-type Waiting<Q, A> = (Q, Answer<A>);
-
-/// How a question is to be asked.
+/// How a request proceeds.
 enum Turn<Q: Send + 'static, A: Send + 'static> {
-    /// At once and alone, while this is held.
-    Alone(Leave<Q, A>),
-    /// With others.
-    Together(oneshot::Receiver<Result<Option<A>>>),
+    /// At once and alone, with a permit.
+    Alone(Permit<Q, A>),
+    /// In the next batch.
+    Queued(oneshot::Receiver<Result<Option<A>>>),
 }
 
-/// The leave to ask. When it is dropped, those who wait are asked for.
-struct Leave<Q: Send + 'static, A: Send + 'static>(Grouped<Q, A>);
+/// The right to have a read in flight. Dropping it starts the next batch.
+struct Permit<Q: Send + 'static, A: Send + 'static>(Batcher<Q, A>);
 
-impl<Q: Send + 'static, A: Send + 'static> Grouped<Q, A> {
-    /// Reads that are answered so when they go together.
-    pub fn reads(together: impl Fn(Vec<Q>) -> Answering<A> + Send + Sync + 'static) -> Self {
-        let together = move |questions, _| together(questions);
-        Self::new(Box::new(together), shared_by_reads)
-    }
-
-    /// Writes that are made so when they go together. Those whose callers have gone by the
-    /// time that it is their turn are not made: a caller that gave up may have asked for
-    /// something else since.
-    pub fn writes(
-        together: impl Fn(Vec<Q>, Callers<A>) -> Answering<A> + Send + Sync + 'static,
+impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
+    /// Batches reads that `run_batch` answers, with at most `max_in_flight` statements
+    /// at a time.
+    pub fn new(
+        max_in_flight: usize,
+        run_batch: impl Fn(Vec<Q>) -> BatchFuture<A> + Send + Sync + 'static,
     ) -> Self {
-        Self::new(Box::new(together), shared_by_writes)
-    }
-
-    fn new(together: Box<Together<Q, A>>, shared: fn(&Error) -> Option<Error>) -> Self {
         let state = State {
-            under_way: 0,
-            waiting: Vec::new(),
+            in_flight: 0,
+            queue: Vec::new(),
         };
-        Self(Arc::new(Shared {
-            together,
-            shared,
+        Self(Arc::new(Inner {
+            run_batch: Box::new(run_batch),
+            max_in_flight: max_in_flight.max(1),
             state: Mutex::new(state),
         }))
     }
 
-    /// Asks alone where nobody waits, else with others; and alone where others cannot
-    /// ask for it, or spoil it.
-    pub async fn ask(
+    /// Runs `alone` while a permit is free, else sends the request with the next batch.
+    /// Also runs `alone` if the batch fails in a way that need not concern this request.
+    pub async fn run(
         &self,
-        question: impl FnOnce() -> Q,
+        request: impl FnOnce() -> Q,
         alone: impl Future<Output = Result<A>>,
     ) -> Result<A> {
-        match self.turn(question) {
-            Turn::Alone(leave) => leave.during(alone).await,
-            Turn::Together(answer) => match answer.await {
+        match self.turn(request) {
+            Turn::Alone(permit) => permit.hold_during(alone).await,
+            Turn::Queued(answer) => match answer.await {
                 Ok(Ok(Some(answer))) => Ok(answer),
                 Ok(Err(failure)) => Err(failure),
                 Ok(Ok(None)) | Err(_) => alone.await,
@@ -117,45 +97,42 @@ impl<Q: Send + 'static, A: Send + 'static> Grouped<Q, A> {
         }
     }
 
-    fn turn(&self, question: impl FnOnce() -> Q) -> Turn<Q, A> {
+    fn turn(&self, request: impl FnOnce() -> Q) -> Turn<Q, A> {
         let mut state = self.state();
-        if state.under_way < UNDER_WAY {
-            state.under_way += 1;
-            return Turn::Alone(Leave(self.clone()));
+        if state.in_flight < self.0.max_in_flight {
+            state.in_flight += 1;
+            return Turn::Alone(Permit(self.clone()));
         }
         let (sender, receiver) = oneshot::channel();
-        state.waiting.push((question(), sender));
-        Turn::Together(receiver)
+        state.queue.push((request(), sender));
+        Turn::Queued(receiver)
     }
 
-    /// Those who wait, or nobody; then one less is under way.
-    fn next(&self) -> Option<Vec<Waiting<Q, A>>> {
+    /// The next batch. Releases one permit if the queue is empty.
+    fn next_batch(&self) -> Option<Vec<(Q, Responder<A>)>> {
         let mut state = self.state();
-        // Whoever has gone away needs no answer.
-        state.waiting.retain(|(_, sender)| !sender.is_closed());
-        if state.waiting.is_empty() {
-            state.under_way -= 1;
+        // A caller that has gone away needs no answer.
+        state.queue.retain(|(_, sender)| !sender.is_closed());
+        if state.queue.is_empty() {
+            state.in_flight -= 1;
             return None;
         }
-        let number = state.waiting.len().min(MOST);
-        Some(state.waiting.drain(..number).collect())
+        let size = state.queue.len().min(MAX_BATCH_SIZE);
+        Some(state.queue.drain(..size).collect())
     }
 
-    async fn answer(&self, asked: Vec<Waiting<Q, A>>) {
-        let (questions, callers): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-        let callers = Arc::new(callers);
-        let answered = (self.0.together)(questions, Callers(Arc::clone(&callers))).await;
-        let callers = Arc::into_inner(callers).unwrap_or_default();
-        match answered {
+    async fn answer(&self, batch: Vec<(Q, Responder<A>)>) {
+        let (requests, responders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        match (self.0.run_batch)(requests).await {
             Ok(answers) => {
-                for (caller, answer) in callers.into_iter().zip(answers) {
-                    // Nobody may wait for it any more.
-                    let _ = caller.send(Ok(answer));
+                for (responder, answer) in responders.into_iter().zip(answers) {
+                    // The caller may have gone away.
+                    let _ = responder.send(Ok(Some(answer)));
                 }
             }
             Err(failure) => {
-                for caller in callers {
-                    let _ = caller.send((self.0.shared)(&failure).map_or(Ok(None), Err));
+                for responder in responders {
+                    let _ = responder.send(shared_by_batch(&failure).map_or(Ok(None), Err));
                 }
             }
         }
@@ -166,48 +143,43 @@ impl<Q: Send + 'static, A: Send + 'static> Grouped<Q, A> {
     }
 }
 
-impl<Q: Send + 'static, A: Send + 'static> Leave<Q, A> {
-    /// Waits for what is done with this leave, which is over before if that takes long.
-    async fn during<T>(self, done: impl Future<Output = T>) -> T {
-        let mut done = pin!(done);
-        let in_time = timeout(PATIENCE, &mut done).await;
-        // Who came meanwhile is next.
+impl<Q: Send + 'static, A: Send + 'static> Permit<Q, A> {
+    /// Awaits a read, and gives up the permit early if the read takes too long.
+    async fn hold_during<T>(self, read: impl Future<Output = T>) -> T {
+        let mut read = pin!(read);
+        let in_time = timeout(PERMIT_TIMEOUT, &mut read).await;
+        // Starts the next batch.
         drop(self);
         match in_time {
             Ok(done) => done,
-            Err(_) => done.await,
+            Err(_) => read.await,
         }
     }
 }
 
-impl<Q: Send + 'static, A: Send + 'static> Drop for Leave<Q, A> {
+impl<Q: Send + 'static, A: Send + 'static> Drop for Permit<Q, A> {
     fn drop(&mut self) {
-        let Some(asked) = self.0.next() else { return };
-        let grouped = self.0.clone();
-        let leave = Self(self.0.clone());
-        let answering = async move { leave.during(grouped.answer(asked)).await };
+        let Some(batch) = self.0.next_batch() else {
+            return;
+        };
+        let batcher = self.0.clone();
+        let permit = Self(self.0.clone());
+        let answering = async move { permit.hold_during(batcher.answer(batch)).await };
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(answering);
         }
     }
 }
 
-impl<A> Callers<A> {
-    /// Whether the one with this number still waits.
-    pub fn is_there(&self, number: usize) -> bool {
-        self.0.get(number).is_some_and(|caller| !caller.is_closed())
-    }
-}
-
-impl<Q, A> Clone for Grouped<Q, A> {
+impl<Q, A> Clone for Batcher<Q, A> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<Q, A> fmt::Debug for Grouped<Q, A> {
+impl<Q, A> fmt::Debug for Batcher<Q, A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Grouped").finish_non_exhaustive()
+        formatter.debug_struct("Batcher").finish_non_exhaustive()
     }
 }
 

@@ -5,17 +5,22 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Grouped, MOST, Turn, UNDER_WAY};
+use super::{Batcher, MAX_BATCH_SIZE, Turn};
 use crate::error::{Error, Result};
 
-type Groups = Arc<Mutex<Vec<Vec<usize>>>>;
+const MAX_IN_FLIGHT: usize = 2;
 
-/// Answers each number with its double, but leaves 7 alone, and fails where there is
-/// a 13, or with the database gone where there is a 14.
-fn doubling() -> (Grouped<usize, usize>, Groups) {
-    let groups = Groups::default();
-    let seen = Arc::clone(&groups);
-    let grouped = Grouped::writes(move |numbers: Vec<usize>, _| {
+/// The answer of a request that runs alone.
+const ALONE: usize = 1000;
+
+type Batches = Arc<Mutex<Vec<Vec<usize>>>>;
+
+/// Answers each number with its double. A batch with 13 fails in a way that concerns only
+/// some requests, a batch with 14 because the database is unavailable.
+fn doubling() -> (Batcher<usize, usize>, Batches) {
+    let batches = Batches::default();
+    let seen = Arc::clone(&batches);
+    let batcher = Batcher::new(MAX_IN_FLIGHT, move |numbers: Vec<usize>| {
         seen.lock().unwrap().push(numbers.clone());
         Box::pin(async move {
             if numbers.contains(&13) {
@@ -24,162 +29,119 @@ fn doubling() -> (Grouped<usize, usize>, Groups) {
             if numbers.contains(&14) {
                 return Err(Error::DatabaseUnavailable(sqlx::Error::PoolTimedOut));
             }
-            let answers = numbers.iter();
-            Ok(answers
-                .map(|&number| (number != 7).then_some(2 * number))
-                .collect())
+            Ok(numbers.iter().map(|number| 2 * number).collect())
         })
     });
-    (grouped, groups)
+    (batcher, batches)
 }
 
-/// Everything that may be under way.
-fn busy(grouped: &Grouped<usize, usize>) -> Vec<Turn<usize, usize>> {
-    let turns: Vec<_> = (0..UNDER_WAY).map(|_| grouped.turn(|| 0)).collect();
+/// Takes every permit.
+fn take_all(batcher: &Batcher<usize, usize>) -> Vec<Turn<usize, usize>> {
+    let turns: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| batcher.turn(|| 0)).collect();
     assert!(turns.iter().all(|turn| matches!(turn, Turn::Alone(_))));
     turns
 }
 
-/// Asks with others; who has to ask alone gets 1,000.
-fn asking(
-    grouped: &Grouped<usize, usize>,
-    number: usize,
-) -> tokio::task::JoinHandle<Result<usize>> {
-    let grouped = grouped.clone();
-    tokio::spawn(async move { grouped.ask(|| number, async { Ok(1000) }).await })
+fn run(batcher: &Batcher<usize, usize>, number: usize) -> tokio::task::JoinHandle<Result<usize>> {
+    let batcher = batcher.clone();
+    tokio::spawn(async move { batcher.run(|| number, async { Ok(ALONE) }).await })
 }
 
-fn waiting(
-    grouped: &Grouped<usize, usize>,
+fn queue(
+    batcher: &Batcher<usize, usize>,
     number: usize,
 ) -> oneshot::Receiver<Result<Option<usize>>> {
-    match grouped.turn(|| number) {
-        Turn::Together(answer) => answer,
-        Turn::Alone(_) => panic!("it goes alone"),
+    match batcher.turn(|| number) {
+        Turn::Queued(answer) => answer,
+        Turn::Alone(_) => panic!("it has a permit"),
     }
 }
 
 #[tokio::test]
-async fn who_asks_where_nobody_does_asks_alone() {
-    let (grouped, groups) = doubling();
-    assert_eq!(asking(&grouped, 1).await.unwrap().unwrap(), 1000);
-    assert!(groups.lock().unwrap().is_empty());
+async fn a_request_runs_alone_while_a_permit_is_free() {
+    let (batcher, batches) = doubling();
+    assert_eq!(run(&batcher, 1).await.unwrap().unwrap(), ALONE);
+    assert!(batches.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn questions_that_come_meanwhile_are_asked_together() {
-    let (grouped, groups) = doubling();
-    let under_way = busy(&grouped);
-    let answers: Vec<_> = (1..=5).map(|number| asking(&grouped, number)).collect();
+async fn requests_that_arrive_meanwhile_form_one_batch() {
+    let (batcher, batches) = doubling();
+    let in_flight = take_all(&batcher);
+    let answers: Vec<_> = (1..=5).map(|number| run(&batcher, number)).collect();
     tokio::task::yield_now().await;
-    assert!(groups.lock().unwrap().is_empty());
+    assert!(batches.lock().unwrap().is_empty());
 
-    drop(under_way);
+    drop(in_flight);
     for (answer, number) in answers.into_iter().zip(1..) {
         assert_eq!(answer.await.unwrap().unwrap(), 2 * number);
     }
-    assert_eq!(*groups.lock().unwrap(), [[1, 2, 3, 4, 5]]);
-    drop(busy(&grouped));
+    assert_eq!(*batches.lock().unwrap(), [[1, 2, 3, 4, 5]]);
+    drop(take_all(&batcher));
 }
 
 #[tokio::test]
-async fn only_so_many_go_together() {
-    let (grouped, groups) = doubling();
-    let under_way = busy(&grouped);
-    let answers: Vec<_> = (100..100 + MOST + 1)
-        .map(|number| waiting(&grouped, number))
+async fn a_batch_has_a_maximum_size() {
+    let (batcher, batches) = doubling();
+    let in_flight = take_all(&batcher);
+    let answers: Vec<_> = (100..100 + MAX_BATCH_SIZE + 1)
+        .map(|number| queue(&batcher, number))
         .collect();
-    drop(under_way);
+    drop(in_flight);
 
     for (answer, number) in answers.into_iter().zip(100..) {
         assert_eq!(answer.await.unwrap().unwrap(), Some(2 * number));
     }
-    let mut sizes: Vec<_> = groups.lock().unwrap().iter().map(Vec::len).collect();
+    let mut sizes: Vec<_> = batches.lock().unwrap().iter().map(Vec::len).collect();
     sizes.sort_unstable();
-    assert_eq!(sizes, [1, MOST]);
+    assert_eq!(sizes, [1, MAX_BATCH_SIZE]);
 }
 
 #[tokio::test]
-async fn who_is_gone_is_not_asked_for() {
-    let (grouped, groups) = doubling();
-    let under_way = busy(&grouped);
-    drop(waiting(&grouped, 1));
-    let stays = waiting(&grouped, 2);
-    drop(under_way);
+async fn a_request_whose_caller_has_gone_is_not_sent() {
+    let (batcher, batches) = doubling();
+    let in_flight = take_all(&batcher);
+    drop(queue(&batcher, 1));
+    let stays = queue(&batcher, 2);
+    drop(in_flight);
 
     assert_eq!(stays.await.unwrap().unwrap(), Some(4));
-    assert_eq!(*groups.lock().unwrap(), [[2]]);
+    assert_eq!(*batches.lock().unwrap(), [[2]]);
 }
 
 #[tokio::test]
-async fn who_cannot_be_asked_for_with_others_asks_alone() {
-    let (grouped, _) = doubling();
-    let under_way = busy(&grouped);
-    let (left, done) = (asking(&grouped, 7), asking(&grouped, 8));
+async fn each_request_of_a_batch_that_fails_for_some_runs_alone() {
+    let (batcher, _) = doubling();
+    let in_flight = take_all(&batcher);
+    let requests = [run(&batcher, 1), run(&batcher, 13)];
     tokio::task::yield_now().await;
-    drop(under_way);
-
-    assert_eq!(left.await.unwrap().unwrap(), 1000);
-    assert_eq!(done.await.unwrap().unwrap(), 16);
-}
-
-#[tokio::test]
-async fn who_is_spoilt_by_others_asks_alone() {
-    let (grouped, _) = doubling();
-    let under_way = busy(&grouped);
-    let asking = [asking(&grouped, 1), asking(&grouped, 13)];
-    tokio::task::yield_now().await;
-    drop(under_way);
-    for answer in asking {
-        assert_eq!(answer.await.unwrap().unwrap(), 1000);
+    drop(in_flight);
+    for request in requests {
+        assert_eq!(request.await.unwrap().unwrap(), ALONE);
     }
 
     tokio::task::yield_now().await;
-    drop(busy(&grouped));
+    drop(take_all(&batcher));
 }
 
 #[tokio::test]
-async fn what_takes_long_holds_up_nobody() {
-    let (grouped, _) = doubling();
+async fn a_slow_request_holds_up_no_other() {
+    let (batcher, _) = doubling();
     let slow = |_| {
-        let grouped = grouped.clone();
-        tokio::spawn(async move { grouped.ask(|| 0, pending()).await })
+        let batcher = batcher.clone();
+        tokio::spawn(async move { batcher.run(|| 0, pending()).await })
     };
-    let slow: Vec<_> = (0..UNDER_WAY).map(slow).collect();
+    let slow: Vec<_> = (0..MAX_IN_FLIGHT).map(slow).collect();
     tokio::task::yield_now().await;
 
-    let answer = waiting(&grouped, 1).await;
+    let answer = queue(&batcher, 1).await;
 
     assert_eq!(answer.unwrap().unwrap(), Some(2));
     assert!(slow.iter().all(|slow| !slow.is_finished()));
 }
 
 #[tokio::test]
-async fn who_is_gone_when_a_write_is_due_is_known() {
-    let (release, due) = oneshot::channel::<()>();
-    let due = Mutex::new(Some(due));
-    let grouped = Grouped::writes(move |numbers: Vec<usize>, callers| {
-        let due = due.lock().unwrap().take();
-        Box::pin(async move {
-            due.unwrap().await.unwrap();
-            let there = (0..numbers.len()).map(|number| callers.is_there(number));
-            assert_eq!(there.collect::<Vec<_>>(), [true, false, true]);
-            Ok(numbers.into_iter().map(Some).collect())
-        })
-    });
-    let under_way = busy(&grouped);
-    let [stays, goes, last] = [1, 2, 3].map(|number| waiting(&grouped, number));
-    drop(under_way);
-    tokio::task::yield_now().await;
-    drop(goes);
-    release.send(()).unwrap();
-
-    assert_eq!(stays.await.unwrap().unwrap(), Some(1));
-    assert_eq!(last.await.unwrap().unwrap(), Some(3));
-}
-
-#[tokio::test]
-async fn reads_whose_connection_has_ended_are_asked_for_alone() {
+async fn requests_of_a_batch_whose_connection_has_ended_run_alone() {
     for (failure, is_shared) in [
         (sqlx::Error::PoolTimedOut, true),
         (
@@ -188,28 +150,28 @@ async fn reads_whose_connection_has_ended_are_asked_for_alone() {
         ),
     ] {
         let failure = Mutex::new(Some(failure));
-        let grouped = Grouped::<usize, usize>::reads(move |_| {
+        let batcher = Batcher::<usize, usize>::new(MAX_IN_FLIGHT, move |_| {
             let failure = failure.lock().unwrap().take();
             Box::pin(async move { Err(Error::DatabaseUnavailable(failure.unwrap())) })
         });
-        let under_way = busy(&grouped);
-        let asking = asking(&grouped, 1);
+        let in_flight = take_all(&batcher);
+        let request = run(&batcher, 1);
         tokio::task::yield_now().await;
-        drop(under_way);
+        drop(in_flight);
 
-        assert_eq!(asking.await.unwrap().is_err(), is_shared);
+        assert_eq!(request.await.unwrap().is_err(), is_shared);
     }
 }
 
 #[tokio::test]
-async fn when_the_database_has_gone_away_all_learn_it_and_nobody_asks_again() {
-    let (grouped, _) = doubling();
-    let under_way = busy(&grouped);
-    let asking = [asking(&grouped, 1), asking(&grouped, 14)];
+async fn every_request_of_a_batch_learns_that_the_database_is_unavailable() {
+    let (batcher, _) = doubling();
+    let in_flight = take_all(&batcher);
+    let requests = [run(&batcher, 1), run(&batcher, 14)];
     tokio::task::yield_now().await;
-    drop(under_way);
-    for answer in asking {
-        let failure = answer.await.unwrap().unwrap_err();
+    drop(in_flight);
+    for request in requests {
+        let failure = request.await.unwrap().unwrap_err();
         assert!(
             matches!(failure, Error::DatabaseUnavailable(_)),
             "{failure}"
