@@ -10,11 +10,12 @@ use std::{
 };
 
 use sluice::{
+    database::{Database, DatabaseOptions, Target},
     domain::{
         Act, Email, Name, Origin, ProjectId, PublishConflictPolicy, ReconnectWindow,
         SealedStreamKey, Tenant, UserId, now,
     },
-    repositories::{Database, DatabaseOptions, NewProject, NewUser, Projects, Target, Users},
+    repositories::{NewProject, NewUser, Projects, Users},
 };
 use tokio::task::JoinSet;
 

@@ -2,28 +2,34 @@
 //!
 //! A map of this house. Dependencies point down the list, never up.
 //!
-//! | room | what it is for |
+//! | module | purpose |
 //! |---|---|
 //! | [`commands`] | `serve`, `edge`, `migrate`, `health`, `admin`: one file a sub-command |
-//! | [`server`] | the only place that knows all parts: repositories, services, layers, drain |
-//! | [`edge`] | beside a media server: hooks come in, relays go out; a client of the rest |
+//! | [`server`] | the only place that knows all parts: services, jobs, drain |
+//! | [`edge`] | beside a media server: hooks come in, relays go out; a gRPC client of the rest |
 //! | [`config`] | every setting, once |
-//! | [`operations`] | what the server says of itself over HTTP: metrics, probes, what is logged |
-//! | [`readiness`] | what the server says of its health |
-//! | [`layers`] | what happens to every call |
+//! | [`operations`] | metrics, probes and the log filter over HTTP |
+//! | [`services`] | the RPCs: authorize, parse, call a repository, answer |
+//! | [`layers`] | the middleware of every call |
 //! | [`jobs`] | periodic work |
-//! | [`mail`] | how messages look, and how they leave |
-//! | [`services`] | the RPCs: who, what, do, answer |
-//! | [`watching`] | who watches what, and what wakes them |
-//! | [`listening`] | connections: accepted, bounded, ended in time |
-//! | [`auth`], [`repositories`] | who calls, and what protects secrets; SQL, on either engine |
-//! | [`error`] | what can go wrong, and its only mapping to a gRPC status |
-//! | [`domain`] | the nouns, parsed once |
+//! | [`watching`] | watchers of projects, and the change notifications that wake them |
+//! | [`readiness`] | the health that the server reports |
+//! | [`mail`] | e-mail messages and their transport |
+//! | [`repositories`] | SQL: one repository per noun |
+//! | [`auth`] | callers, tokens, passwords, and the protection of secrets |
+//! | [`database`] | engines, connections, transactions, migrations: knows no table's meaning |
+//! | [`transport`] | connections: accepted, bounded, closed in time |
+//! | [`error`] | everything that can go wrong, and its one mapping to a gRPC status |
 //! | [`telemetry`] | logs, metrics, traces |
+//! | [`domain`] | the nouns, parsed once |
+//! | [`random`] | randomness and digests |
 //! | [`proto`] | the generated code of the contract in `proto/` |
 //!
 //! A request passes the listener, the layers, the interceptor
 //! ([`auth::Guard`]), a service method, and one repository method.
+
+#[macro_use]
+pub mod database;
 
 pub mod auth;
 pub mod commands;
@@ -33,14 +39,14 @@ pub mod edge;
 pub mod error;
 pub mod jobs;
 pub mod layers;
-pub mod listening;
 pub mod mail;
 pub mod operations;
 pub mod proto;
+pub mod random;
 pub mod readiness;
 pub mod repositories;
 pub mod server;
 pub mod services;
-mod setting;
 pub mod telemetry;
+pub mod transport;
 pub mod watching;

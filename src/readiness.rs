@@ -9,10 +9,10 @@ use tokio::{
 use tonic::{Request, Status, service::Interceptor};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{
+use super::{
+    database::Database,
     error::{Error, Result},
     jobs::Trust,
-    repositories::Database,
     telemetry::metrics,
 };
 

@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, interceptor::InterceptedService};
 use tonic_health::server::HealthReporter;
 
-use crate::{
+use super::{
     auth::{AccessTokens, Guard, IdTokens, Keys, PasswordHasher, RateLimits, Revocations},
     config::Config,
+    database::Database,
     jobs::{EventPruning, Mailer, Purge, Reaper, RelayWatch, Trust},
     layers,
-    listening::Acceptor,
     mail::Post,
     operations::{self, Observed},
     proto::{
@@ -28,8 +28,9 @@ use crate::{
         },
     },
     readiness::{Health, Readiness, SERVICES},
-    repositories::{Database, Outbox, Publishing, RelayWork},
+    repositories::{Outbox, Publishing, RelayWork},
     services::{AuthParts, AuthService, Dispatch, ProjectService, StreamParts, StreamService},
+    transport::Acceptor,
     watching::{Hub, Listener, Lookout, Notifier},
 };
 

@@ -1,5 +1,7 @@
-use super::random::{hex, random_bytes, sha256};
-use crate::domain::{ApiKeyId, Secret};
+use crate::{
+    domain::{ApiKeyId, Secret},
+    random::{hex, random_bytes, sha256},
+};
 
 /// The secret of an API key: `slk_<id>_<secret>`, 256 random bits.
 #[derive(Debug, Clone)]

@@ -1,5 +1,7 @@
-use super::sha256;
-use crate::domain::{GuessSubject, Origin, SessionId};
+use crate::{
+    domain::{GuessSubject, Origin, SessionId},
+    random::sha256,
+};
 
 impl GuessSubject {
     /// A sign-in to the account of an address in lower case. The caller's address,

@@ -12,8 +12,8 @@ use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
-use super::{Sealer, SigningKeys, random::random_bytes};
-use crate::domain::Secret;
+use super::{Sealer, SigningKeys};
+use crate::{domain::Secret, random::random_bytes};
 
 /// The shortest secret for HS256, in bytes (RFC 7518 section 3.2).
 const MIN_SECRET: usize = 32;

@@ -11,12 +11,14 @@ use zeroize::Zeroizing;
 
 use super::{
     Keys, LoadKeysError, Place, Sealer,
-    random::random_bytes,
     sealing::KeptKey,
     sealing_key::SealingKeyId,
     signing_keys::{SigningKey, Timed},
 };
-use crate::domain::{KeyPurpose, KeyRecord, Time};
+use crate::{
+    domain::{KeyPurpose, KeyRecord, Time},
+    random::random_bytes,
+};
 
 impl Keys {
     /// Takes the rings as these records say, the newest first. Fails, and leaves

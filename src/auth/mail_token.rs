@@ -1,5 +1,7 @@
-use super::random::{hex, random_bytes, sha256};
-use crate::domain::Secret;
+use crate::{
+    domain::Secret,
+    random::{hex, random_bytes, sha256},
+};
 
 /// The token in a message: `slm_` and 256 random bits. Nothing but the message
 /// has it; its hash is kept.

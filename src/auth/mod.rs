@@ -22,7 +22,6 @@ mod mail_token;
 mod passwords;
 mod permit;
 mod play_urls;
-mod random;
 mod rate_limits;
 mod recent_states;
 mod refresh_token;
@@ -44,7 +43,6 @@ pub use key_files::{KeySettings, Keys, LoadKeysError, parse_jwt_secret, parse_se
 pub use mail_token::MailToken;
 pub use passwords::{HashSlot, PasswordHasher, Verdict};
 pub use permit::Permit;
-pub use random::{random_fraction, random_name, sha256};
 pub use rate_limits::{Rate, RateLimits};
 pub use refresh_token::{RefreshSeed, RefreshToken};
 pub use revocations::{KEPT as REVOCATIONS_KEPT, Revocations};

@@ -12,10 +12,11 @@ use ring::hmac;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Place, Sealer, random::random_bytes};
+use super::{Place, Sealer};
 use crate::{
     domain::{Secret, SessionId},
     error::Result,
+    random::random_bytes,
 };
 
 /// What the refresh tokens of one session are made from.

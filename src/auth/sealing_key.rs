@@ -7,10 +7,8 @@ use chacha20poly1305::{
 use ring::{digest, hmac};
 use zeroize::Zeroizing;
 
-use super::{
-    Place,
-    random::{hex, random_bytes},
-};
+use super::Place;
+use crate::random::{hex, random_bytes};
 
 const KEY_ID: usize = 4;
 const NONCE: usize = 24;

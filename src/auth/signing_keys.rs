@@ -15,8 +15,11 @@ use ring::{
 };
 use zeroize::Zeroizing;
 
-use super::{jwt_backend, random::sha256};
-use crate::domain::{Secret, Time, now};
+use super::jwt_backend;
+use crate::{
+    domain::{Secret, Time, now},
+    random::sha256,
+};
 
 /// The type of an access token (RFC 9068 section 2.1).
 pub(super) const TYPE: &str = "at+jwt";

@@ -1,11 +1,8 @@
-use super::{
-    Place, Sealer,
-    random::{hex, random_bytes},
-    sha256,
-};
+use super::{Place, Sealer};
 use crate::{
     domain::{ProjectId, SealedStreamKey, Secret, StreamKey},
     error::Result,
+    random::{hex, random_bytes, sha256},
 };
 
 impl StreamKey {

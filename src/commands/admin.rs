@@ -6,10 +6,13 @@ use clap::Subcommand;
 use super::{copy, failure::Failure, rotate, serve::prepare};
 use crate::{
     auth::ApiKeySecret,
-    config::Config,
+    config::{
+        Config,
+        parse::{parsed, span},
+    },
+    database::{Database, Target},
     domain::{Act, ApiKeyId, Email, Name, NewApiKey, Origin, Scope, Scopes, UserId, now},
-    repositories::{ApiKeys, Database, Sessions, Target, Users},
-    setting::{parsed, span},
+    repositories::{ApiKeys, Sessions, Users},
 };
 
 /// What only operators do.

@@ -1,7 +1,7 @@
 use super::{failure::Failure, serve::prepare};
 use crate::{
     config::Config,
-    repositories::{CopiedTable, CopyFailure, DatabaseOptions, Target, copy},
+    database::{CopiedTable, CopyFailure, DatabaseOptions, Target, copy},
 };
 
 /// Copies the database of the settings to another one.

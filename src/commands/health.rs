@@ -24,7 +24,7 @@ use tonic_health::pb::{
 use tower::service_fn;
 
 use super::failure::Failure;
-use crate::setting::{address, filled, span};
+use crate::config::parse::{address, filled, span};
 
 /// What a health check asks, and whom.
 #[derive(Args)]

@@ -1,5 +1,5 @@
 use super::{failure::Failure, serve::prepare};
-use crate::{config::Config, repositories::Database};
+use crate::{config::Config, database::Database};
 
 /// Brings the database's schema up to date.
 pub(super) fn run(config: &Config) -> Result<(), Failure> {

@@ -10,10 +10,11 @@ use super::{
 use crate::{
     auth::{Keys, LEEWAY_SECONDS},
     config::Config,
+    database::Database,
     domain::{Time, now},
     error::{Error, Result},
     jobs::{KeyWatch, Pass, Resealing},
-    repositories::{Database, KeyRecords, SealedValues},
+    repositories::{KeyRecords, SealedValues},
 };
 
 /// How long a key signs or seals beyond its time: clocks differ, and what was

@@ -10,10 +10,10 @@ use super::failure::Failure;
 use crate::{
     auth::Keys,
     config::{Config, Environment},
-    error, listening,
-    repositories::Database,
-    server,
+    database::Database,
+    error, server,
     telemetry::{self, traces},
+    transport,
 };
 
 /// After how many steps of its tasks a thread looks what has come in. By default it is
@@ -67,7 +67,7 @@ pub(super) fn load_keys(config: &Config) -> Result<Keys, Failure> {
 }
 
 async fn serve(config: &Config, keys: Keys) -> Result<(), Failure> {
-    let listener = listening::bind(config.listen)
+    let listener = transport::bind(config.listen)
         .with_context(|| format!("cannot listen on {} (SLUICE_LISTEN)", config.listen))?;
     if let Some(settings) = config.traces() {
         traces::start(settings)?;

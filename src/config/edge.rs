@@ -4,14 +4,16 @@ use clap::{Args, ValueEnum};
 use http::Uri;
 use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::LogFormat;
-use crate::{
-    domain::{Secret, UrlPolicy},
-    edge::{ApiKey, Edge, RelayTerms, ServerTerms, Terms},
-    setting::{
+use super::{
+    LogFormat,
+    parse::{
         address, api_key, control_plane, hooks_secret, http_url, ingest_host, log_filter, node_id,
         read_url, span, switch, within,
     },
+};
+use crate::{
+    domain::{Secret, UrlPolicy},
+    edge::{ApiKey, Edge, RelayTerms, ServerTerms, Terms},
     telemetry::LogSettings,
 };
 

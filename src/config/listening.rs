@@ -2,10 +2,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::{
-    listening::{Caps, Times, TlsFiles, WebOrigin},
-    setting::{parsed, span, within},
-};
+use super::parse::{parsed, span, within};
+use crate::transport::{Caps, Times, TlsFiles, WebOrigin};
 
 /// After how much silence a peer is asked whether it is there.
 const PING: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@
 mod edge;
 mod listening;
 mod observing;
+pub(crate) mod parse;
 mod parts;
 mod requests;
 mod settings;

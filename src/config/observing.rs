@@ -7,7 +7,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use http::Uri;
 
-use crate::setting::{collector, log_filter, operations_address, ratio, span};
+use super::parse::{collector, log_filter, operations_address, ratio, span};
 
 /// What is to be seen of a server, and where.
 #[derive(Clone, Args)]

@@ -5,13 +5,13 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use super::settings::{Config, Environment};
 use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
+    database::{DatabaseOptions, Target},
     domain::{RelayTimes, SessionTimes, Timeouts, UrlPolicy},
     layers::{CallPlaces, LayerSettings},
-    listening::{Pressure, Terms},
     mail::{Letterhead, MailRoute, MailSettings},
-    repositories::{DatabaseOptions, Target},
     services::WatchTimes,
     telemetry::{LogSettings, traces::TraceSettings},
+    transport::{Pressure, Terms},
     watching::WatchLimits,
 };
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::setting::{span, within};
+use super::parse::{span, within};
 
 /// The settings of how calls are answered.
 #[derive(Debug, Clone, Args)]

@@ -7,18 +7,15 @@ use sqlx::postgres::PgSslMode;
 use zeroize::Zeroizing;
 
 use super::{
-    listening::ListeningSettings, observing::ObservingSettings, requests::RequestSettings,
-};
-use crate::{
-    auth::IdTokenProvider,
-    domain::Secret,
-    mail::MailRoute,
-    repositories::Target,
-    setting::{
+    listening::ListeningSettings,
+    observing::ObservingSettings,
+    parse::{
         address, filled, ingest_host, jwt_secret, mailbox, network, page_url, parsed, port,
         sealing_key, secret, span, ssl_mode, switch, within,
     },
+    requests::RequestSettings,
 };
+use crate::{auth::IdTokenProvider, database::Target, domain::Secret, mail::MailRoute};
 
 /// The settings of a server. They cannot be printed: there are secrets among them.
 #[derive(Clone, Args)]

@@ -149,6 +149,14 @@ impl Error {
         }])
     }
 
+    /// No such resource, or another tenant's.
+    pub fn not_found(noun: &'static str, id: impl ToString) -> Self {
+        Self::NotFound {
+            noun,
+            id: id.to_string(),
+        }
+    }
+
     /// A fault that is not the caller's.
     pub fn internal(cause: impl Into<anyhow::Error>) -> Self {
         Self::Internal(cause.into())

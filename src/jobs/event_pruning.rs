@@ -3,10 +3,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
-    domain::now,
-    error::Result,
-    repositories::{Database, Events},
-    telemetry::metrics,
+    database::Database, domain::now, error::Result, repositories::Events, telemetry::metrics,
 };
 
 /// How many events one statement takes, so that it does not hold up others.

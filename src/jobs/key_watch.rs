@@ -1,8 +1,9 @@
 use crate::{
     auth::{Keys, LoadKeysError},
+    database::Database,
     domain::{KeyRecord, now},
     error::{Error, Result},
-    repositories::{Database, KeyRecords},
+    repositories::KeyRecords,
 };
 
 /// Keeps the rings of keys as the database has them.

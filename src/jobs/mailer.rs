@@ -4,11 +4,13 @@ use chrono::TimeDelta;
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    auth::{MailToken, random_fraction},
+    auth::MailToken,
+    database::Database,
     domain::{Letter, now},
     error::Result,
     mail::Post,
-    repositories::{Database, MailTokens, Outbox},
+    random::random_fraction,
+    repositories::{MailTokens, Outbox},
     telemetry::metrics::{self, BACKGROUND},
 };
 

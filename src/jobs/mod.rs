@@ -1,15 +1,16 @@
 //! Periodic work. Each job may run on many replicas at once.
 
+mod credential_refresh;
 mod event_pruning;
-mod hearing;
 mod key_watch;
 mod mailer;
 mod purge;
+mod quiet_period;
 mod reaper;
 mod relay_watch;
 mod resealing;
-mod trust;
 
+pub use credential_refresh::Trust;
 pub use event_pruning::EventPruning;
 pub use key_watch::KeyWatch;
 pub use mailer::Mailer;
@@ -17,4 +18,3 @@ pub use purge::Purge;
 pub use reaper::Reaper;
 pub use relay_watch::RelayWatch;
 pub use resealing::{Pass, Resealing};
-pub use trust::Trust;

@@ -5,11 +5,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     auth::SealingKeyId,
+    database::Database,
     domain::{Time, now},
     error::Result,
     repositories::{
-        AuditLog, Database, EndedTokens, Guesses, IdempotencyKey, KeyRecords, MailTokens, Outbox,
-        Projects, Publishing, Refusals, Sessions,
+        AuditLog, EndedTokens, Guesses, IdempotencyKey, KeyRecords, MailTokens, Outbox, Projects,
+        Publishing, Refusals, Sessions,
     },
     telemetry::metrics,
 };

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::hearing::Hearing;
+use super::quiet_period::Hearing;
 use crate::{
     auth::Revocations,
     domain::{StreamId, Timeouts, now},

@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use crate::{
     auth::{Keys, Place},
+    database::Database,
     error::{Error, Result},
-    repositories::{Database, KeyRecords, SealedValue, SealedValues},
+    repositories::{KeyRecords, SealedValue, SealedValues},
 };
 
 /// How many rows one look takes on.

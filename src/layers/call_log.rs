@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
-use super::{call::Call, refusal::Shed, rpc::Rpc};
+use super::{call_record::Call, method_info::Rpc, overload_status::Shed};
 use crate::telemetry::{
     metrics::{CallMetrics, call_metrics},
     traces,

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 use tower::{Layer, Service};
 
-use super::rpc::Rpc;
+use super::method_info::Rpc;
 use crate::error::Error;
 
 /// The header of gRPC with which a caller says how long it waits.

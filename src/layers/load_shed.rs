@@ -30,10 +30,10 @@ use tonic::codegen::StdError;
 use tower::{Layer, Service};
 
 use super::{
-    refusal::{Shed, refusal},
-    rpc::Rpc,
+    method_info::Rpc,
+    overload_status::{Shed, refusal},
 };
-use crate::{listening::Pressure, telemetry::metrics::LIVE};
+use crate::{telemetry::metrics::LIVE, transport::Pressure};
 
 /// How many calls may be begun and unread, for each place: their headers take memory.
 const UNREAD: usize = 4;
@@ -287,8 +287,8 @@ mod tests {
 
     use super::{AdmittedBody, CallPlaces, LoadShedLayer};
     use crate::{
-        layers::{refusal::Shed, rpc::Rpc},
-        listening::Pressure,
+        layers::{method_info::Rpc, overload_status::Shed},
+        transport::Pressure,
     };
 
     fn request() -> Request<Full<Bytes>> {

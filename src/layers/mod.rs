@@ -1,22 +1,22 @@
 //! What happens to every call, whichever RPC it is.
 
-mod around;
-mod call;
 mod call_log;
+mod call_record;
 mod deadline;
+mod drain_body;
 mod load_shed;
+mod method_info;
+mod overload_status;
 mod panics;
 mod peer_address;
-mod read_out;
-mod refusal;
-mod rpc;
+mod stack;
 mod web;
 
-pub use around::{CallBody, LayerSettings, around};
 pub use call_log::CallLogLayer;
 pub use deadline::DeadlineLayer;
+pub use drain_body::ReadOutLayer;
 pub use load_shed::{CallPlaces, LoadShedLayer};
 pub use panics::PanicLayer;
 pub use peer_address::PeerAddressLayer;
-pub use read_out::ReadOutLayer;
+pub use stack::{CallBody, LayerSettings, around};
 pub use web::WebLayer;

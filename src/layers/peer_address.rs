@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, Request};
 use ipnet::IpNet;
 use tower::{Layer, Service};
 
-use crate::{domain::PeerAddress, listening::Connection};
+use crate::{domain::PeerAddress, transport::Connection};
 
 /// The header of proxies; several headers are one list.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

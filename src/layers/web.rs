@@ -19,7 +19,7 @@ use tonic_web::GrpcWebLayer;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_http::cors::CorsLayer;
 
-use crate::listening::WebOrigin;
+use crate::transport::WebOrigin;
 
 /// What a page may read of an answer, beside its body.
 const EXPOSED: [&str; 4] = [

@@ -1,13 +1,13 @@
 //! How messages look, and how they leave.
 
 mod folder;
-mod letterhead;
-mod post;
 mod route;
+mod sender;
 mod smtp;
 mod smtp_url;
+mod templates;
 
-pub use letterhead::Letterhead;
-pub use post::Post;
 pub use route::{MailRoute, MailSettings};
+pub use sender::Post;
 pub use smtp_url::SmtpUrl;
+pub use templates::Letterhead;

@@ -7,9 +7,10 @@ use tokio::{
 
 use crate::{
     auth::Revocations,
+    database::Database,
     domain::{RelayState, Status, now},
     readiness::{Health, Readiness},
-    repositories::{Census, Counted, Database},
+    repositories::{Census, Counted},
     telemetry::metrics::{DATABASE, LIVE, PoolLoad},
     watching::Hub,
 };

@@ -1,9 +1,9 @@
 use chrono::TimeDelta;
-use sqlx::{FromRow, PgExecutor};
+use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Database, columns::Timestamp, engine::Transaction};
 use crate::{
+    database::{Database, Timestamp, Transaction},
     domain::{Act, ApiKeyId, AuditEvent, AuditEventId, Origin, Page, SessionId, Time, UserId},
     error::Result,
 };
@@ -94,12 +94,12 @@ impl AuditLog {
 }
 
 /// Records an act in the transaction that does it.
-pub(super) async fn record(tx: &mut Transaction, act: &Act, now: Time) -> Result<()> {
+pub(crate) async fn record(tx: &mut Transaction, act: &Act, now: Time) -> Result<()> {
     append(tx, act, DONE, now).await
 }
 
 /// Records an act that is refused, in the transaction of what the refusal changes.
-pub(super) async fn append(tx: &mut Transaction, act: &Act, result: &str, now: Time) -> Result<()> {
+pub(crate) async fn append(tx: &mut Transaction, act: &Act, result: &str, now: Time) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "insert into audit_events
              (id, user_id, create_time, action, result, session_id, api_key_id,

@@ -5,8 +5,8 @@ use chrono::TimeDelta;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Database, engine::Transaction, failure::is_taken};
 use crate::{
+    database::{Database, Transaction, is_taken},
     domain::Time,
     error::{Error, Result},
 };
@@ -81,7 +81,7 @@ impl IdempotencyKey {
 
     /// Remembers what this request made. `ConcurrentChange` if the same request
     /// is being answered at the same moment.
-    pub(super) async fn record(&self, tx: &mut Transaction, made: Uuid, now: Time) -> Result<()> {
+    pub(crate) async fn record(&self, tx: &mut Transaction, made: Uuid, now: Time) -> Result<()> {
         let outdated = now - MEMORY;
         on_engine!(&mut *tx, tx => sqlx::query(
             "delete from idempotent_creates

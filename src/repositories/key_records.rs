@@ -1,11 +1,7 @@
 use sqlx::FromRow;
 
-use super::{
-    Database,
-    columns::{Timestamp, known},
-    engine::Transaction,
-};
 use crate::{
+    database::{Database, Timestamp, Transaction, known},
     domain::{KeyPurpose, KeyRecord, Time},
     error::{Error, Result},
 };

@@ -4,12 +4,8 @@ use chrono::TimeDelta;
 use sqlx::FromRow;
 use tokio::sync::Notify;
 
-use super::{
-    Database,
-    columns::{Timestamp, known},
-    engine::{Pools, Transaction},
-};
 use crate::{
+    database::{Database, Pools, Timestamp, Transaction, known},
     domain::{Email, Letter, LetterId, LetterKind, Time, UserId},
     error::Result,
 };
@@ -164,7 +160,7 @@ impl Outbox {
 
 /// Asks for a message with which a user verifies their address, in the
 /// transaction that makes that necessary.
-pub(super) async fn add_verification(
+pub(crate) async fn add_verification(
     tx: &mut Transaction,
     user_id: UserId,
     now: Time,

@@ -1,8 +1,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::Database;
-use crate::error::Result;
+use crate::{database::Database, error::Result};
 
 /// The columns whose values are sealed under the sealing key.
 #[derive(Debug, Clone, Copy)]

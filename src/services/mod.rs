@@ -4,15 +4,12 @@
 //! finds every wrong field at once, and nothing is checked again below.
 
 mod auth;
-mod destination_messages;
 mod dispatch;
 mod fields;
-mod once;
-mod origin;
+mod idempotency;
 mod paging;
-mod platform_messages;
 mod project;
-mod project_messages;
+mod request_origin;
 mod stream;
 
 pub use auth::{AuthParts, AuthService};

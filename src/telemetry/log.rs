@@ -15,7 +15,7 @@ use tracing_subscriber::{
 
 use super::{
     filter::LogFilter,
-    form::{Counted, Fields, JsonLine},
+    json_format::{Counted, Fields, JsonLine},
     traces::statements,
     writer::LogWriter,
 };

@@ -1,11 +1,13 @@
 //! Logs, metrics, traces. Every room may use this one.
 
 mod filter;
-mod form;
+mod json_format;
 mod log;
 pub mod metrics;
+mod throttle;
 pub mod traces;
 mod writer;
 
 pub use filter::LogFilter;
 pub use log::{LogSettings, flush, init, log_filter};
+pub(crate) use throttle::Sparing;

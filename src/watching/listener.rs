@@ -4,8 +4,8 @@ use tokio::time::{sleep, timeout};
 
 use super::Hub;
 use crate::{
+    database::{Database, Heard, Hints, Listening, Notices},
     error::{Error, Result},
-    repositories::{Database, Heard, Hints, Listening, Notices},
 };
 
 /// After how much silence the connection is asked whether it stands.

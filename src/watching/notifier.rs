@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use crate::{
+    database::{Database, Notices},
     domain::ProjectId,
-    repositories::{Database, Notices},
 };
 
 /// How long changes are collected before other replicas are told of them.

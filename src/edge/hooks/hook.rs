@@ -1,6 +1,6 @@
 use http::Method;
 
-use crate::{auth::sha256, config::MediaServerKind, domain::Secret};
+use crate::{config::MediaServerKind, domain::Secret, random::sha256};
 
 /// What a media server asks or tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,20 +5,20 @@
 //! SyncNode is what makes all three agree: it carries every connection, and is their
 //! heartbeat.
 
-mod beginning;
-mod bounded;
-mod ending;
-mod keeping;
-mod kicking;
-mod known;
-mod looked;
+mod begin;
+mod connection_state;
+mod disconnect;
+mod end;
+mod error_class;
+mod observe;
+mod poll;
 mod publishers;
 mod registry;
 #[cfg(test)]
 mod registry_tests;
-mod reported;
-mod rivals;
-mod syncing;
-mod verdict;
+mod sanitize;
+mod sync;
+mod sync_report;
+mod takeover;
 
 pub(super) use publishers::Publishing;

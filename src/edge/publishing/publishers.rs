@@ -6,7 +6,7 @@ use std::{
 use tokio::sync::{Mutex as Gate, Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{beginning::LIMIT, keeping::Sight, registry::Registry};
+use super::{begin::LIMIT, poll::Sight, registry::Registry};
 use crate::{
     edge::{
         ControlPlane,

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::known::{Grant, Known, Standing};
+use super::connection_state::{Grant, Known, Standing};
 use crate::{
     edge::connection::{ConnectionId, Offer, Refused},
     proto::v1::{EndReason, StreamStats},

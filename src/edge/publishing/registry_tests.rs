@@ -3,10 +3,10 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::{
-    known::Grant,
-    looked::Looked,
+    connection_state::Grant,
+    observe::Looked,
     registry::{Proposal, Registry},
-    reported::Report,
+    sync_report::Report,
 };
 use crate::{
     domain::Secret,

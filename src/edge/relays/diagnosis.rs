@@ -5,7 +5,7 @@
 
 use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
 
-use super::fault::Fault;
+use super::failure::Fault;
 use crate::proto::v1::RelayErrorSeverity::{self, Fatal, Retryable};
 
 /// How a destination refuses a key, in the codes of carriers, and after how many failures

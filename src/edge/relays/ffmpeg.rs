@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{carrier::Carrier, last_lines::LastLines, spawner::Spawner};
+use super::{carrier::Carrier, spawner::Spawner, stderr_tail::LastLines};
 
 /// This program itself, also after its file was replaced.
 const SELF: &str = "/proc/self/exe";

@@ -3,28 +3,28 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `worker` | hears what is to run, reports what runs, and closes it all down |
-//! | `claiming` | one ClaimRelays that is kept open |
-//! | `roster`, `standing` | which relays there are under which leases, and until when they may run |
+//! | `claim` | one ClaimRelays that is kept open |
+//! | `roster`, `lease_clock` | which relays there are under which leases, and until when they may run |
 //! | `relay`, `progress` | the life of one relay, and what its bytes say |
-//! | `ffmpeg`, `last_lines`, `spawner` | its process |
-//! | `diagnosis`, `fault` | why it ended |
+//! | `ffmpeg`, `stderr_tail`, `spawner` | its process |
+//! | `diagnosis`, `failure` | why it ended |
 //! | `carrier` | what carries its media |
 
+mod assignment;
+mod assignments;
 mod carrier;
-mod claiming;
+mod claim;
 mod diagnosis;
-mod fault;
+mod failure;
 mod ffmpeg;
-mod last_lines;
+mod lease_clock;
 mod progress;
 mod relay;
-mod roster;
-mod seen;
+mod settings;
 mod spawner;
-mod standing;
-mod terms;
-mod work;
+mod status;
+mod stderr_tail;
 mod worker;
 
-pub use terms::RelayTerms;
+pub use settings::RelayTerms;
 pub(super) use worker::run;

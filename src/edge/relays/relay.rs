@@ -7,8 +7,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    carrier::Carrier, diagnosis, fault::Fault, ffmpeg::Ffmpeg, progress::Progress, roster::Start,
-    seen::Seen, spawner::Spawner, terms::RelayTerms, work::Work,
+    assignment::Work, assignments::Start, carrier::Carrier, diagnosis, failure::Fault,
+    ffmpeg::Ffmpeg, progress::Progress, settings::RelayTerms, spawner::Spawner, status::Seen,
 };
 use crate::proto::v1::{RelayErrorSeverity, RelayState};
 

@@ -13,11 +13,11 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{
-    claiming::Claiming,
+    assignments::Roster,
+    claim::Claiming,
     relay::{self, Shared},
-    roster::Roster,
+    settings::RelayTerms,
     spawner::Spawner,
-    terms::RelayTerms,
 };
 use crate::{
     edge::ControlPlane,

@@ -3,8 +3,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::kept::Kept;
-use crate::auth::random_name;
+use super::state_file::Kept;
+use crate::random::random_name;
 
 /// How far apart the same start may be computed at different times, in seconds: uptimes
 /// are whole seconds of a clock that the server reads now and then.

@@ -4,7 +4,6 @@
 
 mod api;
 mod boot;
-mod kept;
 #[cfg(test)]
 mod looks;
 mod media_mtx;
@@ -17,6 +16,7 @@ mod public_name;
 mod server;
 mod srs;
 mod srs_answers;
+mod state_file;
 
 pub(super) use media_mtx::MediaMtx;
 pub(super) use nginx_rtmp::{Found, NginxRtmp};

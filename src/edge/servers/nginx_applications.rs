@@ -4,7 +4,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::kept::Kept;
+use super::state_file::Kept;
 
 /// How many applications an edge serves at most.
 const MOST: usize = 64;

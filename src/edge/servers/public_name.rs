@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::auth::random_name;
+use crate::random::random_name;
 
 /// What every public name begins with, and no stream key.
 const PREFIX: &str = "p_";

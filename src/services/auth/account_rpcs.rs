@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{Proof, Users},
-    services::{fields::only, origin::origin_of},
+    services::{fields::only, request_origin::origin_of},
 };
 
 /// The RPCs of accounts.

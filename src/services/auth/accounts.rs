@@ -1,16 +1,17 @@
 use uuid::Uuid;
 
 use super::{
+    attempt_queue::{Turn, Turns},
     messages::ChangePassword,
-    turns::{Turn, Turns},
 };
 use crate::{
     auth::{HashSlot, PasswordHasher, Verdict},
+    database::Database,
     domain::{
         Act, Email, GuessSubject, Name, Origin, Password, Session, SessionId, User, UserId, now,
     },
     error::{Error, Result},
-    repositories::{AuditLog, Database, Guess, Guesses, IdempotencyKey, NewUser, Outbox, Users},
+    repositories::{AuditLog, Guess, Guesses, IdempotencyKey, NewUser, Outbox, Users},
 };
 
 /// Opens, changes and deletes accounts, and checks who knows their passwords.

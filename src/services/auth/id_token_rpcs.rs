@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     proto::v1 as pb,
     repositories::{Identities, Proof, SignedIn},
-    services::{fields::Fields, origin::origin_of},
+    services::{fields::Fields, request_origin::origin_of},
 };
 
 /// The longest id token, in bytes.

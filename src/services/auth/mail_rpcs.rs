@@ -9,7 +9,7 @@ use crate::{
     repositories::{MailTokens, Outbox},
     services::{
         fields::{Fields, only},
-        origin::origin_of,
+        request_origin::origin_of,
     },
 };
 

@@ -14,7 +14,7 @@ use crate::{
     repositories::IdempotencyKey,
     services::{
         fields::{Fields, moment, request_id, timestamp},
-        once::once,
+        idempotency::once,
     },
 };
 

@@ -3,6 +3,7 @@
 mod account_rpcs;
 mod accounts;
 mod api_key_rpcs;
+mod attempt_queue;
 mod audit_rpcs;
 mod id_token_rpcs;
 mod mail_rpcs;
@@ -10,6 +11,5 @@ mod messages;
 mod service;
 mod session_rpcs;
 mod sign_ins;
-mod turns;
 
 pub use service::{AuthParts, AuthService};

@@ -1,17 +1,16 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    account_rpcs::AccountRpcs, accounts::Accounts, api_key_rpcs::ApiKeyRpcs, audit_rpcs::AuditRpcs,
-    id_token_rpcs::IdTokenRpcs, mail_rpcs::MailRpcs, session_rpcs::SessionRpcs, sign_ins::SignIns,
-    turns::Turns,
+    account_rpcs::AccountRpcs, accounts::Accounts, api_key_rpcs::ApiKeyRpcs, attempt_queue::Turns,
+    audit_rpcs::AuditRpcs, id_token_rpcs::IdTokenRpcs, mail_rpcs::MailRpcs,
+    session_rpcs::SessionRpcs, sign_ins::SignIns,
 };
 use crate::{
     auth::{AccessTokens, IdTokens, PasswordHasher, Revocations, Sealer},
+    database::Database,
     domain::SessionTimes,
     proto::v1 as pb,
-    repositories::{
-        ApiKeys, AuditLog, Database, Guesses, Identities, MailTokens, Outbox, Sessions, Users,
-    },
+    repositories::{ApiKeys, AuditLog, Guesses, Identities, MailTokens, Outbox, Sessions, Users},
     services::paging::Pages,
 };
 

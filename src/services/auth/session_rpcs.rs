@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::Sessions,
-    services::{fields::only, origin::origin_of, paging::Pages},
+    services::{fields::only, paging::Pages, request_origin::origin_of},
 };
 
 /// The RPCs of sessions.

@@ -1,15 +1,15 @@
 //! StreamService: one file of RPCs a kind of caller, and their messages.
 
-mod claiming;
+mod claim_session;
 mod messages;
 mod node_sync;
-mod outlet;
 mod owner_rpcs;
 mod publish_rpcs;
 mod publisher_messages;
 mod refusal_messages;
 mod relay_messages;
 mod relay_rpcs;
+mod response_sender;
 mod service;
 mod sync_messages;
 mod sync_rpc;

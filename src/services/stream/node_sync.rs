@@ -6,12 +6,13 @@
 
 use crate::{
     auth::Sealer,
+    database::Database,
     domain::{
         ConnectionReport, EndReason, Heartbeat, NodeFindings, NodeReport, StrangerVerdict, Stream,
         StreamId, Time,
     },
     error::{Error, Result},
-    repositories::{Database, NewPublish, NodeStreams, Publishing},
+    repositories::{NewPublish, NodeStreams, Publishing},
 };
 
 /// What media servers that report all of their connections are answered from.

@@ -10,7 +10,7 @@ use crate::{
     error::Result,
     proto::v1 as pb,
     repositories::{Projects, Refusals, Streams},
-    services::{fields::only, origin::acting, paging::Pages},
+    services::{fields::only, paging::Pages, request_origin::acting},
 };
 
 /// The RPCs of owners about their streams.

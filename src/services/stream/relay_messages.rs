@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use crate::{
-    auth::random_fraction,
     domain::{
         DestinationId, Invalid, Publisher, Relay, RelayError, RelayReport, RelaySeen, RelayState,
         StreamId,
     },
     error::Error,
     proto::v1 as pb,
+    random::random_fraction,
     repositories::Claimant,
     services::fields::{Fields, one_of, timestamp},
 };

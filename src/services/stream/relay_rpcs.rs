@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     proto::v1 as pb,
     repositories::{Relays, Streams},
-    services::{fields::only, origin::acting},
+    services::{fields::only, request_origin::acting},
 };
 
 /// The RPCs of owners about the relays of their streams.

@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     auth::Sealer,
+    database::Database,
     domain::RelayTimes,
     proto::v1 as pb,
     repositories::{
-        Database, Events, Projects, Publishing, Refusals, RelayClaims, RelayWork, Relays,
-        Snapshots, Streams,
+        Events, Projects, Publishing, Refusals, RelayClaims, RelayWork, Relays, Snapshots, Streams,
     },
     services::paging::Pages,
     watching::Hub,

@@ -4,7 +4,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    outlet::{Outlet, Unsent},
+    response_sender::{Outlet, Unsent},
     watch_messages::{Message, heartbeat, message, synced},
 };
 use crate::{

@@ -3,7 +3,7 @@
 use crate::{
     domain::{Change, Event, Invalid, ProjectId, Snapshot},
     error::Error,
-    proto::v1::{self as pb, watch_project_response::Event as Kind},
+    proto::{v1 as pb, v1::watch_project_response::Event as Kind},
     services::fields::{Fields, timestamp},
 };
 

@@ -2,7 +2,7 @@ use tonic::{Request, Response, codegen::BoxStream};
 use tracing::Instrument;
 
 use super::{
-    outlet::Outlet,
+    response_sender::Outlet,
     watch::{Start, Watch, WatchTimes},
     watch_messages::WatchProject,
 };
@@ -10,9 +10,9 @@ use crate::{
     auth::{Caller, Permit},
     domain::{ProjectId, Tenant},
     error::Result,
-    listening::Connection,
     proto::v1 as pb,
     repositories::{Events, Snapshots},
+    transport::Connection,
     watching::Hub,
 };
 

@@ -1,14 +1,14 @@
 use tonic::{Request, Response, codegen::BoxStream};
 
-use super::{claiming::Claiming, outlet::Outlet, relay_messages::ReportRelays};
+use super::{claim_session::Claiming, relay_messages::ReportRelays, response_sender::Outlet};
 use crate::{
     auth::{Caller, Permit, Sealer},
     domain::{RelayTimes, now},
     error::Result,
-    listening::Connection,
     proto::v1 as pb,
     repositories::{RelayClaims, RelayWork},
     services::fields::timestamp,
+    transport::Connection,
 };
 
 /// The RPCs of relay workers.

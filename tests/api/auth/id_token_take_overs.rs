@@ -4,10 +4,11 @@
 use rstest::rstest;
 use serde_json::json;
 use sluice::{
+    database::Database,
     domain::{Act, Identity, Origin, Session, SessionId, UserId, now},
     error::Error,
     proto::v1 as pb,
-    repositories::{Database, Proof, Sessions},
+    repositories::{Proof, Sessions},
 };
 use tonic::Code;
 

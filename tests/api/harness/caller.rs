@@ -2,12 +2,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sluice::{
     auth::ApiKeySecret,
+    database::{Database, DatabaseOptions},
     domain::{Act, ApiKeyId, Name, NewApiKey, Origin, Scope, Scopes, now},
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
     },
-    repositories::{ApiKeys, Database, DatabaseOptions},
+    repositories::ApiKeys,
 };
 use tonic::{
     Request, Status,

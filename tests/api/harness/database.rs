@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use sluice::repositories::{Database, DatabaseOptions, Target};
+use sluice::database::{Database, DatabaseOptions, Target};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;

@@ -1,6 +1,6 @@
 use std::fs;
 
-use sluice::repositories::Target;
+use sluice::database::Target;
 
 use super::{TestDatabase, eventually};
 

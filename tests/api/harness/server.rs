@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::Parser;
-use sluice::{auth::Keys, config::Config, repositories::Database, server};
+use sluice::{auth::Keys, config::Config, database::Database, server};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::transport::{Channel, Endpoint};
 

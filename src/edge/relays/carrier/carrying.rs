@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::{Secret, UrlPolicy},
-    edge::relays::fault::Fault,
+    edge::relays::failure::Fault,
 };
 
 /// Carries media between ffmpeg and a far side. Dropped, it closes all that belongs to it.

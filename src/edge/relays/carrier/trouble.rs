@@ -1,7 +1,9 @@
 use std::io;
 
-use super::super::fault::Fault;
-use crate::proto::v1::RelayErrorSeverity::{self, Fatal, Retryable};
+use crate::{
+    edge::relays::failure::Fault,
+    proto::v1::RelayErrorSeverity::{self, Fatal, Retryable},
+};
 
 /// Which way media goes: what is told of a failure depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use sluice::{
     auth::{Keys, Sealer},
+    database::Database,
     domain::{Act, Email, Name, Origin, Tenant, UserId},
-    repositories::{Database, NewUser, Users},
+    repositories::{NewUser, Users},
 };
 
 use crate::harness::{TestDatabase, config};

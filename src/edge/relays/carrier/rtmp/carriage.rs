@@ -24,7 +24,7 @@ use crate::edge::relays::{
         trouble::{Trouble, Way},
         words::Secrets,
     },
-    fault::Fault,
+    failure::Fault,
 };
 
 const BUFFER: usize = 64 * 1024;

@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     domain::{Secret, UrlPolicy},
-    edge::relays::{carrier::Carrier, fault::Fault},
+    edge::relays::{carrier::Carrier, failure::Fault},
 };
 
 /// How long a slow, loaded machine may take for anything.

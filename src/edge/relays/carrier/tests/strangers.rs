@@ -6,8 +6,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::rig::{PATIENCE, eventually, publish, sending};
-use super::{hooks::Hooks, rig::Nginx};
+use super::{
+    hooks::Hooks,
+    rig::{Nginx, PATIENCE, eventually, publish, sending},
+};
 use crate::edge::relays::carrier::Carrier;
 
 async fn knock(carrier: &Carrier) -> TcpStream {

@@ -1,0 +1,221 @@
+//! What the text of a setting may be. Each fault reads on from the setting's name,
+//! and never repeats the text, which may be a secret.
+
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    str::FromStr,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use lettre::message::Mailbox;
+use sqlx::postgres::PgSslMode;
+use zeroize::Zeroizing;
+
+use super::OperationsAddress;
+use crate::{
+    auth::{parse_jwt_secret, parse_sealing_key},
+    domain::Secret,
+};
+
+pub(crate) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|fault: T::Err| fault.to_string())
+}
+
+pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:50051")
+}
+
+pub(crate) fn operations_address(text: &str) -> Result<OperationsAddress, &'static str> {
+    match text {
+        "off" => Ok(OperationsAddress(None)),
+        text => match text.parse() {
+            Ok(address) => Ok(OperationsAddress(Some(address))),
+            Err(_) => Err("must be an IP address and a port, such as 127.0.0.1:9464, or off"),
+        },
+    }
+}
+
+pub(crate) fn port(text: &str) -> Result<u16, &'static str> {
+    match text.parse() {
+        Ok(port @ 1..) => Ok(port),
+        _ => Err("must be a whole number from 1 to 65535"),
+    }
+}
+
+pub(crate) fn within(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
+    move |text| match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!(
+            "must be a whole number from {} to {}",
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
+/// An address is the network of it alone. Everybody is no network to be trusted.
+pub(crate) fn network(text: &str) -> Result<IpNet, &'static str> {
+    let text = text.trim();
+    let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
+    match network {
+        Ok(network) if IpNet::prefix_len(&network) > 0 => Ok(network),
+        _ => Err("must be an IP address or a network, such as 10.0.0.0/8"),
+    }
+}
+
+pub(crate) fn span(
+    least: &'static str,
+    most: &'static str,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let bound = |text| humantime::parse_duration(text).unwrap_or_default();
+    move |text| match humantime::parse_duration(text) {
+        Ok(span) if (bound(least)..=bound(most)).contains(&span) => Ok(span),
+        _ => Err(format!(
+            "must be a duration from {least} to {most}, such as 90s or 15min"
+        )),
+    }
+}
+
+pub(crate) fn secret(text: &str) -> Result<Secret, &'static str> {
+    Ok(Secret::new(text))
+}
+
+pub(crate) fn hooks_secret(text: &str) -> Result<Secret, &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    match text.len() {
+        16..=128 if text.bytes().all(plain) => Ok(Secret::new(text)),
+        _ => Err("must have from 16 to 128 letters, digits, hyphens and underscores"),
+    }
+}
+
+/// Around it there may be space, as in a file.
+pub(crate) fn api_key(text: &str) -> Result<Secret, &'static str> {
+    match text.trim() {
+        "" => Err("must not be empty"),
+        key => Ok(Secret::new(key)),
+    }
+}
+
+pub(crate) fn node_id(text: &str) -> Result<String, &'static str> {
+    match text.len() {
+        1..=128 if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(text.to_owned()),
+        _ => Err("must have from 1 to 128 visible ASCII characters"),
+    }
+}
+
+pub(crate) fn jwt_secret(text: &str) -> Result<Secret, String> {
+    parse_jwt_secret(text)
+        .map_err(|fault| format!("{fault}; make one with `openssl rand -base64 48`"))
+}
+
+pub(crate) fn sealing_key(text: &str) -> Result<Zeroizing<[u8; 32]>, String> {
+    parse_sealing_key(text)
+        .map_err(|fault| format!("{fault}; make one with `openssl rand -base64 32`"))
+}
+
+pub(crate) fn filled(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("must not be empty"),
+        text => Ok(text.to_owned()),
+    }
+}
+
+pub(crate) fn switch(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "true" | "1" | "on" | "yes" => Ok(true),
+        "false" | "0" | "off" | "no" => Ok(false),
+        _ => Err("must be true or false"),
+    }
+}
+
+pub(crate) fn ssl_mode(text: &str) -> Result<PgSslMode, &'static str> {
+    text.parse()
+        .map_err(|_| "must be disable, allow, prefer, require, verify-ca or verify-full")
+}
+
+pub(crate) fn ingest_host(text: &str) -> Result<String, &'static str> {
+    const WRONG: &str = "must be a host or host:port, such as ingest.example.com:1935";
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        Some(_) if text.parse::<IpAddr>().is_err() => return Err(WRONG),
+        _ => text,
+    };
+    match url::Host::parse(host) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) if host.parse::<IpAddr>().is_ok() => Ok(text.to_owned()),
+        Err(_) => Err(WRONG),
+    }
+}
+
+pub(crate) fn mailbox(text: &str) -> Result<Mailbox, &'static str> {
+    const WRONG: &str = "must be an address such as Sluice <sluice@example.com>";
+    match text.parse() {
+        Ok(mailbox) if !text.contains(char::is_control) => Ok(mailbox),
+        _ => Err(WRONG),
+    }
+}
+
+/// A page that something is appended to; short enough to stand on a line of a message.
+pub(crate) fn page_url(text: &str) -> Result<String, &'static str> {
+    let is_page = |url: &url::Url| matches!(url.scheme(), "http" | "https");
+    let fits = text.len() <= 500 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    match url::Url::parse(text) {
+        Ok(url) if fits && is_page(&url) => Ok(text.to_owned()),
+        _ => Err("must be a URL such as https://app.example.com/verify#token="),
+    }
+}
+
+/// A neighbour: spans are sent as they are.
+pub(crate) fn collector(text: &str) -> Result<http::Uri, &'static str> {
+    match text.parse::<http::Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
+        _ => Err("must be a URL such as http://127.0.0.1:4317"),
+    }
+}
+
+/// Without a path: the calls have their own.
+pub(crate) fn control_plane(text: &str) -> Result<http::Uri, &'static str> {
+    match text.parse::<http::Uri>() {
+        Ok(uri) if is_web(&uri) && matches!(uri.path(), "" | "/") => Ok(uri),
+        _ => Err("must be a URL such as http://127.0.0.1:50051 or https://sluice.example.com"),
+    }
+}
+
+pub(crate) fn http_url(text: &str) -> Result<http::Uri, &'static str> {
+    match text.parse::<http::Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
+        _ => Err("must be a URL such as http://127.0.0.1:8080"),
+    }
+}
+
+fn is_web(uri: &http::Uri) -> bool {
+    matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
+}
+
+/// Where an application and a stream are appended.
+pub(crate) fn read_url(text: &str) -> Result<String, &'static str> {
+    match url::Url::parse(text) {
+        Ok(url) if url.scheme() == "rtmp" && url.has_host() && url.path().len() <= 1 => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("must be a URL such as rtmp://127.0.0.1:1935"),
+    }
+}
+
+pub(crate) fn ratio(text: &str) -> Result<f64, &'static str> {
+    match text.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err("must be a number from 0 to 1, such as 0.01"),
+    }
+}
+
+pub(crate) fn log_filter(text: &str) -> Result<String, &'static str> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("must be a filter such as info or sluice=debug,sqlx=debug"),
+    }
+}

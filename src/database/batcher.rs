@@ -1,0 +1,369 @@
+//! Batched reads on PostgreSQL.
+//!
+//! A row costs little; its round trip, its plan and the wake-ups of two processes cost
+//! more. So a [`Batcher`] sends only a few reads of one kind at a time. Reads that
+//! arrive meanwhile wait and go together in one statement. With no read waiting, each
+//! goes alone and at once. A batch starts after each of its reads was requested, so an
+//! answer is never older than its request.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::oneshot, time::timeout};
+
+use super::errors::shared_by_batch;
+use crate::error::Result;
+
+/// The most reads in one batch.
+const MAX_BATCH_SIZE: usize = 128;
+
+/// The time after which a read in flight gives up its permit: it may wait for a lock
+/// that concerns no other read.
+const PERMIT_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Batches reads of one kind: requests `Q` with answers `A`. A clone shares it.
+pub struct Batcher<Q, A>(Arc<Inner<Q, A>>);
+
+struct Inner<Q, A> {
+    run_batch: Box<RunBatch<Q, A>>,
+    max_in_flight: usize,
+    state: Mutex<State<Q, A>>,
+}
+
+/// Answers requests in one statement, in their order.
+type RunBatch<Q, A> = dyn Fn(Vec<Q>) -> BatchFuture<A> + Send + Sync;
+
+/// The answers to a batch.
+pub type BatchFuture<A> = Pin<Box<dyn Future<Output = Result<Vec<A>>> + Send>>;
+
+/// Receives an answer. `Ok(None)` asks the caller to read alone.
+type Responder<A> = oneshot::Sender<Result<Option<A>>>;
+
+struct State<Q, A> {
+    in_flight: usize,
+    queue: Vec<(Q, Responder<A>)>,
+}
+
+/// How a request proceeds.
+enum Turn<Q: Send + 'static, A: Send + 'static> {
+    /// At once and alone, with a permit.
+    Alone(Permit<Q, A>),
+    /// In the next batch.
+    Queued(oneshot::Receiver<Result<Option<A>>>),
+}
+
+/// The right to have a read in flight. Dropping it starts the next batch.
+struct Permit<Q: Send + 'static, A: Send + 'static>(Batcher<Q, A>);
+
+impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
+    /// Batches reads that `run_batch` answers, with at most `max_in_flight` statements
+    /// at a time.
+    pub fn new(
+        max_in_flight: usize,
+        run_batch: impl Fn(Vec<Q>) -> BatchFuture<A> + Send + Sync + 'static,
+    ) -> Self {
+        let state = State {
+            in_flight: 0,
+            queue: Vec::new(),
+        };
+        Self(Arc::new(Inner {
+            run_batch: Box::new(run_batch),
+            max_in_flight: max_in_flight.max(1),
+            state: Mutex::new(state),
+        }))
+    }
+
+    /// Runs `alone` while a permit is free, else sends the request with the next batch.
+    /// Also runs `alone` if the batch fails in a way that need not concern this request.
+    pub async fn run(
+        &self,
+        request: impl FnOnce() -> Q,
+        alone: impl Future<Output = Result<A>>,
+    ) -> Result<A> {
+        match self.turn(request) {
+            Turn::Alone(permit) => permit.hold_during(alone).await,
+            Turn::Queued(answer) => match answer.await {
+                Ok(Ok(Some(answer))) => Ok(answer),
+                Ok(Err(failure)) => Err(failure),
+                Ok(Ok(None)) | Err(_) => alone.await,
+            },
+        }
+    }
+
+    fn turn(&self, request: impl FnOnce() -> Q) -> Turn<Q, A> {
+        let mut state = self.state();
+        if state.in_flight < self.0.max_in_flight {
+            state.in_flight += 1;
+            return Turn::Alone(Permit(self.clone()));
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.queue.push((request(), sender));
+        Turn::Queued(receiver)
+    }
+
+    /// The next batch. Releases one permit if the queue is empty.
+    fn next_batch(&self) -> Option<Vec<(Q, Responder<A>)>> {
+        let mut state = self.state();
+        // A caller that has gone away needs no answer.
+        state.queue.retain(|(_, sender)| !sender.is_closed());
+        if state.queue.is_empty() {
+            state.in_flight -= 1;
+            return None;
+        }
+        let size = state.queue.len().min(MAX_BATCH_SIZE);
+        Some(state.queue.drain(..size).collect())
+    }
+
+    async fn answer(&self, batch: Vec<(Q, Responder<A>)>) {
+        let (requests, responders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        match (self.0.run_batch)(requests).await {
+            Ok(answers) => {
+                for (responder, answer) in responders.into_iter().zip(answers) {
+                    // The caller may have gone away.
+                    let _ = responder.send(Ok(Some(answer)));
+                }
+            }
+            Err(failure) => {
+                for responder in responders {
+                    let _ = responder.send(shared_by_batch(&failure).map_or(Ok(None), Err));
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<Q, A>> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Permit<Q, A> {
+    /// Awaits a read, and gives up the permit early if the read takes too long.
+    async fn hold_during<T>(self, read: impl Future<Output = T>) -> T {
+        let mut read = pin!(read);
+        let in_time = timeout(PERMIT_TIMEOUT, &mut read).await;
+        // Starts the next batch.
+        drop(self);
+        match in_time {
+            Ok(done) => done,
+            Err(_) => read.await,
+        }
+    }
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Drop for Permit<Q, A> {
+    fn drop(&mut self) {
+        let Some(batch) = self.0.next_batch() else {
+            return;
+        };
+        let batcher = self.0.clone();
+        let permit = Self(self.0.clone());
+        let answering = async move { permit.hold_during(batcher.answer(batch)).await };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(answering);
+        }
+    }
+}
+
+impl<Q, A> Clone for Batcher<Q, A> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<Q, A> fmt::Debug for Batcher<Q, A> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Batcher").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::pending,
+        sync::{Arc, Mutex},
+    };
+
+    use tokio::sync::oneshot;
+
+    use super::batcher::{Batcher, MAX_BATCH_SIZE, Turn};
+    use crate::error::{Error, Result};
+
+    const MAX_IN_FLIGHT: usize = 2;
+
+    /// The answer of a request that runs alone.
+    const ALONE: usize = 1000;
+
+    type Batches = Arc<Mutex<Vec<Vec<usize>>>>;
+
+    /// Answers each number with its double. A batch with 13 fails in a way that concerns only
+    /// some requests, a batch with 14 because the database is unavailable.
+    fn doubling() -> (Batcher<usize, usize>, Batches) {
+        let batches = Batches::default();
+        let seen = Arc::clone(&batches);
+        let batcher = Batcher::new(MAX_IN_FLIGHT, move |numbers: Vec<usize>| {
+            seen.lock().unwrap().push(numbers.clone());
+            Box::pin(async move {
+                if numbers.contains(&13) {
+                    return Err(Error::ConcurrentChange);
+                }
+                if numbers.contains(&14) {
+                    return Err(Error::DatabaseUnavailable(sqlx::Error::PoolTimedOut));
+                }
+                Ok(numbers.iter().map(|number| 2 * number).collect())
+            })
+        });
+        (batcher, batches)
+    }
+
+    /// Takes every permit.
+    fn take_all(batcher: &Batcher<usize, usize>) -> Vec<Turn<usize, usize>> {
+        let turns: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| batcher.turn(|| 0)).collect();
+        assert!(turns.iter().all(|turn| matches!(turn, Turn::Alone(_))));
+        turns
+    }
+
+    fn run(
+        batcher: &Batcher<usize, usize>,
+        number: usize,
+    ) -> tokio::task::JoinHandle<Result<usize>> {
+        let batcher = batcher.clone();
+        tokio::spawn(async move { batcher.run(|| number, async { Ok(ALONE) }).await })
+    }
+
+    fn queue(
+        batcher: &Batcher<usize, usize>,
+        number: usize,
+    ) -> oneshot::Receiver<Result<Option<usize>>> {
+        match batcher.turn(|| number) {
+            Turn::Queued(answer) => answer,
+            Turn::Alone(_) => panic!("it has a permit"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_runs_alone_while_a_permit_is_free() {
+        let (batcher, batches) = doubling();
+        assert_eq!(run(&batcher, 1).await.unwrap().unwrap(), ALONE);
+        assert!(batches.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn requests_that_arrive_meanwhile_form_one_batch() {
+        let (batcher, batches) = doubling();
+        let in_flight = take_all(&batcher);
+        let answers: Vec<_> = (1..=5).map(|number| run(&batcher, number)).collect();
+        tokio::task::yield_now().await;
+        assert!(batches.lock().unwrap().is_empty());
+
+        drop(in_flight);
+        for (answer, number) in answers.into_iter().zip(1..) {
+            assert_eq!(answer.await.unwrap().unwrap(), 2 * number);
+        }
+        assert_eq!(*batches.lock().unwrap(), [[1, 2, 3, 4, 5]]);
+        drop(take_all(&batcher));
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_a_maximum_size() {
+        let (batcher, batches) = doubling();
+        let in_flight = take_all(&batcher);
+        let answers: Vec<_> = (100..100 + MAX_BATCH_SIZE + 1)
+            .map(|number| queue(&batcher, number))
+            .collect();
+        drop(in_flight);
+
+        for (answer, number) in answers.into_iter().zip(100..) {
+            assert_eq!(answer.await.unwrap().unwrap(), Some(2 * number));
+        }
+        let mut sizes: Vec<_> = batches.lock().unwrap().iter().map(Vec::len).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [1, MAX_BATCH_SIZE]);
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_caller_has_gone_is_not_sent() {
+        let (batcher, batches) = doubling();
+        let in_flight = take_all(&batcher);
+        drop(queue(&batcher, 1));
+        let stays = queue(&batcher, 2);
+        drop(in_flight);
+
+        assert_eq!(stays.await.unwrap().unwrap(), Some(4));
+        assert_eq!(*batches.lock().unwrap(), [[2]]);
+    }
+
+    #[tokio::test]
+    async fn each_request_of_a_batch_that_fails_for_some_runs_alone() {
+        let (batcher, _) = doubling();
+        let in_flight = take_all(&batcher);
+        let requests = [run(&batcher, 1), run(&batcher, 13)];
+        tokio::task::yield_now().await;
+        drop(in_flight);
+        for request in requests {
+            assert_eq!(request.await.unwrap().unwrap(), ALONE);
+        }
+
+        tokio::task::yield_now().await;
+        drop(take_all(&batcher));
+    }
+
+    #[tokio::test]
+    async fn a_slow_request_holds_up_no_other() {
+        let (batcher, _) = doubling();
+        let slow = |_| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { batcher.run(|| 0, pending()).await })
+        };
+        let slow: Vec<_> = (0..MAX_IN_FLIGHT).map(slow).collect();
+        tokio::task::yield_now().await;
+
+        let answer = queue(&batcher, 1).await;
+
+        assert_eq!(answer.unwrap().unwrap(), Some(2));
+        assert!(slow.iter().all(|slow| !slow.is_finished()));
+    }
+
+    #[tokio::test]
+    async fn requests_of_a_batch_whose_connection_has_ended_run_alone() {
+        for (failure, is_shared) in [
+            (sqlx::Error::PoolTimedOut, true),
+            (
+                sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()),
+                false,
+            ),
+        ] {
+            let failure = Mutex::new(Some(failure));
+            let batcher = Batcher::<usize, usize>::new(MAX_IN_FLIGHT, move |_| {
+                let failure = failure.lock().unwrap().take();
+                Box::pin(async move { Err(Error::DatabaseUnavailable(failure.unwrap())) })
+            });
+            let in_flight = take_all(&batcher);
+            let request = run(&batcher, 1);
+            tokio::task::yield_now().await;
+            drop(in_flight);
+
+            assert_eq!(request.await.unwrap().is_err(), is_shared);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_request_of_a_batch_learns_that_the_database_is_unavailable() {
+        let (batcher, _) = doubling();
+        let in_flight = take_all(&batcher);
+        let requests = [run(&batcher, 1), run(&batcher, 14)];
+        tokio::task::yield_now().await;
+        drop(in_flight);
+        for request in requests {
+            let failure = request.await.unwrap().unwrap_err();
+            assert!(
+                matches!(failure, Error::DatabaseUnavailable(_)),
+                "{failure}"
+            );
+        }
+    }
+}

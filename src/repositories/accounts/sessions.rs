@@ -1,0 +1,331 @@
+use sqlx::FromRow;
+
+use super::{failed_attempts, revocations};
+use crate::{
+    database::{Database, Timestamp, Transaction},
+    domain::{Act, Origin, Page, Session, SessionId, Time, UserId},
+    error::{Error, Result},
+    repositories::{Proof, audit_log},
+};
+
+/// Sessions of users.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    database: Database,
+}
+
+#[derive(FromRow)]
+struct SessionRow {
+    id: SessionId,
+    user_id: UserId,
+    refresh_seed: Vec<u8>,
+    refresh_counter: i64,
+    peer_address: String,
+    user_agent: String,
+    create_time: Timestamp,
+    last_used_time: Timestamp,
+    expire_time: Timestamp,
+}
+
+impl Sessions {
+    /// Sessions in this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Begins a session, if the proof still holds: else `ConcurrentChange`, because
+    /// what ended the account's sessions meanwhile did not see this one. The
+    /// address becomes familiar, and the attempt counts no more.
+    pub async fn create(
+        &self,
+        session: &Session,
+        proof: Proof<'_>,
+        at_address: &[u8],
+        act: &Act,
+    ) -> Result<()> {
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                if !proof.holds(&mut tx, session.user_id).await? {
+                    return Err(Error::ConcurrentChange);
+                }
+                insert(&mut tx, session).await?;
+                if let Proof::Password {
+                    guess: Some(guess), ..
+                } = proof
+                {
+                    failed_attempts::forget(&mut tx, guess).await?;
+                }
+                failed_attempts::welcome(&mut tx, at_address, session.create_time).await?;
+                audit_log::record(&mut tx, act, session.create_time).await?;
+                tx.commit().await
+            })
+            .await
+    }
+
+    /// A session that has neither expired nor been ended.
+    ///
+    /// It is read where it is written, so that what it says of the newest
+    /// refresh token is never older than an answer that was given.
+    pub async fn find(&self, id: SessionId, now: Time) -> Result<Option<Session>> {
+        let found = on_engine!(self.database.writer(), pool => sqlx::query_as::<_, SessionRow>(
+            "select id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
+                    create_time, last_used_time, expire_time
+             from sessions
+             where id = $1 and revoke_time is null and expire_time > $2",
+        )
+        .bind(id)
+        .bind(now)
+        .fetch_optional(pool)
+        .await)?;
+        Ok(found.map(Session::from))
+    }
+
+    /// Replaces refresh token `counter` by the next; `false` if another call did.
+    pub async fn advance(&self, id: SessionId, counter: i64, now: Time) -> Result<bool> {
+        let advanced = on_engine!(self.database.writer(), pool => sqlx::query(
+            "update sessions
+             set refresh_counter = refresh_counter + 1, last_used_time = $3
+             where id = $1 and refresh_counter = $2 and revoke_time is null",
+        )
+        .bind(id)
+        .bind(counter)
+        .bind(now)
+        .execute(pool)
+        .await
+        .map(|done| done.rows_affected()))?;
+        Ok(advanced == 1)
+    }
+
+    /// A user's sessions that have neither expired nor been ended, newest first.
+    pub async fn list(
+        &self,
+        user_id: UserId,
+        used_since: Time,
+        page: Page,
+        now: Time,
+    ) -> Result<Vec<Session>> {
+        let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, SessionRow>(
+            "select id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
+                    create_time, last_used_time, expire_time
+             from sessions
+             where user_id = $1 and id < $2 and revoke_time is null
+               and expire_time > $3 and last_used_time > $4
+             order by id desc
+             limit $5",
+        )
+        .bind(user_id)
+        .bind(page.below)
+        .bind(now)
+        .bind(used_since)
+        .bind(page.limit())
+        .fetch_all(pool)
+        .await)?;
+        Ok(rows.into_iter().map(Session::from).collect())
+    }
+
+    /// Ends one session of a user; `false` if it has ended.
+    pub async fn revoke(
+        &self,
+        user_id: UserId,
+        id: SessionId,
+        act: &Act,
+        now: Time,
+    ) -> Result<bool> {
+        self.end(user_id, id, act, "OK", now).await
+    }
+
+    /// Ends a session of which an old refresh token was used again; that is
+    /// recorded as the refusal that it is.
+    pub async fn revoke_reused(&self, session: &Session, act: &Act, now: Time) -> Result<()> {
+        let result = Error::RefreshTokenReused.reason();
+        self.end(session.user_id, session.id, act, result, now)
+            .await
+            .map(drop)
+    }
+
+    async fn end(
+        &self,
+        user_id: UserId,
+        id: SessionId,
+        act: &Act,
+        result: &str,
+        now: Time,
+    ) -> Result<bool> {
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let ended = on_engine!(&mut tx, tx => sqlx::query(
+                    "update sessions
+                     set revoke_time = $3
+                     where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3",
+                )
+                .bind(user_id)
+                .bind(id)
+                .bind(now)
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected()))?;
+                if ended == 0 {
+                    tx.rollback().await?;
+                    return Ok(false);
+                }
+                revocations::revoke(&mut tx, id.uuid(), now).await?;
+                audit_log::append(&mut tx, act, result, now).await?;
+                tx.commit().await?;
+                Ok(true)
+            })
+            .await
+    }
+
+    /// Ends all sessions of a user, but the one that is to stay; tells which.
+    pub async fn revoke_all(
+        &self,
+        user_id: UserId,
+        but: Option<SessionId>,
+        act: &Act,
+        now: Time,
+    ) -> Result<Vec<SessionId>> {
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let ended = end_all(&mut tx, user_id, but, now).await?;
+                audit_log::record(&mut tx, act, now).await?;
+                tx.commit().await?;
+                Ok(ended)
+            })
+            .await
+    }
+
+    /// Ends the sessions of all users; tells how many.
+    pub async fn revoke_everybodys(&self, act: &Act, now: Time) -> Result<usize> {
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let ended = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, SessionId>(
+                    "update sessions
+                     set revoke_time = $1
+                     where revoke_time is null and expire_time > $1
+                     returning id",
+                )
+                .bind(now)
+                .fetch_all(&mut **tx)
+                .await)?;
+                revocations::revoke_sessions(&mut tx, now).await?;
+                audit_log::record(&mut tx, act, now).await?;
+                tx.commit().await?;
+                Ok(ended.len())
+            })
+            .await
+    }
+
+    /// Forgets sessions that ended before a moment, at most `limit`; tells how many.
+    pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
+        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+            "delete from sessions
+             where id in (
+                 select id from sessions where expire_time < $1
+                 union
+                 select id from sessions where revoke_time < $1
+                 limit $2)",
+        )
+        .bind(before)
+        .bind(limit)
+        .execute(pool)
+        .await
+        .map(|done| done.rows_affected()))?)
+    }
+}
+
+/// Ends all sessions of a user, but the one that is to stay; tells which.
+pub(crate) async fn end_all(
+    tx: &mut Transaction,
+    user_id: UserId,
+    but: Option<SessionId>,
+    now: Time,
+) -> Result<Vec<SessionId>> {
+    let ended = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, SessionId>(
+        "update sessions
+         set revoke_time = $3
+         where user_id = $1 and ($2 is null or id <> $2) and revoke_time is null
+         returning id",
+    )
+    .bind(user_id)
+    .bind(but)
+    .bind(now)
+    .fetch_all(&mut **tx)
+    .await)?;
+    revocations::revoke_sessions(tx, now).await?;
+    Ok(ended)
+}
+
+/// Gives a session a new seed, so that no earlier refresh token of it works.
+pub(crate) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()> {
+    let reseeded = on_engine!(tx, tx => sqlx::query(
+        "update sessions
+         set refresh_seed = $2, refresh_counter = $3, last_used_time = $4
+         where id = $1 and revoke_time is null",
+    )
+    .bind(session.id)
+    .bind(&session.refresh_seed)
+    .bind(session.refresh_counter)
+    .bind(session.last_used_time)
+    .execute(&mut **tx)
+    .await
+    .map(|done| done.rows_affected()))?;
+    match reseeded {
+        0 => Err(Error::AccessTokenInvalid),
+        _ => Ok(()),
+    }
+}
+
+async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {
+    on_engine!(tx, tx => sqlx::query(
+        "insert into sessions
+             (id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
+              create_time, last_used_time, expire_time)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(session.id)
+    .bind(session.user_id)
+    .bind(&session.refresh_seed)
+    .bind(session.refresh_counter)
+    .bind(session.origin.address())
+    .bind(&session.origin.user_agent)
+    .bind(session.create_time)
+    .bind(session.last_used_time)
+    .bind(session.expire_time)
+    .execute(&mut **tx)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+impl From<SessionRow> for Session {
+    fn from(row: SessionRow) -> Self {
+        let SessionRow {
+            id,
+            user_id,
+            refresh_seed,
+            refresh_counter,
+            peer_address,
+            user_agent,
+            create_time,
+            last_used_time,
+            expire_time,
+        } = row;
+        Self {
+            id,
+            user_id,
+            refresh_seed,
+            refresh_counter,
+            origin: Origin {
+                peer_address: peer_address.parse().ok(),
+                user_agent,
+            },
+            create_time,
+            last_used_time,
+            expire_time,
+        }
+    }
+}

@@ -1,0 +1,300 @@
+use sqlx::FromRow;
+
+use super::{
+    destination_rows::{DestinationRow, record},
+    events,
+    revisions::lock_owned,
+};
+use crate::{
+    database::{Database, Transaction},
+    domain::{Act, Change, Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time},
+    error::{Error, Result},
+    repositories::{Created, IdempotencyKey, audit_log, relays::rows as relay_rows},
+};
+
+/// Destinations of projects.
+#[derive(Debug, Clone)]
+pub struct Destinations {
+    database: Database,
+    limit: i64,
+}
+
+/// A destination as it is kept, with its key sealed.
+#[derive(Debug, Clone)]
+pub struct SealedDestination {
+    /// Its id.
+    pub id: DestinationId,
+    /// The project that it belongs to.
+    pub project_id: ProjectId,
+    /// The platform.
+    pub platform: Platform,
+    /// What it is called.
+    pub name: String,
+    /// The ingest address.
+    pub url: String,
+    /// The key, sealed; `None` if it stays as it is kept, however that is sealed by then.
+    pub stream_key_sealed: Option<Vec<u8>>,
+    /// The end of the key.
+    pub stream_key_hint: String,
+    /// Whether streams are sent there.
+    pub enabled: bool,
+}
+
+impl Destinations {
+    /// Destinations in this database, at most `limit` a project.
+    pub fn new(database: Database, limit: i64) -> Self {
+        Self { database, limit }
+    }
+
+    /// Adds a destination to a project, unless the same request did before.
+    pub async fn create(
+        &self,
+        tenant: Tenant,
+        destination: &SealedDestination,
+        idempotency: Option<&IdempotencyKey>,
+        act: &Act,
+        now: Time,
+    ) -> Result<Created<Destination>> {
+        if let Some(before) = self.created_before(tenant, idempotency, now).await? {
+            return Ok(Created::Before(before));
+        }
+        match self
+            .insert(tenant, destination, idempotency, act, now)
+            .await
+        {
+            // The same request may have been faster.
+            Err(Error::ConcurrentChange) => {
+                let before = self.created_before(tenant, idempotency, now).await?;
+                before.map(Created::Before).ok_or(Error::ConcurrentChange)
+            }
+            created => created.map(Created::New),
+        }
+    }
+
+    async fn created_before(
+        &self,
+        tenant: Tenant,
+        idempotency: Option<&IdempotencyKey>,
+        now: Time,
+    ) -> Result<Option<Destination>> {
+        let Some(key) = idempotency else {
+            return Ok(None);
+        };
+        match key.find(&self.database, now).await? {
+            Some(id) => Ok(Some(self.get(tenant, id.into()).await?.0)),
+            None => Ok(None),
+        }
+    }
+
+    async fn insert(
+        &self,
+        tenant: Tenant,
+        destination: &SealedDestination,
+        idempotency: Option<&IdempotencyKey>,
+        act: &Act,
+        now: Time,
+    ) -> Result<Destination> {
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
+                if count(&mut tx, destination.project_id).await? >= self.limit {
+                    return Err(Error::DestinationLimit);
+                }
+                let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
+                    "insert into destinations
+                         (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
+                          enabled, create_time, update_time)
+                     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+                     returning id, project_id, platform, name, url, stream_key_hint, enabled,
+                               create_time, update_time",
+                )
+                .bind(destination.id)
+                .bind(destination.project_id)
+                .bind(destination.platform.as_str())
+                .bind(&destination.name)
+                .bind(&destination.url)
+                .bind(&destination.stream_key_sealed)
+                .bind(&destination.stream_key_hint)
+                .bind(destination.enabled)
+                .bind(now)
+                .fetch_one(&mut **tx)
+                .await)?;
+                if let Some(key) = idempotency {
+                    key.record(&mut tx, destination.id.uuid(), now).await?;
+                }
+                let destination = row.try_into()?;
+                record(&mut tx, revision, &destination, now).await?;
+                audit_log::record(&mut tx, act, now).await?;
+                let project_id = destination.project_id;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(destination)
+            })
+            .await
+    }
+
+    /// A destination, with its key sealed.
+    pub async fn get(&self, tenant: Tenant, id: DestinationId) -> Result<(Destination, Vec<u8>)> {
+        #[derive(FromRow)]
+        struct Found {
+            #[sqlx(flatten)]
+            destination: DestinationRow,
+            stream_key_sealed: Vec<u8>,
+        }
+
+        let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, Found>(
+            "select d.id, d.project_id, d.platform, d.name, d.url, d.stream_key_hint, d.enabled,
+                    d.create_time, d.update_time, d.stream_key_sealed
+             from destinations d
+             join projects p on p.id = d.project_id
+             where d.id = $1 and p.owner_id = $2 and p.delete_time is null
+               and ($3 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $3 and k.project_id = p.id))",
+        )
+        .bind(id)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .fetch_optional(pool)
+        .await)?
+        .ok_or_else(|| Error::not_found("destination", id))?;
+        Ok((found.destination.try_into()?, found.stream_key_sealed))
+    }
+
+    /// A project's destinations, newest first.
+    pub async fn list(
+        &self,
+        tenant: Tenant,
+        project_id: ProjectId,
+        page: Page,
+    ) -> Result<Vec<Destination>> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, DestinationRow>(
+            "select d.id, d.project_id, d.platform, d.name, d.url, d.stream_key_hint, d.enabled,
+                    d.create_time, d.update_time
+             from destinations d
+             join projects p on p.id = d.project_id
+             where d.project_id = $1 and d.id < $2 and p.owner_id = $3 and p.delete_time is null
+               and ($4 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $4 and k.project_id = p.id))
+             order by d.id desc
+             limit $5",
+        )
+        .bind(project_id)
+        .bind(page.below)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .bind(page.limit())
+        .fetch_all(pool)
+        .await)?
+        .into_iter()
+        .map(Destination::try_from)
+        .collect()
+    }
+
+    /// Replaces a destination that was read as of `seen`; `ConcurrentChange` if
+    /// it has changed since.
+    pub async fn replace(
+        &self,
+        tenant: Tenant,
+        destination: &SealedDestination,
+        seen: Time,
+        act: &Act,
+        now: Time,
+    ) -> Result<Destination> {
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
+                let is_elsewhere = destination.stream_key_sealed.is_some()
+                    || url_of(&mut tx, destination.id).await? != destination.url;
+                let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
+                    "update destinations
+                     set platform = $3, name = $4, url = $5,
+                         stream_key_sealed = coalesce($6, stream_key_sealed),
+                         stream_key_hint = $7, enabled = $8, update_time = $9
+                     where id = $1 and update_time = $2
+                     returning id, project_id, platform, name, url, stream_key_hint, enabled,
+                               create_time, update_time",
+                )
+                .bind(destination.id)
+                .bind(seen)
+                .bind(destination.platform.as_str())
+                .bind(&destination.name)
+                .bind(&destination.url)
+                .bind(&destination.stream_key_sealed)
+                .bind(&destination.stream_key_hint)
+                .bind(destination.enabled)
+                .bind(now)
+                .fetch_optional(&mut **tx)
+                .await)?
+                .ok_or(Error::ConcurrentChange)?;
+                let destination: Destination = row.try_into()?;
+                record(&mut tx, revision, &destination, now).await?;
+                if is_elsewhere {
+                    relay_rows::redirect(&mut tx, destination.id, now).await?;
+                }
+                audit_log::record(&mut tx, act, now).await?;
+                let project_id = destination.project_id;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(destination)
+            })
+            .await
+    }
+
+    /// Deletes a destination.
+    pub async fn delete(
+        &self,
+        tenant: Tenant,
+        id: DestinationId,
+        act: &Act,
+        now: Time,
+    ) -> Result<()> {
+        let (destination, _) = self.get(tenant, id).await?;
+
+        self.database
+            .retried(|| async {
+                let mut tx = self.database.begin().await?;
+                let project_id = destination.project_id;
+                let revision = lock_owned(&mut tx, tenant, project_id).await?;
+                remove(&mut tx, id).await?;
+                let change = Change::DestinationDeleted(id);
+                events::record(&mut tx, project_id, revision, &change, now).await?;
+                audit_log::record(&mut tx, act, now).await?;
+                self.database.commit_change(tx, project_id).await
+            })
+            .await
+    }
+}
+
+async fn url_of(tx: &mut Transaction, id: DestinationId) -> Result<String> {
+    on_engine!(tx, tx => {
+        sqlx::query_scalar::<_, String>("select url from destinations where id = $1")
+            .bind(id)
+            .fetch_optional(&mut **tx)
+            .await
+    })?
+    .ok_or(Error::ConcurrentChange)
+}
+
+/// How many destinations a project has.
+async fn count(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
+    Ok(on_engine!(tx, tx => {
+        sqlx::query_scalar::<_, i64>("select count(*) from destinations where project_id = $1")
+            .bind(id)
+            .fetch_one(&mut **tx)
+            .await
+    })?)
+}
+
+async fn remove(tx: &mut Transaction, id: DestinationId) -> Result<()> {
+    let removed = on_engine!(tx, tx => sqlx::query("delete from destinations where id = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await
+        .map(|done| done.rows_affected()))?;
+    match removed {
+        0 => Err(Error::not_found("destination", id)),
+        _ => Ok(()),
+    }
+}

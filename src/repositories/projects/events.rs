@@ -1,0 +1,227 @@
+//! What changed of projects, in the order of their revisions.
+//!
+//! There is an event for each revision, until it is pruned. Clocks differ, so
+//! that pruning can leave gaps: who reads has to see that no number is missing.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{
+    database::{Database, Engine, Timestamp, Transaction},
+    domain::{Change, Event, ProjectId, Tenant, Time},
+    error::{Error, Result},
+};
+
+/// The events of projects.
+#[derive(Debug, Clone)]
+pub struct Events {
+    pub(crate) database: Database,
+}
+
+/// A row of the table `events`.
+#[derive(FromRow)]
+struct EventRow {
+    project_id: ProjectId,
+    revision: i64,
+    create_time: Timestamp,
+    change: String,
+}
+
+impl Events {
+    /// Events in this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// The revision of one of the tenant's projects, if the events after the one
+    /// that is asked for are kept; `ResyncRequired` if not, or if it is yet to come.
+    pub async fn resume(&self, tenant: Tenant, id: ProjectId, after: i64) -> Result<i64> {
+        let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, (i64, bool)>(
+            "select p.revision, exists (
+                 select 1 from events e where e.project_id = p.id and e.revision = $4)
+             from projects p
+             where p.id = $1 and p.owner_id = $2 and p.delete_time is null
+               and ($3 is null or exists (
+                   select 1 from api_key_projects k
+                   where k.api_key_id = $3 and k.project_id = p.id))",
+        )
+        .bind(id)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .bind(after.saturating_add(1))
+        .fetch_optional(pool)
+        .await)?;
+        match found.ok_or_else(|| Error::not_found("project", id))? {
+            (revision, next_is_kept) if after == revision || next_is_kept => Ok(revision),
+            _ => Err(Error::ResyncRequired),
+        }
+    }
+
+    /// The events of a project after a revision, at most `limit`.
+    pub async fn after(&self, id: ProjectId, revision: i64, limit: i64) -> Result<Vec<Event>> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, EventRow>(
+            "select project_id, revision, create_time, change
+             from events
+             where project_id = $1 and revision > $2
+             order by revision
+             limit $3",
+        )
+        .bind(id)
+        .bind(revision)
+        .bind(limit)
+        .fetch_all(pool)
+        .await)?
+        .into_iter()
+        .map(|row| row.read().map(|(_, event)| event))
+        .collect()
+    }
+
+    /// The revisions of those of these projects that exist.
+    pub async fn heads(&self, ids: &[ProjectId]) -> Result<Vec<(ProjectId, i64)>> {
+        Ok(match self.database.reader() {
+            Engine::Postgres(pool) => {
+                let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+                sqlx::query_as("select id, revision from projects where id = any($1)")
+                    .bind(ids)
+                    .fetch_all(pool)
+                    .await?
+            }
+            Engine::Sqlite(pool) => {
+                let ids: Vec<_> = ids.iter().map(|id| id.uuid().simple()).collect();
+                sqlx::query_as(
+                    "select id, revision
+                     from projects
+                     where id in (select unhex(value) from json_each($1))",
+                )
+                .bind(serde_json::to_string(&ids).map_err(Error::internal)?)
+                .fetch_all(pool)
+                .await?
+            }
+        })
+    }
+
+    /// The events of many projects, of each those after a revision, in order. One that
+    /// cannot be read ends those of its project, and of no other.
+    pub async fn after_each(&self, seen: &[(ProjectId, i64)]) -> Result<Vec<(ProjectId, Event)>> {
+        let rows: Vec<EventRow> = match self.database.reader() {
+            Engine::Postgres(pool) => {
+                let (ids, revisions): (Vec<Uuid>, Vec<i64>) = seen
+                    .iter()
+                    .map(|(id, revision)| (id.uuid(), revision))
+                    .unzip();
+                sqlx::query_as(
+                    "select e.project_id, e.revision, e.create_time, e.change
+                     from unnest($1::uuid[], $2::bigint[]) as seen (project_id, revision)
+                     join events e
+                       on e.project_id = seen.project_id and e.revision > seen.revision
+                     order by e.project_id, e.revision",
+                )
+                .bind(ids)
+                .bind(revisions)
+                .fetch_all(pool)
+                .await?
+            }
+            Engine::Sqlite(pool) => {
+                let seen: Vec<_> = seen
+                    .iter()
+                    .map(|(id, revision)| (id.uuid().simple(), revision))
+                    .collect();
+                sqlx::query_as(
+                    "select e.project_id, e.revision, e.create_time, e.change
+                     from json_each($1) seen
+                     join events e
+                       on e.project_id = unhex(seen.value ->> 0)
+                      and e.revision > seen.value ->> 1
+                     order by e.project_id, e.revision",
+                )
+                .bind(serde_json::to_string(&seen).map_err(Error::internal)?)
+                .fetch_all(pool)
+                .await?
+            }
+        };
+        let mut events = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (id, revision) = (row.project_id, row.revision);
+            match row.read() {
+                Ok(event) => events.push(event),
+                Err(error) => {
+                    let error = error.with_causes();
+                    tracing::error!(project_id = %id, revision, error, "cannot read an event");
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    /// Forgets events from before a moment, at most `limit`; tells how many.
+    pub async fn prune(&self, before: Time, limit: i64) -> Result<u64> {
+        Ok(match self.database.writer() {
+            // Replicas that prune at the same time do not wait for each other.
+            Engine::Postgres(pool) => sqlx::query(
+                "delete from events
+                 where (project_id, revision) in (
+                     select project_id, revision
+                     from events
+                     where create_time < $1
+                     order by create_time
+                     limit $2
+                     for update skip locked)",
+            )
+            .bind(before)
+            .bind(limit)
+            .execute(pool)
+            .await?
+            .rows_affected(),
+            Engine::Sqlite(pool) => sqlx::query(
+                "delete from events
+                 where rowid in (
+                     select rowid from events where create_time < $1 order by create_time limit $2)",
+            )
+            .bind(before)
+            .bind(limit)
+            .execute(pool)
+            .await?
+            .rows_affected(),
+        })
+    }
+}
+
+/// Writes what changed of a locked project with the revision that it took.
+pub(crate) async fn record(
+    tx: &mut Transaction,
+    project_id: ProjectId,
+    revision: i64,
+    change: &Change,
+    now: Time,
+) -> Result<()> {
+    let change = serde_json::to_string(change).map_err(Error::internal)?;
+    on_engine!(tx, tx => sqlx::query(
+        "insert into events (project_id, revision, create_time, change)
+         values ($1, $2, $3, $4)",
+    )
+    .bind(project_id)
+    .bind(revision)
+    .bind(now)
+    .bind(change)
+    .execute(&mut **tx)
+    .await
+    .map(drop))?;
+    Ok(())
+}
+
+impl EventRow {
+    fn read(self) -> Result<(ProjectId, Event)> {
+        let Self {
+            project_id,
+            revision,
+            create_time,
+            change,
+        } = self;
+        let event = Event {
+            revision,
+            create_time,
+            change: serde_json::from_str(&change).map_err(Error::internal)?,
+        };
+        Ok((project_id, event))
+    }
+}

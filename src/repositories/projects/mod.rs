@@ -1,0 +1,17 @@
+//! Projects with their stream keys and destinations, and the events of their changes.
+
+pub(super) mod destination_rows;
+pub(super) mod destinations;
+pub(super) mod events;
+mod projects;
+mod reads;
+pub(super) mod revisions;
+pub(super) mod rows;
+mod snapshots;
+mod stream_keys;
+
+pub use destinations::{Destinations, SealedDestination};
+pub use events::Events;
+pub use projects::{NewProject, Projects};
+pub use snapshots::Snapshots;
+pub use stream_keys::StreamKeys;

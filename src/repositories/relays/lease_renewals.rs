@@ -1,0 +1,176 @@
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use crate::{
+    database::{Database, Engine},
+    domain::{RelayReport, RelayState, Time},
+    error::{Error, Result},
+};
+
+/// A report that changes nothing of a relay but its bytes and its lease.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    lease_id: Uuid,
+    /// The state in which the relay is to be.
+    state: RelayState,
+    /// Whether it counts only if the bytes have grown.
+    must_grow: bool,
+    bytes_sent: i64,
+    bitrate_bps: i64,
+}
+
+impl Renewal {
+    /// Of a relay that is in this state, and stays in it.
+    pub fn of(report: &RelayReport, state: RelayState, must_grow: bool) -> Self {
+        Self {
+            lease_id: report.lease_id,
+            state,
+            must_grow,
+            bytes_sent: report.bytes_sent,
+            bitrate_bps: report.bitrate_bps,
+        }
+    }
+
+    /// Applies all of them in one statement; gives the leases of those that were
+    /// as expected. A row that somebody changes right now is left out.
+    pub async fn apply(
+        database: &Database,
+        worker_id: &str,
+        renewals: Vec<Self>,
+        expire_time: Time,
+        now: Time,
+    ) -> Result<HashSet<Uuid>> {
+        if renewals.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let renewed = match database.writer() {
+            Engine::Postgres(pool) => {
+                let column = |of: fn(&Self) -> i64| renewals.iter().map(of).collect::<Vec<_>>();
+                let states: Vec<_> = renewals.iter().map(|one| one.state.as_str()).collect();
+                sqlx::query_scalar::<_, Uuid>(
+                    "update relays r
+                     set bytes_sent = greatest(n.bytes_sent, r.bytes_sent),
+                         bitrate_bps = case when n.bytes_sent >= r.bytes_sent
+                             then n.bitrate_bps else r.bitrate_bps end,
+                         lease_expire_time = $7,
+                         last_progress_time = case when n.bytes_sent > r.bytes_sent
+                             then $8 else r.last_progress_time end,
+                         silent_since = case when n.bytes_sent > r.bytes_sent
+                             then $8 else r.silent_since end,
+                         broadcast_time = case when n.bytes_sent > r.bytes_sent
+                             then coalesce(r.broadcast_time, $8) else r.broadcast_time end
+                     from (
+                         select h.stream_id, h.destination_id, u.bytes_sent, u.bitrate_bps
+                         from unnest($1::uuid[], $2::text[], $3::bool[], $4::int8[], $5::int8[])
+                              as u (lease_id, state, must_grow, bytes_sent, bitrate_bps)
+                         join relays h on h.lease_id = u.lease_id
+                         where h.worker_id = $6 and h.wanted and h.state = u.state
+                           and (u.bytes_sent > h.bytes_sent or not u.must_grow)
+                         for no key update of h skip locked) as n
+                     where r.stream_id = n.stream_id and r.destination_id = n.destination_id
+                     returning r.lease_id",
+                )
+                .bind(renewals.iter().map(|one| one.lease_id).collect::<Vec<_>>())
+                .bind(states)
+                .bind(renewals.iter().map(|one| one.must_grow).collect::<Vec<_>>())
+                .bind(column(|one| one.bytes_sent))
+                .bind(column(|one| one.bitrate_bps))
+                .bind(worker_id)
+                .bind(expire_time)
+                .bind(now)
+                .fetch_all(pool)
+                .await?
+            }
+            Engine::Sqlite(pool) => {
+                let rows: Vec<_> = renewals.iter().map(Self::row).collect();
+                let rows = serde_json::to_string(&rows).map_err(Error::internal)?;
+                sqlx::query_scalar::<_, Uuid>(
+                    "update relays as r
+                     set bytes_sent = max(n.bytes_sent, r.bytes_sent),
+                         bitrate_bps = case when n.bytes_sent >= r.bytes_sent
+                             then n.bitrate_bps else r.bitrate_bps end,
+                         lease_expire_time = $3,
+                         last_progress_time = case when n.bytes_sent > r.bytes_sent
+                             then $4 else r.last_progress_time end,
+                         silent_since = case when n.bytes_sent > r.bytes_sent
+                             then $4 else r.silent_since end,
+                         broadcast_time = case when n.bytes_sent > r.bytes_sent
+                             then coalesce(r.broadcast_time, $4) else r.broadcast_time end
+                     from (
+                         select unhex(value ->> 0) as lease_id, value ->> 1 as state,
+                                value ->> 2 as must_grow, value ->> 3 as bytes_sent,
+                                value ->> 4 as bitrate_bps
+                         from json_each($1)) as n
+                     where r.lease_id = n.lease_id and r.worker_id = $2 and r.wanted
+                       and r.state = n.state
+                       and (n.bytes_sent > r.bytes_sent or not n.must_grow)
+                     returning lease_id",
+                )
+                .bind(rows)
+                .bind(worker_id)
+                .bind(expire_time)
+                .bind(now)
+                .fetch_all(pool)
+                .await?
+            }
+        };
+        Ok(renewed.into_iter().collect())
+    }
+
+    /// As JSON, because SQLite has no arrays.
+    fn row(&self) -> (String, &'static str, bool, i64, i64) {
+        let lease_id = self.lease_id.simple().to_string();
+        let state = self.state.as_str();
+        (
+            lease_id,
+            state,
+            self.must_grow,
+            self.bytes_sent,
+            self.bitrate_bps,
+        )
+    }
+}
+
+/// Lets a worker keep these leases until a time, and changes nothing else. A row
+/// that somebody changes right now is left out.
+pub(crate) async fn keep_leases(
+    database: &Database,
+    worker_id: &str,
+    leases: &[Uuid],
+    expire_time: Time,
+) -> Result<()> {
+    match database.writer() {
+        Engine::Postgres(pool) => {
+            sqlx::query(
+                "update relays
+                 set lease_expire_time = $3
+                 where lease_id in (
+                     select lease_id from relays
+                     where lease_id = any($1) and worker_id = $2 and state <> 'stopping'
+                     for no key update skip locked)",
+            )
+            .bind(leases)
+            .bind(worker_id)
+            .bind(expire_time)
+            .execute(pool)
+            .await?;
+        }
+        Engine::Sqlite(pool) => {
+            let leases: Vec<_> = leases.iter().map(|id| id.simple().to_string()).collect();
+            let leases = serde_json::to_string(&leases).map_err(Error::internal)?;
+            sqlx::query(
+                "update relays
+                 set lease_expire_time = $3
+                 where lease_id in (select unhex(value) from json_each($1))
+                   and worker_id = $2 and state <> 'stopping'",
+            )
+            .bind(leases)
+            .bind(worker_id)
+            .bind(expire_time)
+            .execute(pool)
+            .await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! Relays: claimed under a lease, reported, restarted and stopped.
+
+mod claims;
+mod lease_renewals;
+#[expect(
+    clippy::module_inception,
+    reason = "the repository of the group's own noun"
+)]
+mod relays;
+mod reports;
+pub(super) mod rows;
+
+pub use claims::{Claimant, ClaimedRelay, HeldLease, RelayClaims};
+pub use relays::Relays;
+pub use reports::{RelayKey, RelayWork};

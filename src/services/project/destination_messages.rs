@@ -1,0 +1,303 @@
+//! Conversions between the messages about destinations and the domain.
+
+use prost::Message;
+
+use super::platform_messages::domain_platform;
+use crate::{
+    auth::{Place, Sealer},
+    domain::{
+        Destination, DestinationId, DestinationUpdate, IngestUrl, Invalid, Name, ProjectId,
+        StreamTarget, Tenant, UrlPolicy, UserId,
+    },
+    error::Error,
+    proto::v1 as pb,
+    repositories::{IdempotencyKey, SealedDestination},
+    services::{
+        fields::{Fields, one_of, request_id, timestamp},
+        idempotency::once,
+        paging::{PageOf, Pages},
+    },
+};
+
+pub(super) struct CreateDestination {
+    pub destination: SealedDestination,
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+pub(super) struct UpdateDestination {
+    pub id: DestinationId,
+    pub update: DestinationUpdate,
+}
+
+pub(super) struct ListDestinations {
+    pub project_id: ProjectId,
+    pub list: PageOf,
+}
+
+impl ListDestinations {
+    pub fn read(
+        message: pb::ListDestinationsRequest,
+        tenant: Tenant,
+        pages: &Pages,
+    ) -> Result<Self, Error> {
+        let pb::ListDestinationsRequest {
+            project_id,
+            page_size,
+            page_token,
+        } = message;
+        let mut fields = Fields::default();
+        let project_id = fields.read("project_id", ProjectId::parse(&project_id));
+        let list = format!("destinations/{tenant:?}/{project_id:?}");
+        let list = pages.read(&mut fields, list, page_size, &page_token);
+        let (Some(project_id), Some(list)) = (project_id, list) else {
+            return Err(fields.refuse());
+        };
+        Ok(Self { project_id, list })
+    }
+}
+
+impl CreateDestination {
+    pub fn read(
+        message: pb::CreateDestinationRequest,
+        owner: UserId,
+        sealer: &Sealer,
+        policy: &UrlPolicy,
+    ) -> Result<Self, Error> {
+        let asked = message.encode_to_vec();
+        let pb::CreateDestinationRequest {
+            project_id,
+            platform,
+            name,
+            url,
+            stream_key,
+            enabled,
+            request_id: id,
+        } = message;
+        let mut fields = Fields::default();
+        let project_id = fields.read("project_id", ProjectId::parse(&project_id));
+        let platform = fields.read("platform", one_of(platform).map(domain_platform));
+        let name = fields.read("name", Name::parse(&name));
+        let stream_key = fields.read("stream_key", StreamTarget::parse_key(&stream_key));
+        let request_id = fields.read("request_id", request_id(&id));
+        let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
+            (None, Some(platform)) => StreamTarget::own_url(platform, policy).map(Some),
+            (url, _) => Ok(url),
+        });
+        let url = fields.read("url", url).flatten();
+        let target = match (platform, url, stream_key) {
+            (Some(platform), Some(url), Some(key)) => match StreamTarget::new(platform, url, key) {
+                Ok(target) => Some(target),
+                Err((field, fault)) => fields.read(field, Err(fault)),
+            },
+            _ => None,
+        };
+        let (Some(project_id), Some(name), Some(target), Some(request_id)) =
+            (project_id, name, target, request_id)
+        else {
+            return Err(fields.refuse());
+        };
+
+        let id = DestinationId::generate();
+        let destination = SealedDestination {
+            id,
+            project_id,
+            platform: target.platform,
+            name: name.as_str().to_owned(),
+            url: target.url.as_str().to_owned(),
+            stream_key_sealed: Some(sealer.seal(
+                &Place::destination_key(id),
+                target.stream_key.expose().as_bytes(),
+            )),
+            stream_key_hint: target.key_hint(),
+            enabled: enabled.unwrap_or(true),
+        };
+        let idempotency =
+            request_id.map(|id| once(owner.uuid(), id, "CreateDestination", &asked, sealer));
+        Ok(Self {
+            destination,
+            idempotency,
+        })
+    }
+}
+
+impl UpdateDestination {
+    pub fn read(message: pb::UpdateDestinationRequest, policy: &UrlPolicy) -> Result<Self, Error> {
+        let pb::UpdateDestinationRequest {
+            destination_id,
+            platform,
+            name,
+            url,
+            stream_key,
+            enabled,
+        } = message;
+        let mut fields = Fields::default();
+        let id = fields.read("destination_id", DestinationId::parse(&destination_id));
+        let platform = platform.map(|value| one_of(value).map(domain_platform));
+        let platform = fields.read_optional("platform", platform);
+        let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
+        let stream_key = stream_key.map(|key| StreamTarget::parse_key(&key));
+        let stream_key = fields.read_optional("stream_key", stream_key);
+        let url = url.map(|url| StreamTarget::parse_url(&url, policy));
+        let url = fields.read_optional("url", url);
+        let (Some(id), Some(platform), Some(name), Some(stream_key), Some(url)) =
+            (id, platform, name, stream_key, url)
+        else {
+            return Err(fields.refuse());
+        };
+        Ok(Self {
+            id,
+            update: DestinationUpdate {
+                platform,
+                name,
+                url,
+                stream_key,
+                enabled,
+            },
+        })
+    }
+
+    /// The destination with the change applied to it. Platform, address and key
+    /// are checked together, if one of them changes.
+    ///
+    /// A key that cannot be read must not be sent elsewhere either: with another
+    /// platform or server it has to be given anew.
+    pub fn apply(
+        self,
+        before: &Destination,
+        key_before: Vec<u8>,
+        sealer: &Sealer,
+        policy: &UrlPolicy,
+    ) -> Result<SealedDestination, Error> {
+        let DestinationUpdate {
+            platform,
+            name,
+            url,
+            stream_key,
+            enabled,
+        } = self.update;
+        let mut after = SealedDestination {
+            id: before.id,
+            project_id: before.project_id,
+            platform: before.platform,
+            name: name.map_or_else(|| before.name.clone(), |name| name.as_str().to_owned()),
+            url: before.url.clone(),
+            stream_key_sealed: None,
+            stream_key_hint: before.stream_key_hint.clone(),
+            enabled: enabled.unwrap_or(before.enabled),
+        };
+        if platform.is_none() && url.is_none() && stream_key.is_none() {
+            return Ok(after);
+        }
+
+        let mut fields = Fields::default();
+        let place = Place::destination_key(before.id);
+        let platform = platform.unwrap_or(before.platform);
+        let url = match url {
+            Some(Some(url)) => Ok(url),
+            None if platform == before.platform => IngestUrl::parse(&before.url, policy),
+            // An address belongs to its platform: with another platform it is not kept.
+            None | Some(None) => StreamTarget::own_url(platform, policy),
+        };
+        let url = fields.read("url", url);
+        let stays = platform == before.platform
+            && url
+                .as_ref()
+                .is_none_or(|url| url.is_same_server(&before.url));
+        let is_new = stream_key.is_some();
+        let stream_key = match stream_key {
+            Some(key) => Some(key),
+            None if stays => Some(sealer.open_text(&place, &key_before)?),
+            None => {
+                let wanted = "must be given anew with another platform or server";
+                fields.read("stream_key", Err(Invalid::because(wanted)))
+            }
+        };
+        let (Some(url), Some(stream_key)) = (url, stream_key) else {
+            return Err(fields.refuse());
+        };
+        let target = StreamTarget::new(platform, url, stream_key)
+            .map_err(|(field, fault)| Error::invalid(field, fault.0))?;
+
+        after.platform = target.platform;
+        after.url = target.url.as_str().to_owned();
+        let key = target.stream_key.expose().as_bytes();
+        after.stream_key_sealed = is_new.then(|| sealer.seal(&place, key));
+        after.stream_key_hint = target.key_hint();
+        Ok(after)
+    }
+}
+
+impl From<Destination> for pb::Destination {
+    fn from(destination: Destination) -> Self {
+        let Destination {
+            id,
+            project_id,
+            platform,
+            name,
+            url,
+            stream_key_hint,
+            enabled,
+            create_time,
+            update_time,
+        } = destination;
+        Self {
+            id: id.to_string(),
+            project_id: project_id.to_string(),
+            platform: pb::Platform::from(platform).into(),
+            name,
+            url,
+            stream_key_hint,
+            enabled,
+            create_time: Some(timestamp(create_time)),
+            update_time: Some(timestamp(update_time)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::UpdateDestination;
+    use crate::{
+        auth::Sealer,
+        domain::{
+            Destination, DestinationId, DestinationUpdate, Platform, ProjectId, UrlPolicy, now,
+        },
+    };
+
+    /// It may be sealed anew, under another key, before the change is written.
+    #[test]
+    fn a_change_of_something_else_leaves_the_key_as_it_is_kept_by_then() {
+        let id = DestinationId::generate();
+        let before = Destination {
+            id,
+            project_id: ProjectId::generate(),
+            platform: Platform::Youtube,
+            name: "Main channel".to_owned(),
+            url: "rtmps://a.rtmps.youtube.com/live2".to_owned(),
+            stream_key_hint: "qrst".to_owned(),
+            enabled: true,
+            create_time: now(),
+            update_time: now(),
+        };
+        let update = DestinationUpdate {
+            platform: None,
+            name: None,
+            url: None,
+            stream_key: None,
+            enabled: Some(false),
+        };
+        let sealer = Sealer::new(&[Zeroizing::new([7; 32])]);
+        let policy = UrlPolicy {
+            allow_private: false,
+            own_ingest_hosts: Vec::new(),
+        };
+
+        let after = UpdateDestination { id, update }
+            .apply(&before, b"sealed before".to_vec(), &sealer, &policy)
+            .unwrap();
+
+        assert_eq!(after.stream_key_sealed, None);
+    }
+}

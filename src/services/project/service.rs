@@ -1,0 +1,307 @@
+use tonic::{Request, Response, Status};
+
+use super::{
+    destination_messages::{CreateDestination, ListDestinations, UpdateDestination},
+    messages::{CreateProject, RotateStreamKey, UpdateProject},
+    platform_messages::platforms,
+};
+use crate::{
+    auth::{Caller, Sealer},
+    database::Database,
+    domain::{DestinationId, ProjectId, StreamKey, UrlPolicy, now},
+    error::{Error, Result},
+    proto::v1 as pb,
+    repositories::{Created, Destinations, Projects, StreamKeys},
+    services::{
+        fields::{only, timestamp},
+        paging::Pages,
+        request_origin::acting,
+    },
+};
+
+/// Projects, their stream keys and their destinations.
+#[derive(Debug)]
+pub struct ProjectService {
+    projects: Projects,
+    stream_keys: StreamKeys,
+    destinations: Destinations,
+    pages: Pages,
+    sealer: Sealer,
+    url_policy: UrlPolicy,
+}
+
+impl ProjectService {
+    /// The service over a database, with so many destinations a project.
+    pub fn new(
+        database: &Database,
+        sealer: Sealer,
+        url_policy: UrlPolicy,
+        max_destinations: u32,
+    ) -> Self {
+        Self {
+            projects: Projects::new(database.clone()),
+            stream_keys: StreamKeys::new(database.clone()),
+            destinations: Destinations::new(database.clone(), max_destinations.into()),
+            pages: Pages::new(sealer.clone()),
+            sealer,
+            url_policy,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::project_service_server::ProjectService for ProjectService {
+    async fn create_project(
+        &self,
+        request: Request<pb::CreateProjectRequest>,
+    ) -> Result<Response<pb::CreateProjectResponse>, Status> {
+        let (tenant, act) = acting(&request, "CreateProject")?;
+        if tenant.restricted_to.is_some() {
+            return Err(Error::ApiKeyRestricted.into());
+        }
+        let CreateProject {
+            project,
+            stream_key,
+        } = CreateProject::read(request.into_inner(), tenant.user, &self.sealer)?;
+
+        let act = act.on(project.id);
+        let created = self.projects.create(tenant, &project, &act, now()).await?;
+        let (project, stream_key) = match created {
+            Created::New(project) => (project, stream_key),
+            Created::Before(project) => {
+                let sealed = self.stream_keys.get(tenant, project.id).await?;
+                let key = StreamKey::unseal(&sealed, project.id, &self.sealer)?;
+                (project, key)
+            }
+        };
+
+        Ok(Response::new(pb::CreateProjectResponse {
+            project: Some(project.into()),
+            stream_key: stream_key.0.expose().to_owned(),
+        }))
+    }
+
+    async fn get_project(
+        &self,
+        request: Request<pb::GetProjectRequest>,
+    ) -> Result<Response<pb::GetProjectResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let id = only(
+            "project_id",
+            ProjectId::parse(&request.get_ref().project_id),
+        )?;
+
+        let project = self.projects.get(tenant, id).await?;
+
+        Ok(Response::new(pb::GetProjectResponse {
+            project: Some(project.into()),
+        }))
+    }
+
+    async fn list_projects(
+        &self,
+        request: Request<pb::ListProjectsRequest>,
+    ) -> Result<Response<pb::ListProjectsResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let pb::ListProjectsRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let list = format!("projects/{tenant:?}");
+        let list = self.pages.read_alone(list, page_size, &page_token)?;
+
+        let mut projects = self.projects.list(tenant, list.page).await?;
+
+        let next_page_token = self.pages.cut(&list, &mut projects, |row| row.id.uuid());
+        let projects = projects.into_iter().map(pb::Project::from).collect();
+        Ok(Response::new(pb::ListProjectsResponse {
+            projects,
+            next_page_token,
+        }))
+    }
+
+    async fn update_project(
+        &self,
+        request: Request<pb::UpdateProjectRequest>,
+    ) -> Result<Response<pb::UpdateProjectResponse>, Status> {
+        let (tenant, act) = acting(&request, "UpdateProject")?;
+        let UpdateProject { id, update } = request.into_inner().try_into()?;
+
+        let project = self
+            .projects
+            .update(tenant, id, &update, &act.on(id), now())
+            .await?;
+
+        Ok(Response::new(pb::UpdateProjectResponse {
+            project: Some(project.into()),
+        }))
+    }
+
+    async fn delete_project(
+        &self,
+        request: Request<pb::DeleteProjectRequest>,
+    ) -> Result<Response<pb::DeleteProjectResponse>, Status> {
+        let (tenant, act) = acting(&request, "DeleteProject")?;
+        let pb::DeleteProjectRequest { project_id, force } = request.into_inner();
+        let id = only("project_id", ProjectId::parse(&project_id))?;
+
+        let act = act.on(id);
+        self.projects.delete(tenant, id, force, &act, now()).await?;
+
+        Ok(Response::new(pb::DeleteProjectResponse {}))
+    }
+
+    async fn rotate_stream_key(
+        &self,
+        request: Request<pb::RotateStreamKeyRequest>,
+    ) -> Result<Response<pb::RotateStreamKeyResponse>, Status> {
+        let (tenant, act) = acting(&request, "RotateStreamKey")?;
+        let RotateStreamKey { id, grace } = request.into_inner().try_into()?;
+        let key = StreamKey::generate();
+        let sealed = key.seal(id, &self.sealer);
+
+        let (project, previous_key_expire_time) = self
+            .stream_keys
+            .rotate(tenant, id, &sealed, grace, &act.on(id), now())
+            .await?;
+
+        Ok(Response::new(pb::RotateStreamKeyResponse {
+            project: Some(project.into()),
+            stream_key: key.0.expose().to_owned(),
+            previous_key_expire_time: previous_key_expire_time.map(timestamp),
+        }))
+    }
+
+    async fn reveal_stream_key(
+        &self,
+        request: Request<pb::RevealStreamKeyRequest>,
+    ) -> Result<Response<pb::RevealStreamKeyResponse>, Status> {
+        let (tenant, act) = acting(&request, "RevealStreamKey")?;
+        let id = only(
+            "project_id",
+            ProjectId::parse(&request.get_ref().project_id),
+        )?;
+
+        let act = act.on(id);
+        let sealed = self.stream_keys.reveal(tenant, id, &act, now()).await?;
+        let key = StreamKey::unseal(&sealed, id, &self.sealer)?;
+
+        let stream_key = key.0.expose().to_owned();
+        Ok(Response::new(pb::RevealStreamKeyResponse { stream_key }))
+    }
+
+    async fn create_destination(
+        &self,
+        request: Request<pb::CreateDestinationRequest>,
+    ) -> Result<Response<pb::CreateDestinationResponse>, Status> {
+        let (tenant, act) = acting(&request, "CreateDestination")?;
+        let CreateDestination {
+            destination,
+            idempotency,
+        } = CreateDestination::read(
+            request.into_inner(),
+            tenant.user,
+            &self.sealer,
+            &self.url_policy,
+        )?;
+
+        let act = act.on(destination.id);
+        let created = self
+            .destinations
+            .create(tenant, &destination, idempotency.as_ref(), &act, now())
+            .await?;
+
+        let (Created::New(destination) | Created::Before(destination)) = created;
+        let destination = Some(destination.into());
+        Ok(Response::new(pb::CreateDestinationResponse { destination }))
+    }
+
+    async fn get_destination(
+        &self,
+        request: Request<pb::GetDestinationRequest>,
+    ) -> Result<Response<pb::GetDestinationResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let id = only(
+            "destination_id",
+            DestinationId::parse(&request.get_ref().destination_id),
+        )?;
+
+        let (destination, _) = self.destinations.get(tenant, id).await?;
+
+        let destination = Some(destination.into());
+        Ok(Response::new(pb::GetDestinationResponse { destination }))
+    }
+
+    async fn list_destinations(
+        &self,
+        request: Request<pb::ListDestinationsRequest>,
+    ) -> Result<Response<pb::ListDestinationsResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let ListDestinations { project_id, list } =
+            ListDestinations::read(request.into_inner(), tenant, &self.pages)?;
+
+        self.projects.get(tenant, project_id).await?;
+        let mut destinations = self
+            .destinations
+            .list(tenant, project_id, list.page)
+            .await?;
+
+        let next_page_token = self
+            .pages
+            .cut(&list, &mut destinations, |row| row.id.uuid());
+        let destinations = destinations
+            .into_iter()
+            .map(pb::Destination::from)
+            .collect();
+        Ok(Response::new(pb::ListDestinationsResponse {
+            destinations,
+            next_page_token,
+        }))
+    }
+
+    async fn update_destination(
+        &self,
+        request: Request<pb::UpdateDestinationRequest>,
+    ) -> Result<Response<pb::UpdateDestinationResponse>, Status> {
+        let (tenant, act) = acting(&request, "UpdateDestination")?;
+        let update = UpdateDestination::read(request.into_inner(), &self.url_policy)?;
+
+        let (before, key) = self.destinations.get(tenant, update.id).await?;
+        let after = update.apply(&before, key, &self.sealer, &self.url_policy)?;
+        let act = act.on(after.id);
+        let destination = self
+            .destinations
+            .replace(tenant, &after, before.update_time, &act, now())
+            .await?;
+
+        let destination = Some(destination.into());
+        Ok(Response::new(pb::UpdateDestinationResponse { destination }))
+    }
+
+    async fn delete_destination(
+        &self,
+        request: Request<pb::DeleteDestinationRequest>,
+    ) -> Result<Response<pb::DeleteDestinationResponse>, Status> {
+        let (tenant, act) = acting(&request, "DeleteDestination")?;
+        let id = only(
+            "destination_id",
+            DestinationId::parse(&request.get_ref().destination_id),
+        )?;
+
+        let act = act.on(id);
+        self.destinations.delete(tenant, id, &act, now()).await?;
+
+        Ok(Response::new(pb::DeleteDestinationResponse {}))
+    }
+
+    async fn list_platforms(
+        &self,
+        request: Request<pb::ListPlatformsRequest>,
+    ) -> Result<Response<pb::ListPlatformsResponse>, Status> {
+        Caller::of(&request)?;
+
+        Ok(Response::new(pb::ListPlatformsResponse {
+            platforms: platforms(),
+        }))
+    }
+}
