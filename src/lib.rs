@@ -22,6 +22,7 @@
 //! | [`error`] | everything that can go wrong, and its one mapping to a gRPC status |
 //! | [`telemetry`] | logs, metrics, traces |
 //! | [`domain`] | the nouns, parsed once |
+//! | [`backoff`] | delays between tries |
 //! | [`random`] | randomness and digests |
 //! | [`proto`] | the generated code of the contract in `proto/` |
 //!
@@ -32,6 +33,7 @@
 pub mod database;
 
 pub mod auth;
+pub mod backoff;
 pub mod commands;
 pub mod config;
 pub mod domain;

@@ -22,7 +22,6 @@ mod dialect;
 mod errors;
 mod group_commit;
 mod handle;
-mod held;
 mod migrations;
 mod notify;
 mod options;

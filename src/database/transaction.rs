@@ -5,7 +5,11 @@ use std::ops::{Deref, DerefMut};
 use sqlx::{Error as Failure, Postgres, Sqlite};
 
 use super::{
-    connection::Line, dialect::Server, engine::Engine, held::Held, pool::Pool, writer::Turn,
+    connection::Line,
+    dialect::Server,
+    engine::Engine,
+    pool::{Held, Pool},
+    writer::Turn,
 };
 use crate::error::{Error, Result};
 

@@ -7,12 +7,16 @@ use std::{
 
 use anyhow::Context;
 use tokio::{sync::Mutex, time::timeout};
-use tonic::{Code, Status, metadata::AsciiMetadataValue, transport::Channel};
+use tonic::{Code, Request, Status, metadata::AsciiMetadataValue, transport::Channel};
 
 use crate::{
     domain::Secret,
     proto::v1::{ExchangeApiKeyRequest, auth_service_client::AuthServiceClient},
 };
+
+/// How long a call may take. A hook waits for it, and media servers wait for hooks for
+/// 10 seconds and more.
+pub(super) const CALL: Duration = Duration::from_secs(5);
 
 /// How long a new token may take while there is an older one, and how soon after that it
 /// is asked for again.
@@ -106,7 +110,7 @@ impl Credentials {
             secret: key.expose().to_owned(),
         };
         let answer = AuthServiceClient::new(channel.clone())
-            .exchange_api_key(super::control::within(super::control::CALL, request))
+            .exchange_api_key(within(CALL, request))
             .await?
             .into_inner();
 
@@ -121,6 +125,13 @@ impl Credentials {
         let renewal = now + left / 2;
         Ok(Token { bearer, renewal })
     }
+}
+
+/// A request that must be answered in time.
+pub(super) fn within<Q>(limit: Duration, message: Q) -> Request<Q> {
+    let mut request = Request::new(message);
+    request.set_timeout(limit);
+    request
 }
 
 impl Held {

@@ -14,7 +14,6 @@
 mod connection;
 mod control;
 mod credentials;
-mod grievance;
 mod hooks;
 mod publishing;
 mod relays;

@@ -10,4 +10,4 @@ mod writer;
 
 pub use filter::LogFilter;
 pub use log::{LogSettings, flush, init, log_filter};
-pub(crate) use throttle::Sparing;
+pub(crate) use throttle::Throttle;

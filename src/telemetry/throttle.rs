@@ -1,36 +1,53 @@
 use std::time::{Duration, Instant};
 
-/// Says of what happens often how often it happened, at most once a second.
-#[derive(Debug, Default)]
-pub(crate) struct Sparing {
-    said: Option<Instant>,
-    unsaid: u64,
+/// Limits a log line to one per interval, and counts what it leaves out.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    interval: Duration,
+    last: Option<Instant>,
+    pending: u64,
 }
 
-impl Sparing {
-    /// It happened once more; how often since the last time that is to be said now, if it is.
-    pub fn count(&mut self) -> Option<u64> {
-        self.unsaid += 1;
-        let is_due = |said: Instant| said.elapsed() >= Duration::from_secs(1);
-        if !self.said.is_none_or(is_due) {
+impl Throttle {
+    /// At most one line per interval.
+    pub const fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            last: None,
+            pending: 0,
+        }
+    }
+
+    /// Counts one occurrence. Returns the number of occurrences since the last line if
+    /// a line is due now.
+    pub fn record(&mut self) -> Option<u64> {
+        self.record_at(Instant::now())
+    }
+
+    fn record_at(&mut self, now: Instant) -> Option<u64> {
+        self.pending += 1;
+        let is_due = |last: Instant| now.duration_since(last) >= self.interval;
+        if !self.last.is_none_or(is_due) {
             return None;
         }
-        self.said = Some(Instant::now());
-        Some(std::mem::take(&mut self.unsaid))
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.pending))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Sparing;
+    use super::*;
 
     #[test]
-    fn what_happens_often_is_said_once() {
-        let mut sparing = Sparing::default();
+    fn one_line_per_interval_has_the_number_of_occurrences() {
+        let mut throttle = Throttle::new(Duration::from_secs(1));
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
 
-        assert_eq!(sparing.count(), Some(1));
-        assert_eq!([sparing.count(), sparing.count()], [None, None]);
-        sparing.said = None;
-        assert_eq!(sparing.count(), Some(3));
+        assert_eq!(throttle.record_at(start), Some(1));
+        assert_eq!(throttle.record_at(after(1)), None);
+        assert_eq!(throttle.record_at(after(999)), None);
+        assert_eq!(throttle.record_at(after(1000)), Some(3));
     }
 }

@@ -1,26 +1,40 @@
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use ipnet::IpNet;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    accepting::Accepting,
+    call_tracking::Tracked,
+    coalesced_io::Gathering,
+    connection::Connection,
     connection_limits::{Caps, Full, Places},
     connection_metrics::{Cause, Tally},
+    executor::CallExecutor,
+    handshake::{Protocol, Stream, shake_hands},
+    http::{http1, http2},
     http_service::Calls,
-    lifetime::Times,
+    lifetime::{Times, live},
     overload::Pressure,
-    pending_handshakes::HalfOpen,
-    rlimit,
+    pending_handshakes::{Entry, HalfOpen},
+    rlimit, socket,
     tls::Tls,
     tls_files::TlsFiles,
 };
-use crate::telemetry::{Sparing, metrics::LIVE};
+use crate::telemetry::{Throttle, metrics::LIVE};
+
+/// The least time between two log lines about connections that are not accepted.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long not to accept after that failed, most often for want of open files.
 const BREATH: Duration = Duration::from_millis(50);
@@ -49,8 +63,8 @@ pub struct Acceptor {
     terms: Terms,
     tally: Arc<Tally>,
     pressure: Pressure,
-    failures: Sparing,
-    refusals: Sparing,
+    failures: Throttle,
+    refusals: Throttle,
 }
 
 impl Acceptor {
@@ -77,8 +91,8 @@ impl Acceptor {
             terms,
             tally: Arc::default(),
             pressure: Pressure::default(),
-            failures: Sparing::default(),
-            refusals: Sparing::default(),
+            failures: Throttle::new(LOG_INTERVAL),
+            refusals: Throttle::new(LOG_INTERVAL),
         })
     }
 
@@ -158,7 +172,7 @@ impl Acceptor {
             Full::All => Cause::Full.count(),
             Full::Address => Cause::Address.count(),
         }
-        if let Some(times) = self.refusals.count() {
+        if let Some(times) = self.refusals.record() {
             tracing::warn!(times, last = %peer.ip(), ?full, "refused connections, there are too many");
         }
     }
@@ -173,9 +187,74 @@ impl Acceptor {
         if gone.contains(&error.kind()) {
             return;
         }
-        if let Some(times) = self.failures.count() {
+        if let Some(times) = self.failures.record() {
             tracing::error!(%error, times, "cannot accept connections");
         }
         sleep(BREATH).await;
+    }
+}
+
+/// What every connection is served with.
+pub(super) struct Accepting<S> {
+    pub service: S,
+    pub closing: CancellationToken,
+    pub tls: Option<Arc<Tls>>,
+    pub times: Times,
+    pub http1: bool,
+    pub tally: Arc<Tally>,
+    pub pressure: Pressure,
+}
+
+impl<S: Calls> Accepting<S> {
+    /// Serves a connection to its end.
+    pub async fn serve(&self, stream: TcpStream, peer: IpAddr, entry: Entry) {
+        let Some((stream, protocol)) = self.open(stream, entry).await else {
+            return;
+        };
+        let connection = Connection::begin(peer, &self.closing);
+        let service = TowerToHyperService::new(Tracked {
+            inner: self.service.clone(),
+            connection: connection.clone(),
+        });
+        let stream = TokioIo::new(Gathering::new(stream, self.pressure.clone()));
+        let times = &self.times;
+        match protocol {
+            Protocol::Http2 => {
+                let pressure = self.pressure.clone();
+                let http = http2(times, CallExecutor { pressure });
+                let http = http.serve_connection(stream, service);
+                live(http, &connection, times).await;
+            }
+            Protocol::Http1 => {
+                let http = http1().serve_connection(stream, service);
+                // Few connections are of browsers: the others need not have room for this.
+                Box::pin(live(http, &connection, times)).await;
+            }
+        }
+    }
+
+    /// The stream, once the peer has shown what it speaks; nothing if that is not spoken
+    /// here, is too late, or there is no room or time to wait for it.
+    async fn open(&self, stream: TcpStream, entry: Entry) -> Option<(Stream, Protocol)> {
+        socket::tune(&stream).ok()?;
+        // On the heap, and gone when the connection begins its long life.
+        let shaking = Box::pin(shake_hands(stream, self.tls.as_deref()));
+        let shaken = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return None,
+            () = entry.crowded_out() => {
+                Cause::CrowdedOut.count();
+                return None;
+            }
+            shaken = timeout(self.times.handshake, shaking) => shaken,
+        };
+        match shaken {
+            Ok(Ok((_, Protocol::Http1))) if !self.http1 => {}
+            Ok(Ok(opened)) => return Some(opened),
+            Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+            Err(_) => tracing::debug!("a handshake took too long"),
+        }
+        Cause::Handshake.count();
+        None
     }
 }

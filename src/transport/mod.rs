@@ -4,7 +4,6 @@
 //! preface of HTTP/2), and serves calls until it is too old, idle for too long, or the
 //! server closes.
 
-mod accepting;
 mod call_tracking;
 mod coalesced_io;
 mod connection;
@@ -18,7 +17,6 @@ mod lifetime;
 mod listener;
 mod overload;
 mod pending_handshakes;
-mod rewound;
 mod rlimit;
 mod socket;
 mod tls;

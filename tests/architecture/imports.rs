@@ -138,7 +138,8 @@ fn plain_path(tokens: &[TokenTree], mut index: usize) -> (Vec<String>, usize) {
 
 /// The paths of a `use` tree, such as `crate::{a, b::{self, c as d}}`.
 fn tree(tokens: &[TokenTree], prefix: &[String], is_public: bool, found: &mut Vec<CodePath>) {
-    for branch in tokens.split(|token| is_mark(token, ',')) {
+    let branches = tokens.split(|token| is_mark(token, ','));
+    for branch in branches.filter(|branch| !branch.is_empty()) {
         let (mut segments, next) = plain_path(branch, 0);
         segments = [prefix, &segments].concat();
         match branch.get(next) {
@@ -146,7 +147,6 @@ fn tree(tokens: &[TokenTree], prefix: &[String], is_public: bool, found: &mut Ve
                 let inner: Vec<_> = group.stream().into_iter().collect();
                 tree(&inner, &segments, is_public, found);
             }
-            _ if segments.is_empty() => {}
             _ => {
                 if segments.len() > 1 && segments.last().is_some_and(|last| last == "self") {
                     segments.pop();

@@ -12,7 +12,6 @@ mod relay_rpcs;
 mod response_sender;
 mod service;
 mod sync_messages;
-mod sync_rpc;
 mod watch;
 mod watch_messages;
 mod watch_rpcs;

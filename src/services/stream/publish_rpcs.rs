@@ -2,10 +2,14 @@ use std::time::Duration;
 
 use tonic::{Request, Response};
 
-use super::messages::{BeginPublish, EndPublish, HeartbeatPublish, verdict};
+use super::{
+    messages::{BeginPublish, EndPublish, HeartbeatPublish, verdict},
+    node_sync::NodeSync,
+    sync_messages::answer,
+};
 use crate::{
     auth::{Caller, Sealer},
-    domain::now,
+    domain::{NodeReport, now},
     error::Result,
     proto::v1 as pb,
     repositories::{NewPublish, Publishing},
@@ -15,6 +19,7 @@ use crate::{
 /// The RPCs of media servers.
 #[derive(Debug)]
 pub(super) struct PublishRpcs {
+    pub nodes: NodeSync,
     pub publishing: Publishing,
     pub sealer: Sealer,
     pub heartbeat_interval: Duration,
@@ -95,5 +100,17 @@ impl PublishRpcs {
         Ok(Response::new(pb::EndPublishResponse {
             stream: Some(stream.into()),
         }))
+    }
+
+    pub async fn sync_node(
+        &self,
+        request: Request<pb::SyncNodeRequest>,
+    ) -> Result<Response<pb::SyncNodeResponse>> {
+        Caller::of(&request)?;
+        let report: NodeReport = request.into_inner().try_into()?;
+
+        let outcome = self.nodes.sync(&report, &now).await?;
+
+        Ok(Response::new(answer(outcome, self.heartbeat_interval)))
     }
 }

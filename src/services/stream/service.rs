@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{
     node_sync::NodeSync, owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs, relay_rpcs::RelayRpcs,
-    sync_rpc::SyncRpc, watch::WatchTimes, watch_rpcs::WatchRpcs, worker_rpcs::WorkerRpcs,
+    watch::WatchTimes, watch_rpcs::WatchRpcs, worker_rpcs::WorkerRpcs,
 };
 use crate::{
     auth::Sealer,
@@ -22,7 +22,6 @@ use crate::{
 #[derive(Debug)]
 pub struct StreamService {
     publish: PublishRpcs,
-    sync: SyncRpc,
     owner: OwnerRpcs,
     watch: WatchRpcs,
     relay: RelayRpcs,
@@ -64,11 +63,8 @@ impl StreamService {
         } = parts;
         let streams = Streams::new(database.clone());
         Self {
-            sync: SyncRpc {
-                nodes: NodeSync::new(database.clone(), publishing.clone(), sealer.clone()),
-                heartbeat_interval,
-            },
             publish: PublishRpcs {
+                nodes: NodeSync::new(database.clone(), publishing.clone(), sealer.clone()),
                 publishing,
                 sealer: sealer.clone(),
                 heartbeat_interval,
@@ -126,7 +122,7 @@ impl pb::stream_service_server::StreamService for StreamService {
         &self,
         request: Request<pb::SyncNodeRequest>,
     ) -> Result<Response<pb::SyncNodeResponse>, Status> {
-        Ok(self.sync.sync_node(request).await?)
+        Ok(self.publish.sync_node(request).await?)
     }
 
     async fn get_stream(

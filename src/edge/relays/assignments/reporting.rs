@@ -4,7 +4,7 @@ use tonic::Code;
 
 use super::Roster;
 use crate::{
-    edge::{control::CALL, relays::lease_clock::Standing},
+    edge::{credentials::CALL, relays::lease_clock::Standing},
     proto::v1::{RelayReport, RelayState, ReportRelaysResponse},
 };
 
