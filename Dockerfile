@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 
-# The program alone in a small image without a shell, run by a user without a name:
+# A small image with only the program, without a shell, run as an unnamed user:
 #   docker build --tag sluice .
 #   docker run --read-only --publish 50051:50051 --volume sluice:/data \
 #     --env SLUICE_ENV=development sluice
@@ -9,14 +9,15 @@ FROM rust:1.95-slim-bookworm AS build
 ARG PROFILE=release
 WORKDIR /build
 
-# Dependencies are a layer of their own, built anew only when they change. The crate is
-# an empty one meanwhile.
+# Dependencies have their own layer, which is rebuilt only when they change. The crate is
+# empty in this layer.
 COPY Cargo.toml Cargo.lock ./
 COPY benches benches
 RUN mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs && echo 'fn main() {}' >build.rs
 RUN cargo build --locked --profile "$PROFILE" --bin sluice
 
-# Files keep their times, which may be older than those of the empty crate.
+# Copied files keep their times, which may be older than those of the empty crate: the
+# touch makes cargo rebuild.
 COPY build.rs build.rs
 COPY proto proto
 COPY migrations migrations
@@ -24,7 +25,7 @@ COPY src src
 RUN touch build.rs src/main.rs src/lib.rs
 RUN cargo build --locked --profile "$PROFILE" --bin sluice
 
-# The image's files: `dev` is the one profile whose folder has another name.
+# The files of the image. The directory of the profile `dev` is `debug`.
 RUN install -d image/usr/local/bin && install -d -m 0700 image/data && install -d -m 1777 image/tmp
 RUN folder=$(echo "$PROFILE" | sed 's/^dev$/debug/') && \
     install -m 0755 "${CARGO_TARGET_DIR:-target}/$folder/sluice" image/usr/local/bin/sluice
@@ -41,7 +42,8 @@ COPY --from=build /build/image/usr/ /usr/
 COPY --from=build --chown=65532:65532 /build/image/data/ /data/
 COPY --from=build /build/image/tmp/ /tmp/
 
-# Nothing is made up in a container, whose files are soon gone: what is missing stops it.
+# Production: no secret is generated in a container, whose files do not last. A missing
+# secret stops the start.
 ENV PATH=/usr/local/bin \
     SLUICE_ENV=production \
     SLUICE_LISTEN=0.0.0.0:50051 \

@@ -1,6 +1,6 @@
-# Short names for what is done most: `make run` serves on SQLite, `make test` and
-# `make lint` check. Each installs what it needs and this machine lacks (a C compiler,
-# PostgreSQL, ...), as tests/install.sh describes.
+# Targets for the common tasks: `make run` serves on SQLite, `make test` and `make lint`
+# check. Each target installs missing tools (a C compiler, PostgreSQL, ...), as
+# tests/install.sh describes.
 
 SHELL := bash
 
@@ -9,7 +9,7 @@ SHELL := bash
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
 
-run: ## Serves, with state in ./data; settings come from the environment and from .env.
+run: ## Builds and serves, with state in ./data; reads settings from the environment and .env.
 	@. tests/install.sh; require_cargo; has_compiler || install_packages gcc libc6-dev
 	@if [ -f .env ]; then set -a; . ./.env; set +a; fi; exec cargo run -- serve
 
@@ -18,10 +18,10 @@ demo: ## Sends a test picture through nginx-rtmp and an edge to two destinations
 	  add_media_packages; install_packages "$${packages[@]}"; \
 	  cargo build --locked --bin sluice --example demo; exec cargo run --locked --quiet --example demo
 
-test: ## Runs all tests, on SQLite and a throw-away PostgreSQL.
+test: ## Runs all tests, on SQLite and a temporary PostgreSQL.
 	@tests/run
 
-bench: ## Measures load and hot paths, beside what this machine gives at most.
+bench: ## Measures load and hot paths, and compares them with the limits of this machine.
 	@tests/run bench --bench load
 	@tests/run bench --bench hot_paths
 

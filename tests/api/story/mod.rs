@@ -34,12 +34,24 @@ fn export(url: &str) -> String {
     line.replace("postgres://user:password@host/name", url)
 }
 
-#[rstest]
-#[tokio::test]
-async fn the_readmes_grpcurl_story_works_line_by_line(#[values(Sqlite, Postgres)] engine: Engine) {
-    let database = TestDatabase::create(engine).await;
-    let program = Process::serve(&database, &[]);
-    program.channel().await;
+/// Settings under which a publisher counts as silent 100 times earlier than by default.
+const IMPATIENT: [(&str, &str); 4] = [
+    ("SLUICE_HEARTBEAT_INTERVAL", "100ms"),
+    ("SLUICE_HEARTBEAT_TIMEOUT", "350ms"),
+    ("SLUICE_CONNECT_TIMEOUT", "300ms"),
+    ("SLUICE_REAP_INTERVAL", "10ms"),
+];
+
+/// Waits before each command for twice the heartbeat timeout above: 70 seconds by default.
+const TYPE_SLOWLY: &str = "trap 'sleep 0.7' DEBUG";
+
+/// Runs the README's story in a shell against a server; gives its output.
+async fn tell(
+    database: &TestDatabase,
+    engine: Engine,
+    program: &Process,
+    preparation: &str,
+) -> String {
     // A user's terminal differs in the port, the way to start the program, and the
     // data directory, which is ./data there.
     let address = format!("api={}", program.address().await);
@@ -48,12 +60,13 @@ async fn the_readmes_grpcurl_story_works_line_by_line(#[values(Sqlite, Postgres)
     let lines = lines.replace("cargo run --quiet --", env!("CARGO_BIN_EXE_sluice"));
     let path = format!("{}:{}", tool("bin").display(), env::var("PATH").unwrap());
 
-    let lines = match engine {
-        Sqlite => lines,
-        Postgres => format!("{}\n{lines}", export(&database.url)),
+    let database_url = match engine {
+        Sqlite => String::new(),
+        Postgres => export(&database.url),
     };
     let told = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &lines])
+        .args(["-euo", "pipefail", "-c"])
+        .arg(format!("{database_url}\n{preparation}\n{lines}"))
         .current_dir(REPOSITORY)
         .env("PATH", path)
         .env("SLUICE_DATA_DIR", database.directory.path())
@@ -68,10 +81,42 @@ async fn the_readmes_grpcurl_story_works_line_by_line(#[values(Sqlite, Postgres)
         "\"url\": \"rtmps://a.rtmps.youtube.com",
         "PUBLISH_ACTION_CONTINUE",
         "STREAM_STATUS_LIVE",
-        "END_REASON_PUBLISHER_ENDED",
+        "RELAY_STATE_IDLE",
+        "STREAM_STATUS_RECONNECTING",
+        "END_REASON_STOPPED_BY_OWNER",
     ] {
         assert!(said.contains(expected), "{expected} is not in: {said}");
     }
+    said
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_readmes_grpcurl_story_works_line_by_line_and_once_more(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &[]);
+    program.channel().await;
+
+    tell(&database, engine, &program, "").await;
+    tell(&database, engine, &program, "").await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_readmes_grpcurl_story_works_when_it_is_typed_slowly(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &IMPATIENT);
+    program.channel().await;
+
+    let said = tell(&database, engine, &program, TYPE_SLOWLY).await;
+
+    // ListStreams shows that the server noticed the silence; EndPublish is the other one.
+    let reconnecting = said.matches("STREAM_STATUS_RECONNECTING").count();
+    assert_eq!(reconnecting, 2, "{said}");
 }
 
 #[rstest]
