@@ -1,27 +1,27 @@
 use uuid::Uuid;
 
-use super::{ApiKeyId, Id, Origin, SessionId, Time, UserId};
+use super::{ApiKeyId, AuditEventId, Id, RequestOrigin, SessionId, Time, UserId};
 
-/// Something that somebody does, for the audit log.
+/// An action with its actor and target, as the audit log records it.
 #[derive(Debug, Clone)]
-pub struct Act {
+pub struct AuditContext {
     /// The RPC.
     pub action: &'static str,
-    /// Whose account it concerns; nobody's if an address has none.
+    /// The account; `None` if an address has no account.
     pub user_id: Option<UserId>,
-    /// The session that does it, or that it begins.
+    /// The session that acts, or that the action begins.
     pub session_id: Option<SessionId>,
-    /// The API key that does it.
+    /// The API key that acts.
     pub api_key_id: Option<ApiKeyId>,
-    /// What it is done to, if not to the account itself.
+    /// The target, unless it is the account itself.
     pub resource_id: Option<Uuid>,
-    /// Where it is done from.
-    pub origin: Origin,
+    /// The caller's address and user agent.
+    pub origin: RequestOrigin,
 }
 
-impl Act {
-    /// What somebody does to an account without a session.
-    pub fn of_user(action: &'static str, user_id: Option<UserId>, origin: Origin) -> Self {
+impl AuditContext {
+    /// An action on an account, without a session.
+    pub fn for_user(action: &'static str, user_id: Option<UserId>, origin: RequestOrigin) -> Self {
         Self {
             action,
             user_id,
@@ -32,24 +32,24 @@ impl Act {
         }
     }
 
-    /// The same, of a user who was found meanwhile.
-    pub fn of(self, id: UserId) -> Self {
+    /// Sets the user.
+    pub fn with_user(self, id: UserId) -> Self {
         Self {
             user_id: Some(id),
             ..self
         }
     }
 
-    /// The same, in a session.
-    pub fn in_session(self, id: SessionId) -> Self {
+    /// Sets the session.
+    pub fn with_session(self, id: SessionId) -> Self {
         Self {
             session_id: Some(id),
             ..self
         }
     }
 
-    /// The same, done to something.
-    pub fn on<T>(self, id: Id<T>) -> Self {
+    /// Sets the target.
+    pub fn with_resource<K>(self, id: Id<K>) -> Self {
         Self {
             resource_id: Some(id.uuid()),
             ..self
@@ -66,17 +66,14 @@ pub struct AuditEvent {
     pub create_time: Time,
     /// The RPC.
     pub action: String,
-    /// `OK`, or the reason of the refusal.
+    /// `OK`, or the reason of the error.
     pub result: String,
-    /// The session that did it, or that it began.
+    /// The session that acted, or that the action began.
     pub session_id: Option<SessionId>,
-    /// The API key that did it.
+    /// The API key that acted.
     pub api_key_id: Option<ApiKeyId>,
-    /// What it was done to, if not to the account itself.
+    /// The target, unless it was the account itself.
     pub resource_id: Option<Uuid>,
-    /// Where it was done from.
-    pub origin: Origin,
+    /// The caller's address and user agent.
+    pub origin: RequestOrigin,
 }
-
-/// Identifies an entry of the audit log.
-pub type AuditEventId = Id<AuditEvent>;

@@ -1,9 +1,9 @@
 use chrono::{DateTime, SubsecRound, Utc};
 
-/// A moment, in microseconds: what both engines keep without loss.
+/// A point in time, in microseconds: the precision that both database engines keep.
 pub type Time = DateTime<Utc>;
 
-/// The current moment.
+/// The current time.
 pub fn now() -> Time {
     Utc::now().trunc_subsecs(6)
 }

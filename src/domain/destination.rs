@@ -5,7 +5,7 @@ use super::{
     Time, UrlPolicy,
 };
 
-/// Where a project's streams are sent.
+/// A platform's ingest to which a project's streams are sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Destination {
     /// Its id.
@@ -14,11 +14,11 @@ pub struct Destination {
     pub project_id: ProjectId,
     /// The platform.
     pub platform: Platform,
-    /// What its owner calls it.
+    /// The name its owner gave it.
     pub name: String,
-    /// The ingest address without the key.
+    /// The ingest address, without the stream key.
     pub url: String,
-    /// The end of the key, if the key is long enough to show some of it.
+    /// The last four characters of the stream key; empty for a short key.
     pub stream_key_hint: String,
     /// Whether streams are sent there.
     pub enabled: bool,
@@ -28,34 +28,34 @@ pub struct Destination {
     pub update_time: Time,
 }
 
-/// What an owner changes about a destination; `None` leaves it unchanged.
+/// Changes to a destination; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct DestinationUpdate {
     /// The platform.
     pub platform: Option<Platform>,
-    /// What it is called.
+    /// Its name.
     pub name: Option<Name>,
-    /// The address; `Some(None)` means the platform's own.
+    /// The ingest address; `Some(None)` means the platform's own.
     pub url: Option<Option<IngestUrl>>,
-    /// The key.
+    /// The stream key.
     pub stream_key: Option<Secret>,
     /// Whether streams are sent there.
     pub enabled: Option<bool>,
 }
 
-/// Platform, address and key of a destination, checked against each other.
+/// The platform, address and stream key of a destination, checked against each other.
 #[derive(Debug, Clone)]
 pub struct StreamTarget {
     /// The platform.
     pub platform: Platform,
-    /// The ingest address without the key.
+    /// The ingest address, without the stream key.
     pub url: IngestUrl,
-    /// The key, as the platform gave it.
+    /// The stream key, as the platform issued it.
     pub stream_key: Secret,
 }
 
 impl StreamTarget {
-    /// Checks that the three fit together; a fault comes with the name of its field.
+    /// Checks that the three fit together. An error comes with the name of its field.
     pub fn new(
         platform: Platform,
         url: IngestUrl,
@@ -65,7 +65,7 @@ impl StreamTarget {
         if key.is_empty() && url.scheme() != Scheme::Srt {
             return Err(("stream_key", Invalid::because("must not be empty")));
         }
-        if url.carries_key(key) || url.has_pasted_key(platform.info().urls) {
+        if url.contains_key(key) || url.has_pasted_key(platform.info().urls) {
             return Err((
                 "url",
                 Invalid::because("must not contain the stream key, which belongs in stream_key"),
@@ -79,7 +79,7 @@ impl StreamTarget {
         })
     }
 
-    /// Takes an address as typed; `None` if it is empty, which means the platform's own.
+    /// Parses an address; `None` if it is empty, which means the platform's own.
     pub fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Option<IngestUrl>, Invalid> {
         match text.trim() {
             "" => Ok(None),
@@ -87,7 +87,7 @@ impl StreamTarget {
         }
     }
 
-    /// The address that a platform has for everybody.
+    /// The address of a platform that is the same for everybody.
     pub fn own_url(platform: Platform, policy: &UrlPolicy) -> Result<IngestUrl, Invalid> {
         match (platform.info().kind, platform.info().urls.first()) {
             (PlatformKind::Static, Some(address)) => IngestUrl::parse(address, policy),
@@ -97,8 +97,7 @@ impl StreamTarget {
         }
     }
 
-    /// Takes a key as the platform gave it: at most 512 characters, no spaces or
-    /// control characters within, otherwise untouched.
+    /// Parses a stream key: at most 512 characters, without spaces or control characters.
     pub fn parse_key(text: &str) -> Result<Secret, Invalid> {
         let key = text.trim();
         if key.chars().count() > 512 {
@@ -112,7 +111,7 @@ impl StreamTarget {
         Ok(Secret::new(key))
     }
 
-    /// The last four characters of the key, if that tells little of it.
+    /// The last four characters of a key of at least 12 characters; else empty.
     pub fn key_hint(&self) -> String {
         let characters: Vec<char> = self.stream_key.expose().chars().collect();
         match characters.len() {

@@ -3,7 +3,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::Invalid;
 
-/// An e-mail address: kept as typed, compared without regard to case.
+/// An e-mail address: stored as typed, compared case-insensitively.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email {
     address: String,
@@ -11,10 +11,10 @@ pub struct Email {
 }
 
 impl Email {
-    /// The most that fits into an SMTP path (RFC 5321 section 4.5.3.1.3).
+    /// The longest SMTP path (RFC 5321 section 4.5.3.1.3).
     const MAX_BYTES: usize = 254;
 
-    /// Takes an address such as `ada@example.com`.
+    /// Parses an address such as `ada@example.com`.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let options = Options::default()
             .without_display_text()
@@ -48,12 +48,12 @@ impl Email {
         &self.address
     }
 
-    /// The form under which an account is found.
+    /// The address in lower case, by which accounts are found.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// What stands before the `@`, as typed.
+    /// The part before the `@`, as typed.
     pub fn local_part(&self) -> &str {
         self.address.rsplit_once('@').map_or("", |(local, _)| local)
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::Email;
 
     #[test]
-    fn is_the_same_in_any_case() {
+    fn comparison_ignores_case() {
         let typed = Email::parse(" Ada@Example.COM ").unwrap();
 
         assert_eq!(typed.as_str(), "Ada@Example.COM");
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn has_two_parts() {
+    fn an_address_has_a_local_part_and_a_domain() {
         let typed = Email::parse("\"a@b\"@Example.COM").unwrap();
 
         assert_eq!(typed.local_part(), "\"a@b\"");
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_address() {
+    fn malformed_addresses_are_rejected() {
         for text in [
             "",
             "ada",

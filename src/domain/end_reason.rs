@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
-    /// The publisher went away and there is no reconnect window.
+    /// The publisher disconnected, and there is no reconnect window.
     PublisherEnded,
-    /// The publisher did not come back in time.
+    /// The publisher did not reconnect in time.
     ReconnectTimeout,
-    /// The media server fell silent and there is no reconnect window.
+    /// The media server stopped reporting, and there is no reconnect window.
     HeartbeatTimeout,
     /// The owner stopped it.
     StoppedByOwner,
@@ -20,9 +20,9 @@ pub enum EndReason {
     ProjectDisabled,
     /// The project was deleted.
     ProjectDeleted,
-    /// The media server is gone.
+    /// The media server restarted or was lost.
     NodeLost,
-    /// No media ever came.
+    /// No media arrived in time.
     NeverStarted,
 }
 
@@ -56,8 +56,8 @@ impl EndReason {
         }
     }
 
-    /// Whether somebody wanted it, as opposed to what silence and lost connections do.
-    pub const fn is_decision(self) -> bool {
+    /// Whether somebody ended the stream, as opposed to silence and lost connections.
+    pub const fn is_deliberate(self) -> bool {
         match self {
             Self::StoppedByOwner
             | Self::TakenOver
@@ -72,7 +72,7 @@ impl EndReason {
         }
     }
 
-    /// Reads the name in the database.
+    /// Parses the name in the database.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Destination, DestinationId, Project, Relay, Stream, Time};
 
-/// Something that changed of a project or of what belongs to it.
+/// A change of a project, or of its destinations, streams or relays.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// The project's revision after the change.
@@ -13,33 +13,34 @@ pub struct Event {
     pub change: Change,
 }
 
-/// What changed, and how it was then. It is kept as JSON: fields that join later
-/// need a default, and names stay.
+/// What changed, and its state after the change.
+///
+/// The database stores it as JSON: new fields need a default, and names must not change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// The project's own fields or its stream key.
     Project(Project),
-    /// The project is gone.
+    /// The project was deleted.
     ProjectDeleted,
     /// A destination was created or changed.
     Destination(Destination),
-    /// A destination is gone, and its relays with it.
+    /// A destination was deleted, with its relays.
     DestinationDeleted(DestinationId),
-    /// A stream.
+    /// A stream was created or changed.
     Stream(Stream),
-    /// A relay.
+    /// A relay was created or changed.
     Relay(Relay),
 }
 
-/// A project as it was at one revision, which is the project's.
+/// A project with everything that belongs to it, at the project's revision.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub struct ProjectSnapshot {
     /// The project.
     pub project: Project,
     /// Its destinations, newest first.
     pub destinations: Vec<Destination>,
-    /// Its stream that has not ended.
+    /// Its stream that has not ended, if there is one.
     pub stream: Option<Stream>,
     /// The relays of that stream.
     pub relays: Vec<Relay>,

@@ -3,34 +3,52 @@ use std::{fmt, hash, marker::PhantomData};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{ApiKey, Destination, Invalid, Project, Session, Stream, User};
+use super::Invalid;
 
-/// The id of one noun: a UUIDv7, so that ids sort by the time they were made.
-pub struct Id<T> {
+/// The id of a resource of kind `K`: a UUIDv7, so ids sort by creation time.
+pub struct Id<K> {
     uuid: Uuid,
-    noun: PhantomData<fn() -> T>,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// Uninhabited types that keep the ids of different resources apart.
+///
+/// The resources themselves would serve, but this file would then import every one of them.
+mod kind {
+    pub enum User {}
+    pub enum Session {}
+    pub enum ApiKey {}
+    pub enum AuditEvent {}
+    pub enum Project {}
+    pub enum Destination {}
+    pub enum Stream {}
+    pub enum Refusal {}
 }
 
 /// Identifies a user.
-pub type UserId = Id<User>;
+pub type UserId = Id<kind::User>;
 /// Identifies a session.
-pub type SessionId = Id<Session>;
+pub type SessionId = Id<kind::Session>;
 /// Identifies an API key.
-pub type ApiKeyId = Id<ApiKey>;
+pub type ApiKeyId = Id<kind::ApiKey>;
+/// Identifies an entry of the audit log.
+pub type AuditEventId = Id<kind::AuditEvent>;
 /// Identifies a project.
-pub type ProjectId = Id<Project>;
+pub type ProjectId = Id<kind::Project>;
 /// Identifies a destination.
-pub type DestinationId = Id<Destination>;
+pub type DestinationId = Id<kind::Destination>;
 /// Identifies a stream.
-pub type StreamId = Id<Stream>;
+pub type StreamId = Id<kind::Stream>;
+/// Identifies a refused publish.
+pub type RefusalId = Id<kind::Refusal>;
 
-impl<T> Id<T> {
-    /// A new id, greater than those made before it on this machine.
+impl<K> Id<K> {
+    /// A new id, greater than all ids this machine has generated before.
     pub fn generate() -> Self {
         Self::from(Uuid::now_v7())
     }
 
-    /// Reads the hyphenated form, in either case.
+    /// Parses the hyphenated form, in either case.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         match Uuid::try_parse(text) {
             Ok(uuid) if text.len() == 36 => Ok(Self::from(uuid)),
@@ -41,62 +59,64 @@ impl<T> Id<T> {
         }
     }
 
-    /// The bare UUID.
+    /// The UUID without its kind.
     pub fn uuid(self) -> Uuid {
         self.uuid
     }
 }
 
-impl<T> From<Uuid> for Id<T> {
+impl<K> From<Uuid> for Id<K> {
     fn from(uuid: Uuid) -> Self {
         Self {
             uuid,
-            noun: PhantomData,
+            kind: PhantomData,
         }
     }
 }
 
-impl<T> Serialize for Id<T> {
+impl<K> Serialize for Id<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.uuid.serialize(serializer)
     }
 }
 
-impl<'de, T> Deserialize<'de> for Id<T> {
+impl<'de, K> Deserialize<'de> for Id<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Uuid::deserialize(deserializer).map(Self::from)
     }
 }
 
-impl<T> Clone for Id<T> {
+// Derived implementations would require the same of `K`.
+
+impl<K> Clone for Id<K> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Id<T> {}
+impl<K> Copy for Id<K> {}
 
-impl<T> PartialEq for Id<T> {
+impl<K> PartialEq for Id<K> {
     fn eq(&self, other: &Self) -> bool {
         self.uuid == other.uuid
     }
 }
 
-impl<T> Eq for Id<T> {}
+impl<K> Eq for Id<K> {}
 
-impl<T> hash::Hash for Id<T> {
+impl<K> hash::Hash for Id<K> {
     fn hash<H: hash::Hasher>(&self, state: &mut H) {
         self.uuid.hash(state);
     }
 }
 
-impl<T> fmt::Debug for Id<T> {
+impl<K> fmt::Debug for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.uuid, f)
     }
 }
 
-impl<T> fmt::Display for Id<T> {
+impl<K> fmt::Display for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.uuid, f)
     }

@@ -1,23 +1,23 @@
 use super::{Email, Name};
 
-/// A person as another issuer knows them.
+/// A person's identity at an OpenID Connect issuer.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// The issuer.
     pub issuer: String,
-    /// What the issuer calls the person, and nobody else: 1 to 255 characters.
+    /// The issuer's unique name of the person: 1 to 255 characters.
     pub subject: String,
-    /// What an account can be made of; `None` if the issuer tells no address.
+    /// The data for creating an account; `None` if the issuer gives no e-mail address.
     pub profile: Option<Profile>,
 }
 
-/// What an issuer tells of a person.
+/// An issuer's data about a person.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// The address.
+    /// The e-mail address.
     pub email: Email,
-    /// Whether it is the person's, according to an issuer that is authoritative for it.
-    pub email_proved: bool,
-    /// What to call the person.
+    /// Whether an issuer that is authoritative for the address has verified it.
+    pub email_verified: bool,
+    /// The name of the person.
     pub display_name: Name,
 }

@@ -1,7 +1,7 @@
 //! Which hosts may be a destination.
 //!
-//! A host is judged by its text alone. A public name can still resolve to a private address, so
-//! whoever connects has to judge the resolved address as well.
+//! The check when a destination is saved sees only text. A public name can still resolve to a
+//! private address, so the resolved address is checked again before each connection.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,7 +9,7 @@ use url::Host;
 
 use super::Invalid;
 
-/// Names that only a private network resolves (RFC 6761, 6762, 8375 and ICANN's `.internal`).
+/// Names that only private networks resolve (RFC 6761, 6762, 8375 and ICANN's `.internal`).
 const PRIVATE_NAMES: [&str; 6] = [
     ".localhost",
     ".localdomain",
@@ -22,13 +22,14 @@ const PRIVATE_NAMES: [&str; 6] = [
 /// Which hosts an ingest address may name.
 #[derive(Debug, Clone, Default)]
 pub struct UrlPolicy {
-    /// Whether hosts that the internet cannot reach are taken, for tests and closed networks.
+    /// Whether private hosts are allowed, for tests and closed networks.
     pub allow_private: bool,
-    /// This system's own ingests as `host` or `host:port`, which are always refused.
+    /// This system's own ingests as `host` or `host:port`. They are never allowed.
     pub own_ingest_hosts: Vec<String>,
 }
+
 impl UrlPolicy {
-    /// Refuses a host that must not be a destination.
+    /// Rejects a host that must not be a destination.
     pub(super) fn check(&self, host: &Host, port: Option<u16>) -> Result<(), Invalid> {
         if self
             .own_ingest_hosts
@@ -47,8 +48,8 @@ impl UrlPolicy {
         Ok(())
     }
 
-    /// Refuses a host by its text, or an address that its name stands for, which must not
-    /// be a destination; the port is the one that is connected to.
+    /// Rejects a host, or the address to which it resolves, that must not be a destination.
+    /// `address` has the port of the connection.
     pub(crate) fn check_connection(&self, host: &str, address: SocketAddr) -> Result<(), Invalid> {
         let resolved = match address.ip() {
             IpAddr::V4(ip) => Host::Ipv4(ip),
@@ -74,10 +75,10 @@ fn is_own(entry: &str, host: &Host, port: Option<u16>) -> bool {
     own_host.as_ref() == Some(host) && (own_port.is_none() || own_port == port)
 }
 
-/// What a host stands for, without its final dot; an IPv4 address inside an IPv6 one is that IPv4.
+/// Parses a host, without its final dot. An IPv4 address embedded in IPv6 becomes that IPv4 address.
 ///
-/// `Url` takes the hosts of schemes that it does not know as they are, so that `127.1` is a name to
-/// it. Other programs disagree on what `010.8.8.8` is: IPv4 has to stand in its usual form.
+/// `Url` does not normalise the hosts of schemes it does not know, so `127.1` would be a name. And
+/// programs disagree about `010.8.8.8`. So only the usual form of IPv4 is accepted.
 pub(super) fn parse_host(text: &str) -> Option<Host> {
     let text = text.strip_suffix('.').unwrap_or(text);
     match Host::parse(text).ok()? {
@@ -107,7 +108,7 @@ fn is_public(host: &Host) -> bool {
     }
 }
 
-/// Everything but what IANA's special-purpose registry (RFC 6890) and multicast take.
+/// Excludes IANA's special-purpose registry (RFC 6890) and multicast.
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     !matches!(
         ip.octets(),
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_the_internet_cannot_reach_are_refused_unless_allowed() {
+    fn private_and_reserved_hosts_are_rejected_unless_allowed() {
         let hosts = "localhost LOCALHOST localhost. a.localhost localhost.localdomain nas.local
             NAS.LOCAL. metadata.google.internal router.lan home.arpa a.home.arpa intranet 0.0.0.0
             0.1.2.3 10.1.2.3 100.64.0.1 100.127.255.255 127.0.0.1 127.0.0.1. 127.255.255.255
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_of_reserved_hosts_are_taken() {
+    fn neighbours_of_reserved_hosts_are_accepted() {
         let hosts = "1.0.0.1 9.255.255.255 11.0.0.1 100.63.255.255 100.128.0.1 126.0.0.1 128.0.0.1
             169.253.0.1 172.15.0.1 172.32.0.1 192.0.1.1 192.167.0.1 192.169.0.1 198.17.0.1
             198.20.0.1 198.51.101.1 203.0.114.1 223.255.255.255 [2001:200::1] [2001:db9::1]
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn disguised_hosts_are_refused_even_where_private_ones_are_allowed() {
+    fn disguised_hosts_are_rejected_even_where_private_ones_are_allowed() {
         let hosts = "127.1 0x7f000001 2130706433 0177.0.0.1 010.8.8.8 127.0.0.1.. %31%32%37.0.0.1
             %6cocalhost １２７.0.0.1 127。0。0。1 ⓛocalhost [fe80::1%25eth0] [::ffff:0177.0.0.1]";
         for host in hosts.split_whitespace() {
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_public_name_stands_for_is_judged_as_well() {
+    fn resolved_addresses_are_checked_too() {
         let policy = UrlPolicy {
             own_ingest_hosts: vec!["198.20.0.1:1935".into()],
             ..UrlPolicy::default()
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn own_ingests_are_always_refused() {
+    fn own_ingests_are_always_rejected() {
         let own = "in.example Edge.example.:1936 tls.example:443 198.20.0.1 [2606::1]:1935 2606::2
             127.0.0.1:1935";
         let policy = UrlPolicy {

@@ -1,16 +1,16 @@
-//! Where a destination's streams are sent: the address, without the key.
+//! Ingest addresses of destinations, without the stream key.
 
 use url::{ParseError, Url};
 
 use super::{Invalid, UrlPolicy, ingest_host::parse_host};
 
 const MAX_BYTES: usize = 1024;
-/// Anything shorter stands in too many addresses by chance.
+/// Shorter keys occur in addresses by chance.
 const MIN_KEY_CHARS: usize = 6;
 
-const HOST: &str =
+const HOST_ERROR: &str =
     "must name a host in letters, digits, hyphens and dots, or as an IP address in its usual form";
-const PORT: &str = "must have a port from 1 to 65535";
+const PORT_ERROR: &str = "must have a port from 1 to 65535";
 
 /// The protocol of an ingest address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +23,7 @@ pub enum Scheme {
     Srt,
 }
 
-/// A checked ingest address, as it was typed.
+/// A valid ingest address, stored as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IngestUrl {
     text: String,
@@ -32,7 +32,7 @@ pub struct IngestUrl {
 }
 
 impl IngestUrl {
-    /// Checks an address of at most 1024 bytes that must hold no credentials and no fragment.
+    /// Parses an address of at most 1024 bytes, without credentials and fragment.
     pub fn parse(text: &str, policy: &UrlPolicy) -> Result<Self, Invalid> {
         let text = text.trim();
         if text.len() > MAX_BYTES {
@@ -56,15 +56,15 @@ impl IngestUrl {
         }
 
         let url = Url::parse(text).map_err(|error| match error {
-            ParseError::InvalidPort => Invalid::because(PORT),
-            _ => Invalid::because(HOST),
+            ParseError::InvalidPort => Invalid::because(PORT_ERROR),
+            _ => Invalid::because(HOST_ERROR),
         })?;
         let host = url
             .host_str()
             .and_then(parse_host)
-            .ok_or_else(|| Invalid::because(HOST))?;
+            .ok_or_else(|| Invalid::because(HOST_ERROR))?;
         if url.port() == Some(0) || authority.ends_with(':') {
-            return refuse(PORT);
+            return refuse(PORT_ERROR);
         }
         policy.check(&host, url.port().or(scheme.default_port()))?;
 
@@ -80,7 +80,7 @@ impl IngestUrl {
         Ok(checked)
     }
 
-    /// The address as it was typed, without the white space around it.
+    /// The address as typed, without surrounding white space.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -90,13 +90,15 @@ impl IngestUrl {
         self.scheme
     }
 
-    /// The host as it was typed, an IPv6 address in its brackets.
+    /// The host as typed; an IPv6 address is in brackets.
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 
-    /// Whether a key that was sent to `before` may be sent here: to the same host
-    /// and port in the same protocol, or from plain RTMP to RTMPS on their own ports.
+    /// Whether the stream key for `before` may be sent to this address.
+    ///
+    /// It may if host, port and protocol are the same. Plain RTMP may also become RTMPS on the same
+    /// host, both on their default ports.
     pub fn is_same_server(&self, before: &str) -> bool {
         let Ok(before) = Url::parse(before) else {
             return false;
@@ -109,20 +111,20 @@ impl IngestUrl {
         let was = Scheme::parse(before.scheme());
         let port_was = before.port().or(was.and_then(Scheme::default_port));
         let port = self.url.port().or(self.scheme.default_port());
-        let becomes_secret = was == Some(Scheme::Rtmp) && self.scheme == Scheme::Rtmps;
-        let on_their_own = before.port().is_none() && self.url.port().is_none();
-        was == Some(self.scheme) && port_was == port || becomes_secret && on_their_own
+        let becomes_encrypted = was == Some(Scheme::Rtmp) && self.scheme == Scheme::Rtmps;
+        let on_default_ports = before.port().is_none() && self.url.port().is_none();
+        was == Some(self.scheme) && port_was == port || becomes_encrypted && on_default_ports
     }
 
-    /// Whether the path or query holds this key, if it has at least 6 characters.
-    pub fn carries_key(&self, stream_key: &str) -> bool {
+    /// Whether the path or query contains this key of at least 6 characters.
+    pub fn contains_key(&self, stream_key: &str) -> bool {
         let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
         let path = rest.find(['/', '?']).map_or("", |start| &rest[start..]);
 
         stream_key.chars().count() >= MIN_KEY_CHARS && path.contains(stream_key)
     }
 
-    /// Whether the path goes on after that of a known address, as it does with a key pasted behind it.
+    /// Whether the path continues after the path of a known address, as with a pasted stream key.
     pub fn has_pasted_key(&self, known: &[&str]) -> bool {
         let host = parse_host(self.host());
 
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn public_addresses_are_taken_as_they_were_typed() {
+    fn public_addresses_are_stored_as_typed() {
         use Scheme::{Rtmp, Rtmps, Srt};
         for (text, scheme, host) in [
             (
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_ingest_address_is_refused_with_the_reason() {
+    fn malformed_addresses_are_rejected_with_a_reason() {
         for (reason, addresses) in [
             (
                 "must start",
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_path_or_query_is_noticed() {
+    fn a_key_in_the_path_or_query_is_found() {
         for (address, key, carried) in [
             ("rtmp://example.com/app/abcd-efgh", "abcd-efgh", true),
             ("rtmp://example.com/app?key=abcd-efgh", "abcd-efgh", true),
@@ -314,7 +316,7 @@ mod tests {
             ("rtmp://example.com/app", "", false),
         ] {
             assert_eq!(
-                parse(address).map(|url| url.carries_key(key)),
+                parse(address).map(|url| url.contains_key(key)),
                 Ok(carried),
                 "{address}"
             );
@@ -322,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_goes_on_after_a_known_address_is_noticed() {
+    fn a_path_that_continues_a_known_address_is_found() {
         let known = [
             "rtmps://a.example.com:443/live2?backup=1",
             "rtmp://b.example.com/app/",

@@ -1,22 +1,23 @@
-//! The nouns: plain types that are parsed once, at the edge, and legal from then on.
+//! The nouns: plain types, parsed once at the edge and valid from then on.
 //!
 //! Nothing here knows SQL, gRPC or cryptography.
 
 mod api_key;
 mod audit_event;
+mod begin_publish;
 mod clock;
 mod destination;
 mod email;
+mod email_message;
 mod end_reason;
 mod event;
-mod guess;
+mod failed_attempts;
 mod id;
 mod identity;
 mod ingest_host;
 mod ingest_url;
 mod invalid;
 mod key;
-mod letter;
 mod name;
 mod node_sync;
 mod page;
@@ -26,59 +27,65 @@ mod platform;
 mod platform_catalogue;
 mod play_url;
 mod project;
-mod publish_gate;
 mod publisher;
-mod refused_publish;
+mod reconnect_window;
+mod refusal;
 mod relay;
 mod relay_error;
 mod relay_output;
 mod relay_report;
 mod relay_state;
+mod request_origin;
 mod scope;
 mod secret;
 mod session;
-mod status;
 mod stream;
+mod stream_key;
+mod stream_status;
 mod tenant;
 mod user;
 
 pub use api_key::{ApiKey, NewApiKey};
-pub use audit_event::{Act, AuditEvent, AuditEventId};
+pub use audit_event::{AuditContext, AuditEvent};
+pub use begin_publish::{BeginDecision, PublishRules};
 pub use clock::{Time, now};
 pub use destination::{Destination, DestinationUpdate, StreamTarget};
 pub use email::Email;
+pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
 pub use end_reason::EndReason;
-pub use event::{Change, Event, Snapshot};
-pub use guess::{GuessSubject, waits_after_failures};
-pub use id::{ApiKeyId, DestinationId, Id, ProjectId, SessionId, StreamId, UserId};
+pub use event::{Change, Event, ProjectSnapshot};
+pub use failed_attempts::{AttemptSubject, retry_delays};
+pub use id::{
+    ApiKeyId, AuditEventId, DestinationId, Id, ProjectId, RefusalId, SessionId, StreamId, UserId,
+};
 pub use identity::{Identity, Profile};
 pub use ingest_host::UrlPolicy;
 pub use ingest_url::{IngestUrl, Scheme};
 pub use invalid::{Invalid, Violation};
 pub use key::{KeyPurpose, KeyRecord};
-pub use letter::{Letter, LetterId, LetterKind};
 pub use name::Name;
-pub use node_sync::{ConnectionReport, NodeFindings, NodeReport, StrangerVerdict};
+pub use node_sync::{NodeConnection, NodeReconciliation, NodeReport, UnmatchedAction};
 pub use page::Page;
 pub use password::Password;
 pub use peer_address::PeerAddress;
-pub use platform::{Limits, Platform, PlatformInfo, PlatformKind, Tls};
+pub use platform::Platform;
+pub use platform_catalogue::{PlatformInfo, PlatformKind, PlatformLimits, PlatformTls};
 pub use play_url::{PlayUrl, SealedPlayUrl};
-pub use project::{
-    Project, ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, StreamKey,
-};
-pub use publish_gate::{Admission, PublishGate, Refusal};
+pub use project::{Project, ProjectUpdate, PublishConflictPolicy};
 pub use publisher::{IngestProtocol, Publisher};
-pub use refused_publish::{RefusalReason, RefusedPublish, RefusedPublishId};
-pub use relay::{Lease, Relay, RelayTimes};
+pub use reconnect_window::ReconnectWindow;
+pub use refusal::{Refusal, RefusalCause, RefusalReason};
+pub use relay::{Relay, RelayLease, RelayTimeouts};
 pub use relay_error::RelayError;
 pub use relay_output::relay_output_url;
-pub use relay_report::{RelayReport, RelaySeen, Reported};
+pub use relay_report::{RelayReport, ReportOutcome, ReportedState};
 pub use relay_state::RelayState;
+pub use request_origin::RequestOrigin;
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
-pub use session::{Origin, Session, SessionTimes};
-pub use status::Status;
-pub use stream::{Heartbeat, Stats, Stream, Timeouts};
+pub use session::{Session, SessionTimeouts};
+pub use stream::{PublishAction, Stream, StreamStats, StreamTimeouts};
+pub use stream_key::{SealedStreamKey, StreamKey};
+pub use stream_status::StreamStatus;
 pub use tenant::Tenant;
 pub use user::User;

@@ -2,17 +2,18 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::Invalid;
 
-/// A name that a person gave: 1 to 100 characters, trimmed and NFC, without
-/// control characters, otherwise as typed.
+/// A name that a person chose: 1 to 100 characters without control characters.
+///
+/// It is trimmed and in NFC, otherwise as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
 impl Name {
     const MAX_CHARACTERS: usize = 100;
 
-    /// Takes a name as typed.
+    /// Parses a name as typed.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        // Bounds the work of normalising: no character is longer than 4 bytes.
+        // Bounds the work of normalisation: a character has at most 4 bytes.
         if text.len() > 16 * Self::MAX_CHARACTERS {
             return Err(Invalid::because("must have at most 100 characters"));
         }
@@ -39,7 +40,7 @@ mod tests {
     use super::Name;
 
     #[test]
-    fn keeps_every_script_and_every_word_as_typed() {
+    fn names_keep_every_script_as_typed() {
         for text in [
             "Ünïcödé 日本語 🎮",
             "select update create",
@@ -51,12 +52,12 @@ mod tests {
     }
 
     #[test]
-    fn trims_and_composes() {
+    fn names_are_trimmed_and_composed() {
         assert_eq!(Name::parse("  Cafe\u{301} ").unwrap().as_str(), "Café");
     }
 
     #[test]
-    fn refuses_what_is_empty_too_long_or_has_control_characters() {
+    fn empty_long_and_control_character_names_are_rejected() {
         for text in [
             "",
             "   ",

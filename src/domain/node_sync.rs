@@ -1,169 +1,174 @@
-//! What a media server says of all of its connections, held against what is on record.
+//! Reconciles the connections that a media server reports with the recorded streams.
 
 use std::collections::BTreeMap;
 
-use super::{EndReason, Heartbeat, PlayUrl, Publisher, Refusal, Stats, Stream, StreamId, Time};
+use super::{
+    EndReason, PlayUrl, PublishAction, Publisher, RefusalCause, Stream, StreamId, StreamStats, Time,
+};
 
-/// All connections of one run of a media server.
+/// All publishing connections of one run of a media server.
 #[derive(Debug, Clone)]
 pub struct NodeReport {
     /// The media server.
     pub node_id: String,
     /// Its run.
     pub boot_id: String,
-    /// Every connection, each once.
-    pub connections: Vec<ConnectionReport>,
+    /// Every open connection, once.
+    pub connections: Vec<NodeConnection>,
 }
 
-/// One connection that stands.
+/// An open publishing connection, as its media server reports it.
 #[derive(Debug, Clone)]
-pub struct ConnectionReport {
+pub struct NodeConnection {
     /// The connection.
     pub publisher: Publisher,
-    /// The stream and the epoch that it was told, if it was.
-    pub named: Option<(StreamId, i64)>,
-    /// What is measured.
-    pub stats: Option<Stats>,
-    /// SHA-256 of the stream key that it gave, if the media server says it.
+    /// The stream and epoch that the media server knows for it.
+    pub known_stream: Option<(StreamId, i64)>,
+    /// Its measurements.
+    pub stats: Option<StreamStats>,
+    /// SHA-256 of its stream key, if the media server reports the key.
     pub key_hash: Option<Vec<u8>>,
-    /// Where its media can be read.
+    /// Where relays can read its media.
     pub play_url: Option<PlayUrl>,
 }
 
-/// What a report says of the streams that the media server is believed to hold.
+/// A report, matched with the recorded streams of the media server.
 #[derive(Debug, Default)]
-pub struct NodeFindings<'a> {
-    /// Held by another boot.
+pub struct NodeReconciliation<'a> {
+    /// Streams held by another boot.
     pub lost: Vec<Stream>,
-    /// Held by a connection that does not stand any more.
+    /// Streams held by a connection that is not open any more.
     pub dropped: Vec<Stream>,
-    /// Held by a connection that stands.
-    pub held: Vec<(&'a ConnectionReport, Stream)>,
-    /// Connections that hold nothing.
-    pub strangers: Vec<&'a ConnectionReport>,
+    /// Streams held by an open connection.
+    pub held: Vec<(&'a NodeConnection, Stream)>,
+    /// Connections that hold no stream.
+    pub unmatched: Vec<&'a NodeConnection>,
 }
 
-/// What becomes of a connection that was found to hold nothing.
+/// What to do with a connection that holds no stream.
 #[derive(Debug, Clone)]
-pub enum StrangerVerdict<'a> {
-    /// It holds this stream by now.
+pub enum UnmatchedAction<'a> {
+    /// Nothing: it holds this stream by now.
     Continue(&'a Stream),
-    /// It is to ask to be let in, with the key of this hash.
-    Ask(&'a [u8]),
-    /// It is to be disconnected.
+    /// Begin a publish with the stream key of this hash.
+    Begin(&'a [u8]),
+    /// Disconnect it.
     Kick(EndReason),
 }
 
 impl NodeReport {
-    /// Holds the report against the streams with a connection of this media
-    /// server, in the order of their ids.
-    pub fn compare(&self, connected: Vec<Stream>) -> NodeFindings<'_> {
-        let mut findings = NodeFindings::default();
+    /// Matches the report with the streams that have a connection of this media server.
+    ///
+    /// `connected` is ordered by id.
+    pub fn reconcile(&self, connected: Vec<Stream>) -> NodeReconciliation<'_> {
+        let mut result = NodeReconciliation::default();
         let mut by_connection: BTreeMap<String, Vec<Stream>> = BTreeMap::new();
         for stream in connected {
             if stream.publisher.boot_id == self.boot_id {
                 let id = stream.publisher.connection_id.clone();
                 by_connection.entry(id).or_default().push(stream);
             } else {
-                findings.lost.push(stream);
+                result.lost.push(stream);
             }
         }
 
-        for report in &self.connections {
+        for connection in &self.connections {
             let mut streams = by_connection
-                .remove(&report.publisher.connection_id)
+                .remove(&connection.publisher.connection_id)
                 .unwrap_or_default();
-            // A connection publishes one stream: it has left what else it is believed to hold.
-            let named = streams.iter().position(|stream| report.names(stream.id));
-            let held = match named {
-                Some(at) => Some(streams.swap_remove(at)),
+            // A connection publishes one stream, so it has left any other recorded for it.
+            let known = streams
+                .iter()
+                .position(|stream| connection.names(stream.id));
+            let held = match known {
+                Some(index) => Some(streams.swap_remove(index)),
                 None => streams.pop(),
             };
             match held {
-                Some(stream) => findings.held.push((report, stream)),
-                None => findings.strangers.push(report),
+                Some(stream) => result.held.push((connection, stream)),
+                None => result.unmatched.push(connection),
             }
-            findings.dropped.append(&mut streams);
+            result.dropped.append(&mut streams);
         }
-        findings
-            .dropped
-            .extend(by_connection.into_values().flatten());
-        findings
+        result.dropped.extend(by_connection.into_values().flatten());
+        result
     }
 }
 
-impl ConnectionReport {
-    /// Whether media flows on it.
+impl NodeConnection {
+    /// Whether media flows, or the media server does not measure it.
     pub fn media_flows(&self) -> bool {
         self.stats
             .as_ref()
             .is_none_or(|stats| stats.bytes_received > 0)
     }
 
-    /// Whether it was told that it publishes this stream.
+    /// Whether the media server knows that the connection publishes this stream.
     fn names(&self, id: StreamId) -> bool {
-        self.named.is_some_and(|(named, _)| named == id)
+        self.known_stream.is_some_and(|(known, _)| known == id)
     }
 
-    /// Whether it was told that it publishes this stream at its epoch.
+    /// Whether the media server knows the stream and its epoch.
     pub fn knows(&self, stream: &Stream) -> bool {
-        self.named == Some((stream.id, stream.epoch))
+        self.known_stream == Some((stream.id, stream.epoch))
     }
 
-    /// A stream that it holds, after the report.
+    /// The stream that the connection holds, updated from the report.
     pub fn applied_to(&self, stream: &Stream, now: Time) -> Stream {
         let mut stream = stream.clone();
-        stream.seen(self.media_flows(), now);
+        stream.record_activity(self.media_flows(), now);
         if let Some(stats) = &self.stats {
             stream.stats = Some(stats.clone());
         }
         stream
     }
 
-    /// Which of the streams on record, in the order of their ids, was this connection's.
-    pub fn last_of<'s>(&self, streams: &'s [Stream]) -> Option<&'s Stream> {
-        let named = streams.iter().find(|stream| self.names(stream.id));
-        named.or_else(|| {
+    /// The stream that this connection published last; `streams` is ordered by id.
+    pub fn last_stream<'s>(&self, streams: &'s [Stream]) -> Option<&'s Stream> {
+        let known = streams.iter().find(|stream| self.names(stream.id));
+        known.or_else(|| {
             let mut newest_first = streams.iter().rev();
             newest_first.find(|stream| stream.publisher.is_same_connection(&self.publisher))
         })
     }
 
-    /// What becomes of it, given the stream that was its.
+    /// Decides about a connection that holds no stream; `last` is the stream it published last.
     ///
-    /// What somebody decided stands. What ended because nothing was heard of it
-    /// was a mistake if the connection stands, and can be mended with the key.
-    pub fn judge<'a>(&'a self, last: Option<&'a Stream>) -> StrangerVerdict<'a> {
+    /// A deliberate end is final. A stream that ended because of silence ended by mistake if its
+    /// connection is still open: with its stream key, the connection can begin again.
+    pub fn resolve<'a>(&'a self, last: Option<&'a Stream>) -> UnmatchedAction<'a> {
         let Some(last) = last else {
-            return self.ask_or_kick(EndReason::KeyRotated);
+            return self.begin_or_kick(EndReason::KeyRotated);
         };
-        let epoch = self.named.map_or(last.epoch, |(_, epoch)| epoch);
-        match last.verdict(&self.publisher, epoch) {
-            Heartbeat::Continue => StrangerVerdict::Continue(last),
-            Heartbeat::Stop(reason) if last.end_reason.is_some_and(EndReason::is_decision) => {
-                StrangerVerdict::Kick(reason)
+        let epoch = self.known_stream.map_or(last.epoch, |(_, epoch)| epoch);
+        match last.action_for(&self.publisher, epoch) {
+            PublishAction::Continue => UnmatchedAction::Continue(last),
+            PublishAction::Stop(reason)
+                if last.end_reason.is_some_and(EndReason::is_deliberate) =>
+            {
+                UnmatchedAction::Kick(reason)
             }
-            Heartbeat::Stop(reason) => self.ask_or_kick(reason),
+            PublishAction::Stop(reason) => self.begin_or_kick(reason),
         }
     }
 
-    fn ask_or_kick(&self, reason: EndReason) -> StrangerVerdict<'_> {
+    fn begin_or_kick(&self, reason: EndReason) -> UnmatchedAction<'_> {
         match &self.key_hash {
-            Some(hash) => StrangerVerdict::Ask(hash),
-            None => StrangerVerdict::Kick(reason),
+            Some(hash) => UnmatchedAction::Begin(hash),
+            None => UnmatchedAction::Kick(reason),
         }
     }
 }
 
-impl From<Refusal> for EndReason {
-    /// Why a connection that stands must not go on, when it is refused.
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Disabled => Self::ProjectDisabled,
-            Refusal::Held(_) => Self::StoppedByOwner,
-            Refusal::Conflict => Self::TakenOver,
-            Refusal::KeyReplaced => Self::KeyRotated,
-            Refusal::ConnectionEnded => Self::PublisherEnded,
+impl From<RefusalCause> for EndReason {
+    /// The reason for disconnecting an open connection whose publish is refused.
+    fn from(cause: RefusalCause) -> Self {
+        match cause {
+            RefusalCause::Disabled => Self::ProjectDisabled,
+            RefusalCause::Held(_) => Self::StoppedByOwner,
+            RefusalCause::Conflict => Self::TakenOver,
+            RefusalCause::KeyReplaced => Self::KeyRotated,
+            RefusalCause::ConnectionEnded => Self::PublisherEnded,
         }
     }
 }

@@ -7,8 +7,8 @@ use super::{Invalid, Secret};
 
 /// A password in NFC, of at most 71 bytes and without control characters.
 ///
-/// bcrypt reads 72 bytes, one of which ends the text, and repeats a text that
-/// contains NUL: anything else would match more than one password.
+/// bcrypt reads 72 bytes with the final NUL, and repeats a text that contains NUL. Without these
+/// bounds, one hash would match several passwords.
 #[derive(Debug, Clone)]
 pub struct Password(Secret);
 
@@ -16,27 +16,33 @@ impl Password {
     const MIN_BYTES: usize = 8;
     const MAX_BYTES: usize = 71;
 
-    /// How many guesses a password has to withstand: what is out of reach at a slow
-    /// hash, and what eight random characters do.
+    /// How many guesses a password has to withstand: too many for a slow hash, and reached by
+    /// eight random characters.
     const MIN_GUESSES: u64 = 100_000_000;
 
-    /// How many characters are estimated: the time grows with more than their
-    /// square, and whoever needs more than these has no guessable password.
-    const ESTIMATED: usize = 32;
+    /// How many characters are estimated: the time grows faster than their square, and longer
+    /// passwords are not guessable.
+    const MAX_ESTIMATED_CHARACTERS: usize = 32;
 
-    /// Takes a new password: 8 to 71 bytes that are hard to guess, also for who
-    /// knows a few things about its owner. What it is made of does not matter
-    /// (OWASP ASVS 5.0, 6.2.5). Takes up to a tenth of a second.
-    pub fn choose(text: &str, about: &[&str]) -> Result<Self, Invalid> {
-        let password = Self::present(text)?;
+    /// Parses a new password: 8 to 71 bytes that are hard to guess, even with `about` known.
+    ///
+    /// There are no rules for its characters (OWASP ASVS 5.0, 6.2.5). The check takes up to 100 ms.
+    pub fn parse_new(text: &str, about: &[&str]) -> Result<Self, Invalid> {
+        let password = Self::parse(text)?;
         if password.0.expose().len() < Self::MIN_BYTES {
             return Err(Invalid::because("must have at least 8 bytes"));
         }
 
         let known: Vec<_> = about.iter().copied().flat_map(with_parts).collect();
         let known: Vec<_> = known.iter().map(String::as_str).collect();
-        let start: Zeroizing<String> =
-            Zeroizing::new(password.0.expose().chars().take(Self::ESTIMATED).collect());
+        let start: Zeroizing<String> = Zeroizing::new(
+            password
+                .0
+                .expose()
+                .chars()
+                .take(Self::MAX_ESTIMATED_CHARACTERS)
+                .collect(),
+        );
         let estimate = zxcvbn(&start, &known);
         if estimate.guesses() < Self::MIN_GUESSES {
             return Err(too_weak(estimate.feedback()));
@@ -44,12 +50,12 @@ impl Password {
         Ok(password)
     }
 
-    /// Takes a password that is to be checked: 1 to 71 bytes.
-    pub fn present(text: &str) -> Result<Self, Invalid> {
+    /// Parses a password for checking it: 1 to 71 bytes.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
         if text.is_empty() {
             return Err(Invalid::because("must not be empty"));
         }
-        // Composing shortens a text by less than this.
+        // Composition shortens a text by less than this factor.
         if text.len() > 4 * Self::MAX_BYTES {
             return Err(Invalid::because("must have at most 71 bytes"));
         }
@@ -70,9 +76,9 @@ impl Password {
     }
 }
 
-/// A text about somebody, what stands before an at sign in it, its words, and
-/// these without what is between them; bounded, because the estimate takes longer
-/// the more there is.
+/// A text, its part before an at sign, with and without separators, and its words.
+///
+/// Bounded, because the duration of the estimate grows with their number.
 fn with_parts(text: &str) -> Vec<String> {
     const MAX_BYTES: usize = 254;
     const MAX_PARTS: usize = 12;
@@ -86,7 +92,7 @@ fn with_parts(text: &str) -> Vec<String> {
     parts.into_iter().chain(words).take(MAX_PARTS).collect()
 }
 
-/// Why a password is refused, and what would make it better.
+/// The error for a weak password, with advice.
 fn too_weak(feedback: Option<&Feedback>) -> Invalid {
     let warning = feedback.and_then(Feedback::warning);
     let suggestions = feedback.map(Feedback::suggestions).unwrap_or_default();
@@ -105,23 +111,23 @@ fn too_weak(feedback: Option<&Feedback>) -> Invalid {
 mod tests {
     use super::{Invalid, Password};
 
-    fn choose(text: &str) -> Result<Password, Invalid> {
-        Password::choose(text, &[])
+    fn parse_new(text: &str) -> Result<Password, Invalid> {
+        Password::parse_new(text, &[])
     }
 
     #[test]
-    fn is_bounded_to_what_bcrypt_reads() {
+    fn a_password_fits_into_the_input_of_bcrypt() {
         let long = "correct horse battery staple; incorrect donkey accumulator paper clips!";
         assert_eq!(long.len(), 71);
-        assert!(choose(long).is_ok());
-        assert!(choose(&format!("{long}!")).is_err());
-        assert!(choose("kX9$vQ2m").is_ok());
-        assert!(choose("kX9$vQ2").is_err());
-        assert!(Password::present(&"é".repeat(36)).is_err());
+        assert!(parse_new(long).is_ok());
+        assert!(parse_new(&format!("{long}!")).is_err());
+        assert!(parse_new("kX9$vQ2m").is_ok());
+        assert!(parse_new("kX9$vQ2").is_err());
+        assert!(Password::parse(&"é".repeat(36)).is_err());
     }
 
     #[test]
-    fn is_hard_to_guess_and_else_as_its_owner_likes() {
+    fn guessable_passwords_are_rejected_in_any_alphabet() {
         for weak in [
             "password",
             "Password1!",
@@ -129,49 +135,49 @@ mod tests {
             "12345678901",
             "aaaaaaaaaaaa",
         ] {
-            assert!(choose(weak).is_err(), "{weak}");
+            assert!(parse_new(weak).is_err(), "{weak}");
         }
         for strong in [
             "correct horse battery staple",
             "плохая лошадь скрепка",
             "zwölf boxkämpfer jagen",
         ] {
-            assert!(choose(strong).is_ok(), "{strong}");
+            assert!(parse_new(strong).is_ok(), "{strong}");
         }
     }
 
     #[test]
-    fn is_not_what_everybody_knows_about_its_owner() {
+    fn passwords_from_the_name_or_address_are_rejected() {
         let about = ["augusta.lovelace@example.com", "Augusta Lovelace"];
         for text in ["augusta.lovelace", "Lovelace1815", "augustalovelace"] {
-            assert!(Password::choose(text, &about).is_err(), "{text}");
+            assert!(Password::parse_new(text, &about).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn a_refusal_says_what_would_be_better() {
-        let Err(Invalid(reason)) = choose("password") else {
+    fn a_rejection_gives_advice() {
+        let Err(Invalid(reason)) = parse_new("password") else {
             panic!("a common password was taken");
         };
         assert!(reason.starts_with("must be harder to guess: "), "{reason}");
     }
 
     #[test]
-    fn refuses_nul_which_bcrypt_would_cycle() {
-        assert!(choose("correct horse\0battery staple").is_err());
+    fn nul_is_rejected() {
+        assert!(parse_new("correct horse\0battery staple").is_err());
     }
 
     #[test]
-    fn is_the_same_however_it_was_composed() {
-        let composed = choose("caf\u{e9} au lait, s'il vous plaît").unwrap();
-        let decomposed = choose("cafe\u{301} au lait, s'il vous plaît").unwrap();
+    fn composed_and_decomposed_forms_are_equal() {
+        let composed = parse_new("caf\u{e9} au lait, s'il vous plaît").unwrap();
+        let decomposed = parse_new("cafe\u{301} au lait, s'il vous plaît").unwrap();
 
         assert_eq!(composed.expose(), decomposed.expose());
     }
 
     #[test]
-    fn does_not_print() {
-        let password = choose("correct horse battery staple").unwrap();
+    fn debug_output_is_redacted() {
+        let password = parse_new("correct horse battery staple").unwrap();
         assert_eq!(format!("{password:?}"), "Password(***)");
     }
 }

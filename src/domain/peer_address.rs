@@ -4,9 +4,9 @@ use std::{
     str::FromStr,
 };
 
-/// The IP address from which somebody calls.
+/// The IP address of a caller.
 ///
-/// IPv4 is always written as such, also where a socket of IPv6 took it.
+/// An IPv4-mapped IPv6 address is stored as IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerAddress(IpAddr);
 
@@ -17,13 +17,13 @@ const NETWORK: u128 = !0 << 64;
 const SITE: u128 = !0 << 80;
 
 impl PeerAddress {
-    /// The address itself.
+    /// The plain IP address.
     pub fn ip(self) -> IpAddr {
         self.0
     }
 
-    /// What counts as one peer: the address, or for IPv6 its /64 with the rest
-    /// zero, because a single host may use any address of it (RFC 8981).
+    /// The network that counts as one peer: the IPv4 address itself, or the /64 of an IPv6 address,
+    /// because a single host may use all of it (RFC 8981).
     #[must_use]
     pub fn network(self) -> Self {
         match self.0 {
@@ -31,10 +31,8 @@ impl PeerAddress {
             IpAddr::V6(ip) => Self(Ipv6Addr::from_bits(ip.to_bits() & NETWORK).into()),
         }
     }
-}
 
-impl PeerAddress {
-    /// The network around it that tells little of a person: of IPv4 the /24, of IPv6 the /48.
+    /// A network that identifies no person: the /24 of IPv4, the /48 of IPv6.
     pub fn prefix(self) -> String {
         match self.0 {
             IpAddr::V4(ip) => {
@@ -75,20 +73,20 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_mapped_into_ipv6_is_ipv4() {
+    fn ipv4_mapped_addresses_become_ipv4() {
         assert_eq!(peer("::ffff:192.0.2.7"), peer("192.0.2.7"));
         assert_eq!(peer("::ffff:192.0.2.7").to_string(), "192.0.2.7");
     }
 
     #[test]
-    fn a_prefix_names_the_network_and_not_the_host() {
+    fn a_prefix_contains_no_host_part() {
         assert_eq!(peer("203.0.113.5").prefix(), "203.0.113.0/24");
         assert_eq!(peer("::ffff:203.0.113.5").prefix(), "203.0.113.0/24");
         assert_eq!(peer("2001:db8:1:2:3:4:5:6").prefix(), "2001:db8:1::/48");
     }
 
     #[test]
-    fn an_ipv6_network_is_a_peer_and_each_ipv4_address_is_one() {
+    fn one_peer_is_an_ipv4_address_or_an_ipv6_network() {
         let first = peer("2001:db8:1:2:3:4:5:6").network();
         assert_eq!(first, peer("2001:db8:1:2:ffff::1").network());
         assert_eq!(first.to_string(), "2001:db8:1:2::");

@@ -1,18 +1,100 @@
-//! What is known of each platform, in the order of [`Platform`].
+//! The ingest addresses and limits of each platform.
+//!
+//! They are those of OBS's `rtmp-services` (2026-08-21) or of the platform's own documentation.
+//! Unconfirmed addresses are left out: people copy the address that the platform shows.
 
-use super::platform::{
-    Limits, Platform, PlatformInfo,
-    PlatformKind::{self, PerAccount, PerEvent, Regional, Static},
-    Tls,
-};
+use self::PlatformKind::{PerAccount, PerEvent, Regional, Static};
+use super::Platform;
 
-pub(super) static CATALOGUE: [PlatformInfo; 28] = {
+/// Who shares an ingest address of a platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PlatformKind {
+    /// Everybody.
+    Static,
+    /// Everybody in a region.
+    Regional,
+    /// Nobody: each account or channel has its own.
+    PerAccount,
+    /// Nobody: each broadcast has its own.
+    PerEvent,
+}
+
+/// Whether a platform's ingest is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PlatformTls {
+    /// Unknown.
+    Unknown,
+    /// Plain RTMP is refused.
+    Required,
+    /// RTMPS and plain RTMP both work.
+    Offered,
+    /// No RTMPS address is known.
+    None,
+}
+
+/// The limits that a platform recommends; 0 means unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlatformLimits {
+    /// The time between key frames, in seconds.
+    pub keyframe_interval_seconds: u32,
+    /// The highest video bit rate, in kbit/s.
+    pub max_video_bitrate_kbps: u32,
+    /// The highest audio bit rate, in kbit/s.
+    pub max_audio_bitrate_kbps: u32,
+}
+
+/// The catalogue entry of a platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlatformInfo {
+    /// The platform.
+    pub platform: Platform,
+    /// Its name for people.
+    pub display_name: &'static str,
+    /// Who shares an ingest address.
+    pub kind: PlatformKind,
+    /// Its known ingest addresses, the best first.
+    pub urls: &'static [&'static str],
+    /// Whether its ingest is encrypted.
+    pub tls: PlatformTls,
+    /// Its limits.
+    pub limits: PlatformLimits,
+    /// A hint for people who set up a destination; may be empty.
+    pub note: &'static str,
+}
+
+impl Platform {
+    /// All platforms, in the order of the API's enum.
+    pub const ALL: [Self; 28] = {
+        let mut all = [Self::Custom; 28];
+        let mut index = 0;
+        while index < all.len() {
+            all[index] = CATALOGUE[index].platform;
+            index += 1;
+        }
+        all
+    };
+
+    /// Parses the name in the database.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|platform| platform.as_str() == text)
+    }
+
+    /// Its entry in the catalogue.
+    pub fn info(self) -> &'static PlatformInfo {
+        &CATALOGUE[self as usize]
+    }
+}
+
+/// All platforms, in the order of [`Platform`].
+static CATALOGUE: [PlatformInfo; 28] = {
     use Platform::*;
 
     [
-        known(Custom, "Custom", PerAccount, Tls::Unknown)
+        entry(Custom, "Custom", PerAccount, PlatformTls::Unknown)
             .note("Needs the address of an RTMP, RTMPS or SRT server."),
-        known(Youtube, "YouTube Live", Static, Tls::Offered)
+        entry(Youtube, "YouTube Live", Static, PlatformTls::Offered)
             .urls(&[
                 "rtmps://a.rtmps.youtube.com:443/live2",
                 "rtmps://b.rtmps.youtube.com:443/live2?backup=1",
@@ -20,15 +102,15 @@ pub(super) static CATALOGUE: [PlatformInfo; 28] = {
                 "rtmp://b.rtmp.youtube.com/live2?backup=1",
             ])
             .limits(2, 51_000, 160),
-        known(Twitch, "Twitch", Static, Tls::Offered)
+        entry(Twitch, "Twitch", Static, PlatformTls::Offered)
             .urls(&["rtmp://live.twitch.tv/app"])
             .limits(2, 6_000, 320)
             .note("https://ingest.twitch.tv/ingests lists nearer servers, also with RTMPS."),
-        known(Facebook, "Facebook Live", Static, Tls::Required)
+        entry(Facebook, "Facebook Live", Static, PlatformTls::Required)
             .urls(&["rtmps://rtmp-api.facebook.com:443/rtmp/"])
             .limits(2, 9_000, 128)
             .note("The stream key is made for one broadcast: copy it anew each time."),
-        known(X, "X", Regional, Tls::None)
+        entry(X, "X", Regional, PlatformTls::None)
             .urls(&[
                 "rtmp://ca.pscp.tv:80/x",
                 "rtmp://or.pscp.tv:80/x",
@@ -45,85 +127,96 @@ pub(super) static CATALOGUE: [PlatformInfo; 28] = {
             ])
             .limits(3, 12_000, 128)
             .note("Choose the address of the region that the Producer shows."),
-        known(Kick, "Kick", PerAccount, Tls::Required)
+        entry(Kick, "Kick", PerAccount, PlatformTls::Required)
             .note("Copy the address from the dashboard: it must include /app."),
-        known(AmazonIvs, "Amazon IVS", PerAccount, Tls::Offered)
+        entry(AmazonIvs, "Amazon IVS", PerAccount, PlatformTls::Offered)
             .limits(2, 0, 0)
             .note("Copy the channel's address from the dashboard: it must include /app."),
-        known(Linkedin, "LinkedIn Live", PerEvent, Tls::Offered)
+        entry(Linkedin, "LinkedIn Live", PerEvent, PlatformTls::Offered)
             .note("Copy the address and the key from the event's dashboard each time."),
-        known(Tiktok, "TikTok LIVE", PerEvent, Tls::Unknown)
+        entry(Tiktok, "TikTok LIVE", PerEvent, PlatformTls::Unknown)
             .note("Copy the address and the key from the LIVE dashboard each time."),
-        known(Instagram, "Instagram Live", PerEvent, Tls::Unknown)
+        entry(Instagram, "Instagram Live", PerEvent, PlatformTls::Unknown)
             .note("Copy the address and the key from the Live Producer dashboard each time."),
-        known(Rumble, "Rumble", PerEvent, Tls::Unknown)
+        entry(Rumble, "Rumble", PerEvent, PlatformTls::Unknown)
             .note("Copy the address and the key from the stream's dashboard each time."),
-        known(Trovo, "Trovo", Static, Tls::None)
+        entry(Trovo, "Trovo", Static, PlatformTls::None)
             .urls(&["rtmp://livepush.trovo.live/live/"])
             .limits(2, 9_000, 160),
-        known(Restream, "Restream", Static, Tls::None)
+        entry(Restream, "Restream", Static, PlatformTls::None)
             .urls(&["rtmp://live.restream.io/live"])
             .limits(2, 0, 0),
-        known(Mux, "Mux", Static, Tls::Offered)
+        entry(Mux, "Mux", Static, PlatformTls::Offered)
             .urls(&[
                 "rtmps://global-live.mux.com:443/app",
                 "rtmp://global-live.mux.com:5222/app",
             ])
             .limits(2, 5_000, 160),
-        known(Cloudflare, "Cloudflare Stream", Static, Tls::Required)
-            .urls(&["rtmps://live.cloudflare.com:443/live/"]),
-        known(Livepeer, "Livepeer", Static, Tls::None)
+        entry(
+            Cloudflare,
+            "Cloudflare Stream",
+            Static,
+            PlatformTls::Required,
+        )
+        .urls(&["rtmps://live.cloudflare.com:443/live/"]),
+        entry(Livepeer, "Livepeer", Static, PlatformTls::None)
             .urls(&["rtmp://rtmp.livepeer.com/live"])
             .limits(1, 20_000, 512),
-        known(Castr, "Castr", Regional, Tls::None)
+        entry(Castr, "Castr", Regional, PlatformTls::None)
             .limits(2, 0, 0)
             .note("Copy the address of the region from the dashboard."),
-        known(Switchboard, "Switchboard Live", Static, Tls::Required)
-            .urls(&["rtmps://live.sb.zone:443/live"])
-            .limits(2, 0, 0),
-        known(Steam, "Steam", Static, Tls::None)
+        entry(
+            Switchboard,
+            "Switchboard Live",
+            Static,
+            PlatformTls::Required,
+        )
+        .urls(&["rtmps://live.sb.zone:443/live"])
+        .limits(2, 0, 0),
+        entry(Steam, "Steam", Static, PlatformTls::None)
             .urls(&["rtmp://ingest-rtmp.broadcast.steamcontent.com/app"])
             .limits(2, 7_000, 128),
-        known(Dlive, "DLive", Static, Tls::None)
+        entry(Dlive, "DLive", Static, PlatformTls::None)
             .urls(&["rtmp://stream.dlive.tv/live"])
             .limits(2, 6_000, 160),
-        known(Nimo, "Nimo TV", Static, Tls::None)
+        entry(Nimo, "Nimo TV", Static, PlatformTls::None)
             .urls(&[
                 "rtmp://txpush.rtmp.nimo.tv/live/",
                 "rtmp://alpush.rtmp.nimo.tv/live/",
             ])
             .limits(2, 6_000, 160),
-        known(Picarto, "Picarto", Static, Tls::None)
+        entry(Picarto, "Picarto", Static, PlatformTls::None)
             .urls(&["rtmp://live.us.picarto.tv/golive"])
             .limits(2, 3_500, 0),
-        known(Bilibili, "Bilibili", Static, Tls::None)
+        entry(Bilibili, "Bilibili", Static, PlatformTls::None)
             .urls(&["rtmp://live-push.bilivideo.com/live-bvc/"])
             .note("The stream key contains ? and &: copy all of it."),
-        known(Chzzk, "CHZZK", Static, Tls::None)
+        entry(Chzzk, "CHZZK", Static, PlatformTls::None)
             .urls(&["rtmp://global-rtmp.lip2.navercorp.com:8080/relay"])
             .limits(1, 8_000, 192),
-        known(Soop, "SOOP", Static, Tls::None)
+        entry(Soop, "SOOP", Static, PlatformTls::None)
             .urls(&[
                 "rtmp://global-stream.sooplive.com/app",
                 "rtmp://stream.sooplive.co.kr/app/",
             ])
             .limits(1, 8_000, 192)
             .note("The first address is SOOP Global, the second SOOP Korea."),
-        known(Niconico, "niconico", Static, Tls::None)
+        entry(Niconico, "niconico", Static, PlatformTls::None)
             .urls(&["rtmp://liveorigin.dlive.nicovideo.jp/live/input"])
             .limits(2, 5_808, 192),
-        known(Kakaotv, "KakaoTV", Static, Tls::None)
+        entry(Kakaotv, "KakaoTV", Static, PlatformTls::None)
             .urls(&["rtmp://rtmp.play.kakao.com/kakaotv"])
             .limits(0, 8_000, 192),
-        known(Vimeo, "Vimeo", Static, Tls::None).urls(&["rtmp://rtmp.cloud.vimeo.com/live"]),
+        entry(Vimeo, "Vimeo", Static, PlatformTls::None)
+            .urls(&["rtmp://rtmp.cloud.vimeo.com/live"]),
     ]
 };
 
-const fn known(
+const fn entry(
     platform: Platform,
     display_name: &'static str,
     kind: PlatformKind,
-    tls: Tls,
+    tls: PlatformTls,
 ) -> PlatformInfo {
     PlatformInfo {
         platform,
@@ -136,8 +229,12 @@ const fn known(
     }
 }
 
-const fn limits(keyframe_interval_seconds: u32, video_kbps: u32, audio_kbps: u32) -> Limits {
-    Limits {
+const fn limits(
+    keyframe_interval_seconds: u32,
+    video_kbps: u32,
+    audio_kbps: u32,
+) -> PlatformLimits {
+    PlatformLimits {
         keyframe_interval_seconds,
         max_video_bitrate_kbps: video_kbps,
         max_audio_bitrate_kbps: audio_kbps,
@@ -156,5 +253,78 @@ impl PlatformInfo {
 
     const fn note(self, note: &'static str) -> Self {
         Self { note, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{IngestUrl, UrlPolicy};
+
+    #[test]
+    fn the_catalogue_is_in_the_order_of_the_enum() {
+        for (index, platform) in Platform::ALL.into_iter().enumerate() {
+            assert_eq!(platform as usize, index, "{platform:?}");
+            assert_eq!(platform.info().platform, platform);
+        }
+    }
+
+    #[test]
+    fn every_platform_is_found_by_its_name() {
+        for platform in Platform::ALL {
+            assert_eq!(Platform::parse(platform.as_str()), Some(platform));
+        }
+        assert_eq!(Platform::parse("Youtube"), None);
+        assert_eq!(Platform::parse(""), None);
+    }
+
+    #[test]
+    fn every_address_is_one_that_a_destination_may_have() {
+        for info in &CATALOGUE {
+            for url in info.urls {
+                let parsed = IngestUrl::parse(url, &UrlPolicy::default()).expect(url);
+                assert!(!parsed.has_pasted_key(info.urls), "{url}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_addresses_that_everybody_shares_are_listed() {
+        for info in &CATALOGUE {
+            match info.kind {
+                Static => assert!(!info.urls.is_empty(), "{info:?}"),
+                Regional => assert!(!info.note.is_empty(), "{info:?}"),
+                PerAccount | PerEvent => {
+                    assert!(info.urls.is_empty(), "{info:?}");
+                    let told = info.note.contains("dashboard");
+                    assert!(told || info.platform == Platform::Custom, "{info:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_address_is_encrypted_where_an_encrypted_one_is_known() {
+        for info in &CATALOGUE {
+            let encrypted = |url: &&str| url.starts_with("rtmps://");
+            assert!(
+                info.urls.is_sorted_by_key(|url| !encrypted(url)),
+                "{info:?}"
+            );
+            match info.tls {
+                PlatformTls::Required => assert!(info.urls.iter().all(encrypted), "{info:?}"),
+                PlatformTls::None => assert!(!info.urls.iter().any(encrypted), "{info:?}"),
+                PlatformTls::Unknown | PlatformTls::Offered => {}
+            }
+        }
+    }
+
+    #[test]
+    fn contradicted_addresses_are_nowhere() {
+        let catalogue = format!("{CATALOGUE:?}");
+        let hosts = "stream.kick.com live.tiktok.com ingest.linkedin.com ingest.pscp.tv";
+        for host in hosts.split_whitespace() {
+            assert!(!catalogue.contains(host), "{host}");
+        }
     }
 }

@@ -3,21 +3,21 @@ use uuid::Uuid;
 
 use super::{Invalid, Secret};
 
-/// Where relay workers can read the media of a connection. There may be a key in it.
+/// The address from which relay workers read the media of a connection. It may contain a key.
 #[derive(Debug, Clone)]
 pub struct PlayUrl(pub Secret);
 
-/// The same as it is kept.
+/// A play URL as the database stores it.
 #[derive(Debug, Clone)]
 pub struct SealedPlayUrl {
-    /// What it is sealed for.
+    /// The id for which it is sealed.
     pub id: Uuid,
-    /// The address, sealed.
+    /// The sealed address.
     pub sealed: Vec<u8>,
 }
 
 impl PlayUrl {
-    /// Takes a URL of at most 1024 bytes, or nothing.
+    /// Parses a URL of at most 1024 bytes; `None` if the text is empty.
     pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
         if text.is_empty() {
             return Ok(None);

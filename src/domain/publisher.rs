@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Invalid;
 
-/// The protocol that a publisher speaks.
+/// The protocol of a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IngestProtocol {
-    /// Not known.
+    /// Unknown.
     Unknown,
     /// RTMP.
     Rtmp,
@@ -44,7 +44,7 @@ impl IngestProtocol {
         }
     }
 
-    /// Reads the name in the database.
+    /// Parses the name in the database.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -52,23 +52,23 @@ impl IngestProtocol {
     }
 }
 
-/// One publishing connection of one run of one media server.
+/// A publishing connection to a media server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publisher {
     /// The media server.
     pub node_id: String,
-    /// Its run, new at every start.
+    /// The run of the media server, new at every start.
     pub boot_id: String,
     /// The connection within that run.
     pub connection_id: String,
     /// The publisher's IP address; empty if not known.
     pub peer_address: String,
-    /// The protocol it speaks.
+    /// The publisher's protocol.
     pub protocol: IngestProtocol,
 }
 
 impl Publisher {
-    /// Whether both are the same connection: all three ids agree.
+    /// Whether all three ids are the same.
     pub fn is_same_connection(&self, other: &Self) -> bool {
         self.node_id == other.node_id
             && self.boot_id == other.boot_id
@@ -76,11 +76,11 @@ impl Publisher {
     }
 
     /// Whether the other one is a connection of another boot of the same media server.
-    pub fn is_of_other_boot(&self, other: &Self) -> bool {
+    pub fn is_from_other_boot(&self, other: &Self) -> bool {
         self.node_id == other.node_id && self.boot_id != other.boot_id
     }
 
-    /// Takes one of the three ids: 1 to 128 visible ASCII characters.
+    /// Parses one of the three ids: 1 to 128 visible ASCII characters.
     pub fn parse_id(text: &str) -> Result<String, Invalid> {
         if text.is_empty() {
             return Err(Invalid::because("must not be empty"));
@@ -93,7 +93,7 @@ impl Publisher {
         Ok(text.to_owned())
     }
 
-    /// Takes an IP address, or nothing.
+    /// Parses an IP address; may be empty.
     pub fn parse_peer_address(text: &str) -> Result<String, Invalid> {
         if text.is_empty() {
             return Ok(String::new());

@@ -4,14 +4,14 @@
 //!         claim           bytes             bytes grow no more
 //!  IDLE ---------> STARTING ----> BROADCASTING <----> STALLED
 //!   ^ ^                 \______________|________________/
-//!   | | lease ended, or given back      | failed
+//!   | | lease expired, or returned      | failed
 //!   | +---------------------------------+--> RETRYING --claim--> STARTING
 //!   |                                   +--> FAILED
-//!   +------- STOPPING <--- stopped, or to go on elsewhere, while a worker has it
+//!   +------- STOPPING <--- stopped or moved while a worker has the lease
 //! ```
 //!
-//! Whoever has the lease runs the relay. What others report changes nothing.
-//! No lease is taken away before it ends: its worker may still send, and two
+//! The worker with the lease runs the relay. Reports of other workers change nothing.
+//! No lease is withdrawn before it expires: its worker may still be sending, and two workers
 //! must not send to one destination.
 
 use std::time::Duration;
@@ -22,14 +22,13 @@ use uuid::Uuid;
 
 use super::{DestinationId, ProjectId, RelayError, RelayState, Stream, StreamId, Time};
 
-/// How long a relay that its worker gave back waits, so that one that closes down
-/// does not get it again.
-const GIVEN_BACK: TimeDelta = TimeDelta::seconds(1);
+/// How long a returned relay waits, so that a worker that is shutting down does not claim it again.
+const RETURN_DELAY: TimeDelta = TimeDelta::seconds(1);
 
-/// After how much broadcasting failures are no longer failures in a row.
-const GOOD_TRY: TimeDelta = TimeDelta::minutes(1);
+/// How much broadcasting resets the count of failures in a row.
+const STABLE_BROADCAST: TimeDelta = TimeDelta::minutes(1);
 
-/// One stream on its way to one destination.
+/// The transmission of one stream to one destination.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Relay {
     /// The stream.
@@ -38,57 +37,57 @@ pub struct Relay {
     pub destination_id: DestinationId,
     /// The project of both.
     pub project_id: ProjectId,
-    /// Whether it is to run.
+    /// Whether the owner wants it to run.
     pub wanted: bool,
-    /// What is observed.
+    /// Its observed state.
     pub state: RelayState,
     /// Failures in a row.
     pub attempt: i64,
-    /// From when on a worker may take it.
+    /// The earliest time at which a worker may claim it.
     pub ready_time: Time,
     /// When its bytes last grew.
     pub last_progress_time: Option<Time>,
-    /// Bytes that the present try has sent.
+    /// Bytes sent in the current attempt.
     pub bytes_sent: i64,
-    /// Bits per second, of late.
+    /// The recent bit rate, in bits per second.
     pub bitrate_bps: i64,
-    /// What went wrong last.
+    /// The most recent error.
     pub error: Option<RelayError>,
-    /// The worker that has it.
-    pub lease: Option<Lease>,
-    /// When it last changed, but for its bytes.
+    /// The lease of the worker that runs it.
+    pub lease: Option<RelayLease>,
+    /// When anything but its byte counts last changed.
     pub update_time: Time,
 }
 
 /// A worker's right to run a relay.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Lease {
+pub struct RelayLease {
     /// Its id, new with every claim.
     pub id: Uuid,
-    /// Who has it.
+    /// The worker.
     pub worker_id: String,
-    /// When it was given.
+    /// When it was claimed.
     pub claim_time: Time,
-    /// When it ends unless it is renewed.
+    /// When it expires unless it is renewed.
     pub expire_time: Time,
-    /// When its first bytes were sent.
+    /// When the first bytes were sent.
     pub broadcast_time: Option<Time>,
-    /// Since when no more bytes were sent while there was something to send.
+    /// Since when no bytes have been sent although the stream has media.
     pub silent_since: Time,
 }
 
-/// How long a relay may be without what keeps it.
+/// How long a relay continues without reports or progress.
 #[derive(Debug, Clone, Copy)]
-pub struct RelayTimes {
-    /// A lease without a report.
+pub struct RelayTimeouts {
+    /// How long a lease lasts without a report.
     pub lease: Duration,
-    /// Broadcasting without more bytes.
+    /// How long a relay without progress counts as broadcasting.
     pub stall: Duration,
 }
 
 impl Relay {
-    /// A relay that is to run.
-    pub fn begin(stream: &Stream, destination_id: DestinationId, now: Time) -> Self {
+    /// A relay that waits for a worker.
+    pub fn new(stream: &Stream, destination_id: DestinationId, now: Time) -> Self {
         Self {
             stream_id: stream.id,
             destination_id,
@@ -106,30 +105,30 @@ impl Relay {
         }
     }
 
-    /// Its owner wants it; tells whether that changed anything.
+    /// Starts it for its owner. Returns whether it changed.
     pub fn start(&mut self, now: Time) -> bool {
-        let waits = matches!(self.state, RelayState::Retrying | RelayState::Failed);
-        if self.wanted && !waits {
+        let has_failed = matches!(self.state, RelayState::Retrying | RelayState::Failed);
+        if self.wanted && !has_failed {
             return false;
         }
         self.wanted = true;
         self.attempt = 0;
         self.error = None;
-        self.vacate(now);
+        self.reset(now);
         true
     }
 
-    /// Its owner does not want it any more; tells whether that changed anything.
+    /// Stops it for its owner. Returns whether it changed.
     pub fn stop(&mut self, now: Time) -> bool {
         if !self.wanted {
             return false;
         }
         self.wanted = false;
-        self.vacate(now);
+        self.reset(now);
         true
     }
 
-    /// Its stream has ended; tells whether that changed anything.
+    /// Stops it because its stream has ended. Returns whether it changed.
     pub fn end(&mut self, now: Time) -> bool {
         let failed = self.state == RelayState::Failed;
         let changed = self.stop(now);
@@ -139,7 +138,7 @@ impl Relay {
         changed
     }
 
-    /// The media is elsewhere now; tells whether that changed anything.
+    /// Restarts it because the media has moved. Returns whether it changed.
     pub fn relocate(&mut self, now: Time) -> bool {
         let stays = matches!(
             self.state,
@@ -148,21 +147,21 @@ impl Relay {
         if !self.wanted || stays {
             return false;
         }
-        self.vacate(now);
+        self.reset(now);
         true
     }
 
-    /// The destination has another address or key; tells whether that changed anything.
+    /// Restarts it because the destination's address or key changed. Returns whether it changed.
     pub fn redirect(&mut self, now: Time) -> bool {
         let stops = self.state == RelayState::Stopping;
         if self.lease.is_none() || stops {
             return false;
         }
-        self.vacate(now);
+        self.reset(now);
         true
     }
 
-    /// Whether a worker may take it, as far as its stream and its destination allow.
+    /// Whether a worker may claim it, as far as the relay itself is concerned.
     pub fn is_claimable(&self, now: Time) -> bool {
         self.wanted
             && self.lease.is_none()
@@ -170,9 +169,9 @@ impl Relay {
             && self.ready_time <= now
     }
 
-    /// A worker takes it.
-    pub fn claim(&mut self, worker_id: &str, times: RelayTimes, now: Time) {
-        self.lease = Some(Lease {
+    /// Gives a worker the lease.
+    pub fn claim(&mut self, worker_id: &str, times: RelayTimeouts, now: Time) {
+        self.lease = Some(RelayLease {
             id: Uuid::now_v7(),
             worker_id: worker_id.to_owned(),
             claim_time: now,
@@ -184,15 +183,17 @@ impl Relay {
         self.enter(RelayState::Starting, now);
     }
 
-    /// Applies what time has done; tells whether that changed anything. A relay
-    /// that is `held`, because its stream has nothing to send, does not stall.
-    pub fn expire(&mut self, held: bool, times: RelayTimes, now: Time) -> bool {
+    /// Applies the timeouts that have passed. Returns whether the relay changed.
+    ///
+    /// With `source_idle`, its stream has no media to send, and the relay does not stall.
+    pub fn expire(&mut self, source_idle: bool, times: RelayTimeouts, now: Time) -> bool {
         let Some(lease) = &self.lease else {
             return false;
         };
         let expired = lease.expire_time <= now;
         let silent = lease.is_silent(times, now);
-        let stalls = self.wanted && self.state == RelayState::Broadcasting && silent && !held;
+        let stalls =
+            self.wanted && self.state == RelayState::Broadcasting && silent && !source_idle;
         match (expired, stalls) {
             (true, _) => self.release(RelayState::Idle, now),
             (false, true) => self.enter(RelayState::Stalled, now),
@@ -201,23 +202,23 @@ impl Relay {
         true
     }
 
-    /// Whoever has it is to give it back.
-    fn vacate(&mut self, now: Time) {
+    /// Makes it idle, or asks the worker with the lease to return it.
+    fn reset(&mut self, now: Time) {
         match self.lease.is_some() {
             true => self.enter(RelayState::Stopping, now),
             false => self.enter(RelayState::Idle, now),
         }
     }
 
-    /// The worker gives it back, and nothing is wrong with it.
-    pub(super) fn give_back(&mut self, now: Time) {
+    /// Takes the lease back from a worker that reports no failure.
+    pub(super) fn return_lease(&mut self, now: Time) {
         self.release(RelayState::Idle, now);
-        self.ready_time = now + GIVEN_BACK;
+        self.ready_time = now + RETURN_DELAY;
     }
 
-    /// The worker has it no more.
+    /// Ends the lease.
     pub(super) fn release(&mut self, state: RelayState, now: Time) {
-        if self.broadcast_well() {
+        if self.was_stable() {
             self.attempt = 0;
         }
         self.lease = None;
@@ -233,17 +234,17 @@ impl Relay {
         self.update_time = now;
     }
 
-    fn broadcast_well(&self) -> bool {
-        let begun = self.lease.as_ref().and_then(|lease| lease.broadcast_time);
-        match (begun, self.last_progress_time) {
-            (Some(begun), Some(last)) => last - begun >= GOOD_TRY,
+    fn was_stable(&self) -> bool {
+        let first = self.lease.as_ref().and_then(|lease| lease.broadcast_time);
+        match (first, self.last_progress_time) {
+            (Some(first), Some(last)) => last - first >= STABLE_BROADCAST,
             _ => false,
         }
     }
 }
 
-impl Lease {
-    pub(super) fn is_silent(&self, times: RelayTimes, now: Time) -> bool {
+impl RelayLease {
+    pub(super) fn is_silent(&self, times: RelayTimeouts, now: Time) -> bool {
         self.silent_since + times.stall <= now
     }
 }
@@ -253,7 +254,7 @@ mod tests {
     use super::*;
     use crate::domain::now;
 
-    const TIMES: RelayTimes = RelayTimes {
+    const TIMES: RelayTimeouts = RelayTimeouts {
         lease: Duration::from_secs(15),
         stall: Duration::from_secs(10),
     };
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_a_new_try_of_the_same_count() {
+    fn a_claim_keeps_the_count_of_failures() {
         let relay = claimed(now());
         assert_eq!((relay.state, relay.attempt), (RelayState::Starting, 3));
         assert_eq!((relay.bytes_sent, relay.bitrate_bps), (0, 0));
@@ -287,28 +288,28 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_runs_out_whether_held_or_not_and_counts_no_failure() {
-        for held in [false, true] {
+    fn an_expired_lease_counts_no_failure_with_or_without_media() {
+        for source_idle in [false, true] {
             let now = now();
             let mut relay = claimed(now);
-            assert!(!relay.expire(held, TIMES, now + Duration::from_secs(14)));
-            assert!(relay.expire(held, TIMES, now + TIMES.lease));
+            assert!(!relay.expire(source_idle, TIMES, now + Duration::from_secs(14)));
+            assert!(relay.expire(source_idle, TIMES, now + TIMES.lease));
             assert_eq!((relay.state, relay.attempt), (RelayState::Idle, 3));
             assert!(relay.is_claimable(now + TIMES.lease));
         }
     }
 
     #[test]
-    fn only_a_relay_that_broadcasts_and_is_not_held_stalls_by_itself() {
+    fn only_a_broadcasting_relay_with_media_stalls_by_itself() {
         let now = now();
-        for (state, held, stalls) in [
+        for (state, source_idle, stalls) in [
             (RelayState::Broadcasting, false, true),
             (RelayState::Broadcasting, true, false),
             (RelayState::Starting, false, false),
         ] {
             let mut relay = claimed(now);
             relay.state = state;
-            assert_eq!(relay.expire(held, TIMES, now + TIMES.stall), stalls);
+            assert_eq!(relay.expire(source_idle, TIMES, now + TIMES.stall), stalls);
         }
     }
 }

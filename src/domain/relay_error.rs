@@ -4,25 +4,25 @@ use serde::{Deserialize, Serialize};
 
 use super::Invalid;
 
-const MAX_CODE: usize = 64;
-const MAX_MESSAGE: usize = 512;
+const MAX_CODE_BYTES: usize = 64;
+const MAX_MESSAGE_CHARACTERS: usize = 512;
 
-/// What went wrong with a relay.
+/// An error of a relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayError {
-    /// For programs.
+    /// The code, for programs.
     pub code: String,
-    /// Whether trying again would not help.
+    /// Whether a retry cannot succeed.
     pub fatal: bool,
-    /// For people; without what could be a key.
+    /// The message for people, without addresses.
     pub message: String,
 }
 
 impl RelayError {
-    /// Takes a code: 1 to 64 letters A to Z, digits and underscores.
+    /// Parses a code: 1 to 64 letters A to Z, digits and underscores.
     pub fn parse_code(text: &str) -> Result<String, Invalid> {
         let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-        if text.is_empty() || text.len() > MAX_CODE || !text.bytes().all(allowed) {
+        if text.is_empty() || text.len() > MAX_CODE_BYTES || !text.bytes().all(allowed) {
             return Err(Invalid::because(
                 "must have 1 to 64 letters A to Z, digits and underscores",
             ));
@@ -30,21 +30,21 @@ impl RelayError {
         Ok(text.to_owned())
     }
 
-    /// What may be kept of a worker's words: at most 512 characters, and of each
-    /// address only the scheme, because there are keys in it, and the host may be
-    /// that of a media server.
-    pub fn clean(message: &str) -> String {
+    /// Redacts a worker's message: at most 512 characters, and of each address only the scheme.
+    ///
+    /// Addresses may contain stream keys, or the host of a media server.
+    pub fn redact(message: &str) -> String {
         let text: String = message
             .split(|c: char| c.is_whitespace() || c.is_control())
             .filter(|word| !word.is_empty())
             .map(without_address)
             .collect::<Vec<_>>()
             .join(" ");
-        text.chars().take(MAX_MESSAGE).collect()
+        text.chars().take(MAX_MESSAGE_CHARACTERS).collect()
     }
 }
 
-/// A word without the first address in it, and what follows.
+/// A word up to the scheme of the first address in it.
 fn without_address(word: &str) -> Cow<'_, str> {
     match word.split_once("://") {
         None => word.into(),
@@ -57,7 +57,7 @@ mod tests {
     use super::RelayError;
 
     #[test]
-    fn of_an_address_only_the_scheme_stays() {
+    fn addresses_are_redacted_to_their_scheme() {
         for (said, kept) in [
             (
                 "rtmp://a.example.com/live2/k3y: Connection refused",
@@ -78,19 +78,19 @@ mod tests {
             ("two\nlines\tand  more", "two lines and more"),
             ("", ""),
         ] {
-            assert_eq!(RelayError::clean(said), kept, "{said}");
+            assert_eq!(RelayError::redact(said), kept, "{said}");
         }
     }
 
     #[test]
     fn a_message_has_at_most_512_characters() {
-        assert_eq!(RelayError::clean(&"ü".repeat(600)), "ü".repeat(512));
+        assert_eq!(RelayError::redact(&"ü".repeat(600)), "ü".repeat(512));
         let long = format!("{} rtmp://a.example.com/app/k3y", "x".repeat(500));
-        assert!(!RelayError::clean(&long).contains("k3y"));
+        assert!(!RelayError::redact(&long).contains("k3y"));
     }
 
     #[test]
-    fn a_code_is_for_programs() {
+    fn a_code_has_capital_letters_digits_and_underscores() {
         for code in ["A", "CONNECTION_REFUSED", "E_404", &"X".repeat(64)] {
             assert_eq!(RelayError::parse_code(code).as_deref(), Ok(code));
         }

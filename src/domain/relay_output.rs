@@ -1,7 +1,8 @@
 use super::Secret;
 
-/// The address to which a relay sends: that of its destination with the key, in
-/// the form that ffmpeg takes. The key is opaque: what the platform gave is sent.
+/// The output address of a relay: its destination's address with the stream key, as ffmpeg takes it.
+///
+/// The key is opaque and is appended unchanged.
 pub fn relay_output_url(address: &str, stream_key: &Secret) -> Secret {
     let key = stream_key.expose();
     let (address, joint) = match address.get(..6) {
@@ -10,7 +11,7 @@ pub fn relay_output_url(address: &str, stream_key: &Secret) -> Secret {
             true => (address.trim_end_matches('&'), "&streamid="),
             false => (address.trim_end_matches('/'), "?streamid="),
         },
-        // Of an address with a query too the application ends at the last slash.
+        // Even with a query, the application ends at the last slash.
         _ => (address.trim_end_matches('/'), "/"),
     };
     Secret::new(format!("{address}{joint}{key}"))
@@ -22,7 +23,7 @@ mod tests {
     use crate::domain::Secret;
 
     #[test]
-    fn an_address_and_its_key_are_one_address() {
+    fn the_key_is_appended_for_each_protocol() {
         for (address, key, joined) in [
             (
                 "rtmp://a.com/live2",

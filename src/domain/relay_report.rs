@@ -1,100 +1,100 @@
-//! What a worker says of a relay, and what that makes of it.
+//! Reports of workers, and how they change a relay.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Relay, RelayError, RelayState, RelayTimes, Time};
+use super::{Relay, RelayError, RelayState, RelayTimeouts, Time};
+use crate::backoff::Backoff;
 
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// What a worker observes of a relay.
+/// A worker's report about a relay.
 #[derive(Debug, Clone)]
 pub struct RelayReport {
     /// The lease under which it runs.
     pub lease_id: Uuid,
-    /// Bytes that this try has sent.
+    /// Bytes sent in this attempt.
     pub bytes_sent: i64,
-    /// Bits per second, of late.
+    /// The recent bit rate, in bits per second.
     pub bitrate_bps: i64,
-    /// What it does.
-    pub seen: RelaySeen,
-    /// A chance from 0 to 1: how much longer than needed a retry waits.
-    pub chance: f64,
+    /// Its state.
+    pub state: ReportedState,
 }
 
-/// What a relay does, as its worker sees it.
+/// The state of a relay, as its worker sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RelaySeen {
-    /// It runs.
+pub enum ReportedState {
+    /// It is running, without progress yet.
     Starting,
-    /// It runs, and its bytes grow.
+    /// It is running and making progress.
     Broadcasting,
-    /// It runs, but its bytes do not grow.
+    /// It is running without progress.
     Stalled,
-    /// It runs, and is about to stop.
+    /// It is about to stop.
     Stopping,
-    /// It was stopped: the lease is given back.
+    /// It was stopped, and the lease is returned.
     Stopped,
-    /// It failed, and is to be tried again unless the error is fatal: the lease
-    /// is given back.
+    /// It failed, and the lease is returned. It is retried unless the error is fatal.
     Retrying(RelayError),
-    /// It failed for good: the lease is given back.
+    /// It failed permanently, and the lease is returned.
     Failed(RelayError),
 }
 
-/// What a report has done.
+/// The effect of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reported {
-    /// The worker has the lease no more, or is to give it back.
+pub enum ReportOutcome {
+    /// None: the worker does not have the lease, or has to return it.
     Lost,
-    /// Nothing but the lease and the bytes have changed.
+    /// The lease was renewed, and the byte counts were updated.
     Renewed,
-    /// The relay has changed.
+    /// The relay changed.
     Changed,
 }
 
 impl RelayReport {
-    /// That nothing runs under a lease.
+    /// Returns a lease under which nothing is running.
     pub fn stopped(lease_id: Uuid) -> Self {
         Self {
             lease_id,
             bytes_sent: 0,
             bitrate_bps: 0,
-            seen: RelaySeen::Stopped,
-            chance: 0.0,
+            state: ReportedState::Stopped,
         }
     }
 }
 
 impl Relay {
-    /// Takes a report. A relay that is `held`, because its stream has nothing to
-    /// send, neither stalls nor counts a failure.
+    /// Applies a report.
+    ///
+    /// With `source_idle`, its stream has no media to send, and the relay neither stalls nor
+    /// counts a failure.
     pub fn report(
         &mut self,
         worker_id: &str,
         report: &RelayReport,
-        held: bool,
-        times: RelayTimes,
+        source_idle: bool,
+        times: RelayTimeouts,
         now: Time,
-    ) -> Reported {
+    ) -> ReportOutcome {
         let lease = self.lease.as_ref();
         if !lease.is_some_and(|one| one.id == report.lease_id && one.worker_id == worker_id) {
-            return Reported::Lost;
+            return ReportOutcome::Lost;
         }
-        let stops = self.state == RelayState::Stopping;
-        match &report.seen {
-            RelaySeen::Stopped => self.give_back(now),
-            RelaySeen::Retrying(_) | RelaySeen::Failed(_) if stops => self.give_back(now),
-            RelaySeen::Failed(error) => self.fail(error, now),
-            RelaySeen::Retrying(error) if error.fatal => self.fail(error, now),
-            RelaySeen::Retrying(_) if held => self.release(RelayState::Idle, now),
-            RelaySeen::Retrying(error) => self.retry(error, report.chance, now),
-            _ if stops => return Reported::Lost,
-            seen => return self.go_on(seen, report, held, times, now),
+        let is_stopping = self.state == RelayState::Stopping;
+        match &report.state {
+            ReportedState::Stopped => self.return_lease(now),
+            ReportedState::Retrying(_) | ReportedState::Failed(_) if is_stopping => {
+                self.return_lease(now)
+            }
+            ReportedState::Failed(error) => self.fail(error, now),
+            ReportedState::Retrying(error) if error.fatal => self.fail(error, now),
+            ReportedState::Retrying(_) if source_idle => self.release(RelayState::Idle, now),
+            ReportedState::Retrying(error) => self.retry(error, now),
+            _ if is_stopping => return ReportOutcome::Lost,
+            _ => return self.update(report, source_idle, times, now),
         }
-        Reported::Changed
+        ReportOutcome::Changed
     }
 
     fn fail(&mut self, error: &RelayError, now: Time) {
@@ -103,31 +103,31 @@ impl Relay {
         self.error = Some(error.clone());
     }
 
-    fn retry(&mut self, error: &RelayError, chance: f64, now: Time) {
+    fn retry(&mut self, error: &RelayError, now: Time) {
         self.release(RelayState::Retrying, now);
         self.attempt = self.attempt.saturating_add(1);
         self.error = Some(error.clone());
-        self.ready_time = now + wait(self.attempt, chance);
+        self.ready_time = now + retry_delay(self.attempt);
     }
 
-    fn go_on(
+    /// Applies a report of a relay that is running.
+    fn update(
         &mut self,
-        seen: &RelaySeen,
         report: &RelayReport,
-        held: bool,
-        times: RelayTimes,
+        source_idle: bool,
+        times: RelayTimeouts,
         now: Time,
-    ) -> Reported {
-        let grown = report.bytes_sent > self.bytes_sent;
+    ) -> ReportOutcome {
+        let has_progress = report.bytes_sent > self.bytes_sent;
         let Some(lease) = &mut self.lease else {
-            return Reported::Lost;
+            return ReportOutcome::Lost;
         };
         lease.expire_time = now + times.lease;
         if report.bytes_sent < self.bytes_sent {
-            // It is late: a newer one has come before.
-            return Reported::Renewed;
+            // A newer report arrived before this one.
+            return ReportOutcome::Renewed;
         }
-        if grown {
+        if has_progress {
             lease.broadcast_time.get_or_insert(now);
             lease.silent_since = now;
             self.bytes_sent = report.bytes_sent;
@@ -135,13 +135,13 @@ impl Relay {
         }
 
         let silent = lease.is_silent(times, now);
-        let state = match seen {
-            RelaySeen::Stopping => RelayState::Stopping,
-            _ if held && !grown => self.state,
-            RelaySeen::Stalled => RelayState::Stalled,
+        let state = match &report.state {
+            ReportedState::Stopping => RelayState::Stopping,
+            _ if source_idle && !has_progress => self.state,
+            ReportedState::Stalled => RelayState::Stalled,
             _ if silent => RelayState::Stalled,
-            RelaySeen::Broadcasting if grown => RelayState::Broadcasting,
-            RelaySeen::Broadcasting => self.state,
+            ReportedState::Broadcasting if has_progress => RelayState::Broadcasting,
+            ReportedState::Broadcasting => self.state,
             _ => RelayState::Starting,
         };
         let changed = state != self.state;
@@ -150,35 +150,39 @@ impl Relay {
         }
         self.bitrate_bps = report.bitrate_bps;
         match changed {
-            true => Reported::Changed,
-            false => Reported::Renewed,
+            true => ReportOutcome::Changed,
+            false => ReportOutcome::Renewed,
         }
     }
 }
 
-/// How long to wait after so many failures: 1 s, then twice as long each time, up
-/// to a minute; of that at least half, by a chance from 0 to 1.
-fn wait(attempt: i64, chance: f64) -> Duration {
-    let doublings = u32::try_from(attempt.clamp(1, 16) - 1).unwrap_or_default();
-    let wait = FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT);
-    wait.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+/// The delay before the next attempt, after `failures` in a row.
+fn retry_delay(failures: i64) -> Duration {
+    RETRY_BACKOFF.delay(u32::try_from(failures).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::wait;
+    use super::{RETRY_BACKOFF, retry_delay};
 
     #[test]
-    fn the_waits_double_up_to_a_minute() {
-        let waits = [1, 2, 3, 6, 7, 8, 60, i64::MAX].map(|attempt| wait(attempt, 1.0).as_secs());
-        assert_eq!(waits, [1, 2, 4, 32, 60, 60, 60, 60]);
+    fn retry_delays_double_up_to_a_minute() {
+        let delays =
+            [1, 2, 3, 6, 7, 8, 60, u32::MAX].map(|failures| RETRY_BACKOFF.ceiling(failures));
+        assert_eq!(
+            delays.map(|delay| delay.as_secs()),
+            [1, 2, 4, 32, 60, 60, 60, 60]
+        );
     }
 
     #[test]
-    fn chance_takes_up_to_half() {
-        assert_eq!(wait(1, 0.0), Duration::from_millis(500));
-        assert_eq!(wait(2, 0.5), Duration::from_millis(1500));
+    fn a_retry_delay_is_at_least_half_of_its_longest() {
+        for _ in 0..100 {
+            let delay = retry_delay(2);
+            assert!((Duration::from_secs(1)..=Duration::from_secs(2)).contains(&delay));
+        }
+        assert!(retry_delay(i64::MAX) <= Duration::from_secs(60));
     }
 }

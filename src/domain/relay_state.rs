@@ -1,27 +1,27 @@
 use serde::{Deserialize, Serialize};
 
-/// What is observed of a relay.
+/// The observed state of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RelayState {
-    /// Nobody works on it.
+    /// No worker has it.
     Idle,
-    /// A worker has it; nothing was sent yet.
+    /// A worker has it and has not sent anything yet.
     Starting,
-    /// Its bytes grow.
+    /// It makes progress.
     Broadcasting,
-    /// A worker has it, but its bytes do not grow.
+    /// A worker has it, but it makes no progress.
     Stalled,
-    /// It failed and is tried again.
+    /// It failed and will be retried.
     Retrying,
-    /// It failed for good.
+    /// It failed permanently.
     Failed,
-    /// A worker has it and is to stop it.
+    /// A worker has it and has to stop it.
     Stopping,
 }
 
 impl RelayState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 7] = [
         Self::Idle,
         Self::Starting,
@@ -45,7 +45,7 @@ impl RelayState {
         }
     }
 
-    /// Reads the name in the database.
+    /// Parses the name in the database.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }

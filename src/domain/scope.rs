@@ -2,14 +2,14 @@ use std::fmt;
 
 use super::Invalid;
 
-/// What a token may be used for.
+/// A permission of an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// See projects and destinations.
+    /// Read projects and destinations.
     ProjectsRead,
-    /// Change projects and destinations, and see stream keys.
+    /// Change projects and destinations, and read stream keys.
     ProjectsWrite,
-    /// See streams.
+    /// Read streams.
     StreamsRead,
     /// Stop streams.
     StreamsWrite,
@@ -20,16 +20,16 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// What a user's own token has, and what a user may give to an API key.
-    pub const OF_USERS: [Self; 4] = [
+    /// The scopes of a user's own token. A user may grant them to an API key.
+    pub const USER_SCOPES: [Self; 4] = [
         Self::ProjectsRead,
         Self::ProjectsWrite,
         Self::StreamsRead,
         Self::StreamsWrite,
     ];
 
-    /// What only an operator may give to an API key.
-    pub const OF_OPERATORS: [Self; 2] = [Self::StreamsPublish, Self::RelaysWork];
+    /// The scopes that only an operator may grant to an API key.
+    pub const OPERATOR_SCOPES: [Self; 2] = [Self::StreamsPublish, Self::RelaysWork];
 
     /// The name in tokens and in the API.
     pub const fn as_str(self) -> &'static str {
@@ -44,9 +44,9 @@ impl Scope {
     }
 
     fn find(name: &str) -> Option<Self> {
-        Self::OF_USERS
+        Self::USER_SCOPES
             .into_iter()
-            .chain(Self::OF_OPERATORS)
+            .chain(Self::OPERATOR_SCOPES)
             .find(|scope| scope.as_str() == name)
     }
 }
@@ -56,7 +56,7 @@ impl Scope {
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// Takes names that must all be among the allowed ones, and at least one.
+    /// Parses at least one name. All must be among the allowed ones.
     pub fn parse<'a>(
         names: impl IntoIterator<Item = &'a str>,
         allowed: &[Scope],
@@ -83,7 +83,7 @@ impl Scopes {
         Ok(scopes)
     }
 
-    /// Reads the form of the `scope` claim; names that are not known grant nothing.
+    /// Parses the `scope` claim. Unknown names grant nothing.
     pub fn from_claim(claim: &str) -> Self {
         claim.split(' ').filter_map(Scope::find).collect()
     }
@@ -95,9 +95,9 @@ impl Scopes {
 
     /// The scopes in the set.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
-        Scope::OF_USERS
+        Scope::USER_SCOPES
             .into_iter()
-            .chain(Scope::OF_OPERATORS)
+            .chain(Scope::OPERATOR_SCOPES)
             .filter(move |scope| self.contains(*scope))
     }
 }
@@ -112,7 +112,7 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// The form of the `scope` claim: names parted by spaces (RFC 8693 section 4.2).
+/// The `scope` claim: names separated by spaces (RFC 8693 section 4.2).
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.iter().map(Scope::as_str).collect();
@@ -133,21 +133,21 @@ mod tests {
     use super::{Scope, Scopes};
 
     #[test]
-    fn reads_what_it_writes() {
-        let all: Scopes = Scope::OF_USERS
+    fn the_claim_round_trips() {
+        let all: Scopes = Scope::USER_SCOPES
             .into_iter()
-            .chain(Scope::OF_OPERATORS)
+            .chain(Scope::OPERATOR_SCOPES)
             .collect();
 
         assert_eq!(Scopes::from_claim(&all.to_string()), all);
     }
 
     #[test]
-    fn refuses_none_unknown_and_those_that_are_not_allowed() {
-        assert!(Scopes::parse([], &Scope::OF_USERS).is_err());
-        assert!(Scopes::parse(["everything"], &Scope::OF_USERS).is_err());
-        assert!(Scopes::parse(["streams:publish"], &Scope::OF_USERS).is_err());
-        assert!(Scopes::parse(["streams:publish"], &Scope::OF_OPERATORS).is_ok());
+    fn empty_unknown_and_disallowed_scopes_are_rejected() {
+        assert!(Scopes::parse([], &Scope::USER_SCOPES).is_err());
+        assert!(Scopes::parse(["everything"], &Scope::USER_SCOPES).is_err());
+        assert!(Scopes::parse(["streams:publish"], &Scope::USER_SCOPES).is_err());
+        assert!(Scopes::parse(["streams:publish"], &Scope::OPERATOR_SCOPES).is_ok());
     }
 
     #[test]

@@ -2,24 +2,24 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A text that must not be seen: it prints as `***` and is wiped when dropped.
+/// A secret text: it prints as `***` and is wiped when dropped.
 ///
-/// It has no `Display`, because that is what ends up in texts for people:
+/// It has no `Display`, so that it cannot end up in a message:
 ///
 /// ```compile_fail,E0277
 /// let secret = sluice::domain::Secret::new("key");
 /// println!("{secret}");
 /// ```
 ///
-/// Nor can it be serialised, because that is what ends up in files, answers and
-/// logs; where the text has to go out, `expose` says so:
+/// It has no `Serialize`, so that it cannot end up in a file, response or log. Code that needs the
+/// text calls `expose`:
 ///
 /// ```compile_fail,E0277
 /// fn is_serialisable<T: serde::Serialize>(_: T) {}
 /// is_serialisable(sluice::domain::Secret::new("key"));
 /// ```
 ///
-/// These lines fail for that reason alone:
+/// Nothing else is wrong with these lines:
 ///
 /// ```
 /// fn is_serialisable<T: serde::Serialize>(_: T) {}
@@ -31,12 +31,12 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Hides a text.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself, for the one place that needs it.
+    /// The text itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::Secret;
 
     #[test]
-    fn a_secret_prints_as_three_stars_wherever_it_is() {
+    fn debug_output_is_redacted_at_any_depth() {
         let secret = Secret::new("key");
         assert_eq!(format!("{secret:?}"), "***");
         assert_eq!(format!("{:#?}", Some(&secret)), "Some(\n    ***,\n)");

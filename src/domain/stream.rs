@@ -7,21 +7,21 @@
 //!   ENDED               ENDED                       ENDED
 //! ```
 //!
-//! A stream is held by one connection at one epoch. What another connection, or
-//! an older epoch, reports changes nothing.
+//! One connection holds a stream, at one epoch. Reports of other connections and of older
+//! epochs change nothing.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndReason, ProjectId, Publisher, ReconnectWindow, Status, StreamId, Time};
+use super::{EndReason, ProjectId, Publisher, ReconnectWindow, StreamId, StreamStatus, Time};
 
-/// What a media server measures. Zero or empty means not measured.
+/// Measurements of a media server. Zero or empty means not measured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Stats {
-    /// Bytes received on this connection so far.
+pub struct StreamStats {
+    /// Bytes received on this connection.
     pub bytes_received: i64,
-    /// Bits per second, of late.
+    /// The recent bit rate, in bits per second.
     pub bitrate_bps: i64,
     /// Width of the picture in pixels.
     pub width: i32,
@@ -35,12 +35,12 @@ pub struct Stats {
     pub audio_codec: String,
 }
 
-/// How long a stream may be without what keeps it.
+/// How long a stream continues without media or heartbeats.
 #[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// Until the first media.
+pub struct StreamTimeouts {
+    /// The longest time until the first media.
     pub connect: Duration,
-    /// Between two heartbeats.
+    /// The longest time between two heartbeats.
     pub heartbeat: Duration,
 }
 
@@ -51,54 +51,54 @@ pub struct Stream {
     pub id: StreamId,
     /// The project that it belongs to.
     pub project_id: ProjectId,
-    /// Where it is in its life.
-    pub status: Status,
+    /// Its state.
+    pub status: StreamStatus,
     /// Counts the accepted publishes, from 1.
     pub epoch: i64,
     /// The connection of the newest epoch.
     pub publisher: Publisher,
-    /// Whether that connection is believed to stand.
+    /// Whether that connection is believed to be open.
     pub connected: bool,
     /// When the first publisher was accepted.
     pub create_time: Time,
     /// When media first flowed.
     pub live_time: Option<Time>,
-    /// When the publisher was last heard of.
+    /// When the media server last reported the connection.
     pub last_seen_time: Time,
-    /// When it ends by itself, while it is connecting or reconnecting.
+    /// When it ends unless media arrives, while it is connecting or reconnecting.
     pub deadline: Option<Time>,
-    /// From when the key with which the connection published counts no more.
+    /// When the stream key of the connection expires, if it has been replaced.
     #[serde(default)]
     pub key_expire_time: Option<Time>,
     /// When it ended.
     pub end_time: Option<Time>,
     /// Why it ended.
     pub end_reason: Option<EndReason>,
-    /// What was last measured.
-    pub stats: Option<Stats>,
+    /// The newest measurements.
+    pub stats: Option<StreamStats>,
 }
 
-/// What a connection is to do.
+/// What a publishing connection has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heartbeat {
-    /// Go on.
+pub enum PublishAction {
+    /// Continue.
     Continue,
     /// Disconnect.
     Stop(EndReason),
 }
 
 impl Stream {
-    /// A stream that an accepted publisher begins.
+    /// Begins a stream for an accepted publisher.
     pub fn begin(
         project_id: ProjectId,
         publisher: Publisher,
-        timeouts: Timeouts,
+        timeouts: StreamTimeouts,
         now: Time,
     ) -> Self {
         Self {
             id: StreamId::generate(),
             project_id,
-            status: Status::Connecting,
+            status: StreamStatus::Connecting,
             epoch: 1,
             publisher,
             connected: true,
@@ -113,26 +113,26 @@ impl Stream {
         }
     }
 
-    /// The publisher is back, on a new connection: the next epoch.
-    pub fn resume(&mut self, publisher: Publisher, timeouts: Timeouts, now: Time) {
+    /// Resumes with a new connection of the publisher, at the next epoch.
+    pub fn resume(&mut self, publisher: Publisher, timeouts: StreamTimeouts, now: Time) {
         self.epoch += 1;
         self.publisher = publisher;
         self.connected = true;
         self.stats = None;
         self.last_seen_time = now;
         self.status = if self.live_time.is_some() {
-            Status::Live
+            StreamStatus::Live
         } else {
-            Status::Connecting
+            StreamStatus::Connecting
         };
         self.deadline = self.live_time.is_none().then(|| now + timeouts.connect);
     }
 
-    /// The connection that holds the stream is there, with or without media.
-    pub fn seen(&mut self, media_flows: bool, now: Time) {
+    /// Records that the connection that holds the stream is open, with or without media.
+    pub fn record_activity(&mut self, media_flows: bool, now: Time) {
         self.last_seen_time = now;
-        if media_flows || self.status == Status::Reconnecting && self.live_time.is_some() {
-            self.status = Status::Live;
+        if media_flows || self.status == StreamStatus::Reconnecting && self.live_time.is_some() {
+            self.status = StreamStatus::Live;
             self.live_time.get_or_insert(now);
             self.deadline = None;
         }
@@ -140,64 +140,64 @@ impl Stream {
 
     /// Whether this connection, at this epoch, holds the stream.
     pub fn is_held_by(&self, publisher: &Publisher, epoch: i64) -> bool {
-        self.status != Status::Ended && self.epoch == epoch && self.is_connected_to(publisher)
+        self.status != StreamStatus::Ended && self.epoch == epoch && self.is_connected_to(publisher)
     }
 
-    /// Whether this is the connection of the newest epoch, and believed to stand.
+    /// Whether this is the connection of the newest epoch, and believed to be open.
     pub(super) fn is_connected_to(&self, publisher: &Publisher) -> bool {
         self.connected && self.publisher.is_same_connection(publisher)
     }
 
-    /// Whether it is held by a connection of another boot of this one's media server.
-    pub fn is_of_other_boot(&self, publisher: &Publisher) -> bool {
-        self.connected && self.publisher.is_of_other_boot(publisher)
+    /// Whether a connection of another boot of this publisher's media server holds the stream.
+    pub fn is_from_other_boot(&self, publisher: &Publisher) -> bool {
+        self.connected && self.publisher.is_from_other_boot(publisher)
     }
 
-    /// What a connection that reports itself is to do.
-    pub fn verdict(&self, publisher: &Publisher, epoch: i64) -> Heartbeat {
+    /// What a connection that reports this epoch has to do.
+    pub fn action_for(&self, publisher: &Publisher, epoch: i64) -> PublishAction {
         if self.is_held_by(publisher, epoch) {
-            return Heartbeat::Continue;
+            return PublishAction::Continue;
         }
         if self.epoch != epoch || !self.publisher.is_same_connection(publisher) {
-            return Heartbeat::Stop(EndReason::TakenOver);
+            return PublishAction::Stop(EndReason::TakenOver);
         }
-        Heartbeat::Stop(self.end_reason.unwrap_or(EndReason::PublisherEnded))
+        PublishAction::Stop(self.end_reason.unwrap_or(EndReason::PublisherEnded))
     }
 
-    /// The connection is gone: the stream waits for another, or ends.
-    pub fn disconnected(&mut self, window: ReconnectWindow, now: Time) {
+    /// Records that the connection has closed: the stream waits for another, or ends.
+    pub fn disconnect(&mut self, window: ReconnectWindow, now: Time) {
         self.connected = false;
         self.last_seen_time = now;
         if window.is_zero() {
             self.end(EndReason::PublisherEnded, now);
         } else {
-            self.status = Status::Reconnecting;
+            self.status = StreamStatus::Reconnecting;
             self.deadline = Some(now + window.as_duration());
         }
     }
 
-    /// The connection is found to be gone: since it was last seen.
-    pub fn lost(&mut self, reason: EndReason, window: ReconnectWindow, now: Time) {
+    /// Records that the connection was lost some time after the last report.
+    pub fn lose_connection(&mut self, reason: EndReason, window: ReconnectWindow, now: Time) {
         self.connected = false;
         if window.is_zero() {
             self.end(reason, self.last_seen_time);
-        } else if self.status != Status::Reconnecting {
-            self.status = Status::Reconnecting;
+        } else if self.status != StreamStatus::Reconnecting {
+            self.status = StreamStatus::Reconnecting;
             self.deadline = Some(now + window.as_duration());
         }
     }
 
-    /// The stream is over.
+    /// Ends the stream.
     pub fn end(&mut self, reason: EndReason, time: Time) {
-        self.status = Status::Ended;
+        self.status = StreamStatus::Ended;
         self.connected = false;
         self.deadline = None;
         self.end_time = Some(time);
         self.end_reason = Some(reason);
     }
 
-    /// Applies what time has done; tells whether that changed anything.
-    pub fn expire(&mut self, window: ReconnectWindow, timeouts: Timeouts, now: Time) -> bool {
+    /// Applies the deadlines that have passed. Returns whether the stream changed.
+    pub fn expire(&mut self, window: ReconnectWindow, timeouts: StreamTimeouts, now: Time) -> bool {
         let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
         let silent = self.last_seen_time + timeouts.heartbeat <= now;
         let key_expired = self.key_expire_time.is_some_and(|expiry| expiry <= now);
@@ -207,22 +207,27 @@ impl Stream {
         }
 
         match self.status {
-            Status::Connecting if overdue => self.end(EndReason::NeverStarted, self.last_seen_time),
-            Status::Reconnecting if overdue && self.live_time.is_none() => {
+            StreamStatus::Connecting if overdue => {
+                self.end(EndReason::NeverStarted, self.last_seen_time)
+            }
+            StreamStatus::Reconnecting if overdue && self.live_time.is_none() => {
                 self.end(EndReason::NeverStarted, self.last_seen_time);
             }
-            Status::Reconnecting if overdue => {
+            StreamStatus::Reconnecting if overdue => {
                 self.end(EndReason::ReconnectTimeout, self.last_seen_time);
             }
-            Status::Live if silent && window.is_zero() => {
+            StreamStatus::Live if silent && window.is_zero() => {
                 self.end(EndReason::HeartbeatTimeout, self.last_seen_time);
             }
-            Status::Live if silent => {
-                // `connected` stays: a heartbeat of the same connection makes it live again.
-                self.status = Status::Reconnecting;
+            StreamStatus::Live if silent => {
+                // `connected` stays true: a heartbeat of this connection makes the stream live again.
+                self.status = StreamStatus::Reconnecting;
                 self.deadline = Some(now + window.as_duration());
             }
-            Status::Connecting | Status::Live | Status::Reconnecting | Status::Ended => {
+            StreamStatus::Connecting
+            | StreamStatus::Live
+            | StreamStatus::Reconnecting
+            | StreamStatus::Ended => {
                 return false;
             }
         }

@@ -1,13 +1,13 @@
 use super::{ApiKeyId, UserId};
 
-/// Whose data a call may touch.
+/// The owner of the data that a call may access.
 ///
-/// It is a parameter of every repository method on owned data and stands in
-/// the `where`, so that another tenant's row is simply not found.
+/// Every repository method on owned data has it as a parameter and in its `where` clause, so that
+/// rows of other tenants are not found.
 #[derive(Debug, Clone, Copy)]
 pub struct Tenant {
     /// The user who owns the data.
     pub user: UserId,
-    /// The API key to whose projects the call is restricted, if it is.
+    /// The API key to whose projects the call is restricted, if any.
     pub restricted_to: Option<ApiKeyId>,
 }

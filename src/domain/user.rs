@@ -5,11 +5,11 @@ use super::{Time, UserId};
 pub struct User {
     /// Its id.
     pub id: UserId,
-    /// The address as typed at sign-up.
+    /// The e-mail address, as typed at sign-up.
     pub email: String,
-    /// Whether the owner of the address has proved it.
+    /// Whether the person has proved to own the address.
     pub email_verified: bool,
-    /// What the person wants to be called.
+    /// The person's name for display.
     pub display_name: String,
     /// When it was created.
     pub create_time: Time,

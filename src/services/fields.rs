@@ -1,4 +1,4 @@
-//! Reads the fields of a message, and remembers every one that is wrong.
+//! Reads the fields of a message, and collects all that are invalid.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -10,32 +10,32 @@ use crate::{
     error::Error,
 };
 
-/// The faults found so far in one message.
+/// The violations found so far in one message.
 ///
-/// Each value that is read is an `Option`, which is `None` after a fault:
+/// Each value that is read is an `Option`, which is `None` if it is invalid:
 ///
 /// ```text
-/// let (Some(id), Some(name)) = (id, name) else { return Err(fields.refuse()) };
+/// let (Some(id), Some(name)) = (id, name) else { return Err(fields.into_error()) };
 /// ```
 #[derive(Debug, Default)]
 pub(super) struct Fields(Vec<Violation>);
 
 impl Fields {
-    /// Takes a value that was read from a field.
+    /// Takes a parsed field.
     pub fn read<T>(&mut self, field: &str, value: Result<T, Invalid>) -> Option<T> {
         match value {
             Ok(value) => Some(value),
-            Err(fault) => {
+            Err(invalid) => {
                 self.0.push(Violation {
                     field: field.to_owned(),
-                    description: fault.0,
+                    description: invalid.0,
                 });
                 None
             }
         }
     }
 
-    /// Takes a value that was read from a field that may be absent.
+    /// Takes a parsed field that may be absent.
     pub fn read_optional<T>(
         &mut self,
         field: &str,
@@ -47,35 +47,36 @@ impl Fields {
         }
     }
 
-    /// Takes the faults of a message that stands in a field.
+    /// Takes the violations of a message nested in a field.
     pub fn nest(&mut self, path: &str, inner: Self) {
-        self.0.extend(inner.0.into_iter().map(|fault| Violation {
-            field: format!("{path}.{}", fault.field),
-            ..fault
-        }));
+        self.0
+            .extend(inner.0.into_iter().map(|violation| Violation {
+                field: format!("{path}.{}", violation.field),
+                ..violation
+            }));
     }
 
-    /// How many faults were found.
-    pub fn faults(&self) -> usize {
+    /// The number of violations found.
+    pub fn error_count(&self) -> usize {
         self.0.len()
     }
 
-    /// All faults, as an error.
-    pub fn refuse(self) -> Error {
+    /// An error with all violations.
+    pub fn into_error(self) -> Error {
         Error::Invalid(self.0)
     }
 }
 
-/// Reads one field of a message that has no other.
-pub(super) fn only<T>(field: &str, value: Result<T, Invalid>) -> Result<T, Error> {
-    value.map_err(|fault| Error::invalid(field, fault.0))
+/// Reads the only field of a message.
+pub(super) fn read_field<T>(field: &str, value: Result<T, Invalid>) -> Result<T, Error> {
+    value.map_err(|invalid| Error::invalid(field, invalid.0))
 }
 
-/// Reads a span of time; absent is zero.
-pub(super) fn span(
+/// Reads a duration; absent means zero.
+pub(super) fn read_duration(
     value: Option<prost_types::Duration>,
     bounds: RangeInclusive<Duration>,
-    wanted: &'static str,
+    requirement: &'static str,
 ) -> Result<Duration, Invalid> {
     let Some(prost_types::Duration { seconds, nanos }) = value else {
         return Ok(Duration::ZERO);
@@ -86,12 +87,12 @@ pub(super) fn span(
         {
             Ok(Duration::new(seconds, nanos))
         }
-        _ => Err(Invalid::because(wanted)),
+        _ => Err(Invalid::because(requirement)),
     }
 }
 
-/// Reads a moment.
-pub(super) fn moment(value: prost_types::Timestamp) -> Result<Time, Invalid> {
+/// Reads a timestamp.
+pub(super) fn read_timestamp(value: prost_types::Timestamp) -> Result<Time, Invalid> {
     let nanos = u32::try_from(value.nanos)
         .ok()
         .filter(|nanos| *nanos < 1_000_000_000);
@@ -102,8 +103,8 @@ pub(super) fn moment(value: prost_types::Timestamp) -> Result<Time, Invalid> {
         .ok_or_else(|| Invalid::because("must be a time of the years 1 to 9999"))
 }
 
-/// Reads the `request_id` of a create.
-pub(super) fn request_id(text: &str) -> Result<Option<Uuid>, Invalid> {
+/// Reads the optional `request_id` of a create.
+pub(super) fn read_request_id(text: &str) -> Result<Option<Uuid>, Invalid> {
     match text {
         "" => Ok(None),
         _ => match Uuid::try_parse(text) {
@@ -113,13 +114,13 @@ pub(super) fn request_id(text: &str) -> Result<Option<Uuid>, Invalid> {
     }
 }
 
-/// Reads a value of an enum that must not be unspecified (0) or unknown.
-pub(super) fn one_of<E: TryFrom<i32>>(value: i32) -> Result<E, Invalid> {
+/// Reads an enum value that must not be unspecified (0) or unknown.
+pub(super) fn read_enum<E: TryFrom<i32>>(value: i32) -> Result<E, Invalid> {
     let known = E::try_from(value).ok().filter(|_| value != 0);
     known.ok_or_else(|| Invalid::because("must be one of the values of its enum, not unspecified"))
 }
 
-/// A moment, as a message has it.
+/// The message of a timestamp.
 pub(super) fn timestamp(time: Time) -> prost_types::Timestamp {
     let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default();
     prost_types::Timestamp {
@@ -128,11 +129,11 @@ pub(super) fn timestamp(time: Time) -> prost_types::Timestamp {
     }
 }
 
-/// A span of time, as a message has it.
-pub(super) fn duration(span: Duration) -> prost_types::Duration {
+/// The message of a duration.
+pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
-        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(span.subsec_nanos()).unwrap_or_default(),
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
     }
 }
 
@@ -140,20 +141,20 @@ pub(super) fn duration(span: Duration) -> prost_types::Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{moment, request_id, span};
+    use super::{read_duration, read_request_id, read_timestamp};
 
     #[test]
-    fn a_span_is_within_its_bounds_and_well_formed() {
+    fn a_duration_is_well_formed_and_within_its_bounds() {
         let bounds = || Duration::ZERO..=Duration::from_secs(60);
         let read = |seconds, nanos| {
-            span(
+            read_duration(
                 Some(prost_types::Duration { seconds, nanos }),
                 bounds(),
                 "must be up to 60 s",
             )
         };
 
-        assert_eq!(span(None, bounds(), ""), Ok(Duration::ZERO));
+        assert_eq!(read_duration(None, bounds(), ""), Ok(Duration::ZERO));
         assert_eq!(read(1, 500_000_000), Ok(Duration::from_millis(1500)));
         for (seconds, nanos) in [(-1, 0), (0, -1), (60, 1), (0, 1_000_000_000), (i64::MAX, 0)] {
             assert!(read(seconds, nanos).is_err(), "{seconds} {nanos}");
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_one_that_exists() {
+    fn a_timestamp_is_well_formed_and_in_the_years_1_to_9999() {
         for (seconds, nanos) in [
             (i64::MAX, 0),
             (i64::MIN, 0),
@@ -169,19 +170,19 @@ mod tests {
             (0, 1_000_000_000),
             (253_402_300_800, 0),
         ] {
-            assert!(moment(prost_types::Timestamp { seconds, nanos }).is_err());
+            assert!(read_timestamp(prost_types::Timestamp { seconds, nanos }).is_err());
         }
         let last = prost_types::Timestamp {
             seconds: 253_402_300_799,
             nanos: 0,
         };
-        assert!(moment(last).is_ok());
+        assert!(read_timestamp(last).is_ok());
     }
 
     #[test]
-    fn a_request_id_is_a_uuid_or_nothing() {
-        assert_eq!(request_id(""), Ok(None));
-        assert!(request_id("1").is_err());
-        assert!(request_id("00000000-0000-0000-0000-000000000000").is_err());
+    fn a_request_id_is_a_uuid_or_empty() {
+        assert_eq!(read_request_id(""), Ok(None));
+        assert!(read_request_id("1").is_err());
+        assert!(read_request_id("00000000-0000-0000-0000-000000000000").is_err());
     }
 }

@@ -2,15 +2,15 @@ use uuid::Uuid;
 
 use crate::{auth::Sealer, repositories::IdempotencyKey};
 
-/// The identity of a create with a `request_id`, of which `asked` tells what was asked for.
-pub(super) fn once(
+/// The idempotency key of a create. `request` is the content that a repetition must have too.
+pub(super) fn idempotency_key(
     owner_id: Uuid,
     request_id: Uuid,
     method: &'static str,
-    asked: &[u8],
+    request: &[u8],
     sealer: &Sealer,
 ) -> IdempotencyKey {
-    let fingerprints = sealer.digests(method, asked).collect();
+    let fingerprints = sealer.digests(method, request).collect();
     IdempotencyKey {
         owner_id,
         request_id,

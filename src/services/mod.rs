@@ -1,7 +1,7 @@
-//! The RPCs. Each method goes: who, what, do, answer.
+//! The RPCs. Each method authorizes the caller, parses the request, calls a repository and responds.
 //!
-//! `pb` types end here: a message becomes domain types in one conversion, which
-//! finds every wrong field at once, and nothing is checked again below.
+//! `pb` types end here. One conversion turns a message into domain types and finds all invalid
+//! fields. Nothing is validated again below.
 
 mod auth;
 mod dispatch;
@@ -12,7 +12,7 @@ mod project;
 mod request_origin;
 mod stream;
 
-pub use auth::{AuthParts, AuthService};
+pub use auth::{AuthDependencies, AuthService};
 pub use dispatch::Dispatch;
-pub use project::ProjectService;
-pub use stream::{NodeSync, StreamParts, StreamService, SyncOutcome, WatchTimes};
+pub use project::{ProjectDependencies, ProjectService};
+pub use stream::{NodeReconciler, StreamDependencies, StreamService, SyncOutcome, WatchTimeouts};

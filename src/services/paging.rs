@@ -1,4 +1,4 @@
-//! Pages of lists.
+//! PageTokens of lists.
 //!
 //! A page token is the id of the last row shown and a MAC over it, the list and
 //! the caller: it cannot be forged, nor used for another list.
@@ -13,42 +13,42 @@ use crate::{
     error::Result,
 };
 
-const DEFAULT_SIZE: usize = 50;
-const MAX_SIZE: usize = 200;
-const MAC: usize = 16;
+const DEFAULT_PAGE_SIZE: usize = 50;
+const MAX_PAGE_SIZE: usize = 200;
+const MAC_BYTES: usize = 16;
 
-/// Makes and reads page tokens.
+/// Creates and verifies page tokens.
 #[derive(Debug, Clone)]
-pub(super) struct Pages {
+pub(super) struct PageTokens {
     sealer: Sealer,
 }
 
-/// A page of a list with a name.
+/// The requested page of a named list.
 #[derive(Debug)]
-pub(super) struct PageOf {
+pub(super) struct PageRequest {
     name: String,
-    /// Which part of it.
+    /// The page.
     pub page: Page,
 }
 
-impl Pages {
-    /// Page tokens under the keys of this sealer.
+impl PageTokens {
+    /// Page tokens authenticated with the keys of this sealer.
     pub fn new(sealer: Sealer) -> Self {
         Self { sealer }
     }
 
-    /// Reads `page_size` and `page_token` of a request for a list, whose `name`
-    /// tells this list, its filter and its caller from any other.
+    /// Reads `page_size` and `page_token` of a request. `name` identifies the list, its filter and
+    /// its caller.
     pub fn read(
         &self,
         fields: &mut Fields,
         name: String,
         size: i32,
         token: &str,
-    ) -> Option<PageOf> {
+    ) -> Option<PageRequest> {
         let size = match usize::try_from(size) {
-            Ok(0) => Ok(DEFAULT_SIZE),
-            Ok(size) => Ok(size.min(MAX_SIZE)),
+            Ok(0) => Ok(DEFAULT_PAGE_SIZE),
+            Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
             Err(_) => Err(Invalid::because("must not be negative")),
         };
         let below = match token {
@@ -64,24 +64,29 @@ impl Pages {
             size: size?,
             below: below?,
         };
-        Some(PageOf { name, page })
+        Some(PageRequest { name, page })
     }
 
-    /// The same, for a request that has no other fields.
-    pub fn read_alone(&self, name: String, size: i32, token: &str) -> Result<PageOf> {
+    /// Reads the fields of a request that has no others.
+    pub fn read_single(&self, name: String, size: i32, token: &str) -> Result<PageRequest> {
         let mut fields = Fields::default();
         let page = self.read(&mut fields, name, size, token);
-        page.ok_or_else(|| fields.refuse())
+        page.ok_or_else(|| fields.into_error())
     }
 
-    /// Cuts what was read for a page to its size; gives the token of the next
-    /// page, or an empty one at the end.
-    pub fn cut<T>(&self, of: &PageOf, rows: &mut Vec<T>, id: impl Fn(&T) -> Uuid) -> String {
-        if rows.len() <= of.page.size {
+    /// Truncates the rows that were read to the page size. Returns the token of the next page,
+    /// empty at the end of the list.
+    pub fn truncate<T>(
+        &self,
+        request: &PageRequest,
+        rows: &mut Vec<T>,
+        id: impl Fn(&T) -> Uuid,
+    ) -> String {
+        if rows.len() <= request.page.size {
             return String::new();
         }
-        rows.truncate(of.page.size);
-        let last = rows.last().map(|last| self.token(&of.name, id(last)));
+        rows.truncate(request.page.size);
+        let last = rows.last().map(|last| self.token(&request.name, id(last)));
         last.unwrap_or_default()
     }
 
@@ -101,11 +106,11 @@ impl Pages {
             .then_some(id)
     }
 
-    fn macs(&self, list: &str, id: Uuid) -> impl Iterator<Item = [u8; MAC]> + use<'_> {
+    fn macs(&self, list: &str, id: Uuid) -> impl Iterator<Item = [u8; MAC_BYTES]> + use<'_> {
         let data = [&id.as_bytes()[..], list.as_bytes()].concat();
         self.sealer.digests("page_token", &data).map(|digest| {
-            let mut mac = [0; MAC];
-            mac.copy_from_slice(&digest[..MAC]);
+            let mut mac = [0; MAC_BYTES];
+            mac.copy_from_slice(&digest[..MAC_BYTES]);
             mac
         })
     }
@@ -116,15 +121,15 @@ mod tests {
     use uuid::Uuid;
     use zeroize::Zeroizing;
 
-    use super::{Fields, Pages};
+    use super::{Fields, PageTokens};
     use crate::auth::Sealer;
 
-    fn pages() -> Pages {
-        Pages::new(Sealer::new(&[Zeroizing::new([7; 32])]))
+    fn pages() -> PageTokens {
+        PageTokens::new(Sealer::new(&[Zeroizing::new([7; 32])]))
     }
 
     #[test]
-    fn a_token_leads_to_the_next_page_of_its_own_list_only() {
+    fn a_token_is_valid_for_its_own_list_only() {
         let id = Uuid::now_v7();
         let token = pages().token("projects/1", id);
 
@@ -140,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn no_changed_token_is_taken() {
+    fn modified_tokens_are_rejected() {
         let token = pages().token("list", Uuid::now_v7());
         for at in 0..token.len() {
             let mut changed = token.clone().into_bytes();
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_50_rows_unless_asked_and_never_more_than_200() {
+    fn a_page_has_50_rows_by_default_and_at_most_200() {
         for (asked, given) in [(0, 50), (1, 1), (200, 200), (201, 200), (i32::MAX, 200)] {
             let page = pages()
                 .read(&mut Fields::default(), "list".to_owned(), asked, "")

@@ -2,32 +2,38 @@ use tonic::Request;
 
 use crate::{
     auth::Caller,
-    domain::{Act, Origin, PeerAddress, Tenant},
+    domain::{AuditContext, PeerAddress, RequestOrigin, Tenant},
     error::Result,
 };
 
-/// The longest user agent that is kept, in bytes.
-const MAX_USER_AGENT: usize = 256;
+/// The longest recorded user agent, in bytes.
+const MAX_USER_AGENT_BYTES: usize = 256;
 
-/// Where a request comes from.
-pub(super) fn origin_of<T>(request: &Request<T>) -> Origin {
+/// The client that sent a request.
+pub(super) fn request_origin<T>(request: &Request<T>) -> RequestOrigin {
     let user_agent = request
         .metadata()
         .get("user-agent")
         .and_then(|agent| agent.to_str().ok());
-    Origin {
+    RequestOrigin {
         peer_address: request.extensions().get::<PeerAddress>().copied(),
-        // Metadata that reads as text is ASCII: it can be cut anywhere.
+        // `to_str` accepts only ASCII, so that a character is a byte.
         user_agent: user_agent
             .unwrap_or_default()
             .chars()
-            .take(MAX_USER_AGENT)
+            .take(MAX_USER_AGENT_BYTES)
             .collect(),
     }
 }
 
-/// Whose data a request may change, and what it does there for the audit log.
-pub(super) fn acting<T>(request: &Request<T>, action: &'static str) -> Result<(Tenant, Act)> {
+/// The tenant of a request that changes data, and the context of its audit event.
+pub(super) fn tenant_and_audit<T>(
+    request: &Request<T>,
+    action: &'static str,
+) -> Result<(Tenant, AuditContext)> {
     let caller = Caller::of(request)?;
-    Ok((caller.tenant()?, caller.act(action, origin_of(request))))
+    Ok((
+        caller.tenant()?,
+        caller.audit_context(action, request_origin(request)),
+    ))
 }

@@ -1,24 +1,24 @@
 use tonic::{Request, Response};
 
 use super::{
-    accounts::{Accounts, Known},
+    accounts::{Accounts, AuthenticatedUser},
     messages::{ChangePassword, SignIn, SignUpRequest},
-    sign_ins::{SignIns, TokenPair},
+    session_issuer::{SessionIssuer, TokenPair},
 };
 use crate::{
     auth::{Caller, Revocations, Sealer},
-    domain::{Name, Origin, Password, now},
+    domain::{Name, Password, RequestOrigin, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{Proof, Users},
-    services::{fields::only, request_origin::origin_of},
+    repositories::{Users, VerifiedCredential},
+    services::{fields::read_field, request_origin::request_origin},
 };
 
-/// The RPCs of accounts.
+/// The RPCs for accounts.
 #[derive(Debug)]
 pub(super) struct AccountRpcs {
     pub accounts: Accounts,
-    pub sign_ins: SignIns,
+    pub session_issuer: SessionIssuer,
     pub users: Users,
     pub revocations: Revocations,
     pub sealer: Sealer,
@@ -29,9 +29,9 @@ impl AccountRpcs {
         &self,
         request: Request<pb::SignUpRequest>,
     ) -> Result<Response<pb::SignUpResponse>> {
-        let origin = origin_of(&request);
+        let origin = request_origin(&request);
         let message = request.into_inner();
-        let slot = self.accounts.hasher.admit()?;
+        let slot = self.accounts.hasher.reserve_slot()?;
         let about = [message.email.as_str(), &message.display_name];
         let chosen = slot.choose(&message.password, &about).await?;
         let SignUpRequest {
@@ -39,11 +39,11 @@ impl AccountRpcs {
             idempotency,
         } = SignUpRequest::read(message, chosen, &self.sealer)?;
 
-        let opened = self.accounts.open(sign_up, idempotency, slot, &origin);
-        let known = opened.await?;
-        let tokens = self.begin(&known, origin).await?;
+        let created = self.accounts.create(sign_up, idempotency, slot, &origin);
+        let authenticated = created.await?;
+        let tokens = self.begin(&authenticated, origin).await?;
 
-        let (user, tokens) = (Some(known.user.into()), Some(tokens.into()));
+        let (user, tokens) = (Some(authenticated.user.into()), Some(tokens.into()));
         Ok(Response::new(pb::SignUpResponse { user, tokens }))
     }
 
@@ -51,18 +51,24 @@ impl AccountRpcs {
         &self,
         request: Request<pb::SignInRequest>,
     ) -> Result<Response<pb::SignInResponse>> {
-        let origin = origin_of(&request);
+        let origin = request_origin(&request);
         let SignIn { email, password } = request.into_inner().try_into()?;
 
-        let mut known = self.accounts.check(&email, password, &origin).await?;
-        let mut tokens = self.begin(&known, origin.clone()).await;
+        let mut authenticated = self
+            .accounts
+            .authenticate(&email, password, &origin)
+            .await?;
+        let mut tokens = self.begin(&authenticated, origin.clone()).await;
         if matches!(tokens, Err(Error::ConcurrentChange)) {
-            // The hash was replaced meanwhile, perhaps by another of the same password.
-            known = self.accounts.check_again(known, &origin).await?;
-            tokens = self.begin(&known, origin).await;
+            // The hash was replaced in the meantime, perhaps by another of the same password.
+            authenticated = self
+                .accounts
+                .authenticate_again(authenticated, &origin)
+                .await?;
+            tokens = self.begin(&authenticated, origin).await;
         }
 
-        let (user, tokens) = (Some(known.user.into()), Some(tokens?.into()));
+        let (user, tokens) = (Some(authenticated.user.into()), Some(tokens?.into()));
         Ok(Response::new(pb::SignInResponse { user, tokens }))
     }
 
@@ -85,7 +91,7 @@ impl AccountRpcs {
     ) -> Result<Response<pb::UpdateMeResponse>> {
         let (user, _) = Caller::of(&request)?.session()?;
         let pb::UpdateMeRequest { display_name } = request.into_inner();
-        let display_name = display_name.map(|name| only("display_name", Name::parse(&name)));
+        let display_name = display_name.map(|name| read_field("display_name", Name::parse(&name)));
 
         let user = self
             .users
@@ -103,16 +109,18 @@ impl AccountRpcs {
     ) -> Result<Response<pb::ChangePasswordResponse>> {
         let caller = Caller::of(&request)?;
         let (user, session) = caller.session()?;
-        let act = caller.act("ChangePassword", origin_of(&request));
+        let audit = caller.audit_context("ChangePassword", request_origin(&request));
         let user = self.users.get(user).await?;
         let message = request.into_inner();
-        let slot = self.accounts.hasher.admit()?;
+        let slot = self.accounts.hasher.reserve_slot()?;
         let about = [user.email.as_str(), &user.display_name];
         let chosen = slot.choose(&message.new_password, &about).await?;
         let change = ChangePassword::read(message, chosen)?;
 
-        let (session, tokens) = self.sign_ins.renew(session).await?;
-        let changed = self.accounts.change(change, &session, slot, &act);
+        let (session, tokens) = self.session_issuer.renew(session).await?;
+        let changed = self
+            .accounts
+            .change_password(change, &session, slot, &audit);
         let ended = changed.await?;
         self.revocations.add(ended, now());
 
@@ -127,22 +135,31 @@ impl AccountRpcs {
     ) -> Result<Response<pb::DeleteMeResponse>> {
         let caller = Caller::of(&request)?;
         let session = caller.session()?;
-        let act = caller.act("DeleteMe", origin_of(&request));
-        let password = only("password", Password::present(&request.get_ref().password))?;
+        let audit = caller.audit_context("DeleteMe", request_origin(&request));
+        let password = read_field("password", Password::parse(&request.get_ref().password))?;
 
-        let ended = self.accounts.delete(session, password, &act).await?;
+        let ended = self.accounts.delete(session, password, &audit).await?;
         self.revocations.add(ended, now());
 
         Ok(Response::new(pb::DeleteMeResponse {}))
     }
 
-    /// Begins a session of who knows the account's password.
-    async fn begin(&self, known: &Known, origin: Origin) -> Result<TokenPair> {
-        let proof = Proof::Password {
-            hash: &known.hash,
-            guess: known.attempt.as_ref().map(|attempt| &attempt.guess),
+    /// Begins a session after a password has been verified.
+    async fn begin(
+        &self,
+        authenticated: &AuthenticatedUser,
+        origin: RequestOrigin,
+    ) -> Result<TokenPair> {
+        let proof = VerifiedCredential::Password {
+            hash: &authenticated.hash,
+            attempt: authenticated
+                .attempt
+                .as_ref()
+                .map(|attempt| &attempt.counted),
         };
-        let user = &known.user;
-        self.sign_ins.begin("SignIn", user, proof, origin).await
+        let user = &authenticated.user;
+        self.session_issuer
+            .begin("SignIn", user, proof, origin)
+            .await
     }
 }

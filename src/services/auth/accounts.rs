@@ -1,77 +1,71 @@
 use uuid::Uuid;
 
 use super::{
-    attempt_queue::{Turn, Turns},
-    messages::ChangePassword,
+    attempt_queue::{AttemptPermit, AttemptQueue},
+    messages::{ChangePassword, SignUp},
 };
 use crate::{
-    auth::{HashSlot, PasswordHasher, Verdict},
+    auth::{HashSlot, PasswordHasher, PasswordVerification},
     database::Database,
     domain::{
-        Act, Email, GuessSubject, Name, Origin, Password, Session, SessionId, User, UserId, now,
+        AttemptSubject, AuditContext, Email, Name, Password, RequestOrigin, Session, SessionId,
+        User, UserId, now,
     },
     error::{Error, Result},
-    repositories::{AuditLog, Guess, Guesses, IdempotencyKey, NewUser, Outbox, Users},
+    repositories::{
+        AuditLog, CountedAttempt, FailedAttempts, IdempotencyKey, NewUser, Outbox, Users,
+    },
 };
 
-/// Opens, changes and deletes accounts, and checks who knows their passwords.
+/// Creates, changes and deletes accounts, and verifies passwords.
 #[derive(Debug, Clone)]
 pub(super) struct Accounts {
     pub database: Database,
     pub users: Users,
-    pub guesses: Guesses,
-    pub turns: Turns,
+    pub failed_attempts: FailedAttempts,
+    pub attempt_queue: AttemptQueue,
     pub audit_log: AuditLog,
     pub hasher: PasswordHasher,
-    /// Where messages are put; none if mail is off.
+    /// The queue of e-mail messages; `None` if mail is off.
     pub outbox: Option<Outbox>,
 }
 
-/// What a person gives to get an account.
+/// A user whose password has been verified.
 #[derive(Debug)]
-pub(super) struct SignUp {
-    pub email: Email,
-    pub password: Password,
-    pub display_name: Name,
-}
-
-/// Somebody who showed that the account is theirs.
-#[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct AuthenticatedUser {
     pub user: User,
-    /// The hash of the password.
+    /// The hash of their password.
     pub hash: String,
-    /// The attempt that showed it, if the account is not new.
-    pub attempt: Option<Attempt>,
+    /// The attempt, unless the account is new.
+    pub attempt: Option<PendingAttempt>,
 }
 
-/// An attempt to sign in, which counts as a failure until a session begins.
+/// A sign-in attempt, which counts as a failure until a session begins.
 #[derive(Debug)]
-pub(super) struct Attempt {
-    pub guess: Guess,
+pub(super) struct PendingAttempt {
+    pub counted: CountedAttempt,
     password: Password,
     slot: HashSlot,
-    _turn: Turn,
+    _permit: AttemptPermit,
 }
 
 impl Accounts {
-    /// Opens an account; if the same request did before, gives that one to who
-    /// knows its password.
-    pub async fn open(
+    /// Creates an account. A repeated request gets the existing account if its password is correct.
+    pub async fn create(
         &self,
         sign_up: SignUp,
         idempotency: Option<IdempotencyKey>,
         slot: HashSlot,
-        origin: &Origin,
-    ) -> Result<Known> {
+        origin: &RequestOrigin,
+    ) -> Result<AuthenticatedUser> {
         let SignUp {
             email,
             password,
             display_name,
         } = sign_up;
-        if self.is_repeated(idempotency.as_ref()).await? {
+        if self.is_repetition(idempotency.as_ref()).await? {
             drop(slot);
-            return self.reopen(&email, password, origin).await;
+            return self.repeat_create(&email, password, origin).await;
         }
 
         let password_hash = slot.hash(password.clone()).await?;
@@ -85,89 +79,105 @@ impl Accounts {
             idempotency,
             verify: self.outbox.is_some(),
         };
-        let act = Act::of_user("SignUp", Some(id), origin.clone());
-        let created = self.users.create(&new, &act, now()).await;
+        let audit = AuditContext::for_user("SignUp", Some(id), origin.clone());
+        let created = self.users.create(&new, &audit, now()).await;
         if matches!(created, Err(Error::EmailTaken))
-            && self.is_repeated(new.idempotency.as_ref()).await?
+            && self.is_repetition(new.idempotency.as_ref()).await?
         {
-            // The same request was faster: its first answer seemed lost too early.
-            return self.reopen(&new.email, password, origin).await;
+            // A concurrent repetition of the request was faster.
+            return self.repeat_create(&new.email, password, origin).await;
         }
         let user = created?;
-        self.outbox.iter().for_each(Outbox::ring);
-        Ok(Known {
+        self.outbox.iter().for_each(Outbox::wake_sender);
+        Ok(AuthenticatedUser {
             user,
             hash: new.password_hash,
             attempt: None,
         })
     }
 
-    async fn is_repeated(&self, idempotency: Option<&IdempotencyKey>) -> Result<bool> {
+    async fn is_repetition(&self, idempotency: Option<&IdempotencyKey>) -> Result<bool> {
         match idempotency {
             Some(key) => Ok(key.find(&self.database, now()).await?.is_some()),
             None => Ok(false),
         }
     }
 
-    /// The account that a request opened before; with another password it is
-    /// another request.
-    async fn reopen(&self, email: &Email, password: Password, origin: &Origin) -> Result<Known> {
-        let opened = self.check(email, password, origin).await;
-        opened.map_err(|error| match error {
-            Error::CredentialsInvalid => IdempotencyKey::used_otherwise(),
+    /// The account that an earlier request created. With another password it is not a repetition.
+    async fn repeat_create(
+        &self,
+        email: &Email,
+        password: Password,
+        origin: &RequestOrigin,
+    ) -> Result<AuthenticatedUser> {
+        let authenticated = self.authenticate(email, password, origin).await;
+        authenticated.map_err(|error| match error {
+            Error::CredentialsInvalid => IdempotencyKey::request_id_reused(),
             error => error,
         })
     }
 
-    /// The account of an address, for who knows its password. An unknown
-    /// address, and an account without a password, cost the same work and get
-    /// the same answer.
-    pub async fn check(&self, email: &Email, password: Password, origin: &Origin) -> Result<Known> {
-        let turn = self.turns.take(email, origin).await?;
-        // In this order: a call that is turned away costs nothing, and an attempt
-        // counts before its password is looked at.
-        let slot = self.hasher.admit()?;
-        let subject = GuessSubject::of_sign_in(email.key(), origin);
-        let guess = self.guesses.count(&subject, now()).await?;
+    /// Verifies the password of the account with an address.
+    ///
+    /// An unknown address and an account without a password cost the same work and get the same
+    /// error.
+    pub async fn authenticate(
+        &self,
+        email: &Email,
+        password: Password,
+        origin: &RequestOrigin,
+    ) -> Result<AuthenticatedUser> {
+        let permit = self.attempt_queue.acquire(email, origin).await?;
+        // This order matters: a rejected call costs nothing, and an attempt is counted before its
+        // password is verified.
+        let slot = self.hasher.reserve_slot()?;
+        let subject = AttemptSubject::of_sign_in(email.key(), origin);
+        let counted = self.failed_attempts.count(&subject, now()).await?;
         let (user, hash) = self.users.find_by_email(email).await?.unzip();
 
-        let attempt = Attempt {
-            guess,
+        let attempt = PendingAttempt {
+            counted,
             password,
             slot,
-            _turn: turn,
+            _permit: permit,
         };
-        self.decide(user, hash.flatten(), attempt, origin).await
+        self.verify_attempt(user, hash.flatten(), attempt, origin)
+            .await
     }
 
-    /// Checks an attempt once more, because the account's hash is another one now.
-    pub async fn check_again(&self, known: Known, origin: &Origin) -> Result<Known> {
-        let attempt = known.attempt.ok_or(Error::ConcurrentChange)?;
-        let hash = match self.users.password_hash(known.user.id).await {
-            // An account that is gone is as one that never was.
+    /// Verifies an attempt again, because the password hash of the account has changed.
+    pub async fn authenticate_again(
+        &self,
+        authenticated: AuthenticatedUser,
+        origin: &RequestOrigin,
+    ) -> Result<AuthenticatedUser> {
+        let attempt = authenticated.attempt.ok_or(Error::ConcurrentChange)?;
+        let hash = match self.users.password_hash(authenticated.user.id).await {
+            // A deleted account is like an unknown address.
             Err(Error::NotFound { .. }) => None,
             hash => hash?,
         };
-        self.decide(Some(known.user), hash, attempt, origin).await
+        self.verify_attempt(Some(authenticated.user), hash, attempt, origin)
+            .await
     }
 
-    async fn decide(
+    async fn verify_attempt(
         &self,
         user: Option<User>,
         hash: Option<String>,
-        attempt: Attempt,
-        origin: &Origin,
-    ) -> Result<Known> {
-        let Attempt { password, slot, .. } = &attempt;
-        let verdict = slot.verify(password.clone(), hash.clone()).await?;
-        match (user, hash, verdict) {
-            (Some(user), Some(hash), Verdict::Right { outdated }) => {
-                let hash = match outdated {
+        attempt: PendingAttempt,
+        origin: &RequestOrigin,
+    ) -> Result<AuthenticatedUser> {
+        let PendingAttempt { password, slot, .. } = &attempt;
+        let verification = slot.verify(password.clone(), hash.clone()).await?;
+        match (user, hash, verification) {
+            (Some(user), Some(hash), PasswordVerification::Match { needs_rehash }) => {
+                let hash = match needs_rehash {
                     true => self.rehash(&attempt, user.id, &hash).await?,
                     false => hash,
                 };
                 let attempt = Some(attempt);
-                Ok(Known {
+                Ok(AuthenticatedUser {
                     user,
                     hash,
                     attempt,
@@ -175,81 +185,82 @@ impl Accounts {
             }
             (user, ..) => {
                 let user = user.map(|user| user.id);
-                let act = Act::of_user("SignIn", user, origin.clone());
-                Err(self.wrong_password(&act).await?)
+                let audit = AuditContext::for_user("SignIn", user, origin.clone());
+                Err(self.record_wrong_password(&audit).await?)
             }
         }
     }
 
-    /// Replaces a hash by one of the cost of the settings. If another call was
-    /// faster, that is noticed when the session begins.
-    async fn rehash(&self, attempt: &Attempt, user: UserId, old: &str) -> Result<String> {
+    /// Replaces a hash by one with the configured cost. If another call was faster, the session
+    /// does not begin with this hash.
+    async fn rehash(&self, attempt: &PendingAttempt, user: UserId, old: &str) -> Result<String> {
         let new = attempt.slot.hash(attempt.password.clone()).await?;
         self.users.rehash(user, old, &new).await?;
         Ok(new)
     }
 
-    /// Replaces a password; tells which sessions that ended.
-    pub async fn change(
+    /// Changes a password. Returns the sessions that this ended.
+    pub async fn change_password(
         &self,
         change: ChangePassword,
         session: &Session,
         slot: HashSlot,
-        act: &Act,
+        audit: &AuditContext,
     ) -> Result<impl Iterator<Item = Uuid> + use<>> {
         let ChangePassword { current, new } = change;
-        let whose = (session.user_id, session.id);
-        let old = self.reauthenticate(whose, current, &slot, act).await?;
+        let owner = (session.user_id, session.id);
+        let old = self.reauthenticate(owner, current, &slot, audit).await?;
 
         let new = slot.hash(new).await?;
         let ended = self
             .users
-            .change_password((&old, &new), session, act, now())
+            .change_password((&old, &new), session, audit, now())
             .await?;
         Ok(ended.into_iter().map(SessionId::uuid))
     }
 
-    /// Deletes an account; tells which sessions and API keys that ended.
+    /// Deletes an account. Returns the sessions and API keys that this ended.
     pub async fn delete(
         &self,
         (user, session): (UserId, SessionId),
         password: Password,
-        act: &Act,
+        audit: &AuditContext,
     ) -> Result<Vec<Uuid>> {
-        let slot = self.hasher.admit()?;
-        let whose = (user, session);
-        let hash = self.reauthenticate(whose, password, &slot, act).await?;
+        let slot = self.hasher.reserve_slot()?;
+        let hash = self
+            .reauthenticate((user, session), password, &slot, audit)
+            .await?;
 
-        self.users.delete(user, &hash, act, now()).await
+        self.users.delete(user, &hash, audit, now()).await
     }
 
-    /// Checks the password of who has a session; gives its hash.
+    /// Verifies the password of a user with a session. Returns its hash.
     async fn reauthenticate(
         &self,
         (user, session): (UserId, SessionId),
         password: Password,
         slot: &HashSlot,
-        act: &Act,
+        audit: &AuditContext,
     ) -> Result<String> {
-        let subject = GuessSubject::of_session(session);
-        let guess = self.guesses.count(&subject, now()).await?;
+        let subject = AttemptSubject::of_session(session);
+        let counted = self.failed_attempts.count(&subject, now()).await?;
         let hash = self.users.password_hash(user).await?;
 
         match (slot.verify(password, hash.clone()).await?, hash) {
-            (Verdict::Right { .. }, Some(hash)) => {
-                self.guesses.forgive(guess).await?;
+            (PasswordVerification::Match { .. }, Some(hash)) => {
+                self.failed_attempts.clear(counted).await?;
                 Ok(hash)
             }
-            _ => Err(self.wrong_password(act).await?),
+            _ => Err(self.record_wrong_password(audit).await?),
         }
     }
 
-    /// The refusal of a wrong password, recorded.
-    async fn wrong_password(&self, act: &Act) -> Result<Error> {
-        let refusal = Error::CredentialsInvalid;
+    /// Records a wrong password in the audit log. Returns the error for the caller.
+    async fn record_wrong_password(&self, audit: &AuditContext) -> Result<Error> {
+        let error = Error::CredentialsInvalid;
         self.audit_log
-            .record_refusal(act, refusal.reason(), now())
+            .record_refusal(audit, error.reason(), now())
             .await?;
-        Ok(refusal)
+        Ok(error)
     }
 }

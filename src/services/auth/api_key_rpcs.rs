@@ -7,16 +7,16 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::ApiKeys,
-    services::{fields::only, paging::Pages, request_origin::origin_of},
+    services::{fields::read_field, paging::PageTokens, request_origin::request_origin},
 };
 
-/// The RPCs of API keys, and of the keys behind access tokens.
+/// The RPCs for API keys, and for the public keys of access tokens.
 #[derive(Debug)]
 pub(super) struct ApiKeyRpcs {
     pub api_keys: ApiKeys,
     pub tokens: AccessTokens,
     pub revocations: Revocations,
-    pub pages: Pages,
+    pub page_tokens: PageTokens,
 }
 
 impl ApiKeyRpcs {
@@ -26,14 +26,21 @@ impl ApiKeyRpcs {
     ) -> Result<Response<pb::CreateApiKeyResponse>> {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
-        let act = caller.act("CreateApiKey", origin_of(&request));
+        let audit = caller.audit_context("CreateApiKey", request_origin(&request));
         let key = new_api_key(request.into_inner(), now())?;
         let id = ApiKeyId::generate();
         let secret = ApiKeySecret::generate(id);
 
         let created = self
             .api_keys
-            .create(id, Some(user), &key, &secret.hash(), &act.on(id), now())
+            .create(
+                id,
+                Some(user),
+                &key,
+                &secret.hash(),
+                &audit.with_resource(id),
+                now(),
+            )
             .await?;
 
         Ok(Response::new(pb::CreateApiKeyResponse {
@@ -52,11 +59,13 @@ impl ApiKeyRpcs {
             page_token,
         } = request.into_inner();
         let list = format!("api_keys/{user}");
-        let list = self.pages.read_alone(list, page_size, &page_token)?;
+        let list = self.page_tokens.read_single(list, page_size, &page_token)?;
 
         let mut keys = self.api_keys.list(user, list.page).await?;
 
-        let next_page_token = self.pages.cut(&list, &mut keys, |key| key.id.uuid());
+        let next_page_token = self
+            .page_tokens
+            .truncate(&list, &mut keys, |key| key.id.uuid());
         let api_keys = keys.into_iter().map(pb::ApiKey::from).collect();
         Ok(Response::new(pb::ListApiKeysResponse {
             api_keys,
@@ -70,10 +79,12 @@ impl ApiKeyRpcs {
     ) -> Result<Response<pb::RevokeApiKeyResponse>> {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
-        let id = only("api_key_id", ApiKeyId::parse(&request.get_ref().api_key_id))?;
-        let act = caller.act("RevokeApiKey", origin_of(&request)).on(id);
+        let id = read_field("api_key_id", ApiKeyId::parse(&request.get_ref().api_key_id))?;
+        let audit = caller
+            .audit_context("RevokeApiKey", request_origin(&request))
+            .with_resource(id);
 
-        self.api_keys.revoke(user, id, &act, now()).await?;
+        self.api_keys.revoke(user, id, &audit, now()).await?;
         self.revocations.add([id.uuid()], now());
 
         Ok(Response::new(pb::RevokeApiKeyResponse {}))
@@ -84,8 +95,8 @@ impl ApiKeyRpcs {
         request: Request<pb::ExchangeApiKeyRequest>,
     ) -> Result<Response<pb::ExchangeApiKeyResponse>> {
         let pb::ExchangeApiKeyRequest { secret } = request.into_inner();
-        only("secret", not_empty(&secret))?;
-        let hash = ApiKeySecret::present(&secret).hash();
+        read_field("secret", not_empty(&secret))?;
+        let hash = ApiKeySecret::new(&secret).hash();
 
         let key = self
             .api_keys
@@ -103,7 +114,7 @@ impl ApiKeyRpcs {
         &self,
         _: Request<pb::GetJwksRequest>,
     ) -> Result<Response<pb::GetJwksResponse>> {
-        let keys = self.tokens.keys().public();
+        let keys = self.tokens.keys().public_keys();
 
         let keys = keys.iter().map(pb::JsonWebKey::from).collect();
         Ok(Response::new(pb::GetJwksResponse { keys }))

@@ -1,65 +1,67 @@
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    auth::at_address,
-    domain::{Email, Origin},
+    auth::account_at_address,
+    domain::{Email, RequestOrigin},
     error::{Error, Result},
 };
 
-/// How many attempts on one account this replica works on at once.
-const AT_ONCE: usize = 2;
+/// How many attempts on one account this replica handles at once.
+const MAX_CONCURRENT_ATTEMPTS: usize = 2;
 
-/// How many attempts on one account may wait for their turn.
-const WAITING: usize = 64;
+/// How many more attempts on one account may wait.
+const MAX_WAITING_ATTEMPTS: usize = 64;
 
-/// When to come back after too many waited.
-const RETRY: Duration = Duration::from_secs(1);
+/// The retry delay for an attempt that finds the queue full.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// From how many accounts on those are forgotten that nobody waits for.
-const MANY: usize = 1024;
+/// The number of accounts from which unused queues are removed.
+const CLEANUP_THRESHOLD: usize = 1024;
 
-/// Lets attempts on one account wait for each other, so that many right ones at
-/// once, which count as failures until they have succeeded, are not taken for
-/// guessing. Each network has turns of its own, so that nobody waits behind
-/// strangers. A clone shares the turns.
+/// Serialises sign-in attempts on one account. Clones share the queues.
+///
+/// An attempt counts as a failure until it has succeeded. Without the queue, many correct attempts
+/// at once would be taken for guessing. Each network has its own queue, so that nobody waits behind
+/// strangers.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turns {
+pub(super) struct AttemptQueue {
     accounts: Arc<Mutex<HashMap<Vec<u8>, Weak<Semaphore>>>>,
 }
 
-/// A turn, which ends when it is dropped.
+/// The right to attempt a sign-in, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct AttemptPermit {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Turns {
-    /// Waits for a turn; `TooManyAttempts` if too many wait.
-    pub async fn take(&self, email: &Email, origin: &Origin) -> Result<Turn> {
-        let turns = self.of(at_address(email.key(), origin));
-        if Arc::strong_count(&turns) > AT_ONCE + WAITING {
-            return Err(Error::TooManyAttempts(RETRY));
+impl AttemptQueue {
+    /// Waits for a permit; `TooManyAttempts` if the queue is full.
+    pub async fn acquire(&self, email: &Email, origin: &RequestOrigin) -> Result<AttemptPermit> {
+        let queue = self.queue_of(account_at_address(email.key(), origin));
+        if Arc::strong_count(&queue) > MAX_CONCURRENT_ATTEMPTS + MAX_WAITING_ATTEMPTS {
+            return Err(Error::TooManyAttempts(RETRY_DELAY));
         }
-        let permit = turns.acquire_owned().await.map_err(Error::internal)?;
-        Ok(Turn { _permit: permit })
+        let permit = queue.acquire_owned().await.map_err(Error::internal)?;
+        Ok(AttemptPermit { _permit: permit })
     }
 
-    fn of(&self, account: Vec<u8>) -> Arc<Semaphore> {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turns) = accounts.get(&account).and_then(Weak::upgrade) {
-            return turns;
+    fn queue_of(&self, account: Vec<u8>) -> Arc<Semaphore> {
+        let mut accounts = self.accounts.lock();
+        if let Some(queue) = accounts.get(&account).and_then(Weak::upgrade) {
+            return queue;
         }
-        if accounts.len() >= MANY {
-            accounts.retain(|_, turns| turns.strong_count() > 0);
+        if accounts.len() >= CLEANUP_THRESHOLD {
+            accounts.retain(|_, queue| queue.strong_count() > 0);
         }
-        let turns = Arc::new(Semaphore::new(AT_ONCE));
-        accounts.insert(account, Arc::downgrade(&turns));
-        turns
+        let queue = Arc::new(Semaphore::new(MAX_CONCURRENT_ATTEMPTS));
+        accounts.insert(account, Arc::downgrade(&queue));
+        queue
     }
 }

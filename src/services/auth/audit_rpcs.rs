@@ -1,14 +1,15 @@
 use tonic::{Request, Response};
 
 use crate::{
-    auth::Caller, error::Result, proto::v1 as pb, repositories::AuditLog, services::paging::Pages,
+    auth::Caller, error::Result, proto::v1 as pb, repositories::AuditLog,
+    services::paging::PageTokens,
 };
 
-/// The RPCs of the audit log.
+/// The RPC for the audit log.
 #[derive(Debug)]
 pub(super) struct AuditRpcs {
     pub audit_log: AuditLog,
-    pub pages: Pages,
+    pub page_tokens: PageTokens,
 }
 
 impl AuditRpcs {
@@ -22,11 +23,13 @@ impl AuditRpcs {
             page_token,
         } = request.into_inner();
         let list = format!("audit_events/{user}");
-        let list = self.pages.read_alone(list, page_size, &page_token)?;
+        let list = self.page_tokens.read_single(list, page_size, &page_token)?;
 
         let mut events = self.audit_log.list(user, list.page).await?;
 
-        let next_page_token = self.pages.cut(&list, &mut events, |event| event.id.uuid());
+        let next_page_token = self
+            .page_tokens
+            .truncate(&list, &mut events, |event| event.id.uuid());
         let events = events.into_iter().map(pb::AuditEvent::from).collect();
         Ok(Response::new(pb::ListAuditEventsResponse {
             events,

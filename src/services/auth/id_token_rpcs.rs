@@ -1,24 +1,24 @@
 use tonic::{Request, Response};
 
-use super::{messages::not_empty, sign_ins::SignIns};
+use super::{messages::not_empty, session_issuer::SessionIssuer};
 use crate::{
-    auth::{IdTokenIssuer, IdTokens, Revocations},
+    auth::{IdTokenVerifier, IdTokens, Revocations},
     domain::{Invalid, Secret, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{Identities, Proof, SignedIn},
-    services::{fields::Fields, request_origin::origin_of},
+    repositories::{Identities, SignedIn, VerifiedCredential},
+    services::{fields::Fields, request_origin::request_origin},
 };
 
 /// The longest id token, in bytes.
-const MAX_ID_TOKEN: usize = 16 * 1024;
+const MAX_ID_TOKEN_BYTES: usize = 16 * 1024;
 
-/// The RPC of id tokens.
+/// The RPC for id tokens.
 #[derive(Debug)]
 pub(super) struct IdTokenRpcs {
     pub id_tokens: IdTokens,
     pub identities: Identities,
-    pub sign_ins: SignIns,
+    pub session_issuer: SessionIssuer,
     pub revocations: Revocations,
 }
 
@@ -27,8 +27,7 @@ impl IdTokenRpcs {
         &self,
         request: Request<pb::SignInWithIdTokenRequest>,
     ) -> Result<Response<pb::SignInWithIdTokenResponse>> {
-        const ACTION: &str = "SignInWithIdToken";
-        let origin = origin_of(&request);
+        let origin = request_origin(&request);
         let SignInWithIdToken {
             issuer,
             id_token,
@@ -43,8 +42,11 @@ impl IdTokenRpcs {
             ended,
         } = signed_in;
         self.revocations.add(ended, now());
-        let proof = Proof::Identity(&identity);
-        let tokens = self.sign_ins.begin(ACTION, &user, proof, origin).await?;
+        let proof = VerifiedCredential::Identity(&identity);
+        let tokens = self
+            .session_issuer
+            .begin("SignInWithIdToken", &user, proof, origin)
+            .await?;
 
         let (user, tokens) = (Some(user.into()), Some(tokens.into()));
         Ok(Response::new(pb::SignInWithIdTokenResponse {
@@ -56,7 +58,7 @@ impl IdTokenRpcs {
 }
 
 struct SignInWithIdToken {
-    issuer: IdTokenIssuer,
+    issuer: IdTokenVerifier,
     id_token: Secret,
     nonce: Secret,
 }
@@ -73,7 +75,7 @@ impl SignInWithIdToken {
         let issuer = fields.read("provider", id_tokens.issuer(&provider));
         let well_formed = fields.read("id_token", check_length(&id_token));
         let (Some(issuer), Some(())) = (issuer, well_formed) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self {
             issuer,
@@ -85,7 +87,7 @@ impl SignInWithIdToken {
 
 fn check_length(id_token: &Secret) -> Result<(), Invalid> {
     match id_token.expose().len() {
-        0..=MAX_ID_TOKEN => not_empty(id_token.expose()),
+        0..=MAX_ID_TOKEN_BYTES => not_empty(id_token.expose()),
         _ => Err(Invalid::because("must have at most 16 KiB")),
     }
 }

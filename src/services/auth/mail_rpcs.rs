@@ -2,21 +2,21 @@ use tonic::{Request, Response};
 
 use super::messages::not_empty;
 use crate::{
-    auth::{Caller, HashSlot, MailToken, PasswordHasher, Revocations, at_address},
-    domain::{Act, Email, LetterKind, Password, User, now},
+    auth::{Caller, HashSlot, MailToken, PasswordHasher, Revocations, account_at_address},
+    domain::{AuditContext, Email, EmailKind, Password, User, now},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{MailTokens, Outbox},
     services::{
-        fields::{Fields, only},
-        request_origin::origin_of,
+        fields::{Fields, read_field},
+        request_origin::request_origin,
     },
 };
 
-/// The RPCs that send messages, or take the tokens in them.
+/// The RPCs that send e-mail messages or accept the tokens in them.
 #[derive(Debug)]
 pub(super) struct MailRpcs {
-    /// Where messages are put; none if mail is off.
+    /// The queue of e-mail messages; `None` if mail is off.
     pub outbox: Option<Outbox>,
     pub mail_tokens: MailTokens,
     pub hasher: PasswordHasher,
@@ -39,12 +39,12 @@ impl MailRpcs {
         &self,
         request: Request<pb::VerifyEmailRequest>,
     ) -> Result<Response<pb::VerifyEmailResponse>> {
-        let act = Act::of_user("VerifyEmail", None, origin_of(&request));
+        let audit = AuditContext::for_user("VerifyEmail", None, request_origin(&request));
         let pb::VerifyEmailRequest { token } = request.into_inner();
-        only("token", not_empty(&token))?;
-        let hash = MailToken::present(&token).hash();
+        read_field("token", not_empty(&token))?;
+        let hash = MailToken::new(&token).hash();
 
-        self.mail_tokens.verify_email(&hash, act, now()).await?;
+        self.mail_tokens.verify_email(&hash, audit, now()).await?;
 
         Ok(Response::new(pb::VerifyEmailResponse {}))
     }
@@ -54,7 +54,7 @@ impl MailRpcs {
         request: Request<pb::RequestPasswordResetRequest>,
     ) -> Result<Response<pb::RequestPasswordResetResponse>> {
         let pb::RequestPasswordResetRequest { email } = request.into_inner();
-        let email = only("email", Email::parse(&email))?;
+        let email = read_field("email", Email::parse(&email))?;
 
         self.outbox()?.add_reset(&email, now()).await?;
 
@@ -65,23 +65,23 @@ impl MailRpcs {
         &self,
         request: Request<pb::ResetPasswordRequest>,
     ) -> Result<Response<pb::ResetPasswordResponse>> {
-        let origin = origin_of(&request);
-        let slot = self.hasher.admit()?;
+        let origin = request_origin(&request);
+        let slot = self.hasher.reserve_slot()?;
         let reset = self.read_reset(request.into_inner(), &slot).await?;
-        let familiar = at_address(&reset.owner.email.to_lowercase(), &origin);
-        let act = Act::of_user("ResetPassword", None, origin);
+        let familiar = account_at_address(&reset.owner.email.to_lowercase(), &origin);
+        let audit = AuditContext::for_user("ResetPassword", None, origin);
 
         let password = slot.hash(reset.password).await?;
         let ended = self
             .mail_tokens
-            .reset_password(&reset.token_hash, &password, &familiar, act, now())
+            .reset_password(&reset.token_hash, &password, &familiar, audit, now())
             .await?;
         self.revocations.add(ended, now());
 
         Ok(Response::new(pb::ResetPasswordResponse {}))
     }
 
-    /// Reads a reset, whose token tells who its new password is to be hard to guess for.
+    /// Reads the request. The token identifies the user, whose data the password must not contain.
     async fn read_reset(
         &self,
         message: pb::ResetPasswordRequest,
@@ -92,16 +92,16 @@ impl MailRpcs {
             new_password,
         } = message;
         let mut fields = Fields::default();
-        let token_hash = MailToken::present(&token).hash();
+        let token_hash = MailToken::new(&token).hash();
         let Some(()) = fields.read("token", not_empty(&token)) else {
             fields.read("new_password", slot.choose(&new_password, &[]).await?);
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
 
-        let kind = LetterKind::PasswordReset;
+        let kind = EmailKind::PasswordReset;
         let owner = self.mail_tokens.owner(kind, &token_hash, now()).await?;
         let about = [owner.email.as_str(), &owner.display_name];
-        let password = only("new_password", slot.choose(&new_password, &about).await?)?;
+        let password = read_field("new_password", slot.choose(&new_password, &about).await?)?;
         Ok(Reset {
             token_hash,
             owner,

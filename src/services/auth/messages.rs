@@ -2,27 +2,35 @@
 
 use uuid::Uuid;
 
-use super::{accounts::SignUp, sign_ins::TokenPair};
+use super::session_issuer::TokenPair;
 use crate::{
     auth::{AccessToken, PublicKey, Sealer},
     domain::{
         ApiKey, AuditEvent, Email, Invalid, Name, NewApiKey, Password, ProjectId, Scope, Scopes,
-        Session, SessionId, SessionTimes, Time, User,
+        Session, SessionId, SessionTimeouts, Time, User,
     },
     error::Error,
     proto::v1 as pb,
     repositories::IdempotencyKey,
     services::{
-        fields::{Fields, moment, request_id, timestamp},
-        idempotency::once,
+        fields::{Fields, read_request_id, read_timestamp, timestamp},
+        idempotency::idempotency_key,
     },
 };
 
-/// How many projects an API key can be restricted to.
+/// The most projects to which an API key can be restricted.
 const MAX_PROJECTS: usize = 100;
 
-/// How a token is used (RFC 6750).
+/// The token type of access tokens (RFC 6750).
 const TOKEN_TYPE: &str = "Bearer";
+
+/// A new account.
+#[derive(Debug)]
+pub(super) struct SignUp {
+    pub email: Email,
+    pub password: Password,
+    pub display_name: Name,
+}
 
 pub(super) struct SignUpRequest {
     pub sign_up: SignUp,
@@ -35,10 +43,10 @@ pub(super) struct SignIn {
 }
 
 impl SignUpRequest {
-    /// Reads the request; of its password it is known whether it can be taken.
+    /// Reads the request. `password` is the result of checking its password.
     pub fn read(
         message: pb::SignUpRequest,
-        chosen: Result<Password, Invalid>,
+        password: Result<Password, Invalid>,
         sealer: &Sealer,
     ) -> Result<Self, Error> {
         let pb::SignUpRequest {
@@ -49,18 +57,19 @@ impl SignUpRequest {
         } = message;
         let mut fields = Fields::default();
         let email = fields.read("email", Email::parse(&email));
-        let password = fields.read("password", chosen);
+        let password = fields.read("password", password);
         let display_name = fields.read("display_name", Name::parse(&display_name));
-        let id = fields.read("request_id", request_id(&id));
+        let id = fields.read("request_id", read_request_id(&id));
         let (Some(email), Some(password), Some(display_name), Some(id)) =
             (email, password, display_name, id)
         else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
 
-        // Nobody owns it yet, and the password is checked against the account instead.
-        let asked = [email.key(), display_name.as_str()].join("\n");
-        let idempotency = id.map(|id| once(Uuid::nil(), id, "SignUp", asked.as_bytes(), sealer));
+        // The account has no owner yet. The password is verified against the account instead.
+        let content = [email.key(), display_name.as_str()].join("\n");
+        let idempotency =
+            id.map(|id| idempotency_key(Uuid::nil(), id, "SignUp", content.as_bytes(), sealer));
         Ok(Self {
             sign_up: SignUp {
                 email,
@@ -79,15 +88,15 @@ impl TryFrom<pb::SignInRequest> for SignIn {
         let pb::SignInRequest { email, password } = message;
         let mut fields = Fields::default();
         let email = fields.read("email", Email::parse(&email));
-        let password = fields.read("password", Password::present(&password));
+        let password = fields.read("password", Password::parse(&password));
         let (Some(email), Some(password)) = (email, password) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self { email, password })
     }
 }
 
-/// The passwords of a ChangePassword.
+/// The passwords of a ChangePassword request.
 #[derive(Debug)]
 pub(super) struct ChangePassword {
     pub current: Password,
@@ -95,20 +104,20 @@ pub(super) struct ChangePassword {
 }
 
 impl ChangePassword {
-    /// Reads the request; of the new password it is known whether it can be taken.
+    /// Reads the request. `new` is the result of checking its new password.
     pub fn read(
         message: pb::ChangePasswordRequest,
-        chosen: Result<Password, Invalid>,
+        new: Result<Password, Invalid>,
     ) -> Result<Self, Error> {
         let pb::ChangePasswordRequest {
             current_password,
             new_password: _,
         } = message;
         let mut fields = Fields::default();
-        let current = fields.read("current_password", Password::present(&current_password));
-        let new = fields.read("new_password", chosen);
+        let current = fields.read("current_password", Password::parse(&current_password));
+        let new = fields.read("new_password", new);
         let (Some(current), Some(new)) = (current, new) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self { current, new })
     }
@@ -131,10 +140,10 @@ pub(super) fn new_api_key(message: pb::CreateApiKeyRequest, now: Time) -> Result
     let mut fields = Fields::default();
     let display_name = fields.read("display_name", Name::parse(&display_name));
     let scopes = scopes.iter().map(String::as_str);
-    let scopes = fields.read("scopes", Scopes::parse(scopes, &Scope::OF_USERS));
+    let scopes = fields.read("scopes", Scopes::parse(scopes, &Scope::USER_SCOPES));
     let expire_time = fields.read_optional(
         "expire_time",
-        expire_time.map(|time| match moment(time) {
+        expire_time.map(|time| match read_timestamp(time) {
             Ok(time) if time <= now => Err(Invalid::because("must be in the future")),
             read => read,
         }),
@@ -143,7 +152,7 @@ pub(super) fn new_api_key(message: pb::CreateApiKeyRequest, now: Time) -> Result
     let (Some(display_name), Some(scopes), Some(expire_time), Some(project_ids)) =
         (display_name, scopes, expire_time, project_ids)
     else {
-        return Err(fields.refuse());
+        return Err(fields.into_error());
     };
 
     Ok(NewApiKey {
@@ -154,11 +163,11 @@ pub(super) fn new_api_key(message: pb::CreateApiKeyRequest, now: Time) -> Result
     })
 }
 
-/// The projects that a key is to be restricted to, each once.
+/// The projects to which a key is restricted, without duplicates.
 fn read_projects(fields: &mut Fields, ids: &[String]) -> Option<Vec<ProjectId>> {
     if ids.len() > MAX_PROJECTS {
-        let fault = Invalid::because("must have at most 100 projects");
-        return fields.read("project_ids", Err(fault));
+        let invalid = Invalid::because("must have at most 100 projects");
+        return fields.read("project_ids", Err(invalid));
     }
     let mut projects: Vec<_> = ids
         .iter()
@@ -212,11 +221,11 @@ impl From<TokenPair> for pb::Tokens {
     }
 }
 
-/// A session, as its user sees it from the session `current`.
+/// The message of a session for a caller with the session `current`.
 pub(super) fn session_message(
     session: Session,
     current: SessionId,
-    times: SessionTimes,
+    times: SessionTimeouts,
 ) -> pb::Session {
     let expire_time = times.end_of(&session);
     let Session {
@@ -272,7 +281,7 @@ impl From<(AccessToken, Scopes)> for pb::ExchangeApiKeyResponse {
             access_token: token.token.expose().to_owned(),
             access_token_expire_time: Some(timestamp(token.expire_time)),
             token_type: TOKEN_TYPE.to_owned(),
-            scopes: names(scopes),
+            scopes: scope_names(scopes),
         }
     }
 }
@@ -293,7 +302,7 @@ impl From<ApiKey> for pb::ApiKey {
         Self {
             id: id.to_string(),
             display_name,
-            scopes: names(scopes),
+            scopes: scope_names(scopes),
             project_ids: project_ids.iter().map(ToString::to_string).collect(),
             expire_time: expire_time.map(timestamp),
             last_used_time: last_used_time.map(timestamp),
@@ -317,7 +326,7 @@ impl From<&PublicKey> for pb::JsonWebKey {
     }
 }
 
-fn names(scopes: Scopes) -> Vec<String> {
+fn scope_names(scopes: Scopes) -> Vec<String> {
     scopes
         .iter()
         .map(|scope| scope.as_str().to_owned())

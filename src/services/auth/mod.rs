@@ -1,4 +1,4 @@
-//! AuthService: one file of RPCs a noun, and what they share.
+//! AuthService: one file of RPCs per resource, and their shared parts.
 
 mod account_rpcs;
 mod accounts;
@@ -9,7 +9,7 @@ mod id_token_rpcs;
 mod mail_rpcs;
 mod messages;
 mod service;
+mod session_issuer;
 mod session_rpcs;
-mod sign_ins;
 
-pub use service::{AuthParts, AuthService};
+pub use service::{AuthDependencies, AuthService};

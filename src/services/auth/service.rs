@@ -1,20 +1,22 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    account_rpcs::AccountRpcs, accounts::Accounts, api_key_rpcs::ApiKeyRpcs, attempt_queue::Turns,
-    audit_rpcs::AuditRpcs, id_token_rpcs::IdTokenRpcs, mail_rpcs::MailRpcs,
-    session_rpcs::SessionRpcs, sign_ins::SignIns,
+    account_rpcs::AccountRpcs, accounts::Accounts, api_key_rpcs::ApiKeyRpcs,
+    attempt_queue::AttemptQueue, audit_rpcs::AuditRpcs, id_token_rpcs::IdTokenRpcs,
+    mail_rpcs::MailRpcs, session_issuer::SessionIssuer, session_rpcs::SessionRpcs,
 };
 use crate::{
     auth::{AccessTokens, IdTokens, PasswordHasher, Revocations, Sealer},
     database::Database,
-    domain::SessionTimes,
+    domain::SessionTimeouts,
     proto::v1 as pb,
-    repositories::{ApiKeys, AuditLog, Guesses, Identities, MailTokens, Outbox, Sessions, Users},
-    services::paging::Pages,
+    repositories::{
+        ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Outbox, Sessions, Users,
+    },
+    services::paging::PageTokens,
 };
 
-/// Accounts, sessions and API keys.
+/// The service for accounts, sessions and API keys.
 #[derive(Debug)]
 pub struct AuthService {
     accounts: AccountRpcs,
@@ -25,30 +27,30 @@ pub struct AuthService {
     audit: AuditRpcs,
 }
 
-/// What the service works with.
-pub struct AuthParts {
-    /// Where the data is.
+/// The dependencies of [`AuthService`].
+pub struct AuthDependencies {
+    /// The database.
     pub database: Database,
-    /// Makes access tokens.
+    /// Issues access tokens.
     pub tokens: AccessTokens,
-    /// The sessions and keys that were ended.
+    /// The revoked sessions and API keys.
     pub revocations: Revocations,
-    /// Seals what must not be read in the database.
+    /// Seals secrets in the database.
     pub sealer: Sealer,
     /// Hashes passwords.
     pub hasher: PasswordHasher,
-    /// The issuers whose id tokens are accepted.
+    /// Verifies the id tokens of the accepted issuers.
     pub id_tokens: IdTokens,
     /// How long sessions last.
-    pub times: SessionTimes,
-    /// Where messages are put; none if mail is off.
+    pub times: SessionTimeouts,
+    /// The queue of e-mail messages; `None` if mail is off.
     pub outbox: Option<Outbox>,
 }
 
 impl AuthService {
-    /// The service with these parts.
-    pub fn new(parts: AuthParts) -> Self {
-        let AuthParts {
+    /// The service with its dependencies.
+    pub fn new(dependencies: AuthDependencies) -> Self {
+        let AuthDependencies {
             database,
             tokens,
             revocations,
@@ -57,20 +59,20 @@ impl AuthService {
             id_tokens,
             times,
             outbox,
-        } = parts;
+        } = dependencies;
         let users = Users::new(database.clone());
         let sessions = Sessions::new(database.clone());
-        let pages = Pages::new(sealer.clone());
+        let page_tokens = PageTokens::new(sealer.clone());
         let accounts = Accounts {
             database: database.clone(),
             users: users.clone(),
-            guesses: Guesses::new(database.clone()),
-            turns: Turns::default(),
+            failed_attempts: FailedAttempts::new(database.clone()),
+            attempt_queue: AttemptQueue::default(),
             audit_log: AuditLog::new(database.clone()),
             hasher: hasher.clone(),
             outbox: outbox.clone(),
         };
-        let sign_ins = SignIns {
+        let session_issuer = SessionIssuer {
             sessions: sessions.clone(),
             tokens: tokens.clone(),
             revocations: revocations.clone(),
@@ -81,21 +83,21 @@ impl AuthService {
         Self {
             accounts: AccountRpcs {
                 accounts: accounts.clone(),
-                sign_ins: sign_ins.clone(),
+                session_issuer: session_issuer.clone(),
                 users,
                 revocations: revocations.clone(),
                 sealer,
             },
             sessions: SessionRpcs {
-                sign_ins: sign_ins.clone(),
+                session_issuer: session_issuer.clone(),
                 sessions,
                 revocations: revocations.clone(),
-                pages: pages.clone(),
+                page_tokens: page_tokens.clone(),
             },
             id_tokens: IdTokenRpcs {
                 id_tokens,
                 identities: Identities::new(database.clone()),
-                sign_ins,
+                session_issuer,
                 revocations: revocations.clone(),
             },
             mail: MailRpcs {
@@ -108,11 +110,11 @@ impl AuthService {
                 api_keys: ApiKeys::new(database.clone()),
                 tokens,
                 revocations,
-                pages: pages.clone(),
+                page_tokens: page_tokens.clone(),
             },
             audit: AuditRpcs {
                 audit_log: AuditLog::new(database),
-                pages,
+                page_tokens,
             },
         }
     }

@@ -2,7 +2,7 @@ use tonic::{Request, Response};
 
 use super::{
     messages::{not_empty, session_message},
-    sign_ins::SignIns,
+    session_issuer::SessionIssuer,
 };
 use crate::{
     auth::{Caller, RefreshToken, Revocations},
@@ -10,16 +10,16 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::Sessions,
-    services::{fields::only, paging::Pages, request_origin::origin_of},
+    services::{fields::read_field, paging::PageTokens, request_origin::request_origin},
 };
 
-/// The RPCs of sessions.
+/// The RPCs for sessions.
 #[derive(Debug)]
 pub(super) struct SessionRpcs {
-    pub sign_ins: SignIns,
+    pub session_issuer: SessionIssuer,
     pub sessions: Sessions,
     pub revocations: Revocations,
-    pub pages: Pages,
+    pub page_tokens: PageTokens,
 }
 
 impl SessionRpcs {
@@ -27,12 +27,12 @@ impl SessionRpcs {
         &self,
         request: Request<pb::RefreshTokensRequest>,
     ) -> Result<Response<pb::RefreshTokensResponse>> {
-        let origin = origin_of(&request);
+        let origin = request_origin(&request);
         let pb::RefreshTokensRequest { refresh_token } = request.into_inner();
-        only("refresh_token", not_empty(&refresh_token))?;
-        let token = RefreshToken::present(&refresh_token).ok_or(Error::RefreshTokenInvalid)?;
+        read_field("refresh_token", not_empty(&refresh_token))?;
+        let token = RefreshToken::parse(&refresh_token).ok_or(Error::RefreshTokenInvalid)?;
 
-        let tokens = self.sign_ins.refresh(&token, origin).await?;
+        let tokens = self.session_issuer.refresh(&token, origin).await?;
 
         Ok(Response::new(pb::RefreshTokensResponse {
             tokens: Some(tokens.into()),
@@ -47,23 +47,23 @@ impl SessionRpcs {
         let (user, session) = caller.session()?;
         let scope = pb::SignOutScope::try_from(request.get_ref().scope)
             .map_err(|_| Invalid::because("must be CURRENT, OTHERS or ALL"));
-        let scope = only("scope", scope)?;
-        let act = caller.act("SignOut", origin_of(&request));
+        let scope = read_field("scope", scope)?;
+        let audit = caller.audit_context("SignOut", request_origin(&request));
         let now = now();
 
         let ended = match scope {
             pb::SignOutScope::Unspecified | pb::SignOutScope::Current => {
                 self.sessions
-                    .revoke(user, session, &act.on(session), now)
+                    .revoke(user, session, &audit.with_resource(session), now)
                     .await?;
                 vec![session]
             }
             pb::SignOutScope::Others => {
                 self.sessions
-                    .revoke_all(user, Some(session), &act, now)
+                    .revoke_all(user, Some(session), &audit, now)
                     .await?
             }
-            pb::SignOutScope::All => self.sessions.revoke_all(user, None, &act, now).await?,
+            pb::SignOutScope::All => self.sessions.revoke_all(user, None, &audit, now).await?,
         };
         self.revocations
             .add(ended.into_iter().map(SessionId::uuid), now);
@@ -81,16 +81,16 @@ impl SessionRpcs {
             page_token,
         } = request.into_inner();
         let list = format!("sessions/{user}");
-        let list = self.pages.read_alone(list, page_size, &page_token)?;
+        let list = self.page_tokens.read_single(list, page_size, &page_token)?;
         let now = now();
 
-        let times = self.sign_ins.times;
+        let times = self.session_issuer.times;
         let used_since = now - times.idle_timeout;
         let mut sessions = self.sessions.list(user, used_since, list.page, now).await?;
 
         let next_page_token = self
-            .pages
-            .cut(&list, &mut sessions, |session| session.id.uuid());
+            .page_tokens
+            .truncate(&list, &mut sessions, |session| session.id.uuid());
         let sessions = sessions
             .into_iter()
             .map(|session| session_message(session, current, times))
@@ -107,24 +107,19 @@ impl SessionRpcs {
     ) -> Result<Response<pb::RevokeSessionResponse>> {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
-        let id = only(
+        let id = read_field(
             "session_id",
             SessionId::parse(&request.get_ref().session_id),
         )?;
-        let act = caller.act("RevokeSession", origin_of(&request)).on(id);
+        let audit = caller
+            .audit_context("RevokeSession", request_origin(&request))
+            .with_resource(id);
 
-        if !self.sessions.revoke(user, id, &act, now()).await? {
-            return Err(not_found(id));
+        if !self.sessions.revoke(user, id, &audit, now()).await? {
+            return Err(Error::not_found("session", id));
         }
         self.revocations.add([id.uuid()], now());
 
         Ok(Response::new(pb::RevokeSessionResponse {}))
-    }
-}
-
-fn not_found(id: SessionId) -> Error {
-    Error::NotFound {
-        noun: "session",
-        id: id.to_string(),
     }
 }

@@ -1,10 +1,10 @@
-//! Conversions between the messages about destinations and the domain.
+//! Conversions between the messages of destinations and the domain.
 
 use prost::Message;
 
 use super::platform_messages::domain_platform;
 use crate::{
-    auth::{Place, Sealer},
+    auth::{AssociatedData, Sealer},
     domain::{
         Destination, DestinationId, DestinationUpdate, IngestUrl, Invalid, Name, ProjectId,
         StreamTarget, Tenant, UrlPolicy, UserId,
@@ -13,9 +13,9 @@ use crate::{
     proto::v1 as pb,
     repositories::{IdempotencyKey, SealedDestination},
     services::{
-        fields::{Fields, one_of, request_id, timestamp},
-        idempotency::once,
-        paging::{PageOf, Pages},
+        fields::{Fields, read_enum, read_request_id, timestamp},
+        idempotency::idempotency_key,
+        paging::{PageRequest, PageTokens},
     },
 };
 
@@ -31,14 +31,14 @@ pub(super) struct UpdateDestination {
 
 pub(super) struct ListDestinations {
     pub project_id: ProjectId,
-    pub list: PageOf,
+    pub list: PageRequest,
 }
 
 impl ListDestinations {
     pub fn read(
         message: pb::ListDestinationsRequest,
         tenant: Tenant,
-        pages: &Pages,
+        page_tokens: &PageTokens,
     ) -> Result<Self, Error> {
         let pb::ListDestinationsRequest {
             project_id,
@@ -48,9 +48,9 @@ impl ListDestinations {
         let mut fields = Fields::default();
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
         let list = format!("destinations/{tenant:?}/{project_id:?}");
-        let list = pages.read(&mut fields, list, page_size, &page_token);
+        let list = page_tokens.read(&mut fields, list, page_size, &page_token);
         let (Some(project_id), Some(list)) = (project_id, list) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self { project_id, list })
     }
@@ -63,7 +63,7 @@ impl CreateDestination {
         sealer: &Sealer,
         policy: &UrlPolicy,
     ) -> Result<Self, Error> {
-        let asked = message.encode_to_vec();
+        let content = message.encode_to_vec();
         let pb::CreateDestinationRequest {
             project_id,
             platform,
@@ -75,10 +75,10 @@ impl CreateDestination {
         } = message;
         let mut fields = Fields::default();
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-        let platform = fields.read("platform", one_of(platform).map(domain_platform));
+        let platform = fields.read("platform", read_enum(platform).map(domain_platform));
         let name = fields.read("name", Name::parse(&name));
         let stream_key = fields.read("stream_key", StreamTarget::parse_key(&stream_key));
-        let request_id = fields.read("request_id", request_id(&id));
+        let request_id = fields.read("request_id", read_request_id(&id));
         let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
             (None, Some(platform)) => StreamTarget::own_url(platform, policy).map(Some),
             (url, _) => Ok(url),
@@ -87,14 +87,14 @@ impl CreateDestination {
         let target = match (platform, url, stream_key) {
             (Some(platform), Some(url), Some(key)) => match StreamTarget::new(platform, url, key) {
                 Ok(target) => Some(target),
-                Err((field, fault)) => fields.read(field, Err(fault)),
+                Err((field, invalid)) => fields.read(field, Err(invalid)),
             },
             _ => None,
         };
         let (Some(project_id), Some(name), Some(target), Some(request_id)) =
             (project_id, name, target, request_id)
         else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
 
         let id = DestinationId::generate();
@@ -105,14 +105,14 @@ impl CreateDestination {
             name: name.as_str().to_owned(),
             url: target.url.as_str().to_owned(),
             stream_key_sealed: Some(sealer.seal(
-                &Place::destination_key(id),
+                &AssociatedData::destination_key(id),
                 target.stream_key.expose().as_bytes(),
             )),
             stream_key_hint: target.key_hint(),
             enabled: enabled.unwrap_or(true),
         };
-        let idempotency =
-            request_id.map(|id| once(owner.uuid(), id, "CreateDestination", &asked, sealer));
+        let idempotency = request_id
+            .map(|id| idempotency_key(owner.uuid(), id, "CreateDestination", &content, sealer));
         Ok(Self {
             destination,
             idempotency,
@@ -132,7 +132,7 @@ impl UpdateDestination {
         } = message;
         let mut fields = Fields::default();
         let id = fields.read("destination_id", DestinationId::parse(&destination_id));
-        let platform = platform.map(|value| one_of(value).map(domain_platform));
+        let platform = platform.map(|value| read_enum(value).map(domain_platform));
         let platform = fields.read_optional("platform", platform);
         let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
         let stream_key = stream_key.map(|key| StreamTarget::parse_key(&key));
@@ -142,7 +142,7 @@ impl UpdateDestination {
         let (Some(id), Some(platform), Some(name), Some(stream_key), Some(url)) =
             (id, platform, name, stream_key, url)
         else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self {
             id,
@@ -156,11 +156,10 @@ impl UpdateDestination {
         })
     }
 
-    /// The destination with the change applied to it. Platform, address and key
-    /// are checked together, if one of them changes.
+    /// Applies the update. If the platform, address or key changes, they are checked together.
     ///
-    /// A key that cannot be read must not be sent elsewhere either: with another
-    /// platform or server it has to be given anew.
+    /// A key that callers cannot read must not be sent to another server either. So it has to be given
+    /// again with another platform or server.
     pub fn apply(
         self,
         before: &Destination,
@@ -190,38 +189,38 @@ impl UpdateDestination {
         }
 
         let mut fields = Fields::default();
-        let place = Place::destination_key(before.id);
+        let associated_data = AssociatedData::destination_key(before.id);
         let platform = platform.unwrap_or(before.platform);
         let url = match url {
             Some(Some(url)) => Ok(url),
             None if platform == before.platform => IngestUrl::parse(&before.url, policy),
-            // An address belongs to its platform: with another platform it is not kept.
+            // An address belongs to its platform, and is dropped with another platform.
             None | Some(None) => StreamTarget::own_url(platform, policy),
         };
         let url = fields.read("url", url);
-        let stays = platform == before.platform
+        let is_same_server = platform == before.platform
             && url
                 .as_ref()
                 .is_none_or(|url| url.is_same_server(&before.url));
-        let is_new = stream_key.is_some();
+        let is_new_key = stream_key.is_some();
         let stream_key = match stream_key {
             Some(key) => Some(key),
-            None if stays => Some(sealer.open_text(&place, &key_before)?),
+            None if is_same_server => Some(sealer.open_text(&associated_data, &key_before)?),
             None => {
-                let wanted = "must be given anew with another platform or server";
-                fields.read("stream_key", Err(Invalid::because(wanted)))
+                let requirement = "must be given anew with another platform or server";
+                fields.read("stream_key", Err(Invalid::because(requirement)))
             }
         };
         let (Some(url), Some(stream_key)) = (url, stream_key) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         let target = StreamTarget::new(platform, url, stream_key)
-            .map_err(|(field, fault)| Error::invalid(field, fault.0))?;
+            .map_err(|(field, invalid)| Error::invalid(field, invalid.0))?;
 
         after.platform = target.platform;
         after.url = target.url.as_str().to_owned();
         let key = target.stream_key.expose().as_bytes();
-        after.stream_key_sealed = is_new.then(|| sealer.seal(&place, key));
+        after.stream_key_sealed = is_new_key.then(|| sealer.seal(&associated_data, key));
         after.stream_key_hint = target.key_hint();
         Ok(after)
     }
@@ -266,9 +265,9 @@ mod tests {
         },
     };
 
-    /// It may be sealed anew, under another key, before the change is written.
+    /// A key rotation may seal the key again before the update is written.
     #[test]
-    fn a_change_of_something_else_leaves_the_key_as_it_is_kept_by_then() {
+    fn an_update_of_other_fields_does_not_write_the_stream_key() {
         let id = DestinationId::generate();
         let before = Destination {
             id,

@@ -14,12 +14,12 @@ use crate::{
     proto::v1 as pb,
     repositories::NewProject,
     services::{
-        fields::{Fields, duration, one_of, request_id, span, timestamp},
-        idempotency::once,
+        fields::{Fields, duration, read_duration, read_enum, read_request_id, timestamp},
+        idempotency::idempotency_key,
     },
 };
 
-/// The longest grace of a stream key that is replaced.
+/// The longest grace period of a replaced stream key.
 const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 pub(super) struct CreateProject {
@@ -43,7 +43,7 @@ impl CreateProject {
         owner: UserId,
         sealer: &Sealer,
     ) -> Result<Self, Error> {
-        let asked = message.encode_to_vec();
+        let content = message.encode_to_vec();
         let pb::CreateProjectRequest {
             name,
             reconnect_window,
@@ -62,11 +62,11 @@ impl CreateProject {
             0 => Some(PublishConflictPolicy::RejectNew),
             value => fields.read("publish_conflict_policy", conflict_policy(value)),
         };
-        let request_id = fields.read("request_id", request_id(&id));
+        let request_id = fields.read("request_id", read_request_id(&id));
         let (Some(name), Some(window), Some(policy), Some(request_id)) =
             (name, window, policy, request_id)
         else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
 
         let id = ProjectId::generate();
@@ -78,7 +78,7 @@ impl CreateProject {
             publish_conflict_policy: policy,
             stream_key: stream_key.seal(id, sealer),
             idempotency: request_id
-                .map(|id| once(owner.uuid(), id, "CreateProject", &asked, sealer)),
+                .map(|id| idempotency_key(owner.uuid(), id, "CreateProject", &content, sealer)),
         };
         Ok(Self {
             project,
@@ -112,7 +112,7 @@ impl TryFrom<pb::UpdateProjectRequest> for UpdateProject {
         let (Some(id), Some(name), Some(reconnect_window), Some(publish_conflict_policy)) =
             (id, name, window, policy)
         else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
 
         let update = ProjectUpdate {
@@ -133,9 +133,9 @@ impl TryFrom<pb::RotateStreamKeyRequest> for RotateStreamKey {
         let mut fields = Fields::default();
         let id = fields.read("project_id", ProjectId::parse(&project_id));
         let bounds = Duration::ZERO..=MAX_GRACE;
-        let grace = fields.read("grace", span(grace, bounds, "must be 0 to 7 days"));
+        let grace = fields.read("grace", read_duration(grace, bounds, "must be 0 to 7 days"));
         let (Some(id), Some(grace)) = (id, grace) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self { id, grace })
     }
@@ -143,11 +143,11 @@ impl TryFrom<pb::RotateStreamKeyRequest> for RotateStreamKey {
 
 fn reconnect_window(value: prost_types::Duration) -> Result<ReconnectWindow, Invalid> {
     let any = Duration::ZERO..=Duration::MAX;
-    span(Some(value), any, "must be 0 to 30 minutes").and_then(ReconnectWindow::parse)
+    read_duration(Some(value), any, "must be 0 to 30 minutes").and_then(ReconnectWindow::parse)
 }
 
 fn conflict_policy(value: i32) -> Result<PublishConflictPolicy, Invalid> {
-    match one_of(value)? {
+    match read_enum(value)? {
         pb::PublishConflictPolicy::Takeover => Ok(PublishConflictPolicy::Takeover),
         pb::PublishConflictPolicy::Unspecified | pb::PublishConflictPolicy::RejectNew => {
             Ok(PublishConflictPolicy::RejectNew)

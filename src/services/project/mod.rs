@@ -1,8 +1,8 @@
-//! ProjectService: projects, destinations and platforms, and their messages.
+//! ProjectService: projects, destinations and platforms, with their messages.
 
 mod destination_messages;
 mod messages;
 mod platform_messages;
 mod service;
 
-pub use service::ProjectService;
+pub use service::{ProjectDependencies, ProjectService};

@@ -1,11 +1,11 @@
-//! Conversions between platforms as messages and the domain's.
+//! Conversions of platforms between messages and the domain.
 
 use crate::{
-    domain::{Platform, PlatformInfo, PlatformKind, Tls},
+    domain::{Platform, PlatformInfo, PlatformKind, PlatformTls},
     proto::v1 as pb,
 };
 
-/// `one_of` has refused the unspecified one.
+/// `read_enum` has rejected the unspecified value.
 pub(super) fn domain_platform(value: pb::Platform) -> Platform {
     match value {
         pb::Platform::Unspecified | pb::Platform::Custom => Platform::Custom,
@@ -74,7 +74,7 @@ impl From<Platform> for pb::Platform {
     }
 }
 
-/// What is known of all platforms.
+/// The catalogue of platforms.
 pub(super) fn platforms() -> Vec<pb::PlatformInfo> {
     Platform::ALL
         .into_iter()
@@ -100,12 +100,12 @@ impl From<&PlatformInfo> for pb::PlatformInfo {
             PlatformKind::PerEvent => pb::PlatformKind::PerEvent,
         };
         let tls = match tls {
-            Tls::Unknown => pb::PlatformTls::Unspecified,
-            Tls::Required => pb::PlatformTls::Required,
-            Tls::Offered => pb::PlatformTls::Offered,
-            Tls::None => pb::PlatformTls::None,
+            PlatformTls::Unknown => pb::PlatformTls::Unspecified,
+            PlatformTls::Required => pb::PlatformTls::Required,
+            PlatformTls::Offered => pb::PlatformTls::Offered,
+            PlatformTls::None => pb::PlatformTls::None,
         };
-        let known = |number| i32::try_from(number).unwrap_or(i32::MAX);
+        let limit = |number| i32::try_from(number).unwrap_or(i32::MAX);
         Self {
             platform: pb::Platform::from(*platform).into(),
             display_name: (*display_name).to_owned(),
@@ -113,9 +113,9 @@ impl From<&PlatformInfo> for pb::PlatformInfo {
             urls: urls.iter().map(ToString::to_string).collect(),
             tls: tls.into(),
             limits: Some(pb::PlatformLimits {
-                keyframe_interval_seconds: known(limits.keyframe_interval_seconds),
-                max_video_bitrate_kbps: known(limits.max_video_bitrate_kbps),
-                max_audio_bitrate_kbps: known(limits.max_audio_bitrate_kbps),
+                keyframe_interval_seconds: limit(limits.keyframe_interval_seconds),
+                max_video_bitrate_kbps: limit(limits.max_video_bitrate_kbps),
+                max_audio_bitrate_kbps: limit(limits.max_audio_bitrate_kbps),
             }),
             note: (*note).to_owned(),
         }

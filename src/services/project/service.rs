@@ -13,36 +13,49 @@ use crate::{
     proto::v1 as pb,
     repositories::{Created, Destinations, Projects, StreamKeys},
     services::{
-        fields::{only, timestamp},
-        paging::Pages,
-        request_origin::acting,
+        fields::{read_field, timestamp},
+        paging::PageTokens,
+        request_origin::tenant_and_audit,
     },
 };
 
-/// Projects, their stream keys and their destinations.
+/// The service for projects, stream keys and destinations.
 #[derive(Debug)]
 pub struct ProjectService {
     projects: Projects,
     stream_keys: StreamKeys,
     destinations: Destinations,
-    pages: Pages,
+    page_tokens: PageTokens,
     sealer: Sealer,
     url_policy: UrlPolicy,
 }
 
+/// The dependencies of [`ProjectService`].
+pub struct ProjectDependencies {
+    /// The database.
+    pub database: Database,
+    /// Seals stream keys and destination keys.
+    pub sealer: Sealer,
+    /// Which destination addresses are allowed.
+    pub url_policy: UrlPolicy,
+    /// The maximum number of destinations of a project.
+    pub max_destinations: u32,
+}
+
 impl ProjectService {
-    /// The service over a database, with so many destinations a project.
-    pub fn new(
-        database: &Database,
-        sealer: Sealer,
-        url_policy: UrlPolicy,
-        max_destinations: u32,
-    ) -> Self {
+    /// The service with its dependencies.
+    pub fn new(dependencies: ProjectDependencies) -> Self {
+        let ProjectDependencies {
+            database,
+            sealer,
+            url_policy,
+            max_destinations,
+        } = dependencies;
         Self {
             projects: Projects::new(database.clone()),
             stream_keys: StreamKeys::new(database.clone()),
-            destinations: Destinations::new(database.clone(), max_destinations.into()),
-            pages: Pages::new(sealer.clone()),
+            destinations: Destinations::new(database, max_destinations.into()),
+            page_tokens: PageTokens::new(sealer.clone()),
             sealer,
             url_policy,
         }
@@ -55,7 +68,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::CreateProjectRequest>,
     ) -> Result<Response<pb::CreateProjectResponse>, Status> {
-        let (tenant, act) = acting(&request, "CreateProject")?;
+        let (tenant, audit) = tenant_and_audit(&request, "CreateProject")?;
         if tenant.restricted_to.is_some() {
             return Err(Error::ApiKeyRestricted.into());
         }
@@ -64,11 +77,14 @@ impl pb::project_service_server::ProjectService for ProjectService {
             stream_key,
         } = CreateProject::read(request.into_inner(), tenant.user, &self.sealer)?;
 
-        let act = act.on(project.id);
-        let created = self.projects.create(tenant, &project, &act, now()).await?;
+        let audit = audit.with_resource(project.id);
+        let created = self
+            .projects
+            .create(tenant, &project, &audit, now())
+            .await?;
         let (project, stream_key) = match created {
             Created::New(project) => (project, stream_key),
-            Created::Before(project) => {
+            Created::Existing(project) => {
                 let sealed = self.stream_keys.get(tenant, project.id).await?;
                 let key = StreamKey::unseal(&sealed, project.id, &self.sealer)?;
                 (project, key)
@@ -86,7 +102,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::GetProjectRequest>,
     ) -> Result<Response<pb::GetProjectResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let id = only(
+        let id = read_field(
             "project_id",
             ProjectId::parse(&request.get_ref().project_id),
         )?;
@@ -108,11 +124,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
             page_token,
         } = request.into_inner();
         let list = format!("projects/{tenant:?}");
-        let list = self.pages.read_alone(list, page_size, &page_token)?;
+        let list = self.page_tokens.read_single(list, page_size, &page_token)?;
 
         let mut projects = self.projects.list(tenant, list.page).await?;
 
-        let next_page_token = self.pages.cut(&list, &mut projects, |row| row.id.uuid());
+        let next_page_token = self
+            .page_tokens
+            .truncate(&list, &mut projects, |row| row.id.uuid());
         let projects = projects.into_iter().map(pb::Project::from).collect();
         Ok(Response::new(pb::ListProjectsResponse {
             projects,
@@ -124,12 +142,12 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::UpdateProjectRequest>,
     ) -> Result<Response<pb::UpdateProjectResponse>, Status> {
-        let (tenant, act) = acting(&request, "UpdateProject")?;
+        let (tenant, audit) = tenant_and_audit(&request, "UpdateProject")?;
         let UpdateProject { id, update } = request.into_inner().try_into()?;
 
         let project = self
             .projects
-            .update(tenant, id, &update, &act.on(id), now())
+            .update(tenant, id, &update, &audit.with_resource(id), now())
             .await?;
 
         Ok(Response::new(pb::UpdateProjectResponse {
@@ -141,12 +159,14 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::DeleteProjectRequest>,
     ) -> Result<Response<pb::DeleteProjectResponse>, Status> {
-        let (tenant, act) = acting(&request, "DeleteProject")?;
+        let (tenant, audit) = tenant_and_audit(&request, "DeleteProject")?;
         let pb::DeleteProjectRequest { project_id, force } = request.into_inner();
-        let id = only("project_id", ProjectId::parse(&project_id))?;
+        let id = read_field("project_id", ProjectId::parse(&project_id))?;
 
-        let act = act.on(id);
-        self.projects.delete(tenant, id, force, &act, now()).await?;
+        let audit = audit.with_resource(id);
+        self.projects
+            .delete(tenant, id, force, &audit, now())
+            .await?;
 
         Ok(Response::new(pb::DeleteProjectResponse {}))
     }
@@ -155,14 +175,14 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::RotateStreamKeyRequest>,
     ) -> Result<Response<pb::RotateStreamKeyResponse>, Status> {
-        let (tenant, act) = acting(&request, "RotateStreamKey")?;
+        let (tenant, audit) = tenant_and_audit(&request, "RotateStreamKey")?;
         let RotateStreamKey { id, grace } = request.into_inner().try_into()?;
         let key = StreamKey::generate();
         let sealed = key.seal(id, &self.sealer);
 
         let (project, previous_key_expire_time) = self
             .stream_keys
-            .rotate(tenant, id, &sealed, grace, &act.on(id), now())
+            .rotate(tenant, id, &sealed, grace, &audit.with_resource(id), now())
             .await?;
 
         Ok(Response::new(pb::RotateStreamKeyResponse {
@@ -176,14 +196,14 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::RevealStreamKeyRequest>,
     ) -> Result<Response<pb::RevealStreamKeyResponse>, Status> {
-        let (tenant, act) = acting(&request, "RevealStreamKey")?;
-        let id = only(
+        let (tenant, audit) = tenant_and_audit(&request, "RevealStreamKey")?;
+        let id = read_field(
             "project_id",
             ProjectId::parse(&request.get_ref().project_id),
         )?;
 
-        let act = act.on(id);
-        let sealed = self.stream_keys.reveal(tenant, id, &act, now()).await?;
+        let audit = audit.with_resource(id);
+        let sealed = self.stream_keys.reveal(tenant, id, &audit, now()).await?;
         let key = StreamKey::unseal(&sealed, id, &self.sealer)?;
 
         let stream_key = key.0.expose().to_owned();
@@ -194,7 +214,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::CreateDestinationRequest>,
     ) -> Result<Response<pb::CreateDestinationResponse>, Status> {
-        let (tenant, act) = acting(&request, "CreateDestination")?;
+        let (tenant, audit) = tenant_and_audit(&request, "CreateDestination")?;
         let CreateDestination {
             destination,
             idempotency,
@@ -205,13 +225,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
             &self.url_policy,
         )?;
 
-        let act = act.on(destination.id);
+        let audit = audit.with_resource(destination.id);
         let created = self
             .destinations
-            .create(tenant, &destination, idempotency.as_ref(), &act, now())
+            .create(tenant, &destination, idempotency.as_ref(), &audit, now())
             .await?;
 
-        let (Created::New(destination) | Created::Before(destination)) = created;
+        let (Created::New(destination) | Created::Existing(destination)) = created;
         let destination = Some(destination.into());
         Ok(Response::new(pb::CreateDestinationResponse { destination }))
     }
@@ -221,7 +241,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::GetDestinationRequest>,
     ) -> Result<Response<pb::GetDestinationResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let id = only(
+        let id = read_field(
             "destination_id",
             DestinationId::parse(&request.get_ref().destination_id),
         )?;
@@ -238,7 +258,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
     ) -> Result<Response<pb::ListDestinationsResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
         let ListDestinations { project_id, list } =
-            ListDestinations::read(request.into_inner(), tenant, &self.pages)?;
+            ListDestinations::read(request.into_inner(), tenant, &self.page_tokens)?;
 
         self.projects.get(tenant, project_id).await?;
         let mut destinations = self
@@ -247,8 +267,8 @@ impl pb::project_service_server::ProjectService for ProjectService {
             .await?;
 
         let next_page_token = self
-            .pages
-            .cut(&list, &mut destinations, |row| row.id.uuid());
+            .page_tokens
+            .truncate(&list, &mut destinations, |row| row.id.uuid());
         let destinations = destinations
             .into_iter()
             .map(pb::Destination::from)
@@ -263,15 +283,15 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::UpdateDestinationRequest>,
     ) -> Result<Response<pb::UpdateDestinationResponse>, Status> {
-        let (tenant, act) = acting(&request, "UpdateDestination")?;
+        let (tenant, audit) = tenant_and_audit(&request, "UpdateDestination")?;
         let update = UpdateDestination::read(request.into_inner(), &self.url_policy)?;
 
         let (before, key) = self.destinations.get(tenant, update.id).await?;
         let after = update.apply(&before, key, &self.sealer, &self.url_policy)?;
-        let act = act.on(after.id);
+        let audit = audit.with_resource(after.id);
         let destination = self
             .destinations
-            .replace(tenant, &after, before.update_time, &act, now())
+            .replace(tenant, &after, before.update_time, &audit, now())
             .await?;
 
         let destination = Some(destination.into());
@@ -282,14 +302,14 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::DeleteDestinationRequest>,
     ) -> Result<Response<pb::DeleteDestinationResponse>, Status> {
-        let (tenant, act) = acting(&request, "DeleteDestination")?;
-        let id = only(
+        let (tenant, audit) = tenant_and_audit(&request, "DeleteDestination")?;
+        let id = read_field(
             "destination_id",
             DestinationId::parse(&request.get_ref().destination_id),
         )?;
 
-        let act = act.on(id);
-        self.destinations.delete(tenant, id, &act, now()).await?;
+        let audit = audit.with_resource(id);
+        self.destinations.delete(tenant, id, &audit, now()).await?;
 
         Ok(Response::new(pb::DeleteDestinationResponse {}))
     }

@@ -10,178 +10,176 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::response_sender::{Outlet, Unsent};
+use super::response_sender::{ResponseSender, SendError};
 use crate::{
-    auth::{Permit, Place, Sealer},
-    domain::{ProjectId, RelayError, RelayReport, RelaySeen, Secret, now, relay_output_url},
+    auth::{AssociatedData, CallAuthorization, Sealer},
+    domain::{ProjectId, RelayError, RelayReport, ReportedState, Secret, now, relay_output_url},
     error::{Error, Result},
     proto::v1 as pb,
-    random::random_fraction,
-    repositories::{Claimant, ClaimedRelay, HeldLease, RelayClaims, RelayWork},
+    repositories::{ClaimedRelay, ClaimingWorker, RelayClaims, RelayReports, WorkerLease},
     services::fields::timestamp,
 };
 
-/// How often to look for what no hint has told of.
-const EVERY: Duration = Duration::from_secs(1);
+/// The poll interval, in case a change notification was missed.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long after a look hints are gathered, so that many of them are one look.
-const GATHER: Duration = Duration::from_millis(300);
+/// The shortest interval between two polls because of change notifications.
+const COALESCE_INTERVAL: Duration = Duration::from_millis(300);
 
-/// How often a worker hears that it is still connected, if of nothing else; and
-/// how long it may take to read.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+/// The longest interval between two messages.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Gives a worker relays as long as it listens.
-pub(super) struct Claiming {
-    pub claimant: Claimant,
-    pub permit: Permit,
+/// How long a message waits for a worker that does not read.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One ClaimRelays call: grants relays to a worker and revokes them.
+pub(super) struct ClaimSession {
+    pub worker: ClaimingWorker,
+    pub authorization: CallAuthorization,
     pub claims: RelayClaims,
-    pub work: RelayWork,
+    pub reports: RelayReports,
     pub sealer: Sealer,
     pub closing: CancellationToken,
 }
 
-/// What the worker is known to have.
+/// The leases of the worker, as far as this session knows them.
 #[derive(Default)]
-struct Known {
-    leases: HashMap<Uuid, KnownLease>,
-    /// When that was last read, unless it may have changed since.
+struct SessionLeases {
+    by_id: HashMap<Uuid, TrackedLease>,
+    /// When they were last read; `None` if they have changed since.
     read: Option<Instant>,
 }
 
-struct KnownLease {
+struct TrackedLease {
     project_id: ProjectId,
-    /// Whether the worker was told to give it back.
-    told: bool,
+    /// Whether the worker has been asked to return it.
+    is_revoked: bool,
 }
 
-/// Why a claim is over.
-enum End {
-    /// The worker has gone.
-    Gone,
-    /// It is to be told why.
-    Because(Error),
+/// Why a session ends.
+enum SessionEnd {
+    /// The worker has closed the stream.
+    Closed,
+    /// The stream ends with this error.
+    Error(Error),
 }
 
-impl From<Error> for End {
-    fn from(error: Error) -> Self {
-        Self::Because(error)
-    }
-}
-
-impl Claiming {
-    /// Answers until the worker goes, or must not or cannot go on.
-    pub async fn run(self, outlet: Outlet<pb::ClaimRelaysResponse>) {
-        let mut hints = self.claims.database().hints().all();
-        match self.answer(&outlet, &mut hints).await {
-            End::Gone => {}
-            End::Because(error) => outlet.end(error),
+impl ClaimSession {
+    /// Runs until the worker closes the stream or an error ends it.
+    pub async fn run(self, sender: ResponseSender<pb::ClaimRelaysResponse>) {
+        let mut changes = self.claims.database().change_notifications().subscribe();
+        match self.serve(&sender, &mut changes).await {
+            SessionEnd::Closed => {}
+            SessionEnd::Error(error) => sender.end(error),
         }
     }
 
-    async fn answer(
+    async fn serve(
         &self,
-        outlet: &Outlet<pb::ClaimRelaysResponse>,
-        hints: &mut Receiver<ProjectId>,
-    ) -> End {
-        let mut known = Known::default();
-        let mut spoken: Option<Instant> = None;
-        while !outlet.is_closed() {
-            let looked = Instant::now();
-            let message = match self.look(&mut known).await {
-                Ok(message) => message,
-                Err(error) => return End::Because(error),
+        sender: &ResponseSender<pb::ClaimRelaysResponse>,
+        changes: &mut Receiver<ProjectId>,
+    ) -> SessionEnd {
+        let mut leases = SessionLeases::default();
+        let mut last_sent: Option<Instant> = None;
+        while !sender.is_closed() {
+            let polled = Instant::now();
+            let (message, granted) = match self.poll(&mut leases).await {
+                Ok(polled) => polled,
+                Err(error) => return SessionEnd::Error(error),
             };
-            let is_due = spoken.is_none_or(|at| at.elapsed() >= SIGN_OF_LIFE);
+            let is_due = last_sent.is_none_or(|at| at.elapsed() >= KEEPALIVE_INTERVAL);
             let is_empty = message.assignments.is_empty() && message.revocations.is_empty();
-            let given: Vec<_> = message.assignments.iter().map(lease_of).collect();
             if is_due || !is_empty {
-                match outlet.send(message, SIGN_OF_LIFE).await {
-                    Ok(()) => spoken = Some(Instant::now()),
-                    Err(unsent) => return self.unsent(unsent, given).await,
+                match sender.send(message, SEND_TIMEOUT).await {
+                    Ok(()) => last_sent = Some(Instant::now()),
+                    Err(cause) => return self.send_failed(cause, granted).await,
                 }
             }
-            // There may be more than one look gives.
-            let wait = if given.is_empty() {
-                EVERY
+            // A poll grants a limited number of relays: there may be more.
+            let wait = if granted.is_empty() {
+                POLL_INTERVAL
             } else {
                 Duration::ZERO
             };
-            // Only between looks: what is claimed has to be sent.
+            // Not during a poll, because claimed relays have to be sent.
             tokio::select! {
                 biased;
-                () = self.closing.cancelled() => return End::Because(Error::Draining),
-                () = outlet.closed() => return End::Gone,
-                () = known.hinted(hints, looked + GATHER) => {}
+                () = self.closing.cancelled() => return SessionEnd::Error(Error::Draining),
+                () = sender.closed() => return SessionEnd::Closed,
+                () = leases.wait_for_change(changes, polled + COALESCE_INTERVAL) => {}
                 () = sleep(wait) => {}
             }
         }
-        End::Gone
+        SessionEnd::Closed
     }
 
-    /// Nobody knows of these leases, so others need not wait until they run out.
-    async fn unsent(&self, unsent: Unsent, given: Vec<Uuid>) -> End {
-        match (self.give_back(given).await, unsent) {
-            (Err(error), _) => End::Because(error),
-            (Ok(()), Unsent::Gone) => End::Gone,
-            (Ok(()), Unsent::Slow) => End::Because(Error::WatchTooSlow),
+    /// Returns leases that the worker never received, so that others need not wait for their expiry.
+    async fn send_failed(&self, cause: SendError, granted: Vec<Uuid>) -> SessionEnd {
+        match (self.return_leases(granted).await, cause) {
+            (Err(error), _) => SessionEnd::Error(error),
+            (Ok(()), SendError::Closed) => SessionEnd::Closed,
+            (Ok(()), SendError::TimedOut) => SessionEnd::Error(Error::WatchTooSlow),
         }
     }
 
-    async fn give_back(&self, given: Vec<Uuid>) -> Result<()> {
-        let given = given.into_iter().map(RelayReport::stopped).collect();
-        self.report(given).await
+    async fn return_leases(&self, granted: Vec<Uuid>) -> Result<()> {
+        let granted = granted.into_iter().map(RelayReport::stopped).collect();
+        self.report(granted).await
     }
 
     async fn report(&self, reports: Vec<RelayReport>) -> Result<()> {
-        let worker_id = &self.claimant.worker_id;
-        self.work.report(worker_id, reports, now()).await.map(drop)
+        let worker_id = &self.worker.worker_id;
+        self.reports
+            .report(worker_id, reports, now())
+            .await
+            .map(drop)
     }
 
-    /// What there is to be told now.
-    async fn look(&self, known: &mut Known) -> Result<pb::ClaimRelaysResponse> {
-        self.permit.check()?;
-        let revocations = self.revoked(known).await?;
-        let claimed = self.claims.claim(&self.claimant, now()).await?;
-        let (mut assignments, mut given, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    /// The next message, with new assignments and revocations, and the leases it grants.
+    async fn poll(
+        &self,
+        leases: &mut SessionLeases,
+    ) -> Result<(pb::ClaimRelaysResponse, Vec<Uuid>)> {
+        self.authorization.check()?;
+        let revocations = self.revocations(leases).await?;
+        let claimed = self.claims.claim(&self.worker, now()).await?;
+        let (mut assignments, mut granted, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for one in claimed {
             let project_id = one.relay.project_id;
             match self.assignment(one) {
                 Ok((lease_id, assignment)) => {
-                    known
-                        .leases
-                        .insert(lease_id, KnownLease::untold(project_id));
-                    given.push(lease_id);
+                    leases.by_id.insert(lease_id, TrackedLease::new(project_id));
+                    granted.push(lease_id);
                     assignments.push(assignment);
                 }
-                Err(report) => refused.push(*report),
+                Err(report) => unreadable.push(*report),
             }
         }
-        if !refused.is_empty()
-            && let Err(error) = self.report(refused).await
+        if !unreadable.is_empty()
+            && let Err(error) = self.report(unreadable).await
         {
-            // The worker will not hear of these. If they cannot be given back either,
-            // they run out.
-            let _ = self.give_back(given).await;
+            // The worker will not receive these. If they cannot be returned either, they expire.
+            let _ = self.return_leases(granted).await;
             return Err(error);
         }
-        Ok(pb::ClaimRelaysResponse {
+        let message = pb::ClaimRelaysResponse {
             assignments,
             revocations,
-        })
+        };
+        Ok((message, granted))
     }
 
-    /// The leases that the worker has no more, or is to give back, each once.
-    async fn revoked(&self, known: &mut Known) -> Result<Vec<pb::RelayRevocation>> {
-        if known.read.is_some_and(|at| at.elapsed() < EVERY) {
+    /// The leases that the worker has lost or has to return, each once.
+    async fn revocations(&self, leases: &mut SessionLeases) -> Result<Vec<pb::RelayRevocation>> {
+        if leases.read.is_some_and(|at| at.elapsed() < POLL_INTERVAL) {
             return Ok(Vec::new());
         }
-        known.read = Some(Instant::now());
-        let held = self.claims.held(&self.claimant.worker_id).await?;
+        leases.read = Some(Instant::now());
+        let held = self.claims.held(&self.worker.worker_id).await?;
         let revocation = |id: Uuid| pb::RelayRevocation {
             lease_id: id.to_string(),
         };
-        Ok(known.compare(held).into_iter().map(revocation).collect())
+        Ok(leases.update(held).into_iter().map(revocation).collect())
     }
 
     fn assignment(
@@ -200,16 +198,18 @@ impl Claiming {
             .map(|lease| (lease.id, timestamp(lease.expire_time)))
             .unwrap_or_default();
 
-        let place = Place::destination_key(relay.destination_id);
-        let stream_key = self.sealer.open_text(&place, &stream_key_sealed);
+        let associated_data = AssociatedData::destination_key(relay.destination_id);
+        let stream_key = self.sealer.open_text(&associated_data, &stream_key_sealed);
         let input_url = play_url.map_or(Ok(Secret::new("")), |play| {
             self.sealer
-                .open_text(&Place::play_url(play.id), &play.sealed)
+                .open_text(&AssociatedData::play_url(play.id), &play.sealed)
         });
         let (stream_key, input_url) = match (stream_key, input_url) {
             (Ok(stream_key), Ok(input_url)) => (stream_key, input_url),
-            (Err(error), _) => return Err(unreadable(lease_id, "KEY_UNREADABLE", &error)),
-            (_, Err(error)) => return Err(unreadable(lease_id, "PLAY_URL_UNREADABLE", &error)),
+            (Err(error), _) => return Err(unreadable_secret(lease_id, "KEY_UNREADABLE", &error)),
+            (_, Err(error)) => {
+                return Err(unreadable_secret(lease_id, "PLAY_URL_UNREADABLE", &error));
+            }
         };
         let assignment = pb::RelayAssignment {
             relay: Some(relay.into()),
@@ -223,82 +223,79 @@ impl Claiming {
     }
 }
 
-impl KnownLease {
-    fn untold(project_id: ProjectId) -> Self {
-        let told = false;
-        Self { project_id, told }
+impl TrackedLease {
+    fn new(project_id: ProjectId) -> Self {
+        let is_revoked = false;
+        Self {
+            project_id,
+            is_revoked,
+        }
     }
 }
 
-impl Known {
-    /// The leases that the worker is to be told of, now that it has these.
-    fn compare(&mut self, held: Vec<HeldLease>) -> Vec<Uuid> {
+impl SessionLeases {
+    /// Updates the leases from the database. Returns those that the worker has lost or has to return.
+    fn update(&mut self, held: Vec<WorkerLease>) -> Vec<Uuid> {
         let has: HashSet<_> = held.iter().map(|lease| lease.lease_id).collect();
         let mut revoked = Vec::new();
-        self.leases.retain(|id, lease| {
+        self.by_id.retain(|id, lease| {
             let stays = has.contains(id);
-            if !stays && !lease.told {
+            if !stays && !lease.is_revoked {
                 revoked.push(*id);
             }
             stays
         });
         for lease in held {
-            let known = self
-                .leases
+            let tracked = self
+                .by_id
                 .entry(lease.lease_id)
-                .or_insert(KnownLease::untold(lease.project_id));
-            if lease.is_asked_back && !known.told {
-                known.told = true;
+                .or_insert(TrackedLease::new(lease.project_id));
+            if lease.must_release && !tracked.is_revoked {
+                tracked.is_revoked = true;
                 revoked.push(lease.lease_id);
             }
         }
         revoked
     }
 
-    /// Waits for a hint, and until then for more of them; looks whether they
-    /// concern a lease of the worker.
-    async fn hinted(&mut self, hints: &mut Receiver<ProjectId>, until: Instant) {
-        let mut next = hints.recv().await.map_err(|_| TryRecvError::Lagged(1));
+    /// Waits for change notifications until `until`. If one concerns a lease of the worker, the
+    /// leases are read again.
+    async fn wait_for_change(&mut self, changes: &mut Receiver<ProjectId>, until: Instant) {
+        let mut next = changes.recv().await.map_err(|_| TryRecvError::Lagged(1));
         sleep_until(until).await;
         loop {
             match next {
-                Ok(id) if self.leases.values().all(|lease| lease.project_id != id) => {}
+                Ok(id) if self.by_id.values().all(|lease| lease.project_id != id) => {}
                 Ok(_) | Err(TryRecvError::Lagged(_)) => {
                     self.read = None;
-                    *hints = hints.resubscribe();
+                    *changes = changes.resubscribe();
                     return;
                 }
                 Err(_) => return,
             }
-            next = hints.try_recv();
+            next = changes.try_recv();
         }
     }
 }
 
-/// What becomes of a relay whose secrets cannot be opened here. It may pass: another
-/// server may have the keys.
-fn unreadable(lease_id: Uuid, code: &str, error: &Error) -> Box<RelayReport> {
+/// The report for a relay whose secrets cannot be opened. It is retried: another server may have
+/// the keys.
+fn unreadable_secret(lease_id: Uuid, code: &str, error: &Error) -> Box<RelayReport> {
     tracing::error!(
         code,
         error = error.with_causes(),
-        "cannot open what a relay needs"
+        "cannot open the secrets of a relay"
     );
     let message = match code {
         "KEY_UNREADABLE" => "the stream key of the destination cannot be opened",
         _ => "the address of the stream's media cannot be opened",
     };
     Box::new(RelayReport {
-        seen: RelaySeen::Retrying(RelayError {
+        state: ReportedState::Retrying(RelayError {
             code: code.to_owned(),
             fatal: false,
             message: message.to_owned(),
         }),
-        chance: random_fraction(),
         ..RelayReport::stopped(lease_id)
     })
-}
-
-fn lease_of(assignment: &pb::RelayAssignment) -> Uuid {
-    // It was written here, so it can be read.
-    Uuid::try_parse(&assignment.lease_id).unwrap_or_default()
 }

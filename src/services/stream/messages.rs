@@ -5,18 +5,18 @@ use std::time::Duration;
 use super::publisher_messages;
 use crate::{
     domain::{
-        EndReason, Heartbeat, Invalid, PlayUrl, ProjectId, Publisher, Stats, Status, Stream,
-        StreamId, StreamKey, Tenant,
+        EndReason, Invalid, PlayUrl, ProjectId, PublishAction, Publisher, Stream, StreamId,
+        StreamKey, StreamStats, StreamStatus, Tenant,
     },
     error::Error,
     proto::v1 as pb,
     services::{
-        fields::{Fields, one_of, span, timestamp},
-        paging::{PageOf, Pages},
+        fields::{Fields, read_duration, read_enum, timestamp},
+        paging::{PageRequest, PageTokens},
     },
 };
 
-/// The longest time that publishers can be held off.
+/// The longest hold of StopStream.
 const MAX_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) struct BeginPublish {
@@ -30,7 +30,7 @@ pub(super) struct HeartbeatPublish {
     pub id: StreamId,
     pub epoch: i64,
     pub publisher: Publisher,
-    pub stats: Option<Stats>,
+    pub stats: Option<StreamStats>,
 }
 
 pub(super) struct EndPublish {
@@ -41,8 +41,8 @@ pub(super) struct EndPublish {
 
 pub(super) struct ListStreams {
     pub project_id: ProjectId,
-    pub status: Option<Status>,
-    pub list: PageOf,
+    pub status: Option<StreamStatus>,
+    pub list: PageRequest,
 }
 
 pub(super) struct StopStream {
@@ -61,12 +61,12 @@ impl TryFrom<pb::BeginPublishRequest> for BeginPublish {
             play_url,
         } = message;
         let mut fields = Fields::default();
-        let stream_key = fields.read("stream_key", StreamKey::present(&stream_key));
+        let stream_key = fields.read("stream_key", StreamKey::parse(&stream_key));
         let publisher = publisher_messages::publisher(&mut fields, publisher);
         let play_url = fields.read("play_url", PlayUrl::parse(&play_url));
         let (Some(stream_key), Some(publisher), Some(play_url)) = (stream_key, publisher, play_url)
         else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self {
             stream_key,
@@ -97,7 +97,7 @@ impl TryFrom<pb::HeartbeatPublishRequest> for HeartbeatPublish {
         };
         let (Some(id), Some(epoch), Some(publisher), Some(stats)) = (id, epoch, publisher, stats)
         else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self {
             id,
@@ -122,7 +122,7 @@ impl TryFrom<pb::EndPublishRequest> for EndPublish {
         let epoch = fields.read("epoch", self::epoch(epoch));
         let publisher = publisher_messages::publisher(&mut fields, publisher);
         let (Some(id), Some(epoch), Some(publisher)) = (id, epoch, publisher) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self {
             id,
@@ -136,7 +136,7 @@ impl ListStreams {
     pub fn read(
         message: pb::ListStreamsRequest,
         tenant: Tenant,
-        pages: &Pages,
+        page_tokens: &PageTokens,
     ) -> Result<Self, Error> {
         let pb::ListStreamsRequest {
             project_id,
@@ -146,12 +146,12 @@ impl ListStreams {
         } = message;
         let mut fields = Fields::default();
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-        let status = status.map(|value| one_of(value).map(status_of));
+        let status = status.map(|value| read_enum(value).map(status_of));
         let status = fields.read_optional("status", status);
         let list = format!("streams/{tenant:?}/{project_id:?}/{status:?}");
-        let list = pages.read(&mut fields, list, page_size, &page_token);
+        let list = page_tokens.read(&mut fields, list, page_size, &page_token);
         let (Some(project_id), Some(status), Some(list)) = (project_id, status, list) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self {
             project_id,
@@ -169,9 +169,9 @@ impl TryFrom<pb::StopStreamRequest> for StopStream {
         let mut fields = Fields::default();
         let id = fields.read("stream_id", StreamId::parse(&stream_id));
         let bounds = Duration::ZERO..=MAX_HOLD;
-        let hold = fields.read("hold", span(hold, bounds, "must be 0 to 24 hours"));
+        let hold = fields.read("hold", read_duration(hold, bounds, "must be 0 to 24 hours"));
         let (Some(id), Some(hold)) = (id, hold) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self { id, hold })
     }
@@ -184,20 +184,20 @@ pub(super) fn epoch(value: i64) -> Result<i64, Invalid> {
     }
 }
 
-fn status_of(status: pb::StreamStatus) -> Status {
+fn status_of(status: pb::StreamStatus) -> StreamStatus {
     match status {
-        pb::StreamStatus::Unspecified | pb::StreamStatus::Connecting => Status::Connecting,
-        pb::StreamStatus::Live => Status::Live,
-        pb::StreamStatus::Reconnecting => Status::Reconnecting,
-        pb::StreamStatus::Ended => Status::Ended,
+        pb::StreamStatus::Unspecified | pb::StreamStatus::Connecting => StreamStatus::Connecting,
+        pb::StreamStatus::Live => StreamStatus::Live,
+        pb::StreamStatus::Reconnecting => StreamStatus::Reconnecting,
+        pb::StreamStatus::Ended => StreamStatus::Ended,
     }
 }
 
-/// What the answer to a heartbeat says.
-pub(super) fn verdict(heartbeat: Heartbeat) -> (pb::PublishAction, pb::EndReason) {
-    match heartbeat {
-        Heartbeat::Continue => (pb::PublishAction::Continue, pb::EndReason::Unspecified),
-        Heartbeat::Stop(reason) => (pb::PublishAction::Stop, reason.into()),
+/// The action and stop reason of a heartbeat response.
+pub(super) fn action_and_reason(action: PublishAction) -> (pb::PublishAction, pb::EndReason) {
+    match action {
+        PublishAction::Continue => (pb::PublishAction::Continue, pb::EndReason::Unspecified),
+        PublishAction::Stop(reason) => (pb::PublishAction::Stop, reason.into()),
     }
 }
 
@@ -220,10 +220,10 @@ impl From<Stream> for pb::Stream {
             stats,
         } = stream;
         let status = match status {
-            Status::Connecting => pb::StreamStatus::Connecting,
-            Status::Live => pb::StreamStatus::Live,
-            Status::Reconnecting => pb::StreamStatus::Reconnecting,
-            Status::Ended => pb::StreamStatus::Ended,
+            StreamStatus::Connecting => pb::StreamStatus::Connecting,
+            StreamStatus::Live => pb::StreamStatus::Live,
+            StreamStatus::Reconnecting => pb::StreamStatus::Reconnecting,
+            StreamStatus::Ended => pb::StreamStatus::Ended,
         };
         let end_reason = end_reason.map_or(pb::EndReason::Unspecified, pb::EndReason::from);
         Self {

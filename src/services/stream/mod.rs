@@ -1,8 +1,8 @@
-//! StreamService: one file of RPCs a kind of caller, and their messages.
+//! StreamService: one file of RPCs per kind of caller, and their messages.
 
 mod claim_session;
 mod messages;
-mod node_sync;
+mod node_reconciler;
 mod owner_rpcs;
 mod publish_rpcs;
 mod publisher_messages;
@@ -17,6 +17,6 @@ mod watch_messages;
 mod watch_rpcs;
 mod worker_rpcs;
 
-pub use node_sync::{NodeSync, SyncOutcome};
-pub use service::{StreamParts, StreamService};
-pub use watch::WatchTimes;
+pub use node_reconciler::{NodeReconciler, SyncOutcome};
+pub use service::{StreamDependencies, StreamService};
+pub use watch::WatchTimeouts;

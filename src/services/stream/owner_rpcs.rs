@@ -9,17 +9,17 @@ use crate::{
     domain::{StreamId, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{Projects, Refusals, Streams},
-    services::{fields::only, paging::Pages, request_origin::acting},
+    repositories::{Projects, RefusedPublishes, Streams},
+    services::{fields::read_field, paging::PageTokens, request_origin::tenant_and_audit},
 };
 
-/// The RPCs of owners about their streams.
+/// The RPCs with which owners control streams.
 #[derive(Debug)]
 pub(super) struct OwnerRpcs {
     pub projects: Projects,
     pub streams: Streams,
-    pub refusals: Refusals,
-    pub pages: Pages,
+    pub refusals: RefusedPublishes,
+    pub page_tokens: PageTokens,
 }
 
 impl OwnerRpcs {
@@ -28,7 +28,7 @@ impl OwnerRpcs {
         request: Request<pb::GetStreamRequest>,
     ) -> Result<Response<pb::GetStreamResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let id = only("stream_id", StreamId::parse(&request.get_ref().stream_id))?;
+        let id = read_field("stream_id", StreamId::parse(&request.get_ref().stream_id))?;
 
         let stream = self.streams.get(tenant, id).await?;
 
@@ -46,7 +46,7 @@ impl OwnerRpcs {
             project_id,
             status,
             list,
-        } = ListStreams::read(request.into_inner(), tenant, &self.pages)?;
+        } = ListStreams::read(request.into_inner(), tenant, &self.page_tokens)?;
 
         self.projects.get(tenant, project_id).await?;
         let (streams, page) = (&self.streams, list.page);
@@ -59,7 +59,9 @@ impl OwnerRpcs {
             }
         };
 
-        let next_page_token = self.pages.cut(&list, &mut streams, |row| row.id.uuid());
+        let next_page_token = self
+            .page_tokens
+            .truncate(&list, &mut streams, |row| row.id.uuid());
         let streams = streams.into_iter().map(pb::Stream::from).collect();
         Ok(Response::new(pb::ListStreamsResponse {
             streams,
@@ -73,12 +75,14 @@ impl OwnerRpcs {
     ) -> Result<Response<pb::ListRefusalsResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
         let ListRefusals { project_id, list } =
-            ListRefusals::read(request.into_inner(), tenant, &self.pages)?;
+            ListRefusals::read(request.into_inner(), tenant, &self.page_tokens)?;
 
         self.projects.get(tenant, project_id).await?;
         let mut refusals = self.refusals.list(tenant, project_id, list.page).await?;
 
-        let next_page_token = self.pages.cut(&list, &mut refusals, |row| row.id.uuid());
+        let next_page_token = self
+            .page_tokens
+            .truncate(&list, &mut refusals, |row| row.id.uuid());
         let refusals = refusals.into_iter().map(pb::Refusal::from).collect();
         Ok(Response::new(pb::ListRefusalsResponse {
             refusals,
@@ -90,12 +94,12 @@ impl OwnerRpcs {
         &self,
         request: Request<pb::StopStreamRequest>,
     ) -> Result<Response<pb::StopStreamResponse>> {
-        let (tenant, act) = acting(&request, "StopStream")?;
+        let (tenant, audit) = tenant_and_audit(&request, "StopStream")?;
         let StopStream { id, hold } = request.into_inner().try_into()?;
 
         let stream = self
             .streams
-            .stop(tenant, id, hold, &act.on(id), now())
+            .stop(tenant, id, hold, &audit.with_resource(id), now())
             .await?;
 
         Ok(Response::new(pb::StopStreamResponse {

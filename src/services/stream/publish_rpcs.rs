@@ -3,23 +3,23 @@ use std::time::Duration;
 use tonic::{Request, Response};
 
 use super::{
-    messages::{BeginPublish, EndPublish, HeartbeatPublish, verdict},
-    node_sync::NodeSync,
-    sync_messages::answer,
+    messages::{BeginPublish, EndPublish, HeartbeatPublish, action_and_reason},
+    node_reconciler::NodeReconciler,
+    sync_messages::sync_response,
 };
 use crate::{
     auth::{Caller, Sealer},
     domain::{NodeReport, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{NewPublish, Publishing},
+    repositories::{PublishAttempt, Publishing},
     services::fields::duration,
 };
 
-/// The RPCs of media servers.
+/// The RPCs for media servers.
 #[derive(Debug)]
 pub(super) struct PublishRpcs {
-    pub nodes: NodeSync,
+    pub node_reconciler: NodeReconciler,
     pub publishing: Publishing,
     pub sealer: Sealer,
     pub heartbeat_interval: Duration,
@@ -42,12 +42,12 @@ impl PublishRpcs {
         let stream = self
             .publishing
             .begin(
-                NewPublish {
+                PublishAttempt {
                     key_hash: &stream_key.hash(),
                     publisher: &publisher,
                     media_flowing,
                     play_url: play_url.as_ref(),
-                    standing: false,
+                    already_connected: false,
                 },
                 now(),
             )
@@ -71,12 +71,12 @@ impl PublishRpcs {
             stats,
         } = request.into_inner().try_into()?;
 
-        let (stream, heartbeat) = self
+        let (stream, action) = self
             .publishing
             .heartbeat(id, epoch, &publisher, stats.as_ref(), now())
             .await?;
 
-        let (action, stop_reason) = verdict(heartbeat);
+        let (action, stop_reason) = action_and_reason(action);
         Ok(Response::new(pb::HeartbeatPublishResponse {
             stream: Some(stream.into()),
             action: action.into(),
@@ -109,8 +109,11 @@ impl PublishRpcs {
         Caller::of(&request)?;
         let report: NodeReport = request.into_inner().try_into()?;
 
-        let outcome = self.nodes.sync(&report, &now).await?;
+        let outcome = self.node_reconciler.sync(&report, &now).await?;
 
-        Ok(Response::new(answer(outcome, self.heartbeat_interval)))
+        Ok(Response::new(sync_response(
+            outcome,
+            self.heartbeat_interval,
+        )))
     }
 }

@@ -1,7 +1,7 @@
-//! Conversions of what a media server says of a connection.
+//! Conversions of publishers and their measurements.
 
 use crate::{
-    domain::{IngestProtocol, Invalid, Publisher, Stats},
+    domain::{IngestProtocol, Invalid, Publisher, StreamStats},
     proto::v1 as pb,
     services::fields::Fields,
 };
@@ -46,7 +46,7 @@ pub(super) fn protocol(value: i32) -> Result<IngestProtocol, Invalid> {
     }
 }
 
-pub(super) fn stats(fields: &mut Fields, message: pb::StreamStats) -> Option<Stats> {
+pub(super) fn stats(fields: &mut Fields, message: pb::StreamStats) -> Option<StreamStats> {
     let pb::StreamStats {
         bytes_received,
         bitrate_bps,
@@ -67,7 +67,7 @@ pub(super) fn stats(fields: &mut Fields, message: pb::StreamStats) -> Option<Sta
     let fps = fields.read("stats.fps", fps);
     let video_codec = fields.read("stats.video_codec", codec(video_codec));
     let audio_codec = fields.read("stats.audio_codec", codec(audio_codec));
-    Some(Stats {
+    Some(StreamStats {
         bytes_received: bytes_received?,
         bitrate_bps: bitrate_bps?,
         width: width?,
@@ -121,9 +121,9 @@ impl From<Publisher> for pb::Publisher {
     }
 }
 
-impl From<Stats> for pb::StreamStats {
-    fn from(stats: Stats) -> Self {
-        let Stats {
+impl From<StreamStats> for pb::StreamStats {
+    fn from(stats: StreamStats) -> Self {
+        let StreamStats {
             bytes_received,
             bitrate_bps,
             width,

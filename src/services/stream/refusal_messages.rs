@@ -1,25 +1,25 @@
-//! Conversions of refused publishers.
+//! Conversions of refusals.
 
 use crate::{
-    domain::{ProjectId, RefusalReason, RefusedPublish, Tenant},
+    domain::{ProjectId, Refusal, RefusalReason, Tenant},
     error::Error,
     proto::v1 as pb,
     services::{
         fields::{Fields, timestamp},
-        paging::{PageOf, Pages},
+        paging::{PageRequest, PageTokens},
     },
 };
 
 pub(super) struct ListRefusals {
     pub project_id: ProjectId,
-    pub list: PageOf,
+    pub list: PageRequest,
 }
 
 impl ListRefusals {
     pub fn read(
         message: pb::ListRefusalsRequest,
         tenant: Tenant,
-        pages: &Pages,
+        page_tokens: &PageTokens,
     ) -> Result<Self, Error> {
         let pb::ListRefusalsRequest {
             project_id,
@@ -29,17 +29,17 @@ impl ListRefusals {
         let mut fields = Fields::default();
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
         let list = format!("refusals/{tenant:?}/{project_id:?}");
-        let list = pages.read(&mut fields, list, page_size, &page_token);
+        let list = page_tokens.read(&mut fields, list, page_size, &page_token);
         let (Some(project_id), Some(list)) = (project_id, list) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self { project_id, list })
     }
 }
 
-impl From<RefusedPublish> for pb::Refusal {
-    fn from(refusal: RefusedPublish) -> Self {
-        let RefusedPublish {
+impl From<Refusal> for pb::Refusal {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal {
             id: _,
             create_time,
             reason,

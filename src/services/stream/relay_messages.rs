@@ -6,23 +6,22 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        DestinationId, Invalid, Publisher, Relay, RelayError, RelayReport, RelaySeen, RelayState,
-        StreamId,
+        DestinationId, Invalid, Publisher, Relay, RelayError, RelayReport, RelayState,
+        ReportedState, StreamId,
     },
     error::Error,
     proto::v1 as pb,
-    random::random_fraction,
-    repositories::Claimant,
-    services::fields::{Fields, one_of, timestamp},
+    repositories::ClaimingWorker,
+    services::fields::{Fields, read_enum, timestamp},
 };
 
-/// The most relays that a worker can run, and report at once.
+/// The most relays that a worker can run and report.
 const MAX_RELAYS: usize = 1000;
 
-/// From how many faults on no more are looked for: an answer has its limits too.
-const MAX_FAULTS: usize = 50;
+/// The number of violations after which reading stops, to bound the size of the response.
+const MAX_VIOLATIONS: usize = 50;
 
-pub(super) struct RelayOf {
+pub(super) struct RelayRequest {
     pub stream_id: StreamId,
     pub destination_id: DestinationId,
 }
@@ -32,13 +31,13 @@ pub(super) struct ReportRelays {
     pub reports: Vec<RelayReport>,
 }
 
-impl RelayOf {
+impl RelayRequest {
     fn read(stream_id: &str, destination_id: &str) -> Result<Self, Error> {
         let mut fields = Fields::default();
         let stream_id = fields.read("stream_id", StreamId::parse(stream_id));
         let destination_id = fields.read("destination_id", DestinationId::parse(destination_id));
         let (Some(stream_id), Some(destination_id)) = (stream_id, destination_id) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self {
             stream_id,
@@ -47,7 +46,7 @@ impl RelayOf {
     }
 }
 
-impl TryFrom<pb::StartRelayRequest> for RelayOf {
+impl TryFrom<pb::StartRelayRequest> for RelayRequest {
     type Error = Error;
 
     fn try_from(message: pb::StartRelayRequest) -> Result<Self, Error> {
@@ -59,7 +58,7 @@ impl TryFrom<pb::StartRelayRequest> for RelayOf {
     }
 }
 
-impl TryFrom<pb::StopRelayRequest> for RelayOf {
+impl TryFrom<pb::StopRelayRequest> for RelayRequest {
     type Error = Error;
 
     fn try_from(message: pb::StopRelayRequest) -> Result<Self, Error> {
@@ -71,7 +70,7 @@ impl TryFrom<pb::StopRelayRequest> for RelayOf {
     }
 }
 
-impl TryFrom<pb::ClaimRelaysRequest> for Claimant {
+impl TryFrom<pb::ClaimRelaysRequest> for ClaimingWorker {
     type Error = Error;
 
     fn try_from(message: pb::ClaimRelaysRequest) -> Result<Self, Error> {
@@ -93,7 +92,7 @@ impl TryFrom<pb::ClaimRelaysRequest> for Claimant {
         let capacity = fields.read("capacity", capacity);
         let (Some(worker_id), Some(node_id), Some(capacity)) = (worker_id, node_id, capacity)
         else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self {
             worker_id,
@@ -112,7 +111,7 @@ impl TryFrom<pb::ReportRelaysRequest> for ReportRelays {
         let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
         let reports = self::reports(&mut fields, reports);
         let (Some(worker_id), Some(reports)) = (worker_id, reports) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self { worker_id, reports })
     }
@@ -120,8 +119,8 @@ impl TryFrom<pb::ReportRelaysRequest> for ReportRelays {
 
 fn reports(fields: &mut Fields, messages: Vec<pb::RelayReport>) -> Option<Vec<RelayReport>> {
     if messages.len() > MAX_RELAYS {
-        let fault = Invalid::because("must have at most 1000 entries");
-        return fields.read("reports", Err(fault));
+        let invalid = Invalid::because("must have at most 1000 entries");
+        return fields.read("reports", Err(invalid));
     }
     let mut seen = HashSet::new();
     let mut reports = Vec::with_capacity(messages.len());
@@ -132,11 +131,11 @@ fn reports(fields: &mut Fields, messages: Vec<pb::RelayReport>) -> Option<Vec<Re
             message,
             &mut seen,
         ));
-        if fields.faults() >= MAX_FAULTS {
+        if fields.error_count() >= MAX_VIOLATIONS {
             return None;
         }
     }
-    // `None` if one of them has a fault.
+    // `None` if one of them is invalid.
     reports.into_iter().collect()
 }
 
@@ -154,12 +153,12 @@ fn report(
         error,
     } = message;
     let path = |field| format!("{path}.{field}");
-    let lease_id = lease(&lease_id).and_then(|id| match seen.insert(id) {
+    let lease_id = read_lease_id(&lease_id).and_then(|id| match seen.insert(id) {
         true => Ok(id),
         false => Err(Invalid::because("must not be reported twice")),
     });
     let lease_id = fields.read(&path("lease_id"), lease_id);
-    let state = fields.read(&path("state"), one_of::<pb::RelayState>(state));
+    let state = fields.read(&path("state"), read_enum::<pb::RelayState>(state));
     let bytes_sent = fields.read(&path("bytes_sent"), not_negative(bytes_sent));
     let bitrate_bps = fields.read(&path("bitrate_bps"), not_negative(bitrate_bps));
     let error = match error {
@@ -171,27 +170,26 @@ fn report(
         Some(pb::RelayState::Retrying | pb::RelayState::Failed)
     );
     if needs_error && error == Some(None) {
-        let fault = Err(Invalid::because("must be given with RETRYING and FAILED"));
-        return fields.read(&path("error"), fault);
+        let invalid = Err(Invalid::because("must be given with RETRYING and FAILED"));
+        return fields.read(&path("error"), invalid);
     }
     Some(RelayReport {
         lease_id: lease_id?,
         bytes_sent: bytes_sent?,
         bitrate_bps: bitrate_bps?,
-        seen: self::seen(state?, error?),
-        chance: random_fraction(),
+        state: reported_state(state?, error?),
     })
 }
 
-fn seen(state: pb::RelayState, error: Option<RelayError>) -> RelaySeen {
+fn reported_state(state: pb::RelayState, error: Option<RelayError>) -> ReportedState {
     match (state, error) {
-        (pb::RelayState::Retrying, Some(error)) => RelaySeen::Retrying(error),
-        (pb::RelayState::Failed, Some(error)) => RelaySeen::Failed(error),
-        (pb::RelayState::Starting, _) => RelaySeen::Starting,
-        (pb::RelayState::Broadcasting, _) => RelaySeen::Broadcasting,
-        (pb::RelayState::Stalled, _) => RelaySeen::Stalled,
-        (pb::RelayState::Stopping, _) => RelaySeen::Stopping,
-        _ => RelaySeen::Stopped,
+        (pb::RelayState::Retrying, Some(error)) => ReportedState::Retrying(error),
+        (pb::RelayState::Failed, Some(error)) => ReportedState::Failed(error),
+        (pb::RelayState::Starting, _) => ReportedState::Starting,
+        (pb::RelayState::Broadcasting, _) => ReportedState::Broadcasting,
+        (pb::RelayState::Stalled, _) => ReportedState::Stalled,
+        (pb::RelayState::Stopping, _) => ReportedState::Stopping,
+        _ => ReportedState::Stopped,
     }
 }
 
@@ -202,16 +200,16 @@ fn relay_error(fields: &mut Fields, path: &str, message: pb::RelayError) -> Opti
         message,
     } = message;
     let code = fields.read(&format!("{path}.code"), RelayError::parse_code(&code));
-    let severity = one_of::<pb::RelayErrorSeverity>(severity);
+    let severity = read_enum::<pb::RelayErrorSeverity>(severity);
     let severity = fields.read(&format!("{path}.severity"), severity);
     Some(RelayError {
         code: code?,
         fatal: severity? == pb::RelayErrorSeverity::Fatal,
-        message: RelayError::clean(&message),
+        message: RelayError::redact(&message),
     })
 }
 
-fn lease(text: &str) -> Result<Uuid, Invalid> {
+fn read_lease_id(text: &str) -> Result<Uuid, Invalid> {
     match Uuid::try_parse(text) {
         Ok(id) if text.len() == 36 => Ok(id),
         _ => Err(Invalid::because("must be a lease_id of ClaimRelays")),

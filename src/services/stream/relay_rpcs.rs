@@ -1,16 +1,16 @@
 use tonic::{Request, Response};
 
-use super::relay_messages::RelayOf;
+use super::relay_messages::RelayRequest;
 use crate::{
     auth::Caller,
     domain::{StreamId, now},
     error::Result,
     proto::v1 as pb,
     repositories::{Relays, Streams},
-    services::{fields::only, request_origin::acting},
+    services::{fields::read_field, request_origin::tenant_and_audit},
 };
 
-/// The RPCs of owners about the relays of their streams.
+/// The RPCs with which owners control relays.
 #[derive(Debug)]
 pub(super) struct RelayRpcs {
     pub streams: Streams,
@@ -22,16 +22,16 @@ impl RelayRpcs {
         &self,
         request: Request<pb::StartRelayRequest>,
     ) -> Result<Response<pb::StartRelayResponse>> {
-        let (tenant, act) = acting(&request, "StartRelay")?;
-        let RelayOf {
+        let (tenant, audit) = tenant_and_audit(&request, "StartRelay")?;
+        let RelayRequest {
             stream_id,
             destination_id,
         } = request.into_inner().try_into()?;
 
-        let act = act.on(destination_id);
+        let audit = audit.with_resource(destination_id);
         let relay = self
             .relays
-            .start(tenant, stream_id, destination_id, &act, now())
+            .start(tenant, stream_id, destination_id, &audit, now())
             .await?;
 
         let relay = Some(relay.into());
@@ -42,16 +42,16 @@ impl RelayRpcs {
         &self,
         request: Request<pb::StopRelayRequest>,
     ) -> Result<Response<pb::StopRelayResponse>> {
-        let (tenant, act) = acting(&request, "StopRelay")?;
-        let RelayOf {
+        let (tenant, audit) = tenant_and_audit(&request, "StopRelay")?;
+        let RelayRequest {
             stream_id,
             destination_id,
         } = request.into_inner().try_into()?;
 
-        let act = act.on(destination_id);
+        let audit = audit.with_resource(destination_id);
         let relay = self
             .relays
-            .stop(tenant, stream_id, destination_id, &act, now())
+            .stop(tenant, stream_id, destination_id, &audit, now())
             .await?;
 
         let relay = Some(relay.into());
@@ -63,7 +63,7 @@ impl RelayRpcs {
         request: Request<pb::ListRelaysRequest>,
     ) -> Result<Response<pb::ListRelaysResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let id = only("stream_id", StreamId::parse(&request.get_ref().stream_id))?;
+        let id = read_field("stream_id", StreamId::parse(&request.get_ref().stream_id))?;
 
         self.streams.get(tenant, id).await?;
         let relays = self.relays.list(tenant, id).await?;

@@ -6,62 +6,66 @@ use tonic::{Status, codegen::BoxStream};
 
 use crate::error::Error;
 
-/// How many messages wait for a caller that reads slowly.
-const WAITING: usize = 8;
+/// How many messages may wait for a slow caller.
+const BUFFER_SIZE: usize = 8;
 
-/// The sending end of an answer of many messages.
+/// The sending half of a response stream.
 ///
-/// There is always room for the error that ends it, however slowly the caller reads.
-/// Messages are boxed, because tokio's channels make room for dozens at once.
+/// One place is reserved for the error that ends the stream, even if the caller does not read.
+/// Messages are boxed, because tokio's channels allocate space for dozens at once.
 #[derive(Debug)]
-pub(super) struct Outlet<T> {
+pub(super) struct ResponseSender<T> {
     messages: Sender<Result<Box<T>, Status>>,
     last: OwnedPermit<Result<Box<T>, Status>>,
 }
 
 /// Why a message was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unsent {
-    /// The caller has gone.
-    Gone,
+pub(super) enum SendError {
+    /// The caller has closed the stream.
+    Closed,
     /// The caller does not read.
-    Slow,
+    TimedOut,
 }
 
-impl<T: Send + 'static> Outlet<T> {
-    /// An answer, and the end to fill it.
-    pub fn open() -> (Self, BoxStream<T>) {
-        let (messages, answer) = mpsc::channel(WAITING + 1);
+impl<T: Send + 'static> ResponseSender<T> {
+    /// A response stream and its sender.
+    pub fn channel() -> (Self, BoxStream<T>) {
+        let (messages, stream) = mpsc::channel(BUFFER_SIZE + 1);
         let last = messages.clone().try_reserve_owned();
         let last = last.expect("a new channel has room");
-        let answer = ReceiverStream::new(answer);
-        let answer = answer.map(|message: Result<Box<T>, _>| message.map(|unboxed| *unboxed));
-        (Self { messages, last }, Box::pin(answer))
+        let stream = ReceiverStream::new(stream);
+        let stream = stream.map(|message: Result<Box<T>, _>| message.map(|unboxed| *unboxed));
+        (Self { messages, last }, Box::pin(stream))
     }
 
-    /// Sends a message, as long as the patience lasts.
-    pub async fn send(&self, message: impl Into<Box<T>>, patience: Duration) -> Result<(), Unsent> {
+    /// Sends a message, or gives up after a timeout.
+    pub async fn send(
+        &self,
+        message: impl Into<Box<T>>,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
         let sent = self
             .messages
-            .send_timeout(Ok(message.into()), patience)
+            .send_timeout(Ok(message.into()), timeout)
             .await;
-        sent.map_err(|unsent| match unsent {
-            SendTimeoutError::Closed(_) => Unsent::Gone,
-            SendTimeoutError::Timeout(_) => Unsent::Slow,
+        sent.map_err(|error| match error {
+            SendTimeoutError::Closed(_) => SendError::Closed,
+            SendTimeoutError::Timeout(_) => SendError::TimedOut,
         })
     }
 
-    /// Whether the caller has gone.
+    /// Whether the caller has closed the stream.
     pub fn is_closed(&self) -> bool {
         self.messages.is_closed()
     }
 
-    /// Waits until the caller has gone.
+    /// Waits until the caller closes the stream.
     pub async fn closed(&self) {
         self.messages.closed().await;
     }
 
-    /// Ends the answer with an error, after what was sent before.
+    /// Ends the stream with an error, after the messages sent before.
     pub fn end(self, error: Error) {
         self.last.send(Err(error.into()));
     }

@@ -3,22 +3,23 @@ use std::time::Duration;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{
-    node_sync::NodeSync, owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs, relay_rpcs::RelayRpcs,
-    watch::WatchTimes, watch_rpcs::WatchRpcs, worker_rpcs::WorkerRpcs,
+    node_reconciler::NodeReconciler, owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs,
+    relay_rpcs::RelayRpcs, watch::WatchTimeouts, watch_rpcs::WatchRpcs, worker_rpcs::WorkerRpcs,
 };
 use crate::{
     auth::Sealer,
     database::Database,
-    domain::RelayTimes,
+    domain::RelayTimeouts,
     proto::v1 as pb,
     repositories::{
-        Events, Projects, Publishing, Refusals, RelayClaims, RelayWork, Relays, Snapshots, Streams,
+        Events, Projects, Publishing, RefusedPublishes, RelayClaims, RelayReports, Relays,
+        Snapshots, Streams,
     },
-    services::paging::Pages,
+    services::paging::PageTokens,
     watching::Hub,
 };
 
-/// The life of streams.
+/// The service for streams and relays.
 #[derive(Debug)]
 pub struct StreamService {
     publish: PublishRpcs,
@@ -28,43 +29,47 @@ pub struct StreamService {
     worker: WorkerRpcs,
 }
 
-/// What the service works with.
-pub struct StreamParts {
-    /// Where the data is.
+/// The dependencies of [`StreamService`].
+pub struct StreamDependencies {
+    /// The database.
     pub database: Database,
-    /// Streams, as media servers report them.
+    /// Records the reports of media servers.
     pub publishing: Publishing,
-    /// Relays, as workers report them.
-    pub work: RelayWork,
-    /// Seals what must not be read in the database.
+    /// Records the reports of relay workers.
+    pub reports: RelayReports,
+    /// Seals secrets in the database.
     pub sealer: Sealer,
-    /// How often media servers are to report.
+    /// How often media servers have to report.
     pub heartbeat_interval: Duration,
-    /// Who watches what.
+    /// The registry of watches.
     pub hub: Hub,
-    /// How long a watch waits.
-    pub watch_times: WatchTimes,
-    /// How long relays may be without what keeps them.
-    pub relay_times: RelayTimes,
+    /// The timeouts of watches.
+    pub watch_timeouts: WatchTimeouts,
+    /// The timeouts of relays.
+    pub relay_timeouts: RelayTimeouts,
 }
 
 impl StreamService {
-    /// The service with these parts.
-    pub fn new(parts: StreamParts) -> Self {
-        let StreamParts {
+    /// The service with its dependencies.
+    pub fn new(dependencies: StreamDependencies) -> Self {
+        let StreamDependencies {
             database,
             publishing,
-            work,
+            reports,
             sealer,
             heartbeat_interval,
             hub,
-            watch_times,
-            relay_times,
-        } = parts;
+            watch_timeouts,
+            relay_timeouts,
+        } = dependencies;
         let streams = Streams::new(database.clone());
         Self {
             publish: PublishRpcs {
-                nodes: NodeSync::new(database.clone(), publishing.clone(), sealer.clone()),
+                node_reconciler: NodeReconciler::new(
+                    database.clone(),
+                    publishing.clone(),
+                    sealer.clone(),
+                ),
                 publishing,
                 sealer: sealer.clone(),
                 heartbeat_interval,
@@ -72,24 +77,24 @@ impl StreamService {
             owner: OwnerRpcs {
                 projects: Projects::new(database.clone()),
                 streams: streams.clone(),
-                refusals: Refusals::new(database.clone()),
-                pages: Pages::new(sealer.clone()),
+                refusals: RefusedPublishes::new(database.clone()),
+                page_tokens: PageTokens::new(sealer.clone()),
             },
             relay: RelayRpcs {
                 streams,
                 relays: Relays::new(database.clone()),
             },
             worker: WorkerRpcs {
-                claims: RelayClaims::new(database.clone(), relay_times),
-                work,
+                claims: RelayClaims::new(database.clone(), relay_timeouts),
+                reports,
                 sealer,
-                times: relay_times,
+                times: relay_timeouts,
             },
             watch: WatchRpcs {
                 snapshots: Snapshots::new(database.clone()),
                 events: Events::new(database),
                 hub,
-                times: watch_times,
+                times: watch_timeouts,
             },
         }
     }

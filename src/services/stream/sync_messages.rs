@@ -4,11 +4,11 @@ use std::{collections::HashSet, time::Duration};
 
 use super::{
     messages::epoch,
-    node_sync::SyncOutcome,
+    node_reconciler::SyncOutcome,
     publisher_messages::{protocol, stats},
 };
 use crate::{
-    domain::{ConnectionReport, Invalid, NodeReport, PlayUrl, Publisher, StreamId, StreamKey},
+    domain::{Invalid, NodeConnection, NodeReport, PlayUrl, Publisher, StreamId, StreamKey},
     error::Error,
     proto::v1 as pb,
     services::fields::{Fields, duration},
@@ -17,8 +17,8 @@ use crate::{
 /// The most connections that one call may report.
 const MAX_CONNECTIONS: usize = 5000;
 
-/// From how many faults on no more are looked for: an answer has its limits too.
-const MAX_FAULTS: usize = 50;
+/// The number of violations after which reading stops, to bound the size of the response.
+const MAX_VIOLATIONS: usize = 50;
 
 impl TryFrom<pb::SyncNodeRequest> for NodeReport {
     type Error = Error;
@@ -40,7 +40,7 @@ impl TryFrom<pb::SyncNodeRequest> for NodeReport {
         );
         let (Some(node_id), Some(boot_id), Some(connections)) = (node_id, boot_id, connections)
         else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self {
             node_id,
@@ -55,10 +55,10 @@ fn connections(
     node_id: &str,
     boot_id: &str,
     messages: Vec<pb::NodeConnection>,
-) -> Option<Vec<ConnectionReport>> {
+) -> Option<Vec<NodeConnection>> {
     if messages.len() > MAX_CONNECTIONS {
-        let fault = Invalid::because("must be at most 5000");
-        return fields.read("connections", Err(fault));
+        let invalid = Invalid::because("must be at most 5000");
+        return fields.read("connections", Err(invalid));
     }
     let mut ids = HashSet::new();
     let mut reports = Vec::with_capacity(messages.len());
@@ -70,11 +70,11 @@ fn connections(
         };
         reports.push(report);
         fields.nest(&format!("connections[{index}]"), inner);
-        if fields.faults() >= MAX_FAULTS {
+        if fields.error_count() >= MAX_VIOLATIONS {
             return None;
         }
     }
-    // `None` if one of them has a fault.
+    // `None` if one of them is invalid.
     reports.into_iter().collect()
 }
 
@@ -83,7 +83,7 @@ fn connection(
     node_id: &str,
     boot_id: &str,
     message: pb::NodeConnection,
-) -> Option<ConnectionReport> {
+) -> Option<NodeConnection> {
     let pb::NodeConnection {
         connection_id,
         stream_id,
@@ -95,20 +95,20 @@ fn connection(
         play_url,
     } = message;
     let connection_id = fields.read("connection_id", Publisher::parse_id(&connection_id));
-    let named = named(fields, &stream_id, epoch);
+    let known_stream = known_stream(fields, &stream_id, epoch);
     let stats = match stats {
         None => Some(None),
         Some(stats) => self::stats(fields, stats).map(Some),
     };
     let stream_key = match stream_key.as_str() {
         "" => Some(None),
-        key => fields.read("stream_key", StreamKey::present(key)).map(Some),
+        key => fields.read("stream_key", StreamKey::parse(key)).map(Some),
     };
     let peer_address = Publisher::parse_peer_address(&peer_address);
     let peer_address = fields.read("peer_address", peer_address);
     let protocol = fields.read("protocol", self::protocol(protocol));
     let play_url = fields.read("play_url", PlayUrl::parse(&play_url));
-    Some(ConnectionReport {
+    Some(NodeConnection {
         publisher: Publisher {
             node_id: node_id.to_owned(),
             boot_id: boot_id.to_owned(),
@@ -116,14 +116,18 @@ fn connection(
             peer_address: peer_address?,
             protocol: protocol?,
         },
-        named: named?,
+        known_stream: known_stream?,
         stats: stats?,
         key_hash: stream_key?.map(|key| key.hash()),
         play_url: play_url?,
     })
 }
 
-fn named(fields: &mut Fields, stream_id: &str, epoch: i64) -> Option<Option<(StreamId, i64)>> {
+fn known_stream(
+    fields: &mut Fields,
+    stream_id: &str,
+    epoch: i64,
+) -> Option<Option<(StreamId, i64)>> {
     if stream_id.is_empty() {
         let none = match epoch {
             0 => Ok(None),
@@ -136,13 +140,13 @@ fn named(fields: &mut Fields, stream_id: &str, epoch: i64) -> Option<Option<(Str
     Some(Some((id?, epoch?)))
 }
 
-/// The answer, with how often to report.
-pub(super) fn answer(outcome: SyncOutcome, interval: Duration) -> pb::SyncNodeResponse {
+/// The response, with the interval of reports.
+pub(super) fn sync_response(outcome: SyncOutcome, interval: Duration) -> pb::SyncNodeResponse {
     let SyncOutcome {
         kicks,
         ended,
         adoptions,
-        fault: _,
+        error: _,
     } = outcome;
     pb::SyncNodeResponse {
         kicks: kicks

@@ -4,131 +4,135 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    response_sender::{Outlet, Unsent},
+    response_sender::{ResponseSender, SendError},
     watch_messages::{Message, heartbeat, message, synced},
 };
 use crate::{
-    auth::Permit,
+    auth::CallAuthorization,
     domain::{Change, Event},
     error::Error,
     repositories::Events,
     watching,
 };
 
-/// How often at least a watch asks whether it may go on.
-const CHECKED: Duration = Duration::from_secs(1);
+/// The longest interval between two checks of the caller's authorization.
+const AUTHORIZATION_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many events are read from the database at once.
-const PAGE: i64 = 100;
+/// How many events one query reads.
+const EVENT_BATCH_SIZE: i64 = 100;
 
-/// How long a watch waits.
+/// The timeouts of a watch.
 #[derive(Debug, Clone, Copy)]
-pub struct WatchTimes {
-    /// In silence, until it gives a sign of life.
+pub struct WatchTimeouts {
+    /// The longest interval between two messages.
     pub heartbeat: Duration,
-    /// For a watcher that does not read.
-    pub patience: Duration,
+    /// How long a message waits for a caller that does not read.
+    pub send_timeout: Duration,
 }
 
-/// What a watch sends first.
+/// How a watch begins.
 #[derive(Debug)]
-pub(super) enum Start {
-    /// The project as it is.
+pub(super) enum WatchStart {
+    /// With a snapshot of the project.
     Snapshot(Box<Message>),
-    /// What has happened after a revision, until another one.
+    /// With the events after one revision, up to another.
     After { after_revision: i64, revision: i64 },
 }
 
-/// A watch of a project: sends what happens, in order, until something ends it.
+/// One WatchProject call: sends the events of a project in order.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct WatchSession {
     pub project: watching::Watch,
     pub events: Events,
-    pub permit: Permit,
-    pub times: WatchTimes,
+    pub authorization: CallAuthorization,
+    pub times: WatchTimeouts,
     pub closing: CancellationToken,
-    pub outlet: Outlet<Message>,
+    pub sender: ResponseSender<Message>,
 }
 
-/// Where a watch is.
+/// The progress of a watch.
 #[derive(Debug)]
 struct Position {
-    /// The revision that was last sent.
+    /// The revision sent last.
     revision: i64,
-    /// When something was last sent.
+    /// When the last message was sent.
     time: Instant,
 }
 
-/// Why a watch ended.
+/// Why a watch ends.
 #[derive(Debug)]
-enum Ending {
-    /// The watcher has gone.
-    Gone,
-    /// What it is told.
+enum WatchEnd {
+    /// The caller has closed the stream.
+    Closed,
+    /// The stream ends with this error.
     Error(Error),
 }
 
-impl Watch {
-    /// Sends until something ends it.
-    pub async fn run(mut self, start: Start) {
+impl WatchSession {
+    /// Sends events until the caller closes the stream or an error ends it.
+    pub async fn run(mut self, start: WatchStart) {
         let mut position = Position {
             revision: match &start {
-                Start::Snapshot(snapshot) => snapshot.revision,
-                Start::After { after_revision, .. } => *after_revision,
+                WatchStart::Snapshot(snapshot) => snapshot.revision,
+                WatchStart::After { after_revision, .. } => *after_revision,
             },
             time: Instant::now(),
         };
-        let Err(ending) = self.watch(start, &mut position).await;
-        if let Ending::Error(cause) = ending {
-            self.outlet.end(Error::WatchEnded {
+        let Err(end) = self.watch(start, &mut position).await;
+        if let WatchEnd::Error(cause) = end {
+            self.sender.end(Error::WatchEnded {
                 cause: Box::new(cause),
                 last_revision: position.revision,
             });
         }
     }
 
-    async fn watch(&mut self, start: Start, at: &mut Position) -> Result<Infallible, Ending> {
+    async fn watch(
+        &mut self,
+        start: WatchStart,
+        at: &mut Position,
+    ) -> Result<Infallible, WatchEnd> {
         let present = match start {
-            Start::Snapshot(snapshot) => {
+            WatchStart::Snapshot(snapshot) => {
                 let revision = snapshot.revision;
                 self.send(snapshot, at).await?;
                 revision
             }
-            Start::After { revision, .. } => revision,
+            WatchStart::After { revision, .. } => revision,
         };
         self.project.begin_at(present);
         while at.revision < present {
-            self.send_news(at, present).await?;
+            self.send_events(at, present).await?;
         }
         self.send(Box::new(synced(at.revision)), at).await?;
 
         loop {
             let head = self.project.head();
             if at.revision < head.revision {
-                self.send_news(at, head.revision).await?;
+                self.send_events(at, head.revision).await?;
             } else if head.gone {
-                self.permit.check()?;
-                return Err(Ending::Error(self.not_found()));
+                self.authorization.check()?;
+                return Err(WatchEnd::Error(self.not_found()));
             } else {
-                self.rest(at).await?;
+                self.wait(at).await?;
             }
         }
     }
 
-    /// Sends events after those that were sent, none of them above `until`.
-    async fn send_news(&mut self, at: &mut Position, until: i64) -> Result<(), Ending> {
+    /// Sends the next events, up to the revision `until`.
+    async fn send_events(&mut self, at: &mut Position, until: i64) -> Result<(), WatchEnd> {
         if let Some(events) = self.project.after(at.revision) {
             for event in events.iter().take_while(|event| event.revision <= until) {
                 self.send_event(event, at).await?;
             }
             return Ok(());
         }
-        let limit = PAGE.min(until - at.revision);
+        let limit = EVENT_BATCH_SIZE.min(until - at.revision);
         let id = self.project.project_id();
         let events = self.events.after(id, at.revision, limit).await?;
         if events.is_empty() {
-            // They were pruned meanwhile.
-            return Err(Ending::Error(Error::ResyncRequired));
+            // They have been deleted in the meantime.
+            return Err(WatchEnd::Error(Error::ResyncRequired));
         }
         for event in &events {
             self.send_event(event, at).await?;
@@ -136,48 +140,48 @@ impl Watch {
         Ok(())
     }
 
-    async fn send_event(&mut self, event: &Event, at: &mut Position) -> Result<(), Ending> {
+    async fn send_event(&mut self, event: &Event, at: &mut Position) -> Result<(), WatchEnd> {
         if event.revision != at.revision + 1 {
-            return Err(Ending::Error(Error::ResyncRequired));
+            return Err(WatchEnd::Error(Error::ResyncRequired));
         }
-        self.permit.check()?;
+        self.authorization.check()?;
         self.send(Box::new(message(event)), at).await?;
         match event.change {
-            Change::ProjectDeleted => Err(Ending::Error(self.not_found())),
+            Change::ProjectDeleted => Err(WatchEnd::Error(self.not_found())),
             _ => Ok(()),
         }
     }
 
-    /// Waits until there may be something to do, and gives a sign of life if there is not.
-    async fn rest(&mut self, at: &mut Position) -> Result<(), Ending> {
+    /// Waits for events, and sends a heartbeat if one is due.
+    async fn wait(&mut self, at: &mut Position) -> Result<(), WatchEnd> {
         let heartbeat_time = at.time + self.times.heartbeat;
         tokio::select! {
             biased;
-            () = self.closing.cancelled() => return Err(Ending::Error(Error::Draining)),
-            () = self.outlet.closed() => return Err(Ending::Gone),
+            () = self.closing.cancelled() => return Err(WatchEnd::Error(Error::Draining)),
+            () = self.sender.closed() => return Err(WatchEnd::Closed),
             () = self.project.changed() => {}
-            () = sleep_until(heartbeat_time.min(Instant::now() + CHECKED)) => {}
+            () = sleep_until(heartbeat_time.min(Instant::now() + AUTHORIZATION_INTERVAL)) => {}
         }
-        self.permit.check()?;
+        self.authorization.check()?;
         if heartbeat_time <= Instant::now() {
             self.send(Box::new(heartbeat(at.revision)), at).await?;
         }
         Ok(())
     }
 
-    /// Sends a message as soon as there is room; a watch that may not go on does not wait for it.
-    async fn send(&self, message: Box<Message>, at: &mut Position) -> Result<(), Ending> {
+    /// Sends a message as soon as there is room, while the caller remains authorized.
+    async fn send(&self, message: Box<Message>, at: &mut Position) -> Result<(), WatchEnd> {
         let revision = message.revision;
-        let mut sent = std::pin::pin!(self.outlet.send(message, self.times.patience));
+        let mut sent = std::pin::pin!(self.sender.send(message, self.times.send_timeout));
         loop {
             tokio::select! {
                 biased;
-                () = self.closing.cancelled() => return Err(Ending::Error(Error::Draining)),
+                () = self.closing.cancelled() => return Err(WatchEnd::Error(Error::Draining)),
                 sent = &mut sent => {
                     sent?;
                     break;
                 }
-                () = sleep(CHECKED) => self.permit.check()?,
+                () = sleep(AUTHORIZATION_INTERVAL) => self.authorization.check()?,
             }
         }
         *at = Position {
@@ -188,24 +192,21 @@ impl Watch {
     }
 
     fn not_found(&self) -> Error {
-        Error::NotFound {
-            noun: "project",
-            id: self.project.project_id().to_string(),
-        }
+        Error::not_found("project", self.project.project_id())
     }
 }
 
-impl From<Error> for Ending {
+impl From<Error> for WatchEnd {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }
 }
 
-impl From<Unsent> for Ending {
-    fn from(unsent: Unsent) -> Self {
-        match unsent {
-            Unsent::Gone => Self::Gone,
-            Unsent::Slow => Self::Error(Error::WatchTooSlow),
+impl From<SendError> for WatchEnd {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Closed => Self::Closed,
+            SendError::TimedOut => Self::Error(Error::WatchTooSlow),
         }
     }
 }

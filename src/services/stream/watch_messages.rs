@@ -1,13 +1,13 @@
 //! Conversions between WatchProject's messages and the domain.
 
 use crate::{
-    domain::{Change, Event, Invalid, ProjectId, Snapshot},
+    domain::{Change, Event, Invalid, ProjectId, ProjectSnapshot},
     error::Error,
     proto::{v1 as pb, v1::watch_project_response::Event as Kind},
     services::fields::{Fields, timestamp},
 };
 
-/// One message of a watch.
+/// A message of a watch.
 pub(super) type Message = pb::WatchProjectResponse;
 
 pub(super) struct WatchProject {
@@ -31,15 +31,15 @@ impl TryFrom<pb::WatchProjectRequest> for WatchProject {
         };
         let after_revision = fields.read("after_revision", after_revision);
         let (Some(id), Some(after_revision)) = (id, after_revision) else {
-            return Err(fields.refuse());
+            return Err(fields.into_error());
         };
         Ok(Self { id, after_revision })
     }
 }
 
-impl From<Snapshot> for Message {
-    fn from(snapshot: Snapshot) -> Self {
-        let Snapshot {
+impl From<ProjectSnapshot> for Message {
+    fn from(snapshot: ProjectSnapshot) -> Self {
+        let ProjectSnapshot {
             project,
             destinations,
             stream,
@@ -60,7 +60,7 @@ impl From<Snapshot> for Message {
     }
 }
 
-/// The message that what was to be caught up with has been sent.
+/// The message after the snapshot or the missed events.
 pub(super) fn synced(revision: i64) -> Message {
     Message {
         revision,
@@ -69,7 +69,7 @@ pub(super) fn synced(revision: i64) -> Message {
     }
 }
 
-/// A sign of life.
+/// The message that shows that the watch is alive.
 pub(super) fn heartbeat(revision: i64) -> Message {
     Message {
         revision,
@@ -78,7 +78,7 @@ pub(super) fn heartbeat(revision: i64) -> Message {
     }
 }
 
-/// The message of an event, which many watches share.
+/// The message of an event.
 pub(super) fn message(event: &Event) -> Message {
     let Event {
         revision,

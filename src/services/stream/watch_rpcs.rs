@@ -2,12 +2,12 @@ use tonic::{Request, Response, codegen::BoxStream};
 use tracing::Instrument;
 
 use super::{
-    response_sender::Outlet,
-    watch::{Start, Watch, WatchTimes},
+    response_sender::ResponseSender,
+    watch::{WatchSession, WatchStart, WatchTimeouts},
     watch_messages::WatchProject,
 };
 use crate::{
-    auth::{Caller, Permit},
+    auth::{CallAuthorization, Caller},
     domain::{ProjectId, Tenant},
     error::Result,
     proto::v1 as pb,
@@ -16,13 +16,13 @@ use crate::{
     watching::Hub,
 };
 
-/// The RPC of those who watch.
+/// The RPC for watching a project.
 #[derive(Debug)]
 pub(super) struct WatchRpcs {
     pub snapshots: Snapshots,
     pub events: Events,
     pub hub: Hub,
-    pub times: WatchTimes,
+    pub times: WatchTimeouts,
 }
 
 impl WatchRpcs {
@@ -30,35 +30,40 @@ impl WatchRpcs {
         &self,
         request: Request<pb::WatchProjectRequest>,
     ) -> Result<Response<BoxStream<pb::WatchProjectResponse>>> {
-        let (caller, permit) = (Caller::of(&request)?, Permit::of(&request)?);
+        let (caller, authorization) = (Caller::of(&request)?, CallAuthorization::of(&request)?);
         let tenant = caller.tenant()?;
         let closing = Connection::closing_of(&request);
         let WatchProject { id, after_revision } = request.into_inner().try_into()?;
 
-        // Before it is read, so that no change falls in between.
+        // Before the project is read, so that no change is missed in between.
         let project = self.hub.watch(tenant.user, id)?;
         let start = self.start(tenant, id, after_revision).await?;
-        let (outlet, answer) = Outlet::open();
-        let watch = Watch {
+        let (sender, stream) = ResponseSender::channel();
+        let watch = WatchSession {
             project,
             events: self.events.clone(),
-            permit,
+            authorization,
             times: self.times,
             closing,
-            outlet,
+            sender,
         };
         tokio::spawn(watch.run(start).in_current_span());
 
-        Ok(Response::new(answer))
+        Ok(Response::new(stream))
     }
 
-    async fn start(&self, tenant: Tenant, id: ProjectId, after_revision: i64) -> Result<Start> {
+    async fn start(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        after_revision: i64,
+    ) -> Result<WatchStart> {
         if after_revision == 0 {
             let snapshot = self.snapshots.take(tenant, id).await?;
-            return Ok(Start::Snapshot(Box::new(snapshot.into())));
+            return Ok(WatchStart::Snapshot(Box::new(snapshot.into())));
         }
         let revision = self.events.resume(tenant, id, after_revision).await?;
-        Ok(Start::After {
+        Ok(WatchStart::After {
             after_revision,
             revision,
         })

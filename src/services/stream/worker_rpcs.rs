@@ -1,23 +1,25 @@
 use tonic::{Request, Response, codegen::BoxStream};
 
-use super::{claim_session::Claiming, relay_messages::ReportRelays, response_sender::Outlet};
+use super::{
+    claim_session::ClaimSession, relay_messages::ReportRelays, response_sender::ResponseSender,
+};
 use crate::{
-    auth::{Caller, Permit, Sealer},
-    domain::{RelayTimes, now},
+    auth::{CallAuthorization, Caller, Sealer},
+    domain::{RelayTimeouts, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{RelayClaims, RelayWork},
+    repositories::{RelayClaims, RelayReports},
     services::fields::timestamp,
     transport::Connection,
 };
 
-/// The RPCs of relay workers.
+/// The RPCs for relay workers.
 #[derive(Debug)]
 pub(super) struct WorkerRpcs {
     pub claims: RelayClaims,
-    pub work: RelayWork,
+    pub reports: RelayReports,
     pub sealer: Sealer,
-    pub times: RelayTimes,
+    pub times: RelayTimeouts,
 }
 
 impl WorkerRpcs {
@@ -25,22 +27,22 @@ impl WorkerRpcs {
         &self,
         request: Request<pb::ClaimRelaysRequest>,
     ) -> Result<Response<BoxStream<pb::ClaimRelaysResponse>>> {
-        let permit = Permit::of(&request)?;
+        let authorization = CallAuthorization::of(&request)?;
         let closing = Connection::closing_of(&request);
-        let claimant = request.into_inner().try_into()?;
+        let worker = request.into_inner().try_into()?;
 
-        let (outlet, answer) = Outlet::open();
-        let claiming = Claiming {
-            claimant,
-            permit,
+        let (sender, stream) = ResponseSender::channel();
+        let session = ClaimSession {
+            worker,
+            authorization,
             claims: self.claims.clone(),
-            work: self.work.clone(),
+            reports: self.reports.clone(),
             sealer: self.sealer.clone(),
             closing,
         };
-        tokio::spawn(claiming.run(outlet));
+        tokio::spawn(session.run(sender));
 
-        Ok(Response::new(answer))
+        Ok(Response::new(stream))
     }
 
     pub async fn report_relays(
@@ -51,7 +53,7 @@ impl WorkerRpcs {
         let ReportRelays { worker_id, reports } = request.into_inner().try_into()?;
 
         let now = now();
-        let lost = self.work.report(&worker_id, reports, now).await?;
+        let lost = self.reports.report(&worker_id, reports, now).await?;
 
         Ok(Response::new(pb::ReportRelaysResponse {
             lost_lease_ids: lost.iter().map(ToString::to_string).collect(),

@@ -15,14 +15,14 @@ const WORTH_SENDING: TimeDelta = TimeDelta::hours(24);
 
 /// Why a message is sent, and what the token in it is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LetterKind {
+pub enum EmailKind {
     /// So that the owner of an address proves that it is theirs.
     EmailVerification,
     /// So that the owner of an account gets a new password.
     PasswordReset,
 }
 
-impl LetterKind {
+impl EmailKind {
     const ALL: [Self; 2] = [Self::EmailVerification, Self::PasswordReset];
 
     /// The name in the database.
@@ -49,11 +49,11 @@ impl LetterKind {
 
 /// A message that is to be sent to an address, which may have no account.
 #[derive(Debug, Clone)]
-pub struct Letter {
+pub struct EmailMessage {
     /// Its id.
-    pub id: LetterId,
+    pub id: EmailMessageId,
     /// Why it is sent.
-    pub kind: LetterKind,
+    pub kind: EmailKind,
     /// The address in lower case.
     pub email_key: String,
     /// When it was asked for.
@@ -63,9 +63,9 @@ pub struct Letter {
 }
 
 /// Identifies a message.
-pub type LetterId = Id<Letter>;
+pub type EmailMessageId = Id<EmailMessage>;
 
-impl Letter {
+impl EmailMessage {
     /// Whether it is too late for another attempt.
     pub fn is_stale(&self, now: Time) -> bool {
         self.create_time + WORTH_SENDING <= now
@@ -84,13 +84,13 @@ impl Letter {
 mod tests {
     use chrono::TimeDelta;
 
-    use super::{Letter, LetterId, LetterKind};
+    use super::{EmailKind, EmailMessage, EmailMessageId};
     use crate::domain::now;
 
-    fn letter(attempts: i64) -> Letter {
-        Letter {
-            id: LetterId::generate(),
-            kind: LetterKind::PasswordReset,
+    fn letter(attempts: i64) -> EmailMessage {
+        EmailMessage {
+            id: EmailMessageId::generate(),
+            kind: EmailKind::PasswordReset,
             email_key: "ada@example.com".to_owned(),
             create_time: now(),
             attempts,

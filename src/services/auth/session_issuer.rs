@@ -1,24 +1,27 @@
 use crate::{
     auth::{
         AccessToken, AccessTokens, Caller, RefreshSeed, RefreshToken, Revocations, Sealer, Subject,
-        at_address,
+        account_at_address,
     },
-    domain::{Act, Origin, Scope, Secret, Session, SessionId, SessionTimes, Time, User, now},
+    domain::{
+        AuditContext, RequestOrigin, Scope, Secret, Session, SessionId, SessionTimeouts, Time,
+        User, now,
+    },
     error::{Error, Result},
-    repositories::{Proof, Sessions},
+    repositories::{Sessions, VerifiedCredential},
 };
 
-/// Begins sessions, and keeps them going.
+/// Begins and refreshes sessions, and issues their tokens.
 #[derive(Debug, Clone)]
-pub(super) struct SignIns {
+pub(super) struct SessionIssuer {
     pub sessions: Sessions,
     pub tokens: AccessTokens,
     pub revocations: Revocations,
     pub sealer: Sealer,
-    pub times: SessionTimes,
+    pub times: SessionTimeouts,
 }
 
-/// What a session gives to its user.
+/// The tokens of a session.
 #[derive(Debug)]
 pub(super) struct TokenPair {
     pub access: AccessToken,
@@ -26,18 +29,18 @@ pub(super) struct TokenPair {
     pub refresh_token_expire_time: Time,
 }
 
-impl SignIns {
-    /// Begins a session of a user; `ConcurrentChange` if the proof holds no more.
+impl SessionIssuer {
+    /// Begins a session of a user; `ConcurrentChange` if the credential is no longer valid.
     pub async fn begin(
         &self,
         action: &'static str,
         user: &User,
-        proof: Proof<'_>,
-        origin: Origin,
+        proof: VerifiedCredential<'_>,
+        origin: RequestOrigin,
     ) -> Result<TokenPair> {
         let now = now();
         let id = SessionId::generate();
-        let act = Act::of_user(action, Some(user.id), origin.clone()).in_session(id);
+        let audit = AuditContext::for_user(action, Some(user.id), origin.clone()).with_session(id);
         let seed = RefreshSeed::generate();
         let session = Session {
             id,
@@ -50,15 +53,16 @@ impl SignIns {
             expire_time: now + self.times.lifetime,
         };
 
-        let familiar = at_address(&user.email.to_lowercase(), &session.origin);
+        let familiar = account_at_address(&user.email.to_lowercase(), &session.origin);
         self.sessions
-            .create(&session, proof, &familiar, &act)
+            .create(&session, proof, &familiar, &audit)
             .await?;
         self.pair(&session, &seed, 1, now)
     }
 
-    /// New tokens for a session of which no earlier refresh token is to work any
-    /// more; they count once the session is kept as it is given here.
+    /// Issues tokens for a session, so that earlier refresh tokens become invalid.
+    ///
+    /// The caller has to store the returned session. The tokens are valid from then on.
     pub async fn renew(&self, id: SessionId) -> Result<(Session, TokenPair)> {
         let now = now();
         let session = self.sessions.find(id, now).await?;
@@ -75,9 +79,11 @@ impl SignIns {
         Ok((session, tokens))
     }
 
-    /// Replaces a refresh token: the newest by the next; the one before it,
-    /// whose answer was lost, by the newest. An older one ends the session.
-    pub async fn refresh(&self, token: &RefreshToken, origin: Origin) -> Result<TokenPair> {
+    /// Exchanges a refresh token.
+    ///
+    /// The newest is replaced by the next one. The one before it is replaced by the newest, because
+    /// the response may have been lost. An older one was stolen or reused, and ends the session.
+    pub async fn refresh(&self, token: &RefreshToken, origin: RequestOrigin) -> Result<TokenPair> {
         let now = now();
         loop {
             let mut session = self
@@ -87,7 +93,7 @@ impl SignIns {
                 .filter(|session| session.last_used_time + self.times.idle_timeout > now)
                 .ok_or(Error::RefreshTokenInvalid)?;
             let seed = RefreshSeed::unseal(&session.refresh_seed, session.id, &self.sealer)?;
-            if !seed.made(token) {
+            if !seed.verifies(token) {
                 return Err(Error::RefreshTokenInvalid);
             }
 
@@ -97,13 +103,13 @@ impl SignIns {
                     session.last_used_time = now;
                     return self.pair(&session, &seed, newest + 1, now);
                 }
-                // Another call with the same token was faster: look again.
+                // A concurrent call with the same token was faster. Read the session again.
             } else if token.counter == newest - 1 {
                 return self.pair(&session, &seed, newest, now);
             } else {
-                let act = Act::of_user("RefreshTokens", Some(session.user_id), origin)
-                    .in_session(session.id);
-                self.sessions.revoke_reused(&session, &act, now).await?;
+                let audit = AuditContext::for_user("RefreshTokens", Some(session.user_id), origin)
+                    .with_session(session.id);
+                self.sessions.revoke_reused(&session, &audit, now).await?;
                 self.revocations.add([session.id.uuid()], now);
                 tracing::warn!(session_id = %session.id, "an old refresh token was used again");
                 return Err(Error::RefreshTokenReused);
@@ -124,7 +130,7 @@ impl SignIns {
         };
         let caller = Caller {
             subject,
-            scopes: Scope::OF_USERS.into_iter().collect(),
+            scopes: Scope::USER_SCOPES.into_iter().collect(),
         };
         Ok(TokenPair {
             access: self.tokens.issue(&caller, now)?,

@@ -1,21 +1,21 @@
 use serde::{Deserialize, Serialize};
 
-/// Where a stream is in its life.
+/// The state of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// A publisher was accepted; no media yet.
+pub enum StreamStatus {
+    /// A publisher was accepted, but no media has arrived.
     Connecting,
-    /// Media flows.
+    /// Media is arriving.
     Live,
-    /// The connection is lost; the stream waits for the publisher.
+    /// The connection was lost, and the stream waits for the publisher.
     Reconnecting,
-    /// Over.
+    /// It has ended.
     Ended,
 }
 
-impl Status {
-    /// Those of streams that have not ended.
+impl StreamStatus {
+    /// The states of streams that have not ended.
     pub const UNENDED: [Self; 3] = [Self::Connecting, Self::Live, Self::Reconnecting];
 
     const ALL: [Self; 4] = [
@@ -35,7 +35,7 @@ impl Status {
         }
     }
 
-    /// Reads the name in the database.
+    /// Parses the name in the database.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }

@@ -1,0 +1,71 @@
+//! The decision whether a publisher may begin.
+
+use super::{
+    ProjectId, PublishConflictPolicy, Publisher, ReconnectWindow, RefusalCause, Stream,
+    StreamStatus, Time,
+};
+
+/// What a project allows publishers to do.
+#[derive(Debug, Clone)]
+pub struct PublishRules {
+    /// The project of the stream key.
+    pub project_id: ProjectId,
+    /// Whether publishers are refused.
+    pub disabled: bool,
+    /// Until when publishers are refused.
+    pub held_until: Option<Time>,
+    /// What happens when a second connection publishes.
+    pub policy: PublishConflictPolicy,
+    /// How long a stream waits for its publisher to reconnect.
+    pub window: ReconnectWindow,
+    /// When the publisher's stream key expires, if it has been replaced.
+    pub key_expire_time: Option<Time>,
+}
+
+/// What BeginPublish does for an accepted publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BeginDecision {
+    /// Begin a stream.
+    Begin,
+    /// Resume the stream that is waiting for its publisher.
+    Resume,
+    /// Repeat the earlier answer: the connection has been accepted before.
+    Repeat,
+    /// End the running stream and begin another.
+    TakeOver,
+}
+
+impl PublishRules {
+    /// Decides about a publisher; `running` is the project's stream that has not ended.
+    pub fn decide(
+        &self,
+        running: Option<&Stream>,
+        publisher: &Publisher,
+        now: Time,
+    ) -> Result<BeginDecision, RefusalCause> {
+        // First: an accepted connection stays accepted, whatever refuses new ones.
+        if running.is_some_and(|stream| stream.is_connected_to(publisher)) {
+            return Ok(BeginDecision::Repeat);
+        }
+        if self.key_expire_time.is_some_and(|expiry| expiry <= now) {
+            return Err(RefusalCause::KeyReplaced);
+        }
+        if self.disabled {
+            return Err(RefusalCause::Disabled);
+        }
+        if let Some(until) = self.held_until.filter(|until| *until > now) {
+            return Err(RefusalCause::Held(until));
+        }
+
+        match running {
+            None => Ok(BeginDecision::Begin),
+            Some(stream) if stream.status == StreamStatus::Reconnecting => {
+                Ok(BeginDecision::Resume)
+            }
+            Some(_) if self.policy == PublishConflictPolicy::Takeover => {
+                Ok(BeginDecision::TakeOver)
+            }
+            Some(_) => Err(RefusalCause::Conflict),
+        }
+    }
+}
