@@ -1,5 +1,6 @@
-//! Compiles `proto/` to Rust with protox, so that no `protoc` is needed, and
-//! writes the descriptor set that server reflection and the tests read.
+//! Compiles `proto/` to Rust with protox, so that no `protoc` is needed.
+//!
+//! Also writes the descriptor set for server reflection and the tests.
 
 use std::{env, error::Error, fs, path::Path, path::PathBuf};
 
@@ -36,16 +37,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes a `Debug` for each message with fields marked `debug_redact`, which
-/// prost would print, and tells the names of these messages. What holds such a
-/// message prints it with this `Debug`.
+/// Writes a redacting `Debug` for each message with `debug_redact` fields, which prost would print.
+/// Returns the names of these messages.
 fn write_redacted(pool: &DescriptorPool, path: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     let mut code = String::new();
     let mut names = Vec::new();
     for message in pool.all_messages() {
         if message.package_name() == "sluice.v1" && message.fields().any(|field| is_secret(&field))
         {
-            code.push_str(&debug_of(&message)?);
+            code.push_str(&redacting_debug(&message)?);
             names.push(format!(".{}", message.full_name()));
         }
     }
@@ -59,14 +59,14 @@ fn is_secret(field: &FieldDescriptor) -> bool {
     redacted.is_some_and(|value| *value == Value::Bool(true))
 }
 
-fn debug_of(message: &MessageDescriptor) -> Result<String, Box<dyn Error>> {
+fn redacting_debug(message: &MessageDescriptor) -> Result<String, Box<dyn Error>> {
     let name = message.name();
     let is_in_oneof = |field: FieldDescriptor| {
         let oneof = field.containing_oneof();
         oneof.is_some_and(|oneof| !oneof.is_synthetic())
     };
     if message.parent_message().is_some() || message.fields().any(is_in_oneof) {
-        return Err(format!("{name}: secrets in oneofs and nested messages are not built").into());
+        return Err(format!("{name}: secrets in oneofs and nested messages are not supported").into());
     }
 
     let mut fields = String::new();

@@ -1,33 +1,33 @@
-//! Sluice: the control plane of live multistreaming.
+//! Sluice: the control plane for live multistreaming.
 //!
-//! A map of this house. Dependencies point down the list, never up.
+//! These are the layers, from top to bottom. A module imports only modules below it.
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`commands`] | `serve`, `edge`, `migrate`, `health`, `admin`: one file a sub-command |
-//! | [`server`] | the only place that knows all parts: services, jobs, drain |
-//! | [`edge`] | beside a media server: hooks come in, relays go out; a gRPC client of the rest |
-//! | [`config`] | every setting, once |
+//! | [`commands`] | the command line, with one file per sub-command: `serve`, `edge`, `migrate`, `health`, `admin` |
+//! | [`server`] | assembles the services and jobs, serves and drains |
+//! | [`edge`] | runs beside a media server: answers its hooks and runs relays, as a gRPC client of the server |
+//! | [`config`] | all settings |
 //! | [`operations`] | metrics, probes and the log filter over HTTP |
-//! | [`services`] | the RPCs: authorize, parse, call a repository, answer |
-//! | [`layers`] | the middleware of every call |
-//! | [`jobs`] | periodic work |
-//! | [`watching`] | watchers of projects, and the change notifications that wake them |
-//! | [`readiness`] | the health that the server reports |
+//! | [`services`] | the RPCs: authorize, parse, call a repository, respond |
+//! | [`layers`] | the tower layers around all calls |
+//! | [`readiness`] | the reported health of the server |
+//! | [`jobs`] | periodic tasks |
+//! | [`watching`] | watches of projects, and the change notifications that wake them |
 //! | [`mail`] | e-mail messages and their transport |
-//! | [`repositories`] | SQL: one repository per noun |
-//! | [`auth`] | callers, tokens, passwords, and the protection of secrets |
-//! | [`database`] | engines, connections, transactions, migrations: knows no table's meaning |
-//! | [`transport`] | connections: accepted, bounded, closed in time |
-//! | [`error`] | everything that can go wrong, and its one mapping to a gRPC status |
+//! | [`repositories`] | SQL, with one repository per resource |
+//! | [`auth`] | callers, tokens, passwords, and encryption of secrets |
+//! | [`database`] | database engines, connections, transactions and migrations; independent of the tables |
+//! | [`transport`] | accepts connections, and limits their number and lifetime |
+//! | [`error`] | all errors, and their mapping to a gRPC status |
 //! | [`telemetry`] | logs, metrics, traces |
-//! | [`domain`] | the nouns, parsed once |
-//! | [`backoff`] | delays between tries |
+//! | [`domain`] | the domain types, parsed once and valid from then on |
+//! | [`backoff`] | exponential backoff |
 //! | [`random`] | randomness and digests |
-//! | [`proto`] | the generated code of the contract in `proto/` |
+//! | [`proto`] | the code generated from the contract in `proto/` |
 //!
 //! A request passes the listener, the layers, the interceptor
-//! ([`auth::Guard`]), a service method, and one repository method.
+//! ([`auth::AuthInterceptor`]), a service method and one repository method.
 
 #[macro_use]
 pub mod database;

@@ -1,4 +1,4 @@
-//! The generated code of `proto/sluice/v1`, under a short name.
+//! The code generated from `proto/sluice/v1`.
 
 /// Messages, clients and servers of package `sluice.v1`.
 #[allow(
@@ -8,9 +8,9 @@
 )]
 pub mod v1 {
     tonic::include_proto!("sluice.v1");
-    // Of messages with secrets, which are not shown.
+    // `Debug` of messages with secrets, which redacts them.
     include!(concat!(env!("OUT_DIR"), "/sluice.v1.debug.rs"));
 }
 
-/// The descriptor set of all files with their comments, for server reflection.
+/// The descriptor set of all proto files with their comments, for server reflection.
 pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("sluice_v1");

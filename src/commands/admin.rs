@@ -3,76 +3,76 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Subcommand;
 
-use super::{copy, failure::Failure, rotate, serve::prepare};
+use super::{error::CommandError, rotate, serve::prepare};
 use crate::{
     auth::ApiKeySecret,
     config::{
         Config,
-        parse::{parsed, span},
+        parse::{duration, parsed},
     },
-    database::{Database, Target},
-    domain::{Act, ApiKeyId, Email, Name, NewApiKey, Origin, Scope, Scopes, UserId, now},
+    database::{self, CopiedTable, CopyError, Database, DatabaseOptions, Target},
+    domain::{
+        ApiKeyId, AuditContext, Email, Name, NewApiKey, RequestOrigin, Scope, Scopes, UserId, now,
+    },
     repositories::{ApiKeys, Sessions, Users},
 };
 
-/// What only operators do.
+/// Commands for operators.
 #[derive(Subcommand)]
 pub(super) enum Admin {
-    /// Make an API key for a part of the system, and print its secret.
+    /// Create an API key for a media server or relay worker, and print its secret.
     CreateApiKey {
-        /// `streams:publish` for media servers, `relays:work` for relay workers;
-        /// may be given more than once.
+        /// `streams:publish` for media servers, `relays:work` for relay workers; repeatable.
         #[arg(long = "scope", required = true)]
         scopes: Vec<String>,
-        /// What the key is for: 1 to 100 characters.
+        /// The name of the key: 1 to 100 characters.
         #[arg(long)]
         name: String,
         #[command(flatten)]
         config: Box<Config>,
     },
-    /// End the sessions of one user, or of all; print how many.
+    /// End the sessions of one user or of all users, and print their number.
     #[command(group = clap::ArgGroup::new("whose").required(true))]
     EndSessions {
-        /// The address of the user's account, in any case.
+        /// The e-mail address of the user's account, case-insensitive.
         #[arg(long, group = "whose")]
         email: Option<String>,
-        /// Everybody's.
+        /// End the sessions of all users.
         #[arg(long, group = "whose")]
         all: bool,
         #[command(flatten)]
         config: Box<Config>,
     },
-    /// Make a new key that signs access tokens, without a restart.
+    /// Rotate the key that signs access tokens, without a restart.
     ///
-    /// Needs the settings of the servers. Tokens under the keys before it work
-    /// until they expire.
+    /// Needs the settings of the servers. Tokens signed with earlier keys remain valid until they
+    /// expire.
     RotateSigningKey {
-        /// Refuse all tokens under other keys as soon as the new one signs: for
-        /// a key that leaked.
+        /// Refuse all tokens signed with other keys as soon as the new key is active: for a leaked
+        /// key.
         #[arg(long)]
         revoke_old: bool,
-        /// When the new key begins to sign: by then every server must know it.
-        #[arg(long, default_value = "10s", value_parser = span("5s", "1h"))]
+        /// The delay before the new key signs. By then every server must know it.
+        #[arg(long, default_value = "10s", value_parser = duration("5s", "1h"))]
         activate_after: Duration,
         #[command(flatten)]
         config: Box<Config>,
     },
-    /// Make a new key that seals secrets, and seal all of them anew under it,
-    /// without a restart.
+    /// Rotate the key that encrypts secrets at rest, and encrypt all of them again, without a
+    /// restart.
     ///
-    /// Needs the settings of the servers. May be interrupted: run it again, and
-    /// it goes on.
+    /// Needs the settings of the servers. After an interruption, run it again to continue.
     RotateSealingKey {
-        /// When the new key begins to seal: by then every server must know it.
-        #[arg(long, default_value = "10s", value_parser = span("5s", "1h"))]
+        /// The delay before the new key encrypts. By then every server must know it.
+        #[arg(long, default_value = "10s", value_parser = duration("5s", "1h"))]
         activate_after: Duration,
         #[command(flatten)]
         config: Box<Config>,
     },
-    /// Copy everything into an empty database of the other engine, and print how many
-    /// rows each table has.
+    /// Copy all data into an empty database of the other engine, and print the number of rows of
+    /// each table.
     ///
-    /// Nobody may use either database meanwhile. May be interrupted: run it again.
+    /// Neither database may be used during the copy. After an interruption, run it again.
     Copy {
         /// The empty database: `postgres://user:password@host:port/name` or `sqlite:FILE`.
         #[arg(long, env = "SLUICE_COPY_TO", hide_env_values = true, value_parser = parsed::<Target>)]
@@ -82,14 +82,14 @@ pub(super) enum Admin {
     },
 }
 
-/// Runs an operator's command.
-pub(super) fn run(command: Admin) -> Result<(), Failure> {
+/// Runs a command for operators.
+pub(super) fn run(command: Admin) -> Result<(), CommandError> {
     match command {
         Admin::CreateApiKey {
             scopes,
             name,
             config,
-        } => operators_key(&config, &scopes, &name),
+        } => create_operator_key(&config, &scopes, &name),
         Admin::EndSessions {
             email,
             all: _,
@@ -104,26 +104,32 @@ pub(super) fn run(command: Admin) -> Result<(), Failure> {
             activate_after,
             config,
         } => rotate::sealing_key(&config, activate_after),
-        Admin::Copy { to, config } => copy::run(&config, to),
+        Admin::Copy { to, config } => copy(&config, to),
     }
 }
 
-fn operators_key(config: &Config, scopes: &[String], name: &str) -> Result<(), Failure> {
+fn create_operator_key(config: &Config, scopes: &[String], name: &str) -> Result<(), CommandError> {
     let scopes = scopes.iter().map(String::as_str);
-    let scopes = Scopes::parse(scopes, &Scope::OF_OPERATORS)
-        .map_err(|fault| Failure::Usage(format!("--scope {}", fault.0)))?;
-    let name = Name::parse(name).map_err(|fault| Failure::Usage(format!("--name {}", fault.0)))?;
+    let scopes = Scopes::parse(scopes, &Scope::OPERATOR_SCOPES)
+        .map_err(|invalid| CommandError::Usage(format!("--scope {}", invalid.0)))?;
+    let name = Name::parse(name)
+        .map_err(|invalid| CommandError::Usage(format!("--name {}", invalid.0)))?;
     prepare(config)?;
 
-    tokio::runtime::Runtime::new()?.block_on(create_api_key(config, scopes, name))
+    tokio::runtime::Runtime::new()?.block_on(store_operator_key(config, scopes, name))
 }
 
-async fn create_api_key(config: &Config, scopes: Scopes, name: Name) -> Result<(), Failure> {
+async fn store_operator_key(
+    config: &Config,
+    scopes: Scopes,
+    name: Name,
+) -> Result<(), CommandError> {
     let database = Database::open(&config.database());
     database.migrate().await?;
     let id = ApiKeyId::generate();
     let secret = ApiKeySecret::generate(id);
-    let act = Act::of_user("CreateApiKey", None, Origin::default()).on(id);
+    let audit =
+        AuditContext::for_user("CreateApiKey", None, RequestOrigin::default()).with_resource(id);
     let key = NewApiKey {
         display_name: name,
         scopes,
@@ -132,7 +138,7 @@ async fn create_api_key(config: &Config, scopes: Scopes, name: Name) -> Result<(
     };
 
     ApiKeys::new(database.clone())
-        .create(id, None, &key, &secret.hash(), &act, now())
+        .create(id, None, &key, &secret.hash(), &audit, now())
         .await?;
     database.close().await;
 
@@ -140,10 +146,10 @@ async fn create_api_key(config: &Config, scopes: Scopes, name: Name) -> Result<(
     Ok(())
 }
 
-/// Ends the sessions of the account with an address, or without one everybody's.
-fn end_sessions(config: &Config, email: Option<&str>) -> Result<(), Failure> {
+/// Ends the sessions of one account, or of all without an address.
+fn end_sessions(config: &Config, email: Option<&str>) -> Result<(), CommandError> {
     let email = email.map(Email::parse).transpose();
-    let email = email.map_err(|fault| Failure::Usage(format!("--email {}", fault.0)))?;
+    let email = email.map_err(|invalid| CommandError::Usage(format!("--email {}", invalid.0)))?;
     prepare(config)?;
 
     tokio::runtime::Runtime::new()?.block_on(async {
@@ -153,14 +159,14 @@ fn end_sessions(config: &Config, email: Option<&str>) -> Result<(), Failure> {
         let ended = match email {
             None => {
                 sessions
-                    .revoke_everybodys(&by_operator(None), now())
+                    .revoke_all_users(&audit_context(None), now())
                     .await?
             }
             Some(email) => {
                 let found = Users::new(database.clone()).find_by_email(&email).await?;
                 let (user, _) = found.context("no account has this address")?;
-                let act = by_operator(Some(user.id));
-                let ended = sessions.revoke_all(user.id, None, &act, now()).await?;
+                let audit = audit_context(Some(user.id));
+                let ended = sessions.revoke_all(user.id, None, &audit, now()).await?;
                 ended.len()
             }
         };
@@ -171,6 +177,38 @@ fn end_sessions(config: &Config, email: Option<&str>) -> Result<(), Failure> {
     })
 }
 
-fn by_operator(user_id: Option<UserId>) -> Act {
-    Act::of_user("EndSessions", user_id, Origin::default())
+fn audit_context(user_id: Option<UserId>) -> AuditContext {
+    AuditContext::for_user("EndSessions", user_id, RequestOrigin::default())
+}
+
+/// Copies the configured database to another one.
+fn copy(config: &Config, to: Target) -> Result<(), CommandError> {
+    prepare(config)?;
+    let from = config.database();
+    let to = DatabaseOptions {
+        target: to,
+        ..from.clone()
+    };
+
+    let copied = tokio::runtime::Runtime::new()?.block_on(database::copy(&from, &to));
+    let copied = copied.map_err(|error| match error {
+        CopyError::SameEngine(_) => CommandError::Usage(error.to_string()),
+        other => other.into(),
+    })?;
+    print_counts(&copied);
+    Ok(())
+}
+
+fn print_counts(copied: &[CopiedTable]) {
+    for table in copied {
+        println!("{:<20} {:>12}", table.name, table.rows);
+    }
+    let all: u64 = copied.iter().map(|table| table.rows).sum();
+    println!("{:<20} {all:>12}", "all rows");
+    println!("the target has the same contents as the source");
+    println!(
+        "keys are not in the database: configure the servers of the target with the same \
+         SLUICE_JWT_SECRET or SLUICE_JWT_KEY_FILES, and SLUICE_SEALING_KEYS, or the files \
+         jwt.secret and sealing.key of the data directory"
+    );
 }

@@ -23,39 +23,37 @@ use tonic_health::pb::{
 };
 use tower::service_fn;
 
-use super::failure::Failure;
-use crate::config::parse::{address, filled, span};
+use super::error::CommandError;
+use crate::config::parse::{address, duration, not_empty};
 
-/// What a health check asks, and whom.
+/// The arguments of a health check.
 #[derive(Args)]
-pub(super) struct Question {
-    /// Where the server listens; if that is every address of this machine, its
-    /// loopback address is asked.
+pub(super) struct HealthArgs {
+    /// The address of the server. For an unspecified address, the loopback address is used.
     #[arg(long, env = "SLUICE_LISTEN", default_value = "127.0.0.1:50051", value_parser = address)]
     address: SocketAddr,
-    /// Asks about one service, by its full name, instead of the whole server.
+    /// Check one service, by its full name, instead of the whole server.
     #[arg(long, default_value = "")]
     service: String,
-    /// Asks over TLS: a file with the certificates (PEM) that are trusted.
+    /// Use TLS: a file with trusted certificates (PEM).
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// With `--ca`: the name that the server's certificate must have, by default its
-    /// address.
-    #[arg(long, requires = "ca", value_parser = filled)]
+    /// With `--ca`: the name in the server's certificate, by default its address.
+    #[arg(long, requires = "ca", value_parser = not_empty)]
     server_name: Option<String>,
-    /// How long the answer may take.
-    #[arg(long, default_value = "2s", value_parser = span("10ms", "1min"))]
+    /// The time limit for the answer.
+    #[arg(long, default_value = "2s", value_parser = duration("10ms", "1min"))]
     timeout: Duration,
 }
 
-/// Asks a server for its health: exit code 0 if it serves.
-pub(super) fn run(question: &Question) -> Result<(), Failure> {
+/// Checks the health of a server: exit code 0 if it is serving.
+pub(super) fn run(args: &HealthArgs) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let address = reachable(question.address);
+    let address = connect_address(args.address);
     let answer = runtime.block_on(async {
-        timeout(question.timeout, ask(question, address))
+        timeout(args.timeout, check(args, address))
             .await
             .unwrap_or_else(|_| anyhow::bail!("no answer in time"))
     });
@@ -68,26 +66,30 @@ pub(super) fn run(question: &Question) -> Result<(), Failure> {
     }
 }
 
-async fn ask(question: &Question, address: SocketAddr) -> anyhow::Result<ServingStatus> {
-    let channel = match &question.ca {
-        None => plain(address).await?,
-        Some(ca) => over_tls(address, ca, question.server_name.as_deref()).await?,
+async fn check(args: &HealthArgs, address: SocketAddr) -> anyhow::Result<ServingStatus> {
+    let channel = match &args.ca {
+        None => connect_plain(address).await?,
+        Some(ca) => connect_tls(address, ca, args.server_name.as_deref()).await?,
     };
     let request = HealthCheckRequest {
-        service: question.service.clone(),
+        service: args.service.clone(),
     };
     let answer = HealthClient::new(channel).check(request).await;
     let answer = answer.map_err(|status| anyhow::anyhow!("{}", status.message().to_owned()))?;
     Ok(answer.into_inner().status())
 }
 
-async fn plain(address: SocketAddr) -> anyhow::Result<Channel> {
+async fn connect_plain(address: SocketAddr) -> anyhow::Result<Channel> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .connect()
         .await?)
 }
 
-async fn over_tls(address: SocketAddr, ca: &Path, name: Option<&str>) -> anyhow::Result<Channel> {
+async fn connect_tls(
+    address: SocketAddr,
+    ca: &Path,
+    name: Option<&str>,
+) -> anyhow::Result<Channel> {
     let unreadable = || format!("cannot read certificates of {} (--ca)", ca.display());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).with_context(unreadable)? {
@@ -111,14 +113,14 @@ async fn over_tls(address: SocketAddr, ca: &Path, name: Option<&str>) -> anyhow:
             tls.connect(name, connection).await.map(TokioIo::new)
         }
     });
-    // The scheme is only a label here: the connector has its own mind.
+    // The connector decides about TLS, so the scheme has no effect.
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .connect_with_connector(connect)
         .await?)
 }
 
-/// The address itself, or this machine's own if it stands for all of them.
-fn reachable(address: SocketAddr) -> SocketAddr {
+/// The address, or the loopback address if it is unspecified.
+fn connect_address(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -1,8 +1,8 @@
-use super::{failure::Failure, serve::prepare};
+use super::{error::CommandError, serve::prepare};
 use crate::{config::Config, database::Database};
 
-/// Brings the database's schema up to date.
-pub(super) fn run(config: &Config) -> Result<(), Failure> {
+/// Migrates the database to the current schema.
+pub(super) fn run(config: &Config) -> Result<(), CommandError> {
     prepare(config)?;
 
     tokio::runtime::Runtime::new()?.block_on(async {

@@ -1,14 +1,14 @@
-//! The sub-commands of `sluice`: one file each.
+//! The command line of `sluice`, with one file per sub-command.
 
 mod admin;
-mod copy;
+mod command_line;
 mod edge;
-mod failure;
+mod error;
 mod health;
-mod line;
 mod migrate;
 mod rotate;
 mod run_child;
 mod serve;
+mod shutdown;
 
-pub use line::run;
+pub use command_line::run;

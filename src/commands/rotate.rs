@@ -4,7 +4,7 @@ use anyhow::Context;
 use tokio::time::sleep;
 
 use super::{
-    failure::Failure,
+    error::CommandError,
     serve::{load_keys, prepare},
 };
 use crate::{
@@ -13,58 +13,59 @@ use crate::{
     database::Database,
     domain::{Time, now},
     error::{Error, Result},
-    jobs::{KeyWatch, Pass, Resealing},
-    repositories::{KeyRecords, SealedValues},
+    jobs::{KeyRefresh, ResealCounts, Resealing},
+    repositories::{KeyRecords, SealedColumn},
 };
 
-/// How long a key signs or seals beyond its time: clocks differ, and what was
-/// begun with it comes to its end.
-const MARGIN: Duration = Duration::from_secs(10);
+/// How long a key is used beyond its time, because clocks differ and calls take a while.
+const CLOCK_MARGIN: Duration = Duration::from_secs(10);
 
-/// How long request ids and page tokens count, which are made under a sealing key.
-const SEALING_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long request ids and page tokens, which depend on a sealing key, remain valid.
+const SEALED_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Makes a new key that signs access tokens.
+/// Rotates the key that signs access tokens.
 pub(super) fn signing_key(
     config: &Config,
     activate_after: Duration,
     revoke_old: bool,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     run(config, async |rotation| {
-        rotation.signing(config, activate_after, revoke_old).await
+        rotation
+            .rotate_signing_key(config, activate_after, revoke_old)
+            .await
     })
 }
 
-/// Makes a new key that seals secrets, and seals all of them anew.
-pub(super) fn sealing_key(config: &Config, activate_after: Duration) -> Result<(), Failure> {
+/// Rotates the key that seals secrets, and seals all of them again.
+pub(super) fn sealing_key(config: &Config, activate_after: Duration) -> Result<(), CommandError> {
     run(config, async |rotation| {
-        rotation.sealing(activate_after).await
+        rotation.rotate_sealing_key(activate_after).await
     })
 }
 
 struct Rotation {
     database: Database,
     keys: Keys,
-    watch: KeyWatch,
+    key_refresh: KeyRefresh,
     records: KeyRecords,
 }
 
 fn run(
     config: &Config,
     rotate: impl AsyncFnOnce(&mut Rotation) -> anyhow::Result<()>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     prepare(config)?;
     let keys = load_keys(config)?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let database = Database::open(&config.database());
         database.migrate().await?;
         let mut rotation = Rotation {
-            watch: KeyWatch::new(database.clone(), keys.clone()),
+            key_refresh: KeyRefresh::new(database.clone(), keys.clone()),
             records: KeyRecords::new(database.clone()),
             database: database.clone(),
             keys,
         };
-        rotation.watch.refresh().await?;
+        rotation.key_refresh.refresh().await?;
         rotate(&mut rotation).await?;
         database.close().await;
         Ok(())
@@ -72,72 +73,75 @@ fn run(
 }
 
 impl Rotation {
-    async fn signing(
+    async fn rotate_signing_key(
         &self,
         config: &Config,
         activate_after: Duration,
         revoke_old: bool,
     ) -> anyhow::Result<()> {
         let new = self.keys.new_signing_key(now(), activate_after);
-        let new = new.context("cannot make a key")?;
+        let new = new.context("cannot generate a key")?;
         let last_token = config.access_token_lifetime + Duration::from_secs(LEEWAY_SECONDS);
         let others_retire = match revoke_old {
             true => new.active_time,
-            false => new.active_time + last_token + MARGIN,
+            false => new.active_time + last_token + CLOCK_MARGIN,
         };
 
-        self.need_root().await?;
-        let of_settings = self.keys.signing.ids_of_settings();
+        self.register_root_key().await?;
+        let configured_ids = self.keys.signing.configured_ids();
         self.records
-            .rotate_signing(&new, &of_settings, others_retire)
+            .rotate_signing(&new, &configured_ids, others_retire)
             .await?;
 
-        println!("the key {} signs from {}", new.id, text(new.active_time));
-        println!("all others are accepted until {}", text(others_retire));
+        println!("the key {} signs from {}", new.id, rfc3339(new.active_time));
+        println!(
+            "all other keys are accepted until {}",
+            rfc3339(others_retire)
+        );
         Ok(())
     }
 
-    async fn sealing(&mut self, activate_after: Duration) -> anyhow::Result<()> {
+    async fn rotate_sealing_key(&mut self, activate_after: Duration) -> anyhow::Result<()> {
         let new = self.keys.new_sealing_key(now(), activate_after);
-        self.need_root().await?;
+        self.register_root_key().await?;
         let (id, active_time) = self.records.begin_sealing_rotation(&new).await?;
         if id != new.id {
-            eprintln!("going on with a rotation that has not come to its end");
+            eprintln!("continuing an unfinished rotation");
         }
 
-        eprintln!("the key {id} seals from {}", text(active_time));
-        // Also what was sealed before under the old key has been written by then.
-        let settled = active_time + MARGIN;
+        eprintln!("the key {id} seals from {}", rfc3339(active_time));
+        // By then, values sealed with the old key have been written.
+        let settled = active_time + CLOCK_MARGIN;
         sleep((settled - now()).to_std().unwrap_or_default()).await;
-        self.watch.refresh().await?;
+        self.key_refresh.refresh().await?;
         let sealed = self.reseal().await?;
 
-        let others_retire = now() + SEALING_MEMORY + MARGIN;
-        let root = self.keys.sealer.first_root().to_string();
+        let others_retire = now() + SEALED_TOKEN_LIFETIME + CLOCK_MARGIN;
+        let root = self.keys.sealer.first_root_id().to_string();
         self.records
             .finish_sealing_rotation(&id, &root, others_retire, now())
             .await?;
         println!(
-            "{} values were sealed anew under the key {id}",
+            "{} values were sealed again with the key {id}",
             sealed.found
         );
-        println!("no other is needed after {}", text(others_retire));
+        println!("no other key is needed after {}", rfc3339(others_retire));
         if sealed.unreadable > 0 {
             anyhow::bail!("{} values cannot be opened, see above", sealed.unreadable);
         }
         Ok(())
     }
 
-    /// Until a whole pass finds nothing that it could seal anew.
-    async fn reseal(&self) -> Result<Pass> {
+    /// Seals all values again, until a pass finds none that it can.
+    async fn reseal(&self) -> Result<ResealCounts> {
         let resealing = Resealing::new(self.database.clone(), self.keys.clone());
-        resealing.rewrap().await?;
-        let mut total = Pass::default();
+        resealing.rewrap_keys().await?;
+        let mut total = ResealCounts::default();
         loop {
-            let mut pass = Pass::default();
-            for column in SealedValues::ALL {
-                let Pass { found, unreadable } = resealing.pass(column).await?;
-                eprintln!("{found} values of {column:?} were under an earlier key");
+            let mut pass = ResealCounts::default();
+            for column in SealedColumn::ALL {
+                let ResealCounts { found, unreadable } = resealing.reseal_column(column).await?;
+                eprintln!("{found} values of {column:?} were sealed with an earlier key");
                 pass.found += found;
                 pass.unreadable += unreadable;
             }
@@ -149,13 +153,13 @@ impl Rotation {
         }
     }
 
-    /// The first root key wraps the new one: from now on no server starts without it.
-    async fn need_root(&self) -> Result<(), Error> {
-        let root = self.keys.sealer.first_root().to_string();
+    /// Requires the first root key on every server from now on, because it seals the new key.
+    async fn register_root_key(&self) -> Result<(), Error> {
+        let root = self.keys.sealer.first_root_id().to_string();
         self.records.register_root(&root, now()).await
     }
 }
 
-fn text(time: Time) -> String {
+fn rfc3339(time: Time) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }

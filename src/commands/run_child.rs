@@ -3,12 +3,12 @@ use std::{ffi::OsString, io, num::NonZero, os::unix::process::CommandExt, proces
 use clap::Args;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
-use super::failure::Failure;
+use super::error::CommandError;
 
-/// A program that ends with its parent, however that ends.
+/// A program that is killed when its parent process ends.
 #[derive(Args)]
-pub(super) struct Child {
-    /// The process that starts this one.
+pub(super) struct RunChild {
+    /// The id of the parent process.
     #[arg(long)]
     parent: i32,
 
@@ -17,18 +17,18 @@ pub(super) struct Child {
     program: Vec<OsString>,
 }
 
-/// Becomes the program.
-pub(super) fn run(child: &Child) -> Result<(), Failure> {
+/// Replaces this process by the program.
+pub(super) fn run(child: &RunChild) -> Result<(), CommandError> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
-    // It may have ended before the system was asked to tell.
+    // The parent may have ended before the signal was set.
     if getppid().map(Pid::as_raw_nonzero).map(NonZero::get) != Some(child.parent) {
-        let gone = io::Error::other("whoever wanted it is gone");
-        return Err(Failure::Program(gone));
+        let error = io::Error::other("the parent process has ended");
+        return Err(CommandError::Program(error));
     }
     let (program, arguments) = child
         .program
         .split_first()
-        .ok_or(Failure::Program(io::ErrorKind::NotFound.into()))?;
+        .ok_or(CommandError::Program(io::ErrorKind::NotFound.into()))?;
     let error = Command::new(program).args(arguments).exec();
-    Err(Failure::Program(error))
+    Err(CommandError::Program(error))
 }

@@ -1,12 +1,9 @@
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, time::Duration};
 
 use anyhow::Context;
-use tokio::{
-    runtime::Builder,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::runtime::Builder;
 
-use super::failure::Failure;
+use super::{error::CommandError, shutdown};
 use crate::{
     auth::Keys,
     config::{Config, Environment},
@@ -16,36 +13,37 @@ use crate::{
     transport,
 };
 
-/// After how many steps of its tasks a thread looks what has come in. By default it is
-/// 61: under more load than there can be, each answer of the database would wait until
-/// as many connections have refused calls.
-const LOOKS: u32 = 7;
+/// How many tasks a thread polls before it checks for I/O events.
+///
+/// With tokio's default of 61, under overload each response of the database would wait until as many
+/// connections have refused calls.
+const EVENT_INTERVAL: u32 = 7;
 
-/// How long the last traces may take to leave.
-const TRACES_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last traces may take to be sent.
+const TRACE_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT. A second signal ends it at once.
-pub(super) fn run(config: &Config) -> Result<(), Failure> {
+pub(super) fn run(config: &Config) -> Result<(), CommandError> {
     prepare(config)?;
     let keys = load_keys(config)?;
-    if let Some(files) = config.listening.tls() {
+    if let Some(files) = config.transport.tls() {
         let checked = files.check();
-        checked.map_err(|fault| Failure::Usage(format!("{fault:#}")))?;
+        checked.map_err(|error| CommandError::Usage(format!("{error:#}")))?;
     }
     let runtime = Builder::new_multi_thread()
         .enable_all()
-        .event_interval(LOOKS)
+        .event_interval(EVENT_INTERVAL)
         .build()?;
     let served = runtime.block_on(serve(config, keys));
-    // Work that cannot be cancelled, such as waiting for a lock, does not keep the program.
+    // Does not wait for work that cannot be cancelled, such as waiting for a lock.
     runtime.shutdown_background();
     served
 }
 
-/// What every command needs that uses the data: checked settings, a log, the
-/// data directory, which only its owner may enter.
-pub(super) fn prepare(config: &Config) -> Result<(), Failure> {
-    config.check().map_err(Failure::Usage)?;
+/// Prepares a command that uses the data: checks the settings, and opens the log and the data
+/// directory, which only its owner may access.
+pub(super) fn prepare(config: &Config) -> Result<(), CommandError> {
+    config.check().map_err(CommandError::Usage)?;
     telemetry::init(&config.log())?;
     error::show_causes(config.env == Environment::Development);
     DirBuilder::new()
@@ -54,49 +52,35 @@ pub(super) fn prepare(config: &Config) -> Result<(), Failure> {
         .create(&config.data_dir)
         .with_context(|| {
             format!(
-                "cannot make the data directory {}",
+                "cannot create the data directory {}",
                 config.data_dir.display()
             )
         })?;
     Ok(())
 }
 
-/// The keys of the settings.
-pub(super) fn load_keys(config: &Config) -> Result<Keys, Failure> {
+/// Loads the configured keys.
+pub(super) fn load_keys(config: &Config) -> Result<Keys, CommandError> {
     Ok(Keys::load(&config.keys())?)
 }
 
-async fn serve(config: &Config, keys: Keys) -> Result<(), Failure> {
+async fn serve(config: &Config, keys: Keys) -> Result<(), CommandError> {
     let listener = transport::bind(config.listen)
         .with_context(|| format!("cannot listen on {} (SLUICE_LISTEN)", config.listen))?;
     if let Some(settings) = config.traces() {
         traces::start(settings)?;
     }
     let database = Database::open(&config.database());
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let is_open = config.listening.tls().is_none() && !config.listen.ip().is_loopback();
-    if config.env == Environment::Production && is_open {
-        tracing::warn!("serving without TLS: let nobody but a proxy that encrypts connect");
+    let shutdown = shutdown::on_signal()?;
+    let is_exposed = config.transport.tls().is_none() && !config.listen.ip().is_loopback();
+    if config.env == Environment::Production && is_exposed {
+        tracing::warn!(
+            "serving without TLS: only a proxy that terminates TLS should be able to connect"
+        );
     }
     tracing::info!(address = %listener.local_addr()?, database = database.engine(), "serving");
 
-    let shutdown = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::warn!("second signal, stopping at once");
-            telemetry::flush();
-            std::process::exit(1);
-        });
-    };
-    let served = server::serve(listener, database, keys, config, shutdown).await;
-    traces::stop(TRACES_PATIENCE.min(config.drain_timeout)).await;
+    let served = server::serve(listener, database, keys, config, shutdown.cancelled_owned()).await;
+    traces::stop(TRACE_FLUSH_TIMEOUT.min(config.drain_timeout)).await;
     Ok(served?)
 }

@@ -1,18 +1,16 @@
-//! Every setting, once: its variable, its default, and what it may be.
+//! All settings, with their variables, defaults and bounds.
 //!
-//! Each one is an environment variable and a flag of the same name. Nothing
-//! else in this crate reads the environment.
+//! Each is an environment variable and a flag of the same name. Nothing else in this crate reads the
+//! environment.
 
+mod component_settings;
 mod edge;
-mod listening;
-mod observing;
+mod observability;
 pub(crate) mod parse;
-mod parts;
-mod requests;
 mod settings;
+mod transport;
 
 pub use edge::{EdgeConfig, MediaServerKind};
-pub use listening::ListeningSettings;
-pub use observing::{LogFormat, ObservingSettings, OperationsAddress};
-pub use requests::RequestSettings;
+pub use observability::{LogFormat, ObservabilitySettings, OperationsAddress};
 pub use settings::{Config, Environment};
+pub use transport::TransportSettings;

@@ -1,5 +1,5 @@
-//! What the text of a setting may be. Each fault reads on from the setting's name,
-//! and never repeats the text, which may be a secret.
+//! Parsers of setting values. Each error continues a sentence that begins with the setting's name,
+//! and never repeats the value, which may be a secret.
 
 use std::{
     fmt::Display,
@@ -14,29 +14,18 @@ use lettre::message::Mailbox;
 use sqlx::postgres::PgSslMode;
 use zeroize::Zeroizing;
 
-use super::OperationsAddress;
 use crate::{
     auth::{parse_jwt_secret, parse_sealing_key},
     domain::Secret,
 };
 
 pub(crate) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|fault: T::Err| fault.to_string())
+    text.parse().map_err(|error: T::Err| error.to_string())
 }
 
 pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:50051")
-}
-
-pub(crate) fn operations_address(text: &str) -> Result<OperationsAddress, &'static str> {
-    match text {
-        "off" => Ok(OperationsAddress(None)),
-        text => match text.parse() {
-            Ok(address) => Ok(OperationsAddress(Some(address))),
-            Err(_) => Err("must be an IP address and a port, such as 127.0.0.1:9464, or off"),
-        },
-    }
 }
 
 pub(crate) fn port(text: &str) -> Result<u16, &'static str> {
@@ -57,7 +46,7 @@ pub(crate) fn within(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32,
     }
 }
 
-/// An address is the network of it alone. Everybody is no network to be trusted.
+/// An address is a network of one host. The network of all addresses is not accepted.
 pub(crate) fn network(text: &str) -> Result<IpNet, &'static str> {
     let text = text.trim();
     let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
@@ -67,15 +56,15 @@ pub(crate) fn network(text: &str) -> Result<IpNet, &'static str> {
     }
 }
 
-pub(crate) fn span(
-    least: &'static str,
-    most: &'static str,
+pub(crate) fn duration(
+    min: &'static str,
+    max: &'static str,
 ) -> impl Fn(&str) -> Result<Duration, String> + Clone {
     let bound = |text| humantime::parse_duration(text).unwrap_or_default();
     move |text| match humantime::parse_duration(text) {
-        Ok(span) if (bound(least)..=bound(most)).contains(&span) => Ok(span),
+        Ok(duration) if (bound(min)..=bound(max)).contains(&duration) => Ok(duration),
         _ => Err(format!(
-            "must be a duration from {least} to {most}, such as 90s or 15min"
+            "must be a duration from {min} to {max}, such as 90s or 15min"
         )),
     }
 }
@@ -92,7 +81,7 @@ pub(crate) fn hooks_secret(text: &str) -> Result<Secret, &'static str> {
     }
 }
 
-/// Around it there may be space, as in a file.
+/// Surrounding white space is allowed, as in a file.
 pub(crate) fn api_key(text: &str) -> Result<Secret, &'static str> {
     match text.trim() {
         "" => Err("must not be empty"),
@@ -109,22 +98,22 @@ pub(crate) fn node_id(text: &str) -> Result<String, &'static str> {
 
 pub(crate) fn jwt_secret(text: &str) -> Result<Secret, String> {
     parse_jwt_secret(text)
-        .map_err(|fault| format!("{fault}; make one with `openssl rand -base64 48`"))
+        .map_err(|error| format!("{error}; make one with `openssl rand -base64 48`"))
 }
 
 pub(crate) fn sealing_key(text: &str) -> Result<Zeroizing<[u8; 32]>, String> {
     parse_sealing_key(text)
-        .map_err(|fault| format!("{fault}; make one with `openssl rand -base64 32`"))
+        .map_err(|error| format!("{error}; make one with `openssl rand -base64 32`"))
 }
 
-pub(crate) fn filled(text: &str) -> Result<String, &'static str> {
+pub(crate) fn not_empty(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("must not be empty"),
         text => Ok(text.to_owned()),
     }
 }
 
-pub(crate) fn switch(text: &str) -> Result<bool, &'static str> {
+pub(crate) fn boolean(text: &str) -> Result<bool, &'static str> {
     match text {
         "true" | "1" | "on" | "yes" => Ok(true),
         "false" | "0" | "off" | "no" => Ok(false),
@@ -138,28 +127,28 @@ pub(crate) fn ssl_mode(text: &str) -> Result<PgSslMode, &'static str> {
 }
 
 pub(crate) fn ingest_host(text: &str) -> Result<String, &'static str> {
-    const WRONG: &str = "must be a host or host:port, such as ingest.example.com:1935";
+    const REQUIREMENT: &str = "must be a host or host:port, such as ingest.example.com:1935";
     let host = match text.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok() => host,
-        Some(_) if text.parse::<IpAddr>().is_err() => return Err(WRONG),
+        Some(_) if text.parse::<IpAddr>().is_err() => return Err(REQUIREMENT),
         _ => text,
     };
     match url::Host::parse(host) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) if host.parse::<IpAddr>().is_ok() => Ok(text.to_owned()),
-        Err(_) => Err(WRONG),
+        Err(_) => Err(REQUIREMENT),
     }
 }
 
 pub(crate) fn mailbox(text: &str) -> Result<Mailbox, &'static str> {
-    const WRONG: &str = "must be an address such as Sluice <sluice@example.com>";
+    const REQUIREMENT: &str = "must be an address such as Sluice <sluice@example.com>";
     match text.parse() {
         Ok(mailbox) if !text.contains(char::is_control) => Ok(mailbox),
-        _ => Err(WRONG),
+        _ => Err(REQUIREMENT),
     }
 }
 
-/// A page that something is appended to; short enough to stand on a line of a message.
+/// A page to which a token is appended. Short enough for a line of a message.
 pub(crate) fn page_url(text: &str) -> Result<String, &'static str> {
     let is_page = |url: &url::Url| matches!(url.scheme(), "http" | "https");
     let fits = text.len() <= 500 && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -169,7 +158,7 @@ pub(crate) fn page_url(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A neighbour: spans are sent as they are.
+/// Without TLS: the collector should run beside the server.
 pub(crate) fn collector(text: &str) -> Result<http::Uri, &'static str> {
     match text.parse::<http::Uri>() {
         Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
@@ -177,7 +166,7 @@ pub(crate) fn collector(text: &str) -> Result<http::Uri, &'static str> {
     }
 }
 
-/// Without a path: the calls have their own.
+/// Without a path, because each RPC has its own.
 pub(crate) fn control_plane(text: &str) -> Result<http::Uri, &'static str> {
     match text.parse::<http::Uri>() {
         Ok(uri) if is_web(&uri) && matches!(uri.path(), "" | "/") => Ok(uri),
@@ -196,7 +185,7 @@ fn is_web(uri: &http::Uri) -> bool {
     matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
 }
 
-/// Where an application and a stream are appended.
+/// A URL to which an application and a stream are appended.
 pub(crate) fn read_url(text: &str) -> Result<String, &'static str> {
     match url::Url::parse(text) {
         Ok(url) if url.scheme() == "rtmp" && url.has_host() && url.path().len() <= 1 => {

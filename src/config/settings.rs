@@ -7,22 +7,21 @@ use sqlx::postgres::PgSslMode;
 use zeroize::Zeroizing;
 
 use super::{
-    listening::ListeningSettings,
-    observing::ObservingSettings,
+    observability::ObservabilitySettings,
     parse::{
-        address, filled, ingest_host, jwt_secret, mailbox, network, page_url, parsed, port,
-        sealing_key, secret, span, ssl_mode, switch, within,
+        address, boolean, duration, ingest_host, jwt_secret, mailbox, network, not_empty, page_url,
+        parsed, port, sealing_key, secret, ssl_mode, within,
     },
-    requests::RequestSettings,
+    transport::TransportSettings,
 };
-use crate::{auth::IdTokenProvider, database::Target, domain::Secret, mail::MailRoute};
+use crate::{auth::IdTokenProvider, database::Target, domain::Secret, mail::MailTransport};
 
-/// The settings of a server. They cannot be printed: there are secrets among them.
+/// The settings of a server. They have no `Debug`, because they contain secrets.
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct Config {
-    /// `production` makes nothing up: secrets must be set, causes of internal
-    /// errors stay in the log, and reflection is off unless set.
+    /// `development` or `production`. In production no secret is generated: each must be set.
+    /// Causes of internal errors are only logged, and reflection is off unless set.
     #[arg(long, env = "SLUICE_ENV", default_value = "development")]
     pub env: Environment,
 
@@ -30,37 +29,44 @@ pub struct Config {
     #[arg(long, env = "SLUICE_LISTEN", default_value = "127.0.0.1:50051", value_parser = address)]
     pub listen: SocketAddr,
 
-    /// The proxies in front, as addresses or networks, parted by commas: where they
-    /// say for whom they call (`x-forwarded-for`), they are believed.
+    /// Trusted proxies in front of the server, as comma-separated addresses or networks. Only their
+    /// `x-forwarded-for` header determines the caller's address.
     #[arg(long, env = "SLUICE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// How connections are accepted.
+    /// The settings of connections.
     #[command(flatten)]
-    pub listening: ListeningSettings,
+    pub transport: TransportSettings,
 
-    /// How often a user, or an API key, may call: calls a second in the long run; 0
-    /// means as often as it likes. The keys of operators are not limited.
+    /// Rate limit for each user and each API key, in calls per second; 0 means no limit. Operators'
+    /// API keys are not limited.
     #[arg(long, env = "SLUICE_CALLER_RATE", default_value = "200", value_parser = within(0..=1_000_000))]
     pub caller_rate: u32,
 
-    /// How many calls it may make at once.
+    /// Burst size of that rate limit, in calls.
     #[arg(long, env = "SLUICE_CALLER_BURST", default_value = "2000", value_parser = within(1..=1_000_000))]
     pub caller_burst: u32,
 
-    /// The same for an address from which calls come without a valid token.
+    /// Rate limit for each address that calls without a valid token, in calls per second; 0 means
+    /// no limit.
     #[arg(long, env = "SLUICE_ADDRESS_RATE", default_value = "100", value_parser = within(0..=1_000_000))]
     pub address_rate: u32,
 
-    /// How many calls may come from it at once.
+    /// Burst size of that rate limit, in calls.
     #[arg(long, env = "SLUICE_ADDRESS_BURST", default_value = "1000", value_parser = within(1..=1_000_000))]
     pub address_burst: u32,
 
-    /// How calls are answered.
-    #[command(flatten)]
-    pub requests: RequestSettings,
+    /// Time limit for a unary call, unless its caller sets a shorter deadline (`grpc-timeout`). The
+    /// call then fails with DEADLINE_EXCEEDED.
+    #[arg(long, env = "SLUICE_CALL_TIMEOUT", default_value = "10s", value_parser = duration("100ms", "10min"))]
+    pub call_timeout: Duration,
 
-    /// The directory of the embedded database and of secrets that are not set.
+    /// Maximum number of concurrent calls; further calls are refused. The last eighth is reserved
+    /// for media servers and relay workers.
+    #[arg(long, env = "SLUICE_MAX_CALLS", default_value = "2048", value_parser = within(8..=1_000_000))]
+    pub max_calls: u32,
+
+    /// The directory of the embedded database and of generated secrets.
     #[arg(long, env = "SLUICE_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
 
@@ -70,7 +76,7 @@ pub struct Config {
     pub database_url: Option<Target>,
 
     /// Instead of `DATABASE_URL`: the host of the PostgreSQL server.
-    #[arg(long, env = "DB_HOST", value_parser = filled, conflicts_with = "database_url")]
+    #[arg(long, env = "DB_HOST", value_parser = not_empty, conflicts_with = "database_url")]
     pub db_host: Option<String>,
 
     /// With `DB_HOST`: its port, by default 5432.
@@ -78,7 +84,7 @@ pub struct Config {
     pub db_port: Option<u16>,
 
     /// With `DB_HOST`: the user, by default `sluice`.
-    #[arg(long, env = "DB_USER", value_parser = filled)]
+    #[arg(long, env = "DB_USER", value_parser = not_empty)]
     pub db_user: Option<String>,
 
     /// With `DB_HOST`: the password.
@@ -86,195 +92,196 @@ pub struct Config {
     pub db_password: Option<Secret>,
 
     /// With `DB_HOST`: the name of the database, by default `sluice`.
-    #[arg(long, env = "DB_NAME", value_parser = filled)]
+    #[arg(long, env = "DB_NAME", value_parser = not_empty)]
     pub db_name: Option<String>,
 
     /// With `DB_HOST`: disable, allow, prefer (the default), require, verify-ca or verify-full.
     #[arg(long, env = "DB_SSLMODE", value_parser = ssl_mode)]
     pub db_sslmode: Option<PgSslMode>,
 
-    /// Connections to the database; 0 means twice the cores and one.
+    /// Maximum number of database connections; 0 means twice the number of cores plus one.
     #[arg(long, env = "SLUICE_DB_POOL_SIZE", default_value = "0", value_parser = within(0..=1000))]
     pub db_pool_size: u32,
 
-    /// How long a call waits for a connection.
-    #[arg(long, env = "SLUICE_DB_ACQUIRE_TIMEOUT", default_value = "2s", value_parser = span("10ms", "1min"))]
+    /// Time limit for a call to wait for a database connection.
+    #[arg(long, env = "SLUICE_DB_ACQUIRE_TIMEOUT", default_value = "2s", value_parser = duration("10ms", "1min"))]
     pub db_acquire_timeout: Duration,
 
-    /// How long a statement may take. PostgreSQL is told to give up a little earlier.
-    #[arg(long, env = "SLUICE_DB_TIMEOUT", default_value = "6s", value_parser = span("100ms", "10min"))]
+    /// Time limit for a statement. PostgreSQL's own statement timeout is set slightly shorter.
+    #[arg(long, env = "SLUICE_DB_TIMEOUT", default_value = "6s", value_parser = duration("100ms", "10min"))]
     pub db_timeout: Duration,
 
-    /// From which duration a statement is logged as slow.
-    #[arg(long, env = "SLUICE_SLOW_QUERY", default_value = "200ms", value_parser = span("1ms", "1h"))]
+    /// Duration from which a statement is logged as slow.
+    #[arg(long, env = "SLUICE_SLOW_QUERY", default_value = "200ms", value_parser = duration("1ms", "1h"))]
     pub slow_query: Duration,
 
-    /// The secret under which access tokens are signed (HS256): at least 32 bytes.
+    /// The secret that signs access tokens (HS256): at least 32 bytes.
     #[arg(long, env = "SLUICE_JWT_SECRET", hide_env_values = true, value_parser = jwt_secret, conflicts_with = "jwt_key_files")]
     pub jwt_secret: Option<Secret>,
 
-    /// Instead of `SLUICE_JWT_SECRET`: files with Ed25519 private keys (PKCS #8,
-    /// PEM), parted by commas. The first one signs, all verify.
+    /// Instead of `SLUICE_JWT_SECRET`: comma-separated files with Ed25519 private keys (PKCS #8,
+    /// PEM). The first key signs; all verify.
     #[arg(long, env = "SLUICE_JWT_KEY_FILES", value_delimiter = ',')]
     pub jwt_key_files: Vec<PathBuf>,
 
     /// The `iss` claim of access tokens.
-    #[arg(long, env = "SLUICE_JWT_ISSUER", default_value = "sluice", value_parser = filled)]
+    #[arg(long, env = "SLUICE_JWT_ISSUER", default_value = "sluice", value_parser = not_empty)]
     pub jwt_issuer: String,
 
     /// The `aud` claim of access tokens.
-    #[arg(long, env = "SLUICE_JWT_AUDIENCE", default_value = "sluice", value_parser = filled)]
+    #[arg(long, env = "SLUICE_JWT_AUDIENCE", default_value = "sluice", value_parser = not_empty)]
     pub jwt_audience: String,
 
-    /// How long an access token works.
-    #[arg(long, env = "SLUICE_ACCESS_TOKEN_LIFETIME", default_value = "15min", value_parser = span("1s", "1day"))]
+    /// Lifetime of an access token.
+    #[arg(long, env = "SLUICE_ACCESS_TOKEN_LIFETIME", default_value = "15min", value_parser = duration("1s", "1day"))]
     pub access_token_lifetime: Duration,
 
-    /// How long a session lasts without being refreshed.
-    #[arg(long, env = "SLUICE_SESSION_IDLE_TIMEOUT", default_value = "30days", value_parser = span("1s", "1year"))]
+    /// Time without a refresh after which a session ends.
+    #[arg(long, env = "SLUICE_SESSION_IDLE_TIMEOUT", default_value = "30days", value_parser = duration("1s", "1year"))]
     pub session_idle_timeout: Duration,
 
-    /// How long a session lasts at most.
-    #[arg(long, env = "SLUICE_SESSION_LIFETIME", default_value = "90days", value_parser = span("1s", "1year"))]
+    /// Maximum lifetime of a session.
+    #[arg(long, env = "SLUICE_SESSION_LIFETIME", default_value = "90days", value_parser = duration("1s", "1year"))]
     pub session_lifetime: Duration,
 
-    /// Keys of secrets at rest: 32 bytes each in base64, parted by commas. The
-    /// first one seals, all open.
+    /// Keys that encrypt secrets at rest: 32 bytes each in base64, comma-separated. The first key
+    /// encrypts; all decrypt.
     #[arg(long, env = "SLUICE_SEALING_KEYS", hide_env_values = true, value_delimiter = ',', value_parser = sealing_key)]
     pub sealing_keys: Vec<Zeroizing<[u8; 32]>>,
 
-    /// The cost of a password hash: the binary logarithm of bcrypt's rounds.
+    /// The bcrypt cost of password hashes: the binary logarithm of the number of rounds.
     #[arg(long, env = "SLUICE_BCRYPT_COST", default_value = "10", value_parser = within(4..=16))]
     pub bcrypt_cost: u32,
 
-    /// How many passwords may wait to be checked before callers are sent away.
+    /// Maximum number of passwords that wait for hashing; further calls are refused.
     #[arg(long, env = "SLUICE_PASSWORD_QUEUE", default_value = "64", value_parser = within(1..=10_000))]
     pub password_queue: u32,
 
-    /// Signs people in with Google: the client ids that Google gave, parted by commas.
-    #[arg(long, env = "SLUICE_GOOGLE_CLIENT_IDS", value_delimiter = ',', value_parser = filled)]
+    /// Enables sign-in with Google: comma-separated client ids issued by Google.
+    #[arg(long, env = "SLUICE_GOOGLE_CLIENT_IDS", value_delimiter = ',', value_parser = not_empty)]
     pub google_client_ids: Vec<String>,
 
-    /// Signs people in with other OpenID Connect issuers, parted by semicolons:
-    /// `name=acme,issuer=https://id.acme.com,client_id=abc,domains=acme.com+acme.org`.
-    /// `client_id` may be repeated. `domains` may be left out: whose addresses the
-    /// issuer knows the owners of, so that it opens the accounts of those.
+    /// Enables sign-in with other OpenID Connect issuers, separated by semicolons:
+    /// `name=acme,issuer=https://id.acme.com,client_id=abc,domains=acme.com+acme.org`. `client_id`
+    /// may be repeated. `domains` is optional: the e-mail domains for which this issuer is
+    /// authoritative, so that its id tokens open the accounts with these addresses.
     #[arg(long, env = "SLUICE_OIDC_PROVIDERS", value_delimiter = ';', value_parser = parsed::<IdTokenProvider>)]
     pub oidc_providers: Vec<IdTokenProvider>,
 
-    /// How messages leave: `smtp://user:password@host:port` (with STARTTLS, unless
-    /// the host is this machine or `?tls=none` follows), `smtps://…`, `folder:PATH`
-    /// or `off`; `?ca=FILE` adds trusted certificates. Default: in development
-    /// `folder:<data dir>/mail`, in production `off`.
-    #[arg(long, env = "SLUICE_MAIL", hide_env_values = true, value_parser = parsed::<MailRoute>)]
-    pub mail: Option<MailRoute>,
+    /// Mail transport: `smtp://user:password@host:port` (with STARTTLS, unless the host is this
+    /// machine or `?tls=none` is appended), `smtps://…`, `folder:PATH` or `off`. `?ca=FILE` adds
+    /// trusted certificates. Default: `folder:<data dir>/mail` in development, `off` in production.
+    #[arg(long, env = "SLUICE_MAIL", hide_env_values = true, value_parser = parsed::<MailTransport>)]
+    pub mail: Option<MailTransport>,
 
-    /// Who messages are from.
+    /// Sender of messages.
     #[arg(long, env = "SLUICE_MAIL_FROM", default_value = "Sluice <sluice@localhost>", value_parser = mailbox)]
     pub mail_from: Mailbox,
 
-    /// The page that verifies an address, for example `https://app.example.com/verify#token=`:
-    /// the token is appended. Without it the message has the bare token.
+    /// URL of your page that verifies an e-mail address, for example
+    /// `https://app.example.com/verify#token=`; the token is appended. Without it, messages contain
+    /// only the token.
     #[arg(long, env = "SLUICE_MAIL_VERIFY_URL", value_parser = page_url)]
     pub mail_verify_url: Option<String>,
 
-    /// The page that resets a password, likewise.
+    /// URL of your page that resets a password, in the same form.
     #[arg(long, env = "SLUICE_MAIL_RESET_URL", value_parser = page_url)]
     pub mail_reset_url: Option<String>,
 
-    /// How often a media server reports each connection.
-    #[arg(long, env = "SLUICE_HEARTBEAT_INTERVAL", default_value = "10s", value_parser = span("100ms", "5min"))]
+    /// Interval at which media servers report each connection.
+    #[arg(long, env = "SLUICE_HEARTBEAT_INTERVAL", default_value = "10s", value_parser = duration("100ms", "5min"))]
     pub heartbeat_interval: Duration,
 
-    /// After which silence a connection counts as lost.
-    #[arg(long, env = "SLUICE_HEARTBEAT_TIMEOUT", default_value = "35s", value_parser = span("100ms", "1h"))]
+    /// Time without a report after which a connection counts as lost.
+    #[arg(long, env = "SLUICE_HEARTBEAT_TIMEOUT", default_value = "35s", value_parser = duration("100ms", "1h"))]
     pub heartbeat_timeout: Duration,
 
-    /// How long a new stream may be without media.
-    #[arg(long, env = "SLUICE_CONNECT_TIMEOUT", default_value = "30s", value_parser = span("100ms", "1h"))]
+    /// Time without media after which a new stream ends.
+    #[arg(long, env = "SLUICE_CONNECT_TIMEOUT", default_value = "30s", value_parser = duration("100ms", "1h"))]
     pub connect_timeout: Duration,
 
-    /// How often overdue streams are looked for.
-    #[arg(long, env = "SLUICE_REAP_INTERVAL", default_value = "1s", value_parser = span("10ms", "1min"))]
+    /// Interval at which streams past a deadline are searched for.
+    #[arg(long, env = "SLUICE_REAP_INTERVAL", default_value = "1s", value_parser = duration("10ms", "1min"))]
     pub reap_interval: Duration,
 
-    /// How often what is watched is looked at, should nothing tell of its changes.
-    #[arg(long, env = "SLUICE_WATCH_POLL_INTERVAL", default_value = "1s", value_parser = span("10ms", "1min"))]
+    /// Poll interval of watched projects, in case a change notification was missed.
+    #[arg(long, env = "SLUICE_WATCH_POLL_INTERVAL", default_value = "1s", value_parser = duration("10ms", "1min"))]
     pub watch_poll_interval: Duration,
 
-    /// Whether replicas tell each other of changes (LISTEN and NOTIFY of PostgreSQL).
-    /// Turn it off behind a pooler in transaction mode: changes by other replicas are
-    /// then found by looking.
-    #[arg(long, env = "SLUICE_WATCH_HINTS", default_value = "true", value_parser = switch, action = clap::ArgAction::Set)]
+    /// Whether replicas notify each other of changes with LISTEN and NOTIFY of PostgreSQL. Set it
+    /// to `false` behind a pooler in transaction mode: changes by other replicas are then found by
+    /// polling.
+    #[arg(long, env = "SLUICE_WATCH_HINTS", default_value = "true", value_parser = boolean, action = clap::ArgAction::Set)]
     pub watch_hints: bool,
 
-    /// After how much silence a watch gives a sign of life.
-    #[arg(long, env = "SLUICE_WATCH_HEARTBEAT", default_value = "10s", value_parser = span("10ms", "1min"))]
+    /// Time without a change after which a watch sends a heartbeat.
+    #[arg(long, env = "SLUICE_WATCH_HEARTBEAT", default_value = "10s", value_parser = duration("10ms", "1min"))]
     pub watch_heartbeat: Duration,
 
-    /// How long a watcher may leave unread what is sent to it.
-    #[arg(long, env = "SLUICE_WATCH_PATIENCE", default_value = "10s", value_parser = span("10ms", "10min"))]
+    /// Time that a client may leave the messages of its watch unread before the watch ends.
+    #[arg(long, env = "SLUICE_WATCH_PATIENCE", default_value = "10s", value_parser = duration("10ms", "10min"))]
     pub watch_patience: Duration,
 
-    /// How many watches this server takes on.
+    /// Maximum number of watches on this server.
     #[arg(long, env = "SLUICE_MAX_WATCHES", default_value = "10000", value_parser = within(1..=1_000_000))]
     pub max_watches: u32,
 
-    /// How many of them a user may have, together with the user's API keys.
+    /// Maximum number of watches per user on this server, including the user's API keys.
     #[arg(long, env = "SLUICE_MAX_USER_WATCHES", default_value = "200", value_parser = within(1..=1_000_000))]
     pub max_user_watches: u32,
 
-    /// How long the events of projects are kept, from which a watch goes on where it was.
-    #[arg(long, env = "SLUICE_EVENT_RETENTION", default_value = "1day", value_parser = span("1s", "1year"))]
+    /// Time that project events are kept. A watch can resume from events that are kept.
+    #[arg(long, env = "SLUICE_EVENT_RETENTION", default_value = "1day", value_parser = duration("1s", "1year"))]
     pub event_retention: Duration,
 
-    /// How long a worker keeps a relay without reporting it.
-    #[arg(long, env = "SLUICE_RELAY_LEASE", default_value = "15s", value_parser = span("100ms", "1h"))]
+    /// Lifetime of a relay lease without a report from its worker.
+    #[arg(long, env = "SLUICE_RELAY_LEASE", default_value = "15s", value_parser = duration("100ms", "1h"))]
     pub relay_lease: Duration,
 
-    /// After how long without more bytes a relay counts as stalled.
-    #[arg(long, env = "SLUICE_RELAY_STALL_TIMEOUT", default_value = "10s", value_parser = span("100ms", "1h"))]
+    /// Time without more bytes after which a relay counts as stalled.
+    #[arg(long, env = "SLUICE_RELAY_STALL_TIMEOUT", default_value = "10s", value_parser = duration("100ms", "1h"))]
     pub relay_stall_timeout: Duration,
 
-    /// How many destinations a project may have.
+    /// Maximum number of destinations per project.
     #[arg(long, env = "SLUICE_MAX_DESTINATIONS", default_value = "100", value_parser = within(1..=10_000))]
     pub max_destinations: u32,
 
-    /// Allows destinations on loopback and private addresses: for tests.
-    #[arg(long, env = "SLUICE_ALLOW_PRIVATE_DESTINATIONS", default_value = "false", value_parser = switch, action = clap::ArgAction::Set)]
+    /// Allows destinations on loopback and private addresses. For tests only.
+    #[arg(long, env = "SLUICE_ALLOW_PRIVATE_DESTINATIONS", default_value = "false", value_parser = boolean, action = clap::ArgAction::Set)]
     pub allow_private_destinations: bool,
 
-    /// This system's own ingest, `host` or `host:port`, parted by commas: never a destination.
+    /// This system's own ingest hosts, `host` or `host:port`, comma-separated. They are refused as
+    /// destinations.
     #[arg(long, env = "SLUICE_INGEST_HOSTS", value_delimiter = ',', value_parser = ingest_host)]
     pub ingest_hosts: Vec<String>,
 
-    /// Whether callers can ask for the API's description. Default: on in development.
-    #[arg(long, env = "SLUICE_REFLECTION", value_parser = switch)]
+    /// Whether gRPC server reflection is on. Default: on in development, off in production.
+    #[arg(long, env = "SLUICE_REFLECTION", value_parser = boolean)]
     pub reflection: Option<bool>,
 
-    /// How long to go on serving after a signal, while health checks say
-    /// NOT_SERVING, so that load balancers turn away.
-    #[arg(long, env = "SLUICE_DRAIN_DELAY", default_value = "0s", value_parser = span("0s", "5min"))]
+    /// Time to continue serving after a signal while health checks answer NOT_SERVING, so that load
+    /// balancers stop sending calls.
+    #[arg(long, env = "SLUICE_DRAIN_DELAY", default_value = "0s", value_parser = duration("0s", "5min"))]
     pub drain_delay: Duration,
 
-    /// How long calls may take to finish after that.
-    #[arg(long, env = "SLUICE_DRAIN_TIMEOUT", default_value = "20s", value_parser = span("0s", "10min"))]
+    /// Time that calls then have to finish.
+    #[arg(long, env = "SLUICE_DRAIN_TIMEOUT", default_value = "20s", value_parser = duration("0s", "10min"))]
     pub drain_timeout: Duration,
 
-    /// How long audit events are kept.
-    #[arg(long, env = "SLUICE_AUDIT_RETENTION", default_value = "180days", value_parser = span("1day", "10years"))]
+    /// Time that audit events are kept.
+    #[arg(long, env = "SLUICE_AUDIT_RETENTION", default_value = "180days", value_parser = duration("1day", "10years"))]
     pub audit_retention: Duration,
 
-    /// What is to be seen of it.
+    /// The settings of logs, metrics and traces.
     #[command(flatten)]
-    pub observing: ObservingSettings,
+    pub observability: ObservabilitySettings,
 }
 
-/// What the server is for.
+/// The environment of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Environment {
-    /// Trying and building.
+    /// Generates missing secrets and shows internal errors to callers.
     Development,
-    /// Serving people.
+    /// Requires all secrets and hides internal errors.
     Production,
 }

@@ -3,22 +3,21 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::{Id, Time};
+use crate::backoff::Backoff;
 
-/// How long after the first failure the next attempt comes.
-const FIRST_WAIT: Duration = Duration::from_secs(30);
+/// The delays between attempts, without jitter.
+const RETRY_BACKOFF: Backoff =
+    Backoff::new(Duration::from_secs(30), Duration::from_secs(60 * 60));
 
-/// How long the wait becomes at most.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+/// The age at which an unsent message is given up.
+const MAX_AGE: TimeDelta = TimeDelta::hours(24);
 
-/// After which time a message that could not be sent is given up.
-const WORTH_SENDING: TimeDelta = TimeDelta::hours(24);
-
-/// Why a message is sent, and what the token in it is good for.
+/// The purpose of an e-mail message and of the token in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmailKind {
-    /// So that the owner of an address proves that it is theirs.
+    /// Proves that the account owner has the address.
     EmailVerification,
-    /// So that the owner of an account gets a new password.
+    /// Lets the account owner choose a new password.
     PasswordReset,
 }
 
@@ -33,12 +32,12 @@ impl EmailKind {
         }
     }
 
-    /// Reads the name in the database.
+    /// Parses the name in the database.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// How long the token works.
+    /// The lifetime of the token.
     pub const fn token_lifetime(self) -> TimeDelta {
         match self {
             Self::EmailVerification => TimeDelta::hours(24),
@@ -47,18 +46,18 @@ impl EmailKind {
     }
 }
 
-/// A message that is to be sent to an address, which may have no account.
+/// An e-mail message to be sent to an address, which may have no account.
 #[derive(Debug, Clone)]
 pub struct EmailMessage {
-    /// Its id.
+    /// The id.
     pub id: EmailMessageId,
-    /// Why it is sent.
+    /// The purpose.
     pub kind: EmailKind,
     /// The address in lower case.
     pub email_key: String,
-    /// When it was asked for.
+    /// The time of the request.
     pub create_time: Time,
-    /// How often it was tried, with the attempt that goes on.
+    /// The number of attempts, including a running one.
     pub attempts: i64,
 }
 
@@ -66,17 +65,17 @@ pub struct EmailMessage {
 pub type EmailMessageId = Id<EmailMessage>;
 
 impl EmailMessage {
-    /// Whether it is too late for another attempt.
+    /// Whether the message is too old for another attempt.
     pub fn is_stale(&self, now: Time) -> bool {
-        self.create_time + WORTH_SENDING <= now
+        self.create_time + MAX_AGE <= now
     }
 
-    /// How long to wait after an attempt that failed: 30 s, then twice as long
-    /// each time, up to an hour; and up to a quarter more, by a chance from 0 to 1.
-    pub fn wait(&self, chance: f64) -> Duration {
-        let doublings = u32::try_from(self.attempts.clamp(1, 16) - 1).unwrap_or_default();
-        let wait = FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT);
-        wait.mul_f64(1.0 + chance.clamp(0.0, 1.0) / 4.0)
+    /// The delay after a failed attempt: 30 s, doubled each time, at most an hour. `jitter`
+    /// from 0 to 1 adds up to a quarter.
+    pub fn retry_delay(&self, jitter: f64) -> Duration {
+        let attempts = u32::try_from(self.attempts.max(1)).unwrap_or(u32::MAX);
+        let delay = RETRY_BACKOFF.ceiling(attempts);
+        delay.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 4.0)
     }
 }
 
@@ -87,7 +86,7 @@ mod tests {
     use super::{EmailKind, EmailMessage, EmailMessageId};
     use crate::domain::now;
 
-    fn letter(attempts: i64) -> EmailMessage {
+    fn message(attempts: i64) -> EmailMessage {
         EmailMessage {
             id: EmailMessageId::generate(),
             kind: EmailKind::PasswordReset,
@@ -98,22 +97,22 @@ mod tests {
     }
 
     #[test]
-    fn the_waits_double_up_to_an_hour() {
-        let waits = [1, 2, 3, 7, 8, 9, 60, i64::MAX].map(|n| letter(n).wait(0.0).as_secs());
-        assert_eq!(waits, [30, 60, 120, 1920, 3600, 3600, 3600, 3600]);
+    fn retry_delays_double_up_to_an_hour() {
+        let delays = [1, 2, 3, 7, 8, 9, 60, i64::MAX].map(|n| message(n).retry_delay(0.0).as_secs());
+        assert_eq!(delays, [30, 60, 120, 1920, 3600, 3600, 3600, 3600]);
     }
 
     #[test]
-    fn chance_adds_up_to_a_quarter() {
-        assert_eq!(letter(2).wait(1.0).as_secs(), 75);
-        assert_eq!(letter(9).wait(0.5).as_secs(), 4050);
+    fn jitter_adds_up_to_a_quarter() {
+        assert_eq!(message(2).retry_delay(1.0).as_secs(), 75);
+        assert_eq!(message(9).retry_delay(0.5).as_secs(), 4050);
     }
 
     #[test]
-    fn a_message_is_worth_sending_for_a_day() {
-        let letter = letter(1);
-        let day = letter.create_time + TimeDelta::hours(24);
-        assert!(letter.is_stale(day));
-        assert!(!letter.is_stale(day - TimeDelta::seconds(1)));
+    fn a_message_is_stale_after_a_day() {
+        let message = message(1);
+        let day = message.create_time + TimeDelta::hours(24);
+        assert!(message.is_stale(day));
+        assert!(!message.is_stale(day - TimeDelta::seconds(1)));
     }
 }

@@ -1,4 +1,4 @@
-//! The nouns: plain types, parsed once at the edge and valid from then on.
+//! The domain types: parsed once, and valid from then on.
 //!
 //! Nothing here knows SQL, gRPC or cryptography.
 

@@ -1,29 +1,29 @@
 use std::{error::Error as _, time::Duration};
 
-use crate::domain::{Refusal, Scope, Violation};
+use crate::domain::{RefusalCause, Scope, Violation};
 
-/// A result whose error is the service's own.
+/// A result with the service's own error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a call can fail with.
+/// Why a call fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Fields of the request are wrong; all of them are named.
+    /// Fields of the request are invalid. All of them are listed.
     #[error("{}", invalid_text(.0))]
     Invalid(Vec<Violation>),
-    /// The call needs a token and has none.
+    /// The call has no access token, but needs one.
     #[error("an access token is needed")]
     AccessTokenMissing,
-    /// The token is not one of ours, or not any more.
+    /// The access token is invalid, expired or revoked.
     #[error("the access token is not valid")]
     AccessTokenInvalid,
-    /// E-mail and password do not belong together.
+    /// The e-mail address or the password is wrong.
     #[error("e-mail or password is wrong")]
     CredentialsInvalid,
     /// The refresh token is unknown or its session has ended.
     #[error("the refresh token is not valid")]
     RefreshTokenInvalid,
-    /// The refresh token had been replaced long before.
+    /// The refresh token was replaced earlier.
     #[error("the refresh token was used before; its session has been ended")]
     RefreshTokenReused,
     /// The API key is unknown, revoked or expired.
@@ -32,96 +32,96 @@ pub enum Error {
     /// The token lacks a scope.
     #[error("the token lacks the scope {}", .0.as_str())]
     ScopeMissing(Scope),
-    /// Only a signed-in user may do this.
+    /// Only a signed-in user may call this.
     #[error("only a signed-in user may call this")]
     SessionRequired,
     /// The API key is restricted to some projects.
     #[error("the API key is restricted to some projects")]
     ApiKeyRestricted,
-    /// The stream key opens no project.
+    /// No project has the stream key.
     #[error("the stream key is not valid")]
     StreamKeyInvalid,
-    /// No such thing, or somebody else's.
+    /// The resource does not exist, or belongs to another tenant.
     #[error("no such {noun}")]
     NotFound {
-        /// What it would be, for example `project`.
+        /// The kind of resource, for example `project`.
         noun: &'static str,
-        /// The id that was asked for.
+        /// The requested id.
         id: String,
     },
-    /// The address has an account.
+    /// The e-mail address already has an account.
     #[error("an account with this e-mail address exists")]
     EmailTaken,
-    /// A publisher is refused.
+    /// The publisher is refused.
     #[error("{}", refusal_text(.0))]
-    PublishRefused(Refusal),
+    PublishRefused(RefusalCause),
     /// The project has a stream that has not ended.
     #[error("the project has a stream that has not ended")]
     ProjectLive,
     /// A later boot of the media server has reported.
     #[error("a later boot of this node has reported")]
     NodeSuperseded,
-    /// The events after a revision are not kept, or there is no such revision.
+    /// The events after a revision are not kept, or the revision does not exist.
     #[error("the events after this revision are not kept, watch again from a snapshot")]
     ResyncRequired,
-    /// The server stops.
-    #[error("the server stops, call again")]
+    /// The server is shutting down.
+    #[error("the server is shutting down, call again")]
     Draining,
-    /// Who asked for a long answer does not read it.
-    #[error("what is sent is not read")]
+    /// The caller does not read its response stream.
+    #[error("the response stream is not read")]
     WatchTooSlow,
-    /// A watch ended after it had begun.
+    /// A watch ended after its first message.
     #[error("{cause}")]
     WatchEnded {
         /// Why it ended.
         cause: Box<Error>,
-        /// The revision that was last sent.
+        /// The revision sent last.
         last_revision: i64,
     },
-    /// There are as many watches as there may be.
+    /// The limit on the number of watches is reached.
     #[error("there are too many watches")]
     TooManyWatches,
-    /// The project has as many destinations as it may.
-    #[error("the project has as many destinations as it may have")]
+    /// The limit on the number of destinations is reached.
+    #[error("the project has the maximum number of destinations")]
     DestinationLimit,
     /// The stream is neither live nor reconnecting.
     #[error("the stream is not live")]
     StreamNotLive,
-    /// The change lost a race.
+    /// A concurrent change was faster.
     #[error("the change lost a race with another one")]
     ConcurrentChange,
-    /// The database could not put two changes in an order; begun anew, this one can succeed.
+    /// The database aborted the transaction because of a concurrent one. A retry can succeed.
     #[error("the change lost a race with another one")]
     LostRace(#[source] sqlx::Error),
-    /// Too many passwords wait to be checked.
-    #[error("too many passwords wait to be checked")]
+    /// Too many passwords wait for hashing.
+    #[error("too many passwords wait for hashing")]
     PasswordQueueFull(Duration),
-    /// Too many wrong passwords: the next attempt has to wait.
+    /// There were too many wrong passwords, so the next attempt has to wait.
     #[error("too many wrong passwords, the next attempt has to wait")]
     TooManyAttempts(Duration),
-    /// The caller calls too often.
+    /// The caller exceeds its rate limit.
     #[error("too many calls, the next one has to wait")]
     RateLimited(Duration),
-    /// The id token is not one that is accepted.
+    /// The id token is not accepted.
     #[error("the id token is not valid")]
     IdTokenInvalid,
-    /// The issuer of an id token cannot be asked for its keys.
+    /// The keys of the id token's issuer cannot be fetched.
     #[error("the issuer of the id token cannot be reached")]
     IssuerUnavailable(#[source] anyhow::Error),
-    /// The token of a message is unknown, used or expired.
+    /// The token of an e-mail message is unknown, used or expired.
     #[error("the token of the message is not valid")]
     MailTokenInvalid,
-    /// There is no way to send mail.
-    #[error("no way to send mail is configured")]
+    /// Mail is off.
+    #[error("mail is not configured")]
     MailDisabled,
-    /// The call took longer than it may.
+    /// The call exceeded its deadline.
     #[error("the call did not end in time")]
     DeadlineExceeded,
-    /// There are as many calls as the server takes on.
-    #[error("the server has too many calls to answer")]
+    /// The limit on concurrent calls is reached.
+    #[error("the server has too many concurrent calls")]
     Overloaded(Duration),
     /// The disk of the database is full.
-    #[error("the database has no room left")]
+    #[error("the database has no space left")]
     StorageFull(#[source] sqlx::Error),
     /// The server has not finished its migrations.
     #[error("the server is starting")]
@@ -129,16 +129,16 @@ pub enum Error {
     /// The database cannot be reached.
     #[error("the database cannot be reached")]
     DatabaseUnavailable(#[source] sqlx::Error),
-    /// What calls are checked against is out of date, because the database cannot be reached.
+    /// The data for authorizing calls is out of date, because the database cannot be reached.
     #[error("the database cannot be reached")]
     OutOfDate,
-    /// A fault of this program or its data.
+    /// A bug or a fault of the data.
     #[error("internal error")]
     Internal(#[source] anyhow::Error),
 }
 
 impl Error {
-    /// A single wrong field.
+    /// An invalid field.
     pub fn invalid(
         field: impl Into<String>,
         description: impl Into<std::borrow::Cow<'static, str>>,
@@ -149,7 +149,7 @@ impl Error {
         }])
     }
 
-    /// No such resource, or another tenant's.
+    /// A resource that does not exist, or belongs to another tenant.
     pub fn not_found(noun: &'static str, id: impl ToString) -> Self {
         Self::NotFound {
             noun,
@@ -157,12 +157,12 @@ impl Error {
         }
     }
 
-    /// A fault that is not the caller's.
+    /// An internal error.
     pub fn internal(cause: impl Into<anyhow::Error>) -> Self {
         Self::Internal(cause.into())
     }
 
-    /// The error with all its causes, for the log and never for a caller.
+    /// The error with all its causes: for the log, never for a caller.
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
@@ -174,26 +174,27 @@ impl Error {
     }
 }
 
-fn refusal_text(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::Disabled => "the project is disabled",
-        Refusal::Held(_) => "the owner holds publishers off for now",
-        Refusal::ConnectionEnded => "this connection has published before and has ended",
-        Refusal::KeyReplaced => "the stream key is not valid",
-        Refusal::Conflict => "another connection publishes to this project",
+fn refusal_text(cause: &RefusalCause) -> &'static str {
+    match cause {
+        RefusalCause::Disabled => "the project is disabled",
+        RefusalCause::Held(_) => "the owner has put publishing on hold",
+        RefusalCause::ConnectionEnded => "this connection has published before and has ended",
+        RefusalCause::KeyReplaced => "the stream key is not valid",
+        RefusalCause::Conflict => "another connection is publishing to this project",
     }
 }
 
-/// The first faults in words, for those who do not look at the details.
+/// The first violations as text, for callers that ignore the details.
 fn invalid_text(violations: &[Violation]) -> String {
-    const SHOWN: usize = 5;
-    let faults = violations.iter().take(SHOWN);
-    let faults: Vec<_> = faults
-        .map(|fault| format!("{} {}", fault.field, fault.description))
+    const MAX_SHOWN: usize = 5;
+    let shown: Vec<_> = violations
+        .iter()
+        .take(MAX_SHOWN)
+        .map(|violation| format!("{} {}", violation.field, violation.description))
         .collect();
-    let more = match violations.len().saturating_sub(SHOWN) {
+    let more = match violations.len().saturating_sub(MAX_SHOWN) {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    format!("invalid request: {}{more}", faults.join("; "))
+    format!("invalid request: {}{more}", shown.join("; "))
 }

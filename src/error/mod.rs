@@ -1,8 +1,8 @@
-//! What can go wrong, and the only mapping from that to a gRPC status.
+//! The errors of the service, and the only mapping from them to a gRPC status.
 //!
-//! Every status carries `google.rpc.ErrorInfo` with a reason of
-//! `sluice.v1.ErrorReason`, and the details that the contract promises for its
-//! code. Texts never carry SQL, paths, keys or another library's words.
+//! Every status has a `google.rpc.ErrorInfo` with a reason of `sluice.v1.ErrorReason`, and the
+//! details that the contract promises for its code. Messages never contain SQL, paths, keys or
+//! messages of other libraries.
 
 mod kinds;
 mod status;

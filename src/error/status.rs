@@ -7,25 +7,25 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
 use super::Error;
-use crate::{domain::Refusal, proto::v1::ErrorReason};
+use crate::{domain::RefusalCause, proto::v1::ErrorReason};
 
 /// The domain of every `ErrorInfo` (AIP-193).
 pub const DOMAIN: &str = "sluice.v1";
 
-/// How long a caller waits before it repeats a call that found the database away.
-const DATABASE_RETRY: Duration = Duration::from_secs(1);
+/// The retry delay while a dependency, such as the database, is unavailable.
+const UNAVAILABLE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// When there may be room again.
-const ROOM_RETRY: Duration = Duration::from_secs(5);
+/// The retry delay when a limit or the disk is full.
+const CAPACITY_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// When a watch that was ended can be begun again.
-const WATCH_RETRY: Duration = Duration::from_millis(100);
+/// The delay before a watch that was ended may be started again.
+const WATCH_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Whether causes are shown to callers, in `DebugInfo`: only in development.
+/// Whether callers see the causes of internal errors, in `DebugInfo`: only in development.
 static SHOW_CAUSES: AtomicBool = AtomicBool::new(false);
 
 impl Error {
-    /// The canonical code and the reason: the whole mapping.
+    /// The code and the reason of each error.
     fn class(&self) -> (Code, ErrorReason) {
         match self {
             Self::Invalid(_) => (Code::InvalidArgument, ErrorReason::FieldsInvalid),
@@ -41,19 +41,19 @@ impl Error {
             Self::StreamKeyInvalid => (Code::PermissionDenied, ErrorReason::StreamKeyInvalid),
             Self::NotFound { .. } => (Code::NotFound, ErrorReason::ResourceNotFound),
             Self::EmailTaken => (Code::AlreadyExists, ErrorReason::EmailTaken),
-            Self::PublishRefused(Refusal::Conflict) => {
+            Self::PublishRefused(RefusalCause::Conflict) => {
                 (Code::AlreadyExists, ErrorReason::PublishConflict)
             }
-            Self::PublishRefused(Refusal::Disabled) => {
+            Self::PublishRefused(RefusalCause::Disabled) => {
                 (Code::FailedPrecondition, ErrorReason::ProjectDisabled)
             }
-            Self::PublishRefused(Refusal::Held(_)) => {
+            Self::PublishRefused(RefusalCause::Held(_)) => {
                 (Code::FailedPrecondition, ErrorReason::PublishHeld)
             }
-            Self::PublishRefused(Refusal::KeyReplaced) => {
+            Self::PublishRefused(RefusalCause::KeyReplaced) => {
                 (Code::PermissionDenied, ErrorReason::StreamKeyInvalid)
             }
-            Self::PublishRefused(Refusal::ConnectionEnded) => {
+            Self::PublishRefused(RefusalCause::ConnectionEnded) => {
                 (Code::FailedPrecondition, ErrorReason::ConnectionEnded)
             }
             Self::NodeSuperseded => (Code::FailedPrecondition, ErrorReason::NodeSuperseded),
@@ -89,7 +89,7 @@ impl Error {
         }
     }
 
-    /// The name of the reason, as `ErrorInfo` has it.
+    /// The name of the reason, as in `ErrorInfo`.
     pub fn reason(&self) -> &'static str {
         let (_, reason) = self.class();
         reason.as_str_name().trim_start_matches("ERROR_REASON_")
@@ -104,30 +104,30 @@ impl Error {
                 details.set_bad_request(
                     violations
                         .iter()
-                        .map(|fault| FieldViolation::new(&fault.field, fault.description.clone()))
+                        .map(|one| FieldViolation::new(&one.field, one.description.clone()))
                         .collect::<Vec<_>>(),
                 );
             }
             Self::NotFound { noun, id } => {
                 details.set_resource_info(*noun, id, "", "");
             }
-            Self::PublishRefused(Refusal::Disabled | Refusal::Held(_))
+            Self::PublishRefused(RefusalCause::Disabled | RefusalCause::Held(_))
             | Self::ProjectLive
             | Self::DestinationLimit => {
-                let fault = PreconditionViolation::new(name, "project", self.precondition());
-                details.set_precondition_failure(vec![fault]);
+                let violation = PreconditionViolation::new(name, "project", self.precondition());
+                details.set_precondition_failure(vec![violation]);
             }
             Self::StreamNotLive => {
-                let fault = PreconditionViolation::new(name, "stream", self.to_string());
-                details.set_precondition_failure(vec![fault]);
+                let violation = PreconditionViolation::new(name, "stream", self.to_string());
+                details.set_precondition_failure(vec![violation]);
             }
-            Self::NodeSuperseded | Self::PublishRefused(Refusal::ConnectionEnded) => {
-                let fault = PreconditionViolation::new(name, "publisher", self.to_string());
-                details.set_precondition_failure(vec![fault]);
+            Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {
+                let violation = PreconditionViolation::new(name, "publisher", self.to_string());
+                details.set_precondition_failure(vec![violation]);
             }
             Self::MailDisabled => {
-                let fault = PreconditionViolation::new(name, "server", self.to_string());
-                details.set_precondition_failure(vec![fault]);
+                let violation = PreconditionViolation::new(name, "server", self.to_string());
+                details.set_precondition_failure(vec![violation]);
             }
             Self::PasswordQueueFull(wait)
             | Self::TooManyAttempts(wait)
@@ -136,16 +136,16 @@ impl Error {
                 details.set_retry_info(Some(*wait));
             }
             Self::TooManyWatches | Self::StorageFull(_) => {
-                details.set_retry_info(Some(ROOM_RETRY));
+                details.set_retry_info(Some(CAPACITY_RETRY_DELAY));
             }
             Self::Draining | Self::WatchTooSlow => {
-                details.set_retry_info(Some(WATCH_RETRY));
+                details.set_retry_info(Some(WATCH_RETRY_DELAY));
             }
             Self::Starting
             | Self::DatabaseUnavailable(_)
             | Self::OutOfDate
             | Self::IssuerUnavailable(_) => {
-                details.set_retry_info(Some(DATABASE_RETRY));
+                details.set_retry_info(Some(UNAVAILABLE_RETRY_DELAY));
             }
             Self::AccessTokenMissing
             | Self::AccessTokenInvalid
@@ -160,7 +160,7 @@ impl Error {
             | Self::ApiKeyRestricted
             | Self::StreamKeyInvalid
             | Self::EmailTaken
-            | Self::PublishRefused(Refusal::Conflict | Refusal::KeyReplaced)
+            | Self::PublishRefused(RefusalCause::Conflict | RefusalCause::KeyReplaced)
             | Self::ResyncRequired
             | Self::WatchEnded { .. }
             | Self::ConcurrentChange
@@ -177,7 +177,7 @@ impl Error {
         details
     }
 
-    /// Why a watch ended; else the error itself.
+    /// Why a watch ended; otherwise the error itself.
     fn cause(&self) -> &Self {
         match self {
             Self::WatchEnded { cause, .. } => cause,
@@ -185,11 +185,11 @@ impl Error {
         }
     }
 
-    /// What stands in the way of the call.
+    /// The failed precondition.
     fn precondition(&self) -> String {
         match self {
-            Self::PublishRefused(Refusal::Held(until)) => {
-                format!("publishers are held off until {}", until.to_rfc3339())
+            Self::PublishRefused(RefusalCause::Held(until)) => {
+                format!("publishing is on hold until {}", until.to_rfc3339())
             }
             _ => self.to_string(),
         }
@@ -211,7 +211,7 @@ impl Error {
     }
 }
 
-/// Shows the cause of an internal error to its caller: for development.
+/// Sets whether callers see the causes of internal errors: for development.
 pub fn show_causes(show: bool) {
     SHOW_CAUSES.store(show, Ordering::Relaxed);
 }

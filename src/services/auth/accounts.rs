@@ -8,7 +8,7 @@ use crate::{
     auth::{HashSlot, PasswordHasher, PasswordVerification},
     database::Database,
     domain::{
-        AttemptSubject, AuditContext, Email, Name, Password, RequestOrigin, Session, SessionId,
+        AttemptSubject, AuditContext, Email, Password, RequestOrigin, Session, SessionId,
         User, UserId, now,
     },
     error::{Error, Result},

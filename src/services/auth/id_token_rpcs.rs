@@ -29,12 +29,12 @@ impl IdTokenRpcs {
     ) -> Result<Response<pb::SignInWithIdTokenResponse>> {
         let origin = request_origin(&request);
         let SignInWithIdToken {
-            issuer,
+            verifier,
             id_token,
             nonce,
         } = SignInWithIdToken::read(request.into_inner(), &self.id_tokens)?;
 
-        let identity = issuer.verify(&id_token, &nonce, now()).await?;
+        let identity = verifier.verify(&id_token, &nonce, now()).await?;
         let signed_in = self.identities.sign_in(&identity, &origin, now()).await?;
         let SignedIn {
             user,
@@ -58,7 +58,7 @@ impl IdTokenRpcs {
 }
 
 struct SignInWithIdToken {
-    issuer: IdTokenVerifier,
+    verifier: IdTokenVerifier,
     id_token: Secret,
     nonce: Secret,
 }
@@ -72,13 +72,13 @@ impl SignInWithIdToken {
         } = message;
         let (id_token, nonce) = (Secret::new(id_token), Secret::new(nonce));
         let mut fields = Fields::default();
-        let issuer = fields.read("provider", id_tokens.issuer(&provider));
+        let verifier = fields.read("provider", id_tokens.verifier(&provider));
         let well_formed = fields.read("id_token", check_length(&id_token));
-        let (Some(issuer), Some(())) = (issuer, well_formed) else {
+        let (Some(verifier), Some(())) = (verifier, well_formed) else {
             return Err(fields.into_error());
         };
         Ok(Self {
-            issuer,
+            verifier,
             id_token,
             nonce,
         })

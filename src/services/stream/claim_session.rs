@@ -175,7 +175,7 @@ impl ClaimSession {
             return Ok(Vec::new());
         }
         leases.read = Some(Instant::now());
-        let held = self.claims.held(&self.worker.worker_id).await?;
+        let held = self.claims.list_leases(&self.worker.worker_id).await?;
         let revocation = |id: Uuid| pb::RelayRevocation {
             lease_id: id.to_string(),
         };

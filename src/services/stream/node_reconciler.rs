@@ -51,8 +51,8 @@ impl NodeReconciler {
         report: &NodeReport,
         clock: &(impl Fn() -> Time + Sync),
     ) -> Result<SyncOutcome> {
-        self.streams.enter(report, clock()).await?;
-        let connected = self.streams.connected(&report.node_id).await?;
+        self.streams.register_boot(report, clock()).await?;
+        let connected = self.streams.list_connected(&report.node_id).await?;
         let NodeReconciliation {
             lost,
             dropped,
@@ -83,13 +83,13 @@ impl NodeReconciler {
     ) -> Result<()> {
         if !lost.is_empty() {
             // A later boot may have begun streams since they were read.
-            self.streams.enter(report, clock()).await?;
+            self.streams.register_boot(report, clock()).await?;
         }
         for stream in lost {
-            outcome.end(self.streams.lose(stream, clock()).await);
+            outcome.end(self.streams.mark_node_lost(stream, clock()).await);
         }
         for stream in dropped {
-            outcome.end(self.streams.disconnect(stream, clock()).await);
+            outcome.end(self.streams.mark_disconnected(stream, clock()).await);
         }
         Ok(())
     }

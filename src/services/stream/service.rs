@@ -16,7 +16,7 @@ use crate::{
         Snapshots, Streams,
     },
     services::paging::PageTokens,
-    watching::Hub,
+    watching::WatchHub,
 };
 
 /// The service for streams and relays.
@@ -42,7 +42,7 @@ pub struct StreamDependencies {
     /// How often media servers have to report.
     pub heartbeat_interval: Duration,
     /// The registry of watches.
-    pub hub: Hub,
+    pub hub: WatchHub,
     /// The timeouts of watches.
     pub watch_timeouts: WatchTimeouts,
     /// The timeouts of relays.

@@ -42,7 +42,7 @@ pub(super) enum WatchStart {
 /// One WatchProject call: sends the events of a project in order.
 #[derive(Debug)]
 pub(super) struct WatchSession {
-    pub project: watching::Watch,
+    pub project: watching::ProjectWatch,
     pub events: Events,
     pub authorization: CallAuthorization,
     pub times: WatchTimeouts,

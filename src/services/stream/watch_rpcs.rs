@@ -13,7 +13,7 @@ use crate::{
     proto::v1 as pb,
     repositories::{Events, Snapshots},
     transport::Connection,
-    watching::Hub,
+    watching::WatchHub,
 };
 
 /// The RPC for watching a project.
@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct WatchRpcs {
     pub snapshots: Snapshots,
     pub events: Events,
-    pub hub: Hub,
+    pub hub: WatchHub,
     pub times: WatchTimeouts,
 }
 

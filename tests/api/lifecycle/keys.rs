@@ -257,7 +257,7 @@ async fn a_rotation_that_was_killed_goes_on_also_if_it_is_started_twice(
         .spawn()
         .unwrap();
     let old = root(&server.database).await;
-    let halfway = eventually("some values are sealed anew", async || {
+    let halfway = eventually("some values are sealed again", async || {
         let (_, anew) = sealed(&server.database, &old).await;
         (anew > 0).then_some(anew)
     })
@@ -269,7 +269,7 @@ async fn a_rotation_that_was_killed_goes_on_also_if_it_is_started_twice(
         tokio::join!(rotate(&server.database, &[]), rotate(&server.database, &[]));
 
     for said in [&second, &third] {
-        assert!(said.errors.contains("going on with a rotation"), "{said:?}");
+        assert!(said.errors.contains("continuing an unfinished rotation"), "{said:?}");
     }
     assert_eq!(key_of(&second), key_of(&third));
     assert_eq!(sealed(&server.database, key_of(&second)).await, (904, 0));

@@ -8,9 +8,9 @@ use clap::{
 use super::{
     admin::{self, Admin},
     edge,
-    failure::Failure,
+    error::CommandError,
     health, migrate,
-    run_child::{self, Child},
+    run_child::{self, RunChild},
     serve,
 };
 use crate::{
@@ -18,10 +18,10 @@ use crate::{
     telemetry,
 };
 
-/// The control plane of live multistreaming.
+/// The control plane for live multistreaming.
 #[derive(Parser)]
 #[command(name = "sluice", version, propagate_version = true)]
-struct Line {
+struct CommandLine {
     #[command(subcommand)]
     command: SubCommand,
 }
@@ -33,89 +33,89 @@ enum SubCommand {
         #[command(flatten)]
         config: Box<Config>,
     },
-    /// Beside a media server: answer its hooks, and run relays.
+    /// Run beside a media server: answer its hooks and run relays.
     Edge {
         #[command(flatten)]
         config: Box<EdgeConfig>,
     },
-    /// Bring the database's schema up to date, and end.
+    /// Migrate the database to the current schema.
     Migrate {
         #[command(flatten)]
         config: Box<Config>,
     },
-    /// Ask a server for its health: exit code 0 if it serves, 1 if not.
+    /// Check the health of a server: exit code 0 if it is serving, else 1.
     Health {
         #[command(flatten)]
-        question: health::Question,
+        args: health::HealthArgs,
     },
-    /// What only operators do.
+    /// Commands for operators.
     #[command(subcommand)]
     Admin(Admin),
-    /// Become a program that ends with the process that started it.
+    /// Execute a program that is killed when its parent process ends.
     #[command(hide = true)]
-    RunChild(Child),
+    RunChild(RunChild),
 }
 
-/// Runs the command that the command line names.
+/// Parses the command line and runs its command.
 pub fn run() -> ExitCode {
-    let done = parse().and_then(|line| match line.command {
+    let result = parse().and_then(|line| match line.command {
         SubCommand::Serve { config } => serve::run(&config),
         SubCommand::Edge { config } => edge::run(&config),
         SubCommand::Migrate { config } => migrate::run(&config),
-        SubCommand::Health { question } => health::run(&question),
+        SubCommand::Health { args } => health::run(&args),
         SubCommand::Admin(command) => admin::run(command),
         SubCommand::RunChild(child) => run_child::run(&child),
     });
     telemetry::flush();
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(error) => error.report(),
     }
 }
 
-fn parse() -> Result<Line, Failure> {
-    let mut command = Line::command();
+fn parse() -> Result<CommandLine, CommandError> {
+    let mut command = CommandLine::command();
     let matches = match command.try_get_matches_from_mut(std::env::args_os()) {
         Ok(matches) => matches,
-        Err(fault) => return Err(explain(&command, &fault)),
+        Err(error) => return Err(explain(&command, &error)),
     };
-    Ok(Line::from_arg_matches(&matches).unwrap_or_else(|fault| fault.exit()))
+    Ok(CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
 }
 
-/// A wrong setting gets one sentence that names its variable; for the rest of
-/// what clap has to say (help, versions, unknown flags) its own words are good.
-fn explain(command: &Command, fault: &clap::Error) -> Failure {
-    let text = |kind| match fault.get(kind) {
+/// The error for an invalid setting, which names its variable. For help, versions and unknown flags,
+/// clap prints its own text and exits.
+fn explain(command: &Command, error: &clap::Error) -> CommandError {
+    let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
         _ => None,
     };
     let Some(flag) = text(ContextKind::InvalidArg) else {
-        fault.exit()
+        error.exit()
     };
     let name = variable(command, flag).unwrap_or_else(|| flag.to_owned());
 
-    match fault.kind() {
+    match error.kind() {
         ErrorKind::ValueValidation => {
-            let why = fault.source().map(ToString::to_string).unwrap_or_default();
-            Failure::Usage(format!("{name} {why}"))
+            let why = error.source().map(ToString::to_string).unwrap_or_default();
+            CommandError::Usage(format!("{name} {why}"))
         }
-        ErrorKind::InvalidValue => match fault.get(ContextKind::ValidValue) {
+        ErrorKind::InvalidValue => match error.get(ContextKind::ValidValue) {
             Some(ContextValue::Strings(values)) if !values.is_empty() => {
-                Failure::Usage(format!("{name} must be {}", values.join(" or ")))
+                CommandError::Usage(format!("{name} must be {}", values.join(" or ")))
             }
-            _ => Failure::Usage(format!("{name} must not be empty")),
+            _ => CommandError::Usage(format!("{name} must not be empty")),
         },
         ErrorKind::ArgumentConflict => {
             let other = text(ContextKind::PriorArg).unwrap_or_default();
             let other = variable(command, other).unwrap_or_else(|| other.to_owned());
-            Failure::Usage(format!("{name} and {other} must not both be set"))
+            CommandError::Usage(format!("{name} and {other} must not both be set"))
         }
-        _ => fault.exit(),
+        _ => error.exit(),
     }
 }
 
-/// The variable of a setting that clap shows as `--flag <VALUE>`.
+/// The environment variable of a setting that clap shows as `--flag <VALUE>`.
 fn variable(command: &Command, shown: &str) -> Option<String> {
     let flag = shown.split([' ', '=']).next()?.strip_prefix("--")?;
     let of_this = command

@@ -2,19 +2,19 @@ use std::{io, process::ExitCode};
 
 use crate::auth::LoadKeysError;
 
-/// Why a command ends early.
+/// Why a command fails.
 #[derive(Debug)]
-pub enum Failure {
-    /// A setting or an argument makes no sense: exit code 2.
+pub enum CommandError {
+    /// A setting or an argument is invalid: exit code 2.
     Usage(String),
-    /// A program cannot be run: exit code 127 if there is none, else 126, as shells have it.
+    /// A program cannot be run: exit code 127 if it is not found, else 126, as in shells.
     Program(io::Error),
     /// Anything else: exit code 1.
     Other(anyhow::Error),
 }
 
-impl Failure {
-    /// Says it on standard error, in one line.
+impl CommandError {
+    /// Prints the error on standard error, in one line.
     pub fn report(&self) -> ExitCode {
         match self {
             Self::Usage(sentence) => {
@@ -34,12 +34,12 @@ impl Failure {
     }
 }
 
-/// Keys that cannot be had are a setting's fault, wherever that shows.
-impl<E: Into<anyhow::Error>> From<E> for Failure {
+/// Keys that cannot be loaded are an invalid setting, wherever they are loaded.
+impl<E: Into<anyhow::Error>> From<E> for CommandError {
     fn from(cause: E) -> Self {
         let cause = cause.into();
         let mut causes = cause.chain().map(|cause| cause.downcast_ref());
-        match causes.find_map(|fault| fault) {
+        match causes.find_map(|error| error) {
             Some(LoadKeysError::Setting(sentence)) => Self::Usage(sentence.clone()),
             _ => Self::Other(cause),
         }

@@ -1,3 +1,5 @@
+//! Converts the settings of the server into those of its components.
+
 use std::{collections::HashSet, thread};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -6,17 +8,17 @@ use super::settings::{Config, Environment};
 use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
     database::{DatabaseOptions, Target},
-    domain::{RelayTimes, SessionTimes, Timeouts, UrlPolicy},
-    layers::{CallPlaces, LayerSettings},
-    mail::{Letterhead, MailRoute, MailSettings},
-    services::WatchTimes,
+    domain::{RelayTimeouts, SessionTimeouts, StreamTimeouts, UrlPolicy},
+    layers::{ConcurrencyLimit, LayerSettings},
+    mail::{MailSettings, MailTemplates, MailTransport},
+    services::WatchTimeouts,
     telemetry::{LogSettings, traces::TraceSettings},
-    transport::{Pressure, Terms},
+    transport::{ListenerSettings, Overload},
     watching::WatchLimits,
 };
 
 impl Config {
-    /// Checks settings against each other; the sentence names the variable.
+    /// Checks the settings against each other. The error names a variable.
     pub fn check(&self) -> Result<(), String> {
         if self.heartbeat_timeout <= self.heartbeat_interval {
             return Err(
@@ -29,8 +31,8 @@ impl Config {
                     .into(),
             );
         }
-        self.listening.check()?;
-        let parts = [
+        self.transport.check()?;
+        let database_parts = [
             ("DB_PORT", self.db_port.is_some()),
             ("DB_USER", self.db_user.is_some()),
             ("DB_PASSWORD", self.db_password.is_some()),
@@ -38,7 +40,7 @@ impl Config {
             ("DB_SSLMODE", self.db_sslmode.is_some()),
         ];
         if self.db_host.is_none()
-            && let Some((part, _)) = parts.iter().find(|(_, set)| *set)
+            && let Some((part, _)) = database_parts.iter().find(|(_, set)| *set)
         {
             return Err(format!("{part} must not be set without DB_HOST"));
         }
@@ -50,7 +52,7 @@ impl Config {
             return Err("SLUICE_BCRYPT_COST must be at least 10 in production".into());
         }
         if self.env == Environment::Production
-            && matches!(self.mail, Some(MailRoute::Smtp(_)))
+            && matches!(self.mail, Some(MailTransport::Smtp(_)))
             && self.mail_from.email.domain() == "localhost"
         {
             return Err("SLUICE_MAIL_FROM must be an address of yours in production".into());
@@ -58,26 +60,26 @@ impl Config {
         Ok(())
     }
 
-    /// Where the keys come from: in production nothing is made.
+    /// The sources of keys. In production no key is generated.
     pub fn keys(&self) -> KeySettings {
         KeySettings {
             jwt_secret: self.jwt_secret.clone(),
             jwt_key_files: self.jwt_key_files.clone(),
             sealing_keys: self.sealing_keys.clone(),
-            make_in: (self.env == Environment::Development).then(|| self.data_dir.clone()),
+            generate_in: (self.env == Environment::Development).then(|| self.data_dir.clone()),
         }
     }
 
-    /// What sending mail needs.
+    /// The settings of mail.
     pub fn mail(&self) -> MailSettings {
-        let route = match (&self.mail, self.env) {
-            (Some(route), _) => route.clone(),
-            (None, Environment::Development) => MailRoute::Folder(self.data_dir.join("mail")),
-            (None, Environment::Production) => MailRoute::Off,
+        let transport = match (&self.mail, self.env) {
+            (Some(transport), _) => transport.clone(),
+            (None, Environment::Development) => MailTransport::Directory(self.data_dir.join("mail")),
+            (None, Environment::Production) => MailTransport::Off,
         };
         MailSettings {
-            route,
-            letterhead: Letterhead {
+            transport,
+            templates: MailTemplates {
                 from: self.mail_from.clone(),
                 verify_url: self.mail_verify_url.clone(),
                 reset_url: self.mail_reset_url.clone(),
@@ -85,38 +87,38 @@ impl Config {
         }
     }
 
-    /// On what terms connections are accepted.
-    pub fn terms(&self) -> Terms {
-        let listening = &self.listening;
-        Terms {
-            caps: listening.caps(),
-            times: listening.times(),
+    /// The settings of the listener.
+    pub fn listener(&self) -> ListenerSettings {
+        let transport = &self.transport;
+        ListenerSettings {
+            limits: transport.connection_limits(),
+            timeouts: transport.connection_timeouts(),
             trusted_proxies: self.trusted_proxies.as_slice().into(),
-            tls: listening.tls(),
-            http1: !listening.web_origins.is_empty(),
+            tls: transport.tls(),
+            http1: !transport.web_origins.is_empty(),
         }
     }
 
-    /// What the layers around all services go by; pressure is felt where calls are refused.
-    pub fn layers(&self, pressure: Pressure) -> LayerSettings {
+    /// The settings of the layers, which report overload.
+    pub fn layers(&self, overload: Overload) -> LayerSettings {
         LayerSettings {
             trusted_proxies: self.trusted_proxies.as_slice().into(),
-            web_origins: self.listening.web_origins.clone(),
-            places: CallPlaces::new(self.requests.max_calls as usize, pressure),
-            slow_call: self.observing.slow_call,
-            call_timeout: self.requests.call_timeout,
+            web_origins: self.transport.web_origins.clone(),
+            concurrency: ConcurrencyLimit::new(self.max_calls as usize, overload),
+            slow_call: self.observability.slow_call,
+            call_timeout: self.call_timeout,
         }
     }
 
-    /// How long sessions last.
-    pub fn sessions(&self) -> SessionTimes {
-        SessionTimes {
+    /// The timeouts of sessions.
+    pub fn sessions(&self) -> SessionTimeouts {
+        SessionTimeouts {
             idle_timeout: self.session_idle_timeout,
             lifetime: self.session_lifetime,
         }
     }
 
-    /// How the database is used.
+    /// The options of the database.
     pub fn database(&self) -> DatabaseOptions {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let pool_size = match self.db_pool_size {
@@ -151,7 +153,7 @@ impl Config {
         }
     }
 
-    /// How often a caller may call.
+    /// The rate limit of a caller.
     pub fn caller_limit(&self) -> Rate {
         Rate {
             per_second: self.caller_rate,
@@ -159,7 +161,7 @@ impl Config {
         }
     }
 
-    /// How often calls without a valid token may come from an address.
+    /// The rate limit of an address that calls without a valid token.
     pub fn address_limit(&self) -> Rate {
         Rate {
             per_second: self.address_rate,
@@ -167,7 +169,7 @@ impl Config {
         }
     }
 
-    /// What stands in access tokens.
+    /// The settings of access tokens.
     pub fn tokens(&self) -> TokenSettings {
         TokenSettings {
             issuer: self.jwt_issuer.clone(),
@@ -176,7 +178,7 @@ impl Config {
         }
     }
 
-    /// The issuers whose id tokens are accepted.
+    /// The issuers of accepted id tokens.
     pub fn id_token_providers(&self) -> Vec<IdTokenProvider> {
         let google = match self.google_client_ids.is_empty() {
             true => None,
@@ -186,39 +188,39 @@ impl Config {
         google.into_iter().chain(others).collect()
     }
 
-    /// How long a stream may be without what keeps it.
-    pub fn timeouts(&self) -> Timeouts {
-        Timeouts {
+    /// The timeouts of streams.
+    pub fn timeouts(&self) -> StreamTimeouts {
+        StreamTimeouts {
             connect: self.connect_timeout,
             heartbeat: self.heartbeat_timeout,
         }
     }
 
-    /// How many watches there may be.
+    /// The limits on the number of watches.
     pub fn watch_limits(&self) -> WatchLimits {
         WatchLimits {
-            all: self.max_watches,
-            each: self.max_user_watches,
+            total: self.max_watches,
+            per_user: self.max_user_watches,
         }
     }
 
-    /// How long a watch waits.
-    pub fn watch_times(&self) -> WatchTimes {
-        WatchTimes {
+    /// The timeouts of watches.
+    pub fn watch_times(&self) -> WatchTimeouts {
+        WatchTimeouts {
             heartbeat: self.watch_heartbeat,
-            patience: self.watch_patience,
+            send_timeout: self.watch_patience,
         }
     }
 
-    /// How long a relay may be without what keeps it.
-    pub fn relay_times(&self) -> RelayTimes {
-        RelayTimes {
+    /// The timeouts of relays.
+    pub fn relay_times(&self) -> RelayTimeouts {
+        RelayTimeouts {
             lease: self.relay_lease,
             stall: self.relay_stall_timeout,
         }
     }
 
-    /// Which destinations are refused.
+    /// The hosts that destinations must not have.
     pub fn url_policy(&self) -> UrlPolicy {
         UrlPolicy {
             allow_private: self.allow_private_destinations,
@@ -226,31 +228,31 @@ impl Config {
         }
     }
 
-    /// What is logged, and how.
+    /// The settings of the log.
     pub fn log(&self) -> LogSettings {
-        let usual = match self.env {
+        let default = match self.env {
             Environment::Development => "info,sqlx::postgres::notice=warn,sluice::calls=debug",
             Environment::Production => "info,sqlx::postgres::notice=warn",
         };
         LogSettings {
             filter: self
-                .observing
+                .observability
                 .log
                 .clone()
-                .unwrap_or_else(|| usual.to_owned()),
-            human: self.observing.log_format.is_human(),
-            traces_statements: self.observing.otlp_endpoint.is_some(),
+                .unwrap_or_else(|| default.to_owned()),
+            human: self.observability.log_format.is_human(),
+            traces_statements: self.observability.otlp_endpoint.is_some(),
         }
     }
 
-    /// Where traces go, if anywhere.
+    /// The settings of traces, if they are on.
     pub fn traces(&self) -> Option<TraceSettings> {
-        let endpoint = self.observing.otlp_endpoint.clone()?;
-        let ratio = self.observing.trace_ratio;
+        let endpoint = self.observability.otlp_endpoint.clone()?;
+        let ratio = self.observability.trace_ratio;
         Some(TraceSettings { endpoint, ratio })
     }
 
-    /// Whether callers can ask for the API's description.
+    /// Whether server reflection is on.
     pub fn reflects(&self) -> bool {
         self.reflection
             .unwrap_or(self.env == Environment::Development)
