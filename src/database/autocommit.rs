@@ -1,105 +1,109 @@
-//! Statements that stand alone: each on a connection that is lent for it.
+//! Statements outside of transactions, each on a connection of its own.
 
 use std::{fmt, future::Future, ops::DerefMut};
 
-use sqlx::{Describe, Error as Failure, Execute, Executor, SqlStr};
+use sqlx::{Describe, Execute, Executor, SqlStr};
 use tokio_stream::StreamExt;
 
 use super::{
-    connection::{Answer, Answers, Collected, Line, Step},
-    dialect::Server,
+    connection::{BufferedRows, Connection, QueryFuture, QueryStream, SummaryOrRow},
+    dialect::Dialect,
 };
 
-/// What lends connections.
-pub trait Lender: Sync {
+/// A source of connections.
+pub trait Acquire: Sync {
     /// The engine.
-    type Server: Server;
+    type Dialect: Dialect;
 
-    /// A connection that is lent.
-    type Loan: DerefMut<Target = Line<Self::Server>> + Send;
+    /// A connection in use.
+    type Guard: DerefMut<Target = Connection<Self::Dialect>> + Send;
 
-    /// Lends a connection.
-    fn lend(&self) -> impl Future<Output = Result<Self::Loan, Failure>> + Send;
+    /// Waits for a connection.
+    fn acquire(&self) -> impl Future<Output = Result<Self::Guard, sqlx::Error>> + Send;
 
-    /// Takes it back, whether the statement succeeded or not; only then there is an answer.
-    fn give_back(
-        loan: Self::Loan,
+    /// Gives a connection back after a statement that has succeeded or not. Returns when
+    /// the statement is durable.
+    fn release(
+        guard: Self::Guard,
         succeeded: bool,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
-/// Where to run one statement.
-pub struct Single<'a, L>(pub(crate) &'a L);
+/// Runs one statement on a connection of this source.
+pub struct Autocommit<'a, A>(pub(crate) &'a A);
 
-impl<L> fmt::Debug for Single<'_, L> {
+impl<A> fmt::Debug for Autocommit<'_, A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Single").finish_non_exhaustive()
+        formatter.debug_struct("Autocommit").finish_non_exhaustive()
     }
 }
 
-async fn end<L: Lender, T>(loan: L::Loan, answer: Result<T, Failure>) -> Result<T, Failure> {
-    let given = L::give_back(loan, answer.is_ok()).await;
+async fn release<A: Acquire, T>(
+    guard: A::Guard,
+    answer: Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    let released = A::release(guard, answer.is_ok()).await;
     let answer = answer?;
-    given?;
+    released?;
     Ok(answer)
 }
 
-impl<'c, L: Lender> Executor<'c> for Single<'c, L>
+impl<'c, A: Acquire> Executor<'c> for Autocommit<'c, A>
 where
-    for<'r> &'r mut <L::Server as sqlx::Database>::Connection: Executor<'r, Database = L::Server>,
+    for<'r> &'r mut <A::Dialect as sqlx::Database>::Connection: Executor<'r, Database = A::Dialect>,
 {
-    type Database = L::Server;
+    type Database = A::Dialect;
 
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Answers<'e, Step<L::Server>>
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> QueryStream<'e, SummaryOrRow<A::Dialect>>
     where
         'c: 'e,
-        E: 'q + Execute<'q, L::Server>,
+        E: 'q + Execute<'q, A::Dialect>,
     {
-        Collected::stream(async move {
-            let mut loan = self.0.lend().await?;
-            let answer = loan.fetch_many(query).collect().await;
-            end::<L, _>(loan, answer).await
+        BufferedRows::stream(async move {
+            let mut guard = self.0.acquire().await?;
+            let answer = guard.fetch_many(query).collect().await;
+            release::<A, _>(guard, answer).await
         })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(
         self,
         query: E,
-    ) -> Answer<'e, Option<<L::Server as sqlx::Database>::Row>>
+    ) -> QueryFuture<'e, Option<<A::Dialect as sqlx::Database>::Row>>
     where
         'c: 'e,
-        E: 'q + Execute<'q, L::Server>,
+        E: 'q + Execute<'q, A::Dialect>,
     {
         Box::pin(async move {
-            let mut loan = self.0.lend().await?;
-            let answer = loan.fetch_optional(query).await;
-            end::<L, _>(loan, answer).await
+            let mut guard = self.0.acquire().await?;
+            let answer = guard.fetch_optional(query).await;
+            release::<A, _>(guard, answer).await
         })
     }
 
     fn prepare_with<'e>(
         self,
         sql: SqlStr,
-        parameters: &'e [<L::Server as sqlx::Database>::TypeInfo],
-    ) -> Answer<'e, <L::Server as sqlx::Database>::Statement>
+        parameters: &'e [<A::Dialect as sqlx::Database>::TypeInfo],
+    ) -> QueryFuture<'e, <A::Dialect as sqlx::Database>::Statement>
     where
         'c: 'e,
     {
         Box::pin(async move {
-            let mut loan = self.0.lend().await?;
-            let answer = loan.prepare_with(sql, parameters).await;
-            end::<L, _>(loan, answer).await
+            let mut guard = self.0.acquire().await?;
+            let answer = guard.prepare_with(sql, parameters).await;
+            release::<A, _>(guard, answer).await
         })
     }
 
-    fn describe<'e>(self, sql: SqlStr) -> Answer<'e, Describe<L::Server>>
+    fn describe<'e>(self, sql: SqlStr) -> QueryFuture<'e, Describe<A::Dialect>>
     where
         'c: 'e,
     {
         Box::pin(async move {
-            let mut loan = self.0.lend().await?;
-            let answer = loan.describe(sql).await;
-            end::<L, _>(loan, answer).await
+            let mut guard = self.0.acquire().await?;
+            let answer = guard.describe(sql).await;
+            release::<A, _>(guard, answer).await
         })
     }
 }

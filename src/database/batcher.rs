@@ -10,10 +10,11 @@ use std::{
     fmt,
     future::Future,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::oneshot, time::timeout};
 
 use super::errors::shared_by_batch;
@@ -27,12 +28,12 @@ const MAX_BATCH_SIZE: usize = 128;
 const PERMIT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Batches reads of one kind: requests `Q` with answers `A`. A clone shares it.
-pub struct Batcher<Q, A>(Arc<Inner<Q, A>>);
+pub struct Batcher<Q, A>(Arc<BatcherInner<Q, A>>);
 
-struct Inner<Q, A> {
+struct BatcherInner<Q, A> {
     run_batch: Box<RunBatch<Q, A>>,
     max_in_flight: usize,
-    state: Mutex<State<Q, A>>,
+    state: Mutex<BatcherState<Q, A>>,
 }
 
 /// Answers requests in one statement, in their order.
@@ -44,13 +45,13 @@ pub type BatchFuture<A> = Pin<Box<dyn Future<Output = Result<Vec<A>>> + Send>>;
 /// Receives an answer. `Ok(None)` asks the caller to read alone.
 type Responder<A> = oneshot::Sender<Result<Option<A>>>;
 
-struct State<Q, A> {
+struct BatcherState<Q, A> {
     in_flight: usize,
     queue: Vec<(Q, Responder<A>)>,
 }
 
 /// How a request proceeds.
-enum Turn<Q: Send + 'static, A: Send + 'static> {
+enum Admission<Q: Send + 'static, A: Send + 'static> {
     /// At once and alone, with a permit.
     Alone(Permit<Q, A>),
     /// In the next batch.
@@ -67,11 +68,11 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         max_in_flight: usize,
         run_batch: impl Fn(Vec<Q>) -> BatchFuture<A> + Send + Sync + 'static,
     ) -> Self {
-        let state = State {
+        let state = BatcherState {
             in_flight: 0,
             queue: Vec::new(),
         };
-        Self(Arc::new(Inner {
+        Self(Arc::new(BatcherInner {
             run_batch: Box::new(run_batch),
             max_in_flight: max_in_flight.max(1),
             state: Mutex::new(state),
@@ -85,9 +86,9 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         request: impl FnOnce() -> Q,
         alone: impl Future<Output = Result<A>>,
     ) -> Result<A> {
-        match self.turn(request) {
-            Turn::Alone(permit) => permit.hold_during(alone).await,
-            Turn::Queued(answer) => match answer.await {
+        match self.admit(request) {
+            Admission::Alone(permit) => permit.hold_during(alone).await,
+            Admission::Queued(answer) => match answer.await {
                 Ok(Ok(Some(answer))) => Ok(answer),
                 Ok(Err(failure)) => Err(failure),
                 Ok(Ok(None)) | Err(_) => alone.await,
@@ -95,20 +96,20 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         }
     }
 
-    fn turn(&self, request: impl FnOnce() -> Q) -> Turn<Q, A> {
-        let mut state = self.state();
+    fn admit(&self, request: impl FnOnce() -> Q) -> Admission<Q, A> {
+        let mut state = self.0.state.lock();
         if state.in_flight < self.0.max_in_flight {
             state.in_flight += 1;
-            return Turn::Alone(Permit(self.clone()));
+            return Admission::Alone(Permit(self.clone()));
         }
         let (sender, receiver) = oneshot::channel();
         state.queue.push((request(), sender));
-        Turn::Queued(receiver)
+        Admission::Queued(receiver)
     }
 
     /// The next batch. Releases one permit if the queue is empty.
     fn next_batch(&self) -> Option<Vec<(Q, Responder<A>)>> {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         // A caller that has gone away needs no answer.
         state.queue.retain(|(_, sender)| !sender.is_closed());
         if state.queue.is_empty() {
@@ -134,10 +135,6 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
                 }
             }
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State<Q, A>> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,7 +187,7 @@ mod tests {
 
     use tokio::sync::oneshot;
 
-    use super::batcher::{Batcher, MAX_BATCH_SIZE, Turn};
+    use super::{Admission, Batcher, MAX_BATCH_SIZE};
     use crate::error::{Error, Result};
 
     const MAX_IN_FLIGHT: usize = 2;
@@ -221,10 +218,14 @@ mod tests {
     }
 
     /// Takes every permit.
-    fn take_all(batcher: &Batcher<usize, usize>) -> Vec<Turn<usize, usize>> {
-        let turns: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| batcher.turn(|| 0)).collect();
-        assert!(turns.iter().all(|turn| matches!(turn, Turn::Alone(_))));
-        turns
+    fn take_all(batcher: &Batcher<usize, usize>) -> Vec<Admission<usize, usize>> {
+        let admissions: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| batcher.admit(|| 0)).collect();
+        assert!(
+            admissions
+                .iter()
+                .all(|admission| matches!(admission, Admission::Alone(_)))
+        );
+        admissions
     }
 
     fn run(
@@ -239,9 +240,9 @@ mod tests {
         batcher: &Batcher<usize, usize>,
         number: usize,
     ) -> oneshot::Receiver<Result<Option<usize>>> {
-        match batcher.turn(|| number) {
-            Turn::Queued(answer) => answer,
-            Turn::Alone(_) => panic!("it has a permit"),
+        match batcher.admit(|| number) {
+            Admission::Queued(answer) => answer,
+            Admission::Alone(_) => panic!("it has a permit"),
         }
     }
 

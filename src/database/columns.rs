@@ -1,6 +1,5 @@
-//! How the domain's types stand in columns.
+//! Conversions between domain types and columns.
 
-use chrono::{DateTime, Utc};
 use sqlx::{Database, Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 use uuid::Uuid;
 
@@ -37,13 +36,10 @@ where
     }
 }
 
-/// The meaning of a name that stands in a column; anything else is a fault of the data.
-pub(crate) fn known<T>(column: &'static str, meaning: Option<T>) -> Result<T, sqlx::Error> {
-    meaning.ok_or_else(|| sqlx::Error::ColumnDecode {
+/// The parsed value of a column. An error if it could not be parsed (`None`).
+pub(crate) fn decode_column<T>(column: &'static str, value: Option<T>) -> Result<T, sqlx::Error> {
+    value.ok_or_else(|| sqlx::Error::ColumnDecode {
         index: column.to_owned(),
         source: "an unknown name".into(),
     })
 }
-
-/// A moment as both engines hold it.
-pub(crate) type Timestamp = DateTime<Utc>;

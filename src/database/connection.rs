@@ -1,7 +1,7 @@
-//! One connection, on which every statement has a time limit.
+//! A connection with a timeout on every statement.
 //!
-//! The limit stands here and not only at the server, because a server that was
-//! stopped, or cannot be reached any more, keeps no limits.
+//! The client enforces the timeout too, because a server that was stopped or cannot be
+//! reached enforces none.
 
 use std::{
     fmt,
@@ -12,170 +12,172 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Describe, Either, Error as Failure, Execute, Executor, SqlStr, database::Database};
-use tokio::time::timeout;
+use sqlx::{Describe, Either, Execute, Executor, SqlStr, database::Database};
+use tokio::time::{Instant, timeout};
 use tokio_stream::{Stream, StreamExt};
 
-use super::dialect::Server;
+use super::dialect::Dialect;
 
-/// What a statement leads to, boxed as sqlx wants it.
-pub(super) type Answer<'e, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'e>>;
+/// The result of a statement, boxed as sqlx requires it.
+pub(super) type QueryFuture<'e, T> =
+    Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'e>>;
 
-/// What a statement leads to, one after the other.
-pub(super) type Answers<'e, T> = Pin<Box<dyn Stream<Item = Result<T, Failure>> + Send + 'e>>;
+/// The results of a statement, boxed as sqlx requires them.
+pub(super) type QueryStream<'e, T> =
+    Pin<Box<dyn Stream<Item = Result<T, sqlx::Error>> + Send + 'e>>;
 
-/// A count of rows, or a row.
-pub(super) type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
+/// The summary of a statement, or one of its rows.
+pub(super) type SummaryOrRow<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 
-/// A connection with a time limit on each statement.
-pub struct Line<DB: Server> {
+/// A connection with a timeout on every statement.
+pub struct Connection<DB: Dialect> {
     pub(super) raw: DB::Connection,
-    state: LineState,
-    limit: Duration,
+    /// The time at which the pool replaces the connection.
+    pub(super) expires_at: Option<Instant>,
+    state: ConnectionState,
+    statement_timeout: Duration,
 }
 
 /// Whether a connection can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LineState {
-    /// It waits for the next statement.
-    Sound,
-    /// Nobody waited for the end of the last statement.
+pub(super) enum ConnectionState {
+    /// The connection is ready for the next statement.
+    Healthy,
+    /// The caller of the last statement has gone away before its end.
     Unfinished,
-    /// It failed, or its server: nothing may be run on it any more.
+    /// The connection or its server has failed: no statement may run on it.
     Broken,
 }
 
-impl<DB: Server> Line<DB> {
-    pub(super) fn new(raw: DB::Connection, limit: Duration) -> Self {
+impl<DB: Dialect> Connection<DB> {
+    pub(super) fn new(raw: DB::Connection, statement_timeout: Duration) -> Self {
         Self {
             raw,
-            state: LineState::Sound,
-            limit,
+            expires_at: None,
+            state: ConnectionState::Healthy,
+            statement_timeout,
         }
     }
 
-    pub(super) fn state(&self) -> LineState {
+    pub(super) fn state(&self) -> ConnectionState {
         self.state
     }
 
-    /// Runs what has no arguments and no rows, such as `begin`.
-    pub(super) async fn run(&mut self, sql: &'static str) -> Result<(), Failure> {
-        self.limited(|raw| DB::run(raw, sql)).await
+    /// Runs a statement without arguments and rows, such as `begin`.
+    pub(super) async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        self.with_timeout(|raw| DB::run(raw, sql)).await
     }
 
-    async fn limited<'l, T, F>(
-        &'l mut self,
-        statement: impl FnOnce(&'l mut DB::Connection) -> F,
-    ) -> Result<T, Failure>
+    async fn with_timeout<'c, T, F>(
+        &'c mut self,
+        statement: impl FnOnce(&'c mut DB::Connection) -> F,
+    ) -> Result<T, sqlx::Error>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, sqlx::Error>>,
     {
-        let Self { raw, state, limit } = self;
-        if *state == LineState::Broken {
+        if self.state == ConnectionState::Broken {
             return Err(
                 io::Error::new(ErrorKind::NotConnected, "the connection has failed").into(),
             );
         }
-        // And so it stays if whoever waits for the answer goes away.
-        *state = LineState::Unfinished;
-        let answer = timeout(*limit, statement(raw)).await;
-        let answer = answer.unwrap_or_else(|_| Err(Failure::Io(ErrorKind::TimedOut.into())));
-        *state = match &answer {
-            Err(failure) if DB::is_broken_by(failure) => LineState::Broken,
-            _ => LineState::Sound,
+        // The state remains if the caller goes away before the answer.
+        self.state = ConnectionState::Unfinished;
+        let answer = timeout(self.statement_timeout, statement(&mut self.raw)).await;
+        let answer = answer.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
+        self.state = match &answer {
+            Err(error) if DB::is_broken_by(error) => ConnectionState::Broken,
+            _ => ConnectionState::Healthy,
         };
         answer
     }
 }
 
-impl<DB: Server> fmt::Debug for Line<DB> {
+impl<DB: Dialect> fmt::Debug for Connection<DB> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Line").finish_non_exhaustive()
+        formatter.debug_struct("Connection").finish_non_exhaustive()
     }
 }
 
-impl<'c, DB: Server> Executor<'c> for &'c mut Line<DB>
+impl<'c, DB: Dialect> Executor<'c> for &'c mut Connection<DB>
 where
     for<'r> &'r mut DB::Connection: Executor<'r, Database = DB>,
 {
     type Database = DB;
 
-    fn execute<'e, 'q: 'e, E>(self, query: E) -> Answer<'e, DB::QueryResult>
+    fn execute<'e, 'q: 'e, E>(self, query: E) -> QueryFuture<'e, DB::QueryResult>
     where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        Box::pin(self.limited(move |raw| raw.execute(query)))
+        Box::pin(self.with_timeout(move |raw| raw.execute(query)))
     }
 
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Answers<'e, Step<DB>>
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> QueryStream<'e, SummaryOrRow<DB>>
     where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        Collected::stream(self.limited(move |raw| raw.fetch_many(query).collect()))
+        BufferedRows::stream(self.with_timeout(move |raw| raw.fetch_many(query).collect()))
     }
 
-    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> Answer<'e, Option<DB::Row>>
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> QueryFuture<'e, Option<DB::Row>>
     where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        Box::pin(self.limited(move |raw| raw.fetch_optional(query)))
+        Box::pin(self.with_timeout(move |raw| raw.fetch_optional(query)))
     }
 
     fn prepare_with<'e>(
         self,
         sql: SqlStr,
         parameters: &'e [DB::TypeInfo],
-    ) -> Answer<'e, DB::Statement>
+    ) -> QueryFuture<'e, DB::Statement>
     where
         'c: 'e,
     {
-        Box::pin(self.limited(move |raw| raw.prepare_with(sql, parameters)))
+        Box::pin(self.with_timeout(move |raw| raw.prepare_with(sql, parameters)))
     }
 
-    fn describe<'e>(self, sql: SqlStr) -> Answer<'e, Describe<DB>>
+    fn describe<'e>(self, sql: SqlStr) -> QueryFuture<'e, Describe<DB>>
     where
         'c: 'e,
     {
-        Box::pin(self.limited(move |raw| raw.describe(sql)))
+        Box::pin(self.with_timeout(move |raw| raw.describe(sql)))
     }
 }
 
-/// Rows that have all been read, so that the connection is free however slowly
-/// they are used.
-pub(super) enum Collected<'e, T> {
-    /// They are being read.
-    Reading(Answer<'e, Vec<T>>),
-    /// They are there.
-    Read(std::vec::IntoIter<T>),
+/// Reads all rows before it yields the first one, so that a slow consumer does not keep
+/// the connection.
+pub(super) enum BufferedRows<'e, T> {
+    Reading(QueryFuture<'e, Vec<T>>),
+    Yielding(std::vec::IntoIter<T>),
 }
 
-impl<'e, T: Send + 'e> Collected<'e, T> {
+impl<'e, T: Send + 'e> BufferedRows<'e, T> {
     pub(super) fn stream(
-        reading: impl Future<Output = Result<Vec<T>, Failure>> + Send + 'e,
-    ) -> Answers<'e, T> {
+        reading: impl Future<Output = Result<Vec<T>, sqlx::Error>> + Send + 'e,
+    ) -> QueryStream<'e, T> {
         Box::pin(Self::Reading(Box::pin(reading)))
     }
 }
 
 // Rows are never pinned.
-impl<T> Unpin for Collected<'_, T> {}
+impl<T> Unpin for BufferedRows<'_, T> {}
 
-impl<T> Stream for Collected<'_, T> {
-    type Item = Result<T, Failure>;
+impl<T> Stream for BufferedRows<'_, T> {
+    type Item = Result<T, sqlx::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             match &mut *self {
-                Self::Read(rows) => return Poll::Ready(rows.next().map(Ok)),
+                Self::Yielding(rows) => return Poll::Ready(rows.next().map(Ok)),
                 Self::Reading(reading) => match reading.as_mut().poll(context) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(rows)) => *self = Self::Read(rows.into_iter()),
-                    Poll::Ready(Err(failure)) => {
-                        *self = Self::Read(Vec::new().into_iter());
-                        return Poll::Ready(Some(Err(failure)));
+                    Poll::Ready(Ok(rows)) => *self = Self::Yielding(rows.into_iter()),
+                    Poll::Ready(Err(error)) => {
+                        *self = Self::Yielding(Vec::new().into_iter());
+                        return Poll::Ready(Some(Err(error)));
                     }
                 },
             }

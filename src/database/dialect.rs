@@ -1,10 +1,9 @@
-//! What the engines do differently.
+//! The differences between the engines.
 
 use std::{future::Future, io, path::Path, time::Duration};
 
 use sqlx::{
-    ConnectOptions, Connection, Error as Failure, Executor, PgConnection, Postgres, Sqlite,
-    SqliteConnection,
+    ConnectOptions, Executor, PgConnection, Postgres, Sqlite, SqliteConnection,
     error::DatabaseError,
     postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -12,56 +11,54 @@ use sqlx::{
 use tracing::log::LevelFilter;
 
 use super::{
-    errors::{is_passing, sqlite_code},
+    errors::{is_transient, sqlite_code},
     options::DatabaseOptions,
 };
 
-/// How to connect.
-pub(super) type Address<DB> = <<DB as sqlx::Database>::Connection as Connection>::Options;
+/// The options to connect to an engine.
+pub(super) type ConnectOptionsOf<DB> =
+    <<DB as sqlx::Database>::Connection as sqlx::Connection>::Options;
 
-/// How long a connection is kept.
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// How connections to an engine behave.
+pub trait Dialect: sqlx::Database {
+    /// The time after which a connection is replaced.
+    const MAX_LIFETIME: Option<Duration>;
 
-/// An engine, as far as connections to it go.
-pub trait Server: sqlx::Database {
-    /// After which time a connection is replaced.
-    const LIFETIME: Option<Duration>;
-
-    /// Makes sure that a new connection is of use.
-    fn welcome(
+    /// Checks that a new connection can be used.
+    fn after_connect(
         connection: &mut Self::Connection,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Runs a statement without arguments.
     fn run(
         connection: &mut Self::Connection,
         sql: &'static str,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Whether a connection cannot be used after such an error of the database.
+    /// Whether a connection cannot be used after this error of the database.
     fn is_fatal(cause: &dyn DatabaseError) -> bool;
 
-    /// Whether a connection cannot be used after such a failure.
-    fn is_broken_by(failure: &Failure) -> bool {
-        match failure {
-            Failure::Database(cause) => Self::is_fatal(cause.as_ref()),
-            Failure::RowNotFound
-            | Failure::TypeNotFound { .. }
-            | Failure::ColumnIndexOutOfBounds { .. }
-            | Failure::ColumnNotFound(_)
-            | Failure::ColumnDecode { .. }
-            | Failure::Encode(_)
-            | Failure::Decode(_) => false,
+    /// Whether a connection cannot be used after this error.
+    fn is_broken_by(error: &sqlx::Error) -> bool {
+        match error {
+            sqlx::Error::Database(cause) => Self::is_fatal(cause.as_ref()),
+            sqlx::Error::RowNotFound
+            | sqlx::Error::TypeNotFound { .. }
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::Decode(_) => false,
             _ => true,
         }
     }
 }
 
-impl Server for Postgres {
-    const LIFETIME: Option<Duration> = Some(LIFETIME);
+impl Dialect for Postgres {
+    const MAX_LIFETIME: Option<Duration> = Some(Duration::from_secs(30 * 60));
 
-    async fn welcome(connection: &mut PgConnection) -> Result<(), Failure> {
-        // After a failover the old address may lead to a server that only reads.
+    async fn after_connect(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        // After a failover the address may still lead to a read-only server.
         let standby: bool = sqlx::query_scalar("select pg_is_in_recovery()")
             .fetch_one(connection)
             .await?;
@@ -71,55 +68,57 @@ impl Server for Postgres {
         }
     }
 
-    async fn run(connection: &mut PgConnection, sql: &'static str) -> Result<(), Failure> {
+    async fn run(connection: &mut PgConnection, sql: &'static str) -> Result<(), sqlx::Error> {
         connection.execute(sql).await.map(drop)
     }
 
-    /// A server that goes away, comes up, or has become a standby.
+    /// The server shuts down, starts, or has become a standby.
     fn is_fatal(cause: &dyn DatabaseError) -> bool {
-        is_passing(cause)
+        is_transient(cause)
     }
 }
 
-impl Server for Sqlite {
-    const LIFETIME: Option<Duration> = None;
+impl Dialect for Sqlite {
+    const MAX_LIFETIME: Option<Duration> = None;
 
-    async fn welcome(_: &mut SqliteConnection) -> Result<(), Failure> {
+    async fn after_connect(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         Ok(())
     }
 
-    async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Failure> {
-        // With arguments, if none, the statement is prepared once.
+    async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+        // As a query, even without arguments, the statement is prepared only once.
         sqlx::query(sql).execute(connection).await.map(drop)
     }
 
-    /// Errors at which SQLite may have rolled back the whole transaction by itself, so that
-    /// what follows would be committed alone: out of memory, interrupted, input and output,
-    /// corrupt, full, and what else says that the file is out of reach; and busy and
-    /// read-only, which a new connection may be spared.
+    /// Errors after which SQLite may have rolled back the whole transaction by itself, so that
+    /// later statements would be committed alone: `NOMEM`, `INTERRUPT`, `IOERR`, `CORRUPT`,
+    /// `FULL`, and others that say that the file cannot be used. Also `BUSY` and `READONLY`,
+    /// which a new connection may not meet.
     fn is_fatal(cause: &dyn DatabaseError) -> bool {
         sqlite_code(cause)
             .is_some_and(|code| [4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 26].contains(&code))
     }
 }
 
-/// A server of PostgreSQL, with the limits that it keeps by itself.
-pub(super) fn postgres(server: &PgConnectOptions, options: &DatabaseOptions) -> PgConnectOptions {
-    let limit = |share: f64| {
-        let limit = options.statement_timeout.mul_f64(share);
-        format!("{}ms", limit.as_millis().max(1))
+/// The options to connect to PostgreSQL, with the timeouts that the server enforces.
+pub(super) fn postgres_options(
+    server: &PgConnectOptions,
+    options: &DatabaseOptions,
+) -> PgConnectOptions {
+    let share_of_timeout = |share: f64| {
+        let timeout = options.statement_timeout.mul_f64(share);
+        format!("{}ms", timeout.as_millis().max(1))
     };
     server
         .clone()
         .application_name("sluice")
-        // Shorter than what we wait, so that the server is the first to give up.
-        .options([("statement_timeout", limit(0.8))])
-        .options([("lock_timeout", limit(0.3))])
-        // Nobody waits within a transaction: whose does not go on has lost its client, and
-        // keeps others from its rows.
-        .options([("idle_in_transaction_session_timeout", limit(0.5))])
-        // So that the server drops the sessions of a replica that has vanished. On our side
-        // sqlx has no such switch: what is silent is found by the limits here.
+        // Shorter than the client's timeout, so that the server gives up first.
+        .options([("statement_timeout", share_of_timeout(0.8))])
+        .options([("lock_timeout", share_of_timeout(0.3))])
+        // No transaction waits for its client: an idle one has lost it, and holds row locks.
+        .options([("idle_in_transaction_session_timeout", share_of_timeout(0.5))])
+        // The server drops the sessions of a replica that has vanished. sqlx has no
+        // keepalive on the client side: the timeouts here find an unresponsive server.
         .options([
             ("tcp_keepalives_idle", "10"),
             ("tcp_keepalives_interval", "5"),
@@ -129,8 +128,8 @@ pub(super) fn postgres(server: &PgConnectOptions, options: &DatabaseOptions) -> 
         .log_slow_statements(LevelFilter::Warn, options.slow_query)
 }
 
-/// A file of SQLite: to write, and only to read.
-pub(super) fn sqlite(
+/// The options to open a file of SQLite: for writing, and read-only.
+pub(super) fn sqlite_options(
     file: &Path,
     options: &DatabaseOptions,
 ) -> (SqliteConnectOptions, SqliteConnectOptions) {

@@ -1,16 +1,15 @@
-/// Something that exists once per engine.
+/// A value for one of the two engines.
 #[derive(Debug)]
 pub enum Engine<P, S> {
-    /// PostgreSQL's.
+    /// The value for PostgreSQL.
     Postgres(P),
-    /// SQLite's.
+    /// The value for SQLite.
     Sqlite(S),
 }
 
 /// Runs one expression on whichever engine it is: `on_engine!(pool, pool => expression)`.
 ///
-/// The expression is compiled once per engine, because sqlx knows the engine
-/// only by type. It is the one macro of this crate.
+/// The expression is compiled once per engine, because sqlx knows the engine only by type.
 macro_rules! on_engine {
     ($engine:expr, $name:ident => $body:expr) => {
         match $engine {

@@ -1,69 +1,70 @@
-//! What an error of sqlx means for a call.
+//! Classification of sqlx errors.
 
 use std::io::{self, ErrorKind};
 
-use sqlx::{Error as Failure, error::DatabaseError, sqlite::SqliteError};
+use sqlx::{error::DatabaseError, sqlite::SqliteError};
 
 use crate::error::Error;
 
-/// SQLSTATEs after which a later try, on another connection, can succeed: the server is
-/// going down, has crashed, comes up, is full of connections, out of memory, not the
-/// primary, or has ended the session.
-const PASSING: [&str; 8] = [
+/// SQLSTATEs after which a retry on another connection can succeed: the server shuts down,
+/// has crashed, starts, has too many connections, is out of memory, is read-only (a standby),
+/// or has ended an idle session or transaction.
+const TRANSIENT_SQLSTATES: [&str; 8] = [
     "57P01", "57P02", "57P03", "57P05", "53300", "53200", "25006", "25P03",
 ];
 
-/// The same of SQLite: `BUSY` and `LOCKED` (another process), `NOMEM`, `READONLY` (a disk
-/// that was mounted anew), `IOERR`, `CANTOPEN` (no more open files, or a disk that is not
-/// there yet), `PROTOCOL` (a race for the log). Not `CORRUPT` and `NOTADB`: no later try
-/// can succeed.
-const SQLITE_PASSING: [i32; 7] = [5, 6, 7, 8, 10, 14, 15];
+/// The same for SQLite: `BUSY` and `LOCKED` (another process), `NOMEM`, `READONLY` (a
+/// remounted disk), `IOERR`, `CANTOPEN` (no more open files, or a disk that is not mounted
+/// yet), `PROTOCOL` (a race for the log). Not `CORRUPT` and `NOTADB`: no retry can succeed.
+const TRANSIENT_SQLITE_CODES: [i32; 7] = [5, 6, 7, 8, 10, 14, 15];
 
 /// `SQLITE_FULL`.
 const SQLITE_FULL: i32 = 13;
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match &failure {
-            _ if is_full(&failure) => Self::StorageFull(failure),
-            _ if is_unavailable(&failure) => Self::DatabaseUnavailable(failure),
-            Failure::Database(cause) => match meaning(cause.as_ref()) {
-                Meaning::LostRace => Self::LostRace(failure),
-                Meaning::LockHeld => Self::ConcurrentChange,
-                Meaning::TooLong => Self::DeadlineExceeded,
-                Meaning::Passing | Meaning::Full | Meaning::Fault => Self::internal(failure),
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            _ if is_disk_full(&error) => Self::StorageFull(error),
+            _ if is_unavailable(&error) => Self::DatabaseUnavailable(error),
+            sqlx::Error::Database(cause) => match classify(cause.as_ref()) {
+                ErrorClass::SerializationFailure => Self::LostRace(error),
+                ErrorClass::LockTimeout => Self::ConcurrentChange,
+                ErrorClass::StatementTimeout => Self::DeadlineExceeded,
+                ErrorClass::Transient | ErrorClass::DiskFull | ErrorClass::Other => {
+                    Self::internal(error)
+                }
             },
-            _ => Self::internal(failure),
+            _ => Self::internal(error),
         }
     }
 }
 
 /// The error that every read of a failed batch receives. `None` if a read may succeed on
 /// its own, as after the end of the one connection that carried the batch.
-pub(crate) fn shared_by_batch(failure: &Error) -> Option<Error> {
-    let again = |kind, cause: &Failure| Failure::Io(io::Error::new(kind, cause.to_string()));
-    match failure {
-        Error::DatabaseUnavailable(cause) if is_end(cause) => None,
+pub(crate) fn shared_by_batch(error: &Error) -> Option<Error> {
+    let copy = |kind, cause: &sqlx::Error| sqlx::Error::Io(io::Error::new(kind, cause.to_string()));
+    match error {
+        Error::DatabaseUnavailable(cause) if is_disconnect(cause) => None,
         Error::DatabaseUnavailable(cause) => {
-            Some(Error::DatabaseUnavailable(again(ErrorKind::Other, cause)))
+            Some(Error::DatabaseUnavailable(copy(ErrorKind::Other, cause)))
         }
-        Error::StorageFull(cause) => Some(Error::StorageFull(again(ErrorKind::StorageFull, cause))),
+        Error::StorageFull(cause) => Some(Error::StorageFull(copy(ErrorKind::StorageFull, cause))),
         Error::DeadlineExceeded => Some(Error::DeadlineExceeded),
         _ => None,
     }
 }
 
-/// Whether a connection has ended that had been sound, which takes no time to notice.
-fn is_end(failure: &Failure) -> bool {
-    match failure {
-        Failure::Io(cause) => matches!(
+/// Whether an established connection has ended, which is noticed without a delay.
+fn is_disconnect(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(cause) => matches!(
             cause.kind(),
             ErrorKind::ConnectionReset
                 | ErrorKind::ConnectionAborted
                 | ErrorKind::UnexpectedEof
                 | ErrorKind::BrokenPipe
         ),
-        Failure::Database(cause) => {
+        sqlx::Error::Database(cause) => {
             matches!(cause.code().as_deref(), Some("57P01" | "57P02" | "57P05"))
         }
         _ => false,
@@ -71,91 +72,85 @@ fn is_end(failure: &Failure) -> bool {
 }
 
 /// Whether the database cannot be reached for now.
-pub(crate) fn is_unavailable(failure: &Failure) -> bool {
-    match failure {
-        Failure::Io(_)
-        | Failure::Tls(_)
-        | Failure::PoolTimedOut
-        | Failure::PoolClosed
-        | Failure::WorkerCrashed => true,
-        Failure::Database(cause) => matches!(meaning(cause.as_ref()), Meaning::Passing),
+pub(crate) fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(cause) => matches!(classify(cause.as_ref()), ErrorClass::Transient),
         _ => false,
     }
 }
 
-/// Whether there is no room left.
-pub(crate) fn is_full(failure: &Failure) -> bool {
-    match failure {
-        Failure::Io(cause) => cause.kind() == ErrorKind::StorageFull,
-        Failure::Database(cause) => matches!(meaning(cause.as_ref()), Meaning::Full),
+/// Whether the disk is full.
+pub(crate) fn is_disk_full(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(cause) => cause.kind() == ErrorKind::StorageFull,
+        sqlx::Error::Database(cause) => matches!(classify(cause.as_ref()), ErrorClass::DiskFull),
         _ => false,
     }
 }
 
-/// What an error of the database says.
-enum Meaning {
-    /// A later try can succeed.
-    Passing,
-    /// The same transaction, begun anew, can succeed.
-    LostRace,
-    /// Somebody held a lock for too long.
-    LockHeld,
-    /// The statement took too long.
-    TooLong,
-    /// There is no room left.
-    Full,
-    /// Something is wrong.
-    Fault,
+enum ErrorClass {
+    /// A retry on another connection can succeed.
+    Transient,
+    /// A retry of the same transaction can succeed: a serialization failure or a deadlock.
+    SerializationFailure,
+    LockTimeout,
+    StatementTimeout,
+    DiskFull,
+    Other,
 }
 
-fn meaning(cause: &dyn DatabaseError) -> Meaning {
+fn classify(cause: &dyn DatabaseError) -> ErrorClass {
     if let Some(code) = sqlite_code(cause) {
         return match code {
-            SQLITE_FULL => Meaning::Full,
-            code if SQLITE_PASSING.contains(&code) => Meaning::Passing,
-            _ => Meaning::Fault,
+            SQLITE_FULL => ErrorClass::DiskFull,
+            code if TRANSIENT_SQLITE_CODES.contains(&code) => ErrorClass::Transient,
+            _ => ErrorClass::Other,
         };
     }
     match cause.code().as_deref() {
-        Some("40001" | "40P01") => Meaning::LostRace,
-        Some("55P03") => Meaning::LockHeld,
-        Some("57014") => Meaning::TooLong,
-        Some("53100") => Meaning::Full,
-        _ if is_passing(cause) => Meaning::Passing,
-        _ => Meaning::Fault,
+        Some("40001" | "40P01") => ErrorClass::SerializationFailure,
+        Some("55P03") => ErrorClass::LockTimeout,
+        Some("57014") => ErrorClass::StatementTimeout,
+        Some("53100") => ErrorClass::DiskFull,
+        _ if is_transient(cause) => ErrorClass::Transient,
+        _ => ErrorClass::Other,
     }
 }
 
-/// Whether PostgreSQL says that another connection, at another time, can do better.
-pub(crate) fn is_passing(cause: &dyn DatabaseError) -> bool {
+/// Whether PostgreSQL reports that another connection, or a later attempt, can succeed.
+pub(crate) fn is_transient(cause: &dyn DatabaseError) -> bool {
     let code = cause.code();
-    code.is_some_and(|code| PASSING.contains(&&*code) || code.starts_with("08"))
+    code.is_some_and(|code| TRANSIENT_SQLSTATES.contains(&&*code) || code.starts_with("08"))
 }
 
-/// The result code of an error of SQLite, without what tells its variants apart.
+/// The primary result code of an error of SQLite.
 pub(crate) fn sqlite_code(cause: &dyn DatabaseError) -> Option<i32> {
     cause.try_downcast_ref::<SqliteError>()?;
     let code: i32 = cause.code()?.parse().ok()?;
     Some(code & 0xff)
 }
 
-/// Whether a statement failed because a unique value is taken.
-pub(crate) fn is_taken(failure: &Failure) -> bool {
-    matches!(failure, Failure::Database(cause) if cause.is_unique_violation())
+/// Whether a statement violated a unique constraint.
+pub(crate) fn is_unique_violation(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(cause) if cause.is_unique_violation())
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
 
-    use sqlx::Error as Failure;
-
     use super::shared_by_batch;
     use crate::error::Error;
 
     #[test]
-    fn a_connection_that_ends_fails_no_other_read_of_its_batch() {
-        let unavailable = |kind: ErrorKind| Error::DatabaseUnavailable(Failure::Io(kind.into()));
+    fn a_disconnect_fails_no_other_read_of_its_batch() {
+        let unavailable =
+            |kind: ErrorKind| Error::DatabaseUnavailable(sqlx::Error::Io(kind.into()));
 
         assert!(shared_by_batch(&unavailable(ErrorKind::UnexpectedEof)).is_none());
         assert!(shared_by_batch(&unavailable(ErrorKind::TimedOut)).is_some());

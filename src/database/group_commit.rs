@@ -1,99 +1,92 @@
-//! The task that keeps SQLite's connection that writes.
+//! The task that owns SQLite's writing connection and groups its transactions.
 
 use std::{
     io::{self, ErrorKind},
     time::Duration,
 };
 
-use sqlx::{ConnectOptions, Connection, Error as Failure, Sqlite, sqlite::SqliteConnectOptions};
+use sqlx::{ConnectOptions, Connection as _, Sqlite, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
 
 use super::{
-    connection::{Line, LineState},
-    errors::is_full,
+    connection::{Connection, ConnectionState},
+    errors::is_disk_full,
     pool::PoolLimits,
-    writer::Turn,
+    write_lease::{CommitWaiter, ReturnedLease, WriteLease},
 };
 
-/// How many transactions share a commit at most, and how long the first waits for others.
-///
-/// A sync takes about 3 ms: with 10 ms of work before it, three quarters of the time
-/// go to work, and nobody waits noticeably longer.
-const GROUP: (usize, Duration) = (64, Duration::from_millis(10));
+/// The maximum number of transactions that share a commit.
+const MAX_GROUP_SIZE: usize = 64;
 
-/// What the keeper is asked for.
-pub(super) enum Wish {
-    /// A turn on the connection.
-    Turn(oneshot::Sender<Result<Turn, Failure>>),
-    /// To be told of the commit of what is open.
-    Settle(Member),
-    /// To close it.
+/// The maximum time that the first transaction of a group waits for others.
+///
+/// A sync takes about 3 ms. After 10 ms of work, three quarters of the time go to work,
+/// and no caller waits noticeably longer.
+const MAX_GROUP_AGE: Duration = Duration::from_millis(10);
+
+/// A request to the writer task.
+pub(super) enum Command {
+    /// Leases the connection.
+    Lease(oneshot::Sender<Result<WriteLease, sqlx::Error>>),
+    /// Waits for the commit of the open group.
+    WaitForCommit(CommitWaiter),
+    /// Commits and closes the connection.
     Close(oneshot::Sender<()>),
 }
 
-/// The connection as a turn gives it back.
-pub(super) struct Returned {
-    pub line: Line<Sqlite>,
-    pub kept: bool,
-    /// Who waits for the commit.
-    pub caller: Option<Member>,
-}
-
-/// Who waits for the commit.
-pub(super) type Member = oneshot::Sender<Result<(), Failure>>;
-
-/// The task that keeps the connection.
-pub(super) struct Keeper {
-    address: SqliteConnectOptions,
+/// The task that owns the connection.
+pub(super) struct WriterTask {
+    connect_options: SqliteConnectOptions,
     limits: PoolLimits,
-    wishes: mpsc::UnboundedReceiver<Wish>,
-    line: Option<Line<Sqlite>>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    /// `None` while it is leased, and until it is opened.
+    connection: Option<Connection<Sqlite>>,
     group: Option<Group>,
 }
 
-/// An open transaction, and who waits for its commit.
+/// The transactions in the open transaction of the connection.
 struct Group {
-    begun: Instant,
-    /// How many have had their turn in it, and not taken everything back.
-    turns: usize,
-    members: Vec<Member>,
+    begun_at: Instant,
+    /// The number of transactions that have ended, those that undid everything excluded.
+    transactions: usize,
+    waiters: Vec<CommitWaiter>,
 }
 
-impl Keeper {
+impl WriterTask {
     pub(super) fn new(
-        address: SqliteConnectOptions,
+        connect_options: SqliteConnectOptions,
         limits: PoolLimits,
-        wishes: mpsc::UnboundedReceiver<Wish>,
+        commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         Self {
-            address,
+            connect_options,
             limits,
-            wishes,
-            line: None,
+            commands,
+            connection: None,
             group: None,
         }
     }
 
     pub(super) async fn run(mut self) {
         loop {
-            let wish = match self.wishes.try_recv() {
-                Ok(wish) => Some(wish),
+            let command = match self.commands.try_recv() {
+                Ok(command) => Some(command),
                 Err(_) => {
                     self.commit().await;
-                    self.wishes.recv().await
+                    self.commands.recv().await
                 }
             };
-            match wish {
-                Some(Wish::Turn(caller)) if caller.is_closed() => {}
-                Some(Wish::Turn(caller)) => self.serve(caller).await,
-                Some(Wish::Settle(caller)) => match &mut self.group {
-                    Some(group) => group.members.push(caller),
-                    None => drop(caller.send(Ok(()))),
+            match command {
+                Some(Command::Lease(caller)) if caller.is_closed() => {}
+                Some(Command::Lease(caller)) => self.lease(caller).await,
+                Some(Command::WaitForCommit(waiter)) => match &mut self.group {
+                    Some(group) => group.waiters.push(waiter),
+                    None => drop(waiter.send(Ok(()))),
                 },
-                Some(Wish::Close(done)) => {
+                Some(Command::Close(done)) => {
                     self.close().await;
                     let _ = done.send(());
                     return;
@@ -103,130 +96,132 @@ impl Keeper {
         }
     }
 
-    /// Lends the connection to a caller, and waits until it is back.
-    async fn serve(&mut self, caller: oneshot::Sender<Result<Turn, Failure>>) {
-        let full =
-            |group: &Group| group.members.len() >= GROUP.0 || group.begun.elapsed() >= GROUP.1;
-        if self.group.as_ref().is_some_and(full) {
+    /// Leases the connection to a caller and waits until it is returned.
+    async fn lease(&mut self, caller: oneshot::Sender<Result<WriteLease, sqlx::Error>>) {
+        let is_full = |group: &Group| {
+            group.waiters.len() >= MAX_GROUP_SIZE || group.begun_at.elapsed() >= MAX_GROUP_AGE
+        };
+        if self.group.as_ref().is_some_and(is_full) {
             self.commit().await;
         }
-        let line = match self.begin().await {
-            Ok(line) => line,
-            Err(failure) => return drop(caller.send(Err(failure))),
+        let connection = match self.begin().await {
+            Ok(connection) => connection,
+            Err(error) => return drop(caller.send(Err(error))),
         };
-        let (back, returned) = oneshot::channel();
-        let turn = Turn::new(line, back);
-        // One that nobody takes comes back when it is dropped.
-        drop(caller.send(Ok(turn)));
+        let (return_to, returned) = oneshot::channel();
+        let lease = WriteLease::new(connection, return_to);
+        // If the caller has gone away, dropping the lease returns the connection.
+        drop(caller.send(Ok(lease)));
         match returned.await {
             Ok(returned) => self.end(returned).await,
-            Err(_) => self.lose(&Failure::WorkerCrashed, None),
+            Err(_) => self.fail(&sqlx::Error::WorkerCrashed, None),
         }
     }
 
-    /// Begins the next one's transaction: the group's, or a savepoint in it.
-    async fn begin(&mut self) -> Result<Line<Sqlite>, Failure> {
-        let mut line = match self.line.take() {
-            Some(line) => line,
+    /// Begins the next transaction: the common one, or a savepoint in it.
+    async fn begin(&mut self) -> Result<Connection<Sqlite>, sqlx::Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
             None => {
-                let raw = timeout(self.limits.acquire, self.address.connect()).await;
-                let raw = raw.map_err(|_| Failure::PoolTimedOut)??;
-                Line::new(raw, self.limits.statement)
+                let connecting = self.connect_options.connect();
+                let raw = timeout(self.limits.acquire_timeout, connecting).await;
+                let raw = raw.map_err(|_| sqlx::Error::PoolTimedOut)??;
+                Connection::new(raw, self.limits.statement_timeout)
             }
         };
         let begun = match self.group {
-            None => line.run("begin immediate").await,
-            Some(_) => line.run("savepoint member").await,
+            None => connection.run("begin immediate").await,
+            Some(_) => connection.run("savepoint member").await,
         };
-        if let Err(failure) = begun {
-            self.lose(&failure, None);
-            return Err(failure);
+        if let Err(error) = begun {
+            self.fail(&error, None);
+            return Err(error);
         }
         self.group.get_or_insert_with(|| Group {
-            begun: Instant::now(),
-            turns: 0,
-            members: Vec::new(),
+            begun_at: Instant::now(),
+            transactions: 0,
+            waiters: Vec::new(),
         });
-        Ok(line)
+        Ok(connection)
     }
 
-    /// Ends what a turn has begun.
-    async fn end(&mut self, returned: Returned) {
-        let Returned {
-            mut line,
-            kept,
-            caller,
+    /// Ends the transaction of a lease.
+    async fn end(&mut self, returned: ReturnedLease) {
+        let ReturnedLease {
+            mut connection,
+            commit,
+            waiter,
         } = returned;
-        let first = self.group.as_ref().is_none_or(|group| group.turns == 0);
-        let ended = match (kept, first) {
-            _ if line.state() == LineState::Broken => {
-                Err(Failure::Io(ErrorKind::BrokenPipe.into()))
+        let is_first = (self.group.as_ref()).is_none_or(|group| group.transactions == 0);
+        let ended = match (commit, is_first) {
+            _ if connection.state() == ConnectionState::Broken => {
+                Err(sqlx::Error::Io(ErrorKind::BrokenPipe.into()))
             }
             (true, true) => Ok(()),
-            (true, false) => line.run("release member").await,
-            (false, true) => line.run("rollback").await,
-            (false, false) => match line.run("rollback to member").await {
-                Ok(()) => line.run("release member").await,
+            (true, false) => connection.run("release member").await,
+            (false, true) => connection.run("rollback").await,
+            (false, false) => match connection.run("rollback to member").await {
+                Ok(()) => connection.run("release member").await,
                 // SQLite has rolled back everything by itself.
                 failed => failed,
             },
         };
-        if let Err(failure) = ended {
-            return self.lose(&failure, caller);
+        if let Err(error) = ended {
+            return self.fail(&error, waiter);
         }
-        self.line = Some(line);
-        if !kept && first {
+        self.connection = Some(connection);
+        if !commit && is_first {
             self.group = None;
-            if let Some(caller) = caller {
-                let _ = caller.send(Ok(()));
+            if let Some(waiter) = waiter {
+                let _ = waiter.send(Ok(()));
             }
         } else if let Some(group) = &mut self.group {
-            group.turns += 1;
-            group.members.extend(caller);
+            group.transactions += 1;
+            group.waiters.extend(waiter);
         }
     }
 
-    /// Commits what has gathered, and only then tells so.
+    /// Commits the group, and only then notifies its waiters.
     async fn commit(&mut self) {
-        let (Some(group), Some(mut line)) = (self.group.take(), self.line.take()) else {
+        let (Some(group), Some(mut connection)) = (self.group.take(), self.connection.take())
+        else {
             return;
         };
-        if let Err(failure) = line.run("commit").await {
-            drop(line);
+        if let Err(error) = connection.run("commit").await {
+            drop(connection);
             self.group = Some(group);
-            return self.lose(&failure, None);
+            return self.fail(&error, None);
         }
-        self.line = Some(line);
-        for member in group.members {
-            // Whoever does not wait any more is in it all the same.
-            let _ = member.send(Ok(()));
+        self.connection = Some(connection);
+        for waiter in group.waiters {
+            // The transaction is committed even if its caller has gone away.
+            let _ = waiter.send(Ok(()));
         }
     }
 
-    /// Tells everybody in the group that it has failed. The connection is not used again:
-    /// what is open on it is rolled back when it is dropped.
-    fn lose(&mut self, failure: &Failure, caller: Option<Member>) {
-        self.line = None;
+    /// Fails the whole group. The connection is not used again: dropping it rolls back.
+    fn fail(&mut self, error: &sqlx::Error, waiter: Option<CommitWaiter>) {
+        self.connection = None;
         let group = self.group.take();
-        let members = group.into_iter().flat_map(|group| group.members);
-        for member in members.chain(caller) {
-            let _ = member.send(Err(likewise(failure)));
+        let waiters = group.into_iter().flat_map(|group| group.waiters);
+        for waiter in waiters.chain(waiter) {
+            let _ = waiter.send(Err(shared_error(error)));
         }
     }
 
     async fn close(&mut self) {
         self.commit().await;
-        if let Some(line) = self.line.take() {
-            let _ = timeout(self.limits.statement, line.raw.close()).await;
+        if let Some(connection) = self.connection.take() {
+            let _ = timeout(self.limits.statement_timeout, connection.raw.close()).await;
         }
     }
 }
 
-/// What a failure that many have in common is for each of them.
-fn likewise(failure: &Failure) -> Failure {
-    let kind = match is_full(failure) {
+/// A copy of the error of a group for one of its transactions.
+fn shared_error(error: &sqlx::Error) -> sqlx::Error {
+    let kind = match is_disk_full(error) {
         true => ErrorKind::StorageFull,
         false => ErrorKind::Other,
     };
-    io::Error::new(kind, format!("the shared commit failed: {failure}")).into()
+    io::Error::new(kind, format!("the shared commit failed: {error}")).into()
 }

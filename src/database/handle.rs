@@ -1,28 +1,31 @@
 use sqlx::{Postgres, Sqlite};
 
 use super::{
-    Hints,
-    autocommit::Single,
+    ChangeNotifications,
+    autocommit::{Acquire, Autocommit},
     dialect,
     engine::Engine,
     options::{DatabaseOptions, Target},
     pool::{Pool, PoolLimits, PoolState},
-    transaction::{OnSqlite, Open, Transaction},
-    writer::Writer as SqliteWriter,
+    transaction::{PoolTransaction, SqliteTransaction, Transaction},
+    writer::SqliteWriter,
 };
-use crate::{domain::ProjectId, error::Result};
+use crate::{
+    domain::{ProjectId, Time},
+    error::Result,
+};
 
-/// Where to read from.
-pub type Reader<'a> = Engine<Single<'a, Pool<Postgres>>, Single<'a, Pool<Sqlite>>>;
+/// Runs a statement that reads.
+pub type ReadExecutor<'a> = Engine<Autocommit<'a, Pool<Postgres>>, Autocommit<'a, Pool<Sqlite>>>;
 
-/// Where to run one statement that writes.
-pub type Writer<'a> = Engine<Single<'a, Pool<Postgres>>, Single<'a, SqliteWriter>>;
+/// Runs a statement that writes.
+pub type WriteExecutor<'a> = Engine<Autocommit<'a, Pool<Postgres>>, Autocommit<'a, SqliteWriter>>;
 
-/// The database, whichever engine it is. A clone shares the connections.
+/// The database on either engine. A clone shares the connections.
 #[derive(Debug, Clone)]
 pub struct Database {
     pub(crate) pools: Pools,
-    hints: Hints,
+    change_notifications: ChangeNotifications,
 }
 
 /// The connections.
@@ -34,25 +37,26 @@ pub enum Pools {
     Sqlite {
         /// The one connection that writes.
         writer: SqliteWriter,
-        /// The connections that only read.
+        /// The read-only connections.
         reader: Pool<Sqlite>,
     },
 }
 
 impl Database {
-    /// Prepares the pools; connections are made when they are needed.
+    /// Creates the pools. A connection is opened when it is needed.
     pub fn open(options: &DatabaseOptions) -> Self {
         let limits = PoolLimits {
             size: options.pool_size,
-            acquire: options.acquire_timeout,
-            statement: options.statement_timeout,
+            acquire_timeout: options.acquire_timeout,
+            statement_timeout: options.statement_timeout,
         };
         let pools = match &options.target {
-            Target::Postgres(address) => {
-                Pools::Postgres(Pool::new(dialect::postgres(address, options), limits))
-            }
+            Target::Postgres(server) => Pools::Postgres(Pool::new(
+                dialect::postgres_options(server, options),
+                limits,
+            )),
             Target::Sqlite(file) => {
-                let (writing, reading) = dialect::sqlite(file, options);
+                let (writing, reading) = dialect::sqlite_options(file, options);
                 Pools::Sqlite {
                     writer: SqliteWriter::new(writing, limits),
                     reader: Pool::new(reading, limits),
@@ -61,62 +65,83 @@ impl Database {
         };
         Self {
             pools,
-            hints: Hints::default(),
+            change_notifications: ChangeNotifications::default(),
         }
     }
 
-    /// Where to read from.
-    pub(crate) fn reader(&self) -> Reader<'_> {
+    /// Runs statements that read, each on its own.
+    pub(crate) fn reader(&self) -> ReadExecutor<'_> {
         match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(Single(pool)),
-            Pools::Sqlite { reader, .. } => Engine::Sqlite(Single(reader)),
+            Pools::Postgres(pool) => Engine::Postgres(Autocommit(pool)),
+            Pools::Sqlite { reader, .. } => Engine::Sqlite(Autocommit(reader)),
         }
     }
 
-    /// Where to run one statement that writes.
-    pub(crate) fn writer(&self) -> Writer<'_> {
+    /// Runs statements that write, each on its own.
+    pub(crate) fn writer(&self) -> WriteExecutor<'_> {
         match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(Single(pool)),
-            Pools::Sqlite { writer, .. } => Engine::Sqlite(Single(writer)),
+            Pools::Postgres(pool) => Engine::Postgres(Autocommit(pool)),
+            Pools::Sqlite { writer, .. } => Engine::Sqlite(Autocommit(writer)),
         }
     }
 
-    /// Begins a transaction that will write.
+    /// Begins a transaction that writes.
     pub(crate) async fn begin(&self) -> Result<Transaction> {
         Ok(match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(Open::begin(pool, "begin").await?),
-            Pools::Sqlite { writer, .. } => Engine::Sqlite(OnSqlite::Writing(writer.take().await?)),
-        })
-    }
-
-    /// Begins a transaction that only reads, and sees one moment.
-    pub(crate) async fn begin_reading(&self) -> Result<Transaction> {
-        const ONE_MOMENT: &str = "begin isolation level repeatable read read only";
-        Ok(match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(Open::begin(pool, ONE_MOMENT).await?),
-            Pools::Sqlite { reader, .. } => {
-                Engine::Sqlite(OnSqlite::Reading(Open::begin(reader, "begin").await?))
+            Pools::Postgres(pool) => Engine::Postgres(PoolTransaction::begin(pool, "begin").await?),
+            Pools::Sqlite { writer, .. } => {
+                Engine::Sqlite(SqliteTransaction::Write(writer.acquire().await?))
             }
         })
     }
 
-    /// Returns when what a transaction can have read is on the disk, or fails with it.
-    pub(super) async fn settle(&self) -> Result<()> {
+    /// Begins a read-only transaction on a snapshot of the database.
+    pub(crate) async fn begin_read_only(&self) -> Result<Transaction> {
+        const BEGIN: &str = "begin isolation level repeatable read read only";
+        Ok(match &self.pools {
+            Pools::Postgres(pool) => Engine::Postgres(PoolTransaction::begin(pool, BEGIN).await?),
+            Pools::Sqlite { reader, .. } => {
+                let transaction = PoolTransaction::begin(reader, "begin").await?;
+                Engine::Sqlite(SqliteTransaction::ReadOnly(transaction))
+            }
+        })
+    }
+
+    /// Runs a delete that binds a time as `$1` and a maximum number of rows as `$2`;
+    /// returns the number of deleted rows.
+    pub(crate) async fn delete_batch(
+        &self,
+        sql: &'static str,
+        before: Time,
+        limit: i64,
+    ) -> Result<u64> {
+        Ok(on_engine!(self.writer(), pool => sqlx::query(sql)
+            .bind(before)
+            .bind(limit)
+            .execute(pool)
+            .await
+            .map(|done| done.rows_affected()))?)
+    }
+
+    /// Waits until everything that a transaction may have read is durable. Fails if its
+    /// commit fails.
+    pub(super) async fn wait_for_commit(&self) -> Result<()> {
         match &self.pools {
             Pools::Postgres(_) => Ok(()),
-            Pools::Sqlite { writer, .. } => Ok(writer.settle().await?),
+            Pools::Sqlite { writer, .. } => Ok(writer.wait_for_commit().await?),
         }
     }
 
-    /// Commits the change of a project, and tells those who watch it.
+    /// Commits the change of a project and notifies its watchers.
     pub(crate) async fn commit_change(&self, tx: Transaction, project_id: ProjectId) -> Result<()> {
-        let hints = self.hints.clone();
-        tx.commit_then(move || hints.changed(project_id)).await
+        let notifications = self.change_notifications.clone();
+        tx.commit_then(move || notifications.notify(project_id))
+            .await
     }
 
-    /// What changes in this database, as far as this process knows.
-    pub fn hints(&self) -> &Hints {
-        &self.hints
+    /// The notifications of changes in this database.
+    pub fn change_notifications(&self) -> &ChangeNotifications {
+        &self.change_notifications
     }
 
     /// The name of the engine.
@@ -127,9 +152,9 @@ impl Database {
         }
     }
 
-    /// The connections as they are used now: to PostgreSQL, or those of SQLite that read.
-    /// With SQLite, who waits for the one that writes counts as waiting too.
-    pub fn connections(&self) -> PoolState {
+    /// The state of the pool: of PostgreSQL, or of the read-only connections of SQLite.
+    /// With SQLite, calls that wait for the writing connection count as waiting too.
+    pub fn pool_state(&self) -> PoolState {
         match &self.pools {
             Pools::Postgres(pool) => pool.state(),
             Pools::Sqlite { writer, reader } => {
@@ -140,7 +165,7 @@ impl Database {
         }
     }
 
-    /// Closes all connections, after the statements that run on them.
+    /// Closes all connections after their running statements.
     pub async fn close(&self) {
         match &self.pools {
             Pools::Postgres(pool) => pool.close().await,

@@ -1,10 +1,10 @@
-//! Brings the schema up to date, safely when several processes start at once.
+//! Schema migrations, safe when several processes start at once.
 
 use std::{fs::File, path::Path, time::Duration};
 
 use anyhow::Context;
 use sqlx::{
-    ConnectOptions, Connection, Error as Failure,
+    ConnectOptions, Connection,
     migrate::{MigrateError, Migrator},
 };
 use tokio::time::timeout;
@@ -16,49 +16,48 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 
 impl Database {
-    /// Applies the migrations that are missing.
+    /// Applies the missing migrations.
     ///
-    /// On PostgreSQL an advisory lock, on SQLite a lock on a file beside the
-    /// database makes other processes wait until it is done.
+    /// Other processes wait meanwhile: on PostgreSQL for an advisory lock, on SQLite for
+    /// a lock on a file beside the database.
     pub async fn migrate(&self) -> Result<()> {
-        let applied = match &self.pools {
+        let migrated = match &self.pools {
             Pools::Postgres(pool) => {
-                // Another process may migrate for longer than a call may wait.
-                let patient = pool.address().clone();
-                let patient = patient.options([("lock_timeout", "0"), ("statement_timeout", "0")]);
-                let mut own = connect(&patient, pool.acquire_timeout()).await?;
-                let applied = POSTGRES.run_direct(None, &mut own, false).await;
-                // Whether the server hears the good-bye does not matter.
-                let _ = timeout(pool.acquire_timeout(), own.close()).await;
-                applied
+                // A migration of another process may take longer than these timeouts.
+                let options = pool.connect_options().clone();
+                let options = options.options([("lock_timeout", "0"), ("statement_timeout", "0")]);
+                let mut connection = connect(&options, pool.acquire_timeout()).await?;
+                let migrated = POSTGRES.run_direct(None, &mut connection, false).await;
+                // The migrations are committed, whether or not the server receives this.
+                let _ = timeout(pool.acquire_timeout(), connection.close()).await;
+                migrated
             }
             Pools::Sqlite { writer, .. } => {
-                let _lock = lock(writer.address().get_filename()).await?;
-                let mut own = connect(writer.address(), writer.acquire_timeout()).await?;
-                let applied = SQLITE.run_direct(None, &mut own, false).await;
-                own.close().await?;
-                applied
+                let _lock = lock_file(writer.connect_options().get_filename()).await?;
+                let mut connection =
+                    connect(writer.connect_options(), writer.acquire_timeout()).await?;
+                let migrated = SQLITE.run_direct(None, &mut connection, false).await;
+                connection.close().await?;
+                migrated
             }
         };
-        applied.map_err(|fault| match fault {
-            MigrateError::Execute(failure) | MigrateError::ExecuteMigration(failure, _) => {
-                failure.into()
-            }
+        migrated.map_err(|error| match error {
+            MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => cause.into(),
             other => Error::internal(anyhow::Error::new(other).context("migration failed")),
         })
     }
 }
 
-async fn connect<O: ConnectOptions>(address: &O, limit: Duration) -> Result<O::Connection>
+async fn connect<O: ConnectOptions>(options: &O, limit: Duration) -> Result<O::Connection>
 where
     O::Connection: Sized,
 {
-    let connected = timeout(limit, address.connect()).await;
-    Ok(connected.unwrap_or(Err(Failure::PoolTimedOut))?)
+    let connected = timeout(limit, options.connect()).await;
+    Ok(connected.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }
 
-/// Holds `<database>.lock` until it is dropped.
-async fn lock(database: &Path) -> Result<File> {
+/// Locks `<database>.lock` until the returned file is dropped.
+async fn lock_file(database: &Path) -> Result<File> {
     let mut path = database.as_os_str().to_owned();
     path.push(".lock");
 

@@ -1,60 +1,60 @@
-//! How replicas over one PostgreSQL database tell each other what they change.
+//! Notifications of changed projects between replicas, by LISTEN and NOTIFY of PostgreSQL.
 //!
-//! NOTIFY takes a lock of the whole database when it commits, so it stands in no
-//! transaction of a change: it is sent afterwards, for many changes at once.
+//! NOTIFY takes a database-wide lock when it commits. So no transaction that changes a
+//! project contains it: it is sent afterwards, for many changes at once.
 
 use std::{fmt::Write, time::Duration};
 
 use sqlx::{
-    Error as Failure, Postgres,
+    Postgres,
     postgres::{PgListener, PgPoolOptions},
 };
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Database, Pool, Pools, Single};
+use super::{Autocommit, Database, Pool, Pools};
 use crate::{domain::ProjectId, error::Result};
 
-/// The channel of PostgreSQL.
+/// The name of the channel.
 const CHANNEL: &str = "sluice_changes";
 
-/// How many ids a notice has: it must be shorter than 8000 bytes.
-const EACH: usize = 200;
+/// The maximum number of ids in a payload, which must be shorter than 8000 bytes.
+const MAX_IDS_PER_PAYLOAD: usize = 200;
 
-/// How long connecting to listen may take.
+/// The timeout to connect and to start listening.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What tells the connection that listens from the others.
-const LISTENER: &str = "sluice-listener";
+/// The application name of the listening connection.
+const LISTENER_APPLICATION_NAME: &str = "sluice-listener";
 
-/// Tells other replicas which projects have changed.
+/// Notifies other replicas of changed projects.
 #[derive(Debug, Clone)]
-pub struct Notices {
+pub struct NotifyChannel {
     pool: Pool<Postgres>,
-    /// So that a replica does not hear itself.
+    /// Identifies this replica, so that it ignores its own notifications.
     replica: Uuid,
 }
 
-/// A connection that hears what other replicas tell.
-pub struct Listening {
+/// A connection that receives the notifications of other replicas.
+pub struct NotifyListener {
     listener: PgListener,
     replica: Uuid,
 }
 
-/// What another replica told.
+/// A notification of another replica.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum ReplicaChange {
     /// These projects have changed.
     Projects(Vec<ProjectId>),
-    /// Something has, it does not know what.
-    Something,
+    /// Projects have changed, but not which ones is known.
+    Unspecified,
 }
 
 impl Database {
-    /// Where there can be other replicas.
-    pub fn notices(&self) -> Option<Notices> {
+    /// The channel to other replicas. `None` on SQLite, which has none.
+    pub fn notify_channel(&self) -> Option<NotifyChannel> {
         match &self.pools {
-            Pools::Postgres(pool) => Some(Notices {
+            Pools::Postgres(pool) => Some(NotifyChannel {
                 pool: pool.clone(),
                 replica: Uuid::now_v7(),
             }),
@@ -63,78 +63,81 @@ impl Database {
     }
 }
 
-impl Notices {
-    /// Tells that projects have changed; with none of them, that something has.
-    pub async fn tell(&self, ids: &[ProjectId]) -> Result<()> {
-        let notices = match ids {
-            [] => vec![self.notice(&[])],
-            ids => ids.chunks(EACH).map(|ids| self.notice(ids)).collect(),
+impl NotifyChannel {
+    /// Notifies other replicas that projects have changed: unspecified ones if `ids` is empty.
+    pub async fn send(&self, ids: &[ProjectId]) -> Result<()> {
+        let payloads = match ids {
+            [] => vec![self.payload(&[])],
+            ids => ids
+                .chunks(MAX_IDS_PER_PAYLOAD)
+                .map(|ids| self.payload(ids))
+                .collect(),
         };
         sqlx::query("select pg_notify($1, notice) from unnest($2::text[]) as notice")
             .bind(CHANNEL)
-            .bind(notices)
-            .execute(Single(&self.pool))
+            .bind(payloads)
+            .execute(Autocommit(&self.pool))
             .await?;
         Ok(())
     }
 
-    /// The sender, then the ids.
-    fn notice(&self, ids: &[ProjectId]) -> String {
-        let mut notice = self.replica.simple().to_string();
+    /// The id of this replica, then those of the projects.
+    fn payload(&self, ids: &[ProjectId]) -> String {
+        let mut payload = self.replica.simple().to_string();
         for id in ids {
-            let _ = write!(notice, " {}", id.uuid().simple());
+            let _ = write!(payload, " {}", id.uuid().simple());
         }
-        notice
+        payload
     }
 
-    /// Listens, on a connection beside the pool.
-    pub async fn listen(&self) -> Result<Listening> {
-        let server = self.pool.address().clone().application_name(LISTENER);
+    /// Listens on a connection that does not belong to the pool.
+    pub async fn listen(&self) -> Result<NotifyListener> {
+        let server = self.pool.connect_options().clone();
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .max_lifetime(None)
             .idle_timeout(None)
             .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(server);
+            .connect_lazy_with(server.application_name(LISTENER_APPLICATION_NAME));
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
-        let listens = timeout(CONNECT_TIMEOUT, listener.listen(CHANNEL)).await;
-        listens.unwrap_or(Err(Failure::PoolTimedOut))?;
-        Ok(Listening {
+        let listening = timeout(CONNECT_TIMEOUT, listener.listen(CHANNEL)).await;
+        listening.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        Ok(NotifyListener {
             listener,
             replica: self.replica,
         })
     }
 }
 
-impl Listening {
-    /// Waits for what another replica tells; `None` if the connection was lost.
-    pub async fn next(&mut self) -> Result<Option<Heard>> {
-        while let Some(notice) = self.listener.try_recv().await? {
-            if let Some(heard) = read(notice.payload(), self.replica) {
-                return Ok(Some(heard));
+impl NotifyListener {
+    /// Waits for the next notification of another replica. `None` if the connection was lost.
+    pub async fn recv(&mut self) -> Result<Option<ReplicaChange>> {
+        while let Some(notification) = self.listener.try_recv().await? {
+            if let Some(change) = parse(notification.payload(), self.replica) {
+                return Ok(Some(change));
             }
         }
         Ok(None)
     }
 
-    /// Asks whether the connection stands.
-    pub async fn check(&mut self) -> Result<()> {
+    /// Checks the connection.
+    pub async fn ping(&mut self) -> Result<()> {
         sqlx::query("select 1").execute(&mut self.listener).await?;
         Ok(())
     }
 }
 
-/// What a notice says to a replica; one that it cannot read says that something has changed.
-fn read(notice: &str, replica: Uuid) -> Option<Heard> {
-    let mut words = notice.split(' ').map(Uuid::try_parse);
+/// Parses a payload. `None` if `replica` sent it itself, unspecified if it is malformed.
+fn parse(payload: &str, replica: Uuid) -> Option<ReplicaChange> {
+    let mut words = payload.split(' ').map(Uuid::try_parse);
     if words.next() == Some(Ok(replica)) {
         return None;
     }
     let ids: Result<Vec<_>, _> = words.map(|id| id.map(ProjectId::from)).collect();
     match ids {
-        Ok(ids) if !ids.is_empty() => Some(Heard::Projects(ids)),
-        _ => Some(Heard::Something),
+        Ok(ids) if !ids.is_empty() => Some(ReplicaChange::Projects(ids)),
+        _ => Some(ReplicaChange::Unspecified),
     }
 }
 
@@ -142,27 +145,31 @@ fn read(notice: &str, replica: Uuid) -> Option<Heard> {
 mod tests {
     use uuid::Uuid;
 
-    use super::{Heard, read};
+    use super::{ReplicaChange, parse};
     use crate::domain::ProjectId;
 
     #[test]
-    fn a_replica_does_not_hear_itself() {
+    fn a_replica_ignores_its_own_notifications() {
         let (us, them, project) = (Uuid::now_v7(), Uuid::now_v7(), ProjectId::generate());
-        let notice = |sender: Uuid| format!("{} {}", sender.simple(), project.uuid().simple());
+        let payload = |sender: Uuid| format!("{} {}", sender.simple(), project.uuid().simple());
 
-        assert_eq!(read(&notice(us), us), None);
+        assert_eq!(parse(&payload(us), us), None);
         assert_eq!(
-            read(&notice(them), us),
-            Some(Heard::Projects(vec![project]))
+            parse(&payload(them), us),
+            Some(ReplicaChange::Projects(vec![project]))
         );
     }
 
     #[test]
-    fn what_cannot_be_read_says_that_something_has_changed() {
+    fn a_malformed_payload_is_an_unspecified_change() {
         let us = Uuid::now_v7();
 
-        for notice in ["", "nonsense", &Uuid::now_v7().to_string(), "a b"] {
-            assert_eq!(read(notice, us), Some(Heard::Something), "{notice}");
+        for payload in ["", "nonsense", &Uuid::now_v7().to_string(), "a b"] {
+            assert_eq!(
+                parse(payload, us),
+                Some(ReplicaChange::Unspecified),
+                "{payload}"
+            );
         }
     }
 }

@@ -2,34 +2,34 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::postgres::PgConnectOptions;
 
-/// Where the data is. It cannot be printed: there is a password in it.
+/// The location of the data. Not `Debug`, because it contains a password.
 #[derive(Clone)]
 pub enum Target {
     /// A PostgreSQL server.
     Postgres(Box<PgConnectOptions>),
-    /// A file of SQLite.
+    /// An SQLite file.
     Sqlite(PathBuf),
 }
 
-/// How the database is used.
+/// The settings of a database.
 #[derive(Clone)]
 pub struct DatabaseOptions {
-    /// Where the data is.
+    /// The location of the data.
     pub target: Target,
-    /// Connections: to PostgreSQL, or of SQLite's reading pool.
+    /// The maximum number of connections to PostgreSQL, or of read-only connections to SQLite.
     pub pool_size: u32,
-    /// How long a call waits for a connection.
+    /// The maximum time that a call waits for a connection.
     pub acquire_timeout: Duration,
-    /// How long a statement may take.
+    /// The maximum time that a statement may take.
     pub statement_timeout: Duration,
-    /// From which duration a statement is logged as slow.
+    /// The duration from which a statement is logged as slow.
     pub slow_query: Duration,
 }
 
 impl FromStr for Target {
     type Err = &'static str;
 
-    /// Reads `postgres://…`, `postgresql://…` or `sqlite:PATH`.
+    /// Parses `postgres://…`, `postgresql://…` or `sqlite:PATH`.
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);

@@ -1,4 +1,4 @@
-//! Transactions that are begun anew when they lose a race.
+//! Retries of transactions that fail to serialize.
 
 use std::{future::Future, time::Duration};
 
@@ -6,37 +6,36 @@ use tokio::time::sleep;
 
 use super::Database;
 use crate::{
+    backoff::Backoff,
     error::{Error, Result},
-    random::random_fraction,
 };
 
-/// How often a transaction is tried again.
-const AGAIN: u32 = 4;
+/// The maximum number of retries.
+const MAX_RETRIES: u32 = 4;
 
-/// How long to wait before that, at most; twice as long each time.
-const WAIT: Duration = Duration::from_millis(20);
+/// The delays before the retries.
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(160));
 
 impl Database {
-    /// Runs a whole transaction, from its begin to its commit, again if it lost a race:
-    /// a deadlock, or an order that the database could not find. What it does outside the
-    /// database is done as often.
-    pub(crate) async fn retried<T, F>(&self, transaction: impl Fn() -> F) -> Result<T>
+    /// Runs a whole transaction, from begin to commit. Runs it again after a deadlock or a
+    /// serialization failure, side effects outside the database included.
+    pub(crate) async fn with_retry<T, F>(&self, transaction: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        let mut tries = 0;
+        let mut retries = 0;
         loop {
             match transaction().await {
-                Err(Error::LostRace(cause)) if tries < AGAIN => {
-                    tracing::debug!(%cause, tries, "a transaction lost a race");
-                    sleep(WAIT.mul_f64(random_fraction()) * 2_u32.pow(tries)).await;
-                    tries += 1;
+                Err(Error::LostRace(cause)) if retries < MAX_RETRIES => {
+                    tracing::debug!(%cause, retries, "retrying a transaction");
+                    retries += 1;
+                    sleep(RETRY_BACKOFF.delay(retries)).await;
                 }
                 Err(Error::LostRace(_)) => return Err(Error::ConcurrentChange),
                 Err(error @ Error::DatabaseUnavailable(_)) => return Err(error),
                 Err(refusal) => {
-                    // It may rest on what others have written and not yet committed.
-                    self.settle().await?;
+                    // It may depend on writes of others that are not committed yet.
+                    self.wait_for_commit().await?;
                     return Err(refusal);
                 }
                 done => return done,

@@ -1,77 +1,78 @@
-//! Transactions: begun, and ended once.
+//! Transactions.
 
 use std::ops::{Deref, DerefMut};
 
-use sqlx::{Error as Failure, Postgres, Sqlite};
+use sqlx::{Postgres, Sqlite};
 
 use super::{
-    connection::Line,
-    dialect::Server,
+    autocommit::Acquire,
+    connection::Connection,
+    dialect::Dialect,
     engine::Engine,
-    pool::{Held, Pool},
-    writer::Turn,
+    pool::{Pool, PooledConnection},
+    write_lease::WriteLease,
 };
 use crate::error::{Error, Result};
 
 /// An open transaction. Dropping it rolls it back.
-pub type Transaction = Engine<Open<Postgres>, OnSqlite>;
+pub type Transaction = Engine<PoolTransaction<Postgres>, SqliteTransaction>;
 
-/// A transaction on one engine.
-pub struct Open<DB: Server> {
-    held: Held<DB>,
+/// A transaction on a connection of a pool.
+pub struct PoolTransaction<DB: Dialect> {
+    connection: PooledConnection<DB>,
 }
 
-impl<DB: Server> Open<DB> {
-    /// Begins one with a statement such as `begin`.
-    pub(crate) async fn begin(pool: &Pool<DB>, sql: &'static str) -> Result<Self, Failure> {
-        let mut held = pool.take().await?;
-        held.in_transaction = true;
-        held.run(sql).await?;
-        Ok(Self { held })
+impl<DB: Dialect> PoolTransaction<DB> {
+    /// Begins a transaction with a statement such as `begin`.
+    pub(crate) async fn begin(pool: &Pool<DB>, sql: &'static str) -> Result<Self, sqlx::Error> {
+        let mut connection = pool.acquire().await?;
+        connection.in_transaction = true;
+        connection.run(sql).await?;
+        Ok(Self { connection })
     }
 
-    async fn end(mut self, kept: bool) -> Result<(), Failure> {
-        let sql = if kept { "commit" } else { "rollback" };
-        self.held.run(sql).await?;
-        self.held.in_transaction = false;
+    async fn end(mut self, commit: bool) -> Result<(), sqlx::Error> {
+        let sql = if commit { "commit" } else { "rollback" };
+        self.connection.run(sql).await?;
+        self.connection.in_transaction = false;
         Ok(())
     }
 }
 
 /// A transaction on SQLite.
-pub enum OnSqlite {
-    /// One that only reads.
-    Reading(Open<Sqlite>),
-    /// One that writes, and shares its commit with others.
-    Writing(Turn),
+pub enum SqliteTransaction {
+    /// A read-only transaction.
+    ReadOnly(PoolTransaction<Sqlite>),
+    /// A transaction that writes, and shares its commit with others.
+    Write(WriteLease),
 }
 
-impl OnSqlite {
-    async fn end(self, kept: bool) -> Result<(), Failure> {
+impl SqliteTransaction {
+    async fn end(self, commit: bool) -> Result<(), sqlx::Error> {
         match self {
-            Self::Reading(transaction) => transaction.end(kept).await,
-            Self::Writing(turn) => turn.end(kept).await,
+            Self::ReadOnly(transaction) => transaction.end(commit).await,
+            Self::Write(lease) => lease.end(commit).await,
         }
     }
 }
 
 impl Transaction {
-    /// Rolls back, and does not wait for somebody to use the connection again.
+    /// Rolls back at once, not only when the connection is used again.
     pub(crate) async fn rollback(self) -> Result<()> {
         Ok(on_engine!(self, transaction => transaction.end(false).await)?)
     }
 
-    /// Commits, even if whoever waits for it goes away.
+    /// Commits, even if the caller goes away meanwhile.
     pub(crate) async fn commit(self) -> Result<()> {
         self.commit_then(|| ()).await
     }
 
-    /// The same, and does something more once it is committed.
+    /// Commits, even if the caller goes away meanwhile, then calls a function.
     pub(crate) async fn commit_then(self, then: impl FnOnce() + Send + 'static) -> Result<()> {
         let commit = tokio::spawn(async move {
             on_engine!(self, transaction => transaction.end(true).await)?;
             then();
-            Ok::<_, Failure>(())
+            Ok::<_, sqlx::Error>(())
         });
         match commit.await {
             Ok(committed) => Ok(committed?),
@@ -80,36 +81,36 @@ impl Transaction {
     }
 }
 
-impl<DB: Server> Deref for Open<DB> {
-    type Target = Line<DB>;
+impl<DB: Dialect> Deref for PoolTransaction<DB> {
+    type Target = Connection<DB>;
 
-    fn deref(&self) -> &Line<DB> {
-        &self.held
+    fn deref(&self) -> &Connection<DB> {
+        &self.connection
     }
 }
 
-impl<DB: Server> DerefMut for Open<DB> {
-    fn deref_mut(&mut self) -> &mut Line<DB> {
-        &mut self.held
+impl<DB: Dialect> DerefMut for PoolTransaction<DB> {
+    fn deref_mut(&mut self) -> &mut Connection<DB> {
+        &mut self.connection
     }
 }
 
-impl Deref for OnSqlite {
-    type Target = Line<Sqlite>;
+impl Deref for SqliteTransaction {
+    type Target = Connection<Sqlite>;
 
-    fn deref(&self) -> &Line<Sqlite> {
+    fn deref(&self) -> &Connection<Sqlite> {
         match self {
-            Self::Reading(transaction) => transaction,
-            Self::Writing(turn) => turn,
+            Self::ReadOnly(transaction) => transaction,
+            Self::Write(lease) => lease,
         }
     }
 }
 
-impl DerefMut for OnSqlite {
-    fn deref_mut(&mut self) -> &mut Line<Sqlite> {
+impl DerefMut for SqliteTransaction {
+    fn deref_mut(&mut self) -> &mut Connection<Sqlite> {
         match self {
-            Self::Reading(transaction) => transaction,
-            Self::Writing(turn) => turn,
+            Self::ReadOnly(transaction) => transaction,
+            Self::Write(lease) => lease,
         }
     }
 }

@@ -1,19 +1,19 @@
-//! SQLite's one connection that writes, on which transactions share a commit.
+//! SQLite's one connection that writes. Its transactions share commits (group commit).
 //!
-//! What is acknowledged has been synced to the disk, and that takes longer than
-//! all the rest. So transactions that wait for each other are put into one: each is
-//! a savepoint in it, and only when it is committed all of them are acknowledged. One
-//! that rolls back, or is dropped, takes only its own back.
+//! A transaction is acknowledged after it has been synced to the disk, which takes longer
+//! than all its statements. So transactions that wait for each other run in one common
+//! transaction, each as a savepoint. All of them are acknowledged when it has been
+//! committed. A rollback, or a dropped lease, undoes only its own savepoint.
 //!
-//! One task keeps the connection and lends it in turns, in the order in which
-//! callers came. A turn that is dropped, wherever its caller stopped, comes back to it.
+//! One task owns the connection and leases it to one caller at a time, in the order of
+//! their requests. A lease that is dropped, wherever its caller stopped, returns the
+//! connection.
 //!
-//! Who rolls back waits for the commit as well: what it answers may rest on what
-//! others in the group have written.
+//! A rollback waits for the commit as well: its caller's answer may depend on what others
+//! in the group have written.
 
 use std::{
     fmt,
-    ops::{Deref, DerefMut},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -21,175 +21,114 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Error as Failure, Sqlite, sqlite::SqliteConnectOptions};
+use sqlx::{Sqlite, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
 
 use super::{
-    autocommit::Lender,
-    connection::Line,
-    group_commit::{Keeper, Member, Returned, Wish},
-    pool::{PoolLimits, Waiting},
+    autocommit::Acquire,
+    group_commit::{Command, WriterTask},
+    pool::{PoolLimits, WaitingGuard},
+    write_lease::WriteLease,
 };
 
 /// The one connection that writes. A clone shares it.
 #[derive(Clone)]
-pub struct Writer {
-    shared: Arc<Shared>,
-}
+pub struct SqliteWriter(Arc<WriterInner>);
 
-struct Shared {
-    address: SqliteConnectOptions,
+struct WriterInner {
+    connect_options: SqliteConnectOptions,
     limits: PoolLimits,
     waiting: AtomicUsize,
-    /// To the task that keeps the connection, as soon as there is one.
-    queue: OnceLock<mpsc::UnboundedSender<Wish>>,
+    /// The commands to the task that owns the connection, once it is started.
+    commands: OnceLock<mpsc::UnboundedSender<Command>>,
 }
 
-/// The connection, for one transaction. Dropping it rolls back.
-pub struct Turn {
-    /// There until it is given back.
-    line: Option<Line<Sqlite>>,
-    back: Option<oneshot::Sender<Returned>>,
-}
-
-impl Writer {
-    /// A writer of a file; it is opened when it is needed.
-    pub(super) fn new(address: SqliteConnectOptions, limits: PoolLimits) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                address,
-                limits,
-                waiting: AtomicUsize::new(0),
-                queue: OnceLock::new(),
-            }),
-        }
+impl SqliteWriter {
+    /// A writer of a file, which is opened when it is needed.
+    pub(super) fn new(connect_options: SqliteConnectOptions, limits: PoolLimits) -> Self {
+        Self(Arc::new(WriterInner {
+            connect_options,
+            limits,
+            waiting: AtomicUsize::new(0),
+            commands: OnceLock::new(),
+        }))
     }
 
-    /// The file.
-    pub(crate) fn address(&self) -> &SqliteConnectOptions {
-        &self.shared.address
+    /// The options to open the file.
+    pub(crate) fn connect_options(&self) -> &SqliteConnectOptions {
+        &self.0.connect_options
     }
 
-    /// How long a call waits for its turn.
+    /// The maximum time that a call waits for the connection.
     pub(crate) fn acquire_timeout(&self) -> Duration {
-        self.shared.limits.acquire
+        self.0.limits.acquire_timeout
     }
 
-    /// How many calls wait for their turn.
+    /// The number of calls that wait for the connection.
     pub(super) fn waiting(&self) -> usize {
-        self.shared.waiting.load(Ordering::Relaxed)
+        self.0.waiting.load(Ordering::Relaxed)
     }
 
-    /// A transaction, when it is its turn.
-    pub(super) async fn take(&self) -> Result<Turn, Failure> {
-        self.ask(Wish::Turn).await
+    /// Waits until everything that has been written so far is durable. Fails if its
+    /// commit fails.
+    pub(super) async fn wait_for_commit(&self) -> Result<(), sqlx::Error> {
+        self.request(Command::WaitForCommit).await
     }
 
-    /// Returns when what has been written so far is on the disk, or fails with it.
-    pub(super) async fn settle(&self) -> Result<(), Failure> {
-        self.ask(Wish::Settle).await
-    }
-
-    async fn ask<T>(
+    async fn request<T>(
         &self,
-        wish: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Wish,
-    ) -> Result<T, Failure> {
-        let (caller, granted) = oneshot::channel();
-        let sent = self.queue().send(wish(caller));
-        sent.map_err(|_| Failure::PoolClosed)?;
-
-        let _waiting = Waiting::in_line(&self.shared.waiting);
-        let granted = timeout(self.shared.limits.acquire, granted).await;
-        let granted = granted.map_err(|_| Failure::PoolTimedOut)?;
-        granted.unwrap_or(Err(Failure::PoolClosed))
+        command: impl FnOnce(oneshot::Sender<Result<T, sqlx::Error>>) -> Command,
+    ) -> Result<T, sqlx::Error> {
+        let (responder, response) = oneshot::channel();
+        let sent = self.commands().send(command(responder));
+        sent.map_err(|_| sqlx::Error::PoolClosed)?;
+        let _waiting = WaitingGuard::new(&self.0.waiting);
+        let response = timeout(self.0.limits.acquire_timeout, response).await;
+        let response = response.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        response.unwrap_or(Err(sqlx::Error::PoolClosed))
     }
 
-    /// Closes the connection, after the transactions that wait for it.
+    /// Closes the connection after the transactions that wait for it.
     pub(super) async fn close(&self) {
         let (done, closed) = oneshot::channel();
-        if let Some(queue) = self.shared.queue.get()
-            && queue.send(Wish::Close(done)).is_ok()
+        if let Some(commands) = self.0.commands.get()
+            && commands.send(Command::Close(done)).is_ok()
         {
-            // It is closed in any case when nobody answers.
+            // Without an answer the task has ended, and with it the connection.
             let _ = closed.await;
         }
     }
 
-    fn queue(&self) -> &mpsc::UnboundedSender<Wish> {
-        self.shared.queue.get_or_init(|| {
-            let (queue, wishes) = mpsc::unbounded_channel();
-            let keeper = Keeper::new(self.shared.address.clone(), self.shared.limits, wishes);
-            tokio::spawn(keeper.run());
-            queue
+    fn commands(&self) -> &mpsc::UnboundedSender<Command> {
+        self.0.commands.get_or_init(|| {
+            let (sender, commands) = mpsc::unbounded_channel();
+            let options = self.0.connect_options.clone();
+            tokio::spawn(WriterTask::new(options, self.0.limits, commands).run());
+            sender
         })
     }
 }
 
-impl Turn {
-    pub(super) fn new(line: Line<Sqlite>, back: oneshot::Sender<Returned>) -> Self {
-        Self {
-            line: Some(line),
-            back: Some(back),
-        }
+impl Acquire for SqliteWriter {
+    type Dialect = Sqlite;
+    type Guard = WriteLease;
+
+    async fn acquire(&self) -> Result<WriteLease, sqlx::Error> {
+        self.request(Command::Lease).await
     }
 
-    /// Ends the transaction; returns when what it wrote, and what it read, is on the disk.
-    pub(super) async fn end(mut self, kept: bool) -> Result<(), Failure> {
-        let (caller, ended) = oneshot::channel();
-        self.give_back(kept, Some(caller));
-        ended.await.unwrap_or(Err(Failure::WorkerCrashed))
-    }
-
-    fn give_back(&mut self, kept: bool, caller: Option<Member>) {
-        if let (Some(line), Some(back)) = (self.line.take(), self.back.take()) {
-            // Where the keeper has gone, everything ends.
-            let _ = back.send(Returned { line, kept, caller });
-        }
+    async fn release(lease: WriteLease, succeeded: bool) -> Result<(), sqlx::Error> {
+        lease.end(succeeded).await
     }
 }
 
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.give_back(false, None);
-    }
-}
-
-impl Lender for Writer {
-    type Server = Sqlite;
-    type Loan = Turn;
-
-    async fn lend(&self) -> Result<Turn, Failure> {
-        self.take().await
-    }
-
-    async fn give_back(turn: Turn, succeeded: bool) -> Result<(), Failure> {
-        turn.end(succeeded).await
-    }
-}
-
-impl Deref for Turn {
-    type Target = Line<Sqlite>;
-
-    fn deref(&self) -> &Line<Sqlite> {
-        self.line
-            .as_ref()
-            .expect("it is there until it is given back")
-    }
-}
-
-impl DerefMut for Turn {
-    fn deref_mut(&mut self) -> &mut Line<Sqlite> {
-        self.line
-            .as_mut()
-            .expect("it is there until it is given back")
-    }
-}
-
-impl fmt::Debug for Writer {
+impl fmt::Debug for SqliteWriter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Writer").finish_non_exhaustive()
+        formatter
+            .debug_struct("SqliteWriter")
+            .finish_non_exhaustive()
     }
 }

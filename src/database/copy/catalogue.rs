@@ -2,9 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{PgConnection, SqliteConnection};
 
-use super::{failure::CopyFailure, value::Kind};
+use super::{error::CopyError, value::ColumnType};
 
-/// A table as both engines have it.
+/// A table that both databases have.
 pub(super) struct Table {
     pub name: String,
     pub columns: Vec<Column>,
@@ -13,51 +13,51 @@ pub(super) struct Table {
 /// A column of a table.
 pub(super) struct Column {
     pub name: String,
-    pub kind: Kind,
+    pub column_type: ColumnType,
 }
 
 impl Table {
-    /// The names of its columns, for a statement.
+    /// The quoted names of the columns, separated by commas.
     pub fn column_list(&self) -> String {
         let names: Vec<_> = self.columns.iter().map(|one| quoted(&one.name)).collect();
         names.join(", ")
     }
 
-    /// Its own name, for a statement.
+    /// The quoted name.
     pub fn quoted(&self) -> String {
         quoted(&self.name)
     }
 }
 
-/// All tables of the two databases, referenced ones first. Asking both keeps a table
-/// that only one of them has from being left behind.
+/// All tables of the two databases, referenced tables first. Fails if only one of the
+/// databases has a table, which would not be copied.
 pub(super) async fn tables(
     postgres: &mut PgConnection,
     sqlite: &mut SqliteConnection,
-) -> Result<Vec<Table>, CopyFailure> {
-    let typed = columns_of_postgres(postgres).await?;
+) -> Result<Vec<Table>, CopyError> {
+    let typed = postgres_columns(postgres).await?;
     let names: BTreeSet<_> = typed
         .iter()
         .map(|(table, column, _)| (table.clone(), column.clone()))
         .collect();
-    let others = columns_of_sqlite(sqlite).await?;
+    let others = sqlite_columns(sqlite).await?;
     if let Some((table, column)) = names.symmetric_difference(&others).next() {
-        let fault = format!("only one of them has {table}.{column}");
-        return Err(CopyFailure::Schema(fault));
+        let difference = format!("only one of them has {table}.{column}");
+        return Err(CopyError::Schema(difference));
     }
 
     let mut tables = BTreeMap::new();
-    for (table, column, kind) in typed {
+    for (table, name, column_type) in typed {
         let columns: &mut Vec<Column> = tables.entry(table).or_default();
-        columns.push(Column { name: column, kind });
+        columns.push(Column { name, column_type });
     }
     let references = references(postgres).await?;
-    in_order(tables, &references)
+    sort_by_reference(tables, &references)
 }
 
-async fn columns_of_postgres(
+async fn postgres_columns(
     connection: &mut PgConnection,
-) -> Result<Vec<(String, String, Kind)>, CopyFailure> {
+) -> Result<Vec<(String, String, ColumnType)>, CopyError> {
     let columns: Vec<(String, String, String)> = sqlx::query_as(
         "select c.relname::text, a.attname::text, format_type(a.atttypid, null)
          from pg_attribute a
@@ -69,17 +69,17 @@ async fn columns_of_postgres(
     .fetch_all(connection)
     .await?;
     let typed = columns.into_iter().map(|(table, column, name)| {
-        let kind = Kind::of_postgres(&name).ok_or_else(|| {
-            CopyFailure::Schema(format!("{table}.{column} has the unknown type {name}"))
+        let column_type = ColumnType::from_postgres(&name).ok_or_else(|| {
+            CopyError::Schema(format!("{table}.{column} has the unknown type {name}"))
         })?;
-        Ok((table, column, kind))
+        Ok((table, column, column_type))
     });
     typed.collect()
 }
 
-async fn columns_of_sqlite(
+async fn sqlite_columns(
     connection: &mut SqliteConnection,
-) -> Result<BTreeSet<(String, String)>, CopyFailure> {
+) -> Result<BTreeSet<(String, String)>, CopyError> {
     let columns: Vec<(String, String)> = sqlx::query_as(
         "select m.name, c.name
          from sqlite_schema m, pragma_table_info(m.name) c
@@ -91,7 +91,7 @@ async fn columns_of_sqlite(
     Ok(columns.into_iter().collect())
 }
 
-/// Which table references which.
+/// The pairs of a referencing and a referenced table.
 async fn references(connection: &mut PgConnection) -> sqlx::Result<Vec<(String, String)>> {
     sqlx::query_as(
         "select f.relname::text, t.relname::text
@@ -105,11 +105,12 @@ async fn references(connection: &mut PgConnection) -> sqlx::Result<Vec<(String, 
     .await
 }
 
-fn in_order(
+/// Puts each table after those that it references.
+fn sort_by_reference(
     mut tables: BTreeMap<String, Vec<Column>>,
     references: &[(String, String)],
-) -> Result<Vec<Table>, CopyFailure> {
-    let mut ordered = Vec::new();
+) -> Result<Vec<Table>, CopyError> {
+    let mut sorted = Vec::new();
     while !tables.is_empty() {
         let free = tables.keys().find(|name| {
             let mut needs = references.iter().filter(|(from, _)| from == *name);
@@ -117,12 +118,12 @@ fn in_order(
         });
         let Some((name, columns)) = free.cloned().and_then(|name| tables.remove_entry(&name))
         else {
-            let fault = "tables reference each other in a circle".to_owned();
-            return Err(CopyFailure::Schema(fault));
+            let cycle = "tables reference each other in a circle".to_owned();
+            return Err(CopyError::Schema(cycle));
         };
-        ordered.push(Table { name, columns });
+        sorted.push(Table { name, columns });
     }
-    Ok(ordered)
+    Ok(sorted)
 }
 
 fn quoted(name: &str) -> String {

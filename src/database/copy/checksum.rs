@@ -1,9 +1,9 @@
 use ring::digest::{Context, SHA256};
 
-use super::value::Value;
+use super::value::ColumnValue;
 
-/// How many rows a table has, and a sum over what they hold. The order in which rows
-/// come does not matter: the engines sort text differently.
+/// The number of rows of a table, and a checksum of them. It does not depend on the order
+/// of the rows, because the engines sort text differently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Checksum {
     pub rows: u64,
@@ -12,7 +12,7 @@ pub(super) struct Checksum {
 
 impl Checksum {
     /// Adds a row.
-    pub fn add(&mut self, row: &[Value]) {
+    pub fn add(&mut self, row: &[ColumnValue]) {
         let mut context = Context::new(&SHA256);
         for value in row {
             digest(value, &mut context);
@@ -26,8 +26,8 @@ impl Checksum {
     }
 }
 
-/// Each value is preceded by its length, so that no two rows look alike.
-fn digest(value: &Value, context: &mut Context) {
+/// Adds the value after its length, so that different rows have different digests.
+fn digest(value: &ColumnValue, context: &mut Context) {
     let mut add = |bytes: Option<&[u8]>| match bytes {
         None => context.update(&u64::MAX.to_le_bytes()),
         Some(bytes) => {
@@ -36,28 +36,28 @@ fn digest(value: &Value, context: &mut Context) {
         }
     };
     match value {
-        Value::Uuid(value) => add(value.as_ref().map(|id| id.as_bytes().as_slice())),
-        Value::Time(value) => {
+        ColumnValue::Uuid(value) => add(value.as_ref().map(|id| id.as_bytes().as_slice())),
+        ColumnValue::Time(value) => {
             let micros = value.map(|time| time.timestamp_micros().to_le_bytes());
             add(micros.as_ref().map(<[u8; 8]>::as_slice));
         }
-        Value::Boolean(value) => add(value
+        ColumnValue::Boolean(value) => add(value
             .map(|yes| [u8::from(yes)])
             .as_ref()
             .map(<[u8; 1]>::as_slice)),
-        Value::Bytes(value) => add(value.as_deref()),
-        Value::Text(value) => add(value.as_ref().map(String::as_bytes)),
-        Value::Integer(value) => add(value
+        ColumnValue::Bytes(value) => add(value.as_deref()),
+        ColumnValue::Text(value) => add(value.as_ref().map(String::as_bytes)),
+        ColumnValue::Integer(value) => add(value
             .map(i64::to_le_bytes)
             .as_ref()
             .map(<[u8; 8]>::as_slice)),
-        Value::SmallInteger(value) => {
+        ColumnValue::SmallInteger(value) => {
             add(value
                 .map(i32::to_le_bytes)
                 .as_ref()
                 .map(<[u8; 4]>::as_slice));
         }
-        Value::Real(value) => add(value
+        ColumnValue::Real(value) => add(value
             .map(f64::to_le_bytes)
             .as_ref()
             .map(<[u8; 8]>::as_slice)),

@@ -1,94 +1,96 @@
 use super::{
     catalogue::{self, Table},
-    failure::CopyFailure,
-    side::Side,
+    error::CopyError,
+    locked_database::LockedDatabase,
 };
 use crate::database::{Database, DatabaseOptions, Engine, Target};
 
-/// A table that was copied, and how many rows it has.
+/// A copied table.
 #[derive(Debug, Clone)]
 pub struct CopiedTable {
-    /// Its name.
+    /// The name of the table.
     pub name: String,
-    /// Its rows.
+    /// The number of rows.
     pub rows: u64,
 }
 
-/// Copies everything from one database into an empty one of the other engine.
+/// Copies a database into an empty one of the other engine.
 ///
-/// Brings both schemas up to date first. Nobody else may use either database
-/// meanwhile. The target changes in one transaction, which ends only when it holds
-/// the same as the source: whatever fails, run it again.
+/// Migrates both schemas first. No other process may use either database meanwhile. The
+/// target changes in one transaction, which commits only if its rows equal those of the
+/// source. So after any failure the copy can be run again.
 pub async fn copy(
     from: &DatabaseOptions,
     to: &DatabaseOptions,
-) -> Result<Vec<CopiedTable>, CopyFailure> {
+) -> Result<Vec<CopiedTable>, CopyError> {
     match (&from.target, &to.target) {
         (Target::Postgres(_), Target::Postgres(_)) => {
-            return Err(CopyFailure::SameEngine("PostgreSQL"));
+            return Err(CopyError::SameEngine("PostgreSQL"));
         }
-        (Target::Sqlite(_), Target::Sqlite(_)) => return Err(CopyFailure::SameEngine("SQLite")),
+        (Target::Sqlite(_), Target::Sqlite(_)) => return Err(CopyError::SameEngine("SQLite")),
         _ => {}
     }
-    // Before anything is changed: is it there, does nobody use it, and is nothing in the way?
-    Side::take(&from.target).await?.release().await?;
-    if is_there(&to.target) {
-        let mut target = Side::take(&to.target).await?;
-        if let Some(table) = target.first_filled().await? {
-            return Err(CopyFailure::NotEmpty(table));
+    // Check before any change that both databases are unused and the target is empty.
+    LockedDatabase::lock(&from.target).await?.rollback().await?;
+    if may_have_rows(&to.target) {
+        let mut target = LockedDatabase::lock(&to.target).await?;
+        if let Some(table) = target.first_table_with_rows().await? {
+            return Err(CopyError::NotEmpty(table));
         }
-        target.release().await?;
+        target.rollback().await?;
     }
     migrate(from).await?;
-    let mut source = Side::take(&from.target).await?;
+    let mut source = LockedDatabase::lock(&from.target).await?;
     migrate(to).await?;
-    let mut target = Side::take(&to.target).await?;
+    let mut target = LockedDatabase::lock(&to.target).await?;
 
     let tables = tables(&mut source, &mut target).await?;
     for table in &tables {
         if !target.is_empty(table).await? {
-            return Err(CopyFailure::NotEmpty(table.name.clone()));
+            return Err(CopyError::NotEmpty(table.name.clone()));
         }
     }
     let mut copied = Vec::new();
     for table in tables {
-        let given = source.give(&table, &mut target).await?;
-        if target.checksum(&table).await? != given {
-            return Err(CopyFailure::Differs(table.name));
+        let read = source.copy_rows(&table, &mut target).await?;
+        if target.checksum(&table).await? != read {
+            return Err(CopyError::Differs(table.name));
         }
         copied.push(CopiedTable {
             name: table.name,
-            rows: given.rows,
+            rows: read.rows,
         });
     }
     target.commit().await?;
-    // It is done, whatever becomes of the source's lock.
-    let _ = source.release().await;
+    // The copy is committed, even if the source cannot be unlocked.
+    let _ = source.rollback().await;
     Ok(copied)
 }
 
-/// Whether there is something that could be in the way.
-fn is_there(target: &Target) -> bool {
+fn may_have_rows(target: &Target) -> bool {
     match target {
         Target::Postgres(_) => true,
         Target::Sqlite(file) => file.exists(),
     }
 }
 
-async fn migrate(options: &DatabaseOptions) -> Result<(), CopyFailure> {
+async fn migrate(options: &DatabaseOptions) -> Result<(), CopyError> {
     let database = Database::open(options);
     database.migrate().await?;
     database.close().await;
     Ok(())
 }
 
-async fn tables(one: &mut Side, other: &mut Side) -> Result<Vec<Table>, CopyFailure> {
-    match (&mut one.tx, &mut other.tx) {
+async fn tables(
+    source: &mut LockedDatabase,
+    target: &mut LockedDatabase,
+) -> Result<Vec<Table>, CopyError> {
+    match (&mut source.tx, &mut target.tx) {
         (Engine::Postgres(postgres), Engine::Sqlite(sqlite))
         | (Engine::Sqlite(sqlite), Engine::Postgres(postgres)) => {
             catalogue::tables(postgres, sqlite).await
         }
-        (Engine::Postgres(_), _) => Err(CopyFailure::SameEngine("PostgreSQL")),
-        (Engine::Sqlite(_), _) => Err(CopyFailure::SameEngine("SQLite")),
+        (Engine::Postgres(_), _) => Err(CopyError::SameEngine("PostgreSQL")),
+        (Engine::Sqlite(_), _) => Err(CopyError::SameEngine("SQLite")),
     }
 }

@@ -1,11 +1,11 @@
-//! Everything that a database holds, copied into an empty one of the other engine.
+//! Copies a database into an empty one of the other engine.
 
 mod catalogue;
 mod checksum;
 mod copy;
-mod failure;
-mod side;
+mod error;
+mod locked_database;
 mod value;
 
 pub use copy::{CopiedTable, copy};
-pub use failure::CopyFailure;
+pub use error::CopyError;

@@ -1,12 +1,11 @@
-use chrono::{DateTime, Utc};
 use sqlx::{postgres::PgRow, query_builder::Separated, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use crate::database::Engine;
+use crate::{database::Engine, domain::Time};
 
-/// What a column holds. Named by PostgreSQL, whose types tell more apart.
+/// The type of a column, as PostgreSQL tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ColumnType {
     Uuid,
     Time,
     Boolean,
@@ -17,11 +16,11 @@ pub(super) enum Kind {
     Real,
 }
 
-/// What stands in a column of a row, the same on either engine. Times are bound as
-/// the repositories bind them, so that they read and sort alike.
-pub(super) enum Value {
+/// The value of a column of a row on either engine. Times are bound as the repositories
+/// bind them, so that they read and sort the same.
+pub(super) enum ColumnValue {
     Uuid(Option<Uuid>),
-    Time(Option<DateTime<Utc>>),
+    Time(Option<Time>),
     Boolean(Option<bool>),
     Bytes(Option<Vec<u8>>),
     Text(Option<String>),
@@ -45,9 +44,9 @@ impl From<SqliteRow> for Row {
     }
 }
 
-impl Kind {
-    /// The kind of a type of PostgreSQL; none if there is no counterpart on SQLite.
-    pub fn of_postgres(name: &str) -> Option<Self> {
+impl ColumnType {
+    /// The type with this name in PostgreSQL. `None` if SQLite has no counterpart.
+    pub fn from_postgres(name: &str) -> Option<Self> {
         Some(match name {
             "uuid" => Self::Uuid,
             "timestamp with time zone" => Self::Time,
@@ -61,33 +60,33 @@ impl Kind {
         })
     }
 
-    /// Reads the value of this kind in a column of a row.
-    pub fn read(self, row: &Row, index: usize) -> sqlx::Result<Value> {
+    /// Reads a column of this type from a row.
+    pub fn read(self, row: &Row, index: usize) -> sqlx::Result<ColumnValue> {
         use sqlx::Row as _;
         on_engine!(row, row => Ok(match self {
-            Self::Uuid => Value::Uuid(row.try_get(index)?),
-            Self::Time => Value::Time(row.try_get(index)?),
-            Self::Boolean => Value::Boolean(row.try_get(index)?),
-            Self::Bytes => Value::Bytes(row.try_get(index)?),
-            Self::Text => Value::Text(row.try_get(index)?),
-            Self::Integer => Value::Integer(row.try_get(index)?),
-            Self::SmallInteger => Value::SmallInteger(row.try_get(index)?),
-            Self::Real => Value::Real(row.try_get(index)?),
+            Self::Uuid => ColumnValue::Uuid(row.try_get(index)?),
+            Self::Time => ColumnValue::Time(row.try_get(index)?),
+            Self::Boolean => ColumnValue::Boolean(row.try_get(index)?),
+            Self::Bytes => ColumnValue::Bytes(row.try_get(index)?),
+            Self::Text => ColumnValue::Text(row.try_get(index)?),
+            Self::Integer => ColumnValue::Integer(row.try_get(index)?),
+            Self::SmallInteger => ColumnValue::SmallInteger(row.try_get(index)?),
+            Self::Real => ColumnValue::Real(row.try_get(index)?),
         }))
     }
 }
 
-/// What both engines can hold of each kind.
-pub(super) trait Holds<DB: sqlx::Database> {
-    /// Makes the value the next parameter of a statement.
+/// A value that can be bound on an engine.
+pub(super) trait PushBind<DB: sqlx::Database> {
+    /// Binds the value as the next parameter of a statement.
     fn push_to(self, tuple: &mut Separated<'_, DB, &'static str>);
 }
 
-impl<DB> Holds<DB> for Value
+impl<DB> PushBind<DB> for ColumnValue
 where
     DB: sqlx::Database,
     Option<Uuid>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-    Option<DateTime<Utc>>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
+    Option<Time>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
     Option<bool>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
     Option<Vec<u8>>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
     Option<String>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,

@@ -173,7 +173,7 @@ async fn a_target_that_changes_what_it_is_given_is_found_out() {
     let said = copy(&source, &target).await;
 
     assert_eq!(said.code, Some(1));
-    let sentence = "what the target holds in users differs from the source";
+    let sentence = "the rows of users in the target differ from the source";
     assert!(said.errors.contains(sentence), "{}", said.errors);
     assert_eq!(rows(&target).await, [""; 0]);
 }

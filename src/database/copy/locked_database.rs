@@ -11,52 +11,52 @@ use tokio_stream::StreamExt;
 use super::{
     catalogue::Table,
     checksum::Checksum,
-    failure::CopyFailure,
-    value::{Holds, Row, Value},
+    error::CopyError,
+    value::{ColumnValue, PushBind, Row},
 };
 use crate::database::{Engine, Target};
 
-/// How many parameters a statement may have on both engines.
-const PARAMETERS: usize = 30_000;
+/// The maximum number of parameters of a statement on both engines.
+const MAX_PARAMETERS: usize = 30_000;
 
-/// How many rows are written with one statement.
-const ROWS: usize = 500;
+/// The maximum number of rows of an insert.
+const MAX_BATCH_SIZE: usize = 500;
 
 /// `SQLITE_BUSY`.
-const BUSY: i32 = 5;
+const SQLITE_BUSY: i32 = 5;
 
-/// How often is looked whether a database of PostgreSQL is in use.
-const LOOKS: u32 = 20;
+/// The maximum number of checks whether a PostgreSQL database is in use.
+const MAX_IN_USE_CHECKS: u32 = 20;
 
-/// How long to wait between two looks.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// The delay between two of these checks.
+const IN_USE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// One of the two databases: nobody else may use it until its transaction ends.
-pub(super) struct Side {
+/// A database that no other process can use until its transaction ends.
+pub(super) struct LockedDatabase {
     pub tx: Engine<Transaction<'static, Postgres>, Transaction<'static, Sqlite>>,
 }
 
-impl Side {
-    /// Takes a database for itself; fails if somebody else has it open.
-    pub async fn take(target: &Target) -> Result<Self, CopyFailure> {
+impl LockedDatabase {
+    /// Locks a database. Fails if another process has it open.
+    pub async fn lock(target: &Target) -> Result<Self, CopyError> {
         let tx = match target {
-            Target::Postgres(server) => Engine::Postgres(take_postgres(server).await?),
-            Target::Sqlite(file) => Engine::Sqlite(take_sqlite(file).await?),
+            Target::Postgres(server) => Engine::Postgres(lock_postgres(server).await?),
+            Target::Sqlite(file) => Engine::Sqlite(lock_sqlite(file).await?),
         };
         Ok(Self { tx })
     }
 
-    /// Gives it back unchanged.
-    pub async fn release(self) -> sqlx::Result<()> {
+    /// Unlocks the database and undoes all changes.
+    pub async fn rollback(self) -> sqlx::Result<()> {
         on_engine!(self.tx, tx => tx.rollback().await)
     }
 
-    /// Keeps what was written.
+    /// Unlocks the database and commits all changes.
     pub async fn commit(self) -> sqlx::Result<()> {
         on_engine!(self.tx, tx => tx.commit().await)
     }
 
-    /// Whether a table holds nothing.
+    /// Whether a table has no rows.
     pub async fn is_empty(&mut self, table: &Table) -> sqlx::Result<bool> {
         let text = format!("select not exists (select 1 from {})", table.quoted());
         on_engine!(&mut self.tx, tx => sqlx::query_scalar(AssertSqlSafe(text))
@@ -64,8 +64,8 @@ impl Side {
             .await)
     }
 
-    /// A table that holds something, whatever the version of the schema.
-    pub async fn first_filled(&mut self) -> sqlx::Result<Option<String>> {
+    /// The first table that has rows, whatever the version of the schema.
+    pub async fn first_table_with_rows(&mut self) -> sqlx::Result<Option<String>> {
         let names: Vec<String> = match &mut self.tx {
             Engine::Postgres(tx) => {
                 sqlx::query_scalar(
@@ -100,42 +100,42 @@ impl Side {
         Ok(None)
     }
 
-    /// Gives all rows of a table to the other side; the checksum of what was read.
-    pub async fn give(&mut self, table: &Table, other: &mut Self) -> sqlx::Result<Checksum> {
-        let batch = ROWS.min(PARAMETERS / table.columns.len());
+    /// Copies all rows of a table into another database; returns the checksum of the rows.
+    pub async fn copy_rows(&mut self, table: &Table, target: &mut Self) -> sqlx::Result<Checksum> {
+        let batch = MAX_BATCH_SIZE.min(MAX_PARAMETERS / table.columns.len());
         let mut rows = Vec::with_capacity(batch);
-        let mut given = Checksum::default();
+        let mut checksum = Checksum::default();
         let text = select(table);
         on_engine!(&mut self.tx, tx => {
             let mut found = sqlx::query(AssertSqlSafe(text)).fetch(&mut **tx);
             while let Some(row) = found.try_next().await? {
                 let values = read(table, &row.into())?;
-                given.add(&values);
+                checksum.add(&values);
                 rows.push(values);
                 if rows.len() == batch {
-                    other.write(table, &mut rows).await?;
+                    target.write(table, &mut rows).await?;
                 }
             }
         });
-        other.write(table, &mut rows).await?;
-        Ok(given)
+        target.write(table, &mut rows).await?;
+        Ok(checksum)
     }
 
-    /// The checksum of what a table holds.
+    /// The checksum of the rows of a table.
     pub async fn checksum(&mut self, table: &Table) -> sqlx::Result<Checksum> {
-        let mut held = Checksum::default();
+        let mut checksum = Checksum::default();
         let text = select(table);
         on_engine!(&mut self.tx, tx => {
             let mut found = sqlx::query(AssertSqlSafe(text)).fetch(&mut **tx);
             while let Some(row) = found.try_next().await? {
-                held.add(&read(table, &row.into())?);
+                checksum.add(&read(table, &row.into())?);
             }
         });
-        Ok(held)
+        Ok(checksum)
     }
 
-    /// Writes rows, and empties the list of them.
-    async fn write(&mut self, table: &Table, rows: &mut Vec<Vec<Value>>) -> sqlx::Result<()> {
+    /// Writes rows and removes them from the list.
+    async fn write(&mut self, table: &Table, rows: &mut Vec<Vec<ColumnValue>>) -> sqlx::Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -156,18 +156,18 @@ fn select(table: &Table) -> String {
     format!("select {} from {}", table.column_list(), table.quoted())
 }
 
-fn read(table: &Table, row: &Row) -> sqlx::Result<Vec<Value>> {
+fn read(table: &Table, row: &Row) -> sqlx::Result<Vec<ColumnValue>> {
     let columns = table.columns.iter().enumerate();
     columns
-        .map(|(index, column)| column.kind.read(row, index))
+        .map(|(index, column)| column.column_type.read(row, index))
         .collect()
 }
 
-async fn take_postgres(
+async fn lock_postgres(
     server: &PgConnectOptions,
-) -> Result<Transaction<'static, Postgres>, CopyFailure> {
-    // A copy takes as long as it takes.
-    let patient = server
+) -> Result<Transaction<'static, Postgres>, CopyError> {
+    // A copy may take long.
+    let options = server
         .clone()
         .application_name("sluice-copy")
         .options([("statement_timeout", "0"), ("lock_timeout", "10s")])
@@ -175,11 +175,11 @@ async fn take_postgres(
         .log_statements(tracing::log::LevelFilter::Debug);
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .connect_with(patient)
+        .connect_with(options)
         .await?;
 
-    if !comes_to_be_alone(&pool).await? {
-        return Err(CopyFailure::InUse("PostgreSQL"));
+    if is_in_use(&pool).await? {
+        return Err(CopyError::InUse("PostgreSQL"));
     }
     let lock: Option<String> = sqlx::query_scalar(
         "select 'lock table ' || string_agg(oid::regclass::text, ', ') || ' in exclusive mode'
@@ -197,10 +197,10 @@ async fn take_postgres(
     Ok(tx)
 }
 
-/// Whether no other connection is left, or those that are there go away at once: a
-/// backend ends a little later than its client.
-async fn comes_to_be_alone(pool: &PgPool) -> sqlx::Result<bool> {
-    for _ in 0..LOOKS {
+/// Whether other connections remain. Waits a moment for them to end, because a backend
+/// ends a little later than its client.
+async fn is_in_use(pool: &PgPool) -> sqlx::Result<bool> {
+    for _ in 0..MAX_IN_USE_CHECKS {
         let others: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity
              where datname = current_database() and application_name like 'sluice%'
@@ -209,16 +209,16 @@ async fn comes_to_be_alone(pool: &PgPool) -> sqlx::Result<bool> {
         .fetch_one(pool)
         .await?;
         if others == 0 {
-            return Ok(true);
+            return Ok(false);
         }
-        sleep(BETWEEN_LOOKS).await;
+        sleep(IN_USE_CHECK_INTERVAL).await;
     }
-    Ok(false)
+    Ok(true)
 }
 
-/// In exclusive mode SQLite opens a file only if no other process has it open.
-async fn take_sqlite(file: &Path) -> Result<Transaction<'static, Sqlite>, CopyFailure> {
-    let alone = SqliteConnectOptions::new()
+/// Locks a file: in exclusive mode SQLite opens it only if no other process has it open.
+async fn lock_sqlite(file: &Path) -> Result<Transaction<'static, Sqlite>, CopyError> {
+    let options = SqliteConnectOptions::new()
         .filename(file)
         .foreign_keys(true)
         .busy_timeout(Duration::from_millis(200))
@@ -228,17 +228,17 @@ async fn take_sqlite(file: &Path) -> Result<Transaction<'static, Sqlite>, CopyFa
     let pool = SqlitePoolOptions::new().max_connections(1);
 
     let begun = async {
-        let pool = pool.connect_with(alone).await?;
+        let pool = pool.connect_with(options).await?;
         pool.begin_with("begin exclusive").await
     };
-    begun.await.map_err(|fault| match is_busy(&fault) {
-        true => CopyFailure::InUse("SQLite"),
-        false => fault.into(),
+    begun.await.map_err(|error| match is_busy(&error) {
+        true => CopyError::InUse("SQLite"),
+        false => error.into(),
     })
 }
 
-fn is_busy(fault: &sqlx::Error) -> bool {
-    let code = fault.as_database_error().and_then(|cause| cause.code());
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|cause| cause.code());
     code.and_then(|code| code.parse().ok())
-        .is_some_and(|code: i32| code & 0xff == BUSY)
+        .is_some_and(|code: i32| code & 0xff == SQLITE_BUSY)
 }

@@ -1,24 +1,24 @@
 use crate::error::Error;
 
-/// Why a database was not copied. The target is then as it was.
+/// The reason why a database was not copied. The target is unchanged.
 #[derive(Debug, thiserror::Error)]
-pub enum CopyFailure {
-    /// Both are of one engine, whose own tools copy better.
+pub enum CopyError {
+    /// Both databases are of one engine, whose own tools copy better.
     #[error("both databases are of the engine {0}: use its own tools for backup and restore")]
     SameEngine(&'static str),
-    /// Somebody else uses one of them.
+    /// Another process uses one of the databases.
     #[error("the {0} database is in use: stop every server and command that uses it")]
     InUse(&'static str),
-    /// The target holds something.
+    /// The target has rows.
     #[error("the target is not empty: there are rows in {0}")]
     NotEmpty(String),
-    /// The two schemas are not the same, or there is something in them that cannot be copied.
+    /// The schemas differ, or have something that cannot be copied.
     #[error("the schemas do not match: {0}")]
     Schema(String),
-    /// The target does not hold what it was given.
-    #[error("what the target holds in {0} differs from the source")]
+    /// The copied rows differ from the source.
+    #[error("the rows of {0} in the target differ from the source")]
     Differs(String),
-    /// Migrating failed.
+    /// A migration failed.
     #[error(transparent)]
     Migration(#[from] Error),
     /// A statement failed.
