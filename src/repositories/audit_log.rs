@@ -3,19 +3,21 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Timestamp, Transaction},
-    domain::{Act, ApiKeyId, AuditEvent, AuditEventId, Origin, Page, SessionId, Time, UserId},
+    database::{Database, Transaction},
+    domain::{
+        ApiKeyId, AuditContext, AuditEvent, AuditEventId, Page, RequestOrigin, SessionId, Time,
+        UserId,
+    },
     error::Result,
 };
 
-/// The result of what was done.
-const DONE: &str = "OK";
+/// The result of a successful action.
+const RESULT_OK: &str = "OK";
 
-/// How long a refusal is kept that concerns nobody.
-const NOBODYS: TimeDelta = TimeDelta::days(7);
+/// The retention of refusals that concern no user.
+const UNATTRIBUTED_RETENTION: TimeDelta = TimeDelta::days(7);
 
-/// Who did what, when, from where, with what result. Entries are never changed,
-/// and outlive the account.
+/// The audit log. An entry is never changed, and outlives its account.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     database: Database,
@@ -24,7 +26,7 @@ pub struct AuditLog {
 #[derive(FromRow)]
 struct AuditEventRow {
     id: AuditEventId,
-    create_time: Timestamp,
+    create_time: Time,
     action: String,
     result: String,
     session_id: Option<SessionId>,
@@ -40,18 +42,23 @@ impl AuditLog {
         Self { database }
     }
 
-    /// Records an act that was refused, for a reason of `ErrorReason`.
-    pub async fn record_refusal(&self, act: &Act, reason: &str, now: Time) -> Result<()> {
+    /// Records a refused action, for a reason of `ErrorReason`.
+    pub async fn record_refusal(
+        &self,
+        audit: &AuditContext,
+        reason: &str,
+        now: Time,
+    ) -> Result<()> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                append(&mut tx, act, reason, now).await?;
+                append(&mut tx, audit, reason, now).await?;
                 tx.commit().await
             })
             .await
     }
 
-    /// What concerns a user, newest first.
+    /// The entries of a user, newest first.
     pub async fn list(&self, user_id: UserId, page: Page) -> Result<Vec<AuditEvent>> {
         let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, AuditEventRow>(
             "select id, create_time, action, result, session_id, api_key_id, resource_id,
@@ -69,9 +76,8 @@ impl AuditLog {
         Ok(rows.into_iter().map(AuditEvent::from).collect())
     }
 
-    /// Forgets what happened before a moment, at most `limit` entries; tells how
-    /// many. Refusals that concern nobody, of which anybody can cause many, count
-    /// only for a week.
+    /// Deletes at most `limit` entries from before a time; returns the number. Refusals that
+    /// concern no user are kept for a week only, because any client can cause many.
     pub async fn purge(&self, before: Time, now: Time, limit: i64) -> Result<u64> {
         Ok(on_engine!(self.database.writer(), pool => sqlx::query(
             "delete from audit_events
@@ -84,8 +90,8 @@ impl AuditLog {
         )
         .bind(before)
         .bind(Uuid::nil())
-        .bind(DONE)
-        .bind(now - NOBODYS)
+        .bind(RESULT_OK)
+        .bind(now - UNATTRIBUTED_RETENTION)
         .bind(limit)
         .execute(pool)
         .await
@@ -93,13 +99,18 @@ impl AuditLog {
     }
 }
 
-/// Records an act in the transaction that does it.
-pub(crate) async fn record(tx: &mut Transaction, act: &Act, now: Time) -> Result<()> {
-    append(tx, act, DONE, now).await
+/// Records an action in its own transaction.
+pub(crate) async fn record(tx: &mut Transaction, audit: &AuditContext, now: Time) -> Result<()> {
+    append(tx, audit, RESULT_OK, now).await
 }
 
-/// Records an act that is refused, in the transaction of what the refusal changes.
-pub(crate) async fn append(tx: &mut Transaction, act: &Act, result: &str, now: Time) -> Result<()> {
+/// Records a refused action, in the transaction of what the refusal changes.
+pub(crate) async fn append(
+    tx: &mut Transaction,
+    audit: &AuditContext,
+    result: &str,
+    now: Time,
+) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "insert into audit_events
              (id, user_id, create_time, action, result, session_id, api_key_id,
@@ -107,15 +118,15 @@ pub(crate) async fn append(tx: &mut Transaction, act: &Act, result: &str, now: T
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(AuditEventId::generate())
-    .bind(act.user_id.map_or(Uuid::nil(), |id| id.uuid()))
+    .bind(audit.user_id.map_or(Uuid::nil(), |id| id.uuid()))
     .bind(now)
-    .bind(act.action)
+    .bind(audit.action)
     .bind(result)
-    .bind(act.session_id)
-    .bind(act.api_key_id)
-    .bind(act.resource_id)
-    .bind(act.origin.address())
-    .bind(&act.origin.user_agent)
+    .bind(audit.session_id)
+    .bind(audit.api_key_id)
+    .bind(audit.resource_id)
+    .bind(audit.origin.address())
+    .bind(&audit.origin.user_agent)
     .execute(&mut **tx)
     .await
     .map(drop))?;
@@ -143,7 +154,7 @@ impl From<AuditEventRow> for AuditEvent {
             session_id,
             api_key_id,
             resource_id,
-            origin: Origin {
+            origin: RequestOrigin {
                 peer_address: peer_address.parse().ok(),
                 user_agent,
             },

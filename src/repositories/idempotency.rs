@@ -1,45 +1,45 @@
-//! Creates that may be repeated (AIP-155): the `request_id` is kept with what
-//! it created, in the transaction that creates it.
+//! Idempotent creates (AIP-155): the `request_id` is stored with the id of the created
+//! resource, in the transaction that creates it.
 
 use chrono::TimeDelta;
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Transaction, is_taken},
+    database::{Database, Transaction, is_unique_violation},
     domain::Time,
     error::{Error, Result},
 };
 
-/// How long a request id is remembered.
-const MEMORY: TimeDelta = TimeDelta::hours(24);
+/// How long a request id is stored.
+const REQUEST_ID_RETENTION: TimeDelta = TimeDelta::hours(24);
 
-/// The identity of a create that may be repeated.
+/// The identity of a create request, which may be repeated.
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey {
-    /// Who asks: a user, or nil before there is one.
+    /// The user; nil if the request creates one.
     pub owner_id: Uuid,
-    /// What the caller chose.
+    /// The id that the caller chose.
     pub request_id: Uuid,
     /// The RPC.
     pub method: &'static str,
-    /// Keyed digests of what was asked, one per key; the first one is kept.
+    /// Keyed digests of the request, one per key. The first one is stored.
     pub fingerprints: Vec<[u8; 32]>,
 }
 
-/// What a create led to.
+/// The result of a create.
 #[derive(Debug)]
 pub enum Created<T> {
-    /// A new thing.
+    /// A new resource.
     New(T),
-    /// The thing that the same request made before.
-    Before(T),
+    /// The resource that the same request created before.
+    Existing(T),
 }
 
 impl IdempotencyKey {
-    /// What this request made before, if it did within the last 24 hours.
+    /// The resource that this request created within the last 24 hours.
     ///
-    /// The same id with another request is refused.
+    /// `Invalid` if another request used the same id.
     pub async fn find(&self, database: &Database, now: Time) -> Result<Option<Uuid>> {
         #[derive(FromRow)]
         struct Earlier {
@@ -55,7 +55,7 @@ impl IdempotencyKey {
         )
         .bind(self.owner_id)
         .bind(self.request_id)
-        .bind(now - MEMORY)
+        .bind(now - REQUEST_ID_RETENTION)
         .fetch_optional(pool)
         .await)?;
 
@@ -70,26 +70,30 @@ impl IdempotencyKey {
             {
                 Ok(Some(earlier.resource_id))
             }
-            Some(_) => Err(Self::used_otherwise()),
+            Some(_) => Err(Self::request_id_reused()),
         }
     }
 
-    /// The refusal of an id that was used for another request.
-    pub fn used_otherwise() -> Error {
+    /// The error if another request used the same id.
+    pub fn request_id_reused() -> Error {
         Error::invalid("request_id", "must not be used for another request")
     }
 
-    /// Remembers what this request made. `ConcurrentChange` if the same request
-    /// is being answered at the same moment.
-    pub(crate) async fn record(&self, tx: &mut Transaction, made: Uuid, now: Time) -> Result<()> {
-        let outdated = now - MEMORY;
+    /// Stores the resource that this request created. `ConcurrentChange` if the same request
+    /// is executed concurrently.
+    pub(crate) async fn record(
+        &self,
+        tx: &mut Transaction,
+        resource_id: Uuid,
+        now: Time,
+    ) -> Result<()> {
         on_engine!(&mut *tx, tx => sqlx::query(
             "delete from idempotent_creates
              where owner_id = $1 and request_id = $2 and create_time <= $3",
         )
         .bind(self.owner_id)
         .bind(self.request_id)
-        .bind(outdated)
+        .bind(now - REQUEST_ID_RETENTION)
         .execute(&mut **tx)
         .await
         .map(drop))?;
@@ -103,31 +107,26 @@ impl IdempotencyKey {
         .bind(self.request_id)
         .bind(self.method)
         .bind(self.fingerprints.first().map(|digest| &digest[..]))
-        .bind(made)
+        .bind(resource_id)
         .bind(now)
         .execute(&mut **tx)
         .await
         .map(drop));
         match recorded {
-            Err(failure) if is_taken(&failure) => Err(Error::ConcurrentChange),
+            Err(error) if is_unique_violation(&error) => Err(Error::ConcurrentChange),
             other => Ok(other?),
         }
     }
 
-    /// Forgets request ids that count no more, at most `limit`; tells how many.
+    /// Deletes at most `limit` outdated request ids; returns the number.
     pub async fn purge(database: &Database, now: Time, limit: i64) -> Result<u64> {
-        Ok(on_engine!(database.writer(), pool => sqlx::query(
-            "delete from idempotent_creates
+        const DELETE: &str = "delete from idempotent_creates
              where (owner_id, request_id) in (
                  select owner_id, request_id
                  from idempotent_creates
                  where create_time <= $1
-                 limit $2)",
-        )
-        .bind(now - MEMORY)
-        .bind(limit)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?)
+                 limit $2)";
+        let before = now - REQUEST_ID_RETENTION;
+        database.delete_batch(DELETE, before, limit).await
     }
 }

@@ -1,12 +1,12 @@
 use sqlx::FromRow;
 
 use crate::{
-    database::{Database, Timestamp, Transaction, known},
+    database::{Database, Transaction, decode_column},
     domain::{KeyPurpose, KeyRecord, Time},
     error::{Error, Result},
 };
 
-/// What all replicas know of the keys.
+/// The records of signing and sealing keys, which all replicas share.
 #[derive(Debug, Clone)]
 pub struct KeyRecords {
     database: Database,
@@ -17,9 +17,9 @@ struct KeyRow {
     purpose: String,
     id: String,
     secret_sealed: Option<Vec<u8>>,
-    create_time: Timestamp,
-    active_time: Timestamp,
-    retire_time: Option<Timestamp>,
+    create_time: Time,
+    active_time: Time,
+    retire_time: Option<Time>,
 }
 
 impl KeyRecords {
@@ -42,8 +42,8 @@ impl KeyRecords {
         .collect()
     }
 
-    /// Notes that a key of the settings seals from now on: it is needed until it is
-    /// retired, and one that was retired is needed again.
+    /// Records that a key of the settings seals from now on. If it was retired, it is not
+    /// any more.
     pub async fn register_root(&self, id: &str, now: Time) -> Result<()> {
         Ok(on_engine!(self.database.writer(), pool => sqlx::query(
             "insert into keys (purpose, id, create_time, active_time, finish_time)
@@ -60,8 +60,8 @@ impl KeyRecords {
         .map(drop))?)
     }
 
-    /// Adds a signing key. All others retire at `others_retire`, if they do not
-    /// earlier: also those of the settings, whose ids are given.
+    /// Adds a signing key. All others retire at `others_retire` at the latest, also those of
+    /// the settings, whose ids are `of_settings`.
     pub async fn rotate_signing(
         &self,
         new: &KeyRecord,
@@ -69,7 +69,7 @@ impl KeyRecords {
         others_retire: Time,
     ) -> Result<()> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 for id in of_settings {
                     register_signing(&mut tx, id, new.create_time).await?;
@@ -90,32 +90,31 @@ impl KeyRecords {
             .await
     }
 
-    /// Begins the rotation to a new sealing key, or goes on with one that has not
-    /// come to its end: tells the id of the key that it leads to, and since when
-    /// that is active.
+    /// Begins the rotation to a new sealing key, or continues an unfinished one. Returns the
+    /// id of the key to which it rotates, and since when that key is active.
     pub async fn begin_sealing_rotation(&self, new: &KeyRecord) -> Result<(String, Time)> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 insert(&mut tx, new, None).await?;
                 let (id, active_time) = on_engine!(&mut tx, tx => {
-                    sqlx::query_as::<_, (String, Timestamp)>(
+                    sqlx::query_as::<_, (String, Time)>(
                         "select id, active_time from keys where purpose = $1 and finish_time is null",
                     )
                     .bind(KeyPurpose::Seal.as_str())
                     .fetch_optional(&mut **tx)
                     .await
                 })?
-        // The one that it gave way to has come to its end meanwhile.
-        .ok_or(Error::ConcurrentChange)?;
+                // The unfinished rotation has finished meanwhile.
+                .ok_or(Error::ConcurrentChange)?;
                 tx.commit().await?;
                 Ok((id, active_time))
             })
             .await
     }
 
-    /// Ends the rotation to a sealing key: all others but the root key that wraps
-    /// retire at `others_retire`, if they do not earlier.
+    /// Finishes the rotation to a sealing key. All others except the root key, which wraps
+    /// it, retire at `others_retire` at the latest.
     pub async fn finish_sealing_rotation(
         &self,
         id: &str,
@@ -124,7 +123,7 @@ impl KeyRecords {
         now: Time,
     ) -> Result<()> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let finished = on_engine!(&mut tx, tx => sqlx::query(
                     "update keys
@@ -138,7 +137,7 @@ impl KeyRecords {
                 .await
                 .map(|done| done.rows_affected()))?;
                 if finished == 0 {
-                    // Another run has ended it: newer keys may be there, which must stay.
+                    // Another run has finished it. Newer keys may exist, which must stay.
                     return tx.rollback().await;
                 }
                 on_engine!(&mut tx, tx => sqlx::query(
@@ -158,8 +157,7 @@ impl KeyRecords {
             .await
     }
 
-    /// Puts a key sealed anew in the place of the same key; `false` if that has
-    /// changed meanwhile.
+    /// Replaces a key by the same key, sealed anew. `false` if it has changed meanwhile.
     pub async fn rewrap(&self, record: &KeyRecord, sealed: &[u8]) -> Result<bool> {
         let rewrapped = on_engine!(self.database.writer(), pool => sqlx::query(
             "update keys
@@ -176,9 +174,9 @@ impl KeyRecords {
         Ok(rewrapped == 1)
     }
 
-    /// Forgets a retired key that was made by a rotation, unless something is
-    /// still sealed under it; `id` is what sealed values begin with.
-    pub async fn purge(&self, record: &KeyRecord, id: &[u8], now: Time) -> Result<()> {
+    /// Deletes a retired key that a rotation created, unless a value is still sealed under
+    /// it. `prefix` is the prefix of such values.
+    pub async fn purge(&self, record: &KeyRecord, prefix: &[u8], now: Time) -> Result<()> {
         Ok(on_engine!(self.database.writer(), pool => sqlx::query(
             "delete from keys
              where purpose = $1 and id = $2 and secret_sealed is not null and retire_time <= $4
@@ -191,7 +189,7 @@ impl KeyRecords {
         )
         .bind(record.purpose.as_str())
         .bind(&record.id)
-        .bind(id)
+        .bind(prefix)
         .bind(now)
         .execute(pool)
         .await
@@ -199,8 +197,7 @@ impl KeyRecords {
     }
 }
 
-/// Adds a key that a rotation made, unless a rotation that has not come to its end
-/// stands in its way.
+/// Adds the key of a rotation, unless another rotation is unfinished.
 async fn insert(tx: &mut Transaction, key: &KeyRecord, finish_time: Option<Time>) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "insert into keys (purpose, id, secret_sealed, create_time, active_time, finish_time)
@@ -219,7 +216,7 @@ async fn insert(tx: &mut Transaction, key: &KeyRecord, finish_time: Option<Time>
     Ok(())
 }
 
-/// Adds the record of a signing key that stands in the settings, if there is none.
+/// Adds the record of a signing key of the settings, if there is none.
 async fn register_signing(tx: &mut Transaction, id: &str, now: Time) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "insert into keys (purpose, id, create_time, active_time, finish_time)
@@ -248,7 +245,7 @@ impl TryFrom<KeyRow> for KeyRecord {
             retire_time,
         } = row;
         Ok(Self {
-            purpose: known("purpose", KeyPurpose::parse(&purpose))?,
+            purpose: decode_column("purpose", KeyPurpose::parse(&purpose))?,
             id,
             secret_sealed,
             create_time,

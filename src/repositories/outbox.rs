@@ -5,24 +5,24 @@ use sqlx::FromRow;
 use tokio::sync::Notify;
 
 use crate::{
-    database::{Database, Pools, Timestamp, Transaction, known},
-    domain::{Email, Letter, LetterId, LetterKind, Time, UserId},
+    database::{Database, Pools, Transaction, decode_column},
+    domain::{Email, EmailKind, EmailMessage, EmailMessageId, Time, UserId},
     error::Result,
 };
 
-/// Messages that are to be sent. A clone shares the bell that is rung for new ones.
+/// The queue of e-mail messages. A clone shares the wake-ups.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     database: Database,
-    bell: Arc<Notify>,
+    wakeup: Arc<Notify>,
 }
 
 #[derive(FromRow)]
-struct LetterRow {
-    id: LetterId,
+struct EmailMessageRow {
+    id: EmailMessageId,
     kind: String,
     email_key: String,
-    create_time: Timestamp,
+    create_time: Time,
     attempts: i64,
 }
 
@@ -31,59 +31,63 @@ impl Outbox {
     pub fn new(database: Database) -> Self {
         Self {
             database,
-            bell: Arc::default(),
+            wakeup: Arc::default(),
         }
     }
 
-    /// Asks for a password reset to be sent to an address, whether it has an
-    /// account or not; nothing changes if one is on its way.
+    /// Queues the message of a password reset to an address, whether it has an account or
+    /// not. Does nothing if one is queued.
     pub async fn add_reset(&self, email: &Email, now: Time) -> Result<()> {
-        // A conflict writes too. If it did not, a second request would be answered
-        // sooner as long as the first one is kept, which tells of an account.
+        // A conflict writes too. Otherwise a faster answer to a second request would reveal
+        // that the address has an account, while the first message is queued.
         on_engine!(self.database.writer(), pool => sqlx::query(
             "insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
              values ($1, $2, $3, $4, 0, $4)
              on conflict (email_key, kind) do update set kind = excluded.kind",
         )
-        .bind(LetterId::generate())
-        .bind(LetterKind::PasswordReset.as_str())
+        .bind(EmailMessageId::generate())
+        .bind(EmailKind::PasswordReset.as_str())
         .bind(email.key())
         .bind(now)
         .execute(pool)
         .await
         .map(drop))?;
-        self.ring();
+        self.wake_sender();
         Ok(())
     }
 
-    /// Asks for a message to be sent that lets a user verify their address;
-    /// nothing changes if they did, or one is on its way.
+    /// Queues a message that lets a user verify their address. Does nothing if the address
+    /// is verified or a message is queued.
     pub async fn add_verification(&self, user_id: UserId, now: Time) -> Result<()> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 add_verification(&mut tx, user_id, now).await?;
                 tx.commit().await?;
-                self.ring();
+                self.wake_sender();
                 Ok(())
             })
             .await
     }
 
-    /// Tells who waits in this process that there is something new.
-    pub fn ring(&self) {
-        self.bell.notify_one();
+    /// Wakes the sender of this process.
+    pub fn wake_sender(&self) {
+        self.wakeup.notify_one();
     }
 
-    /// Waits until there is something new from this process.
-    pub async fn rung(&self) {
-        self.bell.notified().await;
+    /// Waits until this process queues a message.
+    pub async fn wait_for_message(&self) {
+        self.wakeup.notified().await;
     }
 
-    /// Takes messages whose time has come, for as long as the lease, after which
-    /// they are there again.
-    pub async fn claim(&self, limit: i64, lease: TimeDelta, now: Time) -> Result<Vec<Letter>> {
-        // Replicas that claim at once do not wait for each other. SQLite has one writer.
+    /// Claims at most `limit` messages that are due. They are due again after the lease.
+    pub async fn claim(
+        &self,
+        limit: i64,
+        lease: TimeDelta,
+        now: Time,
+    ) -> Result<Vec<EmailMessage>> {
+        // Replicas that claim concurrently do not wait for each other. SQLite has one writer.
         let sql = match &self.database.pools {
             Pools::Postgres(_) => {
                 "update outbox
@@ -109,7 +113,7 @@ impl Outbox {
                  returning id, kind, email_key, create_time, attempts"
             }
         };
-        let rows = on_engine!(self.database.writer(), pool => sqlx::query_as::<_, LetterRow>(sql)
+        let rows = on_engine!(self.database.writer(), pool => sqlx::query_as::<_, EmailMessageRow>(sql)
             .bind(now)
             .bind(now + lease)
             .bind(limit)
@@ -120,8 +124,8 @@ impl Outbox {
             .collect::<Result<_>>()
     }
 
-    /// Puts a message that could not be sent off to a later time.
-    pub async fn postpone(&self, id: LetterId, until: Time) -> Result<()> {
+    /// Postpones a message that could not be sent.
+    pub async fn postpone(&self, id: EmailMessageId, until: Time) -> Result<()> {
         on_engine!(self.database.writer(), pool => sqlx::query(
             "update outbox set next_attempt_time = $2 where id = $1",
         )
@@ -133,8 +137,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Forgets a message that was sent, or is not to be.
-    pub async fn remove(&self, id: LetterId) -> Result<()> {
+    /// Deletes a message that was sent, or must not be sent.
+    pub async fn remove(&self, id: EmailMessageId) -> Result<()> {
         on_engine!(self.database.writer(), pool => sqlx::query("delete from outbox where id = $1")
             .bind(id)
             .execute(pool)
@@ -143,23 +147,16 @@ impl Outbox {
         Ok(())
     }
 
-    /// Forgets messages of before a moment, which nobody sent, at most `limit`;
-    /// tells how many.
+    /// Deletes at most `limit` unsent messages from before a time; returns the number.
     pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
-            "delete from outbox
-             where id in (select id from outbox where create_time < $1 limit $2)",
-        )
-        .bind(before)
-        .bind(limit)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?)
+        const DELETE: &str = "delete from outbox
+             where id in (select id from outbox where create_time < $1 limit $2)";
+        self.database.delete_batch(DELETE, before, limit).await
     }
 }
 
-/// Asks for a message with which a user verifies their address, in the
-/// transaction that makes that necessary.
+/// Queues a message with which a user verifies their address, in the transaction that makes
+/// it necessary.
 pub(crate) async fn add_verification(
     tx: &mut Transaction,
     user_id: UserId,
@@ -172,8 +169,8 @@ pub(crate) async fn add_verification(
          where id = $4 and not email_verified
          on conflict (email_key, kind) do nothing",
     )
-    .bind(LetterId::generate())
-    .bind(LetterKind::EmailVerification.as_str())
+    .bind(EmailMessageId::generate())
+    .bind(EmailKind::EmailVerification.as_str())
     .bind(now)
     .bind(user_id)
     .execute(&mut **tx)
@@ -182,11 +179,11 @@ pub(crate) async fn add_verification(
     Ok(())
 }
 
-impl TryFrom<LetterRow> for Letter {
+impl TryFrom<EmailMessageRow> for EmailMessage {
     type Error = sqlx::Error;
 
-    fn try_from(row: LetterRow) -> Result<Self, sqlx::Error> {
-        let LetterRow {
+    fn try_from(row: EmailMessageRow) -> Result<Self, sqlx::Error> {
+        let EmailMessageRow {
             id,
             kind,
             email_key,
@@ -195,7 +192,7 @@ impl TryFrom<LetterRow> for Letter {
         } = row;
         Ok(Self {
             id,
-            kind: known("kind", LetterKind::parse(&kind))?,
+            kind: decode_column("kind", EmailKind::parse(&kind))?,
             email_key,
             create_time,
             attempts,

@@ -3,10 +3,10 @@ use std::collections::HashMap;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{revocations, session_proofs};
+use super::{revocations, sessions};
 use crate::{
-    database::{Database, Timestamp, Transaction},
-    domain::{Act, ApiKey, ApiKeyId, NewApiKey, Page, ProjectId, Scopes, Time, UserId},
+    database::{Database, Transaction},
+    domain::{ApiKey, ApiKeyId, AuditContext, NewApiKey, Page, ProjectId, Scopes, Time, UserId},
     error::{Error, Result},
     repositories::audit_log,
 };
@@ -17,6 +17,17 @@ pub struct ApiKeys {
     database: Database,
 }
 
+/// The columns of [`ApiKeyRow`], each after a prefix such as `"t."`.
+macro_rules! api_key_columns {
+    ($prefix:literal) => {
+        $crate::repositories::sql::columns!(
+            $prefix:
+            id, user_id, display_name, scopes, restricted, create_time, expire_time,
+            last_used_time
+        )
+    };
+}
+
 #[derive(FromRow)]
 struct ApiKeyRow {
     id: ApiKeyId,
@@ -24,9 +35,9 @@ struct ApiKeyRow {
     display_name: String,
     scopes: String,
     restricted: bool,
-    create_time: Timestamp,
-    expire_time: Option<Timestamp>,
-    last_used_time: Option<Timestamp>,
+    create_time: Time,
+    expire_time: Option<Time>,
+    last_used_time: Option<Time>,
 }
 
 impl ApiKeys {
@@ -35,34 +46,36 @@ impl ApiKeys {
         Self { database }
     }
 
-    /// Creates a key: of a user, or of the operator if there is no user.
+    /// Creates a key of a user, or of the operator if there is no user.
     ///
-    /// `NotFound` if one of the projects is not that user's; `AccessTokenInvalid`
-    /// if the session that does it has ended, which a replica may not know yet.
+    /// `NotFound` if the user does not own one of the projects; `AccessTokenInvalid` if the
+    /// caller's session has ended, which a replica may not know yet.
     pub async fn create(
         &self,
         id: ApiKeyId,
         user_id: Option<UserId>,
         key: &NewApiKey,
         secret_hash: &[u8],
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<ApiKey> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                if let (Some(user_id), Some(session_id)) = (user_id, act.session_id)
-                    && !session_proofs::goes_on(&mut tx, user_id, session_id, now).await?
+                if let (Some(user_id), Some(session_id)) = (user_id, audit.session_id)
+                    && !sessions::is_active(&mut tx, user_id, session_id, now).await?
                 {
                     return Err(Error::AccessTokenInvalid);
                 }
                 let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, ApiKeyRow>(
-                    "insert into api_keys
-                         (id, user_id, display_name, scopes, restricted, secret_hash,
-                          create_time, expire_time)
-                     values ($1, $2, $3, $4, $5, $6, $7, $8)
-                     returning id, user_id, display_name, scopes, restricted,
-                               create_time, expire_time, last_used_time",
+                    concat!(
+                        "insert into api_keys
+                             (id, user_id, display_name, scopes, restricted, secret_hash,
+                              create_time, expire_time)
+                         values ($1, $2, $3, $4, $5, $6, $7, $8)
+                         returning ",
+                        api_key_columns!(""),
+                    ),
                 )
                 .bind(id)
                 .bind(user_id)
@@ -90,13 +103,10 @@ impl ApiKeys {
                     .await
                     .map(|done| done.rows_affected()))?;
                     if added == 0 {
-                        return Err(Error::NotFound {
-                            noun: "project",
-                            id: project_id.to_string(),
-                        });
+                        return Err(Error::not_found("project", *project_id));
                     }
                 }
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
                 Ok(row.with_projects(key.project_ids.clone()))
             })
@@ -106,12 +116,14 @@ impl ApiKeys {
     /// A user's keys, newest first.
     pub async fn list(&self, user_id: UserId, page: Page) -> Result<Vec<ApiKey>> {
         let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ApiKeyRow>(
-            "select id, user_id, display_name, scopes, restricted,
-                    create_time, expire_time, last_used_time
-             from api_keys
-             where user_id = $1 and id < $2
-             order by id desc
-             limit $3",
+            concat!(
+                "select ",
+                api_key_columns!(""),
+                " from api_keys
+                 where user_id = $1 and id < $2
+                 order by id desc
+                 limit $3",
+            ),
         )
         .bind(user_id)
         .bind(page.below)
@@ -152,9 +164,15 @@ impl ApiKeys {
     }
 
     /// Deletes one of a user's keys.
-    pub async fn revoke(&self, user_id: UserId, id: ApiKeyId, act: &Act, now: Time) -> Result<()> {
+    pub async fn revoke(
+        &self,
+        user_id: UserId,
+        id: ApiKeyId,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<()> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let revoked = on_engine!(&mut tx, tx => sqlx::query(
                     "delete from api_keys
@@ -166,28 +184,27 @@ impl ApiKeys {
                 .await
                 .map(|done| done.rows_affected()))?;
                 if revoked == 0 {
-                    return Err(Error::NotFound {
-                        noun: "api_key",
-                        id: id.to_string(),
-                    });
+                    return Err(Error::not_found("api_key", id));
                 }
-                revocations::revoke(&mut tx, id.uuid(), now).await?;
-                audit_log::record(&mut tx, act, now).await?;
+                revocations::insert(&mut tx, id.uuid(), now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await
             })
             .await
     }
 
-    /// The key with this secret, now used; `None` if it is unknown or has expired.
+    /// The key with this secret, whose last use is now. `None` if it is unknown or expired.
     ///
-    /// The projects of a restricted key are not listed.
+    /// `project_ids` remains empty, also for a restricted key.
     pub async fn exchange(&self, secret_hash: &[u8], now: Time) -> Result<Option<ApiKey>> {
         let row = on_engine!(self.database.writer(), pool => sqlx::query_as::<_, ApiKeyRow>(
-            "update api_keys
-             set last_used_time = $2
-             where secret_hash = $1 and (expire_time is null or expire_time > $2)
-             returning id, user_id, display_name, scopes, restricted,
-                       create_time, expire_time, last_used_time",
+            concat!(
+                "update api_keys
+                 set last_used_time = $2
+                 where secret_hash = $1 and (expire_time is null or expire_time > $2)
+                 returning ",
+                api_key_columns!(""),
+            ),
         )
         .bind(secret_hash)
         .bind(now)
@@ -197,18 +214,22 @@ impl ApiKeys {
     }
 }
 
-/// Deletes all keys of a user; tells which.
-pub(crate) async fn end_all(tx: &mut Transaction, user_id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    let ended = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, Uuid>(
+/// Deletes all keys of a user; returns their ids.
+pub(super) async fn delete_all(
+    tx: &mut Transaction,
+    user_id: UserId,
+    now: Time,
+) -> Result<Vec<Uuid>> {
+    let deleted = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, Uuid>(
         "delete from api_keys where user_id = $1 returning id",
     )
     .bind(user_id)
     .fetch_all(&mut **tx)
     .await)?;
-    for id in &ended {
-        revocations::revoke(tx, *id, now).await?;
+    for id in &deleted {
+        revocations::insert(tx, *id, now).await?;
     }
-    Ok(ended)
+    Ok(deleted)
 }
 
 impl ApiKeyRow {

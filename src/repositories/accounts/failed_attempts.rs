@@ -1,57 +1,58 @@
-//! Wrong passwords, counted in the database so that all replicas count together.
+//! Attempts with a wrong password, counted in the database for all replicas together.
 //!
-//! An attempt is counted as a failure before the password is looked at, in one
-//! statement that also checks the wait: so no number of parallel attempts gets
-//! more passwords checked than the waits allow. Success takes the count back.
+//! An attempt is counted as a failure before the password is checked, in one statement
+//! that also checks the wait. So parallel attempts get no more passwords checked than the
+//! waits allow. A success clears the count.
 //!
-//! What is counted is the account, whether it exists or not. At an address from
-//! which the owner signed in before, it is the account at that address instead:
-//! strangers, however many, do not make the owner wait there.
+//! Attempts are counted per account, whether it exists or not. At an address from which the
+//! owner has signed in, they are counted per account and address instead: attempts from
+//! elsewhere do not make the owner wait there.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
 use crate::{
-    database::{Database, Timestamp, Transaction},
-    domain::{GuessSubject, Time, waits_after_failures},
+    database::{Database, Transaction},
+    domain::{AttemptSubject, Time, retry_delays},
     error::{Error, Result},
 };
 
-/// After which time without an attempt failures are forgotten.
-const MEMORY: TimeDelta = TimeDelta::hours(24);
+/// The time without an attempt after which failures do not count any more.
+const FAILURE_RETENTION: TimeDelta = TimeDelta::hours(24);
 
-/// After which time without a sign-in an address is not the owner's any more.
-const FAMILIARITY: TimeDelta = TimeDelta::days(90);
+/// The time without a sign-in after which an address is not familiar any more.
+const FAMILIAR_ADDRESS_RETENTION: TimeDelta = TimeDelta::days(90);
 
-/// Counts attempts to guess passwords.
+/// Counts attempts with a wrong password.
 #[derive(Debug, Clone)]
-pub struct Guesses {
+pub struct FailedAttempts {
     database: Database,
 }
 
 /// An attempt that counts as a failure until it has succeeded.
 #[derive(Debug)]
 #[must_use]
-pub struct Guess {
-    counted: Vec<u8>,
+pub struct CountedAttempt {
+    subject_hash: Vec<u8>,
 }
 
-impl Guesses {
-    /// Guesses counted in this database.
+impl FailedAttempts {
+    /// The failed attempts in this database.
     pub fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// Counts an attempt; `TooManyAttempts` if it has to wait.
-    pub async fn count(&self, subject: &GuessSubject, now: Time) -> Result<Guess> {
-        let counted = match &subject.at_address {
+    /// Counts an attempt as failed. `TooManyAttempts` if it has to wait.
+    pub async fn count(&self, subject: &AttemptSubject, now: Time) -> Result<CountedAttempt> {
+        let subject_hash = match &subject.at_address {
             Some(at_address) if self.is_familiar(at_address, now).await? => at_address,
             _ => &subject.main,
         };
-        self.reserve(counted, now).await?;
-        let counted = counted.clone();
-        Ok(Guess { counted })
+        self.count_failure(subject_hash, now).await?;
+        Ok(CountedAttempt {
+            subject_hash: subject_hash.clone(),
+        })
     }
 
     async fn is_familiar(&self, at_address: &[u8], now: Time) -> Result<bool> {
@@ -68,15 +69,15 @@ impl Guesses {
         Ok(found.is_some())
     }
 
-    async fn reserve(&self, subject: &[u8], now: Time) -> Result<()> {
+    async fn count_failure(&self, subject_hash: &[u8], now: Time) -> Result<()> {
         let [
-            (at, first),
+            (threshold, first),
             (_, second),
             (_, third),
             (_, fourth),
             (_, fifth),
             (_, sixth),
-        ] = waits(now);
+        ] = lock_times(now);
         let counted = on_engine!(self.database.writer(), pool => sqlx::query(
             "insert into guesses (subject_hash, failures, locked_until, update_time)
              values ($1, 1, $3, $2)
@@ -98,10 +99,10 @@ impl Guesses {
                  update_time = $2
              where guesses.locked_until <= $2",
         )
-        .bind(subject)
+        .bind(subject_hash)
         .bind(now)
-        .bind(now - MEMORY)
-        .bind(at)
+        .bind(now - FAILURE_RETENTION)
+        .bind(threshold)
         .bind(first)
         .bind(second)
         .bind(third)
@@ -112,34 +113,36 @@ impl Guesses {
         .await
         .map(|done| done.rows_affected()))?;
         match counted {
-            0 => Err(Error::TooManyAttempts(self.wait(subject, now).await?)),
+            0 => Err(Error::TooManyAttempts(
+                self.remaining_wait(subject_hash, now).await?,
+            )),
             _ => Ok(()),
         }
     }
 
-    async fn wait(&self, subject: &[u8], now: Time) -> Result<Duration> {
-        let until = on_engine!(self.database.reader(), pool => sqlx::query_scalar::<_, Timestamp>(
+    async fn remaining_wait(&self, subject_hash: &[u8], now: Time) -> Result<Duration> {
+        let until = on_engine!(self.database.reader(), pool => sqlx::query_scalar::<_, Time>(
             "select locked_until from guesses where subject_hash = $1",
         )
-        .bind(subject)
+        .bind(subject_hash)
         .fetch_optional(pool)
         .await)?;
         let wait = until.and_then(|until| (until - now).to_std().ok());
         Ok(wait.unwrap_or_default().max(Duration::from_millis(100)))
     }
 
-    /// Takes back the count of an attempt within a session that was right.
-    pub async fn forgive(&self, guess: Guess) -> Result<()> {
+    /// Clears the count after the right password within a session.
+    pub async fn clear(&self, attempt: CountedAttempt) -> Result<()> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                forget(&mut tx, &guess).await?;
+                clear(&mut tx, &attempt).await?;
                 tx.commit().await
             })
             .await
     }
 
-    /// Forgets what counts no more, at most `limit`; tells how many.
+    /// Deletes at most `limit` rows that do not count any more; returns the number.
     pub async fn purge(&self, now: Time, limit: i64) -> Result<u64> {
         Ok(on_engine!(self.database.writer(), pool => sqlx::query(
             "delete from guesses
@@ -149,7 +152,7 @@ impl Guesses {
                  where update_time < $1 and (familiar_until is null or familiar_until < $2)
                  limit $3)",
         )
-        .bind(now - MEMORY)
+        .bind(now - FAILURE_RETENTION)
         .bind(now)
         .bind(limit)
         .execute(pool)
@@ -158,18 +161,22 @@ impl Guesses {
     }
 }
 
-/// Takes back the count of an attempt that was right.
-pub(crate) async fn forget(tx: &mut Transaction, guess: &Guess) -> Result<()> {
+/// Clears the count after the right password.
+pub(super) async fn clear(tx: &mut Transaction, attempt: &CountedAttempt) -> Result<()> {
     on_engine!(tx, tx => sqlx::query("delete from guesses where subject_hash = $1")
-        .bind(&guess.counted)
+        .bind(&attempt.subject_hash)
         .execute(&mut **tx)
         .await
         .map(drop))?;
     Ok(())
 }
 
-/// Makes an address familiar, because the account's owner showed up there.
-pub(crate) async fn welcome(tx: &mut Transaction, at_address: &[u8], now: Time) -> Result<()> {
+/// Marks an address as familiar, because the owner of the account has signed in there.
+pub(super) async fn mark_familiar(
+    tx: &mut Transaction,
+    at_address: &[u8],
+    now: Time,
+) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "insert into guesses (subject_hash, failures, familiar_until, locked_until, update_time)
          values ($1, 0, $2, $3, $4)
@@ -177,8 +184,8 @@ pub(crate) async fn welcome(tx: &mut Transaction, at_address: &[u8], now: Time) 
          set failures = 0, familiar_until = $2, locked_until = $3, update_time = $4",
     )
     .bind(at_address)
-    .bind(now + FAMILIARITY)
-    .bind(now - MEMORY)
+    .bind(now + FAMILIAR_ADDRESS_RETENTION)
+    .bind(now - FAILURE_RETENTION)
     .bind(now)
     .execute(&mut **tx)
     .await
@@ -186,8 +193,8 @@ pub(crate) async fn welcome(tx: &mut Transaction, at_address: &[u8], now: Time) 
     Ok(())
 }
 
-/// The waits as moments.
-fn waits(now: Time) -> [(i64, Time); 6] {
-    let mut moments = waits_after_failures().map(|(failures, wait)| (failures, now + wait));
-    std::array::from_fn(|_| moments.next().unwrap_or((i64::MAX, now)))
+/// The numbers of failures, and until when each locks the next attempt.
+fn lock_times(now: Time) -> [(i64, Time); 6] {
+    let mut times = retry_delays().map(|(failures, wait)| (failures, now + wait));
+    std::array::from_fn(|_| times.next().unwrap_or((i64::MAX, now)))
 }

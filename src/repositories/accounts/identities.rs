@@ -1,17 +1,21 @@
 use uuid::Uuid;
 
-use super::{api_keys, rows::UserRow, sessions};
+use super::{
+    api_keys,
+    rows::{UserRow, user_columns},
+    sessions,
+};
 use crate::{
-    database::{Database, Transaction, is_taken},
-    domain::{Act, Identity, Origin, Profile, SessionId, Time, User, UserId},
+    database::{Database, Transaction, is_unique_violation},
+    domain::{AuditContext, Identity, Profile, RequestOrigin, SessionId, Time, User, UserId},
     error::{Error, Result},
     repositories::audit_log,
 };
 
-/// How often to look again when other calls for the same person are faster.
-const ATTEMPTS: usize = 3;
+/// The maximum number of attempts, when concurrent calls sign in the same identity.
+const MAX_ATTEMPTS: usize = 3;
 
-/// Identities at other issuers, each of which signs in to one account.
+/// Identities at other issuers. Each one signs in to one account.
 #[derive(Debug, Clone)]
 pub struct Identities {
     database: Database,
@@ -24,7 +28,7 @@ pub struct SignedIn {
     pub user: User,
     /// Whether it was created for the identity.
     pub created: bool,
-    /// The sessions and API keys that ended because the identity proved the address.
+    /// The ids of sessions and API keys that ended, because the identity proved the address.
     pub ended: Vec<Uuid>,
 }
 
@@ -34,25 +38,25 @@ impl Identities {
         Self { database }
     }
 
-    /// The account of an identity. One that is not known yet is linked to the
-    /// account of its address, or gets an account.
+    /// Signs in to the account of an identity. A new identity is linked to the account of
+    /// its address, or an account is created.
     ///
-    /// `EmailTaken` if the address has an account, and the issuer is not
-    /// authoritative for it; `Invalid` if there is no address.
+    /// `EmailTaken` if the address has an account, but the issuer is not authoritative for
+    /// it; `Invalid` if a new identity has no address.
     pub async fn sign_in(
         &self,
         identity: &Identity,
-        origin: &Origin,
+        origin: &RequestOrigin,
         now: Time,
     ) -> Result<SignedIn> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             if let Some(user) = self.find(identity).await? {
-                return Ok(SignedIn::known(user));
+                return Ok(SignedIn::existing(user));
             }
-            match self.add(identity, origin, now).await {
-                // Another call for this person was faster.
+            match self.link(identity, origin, now).await {
+                // A concurrent call has signed in the identity.
                 Err(Error::ConcurrentChange) => {}
-                added => return added,
+                linked => return linked,
             }
         }
         Err(Error::ConcurrentChange)
@@ -60,10 +64,13 @@ impl Identities {
 
     async fn find(&self, identity: &Identity) -> Result<Option<User>> {
         let row = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, UserRow>(
-            "select u.id, u.email, u.email_verified, u.display_name, u.create_time, u.update_time
-             from identities i
-             join users u on u.id = i.user_id
-             where i.issuer = $1 and i.subject = $2",
+            concat!(
+                "select ",
+                user_columns!("u."),
+                " from identities i
+                 join users u on u.id = i.user_id
+                 where i.issuer = $1 and i.subject = $2",
+            ),
         )
         .bind(&identity.issuer)
         .bind(&identity.subject)
@@ -72,7 +79,12 @@ impl Identities {
         Ok(row.map(User::from))
     }
 
-    async fn add(&self, identity: &Identity, origin: &Origin, now: Time) -> Result<SignedIn> {
+    async fn link(
+        &self,
+        identity: &Identity,
+        origin: &RequestOrigin,
+        now: Time,
+    ) -> Result<SignedIn> {
         let Some(profile) = &identity.profile else {
             return Err(Error::invalid(
                 "id_token",
@@ -81,29 +93,33 @@ impl Identities {
         };
 
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let added = match account_of(&mut tx, profile).await? {
-                    // After the account: what made it also made the identity.
-                    Some(_) if is_known(&mut tx, identity).await? => {
+                let linked = match account_of(&mut tx, profile).await? {
+                    // Checked after the account: one transaction created both.
+                    Some(_) if exists(&mut tx, identity).await? => {
                         return Err(Error::ConcurrentChange);
                     }
-                    Some(_) if !profile.email_proved => return Err(Error::EmailTaken),
+                    Some(_) if !profile.email_verified => return Err(Error::EmailTaken),
                     Some(account) => take_over(&mut tx, account, now).await?,
                     None => create(&mut tx, profile, now).await?,
                 };
-                insert(&mut tx, identity, added.user.id, now).await?;
-                let act = Act::of_user("SignInWithIdToken", Some(added.user.id), origin.clone());
-                audit_log::record(&mut tx, &act, now).await?;
+                insert(&mut tx, identity, linked.user.id, now).await?;
+                let audit = AuditContext::for_user(
+                    "SignInWithIdToken",
+                    Some(linked.user.id),
+                    origin.clone(),
+                );
+                audit_log::record(&mut tx, &audit, now).await?;
                 tx.commit().await?;
-                Ok(added)
+                Ok(linked)
             })
             .await
     }
 }
 
 impl SignedIn {
-    fn known(user: User) -> Self {
+    fn existing(user: User) -> Self {
         Self {
             user,
             created: false,
@@ -122,7 +138,7 @@ async fn account_of(tx: &mut Transaction, profile: &Profile) -> Result<Option<Us
     })?)
 }
 
-async fn is_known(tx: &mut Transaction, identity: &Identity) -> Result<bool> {
+async fn exists(tx: &mut Transaction, identity: &Identity) -> Result<bool> {
     let found = on_engine!(tx, tx => sqlx::query_scalar::<_, UserId>(
         "select user_id from identities where issuer = $1 and subject = $2",
     )
@@ -133,16 +149,19 @@ async fn is_known(tx: &mut Transaction, identity: &Identity) -> Result<bool> {
     Ok(found.is_some())
 }
 
-/// Gives an account to the person whose address it has. If nobody had proved the
-/// address before, nothing that opens the account stays.
+/// Links to the account of a proved address. If the address was not proved before, every
+/// other way to use the account ends.
 async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<SignedIn> {
-    // Checks and changes in one statement, so that of two identities that prove
-    // the address at once the second one finds it proved.
+    // One statement checks and changes, so that of two identities that prove the address
+    // at once the second one finds it proved.
     let proved = on_engine!(&mut *tx, tx => sqlx::query_as::<_, UserRow>(
-        "update users
-         set email_verified = true, password_hash = null, update_time = $2
-         where id = $1 and not email_verified
-         returning id, email, email_verified, display_name, create_time, update_time",
+        concat!(
+            "update users
+             set email_verified = true, password_hash = null, update_time = $2
+             where id = $1 and not email_verified
+             returning ",
+            user_columns!(""),
+        ),
     )
     .bind(id)
     .bind(now)
@@ -152,30 +171,27 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
         return Ok(SignedIn {
             user: row.into(),
             created: false,
-            ended: close(tx, id, now).await?,
+            ended: end_access(tx, id, now).await?,
         });
     }
 
-    // Holds the account until the identity is linked.
+    // Locks the account until the identity is linked.
     let row = on_engine!(tx, tx => sqlx::query_as::<_, UserRow>(
-        "update users
-         set update_time = $2
-         where id = $1
-         returning id, email, email_verified, display_name, create_time, update_time",
+        concat!("update users set update_time = $2 where id = $1 returning ", user_columns!("")),
     )
     .bind(id)
     .bind(now)
     .fetch_optional(&mut **tx)
     .await)?;
     let user = row.map(User::from).ok_or(Error::ConcurrentChange)?;
-    Ok(SignedIn::known(user))
+    Ok(SignedIn::existing(user))
 }
 
-/// Ends all sessions, API keys and identities of an account; tells which
-/// sessions and API keys those were.
-async fn close(tx: &mut Transaction, id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    let sessions = sessions::end_all(tx, id, None, now).await?;
-    let keys = api_keys::end_all(tx, id, now).await?;
+/// Ends all sessions, API keys and identities of an account; returns the ids of the
+/// sessions and API keys.
+async fn end_access(tx: &mut Transaction, id: UserId, now: Time) -> Result<Vec<Uuid>> {
+    let sessions = sessions::revoke_all(tx, id, None, now).await?;
+    let keys = api_keys::delete_all(tx, id, now).await?;
     on_engine!(tx, tx => {
         sqlx::query("delete from identities where user_id = $1")
             .bind(id)
@@ -193,24 +209,27 @@ async fn close(tx: &mut Transaction, id: UserId, now: Time) -> Result<Vec<Uuid>>
 /// Creates an account without a password.
 async fn create(tx: &mut Transaction, profile: &Profile, now: Time) -> Result<SignedIn> {
     let inserted = on_engine!(tx, tx => sqlx::query_as::<_, UserRow>(
-        "insert into users
-             (id, email, email_key, email_verified, display_name, password_hash,
-              create_time, update_time)
-         values ($1, $2, $3, $4, $5, null, $6, $6)
-         returning id, email, email_verified, display_name, create_time, update_time",
+        concat!(
+            "insert into users
+                 (id, email, email_key, email_verified, display_name, password_hash,
+                  create_time, update_time)
+             values ($1, $2, $3, $4, $5, null, $6, $6)
+             returning ",
+            user_columns!(""),
+        ),
     )
     .bind(UserId::generate())
     .bind(profile.email.as_str())
     .bind(profile.email.key())
-    .bind(profile.email_proved)
+    .bind(profile.email_verified)
     .bind(profile.display_name.as_str())
     .bind(now)
     .fetch_one(&mut **tx)
     .await);
     let row = match inserted {
         Ok(row) => row,
-        Err(failure) if is_taken(&failure) => return Err(Error::ConcurrentChange),
-        Err(failure) => return Err(failure.into()),
+        Err(error) if is_unique_violation(&error) => return Err(Error::ConcurrentChange),
+        Err(error) => return Err(error.into()),
     };
     Ok(SignedIn {
         user: row.into(),
@@ -232,7 +251,7 @@ async fn insert(tx: &mut Transaction, identity: &Identity, id: UserId, now: Time
     .await
     .map(drop));
     match inserted {
-        Err(failure) if is_taken(&failure) => Err(Error::ConcurrentChange),
+        Err(error) if is_unique_violation(&error) => Err(Error::ConcurrentChange),
         inserted => Ok(inserted?),
     }
 }

@@ -1,20 +1,24 @@
-//! The tokens in messages: kept as hashes, bound to the address to which they were sent.
+//! The tokens in e-mail messages: stored as hashes, and bound to the recipient's address.
 
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{api_keys, failed_attempts, rows::UserRow, sessions};
+use super::{
+    api_keys, failed_attempts,
+    rows::{UserRow, user_columns},
+    sessions,
+};
 use crate::{
-    database::{Database, Timestamp, Transaction},
-    domain::{Act, Letter, LetterKind, Origin, SessionId, Time, User, UserId},
+    database::{Database, Transaction},
+    domain::{AuditContext, EmailKind, EmailMessage, RequestOrigin, SessionId, Time, User, UserId},
     error::{Error, Result},
     repositories::audit_log,
 };
 
-/// How long nobody gets another message of the same kind.
-const PAUSE: TimeDelta = TimeDelta::seconds(60);
+/// The minimum interval between two messages of one kind to one user.
+const MIN_SEND_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
-/// The tokens in messages that were sent.
+/// The tokens in e-mail messages.
 #[derive(Debug, Clone)]
 pub struct MailTokens {
     database: Database,
@@ -26,29 +30,40 @@ impl MailTokens {
         Self { database }
     }
 
-    /// Keeps a token for the owner of the address that a message goes to; gives the
-    /// owner. Nobody gets one who has no account, has verified the address before,
-    /// or got one in the last minute. Earlier ones go on working: else anybody
-    /// could ask for messages to spoil those that came.
-    pub async fn issue(&self, letter: &Letter, hash: &[u8], now: Time) -> Result<Option<User>> {
+    /// Stores the token of a message; returns the user of the message's address. `None` if
+    /// there is no user, the address is verified already, or the user got a message in the
+    /// last minute. Earlier tokens remain valid: else anyone could invalidate them by
+    /// requesting messages.
+    pub async fn issue(
+        &self,
+        letter: &EmailMessage,
+        hash: &[u8],
+        now: Time,
+    ) -> Result<Option<User>> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let Some(user) = find_user(&mut tx, &letter.email_key).await? else {
                     tx.rollback().await?;
                     return Ok(None);
                 };
-                let verified = letter.kind == LetterKind::EmailVerification && user.email_verified;
-                if verified || has_one_since(&mut tx, user.id, letter.kind, now - PAUSE).await? {
+                let verified = letter.kind == EmailKind::EmailVerification && user.email_verified;
+                if verified
+                    || has_token_since(&mut tx, user.id, letter.kind, now - MIN_SEND_INTERVAL)
+                        .await?
+                {
                     tx.rollback().await?;
                     return Ok(None);
                 }
 
                 insert(&mut tx, user.id, letter, hash, now).await?;
-                if letter.kind == LetterKind::PasswordReset && letter.attempts == 1 {
-                    let act =
-                        Act::of_user("RequestPasswordReset", Some(user.id), Origin::default());
-                    audit_log::record(&mut tx, &act, now).await?;
+                if letter.kind == EmailKind::PasswordReset && letter.attempts == 1 {
+                    let audit = AuditContext::for_user(
+                        "RequestPasswordReset",
+                        Some(user.id),
+                        RequestOrigin::default(),
+                    );
+                    audit_log::record(&mut tx, &audit, now).await?;
                 }
                 tx.commit().await?;
                 Ok(Some(user))
@@ -56,7 +71,7 @@ impl MailTokens {
             .await
     }
 
-    /// Forgets a token whose message could not be sent.
+    /// Deletes a token whose message could not be sent.
     pub async fn withdraw(&self, hash: &[u8]) -> Result<()> {
         on_engine!(self.database.writer(), pool => sqlx::query(
             "delete from mail_tokens where token_hash = $1",
@@ -68,15 +83,17 @@ impl MailTokens {
         Ok(())
     }
 
-    /// Who got a token that works; it goes on working.
-    pub async fn owner(&self, kind: LetterKind, hash: &[u8], now: Time) -> Result<User> {
+    /// The user of a valid token, which remains valid.
+    pub async fn owner(&self, kind: EmailKind, hash: &[u8], now: Time) -> Result<User> {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, UserRow>(
-            "select users.id, users.email, users.email_verified, users.display_name,
-                    users.create_time, users.update_time
-             from mail_tokens
-             join users on users.id = mail_tokens.user_id
-                       and users.email_key = mail_tokens.email_key
-             where token_hash = $1 and kind = $2 and expire_time > $3",
+            concat!(
+                "select ",
+                user_columns!("users."),
+                " from mail_tokens
+                 join users on users.id = mail_tokens.user_id
+                           and users.email_key = mail_tokens.email_key
+                 where token_hash = $1 and kind = $2 and expire_time > $3",
+            ),
         )
         .bind(hash)
         .bind(kind.as_str())
@@ -87,13 +104,13 @@ impl MailTokens {
         .ok_or(Error::MailTokenInvalid)
     }
 
-    /// Spends a token: the address to which it was sent counts as verified.
-    pub async fn verify_email(&self, hash: &[u8], act: Act, now: Time) -> Result<()> {
+    /// Consumes a token: the address of its message is verified.
+    pub async fn verify_email(&self, hash: &[u8], audit: AuditContext, now: Time) -> Result<()> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let (user_id, email_key) =
-                    spend(&mut tx, LetterKind::EmailVerification, hash, now).await?;
+                    consume(&mut tx, EmailKind::EmailVerification, hash, now).await?;
                 let verified = on_engine!(&mut tx, tx => sqlx::query(
                     "update users
                      set email_verified = true, update_time = $3
@@ -108,34 +125,34 @@ impl MailTokens {
                 if verified == 0 {
                     return Err(Error::MailTokenInvalid);
                 }
-                delete_all(&mut tx, user_id, Some(LetterKind::EmailVerification)).await?;
-                let act = act.clone().of(user_id);
-                audit_log::record(&mut tx, &act, now).await?;
+                delete_all(&mut tx, user_id, Some(EmailKind::EmailVerification)).await?;
+                let audit = audit.clone().with_user(user_id);
+                audit_log::record(&mut tx, &audit, now).await?;
                 tx.commit().await
             })
             .await
     }
 
-    /// Spends a token: the account gets a new password, its address counts as
-    /// verified, and its sessions end. If nobody had verified the address before,
-    /// its API keys and other identities end too: who made them never showed that
-    /// the address was theirs. The caller's address becomes familiar. Tells which sessions and keys ended.
+    /// Consumes a token: the account gets a new password, its address is verified, and its
+    /// sessions end. If the address was not verified before, its API keys and identities
+    /// end too, because their creator never proved to own the address. The caller's address
+    /// becomes familiar. Returns the ids of the ended sessions and keys.
     pub async fn reset_password(
         &self,
         hash: &[u8],
         password_hash: &str,
         at_address: &[u8],
-        act: Act,
+        audit: AuditContext,
         now: Time,
     ) -> Result<Vec<Uuid>> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let (user_id, email_key) =
-                    spend(&mut tx, LetterKind::PasswordReset, hash, now).await?;
-                // First the sessions: who could make another key has none from then on.
-                let sessions = sessions::end_all(&mut tx, user_id, None, now).await?;
-                let mut ended = end_unproved(&mut tx, user_id, now).await?;
+                    consume(&mut tx, EmailKind::PasswordReset, hash, now).await?;
+                // The sessions end first, so that none of them can create another key.
+                let sessions = sessions::revoke_all(&mut tx, user_id, None, now).await?;
+                let mut ended = end_unverified(&mut tx, user_id, now).await?;
                 ended.extend(sessions.into_iter().map(SessionId::uuid));
                 let changed = on_engine!(&mut tx, tx => sqlx::query(
                     "update users
@@ -154,35 +171,27 @@ impl MailTokens {
                 }
 
                 delete_all(&mut tx, user_id, None).await?;
-                failed_attempts::welcome(&mut tx, at_address, now).await?;
-                let act = act.clone().of(user_id);
-                audit_log::record(&mut tx, &act, now).await?;
+                failed_attempts::mark_familiar(&mut tx, at_address, now).await?;
+                let audit = audit.clone().with_user(user_id);
+                audit_log::record(&mut tx, &audit, now).await?;
                 tx.commit().await?;
                 Ok(ended)
             })
             .await
     }
 
-    /// Forgets tokens that have expired, at most `limit`; tells how many.
+    /// Deletes at most `limit` expired tokens; returns the number.
     pub async fn purge(&self, now: Time, limit: i64) -> Result<u64> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
-            "delete from mail_tokens
+        const DELETE: &str = "delete from mail_tokens
              where token_hash in (
-                 select token_hash from mail_tokens where expire_time < $1 limit $2)",
-        )
-        .bind(now)
-        .bind(limit)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?)
+                 select token_hash from mail_tokens where expire_time < $1 limit $2)";
+        self.database.delete_batch(DELETE, now, limit).await
     }
 }
 
 async fn find_user(tx: &mut Transaction, email_key: &str) -> Result<Option<User>> {
     let found = on_engine!(tx, tx => sqlx::query_as::<_, UserRow>(
-        "select id, email, email_verified, display_name, create_time, update_time
-         from users
-         where email_key = $1",
+        concat!("select ", user_columns!(""), " from users where email_key = $1"),
     )
     .bind(email_key)
     .fetch_optional(&mut **tx)
@@ -190,13 +199,13 @@ async fn find_user(tx: &mut Transaction, email_key: &str) -> Result<Option<User>
     Ok(found.map(User::from))
 }
 
-async fn has_one_since(
+async fn has_token_since(
     tx: &mut Transaction,
     user_id: UserId,
-    kind: LetterKind,
+    kind: EmailKind,
     since: Time,
 ) -> Result<bool> {
-    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, Timestamp>(
+    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, Time>(
         "select create_time
          from mail_tokens
          where user_id = $1 and kind = $2 and create_time > $3
@@ -213,7 +222,7 @@ async fn has_one_since(
 async fn insert(
     tx: &mut Transaction,
     user_id: UserId,
-    letter: &Letter,
+    letter: &EmailMessage,
     hash: &[u8],
     now: Time,
 ) -> Result<()> {
@@ -233,11 +242,11 @@ async fn insert(
     Ok(())
 }
 
-/// Takes a token away, so that nobody else can use it; gives whose it was, and
-/// the address to which it was sent.
-async fn spend(
+/// Deletes a token, so that it cannot be used again; returns its user and the address of
+/// its message.
+async fn consume(
     tx: &mut Transaction,
-    kind: LetterKind,
+    kind: EmailKind,
     hash: &[u8],
     now: Time,
 ) -> Result<(UserId, String)> {
@@ -254,33 +263,33 @@ async fn spend(
     .ok_or(Error::MailTokenInvalid)
 }
 
-/// Takes a user's tokens away: those of one kind, or all.
-pub(crate) async fn delete_all(
+/// Deletes a user's tokens: those of one kind, or all.
+pub(super) async fn delete_all(
     tx: &mut Transaction,
     user_id: UserId,
-    kind: Option<LetterKind>,
+    kind: Option<EmailKind>,
 ) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "delete from mail_tokens where user_id = $1 and ($2 is null or kind = $2)",
     )
     .bind(user_id)
-    .bind(kind.map(LetterKind::as_str))
+    .bind(kind.map(EmailKind::as_str))
     .execute(&mut **tx)
     .await
     .map(drop))?;
     Ok(())
 }
 
-/// Ends the API keys and the identities of an account whose address nobody has
-/// verified; tells which keys.
-async fn end_unproved(tx: &mut Transaction, user_id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    let unproved = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, UserId>(
+/// Ends the API keys and identities of an account, unless its address is verified; returns
+/// the ids of the keys.
+async fn end_unverified(tx: &mut Transaction, user_id: UserId, now: Time) -> Result<Vec<Uuid>> {
+    let unverified = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, UserId>(
         "select id from users where id = $1 and not email_verified",
     )
     .bind(user_id)
     .fetch_optional(&mut **tx)
     .await)?;
-    if unproved.is_none() {
+    if unverified.is_none() {
         return Ok(Vec::new());
     }
     on_engine!(&mut *tx, tx => {
@@ -290,5 +299,5 @@ async fn end_unproved(tx: &mut Transaction, user_id: UserId, now: Time) -> Resul
             .await
             .map(drop)
     })?;
-    api_keys::end_all(tx, user_id, now).await
+    api_keys::delete_all(tx, user_id, now).await
 }

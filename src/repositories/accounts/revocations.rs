@@ -1,28 +1,27 @@
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Timestamp, Transaction},
+    database::{Database, Transaction},
     domain::Time,
     error::Result,
 };
 
-/// The sessions and API keys that were ended, as long as their access tokens
-/// could still be alive.
+/// The sessions and API keys that were ended while their access tokens may be valid.
 #[derive(Debug, Clone)]
-pub struct EndedTokens {
+pub struct TokenRevocations {
     database: Database,
 }
 
-impl EndedTokens {
-    /// What was ended in this database.
+impl TokenRevocations {
+    /// The revocations in this database.
     pub fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// What was ended since a moment.
+    /// The ids of sessions and API keys that were ended after a time, and when.
     pub async fn since(&self, since: Time) -> Result<Vec<(Uuid, Time)>> {
         Ok(
-            on_engine!(self.database.reader(), pool => sqlx::query_as::<_, (Uuid, Timestamp)>(
+            on_engine!(self.database.reader(), pool => sqlx::query_as::<_, (Uuid, Time)>(
             "select id, revoke_time from revocations where revoke_time > $1",
         )
         .bind(since)
@@ -31,22 +30,16 @@ impl EndedTokens {
         )
     }
 
-    /// Forgets what was ended before a moment, at most `limit`; tells how many.
+    /// Deletes at most `limit` revocations from before a time; returns the number.
     pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
-            "delete from revocations
-             where id in (select id from revocations where revoke_time < $1 limit $2)",
-        )
-        .bind(before)
-        .bind(limit)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?)
+        const DELETE: &str = "delete from revocations
+             where id in (select id from revocations where revoke_time < $1 limit $2)";
+        self.database.delete_batch(DELETE, before, limit).await
     }
 }
 
-/// Notes a session or an API key that is ended.
-pub(crate) async fn revoke(tx: &mut Transaction, id: Uuid, now: Time) -> Result<()> {
+/// Records the end of a session or an API key.
+pub(super) async fn insert(tx: &mut Transaction, id: Uuid, now: Time) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "insert into revocations (id, revoke_time)
          values ($1, $2)
@@ -60,9 +53,9 @@ pub(crate) async fn revoke(tx: &mut Transaction, id: Uuid, now: Time) -> Result<
     Ok(())
 }
 
-/// Notes all sessions that were ended at a moment, however many: a transaction
-/// that took longer than replicas look back would hide some from them.
-pub(crate) async fn revoke_sessions(tx: &mut Transaction, now: Time) -> Result<()> {
+/// Records all sessions that were ended at a time, in one statement: replicas would miss
+/// revocations of a transaction that takes longer than the period that they look back.
+pub(super) async fn insert_sessions(tx: &mut Transaction, now: Time) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "insert into revocations (id, revoke_time)
          select id, revoke_time from sessions where revoke_time = $1

@@ -1,21 +1,27 @@
-//! A row of the table `users`.
-
 use sqlx::FromRow;
 
-use crate::{
-    database::Timestamp,
-    domain::{User, UserId},
-};
+use crate::domain::{Time, User, UserId};
 
-/// An account as its columns hold it.
+/// The columns of [`UserRow`], each after a prefix such as `"t."`.
+macro_rules! user_columns {
+    ($prefix:literal) => {
+        $crate::repositories::sql::columns!(
+            $prefix:
+            id, email, email_verified, display_name, create_time, update_time
+        )
+    };
+}
+pub(super) use user_columns;
+
+/// A row of the table `users`, without the password.
 #[derive(FromRow)]
 pub(crate) struct UserRow {
     pub(super) id: UserId,
     email: String,
     email_verified: bool,
     display_name: String,
-    create_time: Timestamp,
-    update_time: Timestamp,
+    create_time: Time,
+    update_time: Time,
 }
 
 impl From<UserRow> for User {

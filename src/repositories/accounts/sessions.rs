@@ -2,16 +2,27 @@ use sqlx::FromRow;
 
 use super::{failed_attempts, revocations};
 use crate::{
-    database::{Database, Timestamp, Transaction},
-    domain::{Act, Origin, Page, Session, SessionId, Time, UserId},
+    database::{Database, Transaction},
+    domain::{AuditContext, Page, RequestOrigin, Session, SessionId, Time, UserId},
     error::{Error, Result},
-    repositories::{Proof, audit_log},
+    repositories::{VerifiedCredential, audit_log},
 };
 
 /// Sessions of users.
 #[derive(Debug, Clone)]
 pub struct Sessions {
     database: Database,
+}
+
+/// The columns of [`SessionRow`], each after a prefix such as `"t."`.
+macro_rules! session_columns {
+    ($prefix:literal) => {
+        $crate::repositories::sql::columns!(
+            $prefix:
+            id, user_id, refresh_seed, refresh_counter, peer_address, user_agent, create_time,
+            last_used_time, expire_time
+        )
+    };
 }
 
 #[derive(FromRow)]
@@ -22,9 +33,9 @@ struct SessionRow {
     refresh_counter: i64,
     peer_address: String,
     user_agent: String,
-    create_time: Timestamp,
-    last_used_time: Timestamp,
-    expire_time: Timestamp,
+    create_time: Time,
+    last_used_time: Time,
+    expire_time: Time,
 }
 
 impl Sessions {
@@ -33,31 +44,32 @@ impl Sessions {
         Self { database }
     }
 
-    /// Begins a session, if the proof still holds: else `ConcurrentChange`, because
-    /// what ended the account's sessions meanwhile did not see this one. The
-    /// address becomes familiar, and the attempt counts no more.
+    /// Creates a session if the credential is still valid. Otherwise `ConcurrentChange`,
+    /// because the change of the credential did not end this session. The address becomes
+    /// familiar, and the failed attempts are cleared.
     pub async fn create(
         &self,
         session: &Session,
-        proof: Proof<'_>,
+        credential: VerifiedCredential<'_>,
         at_address: &[u8],
-        act: &Act,
+        audit: &AuditContext,
     ) -> Result<()> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                if !proof.holds(&mut tx, session.user_id).await? {
+                if !credential.is_valid(&mut tx, session.user_id).await? {
                     return Err(Error::ConcurrentChange);
                 }
                 insert(&mut tx, session).await?;
-                if let Proof::Password {
-                    guess: Some(guess), ..
-                } = proof
+                if let VerifiedCredential::Password {
+                    attempt: Some(attempt),
+                    ..
+                } = credential
                 {
-                    failed_attempts::forget(&mut tx, guess).await?;
+                    failed_attempts::clear(&mut tx, attempt).await?;
                 }
-                failed_attempts::welcome(&mut tx, at_address, session.create_time).await?;
-                audit_log::record(&mut tx, act, session.create_time).await?;
+                failed_attempts::mark_familiar(&mut tx, at_address, session.create_time).await?;
+                audit_log::record(&mut tx, audit, session.create_time).await?;
                 tx.commit().await
             })
             .await
@@ -65,14 +77,16 @@ impl Sessions {
 
     /// A session that has neither expired nor been ended.
     ///
-    /// It is read where it is written, so that what it says of the newest
-    /// refresh token is never older than an answer that was given.
+    /// Read from the writing connection, so that the newest refresh token is never older
+    /// than the one in an answer.
     pub async fn find(&self, id: SessionId, now: Time) -> Result<Option<Session>> {
         let found = on_engine!(self.database.writer(), pool => sqlx::query_as::<_, SessionRow>(
-            "select id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
-                    create_time, last_used_time, expire_time
-             from sessions
-             where id = $1 and revoke_time is null and expire_time > $2",
+            concat!(
+                "select ",
+                session_columns!(""),
+                " from sessions
+                 where id = $1 and revoke_time is null and expire_time > $2",
+            ),
         )
         .bind(id)
         .bind(now)
@@ -81,7 +95,7 @@ impl Sessions {
         Ok(found.map(Session::from))
     }
 
-    /// Replaces refresh token `counter` by the next; `false` if another call did.
+    /// Replaces refresh token `counter` by the next. `false` if another call did.
     pub async fn advance(&self, id: SessionId, counter: i64, now: Time) -> Result<bool> {
         let advanced = on_engine!(self.database.writer(), pool => sqlx::query(
             "update sessions
@@ -106,13 +120,15 @@ impl Sessions {
         now: Time,
     ) -> Result<Vec<Session>> {
         let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, SessionRow>(
-            "select id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
-                    create_time, last_used_time, expire_time
-             from sessions
-             where user_id = $1 and id < $2 and revoke_time is null
-               and expire_time > $3 and last_used_time > $4
-             order by id desc
-             limit $5",
+            concat!(
+                "select ",
+                session_columns!(""),
+                " from sessions
+                 where user_id = $1 and id < $2 and revoke_time is null
+                   and expire_time > $3 and last_used_time > $4
+                 order by id desc
+                 limit $5",
+            ),
         )
         .bind(user_id)
         .bind(page.below)
@@ -124,22 +140,27 @@ impl Sessions {
         Ok(rows.into_iter().map(Session::from).collect())
     }
 
-    /// Ends one session of a user; `false` if it has ended.
+    /// Ends a session of a user. `false` if it has ended.
     pub async fn revoke(
         &self,
         user_id: UserId,
         id: SessionId,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<bool> {
-        self.end(user_id, id, act, "OK", now).await
+        self.end(user_id, id, audit, "OK", now).await
     }
 
-    /// Ends a session of which an old refresh token was used again; that is
-    /// recorded as the refusal that it is.
-    pub async fn revoke_reused(&self, session: &Session, act: &Act, now: Time) -> Result<()> {
+    /// Ends a session whose old refresh token was used again. The audit log records a
+    /// refusal.
+    pub async fn revoke_reused(
+        &self,
+        session: &Session,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<()> {
         let result = Error::RefreshTokenReused.reason();
-        self.end(session.user_id, session.id, act, result, now)
+        self.end(session.user_id, session.id, audit, result, now)
             .await
             .map(drop)
     }
@@ -148,12 +169,12 @@ impl Sessions {
         &self,
         user_id: UserId,
         id: SessionId,
-        act: &Act,
+        audit: &AuditContext,
         result: &str,
         now: Time,
     ) -> Result<bool> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let ended = on_engine!(&mut tx, tx => sqlx::query(
                     "update sessions
@@ -170,37 +191,37 @@ impl Sessions {
                     tx.rollback().await?;
                     return Ok(false);
                 }
-                revocations::revoke(&mut tx, id.uuid(), now).await?;
-                audit_log::append(&mut tx, act, result, now).await?;
+                revocations::insert(&mut tx, id.uuid(), now).await?;
+                audit_log::append(&mut tx, audit, result, now).await?;
                 tx.commit().await?;
                 Ok(true)
             })
             .await
     }
 
-    /// Ends all sessions of a user, but the one that is to stay; tells which.
+    /// Ends all sessions of a user except `but`; returns their ids.
     pub async fn revoke_all(
         &self,
         user_id: UserId,
         but: Option<SessionId>,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Vec<SessionId>> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let ended = end_all(&mut tx, user_id, but, now).await?;
-                audit_log::record(&mut tx, act, now).await?;
+                let ended = revoke_all(&mut tx, user_id, but, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
                 Ok(ended)
             })
             .await
     }
 
-    /// Ends the sessions of all users; tells how many.
-    pub async fn revoke_everybodys(&self, act: &Act, now: Time) -> Result<usize> {
+    /// Ends the sessions of all users; returns their number.
+    pub async fn revoke_all_users(&self, audit: &AuditContext, now: Time) -> Result<usize> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let ended = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, SessionId>(
                     "update sessions
@@ -211,34 +232,28 @@ impl Sessions {
                 .bind(now)
                 .fetch_all(&mut **tx)
                 .await)?;
-                revocations::revoke_sessions(&mut tx, now).await?;
-                audit_log::record(&mut tx, act, now).await?;
+                revocations::insert_sessions(&mut tx, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
                 Ok(ended.len())
             })
             .await
     }
 
-    /// Forgets sessions that ended before a moment, at most `limit`; tells how many.
+    /// Deletes at most `limit` sessions that ended before a time; returns the number.
     pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
-            "delete from sessions
+        const DELETE: &str = "delete from sessions
              where id in (
                  select id from sessions where expire_time < $1
                  union
                  select id from sessions where revoke_time < $1
-                 limit $2)",
-        )
-        .bind(before)
-        .bind(limit)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?)
+                 limit $2)";
+        self.database.delete_batch(DELETE, before, limit).await
     }
 }
 
-/// Ends all sessions of a user, but the one that is to stay; tells which.
-pub(crate) async fn end_all(
+/// Ends all sessions of a user except `but`; returns their ids.
+pub(super) async fn revoke_all(
     tx: &mut Transaction,
     user_id: UserId,
     but: Option<SessionId>,
@@ -255,12 +270,12 @@ pub(crate) async fn end_all(
     .bind(now)
     .fetch_all(&mut **tx)
     .await)?;
-    revocations::revoke_sessions(tx, now).await?;
+    revocations::insert_sessions(tx, now).await?;
     Ok(ended)
 }
 
-/// Gives a session a new seed, so that no earlier refresh token of it works.
-pub(crate) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()> {
+/// Replaces the seed of a session, which invalidates its earlier refresh tokens.
+pub(super) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()> {
     let reseeded = on_engine!(tx, tx => sqlx::query(
         "update sessions
          set refresh_seed = $2, refresh_counter = $3, last_used_time = $4
@@ -277,6 +292,34 @@ pub(crate) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()
         0 => Err(Error::AccessTokenInvalid),
         _ => Ok(()),
     }
+}
+
+/// Whether a session of a user is active, until the transaction ends.
+pub(super) async fn is_active(
+    tx: &mut Transaction,
+    user_id: UserId,
+    id: SessionId,
+    now: Time,
+) -> Result<bool> {
+    // On SQLite nothing else writes meanwhile.
+    let sql = match tx {
+        Transaction::Postgres(_) => {
+            "select id from sessions
+             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3
+             for share"
+        }
+        Transaction::Sqlite(_) => {
+            "select id from sessions
+             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3"
+        }
+    };
+    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, SessionId>(sql)
+        .bind(user_id)
+        .bind(id)
+        .bind(now)
+        .fetch_optional(&mut **tx)
+        .await)?;
+    Ok(found.is_some())
 }
 
 async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {
@@ -319,7 +362,7 @@ impl From<SessionRow> for Session {
             user_id,
             refresh_seed,
             refresh_counter,
-            origin: Origin {
+            origin: RequestOrigin {
                 peer_address: peer_address.parse().ok(),
                 user_agent,
             },

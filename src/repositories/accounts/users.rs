@@ -3,10 +3,14 @@ use std::collections::HashMap;
 use sqlx::{FromRow, Postgres};
 use uuid::Uuid;
 
-use super::{api_keys, mail_tokens, rows::UserRow, sessions};
+use super::{
+    api_keys, mail_tokens,
+    rows::{UserRow, user_columns},
+    sessions,
+};
 use crate::{
-    database::{Batcher, Database, Pool, Pools, Single, is_taken},
-    domain::{Act, Email, LetterKind, Name, Session, SessionId, Time, User, UserId},
+    database::{Autocommit, Batcher, Database, Pool, Pools, is_unique_violation},
+    domain::{AuditContext, Email, EmailKind, Name, Session, SessionId, Time, User, UserId},
     error::{Error, Result},
     repositories::{IdempotencyKey, audit_log, outbox},
 };
@@ -15,24 +19,24 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Users {
     database: Database,
-    /// Accounts that are read with others.
+    /// Batches reads on PostgreSQL. A read of SQLite has no round trip to save.
     gets: Option<Batcher<UserId, Option<User>>>,
 }
 
-/// An account that is to be created. It cannot be printed, for its password's hash.
+/// An account to create. Not `Debug`, because it contains a password hash.
 #[derive(Clone)]
 pub struct NewUser {
-    /// Its id.
+    /// The id.
     pub id: UserId,
-    /// The address.
+    /// The e-mail address.
     pub email: Email,
-    /// What the person wants to be called.
+    /// The name of the person.
     pub display_name: Name,
-    /// The password, hashed.
+    /// The hash of the password.
     pub password_hash: String,
-    /// So that a repeated request creates nothing.
+    /// The identity of the request, so that a repeated one creates no second account.
     pub idempotency: Option<IdempotencyKey>,
-    /// Whether a message asks to verify the address.
+    /// Whether to send a message that asks to verify the address.
     pub verify: bool,
 }
 
@@ -52,17 +56,20 @@ impl Users {
         Self { database, gets }
     }
 
-    /// Creates an account; `EmailTaken` if the address has one.
-    pub async fn create(&self, user: &NewUser, act: &Act, now: Time) -> Result<User> {
+    /// Creates an account. `EmailTaken` if the address has one.
+    pub async fn create(&self, user: &NewUser, audit: &AuditContext, now: Time) -> Result<User> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let inserted = on_engine!(&mut tx, tx => sqlx::query_as::<_, UserRow>(
-                    "insert into users
-                         (id, email, email_key, email_verified, display_name, password_hash,
-                          create_time, update_time)
-                     values ($1, $2, $3, false, $4, $5, $6, $6)
-                     returning id, email, email_verified, display_name, create_time, update_time",
+                    concat!(
+                        "insert into users
+                             (id, email, email_key, email_verified, display_name, password_hash,
+                              create_time, update_time)
+                         values ($1, $2, $3, false, $4, $5, $6, $6)
+                         returning ",
+                        user_columns!(""),
+                    ),
                 )
                 .bind(user.id)
                 .bind(user.email.as_str())
@@ -75,8 +82,8 @@ impl Users {
 
                 let created = match inserted {
                     Ok(row) => row.into(),
-                    Err(failure) if is_taken(&failure) => return Err(Error::EmailTaken),
-                    Err(failure) => return Err(failure.into()),
+                    Err(error) if is_unique_violation(&error) => return Err(Error::EmailTaken),
+                    Err(error) => return Err(error.into()),
                 };
                 if let Some(key) = &user.idempotency {
                     key.record(&mut tx, user.id.uuid(), now).await?;
@@ -84,7 +91,7 @@ impl Users {
                 if user.verify {
                     outbox::add_verification(&mut tx, user.id, now).await?;
                 }
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
                 Ok(created)
             })
@@ -101,9 +108,13 @@ impl Users {
         }
 
         let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, Found>(
-            "select id, email, email_verified, display_name, create_time, update_time, password_hash
-             from users
-             where email_key = $1",
+            concat!(
+                "select ",
+                user_columns!(""),
+                ", password_hash
+                 from users
+                 where email_key = $1",
+            ),
         )
         .bind(email.key())
         .fetch_optional(pool)
@@ -123,9 +134,7 @@ impl Users {
 
     async fn get_one(&self, id: UserId) -> Result<Option<User>> {
         let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, UserRow>(
-            "select id, email, email_verified, display_name, create_time, update_time
-             from users
-             where id = $1",
+            concat!("select ", user_columns!(""), " from users where id = $1"),
         )
         .bind(id)
         .fetch_optional(pool)
@@ -144,8 +153,8 @@ impl Users {
         found.ok_or_else(|| Error::not_found("user", id))
     }
 
-    /// Replaces a hash by another one of the same password, unless the password
-    /// was changed meanwhile.
+    /// Replaces the hash by another one of the same password, unless the password was
+    /// changed meanwhile.
     pub async fn rehash(&self, id: UserId, old: &str, new: &str) -> Result<()> {
         on_engine!(self.database.writer(), pool => sqlx::query(
             "update users set password_hash = $3 where id = $1 and password_hash = $2",
@@ -159,18 +168,18 @@ impl Users {
         Ok(())
     }
 
-    /// Replaces a password, if it is still the one with the old hash: `session`
-    /// goes on with a new seed, all others end, and so do messages that would reset
-    /// it. Tells which sessions.
+    /// Replaces the password if it still has the old hash. `session` gets a new seed. All
+    /// other sessions end, and so do the tokens of password resets. Returns the ids of the
+    /// ended sessions.
     pub async fn change_password(
         &self,
         (old, new): (&str, &str),
         session: &Session,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Vec<SessionId>> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let changed = on_engine!(&mut tx, tx => sqlx::query(
                     "update users
@@ -188,25 +197,31 @@ impl Users {
                     return Err(Error::ConcurrentChange);
                 }
                 let ended =
-                    sessions::end_all(&mut tx, session.user_id, Some(session.id), now).await?;
+                    sessions::revoke_all(&mut tx, session.user_id, Some(session.id), now).await?;
                 sessions::reseed(&mut tx, session).await?;
-                mail_tokens::delete_all(&mut tx, session.user_id, Some(LetterKind::PasswordReset))
+                mail_tokens::delete_all(&mut tx, session.user_id, Some(EmailKind::PasswordReset))
                     .await?;
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
                 Ok(ended)
             })
             .await
     }
 
-    /// Deletes an account with all its rows, if its password is still the one with
-    /// that hash; tells which sessions and API keys that ended.
-    pub async fn delete(&self, id: UserId, hash: &str, act: &Act, now: Time) -> Result<Vec<Uuid>> {
+    /// Deletes an account with all its rows, if its password still has this hash. Returns
+    /// the ids of the ended sessions and API keys.
+    pub async fn delete(
+        &self,
+        id: UserId,
+        hash: &str,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<Vec<Uuid>> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                // Nobody signs in or changes the password from here on.
-                let held = on_engine!(&mut tx, tx => sqlx::query(
+                // Locks the account: no call can sign in or change the password from now on.
+                let locked = on_engine!(&mut tx, tx => sqlx::query(
                     "update users set update_time = $3 where id = $1 and password_hash = $2",
                 )
                 .bind(id)
@@ -215,11 +230,11 @@ impl Users {
                 .execute(&mut **tx)
                 .await
                 .map(|done| done.rows_affected()))?;
-                if held == 0 {
+                if locked == 0 {
                     return Err(Error::ConcurrentChange);
                 }
-                let sessions = sessions::end_all(&mut tx, id, None, now).await?;
-                let keys = api_keys::end_all(&mut tx, id, now).await?;
+                let sessions = sessions::revoke_all(&mut tx, id, None, now).await?;
+                let keys = api_keys::delete_all(&mut tx, id, now).await?;
                 for sql in [
                     "delete from idempotent_creates where owner_id = $1",
                     "delete from idempotent_creates where resource_id = $1",
@@ -230,7 +245,7 @@ impl Users {
                         sqlx::query(sql).bind(id).execute(&mut **tx).await.map(drop)
                     })?;
                 }
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
                 Ok(sessions
                     .into_iter()
@@ -241,13 +256,16 @@ impl Users {
             .await
     }
 
-    /// Changes an account; `None` leaves a field unchanged.
+    /// Updates an account. `None` leaves a field unchanged.
     pub async fn update(&self, id: UserId, display_name: Option<&Name>, now: Time) -> Result<User> {
         on_engine!(self.database.writer(), pool => sqlx::query_as::<_, UserRow>(
-            "update users
-             set display_name = coalesce($2, display_name), update_time = $3
-             where id = $1
-             returning id, email, email_verified, display_name, create_time, update_time",
+            concat!(
+                "update users
+                 set display_name = coalesce($2, display_name), update_time = $3
+                 where id = $1
+                 returning ",
+                user_columns!(""),
+            ),
         )
         .bind(id)
         .bind(display_name.map(Name::as_str))
@@ -259,15 +277,15 @@ impl Users {
     }
 }
 
-/// Accounts, each where it was asked for.
+/// The accounts with these ids, in their order.
 async fn get_each(pool: &Pool<Postgres>, ids: &[UserId]) -> Result<Vec<Option<User>>> {
-    let rows: Vec<UserRow> = sqlx::query_as(
-        "select id, email, email_verified, display_name, create_time, update_time
-         from users
-         where id = any($1)",
-    )
+    let rows: Vec<UserRow> = sqlx::query_as(concat!(
+        "select ",
+        user_columns!(""),
+        " from users where id = any($1)"
+    ))
     .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
-    .fetch_all(Single(pool))
+    .fetch_all(Autocommit(pool))
     .await?;
     let found: HashMap<_, _> = rows
         .into_iter()

@@ -1,17 +1,27 @@
-//! The table `destinations`, row by row, within a transaction of whoever changes it.
-
 use sqlx::FromRow;
 
 use super::events;
 use crate::{
-    database::{Timestamp, Transaction, known},
+    database::{Transaction, decode_column},
     domain::{Change, Destination, DestinationId, Platform, ProjectId, Time},
     error::{Error, Result},
 };
 
+/// The columns of [`DestinationRow`], each after a prefix such as `"t."`.
+macro_rules! destination_columns {
+    ($prefix:literal) => {
+        $crate::repositories::sql::columns!(
+            $prefix:
+            id, project_id, platform, name, url, stream_key_hint, enabled, create_time,
+            update_time
+        )
+    };
+}
+pub(super) use destination_columns;
+
 /// A row of the table `destinations`, without the key.
 #[derive(FromRow)]
-pub(crate) struct DestinationRow {
+pub(super) struct DestinationRow {
     id: DestinationId,
     project_id: ProjectId,
     platform: String,
@@ -19,12 +29,12 @@ pub(crate) struct DestinationRow {
     url: String,
     stream_key_hint: String,
     enabled: bool,
-    create_time: Timestamp,
-    update_time: Timestamp,
+    create_time: Time,
+    update_time: Time,
 }
 
-/// Writes the event of a destination that was created or changed.
-pub(crate) async fn record(
+/// Writes the event of a created or changed destination.
+pub(super) async fn record(
     tx: &mut Transaction,
     revision: i64,
     destination: &Destination,
@@ -49,7 +59,7 @@ impl TryFrom<DestinationRow> for Destination {
             create_time,
             update_time,
         } = row;
-        let platform = known("platform", Platform::parse(&platform))?;
+        let platform = decode_column("platform", Platform::parse(&platform))?;
         Ok(Self {
             id,
             project_id,

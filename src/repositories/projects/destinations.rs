@@ -1,15 +1,17 @@
 use sqlx::FromRow;
 
 use super::{
-    destination_rows::{DestinationRow, record},
+    destination_rows::{DestinationRow, destination_columns, record},
     events,
     revisions::lock_owned,
 };
 use crate::{
     database::{Database, Transaction},
-    domain::{Act, Change, Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time},
+    domain::{
+        AuditContext, Change, Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time,
+    },
     error::{Error, Result},
-    repositories::{Created, IdempotencyKey, audit_log, relays::rows as relay_rows},
+    repositories::{Created, IdempotencyKey, audit_log, relays::rows as relay_rows, sql::owned_by},
 };
 
 /// Destinations of projects.
@@ -19,53 +21,53 @@ pub struct Destinations {
     limit: i64,
 }
 
-/// A destination as it is kept, with its key sealed.
+/// A destination with its sealed key, as it is stored.
 #[derive(Debug, Clone)]
 pub struct SealedDestination {
-    /// Its id.
+    /// The id.
     pub id: DestinationId,
-    /// The project that it belongs to.
+    /// The project.
     pub project_id: ProjectId,
     /// The platform.
     pub platform: Platform,
-    /// What it is called.
+    /// The name.
     pub name: String,
-    /// The ingest address.
+    /// The ingest URL.
     pub url: String,
-    /// The key, sealed; `None` if it stays as it is kept, however that is sealed by then.
+    /// The sealed key. `None` keeps the stored key, whichever key seals it by then.
     pub stream_key_sealed: Option<Vec<u8>>,
-    /// The end of the key.
+    /// The last characters of the key.
     pub stream_key_hint: String,
-    /// Whether streams are sent there.
+    /// Whether streams are sent to it.
     pub enabled: bool,
 }
 
 impl Destinations {
-    /// Destinations in this database, at most `limit` a project.
+    /// Destinations in this database, at most `limit` per project.
     pub fn new(database: Database, limit: i64) -> Self {
         Self { database, limit }
     }
 
-    /// Adds a destination to a project, unless the same request did before.
+    /// Adds a destination to a project, or returns the one that the same request created.
     pub async fn create(
         &self,
         tenant: Tenant,
         destination: &SealedDestination,
         idempotency: Option<&IdempotencyKey>,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Created<Destination>> {
         if let Some(before) = self.created_before(tenant, idempotency, now).await? {
-            return Ok(Created::Before(before));
+            return Ok(Created::Existing(before));
         }
         match self
-            .insert(tenant, destination, idempotency, act, now)
+            .insert(tenant, destination, idempotency, audit, now)
             .await
         {
-            // The same request may have been faster.
+            // The same request may have created it meanwhile.
             Err(Error::ConcurrentChange) => {
                 let before = self.created_before(tenant, idempotency, now).await?;
-                before.map(Created::Before).ok_or(Error::ConcurrentChange)
+                before.map(Created::Existing).ok_or(Error::ConcurrentChange)
             }
             created => created.map(Created::New),
         }
@@ -91,23 +93,25 @@ impl Destinations {
         tenant: Tenant,
         destination: &SealedDestination,
         idempotency: Option<&IdempotencyKey>,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Destination> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
                 if count(&mut tx, destination.project_id).await? >= self.limit {
                     return Err(Error::DestinationLimit);
                 }
                 let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
-                    "insert into destinations
-                         (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
-                          enabled, create_time, update_time)
-                     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
-                     returning id, project_id, platform, name, url, stream_key_hint, enabled,
-                               create_time, update_time",
+                    concat!(
+                        "insert into destinations
+                             (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
+                              enabled, create_time, update_time)
+                         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+                         returning ",
+                        destination_columns!(""),
+                    ),
                 )
                 .bind(destination.id)
                 .bind(destination.project_id)
@@ -125,7 +129,7 @@ impl Destinations {
                 }
                 let destination = row.try_into()?;
                 record(&mut tx, revision, &destination, now).await?;
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 let project_id = destination.project_id;
                 self.database.commit_change(tx, project_id).await?;
                 Ok(destination)
@@ -143,14 +147,15 @@ impl Destinations {
         }
 
         let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, Found>(
-            "select d.id, d.project_id, d.platform, d.name, d.url, d.stream_key_hint, d.enabled,
-                    d.create_time, d.update_time, d.stream_key_sealed
-             from destinations d
-             join projects p on p.id = d.project_id
-             where d.id = $1 and p.owner_id = $2 and p.delete_time is null
-               and ($3 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $3 and k.project_id = p.id))",
+            concat!(
+                "select ",
+                destination_columns!("d."),
+                ", d.stream_key_sealed
+                 from destinations d
+                 join projects p on p.id = d.project_id
+                 where d.id = $1 and ",
+                owned_by!("$2", "$3"),
+            ),
         )
         .bind(id)
         .bind(tenant.user)
@@ -169,16 +174,16 @@ impl Destinations {
         page: Page,
     ) -> Result<Vec<Destination>> {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, DestinationRow>(
-            "select d.id, d.project_id, d.platform, d.name, d.url, d.stream_key_hint, d.enabled,
-                    d.create_time, d.update_time
-             from destinations d
-             join projects p on p.id = d.project_id
-             where d.project_id = $1 and d.id < $2 and p.owner_id = $3 and p.delete_time is null
-               and ($4 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $4 and k.project_id = p.id))
-             order by d.id desc
-             limit $5",
+            concat!(
+                "select ",
+                destination_columns!("d."),
+                " from destinations d
+                 join projects p on p.id = d.project_id
+                 where d.project_id = $1 and d.id < $2 and ",
+                owned_by!("$3", "$4"),
+                " order by d.id desc
+                 limit $5",
+            ),
         )
         .bind(project_id)
         .bind(page.below)
@@ -192,33 +197,35 @@ impl Destinations {
         .collect()
     }
 
-    /// Replaces a destination that was read as of `seen`; `ConcurrentChange` if
-    /// it has changed since.
+    /// Replaces a destination that was read with the update time `read_time`.
+    /// `ConcurrentChange` if it has changed since.
     pub async fn replace(
         &self,
         tenant: Tenant,
         destination: &SealedDestination,
-        seen: Time,
-        act: &Act,
+        read_time: Time,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Destination> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
-                let is_elsewhere = destination.stream_key_sealed.is_some()
+                let is_redirected = destination.stream_key_sealed.is_some()
                     || url_of(&mut tx, destination.id).await? != destination.url;
                 let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
-                    "update destinations
-                     set platform = $3, name = $4, url = $5,
-                         stream_key_sealed = coalesce($6, stream_key_sealed),
-                         stream_key_hint = $7, enabled = $8, update_time = $9
-                     where id = $1 and update_time = $2
-                     returning id, project_id, platform, name, url, stream_key_hint, enabled,
-                               create_time, update_time",
+                    concat!(
+                        "update destinations
+                         set platform = $3, name = $4, url = $5,
+                             stream_key_sealed = coalesce($6, stream_key_sealed),
+                             stream_key_hint = $7, enabled = $8, update_time = $9
+                         where id = $1 and update_time = $2
+                         returning ",
+                        destination_columns!(""),
+                    ),
                 )
                 .bind(destination.id)
-                .bind(seen)
+                .bind(read_time)
                 .bind(destination.platform.as_str())
                 .bind(&destination.name)
                 .bind(&destination.url)
@@ -231,10 +238,10 @@ impl Destinations {
                 .ok_or(Error::ConcurrentChange)?;
                 let destination: Destination = row.try_into()?;
                 record(&mut tx, revision, &destination, now).await?;
-                if is_elsewhere {
-                    relay_rows::redirect(&mut tx, destination.id, now).await?;
+                if is_redirected {
+                    relay_rows::release_leases_to(&mut tx, destination.id, now).await?;
                 }
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 let project_id = destination.project_id;
                 self.database.commit_change(tx, project_id).await?;
                 Ok(destination)
@@ -247,20 +254,20 @@ impl Destinations {
         &self,
         tenant: Tenant,
         id: DestinationId,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<()> {
         let (destination, _) = self.get(tenant, id).await?;
 
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let project_id = destination.project_id;
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
-                remove(&mut tx, id).await?;
+                delete_row(&mut tx, id).await?;
                 let change = Change::DestinationDeleted(id);
                 events::record(&mut tx, project_id, revision, &change, now).await?;
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, project_id).await
             })
             .await
@@ -277,7 +284,6 @@ async fn url_of(tx: &mut Transaction, id: DestinationId) -> Result<String> {
     .ok_or(Error::ConcurrentChange)
 }
 
-/// How many destinations a project has.
 async fn count(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
     Ok(on_engine!(tx, tx => {
         sqlx::query_scalar::<_, i64>("select count(*) from destinations where project_id = $1")
@@ -287,13 +293,13 @@ async fn count(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
     })?)
 }
 
-async fn remove(tx: &mut Transaction, id: DestinationId) -> Result<()> {
-    let removed = on_engine!(tx, tx => sqlx::query("delete from destinations where id = $1")
+async fn delete_row(tx: &mut Transaction, id: DestinationId) -> Result<()> {
+    let deleted = on_engine!(tx, tx => sqlx::query("delete from destinations where id = $1")
         .bind(id)
         .execute(&mut **tx)
         .await
         .map(|done| done.rows_affected()))?;
-    match removed {
+    match deleted {
         0 => Err(Error::not_found("destination", id)),
         _ => Ok(()),
     }

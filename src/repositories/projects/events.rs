@@ -1,15 +1,16 @@
-//! What changed of projects, in the order of their revisions.
+//! The changes of projects, in the order of their revisions.
 //!
-//! There is an event for each revision, until it is pruned. Clocks differ, so
-//! that pruning can leave gaps: who reads has to see that no number is missing.
+//! Each revision has an event until it is pruned. Because the clocks of replicas differ,
+//! pruning can leave gaps: readers have to check that no revision is missing.
 
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Engine, Timestamp, Transaction},
+    database::{Database, Engine, Transaction},
     domain::{Change, Event, ProjectId, Tenant, Time},
     error::{Error, Result},
+    repositories::sql::owned_by,
 };
 
 /// The events of projects.
@@ -23,7 +24,7 @@ pub struct Events {
 struct EventRow {
     project_id: ProjectId,
     revision: i64,
-    create_time: Timestamp,
+    create_time: Time,
     change: String,
 }
 
@@ -33,17 +34,17 @@ impl Events {
         Self { database }
     }
 
-    /// The revision of one of the tenant's projects, if the events after the one
-    /// that is asked for are kept; `ResyncRequired` if not, or if it is yet to come.
+    /// The revision of a project of the tenant, if all events after revision `after` are
+    /// stored. `ResyncRequired` if not, or if `after` is in the future.
     pub async fn resume(&self, tenant: Tenant, id: ProjectId, after: i64) -> Result<i64> {
         let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, (i64, bool)>(
-            "select p.revision, exists (
-                 select 1 from events e where e.project_id = p.id and e.revision = $4)
-             from projects p
-             where p.id = $1 and p.owner_id = $2 and p.delete_time is null
-               and ($3 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $3 and k.project_id = p.id))",
+            concat!(
+                "select p.revision, exists (
+                     select 1 from events e where e.project_id = p.id and e.revision = $4)
+                 from projects p
+                 where p.id = $1 and ",
+                owned_by!("$2", "$3"),
+            ),
         )
         .bind(id)
         .bind(tenant.user)
@@ -52,7 +53,7 @@ impl Events {
         .fetch_optional(pool)
         .await)?;
         match found.ok_or_else(|| Error::not_found("project", id))? {
-            (revision, next_is_kept) if after == revision || next_is_kept => Ok(revision),
+            (revision, has_next) if after == revision || has_next => Ok(revision),
             _ => Err(Error::ResyncRequired),
         }
     }
@@ -72,11 +73,11 @@ impl Events {
         .fetch_all(pool)
         .await)?
         .into_iter()
-        .map(|row| row.read().map(|(_, event)| event))
+        .map(|row| row.decode().map(|(_, event)| event))
         .collect()
     }
 
-    /// The revisions of those of these projects that exist.
+    /// The current revisions of these projects, if they exist.
     pub async fn heads(&self, ids: &[ProjectId]) -> Result<Vec<(ProjectId, i64)>> {
         Ok(match self.database.reader() {
             Engine::Postgres(pool) => {
@@ -100,8 +101,8 @@ impl Events {
         })
     }
 
-    /// The events of many projects, of each those after a revision, in order. One that
-    /// cannot be read ends those of its project, and of no other.
+    /// The events of many projects, each after its revision, in order. An event that cannot
+    /// be read is skipped and logged.
     pub async fn after_each(&self, seen: &[(ProjectId, i64)]) -> Result<Vec<(ProjectId, Event)>> {
         let rows: Vec<EventRow> = match self.database.reader() {
             Engine::Postgres(pool) => {
@@ -142,7 +143,7 @@ impl Events {
         let mut events = Vec::with_capacity(rows.len());
         for row in rows {
             let (id, revision) = (row.project_id, row.revision);
-            match row.read() {
+            match row.decode() {
                 Ok(event) => events.push(event),
                 Err(error) => {
                     let error = error.with_causes();
@@ -153,10 +154,10 @@ impl Events {
         Ok(events)
     }
 
-    /// Forgets events from before a moment, at most `limit`; tells how many.
+    /// Deletes at most `limit` events from before a time; returns the number.
     pub async fn prune(&self, before: Time, limit: i64) -> Result<u64> {
         Ok(match self.database.writer() {
-            // Replicas that prune at the same time do not wait for each other.
+            // Replicas that prune concurrently do not wait for each other.
             Engine::Postgres(pool) => sqlx::query(
                 "delete from events
                  where (project_id, revision) in (
@@ -186,7 +187,7 @@ impl Events {
     }
 }
 
-/// Writes what changed of a locked project with the revision that it took.
+/// Writes the change of a locked project with this revision.
 pub(crate) async fn record(
     tx: &mut Transaction,
     project_id: ProjectId,
@@ -210,7 +211,7 @@ pub(crate) async fn record(
 }
 
 impl EventRow {
-    fn read(self) -> Result<(ProjectId, Event)> {
+    fn decode(self) -> Result<(ProjectId, Event)> {
         let Self {
             project_id,
             revision,

@@ -1,10 +1,10 @@
 //! Projects with their stream keys and destinations, and the events of their changes.
 
-pub(super) mod destination_rows;
-pub(super) mod destinations;
+mod batched_reads;
+mod destination_rows;
+mod destinations;
 pub(super) mod events;
 mod projects;
-mod reads;
 pub(super) mod revisions;
 pub(super) mod rows;
 mod snapshots;

@@ -1,46 +1,46 @@
 use super::{
+    batched_reads::{BatchedReads, MAX_BATCHED_PAGE_SIZE},
     events,
-    reads::ProjectReads,
     revisions::{lock_owned, return_revision, take_revision},
-    rows::{load, record},
+    rows::{ProjectRow, load, record, select_projects},
 };
 use crate::{
-    database::Database,
+    database::{Database, Pools},
     domain::{
-        Act, Change, EndReason, Name, Page, Project, ProjectId, ProjectUpdate,
+        AuditContext, Change, EndReason, Name, Page, Project, ProjectId, ProjectUpdate,
         PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
     },
     error::{Error, Result},
-    repositories::{Created, IdempotencyKey, audit_log, streams::rows::end_running},
+    repositories::{Created, IdempotencyKey, audit_log, sql::owned_by, streams::rows::end_active},
 };
 
 /// Projects of users.
 #[derive(Debug, Clone)]
 pub struct Projects {
     database: Database,
-    reads: ProjectReads,
+    /// On PostgreSQL only: a read of SQLite has no round trip to save.
+    batched: Option<BatchedReads>,
 }
 
-/// A project that is to be created.
+/// A project to create.
 #[derive(Debug, Clone)]
 pub struct NewProject {
-    /// Its id.
+    /// The id.
     pub id: ProjectId,
-    /// What it is called.
+    /// The name.
     pub name: Name,
-    /// How long a stream waits for its publisher.
+    /// The time that a stream waits for its publisher to reconnect.
     pub reconnect_window: ReconnectWindow,
-    /// What a second publisher gets.
+    /// The treatment of a second publisher.
     pub publish_conflict_policy: PublishConflictPolicy,
-    /// The key with which to publish.
+    /// The stream key.
     pub stream_key: SealedStreamKey,
-    /// So that a repeated request creates nothing.
+    /// The identity of the request, so that a repeated one creates no second project.
     pub idempotency: Option<IdempotencyKey>,
 }
 
 impl NewProject {
-    /// The project as it is once it is created.
-    pub(crate) fn created(&self, now: Time) -> Project {
+    fn created(&self, now: Time) -> Project {
         Project {
             id: self.id,
             name: self.name.as_str().to_owned(),
@@ -59,28 +59,29 @@ impl NewProject {
 impl Projects {
     /// Projects in this database.
     pub fn new(database: Database) -> Self {
-        Self {
-            reads: ProjectReads::new(database.clone()),
-            database,
-        }
+        let batched = match &database.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres(pool) => Some(BatchedReads::new(pool)),
+        };
+        Self { database, batched }
     }
 
-    /// Creates a project, unless the same request did before.
+    /// Creates a project, or returns the one that the same request created.
     pub async fn create(
         &self,
         tenant: Tenant,
         project: &NewProject,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Created<Project>> {
         if let Some(before) = self.created_before(tenant, project, now).await? {
-            return Ok(Created::Before(before));
+            return Ok(Created::Existing(before));
         }
-        match self.insert(tenant, project, act, now).await {
-            // The same request may have been faster.
+        match self.insert(tenant, project, audit, now).await {
+            // The same request may have created it meanwhile.
             Err(Error::ConcurrentChange) => {
                 let before = self.created_before(tenant, project, now).await?;
-                before.map(Created::Before).ok_or(Error::ConcurrentChange)
+                before.map(Created::Existing).ok_or(Error::ConcurrentChange)
             }
             created => created.map(Created::New),
         }
@@ -105,11 +106,11 @@ impl Projects {
         &self,
         tenant: Tenant,
         project: &NewProject,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Project> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 on_engine!(&mut tx, tx => sqlx::query(
                     "insert into projects
@@ -133,7 +134,7 @@ impl Projects {
                 if let Some(key) = &project.idempotency {
                     key.record(&mut tx, project.id.uuid(), now).await?;
                 }
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 let created = project.created(now);
                 record(&mut tx, &created, now).await?;
                 tx.commit().await?;
@@ -144,38 +145,85 @@ impl Projects {
 
     /// A project.
     pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Project> {
-        self.reads.get(tenant, id).await
+        let unbatched = self.get_unbatched(tenant, id);
+        let found = match &self.batched {
+            None => unbatched.await?,
+            Some(batched) => batched.gets.run(|| (id, tenant), unbatched).await?,
+        };
+        found.ok_or_else(|| Error::not_found("project", id))
     }
 
     /// The tenant's projects, newest first.
     pub async fn list(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
-        self.reads.list(tenant, page).await
+        let unbatched = self.list_unbatched(tenant, page);
+        match &self.batched {
+            // A restricted key sees some projects only, which are found one by one.
+            Some(batched)
+                if page.size <= MAX_BATCHED_PAGE_SIZE && tenant.restricted_to.is_none() =>
+            {
+                batched.lists.run(|| (page, tenant.user), unbatched).await
+            }
+            _ => unbatched.await,
+        }
     }
 
-    /// Changes a project; disabling it ends its stream.
+    async fn get_unbatched(&self, tenant: Tenant, id: ProjectId) -> Result<Option<Project>> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ProjectRow>(
+            concat!(select_projects!(), " where p.id = $1 and ", owned_by!("$2", "$3")),
+        )
+        .bind(id)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .fetch_optional(pool)
+        .await)?
+        .map(Project::try_from)
+        .transpose()
+    }
+
+    async fn list_unbatched(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ProjectRow>(
+            concat!(
+                select_projects!(),
+                " where p.id < $1 and ",
+                owned_by!("$2", "$3"),
+                " order by p.id desc limit $4",
+            ),
+        )
+        .bind(page.below)
+        .bind(tenant.user)
+        .bind(tenant.restricted_to)
+        .bind(page.limit())
+        .fetch_all(pool)
+        .await)?
+        .into_iter()
+        .map(Project::try_from)
+        .collect()
+    }
+
+    /// Updates a project. Disabling it ends its active stream.
     pub async fn update(
         &self,
         tenant: Tenant,
         id: ProjectId,
         update: &ProjectUpdate,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Project> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let found = on_engine!(&mut tx, tx => sqlx::query(
-                    "update projects as p
-                     set name = coalesce($4, name),
-                         disabled = coalesce($5, disabled),
-                         reconnect_window_ms = coalesce($6, reconnect_window_ms),
-                         publish_conflict_policy = coalesce($7, publish_conflict_policy),
-                         revision = revision + 1,
-                         update_time = $8
-                     where p.id = $1 and p.owner_id = $2 and p.delete_time is null
-                       and ($3 is null or exists (
-                           select 1 from api_key_projects k
-                           where k.api_key_id = $3 and k.project_id = p.id))",
+                    concat!(
+                        "update projects as p
+                         set name = coalesce($4, name),
+                             disabled = coalesce($5, disabled),
+                             reconnect_window_ms = coalesce($6, reconnect_window_ms),
+                             publish_conflict_policy = coalesce($7, publish_conflict_policy),
+                             revision = revision + 1,
+                             update_time = $8
+                         where p.id = $1 and ",
+                        owned_by!("$2", "$3"),
+                    ),
                 )
                 .bind(id)
                 .bind(tenant.user)
@@ -195,34 +243,34 @@ impl Projects {
                 let mut updated = load(&mut tx, id).await?;
                 record(&mut tx, &updated, now).await?;
                 if update.disabled == Some(true)
-                    && end_running(&mut tx, id, EndReason::ProjectDisabled, now).await?
+                    && end_active(&mut tx, id, EndReason::ProjectDisabled, now).await?
                 {
                     updated = load(&mut tx, id).await?;
                 }
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, id).await?;
                 Ok(updated)
             })
             .await
     }
 
-    /// Deletes a project with its destinations and keys; ends its stream if
-    /// `force`, else refuses with `ProjectLive` if it has one.
+    /// Deletes a project with its destinations and keys. With an active stream: ends the
+    /// stream if `force`, else `ProjectLive`.
     pub async fn delete(
         &self,
         tenant: Tenant,
         id: ProjectId,
         force: bool,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<()> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 lock_owned(&mut tx, tenant, id).await?;
-                // The end of its stream comes before its own.
+                // The end of the stream takes the revision before that of the deletion.
                 return_revision(&mut tx, id).await?;
-                if end_running(&mut tx, id, EndReason::ProjectDeleted, now).await? && !force {
+                if end_active(&mut tx, id, EndReason::ProjectDeleted, now).await? && !force {
                     return Err(Error::ProjectLive);
                 }
                 let revision = take_revision(&mut tx, id).await?;
@@ -246,22 +294,16 @@ impl Projects {
                 .execute(&mut **tx)
                 .await
                 .map(drop))?;
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, id).await
             })
             .await
     }
 
-    /// Forgets projects that were deleted before a moment, at most `limit`; tells how many.
+    /// Purges at most `limit` projects that were deleted before a time; returns the number.
     pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
-            "delete from projects
-             where id in (select id from projects where delete_time < $1 limit $2)",
-        )
-        .bind(before)
-        .bind(limit)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?)
+        const DELETE: &str = "delete from projects
+             where id in (select id from projects where delete_time < $1 limit $2)";
+        self.database.delete_batch(DELETE, before, limit).await
     }
 }

@@ -1,17 +1,27 @@
-//! The table `projects`, row by row, within a transaction of whoever changes it.
-
 use std::time::Duration;
 
 use sqlx::FromRow;
 
 use super::events;
 use crate::{
-    database::{Timestamp, Transaction, known},
+    database::{Transaction, decode_column},
     domain::{Change, Project, ProjectId, PublishConflictPolicy, ReconnectWindow, StreamId, Time},
     error::{Error, Result},
 };
 
-/// A row of the table `projects`, with its stream.
+/// Selects [`ProjectRow`]s: projects `p` with their live streams `s`.
+macro_rules! select_projects {
+    () => {
+        "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+                p.stream_key_hint, s.id as live_stream_id, p.revision,
+                p.create_time, p.update_time
+         from projects p
+         left join streams s on s.project_id = p.id and s.end_time is null"
+    };
+}
+pub(super) use select_projects;
+
+/// A row of the table `projects`, with its live stream.
 #[derive(FromRow)]
 pub(crate) struct ProjectRow {
     id: ProjectId,
@@ -22,25 +32,20 @@ pub(crate) struct ProjectRow {
     stream_key_hint: String,
     live_stream_id: Option<StreamId>,
     revision: i64,
-    create_time: Timestamp,
-    update_time: Timestamp,
+    create_time: Time,
+    update_time: Time,
 }
 
-/// Writes the event of a project's own change.
+/// Writes the event of a change of the project itself.
 pub(crate) async fn record(tx: &mut Transaction, project: &Project, now: Time) -> Result<()> {
     let change = Change::Project(project.clone());
     events::record(tx, project.id, project.revision, &change, now).await
 }
 
-/// A project as the transaction sees it.
+/// A project, as the transaction sees it.
 pub(crate) async fn load(tx: &mut Transaction, id: ProjectId) -> Result<Project> {
     on_engine!(tx, tx => sqlx::query_as::<_, ProjectRow>(
-        "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
-                p.stream_key_hint, s.id as live_stream_id, p.revision,
-                p.create_time, p.update_time
-         from projects p
-         left join streams s on s.project_id = p.id and s.end_time is null
-         where p.id = $1",
+        concat!(select_projects!(), " where p.id = $1"),
     )
     .bind(id)
     .fetch_one(&mut **tx)
@@ -70,7 +75,7 @@ impl TryFrom<ProjectRow> for Project {
             name,
             disabled,
             reconnect_window: window_from_millis(reconnect_window_ms)?,
-            publish_conflict_policy: known("publish_conflict_policy", policy)?,
+            publish_conflict_policy: decode_column("publish_conflict_policy", policy)?,
             stream_key_hint,
             live_stream_id,
             revision,
@@ -80,10 +85,10 @@ impl TryFrom<ProjectRow> for Project {
     }
 }
 
-/// The reconnect window of a column.
+/// The reconnect window of a column with milliseconds.
 pub(crate) fn window_from_millis(millis: i64) -> Result<ReconnectWindow> {
     let window = u64::try_from(millis)
         .ok()
         .and_then(|millis| ReconnectWindow::parse(Duration::from_millis(millis)).ok());
-    Ok(known("reconnect_window_ms", window)?)
+    Ok(decode_column("reconnect_window_ms", window)?)
 }

@@ -1,36 +1,41 @@
-//! Projects with all that belongs to them, as they were at one moment.
-
-use super::{destination_rows::DestinationRow, rows::ProjectRow};
+use super::{
+    destination_rows::{DestinationRow, destination_columns},
+    rows::{ProjectRow, select_projects},
+};
 use crate::{
     database::{Database, Transaction},
-    domain::{Destination, Project, ProjectId, Relay, Snapshot, StreamId, Tenant},
+    domain::{Destination, Project, ProjectId, ProjectSnapshot, Relay, StreamId, Tenant},
     error::{Error, Result},
-    repositories::{relays::rows::RelayRow, streams::rows as stream_rows},
+    repositories::{
+        relays::rows::{RelayRow, relay_columns},
+        sql::owned_by,
+        streams::rows as stream_rows,
+    },
 };
 
-/// Takes snapshots of projects.
+/// Snapshots of projects with everything that belongs to them.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     database: Database,
 }
 
 impl Snapshots {
-    /// Snapshots of what is in this database.
+    /// Snapshots from this database.
     pub fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// One of the tenant's projects, its destinations, its stream and its relays.
-    pub async fn take(&self, tenant: Tenant, id: ProjectId) -> Result<Snapshot> {
-        let mut tx = self.database.begin_reading().await?;
+    /// A project of the tenant with its destinations, its live stream and its relays.
+    pub async fn take(&self, tenant: Tenant, id: ProjectId) -> Result<ProjectSnapshot> {
+        let mut tx = self.database.begin_read_only().await?;
         let project = project(&mut tx, tenant, id).await?;
         let destinations = destinations(&mut tx, id).await?;
-        let stream = stream_rows::running(&mut tx, id).await?;
+        let stream = stream_rows::load_active(&mut tx, id).await?;
         let relays = match &stream {
             Some(stream) => relays(&mut tx, stream.id).await?,
             None => Vec::new(),
         };
-        Ok(Snapshot {
+        Ok(ProjectSnapshot {
             project,
             destinations,
             stream,
@@ -41,15 +46,7 @@ impl Snapshots {
 
 async fn project(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<Project> {
     on_engine!(tx, tx => sqlx::query_as::<_, ProjectRow>(
-        "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
-                p.stream_key_hint, s.id as live_stream_id, p.revision,
-                p.create_time, p.update_time
-         from projects p
-         left join streams s on s.project_id = p.id and s.end_time is null
-         where p.id = $1 and p.owner_id = $2 and p.delete_time is null
-           and ($3 is null or exists (
-               select 1 from api_key_projects k
-               where k.api_key_id = $3 and k.project_id = p.id))",
+        concat!(select_projects!(), " where p.id = $1 and ", owned_by!("$2", "$3")),
     )
     .bind(id)
     .bind(tenant.user)
@@ -62,11 +59,13 @@ async fn project(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<
 
 async fn destinations(tx: &mut Transaction, project_id: ProjectId) -> Result<Vec<Destination>> {
     on_engine!(tx, tx => sqlx::query_as::<_, DestinationRow>(
-        "select id, project_id, platform, name, url, stream_key_hint, enabled, create_time,
-                update_time
-         from destinations
-         where project_id = $1
-         order by id desc",
+        concat!(
+            "select ",
+            destination_columns!(""),
+            " from destinations
+             where project_id = $1
+             order by id desc",
+        ),
     )
     .bind(project_id)
     .fetch_all(&mut **tx)
@@ -78,13 +77,13 @@ async fn destinations(tx: &mut Transaction, project_id: ProjectId) -> Result<Vec
 
 async fn relays(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
     on_engine!(tx, tx => sqlx::query_as::<_, RelayRow>(
-        "select stream_id, destination_id, project_id, wanted, state, attempt,
-                ready_time, last_progress_time, bytes_sent, bitrate_bps, error_code,
-                error_severity, error_message, worker_id, lease_id, lease_expire_time,
-                claim_time, broadcast_time, silent_since, update_time
-         from relays
-         where stream_id = $1
-         order by destination_id",
+        concat!(
+            "select ",
+            relay_columns!(""),
+            " from relays
+             where stream_id = $1
+             order by destination_id",
+        ),
     )
     .bind(id)
     .fetch_all(&mut **tx)

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     database::{Database, Transaction},
-    domain::{Act, EndReason, Project, ProjectId, SealedStreamKey, Tenant, Time},
+    domain::{AuditContext, EndReason, Project, ProjectId, SealedStreamKey, Tenant, Time},
     error::{Error, Result},
-    repositories::{audit_log, streams::rows::end_running},
+    repositories::{audit_log, sql::owned_by, streams::rows::end_active},
 };
 
 /// The stream keys of projects.
@@ -23,22 +23,22 @@ impl StreamKeys {
         Self { database }
     }
 
-    /// Replaces the stream key. Without grace the old one stops working and a running
-    /// stream ends; otherwise tells when the old one stops, and with it a stream that
-    /// was begun with it.
+    /// Replaces the stream key. Without a grace period the old key stops working at once and
+    /// the active stream ends. Otherwise returns the time at which the old key stops
+    /// working, and a stream that was begun with it ends.
     pub async fn rotate(
         &self,
         tenant: Tenant,
         id: ProjectId,
         key: &SealedStreamKey,
         grace: Duration,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<(Project, Option<Time>)> {
         let expiry = (!grace.is_zero()).then(|| now + grace);
 
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 lock_owned(&mut tx, tenant, id).await?;
                 on_engine!(&mut tx, tx => sqlx::query(
@@ -60,37 +60,37 @@ impl StreamKeys {
                 let mut rotated = load(&mut tx, id).await?;
                 record(&mut tx, &rotated, now).await?;
                 match expiry {
-                    Some(expiry) => limit_running(&mut tx, id, expiry).await?,
-                    None if end_running(&mut tx, id, EndReason::KeyRotated, now).await? => {
+                    Some(expiry) => limit_active(&mut tx, id, expiry).await?,
+                    None if end_active(&mut tx, id, EndReason::KeyRotated, now).await? => {
                         rotated = load(&mut tx, id).await?;
                     }
                     None => {}
                 }
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, id).await?;
                 Ok((rotated, expiry))
             })
             .await
     }
 
-    /// The stream key, sealed, for the owner to see.
+    /// The sealed stream key, to show it to the owner.
     pub async fn reveal(
         &self,
         tenant: Tenant,
         id: ProjectId,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Vec<u8>> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let sealed = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, Option<Vec<u8>>>(
-                    "select p.stream_key_sealed
-                     from projects p
-                     where p.id = $1 and p.owner_id = $2 and p.delete_time is null
-                       and ($3 is null or exists (
-                           select 1 from api_key_projects k
-                           where k.api_key_id = $3 and k.project_id = p.id))",
+                    concat!(
+                        "select p.stream_key_sealed
+                         from projects p
+                         where p.id = $1 and ",
+                        owned_by!("$2", "$3"),
+                    ),
                 )
                 .bind(id)
                 .bind(tenant.user)
@@ -100,23 +100,23 @@ impl StreamKeys {
                 let sealed = sealed
                     .flatten()
                     .ok_or_else(|| Error::not_found("project", id))?;
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
                 Ok(sealed)
             })
             .await
     }
 
-    /// The stream key, sealed, for a create that is repeated.
+    /// The sealed stream key, for the answer to a repeated create.
     pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Vec<u8>> {
         let sealed = on_engine!(self.database.reader(), pool => {
             sqlx::query_scalar::<_, Option<Vec<u8>>>(
-                "select p.stream_key_sealed
-                 from projects p
-                 where p.id = $1 and p.owner_id = $2 and p.delete_time is null
-                   and ($3 is null or exists (
-                       select 1 from api_key_projects k
-                       where k.api_key_id = $3 and k.project_id = p.id))",
+                concat!(
+                    "select p.stream_key_sealed
+                     from projects p
+                     where p.id = $1 and ",
+                    owned_by!("$2", "$3"),
+                ),
             )
             .bind(id)
             .bind(tenant.user)
@@ -130,8 +130,8 @@ impl StreamKeys {
     }
 }
 
-/// Lets a running stream end when the key with which it was begun stops working.
-async fn limit_running(tx: &mut Transaction, id: ProjectId, expiry: Time) -> Result<()> {
+/// Lets the active stream end when the key with which it was begun stops working.
+async fn limit_active(tx: &mut Transaction, id: ProjectId, expiry: Time) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "update streams
          set key_expire_time = $2

@@ -1,8 +1,8 @@
-//! How workers get relays to run.
+//! Claims of relays by workers.
 //!
-//! Whoever claims locks projects, of those that nobody holds at the moment, and
-//! then decides on relays as they are under that lock. So workers and replicas
-//! do not wait for each other, and no relay is given twice.
+//! A claim locks projects that no other transaction has locked, and checks their relays
+//! again under the lock. So workers and replicas do not wait for each other, and no relay
+//! has two leases.
 
 use std::collections::BTreeSet;
 
@@ -12,55 +12,57 @@ use uuid::Uuid;
 use super::rows::{load, record, store};
 use crate::{
     database::{Database, Pools, Transaction},
-    domain::{DestinationId, ProjectId, Relay, RelayTimes, SealedPlayUrl, Status, StreamId, Time},
+    domain::{
+        DestinationId, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamId, StreamStatus, Time,
+    },
     error::Result,
 };
 
-/// How many relays one transaction gives.
-const BATCH: i64 = 10;
+/// The maximum number of relays that one transaction claims.
+const MAX_CLAIMS_PER_TRANSACTION: i64 = 10;
 
-/// Relays that workers may take.
+/// Relays that workers can claim.
 #[derive(Debug, Clone)]
 pub struct RelayClaims {
     database: Database,
-    times: RelayTimes,
+    times: RelayTimeouts,
 }
 
-/// Who claims relays.
+/// The worker that claims relays.
 #[derive(Debug, Clone)]
-pub struct Claimant {
-    /// The worker.
+pub struct ClaimingWorker {
+    /// The id of the worker.
     pub worker_id: String,
-    /// The media server whose streams it takes; empty means any.
+    /// The media server whose streams the worker relays. Empty means any.
     pub node_id: String,
-    /// How many relays it can run at once.
+    /// The maximum number of relays that the worker runs concurrently.
     pub capacity: i64,
 }
 
-/// A relay that a worker has just taken, and what it needs to run it.
+/// A claimed relay, and what the worker needs to run it.
 #[derive(Debug, Clone)]
 pub struct ClaimedRelay {
     /// The relay, with its lease.
     pub relay: Relay,
-    /// The connection that publishes.
+    /// The publishing connection.
     pub connection_id: String,
-    /// Where its media can be read.
+    /// The sealed URL from which the media can be read.
     pub play_url: Option<SealedPlayUrl>,
-    /// The address of the destination.
+    /// The ingest URL of the destination.
     pub url: String,
-    /// The key of the destination, sealed.
+    /// The sealed stream key of the destination.
     pub stream_key_sealed: Vec<u8>,
 }
 
-/// A lease that a worker has.
+/// A lease that a worker holds.
 #[derive(Debug, Clone, Copy, FromRow)]
-pub struct HeldLease {
-    /// The lease.
+pub struct WorkerLease {
+    /// The id of the lease.
     pub lease_id: Uuid,
-    /// The project of its relay.
+    /// The project of the relay.
     pub project_id: ProjectId,
-    /// Whether the worker is to give it back.
-    pub is_asked_back: bool,
+    /// Whether the worker must release the lease.
+    pub must_release: bool,
 }
 
 #[derive(FromRow)]
@@ -69,9 +71,9 @@ struct Candidate {
     destination_id: DestinationId,
 }
 
-/// What a worker needs beside the relay.
+/// The source and the destination of a relay.
 #[derive(FromRow)]
-struct Ends {
+struct RelayEndpoints {
     status: String,
     node_id: String,
     connection_id: String,
@@ -79,26 +81,26 @@ struct Ends {
     play_url_sealed: Option<Vec<u8>>,
     url: String,
     stream_key_sealed: Vec<u8>,
-    /// Whether a worker may still send there.
+    /// Whether another lease for the destination exists.
     is_busy: bool,
 }
 
 impl RelayClaims {
-    /// Relays in this database, which are taken for this time.
-    pub fn new(database: Database, times: RelayTimes) -> Self {
+    /// Relays in this database, with these timeouts.
+    pub fn new(database: Database, times: RelayTimeouts) -> Self {
         Self { database, times }
     }
 
-    /// Wakes those who wait for relays.
+    /// The database, whose change notifications wake waiting claims.
     pub fn database(&self) -> &Database {
         &self.database
     }
 
-    /// The leases that a worker has.
-    pub async fn held(&self, worker_id: &str) -> Result<Vec<HeldLease>> {
+    /// The leases that a worker holds.
+    pub async fn list_leases(&self, worker_id: &str) -> Result<Vec<WorkerLease>> {
         Ok(
-            on_engine!(self.database.reader(), pool => sqlx::query_as::<_, HeldLease>(
-                "select lease_id, project_id, state = 'stopping' as is_asked_back
+            on_engine!(self.database.reader(), pool => sqlx::query_as::<_, WorkerLease>(
+                "select lease_id, project_id, state = 'stopping' as must_release
                  from relays
                  where worker_id = $1",
             )
@@ -108,33 +110,41 @@ impl RelayClaims {
         )
     }
 
-    /// Gives a worker relays: at most so many as it can run beside those that it
-    /// has, and at most a batch.
-    pub async fn claim(&self, claimant: &Claimant, now: Time) -> Result<Vec<ClaimedRelay>> {
-        if !self.is_something_claimable(claimant, now).await? {
+    /// Claims relays for a worker, up to its remaining capacity and the maximum of a
+    /// transaction.
+    pub async fn claim(&self, claimant: &ClaimingWorker, now: Time) -> Result<Vec<ClaimedRelay>> {
+        if !self.has_claimable_relay(claimant, now).await? {
             return Ok(Vec::new());
         }
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let room = room(&mut tx, claimant).await?;
+                let capacity = remaining_capacity(&mut tx, claimant).await?;
                 let mut claimed = Vec::new();
-                for candidate in self.candidates(&mut tx, claimant, room, now).await? {
-                    claimed.extend(self.take(&mut tx, claimant, candidate, now).await?);
+                for candidate in self
+                    .lock_candidates(&mut tx, claimant, capacity, now)
+                    .await?
+                {
+                    claimed.extend(
+                        self.claim_candidate(&mut tx, claimant, candidate, now)
+                            .await?,
+                    );
                 }
 
                 let projects: BTreeSet<_> = claimed.iter().map(project_of).collect();
                 tx.commit().await?;
                 for id in projects {
-                    self.database.hints().changed(ProjectId::from(id));
+                    self.database
+                        .change_notifications()
+                        .notify(ProjectId::from(id));
                 }
                 Ok(claimed)
             })
             .await
     }
 
-    /// Whether it is worth a transaction.
-    async fn is_something_claimable(&self, claimant: &Claimant, now: Time) -> Result<bool> {
+    /// Whether there is a claimable relay; else the claim needs no transaction.
+    async fn has_claimable_relay(&self, claimant: &ClaimingWorker, now: Time) -> Result<bool> {
         let found = on_engine!(self.database.reader(), pool => sqlx::query_scalar::<_, StreamId>(
             "select r.stream_id
              from relays r
@@ -157,11 +167,11 @@ impl RelayClaims {
         Ok(found.is_some())
     }
 
-    /// Relays that may be claimed, of projects that this locks.
-    async fn candidates(
+    /// Locks projects and returns their relays that may be claimable.
+    async fn lock_candidates(
         &self,
         tx: &mut Transaction,
-        claimant: &Claimant,
+        claimant: &ClaimingWorker,
         limit: i64,
         now: Time,
     ) -> Result<Vec<Candidate>> {
@@ -203,11 +213,11 @@ impl RelayClaims {
             .await)?)
     }
 
-    /// Takes a candidate, if it is still one now that its project is locked.
-    async fn take(
+    /// Claims a relay if it is still claimable under the lock of its project.
+    async fn claim_candidate(
         &self,
         tx: &mut Transaction,
-        claimant: &Claimant,
+        claimant: &ClaimingWorker,
         candidate: Candidate,
         now: Time,
     ) -> Result<Option<ClaimedRelay>> {
@@ -215,10 +225,10 @@ impl RelayClaims {
         let Some(mut relay) = load(tx, stream_id, destination_id).await? else {
             return Ok(None);
         };
-        let ends = ends(tx, stream_id, destination_id).await?;
-        let is_there = claimant.node_id.is_empty() || ends.node_id == claimant.node_id;
-        let is_live = ends.status == Status::Live.as_str();
-        if !relay.is_claimable(now) || !is_there || !is_live || ends.is_busy {
+        let endpoints = load_endpoints(tx, stream_id, destination_id).await?;
+        let is_on_node = claimant.node_id.is_empty() || endpoints.node_id == claimant.node_id;
+        let is_live = endpoints.status == StreamStatus::Live.as_str();
+        if !relay.is_claimable(now) || !is_on_node || !is_live || endpoints.is_busy {
             return Ok(None);
         }
 
@@ -227,13 +237,13 @@ impl RelayClaims {
         record(tx, &relay, now).await?;
         Ok(Some(ClaimedRelay {
             relay,
-            connection_id: ends.connection_id,
-            play_url: ends
+            connection_id: endpoints.connection_id,
+            play_url: endpoints
                 .play_url_id
-                .zip(ends.play_url_sealed)
+                .zip(endpoints.play_url_sealed)
                 .map(|(id, sealed)| SealedPlayUrl { id, sealed }),
-            url: ends.url,
-            stream_key_sealed: ends.stream_key_sealed,
+            url: endpoints.url,
+            stream_key_sealed: endpoints.stream_key_sealed,
         }))
     }
 }
@@ -242,16 +252,16 @@ fn project_of(claimed: &ClaimedRelay) -> Uuid {
     claimed.relay.project_id.uuid()
 }
 
-/// How many relays a worker may take now; none while another call takes some for it.
-async fn room(tx: &mut Transaction, claimant: &Claimant) -> Result<i64> {
+/// The number of relays that a worker may claim: none while another call claims for it.
+async fn remaining_capacity(tx: &mut Transaction, claimant: &ClaimingWorker) -> Result<i64> {
     if let Transaction::Postgres(tx) = tx {
-        let alone = sqlx::query_scalar::<_, bool>(
+        let is_locked = sqlx::query_scalar::<_, bool>(
             "select pg_try_advisory_xact_lock(hashtextextended('relays/' || $1, 0))",
         )
         .bind(&claimant.worker_id)
         .fetch_one(&mut **tx)
         .await?;
-        if !alone {
+        if !is_locked {
             return Ok(0);
         }
     }
@@ -261,15 +271,15 @@ async fn room(tx: &mut Transaction, claimant: &Claimant) -> Result<i64> {
     .bind(&claimant.worker_id)
     .fetch_one(&mut **tx)
     .await)?;
-    Ok((claimant.capacity - held).clamp(0, BATCH))
+    Ok((claimant.capacity - held).clamp(0, MAX_CLAIMS_PER_TRANSACTION))
 }
 
-async fn ends(
+async fn load_endpoints(
     tx: &mut Transaction,
     stream_id: StreamId,
     destination_id: DestinationId,
-) -> Result<Ends> {
-    Ok(on_engine!(tx, tx => sqlx::query_as::<_, Ends>(
+) -> Result<RelayEndpoints> {
+    Ok(on_engine!(tx, tx => sqlx::query_as::<_, RelayEndpoints>(
         "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
                 d.url, d.stream_key_sealed,
                 exists (

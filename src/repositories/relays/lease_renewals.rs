@@ -8,21 +8,21 @@ use crate::{
     error::{Error, Result},
 };
 
-/// A report that changes nothing of a relay but its bytes and its lease.
+/// A report that changes only the bytes and the lease of a relay.
 #[derive(Debug)]
-pub(crate) struct Renewal {
+pub(super) struct LeaseRenewal {
     lease_id: Uuid,
-    /// The state in which the relay is to be.
+    /// The expected state of the relay.
     state: RelayState,
-    /// Whether it counts only if the bytes have grown.
+    /// Whether the renewal applies only if the bytes have grown.
     must_grow: bool,
     bytes_sent: i64,
     bitrate_bps: i64,
 }
 
-impl Renewal {
-    /// Of a relay that is in this state, and stays in it.
-    pub fn of(report: &RelayReport, state: RelayState, must_grow: bool) -> Self {
+impl LeaseRenewal {
+    /// The renewal of a relay that remains in this state.
+    pub fn new(report: &RelayReport, state: RelayState, must_grow: bool) -> Self {
         Self {
             lease_id: report.lease_id,
             state,
@@ -32,8 +32,8 @@ impl Renewal {
         }
     }
 
-    /// Applies all of them in one statement; gives the leases of those that were
-    /// as expected. A row that somebody changes right now is left out.
+    /// Applies renewals in one statement. Returns the leases of relays that were in the
+    /// expected states. Rows that other transactions have locked are skipped.
     pub async fn apply(
         database: &Database,
         worker_id: &str,
@@ -118,7 +118,7 @@ impl Renewal {
         Ok(renewed.into_iter().collect())
     }
 
-    /// As JSON, because SQLite has no arrays.
+    /// A row of JSON, because SQLite has no arrays.
     fn row(&self) -> (String, &'static str, bool, i64, i64) {
         let lease_id = self.lease_id.simple().to_string();
         let state = self.state.as_str();
@@ -132,9 +132,9 @@ impl Renewal {
     }
 }
 
-/// Lets a worker keep these leases until a time, and changes nothing else. A row
-/// that somebody changes right now is left out.
-pub(crate) async fn keep_leases(
+/// Extends leases of a worker, and changes nothing else. Rows that other transactions have
+/// locked are skipped.
+pub(super) async fn extend_leases(
     database: &Database,
     worker_id: &str,
     leases: &[Uuid],

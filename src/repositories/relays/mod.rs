@@ -10,6 +10,6 @@ mod relays;
 mod reports;
 pub(super) mod rows;
 
-pub use claims::{Claimant, ClaimedRelay, HeldLease, RelayClaims};
+pub use claims::{ClaimedRelay, ClaimingWorker, RelayClaims, WorkerLease};
 pub use relays::Relays;
-pub use reports::{RelayKey, RelayWork};
+pub use reports::{RelayKey, RelayReports};

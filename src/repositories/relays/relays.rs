@@ -1,14 +1,17 @@
-use super::rows::{RelayRow, insert, load, record_as, store};
+use super::rows::{RelayRow, insert, load, record_with_revision, relay_columns, store};
 use crate::{
     database::{Database, Transaction},
-    domain::{Act, DestinationId, ProjectId, Relay, Status, Stream, StreamId, Tenant, Time},
+    domain::{
+        AuditContext, DestinationId, ProjectId, Relay, Stream, StreamId, StreamStatus, Tenant, Time,
+    },
     error::{Error, Result},
     repositories::{
-        Streams, audit_log, projects::revisions::lock_owned, streams::rows as stream_rows,
+        Streams, audit_log, projects::revisions::lock_owned, sql::owned_by,
+        streams::rows as stream_rows,
     },
 };
 
-/// Relays, as their owners see them.
+/// Relays, for their owners.
 #[derive(Debug, Clone)]
 pub struct Relays {
     database: Database,
@@ -24,21 +27,18 @@ impl Relays {
         }
     }
 
-    /// The relays of a stream, in the order in which their destinations were made.
+    /// The relays of a stream, in the order in which their destinations were created.
     pub async fn list(&self, tenant: Tenant, id: StreamId) -> Result<Vec<Relay>> {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, RelayRow>(
-            "select r.stream_id, r.destination_id, r.project_id, r.wanted, r.state, r.attempt,
-                    r.ready_time, r.last_progress_time, r.bytes_sent, r.bitrate_bps,
-                    r.error_code, r.error_severity, r.error_message, r.worker_id, r.lease_id,
-                    r.lease_expire_time, r.claim_time, r.broadcast_time, r.silent_since,
-                    r.update_time
-             from relays r
-             join projects p on p.id = r.project_id
-             where r.stream_id = $1 and p.owner_id = $2 and p.delete_time is null
-               and ($3 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $3 and k.project_id = p.id))
-             order by r.destination_id",
+            concat!(
+                "select ",
+                relay_columns!("r."),
+                " from relays r
+                 join projects p on p.id = r.project_id
+                 where r.stream_id = $1 and ",
+                owned_by!("$2", "$3"),
+                " order by r.destination_id",
+            ),
         )
         .bind(id)
         .bind(tenant.user)
@@ -50,25 +50,25 @@ impl Relays {
         .collect()
     }
 
-    /// Lets a live stream be sent to a destination of its project.
+    /// Starts the relay of a live stream to a destination of its project.
     pub async fn start(
         &self,
         tenant: Tenant,
         stream_id: StreamId,
         destination_id: DestinationId,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Relay> {
         let project_id = self.streams.get(tenant, stream_id).await?.project_id;
 
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
-                let stream = live(&mut tx, stream_id, destination_id).await?;
+                let stream = load_live_stream(&mut tx, stream_id, destination_id).await?;
                 let relay = match load(&mut tx, stream_id, destination_id).await? {
                     None => {
-                        let relay = Relay::begin(&stream, destination_id, now);
+                        let relay = Relay::new(&stream, destination_id, now);
                         insert(&mut tx, &relay).await?;
                         relay
                     }
@@ -81,30 +81,30 @@ impl Relays {
                         relay
                     }
                 };
-                self.finish(tx, revision, relay, act, now).await
+                self.finish(tx, revision, relay, audit, now).await
             })
             .await
     }
 
-    /// Does not let a live stream be sent to a destination of its project any more.
+    /// Stops the relay of a live stream to a destination of its project.
     pub async fn stop(
         &self,
         tenant: Tenant,
         stream_id: StreamId,
         destination_id: DestinationId,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Relay> {
         let project_id = self.streams.get(tenant, stream_id).await?.project_id;
 
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
-                let stream = live(&mut tx, stream_id, destination_id).await?;
+                let stream = load_live_stream(&mut tx, stream_id, destination_id).await?;
                 let Some(mut relay) = load(&mut tx, stream_id, destination_id).await? else {
-                    // It was never started, so there is nothing to keep.
-                    let mut relay = Relay::begin(&stream, destination_id, now);
+                    // It was never started, so nothing is stored.
+                    let mut relay = Relay::new(&stream, destination_id, now);
                     relay.stop(now);
                     tx.rollback().await?;
                     return Ok(relay);
@@ -114,7 +114,7 @@ impl Relays {
                     return Ok(relay);
                 }
                 store(&mut tx, &relay).await?;
-                self.finish(tx, revision, relay, act, now).await
+                self.finish(tx, revision, relay, audit, now).await
             })
             .await
     }
@@ -124,19 +124,19 @@ impl Relays {
         mut tx: Transaction,
         revision: i64,
         relay: Relay,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Relay> {
-        record_as(&mut tx, revision, &relay, now).await?;
-        audit_log::record(&mut tx, act, now).await?;
+        record_with_revision(&mut tx, revision, &relay, now).await?;
+        audit_log::record(&mut tx, audit, now).await?;
         self.database.commit_change(tx, relay.project_id).await?;
         Ok(relay)
     }
 }
 
-/// A stream of a locked project that has media, or waits for it, and for which
-/// there is this destination.
-async fn live(
+/// A live or reconnecting stream of a locked project. `NotFound` if the project does not
+/// have the destination; `StreamNotLive` if the stream is not live.
+async fn load_live_stream(
     tx: &mut Transaction,
     stream_id: StreamId,
     destination_id: DestinationId,
@@ -148,7 +148,7 @@ async fn live(
         return Err(Error::not_found("destination", destination_id));
     }
     match stream.status {
-        Status::Live | Status::Reconnecting if stream.live_time.is_some() => Ok(stream),
+        StreamStatus::Live | StreamStatus::Reconnecting if stream.live_time.is_some() => Ok(stream),
         _ => Err(Error::StreamNotLive),
     }
 }

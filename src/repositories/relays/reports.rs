@@ -1,8 +1,8 @@
-//! What workers report of relays, and what silence does to them.
+//! The reports of workers on relays, and their timeouts.
 //!
-//! The usual report, of relays that broadcast, is one statement for all of
-//! them. It waits for nobody: a row that is being changed is left to the
-//! transactions that follow, one for each relay that changes.
+//! A report of broadcasting relays is one statement for all of them. It does not wait: it
+//! skips locked rows. Each relay that changes or was skipped then has a transaction of its
+//! own.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,14 +10,14 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    lease_renewals::{Renewal, keep_leases},
-    rows::{RelayRow, load, record_as, store},
+    lease_renewals::{LeaseRenewal, extend_leases},
+    rows::{RelayRow, load, record_with_revision, relay_columns, store},
 };
 use crate::{
     database::{Database, Pools, Transaction},
     domain::{
-        DestinationId, ProjectId, Relay, RelayReport, RelaySeen, RelayState, RelayTimes, Reported,
-        Status, StreamId, Time,
+        DestinationId, ProjectId, Relay, RelayReport, RelayState, RelayTimeouts, ReportOutcome,
+        ReportedState, StreamId, StreamStatus, Time,
     },
     error::Result,
     repositories::projects::revisions::return_revision,
@@ -25,12 +25,12 @@ use crate::{
 
 /// Relays, as workers report them.
 #[derive(Debug, Clone)]
-pub struct RelayWork {
+pub struct RelayReports {
     database: Database,
-    times: RelayTimes,
+    times: RelayTimeouts,
 }
 
-/// A relay that is named for a change.
+/// Identifies a relay.
 #[derive(Debug, Clone, Copy, FromRow)]
 pub struct RelayKey {
     /// The stream.
@@ -42,20 +42,20 @@ pub struct RelayKey {
 }
 
 #[derive(FromRow)]
-struct HeldRelay {
+struct LeasedRelay {
     #[sqlx(flatten)]
     relay: RelayRow,
     stream_status: String,
 }
 
-impl RelayWork {
-    /// Relays in this database, which are lost when they exceed these times.
-    pub fn new(database: Database, times: RelayTimes) -> Self {
+impl RelayReports {
+    /// Relays in this database, with these timeouts.
+    pub fn new(database: Database, times: RelayTimeouts) -> Self {
         Self { database, times }
     }
 
-    /// Takes a worker's reports; gives the leases among them that it has no more,
-    /// or is to give back.
+    /// Applies a worker's reports. Returns the leases among them that the worker has lost or
+    /// must release.
     pub async fn report(
         &self,
         worker_id: &str,
@@ -64,8 +64,8 @@ impl RelayWork {
     ) -> Result<Vec<Uuid>> {
         let broadcasting = reports
             .iter()
-            .filter(|report| report.seen == RelaySeen::Broadcasting)
-            .map(|report| Renewal::of(report, RelayState::Broadcasting, true));
+            .filter(|report| report.state == ReportedState::Broadcasting)
+            .map(|report| LeaseRenewal::new(report, RelayState::Broadcasting, true));
         let renewed = self.renew(worker_id, broadcasting.collect(), now).await?;
         let others: Vec<_> = reports
             .into_iter()
@@ -77,40 +77,39 @@ impl RelayWork {
         }
     }
 
-    /// Those that do more than to broadcast: what changes nothing that is numbered
-    /// is again one statement.
+    /// Applies all other reports. Those that change no revision are again one statement.
     async fn report_others(
         &self,
         worker_id: &str,
         reports: Vec<RelayReport>,
         now: Time,
     ) -> Result<Vec<Uuid>> {
-        let held = self.held(worker_id).await?;
+        let leased = self.leased(worker_id).await?;
         let (mut lost, mut quiet, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         for report in reports {
-            let Some((relay, is_held)) = held.get(&report.lease_id) else {
+            let Some((relay, is_reconnecting)) = leased.get(&report.lease_id) else {
                 lost.push(report.lease_id);
                 continue;
             };
             let mut after = relay.clone();
-            match after.report(worker_id, &report, *is_held, self.times, now) {
-                Reported::Lost => lost.push(report.lease_id),
-                Reported::Renewed => {
-                    quiet.push(Renewal::of(&report, relay.state, false));
+            match after.report(worker_id, &report, *is_reconnecting, self.times, now) {
+                ReportOutcome::Lost => lost.push(report.lease_id),
+                ReportOutcome::Renewed => {
+                    quiet.push(LeaseRenewal::new(&report, relay.state, false));
                     changes.push((RelayKey::of(relay), report));
                 }
-                Reported::Changed => changes.push((RelayKey::of(relay), report)),
+                ReportOutcome::Changed => changes.push((RelayKey::of(relay), report)),
             }
         }
 
         let renewed = self.renew(worker_id, quiet, now).await?;
         changes.retain(|(_, report)| !renewed.contains(&report.lease_id));
-        self.keep(worker_id, &changes, now).await?;
-        // What fails must not keep the others from being heard.
+        self.extend(worker_id, &changes, now).await?;
+        // A failure does not keep the other reports from being applied.
         let mut failed = Ok(());
         for (key, report) in changes {
             match self.change(worker_id, key, &report, now).await {
-                Ok(Reported::Lost) => lost.push(report.lease_id),
+                Ok(ReportOutcome::Lost) => lost.push(report.lease_id),
                 Ok(_) => {}
                 Err(error) => failed = failed.and(Err(error)),
             }
@@ -118,9 +117,9 @@ impl RelayWork {
         failed.map(|()| lost)
     }
 
-    /// Renews the leases of relays that change one after the other, which may take
-    /// longer than a lease lasts.
-    async fn keep(
+    /// Extends the leases of relays that change one after the other, which may take longer
+    /// than the duration of a lease.
+    async fn extend(
         &self,
         worker_id: &str,
         changes: &[(RelayKey, RelayReport)],
@@ -129,31 +128,32 @@ impl RelayWork {
         let ids: Vec<_> = changes.iter().map(|(_, report)| report.lease_id).collect();
         match ids.len() {
             0 | 1 => Ok(()),
-            _ => keep_leases(&self.database, worker_id, &ids, now + self.times.lease).await,
+            _ => extend_leases(&self.database, worker_id, &ids, now + self.times.lease).await,
         }
     }
 
     async fn renew(
         &self,
         worker_id: &str,
-        renewals: Vec<Renewal>,
+        renewals: Vec<LeaseRenewal>,
         now: Time,
     ) -> Result<HashSet<Uuid>> {
         let expire_time = now + self.times.lease;
-        Renewal::apply(&self.database, worker_id, renewals, expire_time, now).await
+        LeaseRenewal::apply(&self.database, worker_id, renewals, expire_time, now).await
     }
 
-    /// The relays that a worker has, and whether their streams have nothing to send.
-    async fn held(&self, worker_id: &str) -> Result<HashMap<Uuid, (Relay, bool)>> {
-        let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, HeldRelay>(
-            "select r.stream_id, r.destination_id, r.project_id, r.wanted, r.state, r.attempt,
-                    r.ready_time, r.last_progress_time, r.bytes_sent, r.bitrate_bps,
-                    r.error_code, r.error_severity, r.error_message, r.worker_id, r.lease_id,
-                    r.lease_expire_time, r.claim_time, r.broadcast_time, r.silent_since,
-                    r.update_time, s.status as stream_status
-             from relays r
-             join streams s on s.id = r.stream_id
-             where r.worker_id = $1",
+    /// The relays that a worker holds, by lease, and whether each one's stream is
+    /// reconnecting.
+    async fn leased(&self, worker_id: &str) -> Result<HashMap<Uuid, (Relay, bool)>> {
+        let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, LeasedRelay>(
+            concat!(
+                "select ",
+                relay_columns!("r."),
+                ", s.status as stream_status
+                 from relays r
+                 join streams s on s.id = r.stream_id
+                 where r.worker_id = $1",
+            ),
         )
         .bind(worker_id)
         .fetch_all(pool)
@@ -161,52 +161,52 @@ impl RelayWork {
         let mut held = HashMap::new();
         for row in rows {
             let relay = Relay::try_from(row.relay)?;
-            let is_held = row.stream_status == Status::Reconnecting.as_str();
+            let is_reconnecting = row.stream_status == StreamStatus::Reconnecting.as_str();
             if let Some(id) = relay.lease.as_ref().map(|lease| lease.id) {
-                held.insert(id, (relay, is_held));
+                held.insert(id, (relay, is_reconnecting));
             }
         }
         Ok(held)
     }
 
-    /// Applies a report to a relay as it is while its project is locked.
+    /// Applies a report to a relay under the lock of its project.
     async fn change(
         &self,
         worker_id: &str,
         key: RelayKey,
         report: &RelayReport,
         now: Time,
-    ) -> Result<Reported> {
+    ) -> Result<ReportOutcome> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let Some(revision) = take_revision_of(&mut tx, key.project_id).await? else {
+                let Some(revision) = lock_project(&mut tx, key.project_id).await? else {
                     tx.rollback().await?;
-                    return Ok(Reported::Lost);
+                    return Ok(ReportOutcome::Lost);
                 };
                 let Some(mut relay) = load(&mut tx, key.stream_id, key.destination_id).await?
                 else {
                     tx.rollback().await?;
-                    return Ok(Reported::Lost);
+                    return Ok(ReportOutcome::Lost);
                 };
-                let is_held = is_held(&mut tx, key.stream_id).await?;
-                let reported = relay.report(worker_id, report, is_held, self.times, now);
+                let is_reconnecting = is_reconnecting(&mut tx, key.stream_id).await?;
+                let reported = relay.report(worker_id, report, is_reconnecting, self.times, now);
                 match reported {
-                    Reported::Lost => tx.rollback().await?,
-                    Reported::Renewed => {
+                    ReportOutcome::Lost => tx.rollback().await?,
+                    ReportOutcome::Renewed => {
                         store(&mut tx, &relay).await?;
                         return_revision(&mut tx, key.project_id).await?;
                         tx.commit().await?;
                     }
-                    Reported::Changed => self.finish(tx, revision, &relay, now).await?,
+                    ReportOutcome::Changed => self.finish(tx, revision, &relay, now).await?,
                 }
                 Ok(reported)
             })
             .await
     }
 
-    /// Relays that time may have changed: whose lease has expired, or that send
-    /// no more bytes; at most `limit`.
+    /// At most `limit` relays that may have to change: their lease has expired, or they send
+    /// no more bytes.
     pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<RelayKey>> {
         let silent_since = now - self.times.stall;
         Ok(
@@ -229,13 +229,13 @@ impl RelayWork {
         )
     }
 
-    /// Applies to a relay what time has done; `None` if that was nothing, or if
-    /// somebody else changes its project right now.
+    /// Applies the timeouts to a relay. `None` if nothing changes, or if another transaction
+    /// has locked its project.
     pub async fn expire(&self, key: RelayKey, now: Time) -> Result<Option<Relay>> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let Some(revision) = self.try_revision_of(&mut tx, key.project_id).await? else {
+                let Some(revision) = self.try_lock_project(&mut tx, key.project_id).await? else {
                     tx.rollback().await?;
                     return Ok(None);
                 };
@@ -244,8 +244,8 @@ impl RelayWork {
                     tx.rollback().await?;
                     return Ok(None);
                 };
-                let is_held = is_held(&mut tx, key.stream_id).await?;
-                if !relay.expire(is_held, self.times, now) {
+                let is_reconnecting = is_reconnecting(&mut tx, key.stream_id).await?;
+                if !relay.expire(is_reconnecting, self.times, now) {
                     tx.rollback().await?;
                     return Ok(None);
                 }
@@ -263,12 +263,12 @@ impl RelayWork {
         now: Time,
     ) -> Result<()> {
         store(&mut tx, relay).await?;
-        record_as(&mut tx, revision, relay, now).await?;
+        record_with_revision(&mut tx, revision, relay, now).await?;
         self.database.commit_change(tx, relay.project_id).await
     }
 
-    /// Locks a project and takes its next revision, unless somebody else holds it.
-    async fn try_revision_of(&self, tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>> {
+    /// Locks a project and takes its next revision, unless another transaction has locked it.
+    async fn try_lock_project(&self, tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>> {
         let sql = match &self.database.pools {
             Pools::Postgres(_) => {
                 "update projects
@@ -298,8 +298,8 @@ impl RelayKey {
     }
 }
 
-/// Locks a project and takes its next revision; `None` if it is gone.
-async fn take_revision_of(tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>> {
+/// Locks a project and takes its next revision. `None` if it does not exist.
+async fn lock_project(tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>> {
     Ok(on_engine!(tx, tx => sqlx::query_scalar::<_, i64>(
         "update projects set revision = revision + 1 where id = $1 returning revision",
     )
@@ -308,13 +308,13 @@ async fn take_revision_of(tx: &mut Transaction, id: ProjectId) -> Result<Option<
     .await)?)
 }
 
-/// Whether a stream has nothing to send because it waits for its publisher.
-async fn is_held(tx: &mut Transaction, id: StreamId) -> Result<bool> {
+/// Whether a stream waits for its publisher, so that there is nothing to send.
+async fn is_reconnecting(tx: &mut Transaction, id: StreamId) -> Result<bool> {
     let status = on_engine!(tx, tx => {
         sqlx::query_scalar::<_, String>("select status from streams where id = $1")
             .bind(id)
             .fetch_one(&mut **tx)
             .await
     })?;
-    Ok(status == Status::Reconnecting.as_str())
+    Ok(status == StreamStatus::Reconnecting.as_str())
 }

@@ -1,20 +1,34 @@
-//! The table `relays`, row by row, within a transaction of whoever changes it.
+//! Rows of the table `relays`.
 //!
-//! All that is numbered of a relay changes while its project is locked. Only
-//! its bytes and the end of its lease change without.
+//! A relay changes under the lock of its project. Only its bytes and the expiry of its lease
+//! change without the lock, and without a revision.
 
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    database::{Timestamp, Transaction, known},
+    database::{Transaction, decode_column},
     domain::{
-        Change, DestinationId, Lease, ProjectId, Relay, RelayError, RelayState, Status, Stream,
-        StreamId, Time,
+        Change, DestinationId, ProjectId, Relay, RelayError, RelayLease, RelayState, Stream,
+        StreamId, StreamStatus, Time,
     },
     error::{Error, Result},
     repositories::projects::{events, revisions::take_revision},
 };
+
+/// The columns of [`RelayRow`], each after a prefix such as `"t."`.
+macro_rules! relay_columns {
+    ($prefix:literal) => {
+        $crate::repositories::sql::columns!(
+            $prefix:
+            stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
+            last_progress_time, bytes_sent, bitrate_bps, error_code, error_severity,
+            error_message, worker_id, lease_id, lease_expire_time, claim_time, broadcast_time,
+            silent_since, update_time
+        )
+    };
+}
+pub(crate) use relay_columns;
 
 /// A row of the table `relays`.
 #[derive(FromRow)]
@@ -25,8 +39,8 @@ pub(crate) struct RelayRow {
     wanted: bool,
     state: String,
     attempt: i64,
-    ready_time: Timestamp,
-    last_progress_time: Option<Timestamp>,
+    ready_time: Time,
+    last_progress_time: Option<Time>,
     bytes_sent: i64,
     bitrate_bps: i64,
     error_code: Option<String>,
@@ -34,17 +48,17 @@ pub(crate) struct RelayRow {
     error_message: Option<String>,
     worker_id: Option<String>,
     lease_id: Option<Uuid>,
-    lease_expire_time: Option<Timestamp>,
-    claim_time: Option<Timestamp>,
-    broadcast_time: Option<Timestamp>,
-    silent_since: Option<Timestamp>,
-    update_time: Timestamp,
+    lease_expire_time: Option<Time>,
+    claim_time: Option<Time>,
+    broadcast_time: Option<Time>,
+    silent_since: Option<Time>,
+    update_time: Time,
 }
 
-/// Lets the relays of a locked project follow what its stream has become: they
-/// start when it goes live, are asked back when it goes on elsewhere, and stop
-/// when it ends.
-pub(crate) async fn follow(
+/// Updates the relays of a locked project after a change of its stream. They start when it
+/// goes live, their leases must be released when it continues on another connection, and
+/// they stop when it ends.
+pub(crate) async fn update_after_stream(
     tx: &mut Transaction,
     before: Option<&Stream>,
     after: &Stream,
@@ -60,19 +74,19 @@ pub(crate) async fn follow(
     let Some(before) = before else {
         return Ok(());
     };
-    if after.status == Status::Ended {
+    if after.status == StreamStatus::Ended {
         return change_all(tx, after.id, Relay::end, now).await;
     }
     if after.epoch != before.epoch {
         return change_all(tx, after.id, Relay::relocate, now).await;
     }
-    if before.status == Status::Reconnecting && after.status == Status::Live {
-        return hear_again(tx, after.id, now).await;
+    if before.status == StreamStatus::Reconnecting && after.status == StreamStatus::Live {
+        return reset_silence(tx, after.id, now).await;
     }
     Ok(())
 }
 
-/// A relay for each destination that is enabled.
+/// Starts a relay for each enabled destination.
 async fn start_enabled(tx: &mut Transaction, stream: &Stream, now: Time) -> Result<()> {
     let enabled = on_engine!(tx, tx => sqlx::query_scalar::<_, DestinationId>(
         "select id from destinations where project_id = $1 and enabled order by id",
@@ -81,7 +95,7 @@ async fn start_enabled(tx: &mut Transaction, stream: &Stream, now: Time) -> Resu
     .fetch_all(&mut **tx)
     .await)?;
     for destination_id in enabled {
-        let relay = Relay::begin(stream, destination_id, now);
+        let relay = Relay::new(stream, destination_id, now);
         insert(tx, &relay).await?;
         record(tx, &relay, now).await?;
     }
@@ -104,8 +118,8 @@ async fn change_all(
     Ok(())
 }
 
-/// The time in which there was nothing to send is no silence.
-async fn hear_again(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
+/// Restarts the silence timeout: the time without media does not count.
+async fn reset_silence(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "update relays
          set silent_since = $2
@@ -119,9 +133,13 @@ async fn hear_again(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()>
     Ok(())
 }
 
-/// Asks the leases of a destination back whose address or key has changed, while
-/// its project is locked: who claims next has the new one.
-pub(crate) async fn redirect(tx: &mut Transaction, id: DestinationId, now: Time) -> Result<()> {
+/// Makes workers release the leases for a destination whose URL or key has changed, under
+/// the lock of its project. The next claim gets the new one.
+pub(crate) async fn release_leases_to(
+    tx: &mut Transaction,
+    id: DestinationId,
+    now: Time,
+) -> Result<()> {
     let streams = on_engine!(tx, tx => sqlx::query_scalar::<_, StreamId>(
         "select stream_id
          from relays
@@ -142,15 +160,14 @@ pub(crate) async fn redirect(tx: &mut Transaction, id: DestinationId, now: Time)
     Ok(())
 }
 
-/// Takes the next revision of a locked project for a relay's change, and writes
-/// the event.
+/// Takes the next revision of a locked project and writes the event of a relay's change.
 pub(crate) async fn record(tx: &mut Transaction, relay: &Relay, now: Time) -> Result<()> {
     let revision = take_revision(tx, relay.project_id).await?;
-    record_as(tx, revision, relay, now).await
+    record_with_revision(tx, revision, relay, now).await
 }
 
-/// Writes the event of a relay's change with a revision that was taken.
-pub(crate) async fn record_as(
+/// Writes the event of a relay's change with this revision.
+pub(crate) async fn record_with_revision(
     tx: &mut Transaction,
     revision: i64,
     relay: &Relay,
@@ -160,20 +177,20 @@ pub(crate) async fn record_as(
     events::record(tx, relay.project_id, revision, &change, now).await
 }
 
-/// A relay for a change, locked, so that no report comes in between.
+/// A relay, locked for a change against concurrent reports.
 pub(crate) async fn load(
     tx: &mut Transaction,
     stream_id: StreamId,
     destination_id: DestinationId,
 ) -> Result<Option<Relay>> {
     on_engine!(tx, tx => sqlx::query_as::<_, RelayRow>(
-        "update relays
-         set attempt = attempt
-         where stream_id = $1 and destination_id = $2
-         returning stream_id, destination_id, project_id, wanted, state, attempt,
-                   ready_time, last_progress_time, bytes_sent, bitrate_bps, error_code,
-                   error_severity, error_message, worker_id, lease_id, lease_expire_time,
-                   claim_time, broadcast_time, silent_since, update_time",
+        concat!(
+            "update relays
+             set attempt = attempt
+             where stream_id = $1 and destination_id = $2
+             returning ",
+            relay_columns!(""),
+        ),
     )
     .bind(stream_id)
     .bind(destination_id)
@@ -183,16 +200,16 @@ pub(crate) async fn load(
     .transpose()
 }
 
-/// The relays of a stream for a change, locked.
+/// The relays of a stream, locked for a change.
 async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
     on_engine!(tx, tx => sqlx::query_as::<_, RelayRow>(
-        "update relays
-         set attempt = attempt
-         where stream_id = $1
-         returning stream_id, destination_id, project_id, wanted, state, attempt,
-                   ready_time, last_progress_time, bytes_sent, bitrate_bps, error_code,
-                   error_severity, error_message, worker_id, lease_id, lease_expire_time,
-                   claim_time, broadcast_time, silent_since, update_time",
+        concat!(
+            "update relays
+             set attempt = attempt
+             where stream_id = $1
+             returning ",
+            relay_columns!(""),
+        ),
     )
     .bind(id)
     .fetch_all(&mut **tx)
@@ -202,8 +219,8 @@ async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
     .collect()
 }
 
-/// Writes a relay that is new.
-pub(crate) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
+/// Inserts a new relay.
+pub(super) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "insert into relays
              (stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
@@ -226,7 +243,7 @@ pub(crate) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     Ok(())
 }
 
-/// Writes all that can change of a relay whose project is locked.
+/// Writes the mutable columns of a relay whose project is locked.
 pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     let (error, lease) = (relay.error.as_ref(), relay.lease.as_ref());
     on_engine!(tx, tx => sqlx::query(
@@ -302,7 +319,7 @@ impl TryFrom<RelayRow> for Relay {
             message: error_message.unwrap_or_default(),
         });
         let lease = match (lease_id, worker_id, lease_expire_time) {
-            (Some(id), Some(worker_id), Some(expire_time)) => Some(Lease {
+            (Some(id), Some(worker_id), Some(expire_time)) => Some(RelayLease {
                 id,
                 worker_id,
                 claim_time: claim_time.unwrap_or(update_time),
@@ -317,7 +334,7 @@ impl TryFrom<RelayRow> for Relay {
             destination_id,
             project_id,
             wanted,
-            state: known("state", RelayState::parse(&state))?,
+            state: decode_column("state", RelayState::parse(&state))?,
             attempt,
             ready_time,
             last_progress_time,

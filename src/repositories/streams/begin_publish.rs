@@ -1,17 +1,17 @@
-//! How publishers are let in.
+//! The decision whether a publisher may publish.
 
 use sqlx::FromRow;
 
 use super::{
-    connections::{self, Known},
+    connections::{self, ConnectionHistory},
     node_boots,
-    rows::{insert, record, running, store, store_play_url},
+    rows::{insert, load_active, record, store, store_play_url},
 };
 use crate::{
-    database::{Timestamp, Transaction, known},
+    database::{Transaction, decode_column},
     domain::{
-        Admission, EndReason, ProjectId, PublishConflictPolicy, PublishGate, Publisher, Refusal,
-        SealedPlayUrl, Status, Stream, Time,
+        BeginDecision, EndReason, ProjectId, PublishConflictPolicy, PublishRules, Publisher,
+        RefusalCause, SealedPlayUrl, Stream, StreamStatus, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -21,54 +21,55 @@ use crate::{
             rows::window_from_millis,
         },
     },
-    telemetry::metrics::LIVE,
+    telemetry::metrics::SERVER,
 };
 
-/// A publisher that asks to be let in.
+/// A request to publish.
 #[derive(Debug, Clone, Copy)]
-pub struct NewPublish<'a> {
-    /// SHA-256 of the key that it gave.
+pub struct PublishAttempt<'a> {
+    /// The SHA-256 hash of the stream key.
     pub key_hash: &'a [u8],
-    /// The connection.
+    /// The publishing connection.
     pub publisher: &'a Publisher,
-    /// Whether media has been seen already.
+    /// Whether media is flowing already.
     pub media_flowing: bool,
-    /// Where its media can be read.
+    /// The sealed URL from which the media can be read.
     pub play_url: Option<&'a SealedPlayUrl>,
-    /// Whether the connection is known to stand, so that it may come in again
-    /// after its stream has ended.
-    pub standing: bool,
+    /// Whether the media server reports the connection as open. It may then publish again
+    /// after its stream has ended, but not take over another stream.
+    pub already_connected: bool,
 }
 
 impl Publishing {
     /// Accepts or refuses a publisher.
-    pub async fn begin(&self, publish: NewPublish<'_>, now: Time) -> Result<Stream> {
+    pub async fn begin(&self, publish: PublishAttempt<'_>, now: Time) -> Result<Stream> {
         let begun = self.try_begin(publish, now).await;
         match &begun {
-            Ok(_) => LIVE.publish_begun(),
-            Err(error) => LIVE.publish_refused(error.reason()),
+            Ok(_) => SERVER.publish_begun(),
+            Err(error) => SERVER.publish_refused(error.reason()),
         }
         begun
     }
 
-    async fn try_begin(&self, publish: NewPublish<'_>, now: Time) -> Result<Stream> {
+    async fn try_begin(&self, publish: PublishAttempt<'_>, now: Time) -> Result<Stream> {
         let publisher = publish.publisher;
         let (node_id, boot_id) = (&publisher.node_id, &publisher.boot_id);
-        node_boots::enter(&self.database, node_id, boot_id, now).await?;
+        node_boots::register(&self.database, node_id, boot_id, now).await?;
 
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let (gate, revision) = open_gate(&mut tx, publish.key_hash)
+                let (gate, revision) = lock_by_key(&mut tx, publish.key_hash)
                     .await?
                     .ok_or(Error::StreamKeyInvalid)?;
                 let admitted = self.admit(&mut tx, &gate, revision, publish, now).await;
                 match &admitted {
                     Ok(_) => self.database.commit_change(tx, gate.project_id).await?,
                     Err(Error::PublishRefused(refusal)) => {
-                        // At once, so that nobody finds the project locked by it.
+                        // Rolled back at once, to unlock the project.
                         tx.rollback().await?;
-                        self.keep(*refusal, gate.project_id, publisher, now).await;
+                        self.record_refusal(*refusal, gate.project_id, publisher, now)
+                            .await;
                     }
                     Err(_) => {}
                 }
@@ -77,55 +78,62 @@ impl Publishing {
             .await
     }
 
-    /// Keeps a refusal for the owner. The media server is told of it in any case.
-    async fn keep(&self, refusal: Refusal, id: ProjectId, publisher: &Publisher, now: Time) {
+    /// Records a refusal for the owner. A failure does not change the answer to the media
+    /// server.
+    async fn record_refusal(
+        &self,
+        refusal: RefusalCause,
+        id: ProjectId,
+        publisher: &Publisher,
+        now: Time,
+    ) {
         let Some(reason) = refusal.reason() else {
             return;
         };
-        if let Err(error) = self.refusals.add(id, reason, publisher, now).await {
+        if let Err(error) = self.refused_publishes.add(id, reason, publisher, now).await {
             let error = error.with_causes();
-            tracing::warn!(project_id = %id, error, "cannot keep a refusal");
+            tracing::warn!(project_id = %id, error, "cannot record a refused publish");
         }
     }
 
     async fn admit(
         &self,
         tx: &mut Transaction,
-        gate: &PublishGate,
+        gate: &PublishRules,
         mut revision: i64,
-        publish: NewPublish<'_>,
+        publish: PublishAttempt<'_>,
         now: Time,
     ) -> Result<Stream> {
         let publisher = publish.publisher;
-        // Once more, now that the project is locked: a later boot may have come in between.
+        // Checked again under the lock: a later boot may have registered meanwhile.
         if !node_boots::is_newest(tx, publisher).await? {
             return Err(Error::NodeSuperseded);
         }
-        let mut running = running(tx, gate.project_id).await?;
-        if let Some(lost) = running.take_if(|stream| stream.is_of_other_boot(publisher)) {
-            running = lose(tx, lost, gate, revision, now).await?;
+        let mut active = load_active(tx, gate.project_id).await?;
+        if let Some(lost) = active.take_if(|stream| stream.is_from_other_boot(publisher)) {
+            active = mark_lost(tx, lost, gate, revision, now).await?;
             revision = take_revision(tx, gate.project_id).await?;
         }
 
-        let admission = gate.admit(running.as_ref(), publisher, now);
+        let admission = gate.decide(active.as_ref(), publisher, now);
         let admission = admission.map_err(Error::PublishRefused)?;
-        if publish.standing && admission == Admission::TakeOver {
-            // Only a publisher that comes anew takes over.
-            return Err(Error::PublishRefused(Refusal::Conflict));
+        if publish.already_connected && admission == BeginDecision::TakeOver {
+            // Only a new connection takes over.
+            return Err(Error::PublishRefused(RefusalCause::Conflict));
         }
-        let repeated = admission == Admission::Repeat;
+        let repeated = admission == BeginDecision::Repeat;
         if !repeated {
-            let known = connections::enter(tx, publisher, gate.project_id, now).await?;
-            let returns = known == Known::Before && publish.standing;
-            if known != Known::New && !returns {
-                return Err(Error::PublishRefused(Refusal::ConnectionEnded));
+            let history = connections::record_begin(tx, publisher, gate.project_id, now).await?;
+            let returns = history == ConnectionHistory::Published && publish.already_connected;
+            if history != ConnectionHistory::New && !returns {
+                return Err(Error::PublishRefused(RefusalCause::ConnectionEnded));
             }
         }
 
-        let stream = match (admission, running) {
-            (Admission::Repeat, Some(before)) => {
+        let stream = match (admission, active) {
+            (BeginDecision::Repeat, Some(before)) => {
                 let mut stream = before.clone();
-                stream.seen(publish.media_flowing, now);
+                stream.record_activity(publish.media_flowing, now);
                 store(tx, &stream).await?;
                 if stream.status == before.status {
                     return_revision(tx, gate.project_id).await?;
@@ -134,17 +142,17 @@ impl Publishing {
                 }
                 stream
             }
-            (Admission::Resume, Some(before)) => {
+            (BeginDecision::Resume, Some(before)) => {
                 let mut stream = before.clone();
                 stream.resume(publisher.clone(), self.timeouts, now);
                 stream.key_expire_time = gate.key_expire_time;
-                stream.seen(publish.media_flowing, now);
+                stream.record_activity(publish.media_flowing, now);
                 store(tx, &stream).await?;
                 record(tx, revision, Some(&before), &stream, now).await?;
                 stream
             }
-            (_, running) => {
-                if let Some(before) = running {
+            (_, active) => {
+                if let Some(before) = active {
                     let mut loser = before.clone();
                     loser.end(EndReason::TakenOver, now);
                     store(tx, &loser).await?;
@@ -154,7 +162,7 @@ impl Publishing {
                 let mut stream =
                     Stream::begin(gate.project_id, publisher.clone(), self.timeouts, now);
                 stream.key_expire_time = gate.key_expire_time;
-                stream.seen(publish.media_flowing, now);
+                stream.record_activity(publish.media_flowing, now);
                 insert(tx, &stream).await?;
                 record(tx, revision, None, &stream, now).await?;
                 stream
@@ -167,33 +175,33 @@ impl Publishing {
     }
 }
 
-/// Takes a stream's connection away, because its media server has started anew;
-/// gives the stream if it waits for its publisher now.
-async fn lose(
+/// Disconnects a stream whose media server has restarted. Returns the stream if it waits
+/// for its publisher to reconnect.
+async fn mark_lost(
     tx: &mut Transaction,
     before: Stream,
-    gate: &PublishGate,
+    gate: &PublishRules,
     revision: i64,
     now: Time,
 ) -> Result<Option<Stream>> {
     let mut lost = before.clone();
-    lost.lost(EndReason::NodeLost, gate.window, now);
+    lost.lose_connection(EndReason::NodeLost, gate.window, now);
     store(tx, &lost).await?;
     record(tx, revision, Some(&before), &lost, now).await?;
-    Ok(Some(lost).filter(|stream| stream.status != Status::Ended))
+    Ok(Some(lost).filter(|stream| stream.status != StreamStatus::Ended))
 }
 
-/// Locks the project that a stream key opens, or opened before it was replaced,
-/// and takes its next revision.
-async fn open_gate(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(PublishGate, i64)>> {
+/// Locks the project with this stream key, or with this previous stream key, and takes its
+/// next revision.
+async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(PublishRules, i64)>> {
     #[derive(FromRow)]
     struct Gate {
         id: ProjectId,
         disabled: bool,
-        publish_held_until: Option<Timestamp>,
+        publish_held_until: Option<Time>,
         publish_conflict_policy: String,
         reconnect_window_ms: i64,
-        key_expire_time: Option<Timestamp>,
+        key_expire_time: Option<Time>,
         revision: i64,
     }
 
@@ -213,11 +221,11 @@ async fn open_gate(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(Publ
     gate.map(|gate| {
         let policy = PublishConflictPolicy::parse(&gate.publish_conflict_policy);
         let revision = gate.revision;
-        let gate = PublishGate {
+        let gate = PublishRules {
             project_id: gate.id,
             disabled: gate.disabled,
             held_until: gate.publish_held_until,
-            policy: known("publish_conflict_policy", policy)?,
+            policy: decode_column("publish_conflict_policy", policy)?,
             window: window_from_millis(gate.reconnect_window_ms)?,
             key_expire_time: gate.key_expire_time,
         };

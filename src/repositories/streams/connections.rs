@@ -1,4 +1,4 @@
-//! The connections that were ever accepted.
+//! The connections that have published.
 
 use crate::{
     database::{Database, Transaction},
@@ -6,25 +6,25 @@ use crate::{
     error::Result,
 };
 
-/// What is known of a connection that asks to be let in.
+/// The history of a connection in a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
-    /// Nothing: it comes for the first time.
+pub(super) enum ConnectionHistory {
+    /// The connection has not published before.
     New,
-    /// It has published before.
-    Before,
-    /// It has, and its media server said that it is gone.
-    Gone,
+    /// The connection has published before.
+    Published,
+    /// The connection has published before, and its media server has reported its end.
+    Ended,
 }
 
-/// Takes note of a connection that publishes to a project; tells what was known of it.
-pub(crate) async fn enter(
+/// Records a connection that publishes to a project; returns its history.
+pub(super) async fn record_begin(
     tx: &mut Transaction,
     publisher: &Publisher,
     project_id: ProjectId,
     now: Time,
-) -> Result<Known> {
-    let entered = on_engine!(&mut *tx, tx => sqlx::query(
+) -> Result<ConnectionHistory> {
+    let inserted = on_engine!(&mut *tx, tx => sqlx::query(
         "insert into publishes (node_id, boot_id, connection_id, project_id, create_time)
          values ($1, $2, $3, $4, $5)
          on conflict do nothing",
@@ -37,10 +37,10 @@ pub(crate) async fn enter(
     .execute(&mut **tx)
     .await
     .map(|done| done.rows_affected()))?;
-    if entered > 0 {
-        return Ok(Known::New);
+    if inserted > 0 {
+        return Ok(ConnectionHistory::New);
     }
-    let is_gone = on_engine!(tx, tx => sqlx::query_scalar::<_, bool>(
+    let has_ended = on_engine!(tx, tx => sqlx::query_scalar::<_, bool>(
         "select end_time is not null
          from publishes
          where node_id = $1 and boot_id = $2 and connection_id = $3 and project_id = $4",
@@ -51,14 +51,15 @@ pub(crate) async fn enter(
     .bind(project_id)
     .fetch_one(&mut **tx)
     .await)?;
-    Ok(match is_gone {
-        true => Known::Gone,
-        false => Known::Before,
+    Ok(match has_ended {
+        true => ConnectionHistory::Ended,
+        false => ConnectionHistory::Published,
     })
 }
 
-/// Takes note that a connection is gone, whatever it held: it never comes again.
-pub(crate) async fn leave(
+/// Records the end of a connection, whether or not it holds a stream. It cannot publish
+/// again.
+pub(super) async fn record_end(
     tx: &mut Transaction,
     publisher: &Publisher,
     project_id: ProjectId,
@@ -81,11 +82,10 @@ pub(crate) async fn leave(
     Ok(())
 }
 
-/// Forgets connections of before a moment that hold no stream, at most `limit`;
-/// tells how many.
-pub(crate) async fn purge(database: &Database, before: Time, limit: i64) -> Result<u64> {
-    Ok(on_engine!(database.writer(), pool => sqlx::query(
-        "delete from publishes
+/// Deletes at most `limit` connections from before a time that hold no stream; returns the
+/// number.
+pub(super) async fn purge(database: &Database, before: Time, limit: i64) -> Result<u64> {
+    const DELETE: &str = "delete from publishes
          where (node_id, boot_id, connection_id, project_id) in (
              select p.node_id, p.boot_id, p.connection_id, p.project_id
              from publishes p
@@ -95,11 +95,6 @@ pub(crate) async fn purge(database: &Database, before: Time, limit: i64) -> Resu
                    from streams s
                    where s.node_id = p.node_id and s.boot_id = p.boot_id
                      and s.connection_id = p.connection_id and s.end_time is null)
-             limit $2)",
-    )
-    .bind(before)
-    .bind(limit)
-    .execute(pool)
-    .await
-    .map(|done| done.rows_affected()))?)
+             limit $2)";
+    database.delete_batch(DELETE, before, limit).await
 }

@@ -1,17 +1,17 @@
 //! Streams, the publish connections that feed them, and refused publishes.
 
 mod begin_publish;
-pub(super) mod connections;
+mod connections;
 mod node_boots;
 mod node_sync;
 mod publishing;
 mod refused_publishes;
-pub(super) mod revisions;
+mod revisions;
 pub(super) mod rows;
 mod streams;
 
-pub use begin_publish::NewPublish;
-pub use node_sync::NodeStreams;
+pub use begin_publish::PublishAttempt;
+pub use node_sync::NodeSyncStreams;
 pub use publishing::Publishing;
-pub use refused_publishes::Refusals;
+pub use refused_publishes::RefusedPublishes;
 pub use streams::Streams;

@@ -1,8 +1,8 @@
-//! The streams of one media server.
+//! The streams of a media server, for SyncNode.
 //!
-//! What it says of all of its connections goes into one statement, as JSON that
-//! both engines read as a table, so that the usual report costs the same for
-//! any number of them.
+//! The report of all connections is one parameter of one statement: JSON, which both
+//! engines read as a table. So a typical report needs the same number of statements for any
+//! number of connections.
 
 use std::collections::HashSet;
 
@@ -10,64 +10,64 @@ use serde::Serialize;
 
 use super::{
     node_boots,
-    publishing::window,
-    revisions::take_revision_of,
-    rows::{StreamRow, load, record, store},
+    publishing::reconnect_window,
+    revisions::lock_project_of,
+    rows::{StreamRow, load, record, store, stream_columns},
 };
 use crate::{
     database::{Database, Engine},
     domain::{
-        ConnectionReport, EndReason, NodeReport, ReconnectWindow, Stats, Stream, StreamId, Time,
+        EndReason, NodeConnection, NodeReport, ReconnectWindow, Stream, StreamId, StreamStats, Time,
     },
     error::{Error, Result},
 };
 
 /// The streams of media servers.
 #[derive(Debug, Clone)]
-pub struct NodeStreams {
+pub struct NodeSyncStreams {
     database: Database,
 }
 
-/// A connection that holds a stream, as a statement reads it.
+/// A connection that holds a stream, as JSON.
 #[derive(Serialize)]
-struct HeldRow<'a> {
+struct HolderRow<'a> {
     id: String,
     epoch: i64,
     connection_id: &'a str,
     media_flows: bool,
     #[serde(flatten)]
-    stats: Option<&'a Stats>,
+    stats: Option<&'a StreamStats>,
 }
 
-/// A connection that holds none.
+/// A connection that holds no stream, as JSON.
 #[derive(Serialize)]
-struct StrangerRow<'a> {
+struct UnmatchedRow<'a> {
     stream_id: Option<String>,
     connection_id: &'a str,
 }
 
-impl NodeStreams {
+impl NodeSyncStreams {
     /// Streams in this database.
     pub fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// Takes note of the boot that reports; `NodeSuperseded` if a later one has.
-    pub async fn enter(&self, report: &NodeReport, now: Time) -> Result<()> {
-        node_boots::enter(&self.database, &report.node_id, &report.boot_id, now).await
+    /// Registers the reporting boot. `NodeSuperseded` if a later one has registered.
+    pub async fn register_boot(&self, report: &NodeReport, now: Time) -> Result<()> {
+        node_boots::register(&self.database, &report.node_id, &report.boot_id, now).await
     }
 
-    /// The streams that a connection of a media server is believed to hold, in
-    /// the order of their ids.
-    pub async fn connected(&self, node_id: &str) -> Result<Vec<Stream>> {
+    /// The streams that connections of a media server hold, as far as is known, in the order
+    /// of their ids.
+    pub async fn list_connected(&self, node_id: &str) -> Result<Vec<Stream>> {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
-            "select id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
-                    protocol, connected, create_time, live_time, last_seen_time, deadline,
-                    key_expire_time, end_time, end_reason, bytes_received, bitrate_bps, width,
-                    height, fps, video_codec, audio_codec
-             from streams
-             where node_id = $1 and end_time is null and connected
-             order by id",
+            concat!(
+                "select ",
+                stream_columns!(""),
+                " from streams
+                 where node_id = $1 and end_time is null and connected
+                 order by id",
+            ),
         )
         .bind(node_id)
         .fetch_all(pool)
@@ -77,19 +77,19 @@ impl NodeStreams {
         .collect()
     }
 
-    /// Notes that connections stand, each of which holds a stream whose status
-    /// stays as it is; tells of which streams that is still true.
+    /// Refreshes streams that their connections still hold and whose status does not change.
+    /// Returns the ids of the refreshed streams.
     pub async fn refresh(
         &self,
         report: &NodeReport,
-        held: &[(&ConnectionReport, Stream)],
+        held: &[(&NodeConnection, Stream)],
         now: Time,
     ) -> Result<HashSet<StreamId>> {
         let rows: Vec<_> = held
             .iter()
-            .map(|(report, stream)| HeldRow::new(report, stream))
+            .map(|(report, stream)| HolderRow::new(report, stream))
             .collect();
-        // In one order, so that two reports at once do not wait for each other.
+        // Locks the rows in one order, so that concurrent reports do not deadlock.
         let sql = match self.database.writer() {
             Engine::Postgres(_) => {
                 "with held as materialized (
@@ -158,60 +158,58 @@ impl NodeStreams {
         Ok(refreshed.into_iter().collect())
     }
 
-    /// The streams that these connections name, and those that they published,
+    /// The streams whose ids these connections report, and the streams that they published,
     /// in the order of their ids.
     pub async fn published_by(
         &self,
         report: &NodeReport,
-        strangers: &[&ConnectionReport],
+        unmatched: &[&NodeConnection],
     ) -> Result<Vec<Stream>> {
-        let rows: Vec<_> = strangers
+        let rows: Vec<_> = unmatched
             .iter()
-            .map(|report| StrangerRow::new(report))
+            .map(|report| UnmatchedRow::new(report))
             .collect();
         let sql = match self.database.reader() {
             Engine::Postgres(_) => {
-                "with strangers as materialized (
-                     select stream_id, connection_id
-                     from json_to_recordset($1::json) as r(stream_id uuid, connection_id text))
-                 select id, project_id, status, epoch, node_id, boot_id, connection_id,
-                        peer_address, protocol, connected, create_time, live_time,
-                        last_seen_time, deadline, key_expire_time, end_time, end_reason,
-                        bytes_received, bitrate_bps, width, height, fps, video_codec,
-                        audio_codec
-                 from streams
-                 where id in (
-                     select stream_id
-                     from strangers
-                     where stream_id is not null
-                     union
-                     select s.id
-                     from strangers r
-                     join streams s on s.node_id = $2 and s.boot_id = $3
-                                   and s.connection_id = r.connection_id)
-                 order by id"
+                concat!(
+                    "with strangers as materialized (
+                         select stream_id, connection_id
+                         from json_to_recordset($1::json) as r(stream_id uuid, connection_id text))
+                     select ",
+                    stream_columns!(""),
+                    " from streams
+                     where id in (
+                         select stream_id
+                         from strangers
+                         where stream_id is not null
+                         union
+                         select s.id
+                         from strangers r
+                         join streams s on s.node_id = $2 and s.boot_id = $3
+                                       and s.connection_id = r.connection_id)
+                     order by id",
+                )
             }
             Engine::Sqlite(_) => {
-                "with strangers as materialized (
-                     select unhex(value ->> 'stream_id') as stream_id,
-                            value ->> 'connection_id' as connection_id
-                     from json_each($1))
-                 select id, project_id, status, epoch, node_id, boot_id, connection_id,
-                        peer_address, protocol, connected, create_time, live_time,
-                        last_seen_time, deadline, key_expire_time, end_time, end_reason,
-                        bytes_received, bitrate_bps, width, height, fps, video_codec,
-                        audio_codec
-                 from streams
-                 where id in (
-                     select stream_id
-                     from strangers
-                     where stream_id is not null
-                     union
-                     select s.id
-                     from strangers r
-                     join streams s on s.node_id = $2 and s.boot_id = $3
-                                   and s.connection_id = r.connection_id)
-                 order by id"
+                concat!(
+                    "with strangers as materialized (
+                         select unhex(value ->> 'stream_id') as stream_id,
+                                value ->> 'connection_id' as connection_id
+                         from json_each($1))
+                     select ",
+                    stream_columns!(""),
+                    " from streams
+                     where id in (
+                         select stream_id
+                         from strangers
+                         where stream_id is not null
+                         union
+                         select s.id
+                         from strangers r
+                         join streams s on s.node_id = $2 and s.boot_id = $3
+                                       and s.connection_id = r.connection_id)
+                     order by id",
+                )
             }
         };
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(sql)
@@ -225,23 +223,25 @@ impl NodeStreams {
         .collect()
     }
 
-    /// Notes that the boot is gone that held a stream; `None` if it has not held it any more.
-    pub async fn lose(&self, held: &Stream, now: Time) -> Result<Option<Stream>> {
+    /// Disconnects a stream because the boot of its connection has ended. `None` if another
+    /// connection holds it meanwhile.
+    pub async fn mark_node_lost(&self, held: &Stream, now: Time) -> Result<Option<Stream>> {
         self.change(held, now, |stream, window| {
-            stream.lost(EndReason::NodeLost, window, now)
+            stream.lose_connection(EndReason::NodeLost, window, now)
         })
         .await
     }
 
-    /// Notes that a connection is gone; `None` if it has not held the stream any more.
-    pub async fn disconnect(&self, held: &Stream, now: Time) -> Result<Option<Stream>> {
+    /// Disconnects a stream because its connection has ended. `None` if another connection
+    /// holds it meanwhile.
+    pub async fn mark_disconnected(&self, held: &Stream, now: Time) -> Result<Option<Stream>> {
         self.change(held, now, |stream, window| {
-            stream.lost(EndReason::PublisherEnded, window, now)
+            stream.lose_connection(EndReason::PublisherEnded, window, now)
         })
         .await
     }
 
-    /// Changes a stream unless it is held otherwise than it was.
+    /// Changes a stream if the connection of `held` still holds it.
     async fn change(
         &self,
         held: &Stream,
@@ -249,14 +249,14 @@ impl NodeStreams {
         change: impl Fn(&mut Stream, ReconnectWindow),
     ) -> Result<Option<Stream>> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let (project_id, revision) = match take_revision_of(&mut tx, held.id).await {
+                let (project_id, revision) = match lock_project_of(&mut tx, held.id).await {
                     Err(Error::NotFound { .. }) => {
                         tx.rollback().await?;
                         return Ok(None);
                     }
-                    taken => taken?,
+                    locked => locked?,
                 };
                 let before = load(&mut tx, held.id).await?;
                 let Some(before) = before.filter(|now| now.is_held_by(&held.publisher, held.epoch))
@@ -266,7 +266,7 @@ impl NodeStreams {
                 };
 
                 let mut stream = before.clone();
-                change(&mut stream, window(&mut tx, project_id).await?);
+                change(&mut stream, reconnect_window(&mut tx, project_id).await?);
                 store(&mut tx, &stream).await?;
                 record(&mut tx, revision, Some(&before), &stream, now).await?;
                 self.database.commit_change(tx, project_id).await?;
@@ -276,8 +276,8 @@ impl NodeStreams {
     }
 }
 
-impl<'a> HeldRow<'a> {
-    fn new(report: &'a ConnectionReport, stream: &Stream) -> Self {
+impl<'a> HolderRow<'a> {
+    fn new(report: &'a NodeConnection, stream: &Stream) -> Self {
         Self {
             id: hex(stream.id),
             epoch: stream.epoch,
@@ -288,16 +288,16 @@ impl<'a> HeldRow<'a> {
     }
 }
 
-impl<'a> StrangerRow<'a> {
-    fn new(report: &'a ConnectionReport) -> Self {
+impl<'a> UnmatchedRow<'a> {
+    fn new(report: &'a NodeConnection) -> Self {
         Self {
-            stream_id: report.named.map(|(id, _)| hex(id)),
+            stream_id: report.known_stream.map(|(id, _)| hex(id)),
             connection_id: &report.publisher.connection_id,
         }
     }
 }
 
-/// An id as both engines can read it from JSON.
+/// An id in JSON, as both engines can read it.
 fn hex(id: StreamId) -> String {
     id.uuid().simple().to_string()
 }

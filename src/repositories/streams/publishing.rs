@@ -1,22 +1,23 @@
 //! Streams, as media servers report them.
 //!
-//! A heartbeat of a live stream changes nothing that is numbered: it is one
-//! statement, fenced in its `where`. All else is decided by the domain, on the
-//! stream as the transaction sees it while its project is locked.
+//! A heartbeat of a live stream takes no revision: it is one statement, whose `where` clause
+//! is the fence. The domain decides everything else, on the stream as a transaction reads
+//! it under the lock of its project.
 
 use super::{
     connections, node_boots,
-    revisions::{take_free_revision_of, take_revision_of},
-    rows::{StreamRow, load, record, store},
+    revisions::{lock_project_of, try_lock_project_of},
+    rows::{StreamRow, load, record, store, stream_columns},
 };
 use crate::{
     database::{Database, Transaction},
     domain::{
-        Heartbeat, ProjectId, Publisher, ReconnectWindow, Stats, Stream, StreamId, Time, Timeouts,
+        ProjectId, PublishAction, Publisher, ReconnectWindow, Stream, StreamId, StreamStats,
+        StreamTimeouts, Time,
     },
     error::{Error, Result},
     repositories::{
-        Refusals,
+        RefusedPublishes,
         projects::{revisions::return_revision, rows::window_from_millis},
     },
 };
@@ -24,54 +25,54 @@ use crate::{
 /// Streams, as media servers report them.
 #[derive(Debug, Clone)]
 pub struct Publishing {
-    pub(crate) database: Database,
-    pub(crate) refusals: Refusals,
-    pub(crate) timeouts: Timeouts,
+    pub(super) database: Database,
+    pub(super) refused_publishes: RefusedPublishes,
+    pub(crate) timeouts: StreamTimeouts,
 }
 
 impl Publishing {
-    /// Streams in this database, which end when they exceed these times.
-    pub fn new(database: Database, timeouts: Timeouts) -> Self {
+    /// Streams in this database, with these timeouts.
+    pub fn new(database: Database, timeouts: StreamTimeouts) -> Self {
         Self {
-            refusals: Refusals::new(database.clone()),
+            refused_publishes: RefusedPublishes::new(database.clone()),
             database,
             timeouts,
         }
     }
 
-    /// Notes that a connection stands; tells whether it may go on.
+    /// Records that a connection is alive; returns whether it may continue.
     pub async fn heartbeat(
         &self,
         id: StreamId,
         epoch: i64,
         publisher: &Publisher,
-        stats: Option<&Stats>,
+        stats: Option<&StreamStats>,
         now: Time,
-    ) -> Result<(Stream, Heartbeat)> {
+    ) -> Result<(Stream, PublishAction)> {
         let media_flows = stats.is_none_or(|stats| stats.bytes_received > 0);
         if media_flows
             && let Some(stream) = self
                 .heartbeat_live(id, epoch, publisher, stats, now)
                 .await?
         {
-            return Ok((stream, Heartbeat::Continue));
+            return Ok((stream, PublishAction::Continue));
         }
 
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let (project_id, revision) = take_revision_of(&mut tx, id).await?;
+                let (project_id, revision) = lock_project_of(&mut tx, id).await?;
                 let before = load(&mut tx, id)
                     .await?
                     .ok_or_else(|| Error::not_found("stream", id))?;
-                let verdict = before.verdict(publisher, epoch);
-                if verdict != Heartbeat::Continue {
+                let action = before.action_for(publisher, epoch);
+                if action != PublishAction::Continue {
                     tx.rollback().await?;
-                    return Ok((before, verdict));
+                    return Ok((before, action));
                 }
 
                 let mut stream = before.clone();
-                stream.seen(media_flows, now);
+                stream.record_activity(media_flows, now);
                 stream.stats = stats.cloned().or(stream.stats);
                 store(&mut tx, &stream).await?;
                 if stream.status == before.status {
@@ -81,37 +82,36 @@ impl Publishing {
                     record(&mut tx, revision, Some(&before), &stream, now).await?;
                     self.database.commit_change(tx, project_id).await?;
                 }
-                Ok((stream, Heartbeat::Continue))
+                Ok((stream, PublishAction::Continue))
             })
             .await
     }
 
-    /// The usual heartbeat: of the connection that holds a live stream.
+    /// The typical heartbeat, of the connection that holds a live stream.
     async fn heartbeat_live(
         &self,
         id: StreamId,
         epoch: i64,
         publisher: &Publisher,
-        stats: Option<&Stats>,
+        stats: Option<&StreamStats>,
         now: Time,
     ) -> Result<Option<Stream>> {
         on_engine!(self.database.writer(), pool => sqlx::query_as::<_, StreamRow>(
-            "update streams
-             set last_seen_time = $6,
-                 bytes_received = coalesce($7, bytes_received),
-                 bitrate_bps = coalesce($8, bitrate_bps),
-                 width = coalesce($9, width),
-                 height = coalesce($10, height),
-                 fps = coalesce($11, fps),
-                 video_codec = coalesce($12, video_codec),
-                 audio_codec = coalesce($13, audio_codec)
-             where id = $1 and epoch = $2 and node_id = $3 and boot_id = $4 and connection_id = $5
-               and status = 'live' and connected
-             returning id, project_id, status, epoch, node_id, boot_id, connection_id,
-                       peer_address, protocol, connected, create_time, live_time,
-                       last_seen_time, deadline, key_expire_time, end_time, end_reason,
-                       bytes_received, bitrate_bps, width, height, fps, video_codec,
-                       audio_codec",
+            concat!(
+                "update streams
+                 set last_seen_time = $6,
+                     bytes_received = coalesce($7, bytes_received),
+                     bitrate_bps = coalesce($8, bitrate_bps),
+                     width = coalesce($9, width),
+                     height = coalesce($10, height),
+                     fps = coalesce($11, fps),
+                     video_codec = coalesce($12, video_codec),
+                     audio_codec = coalesce($13, audio_codec)
+                 where id = $1 and epoch = $2 and node_id = $3 and boot_id = $4 and connection_id = $5
+                   and status = 'live' and connected
+                 returning ",
+                stream_columns!(""),
+            ),
         )
         .bind(id)
         .bind(epoch)
@@ -132,7 +132,7 @@ impl Publishing {
         .transpose()
     }
 
-    /// Notes that a connection is gone. Changes nothing unless it holds the stream.
+    /// Records the end of a connection. Changes the stream only if the connection holds it.
     pub async fn end(
         &self,
         id: StreamId,
@@ -141,13 +141,13 @@ impl Publishing {
         now: Time,
     ) -> Result<Stream> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let (project_id, revision) = take_revision_of(&mut tx, id).await?;
+                let (project_id, revision) = lock_project_of(&mut tx, id).await?;
                 let before = load(&mut tx, id)
                     .await?
                     .ok_or_else(|| Error::not_found("stream", id))?;
-                connections::leave(&mut tx, publisher, project_id, now).await?;
+                connections::record_end(&mut tx, publisher, project_id, now).await?;
                 if !before.is_held_by(publisher, epoch) {
                     return_revision(&mut tx, project_id).await?;
                     tx.commit().await?;
@@ -155,7 +155,7 @@ impl Publishing {
                 }
 
                 let mut stream = before.clone();
-                stream.disconnected(window(&mut tx, project_id).await?, now);
+                stream.disconnect(reconnect_window(&mut tx, project_id).await?, now);
                 store(&mut tx, &stream).await?;
                 record(&mut tx, revision, Some(&before), &stream, now).await?;
                 self.database.commit_change(tx, project_id).await?;
@@ -164,16 +164,16 @@ impl Publishing {
             .await
     }
 
-    /// Forgets connections and boots of before a moment, at most `limit` of each;
-    /// tells how many.
+    /// Deletes at most `limit` connections and `limit` boots from before a time; returns the
+    /// number.
     pub async fn purge(database: &Database, before: Time, limit: i64) -> Result<u64> {
         let connections = connections::purge(database, before, limit).await?;
         let boots = node_boots::purge(database, before, limit).await?;
         Ok(connections + boots)
     }
 
-    /// Streams that time may have changed: past a deadline, silent, or published with
-    /// a key that counts no more; at most `limit`.
+    /// At most `limit` streams that may have to change: their deadline has passed, they are
+    /// silent, or their stream key has expired.
     pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<StreamId>> {
         let silent_since = now - self.timeouts.heartbeat;
         Ok(
@@ -199,13 +199,13 @@ impl Publishing {
         )
     }
 
-    /// Applies to a stream what time has done; `None` if that was nothing, or if
-    /// somebody else is at work on its project.
+    /// Applies the timeouts to a stream. `None` if nothing changes, or if another transaction
+    /// has locked its project.
     pub async fn expire(&self, id: StreamId, now: Time) -> Result<Option<Stream>> {
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let Some((project_id, revision)) = take_free_revision_of(&mut tx, id).await? else {
+                let Some((project_id, revision)) = try_lock_project_of(&mut tx, id).await? else {
                     tx.rollback().await?;
                     return Ok(None);
                 };
@@ -213,7 +213,11 @@ impl Publishing {
                     .await?
                     .ok_or_else(|| Error::not_found("stream", id))?;
                 let mut stream = before.clone();
-                if !stream.expire(window(&mut tx, project_id).await?, self.timeouts, now) {
+                if !stream.expire(
+                    reconnect_window(&mut tx, project_id).await?,
+                    self.timeouts,
+                    now,
+                ) {
                     tx.rollback().await?;
                     return Ok(None);
                 }
@@ -227,7 +231,11 @@ impl Publishing {
     }
 }
 
-pub(crate) async fn window(tx: &mut Transaction, id: ProjectId) -> Result<ReconnectWindow> {
+/// The reconnect window of a project.
+pub(super) async fn reconnect_window(
+    tx: &mut Transaction,
+    id: ProjectId,
+) -> Result<ReconnectWindow> {
     let millis = on_engine!(tx, tx => {
         sqlx::query_scalar::<_, i64>("select reconnect_window_ms from projects where id = $1")
             .bind(id)

@@ -1,40 +1,40 @@
 use sqlx::FromRow;
 
 use crate::{
-    database::{Database, Timestamp, known},
+    database::{Database, decode_column},
     domain::{
-        Page, PeerAddress, ProjectId, Publisher, RefusalReason, RefusedPublish, RefusedPublishId,
-        Tenant, Time,
+        Page, PeerAddress, ProjectId, Publisher, Refusal, RefusalId, RefusalReason, Tenant, Time,
     },
     error::{Error, Result},
+    repositories::sql::owned_by,
 };
 
-/// How many refusals a project keeps: the newest.
-const KEPT: i64 = 100;
+/// The number of refused publishes that are stored per project: the newest ones.
+const MAX_PER_PROJECT: i64 = 100;
 
-/// Publishers that were refused, for the owners of the projects.
+/// Refused publishes, for the owners of the projects.
 #[derive(Debug, Clone)]
-pub struct Refusals {
+pub struct RefusedPublishes {
     database: Database,
 }
 
 #[derive(FromRow)]
-struct RefusalRow {
-    id: RefusedPublishId,
-    create_time: Timestamp,
+struct RefusedPublishRow {
+    id: RefusalId,
+    create_time: Time,
     reason: String,
     node_id: String,
     peer_prefix: String,
 }
 
-impl Refusals {
-    /// Refusals in this database.
+impl RefusedPublishes {
+    /// Refused publishes in this database.
     pub fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// Keeps a refusal, and forgets those that are too many.
-    pub(crate) async fn add(
+    /// Adds a refused publish, and deletes those above the maximum.
+    pub(super) async fn add(
         &self,
         project_id: ProjectId,
         reason: RefusalReason,
@@ -44,13 +44,13 @@ impl Refusals {
         let peer = publisher.peer_address.parse::<PeerAddress>();
         let prefix = peer.map(PeerAddress::prefix).unwrap_or_default();
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 on_engine!(&mut tx, tx => sqlx::query(
                     "insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
                      values ($1, $2, $3, $4, $5, $6)",
                 )
-                .bind(RefusedPublishId::generate())
+                .bind(RefusalId::generate())
                 .bind(project_id)
                 .bind(now)
                 .bind(reason.as_str())
@@ -70,7 +70,7 @@ impl Refusals {
                            limit 1 offset $2)",
                 )
                 .bind(project_id)
-                .bind(KEPT)
+                .bind(MAX_PER_PROJECT)
                 .execute(&mut **tx)
                 .await
                 .map(drop))?;
@@ -79,24 +79,24 @@ impl Refusals {
             .await
     }
 
-    /// A project's refusals, newest first.
+    /// A project's refused publishes, newest first.
     pub async fn list(
         &self,
         tenant: Tenant,
         project_id: ProjectId,
         page: Page,
-    ) -> Result<Vec<RefusedPublish>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, RefusalRow>(
-            "select r.id, r.create_time, r.reason, r.node_id, r.peer_prefix
-             from refusals r
-             join projects p on p.id = r.project_id
-             where r.project_id = $1 and r.id < $2
-               and p.owner_id = $3 and p.delete_time is null
-               and ($4 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $4 and k.project_id = p.id))
-             order by r.id desc
-             limit $5",
+    ) -> Result<Vec<Refusal>> {
+        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, RefusedPublishRow>(
+            concat!(
+                "select r.id, r.create_time, r.reason, r.node_id, r.peer_prefix
+                 from refusals r
+                 join projects p on p.id = r.project_id
+                 where r.project_id = $1 and r.id < $2
+                   and ",
+                owned_by!("$3", "$4"),
+                " order by r.id desc
+                 limit $5",
+            ),
         )
         .bind(project_id)
         .bind(page.below)
@@ -106,29 +106,23 @@ impl Refusals {
         .fetch_all(pool)
         .await)?
         .into_iter()
-        .map(RefusedPublish::try_from)
+        .map(Refusal::try_from)
         .collect()
     }
 
-    /// Forgets refusals of before a moment, at most `limit`; tells how many.
+    /// Deletes at most `limit` refused publishes from before a time; returns the number.
     pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
-            "delete from refusals
-             where id in (select id from refusals where create_time < $1 limit $2)",
-        )
-        .bind(before)
-        .bind(limit)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?)
+        const DELETE: &str = "delete from refusals
+             where id in (select id from refusals where create_time < $1 limit $2)";
+        self.database.delete_batch(DELETE, before, limit).await
     }
 }
 
-impl TryFrom<RefusalRow> for RefusedPublish {
+impl TryFrom<RefusedPublishRow> for Refusal {
     type Error = Error;
 
-    fn try_from(row: RefusalRow) -> Result<Self> {
-        let RefusalRow {
+    fn try_from(row: RefusedPublishRow) -> Result<Self> {
+        let RefusedPublishRow {
             id,
             create_time,
             reason,
@@ -138,7 +132,7 @@ impl TryFrom<RefusalRow> for RefusedPublish {
         Ok(Self {
             id,
             create_time,
-            reason: known("reason", RefusalReason::parse(&reason))?,
+            reason: decode_column("reason", RefusalReason::parse(&reason))?,
             node_id,
             peer_prefix,
         })

@@ -1,13 +1,11 @@
-//! The next revision of a stream's project.
-
 use crate::{
     database::Transaction,
     domain::{ProjectId, StreamId},
     error::{Error, Result},
 };
 
-/// Locks a stream's project and takes its next revision; tells both.
-pub(crate) async fn take_revision_of(
+/// Locks the project of a stream and takes its next revision; returns both.
+pub(super) async fn lock_project_of(
     tx: &mut Transaction,
     id: StreamId,
 ) -> Result<(ProjectId, i64)> {
@@ -23,12 +21,12 @@ pub(crate) async fn take_revision_of(
     .ok_or_else(|| Error::not_found("stream", id))
 }
 
-/// The same for a job, which leaves a project alone where somebody else is at work.
-pub(crate) async fn take_free_revision_of(
+/// The same, unless another transaction has locked the project.
+pub(super) async fn try_lock_project_of(
     tx: &mut Transaction,
     id: StreamId,
 ) -> Result<Option<(ProjectId, i64)>> {
-    // SQLite has one writer: nobody else can be at work.
+    // SQLite has one writer: no other transaction can have locked the project.
     let sql = match tx {
         Transaction::Postgres(_) => {
             "update projects

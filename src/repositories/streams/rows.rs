@@ -1,12 +1,10 @@
-//! The table `streams`, row by row, within a transaction of whoever changes it.
-
 use sqlx::FromRow;
 
 use crate::{
-    database::{Timestamp, Transaction, known},
+    database::{Transaction, decode_column},
     domain::{
-        Change, EndReason, IngestProtocol, ProjectId, Publisher, SealedPlayUrl, Stats, Status,
-        Stream, StreamId, Time,
+        Change, EndReason, IngestProtocol, ProjectId, Publisher, SealedPlayUrl, Stream, StreamId,
+        StreamStats, StreamStatus, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -14,6 +12,20 @@ use crate::{
         relays::rows as relay_rows,
     },
 };
+
+/// The columns of [`StreamRow`], each after a prefix such as `"t."`.
+macro_rules! stream_columns {
+    ($prefix:literal) => {
+        $crate::repositories::sql::columns!(
+            $prefix:
+            id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
+            protocol, connected, create_time, live_time, last_seen_time, deadline,
+            key_expire_time, end_time, end_reason, bytes_received, bitrate_bps, width, height,
+            fps, video_codec, audio_codec
+        )
+    };
+}
+pub(crate) use stream_columns;
 
 /// A row of the table `streams`.
 #[derive(FromRow)]
@@ -28,12 +40,12 @@ pub(crate) struct StreamRow {
     peer_address: String,
     protocol: String,
     connected: bool,
-    create_time: Timestamp,
-    live_time: Option<Timestamp>,
-    last_seen_time: Timestamp,
-    deadline: Option<Timestamp>,
-    key_expire_time: Option<Timestamp>,
-    end_time: Option<Timestamp>,
+    create_time: Time,
+    live_time: Option<Time>,
+    last_seen_time: Time,
+    deadline: Option<Time>,
+    key_expire_time: Option<Time>,
+    end_time: Option<Time>,
     end_reason: Option<String>,
     bytes_received: Option<i64>,
     bitrate_bps: Option<i64>,
@@ -44,14 +56,14 @@ pub(crate) struct StreamRow {
     audio_codec: Option<String>,
 }
 
-/// Ends the stream of a locked project that has not ended; tells whether there was one.
-pub(crate) async fn end_running(
+/// Ends the active stream of a locked project; returns whether there was one.
+pub(crate) async fn end_active(
     tx: &mut Transaction,
     project_id: ProjectId,
     reason: EndReason,
     now: Time,
 ) -> Result<bool> {
-    let Some(before) = running(tx, project_id).await? else {
+    let Some(before) = load_active(tx, project_id).await? else {
         return Ok(false);
     };
     let mut stream = before.clone();
@@ -62,7 +74,7 @@ pub(crate) async fn end_running(
     Ok(true)
 }
 
-/// Writes the event of a stream's change, and lets its relays follow.
+/// Writes the event of a stream's change, and updates its relays.
 pub(crate) async fn record(
     tx: &mut Transaction,
     revision: i64,
@@ -72,18 +84,21 @@ pub(crate) async fn record(
 ) -> Result<()> {
     let change = Change::Stream(stream.clone());
     events::record(tx, stream.project_id, revision, &change, now).await?;
-    relay_rows::follow(tx, before, stream, now).await
+    relay_rows::update_after_stream(tx, before, stream, now).await
 }
 
-/// The stream of a project that has not ended.
-pub(crate) async fn running(tx: &mut Transaction, project_id: ProjectId) -> Result<Option<Stream>> {
+/// The active stream of a project: the one that has not ended.
+pub(crate) async fn load_active(
+    tx: &mut Transaction,
+    project_id: ProjectId,
+) -> Result<Option<Stream>> {
     on_engine!(tx, tx => sqlx::query_as::<_, StreamRow>(
-        "select id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
-                protocol, connected, create_time, live_time, last_seen_time, deadline,
-                key_expire_time, end_time, end_reason, bytes_received, bitrate_bps, width, height, fps, video_codec,
-                audio_codec
-         from streams
-         where project_id = $1 and end_time is null",
+        concat!(
+            "select ",
+            stream_columns!(""),
+            " from streams
+             where project_id = $1 and end_time is null",
+        ),
     )
     .bind(project_id)
     .fetch_optional(&mut **tx)
@@ -92,16 +107,10 @@ pub(crate) async fn running(tx: &mut Transaction, project_id: ProjectId) -> Resu
     .transpose()
 }
 
-/// A stream for a change, locked, so that no heartbeat comes in between.
+/// A stream, locked for a change against concurrent heartbeats.
 pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Option<Stream>> {
     on_engine!(tx, tx => sqlx::query_as::<_, StreamRow>(
-        "update streams
-         set epoch = epoch
-         where id = $1
-         returning id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
-                   protocol, connected, create_time, live_time, last_seen_time, deadline,
-                   key_expire_time, end_time, end_reason, bytes_received, bitrate_bps, width, height, fps,
-                   video_codec, audio_codec",
+        concat!("update streams set epoch = epoch where id = $1 returning ", stream_columns!("")),
     )
     .bind(id)
     .fetch_optional(&mut **tx)
@@ -110,7 +119,7 @@ pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Option<St
     .transpose()
 }
 
-/// Writes a stream that has just begun.
+/// Inserts a stream that has just begun.
 pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> {
     on_engine!(tx, tx => sqlx::query(
         "insert into streams
@@ -140,7 +149,7 @@ pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> 
     Ok(())
 }
 
-/// Writes all that can change of a stream whose project is locked.
+/// Writes the mutable columns of a stream whose project is locked.
 pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
     let stats = stream.stats.as_ref();
     on_engine!(tx, tx => sqlx::query(
@@ -182,7 +191,7 @@ pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
     Ok(())
 }
 
-/// Keeps where the media of a stream's newest connection can be read.
+/// Stores the play URL of a stream's newest connection.
 pub(crate) async fn store_play_url(
     tx: &mut Transaction,
     id: StreamId,
@@ -231,11 +240,11 @@ impl TryFrom<StreamRow> for Stream {
             audio_codec,
         } = row;
 
-        let protocol = known("protocol", IngestProtocol::parse(&protocol))?;
+        let protocol = decode_column("protocol", IngestProtocol::parse(&protocol))?;
         let end_reason = end_reason
-            .map(|reason| known("end_reason", EndReason::parse(&reason)))
+            .map(|reason| decode_column("end_reason", EndReason::parse(&reason)))
             .transpose()?;
-        let stats = bytes_received.map(|bytes_received| Stats {
+        let stats = bytes_received.map(|bytes_received| StreamStats {
             bytes_received,
             bitrate_bps: bitrate_bps.unwrap_or_default(),
             width: width.unwrap_or_default(),
@@ -247,7 +256,7 @@ impl TryFrom<StreamRow> for Stream {
         Ok(Self {
             id,
             project_id,
-            status: known("status", Status::parse(&status))?,
+            status: decode_column("status", StreamStatus::parse(&status))?,
             epoch,
             publisher: Publisher {
                 node_id,

@@ -1,17 +1,20 @@
 use std::time::Duration;
 
-use super::rows::{StreamRow, load, record, store};
+use super::rows::{StreamRow, load, record, store, stream_columns};
 use crate::{
     database::{Database, Transaction},
-    domain::{Act, EndReason, Page, ProjectId, Status, Stream, StreamId, Tenant, Time},
+    domain::{
+        AuditContext, EndReason, Page, ProjectId, Stream, StreamId, StreamStatus, Tenant, Time,
+    },
     error::{Error, Result},
     repositories::{
         audit_log,
         projects::{revisions::lock_owned, rows as project_rows},
+        sql::owned_by,
     },
 };
 
-/// Streams, as their owners see them.
+/// Streams, for their owners.
 #[derive(Debug, Clone)]
 pub struct Streams {
     database: Database,
@@ -26,17 +29,14 @@ impl Streams {
     /// A stream.
     pub async fn get(&self, tenant: Tenant, id: StreamId) -> Result<Stream> {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
-            "select s.id, s.project_id, s.status, s.epoch, s.node_id, s.boot_id, s.connection_id,
-                    s.peer_address, s.protocol, s.connected, s.create_time, s.live_time,
-                    s.last_seen_time, s.deadline, s.key_expire_time, s.end_time, s.end_reason,
-                    s.bytes_received, s.bitrate_bps, s.width, s.height, s.fps, s.video_codec,
-                    s.audio_codec
-             from streams s
-             join projects p on p.id = s.project_id
-             where s.id = $1 and p.owner_id = $2 and p.delete_time is null
-               and ($3 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $3 and k.project_id = p.id))",
+            concat!(
+                "select ",
+                stream_columns!("s."),
+                " from streams s
+                 join projects p on p.id = s.project_id
+                 where s.id = $1 and ",
+                owned_by!("$2", "$3"),
+            ),
         )
         .bind(id)
         .bind(tenant.user)
@@ -55,20 +55,17 @@ impl Streams {
         page: Page,
     ) -> Result<Vec<Stream>> {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
-            "select s.id, s.project_id, s.status, s.epoch, s.node_id, s.boot_id, s.connection_id,
-                    s.peer_address, s.protocol, s.connected, s.create_time, s.live_time,
-                    s.last_seen_time, s.deadline, s.key_expire_time, s.end_time, s.end_reason,
-                    s.bytes_received, s.bitrate_bps, s.width, s.height, s.fps, s.video_codec,
-                    s.audio_codec
-             from streams s
-             join projects p on p.id = s.project_id
-             where s.project_id = $1 and s.id < $2
-               and p.owner_id = $3 and p.delete_time is null
-               and ($4 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $4 and k.project_id = p.id))
-             order by s.id desc
-             limit $5",
+            concat!(
+                "select ",
+                stream_columns!("s."),
+                " from streams s
+                 join projects p on p.id = s.project_id
+                 where s.project_id = $1 and s.id < $2
+                   and ",
+                owned_by!("$3", "$4"),
+                " order by s.id desc
+                 limit $5",
+            ),
         )
         .bind(project_id)
         .bind(page.below)
@@ -82,30 +79,27 @@ impl Streams {
         .collect()
     }
 
-    /// A project's streams that have a status, newest first. A statement of its
-    /// own, so that the index on the status serves it on both engines.
+    /// A project's streams with a status, newest first. A separate statement, so that both
+    /// engines use the index on the status.
     pub async fn list_by_status(
         &self,
         tenant: Tenant,
         project_id: ProjectId,
-        status: Status,
+        status: StreamStatus,
         page: Page,
     ) -> Result<Vec<Stream>> {
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
-            "select s.id, s.project_id, s.status, s.epoch, s.node_id, s.boot_id, s.connection_id,
-                    s.peer_address, s.protocol, s.connected, s.create_time, s.live_time,
-                    s.last_seen_time, s.deadline, s.key_expire_time, s.end_time, s.end_reason,
-                    s.bytes_received, s.bitrate_bps, s.width, s.height, s.fps, s.video_codec,
-                    s.audio_codec
-             from streams s
-             join projects p on p.id = s.project_id
-             where s.project_id = $1 and s.id < $2 and s.status = $6
-               and p.owner_id = $3 and p.delete_time is null
-               and ($4 is null or exists (
-                   select 1 from api_key_projects k
-                   where k.api_key_id = $4 and k.project_id = p.id))
-             order by s.id desc
-             limit $5",
+            concat!(
+                "select ",
+                stream_columns!("s."),
+                " from streams s
+                 join projects p on p.id = s.project_id
+                 where s.project_id = $1 and s.id < $2 and s.status = $6
+                   and ",
+                owned_by!("$3", "$4"),
+                " order by s.id desc
+                 limit $5",
+            ),
         )
         .bind(project_id)
         .bind(page.below)
@@ -120,28 +114,28 @@ impl Streams {
         .collect()
     }
 
-    /// Ends a stream, and refuses publishers for a while; a `hold` of zero lifts
-    /// an earlier one. A stream that has ended stays as it is.
+    /// Ends a stream, and refuses publishers for the duration of `hold`. A `hold` of zero
+    /// ends an earlier one. An ended stream remains unchanged.
     pub async fn stop(
         &self,
         tenant: Tenant,
         id: StreamId,
         hold: Duration,
-        act: &Act,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Stream> {
         let project_id = self.get(tenant, id).await?.project_id;
         let held_until = (!hold.is_zero()).then(|| now + hold);
 
         self.database
-            .retried(|| async {
+            .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
                 let before = load(&mut tx, id)
                     .await?
                     .ok_or_else(|| Error::not_found("stream", id))?;
-                let ended = before.status == Status::Ended;
-                if ended && hold_of(&mut tx, project_id).await? == held_until {
+                let ended = before.status == StreamStatus::Ended;
+                if ended && load_held_until(&mut tx, project_id).await? == held_until {
                     tx.rollback().await?;
                     return Ok(before);
                 }
@@ -164,7 +158,7 @@ impl Streams {
                     let project = project_rows::load(&mut tx, project_id).await?;
                     project_rows::record(&mut tx, &project, now).await?;
                 }
-                audit_log::record(&mut tx, act, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, project_id).await?;
                 Ok(stream)
             })
@@ -172,8 +166,8 @@ impl Streams {
     }
 }
 
-/// Until when a project refuses publishers, if it does.
-async fn hold_of(tx: &mut Transaction, id: ProjectId) -> Result<Option<Time>> {
+/// The time until which a project refuses publishers.
+async fn load_held_until(tx: &mut Transaction, id: ProjectId) -> Result<Option<Time>> {
     Ok(on_engine!(tx, tx => {
         sqlx::query_scalar::<_, Option<Time>>(
             "select publish_held_until from projects where id = $1",

@@ -5,13 +5,13 @@ use std::{collections::HashMap, time::Duration};
 use chrono::TimeDelta;
 use sluice::{
     domain::{
-        ConnectionReport, Heartbeat, IngestProtocol, Name, NodeReport, Page, ProjectId,
-        ProjectUpdate, PublishConflictPolicy, Publisher, ReconnectWindow, SealedStreamKey, Stats,
-        Status, Stream, StreamId, Time, Timeouts,
+        NodeConnection, PublishAction, IngestProtocol, Name, NodeReport, Page, ProjectId,
+        ProjectUpdate, PublishConflictPolicy, Publisher, ReconnectWindow, SealedStreamKey, StreamStats,
+        StreamStatus, Stream, StreamId, Time, StreamTimeouts,
     },
     error::Error,
-    repositories::{NewProject, NewPublish, Projects, Publishing, StreamKeys, Streams},
-    services::NodeSync,
+    repositories::{NewProject, PublishAttempt, Projects, Publishing, StreamKeys, Streams},
+    services::NodeReconciler,
 };
 use uuid::Uuid;
 
@@ -65,7 +65,7 @@ impl<'a> System<'a> {
     }
 
     fn publishing(&self) -> Publishing {
-        let timeouts = Timeouts {
+        let timeouts = StreamTimeouts {
             connect: span(CONNECT),
             heartbeat: span(SILENCE),
         };
@@ -84,12 +84,12 @@ impl<'a> System<'a> {
     }
 
     pub async fn begin(&mut self, who: Connection, key: u8, media: bool, now: Seconds) -> Answer {
-        let publish = NewPublish {
+        let publish = PublishAttempt {
             key_hash: &hash(self.project_id, key),
             publisher: &self.publisher(who),
             media_flowing: media,
             play_url: None,
-            standing: false,
+            already_connected: false,
         };
         match self.publishing().begin(publish, self.at(now)).await {
             Ok(stream) => Answer::Begun(self.grant(who, &stream)),
@@ -111,9 +111,9 @@ impl<'a> System<'a> {
     }
 
     pub async fn heartbeat(&self, grant: Grant, media: bool, now: Seconds) -> Answer {
-        let stats = Stats {
+        let stats = StreamStats {
             bytes_received: i64::from(media),
-            ..Stats::default()
+            ..StreamStats::default()
         };
         let (id, publisher) = (self.streams[grant.stream], self.publisher(grant.connection));
         let heartbeat = self
@@ -121,8 +121,8 @@ impl<'a> System<'a> {
             .heartbeat(id, grant.epoch, &publisher, Some(&stats), self.at(now))
             .await;
         match heartbeat.unwrap().1 {
-            Heartbeat::Continue => Answer::Continue,
-            Heartbeat::Stop(reason) => Answer::Stop(reason),
+            PublishAction::Continue => Answer::Continue,
+            PublishAction::Stop(reason) => Answer::Stop(reason),
         }
     }
 
@@ -147,7 +147,7 @@ impl<'a> System<'a> {
             connections: reports.iter().map(|one| self.report(one)).collect(),
         };
         let repositories = self.world.repositories.clone();
-        let sync = NodeSync::new(repositories, self.publishing(), self.world.sealer.clone());
+        let sync = NodeReconciler::new(repositories, self.publishing(), self.world.sealer.clone());
         let outcome = match sync.sync(&report, &|| self.at(now)).await {
             Ok(outcome) => outcome,
             Err(Error::NodeSuperseded) => {
@@ -178,10 +178,10 @@ impl<'a> System<'a> {
         }
     }
 
-    fn report(&self, report: &Report) -> ConnectionReport {
-        ConnectionReport {
+    fn report(&self, report: &Report) -> NodeConnection {
+        NodeConnection {
             publisher: self.publisher(report.who),
-            named: report
+            known_stream: report
                 .named
                 .map(|grant| (self.streams[grant.stream], grant.epoch)),
             stats: None,
@@ -265,7 +265,7 @@ impl<'a> System<'a> {
             .list(self.world.tenant(), self.project_id, page)
             .await
             .unwrap();
-        let unended = listed.iter().filter(|one| one.status != Status::Ended);
+        let unended = listed.iter().filter(|one| one.status != StreamStatus::Ended);
         assert_eq!(unended.map(|one| one.id).next(), project.live_stream_id);
         let lives = listed
             .iter()

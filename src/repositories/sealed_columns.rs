@@ -3,30 +3,30 @@ use uuid::Uuid;
 
 use crate::{database::Database, error::Result};
 
-/// The columns whose values are sealed under the sealing key.
+/// A column whose values are sealed.
 #[derive(Debug, Clone, Copy)]
-pub enum SealedValues {
+pub enum SealedColumn {
     /// The stream keys of projects.
     StreamKeys,
     /// The stream keys of destinations.
     DestinationKeys,
-    /// The seeds of sessions.
+    /// The refresh seeds of sessions.
     RefreshSeeds,
-    /// Where the media of streams can be read.
+    /// The play URLs of streams.
     PlayUrls,
 }
 
-/// A sealed value and the row in which it stands.
+/// A sealed value and the id of its row.
 #[derive(Debug, FromRow)]
 pub struct SealedValue {
     /// The id of the row.
     pub id: Uuid,
-    /// The value.
+    /// The sealed value.
     pub sealed: Vec<u8>,
 }
 
-impl SealedValues {
-    /// Every such column.
+impl SealedColumn {
+    /// All columns.
     pub const ALL: [Self; 4] = [
         Self::StreamKeys,
         Self::DestinationKeys,
@@ -34,9 +34,9 @@ impl SealedValues {
         Self::PlayUrls,
     ];
 
-    /// The values of rows after `above` that do not begin with the id of this
-    /// key, at most `limit`, in the order of their rows.
-    pub async fn not_under(
+    /// At most `limit` values that are not sealed under the key with this id prefix, of the
+    /// rows after `above`, in the order of the row ids.
+    pub async fn list_not_sealed_under(
         self,
         database: &Database,
         key: &[u8],
@@ -83,13 +83,13 @@ impl SealedValues {
         )
     }
 
-    /// Puts a value sealed anew in the place of the same value. If that has changed
-    /// meanwhile, nothing happens: the change was sealed under the new key already.
+    /// Replaces a value by the same value, sealed anew. Does nothing if it has changed
+    /// meanwhile: the change was sealed under the new key.
     pub async fn replace(
         self,
         database: &Database,
         value: &SealedValue,
-        anew: &[u8],
+        resealed: &[u8],
     ) -> Result<()> {
         let sql = match self {
             Self::StreamKeys => {
@@ -116,7 +116,7 @@ impl SealedValues {
         on_engine!(database.writer(), pool => sqlx::query(sql)
             .bind(value.id)
             .bind(&value.sealed)
-            .bind(anew)
+            .bind(resealed)
             .execute(pool)
             .await
             .map(drop))?;

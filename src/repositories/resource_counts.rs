@@ -1,42 +1,38 @@
 use std::time::Duration;
 
-use crate::{
-    database::{Database, Timestamp},
-    domain::Time,
-    error::Result,
-};
+use crate::{database::Database, domain::Time, error::Result};
 
-/// Counts what there is, for who runs the server: of all tenants together.
+/// Counts resources of all tenants together, for the metrics.
 #[derive(Debug, Clone)]
-pub struct Census {
+pub struct ResourceCounts {
     database: Database,
 }
 
-/// What there was at a moment.
+/// The counts at one time.
 #[derive(Debug, Default)]
-pub struct Counted {
-    /// Streams that have not ended, by the names of their statuses.
+pub struct ResourceCountsSnapshot {
+    /// Streams that have not ended, by status.
     pub streams: Vec<(String, i64)>,
-    /// Their relays, by the names of their states.
+    /// Their relays, by state.
     pub relays: Vec<(String, i64)>,
-    /// Leases that have not run out.
+    /// Leases that have not expired.
     pub leases: i64,
-    /// Workers that have one.
+    /// Workers that hold a lease.
     pub workers: i64,
-    /// Messages that wait to be sent.
+    /// E-mail messages in the queue.
     pub mail_waiting: i64,
-    /// For how long the oldest of them has waited.
+    /// The age of the oldest of them.
     pub mail_age: Duration,
 }
 
-impl Census {
+impl ResourceCounts {
     /// A census of this database.
     pub fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// Counts. What has ended costs nothing, however much of it there is.
-    pub async fn take(&self, now: Time) -> Result<Counted> {
+    /// Counts the resources. The cost does not depend on the number of ended streams.
+    pub async fn load(&self, now: Time) -> Result<ResourceCountsSnapshot> {
         let rows = on_engine!(self.database.reader(), pool => {
             sqlx::query_as::<_, (String, String, i64)>(
                 "select 'stream', status, count(*)
@@ -66,25 +62,25 @@ impl Census {
             .await
         })?;
         let oldest = on_engine!(self.database.reader(), pool => {
-            sqlx::query_scalar::<_, Timestamp>(
+            sqlx::query_scalar::<_, Time>(
                 "select create_time from outbox order by create_time limit 1",
             )
             .fetch_optional(pool)
             .await
         })?;
 
-        let mut counted = Counted::default();
+        let mut counts = ResourceCountsSnapshot::default();
         for (noun, name, count) in rows {
             match noun.as_str() {
-                "stream" => counted.streams.push((name, count)),
-                "relay" => counted.relays.push((name, count)),
-                "lease" => counted.leases = count,
-                "worker" => counted.workers = count,
-                _ => counted.mail_waiting = count,
+                "stream" => counts.streams.push((name, count)),
+                "relay" => counts.relays.push((name, count)),
+                "lease" => counts.leases = count,
+                "worker" => counts.workers = count,
+                _ => counts.mail_waiting = count,
             }
         }
         let age = oldest.map(|oldest| (now - oldest).to_std().unwrap_or_default());
-        counted.mail_age = age.unwrap_or_default();
-        Ok(counted)
+        counts.mail_age = age.unwrap_or_default();
+        Ok(counts)
     }
 }

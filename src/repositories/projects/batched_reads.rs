@@ -1,0 +1,125 @@
+//! Batched reads of projects on PostgreSQL: by far the most frequent reads.
+
+use sqlx::{FromRow, Postgres};
+use uuid::Uuid;
+
+use super::rows::{ProjectRow, select_projects};
+use crate::{
+    database::{Autocommit, Batcher, Pool},
+    domain::{Page, Project, ProjectId, Tenant, UserId},
+    error::Result,
+    repositories::sql::owned_by,
+};
+
+/// The maximum size of a page that is read in a batch.
+pub(super) const MAX_BATCHED_PAGE_SIZE: usize = 50;
+
+/// Reads projects in batches.
+#[derive(Debug, Clone)]
+pub(super) struct BatchedReads {
+    pub gets: Batcher<(ProjectId, Tenant), Option<Project>>,
+    pub lists: Batcher<(Page, UserId), Vec<Project>>,
+}
+
+/// A row, and the position of its request in the batch, from 1 on.
+#[derive(FromRow)]
+struct BatchRow {
+    place: i64,
+    #[sqlx(flatten)]
+    row: ProjectRow,
+}
+
+impl BatchedReads {
+    /// Reads from PostgreSQL.
+    pub fn new(pool: &Pool<Postgres>) -> Self {
+        let max_in_flight = pool.size();
+        let (gets, lists) = (pool.clone(), pool.clone());
+        Self {
+            gets: Batcher::new(max_in_flight, move |requests| {
+                let pool = gets.clone();
+                Box::pin(async move { get_each(&pool, &requests).await })
+            }),
+            lists: Batcher::new(max_in_flight, move |requests| {
+                let pool = lists.clone();
+                Box::pin(async move { list_each(&pool, &requests).await })
+            }),
+        }
+    }
+}
+
+async fn get_each(
+    pool: &Pool<Postgres>,
+    requests: &[(ProjectId, Tenant)],
+) -> Result<Vec<Option<Project>>> {
+    let ids: Vec<_> = requests.iter().map(|(id, _)| id.uuid()).collect();
+    let users: Vec<_> = requests
+        .iter()
+        .map(|(_, tenant)| tenant.user.uuid())
+        .collect();
+    let keys = requests.iter().map(|(_, tenant)| tenant.restricted_to);
+    let keys: Vec<Option<Uuid>> = keys.map(|key| key.map(|key| key.uuid())).collect();
+
+    // The limit keeps the planner from reading the whole table.
+    let rows: Vec<BatchRow> = sqlx::query_as(concat!(
+        "select asked.place, found.*
+             from unnest($1::uuid[], $2::uuid[], $3::uuid[]) with ordinality
+                  as asked (id, user_id, key_id, place)
+             cross join lateral ( ",
+        select_projects!(),
+        " where p.id = asked.id and ",
+        owned_by!("asked.user_id", "asked.key_id"),
+        " limit 1) as found",
+    ))
+    .bind(ids)
+    .bind(users)
+    .bind(keys)
+    .fetch_all(Autocommit(pool))
+    .await?;
+
+    let mut answers = vec![None; requests.len()];
+    for BatchRow { place, row } in rows {
+        if let Some(answer) = answers.get_mut(index(place)) {
+            *answer = Some(row.try_into()?);
+        }
+    }
+    Ok(answers)
+}
+
+async fn list_each(
+    pool: &Pool<Postgres>,
+    requests: &[(Page, UserId)],
+) -> Result<Vec<Vec<Project>>> {
+    let users: Vec<_> = requests.iter().map(|(_, user)| user.uuid()).collect();
+    let below: Vec<_> = requests.iter().map(|(page, _)| page.below).collect();
+    let limits: Vec<_> = requests.iter().map(|(page, _)| page.limit()).collect();
+
+    let rows: Vec<BatchRow> = sqlx::query_as(concat!(
+        "select asked.place, found.*
+             from unnest($1::uuid[], $2::uuid[], $3::bigint[]) with ordinality
+                  as asked (user_id, below, number, place)
+             cross join lateral ( ",
+        select_projects!(),
+        " where p.owner_id = asked.user_id and p.id < asked.below and p.delete_time is null
+                 order by p.id desc
+                 limit asked.number) as found
+             order by asked.place, found.id desc",
+    ))
+    .bind(users)
+    .bind(below)
+    .bind(limits)
+    .fetch_all(Autocommit(pool))
+    .await?;
+
+    let mut answers = vec![Vec::new(); requests.len()];
+    for BatchRow { place, row } in rows {
+        if let Some(answer) = answers.get_mut(index(place)) {
+            answer.push(row.try_into()?);
+        }
+    }
+    Ok(answers)
+}
+
+/// The index of a request from its position, which PostgreSQL counts from 1.
+fn index(position: i64) -> usize {
+    usize::try_from(position - 1).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,33 @@
+//! Parts of SQL that many statements have in common.
+//!
+//! sqlx takes SQL only as `&'static str`, so that no input becomes part of a statement.
+//! The parts are therefore macros, which `concat!` joins at compile time:
+//! `concat!("select ", stream_columns!("s."), " from streams s where s.id = $1")`.
+
+/// A list of columns, each after a prefix: `columns!("s.": id, status)` is
+/// `"s.id, s.status"`.
+macro_rules! columns {
+    ($prefix:literal: $first:ident $(, $other:ident)* $(,)?) => {
+        concat!($prefix, stringify!($first) $(, ", ", $prefix, stringify!($other))*)
+    };
+}
+
+/// The condition that the project `p` belongs to a tenant: to the user that `$user` binds,
+/// and to the projects of the API key that `$key` binds, unless that is null.
+macro_rules! owned_by {
+    ($user:literal, $key:literal) => {
+        concat!(
+            "p.owner_id = ",
+            $user,
+            " and p.delete_time is null and (",
+            $key,
+            " is null or exists (
+                select 1 from api_key_projects k
+                where k.api_key_id = ",
+            $key,
+            " and k.project_id = p.id))"
+        )
+    };
+}
+
+pub(crate) use {columns, owned_by};
