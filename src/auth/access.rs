@@ -1,30 +1,31 @@
-//! What each RPC needs: the one table, held against the descriptor set by a test.
+//! The access that each RPC requires. A test compares the table with the descriptor set.
 
 use std::{collections::HashMap, sync::LazyLock};
 
 use crate::domain::Scope;
 
-/// What a caller needs for an RPC.
+/// The access that an RPC requires of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Nothing.
+pub enum RequiredAccess {
+    /// No token.
     Public,
-    /// A token that a user got by signing in.
+    /// An access token of a user's session.
     Session,
-    /// A token with these scopes.
+    /// An access token with all of these scopes.
     Scopes(&'static [Scope]),
 }
 
-/// Every RPC of `sluice.v1` by its path.
-pub const TABLE: [(&str, Access); 48] = {
-    use Access::{Public, Session};
-    const PROJECTS_READ: Access = Access::Scopes(&[Scope::ProjectsRead]);
-    const PROJECTS_WRITE: Access = Access::Scopes(&[Scope::ProjectsWrite]);
-    const BOTH_READ: Access = Access::Scopes(&[Scope::StreamsRead, Scope::ProjectsRead]);
-    const STREAMS_READ: Access = Access::Scopes(&[Scope::StreamsRead]);
-    const STREAMS_WRITE: Access = Access::Scopes(&[Scope::StreamsWrite]);
-    const RELAYS_WORK: Access = Access::Scopes(&[Scope::RelaysWork]);
-    const STREAMS_PUBLISH: Access = Access::Scopes(&[Scope::StreamsPublish]);
+/// Every RPC of `sluice.v1`: its path and the required access.
+pub const METHODS: [(&str, RequiredAccess); 48] = {
+    use RequiredAccess::{Public, Session};
+    const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
+    const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
+    const BOTH_READ: RequiredAccess =
+        RequiredAccess::Scopes(&[Scope::StreamsRead, Scope::ProjectsRead]);
+    const STREAMS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::StreamsRead]);
+    const STREAMS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::StreamsWrite]);
+    const RELAYS_WORK: RequiredAccess = RequiredAccess::Scopes(&[Scope::RelaysWork]);
+    const STREAMS_PUBLISH: RequiredAccess = RequiredAccess::Scopes(&[Scope::StreamsPublish]);
 
     [
         ("/sluice.v1.AuthService/SignUp", Public),
@@ -78,7 +79,7 @@ pub const TABLE: [(&str, Access); 48] = {
         ("/sluice.v1.StreamService/ListStreams", STREAMS_READ),
         ("/sluice.v1.StreamService/StopStream", STREAMS_WRITE),
         ("/sluice.v1.StreamService/ListRefusals", STREAMS_READ),
-        // It shows the project and its destinations too.
+        // The response contains the project and its destinations.
         ("/sluice.v1.StreamService/WatchProject", BOTH_READ),
         ("/sluice.v1.StreamService/StartRelay", STREAMS_WRITE),
         ("/sluice.v1.StreamService/StopRelay", STREAMS_WRITE),
@@ -88,8 +89,8 @@ pub const TABLE: [(&str, Access); 48] = {
     ]
 };
 
-/// What the RPC with this path needs; `None` if there is no such RPC.
-pub fn needed_for(path: &str) -> Option<Access> {
-    static BY_PATH: LazyLock<HashMap<&str, Access>> = LazyLock::new(|| TABLE.into());
+/// The access that the RPC with this path requires; `None` for an unknown path.
+pub fn required_access(path: &str) -> Option<RequiredAccess> {
+    static BY_PATH: LazyLock<HashMap<&str, RequiredAccess>> = LazyLock::new(|| METHODS.into());
     BY_PATH.get(path).copied()
 }

@@ -3,7 +3,7 @@ use crate::{
     random::{hex, random_bytes, sha256},
 };
 
-/// The secret of an API key: `slk_<id>_<secret>`, 256 random bits.
+/// The secret of an API key: `slk_<id>_<secret>` with 256 random bits.
 #[derive(Debug, Clone)]
 pub struct ApiKeySecret(Secret);
 
@@ -14,17 +14,17 @@ impl ApiKeySecret {
         Self(Secret::new(format!("slk_{}_{secret}", id.uuid().simple())))
     }
 
-    /// Takes what a caller gave.
-    pub fn present(text: &str) -> Self {
+    /// A secret that a caller sent.
+    pub fn new(text: &str) -> Self {
         Self(Secret::new(text.trim()))
     }
 
-    /// Under what it is found.
+    /// The SHA-256 hash that is stored.
     pub fn hash(&self) -> Vec<u8> {
         sha256(self.0.expose())
     }
 
-    /// The text, for the one answer that shows it.
+    /// The text, for the one response that shows it.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }

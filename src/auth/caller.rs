@@ -1,51 +1,49 @@
 use std::fmt;
 
-use tonic::Request;
 use uuid::Uuid;
 
-use super::Permit;
 use crate::{
-    domain::{Act, ApiKey, ApiKeyId, Origin, Scopes, SessionId, Tenant, UserId},
+    domain::{ApiKey, ApiKeyId, AuditContext, RequestOrigin, Scopes, SessionId, Tenant, UserId},
     error::{Error, Result},
 };
 
-/// Who makes a call, as its access token says.
+/// The caller of an RPC, as its access token names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
-    /// Who it is.
+    /// The user, program or operator.
     pub subject: Subject,
-    /// What the token may be used for.
+    /// The scopes of the token.
     pub scopes: Scopes,
 }
 
-/// Who an access token was given to.
+/// The subject of an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// A user who signed in.
     User {
         /// The user.
         user: UserId,
-        /// The sign-in.
+        /// The session of the sign-in.
         session: SessionId,
     },
-    /// A program that acts for a user.
+    /// A program that calls with a user's API key.
     Program {
         /// The user.
         user: UserId,
-        /// The program's key.
+        /// The API key.
         key: ApiKeyId,
         /// Whether the key is restricted to some of the user's projects.
         restricted: bool,
     },
     /// A part of this system: a media server or a relay worker.
     Operator {
-        /// Its key.
+        /// The API key.
         key: ApiKeyId,
     },
 }
 
 impl Subject {
-    /// For whom a program acts that has this key.
+    /// The subject of the tokens of an API key.
     pub fn of_key(key: &ApiKey) -> Self {
         match key.user_id {
             Some(user) => Self::Program {
@@ -59,13 +57,7 @@ impl Subject {
 }
 
 impl Caller {
-    /// The caller of a request. Fails closed where the interceptor did not run.
-    pub fn of<T>(request: &Request<T>) -> Result<Self> {
-        let permit = request.extensions().get::<Permit>();
-        permit.map(Permit::caller).ok_or(Error::AccessTokenMissing)
-    }
-
-    /// Whose data the caller may touch.
+    /// The tenant whose data the caller may access; `SessionRequired` for operators.
     pub fn tenant(&self) -> Result<Tenant> {
         match self.subject {
             Subject::User { user, .. } => Ok(Tenant {
@@ -84,14 +76,14 @@ impl Caller {
         }
     }
 
-    /// What the caller does, for the audit log of the user for whom it acts.
-    pub fn act(&self, action: &'static str, origin: Origin) -> Act {
+    /// The audit context of an action of this caller.
+    pub fn audit_context(&self, action: &'static str, origin: RequestOrigin) -> AuditContext {
         let (user_id, session_id, api_key_id) = match self.subject {
             Subject::User { user, session } => (Some(user), Some(session), None),
             Subject::Program { user, key, .. } => (Some(user), None, Some(key)),
             Subject::Operator { key } => (None, None, Some(key)),
         };
-        Act {
+        AuditContext {
             action,
             user_id,
             session_id,
@@ -101,7 +93,7 @@ impl Caller {
         }
     }
 
-    /// What the token was made from: a session, or an API key. Its `sid` claim.
+    /// The id of the session or API key that the token was issued for: its `sid` claim.
     pub fn token_source(&self) -> Uuid {
         match self.subject {
             Subject::User { session, .. } => session.uuid(),
@@ -109,7 +101,7 @@ impl Caller {
         }
     }
 
-    /// The user who signed in; `SessionRequired` for programs.
+    /// The user and session of a signed-in caller; `SessionRequired` for programs and operators.
     pub fn session(&self) -> Result<(UserId, SessionId)> {
         match self.subject {
             Subject::User { user, session } => Ok((user, session)),
@@ -118,7 +110,7 @@ impl Caller {
     }
 }
 
-/// For the log: what kind of caller, and its id.
+/// The kind of caller and its id, for logs.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.subject {

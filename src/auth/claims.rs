@@ -1,11 +1,41 @@
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Caller, Subject, TokenSettings};
+use super::{Caller, Subject};
 use crate::domain::{Scopes, Time};
 
-/// The claims of an access token (RFC 9068 section 2.2), all of them required
-/// but those that only an API key's token has.
+/// The largest difference between the clocks of two replicas, in seconds.
+pub const LEEWAY_SECONDS: u64 = 5;
+
+/// The settings of access tokens.
+#[derive(Debug, Clone)]
+pub struct TokenSettings {
+    /// The `iss` claim.
+    pub issuer: String,
+    /// The `aud` claim.
+    pub audience: String,
+    /// The time from `iat` to `exp`.
+    pub lifetime: Duration,
+}
+
+impl TokenSettings {
+    /// The validation of tokens of an algorithm: every claim is required.
+    pub(super) fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY_SECONDS;
+        validation
+    }
+}
+
+/// The claims of an access token (RFC 9068 section 2.2). All are required except the
+/// two that only an API key's token has.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Claims {
     iss: String,
@@ -19,16 +49,16 @@ pub(super) struct Claims {
     nbf: i64,
     exp: i64,
     jti: Uuid,
-    /// The API key, if it is one that calls (RFC 9068 section 2.2).
+    /// The API key, in tokens of API keys (RFC 9068 section 2.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_id: Option<Uuid>,
-    /// Whether that key is restricted to some projects.
+    /// Whether that API key is restricted to some projects.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     restricted: bool,
 }
 
 impl Claims {
-    /// What a new token says of a caller.
+    /// The claims of a new token for a caller.
     pub fn of(caller: &Caller, settings: &TokenSettings, now: Time, expire_time: Time) -> Self {
         let (sub, sid, client_id, restricted) = match caller.subject {
             Subject::User { user, session } => (user.uuid(), session.uuid(), None, false),
@@ -54,12 +84,12 @@ impl Claims {
         }
     }
 
-    /// When the token expires.
+    /// The expiry of the token; `None` if it is out of range.
     pub fn expire_time(&self) -> Option<Time> {
         Time::from_timestamp(self.exp, 0)
     }
 
-    /// The caller that a verified token speaks of.
+    /// The caller that a verified token names.
     pub fn caller(&self) -> Caller {
         let subject = match self.client_id {
             None => Subject::User {

@@ -1,6 +1,6 @@
-//! The cryptography under `jsonwebtoken`: ring, which TLS to PostgreSQL brings
-//! anyway. The crate's own backends would add a minute of building, or an RSA
-//! implementation with an open advisory (RUSTSEC-2023-0071).
+//! The `ring` backend of `jsonwebtoken`. TLS to PostgreSQL uses `ring` anyway. The
+//! crate's own backends would add a minute of build time, or an RSA implementation with
+//! an open advisory (RUSTSEC-2023-0071).
 
 use std::sync::Once;
 
@@ -21,10 +21,10 @@ static BACKEND: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes the backend that of the process.
+/// Installs the backend for the process.
 pub(super) fn install() {
     static INSTALL: Once = Once::new();
-    // Only another backend in the same process could have come first; it serves as well.
+    // Fails only if the process has another backend, which serves as well.
     INSTALL.call_once(|| {
         let _ = BACKEND.install_default();
     });

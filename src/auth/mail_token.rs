@@ -3,8 +3,9 @@ use crate::{
     random::{hex, random_bytes, sha256},
 };
 
-/// The token in a message: `slm_` and 256 random bits. Nothing but the message
-/// has it; its hash is kept.
+/// The token in an e-mail message: `slm_` and 256 random bits.
+///
+/// Only the message contains it; the database stores its hash.
 #[derive(Debug, Clone)]
 pub struct MailToken(Secret);
 
@@ -14,17 +15,17 @@ impl MailToken {
         Self(Secret::new(format!("slm_{}", hex(&random_bytes::<32>()))))
     }
 
-    /// Takes what a caller gave.
-    pub fn present(text: &str) -> Self {
+    /// A token that a caller sent.
+    pub fn new(text: &str) -> Self {
         Self(Secret::new(text.trim()))
     }
 
-    /// Under what it is found.
+    /// The SHA-256 hash that is stored.
     pub fn hash(&self) -> Vec<u8> {
         sha256(self.0.expose())
     }
 
-    /// The text, for the message.
+    /// The text, for the e-mail message.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }

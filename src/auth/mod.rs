@@ -1,53 +1,54 @@
 //! Who calls, and what protects secrets.
 //!
-//! A call's way: [`Guard`] (the interceptor) looks up in [`access`] what the RPC
+//! A call's way: [`AuthInterceptor`] (the interceptor) looks up in [`access`] what the RPC
 //! needs, checks the access token with [`AccessTokens`], and leaves a [`Caller`]
-//! in the request. Access tokens are checked without the database; [`Revocations`]
+//! in the request. RequiredAccess tokens are checked without the database; [`Revocations`]
 //! tells which sessions and API keys were ended meanwhile, and [`RateLimits`] who
 //! calls too often.
 
 pub mod access;
 
+mod access_token;
 mod api_key_secret;
+mod associated_data;
+mod attempt_subject;
+mod call_authorization;
 mod caller;
-mod checked_tokens;
 mod claims;
-mod guard;
-mod guess_subject;
+mod database_keys;
 mod id_tokens;
+mod interceptor;
 mod jwt_backend;
-mod key_files;
-mod key_rings;
+mod keys;
 mod mail_token;
 mod passwords;
-mod permit;
-mod play_urls;
+mod play_url;
+mod rate_limit_store;
 mod rate_limits;
-mod recent_states;
 mod refresh_token;
 mod revocations;
-mod sealing;
+mod sealer;
 mod sealing_key;
 mod signing_keys;
-mod stream_keys;
-mod token;
-mod token_settings;
+mod stream_key;
+mod token_cache;
 
-pub use access::Access;
+pub use access::RequiredAccess;
+pub use access_token::{AccessToken, AccessTokens};
 pub use api_key_secret::ApiKeySecret;
+pub use associated_data::AssociatedData;
+pub use attempt_subject::account_at_address;
+pub use call_authorization::CallAuthorization;
 pub use caller::{Caller, Subject};
-pub use guard::Guard;
-pub use guess_subject::at_address;
-pub use id_tokens::{IdTokenIssuer, IdTokenProvider, IdTokens};
-pub use key_files::{KeySettings, Keys, LoadKeysError, parse_jwt_secret, parse_sealing_key};
+pub use claims::{LEEWAY_SECONDS, TokenSettings};
+pub use id_tokens::{IdTokenProvider, IdTokenVerifier, IdTokens};
+pub use interceptor::AuthInterceptor;
+pub use keys::{KeySettings, Keys, LoadKeysError, parse_jwt_secret, parse_sealing_key};
 pub use mail_token::MailToken;
-pub use passwords::{HashSlot, PasswordHasher, Verdict};
-pub use permit::Permit;
+pub use passwords::{HashSlot, PasswordHasher, PasswordVerification};
 pub use rate_limits::{Rate, RateLimits};
 pub use refresh_token::{RefreshSeed, RefreshToken};
-pub use revocations::{KEPT as REVOCATIONS_KEPT, Revocations};
-pub use sealing::{Place, Sealer};
+pub use revocations::{RETENTION as REVOCATION_RETENTION, Revocations};
+pub use sealer::Sealer;
 pub use sealing_key::{SealingKeyId, SealingSecret};
 pub use signing_keys::{PublicKey, SigningKeys};
-pub use token::{AccessToken, AccessTokens};
-pub use token_settings::{LEEWAY_SECONDS, TokenSettings};

@@ -1,14 +1,13 @@
-//! How often somebody may call.
+//! Rate limits of calls.
 //!
-//! Calls with a valid token count for whom the token names: a user in all his
-//! sessions, or an API key. All others count for the address that they come
-//! from, or its network ([`PeerAddress::network`]). So a dashboard's server may
-//! call for thousands of users from one address, and whoever makes up tokens
-//! has only his address. The keys of operators are never limited: media servers
-//! report all their streams with one.
+//! A call with a valid token counts for the user, over all sessions, or for the API key.
+//! Any other call counts for its peer address, or that address's network
+//! ([`PeerAddress::network`]). So a dashboard's server can call for thousands of users
+//! from one address, while a caller with forged tokens has only its address. Operator
+//! keys are not limited: a media server reports all its streams with one.
 //!
-//! It is counted by GCRA, per replica and in memory: a refusal costs no query.
-//! What is remembered is bounded by [`RecentStates`].
+//! The algorithm is GCRA, per replica and in memory: a refusal costs no query.
+//! [`BoundedStateStore`] bounds the memory.
 
 use std::{fmt, hash::Hash, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -18,35 +17,35 @@ use governor::{
 };
 use uuid::Uuid;
 
-use super::{Caller, Subject, recent_states::RecentStates};
+use super::{Caller, Subject, rate_limit_store::BoundedStateStore};
 use crate::{
     domain::PeerAddress,
     error::{Error, Result},
 };
 
-/// The shortest wait that is asked for.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// The shortest retry delay that a caller is told.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(1);
 
-/// How often one may call.
+/// A rate limit.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
-    /// Calls a second in the long run; 0 means as often as one likes.
+    /// Calls per second on average; 0 means no limit.
     pub per_second: u32,
-    /// Calls at once; at least one.
+    /// Calls at once; 0 means 1.
     pub burst: u32,
 }
 
-/// Counts the calls of callers and of addresses. A clone shares the counts.
+/// The rate limits of callers and of addresses. A clone shares the counts.
 #[derive(Clone)]
 pub struct RateLimits {
     callers: Option<Arc<Limiter<Uuid>>>,
     addresses: Option<Arc<Limiter<Option<PeerAddress>>>>,
 }
 
-type Limiter<K> = RateLimiter<K, RecentStates<K>, MonotonicClock>;
+type Limiter<K> = RateLimiter<K, BoundedStateStore<K>, MonotonicClock>;
 
 impl RateLimits {
-    /// Limits for each caller, and for each address.
+    /// The limits for each caller and for each address.
     pub fn new(callers: Rate, addresses: Rate) -> Self {
         Self {
             callers: callers.limiter(),
@@ -54,7 +53,7 @@ impl RateLimits {
         }
     }
 
-    /// Counts a call with a valid token.
+    /// Counts a call with a valid token; `RateLimited` above the limit.
     pub fn count_caller(&self, caller: &Caller) -> Result<()> {
         let id = match caller.subject {
             Subject::User { user, .. } => user.uuid(),
@@ -64,8 +63,8 @@ impl RateLimits {
         count(self.callers.as_deref(), &id)
     }
 
-    /// Counts a call without a valid token. Peers whose address is not known are
-    /// one peer.
+    /// Counts a call without a valid token; `RateLimited` above the limit. Peers without
+    /// a known address share one limit.
     pub fn count_address(&self, peer: Option<PeerAddress>) -> Result<()> {
         count(self.addresses.as_deref(), &peer.map(PeerAddress::network))
     }
@@ -76,7 +75,7 @@ impl Rate {
         let per_second = NonZeroU32::new(self.per_second)?;
         let burst = NonZeroU32::new(self.burst).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(per_second).allow_burst(burst);
-        let limiter = RateLimiter::new(quota, RecentStates::default(), MonotonicClock);
+        let limiter = RateLimiter::new(quota, BoundedStateStore::default(), MonotonicClock);
         Some(Arc::new(limiter))
     }
 }
@@ -87,11 +86,11 @@ fn count<K: Eq + Hash + Clone>(limiter: Option<&Limiter<K>>, key: &K) -> Result<
     };
     limiter.check_key(key).map_err(|until| {
         let wait = until.wait_time_from(limiter.clock().now());
-        Error::RateLimited(wait.max(SHORTEST_WAIT))
+        Error::RateLimited(wait.max(MIN_RETRY_DELAY))
     })
 }
 
-/// Not the counts: they name who called.
+/// Without the counts, which name callers.
 impl fmt::Debug for RateLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimits").finish_non_exhaustive()
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_users_sessions_share_a_limit_and_his_keys_have_their_own() {
+    fn sessions_of_a_user_share_a_limit_and_api_keys_have_their_own() {
         let (limits, user) = (limits(1), UserId::generate());
 
         assert!(!is_refused(limits.count_caller(&session_of(user))));
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_whose_address_is_not_known_share_a_limit() {
+    fn peers_without_a_known_address_share_a_limit() {
         let limits = limits(1);
 
         assert!(!is_refused(limits.count_address(None)));

@@ -2,29 +2,29 @@
 //!
 //! A session has a random seed and a counter. Its token number *n* is
 //! `slr_<session>_<n>_<mac>`, where the MAC is HMAC-SHA-256 of session and
-//! number under the seed. So every token that a session ever had can be told
-//! from a guess, although only the seed (sealed) and the newest number are
-//! kept: the newest may be replaced, the one before it means that an answer was
-//! lost, and any older one means theft (RFC 9700 section 4.14.2).
+//! number under the seed. So every token of a session can be told from a forged one,
+//! although the database has only the sealed seed and the newest number. The newest
+//! token may be exchanged. The one before it means that a response was lost. Any older
+//! one means theft (RFC 9700 section 4.14.2).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::hmac;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Place, Sealer};
+use super::{AssociatedData, Sealer};
 use crate::{
     domain::{Secret, SessionId},
     error::Result,
     random::random_bytes,
 };
 
-/// What the refresh tokens of one session are made from.
+/// The seed from which the refresh tokens of one session are derived.
 pub struct RefreshSeed(Zeroizing<Vec<u8>>);
 
-/// A refresh token that a caller gave. It may be a good one, so it cannot be printed.
+/// A refresh token that a caller sent. It may be valid, so it has no `Debug`.
 pub struct RefreshToken {
-    /// The session that it says it is of.
+    /// The session that it names.
     pub session_id: SessionId,
     /// Its number.
     pub counter: i64,
@@ -37,14 +37,16 @@ impl RefreshSeed {
         Self(Zeroizing::new(random_bytes::<32>().to_vec()))
     }
 
-    /// The seed as it is kept with its session.
+    /// Seals the seed for its session's row.
     pub fn seal(&self, id: SessionId, sealer: &Sealer) -> Vec<u8> {
-        sealer.seal(&Place::refresh_seed(id), &self.0)
+        sealer.seal(&AssociatedData::refresh_seed(id), &self.0)
     }
 
-    /// The seed that was kept with a session.
+    /// Opens the sealed seed of a session.
     pub fn unseal(sealed: &[u8], id: SessionId, sealer: &Sealer) -> Result<Self> {
-        Ok(Self(sealer.open(&Place::refresh_seed(id), sealed)?))
+        Ok(Self(
+            sealer.open(&AssociatedData::refresh_seed(id), sealed)?,
+        ))
     }
 
     /// The session's token with this number.
@@ -54,8 +56,8 @@ impl RefreshSeed {
         Secret::new(format!("slr_{}_{counter}_{mac}", id.uuid().simple()))
     }
 
-    /// Whether a token was made from this seed.
-    pub fn made(&self, token: &RefreshToken) -> bool {
+    /// Whether the MAC of a token is of this seed.
+    pub fn verifies(&self, token: &RefreshToken) -> bool {
         let message = message(token.session_id, token.counter);
         hmac::verify(&self.key(), &message, &token.mac).is_ok()
     }
@@ -66,8 +68,8 @@ impl RefreshSeed {
 }
 
 impl RefreshToken {
-    /// Reads what a caller gave; `None` if it has not the form of a token.
-    pub fn present(text: &str) -> Option<Self> {
+    /// Parses a token; `None` if it is malformed.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().strip_prefix("slr_")?.splitn(3, '_');
         let session = Uuid::try_parse(parts.next().filter(|id| id.len() == 32)?).ok()?;
         let counter = parts
@@ -96,22 +98,22 @@ mod tests {
     use crate::domain::SessionId;
 
     #[test]
-    fn a_seed_knows_its_own_tokens_and_no_others() {
+    fn a_seed_verifies_only_its_own_tokens() {
         let id = SessionId::generate();
         let (ours, other) = (RefreshSeed::generate(), RefreshSeed::generate());
         let text = ours.token(id, 7);
-        let token = RefreshToken::present(text.expose()).unwrap();
+        let token = RefreshToken::parse(text.expose()).unwrap();
 
-        assert!(ours.made(&token));
-        assert!(!other.made(&token));
+        assert!(ours.verifies(&token));
+        assert!(!other.verifies(&token));
         let renumbered = text.expose().replace("_7_", "_8_");
-        assert!(!ours.made(&RefreshToken::present(&renumbered).unwrap()));
+        assert!(!ours.verifies(&RefreshToken::parse(&renumbered).unwrap()));
     }
 
     #[test]
-    fn what_has_another_form_is_no_token() {
+    fn a_malformed_token_is_refused() {
         for text in ["", "slr_", "slr_1_2_3", "slk_0_0_0", &"_".repeat(1000)] {
-            assert!(RefreshToken::present(text).is_none(), "{text:?}");
+            assert!(RefreshToken::parse(text).is_none(), "{text:?}");
         }
     }
 }

@@ -1,83 +1,81 @@
-//! Ended sessions and API keys, so that their access tokens are refused without
-//! a query for each request.
+//! Revoked sessions and API keys, so that their access tokens are refused without a
+//! query for each request.
 //!
-//! Whatever ends a session or a key writes its id into the table `revocations`,
-//! in the same transaction. Every replica asks once a second for what is new
-//! there, and keeps the ids in memory until the last token that names them has
-//! expired, even one of the longest lifetime: that is a few bytes for each session
-//! ended within a day. The replica that ended it does not even wait for that.
+//! A transaction that ends a session or a key also inserts its id into the table
+//! `revocations`. Every replica reads new rows once a second and holds the ids in
+//! memory until the longest-lived token that names them has expired. That is a few
+//! bytes for each session ended within a day. The replica that ends a session applies
+//! it at once.
 //!
-//! A revocation must reach every replica within 5 seconds. A replica that could
-//! not ask for [`TRUSTED_FOR`] cannot promise that, so it refuses calls
-//! (UNAVAILABLE) until it can; without the database it could not do them anyway.
+//! A revocation must reach every replica within 5 seconds. A replica that could not
+//! read the table for [`MAX_AGE`] cannot guarantee that, so it refuses calls with
+//! UNAVAILABLE until it can. Without the database it could not serve them anyway.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use chrono::TimeDelta;
+use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::Caller;
 use crate::domain::{Time, now};
 
-/// How long what was read last is relied on.
-pub const TRUSTED_FOR: Duration = Duration::from_secs(4);
+/// The longest time that the last read of the table is relied on.
+pub const MAX_AGE: Duration = Duration::from_secs(4);
 
-/// How long ids are kept: as long as an access token can live, whatever the
-/// setting is now or was before, and a minute for clocks that differ.
-pub const KEPT: TimeDelta = TimeDelta::minutes(24 * 60 + 1);
+/// How long an id is held: the longest possible lifetime of an access token, whatever
+/// the setting is now or was before, plus a minute for clock differences.
+pub const RETENTION: TimeDelta = TimeDelta::minutes(24 * 60 + 1);
 
-/// What was ended, as far as this replica knows. A clone shares it.
+/// The revocations that this replica knows. A clone shares them.
 #[derive(Debug, Clone, Default)]
 pub struct Revocations {
-    shared: Arc<RwLock<Known>>,
+    ids: Arc<RwLock<RevokedIds>>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    ended: HashMap<Uuid, Time>,
-    as_of: Option<Instant>,
+struct RevokedIds {
+    revoke_times: HashMap<Uuid, Time>,
+    read_at: Option<Instant>,
 }
 
 impl Revocations {
-    /// Takes what was ended according to the database as it was at a moment, and
-    /// forgets what no token can name any more.
-    pub fn update(&self, ended: impl IntoIterator<Item = (Uuid, Time)>, as_of: Instant) {
-        let forgotten = now() - KEPT;
-        let mut known = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        known.ended.extend(ended);
-        known.ended.retain(|_, time| *time > forgotten);
-        known.as_of = Some(as_of);
+    /// Adds revocations read from the database at `read_at`, and drops those that no
+    /// unexpired token can name.
+    pub fn update(&self, revoked: impl IntoIterator<Item = (Uuid, Time)>, read_at: Instant) {
+        let oldest = now() - RETENTION;
+        let mut ids = self.ids.write();
+        ids.revoke_times.extend(revoked);
+        ids.revoke_times.retain(|_, time| *time > oldest);
+        ids.read_at = Some(read_at);
     }
 
-    /// Takes what this replica ended itself.
-    pub fn add(&self, ended: impl IntoIterator<Item = Uuid>, time: Time) {
-        let ended = ended.into_iter().map(|id| (id, time));
-        let mut known = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        known.ended.extend(ended);
+    /// Adds revocations of this replica.
+    pub fn add(&self, revoked: impl IntoIterator<Item = Uuid>, time: Time) {
+        let revoked = revoked.into_iter().map(|id| (id, time));
+        self.ids.write().revoke_times.extend(revoked);
     }
 
-    /// Whether the database was read lately enough.
+    /// Whether the database was read within [`MAX_AGE`].
     pub fn are_current(&self) -> bool {
-        let known = self.shared.read().unwrap_or_else(PoisonError::into_inner);
-        known
-            .as_of
-            .is_some_and(|as_of| as_of.elapsed() < TRUSTED_FOR)
+        self.age().is_some_and(|age| age < MAX_AGE)
     }
 
-    /// For how long the database was not read; `None` if it never was.
+    /// The time since the database was read; `None` if it never was.
     pub fn age(&self) -> Option<Duration> {
-        let known = self.shared.read().unwrap_or_else(PoisonError::into_inner);
-        known.as_of.map(|as_of| as_of.elapsed())
+        self.ids.read().read_at.map(|read_at| read_at.elapsed())
     }
 
-    /// Whether the session or the key behind a token was ended.
+    /// Whether the session or API key of a caller's token is revoked.
     pub fn contain(&self, caller: &Caller) -> bool {
-        let known = self.shared.read().unwrap_or_else(PoisonError::into_inner);
-        known.ended.contains_key(&caller.token_source())
+        self.ids
+            .read()
+            .revoke_times
+            .contains_key(&caller.token_source())
     }
 }
 
@@ -104,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_session_is_remembered_as_long_as_its_tokens_live() {
+    fn a_revoked_session_is_held_as_long_as_its_tokens_can_live() {
         let revocations = Revocations::default();
         let (ended, other) = (caller(), caller());
 
@@ -113,19 +111,19 @@ mod tests {
         assert!(revocations.contain(&ended));
         assert!(!revocations.contain(&other));
 
-        let long_ago = now() - super::KEPT;
+        let long_ago = now() - super::RETENTION;
         revocations.update([(ended.token_source(), long_ago)], Instant::now());
         assert!(!revocations.contain(&ended));
     }
 
     #[test]
-    fn what_was_never_or_not_lately_read_is_not_relied_on() {
+    fn revocations_are_not_current_before_and_long_after_a_read() {
         let revocations = Revocations::default();
         assert!(!revocations.are_current());
 
         revocations.update([], Instant::now());
         assert!(revocations.are_current());
-        if let Some(earlier) = Instant::now().checked_sub(super::TRUSTED_FOR) {
+        if let Some(earlier) = Instant::now().checked_sub(super::MAX_AGE) {
             revocations.update([], earlier);
             assert!(!revocations.are_current());
         }

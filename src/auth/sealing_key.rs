@@ -7,20 +7,20 @@ use chacha20poly1305::{
 use ring::{digest, hmac};
 use zeroize::Zeroizing;
 
-use super::Place;
+use super::AssociatedData;
 use crate::random::{hex, random_bytes};
 
-const KEY_ID: usize = 4;
-const NONCE: usize = 24;
+const KEY_ID_LENGTH: usize = 4;
+const NONCE_LENGTH: usize = 24;
 
-/// What a sealing key is made of.
+/// The bytes of a sealing key.
 pub type SealingSecret = Zeroizing<[u8; 32]>;
 
-/// Tells sealing keys apart: every sealed value begins with the id of its key.
+/// The id of a sealing key, a hash of it. Every sealed value begins with the id of its key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SealingKeyId([u8; KEY_ID]);
+pub struct SealingKeyId([u8; KEY_ID_LENGTH]);
 
-/// One key that seals.
+/// A key that seals and opens values, and makes keyed digests.
 #[derive(Clone)]
 pub(super) struct SealingKey {
     pub id: SealingKeyId,
@@ -29,10 +29,10 @@ pub(super) struct SealingKey {
 }
 
 impl SealingKeyId {
-    /// The id of the key that this is.
+    /// The id of a key.
     pub fn of(secret: &[u8; 32]) -> Self {
-        let mut id = [0; KEY_ID];
-        id.copy_from_slice(&digest::digest(&digest::SHA256, secret).as_ref()[..KEY_ID]);
+        let mut id = [0; KEY_ID_LENGTH];
+        id.copy_from_slice(&digest::digest(&digest::SHA256, secret).as_ref()[..KEY_ID_LENGTH]);
         Self(id)
     }
 
@@ -41,10 +41,10 @@ impl SealingKeyId {
         sealed.first_chunk().copied().map(Self)
     }
 
-    /// Reads hexadecimal digits.
+    /// Parses 8 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let number = u32::from_str_radix(text, 16).ok()?;
-        (text.len() == 2 * KEY_ID).then_some(Self(number.to_be_bytes()))
+        (text.len() == 2 * KEY_ID_LENGTH).then_some(Self(number.to_be_bytes()))
     }
 
     /// The bytes that sealed values begin with.
@@ -61,7 +61,7 @@ impl fmt::Display for SealingKeyId {
 
 impl SealingKey {
     pub fn new(key: &[u8; 32]) -> Self {
-        // The MAC's key is derived, so that no key serves two algorithms.
+        // The MAC key is derived, so that no key serves two algorithms.
         let root = hmac::Key::new(hmac::HMAC_SHA256, key);
         let derived = hmac::sign(&root, b"sluice/mac");
         Self {
@@ -71,12 +71,12 @@ impl SealingKey {
         }
     }
 
-    /// Seals a secret for its place.
-    pub fn seal(&self, place: &Place, secret: &[u8]) -> Vec<u8> {
-        let nonce = random_bytes::<NONCE>();
+    /// Seals a secret with associated data.
+    pub fn seal(&self, aad: &AssociatedData, secret: &[u8]) -> Vec<u8> {
+        let nonce = random_bytes::<NONCE_LENGTH>();
         let payload = Payload {
             msg: secret,
-            aad: place.as_bytes(),
+            aad: aad.as_str().as_bytes(),
         };
         let ciphertext = self
             .cipher
@@ -86,23 +86,27 @@ impl SealingKey {
         [self.id.bytes(), &nonce, &ciphertext].concat()
     }
 
-    /// Opens what was sealed under this key for a place.
-    pub fn open(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    /// Opens a value that was sealed with this key and the same associated data.
+    pub fn open(
+        &self,
+        aad: &AssociatedData,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         let (nonce, ciphertext) = sealed
-            .split_at_checked(KEY_ID)
-            .and_then(|(_, rest)| rest.split_first_chunk::<NONCE>())
+            .split_at_checked(KEY_ID_LENGTH)
+            .and_then(|(_, rest)| rest.split_first_chunk::<NONCE_LENGTH>())
             .ok_or("too short")?;
         let payload = Payload {
             msg: ciphertext,
-            aad: place.as_bytes(),
+            aad: aad.as_str().as_bytes(),
         };
         self.cipher
             .decrypt(&XNonce::from(*nonce), payload)
             .map(Zeroizing::new)
-            .map_err(|_| "a sealed value was changed or moved")
+            .map_err(|_| "changed or moved to another row or column")
     }
 
-    /// A digest that only holders of this key can make.
+    /// A keyed digest (HMAC-SHA-256).
     pub fn digest(&self, message: &[u8]) -> [u8; 32] {
         let mut digest = [0; 32];
         digest.copy_from_slice(hmac::sign(&self.mac, message).as_ref());

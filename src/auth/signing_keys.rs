@@ -1,14 +1,15 @@
-//! The ring of keys of access tokens.
+//! The ring of keys that sign access tokens.
 //!
-//! It has the keys of the settings, and kept keys, which rotations made and
-//! which stand in the database, sealed under a root key. The newest kept key
-//! that is active signs, or else the first of the settings; each verifies until
-//! it retires. A key of the settings retires too, once a rotation says so.
+//! It has the configured keys, which the settings name, and database keys, which
+//! rotations create and store wrapped with a root key. The newest active database key
+//! signs, or else the first configured key. Each key verifies until it retires. A
+//! rotation can retire a configured key too.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use parking_lot::RwLock;
 use ring::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair},
@@ -21,33 +22,33 @@ use crate::{
     random::sha256,
 };
 
-/// The type of an access token (RFC 9068 section 2.1).
-pub(super) const TYPE: &str = "at+jwt";
+/// The `typ` of an access token (RFC 9068 section 2.1).
+pub(super) const TOKEN_TYPE: &str = "at+jwt";
 
-/// The keys of access tokens. A clone shares the ring.
+/// The keys that sign access tokens. A clone shares the ring.
 #[derive(Clone)]
 pub struct SigningKeys {
-    of_settings: Arc<[Arc<SigningKey>]>,
-    /// In the order of preference.
-    ring: Arc<RwLock<Arc<[Timed]>>>,
+    configured: Arc<[Arc<SigningKey>]>,
+    /// The preferred signing key first.
+    ring: Arc<RwLock<Arc<[RingKey]>>>,
 }
 
-/// A key with the time in which it counts.
+/// A key of the ring with the time in which it is valid.
 #[derive(Clone)]
-pub(super) struct Timed {
+pub(super) struct RingKey {
     pub key: Arc<SigningKey>,
-    /// From when it signs; `None` if ever since.
+    /// From when it may sign; `None` if always.
     pub active_time: Option<Time>,
-    /// From when it is not accepted any more.
+    /// From when its tokens are refused; `None` if never.
     pub retire_time: Option<Time>,
 }
 
-/// One key, whose algorithm is pinned to it.
+/// A key with its one algorithm.
 pub(super) struct SigningKey {
     pub(super) id: String,
     pub(super) algorithm: Algorithm,
-    /// The header of the tokens that it signs, and how it stands in them.
     pub(super) header: Header,
+    /// `header` as it is encoded in tokens.
     encoded_header: String,
     pub(super) encoding: EncodingKey,
     pub(super) decoding: DecodingKey,
@@ -80,11 +81,11 @@ impl SigningKeys {
             decoding: DecodingKey::from_secret(bytes),
             public: None,
         };
-        Self::of_settings(vec![Arc::new(key)])
+        Self::from_configured(vec![Arc::new(key)])
     }
 
-    /// A ring of Ed25519 private keys (PKCS #8, PEM), of which the first one
-    /// signs. Tells the position of one that is not such a key.
+    /// A ring of Ed25519 private keys (PKCS #8, PEM). The first one signs. The error is
+    /// the position of an invalid key.
     pub fn from_pem(files: &[Secret]) -> Result<Self, usize> {
         jwt_backend::install();
         let keys = files.iter().enumerate().map(|(at, pem)| {
@@ -92,87 +93,92 @@ impl SigningKeys {
             let key = encoding.ok().and_then(SigningKey::ed25519);
             key.map(Arc::new).ok_or(at)
         });
-        Ok(Self::of_settings(keys.collect::<Result<_, _>>()?))
+        Ok(Self::from_configured(keys.collect::<Result<_, _>>()?))
     }
 
-    fn of_settings(keys: Vec<Arc<SigningKey>>) -> Self {
-        let ring: Vec<_> = keys.iter().cloned().map(Timed::always).collect();
+    fn from_configured(keys: Vec<Arc<SigningKey>>) -> Self {
+        let ring: Vec<_> = keys.iter().cloned().map(RingKey::always).collect();
         Self {
-            of_settings: keys.into(),
+            configured: keys.into(),
             ring: Arc::new(RwLock::new(ring.into())),
         }
     }
 
-    /// The ids of the keys of the settings.
-    pub fn ids_of_settings(&self) -> Vec<String> {
-        self.of_settings.iter().map(|key| key.id.clone()).collect()
+    /// The ids of the configured keys.
+    pub fn configured_ids(&self) -> Vec<String> {
+        self.configured.iter().map(|key| key.id.clone()).collect()
     }
 
-    /// The public keys of all that are accepted; none for a shared secret.
-    pub fn public(&self) -> Vec<PublicKey> {
+    /// The public keys of all accepted keys; a shared secret has none.
+    pub fn public_keys(&self) -> Vec<PublicKey> {
         let (ring, now) = (self.ring(), now());
-        let accepted = ring.iter().filter(|timed| timed.is_accepted(now));
+        let accepted = ring.iter().filter(|entry| entry.is_accepted(now));
         accepted
-            .filter_map(|timed| timed.key.public.clone())
+            .filter_map(|entry| entry.key.public.clone())
             .collect()
     }
 
-    /// The id of the key that signs now.
-    pub fn signing_key(&self) -> Option<String> {
-        self.signer().map(|key| key.id.clone())
+    /// The id of the key that signs now; `None` if all have retired.
+    pub fn active_key_id(&self) -> Option<String> {
+        self.active_key().map(|key| key.id.clone())
     }
 
     /// The key that signs now; `None` if all have retired.
-    pub(super) fn signer(&self) -> Option<Arc<SigningKey>> {
+    pub(super) fn active_key(&self) -> Option<Arc<SigningKey>> {
         let (ring, now) = (self.ring(), now());
-        let mut signing = ring.iter().filter(|timed| timed.is_accepted(now));
-        let signer = signing.find(|timed| timed.active_time.is_none_or(|time| time <= now))?;
-        Some(Arc::clone(&signer.key))
+        let mut accepted = ring.iter().filter(|entry| entry.is_accepted(now));
+        let active = accepted.find(|entry| entry.active_time.is_none_or(|time| time <= now))?;
+        Some(Arc::clone(&active.key))
     }
 
-    /// The key with an id, if it is accepted.
-    pub(super) fn verifier(&self, id: &str) -> Option<Arc<SigningKey>> {
-        self.accepted(|key| key.id == id)
+    /// The accepted key with an id.
+    pub(super) fn verification_key(&self, id: &str) -> Option<Arc<SigningKey>> {
+        self.find_accepted(|key| key.id == id)
     }
 
-    /// The key of tokens whose first part is this, if it is one of those that are made
-    /// here: to know it by sight takes less time than to read it.
-    pub(super) fn verifier_of(&self, encoded_header: &str) -> Option<Arc<SigningKey>> {
-        self.accepted(|key| key.encoded_header == encoded_header)
+    /// The accepted key of tokens with this encoded header, as this server encodes it.
+    /// The comparison takes less time than decoding the header.
+    pub(super) fn verification_key_by_header(
+        &self,
+        encoded_header: &str,
+    ) -> Option<Arc<SigningKey>> {
+        self.find_accepted(|key| key.encoded_header == encoded_header)
     }
 
-    fn accepted(&self, is_it: impl Fn(&SigningKey) -> bool) -> Option<Arc<SigningKey>> {
+    fn find_accepted(&self, matches: impl Fn(&SigningKey) -> bool) -> Option<Arc<SigningKey>> {
         let (ring, now) = (self.ring(), now());
-        let mut accepted = ring.iter().filter(|timed| timed.is_accepted(now));
-        let verifier = accepted.find(|timed| is_it(&timed.key))?;
-        Some(Arc::clone(&verifier.key))
+        let mut accepted = ring.iter().filter(|entry| entry.is_accepted(now));
+        let found = accepted.find(|entry| matches(&entry.key))?;
+        Some(Arc::clone(&found.key))
     }
 
-    /// A key that is in the ring, whether it is accepted or not.
-    pub(super) fn known(&self, id: &str) -> Option<Arc<SigningKey>> {
+    /// The key with an id, accepted or not.
+    pub(super) fn find(&self, id: &str) -> Option<Arc<SigningKey>> {
         let ring = self.ring();
-        let known = ring.iter().find(|timed| timed.key.id == id)?;
-        Some(Arc::clone(&known.key))
+        let found = ring.iter().find(|entry| entry.key.id == id)?;
+        Some(Arc::clone(&found.key))
     }
 
-    /// Takes these kept keys, the newest first, for those that it had, and the
-    /// times from which keys of the settings are not accepted any more.
-    pub(super) fn keep(&self, kept: Vec<Timed>, retired: impl Fn(&str) -> Option<Time>) {
-        let of_settings = self.of_settings.iter().map(|key| Timed {
-            retire_time: retired(&key.id),
-            ..Timed::always(Arc::clone(key))
+    /// Replaces the database keys, newest first, and sets when configured keys retire.
+    pub(super) fn set_database_keys(
+        &self,
+        database_keys: Vec<RingKey>,
+        retire_time_of: impl Fn(&str) -> Option<Time>,
+    ) {
+        let configured = self.configured.iter().map(|key| RingKey {
+            retire_time: retire_time_of(&key.id),
+            ..RingKey::always(Arc::clone(key))
         });
-        let ring: Vec<_> = kept.into_iter().chain(of_settings).collect();
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring.into();
+        let ring: Vec<_> = database_keys.into_iter().chain(configured).collect();
+        *self.ring.write() = ring.into();
     }
 
-    fn ring(&self) -> Arc<[Timed]> {
-        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&ring)
+    fn ring(&self) -> Arc<[RingKey]> {
+        Arc::clone(&self.ring.read())
     }
 }
 
-impl Timed {
+impl RingKey {
     fn always(key: Arc<SigningKey>) -> Self {
         Self {
             key,
@@ -187,7 +193,7 @@ impl Timed {
 }
 
 impl SigningKey {
-    /// A new Ed25519 key: its id, and the key itself (PKCS #8).
+    /// A new Ed25519 key: its id and the private key (PKCS #8).
     pub fn generate() -> Option<(String, Zeroizing<Vec<u8>>)> {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).ok()?;
         let document = Zeroizing::new(document.as_ref().to_vec());
@@ -204,7 +210,7 @@ impl SigningKey {
     fn ed25519(encoding: EncodingKey) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(encoding.as_bytes()).ok()?;
         let x = URL_SAFE_NO_PAD.encode(pair.public_key());
-        // RFC 7638: the members of the key in lexical order.
+        // RFC 7638: the key's members in lexical order.
         let thumbprint = sha256(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#));
         let id = URL_SAFE_NO_PAD.encode(thumbprint);
         let (header, encoded_header) = header(&id, Algorithm::EdDSA);
@@ -220,10 +226,10 @@ impl SigningKey {
     }
 }
 
-/// The header of the tokens of a key, and how it stands in them.
+/// The header of a key's tokens, decoded and encoded.
 fn header(key_id: &str, algorithm: Algorithm) -> (Header, String) {
     let header = Header {
-        typ: Some(TYPE.to_owned()),
+        typ: Some(TOKEN_TYPE.to_owned()),
         kid: Some(key_id.to_owned()),
         ..Header::new(algorithm)
     };

@@ -2,53 +2,53 @@ use std::time::Instant;
 
 use chrono::TimeDelta;
 
-use super::KeyWatch;
+use super::KeyRefresh;
 use crate::{
-    auth::{Keys, REVOCATIONS_KEPT, Revocations},
+    auth::{Keys, REVOCATION_RETENTION, Revocations},
     database::Database,
     domain::{Time, now},
     error::Result,
-    repositories::EndedTokens,
+    repositories::TokenRevocations,
 };
 
-/// How far back each look goes: a transaction may commit a while after the time
-/// that it wrote, and clocks differ.
-const OVERLAP: TimeDelta = TimeDelta::seconds(30);
+/// The overlap of two reads: a transaction can commit some time after the time that it
+/// wrote, and clocks differ.
+const READ_OVERLAP: TimeDelta = TimeDelta::seconds(30);
 
-/// Keeps what each call is checked against as the database has it.
+/// Refreshes what the interceptor checks calls against: signing keys and revocations.
 #[derive(Debug)]
-pub struct Trust {
-    keys: KeyWatch,
-    ended: EndedTokens,
+pub struct CredentialRefresh {
+    keys: KeyRefresh,
+    table: TokenRevocations,
     revocations: Revocations,
-    read: Option<Time>,
+    last_read: Option<Time>,
 }
 
-impl Trust {
-    /// Keeps these rings of keys and these revocations up to date.
+impl CredentialRefresh {
+    /// Refreshes these key rings and these revocations.
     pub fn new(database: Database, keys: Keys, revocations: Revocations) -> Self {
         Self {
-            keys: KeyWatch::new(database.clone(), keys),
-            ended: EndedTokens::new(database),
+            keys: KeyRefresh::new(database.clone(), keys),
+            table: TokenRevocations::new(database),
             revocations,
-            read: None,
+            last_read: None,
         }
     }
 
-    /// Looks once: the first time at everything, later at what is new.
+    /// Refreshes once. The first time it reads all rows, later only new ones.
     pub async fn refresh(&mut self) -> Result<()> {
-        let (now, as_of) = (now(), Instant::now());
-        let since = match self.read {
-            Some(read) => read - OVERLAP,
-            None => now - REVOCATIONS_KEPT,
+        let (now, read_at) = (now(), Instant::now());
+        let since = match self.last_read {
+            Some(read) => read - READ_OVERLAP,
+            None => now - REVOCATION_RETENTION,
         };
 
-        // First: who does not know a new key is not trusted either.
+        // Keys first: a replica without a new key must not count as current either.
         self.keys.refresh().await?;
-        let ended = self.ended.since(since).await?;
+        let revoked = self.table.since(since).await?;
 
-        self.revocations.update(ended, as_of);
-        self.read = Some(now);
+        self.revocations.update(revoked, read_at);
+        self.last_read = Some(now);
         Ok(())
     }
 }

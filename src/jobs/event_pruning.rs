@@ -3,16 +3,17 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
-    database::Database, domain::now, error::Result, repositories::Events, telemetry::metrics,
+    database::Database, domain::now, error::Result, repositories::Events,
+    telemetry::metrics::JobRun,
 };
 
-/// How many events one statement takes, so that it does not hold up others.
-const BATCH: i64 = 500;
+/// Events deleted by one statement, few enough not to block others.
+const BATCH_SIZE: i64 = 500;
 
-/// How often to look at least.
-const EVERY: Duration = Duration::from_secs(60);
+/// The longest interval between two runs.
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Forgets the events of projects that are older than they are kept.
+/// Deletes project events that are older than the retention.
 #[derive(Debug)]
 pub struct EventPruning {
     events: Events,
@@ -20,7 +21,7 @@ pub struct EventPruning {
 }
 
 impl EventPruning {
-    /// A pruning of this database, which keeps events for so long.
+    /// Prunes the events of this database.
     pub fn new(database: Database, retention: Duration) -> Self {
         Self {
             events: Events::new(database),
@@ -28,26 +29,26 @@ impl EventPruning {
         }
     }
 
-    /// Looks again and again; never returns.
+    /// Prunes periodically; never returns.
     pub async fn run(self) {
-        let mut ticks = interval(EVERY.min(self.retention / 10));
+        let mut ticks = interval(MAX_INTERVAL.min(self.retention / 10));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let run = metrics::job("event_pruning");
+            let run = JobRun::start("event_pruning");
             let pruned = self.prune().await;
             if let Err(error) = &pruned {
                 let error = error.with_causes();
                 tracing::warn!(error, "cannot prune events");
             }
-            run.over(pruned.is_ok());
+            run.finish(pruned.is_ok());
         }
     }
 
-    /// Batch by batch until nothing is left.
+    /// Deletes batches until none is left.
     async fn prune(&self) -> Result<()> {
         let before = now() - self.retention;
-        while self.events.prune(before, BATCH).await? > 0 {}
+        while self.events.prune(before, BATCH_SIZE).await? > 0 {}
         Ok(())
     }
 }

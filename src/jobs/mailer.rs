@@ -6,108 +6,109 @@ use tokio::{task::JoinSet, time::sleep};
 use crate::{
     auth::MailToken,
     database::Database,
-    domain::{Letter, now},
+    domain::{EmailMessage, now},
     error::Result,
-    mail::Post,
+    mail::MailSender,
     random::random_fraction,
     repositories::{MailTokens, Outbox},
-    telemetry::metrics::{self, BACKGROUND},
+    telemetry::metrics::{JOBS, JobRun},
 };
 
-/// How many messages are sent at once.
-const BATCH: i64 = 8;
+/// Messages claimed and sent at once.
+const BATCH_SIZE: i64 = 8;
 
-/// For how long a message is this replica's: longer than an attempt takes, and
-/// than nobody gets another one, so that one of a replica that died is repeated.
-const LEASE: TimeDelta = TimeDelta::seconds(90);
+/// How long a message is claimed. It is longer than an attempt takes. The message of a
+/// replica that crashed is sent by another replica afterwards.
+const CLAIM_LEASE: TimeDelta = TimeDelta::seconds(90);
 
-/// How often to look for messages of other replicas, and those to be tried again.
-const EVERY: Duration = Duration::from_secs(2);
+/// The poll interval for retries and for messages of other replicas.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Sends what is in the outbox.
+/// Sends the messages of the outbox.
 ///
-/// Only here does an address meet an account: who asked for a message has long
-/// had the answer. The token is made here too, and exists nowhere but in the message.
+/// Only the mailer looks up the account of an address: the response to the requester is
+/// sent before and does not depend on it. The mailer also generates the token, so its
+/// text exists only in the message.
 #[derive(Debug, Clone)]
 pub struct Mailer {
     outbox: Outbox,
     tokens: MailTokens,
-    post: Post,
+    sender: MailSender,
 }
 
 impl Mailer {
-    /// A mailer of this database's messages.
-    pub fn new(database: Database, outbox: Outbox, post: Post) -> Self {
+    /// A mailer for the outbox of this database.
+    pub fn new(database: Database, outbox: Outbox, sender: MailSender) -> Self {
         Self {
             outbox,
             tokens: MailTokens::new(database),
-            post,
+            sender,
         }
     }
 
-    /// Sends again and again; never returns.
+    /// Sends messages as they come; never returns.
     pub async fn run(self) {
         loop {
-            let run = metrics::job("mailer");
-            let claimed = self.outbox.claim(BATCH, LEASE, now()).await;
-            run.over(claimed.is_ok());
+            let run = JobRun::start("mailer");
+            let claimed = self.outbox.claim(BATCH_SIZE, CLAIM_LEASE, now()).await;
+            run.finish(claimed.is_ok());
             match claimed {
-                Ok(letters) if letters.is_empty() => self.rest().await,
-                Ok(letters) => self.deliver_all(letters).await,
+                Ok(messages) if messages.is_empty() => self.wait_for_work().await,
+                Ok(messages) => self.deliver_all(messages).await,
                 Err(error) => {
                     let error = error.with_causes();
-                    tracing::warn!(error, "cannot look for messages to be sent");
-                    sleep(EVERY).await;
+                    tracing::warn!(error, "cannot read the outbox");
+                    sleep(POLL_INTERVAL).await;
                 }
             }
         }
     }
 
-    async fn rest(&self) {
+    async fn wait_for_work(&self) {
         tokio::select! {
-            () = self.outbox.rung() => {}
-            () = sleep(EVERY) => {}
+            () = self.outbox.wait_for_message() => {}
+            () = sleep(POLL_INTERVAL) => {}
         }
     }
 
-    async fn deliver_all(&self, letters: Vec<Letter>) {
+    async fn deliver_all(&self, messages: Vec<EmailMessage>) {
         let mut deliveries = JoinSet::new();
-        for letter in letters {
+        for message in messages {
             let mailer = self.clone();
             deliveries.spawn(async move {
-                if let Err(error) = mailer.deliver(&letter).await {
+                if let Err(error) = mailer.deliver(&message).await {
                     let error = error.with_causes();
-                    tracing::warn!(letter_id = %letter.id, error, "cannot handle a message");
+                    tracing::warn!(message_id = %message.id, error, "cannot handle a message");
                 }
             });
         }
         deliveries.join_all().await;
     }
 
-    async fn deliver(&self, letter: &Letter) -> Result<()> {
+    async fn deliver(&self, message: &EmailMessage) -> Result<()> {
         let token = MailToken::generate();
-        let issued = self.tokens.issue(letter, &token.hash(), now()).await?;
+        let issued = self.tokens.issue(message, &token.hash(), now()).await?;
         let Some(user) = issued else {
-            return self.outbox.remove(letter.id).await;
+            return self.outbox.remove(message.id).await;
         };
-        let (kind, user_id) = (letter.kind.as_str(), user.id);
+        let (kind, user_id) = (message.kind.as_str(), user.id);
 
-        let Err(failure) = self.post.send(letter, &user, &token).await else {
-            BACKGROUND.message("sent");
+        let Err(failure) = self.sender.send(message, &user, &token).await else {
+            JOBS.mail_attempt("sent");
             tracing::info!(kind, %user_id, "message sent");
-            return self.outbox.remove(letter.id).await;
+            return self.outbox.remove(message.id).await;
         };
 
         self.tokens.withdraw(&token.hash()).await?;
-        let (error, attempts) = (format!("{failure:#}"), letter.attempts);
-        if letter.is_stale(now()) {
-            BACKGROUND.message("given_up");
+        let (error, attempts) = (format!("{failure:#}"), message.attempts);
+        if message.is_stale(now()) {
+            JOBS.mail_attempt("given_up");
             tracing::warn!(kind, %user_id, attempts, error, "message given up");
-            return self.outbox.remove(letter.id).await;
+            return self.outbox.remove(message.id).await;
         }
-        BACKGROUND.message("failed");
-        let wait = letter.wait(random_fraction());
-        tracing::warn!(kind, %user_id, attempts, ?wait, error, "cannot send a message yet");
-        self.outbox.postpone(letter.id, now() + wait).await
+        JOBS.mail_attempt("failed");
+        let delay = message.retry_delay(random_fraction());
+        tracing::warn!(kind, %user_id, attempts, ?delay, error, "cannot send a message yet");
+        self.outbox.postpone(message.id, now() + delay).await
     }
 }

@@ -9,56 +9,56 @@ use crate::{
     domain::{Time, now},
     error::Result,
     repositories::{
-        AuditLog, EndedTokens, Guesses, IdempotencyKey, KeyRecords, MailTokens, Outbox, Projects,
-        Publishing, Refusals, Sessions,
+        AuditLog, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Outbox, Projects,
+        Publishing, RefusedPublishes, Sessions, TokenRevocations,
     },
-    telemetry::metrics,
+    telemetry::metrics::JobRun,
 };
 
-/// How long what has ended stays: media servers and people may still ask about it.
-const KEPT: TimeDelta = TimeDelta::days(7);
+/// The retention of ended records: media servers and users may still ask about them.
+const RETENTION: TimeDelta = TimeDelta::days(7);
 
-/// How many rows one statement takes, so that it does not hold up others.
-const BATCH: i64 = 500;
+/// Rows deleted by one statement, few enough not to block others.
+const BATCH_SIZE: i64 = 500;
 
-/// How often to look.
-const EVERY: Duration = Duration::from_secs(60 * 60);
+/// The interval between two runs.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// What is forgotten.
+/// A kind of record that is purged.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum PurgeTarget {
     Sessions,
     Projects,
     RequestIds,
     Revocations,
-    Guesses,
+    FailedAttempts,
     AuditEvents,
     MailTokens,
     Messages,
-    Refusals,
+    RefusedPublishes,
     Publishes,
     Keys,
 }
 
-impl Kind {
+impl PurgeTarget {
     const ALL: [Self; 11] = [
         Self::Sessions,
         Self::Projects,
         Self::RequestIds,
         Self::Revocations,
-        Self::Guesses,
+        Self::FailedAttempts,
         Self::AuditEvents,
         Self::MailTokens,
         Self::Messages,
-        Self::Refusals,
+        Self::RefusedPublishes,
         Self::Publishes,
         Self::Keys,
     ];
 }
 
-/// Forgets what has ended long ago: sessions, deleted projects, request ids,
-/// wrong passwords, audit events, tokens and messages that nobody sent, refused and
-/// former publishers, retired keys.
+/// Deletes old records: ended sessions, deleted projects, request ids, revocations, failed
+/// sign-in attempts, audit events, unused e-mail tokens, unsent messages, refused
+/// publishes, former publish connections, and retired keys.
 #[derive(Debug)]
 pub struct Purge {
     database: Database,
@@ -66,7 +66,7 @@ pub struct Purge {
 }
 
 impl Purge {
-    /// A purge of this database, which keeps audit events for so long.
+    /// Purges this database. `audit_retention` applies to audit events.
     pub fn new(database: Database, audit_retention: Duration) -> Self {
         Self {
             database,
@@ -74,66 +74,76 @@ impl Purge {
         }
     }
 
-    /// Looks again and again; never returns.
+    /// Purges periodically; never returns.
     pub async fn run(self) {
-        let mut ticks = interval(EVERY);
+        let mut ticks = interval(PURGE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let run = metrics::job("purge");
-            run.over(self.purge().await);
+            let run = JobRun::start("purge");
+            run.finish(self.purge().await);
         }
     }
 
-    /// Batch by batch until nothing is left; what cannot be forgotten now does not
-    /// keep the rest. Tells whether all could.
+    /// Deletes batches until none is left. A failure of one target does not stop the
+    /// others. Returns whether all succeeded.
     async fn purge(&self) -> bool {
-        let mut is_done = true;
+        let mut is_success = true;
         let now = now();
-        for what in Kind::ALL {
+        for target in PurgeTarget::ALL {
             loop {
-                match self.batch(what, now).await {
+                match self.purge_batch(target, now).await {
                     Ok(0) => break,
                     Ok(_) => {}
                     Err(error) => {
-                        tracing::warn!(?what, error = error.with_causes(), "cannot purge");
-                        is_done = false;
+                        tracing::warn!(?target, error = error.with_causes(), "cannot purge");
+                        is_success = false;
                         break;
                     }
                 }
             }
         }
-        is_done
+        is_success
     }
 
-    async fn batch(&self, what: Kind, now: Time) -> Result<u64> {
-        let (database, before) = (self.database.clone(), now - KEPT);
-        match what {
-            Kind::Sessions => Sessions::new(database).purge(before, BATCH).await,
-            Kind::Projects => Projects::new(database).purge(before, BATCH).await,
-            Kind::RequestIds => IdempotencyKey::purge(&database, now, BATCH).await,
-            Kind::Revocations => EndedTokens::new(database).purge(before, BATCH).await,
-            Kind::Guesses => Guesses::new(database).purge(now, BATCH).await,
-            Kind::AuditEvents => {
-                let before = now - self.audit_retention;
-                AuditLog::new(database).purge(before, now, BATCH).await
+    async fn purge_batch(&self, target: PurgeTarget, now: Time) -> Result<u64> {
+        let (database, before) = (self.database.clone(), now - RETENTION);
+        match target {
+            PurgeTarget::Sessions => Sessions::new(database).purge(before, BATCH_SIZE).await,
+            PurgeTarget::Projects => Projects::new(database).purge(before, BATCH_SIZE).await,
+            PurgeTarget::RequestIds => IdempotencyKey::purge(&database, now, BATCH_SIZE).await,
+            PurgeTarget::Revocations => {
+                TokenRevocations::new(database)
+                    .purge(before, BATCH_SIZE)
+                    .await
             }
-            Kind::MailTokens => MailTokens::new(database).purge(now, BATCH).await,
-            Kind::Messages => Outbox::new(database).purge(before, BATCH).await,
-            Kind::Refusals => Refusals::new(database).purge(before, BATCH).await,
-            Kind::Publishes => Publishing::purge(&database, before, BATCH).await,
-            Kind::Keys => self.purge_keys().await.map(|()| 0),
+            PurgeTarget::FailedAttempts => {
+                FailedAttempts::new(database).purge(now, BATCH_SIZE).await
+            }
+            PurgeTarget::AuditEvents => {
+                let before = now - self.audit_retention;
+                AuditLog::new(database).purge(before, now, BATCH_SIZE).await
+            }
+            PurgeTarget::MailTokens => MailTokens::new(database).purge(now, BATCH_SIZE).await,
+            PurgeTarget::Messages => Outbox::new(database).purge(before, BATCH_SIZE).await,
+            PurgeTarget::RefusedPublishes => {
+                RefusedPublishes::new(database)
+                    .purge(before, BATCH_SIZE)
+                    .await
+            }
+            PurgeTarget::Publishes => Publishing::purge(&database, before, BATCH_SIZE).await,
+            PurgeTarget::Keys => self.purge_keys().await.map(|()| 0),
         }
     }
 
-    /// Forgets the keys that rotations made, once they are retired and needed no more.
+    /// Deletes retired database keys that no sealed value needs.
     async fn purge_keys(&self) -> Result<()> {
         let (keys, now) = (KeyRecords::new(self.database.clone()), now());
         for key in keys.list().await? {
             if key.is_retired(now) {
                 let id = SealingKeyId::parse(&key.id);
-                let begin = id.as_ref().map(SealingKeyId::bytes).unwrap_or_default();
-                keys.purge(&key, begin, now).await?;
+                let prefix = id.as_ref().map(SealingKeyId::bytes).unwrap_or_default();
+                keys.purge(&key, prefix, now).await?;
             }
         }
         Ok(())

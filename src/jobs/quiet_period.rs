@@ -2,40 +2,41 @@ use std::time::{Duration, Instant};
 
 use crate::auth::Revocations;
 
-/// For how long reports could be heard.
+/// The quiet period before missing reports count as silence.
 ///
-/// Silence means something only to who could have heard: after a start, and
-/// after the database was away, whoever judges waits as long as one may be
-/// silent, so that others can report first.
+/// After a start, and after the database was unavailable, no report could arrive. A job
+/// that expires silent streams or relays then waits for one report timeout, so that
+/// media servers and relay workers can report first.
 #[derive(Debug)]
-pub(super) struct Hearing {
-    /// While they are out of date, no report is let in.
+pub(super) struct QuietPeriod {
+    /// While they are out of date, calls are refused, so no report arrives.
     revocations: Revocations,
-    patience: Duration,
-    since: Option<Instant>,
+    duration: Duration,
+    started_at: Option<Instant>,
 }
 
-impl Hearing {
-    /// Of reports that may be so long in coming.
-    pub fn new(revocations: Revocations, patience: Duration) -> Self {
+impl QuietPeriod {
+    /// A quiet period of this duration: the report timeout.
+    pub fn new(revocations: Revocations, duration: Duration) -> Self {
         Self {
             revocations,
-            patience,
-            since: None,
+            duration,
+            started_at: None,
         }
     }
 
-    /// Whether silence means something now.
-    pub fn is_long_enough(&mut self) -> bool {
+    /// Whether the quiet period is over. The first call starts it.
+    pub fn is_over(&mut self) -> bool {
         if !self.revocations.are_current() {
-            self.since = None;
+            self.started_at = None;
             return false;
         }
-        self.since.get_or_insert_with(Instant::now).elapsed() >= self.patience
+        let started_at = self.started_at.get_or_insert_with(Instant::now);
+        started_at.elapsed() >= self.duration
     }
 
-    /// Nothing could be heard.
-    pub fn interrupted(&mut self) {
-        self.since = None;
+    /// Starts again, because no report could arrive.
+    pub fn restart(&mut self) {
+        self.started_at = None;
     }
 }

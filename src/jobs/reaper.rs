@@ -2,57 +2,57 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::quiet_period::Hearing;
+use super::quiet_period::QuietPeriod;
 use crate::{
     auth::Revocations,
-    domain::{StreamId, Timeouts, now},
+    domain::{StreamId, StreamTimeouts, now},
     error::Error,
     repositories::Publishing,
-    telemetry::metrics,
+    telemetry::metrics::JobRun,
 };
 
-/// How many streams one look takes on.
-const BATCH: i64 = 1000;
+/// Overdue streams read at once.
+const BATCH_SIZE: i64 = 1000;
 
-/// Ends streams that are past their deadline, and notices those that fell silent.
+/// Ends streams whose reconnect window is over, and marks silent publishers as lost.
 #[derive(Debug)]
 pub struct Reaper {
     publishing: Publishing,
-    hearing: Hearing,
+    quiet_period: QuietPeriod,
 }
 
 impl Reaper {
-    /// A reaper of these streams.
-    pub fn new(publishing: Publishing, revocations: Revocations, timeouts: Timeouts) -> Self {
+    /// A reaper of these streams. The quiet period is the heartbeat timeout.
+    pub fn new(publishing: Publishing, revocations: Revocations, timeouts: StreamTimeouts) -> Self {
         Self {
             publishing,
-            hearing: Hearing::new(revocations, timeouts.heartbeat),
+            quiet_period: QuietPeriod::new(revocations, timeouts.heartbeat),
         }
     }
 
-    /// Looks again and again; never returns.
-    pub async fn run(mut self, every: Duration) {
-        let mut ticks = interval(every);
+    /// Runs at this interval; never returns.
+    pub async fn run(mut self, period: Duration) {
+        let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let run = metrics::job("reaper");
-            let is_done = match self.publishing.overdue(now(), BATCH).await {
-                Ok(overdue) if self.hearing.is_long_enough() => self.judge(overdue).await,
+            let run = JobRun::start("reaper");
+            let is_success = match self.publishing.overdue(now(), BATCH_SIZE).await {
+                Ok(overdue) if self.quiet_period.is_over() => self.expire_all(overdue).await,
                 Ok(_) => true,
                 Err(error) => {
-                    self.hearing.interrupted();
+                    self.quiet_period.restart();
                     let error = error.with_causes();
-                    tracing::warn!(error, "cannot look for overdue streams");
+                    tracing::warn!(error, "cannot read overdue streams");
                     false
                 }
             };
-            run.over(is_done);
+            run.finish(is_success);
         }
     }
 
-    /// Tells whether all could be judged.
-    async fn judge(&mut self, overdue: Vec<StreamId>) -> bool {
+    /// Expires overdue streams. Returns whether all succeeded.
+    async fn expire_all(&mut self, overdue: Vec<StreamId>) -> bool {
         let mut failures = 0;
         let all = overdue.len();
         for id in overdue {
@@ -63,18 +63,18 @@ impl Reaper {
                     end_reason = stream.end_reason.map(|reason| reason.as_str()),
                     "stream is overdue",
                 ),
-                // Another replica, or its media server, was faster.
+                // Another replica or the media server changed it first.
                 Ok(None) | Err(Error::NotFound { .. } | Error::ConcurrentChange) => {}
                 Err(error) => {
                     let error = error.with_causes();
-                    tracing::warn!(stream_id = %id, error, "cannot judge an overdue stream");
+                    tracing::warn!(stream_id = %id, error, "cannot expire an overdue stream");
                     failures += 1;
                 }
             }
         }
         if failures > 0 && failures == all {
-            // Where nothing can be written, no report was either.
-            self.hearing.interrupted();
+            // If no write succeeds, no report was written either.
+            self.quiet_period.restart();
         }
         failures == 0
     }

@@ -2,81 +2,81 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::quiet_period::Hearing;
+use super::quiet_period::QuietPeriod;
 use crate::{
     auth::Revocations,
-    domain::{RelayTimes, now},
+    domain::{RelayTimeouts, now},
     error::Error,
-    repositories::{RelayKey, RelayWork},
-    telemetry::metrics,
+    repositories::{RelayKey, RelayReports},
+    telemetry::metrics::JobRun,
 };
 
-/// How many relays one look takes on.
-const BATCH: i64 = 1000;
+/// Overdue relays read at once.
+const BATCH_SIZE: i64 = 1000;
 
-/// How often to look.
-const EVERY: Duration = Duration::from_secs(1);
+/// The longest interval between two runs.
+const MAX_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Takes relays from workers that fell silent, and notices those that stall.
+/// Ends the leases of silent relay workers, and marks stalled relays.
 #[derive(Debug)]
 pub struct RelayWatch {
-    work: RelayWork,
-    hearing: Hearing,
-    every: Duration,
+    reports: RelayReports,
+    quiet_period: QuietPeriod,
+    period: Duration,
 }
 
 impl RelayWatch {
-    /// A watch over these relays.
-    pub fn new(work: RelayWork, revocations: Revocations, times: RelayTimes) -> Self {
+    /// A watch over these relays. The quiet period is the lease.
+    pub fn new(reports: RelayReports, revocations: Revocations, times: RelayTimeouts) -> Self {
         Self {
-            work,
-            hearing: Hearing::new(revocations, times.lease),
-            every: EVERY.min(times.lease / 4),
+            reports,
+            quiet_period: QuietPeriod::new(revocations, times.lease),
+            period: MAX_INTERVAL.min(times.lease / 4),
         }
     }
 
-    /// Looks again and again; never returns.
+    /// Runs periodically; never returns.
     pub async fn run(mut self) {
-        let mut ticks = interval(self.every);
+        let mut ticks = interval(self.period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let run = metrics::job("relay_watch");
-            let is_done = match self.work.overdue(now(), BATCH).await {
-                Ok(overdue) if self.hearing.is_long_enough() => self.judge(overdue).await,
+            let run = JobRun::start("relay_watch");
+            let is_success = match self.reports.overdue(now(), BATCH_SIZE).await {
+                Ok(overdue) if self.quiet_period.is_over() => self.expire_all(overdue).await,
                 Ok(_) => true,
                 Err(error) => {
-                    self.hearing.interrupted();
+                    self.quiet_period.restart();
                     let error = error.with_causes();
-                    tracing::warn!(error, "cannot look for overdue relays");
+                    tracing::warn!(error, "cannot read overdue relays");
                     false
                 }
             };
-            run.over(is_done);
+            run.finish(is_success);
         }
     }
 
-    /// Tells whether all could be judged.
-    async fn judge(&self, overdue: Vec<RelayKey>) -> bool {
-        let mut is_done = true;
+    /// Expires overdue relays. Returns whether all succeeded.
+    async fn expire_all(&self, overdue: Vec<RelayKey>) -> bool {
+        let mut is_success = true;
         for key in overdue {
             let (stream_id, destination_id) = (key.stream_id, key.destination_id);
-            match self.work.expire(key, now()).await {
+            match self.reports.expire(key, now()).await {
                 Ok(Some(relay)) => tracing::info!(
                     %stream_id,
                     %destination_id,
                     state = relay.state.as_str(),
                     "relay is overdue",
                 ),
-                // Its worker, or another replica, was faster.
+                // Its worker or another replica changed it first.
                 Ok(None) | Err(Error::ConcurrentChange) => {}
                 Err(error) => {
                     let error = error.with_causes();
-                    tracing::warn!(%stream_id, %destination_id, error, "cannot judge a relay");
-                    is_done = false;
+                    tracing::warn!(%stream_id, %destination_id, error, "cannot expire an overdue relay");
+                    is_success = false;
                 }
             }
         }
-        is_done
+        is_success
     }
 }

@@ -4,92 +4,92 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
-    auth::{Keys, Place},
+    auth::{AssociatedData, Keys},
     database::Database,
     error::{Error, Result},
-    repositories::{KeyRecords, SealedValue, SealedValues},
+    repositories::{KeyRecords, SealedColumn, SealedValue},
 };
 
-/// How many rows one look takes on.
-const BATCH: i64 = 200;
+/// Rows read at once.
+const BATCH_SIZE: i64 = 200;
 
-/// Seals anew, under the key that seals now, what stands in the database sealed
-/// under an earlier one. Nothing else of a row changes, and a change that comes
-/// between wins.
+/// Reseals values that an earlier key sealed with the active key. It changes only the
+/// sealed column of a row. A concurrent change of the value wins.
 #[derive(Debug)]
 pub struct Resealing {
     database: Database,
     keys: Keys,
 }
 
-/// What one pass through a column has met.
+/// The counts of one pass through a column.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Pass {
-    /// Values under an earlier key.
+pub struct ResealCounts {
+    /// Values that an earlier key sealed.
     pub found: u64,
-    /// Those among them that cannot be opened.
+    /// Values among these that cannot be opened.
     pub unreadable: u64,
 }
 
 impl Resealing {
-    /// Works on this database.
+    /// Reseals values of this database.
     pub fn new(database: Database, keys: Keys) -> Self {
         Self { database, keys }
     }
 
-    /// Goes once through a column.
-    pub async fn pass(&self, column: SealedValues) -> Result<Pass> {
-        let key = self.keys.sealer.sealing_key();
-        let mut pass = Pass::default();
-        let mut above = Uuid::nil();
+    /// Reseals a column once.
+    pub async fn reseal_column(&self, column: SealedColumn) -> Result<ResealCounts> {
+        let key = self.keys.sealer.active_key_id();
+        let mut counts = ResealCounts::default();
+        let mut after = Uuid::nil();
         loop {
-            let begun = Instant::now();
-            let values = column.not_under(&self.database, key.bytes(), above, BATCH);
+            let started_at = Instant::now();
+            let values =
+                column.list_not_sealed_under(&self.database, key.bytes(), after, BATCH_SIZE);
             let values = values.await?;
             let Some(last) = values.last() else {
-                return Ok(pass);
+                return Ok(counts);
             };
-            above = last.id;
+            after = last.id;
             for value in &values {
-                pass.found += 1;
-                if !self.reseal(column, value).await? {
-                    pass.unreadable += 1;
+                counts.found += 1;
+                if !self.reseal_value(column, value).await? {
+                    counts.unreadable += 1;
                 }
             }
-            // Callers have the database for themselves half of the time.
-            sleep(begun.elapsed()).await;
+            // Leaves the database to calls for half of the time.
+            sleep(started_at.elapsed()).await;
         }
     }
 
-    /// Seals the keys that rotations made under the first root key.
-    pub async fn rewrap(&self) -> Result<()> {
+    /// Rewraps the database keys with the first root key.
+    pub async fn rewrap_keys(&self) -> Result<()> {
         let records = KeyRecords::new(self.database.clone());
         for record in records.list().await? {
-            let anew = self.keys.rewrapped(&record).map_err(Error::internal)?;
-            if let Some(anew) = anew {
-                records.rewrap(&record, &anew).await?;
+            let rewrapped = self.keys.rewrap(&record).map_err(Error::internal)?;
+            if let Some(rewrapped) = rewrapped {
+                records.rewrap(&record, &rewrapped).await?;
             }
         }
         Ok(())
     }
 
-    async fn reseal(&self, column: SealedValues, value: &SealedValue) -> Result<bool> {
-        let place = match column {
-            SealedValues::StreamKeys => Place::stream_key(value.id.into()),
-            SealedValues::DestinationKeys => Place::destination_key(value.id.into()),
-            SealedValues::RefreshSeeds => Place::refresh_seed(value.id.into()),
-            SealedValues::PlayUrls => Place::play_url(value.id),
+    async fn reseal_value(&self, column: SealedColumn, value: &SealedValue) -> Result<bool> {
+        let aad = match column {
+            SealedColumn::StreamKeys => AssociatedData::stream_key(value.id.into()),
+            SealedColumn::DestinationKeys => AssociatedData::destination_key(value.id.into()),
+            SealedColumn::RefreshSeeds => AssociatedData::refresh_seed(value.id.into()),
+            SealedColumn::PlayUrls => AssociatedData::play_url(value.id),
         };
-        let secret = match self.keys.sealer.open(&place, &value.sealed) {
+        let secret = match self.keys.sealer.open(&aad, &value.sealed) {
             Ok(secret) => secret,
             Err(error) => {
                 let error = error.with_causes();
-                tracing::warn!(id = %value.id, error, "cannot seal a value anew");
+                tracing::warn!(id = %value.id, error, "cannot reseal a value");
                 return Ok(false);
             }
         };
-        let anew = self.keys.sealer.seal(&place, &secret);
-        column.replace(&self.database, value, &anew).await?;
+        let resealed = self.keys.sealer.seal(&aad, &secret);
+        column.replace(&self.database, value, &resealed).await?;
         Ok(true)
     }
 }

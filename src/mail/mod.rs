@@ -1,13 +1,12 @@
-//! How messages look, and how they leave.
+//! E-mail messages and their transport.
 
-mod folder;
-mod route;
 mod sender;
+mod settings;
 mod smtp;
 mod smtp_url;
 mod templates;
 
-pub use route::{MailRoute, MailSettings};
-pub use sender::Post;
+pub use sender::MailSender;
+pub use settings::{MailSettings, MailTransport};
 pub use smtp_url::SmtpUrl;
-pub use templates::Letterhead;
+pub use templates::MailTemplates;

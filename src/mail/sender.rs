@@ -1,63 +1,92 @@
-use std::time::Duration;
-
-use anyhow::bail;
-use tokio::time::timeout;
-
-use super::{Letterhead, MailRoute, MailSettings, folder::Folder, smtp::Smtp};
-use crate::{
-    auth::MailToken,
-    domain::{Letter, User},
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
-/// How long sending a message may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use anyhow::{Context, bail};
+use tokio::time::timeout;
 
-/// Sends messages.
+use super::{MailSettings, MailTemplates, MailTransport, smtp::SmtpClient};
+use crate::{
+    auth::MailToken,
+    domain::{EmailMessage, EmailMessageId, User},
+};
+
+/// The time for sending one message.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Writes e-mail messages from templates and sends them.
 #[derive(Debug, Clone)]
-pub struct Post {
-    letterhead: Letterhead,
-    transport: Transport,
+pub struct MailSender {
+    templates: MailTemplates,
+    delivery: Delivery,
 }
 
 #[derive(Debug, Clone)]
-enum Transport {
-    Folder(Folder),
-    Smtp(Smtp),
+enum Delivery {
+    /// Into a directory that only its owner can enter. The first message creates it.
+    Directory(PathBuf),
+    Smtp(SmtpClient),
 }
 
-impl Post {
-    /// Prepares to send; none if mail is off. Nobody is connected to yet.
+impl MailSender {
+    /// Prepares the transport, without connecting; `None` if mail is off.
     pub fn open(settings: MailSettings) -> anyhow::Result<Option<Self>> {
-        let MailSettings { route, letterhead } = settings;
-        let transport = match route {
-            MailRoute::Off => return Ok(None),
-            MailRoute::Folder(path) => Transport::Folder(Folder::new(path)),
-            MailRoute::Smtp(url) => Transport::Smtp(Smtp::open(&url, TIMEOUT)?),
+        let MailSettings {
+            transport,
+            templates,
+        } = settings;
+        let delivery = match transport {
+            MailTransport::Off => return Ok(None),
+            MailTransport::Directory(path) => Delivery::Directory(path),
+            MailTransport::Smtp(url) => Delivery::Smtp(SmtpClient::open(&url, SEND_TIMEOUT)?),
         };
         Ok(Some(Self {
-            letterhead,
-            transport,
+            templates,
+            delivery,
         }))
     }
 
-    /// Sends a letter with a token to a user. The error says nothing of what is
-    /// in the message.
+    /// Sends a message with a token to a user. The error has no content of the message.
     pub async fn send(
         &self,
-        letter: &Letter,
+        message: &EmailMessage,
         user: &User,
         token: &MailToken,
     ) -> anyhow::Result<()> {
-        let message = self.letterhead.write(letter, user, token)?;
+        let id = message.id;
+        let message = self.templates.render(message, user, token)?;
         let sending = async {
-            match &self.transport {
-                Transport::Folder(folder) => folder.send(letter.id, &message).await,
-                Transport::Smtp(smtp) => smtp.send(&message).await,
+            match &self.delivery {
+                Delivery::Directory(path) => {
+                    let path = path.clone();
+                    let message = message.formatted();
+                    let writing = tokio::task::spawn_blocking(move || write(&path, id, &message));
+                    writing.await?.context("cannot write the message file")
+                }
+                Delivery::Smtp(client) => client.send(&message).await,
             }
         };
-        match timeout(TIMEOUT, sending).await {
+        match timeout(SEND_TIMEOUT, sending).await {
             Ok(sent) => sent,
-            Err(_) => bail!("it took longer than {} s", TIMEOUT.as_secs()),
+            Err(_) => bail!("timed out after {} s", SEND_TIMEOUT.as_secs()),
         }
     }
+}
+
+/// Writes a message atomically to its own file.
+fn write(directory: &Path, id: EmailMessageId, message: &[u8]) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(directory)?;
+    let draft = directory.join(format!(".{id}.draft"));
+
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&draft)?;
+    file.write_all(message)?;
+    file.sync_all()?;
+    fs::rename(draft, directory.join(format!("{id}.eml")))
 }

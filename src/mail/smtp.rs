@@ -12,31 +12,31 @@ use lettre::{
 
 use super::{SmtpUrl, smtp_url::SmtpTls};
 
-/// Hands messages to a mail server, over a connection for each.
+/// Sends messages to a mail server, over one connection for each.
 #[derive(Debug, Clone)]
-pub(super) struct Smtp {
+pub(super) struct SmtpClient {
     transport: AsyncSmtpTransport<Tokio1Executor>,
 }
 
-impl Smtp {
-    /// A way to this server, on which no step may take longer than `timeout`.
+impl SmtpClient {
+    /// A client of a server, with a timeout for each step.
     pub fn open(url: &SmtpUrl, timeout: Duration) -> anyhow::Result<Self> {
         let SmtpUrl {
             host,
             port,
-            login,
+            credentials,
             tls,
-            trusted: _,
+            ca_file: _,
         } = url;
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
             .port(*port)
             .timeout(Some(timeout))
             .tls(match tls {
                 SmtpTls::None => Tls::None,
-                SmtpTls::Required => Tls::Required(parameters(url)?),
-                SmtpTls::Implicit => Tls::Wrapper(parameters(url)?),
+                SmtpTls::Required => Tls::Required(tls_parameters(url)?),
+                SmtpTls::Implicit => Tls::Wrapper(tls_parameters(url)?),
             });
-        if let Some((user, password)) = login {
+        if let Some((user, password)) = credentials {
             let password = password.expose().to_owned();
             builder = builder.credentials(Credentials::new(user.clone(), password));
         }
@@ -45,17 +45,17 @@ impl Smtp {
         })
     }
 
-    /// Hands a message over.
+    /// Sends a message.
     pub async fn send(&self, message: &Message) -> anyhow::Result<()> {
         let (envelope, text) = (message.envelope(), message.formatted());
         let sent = self.transport.send_raw(envelope, &text).await;
-        sent.map(drop).map_err(|error| without_words(&error))
+        sent.map(drop).map_err(|error| without_server_text(&error))
     }
 }
 
-fn parameters(url: &SmtpUrl) -> anyhow::Result<TlsParameters> {
+fn tls_parameters(url: &SmtpUrl) -> anyhow::Result<TlsParameters> {
     let mut builder = TlsParameters::builder(url.host.clone());
-    if let Some(file) = &url.trusted {
+    if let Some(file) = &url.ca_file {
         let unusable = || format!("cannot use the certificates in {}", file.display());
         let certificates = fs::read(file).with_context(unusable)?;
         let certificates = Certificate::from_pem(&certificates).with_context(unusable)?;
@@ -64,11 +64,11 @@ fn parameters(url: &SmtpUrl) -> anyhow::Result<TlsParameters> {
     Ok(builder.build()?)
 }
 
-/// A failure without the server's own words: it may repeat what it was told.
-fn without_words(error: &Error) -> anyhow::Error {
+/// An error without the server's text, which can repeat parts of the message.
+fn without_server_text(error: &Error) -> anyhow::Error {
     match error.status() {
         Some(code) => anyhow!("the server answered {code}"),
-        None if error.is_response() => anyhow!("the server answered something else than SMTP"),
+        None if error.is_response() => anyhow!("the server did not answer in SMTP"),
         None => anyhow!("{error}"),
     }
 }

@@ -5,72 +5,72 @@ use url::{Host, Url};
 
 use crate::domain::Secret;
 
-/// The port of a server that takes messages from its users (RFC 6409).
-const SUBMISSION: u16 = 587;
+/// The port of message submission (RFC 6409).
+const SUBMISSION_PORT: u16 = 587;
 
-/// The same with TLS from the first byte on (RFC 8314).
-const SUBMISSIONS: u16 = 465;
+/// The port of message submission over implicit TLS (RFC 8314).
+const SUBMISSIONS_PORT: u16 = 465;
 
-/// A mail server as a setting names it. It cannot be printed: there is a password in it.
+/// The URL of a mail server. It has no `Debug`: it can contain a password.
 #[derive(Clone)]
 pub struct SmtpUrl {
-    /// Its name or address.
+    /// The host name or IP address.
     pub host: String,
-    /// Its port.
+    /// The port.
     pub port: u16,
-    /// With which user and password it is used, if it wants any.
-    pub login: Option<(String, Secret)>,
-    /// How the connection is protected.
+    /// The user and password, if the server requires authentication.
+    pub credentials: Option<(String, Secret)>,
+    /// The protection of the connection.
     pub tls: SmtpTls,
-    /// A file of certificates (PEM) that are trusted beside the public ones.
-    pub trusted: Option<PathBuf>,
+    /// A PEM file of certificates that are trusted in addition to the public ones.
+    pub ca_file: Option<PathBuf>,
 }
 
-/// How a connection to a mail server is protected.
+/// The protection of a connection to a mail server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SmtpTls {
-    /// Not at all.
+    /// Plain text.
     None,
-    /// By STARTTLS, without which nothing is said.
+    /// STARTTLS; without it nothing is sent.
     Required,
-    /// By TLS from the first byte on.
+    /// TLS from the first byte on.
     Implicit,
 }
 
 impl FromStr for SmtpUrl {
     type Err = &'static str;
 
-    /// Reads `smtp://user:password@host:port?tls=required&ca=FILE`, all but the
-    /// host optional. `tls` is `none` or `required`; by default required unless
-    /// the host is this machine. `smtps://` has TLS from the first byte on.
+    /// Parses `smtp://user:password@host:port?tls=required&ca=FILE`; only the host is
+    /// required. `tls` is `none` or `required`, by default `required` unless the host is
+    /// this machine. `smtps://` uses TLS from the first byte on.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "must be off, folder:PATH or a URL such as \
+        const INVALID: &str = "must be off, folder:PATH or a URL such as \
                              smtp://user:password@mail.example.com:587";
-        let url = Url::parse(text).map_err(|_| WRONG)?;
-        let host = url.host_str().ok_or(WRONG)?;
-        let host = Host::parse(host).map_err(|_| WRONG)?;
+        let url = Url::parse(text).map_err(|_| INVALID)?;
+        let host = url.host_str().ok_or(INVALID)?;
+        let host = Host::parse(host).map_err(|_| INVALID)?;
         let (tls, port) = match url.scheme() {
-            "smtps" => (SmtpTls::Implicit, SUBMISSIONS),
-            "smtp" if is_this_machine(&host) => (SmtpTls::None, SUBMISSION),
-            "smtp" => (SmtpTls::Required, SUBMISSION),
-            _ => return Err(WRONG),
+            "smtps" => (SmtpTls::Implicit, SUBMISSIONS_PORT),
+            "smtp" if is_this_machine(&host) => (SmtpTls::None, SUBMISSION_PORT),
+            "smtp" => (SmtpTls::Required, SUBMISSION_PORT),
+            _ => return Err(INVALID),
         };
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
             return Err("must not have a path or # after the port");
         }
 
         let mut server = Self {
-            host: bare(&host),
+            host: without_brackets(&host),
             port: url.port().unwrap_or(port),
-            login: login(&url)?,
+            credentials: credentials(&url)?,
             tls,
-            trusted: None,
+            ca_file: None,
         };
         for (name, value) in url.query_pairs() {
             match (&*name, &*value) {
                 ("tls", "none") if tls != SmtpTls::Implicit => server.tls = SmtpTls::None,
                 ("tls", "required") if tls != SmtpTls::Implicit => server.tls = SmtpTls::Required,
-                ("ca", file) if !file.is_empty() => server.trusted = Some(file.into()),
+                ("ca", file) if !file.is_empty() => server.ca_file = Some(file.into()),
                 _ => return Err("must have only tls=none, tls=required or ca=FILE after ?"),
             }
         }
@@ -78,7 +78,7 @@ impl FromStr for SmtpUrl {
     }
 }
 
-fn login(url: &Url) -> Result<Option<(String, Secret)>, &'static str> {
+fn credentials(url: &Url) -> Result<Option<(String, Secret)>, &'static str> {
     let decoded = |text| percent_decode_str(text).decode_utf8();
     match (url.username(), url.password()) {
         ("", None) => Ok(None),
@@ -101,7 +101,7 @@ fn is_this_machine(host: &Host) -> bool {
 }
 
 /// A host without the brackets of an IPv6 address.
-fn bare(host: &Host) -> String {
+fn without_brackets(host: &Host) -> String {
     match host {
         Host::Ipv6(address) => address.to_string(),
         host => host.to_string(),
@@ -112,13 +112,13 @@ fn bare(host: &Host) -> String {
 mod tests {
     use super::{SmtpTls, SmtpUrl};
 
-    fn read(text: &str) -> SmtpUrl {
+    fn parse(text: &str) -> SmtpUrl {
         text.parse()
-            .unwrap_or_else(|fault| panic!("{text}: {fault}"))
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[test]
-    fn only_this_machine_is_spoken_to_in_clear_unless_told_so() {
+    fn tls_is_required_by_default_except_on_this_machine() {
         for (text, tls) in [
             ("smtp://mail.example.com", SmtpTls::Required),
             ("smtp://203.0.113.5", SmtpTls::Required),
@@ -131,24 +131,24 @@ mod tests {
             ("smtps://mail.example.com", SmtpTls::Implicit),
             ("smtps://localhost", SmtpTls::Implicit),
         ] {
-            assert_eq!(read(text).tls, tls, "{text}");
+            assert_eq!(parse(text).tls, tls, "{text}");
         }
     }
 
     #[test]
-    fn the_parts_are_read_as_they_were_meant() {
-        let server = read("smtp://ada%40example.com:p%3Aa%2Fs@mail.example.com/?ca=/etc/ca.pem");
-        let (user, password) = server.login.unwrap();
+    fn the_parts_of_a_url_are_decoded() {
+        let server = parse("smtp://ada%40example.com:p%3Aa%2Fs@mail.example.com/?ca=/etc/ca.pem");
+        let (user, password) = server.credentials.unwrap();
 
         assert_eq!((&*server.host, server.port), ("mail.example.com", 587));
         assert_eq!((&*user, password.expose()), ("ada@example.com", "p:a/s"));
-        assert_eq!(server.trusted.unwrap().to_str(), Some("/etc/ca.pem"));
-        assert_eq!(read("smtps://mail.example.com").port, 465);
-        assert_eq!(read("smtp://[::1]:25").host, "::1");
+        assert_eq!(server.ca_file.unwrap().to_str(), Some("/etc/ca.pem"));
+        assert_eq!(parse("smtps://mail.example.com").port, 465);
+        assert_eq!(parse("smtp://[::1]:25").host, "::1");
     }
 
     #[test]
-    fn what_is_no_mail_server_is_refused() {
+    fn a_malformed_url_is_refused() {
         for text in [
             "",
             "on",

@@ -9,37 +9,37 @@ use lettre::{
 
 use crate::{
     auth::MailToken,
-    domain::{Letter, LetterKind, User},
+    domain::{EmailKind, EmailMessage, User},
 };
 
-/// What all messages have in common.
+/// The templates of e-mail messages.
 ///
-/// Nothing in them is chosen by who asks for them, so that nobody can use them to
-/// say something to a stranger.
+/// A message contains no text that its requester chose, so that nobody can use this
+/// server to send text to a stranger.
 #[derive(Debug, Clone)]
-pub struct Letterhead {
-    /// Who sends them.
+pub struct MailTemplates {
+    /// The sender's address.
     pub from: Mailbox,
-    /// What a token for VerifyEmail is appended to; without it the token stands alone.
+    /// The URL to which a token for VerifyEmail is appended; `None` sends the bare token.
     pub verify_url: Option<String>,
-    /// What a token for ResetPassword is appended to; without it the token stands alone.
+    /// The URL to which a token for ResetPassword is appended; `None` sends the bare token.
     pub reset_url: Option<String>,
 }
 
-impl Letterhead {
-    /// The message that a letter becomes. A repeated one has the same id.
-    pub fn write(
+impl MailTemplates {
+    /// Renders a message. A repeated message has the same `Message-ID`.
+    pub fn render(
         &self,
-        letter: &Letter,
+        message: &EmailMessage,
         user: &User,
         token: &MailToken,
     ) -> anyhow::Result<Message> {
-        let address = user.email.parse().context("the address cannot be used")?;
-        let id = format!("<{}@{}>", letter.id, self.from.email.domain());
-        let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
-        let (subject, body) = match letter.kind {
-            LetterKind::EmailVerification => self.verification(token),
-            LetterKind::PasswordReset => self.reset(token),
+        let address = user.email.parse().context("unusable address")?;
+        let id = format!("<{}@{}>", message.id, self.from.email.domain());
+        let auto_submitted = HeaderName::new_from_ascii_str("Auto-Submitted");
+        let (subject, body) = match message.kind {
+            EmailKind::EmailVerification => self.verification(token),
+            EmailKind::PasswordReset => self.reset(token),
         };
 
         let message = Message::builder()
@@ -48,18 +48,21 @@ impl Letterhead {
             .subject(subject)
             .message_id(Some(id))
             .date_now()
-            // So that no vacation notice answers it (RFC 3834).
-            .raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()))
+            // Prevents automatic replies (RFC 3834).
+            .raw_header(HeaderValue::new(
+                auto_submitted,
+                "auto-generated".to_owned(),
+            ))
             .header(ContentType::TEXT_PLAIN)
-            .body(as_it_is(&body))?;
+            .body(seven_bit_body(&body))?;
         Ok(message)
     }
 
     fn verification(&self, token: &MailToken) -> (&'static str, String) {
-        let (lead, link) = link(self.verify_url.as_deref(), token);
+        let (instruction, link) = instruction_and_link(self.verify_url.as_deref(), token);
         let body = format!(
             "Hello,\n\n\
-             an account was opened with this e-mail address. If it is yours, {lead}:\n\n\
+             an account was opened with this e-mail address. If it is yours, {instruction}:\n\n\
              {link}\n\n\
              This works once, for 24 hours. If you did not open an account, do nothing.\n"
         );
@@ -67,11 +70,11 @@ impl Letterhead {
     }
 
     fn reset(&self, token: &MailToken) -> (&'static str, String) {
-        let (lead, link) = link(self.reset_url.as_deref(), token);
+        let (instruction, link) = instruction_and_link(self.reset_url.as_deref(), token);
         let body = format!(
             "Hello,\n\n\
              somebody asked for a new password of the account with this e-mail address.\n\
-             If that was you, {lead}:\n\n\
+             If that was you, {instruction}:\n\n\
              {link}\n\n\
              This works once, for 30 minutes. If it was not you, do nothing: your password\n\
              stays as it is.\n"
@@ -80,15 +83,15 @@ impl Letterhead {
     }
 }
 
-/// A body that reads the same in a file as in a mail program: it is ASCII, and the
-/// page of a setting leaves its line within the 998 bytes of RFC 5322.
-fn as_it_is(body: &str) -> Body {
+/// An unencoded body, readable in a file. It is ASCII, and the settings limit URLs so
+/// that a line has at most 998 bytes (RFC 5322).
+fn seven_bit_body(body: &str) -> Body {
     let lines = body.replace('\n', "\r\n").into_bytes();
     Body::dangerous_pre_encoded(lines, ContentTransferEncoding::SevenBit)
 }
 
-/// What to do with a token, and the line that has it.
-fn link(url: Option<&str>, token: &MailToken) -> (&'static str, String) {
+/// The instruction for a token, and the line that contains it.
+fn instruction_and_link(url: Option<&str>, token: &MailToken) -> (&'static str, String) {
     match url {
         Some(url) => ("open this page", format!("{url}{}", token.expose())),
         None => ("use this token", token.expose().to_owned()),

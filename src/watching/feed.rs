@@ -1,53 +1,52 @@
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::domain::Event;
 
-/// How many events a feed keeps: who is further behind reads them from the database.
-pub(super) const KEPT: i64 = 64;
+/// The largest number of events in a feed. A watch that is further behind reads the
+/// database.
+pub(super) const MAX_EVENTS: i64 = 64;
 
-/// What is known of a project that is watched.
+/// The known state of a watched project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Head {
-    /// Its newest known revision; 0 until one is known.
+pub struct ProjectHead {
+    /// The newest known revision; 0 until one is known.
     pub revision: i64,
-    /// Whether its row is gone.
+    /// Whether the project's row is deleted.
     pub gone: bool,
 }
 
-/// What the watchers of one project share.
+/// The newest revision and events of one project, shared by its watches.
 #[derive(Debug, Default)]
-pub(super) struct Feed {
-    head: watch::Sender<Head>,
-    /// The newest events, without a gap.
-    newest: Mutex<VecDeque<Arc<Event>>>,
+pub(super) struct ProjectFeed {
+    head: watch::Sender<ProjectHead>,
+    /// The newest events, without gaps.
+    events: Mutex<VecDeque<Arc<Event>>>,
 }
 
-impl Feed {
-    /// What is known, now and from now on.
-    pub fn head(&self) -> watch::Receiver<Head> {
+impl ProjectFeed {
+    /// Subscribes to the state.
+    pub fn head(&self) -> watch::Receiver<ProjectHead> {
         self.head.subscribe()
     }
 
-    /// The newest known revision; 0 if none is known.
+    /// The newest known revision; 0 until one is known.
     pub fn revision(&self) -> i64 {
         self.head.borrow().revision
     }
 
-    /// Learns that a revision exists.
-    pub fn reach(&self, revision: i64) {
+    /// Raises the newest known revision.
+    pub fn advance_to(&self, revision: i64) {
         self.head.send_if_modified(|head| {
-            let is_news = revision > head.revision;
+            let is_newer = revision > head.revision;
             head.revision = head.revision.max(revision);
-            is_news
+            is_newer
         });
     }
 
-    /// Learns the first revision; only from then on events are kept.
+    /// Sets the first known revision. The feed holds events only after it.
     pub fn begin_at(&self, revision: i64) {
         self.head.send_if_modified(|head| {
             let is_first = head.revision == 0;
@@ -58,48 +57,47 @@ impl Feed {
         });
     }
 
-    /// Learns that the project's row is gone.
-    pub fn gone(&self) {
+    /// Marks the project's row as deleted.
+    pub fn set_gone(&self) {
         self.head
             .send_if_modified(|head| !std::mem::replace(&mut head.gone, true));
     }
 
-    /// Keeps an event, which follows the newest one or begins anew.
+    /// Adds an event. A gap before it drops the earlier events.
     pub fn push(&self, event: Event) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        match newest.back() {
+        let mut events = self.events.lock();
+        match events.back() {
             Some(last) if event.revision <= last.revision => return,
-            Some(last) if event.revision > last.revision + 1 => newest.clear(),
+            Some(last) if event.revision > last.revision + 1 => events.clear(),
             _ => {}
         }
-        newest.push_back(Arc::new(event));
-        if newest.len() > KEPT as usize {
-            newest.pop_front();
+        events.push_back(Arc::new(event));
+        if events.len() > MAX_EVENTS as usize {
+            events.pop_front();
         }
     }
 
-    /// Drops the events: who has not taken them reads them from the database.
-    pub fn forget(&self) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        *newest = VecDeque::new();
+    /// Drops the events. A watch that has not read them reads the database.
+    pub fn clear(&self) {
+        *self.events.lock() = VecDeque::new();
     }
 
-    /// The events after a revision; `None` if they are not all kept.
+    /// The events after a revision; `None` if the feed does not have all of them.
     pub fn after(&self, revision: i64) -> Option<Vec<Arc<Event>>> {
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = newest.front()?.revision;
-        let last = newest.back()?.revision;
+        let events = self.events.lock();
+        let first = events.front()?.revision;
+        let last = events.back()?.revision;
         if first > revision + 1 || last <= revision {
             return None;
         }
-        let unseen = newest.iter().filter(|event| event.revision > revision);
+        let unseen = events.iter().filter(|event| event.revision > revision);
         Some(unseen.cloned().collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Feed, KEPT};
+    use super::{MAX_EVENTS, ProjectFeed};
     use crate::domain::{Change, Event, now};
 
     fn event(revision: i64) -> Event {
@@ -110,18 +108,18 @@ mod tests {
         }
     }
 
-    fn revisions(feed: &Feed, after: i64) -> Option<Vec<i64>> {
+    fn revisions(feed: &ProjectFeed, after: i64) -> Option<Vec<i64>> {
         let events = feed.after(after)?;
         Some(events.iter().map(|event| event.revision).collect())
     }
 
     #[test]
-    fn a_watcher_that_is_further_behind_than_what_is_kept_gets_nothing() {
-        let feed = Feed::default();
-        for revision in 3..KEPT + 10 {
+    fn a_watch_further_behind_than_the_feed_gets_nothing() {
+        let feed = ProjectFeed::default();
+        for revision in 3..MAX_EVENTS + 10 {
             feed.push(event(revision));
         }
-        let (last, first) = (KEPT + 9, 10);
+        let (last, first) = (MAX_EVENTS + 9, 10);
 
         assert_eq!(revisions(&feed, first - 2), None);
         let all: Vec<_> = (first..=last).collect();
@@ -131,8 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_has_no_gap_and_nothing_twice() {
-        let feed = Feed::default();
+    fn the_events_have_no_gaps_and_no_duplicates() {
+        let feed = ProjectFeed::default();
         for revision in [5, 6, 6, 5, 7] {
             feed.push(event(revision));
         }
@@ -142,18 +140,18 @@ mod tests {
         assert_eq!(revisions(&feed, 7), None);
         assert_eq!(revisions(&feed, 8), Some(vec![9]));
 
-        feed.forget();
+        feed.clear();
         assert_eq!(revisions(&feed, 8), None);
     }
 
     #[test]
-    fn a_revision_that_is_known_is_never_taken_back() {
-        let feed = Feed::default();
+    fn the_known_revision_never_decreases() {
+        let feed = ProjectFeed::default();
         feed.begin_at(5);
         feed.begin_at(9);
         assert_eq!(feed.revision(), 5);
-        feed.reach(7);
-        feed.reach(6);
+        feed.advance_to(7);
+        feed.advance_to(6);
         assert_eq!(feed.revision(), 7);
     }
 }

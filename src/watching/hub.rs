@@ -1,79 +1,76 @@
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
-use super::feed::{Feed, Head};
+use super::feed::{ProjectFeed, ProjectHead};
 use crate::{
     domain::{Event, ProjectId, UserId},
     error::{Error, Result},
 };
 
-/// How many watches there may be.
+/// The limits of concurrent watches.
 #[derive(Debug, Clone, Copy)]
 pub struct WatchLimits {
-    /// Of this replica.
-    pub all: u32,
-    /// Of one user, and of the programs that act for the user.
-    pub each: u32,
+    /// For this replica.
+    pub total: u32,
+    /// For one user, including the programs that act for the user.
+    pub per_user: u32,
 }
 
 /// The watches of this replica. A clone shares them.
 #[derive(Debug, Clone)]
-pub struct Hub {
-    shared: Arc<Shared>,
+pub struct WatchHub {
+    state: Arc<HubState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct HubState {
     limits: WatchLimits,
     watches: Mutex<Watches>,
-    missed: Notify,
+    full_poll: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Watches {
     count: u32,
-    of_users: HashMap<UserId, u32>,
-    of_projects: HashMap<ProjectId, (u32, Arc<Feed>)>,
+    by_user: HashMap<UserId, u32>,
+    by_project: HashMap<ProjectId, (u32, Arc<ProjectFeed>)>,
 }
 
-/// A watch of one project. The project's feed is gone with its last watch.
-pub struct Watch {
-    hub: Hub,
+/// A watch of one project. Dropping the project's last watch drops its feed.
+pub struct ProjectWatch {
+    hub: WatchHub,
     user: UserId,
     project_id: ProjectId,
-    feed: Arc<Feed>,
-    head: watch::Receiver<Head>,
+    feed: Arc<ProjectFeed>,
+    head: watch::Receiver<ProjectHead>,
 }
 
-impl Hub {
+impl WatchHub {
     /// A hub without watches.
     pub fn new(limits: WatchLimits) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            state: Arc::new(HubState {
                 limits,
                 watches: Mutex::default(),
-                missed: Notify::new(),
+                full_poll: Notify::new(),
             }),
         }
     }
 
-    /// A watch of a project by a user; `TooManyWatches` if there are as many as there may be.
-    pub fn watch(&self, user: UserId, project_id: ProjectId) -> Result<Watch> {
+    /// Begins a watch of a project by a user; `TooManyWatches` above a limit.
+    pub fn watch(&self, user: UserId, project_id: ProjectId) -> Result<ProjectWatch> {
         let mut watches = self.watches();
-        let of_user = watches.of_users.get(&user).copied().unwrap_or_default();
-        if watches.count >= self.shared.limits.all || of_user >= self.shared.limits.each {
+        let of_user = watches.by_user.get(&user).copied().unwrap_or_default();
+        if watches.count >= self.state.limits.total || of_user >= self.state.limits.per_user {
             return Err(Error::TooManyWatches);
         }
         watches.count += 1;
-        watches.of_users.insert(user, of_user + 1);
-        let (of_project, feed) = watches.of_projects.entry(project_id).or_default();
+        watches.by_user.insert(user, of_user + 1);
+        let (of_project, feed) = watches.by_project.entry(project_id).or_default();
         *of_project += 1;
-        Ok(Watch {
+        Ok(ProjectWatch {
             hub: self.clone(),
             user,
             project_id,
@@ -82,52 +79,51 @@ impl Hub {
         })
     }
 
-    /// How many watches there are, and how many there may be.
+    /// The number of watches and their limit.
     pub fn load(&self) -> (u32, u32) {
-        (self.watches().count, self.shared.limits.all)
+        (self.watches().count, self.state.limits.total)
     }
 
-    /// Says that something may have changed anywhere.
-    pub(super) fn missed(&self) {
-        self.shared.missed.notify_one();
+    /// Requests a poll of all watched projects.
+    pub(super) fn request_full_poll(&self) {
+        self.state.full_poll.notify_one();
     }
 
-    /// Waits until somebody says so.
-    pub(super) async fn until_missed(&self) {
-        self.shared.missed.notified().await;
+    /// Waits for a request to poll all watched projects.
+    pub(super) async fn full_poll_requested(&self) {
+        self.state.full_poll.notified().await;
     }
 
-    /// The feeds of all projects that are watched.
-    pub(super) fn feeds(&self) -> Vec<(ProjectId, Arc<Feed>)> {
+    /// The feeds of all watched projects.
+    pub(super) fn feeds(&self) -> Vec<(ProjectId, Arc<ProjectFeed>)> {
         let watches = self.watches();
-        let feeds = watches.of_projects.iter();
+        let feeds = watches.by_project.iter();
         feeds
             .map(|(id, (_, feed))| (*id, Arc::clone(feed)))
             .collect()
     }
 
-    /// The feeds of those of these projects that are watched.
+    /// The feeds of these projects, without unwatched ones.
     pub(super) fn feeds_of(
         &self,
         ids: impl IntoIterator<Item = ProjectId>,
-    ) -> Vec<(ProjectId, Arc<Feed>)> {
+    ) -> Vec<(ProjectId, Arc<ProjectFeed>)> {
         let watches = self.watches();
         ids.into_iter()
             .filter_map(|id| {
-                let (_, feed) = watches.of_projects.get(&id)?;
+                let (_, feed) = watches.by_project.get(&id)?;
                 Some((id, Arc::clone(feed)))
             })
             .collect()
     }
 
     fn watches(&self) -> MutexGuard<'_, Watches> {
-        let watches = self.shared.watches.lock();
-        watches.unwrap_or_else(PoisonError::into_inner)
+        self.state.watches.lock()
     }
 }
 
-impl Watch {
-    /// Tells at which revision the watch begins.
+impl ProjectWatch {
+    /// Sets the revision from which the feed holds events, unless it is known.
     pub fn begin_at(&self, revision: i64) {
         self.feed.begin_at(revision);
     }
@@ -137,45 +133,45 @@ impl Watch {
         self.project_id
     }
 
-    /// What is known of the project.
-    pub fn head(&mut self) -> Head {
+    /// The known state of the project.
+    pub fn head(&mut self) -> ProjectHead {
         *self.head.borrow_and_update()
     }
 
-    /// Waits until more is known than [`head`](Self::head) told.
+    /// Waits for a change of the state since [`head`](Self::head).
     pub async fn changed(&mut self) {
-        // It lives as long as the feed, which this keeps.
+        // Cannot fail: `feed` holds the sender.
         let _ = self.head.changed().await;
     }
 
-    /// The events after a revision; `None` if they have to be read from the database.
+    /// The events after a revision; `None` if they must be read from the database.
     pub fn after(&self, revision: i64) -> Option<Vec<Arc<Event>>> {
         self.feed.after(revision)
     }
 }
 
-impl Drop for Watch {
+impl Drop for ProjectWatch {
     fn drop(&mut self) {
         let mut watches = self.hub.watches();
         watches.count -= 1;
-        if let Some(of_user) = watches.of_users.get_mut(&self.user) {
+        if let Some(of_user) = watches.by_user.get_mut(&self.user) {
             *of_user -= 1;
             if *of_user == 0 {
-                watches.of_users.remove(&self.user);
+                watches.by_user.remove(&self.user);
             }
         }
-        if let Some((of_project, _)) = watches.of_projects.get_mut(&self.project_id) {
+        if let Some((of_project, _)) = watches.by_project.get_mut(&self.project_id) {
             *of_project -= 1;
             if *of_project == 0 {
-                watches.of_projects.remove(&self.project_id);
+                watches.by_project.remove(&self.project_id);
             }
         }
     }
 }
 
-impl fmt::Debug for Watch {
+impl fmt::Debug for ProjectWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch")
+        f.debug_struct("ProjectWatch")
             .field("project_id", &self.project_id)
             .field("head", &*self.head.borrow())
             .finish_non_exhaustive()
@@ -184,12 +180,15 @@ impl fmt::Debug for Watch {
 
 #[cfg(test)]
 mod tests {
-    use super::{Hub, WatchLimits};
+    use super::{WatchHub, WatchLimits};
     use crate::domain::{ProjectId, UserId};
 
     #[test]
-    fn there_are_as_many_watches_as_allowed_and_each_that_ends_makes_room() {
-        let hub = Hub::new(WatchLimits { all: 3, each: 2 });
+    fn watches_are_limited_and_a_dropped_watch_makes_room() {
+        let hub = WatchHub::new(WatchLimits {
+            total: 3,
+            per_user: 2,
+        });
         let (ada, ben, project) = (
             UserId::generate(),
             UserId::generate(),
@@ -209,8 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn a_feed_is_shared_and_gone_with_the_last_watch() {
-        let hub = Hub::new(WatchLimits { all: 9, each: 9 });
+    fn a_feed_is_shared_and_dropped_with_the_last_watch() {
+        let hub = WatchHub::new(WatchLimits {
+            total: 9,
+            per_user: 9,
+        });
         let project = ProjectId::generate();
         let first = hub.watch(UserId::generate(), project).unwrap();
         let second = hub.watch(UserId::generate(), project).unwrap();

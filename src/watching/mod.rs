@@ -1,20 +1,20 @@
-//! Who watches which projects, and what wakes them.
+//! Watches of projects, and the change notifications that wake them.
 //!
-//! Watchers of one project share a feed: the revision that is known of it, and
-//! its newest events. One task a replica, the lookout, fills all feeds. It looks at
-//! what it is told has changed, by this process ([`Hints`](crate::database::Hints))
-//! or by others (the listener), and from time to time at all that is watched, so
-//! that a hint which was lost costs time and nothing else. While nobody watches,
-//! it asks the database nothing.
+//! All watches of a project share a feed: its newest known revision and its newest events.
+//! One task of each replica, the event poller, fills all feeds. It polls the projects that
+//! change notifications name, of this process
+//! ([`ChangeNotifications`](crate::database::ChangeNotifications)) or of other replicas
+//! ([`ReplicaListener`]). At an interval it polls all watched projects, so that a lost
+//! notification only causes a delay. Without watches it sends no query.
 
+mod event_poller;
 mod feed;
 mod hub;
-mod listener;
-mod notifier;
-mod poller;
+mod replica_listener;
+mod replica_notifier;
 
-pub use feed::Head;
-pub use hub::{Hub, Watch, WatchLimits};
-pub use listener::Listener;
-pub use notifier::Notifier;
-pub use poller::Lookout;
+pub use event_poller::EventPoller;
+pub use feed::ProjectHead;
+pub use hub::{ProjectWatch, WatchHub, WatchLimits};
+pub use replica_listener::ReplicaListener;
+pub use replica_notifier::ReplicaNotifier;

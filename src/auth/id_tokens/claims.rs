@@ -1,16 +1,16 @@
 use serde::{Deserialize, Deserializer};
 
-use super::{jws::Fault, provider::IdTokenProvider};
+use super::{jws::RejectReason, provider::IdTokenProvider};
 use crate::domain::{Email, Identity, Name, Profile, Time};
 
-/// How far the issuer's clock may differ, in seconds.
-const LEEWAY: f64 = 30.0;
+/// The largest difference between the clocks of issuer and server, in seconds.
+const CLOCK_LEEWAY_SECONDS: f64 = 30.0;
 
 /// The longest `sub` (OpenID Connect Core section 2), in characters.
-const MAX_SUBJECT: usize = 255;
+const MAX_SUBJECT_LENGTH: usize = 255;
 
-/// The claims of an id token that matter here (OpenID Connect Core sections 2
-/// and 5.1). Times are seconds since 1970 and may have a fraction.
+/// The used claims of an id token (OpenID Connect Core sections 2 and 5.1). Times are
+/// seconds since 1970 and may have a fraction.
 #[derive(Deserialize)]
 pub(super) struct IdClaims {
     iss: String,
@@ -25,8 +25,8 @@ pub(super) struct IdClaims {
     #[serde(default, deserialize_with = "present")]
     nonce: Option<String>,
     email: Option<String>,
-    email_verified: Option<Flag>,
-    /// The Workspace of a Google account.
+    email_verified: Option<BoolOrString>,
+    /// The Workspace domain of a Google account.
     hd: Option<String>,
     name: Option<String>,
 }
@@ -38,73 +38,76 @@ enum Audiences {
     Many(Vec<String>),
 }
 
-/// Some issuers write `"true"`.
+/// A boolean claim; some issuers send `"true"`.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Flag {
+enum BoolOrString {
     Bool(bool),
-    Text(String),
+    String(String),
 }
 
 impl IdClaims {
-    /// Reads the payload of a token.
-    pub fn parse(payload: &[u8]) -> Result<Self, Fault> {
-        serde_json::from_slice(payload).map_err(|_| "a claim is missing, double or of another type")
+    /// Parses the payload of a token.
+    pub fn parse(payload: &[u8]) -> Result<Self, RejectReason> {
+        serde_json::from_slice(payload)
+            .map_err(|_| "a claim is missing, duplicate or of another type")
     }
 
-    /// Whom the token is about, if it was made by this issuer, for us, for the
-    /// sign-in with this nonce, and holds now.
+    /// The identity that the token names. Checks that this issuer made it for one of our
+    /// client ids and for this nonce, and that it is valid now.
     pub fn check(
         self,
         provider: &IdTokenProvider,
         nonce: &str,
         now: Time,
-    ) -> Result<Identity, Fault> {
-        if !provider.is_named(&self.iss) {
-            return Err("it is of another issuer");
+    ) -> Result<Identity, RejectReason> {
+        if !provider.has_issuer(&self.iss) {
+            return Err("another issuer");
         }
         self.check_audience(provider)?;
         self.check_times(now)?;
         if self.nonce.as_deref().unwrap_or_default() != nonce {
-            return Err("its nonce is another");
+            return Err("another nonce");
         }
-        if !(1..=MAX_SUBJECT).contains(&self.sub.chars().count())
+        if !(1..=MAX_SUBJECT_LENGTH).contains(&self.sub.chars().count())
             || self.sub.chars().any(char::is_control)
         {
-            return Err("its subject is empty, too long or has control characters");
+            return Err("the subject is empty, too long or has control characters");
         }
 
         Ok(Identity {
             profile: self.profile(provider),
-            // Google has two names for itself, but they are one issuer.
+            // Google has two `iss` values for one issuer.
             issuer: provider.issuer.clone(),
             subject: self.sub,
         })
     }
 
-    fn check_audience(&self, provider: &IdTokenProvider) -> Result<(), Fault> {
+    fn check_audience(&self, provider: &IdTokenProvider) -> Result<(), RejectReason> {
         let audiences = match &self.aud {
             Audiences::One(audience) => std::slice::from_ref(audience),
             Audiences::Many(audiences) => audiences,
         };
         if !audiences.iter().any(|id| provider.has_client(id)) {
-            return Err("it is for another audience");
+            return Err("another audience");
         }
         match &self.azp {
             Some(azp) if provider.has_client(azp) => Ok(()),
-            Some(_) => Err("it was given to another client"),
-            None if audiences.len() > 1 => Err("it does not say which client it was given to"),
+            Some(_) => Err("issued to another client"),
+            None if audiences.len() > 1 => Err("several audiences, but no azp"),
             None => Ok(()),
         }
     }
 
-    fn check_times(&self, now: Time) -> Result<(), Fault> {
+    fn check_times(&self, now: Time) -> Result<(), RejectReason> {
         let now = now.timestamp_micros() as f64 / 1e6;
-        if now >= self.exp + LEEWAY {
-            return Err("it has expired");
+        if now >= self.exp + CLOCK_LEEWAY_SECONDS {
+            return Err("expired");
         }
-        if self.iat > now + LEEWAY || self.nbf.is_some_and(|nbf| nbf > now + LEEWAY) {
-            return Err("it is of the future");
+        if self.iat > now + CLOCK_LEEWAY_SECONDS
+            || self.nbf.is_some_and(|nbf| nbf > now + CLOCK_LEEWAY_SECONDS)
+        {
+            return Err("not valid yet");
         }
         Ok(())
     }
@@ -112,14 +115,14 @@ impl IdClaims {
     fn profile(&self, provider: &IdTokenProvider) -> Option<Profile> {
         let email = Email::parse(self.email.as_deref()?).ok()?;
         let is_verified = match &self.email_verified {
-            Some(Flag::Bool(verified)) => *verified,
-            Some(Flag::Text(text)) => text == "true",
+            Some(BoolOrString::Bool(verified)) => *verified,
+            Some(BoolOrString::String(text)) => text == "true",
             None => false,
         };
-        let given = self.name.as_deref().and_then(|name| Name::parse(name).ok());
+        let display_name = self.name.as_deref().and_then(|name| Name::parse(name).ok());
         Some(Profile {
-            email_proved: is_verified && provider.is_authoritative(&email, self.hd.as_deref()),
-            display_name: match given {
+            email_verified: is_verified && provider.is_authoritative(&email, self.hd.as_deref()),
+            display_name: match display_name {
                 Some(name) => name,
                 None => Name::parse(email.local_part()).ok()?,
             },
@@ -128,7 +131,7 @@ impl IdClaims {
     }
 }
 
-/// A claim that may be absent, but not null.
+/// Deserializes a claim that may be absent but not null.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
@@ -143,7 +146,7 @@ mod tests {
         domain::{Identity, now},
     };
 
-    /// What Google's documentation shows, for client `ours`.
+    /// The token of Google's documentation, for client `ours`.
     fn google(change: impl FnOnce(&mut Value)) -> Result<Identity, &'static str> {
         let time = now().timestamp();
         let mut claims = json!({
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn both_names_of_google_are_one_issuer() {
+    fn both_iss_values_of_google_are_one_issuer() {
         for iss in ["https://accounts.google.com", "accounts.google.com"] {
             let identity = google(|claims| claims["iss"] = json!(iss)).unwrap();
             assert_eq!(identity.issuer, "https://accounts.google.com");
@@ -181,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn an_app_and_its_server_can_be_two_of_our_clients() {
+    fn azp_may_be_another_of_our_client_ids() {
         assert!(google(|claims| claims["azp"] = json!("also ours")).is_ok());
         assert!(google(|claims| claims["azp"] = json!("theirs")).is_err());
         assert!(google(|claims| claims["aud"] = json!("theirs")).is_err());
     }
 
     #[test]
-    fn google_proves_addresses_of_gmail_and_of_the_workspace() {
+    fn google_proves_gmail_and_workspace_addresses() {
         for (email, hd, verified, proved) in [
             (
                 "jsmith@example.com",
@@ -236,13 +239,13 @@ mod tests {
                 claims["email_verified"] = verified.clone();
             });
             let profile = identity.unwrap().profile.unwrap();
-            assert_eq!(profile.email_proved, proved, "{email} {hd} {verified}");
+            assert_eq!(profile.email_verified, proved, "{email} {hd} {verified}");
         }
     }
 
     #[test]
-    fn a_person_without_a_usable_name_is_called_by_the_address() {
-        for (name, called) in [
+    fn without_a_usable_name_the_local_part_is_the_display_name() {
+        for (name, expected) in [
             (json!("Jo Smith"), "Jo Smith"),
             (json!(null), "jsmith"),
             (json!("  "), "jsmith"),
@@ -251,7 +254,7 @@ mod tests {
         ] {
             let identity = google(|claims| claims["name"] = name.clone()).unwrap();
             let profile = identity.profile.unwrap();
-            assert_eq!(profile.display_name.as_str(), called, "{name}");
+            assert_eq!(profile.display_name.as_str(), expected, "{name}");
         }
     }
 }

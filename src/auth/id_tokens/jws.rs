@@ -1,11 +1,10 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::IgnoredAny};
 
-/// Why a token is refused, for the log at debug level: it never repeats what is
-/// in the token.
-pub(super) type Fault = &'static str;
+/// Why a token is refused, for the debug log. It never contains parts of the token.
+pub(super) type RejectReason = &'static str;
 
-/// How a token is signed. What is not listed is not accepted.
+/// The accepted signature algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(super) enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -16,12 +15,12 @@ pub(super) enum Algorithm {
     EdDSA,
 }
 
-/// A signed token, taken apart and not yet verified (RFC 7515 section 3.1).
+/// A decoded JWS (RFC 7515 section 3.1), not yet verified.
 pub(super) struct Jws<'a> {
     pub algorithm: Algorithm,
-    /// The id of the key.
+    /// The id of the signing key.
     pub kid: Option<String>,
-    /// What is signed.
+    /// The signed bytes.
     pub message: &'a [u8],
     pub payload: Vec<u8>,
     pub signature: Vec<u8>,
@@ -36,16 +35,12 @@ struct Header {
 }
 
 impl<'a> Jws<'a> {
-    /// Takes a token apart.
-    pub fn parse(token: &'a str) -> Result<Self, Fault> {
-        let (message, signature) = token.rsplit_once('.').ok_or("it has no signature")?;
-        let (header, payload) = message.split_once('.').ok_or("it has no payload")?;
-        // A further part would be in the payload, which then is not base64.
-        let decode = |part| {
-            URL_SAFE_NO_PAD
-                .decode(part)
-                .map_err(|_| "it is not base64url")
-        };
+    /// Decodes a token.
+    pub fn parse(token: &'a str) -> Result<Self, RejectReason> {
+        let (message, signature) = token.rsplit_once('.').ok_or("no signature")?;
+        let (header, payload) = message.split_once('.').ok_or("no payload")?;
+        // A fourth part would be in the payload, which then is not base64.
+        let decode = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url");
         let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
 
         let Header {
@@ -54,13 +49,13 @@ impl<'a> Jws<'a> {
             typ,
             crit,
         } = serde_json::from_slice(&header)
-            .map_err(|_| "its header is not well formed, or its algorithm is not accepted")?;
-        // An access token says `at+jwt` (RFC 9068), and is about something else.
+            .map_err(|_| "malformed header or unaccepted algorithm")?;
+        // For example, an access token has `at+jwt` (RFC 9068).
         if typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
-            return Err("it is of another type");
+            return Err("another token type");
         }
         if crit.is_some() {
-            return Err("it must be understood in a way that is not known here");
+            return Err("unsupported critical header parameter");
         }
         Ok(Self {
             algorithm: alg,

@@ -1,135 +1,137 @@
-//! The keys of one issuer, fetched as seldom as its cache headers allow.
+//! A cache of one issuer's keys. Its HTTP cache headers say how long they are fresh.
 //!
-//! A token whose key is not known may be the first one under a new key, or
-//! forged. It has the keys fetched again, but not more often than once in
-//! [`REFETCH_INTERVAL`], so that forgers cannot make this server hammer the
-//! issuer. While the issuer cannot be reached, its last keys go on working.
+//! A token with an unknown key id may be the first one of a new key, or forged. It
+//! causes a fetch, at most once in [`MIN_REFETCH_INTERVAL`], so that forged tokens do
+//! not flood the issuer. While the issuer is unreachable, its last keys stay in use.
 
-use std::{
-    sync::{Arc, PoisonError, RwLock},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
+use anyhow::{Context, ensure};
 use chrono::TimeDelta;
+use parking_lot::RwLock;
+use serde::Deserialize;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::Instrument;
+use url::Url;
 
-use super::{discovery::fetch_keys, key_set::KeySet, web::Web};
+use super::{http_client::HttpClient, key_set::KeySet, provider::is_local};
 use crate::{
     domain::Time,
     error::{Error, Result},
 };
 
-/// How long after it had the keys fetched again an unknown key does not.
-const REFETCH_INTERVAL: TimeDelta = TimeDelta::seconds(10);
+/// The shortest time between two fetches because of an unknown key id.
+const MIN_REFETCH_INTERVAL: TimeDelta = TimeDelta::seconds(10);
 
-/// How long after a failure the issuer is not asked, with keys to go on with
-/// and without.
-const RETRY_WITH_KEYS: TimeDelta = TimeDelta::seconds(10);
-const RETRY_WITHOUT_KEYS: TimeDelta = TimeDelta::seconds(1);
+/// The delay after a failed fetch, with usable keys and without.
+const RETRY_DELAY_WITH_KEYS: TimeDelta = TimeDelta::seconds(10);
+const RETRY_DELAY_WITHOUT_KEYS: TimeDelta = TimeDelta::seconds(1);
 
-/// How long keys work after they are not fresh any more, if no others can be had.
-const USABLE_STALE: TimeDelta = TimeDelta::hours(24);
+/// How long stale keys stay in use while no others can be fetched.
+const MAX_STALENESS: TimeDelta = TimeDelta::hours(24);
 
-/// Keeps the keys of an issuer.
+/// Caches the keys of one issuer.
 #[derive(Debug)]
 pub(super) struct KeyCache {
     issuer: String,
-    web: Web,
-    known: RwLock<Option<Known>>,
-    asking: Arc<Mutex<Asking>>,
+    client: HttpClient,
+    cached: RwLock<Option<CachedKeys>>,
+    /// Held while fetching.
+    fetch_state: Arc<Mutex<FetchState>>,
 }
 
-/// What was fetched last.
+/// The keys of the last fetch.
 #[derive(Debug, Clone)]
-struct Known {
+struct CachedKeys {
     keys: Arc<KeySet>,
     fresh_until: Time,
 }
 
-/// When the issuer may be asked again. Who holds it asks, all others wait.
+/// When the issuer may be asked again.
 #[derive(Debug, Default)]
-struct Asking {
-    /// Not for an unknown key before then.
+struct FetchState {
+    /// The next time at which an unknown key id may cause a fetch.
     refetch_time: Time,
-    /// Why the last time failed, and that it is not to be repeated before then.
+    /// The cause of the last failure, and the time of the next try.
     failure: Option<(String, Time)>,
 }
 
 impl KeyCache {
-    /// Knows no keys yet.
-    pub fn new(issuer: String, web: Web) -> Self {
+    /// An empty cache.
+    pub fn new(issuer: String, client: HttpClient) -> Self {
         Self {
             issuer,
-            web,
-            known: RwLock::default(),
-            asking: Arc::default(),
+            client,
+            cached: RwLock::default(),
+            fetch_state: Arc::default(),
         }
     }
 
-    /// The issuer's keys, for a token that names this key. It may not be among
-    /// them; `IssuerUnavailable` if only the issuer could tell.
+    /// The issuer's keys, for a token with this key id, which may not be among them.
+    /// `IssuerUnavailable` if the keys cannot be fetched and no usable ones have the id.
     pub async fn for_key(self: &Arc<Self>, kid: Option<&str>, now: Time) -> Result<Arc<KeySet>> {
-        if let Some(known) = self.fresh(now)
-            && known.keys.has(kid)
+        if let Some(fresh) = self.fresh(now)
+            && fresh.keys.has(kid)
         {
-            return Ok(known.keys);
+            return Ok(fresh.keys);
         }
 
-        // A task of its own: other calls wait for the same keys, so the one that
-        // happens to fetch them must not take them along when its client leaves.
+        // A separate task: other calls wait for the same keys, so the fetch must go on
+        // when the client of this call disconnects.
         let cache = Arc::clone(self);
         let kid = kid.map(str::to_owned);
         let task = async move {
-            let asking = Arc::clone(&cache.asking).lock_owned().await;
-            cache.look_up(asking, kid.as_deref(), now).await
+            let state = Arc::clone(&cache.fetch_state).lock_owned().await;
+            cache.keys_after_fetch(state, kid.as_deref(), now).await
         };
-        let looked_up = tokio::spawn(task.in_current_span()).await;
-        looked_up.map_err(Error::internal)?
+        let keys = tokio::spawn(task.in_current_span()).await;
+        keys.map_err(Error::internal)?
     }
 
-    async fn look_up(
+    /// Fetches the keys if that is needed and allowed; the keys to use then.
+    async fn keys_after_fetch(
         &self,
-        mut asking: OwnedMutexGuard<Asking>,
+        mut state: OwnedMutexGuard<FetchState>,
         kid: Option<&str>,
         now: Time,
     ) -> Result<Arc<KeySet>> {
-        // Another call may have asked while this one waited.
+        // Another call may have fetched them while this one waited.
         let fresh = self.fresh(now);
         let is_needed = match &fresh {
-            Some(known) if known.keys.has(kid) => false,
-            Some(_) => now >= asking.refetch_time,
+            Some(cached) if cached.keys.has(kid) => false,
+            Some(_) => now >= state.refetch_time,
             None => true,
         };
-        let is_allowed = asking
+        let is_allowed = state
             .failure
             .as_ref()
             .is_none_or(|(_, until)| now >= *until);
         if is_needed && is_allowed {
             if fresh.is_some() {
-                asking.refetch_time = now + REFETCH_INTERVAL;
+                state.refetch_time = now + MIN_REFETCH_INTERVAL;
             }
-            asking.failure = self.ask(now).await.err();
+            state.failure = self.fetch(now).await.err();
         }
 
-        match (self.usable(now), &asking.failure) {
+        match (self.usable(now), &state.failure) {
             (Some(keys), None) => Ok(keys),
             (Some(keys), Some(_)) if keys.has(kid) => Ok(keys),
             (_, Some((cause, _))) => Err(Error::IssuerUnavailable(anyhow::anyhow!(cause.clone()))),
-            (None, None) => Err(Error::internal(anyhow::anyhow!("keys were not kept"))),
+            (None, None) => Err(Error::internal(anyhow::anyhow!(
+                "no keys after a successful fetch"
+            ))),
         }
     }
 
-    /// Fetches the keys, or tells why that failed and until when not to repeat it.
-    async fn ask(&self, now: Time) -> Result<(), (String, Time)> {
+    /// Fetches the keys. The error is the cause and the time of the next try.
+    async fn fetch(&self, now: Time) -> Result<(), (String, Time)> {
         let started = Instant::now();
-        match fetch_keys(&self.web, &self.issuer).await {
-            Ok((keys, fresh)) => {
-                let known = Known {
+        match fetch_keys(&self.client, &self.issuer).await {
+            Ok((keys, freshness)) => {
+                *self.cached.write() = Some(CachedKeys {
                     keys: Arc::new(keys),
-                    fresh_until: now + fresh,
-                };
-                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+                    fresh_until: now + freshness,
+                });
                 Ok(())
             }
             Err(cause) => {
@@ -139,27 +141,52 @@ impl KeyCache {
                     error = cause,
                     "cannot fetch an issuer's keys"
                 );
-                let pause = match self.usable(now) {
-                    Some(_) => RETRY_WITH_KEYS,
-                    None => RETRY_WITHOUT_KEYS,
+                let delay = match self.usable(now) {
+                    Some(_) => RETRY_DELAY_WITH_KEYS,
+                    None => RETRY_DELAY_WITHOUT_KEYS,
                 };
-                // Those who waited meanwhile share the failure.
-                Err((cause, now + started.elapsed() + pause))
+                // Calls that waited meanwhile share the failure.
+                Err((cause, now + started.elapsed() + delay))
             }
         }
     }
 
-    fn fresh(&self, now: Time) -> Option<Known> {
-        self.known().filter(|known| now < known.fresh_until)
+    fn fresh(&self, now: Time) -> Option<CachedKeys> {
+        let cached = self.cached.read().clone();
+        cached.filter(|cached| now < cached.fresh_until)
     }
 
     fn usable(&self, now: Time) -> Option<Arc<KeySet>> {
-        let known = self.known()?;
-        (now < known.fresh_until + USABLE_STALE).then_some(known.keys)
+        let cached = self.cached.read().clone()?;
+        (now < cached.fresh_until + MAX_STALENESS).then_some(cached.keys)
     }
+}
 
-    fn known(&self) -> Option<Known> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.clone()
-    }
+/// The used part of a discovery document (OpenID Connect Discovery section 3).
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// Fetches the keys of an issuer, with their freshness lifetime.
+async fn fetch_keys(client: &HttpClient, issuer: &str) -> anyhow::Result<(KeySet, TimeDelta)> {
+    let url = format!(
+        "{}/.well-known/openid-configuration",
+        issuer.trim_end_matches('/')
+    );
+    let url = Url::parse(&url)?;
+    let document = client.get(&url).await?;
+    let discovery: Discovery = serde_json::from_slice(&document.body)
+        .with_context(|| format!("{url} is not a discovery document"))?;
+    // Section 4.3: otherwise the document of any issuer would be accepted.
+    ensure!(discovery.issuer == issuer, "{url} is of another issuer");
+
+    let jwks_uri = Url::parse(&discovery.jwks_uri)
+        .ok()
+        .filter(|uri| uri.scheme() == "https" || is_local(uri) && is_local(&url));
+    let jwks_uri = jwks_uri.with_context(|| format!("{url} has a jwks_uri without https"))?;
+    let document = client.get(&jwks_uri).await?;
+    let keys = KeySet::parse(&document.body).with_context(|| format!("cannot use {jwks_uri}"))?;
+    Ok((keys, document.freshness))
 }

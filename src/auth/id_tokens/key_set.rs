@@ -7,31 +7,31 @@ use ring::signature::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::jws::{Algorithm, Fault, Jws};
+use super::jws::{Algorithm, Jws, RejectReason};
 
-/// The lengths of RSA keys that are accepted, in bits.
+/// The accepted lengths of RSA keys, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// The keys of an issuer that are usable here.
+/// The usable keys of an issuer.
 #[derive(Debug)]
-pub(super) struct KeySet(Vec<Key>);
+pub(super) struct KeySet(Vec<IssuerKey>);
 
 #[derive(Debug)]
-struct Key {
+struct IssuerKey {
     id: Option<String>,
-    public: Public,
+    public: VerifyingKey,
 }
 
-/// A public key, whose type pins its algorithm.
+/// A public key; its type determines its algorithm.
 #[derive(Debug)]
-enum Public {
+enum VerifyingKey {
     Rsa(RsaPublicKeyComponents<Vec<u8>>),
     /// An uncompressed point.
     P256(Vec<u8>),
     Ed25519(Vec<u8>),
 }
 
-/// A key as an issuer publishes it (RFC 7517, RFC 7518 section 6, RFC 8037).
+/// A published key (RFC 7517, RFC 7518 section 6, RFC 8037).
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -47,23 +47,22 @@ struct Jwk {
 }
 
 impl KeySet {
-    /// Reads a JWK set. A key that is not usable here is left out: issuers
-    /// publish keys of many kinds side by side.
+    /// Parses a JWK set. Unusable keys are skipped: issuers publish keys of many kinds.
     pub fn parse(json: &[u8]) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Jwks {
             keys: Vec<Value>,
         }
 
-        let Jwks { keys } = serde_json::from_slice(json).context("it is not a JWK set")?;
+        let Jwks { keys } = serde_json::from_slice(json).context("not a JWK set")?;
         let keys = keys.into_iter().filter_map(|key| {
             let key: Jwk = serde_json::from_value(key).ok()?;
-            Key::of(key)
+            IssuerKey::of(key)
         });
         Ok(Self(keys.collect()))
     }
 
-    /// Whether there is a key of this id; or any key, for a token that names none.
+    /// Whether there is a key with this id, or any key for a token without a key id.
     pub fn has(&self, kid: Option<&str>) -> bool {
         match kid {
             Some(_) => self.0.iter().any(|key| key.id.as_deref() == kid),
@@ -71,27 +70,27 @@ impl KeySet {
         }
     }
 
-    /// Checks who signed a token.
-    pub fn verify(&self, jws: &Jws<'_>) -> Result<(), Fault> {
-        let named = |key: &&Key| jws.kid.is_none() || key.id == jws.kid;
-        let fitting = |key: &&Key| key.public.algorithm() == jws.algorithm;
-        let mut keys = self.0.iter().filter(named).filter(fitting);
-        let key = keys.next().ok_or("no key has its key id and algorithm")?;
-        // OpenID Connect Core section 10.1: else it has to name its key.
+    /// Verifies the signature of a token.
+    pub fn verify(&self, jws: &Jws<'_>) -> Result<(), RejectReason> {
+        let has_id = |key: &&IssuerKey| jws.kid.is_none() || key.id == jws.kid;
+        let has_algorithm = |key: &&IssuerKey| key.public.algorithm() == jws.algorithm;
+        let mut keys = self.0.iter().filter(has_id).filter(has_algorithm);
+        let key = keys.next().ok_or("no key with this key id and algorithm")?;
+        // OpenID Connect Core section 10.1: with several keys, `kid` is required.
         if keys.next().is_some() {
-            return Err("more than one key could have signed it");
+            return Err("several possible keys, but no kid");
         }
 
         match key.public.has_signed(jws) {
             true => Ok(()),
-            false => Err("its signature is wrong"),
+            false => Err("wrong signature"),
         }
     }
 }
 
-impl Key {
+impl IssuerKey {
     fn of(jwk: Jwk) -> Option<Self> {
-        let public = Public::of(&jwk)?;
+        let public = VerifyingKey::of(&jwk)?;
         let signs = jwk.usage.is_none_or(|usage| usage == "sig");
         let of_algorithm = jwk.alg.is_none_or(|alg| {
             Algorithm::deserialize(&alg).is_ok_and(|alg| alg == public.algorithm())
@@ -103,7 +102,7 @@ impl Key {
     }
 }
 
-impl Public {
+impl VerifyingKey {
     fn of(jwk: &Jwk) -> Option<Self> {
         let bytes = |member: &Option<String>| URL_SAFE_NO_PAD.decode(member.as_ref()?).ok();
         let coordinate = |member| bytes(member).filter(|bytes| bytes.len() == 32);
@@ -168,13 +167,13 @@ mod tests {
         key
     }
 
-    fn is_taken(key: &Value) -> bool {
+    fn is_used(key: &Value) -> bool {
         let set = json!({"keys": [17, key]}).to_string();
         KeySet::parse(set.as_bytes()).unwrap().has(Some("k"))
     }
 
     #[test]
-    fn keys_for_signing_of_the_right_kind_and_length_are_taken() {
+    fn signing_keys_of_accepted_types_and_lengths_are_used() {
         for key in [
             rsa(256, 0x80),
             rsa(512, 0xff),
@@ -185,12 +184,12 @@ mod tests {
             with(octets("EC", "P-256", 32), "alg", json!("ES256")),
             with(octets("OKP", "Ed25519", 32), "alg", json!("EdDSA")),
         ] {
-            assert!(is_taken(&key), "{key}");
+            assert!(is_used(&key), "{key}");
         }
     }
 
     #[test]
-    fn other_keys_are_left_out() {
+    fn other_keys_are_skipped() {
         for key in [
             rsa(128, 0x80),
             rsa(256, 0x7f),
@@ -209,12 +208,12 @@ mod tests {
             octets("OKP", "X25519", 32),
             octets("oct", "", 32),
         ] {
-            assert!(!is_taken(&key), "{key}");
+            assert!(!is_used(&key), "{key}");
         }
     }
 
     #[test]
-    fn what_is_no_key_set_is_refused() {
+    fn a_malformed_key_set_is_refused() {
         for json in ["", "[]", "{}", r#"{"keys": {}}"#, r#"{"keys": []"#] {
             assert!(KeySet::parse(json.as_bytes()).is_err(), "{json}");
         }

@@ -1,19 +1,17 @@
-//! Id tokens of other issuers (OpenID Connect Core): who they are about, once
-//! everything in them has been checked.
+//! Verification of id tokens of other issuers (OpenID Connect Core).
 //!
-//! An issuer publishes its keys behind a discovery document. They are fetched
-//! when they are first needed, and kept as long as the issuer's cache headers
-//! say. Each key pins its algorithm; the token's own word on it is only compared
-//! (RFC 8725 section 3.1), and nothing in a token says where to fetch a key from.
+//! An issuer publishes its keys in a document that its discovery document names. They
+//! are fetched when first needed and cached as its cache headers say. Each key has one
+//! algorithm, which the token's `alg` must match (RFC 8725 section 3.1). Nothing in a
+//! token determines where a key is fetched from.
 
 mod claims;
-mod discovery;
-mod issuer;
+mod http_client;
 mod jws;
 mod key_cache;
 mod key_set;
 mod provider;
-mod web;
+mod verifier;
 
-pub use issuer::{IdTokenIssuer, IdTokens};
 pub use provider::IdTokenProvider;
+pub use verifier::{IdTokenVerifier, IdTokens};

@@ -5,34 +5,34 @@ use url::{Host, Url};
 use crate::domain::Email;
 
 /// The longest name of a provider, in bytes.
-const MAX_NAME: usize = 32;
+const MAX_NAME_LENGTH: usize = 32;
 
-/// The name of Google, which has settings of its own.
+/// The provider name of Google, which has its own setting.
 const GOOGLE: &str = "google";
 
 /// An issuer whose id tokens are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdTokenProvider {
-    /// What callers call it.
+    /// The name by which callers select it.
     pub name: String,
-    /// Its `iss` claim, to the letter; its documents are found under it.
+    /// The exact `iss` claim, and the base URL of its documents.
     pub(super) issuer: String,
-    /// What it calls us: one of these is in `aud`.
+    /// Our client ids at the issuer: one of them is in `aud`.
     client_ids: Vec<String>,
     authority: Authority,
 }
 
-/// For whose addresses an issuer can speak.
+/// The e-mail domains that an issuer is authoritative for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Authority {
-    /// Those of Gmail, and those of a Workspace that the token names.
+    /// Gmail's domains, and the Workspace domain that the token names.
     Google,
-    /// Those of these domains, in lower case.
+    /// These domains, in lower case.
     Domains(Vec<String>),
 }
 
 impl IdTokenProvider {
-    /// Google, which gave us these client ids.
+    /// Google, with our client ids.
     pub fn google(client_ids: Vec<String>) -> Self {
         Self {
             name: GOOGLE.to_owned(),
@@ -42,19 +42,19 @@ impl IdTokenProvider {
         }
     }
 
-    /// Whether an `iss` claim names this issuer.
-    pub(super) fn is_named(&self, iss: &str) -> bool {
-        // Google documents both forms of its own.
+    /// Whether an `iss` claim is of this issuer.
+    pub(super) fn has_issuer(&self, iss: &str) -> bool {
+        // Google documents both forms.
         iss == self.issuer || self.authority == Authority::Google && iss == "accounts.google.com"
     }
 
-    /// Whether the issuer calls us that.
+    /// Whether this is one of our client ids.
     pub(super) fn has_client(&self, id: &str) -> bool {
-        self.client_ids.iter().any(|ours| ours == id)
+        self.client_ids.iter().any(|client_id| client_id == id)
     }
 
-    /// Whether the issuer knows to whom an address belongs, rather than whether
-    /// somebody could once read its mail. `hd` is the Google claim of that name.
+    /// Whether the issuer is authoritative for an address: it knows the owner, and does
+    /// not just once have verified access to the mailbox. `hd` is Google's claim.
     pub(super) fn is_authoritative(&self, email: &Email, hd: Option<&str>) -> bool {
         let domain = email.domain();
         match &self.authority {
@@ -63,7 +63,7 @@ impl IdTokenProvider {
                 ["gmail.com", "googlemail.com"].contains(&domain)
                     || hd.is_some_and(|hd| hd.to_lowercase() == domain)
             }
-            Authority::Domains(domains) => domains.iter().any(|ours| ours == domain),
+            Authority::Domains(domains) => domains.iter().any(|own| own == domain),
         }
     }
 }
@@ -71,25 +71,27 @@ impl IdTokenProvider {
 impl FromStr for IdTokenProvider {
     type Err = &'static str;
 
-    /// Reads `name=acme,issuer=https://id.acme.com,client_id=abc,domains=acme.com`.
+    /// Parses `name=acme,issuer=https://id.acme.com,client_id=abc,domains=acme.com`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (mut name, mut issuer, mut domains) = (None, None, None);
         let mut client_ids = Vec::new();
         for part in text.split(',') {
-            let (key, value) = part.split_once('=').ok_or(FORM)?;
-            let before = match (key.trim(), value.trim()) {
-                ("name", value) => name.replace(read_name(value)?).is_some(),
-                ("issuer", value) => issuer.replace(read_issuer(value)?).is_some(),
-                ("domains", value) => domains.replace(read_domains(value)?).is_some(),
+            let (key, value) = part.split_once('=').ok_or(FORMAT_ERROR)?;
+            let is_duplicate = match (key.trim(), value.trim()) {
+                ("name", value) => name.replace(parse_name(value)?).is_some(),
+                ("issuer", value) => issuer.replace(parse_issuer(value)?).is_some(),
+                ("domains", value) => domains.replace(parse_domains(value)?).is_some(),
                 ("client_id", "") => return Err("must not have an empty client_id"),
                 ("client_id", value) => {
                     client_ids.push(value.to_owned());
                     false
                 }
-                _ => return Err(FORM),
+                _ => return Err(FORMAT_ERROR),
             };
-            if before {
-                return Err("must have one name, one issuer and one list of domains a provider");
+            if is_duplicate {
+                return Err(
+                    "must have one name, one issuer and one list of domains for each provider",
+                );
             }
         }
 
@@ -105,44 +107,44 @@ impl FromStr for IdTokenProvider {
     }
 }
 
-const FORM: &str = "must be providers such as \
-    name=acme,issuer=https://id.acme.com,client_id=abc,domains=acme.com+acme.org, parted by ;";
+const FORMAT_ERROR: &str = "must be providers such as \
+    name=acme,issuer=https://id.acme.com,client_id=abc,domains=acme.com+acme.org, separated by ;";
 
-fn read_name(text: &str) -> Result<String, &'static str> {
+fn parse_name(text: &str) -> Result<String, &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     match text {
         GOOGLE => Err("must not name a provider google: set SLUICE_GOOGLE_CLIENT_IDS instead"),
-        _ if (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(is_plain) => {
+        _ if (1..=MAX_NAME_LENGTH).contains(&text.len()) && text.bytes().all(is_plain) => {
             Ok(text.to_owned())
         }
         _ => Err("must name each provider with 1 to 32 of the characters a-z, 0-9 and -"),
     }
 }
 
-fn read_issuer(text: &str) -> Result<String, &'static str> {
-    const WRONG: &str = "must have an https URL as issuer, without user, query or fragment";
-    let url = Url::parse(text).map_err(|_| WRONG)?;
+fn parse_issuer(text: &str) -> Result<String, &'static str> {
+    const INVALID: &str = "must have an https URL as issuer, without user, query or fragment";
+    let url = Url::parse(text).map_err(|_| INVALID)?;
     let is_bare = url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
     match is_bare && (url.scheme() == "https" || is_local(&url)) {
-        // As it was typed: `iss` is compared to the letter.
+        // Unchanged: `iss` must be equal.
         true => Ok(text.to_owned()),
-        false => Err(WRONG),
+        false => Err(INVALID),
     }
 }
 
-fn read_domains(text: &str) -> Result<Vec<String>, &'static str> {
+fn parse_domains(text: &str) -> Result<Vec<String>, &'static str> {
     let domains = text.split('+').map(|domain| {
         let address = Email::parse(&format!("x@{}", domain.trim())).ok()?;
         Some(address.domain().to_owned())
     });
     let domains: Option<_> = domains.collect();
-    domains.ok_or("must have domains such as acme.com, parted by +")
+    domains.ok_or("must have domains such as acme.com, separated by +")
 }
 
-/// Whether a URL is plain HTTP to this machine: for tests and development.
+/// Whether a URL is plain HTTP to this machine, for tests and development.
 pub(super) fn is_local(url: &Url) -> bool {
     url.scheme() == "http"
         && match url.host() {
@@ -163,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_is_read_from_its_setting() {
+    fn a_provider_is_parsed_from_its_setting() {
         let text = "name=acme, issuer=https://id.acme.com/ ,client_id=abc,client_id=d=f,\
                     domains=Acme.com+acme.org";
         let provider = read(text).unwrap();
 
         assert_eq!(provider.name, "acme");
-        assert!(provider.is_named("https://id.acme.com/"));
-        assert!(!provider.is_named("https://id.acme.com"));
+        assert!(provider.has_issuer("https://id.acme.com/"));
+        assert!(!provider.has_issuer("https://id.acme.com"));
         assert!(provider.has_client("abc") && provider.has_client("d=f"));
         for (address, authoritative) in [
             ("ada@acme.com", true),
@@ -180,7 +182,7 @@ mod tests {
             ("acme.com@example.com", false),
         ] {
             let email = Email::parse(address).unwrap();
-            // `hd` is Google's own: another issuer could write anything into it.
+            // Only Google's `hd` counts: another issuer could put anything into it.
             let hd = Some(email.domain());
             assert_eq!(
                 provider.is_authoritative(&email, hd),
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_without_domains_speaks_for_none() {
+    fn a_provider_without_domains_is_authoritative_for_none() {
         let provider = read("name=acme,issuer=https://id.acme.com,client_id=abc").unwrap();
 
         let email = Email::parse("ada@acme.com").unwrap();
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_provider_is_refused() {
+    fn a_malformed_provider_is_refused() {
         let good = "name=acme,issuer=https://id.acme.com,client_id=abc,domains=acme.com";
         assert!(read(good).is_ok());
         for (from, to) in [
@@ -237,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn google_speaks_for_gmail_and_for_the_workspace_that_it_names() {
+    fn google_is_authoritative_for_gmail_and_the_named_workspace() {
         let google = IdTokenProvider::google(vec!["abc".to_owned()]);
-        assert!(google.is_named("https://accounts.google.com"));
-        assert!(google.is_named("accounts.google.com"));
-        assert!(!google.is_named("http://accounts.google.com"));
+        assert!(google.has_issuer("https://accounts.google.com"));
+        assert!(google.has_issuer("accounts.google.com"));
+        assert!(!google.has_issuer("http://accounts.google.com"));
 
         for (address, hd, authoritative) in [
             ("ada@gmail.com", None, true),

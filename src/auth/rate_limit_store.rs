@@ -1,14 +1,13 @@
-//! The memory of a rate limit: bounded, however many different callers there are.
+//! The bounded state store of a rate limit.
 //!
-//! At most [`CAPACITY`] callers are remembered. Beyond that, those are forgotten
-//! who have not called for longest, and begin anew with a full burst if they
-//! call again: the limit then lets too much through rather than too little. It
-//! takes 32 thousand other callers or more to make it forget one, and one that
-//! goes on calling, even if all it gets is refusals, is not forgotten.
+//! It holds at most [`MAX_KEYS`] keys. Beyond that it drops the least recently used
+//! ones, which start again with a full burst: the limit then allows too much rather than
+//! too little. A key is dropped only after at least 32 thousand other keys were used. A
+//! key that keeps calling stays, even if all its calls are refused.
 //!
-//! Callers are kept in two generations. When the young one is full it becomes
-//! the old one, and the old one is dropped; who calls is moved to the young one.
-//! So a call costs two look-ups at most, and there is nothing to clean up.
+//! Keys are in two generations. When the young generation is full it becomes the old
+//! one, and the old one is dropped. Each use moves a key to the young generation. So a
+//! call costs at most two lookups, and no cleanup is needed.
 
 use std::{
     array,
@@ -16,23 +15,23 @@ use std::{
     fmt,
     hash::{BuildHasher, Hash, RandomState},
     mem,
-    sync::{Mutex, PoisonError},
 };
 
 use governor::{nanos::Nanos, state::StateStore};
+use parking_lot::Mutex;
 
-/// How many callers are remembered at most.
-pub const CAPACITY: usize = 65_536;
+/// The largest number of keys.
+pub const MAX_KEYS: usize = 65_536;
 
-/// So that threads seldom wait for each other.
-const SHARDS: usize = 16;
+/// Independently locked shards, so that threads seldom wait for each other.
+const SHARD_COUNT: usize = 16;
 
-/// How many callers are in one generation of one shard.
-const GENERATION: usize = CAPACITY / SHARDS / 2;
+/// The size of one generation of one shard.
+const GENERATION_SIZE: usize = MAX_KEYS / SHARD_COUNT / 2;
 
-/// What is remembered of each caller, as far as there is room.
-pub struct RecentStates<K> {
-    shards: [Mutex<Shard<K>>; SHARDS],
+/// The rate limit state of each recently used key.
+pub struct BoundedStateStore<K> {
+    shards: [Mutex<Shard<K>>; SHARD_COUNT],
     hasher: RandomState,
 }
 
@@ -47,8 +46,8 @@ impl<K: Eq + Hash> Shard<K> {
         found.copied()
     }
 
-    fn keep(&mut self, key: K, state: Nanos) {
-        if self.young.len() == GENERATION {
+    fn insert(&mut self, key: K, state: Nanos) {
+        if self.young.len() == GENERATION_SIZE {
             mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
         }
@@ -56,33 +55,31 @@ impl<K: Eq + Hash> Shard<K> {
     }
 }
 
-impl<K: Eq + Hash + Clone> StateStore for RecentStates<K> {
+impl<K: Eq + Hash + Clone> StateStore for BoundedStateStore<K> {
     type Key = K;
 
     fn measure_and_replace<T, F, E>(&self, key: &K, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let shard = self.hasher.hash_one(key) as usize % SHARDS;
-        let mut shard = self.shards[shard]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let shard = self.hasher.hash_one(key) as usize % SHARD_COUNT;
+        let mut shard = self.shards[shard].lock();
 
         let before = shard.find(key);
         let decision = decide(before);
         let after = match &decision {
             Ok((_, after)) => Some(*after),
-            // Who is refused stays in memory.
+            // A refused key stays in memory.
             Err(_) => before,
         };
         if let Some(after) = after {
-            shard.keep(key.clone(), after);
+            shard.insert(key.clone(), after);
         }
         decision.map(|(allowed, _)| allowed)
     }
 }
 
-impl<K> Default for RecentStates<K> {
+impl<K> Default for BoundedStateStore<K> {
     fn default() -> Self {
         let shard = |_| {
             Mutex::new(Shard {
@@ -97,10 +94,10 @@ impl<K> Default for RecentStates<K> {
     }
 }
 
-/// Not the states: they name who called.
-impl<K> fmt::Debug for RecentStates<K> {
+/// Without the states, which name callers.
+impl<K> fmt::Debug for BoundedStateStore<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecentStates").finish_non_exhaustive()
+        f.debug_struct("BoundedStateStore").finish_non_exhaustive()
     }
 }
 
@@ -114,21 +111,21 @@ mod tests {
     use governor::{Quota, RateLimiter, clock::MonotonicClock};
     use uuid::Uuid;
 
-    use super::{CAPACITY, RecentStates};
+    use super::{BoundedStateStore, MAX_KEYS};
 
     const CALLERS: u128 = 1_000_000;
 
-    type Limiter = RateLimiter<Uuid, RecentStates<Uuid>, MonotonicClock>;
+    type Limiter = RateLimiter<Uuid, BoundedStateStore<Uuid>, MonotonicClock>;
 
     /// One call a day for each caller.
     fn once_a_day() -> Limiter {
         let quota = Quota::with_period(Duration::from_secs(24 * 3600)).unwrap();
-        RateLimiter::new(quota, RecentStates::default(), MonotonicClock)
+        RateLimiter::new(quota, BoundedStateStore::default(), MonotonicClock)
     }
 
     fn remembered(limiter: Limiter) -> usize {
         let shards = limiter.into_state_store().shards.into_iter();
-        let shards = shards.map(|shard| shard.into_inner().unwrap());
+        let shards = shards.map(|shard| shard.into_inner());
         shards
             .map(|shard| shard.young.len() + shard.old.len())
             .sum()
@@ -141,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn each_caller_has_a_count_of_his_own() {
+    fn each_key_has_its_own_count() {
         let limiter = once_a_day();
 
         for caller in [1, 2].map(Uuid::from_u128) {
@@ -151,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_callers_take_no_more_memory_than_there_is_room_for() {
+    fn a_million_keys_take_bounded_memory() {
         let limiter = once_a_day();
         let (before, begun) = (resident(), Instant::now());
 
@@ -163,12 +160,12 @@ mod tests {
         let grown = resident().saturating_sub(before);
         let remembered = remembered(limiter);
         println!("{per_call:?} a call, {remembered} remembered in {grown} bytes");
-        assert!((CAPACITY / 2..=CAPACITY).contains(&remembered));
+        assert!((MAX_KEYS / 2..=MAX_KEYS).contains(&remembered));
         assert!(grown < 64 << 20, "{grown} bytes");
     }
 
     #[test]
-    fn who_goes_on_calling_is_remembered_whoever_else_calls() {
+    fn a_key_that_keeps_calling_is_not_dropped() {
         let limiter = once_a_day();
         let (busy, quiet) = (Uuid::from_u128(CALLERS), Uuid::from_u128(CALLERS + 1));
         assert!(limiter.check_key(&busy).is_ok());
@@ -182,9 +179,6 @@ mod tests {
         }
 
         assert!(limiter.check_key(&busy).is_err());
-        assert!(
-            limiter.check_key(&quiet).is_ok(),
-            "forgotten, and let through"
-        );
+        assert!(limiter.check_key(&quiet).is_ok(), "dropped, and allowed");
     }
 }

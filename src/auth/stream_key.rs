@@ -1,4 +1,4 @@
-use super::{Place, Sealer};
+use super::{AssociatedData, Sealer};
 use crate::{
     domain::{ProjectId, SealedStreamKey, Secret, StreamKey},
     error::Result,
@@ -11,24 +11,28 @@ impl StreamKey {
         Self(Secret::new(format!("sk_{}", hex(&random_bytes::<20>()))))
     }
 
-    /// Under what it is found.
+    /// The SHA-256 hash by which it is found.
     pub fn hash(&self) -> Vec<u8> {
         sha256(self.0.expose())
     }
 
-    /// The key as it is kept with its project.
+    /// Seals the key for its project's row.
     pub fn seal(&self, project_id: ProjectId, sealer: &Sealer) -> SealedStreamKey {
         SealedStreamKey {
             hash: self.hash(),
-            sealed: sealer.seal(&Place::stream_key(project_id), self.0.expose().as_bytes()),
+            sealed: sealer.seal(
+                &AssociatedData::stream_key(project_id),
+                self.0.expose().as_bytes(),
+            ),
             hint: self.hint(),
         }
     }
 
-    /// The key that was kept with a project.
+    /// Opens the sealed key of a project.
     pub fn unseal(sealed: &[u8], project_id: ProjectId, sealer: &Sealer) -> Result<Self> {
-        Ok(Self(
-            sealer.open_text(&Place::stream_key(project_id), sealed)?,
-        ))
+        Ok(Self(sealer.open_text(
+            &AssociatedData::stream_key(project_id),
+            sealed,
+        )?))
     }
 }

@@ -12,34 +12,34 @@ use hyper_util::{
 use tokio::time::timeout;
 use url::Url;
 
-/// How long a document may take, from looking up the host to its last byte.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// The time for one document, from the DNS lookup to the last byte.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest document, in bytes.
-const MAX_BYTES: usize = 256 * 1024;
+const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// How long a document is fresh if its headers do not say.
-const FRESH_BY_DEFAULT: TimeDelta = TimeDelta::minutes(10);
+/// The freshness lifetime of a document whose headers have none.
+const DEFAULT_FRESHNESS: TimeDelta = TimeDelta::minutes(10);
 
-/// How long it is fresh at least and at most, whatever its headers say.
-const FRESH_AT_LEAST: TimeDelta = TimeDelta::minutes(1);
-const FRESH_AT_MOST: TimeDelta = TimeDelta::hours(24);
+/// The bounds of the freshness lifetime, whatever the headers say.
+const MIN_FRESHNESS: TimeDelta = TimeDelta::minutes(1);
+const MAX_FRESHNESS: TimeDelta = TimeDelta::hours(24);
 
-/// Fetches documents of issuers. Follows no redirects. A clone shares it.
+/// Fetches the documents of issuers. Follows no redirects. A clone shares the client.
 #[derive(Debug, Clone)]
-pub(super) struct Web {
+pub(super) struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, String>,
 }
 
-/// What was fetched, and how long it is fresh.
+/// A fetched document with its freshness lifetime.
 #[derive(Debug)]
 pub(super) struct Document {
     pub body: Vec<u8>,
-    pub fresh: TimeDelta,
+    pub freshness: TimeDelta,
 }
 
-impl Web {
-    /// Trusts the certificate authorities that browsers trust.
+impl HttpClient {
+    /// A client that trusts the certificate authorities that browsers trust.
     pub fn new() -> Self {
         let connector = HttpsConnectorBuilder::new()
             .with_webpki_roots()
@@ -55,9 +55,9 @@ impl Web {
 
     /// Fetches a document.
     pub async fn get(&self, url: &Url) -> anyhow::Result<Document> {
-        let fetched = timeout(TIMEOUT, self.fetch(url)).await;
+        let fetched = timeout(FETCH_TIMEOUT, self.fetch(url)).await;
         fetched
-            .context("it takes too long")
+            .context("timed out")
             .flatten()
             .with_context(|| format!("cannot fetch {url}"))
     }
@@ -70,24 +70,26 @@ impl Web {
                 concat!("sluice/", env!("CARGO_PKG_VERSION")),
             )
             .body(String::new())?;
-        let answer = self.client.request(request).await?;
+        let response = self.client.request(request).await?;
         ensure!(
-            answer.status() == StatusCode::OK,
-            "the answer is {}",
-            answer.status()
+            response.status() == StatusCode::OK,
+            "the response is {}",
+            response.status()
         );
 
-        let fresh = freshness(answer.headers());
-        let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
+        let freshness = freshness(response.headers());
+        let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES)
+            .collect()
+            .await;
         let body = body.map_err(|cause| anyhow::anyhow!(cause))?;
         Ok(Document {
             body: body.to_bytes().to_vec(),
-            fresh,
+            freshness,
         })
     }
 }
 
-/// How long a document with these headers is fresh (RFC 9111 section 4.2).
+/// The freshness lifetime of a response with these headers (RFC 9111 section 4.2).
 fn freshness(headers: &HeaderMap) -> TimeDelta {
     let directives = headers
         .get_all(header::CACHE_CONTROL)
@@ -99,15 +101,15 @@ fn freshness(headers: &HeaderMap) -> TimeDelta {
     for directive in directives {
         match directive.split_once('=') {
             Some(("max-age", seconds)) => max_age = max_age.or(seconds_of(seconds)),
-            None if ["no-store", "no-cache"].contains(&&*directive) => return FRESH_AT_LEAST,
+            None if ["no-store", "no-cache"].contains(&&*directive) => return MIN_FRESHNESS,
             _ => {}
         }
     }
 
     let age = headers.get(header::AGE).and_then(|age| age.to_str().ok());
     let age = age.and_then(seconds_of).unwrap_or_default();
-    max_age.map_or(FRESH_BY_DEFAULT, |max_age| {
-        (max_age - age).clamp(FRESH_AT_LEAST, FRESH_AT_MOST)
+    max_age.map_or(DEFAULT_FRESHNESS, |max_age| {
+        (max_age - age).clamp(MIN_FRESHNESS, MAX_FRESHNESS)
     })
 }
 
@@ -123,7 +125,7 @@ mod tests {
     use super::freshness;
 
     #[test]
-    fn a_document_is_fresh_as_its_headers_say_within_bounds() {
+    fn the_freshness_lifetime_follows_the_headers_within_bounds() {
         for (cache_control, age, seconds) in [
             ("", "", 600),
             ("public", "", 600),

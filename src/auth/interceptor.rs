@@ -3,31 +3,30 @@ use std::sync::Arc;
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use tracing::Span;
 
-use super::{Access, AccessTokens, Caller, Permit, RateLimits, Revocations};
+use super::{AccessTokens, CallAuthorization, Caller, RateLimits, RequiredAccess, Revocations};
 use crate::{
     domain::{PeerAddress, Time},
     error::{Error, Result},
 };
 
-/// The interceptor before all services: lets a call through if the caller has
-/// what the RPC needs, and does not call too often.
+/// The interceptor of all services: authenticates and authorizes each call, and
+/// applies the rate limits.
+///
+/// It is cloned for each call, so a clone shares everything.
 #[derive(Debug, Clone)]
-pub struct Guard(Arc<Terms>);
+pub struct AuthInterceptor(Arc<Authenticator>);
 
-/// What it goes by: shared, because services and what is before them are cloned for
-/// each call.
 #[derive(Debug)]
-struct Terms {
+struct Authenticator {
     tokens: AccessTokens,
     revocations: Revocations,
     limits: RateLimits,
 }
 
-impl Guard {
-    /// A guard that accepts these tokens, but for those that were revoked, as
-    /// often as the limits allow.
+impl AuthInterceptor {
+    /// An interceptor that accepts these tokens unless they are revoked.
     pub fn new(tokens: AccessTokens, revocations: Revocations, limits: RateLimits) -> Self {
-        Self(Arc::new(Terms {
+        Self(Arc::new(Authenticator {
             tokens,
             revocations,
             limits,
@@ -35,41 +34,43 @@ impl Guard {
     }
 }
 
-impl Terms {
-    fn admit(&self, request: &Request<()>) -> Result<Option<Permit>> {
+impl Authenticator {
+    fn authorize(&self, request: &Request<()>) -> Result<Option<CallAuthorization>> {
         if !self.revocations.are_current() {
             return Err(Error::OutOfDate);
         }
-        // An RPC that is missing in the table gets no caller, so its handler refuses.
-        let access = request.extensions().get::<Access>().copied();
+        // A method that is missing in `access::METHODS` gets no caller: its handler fails closed.
+        let access = request.extensions().get::<RequiredAccess>().copied();
         let peer = request.extensions().get::<PeerAddress>().copied();
         let access = match access {
-            None | Some(Access::Public) => return self.limits.count_address(peer).map(|()| None),
+            None | Some(RequiredAccess::Public) => {
+                return self.limits.count_address(peer).map(|()| None);
+            }
             Some(access) => access,
         };
 
-        let (caller, expire_time) = self.identify(request.metadata()).or_else(|refusal| {
+        let (caller, expire_time) = self.authenticate(request.metadata()).or_else(|error| {
             self.limits.count_address(peer)?;
-            Err(refusal)
+            Err(error)
         })?;
         self.limits.count_caller(&caller)?;
         Span::current().record("caller", tracing::field::display(&caller));
         match access {
-            Access::Session => drop(caller.session()?),
-            Access::Scopes(scopes) => {
+            RequiredAccess::Session => drop(caller.session()?),
+            RequiredAccess::Scopes(scopes) => {
                 let missing = scopes.iter().find(|scope| !caller.scopes.contains(**scope));
                 if let Some(missing) = missing {
                     return Err(Error::ScopeMissing(*missing));
                 }
             }
-            Access::Public => {}
+            RequiredAccess::Public => {}
         }
-        let permit = Permit::new(caller, expire_time, self.revocations.clone());
-        Ok(Some(permit))
+        let authorization = CallAuthorization::new(caller, expire_time, self.revocations.clone());
+        Ok(Some(authorization))
     }
 
-    /// Who calls, by a token that is valid, and until when it is.
-    fn identify(&self, metadata: &MetadataMap) -> Result<(Caller, Time)> {
+    /// The caller that a valid token names, and when the token expires.
+    fn authenticate(&self, metadata: &MetadataMap) -> Result<(Caller, Time)> {
         let (caller, expire_time) = self.tokens.verify(bearer_token(metadata)?)?;
         match self.revocations.contain(&caller) {
             true => Err(Error::AccessTokenInvalid),
@@ -78,10 +79,10 @@ impl Terms {
     }
 }
 
-impl Interceptor for Guard {
+impl Interceptor for AuthInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(permit) = self.0.admit(&request)? {
-            request.extensions_mut().insert(permit);
+        if let Some(authorization) = self.0.authorize(&request)? {
+            request.extensions_mut().insert(authorization);
         }
         Ok(request)
     }

@@ -1,76 +1,76 @@
-//! Access tokens: JWTs in the profile of RFC 9068, checked without the database.
+//! Access tokens: JWTs in the profile of RFC 9068, verified without the database.
 //!
-//! The key is found by `kid` in the ring and pins the algorithm; the header's
-//! own word on the algorithm is only compared with it (RFC 8725 section 3.1).
-//! Every claim is required and typed.
+//! `kid` selects the key in the ring, and the key determines the algorithm. The header's
+//! `alg` must match it (RFC 8725 section 3.1). Every claim is required and typed.
 
 use std::sync::Arc;
 
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header, encode};
+
 use super::{
     Caller, SigningKeys, TokenSettings,
-    checked_tokens::{CheckedToken, CheckedTokens, hash_of},
     claims::Claims,
-    signing_keys::{SigningKey, TYPE},
+    signing_keys::{SigningKey, TOKEN_TYPE},
+    token_cache::{CachedToken, TokenCache, token_hash},
 };
 use crate::{
     domain::{Secret, Time},
     error::{Error, Result},
 };
-use jsonwebtoken::{Algorithm, Validation, decode, decode_header, encode};
 
-/// Ours have less than 700 bytes; nothing longer is even parsed.
-const MAX_BYTES: usize = 4096;
+/// The longest token that is parsed, in bytes. Tokens of this server are shorter than 700.
+const MAX_TOKEN_BYTES: usize = 4096;
 
-/// Makes and checks access tokens. A clone shares the keys.
+/// Issues and verifies access tokens. A clone shares the keys and the cache.
 #[derive(Clone)]
 pub struct AccessTokens {
-    shared: Arc<Shared>,
+    inner: Arc<AccessTokensInner>,
 }
 
-struct Shared {
+struct AccessTokensInner {
     keys: SigningKeys,
     hs256: Validation,
     ed25519: Validation,
     settings: TokenSettings,
-    checked: CheckedTokens,
+    cache: TokenCache,
 }
 
-/// A token and when it stops working.
+/// A token and its expiry.
 #[derive(Debug)]
 pub struct AccessToken {
     /// The JWT.
     pub token: Secret,
-    /// Its `exp`.
+    /// The `exp` claim.
     pub expire_time: Time,
 }
 
 impl AccessTokens {
-    /// Tokens under these keys.
+    /// Access tokens signed and verified with these keys.
     pub fn new(keys: SigningKeys, settings: TokenSettings) -> Self {
-        let shared = Shared {
+        let inner = AccessTokensInner {
             keys,
             hs256: settings.validation(Algorithm::HS256),
             ed25519: settings.validation(Algorithm::EdDSA),
             settings,
-            checked: CheckedTokens::default(),
+            cache: TokenCache::default(),
         };
         Self {
-            shared: Arc::new(shared),
+            inner: Arc::new(inner),
         }
     }
 
-    /// The keys of the tokens.
+    /// The ring of signing keys.
     pub fn keys(&self) -> &SigningKeys {
-        &self.shared.keys
+        &self.inner.keys
     }
 
-    /// Makes a token for a caller.
+    /// Issues a token for a caller.
     pub fn issue(&self, caller: &Caller, now: Time) -> Result<AccessToken> {
-        let Shared { keys, settings, .. } = &*self.shared;
+        let AccessTokensInner { keys, settings, .. } = &*self.inner;
         let expire_time = now + settings.lifetime;
         let claims = Claims::of(caller, settings, now, expire_time);
 
-        let key = keys.signer();
+        let key = keys.active_key();
         let key = key.ok_or_else(|| Error::internal(anyhow::anyhow!("all keys have retired")))?;
         let token = encode(&key.header, &claims, &key.encoding).map_err(Error::internal)?;
         Ok(AccessToken {
@@ -79,27 +79,27 @@ impl AccessTokens {
         })
     }
 
-    /// The caller that a token was made for, and when it expires.
+    /// The caller and the expiry of a valid token; `AccessTokenInvalid` for any other.
     pub fn verify(&self, token: &str) -> Result<(Caller, Time)> {
-        self.read(token).ok_or(Error::AccessTokenInvalid)
+        self.caller_of(token).ok_or(Error::AccessTokenInvalid)
     }
 
-    fn read(&self, token: &str) -> Option<(Caller, Time)> {
-        let Shared {
+    fn caller_of(&self, token: &str) -> Option<(Caller, Time)> {
+        let AccessTokensInner {
             keys,
             hs256,
             ed25519,
-            checked,
+            cache,
             ..
-        } = &*self.shared;
-        if token.len() > MAX_BYTES {
+        } = &*self.inner;
+        if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
-        let hash = hash_of(token);
-        if let Some(found) = checked.find(&hash, keys) {
+        let hash = token_hash(token);
+        if let Some(found) = cache.get(&hash, keys) {
             return Some(found);
         }
-        let key = key_of(token, keys)?;
+        let key = verification_key(token, keys)?;
         let validation = match key.algorithm {
             Algorithm::HS256 => hs256,
             _ => ed25519,
@@ -107,25 +107,27 @@ impl AccessTokens {
         let claims: Claims = decode(token, &key.decoding, validation).ok()?.claims;
 
         let (caller, expire_time) = (claims.caller(), claims.expire_time()?);
-        let token = CheckedToken {
+        let token = CachedToken {
             caller,
             expire_time,
             key_id: key.id.as_str().into(),
         };
-        checked.remember(hash, token);
+        cache.insert(hash, token);
         Some((caller, expire_time))
     }
 }
 
-/// The key that an access token names.
-fn key_of(token: &str, keys: &SigningKeys) -> Option<Arc<SigningKey>> {
+/// The accepted key that an access token names.
+fn verification_key(token: &str, keys: &SigningKeys) -> Option<Arc<SigningKey>> {
     let (encoded_header, _) = token.split_once('.')?;
-    if let Some(key) = keys.verifier_of(encoded_header) {
+    if let Some(key) = keys.verification_key_by_header(encoded_header) {
         return Some(key);
     }
     let header = decode_header(token).ok()?;
-    let key_id = header.kid.filter(|_| header.typ.as_deref() == Some(TYPE))?;
-    keys.verifier(&key_id)
+    let key_id = header
+        .kid
+        .filter(|_| header.typ.as_deref() == Some(TOKEN_TYPE))?;
+    keys.verification_key(&key_id)
 }
 
 impl std::fmt::Debug for AccessTokens {
@@ -187,7 +189,7 @@ mod tests {
     }
 
     fn forge(change: impl FnOnce(&mut Header, &mut Value)) -> String {
-        let kid = shared().keys().signing_key().unwrap();
+        let kid = shared().keys().active_key_id().unwrap();
         let mut header = Header {
             typ: Some("at+jwt".into()),
             kid: Some(kid),
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_tells_whom_it_was_made_for() {
+    fn a_token_names_the_caller_that_it_was_issued_for() {
         let pem = SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap();
         for tokens in [shared(), tokens(pem)] {
             let user = UserId::generate();
@@ -229,22 +231,24 @@ mod tests {
     }
 
     #[test]
-    fn tokens_that_are_made_here_are_known_by_sight_while_their_key_is_accepted() {
+    fn the_encoded_header_of_own_tokens_selects_the_key_until_it_retires() {
         let secret = SigningKeys::from_secret(&Secret::new(SECRET));
         for keys in [secret, SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap()] {
             let token = tokens(keys.clone()).issue(&caller(), now()).unwrap().token;
             let (header, _) = token.expose().split_once('.').unwrap();
-            let known = keys.verifier_of(header).map(|key| key.id.clone());
-            assert_eq!(known, keys.signing_key());
+            let selected = keys
+                .verification_key_by_header(header)
+                .map(|key| key.id.clone());
+            assert_eq!(selected, keys.active_key_id());
 
-            keys.keep(vec![], |_| Some(now()));
-            assert!(keys.verifier_of(header).is_none());
+            keys.set_database_keys(vec![], |_| Some(now()));
+            assert!(keys.verification_key_by_header(header).is_none());
             assert!(tokens(keys).verify(token.expose()).is_err());
         }
     }
 
     #[test]
-    fn an_old_key_of_the_ring_still_verifies() {
+    fn a_token_of_an_older_key_of_the_ring_is_valid() {
         let new = EncodingKeyPem::generate();
         let old = tokens(SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap());
         let token = old.issue(&caller(), now()).unwrap().token;
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forger_of_these_tests_makes_good_tokens_when_it_changes_nothing() {
+    fn a_forged_token_without_changes_is_valid() {
         assert!(shared().verify(&forge(|_, _| {})).is_ok());
     }
 
@@ -327,7 +331,7 @@ mod tests {
     #[test]
     fn an_hs256_token_under_the_public_key_is_refused() {
         let tokens = tokens(SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap());
-        let public = tokens.keys().public().remove(0);
+        let public = tokens.keys().public_keys().remove(0);
         let header = Header {
             typ: Some("at+jwt".into()),
             kid: Some(public.id),
@@ -340,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn no_flipped_bit_goes_unnoticed() {
+    fn a_token_with_any_flipped_bit_is_refused() {
         let token = forge(|_, _| {}).into_bytes();
         for at in 0..token.len() {
             let mut flipped = token.clone();

@@ -1,19 +1,19 @@
-//! The rings of keys, as the database has them.
+//! Loading of the key rings from the table `keys`.
 //!
-//! A rotation adds a key to the table `keys`. Every replica looks there once a
-//! second, and one that could not look for 4 seconds refuses calls. A new key is
-//! active only after some seconds, so by then every replica that still serves
-//! knows it: no token and no secret is made that another replica cannot read.
+//! A rotation adds a key to the table. Every replica reads the table once a second, and
+//! refuses calls if it could not do so for 4 seconds. A new key becomes active only
+//! some seconds later. By then every serving replica has it, so no replica issues a
+//! token or seals a secret that another cannot read.
 
 use std::{sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
 use super::{
-    Keys, LoadKeysError, Place, Sealer,
-    sealing::KeptKey,
+    AssociatedData, Keys, LoadKeysError, Sealer,
+    sealer::DataKey,
     sealing_key::SealingKeyId,
-    signing_keys::{SigningKey, Timed},
+    signing_keys::{RingKey, SigningKey},
 };
 use crate::{
     domain::{KeyPurpose, KeyRecord, Time},
@@ -21,8 +21,8 @@ use crate::{
 };
 
 impl Keys {
-    /// Takes the rings as these records say, the newest first. Fails, and leaves
-    /// them as they are, if a key cannot be opened with the keys of the settings.
+    /// Sets the rings to these records, newest first. Fails without a change if a root
+    /// key of the settings does not unwrap a key.
     pub fn update(&self, records: &[KeyRecord]) -> Result<(), LoadKeysError> {
         let mut sealing = Vec::new();
         let mut signing = Vec::new();
@@ -36,17 +36,17 @@ impl Keys {
             }
         }
 
-        self.sealer.keep(sealing);
-        self.signing.keep(signing, |id| {
-            let mut of_settings = records.iter().filter(|record| {
+        self.sealer.set_data_keys(sealing);
+        self.signing.set_database_keys(signing, |id| {
+            let mut configured = records.iter().filter(|record| {
                 record.purpose == KeyPurpose::Sign && record.secret_sealed.is_none()
             });
-            of_settings.find(|record| record.id == id)?.retire_time
+            configured.find(|record| record.id == id)?.retire_time
         });
         Ok(())
     }
 
-    /// Fails if a root key is needed that does not stand in the settings.
+    /// Fails if the settings lack a root key that has not retired.
     pub fn check_roots(&self, records: &[KeyRecord], now: Time) -> Result<(), LoadKeysError> {
         let missing = records.iter().find(|record| {
             record.purpose == KeyPurpose::Seal
@@ -57,20 +57,20 @@ impl Keys {
         match missing {
             None => Ok(()),
             Some(record) => Err(LoadKeysError::Setting(format!(
-                "SLUICE_SEALING_KEYS lacks the key {}, under which secrets are sealed",
+                "SLUICE_SEALING_KEYS lacks the key {}, with which secrets are sealed",
                 record.id
             ))),
         }
     }
 
-    /// A new sealing key.
+    /// Creates a sealing key, wrapped for the database.
     pub fn new_sealing_key(&self, now: Time, activate_after: Duration) -> KeyRecord {
         let secret = Zeroizing::new(random_bytes::<32>());
         let id = SealingKeyId::of(&secret).to_string();
         self.record(KeyPurpose::Seal, id, &secret[..], now, activate_after)
     }
 
-    /// A new signing key.
+    /// Creates a signing key, wrapped for the database; `None` if that fails.
     pub fn new_signing_key(&self, now: Time, activate_after: Duration) -> Option<KeyRecord> {
         let (id, secret) = SigningKey::generate()?;
         Some(self.record(KeyPurpose::Sign, id, &secret, now, activate_after))
@@ -85,7 +85,10 @@ impl Keys {
         activate_after: Duration,
     ) -> KeyRecord {
         KeyRecord {
-            secret_sealed: Some(self.sealer.wrap_key(&Place::kept_key(purpose, &id), secret)),
+            secret_sealed: Some(
+                self.sealer
+                    .wrap_key(&AssociatedData::wrapped_key(purpose, &id), secret),
+            ),
             purpose,
             id,
             create_time: now,
@@ -94,38 +97,38 @@ impl Keys {
         }
     }
 
-    /// The same key sealed under the first root key; `None` if it is already.
-    pub fn rewrapped(&self, record: &KeyRecord) -> Result<Option<Vec<u8>>, LoadKeysError> {
+    /// A key wrapped with the first root key; `None` if it already is.
+    pub fn rewrap(&self, record: &KeyRecord) -> Result<Option<Vec<u8>>, LoadKeysError> {
         let Some(sealed) = &record.secret_sealed else {
             return Ok(None);
         };
-        if SealingKeyId::of_sealed(sealed) == Some(self.sealer.first_root()) {
+        if SealingKeyId::of_sealed(sealed) == Some(self.sealer.first_root_id()) {
             return Ok(None);
         }
-        let secret = open(&self.sealer, record, sealed)?;
-        let place = Place::kept_key(record.purpose, &record.id);
-        Ok(Some(self.sealer.wrap_key(&place, &secret)))
+        let secret = unwrap_key(&self.sealer, record, sealed)?;
+        let aad = AssociatedData::wrapped_key(record.purpose, &record.id);
+        Ok(Some(self.sealer.wrap_key(&aad, &secret)))
     }
 
-    fn sealing_key(&self, record: &KeyRecord, sealed: &[u8]) -> Result<KeptKey, LoadKeysError> {
-        if let Some(known) = self.sealer.known(&record.id, record.active_time) {
-            return Ok(known);
+    fn sealing_key(&self, record: &KeyRecord, sealed: &[u8]) -> Result<DataKey, LoadKeysError> {
+        if let Some(loaded) = self.sealer.find_data_key(&record.id, record.active_time) {
+            return Ok(loaded);
         }
-        let secret = open(&self.sealer, record, sealed)?;
+        let secret = unwrap_key(&self.sealer, record, sealed)?;
         let secret = <&[u8; 32]>::try_from(&secret[..]).map_err(|_| damaged(record))?;
-        Ok(KeptKey::new(secret, record.active_time))
+        Ok(DataKey::new(secret, record.active_time))
     }
 
-    fn signing_key(&self, record: &KeyRecord, sealed: &[u8]) -> Result<Timed, LoadKeysError> {
-        let key = match self.signing.known(&record.id) {
-            Some(known) => known,
+    fn signing_key(&self, record: &KeyRecord, sealed: &[u8]) -> Result<RingKey, LoadKeysError> {
+        let key = match self.signing.find(&record.id) {
+            Some(loaded) => loaded,
             None => {
-                let secret = open(&self.sealer, record, sealed)?;
+                let secret = unwrap_key(&self.sealer, record, sealed)?;
                 let key = SigningKey::from_der(&secret);
                 Arc::new(key.ok_or_else(|| damaged(record))?)
             }
         };
-        Ok(Timed {
+        Ok(RingKey {
             key,
             active_time: Some(record.active_time),
             retire_time: record.retire_time,
@@ -133,27 +136,27 @@ impl Keys {
     }
 }
 
-fn open(
+fn unwrap_key(
     sealer: &Sealer,
     record: &KeyRecord,
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, LoadKeysError> {
-    let place = Place::kept_key(record.purpose, &record.id);
+    let aad = AssociatedData::wrapped_key(record.purpose, &record.id);
     match SealingKeyId::of_sealed(sealed) {
         Some(root) if !sealer.has_root(&root.to_string()) => {
             let (purpose, id) = (noun(record.purpose), &record.id);
             Err(LoadKeysError::Setting(format!(
-                "SLUICE_SEALING_KEYS lacks the key {root}, under which the {purpose} key {id} is sealed"
+                "SLUICE_SEALING_KEYS lacks the key {root}, with which the {purpose} key {id} is wrapped"
             )))
         }
-        _ => sealer.open_key(&place, sealed).map_err(|_| damaged(record)),
+        _ => sealer.unwrap_key(&aad, sealed).map_err(|_| damaged(record)),
     }
 }
 
 fn damaged(record: &KeyRecord) -> LoadKeysError {
     let (purpose, id) = (noun(record.purpose), &record.id);
     LoadKeysError::Setting(format!(
-        "SLUICE_SEALING_KEYS does not open the {purpose} key {id} of the database"
+        "SLUICE_SEALING_KEYS does not unwrap the {purpose} key {id} of the database"
     ))
 }
 

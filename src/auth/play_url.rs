@@ -1,24 +1,24 @@
 use uuid::Uuid;
 
-use super::{Place, Sealer};
+use super::{AssociatedData, Sealer};
 use crate::{
     domain::{PlayUrl, SealedPlayUrl},
     error::Result,
 };
 
 impl PlayUrl {
-    /// The address as it is kept with its stream.
+    /// Seals the URL for its stream's row.
     pub fn seal(&self, sealer: &Sealer) -> SealedPlayUrl {
         let id = Uuid::now_v7();
         SealedPlayUrl {
             id,
-            sealed: sealer.seal(&Place::play_url(id), self.0.expose().as_bytes()),
+            sealed: sealer.seal(&AssociatedData::play_url(id), self.0.expose().as_bytes()),
         }
     }
 
-    /// The address that was kept with a stream.
+    /// Opens the sealed URL of a stream.
     pub fn unseal(sealed: &SealedPlayUrl, sealer: &Sealer) -> Result<Self> {
-        let place = Place::play_url(sealed.id);
-        Ok(Self(sealer.open_text(&place, &sealed.sealed)?))
+        let aad = AssociatedData::play_url(sealed.id);
+        Ok(Self(sealer.open_text(&aad, &sealed.sealed)?))
     }
 }

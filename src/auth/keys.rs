@@ -1,5 +1,5 @@
-//! Where the secrets of this server come from: its settings, or in development
-//! files in the data directory that are made once.
+//! The keys of this server. They come from its settings, or in development from files
+//! that it generates once in the data directory.
 
 use std::{
     fmt::Display,
@@ -16,26 +16,26 @@ use super::{Sealer, SigningKeys};
 use crate::{domain::Secret, random::random_bytes};
 
 /// The shortest secret for HS256, in bytes (RFC 7518 section 3.2).
-const MIN_SECRET: usize = 32;
+const MIN_JWT_SECRET_BYTES: usize = 32;
 
-/// What the settings say of the keys.
+/// The settings of the keys.
 pub struct KeySettings {
-    /// The secret of access tokens.
+    /// The secret that signs access tokens.
     pub jwt_secret: Option<Secret>,
-    /// Instead of it, files with private keys.
+    /// The files of private keys that sign access tokens instead.
     pub jwt_key_files: Vec<PathBuf>,
-    /// The keys of secrets at rest.
+    /// The root keys that seal secrets at rest.
     pub sealing_keys: Vec<Zeroizing<[u8; 32]>>,
-    /// Where to keep what is made, if anything may be made.
-    pub make_in: Option<PathBuf>,
+    /// The directory for generated keys; `None` if none may be generated.
+    pub generate_in: Option<PathBuf>,
 }
 
-/// The keys of this server. A clone shares the rings.
+/// The key rings of this server. A clone shares them.
 #[derive(Clone)]
 pub struct Keys {
-    /// For access tokens.
+    /// The keys that sign access tokens.
     pub signing: SigningKeys,
-    /// For secrets at rest.
+    /// The keys that seal secrets at rest.
     pub sealer: Sealer,
 }
 
@@ -45,20 +45,20 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Why the keys cannot be had.
+/// Why the keys cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadKeysError {
-    /// A setting names no usable key.
+    /// A setting has no usable key.
     #[error("{0}")]
     Setting(String),
-    /// A file of the data directory cannot be read or made.
+    /// A file of the data directory cannot be read or written.
     #[error(transparent)]
-    Files(#[from] anyhow::Error),
+    KeyFile(#[from] anyhow::Error),
 }
 
 impl Keys {
-    /// Takes the keys from the settings. What is not set is made once, and kept,
-    /// if the settings allow it.
+    /// Loads the keys from the settings. A missing key is generated once if the settings
+    /// allow it.
     pub fn load(settings: &KeySettings) -> Result<Self, LoadKeysError> {
         Ok(Self {
             signing: signing_keys(settings)?,
@@ -72,7 +72,7 @@ fn signing_keys(settings: &KeySettings) -> Result<SigningKeys, LoadKeysError> {
         return Ok(SigningKeys::from_secret(secret));
     }
     if settings.jwt_key_files.is_empty() {
-        let secret = kept("SLUICE_JWT_SECRET", "jwt.secret", settings)?;
+        let secret = read_or_generate("SLUICE_JWT_SECRET", "jwt.secret", settings)?;
         let secret = parse_jwt_secret(secret.expose()).map_err(|fault| {
             anyhow::anyhow!("jwt.secret in the data directory {fault}; restore it or remove it")
         })?;
@@ -99,51 +99,51 @@ fn sealer(settings: &KeySettings) -> Result<Sealer, LoadKeysError> {
     if !settings.sealing_keys.is_empty() {
         return Ok(Sealer::new(&settings.sealing_keys));
     }
-    let text = kept("SLUICE_SEALING_KEYS", "sealing.key", settings)?;
+    let text = read_or_generate("SLUICE_SEALING_KEYS", "sealing.key", settings)?;
     let key = parse_sealing_key(text.expose()).map_err(|fault| {
         anyhow::anyhow!("sealing.key in the data directory {fault}; restore it")
     })?;
     Ok(Sealer::new(&[key]))
 }
 
-/// Reads the secret of access tokens: at least 32 bytes.
+/// Parses the secret that signs access tokens: at least 32 bytes.
 pub fn parse_jwt_secret(text: &str) -> Result<Secret, &'static str> {
     match text.trim().len() {
-        MIN_SECRET.. => Ok(Secret::new(text.trim())),
+        MIN_JWT_SECRET_BYTES.. => Ok(Secret::new(text.trim())),
         _ => Err("must have at least 32 bytes"),
     }
 }
 
-/// Reads one sealing key: 32 bytes in base64.
+/// Parses a sealing key: 32 bytes in base64.
 pub fn parse_sealing_key(text: &str) -> Result<Zeroizing<[u8; 32]>, &'static str> {
     let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| "must be base64")?);
     let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| "must have 32 bytes")?;
     Ok(Zeroizing::new(key))
 }
 
-/// The secret in a file of the data directory, which is made if there is none.
-fn kept(
+/// Reads a secret from a file of the data directory; generates a missing file.
+fn read_or_generate(
     setting: &'static str,
     file: &str,
     settings: &KeySettings,
 ) -> Result<Secret, LoadKeysError> {
-    let Some(directory) = &settings.make_in else {
+    let Some(directory) = &settings.generate_in else {
         return Err(LoadKeysError::Setting(format!(
             "{setting} must be set in production"
         )));
     };
     let path = directory.join(file);
     if !path.exists() {
-        make(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        tracing::info!(path = %path.display(), setting, "made a secret, because it is not set");
+        generate_file(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        tracing::info!(path = %path.display(), setting, "generated a secret, because it is not set");
     }
     let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Secret::new(text.trim()))
 }
 
-/// Makes a file with a new secret that nobody else can read, whole or not at all.
-fn make(path: &Path) -> anyhow::Result<()> {
+/// Writes a new secret atomically to a file that only its owner can read.
+fn generate_file(path: &Path) -> anyhow::Result<()> {
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -153,7 +153,7 @@ fn make(path: &Path) -> anyhow::Result<()> {
     let mut file = options.open(&draft)?;
     writeln!(file, "{}", STANDARD.encode(random_bytes::<32>()))?;
     file.sync_all()?;
-    // Another process that starts now may have made it first: then its secret counts.
+    // Another process that starts now may have been first: its file is used.
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;
     match linked {

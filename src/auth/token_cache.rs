@@ -1,9 +1,10 @@
-//! Access tokens that were checked lately, so that a signature is checked once and
-//! not for every call: an Ed25519 one takes longer than all else that a call needs.
+//! A cache of verified access tokens: a signature is verified once and not for every
+//! call. An Ed25519 verification takes longer than the rest of a call's processing.
 //!
-//! A token is found by its SHA-256; the token itself is not kept. What can change
-//! since it was checked is asked every time: whether it has expired, and whether
-//! its key is still accepted. Revocations are asked after either way.
+//! The key of an entry is the SHA-256 of the token; the token itself is not stored.
+//! What can change after the verification is checked on each lookup: the expiry, and
+//! whether the signing key is still accepted. The interceptor checks revocations for
+//! cached and new tokens alike.
 
 use quick_cache::sync::Cache;
 use ring::digest::{SHA256, digest};
@@ -11,47 +12,46 @@ use ring::digest::{SHA256, digest};
 use super::{Caller, LEEWAY_SECONDS, SigningKeys};
 use crate::domain::{Time, now};
 
-/// How many are remembered: some 4 MB.
-const CAPACITY: usize = 20_000;
+/// The largest number of entries: about 4 MB.
+const MAX_TOKENS: usize = 20_000;
 
-/// A token that was found to be valid.
+/// A verified token.
 #[derive(Debug, Clone)]
-pub(super) struct CheckedToken {
+pub(super) struct CachedToken {
     pub(super) caller: Caller,
     pub(super) expire_time: Time,
     /// The id of the key that signed it.
     pub(super) key_id: Box<str>,
 }
 
-/// The tokens that were checked lately.
-pub(super) struct CheckedTokens(Cache<Hash, CheckedToken>);
+/// Recently verified tokens, by their hash.
+pub(super) struct TokenCache(Cache<Hash, CachedToken>);
 
 type Hash = [u8; 32];
 
-impl CheckedTokens {
-    /// The caller of a token that was checked before and is still valid, and when
-    /// it expires.
-    pub(super) fn find(&self, hash: &Hash, keys: &SigningKeys) -> Option<(Caller, Time)> {
+impl TokenCache {
+    /// The caller and the expiry of a cached token that is still valid.
+    pub(super) fn get(&self, hash: &Hash, keys: &SigningKeys) -> Option<(Caller, Time)> {
         let token = self.0.get(hash)?;
         let is_valid = token.expire_time.timestamp() + LEEWAY_SECONDS as i64 >= now().timestamp()
-            && keys.verifier(&token.key_id).is_some();
+            && keys.verification_key(&token.key_id).is_some();
         is_valid.then_some((token.caller, token.expire_time))
     }
 
-    /// Remembers a token that was checked.
-    pub(super) fn remember(&self, hash: Hash, token: CheckedToken) {
+    /// Adds a verified token.
+    pub(super) fn insert(&self, hash: Hash, token: CachedToken) {
         self.0.insert(hash, token);
     }
 }
 
-impl Default for CheckedTokens {
+impl Default for TokenCache {
     fn default() -> Self {
-        Self(Cache::new(CAPACITY))
+        Self(Cache::new(MAX_TOKENS))
     }
 }
 
-/// Under which hash a token is remembered.
-pub(super) fn hash_of(token: &str) -> Hash {
+/// The SHA-256 of a token.
+pub(super) fn token_hash(token: &str) -> Hash {
     let mut hash = Hash::default();
     hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
     hash
@@ -61,7 +61,7 @@ pub(super) fn hash_of(token: &str) -> Hash {
 mod tests {
     use chrono::TimeDelta;
 
-    use super::{CheckedToken, CheckedTokens, hash_of};
+    use super::{CachedToken, TokenCache, token_hash};
     use crate::{
         auth::{Caller, LEEWAY_SECONDS, SigningKeys, Subject},
         domain::{ApiKeyId, Scopes, Secret, now},
@@ -71,9 +71,9 @@ mod tests {
         SigningKeys::from_secret(&Secret::new("a secret of at least thirty-two bytes"))
     }
 
-    /// Whether a token is found that expires after so many seconds.
+    /// Whether a token is found that expires after this many seconds.
     fn is_found(keys: &SigningKeys, key_id: &str, seconds: i64) -> bool {
-        let checked = CheckedTokens::default();
+        let checked = TokenCache::default();
         let subject = Subject::Operator {
             key: ApiKeyId::generate(),
         };
@@ -81,15 +81,15 @@ mod tests {
             subject,
             scopes: Scopes::default(),
         };
-        let token = CheckedToken {
+        let token = CachedToken {
             caller,
             expire_time: now() + TimeDelta::seconds(seconds),
             key_id: key_id.into(),
         };
-        checked.remember(hash_of("a token"), token);
+        checked.insert(token_hash("a token"), token);
 
-        assert!(checked.find(&hash_of("another"), keys).is_none());
-        let found = checked.find(&hash_of("a token"), keys);
+        assert!(checked.get(&token_hash("another"), keys).is_none());
+        let found = checked.get(&token_hash("a token"), keys);
         assert!(found.is_none_or(|(found, _)| found == caller));
         found.is_some()
     }
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_token_is_found_until_it_expires() {
         let (keys, leeway) = (keys(), LEEWAY_SECONDS as i64);
-        let id = keys.signing_key().unwrap();
+        let id = keys.active_key_id().unwrap();
 
         assert!(is_found(&keys, &id, 60));
         assert!(is_found(&keys, &id, 1 - leeway));
@@ -105,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_a_key_that_has_retired_is_not_found() {
+    fn a_token_of_a_retired_key_is_not_found() {
         let keys = keys();
-        let id = keys.signing_key().unwrap();
+        let id = keys.active_key_id().unwrap();
         assert!(!is_found(&keys, "another key", 60));
 
-        keys.keep(vec![], |_| Some(now()));
+        keys.set_database_keys(vec![], |_| Some(now()));
         assert!(!is_found(&keys, &id, 60));
     }
 }
