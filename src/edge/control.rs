@@ -1,9 +1,7 @@
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::Uri;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tonic::{
     Code, Request, Response, Status,
@@ -11,60 +9,62 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::credentials::{ApiKey, Credentials, within};
-use crate::proto::v1::stream_service_client::StreamServiceClient;
+use super::credentials::{ApiKey, Credentials, request_with_timeout};
+use crate::{proto::v1::stream_service_client::StreamServiceClient, telemetry::Throttle};
 
-/// How long a connection may take to stand.
-const CONNECT: Duration = Duration::from_secs(3);
+/// The longest time that connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often a silent connection is asked whether it is there, and how long that may take.
-const PING: Duration = Duration::from_secs(5);
+/// The HTTP/2 keepalive: the interval of pings, and the longest time until their answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where the control plane is, and how it is called.
+/// The shortest time between two log lines about a refused API key.
+const AUTH_ALERT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The address of the control plane, and the credentials for it.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub(super) struct ControlPlaneSettings {
     /// `http://` or `https://`, host and port.
-    pub address: Uri,
-    /// The certificates (PEM) that are trusted instead of the usual authorities.
-    pub ca: Option<Vec<u8>>,
+    pub(super) address: Uri,
+    /// Certificates (PEM) that are trusted instead of the usual authorities.
+    pub(super) ca: Option<Vec<u8>>,
     /// The key that is exchanged for access tokens.
-    pub api_key: ApiKey,
+    pub(super) api_key: ApiKey,
 }
 
-/// The control plane, as a client sees it. Cheap to clone: all share one connection.
+/// A client of the control plane. Cheap to clone: clones share one connection.
 #[derive(Debug, Clone)]
-pub struct ControlPlane {
+pub(super) struct ControlPlane {
     channel: Channel,
     credentials: Credentials,
-    grievance: Grievance,
+    auth_alert: Arc<Mutex<Throttle>>,
 }
 
 impl ControlPlane {
-    /// Nothing is connected until the first call.
-    pub fn new(terms: Terms) -> anyhow::Result<Self> {
-        let mut endpoint = Endpoint::from(terms.address.clone())
-            .connect_timeout(CONNECT)
-            .http2_keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
+    /// A client that connects at its first call.
+    pub(super) fn new(settings: ControlPlaneSettings) -> anyhow::Result<Self> {
+        let mut endpoint = Endpoint::from(settings.address.clone())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_INTERVAL)
             .keep_alive_while_idle(false)
             .tcp_nodelay(true);
-        if terms.address.scheme_str() == Some("https") {
-            endpoint = endpoint.tls_config(tls(terms.ca.as_ref()))?;
+        if settings.address.scheme_str() == Some("https") {
+            endpoint = endpoint.tls_config(tls_config(settings.ca.as_ref()))?;
         }
         Ok(Self {
             channel: endpoint.connect_lazy(),
-            credentials: Credentials::new(terms.api_key),
-            grievance: Grievance::default(),
+            credentials: Credentials::new(settings.api_key),
+            auth_alert: Arc::new(Mutex::new(Throttle::new(AUTH_ALERT_INTERVAL))),
         })
     }
 
-    /// Calls StreamService with a valid token, and once more with a new one if that is
-    /// refused: `call` is given a client and a request with the token and the time limit,
-    /// within which all of it ends. That an operator has to put something right is
-    /// logged, once a minute.
-    pub async fn call<Q, A, F>(
+    /// Calls StreamService with a valid token, and once more with a new token if that one
+    /// is refused. `call` gets a client and a request with the token and its timeout; the
+    /// timeout covers both tries. A refused API key is logged once a minute.
+    pub(super) async fn call<Q, A, F>(
         &self,
-        limit: Option<Duration>,
+        timeout: Option<Duration>,
         message: Q,
         call: impl Fn(StreamServiceClient<Channel>, Request<Q>) -> F,
     ) -> Result<A, Status>
@@ -72,16 +72,15 @@ impl ControlPlane {
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let deadline = limit.map(|limit| Instant::now() + limit);
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let calling = self.call_until(deadline, message, call);
         let answer = match deadline {
-            Some(deadline) => match timeout_at(deadline, calling).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Status::deadline_exceeded("no answer in time")),
-            },
+            Some(deadline) => timeout_at(deadline, calling)
+                .await
+                .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))),
             None => calling.await,
         };
-        answer.inspect_err(|status| self.grievance.heed(status))
+        answer.inspect_err(|status| self.alert_if_access_denied(status))
     }
 
     async fn call_until<Q, A, F>(
@@ -98,7 +97,7 @@ impl ControlPlane {
         loop {
             let bearer = self.credentials.bearer(&self.channel).await?;
             let mut request = match deadline {
-                Some(deadline) => within(deadline - Instant::now(), message.clone()),
+                Some(deadline) => request_with_timeout(deadline - Instant::now(), message.clone()),
                 None => Request::new(message.clone()),
             };
             request
@@ -108,16 +107,29 @@ impl ControlPlane {
             let client = StreamServiceClient::new(self.channel.clone());
             match call(client, request).await {
                 Err(status) if status.code() == Code::Unauthenticated && !is_second => {
-                    self.credentials.refused(&bearer).await;
+                    self.credentials.discard(&bearer).await;
                     is_second = true;
                 }
                 answer => return answer.map(Response::into_inner),
             }
         }
     }
+
+    /// Logs an error that only an operator can fix.
+    fn alert_if_access_denied(&self, status: &Status) {
+        if let Some(reason) = access_denied_reason(status)
+            && let Some(count) = self.auth_alert.lock().record()
+        {
+            tracing::error!(
+                reason,
+                count,
+                "the control plane refuses this edge's API key (SLUICE_API_KEY)"
+            );
+        }
+    }
 }
 
-fn tls(ca: Option<&Vec<u8>>) -> ClientTlsConfig {
+fn tls_config(ca: Option<&Vec<u8>>) -> ClientTlsConfig {
     let tls = ClientTlsConfig::new();
     match ca {
         Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
@@ -125,41 +137,8 @@ fn tls(ca: Option<&Vec<u8>>) -> ClientTlsConfig {
     }
 }
 
-/// How often it is said.
-const EVERY: Duration = Duration::from_mins(1);
-
-/// What an operator has to put right, said once a minute however many calls meet it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Grievance {
-    said: Arc<Mutex<Option<Instant>>>,
-}
-
-impl Grievance {
-    /// Says it, if an error is of that kind.
-    pub(super) fn heed(&self, status: &Status) {
-        let Some(reason) = locked_out(status) else {
-            return;
-        };
-        if self.is_due(Instant::now()) {
-            tracing::error!(
-                reason,
-                "the control plane does not let this edge in: see its API key (SLUICE_API_KEY)"
-            );
-        }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = said.is_none_or(|said| now.duration_since(said) >= EVERY);
-        if is_due {
-            *said = Some(now);
-        }
-        is_due
-    }
-}
-
-/// The reason, if it is the key or what it is good for.
-fn locked_out(status: &Status) -> Option<String> {
+/// The reason of an error that concerns the API key or its scopes.
+fn access_denied_reason(status: &Status) -> Option<String> {
     let reason = status.get_details_error_info().map(|info| info.reason);
     match status.code() {
         Code::Unauthenticated => Some(reason.unwrap_or_default()),
@@ -174,20 +153,26 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn it_is_said_once_a_minute() {
-        let grievance = Grievance::default();
-        let now = Instant::now();
-        assert!(grievance.is_due(now));
-        assert!(!grievance.clone().is_due(now + Duration::from_secs(59)));
-        assert!(grievance.is_due(now + EVERY));
+    #[tokio::test]
+    async fn a_refused_key_is_logged_once_a_minute_by_all_clones() {
+        let control = ControlPlane::new(ControlPlaneSettings {
+            address: Uri::from_static("http://127.0.0.1:1"),
+            ca: None,
+            api_key: ApiKey::Text(crate::domain::Secret::new("sluice_key")),
+        });
+        let control = control.unwrap();
+        control
+            .clone()
+            .alert_if_access_denied(&Status::unauthenticated("no"));
+        assert_eq!(control.auth_alert.lock().record(), None);
+        assert_eq!(AUTH_ALERT_INTERVAL, Duration::from_mins(1));
     }
 
     #[test]
-    fn only_the_key_and_its_scopes_are_an_operators_matter() {
+    fn only_errors_of_the_key_and_its_scopes_are_access_denied() {
         let with = |code, reason| {
             let details = ErrorDetails::with_error_info(reason, "sluice", []);
-            locked_out(&Status::with_error_details(code, "no", details))
+            access_denied_reason(&Status::with_error_details(code, "no", details))
         };
         let missing = Some("SCOPE_MISSING".to_owned());
         assert_eq!(with(Code::PermissionDenied, "SCOPE_MISSING"), missing);

@@ -10,45 +10,47 @@ use tokio::{sync::Mutex, time::timeout};
 use tonic::{Code, Request, Status, metadata::AsciiMetadataValue, transport::Channel};
 
 use crate::{
+    backoff::Backoff,
     domain::Secret,
     proto::v1::{ExchangeApiKeyRequest, auth_service_client::AuthServiceClient},
 };
 
-/// How long a call may take. A hook waits for it, and media servers wait for hooks for
-/// 10 seconds and more.
-pub(super) const CALL: Duration = Duration::from_secs(5);
+/// The longest time that an exchange may take. A hook waits for it, and media servers
+/// wait for hooks for 10 seconds and more.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a new token may take while there is an older one, and how soon after that it
-/// is asked for again.
-const RENEWAL: Duration = Duration::from_secs(2);
-const AGAIN: Duration = Duration::from_secs(5);
+/// The longest time that a renewal may take while the token before is still valid.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For how long a refusal of the key stands: the first one, and any.
-const REFUSED: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(30);
+/// The delay after a failed renewal.
+const RENEWAL_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// An API key, and the access token that it was last exchanged for.
+/// The time for which a refusal of the key is remembered.
+const REFUSAL_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+
+/// An API key, and the access token from its last exchange.
 #[derive(Debug, Clone)]
 pub(super) struct Credentials {
     key: ApiKey,
-    held: Arc<Mutex<Held>>,
+    cache: Arc<Mutex<TokenCache>>,
 }
 
-/// What the last exchanges gave.
+/// The results of the last exchanges.
 #[derive(Debug, Default)]
-struct Held {
+struct TokenCache {
     token: Option<Token>,
-    /// How often the key was refused in a row, the last answer, and until when it stands.
+    /// How often in a row the key was refused.
     refusals: u32,
+    /// The last refusal, and until when it is remembered.
     refusal: Option<(Status, Instant)>,
 }
 
-/// Where an API key is.
+/// The source of an API key.
 #[derive(Debug, Clone)]
-pub enum ApiKey {
+pub(super) enum ApiKey {
     /// In the settings.
     Text(Secret),
-    /// In a file, which is read whenever the key is needed.
+    /// In a file, which is read at each exchange.
     File(PathBuf),
 }
 
@@ -56,93 +58,93 @@ pub enum ApiKey {
 #[derive(Clone)]
 struct Token {
     bearer: AsciiMetadataValue,
-    renewal: SystemTime,
+    renew_at: SystemTime,
 }
 
 impl Credentials {
-    /// Nothing is exchanged until a token is needed.
+    /// Credentials that are exchanged at first use.
     pub(super) fn new(key: ApiKey) -> Self {
-        let held = Arc::default();
-        Self { key, held }
+        let cache = Arc::default();
+        Self { key, cache }
     }
 
-    /// A token for a call: renewed when half of its time is over. After a refused key
-    /// the answer is the same for a while, longer each time, up to 30 seconds.
+    /// A token for a call, renewed after half of its lifetime. A refusal of the key is
+    /// remembered for 1 second, and twice as long after each further one, up to 30 seconds.
     pub(super) async fn bearer(&self, channel: &Channel) -> Result<AsciiMetadataValue, Status> {
-        let mut held = self.held.lock().await;
-        match &held.token {
-            Some(token) if SystemTime::now() < token.renewal => Ok(token.bearer.clone()),
+        let mut cache = self.cache.lock().await;
+        match &cache.token {
+            Some(token) if SystemTime::now() < token.renew_at => Ok(token.bearer.clone()),
             Some(token) => {
                 let bearer = token.bearer.clone();
-                Ok(self.renew(&mut held, channel).await.unwrap_or(bearer))
+                Ok(self.renew(&mut cache, channel).await.unwrap_or(bearer))
             }
             None => {
-                held.is_open(Instant::now())?;
+                cache.check_refusal(Instant::now())?;
                 let exchanged = self.exchange(channel).await;
-                held.take(exchanged, Instant::now())
+                cache.store(exchanged, Instant::now())
             }
         }
     }
 
-    /// The token before is good for the other half of its time: who calls does not wait
-    /// long for a new one, and a control plane that has none is asked again later.
-    async fn renew(&self, held: &mut Held, channel: &Channel) -> Option<AsciiMetadataValue> {
-        if let Some(token) = &mut held.token {
-            token.renewal = SystemTime::now() + AGAIN;
+    /// The token before is valid for the other half of its lifetime, so that calls do not
+    /// wait long for a renewal, and a failed one is repeated later.
+    async fn renew(&self, cache: &mut TokenCache, channel: &Channel) -> Option<AsciiMetadataValue> {
+        if let Some(token) = &mut cache.token {
+            token.renew_at = SystemTime::now() + RENEWAL_RETRY_DELAY;
         }
-        let renewed = timeout(RENEWAL, self.exchange(channel)).await.ok()?.ok()?;
-        Some(held.token.insert(renewed).bearer.clone())
+        let renewed = timeout(RENEWAL_TIMEOUT, self.exchange(channel)).await;
+        let renewed = renewed.ok()?.ok()?;
+        Some(cache.token.insert(renewed).bearer.clone())
     }
 
-    /// Forgets a token that was refused.
-    pub(super) async fn refused(&self, bearer: &AsciiMetadataValue) {
-        let mut held = self.held.lock().await;
-        let token = &mut held.token;
-        token.take_if(|token| token.bearer == *bearer);
+    /// Discards a token that was refused.
+    pub(super) async fn discard(&self, bearer: &AsciiMetadataValue) {
+        let mut cache = self.cache.lock().await;
+        cache.token.take_if(|token| token.bearer == *bearer);
     }
 
     async fn exchange(&self, channel: &Channel) -> Result<Token, Status> {
-        let key = self.key.read().map_err(|fault| {
-            tracing::error!(error = format!("{fault:#}"), "cannot use the API key");
-            Status::unauthenticated("there is no API key to be used")
+        let key = self.key.read().map_err(|error| {
+            tracing::error!(error = format!("{error:#}"), "cannot read the API key");
+            Status::unauthenticated("the API key cannot be read")
         })?;
         let request = ExchangeApiKeyRequest {
             secret: key.expose().to_owned(),
         };
         let answer = AuthServiceClient::new(channel.clone())
-            .exchange_api_key(within(CALL, request))
+            .exchange_api_key(request_with_timeout(EXCHANGE_TIMEOUT, request))
             .await?
             .into_inner();
 
         let now = SystemTime::now();
         let expiry = answer.access_token_expire_time.unwrap_or_default();
         let expiry = SystemTime::try_from(expiry).unwrap_or(now);
-        let left = expiry.duration_since(now).unwrap_or_default();
+        let lifetime = expiry.duration_since(now).unwrap_or_default();
         let mut bearer: AsciiMetadataValue = format!("Bearer {}", answer.access_token)
             .parse()
-            .map_err(|_| Status::internal("the access token is no text of a header"))?;
+            .map_err(|_| Status::internal("the access token is not a valid header value"))?;
         bearer.set_sensitive(true);
-        let renewal = now + left / 2;
-        Ok(Token { bearer, renewal })
+        let renew_at = now + lifetime / 2;
+        Ok(Token { bearer, renew_at })
     }
 }
 
-/// A request that must be answered in time.
-pub(super) fn within<Q>(limit: Duration, message: Q) -> Request<Q> {
+/// A request with a timeout.
+pub(super) fn request_with_timeout<Q>(timeout: Duration, message: Q) -> Request<Q> {
     let mut request = Request::new(message);
-    request.set_timeout(limit);
+    request.set_timeout(timeout);
     request
 }
 
-impl Held {
-    fn is_open(&self, now: Instant) -> Result<(), Status> {
+impl TokenCache {
+    fn check_refusal(&self, now: Instant) -> Result<(), Status> {
         match &self.refusal {
             Some((status, until)) if now < *until => Err(status.clone()),
             _ => Ok(()),
         }
     }
 
-    fn take(
+    fn store(
         &mut self,
         exchanged: Result<Token, Status>,
         now: Instant,
@@ -154,9 +156,9 @@ impl Held {
             }
             Err(status) => {
                 if status.code() == Code::Unauthenticated {
-                    let pause = REFUSED * 2_u32.pow(self.refusals.min(5));
                     self.refusals += 1;
-                    self.refusal = Some((status.clone(), now + pause.min(LONGEST)));
+                    let until = now + REFUSAL_BACKOFF.ceiling(self.refusals);
+                    self.refusal = Some((status.clone(), until));
                 }
                 Err(status)
             }
@@ -180,7 +182,7 @@ impl ApiKey {
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Token")
-            .field("renewal", &self.renewal)
+            .field("renew_at", &self.renew_at)
             .finish_non_exhaustive()
     }
 }

@@ -1,27 +1,25 @@
-//! The media server's side: hooks come in, relays go out.
+//! The edge: runs beside a media server, answers its hooks and runs relays.
 //!
-//! An edge runs beside one media server and is a client of [`crate::proto`] like any
-//! other. It knows nothing of the control plane's inside, nor that of it.
+//! An edge is a client of [`crate::proto`] like any other: it knows nothing of the
+//! control plane's implementation, and the control plane nothing of the edge's.
 //!
-//! | room | what it is for |
+//! | module | purpose |
 //! |---|---|
-//! | `hooks` | what the media server asks and tells over HTTP, and the answers in its format |
-//! | `publishing` | which connections there are, and which may go on, also while the control plane is away |
-//! | `servers` | the media server's own means: who publishes by its word, and how to disconnect |
-//! | `relays` | claimed relays, one supervised ffmpeg each, and what carries their media |
-//! | `control` | calls to the control plane, with a token that renews itself |
+//! | `hooks` | the HTTP server for the hooks of the media server |
+//! | `publishing` | the state of all publishing connections, also while the control plane is unreachable |
+//! | `servers` | clients of the media servers' APIs: list and disconnect publishers |
+//! | `relays` | claims relays and runs one supervised ffmpeg for each |
+//! | `control`, `credentials` | calls to the control plane, and their access tokens |
 
-mod connection;
 mod control;
 mod credentials;
 mod hooks;
+mod publisher;
 mod publishing;
 mod relays;
-mod running;
+mod run;
 mod servers;
+mod settings;
 
-pub use control::{ControlPlane, Terms};
-pub use credentials::ApiKey;
-pub use relays::RelayTerms;
-pub use running::{Edge, run};
-pub use servers::ServerTerms;
+pub use run::run;
+pub use settings::EdgeSettings;

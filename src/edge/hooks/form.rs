@@ -1,8 +1,8 @@
 use std::borrow::Cow;
 
-/// The fields that nginx-rtmp writes itself. What the publisher appends to its stream name
-/// follows them as it is, so that it could name them again.
-const RESERVED: [&str; 13] = [
+/// The fields that nginx-rtmp writes itself. The publisher's own query string follows them
+/// unescaped, so that a publisher could repeat them.
+const RESERVED_FIELDS: [&str; 13] = [
     "app",
     "flashver",
     "swfurl",
@@ -18,14 +18,14 @@ const RESERVED: [&str; 13] = [
     "epoch",
 ];
 
-/// The fields of a form. Of several of one name the first counts.
+/// The fields of an `application/x-www-form-urlencoded` text.
 #[derive(Debug)]
 pub(super) struct Form<'a> {
     fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> Form<'a> {
-    /// Takes what is `application/x-www-form-urlencoded`; of any text something can be made.
+    /// Parses a text; any text is a form.
     pub(super) fn parse(text: &'a [u8]) -> Self {
         let fields = url::form_urlencoded::parse(text).collect();
         Self { fields }
@@ -38,15 +38,13 @@ impl<'a> Form<'a> {
         found.map_or("", |(_, value)| value)
     }
 
-    /// Whether a field that nginx-rtmp writes is there twice: a publisher has forged one.
+    /// Whether a field that nginx-rtmp writes occurs twice: the publisher has forged one.
     pub(super) fn is_forged(&self) -> bool {
         let count = |name| {
-            self.fields
-                .iter()
-                .filter(|(field, _)| field == name)
-                .count()
+            let fields = self.fields.iter();
+            fields.filter(|(field, _)| field == name).count()
         };
-        RESERVED.iter().any(|name| count(name) > 1)
+        RESERVED_FIELDS.iter().any(|name| count(name) > 1)
     }
 }
 
@@ -55,7 +53,7 @@ mod tests {
     use super::Form;
 
     #[test]
-    fn of_several_fields_the_first_counts() {
+    fn the_first_of_several_fields_counts() {
         let form = Form::parse(b"name=sk_1&addr=203.0.113.5&x=1&x=2&name=other");
         assert_eq!(form.get("name"), "sk_1");
         assert_eq!(form.get("x"), "1");
@@ -64,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_nginx_writes_must_not_be_there_twice() {
+    fn only_reserved_fields_must_not_occur_twice() {
         assert!(!Form::parse(b"name=sk_1&addr=203.0.113.5&x=1&x=2&token=a").is_forged());
         for name in ["app", "clientid", "call", "addr", "epoch", "%6eame", "time"] {
             let text =
@@ -74,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_escaped_is_read() {
+    fn escaped_values_are_decoded() {
         let form = Form::parse(b"flashver=FMLE/3.0%20(compatible%3B%20Lavf59.27&tcurl=rtmp://127.0.0.1:11935/live&pageurl=");
         assert_eq!(form.get("flashver"), "FMLE/3.0 (compatible; Lavf59.27");
         assert_eq!(form.get("tcurl"), "rtmp://127.0.0.1:11935/live");

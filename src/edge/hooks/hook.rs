@@ -1,50 +1,66 @@
-use http::Method;
+use std::time::Duration;
 
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Bytes};
+use tokio::time::timeout;
+
+use super::response::{HookResponse, text};
 use crate::{config::MediaServerKind, domain::Secret, random::sha256};
 
-/// What a media server asks or tells.
+/// The longest body, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The longest time until a body is complete.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A hook of a media server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
-    /// nginx-rtmp: somebody wants to publish.
+    /// nginx-rtmp: a connection wants to publish.
     NginxPublish,
-    /// nginx-rtmp: somebody has stopped.
+    /// nginx-rtmp: a publish has ended.
     NginxPublishDone,
-    /// nginx-rtmp: somebody still publishes, or plays.
+    /// nginx-rtmp: a connection still publishes or plays.
     NginxUpdate,
-    /// MediaMTX: somebody wants to do something.
+    /// MediaMTX: a client wants to publish, to read, or to use the API.
     MtxAuth,
-    /// MediaMTX: media flows.
+    /// MediaMTX: media of a source flows.
     MtxAvailable,
-    /// MediaMTX: it does not any more.
+    /// MediaMTX: media of a source has stopped.
     MtxUnavailable,
-    /// SRS: somebody wants to publish.
+    /// SRS: a connection wants to publish.
     SrsPublish,
-    /// SRS: somebody has stopped.
+    /// SRS: a publish has ended.
     SrsUnpublish,
 }
 
-/// What a request asks for.
+/// The target of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// A hook, by whoever knows the secret.
+pub(super) enum Route {
+    /// A hook, with the right secret.
     Hook(Hook),
-    /// Whether the edge lives.
-    Life,
-    /// What is there, but not in this way.
-    OtherMethod,
-    /// What is not there.
-    Nothing,
+    /// The liveness probe.
+    Liveness,
+    /// The path exists, but not with this method.
+    MethodNotAllowed,
+    /// The path does not exist.
+    NotFound,
 }
 
-/// What proves that a hook is the media server's.
+/// The hash of the secret that authenticates the media server.
 #[derive(Debug, Clone)]
-pub(super) struct Proof {
-    hash: Vec<u8>,
+pub(super) struct SecretHash(Vec<u8>);
+
+/// The query and the body of a hook.
+#[derive(Debug)]
+pub(super) struct HookContent {
+    pub(super) query: String,
+    pub(super) body: Bytes,
 }
 
 impl Hook {
-    /// The hook of a media server and a name.
-    fn of(server: &str, name: &str) -> Option<Self> {
+    fn parse(server: &str, name: &str) -> Option<Self> {
         Some(match (server, name) {
             ("nginx-rtmp", "publish") => Self::NginxPublish,
             ("nginx-rtmp", "publish_done") => Self::NginxPublishDone,
@@ -58,7 +74,7 @@ impl Hook {
         })
     }
 
-    /// Whose it is.
+    /// The media server that has this hook.
     pub(super) fn server(self) -> MediaServerKind {
         match self {
             Self::NginxPublish | Self::NginxPublishDone | Self::NginxUpdate => {
@@ -70,39 +86,64 @@ impl Hook {
     }
 }
 
-impl Wanted {
-    /// Reads a request. Without the secret nobody learns which hooks there are.
-    pub(super) fn of(method: &Method, path: &str, proof: &Proof) -> Self {
+impl Route {
+    /// The target of a method and path. Without the secret, a hook that exists looks like
+    /// one that does not.
+    pub(super) fn parse(method: &Method, path: &str, secret: &SecretHash) -> Self {
         if path == "/livez" {
             return match *method {
-                Method::GET | Method::HEAD => Self::Life,
-                _ => Self::OtherMethod,
+                Method::GET | Method::HEAD => Self::Liveness,
+                _ => Self::MethodNotAllowed,
             };
         }
-        let mut parts = path.split('/').skip(1);
-        let mut part = || parts.next().unwrap_or_default();
-        let (hooks, server, secret, name) = (part(), part(), part(), part());
-        if hooks != "hooks" || !proof.is(secret) || parts.next().is_some() {
-            return Self::Nothing;
+        let mut segments = path.split('/').skip(1);
+        let mut segment = || segments.next().unwrap_or_default();
+        let (hooks, server, presented, name) = (segment(), segment(), segment(), segment());
+        if hooks != "hooks" || !secret.matches(presented) || segments.next().is_some() {
+            return Self::NotFound;
         }
-        match Hook::of(server, name) {
+        match Hook::parse(server, name) {
             Some(hook) if method == Method::POST => Self::Hook(hook),
-            Some(_) => Self::OtherMethod,
-            None => Self::Nothing,
+            Some(_) => Self::MethodNotAllowed,
+            None => Self::NotFound,
         }
     }
 }
 
-impl Proof {
-    /// Keeps what tells the secret from others.
+impl SecretHash {
+    /// Hashes a secret.
     pub(super) fn new(secret: &Secret) -> Self {
-        let hash = sha256(secret.expose());
-        Self { hash }
+        Self(sha256(secret.expose()))
     }
 
-    /// How long that takes says nothing of the secret: its hash cannot be approached.
-    fn is(&self, text: &str) -> bool {
-        sha256(text) == self.hash
+    /// A comparison of hashes: its duration reveals nothing of the secret.
+    fn matches(&self, presented: &str) -> bool {
+        sha256(presented) == self.0
+    }
+}
+
+impl HookContent {
+    /// Reads a request of at most 64 KiB within 5 seconds; otherwise the error response.
+    pub(super) async fn read<B>(request: Request<B>) -> Result<Self, HookResponse>
+    where
+        B: Body<Error: std::error::Error + Send + Sync + 'static>,
+    {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+        match timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => Ok(Self {
+                query,
+                body: body.to_bytes(),
+            }),
+            Ok(Err(_)) => Err(text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is incomplete or too long",
+            )),
+            Err(_) => Err(text(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body did not arrive in time",
+            )),
+        }
     }
 }
 
@@ -110,17 +151,17 @@ impl Proof {
 mod tests {
     use http::Method;
 
-    use super::{Hook, Proof, Wanted};
+    use super::{Hook, Route, SecretHash};
     use crate::domain::Secret;
 
     const SECRET: &str = "0123456789abcdef";
 
-    fn wanted(method: Method, path: &str) -> Wanted {
-        Wanted::of(&method, path, &Proof::new(&Secret::new(SECRET)))
+    fn route(method: Method, path: &str) -> Route {
+        Route::parse(&method, path, &SecretHash::new(&Secret::new(SECRET)))
     }
 
     #[test]
-    fn a_hook_is_found_by_its_path() {
+    fn a_path_names_its_hook() {
         for (path, hook) in [
             ("nginx-rtmp/S/publish", Hook::NginxPublish),
             ("nginx-rtmp/S/publish_done", Hook::NginxPublishDone),
@@ -132,8 +173,8 @@ mod tests {
             ("srs/S/unpublish", Hook::SrsUnpublish),
         ] {
             let path = format!("/hooks/{}", path.replace('S', SECRET));
-            assert_eq!(wanted(Method::POST, &path), Wanted::Hook(hook));
-            assert_eq!(wanted(Method::GET, &path), Wanted::OtherMethod);
+            assert_eq!(route(Method::POST, &path), Route::Hook(hook));
+            assert_eq!(route(Method::GET, &path), Route::MethodNotAllowed);
         }
     }
 
@@ -152,14 +193,14 @@ mod tests {
             "/",
             "",
         ] {
-            assert_eq!(wanted(Method::POST, path), Wanted::Nothing, "{path}");
-            assert_eq!(wanted(Method::GET, path), Wanted::Nothing, "{path}");
+            assert_eq!(route(Method::POST, path), Route::NotFound, "{path}");
+            assert_eq!(route(Method::GET, path), Route::NotFound, "{path}");
         }
     }
 
     #[test]
-    fn whether_the_edge_lives_is_no_secret() {
-        assert_eq!(wanted(Method::GET, "/livez"), Wanted::Life);
-        assert_eq!(wanted(Method::POST, "/livez"), Wanted::OtherMethod);
+    fn the_liveness_probe_needs_no_secret() {
+        assert_eq!(route(Method::GET, "/livez"), Route::Liveness);
+        assert_eq!(route(Method::POST, "/livez"), Route::MethodNotAllowed);
     }
 }

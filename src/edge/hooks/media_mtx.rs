@@ -5,19 +5,18 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    answer::{Answer, say},
-    answering::Content,
     form::Form,
-    refusal::{is_decided, sentence},
+    hook::HookContent,
+    response::{HookResponse, malformed, text},
 };
 use crate::{
-    edge::{connection::ConnectionId, publishing::Publishing, servers::MediaMtx},
+    edge::{publisher::ConnectionId, publishing::Publishers, servers::MediaMtx},
     proto::v1::IngestProtocol,
 };
 
-/// Who wants to do what. Credentials are not read: the key in the path is what counts.
+/// The fields of an auth hook. Its credentials are ignored: the stream key is in the path.
 #[derive(Deserialize)]
-struct Asked {
+struct AuthFields {
     ip: String,
     action: String,
     path: String,
@@ -26,8 +25,8 @@ struct Asked {
     id: Option<String>,
 }
 
-impl Asked {
-    /// Whether it comes from this machine, where relays read and programs watch over the server.
+impl AuthFields {
+    /// Whether the client is on this machine, as relays and monitoring are.
     fn is_local(&self) -> bool {
         let address = self.ip.parse::<IpAddr>();
         address.is_ok_and(|address| address.to_canonical().is_loopback())
@@ -45,64 +44,69 @@ impl Asked {
     }
 }
 
-/// Somebody wants to do something: to publish with a key, or anything from this machine.
-pub(super) async fn auth(server: &MediaMtx, publishing: &Publishing, content: &Content) -> Answer {
-    let Ok(asked) = serde_json::from_slice::<Asked>(&content.body) else {
-        return say(StatusCode::BAD_REQUEST, "the hook is not understood");
+/// Allows clients to publish with a stream key, and any other action from this machine.
+pub(super) async fn auth(
+    server: &MediaMtx,
+    publishers: &Publishers,
+    content: &HookContent,
+) -> HookResponse {
+    let Ok(fields) = serde_json::from_slice::<AuthFields>(&content.body) else {
+        return malformed();
     };
-    match asked.action.as_str() {
-        "publish" => publish(server, publishing, &asked).await,
-        "read" | "playback" | "api" | "metrics" | "pprof" if asked.is_local() => {
-            say(StatusCode::OK, "allowed on this machine")
+    match fields.action.as_str() {
+        "publish" => publish(server, publishers, &fields).await,
+        "read" | "playback" | "api" | "metrics" | "pprof" if fields.is_local() => {
+            text(StatusCode::OK, "allowed on this machine")
         }
-        _ => say(StatusCode::FORBIDDEN, "allowed on this machine only"),
+        _ => text(StatusCode::FORBIDDEN, "allowed on this machine only"),
     }
 }
 
-async fn publish(server: &MediaMtx, publishing: &Publishing, asked: &Asked) -> Answer {
-    let id = asked.id.as_deref().and_then(connection_id);
-    let offer = id.and_then(|id| server.offer(id, &asked.path, &asked.ip, asked.protocol()));
-    let Some(offer) = offer else {
-        return say(
+async fn publish(server: &MediaMtx, publishers: &Publishers, fields: &AuthFields) -> HookResponse {
+    let id = fields.id.as_deref().and_then(connection_id);
+    let request =
+        id.and_then(|id| server.publish_request(id, &fields.path, &fields.ip, fields.protocol()));
+    let Some(request) = request else {
+        return text(
             StatusCode::FORBIDDEN,
-            "without a stream key and an id nobody publishes",
+            "publishing needs a stream key and a connection id",
         );
     };
 
-    match publishing.begin(offer).await {
-        Ok(()) => say(StatusCode::OK, "accepted"),
-        Err(why) if is_decided(why) => say(StatusCode::FORBIDDEN, sentence(why)),
-        Err(why) => say(StatusCode::SERVICE_UNAVAILABLE, sentence(why)),
+    match publishers.begin(&request).await {
+        Ok(()) => text(StatusCode::OK, "accepted"),
+        Err(error) if error.is_decision() => text(StatusCode::FORBIDDEN, error.message()),
+        Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, error.message()),
     }
 }
 
-/// A source's media flows.
-pub(super) async fn available(publishing: &Publishing, content: &Content) -> Answer {
-    if let Some(id) = source(content) {
-        publishing.media(&id).await;
+/// Media of a source flows.
+pub(super) fn available(publishers: &Publishers, content: &HookContent) -> HookResponse {
+    if let Some(id) = source_id(content) {
+        publishers.media_started(&id);
     }
-    say(StatusCode::OK, "taken")
+    text(StatusCode::OK, "received")
 }
 
-/// A source is gone.
-pub(super) async fn unavailable(publishing: &Publishing, content: &Content) -> Answer {
-    if let Some(id) = source(content) {
-        publishing.end(&id).await;
+/// Media of a source has stopped.
+pub(super) fn unavailable(publishers: &Publishers, content: &HookContent) -> HookResponse {
+    if let Some(id) = source_id(content) {
+        publishers.end(&id);
     }
-    say(StatusCode::OK, "taken")
+    text(StatusCode::OK, "received")
 }
 
-/// Whose media it is; `None` if nobody publishes it, but the server reads it from elsewhere.
-fn source(content: &Content) -> Option<ConnectionId> {
+/// The connection of a source; `None` if the server itself reads it from elsewhere.
+fn source_id(content: &HookContent) -> Option<ConnectionId> {
     let (body, query) = (
         Form::parse(&content.body),
         Form::parse(content.query.as_bytes()),
     );
-    let id = [body.get("source_id"), query.get("source_id")];
-    id.into_iter().find_map(connection_id)
+    let ids = [body.get("source_id"), query.get("source_id")];
+    ids.into_iter().find_map(connection_id)
 }
 
-/// Connections of MediaMTX are called by a UUID.
+/// MediaMTX identifies connections by UUIDs.
 fn connection_id(text: &str) -> Option<ConnectionId> {
     let id = Uuid::parse_str(text).ok()?;
     ConnectionId::parse(&id.to_string())

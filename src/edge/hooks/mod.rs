@@ -1,25 +1,24 @@
-//! What the media server asks and tells over HTTP.
+//! The HTTP server for the hooks of the media server.
 //!
-//! | path | who calls it |
+//! | path | caller |
 //! |---|---|
-//! | `/hooks/nginx-rtmp/<secret>/{publish,publish_done,update}` | nginx-rtmp, in forms |
-//! | `/hooks/mediamtx/<secret>/auth` | MediaMTX, in JSON |
-//! | `/hooks/mediamtx/<secret>/{available,unavailable}` | a command that MediaMTX runs, in forms |
-//! | `/hooks/srs/<secret>/{publish,unpublish}` | SRS, in JSON |
-//! | `/livez` | whoever watches over the edge |
+//! | `/hooks/nginx-rtmp/<secret>/{publish,publish_done,update}` | nginx-rtmp, with forms |
+//! | `/hooks/mediamtx/<secret>/auth` | MediaMTX, with JSON |
+//! | `/hooks/mediamtx/<secret>/{available,unavailable}` | a command that MediaMTX runs, with forms |
+//! | `/hooks/srs/<secret>/{publish,unpublish}` | SRS, with JSON |
+//! | `/livez` | liveness probes |
 //!
-//! Nothing of a request is logged: stream keys stand in all of them.
+//! No part of a request is logged, as each request holds stream keys.
 
-mod answer;
-mod answering;
 mod form;
+mod handler;
 mod hook;
+#[cfg(test)]
+mod http_tests;
 mod media_mtx;
 mod nginx_rtmp;
-mod port;
-mod refusal;
+mod response;
+mod server;
 mod srs;
-#[cfg(test)]
-mod transcripts;
 
-pub(super) use port::serve;
+pub(super) use server::serve;

@@ -1,139 +1,139 @@
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
-    answer::{Answer, say},
-    answering::Content,
     form::Form,
-    refusal::{is_decided, sentence},
+    hook::HookContent,
+    response::{HookResponse, malformed, text},
 };
 use crate::edge::{
-    connection::Refused,
-    publishing::Publishing,
-    servers::{Found, NginxRtmp, PublicName},
+    publisher::PublishError,
+    publishing::Publishers,
+    servers::{NginxRtmp, PublicName, PublishLookup},
 };
 
-/// Fields that nginx-rtmp writes into other hooks than that of a publish.
-const UPDATES: [&str; 3] = ["time", "timestamp", "epoch"];
+/// Fields that nginx-rtmp writes into hooks other than that of a publish.
+const UPDATE_FIELDS: [&str; 3] = ["time", "timestamp", "epoch"];
 
-/// What all hooks of nginx-rtmp tell.
-struct Told<'a> {
+/// The fields that all hooks of nginx-rtmp have.
+struct NginxFields<'a> {
     application: &'a str,
     client: u64,
     name: &'a str,
     address: &'a str,
 }
 
-impl<'a> Told<'a> {
-    fn of(form: &'a Form) -> Option<Self> {
-        let told = Self {
+impl<'a> NginxFields<'a> {
+    fn parse(form: &'a Form) -> Option<Self> {
+        let fields = Self {
             application: form.get("app"),
             client: form.get("clientid").parse().ok()?,
             name: form.get("name"),
             address: form.get("addr"),
         };
-        (!told.application.is_empty() && !told.name.is_empty()).then_some(told)
+        (!fields.application.is_empty() && !fields.name.is_empty()).then_some(fields)
     }
 }
 
-/// Somebody wants to publish. Who is accepted gets a public name: nginx renames the stream
-/// to it, so that the key stands nowhere, and no two publishers collide there.
+/// A connection wants to publish. An accepted stream gets a public name, to which nginx
+/// renames it: the stream key stays hidden, and names of two publishers never collide.
 pub(super) async fn publish(
     server: &NginxRtmp,
-    publishing: &Publishing,
-    content: &Content,
-) -> Answer {
+    publishers: &Publishers,
+    content: &HookContent,
+) -> HookResponse {
     let form = Form::parse(&content.body);
-    // With the fields of an update its updates would have them twice.
-    if form.is_forged() || UPDATES.iter().any(|name| !form.get(name).is_empty()) {
-        return say(
+    // A forged update field would occur twice in each later update.
+    if form.is_forged() || UPDATE_FIELDS.iter().any(|name| !form.get(name).is_empty()) {
+        return text(
             StatusCode::FORBIDDEN,
-            "a field is there that nginx writes itself",
+            "the publisher sets a field that nginx-rtmp reserves",
         );
     }
-    let Some(told) = Told::of(&form).filter(|_| form.get("call") == "publish") else {
-        return not_understood();
+    let fields = NginxFields::parse(&form).filter(|_| form.get("call") == "publish");
+    let Some(fields) = fields else {
+        return malformed();
     };
-    let Some(published) = server.begin(told.application, told.client) else {
-        return say(StatusCode::FORBIDDEN, "the connection publishes already");
+    let Some(publish) = server.begin(fields.application, fields.client) else {
+        return text(StatusCode::FORBIDDEN, "the connection publishes already");
     };
-    let offer = server.offer(&published, told.application, told.name, told.address);
+    let request = server.publish_request(&publish, fields.application, fields.name, fields.address);
 
-    match (publishing.begin(offer).await, &published.name) {
+    match (publishers.begin(&request).await, &publish.name) {
         (Ok(()), Some(name)) => accepted(name),
-        (Ok(()), None) => say(StatusCode::OK, "accepted"),
-        (Err(why), _) => {
-            server.refuse(&published);
-            refused(why)
+        (Ok(()), None) => text(StatusCode::OK, "accepted"),
+        (Err(error), _) => {
+            server.refuse(&publish);
+            refused(error)
         }
     }
 }
 
-/// Somebody still publishes; a refusal disconnects. Who plays is left alone.
+/// A connection still publishes; a refusal disconnects it. Players are ignored.
 pub(super) async fn update(
     server: &NginxRtmp,
-    publishing: &Publishing,
-    content: &Content,
-) -> Answer {
+    publishers: &Publishers,
+    content: &HookContent,
+) -> HookResponse {
     let form = Form::parse(&content.body);
     match form.get("call") {
         "update_publish" => {}
-        "update_play" => return say(StatusCode::OK, "players are left alone"),
-        _ => return not_understood(),
+        "update_play" => return text(StatusCode::OK, "players are ignored"),
+        _ => return malformed(),
     }
     if form.is_forged() {
-        return say(StatusCode::FORBIDDEN, "a field is there twice");
+        return text(StatusCode::FORBIDDEN, "a field occurs twice");
     }
-    let Some(told) = Told::of(&form) else {
-        return not_understood();
+    let Some(fields) = NginxFields::parse(&form) else {
+        return malformed();
     };
-    let published = match server.find(told.application, told.client).await {
-        Found::Publishing(published) => published,
-        // Nobody could read its media, nor disconnect it otherwise.
-        Found::NotThere => return say(StatusCode::FORBIDDEN, "nginx does not show it any more"),
-        Found::Unasked => return say(StatusCode::OK, "the connection is not known"),
+    let publish = match server.find(fields.application, fields.client).await {
+        PublishLookup::Found(publish) => publish,
+        // Its media could not be read, and the control module could not disconnect it.
+        PublishLookup::NotFound => {
+            return text(StatusCode::FORBIDDEN, "nginx does not list the connection");
+        }
+        PublishLookup::Unavailable => return text(StatusCode::OK, "the connection is not known"),
     };
-    let offer = server.offer(&published, told.application, told.name, told.address);
+    let request = server.publish_request(&publish, fields.application, fields.name, fields.address);
 
-    match publishing.update(&offer) {
-        Ok(()) => say(StatusCode::OK, "go on"),
-        Err(why) => refused(why),
+    match publishers.update(&request) {
+        Ok(()) => text(StatusCode::OK, "continue"),
+        Err(error) => refused(error),
     }
 }
 
-/// Somebody has stopped. Forged fields come after those that count, and keep nobody live.
-pub(super) async fn publish_done(
+/// A publish has ended. Forged fields are allowed: they follow the real ones, and must not
+/// keep a publish live.
+pub(super) fn publish_done(
     server: &NginxRtmp,
-    publishing: &Publishing,
-    content: &Content,
-) -> Answer {
+    publishers: &Publishers,
+    content: &HookContent,
+) -> HookResponse {
     let form = Form::parse(&content.body);
-    let Some(told) = Told::of(&form).filter(|_| form.get("call") == "publish_done") else {
-        return not_understood();
+    let fields = NginxFields::parse(&form).filter(|_| form.get("call") == "publish_done");
+    let Some(fields) = fields else {
+        return malformed();
     };
-    if let Some(published) = server.end(told.client) {
-        publishing.end(&published.id).await;
+    if let Some(publish) = server.end(fields.client) {
+        publishers.end(&publish.id);
     }
-    say(StatusCode::OK, "taken")
+    text(StatusCode::OK, "received")
 }
 
-fn accepted(name: &PublicName) -> Answer {
-    let mut answer = say(StatusCode::FOUND, "accepted");
+fn accepted(name: &PublicName) -> HookResponse {
+    let mut response = text(StatusCode::FOUND, "accepted");
     if let Ok(name) = HeaderValue::from_str(name.as_str()) {
-        answer.headers_mut().insert(header::LOCATION, name);
+        response.headers_mut().insert(header::LOCATION, name);
     }
-    answer
+    response
 }
 
-fn refused(why: Refused) -> Answer {
-    let status = match is_decided(why) {
+fn refused(error: PublishError) -> HookResponse {
+    let status = match error.is_decision() {
         true => StatusCode::FORBIDDEN,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    say(status, sentence(why))
-}
-
-fn not_understood() -> Answer {
-    say(StatusCode::BAD_REQUEST, "the hook is not understood")
+    text(status, error.message())
 }
 
 #[cfg(test)]
@@ -142,27 +142,27 @@ mod tests {
 
     use super::{accepted, refused};
     use crate::{
-        edge::{connection::Refused, servers::PublicName},
+        edge::{connection::PublishError, servers::PublicName},
         proto::v1::{EndReason, ErrorReason},
     };
 
     #[test]
-    fn who_is_accepted_is_renamed() {
+    fn an_accepted_stream_is_renamed() {
         let name = PublicName::generate();
-        let answer = accepted(&name);
-        assert_eq!(answer.status(), 302);
-        assert_eq!(answer.headers()[header::LOCATION], name.as_str());
+        let response = accepted(&name);
+        assert_eq!(response.status(), 302);
+        assert_eq!(response.headers()[header::LOCATION], name.as_str());
     }
 
     #[test]
-    fn a_refusal_is_told_from_silence_of_the_control_plane() {
-        for (why, status) in [
-            (Refused::Answered(ErrorReason::StreamKeyInvalid), 403),
-            (Refused::Stopped(EndReason::StoppedByOwner), 403),
-            (Refused::Away, 503),
-            (Refused::GraceOver, 503),
+    fn a_refusal_and_an_unreachable_control_plane_have_different_codes() {
+        for (error, status) in [
+            (PublishError::Refused(ErrorReason::StreamKeyInvalid), 403),
+            (PublishError::Stopped(EndReason::StoppedByOwner), 403),
+            (PublishError::Unreachable, 503),
+            (PublishError::GraceExpired, 503),
         ] {
-            assert_eq!(refused(why).status(), status, "{why:?}");
+            assert_eq!(refused(error).status(), status, "{error:?}");
         }
     }
 }

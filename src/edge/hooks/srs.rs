@@ -3,18 +3,17 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    answer::{Answer, json, say},
-    answering::Content,
-    refusal::sentence,
+    hook::HookContent,
+    response::{HookResponse, json, malformed},
 };
 use crate::{
-    edge::{connection::ConnectionId, publishing::Publishing, servers::Srs},
+    edge::{publisher::ConnectionId, publishing::Publishers, servers::Srs},
     proto::v1::IngestProtocol,
 };
 
-/// What both hooks of SRS tell.
+/// The fields that both hooks of SRS have.
 #[derive(Deserialize)]
-struct Told {
+struct SrsFields {
     action: String,
     service_id: String,
     client_id: String,
@@ -26,13 +25,13 @@ struct Told {
     tc_url: String,
 }
 
-impl Told {
-    /// Reads a hook of this action; one of another does not belong here.
-    fn of(content: &Content, action: &str) -> Option<Self> {
-        let told: Self = serde_json::from_slice(&content.body).ok()?;
-        let names = [&told.service_id, &told.client_id];
-        let are_names = names.iter().all(|name| ConnectionId::parse(name).is_some());
-        (told.action == action && are_names).then_some(told)
+impl SrsFields {
+    /// Parses a hook of this action; `None` for any other.
+    fn parse(content: &HookContent, action: &str) -> Option<Self> {
+        let fields: Self = serde_json::from_slice(&content.body).ok()?;
+        let ids = [&fields.service_id, &fields.client_id];
+        let are_valid = ids.iter().all(|id| ConnectionId::parse(id).is_some());
+        (fields.action == action && are_valid).then_some(fields)
     }
 
     fn protocol(&self) -> IngestProtocol {
@@ -46,34 +45,44 @@ impl Told {
     }
 }
 
-/// Somebody wants to publish.
-pub(super) async fn publish(server: &Srs, publishing: &Publishing, content: &Content) -> Answer {
-    let told = Told::of(content, "on_publish").filter(|told| !told.stream.is_empty());
-    let Some(told) = told else {
-        return not_understood();
+/// A connection wants to publish.
+pub(super) async fn publish(
+    server: &Srs,
+    publishers: &Publishers,
+    content: &HookContent,
+) -> HookResponse {
+    let fields = SrsFields::parse(content, "on_publish");
+    let Some(fields) = fields.filter(|fields| !fields.stream.is_empty()) else {
+        return malformed();
     };
-    let Some(id) = server.begin(&told.service_id, &told.client_id) else {
-        return not_understood();
+    let Some(id) = server.begin(&fields.service_id, &fields.client_id) else {
+        return malformed();
     };
-    let offer = server.offer(id, &told.app, &told.stream, &told.ip, told.protocol());
+    let request = server.publish_request(
+        id,
+        &fields.app,
+        &fields.stream,
+        &fields.ip,
+        fields.protocol(),
+    );
 
-    match publishing.begin_alone(offer).await {
+    match publishers.begin_exclusive(request).await {
         Ok(()) => json(StatusCode::OK, &json!({"code": 0})),
-        Err(why) => json(StatusCode::OK, &json!({"code": 1, "msg": sentence(why)})),
+        Err(error) => json(StatusCode::OK, &json!({"code": 1, "msg": error.message()})),
     }
 }
 
-/// Somebody has stopped. SRS takes no other answer than a yes.
-pub(super) async fn unpublish(server: &Srs, publishing: &Publishing, content: &Content) -> Answer {
-    let Some(told) = Told::of(content, "on_unpublish") else {
-        return not_understood();
+/// A publish has ended. SRS accepts no answer but success.
+pub(super) fn unpublish(
+    server: &Srs,
+    publishers: &Publishers,
+    content: &HookContent,
+) -> HookResponse {
+    let Some(fields) = SrsFields::parse(content, "on_unpublish") else {
+        return malformed();
     };
-    if let Some(id) = server.end(&told.service_id, &told.client_id) {
-        publishing.end(&id).await;
+    if let Some(id) = server.end(&fields.service_id, &fields.client_id) {
+        publishers.end(&id);
     }
     json(StatusCode::OK, &json!({"code": 0}))
-}
-
-fn not_understood() -> Answer {
-    say(StatusCode::BAD_REQUEST, "the hook is not understood")
 }

@@ -4,225 +4,221 @@ use tokio::time::{sleep, timeout, timeout_at};
 use tonic::Status;
 
 use super::{
-    connection_state::Grant, error_class::Verdict, publishers::Publishing, registry::Proposal,
-    sanitize,
+    error_class::ErrorClass, publishers::Publishers, registry::BeginStep, sanitize,
+    tracked_connection::AcceptedPublish,
 };
 use crate::{
-    edge::connection::{ConnectionId, Offer, Refused},
+    edge::publisher::{ConnectionId, PublishError, PublishRequest},
     proto::v1::{
-        BeginPublishRequest, BeginPublishResponse, ErrorReason, HeartbeatPublishRequest,
-        PublishAction, Publisher, stream_service_client::StreamServiceClient,
+        BeginPublishRequest, BeginPublishResponse, ErrorReason, Publisher,
+        stream_service_client::StreamServiceClient,
     },
     random::random_fraction,
 };
 
-/// How long a publisher waits for its answer: media servers give up after 10 seconds.
-pub(super) const LIMIT: Duration = Duration::from_secs(8);
+/// The longest time that a publisher waits: media servers give up after 10 seconds.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How long one call may take, so that there is time for another.
-const CALL: Duration = Duration::from_secs(5);
+/// The longest time of one call, so that there is time for a second one.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the rest of the time must be for another call.
-const LEAST: Duration = Duration::from_secs(1);
+/// The least remaining time with which a second call is worth it.
+const MIN_CALL_TIME: Duration = Duration::from_secs(1);
 
-/// How long to wait before another call, on average.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The average delay before the second call.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// How long one that was taken over may take to go, and how often that is looked at.
-const GOING: Duration = Duration::from_secs(3);
-const GONE: Duration = Duration::from_millis(50);
+/// The longest wait until connections that were taken over are gone.
+const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long to wait for ends to be told.
-const ENDS: Duration = Duration::from_secs(1);
+/// The interval of looking for them in that time.
+const TAKEOVER_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// For how long a look at the media server is new enough to know its run.
-const FRESH: Duration = Duration::from_millis(500);
+/// The longest wait for pending EndPublish calls.
+const PENDING_ENDS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long to wait for a newer one: some media servers say nothing while they wait for
-/// the answer to a hook.
-const LOOK: Duration = Duration::from_millis(500);
+/// The age up to which a poll of the media server is proof of its boot id.
+const MAX_POLL_AGE: Duration = Duration::from_millis(500);
 
-impl Publishing {
-    /// Asks in time whether a connection may publish. A question whose answer never came
-    /// may have been heard: the next report, which lacks the connection, takes it back.
-    pub(super) async fn ask(&self, offer: &Offer) -> Result<(), Refused> {
-        let deadline = Instant::now() + LIMIT;
-        let asked = timeout_at(deadline.into(), self.ask_until(offer, deadline)).await;
-        let answer = asked.unwrap_or(Err(Refused::Away));
-        if let Err(refused) = answer {
-            self.registry().refuse(&offer.id, Instant::now());
-            if refused == Refused::Away {
-                self.inner.report.notify_one();
+/// The longest wait for a newer poll: some media servers answer no request while they wait
+/// for the response to a hook.
+const POLL_TIMEOUT: Duration = Duration::from_millis(500);
+
+impl Publishers {
+    /// Asks the control plane within 8 seconds whether a connection may publish. The caller
+    /// must not cancel this. If a call gets no answer, the control plane may still have
+    /// accepted the publish; the next report lacks the connection, which ends it.
+    pub(in crate::edge) async fn begin(
+        &self,
+        request: &PublishRequest,
+    ) -> Result<(), PublishError> {
+        let deadline = Instant::now() + BEGIN_TIMEOUT;
+        let began = timeout_at(deadline.into(), self.begin_until(request, deadline)).await;
+        let began = began.unwrap_or(Err(PublishError::Unreachable));
+        if let Err(error) = began {
+            self.registry().refuse(&request.id, Instant::now());
+            if error == PublishError::Unreachable {
+                self.inner.report_now.notify_one();
             }
         }
-        answer
+        began
     }
 
-    async fn ask_until(&self, offer: &Offer, deadline: Instant) -> Result<(), Refused> {
-        self.know_boot().await;
+    /// Like [`begin`](Self::begin), for a media server that accepts a publisher only after
+    /// the one before is gone. In that time the new one may be taken over itself.
+    pub(in crate::edge) async fn begin_exclusive(
+        &self,
+        request: PublishRequest,
+    ) -> Result<(), PublishError> {
+        let deadline = Instant::now() + BEGIN_TIMEOUT;
+        self.begin(&request).await?;
+        self.wait_for_takeover(&request.id, deadline).await;
+        let mut registry = self.registry();
+        let checked = registry.check_not_kicked(&request.id);
+        if checked.is_err() {
+            // The media server sends no hook for its end.
+            registry.end(&request.id, Instant::now());
+        }
+        checked
+    }
+
+    async fn begin_until(
+        &self,
+        request: &PublishRequest,
+        deadline: Instant,
+    ) -> Result<(), PublishError> {
+        self.refresh_boot_id().await;
         let boot_id = {
-            let _begun = self.inner.gate.lock().await;
+            let _lock = self.inner.report_lock.lock().await;
             let mut registry = self.registry();
-            let boot_id = registry.boot_id().ok_or(Refused::Away)?.to_owned();
-            match registry.propose(offer, Instant::now())? {
-                Proposal::Granted => return Ok(()),
-                Proposal::Ask => boot_id,
+            let boot_id = registry.boot_id().ok_or(PublishError::Unreachable)?;
+            let boot_id = boot_id.to_owned();
+            match registry.begin(request, Instant::now())? {
+                BeginStep::AlreadyAccepted => return Ok(()),
+                BeginStep::CallControlPlane => boot_id,
             }
         };
-        let stream = self.request(offer, &boot_id, deadline).await?.stream;
-        let stream = stream.unwrap_or_default();
-        let grant = Grant {
+        let answer = self.call_begin_publish(request, &boot_id, deadline).await?;
+        let stream = answer.stream.unwrap_or_default();
+        let publish = AcceptedPublish {
             stream_id: stream.id,
             epoch: stream.epoch,
             boot_id,
         };
 
-        let accepted = self.registry().accept(&offer.id, grant, Instant::now());
-        if accepted.is_ok() && self.registry().take_over(&offer.id) {
-            self.inner.kick.notify_one();
+        let accepted = self.registry().accept(&request.id, publish, Instant::now());
+        if accepted.is_ok() && self.registry().take_over(&request.id) {
+            self.inner.disconnect_now.notify_one();
         }
         match accepted {
-            Ok(true) => self.tell_media(&offer.id),
+            Ok(true) => self.send_heartbeat(&request.id),
             Ok(false) => {}
-            Err(ended) => self.tell_ends([ended]),
+            Err(ended) => self.send_ends([ended]),
         }
         Ok(())
     }
 
-    /// Waits until whoever published with the key of one that was accepted has gone, but
-    /// not for long.
-    pub(super) async fn without_rivals(&self, id: &ConnectionId, deadline: Instant) {
+    /// Waits until all connections that an accepted one took over are gone. After 3 seconds
+    /// the media server decides.
+    async fn wait_for_takeover(&self, id: &ConnectionId, deadline: Instant) {
         let gone = async {
-            while self.registry().has_rivals(id) {
-                sleep(GONE).await;
+            while self.registry().has_predecessors(id) {
+                sleep(TAKEOVER_POLL_INTERVAL).await;
             }
         };
-        // Then the media server decides.
-        let deadline = deadline.min(Instant::now() + GOING);
+        let deadline = deadline.min(Instant::now() + TAKEOVER_TIMEOUT);
         let _ = timeout_at(deadline.into(), gone).await;
     }
 
-    /// Waits a little for a look at the media server, so that the connection is not filed
-    /// under a run that is over.
-    async fn know_boot(&self) {
+    /// Waits briefly for a new poll of the media server, so that the connection is not
+    /// registered under a boot that is over.
+    async fn refresh_boot_id(&self) {
         let now = Instant::now();
-        let mut sight = self.inner.sight.subscribe();
-        let seen = *sight.borrow_and_update();
-        if seen.at.is_some_and(|at| now.duration_since(at) < FRESH) {
+        let mut statuses = self.inner.server_status.subscribe();
+        let status = *statuses.borrow_and_update();
+        let is_recent = |at: Instant| now.duration_since(at) < MAX_POLL_AGE;
+        if status.polled_at.is_some_and(is_recent) {
             return;
         }
-        self.inner.look.notify_one();
-        // Without any there is nothing to go by.
-        let patience = if seen.at.is_none() { LIMIT } else { LOOK };
-        if seen.at.is_none() || seen.is_up {
-            let newer = sight.wait_for(|seen| seen.at.is_some_and(|at| at >= now));
-            let _ = timeout(patience, newer).await;
+        self.inner.poll_now.notify_one();
+        // Without any poll there is no boot id at all.
+        let is_first = status.polled_at.is_none();
+        let timeout_after = if is_first {
+            BEGIN_TIMEOUT
+        } else {
+            POLL_TIMEOUT
+        };
+        if is_first || status.is_up {
+            let newer = statuses.wait_for(|status| status.polled_at.is_some_and(|at| at >= now));
+            let _ = timeout(timeout_after, newer).await;
         }
     }
 
-    async fn request(
+    async fn call_begin_publish(
         &self,
-        offer: &Offer,
+        request: &PublishRequest,
         boot_id: &str,
         deadline: Instant,
-    ) -> Result<BeginPublishResponse, Refused> {
-        let mut ending = self.inner.ending.subscribe();
-        let mut ends = *ending.borrow() > 0;
+    ) -> Result<BeginPublishResponse, PublishError> {
+        let mut pending_ends = self.inner.pending_ends.subscribe();
+        let mut had_pending_ends = *pending_ends.borrow() > 0;
         let mut is_last = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let status = match self.call(offer, boot_id, left.min(CALL)).await {
+            let call = self.begin_publish(request, boot_id, left.min(CALL_TIMEOUT));
+            let status = match call.await {
                 Ok(answer) => return Ok(answer),
                 Err(status) => status,
             };
-            ends |= *ending.borrow() > 0;
-            let wait = match Verdict::of(&status) {
-                // The one in the way may be gone: the control plane is being told.
-                Verdict::No(ErrorReason::PublishConflict) if ends && !is_last => {
-                    let told = ending.wait_for(|number| *number == 0);
-                    let _ = timeout(ENDS, told).await;
+            had_pending_ends |= *pending_ends.borrow() > 0;
+            let delay = match ErrorClass::of(&status) {
+                // A pending EndPublish may end the publish in the way.
+                ErrorClass::Refused(ErrorReason::PublishConflict)
+                    if had_pending_ends && !is_last =>
+                {
+                    let none_left = pending_ends.wait_for(|count| *count == 0);
+                    let _ = timeout(PENDING_ENDS_TIMEOUT, none_left).await;
                     Duration::ZERO
                 }
-                Verdict::No(reason) => return Err(self.no(reason)),
-                Verdict::Locked => return Err(Refused::Away),
-                Verdict::Later(wait) => wait.unwrap_or(PAUSE.mul_f64(0.5 + random_fraction())),
+                ErrorClass::Refused(reason) => {
+                    if reason == ErrorReason::NodeSuperseded {
+                        self.log_superseded();
+                    }
+                    return Err(PublishError::Refused(reason));
+                }
+                ErrorClass::AccessDenied => return Err(PublishError::Unreachable),
+                ErrorClass::Transient(delay) => {
+                    delay.unwrap_or(RETRY_DELAY.mul_f64(0.5 + random_fraction()))
+                }
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if is_last || wait + LEAST > left {
-                return Err(Refused::Away);
+            if is_last || delay + MIN_CALL_TIME > left {
+                return Err(PublishError::Unreachable);
             }
             is_last = true;
-            sleep(wait).await;
+            sleep(delay).await;
         }
     }
 
-    fn no(&self, reason: ErrorReason) -> Refused {
-        if reason == ErrorReason::NodeSuperseded {
-            self.superseded();
-        }
-        Refused::Answered(reason)
-    }
-
-    async fn call(
+    async fn begin_publish(
         &self,
-        offer: &Offer,
+        request: &PublishRequest,
         boot_id: &str,
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<BeginPublishResponse, Status> {
-        let request = BeginPublishRequest {
-            stream_key: offer.stream_key.expose().to_owned(),
+        let message = BeginPublishRequest {
+            stream_key: request.stream_key.expose().to_owned(),
             publisher: Some(Publisher {
-                peer_address: sanitize::peer(&offer.peer_address),
-                protocol: offer.protocol.into(),
-                ..self.publisher(boot_id, &offer.id)
+                peer_address: sanitize::peer_address(&request.peer_address),
+                protocol: request.protocol.into(),
+                ..self.publisher(boot_id, &request.id)
             }),
             media_flowing: false,
-            play_url: sanitize::url(&offer.play_url),
+            play_url: sanitize::play_url(&request.play_url),
         };
         let begin = |mut client: StreamServiceClient<_>, request| async move {
             client.begin_publish(request).await
         };
-        self.inner.control.call(Some(limit), request, begin).await
-    }
-
-    /// Tells the control plane of the media of a connection, as the reports that follow do.
-    pub(super) fn tell_media(&self, id: &ConnectionId) {
-        // Whoever stands in line is told of when it is its turn.
-        if !self.registry().begin_telling(id) {
-            return;
-        }
-        let (publishing, id) = (self.clone(), id.clone());
-        tokio::spawn(async move {
-            if let Ok(_turn) = publishing.inner.telling.acquire().await {
-                publishing.heartbeat(&id).await;
-            }
-            publishing.registry().end_telling(&id);
-        });
-    }
-
-    async fn heartbeat(&self, id: &ConnectionId) {
-        let Some(grant) = self.registry().grant(id) else {
-            return;
-        };
-        let request = HeartbeatPublishRequest {
-            publisher: Some(self.publisher(&grant.boot_id, id)),
-            stream_id: grant.stream_id,
-            epoch: grant.epoch,
-            stats: self.registry().stats(id, Instant::now()),
-        };
-        let heartbeat = |mut client: StreamServiceClient<_>, request| async move {
-            client.heartbeat_publish(request).await
-        };
-        let heard = self
-            .inner
-            .control
-            .call(Some(CALL), request, heartbeat)
-            .await;
-        let Ok(answer) = heard else { return };
-        self.heard();
-        if answer.action() == PublishAction::Stop {
-            self.registry().condemn(id, answer.stop_reason());
-            self.inner.kick.notify_one();
-        }
+        self.inner.control.call(Some(timeout), message, begin).await
     }
 }

@@ -2,47 +2,48 @@ use std::time::{Duration, Instant};
 
 use tokio::{task::JoinSet, time::timeout};
 
-use super::publishers::Publishing;
-use crate::edge::{connection::ConnectionId, servers::MediaServer};
+use super::publishers::Publishers;
+use crate::edge::{publisher::ConnectionId, servers::MediaServer};
 
-/// How many are disconnected at once.
-const TOGETHER: usize = 16;
+/// The most connections that are disconnected at once.
+const MAX_BATCH_SIZE: usize = 16;
 
-/// How long the media server may take for one.
-const KICK: Duration = Duration::from_secs(3);
+/// The longest time to disconnect one.
+const KICK_TIMEOUT: Duration = Duration::from_secs(3);
 
-impl Publishing {
-    /// Disconnects who is to go, after each look, until they are gone.
-    pub(super) async fn disconnect(&self, server: &MediaServer) {
+impl Publishers {
+    /// Disconnects kicked connections after each poll and each new kick, until they are
+    /// gone.
+    pub(super) async fn disconnect_kicked(&self, server: &MediaServer) {
         let mut was_failing = false;
         loop {
-            self.inner.kick.notified().await;
-            let unwelcome = self.registry().unwelcome(Instant::now());
-            let mut fault = None;
-            for some in unwelcome.chunks(TOGETHER) {
-                fault = kick(server, some).await.err().or(fault);
+            self.inner.disconnect_now.notified().await;
+            let ids = self.registry().connections_to_disconnect(Instant::now());
+            let mut error = None;
+            for batch in ids.chunks(MAX_BATCH_SIZE) {
+                error = disconnect(server, batch).await.err().or(error);
             }
-            if let (Some(fault), false) = (&fault, was_failing) {
-                let error = format!("{fault:#}");
+            if let (Some(error), false) = (&error, was_failing) {
+                let error = format!("{error:#}");
                 tracing::warn!(error, "the media server does not disconnect publishers");
             }
-            was_failing = fault.is_some();
+            was_failing = error.is_some();
         }
     }
 }
 
-async fn kick(server: &MediaServer, some: &[ConnectionId]) -> anyhow::Result<()> {
+async fn disconnect(server: &MediaServer, ids: &[ConnectionId]) -> anyhow::Result<()> {
     let mut kicks = JoinSet::new();
-    for id in some {
+    for id in ids {
         let (server, id) = (server.clone(), id.clone());
         kicks.spawn(async move {
             tracing::info!(connection = id.as_str(), "disconnecting a publisher");
-            timeout(KICK, server.kick(&id)).await?
+            timeout(KICK_TIMEOUT, server.kick(&id)).await?
         });
     }
-    let mut kicked = Ok(());
-    while let Some(one) = kicks.join_next().await {
-        kicked = kicked.and(one?);
+    let mut disconnected = Ok(());
+    while let Some(kicked) = kicks.join_next().await {
+        disconnected = disconnected.and(kicked?);
     }
-    kicked
+    disconnected
 }

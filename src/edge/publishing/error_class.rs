@@ -5,20 +5,19 @@ use tonic_types::StatusExt;
 
 use crate::proto::v1::ErrorReason;
 
-/// What an error of the control plane means for who asked.
+/// What an error of the control plane means for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It has decided, and will not answer otherwise soon.
-    No(ErrorReason),
-    /// It has not decided; it may after this time, if it names one.
-    Later(Option<Duration>),
-    /// The edge is not let in: an operator's matter.
-    Locked,
+pub(super) enum ErrorClass {
+    /// The control plane has decided; a repetition gets the same answer.
+    Refused(ErrorReason),
+    /// There is no decision; a repetition may succeed, after this delay if there is one.
+    Transient(Option<Duration>),
+    /// The API key or its scopes are wrong, which only an operator can fix.
+    AccessDenied,
 }
 
-impl Verdict {
-    /// Reads an error. A refusal without a reason is not the control plane's own, but of
-    /// something in between.
+impl ErrorClass {
+    /// Classifies an error. A refusal without a reason is transient: it comes from a proxy.
     pub(super) fn of(status: &Status) -> Self {
         match status.code() {
             Code::PermissionDenied
@@ -26,11 +25,11 @@ impl Verdict {
             | Code::FailedPrecondition
             | Code::InvalidArgument
             | Code::NotFound => match reason(status) {
-                Some(ErrorReason::ScopeMissing) => Self::Locked,
-                Some(reason) => Self::No(reason),
-                None => Self::Later(None),
+                Some(ErrorReason::ScopeMissing) => Self::AccessDenied,
+                Some(reason) => Self::Refused(reason),
+                None => Self::Transient(None),
             },
-            Code::Unauthenticated => Self::Locked,
+            Code::Unauthenticated => Self::AccessDenied,
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
@@ -42,14 +41,14 @@ impl Verdict {
             | Code::Internal
             | Code::Unavailable
             | Code::DataLoss => {
-                let wait = status.get_details_retry_info();
-                Self::Later(wait.and_then(|info| info.retry_delay))
+                let retry = status.get_details_retry_info();
+                Self::Transient(retry.and_then(|retry| retry.retry_delay))
             }
         }
     }
 }
 
-/// The reason that the control plane gives; unspecified if it is newer than this edge.
+/// The reason of the control plane; unspecified if this edge is too old to know it.
 fn reason(status: &Status) -> Option<ErrorReason> {
     let info = status.get_details_error_info()?;
     let name = format!("ERROR_REASON_{}", info.reason);
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_with_a_reason_is_a_decision() {
+    fn a_code_with_a_reason_is_a_refusal() {
         for (code, name, reason) in [
             (
                 Code::PermissionDenied,
@@ -101,13 +100,13 @@ mod tests {
                 ErrorReason::Unspecified,
             ),
         ] {
-            let verdict = Verdict::of(&with_reason(code, name));
-            assert_eq!(verdict, Verdict::No(reason), "{name}");
+            let class = ErrorClass::of(&with_reason(code, name));
+            assert_eq!(class, ErrorClass::Refused(reason), "{name}");
         }
     }
 
     #[test]
-    fn trouble_and_a_refusal_without_a_reason_are_none() {
+    fn other_codes_and_refusals_without_a_reason_are_transient() {
         for code in [
             Code::Unavailable,
             Code::DeadlineExceeded,
@@ -120,24 +119,24 @@ mod tests {
             Code::PermissionDenied,
             Code::NotFound,
         ] {
-            let verdict = Verdict::of(&Status::new(code, "no"));
-            assert_eq!(verdict, Verdict::Later(None), "{code:?}");
+            let class = ErrorClass::of(&Status::new(code, "no"));
+            assert_eq!(class, ErrorClass::Transient(None), "{code:?}");
         }
     }
 
     #[test]
-    fn an_overloaded_control_plane_says_when_to_come_back() {
-        let wait = Duration::from_millis(1500);
-        let details = ErrorDetails::with_retry_info(Some(wait));
+    fn a_retry_delay_of_the_control_plane_is_kept() {
+        let delay = Duration::from_millis(1500);
+        let details = ErrorDetails::with_retry_info(Some(delay));
         let status = Status::with_error_details(Code::ResourceExhausted, "no", details);
-        assert_eq!(Verdict::of(&status), Verdict::Later(Some(wait)));
+        assert_eq!(ErrorClass::of(&status), ErrorClass::Transient(Some(delay)));
     }
 
     #[test]
-    fn not_being_let_in_is_an_operators_matter() {
+    fn errors_of_the_key_and_its_scopes_are_access_denied() {
         let no_scope = with_reason(Code::PermissionDenied, "SCOPE_MISSING");
-        assert_eq!(Verdict::of(&no_scope), Verdict::Locked);
+        assert_eq!(ErrorClass::of(&no_scope), ErrorClass::AccessDenied);
         let no_key = with_reason(Code::Unauthenticated, "API_KEY_INVALID");
-        assert_eq!(Verdict::of(&no_key), Verdict::Locked);
+        assert_eq!(ErrorClass::of(&no_key), ErrorClass::AccessDenied);
     }
 }

@@ -1,15 +1,14 @@
-//! Which connections publish, and which may go on.
+//! The state of all publishing connections, also while the control plane is unreachable.
 //!
-//! The registry holds what is known of each; it is filled by hooks, by looks at the
-//! media server and by the answers of the control plane, and does no I/O itself.
-//! SyncNode is what makes all three agree: it carries every connection, and is their
-//! heartbeat.
+//! [`registry::Registry`] holds the state and does no I/O. Hooks, snapshots of the media
+//! server and answers of the control plane update it. SyncNode reconciles all three: it
+//! reports every connection, and is their heartbeat.
 
 mod begin;
-mod connection_state;
 mod disconnect;
 mod end;
 mod error_class;
+mod heartbeat;
 mod observe;
 mod poll;
 mod publishers;
@@ -20,5 +19,6 @@ mod sanitize;
 mod sync;
 mod sync_report;
 mod takeover;
+mod tracked_connection;
 
-pub(super) use publishers::Publishing;
+pub(super) use publishers::Publishers;

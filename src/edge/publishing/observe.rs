@@ -4,110 +4,128 @@ use std::{
 };
 
 use super::{
-    connection_state::{Known, Standing},
-    registry::{Ended, Registry},
+    registry::{EndedPublish, Registry},
+    tracked_connection::{PublishState, TrackedConnection},
 };
-use crate::edge::connection::{ConnectionId, Look, Seen};
+use crate::edge::publisher::{ConnectionId, ObservedPublisher, PublisherSnapshot};
 
-/// How old a connection is, once it was on the media server's list, before its absence
-/// from it counts.
-const YOUNG: Duration = Duration::from_secs(5);
+/// The age at which the absence of a connection that was listed before begins to count.
+const MIN_AGE: Duration = Duration::from_secs(5);
 
-/// How many looks in a row a connection is absent from until it is gone.
-const MISSES: u8 = 2;
+/// The number of snapshots in a row without a connection after which it is gone.
+const MAX_ABSENCES: u8 = 2;
 
-/// For how long one that has ended, or was refused, is not taken for a new one because
-/// the media server still tells of it.
-const GHOST: Duration = Duration::from_secs(10);
+/// The time for which an ended or refused connection is not taken for a new one while the
+/// media server still lists it.
+const TOMBSTONE_LIFETIME: Duration = Duration::from_secs(10);
 
-/// What a look at the media server makes necessary.
+/// What a snapshot of the media server has changed.
 #[derive(Debug, Default)]
-pub(super) struct Looked {
-    /// The media server has started anew.
-    pub(super) new_boot: bool,
-    /// Connections are there that the control plane does not know.
-    pub(super) unknown: bool,
-    /// Publishes whose media has begun to flow.
-    pub(super) flowing: Vec<ConnectionId>,
-    /// Publishes that are gone.
-    pub(super) ended: Vec<Ended>,
+pub(super) struct Observation {
+    /// The media server has restarted.
+    pub(super) is_new_boot: bool,
+    /// There are connections that the control plane does not know.
+    pub(super) has_unknown: bool,
+    /// Accepted connections whose media has started.
+    pub(super) media_started: Vec<ConnectionId>,
+    /// Publishes whose connections are gone.
+    pub(super) ended: Vec<EndedPublish>,
 }
 
 impl Registry {
-    /// Takes in what the media server says, which was asked at `asked`.
-    pub(super) fn look(&mut self, look: &Look, asked: Instant, now: Instant) -> Looked {
-        let mut looked = Looked {
-            new_boot: self.boot_id.as_ref() != Some(&look.boot_id),
-            ..Looked::default()
+    /// Applies a snapshot of the media server, which was requested at `asked_at`.
+    pub(super) fn observe(
+        &mut self,
+        snapshot: &PublisherSnapshot,
+        asked_at: Instant,
+        now: Instant,
+    ) -> Observation {
+        let mut observation = Observation {
+            is_new_boot: self.boot_id.as_ref() != Some(&snapshot.boot_id),
+            ..Observation::default()
         };
-        if looked.new_boot {
-            self.begin_boot(look);
+        let listed: HashSet<_> = snapshot
+            .publishers
+            .iter()
+            .map(|publisher| &publisher.id)
+            .collect();
+        if observation.is_new_boot {
+            self.begin_boot(&snapshot.boot_id, &listed);
         }
-        self.ghosts.retain(|_, since| *since + GHOST > now);
-        for seen in &look.seen {
-            self.see(seen, now, &mut looked);
+        self.tombstones
+            .retain(|_, since| *since + TOMBSTONE_LIFETIME > now);
+        for publisher in &snapshot.publishers {
+            self.observe_publisher(publisher, now, &mut observation);
         }
-        for id in self.absent(look, asked) {
-            looked.ended.extend(self.end(&id, now));
+        for id in self.absent(&listed, snapshot.listing_delay, asked_at) {
+            observation.ended.extend(self.end(&id, now));
         }
-        looked
+        observation
     }
 
-    /// What the media server has forgotten is forgotten; what it still tells of has to be
-    /// adopted into its new run.
-    fn begin_boot(&mut self, look: &Look) {
-        self.boot_id = Some(look.boot_id.clone());
-        self.ghosts.clear();
-        let seen: HashSet<_> = look.seen.iter().map(|seen| &seen.id).collect();
+    /// Removes connections that the media server has lost. Those that it still lists have
+    /// to be adopted into its new boot.
+    fn begin_boot(&mut self, boot_id: &str, listed: &HashSet<&ConnectionId>) {
+        self.boot_id = Some(boot_id.to_owned());
+        self.tombstones.clear();
         self.connections
-            .retain(|id, known| known.standing == Standing::Pending || seen.contains(id));
-        for known in self.connections.values_mut() {
-            if matches!(known.standing, Standing::Accepted(_)) {
-                known.standing = Standing::Unknown;
+            .retain(|id, connection| connection.is_pending() || listed.contains(id));
+        for connection in self.connections.values_mut() {
+            if matches!(connection.state, PublishState::Accepted(_)) {
+                connection.state = PublishState::Unknown;
             }
         }
     }
 
-    fn see(&mut self, seen: &Seen, now: Instant, looked: &mut Looked) {
-        let is_new = !self.connections.contains_key(&seen.id);
-        if is_new && (self.is_full() || self.ghosts.contains_key(&seen.id)) {
+    fn observe_publisher(
+        &mut self,
+        publisher: &ObservedPublisher,
+        now: Instant,
+        observation: &mut Observation,
+    ) {
+        let is_new = !self.connections.contains_key(&publisher.id);
+        if is_new && (self.is_full() || self.tombstones.contains_key(&publisher.id)) {
             return;
         }
-        let known = self
+        let connection = self
             .connections
-            .entry(seen.id.clone())
-            .or_insert_with(|| Known::new(Standing::Unknown, None, now));
-        known.missed = None;
-        known.shown = true;
-        if known.offer.is_none() {
-            known.offer.clone_from(&seen.offer);
+            .entry(publisher.id.clone())
+            .or_insert_with(|| TrackedConnection::new(PublishState::Unknown, None, now));
+        connection.absences = None;
+        connection.was_listed = true;
+        if connection.request.is_none() {
+            connection.request.clone_from(&publisher.request);
         }
-        let had_media = known.media;
-        match &seen.stats {
-            Some(stats) => known.measure(stats, now),
-            None => known.media |= is_new,
+        let had_media = connection.media_flows;
+        match &publisher.stats {
+            Some(stats) => connection.measure(stats, now),
+            None => connection.media_flows |= is_new,
         }
-        looked.unknown |= is_new;
-        if known.media && !had_media && matches!(known.standing, Standing::Accepted(_)) {
-            looked.flowing.push(seen.id.clone());
+        observation.has_unknown |= is_new;
+        let is_accepted = matches!(connection.state, PublishState::Accepted(_));
+        if connection.media_flows && !had_media && is_accepted {
+            observation.media_started.push(publisher.id.clone());
         }
     }
 
-    /// Those that the media server has not told of for so long that they are gone.
-    fn absent(&mut self, look: &Look, asked: Instant) -> Vec<ConnectionId> {
-        let seen: HashSet<_> = look.seen.iter().map(|seen| &seen.id).collect();
+    /// The connections that were absent for so long that they are gone.
+    fn absent(
+        &mut self,
+        listed: &HashSet<&ConnectionId>,
+        listing_delay: Duration,
+        asked_at: Instant,
+    ) -> Vec<ConnectionId> {
         let mut absent = Vec::new();
-        for (id, known) in &mut self.connections {
-            let young = if known.shown {
-                YOUNG
-            } else {
-                look.shown_within
-            };
-            let is_young = known.since + young > asked;
-            if seen.contains(id) || known.standing == Standing::Pending {
+        for (id, connection) in &mut self.connections {
+            if listed.contains(id) || connection.is_pending() {
                 continue;
             }
-            if known.miss(asked) >= MISSES && !is_young {
+            let min_age = match connection.was_listed {
+                true => MIN_AGE,
+                false => listing_delay,
+            };
+            let is_old = connection.since + min_age <= asked_at;
+            if connection.count_absence(asked_at) >= MAX_ABSENCES && is_old {
                 absent.push(id.clone());
             }
         }

@@ -2,81 +2,70 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
-use super::publishers::Publishing;
+use super::publishers::{Publishers, ServerStatus};
 use crate::edge::servers::MediaServer;
 
-/// How often the media server is looked at.
-const EVERY: Duration = Duration::from_secs(2);
+/// The interval of polls of the media server.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a look may take.
-const LOOK: Duration = Duration::from_secs(5);
+/// The longest time of one poll.
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What was last seen of the media server.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Sight {
-    /// When it was asked the last time that it answered.
-    pub(super) at: Option<Instant>,
-    /// Whether it answered the last time.
-    pub(super) is_up: bool,
-    /// Whether it has been asked at all.
-    is_tried: bool,
-}
-
-impl Publishing {
-    /// Looks at the media server every 2 seconds, and when somebody asks for it.
-    pub(super) async fn watch(&self, server: &MediaServer) {
+impl Publishers {
+    /// Polls the media server every 2 seconds, and on request.
+    pub(super) async fn poll_server(&self, server: &MediaServer) {
         loop {
-            self.look(server).await;
+            self.poll_once(server).await;
             tokio::select! {
-                () = sleep(EVERY) => {}
-                () = self.inner.look.notified() => {}
+                () = sleep(POLL_INTERVAL) => {}
+                () = self.inner.poll_now.notified() => {}
             }
         }
     }
 
-    /// A media server that does not answer has ended nobody.
-    async fn look(&self, server: &MediaServer) {
-        let asked = Instant::now();
-        let before = *self.inner.sight.borrow();
-        let look = match timeout(LOOK, server.look()).await {
-            Ok(look) => look,
-            Err(_) => Err(anyhow::anyhow!("no answer within {LOOK:?}")),
+    /// A media server that does not answer ends no publish.
+    async fn poll_once(&self, server: &MediaServer) {
+        let asked_at = Instant::now();
+        let before = *self.inner.server_status.borrow();
+        let snapshot = match timeout(POLL_TIMEOUT, server.snapshot()).await {
+            Ok(snapshot) => snapshot,
+            Err(_) => Err(anyhow::anyhow!("no answer within {POLL_TIMEOUT:?}")),
         };
-        let look = match look {
-            Ok(look) => look,
-            Err(fault) => {
-                if before.is_up || !before.is_tried {
-                    let error = format!("{fault:#}");
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                if before.is_up || !before.was_polled {
+                    let error = format!("{error:#}");
                     tracing::error!(error, "the media server does not answer");
                 }
-                self.see(before.at, false);
+                self.set_server_status(before.polled_at, false);
                 return;
             }
         };
 
-        let looked = self.registry().look(&look, asked, Instant::now());
-        if looked.new_boot {
-            let boot_id = &look.boot_id;
-            tracing::info!(boot_id, "a run of the media server begins");
+        let observed = self.registry().observe(&snapshot, asked_at, Instant::now());
+        if observed.is_new_boot {
+            let boot_id = &snapshot.boot_id;
+            tracing::info!(boot_id, "the media server has a new boot id");
         } else if !before.is_up {
             tracing::info!("the media server answers again");
         }
-        self.see(Some(asked), true);
-        if looked.new_boot || looked.unknown || !before.is_up {
-            self.inner.report.notify_one();
+        self.set_server_status(Some(asked_at), true);
+        if observed.is_new_boot || observed.has_unknown || !before.is_up {
+            self.inner.report_now.notify_one();
         }
-        for id in &looked.flowing {
-            self.tell_media(id);
+        for id in &observed.media_started {
+            self.send_heartbeat(id);
         }
-        self.tell_ends(looked.ended);
-        self.inner.kick.notify_one();
+        self.send_ends(observed.ended);
+        self.inner.disconnect_now.notify_one();
     }
 
-    fn see(&self, at: Option<Instant>, is_up: bool) {
-        self.inner.sight.send_replace(Sight {
-            at,
+    fn set_server_status(&self, polled_at: Option<Instant>, is_up: bool) {
+        self.inner.server_status.send_replace(ServerStatus {
+            polled_at,
             is_up,
-            is_tried: true,
+            was_polled: true,
         });
     }
 }

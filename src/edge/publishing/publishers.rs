@@ -1,28 +1,29 @@
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Mutex as Gate, Notify, Semaphore, watch};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{begin::LIMIT, poll::Sight, registry::Registry};
+use super::registry::Registry;
 use crate::{
     edge::{
-        ControlPlane,
-        connection::{ConnectionId, Offer, Refused},
+        control::ControlPlane,
+        publisher::{ConnectionId, PublishError, PublishRequest},
         servers::MediaServer,
     },
     proto::v1,
 };
 
-/// Of how many connections the control plane is told at once that media flows: begins and
-/// ends go over the same connection.
-const TOLD_AT_ONCE: usize = 16;
+/// The most HeartbeatPublish calls at once. BeginPublish and EndPublish share the
+/// connection with them.
+const MAX_HEARTBEATS: usize = 16;
 
-/// Which connections publish at the media server, and which may go on. Cheap to clone.
+/// The publishers of one media server. Cheap to clone: clones share one state.
 #[derive(Debug, Clone)]
-pub(in crate::edge) struct Publishing {
+pub(in crate::edge) struct Publishers {
     pub(super) inner: Arc<Inner>,
 }
 
@@ -31,25 +32,36 @@ pub(super) struct Inner {
     pub(super) control: ControlPlane,
     pub(super) node_id: String,
     registry: Mutex<Registry>,
-    /// Held while a report is on its way, and by a begin until it is registered: what is
-    /// not in a report counts as gone.
-    pub(super) gate: Gate<()>,
-    /// How many ends the control plane is being told of.
-    pub(super) ending: watch::Sender<usize>,
-    /// What was last seen of the media server.
-    pub(super) sight: watch::Sender<Sight>,
-    /// Looks at it now.
-    pub(super) look: Notify,
-    /// Reports all connections now.
-    pub(super) report: Notify,
-    /// Disconnects now who is to go.
-    pub(super) kick: Notify,
-    /// To tell the control plane that media flows.
-    pub(super) telling: Semaphore,
+    /// Held while a SyncNode call runs, and by a begin until it is registered: the control
+    /// plane ends each publish that a report lacks.
+    pub(super) report_lock: AsyncMutex<()>,
+    /// The number of EndPublish calls that have not succeeded yet.
+    pub(super) pending_ends: watch::Sender<usize>,
+    /// The status of the media server at the last poll.
+    pub(super) server_status: watch::Sender<ServerStatus>,
+    /// Requests a poll of the media server now.
+    pub(super) poll_now: Notify,
+    /// Requests a SyncNode call now.
+    pub(super) report_now: Notify,
+    /// Requests that kicked connections are disconnected now.
+    pub(super) disconnect_now: Notify,
+    /// Limits HeartbeatPublish calls.
+    pub(super) heartbeat_permits: Semaphore,
 }
 
-impl Publishing {
-    /// Nothing is known yet.
+/// Whether the media server answers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ServerStatus {
+    /// When the last successful poll began.
+    pub(super) polled_at: Option<Instant>,
+    /// Whether the last poll succeeded.
+    pub(super) is_up: bool,
+    /// Whether there was a poll.
+    pub(super) was_polled: bool,
+}
+
+impl Publishers {
+    /// No connection is known yet.
     pub(in crate::edge) fn new(
         control: ControlPlane,
         node_id: String,
@@ -59,82 +71,61 @@ impl Publishing {
             control,
             node_id,
             registry: Mutex::new(Registry::new(outage_grace, Instant::now())),
-            gate: Gate::new(()),
-            ending: watch::Sender::new(0),
-            sight: watch::Sender::new(Sight::default()),
-            look: Notify::new(),
-            report: Notify::new(),
-            kick: Notify::new(),
-            telling: Semaphore::new(TOLD_AT_ONCE),
+            report_lock: AsyncMutex::new(()),
+            pending_ends: watch::Sender::new(0),
+            server_status: watch::Sender::default(),
+            poll_now: Notify::new(),
+            report_now: Notify::new(),
+            disconnect_now: Notify::new(),
+            heartbeat_permits: Semaphore::new(MAX_HEARTBEATS),
         });
         Self { inner }
     }
 
-    /// Asks the control plane whether a connection may publish: within 8 seconds. What was
-    /// asked is known in any case, also if nobody waits for the answer any more.
-    pub(in crate::edge) async fn begin(&self, offer: Offer) -> Result<(), Refused> {
-        let publishing = self.clone();
-        let asked = tokio::spawn(async move { publishing.ask(&offer).await });
-        asked.await.unwrap_or(Err(Refused::Away))
-    }
-
-    /// The same for a media server that takes a newcomer only once the one before has gone:
-    /// it may have been taken over itself by then.
-    pub(in crate::edge) async fn begin_alone(&self, offer: Offer) -> Result<(), Refused> {
-        let (id, deadline) = (offer.id.clone(), Instant::now() + LIMIT);
-        self.begin(offer).await?;
-        self.without_rivals(&id, deadline).await;
-        let mut registry = self.registry();
-        let stands = registry.stands(&id);
-        if stands.is_err() {
-            // No hook will tell that it is gone.
-            registry.end(&id, Instant::now());
-        }
-        stands
-    }
-
-    /// Whether a connection that the media server says still stands may go on: answered
-    /// from what is known, at once. One that is not known is made known.
-    pub(in crate::edge) fn update(&self, offer: &Offer) -> Result<(), Refused> {
-        let is_new = self.registry().update(offer, Instant::now())?;
+    /// Whether a connection that the media server still has may continue: from the known
+    /// state, without a call. An unknown connection becomes known.
+    pub(in crate::edge) fn update(&self, request: &PublishRequest) -> Result<(), PublishError> {
+        let is_new = self.registry().update(request, Instant::now())?;
         if is_new {
-            self.inner.report.notify_one();
-        } else if !self.inner.sight.borrow().is_up && self.registry().is_offered(offer) {
-            // No report says it while nobody knows who else is there.
-            self.tell_media(&offer.id);
+            self.inner.report_now.notify_one();
+        } else if !self.inner.server_status.borrow().is_up && self.registry().is_known(request) {
+            // Without a current list of connections there are no reports.
+            self.send_heartbeat(&request.id);
         }
         Ok(())
     }
 
-    /// Its media flows. The control plane is told of it the first time.
-    #[expect(clippy::unused_async, reason = "who calls need not know what it takes")]
-    pub(in crate::edge) async fn media(&self, id: &ConnectionId) {
-        if self.registry().media(id) {
-            self.tell_media(id);
+    /// Media of a connection flows. The first time, the control plane is told.
+    pub(in crate::edge) fn media_started(&self, id: &ConnectionId) {
+        if self.registry().media_started(id) {
+            self.send_heartbeat(id);
         }
     }
 
-    /// It is gone. The control plane is told of it, however long that takes.
-    #[expect(clippy::unused_async, reason = "who calls need not know what it takes")]
-    pub(in crate::edge) async fn end(&self, id: &ConnectionId) {
+    /// A connection has ended. The control plane is told in the background, until it
+    /// answers.
+    pub(in crate::edge) fn end(&self, id: &ConnectionId) {
         let ended = self.registry().end(id, Instant::now());
-        self.tell_ends(ended);
+        self.send_ends(ended);
     }
 
-    /// Makes the media server and the control plane agree, again and again until `shutdown`.
-    pub(in crate::edge) async fn keep(&self, server: MediaServer, shutdown: CancellationToken) {
-        let keeping = async {
-            tokio::join!(self.watch(&server), self.report(), self.disconnect(&server));
+    /// Reconciles the media server and the control plane until `shutdown`.
+    pub(in crate::edge) async fn run(&self, server: MediaServer, shutdown: CancellationToken) {
+        let running = async {
+            tokio::join!(
+                self.poll_server(&server),
+                self.sync_reports(),
+                self.disconnect_kicked(&server)
+            );
         };
-        shutdown.run_until_cancelled(keeping).await;
+        shutdown.run_until_cancelled(running).await;
     }
 
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
-        let registry = self.inner.registry.lock();
-        registry.unwrap_or_else(PoisonError::into_inner)
+        self.inner.registry.lock()
     }
 
-    /// A connection as the control plane names it.
+    /// The proto message that identifies a connection.
     pub(super) fn publisher(&self, boot_id: &str, id: &ConnectionId) -> v1::Publisher {
         v1::Publisher {
             node_id: self.inner.node_id.clone(),

@@ -3,256 +3,271 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::connection_state::{Grant, Known, Standing};
+use super::tracked_connection::{AcceptedPublish, PublishState, TrackedConnection};
 use crate::{
-    edge::connection::{ConnectionId, Offer, Refused},
+    edge::publisher::{ConnectionId, PublishError, PublishRequest},
     proto::v1::{EndReason, StreamStats},
 };
 
-/// How many connections SyncNode takes.
-const CONNECTIONS: usize = 5000;
+/// The most connections that SyncNode accepts.
+const MAX_CONNECTIONS: usize = 5000;
 
-/// For how long what was measured counts for what is.
-const NEW: Duration = Duration::from_secs(10);
+/// The age up to which measured values are sent in heartbeats.
+const MAX_STATS_AGE: Duration = Duration::from_secs(10);
 
-/// What is known of all connections. It does no I/O: what is to be done is its answer.
+/// The state of all connections. It does no I/O: its methods return what the caller has to
+/// do.
 #[derive(Debug)]
 pub(super) struct Registry {
-    grace: Duration,
+    outage_grace: Duration,
+    /// The boot of the media server; `None` before the first snapshot.
     pub(super) boot_id: Option<String>,
-    pub(super) connections: HashMap<ConnectionId, Known>,
-    pub(super) ghosts: HashMap<ConnectionId, Instant>,
-    /// When the control plane last answered, or began not to.
-    pub(super) answered: Instant,
-    /// Whether it has failed to since.
-    pub(super) away: bool,
-    /// How many reports were made, and the newest that was answered.
-    pub(super) made: u64,
-    pub(super) taken: u64,
+    pub(super) connections: HashMap<ConnectionId, TrackedConnection>,
+    /// Removed connections, and when they were removed.
+    pub(super) tombstones: HashMap<ConnectionId, Instant>,
+    /// When the control plane last answered, or became unreachable.
+    pub(super) last_answer_at: Instant,
+    pub(super) is_unreachable: bool,
+    /// The number of the newest report, and of the newest one that was answered.
+    pub(super) last_report: u64,
+    pub(super) last_answered_report: u64,
 }
 
-/// A publish that has ended, of which the control plane is to learn.
+/// A publish that has ended, which the control plane does not know yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(super) struct EndedPublish {
     /// The connection.
     pub(super) id: ConnectionId,
-    /// What it was.
-    pub(super) grant: Grant,
-    /// The newest report that was made before: any later one tells it too.
-    made: u64,
+    /// The publish.
+    pub(super) publish: AcceptedPublish,
+    /// The newest report before the end. Each later one lacks the connection.
+    last_report: u64,
 }
 
-/// What a wish to publish makes necessary.
+/// What a connection that wants to publish needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proposal {
-    /// The control plane is to be asked.
-    Ask,
-    /// It has been, and nothing has changed.
-    Granted,
+pub(super) enum BeginStep {
+    /// A BeginPublish call.
+    CallControlPlane,
+    /// Nothing: the control plane has accepted it before.
+    AlreadyAccepted,
 }
 
 impl Registry {
-    /// Nothing is known yet, and the control plane counts as heard of.
-    pub(super) fn new(grace: Duration, now: Instant) -> Self {
+    /// No connection is known; the control plane counts as reachable.
+    pub(super) fn new(outage_grace: Duration, now: Instant) -> Self {
         Self {
-            grace,
+            outage_grace,
             boot_id: None,
             connections: HashMap::new(),
-            ghosts: HashMap::new(),
-            answered: now,
-            away: false,
-            made: 0,
-            taken: 0,
+            tombstones: HashMap::new(),
+            last_answer_at: now,
+            is_unreachable: false,
+            last_report: 0,
+            last_answered_report: 0,
         }
     }
 
-    /// The run of the media server; `None` before the first look.
+    /// The boot of the media server; `None` before the first snapshot.
     pub(super) fn boot_id(&self) -> Option<&str> {
         self.boot_id.as_deref()
     }
 
-    /// A connection wants to publish: it is pending from now on, unless it was accepted
-    /// with this key before.
-    pub(super) fn propose(&mut self, offer: &Offer, now: Instant) -> Result<Proposal, Refused> {
-        match self.connections.get(&offer.id) {
-            Some(known) => match &known.standing {
-                Standing::Condemned(reason) => return Err(Refused::Stopped(*reason)),
-                Standing::Accepted(_) if known.has_key(&offer.stream_key) => {
-                    return Ok(Proposal::Granted);
+    /// A connection wants to publish. It becomes pending, unless it was accepted with this
+    /// stream key before.
+    pub(super) fn begin(
+        &mut self,
+        request: &PublishRequest,
+        now: Instant,
+    ) -> Result<BeginStep, PublishError> {
+        match self.connections.get(&request.id) {
+            Some(connection) => match &connection.state {
+                PublishState::Kicked(reason) => return Err(PublishError::Stopped(*reason)),
+                PublishState::Accepted(_) if connection.has_key(&request.stream_key) => {
+                    return Ok(BeginStep::AlreadyAccepted);
                 }
                 _ => {}
             },
-            None if self.is_full() => return Err(Refused::Away),
+            None if self.is_full() => return Err(PublishError::Unreachable),
             None => {}
         }
-        self.ghosts.remove(&offer.id);
-        let known = Known::new(Standing::Pending, Some(offer.clone()), now);
-        self.connections.insert(offer.id.clone(), known);
-        Ok(Proposal::Ask)
+        self.tombstones.remove(&request.id);
+        let pending = TrackedConnection::new(PublishState::Pending, Some(request.clone()), now);
+        self.connections.insert(request.id.clone(), pending);
+        Ok(BeginStep::CallControlPlane)
     }
 
-    /// The control plane has accepted it: whether its media flows already. If it is gone
-    /// by now, the publish that has ended.
+    /// The control plane has accepted a connection. Returns whether its media flows
+    /// already, or the ended publish if the connection is gone.
     pub(super) fn accept(
         &mut self,
         id: &ConnectionId,
-        grant: Grant,
+        publish: AcceptedPublish,
         now: Instant,
-    ) -> Result<bool, Ended> {
-        let is_current = self.boot_id.as_ref() == Some(&grant.boot_id);
-        match self.connections.get_mut(id) {
-            Some(known) => {
-                // What was accepted in an earlier run is adopted into this one.
-                known.standing = match is_current {
-                    true => Standing::Accepted(grant),
-                    false => Standing::Unknown,
-                };
-                known.since = now;
-                Ok(known.media)
-            }
-            None => Err(self.ended(id.clone(), grant)),
-        }
+    ) -> Result<bool, EndedPublish> {
+        let is_current_boot = self.boot_id.as_ref() == Some(&publish.boot_id);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Err(self.ended_publish(id.clone(), publish));
+        };
+        // A publish of an earlier boot is adopted into this one by the next report.
+        connection.state = match is_current_boot {
+            true => PublishState::Accepted(publish),
+            false => PublishState::Unknown,
+        };
+        connection.since = now;
+        Ok(connection.media_flows)
     }
 
-    /// It was not accepted.
+    /// The control plane has not accepted a connection.
     pub(super) fn refuse(&mut self, id: &ConnectionId, now: Instant) {
-        let known = self.connections.get(id);
-        if known.is_some_and(|known| known.standing == Standing::Pending) {
-            self.forget(id, now);
+        let connection = self.connections.get(id);
+        if connection.is_some_and(TrackedConnection::is_pending) {
+            self.remove(id, now);
         }
     }
 
-    /// Whether a connection may go on. One that is not known is unknown to the control
-    /// plane from now on: `true` if it has become so.
-    pub(super) fn update(&mut self, offer: &Offer, now: Instant) -> Result<bool, Refused> {
-        let (is_over, is_full) = (self.is_over(now), self.is_full());
-        match self.connections.get_mut(&offer.id) {
-            Some(known) => {
-                known.offer.get_or_insert_with(|| offer.clone());
-                match known.standing {
-                    Standing::Condemned(reason) => Err(Refused::Stopped(reason)),
-                    Standing::Pending => Ok(false),
-                    _ if is_over => Err(Refused::GraceOver),
+    /// Whether a connection that the media server still has may continue. Returns `true` if
+    /// it was not known; its state is unknown from now on.
+    pub(super) fn update(
+        &mut self,
+        request: &PublishRequest,
+        now: Instant,
+    ) -> Result<bool, PublishError> {
+        let (grace_expired, is_full) = (self.grace_expired(now), self.is_full());
+        match self.connections.get_mut(&request.id) {
+            Some(connection) => {
+                connection.request.get_or_insert_with(|| request.clone());
+                match connection.state {
+                    PublishState::Kicked(reason) => Err(PublishError::Stopped(reason)),
+                    PublishState::Pending => Ok(false),
+                    _ if grace_expired => Err(PublishError::GraceExpired),
                     _ => Ok(false),
                 }
             }
-            None if self.ghosts.contains_key(&offer.id) => Ok(false),
-            None if is_over => Err(Refused::GraceOver),
-            None if is_full => Err(Refused::Away),
+            None if self.tombstones.contains_key(&request.id) => Ok(false),
+            None if grace_expired => Err(PublishError::GraceExpired),
+            None if is_full => Err(PublishError::Unreachable),
             None => {
-                let mut known = Known::new(Standing::Unknown, Some(offer.clone()), now);
-                known.media = true;
-                self.connections.insert(offer.id.clone(), known);
+                let mut connection =
+                    TrackedConnection::new(PublishState::Unknown, Some(request.clone()), now);
+                connection.media_flows = true;
+                self.connections.insert(request.id.clone(), connection);
                 Ok(true)
             }
         }
     }
 
-    /// Its media flows: whether that is new.
-    pub(super) fn media(&mut self, id: &ConnectionId) -> bool {
-        let known = self.connections.get_mut(id);
-        known.is_some_and(|known| !std::mem::replace(&mut known.media, true))
+    /// Media of a connection flows. Returns whether that is new.
+    pub(super) fn media_started(&mut self, id: &ConnectionId) -> bool {
+        let connection = self.connections.get_mut(id);
+        connection.is_some_and(|connection| !std::mem::replace(&mut connection.media_flows, true))
     }
 
-    /// Whether it is the connection that was offered so, and not an earlier one of its name.
-    pub(super) fn is_offered(&self, offer: &Offer) -> bool {
-        let known = self.connections.get(&offer.id);
-        known.is_some_and(|known| known.has_key(&offer.stream_key))
+    /// Whether a connection with the id and the stream key of this request is known: ids may
+    /// be reused.
+    pub(super) fn is_known(&self, request: &PublishRequest) -> bool {
+        let connection = self.connections.get(&request.id);
+        connection.is_some_and(|connection| connection.has_key(&request.stream_key))
     }
 
-    /// The control plane is to be told of a connection: whether it is not yet.
-    pub(super) fn begin_telling(&mut self, id: &ConnectionId) -> bool {
-        let known = self.connections.get_mut(id);
-        known.is_some_and(|known| !std::mem::replace(&mut known.is_told, true))
+    /// Marks a heartbeat of a connection as queued. Returns `false` if one is already, or
+    /// the connection is not known.
+    pub(super) fn queue_heartbeat(&mut self, id: &ConnectionId) -> bool {
+        let connection = self.connections.get_mut(id);
+        connection
+            .is_some_and(|connection| !std::mem::replace(&mut connection.heartbeat_queued, true))
     }
 
-    /// It has been.
-    pub(super) fn end_telling(&mut self, id: &ConnectionId) {
-        if let Some(known) = self.connections.get_mut(id) {
-            known.is_told = false;
+    /// The queued heartbeat was sent.
+    pub(super) fn heartbeat_done(&mut self, id: &ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.heartbeat_queued = false;
         }
     }
 
-    /// What is told of its media between reports; media counts as flowing where nothing
-    /// was measured of late.
-    pub(super) fn stats(&self, id: &ConnectionId, now: Instant) -> Option<StreamStats> {
-        let known = self.connections.get(id)?;
-        let measured = known.measured.as_ref();
-        let is_new = measured.is_some_and(|(at, _)| now < *at + NEW);
-        known.stats().filter(|_| is_new)
+    /// The values for a heartbeat; `None`, which means that media flows, if none were
+    /// measured in the last 10 seconds.
+    pub(super) fn recent_stats(&self, id: &ConnectionId, now: Instant) -> Option<StreamStats> {
+        let connection = self.connections.get(id)?;
+        let (measured_at, _) = connection.measured.as_ref()?;
+        let is_recent = now < *measured_at + MAX_STATS_AGE;
+        connection.stats().filter(|_| is_recent)
     }
 
-    /// What it says to one that wants to publish and was accepted: it may have to go
-    /// already.
-    pub(super) fn stands(&self, id: &ConnectionId) -> Result<(), Refused> {
-        match self.connections.get(id).map(|known| &known.standing) {
-            Some(Standing::Condemned(reason)) => Err(Refused::Stopped(*reason)),
+    /// An error if an accepted connection was kicked since.
+    pub(super) fn check_not_kicked(&self, id: &ConnectionId) -> Result<(), PublishError> {
+        match self.connections.get(id).map(|connection| &connection.state) {
+            Some(PublishState::Kicked(reason)) => Err(PublishError::Stopped(*reason)),
             _ => Ok(()),
         }
     }
 
-    /// The publish that the control plane has accepted, if it has.
-    pub(super) fn grant(&self, id: &ConnectionId) -> Option<Grant> {
-        match &self.connections.get(id)?.standing {
-            Standing::Accepted(grant) => Some(grant.clone()),
+    /// The publish of a connection, if the control plane has accepted it.
+    pub(super) fn accepted_publish(&self, id: &ConnectionId) -> Option<AcceptedPublish> {
+        match &self.connections.get(id)?.state {
+            PublishState::Accepted(publish) => Some(publish.clone()),
             _ => None,
         }
     }
 
-    /// It is gone: the publish that has ended, if there was one.
-    pub(super) fn end(&mut self, id: &ConnectionId, now: Instant) -> Option<Ended> {
-        match self.forget(id, now)?.standing {
-            Standing::Accepted(grant) => Some(self.ended(id.clone(), grant)),
+    /// A connection is gone. Returns its publish, if it was accepted.
+    pub(super) fn end(&mut self, id: &ConnectionId, now: Instant) -> Option<EndedPublish> {
+        match self.remove(id, now)?.state {
+            PublishState::Accepted(publish) => Some(self.ended_publish(id.clone(), publish)),
             _ => None,
         }
     }
 
-    /// It is to be disconnected.
-    pub(super) fn condemn(&mut self, id: &ConnectionId, reason: EndReason) {
-        let Some(known) = self.connections.get_mut(id) else {
-            return;
-        };
-        if !matches!(known.standing, Standing::Condemned(_)) {
-            known.standing = Standing::Condemned(reason);
+    /// Marks a connection as to be disconnected. The first reason counts.
+    pub(super) fn kick(&mut self, id: &ConnectionId, reason: EndReason) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && !matches!(connection.state, PublishState::Kicked(_))
+        {
+            connection.state = PublishState::Kicked(reason);
         }
     }
 
-    /// Those to be disconnected now. Once the grace is over, that is all but those of
-    /// which the control plane is being asked.
-    pub(super) fn unwelcome(&self, now: Instant) -> Vec<ConnectionId> {
-        let is_over = self.is_over(now);
+    /// The connections to disconnect now: kicked ones, and after the grace period all but
+    /// pending ones.
+    pub(super) fn connections_to_disconnect(&self, now: Instant) -> Vec<ConnectionId> {
+        let grace_expired = self.grace_expired(now);
         let connections = self.connections.iter();
-        let unwelcome = connections.filter(|(_, known)| match known.standing {
-            Standing::Condemned(_) => true,
-            Standing::Pending => false,
-            Standing::Accepted(_) | Standing::Unknown => is_over,
+        let unwanted = connections.filter(|(_, connection)| match connection.state {
+            PublishState::Kicked(_) => true,
+            PublishState::Pending => false,
+            PublishState::Accepted(_) | PublishState::Unknown => grace_expired,
         });
-        unwelcome.map(|(id, _)| id.clone()).collect()
+        unwanted.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Whether it is no matter any more that the control plane learns of an end: a
-    /// later report has told it, or the media server has started anew.
-    pub(super) fn is_moot(&self, ended: &Ended) -> bool {
-        self.taken > ended.made || self.boot_id.as_ref() != Some(&ended.grant.boot_id)
+    /// Whether the control plane needs no EndPublish call: it has answered a later report,
+    /// or the media server has a new boot.
+    pub(super) fn is_end_obsolete(&self, ended: &EndedPublish) -> bool {
+        self.last_answered_report > ended.last_report
+            || self.boot_id.as_ref() != Some(&ended.publish.boot_id)
     }
 
-    pub(super) fn ended(&self, id: ConnectionId, grant: Grant) -> Ended {
-        let made = self.made;
-        Ended { id, grant, made }
+    pub(super) fn ended_publish(&self, id: ConnectionId, publish: AcceptedPublish) -> EndedPublish {
+        EndedPublish {
+            id,
+            publish,
+            last_report: self.last_report,
+        }
     }
 
-    fn forget(&mut self, id: &ConnectionId, now: Instant) -> Option<Known> {
-        if self.ghosts.len() < CONNECTIONS {
-            self.ghosts.insert(id.clone(), now);
+    fn remove(&mut self, id: &ConnectionId, now: Instant) -> Option<TrackedConnection> {
+        if self.tombstones.len() < MAX_CONNECTIONS {
+            self.tombstones.insert(id.clone(), now);
         }
         self.connections.remove(id)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.connections.len() >= CONNECTIONS
+        self.connections.len() >= MAX_CONNECTIONS
     }
 
-    fn is_over(&self, now: Instant) -> bool {
-        self.away && now.saturating_duration_since(self.answered) > self.grace
+    fn grace_expired(&self, now: Instant) -> bool {
+        self.is_unreachable
+            && now.saturating_duration_since(self.last_answer_at) > self.outage_grace
     }
 }

@@ -1,50 +1,47 @@
-//! What the contract bounds, held to it here: one wrong field of one connection would
-//! make the control plane refuse the report of all.
+//! Enforces the bounds of the contract: one invalid field of one connection would make the
+//! control plane refuse the report of all.
 
 use std::net::IpAddr;
 
 use crate::{domain::Secret, proto::v1::StreamStats};
 
-/// The longest stream key and the longest address, in bytes.
-const KEY: usize = 255;
-const URL: usize = 1024;
+/// The longest stream key, in bytes.
+const MAX_STREAM_KEY_BYTES: usize = 255;
+
+/// The longest URL, in bytes.
+const MAX_URL_BYTES: usize = 1024;
 
 /// The longest name of a codec, in characters.
-const CODEC: usize = 32;
+const MAX_CODEC_CHARS: usize = 32;
 
-/// An IP address, or nothing.
-pub(super) fn peer(text: &str) -> String {
+/// An IP address; empty if it is none.
+pub(super) fn peer_address(text: &str) -> String {
     match text.parse::<IpAddr>() {
         Ok(_) => text.to_owned(),
         Err(_) => String::new(),
     }
 }
 
-/// A stream key that may be one, or nothing.
-pub(super) fn key(key: &Secret) -> String {
-    let fits = key.expose().len() <= KEY;
-    if fits {
-        key.expose().to_owned()
-    } else {
-        String::new()
-    }
+/// A stream key; empty if it is too long.
+pub(super) fn stream_key(key: &Secret) -> String {
+    at_most(MAX_STREAM_KEY_BYTES, key)
 }
 
-/// An address that is not too long, or nothing.
-pub(super) fn url(url: &Secret) -> String {
-    let fits = url.expose().len() <= URL;
-    if fits {
-        url.expose().to_owned()
-    } else {
-        String::new()
-    }
+/// A play URL; empty if it is too long.
+pub(super) fn play_url(url: &Secret) -> String {
+    at_most(MAX_URL_BYTES, url)
 }
 
-/// Measured values that can be: what cannot is not measured.
+fn at_most(max_bytes: usize, text: &Secret) -> String {
+    let text = Some(text.expose()).filter(|text| text.len() <= max_bytes);
+    text.unwrap_or_default().to_owned()
+}
+
+/// Measured values; invalid ones become 0 or empty.
 pub(super) fn stats(stats: &StreamStats) -> StreamStats {
     let codec = |name: &str| -> String {
-        let plain = name.chars().filter(|letter| !letter.is_control());
-        plain.take(CODEC).collect()
+        let printable = name.chars().filter(|letter| !letter.is_control());
+        printable.take(MAX_CODEC_CHARS).collect()
     };
     StreamStats {
         bytes_received: stats.bytes_received.max(0),
@@ -66,15 +63,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_is_left_out() {
-        assert_eq!(peer("2001:db8::1"), "2001:db8::1");
-        assert_eq!(peer("unix:/run/x"), "");
-        assert_eq!(key(&Secret::new("k".repeat(255))).len(), 255);
-        assert_eq!(key(&Secret::new("k".repeat(256))), "");
-        assert_eq!(url(&Secret::new("u".repeat(1024))).len(), 1024);
-        assert_eq!(url(&Secret::new("u".repeat(1025))), "");
+    fn invalid_values_become_empty_or_zero() {
+        assert_eq!(peer_address("2001:db8::1"), "2001:db8::1");
+        assert_eq!(peer_address("unix:/run/x"), "");
+        assert_eq!(stream_key(&Secret::new("k".repeat(255))).len(), 255);
+        assert_eq!(stream_key(&Secret::new("k".repeat(256))), "");
+        assert_eq!(play_url(&Secret::new("u".repeat(1024))).len(), 1024);
+        assert_eq!(play_url(&Secret::new("u".repeat(1025))), "");
 
-        let odd = StreamStats {
+        let invalid = StreamStats {
             bytes_received: -1,
             bitrate_bps: -1,
             width: -1,
@@ -83,11 +80,11 @@ mod tests {
             video_codec: "ä".repeat(33),
             audio_codec: "a\nc".to_owned(),
         };
-        let even = StreamStats {
+        let sanitized = StreamStats {
             video_codec: "ä".repeat(32),
             audio_codec: "ac".to_owned(),
             ..StreamStats::default()
         };
-        assert_eq!(stats(&odd), even);
+        assert_eq!(stats(&invalid), sanitized);
     }
 }

@@ -3,118 +3,126 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::{end::pause, error_class::Verdict, publishers::Publishing, sync_report::Report};
-use crate::proto::v1::{ErrorReason, SyncNodeResponse, stream_service_client::StreamServiceClient};
+use super::{error_class::ErrorClass, publishers::Publishers, sync_report::SyncReport};
+use crate::{
+    backoff::Backoff,
+    proto::v1::{ErrorReason, SyncNodeResponse, stream_service_client::StreamServiceClient},
+};
 
-/// How long a report may take: begins wait for it.
-const CALL: Duration = Duration::from_secs(5);
+/// The longest time of one report: begins wait for it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often to report until the control plane has said it.
-const EVERY: Duration = Duration::from_secs(5);
+/// The interval of reports until the control plane sets one.
+const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How close reports follow each other at most.
-const APART: Duration = Duration::from_millis(200);
+/// The shortest and the longest interval of reports.
+const MIN_REPORT_INTERVAL: Duration = Duration::from_millis(200);
+const MAX_REPORT_INTERVAL: Duration = Duration::from_mins(5);
 
-impl Publishing {
-    /// Reports all connections as often as the control plane wants it, and when somebody
-    /// asks for it; but not while the media server does not answer: then nobody knows
-    /// who is alive.
-    pub(super) async fn report(&self) {
+/// The delays between reports that fail.
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+
+impl Publishers {
+    /// Reports all connections at the interval that the control plane sets, and on request.
+    /// There are no reports while the media server does not answer, as the list of
+    /// connections may then be wrong.
+    pub(super) async fn sync_reports(&self) {
         let mut failures = 0;
         loop {
-            let mut sight = self.inner.sight.subscribe();
-            if sight.wait_for(|sight| sight.is_up).await.is_err() {
+            let mut status = self.inner.server_status.subscribe();
+            if status.wait_for(|status| status.is_up).await.is_err() {
                 return;
             }
-            match self.sync().await {
+            match self.sync_once().await {
                 Ok(interval) => {
                     failures = 0;
-                    sleep(APART).await;
+                    sleep(MIN_REPORT_INTERVAL).await;
                     tokio::select! {
-                        () = sleep(interval.saturating_sub(APART)) => {}
-                        () = self.inner.report.notified() => {}
+                        () = sleep(interval.saturating_sub(MIN_REPORT_INTERVAL)) => {}
+                        () = self.inner.report_now.notified() => {}
                     }
                 }
                 Err(()) => {
-                    sleep(pause(failures)).await;
                     failures += 1;
+                    sleep(RETRY_BACKOFF.delay(failures)).await;
                 }
             }
         }
     }
 
-    /// One report: after how long the next one is wanted.
-    async fn sync(&self) -> Result<Duration, ()> {
-        let _alone = self.inner.gate.lock().await;
-        let report = self.registry().report(&self.inner.node_id).ok_or(())?;
+    /// Sends one report. Returns the interval until the next one.
+    async fn sync_once(&self) -> Result<Duration, ()> {
+        let _lock = self.inner.report_lock.lock().await;
+        let report = self.registry().sync_report(&self.inner.node_id).ok_or(())?;
         match self.sync_node(&report).await {
-            Ok(answer) => Ok(self.heed(&report, answer)),
+            Ok(answer) => Ok(self.apply(&report, answer)),
             Err(status) => {
-                self.complain(&status);
+                self.sync_failed(&status);
                 Err(())
             }
         }
     }
 
-    async fn sync_node(&self, report: &Report) -> Result<SyncNodeResponse, Status> {
+    async fn sync_node(&self, report: &SyncReport) -> Result<SyncNodeResponse, Status> {
         let sync = |mut client: StreamServiceClient<_>, request| async move {
             client.sync_node(request).await
         };
         let message = report.message.clone();
-        self.inner.control.call(Some(CALL), message, sync).await
+        let control = &self.inner.control;
+        control.call(Some(CALL_TIMEOUT), message, sync).await
     }
 
-    fn heed(&self, report: &Report, answer: SyncNodeResponse) -> Duration {
+    fn apply(&self, report: &SyncReport, answer: SyncNodeResponse) -> Duration {
         let interval = answer.heartbeat_interval;
         let interval = interval.and_then(|interval| interval.try_into().ok());
         let kicks = answer.kicks.len();
-        self.heard();
-        let ended = self.registry().answered(report, answer, Instant::now());
-        self.tell_ends(ended);
+        self.control_plane_answered();
+        let ended = self.registry().apply_sync(report, answer, Instant::now());
+        self.send_ends(ended);
         if kicks > 0 {
-            self.inner.kick.notify_one();
+            self.inner.disconnect_now.notify_one();
         }
-        let interval: Duration = interval.unwrap_or(EVERY);
-        interval.clamp(APART, Duration::from_mins(5))
+        let interval: Duration = interval.unwrap_or(DEFAULT_REPORT_INTERVAL);
+        interval.clamp(MIN_REPORT_INTERVAL, MAX_REPORT_INTERVAL)
     }
 
-    /// The control plane has answered.
-    pub(super) fn heard(&self) {
-        if self.registry().heard(Instant::now()) {
+    /// Records that the control plane has answered.
+    pub(super) fn control_plane_answered(&self) {
+        if self.registry().control_plane_answered(Instant::now()) {
             tracing::info!("the control plane answers again");
         }
     }
 
-    fn complain(&self, status: &Status) {
-        let verdict = Verdict::of(status);
-        // It answers: who is live may stay so.
-        if let Verdict::No(reason) = verdict
+    fn sync_failed(&self, status: &Status) {
+        let class = ErrorClass::of(status);
+        // The control plane is reachable: live publishers may continue.
+        if let ErrorClass::Refused(reason) = class
             && reason != ErrorReason::NodeSuperseded
         {
             let reason = reason.as_str_name();
             tracing::error!(reason, "the control plane refuses the report of publishers");
             return;
         }
-        let is_new = self.registry().unanswered(Instant::now());
-        match verdict {
-            Verdict::No(_) if is_new => self.superseded(),
-            Verdict::Later(_) if is_new => {
+        let is_new = self.registry().control_plane_unreachable(Instant::now());
+        match class {
+            ErrorClass::Refused(_) if is_new => self.log_superseded(),
+            ErrorClass::Transient(_) if is_new => {
                 let code = status.code();
                 tracing::warn!(
                     ?code,
-                    "the control plane does not answer, live publishers go on for now"
+                    "the control plane does not answer, live publishers continue for now"
                 );
             }
             _ => {}
         }
     }
 
-    /// What an operator has to put right.
-    pub(super) fn superseded(&self) {
+    /// Logs that two media servers share a node id, which only an operator can fix.
+    pub(super) fn log_superseded(&self) {
         let node_id = &self.inner.node_id;
         tracing::error!(
             node_id,
-            "another media server reports with this node id (SLUICE_NODE_ID): two cannot share one"
+            "another media server reports with this node id (SLUICE_NODE_ID), which must be unique"
         );
     }
 }

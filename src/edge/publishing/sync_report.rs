@@ -4,53 +4,44 @@ use std::{
 };
 
 use super::{
-    connection_state::{Grant, Known, Standing},
-    registry::{Ended, Registry},
+    registry::{EndedPublish, Registry},
+    tracked_connection::{AcceptedPublish, PublishState, TrackedConnection},
 };
 use crate::{
-    edge::connection::ConnectionId,
+    edge::publisher::ConnectionId,
     proto::v1::{NodeAdoption, NodeConnection, SyncNodeRequest, SyncNodeResponse},
 };
 
-/// After how long a hook of a connection that stands has come, in any case.
-const TOLD: Duration = Duration::from_mins(1);
+/// The longest time between two hooks of a connection.
+const MAX_HOOK_INTERVAL: Duration = Duration::from_mins(1);
 
-/// A report of all connections, as long as it is on its way.
+/// A report of all connections whose answer has not come yet.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct SyncReport {
     number: u64,
-    /// Those whose BeginPublish was on its way: what is said of them is not heeded.
+    /// Connections whose BeginPublish call was running: its answer counts, not this one's.
     pending: HashSet<ConnectionId>,
-    /// Those of whom neither a publish nor a stream key is known.
+    /// Connections with neither an accepted publish nor a stream key.
     keyless: HashSet<ConnectionId>,
-    /// The report itself.
+    /// The request message.
     pub(super) message: SyncNodeRequest,
 }
 
 impl Registry {
-    /// A report of all connections; `None` before the first look.
-    pub(super) fn report(&mut self, node_id: &str) -> Option<Report> {
+    /// A report of all connections; `None` before the first snapshot.
+    pub(super) fn sync_report(&mut self, node_id: &str) -> Option<SyncReport> {
         let boot_id = self.boot_id.clone()?;
-        self.made += 1;
-        let is_pending = |known: &Known| known.standing == Standing::Pending;
-        let pending = self
-            .connections
-            .iter()
-            .filter(|(_, known)| is_pending(known));
-        let pending = pending.map(|(id, _)| id.clone()).collect();
-        let is_keyless =
-            |known: &Known| known.standing == Standing::Unknown && known.offer.is_none();
-        let keyless = self
-            .connections
-            .iter()
-            .filter(|(_, known)| is_keyless(known));
-        let keyless = keyless.map(|(id, _)| id.clone()).collect();
-        let reports = self.connections.iter().map(|(id, known)| known.report(id));
+        self.last_report += 1;
+        let is_keyless = |connection: &TrackedConnection| {
+            connection.state == PublishState::Unknown && connection.request.is_none()
+        };
+        let reports = self.connections.iter();
+        let reports = reports.map(|(id, connection)| connection.report(id));
         let connections: Vec<NodeConnection> = reports.collect();
-        Some(Report {
-            number: self.made,
-            pending,
-            keyless,
+        Some(SyncReport {
+            number: self.last_report,
+            pending: self.ids_of(TrackedConnection::is_pending),
+            keyless: self.ids_of(is_keyless),
             message: SyncNodeRequest {
                 node_id: node_id.to_owned(),
                 boot_id,
@@ -59,23 +50,29 @@ impl Registry {
         })
     }
 
-    /// The control plane has answered a report: the publishes that it knows and that are
-    /// gone by now.
-    pub(super) fn answered(
+    fn ids_of(&self, is_wanted: impl Fn(&TrackedConnection) -> bool) -> HashSet<ConnectionId> {
+        let connections = self.connections.iter();
+        let wanted = connections.filter(|(_, connection)| is_wanted(connection));
+        wanted.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Applies the answer to a report. Returns the publishes that the control plane has
+    /// adopted and whose connections are gone.
+    pub(super) fn apply_sync(
         &mut self,
-        report: &Report,
+        report: &SyncReport,
         answer: SyncNodeResponse,
         now: Instant,
-    ) -> Vec<Ended> {
-        self.taken = self.taken.max(report.number);
+    ) -> Vec<EndedPublish> {
+        self.last_answered_report = self.last_answered_report.max(report.number);
         if self.boot_id.as_ref() != Some(&report.message.boot_id) {
             return Vec::new();
         }
         for kick in answer.kicks {
             let id = ConnectionId::parse(&kick.connection_id);
             let id = id.filter(|id| !report.pending.contains(id));
-            if let Some(id) = id.filter(|id| !self.is_too_early(report, id, now)) {
-                self.condemn(&id, kick.reason());
+            if let Some(id) = id.filter(|id| !self.may_get_key(report, id, now)) {
+                self.kick(&id, kick.reason());
             }
         }
         let adoptions = answer.adoptions.into_iter();
@@ -83,47 +80,47 @@ impl Registry {
         ended.collect()
     }
 
-    /// Whether a connection was refused only because nothing of it is known yet: after a
-    /// start of the edge its next hook tells its key.
-    fn is_too_early(&self, report: &Report, id: &ConnectionId, now: Instant) -> bool {
-        let known = self.connections.get(id);
-        report.keyless.contains(id) && known.is_some_and(|known| known.since + TOLD > now)
+    /// Whether a connection was kicked only because its stream key is not known yet: after
+    /// a restart of the edge its next hook has the key.
+    fn may_get_key(&self, report: &SyncReport, id: &ConnectionId, now: Instant) -> bool {
+        let is_young = |connection: &TrackedConnection| connection.since + MAX_HOOK_INTERVAL > now;
+        report.keyless.contains(id) && self.connections.get(id).is_some_and(is_young)
     }
 
-    fn adopt(&mut self, report: &Report, adoption: NodeAdoption) -> Option<Ended> {
+    fn adopt(&mut self, report: &SyncReport, adoption: NodeAdoption) -> Option<EndedPublish> {
         let id = ConnectionId::parse(&adoption.connection_id)?;
         let stream = adoption.stream?;
-        let grant = Grant {
+        let publish = AcceptedPublish {
             stream_id: stream.id,
             epoch: stream.epoch,
             boot_id: report.message.boot_id.clone(),
         };
         match self.connections.get_mut(&id) {
-            None => return Some(self.ended(id, grant)),
-            // The answer of its BeginPublish is newer.
+            None => return Some(self.ended_publish(id, publish)),
+            // The answer of its BeginPublish call is newer.
             Some(_) if report.pending.contains(&id) => {}
-            Some(known) => match known.standing {
-                Standing::Unknown | Standing::Accepted(_) => {
-                    known.standing = Standing::Accepted(grant);
+            Some(connection) => match connection.state {
+                PublishState::Unknown | PublishState::Accepted(_) => {
+                    connection.state = PublishState::Accepted(publish);
                 }
-                Standing::Pending | Standing::Condemned(_) => {}
+                PublishState::Pending | PublishState::Kicked(_) => {}
             },
         }
         None
     }
 
-    /// The control plane has answered: whether it had failed to.
-    pub(super) fn heard(&mut self, now: Instant) -> bool {
-        self.answered = now;
-        std::mem::replace(&mut self.away, false)
+    /// The control plane has answered. Returns whether it was unreachable before.
+    pub(super) fn control_plane_answered(&mut self, now: Instant) -> bool {
+        self.last_answer_at = now;
+        std::mem::replace(&mut self.is_unreachable, false)
     }
 
-    /// The control plane has not answered: whether that is new. It counts as heard until
-    /// now, however long nothing was asked of it.
-    pub(super) fn unanswered(&mut self, now: Instant) -> bool {
-        let is_new = !std::mem::replace(&mut self.away, true);
+    /// The control plane has not answered. Returns whether that is new. The grace period
+    /// begins now, however long ago the last call was.
+    pub(super) fn control_plane_unreachable(&mut self, now: Instant) -> bool {
+        let is_new = !std::mem::replace(&mut self.is_unreachable, true);
         if is_new {
-            self.answered = now;
+            self.last_answer_at = now;
         }
         is_new
     }

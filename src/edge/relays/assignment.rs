@@ -4,54 +4,53 @@ use crate::{
     proto::v1,
 };
 
-/// Anything shorter stands in too many texts by chance.
-const MIN_KEY: usize = 4;
+/// The shortest part of a key that is redacted: a shorter one occurs by chance.
+const MIN_REDACTED_BYTES: usize = 4;
 
-/// What a relay is to do.
+/// The input and the output of a relay.
 #[derive(Debug, Clone)]
-pub(super) struct Work {
+pub(super) struct Assignment {
     /// The stream.
     pub(super) stream_id: String,
     /// The destination.
     pub(super) destination_id: String,
-    /// The connection that publishes.
+    /// The publishing connection.
     pub(super) connection_id: String,
-    /// Where the media is read; may be empty.
-    pub(super) input: Secret,
-    /// Where it is sent.
-    pub(super) output: Secret,
-    /// How many tries in a row have failed before this one, if the last was refused.
+    /// The URL from which media is read; may be empty.
+    pub(super) input_url: Secret,
+    /// The URL to which media is sent.
+    pub(super) output_url: Secret,
+    /// The number of failed tries in a row before, if the destination refused the last one.
     pub(super) last_refusals: Option<i64>,
 }
 
-impl Work {
-    /// Whether both are the same stream from the same connection to the same address.
+impl Assignment {
+    /// Whether both send the same connection to the same URL.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         self.stream_id == other.stream_id
             && self.destination_id == other.destination_id
             && self.connection_id == other.connection_id
-            && self.input == other.input
-            && self.output == other.output
+            && self.input_url == other.input_url
+            && self.output_url == other.output_url
     }
 
-    /// What may be told of a text from outside: no addresses, and nothing of the
-    /// destination's key.
-    pub(super) fn clean(&self, text: &str) -> String {
-        let output = self.output.expose();
+    /// An external text without URLs and without the destination's key.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let output = self.output_url.expose();
         let key = match output.split_once("streamid=") {
             Some((_, key)) => key,
             None => output.rsplit('/').next().unwrap_or_default(),
         };
         let parts = [key, key.split(['?', '&']).next().unwrap_or_default()];
-        let cleaned = parts
+        let redacted = parts
             .into_iter()
-            .filter(|part| part.len() >= MIN_KEY)
+            .filter(|part| part.len() >= MIN_REDACTED_BYTES)
             .fold(text.to_owned(), |text, part| text.replace(part, "***"));
-        RelayError::clean(&cleaned)
+        RelayError::redact(&redacted)
     }
 }
 
-impl From<v1::RelayAssignment> for Work {
+impl From<v1::RelayAssignment> for Assignment {
     fn from(assignment: v1::RelayAssignment) -> Self {
         let v1::RelayAssignment {
             relay,
@@ -62,14 +61,14 @@ impl From<v1::RelayAssignment> for Work {
             connection_id,
         } = assignment;
         let relay = relay.unwrap_or_default();
-        let last = relay.error.unwrap_or_default().code;
+        let last_code = relay.error.unwrap_or_default().code;
         Self {
-            last_refusals: diagnosis::is_refusal(&last).then_some(relay.attempt),
+            last_refusals: diagnosis::is_refusal(&last_code).then_some(relay.attempt),
             stream_id: relay.stream_id,
             destination_id: relay.destination_id,
             connection_id,
-            input: Secret::new(input_url),
-            output: Secret::new(output_url),
+            input_url: Secret::new(input_url),
+            output_url: Secret::new(output_url),
         }
     }
 }
@@ -78,16 +77,16 @@ impl From<v1::RelayAssignment> for Work {
 mod tests {
     use super::*;
 
-    fn to(output_url: &str) -> Work {
-        Work::from(v1::RelayAssignment {
+    fn to(output_url: &str) -> Assignment {
+        Assignment::from(v1::RelayAssignment {
             output_url: output_url.to_owned(),
             ..Default::default()
         })
     }
 
     #[test]
-    fn no_text_tells_the_key() {
-        for (output, said, told) in [
+    fn the_key_and_urls_are_redacted() {
+        for (output, text, redacted) in [
             (
                 "rtmp://a.com/app/k3y-1",
                 "stream k3y-1 is busy",
@@ -107,12 +106,12 @@ mod tests {
             ("rtmp://a.com/app/a", "a word", "a word"),
             ("rtmp://a.com/app/", "a word", "a word"),
         ] {
-            assert_eq!(to(output).clean(said), told);
+            assert_eq!(to(output).redact(text), redacted);
         }
     }
 
     #[test]
-    fn a_try_after_refusals_knows_of_them() {
+    fn refusals_in_a_row_are_counted() {
         for (attempt, code, refusals) in [
             (2, "DESTINATION_REFUSED", Some(2)),
             (6, "DESTINATION_CLOSED_EARLY", Some(6)),
@@ -126,11 +125,11 @@ mod tests {
                 }),
                 ..Default::default()
             };
-            let work = Work::from(v1::RelayAssignment {
+            let assignment = Assignment::from(v1::RelayAssignment {
                 relay: Some(relay),
                 ..Default::default()
             });
-            assert_eq!(work.last_refusals, refusals, "{attempt} {code}");
+            assert_eq!(assignment.last_refusals, refusals, "{attempt} {code}");
         }
     }
 }

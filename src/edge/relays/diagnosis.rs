@@ -1,23 +1,23 @@
-//! Why ffmpeg ended, from how it ended and what it said last.
+//! Why ffmpeg ended, from its exit status and its last lines.
 //!
-//! What the carriers know of the far sides is better than any of this; it is looked at
-//! only where they know nothing.
+//! The carriers know the answers of the far sides, which is more exact. This is used only
+//! where they know nothing.
 
 use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
 
-use super::failure::Fault;
+use super::failure::RelayFailure;
 use crate::proto::v1::RelayErrorSeverity::{self, Fatal, Retryable};
 
-/// How a destination refuses a key, in the codes of carriers, and after how many failures
-/// in a row one more is the last: it may still hold the connection of the try before, and
-/// one that accepts at first may have been restarted.
+/// The codes with which a destination may refuse a key, and the number of failures in a row
+/// after which one more is final. The first tries may fail because the destination still
+/// holds the connection of the try before, or was restarted.
 const REFUSALS: [(&str, i64); 2] = [("DESTINATION_REFUSED", 4), ("DESTINATION_CLOSED_EARLY", 6)];
 
-/// What the starting command ends with where there is no program to run.
-const NOT_FOUND: [i32; 2] = [126, 127];
+/// The exit codes of `run-child` if the program cannot be run.
+const CANNOT_RUN: [i32; 2] = [126, 127];
 
-/// What ffmpeg says, in small letters; what it means; and what people are told.
-const SAYINGS: [(&str, &str, RelayErrorSeverity, &str); 7] = [
+/// Texts of ffmpeg in lower case, with the code, the severity and the message of the failure.
+const KNOWN_ERRORS: [(&str, &str, RelayErrorSeverity, &str); 7] = [
     (
         "not compatible with flv",
         "CODEC_UNSUPPORTED",
@@ -40,101 +40,100 @@ const SAYINGS: [(&str, &str, RelayErrorSeverity, &str); 7] = [
         "error opening input",
         "INPUT_LOST",
         Retryable,
-        "the media server does not give the stream",
+        "the media server does not send the stream",
     ),
     (
         "could not find codec parameters",
         "INPUT_LOST",
         Retryable,
-        "the media server gives nothing of the stream",
+        "the media server sends no media of the stream",
     ),
     (
         "does not contain any stream",
         "INPUT_LOST",
         Retryable,
-        "there is neither picture nor sound in the stream",
+        "the stream has neither video nor audio",
     ),
     (
         "unrecognized option",
         "FFMPEG_UNSUITABLE",
         Fatal,
-        "ffmpeg is too old, or built without what relays need",
+        "ffmpeg is too old, or lacks features that relays need",
     ),
 ];
 
-/// Whether a destination may have refused the key.
+/// Whether a code means that the destination may have refused the key.
 pub(super) fn is_refusal(code: &str) -> bool {
     REFUSALS.iter().any(|(refusal, _)| *refusal == code)
 }
 
-/// Whether to try no more after this fault, so many failures being before it, the last a
-/// refusal too.
+/// Whether a refusal is final after this number of failures in a row, of which the last was
+/// a refusal too.
 pub(super) fn is_final(code: &str, failures: i64) -> bool {
-    REFUSALS
-        .iter()
-        .any(|(refusal, most)| *refusal == code && failures >= *most)
+    let mut refusals = REFUSALS.iter();
+    refusals.any(|(refusal, max_failures)| *refusal == code && failures >= *max_failures)
 }
 
-/// What the end of ffmpeg means. Its last lines may tell addresses: the message is to
-/// be cleaned.
-pub(super) fn of_exit(exit: io::Result<ExitStatus>, last_lines: &[String]) -> Fault {
+/// The failure that an exit of ffmpeg means. Its message may hold URLs from `stderr_lines`,
+/// and must be redacted.
+pub(super) fn of_exit(exit: io::Result<ExitStatus>, stderr_lines: &[String]) -> RelayFailure {
     let status = match exit {
         Ok(status) => status,
-        Err(error) => return of_no_process(&error),
+        Err(error) => return cannot_start(&error),
     };
     if let Some(signal) = status.signal() {
         let message = format!("ffmpeg was killed by signal {signal}");
-        return fault("FFMPEG_KILLED", Retryable, message);
+        return failure("FFMPEG_KILLED", Retryable, message);
     }
-    if status.code().is_some_and(|code| NOT_FOUND.contains(&code)) {
+    if status.code().is_some_and(|code| CANNOT_RUN.contains(&code)) {
         let message = "the edge cannot run ffmpeg (SLUICE_FFMPEG)".to_owned();
-        return fault("FFMPEG_MISSING", Fatal, message);
+        return failure("FFMPEG_MISSING", Fatal, message);
     }
     if status.success() {
-        return fault("INPUT_LOST", Retryable, "the media has ended".to_owned());
+        return failure("INPUT_LOST", Retryable, "the media has ended".to_owned());
     }
-    let said = |what: &str| {
-        let is_said = |line: &String| line.to_ascii_lowercase().contains(what);
-        last_lines.iter().any(is_said)
+    let is_logged = |text: &str| {
+        let has_text = |line: &String| line.to_ascii_lowercase().contains(text);
+        stderr_lines.iter().any(has_text)
     };
-    match SAYINGS.iter().find(|(what, ..)| said(what)) {
-        Some((_, code, severity, message)) => fault(code, *severity, (*message).to_owned()),
+    match KNOWN_ERRORS.iter().find(|(text, ..)| is_logged(text)) {
+        Some((_, code, severity, message)) => failure(code, *severity, (*message).to_owned()),
         None => {
-            let last = last_lines.last().map_or("it said nothing", String::as_str);
-            fault("FFMPEG_FAILED", Retryable, format!("ffmpeg failed: {last}"))
+            let last = stderr_lines.last().map_or("no output", String::as_str);
+            failure("FFMPEG_FAILED", Retryable, format!("ffmpeg failed: {last}"))
         }
     }
 }
 
-/// What it means that there is no process.
-pub(super) fn of_no_process(error: &io::Error) -> Fault {
-    let message = format!("no process can be started: {error}");
-    fault("FFMPEG_FAILED", Retryable, message)
+/// The failure to start a process.
+pub(super) fn cannot_start(error: &io::Error) -> RelayFailure {
+    let message = format!("cannot start a process: {error}");
+    failure("FFMPEG_FAILED", Retryable, message)
 }
 
-/// What it means that nobody has said where the media is.
-pub(super) fn of_no_input() -> Fault {
-    let message = "the media server has not said where its media is read".to_owned();
-    fault("INPUT_UNKNOWN", Retryable, message)
+/// The failure of a relay without an input URL.
+pub(super) fn no_input_url() -> RelayFailure {
+    let message = "the edge has not reported a play URL of the stream".to_owned();
+    failure("INPUT_UNKNOWN", Retryable, message)
 }
 
-/// What it means that a relay told nothing of its end.
-pub(super) fn of_crash() -> Fault {
-    let message = "the edge has lost the relay".to_owned();
-    fault("RELAY_LOST", Retryable, message)
+/// The failure of a relay whose task ended without a status.
+pub(super) fn crashed() -> RelayFailure {
+    let message = "the relay has crashed in the edge".to_owned();
+    failure("RELAY_LOST", Retryable, message)
 }
 
-/// What it means that the destination's bytes do not grow.
-pub(super) fn of_silence(ffmpeg_writes: bool) -> Fault {
+/// The failure of a relay whose destination receives no more bytes.
+pub(super) fn no_progress(ffmpeg_writes: bool) -> RelayFailure {
     let message = match ffmpeg_writes {
-        true => "the destination takes nothing more",
-        false => "the media server gives nothing more",
+        true => "the destination accepts no more media",
+        false => "the media server sends no more media",
     };
-    fault("NO_PROGRESS", Retryable, message.to_owned())
+    failure("NO_PROGRESS", Retryable, message.to_owned())
 }
 
-fn fault(code: &'static str, severity: RelayErrorSeverity, message: String) -> Fault {
-    Fault {
+fn failure(code: &'static str, severity: RelayErrorSeverity, message: String) -> RelayFailure {
+    RelayFailure {
         code,
         severity,
         message,
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn who_refuses_again_and_again_is_not_tried_again() {
+    fn a_refusal_is_final_after_enough_failures() {
         for (code, failures, is_last) in [
             ("DESTINATION_REFUSED", 3, false),
             ("DESTINATION_REFUSED", 4, true),
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn every_end_has_a_meaning() {
+    fn each_exit_has_a_code() {
         for (status, line, code, severity) in [
             (exited(127), "", "FFMPEG_MISSING", Fatal),
             (exited(126), "", "FFMPEG_MISSING", Fatal),
@@ -208,9 +207,9 @@ mod tests {
             ),
             (exited(255), "", "FFMPEG_FAILED", Retryable),
         ] {
-            let fault = of_exit(Ok(status), &[line.to_owned()]);
+            let failure = of_exit(Ok(status), &[line.to_owned()]);
             assert_eq!(
-                (fault.code, fault.severity),
+                (failure.code, failure.severity),
                 (code, severity),
                 "{status} {line}"
             );
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_is_told_where_nothing_else_is_known() {
+    fn an_unknown_error_has_the_last_line() {
         let lines = ["first", "last"].map(str::to_owned);
         assert_eq!(
             of_exit(Ok(exited(1)), &lines).message,
@@ -226,7 +225,7 @@ mod tests {
         );
         assert_eq!(
             of_exit(Ok(exited(1)), &[]).message,
-            "ffmpeg failed: it said nothing"
+            "ffmpeg failed: no output"
         );
     }
 }

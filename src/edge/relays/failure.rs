@@ -1,23 +1,23 @@
 use crate::proto::v1::{RelayError, RelayErrorSeverity};
 
-/// Why a relay ended that should have gone on.
+/// Why a relay ended unexpectedly.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// For programs: letters A to Z, digits and underscores, at most 64.
+pub(super) struct RelayFailure {
+    /// The machine-readable code: letters A to Z, digits and underscores, at most 64.
     pub(super) code: &'static str,
-    /// Whether it may pass.
+    /// Whether another try may succeed.
     pub(super) severity: RelayErrorSeverity,
-    /// For people, without keys; at most 512 characters.
+    /// A sentence without secrets, at most 512 characters.
     pub(super) message: String,
 }
 
-impl From<Fault> for RelayError {
-    fn from(fault: Fault) -> Self {
-        let Fault {
+impl From<RelayFailure> for RelayError {
+    fn from(failure: RelayFailure) -> Self {
+        let RelayFailure {
             code,
             severity,
             message,
-        } = fault;
+        } = failure;
         Self {
             code: code.to_owned(),
             severity: severity.into(),

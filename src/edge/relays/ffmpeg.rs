@@ -3,12 +3,13 @@ use std::{
     path::Path,
     process::{ExitStatus, Stdio},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
@@ -17,34 +18,33 @@ use tokio::{
     time::timeout,
 };
 
-use super::{carrier::Carrier, spawner::Spawner, stderr_tail::LastLines};
+use super::{carrier::Carrier, spawner::Spawner, stderr_tail::StderrTail};
 
-/// This program itself, also after its file was replaced.
-const SELF: &str = "/proc/self/exe";
+/// The running executable, even after its file was replaced.
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
-/// How long ffmpeg may take to end by itself.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest time between SIGTERM and SIGKILL.
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long its last words may take to come when it has ended: another process may
-/// have its pipe.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// The longest wait for the end of stderr after the exit: another process may hold its pipe.
+const STDERR_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How much of a line of progress is read.
-const PROGRESS_LINE: u64 = 1024;
+/// The most bytes of a progress line that are read.
+const MAX_PROGRESS_LINE_BYTES: u64 = 1024;
 
-/// A running ffmpeg, which copies media from one carrier to another. It ends when this
-/// is dropped, and with the edge, however that ends.
+/// A running ffmpeg, which copies media from one carrier to another. It is killed when this
+/// is dropped, and when the edge ends in any way.
 #[derive(Debug)]
 pub(super) struct Ffmpeg {
     child: Child,
-    group: Option<Pid>,
-    written: Arc<AtomicU64>,
-    words: Arc<Mutex<LastLines>>,
-    listening: JoinHandle<()>,
+    process_group: Option<Pid>,
+    bytes_written: Arc<AtomicU64>,
+    stderr_tail: Arc<Mutex<StderrTail>>,
+    stderr_reader: JoinHandle<()>,
 }
 
 impl Ffmpeg {
-    /// Starts it. Nothing secret is on its command line or in its environment.
+    /// Starts it. Neither its command line nor its environment holds secrets.
     pub(super) async fn start(
         spawner: &Spawner,
         program: &Path,
@@ -52,54 +52,54 @@ impl Ffmpeg {
         output: &Carrier,
     ) -> io::Result<Self> {
         let mut child = spawner.spawn(command(program, input, output)).await?;
-        let group = child
+        let process_group = child
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let written = Arc::default();
+        let bytes_written = Arc::default();
         if let Some(progress) = child.stdout.take() {
-            tokio::spawn(follow(progress, Arc::clone(&written)));
+            tokio::spawn(read_progress(progress, Arc::clone(&bytes_written)));
         }
-        let words = Arc::default();
-        let listening = tokio::spawn(listen(child.stderr.take(), Arc::clone(&words)));
+        let stderr_tail = Arc::default();
+        let stderr_reader =
+            tokio::spawn(read_stderr(child.stderr.take(), Arc::clone(&stderr_tail)));
         Ok(Self {
             child,
-            group,
-            written,
-            words,
-            listening,
+            process_group,
+            bytes_written,
+            stderr_tail,
+            stderr_reader,
         })
     }
 
-    /// Bytes that it says it has written.
-    pub(super) fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+    /// The number of bytes that it has written, from its progress output.
+    pub(super) fn bytes_written(&self) -> u64 {
+        self.bytes_written.load(Ordering::Relaxed)
     }
 
-    /// Waits until it ends by itself.
-    pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
+    /// Waits until it exits by itself.
+    pub(super) async fn exited(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// Ends it: kindly first, and after 5 seconds whatever it does.
-    pub(super) async fn end(&mut self) {
+    /// Ends it: by SIGTERM, and after 5 seconds by SIGKILL.
+    pub(super) async fn terminate(&mut self) {
         self.signal(Signal::TERM);
-        if timeout(PATIENCE, self.child.wait()).await.is_err() {
+        if timeout(TERMINATE_TIMEOUT, self.child.wait()).await.is_err() {
             self.signal(Signal::KILL);
-            // It cannot refuse that.
             let _ = self.child.wait().await;
         }
     }
 
-    /// The last lines that it said; it has ended.
-    pub(super) async fn last_lines(mut self) -> Vec<String> {
-        let _ = timeout(LAST_WORDS, &mut self.listening).await;
-        lock(&self.words).take()
+    /// The last lines of stderr after the exit.
+    pub(super) async fn stderr_lines(mut self) -> Vec<String> {
+        let _ = timeout(STDERR_TIMEOUT, &mut self.stderr_reader).await;
+        self.stderr_tail.lock().take()
     }
 
     fn signal(&self, signal: Signal) {
-        // Once it was waited for, its number may be another's.
-        if let (Some(group), Some(_)) = (self.group, self.child.id()) {
-            let _ = kill_process_group(group, signal);
+        // After `wait` the process id may belong to another process.
+        if let (Some(process_group), Some(_)) = (self.process_group, self.child.id()) {
+            let _ = kill_process_group(process_group, signal);
         }
     }
 }
@@ -107,12 +107,12 @@ impl Ffmpeg {
 impl Drop for Ffmpeg {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
-        self.listening.abort();
+        self.stderr_reader.abort();
     }
 }
 
 fn command(program: &Path, input: &Carrier, output: &Carrier) -> Command {
-    let mut command = Command::new(SELF);
+    let mut command = Command::new(OWN_EXECUTABLE);
     command
         .args(["run-child", "--parent"])
         .arg(std::process::id().to_string())
@@ -124,7 +124,7 @@ fn command(program: &Path, input: &Carrier, output: &Carrier) -> Command {
         .args(["-i", input.local_url()])
         .args(["-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy"])
         .args(match output.format() {
-            // A live stream has neither.
+            // A live stream has neither a duration nor a file size.
             "flv" => &["-flvflags", "no_duration_filesize"][..],
             _ => &[],
         })
@@ -134,23 +134,23 @@ fn command(program: &Path, input: &Carrier, output: &Carrier) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // What a terminal sends to the edge is not for it.
+        // Signals of a terminal to the edge must not reach it.
         .process_group(0)
         .kill_on_drop(true);
     command
 }
 
-/// Reads what ffmpeg says of its progress: lines such as `total_size=1234`.
-async fn follow(progress: ChildStdout, written: Arc<AtomicU64>) {
+/// Reads ffmpeg's progress: lines such as `total_size=1234`.
+async fn read_progress(progress: ChildStdout, bytes_written: Arc<AtomicU64>) {
     let mut progress = BufReader::new(progress);
     let mut line = Vec::new();
     while let Ok(1..) = (&mut progress)
-        .take(PROGRESS_LINE)
+        .take(MAX_PROGRESS_LINE_BYTES)
         .read_until(b'\n', &mut line)
         .await
     {
         if let Some(bytes) = total_size(&line) {
-            written.store(bytes, Ordering::Relaxed);
+            bytes_written.store(bytes, Ordering::Relaxed);
         }
         line.clear();
     }
@@ -161,19 +161,15 @@ fn total_size(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(number).ok()?.parse().ok()
 }
 
-/// Reads all that ffmpeg complains of, and keeps the end of it.
-async fn listen(complaints: Option<ChildStderr>, words: Arc<Mutex<LastLines>>) {
-    let Some(mut complaints) = complaints else {
+/// Reads all of stderr, and keeps its last lines.
+async fn read_stderr(stderr: Option<ChildStderr>, tail: Arc<Mutex<StderrTail>>) {
+    let Some(mut stderr) = stderr else {
         return;
     };
     let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = complaints.read(&mut buffer).await {
-        lock(&words).feed(&buffer[..count]);
+    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+        tail.lock().push(&buffer[..count]);
     }
-}
-
-fn lock(words: &Mutex<LastLines>) -> MutexGuard<'_, LastLines> {
-    words.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -181,7 +177,7 @@ mod tests {
     use super::total_size;
 
     #[test]
-    fn of_the_progress_only_the_size_counts() {
+    fn only_the_total_size_of_the_progress_is_read() {
         for (line, size) in [
             ("total_size=1234\n", Some(1234)),
             ("total_size=N/A\n", None),

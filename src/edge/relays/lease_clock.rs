@@ -2,82 +2,84 @@ use std::time::{Duration, Instant, SystemTime};
 
 use prost_types::Timestamp;
 
-/// How long before the end of a lease a relay is stopped: as long as ffmpeg may take to
-/// end. Of a short lease at most a third.
-const MARGIN: Duration = Duration::from_secs(5);
+/// How long before the end of a lease its relay is stopped: as long as ffmpeg may take to
+/// end, but at most a third of the lease.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 
-/// How long a relay whose lease ended while the control plane was away waits to be
-/// given to this worker again.
-const HOLD: Duration = Duration::from_secs(5);
+/// How long a relay whose lease ended during an outage waits to be assigned again.
+const LOST_LEASE_HOLD: Duration = Duration::from_secs(5);
 
-/// Until when a relay may run, by its lease.
+/// Until when a relay may run.
 ///
-/// The lease guards against two workers that send to one destination, and so a relay is
-/// stopped before its lease ends, if the control plane answers, but not with a renewal.
-/// While the control plane is *away* - it cannot be reached, or does not answer - nobody
-/// can be given the relay, and stopping it would only interrupt a broadcast: it goes on
-/// for the grace, counted from the last report that came through. A control plane that was
-/// down as a whole renews the lease with the next report. One that was up, and has ended
-/// the lease, gives the relay out again: to this worker, if it is the only one of its
-/// media server, which then goes on under the new lease. For that the relay is held for
-/// a few seconds after it is told that the lease is lost.
+/// The lease prevents two workers from sending to one destination. While the control plane
+/// answers, but does not renew the lease, the relay is therefore stopped before the lease
+/// ends.
 ///
-/// Two do send to one destination if the network between this worker and a control plane
-/// that is up is cut, *and* another worker takes relays of the same media server: until
-/// the network is back, or the grace is over. With a grace of 0 a relay always stops
-/// before its lease ends.
+/// While the control plane is unreachable, it cannot assign the relay to another worker, and
+/// stopping the relay would only interrupt a broadcast. The relay then continues for the
+/// grace period, which begins at the last renewal. After the outage there are two cases:
+///
+/// - The whole control plane was down: the next report renews the lease.
+/// - The control plane was up and has ended the lease: it assigns the relay again. If this is
+///   the only worker of the media server, it gets the relay back and continues it under the
+///   new lease. For that the relay is held for 5 seconds after the loss is reported.
+///
+/// Two workers send to one destination only if the network between this worker and a running
+/// control plane is cut *and* another worker claims relays of the same media server: until
+/// the network is back or the grace period is over. With a grace period of 0 a relay always
+/// stops before its lease ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Standing {
-    /// When the lease was last given or renewed.
-    heard: Instant,
+pub(super) struct LeaseClock {
+    /// When the lease was last granted or renewed.
+    renewed_at: Instant,
     /// When it ends.
-    end: Instant,
-    /// When it was told that the worker has it no more.
-    lost: Option<Instant>,
+    expires_at: Instant,
+    /// When the control plane reported its loss.
+    lost_at: Option<Instant>,
 }
 
-impl Standing {
-    /// Of a lease that ends then, as is heard now.
-    pub(super) fn new(end: Option<Timestamp>, now: Instant) -> Self {
-        let end = end.and_then(|end| SystemTime::try_from(end).ok());
-        let left = end.and_then(|end| end.duration_since(SystemTime::now()).ok());
+impl LeaseClock {
+    /// A lease that is granted now and ends at `expire_time`.
+    pub(super) fn new(expire_time: Option<Timestamp>, now: Instant) -> Self {
+        let expire_time = expire_time.and_then(|time| SystemTime::try_from(time).ok());
+        let left = expire_time.and_then(|time| time.duration_since(SystemTime::now()).ok());
         Self::lasting(left.unwrap_or_default(), now)
     }
 
-    fn lasting(left: Duration, now: Instant) -> Self {
+    fn lasting(duration: Duration, now: Instant) -> Self {
         Self {
-            heard: now,
-            end: now + left,
-            lost: None,
+            renewed_at: now,
+            expires_at: now + duration,
+            lost_at: None,
         }
     }
 
-    /// The control plane says that the worker has the lease no more. Whether the relay is
-    /// held: if the lease may have ended by itself, and was not taken away.
+    /// The control plane reports that the lease is lost. Returns whether the relay is held:
+    /// if the lease had expired; a lease that was taken away is not held.
     pub(super) fn lose(&mut self, now: Instant) -> bool {
-        let is_held = self.lost.is_some() || now >= self.end;
+        let is_held = self.lost_at.is_some() || now >= self.expires_at;
         if is_held {
-            self.lost.get_or_insert(now);
+            self.lost_at.get_or_insert(now);
         }
         is_held
     }
 
     /// Whether the relay is held for a new lease.
     pub(super) fn is_lost(&self) -> bool {
-        self.lost.is_some()
+        self.lost_at.is_some()
     }
 
-    /// For how long the lease was given or renewed.
-    pub(super) fn length(&self) -> Duration {
-        self.end - self.heard
+    /// The duration for which the lease was granted or renewed.
+    pub(super) fn duration(&self) -> Duration {
+        self.expires_at - self.renewed_at
     }
 
-    /// Until when the relay may run. `grace` is none where the control plane is not away.
-    pub(super) fn until(&self, grace: Option<Duration>) -> Instant {
-        let by_lease = self.end - MARGIN.min(self.length() / 3);
-        match (self.lost, grace) {
-            (Some(lost), _) => lost + HOLD,
-            (None, Some(grace)) => by_lease.max(self.heard + grace),
+    /// Until when the relay may run. `grace` is `None` while the control plane is reachable.
+    pub(super) fn run_until(&self, grace: Option<Duration>) -> Instant {
+        let by_lease = self.expires_at - STOP_MARGIN.min(self.duration() / 3);
+        match (self.lost_at, grace) {
+            (Some(lost_at), _) => lost_at + LOST_LEASE_HOLD,
+            (None, Some(grace)) => by_lease.max(self.renewed_at + grace),
             (None, None) => by_lease,
         }
     }
@@ -91,31 +93,34 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(600);
 
     #[test]
-    fn a_relay_stops_before_its_lease_ends_unless_the_control_plane_is_away() {
+    fn a_relay_stops_before_its_lease_ends_unless_the_control_plane_is_unreachable() {
         let now = Instant::now();
-        let standing = Standing::lasting(LEASE, now);
-        assert_eq!(standing.until(None), now + LEASE - MARGIN);
-        assert_eq!(standing.until(Some(Duration::ZERO)), now + LEASE - MARGIN);
-        assert_eq!(standing.until(Some(GRACE)), now + GRACE);
+        let clock = LeaseClock::lasting(LEASE, now);
+        assert_eq!(clock.run_until(None), now + LEASE - STOP_MARGIN);
+        assert_eq!(
+            clock.run_until(Some(Duration::ZERO)),
+            now + LEASE - STOP_MARGIN
+        );
+        assert_eq!(clock.run_until(Some(GRACE)), now + GRACE);
     }
 
     #[test]
     fn a_short_lease_is_used_for_two_thirds() {
         let now = Instant::now();
-        let standing = Standing::lasting(Duration::from_secs(3), now);
-        assert_eq!(standing.until(None), now + Duration::from_secs(2));
+        let clock = LeaseClock::lasting(Duration::from_secs(3), now);
+        assert_eq!(clock.run_until(None), now + Duration::from_secs(2));
     }
 
     #[test]
-    fn only_a_lease_that_ended_by_itself_is_held_and_not_for_long() {
+    fn only_an_expired_lease_is_held_for_a_short_time() {
         let now = Instant::now();
-        let mut standing = Standing::lasting(LEASE, now);
-        assert!(!standing.lose(now + Duration::from_secs(14)));
-        assert!(!standing.is_lost());
+        let mut clock = LeaseClock::lasting(LEASE, now);
+        assert!(!clock.lose(now + Duration::from_secs(14)));
+        assert!(!clock.is_lost());
 
-        let told = now + LEASE;
-        assert!(standing.lose(told));
-        assert!(standing.lose(told + Duration::from_secs(2)));
-        assert_eq!(standing.until(Some(GRACE)), told + HOLD);
+        let reported = now + LEASE;
+        assert!(clock.lose(reported));
+        assert!(clock.lose(reported + Duration::from_secs(2)));
+        assert_eq!(clock.run_until(Some(GRACE)), reported + LOST_LEASE_HOLD);
     }
 }

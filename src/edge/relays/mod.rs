@@ -1,14 +1,14 @@
-//! Relays: claimed, run and reported.
+//! Claims relays and runs one supervised ffmpeg for each.
 //!
-//! | file | what it is for |
+//! | file | purpose |
 //! |---|---|
-//! | `worker` | hears what is to run, reports what runs, and closes it all down |
-//! | `claim` | one ClaimRelays that is kept open |
-//! | `roster`, `lease_clock` | which relays there are under which leases, and until when they may run |
-//! | `relay`, `progress` | the life of one relay, and what its bytes say |
+//! | `worker` | the main loop: starts, reports and stops relays |
+//! | `claim` | the ClaimRelays stream, kept open |
+//! | `assignments`, `lease_clock` | the relays with their leases, and until when they may run |
+//! | `relay`, `progress`, `status` | the life of one relay, and its reported status |
 //! | `ffmpeg`, `stderr_tail`, `spawner` | its process |
 //! | `diagnosis`, `failure` | why it ended |
-//! | `carrier` | what carries its media |
+//! | `carrier` | the connections that carry its media |
 
 mod assignment;
 mod assignments;
@@ -26,5 +26,5 @@ mod status;
 mod stderr_tail;
 mod worker;
 
-pub use settings::RelayTerms;
+pub(super) use settings::RelaySettings;
 pub(super) use worker::run;

@@ -5,50 +5,50 @@ use std::{
 
 use crate::proto::v1::RelayState;
 
-/// After how long without more bytes a relay is said to stall.
-const STALL: Duration = Duration::from_secs(5);
+/// The time without more bytes after which a relay is reported as stalled.
+const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Over how long the bitrate is measured.
-const WINDOW: Duration = Duration::from_secs(5);
+/// The time over which the bitrate is measured.
+const BITRATE_WINDOW: Duration = Duration::from_secs(5);
 
-/// What the bytes that the far side has taken say of a relay.
+/// The progress of a relay, from the number of bytes that the destination has received.
 #[derive(Debug)]
 pub(super) struct Progress {
-    grown: Instant,
+    last_growth: Instant,
     samples: VecDeque<(Instant, u64)>,
 }
 
 impl Progress {
-    /// Nothing is sent yet.
+    /// A relay that has sent nothing.
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            grown: now,
+            last_growth: now,
             samples: VecDeque::from([(now, 0)]),
         }
     }
 
-    /// Takes the number of bytes so far.
-    pub(super) fn see(&mut self, bytes: u64, now: Instant) {
+    /// Adds a sample of the number of bytes.
+    pub(super) fn sample(&mut self, bytes: u64, now: Instant) {
         if bytes > self.bytes() {
-            self.grown = now;
+            self.last_growth = now;
         }
         self.samples.push_back((now, bytes));
-        // One that is older than the window is where the window begins.
+        // The newest sample that is older than the window is its beginning.
         while self
             .samples
             .get(1)
-            .is_some_and(|(at, _)| now - *at >= WINDOW)
+            .is_some_and(|(at, _)| now - *at >= BITRATE_WINDOW)
         {
             self.samples.pop_front();
         }
     }
 
-    /// The number of bytes so far.
+    /// The number of bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.samples.back().map_or(0, |(_, bytes)| *bytes)
     }
 
-    /// Bits per second within the window.
+    /// The bitrate in the window, in bits per second.
     pub(super) fn bitrate(&self) -> u64 {
         let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else {
             return 0;
@@ -58,18 +58,18 @@ impl Progress {
         u64::try_from(bits * 1000 / milliseconds).unwrap_or(u64::MAX)
     }
 
-    /// What the relay does.
+    /// The state of the relay.
     pub(super) fn state(&self, now: Instant) -> RelayState {
         match self.bytes() {
             0 => RelayState::Starting,
-            _ if now - self.grown >= STALL => RelayState::Stalled,
+            _ if now - self.last_growth >= STALL_TIMEOUT => RelayState::Stalled,
             _ => RelayState::Broadcasting,
         }
     }
 
-    /// Whether it was without more bytes for so long.
-    pub(super) fn is_over(&self, patience: Duration, now: Instant) -> bool {
-        now - self.grown >= patience
+    /// Whether no more bytes have come for this time.
+    pub(super) fn has_stopped(&self, timeout: Duration, now: Instant) -> bool {
+        now - self.last_growth >= timeout
     }
 }
 
@@ -92,25 +92,25 @@ mod tests {
             (16, 501, RelayState::Broadcasting),
         ] {
             let now = start + SECOND * second;
-            progress.see(bytes, now);
+            progress.sample(bytes, now);
             assert_eq!(progress.state(now), state, "after {second} s");
         }
     }
 
     #[test]
-    fn patience_ends_that_long_after_the_last_growth() {
+    fn a_relay_has_stopped_after_the_timeout_without_more_bytes() {
         let start = Instant::now();
         let mut progress = Progress::new(start);
-        progress.see(10, start + SECOND);
-        progress.see(10, start + SECOND * 20);
-        assert!(!progress.is_over(SECOND * 20, start + SECOND * 20));
-        assert!(progress.is_over(SECOND * 20, start + SECOND * 21));
+        progress.sample(10, start + SECOND);
+        progress.sample(10, start + SECOND * 20);
+        assert!(!progress.has_stopped(SECOND * 20, start + SECOND * 20));
+        assert!(progress.has_stopped(SECOND * 20, start + SECOND * 21));
     }
 
     #[test]
-    fn patience_also_ends_where_nothing_was_ever_sent() {
+    fn a_relay_that_never_sent_has_stopped_after_the_timeout() {
         let start = Instant::now();
-        assert!(Progress::new(start).is_over(SECOND, start + SECOND));
+        assert!(Progress::new(start).has_stopped(SECOND, start + SECOND));
     }
 
     #[test]
@@ -118,11 +118,11 @@ mod tests {
         let start = Instant::now();
         let mut progress = Progress::new(start);
         for second in 1..=10 {
-            progress.see(u64::from(second) * 1000, start + SECOND * second);
+            progress.sample(u64::from(second) * 1000, start + SECOND * second);
         }
         assert_eq!(progress.bitrate(), 8000);
         for second in 11..=20 {
-            progress.see(10_000, start + SECOND * second);
+            progress.sample(10_000, start + SECOND * second);
         }
         assert_eq!(progress.bitrate(), 0);
     }

@@ -7,199 +7,209 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    assignment::Work, assignments::Start, carrier::Carrier, diagnosis, failure::Fault,
-    ffmpeg::Ffmpeg, progress::Progress, settings::RelayTerms, spawner::Spawner, status::Seen,
+    assignment::Assignment, assignments::NewRelay, carrier::Carrier, diagnosis,
+    failure::RelayFailure, ffmpeg::Ffmpeg, progress::Progress, settings::RelaySettings,
+    spawner::Spawner, status::RelayStatus,
 };
 use crate::proto::v1::{RelayErrorSeverity, RelayState};
 
-/// How often the bytes are looked at.
-const LOOK: Duration = Duration::from_millis(500);
+/// The interval of progress samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long after the end of ffmpeg a carrier may take to know the reason.
-const REASON: Duration = Duration::from_millis(500);
+/// The longest wait, after ffmpeg has exited, for a carrier to know the reason.
+const CARRIER_FAILURE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What all relays of a worker share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct RelayContext {
     /// How they run.
-    pub(super) terms: RelayTerms,
-    /// What starts their processes.
+    pub(super) settings: RelaySettings,
+    /// Starts their processes.
     pub(super) spawner: Spawner,
-    /// Told when one of them does something else than before.
-    pub(super) changed: Notify,
+    /// Notified when the state of one of them changes.
+    pub(super) state_changed: Notify,
 }
 
-/// The life of one relay.
+/// A relay from its start to its end.
 struct Relay<'a> {
-    work: Work,
+    assignment: Assignment,
     stop: CancellationToken,
-    seen: watch::Sender<Seen>,
-    shared: &'a Shared,
+    status: watch::Sender<RelayStatus>,
+    context: &'a RelayContext,
 }
 
-/// Why a relay does not send any more.
-enum End {
-    /// It was told to stop.
+/// Why a relay stops sending.
+enum RelayEnd {
+    /// It was stopped.
     Stopped,
-    /// This is known.
-    Failed(Fault),
-    /// ffmpeg has ended.
+    /// It has failed.
+    Failed(RelayFailure),
+    /// ffmpeg has exited.
     Exited(io::Result<ExitStatus>),
 }
 
-/// What carries the media from the media server, and to the destination.
-struct Ends {
+/// The carriers from the media server and to the destination.
+struct Carriers {
     input: Carrier,
     output: Carrier,
 }
 
-/// Runs a relay until it is told to stop, or fails.
-pub(super) async fn run(start: Start, shared: &Shared) {
-    let Start {
-        work,
+/// Runs a relay until it is stopped or fails.
+pub(super) async fn run(relay: NewRelay, context: &RelayContext) {
+    let NewRelay {
+        assignment,
         stop,
-        seen,
-        after,
-    } = start;
-    for mut other in after {
-        // If nobody tells any more, nothing runs any more.
-        let _ = other.wait_for(Seen::is_over).await;
+        status,
+        predecessors,
+    } = relay;
+    for mut predecessor in predecessors {
+        // An error means that its sender is dropped: it does not run any more.
+        let _ = predecessor.wait_for(RelayStatus::is_over).await;
     }
     let relay = Relay {
-        work,
+        assignment,
         stop,
-        seen,
-        shared,
+        status,
+        context,
     };
-    relay.live().await;
+    relay.run().await;
 }
 
 impl Relay<'_> {
-    async fn live(&self) {
-        let Work {
+    async fn run(&self) {
+        let Assignment {
             stream_id,
             destination_id,
             ..
-        } = &self.work;
+        } = &self.assignment;
         tracing::info!(stream_id, destination_id, "starting a relay");
         let opened = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            opened = Ends::open(self) => Some(opened),
+            opened = Carriers::open(self) => Some(opened),
         };
-        let fault = match opened {
+        let failure = match opened {
             None => None,
-            Some(Ok(ends)) => self.send(&ends).await,
-            Some(Err(fault)) => Some(fault),
+            Some(Ok(carriers)) => self.send(&carriers).await,
+            Some(Err(failure)) => Some(failure),
         };
-        let fault = fault.map(|fault| self.judged(fault));
-        match &fault {
+        let failure = failure.map(|failure| self.finalize(failure));
+        match &failure {
             None => tracing::info!(stream_id, destination_id, "stopped a relay"),
-            Some(Fault { code, message, .. }) => {
+            Some(RelayFailure { code, message, .. }) => {
                 tracing::warn!(stream_id, destination_id, code, message, "a relay failed");
             }
         }
-        self.tell(Seen::ended(fault));
+        self.set_status(RelayStatus::ended(failure));
     }
 
-    /// Sends until it is told to stop, which is no fault, or something fails.
-    async fn send(&self, ends: &Ends) -> Option<Fault> {
-        let Shared { terms, spawner, .. } = self.shared;
-        let started = Ffmpeg::start(spawner, &terms.ffmpeg, &ends.input, &ends.output).await;
-        let mut ffmpeg = match started {
+    /// Sends media until it is stopped, which is no failure, or fails.
+    async fn send(&self, carriers: &Carriers) -> Option<RelayFailure> {
+        let RelayContext {
+            settings, spawner, ..
+        } = self.context;
+        let Carriers { input, output } = carriers;
+        let mut ffmpeg = match Ffmpeg::start(spawner, &settings.ffmpeg, input, output).await {
             Ok(ffmpeg) => ffmpeg,
-            Err(error) => return Some(diagnosis::of_no_process(&error)),
+            Err(error) => return Some(diagnosis::cannot_start(&error)),
         };
-        match self.watch(ends, &mut ffmpeg).await {
-            End::Stopped => {
-                let before = self.seen.borrow().clone();
-                self.tell(Seen {
+        match self.watch(carriers, &mut ffmpeg).await {
+            RelayEnd::Stopped => {
+                let before = self.status.borrow().clone();
+                self.set_status(RelayStatus {
                     state: RelayState::Stopping,
                     ..before
                 });
-                ffmpeg.end().await;
+                ffmpeg.terminate().await;
                 None
             }
-            End::Failed(fault) => {
-                ffmpeg.end().await;
-                Some(fault)
+            RelayEnd::Failed(failure) => {
+                ffmpeg.terminate().await;
+                Some(failure)
             }
-            End::Exited(exit) => match timeout(REASON, ends.failed()).await {
-                Ok(fault) => Some(fault),
-                Err(_) => Some(diagnosis::of_exit(exit, &ffmpeg.last_lines().await)),
-            },
+            RelayEnd::Exited(exit) => {
+                match timeout(CARRIER_FAILURE_TIMEOUT, carriers.failed()).await {
+                    Ok(failure) => Some(failure),
+                    Err(_) => Some(diagnosis::of_exit(exit, &ffmpeg.stderr_lines().await)),
+                }
+            }
         }
     }
 
-    /// Tells of progress as long as there is some.
-    async fn watch(&self, ends: &Ends, ffmpeg: &mut Ffmpeg) -> End {
+    /// Updates the status until the relay ends.
+    async fn watch(&self, carriers: &Carriers, ffmpeg: &mut Ffmpeg) -> RelayEnd {
         let mut progress = Progress::new(Instant::now());
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut written = 0;
+        let mut samples = interval(SAMPLE_INTERVAL);
+        samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut written_at_growth = 0;
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return End::Stopped,
-                fault = ends.failed() => return End::Failed(fault),
-                exit = ffmpeg.ended() => return End::Exited(exit),
-                _ = looks.tick() => {}
+                () = self.stop.cancelled() => return RelayEnd::Stopped,
+                failure = carriers.failed() => return RelayEnd::Failed(failure),
+                exit = ffmpeg.exited() => return RelayEnd::Exited(exit),
+                _ = samples.tick() => {}
             }
             let now = Instant::now();
             let before = progress.bytes();
-            progress.see(ends.output.bytes(), now);
+            progress.sample(carriers.output.bytes(), now);
             if progress.bytes() > before {
-                written = ffmpeg.written();
+                written_at_growth = ffmpeg.bytes_written();
             }
-            if progress.is_over(self.shared.terms.patience, now) {
-                return End::Failed(diagnosis::of_silence(ffmpeg.written() > written));
+            if progress.has_stopped(self.context.settings.progress_timeout, now) {
+                let ffmpeg_writes = ffmpeg.bytes_written() > written_at_growth;
+                return RelayEnd::Failed(diagnosis::no_progress(ffmpeg_writes));
             }
-            self.tell(Seen {
+            self.set_status(RelayStatus {
                 state: progress.state(now),
                 bytes: progress.bytes(),
                 bitrate: progress.bitrate(),
-                fault: None,
+                failure: None,
             });
         }
     }
 
-    /// A fault as it is told: without secrets, and fatal if the destination refuses again
-    /// and again. It may refuse at first because it has not noticed the end of the last try.
-    fn judged(&self, mut fault: Fault) -> Fault {
-        fault.message = self.work.clean(&fault.message);
-        let failures = self.work.last_refusals;
-        if failures.is_some_and(|failures| diagnosis::is_final(fault.code, failures)) {
-            fault.severity = RelayErrorSeverity::Fatal;
+    /// Redacts a failure, and makes it fatal after too many refusals in a row. The first
+    /// ones may come from a destination that has not noticed the end of the last try.
+    fn finalize(&self, mut failure: RelayFailure) -> RelayFailure {
+        failure.message = self.assignment.redact(&failure.message);
+        let failures = self.assignment.last_refusals;
+        if failures.is_some_and(|failures| diagnosis::is_final(failure.code, failures)) {
+            failure.severity = RelayErrorSeverity::Fatal;
         }
-        fault
+        failure
     }
 
-    fn tell(&self, next: Seen) {
+    fn set_status(&self, next: RelayStatus) {
         let state = next.state;
-        if self.seen.send_replace(next).state != state {
-            self.shared.changed.notify_one();
+        if self.status.send_replace(next).state != state {
+            self.context.state_changed.notify_one();
         }
     }
 }
 
-impl Ends {
-    async fn open(relay: &Relay<'_>) -> Result<Self, Fault> {
-        let Work { input, output, .. } = &relay.work;
-        if input.expose().is_empty() {
-            return Err(diagnosis::of_no_input());
+impl Carriers {
+    async fn open(relay: &Relay<'_>) -> Result<Self, RelayFailure> {
+        let Assignment {
+            input_url,
+            output_url,
+            ..
+        } = &relay.assignment;
+        if input_url.expose().is_empty() {
+            return Err(diagnosis::no_input_url());
         }
         Ok(Self {
-            input: Carrier::reading(input).await?,
-            output: Carrier::sending(output, &relay.shared.terms.policy).await?,
+            input: Carrier::reading(input_url).await?,
+            output: Carrier::sending(output_url, &relay.context.settings.url_policy).await?,
         })
     }
 
-    /// Why media is not carried any more.
-    async fn failed(&self) -> Fault {
+    /// Waits until one of them fails.
+    async fn failed(&self) -> RelayFailure {
         tokio::select! {
             biased;
-            fault = self.output.failed() => fault,
-            fault = self.input.failed() => fault,
+            failure = self.output.failed() => failure,
+            failure = self.input.failed() => failure,
         }
     }
 }

@@ -4,15 +4,15 @@ use crate::domain::UrlPolicy;
 
 /// How relays run.
 #[derive(Debug, Clone)]
-pub struct RelayTerms {
-    /// How many at most: 1 to 1000.
-    pub capacity: u32,
-    /// The program that they are run with.
-    pub ffmpeg: PathBuf,
-    /// After how long without progress one is ended.
-    pub patience: Duration,
-    /// For how long they go on while the control plane is away.
-    pub outage_grace: Duration,
-    /// Where they may be sent.
-    pub policy: UrlPolicy,
+pub(crate) struct RelaySettings {
+    /// The most relays at once: 1 to 1000.
+    pub(crate) capacity: u32,
+    /// The ffmpeg program.
+    pub(crate) ffmpeg: PathBuf,
+    /// Time without progress after which a relay is stopped.
+    pub(crate) progress_timeout: Duration,
+    /// Time that relays continue while the control plane is unreachable.
+    pub(crate) outage_grace: Duration,
+    /// The allowed destinations.
+    pub(crate) url_policy: UrlPolicy,
 }

@@ -6,40 +6,40 @@ use tokio::{
     sync::oneshot,
 };
 
-type Order = (Command, oneshot::Sender<io::Result<Child>>);
+type SpawnRequest = (Command, oneshot::Sender<io::Result<Child>>);
 
-/// Starts processes, all from one thread.
+/// Starts all processes from one thread.
 ///
-/// The system can end a child with its parent, but by parent it means the thread that
-/// started it. This one lives as long as the spawner does; of the threads that tasks
-/// run on nobody promises that.
+/// The kernel can end a child with its parent (`PR_SET_PDEATHSIG`), where the parent is the
+/// thread that started it. This thread lives as long as the spawner; the threads of the
+/// runtime may end earlier.
 #[derive(Debug, Clone)]
 pub(super) struct Spawner {
-    orders: mpsc::Sender<Order>,
+    requests: mpsc::Sender<SpawnRequest>,
 }
 
 impl Spawner {
     /// Starts the thread.
     pub(super) fn start() -> io::Result<Self> {
-        let (orders, taken) = mpsc::channel::<Order>();
+        let (requests, received) = mpsc::channel::<SpawnRequest>();
         let runtime = Handle::current();
         thread::Builder::new()
             .name("relays".to_owned())
             .spawn(move || {
                 let _runtime = runtime.enter();
-                while let Ok((mut command, answer)) = taken.recv() {
-                    // Whoever does not wait any more drops the child, which ends it.
-                    let _ = answer.send(command.spawn());
+                while let Ok((mut command, reply)) = received.recv() {
+                    // If the caller is gone, the child is dropped, which ends it.
+                    let _ = reply.send(command.spawn());
                 }
             })?;
-        Ok(Self { orders })
+        Ok(Self { requests })
     }
 
     /// Starts a process.
     pub(super) async fn spawn(&self, command: Command) -> io::Result<Child> {
-        let (answer, answered) = oneshot::channel();
-        let gone = |_| io::Error::other("the thread that starts processes is gone");
-        self.orders.send((command, answer)).map_err(|_| gone(()))?;
-        answered.await.map_err(|_| gone(()))?
+        let (reply, replied) = oneshot::channel();
+        let gone = || io::Error::other("the thread that starts processes has ended");
+        self.requests.send((command, reply)).map_err(|_| gone())?;
+        replied.await.map_err(|_| gone())?
     }
 }

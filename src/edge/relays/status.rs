@@ -1,44 +1,44 @@
-use super::failure::Fault;
+use super::failure::RelayFailure;
 use crate::proto::v1::{RelayErrorSeverity, RelayReport, RelayState};
 
-/// What is seen of a relay.
+/// The status of a relay.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Seen {
-    /// What it does.
+pub(super) struct RelayStatus {
+    /// The state.
     pub(super) state: RelayState,
-    /// Bytes that the far side has taken.
+    /// Bytes that the destination has received.
     pub(super) bytes: u64,
-    /// Bits per second, of late.
+    /// The recent bitrate, in bits per second.
     pub(super) bitrate: u64,
-    /// Why it ended.
-    pub(super) fault: Option<Fault>,
+    /// Why it ended unexpectedly.
+    pub(super) failure: Option<RelayFailure>,
 }
 
-impl Seen {
-    /// A relay that sends nothing.
-    pub(super) fn idle_in(state: RelayState) -> Self {
+impl RelayStatus {
+    /// A relay that has sent nothing.
+    pub(super) fn new(state: RelayState) -> Self {
         Self {
             state,
             bytes: 0,
             bitrate: 0,
-            fault: None,
+            failure: None,
         }
     }
 
-    /// A relay that ended: as it was told to, or for a reason.
-    pub(super) fn ended(fault: Option<Fault>) -> Self {
-        let state = match &fault {
+    /// A relay that has ended: it was stopped, or has failed.
+    pub(super) fn ended(failure: Option<RelayFailure>) -> Self {
+        let state = match &failure {
             None => RelayState::Idle,
-            Some(fault) if fault.severity == RelayErrorSeverity::Fatal => RelayState::Failed,
+            Some(failure) if failure.severity == RelayErrorSeverity::Fatal => RelayState::Failed,
             Some(_) => RelayState::Retrying,
         };
         Self {
-            fault,
-            ..Self::idle_in(state)
+            failure,
+            ..Self::new(state)
         }
     }
 
-    /// Whether nothing of it runs any more: its report gives the lease back.
+    /// Whether no part of it runs any more. The report of such a status returns the lease.
     pub(super) fn is_over(&self) -> bool {
         matches!(
             self.state,
@@ -46,20 +46,20 @@ impl Seen {
         )
     }
 
-    /// What the control plane is told.
+    /// The report for the control plane.
     pub(super) fn report(self, lease_id: String) -> RelayReport {
         let Self {
             state,
             bytes,
             bitrate,
-            fault,
+            failure,
         } = self;
         RelayReport {
             lease_id,
             state: state.into(),
             bytes_sent: i64::try_from(bytes).unwrap_or(i64::MAX),
             bitrate_bps: i64::try_from(bitrate).unwrap_or(i64::MAX),
-            error: fault.map(Into::into),
+            error: failure.map(Into::into),
         }
     }
 }

@@ -1,44 +1,44 @@
 use std::collections::VecDeque;
 
-/// How many lines are kept.
-const LINES: usize = 8;
+/// The most lines that are kept.
+const MAX_LINES: usize = 8;
 
-/// How many bytes of a line are kept.
-const LENGTH: usize = 300;
+/// The most bytes of a line that are kept.
+const MAX_LINE_BYTES: usize = 300;
 
-/// The last lines of what a program says, whatever and however much it says.
+/// The last lines of a process's stderr, in bounded memory.
 #[derive(Debug, Default)]
-pub(super) struct LastLines {
+pub(super) struct StderrTail {
     lines: VecDeque<String>,
-    open: Vec<u8>,
+    open_line: Vec<u8>,
 }
 
-impl LastLines {
-    /// Takes what comes.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+impl StderrTail {
+    /// Adds output.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         for byte in bytes {
             match byte {
-                b'\n' | b'\r' => self.close(),
-                _ if self.open.len() < LENGTH => self.open.push(*byte),
+                b'\n' | b'\r' => self.end_line(),
+                _ if self.open_line.len() < MAX_LINE_BYTES => self.open_line.push(*byte),
                 _ => {}
             }
         }
     }
 
-    /// The lines, oldest first.
+    /// Takes the lines, oldest first.
     pub(super) fn take(&mut self) -> Vec<String> {
-        self.close();
+        self.end_line();
         std::mem::take(&mut self.lines).into()
     }
 
-    fn close(&mut self) {
-        let line = String::from_utf8_lossy(&std::mem::take(&mut self.open))
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&std::mem::take(&mut self.open_line))
             .trim()
             .to_owned();
         if line.is_empty() {
             return;
         }
-        if self.lines.len() == LINES {
+        if self.lines.len() == MAX_LINES {
             self.lines.pop_front();
         }
         self.lines.push_back(line);
@@ -50,23 +50,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_put_together_from_whatever_comes() {
-        let mut lines = LastLines::default();
+    fn lines_are_assembled_from_any_chunks() {
+        let mut lines = StderrTail::default();
         for part in ["[err", "or] a\r\n\n", "  b", "\nc"] {
-            lines.feed(part.as_bytes());
+            lines.push(part.as_bytes());
         }
         assert_eq!(lines.take(), ["[error] a", "b", "c"]);
     }
 
     #[test]
-    fn only_the_last_lines_and_the_start_of_long_ones_are_kept() {
-        let mut lines = LastLines::default();
+    fn the_last_lines_and_the_start_of_long_ones_are_kept() {
+        let mut lines = StderrTail::default();
         for number in 0..100 {
-            lines.feed(format!("{number} {}\n", "x".repeat(10_000)).as_bytes());
+            lines.push(format!("{number} {}\n", "x".repeat(10_000)).as_bytes());
         }
         let kept = lines.take();
-        assert_eq!(kept.len(), LINES);
-        assert!(kept.iter().all(|line| line.len() == LENGTH));
+        assert_eq!(kept.len(), MAX_LINES);
+        assert!(kept.iter().all(|line| line.len() == MAX_LINE_BYTES));
         assert!(kept[0].starts_with("92 "));
     }
 }

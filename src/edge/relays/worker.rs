@@ -13,61 +13,60 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{
-    assignments::Roster,
-    claim::Claiming,
-    relay::{self, Shared},
-    settings::RelayTerms,
+    assignments::Assignments,
+    claim::RelayClaim,
+    relay::{self, RelayContext},
+    settings::RelaySettings,
     spawner::Spawner,
 };
 use crate::{
-    edge::ControlPlane,
+    edge::control::ControlPlane,
     proto::v1::{
         ClaimRelaysRequest, ClaimRelaysResponse, RelayReport, ReportRelaysRequest,
-        ReportRelaysResponse,
+        ReportRelaysResponse, stream_service_client::StreamServiceClient,
     },
 };
 
-/// How often to look whether a relay must not run any longer, and whether reports that were
-/// not answered are to be repeated.
-const LOOK: Duration = Duration::from_millis(250);
+/// The interval of checks for overdue relays and reports.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long relays may take to stop when the edge does.
-const CLOSING: Duration = Duration::from_secs(8);
+/// The longest time in which relays stop at shutdown.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How often it is tried to give relays back then.
-const LAST_REPORTS: usize = 2;
+/// The number of reports that try to return the leases at shutdown.
+const FINAL_REPORTS: usize = 2;
 
-/// How many answers may wait to be read.
-const UNREAD: usize = 16;
+/// The most messages of the control plane that wait to be handled.
+const MESSAGE_QUEUE_LENGTH: usize = 16;
 
-/// One run of a worker.
+/// A worker, which claims and runs the relays of one media server.
 struct Worker {
     id: String,
     control: ControlPlane,
-    shared: Arc<Shared>,
-    roster: Roster,
+    context: Arc<RelayContext>,
+    assignments: Assignments,
     relays: JoinSet<()>,
-    /// The report that is on its way; one at a time.
-    reporting: JoinSet<Reported>,
-    reported: Instant,
-    /// Whether something has changed since that was sent.
-    is_due: bool,
-    /// Told when a report is answered after one that was not.
+    /// The running ReportRelays call; at most one.
+    reporting: JoinSet<ReportOutcome>,
+    last_report_at: Instant,
+    /// Whether a relay has changed since that report.
+    is_report_due: bool,
+    /// Notified by the first answer after an outage.
     is_back: Arc<Notify>,
 }
 
-/// What was reported, and what became of it.
-struct Reported {
+/// A report and its result.
+struct ReportOutcome {
     reports: Vec<RelayReport>,
     answer: Result<ReportRelaysResponse, Status>,
 }
 
 /// Claims relays of a media server and runs them until `shutdown`; then stops them and
-/// gives them back.
+/// returns their leases.
 pub(crate) async fn run(
     control: ControlPlane,
     node_id: String,
-    terms: RelayTerms,
+    settings: RelaySettings,
     shutdown: CancellationToken,
 ) {
     let spawner = match Spawner::start() {
@@ -77,69 +76,69 @@ pub(crate) async fn run(
             return;
         }
     };
-    let (told, mut heard) = mpsc::channel(UNREAD);
-    let mut worker = Worker::new(control, terms, spawner);
-    let claiming = Claiming {
+    let (sender, mut messages) = mpsc::channel(MESSAGE_QUEUE_LENGTH);
+    let mut worker = Worker::new(control, settings, spawner);
+    let claim = RelayClaim {
         control: worker.control.clone(),
-        request: worker.request(node_id),
-        told,
+        request: worker.claim_request(node_id),
+        messages: sender,
         is_back: Arc::clone(&worker.is_back),
     };
 
-    // Dropped at shutdown: else relays that are given back could be given again.
+    // The shutdown drops the claim, so that returned relays are not assigned here again.
     tokio::select! {
         biased;
         () = shutdown.cancelled() => {}
-        () = claiming.run() => {}
-        () = worker.work(&mut heard) => {}
+        () = claim.run() => {}
+        () = worker.run(&mut messages) => {}
     }
-    // Leases that nobody knows of would be nobody's until they run out.
-    while let Ok(message) = heard.try_recv() {
-        worker.take(message);
+    // Leases in unread messages have to be returned too.
+    while let Ok(message) = messages.try_recv() {
+        worker.handle(message);
     }
     worker.close().await;
 }
 
 impl Worker {
-    fn new(control: ControlPlane, terms: RelayTerms, spawner: Spawner) -> Self {
-        let roster = Roster::new(terms.outage_grace);
-        let shared = Shared {
-            terms,
+    fn new(control: ControlPlane, settings: RelaySettings, spawner: Spawner) -> Self {
+        let assignments = Assignments::new(settings.outage_grace);
+        let context = RelayContext {
+            settings,
             spawner,
-            changed: Notify::new(),
+            state_changed: Notify::new(),
         };
         Self {
             id: Uuid::now_v7().to_string(),
             control,
-            shared: Arc::new(shared),
-            roster,
+            context: Arc::new(context),
+            assignments,
             relays: JoinSet::new(),
             reporting: JoinSet::new(),
-            reported: Instant::now(),
-            is_due: false,
+            last_report_at: Instant::now(),
+            is_report_due: false,
             is_back: Arc::default(),
         }
     }
 
-    fn request(&self, node_id: String) -> ClaimRelaysRequest {
+    fn claim_request(&self, node_id: String) -> ClaimRelaysRequest {
         ClaimRelaysRequest {
             worker_id: self.id.clone(),
             node_id,
-            capacity: i32::try_from(self.shared.terms.capacity).unwrap_or(i32::MAX),
+            capacity: i32::try_from(self.context.settings.capacity).unwrap_or(i32::MAX),
         }
     }
 
-    /// Does what it is told, and tells what is done.
-    async fn work(&mut self, heard: &mut mpsc::Receiver<ClaimRelaysResponse>) {
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Handles messages and events until it is dropped.
+    async fn run(&mut self, messages: &mut mpsc::Receiver<ClaimRelaysResponse>) {
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(message) = heard.recv() => self.take(message),
-                () = self.next() => {}
-                _ = looks.tick() => {
-                    self.roster.stop_overdue(Instant::now());
-                    if self.reported.elapsed() >= self.roster.pace() {
+                Some(message) = messages.recv() => self.handle(message),
+                () = self.next_event() => {}
+                _ = checks.tick() => {
+                    self.assignments.stop_overdue(Instant::now());
+                    if self.last_report_at.elapsed() >= self.assignments.report_interval() {
                         self.report();
                     }
                 }
@@ -148,103 +147,97 @@ impl Worker {
     }
 
     /// Starts and stops relays.
-    fn take(&mut self, message: ClaimRelaysResponse) {
+    fn handle(&mut self, message: ClaimRelaysResponse) {
         let ClaimRelaysResponse {
             assignments,
             revocations,
         } = message;
-        for assignment in assignments {
-            if let Some(start) = self.roster.assign(assignment, Instant::now()) {
-                let shared = Arc::clone(&self.shared);
+        for assigned in assignments {
+            if let Some(relay) = self.assignments.assign(assigned, Instant::now()) {
+                let context = Arc::clone(&self.context);
                 self.relays
-                    .spawn(async move { relay::run(start, &shared).await });
+                    .spawn(async move { relay::run(relay, &context).await });
             }
         }
-        for revocation in revocations {
-            self.roster.revoke(&revocation.lease_id);
+        for cancelled in revocations {
+            self.assignments.cancel(&cancelled.lease_id);
         }
     }
 
-    /// The next thing that a relay does, or that becomes of a report.
-    async fn next(&mut self) {
+    /// Waits for the next event of a relay or a report, and handles it.
+    async fn next_event(&mut self) {
         tokio::select! {
-            Some(reported) = self.reporting.join_next() => self.answered(reported.ok()),
+            Some(outcome) = self.reporting.join_next() => self.report_done(outcome.ok()),
             Some(_) = self.relays.join_next() => {}
-            () = self.shared.changed.notified() => self.report(),
+            () = self.context.state_changed.notified() => self.report(),
         }
     }
 
-    /// Reports all relays, now or when the report that is on its way is answered.
+    /// Reports all relays, now or after the running call.
     fn report(&mut self) {
-        self.is_due = !self.reporting.is_empty();
-        if self.is_due {
+        self.is_report_due = !self.reporting.is_empty();
+        if self.is_report_due {
             return;
         }
-        self.reported = Instant::now();
-        let reports = self.roster.reports();
+        self.last_report_at = Instant::now();
+        let reports = self.assignments.reports();
         if reports.is_empty() {
             return;
         }
-        let patience = self.roster.patience();
+        let call_timeout = self.assignments.report_timeout();
         let control = self.control.clone();
         let message = ReportRelaysRequest {
             worker_id: self.id.clone(),
             reports: reports.clone(),
         };
         self.reporting.spawn(async move {
-            let call = control.call(Some(patience), message, |mut client, request| async move {
+            let report = |mut client: StreamServiceClient<_>, request| async move {
                 client.report_relays(request).await
-            });
-            let late = || Err(Status::deadline_exceeded("the control plane is silent"));
-            let answer = timeout(patience, call).await.unwrap_or_else(|_| late());
-            Reported { reports, answer }
+            };
+            let answer = control.call(Some(call_timeout), message, report).await;
+            ReportOutcome { reports, answer }
         });
     }
 
-    fn answered(&mut self, reported: Option<Reported>) {
-        match reported {
-            Some(Reported {
-                reports,
-                answer: Ok(answer),
-            }) => {
-                let was_away = self.roster.answered(&reports, &answer, Instant::now());
-                if was_away {
-                    self.is_back.notify_one();
+    fn report_done(&mut self, outcome: Option<ReportOutcome>) {
+        if let Some(ReportOutcome { reports, answer }) = outcome {
+            match answer {
+                Ok(answer) => {
+                    let now = Instant::now();
+                    if self.assignments.apply_answer(&reports, &answer, now) {
+                        self.is_back.notify_one();
+                    }
+                }
+                Err(status) => {
+                    let (code, reason) = (status.code(), status.message());
+                    tracing::warn!(?code, reason, "cannot report relays");
+                    self.assignments.report_failed(code);
                 }
             }
-            Some(Reported {
-                answer: Err(status),
-                ..
-            }) => {
-                let (code, reason) = (status.code(), status.message());
-                tracing::warn!(?code, reason, "cannot report relays");
-                self.roster.unanswered(code);
-            }
-            None => {}
         }
-        if self.is_due {
+        if self.is_report_due {
             self.report();
         }
     }
 
-    /// Stops all relays and gives them back.
+    /// Stops all relays and returns their leases.
     async fn close(&mut self) {
-        self.roster.stop();
+        self.assignments.stop_all();
         let stopping = async {
-            while !self.roster.is_over() {
-                self.next().await;
+            while !self.assignments.all_over() {
+                self.next_event().await;
             }
         };
-        if timeout(CLOSING, stopping).await.is_err() {
+        if timeout(STOP_TIMEOUT, stopping).await.is_err() {
             tracing::warn!("some relays did not stop in time");
         }
-        for _ in 0..LAST_REPORTS {
-            if self.roster.is_empty() {
+        for _ in 0..FINAL_REPORTS {
+            if self.assignments.is_empty() {
                 return;
             }
             self.report();
-            while let Some(reported) = self.reporting.join_next().await {
-                self.answered(reported.ok());
+            while let Some(outcome) = self.reporting.join_next().await {
+                self.report_done(outcome.ok());
             }
         }
     }

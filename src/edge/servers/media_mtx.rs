@@ -5,95 +5,99 @@ use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::{
-    api::Api,
-    boot::Boot,
-    media_mtx_answers::{Conn, Info, Kind, MtxPath, Page},
-    server::{ServerTerms, play_url},
+    boot_id::BootId,
+    http_api::HttpApi,
+    media_mtx_api::{Info, MtxConnection, MtxPath, Page, SourceKind},
+    play_url::play_url,
+    settings::MediaServerSettings,
 };
 use crate::{
     domain::Secret,
-    edge::connection::{ConnectionId, Look, Offer, Seen},
+    edge::publisher::{ConnectionId, ObservedPublisher, PublishRequest, PublisherSnapshot},
     proto::v1::IngestProtocol,
 };
 
-/// How many things a page of a list has, and how many pages are read at most.
-const PER_PAGE: u32 = 500;
-const PAGES: u32 = 20;
+/// The number of items on a page of a list.
+const PAGE_SIZE: u32 = 500;
 
-/// How long the first media of a publisher may take: until then no path has it. Longer than
-/// the `readTimeout` of the configuration in `deploy/`.
-const FIRST_MEDIA: Duration = Duration::from_secs(30);
+/// The most pages of a list.
+const MAX_PAGES: u32 = 20;
 
-/// MediaMTX. Its connections have random ids, which are never used again.
+/// The longest time until the first media of a publisher, before which no path has it:
+/// longer than the `readTimeout` of the configuration in `deploy/`.
+const FIRST_MEDIA_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client of MediaMTX. Its connections have random ids, which are never reused.
 #[derive(Debug)]
 pub(crate) struct MediaMtx {
-    api: Api,
-    rtmp: String,
-    boot: Boot,
+    api: HttpApi,
+    rtmp_url: String,
+    boot_id: BootId,
 }
 
 impl MediaMtx {
-    /// Nothing is asked yet.
-    pub(super) fn new(api: Api, terms: &ServerTerms) -> anyhow::Result<Self> {
+    /// A client that connects at its first request. Reads the state file.
+    pub(super) fn new(api: HttpApi, settings: &MediaServerSettings) -> anyhow::Result<Self> {
         Ok(Self {
             api,
-            rtmp: terms.rtmp.clone(),
-            boot: Boot::open(&terms.folder)?,
+            rtmp_url: settings.rtmp_url.clone(),
+            boot_id: BootId::open(&settings.state_dir)?,
         })
     }
 
-    /// A publisher, as hooks or the API tell of it; `None` if its path ends with no key.
-    pub(crate) fn offer(
+    /// A publish request with values from a hook or the API; `None` if the path does not end
+    /// with a stream key.
+    pub(crate) fn publish_request(
         &self,
         id: ConnectionId,
         path: &str,
         address: &str,
         protocol: IngestProtocol,
-    ) -> Option<Offer> {
+    ) -> Option<PublishRequest> {
         let key = path.rsplit('/').next().filter(|key| !key.is_empty())?;
-        Some(Offer {
+        Some(PublishRequest {
             id,
             stream_key: Secret::new(key),
             peer_address: address.to_owned(),
             protocol,
-            play_url: play_url(&self.rtmp, &[path]),
+            play_url: play_url(&self.rtmp_url, &[path]),
         })
     }
 
-    /// Who publishes now.
-    pub(super) async fn look(&self) -> anyhow::Result<Look> {
+    /// The connections that publish now.
+    pub(super) async fn snapshot(&self) -> anyhow::Result<PublisherSnapshot> {
         let boot_id = self.boot_id().await?;
         let paths: Vec<MtxPath> = self.list("paths").await?;
         let published = paths.iter().filter_map(|path| {
             let source = path.source.as_ref()?;
-            Some((path, Kind::of(source)?, ConnectionId::parse(&source.id)?))
+            let id = ConnectionId::parse(&source.id)?;
+            Some((path, SourceKind::of(source)?, id))
         });
         let published: Vec<_> = published.collect();
 
-        let addresses = self
-            .addresses(published.iter().map(|(_, kind, _)| *kind))
-            .await;
-        let seen = published.into_iter().map(|(path, kind, id)| {
+        let kinds = published.iter().map(|(_, kind, _)| *kind);
+        let addresses = self.addresses(kinds).await;
+        let publishers = published.into_iter().map(|(path, kind, id)| {
             let address = addresses.get(id.as_str()).map_or("", String::as_str);
-            Seen {
-                offer: self.offer(id.clone(), &path.name, address, kind.protocol),
+            ObservedPublisher {
+                request: self.publish_request(id.clone(), &path.name, address, kind.protocol),
                 id,
                 stats: Some(path.stats()),
             }
         });
-        Ok(Look {
-            shown_within: FIRST_MEDIA,
+        Ok(PublisherSnapshot {
             boot_id,
-            seen: seen.collect(),
+            publishers: publishers.collect(),
+            listing_delay: FIRST_MEDIA_TIMEOUT,
         })
     }
 
-    /// Disconnects a publisher, whatever its protocol. The lists of protocols that are
-    /// switched off are not found, as connections are not that are gone.
+    /// Disconnects a publisher of any protocol. A list answers 404 if its protocol is off or
+    /// the connection is gone.
     pub(super) async fn kick(&self, id: &ConnectionId) -> anyhow::Result<()> {
-        for kind in Kind::ALL {
+        for kind in SourceKind::ALL {
             let path = format!("/v3/{}/kick/{}", kind.list, id.as_str());
-            match self.api.ask(Method::POST, &path).await?.status {
+            match self.api.request(Method::POST, &path).await?.status {
                 StatusCode::OK => return Ok(()),
                 StatusCode::NOT_FOUND => {}
                 status => bail!("MediaMTX answers {}", status.as_u16()),
@@ -102,53 +106,53 @@ impl MediaMtx {
         Ok(())
     }
 
-    /// When the server started. Versions that do not say have one name for all runs: as no
-    /// id of a connection comes twice, those of an earlier run are missed one by one.
+    /// The time at which the server started. Versions without it have one id for all boots;
+    /// as connection ids are unique, publishers of an earlier boot end by their absence.
     async fn boot_id(&self) -> anyhow::Result<String> {
-        let answer = self.api.ask(Method::GET, "/v3/info").await?;
-        let info: Info = match answer.status {
-            StatusCode::OK => parse(&answer.body)?,
-            StatusCode::NOT_FOUND => return Ok(self.boot.of_all()),
+        let response = self.api.request(Method::GET, "/v3/info").await?;
+        let info: Info = match response.status {
+            StatusCode::OK => parse(&response.body)?,
+            StatusCode::NOT_FOUND => return Ok(self.boot_id.of_all_boots()),
             status => bail!("MediaMTX answers {}", status.as_u16()),
         };
-        let is_name = ConnectionId::parse(&info.started).is_some();
-        Ok(if is_name {
-            info.started
-        } else {
-            self.boot.of_all()
+        Ok(match ConnectionId::parse(&info.started) {
+            Some(_) => info.started,
+            None => self.boot_id.of_all_boots(),
         })
     }
 
-    /// The IP addresses of connections of these kinds. Who publishes is known without them.
-    async fn addresses(&self, kinds: impl Iterator<Item = Kind>) -> HashMap<String, String> {
-        let mut wanted: Vec<&str> = kinds.map(|kind| kind.list).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+    /// The IP addresses of connections of these kinds, as far as the API has them.
+    async fn addresses(&self, kinds: impl Iterator<Item = SourceKind>) -> HashMap<String, String> {
+        let mut lists: Vec<&str> = kinds.map(|kind| kind.list).collect();
+        lists.sort_unstable();
+        lists.dedup();
 
         let mut addresses = HashMap::new();
-        for list in wanted {
-            let conns: Vec<Conn> = self.list(list).await.unwrap_or_default();
-            addresses.extend(conns.into_iter().map(|conn| (conn.id.clone(), conn.ip())));
+        for list in lists {
+            let connections: Vec<MtxConnection> = self.list(list).await.unwrap_or_default();
+            let connections = connections.into_iter();
+            addresses
+                .extend(connections.map(|connection| (connection.id.clone(), connection.ip())));
         }
         addresses
     }
 
     async fn list<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Vec<T>> {
         let mut items = Vec::new();
-        for page in 0..PAGES {
-            let path = format!("/v3/{name}/list?itemsPerPage={PER_PAGE}&page={page}");
+        for page in 0..MAX_PAGES {
+            let path = format!("/v3/{name}/list?itemsPerPage={PAGE_SIZE}&page={page}");
             let answer: Page<T> = parse(&self.api.get(&path).await?)?;
             items.extend(answer.items);
             if page + 1 >= answer.page_count {
                 return Ok(items);
             }
         }
-        bail!("MediaMTX has more than {} of its {name}", PAGES * PER_PAGE)
+        bail!("MediaMTX lists more than {} {name}", MAX_PAGES * PAGE_SIZE)
     }
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
-    // The fault may quote the answer, where stream keys stand.
+    // The parser's error may quote the answer, which holds stream keys.
     let parsed = serde_json::from_slice(body).ok();
-    parsed.context("MediaMTX answers something else than was asked for")
+    parsed.context("the answer of MediaMTX has an unexpected format")
 }

@@ -1,26 +1,28 @@
-//! The media server's own means: who publishes by its word, and how to disconnect.
+//! Clients of the media servers' HTTP APIs: list and disconnect publishers.
 //!
-//! Nothing that an answer says in words goes on: stream keys stand in the answers.
+//! No text of an answer is logged or passed on, as the answers hold stream keys.
 
-mod api;
-mod boot;
+mod boot_id;
+mod http_api;
 #[cfg(test)]
-mod looks;
+mod http_api_tests;
 mod media_mtx;
-mod media_mtx_answers;
+mod media_mtx_api;
+mod media_server;
 mod nginx_applications;
 mod nginx_connections;
 mod nginx_rtmp;
 mod nginx_stat;
+mod play_url;
 mod public_name;
-mod server;
+mod settings;
 mod srs;
-mod srs_answers;
+mod srs_api;
 mod state_file;
 
 pub(super) use media_mtx::MediaMtx;
-pub(super) use nginx_rtmp::{Found, NginxRtmp};
+pub(super) use media_server::MediaServer;
+pub(super) use nginx_rtmp::{NginxRtmp, PublishLookup};
 pub(super) use public_name::PublicName;
-pub(super) use server::MediaServer;
-pub use server::ServerTerms;
+pub(super) use settings::MediaServerSettings;
 pub(super) use srs::Srs;

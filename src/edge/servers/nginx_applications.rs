@@ -1,55 +1,49 @@
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeSet, path::Path};
 
-use super::state_file::Kept;
+use parking_lot::Mutex;
 
-/// How many applications an edge serves at most.
-const MOST: usize = 64;
+use super::state_file::StateFile;
 
-/// The applications of nginx-rtmp that ask the edge. Others are none of its business: it
-/// must not disconnect who publishes there. Kept, for hooks alone tell which they are.
+/// The most applications that an edge serves.
+const MAX_APPLICATIONS: usize = 64;
+
+/// The applications of nginx-rtmp whose hooks the edge answers. The edge must not disconnect
+/// publishers of any other one. They are kept in a file, as only hooks reveal them.
 #[derive(Debug)]
 pub(super) struct Applications {
-    kept: Kept,
+    file: StateFile,
     names: Mutex<BTreeSet<String>>,
 }
 
 impl Applications {
-    /// Reads what was kept in the folder.
-    pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
-        let kept = Kept::open(folder, "applications")?;
-        let names = kept.read()?.lines().map(ToOwned::to_owned).collect();
+    /// Reads the state file in a directory.
+    pub(super) fn open(state_dir: &Path) -> anyhow::Result<Self> {
+        let file = StateFile::open(state_dir, "applications")?;
+        let names = file.read()?.lines().map(ToOwned::to_owned).collect();
         Ok(Self {
-            kept,
+            file,
             names: Mutex::new(names),
         })
     }
 
-    /// Whether an application asks the edge.
+    /// Whether an application has sent a hook.
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.names().contains(name)
+        self.names.lock().contains(name)
     }
 
-    /// An application has asked.
-    pub(super) fn learn(&self, name: &str) {
-        let mut names = self.names();
-        let is_plain = !name.is_empty() && !name.contains(char::is_control);
-        if names.contains(name) || !is_plain || names.len() >= MOST {
+    /// An application has sent a hook.
+    pub(super) fn insert(&self, name: &str) {
+        let mut names = self.names.lock();
+        let is_valid = !name.is_empty() && !name.contains(char::is_control);
+        if names.contains(name) || !is_valid || names.len() >= MAX_APPLICATIONS {
             return;
         }
         names.insert(name.to_owned());
         let text: Vec<&str> = names.iter().map(String::as_str).collect();
-        if let Err(fault) = self.kept.write(&text.join("\n")) {
-            let error = format!("{fault:#}");
-            tracing::warn!(error, "cannot keep which applications there are");
+        if let Err(error) = self.file.write(&text.join("\n")) {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "cannot save the applications of nginx-rtmp");
         }
-    }
-
-    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,12 +54,12 @@ mod tests {
     use super::Applications;
 
     #[test]
-    fn applications_that_have_asked_are_known_after_a_restart() {
+    fn applications_are_known_after_a_restart() {
         let folder = TempDir::new().unwrap();
         let applications = Applications::open(folder.path()).unwrap();
         assert!(!applications.contains("live"));
         for name in ["live", "", "a\nb", "live", "second one"] {
-            applications.learn(name);
+            applications.insert(name);
         }
 
         let again = Applications::open(folder.path()).unwrap();

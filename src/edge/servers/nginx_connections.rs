@@ -1,111 +1,107 @@
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
+
 use super::{PublicName, nginx_stat::StatStream};
-use crate::edge::connection::ConnectionId;
+use crate::edge::publisher::ConnectionId;
 
-/// For how long a publish that was accepted may be missing in `/stat`.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time for which an accepted publish may be missing in `/stat`.
+const MAX_ABSENCE: Duration = Duration::from_secs(30);
 
-/// How many publishes one connection may have at once; nginx lets it have one.
-const PER_CLIENT: usize = 4;
+/// The most publishes of one connection; nginx allows one at a time.
+const MAX_PUBLISHES_PER_CLIENT: usize = 4;
 
-/// Which publishes the connections of nginx-rtmp have: hooks name the connection only.
+/// The publishes of the connections of nginx-rtmp: its hooks identify only the connection.
 #[derive(Debug, Default)]
-pub(super) struct Connections {
-    clients: Mutex<HashMap<u64, VecDeque<Publish>>>,
+pub(super) struct NginxConnections {
+    clients: Mutex<HashMap<u64, VecDeque<TrackedPublish>>>,
 }
 
-/// What a connection publishes.
+/// A publish of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Published {
-    /// What names it: the connection, and the public name if it has one.
+pub(crate) struct NginxPublish {
+    /// Its id: the number of the connection, and the public name if it has one.
     pub(crate) id: ConnectionId,
-    /// The number that nginx has given the connection.
+    /// The number of the connection.
     pub(super) client: u64,
-    /// What nginx-rtmp calls it; `None` for a stream that was begun without the edge and is
-    /// called by its key, which is no part of a name.
+    /// The name in nginx-rtmp; `None` for a stream that began without the edge. That one is
+    /// named by its stream key, which must not be part of an id.
     pub(crate) name: Option<PublicName>,
 }
 
-/// The same, and when it was last heard of.
+/// A publish, and when a hook or `/stat` last had it.
 #[derive(Debug)]
-struct Publish {
-    published: Published,
-    heard: Instant,
+struct TrackedPublish {
+    publish: NginxPublish,
+    last_seen: Instant,
 }
 
-impl Connections {
-    /// Takes a publish that is about to be accepted; `None` if its connection has too many.
-    pub(super) fn begin(&self, client: u64) -> Option<Published> {
-        let published = Published::of(client, Some(PublicName::generate()))?;
-        let mut clients = self.clients();
+impl NginxConnections {
+    /// Adds a publish that is about to be accepted; `None` if its connection has too many.
+    pub(super) fn begin(&self, client: u64) -> Option<NginxPublish> {
+        let publish = NginxPublish::new(client, Some(PublicName::generate()))?;
+        let mut clients = self.clients.lock();
         let publishes = clients.entry(client).or_default();
-        if publishes.len() >= PER_CLIENT {
+        if publishes.len() >= MAX_PUBLISHES_PER_CLIENT {
             return None;
         }
-        publishes.push_back(Publish::new(published.clone()));
-        Some(published)
+        publishes.push_back(TrackedPublish::new(publish.clone()));
+        Some(publish)
     }
 
-    /// Forgets a publish that was refused.
-    pub(super) fn refuse(&self, refused: &Published) {
-        let mut clients = self.clients();
+    /// Removes a publish that was refused.
+    pub(super) fn refuse(&self, refused: &NginxPublish) {
+        let mut clients = self.clients.lock();
         let Some(publishes) = clients.get_mut(&refused.client) else {
             return;
         };
-        publishes.retain(|publish| publish.published != *refused);
+        publishes.retain(|tracked| tracked.publish != *refused);
         if publishes.is_empty() {
             clients.remove(&refused.client);
         }
     }
 
-    /// What a connection publishes: of several the first, for it is that which nginx took.
-    pub(super) fn find(&self, client: u64) -> Option<Published> {
-        let clients = self.clients();
-        Some(clients.get(&client)?.front()?.published.clone())
+    /// The publish of a connection: of several the first, which is the one nginx accepted.
+    pub(super) fn find(&self, client: u64) -> Option<NginxPublish> {
+        let clients = self.clients.lock();
+        Some(clients.get(&client)?.front()?.publish.clone())
     }
 
-    /// Forgets what a connection has published: of several the first, for the hook of an
-    /// end may come after that of the next begin.
-    pub(super) fn end(&self, client: u64) -> Option<Published> {
-        let mut clients = self.clients();
+    /// Removes the publish of a connection: of several the first, as the hook of an end may
+    /// come after that of the next begin.
+    pub(super) fn end(&self, client: u64) -> Option<NginxPublish> {
+        let mut clients = self.clients.lock();
         let publishes = clients.get_mut(&client)?;
-        let ended = publishes.pop_front()?.published;
+        let ended = publishes.pop_front()?.publish;
         if publishes.is_empty() {
             clients.remove(&client);
         }
         Some(ended)
     }
 
-    /// Takes over what `/stat` says. What it does not know, and is not new, is gone.
-    pub(super) fn agree(&self, streams: &[StatStream]) {
-        let mut clients = self.clients();
+    /// Adds the publishes of `/stat`, and removes those that it has lacked for 30 seconds.
+    pub(super) fn reconcile(&self, streams: &[StatStream]) {
+        let mut clients = self.clients.lock();
         for stream in streams {
-            let Some(published) = stream.published() else {
+            let Some(publish) = NginxPublish::of_stream(stream) else {
                 continue;
             };
             let publishes = clients.entry(stream.client).or_default();
-            publishes.retain(|publish| publish.published != published);
-            publishes.push_front(Publish::new(published));
+            publishes.retain(|tracked| tracked.publish != publish);
+            publishes.push_front(TrackedPublish::new(publish));
         }
         clients.retain(|_, publishes| {
-            publishes.retain(|publish| publish.heard.elapsed() < PATIENCE);
+            publishes.retain(|tracked| tracked.last_seen.elapsed() < MAX_ABSENCE);
             !publishes.is_empty()
         });
     }
-
-    fn clients(&self) -> MutexGuard<'_, HashMap<u64, VecDeque<Publish>>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Published {
-    /// What a connection publishes under a name.
-    fn of(client: u64, name: Option<PublicName>) -> Option<Self> {
+impl NginxPublish {
+    fn new(client: u64, name: Option<PublicName>) -> Option<Self> {
         let id = ConnectionId::parse(&match &name {
             Some(name) => format!("{client}-{name}"),
             None => client.to_string(),
@@ -113,33 +109,31 @@ impl Published {
         Some(Self { id, client, name })
     }
 
-    /// What a name of this kind names.
+    /// The publish with this id.
     pub(super) fn parse(id: &ConnectionId) -> Option<Self> {
         let (client, name) = match id.as_str().split_once('-') {
             Some((client, name)) => (client, Some(PublicName::parse(name)?)),
             None => (id.as_str(), None),
         };
-        Self::of(client.parse().ok()?, name)
+        Self::new(client.parse().ok()?, name)
+    }
+
+    /// The publish of a stream in `/stat`.
+    pub(super) fn of_stream(stream: &StatStream) -> Option<Self> {
+        Self::new(stream.client, PublicName::parse(&stream.name))
     }
 }
 
-impl StatStream {
-    /// What its publisher publishes.
-    pub(super) fn published(&self) -> Option<Published> {
-        Published::of(self.client, PublicName::parse(&self.name))
-    }
-}
-
-impl Publish {
-    fn new(published: Published) -> Self {
-        let heard = Instant::now();
-        Self { published, heard }
+impl TrackedPublish {
+    fn new(publish: NginxPublish) -> Self {
+        let last_seen = Instant::now();
+        Self { publish, last_seen }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Connections, PublicName};
+    use super::{NginxConnections, PublicName};
     use crate::{edge::servers::nginx_stat::StatStream, proto::v1::StreamStats};
 
     fn stream(client: u64, name: &str) -> StatStream {
@@ -154,21 +148,21 @@ mod tests {
 
     #[test]
     fn a_publish_is_found_by_its_connection_until_it_ends() {
-        let connections = Connections::default();
-        let published = connections.begin(54).unwrap();
-        let name = published.name.clone().unwrap();
-        assert_eq!(published.id.as_str(), format!("54-{name}"));
+        let connections = NginxConnections::default();
+        let publish = connections.begin(54).unwrap();
+        let name = publish.name.clone().unwrap();
+        assert_eq!(publish.id.as_str(), format!("54-{name}"));
 
-        assert_eq!(connections.find(54), Some(published.clone()));
+        assert_eq!(connections.find(54), Some(publish.clone()));
         assert_eq!(connections.find(55), None);
-        assert_eq!(connections.end(54), Some(published));
+        assert_eq!(connections.end(54), Some(publish));
         assert_eq!(connections.find(54), None);
         assert_eq!(connections.end(54), None);
     }
 
     #[test]
     fn an_end_that_comes_after_the_next_begin_ends_the_first() {
-        let connections = Connections::default();
+        let connections = NginxConnections::default();
         let first = connections.begin(54).unwrap();
         let second = connections.begin(54).unwrap();
         assert_eq!(connections.end(54), Some(first));
@@ -176,45 +170,45 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_forgotten() {
-        let connections = Connections::default();
+    fn a_refused_publish_is_removed() {
+        let connections = NginxConnections::default();
         let refused = connections.begin(54).unwrap();
         connections.refuse(&refused);
         assert_eq!(connections.find(54), None);
     }
 
     #[test]
-    fn after_a_restart_stat_tells_who_publishes() {
-        let connections = Connections::default();
+    fn stat_restores_publishes_after_a_restart() {
+        let connections = NginxConnections::default();
         let name = PublicName::generate();
-        connections.agree(&[stream(54, name.as_str()), stream(60, "sk_1")]);
+        connections.reconcile(&[stream(54, name.as_str()), stream(60, "sk_1")]);
         assert_eq!(connections.find(54).unwrap().name, Some(name));
         let other = connections.find(60).unwrap();
-        assert_eq!(other.id.as_str(), "60", "a key is no part of a name");
+        assert_eq!(other.id.as_str(), "60", "a key is not part of an id");
         assert_eq!(other.name, None);
     }
 
     #[test]
-    fn what_stat_does_not_show_yet_stays_for_a_while() {
-        let connections = Connections::default();
-        let published = connections.begin(54);
-        connections.agree(&[]);
-        assert_eq!(connections.find(54), published);
+    fn a_publish_that_stat_lacks_is_kept_for_a_while() {
+        let connections = NginxConnections::default();
+        let publish = connections.begin(54);
+        connections.reconcile(&[]);
+        assert_eq!(connections.find(54), publish);
     }
 
     #[test]
-    fn what_stat_shows_comes_before_what_it_does_not() {
-        let connections = Connections::default();
+    fn a_publish_in_stat_comes_before_one_that_stat_lacks() {
+        let connections = NginxConnections::default();
         let loser = connections.begin(54);
         let name = PublicName::generate();
-        connections.agree(&[stream(54, name.as_str())]);
+        connections.reconcile(&[stream(54, name.as_str())]);
         assert_ne!(connections.find(54), loser);
         assert_eq!(connections.find(54).unwrap().name, Some(name));
     }
 
     #[test]
-    fn one_connection_cannot_have_many_publishes() {
-        let connections = Connections::default();
+    fn a_connection_has_at_most_four_publishes() {
+        let connections = NginxConnections::default();
         let begun = (0..10).filter_map(|_| connections.begin(54));
         assert_eq!(begun.count(), 4);
     }

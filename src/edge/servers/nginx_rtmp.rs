@@ -6,193 +6,180 @@ use tokio::sync::Mutex;
 
 use super::{
     PublicName,
-    api::Api,
-    boot::Boot,
+    boot_id::BootId,
+    http_api::HttpApi,
     nginx_applications::Applications,
-    nginx_connections::{Connections, Published},
+    nginx_connections::{NginxConnections, NginxPublish},
     nginx_stat::{Stat, StatStream},
-    server::{AT_ONCE, ServerTerms, play_url},
+    play_url::play_url,
+    settings::MediaServerSettings,
 };
 use crate::{
     domain::Secret,
-    edge::connection::{ConnectionId, Look, Offer, Seen},
+    edge::publisher::{ConnectionId, ObservedPublisher, PublishRequest, PublisherSnapshot},
     proto::v1::IngestProtocol,
 };
 
-/// What is known of a connection.
+/// The result of looking for the publish of a connection.
 #[derive(Debug)]
-pub(crate) enum Found {
-    /// It publishes this.
-    Publishing(Published),
-    /// nginx does not know it: it belongs to a worker that was told to end.
-    NotThere,
+pub(crate) enum PublishLookup {
+    /// The connection has this publish.
+    Found(NginxPublish),
+    /// nginx does not list it: it belongs to a worker that is shutting down.
+    NotFound,
     /// nginx does not answer.
-    Unasked,
+    Unavailable,
 }
 
-/// How often connections that nobody knows have `/stat` be read.
-const EVERY: Duration = Duration::from_secs(1);
+/// The shortest interval of reading `/stat` for connections that are not known.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// nginx with nginx-rtmp-module, with one worker: `/stat` shows only its own.
+/// A client of nginx with nginx-rtmp-module and one worker: `/stat` shows only one.
 #[derive(Debug)]
 pub(crate) struct NginxRtmp {
-    api: Api,
-    rtmp: String,
-    boot: Boot,
+    api: HttpApi,
+    rtmp_url: String,
+    boot_id: BootId,
     applications: Applications,
-    connections: Connections,
-    /// When `/stat` was last read for a connection that nobody knew, and whether it could be.
-    looked: Mutex<Option<(Instant, bool)>>,
+    connections: NginxConnections,
+    /// When `/stat` was last read for an unknown connection, and whether that succeeded.
+    last_lookup: Mutex<Option<(Instant, bool)>>,
 }
 
 impl NginxRtmp {
-    /// Nothing is asked yet.
-    pub(super) fn new(api: Api, terms: &ServerTerms) -> anyhow::Result<Self> {
+    /// A client that connects at its first request. Reads the state files.
+    pub(super) fn new(api: HttpApi, settings: &MediaServerSettings) -> anyhow::Result<Self> {
         Ok(Self {
             api,
-            rtmp: terms.rtmp.clone(),
-            boot: Boot::open(&terms.folder)?,
-            applications: Applications::open(&terms.folder)?,
-            connections: Connections::default(),
-            looked: Mutex::default(),
+            rtmp_url: settings.rtmp_url.clone(),
+            boot_id: BootId::open(&settings.state_dir)?,
+            applications: Applications::open(&settings.state_dir)?,
+            connections: NginxConnections::default(),
+            last_lookup: Mutex::default(),
         })
     }
 
-    /// A connection is about to publish: under which name. `None` if it has more publishes
-    /// than a client can.
-    pub(crate) fn begin(&self, application: &str, client: u64) -> Option<Published> {
-        self.applications.learn(application);
+    /// A connection wants to publish. Returns its new publish; `None` if it has too many.
+    pub(crate) fn begin(&self, application: &str, client: u64) -> Option<NginxPublish> {
+        self.applications.insert(application);
         self.connections.begin(client)
     }
 
-    /// It was refused.
-    pub(crate) fn refuse(&self, published: &Published) {
-        self.connections.refuse(published);
+    /// A publish was refused.
+    pub(crate) fn refuse(&self, publish: &NginxPublish) {
+        self.connections.refuse(publish);
     }
 
-    /// It has ended: what it was; `None` if nobody knows it.
-    pub(crate) fn end(&self, client: u64) -> Option<Published> {
+    /// A publish of a connection has ended. Returns it, if it is known.
+    pub(crate) fn end(&self, client: u64) -> Option<NginxPublish> {
         self.connections.end(client)
     }
 
-    /// What a connection publishes. Of one that is not known, which was begun before
-    /// the edge was, nginx is asked.
-    pub(crate) async fn find(&self, application: &str, client: u64) -> Found {
-        self.applications.learn(application);
-        if let Some(published) = self.connections.find(client) {
-            return Found::Publishing(published);
+    /// The publish of a connection. For one that is not known, as it began before the edge,
+    /// `/stat` is read.
+    pub(crate) async fn find(&self, application: &str, client: u64) -> PublishLookup {
+        self.applications.insert(application);
+        if let Some(publish) = self.connections.find(client) {
+            return PublishLookup::Found(publish);
         }
-        let mut looked = self.looked.lock().await;
-        let is_answered = match *looked {
-            Some((at, is_answered)) if at.elapsed() <= EVERY => is_answered,
+        let mut last_lookup = self.last_lookup.lock().await;
+        let succeeded = match *last_lookup {
+            Some((at, succeeded)) if at.elapsed() <= LOOKUP_INTERVAL => succeeded,
             _ => {
-                let is_answered = self.ask_who_publishes().await;
-                *looked = Some((Instant::now(), is_answered));
-                is_answered
+                let succeeded = self.look_up().await;
+                *last_lookup = Some((Instant::now(), succeeded));
+                succeeded
             }
         };
         match self.connections.find(client) {
-            Some(published) => Found::Publishing(published),
-            None if is_answered => Found::NotThere,
-            None => Found::Unasked,
+            Some(publish) => PublishLookup::Found(publish),
+            None if succeeded => PublishLookup::NotFound,
+            None => PublishLookup::Unavailable,
         }
     }
 
-    async fn ask_who_publishes(&self) -> bool {
-        let answer = self.stat().await;
-        if let Err(fault) = &answer {
-            let error = format!("{fault:#}");
-            tracing::warn!(error, "cannot ask nginx-rtmp who publishes");
+    async fn look_up(&self) -> bool {
+        let stat = self.stat().await;
+        if let Err(error) = &stat {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "cannot read the publishers of nginx-rtmp");
         }
-        answer.is_ok()
+        stat.is_ok()
     }
 
-    /// A publisher, as hooks or `/stat` tell of it.
-    pub(crate) fn offer(
+    /// The request of a publish with values from a hook or `/stat`.
+    pub(crate) fn publish_request(
         &self,
-        published: &Published,
+        publish: &NginxPublish,
         application: &str,
         stream_key: &str,
         address: &str,
-    ) -> Offer {
-        let name = published
-            .name
-            .as_ref()
-            .map_or(stream_key, PublicName::as_str);
-        Offer {
-            id: published.id.clone(),
+    ) -> PublishRequest {
+        let name = publish.name.as_ref();
+        let name = name.map_or(stream_key, PublicName::as_str);
+        PublishRequest {
+            id: publish.id.clone(),
             stream_key: Secret::new(stream_key),
             peer_address: address.to_owned(),
             protocol: IngestProtocol::Rtmp,
-            play_url: play_url(&self.rtmp, &[application, name]),
+            play_url: play_url(&self.rtmp_url, &[application, name]),
         }
     }
 
-    /// Who publishes now.
-    pub(super) async fn look(&self) -> anyhow::Result<Look> {
-        // However long the answer takes, the run began no later than this says.
-        let asked = now();
+    /// The connections that publish now.
+    pub(super) async fn snapshot(&self) -> anyhow::Result<PublisherSnapshot> {
+        // Taken before the request: a slow answer must not make the start seem later.
+        let asked_at = unix_seconds();
         let stat = self.stat().await?;
-        let asks = |stream: &&StatStream| self.applications.contains(&stream.application);
-        Ok(Look {
-            shown_within: AT_ONCE,
-            boot_id: self.boot.of_process(stat.pid, stat.uptime, asked),
-            seen: stat
-                .streams
-                .iter()
-                .filter(asks)
-                .filter_map(|stream| self.seen(stream))
-                .collect(),
+        let is_served = |stream: &&StatStream| self.applications.contains(&stream.application);
+        let streams = stat.streams.iter().filter(is_served);
+        Ok(PublisherSnapshot {
+            boot_id: self.boot_id.of_process(stat.pid, stat.uptime, asked_at),
+            publishers: streams.filter_map(|stream| self.observed(stream)).collect(),
+            listing_delay: PublisherSnapshot::USUAL_LISTING_DELAY,
         })
     }
 
     /// Disconnects a publisher.
     pub(super) async fn kick(&self, id: &ConnectionId) -> anyhow::Result<()> {
-        let Some(published) = Published::parse(id) else {
+        let Some(publish) = NginxPublish::parse(id) else {
             return Ok(());
         };
-        // It compares what is asked for as it stands, without decoding anything.
-        let client = format!("clientid={}", published.client);
-        let name = published.name.map(|name| format!("&name={name}"));
+        // The control module compares the values without decoding them.
+        let client = format!("clientid={}", publish.client);
+        let name = publish.name.map(|name| format!("&name={name}"));
         let query = client + &name.unwrap_or_default();
         let path = format!("/control/drop/publisher?{query}");
-        let answer = self.api.ask(Method::GET, &path).await?;
-        // It says how many it has dropped: none, if it was gone.
-        match answer.status {
+        let response = self.api.request(Method::GET, &path).await?;
+        // The body is the number of dropped connections: 0 if it was gone.
+        match response.status {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
-            status => bail!("nginx-rtmp's control answers {}", status.as_u16()),
+            status => bail!("the control module answers {}", status.as_u16()),
         }
     }
 
-    /// What `/stat` says; from then on hooks of those connections are understood.
+    /// Reads `/stat`, and makes its connections known for hooks.
     async fn stat(&self) -> anyhow::Result<Stat> {
         let stat = Stat::parse(&self.api.get("/stat").await?)?;
-        self.connections.agree(&stat.streams);
+        self.connections.reconcile(&stat.streams);
         Ok(stat)
     }
 
-    /// The key of a stream that was renamed is told by hooks alone.
-    fn seen(&self, stream: &StatStream) -> Option<Seen> {
-        let published = stream.published()?;
-        let offer = published.name.is_none().then(|| {
-            let StatStream {
-                application,
-                name,
-                address,
-                ..
-            } = stream;
-            self.offer(&published, application, name, address)
+    /// The publisher of a stream. Only hooks have the stream key of a renamed stream.
+    fn observed(&self, stream: &StatStream) -> Option<ObservedPublisher> {
+        let publish = NginxPublish::of_stream(stream)?;
+        let request = publish.name.is_none().then(|| {
+            self.publish_request(&publish, &stream.application, &stream.name, &stream.address)
         });
-        Some(Seen {
-            id: published.id,
-            offer,
+        Some(ObservedPublisher {
+            id: publish.id,
+            request,
             stats: Some(stream.stats.clone()),
         })
     }
 }
 
-/// Seconds since 1970.
-fn now() -> i64 {
+fn unix_seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs().cast_signed())
 }

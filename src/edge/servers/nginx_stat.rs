@@ -3,56 +3,56 @@ use roxmltree::{Document, Node};
 
 use crate::proto::v1::StreamStats;
 
-/// What nginx-rtmp's `/stat` says.
+/// The `/stat` page of nginx-rtmp.
 #[derive(Debug)]
 pub(super) struct Stat {
-    /// The worker that answers.
+    /// The process id of the worker that answers.
     pub(super) pid: u64,
     /// Seconds since its configuration was read.
     pub(super) uptime: i64,
-    /// Streams that somebody publishes.
+    /// Streams with a publisher.
     pub(super) streams: Vec<StatStream>,
 }
 
-/// A stream that somebody publishes.
+/// A stream with a publisher.
 #[derive(Debug)]
 pub(super) struct StatStream {
-    /// Where it is published.
+    /// The application.
     pub(super) application: String,
-    /// What it is called there: a stream key, if it was not renamed.
+    /// The name: the stream key, unless the stream was renamed.
     pub(super) name: String,
     /// The publisher's connection.
     pub(super) client: u64,
     /// The publisher's IP address.
     pub(super) address: String,
-    /// What is measured.
+    /// The measured values.
     pub(super) stats: StreamStats,
 }
 
 impl Stat {
-    /// Reads the answer.
+    /// Parses the page.
     pub(super) fn parse(body: &[u8]) -> anyhow::Result<Self> {
-        let text = readable(body);
-        // The fault quotes the answer, where stream keys stand.
+        let text = without_forbidden_chars(body);
+        // The parser's error quotes the page, which holds stream keys.
         let Ok(document) = Document::parse(&text) else {
-            bail!("the answer of /stat is no XML");
+            bail!("/stat is not XML");
         };
         let root = document.root_element();
         if !root.has_tag_name("rtmp") {
-            bail!("the answer of /stat is not nginx-rtmp's");
+            bail!("/stat is not a page of nginx-rtmp");
         }
         let applications = children(root, "server").flat_map(|node| children(node, "application"));
         Ok(Self {
-            pid: number(root, "pid").context("/stat names no pid")?,
-            uptime: number(root, "uptime").context("/stat names no uptime")?,
+            pid: number(root, "pid").context("/stat has no pid")?,
+            uptime: number(root, "uptime").context("/stat has no uptime")?,
             streams: applications.flat_map(streams).collect(),
         })
     }
 }
 
-/// Clients choose texts that nginx writes as they come: what XML forbids must not hide
-/// all others.
-fn readable(body: &[u8]) -> String {
+/// nginx writes texts of clients unchanged. Characters that XML forbids must not make the
+/// whole page invalid.
+fn without_forbidden_chars(body: &[u8]) -> String {
     let is_allowed = |&char: &char| !matches!(char, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}');
     let text = String::from_utf8_lossy(body);
     text.chars().filter(is_allowed).collect()
@@ -115,7 +115,7 @@ fn number<T: std::str::FromStr>(node: Node, name: &'static str) -> Option<T> {
 mod tests {
     use super::Stat;
 
-    /// As nginx 1.22 with Debian's module answers, shortened.
+    /// A shortened page of nginx 1.22 with Debian's module.
     const STAT: &str = "<?xml version=\"1.0\" encoding=\"utf-8\" ?>\r\n<rtmp>\r\n\
         <nginx_version>1.22.1</nginx_version>\r\n<pid>4711</pid>\r\n<uptime>33</uptime>\r\n\
         <server>\r\n<application>\r\n<name>live</name>\r\n<live>\r\n<stream>\r\n\
@@ -130,7 +130,7 @@ mod tests {
         </live>\r\n</application>\r\n</server>\r\n</rtmp>\r\n";
 
     #[test]
-    fn stat_names_publishers_and_what_they_send() {
+    fn stat_has_publishers_and_measured_values() {
         let stat = Stat::parse(STAT.as_bytes()).unwrap();
         assert_eq!((stat.pid, stat.uptime), (4711, 33));
         let [stream] = &stat.streams[..] else {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_no_xml_may_have_hide_no_stream() {
+    fn bytes_that_xml_forbids_are_dropped() {
         let mut body = STAT.as_bytes().to_vec();
         let at = STAT.find("LNX").unwrap();
         body.splice(at..at, *b"\xff\x00\x1b");
@@ -157,15 +157,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_of_stat_is_an_error_that_quotes_nothing() {
+    fn errors_quote_nothing_of_the_page() {
         for wrong in [
             "",
             "<rtmp>sk_1",
             "<html>sk_1</html>",
             "<rtmp><pid>sk_1</pid></rtmp>",
         ] {
-            let fault = format!("{:#}", Stat::parse(wrong.as_bytes()).unwrap_err());
-            assert!(!fault.contains("sk_"), "{fault}");
+            let error = format!("{:#}", Stat::parse(wrong.as_bytes()).unwrap_err());
+            assert!(!error.contains("sk_"), "{error}");
         }
     }
 }

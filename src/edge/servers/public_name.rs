@@ -1,29 +1,29 @@
 use std::fmt;
 
-use crate::random::random_name;
+use crate::random::random_id;
 
-/// What every public name begins with, and no stream key.
+/// The prefix of all public names; no stream key has it.
 const PREFIX: &str = "p_";
 
-/// The name under which nginx-rtmp has a stream instead of its key: new with every
-/// publish, and recognised after a restart.
+/// The name to which nginx-rtmp renames a stream, so that its stream key stays hidden. It
+/// is new with each publish, and recognised after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PublicName(String);
 
 impl PublicName {
-    /// A new one: 128 random bits.
+    /// A new one, with 128 random bits.
     pub(crate) fn generate() -> Self {
-        Self(format!("{PREFIX}{}", random_name()))
+        Self(format!("{PREFIX}{}", random_id()))
     }
 
-    /// The name of a stream, if it is one of these.
+    /// Parses the name of a stream; `None` if it is not a public name.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(PREFIX)?;
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         (digits.len() == 32 && digits.bytes().all(is_digit)).then(|| Self(text.to_owned()))
     }
 
-    /// The name.
+    /// The name as text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

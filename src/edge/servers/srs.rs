@@ -1,228 +1,229 @@
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use http::Method;
+use parking_lot::Mutex;
 
 use super::{
-    api::Api,
-    server::{AT_ONCE, ServerTerms, play_url},
-    srs_answers::{Client, Envelope, SrsStream},
+    http_api::HttpApi,
+    play_url::play_url,
+    settings::MediaServerSettings,
+    srs_api::{ApiAnswer, SrsClient, SrsStream},
 };
 use crate::{
     domain::Secret,
-    edge::connection::{ConnectionId, Look, Offer, Seen},
+    edge::publisher::{ConnectionId, ObservedPublisher, PublishRequest, PublisherSnapshot},
     proto::v1::IngestProtocol,
 };
 
-/// What SRS says of a connection that it does not have (`ERROR_RTMP_CLIENT_NOT_FOUND`).
-const NOT_FOUND: i64 = 2049;
+/// The code of SRS for a connection that does not exist (`ERROR_RTMP_CLIENT_NOT_FOUND`).
+const CLIENT_NOT_FOUND: i64 = 2049;
 
-/// How many things a page of a list has, and how many pages are read at most.
-const PER_PAGE: usize = 500;
-const PAGES: usize = 20;
+/// The number of items on a page of a list.
+const PAGE_SIZE: usize = 500;
 
-/// For how long a connection may be missing in the list before its count is forgotten.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The most pages of a list.
+const MAX_PAGES: usize = 20;
 
-/// SRS 5 and later.
+/// The time without a hook or list entry after which a connection is removed.
+const MAX_ABSENCE: Duration = Duration::from_secs(30);
+
+/// A client of SRS 5 and later.
 #[derive(Debug)]
 pub(crate) struct Srs {
-    api: Api,
-    rtmp: String,
-    run: Mutex<Run>,
+    api: HttpApi,
+    rtmp_url: String,
+    boot: Mutex<Boot>,
 }
 
-/// What is known of one run of the server.
+/// The connections of one boot of the server.
 #[derive(Debug, Default)]
-struct Run {
-    boot_id: String,
-    clients: HashMap<String, Publishes>,
+struct Boot {
+    id: String,
+    clients: HashMap<String, ClientPublishes>,
 }
 
-/// The publishes of one connection.
+/// The publishes of one connection, one after the other.
 #[derive(Debug)]
-struct Publishes {
+struct ClientPublishes {
     count: u32,
-    ended: bool,
-    heard: Instant,
+    has_ended: bool,
+    last_seen: Instant,
 }
 
 impl Srs {
-    /// Nothing is asked yet.
-    pub(super) fn new(api: Api, terms: &ServerTerms) -> Self {
+    /// A client that connects at its first request.
+    pub(super) fn new(api: HttpApi, settings: &MediaServerSettings) -> Self {
         Self {
             api,
-            rtmp: terms.rtmp.clone(),
-            run: Mutex::default(),
+            rtmp_url: settings.rtmp_url.clone(),
+            boot: Mutex::default(),
         }
     }
 
-    /// A connection is about to publish in this run of the server: what names the publish.
-    /// One that publishes again after it has ended has a new name.
+    /// A connection of this boot wants to publish. Returns the id of the publish: a new one
+    /// if the connection has ended a publish before.
     pub(crate) fn begin(&self, boot_id: &str, client: &str) -> Option<ConnectionId> {
-        let mut run = self.run();
-        run.is(boot_id);
-        let publishes = run.clients.entry(client.to_owned()).or_default();
-        if publishes.ended {
+        let mut boot = self.boot.lock();
+        boot.set_id(boot_id);
+        let publishes = boot.clients.entry(client.to_owned()).or_default();
+        if publishes.has_ended {
             publishes.count += 1;
-            publishes.ended = false;
+            publishes.has_ended = false;
         }
-        publishes.heard = Instant::now();
-        publishes.id(client)
+        publishes.last_seen = Instant::now();
+        publishes.current_id(client)
     }
 
-    /// A connection of this run has ended its publish: what named it; `None` if the run
-    /// is over.
+    /// A connection of this boot has ended its publish. Returns the id of the publish;
+    /// `None` if the boot is over.
     pub(crate) fn end(&self, boot_id: &str, client: &str) -> Option<ConnectionId> {
-        let mut run = self.run();
-        if !run.boot_id.is_empty() && run.boot_id != boot_id {
+        let mut boot = self.boot.lock();
+        if !boot.id.is_empty() && boot.id != boot_id {
             return None;
         }
-        let publishes = run.clients.entry(client.to_owned()).or_default();
-        publishes.ended = true;
-        publishes.id(client)
+        let publishes = boot.clients.entry(client.to_owned()).or_default();
+        publishes.has_ended = true;
+        publishes.current_id(client)
     }
 
-    /// A publisher, as hooks or the API tell of it.
-    pub(crate) fn offer(
+    /// A publish request with values from a hook or the API.
+    pub(crate) fn publish_request(
         &self,
         id: ConnectionId,
         application: &str,
         stream_key: &str,
         address: &str,
         protocol: IngestProtocol,
-    ) -> Offer {
-        Offer {
+    ) -> PublishRequest {
+        PublishRequest {
             id,
             stream_key: Secret::new(stream_key),
             peer_address: address.to_owned(),
             protocol,
-            play_url: play_url(&self.rtmp, &[application, stream_key]),
+            play_url: play_url(&self.rtmp_url, &[application, stream_key]),
         }
     }
 
-    /// Who publishes now. Who has lost a double publish is disconnected, and not among them.
-    pub(super) async fn look(&self) -> anyhow::Result<Look> {
-        let mut service = String::new();
-        let clients = self.list("clients", &mut service, |answer| answer.clients);
-        let clients: Vec<Client> = clients.await?;
-        let streams = self.list("streams", &mut service, |answer| answer.streams);
+    /// The connections that publish now. SRS disconnects the second of two publishers of one
+    /// stream, and does not list it.
+    pub(super) async fn snapshot(&self) -> anyhow::Result<PublisherSnapshot> {
+        let mut boot_id = String::new();
+        let clients = self.list("clients", &mut boot_id, |answer| answer.clients);
+        let clients: Vec<SrsClient> = clients.await?;
+        let streams = self.list("streams", &mut boot_id, |answer| answer.streams);
         let streams: Vec<SrsStream> = streams.await?;
-        let streams: HashMap<&str, &SrsStream> = streams
-            .iter()
-            .map(|stream| (stream.id.as_str(), stream))
-            .collect();
+        let streams = streams.iter().map(|stream| (stream.id.as_str(), stream));
+        let streams: HashMap<&str, &SrsStream> = streams.collect();
 
-        let mut run = self.run();
-        run.is(&service);
-        let publishers = clients.iter().filter(|client| client.publish);
-        let seen = publishers.filter_map(|client| {
-            let id = run.hear(&client.id)?;
+        let mut boot = self.boot.lock();
+        boot.set_id(&boot_id);
+        let publishing = clients.iter().filter(|client| client.publish);
+        let publishers = publishing.filter_map(|client| {
+            let id = boot.see(&client.id)?;
             let stream = streams.get(client.stream.as_str()).copied();
-            Some(self.seen(id, client, stream))
+            Some(self.observed(id, client, stream))
         });
-        let seen = seen.collect();
-        run.clients
-            .retain(|_, publishes| publishes.heard.elapsed() < PATIENCE);
-        Ok(Look {
-            shown_within: AT_ONCE,
-            boot_id: service,
-            seen,
+        let publishers = publishers.collect();
+        boot.clients
+            .retain(|_, publishes| publishes.last_seen.elapsed() < MAX_ABSENCE);
+        Ok(PublisherSnapshot {
+            boot_id,
+            publishers,
+            listing_delay: PublisherSnapshot::USUAL_LISTING_DELAY,
         })
     }
 
     /// Disconnects a publisher.
     pub(super) async fn kick(&self, id: &ConnectionId) -> anyhow::Result<()> {
-        let client = id.as_str();
-        let client = client
-            .split_once('.')
-            .map_or(client, |(client, _count)| client);
+        let id = id.as_str();
+        let client = id.split_once('.').map_or(id, |(client, _count)| client);
         let path = format!("/api/v1/clients/{client}");
-        let answer = self.api.ask(Method::DELETE, &path).await?;
-        match parse(&answer.body)?.code {
-            0 | NOT_FOUND => Ok(()),
+        let response = self.api.request(Method::DELETE, &path).await?;
+        match parse(&response.body)?.code {
+            0 | CLIENT_NOT_FOUND => Ok(()),
             code => bail!("SRS answers with the code {code}"),
         }
     }
 
-    fn seen(&self, id: ConnectionId, client: &Client, stream: Option<&SrsStream>) -> Seen {
-        let application = client.application(stream);
-        let offer = self.offer(
+    fn observed(
+        &self,
+        id: ConnectionId,
+        client: &SrsClient,
+        stream: Option<&SrsStream>,
+    ) -> ObservedPublisher {
+        let request = self.publish_request(
             id.clone(),
-            application,
+            client.application(stream),
             &client.name,
             &client.ip,
             client.protocol(),
         );
-        Seen {
+        ObservedPublisher {
             id,
-            offer: (!client.name.is_empty()).then_some(offer),
+            request: (!client.name.is_empty()).then_some(request),
             stats: Some(client.stats(stream)),
         }
     }
 
-    /// All of a list, and which run of the server has answered: one has answered all.
+    /// All items of a list. `boot_id` is filled by the first answer; an answer of another
+    /// boot is an error.
     async fn list<T>(
         &self,
         name: &str,
-        service: &mut String,
-        take: fn(Envelope) -> Vec<T>,
+        boot_id: &mut String,
+        items_of: fn(ApiAnswer) -> Vec<T>,
     ) -> anyhow::Result<Vec<T>> {
         let mut items = Vec::new();
-        for page in 0..PAGES {
-            let start = page * PER_PAGE;
-            let path = format!("/api/v1/{name}/?start={start}&count={PER_PAGE}");
+        for page in 0..MAX_PAGES {
+            let start = page * PAGE_SIZE;
+            let path = format!("/api/v1/{name}/?start={start}&count={PAGE_SIZE}");
             let answer = parse(&self.api.get(&path).await?)?;
             if answer.code != 0 {
                 bail!("SRS answers with the code {}", answer.code);
             }
             if ConnectionId::parse(&answer.service).is_none() {
-                bail!("SRS does not say which run it is: it must be SRS 5 or later");
+                bail!("SRS has no service id: SRS 5 or later is required");
             }
-            if !service.is_empty() && *service != answer.service {
-                bail!("SRS has started anew meanwhile");
+            if !boot_id.is_empty() && *boot_id != answer.service {
+                bail!("SRS has restarted meanwhile");
             }
-            service.clone_from(&answer.service);
+            boot_id.clone_from(&answer.service);
 
-            let page = take(answer);
-            let is_last = page.len() < PER_PAGE;
+            let page = items_of(answer);
+            let is_last = page.len() < PAGE_SIZE;
             items.extend(page);
             if is_last {
                 return Ok(items);
             }
         }
-        bail!("SRS has more than {} of its {name}", PAGES * PER_PAGE)
-    }
-
-    fn run(&self) -> MutexGuard<'_, Run> {
-        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+        bail!("SRS lists more than {} {name}", MAX_PAGES * PAGE_SIZE)
     }
 }
 
-impl Run {
-    /// This is the server's run now. Connections of another one are gone.
-    fn is(&mut self, boot_id: &str) {
-        if self.boot_id != boot_id {
-            boot_id.clone_into(&mut self.boot_id);
+impl Boot {
+    /// Sets the current boot. A new one has none of the connections before.
+    fn set_id(&mut self, id: &str) {
+        if self.id != id {
+            id.clone_into(&mut self.id);
             self.clients.clear();
         }
     }
 
-    /// A connection publishes: what names its publish.
-    fn hear(&mut self, client: &str) -> Option<ConnectionId> {
+    /// A connection is listed as publishing. Returns the id of its publish.
+    fn see(&mut self, client: &str) -> Option<ConnectionId> {
         let publishes = self.clients.entry(client.to_owned()).or_default();
-        publishes.heard = Instant::now();
-        publishes.id(client)
+        publishes.last_seen = Instant::now();
+        publishes.current_id(client)
     }
 }
 
-impl Publishes {
-    /// The first is called like the connection.
-    fn id(&self, client: &str) -> Option<ConnectionId> {
+impl ClientPublishes {
+    /// The first publish has the id of the connection; later ones append their number.
+    fn current_id(&self, client: &str) -> Option<ConnectionId> {
         match self.count {
             1 => ConnectionId::parse(client),
             count => ConnectionId::parse(&format!("{client}.{count}")),
@@ -230,18 +231,18 @@ impl Publishes {
     }
 }
 
-impl Default for Publishes {
+impl Default for ClientPublishes {
     fn default() -> Self {
         Self {
             count: 1,
-            ended: false,
-            heard: Instant::now(),
+            has_ended: false,
+            last_seen: Instant::now(),
         }
     }
 }
 
-fn parse(body: &[u8]) -> anyhow::Result<Envelope> {
-    // The fault may quote the answer, where stream keys stand.
+fn parse(body: &[u8]) -> anyhow::Result<ApiAnswer> {
+    // The parser's error may quote the answer, which holds stream keys.
     let parsed = serde_json::from_slice(body).ok();
-    parsed.context("SRS answers something else than was asked for")
+    parsed.context("the answer of SRS has an unexpected format")
 }

@@ -7,36 +7,36 @@ use std::{
 
 use anyhow::Context;
 
-/// A small text that a restarted edge must know, in a file that only it can read.
+/// A small text file with state that survives restarts. Only its owner can read it.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct StateFile {
     path: PathBuf,
 }
 
-impl Kept {
-    /// Makes the folder, if there is none, for nobody else.
-    pub(super) fn open(folder: &Path, name: &str) -> anyhow::Result<Self> {
+impl StateFile {
+    /// Creates the directory, if it is missing, for its owner only.
+    pub(super) fn open(dir: &Path, name: &str) -> anyhow::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(folder)
-            .with_context(|| format!("cannot make {} (SLUICE_EDGE_DIR)", folder.display()))?;
-        let path = folder.join(name);
+            .create(dir)
+            .with_context(|| format!("cannot create {} (SLUICE_EDGE_DIR)", dir.display()))?;
+        let path = dir.join(name);
         Ok(Self { path })
     }
 
-    /// What was kept; empty if nothing was.
+    /// The text; empty if there is no file.
     pub(super) fn read(&self) -> anyhow::Result<String> {
         match fs::read_to_string(&self.path) {
             Ok(text) => Ok(text),
-            Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(String::new()),
-            Err(fault) => {
-                Err(fault).with_context(|| format!("cannot read {}", self.path.display()))
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot read {}", self.path.display()))
             }
         }
     }
 
-    /// Keeps a text instead of the one before: after a crash there is one of the two.
+    /// Replaces the text. After a crash the file has either the old or the new one.
     pub(super) fn write(&self, text: &str) -> anyhow::Result<()> {
         let new = self.path.with_extension("new");
         let write = || {
@@ -57,18 +57,21 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::Kept;
+    use super::StateFile;
 
     #[test]
-    fn what_is_kept_can_be_read_by_nobody_else() {
+    fn only_the_owner_can_read_the_file() {
         let folder = TempDir::new().unwrap();
         let own = folder.path().join("a/b");
-        let kept = Kept::open(&own, "boot").unwrap();
-        assert_eq!(kept.read().unwrap(), "");
-        kept.write("one").unwrap();
-        kept.write("two").unwrap();
+        let file = StateFile::open(&own, "boot").unwrap();
+        assert_eq!(file.read().unwrap(), "");
+        file.write("one").unwrap();
+        file.write("two").unwrap();
 
-        assert_eq!(Kept::open(&own, "boot").unwrap().read().unwrap(), "two");
+        assert_eq!(
+            StateFile::open(&own, "boot").unwrap().read().unwrap(),
+            "two"
+        );
         let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(own.clone()), 0o700);
         assert_eq!(mode(own.join("boot")), 0o600);

@@ -53,6 +53,6 @@ async fn without_the_secret_nothing_is_there() {
     ] {
         let answer = edge.hook(path, "{}").await;
         let told = (answer.status, answer.text.trim());
-        assert_eq!(told, (404, "there is nothing here"), "{path}");
+        assert_eq!(told, (404, "not found"), "{path}");
     }
 }

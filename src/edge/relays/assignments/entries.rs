@@ -7,161 +7,166 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    edge::relays::{assignment::Work, diagnosis, lease_clock::Standing, status::Seen},
+    edge::relays::{
+        assignment::Assignment, diagnosis, lease_clock::LeaseClock, status::RelayStatus,
+    },
     proto::v1::{RelayAssignment, RelayState},
 };
 
-/// The relays of a worker, each under its lease.
+/// The relays of a worker, by the ids of their leases.
 #[derive(Debug)]
-pub(in crate::edge::relays) struct Roster {
-    pub(super) entries: HashMap<String, Entry>,
-    /// For how long relays go on while the control plane is away.
+pub(in crate::edge::relays) struct Assignments {
+    pub(super) relays: HashMap<String, AssignedRelay>,
+    /// Time that relays continue while the control plane is unreachable.
     outage_grace: Duration,
-    /// Whether the last report was not answered.
-    pub(super) is_away: bool,
+    /// Whether the last report got no answer.
+    pub(super) is_unreachable: bool,
 }
 
-/// A relay, and its lease.
+/// A relay and its lease.
 #[derive(Debug)]
-pub(super) struct Entry {
-    work: Work,
-    pub(super) standing: Standing,
+pub(super) struct AssignedRelay {
+    assignment: Assignment,
+    pub(super) lease: LeaseClock,
     pub(super) stop: CancellationToken,
-    seen: watch::Receiver<Seen>,
+    status: watch::Receiver<RelayStatus>,
 }
 
-/// A relay that is to be run.
+/// A relay to be started.
 #[derive(Debug)]
-pub(in crate::edge::relays) struct Start {
-    /// What it is to do.
-    pub(in crate::edge::relays) work: Work,
-    /// Says when it is to stop.
+pub(in crate::edge::relays) struct NewRelay {
+    /// Its input and output.
+    pub(in crate::edge::relays) assignment: Assignment,
+    /// Cancelled when it has to stop.
     pub(in crate::edge::relays) stop: CancellationToken,
-    /// Where it tells what is seen of it.
-    pub(in crate::edge::relays) seen: watch::Sender<Seen>,
-    /// Relays to the same destination: it must not begin before these are over.
-    pub(in crate::edge::relays) after: Vec<watch::Receiver<Seen>>,
+    /// Its status.
+    pub(in crate::edge::relays) status: watch::Sender<RelayStatus>,
+    /// The relays to the same destination, which must end before it starts.
+    pub(in crate::edge::relays) predecessors: Vec<watch::Receiver<RelayStatus>>,
 }
 
-impl Roster {
-    /// Nothing runs yet.
+impl Assignments {
+    /// A worker without relays.
     pub(in crate::edge::relays) fn new(outage_grace: Duration) -> Self {
         Self {
-            entries: HashMap::new(),
+            relays: HashMap::new(),
             outage_grace,
-            is_away: false,
+            is_unreachable: false,
         }
     }
 
-    /// Takes a relay on: gives what is to be run, unless it runs already and goes on
-    /// under the new lease. Others to the same destination are stopped.
+    /// Adds an assigned relay. Returns the relay to start, unless the same one runs already
+    /// and continues under the new lease. Others to the same destination are stopped.
     pub(in crate::edge::relays) fn assign(
         &mut self,
-        assignment: RelayAssignment,
+        assigned: RelayAssignment,
         now: Instant,
-    ) -> Option<Start> {
-        let lease_id = assignment.lease_id.clone();
-        let standing = Standing::new(assignment.lease_expire_time, now);
-        let work = Work::from(assignment);
-        if self.entries.contains_key(&lease_id) {
+    ) -> Option<NewRelay> {
+        let lease_id = assigned.lease_id.clone();
+        let lease = LeaseClock::new(assigned.lease_expire_time, now);
+        let assignment = Assignment::from(assigned);
+        if self.relays.contains_key(&lease_id) {
             return None;
         }
-        if let Some(mut entry) = self.running(&work) {
-            entry.standing = standing;
-            self.entries.insert(lease_id, entry);
+        if let Some(mut relay) = self.take_running(&assignment) {
+            relay.lease = lease;
+            self.relays.insert(lease_id, relay);
             return None;
         }
 
-        let after = self.make_way(&work);
+        let predecessors = self.stop_predecessors(&assignment);
         let stop = CancellationToken::new();
-        let (seen, entry_seen) = watch::channel(Seen::idle_in(RelayState::Starting));
-        let entry = Entry {
-            work: work.clone(),
-            standing,
+        let (status, receiver) = watch::channel(RelayStatus::new(RelayState::Starting));
+        let relay = AssignedRelay {
+            assignment: assignment.clone(),
+            lease,
             stop: stop.clone(),
-            seen: entry_seen,
+            status: receiver,
         };
-        self.entries.insert(lease_id, entry);
-        Some(Start {
-            work,
+        self.relays.insert(lease_id, relay);
+        Some(NewRelay {
+            assignment,
             stop,
-            seen,
-            after,
+            status,
+            predecessors,
         })
     }
 
-    /// Stops what runs under a lease; one that is not known is nothing new.
-    pub(in crate::edge::relays) fn revoke(&mut self, lease_id: &str) {
-        if let Some(entry) = self.entries.get(lease_id) {
-            entry.stop.cancel();
+    /// Stops the relay of a lease that was taken away, if there is one.
+    pub(in crate::edge::relays) fn cancel(&self, lease_id: &str) {
+        if let Some(relay) = self.relays.get(lease_id) {
+            relay.stop.cancel();
         }
     }
 
-    /// Stops all.
-    pub(in crate::edge::relays) fn stop(&self) {
-        for entry in self.entries.values() {
-            entry.stop.cancel();
+    /// Stops all relays.
+    pub(in crate::edge::relays) fn stop_all(&self) {
+        for relay in self.relays.values() {
+            relay.stop.cancel();
         }
     }
 
-    /// Stops those that must not run any longer.
+    /// Stops the relays that must not run any longer.
     pub(in crate::edge::relays) fn stop_overdue(&self, now: Instant) {
-        let grace = self.is_away.then_some(self.outage_grace);
-        for (lease_id, entry) in &self.entries {
-            let is_due = !entry.stop.is_cancelled() && now >= entry.standing.until(grace);
-            if is_due && !entry.seen().is_over() {
+        let grace = self.is_unreachable.then_some(self.outage_grace);
+        for (lease_id, relay) in &self.relays {
+            let is_due = !relay.stop.is_cancelled() && now >= relay.lease.run_until(grace);
+            if is_due && !relay.status().is_over() {
                 tracing::warn!(
                     lease_id,
-                    stream_id = entry.work.stream_id,
-                    destination_id = entry.work.destination_id,
+                    stream_id = relay.assignment.stream_id,
+                    destination_id = relay.assignment.destination_id,
                     "stopping a relay whose lease was not renewed"
                 );
-                entry.stop.cancel();
+                relay.stop.cancel();
             }
         }
     }
 
-    /// Whether there is nothing, nor anything to be told.
+    /// Whether there are no relays, nor ended ones to report.
     pub(in crate::edge::relays) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.relays.is_empty()
     }
 
-    /// Whether nothing runs.
-    pub(in crate::edge::relays) fn is_over(&self) -> bool {
-        self.entries.values().all(|entry| entry.seen().is_over())
+    /// Whether no relay runs.
+    pub(in crate::edge::relays) fn all_over(&self) -> bool {
+        self.relays.values().all(|relay| relay.status().is_over())
     }
 
-    /// Takes out what does the same and goes on.
-    fn running(&mut self, work: &Work) -> Option<Entry> {
-        let is_that = |entry: &Entry| {
-            entry.work.is_same_as(work) && !entry.stop.is_cancelled() && !entry.seen().is_over()
+    /// Removes the running relay with the same assignment.
+    fn take_running(&mut self, assignment: &Assignment) -> Option<AssignedRelay> {
+        let is_running = |relay: &AssignedRelay| {
+            relay.assignment.is_same_as(assignment)
+                && !relay.stop.is_cancelled()
+                && !relay.status().is_over()
         };
-        let found = self.entries.iter().find(|(_, entry)| is_that(entry));
+        let found = self.relays.iter().find(|(_, relay)| is_running(relay));
         let lease_id = found?.0.clone();
-        self.entries.remove(&lease_id)
+        self.relays.remove(&lease_id)
     }
 
-    /// Stops what sends to the same destination.
-    fn make_way(&self, work: &Work) -> Vec<watch::Receiver<Seen>> {
-        let mut after = Vec::new();
-        for entry in self.entries.values() {
-            if entry.work.destination_id == work.destination_id && !entry.seen().is_over() {
-                entry.stop.cancel();
-                after.push(entry.seen.clone());
+    /// Stops the relays to the same destination.
+    fn stop_predecessors(&self, assignment: &Assignment) -> Vec<watch::Receiver<RelayStatus>> {
+        let mut predecessors = Vec::new();
+        for relay in self.relays.values() {
+            let is_same_destination = relay.assignment.destination_id == assignment.destination_id;
+            if is_same_destination && !relay.status().is_over() {
+                relay.stop.cancel();
+                predecessors.push(relay.status.clone());
             }
         }
-        after
+        predecessors
     }
 }
 
-impl Entry {
-    /// What is seen of it now.
-    pub(super) fn seen(&self) -> Seen {
-        let seen = self.seen.borrow().clone();
-        let is_gone = self.seen.has_changed().is_err();
-        match is_gone && !seen.is_over() {
-            true => Seen::ended(Some(diagnosis::of_crash())),
-            false => seen,
+impl AssignedRelay {
+    /// Its current status. A relay whose task is gone without an end has crashed.
+    pub(super) fn status(&self) -> RelayStatus {
+        let status = self.status.borrow().clone();
+        let is_gone = self.status.has_changed().is_err();
+        match is_gone && !status.is_over() {
+            true => RelayStatus::ended(Some(diagnosis::crashed())),
+            false => status,
         }
     }
 }

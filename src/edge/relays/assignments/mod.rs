@@ -1,8 +1,8 @@
-//! Which relays there are, each under its lease.
+//! The relays of a worker, each under its lease.
 
 mod entries;
 mod reporting;
 #[cfg(test)]
 mod tests;
 
-pub(super) use entries::{Roster, Start};
+pub(super) use entries::{Assignments, NewRelay};

@@ -2,88 +2,90 @@ use std::time::{Duration, Instant};
 
 use tonic::Code;
 
-use super::Roster;
+use super::Assignments;
 use crate::{
-    edge::{credentials::CALL, relays::lease_clock::Standing},
+    edge::relays::lease_clock::LeaseClock,
     proto::v1::{RelayReport, RelayState, ReportRelaysResponse},
 };
 
-/// How often running relays are reported, unless their leases are short.
-const REPORT: Duration = Duration::from_secs(2);
+/// The longest interval of reports; short leases need a shorter one.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How short a time the control plane is given in any case.
-const SHORTEST: Duration = Duration::from_millis(500);
+/// The shortest and the longest time for a report.
+const MIN_REPORT_TIMEOUT: Duration = Duration::from_millis(500);
+const MAX_REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many reports may be told at once.
-const MOST: usize = 1000;
+/// The most relays in a report.
+const MAX_REPORTS: usize = 1000;
 
-impl Roster {
-    /// How often to report.
-    pub(in crate::edge::relays) fn pace(&self) -> Duration {
-        self.lease().map_or(REPORT, |lease| REPORT.min(lease / 4))
+impl Assignments {
+    /// The interval of reports.
+    pub(in crate::edge::relays) fn report_interval(&self) -> Duration {
+        self.shortest_lease()
+            .map_or(REPORT_INTERVAL, |lease| REPORT_INTERVAL.min(lease / 4))
     }
 
-    /// How long a report may take: whether the control plane is away must be known before
-    /// relays are stopped.
-    pub(in crate::edge::relays) fn patience(&self) -> Duration {
-        self.lease()
-            .map_or(CALL, |lease| CALL.min(lease / 3).max(SHORTEST))
+    /// The timeout of a report: an outage must be noticed before relays have to stop.
+    pub(in crate::edge::relays) fn report_timeout(&self) -> Duration {
+        self.shortest_lease().map_or(MAX_REPORT_TIMEOUT, |lease| {
+            MAX_REPORT_TIMEOUT.min(lease / 3).max(MIN_REPORT_TIMEOUT)
+        })
     }
 
-    /// The shortest lease.
-    fn lease(&self) -> Option<Duration> {
-        let leases = self.entries.values().map(|entry| entry.standing.length());
+    fn shortest_lease(&self) -> Option<Duration> {
+        let leases = self.relays.values().map(|relay| relay.lease.duration());
         leases.min()
     }
 
-    /// What the control plane is to be told.
+    /// The reports of all relays but those held for a new lease. Ended ones come first, as
+    /// they make room for others.
     pub(in crate::edge::relays) fn reports(&self) -> Vec<RelayReport> {
-        let entries = self.entries.iter();
-        let mut told: Vec<_> = entries
-            .map(|(lease_id, entry)| (lease_id, entry, entry.seen()))
-            .filter(|(_, entry, seen)| seen.is_over() || !entry.standing.is_lost())
+        let relays = self.relays.iter();
+        let mut reported: Vec<_> = relays
+            .map(|(lease_id, relay)| (lease_id, relay, relay.status()))
+            .filter(|(_, relay, status)| status.is_over() || !relay.lease.is_lost())
             .collect();
-        // These make room for the others.
-        told.sort_by_key(|(_, _, seen)| !seen.is_over());
-        told.into_iter()
-            .take(MOST)
-            .map(|(lease_id, _, seen)| seen.report(lease_id.clone()))
+        reported.sort_by_key(|(_, _, status)| !status.is_over());
+        reported
+            .into_iter()
+            .take(MAX_REPORTS)
+            .map(|(lease_id, _, status)| status.report(lease_id.clone()))
             .collect()
     }
 
-    /// Takes the answer to reports; tells whether the control plane was away before.
-    pub(in crate::edge::relays) fn answered(
+    /// Applies the answer to reports. Returns whether the control plane was unreachable
+    /// before.
+    pub(in crate::edge::relays) fn apply_answer(
         &mut self,
         reports: &[RelayReport],
         answer: &ReportRelaysResponse,
         now: Instant,
     ) -> bool {
-        let was_away = std::mem::take(&mut self.is_away);
-        let renewed = Standing::new(answer.lease_expire_time, now);
+        let was_unreachable = std::mem::take(&mut self.is_unreachable);
+        let renewed = LeaseClock::new(answer.lease_expire_time, now);
         for report in reports {
-            let Some(entry) = self.entries.get_mut(&report.lease_id) else {
+            let Some(relay) = self.relays.get_mut(&report.lease_id) else {
                 continue;
             };
-            let gives_back = matches!(
+            let returns_lease = matches!(
                 report.state(),
                 RelayState::Idle | RelayState::Retrying | RelayState::Failed
             );
-            if gives_back {
-                self.entries.remove(&report.lease_id);
+            if returns_lease {
+                self.relays.remove(&report.lease_id);
             } else if !answer.lost_lease_ids.contains(&report.lease_id) {
-                entry.standing = renewed;
-            } else if !entry.standing.lose(now) {
-                entry.stop.cancel();
+                relay.lease = renewed;
+            } else if !relay.lease.lose(now) {
+                relay.stop.cancel();
             }
         }
-        was_away
+        was_unreachable
     }
 
-    /// Reports were not answered, but for this. Only an answer that says something of this
-    /// worker ends its leases: a control plane that is shedding load or cannot write gives
-    /// none of them to anybody else.
-    pub(in crate::edge::relays) fn unanswered(&mut self, code: Code) {
-        self.is_away = !matches!(
+    /// A report failed with this code. Only codes that concern this worker end its leases: a
+    /// control plane that sheds load or cannot write assigns none of them to another worker.
+    pub(in crate::edge::relays) fn report_failed(&mut self, code: Code) {
+        self.is_unreachable = !matches!(
             code,
             Code::Unauthenticated
                 | Code::PermissionDenied

@@ -2,9 +2,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tonic::Code;
 
-use super::{Roster, Start};
+use super::{Assignments, NewRelay};
 use crate::{
-    edge::relays::status::Seen,
+    edge::relays::status::RelayStatus,
     proto::v1::{Relay, RelayAssignment, RelayState, ReportRelaysResponse},
 };
 
@@ -32,33 +32,36 @@ fn answer(lost: &[&str], lease: Duration) -> ReportRelaysResponse {
     }
 }
 
-/// A roster with one relay under the lease `l1`, which is claimed now.
-fn one(lease: Duration) -> (Roster, Start, Instant) {
-    let mut roster = Roster::new(SECOND * 600);
+/// Assignments with one relay under the lease `l1`, which is granted now.
+fn one(lease: Duration) -> (Assignments, NewRelay, Instant) {
+    let mut assignments = Assignments::new(SECOND * 600);
     let now = Instant::now();
-    let start = roster.assign(assignment("l1", lease), now).unwrap();
-    (roster, start, now)
+    let relay = assignments.assign(assignment("l1", lease), now).unwrap();
+    (assignments, relay, now)
 }
 
-fn reported(roster: &Roster) -> Vec<(String, RelayState)> {
-    let reports = roster.reports().into_iter();
+fn reported(assignments: &Assignments) -> Vec<(String, RelayState)> {
+    let reports = assignments.reports().into_iter();
     reports
         .map(|report| (report.lease_id.clone(), report.state()))
         .collect()
 }
 
 #[test]
-fn a_relay_that_still_runs_goes_on_under_its_new_lease() {
-    let (mut roster, start, now) = one(SECOND);
-    assert!(roster.assign(assignment("l2", SECOND), now).is_none());
-    assert!(!start.stop.is_cancelled());
-    assert_eq!(reported(&roster), [("l2".to_owned(), RelayState::Starting)]);
-    roster.revoke("l1");
-    assert!(!start.stop.is_cancelled());
+fn a_running_relay_continues_under_its_new_lease() {
+    let (mut assignments, relay, now) = one(SECOND);
+    assert!(assignments.assign(assignment("l2", SECOND), now).is_none());
+    assert!(!relay.stop.is_cancelled());
+    assert_eq!(
+        reported(&assignments),
+        [("l2".to_owned(), RelayState::Starting)]
+    );
+    assignments.cancel("l1");
+    assert!(!relay.stop.is_cancelled());
 }
 
 #[test]
-fn one_that_is_to_do_something_else_is_stopped_and_waited_for() {
+fn a_relay_with_another_assignment_waits_for_the_end_of_the_one_before() {
     let other = |change: fn(&mut RelayAssignment)| {
         let mut other = assignment("l2", SECOND);
         change(&mut other);
@@ -70,80 +73,79 @@ fn one_that_is_to_do_something_else_is_stopped_and_waited_for() {
         other(|it| it.output_url.push('2')),
         other(|it| it.relay.as_mut().unwrap().stream_id.push('2')),
     ] {
-        let (mut roster, start, now) = one(SECOND);
-        let next = roster.assign(other, now).unwrap();
-        assert!(start.stop.is_cancelled());
-        assert!(!next.after[0].borrow().is_over());
-        start.seen.send_replace(Seen::ended(None));
-        assert!(next.after[0].borrow().is_over());
+        let (mut assignments, relay, now) = one(SECOND);
+        let next = assignments.assign(other, now).unwrap();
+        assert!(relay.stop.is_cancelled());
+        assert!(!next.predecessors[0].borrow().is_over());
+        relay.status.send_replace(RelayStatus::ended(None));
+        assert!(next.predecessors[0].borrow().is_over());
     }
 }
 
 #[test]
-fn another_destination_is_no_concern() {
-    let (mut roster, start, now) = one(SECOND);
+fn a_relay_to_another_destination_continues() {
+    let (mut assignments, relay, now) = one(SECOND);
     let mut other = assignment("l2", SECOND);
     other.relay.as_mut().unwrap().destination_id = "d2".to_owned();
-    let next = roster.assign(other, now).unwrap();
-    assert!(next.after.is_empty());
-    assert!(!start.stop.is_cancelled());
+    let next = assignments.assign(other, now).unwrap();
+    assert!(next.predecessors.is_empty());
+    assert!(!relay.stop.is_cancelled());
 }
 
 #[test]
-fn one_that_is_stopping_is_not_taken_over() {
-    let (mut roster, start, now) = one(SECOND);
-    roster.revoke("l1");
-    let next = roster.assign(assignment("l2", SECOND), now).unwrap();
-    assert_eq!(next.after.len(), 1);
-    assert!(start.stop.is_cancelled());
+fn a_stopping_relay_does_not_continue_under_a_new_lease() {
+    let (mut assignments, relay, now) = one(SECOND);
+    assignments.cancel("l1");
+    let next = assignments.assign(assignment("l2", SECOND), now).unwrap();
+    assert_eq!(next.predecessors.len(), 1);
+    assert!(relay.stop.is_cancelled());
 }
 
 #[test]
-fn a_revoked_lease_is_stopped_at_once() {
-    let (roster, start, _) = one(SECOND * 15);
-    let mut roster = roster;
-    roster.revoke("l1");
-    assert!(start.stop.is_cancelled());
+fn a_relay_whose_lease_is_cancelled_stops_at_once() {
+    let (assignments, relay, _) = one(SECOND * 15);
+    assignments.cancel("l1");
+    assert!(relay.stop.is_cancelled());
 }
 
 #[test]
-fn a_lease_that_is_taken_away_in_an_answer_is_stopped_at_once() {
-    let (mut roster, start, now) = one(SECOND * 15);
-    let reports = roster.reports();
-    roster.answered(&reports, &answer(&["l1"], SECOND * 15), now);
-    assert!(start.stop.is_cancelled());
+fn a_relay_whose_lease_is_lost_before_its_expiry_stops_at_once() {
+    let (mut assignments, relay, now) = one(SECOND * 15);
+    let reports = assignments.reports();
+    assignments.apply_answer(&reports, &answer(&["l1"], SECOND * 15), now);
+    assert!(relay.stop.is_cancelled());
 }
 
 #[test]
-fn one_that_ended_while_the_control_plane_was_away_is_held_for_a_new_one() {
-    let (mut roster, start, now) = one(SECOND * 15);
-    let reports = roster.reports();
-    roster.unanswered(Code::Unavailable);
-    roster.stop_overdue(now + SECOND * 60);
+fn a_relay_whose_lease_expired_in_an_outage_is_held_for_a_new_lease() {
+    let (mut assignments, relay, now) = one(SECOND * 15);
+    let reports = assignments.reports();
+    assignments.report_failed(Code::Unavailable);
+    assignments.stop_overdue(now + SECOND * 60);
     let back = now + SECOND * 61;
-    roster.answered(&reports, &answer(&["l1"], SECOND * 15), back);
-    roster.stop_overdue(back + SECOND * 4);
-    assert!(!start.stop.is_cancelled());
-    assert!(roster.reports().is_empty());
+    assignments.apply_answer(&reports, &answer(&["l1"], SECOND * 15), back);
+    assignments.stop_overdue(back + SECOND * 4);
+    assert!(!relay.stop.is_cancelled());
+    assert!(assignments.reports().is_empty());
 
-    let again = roster.assign(assignment("l2", SECOND * 76), back);
+    let again = assignments.assign(assignment("l2", SECOND * 76), back);
     assert!(again.is_none());
-    roster.stop_overdue(back + SECOND * 6);
-    assert!(!start.stop.is_cancelled());
+    assignments.stop_overdue(back + SECOND * 6);
+    assert!(!relay.stop.is_cancelled());
 }
 
 #[test]
-fn one_that_is_not_given_again_is_stopped() {
-    let (mut roster, start, now) = one(SECOND * 15);
-    let reports = roster.reports();
+fn a_held_relay_that_is_not_assigned_again_stops() {
+    let (mut assignments, relay, now) = one(SECOND * 15);
+    let reports = assignments.reports();
     let back = now + SECOND * 61;
-    roster.answered(&reports, &answer(&["l1"], SECOND * 15), back);
-    roster.stop_overdue(back + SECOND * 5);
-    assert!(start.stop.is_cancelled());
+    assignments.apply_answer(&reports, &answer(&["l1"], SECOND * 15), back);
+    assignments.stop_overdue(back + SECOND * 5);
+    assert!(relay.stop.is_cancelled());
 }
 
 #[test]
-fn only_a_control_plane_that_is_away_is_waited_for() {
+fn relays_continue_only_while_the_control_plane_is_unreachable() {
     for (code, is_stopped) in [
         (Code::Unavailable, false),
         (Code::DeadlineExceeded, false),
@@ -152,29 +154,35 @@ fn only_a_control_plane_that_is_away_is_waited_for() {
         (Code::ResourceExhausted, false),
         (Code::Aborted, false),
     ] {
-        let (mut roster, start, now) = one(SECOND * 15);
-        roster.unanswered(code);
-        roster.stop_overdue(now + SECOND * 12);
-        assert_eq!(start.stop.is_cancelled(), is_stopped, "{code}");
-        roster.stop_overdue(now + SECOND * 601);
-        assert!(start.stop.is_cancelled(), "{code}");
+        let (mut assignments, relay, now) = one(SECOND * 15);
+        assignments.report_failed(code);
+        assignments.stop_overdue(now + SECOND * 12);
+        assert_eq!(relay.stop.is_cancelled(), is_stopped, "{code}");
+        assignments.stop_overdue(now + SECOND * 601);
+        assert!(relay.stop.is_cancelled(), "{code}");
     }
 }
 
 #[test]
-fn an_end_is_told_until_it_is_heard() {
-    let (mut roster, start, now) = one(SECOND * 15);
-    start.seen.send_replace(Seen::ended(None));
-    let reports = roster.reports();
-    roster.unanswered(Code::Unavailable);
-    assert_eq!(reported(&roster), [("l1".to_owned(), RelayState::Idle)]);
-    roster.answered(&reports, &answer(&[], SECOND * 15), now);
-    assert!(roster.is_empty());
+fn an_end_is_reported_until_it_is_answered() {
+    let (mut assignments, relay, now) = one(SECOND * 15);
+    relay.status.send_replace(RelayStatus::ended(None));
+    let reports = assignments.reports();
+    assignments.report_failed(Code::Unavailable);
+    assert_eq!(
+        reported(&assignments),
+        [("l1".to_owned(), RelayState::Idle)]
+    );
+    assignments.apply_answer(&reports, &answer(&[], SECOND * 15), now);
+    assert!(assignments.is_empty());
 }
 
 #[test]
-fn a_relay_that_vanished_has_failed() {
-    let (roster, start, _) = one(SECOND * 15);
-    drop(start);
-    assert_eq!(reported(&roster), [("l1".to_owned(), RelayState::Retrying)]);
+fn a_crashed_relay_has_failed() {
+    let (assignments, relay, _) = one(SECOND * 15);
+    drop(relay);
+    assert_eq!(
+        reported(&assignments),
+        [("l1".to_owned(), RelayState::Retrying)]
+    );
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::{Secret, UrlPolicy},
-    edge::relays::failure::Fault,
+    edge::relays::failure::RelayFailure,
 };
 
 /// Carries media between ffmpeg and a far side. Dropped, it closes all that belongs to it.
@@ -27,13 +27,13 @@ pub(in crate::edge::relays) struct Carrier {
     local_url: String,
     format: &'static str,
     bytes: Arc<AtomicU64>,
-    fault: watch::Receiver<Option<Fault>>,
+    fault: watch::Receiver<Option<RelayFailure>>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Carrier {
     /// ffmpeg reads from `local_url`, what is carried from `url`: `rtmp://host:port/app/name`.
-    pub(in crate::edge::relays) async fn reading(url: &Secret) -> Result<Self, Fault> {
+    pub(in crate::edge::relays) async fn reading(url: &Secret) -> Result<Self, RelayFailure> {
         let way = Way::Reading;
         let fault = |trouble: Trouble| trouble.fault(way);
         let address = match Address::parse(url) {
@@ -52,7 +52,7 @@ impl Carrier {
     pub(in crate::edge::relays) async fn sending(
         url: &Secret,
         policy: &UrlPolicy,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, RelayFailure> {
         Self::sending_over(url, policy, rtmp::usual_roots()).await
     }
 
@@ -61,7 +61,7 @@ impl Carrier {
         url: &Secret,
         policy: &UrlPolicy,
         tls: Arc<ClientConfig>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, RelayFailure> {
         let carrier = match Address::parse(url) {
             Ok(Address::Rtmp(address)) => {
                 Self::rtmp(Way::Sending, address, Some(policy), tls).await
@@ -134,7 +134,7 @@ impl Carrier {
     }
 
     /// Waits until the far side refuses or is lost; for ever if ffmpeg ends before.
-    pub(in crate::edge::relays) async fn failed(&self) -> Fault {
+    pub(in crate::edge::relays) async fn failed(&self) -> RelayFailure {
         let mut fault = self.fault.clone();
         let told = fault.wait_for(Option::is_some).await;
         match told.ok().and_then(|fault| fault.clone()) {

@@ -1,7 +1,7 @@
 use std::io;
 
 use crate::{
-    edge::relays::failure::Fault,
+    edge::relays::failure::RelayFailure,
     proto::v1::RelayErrorSeverity::{self, Fatal, Retryable},
 };
 
@@ -52,12 +52,12 @@ impl Trouble {
     }
 
     /// The fault that a relay has.
-    pub(super) fn fault(self, way: Way) -> Fault {
+    pub(super) fn fault(self, way: Way) -> RelayFailure {
         let (code, severity, message) = match way {
             Way::Reading => self.of_the_input(),
             Way::Sending => self.of_the_destination(),
         };
-        Fault {
+        RelayFailure {
             code,
             severity,
             message,

@@ -26,7 +26,10 @@ impl Secrets {
         let hidden = self.0.iter().fold(words.to_owned(), |words, secret| {
             words.replace(secret.expose(), "***")
         });
-        RelayError::clean(&hidden).chars().take(MAX_CHARS).collect()
+        RelayError::redact(&hidden)
+            .chars()
+            .take(MAX_CHARS)
+            .collect()
     }
 }
 

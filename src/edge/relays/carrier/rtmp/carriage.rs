@@ -24,7 +24,7 @@ use crate::edge::relays::{
         trouble::{Trouble, Way},
         words::Secrets,
     },
-    failure::Fault,
+    failure::RelayFailure,
 };
 
 const BUFFER: usize = 64 * 1024;
@@ -66,7 +66,10 @@ impl Carriage {
     }
 
     /// Carries until one side is gone. What went wrong is told before ffmpeg can know it.
-    pub(in crate::edge::relays::carrier) async fn run(self, told: watch::Sender<Option<Fault>>) {
+    pub(in crate::edge::relays::carrier) async fn run(
+        self,
+        told: watch::Sender<Option<RelayFailure>>,
+    ) {
         let Self {
             way,
             local,

@@ -24,7 +24,7 @@ use crate::{
             random::{is_same, random_name},
             trouble::{Trouble, Way},
         },
-        failure::Fault,
+        failure::RelayFailure,
     },
 };
 
@@ -111,7 +111,7 @@ impl Carriage {
     /// Carries until one side is gone. What went wrong is told before ffmpeg can know it.
     pub(in crate::edge::relays::carrier) async fn run(
         mut self,
-        told: watch::Sender<Option<Fault>>,
+        told: watch::Sender<Option<RelayFailure>>,
     ) {
         if let Err(trouble) = self.carry().await {
             told.send_replace(Some(trouble.fault(Way::Sending)));

@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     domain::{Secret, UrlPolicy},
-    edge::relays::{carrier::Carrier, failure::Fault},
+    edge::relays::{carrier::Carrier, failure::RelayFailure},
 };
 
 /// How long a slow, loaded machine may take for anything.
@@ -34,7 +34,7 @@ pub(super) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
 }
 
 /// What a carrier fails of.
-pub(super) async fn fault_of(carrier: &Carrier) -> Fault {
+pub(super) async fn fault_of(carrier: &Carrier) -> RelayFailure {
     let failed = timeout(PATIENCE, carrier.failed()).await;
     failed.expect("the carrier fails in time")
 }

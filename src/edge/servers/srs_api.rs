@@ -2,25 +2,25 @@ use serde::Deserialize;
 
 use crate::proto::v1::{IngestProtocol, StreamStats};
 
-/// What every answer has.
+/// An answer of the API.
 #[derive(Debug, Deserialize)]
-pub(super) struct Envelope {
+pub(super) struct ApiAnswer {
     pub(super) code: i64,
-    /// The server's run.
+    /// The boot id.
     #[serde(default)]
     pub(super) service: String,
     #[serde(default)]
-    pub(super) clients: Vec<Client>,
+    pub(super) clients: Vec<SrsClient>,
     #[serde(default)]
     pub(super) streams: Vec<SrsStream>,
 }
 
-/// A connection, of which `name` is the stream key.
+/// A connection; its `name` is the stream key.
 #[derive(Debug, Deserialize)]
-pub(super) struct Client {
+pub(super) struct SrsClient {
     #[serde(default)]
     pub(super) id: String,
-    /// The stream that it publishes or plays.
+    /// The id of the stream that it publishes or plays.
     #[serde(default)]
     pub(super) stream: String,
     #[serde(default)]
@@ -39,7 +39,7 @@ pub(super) struct Client {
     kbps: Kbps,
 }
 
-/// A stream, which stays in the list for a while when nobody publishes it.
+/// A stream. It stays in the list for a while after its publisher is gone.
 #[derive(Debug, Deserialize)]
 pub(super) struct SrsStream {
     #[serde(default)]
@@ -51,21 +51,21 @@ pub(super) struct SrsStream {
     #[serde(default)]
     kbps: Kbps,
     #[serde(default)]
-    publish: Publish,
+    publish: StreamPublisher,
     video: Option<Track>,
     audio: Option<Track>,
 }
 
-/// Kilobits per second.
+/// Bitrates in kilobits per second.
 #[derive(Debug, Default, Deserialize)]
 struct Kbps {
     #[serde(default)]
     recv_30s: i64,
 }
 
-/// Who publishes a stream.
+/// The publisher of a stream.
 #[derive(Debug, Default, Deserialize)]
-struct Publish {
+struct StreamPublisher {
     #[serde(default)]
     active: bool,
     cid: Option<String>,
@@ -82,8 +82,8 @@ struct Track {
     height: i32,
 }
 
-impl Client {
-    /// The application: the part of its URL before the stream, or that of the stream.
+impl SrsClient {
+    /// The application: that of the stream, or the part of its URL before the stream.
     pub(super) fn application<'a>(&'a self, stream: Option<&'a SrsStream>) -> &'a str {
         if let Some(stream) = stream.filter(|stream| !stream.app.is_empty()) {
             return &stream.app;
@@ -92,7 +92,7 @@ impl Client {
         before.split_once('/').map_or(before, |(_, app)| app)
     }
 
-    /// The protocol that it speaks.
+    /// Its protocol.
     pub(super) fn protocol(&self) -> IngestProtocol {
         match self.kind.as_str() {
             "fmle-publish" | "flash-publish" | "haivision-publish" => IngestProtocol::Rtmp,
@@ -102,8 +102,8 @@ impl Client {
         }
     }
 
-    /// What is measured: of a stream that another one publishes, nothing flows here.
-    /// Bytes are counted some time after they came, but a known track is media.
+    /// The measured values; 0 if another connection publishes the stream. SRS counts bytes
+    /// with a delay, so a known track counts as 1 byte.
     pub(super) fn stats(&self, stream: Option<&SrsStream>) -> StreamStats {
         let Some(stream) = stream.filter(|stream| stream.is_published_by(&self.id)) else {
             return StreamStats::default();
@@ -113,8 +113,8 @@ impl Client {
             let codec = track.as_ref().map(|track| track.codec.to_lowercase());
             codec.unwrap_or_default()
         };
-        let flows = i64::from(video.is_some() || audio.is_some());
-        let counted = [self.recv_bytes, stream.recv_bytes, flows];
+        let has_track = i64::from(video.is_some() || audio.is_some());
+        let counted = [self.recv_bytes, stream.recv_bytes, has_track];
         StreamStats {
             bytes_received: counted.into_iter().find(|&bytes| bytes > 0).unwrap_or(0),
             bitrate_bps: self.kbps.recv_30s.max(stream.kbps.recv_30s) * 1000,
@@ -136,10 +136,10 @@ impl SrsStream {
 
 #[cfg(test)]
 mod tests {
-    use super::Envelope;
+    use super::ApiAnswer;
     use crate::proto::v1::IngestProtocol;
 
-    fn envelope(text: &str) -> Envelope {
+    fn answer(text: &str) -> ApiAnswer {
         serde_json::from_str(text).unwrap()
     }
 
@@ -157,8 +157,8 @@ mod tests {
         "type":"fmle-publish","publish":true,"recv_bytes":12}]}"#;
 
     #[test]
-    fn clients_and_streams_tell_who_publishes_and_what() {
-        let (clients, streams) = (envelope(CLIENTS), envelope(STREAMS));
+    fn clients_and_streams_have_the_publishers_and_measured_values() {
+        let (clients, streams) = (answer(CLIENTS), answer(STREAMS));
         assert_eq!((clients.code, &*clients.service), (0, "k1x2y3z4"));
         let (client, stream) = (&clients.clients[0], Some(&streams.streams[0]));
         assert!(client.publish);
@@ -173,8 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn no_media_of_a_stream_is_that_of_another_connection() {
-        let (clients, streams) = (envelope(CLIENTS), envelope(STREAMS));
+    fn media_of_another_connection_does_not_count() {
+        let (clients, streams) = (answer(CLIENTS), answer(STREAMS));
         let stats = clients.clients[1].stats(Some(&streams.streams[0]));
         assert_eq!(stats.bytes_received, 0);
     }

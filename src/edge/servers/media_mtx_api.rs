@@ -12,14 +12,14 @@ pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
 }
 
-/// What the server says of itself.
+/// Information about the server.
 #[derive(Debug, Deserialize)]
 pub(super) struct Info {
     #[serde(default)]
     pub(super) started: String,
 }
 
-/// A path, of which `name` ends with the stream key.
+/// A path; its `name` ends with the stream key.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MtxPath {
@@ -27,7 +27,7 @@ pub(super) struct MtxPath {
     pub(super) source: Option<Source>,
     #[serde(default)]
     available: bool,
-    /// As older ones call it.
+    /// The name of `available` in older versions.
     #[serde(default)]
     ready: bool,
     #[serde(default)]
@@ -38,7 +38,7 @@ pub(super) struct MtxPath {
     tracks: Option<Vec<String>>,
 }
 
-/// Who publishes to a path.
+/// The publisher of a path.
 #[derive(Debug, Deserialize)]
 pub(super) struct Source {
     #[serde(rename = "type", default)]
@@ -53,12 +53,12 @@ pub(super) struct Source {
 struct Track {
     #[serde(default)]
     codec: String,
-    codec_props: Option<Picture>,
+    codec_props: Option<VideoProperties>,
 }
 
-/// What is said of a track with a picture.
+/// The properties of a video track.
 #[derive(Debug, Deserialize)]
-struct Picture {
+struct VideoProperties {
     #[serde(default)]
     width: i32,
     #[serde(default)]
@@ -68,23 +68,23 @@ struct Picture {
 /// A connection or session, whatever its protocol.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Conn {
+pub(super) struct MtxConnection {
     #[serde(default)]
     pub(super) id: String,
     #[serde(default)]
     remote_addr: String,
 }
 
-/// A kind of publisher: what sources of paths call it, and what the API does.
+/// A kind of publisher: its name in sources of paths, and its list in the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(super) struct SourceKind {
     source: &'static str,
     pub(super) list: &'static str,
     pub(super) protocol: IngestProtocol,
 }
 
-impl Kind {
-    /// All that publish by themselves.
+impl SourceKind {
+    /// All kinds that clients publish with.
     pub(super) const ALL: [Self; 6] = [
         Self::new("rtmpConn", "rtmpconns", IngestProtocol::Rtmp),
         Self::new("rtmpsConn", "rtmpsconns", IngestProtocol::Rtmps),
@@ -102,15 +102,15 @@ impl Kind {
         }
     }
 
-    /// That of a path's source; `None` for one that the server reads from elsewhere.
+    /// The kind of a source; `None` if the server itself reads it from elsewhere.
     pub(super) fn of(source: &Source) -> Option<Self> {
-        // They changed the case of some letters once.
+        // The case of some letters has changed between versions.
         let is_same = |kind: &&Self| kind.source.eq_ignore_ascii_case(&source.kind);
         Self::ALL.iter().find(is_same).copied()
     }
 }
 
-impl Conn {
+impl MtxConnection {
     /// The client's IP address.
     pub(super) fn ip(&self) -> String {
         match self.remote_addr.parse::<std::net::SocketAddr>() {
@@ -121,23 +121,23 @@ impl Conn {
 }
 
 impl MtxPath {
-    /// What is measured: no bytes until there is media.
+    /// The measured values: 0 bytes until media flows.
     pub(super) fn stats(&self) -> StreamStats {
         let flows = self.available || self.ready;
         let bytes = self.inbound_bytes.max(self.bytes_received);
         let codecs = self.codecs();
         let find = |is_wanted: fn(&str) -> bool| {
             let codec = codecs.iter().find(|codec| is_wanted(codec));
-            codec.map(|codec| short(codec)).unwrap_or_default()
+            codec.map(|codec| short_name(codec)).unwrap_or_default()
         };
         let tracks = self.tracks2.iter().flatten();
-        let mut pictures = tracks.filter_map(|track| track.codec_props.as_ref());
-        let picture = pictures.find(|picture| picture.width > 0);
+        let mut videos = tracks.filter_map(|track| track.codec_props.as_ref());
+        let video = videos.find(|video| video.width > 0);
         StreamStats {
             bytes_received: if flows { bytes.max(1) } else { 0 },
             bitrate_bps: 0,
-            width: picture.map_or(0, |picture| picture.width),
-            height: picture.map_or(0, |picture| picture.height),
+            width: video.map_or(0, |video| video.width),
+            height: video.map_or(0, |video| video.height),
             fps: 0.0,
             video_codec: find(is_video),
             audio_codec: find(is_audio),
@@ -164,7 +164,7 @@ fn is_audio(codec: &str) -> bool {
     known.contains(&codec) || codec.contains("Audio")
 }
 
-fn short(codec: &str) -> String {
+fn short_name(codec: &str) -> String {
     match codec {
         "MPEG-4 Audio" | "MPEG-4 Audio LATM" => "aac".to_owned(),
         codec => codec.to_lowercase(),
@@ -173,11 +173,11 @@ fn short(codec: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, MtxPath, Page};
+    use super::{MtxPath, Page, SourceKind};
     use crate::proto::v1::IngestProtocol;
 
     #[test]
-    fn a_path_tells_its_source_and_what_it_sends() {
+    fn a_path_has_a_source_and_measured_values() {
         let text = r#"{"itemCount":1,"pageCount":1,"items":[{"name":"live/sk_1","confName":"all_others",
             "ready":true,"available":true,"online":true,"source":{"type":"rtmpConn","id":"an id"},
             "tracks":["H264","MPEG-4 Audio"],"tracks2":[{"codec":"H264","codecProps":{"width":1280,"height":720,
@@ -185,7 +185,7 @@ mod tests {
             "readers":[],"inboundBytes":4321,"outboundBytes":0,"bytesReceived":4321,"bytesSent":0}]}"#;
         let page: Page<MtxPath> = serde_json::from_str(text).unwrap();
         let path = &page.items[0];
-        let kind = Kind::of(path.source.as_ref().unwrap()).unwrap();
+        let kind = SourceKind::of(path.source.as_ref().unwrap()).unwrap();
         assert_eq!(
             (kind.list, kind.protocol),
             ("rtmpconns", IngestProtocol::Rtmp)
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_server_names_less_and_is_understood() {
+    fn a_path_of_an_older_version_is_parsed() {
         let text = r#"{"name":"live/sk_1","source":{"type":"rtmpConn","id":"x"},"ready":true,
             "tracks":["H264","MPEG-4 Audio"],"bytesReceived":77,"readers":[]}"#;
         let path: MtxPath = serde_json::from_str(text).unwrap();
@@ -215,9 +215,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_reads_from_elsewhere_is_no_publisher() {
+    fn a_source_that_the_server_reads_itself_is_no_publisher() {
         let text = r#"{"name":"camera","source":{"type":"rtspSource","id":""},"ready":true}"#;
         let path: MtxPath = serde_json::from_str(text).unwrap();
-        assert_eq!(Kind::of(&path.source.unwrap()), None);
+        assert_eq!(SourceKind::of(&path.source.unwrap()), None);
     }
 }

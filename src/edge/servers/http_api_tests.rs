@@ -1,11 +1,6 @@
-//! What media servers answer when they are asked who publishes, and how they are told to
-//! disconnect, over real HTTP.
+//! Snapshots and disconnects over real HTTP, with fixed answers of the media server.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 use http::{Request, Response};
 use http_body_util::Full;
@@ -15,41 +10,42 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::{Found, MediaServer, PublicName, ServerTerms};
+use super::{MediaServer, MediaServerSettings, PublicName, PublishLookup};
 use crate::{
     config::MediaServerKind,
-    edge::connection::{ConnectionId, Look},
+    edge::publisher::{ConnectionId, PublisherSnapshot},
     proto::v1::IngestProtocol,
 };
 
 const UUID: &str = "0d5a1b8e-97d5-4a0e-a0a1-0a1b2c3d4e5f";
 
-/// A media server's HTTP side: fixed answers, and what it was asked.
+/// The API of a media server, with fixed answers. It records requests.
 #[derive(Clone, Default)]
 struct Stub {
     answers: Arc<Mutex<HashMap<String, String>>>,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Stub {
-    /// Answers 200 with a text to a method and path, whatever the query.
-    fn answer(&self, asked: &str, text: &str) {
-        let mut answers = self.answers.lock().unwrap();
-        answers.insert(asked.to_owned(), text.to_owned());
+    /// Sets the text of the answers to a method and path with any query.
+    fn answer(&self, route: &str, text: &str) {
+        let mut answers = self.answers.lock();
+        answers.insert(route.to_owned(), text.to_owned());
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().clone()
     }
 
-    fn take(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let asked = format!("{} {}", request.method(), request.uri());
-        let found = self.answers.lock().unwrap();
-        let found = found.get(asked.split('?').next().unwrap()).cloned();
-        self.asked.lock().unwrap().push(asked);
+    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let request = format!("{} {}", request.method(), request.uri());
+        let answers = self.answers.lock();
+        let found = answers.get(request.split('?').next().unwrap()).cloned();
+        self.requests.lock().push(request);
         let status = if found.is_some() { 200 } else { 404 };
         let body = Full::from(found.unwrap_or_default());
         Response::builder().status(status).body(body).unwrap()
@@ -59,7 +55,7 @@ impl Stub {
         while let Ok((stream, _)) = listener.accept().await {
             let stub = self.clone();
             let service = service_fn(move |request| {
-                let answer = stub.take(&request);
+                let answer = stub.respond(&request);
                 async { Ok::<_, Infallible>(answer) }
             });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -73,17 +69,21 @@ async fn server(kind: MediaServerKind) -> (Stub, MediaServer, TempDir) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(stub.clone().serve(listener));
-    let server = MediaServer::new(ServerTerms {
+    let server = MediaServer::new(MediaServerSettings {
         kind,
         api: Some(api.parse().unwrap()),
-        rtmp: "rtmp://127.0.0.1:1935".to_owned(),
-        folder: folder.path().to_owned(),
+        rtmp_url: "rtmp://127.0.0.1:1935".to_owned(),
+        state_dir: folder.path().to_owned(),
     });
     (stub, server.unwrap(), folder)
 }
 
-fn ids(look: &Look) -> Vec<&str> {
-    look.seen.iter().map(|seen| seen.id.as_str()).collect()
+fn ids(snapshot: &PublisherSnapshot) -> Vec<&str> {
+    snapshot
+        .publishers
+        .iter()
+        .map(|publisher| publisher.id.as_str())
+        .collect()
 }
 
 fn stat(streams: &str) -> String {
@@ -98,7 +98,7 @@ fn published(application: &str, name: &str, client: u64) -> String {
 }
 
 #[tokio::test]
-async fn nginx_rtmp_shows_who_publishes_where_the_edge_is_asked() {
+async fn nginx_rtmp_lists_publishers_of_applications_with_hooks() {
     let (stub, server, _folder) = server(MediaServerKind::NginxRtmp).await;
     let MediaServer::NginxRtmp(nginx) = &server else {
         panic!("it is nginx-rtmp");
@@ -113,22 +113,26 @@ async fn nginx_rtmp_shows_who_publishes_where_the_edge_is_asked() {
     ];
     stub.answer("GET /stat", &stat(&streams.concat()));
 
-    let look = server.look().await.unwrap();
-    assert_eq!(ids(&look), [known.id.as_str(), "60"]);
-    assert!(look.boot_id.starts_with("4711-"), "{}", look.boot_id);
-    assert_eq!(server.look().await.unwrap().boot_id, look.boot_id);
+    let snapshot = server.snapshot().await.unwrap();
+    assert_eq!(ids(&snapshot), [known.id.as_str(), "60"]);
+    assert!(
+        snapshot.boot_id.starts_with("4711-"),
+        "{}",
+        snapshot.boot_id
+    );
+    assert_eq!(server.snapshot().await.unwrap().boot_id, snapshot.boot_id);
 
-    let renamed = &look.seen[0];
-    assert!(renamed.offer.is_none(), "its key is not told");
+    let renamed = &snapshot.publishers[0];
+    assert!(renamed.request.is_none(), "its key is not exposed");
     assert_eq!(renamed.stats.as_ref().unwrap().bytes_received, 7);
-    let own = look.seen[1].offer.as_ref().unwrap();
+    let own = snapshot.publishers[1].request.as_ref().unwrap();
     assert_eq!(own.stream_key.expose(), "sk_1");
     assert_eq!(own.play_url.expose(), "rtmp://127.0.0.1:1935/live/sk_1");
     assert_eq!(own.peer_address, "203.0.113.5");
 }
 
 #[tokio::test]
-async fn a_hook_of_an_unknown_connection_has_nginx_rtmp_be_asked_once() {
+async fn stat_is_read_once_for_hooks_of_unknown_connections() {
     let (stub, server, _folder) = server(MediaServerKind::NginxRtmp).await;
     let MediaServer::NginxRtmp(nginx) = &server else {
         panic!("it is nginx-rtmp");
@@ -139,35 +143,38 @@ async fn a_hook_of_an_unknown_connection_has_nginx_rtmp_be_asked_once() {
     let finds = (0..20).map(|_| nginx.find("live", 54));
     for find in finds {
         match find.await {
-            Found::Publishing(published) => assert_eq!(published.name.as_ref(), Some(&name)),
+            PublishLookup::Found(publish) => assert_eq!(publish.name.as_ref(), Some(&name)),
             other => panic!("{other:?}"),
         }
     }
-    assert!(matches!(nginx.find("live", 55).await, Found::NotThere));
-    assert_eq!(stub.asked(), ["GET /stat"]);
+    assert!(matches!(
+        nginx.find("live", 55).await,
+        PublishLookup::NotFound
+    ));
+    assert_eq!(stub.requests(), ["GET /stat"]);
     assert_eq!(
-        ids(&server.look().await.unwrap()).len(),
+        ids(&server.snapshot().await.unwrap()).len(),
         1,
         "its application is known"
     );
 }
 
 #[tokio::test]
-async fn nginx_rtmp_disconnects_one_connection_under_one_name() {
+async fn nginx_rtmp_disconnects_one_connection_with_one_name() {
     let (stub, server, _folder) = server(MediaServerKind::NginxRtmp).await;
     let name = PublicName::generate();
     let kick = async |id: &str| server.kick(&ConnectionId::parse(id).unwrap()).await;
     let renamed = format!("54-{name}");
-    assert!(kick(&renamed).await.is_err(), "there is no control");
+    assert!(kick(&renamed).await.is_err(), "there is no control module");
 
     stub.answer("GET /control/drop/publisher", "0");
     kick(&renamed).await.unwrap();
     kick("60").await.unwrap();
     kick("54-other&clientid=1")
         .await
-        .expect("it is no connection");
+        .expect("it is not a connection id");
     assert_eq!(
-        stub.asked()[1..],
+        stub.requests()[1..],
         [
             format!("GET /control/drop/publisher?clientid=54&name={name}"),
             "GET /control/drop/publisher?clientid=60".to_owned(),
@@ -176,7 +183,7 @@ async fn nginx_rtmp_disconnects_one_connection_under_one_name() {
 }
 
 #[tokio::test]
-async fn mediamtx_shows_who_publishes_with_which_key() {
+async fn mediamtx_lists_publishers_with_their_keys() {
     let (stub, server, _folder) = server(MediaServerKind::MediaMtx).await;
     let path = |page: u32| {
         format!(
@@ -195,46 +202,46 @@ async fn mediamtx_shows_who_publishes_with_which_key() {
         &format!(r#"{{"pageCount":1,"items":[{{"id":"{UUID}","remoteAddr":"203.0.113.5:4000","state":"publish"}}]}}"#),
     );
 
-    let look = server.look().await.unwrap();
-    assert_eq!(look.boot_id, "2026-11-22T21:00:00Z");
-    assert_eq!(ids(&look), [UUID, UUID], "of both pages");
-    let offer = look.seen[0].offer.as_ref().unwrap();
-    assert_eq!(offer.stream_key.expose(), "sk_1");
-    assert_eq!(offer.play_url.expose(), "rtmp://127.0.0.1:1935/live/sk_1");
-    assert_eq!(offer.peer_address, "203.0.113.5");
-    assert_eq!(offer.protocol, IngestProtocol::Rtmp);
+    let snapshot = server.snapshot().await.unwrap();
+    assert_eq!(snapshot.boot_id, "2026-11-22T21:00:00Z");
+    assert_eq!(ids(&snapshot), [UUID, UUID], "of both pages");
+    let request = snapshot.publishers[0].request.as_ref().unwrap();
+    assert_eq!(request.stream_key.expose(), "sk_1");
+    assert_eq!(request.play_url.expose(), "rtmp://127.0.0.1:1935/live/sk_1");
+    assert_eq!(request.peer_address, "203.0.113.5");
+    assert_eq!(request.protocol, IngestProtocol::Rtmp);
     let pages = "GET /v3/paths/list?itemsPerPage=500&page=";
     let pages = stub
-        .asked()
+        .requests()
         .iter()
-        .filter(|asked| asked.starts_with(pages))
+        .filter(|request| request.starts_with(pages))
         .count();
     assert_eq!(pages, 2);
 }
 
 #[tokio::test]
-async fn a_mediamtx_that_does_not_say_when_it_started_has_one_boot() {
+async fn a_mediamtx_without_a_start_time_has_one_boot_id() {
     let (stub, server, folder) = server(MediaServerKind::MediaMtx).await;
     stub.answer("GET /v3/paths/list", r#"{"pageCount":0,"items":[]}"#);
-    let boot_id = server.look().await.unwrap().boot_id;
-    assert_eq!(server.look().await.unwrap().boot_id, boot_id);
-    let kept = std::fs::read_to_string(folder.path().join("boot")).unwrap();
-    assert_eq!(kept, boot_id);
+    let boot_id = server.snapshot().await.unwrap().boot_id;
+    assert_eq!(server.snapshot().await.unwrap().boot_id, boot_id);
+    let saved = std::fs::read_to_string(folder.path().join("boot")).unwrap();
+    assert_eq!(saved, boot_id);
 }
 
 #[tokio::test]
-async fn mediamtx_disconnects_whatever_protocol_a_connection_speaks() {
+async fn mediamtx_disconnects_a_connection_of_any_protocol() {
     let (stub, server, _folder) = server(MediaServerKind::MediaMtx).await;
     let id = ConnectionId::parse(UUID).unwrap();
     server
         .kick(&id)
         .await
         .expect("one that is gone is no error");
-    assert_eq!(stub.asked().len(), 6);
+    assert_eq!(stub.requests().len(), 6);
 
     stub.answer(&format!("POST /v3/srtconns/kick/{UUID}"), "{}");
     server.kick(&id).await.unwrap();
-    assert_eq!(stub.asked().len(), 9, "no other is asked after that");
+    assert_eq!(stub.requests().len(), 9, "no further list is requested");
 }
 
 fn srs(service: &str, list: &str, items: &str) -> String {
@@ -249,33 +256,43 @@ fn client(id: &str, publishes: bool) -> String {
 }
 
 #[tokio::test]
-async fn srs_shows_who_publishes_and_which_run_it_is() {
+async fn srs_lists_publishers_and_its_boot_id() {
     let (stub, server, _folder) = server(MediaServerKind::Srs).await;
     let clients = [client("a1", true), client("b2", false)].join(",");
     stub.answer("GET /api/v1/clients/", &srs("k1", "clients", &clients));
     let stream = r#"{"id":"vid-s","app":"live","publish":{"active":true,"cid":"a1"}}"#;
     stub.answer("GET /api/v1/streams/", &srs("k1", "streams", stream));
 
-    let look = server.look().await.unwrap();
-    assert_eq!((&*look.boot_id, &ids(&look)[..]), ("k1", &["a1"][..]));
-    let offer = look.seen[0].offer.as_ref().unwrap();
-    assert_eq!(offer.stream_key.expose(), "sk_1");
-    assert_eq!(offer.play_url.expose(), "rtmp://127.0.0.1:1935/live/sk_1");
-    assert_eq!(look.seen[0].stats.as_ref().unwrap().bytes_received, 4800);
+    let snapshot = server.snapshot().await.unwrap();
+    assert_eq!(
+        (&*snapshot.boot_id, &ids(&snapshot)[..]),
+        ("k1", &["a1"][..])
+    );
+    let request = snapshot.publishers[0].request.as_ref().unwrap();
+    assert_eq!(request.stream_key.expose(), "sk_1");
+    assert_eq!(request.play_url.expose(), "rtmp://127.0.0.1:1935/live/sk_1");
+    assert_eq!(
+        snapshot.publishers[0]
+            .stats
+            .as_ref()
+            .unwrap()
+            .bytes_received,
+        4800
+    );
 
     stub.answer("GET /api/v1/streams/", &srs("k2", "streams", ""));
-    assert!(server.look().await.is_err(), "it started anew in between");
+    assert!(server.snapshot().await.is_err(), "it restarted in between");
 }
 
 #[tokio::test]
-async fn a_connection_of_srs_that_publishes_again_has_another_name() {
+async fn a_connection_of_srs_that_publishes_again_has_another_id() {
     let (stub, server, _folder) = server(MediaServerKind::Srs).await;
     let MediaServer::Srs(srs_server) = &server else {
         panic!("it is SRS");
     };
     let name = |id: Option<ConnectionId>| id.unwrap().as_str().to_owned();
     assert_eq!(name(srs_server.begin("k1", "a1")), "a1");
-    assert_eq!(name(srs_server.begin("k1", "a1")), "a1", "a repetition");
+    assert_eq!(name(srs_server.begin("k1", "a1")), "a1", "a repeated hook");
     assert_eq!(name(srs_server.end("k1", "a1")), "a1");
     assert_eq!(name(srs_server.begin("k1", "a1")), "a1.2");
 
@@ -284,7 +301,7 @@ async fn a_connection_of_srs_that_publishes_again_has_another_name() {
         &srs("k1", "clients", &client("a1", true)),
     );
     stub.answer("GET /api/v1/streams/", &srs("k1", "streams", ""));
-    assert_eq!(ids(&server.look().await.unwrap()), ["a1.2"]);
+    assert_eq!(ids(&server.snapshot().await.unwrap()), ["a1.2"]);
 
     stub.answer("DELETE /api/v1/clients/a1", r#"{"code":0}"#);
     let id = ConnectionId::parse("a1.2").unwrap();
@@ -299,7 +316,7 @@ async fn a_connection_of_srs_that_publishes_again_has_another_name() {
 }
 
 #[tokio::test]
-async fn a_new_run_of_srs_has_new_connections_though_they_are_called_alike() {
+async fn a_new_boot_of_srs_has_new_connections_with_the_same_ids() {
     let (_stub, server, _folder) = server(MediaServerKind::Srs).await;
     let MediaServer::Srs(srs_server) = &server else {
         panic!("it is SRS");
@@ -307,12 +324,12 @@ async fn a_new_run_of_srs_has_new_connections_though_they_are_called_alike() {
     let first = srs_server.begin("k1", "a1");
     assert_eq!(srs_server.end("k1", "a1"), first);
     assert_eq!(srs_server.begin("k2", "a1"), first, "another connection");
-    assert_eq!(srs_server.end("k1", "a1"), None, "that run is over");
+    assert_eq!(srs_server.end("k1", "a1"), None, "that boot is over");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_understood_is_an_error_that_quotes_nothing() {
-    for (kind, asked) in [
+async fn errors_quote_nothing_of_an_answer() {
+    for (kind, route) in [
         (MediaServerKind::NginxRtmp, "GET /stat"),
         (MediaServerKind::MediaMtx, "GET /v3/info"),
         (MediaServerKind::Srs, "GET /api/v1/clients/"),
@@ -324,9 +341,9 @@ async fn an_answer_that_is_not_understood_is_an_error_that_quotes_nothing() {
             "{\"code\":\"sk_1\"}",
             "{\"started\":{\"a\":\"sk_1\"}}",
         ] {
-            stub.answer(asked, text);
-            let fault = format!("{:#}", server.look().await.unwrap_err());
-            assert!(!fault.contains("sk_"), "{fault}");
+            stub.answer(route, text);
+            let error = format!("{:#}", server.snapshot().await.unwrap_err());
+            assert!(!error.contains("sk_"), "{error}");
         }
     }
 }

@@ -1,0 +1,117 @@
+use std::time::Duration;
+
+use crate::{
+    domain::Secret,
+    proto::v1::{EndReason, ErrorReason, IngestProtocol, StreamStats},
+};
+
+/// The id of one publish of one connection within a boot of its media server: 1 to 128
+/// visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ConnectionId(String);
+
+impl ConnectionId {
+    /// Parses an id of the media server; `None` if it is not valid.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let is_valid =
+            matches!(text.len(), 1..=128) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        is_valid.then(|| Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A publisher as its media server describes it.
+#[derive(Debug, Clone)]
+pub(super) struct PublishRequest {
+    /// Its connection.
+    pub(super) id: ConnectionId,
+    /// The stream key that it presented.
+    pub(super) stream_key: Secret,
+    /// Its IP address; may be empty.
+    pub(super) peer_address: String,
+    /// Its protocol.
+    pub(super) protocol: IngestProtocol,
+    /// The URL from which relays read its media.
+    pub(super) play_url: Secret,
+}
+
+/// Why a connection must not publish, or not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PublishError {
+    /// The control plane refused it for this reason.
+    Refused(ErrorReason),
+    /// The control plane ordered it to stop.
+    Stopped(EndReason),
+    /// The control plane is unreachable, and this connection is not live.
+    Unreachable,
+    /// The control plane has been unreachable for longer than the grace period.
+    GraceExpired,
+}
+
+impl PublishError {
+    /// Whether the control plane decided so; otherwise it is unreachable.
+    pub(super) fn is_decision(self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Stopped(_) => true,
+            Self::Unreachable | Self::GraceExpired => false,
+        }
+    }
+
+    /// The reason as a sentence, for the logs of media servers.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::Refused(reason) => match reason {
+                ErrorReason::StreamKeyInvalid => "the stream key is not valid",
+                ErrorReason::PublishConflict => "the project already has another publisher",
+                ErrorReason::ProjectDisabled => "the project is disabled",
+                ErrorReason::PublishHeld => "the owner has put publishing on hold",
+                ErrorReason::ConnectionEnded => "this connection has ended",
+                ErrorReason::NodeSuperseded => {
+                    "another run of this media server is the current one"
+                }
+                _ => "the control plane refuses",
+            },
+            Self::Stopped(reason) => match reason {
+                EndReason::StoppedByOwner => "the owner has stopped the stream",
+                EndReason::TakenOver => "another publisher has taken over",
+                EndReason::KeyRotated => "the stream key is not valid any more",
+                EndReason::ProjectDisabled => "the project is disabled",
+                EndReason::ProjectDeleted => "the project is deleted",
+                _ => "the stream has ended",
+            },
+            Self::Unreachable => "the control plane does not answer",
+            Self::GraceExpired => "the control plane has not answered for too long",
+        }
+    }
+}
+
+/// A publishing connection in the media server's own list.
+#[derive(Debug, Clone)]
+pub(super) struct ObservedPublisher {
+    /// Its connection.
+    pub(super) id: ConnectionId,
+    /// Its publish request; `None` where the server does not expose the stream key.
+    pub(super) request: Option<PublishRequest>,
+    /// What the server measures; `None` if it measures nothing.
+    pub(super) stats: Option<StreamStats>,
+}
+
+/// The publishers of a media server at one time.
+#[derive(Debug, Clone)]
+pub(super) struct PublisherSnapshot {
+    /// The boot of the server: a new id at each start.
+    pub(super) boot_id: String,
+    /// All publishing connections.
+    pub(super) publishers: Vec<ObservedPublisher>,
+    /// The longest time until an accepted connection is in the list.
+    pub(super) listing_delay: Duration,
+}
+
+impl PublisherSnapshot {
+    /// The listing delay of servers that list a connection before its first media.
+    pub(super) const USUAL_LISTING_DELAY: Duration = Duration::from_secs(5);
+}

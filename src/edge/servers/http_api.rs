@@ -1,0 +1,90 @@
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::time::timeout;
+
+/// The longest time until a response is complete.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest response, in bytes: about ten thousand connections.
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// The time after which an idle connection is closed: media servers close theirs soon.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An HTTP client of a media server's API, which follows no redirects. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct HttpApi {
+    client: Client<HttpConnector, Empty<Bytes>>,
+    base: String,
+}
+
+/// A response of the media server.
+#[derive(Debug)]
+pub(super) struct ApiResponse {
+    /// The status.
+    pub(super) status: StatusCode,
+    /// The whole body. It may hold stream keys.
+    pub(super) body: Bytes,
+}
+
+impl HttpApi {
+    /// A client that connects at its first request. `base` has a scheme, an authority and
+    /// the prefix of all paths.
+    pub(super) fn new(base: &Uri) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(REQUEST_TIMEOUT));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(2)
+            .build(connector);
+        let base = base.to_string().trim_end_matches('/').to_owned();
+        Self { client, base }
+    }
+
+    /// The body of a response with status 200; any other status is an error.
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Bytes> {
+        let response = self.request(Method::GET, path).await?;
+        if response.status != StatusCode::OK {
+            bail!("the media server answers {}", response.status.as_u16());
+        }
+        Ok(response.body)
+    }
+
+    /// A response with any status; an error if it is not complete within 3 seconds.
+    pub(super) async fn request(&self, method: Method, path: &str) -> anyhow::Result<ApiResponse> {
+        let response = timeout(REQUEST_TIMEOUT, self.send(method, path)).await;
+        response.context("the media server does not answer in time")?
+    }
+
+    async fn send(&self, method: Method, path: &str) -> anyhow::Result<ApiResponse> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .body(Empty::new())
+            .context("the path is not valid in a URL")?;
+        let response = self.client.request(request).await;
+        let response = response.context("the media server is unreachable")?;
+
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
+            .collect()
+            .await;
+        match body {
+            Ok(body) => Ok(ApiResponse {
+                status,
+                body: body.to_bytes(),
+            }),
+            Err(_) => bail!("the response of the media server is incomplete or too long"),
+        }
+    }
+}
