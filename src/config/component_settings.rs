@@ -74,7 +74,9 @@ impl Config {
     pub fn mail(&self) -> MailSettings {
         let transport = match (&self.mail, self.env) {
             (Some(transport), _) => transport.clone(),
-            (None, Environment::Development) => MailTransport::Directory(self.data_dir.join("mail")),
+            (None, Environment::Development) => {
+                MailTransport::Directory(self.data_dir.join("mail"))
+            }
             (None, Environment::Production) => MailTransport::Off,
         };
         MailSettings {
@@ -111,7 +113,7 @@ impl Config {
     }
 
     /// The timeouts of sessions.
-    pub fn sessions(&self) -> SessionTimeouts {
+    pub fn session_timeouts(&self) -> SessionTimeouts {
         SessionTimeouts {
             idle_timeout: self.session_idle_timeout,
             lifetime: self.session_lifetime,
@@ -189,7 +191,7 @@ impl Config {
     }
 
     /// The timeouts of streams.
-    pub fn timeouts(&self) -> StreamTimeouts {
+    pub fn stream_timeouts(&self) -> StreamTimeouts {
         StreamTimeouts {
             connect: self.connect_timeout,
             heartbeat: self.heartbeat_timeout,
@@ -205,7 +207,7 @@ impl Config {
     }
 
     /// The timeouts of watches.
-    pub fn watch_times(&self) -> WatchTimeouts {
+    pub fn watch_timeouts(&self) -> WatchTimeouts {
         WatchTimeouts {
             heartbeat: self.watch_heartbeat,
             send_timeout: self.watch_patience,
@@ -213,7 +215,7 @@ impl Config {
     }
 
     /// The timeouts of relays.
-    pub fn relay_times(&self) -> RelayTimeouts {
+    pub fn relay_timeouts(&self) -> RelayTimeouts {
         RelayTimeouts {
             lease: self.relay_lease,
             stall: self.relay_stall_timeout,
@@ -253,7 +255,7 @@ impl Config {
     }
 
     /// Whether server reflection is on.
-    pub fn reflects(&self) -> bool {
+    pub fn has_reflection(&self) -> bool {
         self.reflection
             .unwrap_or(self.env == Environment::Development)
     }

@@ -6,8 +6,7 @@ use super::{Id, Time};
 use crate::backoff::Backoff;
 
 /// The delays between attempts, without jitter.
-const RETRY_BACKOFF: Backoff =
-    Backoff::new(Duration::from_secs(30), Duration::from_secs(60 * 60));
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(60 * 60));
 
 /// The age at which an unsent message is given up.
 const MAX_AGE: TimeDelta = TimeDelta::hours(24);
@@ -98,7 +97,8 @@ mod tests {
 
     #[test]
     fn retry_delays_double_up_to_an_hour() {
-        let delays = [1, 2, 3, 7, 8, 9, 60, i64::MAX].map(|n| message(n).retry_delay(0.0).as_secs());
+        let delays =
+            [1, 2, 3, 7, 8, 9, 60, i64::MAX].map(|n| message(n).retry_delay(0.0).as_secs());
         assert_eq!(delays, [30, 60, 120, 1920, 3600, 3600, 3600, 3600]);
     }
 

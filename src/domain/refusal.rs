@@ -9,7 +9,7 @@ pub struct Refusal {
     pub create_time: Time,
     /// Why it was refused.
     pub reason: RefusalReason,
-    /// The media server that asked.
+    /// The media server.
     pub node_id: String,
     /// The network of the publisher; empty if its address is not known.
     pub peer_prefix: String,

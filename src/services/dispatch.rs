@@ -13,10 +13,9 @@ use pin_project_lite::pin_project;
 use tonic::service::Routes;
 use tower::{BoxError, Service};
 
-/// Hands each call to the service that its path names.
+/// Routes each call by its path to one of the services.
 ///
-/// tonic's routes could do that, too, but put every call and its bodies on the heap
-/// several times.
+/// tonic's routes would do that too, but box every call and its bodies several times.
 #[derive(Debug)]
 pub struct Dispatch<A, P, S>(Arc<Services<A, P, S>>);
 
@@ -29,8 +28,8 @@ struct Services<A, P, S> {
 }
 
 impl<A, P, S> Dispatch<A, P, S> {
-    /// Between these services; whatever else there is stands in the routes, and what
-    /// does not is UNIMPLEMENTED.
+    /// Routes between these services. Other paths go to the routes, which answer UNIMPLEMENTED to
+    /// unknown paths.
     pub fn new(auth: A, project: P, stream: S, others: Routes) -> Self {
         Self(Arc::new(Services {
             auth,
@@ -60,7 +59,7 @@ where
         DispatchedCall<A::Future, P::Future, S::Future, <Routes as Service<Request<B>>>::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // As each of the services always is.
+        // Each of the services is always ready.
         Poll::Ready(Ok(()))
     }
 
@@ -93,13 +92,13 @@ pin_project! {
     /// The future of a call of one of the services.
     #[project = Projection]
     pub enum DispatchedCall<A, P, S, O> {
-        /// Of AuthService.
+        /// A call of AuthService.
         Auth { #[pin] call: A },
-        /// Of ProjectService.
+        /// A call of ProjectService.
         Project { #[pin] call: P },
-        /// Of StreamService.
+        /// A call of StreamService.
         Stream { #[pin] call: S },
-        /// Of what is not ours, or nobody's.
+        /// A call of another service.
         Other { #[pin] call: O },
     }
 }
@@ -114,7 +113,7 @@ where
     type Output = Result<Response<Either<R, tonic::body::Body>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = match self.project() {
+        let result = match self.project() {
             Projection::Auth { call } => ready!(call.poll(cx)),
             Projection::Project { call } => ready!(call.poll(cx)),
             Projection::Stream { call } => ready!(call.poll(cx)),
@@ -123,6 +122,6 @@ where
                 return Poll::Ready(answer.map(|response| response.map(Either::Right)));
             }
         };
-        Poll::Ready(answer.map(|response| response.map(Either::Left)))
+        Poll::Ready(result.map(|response| response.map(Either::Left)))
     }
 }

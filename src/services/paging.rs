@@ -1,7 +1,7 @@
-//! PageTokens of lists.
+//! Pagination of lists.
 //!
-//! A page token is the id of the last row shown and a MAC over it, the list and
-//! the caller: it cannot be forged, nor used for another list.
+//! A page token is the id of the last row of a page, with a MAC over it, the list and the caller. So
+//! it cannot be forged or used for another list.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;

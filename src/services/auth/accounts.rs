@@ -8,8 +8,8 @@ use crate::{
     auth::{HashSlot, PasswordHasher, PasswordVerification},
     database::Database,
     domain::{
-        AttemptSubject, AuditContext, Email, Password, RequestOrigin, Session, SessionId,
-        User, UserId, now,
+        AttemptSubject, AuditContext, Email, Password, RequestOrigin, Session, SessionId, User,
+        UserId, now,
     },
     error::{Error, Result},
     repositories::{

@@ -225,9 +225,9 @@ impl From<TokenPair> for pb::Tokens {
 pub(super) fn session_message(
     session: Session,
     current: SessionId,
-    times: SessionTimeouts,
+    timeouts: SessionTimeouts,
 ) -> pb::Session {
-    let expire_time = times.end_of(&session);
+    let expire_time = timeouts.end_of(&session);
     let Session {
         id,
         user_id: _,

@@ -42,7 +42,7 @@ pub struct AuthDependencies {
     /// Verifies the id tokens of the accepted issuers.
     pub id_tokens: IdTokens,
     /// How long sessions last.
-    pub times: SessionTimeouts,
+    pub timeouts: SessionTimeouts,
     /// The queue of e-mail messages; `None` if mail is off.
     pub outbox: Option<Outbox>,
 }
@@ -57,7 +57,7 @@ impl AuthService {
             sealer,
             hasher,
             id_tokens,
-            times,
+            timeouts,
             outbox,
         } = dependencies;
         let users = Users::new(database.clone());
@@ -77,7 +77,7 @@ impl AuthService {
             tokens: tokens.clone(),
             revocations: revocations.clone(),
             sealer: sealer.clone(),
-            times,
+            timeouts,
         };
 
         Self {

@@ -18,7 +18,7 @@ pub(super) struct SessionIssuer {
     pub tokens: AccessTokens,
     pub revocations: Revocations,
     pub sealer: Sealer,
-    pub times: SessionTimeouts,
+    pub timeouts: SessionTimeouts,
 }
 
 /// The tokens of a session.
@@ -50,7 +50,7 @@ impl SessionIssuer {
             origin,
             create_time: now,
             last_used_time: now,
-            expire_time: now + self.times.lifetime,
+            expire_time: now + self.timeouts.lifetime,
         };
 
         let familiar = account_at_address(&user.email.to_lowercase(), &session.origin);
@@ -90,7 +90,7 @@ impl SessionIssuer {
                 .sessions
                 .find(token.session_id, now)
                 .await?
-                .filter(|session| session.last_used_time + self.times.idle_timeout > now)
+                .filter(|session| session.last_used_time + self.timeouts.idle_timeout > now)
                 .ok_or(Error::RefreshTokenInvalid)?;
             let seed = RefreshSeed::unseal(&session.refresh_seed, session.id, &self.sealer)?;
             if !seed.verifies(token) {
@@ -135,7 +135,7 @@ impl SessionIssuer {
         Ok(TokenPair {
             access: self.tokens.issue(&caller, now)?,
             refresh_token: seed.token(session.id, counter),
-            refresh_token_expire_time: self.times.end_of(session),
+            refresh_token_expire_time: self.timeouts.end_of(session),
         })
     }
 }

@@ -84,8 +84,8 @@ impl SessionRpcs {
         let list = self.page_tokens.read_single(list, page_size, &page_token)?;
         let now = now();
 
-        let times = self.session_issuer.times;
-        let used_since = now - times.idle_timeout;
+        let timeouts = self.session_issuer.timeouts;
+        let used_since = now - timeouts.idle_timeout;
         let mut sessions = self.sessions.list(user, used_since, list.page, now).await?;
 
         let next_page_token = self
@@ -93,7 +93,7 @@ impl SessionRpcs {
             .truncate(&list, &mut sessions, |session| session.id.uuid());
         let sessions = sessions
             .into_iter()
-            .map(|session| session_message(session, current, times))
+            .map(|session| session_message(session, current, timeouts))
             .collect();
         Ok(Response::new(pb::ListSessionsResponse {
             sessions,

@@ -207,7 +207,7 @@ impl UpdateDestination {
             Some(key) => Some(key),
             None if is_same_server => Some(sealer.open_text(&associated_data, &key_before)?),
             None => {
-                let requirement = "must be given anew with another platform or server";
+                let requirement = "must be given again with another platform or server";
                 fields.read("stream_key", Err(Invalid::because(requirement)))
             }
         };

@@ -9,7 +9,7 @@ use crate::{
     domain::{StreamId, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{Projects, RefusedPublishes, Streams},
+    repositories::{Projects, Refusals, Streams},
     services::{fields::read_field, paging::PageTokens, request_origin::tenant_and_audit},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct OwnerRpcs {
     pub projects: Projects,
     pub streams: Streams,
-    pub refusals: RefusedPublishes,
+    pub refusals: Refusals,
     pub page_tokens: PageTokens,
 }
 
@@ -49,15 +49,10 @@ impl OwnerRpcs {
         } = ListStreams::read(request.into_inner(), tenant, &self.page_tokens)?;
 
         self.projects.get(tenant, project_id).await?;
-        let (streams, page) = (&self.streams, list.page);
-        let mut streams = match status {
-            None => streams.list(tenant, project_id, page).await?,
-            Some(status) => {
-                streams
-                    .list_by_status(tenant, project_id, status, page)
-                    .await?
-            }
-        };
+        let mut streams = self
+            .streams
+            .list(tenant, project_id, status, list.page)
+            .await?;
 
         let next_page_token = self
             .page_tokens

@@ -12,8 +12,8 @@ use crate::{
     domain::RelayTimeouts,
     proto::v1 as pb,
     repositories::{
-        Events, Projects, Publishing, RefusedPublishes, RelayClaims, RelayReports, Relays,
-        Snapshots, Streams,
+        Events, Projects, Publishing, Refusals, RelayClaims, RelayReports, Relays, Snapshots,
+        Streams,
     },
     services::paging::PageTokens,
     watching::WatchHub,
@@ -77,7 +77,7 @@ impl StreamService {
             owner: OwnerRpcs {
                 projects: Projects::new(database.clone()),
                 streams: streams.clone(),
-                refusals: RefusedPublishes::new(database.clone()),
+                refusals: Refusals::new(database.clone()),
                 page_tokens: PageTokens::new(sealer.clone()),
             },
             relay: RelayRpcs {
@@ -88,13 +88,13 @@ impl StreamService {
                 claims: RelayClaims::new(database.clone(), relay_timeouts),
                 reports,
                 sealer,
-                times: relay_timeouts,
+                timeouts: relay_timeouts,
             },
             watch: WatchRpcs {
                 snapshots: Snapshots::new(database.clone()),
                 events: Events::new(database),
                 hub,
-                times: watch_timeouts,
+                timeouts: watch_timeouts,
             },
         }
     }

@@ -45,7 +45,7 @@ pub(super) struct WatchSession {
     pub project: watching::ProjectWatch,
     pub events: Events,
     pub authorization: CallAuthorization,
-    pub times: WatchTimeouts,
+    pub timeouts: WatchTimeouts,
     pub closing: CancellationToken,
     pub sender: ResponseSender<Message>,
 }
@@ -90,62 +90,63 @@ impl WatchSession {
     async fn watch(
         &mut self,
         start: WatchStart,
-        at: &mut Position,
+        position: &mut Position,
     ) -> Result<Infallible, WatchEnd> {
         let present = match start {
             WatchStart::Snapshot(snapshot) => {
                 let revision = snapshot.revision;
-                self.send(snapshot, at).await?;
+                self.send(snapshot, position).await?;
                 revision
             }
             WatchStart::After { revision, .. } => revision,
         };
         self.project.begin_at(present);
-        while at.revision < present {
-            self.send_events(at, present).await?;
+        while position.revision < present {
+            self.send_events(position, present).await?;
         }
-        self.send(Box::new(synced(at.revision)), at).await?;
+        self.send(Box::new(synced(position.revision)), position)
+            .await?;
 
         loop {
             let head = self.project.head();
-            if at.revision < head.revision {
-                self.send_events(at, head.revision).await?;
+            if position.revision < head.revision {
+                self.send_events(position, head.revision).await?;
             } else if head.gone {
                 self.authorization.check()?;
                 return Err(WatchEnd::Error(self.not_found()));
             } else {
-                self.wait(at).await?;
+                self.wait(position).await?;
             }
         }
     }
 
     /// Sends the next events, up to the revision `until`.
-    async fn send_events(&mut self, at: &mut Position, until: i64) -> Result<(), WatchEnd> {
-        if let Some(events) = self.project.after(at.revision) {
+    async fn send_events(&mut self, position: &mut Position, until: i64) -> Result<(), WatchEnd> {
+        if let Some(events) = self.project.after(position.revision) {
             for event in events.iter().take_while(|event| event.revision <= until) {
-                self.send_event(event, at).await?;
+                self.send_event(event, position).await?;
             }
             return Ok(());
         }
-        let limit = EVENT_BATCH_SIZE.min(until - at.revision);
+        let limit = EVENT_BATCH_SIZE.min(until - position.revision);
         let id = self.project.project_id();
-        let events = self.events.after(id, at.revision, limit).await?;
+        let events = self.events.after(id, position.revision, limit).await?;
         if events.is_empty() {
             // They have been deleted in the meantime.
             return Err(WatchEnd::Error(Error::ResyncRequired));
         }
         for event in &events {
-            self.send_event(event, at).await?;
+            self.send_event(event, position).await?;
         }
         Ok(())
     }
 
-    async fn send_event(&mut self, event: &Event, at: &mut Position) -> Result<(), WatchEnd> {
-        if event.revision != at.revision + 1 {
+    async fn send_event(&mut self, event: &Event, position: &mut Position) -> Result<(), WatchEnd> {
+        if event.revision != position.revision + 1 {
             return Err(WatchEnd::Error(Error::ResyncRequired));
         }
         self.authorization.check()?;
-        self.send(Box::new(message(event)), at).await?;
+        self.send(Box::new(message(event)), position).await?;
         match event.change {
             Change::ProjectDeleted => Err(WatchEnd::Error(self.not_found())),
             _ => Ok(()),
@@ -153,8 +154,8 @@ impl WatchSession {
     }
 
     /// Waits for events, and sends a heartbeat if one is due.
-    async fn wait(&mut self, at: &mut Position) -> Result<(), WatchEnd> {
-        let heartbeat_time = at.time + self.times.heartbeat;
+    async fn wait(&mut self, position: &mut Position) -> Result<(), WatchEnd> {
+        let heartbeat_time = position.time + self.timeouts.heartbeat;
         tokio::select! {
             biased;
             () = self.closing.cancelled() => return Err(WatchEnd::Error(Error::Draining)),
@@ -164,15 +165,16 @@ impl WatchSession {
         }
         self.authorization.check()?;
         if heartbeat_time <= Instant::now() {
-            self.send(Box::new(heartbeat(at.revision)), at).await?;
+            self.send(Box::new(heartbeat(position.revision)), position)
+                .await?;
         }
         Ok(())
     }
 
     /// Sends a message as soon as there is room, while the caller remains authorized.
-    async fn send(&self, message: Box<Message>, at: &mut Position) -> Result<(), WatchEnd> {
+    async fn send(&self, message: Box<Message>, position: &mut Position) -> Result<(), WatchEnd> {
         let revision = message.revision;
-        let mut sent = std::pin::pin!(self.sender.send(message, self.times.send_timeout));
+        let mut sent = std::pin::pin!(self.sender.send(message, self.timeouts.send_timeout));
         loop {
             tokio::select! {
                 biased;
@@ -184,7 +186,7 @@ impl WatchSession {
                 () = sleep(AUTHORIZATION_INTERVAL) => self.authorization.check()?,
             }
         }
-        *at = Position {
+        *position = Position {
             revision,
             time: Instant::now(),
         };

@@ -22,7 +22,7 @@ pub(super) struct WatchRpcs {
     pub snapshots: Snapshots,
     pub events: Events,
     pub hub: WatchHub,
-    pub times: WatchTimeouts,
+    pub timeouts: WatchTimeouts,
 }
 
 impl WatchRpcs {
@@ -43,7 +43,7 @@ impl WatchRpcs {
             project,
             events: self.events.clone(),
             authorization,
-            times: self.times,
+            timeouts: self.timeouts,
             closing,
             sender,
         };

@@ -19,7 +19,7 @@ pub(super) struct WorkerRpcs {
     pub claims: RelayClaims,
     pub reports: RelayReports,
     pub sealer: Sealer,
-    pub times: RelayTimeouts,
+    pub timeouts: RelayTimeouts,
 }
 
 impl WorkerRpcs {
@@ -57,7 +57,7 @@ impl WorkerRpcs {
 
         Ok(Response::new(pb::ReportRelaysResponse {
             lost_lease_ids: lost.iter().map(ToString::to_string).collect(),
-            lease_expire_time: Some(timestamp(now + self.times.lease)),
+            lease_expire_time: Some(timestamp(now + self.timeouts.lease)),
         }))
     }
 }
