@@ -1,10 +1,10 @@
-//! Exponential backoff with jitter, for everything that is tried again.
+//! Exponential backoff with jitter, for all retries.
 
 use std::time::Duration;
 
 use crate::random::random_fraction;
 
-/// The delays between tries: they double from the first to the longest.
+/// The delays between attempts. They double from `first` to `longest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     first: Duration,
@@ -17,15 +17,15 @@ impl Backoff {
         Self { first, longest }
     }
 
-    /// The delay after a number of failures in a row, from 1 on: a random duration
+    /// The delay after this number of consecutive failures, from 1: a random duration
     /// between half of the [ceiling](Self::ceiling) and all of it, so that clients that
-    /// failed together do not come back together.
+    /// failed together do not retry together.
     pub fn delay(&self, failures: u32) -> Duration {
         self.ceiling(failures)
             .mul_f64(0.5 + random_fraction() / 2.0)
     }
 
-    /// The longest delay after a number of failures in a row.
+    /// The longest delay after this number of consecutive failures.
     pub fn ceiling(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.first

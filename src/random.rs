@@ -2,12 +2,12 @@
 
 use ring::{digest, rand};
 
-/// Bytes from the system's random generator.
+/// Random bytes from the operating system.
 ///
 /// # Panics
 ///
-/// If the system has no random generator, without which nothing here is safe.
-pub(super) fn random_bytes<const N: usize>() -> [u8; N]
+/// If the operating system has no random generator.
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N]
 where
     [u8; N]: rand::RandomlyConstructable,
 {
@@ -16,25 +16,25 @@ where
         .expose()
 }
 
-/// A random number from 0 to 1, so that replicas do not do things all at once.
+/// A random number from 0 to 1, for jitter.
 pub fn random_fraction() -> f64 {
     f64::from(u16::from_be_bytes(random_bytes())) / f64::from(u16::MAX)
 }
 
-/// A name that nobody guesses: 128 random bits in lower-case hexadecimal digits.
-pub fn random_name() -> String {
+/// An unguessable id: 128 random bits as lower-case hexadecimal digits.
+pub fn random_id() -> String {
     hex(&random_bytes::<16>())
 }
 
-/// SHA-256: how random secrets of at least 128 bits are found again.
+/// The SHA-256 of a text. Random secrets of at least 128 bits are stored as this hash.
 pub fn sha256(text: &str) -> Vec<u8> {
     digest::digest(&digest::SHA256, text.as_bytes())
         .as_ref()
         .to_vec()
 }
 
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
 
     bytes

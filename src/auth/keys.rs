@@ -73,25 +73,25 @@ fn signing_keys(settings: &KeySettings) -> Result<SigningKeys, LoadKeysError> {
     }
     if settings.jwt_key_files.is_empty() {
         let secret = read_or_generate("SLUICE_JWT_SECRET", "jwt.secret", settings)?;
-        let secret = parse_jwt_secret(secret.expose()).map_err(|fault| {
-            anyhow::anyhow!("jwt.secret in the data directory {fault}; restore it or remove it")
+        let secret = parse_jwt_secret(secret.expose()).map_err(|error| {
+            anyhow::anyhow!("jwt.secret in the data directory {error}; restore it or remove it")
         })?;
         return Ok(SigningKeys::from_secret(&secret));
     }
 
-    let wrong = |path: &Path, fault: &dyn Display| {
+    let invalid_file = |path: &Path, error: &dyn Display| {
         let path = path.display();
-        LoadKeysError::Setting(format!("SLUICE_JWT_KEY_FILES: {path} {fault}"))
+        LoadKeysError::Setting(format!("SLUICE_JWT_KEY_FILES: {path} {error}"))
     };
     let mut files = Vec::new();
     for path in &settings.jwt_key_files {
         let text = fs::read_to_string(path);
-        let text = text.map_err(|cause| wrong(path, &format!("cannot be read: {cause}")))?;
+        let text = text.map_err(|cause| invalid_file(path, &format!("cannot be read: {cause}")))?;
         files.push(Secret::new(text));
     }
     SigningKeys::from_pem(&files).map_err(|at| {
         let path = &settings.jwt_key_files[at];
-        wrong(path, &"must be an Ed25519 private key in PEM (PKCS #8)")
+        invalid_file(path, &"must be an Ed25519 private key in PEM (PKCS #8)")
     })
 }
 
@@ -100,8 +100,8 @@ fn sealer(settings: &KeySettings) -> Result<Sealer, LoadKeysError> {
         return Ok(Sealer::new(&settings.sealing_keys));
     }
     let text = read_or_generate("SLUICE_SEALING_KEYS", "sealing.key", settings)?;
-    let key = parse_sealing_key(text.expose()).map_err(|fault| {
-        anyhow::anyhow!("sealing.key in the data directory {fault}; restore it")
+    let key = parse_sealing_key(text.expose()).map_err(|error| {
+        anyhow::anyhow!("sealing.key in the data directory {error}; restore it")
     })?;
     Ok(Sealer::new(&[key]))
 }

@@ -1,10 +1,9 @@
-//! Who calls, and what protects secrets.
+//! Authentication and authorization of callers, and the protection of secrets.
 //!
-//! A call's way: [`AuthInterceptor`] (the interceptor) looks up in [`access`] what the RPC
-//! needs, checks the access token with [`AccessTokens`], and leaves a [`Caller`]
-//! in the request. RequiredAccess tokens are checked without the database; [`Revocations`]
-//! tells which sessions and API keys were ended meanwhile, and [`RateLimits`] who
-//! calls too often.
+//! [`AuthInterceptor`] looks up in [`access`] what the RPC requires, verifies the access
+//! token with [`AccessTokens`], and adds a [`CallAuthorization`] to the request. Access
+//! tokens are verified without the database. [`Revocations`] has the revoked sessions and
+//! API keys, and [`RateLimits`] the limits of calls.
 
 pub mod access;
 

@@ -59,8 +59,8 @@ impl Sealer {
     /// Opens a sealed value. Fails if its key is not in the ring, or if the value was
     /// changed or has other associated data.
     pub fn open(&self, aad: &AssociatedData, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        open(all_keys(&self.data_keys(), &self.roots), aad, sealed).map_err(|fault| {
-            Error::internal(anyhow::anyhow!(fault).context(aad.as_str().to_owned()))
+        open(all_keys(&self.data_keys(), &self.roots), aad, sealed).map_err(|error| {
+            Error::internal(anyhow::anyhow!(error).context(aad.as_str().to_owned()))
         })
     }
 

@@ -10,7 +10,7 @@ use crate::{
     error::Result,
     repositories::{
         AuditLog, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Outbox, Projects,
-        Publishing, RefusedPublishes, Sessions, TokenRevocations,
+        Publishing, Refusals, Sessions, TokenRevocations,
     },
     telemetry::metrics::JobRun,
 };
@@ -35,7 +35,7 @@ enum PurgeTarget {
     AuditEvents,
     MailTokens,
     Messages,
-    RefusedPublishes,
+    Refusals,
     Publishes,
     Keys,
 }
@@ -50,7 +50,7 @@ impl PurgeTarget {
         Self::AuditEvents,
         Self::MailTokens,
         Self::Messages,
-        Self::RefusedPublishes,
+        Self::Refusals,
         Self::Publishes,
         Self::Keys,
     ];
@@ -126,8 +126,8 @@ impl Purge {
             }
             PurgeTarget::MailTokens => MailTokens::new(database).purge(now, BATCH_SIZE).await,
             PurgeTarget::Messages => Outbox::new(database).purge(before, BATCH_SIZE).await,
-            PurgeTarget::RefusedPublishes => {
-                RefusedPublishes::new(database)
+            PurgeTarget::Refusals => {
+                Refusals::new(database)
                     .purge(before, BATCH_SIZE)
                     .await
             }

@@ -14,7 +14,8 @@ use crate::{
 /// Overdue streams read at once.
 const BATCH_SIZE: i64 = 1000;
 
-/// Ends streams whose reconnect window is over, and marks silent publishers as lost.
+/// Expires overdue streams: ends those past their deadline, and moves live streams
+/// without heartbeats to reconnecting.
 #[derive(Debug)]
 pub struct Reaper {
     publishing: Publishing,

@@ -89,18 +89,15 @@ impl EventPoller {
                 _ => {}
             }
         }
-        self.fill(outdated).await
-    }
-
-    /// Fills feeds in batches, so that no statement is too long.
-    async fn fill(&self, outdated: Vec<(ProjectId, Arc<ProjectFeed>, i64)>) -> Result<()> {
+        // In batches, so that no statement is too long.
         for batch in outdated.chunks(FEED_BATCH_SIZE) {
-            self.fill_batch(batch).await?;
+            self.fill(batch).await?;
         }
         Ok(())
     }
 
-    async fn fill_batch(&self, feeds: &[(ProjectId, Arc<ProjectFeed>, i64)]) -> Result<()> {
+    /// Adds new events to feeds.
+    async fn fill(&self, feeds: &[(ProjectId, Arc<ProjectFeed>, i64)]) -> Result<()> {
         let known: Vec<_> = feeds
             .iter()
             .map(|(id, feed, head)| (*id, feed.revision().max(head - MAX_EVENTS)))

@@ -76,7 +76,9 @@ impl ReplicaListener {
                 }
                 Ok(Some(ReplicaChange::Unspecified)) => self.hub.request_full_poll(),
                 Ok(None) => {
-                    return tracing::info!("the connection that listens to other replicas was lost");
+                    return tracing::info!(
+                        "the connection that listens to other replicas was lost"
+                    );
                 }
                 Err(error) => {
                     let error = error.with_causes();
