@@ -11,105 +11,105 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::overload::Pressure;
+use super::overload::Overload;
 
-/// How long, under pressure, what comes is left to gather before it is read.
-const READ_PAUSE: Duration = Duration::from_millis(20);
+/// The delay between two bursts of reads during overload.
+const READ_DELAY: Duration = Duration::from_millis(20);
 
-/// How long answers are.
-const WRITE_PAUSE: Duration = Duration::from_millis(1);
+/// The delay before a burst of writes during overload, and the length of that burst.
+const WRITE_DELAY: Duration = Duration::from_millis(1);
 
-/// How much at once, in bytes, is read as it comes: of a request that is large, or of so
-/// many small ones that they need not gather.
-const LARGE: usize = 32 * 1024;
+/// The number of bytes in a burst of reads after which the next one is not delayed: the
+/// peer sends a large request, or many small ones.
+const UNDELAYED_READ_SIZE: usize = 32 * 1024;
 
 pin_project! {
-    /// A stream that under pressure is read and written to less often, and more at once:
-    /// most of what a refused call costs is the way through the system, there and back.
+    /// A stream that reads and writes less often during overload, and more at once: most
+    /// of the cost of a refused call is in the system calls.
     #[derive(Debug)]
-    pub(super) struct Gathering<T> {
+    pub(super) struct CoalescedIo<T> {
         #[pin]
         stream: T,
-        pressure: Pressure,
-        // When it was last begun to read what had come.
-        read: Option<Instant>,
-        // Whether all of that is read.
-        is_dry: bool,
-        until_read: Option<Pin<Box<Sleep>>>,
-        until_write: Option<Pin<Box<Sleep>>>,
-        // How much was read since it was last begun.
-        portion: usize,
-        // Until when everything that was gathered may be written.
-        writes_until: Option<Instant>,
+        overload: Overload,
+        // When the last burst of reads began, during overload.
+        burst_start: Option<Instant>,
+        // Whether the last read found no data.
+        is_drained: bool,
+        // The number of bytes read in the last burst.
+        burst_size: usize,
+        read_delay: Option<Pin<Box<Sleep>>>,
+        write_delay: Option<Pin<Box<Sleep>>>,
+        // The end of the burst of writes.
+        write_burst_end: Option<Instant>,
     }
 }
 
-impl<T> Gathering<T> {
-    /// A stream that gathers nothing unless there is this pressure.
-    pub fn new(stream: T, pressure: Pressure) -> Self {
+impl<T> CoalescedIo<T> {
+    /// A stream that delays nothing without overload.
+    pub fn new(stream: T, overload: Overload) -> Self {
         Self {
             stream,
-            pressure,
-            read: None,
-            is_dry: false,
-            until_read: None,
-            until_write: None,
-            portion: 0,
-            writes_until: None,
+            overload,
+            burst_start: None,
+            is_drained: false,
+            burst_size: 0,
+            read_delay: None,
+            write_delay: None,
+            write_burst_end: None,
         }
     }
 
-    /// The stream, once enough time was to gather what is written to it.
+    /// The stream, once the write delay is over.
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pin<&mut T>> {
         let this = self.project();
-        if this.until_write.is_none() {
+        if this.write_delay.is_none() {
             let may_write = |until: Instant| Instant::now() < until;
-            if !this.pressure.is_felt() || this.writes_until.is_some_and(may_write) {
+            if !this.overload.is_active() || this.write_burst_end.is_some_and(may_write) {
                 return Poll::Ready(this.stream);
             }
         }
         let wait = this
-            .until_write
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + WRITE_PAUSE)));
+            .write_delay
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + WRITE_DELAY)));
         ready!(wait.as_mut().poll(cx));
-        *this.until_write = None;
-        // A large answer is written in several parts.
-        *this.writes_until = Some(Instant::now() + WRITE_PAUSE);
+        *this.write_delay = None;
+        // A large response takes several writes.
+        *this.write_burst_end = Some(Instant::now() + WRITE_DELAY);
         Poll::Ready(this.stream)
     }
 }
 
-impl<T: AsyncRead> AsyncRead for Gathering<T> {
+impl<T: AsyncRead> AsyncRead for CoalescedIo<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.project();
-        if *this.is_dry && this.until_read.is_none() && this.pressure.is_felt() {
-            let next = this.read.map(|read| read + READ_PAUSE);
-            let next = next.filter(|_| *this.portion < LARGE);
+        if *this.is_drained && this.read_delay.is_none() && this.overload.is_active() {
+            let next = this.burst_start.map(|start| start + READ_DELAY);
+            let next = next.filter(|_| *this.burst_size < UNDELAYED_READ_SIZE);
             let next = next.filter(|next| *next > Instant::now());
-            *this.until_read = next.map(|next| Box::pin(sleep_until(next)));
+            *this.read_delay = next.map(|next| Box::pin(sleep_until(next)));
         }
-        if let Some(wait) = this.until_read {
+        if let Some(wait) = this.read_delay {
             ready!(wait.as_mut().poll(cx));
-            *this.until_read = None;
+            *this.read_delay = None;
         }
 
         let before = buffer.filled().len();
         let polled = this.stream.poll_read(cx, buffer);
-        if polled.is_ready() && *this.is_dry {
-            *this.read = this.pressure.is_felt().then(Instant::now);
-            *this.portion = 0;
+        if polled.is_ready() && *this.is_drained {
+            *this.burst_start = this.overload.is_active().then(Instant::now);
+            *this.burst_size = 0;
         }
-        *this.portion += buffer.filled().len() - before;
-        *this.is_dry = polled.is_pending();
+        *this.burst_size += buffer.filled().len() - before;
+        *this.is_drained = polled.is_pending();
         polled
     }
 }
 
-impl<T: AsyncWrite> AsyncWrite for Gathering<T> {
+impl<T: AsyncWrite> AsyncWrite for CoalescedIo<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -149,10 +149,10 @@ mod tests {
         time::Instant,
     };
 
-    use super::{Gathering, Pressure, READ_PAUSE, WRITE_PAUSE};
+    use super::{CoalescedIo, Overload, READ_DELAY, WRITE_DELAY};
 
-    /// What it is at once, if it is ready.
-    async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    /// The output of a future that is ready.
+    async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -161,45 +161,45 @@ mod tests {
         .await
     }
 
-    fn gathering() -> (Gathering<DuplexStream>, DuplexStream, Pressure) {
+    fn coalesced() -> (CoalescedIo<DuplexStream>, DuplexStream, Overload) {
         let (near, far) = duplex(1024);
-        let pressure = Pressure::default();
-        (Gathering::new(near, pressure.clone()), far, pressure)
+        let overload = Overload::default();
+        (CoalescedIo::new(near, overload.clone()), far, overload)
     }
 
-    /// How often something is read while a hundred bytes come one by one, and in how long.
-    async fn reads(is_felt: bool) -> (u32, Duration) {
-        let (mut stream, mut far, pressure) = gathering();
+    /// The number of reads while a hundred bytes arrive one by one, and the time taken.
+    async fn reads(is_overloaded: bool) -> (u32, Duration) {
+        let (mut stream, mut far, overload) = coalesced();
         let (begun, mut buffer) = (Instant::now(), [0; 1024]);
         let (mut written, mut read, mut reads) = (0, 0, 0);
         while read < 100 {
-            if is_felt {
-                pressure.feel();
+            if is_overloaded {
+                overload.record_refusal();
             }
             if written < 100 {
                 far.write_all(b"x").await.unwrap();
                 written += 1;
             }
-            if let Some(more) = at_once(stream.read(&mut buffer)).await {
+            if let Some(more) = poll_once(stream.read(&mut buffer)).await {
                 (read, reads) = (read + more.unwrap(), reads + 1);
             }
-            assert!(at_once(stream.read(&mut buffer)).await.is_none());
+            assert!(poll_once(stream.read(&mut buffer)).await.is_none());
             yield_now().await;
         }
         (reads, begun.elapsed())
     }
 
-    /// How often what is written a hundred times leaves at once, and in how long.
-    async fn writes(is_felt: bool) -> (u32, Duration) {
-        let (mut stream, _far, pressure) = gathering();
+    /// The number of write bursts for a hundred writes, and the time taken.
+    async fn writes(is_overloaded: bool) -> (u32, Duration) {
+        let (mut stream, _far, overload) = coalesced();
         let (begun, mut writes, mut was_written) = (Instant::now(), 0, false);
         for _ in 0..100 {
-            if is_felt {
-                pressure.feel();
+            if is_overloaded {
+                overload.record_refusal();
             }
-            let is_written = at_once(stream.write_all(b"x")).await.is_some();
-            // Those that follow each other at once are one.
-            writes += u32::from(is_written && !(is_felt && was_written));
+            let is_written = poll_once(stream.write_all(b"x")).await.is_some();
+            // During overload, writes in a row are one burst.
+            writes += u32::from(is_written && !(is_overloaded && was_written));
             was_written = is_written;
             yield_now().await;
         }
@@ -207,22 +207,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everything_is_read_and_written_at_once() {
+    async fn without_overload_each_read_and_write_is_immediate() {
         assert_eq!((reads(false).await.0, writes(false).await.0), (100, 100));
     }
 
     #[tokio::test]
-    async fn under_pressure_both_are_done_once_in_a_while() {
-        let often = |elapsed: Duration, pause| elapsed.div_duration_f64(pause) as u32 + 2;
+    async fn during_overload_reads_and_writes_happen_once_per_delay() {
+        let max_bursts = |elapsed: Duration, delay| elapsed.div_duration_f64(delay) as u32 + 2;
         let (reads, elapsed) = reads(true).await;
         assert!(
-            reads <= often(elapsed, READ_PAUSE),
+            reads <= max_bursts(elapsed, READ_DELAY),
             "{reads} in {elapsed:?}"
         );
 
         let (writes, elapsed) = writes(true).await;
         assert!(
-            writes <= often(elapsed, WRITE_PAUSE),
+            writes <= max_bursts(elapsed, WRITE_DELAY),
             "{writes} in {elapsed:?}"
         );
     }

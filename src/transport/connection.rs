@@ -4,14 +4,19 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
+use http::Response;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
+use tower::Service;
 
-/// What is known of a connection; in the extensions of each request that comes over it.
+use super::call_hook::{CallHook, HookedBody, HookedCall};
+
+/// A connection; in the extensions of each request that comes over it.
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<State>);
 
@@ -19,75 +24,99 @@ pub struct Connection(Arc<State>);
 struct State {
     peer: IpAddr,
     closing: CancellationToken,
-    begun: Instant,
-    calls: AtomicUsize,
-    /// Milliseconds from the beginning to the end of the last call.
-    rests_since: AtomicU64,
+    opened_at: Instant,
+    calls_in_flight: AtomicUsize,
+    /// Milliseconds from `opened_at` to the end of the last call.
+    last_call_end: AtomicU64,
 }
 
-/// A call in flight, until dropped.
-#[derive(Debug)]
-pub(super) struct Call(Connection);
-
 impl Connection {
-    /// A connection of a peer that begins now, and is to end with the server.
-    pub(super) fn begin(peer: IpAddr, server_closing: &CancellationToken) -> Self {
+    /// A connection that opens now, and closes with the server at the latest.
+    pub(super) fn open(peer: IpAddr, server_closing: &CancellationToken) -> Self {
         Self(Arc::new(State {
             peer,
             closing: server_closing.child_token(),
-            begun: Instant::now(),
-            calls: AtomicUsize::new(0),
-            rests_since: AtomicU64::new(0),
+            opened_at: Instant::now(),
+            calls_in_flight: AtomicUsize::new(0),
+            last_call_end: AtomicU64::new(0),
         }))
     }
 
-    /// Who is at its other end: the caller, or a proxy.
+    /// The address of the peer: the caller, or a proxy.
     pub fn peer(&self) -> IpAddr {
         self.0.peer
     }
 
-    /// Cancelled when answers that go on are to end, so that the connection can.
+    /// Cancelled when streaming responses must end so that the connection can close.
     pub fn closing(&self) -> &CancellationToken {
         &self.0.closing
     }
 
-    /// What ends the answer to a request that goes on; nothing does where no
-    /// [`Acceptor`](super::Acceptor) listens.
+    /// The [`closing`](Self::closing) token of the request's connection. It is never
+    /// cancelled for a request that came through no [`Listener`](super::Listener).
     pub fn closing_of<T>(request: &Request<T>) -> CancellationToken {
         let connection = request.extensions().get::<Self>();
         connection.map_or_else(CancellationToken::new, |one| one.closing().clone())
     }
 
-    /// A call begins.
-    pub(super) fn call(&self) -> Call {
-        self.0.calls.fetch_add(1, Ordering::Relaxed);
-        Call(self.clone())
+    /// Counts a call as in flight until the guard is dropped.
+    fn begin_call(&self) -> CallGuard {
+        self.0.calls_in_flight.fetch_add(1, Ordering::Relaxed);
+        CallGuard(self.clone())
     }
 
-    /// Since when there is no call in flight; now, if there is one.
-    pub(super) fn rests_since(&self) -> Instant {
-        if self.0.calls.load(Ordering::Acquire) > 0 {
+    /// Since when no call has been in flight; now, if one is.
+    pub(super) fn idle_since(&self) -> Instant {
+        if self.0.calls_in_flight.load(Ordering::Acquire) > 0 {
             return Instant::now();
         }
-        self.0.begun + Duration::from_millis(self.0.rests_since.load(Ordering::Relaxed))
+        self.0.opened_at + Duration::from_millis(self.0.last_call_end.load(Ordering::Relaxed))
     }
 
-    /// When it began.
-    pub(super) fn begun(&self) -> Instant {
-        self.0.begun
+    /// When the connection was opened.
+    pub(super) fn opened_at(&self) -> Instant {
+        self.0.opened_at
     }
 }
 
-impl Drop for Call {
+/// A call in flight, until dropped.
+#[derive(Debug)]
+pub(super) struct CallGuard(Connection);
+
+impl CallHook for CallGuard {}
+
+impl Drop for CallGuard {
     fn drop(&mut self) {
-        let State {
-            begun,
-            calls,
-            rests_since,
-            ..
-        } = &*self.0.0;
-        let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        rests_since.store(now, Ordering::Relaxed);
-        calls.fetch_sub(1, Ordering::Release);
+        let state = &*self.0.0;
+        let now = state.opened_at.elapsed().as_millis();
+        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        state.last_call_end.store(now, Ordering::Relaxed);
+        state.calls_in_flight.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Counts the calls in flight of a connection, and puts the connection into the
+/// extensions of each request.
+#[derive(Debug, Clone)]
+pub(super) struct TrackCalls<S> {
+    pub inner: S,
+    pub connection: Connection,
+}
+
+impl<S, B, R> Service<http::Request<B>> for TrackCalls<S>
+where
+    S: Service<http::Request<B>, Response = Response<R>>,
+{
+    type Response = Response<HookedBody<R, CallGuard>>;
+    type Error = S::Error;
+    type Future = HookedCall<S::Future, CallGuard>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        request.extensions_mut().insert(self.connection.clone());
+        HookedCall::new(self.inner.call(request), self.connection.begin_call())
     }
 }

@@ -1,102 +1,122 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::domain::PeerAddress;
 
-/// How many connections there may be.
+/// The maximum numbers of concurrent connections.
 #[derive(Debug, Clone, Copy)]
-pub struct Caps {
-    /// From everywhere.
-    pub all: u32,
+pub struct ConnectionLimits {
+    /// From all addresses together.
+    pub total: u32,
     /// From one address, of IPv6 from one /64.
-    pub each: u32,
+    pub per_address: u32,
 }
 
-/// How many connections there are, of how many there may be.
+/// Gives out permits for connections, within the limits.
 #[derive(Debug)]
-pub(super) struct Places {
-    caps: Caps,
-    /// Many come through one address of theirs.
-    uncounted: Arc<[IpNet]>,
-    taken: Mutex<Taken>,
+pub(super) struct ConnectionLimiter {
+    limits: ConnectionLimits,
+    /// Networks without a limit per address: proxies connect for many callers.
+    exempt: Arc<[IpNet]>,
+    open: Mutex<OpenConnections>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
-    all: u32,
-    each: HashMap<PeerAddress, u32>,
+struct OpenConnections {
+    total: u32,
+    per_network: HashMap<PeerAddress, u32>,
 }
 
-/// The place of a connection; free again when dropped.
+/// The permit of one connection, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
-    counted: Option<PeerAddress>,
+pub(super) struct ConnectionPermit {
+    limiter: Arc<ConnectionLimiter>,
+    /// The network that the connection counts for; `None` if it is exempt.
+    network: Option<PeerAddress>,
 }
 
-/// Why there is no place.
+/// The limit that a new connection would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
-    /// There are as many connections as there may be.
-    All,
-    /// There are as many from this address as there may be.
+pub(super) enum LimitReached {
+    /// [`ConnectionLimits::total`].
+    Total,
+    /// [`ConnectionLimits::per_address`].
     Address,
 }
 
-impl Places {
-    /// As many places; those who come from these networks are not counted by address.
-    pub fn new(caps: Caps, uncounted: Arc<[IpNet]>) -> Arc<Self> {
+impl ConnectionLimiter {
+    /// A limiter that exempts some networks from the limit per address.
+    pub fn new(limits: ConnectionLimits, exempt: Arc<[IpNet]>) -> Arc<Self> {
         Arc::new(Self {
-            caps,
-            uncounted,
-            taken: Mutex::default(),
+            limits,
+            exempt,
+            open: Mutex::default(),
         })
     }
 
-    /// Takes a place.
-    pub fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
+    /// Takes a permit for a connection of this peer.
+    pub fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, LimitReached> {
         let peer = PeerAddress::from(peer);
-        let is_counted = !self.uncounted.iter().any(|net| net.contains(&peer.ip()));
-        let counted = is_counted.then(|| peer.network());
+        let is_exempt = self.exempt.iter().any(|net| net.contains(&peer.ip()));
+        let network = (!is_exempt).then(|| peer.network());
 
-        let mut taken = self.lock();
-        if taken.all >= self.caps.all {
-            return Err(Full::All);
+        let mut open = self.open.lock();
+        if open.total >= self.limits.total {
+            return Err(LimitReached::Total);
         }
-        if let Some(network) = counted {
-            let each = taken.each.entry(network).or_default();
-            if *each >= self.caps.each {
-                return Err(Full::Address);
+        if let Some(network) = network {
+            let count = open.per_network.entry(network).or_default();
+            if *count >= self.limits.per_address {
+                return Err(LimitReached::Address);
             }
-            *each += 1;
+            *count += 1;
         }
-        taken.all += 1;
-        Ok(Place {
-            places: Arc::clone(self),
-            counted,
+        open.total += 1;
+        Ok(ConnectionPermit {
+            limiter: Arc::clone(self),
+            network,
         })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
-        taken.all -= 1;
-        let Some(network) = self.counted else { return };
-        if let Entry::Occupied(mut each) = taken.each.entry(network) {
-            *each.get_mut() -= 1;
-            if *each.get() == 0 {
-                each.remove();
+        let mut open = self.limiter.open.lock();
+        open.total -= 1;
+        let Some(network) = self.network else { return };
+        if let Entry::Occupied(mut count) = open.per_network.entry(network) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
+        }
+    }
+}
+
+/// Raises the soft limit of open files to the hard limit. Returns the limit that holds.
+pub(super) fn raise_open_file_limit() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let hard = maximum.unwrap_or(u64::MAX);
+    let soft = current.unwrap_or(u64::MAX);
+    if soft >= hard {
+        return soft;
+    }
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => hard,
+        Err(error) => {
+            tracing::warn!(%error, limit = soft, "cannot raise the limit of open files");
+            soft
         }
     }
 }
@@ -105,45 +125,52 @@ impl Drop for Place {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Caps, Full, Place, Places};
+    use super::{ConnectionLimiter, ConnectionLimits, ConnectionPermit, LimitReached};
 
-    fn places(all: u32, each: u32) -> Arc<Places> {
+    fn limiter(total: u32, per_address: u32) -> Arc<ConnectionLimiter> {
+        let limits = ConnectionLimits { total, per_address };
         let proxies = ["10.0.0.0/8".parse().unwrap()];
-        Places::new(Caps { all, each }, Arc::new(proxies))
+        ConnectionLimiter::new(limits, Arc::new(proxies))
     }
 
-    fn take(places: &Arc<Places>, peer: &str) -> Result<Place, Full> {
-        places.take(peer.parse().unwrap())
+    fn acquire(
+        limiter: &Arc<ConnectionLimiter>,
+        peer: &str,
+    ) -> Result<ConnectionPermit, LimitReached> {
+        limiter.acquire(peer.parse().unwrap())
     }
 
     #[test]
-    fn an_address_has_as_many_places_as_it_may_and_gets_them_back() {
-        let places = places(10, 2);
-        let first = take(&places, "192.0.2.1").unwrap();
-        let _second = take(&places, "::ffff:192.0.2.1").unwrap();
+    fn an_address_gets_permits_up_to_its_limit_and_gives_them_back() {
+        let limiter = limiter(10, 2);
+        let first = acquire(&limiter, "192.0.2.1").unwrap();
+        let _second = acquire(&limiter, "::ffff:192.0.2.1").unwrap();
 
-        assert_eq!(take(&places, "192.0.2.1").unwrap_err(), Full::Address);
-        take(&places, "192.0.2.2").unwrap();
+        let refused = acquire(&limiter, "192.0.2.1").unwrap_err();
+        assert_eq!(refused, LimitReached::Address);
+        acquire(&limiter, "192.0.2.2").unwrap();
         drop(first);
-        take(&places, "192.0.2.1").unwrap();
+        acquire(&limiter, "192.0.2.1").unwrap();
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_address() {
-        let places = places(10, 1);
-        let _first = take(&places, "2001:db8:0:1::1").unwrap();
+    fn an_ipv6_network_of_64_bits_counts_as_one_address() {
+        let limiter = limiter(10, 1);
+        let _first = acquire(&limiter, "2001:db8:0:1::1").unwrap();
 
-        assert_eq!(take(&places, "2001:db8:0:1::2").unwrap_err(), Full::Address);
-        take(&places, "2001:db8:0:2::1").unwrap();
+        let refused = acquire(&limiter, "2001:db8:0:1::2").unwrap_err();
+        assert_eq!(refused, LimitReached::Address);
+        acquire(&limiter, "2001:db8:0:2::1").unwrap();
     }
 
     #[test]
-    fn trusted_proxies_are_not_counted_by_address() {
-        let places = places(3, 1);
-        let taken = [1, 2, 3].map(|_| take(&places, "10.0.0.1").unwrap());
+    fn trusted_proxies_are_exempt_from_the_limit_per_address() {
+        let limiter = limiter(3, 1);
+        let permits = [1, 2, 3].map(|_| acquire(&limiter, "10.0.0.1").unwrap());
 
-        assert_eq!(take(&places, "10.0.0.1").unwrap_err(), Full::All);
-        drop(taken);
-        assert!(places.lock().each.is_empty());
+        let refused = acquire(&limiter, "10.0.0.1").unwrap_err();
+        assert_eq!(refused, LimitReached::Total);
+        drop(permits);
+        assert!(limiter.open.lock().per_network.is_empty());
     }
 }

@@ -1,68 +1,68 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::telemetry::metrics::LIVE;
+use crate::telemetry::metrics::SERVER;
 
-/// The connections of a listener, counted since the start, and shown as metrics.
+/// The connections of a listener since its start; also in the metrics of the process.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct ConnectionMetrics {
     accepted: AtomicU64,
-    ended: AtomicU64,
+    closed: AtomicU64,
 }
 
-/// Why a connection was closed that could have gone on.
+/// Why the server refused or closed a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// There are as many as there may be.
-    Full,
-    /// There are as many from its address as there may be.
-    Address,
-    /// Others needed its place, and it had not shown yet what it speaks.
-    CrowdedOut,
-    /// It did not show in time what it speaks, or something strange.
-    Handshake,
-    /// It was old.
-    Age,
-    /// Nobody called.
+pub(super) enum CloseCause {
+    /// The limit of all connections was reached.
+    TotalLimit,
+    /// The limit of connections from its address was reached.
+    AddressLimit,
+    /// Its pending handshake was the oldest, and a new connection needed the room.
+    HandshakeEvicted,
+    /// The handshake failed, took too long, or led to another protocol.
+    HandshakeFailed,
+    /// It reached its maximum age.
+    MaxAge,
+    /// It had no call for the idle timeout.
     Idle,
 }
 
-impl Tally {
-    /// A connection was accepted, and given a place.
-    pub(super) fn accept(&self) {
+impl ConnectionMetrics {
+    /// Counts a connection that was accepted and admitted.
+    pub(super) fn opened(&self) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        LIVE.accepted.inc();
-        LIVE.connections.inc();
+        SERVER.accepted.inc();
+        SERVER.connections.inc();
     }
 
-    /// One of those has ended.
-    pub(super) fn end(&self) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
-        LIVE.connections.dec();
+    /// Counts the end of an admitted connection.
+    pub(super) fn closed(&self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+        SERVER.connections.dec();
     }
 
-    /// How many were accepted.
+    /// The number of admitted connections.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// How many of them are open.
+    /// The number of connections that are open.
     pub fn open(&self) -> u64 {
-        let ended = self.ended.load(Ordering::Relaxed);
-        self.accepted().saturating_sub(ended)
+        let closed = self.closed.load(Ordering::Relaxed);
+        self.accepted().saturating_sub(closed)
     }
 }
 
-impl Cause {
-    /// Counts a connection that is closed for it.
+impl CloseCause {
+    /// Counts a connection that is closed for this cause.
     pub(super) fn count(self) {
-        let name = match self {
-            Self::Full => "full",
-            Self::Address => "address",
-            Self::CrowdedOut => "crowded_out",
-            Self::Handshake => "handshake",
-            Self::Age => "age",
+        let label = match self {
+            Self::TotalLimit => "full",
+            Self::AddressLimit => "address",
+            Self::HandshakeEvicted => "crowded_out",
+            Self::HandshakeFailed => "handshake",
+            Self::MaxAge => "age",
             Self::Idle => "idle",
         };
-        LIVE.turned_away.with_label_values(&[name]).inc();
+        SERVER.refused_connections.with_label_values(&[label]).inc();
     }
 }

@@ -12,79 +12,80 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::tls::Tls;
+use super::tls::ReloadableTls;
 
-/// What calls come over.
-pub(super) type Stream = Rewound<Either<TcpStream, TlsStream<TcpStream>>>;
+/// The stream of a connection after its handshake.
+pub(super) type Stream = Rewind<Either<TcpStream, TlsStream<TcpStream>>>;
 
-/// What a peer speaks.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
     Http2,
 }
 
-/// Waits until the peer has shown what it speaks.
-pub(super) async fn shake_hands(
+/// Completes TLS, if configured, and detects the protocol.
+pub(super) async fn handshake(
     stream: TcpStream,
-    tls: Option<&Tls>,
+    tls: Option<&ReloadableTls>,
 ) -> io::Result<(Stream, Protocol)> {
     let mut stream = match tls {
         None => Either::Left(stream),
         Some(tls) => Either::Right(tls.acceptor().accept(stream).await?),
     };
-    let (first, read, protocol) = read_preface(&mut stream).await?;
-    Ok((Rewound::new(stream, first, read), protocol))
+    let (prefix, length, protocol) = read_preface(&mut stream).await?;
+    Ok((Rewind::new(stream, prefix, length), protocol))
 }
 
-/// Reads no further than needed: what is not the preface is HTTP/1.
+/// Reads until the first byte that differs from the HTTP/2 preface, which means HTTP/1, or
+/// to the end of the preface. Returns the bytes read and their number.
 ///
-/// Hyper would wait for the preface for ever, and take a shutdown to heart only after it.
+/// Hyper has no timeout for the preface, and ignores a graceful shutdown before it.
 async fn read_preface(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<([u8; PREFACE.len()], usize, Protocol)> {
-    let mut first = [0; PREFACE.len()];
-    let mut read = 0;
-    while read < first.len() {
-        match stream.read(&mut first[read..]).await? {
+    let mut prefix = [0; PREFACE.len()];
+    let mut length = 0;
+    while length < prefix.len() {
+        match stream.read(&mut prefix[length..]).await? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            more => read += more,
+            count => length += count,
         }
-        if first[..read] != PREFACE[..read] {
-            return Ok((first, read, Protocol::Http1));
+        if prefix[..length] != PREFACE[..length] {
+            return Ok((prefix, length, Protocol::Http1));
         }
     }
-    Ok((first, read, Protocol::Http2))
+    Ok((prefix, length, Protocol::Http2))
 }
 
-/// How a connection of HTTP/2 begins (RFC 9113 section 3.4).
+/// The first bytes of an HTTP/2 connection (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pin_project! {
-    /// A stream whose first bytes were read, and are read again.
+    /// A stream that returns bytes already read once more, before the rest.
     #[derive(Debug)]
-    pub(super) struct Rewound<T> {
+    pub(super) struct Rewind<T> {
         #[pin]
         stream: T,
-        first: [u8; PREFACE.len()],
+        prefix: [u8; PREFACE.len()],
         next: usize,
         end: usize,
     }
 }
 
-impl<T> Rewound<T> {
-    /// A stream of which as many of these bytes were read.
-    pub fn new(stream: T, first: [u8; PREFACE.len()], read: usize) -> Self {
+impl<T> Rewind<T> {
+    /// A stream of which the first `length` bytes of `prefix` were read.
+    pub fn new(stream: T, prefix: [u8; PREFACE.len()], length: usize) -> Self {
         Self {
             stream,
-            first,
+            prefix,
             next: 0,
-            end: read,
+            end: length,
         }
     }
 }
 
-impl<T: AsyncRead> AsyncRead for Rewound<T> {
+impl<T: AsyncRead> AsyncRead for Rewind<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,15 +95,15 @@ impl<T: AsyncRead> AsyncRead for Rewound<T> {
         if this.next == this.end {
             return this.stream.poll_read(cx, buffer);
         }
-        let rest = &this.first[*this.next..*this.end];
-        let given = rest.len().min(buffer.remaining());
-        buffer.put_slice(&rest[..given]);
-        *this.next += given;
+        let rest = &this.prefix[*this.next..*this.end];
+        let count = rest.len().min(buffer.remaining());
+        buffer.put_slice(&rest[..count]);
+        *this.next += count;
         Poll::Ready(Ok(()))
     }
 }
 
-impl<T: AsyncWrite> AsyncWrite for Rewound<T> {
+impl<T: AsyncWrite> AsyncWrite for Rewind<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -136,13 +137,13 @@ impl<T: AsyncWrite> AsyncWrite for Rewound<T> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::{PREFACE, Protocol, Rewound, read_preface};
+    use super::{PREFACE, Protocol, Rewind, read_preface};
 
-    async fn shown(portions: &[&[u8]]) -> (usize, Protocol) {
+    async fn detect(chunks: &[&[u8]]) -> (usize, Protocol) {
         let (mut near, mut far) = tokio::io::duplex(64);
         let write = async {
-            for portion in portions {
-                near.write_all(portion).await.unwrap();
+            for chunk in chunks {
+                near.write_all(chunk).await.unwrap();
                 tokio::task::yield_now().await;
             }
             near
@@ -153,26 +154,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_preface_is_read_in_any_portions_and_no_further() {
+    async fn the_preface_is_read_in_any_chunks_and_no_further() {
         let (start, rest) = PREFACE.split_at(5);
 
-        assert_eq!(shown(&[PREFACE, b"more"]).await, (24, Protocol::Http2));
-        assert_eq!(shown(&[start, rest]).await, (24, Protocol::Http2));
+        assert_eq!(detect(&[PREFACE, b"more"]).await, (24, Protocol::Http2));
+        assert_eq!(detect(&[start, rest]).await, (24, Protocol::Http2));
     }
 
     #[tokio::test]
-    async fn what_is_no_preface_is_known_at_its_first_wrong_byte() {
-        assert_eq!(shown(&[b"GE"]).await, (2, Protocol::Http1));
-        assert_eq!(shown(&[b"PRI", b"X"]).await, (4, Protocol::Http1));
+    async fn http1_is_detected_at_the_first_byte_that_differs_from_the_preface() {
+        assert_eq!(detect(&[b"GE"]).await, (2, Protocol::Http1));
+        assert_eq!(detect(&[b"PRI", b"X"]).await, (4, Protocol::Http1));
     }
 
     #[tokio::test]
-    async fn what_was_read_is_read_again_in_any_portions() {
-        let mut rewound = Rewound::new(&b"and the rest"[..], *PREFACE, 3);
+    async fn rewind_returns_the_prefix_in_any_chunks_and_then_the_rest() {
+        let mut rewind = Rewind::new(&b"and the rest"[..], *PREFACE, 3);
         let (mut two, mut rest) = ([0; 2], String::new());
 
-        rewound.read_exact(&mut two).await.unwrap();
-        rewound.read_to_string(&mut rest).await.unwrap();
+        rewind.read_exact(&mut two).await.unwrap();
+        rewind.read_to_string(&mut rest).await.unwrap();
 
         assert_eq!((&two, &*rest), (b"PR", "Iand the rest"));
     }

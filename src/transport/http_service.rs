@@ -5,11 +5,11 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tower::Service;
 
-/// What calls are handed to: any service of HTTP that can be cloned for each of them.
-pub trait Calls:
+/// An HTTP service that the listener clones for each connection.
+pub trait HttpService:
     Service<
         Request<Incoming>,
-        Response = Response<Self::Answer>,
+        Response = Response<Self::ResponseBody>,
         Error: Into<Box<dyn Error + Send + Sync>>,
         Future: Send,
     > + Clone
@@ -17,16 +17,16 @@ pub trait Calls:
     + Sync
     + 'static
 {
-    /// The body of its answers.
-    type Answer: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    /// The body of its responses.
+    type ResponseBody: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 }
 
-impl<S, B> Calls for S
+impl<S, B> HttpService for S
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
-    type Answer = B;
+    type ResponseBody = B;
 }

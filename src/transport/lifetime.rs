@@ -3,79 +3,83 @@ use std::{pin::pin, time::Duration};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::time::{sleep_until, timeout};
 
-use super::{connection::Connection, connection_metrics::Cause};
+use super::{connection::Connection, connection_metrics::CloseCause};
 use crate::random::random_fraction;
 
-/// How long a connection may take, and last.
+/// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Times {
-    /// To show what it speaks.
+pub struct ConnectionTimeouts {
+    /// For TLS and the protocol preface together.
     pub handshake: Duration,
-    /// Until it is to be made anew, give or take a tenth; zero means for ever.
-    pub age: Duration,
-    /// For its calls after that.
-    pub grace: Duration,
-    /// Without a call; zero means for ever.
+    /// Age at which the connection closes gracefully, ±10 %; zero means never.
+    pub max_age: Duration,
+    /// For the calls in flight after that.
+    pub max_age_grace: Duration,
+    /// Time without a call; zero means no limit.
     pub idle: Duration,
-    /// In silence, until the peer is asked whether it is there.
-    pub ping: Duration,
-    /// For the answer to that.
-    pub pong: Duration,
+    /// Silence before the server sends an HTTP/2 PING.
+    pub keepalive_interval: Duration,
+    /// For the answer to that PING.
+    pub keepalive_timeout: Duration,
 }
 
-/// Why a connection is to end.
+/// Why a connection has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
-    /// The server closes.
-    Closing,
-    /// It is old.
-    Aged,
-    /// Nobody calls.
+enum EndReason {
+    ServerClosing,
+    MaxAge,
     Idle,
 }
 
-/// Serves a connection until it ends, or is to: then it takes no more calls, and has the
-/// grace for those that run. When the server closes, it is the server's to cut it.
-pub(super) async fn live<C: GracefulConnection>(http: C, connection: &Connection, times: &Times) {
+/// Serves a connection until it ends or has to end. Then it accepts no more calls, and
+/// the calls in flight get the grace. When the server closes there is no limit here: the
+/// server cuts the connection at its drain timeout.
+pub(super) async fn serve<C: GracefulConnection>(
+    http: C,
+    connection: &Connection,
+    timeouts: &ConnectionTimeouts,
+) {
     let mut http = pin!(http);
-    let over = tokio::select! {
+    let reason = tokio::select! {
         _ = &mut http => return,
-        over = over(connection, times) => over,
+        reason = end_reason(connection, timeouts) => reason,
     };
 
-    // First, so that watches end with a word.
+    // First, so that watches end with a status.
     connection.closing().cancel();
     http.as_mut().graceful_shutdown();
-    match over {
-        Over::Closing => {
+    match reason {
+        EndReason::ServerClosing => {
             let _ = http.await;
             return;
         }
-        Over::Aged => Cause::Age.count(),
-        Over::Idle => Cause::Idle.count(),
+        EndReason::MaxAge => CloseCause::MaxAge.count(),
+        EndReason::Idle => CloseCause::Idle.count(),
     }
-    let _ = timeout(times.grace, http).await;
+    let _ = timeout(timeouts.max_age_grace, http).await;
 }
 
-async fn over(connection: &Connection, times: &Times) -> Over {
-    let age = times.age.mul_f64(0.9 + 0.2 * random_fraction());
-    let end = (!times.age.is_zero()).then(|| connection.begun() + age);
+/// Waits until the connection has to end.
+async fn end_reason(connection: &Connection, timeouts: &ConnectionTimeouts) -> EndReason {
+    let age = timeouts.max_age.mul_f64(0.9 + 0.2 * random_fraction());
+    let age_end = (!timeouts.max_age.is_zero()).then(|| connection.opened_at() + age);
     loop {
-        let idle = (!times.idle.is_zero()).then(|| connection.rests_since() + times.idle);
-        let Some(next) = end.into_iter().chain(idle).min() else {
+        let idle_end = || connection.idle_since() + timeouts.idle;
+        let next_idle_end = (!timeouts.idle.is_zero()).then(idle_end);
+        let Some(next) = age_end.into_iter().chain(next_idle_end).min() else {
             connection.closing().cancelled().await;
-            return Over::Closing;
+            return EndReason::ServerClosing;
         };
         tokio::select! {
             biased;
-            () = connection.closing().cancelled() => return Over::Closing,
+            () = connection.closing().cancelled() => return EndReason::ServerClosing,
             () = sleep_until(next) => {}
         }
-        if end.is_some_and(|end| end <= next) {
-            return Over::Aged;
+        if age_end.is_some_and(|end| end <= next) {
+            return EndReason::MaxAge;
         }
-        if connection.rests_since() + times.idle <= next {
-            return Over::Idle;
+        if idle_end() <= next {
+            return EndReason::Idle;
         }
     }
 }

@@ -15,114 +15,112 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    call_tracking::Tracked,
-    coalesced_io::Gathering,
-    connection::Connection,
-    connection_limits::{Caps, Full, Places},
-    connection_metrics::{Cause, Tally},
-    executor::CallExecutor,
-    handshake::{Protocol, Stream, shake_hands},
-    http::{http1, http2},
-    http_service::Calls,
-    lifetime::{Times, live},
-    overload::Pressure,
-    pending_handshakes::{Entry, HalfOpen},
-    rlimit, socket,
-    tls::Tls,
+    coalesced_io::CoalescedIo,
+    connection::{Connection, TrackCalls},
+    connection_limits::{ConnectionLimiter, ConnectionLimits, LimitReached, raise_open_file_limit},
+    connection_metrics::{CloseCause, ConnectionMetrics},
+    handshake::{Protocol, Stream, handshake},
+    http::{CallExecutor, http1, http2},
+    http_service::HttpService,
+    lifetime::{self, ConnectionTimeouts},
+    overload::Overload,
+    pending_handshakes::{PendingHandshake, PendingHandshakes},
+    socket,
+    tls::ReloadableTls,
     tls_files::TlsFiles,
 };
-use crate::telemetry::{Throttle, metrics::LIVE};
+use crate::telemetry::{Throttle, metrics::SERVER};
 
 /// The least time between two log lines about connections that are not accepted.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long not to accept after that failed, most often for want of open files.
-const BREATH: Duration = Duration::from_millis(50);
+/// The pause after a failed accept, most often for lack of file descriptors.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// On what terms connections are accepted.
+/// The settings of a [`Listener`].
 #[derive(Debug, Clone)]
-pub struct Terms {
-    /// How many there may be.
-    pub caps: Caps,
-    /// How long they may take, and last.
-    pub times: Times,
-    /// Whose connections are not counted by address.
+pub struct ListenerSettings {
+    /// The maximum numbers of connections.
+    pub limits: ConnectionLimits,
+    /// The time limits of each connection.
+    pub timeouts: ConnectionTimeouts,
+    /// Networks that are exempt from the limit per address.
     pub trusted_proxies: Arc<[IpNet]>,
-    /// Where the certificate is, if there is to be TLS.
+    /// The TLS files; without them connections are plain TCP.
     pub tls: Option<TlsFiles>,
     /// Whether HTTP/1.1 is accepted, for browsers.
     pub http1: bool,
 }
 
-/// Accepts connections and serves what calls come over them.
-pub struct Acceptor {
+/// Accepts connections and serves their calls.
+pub struct Listener {
     listener: TcpListener,
-    places: Arc<Places>,
-    half_open: Arc<HalfOpen>,
-    tls: Option<Arc<Tls>>,
-    terms: Terms,
-    tally: Arc<Tally>,
-    pressure: Pressure,
-    failures: Throttle,
+    limiter: Arc<ConnectionLimiter>,
+    handshakes: Arc<PendingHandshakes>,
+    tls: Option<Arc<ReloadableTls>>,
+    settings: ListenerSettings,
+    metrics: Arc<ConnectionMetrics>,
+    overload: Overload,
+    accept_errors: Throttle,
     refusals: Throttle,
 }
 
-impl Acceptor {
-    /// Accepts from a bound listener. Raises the limit of open files as far as it goes,
-    /// and fails if the certificate cannot be used.
-    pub fn new(listener: TcpListener, mut terms: Terms) -> anyhow::Result<Self> {
-        let files = rlimit::raise();
+impl Listener {
+    /// A listener on a bound socket. Raises the limit of open files to the hard limit, and
+    /// fails if the certificate is unusable.
+    pub fn new(listener: TcpListener, mut settings: ListenerSettings) -> anyhow::Result<Self> {
+        let files = raise_open_file_limit();
         let half = u32::try_from(files / 2).unwrap_or(u32::MAX);
-        terms.caps.all = terms.caps.all.min(half);
-        tracing::info!(files, connections = terms.caps.all, "limits");
-        LIVE.connections_limit.set(terms.caps.all.into());
+        let limits = &mut settings.limits;
+        limits.total = limits.total.min(half);
+        tracing::info!(files, connections = limits.total, "limits");
+        SERVER.connections_limit.set(limits.total.into());
 
-        let mut protocols: Vec<&[u8]> = vec![b"h2"];
-        if terms.http1 {
-            protocols.push(b"http/1.1");
+        let mut alpn_protocols: Vec<&[u8]> = vec![b"h2"];
+        if settings.http1 {
+            alpn_protocols.push(b"http/1.1");
         }
-        let open = |files| Tls::open(files, protocols).map(Arc::new);
+        let open = |files| ReloadableTls::open(files, alpn_protocols).map(Arc::new);
         Ok(Self {
             listener,
-            places: Places::new(terms.caps, Arc::clone(&terms.trusted_proxies)),
-            // So that three quarters are left to those who call.
-            half_open: HalfOpen::new(terms.caps.all / 4),
-            tls: terms.tls.clone().map(open).transpose()?,
-            terms,
-            tally: Arc::default(),
-            pressure: Pressure::default(),
-            failures: Throttle::new(LOG_INTERVAL),
+            limiter: ConnectionLimiter::new(settings.limits, Arc::clone(&settings.trusted_proxies)),
+            // Three quarters of the connections remain for callers.
+            handshakes: PendingHandshakes::new(settings.limits.total / 4),
+            tls: settings.tls.clone().map(open).transpose()?,
+            settings,
+            metrics: Arc::default(),
+            overload: Overload::default(),
+            accept_errors: Throttle::new(LOG_INTERVAL),
             refusals: Throttle::new(LOG_INTERVAL),
         })
     }
 
-    /// What becomes of connections, counted.
-    pub fn tally(&self) -> Arc<Tally> {
-        Arc::clone(&self.tally)
+    /// The counts of connections.
+    pub fn metrics(&self) -> Arc<ConnectionMetrics> {
+        Arc::clone(&self.metrics)
     }
 
-    /// What is to be felt when a call is refused for being one too many.
-    pub fn pressure(&self) -> Pressure {
-        self.pressure.clone()
+    /// The overload that the layers report when they refuse calls.
+    pub fn overload(&self) -> Overload {
+        self.overload.clone()
     }
 
-    /// Serves until told to close, then until the last connection has ended. Dropped
-    /// before, it cuts them all.
-    pub async fn serve(mut self, service: impl Calls, closing: CancellationToken) {
-        let mut helpers = JoinSet::new();
+    /// Serves until `closing` is cancelled, then until the last connection has ended. Drop
+    /// the future to cut the remaining connections.
+    pub async fn serve(mut self, service: impl HttpService, closing: CancellationToken) {
+        let mut tasks = JoinSet::new();
         if let Some(tls) = &self.tls {
-            helpers.spawn(Arc::clone(tls).keep_current());
+            tasks.spawn(Arc::clone(tls).keep_current());
         }
-        let accepting = Accepting {
+        let server = Arc::new(ConnectionServer {
             service,
             closing: closing.clone(),
             tls: self.tls.clone(),
-            times: self.terms.times,
-            http1: self.terms.http1,
-            tally: self.tally(),
-            pressure: self.pressure(),
-        };
-        let accepting = Arc::new(accepting);
+            timeouts: self.settings.timeouts,
+            http1: self.settings.http1,
+            metrics: self.metrics(),
+            overload: self.overload(),
+        });
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -130,131 +128,135 @@ impl Acceptor {
                 () = closing.cancelled() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = self.accept() => match accepted {
-                    Ok((stream, peer)) => self.take(stream, peer, &accepting, &mut connections),
-                    Err(error) => self.failed(&error).await,
+                    Ok((stream, peer)) => self.admit(stream, peer, &server, &mut connections),
+                    Err(error) => self.accept_failed(&error).await,
                 },
             }
         }
-        // Its port is free for another server at once.
+        // Frees the port at once, for another server.
         drop(self.listener);
         while connections.join_next().await.is_some() {}
     }
 
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.half_open.room().await;
+        self.handshakes.wait_for_room().await;
         self.listener.accept().await
     }
 
-    fn take(
+    fn admit(
         &mut self,
         stream: TcpStream,
         peer: SocketAddr,
-        accepting: &Arc<Accepting<impl Calls>>,
+        server: &Arc<ConnectionServer<impl HttpService>>,
         connections: &mut JoinSet<()>,
     ) {
-        match self.places.take(peer.ip()) {
-            Ok(place) => {
-                self.tally.accept();
-                let entry = self.half_open.enter();
-                let accepting = Arc::clone(accepting);
+        match self.limiter.acquire(peer.ip()) {
+            Ok(permit) => {
+                self.metrics.opened();
+                let pending = self.handshakes.begin();
+                let server = Arc::clone(server);
                 connections.spawn(async move {
-                    accepting.serve(stream, peer.ip(), entry).await;
-                    accepting.tally.end();
-                    drop(place);
+                    server.serve(stream, peer.ip(), pending).await;
+                    server.metrics.closed();
+                    drop(permit);
                 });
             }
-            Err(full) => self.refused(peer, full),
+            Err(limit) => self.refuse(peer, limit),
         }
     }
 
-    fn refused(&mut self, peer: SocketAddr, full: Full) {
-        match full {
-            Full::All => Cause::Full.count(),
-            Full::Address => Cause::Address.count(),
+    fn refuse(&mut self, peer: SocketAddr, limit: LimitReached) {
+        match limit {
+            LimitReached::Total => CloseCause::TotalLimit.count(),
+            LimitReached::Address => CloseCause::AddressLimit.count(),
         }
         if let Some(times) = self.refusals.record() {
-            tracing::warn!(times, last = %peer.ip(), ?full, "refused connections, there are too many");
+            tracing::warn!(times, last = %peer.ip(), ?limit, "connections refused: limit reached");
         }
     }
 
-    async fn failed(&mut self, error: &io::Error) {
-        // These concern a peer that has gone again; all else would fail again at once.
-        let gone = [
+    async fn accept_failed(&mut self, error: &io::Error) {
+        // These concern one peer that has left; other errors would recur at once.
+        let peer_errors = [
             io::ErrorKind::ConnectionAborted,
             io::ErrorKind::ConnectionReset,
             io::ErrorKind::Interrupted,
         ];
-        if gone.contains(&error.kind()) {
+        if peer_errors.contains(&error.kind()) {
             return;
         }
-        if let Some(times) = self.failures.record() {
+        if let Some(times) = self.accept_errors.record() {
             tracing::error!(%error, times, "cannot accept connections");
         }
-        sleep(BREATH).await;
+        sleep(ACCEPT_RETRY_DELAY).await;
     }
 }
 
-/// What every connection is served with.
-pub(super) struct Accepting<S> {
-    pub service: S,
-    pub closing: CancellationToken,
-    pub tls: Option<Arc<Tls>>,
-    pub times: Times,
-    pub http1: bool,
-    pub tally: Arc<Tally>,
-    pub pressure: Pressure,
+/// Serves single connections.
+struct ConnectionServer<S> {
+    service: S,
+    closing: CancellationToken,
+    tls: Option<Arc<ReloadableTls>>,
+    timeouts: ConnectionTimeouts,
+    http1: bool,
+    metrics: Arc<ConnectionMetrics>,
+    overload: Overload,
 }
 
-impl<S: Calls> Accepting<S> {
+impl<S: HttpService> ConnectionServer<S> {
     /// Serves a connection to its end.
-    pub async fn serve(&self, stream: TcpStream, peer: IpAddr, entry: Entry) {
-        let Some((stream, protocol)) = self.open(stream, entry).await else {
+    async fn serve(&self, stream: TcpStream, peer: IpAddr, pending: PendingHandshake) {
+        let Some((stream, protocol)) = self.handshake(stream, pending).await else {
             return;
         };
-        let connection = Connection::begin(peer, &self.closing);
-        let service = TowerToHyperService::new(Tracked {
+        let connection = Connection::open(peer, &self.closing);
+        let service = TowerToHyperService::new(TrackCalls {
             inner: self.service.clone(),
             connection: connection.clone(),
         });
-        let stream = TokioIo::new(Gathering::new(stream, self.pressure.clone()));
-        let times = &self.times;
+        let stream = TokioIo::new(CoalescedIo::new(stream, self.overload.clone()));
+        let timeouts = &self.timeouts;
         match protocol {
             Protocol::Http2 => {
-                let pressure = self.pressure.clone();
-                let http = http2(times, CallExecutor { pressure });
+                let overload = self.overload.clone();
+                let http = http2(timeouts, CallExecutor { overload });
                 let http = http.serve_connection(stream, service);
-                live(http, &connection, times).await;
+                lifetime::serve(http, &connection, timeouts).await;
             }
             Protocol::Http1 => {
                 let http = http1().serve_connection(stream, service);
-                // Few connections are of browsers: the others need not have room for this.
-                Box::pin(live(http, &connection, times)).await;
+                // Boxed, so that the many HTTP/2 connections need no memory for it.
+                Box::pin(lifetime::serve(http, &connection, timeouts)).await;
             }
         }
     }
 
-    /// The stream, once the peer has shown what it speaks; nothing if that is not spoken
-    /// here, is too late, or there is no room or time to wait for it.
-    async fn open(&self, stream: TcpStream, entry: Entry) -> Option<(Stream, Protocol)> {
+    /// Completes the handshake. `None` if it fails, takes too long, leads to a protocol
+    /// that is not accepted, is evicted, or the server closes.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        pending: PendingHandshake,
+    ) -> Option<(Stream, Protocol)> {
         socket::tune(&stream).ok()?;
-        // On the heap, and gone when the connection begins its long life.
-        let shaking = Box::pin(shake_hands(stream, self.tls.as_deref()));
-        let shaken = tokio::select! {
+        // Boxed: its memory is free again during the long life of the connection.
+        let handshake = Box::pin(handshake(stream, self.tls.as_deref()));
+        let completed = tokio::select! {
             biased;
             () = self.closing.cancelled() => return None,
-            () = entry.crowded_out() => {
-                Cause::CrowdedOut.count();
+            () = pending.evicted() => {
+                CloseCause::HandshakeEvicted.count();
                 return None;
             }
-            shaken = timeout(self.times.handshake, shaking) => shaken,
+            completed = timeout(self.timeouts.handshake, handshake) => completed,
         };
-        match shaken {
+        match completed {
             Ok(Ok((_, Protocol::Http1))) if !self.http1 => {}
             Ok(Ok(opened)) => return Some(opened),
             Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
             Err(_) => tracing::debug!("a handshake took too long"),
         }
-        Cause::Handshake.count();
+        CloseCause::HandshakeFailed.count();
         None
     }
 }

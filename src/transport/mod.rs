@@ -1,15 +1,14 @@
-//! Connections: accepted, bounded, and ended in time.
+//! Connections: accepted, limited, and closed in time.
 //!
-//! A connection takes a place, shows within a deadline what it speaks (TLS, then the
-//! preface of HTTP/2), and serves calls until it is too old, idle for too long, or the
-//! server closes.
+//! A connection takes a permit and completes its handshake (TLS, then the HTTP/2 preface)
+//! within a deadline. It serves calls until its maximum age, its idle timeout, or the end
+//! of the server.
 
-mod call_tracking;
+mod call_hook;
 mod coalesced_io;
 mod connection;
 mod connection_limits;
 mod connection_metrics;
-mod executor;
 mod handshake;
 mod http;
 mod http_service;
@@ -17,19 +16,19 @@ mod lifetime;
 mod listener;
 mod overload;
 mod pending_handshakes;
-mod rlimit;
 mod socket;
 mod tls;
 mod tls_files;
 mod web_origin;
 
+pub use call_hook::{CallHook, HookedBody, HookedCall};
 pub use connection::Connection;
-pub use connection_limits::Caps;
-pub use connection_metrics::Tally;
-pub use http_service::Calls;
-pub use lifetime::Times;
-pub use listener::{Acceptor, Terms};
-pub use overload::Pressure;
+pub use connection_limits::ConnectionLimits;
+pub use connection_metrics::ConnectionMetrics;
+pub use http_service::HttpService;
+pub use lifetime::ConnectionTimeouts;
+pub use listener::{Listener, ListenerSettings};
+pub use overload::Overload;
 pub use socket::bind;
 pub use tls_files::TlsFiles;
 pub use web_origin::WebOrigin;

@@ -8,44 +8,45 @@ use std::{
 
 use tokio::time::Instant;
 
-/// For how long after a refusal there is pressure.
-const LINGERS: Duration = Duration::from_millis(100);
+/// How long the overload lasts after the last refused call.
+const OVERLOAD_DURATION: Duration = Duration::from_millis(100);
 
-/// Whether calls are refused because there are too many. A clone shares it.
+/// Whether the server refuses calls because there are too many. A clone shares it.
 #[derive(Debug, Clone)]
-pub struct Pressure(Arc<State>);
+pub struct Overload(Arc<State>);
 
 #[derive(Debug)]
 struct State {
-    begun: Instant,
-    /// Milliseconds from the beginning to the end of the pressure.
+    created_at: Instant,
+    /// Milliseconds from `created_at` to the end of the overload.
     until: AtomicU64,
 }
 
-impl Default for Pressure {
-    /// None yet.
+impl Default for Overload {
+    /// No overload.
     fn default() -> Self {
         Self(Arc::new(State {
-            begun: Instant::now(),
+            created_at: Instant::now(),
             until: AtomicU64::new(0),
         }))
     }
 }
 
-impl Pressure {
-    /// A call was refused.
-    pub fn feel(&self) {
-        self.0.until.store(self.at(LINGERS), Ordering::Relaxed);
+impl Overload {
+    /// Records that a call was refused now.
+    pub fn record_refusal(&self) {
+        let until = self.millis_in(OVERLOAD_DURATION);
+        self.0.until.store(until, Ordering::Relaxed);
     }
 
-    /// Whether one was refused of late.
-    pub(crate) fn is_felt(&self) -> bool {
+    /// Whether a call was refused within the last 100 ms.
+    pub(crate) fn is_active(&self) -> bool {
         let until = self.0.until.load(Ordering::Relaxed);
-        until > 0 && until > self.at(Duration::ZERO)
+        until > 0 && until > self.millis_in(Duration::ZERO)
     }
 
-    fn at(&self, later: Duration) -> u64 {
-        let at = self.0.begun.elapsed() + later;
+    fn millis_in(&self, delay: Duration) -> u64 {
+        let at = self.0.created_at.elapsed() + delay;
         u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -1,133 +1,127 @@
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a connection has in any case: honest ones may come thousands at once.
-const MOMENT: Duration = Duration::from_millis(500);
+/// How long a handshake is safe from eviction: honest peers may connect by thousands at
+/// once, after a replica has stopped.
+const MIN_HANDSHAKE_TIME: Duration = Duration::from_millis(500);
 
-/// The connections that have not shown yet what they speak.
+/// The connections whose handshake is not complete, up to a maximum.
 ///
-/// There are only so many at a time. When one more is to come, the oldest has to go: a
-/// peer that means it is ready in a moment, so whoever opens many and says nothing
-/// crowds out his own, and neither takes the places of those who call nor keeps new ones
-/// out. Until the oldest has had its moment, new ones wait where the system keeps them.
+/// Beyond the maximum the oldest is evicted, because an honest peer completes its handshake
+/// in a moment. A peer that opens many silent connections thus evicts its own: it neither
+/// uses up the permits of callers nor keeps new connections out. Until the oldest has had
+/// [`MIN_HANDSHAKE_TIME`], new connections wait in the backlog of the system.
 #[derive(Debug)]
-pub(super) struct HalfOpen {
-    most: usize,
-    waiting: Mutex<Waiting>,
-    left: Notify,
+pub(super) struct PendingHandshakes {
+    max: usize,
+    queue: Mutex<Queue>,
+    completed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    next: u64,
+struct Queue {
+    next_number: u64,
     by_age: BTreeMap<u64, (Instant, CancellationToken)>,
 }
 
-/// A connection among them, until dropped.
+/// One pending handshake, until dropped.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct PendingHandshake {
     number: u64,
-    crowded_out: CancellationToken,
-    of: Arc<HalfOpen>,
+    evicted: CancellationToken,
+    all: Arc<PendingHandshakes>,
 }
 
-impl HalfOpen {
-    /// Room for so many.
-    pub fn new(most: u32) -> Arc<Self> {
+impl PendingHandshakes {
+    /// Room for a number of handshakes, at least one.
+    pub fn new(max: u32) -> Arc<Self> {
         Arc::new(Self {
-            most: most.max(1) as usize,
-            waiting: Mutex::default(),
-            left: Notify::new(),
+            max: max.max(1) as usize,
+            queue: Mutex::default(),
+            completed: Notify::new(),
         })
     }
 
-    /// Waits until there is room for one more, and makes it if need be.
-    pub async fn room(&self) {
+    /// Waits until there is room for one more, and evicts the oldest if necessary.
+    pub async fn wait_for_room(&self) {
         while let Some(until) = self.make_room() {
             tokio::select! {
-                () = self.left.notified() => {}
+                () = self.completed.notified() => {}
                 () = sleep_until(until) => {}
             }
         }
     }
 
-    /// Until when there can be no room, if there is none.
+    /// Until when there can be no room; `None` if there is room now.
     fn make_room(&self) -> Option<Instant> {
-        let mut waiting = self.lock();
-        if waiting.by_age.len() < self.most {
+        let mut queue = self.queue.lock();
+        if queue.by_age.len() < self.max {
             return None;
         }
-        let oldest = waiting.by_age.first_entry()?;
-        let until = oldest.get().0 + MOMENT;
+        let oldest = queue.by_age.first_entry()?;
+        let until = oldest.get().0 + MIN_HANDSHAKE_TIME;
         if until > Instant::now() {
             return Some(until);
         }
-        let (_, crowded_out) = oldest.remove();
-        crowded_out.cancel();
+        let (_, evicted) = oldest.remove();
+        evicted.cancel();
         None
     }
 
-    /// One more.
-    pub fn enter(self: &Arc<Self>) -> Entry {
-        let crowded_out = CancellationToken::new();
-        let mut waiting = self.lock();
-        let number = waiting.next;
-        waiting.next += 1;
-        let since = (Instant::now(), crowded_out.clone());
-        waiting.by_age.insert(number, since);
-        Entry {
+    /// Adds a handshake that begins now.
+    pub fn begin(self: &Arc<Self>) -> PendingHandshake {
+        let evicted = CancellationToken::new();
+        let mut queue = self.queue.lock();
+        let number = queue.next_number;
+        queue.next_number += 1;
+        let entry = (Instant::now(), evicted.clone());
+        queue.by_age.insert(number, entry);
+        PendingHandshake {
             number,
-            crowded_out,
-            of: Arc::clone(self),
+            evicted,
+            all: Arc::clone(self),
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl PendingHandshake {
+    /// Waits until newer connections need the room.
+    pub async fn evicted(&self) {
+        self.evicted.cancelled().await;
     }
 }
 
-impl Entry {
-    /// Waits until others need the room.
-    pub async fn crowded_out(&self) {
-        self.crowded_out.cancelled().await;
-    }
-}
-
-impl Drop for Entry {
+impl Drop for PendingHandshake {
     fn drop(&mut self) {
-        self.of.lock().by_age.remove(&self.number);
-        self.of.left.notify_one();
+        self.all.queue.lock().by_age.remove(&self.number);
+        self.all.completed.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{HalfOpen, MOMENT};
+    use super::{MIN_HANDSHAKE_TIME, PendingHandshakes};
     use tokio::time::Instant;
 
     #[tokio::test]
-    async fn the_oldest_makes_room_after_its_moment_and_whoever_leaves_at_once() {
-        let half_open = HalfOpen::new(2);
-        let (oldest, younger) = (half_open.enter(), half_open.enter());
+    async fn room_comes_from_evicting_the_oldest_after_its_time_or_from_a_completed_handshake() {
+        let handshakes = PendingHandshakes::new(2);
+        let (oldest, younger) = (handshakes.begin(), handshakes.begin());
         let begun = Instant::now();
 
-        half_open.room().await;
-        assert!(oldest.crowded_out.is_cancelled());
-        assert!(begun.elapsed() >= MOMENT / 2);
-        let _third = half_open.enter();
+        handshakes.wait_for_room().await;
+        assert!(oldest.evicted.is_cancelled());
+        assert!(begun.elapsed() >= MIN_HANDSHAKE_TIME / 2);
+        let _third = handshakes.begin();
         drop(younger);
-        half_open.room().await;
+        handshakes.wait_for_room().await;
         drop(oldest);
-        assert_eq!(half_open.lock().by_age.len(), 1);
+        assert_eq!(handshakes.queue.lock().by_age.len(), 1);
     }
 }

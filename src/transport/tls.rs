@@ -1,95 +1,98 @@
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_rustls::TlsAcceptor;
 
-use super::tls_files::{TlsFiles, TlsTexts};
-use crate::telemetry::metrics::LIVE;
+use super::tls_files::{TlsFiles, TlsMaterial};
+use crate::telemetry::metrics::SERVER;
 
-/// How often the files are looked at.
-const EVERY: Duration = Duration::from_secs(2);
+/// The interval at which the files are checked for changes.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Encrypts, with what the files say now.
-pub(super) struct Tls {
+/// TLS that follows changes of its files.
+pub(super) struct ReloadableTls {
     files: TlsFiles,
-    protocols: Vec<&'static [u8]>,
-    current: Mutex<TlsAcceptor>,
+    alpn_protocols: Vec<&'static [u8]>,
+    acceptor: Mutex<TlsAcceptor>,
 }
 
-/// What was seen in the files.
-type Seen = Option<Vec<u8>>;
-
-fn show_expiry(texts: &TlsTexts) {
-    // Exact for the next 285 million years.
-    let time = texts.expiry().unwrap_or_default() as f64;
-    LIVE.certificate_expiry.set(time);
+/// The state of the files at the last check.
+#[derive(PartialEq, Eq)]
+enum LastCheck {
+    /// There was no check yet.
+    None,
+    Unreadable,
+    /// Read, with this fingerprint.
+    Read(Vec<u8>),
 }
 
-impl Tls {
-    /// With these files and what may be spoken inside (ALPN).
-    pub fn open(files: TlsFiles, protocols: Vec<&'static [u8]>) -> anyhow::Result<Self> {
-        let texts = files.read()?;
-        let config = texts.config(&protocols)?;
-        show_expiry(&texts);
+impl ReloadableTls {
+    /// TLS with these files and ALPN protocols. Fails if the files are unusable.
+    pub fn open(files: TlsFiles, alpn_protocols: Vec<&'static [u8]>) -> anyhow::Result<Self> {
+        let material = files.read()?;
+        let config = material.config(&alpn_protocols)?;
+        set_expiry_metric(&material);
         Ok(Self {
             files,
-            protocols,
-            current: Mutex::new(Arc::new(config).into()),
+            alpn_protocols,
+            acceptor: Mutex::new(Arc::new(config).into()),
         })
     }
 
-    /// What a new connection goes through.
+    /// The acceptor for a new connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        let current = self.current.lock();
-        current.unwrap_or_else(PoisonError::into_inner).clone()
+        self.acceptor.lock().clone()
     }
 
-    /// Looks at the files for ever, and takes over what is new in them. What cannot be
-    /// used is said once, and leaves things as they are.
+    /// Reloads the files when they change; never returns. An unusable change is logged
+    /// once and has no effect.
     pub async fn keep_current(self: Arc<Self>) {
-        let mut seen: Seen = None;
+        let mut last = LastCheck::None;
         loop {
             let tls = Arc::clone(&self);
-            let looked = spawn_blocking(move || tls.look(seen)).await;
-            seen = looked.unwrap_or_default();
-            sleep(EVERY).await;
+            let checked = spawn_blocking(move || tls.check(&last)).await;
+            last = checked.unwrap_or(LastCheck::None);
+            sleep(RELOAD_INTERVAL).await;
         }
     }
 
-    fn look(&self, seen: Seen) -> Seen {
-        let texts = match self.files.read() {
-            Ok(texts) => texts,
+    fn check(&self, last: &LastCheck) -> LastCheck {
+        let material = match self.files.read() {
+            Ok(material) => material,
             Err(error) => {
-                if seen != Some(Vec::new()) {
+                if *last != LastCheck::Unreadable {
                     tracing::error!(error = format!("{error:#}"), "cannot read the certificate");
                 }
-                return Some(Vec::new());
+                return LastCheck::Unreadable;
             }
         };
-        let fingerprint = Some(texts.fingerprint());
-        if seen != fingerprint {
-            self.take_over(&texts, seen.is_none());
+        let check = LastCheck::Read(material.fingerprint());
+        if *last != check {
+            self.reload(&material, *last == LastCheck::None);
         }
-        fingerprint
+        check
     }
 
-    fn take_over(&self, texts: &TlsTexts, first: bool) {
-        match texts.config(&self.protocols) {
+    fn reload(&self, material: &TlsMaterial, is_first: bool) {
+        match material.config(&self.alpn_protocols) {
             Ok(config) => {
-                let current = self.current.lock();
-                *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(config).into();
-                show_expiry(texts);
-                if !first {
-                    tracing::info!("took over a new certificate");
+                *self.acceptor.lock() = Arc::new(config).into();
+                set_expiry_metric(material);
+                if !is_first {
+                    tracing::info!("the certificate was replaced");
                 }
             }
             Err(error) => tracing::error!(
                 error = format!("{error:#}"),
-                "cannot use the new certificate, the old one goes on"
+                "cannot use the new certificate, keeping the old one"
             ),
         }
     }
+}
+
+fn set_expiry_metric(material: &TlsMaterial) {
+    // Exact for the next 285 million years.
+    let time = material.expiry().unwrap_or_default() as f64;
+    SERVER.certificate_expiry.set(time);
 }

@@ -11,35 +11,35 @@ use tokio_rustls::rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
-/// Where the certificate of this server is.
+/// The paths of the server's TLS files.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// The certificate and those that it rests on, in PEM.
+    /// The certificate and its chain, in PEM.
     pub certificate: PathBuf,
-    /// Its private key, in PEM.
+    /// The private key, in PEM.
     pub key: PathBuf,
-    /// The authorities of clients' certificates, in PEM, if clients must have one.
+    /// The authorities of client certificates, in PEM; `Some` makes them mandatory.
     pub client_ca: Option<PathBuf>,
 }
 
-/// What stands in the files.
-pub(super) struct TlsTexts {
+/// The contents of the files.
+pub(super) struct TlsMaterial {
     certificate: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
     client_ca: Option<Vec<u8>>,
 }
 
 impl TlsFiles {
-    /// Whether they can be used. The error names the setting.
+    /// Checks that the files are usable. The error names the setting.
     pub fn check(&self) -> anyhow::Result<()> {
         self.read()?.config(&[])?;
         Ok(())
     }
 
     /// Reads the files. The error names the setting.
-    pub(super) fn read(&self) -> anyhow::Result<TlsTexts> {
+    pub(super) fn read(&self) -> anyhow::Result<TlsMaterial> {
         let client_ca = self.client_ca.as_ref().map(fs::read).transpose();
-        Ok(TlsTexts {
+        Ok(TlsMaterial {
             certificate: fs::read(&self.certificate).context("SLUICE_TLS_CERT cannot be read")?,
             key: fs::read(&self.key)
                 .context("SLUICE_TLS_KEY cannot be read")?
@@ -49,41 +49,42 @@ impl TlsFiles {
     }
 }
 
-impl TlsTexts {
-    /// What tells them from others.
+impl TlsMaterial {
+    /// The SHA-256 of the contents.
     pub fn fingerprint(&self) -> Vec<u8> {
-        let mut all = digest::Context::new(&digest::SHA256);
-        for text in [&self.certificate, &*self.key]
+        let mut context = digest::Context::new(&digest::SHA256);
+        for content in [&self.certificate, &*self.key]
             .into_iter()
             .chain(&self.client_ca)
         {
-            all.update(&text.len().to_be_bytes());
-            all.update(text);
+            context.update(&content.len().to_be_bytes());
+            context.update(content);
         }
-        all.finish().as_ref().to_vec()
+        context.finish().as_ref().to_vec()
     }
 
-    /// When the certificate expires, in seconds since 1970; nothing if it does not say.
+    /// When the certificate expires, in seconds since 1970; `None` if it cannot be read.
     pub fn expiry(&self) -> Option<i64> {
         let chain = certificates(&self.certificate).ok()?;
-        let (_, own) = X509Certificate::from_der(chain.first()?).ok()?;
-        Some(own.validity().not_after.timestamp())
+        let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+        Some(leaf.validity().not_after.timestamp())
     }
 
-    /// What TLS needs of them. The error names the setting, and tells nothing of the key.
+    /// The configuration of TLS with these ALPN protocols. The error names the setting and
+    /// contains nothing of the key.
     pub fn config(&self, protocols: &[&[u8]]) -> anyhow::Result<ServerConfig> {
         let provider = Arc::new(ring_provider::default_provider());
         let key = PrivateKeyDer::from_pem_slice(&self.key)
             .ok()
             .context("SLUICE_TLS_KEY has no private key in PEM")?;
         let chain = certificates(&self.certificate).context("SLUICE_TLS_CERT")?;
-        let versions = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
-        let clients = match &self.client_ca {
-            None => versions.with_no_client_auth(),
-            Some(pem) => versions.with_client_cert_verifier(verifier(pem, provider)?),
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(pem) => builder.with_client_cert_verifier(client_verifier(pem, provider)?),
         };
-        let mut config = clients
+        let mut config = builder
             .with_single_cert(chain, key)
             .context("SLUICE_TLS_CERT and SLUICE_TLS_KEY do not belong together")?;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
@@ -91,7 +92,7 @@ impl TlsTexts {
     }
 }
 
-fn verifier(
+fn client_verifier(
     pem: &[u8],
     provider: Arc<CryptoProvider>,
 ) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
@@ -113,9 +114,9 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::TlsTexts;
+    use super::TlsMaterial;
 
-    /// Made with `openssl req -x509`; it says notAfter=Nov 19 19:28:40 2036 GMT.
+    /// Made with `openssl req -x509`: notAfter=Nov 19 19:28:40 2036 GMT.
     const CERTIFICATE: &str = "\
 -----BEGIN CERTIFICATE-----\n\
 MIIBNjCB6aADAgECAhRpyXMjEpRBk0E3mPplTFOnX5sQtjAFBgMrZXAwETEPMA0G\n\
@@ -128,14 +129,14 @@ s5YM2UBWT7+t6GdE+1RzSHdvjiq94kZ+lw8=\n\
 -----END CERTIFICATE-----\n";
 
     #[test]
-    fn a_certificate_tells_when_it_expires() {
-        let texts = |certificate: &str| TlsTexts {
+    fn the_expiry_is_that_of_the_certificate() {
+        let material = |certificate: &str| TlsMaterial {
             certificate: certificate.into(),
             key: Vec::new().into(),
             client_ca: None,
         };
 
-        assert_eq!(texts(CERTIFICATE).expiry(), Some(2_110_735_720));
-        assert_eq!(texts("nothing").expiry(), None);
+        assert_eq!(material(CERTIFICATE).expiry(), Some(2_110_735_720));
+        assert_eq!(material("nothing").expiry(), None);
     }
 }

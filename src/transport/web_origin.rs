@@ -3,12 +3,12 @@ use std::str::FromStr;
 use http::HeaderValue;
 use url::Url;
 
-/// A web site, as browsers name it: scheme, host and port.
+/// The origin of a web site: scheme, host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebOrigin(HeaderValue);
 
 impl WebOrigin {
-    /// As it stands in the header `origin`.
+    /// The value of the `origin` header.
     pub fn header(&self) -> &HeaderValue {
         &self.0
     }
@@ -18,20 +18,18 @@ impl FromStr for WebOrigin {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "must be origins such as https://app.example.com, without a path";
+        const INVALID: &str = "must be origins such as https://app.example.com, without a path";
         let text = text.trim();
         if text == "*" {
-            return Err(
-                "must name the web sites: with `*` any page that a person opens could call",
-            );
+            return Err("must name the web sites: `*` would let every web page call");
         }
-        let url = Url::parse(text).map_err(|_| WRONG)?;
-        // As browsers write it, so that comparing is enough.
+        let url = Url::parse(text).map_err(|_| INVALID)?;
+        // The serialization of browsers, so that headers can be compared byte by byte.
         let is_origin = url.origin().ascii_serialization() == text && !text.contains('*');
         if !is_origin || !matches!(url.scheme(), "http" | "https") {
-            return Err(WRONG);
+            return Err(INVALID);
         }
-        HeaderValue::from_str(text).map(Self).map_err(|_| WRONG)
+        HeaderValue::from_str(text).map(Self).map_err(|_| INVALID)
     }
 }
 
@@ -54,7 +52,7 @@ mod tests {
     #[case("https://*.example.com", false)]
     #[case("https://user@app.example.com", false)]
     #[case("ftp://app.example.com", false)]
-    fn an_origin_is_scheme_host_and_port_as_browsers_write_them(
+    fn an_origin_is_scheme_host_and_port_in_the_serialization_of_browsers(
         #[case] text: &str,
         #[case] is_origin: bool,
     ) {
