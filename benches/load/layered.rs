@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use sluice::{
-    auth::{AccessTokens, Caller, Guard, Rate, RateLimits, Revocations, SigningKeys, Subject},
+    auth::{AccessTokens, Caller, AuthInterceptor, Rate, RateLimits, Revocations, SigningKeys, Subject},
     config::Config,
     domain::{Scope, Secret, SessionId, UserId, now},
     layers,
-    listening::Acceptor,
+    transport::Listener,
     telemetry,
 };
 use tokio::{net::TcpListener, time::sleep};
@@ -35,7 +35,7 @@ pub async fn serve() -> anyhow::Result<()> {
         burst: 1_000_000,
     };
     let limits = RateLimits::new(often, often);
-    let guard = Guard::new(tokens.clone(), revocations.clone(), limits);
+    let guard = AuthInterceptor::new(tokens.clone(), revocations.clone(), limits);
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let subject = Subject::User {
@@ -56,8 +56,8 @@ pub async fn serve() -> anyhow::Result<()> {
         }
     });
     let echo = InterceptedService::new(Bare::Echo, guard);
-    let acceptor = Acceptor::new(listener, config.terms())?;
-    let services = layers::around(echo, &config.layers(acceptor.pressure()));
-    acceptor.serve(services, CancellationToken::new()).await;
+    let listener = Listener::new(listener, config.listener())?;
+    let services = layers::stack(echo, &config.layers(listener.overload()));
+    listener.serve(services, CancellationToken::new()).await;
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! One log line a call, its metrics, and the id that ties together what is logged
-//! in between.
+//! One log line per call, its metrics, and the request id that its log lines share.
 
 use std::{
     pin::Pin,
@@ -8,43 +7,45 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
+use http_body::{Body, Frame};
 use prost::bytes::Buf;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
-use super::{call_record::Call, method_info::Rpc, overload_status::Shed};
-use crate::telemetry::{
-    metrics::{CallMetrics, call_metrics},
-    traces,
+use super::{call_record::CallRecord, load_shed::LoadShedMarker, method_info::MethodInfo};
+use crate::{
+    telemetry::{
+        metrics::{CallMetrics, call_metrics},
+        traces,
+    },
+    transport::{CallHook, HookedBody, HookedCall},
 };
 
-/// The header that names a call; made if the caller sends none, and echoed.
+/// The header that names a call. It is generated if the caller sends none, and echoed.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// How much of a path is logged that is of no RPC, in bytes.
-const MAX_METHOD: usize = 128;
+/// The maximum length of an unknown path in the log, in bytes.
+const MAX_LOGGED_PATH: usize = 128;
 
-/// Wraps a service in a span a call, and counts and logs each call when it is over:
-/// with its code and its duration in milliseconds.
+/// Runs each call in a span of its own. At its end, counts it and logs its code and its
+/// duration in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLogLayer {
-    slow: Duration,
+    slow_threshold: Duration,
 }
 
 /// See [`CallLogLayer`].
 #[derive(Debug, Clone)]
 pub struct CallLog<S> {
     inner: S,
-    slow: Duration,
+    slow_threshold: Duration,
 }
 
 impl CallLogLayer {
-    /// Calls that go well and take longer than this are logged as slow.
-    pub fn new(slow: Duration) -> Self {
-        Self { slow }
+    /// Logs successful unary calls that take longer than the threshold as slow.
+    pub fn new(slow_threshold: Duration) -> Self {
+        Self { slow_threshold }
     }
 }
 
@@ -52,8 +53,10 @@ impl<S> Layer<S> for CallLogLayer {
     type Service = CallLog<S>;
 
     fn layer(&self, inner: S) -> CallLog<S> {
-        let slow = self.slow;
-        CallLog { inner, slow }
+        CallLog {
+            inner,
+            slow_threshold: self.slow_threshold,
+        }
     }
 }
 
@@ -61,9 +64,9 @@ impl<S, B, R> Service<Request<B>> for CallLog<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {
-    type Response = Response<LoggedBody<R>>;
+    type Response = Response<HookedBody<R, CallRecord>>;
     type Error = S::Error;
-    type Future = LoggedCall<S::Future>;
+    type Future = HookedCall<S::Future, CallRecord>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -72,152 +75,108 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let request_id = request_id(request.headers());
         let path = request.uri().path();
-        let rpc = Rpc::of(path);
-        let metrics = rpc.map_or_else(|| call_metrics(path), Rpc::metrics);
+        let method = MethodInfo::by_path(path);
+        let metrics = method.map_or_else(|| call_metrics(path), MethodInfo::metrics);
         metrics.started();
-        // Whatever is logged of it, its id stands there.
+        // At error level, so that the fields stand in each log line of the call.
         let span = tracing::error_span!(
             "call",
-            method = method(path, metrics),
+            method = logged_method(path, metrics),
             request_id = request_id.to_str().unwrap_or_default(),
             caller = tracing::field::Empty,
         );
-        // Calls of others are not worth it.
-        let trace = rpc.and_then(|_| traces::begin(request.headers(), path, &span));
-        let call = Call {
+        // Only calls of `sluice.v1` are traced.
+        let trace = method.and_then(|_| traces::begin(request.headers(), path, &span));
+        let record = CallRecord {
             span: span.clone(),
+            request_id,
             metrics,
             trace,
-            slow: self.slow,
-            begun: Instant::now(),
+            slow_threshold: self.slow_threshold,
+            started_at: Instant::now(),
             code: None,
             is_ours: path.starts_with("/sluice."),
             is_shed: false,
         };
-        if let Some(rpc) = rpc {
-            rpc.mark(request.extensions_mut());
+        if let Some(method) = method {
+            method.attach(request.extensions_mut());
         }
 
-        let inner = span.in_scope(|| self.inner.call(request));
-        LoggedCall {
-            inner,
-            call: Some(call),
-            request_id,
-        }
+        let future = span.in_scope(|| self.inner.call(request));
+        HookedCall::new(future, record)
     }
 }
 
-pin_project! {
-    /// The future of a logged call.
-    pub struct LoggedCall<F> {
-        #[pin]
-        inner: F,
-        call: Option<Call>,
-        request_id: HeaderValue,
-    }
-}
-
-impl<F, R, E> Future for LoggedCall<F>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-{
-    type Output = Result<Response<LoggedBody<R>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let polled = match this.call {
-            Some(call) => call.span.in_scope(|| this.inner.poll(cx)),
-            None => this.inner.poll(cx),
-        };
+impl CallHook for CallRecord {
+    fn poll_response<F, B, E>(
+        &mut self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Option<B>>, E>>
+    where
+        F: Future<Output = Result<Response<B>, E>>,
+    {
+        let polled = self.span.in_scope(|| future.poll(cx));
         let mut response = ready!(polled)?;
-
-        response
-            .headers_mut()
-            .insert(REQUEST_ID, this.request_id.clone());
-        let mut call = this.call.take();
-        if let Some(call) = &mut call {
-            call.code = code_of(response.headers());
-            call.is_shed = response.extensions().get::<Shed>().is_some();
-        }
-        Poll::Ready(Ok(response.map(|inner| LoggedBody { inner, call })))
+        self.code = code_of(response.headers());
+        self.is_shed = response.extensions().get::<LoadShedMarker>().is_some();
+        let request_id = self.request_id.clone();
+        response.headers_mut().insert(REQUEST_ID, request_id);
+        Poll::Ready(Ok(response.map(Some)))
     }
-}
 
-pin_project! {
-    /// The body of a logged call, which knows its code from the trailers.
-    pub struct LoggedBody<B> {
-        #[pin]
-        inner: B,
-        call: Option<Call>,
-    }
-}
-
-impl<B: Body> Body for LoggedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
+    fn poll_frame<B: Body>(
+        &mut self,
+        body: Pin<&mut Option<B>>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let polled = match this.call {
-            // Nothing is logged while the answer of a unary call is written.
-            Some(call) if !call.metrics.is_unary() => {
-                call.span.in_scope(|| this.inner.poll_frame(cx))
-            }
-            _ => this.inner.poll_frame(cx),
+        let Some(body) = body.as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        // Writing the response of a unary call logs nothing, and needs no span.
+        let polled = if self.metrics.is_unary() {
+            body.poll_frame(cx)
+        } else {
+            self.span.in_scope(|| body.poll_frame(cx))
         };
         let frame = ready!(polled);
-
-        if let (Some(call), Some(Ok(frame))) = (this.call.as_mut(), &frame) {
+        if let Some(Ok(frame)) = &frame {
             match (frame.data_ref(), frame.trailers_ref()) {
-                (Some(data), _) => call.sent(data.chunk()),
-                (_, Some(trailers)) => call.code = code_of(trailers),
+                (Some(data), _) => self.count_sent(data.chunk()),
+                (_, Some(trailers)) => self.code = code_of(trailers),
                 (None, None) => {}
             }
         }
-        if frame.is_none() {
-            this.call.take();
-        }
         Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 
-/// What stands in the log as the method: anybody can send any path, of any length.
-fn method<'a>(path: &'a str, metrics: &CallMetrics) -> &'a str {
+/// The method for the log: a path of no known RPC is cut off, because callers choose it.
+fn logged_method<'a>(path: &'a str, metrics: &CallMetrics) -> &'a str {
     let method = path.trim_start_matches('/');
     if metrics.is_known() {
         return method;
     }
-    let end = method.len().min(MAX_METHOD);
+    let end = method.len().min(MAX_LOGGED_PATH);
     method.get(..end).unwrap_or_default()
 }
 
-/// The caller's id if it is harmless in a log, else a new one.
+/// The caller's request id if it is safe to log, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let harmless = |id: &&HeaderValue| {
+    let is_safe = |id: &&HeaderValue| {
         (1..=128).contains(&id.len())
             && id
                 .as_bytes()
                 .iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
     };
-    let theirs = headers.get(REQUEST_ID).filter(harmless).cloned();
-    let mut id = theirs.unwrap_or_else(|| {
+    let received = headers.get(REQUEST_ID).filter(is_safe).cloned();
+    let mut id = received.unwrap_or_else(|| {
         let mut text = Uuid::encode_buffer();
         let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
         HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("?"))
     });
-    // It comes once: both sides' tables of headers (HPACK) are not to keep it.
+    // Each id is used once, so it must not fill the HPACK tables.
     id.set_sensitive(true);
     id
 }

@@ -1,28 +1,31 @@
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use tonic::Code;
 use tracing::Span;
 
 use crate::telemetry::{metrics::CallMetrics, traces::CallTrace};
 
-/// A call that is not over. When it is dropped it is, and is counted and logged.
+/// A call that runs. Dropped at its end, it counts and logs the call.
 #[derive(Debug)]
-pub(super) struct Call {
-    pub span: Span,
-    pub metrics: &'static CallMetrics,
-    pub begun: Instant,
-    /// From when on it is slow.
-    pub slow: Duration,
-    pub code: Option<Code>,
-    pub is_ours: bool,
-    /// Whether it was refused for there being too many.
-    pub is_shed: bool,
-    pub trace: Option<CallTrace>,
+pub struct CallRecord {
+    pub(super) span: Span,
+    pub(super) request_id: HeaderValue,
+    pub(super) metrics: &'static CallMetrics,
+    pub(super) started_at: Instant,
+    /// The duration from which a successful call is logged as slow.
+    pub(super) slow_threshold: Duration,
+    pub(super) code: Option<Code>,
+    /// Whether it is a call of `sluice.v1`.
+    pub(super) is_ours: bool,
+    /// Whether it was refused because of overload.
+    pub(super) is_shed: bool,
+    pub(super) trace: Option<CallTrace>,
 }
 
-impl Call {
-    /// Counts the messages in data that is sent: each has five bytes before it.
-    pub fn sent(&self, data: &[u8]) {
+impl CallRecord {
+    /// Counts the messages in a frame that is sent: each has a prefix of five bytes.
+    pub(super) fn count_sent(&self, data: &[u8]) {
         let (mut rest, mut messages) = (data, 0);
         while let [_, a, b, c, d, after @ ..] = rest {
             messages += 1;
@@ -32,18 +35,18 @@ impl Call {
         self.metrics.sent(messages);
     }
 
-    /// Well-behaved calls are the most and the dullest; one that is this server's
-    /// fault is for who runs it.
+    /// Logs successful calls at debug level, because they are the most, and failures that
+    /// are the server's fault as warnings.
     fn log(&self, code: Code, duration: Duration) {
         let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
         let span = &self.span;
-        let is_slow = duration > self.slow && self.metrics.is_unary();
+        let is_slow = duration > self.slow_threshold && self.metrics.is_unary();
         match code {
-            // Health checks and reflection would drown the rest.
+            // Health checks and reflection would flood the log.
             _ if !self.is_ours => {
                 tracing::debug!(target: "sluice::probes", parent: span, ?code, duration_ms, "call");
             }
-            // They come in thousands, and are logged together.
+            // These come by thousands; one line a second counts them.
             _ if self.is_shed => {
                 tracing::debug!(target: "sluice::calls", parent: span, ?code, duration_ms, "call")
             }
@@ -65,11 +68,11 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for CallRecord {
     fn drop(&mut self) {
-        // A caller that goes away leaves no code: that is what CANCELLED means.
+        // A caller that disconnects leaves no code: its call is CANCELLED.
         let code = self.code.unwrap_or(Code::Cancelled);
-        let duration = self.begun.elapsed();
+        let duration = self.started_at.elapsed();
         self.metrics.handled(code, duration);
         if let Some(trace) = self.trace.take() {
             trace.end(code);

@@ -1,9 +1,9 @@
-//! How long a call may take.
+//! The maximum duration of a call.
 //!
-//! gRPC has no default deadline, so every unary call has the server's. A
-//! caller's own (`grpc-timeout`) counts if it is shorter, and for streams it is
-//! the only one. When it is over the handler is dropped, wherever it waits; what it
-//! had begun to commit is committed all the same.
+//! gRPC has no default deadline, so every unary call gets the server's. The caller's own
+//! (`grpc-timeout`) applies if it is shorter; for streams it is the only one. At the
+//! deadline the handler is dropped wherever it waits. A commit that has begun still
+//! completes.
 
 use std::{
     pin::Pin,
@@ -12,38 +12,40 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
+use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 use tower::{Layer, Service};
 
-use super::method_info::Rpc;
-use crate::error::Error;
+use super::method_info::MethodInfo;
+use crate::{
+    error::Error,
+    transport::{CallHook, HookedBody, HookedCall},
+};
 
-/// The header of gRPC with which a caller says how long it waits.
+/// The gRPC header for the timeout of a call.
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Of health checks and reflection, those whose answers go on for long.
-const OTHER_STREAMS: [&str; 2] = ["/Watch", "/ServerReflectionInfo"];
+/// The streaming methods of the health and reflection services.
+const FOREIGN_STREAMS: [&str; 2] = ["/Watch", "/ServerReflectionInfo"];
 
-/// Ends calls that take too long: DEADLINE_EXCEEDED.
+/// Ends calls at their deadline: DEADLINE_EXCEEDED.
 #[derive(Debug, Clone, Copy)]
 pub struct DeadlineLayer {
-    limit: Duration,
+    unary_timeout: Duration,
 }
 
 /// See [`DeadlineLayer`].
 #[derive(Debug, Clone)]
 pub struct Deadline<S> {
     inner: S,
-    limit: Duration,
+    unary_timeout: Duration,
 }
 
 impl DeadlineLayer {
-    /// Unary calls of `sluice.v1` may take so long.
-    pub fn new(limit: Duration) -> Self {
-        Self { limit }
+    /// Sets the timeout of unary calls.
+    pub fn new(unary_timeout: Duration) -> Self {
+        Self { unary_timeout }
     }
 }
 
@@ -53,7 +55,7 @@ impl<S> Layer<S> for DeadlineLayer {
     fn layer(&self, inner: S) -> Deadline<S> {
         Deadline {
             inner,
-            limit: self.limit,
+            unary_timeout: self.unary_timeout,
         }
     }
 }
@@ -62,159 +64,106 @@ impl<S, B, R> Service<Request<B>> for Deadline<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {
-    type Response = Response<TimedBody<R>>;
+    type Response = Response<HookedBody<R, Timer>>;
     type Error = S::Error;
-    type Future = TimedCall<S::Future>;
+    type Future = HookedCall<S::Future, Timer>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let is_stream = match Rpc::marked(request.extensions()) {
-            Some(rpc) => rpc.is_stream(),
-            None => is_other_stream(request.uri().path()),
+        let is_stream = match MethodInfo::attached(request.extensions()) {
+            Some(method) => method.is_stream(),
+            None => is_foreign_stream(request.uri().path()),
         };
-        let ours = (!is_stream).then_some(self.limit);
-        let limit = match (ours, asked_for(request.headers())) {
+        let ours = (!is_stream).then_some(self.unary_timeout);
+        let timeout = match (ours, grpc_timeout(request.headers())) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),
         };
-        TimedCall {
-            timer: Timer::after(limit),
-            inner: self.inner.call(request),
-        }
+        let timer = Timer::new(timeout);
+        HookedCall::new(self.inner.call(request), timer)
     }
 }
 
-pin_project! {
-    /// A moment that may never come; the clock is asked only of those who wait.
-    struct Timer {
-        at: Option<Instant>,
-        #[pin]
-        sleep: Option<Sleep>,
-    }
+/// The deadline of a call, if it has one.
+#[derive(Debug)]
+pub struct Timer {
+    deadline: Option<Instant>,
+    /// Started only by a call that waits: most calls never do.
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
-    fn after(limit: Option<Duration>) -> Self {
+    fn new(timeout: Option<Duration>) -> Self {
         Self {
-            at: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             sleep: None,
         }
     }
 
-    fn poll_over(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let Some(at) = *this.at else {
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
-        if this.sleep.is_none() {
-            this.sleep.set(Some(sleep_until(at)));
-        }
-        match this.sleep.as_pin_mut() {
-            Some(sleep) => sleep.poll(cx),
-            None => Poll::Pending,
-        }
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        sleep.as_mut().poll(cx)
     }
 }
 
-pin_project! {
-    /// The future of a call with a deadline.
-    pub struct TimedCall<F> {
-        #[pin]
-        timer: Timer,
-        #[pin]
-        inner: F,
-    }
-}
-
-impl<F, R, E> Future for TimedCall<F>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-{
-    type Output = Result<Response<TimedBody<R>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let at = this.timer.at;
-        if let Poll::Ready(answer) = this.inner.poll(cx) {
-            return Poll::Ready(
-                answer.map(|answer| answer.map(|body| TimedBody::new(Some(body), at))),
-            );
+impl CallHook for Timer {
+    fn poll_response<F, B, E>(
+        &mut self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Option<B>>, E>>
+    where
+        F: Future<Output = Result<Response<B>, E>>,
+    {
+        if let Poll::Ready(response) = future.poll(cx) {
+            return Poll::Ready(response.map(|response| response.map(Some)));
         }
-        this.timer.poll_over(cx).map(|()| {
-            let refusal = Status::from(Error::DeadlineExceeded).into_http::<()>();
-            Ok(refusal.map(|()| TimedBody::new(None, None)))
+        self.poll_expired(cx).map(|()| {
+            let response = Status::from(Error::DeadlineExceeded).into_http::<()>();
+            Ok(response.map(|()| None))
         })
     }
-}
 
-pin_project! {
-    /// An answer that ends at the deadline, if it has not before.
-    pub struct TimedBody<B> {
-        // None when it has.
-        #[pin]
-        inner: Option<B>,
-        #[pin]
-        timer: Timer,
-    }
-}
-
-impl<B> TimedBody<B> {
-    fn new(inner: Option<B>, at: Option<Instant>) -> Self {
-        Self {
-            inner,
-            timer: Timer { at, sleep: None },
-        }
-    }
-}
-
-impl<B: Body> Body for TimedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
+    fn poll_frame<B: Body>(
+        &mut self,
+        mut body: Pin<&mut Option<B>>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+        let Some(inner) = body.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
         };
         if let Poll::Ready(frame) = inner.poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        this.timer.poll_over(cx).map(|()| {
-            this.inner.set(None);
+        self.poll_expired(cx).map(|()| {
+            body.set(None);
             Some(Ok(Frame::trailers(trailers(Error::DeadlineExceeded))))
         })
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let inner = self.inner.as_ref();
-        inner.map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
-    }
 }
 
-/// An error as it ends an answer that has begun.
+/// An error as the trailers of a response that has begun.
 fn trailers(error: Error) -> HeaderMap {
     let (mut head, ()) = Status::from(error).into_http::<()>().into_parts();
     head.headers.remove(http::header::CONTENT_TYPE);
     head.headers
 }
 
-fn is_other_stream(path: &str) -> bool {
-    OTHER_STREAMS.iter().any(|name| path.ends_with(name))
+fn is_foreign_stream(path: &str) -> bool {
+    FOREIGN_STREAMS.iter().any(|name| path.ends_with(name))
 }
 
-/// How long the caller waits: at most eight digits and a unit. What is not that
-/// is ignored, as tonic and the others do: the server's own limit holds.
-fn asked_for(headers: &HeaderMap) -> Option<Duration> {
+/// The caller's timeout: at most eight digits and a unit. An invalid header is ignored, as
+/// in tonic, and the server's own timeout applies.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
@@ -237,7 +186,7 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
     use rstest::rstest;
 
-    use super::asked_for;
+    use super::grpc_timeout;
 
     #[rstest]
     #[case::hours("2H", Some(Duration::from_hours(2)))]
@@ -257,7 +206,7 @@ mod tests {
     #[case::empty("", None)]
     fn a_timeout_is_at_most_eight_digits_and_a_unit(
         #[case] text: &str,
-        #[case] limit: Option<Duration>,
+        #[case] timeout: Option<Duration>,
     ) {
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -265,6 +214,6 @@ mod tests {
             HeaderValue::from_bytes(text.as_bytes()).unwrap(),
         );
 
-        assert_eq!(asked_for(&headers), limit);
+        assert_eq!(grpc_timeout(&headers), timeout);
     }
 }

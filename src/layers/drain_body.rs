@@ -1,179 +1,123 @@
-//! Reads what is left of a request that is answered unread.
+//! Reads the rest of a request that is answered unread.
 //!
-//! A call that is refused for its headers is answered before its message is there. h2
-//! counts such messages against the connection for ever, as what a peer might fill its
-//! memory with, and closes it after some thousand of them (ENHANCE_YOUR_CALM).
+//! A call that is refused for its headers gets its response before its message has
+//! arrived. h2 counts such messages for the life of the connection, as memory that a peer
+//! might fill, and closes the connection after some thousands (ENHANCE_YOUR_CALM).
 
 use std::{
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use pin_project_lite::pin_project;
+use parking_lot::Mutex;
 use prost::bytes::Buf;
 use tokio::time::timeout;
 use tower::{Layer, Service};
 
-/// How much is read at most, in bytes: what has been sent may be so much, as the peer may
-/// send no more unread.
-const MOST: usize = 64 * 1024;
+/// The maximum number of bytes read: the HTTP/2 window of a call, beyond which the peer
+/// cannot send unread data.
+const MAX_DRAINED_SIZE: usize = 64 * 1024;
 
-/// How long it may take to come.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the rest may take to arrive.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Reads requests to their end before they are answered, as far as that is not much and
-/// does not take long.
+/// Reads requests to their end before the response, within limits of size and time.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ReadOutLayer;
+pub struct DrainBodyLayer;
 
-/// See [`ReadOutLayer`].
+/// See [`DrainBodyLayer`].
 #[derive(Debug, Clone)]
-pub struct ReadOut<S> {
+pub struct DrainBody<S> {
     inner: S,
 }
 
-/// Where a body goes that is dropped before it was read.
-type Returned<B> = Arc<Mutex<Option<B>>>;
+impl<S> Layer<S> for DrainBodyLayer {
+    type Service = DrainBody<S>;
 
-impl<S> Layer<S> for ReadOutLayer {
-    type Service = ReadOut<S>;
-
-    fn layer(&self, inner: S) -> ReadOut<S> {
-        ReadOut { inner }
+    fn layer(&self, inner: S) -> DrainBody<S> {
+        DrainBody { inner }
     }
 }
 
-impl<S, B, R> Service<Request<B>> for ReadOut<S>
+impl<S, B, R> Service<Request<B>> for DrainBody<S>
 where
-    S: Service<Request<Lent<B>>, Response = Response<R>>,
+    S: Service<Request<SharedBody<B>>, Response = Response<R>>,
+    S::Future: Send + 'static,
     B: Body<Data: Send> + Send + Unpin + 'static,
+    R: Send + 'static,
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = ReadOutCall<S::Future, B, R>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let returned = (!request.body().is_end_stream()).then(Returned::default);
-        let request = request.map(|body| Lent {
-            body: Some(body),
-            returned: returned.clone(),
-        });
-        ReadOutCall {
-            inner: self.inner.call(request),
-            returned,
-            reading: None,
-        }
+        let request = request.map(SharedBody::new);
+        let body = SharedBody(Arc::clone(&request.body().0));
+        let future = self.inner.call(request);
+        Box::pin(async move {
+            let mut future = pin!(future);
+            let response = future.as_mut().await?;
+            // The call keeps the body if it ended at its deadline, or still reads.
+            if let Some(body) = Arc::into_inner(body.0) {
+                drain(body.into_inner()).await;
+            }
+            Ok(response)
+        })
     }
 }
 
-/// The body of a request, which comes back if it is dropped before its end.
+/// The body of a request, shared by its handler and [`DrainBody`].
 #[derive(Debug)]
-pub struct Lent<B: Body> {
-    body: Option<B>,
-    returned: Option<Returned<B>>,
-}
+pub struct SharedBody<B>(Arc<Mutex<B>>);
 
-impl<B: Body> Drop for Lent<B> {
-    fn drop(&mut self) {
-        if let (Some(body), Some(returned)) = (self.body.take(), self.returned.take())
-            && !body.is_end_stream()
-        {
-            *returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
-        }
+impl<B> SharedBody<B> {
+    fn new(body: B) -> Self {
+        Self(Arc::new(Mutex::new(body)))
     }
 }
 
-impl<B: Body + Unpin> Body for Lent<B> {
+impl<B: Body + Unpin> Body for SharedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        match &mut self.body {
-            Some(body) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+        Pin::new(&mut *self.0.lock()).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.0.lock().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or_else(SizeHint::new, Body::size_hint)
+        self.0.lock().size_hint()
     }
 }
 
-/// An answer that waits until its request has been read.
-struct Reading<R> {
-    rest: Pin<Box<dyn Future<Output = ()> + Send>>,
-    response: Option<Response<R>>,
-}
-
-pin_project! {
-    /// The future of a call whose request is read out.
-    pub struct ReadOutCall<F, B, R> {
-        #[pin]
-        inner: F,
-        returned: Option<Returned<B>>,
-        reading: Option<Reading<R>>,
+async fn drain<B: Body + Unpin>(mut body: B) {
+    if body.is_end_stream() {
+        return;
     }
-}
-
-impl<F, B, R, E> Future for ReadOutCall<F, B, R>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    B: Body<Data: Send> + Send + Unpin + 'static,
-{
-    type Output = Result<Response<R>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if this.reading.is_none() {
-            let response = ready!(this.inner.poll(cx))?;
-            let Some(body) = this.returned.take().and_then(taken) else {
-                return Poll::Ready(Ok(response));
-            };
-            *this.reading = Some(Reading {
-                rest: Box::pin(read_out(body)),
-                response: Some(response),
-            });
-        }
-        let reading = this.reading.as_mut().expect("it is read");
-        ready!(reading.rest.as_mut().poll(cx));
-        let response = reading.response.take();
-        Poll::Ready(Ok(response.expect("polled after its end")))
-    }
-}
-
-fn taken<B>(returned: Returned<B>) -> Option<B> {
-    let mut returned = returned.lock().unwrap_or_else(PoisonError::into_inner);
-    returned.take()
-}
-
-async fn read_out<B: Body + Unpin>(mut body: B) {
     let read = async {
-        let mut bytes = 0;
-        while bytes <= MOST {
+        let mut size = 0;
+        while size <= MAX_DRAINED_SIZE {
             match body.frame().await {
-                Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, Buf::remaining),
+                Some(Ok(frame)) => size += frame.data_ref().map_or(0, Buf::remaining),
                 Some(Err(_)) | None => return,
             }
         }
     };
-    // What comes later is refused by HTTP/2.
-    let _ = timeout(PATIENCE, read).await;
+    // HTTP/2 resets the call if more arrives.
+    let _ = timeout(DRAIN_TIMEOUT, read).await;
 }

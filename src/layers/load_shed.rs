@@ -1,62 +1,63 @@
-//! How many calls are worked on at once.
+//! The limit of concurrent calls.
 //!
-//! Beyond that, a call is refused before anything is done for it: a refusal now
-//! costs little, and an answer that comes too late costs as much as one in time.
-//! The last eighth of the places is for media servers and relay workers: streams
-//! whose heartbeats are refused would end.
+//! Beyond the limit a call is refused before any work is done: a refusal now costs
+//! little, and a late response costs as much as one in time. The last eighth of the
+//! limit is reserved for media servers and relay workers, because their streams end
+//! when heartbeats are refused.
 //!
-//! A place is taken once the whole request is there and its caller is known: whoever
-//! sends half a request holds none, but their number is bounded too. It is free again
-//! when the answer begins: watches are bounded by their own number. Health checks
-//! need none.
+//! A call takes its permit once the whole request has arrived and its caller is known, so
+//! half a request holds no permit; the number of unread calls has a limit of its own. The
+//! permit is free again when the response begins, because watches have their own limit.
+//! Health checks need none.
 //!
-//! While there is none, calls are refused unread, whoever makes them, and connections
-//! are under [pressure](Pressure).
+//! At the limit, calls are refused unread, whoever makes them, and connections coalesce
+//! their I/O (see [`Overload`]).
 
 use std::{
+    future::{Ready, ready},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{self, Context, Poll},
 };
 
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Either;
 use pin_project_lite::pin_project;
+use tokio_util::either::Either;
 use tonic::codegen::StdError;
 use tower::{Layer, Service};
 
-use super::{
-    method_info::Rpc,
-    overload_status::{Shed, refusal},
+use super::{method_info::MethodInfo, overload_status::overload_status};
+use crate::{
+    telemetry::metrics::SERVER,
+    transport::{CallHook, HookedBody, HookedCall, Overload},
 };
-use crate::{telemetry::metrics::LIVE, transport::Pressure};
 
-/// How many calls may be begun and unread, for each place: their headers take memory.
-const UNREAD: usize = 4;
+/// The number of unread calls for each permit: their headers take memory.
+const UNREAD_CALLS_PER_PERMIT: usize = 4;
 
-/// Refuses calls beyond a number of them: RESOURCE_EXHAUSTED.
+/// Refuses calls beyond the concurrency limit: RESOURCE_EXHAUSTED.
 #[derive(Debug, Clone)]
 pub struct LoadShedLayer {
-    places: CallPlaces,
+    limit: ConcurrencyLimit,
 }
 
-/// The places of calls. A clone shares them.
+/// The permits for concurrent calls. A clone shares them.
 #[derive(Debug, Clone)]
-pub struct CallPlaces {
-    counts: Arc<Counts>,
-    all: usize,
-    pressure: Pressure,
+pub struct ConcurrencyLimit {
+    counts: Arc<CallCounts>,
+    max_calls: usize,
+    overload: Overload,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
-    /// Calls that are worked on.
-    taken: AtomicUsize,
-    /// Calls of which the request is not there yet.
+struct CallCounts {
+    /// Calls with a permit.
+    running: AtomicUsize,
+    /// Calls whose request has not arrived completely.
     unread: AtomicUsize,
 }
 
@@ -64,95 +65,108 @@ struct Counts {
 #[derive(Debug, Clone)]
 pub struct LoadShed<S> {
     inner: S,
-    places: CallPlaces,
+    limit: ConcurrencyLimit,
 }
 
-/// The place of one call, which it may not have yet. Free again when dropped.
+/// The permit of one call, taken when its request is read and given back when dropped.
 #[derive(Debug)]
-pub struct Place {
-    places: CallPlaces,
-    rpc: Option<&'static Rpc>,
+struct CallPermit {
+    limit: ConcurrencyLimit,
+    /// `None` for calls that need no permit.
+    method: Option<&'static MethodInfo>,
     is_read: AtomicBool,
     is_taken: AtomicBool,
     is_refused: AtomicBool,
 }
 
+/// In the extensions of a response: the call was refused because of overload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LoadShedMarker;
+
 impl LoadShedLayer {
-    /// Takes on as many calls as there are places.
-    pub fn new(places: CallPlaces) -> Self {
-        Self { places }
+    /// Applies a limit.
+    pub fn new(limit: ConcurrencyLimit) -> Self {
+        Self { limit }
     }
 }
 
-impl CallPlaces {
-    /// So many places; pressure is felt while they do not suffice.
-    pub fn new(all: usize, pressure: Pressure) -> Self {
-        LIVE.calls_limit.set(i64::try_from(all).unwrap_or(i64::MAX));
+impl ConcurrencyLimit {
+    /// A limit that reports an overload while it refuses calls.
+    pub fn new(max_calls: usize, overload: Overload) -> Self {
+        let gauge = i64::try_from(max_calls).unwrap_or(i64::MAX);
+        SERVER.calls_limit.set(gauge);
         Self {
             counts: Arc::default(),
-            all,
-            pressure,
+            max_calls,
+            overload,
         }
     }
 
-    /// The place of a call that begins; `None` if there will be none for it, or if too
-    /// many have begun and stay unread: each costs the memory of its headers.
-    fn begin(&self, rpc: Option<&'static Rpc>) -> Option<Arc<Place>> {
-        let taken = self.counts.taken.load(Ordering::Relaxed);
-        if rpc.is_some_and(|rpc| taken >= self.open_to(rpc)) {
-            self.pressure.feel();
+    /// Begins a call; its permit is not taken yet. `None` if no permit is free, or if too
+    /// many calls are unread.
+    fn begin(&self, method: Option<&'static MethodInfo>) -> Option<Arc<CallPermit>> {
+        let running = self.counts.running.load(Ordering::Relaxed);
+        if method.is_some_and(|method| running >= self.limit_for(method)) {
+            self.overload.record_refusal();
             return None;
         }
-        if self.counts.unread.fetch_add(1, Ordering::Relaxed) >= UNREAD * self.all {
+        let max_unread = UNREAD_CALLS_PER_PERMIT * self.max_calls;
+        if self.counts.unread.fetch_add(1, Ordering::Relaxed) >= max_unread {
             self.counts.unread.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Arc::new(Place {
-            places: self.clone(),
-            rpc,
+        Some(Arc::new(CallPermit {
+            limit: self.clone(),
+            method,
             is_read: AtomicBool::new(false),
             is_taken: AtomicBool::new(false),
             is_refused: AtomicBool::new(false),
         }))
     }
 
-    /// How many of them may be taken by an RPC and others like it.
-    fn open_to(&self, rpc: &Rpc) -> usize {
-        let kept_back = if rpc.is_vital() { 0 } else { self.all / 8 };
-        self.all - kept_back
+    /// The number of running calls beyond which a method is refused.
+    fn limit_for(&self, method: &MethodInfo) -> usize {
+        let reserved = match method.is_priority() {
+            true => 0,
+            false => self.max_calls / 8,
+        };
+        self.max_calls - reserved
     }
 }
 
-impl Place {
-    /// Takes it, if the call needs one: its request is there. Tells whether it may go on.
+impl CallPermit {
+    /// Takes the permit, if the call needs one, once its request is read. Returns whether
+    /// the call may go on.
     fn take(&self) -> bool {
         if self.is_read.swap(true, Ordering::Relaxed) {
             return true;
         }
-        let counts = &self.places.counts;
+        let counts = &self.limit.counts;
         counts.unread.fetch_sub(1, Ordering::Relaxed);
-        let Some(rpc) = self.rpc else { return true };
-        if counts.taken.fetch_add(1, Ordering::Relaxed) >= self.places.open_to(rpc) {
-            counts.taken.fetch_sub(1, Ordering::Relaxed);
-            self.places.pressure.feel();
+        let Some(method) = self.method else {
+            return true;
+        };
+        if counts.running.fetch_add(1, Ordering::Relaxed) >= self.limit.limit_for(method) {
+            counts.running.fetch_sub(1, Ordering::Relaxed);
+            self.limit.overload.record_refusal();
             self.is_refused.store(true, Ordering::Relaxed);
             return false;
         }
-        LIVE.calls.inc();
+        SERVER.calls.inc();
         self.is_taken.store(true, Ordering::Relaxed);
         true
     }
 }
 
-impl Drop for Place {
+impl Drop for CallPermit {
     fn drop(&mut self) {
-        let counts = &self.places.counts;
+        let counts = &self.limit.counts;
         if !self.is_read.load(Ordering::Relaxed) {
             counts.unread.fetch_sub(1, Ordering::Relaxed);
         }
         if self.is_taken.load(Ordering::Relaxed) {
-            counts.taken.fetch_sub(1, Ordering::Relaxed);
-            LIVE.calls.dec();
+            counts.running.fetch_sub(1, Ordering::Relaxed);
+            SERVER.calls.dec();
         }
     }
 }
@@ -163,7 +177,7 @@ impl<S> Layer<S> for LoadShedLayer {
     fn layer(&self, inner: S) -> LoadShed<S> {
         LoadShed {
             inner,
-            places: self.places.clone(),
+            limit: self.limit.clone(),
         }
     }
 }
@@ -172,78 +186,62 @@ impl<S, B, R> Service<Request<B>> for LoadShed<S>
 where
     S: Service<Request<AdmittedBody<B>>, Response = Response<R>>,
 {
-    type Response = Response<Either<R, tonic::body::Body>>;
+    type Response = Response<HookedBody<R, Admission>>;
     type Error = S::Error;
-    type Future = AdmittedCall<S::Future>;
+    type Future = Either<HookedCall<S::Future, Admission>, Ready<Result<Self::Response, S::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.places.begin(Rpc::marked(request.extensions())) {
-            Some(place) => {
-                let request = request.map(|inner| AdmittedBody {
-                    inner,
-                    place: Arc::clone(&place),
-                });
-                AdmittedCall::Begun {
-                    inner: self.inner.call(request),
-                    place: Some(place),
-                }
-            }
-            None => AdmittedCall::Refused,
+        let Some(permit) = self.limit.begin(MethodInfo::attached(request.extensions())) else {
+            let mut response = overload_status().into_http::<()>();
+            response.extensions_mut().insert(LoadShedMarker);
+            return Either::Right(ready(Ok(response.map(|()| HookedBody::empty()))));
+        };
+        let request = request.map(|inner| AdmittedBody {
+            inner,
+            permit: Arc::clone(&permit),
+        });
+        let admission = Admission {
+            permit: Some(permit),
+        };
+        Either::Left(HookedCall::new(self.inner.call(request), admission))
+    }
+}
+
+/// Holds the permit of a call until its response begins.
+#[derive(Debug)]
+pub struct Admission {
+    permit: Option<Arc<CallPermit>>,
+}
+
+impl CallHook for Admission {
+    fn poll_response<F, B, E>(
+        &mut self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Option<B>>, E>>
+    where
+        F: Future<Output = Result<Response<B>, E>>,
+    {
+        let mut response = task::ready!(future.poll(cx));
+        if let (Some(permit), Ok(response)) = (self.permit.take(), &mut response)
+            && permit.is_refused.load(Ordering::Relaxed)
+        {
+            response.extensions_mut().insert(LoadShedMarker);
         }
+        Poll::Ready(response.map(|response| response.map(Some)))
     }
 }
 
 pin_project! {
-    /// The future of a call that takes a place.
-    #[project = AdmittedProjection]
-    pub enum AdmittedCall<F> {
-        /// It may be read.
-        Begun {
-            #[pin]
-            inner: F,
-            place: Option<Arc<Place>>,
-        },
-        /// It may not.
-        Refused,
-    }
-}
-
-impl<F, R, E> Future for AdmittedCall<F>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-{
-    type Output = Result<Response<Either<R, tonic::body::Body>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            AdmittedProjection::Begun { inner, place } => {
-                let mut answer = ready!(inner.poll(cx));
-                if let (Some(place), Ok(response)) = (place.take(), &mut answer)
-                    && place.is_refused.load(Ordering::Relaxed)
-                {
-                    response.extensions_mut().insert(Shed);
-                }
-                Poll::Ready(answer.map(|response| response.map(Either::Left)))
-            }
-            AdmittedProjection::Refused => {
-                let mut response = refusal().into_http();
-                response.extensions_mut().insert(Shed);
-                Poll::Ready(Ok(response.map(Either::Right)))
-            }
-        }
-    }
-}
-
-pin_project! {
-    /// A request whose end is only reached by who gets a place.
+    /// A request body that takes the permit at its end, or ends with an error.
     pub struct AdmittedBody<B> {
         #[pin]
         inner: B,
-        place: Arc<Place>,
+        permit: Arc<CallPermit>,
     }
 }
 
@@ -259,15 +257,15 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, StdError>>> {
         let this = self.project();
-        let frame = ready!(this.inner.poll_frame(cx));
-        if frame.is_none() && !this.place.take() {
-            return Poll::Ready(Some(Err(refusal().into())));
+        let frame = task::ready!(this.inner.poll_frame(cx));
+        if frame.is_none() && !this.permit.take() {
+            return Poll::Ready(Some(Err(overload_status().into())));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream() && self.place.is_read.load(Ordering::Relaxed)
+        self.inner.is_end_stream() && self.permit.is_read.load(Ordering::Relaxed)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -285,20 +283,17 @@ mod tests {
     use tonic::Status;
     use tower::{Layer, Service, service_fn};
 
-    use super::{AdmittedBody, CallPlaces, LoadShedLayer};
-    use crate::{
-        layers::{method_info::Rpc, overload_status::Shed},
-        transport::Pressure,
-    };
+    use super::{AdmittedBody, ConcurrencyLimit, LoadShedLayer, LoadShedMarker};
+    use crate::{layers::method_info::MethodInfo, transport::Overload};
 
     fn request() -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(Bytes::from_static(b"message")));
-        let rpc = Rpc::of("/sluice.v1.ProjectService/GetProject").unwrap();
-        rpc.mark(request.extensions_mut());
+        let method = MethodInfo::by_path("/sluice.v1.ProjectService/GetProject").unwrap();
+        method.attach(request.extensions_mut());
         request
     }
 
-    /// Reads the request, and never answers who may be read.
+    /// Reads the request; never answers if it gets a permit.
     async fn read(
         request: Request<AdmittedBody<Full<Bytes>>>,
     ) -> Result<Response<tonic::body::Body>, Infallible> {
@@ -309,26 +304,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_is_refused_is_marked_also_when_it_was_read_before() {
-        let pressure = Pressure::default();
-        let layer = LoadShedLayer::new(CallPlaces::new(1, pressure.clone()));
+    async fn a_refused_call_is_marked_whether_it_was_read_or_not() {
+        let overload = Overload::default();
+        let layer = LoadShedLayer::new(ConcurrencyLimit::new(1, overload.clone()));
         let mut service = layer.layer(service_fn(read));
-        // Both begin before one has the place.
+        // Both calls begin before one has the permit.
         let (first, second) = (service.call(request()), service.call(request()));
         let mut first = pin!(first);
-        assert!(!pressure.is_felt());
+        assert!(!overload.is_active());
 
         let refused = tokio::select! {
             biased;
-            _ = &mut first => panic!("it has the place"),
+            _ = &mut first => panic!("it has the permit"),
             refused = second => refused.unwrap(),
         };
         let unread = service.call(request()).await.unwrap();
 
         for refused in [refused.map(drop), unread.map(drop)] {
             assert_eq!(refused.headers()["grpc-status"], "8");
-            assert!(refused.extensions().get::<Shed>().is_some());
+            assert!(refused.extensions().get::<LoadShedMarker>().is_some());
         }
-        assert!(pressure.is_felt());
+        assert!(overload.is_active());
     }
 }

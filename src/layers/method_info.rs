@@ -5,26 +5,26 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 
 use crate::{
-    auth::access::{self, Access},
+    auth::access::{self, RequiredAccess},
     domain::Scope,
     proto::DESCRIPTORS,
     telemetry::metrics::{CallMetrics, call_metrics},
 };
 
-/// What the layers need to know of an RPC of `sluice.v1`.
+/// An RPC of `sluice.v1`, as the layers need it.
 ///
-/// A call is looked up once, by the outermost layer that needs it; those within find it
-/// in the extensions of the request.
+/// The outermost layer that needs it looks it up once; inner layers find it in the
+/// extensions of the request.
 #[derive(Debug)]
-pub struct Rpc {
+pub struct MethodInfo {
     is_stream: bool,
-    is_vital: bool,
-    access: Option<Access>,
+    is_priority: bool,
+    access: Option<RequiredAccess>,
     metrics: &'static CallMetrics,
 }
 
-/// All of them, by path.
-static RPCS: LazyLock<HashMap<String, Rpc>> = LazyLock::new(|| {
+/// All RPCs by path.
+static METHODS: LazyLock<HashMap<String, MethodInfo>> = LazyLock::new(|| {
     let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap_or_default();
     let services = files.file.iter().flat_map(|file| {
         let services = file.service.iter();
@@ -35,58 +35,59 @@ static RPCS: LazyLock<HashMap<String, Rpc>> = LazyLock::new(|| {
             let methods = service.method.iter();
             methods.map(move |method| {
                 let path = format!("/{name}/{}", method.name());
-                let access = access::needed_for(&path);
-                let rpc = Rpc {
+                let access = access::required_access(&path);
+                let info = MethodInfo {
                     is_stream: method.server_streaming(),
-                    is_vital: is_of_machines(access),
+                    is_priority: is_machine_method(access),
                     access,
                     metrics: call_metrics(&path),
                 };
-                (path, rpc)
+                (path, info)
             })
         })
         .collect()
 });
 
-impl Rpc {
-    /// The RPC with this path; `None` if it is not one of ours.
-    pub fn of(path: &str) -> Option<&'static Self> {
-        RPCS.get(path)
+impl MethodInfo {
+    /// The RPC with this path; `None` if it is not of `sluice.v1`.
+    pub fn by_path(path: &str) -> Option<&'static Self> {
+        METHODS.get(path)
     }
 
-    /// The RPC of a request that [`Rpc::mark`] has seen.
-    pub fn marked(extensions: &Extensions) -> Option<&'static Self> {
+    /// The RPC of a request, after [`attach`](Self::attach).
+    pub fn attached(extensions: &Extensions) -> Option<&'static Self> {
         extensions.get::<&'static Self>().copied()
     }
 
-    /// Puts it, and what its caller needs, where layers and the interceptor find it.
-    pub fn mark(&'static self, extensions: &mut Extensions) {
+    /// Attaches the RPC and its required access to a request, for the inner layers and
+    /// the interceptor.
+    pub fn attach(&'static self, extensions: &mut Extensions) {
         extensions.insert(self);
         if let Some(access) = self.access {
             extensions.insert(access);
         }
     }
 
-    /// What counts its calls.
+    /// The metrics of its calls.
     pub fn metrics(&self) -> &'static CallMetrics {
         self.metrics
     }
 
-    /// Whether its answer goes on for long.
+    /// Whether its response is a stream.
     pub fn is_stream(&self) -> bool {
         self.is_stream
     }
 
-    /// Whether streams end if it is refused for long: what media servers and relay
-    /// workers call.
-    pub fn is_vital(&self) -> bool {
-        self.is_vital
+    /// Whether media servers or relay workers call it: streams end if it is refused for
+    /// long.
+    pub fn is_priority(&self) -> bool {
+        self.is_priority
     }
 }
 
-fn is_of_machines(access: Option<Access>) -> bool {
+fn is_machine_method(access: Option<RequiredAccess>) -> bool {
     match access {
-        Some(Access::Scopes(scopes)) => scopes
+        Some(RequiredAccess::Scopes(scopes)) => scopes
             .iter()
             .any(|scope| [Scope::StreamsPublish, Scope::RelaysWork].contains(scope)),
         _ => false,
@@ -95,11 +96,11 @@ fn is_of_machines(access: Option<Access>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{RPCS, Rpc};
+    use super::{METHODS, MethodInfo};
 
-    fn paths(chosen: impl Fn(&Rpc) -> bool) -> Vec<&'static str> {
-        let chosen = RPCS.iter().filter(|(_, rpc)| chosen(rpc));
-        let mut names: Vec<_> = chosen
+    fn names(filter: impl Fn(&MethodInfo) -> bool) -> Vec<&'static str> {
+        let methods = METHODS.iter().filter(|(_, info)| filter(info));
+        let mut names: Vec<_> = methods
             .filter_map(|(path, _)| path.rsplit('/').next())
             .collect();
         names.sort_unstable();
@@ -107,16 +108,16 @@ mod tests {
     }
 
     #[test]
-    fn two_answers_go_on_for_long() {
+    fn two_methods_have_a_response_stream() {
         assert_eq!(
-            paths(|rpc| rpc.is_stream()),
+            names(|info| info.is_stream()),
             ["ClaimRelays", "WatchProject"]
         );
     }
 
     #[test]
-    fn what_media_servers_and_relay_workers_call_is_vital() {
-        let vital = [
+    fn methods_of_media_servers_and_relay_workers_have_priority() {
+        let priority = [
             "BeginPublish",
             "ClaimRelays",
             "EndPublish",
@@ -124,12 +125,12 @@ mod tests {
             "ReportRelays",
             "SyncNode",
         ];
-        assert_eq!(paths(|rpc| rpc.is_vital()), vital);
+        assert_eq!(names(|info| info.is_priority()), priority);
     }
 
     #[test]
-    fn what_is_not_ours_is_not_known() {
-        assert!(Rpc::of("/grpc.health.v1.Health/Check").is_none());
-        assert!(Rpc::of("/sluice.v1.AuthService/Nothing").is_none());
+    fn paths_outside_of_sluice_v1_are_unknown() {
+        assert!(MethodInfo::by_path("/grpc.health.v1.Health/Check").is_none());
+        assert!(MethodInfo::by_path("/sluice.v1.AuthService/Nothing").is_none());
     }
 }

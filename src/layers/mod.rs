@@ -1,4 +1,4 @@
-//! What happens to every call, whichever RPC it is.
+//! The middleware of every call.
 
 mod call_log;
 mod call_record;
@@ -7,16 +7,14 @@ mod drain_body;
 mod load_shed;
 mod method_info;
 mod overload_status;
-mod panics;
 mod peer_address;
 mod stack;
 mod web;
 
 pub use call_log::CallLogLayer;
 pub use deadline::DeadlineLayer;
-pub use drain_body::ReadOutLayer;
-pub use load_shed::{CallPlaces, LoadShedLayer};
-pub use panics::PanicLayer;
+pub use drain_body::DrainBodyLayer;
+pub use load_shed::{ConcurrencyLimit, LoadShedLayer};
 pub use peer_address::PeerAddressLayer;
-pub use stack::{CallBody, LayerSettings, around};
+pub use stack::{CallBody, LayerSettings, stack};
 pub use web::WebLayer;

@@ -1,9 +1,9 @@
-//! Who calls, where proxies stand in front.
+//! The address of the caller, behind proxies.
 //!
-//! `x-forwarded-for` is believed only as far as trusted proxies wrote it: each
-//! one appends the address that it saw, so the header is read from the right,
-//! and the first address that is not a trusted proxy's is the caller's. What
-//! stands left of it was sent by the caller, who may write what he likes.
+//! `x-forwarded-for` is trusted only as far as trusted proxies wrote it. Each proxy
+//! appends the address of its peer, so the header is read from the right: the first
+//! address that is not a trusted proxy is the caller. The caller itself may have sent
+//! anything to the left of it.
 
 use std::{
     net::IpAddr,
@@ -17,43 +17,43 @@ use tower::{Layer, Service};
 
 use crate::{domain::PeerAddress, transport::Connection};
 
-/// The header of proxies; several headers are one list.
+/// The header that proxies append to; several headers form one list.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Puts the caller's [`PeerAddress`] into the extensions of each request.
 #[derive(Debug, Clone)]
 pub struct PeerAddressLayer {
-    trusted: Arc<[IpNet]>,
+    trusted_proxies: Arc<[IpNet]>,
 }
 
 /// See [`PeerAddressLayer`].
 #[derive(Debug, Clone)]
-pub struct FindPeerAddress<S> {
+pub struct ResolvePeerAddress<S> {
     inner: S,
-    trusted: Arc<[IpNet]>,
+    trusted_proxies: Arc<[IpNet]>,
 }
 
 impl PeerAddressLayer {
-    /// Believes the proxies in these networks.
-    pub fn new(trusted: &[IpNet]) -> Self {
+    /// Trusts the proxies in these networks.
+    pub fn new(trusted_proxies: &[IpNet]) -> Self {
         Self {
-            trusted: trusted.into(),
+            trusted_proxies: trusted_proxies.into(),
         }
     }
 }
 
 impl<S> Layer<S> for PeerAddressLayer {
-    type Service = FindPeerAddress<S>;
+    type Service = ResolvePeerAddress<S>;
 
-    fn layer(&self, inner: S) -> FindPeerAddress<S> {
-        FindPeerAddress {
+    fn layer(&self, inner: S) -> ResolvePeerAddress<S> {
+        ResolvePeerAddress {
             inner,
-            trusted: Arc::clone(&self.trusted),
+            trusted_proxies: Arc::clone(&self.trusted_proxies),
         }
     }
 }
 
-impl<S, B> Service<Request<B>> for FindPeerAddress<S>
+impl<S, B> Service<Request<B>> for ResolvePeerAddress<S>
 where
     S: Service<Request<B>>,
 {
@@ -67,16 +67,17 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
         if let Some(connection) = request.extensions().get::<Connection>() {
-            let address = caller_behind(connection.peer(), request.headers(), &self.trusted);
+            let address =
+                caller_address(connection.peer(), request.headers(), &self.trusted_proxies);
             request.extensions_mut().insert(address);
         }
         self.inner.call(request)
     }
 }
 
-/// The first address from the right that is not a trusted proxy's; the last one
-/// that is if there is no other, or what stands there is no address.
-fn caller_behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> PeerAddress {
+/// The first address from the right that is not a trusted proxy. If there is none, or the
+/// next entry is no address, it is the leftmost trusted proxy so far.
+fn caller_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> PeerAddress {
     let mut address = PeerAddress::from(peer);
     let headers: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
     let hops = headers
@@ -90,13 +91,13 @@ fn caller_behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> PeerAd
         {
             break;
         }
-        let Some(before) = read(hop) else { break };
-        address = before;
+        let Some(previous) = parse(hop) else { break };
+        address = previous;
     }
     address
 }
 
-fn read(hop: &[u8]) -> Option<PeerAddress> {
+fn parse(hop: &[u8]) -> Option<PeerAddress> {
     str::from_utf8(hop.trim_ascii()).ok()?.parse().ok()
 }
 
@@ -105,16 +106,16 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
     use rstest::rstest;
 
-    use super::caller_behind;
+    use super::caller_address;
 
     #[rstest]
-    #[case::a_stranger_is_not_believed("203.0.113.9", &["198.51.100.1"], "203.0.113.9")]
+    #[case::an_untrusted_peer("203.0.113.9", &["198.51.100.1"], "203.0.113.9")]
     #[case::no_header("10.0.0.1", &[], "10.0.0.1")]
     #[case::one_proxy("10.0.0.1", &["198.51.100.1"], "198.51.100.1")]
     #[case::two_proxies("10.0.0.1", &["198.51.100.1, 10.0.0.2"], "198.51.100.1")]
     #[case::two_headers("10.0.0.1", &["198.51.100.1", "10.0.0.3,10.0.0.2"], "198.51.100.1")]
-    #[case::what_the_caller_sent("10.0.0.1", &["1.1.1.1, 198.51.100.1"], "198.51.100.1")]
-    #[case::what_the_caller_sent_first("10.0.0.1", &["1.1.1.1", "198.51.100.1"], "198.51.100.1")]
+    #[case::forged_by_the_caller("10.0.0.1", &["1.1.1.1, 198.51.100.1"], "198.51.100.1")]
+    #[case::forged_in_a_header_before("10.0.0.1", &["1.1.1.1", "198.51.100.1"], "198.51.100.1")]
     #[case::garbage_on_the_left("10.0.0.1", &["<script>, 198.51.100.1"], "198.51.100.1")]
     #[case::garbage_on_the_right("10.0.0.1", &["198.51.100.1, unknown"], "10.0.0.1")]
     #[case::garbage_between("10.0.0.1", &["198.51.100.1, ?, 10.0.0.2"], "10.0.0.2")]
@@ -127,7 +128,7 @@ mod tests {
     #[case::a_proxy_of_ipv6("fd00::1", &["2001:db8::7, fd00::2"], "2001:db8::7")]
     #[case::ipv4_in_ipv6("::ffff:10.0.0.1", &["::ffff:198.51.100.1"], "198.51.100.1")]
     #[case::a_proxy_as_ipv4_in_ipv6("10.0.0.1", &["198.51.100.1, ::ffff:10.0.0.2"], "198.51.100.1")]
-    fn the_caller_is_the_first_address_from_the_right_that_no_trusted_proxy_has(
+    fn the_caller_is_the_first_address_from_the_right_that_is_no_trusted_proxy(
         #[case] peer: &str,
         #[case] headers: &[&str],
         #[case] caller: &str,
@@ -141,7 +142,7 @@ mod tests {
             );
         }
 
-        let found = caller_behind(peer.parse().unwrap(), &map, &trusted);
+        let found = caller_address(peer.parse().unwrap(), &map, &trusted);
 
         assert_eq!(found.to_string(), caller);
     }

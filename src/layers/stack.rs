@@ -1,50 +1,61 @@
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::{Bytes, Incoming};
 use ipnet::IpNet;
+use tonic::Status;
 use tower::{BoxError, Service, ServiceBuilder};
+use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
-    CallLogLayer, CallPlaces, DeadlineLayer, LoadShedLayer, PanicLayer, PeerAddressLayer,
-    ReadOutLayer, WebLayer, drain_body::Lent, load_shed::AdmittedBody, web::RequestBody,
+    CallLogLayer, ConcurrencyLimit, DeadlineLayer, DrainBodyLayer, LoadShedLayer, PeerAddressLayer,
+    WebLayer, drain_body::SharedBody, load_shed::AdmittedBody, web::TranslatedBody,
 };
-use crate::transport::{Calls, WebOrigin};
+use crate::{
+    error::Error,
+    transport::{HttpService, WebOrigin},
+};
 
-/// What the layers go by.
+/// The settings of the layers.
 #[derive(Debug, Clone)]
 pub struct LayerSettings {
-    /// The proxies that are believed.
+    /// The proxies whose `x-forwarded-for` is trusted.
     pub trusted_proxies: Arc<[IpNet]>,
     /// The web sites whose pages may call.
     pub web_origins: Vec<WebOrigin>,
-    /// The places of calls.
-    pub places: CallPlaces,
-    /// From when on a call that goes well is logged as slow.
+    /// The limit of concurrent calls.
+    pub concurrency: ConcurrencyLimit,
+    /// The duration from which a successful call is logged as slow.
     pub slow_call: Duration,
-    /// How long a unary call may take.
+    /// The timeout of unary calls.
     pub call_timeout: Duration,
 }
 
-/// The body of a request as services get it.
-pub type CallBody = AdmittedBody<RequestBody<Lent<Incoming>>>;
+/// The request body as services get it.
+pub type CallBody = AdmittedBody<TranslatedBody<SharedBody<Incoming>>>;
 
-/// Services with all that happens to every call around them, outermost first.
-pub fn around<S, R>(services: S, settings: &LayerSettings) -> impl Calls + use<S, R>
+/// Wraps the services in the layers, outermost first.
+pub fn stack<S, R>(services: S, settings: &LayerSettings) -> impl HttpService + use<S, R>
 where
     S: Service<Request<CallBody>, Response = Response<R>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
-    S::Future: Send,
+    S::Future: Send + 'static,
     R: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     ServiceBuilder::new()
-        .layer(ReadOutLayer)
+        .layer(DrainBodyLayer)
         .layer(WebLayer::new(&settings.web_origins))
         .layer(CallLogLayer::new(settings.slow_call))
-        .layer(PanicLayer)
+        .layer(CatchPanicLayer::custom(panic_response))
         .layer(PeerAddressLayer::new(&settings.trusted_proxies))
-        .layer(LoadShedLayer::new(settings.places.clone()))
+        .layer(LoadShedLayer::new(settings.concurrency.clone()))
         .layer(DeadlineLayer::new(settings.call_timeout))
         .service(services)
+}
+
+/// The response to a call whose handler panicked before it responded: INTERNAL. The hook of
+/// [`telemetry`](crate::telemetry) has logged the panic itself.
+fn panic_response(_: Box<dyn Any + Send>) -> Response<tonic::body::Body> {
+    Status::from(Error::internal(anyhow::anyhow!("a handler panicked"))).into_http()
 }

@@ -1,36 +1,34 @@
-//! Calls of browsers, which cannot speak gRPC itself: gRPC-Web, and what browsers ask
-//! before they let a page call elsewhere (CORS).
+//! Calls of browsers, which cannot speak gRPC itself: gRPC-Web, and CORS.
 
 use std::{
     fmt::Display,
     mem,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header::CONTENT_TYPE};
 use http_body_util::Either;
 use hyper::body::Bytes;
-use pin_project_lite::pin_project;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
-use tower::{BoxError, Layer, Service, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt, util::future::MapResponseFuture};
 use tower_http::cors::CorsLayer;
 
 use crate::transport::WebOrigin;
 
-/// What a page may read of an answer, beside its body.
-const EXPOSED: [&str; 4] = [
+/// The response headers that a page may read.
+const EXPOSED_HEADERS: [&str; 4] = [
     "grpc-status",
     "grpc-message",
     "grpc-status-details-bin",
     "x-request-id",
 ];
 
-/// What a page may send.
-const ALLOWED: [&str; 6] = [
+/// The request headers that a page may send.
+const ALLOWED_HEADERS: [&str; 6] = [
     "authorization",
     "content-type",
     "grpc-timeout",
@@ -39,17 +37,17 @@ const ALLOWED: [&str; 6] = [
     "x-user-agent",
 ];
 
-/// How long a browser may remember what it may do.
-const REMEMBERED: Duration = Duration::from_secs(2 * 60 * 60);
+/// How long a browser may cache the answer to a preflight request.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// Takes calls of gRPC-Web from the pages of some web sites. Without any it takes none.
+/// Accepts gRPC-Web calls from the pages of some web sites; without origins, none.
 #[derive(Debug, Clone)]
 pub struct WebLayer {
     cors: Option<Arc<CorsLayer>>,
 }
 
 impl WebLayer {
-    /// Takes calls from pages of these origins.
+    /// Accepts calls from pages of these origins.
     pub fn new(origins: &[WebOrigin]) -> Self {
         let origins: Vec<_> = origins
             .iter()
@@ -57,17 +55,17 @@ impl WebLayer {
             .collect();
         let cors = CorsLayer::new()
             .allow_methods([Method::POST])
-            .allow_headers(ALLOWED.map(HeaderName::from_static))
-            .expose_headers(EXPOSED.map(HeaderName::from_static))
-            .max_age(REMEMBERED);
+            .allow_headers(ALLOWED_HEADERS.map(HeaderName::from_static))
+            .expose_headers(EXPOSED_HEADERS.map(HeaderName::from_static))
+            .max_age(PREFLIGHT_MAX_AGE);
         Self {
             cors: (!origins.is_empty()).then(|| cors.allow_origin(origins).into()),
         }
     }
 }
 
-/// The body of a request: of gRPC as it came, of gRPC-Web translated.
-pub type RequestBody<B> = Either<B, Body>;
+/// A request body: of gRPC unchanged, of gRPC-Web translated.
+pub type TranslatedBody<B> = Either<B, Body>;
 
 /// See [`WebLayer`].
 #[derive(Debug, Clone)]
@@ -87,74 +85,53 @@ impl<S> Layer<S> for WebLayer {
 
 impl<S, B, R> Service<Request<B>> for Web<S>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+    S: Service<Request<TranslatedBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     B: http_body::Body<Data = Bytes, Error: Into<BoxError> + Display> + Send + 'static,
     R: http_body::Body<Data = Bytes, Error: Into<BoxError> + Display> + Send + 'static,
 {
     type Response = Response<Either<R, Body>>;
     type Error = S::Error;
-    type Future = WebCall<S::Future, S::Error>;
+    type Future = WebCall<S::Future, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let cors = self.cors.as_ref().filter(|_| is_of_a_page(&request));
+        let cors = self.cors.as_ref().filter(|_| is_from_page(&request));
         let Some(cors) = cors else {
-            return WebCall::Grpc {
-                call: self.inner.call(request.map(Either::Left)),
-            };
+            let wrap: WrapBody<R> = |response| response.map(Either::Left);
+            let mut inner = (&mut self.inner).map_response(wrap);
+            return WebCall::Left(inner.call(request.map(Either::Left)));
         };
-        let other = self.inner.clone();
-        // It is the one that was asked whether it is ready.
-        let inner = mem::replace(&mut self.inner, other);
+        // Calls the instance whose `poll_ready` was called, and leaves the clone.
+        let clone = self.inner.clone();
+        let inner = mem::replace(&mut self.inner, clone);
         let translated = inner.map_request(|request: Request<Body>| request.map(Either::Right));
-        let mut pages = cors.layer(GrpcWebLayer::new().layer(translated));
-        WebCall::Page {
-            call: Box::pin(pages.call(request)),
-        }
+        let mut page_service = cors.layer(GrpcWebLayer::new().layer(translated));
+        let call = page_service.call(request);
+        WebCall::Right(Box::pin(async move {
+            let response: Response<Body> = call.await?;
+            Ok(response.map(Either::Right))
+        }))
     }
 }
 
-/// What is not gRPC, but may be of a browser.
-fn is_of_a_page<B>(request: &Request<B>) -> bool {
-    let content = request.headers().get(CONTENT_TYPE);
-    let is_web = |content: &HeaderValue| content.as_bytes().starts_with(b"application/grpc-web");
+/// Wraps the response body of a gRPC call.
+type WrapBody<R> = fn(Response<R>) -> Response<Either<R, Body>>;
+
+/// The future of a gRPC call, or of a call from a page.
+type WebCall<F, R, E> = tokio_util::either::Either<
+    MapResponseFuture<F, WrapBody<R>>,
+    Pin<Box<dyn Future<Output = Result<Response<Either<R, Body>>, E>> + Send>>,
+>;
+
+/// Whether a request is not plain gRPC, and may come from a page.
+fn is_from_page<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    let is_grpc_web = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc-web");
     request.version() != Version::HTTP_2
         || request.method() == Method::OPTIONS
-        || content.is_some_and(is_web)
-}
-
-/// What comes of a call of a page.
-type PageAnswer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
-
-pin_project! {
-    /// The future of a call, of a page or not.
-    #[project = WebCallProjection]
-    pub enum WebCall<F, E> {
-        /// Of gRPC.
-        Grpc { #[pin] call: F },
-        /// Of gRPC-Web.
-        Page { call: PageAnswer<E> },
-    }
-}
-
-impl<F, R, E> Future for WebCall<F, E>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-{
-    type Output = Result<Response<Either<R, Body>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match self.project() {
-            WebCallProjection::Grpc { call } => {
-                ready!(call.poll(cx)).map(|response| response.map(Either::Left))
-            }
-            WebCallProjection::Page { call } => {
-                ready!(call.as_mut().poll(cx)).map(|response| response.map(Either::Right))
-            }
-        })
-    }
+        || content_type.is_some_and(is_grpc_web)
 }

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rstest::rstest;
-use sluice::{layers, listening::Acceptor};
+use sluice::{layers, transport::Listener};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, service::Routes, transport::Endpoint};
@@ -49,9 +49,9 @@ async fn a_panic_in_a_handler_is_internal_and_the_next_call_is_served() {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let settings = settings(&[]);
     let routes = Routes::new(HealthServer::new(Buggy::default()));
-    let acceptor = Acceptor::new(listener, settings.terms()).unwrap();
-    let services = layers::around(routes, &settings.layers(acceptor.pressure()));
-    tokio::spawn(acceptor.serve(services, CancellationToken::new()));
+    let listener = Listener::new(listener, settings.listener()).unwrap();
+    let services = layers::stack(routes, &settings.layers(listener.overload()));
+    tokio::spawn(listener.serve(services, CancellationToken::new()));
     let mut client = HealthClient::new(Endpoint::from_shared(address).unwrap().connect_lazy());
 
     let refusal = refused(client.check(HealthCheckRequest::default()).await);

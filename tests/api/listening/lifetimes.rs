@@ -4,7 +4,7 @@ use std::{
 };
 
 use rstest::rstest;
-use sluice::{layers, listening::Acceptor, proto::v1 as pb};
+use sluice::{layers, transport::Listener, proto::v1 as pb};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, service::Routes};
@@ -104,21 +104,21 @@ async fn a_connection_without_calls_is_closed_and_one_with_a_watch_is_not(
 #[tokio::test]
 async fn a_connection_of_a_peer_that_is_gone_is_closed() {
     let settings = settings(&[]);
-    let mut terms = settings.terms();
-    terms.times.ping = Duration::from_millis(100);
-    terms.times.pong = Duration::from_millis(100);
+    let mut listener_settings = settings.listener();
+    listener_settings.timeouts.keepalive_interval = Duration::from_millis(100);
+    listener_settings.timeouts.keepalive_timeout = Duration::from_millis(100);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let acceptor = Acceptor::new(listener, terms).unwrap();
-    let tally = acceptor.tally();
-    let services = layers::around(Routes::default(), &settings.layers(acceptor.pressure()));
-    tokio::spawn(acceptor.serve(services, CancellationToken::new()));
+    let listener = Listener::new(listener, listener_settings).unwrap();
+    let metrics = listener.metrics();
+    let services = layers::stack(Routes::default(), &settings.layers(listener.overload()));
+    tokio::spawn(listener.serve(services, CancellationToken::new()));
 
     let silent = Raw::greeted(address).await;
 
     assert_eq!(silent.ended().await.answers, 0);
     crate::harness::eventually("it is counted out", async || {
-        ((tally.accepted(), tally.open()) == (1, 0)).then_some(())
+        ((metrics.accepted(), metrics.open()) == (1, 0)).then_some(())
     })
     .await;
 }
