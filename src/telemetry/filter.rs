@@ -1,18 +1,19 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-/// What is logged, which can be changed. A clone shares it.
+/// The log filter, which can be changed at runtime. A clone shares it.
 #[derive(Debug, Clone)]
 pub struct LogFilter {
     text: Arc<Mutex<String>>,
     handle: reload::Handle<EnvFilter, Registry>,
 }
 
-/// A text that is no filter.
+/// A text is no valid log filter.
 #[derive(Debug, thiserror::Error)]
 #[error("the filter must be such as info or sluice=debug,sqlx=debug")]
-pub struct WrongFilter;
+pub struct InvalidFilter;
 
 impl LogFilter {
     pub(super) fn new(text: &str, handle: reload::Handle<EnvFilter, Registry>) -> Self {
@@ -22,17 +23,16 @@ impl LogFilter {
         }
     }
 
-    /// The filter, as it was set.
+    /// The current filter.
     pub fn text(&self) -> String {
-        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        text.clone()
+        self.text.lock().clone()
     }
 
-    /// Logs according to another filter from now on.
-    pub fn set(&self, text: &str) -> Result<(), WrongFilter> {
-        let filter = EnvFilter::try_new(text).map_err(|_| WrongFilter)?;
-        let mut current = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        self.handle.reload(filter).map_err(|_| WrongFilter)?;
+    /// Replaces the filter.
+    pub fn set(&self, text: &str) -> Result<(), InvalidFilter> {
+        let filter = EnvFilter::try_new(text).map_err(|_| InvalidFilter)?;
+        let mut current = self.text.lock();
+        self.handle.reload(filter).map_err(|_| InvalidFilter)?;
         *current = text.to_owned();
         Ok(())
     }

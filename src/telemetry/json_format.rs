@@ -1,9 +1,7 @@
-//! How a line of the log looks: one JSON object, with the fields of the span that
-//! it belongs to.
+//! The format of a log line: one JSON object with the fields of its span.
 //!
-//! Every call makes a span, most of them log nothing, and the usual form of fields
-//! costs more than all else that a span does. So the fields are written once, as the
-//! piece of JSON that they become.
+//! Every call creates a span, and most calls log nothing. The default format of fields
+//! costs more than the rest of a span, so the fields are written once, as JSON text.
 
 use std::fmt::{self, Debug};
 
@@ -20,33 +18,33 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::metrics::{DATABASE, LINES};
+use super::metrics::{DATABASE, LOG_LINES};
 
-/// The fields of a span as a piece of JSON: `"name":"value",…`.
+/// Formats the fields of a span as JSON text: `"name":"value",…`.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Fields;
+pub struct JsonFields;
 
-/// A line with the fields of its span.
+/// Formats an event with the fields of its span.
 #[derive(Debug)]
-pub struct JsonLine {
-    line: Format<Json>,
+pub struct JsonFormat {
+    event_format: Format<Json>,
 }
 
-/// Counts the lines of another form.
+/// Counts the lines of another format.
 #[derive(Debug)]
-pub struct Counted<F>(pub F);
+pub struct CountLines<F>(pub F);
 
-impl Default for JsonLine {
+impl Default for JsonFormat {
     fn default() -> Self {
-        let line = tracing_subscriber::fmt::format().json();
-        let line = line.flatten_event(true).with_current_span(false);
+        let format = tracing_subscriber::fmt::format().json();
+        let format = format.flatten_event(true).with_current_span(false);
         Self {
-            line: line.with_span_list(false),
+            event_format: format.with_span_list(false),
         }
     }
 }
 
-impl<S, N, F> FormatEvent<S, N> for Counted<F>
+impl<S, N, F> FormatEvent<S, N> for CountLines<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -59,34 +57,34 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let (level, target) = (*event.metadata().level(), event.metadata().target());
-        LINES.count(level);
+        LOG_LINES.count(level);
         if level <= Level::WARN && target == "sqlx::query" {
-            DATABASE.slow_statement();
+            DATABASE.count_slow_statement();
         }
         self.0.format_event(context, writer, event)
     }
 }
 
-impl<S> FormatEvent<S, Fields> for JsonLine
+impl<S> FormatEvent<S, JsonFields> for JsonFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, Fields>,
+        context: &FmtContext<'_, S, JsonFields>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
         let Some(span) = context.parent_span() else {
-            return self.line.format_event(context, writer, event);
+            return self.event_format.format_event(context, writer, event);
         };
         let mut line = String::with_capacity(512);
-        self.line
+        self.event_format
             .format_event(context, Writer::new(&mut line), event)?;
         let open = line.trim_end().strip_suffix('}').unwrap_or_default();
 
         let extensions = span.extensions();
-        let fields = extensions.get::<FormattedFields<Fields>>();
+        let fields = extensions.get::<FormattedFields<JsonFields>>();
         let fields = fields.map_or("", |fields| fields.fields.as_str());
         let comma = if fields.is_empty() { "" } else { "," };
         let name = span.name();
@@ -97,7 +95,7 @@ where
     }
 }
 
-impl<'writer> FormatFields<'writer> for Fields {
+impl<'writer> FormatFields<'writer> for JsonFields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
         let mut visitor = Visitor {
             writer,

@@ -15,7 +15,7 @@ use tracing_subscriber::{
 
 use super::{
     filter::LogFilter,
-    json_format::{Counted, Fields, JsonLine},
+    json_format::{CountLines, JsonFields, JsonFormat},
     traces::statements,
     writer::LogWriter,
 };
@@ -29,18 +29,18 @@ struct Log {
     writer: LogWriter,
 }
 
-/// What the log needs.
+/// The settings of the log.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
-    /// What is logged.
+    /// The filter, for example `info,sqlx=debug`.
     pub filter: String,
-    /// Lines for people, or JSON.
+    /// Readable lines instead of JSON.
     pub human: bool,
-    /// Whether traces need what sqlx says of statements.
+    /// Whether statements are recorded in traces.
     pub traces_statements: bool,
 }
 
-/// Starts the log on standard error, and sends panics there too.
+/// Starts the log on standard error, with panics.
 pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
     let writer = LogWriter::start(io::stderr())?;
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&settings.filter)?);
@@ -50,11 +50,11 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
     };
     let lines = fmt::layer().with_writer(writer);
     let lines = if settings.human {
-        let form = Counted(format().with_ansi(io::stderr().is_terminal()));
-        lines.event_format(form).with_filter(filter).boxed()
+        let format = CountLines(format().with_ansi(io::stderr().is_terminal()));
+        lines.event_format(format).with_filter(filter).boxed()
     } else {
-        let form = Counted(JsonLine::default());
-        let lines = lines.fmt_fields(Fields).event_format(form);
+        let format = CountLines(JsonFormat::default());
+        let lines = lines.fmt_fields(JsonFields).event_format(format);
         lines.with_filter(filter).boxed()
     };
     let statements = settings.traces_statements.then(statements);
@@ -62,20 +62,20 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
         .with(lines)
         .with(statements)
         .try_init()?;
-    // Only this function sets it, and it fails when called twice.
+    // Set once: a second call of this function has failed above.
     let _ = LOG.set(log);
 
     panic::set_hook(Box::new(|panic| {
-        let place = panic
+        let location = panic
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
         tracing::error!(
             panic = panic.payload_as_str().unwrap_or("?"),
-            place,
+            place = location,
             "panicked"
         );
-        // The program may end with it.
+        // The panic may end the program.
         if thread::current().name() == Some("main") {
             flush();
         }
@@ -83,12 +83,12 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is logged; `None` before there is a log.
+/// The log filter; `None` before [`init`].
 pub fn log_filter() -> Option<LogFilter> {
     LOG.get().map(|log| log.filter.clone())
 }
 
-/// Waits until everything that was logged is written: before the program ends.
+/// Waits until all log lines are written, before the program ends.
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.writer.flush();

@@ -1,4 +1,4 @@
-//! Logs, metrics, traces. Every room may use this one.
+//! Logs, metrics and traces.
 
 mod filter;
 mod json_format;

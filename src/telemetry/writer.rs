@@ -1,5 +1,5 @@
-//! What is logged leaves through a thread of its own, so that a slow reader of
-//! standard error holds up nothing else.
+//! Writes log lines in a thread of its own, so that a slow reader of standard error
+//! delays nothing else.
 
 use std::{
     io::{self, Write},
@@ -14,15 +14,15 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::metrics::LINES;
+use super::metrics::LOG_LINES;
 
-/// How many lines may wait.
-const KEPT: usize = 8192;
+/// The number of lines that may wait; more are dropped.
+const QUEUE_CAPACITY: usize = 8192;
 
-/// How long the end of the program waits for a reader.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a flush waits for a slow reader.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Takes lines of the log. A clone shares the thread.
+/// Accepts log lines without blocking. A clone shares the thread.
 #[derive(Debug, Clone)]
 pub(super) struct LogWriter {
     queue: SyncSender<Message>,
@@ -31,39 +31,38 @@ pub(super) struct LogWriter {
 
 enum Message {
     Line(Box<[u8]>),
-    /// Everything before it was written.
-    Mark(SyncSender<()>),
+    /// Confirms that all lines before it are written.
+    Flush(SyncSender<()>),
 }
 
 impl LogWriter {
-    /// Starts the thread, which writes to `out`.
+    /// Starts the thread that writes to `out`.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, lines) = mpsc::sync_channel(KEPT);
+        let (queue, lines) = mpsc::sync_channel(QUEUE_CAPACITY);
         let dropped = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&dropped);
+        let thread_dropped = Arc::clone(&dropped);
         thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_all(&lines, &counted, out))?;
+            .spawn(move || write_all(&lines, &thread_dropped, out))?;
         Ok(Self { queue, dropped })
     }
 
-    /// Waits until everything that was logged is written, but not for a reader that
-    /// does not read.
+    /// Waits until all lines are written, up to a timeout for each of two steps.
     pub fn flush(&self) {
-        let (mark, written) = mpsc::sync_channel(1);
-        let mut message = Message::Mark(mark);
+        let (done, flushed) = mpsc::sync_channel(1);
+        let mut message = Message::Flush(done);
         let step = Duration::from_millis(10);
         let mut waited = Duration::ZERO;
-        while let Err(TrySendError::Full(again)) = self.queue.try_send(message) {
-            if waited >= PATIENCE {
+        while let Err(TrySendError::Full(unsent)) = self.queue.try_send(message) {
+            if waited >= FLUSH_TIMEOUT {
                 return;
             }
             thread::sleep(step);
             waited += step;
-            message = again;
+            message = unsent;
         }
-        // There is nobody to tell if it was not.
-        let _ = written.recv_timeout(PATIENCE);
+        // A failure cannot be reported anywhere.
+        let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
@@ -71,7 +70,7 @@ impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.queue.try_send(Message::Line(line.into())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
-            LINES.drop_one();
+            LOG_LINES.count_dropped();
         }
         Ok(line.len())
     }
@@ -91,12 +90,12 @@ impl<'a> MakeWriter<'a> for LogWriter {
 
 fn write_all(lines: &Receiver<Message>, dropped: &AtomicU64, mut out: impl Write) {
     for message in lines {
-        // A log that nobody can read any more is no reason to stop.
+        // A log that cannot be written is no reason to stop.
         match message {
             Message::Line(line) => drop(out.write_all(&line)),
-            Message::Mark(mark) => {
+            Message::Flush(done) => {
                 let _ = out.flush();
-                let _ = mark.send(());
+                let _ = done.send(());
             }
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
@@ -113,9 +112,9 @@ mod tests {
         sync::{Arc, Mutex, mpsc},
     };
 
-    use super::{KEPT, LogWriter};
+    use super::{LogWriter, QUEUE_CAPACITY};
 
-    /// Writes nothing before it may, then everything.
+    /// Blocks writes until it is opened.
     struct Gate {
         opened: mpsc::Receiver<()>,
         written: Arc<Mutex<Vec<u8>>>,
@@ -123,7 +122,7 @@ mod tests {
 
     impl Write for Gate {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            // Open once, open for ever.
+            // Fails at once when the sender is gone: the gate is open.
             let _ = self.opened.recv();
             self.written.lock().unwrap().extend(line);
             Ok(line.len())
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn who_logs_does_not_wait_for_a_reader_and_what_was_kept_is_written_in_order() {
+    fn logging_does_not_wait_for_the_reader_and_queued_lines_are_written_in_order() {
         let (open, opened) = mpsc::channel();
         let written = Arc::new(Mutex::new(Vec::new()));
         let gate = Gate {
@@ -144,7 +143,7 @@ mod tests {
         };
         let mut log = LogWriter::start(gate).unwrap();
 
-        for number in 0..3 * KEPT {
+        for number in 0..3 * QUEUE_CAPACITY {
             log.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
         drop(open);
@@ -152,9 +151,19 @@ mod tests {
 
         let written = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         let lines: Vec<usize> = written.lines().map(|line| line.parse().unwrap()).collect();
-        assert!((KEPT..KEPT + 2).contains(&lines.len()), "{}", lines.len());
-        // The one that the thread has in hand makes room for another one, some time.
-        assert!(lines.iter().copied().take(KEPT).eq(0..KEPT));
+        assert!(
+            (QUEUE_CAPACITY..QUEUE_CAPACITY + 2).contains(&lines.len()),
+            "{}",
+            lines.len()
+        );
+        // The line that the thread holds makes room for one more.
+        assert!(
+            lines
+                .iter()
+                .copied()
+                .take(QUEUE_CAPACITY)
+                .eq(0..QUEUE_CAPACITY)
+        );
         assert!(lines.is_sorted());
     }
 }

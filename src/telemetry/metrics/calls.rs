@@ -15,12 +15,12 @@ use tonic::Code;
 use super::registry::{counters, seconds_by};
 use crate::proto::DESCRIPTORS;
 
-/// Bounds of how long a call takes, in seconds.
-const DURATIONS: [f64; 13] = [
+/// Histogram bounds for the duration of a call, in seconds.
+const DURATION_BUCKETS: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// The codes by their numbers, as go-grpc-prometheus spells them.
+/// The code names of go-grpc-prometheus, by number.
 const CODES: [&str; 17] = [
     "OK",
     "Canceled",
@@ -41,13 +41,13 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-const RPC: [&str; 3] = ["grpc_type", "grpc_service", "grpc_method"];
-const ENDED: [&str; 4] = ["grpc_type", "grpc_service", "grpc_method", "grpc_code"];
+const METHOD_LABELS: [&str; 3] = ["grpc_type", "grpc_service", "grpc_method"];
+const HANDLED_LABELS: [&str; 4] = ["grpc_type", "grpc_service", "grpc_method", "grpc_code"];
 
-static CALLS: LazyLock<Calls> = LazyLock::new(Calls::new);
+static METHODS: LazyLock<MethodMetrics> = LazyLock::new(MethodMetrics::new);
 
-/// Every RPC that is known, by its path; all others are one.
-struct Calls {
+/// The metrics of each known RPC by path; unknown RPCs share one.
+struct MethodMetrics {
     known: HashMap<String, CallMetrics>,
     unknown: CallMetrics,
 }
@@ -64,41 +64,46 @@ pub struct CallMetrics {
     labels: [String; 3],
     started: IntCounter,
     sent: IntCounter,
-    // Series of what never happened would make most of the text.
+    // Created at first use: series without samples would make most of the exposition.
     handled: [OnceLock<IntCounter>; CODES.len()],
     durations: OnceLock<Histogram>,
 }
 
 /// The calls of the RPC with this path, for example `/sluice.v1.AuthService/GetMe`.
 pub fn call_metrics(path: &str) -> &'static CallMetrics {
-    CALLS.known.get(path).unwrap_or(&CALLS.unknown)
+    METHODS.known.get(path).unwrap_or(&METHODS.unknown)
 }
 
-pub(super) fn begin() {
-    LazyLock::force(&CALLS);
+/// Registers the metrics of all RPCs.
+pub(super) fn register() {
+    LazyLock::force(&METHODS);
 }
 
 static FAMILIES: LazyLock<Families> = LazyLock::new(|| Families {
-    started: counters("grpc_server_started_total", "Calls that were begun.", &RPC),
+    started: counters(
+        "grpc_server_started_total",
+        "Calls started.",
+        &METHOD_LABELS,
+    ),
     handled: counters(
         "grpc_server_handled_total",
-        "Calls that are over, by their code.",
-        &ENDED,
+        "Calls completed, by code.",
+        &HANDLED_LABELS,
     ),
     sent: counters(
         "grpc_server_msg_sent_total",
-        "Messages that were sent.",
-        &RPC,
+        "Messages sent.",
+        &METHOD_LABELS,
     ),
     durations: seconds_by(
         "grpc_server_handling_seconds",
-        "How long calls took, from their first byte to their last.",
-        &DURATIONS,
-        &RPC,
+        "Duration of calls, from the first byte to the last.",
+        &DURATION_BUCKETS,
+        &METHOD_LABELS,
     ),
 });
 
-impl Calls {
+impl MethodMetrics {
     fn new() -> Self {
         let sets = [
             DESCRIPTORS,
@@ -145,7 +150,7 @@ impl CallMetrics {
         }
     }
 
-    /// Counts a call that begins.
+    /// Counts a call that starts.
     pub fn started(&self) {
         self.started.inc();
     }
@@ -155,7 +160,7 @@ impl CallMetrics {
         self.sent.inc_by(messages);
     }
 
-    /// Counts a call that is over, after so long.
+    /// Counts a completed call.
     pub fn handled(&self, code: Code, duration: Duration) {
         let [kind, service, method] = self.labels.each_ref().map(String::as_str);
         let number = code as usize;
@@ -171,12 +176,12 @@ impl CallMetrics {
         durations.observe(duration.as_secs_f64());
     }
 
-    /// Whether there is such an RPC.
+    /// Whether the RPC exists.
     pub fn is_known(&self) -> bool {
-        !std::ptr::eq(self, &CALLS.unknown)
+        !std::ptr::eq(self, &METHODS.unknown)
     }
 
-    /// Whether it has one request and one answer.
+    /// Whether the RPC has one request and one response.
     pub fn is_unary(&self) -> bool {
         self.labels[0] == "unary"
     }
@@ -195,7 +200,7 @@ mod tests {
     use super::{CODES, call_metrics};
 
     #[test]
-    fn what_is_unknown_is_one_series_whatever_it_is_called() {
+    fn unknown_methods_share_one_series() {
         let (one, other) = (call_metrics("/a.B/C"), call_metrics("/sluice.v1.X/Y"));
         assert!(std::ptr::eq(one, other));
         let known = call_metrics("/sluice.v1.AuthService/GetMe");
@@ -205,10 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn every_code_has_its_name() {
-        let spelled = |code: Code| CODES[code as usize];
-        assert_eq!(spelled(Code::Cancelled), "Canceled");
-        assert_eq!(spelled(Code::NotFound), "NotFound");
-        assert_eq!(spelled(Code::Unauthenticated), "Unauthenticated");
+    fn codes_have_the_names_of_go_grpc_prometheus() {
+        let name = |code: Code| CODES[code as usize];
+        assert_eq!(name(Code::Cancelled), "Canceled");
+        assert_eq!(name(Code::NotFound), "NotFound");
+        assert_eq!(name(Code::Unauthenticated), "Unauthenticated");
     }
 }

@@ -14,7 +14,7 @@ pub struct DatabaseMetrics {
     connections: IntGaugeVec,
     waiting: IntGauge,
     limits: IntGaugeVec,
-    slow: IntCounter,
+    slow_statements: IntCounter,
 }
 
 /// The connections of one pool.
@@ -22,13 +22,13 @@ pub struct DatabaseMetrics {
 pub struct PoolLoad {
     /// Which pool: `all` of PostgreSQL, `reader` of SQLite.
     pub pool: &'static str,
-    /// How many connections it may have.
+    /// The maximum number of connections.
     pub limit: usize,
-    /// How many are used.
+    /// Connections in use.
     pub used: usize,
-    /// How many wait to be used.
+    /// Connections that are idle.
     pub idle: usize,
-    /// How many calls wait for one, or for the one that writes.
+    /// Calls that wait for a connection, or for the writer.
     pub waiting: usize,
 }
 
@@ -37,7 +37,7 @@ impl DatabaseMetrics {
         Self {
             up: gauge(
                 "sluice_database_up",
-                "Whether the database answers, and the schema is there.",
+                "Whether the database answers and is migrated.",
             ),
             connections: gauges(
                 "sluice_database_connections",
@@ -50,19 +50,19 @@ impl DatabaseMetrics {
             ),
             limits: gauges(
                 "sluice_database_connections_limit",
-                "How many connections there may be.",
+                "Maximum number of connections of a pool.",
                 &["pool"],
             ),
-            slow: counter(
+            slow_statements: counter(
                 "sluice_database_slow_statements_total",
-                "Statements that took longer than SLUICE_SLOW_QUERY and were logged.",
+                "Statements logged because they took longer than SLUICE_SLOW_QUERY.",
             ),
         }
     }
 
     /// Sets whether the database answers.
-    pub fn set_up(&self, answers: bool) {
-        self.up.set(answers.into());
+    pub fn set_up(&self, is_up: bool) {
+        self.up.set(is_up.into());
     }
 
     /// Sets the connections of a pool.
@@ -83,7 +83,7 @@ impl DatabaseMetrics {
     }
 
     /// Counts a slow statement.
-    pub fn slow_statement(&self) {
-        self.slow.inc();
+    pub fn count_slow_statement(&self) {
+        self.slow_statements.inc();
     }
 }

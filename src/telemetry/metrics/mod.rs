@@ -1,24 +1,25 @@
-//! What is counted and measured, for Prometheus.
+//! Metrics for Prometheus.
 //!
-//! Everything that happens is counted where it happens, in counters of the whole
-//! process. What is the case (connections, watches, rows) is asked for when
-//! somebody reads the metrics. No label has a value that callers choose.
+//! Events are counted where they happen, in counters of the whole process. States
+//! (connections, watches, rows) are read when the metrics are scraped. No label has a
+//! value that callers choose.
 
-mod background;
 mod calls;
 mod database;
-mod lines;
-mod live;
+mod exposition;
+mod jobs;
+mod log_lines;
 mod passwords;
 mod process;
 mod registry;
+mod server;
 mod traces;
 
-pub use background::{BACKGROUND, JobRun, job};
 pub use calls::{CallMetrics, call_metrics};
 pub use database::{DATABASE, PoolLoad};
-pub use lines::LINES;
-pub use live::LIVE;
+pub use exposition::text;
+pub use jobs::{JOBS, JobRun};
+pub use log_lines::LOG_LINES;
 pub use passwords::{HashRun, PASSWORDS};
-pub use registry::text;
+pub use server::SERVER;
 pub use traces::TRACES;

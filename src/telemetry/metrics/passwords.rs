@@ -4,28 +4,28 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::registry::{counter, gauge, seconds};
 
-/// Bounds of how long a password keeps a thread, in seconds.
-const DURATIONS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// Histogram bounds for the time that a password occupies a thread, in seconds.
+const DURATION_BUCKETS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// The hashing of passwords.
-pub static PASSWORDS: LazyLock<Passwords> = LazyLock::new(Passwords::new);
+pub static PASSWORDS: LazyLock<PasswordMetrics> = LazyLock::new(PasswordMetrics::new);
 
 /// See [`PASSWORDS`].
 #[derive(Debug)]
-pub struct Passwords {
+pub struct PasswordMetrics {
     waiting: IntGauge,
     running: IntGauge,
     refused: IntCounter,
     durations: Histogram,
 }
 
-/// Work on a password, which is over when this is dropped.
+/// The hashing of one password, until dropped.
 #[derive(Debug)]
 pub struct HashRun {
-    begun: Instant,
+    started_at: Instant,
 }
 
-impl Passwords {
+impl PasswordMetrics {
     fn new() -> Self {
         Self {
             waiting: gauge(
@@ -34,21 +34,21 @@ impl Passwords {
             ),
             running: gauge(
                 "sluice_password_queue_running",
-                "Passwords that are hashed or judged now.",
+                "Passwords that are hashed or checked now.",
             ),
             refused: counter(
                 "sluice_password_queue_refused_total",
-                "Calls that were sent away because the queue was full.",
+                "Calls refused because the queue was full.",
             ),
             durations: seconds(
                 "sluice_password_hash_seconds",
-                "How long a password kept a thread.",
-                &DURATIONS,
+                "Time that a password occupied a thread.",
+                &DURATION_BUCKETS,
             ),
         }
     }
 
-    /// Counts a call that finds no place.
+    /// Counts a call that finds the queue full.
     pub fn refused(&self) {
         self.refused.inc();
     }
@@ -58,16 +58,16 @@ impl Passwords {
         self.waiting.inc();
     }
 
-    /// Counts a password that need not wait any more; nothing may be done with it.
-    pub fn taken(&self) {
+    /// Counts a password that leaves the queue, hashed or not.
+    pub fn dequeued(&self) {
         self.waiting.dec();
     }
 
-    /// Counts a password that is worked on from now on.
-    pub fn run(&self) -> HashRun {
+    /// Counts a password as running until the guard is dropped.
+    pub fn start_run(&self) -> HashRun {
         self.running.inc();
         HashRun {
-            begun: Instant::now(),
+            started_at: Instant::now(),
         }
     }
 }
@@ -75,7 +75,7 @@ impl Passwords {
 impl Drop for HashRun {
     fn drop(&mut self) {
         PASSWORDS.running.dec();
-        let duration = self.begun.elapsed().as_secs_f64();
+        let duration = self.started_at.elapsed().as_secs_f64();
         PASSWORDS.durations.observe(duration);
     }
 }

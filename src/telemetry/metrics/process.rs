@@ -1,10 +1,8 @@
 //! The process, from `/proc`, under the names that every client library uses.
 
-use std::{
-    fs,
-    sync::{LazyLock, Mutex, PoisonError},
-};
+use std::{fs, sync::LazyLock};
 
+use parking_lot::Mutex;
 use prometheus::{Counter, Gauge, IntGauge};
 use rustix::{
     param::{clock_ticks_per_second, page_size},
@@ -13,12 +11,12 @@ use rustix::{
 
 use super::registry::{fraction, fraction_counter, gauge, gauges};
 
-static PROCESS: LazyLock<Process> = LazyLock::new(Process::new);
+static PROCESS: LazyLock<ProcessMetrics> = LazyLock::new(ProcessMetrics::new);
 
-struct Process {
+struct ProcessMetrics {
     cpu: Counter,
-    /// What [`cpu`](Self::cpu) says, while it is moved on.
-    counted: Mutex<f64>,
+    /// The value of [`cpu`](Self::cpu), locked while it is updated.
+    cpu_seconds: Mutex<f64>,
     resident: IntGauge,
     virtual_size: IntGauge,
     threads: IntGauge,
@@ -27,7 +25,7 @@ struct Process {
     start_time: Gauge,
 }
 
-/// What `/proc/self/stat` says.
+/// The fields of `/proc/self/stat` (proc(5)).
 struct Stat {
     cpu_ticks: u64,
     threads: i64,
@@ -36,40 +34,43 @@ struct Stat {
     resident_pages: i64,
 }
 
-impl Process {
+impl ProcessMetrics {
     fn new() -> Self {
-        let build = gauges("sluice_build_info", "Which program this is.", &["version"]);
+        let build = gauges("sluice_build_info", "Version of the program.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self {
             cpu: fraction_counter(
                 "process_cpu_seconds_total",
                 "Processor time of the process, in seconds.",
             ),
-            counted: Mutex::default(),
+            cpu_seconds: Mutex::default(),
             resident: gauge(
                 "process_resident_memory_bytes",
-                "Memory of the process that is in use, in bytes.",
+                "Resident memory of the process, in bytes.",
             ),
             virtual_size: gauge(
                 "process_virtual_memory_bytes",
                 "Address space of the process, in bytes.",
             ),
             threads: gauge("process_threads", "Threads of the process."),
-            open_fds: gauge("process_open_fds", "Files and sockets that are open."),
-            max_fds: gauge("process_max_fds", "How many there may be."),
+            open_fds: gauge("process_open_fds", "Open files and sockets."),
+            max_fds: gauge(
+                "process_max_fds",
+                "Maximum number of open files and sockets.",
+            ),
             start_time: fraction(
                 "process_start_time_seconds",
-                "When the process was started, in seconds since 1970.",
+                "Start of the process, in seconds since 1970.",
             ),
         }
     }
 }
 
-/// Reads how the process is. What cannot be read stays as it was.
-pub(super) fn read() {
+/// Updates the metrics from `/proc`; what cannot be read keeps its value.
+pub(super) fn update() {
     let process = &*PROCESS;
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
-        process.open_fds.set(count(open.count()));
+        process.open_fds.set(to_i64(open.count()));
     }
     if let Some(limit) = getrlimit(Resource::Nofile).current {
         process
@@ -78,30 +79,27 @@ pub(super) fn read() {
     }
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let Some(stat) = parse(&stat) else { return };
-    let per_second = clock_ticks_per_second() as f64;
+    let ticks_per_second = clock_ticks_per_second() as f64;
 
     process.threads.set(stat.threads);
     process.virtual_size.set(stat.virtual_bytes);
-    let pages = count(page_size());
-    process.resident.set(stat.resident_pages * pages);
-    let cpu = stat.cpu_ticks as f64 / per_second;
-    let mut counted = process
-        .counted
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let page_bytes = to_i64(page_size());
+    process.resident.set(stat.resident_pages * page_bytes);
+    let cpu = stat.cpu_ticks as f64 / ticks_per_second;
+    let mut counted = process.cpu_seconds.lock();
     process.cpu.inc_by((cpu - *counted).max(0.0));
     *counted = cpu;
     if let Some(boot) = boot_time() {
-        let start = boot + stat.start_ticks as f64 / per_second;
+        let start = boot + stat.start_ticks as f64 / ticks_per_second;
         process.start_time.set(start);
     }
 }
 
-/// The numbers after the name, which may have spaces and parentheses in it (proc(5)).
+/// Parses the fields after the name, which may contain spaces and parentheses.
 fn parse(stat: &str) -> Option<Stat> {
     let (_, after_name) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = after_name.split(' ').collect();
-    // The first one here is the third of the manual.
+    // The first field here has number 3 in the manual.
     let field = |number: usize| fields.get(number - 3).copied();
     let ticks = |number| field(number)?.parse::<u64>().ok();
     let number = |number| field(number)?.parse::<i64>().ok();
@@ -120,6 +118,6 @@ fn boot_time() -> Option<f64> {
     line.parse().ok()
 }
 
-fn count(number: usize) -> i64 {
+fn to_i64(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

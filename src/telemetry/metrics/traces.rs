@@ -4,7 +4,7 @@ use prometheus::IntCounter;
 
 use super::registry::counters;
 
-/// What is sent to the collector of traces.
+/// The spans sent to the trace collector.
 pub static TRACES: LazyLock<TraceMetrics> = LazyLock::new(TraceMetrics::new);
 
 /// See [`TRACES`].
@@ -19,7 +19,7 @@ impl TraceMetrics {
     fn new() -> Self {
         let spans = counters(
             "sluice_trace_spans_total",
-            "Spans of traces: all that ended; of those, what was sent and what could not be; the rest waits or was dropped.",
+            "Spans of traces: all that ended, and of those the exported and the failed; the rest waits or was dropped.",
             &["outcome"],
         );
         Self {
@@ -30,12 +30,12 @@ impl TraceMetrics {
     }
 
     /// Counts a span that ended.
-    pub fn ended(&self) {
+    pub fn span_ended(&self) {
         self.ended.inc();
     }
 
-    /// Counts spans that were sent, or could not be.
-    pub fn exported(&self, spans: usize, is_success: bool) {
+    /// Counts spans that were sent, or failed to be sent.
+    pub fn spans_exported(&self, spans: usize, is_success: bool) {
         let counter = match is_success {
             true => &self.exported,
             false => &self.failed,

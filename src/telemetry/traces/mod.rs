@@ -1,14 +1,14 @@
-//! Traces: what a call did, step by step, for a collector of OpenTelemetry.
+//! Traces of calls and their steps, for an OpenTelemetry collector.
 //!
-//! Off, they cost nothing. On, a call that is not sampled costs a decision, and its
-//! statements one each.
+//! Disabled, they cost nothing. Enabled, a call that is not sampled costs one decision,
+//! and each of its statements another.
 
-mod child;
-mod exporter;
-mod parent;
+mod child_span;
+mod counting_exporter;
 mod statements;
+mod traceparent;
 mod tracer;
 
-pub use child::{Child, child};
+pub use child_span::{ChildSpan, child_span};
 pub(super) use statements::statements;
 pub use tracer::{CallTrace, TraceSettings, begin, start, stop};

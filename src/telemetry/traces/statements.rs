@@ -1,4 +1,4 @@
-//! Statements, as sqlx logs them when they are over: text without values.
+//! SQL statements in traces, from the log events of sqlx: text without values.
 
 use std::{
     fmt::Debug,
@@ -16,36 +16,38 @@ use tracing_subscriber::{Layer, filter::dynamic_filter_fn, layer::Context, regis
 
 use super::tracer;
 
-/// The target of what sqlx logs of statements.
-const STATEMENTS: &str = "sqlx::query";
+/// The target of the events that sqlx logs for statements.
+const SQLX_TARGET: &str = "sqlx::query";
 
-/// Makes each statement of a traced call a step of its trace.
+/// Records each statement of a traced call as a child span.
 pub(in crate::telemetry) fn statements<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let is_call = |metadata: &Metadata<'_>| metadata.is_span() && metadata.name() == "call";
     let filter = dynamic_filter_fn(move |metadata, context: &Context<'_, S>| {
-        is_call(metadata) || metadata.target() == STATEMENTS && call(context).is_some()
+        is_call(metadata) || metadata.target() == SQLX_TARGET && current_call(context).is_some()
     });
     let filter = filter
         .with_max_level_hint(LevelFilter::DEBUG)
         .with_callsite_filter(move |metadata| match metadata.target() {
-            STATEMENTS => Interest::sometimes(),
+            SQLX_TARGET => Interest::sometimes(),
             _ if is_call(metadata) => Interest::always(),
             _ => Interest::never(),
         });
-    Statements.with_filter(filter)
+    StatementLayer.with_filter(filter)
 }
 
-struct Statements;
+struct StatementLayer;
 
-impl<S> Layer<S> for Statements
+impl<S> Layer<S> for StatementLayer
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let Some(call) = call(&context) else { return };
+        let Some(call) = current_call(&context) else {
+            return;
+        };
         let mut statement = Statement::default();
         event.record(&mut statement);
         let Statement {
@@ -59,17 +61,13 @@ where
             text => text.to_owned(),
         };
         let name = summary.trim_end_matches(" …").to_owned();
-        let begun = SystemTime::now() - elapsed;
-        tracer::add(
-            call,
-            name,
-            begun,
-            vec![KeyValue::new("db.query.text", text)],
-        );
+        let started_at = SystemTime::now() - elapsed;
+        let attributes = vec![KeyValue::new("db.query.text", text)];
+        tracer::record_child(call, name, started_at, attributes);
     }
 }
 
-fn call<S>(context: &Context<'_, S>) -> Option<SpanContext>
+fn current_call<S>(context: &Context<'_, S>) -> Option<SpanContext>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {

@@ -21,28 +21,28 @@ use opentelemetry_sdk::{
 use tonic::{Code, transport::Endpoint};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
-use super::{exporter::Watched, parent::parent};
+use super::{counting_exporter::CountingExporter, traceparent::remote_parent};
 use crate::telemetry::metrics::TRACES;
 
-/// How long the collector may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout of a connection to the collector, and of each export.
+const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many spans may wait for it; more are dropped.
-const KEPT: usize = 2048;
+/// The number of spans that may wait for export; more are dropped.
+const MAX_QUEUE_SIZE: usize = 2048;
 
-static STARTED: OnceLock<Traces> = OnceLock::new();
+static TRACING: OnceLock<Tracing> = OnceLock::new();
 
-/// Where traces go.
+/// The settings of traces.
 #[derive(Debug, Clone)]
 pub struct TraceSettings {
-    /// The collector, which takes OTLP over gRPC.
+    /// The address of the collector, which accepts OTLP over gRPC.
     pub endpoint: Uri,
-    /// Which part of the calls is traced whose callers have not decided that.
+    /// The share of calls to sample when the caller has not decided, from 0 to 1.
     pub ratio: f64,
 }
 
 #[derive(Debug)]
-struct Traces {
+struct Tracing {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
 }
@@ -53,13 +53,12 @@ pub struct CallTrace {
     span: Span,
 }
 
-/// Begins to send traces, from a runtime. Whether the collector is there makes no
-/// difference to anything else.
+/// Starts to send traces; needs a runtime. An unavailable collector affects nothing else.
 pub fn start(settings: TraceSettings) -> anyhow::Result<()> {
     let TraceSettings { endpoint, ratio } = settings;
     let channel = Endpoint::from(endpoint)
-        .timeout(PATIENCE)
-        .connect_timeout(PATIENCE)
+        .timeout(COLLECTOR_TIMEOUT)
+        .connect_timeout(COLLECTOR_TIMEOUT)
         .connect_lazy();
     let exporter = SpanExporter::builder()
         .with_tonic()
@@ -67,9 +66,9 @@ pub fn start(settings: TraceSettings) -> anyhow::Result<()> {
         .build()
         .context("SLUICE_OTLP_ENDPOINT")?;
     let queue = BatchConfigBuilder::default()
-        .with_max_queue_size(KEPT)
+        .with_max_queue_size(MAX_QUEUE_SIZE)
         .with_scheduled_delay(Duration::from_secs(1));
-    let processor = BatchSpanProcessor::builder(Watched::new(exporter))
+    let processor = BatchSpanProcessor::builder(CountingExporter::new(exporter))
         .with_batch_config(queue.build())
         .build();
     let service = [
@@ -84,30 +83,32 @@ pub fn start(settings: TraceSettings) -> anyhow::Result<()> {
         ))))
         .build();
     let tracer = provider.tracer("sluice");
-    STARTED
-        .set(Traces { provider, tracer })
+    TRACING
+        .set(Tracing { provider, tracer })
         .map_err(|_| anyhow::anyhow!("traces were started twice"))
 }
 
-/// Sends what waits, but not for longer than this.
-pub async fn stop(patience: Duration) {
-    let Some(traces) = STARTED.get() else { return };
-    // It blocks.
+/// Sends the spans that wait, within a timeout.
+pub async fn stop(timeout: Duration) {
+    let Some(tracing) = TRACING.get() else {
+        return;
+    };
+    // The shutdown blocks.
     let stopped = tokio::task::spawn_blocking(move || {
-        let _ = traces.provider.shutdown_with_timeout(patience);
+        let _ = tracing.provider.shutdown_with_timeout(timeout);
     });
-    let _ = tokio::time::timeout(patience, stopped).await;
+    let _ = tokio::time::timeout(timeout, stopped).await;
 }
 
-/// The trace of a call that begins within `log`, if it is to be traced.
-pub fn begin(headers: &HeaderMap, path: &str, log: &tracing::Span) -> Option<CallTrace> {
-    let traces = STARTED.get()?;
-    let context = match parent(headers) {
+/// Begins the trace of a call that runs in the span `call`, if it is sampled.
+pub fn begin(headers: &HeaderMap, path: &str, call: &tracing::Span) -> Option<CallTrace> {
+    let tracing = TRACING.get()?;
+    let context = match remote_parent(headers) {
         Some(parent) => Context::new().with_remote_span_context(parent),
         None => Context::new(),
     };
     let builder = SpanBuilder::from_name("call").with_kind(SpanKind::Server);
-    let mut span = traces.tracer.build_with_context(builder, &context);
+    let mut span = tracing.tracer.build_with_context(builder, &context);
     if !span.is_recording() {
         return None;
     }
@@ -119,12 +120,12 @@ pub fn begin(headers: &HeaderMap, path: &str, log: &tracing::Span) -> Option<Cal
         KeyValue::new("rpc.service", service.to_owned()),
         KeyValue::new("rpc.method", method.to_owned()),
     ]);
-    keep(log, span.span_context().clone());
+    attach(call, span.span_context().clone());
     Some(CallTrace { span })
 }
 
 impl CallTrace {
-    /// Ends it, with the code of the call. What is the server's fault is an error.
+    /// Ends the trace with the code of the call. Codes for faults of the server are errors.
     pub fn end(mut self, code: Code) {
         let code_number = KeyValue::new("rpc.grpc.status_code", code as i64);
         self.span.set_attribute(code_number);
@@ -138,37 +139,38 @@ impl CallTrace {
             self.span.set_status(Status::error(code.description()));
         }
         self.span.end();
-        TRACES.ended();
+        TRACES.span_ended();
     }
 }
 
-/// Adds a step to a traced call, which is over.
-pub(super) fn add(
+/// Adds a completed step to a traced call.
+pub(super) fn record_child(
     call: SpanContext,
     name: impl Into<Cow<'static, str>>,
-    begun: SystemTime,
+    started_at: SystemTime,
     attributes: Vec<KeyValue>,
 ) {
-    let Some(traces) = STARTED.get() else { return };
+    let Some(tracing) = TRACING.get() else {
+        return;
+    };
     let context = Context::new().with_remote_span_context(call);
     let builder = SpanBuilder::from_name(name)
         .with_kind(SpanKind::Client)
-        .with_start_time(begun)
+        .with_start_time(started_at)
         .with_attributes(attributes);
-    let mut span = traces.tracer.build_with_context(builder, &context);
+    let mut span = tracing.tracer.build_with_context(builder, &context);
     span.end();
-    TRACES.ended();
+    TRACES.span_ended();
 }
 
-/// Whether anything is traced.
-pub(super) fn are_on() -> bool {
-    STARTED.get().is_some()
+/// Whether traces are enabled.
+pub(super) fn is_enabled() -> bool {
+    TRACING.get().is_some()
 }
 
-/// Keeps the trace of a call where all that happens within the call finds it, on
-/// whichever thread.
-fn keep(log: &tracing::Span, context: SpanContext) {
-    log.with_subscriber(|(id, dispatch)| {
+/// Attaches the trace of a call to its span, where steps on any thread find it.
+fn attach(call: &tracing::Span, context: SpanContext) {
+    call.with_subscriber(|(id, dispatch)| {
         let registry = dispatch.downcast_ref::<Registry>();
         if let Some(span) = registry.and_then(|registry| registry.span(id)) {
             span.extensions_mut().insert(context);

@@ -4,21 +4,21 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 /// The header of W3C Trace Context.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The span that a caller says is its own (W3C Trace Context, `traceparent`); `None`
-/// if it says nothing, or nothing that makes sense.
+/// The span of the caller, from the `traceparent` header (W3C Trace Context); `None` if
+/// the header is absent or invalid.
 ///
-/// What else callers send along (`tracestate`, baggage) is not continued.
-pub(super) fn parent(headers: &HeaderMap) -> Option<SpanContext> {
-    let mut named = headers.get_all(TRACEPARENT).iter();
-    let text = named.next()?.to_str().ok()?;
-    if named.next().is_some() {
+/// `tracestate` and baggage are not continued.
+pub(super) fn remote_parent(headers: &HeaderMap) -> Option<SpanContext> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let text = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
         return None;
     }
     let mut parts = text.split('-');
     let version = hex(parts.next()?, 2)?;
     let (trace, span) = (hex(parts.next()?, 32)?, hex(parts.next()?, 16)?);
     let flags = u8::from_str_radix(hex(parts.next()?, 2)?, 16).ok()?;
-    // Later versions may append something; this one may not, and ff is none.
+    // Only versions after 00 may have more fields, and ff is invalid.
     if version == "ff" || (version == "00" && parts.next().is_some()) {
         return None;
     }
@@ -41,23 +41,23 @@ fn hex(text: &str, length: usize) -> Option<&str> {
 mod tests {
     use http::{HeaderMap, HeaderValue};
 
-    use super::parent;
+    use super::remote_parent;
 
-    fn parsed(text: &str) -> Option<bool> {
+    fn is_sampled(text: &str) -> Option<bool> {
         let headers = HeaderMap::from_iter([(
             http::HeaderName::from_static("traceparent"),
             HeaderValue::from_str(text).unwrap(),
         )]);
-        parent(&headers).map(|context| context.is_sampled())
+        remote_parent(&headers).map(|context| context.is_sampled())
     }
 
     #[test]
-    fn only_what_the_standard_allows_is_continued() {
+    fn only_a_valid_traceparent_is_continued() {
         let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
-        assert_eq!(parsed(&format!("00-{trace}-{span}-01")), Some(true));
-        assert_eq!(parsed(&format!("00-{trace}-{span}-00")), Some(false));
+        assert_eq!(is_sampled(&format!("00-{trace}-{span}-01")), Some(true));
+        assert_eq!(is_sampled(&format!("00-{trace}-{span}-00")), Some(false));
         assert_eq!(
-            parsed(&format!("cc-{trace}-{span}-01-what-ever")),
+            is_sampled(&format!("cc-{trace}-{span}-01-what-ever")),
             Some(true)
         );
         for wrong in [
@@ -73,7 +73,7 @@ mod tests {
             format!("00-{trace}0-{span}-01"),
             format!("00-{}-{span}-01", "g".repeat(32)),
         ] {
-            assert_eq!(parsed(&wrong), None, "{wrong}");
+            assert_eq!(is_sampled(&wrong), None, "{wrong}");
         }
     }
 }

@@ -11,32 +11,29 @@ use opentelemetry_sdk::{
 
 use crate::telemetry::metrics::TRACES;
 
-/// Counts what an exporter exports; says when it begins to fail and when it works
-/// again, and nothing in between.
+/// Counts exported spans, and logs when exports begin to fail and when they succeed again.
 #[derive(Debug)]
-pub(super) struct Watched<E> {
+pub(super) struct CountingExporter<E> {
     exporter: E,
-    fails: AtomicBool,
+    is_failing: AtomicBool,
 }
 
-impl<E> Watched<E> {
+impl<E> CountingExporter<E> {
     pub fn new(exporter: E) -> Self {
         Self {
             exporter,
-            fails: AtomicBool::new(false),
+            is_failing: AtomicBool::new(false),
         }
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Watched<E> {
+impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let exported = self.exporter.export(batch).await;
-        TRACES.exported(spans, exported.is_ok());
-        match (
-            &exported,
-            self.fails.swap(exported.is_err(), Ordering::Relaxed),
-        ) {
+        TRACES.spans_exported(spans, exported.is_ok());
+        let was_failing = self.is_failing.swap(exported.is_err(), Ordering::Relaxed);
+        match (&exported, was_failing) {
             (Err(error), false) => tracing::warn!(%error, "cannot send traces"),
             (Ok(()), true) => tracing::info!("traces are sent again"),
             (Err(_), true) | (Ok(()), false) => {}
@@ -44,8 +41,8 @@ impl<E: SpanExporter> SpanExporter for Watched<E> {
         exported
     }
 
-    fn shutdown_with_timeout(&self, patience: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(patience)
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
     }
 
     fn set_resource(&mut self, resource: &Resource) {

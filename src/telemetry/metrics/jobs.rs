@@ -1,0 +1,108 @@
+use std::{
+    sync::LazyLock,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
+
+use super::registry::{counters, fractions, seconds_by};
+
+/// The periodic jobs; the mailer runs only if mail is on.
+const JOB_NAMES: [&str; 6] = [
+    "event_pruning",
+    "mailer",
+    "purge",
+    "reaper",
+    "relay_watch",
+    "trust",
+];
+
+/// Histogram bounds for the duration of a run, in seconds.
+const DURATION_BUCKETS: [f64; 8] = [0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
+
+/// The runs of the periodic jobs, and the e-mail that one of them sends.
+pub static JOBS: LazyLock<JobMetrics> = LazyLock::new(JobMetrics::new);
+
+/// See [`JOBS`].
+#[derive(Debug)]
+pub struct JobMetrics {
+    runs: IntCounterVec,
+    failures: IntCounterVec,
+    durations: HistogramVec,
+    last_success: GaugeVec,
+    mail_attempts: IntCounterVec,
+}
+
+impl JobMetrics {
+    fn new() -> Self {
+        // Not `job`: Prometheus uses that label for its scrape jobs.
+        let labels = &["name"];
+        let metrics = Self {
+            runs: counters("sluice_job_runs_total", "Completed runs of a job.", labels),
+            failures: counters("sluice_job_failures_total", "Failed runs of a job.", labels),
+            durations: seconds_by(
+                "sluice_job_duration_seconds",
+                "Duration of a run of a job.",
+                &DURATION_BUCKETS,
+                labels,
+            ),
+            last_success: fractions(
+                "sluice_job_last_success_timestamp_seconds",
+                "End of the last successful run of a job; 0 if there was none.",
+                labels,
+            ),
+            mail_attempts: counters(
+                "sluice_mail_attempts_total",
+                "Attempts to send an e-mail message: sent, failed and tried again, or given up.",
+                &["outcome"],
+            ),
+        };
+        for job in JOB_NAMES {
+            metrics.runs.with_label_values(&[job]);
+            metrics.failures.with_label_values(&[job]);
+        }
+        for outcome in ["sent", "failed", "given_up"] {
+            metrics.mail_attempts.with_label_values(&[outcome]);
+        }
+        metrics
+    }
+
+    /// Counts an attempt to send an e-mail message: `sent`, `failed` or `given_up`.
+    pub fn mail_attempt(&self, outcome: &'static str) {
+        self.mail_attempts.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// A run of a job. A run that is dropped is not counted.
+#[derive(Debug)]
+#[must_use]
+pub struct JobRun {
+    name: &'static str,
+    started_at: Instant,
+}
+
+impl JobRun {
+    /// A run that starts now.
+    pub fn start(name: &'static str) -> Self {
+        Self {
+            name,
+            started_at: Instant::now(),
+        }
+    }
+
+    /// Counts the run as completed.
+    pub fn finish(self, is_success: bool) {
+        let (job, metrics) = ([self.name], &JOBS);
+        metrics.runs.with_label_values(&job).inc();
+        let duration = self.started_at.elapsed().as_secs_f64();
+        metrics.durations.with_label_values(&job).observe(duration);
+        let last_success = metrics.last_success.with_label_values(&job);
+        if is_success {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = now.unwrap_or_default().as_secs_f64();
+            last_success.set(now);
+        } else {
+            metrics.failures.with_label_values(&job).inc();
+        }
+    }
+}

@@ -1,0 +1,170 @@
+use std::sync::LazyLock;
+
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::registry::{counter, counters, fraction, gauge, gauges};
+
+/// Streams, relays, watches, calls and connections.
+pub static SERVER: LazyLock<ServerMetrics> = LazyLock::new(ServerMetrics::new);
+
+/// See [`SERVER`].
+#[derive(Debug)]
+pub struct ServerMetrics {
+    /// Streams that have not ended, by status.
+    pub streams: IntGaugeVec,
+    /// Relays of those streams, by state.
+    pub relays: IntGaugeVec,
+    /// Workers with leases.
+    pub workers: IntGauge,
+    /// Leases that have not expired.
+    pub leases: IntGauge,
+    /// E-mail messages that wait to be sent.
+    pub mail_waiting: IntGauge,
+    /// The age of the oldest of them, in seconds.
+    pub mail_age: Gauge,
+    /// Watches of this replica.
+    pub watches: IntGauge,
+    /// Their maximum.
+    pub watches_limit: IntGauge,
+    /// The time since revocations were last read, in seconds.
+    pub revocations_age: Gauge,
+    /// Calls that hold a permit.
+    pub calls: IntGauge,
+    /// Their maximum.
+    pub calls_limit: IntGauge,
+    /// Calls refused because of overload.
+    pub calls_shed: IntCounter,
+    /// Open connections to the gRPC port.
+    pub connections: IntGauge,
+    /// Their maximum.
+    pub connections_limit: IntGauge,
+    /// Connections accepted.
+    pub accepted: IntCounter,
+    /// Connections refused or closed early, by cause.
+    pub refused_connections: IntCounterVec,
+    /// When the certificate expires, in seconds since 1970.
+    pub certificate_expiry: Gauge,
+    /// Free bytes on the file system of the data directory.
+    pub disk_free: IntGauge,
+    /// The size of that file system, in bytes.
+    pub disk_size: IntGauge,
+    begun_publishes: IntCounter,
+    refused_publishes: IntCounterVec,
+    changes: IntCounter,
+    change_notifications: IntCounter,
+}
+
+impl ServerMetrics {
+    fn new() -> Self {
+        let metrics = Self {
+            streams: gauges(
+                "sluice_streams",
+                "Streams that have not ended, by status.",
+                &["status"],
+            ),
+            relays: gauges(
+                "sluice_relays",
+                "Relays of streams that have not ended, by state.",
+                &["state"],
+            ),
+            workers: gauge("sluice_relay_workers", "Workers with leases of relays."),
+            leases: gauge(
+                "sluice_relay_leases",
+                "Leases of relays that have not expired.",
+            ),
+            mail_waiting: gauge(
+                "sluice_mail_waiting",
+                "E-mail messages that wait to be sent.",
+            ),
+            mail_age: fraction(
+                "sluice_mail_oldest_age_seconds",
+                "Age of the oldest e-mail message that waits to be sent.",
+            ),
+            watches: gauge("sluice_watches", "Watches of this replica."),
+            watches_limit: gauge(
+                "sluice_watches_limit",
+                "Maximum number of watches of this replica.",
+            ),
+            revocations_age: fraction(
+                "sluice_revocations_age_seconds",
+                "Time since revoked sessions and API keys were last read from the database.",
+            ),
+            calls: gauge("sluice_calls", "Calls that run."),
+            calls_limit: gauge(
+                "sluice_calls_limit",
+                "Maximum number of concurrent calls (SLUICE_MAX_CALLS).",
+            ),
+            calls_shed: counter(
+                "sluice_calls_shed_total",
+                "Calls refused because of overload.",
+            ),
+            connections: gauge("sluice_connections", "Open connections to the gRPC port."),
+            connections_limit: gauge(
+                "sluice_connections_limit",
+                "Maximum number of connections to the gRPC port.",
+            ),
+            accepted: counter(
+                "sluice_connections_accepted_total",
+                "Connections to the gRPC port accepted.",
+            ),
+            refused_connections: counters(
+                "sluice_connections_refused_total",
+                "Connections to the gRPC port refused or closed early, by cause.",
+                &["cause"],
+            ),
+            certificate_expiry: fraction(
+                "sluice_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate of the gRPC port expires; 0 without TLS.",
+            ),
+            disk_free: gauge(
+                "sluice_data_dir_free_bytes",
+                "Free bytes on the file system of the data directory, which holds the embedded database.",
+            ),
+            disk_size: gauge(
+                "sluice_data_dir_size_bytes",
+                "Size of the file system of the data directory.",
+            ),
+            begun_publishes: counter("sluice_publishes_begun_total", "Publishers admitted."),
+            refused_publishes: counters(
+                "sluice_publishes_refused_total",
+                "Publishers refused, by the reason of the error.",
+                &["reason"],
+            ),
+            changes: counter(
+                "sluice_changes_total",
+                "Changes of projects committed by this replica, with their events.",
+            ),
+            change_notifications: counter(
+                "sluice_hints_heard_total",
+                "Change notifications received from other replicas.",
+            ),
+        };
+        for reason in ["PUBLISH_CONFLICT", "STREAM_KEY_INVALID"] {
+            metrics.refused_publishes.with_label_values(&[reason]);
+        }
+        for cause in ["full", "address", "crowded_out", "handshake", "age", "idle"] {
+            metrics.refused_connections.with_label_values(&[cause]);
+        }
+        metrics
+    }
+
+    /// Counts an admitted publisher.
+    pub fn publish_begun(&self) {
+        self.begun_publishes.inc();
+    }
+
+    /// Counts a refused publisher by the reason of its error.
+    pub fn publish_refused(&self, reason: &'static str) {
+        self.refused_publishes.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a change of a project.
+    pub fn project_changed(&self) {
+        self.changes.inc();
+    }
+
+    /// Counts a change notification of another replica.
+    pub fn change_notified(&self) {
+        self.change_notifications.inc();
+    }
+}
