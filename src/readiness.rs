@@ -1,4 +1,4 @@
-//! Whether this server can serve: it says so to health checks.
+//! Whether this server can serve, for health checks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,11 +12,11 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use super::{
     database::Database,
     error::{Error, Result},
-    jobs::Trust,
-    telemetry::metrics,
+    jobs::CredentialRefresh,
+    telemetry::metrics::JobRun,
 };
 
-/// What health checks can ask about: the whole server, and each service.
+/// The names that health checks can ask about: the whole server, and each service.
 pub const SERVICES: [&str; 4] = [
     "",
     "sluice.v1.AuthService",
@@ -24,16 +24,16 @@ pub const SERVICES: [&str; 4] = [
     "sluice.v1.StreamService",
 ];
 
-/// How often the database is asked what has changed; that it answers is its health.
+/// How often credentials are refreshed from the database; its answer is its health.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long an answer may take.
+/// How long a refresh may take.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long to wait before a database that did not answer is asked again.
-const RETRY: Duration = Duration::from_millis(200);
+/// The delay before the next attempt after the database did not answer.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Whether the server can serve. A clone shares the answer.
+/// The health of the server. A clone shares it.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     migrated: Arc<SetOnce<()>>,
@@ -44,18 +44,18 @@ pub struct Readiness {
 /// Whether the server can serve, or why it cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// The schema is not known to be there yet.
+    /// The migrations are not known to be complete.
     Starting,
-    /// It can.
+    /// The server can serve.
     Serving,
     /// The database does not answer.
     DatabaseAway,
-    /// It stops.
+    /// The server is shutting down.
     Draining,
 }
 
 impl Health {
-    /// It in a few words.
+    /// A short description.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting: the database is not known to be ready",
@@ -67,7 +67,7 @@ impl Health {
 }
 
 impl Readiness {
-    /// Of a server that starts, told to these health checks.
+    /// The health of a starting server, reported to health checks.
     pub fn new(health: HealthReporter) -> Self {
         Self {
             migrated: Arc::default(),
@@ -76,20 +76,21 @@ impl Readiness {
         }
     }
 
-    /// Whether the server can serve now.
+    /// The current health.
     pub fn health(&self) -> Health {
         *self.state.borrow()
     }
 
-    /// Tells health checks whether the server can serve.
+    /// Reports the health to health checks. After [`Health::Draining`] it does not change.
     pub async fn report(&self, state: Health) {
-        let is_news = self.state.send_if_modified(|known| {
-            // Nothing comes after that.
-            let is_news = *known != Health::Draining;
-            *known = if is_news { state } else { Health::Draining };
-            is_news
+        let is_reported = self.state.send_if_modified(|current| {
+            if *current == Health::Draining {
+                return false;
+            }
+            *current = state;
+            true
         });
-        if !is_news {
+        if !is_reported {
             return;
         }
         let status = match state {
@@ -102,48 +103,51 @@ impl Readiness {
         tracing::info!(%status, why = state.as_str(), "health changed");
     }
 
-    /// Waits until the schema is there.
+    /// Waits until the database is migrated.
     pub async fn migrated(&self) {
         self.migrated.wait().await;
     }
 
-    /// Migrates, as soon as the database answers, then keeps up to date what calls
-    /// are checked against, and reports each change of the database's health.
-    /// Returns only if migrating is impossible, or a key is missing.
-    pub async fn watch(&self, database: &Database, mut trust: Trust) -> Error {
+    /// Migrates the database once it answers, then refreshes the credentials that calls are
+    /// checked against, and reports each change of the database's health. Returns only if
+    /// the migration is impossible, or a key is missing.
+    pub async fn watch(&self, database: &Database, mut credentials: CredentialRefresh) -> Error {
         if let Err(error) = migrate(database).await {
             return error;
         }
-        if let Err(error) = first(&mut trust).await {
+        if let Err(error) = first_refresh(&mut credentials).await {
             return error;
         }
         if let Err(error) = self.migrated.set(()) {
             return Error::internal(error);
         }
 
-        let mut serving = false;
+        let mut was_up = false;
         loop {
-            let run = metrics::job("trust");
-            let refreshed = timeout(REFRESH_TIMEOUT, trust.refresh()).await;
-            let answers = matches!(refreshed, Ok(Ok(())));
-            run.over(answers);
-            if answers != serving {
+            let run = JobRun::start("trust");
+            let refreshed = timeout(REFRESH_TIMEOUT, credentials.refresh()).await;
+            let is_up = matches!(refreshed, Ok(Ok(())));
+            run.finish(is_up);
+            if is_up != was_up {
                 if let Ok(Err(error)) = refreshed {
-                    tracing::warn!(error = error.with_causes(), "cannot ask what has changed");
+                    tracing::warn!(
+                        error = error.with_causes(),
+                        "cannot refresh the credentials"
+                    );
                 }
-                serving = answers;
-                self.report(match answers {
+                was_up = is_up;
+                self.report(match is_up {
                     true => Health::Serving,
                     false => Health::DatabaseAway,
                 })
                 .await;
             }
-            sleep(if answers { REFRESH_INTERVAL } else { RETRY }).await;
+            sleep(if is_up { REFRESH_INTERVAL } else { RETRY_DELAY }).await;
         }
     }
 }
 
-/// As an interceptor: refuses calls until the schema is there.
+/// The interceptor refuses calls until the database is migrated.
 impl Interceptor for Readiness {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         match self.migrated.initialized() {
@@ -153,14 +157,14 @@ impl Interceptor for Readiness {
     }
 }
 
-/// What the trust rests on has to be read once before anybody is let in.
-async fn first(trust: &mut Trust) -> Result<()> {
+/// Reads the credentials for the first time, before calls are admitted.
+async fn first_refresh(credentials: &mut CredentialRefresh) -> Result<()> {
     loop {
-        match trust.refresh().await {
-            Err(error) if passes(&error) => {
+        match credentials.refresh().await {
+            Err(error) if is_transient(&error) => {
                 let error = error.with_causes();
                 tracing::warn!(error, "cannot read the keys now, will try again");
-                sleep(RETRY).await;
+                sleep(RETRY_DELAY).await;
             }
             other => return other,
         }
@@ -170,18 +174,18 @@ async fn first(trust: &mut Trust) -> Result<()> {
 async fn migrate(database: &Database) -> Result<()> {
     loop {
         match database.migrate().await {
-            Err(error) if passes(&error) => {
+            Err(error) if is_transient(&error) => {
                 let error = error.with_causes();
                 tracing::warn!(error, "cannot migrate now, will try again");
-                sleep(RETRY).await;
+                sleep(RETRY_DELAY).await;
             }
             other => return other,
         }
     }
 }
 
-/// Whether what keeps a server from its start may be gone a little later.
-fn passes(error: &Error) -> bool {
+/// Whether an error of the start may disappear without intervention.
+fn is_transient(error: &Error) -> bool {
     matches!(
         error,
         Error::DatabaseUnavailable(_)

@@ -1,6 +1,9 @@
 //! Puts the parts together, serves, and drains.
 
-use std::{pin::pin, thread};
+use std::{
+    pin::{Pin, pin},
+    thread,
+};
 
 use anyhow::Context;
 use tokio::{
@@ -13,13 +16,15 @@ use tonic::service::{Routes, interceptor::InterceptedService};
 use tonic_health::server::HealthReporter;
 
 use super::{
-    auth::{AccessTokens, Guard, IdTokens, Keys, PasswordHasher, RateLimits, Revocations},
+    auth::{
+        AccessTokens, AuthInterceptor, IdTokens, Keys, PasswordHasher, RateLimits, Revocations,
+    },
     config::Config,
     database::Database,
-    jobs::{EventPruning, Mailer, Purge, Reaper, RelayWatch, Trust},
+    jobs::{CredentialRefresh, EventPruning, Mailer, Purge, Reaper, RelayWatch},
     layers,
-    mail::Post,
-    operations::{self, Observed},
+    mail::MailSender,
+    operations::{MetricsCollector, MetricsSources, OperationsServer},
     proto::{
         DESCRIPTORS,
         v1::{
@@ -28,28 +33,44 @@ use super::{
         },
     },
     readiness::{Health, Readiness, SERVICES},
-    repositories::{Outbox, Publishing, RelayWork},
-    services::{AuthParts, AuthService, Dispatch, ProjectService, StreamParts, StreamService},
-    transport::Acceptor,
-    watching::{Hub, Listener, Lookout, Notifier},
+    repositories::{Outbox, Publishing, RelayReports},
+    services::{
+        AuthDependencies, AuthService, Dispatch, ProjectDependencies, ProjectService,
+        StreamDependencies, StreamService,
+    },
+    transport::{HttpService, Listener, Overload},
+    watching::{EventPoller, WatchHub, ReplicaListener, ReplicaNotifier},
 };
 
-/// The longest request of AuthService, in bytes.
-const MAX_AUTH_MESSAGE: usize = 64 * 1024;
+/// The maximum size of a request of AuthService, in bytes.
+const MAX_AUTH_MESSAGE_SIZE: usize = 64 * 1024;
 
-/// The longest request of ProjectService, in bytes.
-const MAX_PROJECT_MESSAGE: usize = 256 * 1024;
+/// The maximum size of a request of ProjectService, in bytes.
+const MAX_PROJECT_MESSAGE_SIZE: usize = 256 * 1024;
 
-/// The longest request of StreamService, in bytes: all connections of a media server.
-const MAX_STREAM_MESSAGE: usize = 2 * 1024 * 1024;
+/// The maximum size of a request of StreamService, in bytes: all connections of a media
+/// server.
+const MAX_STREAM_MESSAGE_SIZE: usize = 2 * 1024 * 1024;
 
-/// Serves on a bound listener until `shutdown` completes, then drains: health
-/// checks say NOT_SERVING, after the drain delay no more calls are taken, and
-/// those that run have the drain timeout to finish.
+/// The components that services and jobs share.
+struct Components {
+    readiness: Readiness,
+    database: Database,
+    keys: Keys,
+    revocations: Revocations,
+    hub: WatchHub,
+    publishing: Publishing,
+    relay_reports: RelayReports,
+    /// `None` if mail is off.
+    outbox: Option<Outbox>,
+}
+
+/// Serves on a bound listener until `shutdown` completes, then drains: health checks
+/// report NOT_SERVING, after the drain delay new calls are refused, and running calls get
+/// the drain timeout to finish.
 ///
-/// It serves at once, and answers UNAVAILABLE until the database is migrated.
-/// Fails if the database can never be used, for example because a migration
-/// fails.
+/// It serves at once, and answers UNAVAILABLE until the database is migrated. Fails if
+/// the database can never be used, for example because a migration fails.
 pub async fn serve(
     listener: TcpListener,
     database: Database,
@@ -62,110 +83,196 @@ pub async fn serve(
     let readiness = Readiness::new(health.clone());
     readiness.report(Health::Starting).await;
 
-    let tokens = AccessTokens::new(keys.signing.clone(), config.tokens());
     let revocations = Revocations::default();
-    let trust = Trust::new(database.clone(), keys.clone(), revocations.clone());
-    let hub = Hub::new(config.watch_limits());
-    let observed = Observed::new(operations::Parts {
+    let credentials = CredentialRefresh::new(database.clone(), keys.clone(), revocations.clone());
+    let hub = WatchHub::new(config.watch_limits());
+    let metrics = MetricsCollector::new(MetricsSources {
         readiness: readiness.clone(),
         database: database.clone(),
         revocations: revocations.clone(),
         hub: hub.clone(),
         data_dir: config.data_dir.clone(),
     });
-    let port = operations::Port::open(config.observing.operations_listen.0, observed).await?;
-    let limits = RateLimits::new(config.caller_limit(), config.address_limit());
-    let guard = Guard::new(tokens.clone(), revocations.clone(), limits);
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
-    let publishing = Publishing::new(database.clone(), config.timeouts());
-    let relay_times = config.relay_times();
-    let work = RelayWork::new(database.clone(), relay_times);
-    let post = Post::open(config.mail()).context("SLUICE_MAIL")?;
-    let outbox = post.is_some().then(|| Outbox::new(database.clone()));
-
-    let reaper = Reaper::new(publishing.clone(), revocations.clone(), config.timeouts());
-    let relay_watch = RelayWatch::new(work.clone(), revocations.clone(), relay_times);
-    let auth = AuthService::new(AuthParts {
-        database: database.clone(),
-        tokens,
+    let operations = OperationsServer::start(config.observability.operations_listen.0, metrics).await?;
+    let mail_sender = MailSender::open(config.mail()).context("SLUICE_MAIL")?;
+    let components = Components {
+        publishing: Publishing::new(database.clone(), config.stream_timeouts()),
+        relay_reports: RelayReports::new(database.clone(), config.relay_timeouts()),
+        outbox: mail_sender.is_some().then(|| Outbox::new(database.clone())),
+        readiness,
+        database,
+        keys,
         revocations,
-        sealer: keys.sealer.clone(),
-        hasher,
-        id_tokens: IdTokens::new(config.id_token_providers()),
-        times: config.sessions(),
-        outbox: outbox.clone(),
-    });
-    let project = ProjectService::new(
-        &database,
-        keys.sealer.clone(),
-        config.url_policy(),
-        config.max_destinations,
+        hub,
+    };
+
+    let listener = Listener::new(listener, config.listener())?;
+    let others = reflection_routes(config)?.add_service(health_service);
+    let services = services(config, &components, others, listener.overload())?;
+    let mut serving = Box::pin(listener.serve(services, closing.clone()));
+    let mut jobs = jobs(config, &components, mail_sender);
+
+    // It refreshes the credentials that calls are checked against, also during the drain.
+    let mut watching = pin!(
+        components
+            .readiness
+            .watch(&components.database, credentials)
     );
-    let stream = StreamService::new(StreamParts {
-        database: database.clone(),
-        publishing: publishing.clone(),
-        work,
-        sealer: keys.sealer,
-        heartbeat_interval: config.heartbeat_interval,
-        hub: hub.clone(),
-        watch_times: config.watch_times(),
-        relay_times,
-    });
-    let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE);
-    let auth = InterceptedService::new(auth, guard.clone());
-    let project = ProjectServiceServer::new(project).max_decoding_message_size(MAX_PROJECT_MESSAGE);
-    let project = InterceptedService::new(project, guard.clone());
-    let stream = StreamServiceServer::new(stream).max_decoding_message_size(MAX_STREAM_MESSAGE);
-    let stream = InterceptedService::new(stream, guard);
-
-    let services = Dispatch::new(
-        InterceptedService::new(auth, readiness.clone()),
-        InterceptedService::new(project, readiness.clone()),
-        InterceptedService::new(stream, readiness.clone()),
-        described_routes(config)?.add_service(health_service),
-    );
-    let acceptor = Acceptor::new(listener, config.terms())?;
-    let services = layers::around(services, &config.layers(acceptor.pressure()));
-    let serving = acceptor.serve(services, closing.clone());
-    let mut serving = Box::pin(serving);
-
-    let mut jobs = JoinSet::new();
-    let purge = Purge::new(database.clone(), config.audit_retention).run();
-    jobs.spawn(after_migration(
-        readiness.clone(),
-        reaper.run(config.reap_interval),
-    ));
-    jobs.spawn(after_migration(readiness.clone(), relay_watch.run()));
-    jobs.spawn(after_migration(readiness.clone(), purge));
-    let pruning = EventPruning::new(database.clone(), config.event_retention).run();
-    jobs.spawn(after_migration(readiness.clone(), pruning));
-    let lookout = Lookout::new(hub.clone(), &database).run(config.watch_poll_interval);
-    jobs.spawn(after_migration(readiness.clone(), lookout));
-    if let Some(notices) = database.notices().filter(|_| config.watch_hints) {
-        let notifier = Notifier::new(notices.clone(), &database).run();
-        jobs.spawn(after_migration(readiness.clone(), notifier));
-        let listener = Listener::new(notices, &database, hub).run();
-        jobs.spawn(after_migration(readiness.clone(), listener));
-    }
-    if let (Some(post), Some(outbox)) = (post, outbox) {
-        let mailer = Mailer::new(database.clone(), outbox, post).run();
-        jobs.spawn(after_migration(readiness.clone(), mailer));
-    }
-
-    // Calls are checked against what it reads, also while the server drains.
-    let mut watching = pin!(readiness.watch(&database, trust));
     tokio::select! {
         () = &mut serving => return Ok(()),
         error = &mut watching => return Err(error.into()),
         Some(ended) = jobs.join_next() => anyhow::bail!("a job ended: {ended:?}"),
         () = shutdown => {}
     }
+    let deadline = tokio::select! {
+        error = &mut watching => return Err(error.into()),
+        deadline = drain(config, &components.readiness, health, &closing, serving.as_mut()) => {
+            deadline
+        }
+    };
+    // Cuts the calls that still run.
+    drop(serving);
+    jobs.shutdown().await;
+    let closed = timeout_at(deadline, components.database.close()).await;
+    if closed.is_err() {
+        tracing::warn!("the database did not close in time");
+    }
+    operations.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The three services, and others as routes, behind their interceptors and the layers.
+fn services(
+    config: &Config,
+    components: &Components,
+    others: Routes,
+    overload: Overload,
+) -> anyhow::Result<impl HttpService + use<>> {
+    let Components {
+        readiness,
+        database,
+        keys,
+        revocations,
+        hub,
+        publishing,
+        relay_reports,
+        outbox,
+    } = components;
+    let tokens = AccessTokens::new(keys.signing.clone(), config.tokens());
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let auth = AuthService::new(AuthDependencies {
+        database: database.clone(),
+        tokens: tokens.clone(),
+        revocations: revocations.clone(),
+        sealer: keys.sealer.clone(),
+        hasher: PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?,
+        id_tokens: IdTokens::new(config.id_token_providers()),
+        timeouts: config.session_timeouts(),
+        outbox: outbox.clone(),
+    });
+    let project = ProjectService::new(ProjectDependencies {
+        database: database.clone(),
+        sealer: keys.sealer.clone(),
+        url_policy: config.url_policy(),
+        max_destinations: config.max_destinations,
+    });
+    let stream = StreamService::new(StreamDependencies {
+        database: database.clone(),
+        publishing: publishing.clone(),
+        reports: relay_reports.clone(),
+        sealer: keys.sealer.clone(),
+        heartbeat_interval: config.heartbeat_interval,
+        hub: hub.clone(),
+        watch_timeouts: config.watch_timeouts(),
+        relay_timeouts: config.relay_timeouts(),
+    });
+
+    let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE_SIZE);
+    let project =
+        ProjectServiceServer::new(project).max_decoding_message_size(MAX_PROJECT_MESSAGE_SIZE);
+    let stream =
+        StreamServiceServer::new(stream).max_decoding_message_size(MAX_STREAM_MESSAGE_SIZE);
+    let limits = RateLimits::new(config.caller_limit(), config.address_limit());
+    let interceptor = AuthInterceptor::new(tokens, revocations.clone(), limits);
+    let auth = InterceptedService::new(auth, interceptor.clone());
+    let project = InterceptedService::new(project, interceptor.clone());
+    let stream = InterceptedService::new(stream, interceptor);
+    let services = Dispatch::new(
+        InterceptedService::new(auth, readiness.clone()),
+        InterceptedService::new(project, readiness.clone()),
+        InterceptedService::new(stream, readiness.clone()),
+        others,
+    );
+    Ok(layers::stack(services, &config.layers(overload)))
+}
+
+/// Starts the periodic work, each job once the database is migrated.
+fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender>) -> JoinSet<()> {
+    let Components {
+        readiness,
+        database,
+        revocations,
+        hub,
+        publishing,
+        relay_reports,
+        outbox,
+        keys: _,
+    } = components;
+    let mut jobs = JoinSet::new();
+
+    let reaper = Reaper::new(publishing.clone(), revocations.clone(), config.stream_timeouts());
+    spawn_job(&mut jobs, readiness, reaper.run(config.reap_interval));
+    let relay_watch = RelayWatch::new(
+        relay_reports.clone(),
+        revocations.clone(),
+        config.relay_timeouts(),
+    );
+    spawn_job(&mut jobs, readiness, relay_watch.run());
+    let purge = Purge::new(database.clone(), config.audit_retention);
+    spawn_job(&mut jobs, readiness, purge.run());
+    let pruning = EventPruning::new(database.clone(), config.event_retention);
+    spawn_job(&mut jobs, readiness, pruning.run());
+    let poller = EventPoller::new(hub.clone(), database);
+    spawn_job(&mut jobs, readiness, poller.run(config.watch_poll_interval));
+    if let Some(channel) = database.notify_channel().filter(|_| config.watch_hints) {
+        let notifier = ReplicaNotifier::new(channel.clone(), database);
+        spawn_job(&mut jobs, readiness, notifier.run());
+        let listener = ReplicaListener::new(channel, database, hub.clone());
+        spawn_job(&mut jobs, readiness, listener.run());
+    }
+    if let (Some(sender), Some(outbox)) = (mail_sender, outbox) {
+        let mailer = Mailer::new(database.clone(), outbox.clone(), sender);
+        spawn_job(&mut jobs, readiness, mailer.run());
+    }
+    jobs
+}
+
+fn spawn_job(
+    jobs: &mut JoinSet<()>,
+    readiness: &Readiness,
+    job: impl Future<Output = ()> + Send + 'static,
+) {
+    let readiness = readiness.clone();
+    jobs.spawn(async move {
+        readiness.migrated().await;
+        job.await;
+    });
+}
+
+/// Reports NOT_SERVING, refuses new calls after the drain delay, and waits for the running
+/// ones. Returns when the drain timeout ends.
+async fn drain(
+    config: &Config,
+    readiness: &Readiness,
+    health: HealthReporter,
+    closing: &CancellationToken,
+    mut serving: Pin<&mut impl Future<Output = ()>>,
+) -> Instant {
     tracing::info!("draining");
     readiness.report(Health::Draining).await;
     tokio::select! {
-        () = &mut serving => return Ok(()),
-        error = &mut watching => return Err(error.into()),
+        () = &mut serving => return Instant::now() + config.drain_timeout,
         () = sleep(config.drain_delay) => {}
     }
 
@@ -174,48 +281,34 @@ pub async fn serve(
     end_health_watches(health).await;
     tokio::select! {
         () = &mut serving => {}
-        error = &mut watching => return Err(error.into()),
         () = sleep_until(deadline) => {
             tracing::warn!("calls did not finish in time, closing them");
         }
     }
-    // Cuts what is left.
-    drop(serving);
-    jobs.shutdown().await;
-    if timeout_at(deadline, database.close()).await.is_err() {
-        tracing::warn!("the database did not close in time");
-    }
-    port.close().await;
-    tracing::info!("stopped");
-    Ok(())
+    deadline
 }
 
-async fn after_migration(readiness: Readiness, job: impl Future<Output = ()>) {
-    readiness.migrated().await;
-    job.await;
-}
-
-/// Open watches of the health service would keep the server from draining.
+/// Ends open watches of the health service, which would delay the drain.
 async fn end_health_watches(mut health: HealthReporter) {
     for service in SERVICES {
         health.clear_service_status(service).await;
     }
 }
 
-/// What describes the API to tools, if the settings say so.
-fn described_routes(config: &Config) -> anyhow::Result<Routes> {
-    if !config.reflects() {
+/// The reflection services, if the settings enable them.
+fn reflection_routes(config: &Config) -> anyhow::Result<Routes> {
+    if !config.has_reflection() {
         return Ok(Routes::default());
     }
-    // For grpcurl 1.8 and other clients of before 2023.
-    let old = described().build_v1alpha()?;
-    Ok(Routes::new(described().build_v1()?).add_service(old))
+    // For clients from before 2023, such as grpcurl 1.8.
+    let v1alpha = reflection().build_v1alpha()?;
+    Ok(Routes::new(reflection().build_v1()?).add_service(v1alpha))
 }
 
-fn described() -> tonic_reflection::server::Builder<'static> {
+fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        // So that tools can show what errors carry.
+        // So that tools can decode error details.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

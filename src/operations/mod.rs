@@ -1,12 +1,11 @@
-//! The operations port: what the server says of itself over HTTP to who runs it.
+//! The operations port: metrics, probes and the log filter over HTTP.
 //!
-//! It is small and bounded, it answers before the database does and while calls
-//! drain, and it ends last. It asks nobody who they are: it listens on this machine
-//! unless the settings say otherwise.
+//! It answers before the database does and during the drain, and closes last. It does not
+//! authenticate callers: it listens on the loopback address unless configured otherwise.
 
-mod answers;
-mod observed;
-mod port;
+mod http_server;
+mod metrics_collector;
+mod routes;
 
-pub use observed::{Observed, Parts};
-pub use port::Port;
+pub use http_server::OperationsServer;
+pub use metrics_collector::{MetricsCollector, MetricsSources};

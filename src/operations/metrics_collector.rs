@@ -1,0 +1,137 @@
+use std::path::PathBuf;
+
+use tokio::{
+    sync::Mutex,
+    time::{Duration, Instant, timeout},
+};
+
+use crate::{
+    auth::Revocations,
+    database::Database,
+    domain::{RelayState, StreamStatus, now},
+    readiness::{Health, Readiness},
+    repositories::{ResourceCounts, ResourceCountsSnapshot},
+    telemetry::metrics::{DATABASE, PoolLoad, SERVER},
+    watching::WatchHub,
+};
+
+/// How long the counts of the database stay valid, however often the metrics are scraped.
+const COUNTS_TTL: Duration = Duration::from_secs(10);
+
+/// How long the database may take to count.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Reads the states that are metrics when the metrics are scraped.
+#[derive(Debug)]
+pub struct MetricsCollector {
+    sources: MetricsSources,
+    counts: ResourceCounts,
+    counted_at: Mutex<Option<Instant>>,
+}
+
+/// The parts of the server that have a state to read.
+#[derive(Debug)]
+pub struct MetricsSources {
+    /// The health of the server.
+    pub readiness: Readiness,
+    /// The database.
+    pub database: Database,
+    /// The revoked sessions and API keys.
+    pub revocations: Revocations,
+    /// The watches of projects.
+    pub hub: WatchHub,
+    /// The directory of the embedded database.
+    pub data_dir: PathBuf,
+}
+
+impl MetricsCollector {
+    /// A collector of these sources.
+    pub fn new(sources: MetricsSources) -> Self {
+        Self {
+            counts: ResourceCounts::new(sources.database.clone()),
+            sources,
+            counted_at: Mutex::default(),
+        }
+    }
+
+    /// The health of the server.
+    pub fn health(&self) -> Health {
+        self.sources.readiness.health()
+    }
+
+    /// Sets the metrics that are states.
+    pub async fn collect(&self) {
+        let MetricsSources {
+            readiness,
+            database,
+            revocations,
+            hub,
+            data_dir,
+        } = &self.sources;
+        let is_up = matches!(readiness.health(), Health::Serving | Health::Draining);
+        DATABASE.set_up(is_up);
+        let pool = database.pool_state();
+        DATABASE.set_pool(PoolLoad {
+            pool: match database.engine() {
+                "sqlite" => "reader",
+                _ => "all",
+            },
+            limit: pool.size,
+            used: pool.in_use,
+            idle: pool.idle,
+            waiting: pool.waiting,
+        });
+        let age = revocations.age().unwrap_or_default();
+        SERVER.revocations_age.set(age.as_secs_f64());
+        let (watches, limit) = hub.load();
+        SERVER.watches.set(watches.into());
+        SERVER.watches_limit.set(limit.into());
+        if let Ok(disk) = rustix::fs::statvfs(data_dir) {
+            let bytes = |blocks: u64| i64::try_from(blocks * disk.f_frsize).unwrap_or(i64::MAX);
+            SERVER.disk_free.set(bytes(disk.f_bavail));
+            SERVER.disk_size.set(bytes(disk.f_blocks));
+        }
+        if is_up {
+            self.count().await;
+        }
+    }
+
+    /// Lets the database count, unless it did so recently. If it fails, the metrics keep
+    /// their values; whether the database answers is a metric of its own.
+    async fn count(&self) {
+        let mut counted_at = self.counted_at.lock().await;
+        if counted_at.is_some_and(|at| at.elapsed() < COUNTS_TTL) {
+            return;
+        }
+        *counted_at = Some(Instant::now());
+        match timeout(COUNT_TIMEOUT, self.counts.load(now())).await {
+            Ok(Ok(counts)) => set_counts(&counts),
+            Ok(Err(error)) => {
+                let error = error.with_causes();
+                tracing::warn!(error, "cannot count streams and relays");
+            }
+            Err(_) => tracing::warn!("the database takes too long to count streams and relays"),
+        }
+    }
+}
+
+fn set_counts(counts: &ResourceCountsSnapshot) {
+    let count_of = |counts: &[(String, i64)], name: &str| {
+        let found = counts.iter().find(|(counted, _)| counted == name);
+        found.map_or(0, |(_, count)| *count)
+    };
+    for status in StreamStatus::UNENDED {
+        let name = status.as_str();
+        let streams = SERVER.streams.with_label_values(&[name]);
+        streams.set(count_of(&counts.streams, name));
+    }
+    for state in RelayState::ALL {
+        let name = state.as_str();
+        let relays = SERVER.relays.with_label_values(&[name]);
+        relays.set(count_of(&counts.relays, name));
+    }
+    SERVER.workers.set(counts.workers);
+    SERVER.leases.set(counts.leases);
+    SERVER.mail_waiting.set(counts.mail_waiting);
+    SERVER.mail_age.set(counts.mail_age.as_secs_f64());
+}
