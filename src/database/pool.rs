@@ -64,7 +64,7 @@ struct PoolInner<DB: Dialect> {
     /// Whether the last attempt to connect failed.
     is_down: AtomicBool,
     /// Held during an attempt to connect to a server that is down. Otherwise all waiting
-    /// calls would fill its backlog with connections that nobody needs any more.
+    /// calls would fill its backlog with connections that are not needed any more.
     connect_lock: AsyncMutex<()>,
     idle: Mutex<IdleList<DB>>,
 }

@@ -111,7 +111,7 @@ pub(crate) async fn append(
     result: &str,
     now: Time,
 ) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into audit_events
              (id, user_id, create_time, action, result, session_id, api_key_id,
               resource_id, peer_address, user_agent)
@@ -129,8 +129,7 @@ pub(crate) async fn append(
     .bind(&audit.origin.user_agent)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 impl From<AuditEventRow> for AuditEvent {

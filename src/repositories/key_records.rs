@@ -157,7 +157,7 @@ impl KeyRecords {
             .await
     }
 
-    /// Replaces a key by the same key, sealed anew. `false` if it has changed meanwhile.
+    /// Replaces a key by the same key, resealed. `false` if it has changed meanwhile.
     pub async fn rewrap(&self, record: &KeyRecord, sealed: &[u8]) -> Result<bool> {
         let rewrapped = on_engine!(self.database.writer(), pool => sqlx::query(
             "update keys
@@ -199,7 +199,7 @@ impl KeyRecords {
 
 /// Adds the key of a rotation, unless another rotation is unfinished.
 async fn insert(tx: &mut Transaction, key: &KeyRecord, finish_time: Option<Time>) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into keys (purpose, id, secret_sealed, create_time, active_time, finish_time)
          values ($1, $2, $3, $4, $5, $6)
          on conflict do nothing",
@@ -212,13 +212,12 @@ async fn insert(tx: &mut Transaction, key: &KeyRecord, finish_time: Option<Time>
     .bind(finish_time)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// Adds the record of a signing key of the settings, if there is none.
 async fn register_signing(tx: &mut Transaction, id: &str, now: Time) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into keys (purpose, id, create_time, active_time, finish_time)
          values ($1, $2, $3, $3, $3)
          on conflict (purpose, id) do nothing",
@@ -228,8 +227,7 @@ async fn register_signing(tx: &mut Transaction, id: &str, now: Time) -> Result<(
     .bind(now)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 impl TryFrom<KeyRow> for KeyRecord {

@@ -32,4 +32,4 @@ pub use relays::{
 };
 pub use resource_counts::{ResourceCounts, ResourceCountsSnapshot};
 pub use sealed_columns::{SealedColumn, SealedValue};
-pub use streams::{NodeSyncStreams, PublishAttempt, Publishing, RefusedPublishes, Streams};
+pub use streams::{NodeSyncStreams, PublishAttempt, Publishing, Refusals, Streams};

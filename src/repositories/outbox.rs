@@ -26,6 +26,24 @@ struct EmailMessageRow {
     attempts: i64,
 }
 
+/// Claims at most `$3` messages that are due at `$1`, until `$2`.
+macro_rules! claim {
+    ($lock:literal) => {
+        concat!(
+            "update outbox
+             set attempts = attempts + 1, next_attempt_time = $2
+             where id in (
+                 select id
+                 from outbox
+                 where next_attempt_time <= $1
+                 order by next_attempt_time
+                 limit $3 ",
+            $lock,
+            ") returning id, kind, email_key, create_time, attempts"
+        )
+    };
+}
+
 impl Outbox {
     /// The outbox in this database.
     pub fn new(database: Database) -> Self {
@@ -89,29 +107,8 @@ impl Outbox {
     ) -> Result<Vec<EmailMessage>> {
         // Replicas that claim concurrently do not wait for each other. SQLite has one writer.
         let sql = match &self.database.pools {
-            Pools::Postgres(_) => {
-                "update outbox
-                 set attempts = attempts + 1, next_attempt_time = $2
-                 where id in (
-                     select id
-                     from outbox
-                     where next_attempt_time <= $1
-                     order by next_attempt_time
-                     limit $3
-                     for update skip locked)
-                 returning id, kind, email_key, create_time, attempts"
-            }
-            Pools::Sqlite { .. } => {
-                "update outbox
-                 set attempts = attempts + 1, next_attempt_time = $2
-                 where id in (
-                     select id
-                     from outbox
-                     where next_attempt_time <= $1
-                     order by next_attempt_time
-                     limit $3)
-                 returning id, kind, email_key, create_time, attempts"
-            }
+            Pools::Postgres(_) => claim!("for update skip locked"),
+            Pools::Sqlite { .. } => claim!(""),
         };
         let rows = on_engine!(self.database.writer(), pool => sqlx::query_as::<_, EmailMessageRow>(sql)
             .bind(now)
@@ -126,25 +123,25 @@ impl Outbox {
 
     /// Postpones a message that could not be sent.
     pub async fn postpone(&self, id: EmailMessageId, until: Time) -> Result<()> {
-        on_engine!(self.database.writer(), pool => sqlx::query(
+        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
             "update outbox set next_attempt_time = $2 where id = $1",
         )
         .bind(id)
         .bind(until)
         .execute(pool)
         .await
-        .map(drop))?;
-        Ok(())
+        .map(drop))?)
     }
 
     /// Deletes a message that was sent, or must not be sent.
     pub async fn remove(&self, id: EmailMessageId) -> Result<()> {
-        on_engine!(self.database.writer(), pool => sqlx::query("delete from outbox where id = $1")
+        Ok(
+            on_engine!(self.database.writer(), pool => sqlx::query("delete from outbox where id = $1")
             .bind(id)
             .execute(pool)
             .await
-            .map(drop))?;
-        Ok(())
+            .map(drop))?,
+        )
     }
 
     /// Deletes at most `limit` unsent messages from before a time; returns the number.
@@ -162,7 +159,7 @@ pub(crate) async fn add_verification(
     user_id: UserId,
     now: Time,
 ) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
          select $1, $2, email_key, $3, 0, $3
          from users
@@ -175,8 +172,7 @@ pub(crate) async fn add_verification(
     .bind(user_id)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 impl TryFrom<EmailMessageRow> for EmailMessage {

@@ -83,7 +83,7 @@ impl SealedColumn {
         )
     }
 
-    /// Replaces a value by the same value, sealed anew. Does nothing if it has changed
+    /// Replaces a value by the same value, resealed. Does nothing if it has changed
     /// meanwhile: the change was sealed under the new key.
     pub async fn replace(
         self,
@@ -113,13 +113,12 @@ impl SealedColumn {
                  where play_url_id = $1 and play_url_sealed = $2"
             }
         };
-        on_engine!(database.writer(), pool => sqlx::query(sql)
+        Ok(on_engine!(database.writer(), pool => sqlx::query(sql)
             .bind(value.id)
             .bind(&value.sealed)
             .bind(resealed)
             .execute(pool)
             .await
-            .map(drop))?;
-        Ok(())
+            .map(drop))?)
     }
 }

@@ -26,40 +26,32 @@ impl Checksum {
     }
 }
 
-/// Adds the value after its length, so that different rows have different digests.
+/// Adds a value.
 fn digest(value: &ColumnValue, context: &mut Context) {
-    let mut add = |bytes: Option<&[u8]>| match bytes {
+    match value {
+        ColumnValue::Uuid(value) => add(value.as_ref(), context),
+        ColumnValue::Time(value) => {
+            add(
+                value.map(|time| time.timestamp_micros().to_le_bytes()),
+                context,
+            );
+        }
+        ColumnValue::Boolean(value) => add(value.map(|yes| [u8::from(yes)]), context),
+        ColumnValue::Bytes(value) => add(value.as_ref(), context),
+        ColumnValue::Text(value) => add(value.as_ref(), context),
+        ColumnValue::Integer(value) => add(value.map(i64::to_le_bytes), context),
+        ColumnValue::SmallInteger(value) => add(value.map(i32::to_le_bytes), context),
+        ColumnValue::Real(value) => add(value.map(f64::to_le_bytes), context),
+    }
+}
+
+/// Adds bytes after their length, so that different rows have different digests.
+fn add(bytes: Option<impl AsRef<[u8]>>, context: &mut Context) {
+    match bytes {
         None => context.update(&u64::MAX.to_le_bytes()),
         Some(bytes) => {
-            context.update(&(bytes.len() as u64).to_le_bytes());
-            context.update(bytes);
+            context.update(&(bytes.as_ref().len() as u64).to_le_bytes());
+            context.update(bytes.as_ref());
         }
-    };
-    match value {
-        ColumnValue::Uuid(value) => add(value.as_ref().map(|id| id.as_bytes().as_slice())),
-        ColumnValue::Time(value) => {
-            let micros = value.map(|time| time.timestamp_micros().to_le_bytes());
-            add(micros.as_ref().map(<[u8; 8]>::as_slice));
-        }
-        ColumnValue::Boolean(value) => add(value
-            .map(|yes| [u8::from(yes)])
-            .as_ref()
-            .map(<[u8; 1]>::as_slice)),
-        ColumnValue::Bytes(value) => add(value.as_deref()),
-        ColumnValue::Text(value) => add(value.as_ref().map(String::as_bytes)),
-        ColumnValue::Integer(value) => add(value
-            .map(i64::to_le_bytes)
-            .as_ref()
-            .map(<[u8; 8]>::as_slice)),
-        ColumnValue::SmallInteger(value) => {
-            add(value
-                .map(i32::to_le_bytes)
-                .as_ref()
-                .map(<[u8; 4]>::as_slice));
-        }
-        ColumnValue::Real(value) => add(value
-            .map(f64::to_le_bytes)
-            .as_ref()
-            .map(<[u8; 8]>::as_slice)),
     }
 }

@@ -3,7 +3,7 @@ use uuid::Uuid;
 
 use crate::{database::Engine, domain::Time};
 
-/// The type of a column, as PostgreSQL tells them apart.
+/// The type of a column; PostgreSQL has more of them than SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ColumnType {
     Uuid,

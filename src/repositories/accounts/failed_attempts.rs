@@ -163,12 +163,13 @@ impl FailedAttempts {
 
 /// Clears the count after the right password.
 pub(super) async fn clear(tx: &mut Transaction, attempt: &CountedAttempt) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query("delete from guesses where subject_hash = $1")
+    Ok(
+        on_engine!(tx, tx => sqlx::query("delete from guesses where subject_hash = $1")
         .bind(&attempt.subject_hash)
         .execute(&mut **tx)
         .await
-        .map(drop))?;
-    Ok(())
+        .map(drop))?,
+    )
 }
 
 /// Marks an address as familiar, because the owner of the account has signed in there.
@@ -177,7 +178,7 @@ pub(super) async fn mark_familiar(
     at_address: &[u8],
     now: Time,
 ) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into guesses (subject_hash, failures, familiar_until, locked_until, update_time)
          values ($1, 0, $2, $3, $4)
          on conflict (subject_hash) do update
@@ -189,8 +190,7 @@ pub(super) async fn mark_familiar(
     .bind(now)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// The numbers of failures, and until when each locks the next attempt.

@@ -73,14 +73,13 @@ impl MailTokens {
 
     /// Deletes a token whose message could not be sent.
     pub async fn withdraw(&self, hash: &[u8]) -> Result<()> {
-        on_engine!(self.database.writer(), pool => sqlx::query(
+        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
             "delete from mail_tokens where token_hash = $1",
         )
         .bind(hash)
         .execute(pool)
         .await
-        .map(drop))?;
-        Ok(())
+        .map(drop))?)
     }
 
     /// The user of a valid token, which remains valid.
@@ -226,7 +225,7 @@ async fn insert(
     hash: &[u8],
     now: Time,
 ) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into mail_tokens (token_hash, user_id, kind, email_key, create_time, expire_time)
          values ($1, $2, $3, $4, $5, $6)",
     )
@@ -238,8 +237,7 @@ async fn insert(
     .bind(now + letter.kind.token_lifetime())
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// Deletes a token, so that it cannot be used again; returns its user and the address of
@@ -269,15 +267,14 @@ pub(super) async fn delete_all(
     user_id: UserId,
     kind: Option<EmailKind>,
 ) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "delete from mail_tokens where user_id = $1 and ($2 is null or kind = $2)",
     )
     .bind(user_id)
     .bind(kind.map(EmailKind::as_str))
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// Ends the API keys and identities of an account, unless its address is verified; returns

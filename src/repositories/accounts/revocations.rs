@@ -40,7 +40,7 @@ impl TokenRevocations {
 
 /// Records the end of a session or an API key.
 pub(super) async fn insert(tx: &mut Transaction, id: Uuid, now: Time) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into revocations (id, revoke_time)
          values ($1, $2)
          on conflict do nothing",
@@ -49,14 +49,13 @@ pub(super) async fn insert(tx: &mut Transaction, id: Uuid, now: Time) -> Result<
     .bind(now)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// Records all sessions that were ended at a time, in one statement: replicas would miss
 /// revocations of a transaction that takes longer than the period that they look back.
 pub(super) async fn insert_sessions(tx: &mut Transaction, now: Time) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into revocations (id, revoke_time)
          select id, revoke_time from sessions where revoke_time = $1
          on conflict do nothing",
@@ -64,6 +63,5 @@ pub(super) async fn insert_sessions(tx: &mut Transaction, now: Time) -> Result<(
     .bind(now)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }

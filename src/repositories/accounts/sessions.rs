@@ -323,7 +323,7 @@ pub(super) async fn is_active(
 }
 
 async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into sessions
              (id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
               create_time, last_used_time, expire_time)
@@ -340,8 +340,7 @@ async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {
     .bind(session.expire_time)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 impl From<SessionRow> for Session {

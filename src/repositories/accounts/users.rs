@@ -156,7 +156,7 @@ impl Users {
     /// Replaces the hash by another one of the same password, unless the password was
     /// changed meanwhile.
     pub async fn rehash(&self, id: UserId, old: &str, new: &str) -> Result<()> {
-        on_engine!(self.database.writer(), pool => sqlx::query(
+        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
             "update users set password_hash = $3 where id = $1 and password_hash = $2",
         )
         .bind(id)
@@ -164,8 +164,7 @@ impl Users {
         .bind(new)
         .execute(pool)
         .await
-        .map(drop))?;
-        Ok(())
+        .map(drop))?)
     }
 
     /// Replaces the password if it still has the old hash. `session` gets a new seed. All

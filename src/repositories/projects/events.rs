@@ -196,7 +196,7 @@ pub(crate) async fn record(
     now: Time,
 ) -> Result<()> {
     let change = serde_json::to_string(change).map_err(Error::internal)?;
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into events (project_id, revision, create_time, change)
          values ($1, $2, $3, $4)",
     )
@@ -206,8 +206,7 @@ pub(crate) async fn record(
     .bind(change)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 impl EventRow {

@@ -43,10 +43,11 @@ pub(crate) async fn take_revision(tx: &mut Transaction, id: ProjectId) -> Result
 
 /// Returns the revision of a locked project that a change without an event has taken.
 pub(crate) async fn return_revision(tx: &mut Transaction, id: ProjectId) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query("update projects set revision = revision - 1 where id = $1")
+    Ok(
+        on_engine!(tx, tx => sqlx::query("update projects set revision = revision - 1 where id = $1")
         .bind(id)
         .execute(&mut **tx)
         .await
-        .map(drop))?;
-    Ok(())
+        .map(drop))?,
+    )
 }

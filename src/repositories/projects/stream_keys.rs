@@ -132,7 +132,7 @@ impl StreamKeys {
 
 /// Lets the active stream end when the key with which it was begun stops working.
 async fn limit_active(tx: &mut Transaction, id: ProjectId, expiry: Time) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "update streams
          set key_expire_time = $2
          where project_id = $1 and end_time is null
@@ -142,6 +142,5 @@ async fn limit_active(tx: &mut Transaction, id: ProjectId, expiry: Time) -> Resu
     .bind(expiry)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }

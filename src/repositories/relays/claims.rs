@@ -4,7 +4,7 @@
 //! again under the lock. So workers and replicas do not wait for each other, and no relay
 //! has two leases.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -85,6 +85,34 @@ struct RelayEndpoints {
     is_busy: bool,
 }
 
+/// The condition that a relay `r` of a stream `s` can be claimed at `$1` by a worker of the
+/// node `$2`.
+macro_rules! claimable {
+    () => {
+        "r.wanted and r.lease_id is null and r.state <> 'failed' and r.ready_time <= $1
+           and s.status = 'live' and ($2 = '' or s.node_id = $2)
+           and not exists (
+               select 1 from relays b
+               where b.destination_id = r.destination_id and b.lease_id is not null)"
+    };
+}
+
+/// Selects at most `$3` [`Candidate`]s.
+macro_rules! select_candidates {
+    ($join:literal) => {
+        concat!(
+            "select r.stream_id, r.destination_id
+             from relays r
+             join streams s on s.id = r.stream_id ",
+            $join,
+            " where ",
+            claimable!(),
+            " order by r.ready_time, r.stream_id, r.destination_id
+             limit $3"
+        )
+    };
+}
+
 impl RelayClaims {
     /// Relays in this database, with these timeouts.
     pub fn new(database: Database, times: RelayTimeouts) -> Self {
@@ -121,22 +149,17 @@ impl RelayClaims {
                 let mut tx = self.database.begin().await?;
                 let capacity = remaining_capacity(&mut tx, claimant).await?;
                 let mut claimed = Vec::new();
-                for candidate in self
-                    .lock_candidates(&mut tx, claimant, capacity, now)
-                    .await?
-                {
-                    claimed.extend(
-                        self.claim_candidate(&mut tx, claimant, candidate, now)
-                            .await?,
-                    );
+                let candidates = self.lock_candidates(&mut tx, claimant, capacity, now);
+                for candidate in candidates.await? {
+                    let relay = self.claim_candidate(&mut tx, claimant, candidate, now);
+                    claimed.extend(relay.await?);
                 }
 
-                let projects: BTreeSet<_> = claimed.iter().map(project_of).collect();
+                let projects = claimed.iter().map(|claimed| claimed.relay.project_id);
+                let projects: HashSet<_> = projects.collect();
                 tx.commit().await?;
                 for id in projects {
-                    self.database
-                        .change_notifications()
-                        .notify(ProjectId::from(id));
+                    self.database.change_notifications().notify(id);
                 }
                 Ok(claimed)
             })
@@ -146,17 +169,15 @@ impl RelayClaims {
     /// Whether there is a claimable relay; else the claim needs no transaction.
     async fn has_claimable_relay(&self, claimant: &ClaimingWorker, now: Time) -> Result<bool> {
         let found = on_engine!(self.database.reader(), pool => sqlx::query_scalar::<_, StreamId>(
-            "select r.stream_id
-             from relays r
-             join streams s on s.id = r.stream_id
-             where r.wanted and r.lease_id is null and r.state <> 'failed'
-               and r.ready_time <= $1
-               and s.status = 'live' and ($2 = '' or s.node_id = $2)
-               and not exists (
-                   select 1 from relays b
-                   where b.destination_id = r.destination_id and b.lease_id is not null)
-               and (select count(*) from relays h where h.worker_id = $3) < $4
-             limit 1",
+            concat!(
+                "select r.stream_id
+                 from relays r
+                 join streams s on s.id = r.stream_id
+                 where ",
+                claimable!(),
+                " and (select count(*) from relays h where h.worker_id = $3) < $4
+                 limit 1",
+            ),
         )
         .bind(now)
         .bind(&claimant.node_id)
@@ -177,33 +198,12 @@ impl RelayClaims {
     ) -> Result<Vec<Candidate>> {
         let sql = match &self.database.pools {
             Pools::Postgres(_) => {
-                "select r.stream_id, r.destination_id
-                 from relays r
-                 join streams s on s.id = r.stream_id
-                 join projects p on p.id = r.project_id
-                 where r.wanted and r.lease_id is null and r.state <> 'failed'
-                   and r.ready_time <= $1
-                   and s.status = 'live' and ($2 = '' or s.node_id = $2)
-                   and not exists (
-                       select 1 from relays b
-                       where b.destination_id = r.destination_id and b.lease_id is not null)
-                 order by r.ready_time, r.stream_id, r.destination_id
-                 limit $3
-                 for no key update of p skip locked"
+                concat!(
+                    select_candidates!("join projects p on p.id = r.project_id"),
+                    " for no key update of p skip locked",
+                )
             }
-            Pools::Sqlite { .. } => {
-                "select r.stream_id, r.destination_id
-                 from relays r
-                 join streams s on s.id = r.stream_id
-                 where r.wanted and r.lease_id is null and r.state <> 'failed'
-                   and r.ready_time <= $1
-                   and s.status = 'live' and ($2 = '' or s.node_id = $2)
-                   and not exists (
-                       select 1 from relays b
-                       where b.destination_id = r.destination_id and b.lease_id is not null)
-                 order by r.ready_time, r.stream_id, r.destination_id
-                 limit $3"
-            }
+            Pools::Sqlite { .. } => select_candidates!(""),
         };
         Ok(on_engine!(tx, tx => sqlx::query_as::<_, Candidate>(sql)
             .bind(now)
@@ -246,10 +246,6 @@ impl RelayClaims {
             stream_key_sealed: endpoints.stream_key_sealed,
         }))
     }
-}
-
-fn project_of(claimed: &ClaimedRelay) -> Uuid {
-    claimed.relay.project_id.uuid()
 }
 
 /// The number of relays that a worker may claim: none while another call claims for it.

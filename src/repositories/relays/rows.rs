@@ -120,7 +120,7 @@ async fn change_all(
 
 /// Restarts the silence timeout: the time without media does not count.
 async fn reset_silence(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "update relays
          set silent_since = $2
          where stream_id = $1 and lease_id is not null",
@@ -129,8 +129,7 @@ async fn reset_silence(tx: &mut Transaction, id: StreamId, now: Time) -> Result<
     .bind(now)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// Makes workers release the leases for a destination whose URL or key has changed, under
@@ -221,7 +220,7 @@ async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
 
 /// Inserts a new relay.
 pub(super) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into relays
              (stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
               bytes_sent, bitrate_bps, update_time)
@@ -239,14 +238,13 @@ pub(super) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     .bind(relay.update_time)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// Writes the mutable columns of a relay whose project is locked.
 pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     let (error, lease) = (relay.error.as_ref(), relay.lease.as_ref());
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "update relays
          set wanted = $3, state = $4, attempt = $5, ready_time = $6,
              last_progress_time = $7, bytes_sent = $8, bitrate_bps = $9, error_code = $10,
@@ -276,8 +274,7 @@ pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     .bind(relay.update_time)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 fn severity(fatal: bool) -> &'static str {

@@ -59,21 +59,23 @@ impl Publishing {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let (gate, revision) = lock_by_key(&mut tx, publish.key_hash)
+                let (rules, revision) = lock_by_key(&mut tx, publish.key_hash)
                     .await?
                     .ok_or(Error::StreamKeyInvalid)?;
-                let admitted = self.admit(&mut tx, &gate, revision, publish, now).await;
-                match &admitted {
-                    Ok(_) => self.database.commit_change(tx, gate.project_id).await?,
+                let begun = self
+                    .begin_locked(&mut tx, &rules, revision, publish, now)
+                    .await;
+                match &begun {
+                    Ok(_) => self.database.commit_change(tx, rules.project_id).await?,
                     Err(Error::PublishRefused(refusal)) => {
                         // Rolled back at once, to unlock the project.
                         tx.rollback().await?;
-                        self.record_refusal(*refusal, gate.project_id, publisher, now)
+                        self.record_refusal(*refusal, rules.project_id, publisher, now)
                             .await;
                     }
                     Err(_) => {}
                 }
-                admitted
+                begun
             })
             .await
     }
@@ -90,16 +92,17 @@ impl Publishing {
         let Some(reason) = refusal.reason() else {
             return;
         };
-        if let Err(error) = self.refused_publishes.add(id, reason, publisher, now).await {
+        if let Err(error) = self.refusals.add(id, reason, publisher, now).await {
             let error = error.with_causes();
             tracing::warn!(project_id = %id, error, "cannot record a refused publish");
         }
     }
 
-    async fn admit(
+    /// Decides on a publisher under the lock of its project.
+    async fn begin_locked(
         &self,
         tx: &mut Transaction,
-        gate: &PublishRules,
+        rules: &PublishRules,
         mut revision: i64,
         publish: PublishAttempt<'_>,
         now: Time,
@@ -109,34 +112,34 @@ impl Publishing {
         if !node_boots::is_newest(tx, publisher).await? {
             return Err(Error::NodeSuperseded);
         }
-        let mut active = load_active(tx, gate.project_id).await?;
+        let mut active = load_active(tx, rules.project_id).await?;
         if let Some(lost) = active.take_if(|stream| stream.is_from_other_boot(publisher)) {
-            active = mark_lost(tx, lost, gate, revision, now).await?;
-            revision = take_revision(tx, gate.project_id).await?;
+            active = mark_lost(tx, lost, rules, revision, now).await?;
+            revision = take_revision(tx, rules.project_id).await?;
         }
 
-        let admission = gate.decide(active.as_ref(), publisher, now);
-        let admission = admission.map_err(Error::PublishRefused)?;
-        if publish.already_connected && admission == BeginDecision::TakeOver {
+        let decision = rules.decide(active.as_ref(), publisher, now);
+        let decision = decision.map_err(Error::PublishRefused)?;
+        if publish.already_connected && decision == BeginDecision::TakeOver {
             // Only a new connection takes over.
             return Err(Error::PublishRefused(RefusalCause::Conflict));
         }
-        let repeated = admission == BeginDecision::Repeat;
+        let repeated = decision == BeginDecision::Repeat;
         if !repeated {
-            let history = connections::record_begin(tx, publisher, gate.project_id, now).await?;
+            let history = connections::record_begin(tx, publisher, rules.project_id, now).await?;
             let returns = history == ConnectionHistory::Published && publish.already_connected;
             if history != ConnectionHistory::New && !returns {
                 return Err(Error::PublishRefused(RefusalCause::ConnectionEnded));
             }
         }
 
-        let stream = match (admission, active) {
+        let stream = match (decision, active) {
             (BeginDecision::Repeat, Some(before)) => {
                 let mut stream = before.clone();
                 stream.record_activity(publish.media_flowing, now);
                 store(tx, &stream).await?;
                 if stream.status == before.status {
-                    return_revision(tx, gate.project_id).await?;
+                    return_revision(tx, rules.project_id).await?;
                 } else {
                     record(tx, revision, Some(&before), &stream, now).await?;
                 }
@@ -145,7 +148,7 @@ impl Publishing {
             (BeginDecision::Resume, Some(before)) => {
                 let mut stream = before.clone();
                 stream.resume(publisher.clone(), self.timeouts, now);
-                stream.key_expire_time = gate.key_expire_time;
+                stream.key_expire_time = rules.key_expire_time;
                 stream.record_activity(publish.media_flowing, now);
                 store(tx, &stream).await?;
                 record(tx, revision, Some(&before), &stream, now).await?;
@@ -153,15 +156,15 @@ impl Publishing {
             }
             (_, active) => {
                 if let Some(before) = active {
-                    let mut loser = before.clone();
-                    loser.end(EndReason::TakenOver, now);
-                    store(tx, &loser).await?;
-                    record(tx, revision, Some(&before), &loser, now).await?;
-                    revision = take_revision(tx, gate.project_id).await?;
+                    let mut ended = before.clone();
+                    ended.end(EndReason::TakenOver, now);
+                    store(tx, &ended).await?;
+                    record(tx, revision, Some(&before), &ended, now).await?;
+                    revision = take_revision(tx, rules.project_id).await?;
                 }
                 let mut stream =
-                    Stream::begin(gate.project_id, publisher.clone(), self.timeouts, now);
-                stream.key_expire_time = gate.key_expire_time;
+                    Stream::begin(rules.project_id, publisher.clone(), self.timeouts, now);
+                stream.key_expire_time = rules.key_expire_time;
                 stream.record_activity(publish.media_flowing, now);
                 insert(tx, &stream).await?;
                 record(tx, revision, None, &stream, now).await?;
@@ -180,12 +183,12 @@ impl Publishing {
 async fn mark_lost(
     tx: &mut Transaction,
     before: Stream,
-    gate: &PublishRules,
+    rules: &PublishRules,
     revision: i64,
     now: Time,
 ) -> Result<Option<Stream>> {
     let mut lost = before.clone();
-    lost.lose_connection(EndReason::NodeLost, gate.window, now);
+    lost.lose_connection(EndReason::NodeLost, rules.window, now);
     store(tx, &lost).await?;
     record(tx, revision, Some(&before), &lost, now).await?;
     Ok(Some(lost).filter(|stream| stream.status != StreamStatus::Ended))
@@ -195,7 +198,7 @@ async fn mark_lost(
 /// next revision.
 async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(PublishRules, i64)>> {
     #[derive(FromRow)]
-    struct Gate {
+    struct RulesRow {
         id: ProjectId,
         disabled: bool,
         publish_held_until: Option<Time>,
@@ -205,7 +208,7 @@ async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(Pu
         revision: i64,
     }
 
-    let gate = on_engine!(tx, tx => sqlx::query_as::<_, Gate>(
+    let rules = on_engine!(tx, tx => sqlx::query_as::<_, RulesRow>(
         "update projects
          set revision = revision + 1
          where delete_time is null and (stream_key_hash = $1 or previous_key_hash = $1)
@@ -218,18 +221,19 @@ async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(Pu
     .fetch_optional(&mut **tx)
     .await)?;
 
-    gate.map(|gate| {
-        let policy = PublishConflictPolicy::parse(&gate.publish_conflict_policy);
-        let revision = gate.revision;
-        let gate = PublishRules {
-            project_id: gate.id,
-            disabled: gate.disabled,
-            held_until: gate.publish_held_until,
-            policy: decode_column("publish_conflict_policy", policy)?,
-            window: window_from_millis(gate.reconnect_window_ms)?,
-            key_expire_time: gate.key_expire_time,
-        };
-        Ok((gate, revision))
-    })
-    .transpose()
+    rules
+        .map(|rules| {
+            let policy = PublishConflictPolicy::parse(&rules.publish_conflict_policy);
+            let revision = rules.revision;
+            let rules = PublishRules {
+                project_id: rules.id,
+                disabled: rules.disabled,
+                held_until: rules.publish_held_until,
+                policy: decode_column("publish_conflict_policy", policy)?,
+                window: window_from_millis(rules.reconnect_window_ms)?,
+                key_expire_time: rules.key_expire_time,
+            };
+            Ok((rules, revision))
+        })
+        .transpose()
 }

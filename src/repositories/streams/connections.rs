@@ -65,7 +65,7 @@ pub(super) async fn record_end(
     project_id: ProjectId,
     now: Time,
 ) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "update publishes
          set end_time = $5
          where node_id = $1 and boot_id = $2 and connection_id = $3 and project_id = $4
@@ -78,8 +78,7 @@ pub(super) async fn record_end(
     .bind(now)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// Deletes at most `limit` connections from before a time that hold no stream; returns the

@@ -61,7 +61,7 @@ pub(super) async fn is_newest(tx: &mut Transaction, publisher: &Publisher) -> Re
 
 /// Does nothing if the boot is registered.
 async fn insert(database: &Database, node_id: &str, boot_id: &str, time: Time) -> Result<()> {
-    on_engine!(database.writer(), pool => sqlx::query(
+    Ok(on_engine!(database.writer(), pool => sqlx::query(
         "insert into node_boots (node_id, boot_id, create_time)
          values ($1, $2, $3)
          on conflict do nothing",
@@ -71,8 +71,7 @@ async fn insert(database: &Database, node_id: &str, boot_id: &str, time: Time) -
     .bind(time)
     .execute(pool)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// Deletes at most `limit` boots from before a time, except the newest of each node; returns

@@ -46,6 +46,30 @@ struct UnmatchedRow<'a> {
     connection_id: &'a str,
 }
 
+/// Selects the streams that unmatched connections report or have published. `$unmatched`
+/// selects [`UnmatchedRow`]s from the parameter `$1`.
+macro_rules! select_published {
+    ($unmatched:literal) => {
+        concat!(
+            "with unmatched as materialized (",
+            $unmatched,
+            ") select ",
+            stream_columns!(""),
+            " from streams
+             where id in (
+                 select stream_id
+                 from unmatched
+                 where stream_id is not null
+                 union
+                 select s.id
+                 from unmatched r
+                 join streams s on s.node_id = $2 and s.boot_id = $3
+                               and s.connection_id = r.connection_id)
+             order by id"
+        )
+    };
+}
+
 impl NodeSyncStreams {
     /// Streams in this database.
     pub fn new(database: Database) -> Self {
@@ -170,47 +194,15 @@ impl NodeSyncStreams {
             .map(|report| UnmatchedRow::new(report))
             .collect();
         let sql = match self.database.reader() {
-            Engine::Postgres(_) => {
-                concat!(
-                    "with strangers as materialized (
-                         select stream_id, connection_id
-                         from json_to_recordset($1::json) as r(stream_id uuid, connection_id text))
-                     select ",
-                    stream_columns!(""),
-                    " from streams
-                     where id in (
-                         select stream_id
-                         from strangers
-                         where stream_id is not null
-                         union
-                         select s.id
-                         from strangers r
-                         join streams s on s.node_id = $2 and s.boot_id = $3
-                                       and s.connection_id = r.connection_id)
-                     order by id",
-                )
-            }
-            Engine::Sqlite(_) => {
-                concat!(
-                    "with strangers as materialized (
-                         select unhex(value ->> 'stream_id') as stream_id,
-                                value ->> 'connection_id' as connection_id
-                         from json_each($1))
-                     select ",
-                    stream_columns!(""),
-                    " from streams
-                     where id in (
-                         select stream_id
-                         from strangers
-                         where stream_id is not null
-                         union
-                         select s.id
-                         from strangers r
-                         join streams s on s.node_id = $2 and s.boot_id = $3
-                                       and s.connection_id = r.connection_id)
-                     order by id",
-                )
-            }
+            Engine::Postgres(_) => select_published!(
+                "select stream_id, connection_id
+                 from json_to_recordset($1::json) as r(stream_id uuid, connection_id text)"
+            ),
+            Engine::Sqlite(_) => select_published!(
+                "select unhex(value ->> 'stream_id') as stream_id,
+                        value ->> 'connection_id' as connection_id
+                 from json_each($1)"
+            ),
         };
         on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(sql)
             .bind(json(&rows)?)

@@ -17,7 +17,7 @@ use crate::{
     },
     error::{Error, Result},
     repositories::{
-        RefusedPublishes,
+        Refusals,
         projects::{revisions::return_revision, rows::window_from_millis},
     },
 };
@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Publishing {
     pub(super) database: Database,
-    pub(super) refused_publishes: RefusedPublishes,
+    pub(super) refusals: Refusals,
     pub(crate) timeouts: StreamTimeouts,
 }
 
@@ -34,7 +34,7 @@ impl Publishing {
     /// Streams in this database, with these timeouts.
     pub fn new(database: Database, timeouts: StreamTimeouts) -> Self {
         Self {
-            refused_publishes: RefusedPublishes::new(database.clone()),
+            refusals: Refusals::new(database.clone()),
             database,
             timeouts,
         }

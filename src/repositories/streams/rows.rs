@@ -121,7 +121,7 @@ pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Option<St
 
 /// Inserts a stream that has just begun.
 pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "insert into streams
              (id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
               protocol, connected, create_time, live_time, last_seen_time, deadline,
@@ -145,14 +145,13 @@ pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> 
     .bind(stream.key_expire_time)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// Writes the mutable columns of a stream whose project is locked.
 pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
     let stats = stream.stats.as_ref();
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "update streams
          set status = $2, epoch = $3, node_id = $4, boot_id = $5, connection_id = $6,
              peer_address = $7, protocol = $8, connected = $9, live_time = $10,
@@ -187,8 +186,7 @@ pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
     .bind(stream.key_expire_time)
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 /// Stores the play URL of a stream's newest connection.
@@ -197,7 +195,7 @@ pub(crate) async fn store_play_url(
     id: StreamId,
     play_url: Option<&SealedPlayUrl>,
 ) -> Result<()> {
-    on_engine!(tx, tx => sqlx::query(
+    Ok(on_engine!(tx, tx => sqlx::query(
         "update streams set play_url_id = $2, play_url_sealed = $3 where id = $1",
     )
     .bind(id)
@@ -205,8 +203,7 @@ pub(crate) async fn store_play_url(
     .bind(play_url.map(|url| &url.sealed))
     .execute(&mut **tx)
     .await
-    .map(drop))?;
-    Ok(())
+    .map(drop))?)
 }
 
 impl TryFrom<StreamRow> for Stream {

@@ -20,6 +20,24 @@ pub struct Streams {
     database: Database,
 }
 
+/// Selects a page of a project's streams that meet another condition.
+macro_rules! select_streams {
+    ($condition:literal) => {
+        concat!(
+            "select ",
+            stream_columns!("s."),
+            " from streams s
+             join projects p on p.id = s.project_id
+             where s.project_id = $1 and s.id < $2 ",
+            $condition,
+            " and ",
+            owned_by!("$3", "$4"),
+            " order by s.id desc
+             limit $5"
+        )
+    };
+}
+
 impl Streams {
     /// Streams in this database.
     pub fn new(database: Database) -> Self {
@@ -47,68 +65,32 @@ impl Streams {
         .try_into()
     }
 
-    /// A project's streams, newest first.
+    /// A project's streams, newest first; with `status` only those with this status.
     pub async fn list(
         &self,
         tenant: Tenant,
         project_id: ProjectId,
+        status: Option<StreamStatus>,
         page: Page,
     ) -> Result<Vec<Stream>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
-            concat!(
-                "select ",
-                stream_columns!("s."),
-                " from streams s
-                 join projects p on p.id = s.project_id
-                 where s.project_id = $1 and s.id < $2
-                   and ",
-                owned_by!("$3", "$4"),
-                " order by s.id desc
-                 limit $5",
-            ),
-        )
-        .bind(project_id)
-        .bind(page.below)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .bind(page.limit())
-        .fetch_all(pool)
-        .await)?
-        .into_iter()
-        .map(Stream::try_from)
-        .collect()
-    }
-
-    /// A project's streams with a status, newest first. A separate statement, so that both
-    /// engines use the index on the status.
-    pub async fn list_by_status(
-        &self,
-        tenant: Tenant,
-        project_id: ProjectId,
-        status: StreamStatus,
-        page: Page,
-    ) -> Result<Vec<Stream>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
-            concat!(
-                "select ",
-                stream_columns!("s."),
-                " from streams s
-                 join projects p on p.id = s.project_id
-                 where s.project_id = $1 and s.id < $2 and s.status = $6
-                   and ",
-                owned_by!("$3", "$4"),
-                " order by s.id desc
-                 limit $5",
-            ),
-        )
-        .bind(project_id)
-        .bind(page.below)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .bind(page.limit())
-        .bind(status.as_str())
-        .fetch_all(pool)
-        .await)?
+        // Two statements, so that both engines use the index on the status.
+        let sql = match status {
+            None => select_streams!(""),
+            Some(_) => select_streams!("and s.status = $6"),
+        };
+        on_engine!(self.database.reader(), pool => {
+            let query = sqlx::query_as::<_, StreamRow>(sql)
+                .bind(project_id)
+                .bind(page.below)
+                .bind(tenant.user)
+                .bind(tenant.restricted_to)
+                .bind(page.limit());
+            let query = match status {
+                None => query,
+                Some(status) => query.bind(status.as_str()),
+            };
+            query.fetch_all(pool).await
+        })?
         .into_iter()
         .map(Stream::try_from)
         .collect()

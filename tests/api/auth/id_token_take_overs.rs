@@ -5,10 +5,10 @@ use rstest::rstest;
 use serde_json::json;
 use sluice::{
     database::Database,
-    domain::{Act, Identity, Origin, Session, SessionId, UserId, now},
+    domain::{AuditContext, Identity, RequestOrigin, Session, SessionId, UserId, now},
     error::Error,
     proto::v1 as pb,
-    repositories::{Proof, Sessions},
+    repositories::{Sessions, VerifiedCredential},
 };
 use tonic::Code;
 
@@ -170,14 +170,17 @@ async fn a_session_begins_only_while_its_identity_is_the_accounts(
             user_id,
             refresh_seed: Vec::new(),
             refresh_counter: 1,
-            origin: Origin::default(),
+            origin: RequestOrigin::default(),
             create_time: now(),
             last_used_time: now(),
             expire_time: now(),
         };
-        let act = Act::of_user("SignInWithIdToken", Some(user_id), Origin::default());
-        let proof = Proof::Identity(&identity);
-        sessions.create(&session, proof, b"address", &act).await
+        let act =
+            AuditContext::for_user("SignInWithIdToken", Some(user_id), RequestOrigin::default());
+        let credential = VerifiedCredential::Identity(&identity);
+        sessions
+            .create(&session, credential, b"address", &act)
+            .await
     };
 
     assert!(matches!(begin().await, Err(Error::ConcurrentChange)));

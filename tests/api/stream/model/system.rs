@@ -262,7 +262,7 @@ impl<'a> System<'a> {
             below: Uuid::max(),
         };
         let listed = streams
-            .list(self.world.tenant(), self.project_id, page)
+            .list(self.world.tenant(), self.project_id, None, page)
             .await
             .unwrap();
         let unended = listed.iter().filter(|one| one.status != StreamStatus::Ended);

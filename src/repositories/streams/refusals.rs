@@ -14,7 +14,7 @@ const MAX_PER_PROJECT: i64 = 100;
 
 /// Refused publishes, for the owners of the projects.
 #[derive(Debug, Clone)]
-pub struct RefusedPublishes {
+pub struct Refusals {
     database: Database,
 }
 
@@ -27,7 +27,7 @@ struct RefusedPublishRow {
     peer_prefix: String,
 }
 
-impl RefusedPublishes {
+impl Refusals {
     /// Refused publishes in this database.
     pub fn new(database: Database) -> Self {
         Self { database }
