@@ -11,10 +11,10 @@ use std::{
 pub struct PeerAddress(IpAddr);
 
 /// The bits of an IPv6 address that name a network (RFC 4291 section 2.5.1).
-const NETWORK: u128 = !0 << 64;
+const NETWORK_MASK: u128 = !0 << 64;
 
 /// The bits of an IPv6 address that name a site (RFC 6177).
-const SITE: u128 = !0 << 80;
+const SITE_MASK: u128 = !0 << 80;
 
 impl PeerAddress {
     /// The plain IP address.
@@ -28,7 +28,7 @@ impl PeerAddress {
     pub fn network(self) -> Self {
         match self.0 {
             IpAddr::V4(_) => self,
-            IpAddr::V6(ip) => Self(Ipv6Addr::from_bits(ip.to_bits() & NETWORK).into()),
+            IpAddr::V6(ip) => Self(Ipv6Addr::from_bits(ip.to_bits() & NETWORK_MASK).into()),
         }
     }
 
@@ -39,7 +39,7 @@ impl PeerAddress {
                 let [a, b, c, _] = ip.octets();
                 format!("{a}.{b}.{c}.0/24")
             }
-            IpAddr::V6(ip) => format!("{}/48", Ipv6Addr::from_bits(ip.to_bits() & SITE)),
+            IpAddr::V6(ip) => format!("{}/48", Ipv6Addr::from_bits(ip.to_bits() & SITE_MASK)),
         }
     }
 }

@@ -120,6 +120,14 @@ pub(super) fn read_enum<E: TryFrom<i32>>(value: i32) -> Result<E, Invalid> {
     known.ok_or_else(|| Invalid::because("must be one of the values of its enum, not unspecified"))
 }
 
+/// Checks that a number is not negative.
+pub(super) fn not_negative<N: PartialOrd + Default>(value: N) -> Result<N, Invalid> {
+    match value < N::default() {
+        true => Err(Invalid::because("must not be negative")),
+        false => Ok(value),
+    }
+}
+
 /// The message of a timestamp.
 pub(super) fn timestamp(time: Time) -> prost_types::Timestamp {
     let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default();

@@ -3,7 +3,7 @@
 use crate::{
     domain::{IngestProtocol, Invalid, Publisher, StreamStats},
     proto::v1 as pb,
-    services::fields::Fields,
+    services::fields::{Fields, not_negative},
 };
 
 pub(super) fn publisher(fields: &mut Fields, message: Option<pb::Publisher>) -> Option<Publisher> {
@@ -76,13 +76,6 @@ pub(super) fn stats(fields: &mut Fields, message: pb::StreamStats) -> Option<Str
         video_codec: video_codec?,
         audio_codec: audio_codec?,
     })
-}
-
-fn not_negative<N: PartialOrd + Default>(value: N) -> Result<N, Invalid> {
-    if value < N::default() {
-        return Err(Invalid::because("must not be negative"));
-    }
-    Ok(value)
 }
 
 fn codec(text: String) -> Result<String, Invalid> {

@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     proto::v1 as pb,
     repositories::ClaimingWorker,
-    services::fields::{Fields, read_enum, timestamp},
+    services::fields::{Fields, not_negative, read_enum, timestamp},
 };
 
 /// The most relays that a worker can run and report.
@@ -213,13 +213,6 @@ fn read_lease_id(text: &str) -> Result<Uuid, Invalid> {
     match Uuid::try_parse(text) {
         Ok(id) if text.len() == 36 => Ok(id),
         _ => Err(Invalid::because("must be a lease_id of ClaimRelays")),
-    }
-}
-
-fn not_negative(value: i64) -> Result<i64, Invalid> {
-    match value {
-        0.. => Ok(value),
-        _ => Err(Invalid::because("must not be negative")),
     }
 }
 

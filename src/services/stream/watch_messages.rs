@@ -1,10 +1,10 @@
 //! Conversions between WatchProject's messages and the domain.
 
 use crate::{
-    domain::{Change, Event, Invalid, ProjectId, ProjectSnapshot},
+    domain::{Change, Event, ProjectId, ProjectSnapshot},
     error::Error,
     proto::{v1 as pb, v1::watch_project_response::Event as Kind},
-    services::fields::{Fields, timestamp},
+    services::fields::{Fields, not_negative, timestamp},
 };
 
 /// A message of a watch.
@@ -25,11 +25,7 @@ impl TryFrom<pb::WatchProjectRequest> for WatchProject {
         } = message;
         let mut fields = Fields::default();
         let id = fields.read("project_id", ProjectId::parse(&project_id));
-        let after_revision = match after_revision {
-            0.. => Ok(after_revision),
-            _ => Err(Invalid::because("must not be negative")),
-        };
-        let after_revision = fields.read("after_revision", after_revision);
+        let after_revision = fields.read("after_revision", not_negative(after_revision));
         let (Some(id), Some(after_revision)) = (id, after_revision) else {
             return Err(fields.into_error());
         };
