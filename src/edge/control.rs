@@ -12,6 +12,10 @@ use tonic_types::StatusExt;
 use super::credentials::{ApiKey, Credentials, request_with_timeout};
 use crate::{proto::v1::stream_service_client::StreamServiceClient, telemetry::Throttle};
 
+/// The usual timeout of a call. Hooks wait for calls, and media servers wait for hooks for
+/// 10 seconds and more.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The longest time that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -142,7 +142,7 @@ mod tests {
 
     use super::{accepted, refused};
     use crate::{
-        edge::{connection::PublishError, servers::PublicName},
+        edge::{publisher::PublishError, servers::PublicName},
         proto::v1::{EndReason, ErrorReason},
     };
 

@@ -8,7 +8,10 @@ use super::{
     tracked_connection::AcceptedPublish,
 };
 use crate::{
-    edge::publisher::{ConnectionId, PublishError, PublishRequest},
+    edge::{
+        control::CALL_TIMEOUT,
+        publisher::{ConnectionId, PublishError, PublishRequest},
+    },
     proto::v1::{
         BeginPublishRequest, BeginPublishResponse, ErrorReason, Publisher,
         stream_service_client::StreamServiceClient,
@@ -18,9 +21,6 @@ use crate::{
 
 /// The longest time that a publisher waits: media servers give up after 10 seconds.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// The longest time of one call, so that there is time for a second one.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The least remaining time with which a second call is worth it.
 const MIN_CALL_TIME: Duration = Duration::from_secs(1);

@@ -1,18 +1,14 @@
-use std::time::Duration;
-
 use tokio::time::sleep;
 
-use super::{error_class::ErrorClass, publishers::Publishers, registry::EndedPublish};
+use super::{
+    error_class::ErrorClass,
+    publishers::{Publishers, RETRY_BACKOFF},
+    registry::EndedPublish,
+};
 use crate::{
-    backoff::Backoff,
+    edge::control::CALL_TIMEOUT,
     proto::v1::{EndPublishRequest, stream_service_client::StreamServiceClient},
 };
-
-/// The longest time of one call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The delays between calls that fail.
-const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
 impl Publishers {
     /// Tells the control plane in the background of publishes that have ended, until it

@@ -1,15 +1,12 @@
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::publishers::Publishers;
 use crate::{
-    edge::publisher::ConnectionId,
+    edge::{control::CALL_TIMEOUT, publisher::ConnectionId},
     proto::v1::{
         HeartbeatPublishRequest, PublishAction, stream_service_client::StreamServiceClient,
     },
 };
-
-/// The longest time of one call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Publishers {
     /// Sends the state of one connection to the control plane in the background, ahead of

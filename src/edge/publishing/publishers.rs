@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
 use crate::{
+    backoff::Backoff,
     edge::{
         control::ControlPlane,
         publisher::{ConnectionId, PublishError, PublishRequest},
@@ -16,6 +17,10 @@ use crate::{
     },
     proto::v1,
 };
+
+/// The delays between tries of a report or an EndPublish call.
+pub(super) const RETRY_BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
 /// The most HeartbeatPublish calls at once. BeginPublish and EndPublish share the
 /// connection with them.

@@ -395,10 +395,10 @@ fn a_connection_that_never_presents_a_key_is_kicked() {
 fn a_new_boot_removes_lost_connections_and_adopts_listed_ones() {
     let mut scene = Scene::new();
     scene.accept("gone");
-    scene.accept("stands");
+    scene.accept("listed");
     scene.begin("pending").unwrap();
 
-    let observed = scene.observe("b2", &["stands"]);
+    let observed = scene.observe("b2", &["listed"]);
 
     assert!(observed.is_new_boot);
     assert!(
@@ -409,7 +409,7 @@ fn a_new_boot_removes_lost_connections_and_adopts_listed_ones() {
     assert_eq!(report.message.boot_id, "b2");
     let reported = scene.reported();
     assert_eq!(reported.len(), 2);
-    assert_eq!(reported[1].connection_id, "stands");
+    assert_eq!(reported[1].connection_id, "listed");
     assert_eq!(
         (&*reported[1].stream_id, &*reported[1].stream_key),
         ("", "sk_1")

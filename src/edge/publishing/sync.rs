@@ -3,14 +3,15 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::{error_class::ErrorClass, publishers::Publishers, sync_report::SyncReport};
+use super::{
+    error_class::ErrorClass,
+    publishers::{Publishers, RETRY_BACKOFF},
+    sync_report::SyncReport,
+};
 use crate::{
-    backoff::Backoff,
+    edge::control::CALL_TIMEOUT,
     proto::v1::{ErrorReason, SyncNodeResponse, stream_service_client::StreamServiceClient},
 };
-
-/// The longest time of one report: begins wait for it.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The interval of reports until the control plane sets one.
 const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -18,9 +19,6 @@ const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest and the longest interval of reports.
 const MIN_REPORT_INTERVAL: Duration = Duration::from_millis(200);
 const MAX_REPORT_INTERVAL: Duration = Duration::from_mins(5);
-
-/// The delays between reports that fail.
-const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
 impl Publishers {
     /// Reports all connections at the interval that the control plane sets, and on request.

@@ -52,7 +52,7 @@ mod tests {
     use crate::{
         domain::Secret,
         edge::{
-            connection::{ConnectionId, PublishError, PublishRequest, PublisherSnapshot},
+            publisher::{ConnectionId, PublishError, PublishRequest, PublisherSnapshot},
             publishing::{registry::Registry, tracked_connection::AcceptedPublish},
         },
         proto::v1::{EndReason, IngestProtocol},

@@ -4,16 +4,15 @@ use tonic::Code;
 
 use super::Assignments;
 use crate::{
-    edge::relays::lease_clock::LeaseClock,
+    edge::{control::CALL_TIMEOUT, relays::lease_clock::LeaseClock},
     proto::v1::{RelayReport, RelayState, ReportRelaysResponse},
 };
 
 /// The longest interval of reports; short leases need a shorter one.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The shortest and the longest time for a report.
+/// The shortest timeout of a report.
 const MIN_REPORT_TIMEOUT: Duration = Duration::from_millis(500);
-const MAX_REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most relays in a report.
 const MAX_REPORTS: usize = 1000;
@@ -27,8 +26,8 @@ impl Assignments {
 
     /// The timeout of a report: an outage must be noticed before relays have to stop.
     pub(in crate::edge::relays) fn report_timeout(&self) -> Duration {
-        self.shortest_lease().map_or(MAX_REPORT_TIMEOUT, |lease| {
-            MAX_REPORT_TIMEOUT.min(lease / 3).max(MIN_REPORT_TIMEOUT)
+        self.shortest_lease().map_or(CALL_TIMEOUT, |lease| {
+            CALL_TIMEOUT.min(lease / 3).max(MIN_REPORT_TIMEOUT)
         })
     }
 
