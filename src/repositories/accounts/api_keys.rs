@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{revocations, sessions};
+use super::{revocations, session_rows};
 use crate::{
     database::{Database, Transaction},
     domain::{ApiKey, ApiKeyId, AuditContext, NewApiKey, Page, ProjectId, Scopes, Time, UserId},
@@ -63,7 +63,7 @@ impl ApiKeys {
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 if let (Some(user_id), Some(session_id)) = (user_id, audit.session_id)
-                    && !sessions::is_active(&mut tx, user_id, session_id, now).await?
+                    && !session_rows::is_active(&mut tx, user_id, session_id, now).await?
                 {
                     return Err(Error::AccessTokenInvalid);
                 }

@@ -3,7 +3,7 @@ use uuid::Uuid;
 use super::{
     api_keys,
     rows::{UserRow, user_columns},
-    sessions,
+    session_rows,
 };
 use crate::{
     database::{Database, Transaction, is_unique_violation},
@@ -190,7 +190,7 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
 /// Ends all sessions, API keys and identities of an account; returns the ids of the
 /// sessions and API keys.
 async fn end_access(tx: &mut Transaction, id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    let sessions = sessions::revoke_all(tx, id, None, now).await?;
+    let sessions = session_rows::revoke_all(tx, id, None, now).await?;
     let keys = api_keys::delete_all(tx, id, now).await?;
     on_engine!(tx, tx => {
         sqlx::query("delete from identities where user_id = $1")

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     api_keys, failed_attempts,
     rows::{UserRow, user_columns},
-    sessions,
+    session_rows,
 };
 use crate::{
     database::{Database, Transaction},
@@ -150,7 +150,7 @@ impl MailTokens {
                 let (user_id, email_key) =
                     consume(&mut tx, EmailKind::PasswordReset, hash, now).await?;
                 // The sessions end first, so that none of them can create another key.
-                let sessions = sessions::revoke_all(&mut tx, user_id, None, now).await?;
+                let sessions = session_rows::revoke_all(&mut tx, user_id, None, now).await?;
                 let mut ended = end_unverified(&mut tx, user_id, now).await?;
                 ended.extend(sessions.into_iter().map(SessionId::uuid));
                 let changed = on_engine!(&mut tx, tx => sqlx::query(

@@ -6,6 +6,7 @@ mod identities;
 mod mail_tokens;
 mod revocations;
 mod rows;
+mod session_rows;
 mod sessions;
 mod users;
 mod verified_credential;

@@ -1,9 +1,10 @@
-use sqlx::FromRow;
-
-use super::{failed_attempts, revocations};
+use super::{
+    failed_attempts, revocations,
+    session_rows::{self, SessionRow, session_columns},
+};
 use crate::{
-    database::{Database, Transaction},
-    domain::{AuditContext, Page, RequestOrigin, Session, SessionId, Time, UserId},
+    database::Database,
+    domain::{AuditContext, Page, Session, SessionId, Time, UserId},
     error::{Error, Result},
     repositories::{VerifiedCredential, audit_log},
 };
@@ -12,30 +13,6 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Sessions {
     database: Database,
-}
-
-/// The columns of [`SessionRow`], each after a prefix such as `"t."`.
-macro_rules! session_columns {
-    ($prefix:literal) => {
-        $crate::repositories::sql::columns!(
-            $prefix:
-            id, user_id, refresh_seed, refresh_counter, peer_address, user_agent, create_time,
-            last_used_time, expire_time
-        )
-    };
-}
-
-#[derive(FromRow)]
-struct SessionRow {
-    id: SessionId,
-    user_id: UserId,
-    refresh_seed: Vec<u8>,
-    refresh_counter: i64,
-    peer_address: String,
-    user_agent: String,
-    create_time: Time,
-    last_used_time: Time,
-    expire_time: Time,
 }
 
 impl Sessions {
@@ -60,7 +37,7 @@ impl Sessions {
                 if !credential.is_valid(&mut tx, session.user_id).await? {
                     return Err(Error::ConcurrentChange);
                 }
-                insert(&mut tx, session).await?;
+                session_rows::insert(&mut tx, session).await?;
                 if let VerifiedCredential::Password {
                     attempt: Some(attempt),
                     ..
@@ -199,18 +176,18 @@ impl Sessions {
             .await
     }
 
-    /// Ends all sessions of a user except `but`; returns their ids.
+    /// Ends all sessions of a user except one; returns their ids.
     pub async fn revoke_all(
         &self,
         user_id: UserId,
-        but: Option<SessionId>,
+        except: Option<SessionId>,
         audit: &AuditContext,
         now: Time,
     ) -> Result<Vec<SessionId>> {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let ended = revoke_all(&mut tx, user_id, but, now).await?;
+                let ended = session_rows::revoke_all(&mut tx, user_id, except, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
                 Ok(ended)
@@ -249,125 +226,5 @@ impl Sessions {
                  select id from sessions where revoke_time < $1
                  limit $2)";
         self.database.delete_batch(DELETE, before, limit).await
-    }
-}
-
-/// Ends all sessions of a user except `but`; returns their ids.
-pub(super) async fn revoke_all(
-    tx: &mut Transaction,
-    user_id: UserId,
-    but: Option<SessionId>,
-    now: Time,
-) -> Result<Vec<SessionId>> {
-    let ended = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, SessionId>(
-        "update sessions
-         set revoke_time = $3
-         where user_id = $1 and ($2 is null or id <> $2) and revoke_time is null
-         returning id",
-    )
-    .bind(user_id)
-    .bind(but)
-    .bind(now)
-    .fetch_all(&mut **tx)
-    .await)?;
-    revocations::insert_sessions(tx, now).await?;
-    Ok(ended)
-}
-
-/// Replaces the seed of a session, which invalidates its earlier refresh tokens.
-pub(super) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()> {
-    let reseeded = on_engine!(tx, tx => sqlx::query(
-        "update sessions
-         set refresh_seed = $2, refresh_counter = $3, last_used_time = $4
-         where id = $1 and revoke_time is null",
-    )
-    .bind(session.id)
-    .bind(&session.refresh_seed)
-    .bind(session.refresh_counter)
-    .bind(session.last_used_time)
-    .execute(&mut **tx)
-    .await
-    .map(|done| done.rows_affected()))?;
-    match reseeded {
-        0 => Err(Error::AccessTokenInvalid),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a session of a user is active, until the transaction ends.
-pub(super) async fn is_active(
-    tx: &mut Transaction,
-    user_id: UserId,
-    id: SessionId,
-    now: Time,
-) -> Result<bool> {
-    // On SQLite nothing else writes meanwhile.
-    let sql = match tx {
-        Transaction::Postgres(_) => {
-            "select id from sessions
-             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3
-             for share"
-        }
-        Transaction::Sqlite(_) => {
-            "select id from sessions
-             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3"
-        }
-    };
-    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, SessionId>(sql)
-        .bind(user_id)
-        .bind(id)
-        .bind(now)
-        .fetch_optional(&mut **tx)
-        .await)?;
-    Ok(found.is_some())
-}
-
-async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
-        "insert into sessions
-             (id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
-              create_time, last_used_time, expire_time)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    )
-    .bind(session.id)
-    .bind(session.user_id)
-    .bind(&session.refresh_seed)
-    .bind(session.refresh_counter)
-    .bind(session.origin.address())
-    .bind(&session.origin.user_agent)
-    .bind(session.create_time)
-    .bind(session.last_used_time)
-    .bind(session.expire_time)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
-}
-
-impl From<SessionRow> for Session {
-    fn from(row: SessionRow) -> Self {
-        let SessionRow {
-            id,
-            user_id,
-            refresh_seed,
-            refresh_counter,
-            peer_address,
-            user_agent,
-            create_time,
-            last_used_time,
-            expire_time,
-        } = row;
-        Self {
-            id,
-            user_id,
-            refresh_seed,
-            refresh_counter,
-            origin: RequestOrigin {
-                peer_address: peer_address.parse().ok(),
-                user_agent,
-            },
-            create_time,
-            last_used_time,
-            expire_time,
-        }
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     api_keys, mail_tokens,
     rows::{UserRow, user_columns},
-    sessions,
+    session_rows,
 };
 use crate::{
     database::{Autocommit, Batcher, Database, Pool, Pools, is_unique_violation},
@@ -196,8 +196,9 @@ impl Users {
                     return Err(Error::ConcurrentChange);
                 }
                 let ended =
-                    sessions::revoke_all(&mut tx, session.user_id, Some(session.id), now).await?;
-                sessions::reseed(&mut tx, session).await?;
+                    session_rows::revoke_all(&mut tx, session.user_id, Some(session.id), now)
+                        .await?;
+                session_rows::reseed(&mut tx, session).await?;
                 mail_tokens::delete_all(&mut tx, session.user_id, Some(EmailKind::PasswordReset))
                     .await?;
                 audit_log::record(&mut tx, audit, now).await?;
@@ -232,7 +233,7 @@ impl Users {
                 if locked == 0 {
                     return Err(Error::ConcurrentChange);
                 }
-                let sessions = sessions::revoke_all(&mut tx, id, None, now).await?;
+                let sessions = session_rows::revoke_all(&mut tx, id, None, now).await?;
                 let keys = api_keys::delete_all(&mut tx, id, now).await?;
                 for sql in [
                     "delete from idempotent_creates where owner_id = $1",

@@ -11,7 +11,7 @@ use crate::{
         AuditContext, Change, Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time,
     },
     error::{Error, Result},
-    repositories::{Created, IdempotencyKey, audit_log, relays::rows as relay_rows, sql::owned_by},
+    repositories::{Created, IdempotencyKey, audit_log, relays::stream_changes, sql::owned_by},
 };
 
 /// Destinations of projects.
@@ -239,7 +239,7 @@ impl Destinations {
                 let destination: Destination = row.try_into()?;
                 record(&mut tx, revision, &destination, now).await?;
                 if is_redirected {
-                    relay_rows::release_leases_to(&mut tx, destination.id, now).await?;
+                    stream_changes::release_leases_to(&mut tx, destination.id, now).await?;
                 }
                 audit_log::record(&mut tx, audit, now).await?;
                 let project_id = destination.project_id;

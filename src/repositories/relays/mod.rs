@@ -9,6 +9,7 @@ mod lease_renewals;
 mod relays;
 mod reports;
 pub(super) mod rows;
+pub(super) mod stream_changes;
 
 pub use claims::{ClaimedRelay, ClaimingWorker, RelayClaims, WorkerLease};
 pub use relays::Relays;

@@ -9,8 +9,7 @@ use uuid::Uuid;
 use crate::{
     database::{Transaction, decode_column},
     domain::{
-        Change, DestinationId, ProjectId, Relay, RelayError, RelayLease, RelayState, Stream,
-        StreamId, StreamStatus, Time,
+        Change, DestinationId, ProjectId, Relay, RelayError, RelayLease, RelayState, StreamId, Time,
     },
     error::{Error, Result},
     repositories::projects::{events, revisions::take_revision},
@@ -55,110 +54,6 @@ pub(crate) struct RelayRow {
     update_time: Time,
 }
 
-/// Updates the relays of a locked project after a change of its stream. They start when it
-/// goes live, their leases must be released when it continues on another connection, and
-/// they stop when it ends.
-pub(crate) async fn update_after_stream(
-    tx: &mut Transaction,
-    before: Option<&Stream>,
-    after: &Stream,
-    now: Time,
-) -> Result<()> {
-    let was_live = before.is_some_and(|before| before.live_time.is_some());
-    if after.live_time.is_none() {
-        return Ok(());
-    }
-    if !was_live {
-        return start_enabled(tx, after, now).await;
-    }
-    let Some(before) = before else {
-        return Ok(());
-    };
-    if after.status == StreamStatus::Ended {
-        return change_all(tx, after.id, Relay::end, now).await;
-    }
-    if after.epoch != before.epoch {
-        return change_all(tx, after.id, Relay::relocate, now).await;
-    }
-    if before.status == StreamStatus::Reconnecting && after.status == StreamStatus::Live {
-        return reset_silence(tx, after.id, now).await;
-    }
-    Ok(())
-}
-
-/// Starts a relay for each enabled destination.
-async fn start_enabled(tx: &mut Transaction, stream: &Stream, now: Time) -> Result<()> {
-    let enabled = on_engine!(tx, tx => sqlx::query_scalar::<_, DestinationId>(
-        "select id from destinations where project_id = $1 and enabled order by id",
-    )
-    .bind(stream.project_id)
-    .fetch_all(&mut **tx)
-    .await)?;
-    for destination_id in enabled {
-        let relay = Relay::new(stream, destination_id, now);
-        insert(tx, &relay).await?;
-        record(tx, &relay, now).await?;
-    }
-    Ok(())
-}
-
-/// Changes the relays of a stream whose project is locked.
-async fn change_all(
-    tx: &mut Transaction,
-    id: StreamId,
-    change: fn(&mut Relay, Time) -> bool,
-    now: Time,
-) -> Result<()> {
-    for mut relay in load_all(tx, id).await? {
-        if change(&mut relay, now) {
-            store(tx, &relay).await?;
-            record(tx, &relay, now).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Restarts the silence timeout: the time without media does not count.
-async fn reset_silence(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
-        "update relays
-         set silent_since = $2
-         where stream_id = $1 and lease_id is not null",
-    )
-    .bind(id)
-    .bind(now)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
-}
-
-/// Makes workers release the leases for a destination whose URL or key has changed, under
-/// the lock of its project. The next claim gets the new one.
-pub(crate) async fn release_leases_to(
-    tx: &mut Transaction,
-    id: DestinationId,
-    now: Time,
-) -> Result<()> {
-    let streams = on_engine!(tx, tx => sqlx::query_scalar::<_, StreamId>(
-        "select stream_id
-         from relays
-         where destination_id = $1 and lease_id is not null
-         order by stream_id",
-    )
-    .bind(id)
-    .fetch_all(&mut **tx)
-    .await)?;
-    for stream_id in streams {
-        if let Some(mut relay) = load(tx, stream_id, id).await?
-            && relay.redirect(now)
-        {
-            store(tx, &relay).await?;
-            record(tx, &relay, now).await?;
-        }
-    }
-    Ok(())
-}
-
 /// Takes the next revision of a locked project and writes the event of a relay's change.
 pub(crate) async fn record(tx: &mut Transaction, relay: &Relay, now: Time) -> Result<()> {
     let revision = take_revision(tx, relay.project_id).await?;
@@ -200,7 +95,7 @@ pub(crate) async fn load(
 }
 
 /// The relays of a stream, locked for a change.
-async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
+pub(super) async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
     on_engine!(tx, tx => sqlx::query_as::<_, RelayRow>(
         concat!(
             "update relays

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     repositories::{
         projects::{events, revisions::take_revision},
-        relays::rows as relay_rows,
+        relays::stream_changes,
     },
 };
 
@@ -84,7 +84,7 @@ pub(crate) async fn record(
 ) -> Result<()> {
     let change = Change::Stream(stream.clone());
     events::record(tx, stream.project_id, revision, &change, now).await?;
-    relay_rows::update_after_stream(tx, before, stream, now).await
+    stream_changes::update_relays(tx, before, stream, now).await
 }
 
 /// The active stream of a project: the one that has not ended.
