@@ -5,7 +5,7 @@ use hyper::body::{Body, Bytes};
 use super::MetricsCollector;
 use crate::{
     readiness::Health,
-    telemetry::{self, metrics::text as exposition},
+    telemetry::{self, metrics},
 };
 
 /// The maximum length of a log filter, in bytes.
@@ -19,7 +19,7 @@ const TEXT_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// Responds to one request.
 pub(super) async fn respond<B>(
-    metrics: &MetricsCollector,
+    collector: &MetricsCollector,
     request: Request<B>,
 ) -> Response<Full<Bytes>>
 where
@@ -28,20 +28,20 @@ where
     let is_get = [Method::GET, Method::HEAD].contains(request.method());
     match (request.uri().path(), is_get) {
         ("/metrics", true) => {
-            metrics.collect().await;
-            response(StatusCode::OK, METRICS_CONTENT_TYPE, exposition())
+            collector.collect().await;
+            response(StatusCode::OK, METRICS_CONTENT_TYPE, metrics::text())
         }
-        ("/livez", true) => text(StatusCode::OK, "alive"),
-        ("/readyz", true) => readyz(metrics.health()),
+        ("/livez", true) => plain_text(StatusCode::OK, "alive"),
+        ("/readyz", true) => readyz(collector.health()),
         ("/log", true) => match telemetry::log_filter() {
-            Some(filter) => text(StatusCode::OK, &filter.text()),
-            None => text(StatusCode::NOT_FOUND, "there is no log"),
+            Some(filter) => plain_text(StatusCode::OK, &filter.text()),
+            None => plain_text(StatusCode::NOT_FOUND, "there is no log"),
         },
         ("/log", false) if request.method() == Method::PUT => set_filter(request).await,
         ("/metrics" | "/livez" | "/readyz" | "/log", false) => {
-            text(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed")
+            plain_text(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed")
         }
-        _ => text(
+        _ => plain_text(
             StatusCode::NOT_FOUND,
             "there are /metrics, /livez, /readyz and /log",
         ),
@@ -55,7 +55,7 @@ fn readyz(health: Health) -> Response<Full<Bytes>> {
             StatusCode::SERVICE_UNAVAILABLE
         }
     };
-    text(status, health.as_str())
+    plain_text(status, health.as_str())
 }
 
 async fn set_filter<B>(request: Request<B>) -> Response<Full<Bytes>>
@@ -66,25 +66,25 @@ where
         .collect()
         .await;
     let Ok(body) = body else {
-        return text(StatusCode::PAYLOAD_TOO_LARGE, "the filter is too long");
+        return plain_text(StatusCode::PAYLOAD_TOO_LARGE, "the filter is too long");
     };
     let Some(filter) = telemetry::log_filter() else {
-        return text(StatusCode::NOT_FOUND, "there is no log");
+        return plain_text(StatusCode::NOT_FOUND, "there is no log");
     };
     let directives = String::from_utf8_lossy(&body.to_bytes()).trim().to_owned();
     if directives.is_empty() {
-        return text(StatusCode::BAD_REQUEST, "there is no filter in the request");
+        return plain_text(StatusCode::BAD_REQUEST, "there is no filter in the request");
     }
     match filter.set(&directives) {
         Ok(()) => {
             tracing::warn!(filter = directives, "the log filter was changed");
-            text(StatusCode::OK, &directives)
+            plain_text(StatusCode::OK, &directives)
         }
-        Err(error) => text(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => plain_text(StatusCode::BAD_REQUEST, &error.to_string()),
     }
 }
 
-fn text(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+fn plain_text(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
     response(status, TEXT_CONTENT_TYPE, format!("{message}\n"))
 }
 

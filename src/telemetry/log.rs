@@ -1,12 +1,13 @@
 use std::{
     io::{self, IsTerminal},
     panic,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     thread,
 };
 
+use parking_lot::Mutex;
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     fmt::{self, format},
     layer::SubscriberExt,
     reload,
@@ -14,7 +15,6 @@ use tracing_subscriber::{
 };
 
 use super::{
-    filter::LogFilter,
     json_format::{CountLines, JsonFields, JsonFormat},
     traces::statements,
     writer::LogWriter,
@@ -92,5 +92,40 @@ pub fn log_filter() -> Option<LogFilter> {
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.writer.flush();
+    }
+}
+
+/// The log filter, which can be changed at runtime. A clone shares it.
+#[derive(Debug, Clone)]
+pub struct LogFilter {
+    text: Arc<Mutex<String>>,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
+/// A text is no valid log filter.
+#[derive(Debug, thiserror::Error)]
+#[error("the filter must be such as info or sluice=debug,sqlx=debug")]
+pub struct InvalidFilter;
+
+impl LogFilter {
+    fn new(text: &str, handle: reload::Handle<EnvFilter, Registry>) -> Self {
+        Self {
+            text: Arc::new(Mutex::new(text.to_owned())),
+            handle,
+        }
+    }
+
+    /// The current filter.
+    pub fn text(&self) -> String {
+        self.text.lock().clone()
+    }
+
+    /// Replaces the filter.
+    pub fn set(&self, text: &str) -> Result<(), InvalidFilter> {
+        let filter = EnvFilter::try_new(text).map_err(|_| InvalidFilter)?;
+        let mut current = self.text.lock();
+        self.handle.reload(filter).map_err(|_| InvalidFilter)?;
+        *current = text.to_owned();
+        Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! Logs, metrics and traces.
 
-mod filter;
 mod json_format;
 mod log;
 pub mod metrics;
@@ -8,6 +7,5 @@ mod throttle;
 pub mod traces;
 mod writer;
 
-pub use filter::LogFilter;
-pub use log::{LogSettings, flush, init, log_filter};
+pub use log::{InvalidFilter, LogFilter, LogSettings, flush, init, log_filter};
 pub(crate) use throttle::Throttle;
