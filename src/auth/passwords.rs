@@ -299,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_is_refused_at_once_when_the_queue_is_full() {
         let hasher = PasswordHasher::start(4, 1, 1).unwrap();
-        let slots = [hasher.reserve_slot().unwrap(), hasher.admit().unwrap()];
+        let slots = [hasher.reserve_slot().unwrap(), hasher.reserve_slot().unwrap()];
         assert!(matches!(
             hasher.reserve_slot(),
             Err(Error::PasswordQueueFull(_))

@@ -17,8 +17,9 @@ use crate::{
 /// Messages claimed and sent at once.
 const BATCH_SIZE: i64 = 8;
 
-/// How long a message is claimed. It is longer than an attempt takes. The message of a
-/// replica that crashed is sent by another replica afterwards.
+/// How long a message is claimed. It is longer than an attempt takes, and longer than the
+/// minimum interval between two messages to a user, so that another replica resends the
+/// message of a crashed one.
 const CLAIM_LEASE: TimeDelta = TimeDelta::seconds(90);
 
 /// The poll interval for retries and for messages of other replicas.

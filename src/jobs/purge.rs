@@ -126,11 +126,7 @@ impl Purge {
             }
             PurgeTarget::MailTokens => MailTokens::new(database).purge(now, BATCH_SIZE).await,
             PurgeTarget::Messages => Outbox::new(database).purge(before, BATCH_SIZE).await,
-            PurgeTarget::Refusals => {
-                Refusals::new(database)
-                    .purge(before, BATCH_SIZE)
-                    .await
-            }
+            PurgeTarget::Refusals => Refusals::new(database).purge(before, BATCH_SIZE).await,
             PurgeTarget::Publishes => Publishing::purge(&database, before, BATCH_SIZE).await,
             PurgeTarget::Keys => self.purge_keys().await.map(|()| 0),
         }
