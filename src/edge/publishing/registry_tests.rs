@@ -409,9 +409,9 @@ fn a_new_boot_removes_lost_connections_and_adopts_listed_ones() {
     assert_eq!(report.message.boot_id, "b2");
     let reported = scene.reported();
     assert_eq!(reported.len(), 2);
-    assert_eq!(reported[1].connection_id, "listed");
+    assert_eq!(reported[0].connection_id, "listed");
     assert_eq!(
-        (&*reported[1].stream_id, &*reported[1].stream_key),
+        (&*reported[0].stream_id, &*reported[0].stream_key),
         ("", "sk_1")
     );
     // The answer to a begin of the boot before.
