@@ -133,7 +133,7 @@ fn trial(line: &str) -> (Vec<String>, Vec<String>) {
 fn an_upward_import_is_named_with_both_files() {
     for line in [
         "use crate::services::Project;",
-        "use crate::{error::Error, services::{Project as P}};",
+        "use crate::{services::{Project as P}};",
         "fn f() { on_engine!(x => crate::services::project::Project::new()) }",
     ] {
         let (upward, cycles) = trial(line);
