@@ -1,4 +1,4 @@
-//! What calls do over and over, one piece at a time: `cargo bench --bench hot_paths`.
+//! Microbenchmarks of work that every call does: `cargo bench --bench hot_paths`.
 
 use std::{hint::black_box, time::Duration};
 
@@ -14,7 +14,7 @@ use sluice::{
 };
 use tonic::Code;
 
-/// A key that is in no use.
+/// An unused private key.
 const PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
     -----END PRIVATE KEY-----\n";
@@ -40,7 +40,7 @@ fn caller() -> Caller {
     }
 }
 
-/// The check of an access token, when it is new and when it has been seen before.
+/// The verification of new and of repeated access tokens.
 fn token_check(criterion: &mut Criterion) {
     let secret = Secret::new("a secret of at least thirty-two bytes");
     let ed25519 = SigningKeys::from_pem(&[Secret::new(PEM)]).expect("a key");
@@ -67,7 +67,7 @@ fn token_check(criterion: &mut Criterion) {
     }
 }
 
-/// Stream keys, as they are kept.
+/// Sealing and opening of stream keys.
 fn sealing(criterion: &mut Criterion) {
     let sealer = Sealer::new(&[SealingSecret::new([7; 32])]);
     let (key, id) = (StreamKey::generate(), ProjectId::generate());
@@ -80,7 +80,7 @@ fn sealing(criterion: &mut Criterion) {
     });
 }
 
-/// From what the database has to what is sent.
+/// The conversion of a project to its message.
 fn conversion(criterion: &mut Criterion) {
     let project = Project {
         id: ProjectId::generate(),
@@ -103,7 +103,7 @@ fn conversion(criterion: &mut Criterion) {
     });
 }
 
-/// What counting a call costs.
+/// The metrics of a call.
 fn metrics(criterion: &mut Criterion) {
     criterion.bench_function("count a call", |bencher| {
         bencher.iter(|| {

@@ -1,9 +1,9 @@
-//! Does the time of a refused sign-in tell whether an address has an account?
+//! Compares the time of refused sign-ins with and without an account: it must be equal.
 //!
 //! `cargo bench --bench sign_in_timing` runs the real server on a new SQLite
 //! database, or on the PostgreSQL database that `DATABASE_URL` names, and signs
-//! in with wrong passwords: 400 times to accounts, 400 times to addresses
-//! without one, in turn. It prints the medians and their ratio.
+//! in with wrong passwords: 400 times to accounts, and alternately 400 times to
+//! addresses without one. It prints the medians and their ratio.
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,11 +14,11 @@ use std::{
 use sluice::proto::v1::{self as pb, auth_service_client::AuthServiceClient};
 use tonic::{Code, transport::Channel};
 
-/// How many sign-ins of each kind are measured.
+/// Measured sign-ins of each kind.
 const SAMPLES: usize = 400;
 
-/// Wrong passwords to one address: fewer than make the next one wait.
-const EACH: usize = 4;
+/// Wrong passwords per address, few enough not to cause a delay.
+const ATTEMPTS_PER_ADDRESS: usize = 4;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -31,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
 
     let run = format!("{:x}", std::process::id());
     let addresses = |kind: &str| -> Vec<String> {
-        (0..SAMPLES / EACH)
+        (0..SAMPLES / ATTEMPTS_PER_ADDRESS)
             .map(|at| format!("{kind}-{run}-{at}@example.com"))
             .collect()
     };
@@ -59,7 +59,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The real server at the default cost of a hash, and its address.
+/// Starts the real server with the default hash cost. Returns its address.
 fn serve(directory: &str) -> anyhow::Result<(Child, String)> {
     let mut server = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .arg("serve")
@@ -82,9 +82,9 @@ fn serve(directory: &str) -> anyhow::Result<(Child, String)> {
             break;
         }
     }
-    // Somebody has to read the rest, or the server would wait.
+    // The log must be read, or the server would block on the full pipe.
     std::thread::spawn(move || lines.for_each(drop));
-    let address = address.ok_or_else(|| anyhow::anyhow!("the server does not start"))?;
+    let address = address.ok_or_else(|| anyhow::anyhow!("the server did not start"))?;
     Ok((server, address))
 }
 
@@ -92,14 +92,14 @@ async fn sign_up(client: &mut AuthServiceClient<Channel>, email: &str) -> anyhow
     let request = pb::SignUpRequest {
         email: email.to_owned(),
         password: "correct horse battery staple".to_owned(),
-        display_name: "Somebody".to_owned(),
+        display_name: "Ada".to_owned(),
         request_id: String::new(),
     };
     client.sign_up(request).await?;
     Ok(())
 }
 
-/// How long a sign-in with a wrong password takes.
+/// The duration of a sign-in with a wrong password.
 async fn refused(client: &mut AuthServiceClient<Channel>, email: &str) -> anyhow::Result<Duration> {
     let request = pb::SignInRequest {
         email: email.to_owned(),

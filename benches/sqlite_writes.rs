@@ -1,8 +1,8 @@
-//! What do shared commits gain on SQLite?
+//! The gain of group commit on SQLite.
 //!
-//! `cargo bench --bench sqlite_writes` creates projects in a new SQLite database, one
-//! at a time, so that each has a sync of its own, and then by 64 writers at once. It
-//! does so three times and prints the medians and their ratio.
+//! `cargo bench --bench sqlite_writes` creates projects in a new SQLite database: by one
+//! writer, so that each commit has its own sync, and by 64 concurrent writers. It does so
+//! three times, and prints the medians and their ratio.
 
 use std::{
     path::Path,
@@ -12,20 +12,20 @@ use std::{
 use sluice::{
     database::{Database, DatabaseOptions, Target},
     domain::{
-        Act, Email, Name, Origin, ProjectId, PublishConflictPolicy, ReconnectWindow,
-        SealedStreamKey, Tenant, UserId, now,
+        AuditContext, Email, Name, ProjectId, PublishConflictPolicy, ReconnectWindow,
+        RequestOrigin, SealedStreamKey, Tenant, UserId, now,
     },
     repositories::{NewProject, NewUser, Projects, Users},
 };
 use tokio::task::JoinSet;
 
-/// How many write at once.
+/// The number of concurrent writers.
 const WRITERS: usize = 64;
 
-/// How long each is measured.
-const SPAN: Duration = Duration::from_secs(3);
+/// The duration of a round.
+const ROUND_TIME: Duration = Duration::from_secs(3);
 
-/// How often.
+/// Rounds of each kind.
 const ROUNDS: usize = 3;
 
 #[tokio::main]
@@ -70,11 +70,11 @@ async fn user(database: &Database) -> anyhow::Result<UserId> {
     Ok(users.create(&user, &act(user.id), now()).await?.id)
 }
 
-fn act(user: UserId) -> Act {
-    Act::of_user("CreateProject", Some(user), Origin::default())
+fn act(user: UserId) -> AuditContext {
+    AuditContext::for_user("CreateProject", Some(user), RequestOrigin::default())
 }
 
-/// How many projects a second so many writers create.
+/// The projects per second of this number of writers.
 async fn rate(database: &Database, user: UserId, writers: usize) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let mut writing = JoinSet::new();
@@ -82,7 +82,7 @@ async fn rate(database: &Database, user: UserId, writers: usize) -> anyhow::Resu
         let projects = Projects::new(database.clone());
         writing.spawn(async move {
             let mut count = 0_u32;
-            while begun.elapsed() < SPAN {
+            while begun.elapsed() < ROUND_TIME {
                 create(&projects, user).await?;
                 count += 1;
             }

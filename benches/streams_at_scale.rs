@@ -1,8 +1,8 @@
-//! Do lists and publishes take longer when very many streams have ended?
+//! The latency of lists and publishes with very many ended streams.
 //!
 //! `tests/run bench --bench streams_at_scale` runs two real servers on two
 //! PostgreSQL databases, one with 1,000 ended streams and one with 2,000,000,
-//! half of them of the project that is measured. It calls both in turn, and
+//! half of them of the measured project. It calls both alternately, and
 //! prints the medians and their ratios.
 
 use std::{
@@ -28,13 +28,13 @@ use tonic::{
 const FEW: u32 = 1_000;
 const MANY: u32 = 2_000_000;
 
-/// How often each call is measured in each database.
+/// Measured calls of each kind in each database.
 const SAMPLES: u32 = 1_000;
 
-/// Calls before it is measured.
-const WARM_UP: u32 = 100;
+/// Unmeasured calls before these.
+const WARM_UP_CALLS: u32 = 100;
 
-/// One server over one database.
+/// A server with its database.
 struct Side {
     process: Server,
     url: String,
@@ -43,12 +43,12 @@ struct Side {
     node: MetadataValue<Ascii>,
     project_id: String,
     stream_key: String,
-    /// Publishes so far: each is a connection of its own.
+    /// Publishes so far, each on a new connection.
     publishes: u32,
     _directory: tempfile::TempDir,
 }
 
-/// What is measured.
+/// A measured call.
 #[derive(Clone, Copy)]
 enum Call {
     List,
@@ -68,9 +68,9 @@ async fn main() -> anyhow::Result<()> {
         ("BeginPublish", Call::Publish),
     ] {
         let (mut with_few, mut with_many) = (Vec::new(), Vec::new());
-        for at in 0..WARM_UP + SAMPLES {
+        for at in 0..WARM_UP_CALLS + SAMPLES {
             let times = (few.time(call).await?, many.time(call).await?);
-            if at >= WARM_UP {
+            if at >= WARM_UP_CALLS {
                 with_few.push(times.0);
                 with_many.push(times.1);
             }
@@ -179,7 +179,7 @@ impl Side {
     }
 }
 
-/// A server that does not outlive the bench, however that ends.
+/// A server process that ends with the benchmark, also after a panic.
 struct Server(Child);
 
 impl Drop for Server {
@@ -189,7 +189,7 @@ impl Drop for Server {
     }
 }
 
-/// A database of its own on the server that `SLUICE_TEST_POSTGRES_URL` names.
+/// A new database on the server that `SLUICE_TEST_POSTGRES_URL` names.
 async fn new_database(name: &str) -> anyhow::Result<String> {
     let url = env::var("SLUICE_TEST_POSTGRES_URL").context(
         "SLUICE_TEST_POSTGRES_URL names a PostgreSQL server: run `tests/run bench --bench \
@@ -204,7 +204,7 @@ async fn new_database(name: &str) -> anyhow::Result<String> {
     Ok(format!("{server}/{name}"))
 }
 
-/// The real server, and its address.
+/// Starts the real server. Returns its address.
 fn serve(settings: &[(&str, &str)]) -> anyhow::Result<(Child, String)> {
     let mut server = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .arg("serve")
@@ -231,10 +231,11 @@ fn serve(settings: &[(&str, &str)]) -> anyhow::Result<(Child, String)> {
     }
     // The log must not fill its pipe.
     std::thread::spawn(move || lines.for_each(drop));
-    Ok((server, address.context("the server says where it listens")?))
+    Ok((server, address.context("the logged address")?))
 }
 
-/// A new owner's token, and a project of hers without reconnect window.
+/// Creates a user and a project without a reconnect window. Returns the user's token, and
+/// the project's id and stream key.
 async fn new_project(channel: &Channel) -> anyhow::Result<(MetadataValue<Ascii>, String, String)> {
     let request = pb::SignUpRequest {
         email: "ada@example.com".to_owned(),
@@ -278,8 +279,8 @@ async fn media_server(
     Ok(format!("Bearer {}", answer.access_token).parse()?)
 }
 
-/// Ended streams with their publishes: every second one of the measured project,
-/// the others of a hundred more projects.
+/// Inserts ended streams with their publishes: half of them of the measured project, the
+/// others of a hundred more projects.
 async fn fill(url: &str, project_id: &str, streams: u32) -> anyhow::Result<()> {
     let statements = format!(
         "insert into projects
@@ -308,7 +309,7 @@ async fn fill(url: &str, project_id: &str, streams: u32) -> anyhow::Result<()> {
          vacuum analyze"
     );
     let mut connection = PgConnection::connect(url).await?;
-    // One by one: the last one cannot run in a transaction with others.
+    // One by one: the last one cannot run in a transaction.
     for statement in statements.split(';') {
         sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
             .execute(&mut connection)

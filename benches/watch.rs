@@ -1,11 +1,10 @@
-//! How soon do watchers learn of a change, and what does it cost to have them?
+//! The delivery time of changes to watches, and the cost of idle watches.
 //!
 //! `tests/run bench --bench watch` runs the real server on a new database of the
 //! PostgreSQL server that `SLUICE_TEST_POSTGRES_URL` names, with 1,000 watchers over
 //! 10 connections: first all of one project, then each of a project of its own.
-//! It prints how long changes take from before the call to every watcher, the
-//! memory that an idle watcher holds, and the statements a second that idle
-//! watchers cause.
+//! It prints the time from the call to the event at each watcher, the memory of an idle
+//! watcher, and the statements per second that idle watchers cause.
 
 use std::{
     env, fs,
@@ -24,19 +23,19 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::{sync::mpsc, time::sleep};
 use tonic::{Request, Streaming, metadata::MetadataValue, transport::Channel};
 
-/// How many watch at once.
+/// The number of concurrent watchers.
 const WATCHERS: usize = 1000;
 
-/// How many of them share a connection; the server allows 100.
-const EACH: usize = 100;
+/// Watchers per connection; the server allows 100.
+const WATCHERS_PER_CONNECTION: usize = 100;
 
-/// How many changes are made while all watch one project.
+/// Changes while all watch one project.
 const CHANGES: usize = 100;
 
-/// For how long statements are counted.
-const IDLE: Duration = Duration::from_secs(10);
+/// The time for which statements are counted.
+const IDLE_TIME: Duration = Duration::from_secs(10);
 
-/// A message on its way: when it came, what it is.
+/// A message and the time of its arrival.
 type Arrival = (Instant, pb::WatchProjectResponse);
 
 #[tokio::main]
@@ -51,11 +50,11 @@ async fn main() -> anyhow::Result<()> {
         .await?;
 
     let directory = tempfile::tempdir()?;
-    let place = Place {
+    let state = ServerState {
         directory: directory.path().display().to_string(),
         database: format!("{server}/{name}"),
     };
-    let measured = measure(&place, &mut admin, &name).await;
+    let measured = measure(&state, &mut admin, &name).await;
     let drop = format!("drop database {name} with (force)");
     sqlx::raw_sql(AssertSqlSafe(drop))
         .execute(&mut admin)
@@ -63,8 +62,12 @@ async fn main() -> anyhow::Result<()> {
     measured
 }
 
-async fn measure(place: &Place, admin: &mut PgConnection, database: &str) -> anyhow::Result<()> {
-    let server = Server::start(place)?;
+async fn measure(
+    state: &ServerState,
+    admin: &mut PgConnection,
+    database: &str,
+) -> anyhow::Result<()> {
+    let server = Server::start(state)?;
     let mut owner = Owner::sign_up(&server.address).await?;
     let mut projects = Vec::new();
     for _ in 0..WATCHERS {
@@ -81,9 +84,9 @@ async fn measure(place: &Place, admin: &mut PgConnection, database: &str) -> any
         ),
         ("1000 projects", projects.clone(), projects.clone()),
     ] {
-        // A new one each time, which has held nothing yet.
-        let server = Server::start(place)?;
-        owner.turn_to(&server.address).await?;
+        // A new server each time, whose memory is not grown yet.
+        let server = Server::start(state)?;
+        owner.connect_to(&server.address).await?;
         owner.rename(one).await?;
         let quiet = statements(admin, database).await?;
         let before = server.resident()?;
@@ -108,7 +111,7 @@ async fn measure(place: &Place, admin: &mut PgConnection, database: &str) -> any
     Ok(())
 }
 
-/// How long the next events took, from when their change was asked for.
+/// The times of the next events since the call that changed their project.
 async fn delays_of(
     arrivals: &mut mpsc::UnboundedReceiver<Arrival>,
     count: usize,
@@ -116,7 +119,7 @@ async fn delays_of(
 ) -> anyhow::Result<Vec<Duration>> {
     let mut delays = Vec::with_capacity(count);
     while delays.len() < count {
-        let (came, message) = arrivals.recv().await.context("somebody watches")?;
+        let (came, message) = arrivals.recv().await.context("an event")?;
         if matches!(message.event, Some(Event::ProjectUpdated(_))) {
             delays.push(came - begun);
         }
@@ -161,8 +164,8 @@ impl Owner {
         })
     }
 
-    /// Calls another server from now on.
-    async fn turn_to(&mut self, address: &str) -> anyhow::Result<()> {
+    /// Connects to another server.
+    async fn connect_to(&mut self, address: &str) -> anyhow::Result<()> {
         self.address = format!("http://{address}");
         self.channel = Channel::from_shared(self.address.clone())?
             .connect()
@@ -200,14 +203,14 @@ impl Owner {
         Ok(())
     }
 
-    /// One watcher a project, once all have caught up.
+    /// Starts a watcher for each project. Returns once all are synced.
     async fn watch_all(
         &self,
         projects: &[String],
         arrivals: &mpsc::UnboundedSender<Arrival>,
     ) -> anyhow::Result<tokio::task::JoinSet<()>> {
         let mut watchers = tokio::task::JoinSet::new();
-        for projects in projects.chunks(EACH) {
+        for projects in projects.chunks(WATCHERS_PER_CONNECTION) {
             let channel = Channel::from_shared(self.address.clone())?
                 .connect()
                 .await?;
@@ -234,47 +237,47 @@ impl Owner {
 async fn next(
     answer: &mut Streaming<pb::WatchProjectResponse>,
 ) -> anyhow::Result<pb::WatchProjectResponse> {
-    answer.message().await?.context("a watch has no end")
+    answer.message().await?.context("a watch does not end")
 }
 
-/// The transactions a second of a database while nobody does anything. Every
-/// statement of an idle server is one.
+/// The transactions per second of an idle database. Every statement of an idle server is
+/// one transaction.
 async fn statements(admin: &mut PgConnection, database: &str) -> anyhow::Result<f64> {
     const COUNT: &str =
         "select xact_commit + xact_rollback from pg_stat_database where datname = $1";
-    // What was done before is reported within a second or ten.
-    sleep(IDLE).await;
+    // PostgreSQL reports earlier statements with a delay of up to 10 s.
+    sleep(IDLE_TIME).await;
     let before: i64 = sqlx::query_scalar(COUNT)
         .bind(database)
         .fetch_one(&mut *admin)
         .await?;
-    sleep(IDLE).await;
+    sleep(IDLE_TIME).await;
     let after: i64 = sqlx::query_scalar(COUNT)
         .bind(database)
         .fetch_one(&mut *admin)
         .await?;
-    Ok((after - before) as f64 / IDLE.as_secs_f64())
+    Ok((after - before) as f64 / IDLE_TIME.as_secs_f64())
 }
 
-/// Where a server keeps what it has.
-struct Place {
+/// The data directory and the database of a server.
+struct ServerState {
     directory: String,
     database: String,
 }
 
-/// The real server; it ends with this.
+/// The real server. It ends when this is dropped.
 struct Server {
     program: Child,
     address: String,
 }
 
 impl Server {
-    fn start(place: &Place) -> anyhow::Result<Self> {
+    fn start(state: &ServerState) -> anyhow::Result<Self> {
         let mut program = Command::new(env!("CARGO_BIN_EXE_sluice"))
             .arg("serve")
             .env("SLUICE_LISTEN", "127.0.0.1:0")
-            .env("SLUICE_DATA_DIR", &place.directory)
-            .env("DATABASE_URL", &place.database)
+            .env("SLUICE_DATA_DIR", &state.directory)
+            .env("DATABASE_URL", &state.database)
             .env("SLUICE_CALLER_RATE", "0")
             .env("SLUICE_MAX_USER_WATCHES", "1000")
             .env("SLUICE_ACCESS_TOKEN_LIFETIME", "1h")
@@ -295,13 +298,13 @@ impl Server {
                 break;
             }
         }
-        // Somebody has to read the rest, or the server would wait.
+        // The log must be read, or the server would block on the full pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        let address = address.context("the server does not start")?;
+        let address = address.context("the server did not start")?;
         Ok(Self { program, address })
     }
 
-    /// The memory that it uses, in KiB.
+    /// The resident memory, in KiB.
     fn resident(&self) -> anyhow::Result<i64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.program.id()))?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));

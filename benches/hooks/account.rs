@@ -11,7 +11,7 @@ use tonic::{
     transport::Channel,
 };
 
-/// An owner of projects.
+/// A user with projects.
 pub struct Account {
     channel: Channel,
     bearer: MetadataValue<Ascii>,
@@ -30,7 +30,7 @@ impl Account {
         };
         let mut auth = AuthServiceClient::new(channel.clone());
         let tokens = auth.sign_up(request).await?.into_inner().tokens;
-        let token = tokens.context("no tokens came")?.access_token;
+        let token = tokens.context("no tokens")?.access_token;
         Ok(Self {
             channel,
             bearer: format!("Bearer {token}").parse()?,
@@ -38,7 +38,7 @@ impl Account {
         })
     }
 
-    /// Makes a project with so many destinations at an address; gives its stream key.
+    /// Creates a project with this number of destinations at a URL. Returns its stream key.
     pub async fn project(&self, url: &str, destinations: usize) -> anyhow::Result<String> {
         let mut projects = ProjectServiceClient::new(self.channel.clone());
         let request = pb::CreateProjectRequest {
@@ -48,7 +48,7 @@ impl Account {
         };
         let made = projects.create_project(self.signed(request)).await?;
         let made = made.into_inner();
-        let project_id = made.project.context("no project came")?.id;
+        let project_id = made.project.context("no project")?.id;
         for number in 0..destinations {
             let request = pb::CreateDestinationRequest {
                 project_id: project_id.clone(),
@@ -61,7 +61,7 @@ impl Account {
             projects.create_destination(self.signed(request)).await?;
         }
         if destinations > 0 {
-            let mut sending = self.sending.lock().expect("nobody has panicked");
+            let mut sending = self.sending.lock().expect("no thread panicked");
             sending.push((project_id, made.stream_key.clone()));
         }
         Ok(made.stream_key)
@@ -69,14 +69,14 @@ impl Account {
 
     /// The stream keys of the projects that have destinations.
     pub fn keys(&self) -> Vec<String> {
-        let sending = self.sending.lock().expect("nobody has panicked");
+        let sending = self.sending.lock().expect("no thread panicked");
         sending.iter().map(|(_, key)| key.clone()).collect()
     }
 
-    /// How many relays send.
+    /// The number of relays that send.
     pub async fn broadcasting(&self) -> anyhow::Result<usize> {
         let mut streams = StreamServiceClient::new(self.channel.clone());
-        let sending = self.sending.lock().expect("nobody has panicked").clone();
+        let sending = self.sending.lock().expect("no thread panicked").clone();
         let mut count = 0;
         for (project_id, _) in sending {
             let request = pb::ListStreamsRequest {

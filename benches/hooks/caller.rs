@@ -8,11 +8,11 @@ use tokio::{
 
 use crate::media::{HOOKS_SECRET, Nginx};
 
-/// The first number of a client that nginx-rtmp does not have.
-const FIRST_VISITOR: u64 = 1_000_000;
+/// The first client id that nginx-rtmp itself does not use.
+const FIRST_VISITOR_ID: u64 = 1_000_000;
 
-/// For how many visits of others a visitor stays.
-const STAY: usize = 20;
+/// The number of visitors that publish at the same time.
+const CONCURRENT_VISITORS: usize = 20;
 
 /// A kind of hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,28 +22,28 @@ pub enum Call {
     PublishDone,
 }
 
-/// One hook that is to be called.
+/// A hook call to send.
 pub struct Hook {
     address: String,
     path: String,
     body: String,
-    right: &'static str,
+    expected_status: &'static str,
 }
 
-/// Says which hook is to be called next.
+/// Chooses the next hook to call.
 pub struct Caller {
     address: String,
     /// The clients that publish, and their stream keys.
     publishers: Vec<(u64, String)>,
-    /// Stream keys with which nobody publishes.
+    /// Stream keys without a publisher.
     free: VecDeque<String>,
-    /// Who publishes with the others.
+    /// The client ids of visitors and their stream keys.
     visitors: VecDeque<(u64, String)>,
     next: u64,
 }
 
 impl Call {
-    /// How nginx-rtmp calls it.
+    /// The directive of nginx-rtmp.
     pub fn name(self) -> &'static str {
         match self {
             Self::Update => "on_update",
@@ -68,7 +68,7 @@ impl Call {
         }
     }
 
-    fn right(self) -> &'static str {
+    fn expected_status(self) -> &'static str {
         match self {
             Self::Publish => "302",
             Self::Update | Self::PublishDone => "200",
@@ -77,7 +77,8 @@ impl Call {
 }
 
 impl Caller {
-    /// Knows who publishes with these keys, from `/stat`, and with which keys others may.
+    /// Reads the clients that publish with `keys` from `/stat`. Visitors use the keys in
+    /// `free`.
     pub async fn new(nginx: &Nginx, keys: &[String], free: Vec<String>) -> anyhow::Result<Self> {
         let clients = publishing_clients(&nginx.place.host).await?;
         ensure!(clients.len() == keys.len(), "{} publish", clients.len());
@@ -86,15 +87,15 @@ impl Caller {
             publishers: clients.into_iter().zip(keys.iter().cloned()).collect(),
             free: free.into(),
             visitors: VecDeque::new(),
-            next: FIRST_VISITOR,
+            next: FIRST_VISITOR_ID,
         })
     }
 
-    /// The hook of this number.
+    /// The hook for call number `number`.
     pub fn next(&mut self, number: u32) -> (Call, Hook) {
         match number % 20 {
             0 if !self.free.is_empty() => self.publish(),
-            10 if self.visitors.len() > STAY => self.publish_done(),
+            10 if self.visitors.len() > CONCURRENT_VISITORS => self.publish_done(),
             _ => {
                 let at = number as usize % self.publishers.len();
                 let (client, key) = self.publishers[at].clone();
@@ -104,7 +105,7 @@ impl Caller {
     }
 
     fn publish(&mut self) -> (Call, Hook) {
-        let key = self.free.pop_front().expect("one is free");
+        let key = self.free.pop_front().expect("a key is free");
         self.next += 1;
         let hook = self.hook(Call::Publish, self.next, &key);
         self.visitors.push_back((self.next, key));
@@ -112,7 +113,7 @@ impl Caller {
     }
 
     fn publish_done(&mut self) -> (Call, Hook) {
-        let (client, key) = self.visitors.pop_front().expect("somebody visits");
+        let (client, key) = self.visitors.pop_front().expect("there is a visitor");
         let hook = self.hook(Call::PublishDone, client, &key);
         self.free.push_back(key);
         (Call::PublishDone, hook)
@@ -133,13 +134,13 @@ impl Caller {
             address: self.address.clone(),
             path: format!("/hooks/nginx-rtmp/{HOOKS_SECRET}/{}", call.path()),
             body,
-            right: call.right(),
+            expected_status: call.expected_status(),
         }
     }
 }
 
 impl Hook {
-    /// Calls it as nginx-rtmp does; says whether the answer is the right one.
+    /// Sends the call as nginx-rtmp does. Returns whether the response is as expected.
     pub async fn send(self) -> anyhow::Result<bool> {
         let request = format!(
             "POST {} HTTP/1.0\r\nHost: 127.0.0.1\r\n\
@@ -150,15 +151,15 @@ impl Hook {
             self.body,
         );
         let answer = exchange(&self.address, &request).await?;
-        Ok(answer.split(' ').nth(1) == Some(self.right))
+        Ok(answer.split(' ').nth(1) == Some(self.expected_status))
     }
 }
 
-/// The clients of nginx-rtmp that publish, in the order in which they came.
+/// The ids of publishing clients of nginx-rtmp, in the order of their connections.
 async fn publishing_clients(host: &str) -> anyhow::Result<Vec<u64>> {
     let request = "GET /stat HTTP/1.0\r\n\r\n";
     let answer = exchange(&format!("{host}:8080"), request).await?;
-    let (_, document) = answer.split_once("\r\n\r\n").context("an answer")?;
+    let (_, document) = answer.split_once("\r\n\r\n").context("a response")?;
     let document = roxmltree::Document::parse(document.trim())?;
     let clients = document.descendants();
     let clients = clients.filter(|node| node.has_tag_name("client"));

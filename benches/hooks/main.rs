@@ -1,10 +1,10 @@
-//! How fast does an edge answer hooks while it runs relays?
+//! The latency of the edge's hooks while it runs relays.
 //!
-//! `tests/run bench --bench hooks` publishes two test pictures to nginx-rtmp, sends each to
-//! ten destinations, and calls the hooks of the edge 200 times a second beside that, each
-//! on a connection of its own as nginx-rtmp does: of 20 calls 18 say that a real publisher
-//! stands, one that somebody wants to publish and one that he has stopped. It prints how
-//! long the answers took, from the moment at which a call was due.
+//! `tests/run bench --bench hooks` publishes two test pictures to nginx-rtmp and sends each
+//! to ten destinations. Meanwhile it calls the hooks of the edge 200 times a second, each on
+//! a new connection as nginx-rtmp does. Of 20 calls, 18 are updates of a real publisher, one
+//! begins a publish and one ends it. It prints the latencies from the time at which a call
+//! was due.
 
 mod account;
 
@@ -25,24 +25,24 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
-/// Hooks a second.
-const RATE: u32 = 200;
+/// Hooks per second.
+const HOOK_RATE: u32 = 200;
 
-/// For how long.
-const SPAN: Duration = Duration::from_secs(30);
+/// The duration of the measurement.
+const MEASURE_TIME: Duration = Duration::from_secs(30);
 
-/// Real publishers, and the relays of each.
+/// Publishers with media, and the relays of each.
 const PUBLISHERS: usize = 2;
 const RELAYS: usize = 10;
 
-/// Projects whose publishers only come and go.
+/// Projects for publishers that only connect and disconnect.
 const VISITORS: usize = 40;
 
-/// How long everything may take to run.
-const READY: Duration = Duration::from_secs(120);
+/// The timeout until all relays send.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long the answers to one kind of hook took, in microseconds.
-struct Times {
+/// The latencies of one kind of hook, in microseconds.
+struct Latencies {
     call: Call,
     times: Histogram<u64>,
     wrong: u32,
@@ -61,7 +61,7 @@ async fn main() -> anyhow::Result<()> {
 
     let account = Account::new(control.channel()?).await?;
     let mut pictures = Vec::new();
-    // One after the other: nginx-rtmp numbers them in this order.
+    // One after another: nginx-rtmp numbers them in this order.
     for number in 1..=PUBLISHERS {
         let key = account.project(&platform.url(), RELAYS).await?;
         pictures.push(Picture::publish(&format!("{}/{key}", nginx.ingest()))?);
@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
     let sent = platform.recorded() - before;
     print(&times);
     println!(
-        "relays that sent before: all; after it: {} of {}; {} KiB came to their destinations",
+        "relays that send before: all; afterwards: {} of {}; {} KiB received by destinations",
         account.broadcasting().await?,
         PUBLISHERS * RELAYS,
         sent / 1024,
@@ -87,9 +87,9 @@ async fn main() -> anyhow::Result<()> {
     edge.end().await
 }
 
-/// Waits until so many relays send.
+/// Waits until this number of relays send.
 async fn all_run(account: &Account, count: usize) -> anyhow::Result<()> {
-    let deadline = Instant::now() + READY;
+    let deadline = Instant::now() + START_TIMEOUT;
     while account.broadcasting().await? < count {
         ensure!(Instant::now() < deadline, "not all relays run");
         sleep(Duration::from_millis(500)).await;
@@ -97,16 +97,16 @@ async fn all_run(account: &Account, count: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Calls at a steady rate, however long the answers take.
-async fn measure(mut caller: Caller) -> anyhow::Result<Vec<Times>> {
+/// Calls at a steady rate, whatever the latencies.
+async fn measure(mut caller: Caller) -> anyhow::Result<Vec<Latencies>> {
     let mut times = Vec::new();
     for call in [Call::Update, Call::Publish, Call::PublishDone] {
-        times.push(Times::new(call)?);
+        times.push(Latencies::new(call)?);
     }
     let mut answers = JoinSet::new();
-    let mut ticks = interval(Duration::from_secs(1) / RATE);
+    let mut ticks = interval(Duration::from_secs(1) / HOOK_RATE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    for number in 0..RATE * u32::try_from(SPAN.as_secs())? {
+    for number in 0..HOOK_RATE * u32::try_from(MEASURE_TIME.as_secs())? {
         let due = ticks.tick().await;
         let (call, hook) = caller.next(number);
         answers.spawn(async move {
@@ -124,7 +124,7 @@ async fn measure(mut caller: Caller) -> anyhow::Result<Vec<Times>> {
     Ok(times)
 }
 
-impl Times {
+impl Latencies {
     fn new(call: Call) -> anyhow::Result<Self> {
         Ok(Self {
             call,
@@ -146,20 +146,20 @@ impl Times {
     }
 }
 
-fn print(kinds: &[Times]) {
+fn print(kinds: &[Latencies]) {
     println!(
-        "{RATE} hooks a second for {SPAN:?}, {PUBLISHERS} publishers with {RELAYS} relays each"
+        "{HOOK_RATE} hooks a second for {MEASURE_TIME:?}, {PUBLISHERS} publishers with {RELAYS} relays each"
     );
     println!(
         "{:<16} {:>7} {:>6} {:>11} {:>11} {:>11}",
         "hook", "calls", "wrong", "p50", "p99", "max"
     );
-    let Ok(mut all) = Times::new(Call::Update) else {
+    let Ok(mut all) = Latencies::new(Call::Update) else {
         return;
     };
     for kind in kinds {
         kind.print(kind.call.name());
-        // They are of one shape.
+        // Cannot fail: the histograms have the same bounds.
         let _ = all.times.add(&kind.times);
         all.wrong += kind.wrong;
     }

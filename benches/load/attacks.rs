@@ -1,4 +1,4 @@
-//! What those notice who call as ever, while others attack.
+//! Attacks on connections, to measure their effect on other callers.
 
 use std::{
     net::SocketAddr,
@@ -12,7 +12,7 @@ use tokio::{
     time::{interval, timeout},
 };
 
-#[expect(dead_code, reason = "the tests need more of it")]
+#[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/api/listening/frames.rs"]
 mod frames;
 
@@ -21,25 +21,25 @@ use frames::{
     header, headers, hello,
 };
 
-/// How often attackers come.
-const EVERY: Duration = Duration::from_millis(250);
+/// The interval between two waves of connections.
+const WAVE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long one waits for the server to hang up: longer than it may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The timeout for the server to close a connection, longer than it may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What comes over connections, again and again.
+/// An attack: waves of connections that send the same bytes.
 pub struct Attack {
     pub name: &'static str,
-    /// How many connections there are at a time.
+    /// Connections per wave.
     connections: usize,
-    /// What is sent over one of them.
+    /// The bytes that the connection with this number sends.
     sends: fn(usize) -> Vec<u8>,
 }
 
-/// All there are.
+/// All attacks.
 pub const ATTACKS: [Attack; 5] = [
     Attack {
-        name: "calls that are taken back at once",
+        name: "calls that are cancelled at once",
         connections: 8,
         sends: |_| {
             let call = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &headers(OPEN));
@@ -72,7 +72,7 @@ pub const ATTACKS: [Attack; 5] = [
         sends: |number| hello()[..number % 24].to_vec(),
     },
     Attack {
-        name: "frames that make no sense",
+        name: "invalid frames",
         connections: 50,
         sends: |number| {
             let nonsense = match number % 3 {
@@ -91,13 +91,13 @@ fn calls(call: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
 }
 
 impl Attack {
-    /// Attacks for so long, then waits until the server has hung up on all: how many it
-    /// had not by the time that it should have.
+    /// Attacks for this time. Returns the number of connections that the server did not
+    /// close in time.
     pub async fn run(&self, address: SocketAddr, time: Duration) -> usize {
         let until = Instant::now() + time;
         let sends: Vec<_> = (0..self.connections).map(self.sends).collect();
         let mut attackers = JoinSet::new();
-        let mut waves = interval(EVERY);
+        let mut waves = interval(WAVE_INTERVAL);
         while Instant::now() < until {
             waves.tick().await;
             for bytes in sends.clone() {
@@ -109,12 +109,12 @@ impl Attack {
     }
 }
 
-/// Sends it all over a connection: whether the server hangs up in time.
+/// Sends bytes over a connection. Returns whether the server closes it in time.
 async fn attack(address: SocketAddr, bytes: Vec<u8>) -> bool {
     let attack = async {
         let (mut read, mut write) = TcpStream::connect(address).await?.into_split();
         let sending = tokio::spawn(async move {
-            // It may hang up in between.
+            // The server may close the connection meanwhile.
             let _ = write.write_all(&bytes).await;
             write
         });
@@ -123,6 +123,6 @@ async fn attack(address: SocketAddr, bytes: Vec<u8>) -> bool {
         drop(sending.await);
         std::io::Result::Ok(())
     };
-    // A connection that is reset has ended, too.
-    timeout(PATIENCE, attack).await.is_ok()
+    // A reset connection is closed, too.
+    timeout(CLOSE_TIMEOUT, attack).await.is_ok()
 }

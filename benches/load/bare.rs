@@ -1,4 +1,4 @@
-//! The ceilings: servers that do nothing but what they must, in processes of their own.
+//! Minimal servers in separate processes, as upper limits.
 
 use std::{convert::Infallible, env, net::SocketAddr, task};
 
@@ -15,12 +15,12 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use uuid::Uuid;
 
-/// What a bare server answers GetProject with.
+/// A minimal server that answers GetProject.
 #[derive(Clone)]
 pub enum Bare {
-    /// The same project each time.
+    /// Answers with a constant project.
     Echo,
-    /// Whether a row is there, by the statement of GetProject.
+    /// Answers with a row, by the statement of GetProject.
     Select(PgPool),
 }
 
@@ -36,7 +36,7 @@ const SELECT: &str =
            select 1 from api_key_projects k
            where k.api_key_id = $3 and k.project_id = p.id))";
 
-/// Serves until it is killed; says its address first.
+/// Serves until it is killed. Prints its address first.
 pub async fn serve(kind: &str) -> anyhow::Result<()> {
     let bare = match kind {
         "echo" => Bare::Echo,

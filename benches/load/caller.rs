@@ -1,5 +1,5 @@
-//! Closed-loop callers over raw HTTP/2: as cheap as can be, because they share the
-//! cores with what they measure.
+//! Closed-loop callers over raw HTTP/2. They are cheap, because they share the cores with
+//! the measured server.
 
 use std::{
     collections::BTreeMap,
@@ -19,43 +19,43 @@ use tokio::{net::TcpStream, task::JoinSet, time::sleep_until};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// A call that is ready to be made.
+/// A prepared call.
 #[derive(Clone)]
 pub struct Call {
     head: Request<()>,
     body: Bytes,
 }
 
-/// How often paced users call.
-const TICK: Duration = Duration::from_millis(10);
+/// The granularity of paced calls.
+const PACE_TICK: Duration = Duration::from_millis(10);
 
-/// Who calls: one call after the other, over and over.
+/// The calls of a user, made one after another in a cycle.
 pub type User = Vec<Call>;
 
-/// How a load is put on.
+/// The parameters of a load.
 #[derive(Clone, Copy)]
 pub struct Load {
-    /// Connections; the users are spread over them.
+    /// The number of connections, shared by the users.
     pub connections: usize,
-    /// For how long it is measured.
+    /// The duration of the measurement.
     pub time: Duration,
-    /// For how long before that it is not.
+    /// The duration of the warm-up before it.
     pub warm_up: Duration,
-    /// How often each user calls, if not as fast as it is answered.
+    /// The interval of each user's calls; `None` calls again after each response.
     pub pace: Option<Duration>,
-    /// Whether refused users wait as long as they are asked to.
-    pub heeds: bool,
+    /// Whether refused users wait for the retry delay.
+    pub respects_retry_delay: bool,
 }
 
-/// What came of it.
+/// The outcome of a load.
 pub struct Outcome {
-    /// How long the good answers took, in microseconds.
+    /// The latencies of successful calls, in microseconds.
     pub times: Histogram<u64>,
-    /// How long the others took.
+    /// The latencies of failed calls, in microseconds.
     pub refusals: Histogram<u64>,
-    /// How many answers had which code.
+    /// The number of calls by status code.
     pub codes: BTreeMap<i32, u64>,
-    /// For how long it was measured.
+    /// The duration of the measurement.
     pub elapsed: Duration,
 }
 
@@ -78,7 +78,7 @@ impl Call {
         }
     }
 
-    /// The same with one more header.
+    /// The same call with an additional header.
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         let value = value.parse().expect("a well-formed header");
         self.head.headers_mut().insert(name, value);
@@ -97,17 +97,17 @@ impl Outcome {
         }
     }
 
-    /// Good answers a second.
+    /// Successful calls per second.
     pub fn rate(&self) -> f64 {
         self.times.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// A quantile of how long good answers took, in milliseconds.
+    /// A latency quantile of successful calls, in milliseconds.
     pub fn quantile(&self, quantile: f64) -> f64 {
         self.times.value_at_quantile(quantile) as f64 / 1e3
     }
 
-    /// The answers that were not good, by code.
+    /// The failed calls by code.
     pub fn faults(&self) -> Vec<(Code, u64)> {
         let faults = self.codes.iter().filter(|(code, _)| **code != 0);
         faults
@@ -136,18 +136,18 @@ impl Outcome {
 }
 
 impl Load {
-    /// As fast as answers come, over so many connections.
+    /// An unpaced load over this number of connections.
     pub fn of(connections: usize, time: Duration) -> Self {
         Self {
             connections,
             time,
             warm_up: Duration::from_secs(1),
             pace: None,
-            heeds: true,
+            respects_retry_delay: true,
         }
     }
 
-    /// Puts the load of these users on a server.
+    /// Runs the load of these users on a server.
     pub async fn run(self, address: SocketAddr, users: &[User]) -> anyhow::Result<Outcome> {
         let begun = Instant::now();
         let from = begun + self.warm_up;
@@ -167,11 +167,11 @@ impl Load {
                     begun,
                     measured: (from, until),
                     pace: self.pace,
-                    heeds: self.heeds,
+                    respects_retry_delay: self.respects_retry_delay,
                 };
                 caller.run(number)
             });
-            // One task for all: what they send at once leaves together.
+            // One task per connection: calls made at once leave in one packet.
             tasks.spawn(try_join_all(callers.collect::<Vec<_>>()));
         }
         while let Some(ended) = tasks.join_next().await {
@@ -180,7 +180,7 @@ impl Load {
 
         let mut outcome = Outcome::new();
         for part in parts {
-            outcome.add(&part.lock().expect("nobody panicked"))?;
+            outcome.add(&part.lock().expect("no thread panicked"))?;
         }
         outcome.elapsed = self.time;
         Ok(outcome)
@@ -204,18 +204,18 @@ struct Caller {
     sender: SendRequest<Bytes>,
     user: User,
     part: Arc<Mutex<Outcome>>,
-    /// When the load was, for all of them.
+    /// The start of the load.
     begun: Instant,
     measured: (Instant, Instant),
     pace: Option<Duration>,
-    heeds: bool,
+    respects_retry_delay: bool,
 }
 
 impl Caller {
     async fn run(self, number: usize) -> anyhow::Result<()> {
         let (from, until) = self.measured;
         let mut due = self.begun + self.pace.unwrap_or_default().mul_f64(spread(number));
-        // Users begin at different places, so that they do not all write at once.
+        // Users start at different calls, so that they do not all write at once.
         for call in self.user.iter().cycle().skip(number % self.user.len()) {
             if self.pace.is_some() {
                 sleep_until(on_the_tick(due, self.begun).into()).await;
@@ -226,14 +226,14 @@ impl Caller {
             }
             let answered = answer(&self.sender, call).await?;
             let ended = Instant::now();
-            // Whenever it began: else slow calls would be missed at both ends of the time.
+            // By the end only: otherwise slow calls at both ends would be missed.
             if (from..=until).contains(&ended) {
-                let mut part = self.part.lock().expect("nobody panicked");
+                let mut part = self.part.lock().expect("no thread panicked");
                 part.count(answered.code, ended - begun);
             }
-            // Who fell behind catches up, so that as much is asked for as was meant.
+            // A late user catches up, so that the offered load stays as intended.
             due += self.pace.unwrap_or_default();
-            if self.heeds
+            if self.respects_retry_delay
                 && let Some(wait) = answered.retry_delay()
             {
                 due = due.max(ended + wait);
@@ -244,32 +244,32 @@ impl Caller {
     }
 }
 
-/// The first tick since then that is not before it: paced users call at the same moments.
+/// The first tick from `due` on: paced users call at the same moments.
 fn on_the_tick(due: Instant, since: Instant) -> Instant {
     let waits = due.saturating_duration_since(since).as_nanos();
-    since + TICK * waits.div_ceil(TICK.as_nanos()) as u32
+    since + PACE_TICK * waits.div_ceil(PACE_TICK.as_nanos()) as u32
 }
 
-/// A number from 0 to 1, another one for each user.
+/// A number from 0 to 1 that differs for each user.
 fn spread(number: usize) -> f64 {
     (number as f64 * 0.618_034).fract()
 }
 
-/// How a call was answered.
-struct Answered {
+/// The status of a call.
+struct CallStatus {
     code: Code,
-    /// Of a refusal, what says it.
+    /// The headers or trailers with the status.
     headers: HeaderMap,
 }
 
-impl Answered {
-    /// If these headers say it.
+impl CallStatus {
+    /// The status in these headers, if any.
     fn of(headers: HeaderMap) -> Option<Self> {
         let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
         Some(Self { code, headers })
     }
 
-    /// How long a refused caller is asked to wait.
+    /// The retry delay of a refusal.
     fn retry_delay(&self) -> Option<Duration> {
         let status = match self.code {
             Code::Ok => return None,
@@ -279,19 +279,19 @@ impl Answered {
     }
 }
 
-/// Makes a call, and reads its answer to the end.
-async fn answer(sender: &SendRequest<Bytes>, call: &Call) -> anyhow::Result<Answered> {
+/// Makes a call and reads the whole response.
+async fn answer(sender: &SendRequest<Bytes>, call: &Call) -> anyhow::Result<CallStatus> {
     let mut sender = sender.clone().ready().await?;
     let (answer, mut body) = sender.send_request(call.head.clone(), false)?;
     body.send_data(call.body.clone(), true)?;
     let (head, mut body) = answer.await?.into_parts();
     if head.headers.contains_key("grpc-status") {
-        return Answered::of(head.headers).context("a status");
+        return CallStatus::of(head.headers).context("a status");
     }
     while let Some(data) = body.data().await {
         let length = data?.len();
         body.flow_control().release_capacity(length)?;
     }
     let trailers = body.trailers().await?.context("an answer has trailers")?;
-    Answered::of(trailers).context("trailers have a status")
+    CallStatus::of(trailers).context("trailers have a status")
 }

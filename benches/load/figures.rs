@@ -1,4 +1,4 @@
-//! What was measured, and how it is printed.
+//! The results, and their table.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use crate::{
 
 /// The figures of one scenario in one round.
 pub struct Figures {
-    /// Good answers a second.
+    /// Successful calls per second.
     pub rate: f64,
-    /// How long they took, in milliseconds.
+    /// Latency quantiles of successful calls, in milliseconds.
     pub p50: f64,
     pub p95: f64,
     pub p99: f64,
-    /// CPU of the server for each answer, and of PostgreSQL, in microseconds.
+    /// CPU time per call of the server and of PostgreSQL, in microseconds.
     pub server: f64,
     pub database: f64,
-    /// What was not answered well.
+    /// The failed calls by code.
     pub faults: String,
 }
 
 impl Figures {
-    /// Puts a load on a server, and counts what both use.
+    /// Loads a server and measures the CPU time.
     pub async fn of(server: &Program, load: Load, users: &[User]) -> anyhow::Result<Self> {
         let used = || (cpu_of(server.pid()), cpu_of_postgres());
         let before = used();
         let outcome = load.run(server.address, users).await?;
         let after = used();
         let calls: u64 = outcome.codes.values().sum();
-        // The warm-up is counted too, on both sides of the fraction.
+        // The CPU time includes the warm-up, so its calls are counted too.
         let all = calls as f64 * (load.time + load.warm_up).div_duration_f64(load.time);
         let each = |before: Duration, after: Duration| {
             after.saturating_sub(before).as_secs_f64() * 1e6 / all.max(1.0)
@@ -43,7 +43,7 @@ impl Figures {
         })
     }
 
-    /// Prints a line of the table.
+    /// Prints a row of the table.
     pub fn print(&self, name: &str) {
         let Self {
             rate,
@@ -90,14 +90,14 @@ pub fn print_head() {
     );
 }
 
-/// The one in the middle, by their rate.
+/// The round with the median rate.
 pub fn median(mut rounds: Vec<Figures>) -> Figures {
     rounds.sort_by(|one, other| one.rate.total_cmp(&other.rate));
     let middle = rounds.len() / 2;
     rounds.swap_remove(middle)
 }
 
-/// The middle of some numbers.
+/// The median.
 pub fn middle(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]

@@ -1,15 +1,16 @@
-//! The bare echo behind all that every call goes through in the real server.
+//! The echo server behind all layers of the real server.
 
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use sluice::{
-    auth::{AccessTokens, Caller, AuthInterceptor, Rate, RateLimits, Revocations, SigningKeys, Subject},
+    auth::{
+        AccessTokens, AuthInterceptor, Caller, Rate, RateLimits, Revocations, SigningKeys, Subject,
+    },
     config::Config,
     domain::{Scope, Secret, SessionId, UserId, now},
-    layers,
+    layers, telemetry,
     transport::Listener,
-    telemetry,
 };
 use tokio::{net::TcpListener, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -23,19 +24,19 @@ struct Settings {
     config: Config,
 }
 
-/// Serves until it is killed; says its address and a token first.
+/// Serves until it is killed. Prints its address and a token first.
 pub async fn serve() -> anyhow::Result<()> {
     let Settings { config } = Settings::parse_from(["sluice", "--env=production"]);
     telemetry::init(&config.log())?;
     let secret = Secret::new("a secret of at least thirty-two bytes");
     let tokens = AccessTokens::new(SigningKeys::from_secret(&secret), config.tokens());
     let revocations = Revocations::default();
-    let often = Rate {
+    let unlimited = Rate {
         per_second: 1_000_000,
         burst: 1_000_000,
     };
-    let limits = RateLimits::new(often, often);
-    let guard = AuthInterceptor::new(tokens.clone(), revocations.clone(), limits);
+    let limits = RateLimits::new(unlimited, unlimited);
+    let interceptor = AuthInterceptor::new(tokens.clone(), revocations.clone(), limits);
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let subject = Subject::User {
@@ -55,7 +56,7 @@ pub async fn serve() -> anyhow::Result<()> {
             sleep(Duration::from_secs(1)).await;
         }
     });
-    let echo = InterceptedService::new(Bare::Echo, guard);
+    let echo = InterceptedService::new(Bare::Echo, interceptor);
     let listener = Listener::new(listener, config.listener())?;
     let services = layers::stack(echo, &config.layers(listener.overload()));
     listener.serve(services, CancellationToken::new()).await;

@@ -1,14 +1,14 @@
-//! What processes have used, as Linux counts it.
+//! The CPU time and memory of processes, from `/proc`.
 
 use std::{fs, time::Duration};
 
-/// One tick of the kernel's accounts.
+/// A tick of the kernel's CPU accounting.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The CPU time of a process so far, with that of its children that ended.
+/// The CPU time of a process so far, including its ended children.
 pub fn cpu_of(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name stands in parentheses, and may have spaces in it.
+    // The name is in parentheses and can contain spaces.
     let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
     let ticks = fields.split(' ').skip(11).take(4);
     TICK * ticks
@@ -21,7 +21,7 @@ pub fn cpu_of_postgres() -> Duration {
     processes("postgres").into_iter().map(cpu_of).sum()
 }
 
-/// The memory of a process, in KiB.
+/// The resident memory of a process, in KiB.
 pub fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));

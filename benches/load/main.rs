@@ -1,12 +1,11 @@
-//! How much can be carried, and what it costs, beside what the machine gives at most.
+//! Throughput and cost per call, compared with the limits of the machine.
 //!
-//! `tests/run bench --bench load` (or `make bench`) runs the real server on a new
-//! database of a durable PostgreSQL, the callers and the ceilings all on this
-//! machine: servers that do nothing but what they must, `pgbench` with the same SQL,
-//! bcrypt by itself. Each comparison is made within one run, round by round, and the
-//! round in the middle counts. What is named after `--` limits it to some scenarios;
-//! `SLUICE_BENCH_SECONDS` is how long each is measured (5), `SLUICE_BENCH_ROUNDS` how
-//! often (3).
+//! `tests/run bench --bench load` (or `make bench`) runs the real server on a new database
+//! of a durable PostgreSQL, and its callers on the same machine. It compares the server
+//! with minimal servers, `pgbench` with the same SQL, and plain bcrypt. Each comparison
+//! interleaves its rounds within one run and prints the median round. Arguments after `--`
+//! select scenarios. `SLUICE_BENCH_SECONDS` is the duration of a round (5), and
+//! `SLUICE_BENCH_ROUNDS` the number of rounds (3).
 
 mod attacks;
 mod bare;
@@ -44,7 +43,7 @@ fn main() -> anyhow::Result<()> {
     })
 }
 
-/// A socket is a file on both sides.
+/// Raises the limit of open files: each connection has two sockets here.
 fn raise_file_limit() -> anyhow::Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

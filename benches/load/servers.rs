@@ -1,4 +1,4 @@
-//! The servers that are measured, each a process of its own that ends with its value.
+//! The measured servers, each a process that ends when its value is dropped.
 
 use std::{
     env,
@@ -15,17 +15,17 @@ use tempfile::TempDir;
 /// A running server.
 pub struct Program {
     process: Child,
-    /// Where it listens.
+    /// The address.
     pub address: SocketAddr,
-    /// A token that it accepts, if it says one.
+    /// A token that it accepts, or empty.
     pub token: String,
 }
 
-/// A database of PostgreSQL, gone when this is dropped by [`Bench::end`].
+/// A PostgreSQL database, dropped by [`Bench::end`].
 pub struct Bench {
     admin: PgConnection,
     name: String,
-    /// Where it is.
+    /// The URL.
     pub url: String,
     directory: TempDir,
 }
@@ -55,7 +55,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The real server over this database, as in production but for its limits.
+    /// Starts the real server on this database, with the limits of production disabled.
     pub fn sluice(&self, settings: &[(&str, &str)]) -> anyhow::Result<Program> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         command
@@ -77,10 +77,10 @@ impl Bench {
         let log = process.stderr.take().context("a log")?;
         let mut lines = BufReader::new(log).lines();
         let address = address_in(&mut lines)?;
-        // Somebody has to read the rest, or the server would wait.
+        // The log must be read, or the server would block on the full pipe.
         thread::spawn(move || {
-            let faults = lines.map_while(Result::ok);
-            for line in faults.filter(|line| line.contains(r#""level":"ERROR""#)) {
+            let lines = lines.map_while(Result::ok);
+            for line in lines.filter(|line| line.contains(r#""level":"ERROR""#)) {
                 eprintln!("{line}");
             }
         });
@@ -92,7 +92,7 @@ impl Bench {
         })
     }
 
-    /// A ceiling: `echo` or `select`; or `layered`, which is the echo with our layers.
+    /// Starts a minimal server: `echo`, `select`, or `layered`, the echo behind our layers.
     pub fn bare(&self, kind: &str, pool_size: u32) -> anyhow::Result<Program> {
         let mut process = Command::new(env::current_exe()?)
             .args(["--bare", kind])
@@ -102,7 +102,7 @@ impl Bench {
             .spawn()?;
         let output = process.stdout.take().context("an output")?;
         let mut lines = BufReader::new(output).lines();
-        let line = lines.next().context("it says its address")??;
+        let line = lines.next().context("the printed address")??;
         let (address, token) = line.split_once(' ').unwrap_or((&line, ""));
         Ok(Program {
             process,
@@ -112,7 +112,7 @@ impl Bench {
     }
 }
 
-/// The address that a server says, once it serves.
+/// The address in a server's log, once it serves.
 fn address_in(lines: &mut Lines<BufReader<impl Read>>) -> anyhow::Result<SocketAddr> {
     let mut address = None;
     for line in lines {
@@ -125,14 +125,14 @@ fn address_in(lines: &mut Lines<BufReader<impl Read>>) -> anyhow::Result<SocketA
             .as_str()
             .is_some_and(|status| status.eq_ignore_ascii_case("serving"))
         {
-            return address.context("it says where it listens");
+            return address.context("the logged address");
         }
     }
-    anyhow::bail!("the server does not start")
+    anyhow::bail!("the server did not start")
 }
 
 impl Program {
-    /// The id of its process.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
     }

@@ -1,4 +1,4 @@
-//! Who calls, and what.
+//! The users of the load and their calls.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::{
     servers::Program,
 };
 
-/// The password of everybody.
+/// The password of all users.
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// How many projects each user has.
-const PROJECTS: usize = 3;
+/// Projects per user.
+const PROJECTS_PER_USER: usize = 3;
 
-/// Somebody with an account and projects.
+/// A user with projects.
 #[derive(Clone)]
 pub struct Account {
     pub email: String,
@@ -31,7 +31,7 @@ pub struct Account {
     destination_id: String,
 }
 
-/// Signs up so many users, each with projects.
+/// Signs up `count` users with projects.
 pub async fn accounts(
     server: &Program,
     prefix: &str,
@@ -39,13 +39,13 @@ pub async fn accounts(
 ) -> anyhow::Result<Vec<Account>> {
     let address = format!("http://{}", server.address);
     let channel = Channel::from_shared(address)?.connect().await?;
-    let turns = Arc::new(Semaphore::new(16));
+    let permits = Arc::new(Semaphore::new(16));
     let mut tasks = JoinSet::new();
     for number in 0..count {
-        let (channel, turns) = (channel.clone(), Arc::clone(&turns));
+        let (channel, permits) = (channel.clone(), Arc::clone(&permits));
         let email = format!("{prefix}{number}@example.com");
         tasks.spawn(async move {
-            let _turn = turns.acquire().await?;
+            let _permit = permits.acquire().await?;
             account(channel, email).await
         });
     }
@@ -66,7 +66,7 @@ async fn account(channel: Channel, email: String) -> anyhow::Result<Account> {
     let token = answer.tokens.context("tokens")?.access_token;
     let mut projects = ProjectServiceClient::new(channel);
     let mut project_ids = Vec::new();
-    for _ in 0..PROJECTS {
+    for _ in 0..PROJECTS_PER_USER {
         let created = projects.create_project(authorized(new_project(), &token)?);
         let project = created.await?.into_inner().project;
         project_ids.push(project.context("a project")?.id);
@@ -104,13 +104,13 @@ fn new_project() -> pb::CreateProjectRequest {
 }
 
 impl Account {
-    /// Reads one project after the other.
+    /// Reads one project after another.
     pub fn reader(&self) -> User {
         let projects = self.project_ids.iter();
         projects.map(|id| self.get_project(id)).collect()
     }
 
-    /// The same for a bare server, which is told whose they are.
+    /// The same for a minimal server, with the owner in a header.
     pub fn bare_reader(&self) -> User {
         let calls = self.reader().into_iter();
         calls
@@ -132,7 +132,7 @@ impl Account {
         vec![self.call("ProjectService/CreateProject", &new_project())]
     }
 
-    /// Nine reads, then a write.
+    /// Nine reads, then one write.
     pub fn dashboard(&self) -> User {
         let mut calls = self.reader();
         calls.extend(self.reader());

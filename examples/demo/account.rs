@@ -11,7 +11,7 @@ use tonic::{
 
 use crate::media::Destination;
 
-/// Somebody with a project, and how he is known to the control plane.
+/// A user with a project, signed in at the control plane.
 pub struct Account {
     channel: Channel,
     bearer: MetadataValue<Ascii>,
@@ -20,7 +20,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Signs up and makes a project.
+    /// Signs up and creates a project.
     pub async fn new(channel: Channel) -> anyhow::Result<Self> {
         let request = pb::SignUpRequest {
             email: "ada@example.com".to_owned(),
@@ -30,7 +30,7 @@ impl Account {
         };
         let mut auth = AuthServiceClient::new(channel.clone());
         let tokens = auth.sign_up(request).await?.into_inner().tokens;
-        let token = tokens.context("no tokens came")?.access_token;
+        let token = tokens.context("no tokens")?.access_token;
         let mut account = Self {
             channel,
             bearer: format!("Bearer {token}").parse()?,
@@ -47,12 +47,12 @@ impl Account {
         let request = account.signed(request);
         let made = account.projects().create_project(request).await?;
         let made = made.into_inner();
-        account.project_id = made.project.context("no project came")?.id;
+        account.project_id = made.project.context("no project")?.id;
         account.stream_key = made.stream_key;
         Ok(account)
     }
 
-    /// Makes a destination of a platform; gives its id.
+    /// Creates a destination for a platform. Returns its id.
     pub async fn destination(&self, name: &str, platform: &Destination) -> anyhow::Result<String> {
         let request = pb::CreateDestinationRequest {
             project_id: self.project_id.clone(),
@@ -65,10 +65,10 @@ impl Account {
         let request = self.signed(request);
         let made = self.projects().create_destination(request).await?;
         let made = made.into_inner().destination;
-        Ok(made.context("no destination came")?.id)
+        Ok(made.context("no destination")?.id)
     }
 
-    /// A request in his name.
+    /// A request with the user's access token.
     pub fn signed<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let metadata = request.metadata_mut();

@@ -2,83 +2,83 @@ use std::io::{IsTerminal, Write, stdout};
 
 use sluice::proto::v1 as pb;
 
-use crate::watching::Seen;
+use crate::project_watch::Observed;
 
-/// What is to be seen, in the terminal: lines that are redrawn. Elsewhere each change is a
-/// line.
+/// The display of the stream and its relays. A terminal shows lines that are redrawn; any
+/// other output gets a line for each change.
 pub struct Board {
     is_terminal: bool,
     destinations: Vec<(String, &'static str)>,
-    /// How many lines are to be drawn over.
+    /// The number of lines to draw over.
     drawn: usize,
-    /// What was told last, of the stream and of each relay.
-    told: Vec<String>,
+    /// The last printed lines, of the stream and of each relay.
+    printed: Vec<String>,
 }
 
 impl Board {
-    /// An empty one; destinations are shown under their names, in this order.
+    /// An empty display. Destinations are in this order, with their names.
     pub fn new(destinations: Vec<(String, &'static str)>) -> Self {
         let mut board = Self {
             is_terminal: stdout().is_terminal(),
             destinations,
             drawn: 0,
-            told: Vec::new(),
+            printed: Vec::new(),
         };
-        // Of what has not begun there is nothing to tell.
-        let nothing = board.lines(&Seen::default());
-        board.told = nothing.into_iter().map(|(line, _)| line).collect();
+        // The initial state is not printed.
+        let initial = board.lines(&Observed::default());
+        board.printed = initial.into_iter().map(|(line, _)| line).collect();
         board
     }
 
-    /// A line that stays.
-    pub fn say(&mut self, line: &str) {
+    /// Prints a permanent line.
+    pub fn print(&mut self, line: &str) {
         println!("{line}");
-        // What stands above it stays too.
+        // The lines above it become permanent too.
         self.drawn = 0;
     }
 
-    /// Shows what is.
-    pub fn show(&mut self, seen: &Seen) {
+    /// Shows the current state.
+    pub fn show(&mut self, observed: &Observed) {
         if self.is_terminal {
-            self.draw(seen);
+            self.draw(observed);
         } else {
-            self.tell(seen);
+            self.print_changes(observed);
         }
     }
 
-    fn draw(&mut self, seen: &Seen) {
+    fn draw(&mut self, observed: &Observed) {
         let mut out = stdout().lock();
         if self.drawn > 0 {
-            // So many lines up.
+            // Moves the cursor up.
             let _ = write!(out, "\x1b[{}A", self.drawn);
         }
-        let lines = self.lines(seen);
+        let lines = self.lines(observed);
         for (line, more) in &lines {
-            // Whatever stands there is wiped out.
+            // Clears the old line.
             let _ = writeln!(out, "\x1b[2K  {line}{more}");
         }
         let _ = out.flush();
         self.drawn = lines.len();
     }
 
-    fn tell(&mut self, seen: &Seen) {
-        let lines = self.lines(seen);
-        for (told, (line, more)) in self.told.iter_mut().zip(lines) {
-            if *told != line {
+    fn print_changes(&mut self, observed: &Observed) {
+        let lines = self.lines(observed);
+        for (printed, (line, more)) in self.printed.iter_mut().zip(lines) {
+            if *printed != line {
                 println!("  {line}{more}");
-                *told = line;
+                *printed = line;
             }
         }
     }
 
-    /// One for the stream and one for each destination: what is worth a line when it
-    /// changes, and what is not.
-    fn lines(&self, seen: &Seen) -> Vec<(String, String)> {
-        let stream = (format!("stream  {}", status(seen)), String::new());
+    /// A line for the stream and one for each destination. A change of the first part is
+    /// printed, a change of the second alone is not.
+    fn lines(&self, observed: &Observed) -> Vec<(String, String)> {
+        let stream = (format!("stream  {}", status(observed)), String::new());
         let relays = self.destinations.iter().map(|(id, name)| {
-            let relay = seen.relays.get(id);
+            let relay = observed.relays.get(id);
             let bytes = relay.map_or(0, |relay| relay.bytes_sent);
-            let state = seen.relay_state(id).as_str_name();
+            let state = observed.relay_state(id).as_str_name();
             let state = state.trim_start_matches("RELAY_STATE_");
             let error = relay.and_then(|relay| relay.error.as_ref());
             let error = error.map_or_else(String::new, |error| format!("  {}", error.code));
@@ -89,10 +89,10 @@ impl Board {
     }
 }
 
-fn status(seen: &Seen) -> String {
-    let status = seen.status().as_str_name();
+fn status(observed: &Observed) -> String {
+    let status = observed.status().as_str_name();
     let status = or_dash(status.trim_start_matches("STREAM_STATUS_"));
-    let reason = seen.stream.as_ref().map(pb::Stream::end_reason);
+    let reason = observed.stream.as_ref().map(pb::Stream::end_reason);
     match reason {
         None | Some(pb::EndReason::Unspecified) => status.to_owned(),
         Some(reason) => {

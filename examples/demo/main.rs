@@ -1,17 +1,17 @@
 //! Sluice with real media, on this machine: `make demo`.
 //!
-//! Starts a control plane on SQLite, nginx-rtmp with the file of `deploy/`, `sluice edge`
-//! beside it and two destinations that record; publishes a test picture; shows how the
-//! stream goes live and is sent to both; ends it all. The exit code says whether
-//! everything came as it must.
+//! Starts a control plane on SQLite, nginx-rtmp with the configuration of `deploy/`, a
+//! `sluice edge` beside it, and two recording destinations. Publishes a test picture, shows
+//! the stream and its relays while it is live, and ends everything. The exit code says
+//! whether all steps succeeded.
 
 mod account;
 mod board;
 #[path = "../../tests/media/mod.rs"]
 mod media;
+mod project_watch;
 mod show;
 mod stage;
-mod watching;
 
 use std::process::ExitCode;
 
@@ -19,22 +19,22 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    // Whatever was started is ended with the show, also when it breaks off.
+    // Dropping the future ends all started processes, also after a signal.
     let ended = tokio::select! {
         shown = show::run() => shown,
-        stopped = stopped() => stopped,
+        stopped = signalled() => stopped,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("demo: {fault:#}");
+        Err(error) => {
+            eprintln!("demo: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Somebody wants it to end.
-async fn stopped() -> anyhow::Result<()> {
+/// Waits for a signal to stop.
+async fn signalled() -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -43,5 +43,5 @@ async fn stopped() -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = hang_up.recv() => {}
     }
-    anyhow::bail!("stopped before its end")
+    anyhow::bail!("stopped by a signal")
 }

@@ -6,32 +6,32 @@ use tokio::time::Instant;
 
 use crate::{
     board::Board,
+    project_watch::{Observed, ProjectWatch},
     stage::{Platform, Stage},
-    watching::{Seen, Watch},
 };
 
-/// How long each step may take.
-const STEP: Duration = Duration::from_secs(60);
+/// The timeout of each step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// For how long is published, at least.
-const SHOW: Duration = Duration::from_secs(12);
+/// The shortest time of publishing.
+const MIN_PUBLISH_TIME: Duration = Duration::from_secs(12);
 
-/// Seconds of video that each destination must have.
-const ENOUGH: f64 = 5.0;
+/// The video that each destination must record, in seconds.
+const MIN_RECORDED_SECONDS: f64 = 5.0;
 
-/// Starts everything, shows it, and ends it.
+/// Starts everything, publishes, and ends everything.
 pub async fn run() -> anyhow::Result<()> {
     println!("starting a control plane, nginx-rtmp, an edge and two destinations");
     let stage = Stage::start().await?;
     for line in stage.addresses() {
         println!("  {line}");
     }
-    if let Err(fault) = play(&stage).await {
-        eprintln!("{}", stage.last_words().join("\n"));
-        return Err(fault);
+    if let Err(error) = play(&stage).await {
+        eprintln!("{}", stage.last_log_lines().join("\n"));
+        return Err(error);
     }
     stage.end().await?;
-    println!("everything has ended as it should");
+    println!("everything ended as expected");
     Ok(())
 }
 
@@ -42,49 +42,57 @@ async fn play(stage: &Stage) -> anyhow::Result<()> {
     let names = platforms.iter();
     let names = names.map(|platform| (platform.destination_id.clone(), platform.name));
     let mut board = Board::new(names.collect());
-    let mut watch = Watch::of(account).await?;
+    let mut watch = ProjectWatch::start(account).await?;
 
-    board.say("publishing a test picture");
+    board.print("publishing a test picture");
     let (mut picture, begun) = (stage.publish()?, Instant::now());
-    let live = async |seen: &Seen| {
+    let live = async |observed: &Observed| {
         ensure!(picture.ended().is_none(), "the publisher was refused");
-        Ok(is_sent_everywhere(seen, platforms))
+        Ok(is_sent_everywhere(observed, platforms))
     };
     let what = "the stream is live, and sent to both destinations";
-    watch.until(what, STEP, account, &mut board, live).await?;
+    watch
+        .until(what, STEP_TIMEOUT, account, &mut board, live)
+        .await?;
 
-    let enough = async |_: &Seen| Ok(begun.elapsed() > SHOW && all_have(platforms, ENOUGH).await?);
+    let enough = async |_: &Observed| {
+        Ok(begun.elapsed() > MIN_PUBLISH_TIME && all_have(platforms, MIN_RECORDED_SECONDS).await?)
+    };
     let what = "both destinations have 5 s of video";
-    watch.until(what, STEP, account, &mut board, enough).await?;
+    watch
+        .until(what, STEP_TIMEOUT, account, &mut board, enough)
+        .await?;
 
-    board.say("ending the publisher");
+    board.print("ending the publisher");
     picture.end().await?;
-    let ended = async |seen: &Seen| Ok(seen.status() == pb::StreamStatus::Ended);
+    let ended = async |observed: &Observed| Ok(observed.status() == pb::StreamStatus::Ended);
     let what = "the stream has ended";
-    watch.until(what, STEP, account, &mut board, ended).await?;
+    watch
+        .until(what, STEP_TIMEOUT, account, &mut board, ended)
+        .await?;
     let reason = watch
-        .seen
+        .observed
         .stream
         .map_or(pb::EndReason::Unspecified, |stream| stream.end_reason());
     let reason = reason.as_str_name();
     ensure!(
         reason == "END_REASON_PUBLISHER_ENDED",
-        "it ended otherwise: {reason}"
+        "another end reason: {reason}"
     );
 
-    judge(platforms).await
+    check_recordings(platforms).await
 }
 
-fn is_sent_everywhere(seen: &Seen, platforms: &[Platform]) -> bool {
+fn is_sent_everywhere(observed: &Observed, platforms: &[Platform]) -> bool {
     let is_sent = |platform: &Platform| {
-        seen.relay_state(&platform.destination_id) == pb::RelayState::Broadcasting
+        observed.relay_state(&platform.destination_id) == pb::RelayState::Broadcasting
     };
-    seen.status() == pb::StreamStatus::Live && platforms.iter().all(is_sent)
+    observed.status() == pb::StreamStatus::Live && platforms.iter().all(is_sent)
 }
 
 async fn all_have(platforms: &[Platform], seconds: f64) -> anyhow::Result<bool> {
     for platform in platforms {
-        // What is being written may not be readable yet.
+        // A recording may not be readable yet.
         if platform.destination.seconds().await.unwrap_or(0.0) < seconds {
             return Ok(false);
         }
@@ -92,12 +100,15 @@ async fn all_have(platforms: &[Platform], seconds: f64) -> anyhow::Result<bool> 
     Ok(true)
 }
 
-/// Says what the destinations have recorded.
-async fn judge(platforms: &[Platform]) -> anyhow::Result<()> {
+/// Prints and checks the length of the recordings.
+async fn check_recordings(platforms: &[Platform]) -> anyhow::Result<()> {
     for platform in platforms {
         let (name, seconds) = (platform.name, platform.destination.seconds().await?);
         println!("  {name} has recorded {seconds:.1} s of video");
-        ensure!(seconds >= ENOUGH, "{name} has less than {ENOUGH} s");
+        ensure!(
+            seconds >= MIN_RECORDED_SECONDS,
+            "{name} has less than {MIN_RECORDED_SECONDS} s"
+        );
     }
     Ok(())
 }

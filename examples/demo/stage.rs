@@ -11,7 +11,7 @@ use crate::{
     media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Picture, Place},
 };
 
-/// All that runs. It ends when this is dropped.
+/// All running processes. They end when this is dropped.
 pub struct Stage {
     pub account: Account,
     pub platforms: Vec<Platform>,
@@ -21,7 +21,7 @@ pub struct Stage {
     _folder: TempDir,
 }
 
-/// Where the stream is sent to.
+/// A destination that records the stream.
 pub struct Platform {
     pub name: &'static str,
     pub destination_id: String,
@@ -29,7 +29,7 @@ pub struct Platform {
 }
 
 impl Stage {
-    /// Starts everything but the publisher.
+    /// Starts everything except the publisher.
     pub async fn start() -> anyhow::Result<Self> {
         let program = sluice()?;
         let folder = TempDir::new()?;
@@ -59,13 +59,13 @@ impl Stage {
         })
     }
 
-    /// Publishes with the project's key.
+    /// Starts a publisher with the project's stream key.
     pub fn publish(&self) -> anyhow::Result<Picture> {
         let key = &self.account.stream_key;
         Picture::publish(&format!("{}/{key}", self.nginx.ingest()))
     }
 
-    /// Who is where, a line each.
+    /// The addresses of the processes, one line each.
     pub fn addresses(&self) -> Vec<String> {
         let platforms = self.platforms.iter();
         let platforms = platforms.map(|platform| {
@@ -80,29 +80,29 @@ impl Stage {
         own.into_iter().chain(platforms).collect()
     }
 
-    /// What the programs complained of last, a line each.
-    pub fn last_words(&self) -> Vec<String> {
+    /// The last log lines of the processes, without debug lines.
+    pub fn last_log_lines(&self) -> Vec<String> {
         let logs = [self.control.log(), self.edge.log(), self.nginx.log()];
-        let is_worth = |line: &String| !line.contains("DEBUG");
+        let is_relevant = |line: &String| !line.contains("DEBUG");
         let last = |log: Vec<String>| {
-            let mut lines: Vec<_> = log.into_iter().filter(is_worth).collect();
+            let mut lines: Vec<_> = log.into_iter().filter(is_relevant).collect();
             lines.split_off(lines.len().saturating_sub(15))
         };
         logs.into_iter().flat_map(last).collect()
     }
 
-    /// Ends the edge as its operator would; the rest goes with this.
+    /// Ends the edge gracefully; dropping this ends the rest.
     pub async fn end(mut self) -> anyhow::Result<()> {
         self.edge.end().await
     }
 }
 
-/// The program, which cargo builds beside the examples.
+/// The program that cargo builds beside the examples.
 fn sluice() -> anyhow::Result<PathBuf> {
     let own = env::current_exe()?;
     let profile = own.parent().and_then(Path::parent);
     let program = profile
-        .context("this program lies in a folder")?
+        .context("the directory of this program")?
         .join("sluice");
     ensure!(
         program.exists(),

@@ -1,4 +1,4 @@
-//! What becomes of calls when there are too many, or others mean harm.
+//! Scenarios of overload and attacks.
 
 use std::time::Duration;
 
@@ -14,19 +14,18 @@ use crate::{
 };
 
 impl Scenarios<'_> {
-    /// Three times as many calls as can be answered, for a minute. They are of those who
-    /// change destinations: of the others the callers here could not make so many beside
-    /// the server, not even of one that only echoes.
+    /// Three times the server's capacity for a minute. The calls change destinations: of
+    /// cheaper calls, the callers on this machine could not make enough.
     pub(super) async fn overload(&self, users: &[Account]) -> anyhow::Result<()> {
         let sluice = self.bench.sluice(&[("SLUICE_MAX_CALLS", "256")])?;
         let editors: Vec<_> = users.iter().map(Account::editor).collect();
         let (mut before, mut floods, mut after) = (vec![], vec![], vec![]);
         let (mut asked, mut goodputs, mut refused) = (vec![], vec![], vec![]);
-        // As long as it takes until the database writes to its tables, too.
+        // Long enough for the database to write to its tables, too.
         let load = Load::of(64, self.time.max(Duration::from_secs(10)));
         let mut capacity = Figures::of(&sluice, load, &editors[..192]).await?;
         for _ in 0..self.rounds {
-            // All call as often, also when their last call was refused.
+            // All users call equally often, also after a refusal.
             let pace = |times: f64| {
                 let seconds = editors.len() as f64 / (capacity.rate * times);
                 Some(Duration::from_secs_f64(seconds))
@@ -34,7 +33,7 @@ impl Scenarios<'_> {
             let flood = Load {
                 time: Duration::from_secs(60),
                 pace: pace(3.2),
-                heeds: false,
+                respects_retry_delay: false,
                 ..load
             };
             let flooded = flood.run(sluice.address, &editors).await?;
@@ -44,7 +43,7 @@ impl Scenarios<'_> {
                 ..load
             };
             after.push(Figures::of(&sluice, half, &editors).await?);
-            // The machine is not as fast all the time.
+            // The speed of the machine varies.
             let again = Figures::of(&sluice, load, &editors[..192]).await?;
             let carried = f64::midpoint(capacity.rate, again.rate);
 
@@ -73,7 +72,7 @@ impl Scenarios<'_> {
         Ok(())
     }
 
-    /// Calls as ever, while others attack.
+    /// Normal calls during attacks.
     pub(super) async fn attacks(&self, users: &[Account]) -> anyhow::Result<()> {
         let sluice = self.bench.sluice(&[("SLUICE_HANDSHAKE_TIMEOUT", "1s")])?;
         let readers: Vec<_> = users[..64].iter().map(Account::reader).collect();

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The scenarios.
 
 mod hardship;
 
@@ -15,7 +15,7 @@ use crate::{
     users::{Account, accounts},
 };
 
-/// The scenarios that were asked for.
+/// The selected scenarios.
 pub struct Scenarios<'a> {
     bench: &'a Bench,
     named: Vec<String>,
@@ -23,14 +23,14 @@ pub struct Scenarios<'a> {
     rounds: usize,
 }
 
-/// How many users there are.
-const USERS: usize = 1000;
+/// The number of users.
+const USER_COUNT: usize = 1000;
 
-/// The cost of bcrypt, as it is by default.
-const COST: u32 = 10;
+/// The default cost of bcrypt.
+const BCRYPT_COST: u32 = 10;
 
 impl<'a> Scenarios<'a> {
-    /// Those with these names, or all.
+    /// The scenarios with these names, or all.
     pub fn of(bench: &'a Bench, named: Vec<String>) -> Self {
         let number = |name, default| {
             let number = env::var(name).ok().and_then(|number| number.parse().ok());
@@ -48,10 +48,10 @@ impl<'a> Scenarios<'a> {
         self.named.is_empty() || self.named.iter().any(|named| named == name)
     }
 
-    /// Measures, and prints the table.
+    /// Runs the scenarios and prints the table.
     pub async fn run(self) -> anyhow::Result<()> {
         let seeding = self.bench.sluice(&[("SLUICE_BCRYPT_COST", "4")])?;
-        let users = accounts(&seeding, "user", USERS).await?;
+        let users = accounts(&seeding, "user", USER_COUNT).await?;
         drop(seeding);
         print_head();
         if self.wants("layers") {
@@ -81,7 +81,7 @@ impl<'a> Scenarios<'a> {
         Ok(())
     }
 
-    /// An echo with and without all that every call goes through.
+    /// An echo server with and without the layers of the real server.
     async fn layers(&self, users: &[Account]) -> anyhow::Result<()> {
         let echo = self.bench.bare("echo", 1)?;
         let layered = self.bench.bare("layered", 1)?;
@@ -89,8 +89,7 @@ impl<'a> Scenarios<'a> {
         let readers: Vec<_> = readers
             .map(|account| account.reader_with(&layered.token))
             .collect();
-        // What a call takes longer is seen where calls do not wait for each other; how
-        // many fewer there are, where they do.
+        // One connection shows the added latency, 64 connections the lost throughput.
         for (connections, name) in [(1, "bare tonic, echo, 1"), (64, "bare tonic, echo, 64")] {
             let load = Load::of(connections, self.time);
             let (mut bare, mut ours, mut costs) = (vec![], vec![], vec![]);
@@ -112,7 +111,7 @@ impl<'a> Scenarios<'a> {
         Ok(())
     }
 
-    /// GetProject beside a bare server with the same statement, and a bare echo.
+    /// GetProject compared with a minimal server with the same statement, and an echo.
     async fn reads(&self, users: &[Account]) -> anyhow::Result<()> {
         let sluice = self.bench.sluice(&[])?;
         let pool_size = 2 * thread::available_parallelism()?.get() as u32 + 1;
@@ -140,7 +139,7 @@ impl<'a> Scenarios<'a> {
         Ok(())
     }
 
-    /// CreateProject beside pgbench with the same statements.
+    /// CreateProject compared with pgbench with the same statements.
     async fn creates(&self, users: &[Account]) -> anyhow::Result<()> {
         let sluice = self.bench.sluice(&[])?;
         let creators: Vec<_> = users[..64].iter().map(Account::creator).collect();
@@ -165,7 +164,7 @@ impl<'a> Scenarios<'a> {
         Ok(())
     }
 
-    /// A thousand users, nine reads to a write.
+    /// A thousand users with nine reads per write.
     async fn dashboards(&self, users: &[Account]) -> anyhow::Result<()> {
         let sluice = self.bench.sluice(&[])?;
         let dashboards: Vec<_> = users.iter().map(Account::dashboard).collect();
@@ -180,7 +179,7 @@ impl<'a> Scenarios<'a> {
         Ok(())
     }
 
-    /// SignIn beside bcrypt by itself, and what becomes of GetProject meanwhile.
+    /// SignIn compared with plain bcrypt, and GetProject during sign-ins.
     async fn sign_ins(&self, users: &[Account]) -> anyhow::Result<()> {
         let sluice = self.bench.sluice(&[])?;
         let visitors = accounts(&sluice, "visitor", 16).await?;
@@ -228,14 +227,14 @@ impl<'a> Scenarios<'a> {
         Ok(())
     }
 
-    /// What a connection costs that does nothing.
+    /// The memory of an idle connection.
     async fn connections(&self) -> anyhow::Result<()> {
-        const MANY: u32 = 5000;
+        const CONNECTION_COUNT: u32 = 5000;
         let sluice = self.bench.sluice(&[])?;
         let warm = hold(&sluice, 50).await?;
         let before = resident(sluice.pid());
-        let held = hold(&sluice, MANY).await?;
-        let each = (resident(sluice.pid()) - before) as f64 / f64::from(MANY);
+        let held = hold(&sluice, CONNECTION_COUNT).await?;
+        let each = (resident(sluice.pid()) - before) as f64 / f64::from(CONNECTION_COUNT);
         print_goal("KiB for each of 5000 connections", each, "50", each < 50.0);
         drop((warm, held));
         Ok(())
@@ -254,7 +253,7 @@ async fn hold(
     Ok(held)
 }
 
-/// Transactions a second of pgbench.
+/// The transactions per second of pgbench.
 fn pgbench(url: &str, owner: &str, time: Duration) -> anyhow::Result<f64> {
     let script = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -272,7 +271,7 @@ fn pgbench(url: &str, owner: &str, time: Duration) -> anyhow::Result<f64> {
     number.with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Hashes a second on a thread a core.
+/// bcrypt hashes per second with one thread per core.
 fn raw_bcrypt(time: Duration) -> anyhow::Result<f64> {
     let begun = std::time::Instant::now();
     let counts = thread::scope(|scope| {
@@ -281,7 +280,7 @@ fn raw_bcrypt(time: Duration) -> anyhow::Result<f64> {
                 scope.spawn(|| {
                     let mut count = 0_u32;
                     while begun.elapsed() < time {
-                        bcrypt::hash("correct horse battery staple", COST)?;
+                        bcrypt::hash("correct horse battery staple", BCRYPT_COST)?;
                         count += 1;
                     }
                     anyhow::Ok(count)

@@ -9,38 +9,38 @@ use tonic::{Streaming, transport::Channel};
 
 use crate::{account::Account, board::Board};
 
-/// How often the bytes of relays are asked for: watching does not tell them.
-const EVERY: Duration = Duration::from_secs(1);
+/// The poll interval for the bytes that relays have sent: a watch has no events for them.
+const BYTES_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What its owner sees of a project.
+/// The observed state of a project.
 #[derive(Default)]
-pub struct Seen {
+pub struct Observed {
     pub stream: Option<pb::Stream>,
     /// The relays of the stream, by destination.
     pub relays: BTreeMap<String, pb::Relay>,
 }
 
-/// A project that is watched.
-pub struct Watch {
-    pub seen: Seen,
+/// A watch of a project.
+pub struct ProjectWatch {
+    pub observed: Observed,
     changes: Streaming<pb::WatchProjectResponse>,
     client: StreamServiceClient<Channel>,
 }
 
-impl Seen {
-    /// Where the stream is in its life.
+impl Observed {
+    /// The status of the stream.
     pub fn status(&self) -> pb::StreamStatus {
         let stream = self.stream.as_ref();
         stream.map_or(pb::StreamStatus::Unspecified, pb::Stream::status)
     }
 
-    /// What is observed of the relay to a destination.
+    /// The state of the relay to a destination.
     pub fn relay_state(&self, destination_id: &str) -> pb::RelayState {
         let relay = self.relays.get(destination_id);
         relay.map_or(pb::RelayState::Unspecified, pb::Relay::state)
     }
 
-    fn take(&mut self, event: Event) {
+    fn apply(&mut self, event: Event) {
         match event {
             Event::StreamChanged(stream) => {
                 let before = self.stream.replace(stream);
@@ -52,15 +52,15 @@ impl Seen {
             Event::RelayChanged(relay) => {
                 self.relays.insert(relay.destination_id.clone(), relay);
             }
-            // Nothing else happens here.
+            // The demo changes nothing else.
             _ => {}
         }
     }
 }
 
-impl Watch {
-    /// Begins to watch.
-    pub async fn of(account: &Account) -> anyhow::Result<Self> {
+impl ProjectWatch {
+    /// Starts a watch.
+    pub async fn start(account: &Account) -> anyhow::Result<Self> {
         let mut client = StreamServiceClient::new(account.channel());
         let request = pb::WatchProjectRequest {
             project_id: account.project_id.clone(),
@@ -68,25 +68,24 @@ impl Watch {
         };
         let changes = client.watch_project(account.signed(request)).await?;
         Ok(Self {
-            seen: Seen::default(),
+            observed: Observed::default(),
             changes: changes.into_inner(),
             client,
         })
     }
 
-    /// Waits until something is so, and shows meanwhile what is; an error when it takes
-    /// longer than this.
+    /// Shows the state until a condition holds. Fails after `limit`.
     pub async fn until(
         &mut self,
         what: &str,
         limit: Duration,
         account: &Account,
         board: &mut Board,
-        mut is_so: impl AsyncFnMut(&Seen) -> anyhow::Result<bool>,
+        mut condition: impl AsyncFnMut(&Observed) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
-        let mut tick = interval(EVERY);
-        while !is_so(&self.seen).await? {
+        let mut tick = interval(BYTES_POLL_INTERVAL);
+        while !condition(&self.observed).await? {
             let next = async {
                 tokio::select! {
                     change = self.changes.message() => Ok(Some(change?)),
@@ -94,22 +93,22 @@ impl Watch {
                 }
             };
             let next = timeout_at(deadline, next).await;
-            let next = next.with_context(|| format!("within {limit:?} not so: {what}"))?;
+            let next = next.with_context(|| format!("not within {limit:?}: {what}"))?;
             match next? {
                 Some(Some(change)) => change
                     .event
                     .into_iter()
-                    .for_each(|event| self.seen.take(event)),
-                Some(None) => bail!("the control plane has ended the watch"),
-                None => self.ask_bytes(account).await?,
+                    .for_each(|event| self.observed.apply(event)),
+                Some(None) => bail!("the control plane ended the watch"),
+                None => self.poll_bytes(account).await?,
             }
-            board.show(&self.seen);
+            board.show(&self.observed);
         }
         Ok(())
     }
 
-    async fn ask_bytes(&mut self, account: &Account) -> anyhow::Result<()> {
-        let Some(stream) = &self.seen.stream else {
+    async fn poll_bytes(&mut self, account: &Account) -> anyhow::Result<()> {
+        let Some(stream) = &self.observed.stream else {
             return Ok(());
         };
         let request = pb::ListRelaysRequest {
@@ -117,7 +116,7 @@ impl Watch {
         };
         let answer = self.client.list_relays(account.signed(request)).await?;
         for now in answer.into_inner().relays {
-            if let Some(relay) = self.seen.relays.get_mut(&now.destination_id) {
+            if let Some(relay) = self.observed.relays.get_mut(&now.destination_id) {
                 relay.bytes_sent = now.bytes_sent;
             }
         }
