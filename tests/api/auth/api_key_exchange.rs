@@ -128,9 +128,9 @@ async fn a_key_works_until_it_expires(#[values(Sqlite, Postgres)] engine: Engine
 async fn programs_cannot_do_what_needs_a_session(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    let all = Scope::OF_USERS.map(Scope::as_str);
+    let all = Scope::USER_SCOPES.map(Scope::as_str);
     let program = program(&server, &ada, key_of(&all)).await;
-    let operator = server.operator(&Scope::OF_OPERATORS).await;
+    let operator = server.operator(&Scope::OPERATOR_SCOPES).await;
 
     for client in [program, operator] {
         for refusal in refusals_of_session_rpcs(&client).await {

@@ -13,7 +13,7 @@ const UNKNOWN: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 async fn restricted(server: &TestServer, user: &User, projects: &[&str]) -> (String, String) {
     let request = pb::CreateApiKeyRequest {
         project_ids: projects.iter().map(ToString::to_string).collect(),
-        ..key_of(&Scope::OF_USERS.map(Scope::as_str))
+        ..key_of(&Scope::USER_SCOPES.map(Scope::as_str))
     };
     let (_, secret) = key(user, request).await;
     (token_of(server, &secret).await, secret)

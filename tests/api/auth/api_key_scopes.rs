@@ -1,6 +1,6 @@
 use rstest::rstest;
 use sluice::{
-    auth::access::{Access, TABLE},
+    auth::access::{RequiredAccess, METHODS},
     domain::Scope,
     proto::v1 as pb,
 };
@@ -17,9 +17,9 @@ async fn token(server: &TestServer, user: &User, scopes: &[&str]) -> String {
 
 /// The RPCs that need scopes, by their paths.
 fn rpcs() -> impl Iterator<Item = (&'static str, &'static [Scope])> {
-    TABLE.into_iter().filter_map(|(path, access)| match access {
-        Access::Scopes(scopes) => Some((path, scopes)),
-        Access::Public | Access::Session => None,
+    METHODS.into_iter().filter_map(|(path, access)| match access {
+        RequiredAccess::Scopes(scopes) => Some((path, scopes)),
+        RequiredAccess::Public | RequiredAccess::Session => None,
     })
 }
 
@@ -55,8 +55,8 @@ async fn every_rpc_needs_each_of_its_scopes_and_no_other_one_will_do(
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
-    for scope in Scope::OF_USERS {
-        let others: Vec<_> = Scope::OF_USERS
+    for scope in Scope::USER_SCOPES {
+        let others: Vec<_> = Scope::USER_SCOPES
             .into_iter()
             .filter(|other| *other != scope)
             .map(Scope::as_str)
@@ -88,7 +88,7 @@ async fn neither_users_nor_their_keys_are_media_servers(
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    let all = token(&server, &ada, &Scope::OF_USERS.map(Scope::as_str)).await;
+    let all = token(&server, &ada, &Scope::USER_SCOPES.map(Scope::as_str)).await;
 
     for (path, _) in rpcs().filter(|(_, needed)| needed.contains(&Scope::StreamsPublish)) {
         for token in [&ada.tokens.access_token, &all] {

@@ -39,7 +39,7 @@ impl Clocked {
     /// Checks a new token under a key.
     async fn verify(&self, key: &IssuerKey) -> Result<Identity> {
         let token = Secret::new(key.sign(&self.issuer.claims_at("ada", self.time)));
-        let issuer = self.id_tokens.issuer("acme").unwrap();
+        let issuer = self.id_tokens.verifier("acme").unwrap();
         issuer.verify(&token, &Secret::new(""), self.time).await
     }
 }

@@ -4,7 +4,7 @@ use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use rstest::rstest;
 use sluice::{
-    auth::access::{self, Access},
+    auth::access::{self, RequiredAccess},
     proto::DESCRIPTORS,
 };
 use tonic::{Code, Request, Response, Status};
@@ -39,7 +39,7 @@ fn rpcs_of(file: &FileDescriptorProto) -> Vec<(String, String)> {
 
 #[test]
 fn every_rpc_has_one_entry_in_the_authorisation_table_and_no_entry_is_stale() {
-    let mut entries: Vec<_> = access::TABLE.iter().map(|(path, _)| *path).collect();
+    let mut entries: Vec<_> = access::METHODS.iter().map(|(path, _)| *path).collect();
     entries.sort_unstable();
 
     assert_eq!(entries, rpcs().keys().collect::<Vec<_>>());
@@ -48,11 +48,11 @@ fn every_rpc_has_one_entry_in_the_authorisation_table_and_no_entry_is_stale() {
 #[test]
 fn the_comment_of_every_rpc_says_what_its_entry_says() {
     for (path, comment) in rpcs() {
-        let says = match access::needed_for(&path).unwrap() {
-            Access::Public => "Needs no",
-            Access::Session => "Needs a user's own token.",
-            Access::Scopes([scope]) => &format!("Scope `{}`.", scope.as_str()),
-            Access::Scopes(scopes) => {
+        let says = match access::required_access(&path).unwrap() {
+            RequiredAccess::Public => "Needs no",
+            RequiredAccess::Session => "Needs a user's own token.",
+            RequiredAccess::Scopes([scope]) => &format!("Scope `{}`.", scope.as_str()),
+            RequiredAccess::Scopes(scopes) => {
                 let names: Vec<_> = scopes
                     .iter()
                     .map(|scope| format!("`{}`", scope.as_str()))
@@ -90,8 +90,8 @@ async fn every_rpc_that_is_not_public_refuses_a_call_without_a_token(
     let mut client = RawClient::new(server.channel.clone());
 
     let mut refusals = 0;
-    for (path, access) in access::TABLE {
-        if access == Access::Public {
+    for (path, access) in access::METHODS {
+        if access == RequiredAccess::Public {
             continue;
         }
         let refusal = refused(call(&mut client, path).await);

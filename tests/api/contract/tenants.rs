@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use sluice::{
-    auth::access::{self, Access},
+    auth::access::{self, RequiredAccess},
     domain::Scope,
     proto::v1 as pb,
 };
@@ -100,9 +100,9 @@ async fn send(
 
 /// How an RPC refuses what a caller cannot see; `is_user` tells users from programs.
 fn expected(path: &str, is_user: bool) -> (Code, &'static str) {
-    match access::needed_for(path).unwrap() {
-        Access::Session if !is_user => (Code::PermissionDenied, "SESSION_REQUIRED"),
-        Access::Scopes([Scope::StreamsPublish | Scope::RelaysWork]) => {
+    match access::required_access(path).unwrap() {
+        RequiredAccess::Session if !is_user => (Code::PermissionDenied, "SESSION_REQUIRED"),
+        RequiredAccess::Scopes([Scope::StreamsPublish | Scope::RelaysWork]) => {
             (Code::PermissionDenied, "SCOPE_MISSING")
         }
         _ => (Code::NotFound, "RESOURCE_NOT_FOUND"),
@@ -154,8 +154,8 @@ async fn no_rpc_tells_anothers_id_from_one_that_names_nothing_nor_touches_it(
         if !is_alone {
             continue;
         }
-        let token = match access::needed_for(field.path()) {
-            Some(Access::Scopes([Scope::StreamsPublish])) => &operator,
+        let token = match access::required_access(field.path()) {
+            Some(RequiredAccess::Scopes([Scope::StreamsPublish])) => &operator,
             _ => &owner.user.tokens.access_token,
         };
         let answer = send(&server, field.path(), token, (field.request)(id.to_owned())).await;

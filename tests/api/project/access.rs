@@ -47,7 +47,7 @@ impl Owned {
         let mut all = self.reads(client).await;
         all.extend(self.writes(client).await);
         let called: BTreeSet<_> = all.iter().map(|(rpc, _)| *rpc).collect();
-        let known = access::TABLE
+        let known = access::METHODS
             .iter()
             .filter_map(|(path, _)| path.strip_prefix("/sluice.v1.ProjectService/"));
         assert_eq!(called, known.collect());

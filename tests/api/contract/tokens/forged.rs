@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use sluice::{
-    auth::access::{self, Access},
+    auth::access::{self, RequiredAccess},
     domain::Scope,
     proto::v1 as pb,
 };
@@ -28,10 +28,10 @@ const GET_ME: &str = "/sluice.v1.AuthService/GetMe";
 fn guarded() -> Vec<String> {
     let guarded: Vec<_> = requests()
         .into_keys()
-        .filter(|path| access::needed_for(path) != Some(Access::Public))
+        .filter(|path| access::required_access(path) != Some(RequiredAccess::Public))
         .collect();
-    let of_table = access::TABLE.iter();
-    let of_table = of_table.filter(|(_, access)| *access != Access::Public);
+    let of_table = access::METHODS.iter();
+    let of_table = of_table.filter(|(_, access)| *access != RequiredAccess::Public);
     assert_eq!(guarded.len(), of_table.count());
     guarded
 }
@@ -203,8 +203,8 @@ async fn a_good_token_passes_where_the_forged_ones_are_stopped(
     let operator = server.operator_token(&scopes).await;
 
     for path in guarded() {
-        let token = match access::needed_for(&path) {
-            Some(Access::Scopes([Scope::StreamsPublish | Scope::RelaysWork])) => operator.clone(),
+        let token = match access::required_access(&path) {
+            Some(RequiredAccess::Scopes([Scope::StreamsPublish | Scope::RelaysWork])) => operator.clone(),
             // One of these calls ends the session.
             _ => server.user().await.tokens.access_token,
         };
