@@ -150,7 +150,7 @@ impl AccountRpcs {
         authenticated: &AuthenticatedUser,
         origin: RequestOrigin,
     ) -> Result<TokenPair> {
-        let proof = VerifiedCredential::Password {
+        let credential = VerifiedCredential::Password {
             hash: &authenticated.hash,
             attempt: authenticated
                 .attempt
@@ -159,7 +159,7 @@ impl AccountRpcs {
         };
         let user = &authenticated.user;
         self.session_issuer
-            .begin("SignIn", user, proof, origin)
+            .begin("SignIn", user, credential, origin)
             .await
     }
 }

@@ -42,10 +42,10 @@ impl IdTokenRpcs {
             ended,
         } = signed_in;
         self.revocations.add(ended, now());
-        let proof = VerifiedCredential::Identity(&identity);
+        let credential = VerifiedCredential::Identity(&identity);
         let tokens = self
             .session_issuer
-            .begin("SignInWithIdToken", &user, proof, origin)
+            .begin("SignInWithIdToken", &user, credential, origin)
             .await?;
 
         let (user, tokens) = (Some(user.into()), Some(tokens.into()));

@@ -35,7 +35,7 @@ impl SessionIssuer {
         &self,
         action: &'static str,
         user: &User,
-        proof: VerifiedCredential<'_>,
+        credential: VerifiedCredential<'_>,
         origin: RequestOrigin,
     ) -> Result<TokenPair> {
         let now = now();
@@ -55,7 +55,7 @@ impl SessionIssuer {
 
         let familiar = account_at_address(&user.email.to_lowercase(), &session.origin);
         self.sessions
-            .create(&session, proof, &familiar, &audit)
+            .create(&session, credential, &familiar, &audit)
             .await?;
         self.pair(&session, &seed, 1, now)
     }

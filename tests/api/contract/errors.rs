@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use sluice::{
-    domain::{Refusal, Scope, now},
+    domain::{RefusalCause, Scope, now},
     error::Error,
     proto::DESCRIPTORS,
 };
@@ -50,10 +50,10 @@ fn one_of_each() -> Vec<Error> {
             id: "1".to_owned(),
         },
         Error::EmailTaken,
-        Error::PublishRefused(Refusal::Conflict),
-        Error::PublishRefused(Refusal::Disabled),
-        Error::PublishRefused(Refusal::Held(now())),
-        Error::PublishRefused(Refusal::ConnectionEnded),
+        Error::PublishRefused(RefusalCause::Conflict),
+        Error::PublishRefused(RefusalCause::Disabled),
+        Error::PublishRefused(RefusalCause::Held(now())),
+        Error::PublishRefused(RefusalCause::ConnectionEnded),
         Error::NodeSuperseded,
         Error::DestinationLimit,
         Error::ProjectLive,
@@ -137,7 +137,7 @@ fn a_watch_that_ends_tells_why_and_where_it_was() {
 /// So that whoever asks learns nothing of keys that were.
 #[test]
 fn a_replaced_stream_key_is_refused_like_one_that_never_was() {
-    let replaced = Status::from(Error::PublishRefused(Refusal::KeyReplaced));
+    let replaced = Status::from(Error::PublishRefused(RefusalCause::KeyReplaced));
     let unknown = Status::from(Error::StreamKeyInvalid);
 
     assert_eq!(replaced.code(), unknown.code());

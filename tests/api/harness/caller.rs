@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sluice::{
     auth::ApiKeySecret,
     database::{Database, DatabaseOptions},
-    domain::{Act, ApiKeyId, Name, NewApiKey, Origin, Scope, Scopes, now},
+    domain::{AuditContext, ApiKeyId, Name, NewApiKey, RequestOrigin, Scope, Scopes, now},
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
@@ -133,7 +133,7 @@ impl TestServer {
             expire_time: None,
         };
         let keys = ApiKeys::new(database.clone());
-        let act = Act::of_user("CreateApiKey", None, Origin::default());
+        let act = AuditContext::for_user("CreateApiKey", None, RequestOrigin::default());
         keys.create(id, None, &key, &secret.hash(), &act, now())
             .await
             .unwrap();

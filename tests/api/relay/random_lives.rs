@@ -3,12 +3,12 @@
 use std::{collections::HashSet, time::Duration};
 
 use sluice::domain::{
-    DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayError, RelayReport, RelaySeen,
-    RelayState, RelayTimes, Reported, Stream, Time, Timeouts, now,
+    DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayError, RelayReport,
+    RelayState, RelayTimeouts, ReportOutcome, ReportedState, Stream, StreamTimeouts, Time, now,
 };
 use uuid::Uuid;
 
-const TIMES: RelayTimes = RelayTimes {
+const TIMES: RelayTimeouts = RelayTimeouts {
     lease: Duration::from_secs(15),
     stall: Duration::from_secs(10),
 };
@@ -32,15 +32,15 @@ impl Dice {
         }
     }
 
-    fn seen(&mut self) -> RelaySeen {
+    fn seen(&mut self) -> ReportedState {
         match self.roll(12) {
-            0 => RelaySeen::Starting,
-            1..=6 => RelaySeen::Broadcasting,
-            7 => RelaySeen::Stalled,
-            8 => RelaySeen::Stopping,
-            9 => RelaySeen::Stopped,
-            10 => RelaySeen::Retrying(self.error()),
-            _ => RelaySeen::Failed(self.error()),
+            0 => ReportedState::Starting,
+            1..=6 => ReportedState::Broadcasting,
+            7 => ReportedState::Stalled,
+            8 => ReportedState::Stopping,
+            9 => ReportedState::Stopped,
+            10 => ReportedState::Retrying(self.error()),
+            _ => ReportedState::Failed(self.error()),
         }
     }
 }
@@ -53,12 +53,12 @@ fn relay(now: Time) -> Relay {
         peer_address: String::new(),
         protocol: IngestProtocol::Rtmp,
     };
-    let timeouts = Timeouts {
+    let timeouts = StreamTimeouts {
         connect: Duration::from_secs(30),
         heartbeat: Duration::from_secs(35),
     };
     let stream = Stream::begin(ProjectId::generate(), publisher, timeouts, now);
-    Relay::begin(&stream, DestinationId::generate(), now)
+    Relay::new(&stream, DestinationId::generate(), now)
 }
 
 /// A report under this lease or, now and then, one of long ago.
@@ -79,8 +79,7 @@ fn report(dice: &mut Dice, relay: &mut Relay, leases: &[Uuid], held: bool, now: 
         lease_id,
         bytes_sent: (relay.bytes_sent + growth).max(0),
         bitrate_bps: 1,
-        seen: seen.clone(),
-        chance: 0.5,
+        state: seen.clone(),
     };
     let attempt = relay.attempt;
     let stops = relay.state == RelayState::Stopping;
@@ -89,15 +88,18 @@ fn report(dice: &mut Dice, relay: &mut Relay, leases: &[Uuid], held: bool, now: 
 
     let gives_back = matches!(
         seen,
-        RelaySeen::Stopped | RelaySeen::Retrying(_) | RelaySeen::Failed(_)
+        ReportedState::Stopped | ReportedState::Retrying(_) | ReportedState::Failed(_)
     );
-    assert_eq!(reported == Reported::Lost, !has || stops && !gives_back);
+    assert_eq!(
+        reported == ReportOutcome::Lost,
+        !has || stops && !gives_back
+    );
     match reported {
-        Reported::Lost => assert_eq!(before, format!("{relay:?}"), "fenced"),
-        Reported::Renewed => assert!(relay.lease.is_some()),
-        Reported::Changed => assert_eq!(relay.lease.is_none(), gives_back),
+        ReportOutcome::Lost => assert_eq!(before, format!("{relay:?}"), "fenced"),
+        ReportOutcome::Renewed => assert!(relay.lease.is_some()),
+        ReportOutcome::Changed => assert_eq!(relay.lease.is_none(), gives_back),
     }
-    if let RelaySeen::Retrying(error) = &seen
+    if let ReportedState::Retrying(error) = &seen
         && held
         && !error.fatal
     {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sluice::domain::{Change, ProjectId, Status, Stream, StreamId};
+use sluice::domain::{Change, ProjectId, Stream, StreamId, StreamStatus};
 use sqlx::Connection;
 
 use crate::harness::TestDatabase;
@@ -24,13 +24,15 @@ pub async fn tell_legal_lives(database: &TestDatabase, id: ProjectId, revision: 
             is_legal(before.as_ref(), &stream),
             "{before:?} -> {stream:?}"
         );
-        let unended = lives.values().filter(|one| one.status != Status::Ended);
+        let unended = lives
+            .values()
+            .filter(|one| one.status != StreamStatus::Ended);
         assert!(unended.count() <= 1, "{lives:?}");
     }
 }
 
 fn is_legal(before: Option<&Stream>, after: &Stream) -> bool {
-    use Status::{Connecting, Ended, Live, Reconnecting};
+    use StreamStatus::{Connecting, Ended, Live, Reconnecting};
     let Some(before) = before else {
         return after.epoch == 1 && matches!(after.status, Connecting | Live);
     };

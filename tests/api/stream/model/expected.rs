@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sluice::domain::{EndReason, Status};
+use sluice::domain::{EndReason, StreamStatus};
 
 use super::{
     life::Life,
@@ -122,10 +122,10 @@ impl Model {
         }
         let takes_over = self.takeover && !standing;
         let waits = match self.running() {
-            Some(life) if life.status != Status::Reconnecting && !takes_over => {
+            Some(life) if life.status != StreamStatus::Reconnecting && !takes_over => {
                 return Answer::Refused(RefusedFor::Conflict);
             }
-            running => running.is_some_and(|life| life.status == Status::Reconnecting),
+            running => running.is_some_and(|life| life.status == StreamStatus::Reconnecting),
         };
         let is_new = self.accepted.insert(who);
         if self.gone.contains(&who) || !is_new && !standing {

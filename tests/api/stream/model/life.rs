@@ -1,6 +1,6 @@
 //! The life of one stream.
 
-use sluice::domain::{EndReason, Status};
+use sluice::domain::{EndReason, StreamStatus};
 
 use super::words::{Connection, Seconds};
 
@@ -11,7 +11,7 @@ pub const SILENCE: Seconds = 35;
 /// One stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Life {
-    pub status: Status,
+    pub status: StreamStatus,
     pub epoch: i64,
     pub connection: Connection,
     pub connected: bool,
@@ -30,7 +30,7 @@ impl Life {
         now: Seconds,
     ) -> Self {
         let mut life = Self {
-            status: Status::Connecting,
+            status: StreamStatus::Connecting,
             epoch: 1,
             connection,
             connected: true,
@@ -56,7 +56,7 @@ impl Life {
         self.connected = true;
         self.key_expiry = key_expiry;
         if !self.was_live {
-            self.status = Status::Connecting;
+            self.status = StreamStatus::Connecting;
             self.deadline = Some(now + CONNECT);
         }
         self.hear(media || self.was_live, now);
@@ -66,8 +66,8 @@ impl Life {
     pub fn hear(&mut self, media: bool, now: Seconds) -> bool {
         let before = self.status;
         self.seen = now;
-        if media || self.status == Status::Reconnecting && self.was_live {
-            self.status = Status::Live;
+        if media || self.status == StreamStatus::Reconnecting && self.was_live {
+            self.status = StreamStatus::Live;
             self.was_live = true;
             self.deadline = None;
         }
@@ -88,19 +88,19 @@ impl Life {
     pub fn lose(&mut self, reason: EndReason, window: Seconds, now: Seconds) {
         if window == 0 {
             self.finish(reason, self.seen);
-        } else if self.status != Status::Reconnecting {
+        } else if self.status != StreamStatus::Reconnecting {
             self.wait(window, now);
         }
         self.connected = false;
     }
 
     fn wait(&mut self, window: Seconds, now: Seconds) {
-        self.status = Status::Reconnecting;
+        self.status = StreamStatus::Reconnecting;
         self.deadline = Some(now + window);
     }
 
     pub fn finish(&mut self, reason: EndReason, time: Seconds) {
-        self.status = Status::Ended;
+        self.status = StreamStatus::Ended;
         self.connected = false;
         self.deadline = None;
         self.end = Some((reason, time));
@@ -112,7 +112,7 @@ impl Life {
             return true;
         }
         let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
-        let silent = self.status == Status::Live && self.seen + SILENCE <= now;
+        let silent = self.status == StreamStatus::Live && self.seen + SILENCE <= now;
         match (overdue, silent) {
             (true, _) if self.was_live => self.finish(EndReason::ReconnectTimeout, self.seen),
             (true, _) => self.finish(EndReason::NeverStarted, self.seen),

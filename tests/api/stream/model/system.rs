@@ -5,12 +5,12 @@ use std::{collections::HashMap, time::Duration};
 use chrono::TimeDelta;
 use sluice::{
     domain::{
-        NodeConnection, PublishAction, IngestProtocol, Name, NodeReport, Page, ProjectId,
-        ProjectUpdate, PublishConflictPolicy, Publisher, ReconnectWindow, SealedStreamKey, StreamStats,
-        StreamStatus, Stream, StreamId, Time, StreamTimeouts,
+        IngestProtocol, Name, NodeConnection, NodeReport, Page, ProjectId, ProjectUpdate,
+        PublishAction, PublishConflictPolicy, Publisher, ReconnectWindow, SealedStreamKey, Stream,
+        StreamId, StreamStats, StreamStatus, StreamTimeouts, Time,
     },
     error::Error,
-    repositories::{NewProject, PublishAttempt, Projects, Publishing, StreamKeys, Streams},
+    repositories::{NewProject, Projects, PublishAttempt, Publishing, StreamKeys, Streams},
     services::NodeReconciler,
 };
 use uuid::Uuid;
@@ -265,7 +265,9 @@ impl<'a> System<'a> {
             .list(self.world.tenant(), self.project_id, None, page)
             .await
             .unwrap();
-        let unended = listed.iter().filter(|one| one.status != StreamStatus::Ended);
+        let unended = listed
+            .iter()
+            .filter(|one| one.status != StreamStatus::Ended);
         assert_eq!(unended.map(|one| one.id).next(), project.live_stream_id);
         let lives = listed
             .iter()

@@ -1,6 +1,6 @@
 //! What is asked and answered, in the words of the model.
 
-use sluice::domain::{EndReason, Refusal};
+use sluice::domain::{EndReason, RefusalCause};
 
 use super::life::Life;
 
@@ -107,14 +107,14 @@ impl From<RefusedFor> for EndReason {
     }
 }
 
-impl From<Refusal> for RefusedFor {
-    fn from(refusal: Refusal) -> Self {
+impl From<RefusalCause> for RefusedFor {
+    fn from(refusal: RefusalCause) -> Self {
         match refusal {
-            Refusal::Disabled => Self::Disabled,
-            Refusal::Held(_) => Self::Held,
-            Refusal::Conflict => Self::Conflict,
-            Refusal::ConnectionEnded => Self::Ended,
-            Refusal::KeyReplaced => Self::Key,
+            RefusalCause::Disabled => Self::Disabled,
+            RefusalCause::Held(_) => Self::Held,
+            RefusalCause::Conflict => Self::Conflict,
+            RefusalCause::ConnectionEnded => Self::Ended,
+            RefusalCause::KeyReplaced => Self::Key,
         }
     }
 }

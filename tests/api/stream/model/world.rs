@@ -3,7 +3,7 @@
 use sluice::{
     auth::{Keys, Sealer},
     database::Database,
-    domain::{Act, Email, Name, Origin, Tenant, UserId},
+    domain::{AuditContext, Email, Name, RequestOrigin, Tenant, UserId},
     repositories::{NewUser, Users},
 };
 
@@ -29,7 +29,7 @@ impl World {
             idempotency: None,
             verify: false,
         };
-        let act = Act::of_user("SignUp", Some(user.id), Origin::default());
+        let act = AuditContext::for_user("SignUp", Some(user.id), RequestOrigin::default());
         let users = Users::new(repositories.clone());
         users
             .create(&user, &act, sluice::domain::now())
@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    pub fn act(&self) -> Act {
-        Act::of_user("Test", Some(self.user), Origin::default())
+    pub fn act(&self) -> AuditContext {
+        AuditContext::for_user("Test", Some(self.user), RequestOrigin::default())
     }
 }
