@@ -27,18 +27,18 @@ const AUTH_ALERT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The address of the control plane, and the credentials for it.
 #[derive(Debug, Clone)]
-pub(super) struct ControlPlaneSettings {
+pub struct ControlPlaneSettings {
     /// `http://` or `https://`, host and port.
-    pub(super) address: Uri,
+    pub address: Uri,
     /// Certificates (PEM) that are trusted instead of the usual authorities.
-    pub(super) ca: Option<Vec<u8>>,
+    pub ca: Option<Vec<u8>>,
     /// The key that is exchanged for access tokens.
-    pub(super) api_key: ApiKey,
+    pub api_key: ApiKey,
 }
 
 /// A client of the control plane. Cheap to clone: clones share one connection.
 #[derive(Debug, Clone)]
-pub(super) struct ControlPlane {
+pub struct ControlPlane {
     channel: Channel,
     credentials: Credentials,
     auth_alert: Arc<Mutex<Throttle>>,
@@ -46,7 +46,7 @@ pub(super) struct ControlPlane {
 
 impl ControlPlane {
     /// A client that connects at its first call.
-    pub(super) fn new(settings: ControlPlaneSettings) -> anyhow::Result<Self> {
+    pub fn new(settings: ControlPlaneSettings) -> anyhow::Result<Self> {
         let mut endpoint = Endpoint::from(settings.address.clone())
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -66,7 +66,7 @@ impl ControlPlane {
     /// Calls StreamService with a valid token, and once more with a new token if that one
     /// is refused. `call` gets a client and a request with the token and its timeout; the
     /// timeout covers both tries. A refused API key is logged once a minute.
-    pub(super) async fn call<Q, A, F>(
+    pub async fn call<Q, A, F>(
         &self,
         timeout: Option<Duration>,
         message: Q,

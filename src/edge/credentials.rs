@@ -47,7 +47,7 @@ struct TokenCache {
 
 /// The source of an API key.
 #[derive(Debug, Clone)]
-pub(super) enum ApiKey {
+pub enum ApiKey {
     /// In the settings.
     Text(Secret),
     /// In a file, which is read at each exchange.

@@ -21,5 +21,7 @@ mod run;
 mod servers;
 mod settings;
 
+pub use control::{ControlPlane, ControlPlaneSettings};
+pub use credentials::ApiKey;
 pub use run::run;
 pub use settings::EdgeSettings;

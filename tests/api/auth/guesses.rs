@@ -169,7 +169,7 @@ async fn strangers_elsewhere_do_not_make_the_owner_wait(
 /// Makes the account's own count, as a stranger's guess would: the test has but
 /// one address.
 async fn lock_account(server: &TestServer, user: &User) {
-    let hash = sluice::auth::sha256(&format!("account\n{}", user.email));
+    let hash = sluice::random::sha256(&format!("account\n{}", user.email));
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let bytes = match server.database.url.starts_with("sqlite:") {
         true => format!("x'{hash}'"),

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use sluice::{
     domain::Secret,
-    edge::{ApiKey, ControlPlane, Terms},
+    edge::{ApiKey, ControlPlane, ControlPlaneSettings},
     proto::v1::{SyncNodeRequest, SyncNodeResponse, stream_service_client::StreamServiceClient},
 };
 use tokio::time::timeout;
@@ -18,12 +18,12 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn plane(address: &str, ca: Option<&Path>, api_key: ApiKey) -> ControlPlane {
-    let terms = Terms {
+    let settings = ControlPlaneSettings {
         address: address.parse().unwrap(),
         ca: ca.map(|file| fs::read(file).unwrap()),
         api_key,
     };
-    ControlPlane::new(terms).unwrap()
+    ControlPlane::new(settings).unwrap()
 }
 
 fn text(key: &str) -> ApiKey {

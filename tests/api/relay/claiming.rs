@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use sluice::{
-    auth::{Keys, Place},
+    auth::{AssociatedData, Keys},
     domain::Scope,
     proto::v1 as pb,
 };
@@ -65,7 +65,7 @@ async fn the_address_of_the_media_is_opened_for_the_worker(
     let id = Uuid::now_v7();
     let sealed = keys
         .sealer
-        .seal(&Place::play_url(id), b"rtmp://10.0.0.5/live/k");
+        .seal(&AssociatedData::play_url(id), b"rtmp://10.0.0.5/live/k");
     let hex = |bytes: &[u8]| {
         bytes
             .iter()
