@@ -84,7 +84,8 @@ async fn within(
 fn built() -> (TempDir, Image, PathBuf) {
     let folder = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
+        // Not in memory, where it would not belong to the root that `within` makes read-only.
+        .tempdir_in("/tmp")
         .unwrap();
     let image = Image::build(folder.path());
     let volume = image.root.join("data");
