@@ -7,7 +7,7 @@ use super::{
     steps::sign_in,
 };
 use crate::harness::{
-    Client, Engine, LOGIN, MailServer, PASSWORD, Postgres, Process, Sqlite, TestDatabase,
+    Client, Engine, LOGIN, MailServer, PASSWORD, Postgres, Process, Signal, Sqlite, TestDatabase,
     TestServer, USER, eventually,
 };
 
@@ -63,7 +63,7 @@ async fn no_token_and_no_login_stands_in_the_log_even_at_trace_level(
         .await
         .unwrap();
 
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
     assert_eq!(program.ended().await, Some(0));
     let log = program.log().join("\n");
 

@@ -10,8 +10,8 @@ use super::{
     steps::{move_back, sign_in},
 };
 use crate::harness::{
-    Certificate, Client, Engine, LOGIN, MailServer, Postgres, Process, Proxy, Sqlite, TestDatabase,
-    TestServer, USER, eventually,
+    Certificate, Client, Engine, LOGIN, MailServer, Postgres, Process, Proxy, Signal, Sqlite,
+    TestDatabase, TestServer, USER, eventually,
 };
 
 /// A server whose messages go where the setting says.
@@ -164,7 +164,7 @@ async fn a_mail_server_that_is_silent_holds_up_neither_sign_ups_nor_the_end(
     let (_connection, _) = silent.accept().await.unwrap();
     sign_up(&mut client, "ben@example.com").await;
     let told = Instant::now();
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
 
     assert_eq!(program.ended().await, Some(0));
     // An attempt to send gives up after 30 seconds.

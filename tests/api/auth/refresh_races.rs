@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::steps::{get_me, refresh, refreshed};
 use crate::harness::{
-    Client, Engine, Postgres, Process, Sqlite, TestDatabase, TestServer, refused,
+    Client, Engine, Postgres, Process, Signal, Sqlite, TestDatabase, TestServer, refused,
 };
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
@@ -115,7 +115,7 @@ async fn a_session_ended_by_a_replay_stays_ended_when_the_process_is_killed_at_o
     let third = refreshed(&channel, &second.refresh_token).await;
 
     let replayed = refresh(&channel, &first.refresh_token).await;
-    program.signal("KILL").await;
+    program.signal(Signal::KILL);
     assert_eq!(refused(replayed).class(), REUSED);
     assert_eq!(program.ended().await, None, "it was killed");
 

@@ -95,9 +95,9 @@ async fn a_database_that_stands_still_for_half_a_minute_costs_no_connection_and_
     let postgres = PostgresServer::start().await;
     let database = postgres.database();
     survive(&postgres, database, async |postgres| {
-        postgres.freeze().await;
+        postgres.freeze();
         sleep(Duration::from_secs(30)).await;
-        postgres.thaw().await;
+        postgres.thaw();
     })
     .await;
 }

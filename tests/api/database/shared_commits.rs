@@ -6,7 +6,9 @@ use tonic::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Client, Process, Sqlite, TestDatabase, TestServer, eventually, refused};
+use crate::harness::{
+    Client, Process, Signal, Sqlite, TestDatabase, TestServer, eventually, refused,
+};
 
 fn show() -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
@@ -79,7 +81,7 @@ async fn of_two_hundred_writes_at_once_a_kill_loses_none_that_was_acknowledged()
         while created.len() < killed_after {
             created.push(creating.join_next().await.unwrap().unwrap());
         }
-        program.signal("KILL").await;
+        program.signal(Signal::KILL);
         created.extend(creating.join_all().await);
         program.ended().await;
 
@@ -191,7 +193,7 @@ async fn a_commit_that_fails_is_told_to_all_who_share_it_and_leaves_nothing() {
         created.iter().any(|(_, made)| made.is_err()).then_some(())
     })
     .await;
-    program.signal("KILL").await;
+    program.signal(Signal::KILL);
     program.ended().await;
 
     let mut made = 0;

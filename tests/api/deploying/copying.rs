@@ -58,6 +58,7 @@ async fn after_a_copy_everybody_goes_on_with_what_they_have(
     let TestDatabase {
         url,
         directory: _kept,
+        ..
     } = target;
     callers.go_on(url, database.directory).await;
 }

@@ -6,7 +6,8 @@ use tonic::transport::Channel;
 
 use crate::{
     harness::{
-        Client, Engine, MediaServer, Process, TestDatabase, TestServer, User, Watcher, refused,
+        Client, Engine, Lease, MediaServer, Process, TestDatabase, TestServer, User, Watcher,
+        refused,
     },
     relay::scene::{Scene, broadcasts},
 };
@@ -95,7 +96,12 @@ impl Callers {
     /// Everybody goes on with what they have, on a server over other data, that has
     /// the files of the keys.
     pub async fn go_on(self, url: String, directory: TempDir) -> TestDatabase {
-        let server = TestServer::over(TestDatabase { url, directory }, &[]).await;
+        let database = TestDatabase {
+            url,
+            directory,
+            lease: Lease::none(),
+        };
+        let server = TestServer::over(database, &[]).await;
         let channel = &server.channel;
         let owner = Client::with_token(channel, &self.owner.tokens.access_token);
         self.watch(&owner).await;

@@ -16,7 +16,7 @@ use tokio_rustls::{
 };
 
 use crate::harness::{
-    Certificate, Engine, Postgres, Process, Said, Sqlite, TestDatabase, TestServer,
+    Certificate, Engine, Postgres, Process, Said, Signal, Sqlite, TestDatabase, TestServer,
 };
 
 /// `sluice health` about the server at an address.
@@ -91,7 +91,7 @@ async fn a_server_that_drains_is_not_healthy() {
     let mut program = Process::serve(&database, &[("SLUICE_DRAIN_DELAY", "1min")]);
     program.channel().await;
     let address = program.address().await.parse().unwrap();
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
 
     let said = crate::harness::eventually("it says so", async || {
         let said = health(address, &[]).await;
@@ -100,7 +100,7 @@ async fn a_server_that_drains_is_not_healthy() {
     .await;
 
     assert_eq!(said.errors, format!("sluice: {address} does not serve\n"));
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
     program.ended().await;
 }
 

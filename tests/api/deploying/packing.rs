@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, process::Command};
 
 use super::image::{Image, give};
-use crate::harness::eventually;
+use crate::harness::{Signal, eventually, send_signal};
 
 /// Whether these tests may become another user.
 fn is_root() -> bool {
@@ -84,7 +84,8 @@ async fn within(
 fn built() -> (TempDir, Image, PathBuf) {
     let folder = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
+        // Not in memory, where it would not belong to the root that `within` makes read-only.
+        .tempdir_in("/tmp")
         .unwrap();
     let image = Image::build(folder.path());
     let volume = image.root.join("data");
@@ -137,14 +138,8 @@ async fn what_the_dockerfile_makes_serves_says_that_it_is_healthy_and_stops() {
         (asked.status.code() == Some(0)).then_some(())
     })
     .await;
-    let pid = server.id().unwrap().to_string();
-    let signal = image.said("STOPSIGNAL").trim_start_matches("SIG");
-    let sent = Command::new("kill")
-        .args(["-s", signal, &pid])
-        .status()
-        .await
-        .unwrap();
-    assert!(sent.success());
+    assert_eq!(image.said("STOPSIGNAL"), "SIGTERM");
+    send_signal(server.id().unwrap(), Signal::TERM);
     let ended = server.wait().await.unwrap();
 
     assert_eq!(ended.code(), Some(0));

@@ -13,7 +13,7 @@ use super::{
     balancers::{Balancer, program},
     patient::{Lived, follow, get, rename, work},
 };
-use crate::harness::{Client, Postgres, Process, TestDatabase, Watcher, eventually};
+use crate::harness::{Client, Postgres, Process, Signal, TestDatabase, Watcher, eventually};
 
 /// How many clients call, and as many watch.
 const CLIENTS: usize = 16;
@@ -80,7 +80,7 @@ async fn restart(
     number: usize,
     database: &TestDatabase,
 ) {
-    replicas[number].signal("TERM").await;
+    replicas[number].signal(Signal::TERM);
     assert_eq!(replicas[number].ended().await, Some(0));
     replicas[number] = balancer.replica(number, database);
     replicas[number].channel().await;
@@ -158,7 +158,7 @@ async fn through_nginx_calls_and_watches_pass_and_the_callers_address_is_known()
     let follower = follower(&client, &project);
     sessions_of(&balancer).await;
 
-    replicas[0].signal("TERM").await;
+    replicas[0].signal(Signal::TERM);
     assert_eq!(replicas[0].ended().await, Some(0));
     for name in ["One", "Two", "Three", "Four"] {
         let renamed = Lived::default()

@@ -11,7 +11,9 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use crate::{
-    harness::{Certificate, Engine::Sqlite, Process, Proxy, TestDatabase, TestServer, eventually},
+    harness::{
+        Certificate, Engine::Sqlite, Process, Proxy, Signal, TestDatabase, TestServer, eventually,
+    },
     operations::sample::Sample,
 };
 
@@ -103,7 +105,7 @@ async fn a_token_that_is_refused_is_replaced_within_the_call() {
     let control = plane(&format!("http://{address}"), None, text(&key));
     call(&control, LIMIT).await.unwrap();
 
-    first.signal("KILL").await;
+    first.signal(Signal::KILL);
     first.ended().await;
     let settings = [
         ("SLUICE_JWT_SECRET", &*secret("b")),

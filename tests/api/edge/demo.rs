@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
     time::timeout,
 };
 
-use super::scene::{descendants, runs, soon};
+use super::scene::soon;
+use crate::harness::{Signal, descendants, runs, send_signal};
 
 /// How long the demo may take, whatever else the machine does.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -70,8 +70,7 @@ async fn a_demo_that_is_interrupted_leaves_nothing_behind() {
     let started = descendants(demo.id().unwrap());
     assert!(started.len() >= 7, "{started:?}");
 
-    let pid = Pid::from_raw(demo.id().unwrap().cast_signed()).unwrap();
-    kill_process(pid, Signal::INT).unwrap();
+    send_signal(demo.id().unwrap(), Signal::INT);
     let ended = timeout(PATIENCE, demo.wait())
         .await
         .expect("it ends")

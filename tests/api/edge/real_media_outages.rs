@@ -3,7 +3,8 @@ use std::time::{Duration, Instant};
 use sluice::proto::v1 as pb;
 use tokio::time::sleep;
 
-use super::scene::{Scene, runs, soon};
+use super::scene::{Scene, soon};
+use crate::harness::runs;
 
 const BROADCASTING: pb::RelayState = pb::RelayState::Broadcasting;
 

@@ -1,7 +1,7 @@
-use rustix::process::{Pid, Signal, kill_process};
 use sluice::proto::v1 as pb;
 
 use super::scene::{Scene, soon};
+use crate::harness::{Signal, send_signal};
 
 const BROADCASTING: pb::RelayState = pb::RelayState::Broadcasting;
 
@@ -45,8 +45,7 @@ async fn an_ffmpeg_that_is_killed_is_replaced() {
     scene.relay_is(&destination, BROADCASTING).await;
     let killed = scene.ffmpegs(1).await;
 
-    let pid = Pid::from_raw(killed[0].cast_signed()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
+    send_signal(killed[0], Signal::KILL);
 
     let relay = scene.relay_is(&destination, pb::RelayState::Retrying).await;
     assert_eq!(relay.attempt, 1);

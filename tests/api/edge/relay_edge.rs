@@ -5,13 +5,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{
-    process::{Child, Command},
-    time::timeout,
-};
+use tokio::{process::Child, time::timeout};
 
 use super::stub_ffmpeg::StubFfmpeg;
-use crate::harness::Process;
+use crate::harness::{Process, Signal, send_signal};
 
 /// `sluice edge`, as a process.
 pub struct RelayEdge {
@@ -57,10 +54,9 @@ impl RelayEdge {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Sends a signal by its name, such as `TERM`.
-    pub async fn signal(&self, name: &str) {
-        let number = self.child.id().expect("it runs").to_string();
-        signal(name, &number).await;
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        send_signal(self.child.id().expect("it runs"), signal);
     }
 
     /// Waits until it ends, and gives its exit code.
@@ -68,11 +64,4 @@ impl RelayEdge {
         let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
         ended.expect("the edge ends").unwrap().code()
     }
-}
-
-/// Sends a signal to a process.
-pub async fn signal(name: &str, number: &str) {
-    let mut kill = Command::new("kill");
-    let sent = kill.args(["-s", name, number]).status().await.unwrap();
-    assert!(sent.success());
 }

@@ -1,11 +1,13 @@
 use sluice::proto::v1::{self as pb, RelayErrorSeverity, RelayState};
 
 use super::{
-    relay_edge::signal,
     relay_scene::RelayScene,
     stub_ffmpeg::{gone, runs},
 };
-use crate::{harness::eventually, relay::scene::STARTED};
+use crate::{
+    harness::{Signal, eventually, send_signal},
+    relay::scene::STARTED,
+};
 
 #[tokio::test]
 async fn a_relay_is_one_process_that_is_told_no_key() {
@@ -18,7 +20,7 @@ async fn a_relay_is_one_process_that_is_told_no_key() {
     let lines = scene.ffmpeg.lines();
     assert!(lines.contains("-c copy"), "{lines}");
     let environment = scene.ffmpeg.environment();
-    edge.signal("TERM").await;
+    edge.signal(Signal::TERM);
     assert_eq!(edge.ended().await, Some(0));
     assert!(!runs(number));
     let secrets = ["key-of-a", "public-name", &scene.api_key, &scene.scene.key];
@@ -128,7 +130,7 @@ async fn a_relay_whose_process_is_killed_is_tried_again() {
     let _edge = scene.edge(&[]);
     let (stream, _, first) = scene.running().await;
 
-    signal("KILL", &first.to_string()).await;
+    send_signal(first, Signal::KILL);
     let second = scene.ffmpeg.started(2).await;
     assert!(runs(second));
     let relay = scene.eventually(&stream, RelayState::Starting).await;
@@ -188,10 +190,10 @@ async fn no_more_relays_run_than_there_is_room_for() {
     }
 
     // Of the three any may have been first: each makes room for the next.
-    signal("KILL", &first.to_string()).await;
+    send_signal(first, Signal::KILL);
     let second = scene.ffmpeg.started(2).await;
     assert!(!runs(first));
-    signal("KILL", &second.to_string()).await;
+    send_signal(second, Signal::KILL);
     let third = scene.ffmpeg.started(3).await;
     assert!(!runs(second) && runs(third));
 }
@@ -202,7 +204,7 @@ async fn an_edge_that_is_told_to_end_gives_its_relays_back() {
     let mut edge = scene.edge(&[]);
     let (stream, _, number) = scene.running().await;
 
-    edge.signal("TERM").await;
+    edge.signal(Signal::TERM);
     assert_eq!(edge.ended().await, Some(0));
     assert!(!runs(number));
     let relay = scene.scene.relay(&stream).await;
@@ -219,7 +221,7 @@ async fn an_edge_that_is_killed_leaves_no_process_and_the_next_one_takes_over() 
     let (stream, _, first) = scene.running().await;
     let before = scene.eventually(&stream, RelayState::Starting).await;
 
-    edge.signal("KILL").await;
+    edge.signal(Signal::KILL);
     edge.ended().await;
     gone(first).await;
 

@@ -4,7 +4,7 @@ use super::{
     relay_scene::RelayScene,
     stub_ffmpeg::{gone, runs},
 };
-use crate::harness::{Proxy, eventually};
+use crate::harness::{Proxy, Signal, eventually, send_signal};
 
 #[tokio::test]
 async fn a_relay_outlives_an_outage_and_goes_on_under_a_new_lease() {
@@ -121,7 +121,7 @@ async fn an_edge_ends_although_the_control_plane_is_away() {
     let (_, _, number) = scene.running().await;
 
     proxy.cut().await;
-    edge.signal("TERM").await;
+    edge.signal(Signal::TERM);
     assert_eq!(edge.ended().await, Some(0));
     assert!(!runs(number));
 }
@@ -134,7 +134,7 @@ async fn a_failure_during_an_outage_is_told_after_it() {
     let (_, _, number) = scene.running().await;
 
     proxy.cut().await;
-    super::relay_edge::signal("KILL", &number.to_string()).await;
+    send_signal(number, Signal::KILL);
     gone(number).await;
     proxy.mend().await;
     assert!(runs(scene.ffmpeg.started(2).await));

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use tonic::transport::Channel;
 
-use super::{Process, TestDatabase};
+use super::{Process, Signal, TestDatabase};
 
 /// Real programs over one database, each of which can be killed at any time.
 pub struct Cluster {
@@ -51,7 +51,7 @@ impl Cluster {
     /// Kills a program, without a word to it, and starts another in its place.
     pub async fn kill(&mut self, number: usize) {
         let number = number % self.programs.len();
-        self.programs[number].signal("KILL").await;
+        self.programs[number].signal(Signal::KILL);
         assert_eq!(self.programs[number].ended().await, None, "by a signal");
         let program = Process::serve(&self.database, &self.settings);
         let channel = program.channel().await;

@@ -1,5 +1,5 @@
 use std::{
-    env,
+    env, fs,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -8,6 +8,8 @@ use sluice::database::{Database, DatabaseOptions, Target};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
+
+use super::lease::{CLEAN, Lease};
 
 /// The engine that a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,43 +22,61 @@ pub enum Engine {
 pub struct TestDatabase {
     pub url: String,
     pub directory: TempDir,
+    pub lease: Lease,
 }
 
-static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+/// The migrated databases that others are copied from: a file's bytes, a database's name.
+static SQLITE: OnceCell<Vec<u8>> = OnceCell::const_new();
+static POSTGRES: OnceCell<String> = OnceCell::const_new();
+
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl TestDatabase {
     /// An empty database with the schema in place.
     pub async fn create(engine: Engine) -> Self {
         let directory = TempDir::new().unwrap();
-        let url = match engine {
-            Engine::Sqlite => format!("sqlite:{}", directory.path().join("sluice.db").display()),
-            Engine::Postgres => {
-                let template = TEMPLATE.get_or_init(template).await;
-                let name = unique("test");
-                run(&format!("create database {name} template {template}")).await;
-                server_url(&name)
+        match engine {
+            Engine::Sqlite => {
+                let template = SQLITE.get_or_init(sqlite_template).await;
+                fs::write(directory.path().join("sluice.db"), template).unwrap();
+                Self {
+                    url: sqlite_url(&directory),
+                    directory,
+                    lease: Lease::none(),
+                }
             }
-        };
-        Self { url, directory }
+            Engine::Postgres => {
+                let name = migrated().await;
+                Self {
+                    url: server_url(&name),
+                    directory,
+                    lease: Lease::of(&name),
+                }
+            }
+        }
     }
 
     /// A database without any table.
     pub async fn empty(engine: Engine) -> Self {
         let directory = TempDir::new().unwrap();
         let url = match engine {
-            Engine::Sqlite => format!("sqlite:{}", directory.path().join("sluice.db").display()),
+            Engine::Sqlite => sqlite_url(&directory),
             Engine::Postgres => {
                 let name = unique("empty");
                 run(&format!("create database {name}")).await;
                 server_url(&name)
             }
         };
-        Self { url, directory }
+        Self {
+            url,
+            directory,
+            lease: Lease::none(),
+        }
     }
 
-    /// Runs a statement beside the server: what no RPC can do, such as moving time.
+    /// Runs a statement directly, for what no RPC does, such as moving time.
     pub async fn execute(&self, statement: &str) {
+        self.lease.note(statement);
         if self.url.starts_with("sqlite:") {
             let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
             sqlx::raw_sql(AssertSqlSafe(statement))
@@ -74,7 +94,7 @@ impl TestDatabase {
         }
     }
 
-    /// Whether the schema itself refuses a statement, as a unique value that is taken.
+    /// Whether a statement violates a unique constraint of the schema.
     pub async fn refuses(&self, statement: &str) -> bool {
         let outcome = if self.url.starts_with("sqlite:") {
             let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
@@ -110,12 +130,42 @@ impl TestDatabase {
     }
 }
 
-/// A migrated database that the others are copied from.
-async fn template() -> String {
+/// The name of a migrated database without rows: one that another test has used, or a new one.
+async fn migrated() -> String {
+    while let Some(name) = Lease::take() {
+        let mut connection = PgConnection::connect(&server_url(&name)).await.unwrap();
+        let cleaned = sqlx::raw_sql(CLEAN).execute(&mut connection).await;
+        connection.close().await.unwrap();
+        // One that cannot be cleaned is left alone.
+        if cleaned.is_ok() {
+            return name;
+        }
+    }
+    let template = POSTGRES.get_or_init(postgres_template).await;
+    let name = unique("test");
+    run(&format!("create database {name} template {template}")).await;
+    name
+}
+
+/// The bytes of a migrated database file.
+async fn sqlite_template() -> Vec<u8> {
+    let directory = TempDir::new().unwrap();
+    migrate(&sqlite_url(&directory)).await;
+    fs::read(directory.path().join("sluice.db")).unwrap()
+}
+
+/// The name of a migrated database.
+async fn postgres_template() -> String {
     let name = unique("template");
     run(&format!("create database {name}")).await;
+    migrate(&server_url(&name)).await;
+    name
+}
+
+/// Applies all migrations to a database, and closes it.
+async fn migrate(url: &str) {
     let database = Database::open(&DatabaseOptions {
-        target: server_url(&name).parse::<Target>().unwrap(),
+        target: url.parse::<Target>().unwrap(),
         pool_size: 2,
         acquire_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(6),
@@ -123,7 +173,10 @@ async fn template() -> String {
     });
     database.migrate().await.unwrap();
     database.close().await;
-    name
+}
+
+fn sqlite_url(directory: &TempDir) -> String {
+    format!("sqlite:{}", directory.path().join("sluice.db").display())
 }
 
 fn unique(purpose: &str) -> String {

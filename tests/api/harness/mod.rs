@@ -1,4 +1,4 @@
-//! What the tests stand on: servers, databases, callers, and what they expect.
+//! What the tests use: servers, databases, callers, and checks of answers.
 
 mod caller;
 mod cluster;
@@ -9,11 +9,13 @@ mod held_writes;
 mod http;
 mod issuer;
 mod issuer_key;
+mod lease;
 mod load;
 mod mail;
 mod mail_server;
 mod postgres;
 mod process;
+mod processes;
 mod proxy;
 mod raw_call;
 mod server;
@@ -32,13 +34,18 @@ pub use held_writes::HeldWrites;
 pub use http::{Answer, http};
 pub use issuer::{DISCOVERY, Issuer, JWKS};
 pub use issuer_key::IssuerKey;
+pub use lease::Lease;
 pub use load::Load;
 pub use mail::Mail;
 pub use mail_server::{Certificate, LOGIN, MailServer, PASSWORD, USER};
 pub use postgres::PostgresServer;
 pub use process::{Process, Said};
+pub use processes::{
+    children, command_line, command_lines, descendants, runs, send_signal, try_signal,
+};
 pub use proxy::Proxy;
 pub use raw_call::RawConnection;
+pub use rustix::process::Signal;
 pub use server::{TestServer, config, settings};
 pub use tools::tool;
 pub use watcher::Watcher;

@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use super::TestDatabase;
+use super::{Lease, Signal, TestDatabase, children, send_signal, try_signal};
 
-/// A PostgreSQL server of one test, which may do to it what it likes.
+/// A PostgreSQL server of one test, which may stop it, kill it and change its settings.
 pub struct PostgresServer {
     directory: TempDir,
     port: u16,
@@ -41,11 +41,12 @@ impl PostgresServer {
         server
     }
 
-    /// Its database, as a server of ours needs it.
+    /// Its database, for a Sluice server.
     pub fn database(&self) -> TestDatabase {
         TestDatabase {
             url: self.url(),
             directory: TempDir::new().unwrap(),
+            lease: Lease::none(),
         }
     }
 
@@ -61,21 +62,21 @@ impl PostgresServer {
         PgConnection::connect(&self.url()).await.unwrap()
     }
 
-    /// Stops all its processes where they are.
-    pub async fn freeze(&self) {
-        self.signal("STOP").await;
+    /// Suspends all its processes.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
     }
 
-    /// Lets them go on.
-    pub async fn thaw(&self) {
-        self.signal("CONT").await;
+    /// Resumes its processes.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// Kills all its processes, and starts it again.
     pub async fn crash(&self) {
-        self.signal("KILL").await;
+        self.signal(Signal::KILL);
         let again = async {
-            // What it left must be gone before.
+            // The shared memory of the old server must be free first.
             while !self.run().await {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -83,7 +84,7 @@ impl PostgresServer {
         timeout(Duration::from_secs(30), again).await.unwrap();
     }
 
-    /// Restarts it as its keepers do.
+    /// Restarts it as an administrator does.
     pub async fn restart(&self) {
         assert!(
             self.control(&["restart", "-m", "fast"]).await,
@@ -124,42 +125,35 @@ impl PostgresServer {
         program("pg_ctl", &[command, &place, &rest].concat()).await
     }
 
-    /// To the first of its processes, and then to those that it has made.
-    async fn signal(&self, name: &str) {
-        let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
-        let first = file.lines().next().unwrap().to_owned();
-        if name == "STOP" {
-            // Nobody shall be made meanwhile.
-            kill(name, std::slice::from_ref(&first)).await;
+    /// Sends a signal to its first process and to the child processes of that.
+    fn signal(&self, signal: Signal) {
+        let postmaster = self.postmaster().expect("the server runs");
+        // If it stops, it stops first, so that it starts no process meanwhile.
+        if signal == Signal::STOP {
+            send_signal(postmaster, signal);
         }
-        let children = Command::new("pgrep").args(["-P", &first]).output().await;
-        let children = String::from_utf8(children.unwrap().stdout).unwrap();
-        let mut all = vec![first];
-        all.extend(children.lines().map(str::to_owned));
-        kill(name, &all).await;
+        let children = children(postmaster);
+        for pid in [postmaster].into_iter().chain(children) {
+            // A child may have ended by itself.
+            try_signal(pid, signal);
+        }
+    }
+
+    /// The id of its first process, from the file that it writes.
+    fn postmaster(&self) -> Option<u32> {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        file.lines().next()?.parse().ok()
     }
 }
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
-        let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
-        if let Some(first) = file.lines().next() {
-            for signal in ["QUIT", "CONT"] {
-                let mut kill = std::process::Command::new("kill");
-                let _ = kill
-                    .args(["-s", signal, first])
-                    .stderr(Stdio::null())
-                    .status();
+        if let Some(postmaster) = self.postmaster() {
+            for signal in [Signal::QUIT, Signal::CONT] {
+                try_signal(postmaster, signal);
             }
         }
     }
-}
-
-async fn kill(name: &str, pids: &[String]) {
-    // Some may end by themselves meanwhile.
-    let mut kill = Command::new("kill");
-    kill.args(["-s", name]).args(pids).stderr(Stdio::null());
-    kill.status().await.unwrap();
 }
 
 fn is_root() -> bool {

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Answer, TestDatabase, eventually, http};
+use super::{Answer, Signal, TestDatabase, eventually, http, send_signal};
 
 /// How a command ended, and what it said.
 #[derive(Debug)]
@@ -199,15 +199,9 @@ impl Process {
         channel
     }
 
-    /// Sends a signal by its name, such as `TERM`.
-    pub async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill")
-            .args(["-s", name, &pid])
-            .status()
-            .await
-            .unwrap();
-        assert!(sent.success());
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        send_signal(self.id(), signal);
     }
 
     /// Waits until it ends and its whole log has been read, and gives its exit code.

@@ -3,7 +3,9 @@ use serde_json::Value;
 use sluice::proto::v1 as pb;
 use tonic::Request;
 
-use crate::harness::{Client, Engine, Postgres, Process, Proxy, Sqlite, TestDatabase, eventually};
+use crate::harness::{
+    Client, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, eventually,
+};
 
 /// The line of the call with this id, once it is there.
 async fn line_of(program: &Process, id: &str) -> Value {
@@ -157,7 +159,7 @@ async fn every_line_is_one_object_whatever_the_caller_sends(
     unknown.await.unwrap_err();
 
     line_of(&program, "plain").await;
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
     program.ended().await;
     for line in program.log() {
         let object: Value = serde_json::from_str(&line).expect(&line);

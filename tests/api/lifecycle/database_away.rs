@@ -6,7 +6,7 @@ use tonic_health::pb::{
 };
 
 use crate::harness::{
-    Client, Postgres, Proxy, Sqlite, TestDatabase, TestServer, eventually, refused,
+    Client, Lease, Postgres, Proxy, Sqlite, TestDatabase, TestServer, eventually, refused,
 };
 
 async fn health(server: &TestServer) -> ServingStatus {
@@ -98,6 +98,7 @@ async fn streams_survive_an_outage_of_the_database() {
     let direct = TestDatabase {
         url: database.url.clone(),
         directory: tempfile::tempdir().unwrap(),
+        lease: Lease::none(),
     };
     let (database, mut proxy) = Proxy::before(database).await;
     let quick = [

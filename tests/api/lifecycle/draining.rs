@@ -7,7 +7,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase};
+use crate::harness::{Client, Engine, Postgres, Process, Signal, Sqlite, TestDatabase};
 
 fn sign_up() -> pb::SignUpRequest {
     pb::SignUpRequest {
@@ -23,7 +23,7 @@ fn sign_up() -> pb::SignUpRequest {
 #[tokio::test]
 async fn on_a_signal_the_call_in_flight_finishes_and_the_program_ends_well(
     #[values(Sqlite, Postgres)] engine: Engine,
-    #[values("TERM", "INT")] signal: &str,
+    #[values(Signal::TERM, Signal::INT)] signal: Signal,
 ) {
     let database = TestDatabase::create(engine).await;
     // A hash that takes so long that the signal comes in between.
@@ -38,7 +38,7 @@ async fn on_a_signal_the_call_in_flight_finishes_and_the_program_ends_well(
         .get_me(pb::GetMeRequest {})
         .await
         .unwrap_err();
-    program.signal(signal).await;
+    program.signal(signal);
 
     call.await.unwrap().unwrap();
     assert_eq!(program.ended().await, Some(0));
@@ -64,7 +64,7 @@ async fn while_draining_health_checks_say_so_and_calls_are_still_served(
         ServingStatus::Serving
     );
 
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
 
     assert_eq!(
         watch.message().await.unwrap().unwrap().status(),
@@ -91,7 +91,7 @@ async fn however_long_it_drains_calls_are_checked_against_what_is_true_now(
     let mut anonymous = Client::anonymous(&channel).auth;
     anonymous.get_jwks(pb::GetJwksRequest {}).await.unwrap();
 
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(5500) {
         anonymous.get_jwks(pb::GetJwksRequest {}).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_connection_that_says_nothing_does_not_keep_the_program(
     program.channel().await;
     let mut silent = TcpStream::connect(program.address().await).await.unwrap();
 
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
 
     assert_eq!(program.ended().await, Some(0));
     let mut rest = Vec::new();
@@ -135,12 +135,12 @@ async fn a_second_signal_ends_the_program_at_once(#[values(Sqlite, Postgres)] en
         ServingStatus::Serving
     );
 
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
     assert_eq!(
         watch.message().await.unwrap().unwrap().status(),
         ServingStatus::NotServing
     );
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
 
     assert_eq!(program.ended().await, Some(1));
 }

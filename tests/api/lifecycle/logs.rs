@@ -6,7 +6,7 @@ use sluice::proto::v1 as pb;
 use tonic::Request;
 
 use crate::harness::{
-    Client, Engine, MediaServer, Postgres, Process, Sqlite, TestDatabase, eventually,
+    Client, Engine, MediaServer, Postgres, Process, Signal, Sqlite, TestDatabase, eventually,
 };
 
 /// The program with everything logged, called by Ada and by a media server;
@@ -110,7 +110,7 @@ async fn logged_story(engine: Engine) -> (Vec<String>, BTreeMap<&'static str, St
         ("operator's key", operator),
         ("operator's token", token),
     ]);
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
     program.ended().await;
     (program.log(), secrets)
 }

@@ -4,7 +4,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use sqlx::{Connection, PgConnection};
 
-use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase, eventually};
+use crate::harness::{Client, Engine, Postgres, Process, Signal, Sqlite, TestDatabase, eventually};
 
 /// The exit code of a command, and what it says on standard error.
 pub async fn outcome(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -114,7 +114,7 @@ async fn secrets_that_are_not_set_are_made_once_and_only_their_owner_can_read_th
     let mut first = Process::serve(&database, &[]);
     let mut client = Client::anonymous(&first.channel().await);
     let tokens = sign_up(&mut client).await;
-    first.signal("TERM").await;
+    first.signal(Signal::TERM);
     assert_eq!(first.ended().await, Some(0));
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(path("jwt.secret")), 0o600);
@@ -187,7 +187,7 @@ async fn what_was_acknowledged_is_there_after_the_program_was_killed(
         .await
         .unwrap()
         .into_inner();
-    first.signal("KILL").await;
+    first.signal(Signal::KILL);
     assert_eq!(first.ended().await, None);
 
     let second = Process::serve(&database, &[]);

@@ -5,7 +5,7 @@ use tonic_health::pb::{
 };
 
 use crate::harness::{
-    Engine, Postgres, Process, Proxy, RawConnection, Sqlite, TestDatabase, eventually,
+    Engine, Postgres, Process, Proxy, RawConnection, Signal, Sqlite, TestDatabase, eventually,
 };
 
 #[rstest]
@@ -42,7 +42,7 @@ async fn while_the_program_drains_it_is_alive_and_not_ready_and_the_port_ends_la
     let answer = health.check(request).await.unwrap().into_inner();
     assert_eq!(answer.status(), ServingStatus::Serving);
 
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
     eventually("no more calls are taken", async || {
         tokio::net::TcpStream::connect(&grpc)
             .await

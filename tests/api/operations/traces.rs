@@ -5,7 +5,7 @@ use tonic::Request;
 
 use super::sample::Sample;
 use crate::harness::{
-    Client, Collector, Engine, Postgres, Process, Proxy, Sqlite, TestDatabase, attribute,
+    Client, Collector, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, attribute,
     eventually,
 };
 
@@ -87,7 +87,7 @@ async fn a_call_continues_the_trace_of_its_caller_with_its_statements_and_its_pa
     let resource = &resource.as_ref().unwrap().attributes;
     assert_eq!(attribute(resource, "service.name"), "sluice");
 
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
     assert_eq!(program.ended().await, Some(0));
     let spans = collector.spans();
     assert!(
@@ -185,7 +185,7 @@ async fn a_collector_that_is_away_holds_up_nothing_and_is_said_once(
         .await;
     }
 
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
     assert_eq!(program.ended().await, Some(0));
     let log = program.log();
     let said = log

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     auth::steps,
     harness::{
-        Client, Engine, Postgres, Process, Proxy, Sqlite, TestDatabase, TestServer, Watcher,
-        eventually,
+        Client, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, TestServer,
+        Watcher, eventually,
     },
 };
 
@@ -259,7 +259,7 @@ async fn a_watcher_that_does_not_read_does_not_keep_a_server_that_drains(
     }
     read.read_until(revision).await;
 
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
 
     let (refusal, last) = read.ended().await;
     assert_eq!((refusal.class(), last), (DRAINING, revision));

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::run::{Run, marked};
 use super::search::Search;
 use crate::contract::described::requests;
-use crate::harness::{Collector, Engine, Postgres, Process, Sqlite, TestDatabase};
+use crate::harness::{Collector, Engine, Postgres, Process, Signal, Sqlite, TestDatabase};
 
 /// Settings of the program beside the secrets and the log.
 const SETTINGS: &[(&str, &str)] = &[("SLUICE_BCRYPT_COST", "4")];
@@ -105,7 +105,7 @@ async fn no_secret_stands_in_a_log_an_error_an_audit_event_or_the_database(
     let emptied = stored(&database).await;
     let metrics = program.operations("GET", "/metrics", "").await;
     let metrics = metrics.text.into_bytes();
-    program.signal("TERM").await;
+    program.signal(Signal::TERM);
     program.ended().await;
     let log = program.log().join("\n").into_bytes();
     let traces = format!("{:?}", collector.received()).into_bytes();

@@ -11,8 +11,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Owner, pids_of_relays, watchman::Watchman};
-use crate::edge::media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Picture, Place};
+use super::{Owner, watchman::Watchman};
+use crate::{
+    edge::media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Picture, Place},
+    harness::{children, command_line},
+};
 
 /// Real media takes much of a machine: so many scenes run at once.
 static TURNS: Semaphore = Semaphore::const_new(2);
@@ -209,4 +212,12 @@ impl Scene {
         self.logs.extend(self.nginx.log());
         self.watchman.assert_nothing_seen(&self.logs);
     }
+}
+
+/// The ffmpeg processes that an edge has started, in the order of their ids.
+fn pids_of_relays(edge: u32) -> Vec<u32> {
+    let mut pids = children(edge);
+    pids.retain(|pid| command_line(*pid).starts_with("ffmpeg "));
+    pids.sort_unstable();
+    pids
 }

@@ -5,7 +5,7 @@ use std::{
 
 use tokio::{task::JoinHandle, time::sleep};
 
-use super::processes::command_lines;
+use crate::harness::command_lines;
 
 /// Looks at all command lines of the machine again and again, as `ps` does.
 pub struct Watchman {

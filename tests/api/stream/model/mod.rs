@@ -11,7 +11,7 @@ mod world;
 
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use rstest::rstest;
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 
 use self::{
     events::tell_legal_lives,
@@ -31,7 +31,8 @@ fn whatever_media_servers_report_in_whatever_order_streams_do_what_the_model_say
     #[values(0, 30)] window: i64,
     #[values(false, true)] takeover: bool,
 ) {
-    let runtime = Runtime::new().unwrap();
+    // One thread, so that no step waits for another thread to wake up.
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let database = runtime.block_on(TestDatabase::create(engine));
     let world = runtime.block_on(World::over(database));
     let mut runner = TestRunner::new(Config {
