@@ -9,7 +9,7 @@ use tokio::{
 use tonic::{Request, Status, service::Interceptor};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use super::{
+use crate::{
     database::Database,
     error::{Error, Result},
     jobs::CredentialRefresh,

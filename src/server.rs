@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, interceptor::InterceptedService};
 use tonic_health::server::HealthReporter;
 
-use super::{
+use crate::{
     auth::{
         AccessTokens, AuthInterceptor, IdTokens, Keys, PasswordHasher, RateLimits, Revocations,
     },
