@@ -38,8 +38,8 @@ use crate::{
         AuthDependencies, AuthService, Dispatch, ProjectDependencies, ProjectService,
         StreamDependencies, StreamService,
     },
-    transport::{HttpService, Listener, Overload},
-    watching::{EventPoller, WatchHub, ReplicaListener, ReplicaNotifier},
+    transport::{HttpService, Listener},
+    watching::{EventPoller, ReplicaListener, ReplicaNotifier, WatchHub},
 };
 
 /// The maximum size of a request of AuthService, in bytes.
@@ -93,7 +93,8 @@ pub async fn serve(
         hub: hub.clone(),
         data_dir: config.data_dir.clone(),
     });
-    let operations = OperationsServer::start(config.observability.operations_listen.0, metrics).await?;
+    let operations =
+        OperationsServer::start(config.observability.operations_listen.0, metrics).await?;
     let mail_sender = MailSender::open(config.mail()).context("SLUICE_MAIL")?;
     let components = Components {
         publishing: Publishing::new(database.clone(), config.stream_timeouts()),
@@ -108,7 +109,7 @@ pub async fn serve(
 
     let listener = Listener::new(listener, config.listener())?;
     let others = reflection_routes(config)?.add_service(health_service);
-    let services = services(config, &components, others, listener.overload())?;
+    let services = services(config, &components, others)?;
     let mut serving = Box::pin(listener.serve(services, closing.clone()));
     let mut jobs = jobs(config, &components, mail_sender);
 
@@ -147,7 +148,6 @@ fn services(
     config: &Config,
     components: &Components,
     others: Routes,
-    overload: Overload,
 ) -> anyhow::Result<impl HttpService + use<>> {
     let Components {
         readiness,
@@ -204,7 +204,7 @@ fn services(
         InterceptedService::new(stream, readiness.clone()),
         others,
     );
-    Ok(layers::stack(services, &config.layers(overload)))
+    Ok(layers::stack(services, &config.layers()))
 }
 
 /// Starts the periodic work, each job once the database is migrated.
@@ -221,7 +221,11 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
     } = components;
     let mut jobs = JoinSet::new();
 
-    let reaper = Reaper::new(publishing.clone(), revocations.clone(), config.stream_timeouts());
+    let reaper = Reaper::new(
+        publishing.clone(),
+        revocations.clone(),
+        config.stream_timeouts(),
+    );
     spawn_job(&mut jobs, readiness, reaper.run(config.reap_interval));
     let relay_watch = RelayWatch::new(
         relay_reports.clone(),

@@ -10,8 +10,7 @@
 //! permit is free again when the response begins, because watches have their own limit.
 //! Health checks need none.
 //!
-//! At the limit, calls are refused unread, whoever makes them, and connections coalesce
-//! their I/O (see [`Overload`]).
+//! At the limit, calls are refused unread, whoever makes them.
 
 use std::{
     future::{Ready, ready},
@@ -21,23 +20,35 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{self, Context, Poll},
+    time::Duration,
 };
 
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio_util::either::Either;
-use tonic::codegen::StdError;
+use tonic::{Status, codegen::StdError};
 use tower::{Layer, Service};
 
-use super::{method_info::MethodInfo, overload_status::overload_status};
+use super::method_info::MethodInfo;
 use crate::{
-    telemetry::metrics::SERVER,
-    transport::{CallHook, HookedBody, HookedCall, Overload},
+    error::Error,
+    random::random_fraction,
+    telemetry::{Throttle, metrics::SERVER},
+    transport::{CallHook, HookedBody, HookedCall},
 };
 
 /// The number of unread calls for each permit: their headers take memory.
 const UNREAD_CALLS_PER_PERMIT: usize = 4;
+
+/// The shortest retry delay of refused callers, and what is added at random, so that they
+/// do not all come back at once.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
+const RETRY_JITTER: Duration = Duration::from_secs(1);
+
+/// The least time between two log lines about refused calls.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Refuses calls beyond the concurrency limit: RESOURCE_EXHAUSTED.
 #[derive(Debug, Clone)]
@@ -50,7 +61,6 @@ pub struct LoadShedLayer {
 pub struct ConcurrencyLimit {
     counts: Arc<CallCounts>,
     max_calls: usize,
-    overload: Overload,
 }
 
 #[derive(Debug, Default)]
@@ -91,14 +101,13 @@ impl LoadShedLayer {
 }
 
 impl ConcurrencyLimit {
-    /// A limit that reports an overload while it refuses calls.
-    pub fn new(max_calls: usize, overload: Overload) -> Self {
+    /// A limit of so many calls.
+    pub fn new(max_calls: usize) -> Self {
         let gauge = i64::try_from(max_calls).unwrap_or(i64::MAX);
         SERVER.calls_limit.set(gauge);
         Self {
             counts: Arc::default(),
             max_calls,
-            overload,
         }
     }
 
@@ -107,7 +116,6 @@ impl ConcurrencyLimit {
     fn begin(&self, method: Option<&'static MethodInfo>) -> Option<Arc<CallPermit>> {
         let running = self.counts.running.load(Ordering::Relaxed);
         if method.is_some_and(|method| running >= self.limit_for(method)) {
-            self.overload.record_refusal();
             return None;
         }
         let max_unread = UNREAD_CALLS_PER_PERMIT * self.max_calls;
@@ -148,7 +156,6 @@ impl CallPermit {
         };
         if counts.running.fetch_add(1, Ordering::Relaxed) >= self.limit.limit_for(method) {
             counts.running.fetch_sub(1, Ordering::Relaxed);
-            self.limit.overload.record_refusal();
             self.is_refused.store(true, Ordering::Relaxed);
             return false;
         }
@@ -169,6 +176,19 @@ impl Drop for CallPermit {
             SERVER.calls.dec();
         }
     }
+}
+
+/// Refuses a call: counts it, and logs it together with others.
+fn overload_status() -> Status {
+    static THROTTLE: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_INTERVAL));
+
+    SERVER.calls_shed.inc();
+    let refused = THROTTLE.lock().record();
+    if let Some(refused) = refused {
+        // Outside of the span of this call, because the line is about many calls.
+        tracing::warn!(parent: None, refused, "calls are refused: there are too many at once");
+    }
+    Error::Overloaded(MIN_RETRY_DELAY + RETRY_JITTER.mul_f64(random_fraction())).into()
 }
 
 impl<S> Layer<S> for LoadShedLayer {
@@ -284,7 +304,7 @@ mod tests {
     use tower::{Layer, Service, service_fn};
 
     use super::{AdmittedBody, ConcurrencyLimit, LoadShedLayer, LoadShedMarker};
-    use crate::{layers::method_info::MethodInfo, transport::Overload};
+    use crate::layers::method_info::MethodInfo;
 
     fn request() -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(Bytes::from_static(b"message")));
@@ -305,13 +325,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_call_is_marked_whether_it_was_read_or_not() {
-        let overload = Overload::default();
-        let layer = LoadShedLayer::new(ConcurrencyLimit::new(1, overload.clone()));
+        let layer = LoadShedLayer::new(ConcurrencyLimit::new(1));
         let mut service = layer.layer(service_fn(read));
         // Both calls begin before one has the permit.
         let (first, second) = (service.call(request()), service.call(request()));
         let mut first = pin!(first);
-        assert!(!overload.is_active());
 
         let refused = tokio::select! {
             biased;
@@ -324,6 +342,5 @@ mod tests {
             assert_eq!(refused.headers()["grpc-status"], "8");
             assert!(refused.extensions().get::<LoadShedMarker>().is_some());
         }
-        assert!(overload.is_active());
     }
 }

@@ -6,7 +6,6 @@ mod deadline;
 mod drain_body;
 mod load_shed;
 mod method_info;
-mod overload_status;
 mod peer_address;
 mod stack;
 mod web;

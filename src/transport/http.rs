@@ -1,29 +1,17 @@
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
-    task::{Context, Waker},
-    time::Duration,
-};
+use std::time::Duration;
 
-use hyper::{
-    rt::Executor,
-    server::conn::{http1, http2},
-};
-use hyper_util::rt::TokioTimer;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::{lifetime::ConnectionTimeouts, overload::Overload};
+use super::lifetime::ConnectionTimeouts;
 
 /// HTTP/2 with every limit of hyper set, none left to its default.
-pub(super) fn http2(
-    timeouts: &ConnectionTimeouts,
-    executor: CallExecutor,
-) -> http2::Builder<CallExecutor> {
-    let mut http = http2::Builder::new(executor);
+pub(super) fn http2(timeouts: &ConnectionTimeouts) -> http2::Builder<TokioExecutor> {
+    let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
         // Concurrent calls of a connection.
         .max_concurrent_streams(100)
-        // Calls reset before they were accepted (CVE-2023-44487): as many as may be open,
-        // because they arrive in bursts during overload.
+        // Calls reset before they were accepted (CVE-2023-44487): as many as may be open.
         .max_pending_accept_reset_streams(100)
         // Resets that a peer provokes from this server, in the life of the connection
         // (CVE-2025-8671, RUSTSEC-2024-0003). An honest peer provokes none.
@@ -55,33 +43,4 @@ pub(super) fn http1() -> http1::Builder {
         .max_headers(64)
         .max_buf_size(16 * 1024);
     http
-}
-
-/// Runs each call of an HTTP/2 connection in its own task.
-///
-/// During overload it first polls the call in the task of the connection: a refused call
-/// then needs no task, and its response leaves together with others. The waker of this
-/// first poll does nothing, because a spawned task polls again.
-#[derive(Debug, Clone)]
-pub(super) struct CallExecutor {
-    pub overload: Overload,
-}
-
-impl<F> Executor<F> for CallExecutor
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, call: F) {
-        if !self.overload.is_active() {
-            tokio::spawn(call);
-            return;
-        }
-        let mut call: Pin<Box<F>> = Box::pin(call);
-        let poll = || call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        // A panic ends this call alone, as it would in a task.
-        let polled = catch_unwind(AssertUnwindSafe(poll));
-        if polled.is_ok_and(|polled| polled.is_pending()) {
-            tokio::spawn(call);
-        }
-    }
 }

@@ -15,15 +15,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    coalesced_io::CoalescedIo,
     connection::{Connection, TrackCalls},
     connection_limits::{ConnectionLimiter, ConnectionLimits, LimitReached, raise_open_file_limit},
     connection_metrics::{CloseCause, ConnectionMetrics},
     handshake::{Protocol, Stream, handshake},
-    http::{CallExecutor, http1, http2},
+    http::{http1, http2},
     http_service::HttpService,
     lifetime::{self, ConnectionTimeouts},
-    overload::Overload,
     pending_handshakes::{PendingHandshake, PendingHandshakes},
     socket,
     tls::ReloadableTls,
@@ -60,7 +58,6 @@ pub struct Listener {
     tls: Option<Arc<ReloadableTls>>,
     settings: ListenerSettings,
     metrics: Arc<ConnectionMetrics>,
-    overload: Overload,
     accept_errors: Throttle,
     refusals: Throttle,
 }
@@ -89,7 +86,6 @@ impl Listener {
             tls: settings.tls.clone().map(open).transpose()?,
             settings,
             metrics: Arc::default(),
-            overload: Overload::default(),
             accept_errors: Throttle::new(LOG_INTERVAL),
             refusals: Throttle::new(LOG_INTERVAL),
         })
@@ -98,11 +94,6 @@ impl Listener {
     /// The counts of connections.
     pub fn metrics(&self) -> Arc<ConnectionMetrics> {
         Arc::clone(&self.metrics)
-    }
-
-    /// The overload that the layers report when they refuse calls.
-    pub fn overload(&self) -> Overload {
-        self.overload.clone()
     }
 
     /// Serves until `closing` is cancelled, then until the last connection has ended. Drop
@@ -119,7 +110,6 @@ impl Listener {
             timeouts: self.settings.timeouts,
             http1: self.settings.http1,
             metrics: self.metrics(),
-            overload: self.overload(),
         });
         let mut connections = JoinSet::new();
         loop {
@@ -200,7 +190,6 @@ struct ConnectionServer<S> {
     timeouts: ConnectionTimeouts,
     http1: bool,
     metrics: Arc<ConnectionMetrics>,
-    overload: Overload,
 }
 
 impl<S: HttpService> ConnectionServer<S> {
@@ -214,12 +203,11 @@ impl<S: HttpService> ConnectionServer<S> {
             inner: self.service.clone(),
             connection: connection.clone(),
         });
-        let stream = TokioIo::new(CoalescedIo::new(stream, self.overload.clone()));
+        let stream = TokioIo::new(stream);
         let timeouts = &self.timeouts;
         match protocol {
             Protocol::Http2 => {
-                let overload = self.overload.clone();
-                let http = http2(timeouts, CallExecutor { overload });
+                let http = http2(timeouts);
                 let http = http.serve_connection(stream, service);
                 lifetime::serve(http, &connection, timeouts).await;
             }

@@ -5,7 +5,6 @@
 //! of the server.
 
 mod call_hook;
-mod coalesced_io;
 mod connection;
 mod connection_limits;
 mod connection_metrics;
@@ -14,7 +13,6 @@ mod http;
 mod http_service;
 mod lifetime;
 mod listener;
-mod overload;
 mod pending_handshakes;
 mod socket;
 mod tls;
@@ -28,7 +26,6 @@ pub use connection_metrics::ConnectionMetrics;
 pub use http_service::HttpService;
 pub use lifetime::ConnectionTimeouts;
 pub use listener::{Listener, ListenerSettings};
-pub use overload::Overload;
 pub use socket::bind;
 pub use tls_files::TlsFiles;
 pub use web_origin::WebOrigin;
