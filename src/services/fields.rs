@@ -6,8 +6,10 @@ use chrono::{DateTime, Datelike, SubsecRound};
 use uuid::Uuid;
 
 use crate::{
+    auth::Sealer,
     domain::{Invalid, Time, Violation},
     error::Error,
+    repositories::IdempotencyKey,
 };
 
 /// The violations found so far in one message.
@@ -111,6 +113,23 @@ pub(super) fn read_request_id(text: &str) -> Result<Option<Uuid>, Invalid> {
             Ok(id) if !id.is_nil() => Ok(Some(id)),
             _ => Err(Invalid::because("must be a UUID, or empty")),
         },
+    }
+}
+
+/// The idempotency key of a create. `request` is the content that a repetition must have too.
+pub(super) fn idempotency_key(
+    owner_id: Uuid,
+    request_id: Uuid,
+    method: &'static str,
+    request: &[u8],
+    sealer: &Sealer,
+) -> IdempotencyKey {
+    let fingerprints = sealer.digests(method, request).collect();
+    IdempotencyKey {
+        owner_id,
+        request_id,
+        method,
+        fingerprints,
     }
 }
 

@@ -6,7 +6,6 @@
 mod auth;
 mod dispatch;
 mod fields;
-mod idempotency;
 mod paging;
 mod project;
 mod request_origin;

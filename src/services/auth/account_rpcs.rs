@@ -1,30 +1,22 @@
 use tonic::{Request, Response};
 
 use super::{
-    accounts::{Accounts, AuthenticatedUser},
-    messages::{ChangePassword, SignIn, SignUpRequest},
-    session_issuer::{SessionIssuer, TokenPair},
+    accounts::AuthenticatedUser,
+    messages::{ChangePassword, SignIn, SignUp},
+    service::AuthService,
+    session_issuer::TokenPair,
 };
 use crate::{
-    auth::{Caller, Revocations, Sealer},
+    auth::Caller,
     domain::{Name, Password, RequestOrigin, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{Users, VerifiedCredential},
+    repositories::VerifiedCredential,
     services::{fields::read_field, request_origin::request_origin},
 };
 
-/// The RPCs for accounts.
-#[derive(Debug)]
-pub(super) struct AccountRpcs {
-    pub accounts: Accounts,
-    pub session_issuer: SessionIssuer,
-    pub users: Users,
-    pub revocations: Revocations,
-    pub sealer: Sealer,
-}
-
-impl AccountRpcs {
+/// The RPCs for accounts and their audit log.
+impl AuthService {
     pub async fn sign_up(
         &self,
         request: Request<pb::SignUpRequest>,
@@ -34,14 +26,10 @@ impl AccountRpcs {
         let slot = self.accounts.hasher.reserve_slot()?;
         let about = [message.email.as_str(), &message.display_name];
         let chosen = slot.choose(&message.password, &about).await?;
-        let SignUpRequest {
-            sign_up,
-            idempotency,
-        } = SignUpRequest::read(message, chosen, &self.sealer)?;
+        let sign_up = SignUp::read(message, chosen, &self.sealer)?;
 
-        let created = self.accounts.create(sign_up, idempotency, slot, &origin);
-        let authenticated = created.await?;
-        let tokens = self.begin(&authenticated, origin).await?;
+        let authenticated = self.accounts.create(sign_up, slot, &origin).await?;
+        let tokens = self.begin_session(&authenticated, origin).await?;
 
         let (user, tokens) = (Some(authenticated.user.into()), Some(tokens.into()));
         Ok(Response::new(pb::SignUpResponse { user, tokens }))
@@ -58,14 +46,14 @@ impl AccountRpcs {
             .accounts
             .authenticate(&email, password, &origin)
             .await?;
-        let mut tokens = self.begin(&authenticated, origin.clone()).await;
+        let mut tokens = self.begin_session(&authenticated, origin.clone()).await;
         if matches!(tokens, Err(Error::ConcurrentChange)) {
             // The hash was replaced in the meantime, perhaps by another of the same password.
             authenticated = self
                 .accounts
                 .authenticate_again(authenticated, &origin)
                 .await?;
-            tokens = self.begin(&authenticated, origin).await;
+            tokens = self.begin_session(&authenticated, origin).await;
         }
 
         let (user, tokens) = (Some(authenticated.user.into()), Some(tokens?.into()));
@@ -118,10 +106,10 @@ impl AccountRpcs {
         let change = ChangePassword::read(message, chosen)?;
 
         let (session, tokens) = self.session_issuer.renew(session).await?;
-        let changed = self
+        let ended = self
             .accounts
-            .change_password(change, &session, slot, &audit);
-        let ended = changed.await?;
+            .change_password(change, &session, slot, &audit)
+            .await?;
         self.revocations.add(ended, now());
 
         Ok(Response::new(pb::ChangePasswordResponse {
@@ -144,20 +132,43 @@ impl AccountRpcs {
         Ok(Response::new(pb::DeleteMeResponse {}))
     }
 
+    pub async fn list_audit_events(
+        &self,
+        request: Request<pb::ListAuditEventsRequest>,
+    ) -> Result<Response<pb::ListAuditEventsResponse>> {
+        let (user, _) = Caller::of(&request)?.session()?;
+        let pb::ListAuditEventsRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let list = format!("audit_events/{user}");
+        let list = self.page_tokens.read_single(list, page_size, &page_token)?;
+
+        let mut events = self.audit_log.list(user, list.page).await?;
+
+        let next_page_token = self
+            .page_tokens
+            .truncate(&list, &mut events, |event| event.id.uuid());
+        let events = events.into_iter().map(pb::AuditEvent::from).collect();
+        Ok(Response::new(pb::ListAuditEventsResponse {
+            events,
+            next_page_token,
+        }))
+    }
+
     /// Begins a session after a password has been verified.
-    async fn begin(
+    async fn begin_session(
         &self,
         authenticated: &AuthenticatedUser,
         origin: RequestOrigin,
     ) -> Result<TokenPair> {
-        let credential = VerifiedCredential::Password {
-            hash: &authenticated.hash,
-            attempt: authenticated
-                .attempt
-                .as_ref()
-                .map(|attempt| &attempt.counted),
-        };
-        let user = &authenticated.user;
+        let AuthenticatedUser {
+            user,
+            hash,
+            attempt,
+        } = authenticated;
+        let attempt = attempt.as_ref().map(|attempt| &attempt.counted);
+        let credential = VerifiedCredential::Password { hash, attempt };
         self.session_issuer
             .begin("SignIn", user, credential, origin)
             .await

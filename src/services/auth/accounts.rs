@@ -5,12 +5,9 @@ use super::{
     messages::{ChangePassword, SignUp},
 };
 use crate::{
-    auth::{HashSlot, PasswordHasher, PasswordVerification},
+    auth::{AttemptSubject, HashSlot, PasswordHasher, PasswordVerification},
     database::Database,
-    domain::{
-        AttemptSubject, AuditContext, Email, Password, RequestOrigin, Session, SessionId, User,
-        UserId, now,
-    },
+    domain::{AuditContext, Email, Password, RequestOrigin, Session, SessionId, User, UserId, now},
     error::{Error, Result},
     repositories::{
         AuditLog, CountedAttempt, FailedAttempts, IdempotencyKey, NewUser, Outbox, Users,
@@ -54,7 +51,6 @@ impl Accounts {
     pub async fn create(
         &self,
         sign_up: SignUp,
-        idempotency: Option<IdempotencyKey>,
         slot: HashSlot,
         origin: &RequestOrigin,
     ) -> Result<AuthenticatedUser> {
@@ -62,6 +58,7 @@ impl Accounts {
             email,
             password,
             display_name,
+            idempotency,
         } = sign_up;
         if self.is_repetition(idempotency.as_ref()).await? {
             drop(slot);

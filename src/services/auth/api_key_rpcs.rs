@@ -1,25 +1,19 @@
 use tonic::{Request, Response};
 
-use super::messages::{new_api_key, not_empty};
+use super::{
+    messages::{new_api_key, not_empty},
+    service::AuthService,
+};
 use crate::{
-    auth::{AccessTokens, ApiKeySecret, Caller, Revocations, Subject},
+    auth::{ApiKeySecret, Caller, Subject},
     domain::{ApiKeyId, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::ApiKeys,
-    services::{fields::read_field, paging::PageTokens, request_origin::request_origin},
+    services::{fields::read_field, request_origin::request_origin},
 };
 
 /// The RPCs for API keys, and for the public keys of access tokens.
-#[derive(Debug)]
-pub(super) struct ApiKeyRpcs {
-    pub api_keys: ApiKeys,
-    pub tokens: AccessTokens,
-    pub revocations: Revocations,
-    pub page_tokens: PageTokens,
-}
-
-impl ApiKeyRpcs {
+impl AuthService {
     pub async fn create_api_key(
         &self,
         request: Request<pb::CreateApiKeyRequest>,

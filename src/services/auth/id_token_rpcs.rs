@@ -1,12 +1,12 @@
 use tonic::{Request, Response};
 
-use super::{messages::not_empty, session_issuer::SessionIssuer};
+use super::{messages::not_empty, service::AuthService};
 use crate::{
-    auth::{IdTokenVerifier, IdTokens, Revocations},
+    auth::{IdTokenVerifier, IdTokens},
     domain::{Invalid, Secret, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{Identities, SignedIn, VerifiedCredential},
+    repositories::{SignedIn, VerifiedCredential},
     services::{fields::Fields, request_origin::request_origin},
 };
 
@@ -14,15 +14,7 @@ use crate::{
 const MAX_ID_TOKEN_BYTES: usize = 16 * 1024;
 
 /// The RPC for id tokens.
-#[derive(Debug)]
-pub(super) struct IdTokenRpcs {
-    pub id_tokens: IdTokens,
-    pub identities: Identities,
-    pub session_issuer: SessionIssuer,
-    pub revocations: Revocations,
-}
-
-impl IdTokenRpcs {
+impl AuthService {
     pub async fn sign_in_with_id_token(
         &self,
         request: Request<pb::SignInWithIdTokenRequest>,
@@ -35,12 +27,11 @@ impl IdTokenRpcs {
         } = SignInWithIdToken::read(request.into_inner(), &self.id_tokens)?;
 
         let identity = verifier.verify(&id_token, &nonce, now()).await?;
-        let signed_in = self.identities.sign_in(&identity, &origin, now()).await?;
         let SignedIn {
             user,
             created,
             ended,
-        } = signed_in;
+        } = self.identities.sign_in(&identity, &origin, now()).await?;
         self.revocations.add(ended, now());
         let credential = VerifiedCredential::Identity(&identity);
         let tokens = self

@@ -1,12 +1,12 @@
 use tonic::{Request, Response};
 
-use super::messages::not_empty;
+use super::{messages::not_empty, service::AuthService};
 use crate::{
-    auth::{Caller, HashSlot, MailToken, PasswordHasher, Revocations, account_at_address},
+    auth::{Caller, HashSlot, MailToken, account_at_address},
     domain::{AuditContext, Email, EmailKind, Password, User, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{MailTokens, Outbox},
+    repositories::Outbox,
     services::{
         fields::{Fields, read_field},
         request_origin::request_origin,
@@ -14,16 +14,7 @@ use crate::{
 };
 
 /// The RPCs that send e-mail messages or accept the tokens in them.
-#[derive(Debug)]
-pub(super) struct MailRpcs {
-    /// The queue of e-mail messages; `None` if mail is off.
-    pub outbox: Option<Outbox>,
-    pub mail_tokens: MailTokens,
-    pub hasher: PasswordHasher,
-    pub revocations: Revocations,
-}
-
-impl MailRpcs {
+impl AuthService {
     pub async fn request_email_verification(
         &self,
         request: Request<pb::RequestEmailVerificationRequest>,

@@ -12,10 +12,7 @@ use crate::{
     error::Error,
     proto::v1 as pb,
     repositories::IdempotencyKey,
-    services::{
-        fields::{Fields, read_request_id, read_timestamp, timestamp},
-        idempotency::idempotency_key,
-    },
+    services::fields::{Fields, idempotency_key, read_request_id, read_timestamp, timestamp},
 };
 
 /// The most projects to which an API key can be restricted.
@@ -30,10 +27,6 @@ pub(super) struct SignUp {
     pub email: Email,
     pub password: Password,
     pub display_name: Name,
-}
-
-pub(super) struct SignUpRequest {
-    pub sign_up: SignUp,
     pub idempotency: Option<IdempotencyKey>,
 }
 
@@ -42,7 +35,7 @@ pub(super) struct SignIn {
     pub password: Password,
 }
 
-impl SignUpRequest {
+impl SignUp {
     /// Reads the request. `password` is the result of checking its password.
     pub fn read(
         message: pb::SignUpRequest,
@@ -71,11 +64,9 @@ impl SignUpRequest {
         let idempotency =
             id.map(|id| idempotency_key(Uuid::nil(), id, "SignUp", content.as_bytes(), sealer));
         Ok(Self {
-            sign_up: SignUp {
-                email,
-                password,
-                display_name,
-            },
+            email,
+            password,
+            display_name,
             idempotency,
         })
     }

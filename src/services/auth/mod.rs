@@ -4,7 +4,6 @@ mod account_rpcs;
 mod accounts;
 mod api_key_rpcs;
 mod attempt_queue;
-mod audit_rpcs;
 mod id_token_rpcs;
 mod mail_rpcs;
 mod messages;

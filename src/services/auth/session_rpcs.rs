@@ -2,27 +2,18 @@ use tonic::{Request, Response};
 
 use super::{
     messages::{not_empty, session_message},
-    session_issuer::SessionIssuer,
+    service::AuthService,
 };
 use crate::{
-    auth::{Caller, RefreshToken, Revocations},
+    auth::{Caller, RefreshToken},
     domain::{Invalid, SessionId, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::Sessions,
-    services::{fields::read_field, paging::PageTokens, request_origin::request_origin},
+    services::{fields::read_field, request_origin::request_origin},
 };
 
 /// The RPCs for sessions.
-#[derive(Debug)]
-pub(super) struct SessionRpcs {
-    pub session_issuer: SessionIssuer,
-    pub sessions: Sessions,
-    pub revocations: Revocations,
-    pub page_tokens: PageTokens,
-}
-
-impl SessionRpcs {
+impl AuthService {
     pub async fn refresh_tokens(
         &self,
         request: Request<pb::RefreshTokensRequest>,

@@ -13,8 +13,7 @@ use crate::{
     proto::v1 as pb,
     repositories::{IdempotencyKey, SealedDestination},
     services::{
-        fields::{Fields, read_enum, read_request_id, timestamp},
-        idempotency::idempotency_key,
+        fields::{Fields, idempotency_key, read_enum, read_request_id, timestamp},
         paging::{PageRequest, PageTokens},
     },
 };

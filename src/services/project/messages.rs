@@ -13,9 +13,8 @@ use crate::{
     error::Error,
     proto::v1 as pb,
     repositories::NewProject,
-    services::{
-        fields::{Fields, duration, read_duration, read_enum, read_request_id, timestamp},
-        idempotency::idempotency_key,
+    services::fields::{
+        Fields, duration, idempotency_key, read_duration, read_enum, read_request_id, timestamp,
     },
 };
 

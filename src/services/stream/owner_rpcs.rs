@@ -3,26 +3,18 @@ use tonic::{Request, Response};
 use super::{
     messages::{ListStreams, StopStream},
     refusal_messages::ListRefusals,
+    service::StreamService,
 };
 use crate::{
     auth::Caller,
     domain::{StreamId, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{Projects, Refusals, Streams},
-    services::{fields::read_field, paging::PageTokens, request_origin::tenant_and_audit},
+    services::{fields::read_field, request_origin::tenant_and_audit},
 };
 
 /// The RPCs with which owners control streams.
-#[derive(Debug)]
-pub(super) struct OwnerRpcs {
-    pub projects: Projects,
-    pub streams: Streams,
-    pub refusals: Refusals,
-    pub page_tokens: PageTokens,
-}
-
-impl OwnerRpcs {
+impl StreamService {
     pub async fn get_stream(
         &self,
         request: Request<pb::GetStreamRequest>,

@@ -1,31 +1,21 @@
-use std::time::Duration;
-
 use tonic::{Request, Response};
 
 use super::{
     messages::{BeginPublish, EndPublish, HeartbeatPublish, action_and_reason},
-    node_reconciler::NodeReconciler,
+    service::StreamService,
     sync_messages::sync_response,
 };
 use crate::{
-    auth::{Caller, Sealer},
+    auth::Caller,
     domain::{NodeReport, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{PublishAttempt, Publishing},
+    repositories::PublishAttempt,
     services::fields::duration,
 };
 
 /// The RPCs for media servers.
-#[derive(Debug)]
-pub(super) struct PublishRpcs {
-    pub node_reconciler: NodeReconciler,
-    pub publishing: Publishing,
-    pub sealer: Sealer,
-    pub heartbeat_interval: Duration,
-}
-
-impl PublishRpcs {
+impl StreamService {
     pub async fn begin_publish(
         &self,
         request: Request<pb::BeginPublishRequest>,

@@ -1,23 +1,16 @@
 use tonic::{Request, Response};
 
-use super::relay_messages::RelayRequest;
+use super::{relay_messages::RelayRequest, service::StreamService};
 use crate::{
     auth::Caller,
     domain::{StreamId, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{Relays, Streams},
     services::{fields::read_field, request_origin::tenant_and_audit},
 };
 
 /// The RPCs with which owners control relays.
-#[derive(Debug)]
-pub(super) struct RelayRpcs {
-    pub streams: Streams,
-    pub relays: Relays,
-}
-
-impl RelayRpcs {
+impl StreamService {
     pub async fn start_relay(
         &self,
         request: Request<pb::StartRelayRequest>,

@@ -1,11 +1,8 @@
 use std::time::Duration;
 
-use tonic::{Request, Response, Status, codegen::BoxStream};
+use tonic::codegen::BoxStream;
 
-use super::{
-    node_reconciler::NodeReconciler, owner_rpcs::OwnerRpcs, publish_rpcs::PublishRpcs,
-    relay_rpcs::RelayRpcs, watch::WatchTimeouts, watch_rpcs::WatchRpcs, worker_rpcs::WorkerRpcs,
-};
+use super::{node_reconciler::NodeReconciler, watch::WatchTimeouts};
 use crate::{
     auth::Sealer,
     database::Database,
@@ -15,18 +12,29 @@ use crate::{
         Events, Projects, Publishing, Refusals, RelayClaims, RelayReports, Relays, Snapshots,
         Streams,
     },
-    services::paging::PageTokens,
+    services::{dispatch::implement_service, paging::PageTokens},
     watching::WatchHub,
 };
 
 /// The service for streams and relays.
 #[derive(Debug)]
 pub struct StreamService {
-    publish: PublishRpcs,
-    owner: OwnerRpcs,
-    watch: WatchRpcs,
-    relay: RelayRpcs,
-    worker: WorkerRpcs,
+    pub(super) projects: Projects,
+    pub(super) streams: Streams,
+    pub(super) refusals: Refusals,
+    pub(super) relays: Relays,
+    pub(super) claims: RelayClaims,
+    pub(super) reports: RelayReports,
+    pub(super) snapshots: Snapshots,
+    pub(super) events: Events,
+    pub(super) publishing: Publishing,
+    pub(super) node_reconciler: NodeReconciler,
+    pub(super) hub: WatchHub,
+    pub(super) sealer: Sealer,
+    pub(super) page_tokens: PageTokens,
+    pub(super) heartbeat_interval: Duration,
+    pub(super) watch_timeouts: WatchTimeouts,
+    pub(super) relay_timeouts: RelayTimeouts,
 }
 
 /// The dependencies of [`StreamService`].
@@ -62,145 +70,44 @@ impl StreamService {
             watch_timeouts,
             relay_timeouts,
         } = dependencies;
-        let streams = Streams::new(database.clone());
         Self {
-            publish: PublishRpcs {
-                node_reconciler: NodeReconciler::new(
-                    database.clone(),
-                    publishing.clone(),
-                    sealer.clone(),
-                ),
-                publishing,
-                sealer: sealer.clone(),
-                heartbeat_interval,
-            },
-            owner: OwnerRpcs {
-                projects: Projects::new(database.clone()),
-                streams: streams.clone(),
-                refusals: Refusals::new(database.clone()),
-                page_tokens: PageTokens::new(sealer.clone()),
-            },
-            relay: RelayRpcs {
-                streams,
-                relays: Relays::new(database.clone()),
-            },
-            worker: WorkerRpcs {
-                claims: RelayClaims::new(database.clone(), relay_timeouts),
-                reports,
-                sealer,
-                timeouts: relay_timeouts,
-            },
-            watch: WatchRpcs {
-                snapshots: Snapshots::new(database.clone()),
-                events: Events::new(database),
-                hub,
-                timeouts: watch_timeouts,
-            },
+            projects: Projects::new(database.clone()),
+            streams: Streams::new(database.clone()),
+            refusals: Refusals::new(database.clone()),
+            relays: Relays::new(database.clone()),
+            claims: RelayClaims::new(database.clone(), relay_timeouts),
+            reports,
+            snapshots: Snapshots::new(database.clone()),
+            events: Events::new(database.clone()),
+            node_reconciler: NodeReconciler::new(database, publishing.clone(), sealer.clone()),
+            publishing,
+            hub,
+            page_tokens: PageTokens::new(sealer.clone()),
+            sealer,
+            heartbeat_interval,
+            watch_timeouts,
+            relay_timeouts,
         }
     }
 }
 
-#[tonic::async_trait]
-impl pb::stream_service_server::StreamService for StreamService {
-    async fn begin_publish(
-        &self,
-        request: Request<pb::BeginPublishRequest>,
-    ) -> Result<Response<pb::BeginPublishResponse>, Status> {
-        Ok(self.publish.begin_publish(request).await?)
-    }
-
-    async fn heartbeat_publish(
-        &self,
-        request: Request<pb::HeartbeatPublishRequest>,
-    ) -> Result<Response<pb::HeartbeatPublishResponse>, Status> {
-        Ok(self.publish.heartbeat_publish(request).await?)
-    }
-
-    async fn end_publish(
-        &self,
-        request: Request<pb::EndPublishRequest>,
-    ) -> Result<Response<pb::EndPublishResponse>, Status> {
-        Ok(self.publish.end_publish(request).await?)
-    }
-
-    async fn sync_node(
-        &self,
-        request: Request<pb::SyncNodeRequest>,
-    ) -> Result<Response<pb::SyncNodeResponse>, Status> {
-        Ok(self.publish.sync_node(request).await?)
-    }
-
-    async fn get_stream(
-        &self,
-        request: Request<pb::GetStreamRequest>,
-    ) -> Result<Response<pb::GetStreamResponse>, Status> {
-        Ok(self.owner.get_stream(request).await?)
-    }
-
-    async fn list_streams(
-        &self,
-        request: Request<pb::ListStreamsRequest>,
-    ) -> Result<Response<pb::ListStreamsResponse>, Status> {
-        Ok(self.owner.list_streams(request).await?)
-    }
-
-    async fn stop_stream(
-        &self,
-        request: Request<pb::StopStreamRequest>,
-    ) -> Result<Response<pb::StopStreamResponse>, Status> {
-        Ok(self.owner.stop_stream(request).await?)
-    }
-
-    async fn list_refusals(
-        &self,
-        request: Request<pb::ListRefusalsRequest>,
-    ) -> Result<Response<pb::ListRefusalsResponse>, Status> {
-        Ok(self.owner.list_refusals(request).await?)
-    }
-
-    async fn start_relay(
-        &self,
-        request: Request<pb::StartRelayRequest>,
-    ) -> Result<Response<pb::StartRelayResponse>, Status> {
-        Ok(self.relay.start_relay(request).await?)
-    }
-
-    async fn stop_relay(
-        &self,
-        request: Request<pb::StopRelayRequest>,
-    ) -> Result<Response<pb::StopRelayResponse>, Status> {
-        Ok(self.relay.stop_relay(request).await?)
-    }
-
-    async fn list_relays(
-        &self,
-        request: Request<pb::ListRelaysRequest>,
-    ) -> Result<Response<pb::ListRelaysResponse>, Status> {
-        Ok(self.relay.list_relays(request).await?)
-    }
-
-    async fn report_relays(
-        &self,
-        request: Request<pb::ReportRelaysRequest>,
-    ) -> Result<Response<pb::ReportRelaysResponse>, Status> {
-        Ok(self.worker.report_relays(request).await?)
-    }
-
-    type WatchProjectStream = BoxStream<pb::WatchProjectResponse>;
-
-    async fn watch_project(
-        &self,
-        request: Request<pb::WatchProjectRequest>,
-    ) -> Result<Response<Self::WatchProjectStream>, Status> {
-        Ok(self.watch.watch_project(request).await?)
-    }
-
-    type ClaimRelaysStream = BoxStream<pb::ClaimRelaysResponse>;
-
-    async fn claim_relays(
-        &self,
-        request: Request<pb::ClaimRelaysRequest>,
-    ) -> Result<Response<Self::ClaimRelaysStream>, Status> {
-        Ok(self.worker.claim_relays(request).await?)
+implement_service! {
+    StreamService as pb::stream_service_server::StreamService {
+        type WatchProjectStream = BoxStream<pb::WatchProjectResponse>;
+        type ClaimRelaysStream = BoxStream<pb::ClaimRelaysResponse>;
+        rpc begin_publish(pb::BeginPublishRequest) -> pb::BeginPublishResponse;
+        rpc heartbeat_publish(pb::HeartbeatPublishRequest) -> pb::HeartbeatPublishResponse;
+        rpc end_publish(pb::EndPublishRequest) -> pb::EndPublishResponse;
+        rpc sync_node(pb::SyncNodeRequest) -> pb::SyncNodeResponse;
+        rpc get_stream(pb::GetStreamRequest) -> pb::GetStreamResponse;
+        rpc list_streams(pb::ListStreamsRequest) -> pb::ListStreamsResponse;
+        rpc stop_stream(pb::StopStreamRequest) -> pb::StopStreamResponse;
+        rpc list_refusals(pb::ListRefusalsRequest) -> pb::ListRefusalsResponse;
+        rpc start_relay(pb::StartRelayRequest) -> pb::StartRelayResponse;
+        rpc stop_relay(pb::StopRelayRequest) -> pb::StopRelayResponse;
+        rpc list_relays(pb::ListRelaysRequest) -> pb::ListRelaysResponse;
+        rpc report_relays(pb::ReportRelaysRequest) -> pb::ReportRelaysResponse;
+        rpc watch_project(pb::WatchProjectRequest) -> BoxStream<pb::WatchProjectResponse>;
+        rpc claim_relays(pb::ClaimRelaysRequest) -> BoxStream<pb::ClaimRelaysResponse>;
     }
 }

@@ -3,7 +3,8 @@ use tracing::Instrument;
 
 use super::{
     response_sender::ResponseSender,
-    watch::{WatchSession, WatchStart, WatchTimeouts},
+    service::StreamService,
+    watch::{WatchSession, WatchStart},
     watch_messages::WatchProject,
 };
 use crate::{
@@ -11,21 +12,11 @@ use crate::{
     domain::{ProjectId, Tenant},
     error::Result,
     proto::v1 as pb,
-    repositories::{Events, Snapshots},
     transport::Connection,
-    watching::WatchHub,
 };
 
 /// The RPC for watching a project.
-#[derive(Debug)]
-pub(super) struct WatchRpcs {
-    pub snapshots: Snapshots,
-    pub events: Events,
-    pub hub: WatchHub,
-    pub timeouts: WatchTimeouts,
-}
-
-impl WatchRpcs {
+impl StreamService {
     pub async fn watch_project(
         &self,
         request: Request<pb::WatchProjectRequest>,
@@ -37,13 +28,13 @@ impl WatchRpcs {
 
         // Before the project is read, so that no change is missed in between.
         let project = self.hub.watch(tenant.user, id)?;
-        let start = self.start(tenant, id, after_revision).await?;
+        let start = self.watch_start(tenant, id, after_revision).await?;
         let (sender, stream) = ResponseSender::channel();
         let watch = WatchSession {
             project,
             events: self.events.clone(),
             authorization,
-            timeouts: self.timeouts,
+            timeouts: self.watch_timeouts,
             closing,
             sender,
         };
@@ -52,7 +43,7 @@ impl WatchRpcs {
         Ok(Response::new(stream))
     }
 
-    async fn start(
+    async fn watch_start(
         &self,
         tenant: Tenant,
         id: ProjectId,

@@ -2,27 +2,19 @@ use tonic::{Request, Response, codegen::BoxStream};
 
 use super::{
     claim_session::ClaimSession, relay_messages::ReportRelays, response_sender::ResponseSender,
+    service::StreamService,
 };
 use crate::{
-    auth::{CallAuthorization, Caller, Sealer},
-    domain::{RelayTimeouts, now},
+    auth::{CallAuthorization, Caller},
+    domain::now,
     error::Result,
     proto::v1 as pb,
-    repositories::{RelayClaims, RelayReports},
     services::fields::timestamp,
     transport::Connection,
 };
 
 /// The RPCs for relay workers.
-#[derive(Debug)]
-pub(super) struct WorkerRpcs {
-    pub claims: RelayClaims,
-    pub reports: RelayReports,
-    pub sealer: Sealer,
-    pub timeouts: RelayTimeouts,
-}
-
-impl WorkerRpcs {
+impl StreamService {
     pub async fn claim_relays(
         &self,
         request: Request<pb::ClaimRelaysRequest>,
@@ -57,7 +49,7 @@ impl WorkerRpcs {
 
         Ok(Response::new(pb::ReportRelaysResponse {
             lost_lease_ids: lost.iter().map(ToString::to_string).collect(),
-            lease_expire_time: Some(timestamp(now + self.timeouts.lease)),
+            lease_expire_time: Some(timestamp(now + self.relay_timeouts.lease)),
         }))
     }
 }
