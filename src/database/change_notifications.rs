@@ -23,7 +23,7 @@ pub struct ChangeNotifications {
 impl ChangeNotifications {
     /// Reports that this process has changed a project.
     pub(crate) fn notify(&self, id: ProjectId) {
-        SERVER.project_changed();
+        SERVER.changes.inc();
         // There may be no receiver.
         let _ = self.local.send(id);
         let _ = self.all.send(id);
@@ -31,7 +31,7 @@ impl ChangeNotifications {
 
     /// Reports that another replica has changed a project.
     pub fn notify_remote(&self, id: ProjectId) {
-        SERVER.change_notified();
+        SERVER.change_notifications.inc();
         let _ = self.all.send(id);
     }
 

@@ -136,8 +136,14 @@ pub(crate) fn sqlite_code(cause: &dyn DatabaseError) -> Option<i32> {
 }
 
 /// Whether a statement violated a unique constraint.
-pub(crate) fn is_unique_violation(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(cause) if cause.is_unique_violation())
+pub(crate) fn is_unique_violation(error: &Error) -> bool {
+    let Error::Internal(cause) = error else {
+        return false;
+    };
+    matches!(
+        cause.downcast_ref(),
+        Some(sqlx::Error::Database(cause)) if cause.is_unique_violation()
+    )
 }
 
 #[cfg(test)]

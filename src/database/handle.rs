@@ -115,12 +115,7 @@ impl Database {
         before: Time,
         limit: i64,
     ) -> Result<u64> {
-        Ok(on_engine!(self.writer(), pool => sqlx::query(sql)
-            .bind(before)
-            .bind(limit)
-            .execute(pool)
-            .await
-            .map(|done| done.rows_affected()))?)
+        execute!(self.writer(), sql, [before, limit])
     }
 
     /// Waits until everything that a transaction may have read is durable. Fails if its

@@ -12,6 +12,8 @@
 
 #[macro_use]
 mod engine;
+#[macro_use]
+mod statements;
 mod autocommit;
 mod batcher;
 mod change_notifications;

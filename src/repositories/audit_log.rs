@@ -60,26 +60,25 @@ impl AuditLog {
 
     /// The entries of a user, newest first.
     pub async fn list(&self, user_id: UserId, page: Page) -> Result<Vec<AuditEvent>> {
-        let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, AuditEventRow>(
+        let rows = fetch_all!(
+            AuditEventRow,
+            self.database.reader(),
             "select id, create_time, action, result, session_id, api_key_id, resource_id,
                     peer_address, user_agent
              from audit_events
              where user_id = $1 and id < $2
              order by id desc
              limit $3",
-        )
-        .bind(user_id)
-        .bind(page.below)
-        .bind(page.limit())
-        .fetch_all(pool)
-        .await)?;
+            [user_id, page.below, page.limit()]
+        )?;
         Ok(rows.into_iter().map(AuditEvent::from).collect())
     }
 
     /// Deletes at most `limit` entries from before a time; returns the number. Refusals that
     /// concern no user are kept for a week only, because any client can cause many.
     pub async fn purge(&self, before: Time, now: Time, limit: i64) -> Result<u64> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+        execute!(
+            self.database.writer(),
             "delete from audit_events
              where id in (
                  select id
@@ -87,15 +86,14 @@ impl AuditLog {
                  where create_time < $1
                     or user_id = $2 and result <> $3 and create_time < $4
                  limit $5)",
+            [
+                before,
+                Uuid::nil(),
+                RESULT_OK,
+                now - UNATTRIBUTED_RETENTION,
+                limit
+            ]
         )
-        .bind(before)
-        .bind(Uuid::nil())
-        .bind(RESULT_OK)
-        .bind(now - UNATTRIBUTED_RETENTION)
-        .bind(limit)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?)
     }
 }
 
@@ -111,25 +109,26 @@ pub(crate) async fn append(
     result: &str,
     now: Time,
 ) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into audit_events
              (id, user_id, create_time, action, result, session_id, api_key_id,
               resource_id, peer_address, user_agent)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        [
+            AuditEventId::generate(),
+            audit.user_id.map_or(Uuid::nil(), |id| id.uuid()),
+            now,
+            audit.action,
+            result,
+            audit.session_id,
+            audit.api_key_id,
+            audit.resource_id,
+            audit.origin.address(),
+            &audit.origin.user_agent
+        ]
     )
-    .bind(AuditEventId::generate())
-    .bind(audit.user_id.map_or(Uuid::nil(), |id| id.uuid()))
-    .bind(now)
-    .bind(audit.action)
-    .bind(result)
-    .bind(audit.session_id)
-    .bind(audit.api_key_id)
-    .bind(audit.resource_id)
-    .bind(audit.origin.address())
-    .bind(&audit.origin.user_agent)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 impl From<AuditEventRow> for AuditEvent {

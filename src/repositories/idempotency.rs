@@ -48,16 +48,14 @@ impl IdempotencyKey {
             resource_id: Uuid,
         }
 
-        let earlier = on_engine!(database.reader(), pool => sqlx::query_as::<_, Earlier>(
+        let earlier = fetch_optional!(
+            Earlier,
+            database.reader(),
             "select method, fingerprint, resource_id
              from idempotent_creates
              where owner_id = $1 and request_id = $2 and create_time > $3",
-        )
-        .bind(self.owner_id)
-        .bind(self.request_id)
-        .bind(now - REQUEST_ID_RETENTION)
-        .fetch_optional(pool)
-        .await)?;
+            [self.owner_id, self.request_id, now - REQUEST_ID_RETENTION]
+        )?;
 
         match earlier {
             None => Ok(None),
@@ -87,31 +85,28 @@ impl IdempotencyKey {
         resource_id: Uuid,
         now: Time,
     ) -> Result<()> {
-        on_engine!(&mut *tx, tx => sqlx::query(
+        execute!(
+            tx,
             "delete from idempotent_creates
              where owner_id = $1 and request_id = $2 and create_time <= $3",
-        )
-        .bind(self.owner_id)
-        .bind(self.request_id)
-        .bind(now - REQUEST_ID_RETENTION)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?;
+            [self.owner_id, self.request_id, now - REQUEST_ID_RETENTION]
+        )?;
 
-        let recorded = on_engine!(tx, tx => sqlx::query(
+        let recorded = execute!(
+            tx,
             "insert into idempotent_creates
                  (owner_id, request_id, method, fingerprint, resource_id, create_time)
              values ($1, $2, $3, $4, $5, $6)",
+            [
+                self.owner_id,
+                self.request_id,
+                self.method,
+                self.fingerprints.first().map(|digest| &digest[..]),
+                resource_id,
+                now
+            ]
         )
-        .bind(self.owner_id)
-        .bind(self.request_id)
-        .bind(self.method)
-        .bind(self.fingerprints.first().map(|digest| &digest[..]))
-        .bind(resource_id)
-        .bind(now)
-        .execute(&mut **tx)
-        .await
-        .map(drop));
+        .map(drop);
         match recorded {
             Err(error) if is_unique_violation(&error) => Err(Error::ConcurrentChange),
             other => Ok(other?),

@@ -30,13 +30,14 @@ impl KeyRecords {
 
     /// All records, those of the newest keys first.
     pub async fn list(&self) -> Result<Vec<KeyRecord>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, KeyRow>(
+        fetch_all!(
+            KeyRow,
+            self.database.reader(),
             "select purpose, id, secret_sealed, create_time, active_time, retire_time
              from keys
              order by create_time desc, id desc",
-        )
-        .fetch_all(pool)
-        .await)?
+            []
+        )?
         .into_iter()
         .map(KeyRecord::try_from)
         .collect()
@@ -45,19 +46,16 @@ impl KeyRecords {
     /// Records that a key of the settings seals from now on. If it was retired, it is not
     /// any more.
     pub async fn register_root(&self, id: &str, now: Time) -> Result<()> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+        execute!(
+            self.database.writer(),
             "insert into keys (purpose, id, create_time, active_time, finish_time)
              values ($1, $2, $3, $3, $3)
              on conflict (purpose, id) do update
              set retire_time = null
              where keys.retire_time is not null",
+            [KeyPurpose::Seal.as_str(), id, now]
         )
-        .bind(KeyPurpose::Seal.as_str())
-        .bind(id)
-        .bind(now)
-        .execute(pool)
-        .await
-        .map(drop))?)
+        .map(drop)
     }
 
     /// Adds a signing key. All others retire at `others_retire` at the latest, also those of
@@ -74,16 +72,13 @@ impl KeyRecords {
                 for id in of_settings {
                     register_signing(&mut tx, id, new.create_time).await?;
                 }
-                on_engine!(&mut tx, tx => sqlx::query(
+                execute!(
+                    tx,
                     "update keys
                      set retire_time = $2
                      where purpose = $1 and (retire_time is null or retire_time > $2)",
-                )
-                .bind(KeyPurpose::Sign.as_str())
-                .bind(others_retire)
-                .execute(&mut **tx)
-                .await
-                .map(drop))?;
+                    [KeyPurpose::Sign.as_str(), others_retire]
+                )?;
                 insert(&mut tx, new, Some(new.create_time)).await?;
                 tx.commit().await
             })
@@ -97,14 +92,12 @@ impl KeyRecords {
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 insert(&mut tx, new, None).await?;
-                let (id, active_time) = on_engine!(&mut tx, tx => {
-                    sqlx::query_as::<_, (String, Time)>(
-                        "select id, active_time from keys where purpose = $1 and finish_time is null",
-                    )
-                    .bind(KeyPurpose::Seal.as_str())
-                    .fetch_optional(&mut **tx)
-                    .await
-                })?
+                let (id, active_time) = fetch_optional!(
+                    (String, Time),
+                    tx,
+                    "select id, active_time from keys where purpose = $1 and finish_time is null",
+                    [KeyPurpose::Seal.as_str()]
+                )?
                 // The unfinished rotation has finished meanwhile.
                 .ok_or(Error::ConcurrentChange)?;
                 tx.commit().await?;
@@ -125,33 +118,24 @@ impl KeyRecords {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let finished = on_engine!(&mut tx, tx => sqlx::query(
+                let finished = execute!(
+                    tx,
                     "update keys
                      set finish_time = $3
                      where purpose = $1 and id = $2 and finish_time is null",
-                )
-                .bind(KeyPurpose::Seal.as_str())
-                .bind(id)
-                .bind(now)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()))?;
+                    [KeyPurpose::Seal.as_str(), id, now]
+                )?;
                 if finished == 0 {
                     // Another run has finished it. Newer keys may exist, which must stay.
                     return tx.rollback().await;
                 }
-                on_engine!(&mut tx, tx => sqlx::query(
+                execute!(
+                    tx,
                     "update keys
                      set retire_time = $4
                      where purpose = $1 and id <> $2 and id <> $3 and retire_time is null",
-                )
-                .bind(KeyPurpose::Seal.as_str())
-                .bind(id)
-                .bind(root)
-                .bind(others_retire)
-                .execute(&mut **tx)
-                .await
-                .map(drop))?;
+                    [KeyPurpose::Seal.as_str(), id, root, others_retire]
+                )?;
                 tx.commit().await
             })
             .await
@@ -159,25 +143,26 @@ impl KeyRecords {
 
     /// Replaces a key by the same key, resealed. `false` if it has changed meanwhile.
     pub async fn rewrap(&self, record: &KeyRecord, sealed: &[u8]) -> Result<bool> {
-        let rewrapped = on_engine!(self.database.writer(), pool => sqlx::query(
+        let rewrapped = execute!(
+            self.database.writer(),
             "update keys
              set secret_sealed = $4
              where purpose = $1 and id = $2 and secret_sealed = $3",
-        )
-        .bind(record.purpose.as_str())
-        .bind(&record.id)
-        .bind(&record.secret_sealed)
-        .bind(sealed)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?;
+            [
+                record.purpose.as_str(),
+                &record.id,
+                &record.secret_sealed,
+                sealed
+            ]
+        )?;
         Ok(rewrapped == 1)
     }
 
     /// Deletes a retired key that a rotation created, unless a value is still sealed under
     /// it. `prefix` is the prefix of such values.
     pub async fn purge(&self, record: &KeyRecord, prefix: &[u8], now: Time) -> Result<()> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+        execute!(
+            self.database.writer(),
             "delete from keys
              where purpose = $1 and id = $2 and secret_sealed is not null and retire_time <= $4
                and not exists (
@@ -186,48 +171,41 @@ impl KeyRecords {
                    select 1 from destinations where substr(stream_key_sealed, 1, 4) = $3)
                and not exists (
                    select 1 from sessions where substr(refresh_seed, 1, 4) = $3)",
+            [record.purpose.as_str(), &record.id, prefix, now]
         )
-        .bind(record.purpose.as_str())
-        .bind(&record.id)
-        .bind(prefix)
-        .bind(now)
-        .execute(pool)
-        .await
-        .map(drop))?)
+        .map(drop)
     }
 }
 
 /// Adds the key of a rotation, unless another rotation is unfinished.
 async fn insert(tx: &mut Transaction, key: &KeyRecord, finish_time: Option<Time>) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into keys (purpose, id, secret_sealed, create_time, active_time, finish_time)
          values ($1, $2, $3, $4, $5, $6)
          on conflict do nothing",
+        [
+            key.purpose.as_str(),
+            &key.id,
+            &key.secret_sealed,
+            key.create_time,
+            key.active_time,
+            finish_time
+        ]
     )
-    .bind(key.purpose.as_str())
-    .bind(&key.id)
-    .bind(&key.secret_sealed)
-    .bind(key.create_time)
-    .bind(key.active_time)
-    .bind(finish_time)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// Adds the record of a signing key of the settings, if there is none.
 async fn register_signing(tx: &mut Transaction, id: &str, now: Time) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into keys (purpose, id, create_time, active_time, finish_time)
          values ($1, $2, $3, $3, $3)
          on conflict (purpose, id) do nothing",
+        [KeyPurpose::Sign.as_str(), id, now]
     )
-    .bind(KeyPurpose::Sign.as_str())
-    .bind(id)
-    .bind(now)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 impl TryFrom<KeyRow> for KeyRecord {

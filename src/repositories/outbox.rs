@@ -58,18 +58,18 @@ impl Outbox {
     pub async fn add_reset(&self, email: &Email, now: Time) -> Result<()> {
         // A conflict writes too. Otherwise a faster answer to a second request would reveal
         // that the address has an account, while the first message is queued.
-        on_engine!(self.database.writer(), pool => sqlx::query(
+        execute!(
+            self.database.writer(),
             "insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
              values ($1, $2, $3, $4, 0, $4)
              on conflict (email_key, kind) do update set kind = excluded.kind",
-        )
-        .bind(EmailMessageId::generate())
-        .bind(EmailKind::PasswordReset.as_str())
-        .bind(email.key())
-        .bind(now)
-        .execute(pool)
-        .await
-        .map(drop))?;
+            [
+                EmailMessageId::generate(),
+                EmailKind::PasswordReset.as_str(),
+                email.key(),
+                now
+            ]
+        )?;
         self.wake_sender();
         Ok(())
     }
@@ -110,12 +110,12 @@ impl Outbox {
             Pools::Postgres(_) => claim!("for update skip locked"),
             Pools::Sqlite { .. } => claim!(""),
         };
-        let rows = on_engine!(self.database.writer(), pool => sqlx::query_as::<_, EmailMessageRow>(sql)
-            .bind(now)
-            .bind(now + lease)
-            .bind(limit)
-            .fetch_all(pool)
-            .await)?;
+        let rows = fetch_all!(
+            EmailMessageRow,
+            self.database.writer(),
+            sql,
+            [now, now + lease, limit]
+        )?;
         rows.into_iter()
             .map(|row| Ok(row.try_into()?))
             .collect::<Result<_>>()
@@ -123,25 +123,22 @@ impl Outbox {
 
     /// Postpones a message that could not be sent.
     pub async fn postpone(&self, id: EmailMessageId, until: Time) -> Result<()> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+        execute!(
+            self.database.writer(),
             "update outbox set next_attempt_time = $2 where id = $1",
+            [id, until]
         )
-        .bind(id)
-        .bind(until)
-        .execute(pool)
-        .await
-        .map(drop))?)
+        .map(drop)
     }
 
     /// Deletes a message that was sent, or must not be sent.
     pub async fn remove(&self, id: EmailMessageId) -> Result<()> {
-        Ok(
-            on_engine!(self.database.writer(), pool => sqlx::query("delete from outbox where id = $1")
-            .bind(id)
-            .execute(pool)
-            .await
-            .map(drop))?,
+        execute!(
+            self.database.writer(),
+            "delete from outbox where id = $1",
+            [id]
         )
+        .map(drop)
     }
 
     /// Deletes at most `limit` unsent messages from before a time; returns the number.
@@ -159,20 +156,21 @@ pub(crate) async fn add_verification(
     user_id: UserId,
     now: Time,
 ) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
          select $1, $2, email_key, $3, 0, $3
          from users
          where id = $4 and not email_verified
          on conflict (email_key, kind) do nothing",
+        [
+            EmailMessageId::generate(),
+            EmailKind::EmailVerification.as_str(),
+            now,
+            user_id
+        ]
     )
-    .bind(EmailMessageId::generate())
-    .bind(EmailKind::EmailVerification.as_str())
-    .bind(now)
-    .bind(user_id)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 impl TryFrom<EmailMessageRow> for EmailMessage {

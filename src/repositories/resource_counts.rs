@@ -33,9 +33,10 @@ impl ResourceCounts {
 
     /// Counts the resources. The cost does not depend on the number of ended streams.
     pub async fn load(&self, now: Time) -> Result<ResourceCountsSnapshot> {
-        let rows = on_engine!(self.database.reader(), pool => {
-            sqlx::query_as::<_, (String, String, i64)>(
-                "select 'stream', status, count(*)
+        let rows = fetch_all!(
+            (String, String, i64),
+            self.database.reader(),
+            "select 'stream', status, count(*)
                  from streams
                  where end_time is null
                  group by status
@@ -56,18 +57,14 @@ impl ResourceCounts {
                  union all
                  select 'message', '', count(*)
                  from outbox",
-            )
-            .bind(now)
-            .fetch_all(pool)
-            .await
-        })?;
-        let oldest = on_engine!(self.database.reader(), pool => {
-            sqlx::query_scalar::<_, Time>(
-                "select create_time from outbox order by create_time limit 1",
-            )
-            .fetch_optional(pool)
-            .await
-        })?;
+            [now]
+        )?;
+        let oldest = fetch_optional_scalar!(
+            Time,
+            self.database.reader(),
+            "select create_time from outbox order by create_time limit 1",
+            []
+        )?;
 
         let mut counts = ResourceCountsSnapshot::default();
         for (noun, name, count) in rows {

@@ -73,14 +73,7 @@ impl SealedColumn {
                  limit $3"
             }
         };
-        Ok(
-            on_engine!(database.reader(), pool => sqlx::query_as::<_, SealedValue>(sql)
-            .bind(above)
-            .bind(key)
-            .bind(limit)
-            .fetch_all(pool)
-            .await)?,
-        )
+        fetch_all!(SealedValue, database.reader(), sql, [above, key, limit])
     }
 
     /// Replaces a value by the same value, resealed. Does nothing if it has changed
@@ -113,12 +106,6 @@ impl SealedColumn {
                  where play_url_id = $1 and play_url_sealed = $2"
             }
         };
-        Ok(on_engine!(database.writer(), pool => sqlx::query(sql)
-            .bind(value.id)
-            .bind(&value.sealed)
-            .bind(resealed)
-            .execute(pool)
-            .await
-            .map(drop))?)
+        execute!(database.writer(), sql, [value.id, &value.sealed, resealed]).map(drop)
     }
 }

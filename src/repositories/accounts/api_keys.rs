@@ -67,7 +67,9 @@ impl ApiKeys {
                 {
                     return Err(Error::AccessTokenInvalid);
                 }
-                let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, ApiKeyRow>(
+                let row = fetch_one!(
+                    ApiKeyRow,
+                    tx,
                     concat!(
                         "insert into api_keys
                              (id, user_id, display_name, scopes, restricted, secret_hash,
@@ -76,32 +78,28 @@ impl ApiKeys {
                          returning ",
                         api_key_columns!(""),
                     ),
-                )
-                .bind(id)
-                .bind(user_id)
-                .bind(key.display_name.as_str())
-                .bind(key.scopes.to_string())
-                .bind(!key.project_ids.is_empty())
-                .bind(secret_hash)
-                .bind(now)
-                .bind(key.expire_time)
-                .fetch_one(&mut **tx)
-                .await)?;
+                    [
+                        id,
+                        user_id,
+                        key.display_name.as_str(),
+                        key.scopes.to_string(),
+                        !key.project_ids.is_empty(),
+                        secret_hash,
+                        now,
+                        key.expire_time
+                    ]
+                )?;
 
                 for project_id in &key.project_ids {
-                    let added = on_engine!(&mut tx, tx => sqlx::query(
+                    let added = execute!(
+                        tx,
                         "insert into api_key_projects (api_key_id, project_id)
                          select $1, id
                          from projects
                          where id = $2 and owner_id = $3 and delete_time is null
                          on conflict do nothing",
-                    )
-                    .bind(id)
-                    .bind(*project_id)
-                    .bind(user_id)
-                    .execute(&mut **tx)
-                    .await
-                    .map(|done| done.rows_affected()))?;
+                        [id, *project_id, user_id]
+                    )?;
                     if added == 0 {
                         return Err(Error::not_found("project", *project_id));
                     }
@@ -115,7 +113,9 @@ impl ApiKeys {
 
     /// A user's keys, newest first.
     pub async fn list(&self, user_id: UserId, page: Page) -> Result<Vec<ApiKey>> {
-        let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ApiKeyRow>(
+        let rows = fetch_all!(
+            ApiKeyRow,
+            self.database.reader(),
             concat!(
                 "select ",
                 api_key_columns!(""),
@@ -124,16 +124,13 @@ impl ApiKeys {
                  order by id desc
                  limit $3",
             ),
-        )
-        .bind(user_id)
-        .bind(page.below)
-        .bind(page.limit())
-        .fetch_all(pool)
-        .await)?;
+            [user_id, page.below, page.limit()]
+        )?;
 
-        let links = on_engine!(self.database.reader(), pool => {
-            sqlx::query_as::<_, (ApiKeyId, ProjectId)>(
-                "select api_key_id, project_id
+        let links = fetch_all!(
+            (ApiKeyId, ProjectId),
+            self.database.reader(),
+            "select api_key_id, project_id
                  from api_key_projects
                  where api_key_id in (
                      select id
@@ -142,13 +139,8 @@ impl ApiKeys {
                      order by id desc
                      limit $3)
                  order by project_id",
-            )
-            .bind(user_id)
-            .bind(page.below)
-            .bind(page.limit())
-            .fetch_all(pool)
-            .await
-        })?;
+            [user_id, page.below, page.limit()]
+        )?;
         let mut projects: HashMap<ApiKeyId, Vec<ProjectId>> = HashMap::new();
         for (api_key_id, project_id) in links {
             projects.entry(api_key_id).or_default().push(project_id);
@@ -174,15 +166,12 @@ impl ApiKeys {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let revoked = on_engine!(&mut tx, tx => sqlx::query(
+                let revoked = execute!(
+                    tx,
                     "delete from api_keys
                      where user_id = $1 and id = $2",
-                )
-                .bind(user_id)
-                .bind(id)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()))?;
+                    [user_id, id]
+                )?;
                 if revoked == 0 {
                     return Err(Error::not_found("api_key", id));
                 }
@@ -197,7 +186,9 @@ impl ApiKeys {
     ///
     /// `project_ids` remains empty, also for a restricted key.
     pub async fn exchange(&self, secret_hash: &[u8], now: Time) -> Result<Option<ApiKey>> {
-        let row = on_engine!(self.database.writer(), pool => sqlx::query_as::<_, ApiKeyRow>(
+        let row = fetch_optional!(
+            ApiKeyRow,
+            self.database.writer(),
             concat!(
                 "update api_keys
                  set last_used_time = $2
@@ -205,11 +196,8 @@ impl ApiKeys {
                  returning ",
                 api_key_columns!(""),
             ),
-        )
-        .bind(secret_hash)
-        .bind(now)
-        .fetch_optional(pool)
-        .await)?;
+            [secret_hash, now]
+        )?;
         Ok(row.map(|row| row.with_projects(Vec::new())))
     }
 }
@@ -220,12 +208,12 @@ pub(super) async fn delete_all(
     user_id: UserId,
     now: Time,
 ) -> Result<Vec<Uuid>> {
-    let deleted = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, Uuid>(
+    let deleted = fetch_scalars!(
+        Uuid,
+        tx,
         "delete from api_keys where user_id = $1 returning id",
-    )
-    .bind(user_id)
-    .fetch_all(&mut **tx)
-    .await)?;
+        [user_id]
+    )?;
     for id in &deleted {
         revocations::insert(tx, *id, now).await?;
     }

@@ -13,8 +13,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use crate::{
+    auth::{AttemptSubject, retry_delays},
     database::{Database, Transaction},
-    domain::{AttemptSubject, Time, retry_delays},
+    domain::Time,
     error::{Error, Result},
 };
 
@@ -56,16 +57,13 @@ impl FailedAttempts {
     }
 
     async fn is_familiar(&self, at_address: &[u8], now: Time) -> Result<bool> {
-        let found = on_engine!(self.database.reader(), pool => {
-            sqlx::query_scalar::<_, Vec<u8>>(
-                "select subject_hash from guesses
+        let found = fetch_optional_scalar!(
+            Vec<u8>,
+            self.database.reader(),
+            "select subject_hash from guesses
                  where subject_hash = $1 and familiar_until > $2",
-            )
-            .bind(at_address)
-            .bind(now)
-            .fetch_optional(pool)
-            .await
-        })?;
+            [at_address, now]
+        )?;
         Ok(found.is_some())
     }
 
@@ -78,7 +76,8 @@ impl FailedAttempts {
             (_, fifth),
             (_, sixth),
         ] = lock_times(now);
-        let counted = on_engine!(self.database.writer(), pool => sqlx::query(
+        let counted = execute!(
+            self.database.writer(),
             "insert into guesses (subject_hash, failures, locked_until, update_time)
              values ($1, 1, $3, $2)
              on conflict (subject_hash) do update
@@ -98,20 +97,19 @@ impl FailedAttempts {
                  end,
                  update_time = $2
              where guesses.locked_until <= $2",
-        )
-        .bind(subject_hash)
-        .bind(now)
-        .bind(now - FAILURE_RETENTION)
-        .bind(threshold)
-        .bind(first)
-        .bind(second)
-        .bind(third)
-        .bind(fourth)
-        .bind(fifth)
-        .bind(sixth)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?;
+            [
+                subject_hash,
+                now,
+                now - FAILURE_RETENTION,
+                threshold,
+                first,
+                second,
+                third,
+                fourth,
+                fifth,
+                sixth
+            ]
+        )?;
         match counted {
             0 => Err(Error::TooManyAttempts(
                 self.remaining_wait(subject_hash, now).await?,
@@ -121,12 +119,12 @@ impl FailedAttempts {
     }
 
     async fn remaining_wait(&self, subject_hash: &[u8], now: Time) -> Result<Duration> {
-        let until = on_engine!(self.database.reader(), pool => sqlx::query_scalar::<_, Time>(
+        let until = fetch_optional_scalar!(
+            Time,
+            self.database.reader(),
             "select locked_until from guesses where subject_hash = $1",
-        )
-        .bind(subject_hash)
-        .fetch_optional(pool)
-        .await)?;
+            [subject_hash]
+        )?;
         let wait = until.and_then(|until| (until - now).to_std().ok());
         Ok(wait.unwrap_or_default().max(Duration::from_millis(100)))
     }
@@ -144,32 +142,27 @@ impl FailedAttempts {
 
     /// Deletes at most `limit` rows that do not count any more; returns the number.
     pub async fn purge(&self, now: Time, limit: i64) -> Result<u64> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+        execute!(
+            self.database.writer(),
             "delete from guesses
              where subject_hash in (
                  select subject_hash
                  from guesses
                  where update_time < $1 and (familiar_until is null or familiar_until < $2)
                  limit $3)",
+            [now - FAILURE_RETENTION, now, limit]
         )
-        .bind(now - FAILURE_RETENTION)
-        .bind(now)
-        .bind(limit)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?)
     }
 }
 
 /// Clears the count after the right password.
 pub(super) async fn clear(tx: &mut Transaction, attempt: &CountedAttempt) -> Result<()> {
-    Ok(
-        on_engine!(tx, tx => sqlx::query("delete from guesses where subject_hash = $1")
-        .bind(&attempt.subject_hash)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?,
+    execute!(
+        tx,
+        "delete from guesses where subject_hash = $1",
+        [&attempt.subject_hash]
     )
+    .map(drop)
 }
 
 /// Marks an address as familiar, because the owner of the account has signed in there.
@@ -178,19 +171,20 @@ pub(super) async fn mark_familiar(
     at_address: &[u8],
     now: Time,
 ) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into guesses (subject_hash, failures, familiar_until, locked_until, update_time)
          values ($1, 0, $2, $3, $4)
          on conflict (subject_hash) do update
          set failures = 0, familiar_until = $2, locked_until = $3, update_time = $4",
+        [
+            at_address,
+            now + FAMILIAR_ADDRESS_RETENTION,
+            now - FAILURE_RETENTION,
+            now
+        ]
     )
-    .bind(at_address)
-    .bind(now + FAMILIAR_ADDRESS_RETENTION)
-    .bind(now - FAILURE_RETENTION)
-    .bind(now)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// The numbers of failures, and until when each locks the next attempt.

@@ -63,7 +63,9 @@ impl Identities {
     }
 
     async fn find(&self, identity: &Identity) -> Result<Option<User>> {
-        let row = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, UserRow>(
+        let row = fetch_optional!(
+            UserRow,
+            self.database.reader(),
             concat!(
                 "select ",
                 user_columns!("u."),
@@ -71,11 +73,8 @@ impl Identities {
                  join users u on u.id = i.user_id
                  where i.issuer = $1 and i.subject = $2",
             ),
-        )
-        .bind(&identity.issuer)
-        .bind(&identity.subject)
-        .fetch_optional(pool)
-        .await)?;
+            [&identity.issuer, &identity.subject]
+        )?;
         Ok(row.map(User::from))
     }
 
@@ -130,22 +129,21 @@ impl SignedIn {
 
 /// The account of the address.
 async fn account_of(tx: &mut Transaction, profile: &Profile) -> Result<Option<UserId>> {
-    Ok(on_engine!(tx, tx => {
-        sqlx::query_scalar::<_, UserId>("select id from users where email_key = $1")
-            .bind(profile.email.key())
-            .fetch_optional(&mut **tx)
-            .await
-    })?)
+    fetch_optional_scalar!(
+        UserId,
+        tx,
+        "select id from users where email_key = $1",
+        [profile.email.key()]
+    )
 }
 
 async fn exists(tx: &mut Transaction, identity: &Identity) -> Result<bool> {
-    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, UserId>(
+    let found = fetch_optional_scalar!(
+        UserId,
+        tx,
         "select user_id from identities where issuer = $1 and subject = $2",
-    )
-    .bind(&identity.issuer)
-    .bind(&identity.subject)
-    .fetch_optional(&mut **tx)
-    .await)?;
+        [&identity.issuer, &identity.subject]
+    )?;
     Ok(found.is_some())
 }
 
@@ -154,7 +152,9 @@ async fn exists(tx: &mut Transaction, identity: &Identity) -> Result<bool> {
 async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<SignedIn> {
     // One statement checks and changes, so that of two identities that prove the address
     // at once the second one finds it proved.
-    let proved = on_engine!(&mut *tx, tx => sqlx::query_as::<_, UserRow>(
+    let proved = fetch_optional!(
+        UserRow,
+        tx,
         concat!(
             "update users
              set email_verified = true, password_hash = null, update_time = $2
@@ -162,11 +162,8 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
              returning ",
             user_columns!(""),
         ),
-    )
-    .bind(id)
-    .bind(now)
-    .fetch_optional(&mut **tx)
-    .await)?;
+        [id, now]
+    )?;
     if let Some(row) = proved {
         return Ok(SignedIn {
             user: row.into(),
@@ -176,13 +173,15 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
     }
 
     // Locks the account until the identity is linked.
-    let row = on_engine!(tx, tx => sqlx::query_as::<_, UserRow>(
-        concat!("update users set update_time = $2 where id = $1 returning ", user_columns!("")),
-    )
-    .bind(id)
-    .bind(now)
-    .fetch_optional(&mut **tx)
-    .await)?;
+    let row = fetch_optional!(
+        UserRow,
+        tx,
+        concat!(
+            "update users set update_time = $2 where id = $1 returning ",
+            user_columns!("")
+        ),
+        [id, now]
+    )?;
     let user = row.map(User::from).ok_or(Error::ConcurrentChange)?;
     Ok(SignedIn::existing(user))
 }
@@ -192,13 +191,7 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
 async fn end_access(tx: &mut Transaction, id: UserId, now: Time) -> Result<Vec<Uuid>> {
     let sessions = session_rows::revoke_all(tx, id, None, now).await?;
     let keys = api_keys::delete_all(tx, id, now).await?;
-    on_engine!(tx, tx => {
-        sqlx::query("delete from identities where user_id = $1")
-            .bind(id)
-            .execute(&mut **tx)
-            .await
-            .map(drop)
-    })?;
+    execute!(tx, "delete from identities where user_id = $1", [id])?;
     Ok(sessions
         .into_iter()
         .map(SessionId::uuid)
@@ -208,7 +201,9 @@ async fn end_access(tx: &mut Transaction, id: UserId, now: Time) -> Result<Vec<U
 
 /// Creates an account without a password.
 async fn create(tx: &mut Transaction, profile: &Profile, now: Time) -> Result<SignedIn> {
-    let inserted = on_engine!(tx, tx => sqlx::query_as::<_, UserRow>(
+    let inserted = fetch_one!(
+        UserRow,
+        tx,
         concat!(
             "insert into users
                  (id, email, email_key, email_verified, display_name, password_hash,
@@ -217,19 +212,19 @@ async fn create(tx: &mut Transaction, profile: &Profile, now: Time) -> Result<Si
              returning ",
             user_columns!(""),
         ),
-    )
-    .bind(UserId::generate())
-    .bind(profile.email.as_str())
-    .bind(profile.email.key())
-    .bind(profile.email_verified)
-    .bind(profile.display_name.as_str())
-    .bind(now)
-    .fetch_one(&mut **tx)
-    .await);
+        [
+            UserId::generate(),
+            profile.email.as_str(),
+            profile.email.key(),
+            profile.email_verified,
+            profile.display_name.as_str(),
+            now
+        ]
+    );
     let row = match inserted {
         Ok(row) => row,
         Err(error) if is_unique_violation(&error) => return Err(Error::ConcurrentChange),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     Ok(SignedIn {
         user: row.into(),
@@ -239,17 +234,13 @@ async fn create(tx: &mut Transaction, profile: &Profile, now: Time) -> Result<Si
 }
 
 async fn insert(tx: &mut Transaction, identity: &Identity, id: UserId, now: Time) -> Result<()> {
-    let inserted = on_engine!(tx, tx => sqlx::query(
+    let inserted = execute!(
+        tx,
         "insert into identities (issuer, subject, user_id, create_time)
          values ($1, $2, $3, $4)",
+        [&identity.issuer, &identity.subject, id, now]
     )
-    .bind(&identity.issuer)
-    .bind(&identity.subject)
-    .bind(id)
-    .bind(now)
-    .execute(&mut **tx)
-    .await
-    .map(drop));
+    .map(drop);
     match inserted {
         Err(error) if is_unique_violation(&error) => Err(Error::ConcurrentChange),
         inserted => Ok(inserted?),

@@ -73,18 +73,19 @@ impl MailTokens {
 
     /// Deletes a token whose message could not be sent.
     pub async fn withdraw(&self, hash: &[u8]) -> Result<()> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+        execute!(
+            self.database.writer(),
             "delete from mail_tokens where token_hash = $1",
+            [hash]
         )
-        .bind(hash)
-        .execute(pool)
-        .await
-        .map(drop))?)
+        .map(drop)
     }
 
     /// The user of a valid token, which remains valid.
     pub async fn owner(&self, kind: EmailKind, hash: &[u8], now: Time) -> Result<User> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, UserRow>(
+        fetch_optional!(
+            UserRow,
+            self.database.reader(),
             concat!(
                 "select ",
                 user_columns!("users."),
@@ -93,12 +94,8 @@ impl MailTokens {
                            and users.email_key = mail_tokens.email_key
                  where token_hash = $1 and kind = $2 and expire_time > $3",
             ),
-        )
-        .bind(hash)
-        .bind(kind.as_str())
-        .bind(now)
-        .fetch_optional(pool)
-        .await)?
+            [hash, kind.as_str(), now]
+        )?
         .map(User::from)
         .ok_or(Error::MailTokenInvalid)
     }
@@ -110,17 +107,13 @@ impl MailTokens {
                 let mut tx = self.database.begin().await?;
                 let (user_id, email_key) =
                     consume(&mut tx, EmailKind::EmailVerification, hash, now).await?;
-                let verified = on_engine!(&mut tx, tx => sqlx::query(
+                let verified = execute!(
+                    tx,
                     "update users
                      set email_verified = true, update_time = $3
                      where id = $1 and email_key = $2",
-                )
-                .bind(user_id)
-                .bind(email_key)
-                .bind(now)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()))?;
+                    [user_id, email_key, now]
+                )?;
                 if verified == 0 {
                     return Err(Error::MailTokenInvalid);
                 }
@@ -153,18 +146,13 @@ impl MailTokens {
                 let sessions = session_rows::revoke_all(&mut tx, user_id, None, now).await?;
                 let mut ended = end_unverified(&mut tx, user_id, now).await?;
                 ended.extend(sessions.into_iter().map(SessionId::uuid));
-                let changed = on_engine!(&mut tx, tx => sqlx::query(
+                let changed = execute!(
+                    tx,
                     "update users
                      set password_hash = $3, email_verified = true, update_time = $4
                      where id = $1 and email_key = $2",
-                )
-                .bind(user_id)
-                .bind(email_key)
-                .bind(password_hash)
-                .bind(now)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()))?;
+                    [user_id, email_key, password_hash, now]
+                )?;
                 if changed == 0 {
                     return Err(Error::MailTokenInvalid);
                 }
@@ -189,12 +177,16 @@ impl MailTokens {
 }
 
 async fn find_user(tx: &mut Transaction, email_key: &str) -> Result<Option<User>> {
-    let found = on_engine!(tx, tx => sqlx::query_as::<_, UserRow>(
-        concat!("select ", user_columns!(""), " from users where email_key = $1"),
-    )
-    .bind(email_key)
-    .fetch_optional(&mut **tx)
-    .await)?;
+    let found = fetch_optional!(
+        UserRow,
+        tx,
+        concat!(
+            "select ",
+            user_columns!(""),
+            " from users where email_key = $1"
+        ),
+        [email_key]
+    )?;
     Ok(found.map(User::from))
 }
 
@@ -204,17 +196,15 @@ async fn has_token_since(
     kind: EmailKind,
     since: Time,
 ) -> Result<bool> {
-    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, Time>(
+    let found = fetch_optional_scalar!(
+        Time,
+        tx,
         "select create_time
          from mail_tokens
          where user_id = $1 and kind = $2 and create_time > $3
          limit 1",
-    )
-    .bind(user_id)
-    .bind(kind.as_str())
-    .bind(since)
-    .fetch_optional(&mut **tx)
-    .await)?;
+        [user_id, kind.as_str(), since]
+    )?;
     Ok(found.is_some())
 }
 
@@ -225,19 +215,20 @@ async fn insert(
     hash: &[u8],
     now: Time,
 ) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into mail_tokens (token_hash, user_id, kind, email_key, create_time, expire_time)
          values ($1, $2, $3, $4, $5, $6)",
+        [
+            hash,
+            user_id,
+            letter.kind.as_str(),
+            &letter.email_key,
+            now,
+            now + letter.kind.token_lifetime()
+        ]
     )
-    .bind(hash)
-    .bind(user_id)
-    .bind(letter.kind.as_str())
-    .bind(&letter.email_key)
-    .bind(now)
-    .bind(now + letter.kind.token_lifetime())
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// Deletes a token, so that it cannot be used again; returns its user and the address of
@@ -248,16 +239,14 @@ async fn consume(
     hash: &[u8],
     now: Time,
 ) -> Result<(UserId, String)> {
-    on_engine!(tx, tx => sqlx::query_as::<_, (UserId, String)>(
+    fetch_optional!(
+        (UserId, String),
+        tx,
         "delete from mail_tokens
          where token_hash = $1 and kind = $2 and expire_time > $3
          returning user_id, email_key",
-    )
-    .bind(hash)
-    .bind(kind.as_str())
-    .bind(now)
-    .fetch_optional(&mut **tx)
-    .await)?
+        [hash, kind.as_str(), now]
+    )?
     .ok_or(Error::MailTokenInvalid)
 }
 
@@ -267,34 +256,26 @@ pub(super) async fn delete_all(
     user_id: UserId,
     kind: Option<EmailKind>,
 ) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "delete from mail_tokens where user_id = $1 and ($2 is null or kind = $2)",
+        [user_id, kind.map(EmailKind::as_str)]
     )
-    .bind(user_id)
-    .bind(kind.map(EmailKind::as_str))
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// Ends the API keys and identities of an account, unless its address is verified; returns
 /// the ids of the keys.
 async fn end_unverified(tx: &mut Transaction, user_id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    let unverified = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, UserId>(
+    let unverified = fetch_optional_scalar!(
+        UserId,
+        tx,
         "select id from users where id = $1 and not email_verified",
-    )
-    .bind(user_id)
-    .fetch_optional(&mut **tx)
-    .await)?;
+        [user_id]
+    )?;
     if unverified.is_none() {
         return Ok(Vec::new());
     }
-    on_engine!(&mut *tx, tx => {
-        sqlx::query("delete from identities where user_id = $1")
-            .bind(user_id)
-            .execute(&mut **tx)
-            .await
-            .map(drop)
-    })?;
+    execute!(tx, "delete from identities where user_id = $1", [user_id])?;
     api_keys::delete_all(tx, user_id, now).await
 }

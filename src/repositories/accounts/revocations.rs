@@ -20,13 +20,11 @@ impl TokenRevocations {
 
     /// The ids of sessions and API keys that were ended after a time, and when.
     pub async fn since(&self, since: Time) -> Result<Vec<(Uuid, Time)>> {
-        Ok(
-            on_engine!(self.database.reader(), pool => sqlx::query_as::<_, (Uuid, Time)>(
+        fetch_all!(
+            (Uuid, Time),
+            self.database.reader(),
             "select id, revoke_time from revocations where revoke_time > $1",
-        )
-        .bind(since)
-        .fetch_all(pool)
-        .await)?,
+            [since]
         )
     }
 
@@ -40,28 +38,25 @@ impl TokenRevocations {
 
 /// Records the end of a session or an API key.
 pub(super) async fn insert(tx: &mut Transaction, id: Uuid, now: Time) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into revocations (id, revoke_time)
          values ($1, $2)
          on conflict do nothing",
+        [id, now]
     )
-    .bind(id)
-    .bind(now)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// Records all sessions that were ended at a time, in one statement: replicas would miss
 /// revocations of a transaction that takes longer than the period that they look back.
 pub(super) async fn insert_sessions(tx: &mut Transaction, now: Time) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into revocations (id, revoke_time)
          select id, revoke_time from sessions where revoke_time = $1
          on conflict do nothing",
+        [now]
     )
-    .bind(now)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }

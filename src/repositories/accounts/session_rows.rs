@@ -40,35 +40,33 @@ pub(super) async fn revoke_all(
     except: Option<SessionId>,
     now: Time,
 ) -> Result<Vec<SessionId>> {
-    let ended = on_engine!(&mut *tx, tx => sqlx::query_scalar::<_, SessionId>(
+    let ended = fetch_scalars!(
+        SessionId,
+        tx,
         "update sessions
          set revoke_time = $3
          where user_id = $1 and ($2 is null or id <> $2) and revoke_time is null
          returning id",
-    )
-    .bind(user_id)
-    .bind(except)
-    .bind(now)
-    .fetch_all(&mut **tx)
-    .await)?;
+        [user_id, except, now]
+    )?;
     revocations::insert_sessions(tx, now).await?;
     Ok(ended)
 }
 
 /// Replaces the seed of a session, which invalidates its earlier refresh tokens.
 pub(super) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()> {
-    let reseeded = on_engine!(tx, tx => sqlx::query(
+    let reseeded = execute!(
+        tx,
         "update sessions
          set refresh_seed = $2, refresh_counter = $3, last_used_time = $4
          where id = $1 and revoke_time is null",
-    )
-    .bind(session.id)
-    .bind(&session.refresh_seed)
-    .bind(session.refresh_counter)
-    .bind(session.last_used_time)
-    .execute(&mut **tx)
-    .await
-    .map(|done| done.rows_affected()))?;
+        [
+            session.id,
+            &session.refresh_seed,
+            session.refresh_counter,
+            session.last_used_time
+        ]
+    )?;
     match reseeded {
         0 => Err(Error::AccessTokenInvalid),
         _ => Ok(()),
@@ -94,35 +92,31 @@ pub(super) async fn is_active(
              where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3"
         }
     };
-    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, SessionId>(sql)
-        .bind(user_id)
-        .bind(id)
-        .bind(now)
-        .fetch_optional(&mut **tx)
-        .await)?;
+    let found = fetch_optional_scalar!(SessionId, tx, sql, [user_id, id, now])?;
     Ok(found.is_some())
 }
 
 /// Inserts a new session.
 pub(super) async fn insert(tx: &mut Transaction, session: &Session) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into sessions
              (id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
               create_time, last_used_time, expire_time)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        [
+            session.id,
+            session.user_id,
+            &session.refresh_seed,
+            session.refresh_counter,
+            session.origin.address(),
+            &session.origin.user_agent,
+            session.create_time,
+            session.last_used_time,
+            session.expire_time
+        ]
     )
-    .bind(session.id)
-    .bind(session.user_id)
-    .bind(&session.refresh_seed)
-    .bind(session.refresh_counter)
-    .bind(session.origin.address())
-    .bind(&session.origin.user_agent)
-    .bind(session.create_time)
-    .bind(session.last_used_time)
-    .bind(session.expire_time)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 impl From<SessionRow> for Session {

@@ -57,34 +57,29 @@ impl Sessions {
     /// Read from the writing connection, so that the newest refresh token is never older
     /// than the one in an answer.
     pub async fn find(&self, id: SessionId, now: Time) -> Result<Option<Session>> {
-        let found = on_engine!(self.database.writer(), pool => sqlx::query_as::<_, SessionRow>(
+        let found = fetch_optional!(
+            SessionRow,
+            self.database.writer(),
             concat!(
                 "select ",
                 session_columns!(""),
                 " from sessions
                  where id = $1 and revoke_time is null and expire_time > $2",
             ),
-        )
-        .bind(id)
-        .bind(now)
-        .fetch_optional(pool)
-        .await)?;
+            [id, now]
+        )?;
         Ok(found.map(Session::from))
     }
 
     /// Replaces refresh token `counter` by the next. `false` if another call did.
     pub async fn advance(&self, id: SessionId, counter: i64, now: Time) -> Result<bool> {
-        let advanced = on_engine!(self.database.writer(), pool => sqlx::query(
+        let advanced = execute!(
+            self.database.writer(),
             "update sessions
              set refresh_counter = refresh_counter + 1, last_used_time = $3
              where id = $1 and refresh_counter = $2 and revoke_time is null",
-        )
-        .bind(id)
-        .bind(counter)
-        .bind(now)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected()))?;
+            [id, counter, now]
+        )?;
         Ok(advanced == 1)
     }
 
@@ -96,7 +91,9 @@ impl Sessions {
         page: Page,
         now: Time,
     ) -> Result<Vec<Session>> {
-        let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, SessionRow>(
+        let rows = fetch_all!(
+            SessionRow,
+            self.database.reader(),
             concat!(
                 "select ",
                 session_columns!(""),
@@ -106,14 +103,8 @@ impl Sessions {
                  order by id desc
                  limit $5",
             ),
-        )
-        .bind(user_id)
-        .bind(page.below)
-        .bind(now)
-        .bind(used_since)
-        .bind(page.limit())
-        .fetch_all(pool)
-        .await)?;
+            [user_id, page.below, now, used_since, page.limit()]
+        )?;
         Ok(rows.into_iter().map(Session::from).collect())
     }
 
@@ -153,17 +144,13 @@ impl Sessions {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let ended = on_engine!(&mut tx, tx => sqlx::query(
+                let ended = execute!(
+                    tx,
                     "update sessions
                      set revoke_time = $3
                      where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3",
-                )
-                .bind(user_id)
-                .bind(id)
-                .bind(now)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()))?;
+                    [user_id, id, now]
+                )?;
                 if ended == 0 {
                     tx.rollback().await?;
                     return Ok(false);
@@ -200,15 +187,15 @@ impl Sessions {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let ended = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, SessionId>(
+                let ended = fetch_scalars!(
+                    SessionId,
+                    tx,
                     "update sessions
                      set revoke_time = $1
                      where revoke_time is null and expire_time > $1
                      returning id",
-                )
-                .bind(now)
-                .fetch_all(&mut **tx)
-                .await)?;
+                    [now]
+                )?;
                 revocations::insert_sessions(&mut tx, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;

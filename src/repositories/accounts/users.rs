@@ -61,7 +61,9 @@ impl Users {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let inserted = on_engine!(&mut tx, tx => sqlx::query_as::<_, UserRow>(
+                let inserted = fetch_one!(
+                    UserRow,
+                    tx,
                     concat!(
                         "insert into users
                              (id, email, email_key, email_verified, display_name, password_hash,
@@ -70,20 +72,20 @@ impl Users {
                          returning ",
                         user_columns!(""),
                     ),
-                )
-                .bind(user.id)
-                .bind(user.email.as_str())
-                .bind(user.email.key())
-                .bind(user.display_name.as_str())
-                .bind(&user.password_hash)
-                .bind(now)
-                .fetch_one(&mut **tx)
-                .await);
+                    [
+                        user.id,
+                        user.email.as_str(),
+                        user.email.key(),
+                        user.display_name.as_str(),
+                        &user.password_hash,
+                        now
+                    ]
+                );
 
                 let created = match inserted {
                     Ok(row) => row.into(),
                     Err(error) if is_unique_violation(&error) => return Err(Error::EmailTaken),
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(error),
                 };
                 if let Some(key) = &user.idempotency {
                     key.record(&mut tx, user.id.uuid(), now).await?;
@@ -107,7 +109,9 @@ impl Users {
             password_hash: Option<String>,
         }
 
-        let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, Found>(
+        let found = fetch_optional!(
+            Found,
+            self.database.reader(),
             concat!(
                 "select ",
                 user_columns!(""),
@@ -115,10 +119,8 @@ impl Users {
                  from users
                  where email_key = $1",
             ),
-        )
-        .bind(email.key())
-        .fetch_optional(pool)
-        .await)?;
+            [email.key()]
+        )?;
         Ok(found.map(|found| (found.user.into(), found.password_hash)))
     }
 
@@ -133,38 +135,35 @@ impl Users {
     }
 
     async fn get_one(&self, id: UserId) -> Result<Option<User>> {
-        let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, UserRow>(
+        let found = fetch_optional!(
+            UserRow,
+            self.database.reader(),
             concat!("select ", user_columns!(""), " from users where id = $1"),
-        )
-        .bind(id)
-        .fetch_optional(pool)
-        .await)?;
+            [id]
+        )?;
         Ok(found.map(User::from))
     }
 
     /// The password hash of an account, if it has one.
     pub async fn password_hash(&self, id: UserId) -> Result<Option<String>> {
-        let found = on_engine!(self.database.reader(), pool => {
-            sqlx::query_scalar::<_, Option<String>>("select password_hash from users where id = $1")
-                .bind(id)
-                .fetch_optional(pool)
-                .await
-        })?;
+        let found = fetch_optional_scalar!(
+            Option<String>,
+            self.database.reader(),
+            "select password_hash from users where id = $1",
+            [id]
+        )?;
         found.ok_or_else(|| Error::not_found("user", id))
     }
 
     /// Replaces the hash by another one of the same password, unless the password was
     /// changed meanwhile.
     pub async fn rehash(&self, id: UserId, old: &str, new: &str) -> Result<()> {
-        Ok(on_engine!(self.database.writer(), pool => sqlx::query(
+        execute!(
+            self.database.writer(),
             "update users set password_hash = $3 where id = $1 and password_hash = $2",
+            [id, old, new]
         )
-        .bind(id)
-        .bind(old)
-        .bind(new)
-        .execute(pool)
-        .await
-        .map(drop))?)
+        .map(drop)
     }
 
     /// Replaces the password if it still has the old hash. `session` gets a new seed. All
@@ -180,18 +179,13 @@ impl Users {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let changed = on_engine!(&mut tx, tx => sqlx::query(
+                let changed = execute!(
+                    tx,
                     "update users
                      set password_hash = $3, update_time = $4
                      where id = $1 and password_hash = $2",
-                )
-                .bind(session.user_id)
-                .bind(old)
-                .bind(new)
-                .bind(now)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()))?;
+                    [session.user_id, old, new, now]
+                )?;
                 if changed == 0 {
                     return Err(Error::ConcurrentChange);
                 }
@@ -221,15 +215,7 @@ impl Users {
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 // Locks the account: no call can sign in or change the password from now on.
-                let locked = on_engine!(&mut tx, tx => sqlx::query(
-                    "update users set update_time = $3 where id = $1 and password_hash = $2",
-                )
-                .bind(id)
-                .bind(hash)
-                .bind(now)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()))?;
+                let locked = execute!(tx, "update users set update_time = $3 where id = $1 and password_hash = $2", [id, hash, now])?;
                 if locked == 0 {
                     return Err(Error::ConcurrentChange);
                 }
@@ -241,9 +227,7 @@ impl Users {
                     "delete from outbox where email_key = (select email_key from users where id = $1)",
                     "delete from users where id = $1",
                 ] {
-                    on_engine!(&mut tx, tx => {
-                        sqlx::query(sql).bind(id).execute(&mut **tx).await.map(drop)
-                    })?;
+                    execute!(tx, sql, [id])?;
                 }
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
@@ -258,7 +242,9 @@ impl Users {
 
     /// Updates an account. `None` leaves a field unchanged.
     pub async fn update(&self, id: UserId, display_name: Option<&Name>, now: Time) -> Result<User> {
-        on_engine!(self.database.writer(), pool => sqlx::query_as::<_, UserRow>(
+        fetch_optional!(
+            UserRow,
+            self.database.writer(),
             concat!(
                 "update users
                  set display_name = coalesce($2, display_name), update_time = $3
@@ -266,12 +252,8 @@ impl Users {
                  returning ",
                 user_columns!(""),
             ),
-        )
-        .bind(id)
-        .bind(display_name.map(Name::as_str))
-        .bind(now)
-        .fetch_optional(pool)
-        .await)?
+            [id, display_name.map(Name::as_str), now]
+        )?
         .map(User::from)
         .ok_or_else(|| Error::not_found("user", id))
     }

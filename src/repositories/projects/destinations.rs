@@ -103,27 +103,14 @@ impl Destinations {
                 if count(&mut tx, destination.project_id).await? >= self.limit {
                     return Err(Error::DestinationLimit);
                 }
-                let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
-                    concat!(
+                let row = fetch_one!(DestinationRow, tx, concat!(
                         "insert into destinations
                              (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
                               enabled, create_time, update_time)
                          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
                          returning ",
                         destination_columns!(""),
-                    ),
-                )
-                .bind(destination.id)
-                .bind(destination.project_id)
-                .bind(destination.platform.as_str())
-                .bind(&destination.name)
-                .bind(&destination.url)
-                .bind(&destination.stream_key_sealed)
-                .bind(&destination.stream_key_hint)
-                .bind(destination.enabled)
-                .bind(now)
-                .fetch_one(&mut **tx)
-                .await)?;
+                    ), [destination.id, destination.project_id, destination.platform.as_str(), &destination.name, &destination.url, &destination.stream_key_sealed, &destination.stream_key_hint, destination.enabled, now])?;
                 if let Some(key) = idempotency {
                     key.record(&mut tx, destination.id.uuid(), now).await?;
                 }
@@ -146,7 +133,9 @@ impl Destinations {
             stream_key_sealed: Vec<u8>,
         }
 
-        let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, Found>(
+        let found = fetch_optional!(
+            Found,
+            self.database.reader(),
             concat!(
                 "select ",
                 destination_columns!("d."),
@@ -156,12 +145,8 @@ impl Destinations {
                  where d.id = $1 and ",
                 owned_by!("$2", "$3"),
             ),
-        )
-        .bind(id)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .fetch_optional(pool)
-        .await)?
+            [id, tenant.user, tenant.restricted_to]
+        )?
         .ok_or_else(|| Error::not_found("destination", id))?;
         Ok((found.destination.try_into()?, found.stream_key_sealed))
     }
@@ -173,7 +158,9 @@ impl Destinations {
         project_id: ProjectId,
         page: Page,
     ) -> Result<Vec<Destination>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, DestinationRow>(
+        fetch_all!(
+            DestinationRow,
+            self.database.reader(),
             concat!(
                 "select ",
                 destination_columns!("d."),
@@ -184,14 +171,14 @@ impl Destinations {
                 " order by d.id desc
                  limit $5",
             ),
-        )
-        .bind(project_id)
-        .bind(page.below)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .bind(page.limit())
-        .fetch_all(pool)
-        .await)?
+            [
+                project_id,
+                page.below,
+                tenant.user,
+                tenant.restricted_to,
+                page.limit()
+            ]
+        )?
         .into_iter()
         .map(Destination::try_from)
         .collect()
@@ -213,7 +200,9 @@ impl Destinations {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
                 let is_redirected = destination.stream_key_sealed.is_some()
                     || url_of(&mut tx, destination.id).await? != destination.url;
-                let row = on_engine!(&mut tx, tx => sqlx::query_as::<_, DestinationRow>(
+                let row = fetch_optional!(
+                    DestinationRow,
+                    tx,
                     concat!(
                         "update destinations
                          set platform = $3, name = $4, url = $5,
@@ -223,18 +212,18 @@ impl Destinations {
                          returning ",
                         destination_columns!(""),
                     ),
-                )
-                .bind(destination.id)
-                .bind(read_time)
-                .bind(destination.platform.as_str())
-                .bind(&destination.name)
-                .bind(&destination.url)
-                .bind(&destination.stream_key_sealed)
-                .bind(&destination.stream_key_hint)
-                .bind(destination.enabled)
-                .bind(now)
-                .fetch_optional(&mut **tx)
-                .await)?
+                    [
+                        destination.id,
+                        read_time,
+                        destination.platform.as_str(),
+                        &destination.name,
+                        &destination.url,
+                        &destination.stream_key_sealed,
+                        &destination.stream_key_hint,
+                        destination.enabled,
+                        now
+                    ]
+                )?
                 .ok_or(Error::ConcurrentChange)?;
                 let destination: Destination = row.try_into()?;
                 record(&mut tx, revision, &destination, now).await?;
@@ -275,30 +264,26 @@ impl Destinations {
 }
 
 async fn url_of(tx: &mut Transaction, id: DestinationId) -> Result<String> {
-    on_engine!(tx, tx => {
-        sqlx::query_scalar::<_, String>("select url from destinations where id = $1")
-            .bind(id)
-            .fetch_optional(&mut **tx)
-            .await
-    })?
+    fetch_optional_scalar!(
+        String,
+        tx,
+        "select url from destinations where id = $1",
+        [id]
+    )?
     .ok_or(Error::ConcurrentChange)
 }
 
 async fn count(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
-    Ok(on_engine!(tx, tx => {
-        sqlx::query_scalar::<_, i64>("select count(*) from destinations where project_id = $1")
-            .bind(id)
-            .fetch_one(&mut **tx)
-            .await
-    })?)
+    fetch_scalar!(
+        i64,
+        tx,
+        "select count(*) from destinations where project_id = $1",
+        [id]
+    )
 }
 
 async fn delete_row(tx: &mut Transaction, id: DestinationId) -> Result<()> {
-    let deleted = on_engine!(tx, tx => sqlx::query("delete from destinations where id = $1")
-        .bind(id)
-        .execute(&mut **tx)
-        .await
-        .map(|done| done.rows_affected()))?;
+    let deleted = execute!(tx, "delete from destinations where id = $1", [id])?;
     match deleted {
         0 => Err(Error::not_found("destination", id)),
         _ => Ok(()),

@@ -37,7 +37,9 @@ impl Events {
     /// The revision of a project of the tenant, if all events after revision `after` are
     /// stored. `ResyncRequired` if not, or if `after` is in the future.
     pub async fn resume(&self, tenant: Tenant, id: ProjectId, after: i64) -> Result<i64> {
-        let found = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, (i64, bool)>(
+        let found = fetch_optional!(
+            (i64, bool),
+            self.database.reader(),
             concat!(
                 "select p.revision, exists (
                      select 1 from events e where e.project_id = p.id and e.revision = $4)
@@ -45,13 +47,13 @@ impl Events {
                  where p.id = $1 and ",
                 owned_by!("$2", "$3"),
             ),
-        )
-        .bind(id)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .bind(after.saturating_add(1))
-        .fetch_optional(pool)
-        .await)?;
+            [
+                id,
+                tenant.user,
+                tenant.restricted_to,
+                after.saturating_add(1)
+            ]
+        )?;
         match found.ok_or_else(|| Error::not_found("project", id))? {
             (revision, has_next) if after == revision || has_next => Ok(revision),
             _ => Err(Error::ResyncRequired),
@@ -60,18 +62,16 @@ impl Events {
 
     /// The events of a project after a revision, at most `limit`.
     pub async fn after(&self, id: ProjectId, revision: i64, limit: i64) -> Result<Vec<Event>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, EventRow>(
+        fetch_all!(
+            EventRow,
+            self.database.reader(),
             "select project_id, revision, create_time, change
              from events
              where project_id = $1 and revision > $2
              order by revision
              limit $3",
-        )
-        .bind(id)
-        .bind(revision)
-        .bind(limit)
-        .fetch_all(pool)
-        .await)?
+            [id, revision, limit]
+        )?
         .into_iter()
         .map(|row| row.decode().map(|(_, event)| event))
         .collect()
@@ -196,17 +196,13 @@ pub(crate) async fn record(
     now: Time,
 ) -> Result<()> {
     let change = serde_json::to_string(change).map_err(Error::internal)?;
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into events (project_id, revision, create_time, change)
          values ($1, $2, $3, $4)",
+        [project_id, revision, now, change]
     )
-    .bind(project_id)
-    .bind(revision)
-    .bind(now)
-    .bind(change)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 impl EventRow {

@@ -112,25 +112,11 @@ impl Projects {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                on_engine!(&mut tx, tx => sqlx::query(
-                    "insert into projects
+                execute!(tx, "insert into projects
                          (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
                           stream_key_hash, stream_key_sealed, stream_key_hint, revision,
                           create_time, update_time)
-                     values ($1, $2, $3, false, $4, $5, $6, $7, $8, 1, $9, $9)",
-                )
-                .bind(project.id)
-                .bind(tenant.user)
-                .bind(project.name.as_str())
-                .bind(project.reconnect_window.as_millis())
-                .bind(project.publish_conflict_policy.as_str())
-                .bind(&project.stream_key.hash)
-                .bind(&project.stream_key.sealed)
-                .bind(&project.stream_key.hint)
-                .bind(now)
-                .execute(&mut **tx)
-                .await
-                .map(drop))?;
+                     values ($1, $2, $3, false, $4, $5, $6, $7, $8, 1, $9, $9)", [project.id, tenant.user, project.name.as_str(), project.reconnect_window.as_millis(), project.publish_conflict_policy.as_str(), &project.stream_key.hash, &project.stream_key.sealed, &project.stream_key.hint, now])?;
                 if let Some(key) = &project.idempotency {
                     key.record(&mut tx, project.id.uuid(), now).await?;
                 }
@@ -168,33 +154,32 @@ impl Projects {
     }
 
     async fn get_unbatched(&self, tenant: Tenant, id: ProjectId) -> Result<Option<Project>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ProjectRow>(
-            concat!(select_projects!(), " where p.id = $1 and ", owned_by!("$2", "$3")),
-        )
-        .bind(id)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .fetch_optional(pool)
-        .await)?
+        fetch_optional!(
+            ProjectRow,
+            self.database.reader(),
+            concat!(
+                select_projects!(),
+                " where p.id = $1 and ",
+                owned_by!("$2", "$3")
+            ),
+            [id, tenant.user, tenant.restricted_to]
+        )?
         .map(Project::try_from)
         .transpose()
     }
 
     async fn list_unbatched(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, ProjectRow>(
+        fetch_all!(
+            ProjectRow,
+            self.database.reader(),
             concat!(
                 select_projects!(),
                 " where p.id < $1 and ",
                 owned_by!("$2", "$3"),
                 " order by p.id desc limit $4",
             ),
-        )
-        .bind(page.below)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .bind(page.limit())
-        .fetch_all(pool)
-        .await)?
+            [page.below, tenant.user, tenant.restricted_to, page.limit()]
+        )?
         .into_iter()
         .map(Project::try_from)
         .collect()
@@ -212,7 +197,8 @@ impl Projects {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let found = on_engine!(&mut tx, tx => sqlx::query(
+                let found = execute!(
+                    tx,
                     concat!(
                         "update projects as p
                          set name = coalesce($4, name),
@@ -224,18 +210,19 @@ impl Projects {
                          where p.id = $1 and ",
                         owned_by!("$2", "$3"),
                     ),
-                )
-                .bind(id)
-                .bind(tenant.user)
-                .bind(tenant.restricted_to)
-                .bind(update.name.as_ref().map(Name::as_str))
-                .bind(update.disabled)
-                .bind(update.reconnect_window.map(ReconnectWindow::as_millis))
-                .bind(update.publish_conflict_policy.map(PublishConflictPolicy::as_str))
-                .bind(now)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()))?;
+                    [
+                        id,
+                        tenant.user,
+                        tenant.restricted_to,
+                        update.name.as_ref().map(Name::as_str),
+                        update.disabled,
+                        update.reconnect_window.map(ReconnectWindow::as_millis),
+                        update
+                            .publish_conflict_policy
+                            .map(PublishConflictPolicy::as_str),
+                        now
+                    ]
+                )?;
                 if found == 0 {
                     return Err(Error::not_found("project", id));
                 }
@@ -276,24 +263,15 @@ impl Projects {
                 let revision = take_revision(&mut tx, id).await?;
                 events::record(&mut tx, id, revision, &Change::ProjectDeleted, now).await?;
 
-                on_engine!(&mut tx, tx => {
-                    sqlx::query("delete from destinations where project_id = $1")
-                        .bind(id)
-                        .execute(&mut **tx)
-                        .await
-                        .map(drop)
-                })?;
-                on_engine!(&mut tx, tx => sqlx::query(
+                execute!(tx, "delete from destinations where project_id = $1", [id])?;
+                execute!(
+                    tx,
                     "update projects
                      set delete_time = $2, stream_key_hash = null, stream_key_sealed = null,
                          previous_key_hash = null, previous_key_expire_time = null
                      where id = $1",
-                )
-                .bind(id)
-                .bind(now)
-                .execute(&mut **tx)
-                .await
-                .map(drop))?;
+                    [id, now]
+                )?;
                 audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, id).await
             })

@@ -14,7 +14,9 @@ use crate::{
 
 /// Locks a project of the tenant and takes its next revision.
 pub(crate) async fn lock_owned(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<i64> {
-    on_engine!(tx, tx => sqlx::query_scalar::<_, i64>(
+    fetch_optional_scalar!(
+        i64,
+        tx,
         concat!(
             "update projects as p
              set revision = revision + 1
@@ -22,32 +24,27 @@ pub(crate) async fn lock_owned(tx: &mut Transaction, tenant: Tenant, id: Project
             owned_by!("$2", "$3"),
             " returning revision",
         ),
-    )
-    .bind(id)
-    .bind(tenant.user)
-    .bind(tenant.restricted_to)
-    .fetch_optional(&mut **tx)
-    .await)?
+        [id, tenant.user, tenant.restricted_to]
+    )?
     .ok_or_else(|| Error::not_found("project", id))
 }
 
 /// Takes another revision of a locked project.
 pub(crate) async fn take_revision(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
-    Ok(on_engine!(tx, tx => sqlx::query_scalar::<_, i64>(
+    fetch_scalar!(
+        i64,
+        tx,
         "update projects set revision = revision + 1 where id = $1 returning revision",
+        [id]
     )
-    .bind(id)
-    .fetch_one(&mut **tx)
-    .await)?)
 }
 
 /// Returns the revision of a locked project that a change without an event has taken.
 pub(crate) async fn return_revision(tx: &mut Transaction, id: ProjectId) -> Result<()> {
-    Ok(
-        on_engine!(tx, tx => sqlx::query("update projects set revision = revision - 1 where id = $1")
-        .bind(id)
-        .execute(&mut **tx)
-        .await
-        .map(drop))?,
+    execute!(
+        tx,
+        "update projects set revision = revision - 1 where id = $1",
+        [id]
     )
+    .map(drop)
 }

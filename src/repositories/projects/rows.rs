@@ -44,12 +44,12 @@ pub(crate) async fn record(tx: &mut Transaction, project: &Project, now: Time) -
 
 /// A project, as the transaction sees it.
 pub(crate) async fn load(tx: &mut Transaction, id: ProjectId) -> Result<Project> {
-    on_engine!(tx, tx => sqlx::query_as::<_, ProjectRow>(
+    fetch_one!(
+        ProjectRow,
+        tx,
         concat!(select_projects!(), " where p.id = $1"),
-    )
-    .bind(id)
-    .fetch_one(&mut **tx)
-    .await)?
+        [id]
+    )?
     .try_into()
 }
 

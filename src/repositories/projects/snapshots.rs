@@ -45,20 +45,24 @@ impl Snapshots {
 }
 
 async fn project(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<Project> {
-    on_engine!(tx, tx => sqlx::query_as::<_, ProjectRow>(
-        concat!(select_projects!(), " where p.id = $1 and ", owned_by!("$2", "$3")),
-    )
-    .bind(id)
-    .bind(tenant.user)
-    .bind(tenant.restricted_to)
-    .fetch_optional(&mut **tx)
-    .await)?
+    fetch_optional!(
+        ProjectRow,
+        tx,
+        concat!(
+            select_projects!(),
+            " where p.id = $1 and ",
+            owned_by!("$2", "$3")
+        ),
+        [id, tenant.user, tenant.restricted_to]
+    )?
     .ok_or_else(|| Error::not_found("project", id))?
     .try_into()
 }
 
 async fn destinations(tx: &mut Transaction, project_id: ProjectId) -> Result<Vec<Destination>> {
-    on_engine!(tx, tx => sqlx::query_as::<_, DestinationRow>(
+    fetch_all!(
+        DestinationRow,
+        tx,
         concat!(
             "select ",
             destination_columns!(""),
@@ -66,17 +70,17 @@ async fn destinations(tx: &mut Transaction, project_id: ProjectId) -> Result<Vec
              where project_id = $1
              order by id desc",
         ),
-    )
-    .bind(project_id)
-    .fetch_all(&mut **tx)
-    .await)?
+        [project_id]
+    )?
     .into_iter()
     .map(Destination::try_from)
     .collect()
 }
 
 async fn relays(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
-    on_engine!(tx, tx => sqlx::query_as::<_, RelayRow>(
+    fetch_all!(
+        RelayRow,
+        tx,
         concat!(
             "select ",
             relay_columns!(""),
@@ -84,10 +88,8 @@ async fn relays(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
              where stream_id = $1
              order by destination_id",
         ),
-    )
-    .bind(id)
-    .fetch_all(&mut **tx)
-    .await)?
+        [id]
+    )?
     .into_iter()
     .map(Relay::try_from)
     .collect()

@@ -41,22 +41,22 @@ impl StreamKeys {
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 lock_owned(&mut tx, tenant, id).await?;
-                on_engine!(&mut tx, tx => sqlx::query(
+                execute!(
+                    tx,
                     "update projects
                      set previous_key_hash = stream_key_hash, previous_key_expire_time = $5,
                          stream_key_hash = $2, stream_key_sealed = $3, stream_key_hint = $4,
                          update_time = $6
                      where id = $1",
-                )
-                .bind(id)
-                .bind(&key.hash)
-                .bind(&key.sealed)
-                .bind(&key.hint)
-                .bind(expiry.unwrap_or(now))
-                .bind(now)
-                .execute(&mut **tx)
-                .await
-                .map(drop))?;
+                    [
+                        id,
+                        &key.hash,
+                        &key.sealed,
+                        &key.hint,
+                        expiry.unwrap_or(now),
+                        now
+                    ]
+                )?;
                 let mut rotated = load(&mut tx, id).await?;
                 record(&mut tx, &rotated, now).await?;
                 match expiry {
@@ -84,19 +84,17 @@ impl StreamKeys {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let sealed = on_engine!(&mut tx, tx => sqlx::query_scalar::<_, Option<Vec<u8>>>(
+                let sealed = fetch_optional_scalar!(
+                    Option<Vec<u8>>,
+                    tx,
                     concat!(
                         "select p.stream_key_sealed
                          from projects p
                          where p.id = $1 and ",
                         owned_by!("$2", "$3"),
                     ),
-                )
-                .bind(id)
-                .bind(tenant.user)
-                .bind(tenant.restricted_to)
-                .fetch_optional(&mut **tx)
-                .await)?;
+                    [id, tenant.user, tenant.restricted_to]
+                )?;
                 let sealed = sealed
                     .flatten()
                     .ok_or_else(|| Error::not_found("project", id))?;
@@ -109,21 +107,17 @@ impl StreamKeys {
 
     /// The sealed stream key, for the answer to a repeated create.
     pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Vec<u8>> {
-        let sealed = on_engine!(self.database.reader(), pool => {
-            sqlx::query_scalar::<_, Option<Vec<u8>>>(
-                concat!(
-                    "select p.stream_key_sealed
+        let sealed = fetch_optional_scalar!(
+            Option<Vec<u8>>,
+            self.database.reader(),
+            concat!(
+                "select p.stream_key_sealed
                      from projects p
                      where p.id = $1 and ",
-                    owned_by!("$2", "$3"),
-                ),
-            )
-            .bind(id)
-            .bind(tenant.user)
-            .bind(tenant.restricted_to)
-            .fetch_optional(pool)
-            .await
-        })?;
+                owned_by!("$2", "$3"),
+            ),
+            [id, tenant.user, tenant.restricted_to]
+        )?;
         sealed
             .flatten()
             .ok_or_else(|| Error::not_found("project", id))
@@ -132,15 +126,13 @@ impl StreamKeys {
 
 /// Lets the active stream end when the key with which it was begun stops working.
 async fn limit_active(tx: &mut Transaction, id: ProjectId, expiry: Time) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "update streams
          set key_expire_time = $2
          where project_id = $1 and end_time is null
            and (key_expire_time is null or key_expire_time > $2)",
+        [id, expiry]
     )
-    .bind(id)
-    .bind(expiry)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }

@@ -126,15 +126,13 @@ impl RelayClaims {
 
     /// The leases that a worker holds.
     pub async fn list_leases(&self, worker_id: &str) -> Result<Vec<WorkerLease>> {
-        Ok(
-            on_engine!(self.database.reader(), pool => sqlx::query_as::<_, WorkerLease>(
-                "select lease_id, project_id, state = 'stopping' as must_release
+        fetch_all!(
+            WorkerLease,
+            self.database.reader(),
+            "select lease_id, project_id, state = 'stopping' as must_release
                  from relays
                  where worker_id = $1",
-            )
-            .bind(worker_id)
-            .fetch_all(pool)
-            .await)?,
+            [worker_id]
         )
     }
 
@@ -168,7 +166,9 @@ impl RelayClaims {
 
     /// Whether there is a claimable relay; else the claim needs no transaction.
     async fn has_claimable_relay(&self, claimant: &ClaimingWorker, now: Time) -> Result<bool> {
-        let found = on_engine!(self.database.reader(), pool => sqlx::query_scalar::<_, StreamId>(
+        let found = fetch_optional_scalar!(
+            StreamId,
+            self.database.reader(),
             concat!(
                 "select r.stream_id
                  from relays r
@@ -178,13 +178,13 @@ impl RelayClaims {
                 " and (select count(*) from relays h where h.worker_id = $3) < $4
                  limit 1",
             ),
-        )
-        .bind(now)
-        .bind(&claimant.node_id)
-        .bind(&claimant.worker_id)
-        .bind(claimant.capacity)
-        .fetch_optional(pool)
-        .await)?;
+            [
+                now,
+                &claimant.node_id,
+                &claimant.worker_id,
+                claimant.capacity
+            ]
+        )?;
         Ok(found.is_some())
     }
 
@@ -205,12 +205,7 @@ impl RelayClaims {
             }
             Pools::Sqlite { .. } => select_candidates!(""),
         };
-        Ok(on_engine!(tx, tx => sqlx::query_as::<_, Candidate>(sql)
-            .bind(now)
-            .bind(&claimant.node_id)
-            .bind(limit)
-            .fetch_all(&mut **tx)
-            .await)?)
+        fetch_all!(Candidate, tx, sql, [now, &claimant.node_id, limit])
     }
 
     /// Claims a relay if it is still claimable under the lock of its project.
@@ -261,12 +256,12 @@ async fn remaining_capacity(tx: &mut Transaction, claimant: &ClaimingWorker) -> 
             return Ok(0);
         }
     }
-    let held = on_engine!(tx, tx => sqlx::query_scalar::<_, i64>(
+    let held = fetch_scalar!(
+        i64,
+        tx,
         "select count(*) from relays where worker_id = $1",
-    )
-    .bind(&claimant.worker_id)
-    .fetch_one(&mut **tx)
-    .await)?;
+        [&claimant.worker_id]
+    )?;
     Ok((claimant.capacity - held).clamp(0, MAX_CLAIMS_PER_TRANSACTION))
 }
 
@@ -275,7 +270,9 @@ async fn load_endpoints(
     stream_id: StreamId,
     destination_id: DestinationId,
 ) -> Result<RelayEndpoints> {
-    Ok(on_engine!(tx, tx => sqlx::query_as::<_, RelayEndpoints>(
+    fetch_one!(
+        RelayEndpoints,
+        tx,
         "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
                 d.url, d.stream_key_sealed,
                 exists (
@@ -283,9 +280,6 @@ async fn load_endpoints(
                     where b.destination_id = d.id and b.lease_id is not null) as is_busy
          from streams s, destinations d
          where s.id = $1 and d.id = $2",
+        [stream_id, destination_id]
     )
-    .bind(stream_id)
-    .bind(destination_id)
-    .fetch_one(&mut **tx)
-    .await)?)
 }

@@ -29,7 +29,9 @@ impl Relays {
 
     /// The relays of a stream, in the order in which their destinations were created.
     pub async fn list(&self, tenant: Tenant, id: StreamId) -> Result<Vec<Relay>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, RelayRow>(
+        fetch_all!(
+            RelayRow,
+            self.database.reader(),
             concat!(
                 "select ",
                 relay_columns!("r."),
@@ -39,12 +41,8 @@ impl Relays {
                 owned_by!("$2", "$3"),
                 " order by r.destination_id",
             ),
-        )
-        .bind(id)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .fetch_all(pool)
-        .await)?
+            [id, tenant.user, tenant.restricted_to]
+        )?
         .into_iter()
         .map(Relay::try_from)
         .collect()
@@ -158,12 +156,11 @@ async fn has_destination(
     project_id: ProjectId,
     id: DestinationId,
 ) -> Result<bool> {
-    let found = on_engine!(tx, tx => sqlx::query_scalar::<_, DestinationId>(
+    let found = fetch_optional_scalar!(
+        DestinationId,
+        tx,
         "select id from destinations where id = $1 and project_id = $2",
-    )
-    .bind(id)
-    .bind(project_id)
-    .fetch_optional(&mut **tx)
-    .await)?;
+        [id, project_id]
+    )?;
     Ok(found.is_some())
 }

@@ -145,7 +145,9 @@ impl RelayReports {
     /// The relays that a worker holds, by lease, and whether each one's stream is
     /// reconnecting.
     async fn leased(&self, worker_id: &str) -> Result<HashMap<Uuid, (Relay, bool)>> {
-        let rows = on_engine!(self.database.reader(), pool => sqlx::query_as::<_, LeasedRelay>(
+        let rows = fetch_all!(
+            LeasedRelay,
+            self.database.reader(),
             concat!(
                 "select ",
                 relay_columns!("r."),
@@ -154,10 +156,8 @@ impl RelayReports {
                  join streams s on s.id = r.stream_id
                  where r.worker_id = $1",
             ),
-        )
-        .bind(worker_id)
-        .fetch_all(pool)
-        .await)?;
+            [worker_id]
+        )?;
         let mut held = HashMap::new();
         for row in rows {
             let relay = Relay::try_from(row.relay)?;
@@ -209,9 +209,10 @@ impl RelayReports {
     /// no more bytes.
     pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<RelayKey>> {
         let silent_since = now - self.times.stall;
-        Ok(
-            on_engine!(self.database.reader(), pool => sqlx::query_as::<_, RelayKey>(
-                "select stream_id, destination_id, project_id
+        fetch_all!(
+            RelayKey,
+            self.database.reader(),
+            "select stream_id, destination_id, project_id
                  from relays
                  where lease_id is not null and lease_expire_time <= $1
                  union
@@ -220,12 +221,7 @@ impl RelayReports {
                  join streams s on s.id = r.stream_id
                  where r.state = 'broadcasting' and r.silent_since <= $2 and s.status = 'live'
                  limit $3",
-            )
-            .bind(now)
-            .bind(silent_since)
-            .bind(limit)
-            .fetch_all(pool)
-            .await)?,
+            [now, silent_since, limit]
         )
     }
 
@@ -281,10 +277,7 @@ impl RelayReports {
                 "update projects set revision = revision + 1 where id = $1 returning revision"
             }
         };
-        Ok(on_engine!(tx, tx => sqlx::query_scalar::<_, i64>(sql)
-            .bind(id)
-            .fetch_optional(&mut **tx)
-            .await)?)
+        fetch_optional_scalar!(i64, tx, sql, [id])
     }
 }
 
@@ -300,21 +293,16 @@ impl RelayKey {
 
 /// Locks a project and takes its next revision. `None` if it does not exist.
 async fn lock_project(tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>> {
-    Ok(on_engine!(tx, tx => sqlx::query_scalar::<_, i64>(
+    fetch_optional_scalar!(
+        i64,
+        tx,
         "update projects set revision = revision + 1 where id = $1 returning revision",
+        [id]
     )
-    .bind(id)
-    .fetch_optional(&mut **tx)
-    .await)?)
 }
 
 /// Whether a stream waits for its publisher, so that there is nothing to send.
 async fn is_reconnecting(tx: &mut Transaction, id: StreamId) -> Result<bool> {
-    let status = on_engine!(tx, tx => {
-        sqlx::query_scalar::<_, String>("select status from streams where id = $1")
-            .bind(id)
-            .fetch_one(&mut **tx)
-            .await
-    })?;
+    let status = fetch_scalar!(String, tx, "select status from streams where id = $1", [id])?;
     Ok(status == StreamStatus::Reconnecting.as_str())
 }

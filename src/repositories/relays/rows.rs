@@ -77,7 +77,9 @@ pub(crate) async fn load(
     stream_id: StreamId,
     destination_id: DestinationId,
 ) -> Result<Option<Relay>> {
-    on_engine!(tx, tx => sqlx::query_as::<_, RelayRow>(
+    fetch_optional!(
+        RelayRow,
+        tx,
         concat!(
             "update relays
              set attempt = attempt
@@ -85,18 +87,17 @@ pub(crate) async fn load(
              returning ",
             relay_columns!(""),
         ),
-    )
-    .bind(stream_id)
-    .bind(destination_id)
-    .fetch_optional(&mut **tx)
-    .await)?
+        [stream_id, destination_id]
+    )?
     .map(Relay::try_from)
     .transpose()
 }
 
 /// The relays of a stream, locked for a change.
 pub(super) async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
-    on_engine!(tx, tx => sqlx::query_as::<_, RelayRow>(
+    fetch_all!(
+        RelayRow,
+        tx,
         concat!(
             "update relays
              set attempt = attempt
@@ -104,10 +105,8 @@ pub(super) async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<R
              returning ",
             relay_columns!(""),
         ),
-    )
-    .bind(id)
-    .fetch_all(&mut **tx)
-    .await)?
+        [id]
+    )?
     .into_iter()
     .map(Relay::try_from)
     .collect()
@@ -115,31 +114,33 @@ pub(super) async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<R
 
 /// Inserts a new relay.
 pub(super) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into relays
              (stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
               bytes_sent, bitrate_bps, update_time)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        [
+            relay.stream_id,
+            relay.destination_id,
+            relay.project_id,
+            relay.wanted,
+            relay.state.as_str(),
+            relay.attempt,
+            relay.ready_time,
+            relay.bytes_sent,
+            relay.bitrate_bps,
+            relay.update_time
+        ]
     )
-    .bind(relay.stream_id)
-    .bind(relay.destination_id)
-    .bind(relay.project_id)
-    .bind(relay.wanted)
-    .bind(relay.state.as_str())
-    .bind(relay.attempt)
-    .bind(relay.ready_time)
-    .bind(relay.bytes_sent)
-    .bind(relay.bitrate_bps)
-    .bind(relay.update_time)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// Writes the mutable columns of a relay whose project is locked.
 pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     let (error, lease) = (relay.error.as_ref(), relay.lease.as_ref());
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "update relays
          set wanted = $3, state = $4, attempt = $5, ready_time = $6,
              last_progress_time = $7, bytes_sent = $8, bitrate_bps = $9, error_code = $10,
@@ -147,29 +148,29 @@ pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
              lease_expire_time = $15, claim_time = $16, broadcast_time = $17,
              silent_since = $18, update_time = $19
          where stream_id = $1 and destination_id = $2",
+        [
+            relay.stream_id,
+            relay.destination_id,
+            relay.wanted,
+            relay.state.as_str(),
+            relay.attempt,
+            relay.ready_time,
+            relay.last_progress_time,
+            relay.bytes_sent,
+            relay.bitrate_bps,
+            error.map(|error| &error.code),
+            error.map(|error| severity(error.fatal)),
+            error.map(|error| &error.message),
+            lease.map(|lease| &lease.worker_id),
+            lease.map(|lease| lease.id),
+            lease.map(|lease| lease.expire_time),
+            lease.map(|lease| lease.claim_time),
+            lease.and_then(|lease| lease.broadcast_time),
+            lease.map(|lease| lease.silent_since),
+            relay.update_time
+        ]
     )
-    .bind(relay.stream_id)
-    .bind(relay.destination_id)
-    .bind(relay.wanted)
-    .bind(relay.state.as_str())
-    .bind(relay.attempt)
-    .bind(relay.ready_time)
-    .bind(relay.last_progress_time)
-    .bind(relay.bytes_sent)
-    .bind(relay.bitrate_bps)
-    .bind(error.map(|error| &error.code))
-    .bind(error.map(|error| severity(error.fatal)))
-    .bind(error.map(|error| &error.message))
-    .bind(lease.map(|lease| &lease.worker_id))
-    .bind(lease.map(|lease| lease.id))
-    .bind(lease.map(|lease| lease.expire_time))
-    .bind(lease.map(|lease| lease.claim_time))
-    .bind(lease.and_then(|lease| lease.broadcast_time))
-    .bind(lease.map(|lease| lease.silent_since))
-    .bind(relay.update_time)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 fn severity(fatal: bool) -> &'static str {

@@ -40,12 +40,12 @@ pub(crate) async fn update_relays(
 
 /// Starts a relay for each enabled destination.
 async fn start_enabled(tx: &mut Transaction, stream: &Stream, now: Time) -> Result<()> {
-    let enabled = on_engine!(tx, tx => sqlx::query_scalar::<_, DestinationId>(
+    let enabled = fetch_scalars!(
+        DestinationId,
+        tx,
         "select id from destinations where project_id = $1 and enabled order by id",
-    )
-    .bind(stream.project_id)
-    .fetch_all(&mut **tx)
-    .await)?;
+        [stream.project_id]
+    )?;
     for destination_id in enabled {
         let relay = Relay::new(stream, destination_id, now);
         insert(tx, &relay).await?;
@@ -72,16 +72,14 @@ async fn change_all(
 
 /// Restarts the silence timeout: the time without media does not count.
 async fn reset_silence(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "update relays
          set silent_since = $2
          where stream_id = $1 and lease_id is not null",
+        [id, now]
     )
-    .bind(id)
-    .bind(now)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// Makes workers release the leases for a destination whose URL or key has changed, under
@@ -91,15 +89,15 @@ pub(crate) async fn release_leases_to(
     id: DestinationId,
     now: Time,
 ) -> Result<()> {
-    let streams = on_engine!(tx, tx => sqlx::query_scalar::<_, StreamId>(
+    let streams = fetch_scalars!(
+        StreamId,
+        tx,
         "select stream_id
          from relays
          where destination_id = $1 and lease_id is not null
          order by stream_id",
-    )
-    .bind(id)
-    .fetch_all(&mut **tx)
-    .await)?;
+        [id]
+    )?;
     for stream_id in streams {
         if let Some(mut relay) = load(tx, stream_id, id).await?
             && relay.redirect(now)

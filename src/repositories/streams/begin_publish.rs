@@ -45,8 +45,11 @@ impl Publishing {
     pub async fn begin(&self, publish: PublishAttempt<'_>, now: Time) -> Result<Stream> {
         let begun = self.try_begin(publish, now).await;
         match &begun {
-            Ok(_) => SERVER.publish_begun(),
-            Err(error) => SERVER.publish_refused(error.reason()),
+            Ok(_) => SERVER.publishes_begun.inc(),
+            Err(error) => SERVER
+                .publishes_refused
+                .with_label_values(&[error.reason()])
+                .inc(),
         }
         begun
     }
@@ -208,7 +211,9 @@ async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(Pu
         revision: i64,
     }
 
-    let rules = on_engine!(tx, tx => sqlx::query_as::<_, RulesRow>(
+    let rules = fetch_optional!(
+        RulesRow,
+        tx,
         "update projects
          set revision = revision + 1
          where delete_time is null and (stream_key_hash = $1 or previous_key_hash = $1)
@@ -216,10 +221,8 @@ async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(Pu
                    reconnect_window_ms, revision,
                    case when stream_key_hash = $1 then null else previous_key_expire_time end
                        as key_expire_time",
-    )
-    .bind(key_hash)
-    .fetch_optional(&mut **tx)
-    .await)?;
+        [key_hash]
+    )?;
 
     rules
         .map(|rules| {

@@ -24,33 +24,35 @@ pub(super) async fn record_begin(
     project_id: ProjectId,
     now: Time,
 ) -> Result<ConnectionHistory> {
-    let inserted = on_engine!(&mut *tx, tx => sqlx::query(
+    let inserted = execute!(
+        tx,
         "insert into publishes (node_id, boot_id, connection_id, project_id, create_time)
          values ($1, $2, $3, $4, $5)
          on conflict do nothing",
-    )
-    .bind(&publisher.node_id)
-    .bind(&publisher.boot_id)
-    .bind(&publisher.connection_id)
-    .bind(project_id)
-    .bind(now)
-    .execute(&mut **tx)
-    .await
-    .map(|done| done.rows_affected()))?;
+        [
+            &publisher.node_id,
+            &publisher.boot_id,
+            &publisher.connection_id,
+            project_id,
+            now
+        ]
+    )?;
     if inserted > 0 {
         return Ok(ConnectionHistory::New);
     }
-    let has_ended = on_engine!(tx, tx => sqlx::query_scalar::<_, bool>(
+    let has_ended = fetch_scalar!(
+        bool,
+        tx,
         "select end_time is not null
          from publishes
          where node_id = $1 and boot_id = $2 and connection_id = $3 and project_id = $4",
-    )
-    .bind(&publisher.node_id)
-    .bind(&publisher.boot_id)
-    .bind(&publisher.connection_id)
-    .bind(project_id)
-    .fetch_one(&mut **tx)
-    .await)?;
+        [
+            &publisher.node_id,
+            &publisher.boot_id,
+            &publisher.connection_id,
+            project_id
+        ]
+    )?;
     Ok(match has_ended {
         true => ConnectionHistory::Ended,
         false => ConnectionHistory::Published,
@@ -65,20 +67,21 @@ pub(super) async fn record_end(
     project_id: ProjectId,
     now: Time,
 ) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "update publishes
          set end_time = $5
          where node_id = $1 and boot_id = $2 and connection_id = $3 and project_id = $4
            and end_time is null",
+        [
+            &publisher.node_id,
+            &publisher.boot_id,
+            &publisher.connection_id,
+            project_id,
+            now
+        ]
     )
-    .bind(&publisher.node_id)
-    .bind(&publisher.boot_id)
-    .bind(&publisher.connection_id)
-    .bind(project_id)
-    .bind(now)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// Deletes at most `limit` connections from before a time that hold no stream; returns the

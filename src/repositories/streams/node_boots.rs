@@ -41,37 +41,26 @@ const NEWEST: &str = "select boot_id, create_time
 const TIME_RESOLUTION: std::time::Duration = std::time::Duration::from_micros(1);
 
 async fn newest(database: &Database, node_id: &str) -> Result<Option<(String, Time)>> {
-    Ok(
-        on_engine!(database.reader(), pool => sqlx::query_as::<_, (String, Time)>(NEWEST)
-            .bind(node_id)
-            .fetch_optional(pool)
-            .await)?,
-    )
+    fetch_optional!((String, Time), database.reader(), NEWEST, [node_id])
 }
 
 /// Whether the boot of a publisher is the newest one of its node. No later boot changes a
 /// stream of a locked project.
 pub(super) async fn is_newest(tx: &mut Transaction, publisher: &Publisher) -> Result<bool> {
-    let newest = on_engine!(tx, tx => sqlx::query_as::<_, (String, Time)>(NEWEST)
-        .bind(&publisher.node_id)
-        .fetch_optional(&mut **tx)
-        .await)?;
+    let newest = fetch_optional!((String, Time), tx, NEWEST, [&publisher.node_id])?;
     Ok(newest.is_some_and(|(boot_id, _)| boot_id == publisher.boot_id))
 }
 
 /// Does nothing if the boot is registered.
 async fn insert(database: &Database, node_id: &str, boot_id: &str, time: Time) -> Result<()> {
-    Ok(on_engine!(database.writer(), pool => sqlx::query(
+    execute!(
+        database.writer(),
         "insert into node_boots (node_id, boot_id, create_time)
          values ($1, $2, $3)
          on conflict do nothing",
+        [node_id, boot_id, time]
     )
-    .bind(node_id)
-    .bind(boot_id)
-    .bind(time)
-    .execute(pool)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// Deletes at most `limit` boots from before a time, except the newest of each node; returns

@@ -84,7 +84,9 @@ impl NodeSyncStreams {
     /// The streams that connections of a media server hold, as far as is known, in the order
     /// of their ids.
     pub async fn list_connected(&self, node_id: &str) -> Result<Vec<Stream>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
+        fetch_all!(
+            StreamRow,
+            self.database.reader(),
             concat!(
                 "select ",
                 stream_columns!(""),
@@ -92,10 +94,8 @@ impl NodeSyncStreams {
                  where node_id = $1 and end_time is null and connected
                  order by id",
             ),
-        )
-        .bind(node_id)
-        .fetch_all(pool)
-        .await)?
+            [node_id]
+        )?
         .into_iter()
         .map(Stream::try_from)
         .collect()
@@ -170,15 +170,12 @@ impl NodeSyncStreams {
                  returning id"
             }
         };
-        let refreshed = on_engine!(self.database.writer(), pool => {
-            sqlx::query_scalar::<_, StreamId>(sql)
-                .bind(json(&rows)?)
-                .bind(&report.node_id)
-                .bind(&report.boot_id)
-                .bind(now)
-                .fetch_all(pool)
-                .await
-        })?;
+        let refreshed = fetch_scalars!(
+            StreamId,
+            self.database.writer(),
+            sql,
+            [json(&rows)?, &report.node_id, &report.boot_id, now]
+        )?;
         Ok(refreshed.into_iter().collect())
     }
 
@@ -204,12 +201,12 @@ impl NodeSyncStreams {
                  from json_each($1)"
             ),
         };
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(sql)
-            .bind(json(&rows)?)
-            .bind(&report.node_id)
-            .bind(&report.boot_id)
-            .fetch_all(pool)
-            .await)?
+        fetch_all!(
+            StreamRow,
+            self.database.reader(),
+            sql,
+            [json(&rows)?, &report.node_id, &report.boot_id]
+        )?
         .into_iter()
         .map(Stream::try_from)
         .collect()

@@ -96,8 +96,7 @@ impl Publishing {
         stats: Option<&StreamStats>,
         now: Time,
     ) -> Result<Option<Stream>> {
-        on_engine!(self.database.writer(), pool => sqlx::query_as::<_, StreamRow>(
-            concat!(
+        fetch_optional!(StreamRow, self.database.writer(), concat!(
                 "update streams
                  set last_seen_time = $6,
                      bytes_received = coalesce($7, bytes_received),
@@ -111,23 +110,7 @@ impl Publishing {
                    and status = 'live' and connected
                  returning ",
                 stream_columns!(""),
-            ),
-        )
-        .bind(id)
-        .bind(epoch)
-        .bind(&publisher.node_id)
-        .bind(&publisher.boot_id)
-        .bind(&publisher.connection_id)
-        .bind(now)
-        .bind(stats.map(|stats| stats.bytes_received))
-        .bind(stats.map(|stats| stats.bitrate_bps))
-        .bind(stats.map(|stats| stats.width))
-        .bind(stats.map(|stats| stats.height))
-        .bind(stats.map(|stats| stats.fps))
-        .bind(stats.map(|stats| &stats.video_codec))
-        .bind(stats.map(|stats| &stats.audio_codec))
-        .fetch_optional(pool)
-        .await)?
+            ), [id, epoch, &publisher.node_id, &publisher.boot_id, &publisher.connection_id, now, stats.map(|stats| stats.bytes_received), stats.map(|stats| stats.bitrate_bps), stats.map(|stats| stats.width), stats.map(|stats| stats.height), stats.map(|stats| stats.fps), stats.map(|stats| &stats.video_codec), stats.map(|stats| &stats.audio_codec)])?
         .map(Stream::try_from)
         .transpose()
     }
@@ -176,8 +159,9 @@ impl Publishing {
     /// silent, or their stream key has expired.
     pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<StreamId>> {
         let silent_since = now - self.timeouts.heartbeat;
-        Ok(
-            on_engine!(self.database.reader(), pool => sqlx::query_scalar::<_, StreamId>(
+        fetch_scalars!(
+            StreamId,
+            self.database.reader(),
             "select id
              from streams
              where end_time is null and deadline <= $1
@@ -190,12 +174,7 @@ impl Publishing {
              from streams
              where end_time is null and key_expire_time <= $1 and connected
              limit $3",
-        )
-        .bind(now)
-        .bind(silent_since)
-        .bind(limit)
-        .fetch_all(pool)
-        .await)?,
+            [now, silent_since, limit]
         )
     }
 
@@ -236,11 +215,11 @@ pub(super) async fn reconnect_window(
     tx: &mut Transaction,
     id: ProjectId,
 ) -> Result<ReconnectWindow> {
-    let millis = on_engine!(tx, tx => {
-        sqlx::query_scalar::<_, i64>("select reconnect_window_ms from projects where id = $1")
-            .bind(id)
-            .fetch_one(&mut **tx)
-            .await
-    })?;
+    let millis = fetch_scalar!(
+        i64,
+        tx,
+        "select reconnect_window_ms from projects where id = $1",
+        [id]
+    )?;
     window_from_millis(millis)
 }

@@ -46,34 +46,16 @@ impl Refusals {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                on_engine!(&mut tx, tx => sqlx::query(
-                    "insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
-                     values ($1, $2, $3, $4, $5, $6)",
-                )
-                .bind(RefusalId::generate())
-                .bind(project_id)
-                .bind(now)
-                .bind(reason.as_str())
-                .bind(&publisher.node_id)
-                .bind(&prefix)
-                .execute(&mut **tx)
-                .await
-                .map(drop))?;
-                on_engine!(&mut tx, tx => sqlx::query(
-                    "delete from refusals
+                execute!(tx, "insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
+                     values ($1, $2, $3, $4, $5, $6)", [RefusalId::generate(), project_id, now, reason.as_str(), &publisher.node_id, &prefix])?;
+                execute!(tx, "delete from refusals
                      where project_id = $1
                        and id <= (
                            select id
                            from refusals
                            where project_id = $1
                            order by id desc
-                           limit 1 offset $2)",
-                )
-                .bind(project_id)
-                .bind(MAX_PER_PROJECT)
-                .execute(&mut **tx)
-                .await
-                .map(drop))?;
+                           limit 1 offset $2)", [project_id, MAX_PER_PROJECT])?;
                 tx.commit().await
             })
             .await
@@ -86,7 +68,9 @@ impl Refusals {
         project_id: ProjectId,
         page: Page,
     ) -> Result<Vec<Refusal>> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, RefusedPublishRow>(
+        fetch_all!(
+            RefusedPublishRow,
+            self.database.reader(),
             concat!(
                 "select r.id, r.create_time, r.reason, r.node_id, r.peer_prefix
                  from refusals r
@@ -97,14 +81,14 @@ impl Refusals {
                 " order by r.id desc
                  limit $5",
             ),
-        )
-        .bind(project_id)
-        .bind(page.below)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .bind(page.limit())
-        .fetch_all(pool)
-        .await)?
+            [
+                project_id,
+                page.below,
+                tenant.user,
+                tenant.restricted_to,
+                page.limit()
+            ]
+        )?
         .into_iter()
         .map(Refusal::try_from)
         .collect()

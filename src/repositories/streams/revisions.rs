@@ -9,15 +9,15 @@ pub(super) async fn lock_project_of(
     tx: &mut Transaction,
     id: StreamId,
 ) -> Result<(ProjectId, i64)> {
-    on_engine!(tx, tx => sqlx::query_as::<_, (ProjectId, i64)>(
+    fetch_optional!(
+        (ProjectId, i64),
+        tx,
         "update projects
          set revision = revision + 1
          where id = (select project_id from streams where id = $1)
          returning id, revision",
-    )
-    .bind(id)
-    .fetch_optional(&mut **tx)
-    .await)?
+        [id]
+    )?
     .ok_or_else(|| Error::not_found("stream", id))
 }
 
@@ -46,10 +46,5 @@ pub(super) async fn try_lock_project_of(
              returning id, revision"
         }
     };
-    Ok(
-        on_engine!(tx, tx => sqlx::query_as::<_, (ProjectId, i64)>(sql)
-        .bind(id)
-        .fetch_optional(&mut **tx)
-        .await)?,
-    )
+    fetch_optional!((ProjectId, i64), tx, sql, [id])
 }

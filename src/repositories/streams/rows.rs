@@ -92,66 +92,71 @@ pub(crate) async fn load_active(
     tx: &mut Transaction,
     project_id: ProjectId,
 ) -> Result<Option<Stream>> {
-    on_engine!(tx, tx => sqlx::query_as::<_, StreamRow>(
+    fetch_optional!(
+        StreamRow,
+        tx,
         concat!(
             "select ",
             stream_columns!(""),
             " from streams
              where project_id = $1 and end_time is null",
         ),
-    )
-    .bind(project_id)
-    .fetch_optional(&mut **tx)
-    .await)?
+        [project_id]
+    )?
     .map(Stream::try_from)
     .transpose()
 }
 
 /// A stream, locked for a change against concurrent heartbeats.
 pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Option<Stream>> {
-    on_engine!(tx, tx => sqlx::query_as::<_, StreamRow>(
-        concat!("update streams set epoch = epoch where id = $1 returning ", stream_columns!("")),
-    )
-    .bind(id)
-    .fetch_optional(&mut **tx)
-    .await)?
+    fetch_optional!(
+        StreamRow,
+        tx,
+        concat!(
+            "update streams set epoch = epoch where id = $1 returning ",
+            stream_columns!("")
+        ),
+        [id]
+    )?
     .map(Stream::try_from)
     .transpose()
 }
 
 /// Inserts a stream that has just begun.
 pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "insert into streams
              (id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
               protocol, connected, create_time, live_time, last_seen_time, deadline,
               key_expire_time)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        [
+            stream.id,
+            stream.project_id,
+            stream.status.as_str(),
+            stream.epoch,
+            &stream.publisher.node_id,
+            &stream.publisher.boot_id,
+            &stream.publisher.connection_id,
+            &stream.publisher.peer_address,
+            stream.publisher.protocol.as_str(),
+            stream.connected,
+            stream.create_time,
+            stream.live_time,
+            stream.last_seen_time,
+            stream.deadline,
+            stream.key_expire_time
+        ]
     )
-    .bind(stream.id)
-    .bind(stream.project_id)
-    .bind(stream.status.as_str())
-    .bind(stream.epoch)
-    .bind(&stream.publisher.node_id)
-    .bind(&stream.publisher.boot_id)
-    .bind(&stream.publisher.connection_id)
-    .bind(&stream.publisher.peer_address)
-    .bind(stream.publisher.protocol.as_str())
-    .bind(stream.connected)
-    .bind(stream.create_time)
-    .bind(stream.live_time)
-    .bind(stream.last_seen_time)
-    .bind(stream.deadline)
-    .bind(stream.key_expire_time)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// Writes the mutable columns of a stream whose project is locked.
 pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
     let stats = stream.stats.as_ref();
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "update streams
          set status = $2, epoch = $3, node_id = $4, boot_id = $5, connection_id = $6,
              peer_address = $7, protocol = $8, connected = $9, live_time = $10,
@@ -161,32 +166,32 @@ pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
              play_url_id = case when $2 = 'ended' then null else play_url_id end,
              play_url_sealed = case when $2 = 'ended' then null else play_url_sealed end
          where id = $1",
+        [
+            stream.id,
+            stream.status.as_str(),
+            stream.epoch,
+            &stream.publisher.node_id,
+            &stream.publisher.boot_id,
+            &stream.publisher.connection_id,
+            &stream.publisher.peer_address,
+            stream.publisher.protocol.as_str(),
+            stream.connected,
+            stream.live_time,
+            stream.last_seen_time,
+            stream.deadline,
+            stream.end_time,
+            stream.end_reason.map(EndReason::as_str),
+            stats.map(|stats| stats.bytes_received),
+            stats.map(|stats| stats.bitrate_bps),
+            stats.map(|stats| stats.width),
+            stats.map(|stats| stats.height),
+            stats.map(|stats| stats.fps),
+            stats.map(|stats| &stats.video_codec),
+            stats.map(|stats| &stats.audio_codec),
+            stream.key_expire_time
+        ]
     )
-    .bind(stream.id)
-    .bind(stream.status.as_str())
-    .bind(stream.epoch)
-    .bind(&stream.publisher.node_id)
-    .bind(&stream.publisher.boot_id)
-    .bind(&stream.publisher.connection_id)
-    .bind(&stream.publisher.peer_address)
-    .bind(stream.publisher.protocol.as_str())
-    .bind(stream.connected)
-    .bind(stream.live_time)
-    .bind(stream.last_seen_time)
-    .bind(stream.deadline)
-    .bind(stream.end_time)
-    .bind(stream.end_reason.map(EndReason::as_str))
-    .bind(stats.map(|stats| stats.bytes_received))
-    .bind(stats.map(|stats| stats.bitrate_bps))
-    .bind(stats.map(|stats| stats.width))
-    .bind(stats.map(|stats| stats.height))
-    .bind(stats.map(|stats| stats.fps))
-    .bind(stats.map(|stats| &stats.video_codec))
-    .bind(stats.map(|stats| &stats.audio_codec))
-    .bind(stream.key_expire_time)
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 /// Stores the play URL of a stream's newest connection.
@@ -195,15 +200,16 @@ pub(crate) async fn store_play_url(
     id: StreamId,
     play_url: Option<&SealedPlayUrl>,
 ) -> Result<()> {
-    Ok(on_engine!(tx, tx => sqlx::query(
+    execute!(
+        tx,
         "update streams set play_url_id = $2, play_url_sealed = $3 where id = $1",
+        [
+            id,
+            play_url.map(|url| url.id),
+            play_url.map(|url| &url.sealed)
+        ]
     )
-    .bind(id)
-    .bind(play_url.map(|url| url.id))
-    .bind(play_url.map(|url| &url.sealed))
-    .execute(&mut **tx)
-    .await
-    .map(drop))?)
+    .map(drop)
 }
 
 impl TryFrom<StreamRow> for Stream {

@@ -46,7 +46,9 @@ impl Streams {
 
     /// A stream.
     pub async fn get(&self, tenant: Tenant, id: StreamId) -> Result<Stream> {
-        on_engine!(self.database.reader(), pool => sqlx::query_as::<_, StreamRow>(
+        fetch_optional!(
+            StreamRow,
+            self.database.reader(),
             concat!(
                 "select ",
                 stream_columns!("s."),
@@ -55,12 +57,8 @@ impl Streams {
                  where s.id = $1 and ",
                 owned_by!("$2", "$3"),
             ),
-        )
-        .bind(id)
-        .bind(tenant.user)
-        .bind(tenant.restricted_to)
-        .fetch_optional(pool)
-        .await)?
+            [id, tenant.user, tenant.restricted_to]
+        )?
         .ok_or_else(|| Error::not_found("stream", id))?
         .try_into()
     }
@@ -128,14 +126,11 @@ impl Streams {
                     store(&mut tx, &stream).await?;
                     record(&mut tx, revision, Some(&before), &stream, now).await?;
                 }
-                on_engine!(&mut tx, tx => {
-                    sqlx::query("update projects set publish_held_until = $2 where id = $1")
-                        .bind(project_id)
-                        .bind(held_until)
-                        .execute(&mut **tx)
-                        .await
-                        .map(drop)
-                })?;
+                execute!(
+                    tx,
+                    "update projects set publish_held_until = $2 where id = $1",
+                    [project_id, held_until]
+                )?;
                 if ended {
                     let project = project_rows::load(&mut tx, project_id).await?;
                     project_rows::record(&mut tx, &project, now).await?;
@@ -150,12 +145,10 @@ impl Streams {
 
 /// The time until which a project refuses publishers.
 async fn load_held_until(tx: &mut Transaction, id: ProjectId) -> Result<Option<Time>> {
-    Ok(on_engine!(tx, tx => {
-        sqlx::query_scalar::<_, Option<Time>>(
-            "select publish_held_until from projects where id = $1",
-        )
-        .bind(id)
-        .fetch_one(&mut **tx)
-        .await
-    })?)
+    fetch_scalar!(
+        Option<Time>,
+        tx,
+        "select publish_held_until from projects where id = $1",
+        [id]
+    )
 }
