@@ -71,23 +71,10 @@ pub enum PasswordVerification {
     },
 }
 
+/// A task for a hashing thread, which tells it the cost of new hashes.
 struct Job {
-    task: HashTask,
+    task: Box<dyn FnOnce(u32) + Send>,
     permit: Arc<OwnedSemaphorePermit>,
-}
-
-enum HashTask {
-    Choose(
-        Secret,
-        Vec<String>,
-        oneshot::Sender<Result<Password, Invalid>>,
-    ),
-    Hash(Password, oneshot::Sender<BcryptResult<String>>),
-    Verify(
-        Password,
-        String,
-        oneshot::Sender<BcryptResult<PasswordVerification>>,
-    ),
 }
 
 impl PasswordHasher {
@@ -115,7 +102,7 @@ impl PasswordHasher {
     /// Reserves a slot in the queue; `PasswordQueueFull` if there is none.
     pub fn reserve_slot(&self) -> Result<HashSlot> {
         let permit = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
-            PASSWORDS.refused();
+            PASSWORDS.refused.inc();
             Error::PasswordQueueFull(QUEUE_FULL_RETRY_DELAY)
         })?;
         Ok(HashSlot {
@@ -130,21 +117,19 @@ impl HashSlot {
     /// Checks that a new password is strong for someone who knows the texts in `about`.
     /// The estimate takes about as long as a hash.
     pub async fn choose(&self, text: &str, about: &[&str]) -> Result<Result<Password, Invalid>> {
-        let (reply, done) = oneshot::channel();
-        let _step = traces::child_span("password");
-        let about = about.iter().map(ToString::to_string).collect();
-        self.enqueue(HashTask::Choose(Secret::new(text), about, reply))?;
-        done.await.map_err(Error::internal)
+        let text = Secret::new(text);
+        let about: Vec<_> = about.iter().map(ToString::to_string).collect();
+        self.run(move |_| {
+            let about: Vec<_> = about.iter().map(String::as_str).collect();
+            Password::parse_new(text.expose(), &about)
+        })
+        .await
     }
 
     /// Hashes a password with a new salt.
     pub async fn hash(&self, password: Password) -> Result<String> {
-        let (reply, done) = oneshot::channel();
-        let _step = traces::child_span("password");
-        self.enqueue(HashTask::Hash(password, reply))?;
-        done.await
-            .map_err(Error::internal)?
-            .map_err(Error::internal)
+        let hash = self.run(move |cost| hash(&password, cost)).await?;
+        hash.map_err(Error::internal)
     }
 
     /// Verifies a password. Without a hash the result is a mismatch, after the same work.
@@ -155,25 +140,33 @@ impl HashSlot {
     ) -> Result<PasswordVerification> {
         let has_hash = hash.is_some();
         let hash = hash.unwrap_or_else(|| format!("$2b${:02}{DUMMY_HASH}", self.cost));
-        let (reply, done) = oneshot::channel();
-        let _step = traces::child_span("password");
-        self.enqueue(HashTask::Verify(password, hash, reply))?;
-        let verification = done
-            .await
-            .map_err(Error::internal)?
-            .map_err(Error::internal)?;
+        let task = move |cost| verify(&password, &hash, cost);
+        let verification = self.run(task).await?.map_err(Error::internal)?;
         Ok(match has_hash {
             true => verification,
             false => PasswordVerification::Mismatch,
         })
     }
 
-    fn enqueue(&self, task: HashTask) -> Result<()> {
+    /// Runs a task on a hashing thread, unless the caller is gone by then.
+    async fn run<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(u32) -> T + Send + 'static,
+    ) -> Result<T> {
+        let (reply, done) = oneshot::channel();
+        let _step = traces::child_span("password");
+        let task = Box::new(move |cost| {
+            if !reply.is_closed() {
+                let _run = PASSWORDS.start_run();
+                let _ = reply.send(task(cost));
+            }
+        });
         let permit = Arc::clone(&self.permit);
-        PASSWORDS.queued();
+        PASSWORDS.waiting.inc();
         self.queue
             .send(Job { task, permit })
-            .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))
+            .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))?;
+        done.await.map_err(Error::internal)
     }
 }
 
@@ -191,32 +184,10 @@ fn run_jobs(queue: &Mutex<Receiver<Job>>, cost: u32) {
         let Ok(Job { task, permit }) = next else {
             return;
         };
-        PASSWORDS.dequeued();
+        PASSWORDS.waiting.dec();
         // The panic hook logs a panic, the caller gets INTERNAL, and the thread goes on.
-        let _ = catch_unwind(AssertUnwindSafe(|| task.run(cost)));
+        let _ = catch_unwind(AssertUnwindSafe(|| task(cost)));
         drop(permit);
-    }
-}
-
-impl HashTask {
-    /// Runs the task, unless its caller is gone.
-    fn run(self, cost: u32) {
-        match self {
-            Self::Choose(text, about, reply) if !reply.is_closed() => {
-                let _run = PASSWORDS.start_run();
-                let about: Vec<_> = about.iter().map(String::as_str).collect();
-                let _ = reply.send(Password::parse_new(text.expose(), &about));
-            }
-            Self::Hash(password, reply) if !reply.is_closed() => {
-                let _run = PASSWORDS.start_run();
-                let _ = reply.send(hash(&password, cost));
-            }
-            Self::Verify(password, hash, reply) if !reply.is_closed() => {
-                let _run = PASSWORDS.start_run();
-                let _ = reply.send(verify(&password, &hash, cost));
-            }
-            Self::Choose(..) | Self::Hash(..) | Self::Verify(..) => {}
-        }
     }
 }
 
@@ -299,7 +270,10 @@ mod tests {
     #[tokio::test]
     async fn a_call_is_refused_at_once_when_the_queue_is_full() {
         let hasher = PasswordHasher::start(4, 1, 1).unwrap();
-        let slots = [hasher.reserve_slot().unwrap(), hasher.reserve_slot().unwrap()];
+        let slots = [
+            hasher.reserve_slot().unwrap(),
+            hasher.reserve_slot().unwrap(),
+        ];
         assert!(matches!(
             hasher.reserve_slot(),
             Err(Error::PasswordQueueFull(_))

@@ -3,17 +3,15 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Subcommand;
 
-use super::{error::CommandError, rotate, serve::prepare};
+use super::{error::CommandError, migrate::with_database, rotate, serve::prepare};
 use crate::{
     auth::ApiKeySecret,
     config::{
         Config,
         parse::{duration, parsed},
     },
-    database::{self, CopiedTable, CopyError, Database, DatabaseOptions, Target},
-    domain::{
-        ApiKeyId, AuditContext, Email, Name, NewApiKey, RequestOrigin, Scope, Scopes, UserId, now,
-    },
+    database::{self, CopiedTable, CopyError, DatabaseOptions, Target},
+    domain::{ApiKeyId, AuditContext, Email, Name, NewApiKey, RequestOrigin, Scope, Scopes, now},
     repositories::{ApiKeys, Sessions, Users},
 };
 
@@ -116,16 +114,6 @@ fn create_operator_key(config: &Config, scopes: &[String], name: &str) -> Result
         .map_err(|invalid| CommandError::Usage(format!("--name {}", invalid.0)))?;
     prepare(config)?;
 
-    tokio::runtime::Runtime::new()?.block_on(store_operator_key(config, scopes, name))
-}
-
-async fn store_operator_key(
-    config: &Config,
-    scopes: Scopes,
-    name: Name,
-) -> Result<(), CommandError> {
-    let database = Database::open(&config.database());
-    database.migrate().await?;
     let id = ApiKeyId::generate();
     let secret = ApiKeySecret::generate(id);
     let audit =
@@ -137,10 +125,12 @@ async fn store_operator_key(
         expire_time: None,
     };
 
-    ApiKeys::new(database.clone())
-        .create(id, None, &key, &secret.hash(), &audit, now())
-        .await?;
-    database.close().await;
+    with_database(config, async |database| {
+        let keys = ApiKeys::new(database.clone());
+        keys.create(id, None, &key, &secret.hash(), &audit, now())
+            .await?;
+        Ok(())
+    })?;
 
     println!("{}", secret.expose());
     Ok(())
@@ -152,33 +142,21 @@ fn end_sessions(config: &Config, email: Option<&str>) -> Result<(), CommandError
     let email = email.map_err(|invalid| CommandError::Usage(format!("--email {}", invalid.0)))?;
     prepare(config)?;
 
-    tokio::runtime::Runtime::new()?.block_on(async {
-        let database = Database::open(&config.database());
-        database.migrate().await?;
+    let audit_of = |user| AuditContext::for_user("EndSessions", user, RequestOrigin::default());
+    let ended = with_database(config, async |database| {
         let sessions = Sessions::new(database.clone());
-        let ended = match email {
-            None => {
-                sessions
-                    .revoke_all_users(&audit_context(None), now())
-                    .await?
-            }
-            Some(email) => {
-                let found = Users::new(database.clone()).find_by_email(&email).await?;
-                let (user, _) = found.context("no account has this address")?;
-                let audit = audit_context(Some(user.id));
-                let ended = sessions.revoke_all(user.id, None, &audit, now()).await?;
-                ended.len()
-            }
+        let Some(email) = email else {
+            return Ok(sessions.revoke_all_users(&audit_of(None), now()).await?);
         };
-        database.close().await;
+        let found = Users::new(database.clone()).find_by_email(&email).await?;
+        let (user, _) = found.context("no account has this address")?;
+        let audit = audit_of(Some(user.id));
+        let ended = sessions.revoke_all(user.id, None, &audit, now()).await?;
+        Ok(ended.len())
+    })?;
 
-        println!("{ended} sessions ended");
-        Ok(())
-    })
-}
-
-fn audit_context(user_id: Option<UserId>) -> AuditContext {
-    AuditContext::for_user("EndSessions", user_id, RequestOrigin::default())
+    println!("{ended} sessions ended");
+    Ok(())
 }
 
 /// Copies the configured database to another one.

@@ -7,11 +7,9 @@ use clap::{
 
 use super::{
     admin::{self, Admin},
-    edge,
+    edge::{self, RunChild},
     error::CommandError,
-    health, migrate,
-    run_child::{self, RunChild},
-    serve,
+    health, migrate, serve,
 };
 use crate::{
     config::{Config, EdgeConfig},
@@ -64,7 +62,7 @@ pub fn run() -> ExitCode {
         SubCommand::Migrate { config } => migrate::run(&config),
         SubCommand::Health { args } => health::run(&args),
         SubCommand::Admin(command) => admin::run(command),
-        SubCommand::RunChild(child) => run_child::run(&child),
+        SubCommand::RunChild(child) => edge::run_child(&child),
     });
     telemetry::flush();
     match result {

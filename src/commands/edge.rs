@@ -1,9 +1,11 @@
-use std::fs;
+use std::{ffi::OsString, fs, io, num::NonZero, os::unix::process::CommandExt, process::Command};
 
 use anyhow::Context;
+use clap::Args;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::{net::TcpListener, runtime::Runtime};
 
-use super::{error::CommandError, shutdown};
+use super::{error::CommandError, serve::stop_signal};
 use crate::{
     config::EdgeConfig,
     edge::{self, EdgeSettings},
@@ -25,7 +27,7 @@ async fn serve(config: &EdgeConfig, settings: EdgeSettings) -> Result<(), Comman
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} (SLUICE_HOOKS_LISTEN)"))?;
-    let shutdown = shutdown::on_signal()?;
+    let shutdown = stop_signal()?;
     tracing::info!(address = %listener.local_addr()?, node_id = settings.node_id, "serving hooks");
     edge::run(settings, listener, shutdown).await?;
     tracing::info!("stopped");
@@ -37,4 +39,32 @@ fn host_name() -> Option<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let name = name.trim();
     (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// A program that is killed when its parent process ends.
+#[derive(Args)]
+pub(super) struct RunChild {
+    /// The id of the parent process.
+    #[arg(long)]
+    parent: i32,
+
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
+    program: Vec<OsString>,
+}
+
+/// Replaces this process by the program, with which an edge runs a relay.
+pub(super) fn run_child(child: &RunChild) -> Result<(), CommandError> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
+    // The parent may have ended before the signal was set.
+    if getppid().map(Pid::as_raw_nonzero).map(NonZero::get) != Some(child.parent) {
+        let error = io::Error::other("the parent process has ended");
+        return Err(CommandError::Program(error));
+    }
+    let (program, arguments) = child
+        .program
+        .split_first()
+        .ok_or(CommandError::Program(io::ErrorKind::NotFound.into()))?;
+    let error = Command::new(program).args(arguments).exec();
+    Err(CommandError::Program(error))
 }

@@ -7,8 +7,6 @@ mod error;
 mod health;
 mod migrate;
 mod rotate;
-mod run_child;
 mod serve;
-mod shutdown;
 
 pub use command_line::run;

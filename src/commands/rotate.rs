@@ -5,6 +5,7 @@ use tokio::time::sleep;
 
 use super::{
     error::CommandError,
+    migrate::with_database,
     serve::{load_keys, prepare},
 };
 use crate::{
@@ -56,9 +57,7 @@ fn run(
 ) -> Result<(), CommandError> {
     prepare(config)?;
     let keys = load_keys(config)?;
-    tokio::runtime::Runtime::new()?.block_on(async {
-        let database = Database::open(&config.database());
-        database.migrate().await?;
+    with_database(config, async |database| {
         let mut rotation = Rotation {
             key_refresh: KeyRefresh::new(database.clone(), keys.clone()),
             records: KeyRecords::new(database.clone()),
@@ -66,9 +65,7 @@ fn run(
             keys,
         };
         rotation.key_refresh.refresh().await?;
-        rotate(&mut rotation).await?;
-        database.close().await;
-        Ok(())
+        Ok(rotate(&mut rotation).await?)
     })
 }
 

@@ -1,9 +1,13 @@
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, time::Duration};
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, time::Duration};
 
 use anyhow::Context;
-use tokio::runtime::Builder;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
 
-use super::{error::CommandError, shutdown};
+use super::error::CommandError;
 use crate::{
     auth::Keys,
     config::{Config, Environment},
@@ -71,7 +75,7 @@ async fn serve(config: &Config, keys: Keys) -> Result<(), CommandError> {
         traces::start(settings)?;
     }
     let database = Database::open(&config.database());
-    let shutdown = shutdown::on_signal()?;
+    let shutdown = stop_signal()?;
     let is_exposed = config.transport.tls().is_none() && !config.listen.ip().is_loopback();
     if config.env == Environment::Production && is_exposed {
         tracing::warn!(
@@ -83,4 +87,27 @@ async fn serve(config: &Config, keys: Keys) -> Result<(), CommandError> {
     let served = server::serve(listener, database, keys, config, shutdown.cancelled_owned()).await;
     traces::stop(TRACE_FLUSH_TIMEOUT.min(config.drain_timeout)).await;
     Ok(served?)
+}
+
+/// A token that the first SIGTERM or SIGINT cancels. The second signal ends the process at once.
+pub(super) fn stop_signal() -> io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = CancellationToken::new();
+    let first = shutdown.clone();
+    tokio::spawn(async move {
+        for is_first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if is_first {
+                first.cancel();
+            }
+        }
+        tracing::warn!("second signal, stopping at once");
+        telemetry::flush();
+        std::process::exit(1);
+    });
+    Ok(shutdown)
 }

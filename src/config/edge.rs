@@ -125,10 +125,9 @@ impl EdgeConfig {
     pub(crate) fn node_id_or(&self, host_name: Option<String>) -> Result<String, String> {
         let host_name = || host_name.filter(|name| node_id(name).is_ok());
         let name = self.node_id.clone().or_else(host_name);
-        name.ok_or_else(|| {
-            "SLUICE_NODE_ID must be set: the host name of this machine is not a valid node id"
-                .to_owned()
-        })
+        let missing =
+            "SLUICE_NODE_ID must be set: the host name of this machine is not a valid node id";
+        name.ok_or_else(|| missing.to_owned())
     }
 
     /// The certificates (PEM) to trust instead of the usual authorities.
@@ -137,9 +136,7 @@ impl EdgeConfig {
             return Ok(None);
         };
         if self.control_plane.scheme_str() != Some("https") {
-            return Err(
-                "SLUICE_CONTROL_PLANE_CA needs https:// in SLUICE_CONTROL_PLANE".to_owned(),
-            );
+            return Err("SLUICE_CONTROL_PLANE_CA needs https:// in SLUICE_CONTROL_PLANE".into());
         }
         let pem = fs::read(file)
             .map_err(|error| format!("SLUICE_CONTROL_PLANE_CA cannot be read: {error}"))?;

@@ -98,6 +98,13 @@ impl Error {
     fn details(&self) -> ErrorDetails {
         let name = self.reason();
         let mut details = ErrorDetails::with_error_info(name, DOMAIN, self.metadata());
+        let failed = |subject| {
+            vec![PreconditionViolation::new(
+                name,
+                subject,
+                self.precondition(),
+            )]
+        };
 
         match self.cause() {
             Self::Invalid(violations) => {
@@ -114,20 +121,16 @@ impl Error {
             Self::PublishRefused(RefusalCause::Disabled | RefusalCause::Held(_))
             | Self::ProjectLive
             | Self::DestinationLimit => {
-                let violation = PreconditionViolation::new(name, "project", self.precondition());
-                details.set_precondition_failure(vec![violation]);
+                details.set_precondition_failure(failed("project"));
             }
             Self::StreamNotLive => {
-                let violation = PreconditionViolation::new(name, "stream", self.to_string());
-                details.set_precondition_failure(vec![violation]);
+                details.set_precondition_failure(failed("stream"));
             }
             Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {
-                let violation = PreconditionViolation::new(name, "publisher", self.to_string());
-                details.set_precondition_failure(vec![violation]);
+                details.set_precondition_failure(failed("publisher"));
             }
             Self::MailDisabled => {
-                let violation = PreconditionViolation::new(name, "server", self.to_string());
-                details.set_precondition_failure(vec![violation]);
+                details.set_precondition_failure(failed("server"));
             }
             Self::PasswordQueueFull(wait)
             | Self::TooManyAttempts(wait)

@@ -2,13 +2,12 @@ use std::time::Instant;
 
 use chrono::TimeDelta;
 
-use super::KeyRefresh;
 use crate::{
     auth::{Keys, REVOCATION_RETENTION, Revocations},
     database::Database,
-    domain::{Time, now},
-    error::Result,
-    repositories::TokenRevocations,
+    domain::{KeyRecord, Time, now},
+    error::{Error, Result},
+    repositories::{KeyRecords, TokenRevocations},
 };
 
 /// The overlap of two reads: a transaction can commit some time after the time that it
@@ -50,5 +49,68 @@ impl CredentialRefresh {
         self.revocations.update(revoked, read_at);
         self.last_read = Some(now);
         Ok(())
+    }
+}
+
+/// Refreshes the key rings from the database.
+#[derive(Debug)]
+pub struct KeyRefresh {
+    records: KeyRecords,
+    keys: Keys,
+    loaded: Option<Vec<KeyRecord>>,
+}
+
+impl KeyRefresh {
+    /// Refreshes these rings.
+    pub fn new(database: Database, keys: Keys) -> Self {
+        Self {
+            records: KeyRecords::new(database),
+            keys,
+            loaded: None,
+        }
+    }
+
+    /// Refreshes once. Fails if a key cannot be unwrapped; the first time also if the
+    /// settings lack a root key that may be needed.
+    pub async fn refresh(&mut self) -> Result<()> {
+        let mut records = self.records.list().await?;
+        if self.loaded.is_none() {
+            records = self.register_root(records).await?;
+        }
+        if self.loaded.as_ref() == Some(&records) {
+            return Ok(());
+        }
+
+        self.keys.update(&records).map_err(Error::internal)?;
+        if self.loaded.replace(records).is_some() {
+            tracing::info!(
+                signs = self.keys.signing.active_key_id(),
+                seals = %self.keys.sealer.active_key_id(),
+                "key rings changed",
+            );
+        }
+        Ok(())
+    }
+
+    /// Registers the root key before this process seals anything with it.
+    async fn register_root(&self, records: Vec<KeyRecord>) -> Result<Vec<KeyRecord>> {
+        self.check_roots(&records)?;
+        self.keys.update(&records).map_err(Error::internal)?;
+        let root = self.keys.sealer.first_root_id();
+        if self.keys.sealer.active_key_id() != root {
+            return Ok(records);
+        }
+
+        self.records.register_root(&root.to_string(), now()).await?;
+        // Another process may have registered another key at the same time.
+        let records = self.records.list().await?;
+        self.check_roots(&records)?;
+        Ok(records)
+    }
+
+    fn check_roots(&self, records: &[KeyRecord]) -> Result<()> {
+        self.keys
+            .check_roots(records, now())
+            .map_err(Error::internal)
     }
 }

@@ -57,8 +57,7 @@ impl Mailer {
                 Ok(messages) if messages.is_empty() => self.wait_for_work().await,
                 Ok(messages) => self.deliver_all(messages).await,
                 Err(error) => {
-                    let error = error.with_causes();
-                    tracing::warn!(error, "cannot read the outbox");
+                    tracing::warn!(error = error.with_causes(), "cannot read the outbox");
                     sleep(POLL_INTERVAL).await;
                 }
             }

@@ -9,7 +9,7 @@ use crate::{
     domain::{Time, now},
     error::Result,
     repositories::{
-        AuditLog, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Outbox, Projects,
+        AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Outbox, Projects,
         Publishing, Refusals, Sessions, TokenRevocations,
     },
     telemetry::metrics::JobRun,
@@ -142,6 +142,48 @@ impl Purge {
                 keys.purge(&key, prefix, now).await?;
             }
         }
+        Ok(())
+    }
+}
+
+/// The longest interval between two runs of [`EventPruning`].
+const MAX_PRUNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Deletes project events that are older than the retention.
+#[derive(Debug)]
+pub struct EventPruning {
+    events: Events,
+    retention: Duration,
+}
+
+impl EventPruning {
+    /// Prunes the events of this database.
+    pub fn new(database: Database, retention: Duration) -> Self {
+        Self {
+            events: Events::new(database),
+            retention,
+        }
+    }
+
+    /// Prunes periodically; never returns.
+    pub async fn run(self) {
+        let mut ticks = interval(MAX_PRUNING_INTERVAL.min(self.retention / 10));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let run = JobRun::start("event_pruning");
+            let pruned = self.prune().await;
+            if let Err(error) = &pruned {
+                tracing::warn!(error = error.with_causes(), "cannot prune events");
+            }
+            run.finish(pruned.is_ok());
+        }
+    }
+
+    /// Deletes batches until none is left.
+    async fn prune(&self) -> Result<()> {
+        let before = now() - self.retention;
+        while self.events.prune(before, BATCH_SIZE).await? > 0 {}
         Ok(())
     }
 }

@@ -43,8 +43,7 @@ impl Reaper {
                 Ok(_) => true,
                 Err(error) => {
                     self.quiet_period.restart();
-                    let error = error.with_causes();
-                    tracing::warn!(error, "cannot read overdue streams");
+                    tracing::warn!(error = error.with_causes(), "cannot read overdue streams");
                     false
                 }
             };

@@ -47,8 +47,7 @@ impl RelayWatch {
                 Ok(_) => true,
                 Err(error) => {
                     self.quiet_period.restart();
-                    let error = error.with_causes();
-                    tracing::warn!(error, "cannot read overdue relays");
+                    tracing::warn!(error = error.with_causes(), "cannot read overdue relays");
                     false
                 }
             };

@@ -1,5 +1,6 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::LazyLock};
 
+use prometheus::{Encoder, TextEncoder, default_registry};
 use tokio::{
     sync::Mutex,
     time::{Duration, Instant, timeout},
@@ -11,7 +12,10 @@ use crate::{
     domain::{RelayState, StreamStatus, now},
     readiness::{Health, Readiness},
     repositories::{ResourceCounts, ResourceCountsSnapshot},
-    telemetry::metrics::{DATABASE, PoolLoad, SERVER},
+    telemetry::metrics::{
+        DATABASE, JOBS, LOG_LINES, PASSWORDS, PoolLoad, SERVER, TRACES, register_calls,
+        update_process,
+    },
     watching::WatchHub,
 };
 
@@ -21,7 +25,7 @@ const COUNTS_TTL: Duration = Duration::from_secs(10);
 /// How long the database may take to count.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reads the states that are metrics when the metrics are scraped.
+/// Exposes the metrics. States are read when the metrics are scraped.
 #[derive(Debug)]
 pub struct MetricsCollector {
     sources: MetricsSources,
@@ -59,8 +63,28 @@ impl MetricsCollector {
         self.sources.readiness.health()
     }
 
+    /// All metrics in the Prometheus text format 0.0.4.
+    pub async fn text(&self) -> String {
+        self.collect().await;
+        // Registers all metrics, so that unused ones are exposed as zero.
+        LazyLock::force(&DATABASE);
+        LazyLock::force(&JOBS);
+        LazyLock::force(&LOG_LINES);
+        LazyLock::force(&PASSWORDS);
+        LazyLock::force(&SERVER);
+        LazyLock::force(&TRACES);
+        register_calls();
+        update_process();
+
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&default_registry().gather(), &mut text) {
+            tracing::warn!(%error, "cannot encode the metrics");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// Sets the metrics that are states.
-    pub async fn collect(&self) {
+    async fn collect(&self) {
         let MetricsSources {
             readiness,
             database,
@@ -69,7 +93,7 @@ impl MetricsCollector {
             data_dir,
         } = &self.sources;
         let is_up = matches!(readiness.health(), Health::Serving | Health::Draining);
-        DATABASE.set_up(is_up);
+        DATABASE.up.set(is_up.into());
         let pool = database.pool_state();
         DATABASE.set_pool(PoolLoad {
             pool: match database.engine() {

@@ -3,10 +3,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
 
 use super::MetricsCollector;
-use crate::{
-    readiness::Health,
-    telemetry::{self, metrics},
-};
+use crate::{readiness::Health, telemetry};
 
 /// The maximum length of a log filter, in bytes.
 const MAX_FILTER_SIZE: usize = 4096;
@@ -28,8 +25,7 @@ where
     let is_get = [Method::GET, Method::HEAD].contains(request.method());
     match (request.uri().path(), is_get) {
         ("/metrics", true) => {
-            collector.collect().await;
-            response(StatusCode::OK, METRICS_CONTENT_TYPE, metrics::text())
+            response(StatusCode::OK, METRICS_CONTENT_TYPE, collector.text().await)
         }
         ("/livez", true) => plain_text(StatusCode::OK, "alive"),
         ("/readyz", true) => readyz(collector.health()),

@@ -14,15 +14,18 @@ use crate::{
 
 /// The violations found so far in one message.
 ///
-/// Each value that is read is an `Option`, which is `None` if it is invalid:
-///
-/// ```text
-/// let (Some(id), Some(name)) = (id, name) else { return Err(fields.into_error()) };
-/// ```
+/// Each value that is read is an `Option`, which is `None` if it is invalid. All fields are read
+/// before the first `?`.
 #[derive(Debug, Default)]
 pub(super) struct Fields(Vec<Violation>);
 
 impl Fields {
+    /// Reads a message: its value, or an error with all violations.
+    pub fn read_all<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Error> {
+        let mut fields = Self::default();
+        read(&mut fields).ok_or_else(|| fields.into_error())
+    }
+
     /// Takes a parsed field.
     pub fn read<T>(&mut self, field: &str, value: Result<T, Invalid>) -> Option<T> {
         match value {

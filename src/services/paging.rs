@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::fields::Fields;
 use crate::{
     auth::Sealer,
-    domain::{Invalid, Page},
+    domain::{Invalid, Page, ProjectId, Tenant},
     error::Result,
 };
 
@@ -74,6 +74,33 @@ impl PageTokens {
         page.ok_or_else(|| fields.into_error())
     }
 
+    /// Reads the fields of a request for a list of a project that has no others.
+    pub fn read_of_project(
+        &self,
+        list: &str,
+        tenant: Tenant,
+        project_id: &str,
+        size: i32,
+        token: &str,
+    ) -> Result<(ProjectId, PageRequest)> {
+        let mut fields = Fields::default();
+        let project_id = fields.read("project_id", ProjectId::parse(project_id));
+        let name = format!("{list}/{tenant:?}/{project_id:?}");
+        let page = self.read(&mut fields, name, size, token);
+        project_id.zip(page).ok_or_else(|| fields.into_error())
+    }
+
+    /// The messages of the rows of a page, and the token of the next page.
+    pub fn page<T, M: From<T>>(
+        &self,
+        request: &PageRequest,
+        mut rows: Vec<T>,
+        id: impl Fn(&T) -> Uuid,
+    ) -> (Vec<M>, String) {
+        let next_page_token = self.truncate(request, &mut rows, id);
+        (rows.into_iter().map(M::from).collect(), next_page_token)
+    }
+
     /// Truncates the rows that were read to the page size. Returns the token of the next page,
     /// empty at the end of the list.
     pub fn truncate<T>(
@@ -122,10 +149,15 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::{Fields, PageTokens};
-    use crate::auth::Sealer;
+    use crate::{auth::Sealer, domain::Page};
 
     fn pages() -> PageTokens {
         PageTokens::new(Sealer::new(&[Zeroizing::new([7; 32])]))
+    }
+
+    fn read(list: &str, size: i32, token: &str) -> Option<Page> {
+        let request = pages().read(&mut Fields::default(), list.to_owned(), size, token);
+        request.map(|request| request.page)
     }
 
     #[test]
@@ -133,15 +165,8 @@ mod tests {
         let id = Uuid::now_v7();
         let token = pages().token("projects/1", id);
 
-        let page = pages()
-            .read(&mut Fields::default(), "projects/1".to_owned(), 0, &token)
-            .unwrap();
-        assert_eq!(page.page.below, id);
-        assert!(
-            pages()
-                .read(&mut Fields::default(), "projects/2".to_owned(), 0, &token)
-                .is_none()
-        );
+        assert_eq!(read("projects/1", 0, &token).unwrap().below, id);
+        assert!(read("projects/2", 0, &token).is_none());
     }
 
     #[test]
@@ -151,35 +176,18 @@ mod tests {
             let mut changed = token.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert!(
-                pages()
-                    .read(&mut Fields::default(), "list".to_owned(), 0, &changed)
-                    .is_none(),
-                "{at}"
-            );
+            assert!(read("list", 0, &changed).is_none(), "{at}");
         }
         for text in ["x", "é", &format!("{token}A"), &token[1..]] {
-            assert!(
-                pages()
-                    .read(&mut Fields::default(), "list".to_owned(), 0, text)
-                    .is_none(),
-                "{text}"
-            );
+            assert!(read("list", 0, text).is_none(), "{text}");
         }
     }
 
     #[test]
     fn a_page_has_50_rows_by_default_and_at_most_200() {
         for (asked, given) in [(0, 50), (1, 1), (200, 200), (201, 200), (i32::MAX, 200)] {
-            let page = pages()
-                .read(&mut Fields::default(), "list".to_owned(), asked, "")
-                .unwrap();
-            assert_eq!(page.page.size, given);
+            assert_eq!(read("list", asked, "").unwrap().size, given);
         }
-        assert!(
-            pages()
-                .read(&mut Fields::default(), "list".to_owned(), -1, "")
-                .is_none()
-        );
+        assert!(read("list", -1, "").is_none());
     }
 }

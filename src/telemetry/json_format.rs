@@ -59,7 +59,7 @@ where
         let (level, target) = (*event.metadata().level(), event.metadata().target());
         LOG_LINES.count(level);
         if level <= Level::WARN && target == "sqlx::query" {
-            DATABASE.count_slow_statement();
+            DATABASE.slow_statements.inc();
         }
         self.0.format_event(context, writer, event)
     }

@@ -3,9 +3,8 @@
 mod json_format;
 mod log;
 pub mod metrics;
-mod throttle;
 pub mod traces;
 mod writer;
 
+pub(crate) use log::Throttle;
 pub use log::{InvalidFilter, LogFilter, LogSettings, flush, init, log_filter};
-pub(crate) use throttle::Throttle;

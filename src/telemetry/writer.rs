@@ -70,7 +70,7 @@ impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.queue.try_send(Message::Line(line.into())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
-            LOG_LINES.count_dropped();
+            LOG_LINES.dropped.inc();
         }
         Ok(line.len())
     }

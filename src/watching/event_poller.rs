@@ -1,5 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
+    future::ready,
     sync::Arc,
     time::Duration,
 };
@@ -29,14 +30,6 @@ pub struct EventPoller {
     changes: Receiver<ProjectId>,
 }
 
-/// The projects of one poll.
-enum PollScope {
-    /// These projects, if they are watched.
-    Changed(HashSet<ProjectId>),
-    /// All watched projects.
-    All,
-}
-
 impl EventPoller {
     /// A poller of this database for the watches of a hub.
     pub fn new(hub: WatchHub, database: &Database) -> Self {
@@ -53,24 +46,25 @@ impl EventPoller {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_reachable = true;
         loop {
-            let scope = tokio::select! {
-                scope = changed(&mut self.changes) => scope,
-                () = self.hub.full_poll_requested() => PollScope::All,
-                _ = ticks.tick() => PollScope::All,
+            let changed = tokio::select! {
+                changed = collect_changes(&mut self.changes, ready(())) => changed,
+                () = self.hub.full_poll_requested() => None,
+                _ = ticks.tick() => None,
             };
-            let polled = self.poll(scope).await;
+            let polled = self.poll(changed).await;
             if let (Err(error), true) = (&polled, is_reachable) {
-                let error = error.with_causes();
-                tracing::warn!(error, "cannot poll watched projects");
+                tracing::warn!(error = error.with_causes(), "cannot poll watched projects");
             }
             is_reachable = polled.is_ok();
         }
     }
 
-    async fn poll(&self, scope: PollScope) -> Result<()> {
-        let (feeds, is_partial) = match scope {
-            PollScope::Changed(ids) => (self.hub.feeds_of(ids), true),
-            PollScope::All => (self.hub.feeds(), false),
+    /// Polls changed projects, if they are watched; without a list all watched ones.
+    async fn poll(&self, changed: Option<HashSet<ProjectId>>) -> Result<()> {
+        let is_partial = changed.is_some();
+        let feeds = match changed {
+            Some(ids) => self.hub.feeds_of(ids),
+            None => self.hub.feeds(),
         };
         if feeds.is_empty() {
             return Ok(());
@@ -120,20 +114,27 @@ impl EventPoller {
     }
 }
 
-/// Waits for a change notification, and takes all that are queued.
-async fn changed(changes: &mut Receiver<ProjectId>) -> PollScope {
-    let mut ids = HashSet::new();
-    match changes.recv().await {
-        Ok(id) => ids.insert(id),
-        Err(RecvError::Lagged(_)) => return PollScope::All,
+/// Waits for a change notification and then for `delay`, and takes all that are queued by then;
+/// `None` if some were missed.
+pub(super) async fn collect_changes(
+    changes: &mut Receiver<ProjectId>,
+    delay: impl Future<Output = ()>,
+) -> Option<HashSet<ProjectId>> {
+    let first = changes.recv().await;
+    delay.await;
+    let mut changed = HashSet::new();
+    let mut is_complete = match first {
+        Ok(id) => changed.insert(id),
+        Err(RecvError::Lagged(_)) => false,
         // Only when the database handle is dropped, and this task with it.
         Err(RecvError::Closed) => std::future::pending().await,
     };
     loop {
         match changes.try_recv() {
-            Ok(id) => ids.insert(id),
-            Err(TryRecvError::Lagged(_)) => return PollScope::All,
-            Err(TryRecvError::Empty | TryRecvError::Closed) => return PollScope::Changed(ids),
-        };
+            Ok(id) => drop(changed.insert(id)),
+            Err(TryRecvError::Lagged(_)) => is_complete = false,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        }
     }
+    is_complete.then_some(changed)
 }

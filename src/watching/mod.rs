@@ -10,11 +10,9 @@
 mod event_poller;
 mod feed;
 mod hub;
-mod replica_listener;
-mod replica_notifier;
+mod replicas;
 
 pub use event_poller::EventPoller;
 pub use feed::ProjectHead;
 pub use hub::{ProjectWatch, WatchHub, WatchLimits};
-pub use replica_listener::ReplicaListener;
-pub use replica_notifier::ReplicaNotifier;
+pub use replicas::{ReplicaListener, ReplicaNotifier};

@@ -211,8 +211,7 @@ async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(Pu
         revision: i64,
     }
 
-    let rules = fetch_optional!(
-        RulesRow,
+    let rules: Option<RulesRow> = fetch_optional!(
         tx,
         "update projects
          set revision = revision + 1

@@ -17,7 +17,7 @@ use crate::{
 
 /// The RPCs for accounts and their audit log.
 impl AuthService {
-    pub async fn sign_up(
+    pub(super) async fn sign_up(
         &self,
         request: Request<pb::SignUpRequest>,
     ) -> Result<Response<pb::SignUpResponse>> {
@@ -35,7 +35,7 @@ impl AuthService {
         Ok(Response::new(pb::SignUpResponse { user, tokens }))
     }
 
-    pub async fn sign_in(
+    pub(super) async fn sign_in(
         &self,
         request: Request<pb::SignInRequest>,
     ) -> Result<Response<pb::SignInResponse>> {
@@ -60,7 +60,7 @@ impl AuthService {
         Ok(Response::new(pb::SignInResponse { user, tokens }))
     }
 
-    pub async fn get_me(
+    pub(super) async fn get_me(
         &self,
         request: Request<pb::GetMeRequest>,
     ) -> Result<Response<pb::GetMeResponse>> {
@@ -68,12 +68,11 @@ impl AuthService {
 
         let user = self.users.get(user).await?;
 
-        Ok(Response::new(pb::GetMeResponse {
-            user: Some(user.into()),
-        }))
+        let user = Some(user.into());
+        Ok(Response::new(pb::GetMeResponse { user }))
     }
 
-    pub async fn update_me(
+    pub(super) async fn update_me(
         &self,
         request: Request<pb::UpdateMeRequest>,
     ) -> Result<Response<pb::UpdateMeResponse>> {
@@ -86,12 +85,11 @@ impl AuthService {
             .update(user, display_name.transpose()?.as_ref(), now())
             .await?;
 
-        Ok(Response::new(pb::UpdateMeResponse {
-            user: Some(user.into()),
-        }))
+        let user = Some(user.into());
+        Ok(Response::new(pb::UpdateMeResponse { user }))
     }
 
-    pub async fn change_password(
+    pub(super) async fn change_password(
         &self,
         request: Request<pb::ChangePasswordRequest>,
     ) -> Result<Response<pb::ChangePasswordResponse>> {
@@ -112,12 +110,11 @@ impl AuthService {
             .await?;
         self.revocations.add(ended, now());
 
-        Ok(Response::new(pb::ChangePasswordResponse {
-            tokens: Some(tokens.into()),
-        }))
+        let tokens = Some(tokens.into());
+        Ok(Response::new(pb::ChangePasswordResponse { tokens }))
     }
 
-    pub async fn delete_me(
+    pub(super) async fn delete_me(
         &self,
         request: Request<pb::DeleteMeRequest>,
     ) -> Result<Response<pb::DeleteMeResponse>> {
@@ -132,7 +129,7 @@ impl AuthService {
         Ok(Response::new(pb::DeleteMeResponse {}))
     }
 
-    pub async fn list_audit_events(
+    pub(super) async fn list_audit_events(
         &self,
         request: Request<pb::ListAuditEventsRequest>,
     ) -> Result<Response<pb::ListAuditEventsResponse>> {
@@ -144,12 +141,9 @@ impl AuthService {
         let list = format!("audit_events/{user}");
         let list = self.page_tokens.read_single(list, page_size, &page_token)?;
 
-        let mut events = self.audit_log.list(user, list.page).await?;
+        let events = self.audit_log.list(user, list.page).await?;
 
-        let next_page_token = self
-            .page_tokens
-            .truncate(&list, &mut events, |event| event.id.uuid());
-        let events = events.into_iter().map(pb::AuditEvent::from).collect();
+        let (events, next_page_token) = self.page_tokens.page(&list, events, |row| row.id.uuid());
         Ok(Response::new(pb::ListAuditEventsResponse {
             events,
             next_page_token,

@@ -170,7 +170,12 @@ impl Accounts {
         match (user, hash, verification) {
             (Some(user), Some(hash), PasswordVerification::Match { needs_rehash }) => {
                 let hash = match needs_rehash {
-                    true => self.rehash(&attempt, user.id, &hash).await?,
+                    // If another call is faster, the session does not begin with this hash.
+                    true => {
+                        let new = attempt.slot.hash(attempt.password.clone()).await?;
+                        self.users.rehash(user.id, &hash, &new).await?;
+                        new
+                    }
                     false => hash,
                 };
                 let attempt = Some(attempt);
@@ -186,14 +191,6 @@ impl Accounts {
                 Err(self.record_wrong_password(&audit).await?)
             }
         }
-    }
-
-    /// Replaces a hash by one with the configured cost. If another call was faster, the session
-    /// does not begin with this hash.
-    async fn rehash(&self, attempt: &PendingAttempt, user: UserId, old: &str) -> Result<String> {
-        let new = attempt.slot.hash(attempt.password.clone()).await?;
-        self.users.rehash(user, old, &new).await?;
-        Ok(new)
     }
 
     /// Changes a password. Returns the sessions that this ended.

@@ -14,7 +14,7 @@ use crate::{
 
 /// The RPCs for API keys, and for the public keys of access tokens.
 impl AuthService {
-    pub async fn create_api_key(
+    pub(super) async fn create_api_key(
         &self,
         request: Request<pb::CreateApiKeyRequest>,
     ) -> Result<Response<pb::CreateApiKeyResponse>> {
@@ -43,7 +43,7 @@ impl AuthService {
         }))
     }
 
-    pub async fn list_api_keys(
+    pub(super) async fn list_api_keys(
         &self,
         request: Request<pb::ListApiKeysRequest>,
     ) -> Result<Response<pb::ListApiKeysResponse>> {
@@ -67,7 +67,7 @@ impl AuthService {
         }))
     }
 
-    pub async fn revoke_api_key(
+    pub(super) async fn revoke_api_key(
         &self,
         request: Request<pb::RevokeApiKeyRequest>,
     ) -> Result<Response<pb::RevokeApiKeyResponse>> {
@@ -84,7 +84,7 @@ impl AuthService {
         Ok(Response::new(pb::RevokeApiKeyResponse {}))
     }
 
-    pub async fn exchange_api_key(
+    pub(super) async fn exchange_api_key(
         &self,
         request: Request<pb::ExchangeApiKeyRequest>,
     ) -> Result<Response<pb::ExchangeApiKeyResponse>> {
@@ -104,7 +104,7 @@ impl AuthService {
         Ok(Response::new((token, scopes).into()))
     }
 
-    pub async fn get_jwks(
+    pub(super) async fn get_jwks(
         &self,
         _: Request<pb::GetJwksRequest>,
     ) -> Result<Response<pb::GetJwksResponse>> {

@@ -15,7 +15,7 @@ const MAX_ID_TOKEN_BYTES: usize = 16 * 1024;
 
 /// The RPC for id tokens.
 impl AuthService {
-    pub async fn sign_in_with_id_token(
+    pub(super) async fn sign_in_with_id_token(
         &self,
         request: Request<pb::SignInWithIdTokenRequest>,
     ) -> Result<Response<pb::SignInWithIdTokenResponse>> {

@@ -15,7 +15,7 @@ use crate::{
 
 /// The RPCs that send e-mail messages or accept the tokens in them.
 impl AuthService {
-    pub async fn request_email_verification(
+    pub(super) async fn request_email_verification(
         &self,
         request: Request<pb::RequestEmailVerificationRequest>,
     ) -> Result<Response<pb::RequestEmailVerificationResponse>> {
@@ -26,7 +26,7 @@ impl AuthService {
         Ok(Response::new(pb::RequestEmailVerificationResponse {}))
     }
 
-    pub async fn verify_email(
+    pub(super) async fn verify_email(
         &self,
         request: Request<pb::VerifyEmailRequest>,
     ) -> Result<Response<pb::VerifyEmailResponse>> {
@@ -40,7 +40,7 @@ impl AuthService {
         Ok(Response::new(pb::VerifyEmailResponse {}))
     }
 
-    pub async fn request_password_reset(
+    pub(super) async fn request_password_reset(
         &self,
         request: Request<pb::RequestPasswordResetRequest>,
     ) -> Result<Response<pb::RequestPasswordResetResponse>> {
@@ -52,7 +52,7 @@ impl AuthService {
         Ok(Response::new(pb::RequestPasswordResetResponse {}))
     }
 
-    pub async fn reset_password(
+    pub(super) async fn reset_password(
         &self,
         request: Request<pb::ResetPasswordRequest>,
     ) -> Result<Response<pb::ResetPasswordResponse>> {

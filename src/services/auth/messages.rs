@@ -77,13 +77,14 @@ impl TryFrom<pb::SignInRequest> for SignIn {
 
     fn try_from(message: pb::SignInRequest) -> Result<Self, Error> {
         let pb::SignInRequest { email, password } = message;
-        let mut fields = Fields::default();
-        let email = fields.read("email", Email::parse(&email));
-        let password = fields.read("password", Password::parse(&password));
-        let (Some(email), Some(password)) = (email, password) else {
-            return Err(fields.into_error());
-        };
-        Ok(Self { email, password })
+        Fields::read_all(|fields| {
+            let email = fields.read("email", Email::parse(&email));
+            let password = fields.read("password", Password::parse(&password));
+            Some(Self {
+                email: email?,
+                password: password?,
+            })
+        })
     }
 }
 
@@ -104,13 +105,14 @@ impl ChangePassword {
             current_password,
             new_password: _,
         } = message;
-        let mut fields = Fields::default();
-        let current = fields.read("current_password", Password::parse(&current_password));
-        let new = fields.read("new_password", new);
-        let (Some(current), Some(new)) = (current, new) else {
-            return Err(fields.into_error());
-        };
-        Ok(Self { current, new })
+        Fields::read_all(|fields| {
+            let current = fields.read("current_password", Password::parse(&current_password));
+            let new = fields.read("new_password", new);
+            Some(Self {
+                current: current?,
+                new: new?,
+            })
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 
 /// The RPCs for sessions.
 impl AuthService {
-    pub async fn refresh_tokens(
+    pub(super) async fn refresh_tokens(
         &self,
         request: Request<pb::RefreshTokensRequest>,
     ) -> Result<Response<pb::RefreshTokensResponse>> {
@@ -25,12 +25,11 @@ impl AuthService {
 
         let tokens = self.session_issuer.refresh(&token, origin).await?;
 
-        Ok(Response::new(pb::RefreshTokensResponse {
-            tokens: Some(tokens.into()),
-        }))
+        let tokens = Some(tokens.into());
+        Ok(Response::new(pb::RefreshTokensResponse { tokens }))
     }
 
-    pub async fn sign_out(
+    pub(super) async fn sign_out(
         &self,
         request: Request<pb::SignOutRequest>,
     ) -> Result<Response<pb::SignOutResponse>> {
@@ -62,7 +61,7 @@ impl AuthService {
         Ok(Response::new(pb::SignOutResponse {}))
     }
 
-    pub async fn list_sessions(
+    pub(super) async fn list_sessions(
         &self,
         request: Request<pb::ListSessionsRequest>,
     ) -> Result<Response<pb::ListSessionsResponse>> {
@@ -92,16 +91,14 @@ impl AuthService {
         }))
     }
 
-    pub async fn revoke_session(
+    pub(super) async fn revoke_session(
         &self,
         request: Request<pb::RevokeSessionRequest>,
     ) -> Result<Response<pb::RevokeSessionResponse>> {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
-        let id = read_field(
-            "session_id",
-            SessionId::parse(&request.get_ref().session_id),
-        )?;
+        let message = request.get_ref();
+        let id = read_field("session_id", SessionId::parse(&message.session_id))?;
         let audit = caller
             .audit_context("RevokeSession", request_origin(&request))
             .with_resource(id);

@@ -7,15 +7,12 @@ use crate::{
     auth::{AssociatedData, Sealer},
     domain::{
         Destination, DestinationId, DestinationUpdate, IngestUrl, Invalid, Name, ProjectId,
-        StreamTarget, Tenant, UrlPolicy, UserId,
+        StreamTarget, UrlPolicy, UserId,
     },
     error::Error,
     proto::v1 as pb,
     repositories::{IdempotencyKey, SealedDestination},
-    services::{
-        fields::{Fields, idempotency_key, read_enum, read_request_id, timestamp},
-        paging::{PageRequest, PageTokens},
-    },
+    services::fields::{Fields, idempotency_key, read_enum, read_request_id, timestamp},
 };
 
 pub(super) struct CreateDestination {
@@ -26,33 +23,6 @@ pub(super) struct CreateDestination {
 pub(super) struct UpdateDestination {
     pub id: DestinationId,
     pub update: DestinationUpdate,
-}
-
-pub(super) struct ListDestinations {
-    pub project_id: ProjectId,
-    pub list: PageRequest,
-}
-
-impl ListDestinations {
-    pub fn read(
-        message: pb::ListDestinationsRequest,
-        tenant: Tenant,
-        page_tokens: &PageTokens,
-    ) -> Result<Self, Error> {
-        let pb::ListDestinationsRequest {
-            project_id,
-            page_size,
-            page_token,
-        } = message;
-        let mut fields = Fields::default();
-        let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-        let list = format!("destinations/{tenant:?}/{project_id:?}");
-        let list = page_tokens.read(&mut fields, list, page_size, &page_token);
-        let (Some(project_id), Some(list)) = (project_id, list) else {
-            return Err(fields.into_error());
-        };
-        Ok(Self { project_id, list })
-    }
 }
 
 impl CreateDestination {

@@ -129,14 +129,15 @@ impl TryFrom<pb::RotateStreamKeyRequest> for RotateStreamKey {
 
     fn try_from(message: pb::RotateStreamKeyRequest) -> Result<Self, Error> {
         let pb::RotateStreamKeyRequest { project_id, grace } = message;
-        let mut fields = Fields::default();
-        let id = fields.read("project_id", ProjectId::parse(&project_id));
-        let bounds = Duration::ZERO..=MAX_GRACE;
-        let grace = fields.read("grace", read_duration(grace, bounds, "must be 0 to 7 days"));
-        let (Some(id), Some(grace)) = (id, grace) else {
-            return Err(fields.into_error());
-        };
-        Ok(Self { id, grace })
+        Fields::read_all(|fields| {
+            let id = fields.read("project_id", ProjectId::parse(&project_id));
+            let bounds = Duration::ZERO..=MAX_GRACE;
+            let grace = fields.read("grace", read_duration(grace, bounds, "must be 0 to 7 days"));
+            Some(Self {
+                id: id?,
+                grace: grace?,
+            })
+        })
     }
 }
 

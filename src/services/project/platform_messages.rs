@@ -7,36 +7,8 @@ use crate::{
 
 /// `read_enum` has rejected the unspecified value.
 pub(super) fn domain_platform(value: pb::Platform) -> Platform {
-    match value {
-        pb::Platform::Unspecified | pb::Platform::Custom => Platform::Custom,
-        pb::Platform::Youtube => Platform::Youtube,
-        pb::Platform::Twitch => Platform::Twitch,
-        pb::Platform::Facebook => Platform::Facebook,
-        pb::Platform::X => Platform::X,
-        pb::Platform::Kick => Platform::Kick,
-        pb::Platform::AmazonIvs => Platform::AmazonIvs,
-        pb::Platform::Linkedin => Platform::Linkedin,
-        pb::Platform::Tiktok => Platform::Tiktok,
-        pb::Platform::Instagram => Platform::Instagram,
-        pb::Platform::Rumble => Platform::Rumble,
-        pb::Platform::Trovo => Platform::Trovo,
-        pb::Platform::Restream => Platform::Restream,
-        pb::Platform::Mux => Platform::Mux,
-        pb::Platform::Cloudflare => Platform::Cloudflare,
-        pb::Platform::Livepeer => Platform::Livepeer,
-        pb::Platform::Castr => Platform::Castr,
-        pb::Platform::Switchboard => Platform::Switchboard,
-        pb::Platform::Steam => Platform::Steam,
-        pb::Platform::Dlive => Platform::Dlive,
-        pb::Platform::Nimo => Platform::Nimo,
-        pb::Platform::Picarto => Platform::Picarto,
-        pb::Platform::Bilibili => Platform::Bilibili,
-        pb::Platform::Chzzk => Platform::Chzzk,
-        pb::Platform::Soop => Platform::Soop,
-        pb::Platform::Niconico => Platform::Niconico,
-        pb::Platform::Kakaotv => Platform::Kakaotv,
-        pb::Platform::Vimeo => Platform::Vimeo,
-    }
+    let platform = Platform::ALL.into_iter().find(|one| value == (*one).into());
+    platform.unwrap_or(Platform::Custom)
 }
 
 impl From<Platform> for pb::Platform {

@@ -1,7 +1,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    destination_messages::{CreateDestination, ListDestinations, UpdateDestination},
+    destination_messages::{CreateDestination, UpdateDestination},
     messages::{CreateProject, RotateStreamKey, UpdateProject},
     platform_messages::platforms,
 };
@@ -102,16 +102,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::GetProjectRequest>,
     ) -> Result<Response<pb::GetProjectResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let id = read_field(
-            "project_id",
-            ProjectId::parse(&request.get_ref().project_id),
-        )?;
+        let message = request.into_inner();
+        let id = read_field("project_id", ProjectId::parse(&message.project_id))?;
 
         let project = self.projects.get(tenant, id).await?;
 
-        Ok(Response::new(pb::GetProjectResponse {
-            project: Some(project.into()),
-        }))
+        let project = Some(project.into());
+        Ok(Response::new(pb::GetProjectResponse { project }))
     }
 
     async fn list_projects(
@@ -126,12 +123,10 @@ impl pb::project_service_server::ProjectService for ProjectService {
         let list = format!("projects/{tenant:?}");
         let list = self.page_tokens.read_single(list, page_size, &page_token)?;
 
-        let mut projects = self.projects.list(tenant, list.page).await?;
+        let projects = self.projects.list(tenant, list.page).await?;
 
-        let next_page_token = self
-            .page_tokens
-            .truncate(&list, &mut projects, |row| row.id.uuid());
-        let projects = projects.into_iter().map(pb::Project::from).collect();
+        let (projects, next_page_token) =
+            self.page_tokens.page(&list, projects, |row| row.id.uuid());
         Ok(Response::new(pb::ListProjectsResponse {
             projects,
             next_page_token,
@@ -150,9 +145,8 @@ impl pb::project_service_server::ProjectService for ProjectService {
             .update(tenant, id, &update, &audit.with_resource(id), now())
             .await?;
 
-        Ok(Response::new(pb::UpdateProjectResponse {
-            project: Some(project.into()),
-        }))
+        let project = Some(project.into());
+        Ok(Response::new(pb::UpdateProjectResponse { project }))
     }
 
     async fn delete_project(
@@ -197,10 +191,8 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::RevealStreamKeyRequest>,
     ) -> Result<Response<pb::RevealStreamKeyResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "RevealStreamKey")?;
-        let id = read_field(
-            "project_id",
-            ProjectId::parse(&request.get_ref().project_id),
-        )?;
+        let message = request.into_inner();
+        let id = read_field("project_id", ProjectId::parse(&message.project_id))?;
 
         let audit = audit.with_resource(id);
         let sealed = self.stream_keys.reveal(tenant, id, &audit, now()).await?;
@@ -241,9 +233,10 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::GetDestinationRequest>,
     ) -> Result<Response<pb::GetDestinationResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
+        let message = request.into_inner();
         let id = read_field(
             "destination_id",
-            DestinationId::parse(&request.get_ref().destination_id),
+            DestinationId::parse(&message.destination_id),
         )?;
 
         let (destination, _) = self.destinations.get(tenant, id).await?;
@@ -257,22 +250,28 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::ListDestinationsRequest>,
     ) -> Result<Response<pb::ListDestinationsResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let ListDestinations { project_id, list } =
-            ListDestinations::read(request.into_inner(), tenant, &self.page_tokens)?;
+        let pb::ListDestinationsRequest {
+            project_id,
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let (project_id, list) = self.page_tokens.read_of_project(
+            "destinations",
+            tenant,
+            &project_id,
+            page_size,
+            &page_token,
+        )?;
 
         self.projects.get(tenant, project_id).await?;
-        let mut destinations = self
+        let destinations = self
             .destinations
             .list(tenant, project_id, list.page)
             .await?;
 
-        let next_page_token = self
+        let (destinations, next_page_token) = self
             .page_tokens
-            .truncate(&list, &mut destinations, |row| row.id.uuid());
-        let destinations = destinations
-            .into_iter()
-            .map(pb::Destination::from)
-            .collect();
+            .page(&list, destinations, |row| row.id.uuid());
         Ok(Response::new(pb::ListDestinationsResponse {
             destinations,
             next_page_token,
@@ -303,9 +302,10 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::DeleteDestinationRequest>,
     ) -> Result<Response<pb::DeleteDestinationResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "DeleteDestination")?;
+        let message = request.into_inner();
         let id = read_field(
             "destination_id",
-            DestinationId::parse(&request.get_ref().destination_id),
+            DestinationId::parse(&message.destination_id),
         )?;
 
         let audit = audit.with_resource(id);

@@ -1,5 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
+    convert::Infallible,
     time::Duration,
 };
 
@@ -10,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::response_sender::{ResponseSender, SendError};
+use super::response_sender::{ResponseSender, StreamEnd};
 use crate::{
     auth::{AssociatedData, CallAuthorization, Sealer},
     domain::{ProjectId, RelayError, RelayReport, ReportedState, Secret, now, relay_output_url},
@@ -56,21 +57,13 @@ struct TrackedLease {
     is_revoked: bool,
 }
 
-/// Why a session ends.
-enum SessionEnd {
-    /// The worker has closed the stream.
-    Closed,
-    /// The stream ends with this error.
-    Error(Error),
-}
-
 impl ClaimSession {
     /// Runs until the worker closes the stream or an error ends it.
     pub async fn run(self, sender: ResponseSender<pb::ClaimRelaysResponse>) {
         let mut changes = self.claims.database().change_notifications().subscribe();
-        match self.serve(&sender, &mut changes).await {
-            SessionEnd::Closed => {}
-            SessionEnd::Error(error) => sender.end(error),
+        let Err(end) = self.serve(&sender, &mut changes).await;
+        if let StreamEnd::Error(error) = end {
+            sender.end(error);
         }
     }
 
@@ -78,22 +71,21 @@ impl ClaimSession {
         &self,
         sender: &ResponseSender<pb::ClaimRelaysResponse>,
         changes: &mut Receiver<ProjectId>,
-    ) -> SessionEnd {
+    ) -> Result<Infallible, StreamEnd> {
         let mut leases = SessionLeases::default();
         let mut last_sent: Option<Instant> = None;
         while !sender.is_closed() {
             let polled = Instant::now();
-            let (message, granted) = match self.poll(&mut leases).await {
-                Ok(polled) => polled,
-                Err(error) => return SessionEnd::Error(error),
-            };
+            let (message, granted) = self.poll(&mut leases).await?;
             let is_due = last_sent.is_none_or(|at| at.elapsed() >= KEEPALIVE_INTERVAL);
             let is_empty = message.assignments.is_empty() && message.revocations.is_empty();
             if is_due || !is_empty {
-                match sender.send(message, SEND_TIMEOUT).await {
-                    Ok(()) => last_sent = Some(Instant::now()),
-                    Err(cause) => return self.send_failed(cause, granted).await,
+                if let Err(end) = sender.send(message, SEND_TIMEOUT).await {
+                    // Others need not wait for the expiry of leases that the worker never received.
+                    self.return_leases(granted).await?;
+                    return Err(end);
                 }
+                last_sent = Some(Instant::now());
             }
             // A poll grants a limited number of relays: there may be more.
             let wait = if granted.is_empty() {
@@ -104,22 +96,13 @@ impl ClaimSession {
             // Not during a poll, because claimed relays have to be sent.
             tokio::select! {
                 biased;
-                () = self.closing.cancelled() => return SessionEnd::Error(Error::Draining),
-                () = sender.closed() => return SessionEnd::Closed,
+                () = self.closing.cancelled() => return Err(Error::Draining.into()),
+                () = sender.closed() => return Err(StreamEnd::Closed),
                 () = leases.wait_for_change(changes, polled + COALESCE_INTERVAL) => {}
                 () = sleep(wait) => {}
             }
         }
-        SessionEnd::Closed
-    }
-
-    /// Returns leases that the worker never received, so that others need not wait for their expiry.
-    async fn send_failed(&self, cause: SendError, granted: Vec<Uuid>) -> SessionEnd {
-        match (self.return_leases(granted).await, cause) {
-            (Err(error), _) => SessionEnd::Error(error),
-            (Ok(()), SendError::Closed) => SessionEnd::Closed,
-            (Ok(()), SendError::TimedOut) => SessionEnd::Error(Error::WatchTooSlow),
-        }
+        Err(StreamEnd::Closed)
     }
 
     async fn return_leases(&self, granted: Vec<Uuid>) -> Result<()> {
@@ -148,7 +131,7 @@ impl ClaimSession {
             let project_id = one.relay.project_id;
             match self.assignment(one) {
                 Ok((lease_id, assignment)) => {
-                    leases.by_id.insert(lease_id, TrackedLease::new(project_id));
+                    leases.track(lease_id, project_id);
                     granted.push(lease_id);
                     assignments.push(assignment);
                 }
@@ -223,17 +206,14 @@ impl ClaimSession {
     }
 }
 
-impl TrackedLease {
-    fn new(project_id: ProjectId) -> Self {
-        let is_revoked = false;
-        Self {
-            project_id,
-            is_revoked,
-        }
-    }
-}
-
 impl SessionLeases {
+    fn track(&mut self, id: Uuid, project_id: ProjectId) -> &mut TrackedLease {
+        self.by_id.entry(id).or_insert(TrackedLease {
+            project_id,
+            is_revoked: false,
+        })
+    }
+
     /// Updates the leases from the database. Returns those that the worker has lost or has to return.
     fn update(&mut self, held: Vec<WorkerLease>) -> Vec<Uuid> {
         let has: HashSet<_> = held.iter().map(|lease| lease.lease_id).collect();
@@ -246,10 +226,7 @@ impl SessionLeases {
             stays
         });
         for lease in held {
-            let tracked = self
-                .by_id
-                .entry(lease.lease_id)
-                .or_insert(TrackedLease::new(lease.project_id));
+            let tracked = self.track(lease.lease_id, lease.project_id);
             if lease.must_release && !tracked.is_revoked {
                 tracked.is_revoked = true;
                 revoked.push(lease.lease_id);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::publisher_messages;
 use crate::{
     domain::{
-        EndReason, Invalid, PlayUrl, ProjectId, PublishAction, Publisher, Stream, StreamId,
-        StreamKey, StreamStats, StreamStatus, Tenant,
+        EndReason, Invalid, PlayUrl, ProjectId, PublishAction, Publisher, Refusal, RefusalReason,
+        Stream, StreamId, StreamKey, StreamStats, StreamStatus, Tenant,
     },
     error::Error,
     proto::v1 as pb,
@@ -60,19 +60,16 @@ impl TryFrom<pb::BeginPublishRequest> for BeginPublish {
             media_flowing,
             play_url,
         } = message;
-        let mut fields = Fields::default();
-        let stream_key = fields.read("stream_key", StreamKey::parse(&stream_key));
-        let publisher = publisher_messages::publisher(&mut fields, publisher);
-        let play_url = fields.read("play_url", PlayUrl::parse(&play_url));
-        let (Some(stream_key), Some(publisher), Some(play_url)) = (stream_key, publisher, play_url)
-        else {
-            return Err(fields.into_error());
-        };
-        Ok(Self {
-            stream_key,
-            publisher,
-            media_flowing,
-            play_url,
+        Fields::read_all(|fields| {
+            let stream_key = fields.read("stream_key", StreamKey::parse(&stream_key));
+            let publisher = publisher_messages::publisher(fields, publisher);
+            let play_url = fields.read("play_url", PlayUrl::parse(&play_url));
+            Some(Self {
+                stream_key: stream_key?,
+                publisher: publisher?,
+                media_flowing,
+                play_url: play_url?,
+            })
         })
     }
 }
@@ -87,23 +84,20 @@ impl TryFrom<pb::HeartbeatPublishRequest> for HeartbeatPublish {
             publisher,
             stats,
         } = message;
-        let mut fields = Fields::default();
-        let id = fields.read("stream_id", StreamId::parse(&stream_id));
-        let epoch = fields.read("epoch", self::epoch(epoch));
-        let publisher = publisher_messages::publisher(&mut fields, publisher);
-        let stats = match stats {
-            None => Some(None),
-            Some(stats) => publisher_messages::stats(&mut fields, stats).map(Some),
-        };
-        let (Some(id), Some(epoch), Some(publisher), Some(stats)) = (id, epoch, publisher, stats)
-        else {
-            return Err(fields.into_error());
-        };
-        Ok(Self {
-            id,
-            epoch,
-            publisher,
-            stats,
+        Fields::read_all(|fields| {
+            let id = fields.read("stream_id", StreamId::parse(&stream_id));
+            let epoch = fields.read("epoch", self::epoch(epoch));
+            let publisher = publisher_messages::publisher(fields, publisher);
+            let stats = match stats {
+                None => Some(None),
+                Some(stats) => publisher_messages::stats(fields, stats).map(Some),
+            };
+            Some(Self {
+                id: id?,
+                epoch: epoch?,
+                publisher: publisher?,
+                stats: stats?,
+            })
         })
     }
 }
@@ -117,17 +111,15 @@ impl TryFrom<pb::EndPublishRequest> for EndPublish {
             epoch,
             publisher,
         } = message;
-        let mut fields = Fields::default();
-        let id = fields.read("stream_id", StreamId::parse(&stream_id));
-        let epoch = fields.read("epoch", self::epoch(epoch));
-        let publisher = publisher_messages::publisher(&mut fields, publisher);
-        let (Some(id), Some(epoch), Some(publisher)) = (id, epoch, publisher) else {
-            return Err(fields.into_error());
-        };
-        Ok(Self {
-            id,
-            epoch,
-            publisher,
+        Fields::read_all(|fields| {
+            let id = fields.read("stream_id", StreamId::parse(&stream_id));
+            let epoch = fields.read("epoch", self::epoch(epoch));
+            let publisher = publisher_messages::publisher(fields, publisher);
+            Some(Self {
+                id: id?,
+                epoch: epoch?,
+                publisher: publisher?,
+            })
         })
     }
 }
@@ -144,19 +136,17 @@ impl ListStreams {
             page_size,
             page_token,
         } = message;
-        let mut fields = Fields::default();
-        let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-        let status = status.map(|value| read_enum(value).map(status_of));
-        let status = fields.read_optional("status", status);
-        let list = format!("streams/{tenant:?}/{project_id:?}/{status:?}");
-        let list = page_tokens.read(&mut fields, list, page_size, &page_token);
-        let (Some(project_id), Some(status), Some(list)) = (project_id, status, list) else {
-            return Err(fields.into_error());
-        };
-        Ok(Self {
-            project_id,
-            status,
-            list,
+        Fields::read_all(|fields| {
+            let project_id = fields.read("project_id", ProjectId::parse(&project_id));
+            let status = status.map(|value| read_enum(value).map(status_of));
+            let status = fields.read_optional("status", status);
+            let list = format!("streams/{tenant:?}/{project_id:?}/{status:?}");
+            let list = page_tokens.read(fields, list, page_size, &page_token);
+            Some(Self {
+                project_id: project_id?,
+                status: status?,
+                list: list?,
+            })
         })
     }
 }
@@ -166,14 +156,15 @@ impl TryFrom<pb::StopStreamRequest> for StopStream {
 
     fn try_from(message: pb::StopStreamRequest) -> Result<Self, Error> {
         let pb::StopStreamRequest { stream_id, hold } = message;
-        let mut fields = Fields::default();
-        let id = fields.read("stream_id", StreamId::parse(&stream_id));
-        let bounds = Duration::ZERO..=MAX_HOLD;
-        let hold = fields.read("hold", read_duration(hold, bounds, "must be 0 to 24 hours"));
-        let (Some(id), Some(hold)) = (id, hold) else {
-            return Err(fields.into_error());
-        };
-        Ok(Self { id, hold })
+        Fields::read_all(|fields| {
+            let id = fields.read("stream_id", StreamId::parse(&stream_id));
+            let bounds = Duration::ZERO..=MAX_HOLD;
+            let hold = fields.read("hold", read_duration(hold, bounds, "must be 0 to 24 hours"));
+            Some(Self {
+                id: id?,
+                hold: hold?,
+            })
+        })
     }
 }
 
@@ -255,6 +246,30 @@ impl From<EndReason> for pb::EndReason {
             EndReason::ProjectDeleted => Self::ProjectDeleted,
             EndReason::NodeLost => Self::NodeLost,
             EndReason::NeverStarted => Self::NeverStarted,
+        }
+    }
+}
+
+impl From<Refusal> for pb::Refusal {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal {
+            id: _,
+            create_time,
+            reason,
+            node_id,
+            peer_prefix,
+        } = refusal;
+        let reason = match reason {
+            RefusalReason::StreamKeyInvalid => pb::ErrorReason::StreamKeyInvalid,
+            RefusalReason::PublishConflict => pb::ErrorReason::PublishConflict,
+            RefusalReason::ProjectDisabled => pb::ErrorReason::ProjectDisabled,
+            RefusalReason::PublishHeld => pb::ErrorReason::PublishHeld,
+        };
+        Self {
+            create_time: Some(timestamp(create_time)),
+            reason: reason.into(),
+            node_id,
+            peer_prefix,
         }
     }
 }

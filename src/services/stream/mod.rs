@@ -6,7 +6,6 @@ mod node_reconciler;
 mod owner_rpcs;
 mod publish_rpcs;
 mod publisher_messages;
-mod refusal_messages;
 mod relay_messages;
 mod relay_rpcs;
 mod response_sender;

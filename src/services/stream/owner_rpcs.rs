@@ -2,7 +2,6 @@ use tonic::{Request, Response};
 
 use super::{
     messages::{ListStreams, StopStream},
-    refusal_messages::ListRefusals,
     service::StreamService,
 };
 use crate::{
@@ -15,7 +14,7 @@ use crate::{
 
 /// The RPCs with which owners control streams.
 impl StreamService {
-    pub async fn get_stream(
+    pub(super) async fn get_stream(
         &self,
         request: Request<pb::GetStreamRequest>,
     ) -> Result<Response<pb::GetStreamResponse>> {
@@ -24,12 +23,11 @@ impl StreamService {
 
         let stream = self.streams.get(tenant, id).await?;
 
-        Ok(Response::new(pb::GetStreamResponse {
-            stream: Some(stream.into()),
-        }))
+        let stream = Some(stream.into());
+        Ok(Response::new(pb::GetStreamResponse { stream }))
     }
 
-    pub async fn list_streams(
+    pub(super) async fn list_streams(
         &self,
         request: Request<pb::ListStreamsRequest>,
     ) -> Result<Response<pb::ListStreamsResponse>> {
@@ -41,43 +39,48 @@ impl StreamService {
         } = ListStreams::read(request.into_inner(), tenant, &self.page_tokens)?;
 
         self.projects.get(tenant, project_id).await?;
-        let mut streams = self
+        let streams = self
             .streams
             .list(tenant, project_id, status, list.page)
             .await?;
 
-        let next_page_token = self
-            .page_tokens
-            .truncate(&list, &mut streams, |row| row.id.uuid());
-        let streams = streams.into_iter().map(pb::Stream::from).collect();
+        let (streams, next_page_token) = self.page_tokens.page(&list, streams, |row| row.id.uuid());
         Ok(Response::new(pb::ListStreamsResponse {
             streams,
             next_page_token,
         }))
     }
 
-    pub async fn list_refusals(
+    pub(super) async fn list_refusals(
         &self,
         request: Request<pb::ListRefusalsRequest>,
     ) -> Result<Response<pb::ListRefusalsResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let ListRefusals { project_id, list } =
-            ListRefusals::read(request.into_inner(), tenant, &self.page_tokens)?;
+        let pb::ListRefusalsRequest {
+            project_id,
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let (project_id, list) = self.page_tokens.read_of_project(
+            "refusals",
+            tenant,
+            &project_id,
+            page_size,
+            &page_token,
+        )?;
 
         self.projects.get(tenant, project_id).await?;
-        let mut refusals = self.refusals.list(tenant, project_id, list.page).await?;
+        let refusals = self.refusals.list(tenant, project_id, list.page).await?;
 
-        let next_page_token = self
-            .page_tokens
-            .truncate(&list, &mut refusals, |row| row.id.uuid());
-        let refusals = refusals.into_iter().map(pb::Refusal::from).collect();
+        let (refusals, next_page_token) =
+            self.page_tokens.page(&list, refusals, |row| row.id.uuid());
         Ok(Response::new(pb::ListRefusalsResponse {
             refusals,
             next_page_token,
         }))
     }
 
-    pub async fn stop_stream(
+    pub(super) async fn stop_stream(
         &self,
         request: Request<pb::StopStreamRequest>,
     ) -> Result<Response<pb::StopStreamResponse>> {
@@ -89,8 +92,7 @@ impl StreamService {
             .stop(tenant, id, hold, &audit.with_resource(id), now())
             .await?;
 
-        Ok(Response::new(pb::StopStreamResponse {
-            stream: Some(stream.into()),
-        }))
+        let stream = Some(stream.into());
+        Ok(Response::new(pb::StopStreamResponse { stream }))
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 
 /// The RPCs for media servers.
 impl StreamService {
-    pub async fn begin_publish(
+    pub(super) async fn begin_publish(
         &self,
         request: Request<pb::BeginPublishRequest>,
     ) -> Result<Response<pb::BeginPublishResponse>> {
@@ -49,7 +49,7 @@ impl StreamService {
         }))
     }
 
-    pub async fn heartbeat_publish(
+    pub(super) async fn heartbeat_publish(
         &self,
         request: Request<pb::HeartbeatPublishRequest>,
     ) -> Result<Response<pb::HeartbeatPublishResponse>> {
@@ -74,7 +74,7 @@ impl StreamService {
         }))
     }
 
-    pub async fn end_publish(
+    pub(super) async fn end_publish(
         &self,
         request: Request<pb::EndPublishRequest>,
     ) -> Result<Response<pb::EndPublishResponse>> {
@@ -87,12 +87,11 @@ impl StreamService {
 
         let stream = self.publishing.end(id, epoch, &publisher, now()).await?;
 
-        Ok(Response::new(pb::EndPublishResponse {
-            stream: Some(stream.into()),
-        }))
+        let stream = Some(stream.into());
+        Ok(Response::new(pb::EndPublishResponse { stream }))
     }
 
-    pub async fn sync_node(
+    pub(super) async fn sync_node(
         &self,
         request: Request<pb::SyncNodeRequest>,
     ) -> Result<Response<pb::SyncNodeResponse>> {

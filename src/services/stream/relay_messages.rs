@@ -21,53 +21,21 @@ const MAX_RELAYS: usize = 1000;
 /// The number of violations after which reading stops, to bound the size of the response.
 const MAX_VIOLATIONS: usize = 50;
 
-pub(super) struct RelayRequest {
-    pub stream_id: StreamId,
-    pub destination_id: DestinationId,
-}
-
 pub(super) struct ReportRelays {
     pub worker_id: String,
     pub reports: Vec<RelayReport>,
 }
 
-impl RelayRequest {
-    fn read(stream_id: &str, destination_id: &str) -> Result<Self, Error> {
-        let mut fields = Fields::default();
-        let stream_id = fields.read("stream_id", StreamId::parse(stream_id));
-        let destination_id = fields.read("destination_id", DestinationId::parse(destination_id));
-        let (Some(stream_id), Some(destination_id)) = (stream_id, destination_id) else {
-            return Err(fields.into_error());
-        };
-        Ok(Self {
-            stream_id,
-            destination_id,
-        })
-    }
-}
-
-impl TryFrom<pb::StartRelayRequest> for RelayRequest {
-    type Error = Error;
-
-    fn try_from(message: pb::StartRelayRequest) -> Result<Self, Error> {
-        let pb::StartRelayRequest {
-            stream_id,
-            destination_id,
-        } = message;
-        Self::read(&stream_id, &destination_id)
-    }
-}
-
-impl TryFrom<pb::StopRelayRequest> for RelayRequest {
-    type Error = Error;
-
-    fn try_from(message: pb::StopRelayRequest) -> Result<Self, Error> {
-        let pb::StopRelayRequest {
-            stream_id,
-            destination_id,
-        } = message;
-        Self::read(&stream_id, &destination_id)
-    }
+/// Reads the ids of a relay.
+pub(super) fn relay_ids(
+    stream_id: &str,
+    destination_id: &str,
+) -> Result<(StreamId, DestinationId), Error> {
+    let mut fields = Fields::default();
+    let stream_id = fields.read("stream_id", StreamId::parse(stream_id));
+    let destination_id = fields.read("destination_id", DestinationId::parse(destination_id));
+    let ids = stream_id.zip(destination_id);
+    ids.ok_or_else(|| fields.into_error())
 }
 
 impl TryFrom<pb::ClaimRelaysRequest> for ClaimingWorker {
@@ -79,25 +47,22 @@ impl TryFrom<pb::ClaimRelaysRequest> for ClaimingWorker {
             node_id,
             capacity,
         } = message;
-        let mut fields = Fields::default();
-        let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
-        let node_id = match node_id.is_empty() {
-            true => Some(node_id),
-            false => fields.read("node_id", Publisher::parse_id(&node_id)),
-        };
-        let capacity = match usize::try_from(capacity) {
-            Ok(1..=MAX_RELAYS) => Ok(i64::from(capacity)),
-            _ => Err(Invalid::because("must be 1 to 1000")),
-        };
-        let capacity = fields.read("capacity", capacity);
-        let (Some(worker_id), Some(node_id), Some(capacity)) = (worker_id, node_id, capacity)
-        else {
-            return Err(fields.into_error());
-        };
-        Ok(Self {
-            worker_id,
-            node_id,
-            capacity,
+        Fields::read_all(|fields| {
+            let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
+            let node_id = match node_id.is_empty() {
+                true => Some(node_id),
+                false => fields.read("node_id", Publisher::parse_id(&node_id)),
+            };
+            let capacity = match usize::try_from(capacity) {
+                Ok(1..=MAX_RELAYS) => Ok(i64::from(capacity)),
+                _ => Err(Invalid::because("must be 1 to 1000")),
+            };
+            let capacity = fields.read("capacity", capacity);
+            Some(Self {
+                worker_id: worker_id?,
+                node_id: node_id?,
+                capacity: capacity?,
+            })
         })
     }
 }
@@ -107,13 +72,14 @@ impl TryFrom<pb::ReportRelaysRequest> for ReportRelays {
 
     fn try_from(message: pb::ReportRelaysRequest) -> Result<Self, Error> {
         let pb::ReportRelaysRequest { worker_id, reports } = message;
-        let mut fields = Fields::default();
-        let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
-        let reports = self::reports(&mut fields, reports);
-        let (Some(worker_id), Some(reports)) = (worker_id, reports) else {
-            return Err(fields.into_error());
-        };
-        Ok(Self { worker_id, reports })
+        Fields::read_all(|fields| {
+            let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
+            let reports = self::reports(fields, reports);
+            Some(Self {
+                worker_id: worker_id?,
+                reports: reports?,
+            })
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 use tonic::{Request, Response};
 
-use super::{relay_messages::RelayRequest, service::StreamService};
+use super::{relay_messages::relay_ids, service::StreamService};
 use crate::{
     auth::Caller,
     domain::{StreamId, now},
@@ -11,15 +11,16 @@ use crate::{
 
 /// The RPCs with which owners control relays.
 impl StreamService {
-    pub async fn start_relay(
+    pub(super) async fn start_relay(
         &self,
         request: Request<pb::StartRelayRequest>,
     ) -> Result<Response<pb::StartRelayResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "StartRelay")?;
-        let RelayRequest {
+        let pb::StartRelayRequest {
             stream_id,
             destination_id,
-        } = request.into_inner().try_into()?;
+        } = request.into_inner();
+        let (stream_id, destination_id) = relay_ids(&stream_id, &destination_id)?;
 
         let audit = audit.with_resource(destination_id);
         let relay = self
@@ -31,15 +32,16 @@ impl StreamService {
         Ok(Response::new(pb::StartRelayResponse { relay }))
     }
 
-    pub async fn stop_relay(
+    pub(super) async fn stop_relay(
         &self,
         request: Request<pb::StopRelayRequest>,
     ) -> Result<Response<pb::StopRelayResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "StopRelay")?;
-        let RelayRequest {
+        let pb::StopRelayRequest {
             stream_id,
             destination_id,
-        } = request.into_inner().try_into()?;
+        } = request.into_inner();
+        let (stream_id, destination_id) = relay_ids(&stream_id, &destination_id)?;
 
         let audit = audit.with_resource(destination_id);
         let relay = self
@@ -51,7 +53,7 @@ impl StreamService {
         Ok(Response::new(pb::StopRelayResponse { relay }))
     }
 
-    pub async fn list_relays(
+    pub(super) async fn list_relays(
         &self,
         request: Request<pb::ListRelaysRequest>,
     ) -> Result<Response<pb::ListRelaysResponse>> {

@@ -19,13 +19,19 @@ pub(super) struct ResponseSender<T> {
     last: OwnedPermit<Result<Box<T>, Status>>,
 }
 
-/// Why a message was not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SendError {
-    /// The caller has closed the stream.
+/// Why a response stream ends.
+#[derive(Debug)]
+pub(super) enum StreamEnd {
+    /// The caller has closed it.
     Closed,
-    /// The caller does not read.
-    TimedOut,
+    /// It ends with this error.
+    Error(Error),
+}
+
+impl From<Error> for StreamEnd {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
 }
 
 impl<T: Send + 'static> ResponseSender<T> {
@@ -39,19 +45,19 @@ impl<T: Send + 'static> ResponseSender<T> {
         (Self { messages, last }, Box::pin(stream))
     }
 
-    /// Sends a message, or gives up after a timeout.
+    /// Sends a message, or gives up after a timeout if the caller does not read.
     pub async fn send(
         &self,
         message: impl Into<Box<T>>,
         timeout: Duration,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), StreamEnd> {
         let sent = self
             .messages
             .send_timeout(Ok(message.into()), timeout)
             .await;
         sent.map_err(|error| match error {
-            SendTimeoutError::Closed(_) => SendError::Closed,
-            SendTimeoutError::Timeout(_) => SendError::TimedOut,
+            SendTimeoutError::Closed(_) => StreamEnd::Closed,
+            SendTimeoutError::Timeout(_) => Error::WatchTooSlow.into(),
         })
     }
 

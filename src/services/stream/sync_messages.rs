@@ -29,23 +29,20 @@ impl TryFrom<pb::SyncNodeRequest> for NodeReport {
             boot_id,
             connections,
         } = message;
-        let mut fields = Fields::default();
-        let node_id = fields.read("node_id", Publisher::parse_id(&node_id));
-        let boot_id = fields.read("boot_id", Publisher::parse_id(&boot_id));
-        let connections = self::connections(
-            &mut fields,
-            node_id.as_deref().unwrap_or_default(),
-            boot_id.as_deref().unwrap_or_default(),
-            connections,
-        );
-        let (Some(node_id), Some(boot_id), Some(connections)) = (node_id, boot_id, connections)
-        else {
-            return Err(fields.into_error());
-        };
-        Ok(Self {
-            node_id,
-            boot_id,
-            connections,
+        Fields::read_all(|fields| {
+            let node_id = fields.read("node_id", Publisher::parse_id(&node_id));
+            let boot_id = fields.read("boot_id", Publisher::parse_id(&boot_id));
+            let connections = self::connections(
+                fields,
+                node_id.as_deref().unwrap_or_default(),
+                boot_id.as_deref().unwrap_or_default(),
+                connections,
+            );
+            Some(Self {
+                node_id: node_id?,
+                boot_id: boot_id?,
+                connections: connections?,
+            })
         })
     }
 }

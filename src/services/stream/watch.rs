@@ -4,7 +4,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    response_sender::{ResponseSender, SendError},
+    response_sender::{ResponseSender, StreamEnd},
     watch_messages::{Message, heartbeat, message, synced},
 };
 use crate::{
@@ -59,15 +59,6 @@ struct Position {
     time: Instant,
 }
 
-/// Why a watch ends.
-#[derive(Debug)]
-enum WatchEnd {
-    /// The caller has closed the stream.
-    Closed,
-    /// The stream ends with this error.
-    Error(Error),
-}
-
 impl WatchSession {
     /// Sends events until the caller closes the stream or an error ends it.
     pub async fn run(mut self, start: WatchStart) {
@@ -79,7 +70,7 @@ impl WatchSession {
             time: Instant::now(),
         };
         let Err(end) = self.watch(start, &mut position).await;
-        if let WatchEnd::Error(cause) = end {
+        if let StreamEnd::Error(cause) = end {
             self.sender.end(Error::WatchEnded {
                 cause: Box::new(cause),
                 last_revision: position.revision,
@@ -91,7 +82,7 @@ impl WatchSession {
         &mut self,
         start: WatchStart,
         position: &mut Position,
-    ) -> Result<Infallible, WatchEnd> {
+    ) -> Result<Infallible, StreamEnd> {
         let present = match start {
             WatchStart::Snapshot(snapshot) => {
                 let revision = snapshot.revision;
@@ -113,7 +104,7 @@ impl WatchSession {
                 self.send_events(position, head.revision).await?;
             } else if head.gone {
                 self.authorization.check()?;
-                return Err(WatchEnd::Error(self.not_found()));
+                return Err(self.not_found().into());
             } else {
                 self.wait(position).await?;
             }
@@ -121,7 +112,7 @@ impl WatchSession {
     }
 
     /// Sends the next events, up to the revision `until`.
-    async fn send_events(&mut self, position: &mut Position, until: i64) -> Result<(), WatchEnd> {
+    async fn send_events(&mut self, position: &mut Position, until: i64) -> Result<(), StreamEnd> {
         if let Some(events) = self.project.after(position.revision) {
             for event in events.iter().take_while(|event| event.revision <= until) {
                 self.send_event(event, position).await?;
@@ -133,7 +124,7 @@ impl WatchSession {
         let events = self.events.after(id, position.revision, limit).await?;
         if events.is_empty() {
             // They have been deleted in the meantime.
-            return Err(WatchEnd::Error(Error::ResyncRequired));
+            return Err(Error::ResyncRequired.into());
         }
         for event in &events {
             self.send_event(event, position).await?;
@@ -141,25 +132,29 @@ impl WatchSession {
         Ok(())
     }
 
-    async fn send_event(&mut self, event: &Event, position: &mut Position) -> Result<(), WatchEnd> {
+    async fn send_event(
+        &mut self,
+        event: &Event,
+        position: &mut Position,
+    ) -> Result<(), StreamEnd> {
         if event.revision != position.revision + 1 {
-            return Err(WatchEnd::Error(Error::ResyncRequired));
+            return Err(Error::ResyncRequired.into());
         }
         self.authorization.check()?;
         self.send(Box::new(message(event)), position).await?;
         match event.change {
-            Change::ProjectDeleted => Err(WatchEnd::Error(self.not_found())),
+            Change::ProjectDeleted => Err(self.not_found().into()),
             _ => Ok(()),
         }
     }
 
     /// Waits for events, and sends a heartbeat if one is due.
-    async fn wait(&mut self, position: &mut Position) -> Result<(), WatchEnd> {
+    async fn wait(&mut self, position: &mut Position) -> Result<(), StreamEnd> {
         let heartbeat_time = position.time + self.timeouts.heartbeat;
         tokio::select! {
             biased;
-            () = self.closing.cancelled() => return Err(WatchEnd::Error(Error::Draining)),
-            () = self.sender.closed() => return Err(WatchEnd::Closed),
+            () = self.closing.cancelled() => return Err(Error::Draining.into()),
+            () = self.sender.closed() => return Err(StreamEnd::Closed),
             () = self.project.changed() => {}
             () = sleep_until(heartbeat_time.min(Instant::now() + AUTHORIZATION_INTERVAL)) => {}
         }
@@ -172,13 +167,13 @@ impl WatchSession {
     }
 
     /// Sends a message as soon as there is room, while the caller remains authorized.
-    async fn send(&self, message: Box<Message>, position: &mut Position) -> Result<(), WatchEnd> {
+    async fn send(&self, message: Box<Message>, position: &mut Position) -> Result<(), StreamEnd> {
         let revision = message.revision;
         let mut sent = std::pin::pin!(self.sender.send(message, self.timeouts.send_timeout));
         loop {
             tokio::select! {
                 biased;
-                () = self.closing.cancelled() => return Err(WatchEnd::Error(Error::Draining)),
+                () = self.closing.cancelled() => return Err(Error::Draining.into()),
                 sent = &mut sent => {
                     sent?;
                     break;
@@ -195,20 +190,5 @@ impl WatchSession {
 
     fn not_found(&self) -> Error {
         Error::not_found("project", self.project.project_id())
-    }
-}
-
-impl From<Error> for WatchEnd {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
-impl From<SendError> for WatchEnd {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Closed => Self::Closed,
-            SendError::TimedOut => Self::Error(Error::WatchTooSlow),
-        }
     }
 }

@@ -23,13 +23,14 @@ impl TryFrom<pb::WatchProjectRequest> for WatchProject {
             project_id,
             after_revision,
         } = message;
-        let mut fields = Fields::default();
-        let id = fields.read("project_id", ProjectId::parse(&project_id));
-        let after_revision = fields.read("after_revision", not_negative(after_revision));
-        let (Some(id), Some(after_revision)) = (id, after_revision) else {
-            return Err(fields.into_error());
-        };
-        Ok(Self { id, after_revision })
+        Fields::read_all(|fields| {
+            let id = fields.read("project_id", ProjectId::parse(&project_id));
+            let after_revision = fields.read("after_revision", not_negative(after_revision));
+            Some(Self {
+                id: id?,
+                after_revision: after_revision?,
+            })
+        })
     }
 }
 

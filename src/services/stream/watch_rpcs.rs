@@ -17,7 +17,7 @@ use crate::{
 
 /// The RPC for watching a project.
 impl StreamService {
-    pub async fn watch_project(
+    pub(super) async fn watch_project(
         &self,
         request: Request<pb::WatchProjectRequest>,
     ) -> Result<Response<BoxStream<pb::WatchProjectResponse>>> {

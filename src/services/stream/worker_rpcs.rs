@@ -15,7 +15,7 @@ use crate::{
 
 /// The RPCs for relay workers.
 impl StreamService {
-    pub async fn claim_relays(
+    pub(super) async fn claim_relays(
         &self,
         request: Request<pb::ClaimRelaysRequest>,
     ) -> Result<Response<BoxStream<pb::ClaimRelaysResponse>>> {
@@ -37,7 +37,7 @@ impl StreamService {
         Ok(Response::new(stream))
     }
 
-    pub async fn report_relays(
+    pub(super) async fn report_relays(
         &self,
         request: Request<pb::ReportRelaysRequest>,
     ) -> Result<Response<pb::ReportRelaysResponse>> {

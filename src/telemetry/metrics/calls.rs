@@ -75,7 +75,7 @@ pub fn call_metrics(path: &str) -> &'static CallMetrics {
 }
 
 /// Registers the metrics of all RPCs.
-pub(super) fn register() {
+pub fn register_calls() {
     LazyLock::force(&METHODS);
 }
 

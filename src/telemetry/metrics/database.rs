@@ -10,11 +10,13 @@ pub static DATABASE: LazyLock<DatabaseMetrics> = LazyLock::new(DatabaseMetrics::
 /// See [`DATABASE`].
 #[derive(Debug)]
 pub struct DatabaseMetrics {
-    up: IntGauge,
+    /// Whether the database answers.
+    pub up: IntGauge,
     connections: IntGaugeVec,
     waiting: IntGauge,
     limits: IntGaugeVec,
-    slow_statements: IntCounter,
+    /// Statements logged as slow.
+    pub slow_statements: IntCounter,
 }
 
 /// The connections of one pool.
@@ -60,11 +62,6 @@ impl DatabaseMetrics {
         }
     }
 
-    /// Sets whether the database answers.
-    pub fn set_up(&self, is_up: bool) {
-        self.up.set(is_up.into());
-    }
-
     /// Sets the connections of a pool.
     pub fn set_pool(&self, load: PoolLoad) {
         let PoolLoad {
@@ -80,10 +77,5 @@ impl DatabaseMetrics {
         connections("idle").set(number(idle));
         self.limits.with_label_values(&[pool]).set(number(limit));
         self.waiting.set(number(waiting));
-    }
-
-    /// Counts a slow statement.
-    pub fn count_slow_statement(&self) {
-        self.slow_statements.inc();
     }
 }

@@ -6,20 +6,17 @@
 
 mod calls;
 mod database;
-mod exposition;
 mod jobs;
-mod log_lines;
+mod observability;
 mod passwords;
 mod process;
 mod registry;
 mod server;
-mod traces;
 
-pub use calls::{CallMetrics, call_metrics};
+pub use calls::{CallMetrics, call_metrics, register_calls};
 pub use database::{DATABASE, PoolLoad};
-pub use exposition::text;
 pub use jobs::{JOBS, JobRun};
-pub use log_lines::LOG_LINES;
+pub use observability::{LOG_LINES, TRACES};
 pub use passwords::{HashRun, PASSWORDS};
+pub use process::update_process;
 pub use server::SERVER;
-pub use traces::TRACES;

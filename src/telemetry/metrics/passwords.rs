@@ -13,9 +13,11 @@ pub static PASSWORDS: LazyLock<PasswordMetrics> = LazyLock::new(PasswordMetrics:
 /// See [`PASSWORDS`].
 #[derive(Debug)]
 pub struct PasswordMetrics {
-    waiting: IntGauge,
+    /// Passwords that wait for a thread.
+    pub waiting: IntGauge,
     running: IntGauge,
-    refused: IntCounter,
+    /// Calls refused because the queue was full.
+    pub refused: IntCounter,
     durations: Histogram,
 }
 
@@ -46,21 +48,6 @@ impl PasswordMetrics {
                 &DURATION_BUCKETS,
             ),
         }
-    }
-
-    /// Counts a call that finds the queue full.
-    pub fn refused(&self) {
-        self.refused.inc();
-    }
-
-    /// Counts a password that begins to wait.
-    pub fn queued(&self) {
-        self.waiting.inc();
-    }
-
-    /// Counts a password that leaves the queue, hashed or not.
-    pub fn dequeued(&self) {
-        self.waiting.dec();
     }
 
     /// Counts a password as running until the guard is dropped.

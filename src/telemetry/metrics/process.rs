@@ -67,15 +67,13 @@ impl ProcessMetrics {
 }
 
 /// Updates the metrics from `/proc`; what cannot be read keeps its value.
-pub(super) fn update() {
+pub fn update_process() {
     let process = &*PROCESS;
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
         process.open_fds.set(to_i64(open.count()));
     }
     if let Some(limit) = getrlimit(Resource::Nofile).current {
-        process
-            .max_fds
-            .set(i64::try_from(limit).unwrap_or(i64::MAX));
+        process.max_fds.set(to_i64(limit));
     }
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let Some(stat) = parse(&stat) else { return };
@@ -118,6 +116,6 @@ fn boot_time() -> Option<f64> {
     line.parse().ok()
 }
 
-fn to_i64(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+fn to_i64(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
 }

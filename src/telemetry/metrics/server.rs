@@ -48,10 +48,14 @@ pub struct ServerMetrics {
     pub disk_free: IntGauge,
     /// The size of that file system, in bytes.
     pub disk_size: IntGauge,
-    begun_publishes: IntCounter,
-    refused_publishes: IntCounterVec,
-    changes: IntCounter,
-    change_notifications: IntCounter,
+    /// Publishers admitted.
+    pub publishes_begun: IntCounter,
+    /// Publishers refused, by the reason of the error.
+    pub publishes_refused: IntCounterVec,
+    /// Changes of projects committed by this replica.
+    pub changes: IntCounter,
+    /// Change notifications of other replicas.
+    pub change_notifications: IntCounter,
 }
 
 impl ServerMetrics {
@@ -124,8 +128,8 @@ impl ServerMetrics {
                 "sluice_data_dir_size_bytes",
                 "Size of the file system of the data directory.",
             ),
-            begun_publishes: counter("sluice_publishes_begun_total", "Publishers admitted."),
-            refused_publishes: counters(
+            publishes_begun: counter("sluice_publishes_begun_total", "Publishers admitted."),
+            publishes_refused: counters(
                 "sluice_publishes_refused_total",
                 "Publishers refused, by the reason of the error.",
                 &["reason"],
@@ -140,31 +144,11 @@ impl ServerMetrics {
             ),
         };
         for reason in ["PUBLISH_CONFLICT", "STREAM_KEY_INVALID"] {
-            metrics.refused_publishes.with_label_values(&[reason]);
+            metrics.publishes_refused.with_label_values(&[reason]);
         }
         for cause in ["full", "address", "crowded_out", "handshake", "age", "idle"] {
             metrics.refused_connections.with_label_values(&[cause]);
         }
         metrics
-    }
-
-    /// Counts an admitted publisher.
-    pub fn publish_begun(&self) {
-        self.begun_publishes.inc();
-    }
-
-    /// Counts a refused publisher by the reason of its error.
-    pub fn publish_refused(&self, reason: &'static str) {
-        self.refused_publishes.with_label_values(&[reason]).inc();
-    }
-
-    /// Counts a change of a project.
-    pub fn project_changed(&self) {
-        self.changes.inc();
-    }
-
-    /// Counts a change notification of another replica.
-    pub fn change_notified(&self) {
-        self.change_notifications.inc();
     }
 }

@@ -1,6 +1,9 @@
 use std::{
     borrow::Cow,
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -13,15 +16,19 @@ use opentelemetry::{
         TracerProvider,
     },
 };
-use opentelemetry_otlp::{SpanExporter, WithTonicConfig};
+use opentelemetry_otlp::WithTonicConfig;
 use opentelemetry_sdk::{
     Resource,
-    trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span},
+    error::OTelSdkResult,
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span,
+        SpanData, SpanExporter,
+    },
 };
 use tonic::{Code, transport::Endpoint};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
-use super::{counting_exporter::CountingExporter, traceparent::remote_parent};
+use super::traceparent::remote_parent;
 use crate::telemetry::metrics::TRACES;
 
 /// The timeout of a connection to the collector, and of each export.
@@ -60,7 +67,7 @@ pub fn start(settings: TraceSettings) -> anyhow::Result<()> {
         .timeout(COLLECTOR_TIMEOUT)
         .connect_timeout(COLLECTOR_TIMEOUT)
         .connect_lazy();
-    let exporter = SpanExporter::builder()
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
         .with_channel(channel)
         .build()
@@ -68,9 +75,12 @@ pub fn start(settings: TraceSettings) -> anyhow::Result<()> {
     let queue = BatchConfigBuilder::default()
         .with_max_queue_size(MAX_QUEUE_SIZE)
         .with_scheduled_delay(Duration::from_secs(1));
-    let processor = BatchSpanProcessor::builder(CountingExporter::new(exporter))
-        .with_batch_config(queue.build())
-        .build();
+    let processor = BatchSpanProcessor::builder(CountingExporter {
+        exporter,
+        is_failing: AtomicBool::new(false),
+    })
+    .with_batch_config(queue.build())
+    .build();
     let service = [
         KeyValue::new("service.name", "sluice"),
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
@@ -103,10 +113,9 @@ pub async fn stop(timeout: Duration) {
 /// Begins the trace of a call that runs in the span `call`, if it is sampled.
 pub fn begin(headers: &HeaderMap, path: &str, call: &tracing::Span) -> Option<CallTrace> {
     let tracing = TRACING.get()?;
-    let context = match remote_parent(headers) {
-        Some(parent) => Context::new().with_remote_span_context(parent),
-        None => Context::new(),
-    };
+    let context = remote_parent(headers).map_or_else(Context::new, |parent| {
+        Context::new().with_remote_span_context(parent)
+    });
     let builder = SpanBuilder::from_name("call").with_kind(SpanKind::Server);
     let mut span = tracing.tracer.build_with_context(builder, &context);
     if !span.is_recording() {
@@ -139,7 +148,7 @@ impl CallTrace {
             self.span.set_status(Status::error(code.description()));
         }
         self.span.end();
-        TRACES.span_ended();
+        TRACES.ended.inc();
     }
 }
 
@@ -160,12 +169,7 @@ pub(super) fn record_child(
         .with_attributes(attributes);
     let mut span = tracing.tracer.build_with_context(builder, &context);
     span.end();
-    TRACES.span_ended();
-}
-
-/// Whether traces are enabled.
-pub(super) fn is_enabled() -> bool {
-    TRACING.get().is_some()
+    TRACES.ended.inc();
 }
 
 /// Attaches the trace of a call to its span, where steps on any thread find it.
@@ -176,4 +180,70 @@ fn attach(call: &tracing::Span, context: SpanContext) {
             span.extensions_mut().insert(context);
         }
     });
+}
+
+/// A step of the current call, until dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct ChildSpan {
+    /// The span of the call and the start of the step; `None` if the call is not traced.
+    parent: Option<(SpanContext, SystemTime)>,
+    name: &'static str,
+}
+
+/// Begins a step of the current call, if that is traced.
+pub fn child_span(name: &'static str) -> ChildSpan {
+    let parent = match TRACING.get().is_some() {
+        true => current_call().map(|call| (call, SystemTime::now())),
+        false => None,
+    };
+    ChildSpan { parent, name }
+}
+
+impl Drop for ChildSpan {
+    fn drop(&mut self) {
+        if let Some((call, started_at)) = self.parent.take() {
+            record_child(call, self.name, started_at, Vec::new());
+        }
+    }
+}
+
+/// The span of the current call, if that is traced.
+fn current_call() -> Option<SpanContext> {
+    let call = tracing::Span::current().with_subscriber(|(id, dispatch)| {
+        let span = dispatch.downcast_ref::<Registry>()?.span(id)?;
+        let extensions = span.extensions();
+        extensions.get::<SpanContext>().cloned()
+    });
+    call.flatten()
+}
+
+/// Counts exported spans, and logs when exports begin to fail and when they succeed again.
+#[derive(Debug)]
+struct CountingExporter<E> {
+    exporter: E,
+    is_failing: AtomicBool,
+}
+
+impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let exported = self.exporter.export(batch).await;
+        TRACES.spans_exported(spans, exported.is_ok());
+        let was_failing = self.is_failing.swap(exported.is_err(), Ordering::Relaxed);
+        match (&exported, was_failing) {
+            (Err(error), false) => tracing::warn!(%error, "cannot send traces"),
+            (Ok(()), true) => tracing::info!("traces are sent again"),
+            (Err(_), true) | (Ok(()), false) => {}
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
 }

@@ -1,10 +1,16 @@
+//! Change notifications between replicas.
+
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::broadcast::Receiver,
+    time::{sleep, timeout},
+};
 
-use super::WatchHub;
+use super::{WatchHub, event_poller::collect_changes};
 use crate::{
     database::{ChangeNotifications, Database, NotifyChannel, NotifyListener, ReplicaChange},
+    domain::ProjectId,
     error::{Error, Result},
 };
 
@@ -92,4 +98,38 @@ impl ReplicaListener {
 async fn check(listening: &mut NotifyListener) -> Result<()> {
     let checked = timeout(KEEPALIVE_TIMEOUT, listening.ping()).await;
     checked.unwrap_or_else(|_| Err(Error::OutOfDate))
+}
+
+/// The time for which changes are collected into one notification.
+const COALESCE_DELAY: Duration = Duration::from_millis(15);
+
+/// Notifies other replicas of the changes of this one.
+#[derive(Debug)]
+pub struct ReplicaNotifier {
+    channel: NotifyChannel,
+    changes: Receiver<ProjectId>,
+}
+
+impl ReplicaNotifier {
+    /// A notifier of changes from now on.
+    pub fn new(channel: NotifyChannel, database: &Database) -> Self {
+        Self {
+            channel,
+            changes: database.change_notifications().subscribe_local(),
+        }
+    }
+
+    /// Sends notifications; never returns.
+    pub async fn run(mut self) {
+        loop {
+            let changed = collect_changes(&mut self.changes, sleep(COALESCE_DELAY)).await;
+            // An empty list stands for all projects.
+            let changed: Vec<_> = changed.into_iter().flatten().collect();
+            // Polling finds the changes of lost notifications.
+            if let Err(error) = self.channel.send(&changed).await {
+                let error = error.with_causes();
+                tracing::warn!(error, "cannot notify other replicas of changes");
+            }
+        }
+    }
 }
