@@ -1,4 +1,4 @@
-//! StreamService: one file of RPCs per kind of caller, and their messages.
+//! StreamService: the RPCs of media servers, owners and relay workers, and their messages.
 
 mod claim_session;
 mod messages;
@@ -14,7 +14,6 @@ mod sync_messages;
 mod watch;
 mod watch_messages;
 mod watch_rpcs;
-mod worker_rpcs;
 
 pub use node_reconciler::{NodeReconciler, SyncOutcome};
 pub use service::{StreamDependencies, StreamService};
