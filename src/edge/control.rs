@@ -9,14 +9,13 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::credentials::{ApiKey, Credentials, request_with_timeout};
+use super::credentials::{ApiKey, Credentials};
 use crate::{proto::v1::stream_service_client::StreamServiceClient, telemetry::Throttle};
 
 /// The usual timeout of a call. Hooks wait for calls, and media servers wait for hooks for
 /// 10 seconds and more.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest time that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The HTTP/2 keepalive: the interval of pings, and the longest time until their answer.
@@ -70,14 +69,34 @@ impl ControlPlane {
         &self,
         timeout: Option<Duration>,
         message: Q,
-        call: impl Fn(StreamServiceClient<Channel>, Request<Q>) -> F,
+        call: F,
     ) -> Result<A, Status>
     where
         Q: Clone,
-        F: Future<Output = Result<Response<A>, Status>>,
+        F: AsyncFn(&mut StreamServiceClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
     {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let calling = self.call_until(deadline, message, call);
+        let calling = async {
+            let mut is_second = false;
+            loop {
+                let bearer = self.credentials.bearer(&self.channel).await?;
+                let mut request = Request::new(message.clone());
+                if let Some(deadline) = deadline {
+                    request.set_timeout(deadline - Instant::now());
+                }
+                let metadata = request.metadata_mut();
+                metadata.insert("authorization", bearer.clone());
+
+                let mut client = StreamServiceClient::new(self.channel.clone());
+                match call(&mut client, request).await {
+                    Err(status) if status.code() == Code::Unauthenticated && !is_second => {
+                        self.credentials.discard(&bearer).await;
+                        is_second = true;
+                    }
+                    answer => return answer.map(Response::into_inner),
+                }
+            }
+        };
         let answer = match deadline {
             Some(deadline) => timeout_at(deadline, calling)
                 .await
@@ -85,38 +104,6 @@ impl ControlPlane {
             None => calling.await,
         };
         answer.inspect_err(|status| self.alert_if_access_denied(status))
-    }
-
-    async fn call_until<Q, A, F>(
-        &self,
-        deadline: Option<Instant>,
-        message: Q,
-        call: impl Fn(StreamServiceClient<Channel>, Request<Q>) -> F,
-    ) -> Result<A, Status>
-    where
-        Q: Clone,
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        let mut is_second = false;
-        loop {
-            let bearer = self.credentials.bearer(&self.channel).await?;
-            let mut request = match deadline {
-                Some(deadline) => request_with_timeout(deadline - Instant::now(), message.clone()),
-                None => Request::new(message.clone()),
-            };
-            request
-                .metadata_mut()
-                .insert("authorization", bearer.clone());
-
-            let client = StreamServiceClient::new(self.channel.clone());
-            match call(client, request).await {
-                Err(status) if status.code() == Code::Unauthenticated && !is_second => {
-                    self.credentials.discard(&bearer).await;
-                    is_second = true;
-                }
-                answer => return answer.map(Response::into_inner),
-            }
-        }
     }
 
     /// Logs an error that only an operator can fix.

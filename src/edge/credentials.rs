@@ -22,7 +22,6 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time that a renewal may take while the token before is still valid.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The delay after a failed renewal.
 const RENEWAL_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// The time for which a refusal of the key is remembered.
@@ -54,8 +53,8 @@ pub enum ApiKey {
     File(PathBuf),
 }
 
-/// An access token.
-#[derive(Clone)]
+/// An access token. It is marked as sensitive, so that `Debug` does not show it.
+#[derive(Debug, Clone)]
 struct Token {
     bearer: AsciiMetadataValue,
     renew_at: SystemTime,
@@ -79,9 +78,13 @@ impl Credentials {
                 Ok(self.renew(&mut cache, channel).await.unwrap_or(bearer))
             }
             None => {
-                cache.check_refusal(Instant::now())?;
+                if let Some((status, until)) = &cache.refusal
+                    && Instant::now() < *until
+                {
+                    return Err(status.clone());
+                }
                 let exchanged = self.exchange(channel).await;
-                cache.store(exchanged, Instant::now())
+                cache.store(exchanged)
             }
         }
     }
@@ -97,7 +100,6 @@ impl Credentials {
         Some(cache.token.insert(renewed).bearer.clone())
     }
 
-    /// Discards a token that was refused.
     pub(super) async fn discard(&self, bearer: &AsciiMetadataValue) {
         let mut cache = self.cache.lock().await;
         cache.token.take_if(|token| token.bearer == *bearer);
@@ -108,11 +110,12 @@ impl Credentials {
             tracing::error!(error = format!("{error:#}"), "cannot read the API key");
             Status::unauthenticated("the API key cannot be read")
         })?;
-        let request = ExchangeApiKeyRequest {
+        let mut request = Request::new(ExchangeApiKeyRequest {
             secret: key.expose().to_owned(),
-        };
+        });
+        request.set_timeout(EXCHANGE_TIMEOUT);
         let answer = AuthServiceClient::new(channel.clone())
-            .exchange_api_key(request_with_timeout(EXCHANGE_TIMEOUT, request))
+            .exchange_api_key(request)
             .await?
             .into_inner();
 
@@ -129,26 +132,8 @@ impl Credentials {
     }
 }
 
-/// A request with a timeout.
-pub(super) fn request_with_timeout<Q>(timeout: Duration, message: Q) -> Request<Q> {
-    let mut request = Request::new(message);
-    request.set_timeout(timeout);
-    request
-}
-
 impl TokenCache {
-    fn check_refusal(&self, now: Instant) -> Result<(), Status> {
-        match &self.refusal {
-            Some((status, until)) if now < *until => Err(status.clone()),
-            _ => Ok(()),
-        }
-    }
-
-    fn store(
-        &mut self,
-        exchanged: Result<Token, Status>,
-        now: Instant,
-    ) -> Result<AsciiMetadataValue, Status> {
+    fn store(&mut self, exchanged: Result<Token, Status>) -> Result<AsciiMetadataValue, Status> {
         match exchanged {
             Ok(token) => {
                 (self.refusals, self.refusal) = (0, None);
@@ -157,7 +142,7 @@ impl TokenCache {
             Err(status) => {
                 if status.code() == Code::Unauthenticated {
                     self.refusals += 1;
-                    let until = now + REFUSAL_BACKOFF.ceiling(self.refusals);
+                    let until = Instant::now() + REFUSAL_BACKOFF.ceiling(self.refusals);
                     self.refusal = Some((status.clone(), until));
                 }
                 Err(status)
@@ -176,13 +161,5 @@ impl ApiKey {
                 Ok(Secret::new(text.trim()))
             }
         }
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Token")
-            .field("renew_at", &self.renew_at)
-            .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,18 @@
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::{
     domain::Secret,
     proto::v1::{EndReason, ErrorReason, IngestProtocol, StreamStats},
 };
+
+/// The characters that are percent-encoded in a path segment.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// The id of one publish of one connection within a boot of its media server: 1 to 128
 /// visible ASCII characters.
@@ -18,7 +27,6 @@ impl ConnectionId {
         is_valid.then(|| Self(text.to_owned()))
     }
 
-    /// The id as text.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -27,16 +35,25 @@ impl ConnectionId {
 /// A publisher as its media server describes it.
 #[derive(Debug, Clone)]
 pub(super) struct PublishRequest {
-    /// Its connection.
     pub(super) id: ConnectionId,
     /// The stream key that it presented.
     pub(super) stream_key: Secret,
     /// Its IP address; may be empty.
     pub(super) peer_address: String,
-    /// Its protocol.
     pub(super) protocol: IngestProtocol,
     /// The URL from which relays read its media.
     pub(super) play_url: Secret,
+}
+
+impl PublishRequest {
+    /// The URL from which relays read a stream: the server's URL, followed by these paths.
+    pub(super) fn play_url(rtmp_url: &str, paths: &[&str]) -> Secret {
+        let segments = paths.iter().flat_map(|path| path.split('/'));
+        let url = segments.fold(rtmp_url.to_owned(), |url, segment| {
+            format!("{url}/{}", utf8_percent_encode(segment, ENCODED))
+        });
+        Secret::new(url)
+    }
 }
 
 /// Why a connection must not publish, or not any more.
@@ -92,7 +109,6 @@ impl PublishError {
 /// A publishing connection in the media server's own list.
 #[derive(Debug, Clone)]
 pub(super) struct ObservedPublisher {
-    /// Its connection.
     pub(super) id: ConnectionId,
     /// Its publish request; `None` where the server does not expose the stream key.
     pub(super) request: Option<PublishRequest>,
@@ -105,7 +121,6 @@ pub(super) struct ObservedPublisher {
 pub(super) struct PublisherSnapshot {
     /// The boot of the server: a new id at each start.
     pub(super) boot_id: String,
-    /// All publishing connections.
     pub(super) publishers: Vec<ObservedPublisher>,
     /// The longest time until an accepted connection is in the list.
     pub(super) listing_delay: Duration,

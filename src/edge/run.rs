@@ -13,28 +13,21 @@ pub async fn run(
     hooks_listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let EdgeSettings {
-        node_id,
-        control_plane,
-        media_server,
-        hooks_secret,
-        outage_grace,
-        relays,
-    } = settings;
-    let control = ControlPlane::new(control_plane)?;
-    let server = MediaServer::new(media_server)?;
-    let publishers = Publishers::new(control.clone(), node_id.clone(), outage_grace);
+    let node_id = settings.node_id;
+    let control = ControlPlane::new(settings.control_plane)?;
+    let server = MediaServer::new(settings.media_server)?;
+    let publishers = Publishers::new(control.clone(), node_id.clone(), settings.outage_grace);
 
     let hooks = hooks::serve(
         hooks_listener,
-        hooks_secret,
+        settings.hooks_secret,
         server.clone(),
         publishers.clone(),
         shutdown.clone(),
     );
     let publishing = publishers.run(server, shutdown.clone());
     let relaying = async {
-        if let Some(settings) = relays {
+        if let Some(settings) = settings.relays {
             relays::run(control, node_id, settings, shutdown).await;
         }
     };

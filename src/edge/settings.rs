@@ -10,9 +10,7 @@ use crate::{config::EdgeConfig, domain::Secret};
 pub struct EdgeSettings {
     /// The node id: the unique name of the media server.
     pub node_id: String,
-    /// The control plane.
     pub(super) control_plane: ControlPlaneSettings,
-    /// The media server.
     pub(super) media_server: MediaServerSettings,
     /// The secret in the URL of each hook, which authenticates the media server.
     pub(super) hooks_secret: Secret,

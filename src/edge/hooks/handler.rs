@@ -2,10 +2,8 @@ use http::{Request, StatusCode};
 use hyper::body::Body;
 
 use super::{
-    hook::{Hook, HookContent, Route, SecretHash},
-    media_mtx, nginx_rtmp,
-    response::{HookResponse, text},
-    srs,
+    hook::{Hook, HookContent, HookResponse, Route, SecretHash, text},
+    media_mtx, nginx_rtmp, srs,
 };
 use crate::{
     domain::Secret,

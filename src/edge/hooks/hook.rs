@@ -1,17 +1,15 @@
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
 use tokio::time::timeout;
 
-use super::response::{HookResponse, text};
-use crate::{config::MediaServerKind, domain::Secret, random::sha256};
+use crate::{
+    config::MediaServerKind, domain::Secret, edge::publisher::PublishError, random::sha256,
+};
 
-/// The longest body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-
-/// The longest time until a body is complete.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A hook of a media server.
@@ -40,7 +38,6 @@ pub(super) enum Hook {
 pub(super) enum Route {
     /// A hook, with the right secret.
     Hook(Hook),
-    /// The liveness probe.
     Liveness,
     /// The path exists, but not with this method.
     MethodNotAllowed,
@@ -58,6 +55,9 @@ pub(super) struct HookContent {
     pub(super) query: String,
     pub(super) body: Bytes,
 }
+
+/// The response to a hook.
+pub(super) type HookResponse = Response<Full<Bytes>>;
 
 impl Hook {
     fn parse(server: &str, name: &str) -> Option<Self> {
@@ -111,7 +111,6 @@ impl Route {
 }
 
 impl SecretHash {
-    /// Hashes a secret.
     pub(super) fn new(secret: &Secret) -> Self {
         Self(sha256(secret.expose()))
     }
@@ -145,6 +144,45 @@ impl HookContent {
             )),
         }
     }
+}
+
+/// A response with a sentence of plain text.
+pub(super) fn text(status: StatusCode, sentence: &'static str) -> HookResponse {
+    let text = format!("{sentence}\n");
+    respond(status, "text/plain; charset=utf-8", text.into())
+}
+
+/// A response with a JSON document.
+pub(super) fn json(status: StatusCode, document: &serde_json::Value) -> HookResponse {
+    respond(status, "application/json", document.to_string().into())
+}
+
+/// The response to a hook that is not allowed.
+pub(super) fn forbidden(sentence: &'static str) -> HookResponse {
+    text(StatusCode::FORBIDDEN, sentence)
+}
+
+/// The response to a publisher that must not publish.
+pub(super) fn refused(error: PublishError) -> HookResponse {
+    match error.is_decision() {
+        true => forbidden(error.message()),
+        false => text(StatusCode::SERVICE_UNAVAILABLE, error.message()),
+    }
+}
+
+/// The response to a hook that cannot be parsed.
+pub(super) fn malformed() -> HookResponse {
+    text(StatusCode::BAD_REQUEST, "the hook is malformed")
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> HookResponse {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
 }
 
 #[cfg(test)]

@@ -34,6 +34,11 @@ struct HookServer {
     _folder: TempDir,
 }
 
+struct Answer {
+    status: u16,
+    text: String,
+}
+
 impl HookServer {
     async fn start(kind: MediaServerKind) -> Self {
         let folder = TempDir::new().unwrap();
@@ -72,41 +77,38 @@ impl HookServer {
     }
 
     /// Sends a raw request, and reads until the end.
-    async fn send(&self, request: &str) -> String {
+    async fn send(&self, request: &str) -> Answer {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         // A server that refuses a long body may close before it was read.
         let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8(answer).unwrap()
+        let text = String::from_utf8(answer).unwrap();
+        assert!(!text.contains(KEY), "{text}");
+        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, text }
     }
 
     /// A hook as nginx-rtmp sends it.
-    async fn form(&self, name: &str, form: &str) -> String {
+    async fn form(&self, name: &str, form: &str) -> Answer {
         let length = form.len();
-        self.send(&format!(
+        let request = format!(
             "POST /hooks/nginx-rtmp/{SECRET}/{name} HTTP/1.0\r\nHost: 127.0.0.1\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nConnection: Close\r\n\
              Content-Length: {length}\r\n\r\n{form}"
-        ))
-        .await
+        );
+        self.send(&request).await
     }
 
     /// A hook as MediaMTX and SRS send it.
-    async fn json(&self, path: &str, body: &str) -> String {
-        let length = body.len();
-        self.send(&format!(
-            "POST /hooks/{} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
-             Connection: close\r\nContent-Length: {length}\r\n\r\n{body}",
-            path.replace("SECRET", SECRET)
-        ))
-        .await
+    async fn json(&self, path: &str, body: &str) -> Answer {
+        let (path, length) = (path.replace("SECRET", SECRET), body.len());
+        let request = format!(
+            "POST /hooks/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+             Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        self.send(&request).await
     }
-}
-
-fn status(answer: &str) -> u16 {
-    assert!(!answer.contains(KEY), "{answer}");
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 fn nginx(call: &str, after: &str) -> String {
@@ -121,9 +123,10 @@ async fn nginx_rtmp_gets_503_while_the_control_plane_is_unreachable() {
     let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
     let form = nginx("publish", &format!("name={KEY}&type=live"));
     let answer = hooks.form("publish", &form).await;
-    assert_eq!(status(&answer), 503);
+    assert_eq!(answer.status, 503);
     // nginx-rtmp reads the tenth character of the answer and no more.
-    assert_eq!(answer.as_bytes()[9], b'5', "{answer}");
+    let Answer { text, .. } = answer;
+    assert_eq!(text.as_bytes()[9], b'5', "{text}");
 }
 
 #[tokio::test]
@@ -136,18 +139,13 @@ async fn forged_fields_are_refused_without_a_call_to_the_control_plane() {
         "call=publish_done",
     ] {
         let form = nginx("publish", &format!("name={KEY}&type=live&{forged}"));
-        assert_eq!(status(&hooks.form("publish", &form).await), 403, "{forged}");
-        let form = nginx(
-            "update_publish",
-            &format!("time=2&timestamp=1956&name={KEY}&{forged}"),
-        );
-        assert_eq!(status(&hooks.form("update", &form).await), 403, "{forged}");
+        assert_eq!(hooks.form("publish", &form).await.status, 403, "{forged}");
+        let fields = format!("time=2&timestamp=1956&name={KEY}&{forged}");
+        let form = nginx("update_publish", &fields);
+        assert_eq!(hooks.form("update", &form).await.status, 403, "{forged}");
         let form = nginx("publish_done", &format!("name={KEY}&{forged}"));
-        assert_eq!(
-            status(&hooks.form("publish_done", &form).await),
-            200,
-            "{forged}"
-        );
+        let answer = hooks.form("publish_done", &form).await;
+        assert_eq!(answer.status, 200, "{forged}");
     }
 }
 
@@ -156,7 +154,7 @@ async fn a_publish_with_a_field_of_an_update_is_refused() {
     let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
     for forged in ["time=1", "timestamp=1", "epoch=7"] {
         let form = nginx("publish", &format!("name={KEY}&type=live&{forged}"));
-        assert_eq!(status(&hooks.form("publish", &form).await), 403, "{forged}");
+        assert_eq!(hooks.form("publish", &form).await.status, 403, "{forged}");
     }
 }
 
@@ -171,14 +169,14 @@ async fn a_call_on_the_path_of_another_is_malformed() {
         ("publish_done", "publish"),
     ] {
         let form = nginx(call, &format!("name={KEY}"));
-        assert_eq!(status(&hooks.form(path, &form).await), 400, "{path} {call}");
+        assert_eq!(hooks.form(path, &form).await.status, 400, "{path} {call}");
     }
     for form in [
         "",
         "call=publish",
         "call=publish&name=k&app=live&clientid=x",
     ] {
-        assert_eq!(status(&hooks.form("publish", form).await), 400, "{form}");
+        assert_eq!(hooks.form("publish", form).await.status, 400, "{form}");
     }
 }
 
@@ -187,17 +185,15 @@ async fn updates_of_nginx_rtmp_players_are_ignored() {
     let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
     let form = "app=live&flashver=LNX%209,0,124,2&swfurl=&tcurl=rtmp://127.0.0.1:11935/live&pageurl=\
                 &addr=127.0.0.1&clientid=3&call=update_play&time=2&timestamp=3890&name=key1";
-    assert_eq!(status(&hooks.form("update", form).await), 200);
+    assert_eq!(hooks.form("update", form).await.status, 200);
 }
 
 #[tokio::test]
 async fn an_update_continues_while_nginx_rtmp_does_not_answer() {
     let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
-    let form = nginx(
-        "update_publish",
-        &format!("time=2&timestamp=1956&name={KEY}"),
-    );
-    assert_eq!(status(&hooks.form("update", &form).await), 200);
+    let fields = format!("time=2&timestamp=1956&name={KEY}");
+    let form = nginx("update_publish", &fields);
+    assert_eq!(hooks.form("update", &form).await.status, 200);
 }
 
 #[tokio::test]
@@ -220,7 +216,7 @@ async fn mediamtx_allows_all_but_publishing_on_this_machine_only() {
             "protocol":"rtmp","id":"0d5a1b8e-97d5-4a0e-a0a1-0a1b2c3d4e5f","query":"a=b","userAgent":"x"}}"#
         );
         let answer = hooks.json("mediamtx/SECRET/auth", &body).await;
-        assert_eq!(status(&answer), expected, "{action} {ip}");
+        assert_eq!(answer.status, expected, "{action} {ip}");
     }
 }
 
@@ -238,11 +234,11 @@ async fn publishing_to_mediamtx_needs_an_id_and_a_key() {
             r#"{{"ip":"127.0.0.1","action":"publish","path":"{path}","protocol":"rtmp","id":{id},"query":""}}"#
         );
         let answer = hooks.json("mediamtx/SECRET/auth", &body).await;
-        assert_eq!(status(&answer), 403, "{path} {id}");
+        assert_eq!(answer.status, 403, "{path} {id}");
     }
     for body in ["", "[]", "{}", "{\"action\":\"publish\"}"] {
         let answer = hooks.json("mediamtx/SECRET/auth", body).await;
-        assert_eq!(status(&answer), 400, "{body}");
+        assert_eq!(answer.status, 400, "{body}");
     }
 }
 
@@ -256,11 +252,10 @@ async fn hook_commands_of_mediamtx_send_forms_or_queries() {
         ("available", "source_id=&source_type=rtspSource".to_owned()),
     ] {
         let answer = hooks.json(&format!("mediamtx/SECRET/{path}"), &form).await;
-        assert_eq!(status(&answer), 200);
-        let answer = hooks
-            .json(&format!("mediamtx/SECRET/{path}?{form}"), "")
-            .await;
-        assert_eq!(status(&answer), 200);
+        assert_eq!(answer.status, 200);
+        let path = format!("mediamtx/SECRET/{path}?{form}");
+        let answer = hooks.json(&path, "").await;
+        assert_eq!(answer.status, 200);
     }
 }
 
@@ -276,21 +271,18 @@ fn srs(action: &str) -> String {
 async fn srs_gets_a_code_and_a_reason() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
     let answer = hooks.json("srs/SECRET/publish", &srs("on_publish")).await;
-    assert_eq!(status(&answer), 200);
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert_eq!(
-        body,
-        r#"{"code":1,"msg":"the control plane does not answer"}"#
-    );
+    assert_eq!(answer.status, 200);
+    let (_, body) = answer.text.split_once("\r\n\r\n").unwrap();
+    let refusal = r#"{"code":1,"msg":"the control plane does not answer"}"#;
+    assert_eq!(body, refusal);
 }
 
 #[tokio::test]
 async fn srs_gets_success_for_each_end() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
-    let answer = hooks
-        .json("srs/SECRET/unpublish", &srs("on_unpublish"))
-        .await;
-    assert!(answer.ends_with("\r\n\r\n{\"code\":0}"), "{answer}");
+    let hook = srs("on_unpublish");
+    let Answer { text, .. } = hooks.json("srs/SECRET/unpublish", &hook).await;
+    assert!(text.ends_with("\r\n\r\n{\"code\":0}"), "{text}");
 }
 
 #[tokio::test]
@@ -302,23 +294,22 @@ async fn an_action_on_the_path_of_another_is_malformed() {
         ("unpublish", "on_publish"),
         ("unpublish", "on_stop"),
     ] {
-        let answer = hooks
-            .json(&format!("srs/SECRET/{path}"), &srs(action))
-            .await;
-        assert_eq!(status(&answer), 400, "{path} {action}");
+        let hook = format!("srs/SECRET/{path}");
+        let answer = hooks.json(&hook, &srs(action)).await;
+        assert_eq!(answer.status, 400, "{path} {action}");
     }
     let twice = srs("on_publish").replace("\"app\"", "\"stream\":\"other\",\"app\"");
     let answer = hooks.json("srs/SECRET/publish", &twice).await;
-    assert_eq!(status(&answer), 400, "a field occurs twice");
+    assert_eq!(answer.status, 400, "a field occurs twice");
 }
 
 #[tokio::test]
 async fn hooks_of_another_media_server_are_not_found() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
     let form = nginx("publish_done", &format!("name={KEY}"));
-    assert_eq!(status(&hooks.form("publish_done", &form).await), 404);
+    assert_eq!(hooks.form("publish_done", &form).await.status, 404);
     let answer = hooks.json("mediamtx/SECRET/available", "source_id=x").await;
-    assert_eq!(status(&answer), 404);
+    assert_eq!(answer.status, 404);
 }
 
 #[tokio::test]
@@ -326,28 +317,25 @@ async fn bodies_are_bounded_and_the_liveness_probe_needs_no_secret() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
     let long = " ".repeat(64 * 1024 + 1);
     let answer = hooks.json("srs/SECRET/unpublish", &long).await;
-    assert_eq!(status(&answer), 413);
+    assert_eq!(answer.status, 413);
 
     let answer = hooks.send("GET /livez HTTP/1.0\r\n\r\n").await;
-    assert_eq!(status(&answer), 200);
+    assert_eq!(answer.status, 200);
     let answer = hooks
         .json("srs/0123456789abcdeX/publish", &srs("on_publish"))
         .await;
-    assert_eq!(status(&answer), 404);
+    assert_eq!(answer.status, 404);
     let answer = hooks
         .send(&format!("GET /hooks/srs/{SECRET}/publish HTTP/1.0\r\n\r\n"))
         .await;
-    assert_eq!(status(&answer), 405);
+    assert_eq!(answer.status, 405);
 }
 
 #[tokio::test]
 async fn a_shutdown_closes_idle_connections() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
     let mut idle = TcpStream::connect(&hooks.address).await.unwrap();
-    assert_eq!(
-        status(&hooks.send("GET /livez HTTP/1.0\r\n\r\n").await),
-        200
-    );
+    assert_eq!(hooks.send("GET /livez HTTP/1.0\r\n\r\n").await.status, 200);
     hooks.shutdown.cancel();
     hooks.serving.await.unwrap();
     let mut rest = Vec::new();

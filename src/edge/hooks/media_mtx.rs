@@ -6,8 +6,7 @@ use uuid::Uuid;
 
 use super::{
     form::Form,
-    hook::HookContent,
-    response::{HookResponse, malformed, text},
+    hook::{HookContent, HookResponse, forbidden, malformed, refused, text},
 };
 use crate::{
     edge::{publisher::ConnectionId, publishing::Publishers, servers::MediaMtx},
@@ -58,7 +57,7 @@ pub(super) async fn auth(
         "read" | "playback" | "api" | "metrics" | "pprof" if fields.is_local() => {
             text(StatusCode::OK, "allowed on this machine")
         }
-        _ => text(StatusCode::FORBIDDEN, "allowed on this machine only"),
+        _ => forbidden("allowed on this machine only"),
     }
 }
 
@@ -67,16 +66,12 @@ async fn publish(server: &MediaMtx, publishers: &Publishers, fields: &AuthFields
     let request =
         id.and_then(|id| server.publish_request(id, &fields.path, &fields.ip, fields.protocol()));
     let Some(request) = request else {
-        return text(
-            StatusCode::FORBIDDEN,
-            "publishing needs a stream key and a connection id",
-        );
+        return forbidden("publishing needs a stream key and a connection id");
     };
 
     match publishers.begin(&request).await {
         Ok(()) => text(StatusCode::OK, "accepted"),
-        Err(error) if error.is_decision() => text(StatusCode::FORBIDDEN, error.message()),
-        Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, error.message()),
+        Err(error) => refused(error),
     }
 }
 
@@ -98,10 +93,8 @@ pub(super) fn unavailable(publishers: &Publishers, content: &HookContent) -> Hoo
 
 /// The connection of a source; `None` if the server itself reads it from elsewhere.
 fn source_id(content: &HookContent) -> Option<ConnectionId> {
-    let (body, query) = (
-        Form::parse(&content.body),
-        Form::parse(content.query.as_bytes()),
-    );
+    let body = Form::parse(&content.body);
+    let query = Form::parse(content.query.as_bytes());
     let ids = [body.get("source_id"), query.get("source_id")];
     ids.into_iter().find_map(connection_id)
 }

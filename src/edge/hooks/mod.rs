@@ -17,7 +17,6 @@ mod hook;
 mod http_tests;
 mod media_mtx;
 mod nginx_rtmp;
-mod response;
 mod server;
 mod srs;
 

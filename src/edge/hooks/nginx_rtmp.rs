@@ -2,11 +2,9 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::{
     form::Form,
-    hook::HookContent,
-    response::{HookResponse, malformed, text},
+    hook::{HookContent, HookResponse, forbidden, malformed, refused, text},
 };
 use crate::edge::{
-    publisher::PublishError,
     publishing::Publishers,
     servers::{NginxRtmp, PublicName, PublishLookup},
 };
@@ -44,17 +42,14 @@ pub(super) async fn publish(
     let form = Form::parse(&content.body);
     // A forged update field would occur twice in each later update.
     if form.is_forged() || UPDATE_FIELDS.iter().any(|name| !form.get(name).is_empty()) {
-        return text(
-            StatusCode::FORBIDDEN,
-            "the publisher sets a field that nginx-rtmp reserves",
-        );
+        return forbidden("the publisher sets a field that nginx-rtmp reserves");
     }
     let fields = NginxFields::parse(&form).filter(|_| form.get("call") == "publish");
     let Some(fields) = fields else {
         return malformed();
     };
     let Some(publish) = server.begin(fields.application, fields.client) else {
-        return text(StatusCode::FORBIDDEN, "the connection publishes already");
+        return forbidden("the connection publishes already");
     };
     let request = server.publish_request(&publish, fields.application, fields.name, fields.address);
 
@@ -62,7 +57,7 @@ pub(super) async fn publish(
         (Ok(()), Some(name)) => accepted(name),
         (Ok(()), None) => text(StatusCode::OK, "accepted"),
         (Err(error), _) => {
-            server.refuse(&publish);
+            server.connections.refuse(&publish);
             refused(error)
         }
     }
@@ -81,7 +76,7 @@ pub(super) async fn update(
         _ => return malformed(),
     }
     if form.is_forged() {
-        return text(StatusCode::FORBIDDEN, "a field occurs twice");
+        return forbidden("a field occurs twice");
     }
     let Some(fields) = NginxFields::parse(&form) else {
         return malformed();
@@ -90,7 +85,7 @@ pub(super) async fn update(
         PublishLookup::Found(publish) => publish,
         // Its media could not be read, and the control module could not disconnect it.
         PublishLookup::NotFound => {
-            return text(StatusCode::FORBIDDEN, "nginx does not list the connection");
+            return forbidden("nginx does not list the connection");
         }
         PublishLookup::Unavailable => return text(StatusCode::OK, "the connection is not known"),
     };
@@ -114,7 +109,7 @@ pub(super) fn publish_done(
     let Some(fields) = fields else {
         return malformed();
     };
-    if let Some(publish) = server.end(fields.client) {
+    if let Some(publish) = server.connections.end(fields.client) {
         publishers.end(&publish.id);
     }
     text(StatusCode::OK, "received")
@@ -128,19 +123,11 @@ fn accepted(name: &PublicName) -> HookResponse {
     response
 }
 
-fn refused(error: PublishError) -> HookResponse {
-    let status = match error.is_decision() {
-        true => StatusCode::FORBIDDEN,
-        false => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    text(status, error.message())
-}
-
 #[cfg(test)]
 mod tests {
     use http::header;
 
-    use super::{accepted, refused};
+    use super::{super::hook::refused, accepted};
     use crate::{
         edge::{publisher::PublishError, servers::PublicName},
         proto::v1::{EndReason, ErrorReason},

@@ -23,13 +23,11 @@ const MAX_CONNECTIONS: usize = 2048;
 /// The longest time until the head of a request is complete, also on an idle connection.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest time that a connection may last.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60);
 
 /// The longest time that running hooks may take at shutdown: longer than a begin.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// The delay after a failed `accept`.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves hooks until `shutdown`, and then those that run.
@@ -50,12 +48,8 @@ pub(crate) async fn serve(
             accepted = accept(&listener, &permits) => accepted,
         };
         if let Some((stream, permit)) = accepted {
-            connections.spawn(serve_connection(
-                stream,
-                handler.clone(),
-                permit,
-                shutdown.clone(),
-            ));
+            let serving = serve_connection(stream, handler.clone(), permit, shutdown.clone());
+            connections.spawn(serving);
         }
     }
     drop(listener);

@@ -2,10 +2,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{
-    hook::HookContent,
-    response::{HookResponse, json, malformed},
-};
+use super::hook::{HookContent, HookResponse, json, malformed};
 use crate::{
     edge::{publisher::ConnectionId, publishing::Publishers, servers::Srs},
     proto::v1::IngestProtocol,

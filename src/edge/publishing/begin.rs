@@ -48,10 +48,7 @@ impl Publishers {
     /// Asks the control plane within 8 seconds whether a connection may publish. The caller
     /// must not cancel this. If a call gets no answer, the control plane may still have
     /// accepted the publish; the next report lacks the connection, which ends it.
-    pub(in crate::edge) async fn begin(
-        &self,
-        request: &PublishRequest,
-    ) -> Result<(), PublishError> {
+    pub(crate) async fn begin(&self, request: &PublishRequest) -> Result<(), PublishError> {
         let deadline = Instant::now() + BEGIN_TIMEOUT;
         let began = timeout_at(deadline.into(), self.begin_until(request, deadline)).await;
         let began = began.unwrap_or(Err(PublishError::Unreachable));
@@ -66,7 +63,7 @@ impl Publishers {
 
     /// Like [`begin`](Self::begin), for a media server that accepts a publisher only after
     /// the one before is gone. In that time the new one may be taken over itself.
-    pub(in crate::edge) async fn begin_exclusive(
+    pub(crate) async fn begin_exclusive(
         &self,
         request: PublishRequest,
     ) -> Result<(), PublishError> {
@@ -91,8 +88,8 @@ impl Publishers {
         let boot_id = {
             let _lock = self.inner.report_lock.lock().await;
             let mut registry = self.registry();
-            let boot_id = registry.boot_id().ok_or(PublishError::Unreachable)?;
-            let boot_id = boot_id.to_owned();
+            let boot_id = registry.boot_id.clone();
+            let boot_id = boot_id.ok_or(PublishError::Unreachable)?;
             match registry.begin(request, Instant::now())? {
                 BeginStep::AlreadyAccepted => return Ok(()),
                 BeginStep::CallControlPlane => boot_id,
@@ -141,17 +138,14 @@ impl Publishers {
             return;
         }
         self.inner.poll_now.notify_one();
-        // Without any poll there is no boot id at all.
-        let is_first = status.polled_at.is_none();
-        let timeout_after = if is_first {
-            BEGIN_TIMEOUT
-        } else {
-            POLL_TIMEOUT
+        let longest = match status.polled_at {
+            // Without any poll there is no boot id at all.
+            None => BEGIN_TIMEOUT,
+            Some(_) if status.is_up => POLL_TIMEOUT,
+            Some(_) => return,
         };
-        if is_first || status.is_up {
-            let newer = statuses.wait_for(|status| status.polled_at.is_some_and(|at| at >= now));
-            let _ = timeout(timeout_after, newer).await;
-        }
+        let newer = statuses.wait_for(|status| status.polled_at.is_some_and(|at| at >= now));
+        let _ = timeout(longest, newer).await;
     }
 
     async fn call_begin_publish(
@@ -216,9 +210,7 @@ impl Publishers {
             media_flowing: false,
             play_url: sanitize::play_url(&request.play_url),
         };
-        let begin = |mut client: StreamServiceClient<_>, request| async move {
-            client.begin_publish(request).await
-        };
+        let begin = StreamServiceClient::begin_publish;
         self.inner.control.call(Some(timeout), message, begin).await
     }
 }

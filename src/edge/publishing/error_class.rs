@@ -57,9 +57,16 @@ fn reason(status: &Status) -> Option<ErrorReason> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code::{
+        AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied,
+    };
     use tonic_types::ErrorDetails;
 
     use super::*;
+    use crate::proto::v1::ErrorReason::{
+        FieldsInvalid, PublishConflict, PublishHeld, ResourceNotFound, StreamKeyInvalid,
+        Unspecified,
+    };
 
     fn with_reason(code: Code, reason: &str) -> Status {
         let details = ErrorDetails::with_error_info(reason, "sluice", []);
@@ -69,36 +76,12 @@ mod tests {
     #[test]
     fn a_code_with_a_reason_is_a_refusal() {
         for (code, name, reason) in [
-            (
-                Code::PermissionDenied,
-                "STREAM_KEY_INVALID",
-                ErrorReason::StreamKeyInvalid,
-            ),
-            (
-                Code::AlreadyExists,
-                "PUBLISH_CONFLICT",
-                ErrorReason::PublishConflict,
-            ),
-            (
-                Code::FailedPrecondition,
-                "PUBLISH_HELD",
-                ErrorReason::PublishHeld,
-            ),
-            (
-                Code::InvalidArgument,
-                "FIELDS_INVALID",
-                ErrorReason::FieldsInvalid,
-            ),
-            (
-                Code::NotFound,
-                "RESOURCE_NOT_FOUND",
-                ErrorReason::ResourceNotFound,
-            ),
-            (
-                Code::FailedPrecondition,
-                "MADE_LATER",
-                ErrorReason::Unspecified,
-            ),
+            (PermissionDenied, "STREAM_KEY_INVALID", StreamKeyInvalid),
+            (AlreadyExists, "PUBLISH_CONFLICT", PublishConflict),
+            (FailedPrecondition, "PUBLISH_HELD", PublishHeld),
+            (InvalidArgument, "FIELDS_INVALID", FieldsInvalid),
+            (NotFound, "RESOURCE_NOT_FOUND", ResourceNotFound),
+            (FailedPrecondition, "MADE_LATER", Unspecified),
         ] {
             let class = ErrorClass::of(&with_reason(code, name));
             assert_eq!(class, ErrorClass::Refused(reason), "{name}");

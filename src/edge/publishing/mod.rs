@@ -5,17 +5,18 @@
 //! reports every connection, and is their heartbeat.
 
 mod begin;
-mod disconnect;
-mod end;
 mod error_class;
-mod heartbeat;
+mod media_server;
 mod observe;
-mod poll;
 mod publishers;
 mod registry;
 #[cfg(test)]
+mod registry_property_tests;
+#[cfg(test)]
 mod registry_tests;
 mod sanitize;
+#[cfg(test)]
+mod scene;
 mod sync;
 mod sync_report;
 mod takeover;

@@ -44,11 +44,8 @@ impl Registry {
             is_new_boot: self.boot_id.as_ref() != Some(&snapshot.boot_id),
             ..Observation::default()
         };
-        let listed: HashSet<_> = snapshot
-            .publishers
-            .iter()
-            .map(|publisher| &publisher.id)
-            .collect();
+        let listed = snapshot.publishers.iter().map(|publisher| &publisher.id);
+        let listed: HashSet<_> = listed.collect();
         if observation.is_new_boot {
             self.begin_boot(&snapshot.boot_id, &listed);
         }

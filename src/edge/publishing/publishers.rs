@@ -4,18 +4,24 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, watch};
+use tokio::{
+    sync::{Mutex as AsyncMutex, Notify, Semaphore, watch},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::registry::Registry;
+use super::{
+    error_class::ErrorClass,
+    registry::{EndedPublish, Registry},
+};
 use crate::{
     backoff::Backoff,
     edge::{
-        control::ControlPlane,
+        control::{CALL_TIMEOUT, ControlPlane},
         publisher::{ConnectionId, PublishError, PublishRequest},
         servers::MediaServer,
     },
-    proto::v1,
+    proto::v1::{self, EndPublishRequest, stream_service_client::StreamServiceClient},
 };
 
 /// The delays between tries of a report or an EndPublish call.
@@ -28,7 +34,7 @@ const MAX_HEARTBEATS: usize = 16;
 
 /// The publishers of one media server. Cheap to clone: clones share one state.
 #[derive(Debug, Clone)]
-pub(in crate::edge) struct Publishers {
+pub(crate) struct Publishers {
     pub(super) inner: Arc<Inner>,
 }
 
@@ -50,7 +56,6 @@ pub(super) struct Inner {
     pub(super) report_now: Notify,
     /// Requests that kicked connections are disconnected now.
     pub(super) disconnect_now: Notify,
-    /// Limits HeartbeatPublish calls.
     pub(super) heartbeat_permits: Semaphore,
 }
 
@@ -59,19 +64,13 @@ pub(super) struct Inner {
 pub(super) struct ServerStatus {
     /// When the last successful poll began.
     pub(super) polled_at: Option<Instant>,
-    /// Whether the last poll succeeded.
     pub(super) is_up: bool,
-    /// Whether there was a poll.
     pub(super) was_polled: bool,
 }
 
 impl Publishers {
     /// No connection is known yet.
-    pub(in crate::edge) fn new(
-        control: ControlPlane,
-        node_id: String,
-        outage_grace: Duration,
-    ) -> Self {
+    pub(crate) fn new(control: ControlPlane, node_id: String, outage_grace: Duration) -> Self {
         let inner = Arc::new(Inner {
             control,
             node_id,
@@ -89,7 +88,7 @@ impl Publishers {
 
     /// Whether a connection that the media server still has may continue: from the known
     /// state, without a call. An unknown connection becomes known.
-    pub(in crate::edge) fn update(&self, request: &PublishRequest) -> Result<(), PublishError> {
+    pub(crate) fn update(&self, request: &PublishRequest) -> Result<(), PublishError> {
         let is_new = self.registry().update(request, Instant::now())?;
         if is_new {
             self.inner.report_now.notify_one();
@@ -101,7 +100,7 @@ impl Publishers {
     }
 
     /// Media of a connection flows. The first time, the control plane is told.
-    pub(in crate::edge) fn media_started(&self, id: &ConnectionId) {
+    pub(crate) fn media_started(&self, id: &ConnectionId) {
         if self.registry().media_started(id) {
             self.send_heartbeat(id);
         }
@@ -109,13 +108,52 @@ impl Publishers {
 
     /// A connection has ended. The control plane is told in the background, until it
     /// answers.
-    pub(in crate::edge) fn end(&self, id: &ConnectionId) {
+    pub(crate) fn end(&self, id: &ConnectionId) {
         let ended = self.registry().end(id, Instant::now());
         self.send_ends(ended);
     }
 
+    /// Tells the control plane in the background of publishes that have ended, until it
+    /// answers.
+    pub(super) fn send_ends(&self, ended: impl IntoIterator<Item = EndedPublish>) {
+        for ended in ended {
+            let publishers = self.clone();
+            let pending_ends = &self.inner.pending_ends;
+            pending_ends.send_modify(|count| *count += 1);
+            tokio::spawn(async move {
+                publishers.send_end(&ended).await;
+                let pending_ends = &publishers.inner.pending_ends;
+                pending_ends.send_modify(|count| *count -= 1);
+            });
+        }
+    }
+
+    async fn send_end(&self, ended: &EndedPublish) {
+        for failures in 1.. {
+            if self.registry().is_end_obsolete(ended) || self.end_publish(ended).await {
+                return;
+            }
+            sleep(RETRY_BACKOFF.delay(failures)).await;
+        }
+    }
+
+    /// Whether the control plane has decided; a refusal means that there is no such publish.
+    async fn end_publish(&self, ended: &EndedPublish) -> bool {
+        let request = EndPublishRequest {
+            stream_id: ended.publish.stream_id.clone(),
+            epoch: ended.publish.epoch,
+            publisher: Some(self.publisher(&ended.publish.boot_id, &ended.id)),
+        };
+        let end = StreamServiceClient::end_publish;
+        let control = &self.inner.control;
+        match control.call(Some(CALL_TIMEOUT), request, end).await {
+            Ok(_) => true,
+            Err(status) => matches!(ErrorClass::of(&status), ErrorClass::Refused(_)),
+        }
+    }
+
     /// Reconciles the media server and the control plane until `shutdown`.
-    pub(in crate::edge) async fn run(&self, server: MediaServer, shutdown: CancellationToken) {
+    pub(crate) async fn run(&self, server: MediaServer, shutdown: CancellationToken) {
         let running = async {
             tokio::join!(
                 self.poll_server(&server),

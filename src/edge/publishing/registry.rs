@@ -36,9 +36,7 @@ pub(super) struct Registry {
 /// A publish that has ended, which the control plane does not know yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EndedPublish {
-    /// The connection.
     pub(super) id: ConnectionId,
-    /// The publish.
     pub(super) publish: AcceptedPublish,
     /// The newest report before the end. Each later one lacks the connection.
     last_report: u64,
@@ -66,11 +64,6 @@ impl Registry {
             last_report: 0,
             last_answered_report: 0,
         }
-    }
-
-    /// The boot of the media server; `None` before the first snapshot.
-    pub(super) fn boot_id(&self) -> Option<&str> {
-        self.boot_id.as_deref()
     }
 
     /// A connection wants to publish. It becomes pending, unless it was accepted with this

@@ -1,178 +1,14 @@
-use std::time::{Duration, Instant};
-
-use proptest::prelude::*;
+use std::time::Instant;
 
 use super::{
-    observe::Observation,
     registry::{BeginStep, Registry},
-    sync_report::SyncReport,
-    tracked_connection::AcceptedPublish,
+    scene::{GRACE, SECOND, Scene, adoption, kick, name, publish_of, request},
 };
 use crate::{
     domain::Secret,
-    edge::publisher::{
-        ConnectionId, ObservedPublisher, PublishError, PublishRequest, PublisherSnapshot,
-    },
-    proto::v1::{
-        EndReason, IngestProtocol, NodeAdoption, NodeConnection, NodeKick, Stream, StreamStats,
-        SyncNodeResponse,
-    },
+    edge::publisher::PublishError,
+    proto::v1::{EndReason, StreamStats, SyncNodeResponse},
 };
-
-const GRACE: Duration = Duration::from_mins(10);
-const SECOND: Duration = Duration::from_secs(1);
-
-/// A registry with a simulated clock.
-struct Scene {
-    registry: Registry,
-    now: Instant,
-    listing_delay: Duration,
-}
-
-impl Scene {
-    /// In the boot `b1`, without publishers.
-    fn new() -> Self {
-        let now = Instant::now();
-        let registry = Registry::new(GRACE, now);
-        let mut scene = Self {
-            registry,
-            now,
-            listing_delay: 5 * SECOND,
-        };
-        assert!(scene.observe("b1", &[]).is_new_boot);
-        scene
-    }
-
-    fn begin(&mut self, id: &str) -> Result<BeginStep, PublishError> {
-        self.registry.begin(&request(id), self.now)
-    }
-
-    fn accept(&mut self, id: &str) {
-        self.begin(id).unwrap();
-        let accepted = self.registry.accept(&name(id), publish_of(id, 1), self.now);
-        assert_eq!(accepted, Ok(false));
-    }
-
-    fn update(&mut self, id: &str) -> Result<bool, PublishError> {
-        self.registry.update(&request(id), self.now)
-    }
-
-    fn end(&mut self, id: &str) -> Option<AcceptedPublish> {
-        let ended = self.registry.end(&name(id), self.now);
-        ended.map(|ended| ended.publish)
-    }
-
-    fn observe(&mut self, boot: &str, listed: &[&str]) -> Observation {
-        let publishers = listed.iter().map(|id| ObservedPublisher {
-            id: name(id),
-            request: None,
-            stats: None,
-        });
-        self.observe_publishers(boot, publishers.collect())
-    }
-
-    fn observe_publishers(
-        &mut self,
-        boot: &str,
-        publishers: Vec<ObservedPublisher>,
-    ) -> Observation {
-        let boot_id = boot.to_owned();
-        let snapshot = PublisherSnapshot {
-            boot_id,
-            publishers,
-            listing_delay: self.listing_delay,
-        };
-        self.registry.observe(&snapshot, self.now, self.now)
-    }
-
-    /// Observes one connection with this number of received bytes.
-    fn observe_bytes(&mut self, id: &str, bytes_received: i64) -> Observation {
-        let stats = StreamStats {
-            bytes_received,
-            ..StreamStats::default()
-        };
-        let publisher = ObservedPublisher {
-            id: name(id),
-            request: None,
-            stats: Some(stats),
-        };
-        self.observe_publishers("b1", vec![publisher])
-    }
-
-    fn report(&mut self) -> SyncReport {
-        self.registry.sync_report("n1").unwrap()
-    }
-
-    fn reported(&mut self) -> Vec<NodeConnection> {
-        let mut connections = self.report().message.connections;
-        connections.sort_by(|one, other| one.connection_id.cmp(&other.connection_id));
-        connections
-    }
-
-    fn answer(&mut self, report: &SyncReport, answer: SyncNodeResponse) -> Vec<AcceptedPublish> {
-        self.registry.control_plane_answered(self.now);
-        let ended = self.registry.apply_sync(report, answer, self.now);
-        ended.into_iter().map(|ended| ended.publish).collect()
-    }
-
-    fn sync(&mut self, answer: SyncNodeResponse) -> Vec<AcceptedPublish> {
-        let report = self.report();
-        self.answer(&report, answer)
-    }
-
-    fn to_disconnect(&self) -> Vec<ConnectionId> {
-        let mut ids = self.registry.connections_to_disconnect(self.now);
-        ids.sort();
-        ids
-    }
-}
-
-fn name(id: &str) -> ConnectionId {
-    ConnectionId::parse(id).unwrap()
-}
-
-fn request(id: &str) -> PublishRequest {
-    PublishRequest {
-        id: name(id),
-        stream_key: Secret::new("sk_1"),
-        peer_address: "203.0.113.5".to_owned(),
-        protocol: IngestProtocol::Rtmp,
-        play_url: Secret::new("rtmp://127.0.0.1/live/x"),
-    }
-}
-
-fn publish_of(id: &str, epoch: i64) -> AcceptedPublish {
-    AcceptedPublish {
-        stream_id: format!("stream of {id}"),
-        epoch,
-        boot_id: "b1".to_owned(),
-    }
-}
-
-fn kick(id: &str, reason: EndReason) -> SyncNodeResponse {
-    SyncNodeResponse {
-        kicks: vec![NodeKick {
-            connection_id: id.to_owned(),
-            reason: reason.into(),
-        }],
-        ..SyncNodeResponse::default()
-    }
-}
-
-fn adoption(id: &str, epoch: i64) -> SyncNodeResponse {
-    let stream = Stream {
-        id: format!("stream of {id}"),
-        epoch,
-        ..Stream::default()
-    };
-    SyncNodeResponse {
-        adoptions: vec![NodeAdoption {
-            connection_id: id.to_owned(),
-            stream: Some(stream),
-        }],
-        ..SyncNodeResponse::default()
-    }
-}
 
 #[test]
 fn an_accepted_connection_is_reported_with_its_stream_until_it_ends() {
@@ -202,10 +38,7 @@ fn answers_about_a_pending_connection_are_ignored() {
         reported.stream_key, "",
         "its BeginPublish call decides, not this report"
     );
-    scene
-        .registry
-        .accept(&name("a"), publish_of("a", 2), scene.now)
-        .unwrap();
+    scene.answer_begin("a", 2).unwrap();
     scene.answer(&report, kick("a", EndReason::KeyRotated));
     assert_eq!(scene.update("a"), Ok(false));
     let answer = adoption("a", 1);
@@ -219,9 +52,7 @@ fn a_publish_accepted_after_its_connection_is_gone_has_ended() {
     scene.begin("a").unwrap();
     assert_eq!(scene.end("a"), None);
 
-    let accepted = scene
-        .registry
-        .accept(&name("a"), publish_of("a", 1), scene.now);
+    let accepted = scene.answer_begin("a", 1);
 
     assert_eq!(accepted.unwrap_err().publish, publish_of("a", 1));
     assert_eq!(scene.reported(), []);
@@ -415,9 +246,7 @@ fn a_new_boot_removes_lost_connections_and_adopts_listed_ones() {
         ("", "sk_1")
     );
     // The answer to a begin of the boot before.
-    let accepted = scene
-        .registry
-        .accept(&name("pending"), publish_of("pending", 1), scene.now);
+    let accepted = scene.answer_begin("pending", 1);
     assert_eq!(accepted, Ok(false));
     assert_eq!(scene.registry.accepted_publish(&name("pending")), None);
 }
@@ -503,9 +332,7 @@ fn a_media_start_before_the_answer_is_kept() {
     let mut scene = Scene::new();
     scene.begin("a").unwrap();
     assert!(scene.registry.media_started(&name("a")));
-    let accepted = scene
-        .registry
-        .accept(&name("a"), publish_of("a", 1), scene.now);
+    let accepted = scene.answer_begin("a", 1);
     assert_eq!(accepted, Ok(true));
 }
 
@@ -551,100 +378,4 @@ fn there_are_at_most_five_thousand_connections() {
 fn there_is_no_report_before_the_first_snapshot() {
     let mut registry = Registry::new(GRACE, Instant::now());
     assert!(registry.sync_report("n1").is_none());
-}
-
-/// Events in any order; numbers are connections.
-#[derive(Debug, Clone)]
-enum Event {
-    Begin(u8),
-    Accept(u8),
-    Refuse(u8),
-    Update(u8),
-    End(u8),
-    Observe(Vec<u8>),
-    Boot,
-    Send,
-    Kick(u8),
-    Adopt(u8),
-    Pass(u8),
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let id = 0..4_u8;
-    prop_oneof![
-        id.clone().prop_map(Event::Begin),
-        id.clone().prop_map(Event::Accept),
-        id.clone().prop_map(Event::Refuse),
-        id.clone().prop_map(Event::Update),
-        id.clone().prop_map(Event::End),
-        prop::collection::vec(id.clone(), 0..4).prop_map(Event::Observe),
-        Just(Event::Boot),
-        Just(Event::Send),
-        id.clone().prop_map(Event::Kick),
-        id.prop_map(Event::Adopt),
-        (0..8_u8).prop_map(Event::Pass),
-    ]
-}
-
-impl Scene {
-    fn play(&mut self, event: Event, boot: &mut u32, report: &mut Option<SyncReport>) {
-        let id = |number: u8| number.to_string();
-        match event {
-            Event::Begin(number) => drop(self.begin(&id(number))),
-            Event::Accept(number) => {
-                let id = id(number);
-                let publish = publish_of(&id, 1);
-                drop(self.registry.accept(&name(&id), publish, self.now));
-            }
-            Event::Refuse(number) => self.registry.refuse(&name(&id(number)), self.now),
-            Event::Update(number) => drop(self.update(&id(number))),
-            Event::End(number) => drop(self.end(&id(number))),
-            Event::Observe(seen) => {
-                let seen: Vec<_> = seen.into_iter().map(id).collect();
-                let seen: Vec<_> = seen.iter().map(|id| &**id).collect();
-                self.observe(&format!("b{boot}"), &seen);
-            }
-            Event::Boot => *boot += 1,
-            Event::Send => *report = Some(self.report()),
-            Event::Kick(number) => {
-                if let Some(report) = report.take() {
-                    self.answer(&report, kick(&id(number), EndReason::KeyRotated));
-                }
-            }
-            Event::Adopt(number) => {
-                if let Some(report) = report.take() {
-                    self.answer(&report, adoption(&id(number), 2));
-                }
-            }
-            Event::Pass(seconds) => self.now += SECOND * u32::from(seconds),
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_sequence_of_events_keeps_reports_valid_and_ends_final(
-        events in prop::collection::vec(event(), 0..60),
-    ) {
-        let mut scene = Scene::new();
-        let (mut boot, mut report) = (1, None);
-        for event in events {
-            let last = event.clone();
-            scene.play(event, &mut boot, &mut report);
-
-            let reported = scene.reported();
-            for (index, one) in reported.iter().enumerate() {
-                prop_assert_eq!(one.stream_id.is_empty(), one.epoch == 0);
-                prop_assert!(index == 0 || reported[index - 1].connection_id != one.connection_id);
-            }
-            for id in scene.to_disconnect() {
-                prop_assert!(reported.iter().any(|one| one.connection_id == id.as_str()));
-                prop_assert!(scene.registry.accepted_publish(&id).is_none());
-            }
-            if let Event::End(number) = last {
-                let id = number.to_string();
-                prop_assert!(reported.iter().all(|one| one.connection_id != id));
-            }
-        }
-    }
 }

@@ -5,13 +5,8 @@ use std::net::IpAddr;
 
 use crate::{domain::Secret, proto::v1::StreamStats};
 
-/// The longest stream key, in bytes.
 const MAX_STREAM_KEY_BYTES: usize = 255;
-
-/// The longest URL, in bytes.
 const MAX_URL_BYTES: usize = 1024;
-
-/// The longest name of a codec, in characters.
 const MAX_CODEC_CHARS: usize = 32;
 
 /// An IP address; empty if it is none.

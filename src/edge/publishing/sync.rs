@@ -9,8 +9,11 @@ use super::{
     sync_report::SyncReport,
 };
 use crate::{
-    edge::control::CALL_TIMEOUT,
-    proto::v1::{ErrorReason, SyncNodeResponse, stream_service_client::StreamServiceClient},
+    edge::{control::CALL_TIMEOUT, publisher::ConnectionId},
+    proto::v1::{
+        ErrorReason, HeartbeatPublishRequest, PublishAction, SyncNodeResponse,
+        stream_service_client::StreamServiceClient,
+    },
 };
 
 /// The interval of reports until the control plane sets one.
@@ -52,22 +55,15 @@ impl Publishers {
     async fn sync_once(&self) -> Result<Duration, ()> {
         let _lock = self.inner.report_lock.lock().await;
         let report = self.registry().sync_report(&self.inner.node_id).ok_or(())?;
-        match self.sync_node(&report).await {
+        let (message, sync) = (report.message.clone(), StreamServiceClient::sync_node);
+        let control = &self.inner.control;
+        match control.call(Some(CALL_TIMEOUT), message, sync).await {
             Ok(answer) => Ok(self.apply(&report, answer)),
             Err(status) => {
                 self.sync_failed(&status);
                 Err(())
             }
         }
-    }
-
-    async fn sync_node(&self, report: &SyncReport) -> Result<SyncNodeResponse, Status> {
-        let sync = |mut client: StreamServiceClient<_>, request| async move {
-            client.sync_node(request).await
-        };
-        let message = report.message.clone();
-        let control = &self.inner.control;
-        control.call(Some(CALL_TIMEOUT), message, sync).await
     }
 
     fn apply(&self, report: &SyncReport, answer: SyncNodeResponse) -> Duration {
@@ -84,8 +80,44 @@ impl Publishers {
         interval.clamp(MIN_REPORT_INTERVAL, MAX_REPORT_INTERVAL)
     }
 
-    /// Records that the control plane has answered.
-    pub(super) fn control_plane_answered(&self) {
+    /// Sends the state of one connection to the control plane in the background, ahead of
+    /// the next report. At most one heartbeat of a connection is queued.
+    pub(super) fn send_heartbeat(&self, id: &ConnectionId) {
+        if !self.registry().queue_heartbeat(id) {
+            return;
+        }
+        let (publishers, id) = (self.clone(), id.clone());
+        tokio::spawn(async move {
+            if let Ok(_permit) = publishers.inner.heartbeat_permits.acquire().await {
+                publishers.heartbeat_publish(&id).await;
+            }
+            publishers.registry().heartbeat_done(&id);
+        });
+    }
+
+    async fn heartbeat_publish(&self, id: &ConnectionId) {
+        let Some(publish) = self.registry().accepted_publish(id) else {
+            return;
+        };
+        let request = HeartbeatPublishRequest {
+            publisher: Some(self.publisher(&publish.boot_id, id)),
+            stream_id: publish.stream_id,
+            epoch: publish.epoch,
+            stats: self.registry().recent_stats(id, Instant::now()),
+        };
+        let heartbeat = StreamServiceClient::heartbeat_publish;
+        let control = &self.inner.control;
+        let Ok(answer) = control.call(Some(CALL_TIMEOUT), request, heartbeat).await else {
+            return;
+        };
+        self.control_plane_answered();
+        if answer.action() == PublishAction::Stop {
+            self.registry().kick(id, answer.stop_reason());
+            self.inner.disconnect_now.notify_one();
+        }
+    }
+
+    fn control_plane_answered(&self) {
         if self.registry().control_plane_answered(Instant::now()) {
             tracing::info!("the control plane answers again");
         }

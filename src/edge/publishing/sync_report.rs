@@ -23,7 +23,6 @@ pub(super) struct SyncReport {
     pending: HashSet<ConnectionId>,
     /// Connections with neither an accepted publish nor a stream key.
     keyless: HashSet<ConnectionId>,
-    /// The request message.
     pub(super) message: SyncNodeRequest,
 }
 

@@ -13,11 +13,8 @@ const MIN_SNAPSHOT_INTERVAL: Duration = Duration::from_millis(1500);
 /// A publish that the control plane has accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AcceptedPublish {
-    /// The stream.
     pub(super) stream_id: String,
-    /// The epoch of this connection.
     pub(super) epoch: i64,
-    /// The boot of the media server.
     pub(super) boot_id: String,
 }
 
@@ -57,7 +54,6 @@ pub(super) struct TrackedConnection {
     pub(super) media_flows: bool,
     /// The last measured values, and when they were measured.
     pub(super) measured: Option<(Instant, StreamStats)>,
-    /// Whether a heartbeat is queued.
     pub(super) heartbeat_queued: bool,
 }
 

@@ -1,4 +1,4 @@
-use super::diagnosis;
+use super::failure::is_refusal;
 use crate::{
     domain::{RelayError, Secret},
     proto::v1,
@@ -10,11 +10,8 @@ const MIN_REDACTED_BYTES: usize = 4;
 /// The input and the output of a relay.
 #[derive(Debug, Clone)]
 pub(super) struct Assignment {
-    /// The stream.
     pub(super) stream_id: String,
-    /// The destination.
     pub(super) destination_id: String,
-    /// The publishing connection.
     pub(super) connection_id: String,
     /// The URL from which media is read; may be empty.
     pub(super) input_url: Secret,
@@ -63,7 +60,7 @@ impl From<v1::RelayAssignment> for Assignment {
         let relay = relay.unwrap_or_default();
         let last_code = relay.error.unwrap_or_default().code;
         Self {
-            last_refusals: diagnosis::is_refusal(&last_code).then_some(relay.attempt),
+            last_refusals: is_refusal(&last_code).then_some(relay.attempt),
             stream_id: relay.stream_id,
             destination_id: relay.destination_id,
             connection_id,
@@ -86,23 +83,12 @@ mod tests {
 
     #[test]
     fn the_key_and_urls_are_redacted() {
+        let (rtmp, srt) = ("rtmp://a.com/app/k3y-1", "srt://a.com:9?streamid=k3y/1");
         for (output, text, redacted) in [
-            (
-                "rtmp://a.com/app/k3y-1",
-                "stream k3y-1 is busy",
-                "stream *** is busy",
-            ),
+            (rtmp, "stream k3y-1 is busy", "stream *** is busy"),
             ("rtmp://a.com/app/k3y-1?x=2", "bad k3y-1", "bad ***"),
-            (
-                "srt://a.com:9?streamid=k3y/1",
-                "id k3y/1 unknown",
-                "id *** unknown",
-            ),
-            (
-                "rtmp://a.com/app/k3y-1",
-                "at rtmp://a.com/app/other",
-                "at rtmp://***",
-            ),
+            (srt, "id k3y/1 unknown", "id *** unknown"),
+            (rtmp, "at rtmp://a.com/app/other", "at rtmp://***"),
             ("rtmp://a.com/app/a", "a word", "a word"),
             ("rtmp://a.com/app/", "a word", "a word"),
         ] {

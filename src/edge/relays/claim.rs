@@ -1,31 +1,29 @@
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, mpsc},
     time::timeout,
 };
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 use crate::{
     backoff::Backoff,
     edge::control::ControlPlane,
-    proto::v1::{ClaimRelaysRequest, ClaimRelaysResponse},
+    proto::v1::{
+        ClaimRelaysRequest, ClaimRelaysResponse, stream_service_client::StreamServiceClient,
+    },
 };
 
 /// The longest silence of the control plane: it sends a message at least every 10 seconds.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The delays between claims that fail.
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 
 /// The ClaimRelays stream of a worker, which is opened again whenever it ends.
 #[derive(Debug)]
 pub(super) struct RelayClaim {
-    /// The control plane.
     pub(super) control: ControlPlane,
-    /// The request.
     pub(super) request: ClaimRelaysRequest,
-    /// The receiver of all messages.
     pub(super) messages: mpsc::Sender<ClaimRelaysResponse>,
     /// Notified when the control plane is reachable again, which ends a delay.
     pub(super) is_back: Arc<Notify>,
@@ -37,9 +35,8 @@ impl RelayClaim {
         let mut failures = 0;
         loop {
             let mut has_received = false;
-            let status = match self.forward(&mut has_received).await {
-                ControlFlow::Break(()) => return,
-                ControlFlow::Continue(status) => status,
+            let Err(status) = self.forward(&mut has_received).await else {
+                return;
             };
             if has_received {
                 failures = 0;
@@ -60,42 +57,26 @@ impl RelayClaim {
         }
     }
 
-    /// Forwards messages until the stream ends or the receiver is gone.
-    async fn forward(&self, has_received: &mut bool) -> ControlFlow<(), Status> {
-        let mut stream = match timeout(SILENCE_TIMEOUT, self.open()).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(status)) => return ControlFlow::Continue(status),
-            Err(_) => return ControlFlow::Continue(silent()),
-        };
+    /// Forwards messages until the receiver is gone; an error if the stream ends before.
+    async fn forward(&self, has_received: &mut bool) -> Result<(), Status> {
+        let (request, claim) = (self.request.clone(), StreamServiceClient::claim_relays);
+        let mut stream = unless_silent(self.control.call(None, request, claim)).await?;
         loop {
-            let message = match timeout(SILENCE_TIMEOUT, stream.message()).await {
-                Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => {
-                    return ControlFlow::Continue(Status::unavailable("the claim has ended"));
-                }
-                Ok(Err(status)) => return ControlFlow::Continue(status),
-                Err(_) => return ControlFlow::Continue(silent()),
-            };
+            let message = unless_silent(stream.message()).await?;
+            let message = message.ok_or_else(|| Status::unavailable("the claim has ended"))?;
             *has_received = true;
             if self.messages.send(message).await.is_err() {
-                return ControlFlow::Break(());
+                return Ok(());
             }
         }
     }
-
-    async fn open(&self) -> Result<Streaming<ClaimRelaysResponse>, Status> {
-        self.control
-            .call(
-                None,
-                self.request.clone(),
-                |mut client, request| async move { client.claim_relays(request).await },
-            )
-            .await
-    }
 }
 
-fn silent() -> Status {
-    Status::unavailable("the control plane is silent")
+async fn unless_silent<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let silent = |_| Err(Status::unavailable("the control plane is silent"));
+    timeout(SILENCE_TIMEOUT, answer)
+        .await
+        .unwrap_or_else(silent)
 }
 
 #[cfg(test)]

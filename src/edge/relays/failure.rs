@@ -1,4 +1,60 @@
-use crate::proto::v1::{RelayError, RelayErrorSeverity};
+use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
+
+use crate::proto::v1::{
+    RelayError,
+    RelayErrorSeverity::{self, Fatal, Retryable},
+};
+
+/// The codes with which a destination may refuse a key, and the number of failures in a row
+/// after which one more is final. The first tries may fail because the destination still
+/// holds the connection of the try before, or was restarted.
+const REFUSALS: [(&str, i64); 2] = [("DESTINATION_REFUSED", 4), ("DESTINATION_CLOSED_EARLY", 6)];
+
+/// The exit codes of `run-child` if the program cannot be run.
+const CANNOT_RUN: [i32; 2] = [126, 127];
+
+/// Texts of ffmpeg in lower case, with the code, the severity and the message of the failure.
+const KNOWN_ERRORS: [(&[&str], &str, RelayErrorSeverity, &str); 6] = [
+    (
+        &[
+            "not compatible with flv",
+            "codec not currently supported in container",
+        ],
+        "CODEC_UNSUPPORTED",
+        Fatal,
+        "the destination's protocol cannot carry a codec of the stream",
+    ),
+    (
+        &["flv does not support sample rate"],
+        "CODEC_UNSUPPORTED",
+        Fatal,
+        "the destination's protocol cannot carry the sample rate of the stream",
+    ),
+    (
+        &["error opening input"],
+        "INPUT_LOST",
+        Retryable,
+        "the media server does not send the stream",
+    ),
+    (
+        &["could not find codec parameters"],
+        "INPUT_LOST",
+        Retryable,
+        "the media server sends no media of the stream",
+    ),
+    (
+        &["does not contain any stream"],
+        "INPUT_LOST",
+        Retryable,
+        "the stream has neither video nor audio",
+    ),
+    (
+        &["unrecognized option"],
+        "FFMPEG_UNSUITABLE",
+        Fatal,
+        "ffmpeg is too old, or lacks features that relays need",
+    ),
+];
 
 /// Why a relay ended unexpectedly.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +65,90 @@ pub(super) struct RelayFailure {
     pub(super) severity: RelayErrorSeverity,
     /// A sentence without secrets, at most 512 characters.
     pub(super) message: String,
+}
+
+impl RelayFailure {
+    fn new(code: &'static str, severity: RelayErrorSeverity, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            code,
+            severity,
+            message,
+        }
+    }
+
+    /// The failure that an exit of ffmpeg means, from its exit status and its last lines. The
+    /// carriers know the answers of the far sides, which is more exact: this is used only
+    /// where they know nothing. The message may hold URLs from `stderr_lines`, and must be
+    /// redacted.
+    pub(super) fn of_exit(exit: io::Result<ExitStatus>, stderr_lines: &[String]) -> Self {
+        let status = match exit {
+            Ok(status) => status,
+            Err(error) => return Self::cannot_start(&error),
+        };
+        if let Some(signal) = status.signal() {
+            let message = format!("ffmpeg was killed by signal {signal}");
+            return Self::new("FFMPEG_KILLED", Retryable, message);
+        }
+        if status.code().is_some_and(|code| CANNOT_RUN.contains(&code)) {
+            let message = "the edge cannot run ffmpeg (SLUICE_FFMPEG)";
+            return Self::new("FFMPEG_MISSING", Fatal, message);
+        }
+        if status.success() {
+            return Self::new("INPUT_LOST", Retryable, "the media has ended");
+        }
+        let is_logged = |text: &&str| {
+            let has_text = |line: &String| line.to_ascii_lowercase().contains(*text);
+            stderr_lines.iter().any(has_text)
+        };
+        match KNOWN_ERRORS
+            .iter()
+            .find(|(texts, ..)| texts.iter().any(is_logged))
+        {
+            Some((_, code, severity, message)) => Self::new(code, *severity, *message),
+            None => {
+                let last = stderr_lines.last().map_or("no output", String::as_str);
+                Self::new("FFMPEG_FAILED", Retryable, format!("ffmpeg failed: {last}"))
+            }
+        }
+    }
+
+    pub(super) fn cannot_start(error: &io::Error) -> Self {
+        let message = format!("cannot start a process: {error}");
+        Self::new("FFMPEG_FAILED", Retryable, message)
+    }
+
+    pub(super) fn no_input_url() -> Self {
+        let message = "the edge has not reported a play URL of the stream";
+        Self::new("INPUT_UNKNOWN", Retryable, message)
+    }
+
+    /// The task of the relay ended without a status.
+    pub(super) fn crashed() -> Self {
+        let message = "the relay has crashed in the edge";
+        Self::new("RELAY_LOST", Retryable, message)
+    }
+
+    /// The destination receives no more bytes.
+    pub(super) fn no_progress(ffmpeg_writes: bool) -> Self {
+        let message = match ffmpeg_writes {
+            true => "the destination accepts no more media",
+            false => "the media server sends no more media",
+        };
+        Self::new("NO_PROGRESS", Retryable, message)
+    }
+}
+
+/// Whether a code means that the destination may have refused the key.
+pub(super) fn is_refusal(code: &str) -> bool {
+    REFUSALS.iter().any(|(refusal, _)| *refusal == code)
+}
+
+/// Whether a refusal is final after this number of failures in a row, of which the last was
+/// a refusal too.
+pub(super) fn is_final(code: &str, failures: i64) -> bool {
+    let mut refusals = REFUSALS.iter();
+    refusals.any(|(refusal, max_failures)| *refusal == code && failures >= *max_failures)
 }
 
 impl From<RelayFailure> for RelayError {
@@ -23,5 +163,95 @@ impl From<RelayFailure> for RelayError {
             severity: severity.into(),
             message,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exited(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    #[test]
+    fn a_refusal_is_final_after_enough_failures() {
+        for (code, failures, is_last) in [
+            ("DESTINATION_REFUSED", 3, false),
+            ("DESTINATION_REFUSED", 4, true),
+            ("DESTINATION_CLOSED_EARLY", 5, false),
+            ("DESTINATION_CLOSED_EARLY", 6, true),
+            ("DESTINATION_LOST", 50, false),
+        ] {
+            assert_eq!(is_final(code, failures), is_last, "{code} {failures}");
+        }
+    }
+
+    #[test]
+    fn each_exit_has_a_code() {
+        for (status, line, code, severity) in [
+            (exited(127), "", "FFMPEG_MISSING", Fatal),
+            (exited(126), "", "FFMPEG_MISSING", Fatal),
+            (ExitStatus::from_raw(9), "", "FFMPEG_KILLED", Retryable),
+            (ExitStatus::from_raw(11), "", "FFMPEG_KILLED", Retryable),
+            (exited(0), "", "INPUT_LOST", Retryable),
+            (
+                exited(1),
+                "[flv @ 0x55] [error] Video codec hevc not compatible with flv",
+                "CODEC_UNSUPPORTED",
+                Fatal,
+            ),
+            (
+                exited(1),
+                "Could not find tag for codec opus in stream #1, codec not currently supported in container",
+                "CODEC_UNSUPPORTED",
+                Fatal,
+            ),
+            (
+                exited(1),
+                "[flv @ 0x55] [error] FLV does not support sample rate 48000, choose from (44100, 22050, 11025)",
+                "CODEC_UNSUPPORTED",
+                Fatal,
+            ),
+            (
+                exited(1),
+                "[fatal] Output file #0 does not contain any stream",
+                "INPUT_LOST",
+                Retryable,
+            ),
+            (
+                exited(1),
+                "Unrecognized option 'stats_period'.",
+                "FFMPEG_UNSUITABLE",
+                Fatal,
+            ),
+            (
+                exited(1),
+                "av_interleaved_write_frame(): Broken pipe",
+                "FFMPEG_FAILED",
+                Retryable,
+            ),
+            (exited(255), "", "FFMPEG_FAILED", Retryable),
+        ] {
+            let failure = RelayFailure::of_exit(Ok(status), &[line.to_owned()]);
+            assert_eq!(
+                (failure.code, failure.severity),
+                (code, severity),
+                "{status} {line}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_error_has_the_last_line() {
+        let lines = ["first", "last"].map(str::to_owned);
+        assert_eq!(
+            RelayFailure::of_exit(Ok(exited(1)), &lines).message,
+            "ffmpeg failed: last"
+        );
+        assert_eq!(
+            RelayFailure::of_exit(Ok(exited(1)), &[]).message,
+            "ffmpeg failed: no output"
+        );
     }
 }

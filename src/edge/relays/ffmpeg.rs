@@ -5,7 +5,9 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
+    thread,
     time::Duration,
 };
 
@@ -14,11 +16,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, ChildStderr, ChildStdout, Command},
+    runtime::Handle,
+    sync::oneshot,
     task::JoinHandle,
     time::timeout,
 };
 
-use super::{carrier::Carrier, spawner::Spawner, stderr_tail::StderrTail};
+use super::{carrier::Carrier, stderr_tail::StderrTail};
 
 /// The running executable, even after its file was replaced.
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
@@ -41,6 +45,18 @@ pub(super) struct Ffmpeg {
     bytes_written: Arc<AtomicU64>,
     stderr_tail: Arc<Mutex<StderrTail>>,
     stderr_reader: JoinHandle<()>,
+}
+
+type SpawnRequest = (Command, oneshot::Sender<io::Result<Child>>);
+
+/// Starts all processes from one thread.
+///
+/// The kernel can end a child with its parent (`PR_SET_PDEATHSIG`), where the parent is the
+/// thread that started it. This thread lives as long as the spawner; the threads of the
+/// runtime may end earlier.
+#[derive(Debug, Clone)]
+pub(super) struct Spawner {
+    requests: mpsc::Sender<SpawnRequest>,
 }
 
 impl Ffmpeg {
@@ -108,6 +124,30 @@ impl Drop for Ffmpeg {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
         self.stderr_reader.abort();
+    }
+}
+
+impl Spawner {
+    pub(super) fn start() -> io::Result<Self> {
+        let (requests, received) = mpsc::channel::<SpawnRequest>();
+        let runtime = Handle::current();
+        thread::Builder::new()
+            .name("relays".to_owned())
+            .spawn(move || {
+                let _runtime = runtime.enter();
+                while let Ok((mut command, reply)) = received.recv() {
+                    // If the caller is gone, the child is dropped, which ends it.
+                    let _ = reply.send(command.spawn());
+                }
+            })?;
+        Ok(Self { requests })
+    }
+
+    pub(super) async fn spawn(&self, command: Command) -> io::Result<Child> {
+        let (reply, replied) = oneshot::channel();
+        let gone = || io::Error::other("the thread that starts processes has ended");
+        self.requests.send((command, reply)).map_err(|_| gone())?;
+        replied.await.map_err(|_| gone())?
     }
 }
 

@@ -96,11 +96,9 @@ mod tests {
     fn a_relay_stops_before_its_lease_ends_unless_the_control_plane_is_unreachable() {
         let now = Instant::now();
         let clock = LeaseClock::lasting(LEASE, now);
-        assert_eq!(clock.run_until(None), now + LEASE - STOP_MARGIN);
-        assert_eq!(
-            clock.run_until(Some(Duration::ZERO)),
-            now + LEASE - STOP_MARGIN
-        );
+        let stop_at = now + LEASE - STOP_MARGIN;
+        assert_eq!(clock.run_until(None), stop_at);
+        assert_eq!(clock.run_until(Some(Duration::ZERO)), stop_at);
         assert_eq!(clock.run_until(Some(GRACE)), now + GRACE);
     }
 

@@ -6,25 +6,24 @@
 //! | `claim` | the ClaimRelays stream, kept open |
 //! | `assignments`, `lease_clock` | the relays with their leases, and until when they may run |
 //! | `relay`, `progress`, `status` | the life of one relay, and its reported status |
-//! | `ffmpeg`, `stderr_tail`, `spawner` | its process |
-//! | `diagnosis`, `failure` | why it ended |
+//! | `ffmpeg`, `stderr_tail` | its process |
+//! | `failure` | why it ended |
 //! | `carrier` | the connections that carry its media |
 
 mod assignment;
 mod assignments;
+#[cfg(test)]
+mod assignments_tests;
 mod carrier;
 mod claim;
-mod diagnosis;
 mod failure;
 mod ffmpeg;
 mod lease_clock;
 mod progress;
 mod relay;
-mod settings;
-mod spawner;
 mod status;
 mod stderr_tail;
 mod worker;
 
-pub(super) use settings::RelaySettings;
+pub(super) use relay::RelaySettings;
 pub(super) use worker::run;

@@ -27,7 +27,6 @@ impl Progress {
         }
     }
 
-    /// Adds a sample of the number of bytes.
     pub(super) fn sample(&mut self, bytes: u64, now: Instant) {
         if bytes > self.bytes() {
             self.last_growth = now;
@@ -43,7 +42,6 @@ impl Progress {
         }
     }
 
-    /// The number of bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.samples.back().map_or(0, |(_, bytes)| *bytes)
     }
@@ -58,7 +56,6 @@ impl Progress {
         u64::try_from(bits * 1000 / milliseconds).unwrap_or(u64::MAX)
     }
 
-    /// The state of the relay.
     pub(super) fn state(&self, now: Instant) -> RelayState {
         match self.bytes() {
             0 => RelayState::Starting,

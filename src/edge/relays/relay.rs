@@ -1,4 +1,9 @@
-use std::{io, process::ExitStatus, time::Duration, time::Instant};
+use std::{
+    io,
+    path::PathBuf,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::{Notify, watch},
@@ -7,44 +12,60 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    assignment::Assignment, assignments::NewRelay, carrier::Carrier, diagnosis,
-    failure::RelayFailure, ffmpeg::Ffmpeg, progress::Progress, settings::RelaySettings,
-    spawner::Spawner, status::RelayStatus,
+    assignment::Assignment,
+    carrier::Carrier,
+    failure::{RelayFailure, is_final},
+    ffmpeg::{Ffmpeg, Spawner},
+    progress::Progress,
+    status::RelayStatus,
 };
-use crate::proto::v1::{RelayErrorSeverity, RelayState};
+use crate::{
+    domain::UrlPolicy,
+    proto::v1::{RelayErrorSeverity, RelayState},
+};
 
-/// The interval of progress samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The longest wait, after ffmpeg has exited, for a carrier to know the reason.
 const CARRIER_FAILURE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How relays run.
+#[derive(Debug, Clone)]
+pub(crate) struct RelaySettings {
+    /// The most relays at once: 1 to 1000.
+    pub(crate) capacity: u32,
+    pub(crate) ffmpeg: PathBuf,
+    /// Time without progress after which a relay is stopped.
+    pub(crate) progress_timeout: Duration,
+    /// Time that relays continue while the control plane is unreachable.
+    pub(crate) outage_grace: Duration,
+    pub(crate) url_policy: UrlPolicy,
+}
+
 /// What all relays of a worker share.
 #[derive(Debug)]
 pub(super) struct RelayContext {
-    /// How they run.
     pub(super) settings: RelaySettings,
-    /// Starts their processes.
     pub(super) spawner: Spawner,
     /// Notified when the state of one of them changes.
     pub(super) state_changed: Notify,
 }
 
 /// A relay from its start to its end.
-struct Relay<'a> {
-    assignment: Assignment,
-    stop: CancellationToken,
-    status: watch::Sender<RelayStatus>,
-    context: &'a RelayContext,
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) assignment: Assignment,
+    /// Cancelled when it has to stop.
+    pub(super) stop: CancellationToken,
+    pub(super) status: watch::Sender<RelayStatus>,
+    /// The relays to the same destination, which must end before it starts.
+    pub(super) predecessors: Vec<watch::Receiver<RelayStatus>>,
 }
 
 /// Why a relay stops sending.
 enum RelayEnd {
-    /// It was stopped.
     Stopped,
-    /// It has failed.
     Failed(RelayFailure),
-    /// ffmpeg has exited.
     Exited(io::Result<ExitStatus>),
 }
 
@@ -54,90 +75,68 @@ struct Carriers {
     output: Carrier,
 }
 
-/// Runs a relay until it is stopped or fails.
-pub(super) async fn run(relay: NewRelay, context: &RelayContext) {
-    let NewRelay {
-        assignment,
-        stop,
-        status,
-        predecessors,
-    } = relay;
-    for mut predecessor in predecessors {
-        // An error means that its sender is dropped: it does not run any more.
-        let _ = predecessor.wait_for(RelayStatus::is_over).await;
-    }
-    let relay = Relay {
-        assignment,
-        stop,
-        status,
-        context,
-    };
-    relay.run().await;
-}
-
-impl Relay<'_> {
-    async fn run(&self) {
+impl Relay {
+    /// Runs it until it is stopped or fails.
+    pub(super) async fn run(mut self, context: &RelayContext) {
+        for predecessor in &mut self.predecessors {
+            // An error means that its sender is dropped: it does not run any more.
+            let _ = predecessor.wait_for(RelayStatus::is_over).await;
+        }
         let Assignment {
             stream_id,
             destination_id,
             ..
         } = &self.assignment;
         tracing::info!(stream_id, destination_id, "starting a relay");
-        let opened = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => None,
-            opened = Carriers::open(self) => Some(opened),
-        };
-        let failure = match opened {
-            None => None,
-            Some(Ok(carriers)) => self.send(&carriers).await,
-            Some(Err(failure)) => Some(failure),
-        };
-        let failure = failure.map(|failure| self.finalize(failure));
+        let sent = self.send(context).await;
+        let failure = sent.err().map(|failure| self.finalize(failure));
         match &failure {
             None => tracing::info!(stream_id, destination_id, "stopped a relay"),
             Some(RelayFailure { code, message, .. }) => {
                 tracing::warn!(stream_id, destination_id, code, message, "a relay failed");
             }
         }
-        self.set_status(RelayStatus::ended(failure));
+        self.set_status(RelayStatus::ended(failure), context);
     }
 
     /// Sends media until it is stopped, which is no failure, or fails.
-    async fn send(&self, carriers: &Carriers) -> Option<RelayFailure> {
-        let RelayContext {
-            settings, spawner, ..
-        } = self.context;
-        let Carriers { input, output } = carriers;
-        let mut ffmpeg = match Ffmpeg::start(spawner, &settings.ffmpeg, input, output).await {
-            Ok(ffmpeg) => ffmpeg,
-            Err(error) => return Some(diagnosis::cannot_start(&error)),
+    async fn send(&self, context: &RelayContext) -> Result<(), RelayFailure> {
+        let carriers = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Ok(()),
+            opened = Carriers::open(&self.assignment, &context.settings.url_policy) => opened?,
         };
-        match self.watch(carriers, &mut ffmpeg).await {
+        let (Carriers { input, output }, program) = (&carriers, &context.settings.ffmpeg);
+        let started = Ffmpeg::start(&context.spawner, program, input, output).await;
+        let mut ffmpeg = started.map_err(|error| RelayFailure::cannot_start(&error))?;
+        match self.watch(&carriers, &mut ffmpeg, context).await {
             RelayEnd::Stopped => {
                 let before = self.status.borrow().clone();
-                self.set_status(RelayStatus {
-                    state: RelayState::Stopping,
-                    ..before
-                });
+                let state = RelayState::Stopping;
+                self.set_status(RelayStatus { state, ..before }, context);
                 ffmpeg.terminate().await;
-                None
+                Ok(())
             }
             RelayEnd::Failed(failure) => {
                 ffmpeg.terminate().await;
-                Some(failure)
+                Err(failure)
             }
-            RelayEnd::Exited(exit) => {
+            RelayEnd::Exited(exit) => Err(
                 match timeout(CARRIER_FAILURE_TIMEOUT, carriers.failed()).await {
-                    Ok(failure) => Some(failure),
-                    Err(_) => Some(diagnosis::of_exit(exit, &ffmpeg.stderr_lines().await)),
-                }
-            }
+                    Ok(failure) => failure,
+                    Err(_) => RelayFailure::of_exit(exit, &ffmpeg.stderr_lines().await),
+                },
+            ),
         }
     }
 
     /// Updates the status until the relay ends.
-    async fn watch(&self, carriers: &Carriers, ffmpeg: &mut Ffmpeg) -> RelayEnd {
+    async fn watch(
+        &self,
+        carriers: &Carriers,
+        ffmpeg: &mut Ffmpeg,
+        context: &RelayContext,
+    ) -> RelayEnd {
         let mut progress = Progress::new(Instant::now());
         let mut samples = interval(SAMPLE_INTERVAL);
         samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -156,16 +155,17 @@ impl Relay<'_> {
             if progress.bytes() > before {
                 written_at_growth = ffmpeg.bytes_written();
             }
-            if progress.has_stopped(self.context.settings.progress_timeout, now) {
+            if progress.has_stopped(context.settings.progress_timeout, now) {
                 let ffmpeg_writes = ffmpeg.bytes_written() > written_at_growth;
-                return RelayEnd::Failed(diagnosis::no_progress(ffmpeg_writes));
+                return RelayEnd::Failed(RelayFailure::no_progress(ffmpeg_writes));
             }
-            self.set_status(RelayStatus {
+            let status = RelayStatus {
                 state: progress.state(now),
                 bytes: progress.bytes(),
                 bitrate: progress.bitrate(),
                 failure: None,
-            });
+            };
+            self.set_status(status, context);
         }
     }
 
@@ -174,33 +174,29 @@ impl Relay<'_> {
     fn finalize(&self, mut failure: RelayFailure) -> RelayFailure {
         failure.message = self.assignment.redact(&failure.message);
         let failures = self.assignment.last_refusals;
-        if failures.is_some_and(|failures| diagnosis::is_final(failure.code, failures)) {
+        if failures.is_some_and(|failures| is_final(failure.code, failures)) {
             failure.severity = RelayErrorSeverity::Fatal;
         }
         failure
     }
 
-    fn set_status(&self, next: RelayStatus) {
+    fn set_status(&self, next: RelayStatus, context: &RelayContext) {
         let state = next.state;
         if self.status.send_replace(next).state != state {
-            self.context.state_changed.notify_one();
+            context.state_changed.notify_one();
         }
     }
 }
 
 impl Carriers {
-    async fn open(relay: &Relay<'_>) -> Result<Self, RelayFailure> {
-        let Assignment {
-            input_url,
-            output_url,
-            ..
-        } = &relay.assignment;
+    async fn open(assignment: &Assignment, policy: &UrlPolicy) -> Result<Self, RelayFailure> {
+        let input_url = &assignment.input_url;
         if input_url.expose().is_empty() {
-            return Err(diagnosis::no_input_url());
+            return Err(RelayFailure::no_input_url());
         }
         Ok(Self {
             input: Carrier::reading(input_url).await?,
-            output: Carrier::sending(output_url, &relay.context.settings.url_policy).await?,
+            output: Carrier::sending(&assignment.output_url, policy).await?,
         })
     }
 

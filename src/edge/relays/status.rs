@@ -4,7 +4,6 @@ use crate::proto::v1::{RelayErrorSeverity, RelayReport, RelayState};
 /// The status of a relay.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct RelayStatus {
-    /// The state.
     pub(super) state: RelayState,
     /// Bytes that the destination has received.
     pub(super) bytes: u64,
@@ -40,13 +39,9 @@ impl RelayStatus {
 
     /// Whether no part of it runs any more. The report of such a status returns the lease.
     pub(super) fn is_over(&self) -> bool {
-        matches!(
-            self.state,
-            RelayState::Idle | RelayState::Retrying | RelayState::Failed
-        )
+        is_over(self.state)
     }
 
-    /// The report for the control plane.
     pub(super) fn report(self, lease_id: String) -> RelayReport {
         let Self {
             state,
@@ -62,4 +57,10 @@ impl RelayStatus {
             error: failure.map(Into::into),
         }
     }
+}
+
+/// Whether this is the state of a relay that has ended.
+pub(super) fn is_over(state: RelayState) -> bool {
+    use RelayState::{Failed, Idle, Retrying};
+    matches!(state, Idle | Retrying | Failed)
 }

@@ -1,9 +1,6 @@
 use std::collections::VecDeque;
 
-/// The most lines that are kept.
 const MAX_LINES: usize = 8;
-
-/// The most bytes of a line that are kept.
 const MAX_LINE_BYTES: usize = 300;
 
 /// The last lines of a process's stderr, in bounded memory.
@@ -14,7 +11,6 @@ pub(super) struct StderrTail {
 }
 
 impl StderrTail {
-    /// Adds output.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         for byte in bytes {
             match byte {

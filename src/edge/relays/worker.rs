@@ -15,9 +15,8 @@ use uuid::Uuid;
 use super::{
     assignments::Assignments,
     claim::RelayClaim,
-    relay::{self, RelayContext},
-    settings::RelaySettings,
-    spawner::Spawner,
+    ffmpeg::Spawner,
+    relay::{RelayContext, RelaySettings},
 };
 use crate::{
     edge::control::ControlPlane,
@@ -27,7 +26,6 @@ use crate::{
     },
 };
 
-/// The interval of checks for overdue relays and reports.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The longest time in which relays stop at shutdown.
@@ -80,7 +78,11 @@ pub(crate) async fn run(
     let mut worker = Worker::new(control, settings, spawner);
     let claim = RelayClaim {
         control: worker.control.clone(),
-        request: worker.claim_request(node_id),
+        request: ClaimRelaysRequest {
+            worker_id: worker.id.clone(),
+            node_id,
+            capacity: i32::try_from(worker.context.settings.capacity).unwrap_or(i32::MAX),
+        },
         messages: sender,
         is_back: Arc::clone(&worker.is_back),
     };
@@ -120,14 +122,6 @@ impl Worker {
         }
     }
 
-    fn claim_request(&self, node_id: String) -> ClaimRelaysRequest {
-        ClaimRelaysRequest {
-            worker_id: self.id.clone(),
-            node_id,
-            capacity: i32::try_from(self.context.settings.capacity).unwrap_or(i32::MAX),
-        }
-    }
-
     /// Handles messages and events until it is dropped.
     async fn run(&mut self, messages: &mut mpsc::Receiver<ClaimRelaysResponse>) {
         let mut checks = interval(CHECK_INTERVAL);
@@ -155,8 +149,7 @@ impl Worker {
         for assigned in assignments {
             if let Some(relay) = self.assignments.assign(assigned, Instant::now()) {
                 let context = Arc::clone(&self.context);
-                self.relays
-                    .spawn(async move { relay::run(relay, &context).await });
+                self.relays.spawn(async move { relay.run(&context).await });
             }
         }
         for cancelled in revocations {
@@ -191,9 +184,7 @@ impl Worker {
             reports: reports.clone(),
         };
         self.reporting.spawn(async move {
-            let report = |mut client: StreamServiceClient<_>, request| async move {
-                client.report_relays(request).await
-            };
+            let report = StreamServiceClient::report_relays;
             let answer = control.call(Some(call_timeout), message, report).await;
             ReportOutcome { reports, answer }
         });

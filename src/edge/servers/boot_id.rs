@@ -81,10 +81,15 @@ mod tests {
 
     use super::BootId;
 
-    #[test]
-    fn small_differences_of_the_start_time_keep_the_boot_id() {
+    fn boot() -> (TempDir, BootId) {
         let folder = TempDir::new().unwrap();
         let boot = BootId::open(folder.path()).unwrap();
+        (folder, boot)
+    }
+
+    #[test]
+    fn small_differences_of_the_start_time_keep_the_boot_id() {
+        let (folder, boot) = boot();
         assert_eq!(boot.of_process(7, 10, 1_010), "7-1000");
         assert_eq!(boot.of_process(7, 12, 1_014), "7-1000");
         assert_eq!(boot.of_process(7, 14, 1_012), "7-1000");
@@ -95,8 +100,7 @@ mod tests {
 
     #[test]
     fn a_changed_clock_or_a_late_answer_keeps_the_boot_id() {
-        let folder = TempDir::new().unwrap();
-        let boot = BootId::open(folder.path()).unwrap();
+        let (folder, boot) = boot();
         assert_eq!(boot.of_process(7, 10, 1_010), "7-1000");
         assert_eq!(boot.of_process(7, 12, 1_017), "7-1000");
         assert_eq!(boot.of_process(7, 14, 914), "7-1000");
@@ -107,8 +111,7 @@ mod tests {
 
     #[test]
     fn another_process_or_start_has_another_boot_id() {
-        let folder = TempDir::new().unwrap();
-        let boot = BootId::open(folder.path()).unwrap();
+        let (folder, boot) = boot();
         assert_eq!(boot.of_process(7, 10, 1_010), "7-1000");
         assert_eq!(boot.of_process(8, 10, 1_010), "8-1000");
         assert_eq!(boot.of_process(8, 8, 1_011), "8-1003");
@@ -119,15 +122,11 @@ mod tests {
 
     #[test]
     fn a_server_without_a_start_time_has_one_boot_id() {
-        let folder = TempDir::new().unwrap();
-        let boot = BootId::open(folder.path()).unwrap();
+        let (folder, boot) = boot();
         let boot_id = boot.of_all_boots();
         assert_eq!(boot.of_all_boots(), boot_id);
-        assert_eq!(
-            BootId::open(folder.path()).unwrap().of_all_boots(),
-            boot_id,
-            "after a restart too"
-        );
+        let restarted = BootId::open(folder.path()).unwrap();
+        assert_eq!(restarted.of_all_boots(), boot_id, "after a restart too");
         assert_ne!(boot.of_process(7, 10, 1_010), boot_id);
     }
 }

@@ -8,9 +8,9 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-/// The longest time until a response is complete.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The longest response, in bytes: about ten thousand connections.
@@ -29,7 +29,6 @@ pub(super) struct HttpApi {
 /// A response of the media server.
 #[derive(Debug)]
 pub(super) struct ApiResponse {
-    /// The status.
     pub(super) status: StatusCode,
     /// The whole body. It may hold stream keys.
     pub(super) body: Bytes,
@@ -76,15 +75,17 @@ impl HttpApi {
         let response = response.context("the media server is unreachable")?;
 
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
-            .collect()
-            .await;
-        match body {
-            Ok(body) => Ok(ApiResponse {
-                status,
-                body: body.to_bytes(),
-            }),
-            Err(_) => bail!("the response of the media server is incomplete or too long"),
-        }
+        let body = Limited::new(response.into_body(), MAX_BODY_BYTES).collect();
+        let body = body.await.ok();
+        let body = body.context("the response of the media server is incomplete or too long")?;
+        let body = body.to_bytes();
+        Ok(ApiResponse { status, body })
     }
+}
+
+/// Parses an answer of a media server of this name.
+pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8], server: &str) -> anyhow::Result<T> {
+    // The parser's error may quote the answer, which holds stream keys.
+    let parsed = serde_json::from_slice(body).ok();
+    parsed.with_context(|| format!("the answer of {server} has an unexpected format"))
 }

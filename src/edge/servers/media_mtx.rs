@@ -1,15 +1,13 @@
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::{
     boot_id::BootId,
-    http_api::HttpApi,
+    http_api::{self, HttpApi},
     media_mtx_api::{Info, MtxConnection, MtxPath, Page, SourceKind},
-    play_url::play_url,
-    settings::MediaServerSettings,
 };
 use crate::{
     domain::Secret,
@@ -17,10 +15,7 @@ use crate::{
     proto::v1::IngestProtocol,
 };
 
-/// The number of items on a page of a list.
 const PAGE_SIZE: u32 = 500;
-
-/// The most pages of a list.
 const MAX_PAGES: u32 = 20;
 
 /// The longest time until the first media of a publisher, before which no path has it:
@@ -37,11 +32,11 @@ pub(crate) struct MediaMtx {
 
 impl MediaMtx {
     /// A client that connects at its first request. Reads the state file.
-    pub(super) fn new(api: HttpApi, settings: &MediaServerSettings) -> anyhow::Result<Self> {
+    pub(super) fn new(api: HttpApi, rtmp_url: String, state_dir: &Path) -> anyhow::Result<Self> {
         Ok(Self {
             api,
-            rtmp_url: settings.rtmp_url.clone(),
-            boot_id: BootId::open(&settings.state_dir)?,
+            rtmp_url,
+            boot_id: BootId::open(state_dir)?,
         })
     }
 
@@ -60,7 +55,7 @@ impl MediaMtx {
             stream_key: Secret::new(key),
             peer_address: address.to_owned(),
             protocol,
-            play_url: play_url(&self.rtmp_url, &[path]),
+            play_url: PublishRequest::play_url(&self.rtmp_url, &[path]),
         })
     }
 
@@ -111,7 +106,7 @@ impl MediaMtx {
     async fn boot_id(&self) -> anyhow::Result<String> {
         let response = self.api.request(Method::GET, "/v3/info").await?;
         let info: Info = match response.status {
-            StatusCode::OK => parse(&response.body)?,
+            StatusCode::OK => http_api::parse_json(&response.body, "MediaMTX")?,
             StatusCode::NOT_FOUND => return Ok(self.boot_id.of_all_boots()),
             status => bail!("MediaMTX answers {}", status.as_u16()),
         };
@@ -141,7 +136,7 @@ impl MediaMtx {
         let mut items = Vec::new();
         for page in 0..MAX_PAGES {
             let path = format!("/v3/{name}/list?itemsPerPage={PAGE_SIZE}&page={page}");
-            let answer: Page<T> = parse(&self.api.get(&path).await?)?;
+            let answer: Page<T> = http_api::parse_json(&self.api.get(&path).await?, "MediaMTX")?;
             items.extend(answer.items);
             if page + 1 >= answer.page_count {
                 return Ok(items);
@@ -149,10 +144,4 @@ impl MediaMtx {
         }
         bail!("MediaMTX lists more than {} {name}", MAX_PAGES * PAGE_SIZE)
     }
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
-    // The parser's error may quote the answer, which holds stream keys.
-    let parsed = serde_json::from_slice(body).ok();
-    parsed.context("the answer of MediaMTX has an unexpected format")
 }

@@ -13,9 +13,9 @@ pub(super) struct Page<T> {
 }
 
 /// Information about the server.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Info {
-    #[serde(default)]
     pub(super) started: String,
 }
 
@@ -39,39 +39,35 @@ pub(super) struct MtxPath {
 }
 
 /// The publisher of a path.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Source {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type")]
     pub(super) kind: String,
-    #[serde(default)]
     pub(super) id: String,
 }
 
 /// A track of a path.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct Track {
-    #[serde(default)]
     codec: String,
     codec_props: Option<VideoProperties>,
 }
 
 /// The properties of a video track.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct VideoProperties {
-    #[serde(default)]
     width: i32,
-    #[serde(default)]
     height: i32,
 }
 
 /// A connection or session, whatever its protocol.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct MtxConnection {
-    #[serde(default)]
     pub(super) id: String,
-    #[serde(default)]
     remote_addr: String,
 }
 
@@ -111,7 +107,6 @@ impl SourceKind {
 }
 
 impl MtxConnection {
-    /// The client's IP address.
     pub(super) fn ip(&self) -> String {
         match self.remote_addr.parse::<std::net::SocketAddr>() {
             Ok(address) => address.ip().to_canonical().to_string(),

@@ -1,21 +1,30 @@
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use http::Uri;
 
-use super::{MediaMtx, NginxRtmp, Srs, http_api::HttpApi, settings::MediaServerSettings};
+use super::{MediaMtx, NginxRtmp, Srs, http_api::HttpApi};
 use crate::{
     config::MediaServerKind,
     edge::publisher::{ConnectionId, PublisherSnapshot},
 };
 
+/// The media server beside an edge.
+#[derive(Debug, Clone)]
+pub(crate) struct MediaServerSettings {
+    pub(crate) kind: MediaServerKind,
+    /// Its HTTP API; `None` means its usual port on this machine.
+    pub(crate) api: Option<Uri>,
+    /// The URL from which relays read, without application and stream: `rtmp://host:port`.
+    pub(crate) rtmp_url: String,
+    /// The directory in which the edge keeps its state across restarts.
+    pub(crate) state_dir: PathBuf,
+}
+
 /// A client of the media server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) enum MediaServer {
-    /// nginx with nginx-rtmp-module.
     NginxRtmp(Arc<NginxRtmp>),
-    /// MediaMTX.
     MediaMtx(Arc<MediaMtx>),
-    /// SRS.
     Srs(Arc<Srs>),
 }
 
@@ -27,14 +36,17 @@ impl MediaServer {
             MediaServerKind::MediaMtx => "http://127.0.0.1:9997",
             MediaServerKind::Srs => "http://127.0.0.1:1985",
         };
-        let usual_api = || Uri::from_static(usual_api);
-        let api = HttpApi::new(&settings.api.clone().unwrap_or_else(usual_api));
+        let api = settings.api.unwrap_or(Uri::from_static(usual_api));
+        let (api, rtmp_url, state_dir) =
+            (HttpApi::new(&api), settings.rtmp_url, settings.state_dir);
         Ok(match settings.kind {
             MediaServerKind::NginxRtmp => {
-                Self::NginxRtmp(Arc::new(NginxRtmp::new(api, &settings)?))
+                Self::NginxRtmp(Arc::new(NginxRtmp::new(api, rtmp_url, &state_dir)?))
             }
-            MediaServerKind::MediaMtx => Self::MediaMtx(Arc::new(MediaMtx::new(api, &settings)?)),
-            MediaServerKind::Srs => Self::Srs(Arc::new(Srs::new(api, &settings))),
+            MediaServerKind::MediaMtx => {
+                Self::MediaMtx(Arc::new(MediaMtx::new(api, rtmp_url, &state_dir)?))
+            }
+            MediaServerKind::Srs => Self::Srs(Arc::new(Srs::new(api, rtmp_url))),
         })
     }
 

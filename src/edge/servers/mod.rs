@@ -13,16 +13,12 @@ mod nginx_applications;
 mod nginx_connections;
 mod nginx_rtmp;
 mod nginx_stat;
-mod play_url;
-mod public_name;
-mod settings;
 mod srs;
 mod srs_api;
 mod state_file;
 
 pub(super) use media_mtx::MediaMtx;
-pub(super) use media_server::MediaServer;
+pub(super) use media_server::{MediaServer, MediaServerSettings};
+pub(super) use nginx_connections::PublicName;
 pub(super) use nginx_rtmp::{NginxRtmp, PublishLookup};
-pub(super) use public_name::PublicName;
-pub(super) use settings::MediaServerSettings;
 pub(super) use srs::Srs;

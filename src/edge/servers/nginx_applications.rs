@@ -4,7 +4,6 @@ use parking_lot::Mutex;
 
 use super::state_file::StateFile;
 
-/// The most applications that an edge serves.
 const MAX_APPLICATIONS: usize = 64;
 
 /// The applications of nginx-rtmp whose hooks the edge answers. The edge must not disconnect

@@ -1,12 +1,13 @@
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
-use super::{PublicName, nginx_stat::StatStream};
-use crate::edge::publisher::ConnectionId;
+use super::nginx_stat::StatStream;
+use crate::{edge::publisher::ConnectionId, random::random_id};
 
 /// The time for which an accepted publish may be missing in `/stat`.
 const MAX_ABSENCE: Duration = Duration::from_secs(30);
@@ -14,9 +15,12 @@ const MAX_ABSENCE: Duration = Duration::from_secs(30);
 /// The most publishes of one connection; nginx allows one at a time.
 const MAX_PUBLISHES_PER_CLIENT: usize = 4;
 
+/// The prefix of all public names; no stream key has it.
+const PREFIX: &str = "p_";
+
 /// The publishes of the connections of nginx-rtmp: its hooks identify only the connection.
 #[derive(Debug, Default)]
-pub(super) struct NginxConnections {
+pub(crate) struct NginxConnections {
     clients: Mutex<HashMap<u64, VecDeque<TrackedPublish>>>,
 }
 
@@ -25,12 +29,16 @@ pub(super) struct NginxConnections {
 pub(crate) struct NginxPublish {
     /// Its id: the number of the connection, and the public name if it has one.
     pub(crate) id: ConnectionId,
-    /// The number of the connection.
     pub(super) client: u64,
     /// The name in nginx-rtmp; `None` for a stream that began without the edge. That one is
     /// named by its stream key, which must not be part of an id.
     pub(crate) name: Option<PublicName>,
 }
+
+/// The name to which nginx-rtmp renames a stream, so that its stream key stays hidden. It
+/// is new with each publish, and recognised after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PublicName(String);
 
 /// A publish, and when a hook or `/stat` last had it.
 #[derive(Debug)]
@@ -53,7 +61,7 @@ impl NginxConnections {
     }
 
     /// Removes a publish that was refused.
-    pub(super) fn refuse(&self, refused: &NginxPublish) {
+    pub(crate) fn refuse(&self, refused: &NginxPublish) {
         let mut clients = self.clients.lock();
         let Some(publishes) = clients.get_mut(&refused.client) else {
             return;
@@ -72,7 +80,7 @@ impl NginxConnections {
 
     /// Removes the publish of a connection: of several the first, as the hook of an end may
     /// come after that of the next begin.
-    pub(super) fn end(&self, client: u64) -> Option<NginxPublish> {
+    pub(crate) fn end(&self, client: u64) -> Option<NginxPublish> {
         let mut clients = self.clients.lock();
         let publishes = clients.get_mut(&client)?;
         let ended = publishes.pop_front()?.publish;
@@ -109,7 +117,6 @@ impl NginxPublish {
         Some(Self { id, client, name })
     }
 
-    /// The publish with this id.
     pub(super) fn parse(id: &ConnectionId) -> Option<Self> {
         let (client, name) = match id.as_str().split_once('-') {
             Some((client, name)) => (client, Some(PublicName::parse(name)?)),
@@ -124,6 +131,30 @@ impl NginxPublish {
     }
 }
 
+impl PublicName {
+    /// A new one, with 128 random bits.
+    pub(crate) fn generate() -> Self {
+        Self(format!("{PREFIX}{}", random_id()))
+    }
+
+    /// Parses the name of a stream; `None` if it is not a public name.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(PREFIX)?;
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (digits.len() == 32 && digits.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PublicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl TrackedPublish {
     fn new(publish: NginxPublish) -> Self {
         let last_seen = Instant::now();
@@ -134,7 +165,7 @@ impl TrackedPublish {
 #[cfg(test)]
 mod tests {
     use super::{NginxConnections, PublicName};
-    use crate::{edge::servers::nginx_stat::StatStream, proto::v1::StreamStats};
+    use crate::{domain::StreamKey, edge::servers::nginx_stat::StatStream, proto::v1::StreamStats};
 
     fn stream(client: u64, name: &str) -> StatStream {
         StatStream {
@@ -211,5 +242,18 @@ mod tests {
         let connections = NginxConnections::default();
         let begun = (0..10).filter_map(|_| connections.begin(54));
         assert_eq!(begun.count(), 4);
+    }
+
+    #[test]
+    fn a_public_name_is_recognised_and_no_stream_key_is_one() {
+        let name = PublicName::generate();
+        assert_eq!(PublicName::parse(name.as_str()), Some(name.clone()));
+        assert_ne!(PublicName::generate(), name);
+
+        let key = StreamKey::generate();
+        assert_eq!(PublicName::parse(key.0.expose()), None);
+        for other in ["", "p_", "p_0123", &name.as_str().to_uppercase()] {
+            assert_eq!(PublicName::parse(other), None, "{other}");
+        }
     }
 }

@@ -1,18 +1,18 @@
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    path::Path,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::bail;
 use http::{Method, StatusCode};
 use tokio::sync::Mutex;
 
 use super::{
-    PublicName,
     boot_id::BootId,
     http_api::HttpApi,
     nginx_applications::Applications,
-    nginx_connections::{NginxConnections, NginxPublish},
+    nginx_connections::{NginxConnections, NginxPublish, PublicName},
     nginx_stat::{Stat, StatStream},
-    play_url::play_url,
-    settings::MediaServerSettings,
 };
 use crate::{
     domain::Secret,
@@ -23,11 +23,9 @@ use crate::{
 /// The result of looking for the publish of a connection.
 #[derive(Debug)]
 pub(crate) enum PublishLookup {
-    /// The connection has this publish.
     Found(NginxPublish),
     /// nginx does not list it: it belongs to a worker that is shutting down.
     NotFound,
-    /// nginx does not answer.
     Unavailable,
 }
 
@@ -41,19 +39,20 @@ pub(crate) struct NginxRtmp {
     rtmp_url: String,
     boot_id: BootId,
     applications: Applications,
-    connections: NginxConnections,
+    /// The publishes of its connections.
+    pub(crate) connections: NginxConnections,
     /// When `/stat` was last read for an unknown connection, and whether that succeeded.
     last_lookup: Mutex<Option<(Instant, bool)>>,
 }
 
 impl NginxRtmp {
     /// A client that connects at its first request. Reads the state files.
-    pub(super) fn new(api: HttpApi, settings: &MediaServerSettings) -> anyhow::Result<Self> {
+    pub(super) fn new(api: HttpApi, rtmp_url: String, state_dir: &Path) -> anyhow::Result<Self> {
         Ok(Self {
             api,
-            rtmp_url: settings.rtmp_url.clone(),
-            boot_id: BootId::open(&settings.state_dir)?,
-            applications: Applications::open(&settings.state_dir)?,
+            rtmp_url,
+            boot_id: BootId::open(state_dir)?,
+            applications: Applications::open(state_dir)?,
             connections: NginxConnections::default(),
             last_lookup: Mutex::default(),
         })
@@ -63,16 +62,6 @@ impl NginxRtmp {
     pub(crate) fn begin(&self, application: &str, client: u64) -> Option<NginxPublish> {
         self.applications.insert(application);
         self.connections.begin(client)
-    }
-
-    /// A publish was refused.
-    pub(crate) fn refuse(&self, publish: &NginxPublish) {
-        self.connections.refuse(publish);
-    }
-
-    /// A publish of a connection has ended. Returns it, if it is known.
-    pub(crate) fn end(&self, client: u64) -> Option<NginxPublish> {
-        self.connections.end(client)
     }
 
     /// The publish of a connection. For one that is not known, as it began before the edge,
@@ -122,7 +111,7 @@ impl NginxRtmp {
             stream_key: Secret::new(stream_key),
             peer_address: address.to_owned(),
             protocol: IngestProtocol::Rtmp,
-            play_url: play_url(&self.rtmp_url, &[application, name]),
+            play_url: PublishRequest::play_url(&self.rtmp_url, &[application, name]),
         }
     }
 
@@ -140,7 +129,6 @@ impl NginxRtmp {
         })
     }
 
-    /// Disconnects a publisher.
     pub(super) async fn kick(&self, id: &ConnectionId) -> anyhow::Result<()> {
         let Some(publish) = NginxPublish::parse(id) else {
             return Ok(());

@@ -17,20 +17,16 @@ pub(super) struct Stat {
 /// A stream with a publisher.
 #[derive(Debug)]
 pub(super) struct StatStream {
-    /// The application.
     pub(super) application: String,
     /// The name: the stream key, unless the stream was renamed.
     pub(super) name: String,
     /// The publisher's connection.
     pub(super) client: u64,
-    /// The publisher's IP address.
     pub(super) address: String,
-    /// The measured values.
     pub(super) stats: StreamStats,
 }
 
 impl Stat {
-    /// Parses the page.
     pub(super) fn parse(body: &[u8]) -> anyhow::Result<Self> {
         let text = without_forbidden_chars(body);
         // The parser's error quotes the page, which holds stream keys.

@@ -3,14 +3,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use http::Method;
 use parking_lot::Mutex;
 
 use super::{
-    http_api::HttpApi,
-    play_url::play_url,
-    settings::MediaServerSettings,
+    http_api::{self, HttpApi},
     srs_api::{ApiAnswer, SrsClient, SrsStream},
 };
 use crate::{
@@ -22,10 +20,7 @@ use crate::{
 /// The code of SRS for a connection that does not exist (`ERROR_RTMP_CLIENT_NOT_FOUND`).
 const CLIENT_NOT_FOUND: i64 = 2049;
 
-/// The number of items on a page of a list.
 const PAGE_SIZE: usize = 500;
-
-/// The most pages of a list.
 const MAX_PAGES: usize = 20;
 
 /// The time without a hook or list entry after which a connection is removed.
@@ -56,10 +51,10 @@ struct ClientPublishes {
 
 impl Srs {
     /// A client that connects at its first request.
-    pub(super) fn new(api: HttpApi, settings: &MediaServerSettings) -> Self {
+    pub(super) fn new(api: HttpApi, rtmp_url: String) -> Self {
         Self {
             api,
-            rtmp_url: settings.rtmp_url.clone(),
+            rtmp_url,
             boot: Mutex::default(),
         }
     }
@@ -104,7 +99,7 @@ impl Srs {
             stream_key: Secret::new(stream_key),
             peer_address: address.to_owned(),
             protocol,
-            play_url: play_url(&self.rtmp_url, &[application, stream_key]),
+            play_url: PublishRequest::play_url(&self.rtmp_url, &[application, stream_key]),
         }
     }
 
@@ -137,13 +132,12 @@ impl Srs {
         })
     }
 
-    /// Disconnects a publisher.
     pub(super) async fn kick(&self, id: &ConnectionId) -> anyhow::Result<()> {
         let id = id.as_str();
         let client = id.split_once('.').map_or(id, |(client, _count)| client);
         let path = format!("/api/v1/clients/{client}");
         let response = self.api.request(Method::DELETE, &path).await?;
-        match parse(&response.body)?.code {
+        match http_api::parse_json::<ApiAnswer>(&response.body, "SRS")?.code {
             0 | CLIENT_NOT_FOUND => Ok(()),
             code => bail!("SRS answers with the code {code}"),
         }
@@ -181,7 +175,7 @@ impl Srs {
         for page in 0..MAX_PAGES {
             let start = page * PAGE_SIZE;
             let path = format!("/api/v1/{name}/?start={start}&count={PAGE_SIZE}");
-            let answer = parse(&self.api.get(&path).await?)?;
+            let answer: ApiAnswer = http_api::parse_json(&self.api.get(&path).await?, "SRS")?;
             if answer.code != 0 {
                 bail!("SRS answers with the code {}", answer.code);
             }
@@ -239,10 +233,4 @@ impl Default for ClientPublishes {
             last_seen: Instant::now(),
         }
     }
-}
-
-fn parse(body: &[u8]) -> anyhow::Result<ApiAnswer> {
-    // The parser's error may quote the answer, which holds stream keys.
-    let parsed = serde_json::from_slice(body).ok();
-    parsed.context("the answer of SRS has an unexpected format")
 }

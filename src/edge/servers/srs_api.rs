@@ -16,41 +16,30 @@ pub(super) struct ApiAnswer {
 }
 
 /// A connection; its `name` is the stream key.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct SrsClient {
-    #[serde(default)]
     pub(super) id: String,
     /// The id of the stream that it publishes or plays.
-    #[serde(default)]
     pub(super) stream: String,
-    #[serde(default)]
     pub(super) ip: String,
-    #[serde(default)]
     url: String,
-    #[serde(default)]
     pub(super) name: String,
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type")]
     kind: String,
-    #[serde(default)]
     pub(super) publish: bool,
-    #[serde(default)]
     recv_bytes: i64,
-    #[serde(default)]
     kbps: Kbps,
 }
 
 /// A stream. It stays in the list for a while after its publisher is gone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct SrsStream {
-    #[serde(default)]
     pub(super) id: String,
-    #[serde(default)]
     app: String,
-    #[serde(default)]
     recv_bytes: i64,
-    #[serde(default)]
     kbps: Kbps,
-    #[serde(default)]
     publish: StreamPublisher,
     video: Option<Track>,
     audio: Option<Track>,
@@ -58,27 +47,25 @@ pub(super) struct SrsStream {
 
 /// Bitrates in kilobits per second.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Kbps {
-    #[serde(default)]
     recv_30s: i64,
 }
 
 /// The publisher of a stream.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct StreamPublisher {
-    #[serde(default)]
     active: bool,
     cid: Option<String>,
 }
 
 /// A track of a stream.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Track {
-    #[serde(default)]
     codec: String,
-    #[serde(default)]
     width: i32,
-    #[serde(default)]
     height: i32,
 }
 
@@ -92,7 +79,6 @@ impl SrsClient {
         before.split_once('/').map_or(before, |(_, app)| app)
     }
 
-    /// Its protocol.
     pub(super) fn protocol(&self) -> IngestProtocol {
         match self.kind.as_str() {
             "fmle-publish" | "flash-publish" | "haivision-publish" => IngestProtocol::Rtmp,

@@ -39,9 +39,7 @@ async fn call(control: &ControlPlane, limit: Duration) -> Result<SyncNodeRespons
         boot_id: "b1".to_owned(),
         connections: Vec::new(),
     };
-    let sync = |mut client: StreamServiceClient<_>, request| async move {
-        client.sync_node(request).await
-    };
+    let sync = StreamServiceClient::sync_node;
     control.call(Some(limit), request, sync).await
 }
 

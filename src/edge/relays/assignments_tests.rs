@@ -2,17 +2,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tonic::Code;
 
-use super::{Assignments, NewRelay};
-use crate::{
-    edge::relays::status::RelayStatus,
-    proto::v1::{Relay, RelayAssignment, RelayState, ReportRelaysResponse},
-};
+use super::{assignments::Assignments, relay::Relay, status::RelayStatus};
+use crate::proto::v1::{self, RelayAssignment, RelayState, ReportRelaysResponse};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn assignment(lease_id: &str, lease: Duration) -> RelayAssignment {
     RelayAssignment {
-        relay: Some(Relay {
+        relay: Some(v1::Relay {
             stream_id: "s".to_owned(),
             destination_id: "d".to_owned(),
             ..Default::default()
@@ -33,18 +30,20 @@ fn answer(lost: &[&str], lease: Duration) -> ReportRelaysResponse {
 }
 
 /// Assignments with one relay under the lease `l1`, which is granted now.
-fn one(lease: Duration) -> (Assignments, NewRelay, Instant) {
+fn one(lease: Duration) -> (Assignments, Relay, Instant) {
     let mut assignments = Assignments::new(SECOND * 600);
     let now = Instant::now();
     let relay = assignments.assign(assignment("l1", lease), now).unwrap();
     (assignments, relay, now)
 }
 
-fn reported(assignments: &Assignments) -> Vec<(String, RelayState)> {
+/// Asserts that exactly one relay is reported.
+#[track_caller]
+fn assert_reported(assignments: &Assignments, lease_id: &str, state: RelayState) {
     let reports = assignments.reports().into_iter();
-    reports
-        .map(|report| (report.lease_id.clone(), report.state()))
-        .collect()
+    let reported = reports.map(|report| (report.lease_id.clone(), report.state()));
+    let reported: Vec<_> = reported.collect();
+    assert_eq!(reported, [(lease_id.to_owned(), state)]);
 }
 
 #[test]
@@ -52,10 +51,7 @@ fn a_running_relay_continues_under_its_new_lease() {
     let (mut assignments, relay, now) = one(SECOND);
     assert!(assignments.assign(assignment("l2", SECOND), now).is_none());
     assert!(!relay.stop.is_cancelled());
-    assert_eq!(
-        reported(&assignments),
-        [("l2".to_owned(), RelayState::Starting)]
-    );
+    assert_reported(&assignments, "l2", RelayState::Starting);
     assignments.cancel("l1");
     assert!(!relay.stop.is_cancelled());
 }
@@ -169,10 +165,7 @@ fn an_end_is_reported_until_it_is_answered() {
     relay.status.send_replace(RelayStatus::ended(None));
     let reports = assignments.reports();
     assignments.report_failed(Code::Unavailable);
-    assert_eq!(
-        reported(&assignments),
-        [("l1".to_owned(), RelayState::Idle)]
-    );
+    assert_reported(&assignments, "l1", RelayState::Idle);
     assignments.apply_answer(&reports, &answer(&[], SECOND * 15), now);
     assert!(assignments.is_empty());
 }
@@ -181,8 +174,5 @@ fn an_end_is_reported_until_it_is_answered() {
 fn a_crashed_relay_has_failed() {
     let (assignments, relay, _) = one(SECOND * 15);
     drop(relay);
-    assert_eq!(
-        reported(&assignments),
-        [("l1".to_owned(), RelayState::Retrying)]
-    );
+    assert_reported(&assignments, "l1", RelayState::Retrying);
 }

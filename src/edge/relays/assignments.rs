@@ -5,17 +5,29 @@ use std::{
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
-use crate::{
-    edge::relays::{
-        assignment::Assignment, diagnosis, lease_clock::LeaseClock, status::RelayStatus,
-    },
-    proto::v1::{RelayAssignment, RelayState},
+use super::{
+    assignment::Assignment,
+    failure::RelayFailure,
+    lease_clock::LeaseClock,
+    relay::Relay,
+    status::{RelayStatus, is_over},
 };
+use crate::{
+    edge::control::CALL_TIMEOUT,
+    proto::v1::{RelayAssignment, RelayReport, RelayState, ReportRelaysResponse},
+};
+
+/// The longest interval of reports; short leases need a shorter one.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+
+const MIN_REPORT_TIMEOUT: Duration = Duration::from_millis(500);
+const MAX_REPORTS: usize = 1000;
 
 /// The relays of a worker, by the ids of their leases.
 #[derive(Debug)]
-pub(in crate::edge::relays) struct Assignments {
+pub(super) struct Assignments {
     pub(super) relays: HashMap<String, AssignedRelay>,
     /// Time that relays continue while the control plane is unreachable.
     outage_grace: Duration,
@@ -32,22 +44,8 @@ pub(super) struct AssignedRelay {
     status: watch::Receiver<RelayStatus>,
 }
 
-/// A relay to be started.
-#[derive(Debug)]
-pub(in crate::edge::relays) struct NewRelay {
-    /// Its input and output.
-    pub(in crate::edge::relays) assignment: Assignment,
-    /// Cancelled when it has to stop.
-    pub(in crate::edge::relays) stop: CancellationToken,
-    /// Its status.
-    pub(in crate::edge::relays) status: watch::Sender<RelayStatus>,
-    /// The relays to the same destination, which must end before it starts.
-    pub(in crate::edge::relays) predecessors: Vec<watch::Receiver<RelayStatus>>,
-}
-
 impl Assignments {
-    /// A worker without relays.
-    pub(in crate::edge::relays) fn new(outage_grace: Duration) -> Self {
+    pub(super) fn new(outage_grace: Duration) -> Self {
         Self {
             relays: HashMap::new(),
             outage_grace,
@@ -57,11 +55,7 @@ impl Assignments {
 
     /// Adds an assigned relay. Returns the relay to start, unless the same one runs already
     /// and continues under the new lease. Others to the same destination are stopped.
-    pub(in crate::edge::relays) fn assign(
-        &mut self,
-        assigned: RelayAssignment,
-        now: Instant,
-    ) -> Option<NewRelay> {
+    pub(super) fn assign(&mut self, assigned: RelayAssignment, now: Instant) -> Option<Relay> {
         let lease_id = assigned.lease_id.clone();
         let lease = LeaseClock::new(assigned.lease_expire_time, now);
         let assignment = Assignment::from(assigned);
@@ -84,7 +78,7 @@ impl Assignments {
             status: receiver,
         };
         self.relays.insert(lease_id, relay);
-        Some(NewRelay {
+        Some(Relay {
             assignment,
             stop,
             status,
@@ -93,21 +87,20 @@ impl Assignments {
     }
 
     /// Stops the relay of a lease that was taken away, if there is one.
-    pub(in crate::edge::relays) fn cancel(&self, lease_id: &str) {
+    pub(super) fn cancel(&self, lease_id: &str) {
         if let Some(relay) = self.relays.get(lease_id) {
             relay.stop.cancel();
         }
     }
 
-    /// Stops all relays.
-    pub(in crate::edge::relays) fn stop_all(&self) {
+    pub(super) fn stop_all(&self) {
         for relay in self.relays.values() {
             relay.stop.cancel();
         }
     }
 
     /// Stops the relays that must not run any longer.
-    pub(in crate::edge::relays) fn stop_overdue(&self, now: Instant) {
+    pub(super) fn stop_overdue(&self, now: Instant) {
         let grace = self.is_unreachable.then_some(self.outage_grace);
         for (lease_id, relay) in &self.relays {
             let is_due = !relay.stop.is_cancelled() && now >= relay.lease.run_until(grace);
@@ -124,13 +117,83 @@ impl Assignments {
     }
 
     /// Whether there are no relays, nor ended ones to report.
-    pub(in crate::edge::relays) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.relays.is_empty()
     }
 
-    /// Whether no relay runs.
-    pub(in crate::edge::relays) fn all_over(&self) -> bool {
+    pub(super) fn all_over(&self) -> bool {
         self.relays.values().all(|relay| relay.status().is_over())
+    }
+
+    pub(super) fn report_interval(&self) -> Duration {
+        self.shortest_lease()
+            .map_or(REPORT_INTERVAL, |lease| REPORT_INTERVAL.min(lease / 4))
+    }
+
+    /// The timeout of a report: an outage must be noticed before relays have to stop.
+    pub(super) fn report_timeout(&self) -> Duration {
+        self.shortest_lease().map_or(CALL_TIMEOUT, |lease| {
+            CALL_TIMEOUT.min(lease / 3).max(MIN_REPORT_TIMEOUT)
+        })
+    }
+
+    fn shortest_lease(&self) -> Option<Duration> {
+        let leases = self.relays.values().map(|relay| relay.lease.duration());
+        leases.min()
+    }
+
+    /// The reports of all relays but those held for a new lease. Ended ones come first, as
+    /// they make room for others.
+    pub(super) fn reports(&self) -> Vec<RelayReport> {
+        let relays = self.relays.iter();
+        let mut reported: Vec<_> = relays
+            .map(|(lease_id, relay)| (lease_id, relay, relay.status()))
+            .filter(|(_, relay, status)| status.is_over() || !relay.lease.is_lost())
+            .collect();
+        reported.sort_by_key(|(_, _, status)| !status.is_over());
+        reported
+            .into_iter()
+            .take(MAX_REPORTS)
+            .map(|(lease_id, _, status)| status.report(lease_id.clone()))
+            .collect()
+    }
+
+    /// Applies the answer to reports. Returns whether the control plane was unreachable
+    /// before.
+    pub(super) fn apply_answer(
+        &mut self,
+        reports: &[RelayReport],
+        answer: &ReportRelaysResponse,
+        now: Instant,
+    ) -> bool {
+        let was_unreachable = std::mem::take(&mut self.is_unreachable);
+        let renewed = LeaseClock::new(answer.lease_expire_time, now);
+        for report in reports {
+            let Some(relay) = self.relays.get_mut(&report.lease_id) else {
+                continue;
+            };
+            if is_over(report.state()) {
+                self.relays.remove(&report.lease_id);
+            } else if !answer.lost_lease_ids.contains(&report.lease_id) {
+                relay.lease = renewed;
+            } else if !relay.lease.lose(now) {
+                relay.stop.cancel();
+            }
+        }
+        was_unreachable
+    }
+
+    /// A report failed with this code. Only codes that concern this worker end its leases: a
+    /// control plane that sheds load or cannot write assigns none of them to another worker.
+    pub(super) fn report_failed(&mut self, code: Code) {
+        self.is_unreachable = !matches!(
+            code,
+            Code::Unauthenticated
+                | Code::PermissionDenied
+                | Code::InvalidArgument
+                | Code::NotFound
+                | Code::FailedPrecondition
+        );
     }
 
     /// Removes the running relay with the same assignment.
@@ -165,7 +228,7 @@ impl AssignedRelay {
         let status = self.status.borrow().clone();
         let is_gone = self.status.has_changed().is_err();
         match is_gone && !status.is_over() {
-            true => RelayStatus::ended(Some(diagnosis::crashed())),
+            true => RelayStatus::ended(Some(RelayFailure::crashed())),
             false => status,
         }
     }
