@@ -11,13 +11,14 @@
 //! only a connection that may have failed is pinged ([`pool`]).
 
 #[macro_use]
+mod columns;
+#[macro_use]
 mod engine;
 #[macro_use]
 mod statements;
 mod autocommit;
 mod batcher;
 mod change_notifications;
-mod columns;
 mod connection;
 mod copy;
 mod dialect;

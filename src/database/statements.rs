@@ -26,8 +26,8 @@ macro_rules! execute {
 
 /// Reads rows of a type with a method of sqlx. Prefer the macros that name the method.
 macro_rules! fetch {
-    ($method:ident $query:ident $row:ty, $target:expr, $sql:expr, $($argument:expr),*) => {
-        on_engine!($target.executor(), executor => sqlx::$query::<_, $row>($sql)
+    ($method:ident $query:ident, $target:expr, $sql:expr, $($argument:expr),*) => {
+        on_engine!($target.executor(), executor => sqlx::$query::<_, _>($sql)
             $(.bind($argument))*
             .$method(executor)
             .await)
@@ -37,43 +37,43 @@ macro_rules! fetch {
 
 /// Reads the rows of a statement.
 macro_rules! fetch_all {
-    ($row:ty, $target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
-        fetch!(fetch_all query_as $row, $target, $sql, $($argument),*)
+    ($target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
+        fetch!(fetch_all query_as, $target, $sql, $($argument),*)
     };
 }
 
 /// Reads the row of a statement, if there is one.
 macro_rules! fetch_optional {
-    ($row:ty, $target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
-        fetch!(fetch_optional query_as $row, $target, $sql, $($argument),*)
+    ($target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
+        fetch!(fetch_optional query_as, $target, $sql, $($argument),*)
     };
 }
 
 /// Reads the one row of a statement.
 macro_rules! fetch_one {
-    ($row:ty, $target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
-        fetch!(fetch_one query_as $row, $target, $sql, $($argument),*)
+    ($target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
+        fetch!(fetch_one query_as, $target, $sql, $($argument),*)
     };
 }
 
 /// Reads the one column of the rows of a statement.
 macro_rules! fetch_scalars {
-    ($value:ty, $target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
-        fetch!(fetch_all query_scalar $value, $target, $sql, $($argument),*)
+    ($target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
+        fetch!(fetch_all query_scalar, $target, $sql, $($argument),*)
     };
 }
 
 /// Reads the one column of the row of a statement, if there is one.
 macro_rules! fetch_optional_scalar {
-    ($value:ty, $target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
-        fetch!(fetch_optional query_scalar $value, $target, $sql, $($argument),*)
+    ($target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
+        fetch!(fetch_optional query_scalar, $target, $sql, $($argument),*)
     };
 }
 
 /// Reads the one column of the one row of a statement.
 macro_rules! fetch_scalar {
-    ($value:ty, $target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
-        fetch!(fetch_one query_scalar $value, $target, $sql, $($argument),*)
+    ($target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
+        fetch!(fetch_one query_scalar, $target, $sql, $($argument),*)
     };
 }
 

@@ -60,8 +60,7 @@ impl AuditLog {
 
     /// The entries of a user, newest first.
     pub async fn list(&self, user_id: UserId, page: Page) -> Result<Vec<AuditEvent>> {
-        let rows = fetch_all!(
-            AuditEventRow,
+        fetch_all!(
             self.database.reader(),
             "select id, create_time, action, result, session_id, api_key_id, resource_id,
                     peer_address, user_agent
@@ -70,8 +69,7 @@ impl AuditLog {
              order by id desc
              limit $3",
             [user_id, page.below, page.limit()]
-        )?;
-        Ok(rows.into_iter().map(AuditEvent::from).collect())
+        )
     }
 
     /// Deletes at most `limit` entries from before a time; returns the number. Refusals that
@@ -131,8 +129,11 @@ pub(crate) async fn append(
     .map(drop)
 }
 
-impl From<AuditEventRow> for AuditEvent {
-    fn from(row: AuditEventRow) -> Self {
+impl<'r, R: sqlx::Row> FromRow<'r, R> for AuditEvent
+where
+    AuditEventRow: FromRow<'r, R>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
         let AuditEventRow {
             id,
             create_time,
@@ -143,8 +144,8 @@ impl From<AuditEventRow> for AuditEvent {
             resource_id,
             peer_address,
             user_agent,
-        } = row;
-        Self {
+        } = AuditEventRow::from_row(row)?;
+        Ok(Self {
             id,
             create_time,
             action,
@@ -156,6 +157,6 @@ impl From<AuditEventRow> for AuditEvent {
                 peer_address: peer_address.parse().ok(),
                 user_agent,
             },
-        }
+        })
     }
 }

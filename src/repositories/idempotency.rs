@@ -48,8 +48,7 @@ impl IdempotencyKey {
             resource_id: Uuid,
         }
 
-        let earlier = fetch_optional!(
-            Earlier,
+        let earlier: Option<Earlier> = fetch_optional!(
             database.reader(),
             "select method, fingerprint, resource_id
              from idempotent_creates

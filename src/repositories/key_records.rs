@@ -1,7 +1,5 @@
-use sqlx::FromRow;
-
 use crate::{
-    database::{Database, Transaction, decode_column},
+    database::{Database, Transaction},
     domain::{KeyPurpose, KeyRecord, Time},
     error::{Error, Result},
 };
@@ -10,16 +8,6 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct KeyRecords {
     database: Database,
-}
-
-#[derive(FromRow)]
-struct KeyRow {
-    purpose: String,
-    id: String,
-    secret_sealed: Option<Vec<u8>>,
-    create_time: Time,
-    active_time: Time,
-    retire_time: Option<Time>,
 }
 
 impl KeyRecords {
@@ -31,16 +19,12 @@ impl KeyRecords {
     /// All records, those of the newest keys first.
     pub async fn list(&self) -> Result<Vec<KeyRecord>> {
         fetch_all!(
-            KeyRow,
             self.database.reader(),
             "select purpose, id, secret_sealed, create_time, active_time, retire_time
              from keys
              order by create_time desc, id desc",
             []
-        )?
-        .into_iter()
-        .map(KeyRecord::try_from)
-        .collect()
+        )
     }
 
     /// Records that a key of the settings seals from now on. If it was retired, it is not
@@ -92,8 +76,7 @@ impl KeyRecords {
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
                 insert(&mut tx, new, None).await?;
-                let (id, active_time) = fetch_optional!(
-                    (String, Time),
+                let (id, active_time): (String, Time) = fetch_optional!(
                     tx,
                     "select id, active_time from keys where purpose = $1 and finish_time is null",
                     [KeyPurpose::Seal.as_str()]
@@ -208,25 +191,4 @@ async fn register_signing(tx: &mut Transaction, id: &str, now: Time) -> Result<(
     .map(drop)
 }
 
-impl TryFrom<KeyRow> for KeyRecord {
-    type Error = Error;
-
-    fn try_from(row: KeyRow) -> Result<Self> {
-        let KeyRow {
-            purpose,
-            id,
-            secret_sealed,
-            create_time,
-            active_time,
-            retire_time,
-        } = row;
-        Ok(Self {
-            purpose: decode_column("purpose", KeyPurpose::parse(&purpose))?,
-            id,
-            secret_sealed,
-            create_time,
-            active_time,
-            retire_time,
-        })
-    }
-}
+impl_from_row!(KeyRecord: purpose, id, secret_sealed, create_time, active_time, retire_time);

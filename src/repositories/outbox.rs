@@ -1,11 +1,10 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use sqlx::FromRow;
 use tokio::sync::Notify;
 
 use crate::{
-    database::{Database, Pools, Transaction, decode_column},
+    database::{Database, Pools, Transaction},
     domain::{Email, EmailKind, EmailMessage, EmailMessageId, Time, UserId},
     error::Result,
 };
@@ -15,15 +14,6 @@ use crate::{
 pub struct Outbox {
     database: Database,
     wakeup: Arc<Notify>,
-}
-
-#[derive(FromRow)]
-struct EmailMessageRow {
-    id: EmailMessageId,
-    kind: String,
-    email_key: String,
-    create_time: Time,
-    attempts: i64,
 }
 
 /// Claims at most `$3` messages that are due at `$1`, until `$2`.
@@ -110,15 +100,7 @@ impl Outbox {
             Pools::Postgres(_) => claim!("for update skip locked"),
             Pools::Sqlite { .. } => claim!(""),
         };
-        let rows = fetch_all!(
-            EmailMessageRow,
-            self.database.writer(),
-            sql,
-            [now, now + lease, limit]
-        )?;
-        rows.into_iter()
-            .map(|row| Ok(row.try_into()?))
-            .collect::<Result<_>>()
+        fetch_all!(self.database.writer(), sql, [now, now + lease, limit])
     }
 
     /// Postpones a message that could not be sent.
@@ -173,23 +155,4 @@ pub(crate) async fn add_verification(
     .map(drop)
 }
 
-impl TryFrom<EmailMessageRow> for EmailMessage {
-    type Error = sqlx::Error;
-
-    fn try_from(row: EmailMessageRow) -> Result<Self, sqlx::Error> {
-        let EmailMessageRow {
-            id,
-            kind,
-            email_key,
-            create_time,
-            attempts,
-        } = row;
-        Ok(Self {
-            id,
-            kind: decode_column("kind", EmailKind::parse(&kind))?,
-            email_key,
-            create_time,
-            attempts,
-        })
-    }
-}
+impl_from_row!(EmailMessage: id, kind, email_key, create_time, attempts);

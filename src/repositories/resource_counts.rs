@@ -33,8 +33,7 @@ impl ResourceCounts {
 
     /// Counts the resources. The cost does not depend on the number of ended streams.
     pub async fn load(&self, now: Time) -> Result<ResourceCountsSnapshot> {
-        let rows = fetch_all!(
-            (String, String, i64),
+        let rows: Vec<(String, String, i64)> = fetch_all!(
             self.database.reader(),
             "select 'stream', status, count(*)
                  from streams
@@ -59,8 +58,7 @@ impl ResourceCounts {
                  from outbox",
             [now]
         )?;
-        let oldest = fetch_optional_scalar!(
-            Time,
+        let oldest: Option<Time> = fetch_optional_scalar!(
             self.database.reader(),
             "select create_time from outbox order by create_time limit 1",
             []

@@ -73,7 +73,7 @@ impl SealedColumn {
                  limit $3"
             }
         };
-        fetch_all!(SealedValue, database.reader(), sql, [above, key, limit])
+        fetch_all!(database.reader(), sql, [above, key, limit])
     }
 
     /// Replaces a value by the same value, resealed. Does nothing if it has changed

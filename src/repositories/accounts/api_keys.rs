@@ -67,8 +67,7 @@ impl ApiKeys {
                 {
                     return Err(Error::AccessTokenInvalid);
                 }
-                let row = fetch_one!(
-                    ApiKeyRow,
+                let row: ApiKeyRow = fetch_one!(
                     tx,
                     concat!(
                         "insert into api_keys
@@ -113,8 +112,7 @@ impl ApiKeys {
 
     /// A user's keys, newest first.
     pub async fn list(&self, user_id: UserId, page: Page) -> Result<Vec<ApiKey>> {
-        let rows = fetch_all!(
-            ApiKeyRow,
+        let rows: Vec<ApiKeyRow> = fetch_all!(
             self.database.reader(),
             concat!(
                 "select ",
@@ -127,8 +125,7 @@ impl ApiKeys {
             [user_id, page.below, page.limit()]
         )?;
 
-        let links = fetch_all!(
-            (ApiKeyId, ProjectId),
+        let links: Vec<(ApiKeyId, ProjectId)> = fetch_all!(
             self.database.reader(),
             "select api_key_id, project_id
                  from api_key_projects
@@ -186,8 +183,7 @@ impl ApiKeys {
     ///
     /// `project_ids` remains empty, also for a restricted key.
     pub async fn exchange(&self, secret_hash: &[u8], now: Time) -> Result<Option<ApiKey>> {
-        let row = fetch_optional!(
-            ApiKeyRow,
+        let row: Option<ApiKeyRow> = fetch_optional!(
             self.database.writer(),
             concat!(
                 "update api_keys
@@ -208,8 +204,7 @@ pub(super) async fn delete_all(
     user_id: UserId,
     now: Time,
 ) -> Result<Vec<Uuid>> {
-    let deleted = fetch_scalars!(
-        Uuid,
+    let deleted: Vec<Uuid> = fetch_scalars!(
         tx,
         "delete from api_keys where user_id = $1 returning id",
         [user_id]

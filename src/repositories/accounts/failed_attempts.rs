@@ -57,8 +57,7 @@ impl FailedAttempts {
     }
 
     async fn is_familiar(&self, at_address: &[u8], now: Time) -> Result<bool> {
-        let found = fetch_optional_scalar!(
-            Vec<u8>,
+        let found: Option<Vec<u8>> = fetch_optional_scalar!(
             self.database.reader(),
             "select subject_hash from guesses
                  where subject_hash = $1 and familiar_until > $2",
@@ -119,8 +118,7 @@ impl FailedAttempts {
     }
 
     async fn remaining_wait(&self, subject_hash: &[u8], now: Time) -> Result<Duration> {
-        let until = fetch_optional_scalar!(
-            Time,
+        let until: Option<Time> = fetch_optional_scalar!(
             self.database.reader(),
             "select locked_until from guesses where subject_hash = $1",
             [subject_hash]

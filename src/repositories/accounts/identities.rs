@@ -1,10 +1,6 @@
 use uuid::Uuid;
 
-use super::{
-    api_keys,
-    rows::{UserRow, user_columns},
-    session_rows,
-};
+use super::{api_keys, rows::user_columns, session_rows};
 use crate::{
     database::{Database, Transaction, is_unique_violation},
     domain::{AuditContext, Identity, Profile, RequestOrigin, SessionId, Time, User, UserId},
@@ -63,8 +59,7 @@ impl Identities {
     }
 
     async fn find(&self, identity: &Identity) -> Result<Option<User>> {
-        let row = fetch_optional!(
-            UserRow,
+        fetch_optional!(
             self.database.reader(),
             concat!(
                 "select ",
@@ -74,8 +69,7 @@ impl Identities {
                  where i.issuer = $1 and i.subject = $2",
             ),
             [&identity.issuer, &identity.subject]
-        )?;
-        Ok(row.map(User::from))
+        )
     }
 
     async fn link(
@@ -130,7 +124,6 @@ impl SignedIn {
 /// The account of the address.
 async fn account_of(tx: &mut Transaction, profile: &Profile) -> Result<Option<UserId>> {
     fetch_optional_scalar!(
-        UserId,
         tx,
         "select id from users where email_key = $1",
         [profile.email.key()]
@@ -138,8 +131,7 @@ async fn account_of(tx: &mut Transaction, profile: &Profile) -> Result<Option<Us
 }
 
 async fn exists(tx: &mut Transaction, identity: &Identity) -> Result<bool> {
-    let found = fetch_optional_scalar!(
-        UserId,
+    let found: Option<UserId> = fetch_optional_scalar!(
         tx,
         "select user_id from identities where issuer = $1 and subject = $2",
         [&identity.issuer, &identity.subject]
@@ -152,8 +144,7 @@ async fn exists(tx: &mut Transaction, identity: &Identity) -> Result<bool> {
 async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<SignedIn> {
     // One statement checks and changes, so that of two identities that prove the address
     // at once the second one finds it proved.
-    let proved = fetch_optional!(
-        UserRow,
+    let proved: Option<User> = fetch_optional!(
         tx,
         concat!(
             "update users
@@ -164,25 +155,24 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
         ),
         [id, now]
     )?;
-    if let Some(row) = proved {
+    if let Some(user) = proved {
         return Ok(SignedIn {
-            user: row.into(),
+            user,
             created: false,
             ended: end_access(tx, id, now).await?,
         });
     }
 
     // Locks the account until the identity is linked.
-    let row = fetch_optional!(
-        UserRow,
+    let user: User = fetch_optional!(
         tx,
         concat!(
             "update users set update_time = $2 where id = $1 returning ",
             user_columns!("")
         ),
         [id, now]
-    )?;
-    let user = row.map(User::from).ok_or(Error::ConcurrentChange)?;
+    )?
+    .ok_or(Error::ConcurrentChange)?;
     Ok(SignedIn::existing(user))
 }
 
@@ -201,8 +191,7 @@ async fn end_access(tx: &mut Transaction, id: UserId, now: Time) -> Result<Vec<U
 
 /// Creates an account without a password.
 async fn create(tx: &mut Transaction, profile: &Profile, now: Time) -> Result<SignedIn> {
-    let inserted = fetch_one!(
-        UserRow,
+    let inserted: Result<User> = fetch_one!(
         tx,
         concat!(
             "insert into users
@@ -221,13 +210,13 @@ async fn create(tx: &mut Transaction, profile: &Profile, now: Time) -> Result<Si
             now
         ]
     );
-    let row = match inserted {
-        Ok(row) => row,
+    let user = match inserted {
+        Ok(user) => user,
         Err(error) if is_unique_violation(&error) => return Err(Error::ConcurrentChange),
         Err(error) => return Err(error),
     };
     Ok(SignedIn {
-        user: row.into(),
+        user,
         created: true,
         ended: Vec::new(),
     })

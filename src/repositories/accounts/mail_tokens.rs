@@ -3,11 +3,7 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{
-    api_keys, failed_attempts,
-    rows::{UserRow, user_columns},
-    session_rows,
-};
+use super::{api_keys, failed_attempts, rows::user_columns, session_rows};
 use crate::{
     database::{Database, Transaction},
     domain::{AuditContext, EmailKind, EmailMessage, RequestOrigin, SessionId, Time, User, UserId},
@@ -84,7 +80,6 @@ impl MailTokens {
     /// The user of a valid token, which remains valid.
     pub async fn owner(&self, kind: EmailKind, hash: &[u8], now: Time) -> Result<User> {
         fetch_optional!(
-            UserRow,
             self.database.reader(),
             concat!(
                 "select ",
@@ -96,7 +91,6 @@ impl MailTokens {
             ),
             [hash, kind.as_str(), now]
         )?
-        .map(User::from)
         .ok_or(Error::MailTokenInvalid)
     }
 
@@ -177,8 +171,7 @@ impl MailTokens {
 }
 
 async fn find_user(tx: &mut Transaction, email_key: &str) -> Result<Option<User>> {
-    let found = fetch_optional!(
-        UserRow,
+    fetch_optional!(
         tx,
         concat!(
             "select ",
@@ -186,8 +179,7 @@ async fn find_user(tx: &mut Transaction, email_key: &str) -> Result<Option<User>
             " from users where email_key = $1"
         ),
         [email_key]
-    )?;
-    Ok(found.map(User::from))
+    )
 }
 
 async fn has_token_since(
@@ -196,8 +188,7 @@ async fn has_token_since(
     kind: EmailKind,
     since: Time,
 ) -> Result<bool> {
-    let found = fetch_optional_scalar!(
-        Time,
+    let found: Option<Time> = fetch_optional_scalar!(
         tx,
         "select create_time
          from mail_tokens
@@ -240,7 +231,6 @@ async fn consume(
     now: Time,
 ) -> Result<(UserId, String)> {
     fetch_optional!(
-        (UserId, String),
         tx,
         "delete from mail_tokens
          where token_hash = $1 and kind = $2 and expire_time > $3
@@ -267,8 +257,7 @@ pub(super) async fn delete_all(
 /// Ends the API keys and identities of an account, unless its address is verified; returns
 /// the ids of the keys.
 async fn end_unverified(tx: &mut Transaction, user_id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    let unverified = fetch_optional_scalar!(
-        UserId,
+    let unverified: Option<UserId> = fetch_optional_scalar!(
         tx,
         "select id from users where id = $1 and not email_verified",
         [user_id]

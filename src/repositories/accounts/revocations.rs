@@ -21,7 +21,6 @@ impl TokenRevocations {
     /// The ids of sessions and API keys that were ended after a time, and when.
     pub async fn since(&self, since: Time) -> Result<Vec<(Uuid, Time)>> {
         fetch_all!(
-            (Uuid, Time),
             self.database.reader(),
             "select id, revoke_time from revocations where revoke_time > $1",
             [since]

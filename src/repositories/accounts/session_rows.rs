@@ -40,8 +40,7 @@ pub(super) async fn revoke_all(
     except: Option<SessionId>,
     now: Time,
 ) -> Result<Vec<SessionId>> {
-    let ended = fetch_scalars!(
-        SessionId,
+    let ended: Vec<SessionId> = fetch_scalars!(
         tx,
         "update sessions
          set revoke_time = $3
@@ -92,7 +91,7 @@ pub(super) async fn is_active(
              where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3"
         }
     };
-    let found = fetch_optional_scalar!(SessionId, tx, sql, [user_id, id, now])?;
+    let found: Option<SessionId> = fetch_optional_scalar!(tx, sql, [user_id, id, now])?;
     Ok(found.is_some())
 }
 
@@ -119,8 +118,11 @@ pub(super) async fn insert(tx: &mut Transaction, session: &Session) -> Result<()
     .map(drop)
 }
 
-impl From<SessionRow> for Session {
-    fn from(row: SessionRow) -> Self {
+impl<'r, R: sqlx::Row> FromRow<'r, R> for Session
+where
+    SessionRow: FromRow<'r, R>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
         let SessionRow {
             id,
             user_id,
@@ -131,8 +133,8 @@ impl From<SessionRow> for Session {
             create_time,
             last_used_time,
             expire_time,
-        } = row;
-        Self {
+        } = SessionRow::from_row(row)?;
+        Ok(Self {
             id,
             user_id,
             refresh_seed,
@@ -144,6 +146,6 @@ impl From<SessionRow> for Session {
             create_time,
             last_used_time,
             expire_time,
-        }
+        })
     }
 }

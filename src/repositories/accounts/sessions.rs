@@ -1,6 +1,6 @@
 use super::{
     failed_attempts, revocations,
-    session_rows::{self, SessionRow, session_columns},
+    session_rows::{self, session_columns},
 };
 use crate::{
     database::Database,
@@ -57,8 +57,7 @@ impl Sessions {
     /// Read from the writing connection, so that the newest refresh token is never older
     /// than the one in an answer.
     pub async fn find(&self, id: SessionId, now: Time) -> Result<Option<Session>> {
-        let found = fetch_optional!(
-            SessionRow,
+        fetch_optional!(
             self.database.writer(),
             concat!(
                 "select ",
@@ -67,8 +66,7 @@ impl Sessions {
                  where id = $1 and revoke_time is null and expire_time > $2",
             ),
             [id, now]
-        )?;
-        Ok(found.map(Session::from))
+        )
     }
 
     /// Replaces refresh token `counter` by the next. `false` if another call did.
@@ -91,8 +89,7 @@ impl Sessions {
         page: Page,
         now: Time,
     ) -> Result<Vec<Session>> {
-        let rows = fetch_all!(
-            SessionRow,
+        fetch_all!(
             self.database.reader(),
             concat!(
                 "select ",
@@ -104,8 +101,7 @@ impl Sessions {
                  limit $5",
             ),
             [user_id, page.below, now, used_since, page.limit()]
-        )?;
-        Ok(rows.into_iter().map(Session::from).collect())
+        )
     }
 
     /// Ends a session of a user. `false` if it has ended.
@@ -187,8 +183,7 @@ impl Sessions {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let ended = fetch_scalars!(
-                    SessionId,
+                let ended: Vec<SessionId> = fetch_scalars!(
                     tx,
                     "update sessions
                      set revoke_time = $1

@@ -3,11 +3,7 @@ use std::collections::HashMap;
 use sqlx::{FromRow, Postgres};
 use uuid::Uuid;
 
-use super::{
-    api_keys, mail_tokens,
-    rows::{UserRow, user_columns},
-    session_rows,
-};
+use super::{api_keys, mail_tokens, rows::user_columns, session_rows};
 use crate::{
     database::{Autocommit, Batcher, Database, Pool, Pools, is_unique_violation},
     domain::{AuditContext, Email, EmailKind, Name, Session, SessionId, Time, User, UserId},
@@ -61,8 +57,7 @@ impl Users {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let inserted = fetch_one!(
-                    UserRow,
+                let inserted: Result<User> = fetch_one!(
                     tx,
                     concat!(
                         "insert into users
@@ -83,7 +78,7 @@ impl Users {
                 );
 
                 let created = match inserted {
-                    Ok(row) => row.into(),
+                    Ok(user) => user,
                     Err(error) if is_unique_violation(&error) => return Err(Error::EmailTaken),
                     Err(error) => return Err(error),
                 };
@@ -105,12 +100,11 @@ impl Users {
         #[derive(FromRow)]
         struct Found {
             #[sqlx(flatten)]
-            user: UserRow,
+            user: User,
             password_hash: Option<String>,
         }
 
-        let found = fetch_optional!(
-            Found,
+        let found: Option<Found> = fetch_optional!(
             self.database.reader(),
             concat!(
                 "select ",
@@ -121,7 +115,7 @@ impl Users {
             ),
             [email.key()]
         )?;
-        Ok(found.map(|found| (found.user.into(), found.password_hash)))
+        Ok(found.map(|found| (found.user, found.password_hash)))
     }
 
     /// An account.
@@ -135,19 +129,16 @@ impl Users {
     }
 
     async fn get_one(&self, id: UserId) -> Result<Option<User>> {
-        let found = fetch_optional!(
-            UserRow,
+        fetch_optional!(
             self.database.reader(),
             concat!("select ", user_columns!(""), " from users where id = $1"),
             [id]
-        )?;
-        Ok(found.map(User::from))
+        )
     }
 
     /// The password hash of an account, if it has one.
     pub async fn password_hash(&self, id: UserId) -> Result<Option<String>> {
-        let found = fetch_optional_scalar!(
-            Option<String>,
+        let found: Option<Option<String>> = fetch_optional_scalar!(
             self.database.reader(),
             "select password_hash from users where id = $1",
             [id]
@@ -243,7 +234,6 @@ impl Users {
     /// Updates an account. `None` leaves a field unchanged.
     pub async fn update(&self, id: UserId, display_name: Option<&Name>, now: Time) -> Result<User> {
         fetch_optional!(
-            UserRow,
             self.database.writer(),
             concat!(
                 "update users
@@ -254,14 +244,13 @@ impl Users {
             ),
             [id, display_name.map(Name::as_str), now]
         )?
-        .map(User::from)
         .ok_or_else(|| Error::not_found("user", id))
     }
 }
 
 /// The accounts with these ids, in their order.
 async fn get_each(pool: &Pool<Postgres>, ids: &[UserId]) -> Result<Vec<Option<User>>> {
-    let rows: Vec<UserRow> = sqlx::query_as(concat!(
+    let rows: Vec<User> = sqlx::query_as(concat!(
         "select ",
         user_columns!(""),
         " from users where id = any($1)"
@@ -269,9 +258,6 @@ async fn get_each(pool: &Pool<Postgres>, ids: &[UserId]) -> Result<Vec<Option<Us
     .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
     .fetch_all(Autocommit(pool))
     .await?;
-    let found: HashMap<_, _> = rows
-        .into_iter()
-        .map(|row| (row.id, User::from(row)))
-        .collect();
+    let found: HashMap<_, _> = rows.into_iter().map(|user| (user.id, user)).collect();
     Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
 }

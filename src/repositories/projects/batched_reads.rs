@@ -3,7 +3,7 @@
 use sqlx::{FromRow, Postgres};
 use uuid::Uuid;
 
-use super::rows::{ProjectRow, select_projects};
+use super::rows::select_projects;
 use crate::{
     database::{Autocommit, Batcher, Pool},
     domain::{Page, Project, ProjectId, Tenant, UserId},
@@ -26,7 +26,7 @@ pub(super) struct BatchedReads {
 struct BatchRow {
     place: i64,
     #[sqlx(flatten)]
-    row: ProjectRow,
+    row: Project,
 }
 
 impl BatchedReads {
@@ -79,7 +79,7 @@ async fn get_each(
     let mut answers = vec![None; requests.len()];
     for BatchRow { place, row } in rows {
         if let Some(answer) = answers.get_mut(index(place)) {
-            *answer = Some(row.try_into()?);
+            *answer = Some(row);
         }
     }
     Ok(answers)
@@ -113,7 +113,7 @@ async fn list_each(
     let mut answers = vec![Vec::new(); requests.len()];
     for BatchRow { place, row } in rows {
         if let Some(answer) = answers.get_mut(index(place)) {
-            answer.push(row.try_into()?);
+            answer.push(row);
         }
     }
     Ok(answers)

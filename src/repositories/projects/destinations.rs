@@ -1,7 +1,7 @@
 use sqlx::FromRow;
 
 use super::{
-    destination_rows::{DestinationRow, destination_columns, record},
+    destination_rows::{destination_columns, record},
     events,
     revisions::lock_owned,
 };
@@ -103,18 +103,31 @@ impl Destinations {
                 if count(&mut tx, destination.project_id).await? >= self.limit {
                     return Err(Error::DestinationLimit);
                 }
-                let row = fetch_one!(DestinationRow, tx, concat!(
+                let destination: Destination = fetch_one!(
+                    tx,
+                    concat!(
                         "insert into destinations
-                             (id, project_id, platform, name, url, stream_key_sealed, stream_key_hint,
-                              enabled, create_time, update_time)
+                             (id, project_id, platform, name, url, stream_key_sealed,
+                              stream_key_hint, enabled, create_time, update_time)
                          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
                          returning ",
                         destination_columns!(""),
-                    ), [destination.id, destination.project_id, destination.platform.as_str(), &destination.name, &destination.url, &destination.stream_key_sealed, &destination.stream_key_hint, destination.enabled, now])?;
+                    ),
+                    [
+                        destination.id,
+                        destination.project_id,
+                        destination.platform.as_str(),
+                        &destination.name,
+                        &destination.url,
+                        &destination.stream_key_sealed,
+                        &destination.stream_key_hint,
+                        destination.enabled,
+                        now
+                    ]
+                )?;
                 if let Some(key) = idempotency {
                     key.record(&mut tx, destination.id.uuid(), now).await?;
                 }
-                let destination = row.try_into()?;
                 record(&mut tx, revision, &destination, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 let project_id = destination.project_id;
@@ -129,12 +142,11 @@ impl Destinations {
         #[derive(FromRow)]
         struct Found {
             #[sqlx(flatten)]
-            destination: DestinationRow,
+            destination: Destination,
             stream_key_sealed: Vec<u8>,
         }
 
-        let found = fetch_optional!(
-            Found,
+        let found: Found = fetch_optional!(
             self.database.reader(),
             concat!(
                 "select ",
@@ -148,7 +160,7 @@ impl Destinations {
             [id, tenant.user, tenant.restricted_to]
         )?
         .ok_or_else(|| Error::not_found("destination", id))?;
-        Ok((found.destination.try_into()?, found.stream_key_sealed))
+        Ok((found.destination, found.stream_key_sealed))
     }
 
     /// A project's destinations, newest first.
@@ -159,7 +171,6 @@ impl Destinations {
         page: Page,
     ) -> Result<Vec<Destination>> {
         fetch_all!(
-            DestinationRow,
             self.database.reader(),
             concat!(
                 "select ",
@@ -178,10 +189,7 @@ impl Destinations {
                 tenant.restricted_to,
                 page.limit()
             ]
-        )?
-        .into_iter()
-        .map(Destination::try_from)
-        .collect()
+        )
     }
 
     /// Replaces a destination that was read with the update time `read_time`.
@@ -200,8 +208,7 @@ impl Destinations {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
                 let is_redirected = destination.stream_key_sealed.is_some()
                     || url_of(&mut tx, destination.id).await? != destination.url;
-                let row = fetch_optional!(
-                    DestinationRow,
+                let destination: Destination = fetch_optional!(
                     tx,
                     concat!(
                         "update destinations
@@ -225,7 +232,6 @@ impl Destinations {
                     ]
                 )?
                 .ok_or(Error::ConcurrentChange)?;
-                let destination: Destination = row.try_into()?;
                 record(&mut tx, revision, &destination, now).await?;
                 if is_redirected {
                     stream_changes::release_leases_to(&mut tx, destination.id, now).await?;
@@ -264,18 +270,12 @@ impl Destinations {
 }
 
 async fn url_of(tx: &mut Transaction, id: DestinationId) -> Result<String> {
-    fetch_optional_scalar!(
-        String,
-        tx,
-        "select url from destinations where id = $1",
-        [id]
-    )?
-    .ok_or(Error::ConcurrentChange)
+    fetch_optional_scalar!(tx, "select url from destinations where id = $1", [id])?
+        .ok_or(Error::ConcurrentChange)
 }
 
 async fn count(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
     fetch_scalar!(
-        i64,
         tx,
         "select count(*) from destinations where project_id = $1",
         [id]

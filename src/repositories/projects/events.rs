@@ -37,8 +37,7 @@ impl Events {
     /// The revision of a project of the tenant, if all events after revision `after` are
     /// stored. `ResyncRequired` if not, or if `after` is in the future.
     pub async fn resume(&self, tenant: Tenant, id: ProjectId, after: i64) -> Result<i64> {
-        let found = fetch_optional!(
-            (i64, bool),
+        let found: Option<(i64, bool)> = fetch_optional!(
             self.database.reader(),
             concat!(
                 "select p.revision, exists (
@@ -63,7 +62,6 @@ impl Events {
     /// The events of a project after a revision, at most `limit`.
     pub async fn after(&self, id: ProjectId, revision: i64, limit: i64) -> Result<Vec<Event>> {
         fetch_all!(
-            EventRow,
             self.database.reader(),
             "select project_id, revision, create_time, change
              from events
@@ -73,7 +71,7 @@ impl Events {
             [id, revision, limit]
         )?
         .into_iter()
-        .map(|row| row.decode().map(|(_, event)| event))
+        .map(|row: EventRow| row.decode().map(|(_, event)| event))
         .collect()
     }
 

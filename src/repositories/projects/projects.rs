@@ -2,7 +2,7 @@ use super::{
     batched_reads::{BatchedReads, MAX_BATCHED_PAGE_SIZE},
     events,
     revisions::{lock_owned, return_revision, take_revision},
-    rows::{ProjectRow, load, record, select_projects},
+    rows::{load, record, select_projects},
 };
 use crate::{
     database::{Database, Pools},
@@ -155,7 +155,6 @@ impl Projects {
 
     async fn get_unbatched(&self, tenant: Tenant, id: ProjectId) -> Result<Option<Project>> {
         fetch_optional!(
-            ProjectRow,
             self.database.reader(),
             concat!(
                 select_projects!(),
@@ -163,14 +162,11 @@ impl Projects {
                 owned_by!("$2", "$3")
             ),
             [id, tenant.user, tenant.restricted_to]
-        )?
-        .map(Project::try_from)
-        .transpose()
+        )
     }
 
     async fn list_unbatched(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
         fetch_all!(
-            ProjectRow,
             self.database.reader(),
             concat!(
                 select_projects!(),
@@ -179,10 +175,7 @@ impl Projects {
                 " order by p.id desc limit $4",
             ),
             [page.below, tenant.user, tenant.restricted_to, page.limit()]
-        )?
-        .into_iter()
-        .map(Project::try_from)
-        .collect()
+        )
     }
 
     /// Updates a project. Disabling it ends its active stream.

@@ -15,7 +15,6 @@ use crate::{
 /// Locks a project of the tenant and takes its next revision.
 pub(crate) async fn lock_owned(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<i64> {
     fetch_optional_scalar!(
-        i64,
         tx,
         concat!(
             "update projects as p
@@ -32,7 +31,6 @@ pub(crate) async fn lock_owned(tx: &mut Transaction, tenant: Tenant, id: Project
 /// Takes another revision of a locked project.
 pub(crate) async fn take_revision(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
     fetch_scalar!(
-        i64,
         tx,
         "update projects set revision = revision + 1 where id = $1 returning revision",
         [id]

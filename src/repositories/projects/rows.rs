@@ -6,7 +6,7 @@ use super::events;
 use crate::{
     database::{Transaction, decode_column},
     domain::{Change, Project, ProjectId, PublishConflictPolicy, ReconnectWindow, StreamId, Time},
-    error::{Error, Result},
+    error::Result,
 };
 
 /// Selects [`ProjectRow`]s: projects `p` with their live streams `s`.
@@ -44,19 +44,14 @@ pub(crate) async fn record(tx: &mut Transaction, project: &Project, now: Time) -
 
 /// A project, as the transaction sees it.
 pub(crate) async fn load(tx: &mut Transaction, id: ProjectId) -> Result<Project> {
-    fetch_one!(
-        ProjectRow,
-        tx,
-        concat!(select_projects!(), " where p.id = $1"),
-        [id]
-    )?
-    .try_into()
+    fetch_one!(tx, concat!(select_projects!(), " where p.id = $1"), [id])
 }
 
-impl TryFrom<ProjectRow> for Project {
-    type Error = Error;
-
-    fn try_from(row: ProjectRow) -> Result<Self> {
+impl<'r, R: sqlx::Row> FromRow<'r, R> for Project
+where
+    ProjectRow: FromRow<'r, R>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
         let ProjectRow {
             id,
             name,
@@ -68,7 +63,7 @@ impl TryFrom<ProjectRow> for Project {
             revision,
             create_time,
             update_time,
-        } = row;
+        } = ProjectRow::from_row(row)?;
         let policy = PublishConflictPolicy::parse(&publish_conflict_policy);
         Ok(Self {
             id,
@@ -86,9 +81,9 @@ impl TryFrom<ProjectRow> for Project {
 }
 
 /// The reconnect window of a column with milliseconds.
-pub(crate) fn window_from_millis(millis: i64) -> Result<ReconnectWindow> {
+pub(crate) fn window_from_millis(millis: i64) -> sqlx::Result<ReconnectWindow> {
     let window = u64::try_from(millis)
         .ok()
         .and_then(|millis| ReconnectWindow::parse(Duration::from_millis(millis)).ok());
-    Ok(decode_column("reconnect_window_ms", window)?)
+    decode_column("reconnect_window_ms", window)
 }

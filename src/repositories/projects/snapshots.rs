@@ -1,16 +1,9 @@
-use super::{
-    destination_rows::{DestinationRow, destination_columns},
-    rows::{ProjectRow, select_projects},
-};
+use super::{destination_rows::destination_columns, rows::select_projects};
 use crate::{
     database::{Database, Transaction},
     domain::{Destination, Project, ProjectId, ProjectSnapshot, Relay, StreamId, Tenant},
     error::{Error, Result},
-    repositories::{
-        relays::rows::{RelayRow, relay_columns},
-        sql::owned_by,
-        streams::rows as stream_rows,
-    },
+    repositories::{relays::rows::relay_columns, sql::owned_by, streams::rows as stream_rows},
 };
 
 /// Snapshots of projects with everything that belongs to them.
@@ -46,7 +39,6 @@ impl Snapshots {
 
 async fn project(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<Project> {
     fetch_optional!(
-        ProjectRow,
         tx,
         concat!(
             select_projects!(),
@@ -55,13 +47,11 @@ async fn project(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<
         ),
         [id, tenant.user, tenant.restricted_to]
     )?
-    .ok_or_else(|| Error::not_found("project", id))?
-    .try_into()
+    .ok_or_else(|| Error::not_found("project", id))
 }
 
 async fn destinations(tx: &mut Transaction, project_id: ProjectId) -> Result<Vec<Destination>> {
     fetch_all!(
-        DestinationRow,
         tx,
         concat!(
             "select ",
@@ -71,15 +61,11 @@ async fn destinations(tx: &mut Transaction, project_id: ProjectId) -> Result<Vec
              order by id desc",
         ),
         [project_id]
-    )?
-    .into_iter()
-    .map(Destination::try_from)
-    .collect()
+    )
 }
 
 async fn relays(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
     fetch_all!(
-        RelayRow,
         tx,
         concat!(
             "select ",
@@ -89,8 +75,5 @@ async fn relays(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
              order by destination_id",
         ),
         [id]
-    )?
-    .into_iter()
-    .map(Relay::try_from)
-    .collect()
+    )
 }

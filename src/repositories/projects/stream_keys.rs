@@ -84,8 +84,7 @@ impl StreamKeys {
         self.database
             .with_retry(|| async {
                 let mut tx = self.database.begin().await?;
-                let sealed = fetch_optional_scalar!(
-                    Option<Vec<u8>>,
+                let sealed: Option<Option<Vec<u8>>> = fetch_optional_scalar!(
                     tx,
                     concat!(
                         "select p.stream_key_sealed
@@ -107,8 +106,7 @@ impl StreamKeys {
 
     /// The sealed stream key, for the answer to a repeated create.
     pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Vec<u8>> {
-        let sealed = fetch_optional_scalar!(
-            Option<Vec<u8>>,
+        let sealed: Option<Option<Vec<u8>>> = fetch_optional_scalar!(
             self.database.reader(),
             concat!(
                 "select p.stream_key_sealed

@@ -127,7 +127,6 @@ impl RelayClaims {
     /// The leases that a worker holds.
     pub async fn list_leases(&self, worker_id: &str) -> Result<Vec<WorkerLease>> {
         fetch_all!(
-            WorkerLease,
             self.database.reader(),
             "select lease_id, project_id, state = 'stopping' as must_release
                  from relays
@@ -166,8 +165,7 @@ impl RelayClaims {
 
     /// Whether there is a claimable relay; else the claim needs no transaction.
     async fn has_claimable_relay(&self, claimant: &ClaimingWorker, now: Time) -> Result<bool> {
-        let found = fetch_optional_scalar!(
-            StreamId,
+        let found: Option<StreamId> = fetch_optional_scalar!(
             self.database.reader(),
             concat!(
                 "select r.stream_id
@@ -205,7 +203,7 @@ impl RelayClaims {
             }
             Pools::Sqlite { .. } => select_candidates!(""),
         };
-        fetch_all!(Candidate, tx, sql, [now, &claimant.node_id, limit])
+        fetch_all!(tx, sql, [now, &claimant.node_id, limit])
     }
 
     /// Claims a relay if it is still claimable under the lock of its project.
@@ -256,8 +254,7 @@ async fn remaining_capacity(tx: &mut Transaction, claimant: &ClaimingWorker) -> 
             return Ok(0);
         }
     }
-    let held = fetch_scalar!(
-        i64,
+    let held: i64 = fetch_scalar!(
         tx,
         "select count(*) from relays where worker_id = $1",
         [&claimant.worker_id]
@@ -271,7 +268,6 @@ async fn load_endpoints(
     destination_id: DestinationId,
 ) -> Result<RelayEndpoints> {
     fetch_one!(
-        RelayEndpoints,
         tx,
         "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
                 d.url, d.stream_key_sealed,

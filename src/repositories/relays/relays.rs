@@ -1,4 +1,4 @@
-use super::rows::{RelayRow, insert, load, record_with_revision, relay_columns, store};
+use super::rows::{insert, load, record_with_revision, relay_columns, store};
 use crate::{
     database::{Database, Transaction},
     domain::{
@@ -30,7 +30,6 @@ impl Relays {
     /// The relays of a stream, in the order in which their destinations were created.
     pub async fn list(&self, tenant: Tenant, id: StreamId) -> Result<Vec<Relay>> {
         fetch_all!(
-            RelayRow,
             self.database.reader(),
             concat!(
                 "select ",
@@ -42,10 +41,7 @@ impl Relays {
                 " order by r.destination_id",
             ),
             [id, tenant.user, tenant.restricted_to]
-        )?
-        .into_iter()
-        .map(Relay::try_from)
-        .collect()
+        )
     }
 
     /// Starts the relay of a live stream to a destination of its project.
@@ -156,8 +152,7 @@ async fn has_destination(
     project_id: ProjectId,
     id: DestinationId,
 ) -> Result<bool> {
-    let found = fetch_optional_scalar!(
-        DestinationId,
+    let found: Option<DestinationId> = fetch_optional_scalar!(
         tx,
         "select id from destinations where id = $1 and project_id = $2",
         [id, project_id]

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     lease_renewals::{LeaseRenewal, extend_leases},
-    rows::{RelayRow, load, record_with_revision, relay_columns, store},
+    rows::{load, record_with_revision, relay_columns, store},
 };
 use crate::{
     database::{Database, Pools, Transaction},
@@ -44,7 +44,7 @@ pub struct RelayKey {
 #[derive(FromRow)]
 struct LeasedRelay {
     #[sqlx(flatten)]
-    relay: RelayRow,
+    relay: Relay,
     stream_status: String,
 }
 
@@ -145,8 +145,7 @@ impl RelayReports {
     /// The relays that a worker holds, by lease, and whether each one's stream is
     /// reconnecting.
     async fn leased(&self, worker_id: &str) -> Result<HashMap<Uuid, (Relay, bool)>> {
-        let rows = fetch_all!(
-            LeasedRelay,
+        let rows: Vec<LeasedRelay> = fetch_all!(
             self.database.reader(),
             concat!(
                 "select ",
@@ -160,7 +159,7 @@ impl RelayReports {
         )?;
         let mut held = HashMap::new();
         for row in rows {
-            let relay = Relay::try_from(row.relay)?;
+            let relay = row.relay;
             let is_reconnecting = row.stream_status == StreamStatus::Reconnecting.as_str();
             if let Some(id) = relay.lease.as_ref().map(|lease| lease.id) {
                 held.insert(id, (relay, is_reconnecting));
@@ -210,7 +209,6 @@ impl RelayReports {
     pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<RelayKey>> {
         let silent_since = now - self.times.stall;
         fetch_all!(
-            RelayKey,
             self.database.reader(),
             "select stream_id, destination_id, project_id
                  from relays
@@ -277,7 +275,7 @@ impl RelayReports {
                 "update projects set revision = revision + 1 where id = $1 returning revision"
             }
         };
-        fetch_optional_scalar!(i64, tx, sql, [id])
+        fetch_optional_scalar!(tx, sql, [id])
     }
 }
 
@@ -294,7 +292,6 @@ impl RelayKey {
 /// Locks a project and takes its next revision. `None` if it does not exist.
 async fn lock_project(tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>> {
     fetch_optional_scalar!(
-        i64,
         tx,
         "update projects set revision = revision + 1 where id = $1 returning revision",
         [id]
@@ -303,6 +300,6 @@ async fn lock_project(tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>
 
 /// Whether a stream waits for its publisher, so that there is nothing to send.
 async fn is_reconnecting(tx: &mut Transaction, id: StreamId) -> Result<bool> {
-    let status = fetch_scalar!(String, tx, "select status from streams where id = $1", [id])?;
+    let status: String = fetch_scalar!(tx, "select status from streams where id = $1", [id])?;
     Ok(status == StreamStatus::Reconnecting.as_str())
 }

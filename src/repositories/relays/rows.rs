@@ -11,7 +11,7 @@ use crate::{
     domain::{
         Change, DestinationId, ProjectId, Relay, RelayError, RelayLease, RelayState, StreamId, Time,
     },
-    error::{Error, Result},
+    error::Result,
     repositories::projects::{events, revisions::take_revision},
 };
 
@@ -78,7 +78,6 @@ pub(crate) async fn load(
     destination_id: DestinationId,
 ) -> Result<Option<Relay>> {
     fetch_optional!(
-        RelayRow,
         tx,
         concat!(
             "update relays
@@ -88,15 +87,12 @@ pub(crate) async fn load(
             relay_columns!(""),
         ),
         [stream_id, destination_id]
-    )?
-    .map(Relay::try_from)
-    .transpose()
+    )
 }
 
 /// The relays of a stream, locked for a change.
 pub(super) async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<Relay>> {
     fetch_all!(
-        RelayRow,
         tx,
         concat!(
             "update relays
@@ -106,10 +102,7 @@ pub(super) async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<R
             relay_columns!(""),
         ),
         [id]
-    )?
-    .into_iter()
-    .map(Relay::try_from)
-    .collect()
+    )
 }
 
 /// Inserts a new relay.
@@ -180,10 +173,11 @@ fn severity(fatal: bool) -> &'static str {
     }
 }
 
-impl TryFrom<RelayRow> for Relay {
-    type Error = Error;
-
-    fn try_from(row: RelayRow) -> Result<Self> {
+impl<'r, R: sqlx::Row> FromRow<'r, R> for Relay
+where
+    RelayRow: FromRow<'r, R>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
         let RelayRow {
             stream_id,
             destination_id,
@@ -205,7 +199,7 @@ impl TryFrom<RelayRow> for Relay {
             broadcast_time,
             silent_since,
             update_time,
-        } = row;
+        } = RelayRow::from_row(row)?;
         let error = error_code.map(|code| RelayError {
             code,
             fatal: error_severity.as_deref() == Some(severity(true)),

@@ -40,8 +40,7 @@ pub(crate) async fn update_relays(
 
 /// Starts a relay for each enabled destination.
 async fn start_enabled(tx: &mut Transaction, stream: &Stream, now: Time) -> Result<()> {
-    let enabled = fetch_scalars!(
-        DestinationId,
+    let enabled: Vec<DestinationId> = fetch_scalars!(
         tx,
         "select id from destinations where project_id = $1 and enabled order by id",
         [stream.project_id]
@@ -89,8 +88,7 @@ pub(crate) async fn release_leases_to(
     id: DestinationId,
     now: Time,
 ) -> Result<()> {
-    let streams = fetch_scalars!(
-        StreamId,
+    let streams: Vec<StreamId> = fetch_scalars!(
         tx,
         "select stream_id
          from relays

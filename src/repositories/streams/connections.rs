@@ -40,8 +40,7 @@ pub(super) async fn record_begin(
     if inserted > 0 {
         return Ok(ConnectionHistory::New);
     }
-    let has_ended = fetch_scalar!(
-        bool,
+    let has_ended: bool = fetch_scalar!(
         tx,
         "select end_time is not null
          from publishes

@@ -41,13 +41,13 @@ const NEWEST: &str = "select boot_id, create_time
 const TIME_RESOLUTION: std::time::Duration = std::time::Duration::from_micros(1);
 
 async fn newest(database: &Database, node_id: &str) -> Result<Option<(String, Time)>> {
-    fetch_optional!((String, Time), database.reader(), NEWEST, [node_id])
+    fetch_optional!(database.reader(), NEWEST, [node_id])
 }
 
 /// Whether the boot of a publisher is the newest one of its node. No later boot changes a
 /// stream of a locked project.
 pub(super) async fn is_newest(tx: &mut Transaction, publisher: &Publisher) -> Result<bool> {
-    let newest = fetch_optional!((String, Time), tx, NEWEST, [&publisher.node_id])?;
+    let newest: Option<(String, Time)> = fetch_optional!(tx, NEWEST, [&publisher.node_id])?;
     Ok(newest.is_some_and(|(boot_id, _)| boot_id == publisher.boot_id))
 }
 

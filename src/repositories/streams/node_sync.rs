@@ -12,7 +12,7 @@ use super::{
     node_boots,
     publishing::reconnect_window,
     revisions::lock_project_of,
-    rows::{StreamRow, load, record, store, stream_columns},
+    rows::{load, record, store, stream_columns},
 };
 use crate::{
     database::{Database, Engine},
@@ -85,7 +85,6 @@ impl NodeSyncStreams {
     /// of their ids.
     pub async fn list_connected(&self, node_id: &str) -> Result<Vec<Stream>> {
         fetch_all!(
-            StreamRow,
             self.database.reader(),
             concat!(
                 "select ",
@@ -95,10 +94,7 @@ impl NodeSyncStreams {
                  order by id",
             ),
             [node_id]
-        )?
-        .into_iter()
-        .map(Stream::try_from)
-        .collect()
+        )
     }
 
     /// Refreshes streams that their connections still hold and whose status does not change.
@@ -170,8 +166,7 @@ impl NodeSyncStreams {
                  returning id"
             }
         };
-        let refreshed = fetch_scalars!(
-            StreamId,
+        let refreshed: Vec<StreamId> = fetch_scalars!(
             self.database.writer(),
             sql,
             [json(&rows)?, &report.node_id, &report.boot_id, now]
@@ -202,14 +197,10 @@ impl NodeSyncStreams {
             ),
         };
         fetch_all!(
-            StreamRow,
             self.database.reader(),
             sql,
             [json(&rows)?, &report.node_id, &report.boot_id]
-        )?
-        .into_iter()
-        .map(Stream::try_from)
-        .collect()
+        )
     }
 
     /// Disconnects a stream because the boot of its connection has ended. `None` if another

@@ -7,7 +7,7 @@
 use super::{
     connections, node_boots,
     revisions::{lock_project_of, try_lock_project_of},
-    rows::{StreamRow, load, record, store, stream_columns},
+    rows::{load, record, store, stream_columns},
 };
 use crate::{
     database::{Database, Transaction},
@@ -96,7 +96,9 @@ impl Publishing {
         stats: Option<&StreamStats>,
         now: Time,
     ) -> Result<Option<Stream>> {
-        fetch_optional!(StreamRow, self.database.writer(), concat!(
+        fetch_optional!(
+            self.database.writer(),
+            concat!(
                 "update streams
                  set last_seen_time = $6,
                      bytes_received = coalesce($7, bytes_received),
@@ -106,13 +108,27 @@ impl Publishing {
                      fps = coalesce($11, fps),
                      video_codec = coalesce($12, video_codec),
                      audio_codec = coalesce($13, audio_codec)
-                 where id = $1 and epoch = $2 and node_id = $3 and boot_id = $4 and connection_id = $5
-                   and status = 'live' and connected
+                 where id = $1 and epoch = $2 and node_id = $3 and boot_id = $4
+                   and connection_id = $5 and status = 'live' and connected
                  returning ",
                 stream_columns!(""),
-            ), [id, epoch, &publisher.node_id, &publisher.boot_id, &publisher.connection_id, now, stats.map(|stats| stats.bytes_received), stats.map(|stats| stats.bitrate_bps), stats.map(|stats| stats.width), stats.map(|stats| stats.height), stats.map(|stats| stats.fps), stats.map(|stats| &stats.video_codec), stats.map(|stats| &stats.audio_codec)])?
-        .map(Stream::try_from)
-        .transpose()
+            ),
+            [
+                id,
+                epoch,
+                &publisher.node_id,
+                &publisher.boot_id,
+                &publisher.connection_id,
+                now,
+                stats.map(|stats| stats.bytes_received),
+                stats.map(|stats| stats.bitrate_bps),
+                stats.map(|stats| stats.width),
+                stats.map(|stats| stats.height),
+                stats.map(|stats| stats.fps),
+                stats.map(|stats| &stats.video_codec),
+                stats.map(|stats| &stats.audio_codec)
+            ]
+        )
     }
 
     /// Records the end of a connection. Changes the stream only if the connection holds it.
@@ -160,7 +176,6 @@ impl Publishing {
     pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<StreamId>> {
         let silent_since = now - self.timeouts.heartbeat;
         fetch_scalars!(
-            StreamId,
             self.database.reader(),
             "select id
              from streams
@@ -215,11 +230,10 @@ pub(super) async fn reconnect_window(
     tx: &mut Transaction,
     id: ProjectId,
 ) -> Result<ReconnectWindow> {
-    let millis = fetch_scalar!(
-        i64,
+    let millis: i64 = fetch_scalar!(
         tx,
         "select reconnect_window_ms from projects where id = $1",
         [id]
     )?;
-    window_from_millis(millis)
+    Ok(window_from_millis(millis)?)
 }

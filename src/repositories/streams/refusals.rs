@@ -1,11 +1,9 @@
-use sqlx::FromRow;
-
 use crate::{
-    database::{Database, decode_column},
+    database::Database,
     domain::{
         Page, PeerAddress, ProjectId, Publisher, Refusal, RefusalId, RefusalReason, Tenant, Time,
     },
-    error::{Error, Result},
+    error::Result,
     repositories::sql::owned_by,
 };
 
@@ -16,15 +14,6 @@ const MAX_PER_PROJECT: i64 = 100;
 #[derive(Debug, Clone)]
 pub struct Refusals {
     database: Database,
-}
-
-#[derive(FromRow)]
-struct RefusedPublishRow {
-    id: RefusalId,
-    create_time: Time,
-    reason: String,
-    node_id: String,
-    peer_prefix: String,
 }
 
 impl Refusals {
@@ -69,7 +58,6 @@ impl Refusals {
         page: Page,
     ) -> Result<Vec<Refusal>> {
         fetch_all!(
-            RefusedPublishRow,
             self.database.reader(),
             concat!(
                 "select r.id, r.create_time, r.reason, r.node_id, r.peer_prefix
@@ -88,10 +76,7 @@ impl Refusals {
                 tenant.restricted_to,
                 page.limit()
             ]
-        )?
-        .into_iter()
-        .map(Refusal::try_from)
-        .collect()
+        )
     }
 
     /// Deletes at most `limit` refused publishes from before a time; returns the number.
@@ -102,23 +87,4 @@ impl Refusals {
     }
 }
 
-impl TryFrom<RefusedPublishRow> for Refusal {
-    type Error = Error;
-
-    fn try_from(row: RefusedPublishRow) -> Result<Self> {
-        let RefusedPublishRow {
-            id,
-            create_time,
-            reason,
-            node_id,
-            peer_prefix,
-        } = row;
-        Ok(Self {
-            id,
-            create_time,
-            reason: decode_column("reason", RefusalReason::parse(&reason))?,
-            node_id,
-            peer_prefix,
-        })
-    }
-}
+impl_from_row!(Refusal: id, create_time, reason, node_id, peer_prefix);

@@ -10,7 +10,6 @@ pub(super) async fn lock_project_of(
     id: StreamId,
 ) -> Result<(ProjectId, i64)> {
     fetch_optional!(
-        (ProjectId, i64),
         tx,
         "update projects
          set revision = revision + 1
@@ -46,5 +45,5 @@ pub(super) async fn try_lock_project_of(
              returning id, revision"
         }
     };
-    fetch_optional!((ProjectId, i64), tx, sql, [id])
+    fetch_optional!(tx, sql, [id])
 }

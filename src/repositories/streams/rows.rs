@@ -6,7 +6,7 @@ use crate::{
         Change, EndReason, IngestProtocol, ProjectId, Publisher, SealedPlayUrl, Stream, StreamId,
         StreamStats, StreamStatus, Time,
     },
-    error::{Error, Result},
+    error::Result,
     repositories::{
         projects::{events, revisions::take_revision},
         relays::stream_changes,
@@ -93,7 +93,6 @@ pub(crate) async fn load_active(
     project_id: ProjectId,
 ) -> Result<Option<Stream>> {
     fetch_optional!(
-        StreamRow,
         tx,
         concat!(
             "select ",
@@ -102,24 +101,19 @@ pub(crate) async fn load_active(
              where project_id = $1 and end_time is null",
         ),
         [project_id]
-    )?
-    .map(Stream::try_from)
-    .transpose()
+    )
 }
 
 /// A stream, locked for a change against concurrent heartbeats.
 pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Option<Stream>> {
     fetch_optional!(
-        StreamRow,
         tx,
         concat!(
             "update streams set epoch = epoch where id = $1 returning ",
             stream_columns!("")
         ),
         [id]
-    )?
-    .map(Stream::try_from)
-    .transpose()
+    )
 }
 
 /// Inserts a stream that has just begun.
@@ -212,10 +206,11 @@ pub(crate) async fn store_play_url(
     .map(drop)
 }
 
-impl TryFrom<StreamRow> for Stream {
-    type Error = Error;
-
-    fn try_from(row: StreamRow) -> Result<Self> {
+impl<'r, R: sqlx::Row> FromRow<'r, R> for Stream
+where
+    StreamRow: FromRow<'r, R>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
         let StreamRow {
             id,
             project_id,
@@ -241,7 +236,7 @@ impl TryFrom<StreamRow> for Stream {
             fps,
             video_codec,
             audio_codec,
-        } = row;
+        } = StreamRow::from_row(row)?;
 
         let protocol = decode_column("protocol", IngestProtocol::parse(&protocol))?;
         let end_reason = end_reason

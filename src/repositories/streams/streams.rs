@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::rows::{StreamRow, load, record, store, stream_columns};
+use super::rows::{load, record, store, stream_columns};
 use crate::{
     database::{Database, Transaction},
     domain::{
@@ -47,7 +47,6 @@ impl Streams {
     /// A stream.
     pub async fn get(&self, tenant: Tenant, id: StreamId) -> Result<Stream> {
         fetch_optional!(
-            StreamRow,
             self.database.reader(),
             concat!(
                 "select ",
@@ -59,8 +58,7 @@ impl Streams {
             ),
             [id, tenant.user, tenant.restricted_to]
         )?
-        .ok_or_else(|| Error::not_found("stream", id))?
-        .try_into()
+        .ok_or_else(|| Error::not_found("stream", id))
     }
 
     /// A project's streams, newest first; with `status` only those with this status.
@@ -76,8 +74,8 @@ impl Streams {
             None => select_streams!(""),
             Some(_) => select_streams!("and s.status = $6"),
         };
-        on_engine!(self.database.reader(), pool => {
-            let query = sqlx::query_as::<_, StreamRow>(sql)
+        Ok(on_engine!(self.database.reader(), pool => {
+            let query = sqlx::query_as::<_, Stream>(sql)
                 .bind(project_id)
                 .bind(page.below)
                 .bind(tenant.user)
@@ -88,10 +86,7 @@ impl Streams {
                 Some(status) => query.bind(status.as_str()),
             };
             query.fetch_all(pool).await
-        })?
-        .into_iter()
-        .map(Stream::try_from)
-        .collect()
+        })?)
     }
 
     /// Ends a stream, and refuses publishers for the duration of `hold`. A `hold` of zero
@@ -146,7 +141,6 @@ impl Streams {
 /// The time until which a project refuses publishers.
 async fn load_held_until(tx: &mut Transaction, id: ProjectId) -> Result<Option<Time>> {
     fetch_scalar!(
-        Option<Time>,
         tx,
         "select publish_held_until from projects where id = $1",
         [id]
