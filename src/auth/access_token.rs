@@ -168,6 +168,16 @@ mod tests {
         tokens(SigningKeys::from_secret(&Secret::new(SECRET)))
     }
 
+    fn new_pem() -> Secret {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let pkcs8 =
+            ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
+        let body = STANDARD.encode(pkcs8.unwrap());
+        Secret::new(format!(
+            "-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
+        ))
+    }
+
     fn caller() -> Caller {
         let subject = Subject::User {
             user: UserId::generate(),
@@ -249,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_token_of_an_older_key_of_the_ring_is_valid() {
-        let new = EncodingKeyPem::generate();
+        let new = new_pem();
         let old = tokens(SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap());
         let token = old.issue(&caller(), now()).unwrap().token;
 
@@ -260,20 +270,6 @@ mod tests {
                 .verify(token.expose())
                 .is_err()
         );
-    }
-
-    struct EncodingKeyPem;
-
-    impl EncodingKeyPem {
-        fn generate() -> Secret {
-            use base64::{Engine, engine::general_purpose::STANDARD};
-            let pkcs8 =
-                ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
-            let body = STANDARD.encode(pkcs8.unwrap());
-            Secret::new(format!(
-                "-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
-            ))
-        }
     }
 
     #[test]
@@ -290,16 +286,8 @@ mod tests {
                 claims.as_object_mut().unwrap().remove(claim);
             });
             assert!(shared().verify(&missing).is_err(), "without {claim}");
-            for value in [
-                json!(true),
-                json!(null),
-                json!([]),
-                json!({}),
-                json!("x"),
-                json!(1),
-            ] {
-                if claim == "scope" && value == json!("x")
-                    || ["iat", "nbf"].contains(&claim) && value == json!(1)
+            for value in json!([true, null, [], {}, "x", 1]).as_array().unwrap() {
+                if claim == "scope" && value == "x" || ["iat", "nbf"].contains(&claim) && value == 1
                 {
                     continue;
                 }

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use tracing::Span;
 
-use super::{AccessTokens, CallAuthorization, Caller, RateLimits, RequiredAccess, Revocations};
+use super::{AccessTokens, Caller, RateLimits, RequiredAccess, Revocations};
 use crate::{
-    domain::{PeerAddress, Time},
+    domain::{PeerAddress, Time, now},
     error::{Error, Result},
 };
 
@@ -65,8 +65,11 @@ impl Authenticator {
             }
             RequiredAccess::Public => {}
         }
-        let authorization = CallAuthorization::new(caller, expire_time, self.revocations.clone());
-        Ok(Some(authorization))
+        Ok(Some(CallAuthorization {
+            caller,
+            expire_time,
+            revocations: self.revocations.clone(),
+        }))
     }
 
     /// The caller that a valid token names, and when the token expires.
@@ -105,4 +108,43 @@ fn bearer_token(metadata: &MetadataMap) -> Result<&str> {
         return Err(Error::AccessTokenInvalid);
     }
     Ok(token.trim())
+}
+
+/// The authorization of a call. It ends when the access token expires or is revoked.
+///
+/// The interceptor adds it to each request that has a caller. Long-running calls check
+/// it while they run.
+#[derive(Debug, Clone)]
+pub struct CallAuthorization {
+    caller: Caller,
+    expire_time: Time,
+    revocations: Revocations,
+}
+
+impl CallAuthorization {
+    /// The authorization of a request. Fails closed where the interceptor did not run.
+    pub fn of<T>(request: &Request<T>) -> Result<Self> {
+        let authorization = request.extensions().get::<Self>().cloned();
+        authorization.ok_or(Error::AccessTokenMissing)
+    }
+
+    /// Fails once the call may not go on. Long-running calls ask at least once a second.
+    pub fn check(&self) -> Result<()> {
+        if !self.revocations.are_current() {
+            return Err(Error::OutOfDate);
+        }
+        if self.expire_time <= now() || self.revocations.contain(&self.caller) {
+            return Err(Error::AccessTokenInvalid);
+        }
+        Ok(())
+    }
+}
+
+impl Caller {
+    /// The caller of a request. Fails closed where the interceptor did not run.
+    pub fn of<T>(request: &Request<T>) -> Result<Self> {
+        let authorization = request.extensions().get::<CallAuthorization>();
+        let authorization = authorization.ok_or(Error::AccessTokenMissing)?;
+        Ok(authorization.caller)
+    }
 }

@@ -13,10 +13,7 @@ use std::{fmt, sync::Arc};
 use parking_lot::RwLock;
 use zeroize::Zeroizing;
 
-use super::{
-    AssociatedData,
-    sealing_key::{SealingKey, SealingKeyId, SealingSecret},
-};
+use super::sealing_key::{AssociatedData, SealingKey, SealingKeyId, SealingSecret};
 use crate::{
     domain::{Secret, Time, now},
     error::{Error, Result},
@@ -59,9 +56,8 @@ impl Sealer {
     /// Opens a sealed value. Fails if its key is not in the ring, or if the value was
     /// changed or has other associated data.
     pub fn open(&self, aad: &AssociatedData, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        open(all_keys(&self.data_keys(), &self.roots), aad, sealed).map_err(|error| {
-            Error::internal(anyhow::anyhow!(error).context(aad.as_str().to_owned()))
-        })
+        open(all_keys(&self.data_keys(), &self.roots), aad, sealed)
+            .map_err(|error| Error::internal(anyhow::anyhow!(error).context(aad.0.clone())))
     }
 
     /// Unwraps a key of the database.

@@ -5,10 +5,13 @@ use chacha20poly1305::{
     aead::{Aead, KeyInit, Payload},
 };
 use ring::{digest, hmac};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::AssociatedData;
-use crate::random::{hex, random_bytes};
+use crate::{
+    domain::{DestinationId, KeyPurpose, ProjectId, SessionId},
+    random::{hex, random_bytes},
+};
 
 const KEY_ID_LENGTH: usize = 4;
 const NONCE_LENGTH: usize = 24;
@@ -76,7 +79,7 @@ impl SealingKey {
         let nonce = random_bytes::<NONCE_LENGTH>();
         let payload = Payload {
             msg: secret,
-            aad: aad.as_str().as_bytes(),
+            aad: aad.0.as_bytes(),
         };
         let ciphertext = self
             .cipher
@@ -98,7 +101,7 @@ impl SealingKey {
             .ok_or("too short")?;
         let payload = Payload {
             msg: ciphertext,
-            aad: aad.as_str().as_bytes(),
+            aad: aad.0.as_bytes(),
         };
         self.cipher
             .decrypt(&XNonce::from(*nonce), payload)
@@ -111,5 +114,38 @@ impl SealingKey {
         let mut digest = [0; 32];
         digest.copy_from_slice(hmac::sign(&self.mac, message).as_ref());
         digest
+    }
+}
+
+/// The associated data (AAD) of a sealed value: the table, column and row that hold it.
+///
+/// A sealed value that is moved to another row or column cannot be opened.
+#[derive(Debug, Clone)]
+pub struct AssociatedData(pub(super) String);
+
+impl AssociatedData {
+    /// For the stream key of a project.
+    pub fn stream_key(id: ProjectId) -> Self {
+        Self(format!("projects/stream_key/{id}"))
+    }
+
+    /// For the stream key of a destination.
+    pub fn destination_key(id: DestinationId) -> Self {
+        Self(format!("destinations/stream_key/{id}"))
+    }
+
+    /// For the seed of a session's refresh tokens.
+    pub fn refresh_seed(id: SessionId) -> Self {
+        Self(format!("sessions/refresh_seed/{id}"))
+    }
+
+    /// For the URL from which a stream's media can be read.
+    pub fn play_url(id: Uuid) -> Self {
+        Self(format!("streams/play_url/{id}"))
+    }
+
+    /// For a key of the `keys` table.
+    pub fn wrapped_key(purpose: KeyPurpose, id: &str) -> Self {
+        Self(format!("keys/secret/{}/{id}", purpose.as_str()))
     }
 }

@@ -33,27 +33,21 @@ impl AuditContext {
     }
 
     /// Sets the user.
-    pub fn with_user(self, id: UserId) -> Self {
-        Self {
-            user_id: Some(id),
-            ..self
-        }
+    pub fn with_user(mut self, id: UserId) -> Self {
+        self.user_id = Some(id);
+        self
     }
 
     /// Sets the session.
-    pub fn with_session(self, id: SessionId) -> Self {
-        Self {
-            session_id: Some(id),
-            ..self
-        }
+    pub fn with_session(mut self, id: SessionId) -> Self {
+        self.session_id = Some(id);
+        self
     }
 
     /// Sets the target.
-    pub fn with_resource<K>(self, id: Id<K>) -> Self {
-        Self {
-            resource_id: Some(id.uuid()),
-            ..self
-        }
+    pub fn with_resource<K>(mut self, id: Id<K>) -> Self {
+        self.resource_id = Some(id.uuid());
+        self
     }
 }
 

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DestinationId, IngestUrl, Invalid, Name, Platform, PlatformKind, ProjectId, Scheme, Secret,
-    Time, UrlPolicy,
+    Time, UrlPolicy, invalid::refuse,
 };
 
 /// A platform's ingest to which a project's streams are sent.
@@ -91,9 +91,9 @@ impl StreamTarget {
     pub fn own_url(platform: Platform, policy: &UrlPolicy) -> Result<IngestUrl, Invalid> {
         match (platform.info().kind, platform.info().urls.first()) {
             (PlatformKind::Static, Some(address)) => IngestUrl::parse(address, policy),
-            _ => Err(Invalid::because(
+            _ => refuse(
                 "must not be empty: this platform has no address that is the same for everybody",
-            )),
+            ),
         }
     }
 
@@ -101,12 +101,10 @@ impl StreamTarget {
     pub fn parse_key(text: &str) -> Result<Secret, Invalid> {
         let key = text.trim();
         if key.chars().count() > 512 {
-            return Err(Invalid::because("must have at most 512 characters"));
+            return refuse("must have at most 512 characters");
         }
         if key.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(Invalid::because(
-                "must not contain spaces or control characters",
-            ));
+            return refuse("must not contain spaces or control characters");
         }
         Ok(Secret::new(key))
     }
@@ -117,6 +115,51 @@ impl StreamTarget {
         match characters.len() {
             12.. => characters[characters.len() - 4..].iter().collect(),
             _ => String::new(),
+        }
+    }
+}
+
+/// The output address of a relay: its destination's address with the stream key, as ffmpeg takes it.
+///
+/// The key is opaque and is appended unchanged.
+pub fn relay_output_url(address: &str, stream_key: &Secret) -> Secret {
+    let key = stream_key.expose();
+    let (address, joint) = match address.get(..6) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("srt://") => match address.contains('?') {
+            _ if key.is_empty() => (address, ""),
+            true => (address.trim_end_matches('&'), "&streamid="),
+            false => (address.trim_end_matches('/'), "?streamid="),
+        },
+        // Even with a query, the application ends at the last slash.
+        _ => (address.trim_end_matches('/'), "/"),
+    };
+    Secret::new(format!("{address}{joint}{key}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_appended_for_each_protocol() {
+        let cases = "
+            rtmp://a.com/live2 + abcd-efgh = rtmp://a.com/live2/abcd-efgh
+            rtmp://a.com/app/ + k = rtmp://a.com/app/k
+            RTMP://a.com/app// + k = RTMP://a.com/app/k
+            rtmps://a.com:443/rtmp/ + FB-1?s_bl=1&a=Ab%2f+ = rtmps://a.com:443/rtmp/FB-1?s_bl=1&a=Ab%2f+
+            rtmp://b.com/live2?backup=1 + k = rtmp://b.com/live2?backup=1/k
+            rtmp://a.com/app + ?token=x = rtmp://a.com/app/?token=x
+            rtmp://a.com/app + a/b = rtmp://a.com/app/a/b
+            srt://a.com:9000 +  = srt://a.com:9000
+            srt://a.com:9000?latency=20 +  = srt://a.com:9000?latency=20
+            srt://a.com:9000 + publish:k = srt://a.com:9000?streamid=publish:k
+            srt://a.com:9000/ + k = srt://a.com:9000?streamid=k
+            SRT://a.com:9000?latency=20 + #!::r=k,m=publish = SRT://a.com:9000?latency=20&streamid=#!::r=k,m=publish";
+        for case in cases.trim().lines() {
+            let (parts, joined) = case.trim().split_once(" = ").expect(case);
+            let (address, key) = parts.split_once(" + ").expect(case);
+            let url = relay_output_url(address, &Secret::new(key));
+            assert_eq!(url.expose(), joined);
         }
     }
 }

@@ -1,7 +1,7 @@
 use email_address::{EmailAddress, Options};
 use unicode_normalization::UnicodeNormalization;
 
-use super::Invalid;
+use super::{Invalid, invalid::refuse};
 
 /// An e-mail address: stored as typed, compared case-insensitively.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,22 +21,20 @@ impl Email {
             .without_domain_literal()
             .with_required_tld();
         if text.len() > 2 * Self::MAX_BYTES {
-            return Err(Invalid::because("must have at most 254 bytes"));
+            return refuse("must have at most 254 bytes");
         }
 
         let address: String = text.trim().nfc().collect();
         if address.is_empty() {
-            return Err(Invalid::because("must not be empty"));
+            return refuse("must not be empty");
         }
         if address.len() > Self::MAX_BYTES {
-            return Err(Invalid::because("must have at most 254 bytes"));
+            return refuse("must have at most 254 bytes");
         }
         if address.chars().any(char::is_control)
             || EmailAddress::parse_with_options(&address, options).is_err()
         {
-            return Err(Invalid::because(
-                "must be an e-mail address such as ada@example.com",
-            ));
+            return refuse("must be an e-mail address such as ada@example.com");
         }
 
         let key = address.to_lowercase();

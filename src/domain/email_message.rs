@@ -11,31 +11,17 @@ const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(30), Duration::f
 /// The age at which an unsent message is given up.
 const MAX_AGE: TimeDelta = TimeDelta::hours(24);
 
-/// The purpose of an e-mail message and of the token in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EmailKind {
-    /// Proves that the account owner has the address.
-    EmailVerification,
-    /// Lets the account owner choose a new password.
-    PasswordReset,
+text_enum! {
+    /// The purpose of an e-mail message and of the token in it.
+    pub enum EmailKind {
+        /// Proves that the account owner has the address.
+        EmailVerification = "email_verification",
+        /// Lets the account owner choose a new password.
+        PasswordReset = "password_reset",
+    }
 }
 
 impl EmailKind {
-    const ALL: [Self; 2] = [Self::EmailVerification, Self::PasswordReset];
-
-    /// The name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::EmailVerification => "email_verification",
-            Self::PasswordReset => "password_reset",
-        }
-    }
-
-    /// Parses the name in the database.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-
     /// The lifetime of the token.
     pub const fn token_lifetime(self) -> TimeDelta {
         match self {

@@ -3,7 +3,7 @@ use std::{fmt, hash, marker::PhantomData};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::Invalid;
+use super::{Invalid, invalid::refuse};
 
 /// The id of a resource of kind `K`: a UUIDv7, so ids sort by creation time.
 pub struct Id<K> {
@@ -52,10 +52,8 @@ impl<K> Id<K> {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         match Uuid::try_parse(text) {
             Ok(uuid) if text.len() == 36 => Ok(Self::from(uuid)),
-            _ if text.is_empty() => Err(Invalid::because("must not be empty")),
-            _ => Err(Invalid::because(
-                "must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057",
-            )),
+            _ if text.is_empty() => refuse("must not be empty"),
+            _ => refuse("must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057"),
         }
     }
 
@@ -119,5 +117,23 @@ impl<K> fmt::Debug for Id<K> {
 impl<K> fmt::Display for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.uuid, f)
+    }
+}
+
+/// A page of a list. Lists are ordered from the newest id to the oldest.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// The page size: 1 to 200.
+    pub size: usize,
+    /// Only ids below this one; the greatest UUID for the first page.
+    pub below: Uuid,
+}
+
+impl Page {
+    /// The number of rows to read: one more than the page size, to detect another page.
+    pub fn limit(&self) -> i64 {
+        i64::try_from(self.size)
+            .unwrap_or(i64::MAX)
+            .saturating_add(1)
     }
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::Host;
 
-use super::Invalid;
+use super::{Invalid, invalid::refuse};
 
 /// Names that only private networks resolve (RFC 6761, 6762, 8375 and ICANN's `.internal`).
 const PRIVATE_NAMES: [&str; 6] = [
@@ -36,14 +36,10 @@ impl UrlPolicy {
             .iter()
             .any(|own| is_own(own.trim(), host, port))
         {
-            return Err(Invalid::because(
-                "must not be an ingest of this system itself",
-            ));
+            return refuse("must not be an ingest of this system itself");
         }
         if !self.allow_private && !is_public(host) {
-            return Err(Invalid::because(
-                "must have a public host: not a local, private or reserved one",
-            ));
+            return refuse("must have a public host: not a local, private or reserved one");
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use url::{ParseError, Url};
 
-use super::{Invalid, UrlPolicy, ingest_host::parse_host};
+use super::{Invalid, UrlPolicy, ingest_host::parse_host, invalid::refuse};
 
 const MAX_BYTES: usize = 1024;
 /// Shorter keys occur in addresses by chance.
@@ -185,10 +185,6 @@ fn segments(url: &Url) -> impl Iterator<Item = &str> {
     url.path().split('/').filter(|segment| !segment.is_empty())
 }
 
-fn refuse<T>(reason: &'static str) -> Result<T, Invalid> {
-    Err(Invalid::because(reason))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,35 +196,36 @@ mod tests {
     #[test]
     fn public_addresses_are_stored_as_typed() {
         use Scheme::{Rtmp, Rtmps, Srt};
-        for (text, scheme, host) in [
+        let cases = [
             (
-                "rtmp://a.rtmp.youtube.com/live2",
                 Rtmp,
                 "a.rtmp.youtube.com",
+                "rtmp://a.rtmp.youtube.com/live2",
             ),
             (
-                "rtmps://b.example.com:443/live2?backup=1",
                 Rtmps,
                 "b.example.com",
+                "rtmps://b.example.com:443/live2?backup=1",
             ),
-            ("RTMP://Live.Example.COM./App/", Rtmp, "Live.Example.COM."),
-            ("rtmp://8.8.8.8:65535/live", Rtmp, "8.8.8.8"),
+            (Rtmp, "Live.Example.COM.", "RTMP://Live.Example.COM./App/"),
+            (Rtmp, "8.8.8.8", "rtmp://8.8.8.8:65535/live"),
             (
-                "rtmp://[2606:4700::1111]:80/live",
                 Rtmp,
                 "[2606:4700::1111]",
+                "rtmp://[2606:4700::1111]:80/live",
             ),
             (
-                "rtmp://xn--bcher-kva.example/live",
                 Rtmp,
                 "xn--bcher-kva.example",
+                "rtmp://xn--bcher-kva.example/live",
             ),
             (
-                "srt://live.example.com:9000?latency=20",
                 Srt,
                 "live.example.com",
+                "srt://live.example.com:9000?latency=20",
             ),
-        ] {
+        ];
+        for (scheme, host, text) in cases {
             let url = parse(&format!(" {text}\n")).expect(text);
             assert_eq!(
                 (url.as_str(), url.scheme(), url.host()),
@@ -239,46 +236,20 @@ mod tests {
 
     #[test]
     fn malformed_addresses_are_rejected_with_a_reason() {
-        for (reason, addresses) in [
-            (
-                "must start",
-                "- live.example.com/app https://example.com/live rtmp:example.com",
-            ),
-            (
-                "user name",
-                "rtmp://u@a.com/a rtmp://u:p@a.com/a rtmp://@a.com/a rtmp://a.com\\@10.0.0.1/a",
-            ),
-            ("fragment", "rtmp://example.com/a#b rtmp://example.com/a#"),
-            (
-                "name a host",
-                "rtmp:///a rtmp://:1935/a rtmp://./a rtmp://a..b.com/a rtmp://[::1/a",
-            ),
-            (
-                "name a host",
-                "rtmp://a;b.com/a rtmp://bücher.example/a rtmp://xn--a.example/a",
-            ),
-            (
-                "name a host",
-                "rtmp://1.2.3.4.5/a rtmp://256.1.1.1/a rtmp://a.com\\.b.com/a",
-            ),
-            (
-                "65535",
-                "rtmp://a.com:0/a rtmp://a.com:65536/a rtmp://a.com:/a rtmp://a.com:x/a",
-            ),
-            (
-                "application",
-                "rtmp://a.com rtmps://a.com/ rtmp://a.com// rtmp://a.com/.. rtmp://a.com?b",
-            ),
-            ("name the port", "srt://example.com srt://example.com/a"),
-            (
-                "belongs in stream_key",
-                "srt://a.com:9000?streamid=b srt://a.com:9000?b=c&StreamId=d",
-            ),
-            (
-                "belongs in stream_key",
-                "srt://a.com:9000?stream%69d=b srt://a.com:9000/?PASSPHRASE=b",
-            ),
-        ] {
+        let cases = "
+            must start: - live.example.com/app https://example.com/live rtmp:example.com
+            user name: rtmp://u@a.com/a rtmp://u:p@a.com/a rtmp://@a.com/a rtmp://a.com\\@10.0.0.1/a
+            fragment: rtmp://example.com/a#b rtmp://example.com/a#
+            name a host: rtmp:///a rtmp://:1935/a rtmp://./a rtmp://a..b.com/a rtmp://[::1/a
+            name a host: rtmp://a;b.com/a rtmp://bücher.example/a rtmp://xn--a.example/a
+            name a host: rtmp://1.2.3.4.5/a rtmp://256.1.1.1/a rtmp://a.com\\.b.com/a
+            65535: rtmp://a.com:0/a rtmp://a.com:65536/a rtmp://a.com:/a rtmp://a.com:x/a
+            application: rtmp://a.com rtmps://a.com/ rtmp://a.com// rtmp://a.com/.. rtmp://a.com?b
+            name the port: srt://example.com srt://example.com/a
+            belongs in stream_key: srt://a.com:9000?streamid=b srt://a.com:9000?b=c&StreamId=d
+            belongs in stream_key: srt://a.com:9000?stream%69d=b srt://a.com:9000/?PASSPHRASE=b";
+        for case in cases.trim().lines() {
+            let (reason, addresses) = case.trim().split_once(": ").expect(case);
             for address in addresses.split_whitespace() {
                 let Invalid(text) = parse(address).expect_err(address);
                 assert!(

@@ -19,3 +19,8 @@ pub struct Violation {
     /// Why it is invalid.
     pub description: Cow<'static, str>,
 }
+
+/// Refuses a value for this reason.
+pub(super) fn refuse<T>(reason: impl Into<Cow<'static, str>>) -> Result<T, Invalid> {
+    Err(Invalid::because(reason))
+}

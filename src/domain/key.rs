@@ -1,12 +1,13 @@
 use super::Time;
 
-/// What a key is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyPurpose {
-    /// Signs access tokens.
-    Sign,
-    /// Seals secrets at rest.
-    Seal,
+text_enum! {
+    /// What a key is used for.
+    pub enum KeyPurpose {
+        /// Signs access tokens.
+        Sign = "sign",
+        /// Seals secrets at rest.
+        Seal = "seal",
+    }
 }
 
 /// The database's record of a key, by which all replicas agree when it is active.
@@ -24,23 +25,6 @@ pub struct KeyRecord {
     pub active_time: Time,
     /// When it is not needed any more, if that is known.
     pub retire_time: Option<Time>,
-}
-
-impl KeyPurpose {
-    /// The name in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sign => "sign",
-            Self::Seal => "seal",
-        }
-    }
-
-    /// Parses the name in the database.
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Sign, Self::Seal]
-            .into_iter()
-            .find(|purpose| purpose.as_str() == name)
-    }
 }
 
 impl KeyRecord {

@@ -2,6 +2,9 @@
 //!
 //! Nothing here knows SQL, gRPC or cryptography.
 
+#[macro_use]
+mod text_enum;
+
 mod api_key;
 mod audit_event;
 mod begin_publish;
@@ -9,83 +12,60 @@ mod clock;
 mod destination;
 mod email;
 mod email_message;
-mod end_reason;
 mod event;
-mod failed_attempts;
 mod id;
-mod identity;
 mod ingest_host;
 mod ingest_url;
 mod invalid;
 mod key;
 mod name;
 mod node_sync;
-mod page;
 mod password;
 mod peer_address;
 mod platform;
 mod platform_catalogue;
-mod play_url;
 mod project;
 mod publisher;
-mod reconnect_window;
 mod refusal;
 mod relay;
 mod relay_error;
-mod relay_output;
 mod relay_report;
-mod relay_state;
-mod request_origin;
 mod scope;
 mod secret;
 mod session;
 mod stream;
-mod stream_key;
-mod stream_status;
-mod tenant;
 mod user;
 
 pub use api_key::{ApiKey, NewApiKey};
 pub use audit_event::{AuditContext, AuditEvent};
 pub use begin_publish::{BeginDecision, PublishRules};
 pub use clock::{Time, now};
-pub use destination::{Destination, DestinationUpdate, StreamTarget};
+pub use destination::{Destination, DestinationUpdate, StreamTarget, relay_output_url};
 pub use email::Email;
 pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
-pub use end_reason::EndReason;
 pub use event::{Change, Event, ProjectSnapshot};
-pub use failed_attempts::{AttemptSubject, retry_delays};
 pub use id::{
-    ApiKeyId, AuditEventId, DestinationId, Id, ProjectId, RefusalId, SessionId, StreamId, UserId,
+    ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SessionId, StreamId,
+    UserId,
 };
-pub use identity::{Identity, Profile};
 pub use ingest_host::UrlPolicy;
 pub use ingest_url::{IngestUrl, Scheme};
 pub use invalid::{Invalid, Violation};
 pub use key::{KeyPurpose, KeyRecord};
 pub use name::Name;
 pub use node_sync::{NodeConnection, NodeReconciliation, NodeReport, UnmatchedAction};
-pub use page::Page;
 pub use password::Password;
-pub use peer_address::PeerAddress;
+pub use peer_address::{PeerAddress, RequestOrigin};
 pub use platform::Platform;
 pub use platform_catalogue::{PlatformInfo, PlatformKind, PlatformLimits, PlatformTls};
-pub use play_url::{PlayUrl, SealedPlayUrl};
-pub use project::{Project, ProjectUpdate, PublishConflictPolicy};
+pub use project::{Project, ProjectUpdate, PublishConflictPolicy, ReconnectWindow};
 pub use publisher::{IngestProtocol, Publisher};
-pub use reconnect_window::ReconnectWindow;
 pub use refusal::{Refusal, RefusalCause, RefusalReason};
-pub use relay::{Relay, RelayLease, RelayTimeouts};
+pub use relay::{Relay, RelayLease, RelayState, RelayTimeouts};
 pub use relay_error::RelayError;
-pub use relay_output::relay_output_url;
 pub use relay_report::{RelayReport, ReportOutcome, ReportedState};
-pub use relay_state::RelayState;
-pub use request_origin::RequestOrigin;
 pub use scope::{Scope, Scopes};
-pub use secret::Secret;
+pub use secret::{PlayUrl, SealedPlayUrl, SealedStreamKey, Secret, StreamKey};
 pub use session::{Session, SessionTimeouts};
-pub use stream::{PublishAction, Stream, StreamStats, StreamTimeouts};
-pub use stream_key::{SealedStreamKey, StreamKey};
-pub use stream_status::StreamStatus;
-pub use tenant::Tenant;
-pub use user::User;
+pub use stream::{EndReason, PublishAction, Stream, StreamStats, StreamStatus, StreamTimeouts};
+pub use user::{Identity, Profile, Tenant, User};

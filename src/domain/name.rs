@@ -1,6 +1,6 @@
 use unicode_normalization::UnicodeNormalization;
 
-use super::Invalid;
+use super::{Invalid, invalid::refuse};
 
 /// A name that a person chose: 1 to 100 characters without control characters.
 ///
@@ -15,17 +15,17 @@ impl Name {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         // Bounds the work of normalisation: a character has at most 4 bytes.
         if text.len() > 16 * Self::MAX_CHARACTERS {
-            return Err(Invalid::because("must have at most 100 characters"));
+            return refuse("must have at most 100 characters");
         }
         let name: String = text.trim().nfc().collect();
         if name.chars().any(char::is_control) {
-            return Err(Invalid::because("must not contain control characters"));
+            return refuse("must not contain control characters");
         }
 
         match name.chars().count() {
-            0 => Err(Invalid::because("must not be empty")),
+            0 => refuse("must not be empty"),
             1..=Self::MAX_CHARACTERS => Ok(Self(name)),
-            _ => Err(Invalid::because("must have at most 100 characters")),
+            _ => refuse("must have at most 100 characters"),
         }
     }
 

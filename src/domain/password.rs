@@ -3,7 +3,7 @@ use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 use zxcvbn::{feedback::Feedback, zxcvbn};
 
-use super::{Invalid, Secret};
+use super::{Invalid, Secret, invalid::refuse};
 
 /// A password in NFC, of at most 71 bytes and without control characters.
 ///
@@ -30,7 +30,7 @@ impl Password {
     pub fn parse_new(text: &str, about: &[&str]) -> Result<Self, Invalid> {
         let password = Self::parse(text)?;
         if password.0.expose().len() < Self::MIN_BYTES {
-            return Err(Invalid::because("must have at least 8 bytes"));
+            return refuse("must have at least 8 bytes");
         }
 
         let known: Vec<_> = about.iter().copied().flat_map(with_parts).collect();
@@ -53,19 +53,19 @@ impl Password {
     /// Parses a password for checking it: 1 to 71 bytes.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         if text.is_empty() {
-            return Err(Invalid::because("must not be empty"));
+            return refuse("must not be empty");
         }
         // Composition shortens a text by less than this factor.
         if text.len() > 4 * Self::MAX_BYTES {
-            return Err(Invalid::because("must have at most 71 bytes"));
+            return refuse("must have at most 71 bytes");
         }
         if text.chars().any(char::is_control) {
-            return Err(Invalid::because("must not contain control characters"));
+            return refuse("must not contain control characters");
         }
 
         let secret = Secret::new(text.nfc().collect::<String>());
         if secret.expose().len() > Self::MAX_BYTES {
-            return Err(Invalid::because("must have at most 71 bytes"));
+            return refuse("must have at most 71 bytes");
         }
         Ok(Self(secret))
     }

@@ -63,24 +63,6 @@ pub struct PlatformInfo {
 }
 
 impl Platform {
-    /// All platforms, in the order of the API's enum.
-    pub const ALL: [Self; 28] = {
-        let mut all = [Self::Custom; 28];
-        let mut index = 0;
-        while index < all.len() {
-            all[index] = CATALOGUE[index].platform;
-            index += 1;
-        }
-        all
-    };
-
-    /// Parses the name in the database.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|platform| platform.as_str() == text)
-    }
-
     /// Its entry in the catalogue.
     pub fn info(self) -> &'static PlatformInfo {
         &CATALOGUE[self as usize]

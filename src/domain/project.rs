@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Name, ProjectId, ReconnectWindow, StreamId, Time};
+use super::{Invalid, Name, ProjectId, StreamId, Time, invalid::refuse};
 
 /// A channel of a user, with one stream key and at most one stream at a time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,29 +42,51 @@ pub struct ProjectUpdate {
     pub publish_conflict_policy: Option<PublishConflictPolicy>,
 }
 
-/// What happens when a second connection publishes to a project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PublishConflictPolicy {
-    /// The new connection is refused.
-    RejectNew,
-    /// The running stream ends and the new connection begins another.
-    Takeover,
+text_enum! {
+    /// What happens when a second connection publishes to a project.
+    pub enum PublishConflictPolicy {
+        /// The new connection is refused.
+        RejectNew = "reject_new",
+        /// The running stream ends and the new connection begins another.
+        Takeover = "takeover",
+    }
 }
 
-impl PublishConflictPolicy {
-    /// The name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RejectNew => "reject_new",
-            Self::Takeover => "takeover",
+/// How long a stream waits for its publisher to reconnect: 0 to 30 minutes, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReconnectWindow(Duration);
+
+impl ReconnectWindow {
+    const MAX: Duration = Duration::from_secs(30 * 60);
+
+    /// Checks the bounds, and drops fractions of a millisecond.
+    pub fn parse(window: Duration) -> Result<Self, Invalid> {
+        if window > Self::MAX {
+            return refuse("must be 0 to 30 minutes");
         }
+        Ok(Self(Duration::from_millis(
+            u64::try_from(window.as_millis()).unwrap_or(0),
+        )))
     }
 
-    /// Parses the name in the database.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::RejectNew, Self::Takeover]
-            .into_iter()
-            .find(|policy| policy.as_str() == text)
+    /// The window as a duration.
+    pub fn as_duration(self) -> Duration {
+        self.0
+    }
+
+    /// The window in milliseconds, as in the database.
+    pub fn as_millis(self) -> i64 {
+        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Whether a stream ends as soon as its publisher disconnects.
+    pub fn is_zero(self) -> bool {
+        self.0.is_zero()
+    }
+}
+
+impl Default for ReconnectWindow {
+    fn default() -> Self {
+        Self(Duration::from_secs(60))
     }
 }

@@ -2,53 +2,23 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Invalid, invalid::refuse};
 
-/// The protocol of a publisher.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IngestProtocol {
-    /// Unknown.
-    Unknown,
-    /// RTMP.
-    Rtmp,
-    /// RTMP over TLS.
-    Rtmps,
-    /// SRT.
-    Srt,
-    /// WebRTC (WHIP, RFC 9725).
-    Whip,
-    /// RTSP.
-    Rtsp,
-}
-
-impl IngestProtocol {
-    const ALL: [Self; 6] = [
-        Self::Unknown,
-        Self::Rtmp,
-        Self::Rtmps,
-        Self::Srt,
-        Self::Whip,
-        Self::Rtsp,
-    ];
-
-    /// The name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Rtmp => "rtmp",
-            Self::Rtmps => "rtmps",
-            Self::Srt => "srt",
-            Self::Whip => "whip",
-            Self::Rtsp => "rtsp",
-        }
-    }
-
-    /// Parses the name in the database.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|protocol| protocol.as_str() == text)
+text_enum! {
+    /// The protocol of a publisher.
+    pub enum IngestProtocol {
+        /// Unknown.
+        Unknown = "unknown",
+        /// RTMP.
+        Rtmp = "rtmp",
+        /// RTMP over TLS.
+        Rtmps = "rtmps",
+        /// SRT.
+        Srt = "srt",
+        /// WebRTC (WHIP, RFC 9725).
+        Whip = "whip",
+        /// RTSP.
+        Rtsp = "rtsp",
     }
 }
 
@@ -83,12 +53,10 @@ impl Publisher {
     /// Parses one of the three ids: 1 to 128 visible ASCII characters.
     pub fn parse_id(text: &str) -> Result<String, Invalid> {
         if text.is_empty() {
-            return Err(Invalid::because("must not be empty"));
+            return refuse("must not be empty");
         }
         if text.len() > 128 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Invalid::because(
-                "must have 1 to 128 visible ASCII characters",
-            ));
+            return refuse("must have 1 to 128 visible ASCII characters");
         }
         Ok(text.to_owned())
     }

@@ -15,40 +15,17 @@ pub struct Refusal {
     pub peer_prefix: String,
 }
 
-/// Why a publish was refused, as far as the owner of the project sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalReason {
-    /// The stream key had been replaced.
-    StreamKeyInvalid,
-    /// Another connection was publishing.
-    PublishConflict,
-    /// The project was disabled.
-    ProjectDisabled,
-    /// The owner had put publishing on hold.
-    PublishHeld,
-}
-
-impl RefusalReason {
-    const ALL: [Self; 4] = [
-        Self::StreamKeyInvalid,
-        Self::PublishConflict,
-        Self::ProjectDisabled,
-        Self::PublishHeld,
-    ];
-
-    /// The name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::StreamKeyInvalid => "stream_key_invalid",
-            Self::PublishConflict => "publish_conflict",
-            Self::ProjectDisabled => "project_disabled",
-            Self::PublishHeld => "publish_held",
-        }
-    }
-
-    /// Parses the name in the database.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+text_enum! {
+    /// Why a publish was refused, as far as the owner of the project sees it.
+    pub enum RefusalReason {
+        /// The stream key had been replaced.
+        StreamKeyInvalid = "stream_key_invalid",
+        /// Another connection was publishing.
+        PublishConflict = "publish_conflict",
+        /// The project was disabled.
+        ProjectDisabled = "project_disabled",
+        /// The owner had put publishing on hold.
+        PublishHeld = "publish_held",
     }
 }
 

@@ -20,7 +20,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{DestinationId, ProjectId, RelayError, RelayState, Stream, StreamId, Time};
+use super::{DestinationId, ProjectId, RelayError, Stream, StreamId, Time};
 
 /// How long a returned relay waits, so that a worker that is shutting down does not claim it again.
 const RETURN_DELAY: TimeDelta = TimeDelta::seconds(1);
@@ -246,6 +246,26 @@ impl Relay {
 impl RelayLease {
     pub(super) fn is_silent(&self, times: RelayTimeouts, now: Time) -> bool {
         self.silent_since + times.stall <= now
+    }
+}
+
+text_enum! {
+    /// The observed state of a relay.
+    pub enum RelayState {
+        /// No worker has it.
+        Idle = "idle",
+        /// A worker has it and has not sent anything yet.
+        Starting = "starting",
+        /// It makes progress.
+        Broadcasting = "broadcasting",
+        /// A worker has it, but it makes no progress.
+        Stalled = "stalled",
+        /// It failed and will be retried.
+        Retrying = "retrying",
+        /// It failed permanently.
+        Failed = "failed",
+        /// A worker has it and has to stop it.
+        Stopping = "stopping",
     }
 }
 

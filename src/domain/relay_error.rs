@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Invalid, invalid::refuse};
 
 const MAX_CODE_BYTES: usize = 64;
 const MAX_MESSAGE_CHARACTERS: usize = 512;
@@ -23,9 +23,7 @@ impl RelayError {
     pub fn parse_code(text: &str) -> Result<String, Invalid> {
         let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         if text.is_empty() || text.len() > MAX_CODE_BYTES || !text.bytes().all(allowed) {
-            return Err(Invalid::because(
-                "must have 1 to 64 letters A to Z, digits and underscores",
-            ));
+            return refuse("must have 1 to 64 letters A to Z, digits and underscores");
         }
         Ok(text.to_owned())
     }

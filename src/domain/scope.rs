@@ -2,21 +2,22 @@ use std::fmt;
 
 use super::Invalid;
 
-/// A permission of an access token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Read projects and destinations.
-    ProjectsRead,
-    /// Change projects and destinations, and read stream keys.
-    ProjectsWrite,
-    /// Read streams.
-    StreamsRead,
-    /// Stop streams.
-    StreamsWrite,
-    /// Report publishers of any project: for media servers.
-    StreamsPublish,
-    /// Run relays of any project: for relay workers.
-    RelaysWork,
+text_enum! {
+    /// A permission of an access token.
+    pub enum Scope {
+        /// Read projects and destinations.
+        ProjectsRead = "projects:read",
+        /// Change projects and destinations, and read stream keys.
+        ProjectsWrite = "projects:write",
+        /// Read streams.
+        StreamsRead = "streams:read",
+        /// Stop streams.
+        StreamsWrite = "streams:write",
+        /// Report publishers of any project: for media servers.
+        StreamsPublish = "streams:publish",
+        /// Run relays of any project: for relay workers.
+        RelaysWork = "relays:work",
+    }
 }
 
 impl Scope {
@@ -30,25 +31,6 @@ impl Scope {
 
     /// The scopes that only an operator may grant to an API key.
     pub const OPERATOR_SCOPES: [Self; 2] = [Self::StreamsPublish, Self::RelaysWork];
-
-    /// The name in tokens and in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ProjectsRead => "projects:read",
-            Self::ProjectsWrite => "projects:write",
-            Self::StreamsRead => "streams:read",
-            Self::StreamsWrite => "streams:write",
-            Self::StreamsPublish => "streams:publish",
-            Self::RelaysWork => "relays:work",
-        }
-    }
-
-    fn find(name: &str) -> Option<Self> {
-        Self::USER_SCOPES
-            .into_iter()
-            .chain(Self::OPERATOR_SCOPES)
-            .find(|scope| scope.as_str() == name)
-    }
 }
 
 /// A set of scopes.
@@ -63,7 +45,7 @@ impl Scopes {
     ) -> Result<Self, Invalid> {
         let mut scopes = Self::default();
         for name in names {
-            match Scope::find(name).filter(|scope| allowed.contains(scope)) {
+            match Scope::parse(name).filter(|scope| allowed.contains(scope)) {
                 Some(scope) => scopes.0 |= 1 << scope as u8,
                 None => {
                     return Err(Invalid::because(format!(
@@ -85,7 +67,7 @@ impl Scopes {
 
     /// Parses the `scope` claim. Unknown names grant nothing.
     pub fn from_claim(claim: &str) -> Self {
-        claim.split(' ').filter_map(Scope::find).collect()
+        claim.split(' ').filter_map(Scope::parse).collect()
     }
 
     /// Whether the set has this scope.
@@ -95,10 +77,8 @@ impl Scopes {
 
     /// The scopes in the set.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
-        Scope::USER_SCOPES
-            .into_iter()
-            .chain(Scope::OPERATOR_SCOPES)
-            .filter(move |scope| self.contains(*scope))
+        let all = Scope::ALL.into_iter();
+        all.filter(move |scope| self.contains(*scope))
     }
 }
 

@@ -1,6 +1,10 @@
 use std::fmt;
 
+use url::Url;
+use uuid::Uuid;
 use zeroize::Zeroizing;
+
+use super::{Invalid, invalid::refuse};
 
 /// A secret text: it prints as `***` and is wiped when dropped.
 ///
@@ -45,6 +49,69 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+/// The secret for publishing to a project: `sk_` and 40 hexadecimal digits.
+#[derive(Debug, Clone)]
+pub struct StreamKey(pub Secret);
+
+impl StreamKey {
+    /// Parses the key of a publisher: 1 to 255 bytes, whether or not it has the usual form.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        match text.len() {
+            0 => refuse("must not be empty"),
+            1..=255 => Ok(Self(Secret::new(text))),
+            _ => refuse("must have at most 255 bytes"),
+        }
+    }
+
+    /// The last four characters.
+    pub fn hint(&self) -> String {
+        let key = self.0.expose();
+        key.get(key.len().saturating_sub(4)..)
+            .unwrap_or_default()
+            .to_owned()
+    }
+}
+
+/// A stream key as the database stores it.
+#[derive(Debug, Clone)]
+pub struct SealedStreamKey {
+    /// SHA-256 of the key, by which its project is found.
+    pub hash: Vec<u8>,
+    /// The sealed key, from which it can be revealed.
+    pub sealed: Vec<u8>,
+    /// The last four characters.
+    pub hint: String,
+}
+
+/// The address from which relay workers read the media of a connection. It may contain a key.
+#[derive(Debug, Clone)]
+pub struct PlayUrl(pub Secret);
+
+/// A play URL as the database stores it.
+#[derive(Debug, Clone)]
+pub struct SealedPlayUrl {
+    /// The id for which it is sealed.
+    pub id: Uuid,
+    /// The sealed address.
+    pub sealed: Vec<u8>,
+}
+
+impl PlayUrl {
+    /// Parses a URL of at most 1024 bytes; `None` if the text is empty.
+    pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if text.len() > 1024 {
+            return refuse("must have at most 1024 bytes");
+        }
+        match Url::parse(text) {
+            Ok(url) if url.has_host() => Ok(Some(Self(Secret::new(text)))),
+            _ => refuse("must be a URL with a host such as rtmp://10.0.0.5/live/name, or empty"),
+        }
     }
 }
 

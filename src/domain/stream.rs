@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndReason, ProjectId, Publisher, ReconnectWindow, StreamId, StreamStatus, Time};
+use super::{ProjectId, Publisher, ReconnectWindow, StreamId, Time};
 
 /// Measurements of a media server. Zero or empty means not measured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -232,5 +232,68 @@ impl Stream {
             }
         }
         true
+    }
+}
+
+text_enum! {
+    /// The state of a stream.
+    pub enum StreamStatus {
+        /// A publisher was accepted, but no media has arrived.
+        Connecting = "connecting",
+        /// Media is arriving.
+        Live = "live",
+        /// The connection was lost, and the stream waits for the publisher.
+        Reconnecting = "reconnecting",
+        /// It has ended.
+        Ended = "ended",
+    }
+}
+
+impl StreamStatus {
+    /// The states of streams that have not ended.
+    pub const UNENDED: [Self; 3] = [Self::Connecting, Self::Live, Self::Reconnecting];
+}
+
+text_enum! {
+    /// Why a stream ended.
+    pub enum EndReason {
+        /// The publisher disconnected, and there is no reconnect window.
+        PublisherEnded = "publisher_ended",
+        /// The publisher did not reconnect in time.
+        ReconnectTimeout = "reconnect_timeout",
+        /// The media server stopped reporting, and there is no reconnect window.
+        HeartbeatTimeout = "heartbeat_timeout",
+        /// The owner stopped it.
+        StoppedByOwner = "stopped_by_owner",
+        /// Another connection took over.
+        TakenOver = "taken_over",
+        /// The stream key was replaced.
+        KeyRotated = "key_rotated",
+        /// The project was disabled.
+        ProjectDisabled = "project_disabled",
+        /// The project was deleted.
+        ProjectDeleted = "project_deleted",
+        /// The media server restarted or was lost.
+        NodeLost = "node_lost",
+        /// No media arrived in time.
+        NeverStarted = "never_started",
+    }
+}
+
+impl EndReason {
+    /// Whether somebody ended the stream, as opposed to silence and lost connections.
+    pub const fn is_deliberate(self) -> bool {
+        match self {
+            Self::StoppedByOwner
+            | Self::TakenOver
+            | Self::KeyRotated
+            | Self::ProjectDisabled
+            | Self::ProjectDeleted => true,
+            Self::PublisherEnded
+            | Self::ReconnectTimeout
+            | Self::HeartbeatTimeout
+            | Self::NodeLost
+            | Self::NeverStarted => false,
+        }
     }
 }

@@ -1,4 +1,4 @@
-use super::{Time, UserId};
+use super::{ApiKeyId, Email, Name, Time, UserId};
 
 /// A person's account.
 #[derive(Debug, Clone)]
@@ -15,4 +15,38 @@ pub struct User {
     pub create_time: Time,
     /// When it last changed.
     pub update_time: Time,
+}
+
+/// The owner of the data that a call may access.
+///
+/// Every repository method on owned data has it as a parameter and in its `where` clause, so that
+/// rows of other tenants are not found.
+#[derive(Debug, Clone, Copy)]
+pub struct Tenant {
+    /// The user who owns the data.
+    pub user: UserId,
+    /// The API key to whose projects the call is restricted, if any.
+    pub restricted_to: Option<ApiKeyId>,
+}
+
+/// A person's identity at an OpenID Connect issuer.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The issuer.
+    pub issuer: String,
+    /// The issuer's unique name of the person: 1 to 255 characters.
+    pub subject: String,
+    /// The data for creating an account; `None` if the issuer gives no e-mail address.
+    pub profile: Option<Profile>,
+}
+
+/// An issuer's data about a person.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The e-mail address.
+    pub email: Email,
+    /// Whether an issuer that is authoritative for the address has verified it.
+    pub email_verified: bool,
+    /// The name of the person.
+    pub display_name: Name,
 }

@@ -1,12 +1,10 @@
 //! E-mail messages and their transport.
 
 mod sender;
-mod settings;
 mod smtp;
 mod smtp_url;
 mod templates;
 
-pub use sender::MailSender;
-pub use settings::{MailSettings, MailTransport};
+pub use sender::{MailSender, MailSettings, MailTransport};
 pub use smtp_url::SmtpUrl;
 pub use templates::MailTemplates;

@@ -3,13 +3,14 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use super::{MailSettings, MailTemplates, MailTransport, smtp::SmtpClient};
+use super::{MailTemplates, SmtpUrl, smtp::SmtpClient};
 use crate::{
     auth::MailToken,
     domain::{EmailMessage, EmailMessageId, User},
@@ -17,6 +18,26 @@ use crate::{
 
 /// The time for sending one message.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The transport of e-mail messages. It has no `Debug`: it can contain a password.
+#[derive(Clone)]
+pub enum MailTransport {
+    /// No messages are sent.
+    Off,
+    /// Each message becomes a file in this directory, for development.
+    Directory(PathBuf),
+    /// A mail server.
+    Smtp(Box<SmtpUrl>),
+}
+
+/// The settings of e-mail messages.
+#[derive(Clone)]
+pub struct MailSettings {
+    /// The transport.
+    pub transport: MailTransport,
+    /// The templates.
+    pub templates: MailTemplates,
+}
 
 /// Writes e-mail messages from templates and sends them.
 #[derive(Debug, Clone)]
@@ -30,6 +51,22 @@ enum Delivery {
     /// Into a directory that only its owner can enter. The first message creates it.
     Directory(PathBuf),
     Smtp(SmtpClient),
+}
+
+impl FromStr for MailTransport {
+    type Err = &'static str;
+
+    /// Parses `off`, `folder:PATH`, `smtp://…` or `smtps://…`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        match text.strip_prefix("folder:") {
+            Some("") => Err("must name a folder after folder:"),
+            Some(path) => Ok(Self::Directory(path.into())),
+            None => Ok(Self::Smtp(Box::new(text.parse()?))),
+        }
+    }
 }
 
 impl MailSender {

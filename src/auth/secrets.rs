@@ -1,0 +1,114 @@
+//! The random secrets. The database stores their hashes, or seals them.
+
+use uuid::Uuid;
+
+use super::{AssociatedData, Sealer};
+use crate::{
+    domain::{ApiKeyId, PlayUrl, ProjectId, SealedPlayUrl, SealedStreamKey, Secret, StreamKey},
+    error::Result,
+    random::{hex, random_bytes, sha256},
+};
+
+/// The secret of an API key: `slk_<id>_<secret>` with 256 random bits.
+#[derive(Debug, Clone)]
+pub struct ApiKeySecret(Secret);
+
+/// The token in an e-mail message: `slm_` and 256 random bits.
+///
+/// Only the message contains it; the database stores its hash.
+#[derive(Debug, Clone)]
+pub struct MailToken(Secret);
+
+impl ApiKeySecret {
+    /// A new secret for a key.
+    pub fn generate(id: ApiKeyId) -> Self {
+        let secret = hex(&random_bytes::<32>());
+        Self(Secret::new(format!("slk_{}_{secret}", id.uuid().simple())))
+    }
+
+    /// A secret that a caller sent.
+    pub fn new(text: &str) -> Self {
+        Self(Secret::new(text.trim()))
+    }
+
+    /// The SHA-256 hash that is stored.
+    pub fn hash(&self) -> Vec<u8> {
+        sha256(self.0.expose())
+    }
+
+    /// The text, for the one response that shows it.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl MailToken {
+    /// A new token.
+    pub fn generate() -> Self {
+        Self(Secret::new(format!("slm_{}", hex(&random_bytes::<32>()))))
+    }
+
+    /// A token that a caller sent.
+    pub fn new(text: &str) -> Self {
+        Self(Secret::new(text.trim()))
+    }
+
+    /// The SHA-256 hash that is stored.
+    pub fn hash(&self) -> Vec<u8> {
+        sha256(self.0.expose())
+    }
+
+    /// The text, for the e-mail message.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl StreamKey {
+    /// A new key: 160 random bits.
+    pub fn generate() -> Self {
+        Self(Secret::new(format!("sk_{}", hex(&random_bytes::<20>()))))
+    }
+
+    /// The SHA-256 hash by which it is found.
+    pub fn hash(&self) -> Vec<u8> {
+        sha256(self.0.expose())
+    }
+
+    /// Seals the key for its project's row.
+    pub fn seal(&self, project_id: ProjectId, sealer: &Sealer) -> SealedStreamKey {
+        SealedStreamKey {
+            hash: self.hash(),
+            sealed: sealer.seal(
+                &AssociatedData::stream_key(project_id),
+                self.0.expose().as_bytes(),
+            ),
+            hint: self.hint(),
+        }
+    }
+
+    /// Opens the sealed key of a project.
+    pub fn unseal(sealed: &[u8], project_id: ProjectId, sealer: &Sealer) -> Result<Self> {
+        Ok(Self(sealer.open_text(
+            &AssociatedData::stream_key(project_id),
+            sealed,
+        )?))
+    }
+}
+
+impl PlayUrl {
+    /// Seals the URL for its stream's row.
+    pub fn seal(&self, sealer: &Sealer) -> SealedPlayUrl {
+        let id = Uuid::now_v7();
+        SealedPlayUrl {
+            id,
+            sealed: sealer.seal(&AssociatedData::play_url(id), self.0.expose().as_bytes()),
+        }
+    }
+
+    /// Opens the sealed URL of a stream.
+    pub fn unseal(sealed: &SealedPlayUrl, sealer: &Sealer) -> Result<Self> {
+        let aad = AssociatedData::play_url(sealed.id);
+        Ok(Self(sealer.open_text(&aad, &sealed.sealed)?))
+    }
+}
