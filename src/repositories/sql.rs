@@ -4,6 +4,8 @@
 //! The parts are therefore macros, which `concat!` joins at compile time:
 //! `concat!("select ", stream_columns!("s."), " from streams s where s.id = $1")`.
 
+use crate::domain::User;
+
 /// A list of columns, each after a prefix: `columns!("s.": id, status)` is
 /// `"s.id, s.status"`.
 macro_rules! columns {
@@ -30,4 +32,15 @@ macro_rules! owned_by {
     };
 }
 
-pub(crate) use {columns, owned_by};
+/// The columns of [`User`], each after a prefix such as `"t."`.
+macro_rules! user_columns {
+    ($prefix:literal) => {
+        $crate::repositories::sql::columns!(
+            $prefix:
+            id, email, email_verified, display_name, create_time, update_time
+        )
+    };
+}
+pub(crate) use {columns, owned_by, user_columns};
+
+impl_from_row!(User: id, email, email_verified, display_name, create_time, update_time);

@@ -1,11 +1,11 @@
 use uuid::Uuid;
 
-use super::{api_keys, rows::user_columns, session_rows};
+use super::{api_keys, session_rows};
 use crate::{
     database::{Database, Transaction, is_unique_violation},
     domain::{AuditContext, Identity, Profile, RequestOrigin, SessionId, Time, User, UserId},
     error::{Error, Result},
-    repositories::audit_log,
+    repositories::{audit_log, sql::user_columns},
 };
 
 /// The maximum number of attempts, when concurrent calls sign in the same identity.

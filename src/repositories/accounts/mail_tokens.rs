@@ -3,12 +3,12 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{api_keys, failed_attempts, rows::user_columns, session_rows};
+use super::{api_keys, failed_attempts, session_rows};
 use crate::{
     database::{Database, Transaction},
     domain::{AuditContext, EmailKind, EmailMessage, RequestOrigin, SessionId, Time, User, UserId},
     error::{Error, Result},
-    repositories::audit_log,
+    repositories::{audit_log, sql::user_columns},
 };
 
 /// The minimum interval between two messages of one kind to one user.

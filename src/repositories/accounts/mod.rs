@@ -5,7 +5,6 @@ mod failed_attempts;
 mod identities;
 mod mail_tokens;
 mod revocations;
-mod rows;
 mod session_rows;
 mod sessions;
 mod users;

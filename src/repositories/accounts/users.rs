@@ -3,12 +3,12 @@ use std::collections::HashMap;
 use sqlx::{FromRow, Postgres};
 use uuid::Uuid;
 
-use super::{api_keys, mail_tokens, rows::user_columns, session_rows};
+use super::{api_keys, mail_tokens, session_rows};
 use crate::{
     database::{Autocommit, Batcher, Database, Pool, Pools, is_unique_violation},
     domain::{AuditContext, Email, EmailKind, Name, Session, SessionId, Time, User, UserId},
     error::{Error, Result},
-    repositories::{IdempotencyKey, audit_log, outbox},
+    repositories::{IdempotencyKey, audit_log, outbox, sql::user_columns},
 };
 
 /// Accounts.

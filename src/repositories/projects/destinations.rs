@@ -1,10 +1,6 @@
 use sqlx::FromRow;
 
-use super::{
-    destination_rows::{destination_columns, record},
-    events,
-    revisions::lock_owned,
-};
+use super::{events, revisions::lock_owned};
 use crate::{
     database::{Database, Transaction},
     domain::{
@@ -13,6 +9,18 @@ use crate::{
     error::{Error, Result},
     repositories::{Created, IdempotencyKey, audit_log, relays::stream_changes, sql::owned_by},
 };
+
+/// The columns of [`Destination`], each after a prefix such as `"t."`.
+macro_rules! destination_columns {
+    ($prefix:literal) => {
+        $crate::repositories::sql::columns!(
+            $prefix:
+            id, project_id, platform, name, url, stream_key_hint, enabled, create_time,
+            update_time
+        )
+    };
+}
+pub(super) use destination_columns;
 
 /// Destinations of projects.
 #[derive(Debug, Clone)]
@@ -289,3 +297,19 @@ async fn delete_row(tx: &mut Transaction, id: DestinationId) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+/// Writes the event of a created or changed destination.
+async fn record(
+    tx: &mut Transaction,
+    revision: i64,
+    destination: &Destination,
+    now: Time,
+) -> Result<()> {
+    let change = Change::Destination(destination.clone());
+    events::record(tx, destination.project_id, revision, &change, now).await
+}
+
+impl_from_row!(
+    Destination:
+    id, project_id, platform, name, url, stream_key_hint, enabled, create_time, update_time
+);

@@ -1,7 +1,6 @@
 //! Projects with their stream keys and destinations, and the events of their changes.
 
 mod batched_reads;
-mod destination_rows;
 mod destinations;
 pub(super) mod events;
 mod projects;

@@ -1,4 +1,4 @@
-use super::{destination_rows::destination_columns, rows::select_projects};
+use super::{destinations::destination_columns, rows::select_projects};
 use crate::{
     database::{Database, Transaction},
     domain::{Destination, Project, ProjectId, ProjectSnapshot, Relay, StreamId, Tenant},
