@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Runs a statement without rows; returns the number of affected rows:
-/// `execute!(tx, "delete from outbox where id = $1", [id]).await?`.
+/// `execute!(tx, "delete from outbox where id = $1", [id])?`. The macro awaits it.
 macro_rules! execute {
     ($target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {
         on_engine!($target.executor(), executor => sqlx::query($sql)
@@ -24,7 +24,7 @@ macro_rules! execute {
     };
 }
 
-/// Reads rows of a type with a method of sqlx. Prefer the macros that name the method.
+/// Reads rows with a method of sqlx: the common part of the macros below.
 macro_rules! fetch {
     ($method:ident $query:ident, $target:expr, $sql:expr, $($argument:expr),*) => {
         on_engine!($target.executor(), executor => sqlx::$query::<_, _>($sql)
