@@ -66,7 +66,9 @@ fn redacting_debug(message: &MessageDescriptor) -> Result<String, Box<dyn Error>
         oneof.is_some_and(|oneof| !oneof.is_synthetic())
     };
     if message.parent_message().is_some() || message.fields().any(is_in_oneof) {
-        return Err(format!("{name}: secrets in oneofs and nested messages are not supported").into());
+        return Err(
+            format!("{name}: secrets in oneofs and nested messages are not supported").into(),
+        );
     }
 
     let mut fields = String::new();

@@ -1,6 +1,6 @@
 use rstest::rstest;
 use sluice::{
-    auth::access::{RequiredAccess, METHODS},
+    auth::access::{METHODS, RequiredAccess},
     domain::Scope,
     proto::v1 as pb,
 };
@@ -17,10 +17,12 @@ async fn token(server: &TestServer, user: &User, scopes: &[&str]) -> String {
 
 /// The RPCs that need scopes, by their paths.
 fn rpcs() -> impl Iterator<Item = (&'static str, &'static [Scope])> {
-    METHODS.into_iter().filter_map(|(path, access)| match access {
-        RequiredAccess::Scopes(scopes) => Some((path, scopes)),
-        RequiredAccess::Public | RequiredAccess::Session => None,
-    })
+    METHODS
+        .into_iter()
+        .filter_map(|(path, access)| match access {
+            RequiredAccess::Scopes(scopes) => Some((path, scopes)),
+            RequiredAccess::Public | RequiredAccess::Session => None,
+        })
 }
 
 #[rstest]

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sluice::{
     auth::ApiKeySecret,
     database::{Database, DatabaseOptions},
-    domain::{AuditContext, ApiKeyId, Name, NewApiKey, RequestOrigin, Scope, Scopes, now},
+    domain::{ApiKeyId, AuditContext, Name, NewApiKey, RequestOrigin, Scope, Scopes, now},
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,

@@ -269,7 +269,10 @@ async fn a_rotation_that_was_killed_goes_on_also_if_it_is_started_twice(
         tokio::join!(rotate(&server.database, &[]), rotate(&server.database, &[]));
 
     for said in [&second, &third] {
-        assert!(said.errors.contains("continuing an unfinished rotation"), "{said:?}");
+        assert!(
+            said.errors.contains("continuing an unfinished rotation"),
+            "{said:?}"
+        );
     }
     assert_eq!(key_of(&second), key_of(&third));
     assert_eq!(sealed(&server.database, key_of(&second)).await, (904, 0));

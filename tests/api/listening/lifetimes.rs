@@ -4,7 +4,7 @@ use std::{
 };
 
 use rstest::rstest;
-use sluice::{layers, transport::Listener, proto::v1 as pb};
+use sluice::{layers, proto::v1 as pb, transport::Listener};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, service::Routes};
@@ -111,7 +111,7 @@ async fn a_connection_of_a_peer_that_is_gone_is_closed() {
     let address = listener.local_addr().unwrap();
     let listener = Listener::new(listener, listener_settings).unwrap();
     let metrics = listener.metrics();
-    let services = layers::stack(Routes::default(), &settings.layers(listener.overload()));
+    let services = layers::stack(Routes::default(), &settings.layers());
     tokio::spawn(listener.serve(services, CancellationToken::new()));
 
     let silent = Raw::greeted(address).await;

@@ -204,7 +204,9 @@ async fn a_good_token_passes_where_the_forged_ones_are_stopped(
 
     for path in guarded() {
         let token = match access::required_access(&path) {
-            Some(RequiredAccess::Scopes([Scope::StreamsPublish | Scope::RelaysWork])) => operator.clone(),
+            Some(RequiredAccess::Scopes([Scope::StreamsPublish | Scope::RelaysWork])) => {
+                operator.clone()
+            }
             // One of these calls ends the session.
             _ => server.user().await.tokens.access_token,
         };
