@@ -7,8 +7,10 @@ use crate::harness::{Postgres, Proxy, TestDatabase, TestServer, refused};
 #[tokio::test]
 async fn a_write_whose_commit_is_not_answered_is_unavailable_and_made_once_when_it_is_repeated() {
     let (database, proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
-    let server = TestServer::over(database, &[]).await;
+    // Only the call commits: jobs of the server rest, and the mail of the sign-up is sent.
+    let server = TestServer::over(database, &["--reap-interval=1min"]).await;
     let mut ada = server.user().await.client;
+    server.database.no_mail_waits().await;
     let request = pb::CreateProjectRequest {
         name: "Show".to_owned(),
         request_id: Uuid::now_v7().to_string(),

@@ -73,7 +73,9 @@ async fn count(database: &TestDatabase) -> i64 {
 async fn of_two_hundred_writes_at_once_a_kill_loses_none_that_was_acknowledged() {
     for killed_after in [1, 70, 150] {
         let database = TestDatabase::create(Sqlite).await;
-        let mut program = Process::serve(&database, &[]);
+        // No write gives up while it waits for its turn.
+        let patient = [("SLUICE_DB_ACQUIRE_TIMEOUT", "30s")];
+        let mut program = Process::serve(&database, &patient);
         let client = signed_up(&program.channel().await).await;
 
         let mut creating = create(&client, 200);

@@ -130,19 +130,26 @@ impl PublishingScene {
         .await
     }
 
-    /// Waits until the control plane has heard of a stream again.
-    pub async fn heard_of(&self, stream: &pb::Stream) {
-        let seen = |stream: &pb::Stream| {
-            let time = stream.last_seen_time.unwrap();
-            (time.seconds, time.nanos)
-        };
-        let before = seen(&self.owner.stream(&stream.id).await);
-        eventually("the stream is heard of", async || {
+    /// When the control plane last got a report of a stream.
+    pub async fn last_report(&self, stream: &pb::Stream) -> (i64, i32) {
+        let time = self.owner.stream(&stream.id).await.last_seen_time.unwrap();
+        (time.seconds, time.nanos)
+    }
+
+    /// Waits until the control plane gets a report of a stream that is later than `before`.
+    pub async fn reported_after(&self, stream: &pb::Stream, before: (i64, i32)) {
+        eventually("the stream is reported", async || {
             let now = self.owner.stream(&stream.id).await;
             assert_eq!(now.status(), pb::StreamStatus::Live);
-            (seen(&now) > before).then_some(())
+            (self.last_report(stream).await > before).then_some(())
         })
         .await;
+    }
+
+    /// Waits until the control plane gets another report of a stream.
+    pub async fn heard_of(&self, stream: &pb::Stream) {
+        let before = self.last_report(stream).await;
+        self.reported_after(stream, before).await;
     }
 }
 

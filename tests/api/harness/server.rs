@@ -7,7 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{Engine, TestDatabase, eventually};
 
-/// A server of this process, on a port of its own.
+/// A server in the process of the tests, on its own port.
 pub struct TestServer {
     pub database: TestDatabase,
     pub channel: Channel,
@@ -21,11 +21,12 @@ struct Running {
     task: JoinHandle<anyhow::Result<()>>,
 }
 
-/// Quick where the defaults are slow; nothing else differs from them.
-const QUICK: [&str; 7] = [
+/// Quick where the defaults are slow, and patient, since many tests share few cores.
+const QUICK: [&str; 8] = [
     "--bcrypt-cost=4",
     "--db-pool-size=3",
-    "--reap-interval=20ms",
+    "--db-acquire-timeout=5s",
+    "--reap-interval=50ms",
     "--heartbeat-interval=1s",
     "--allow-private-destinations=false",
     "--env=development",
@@ -57,7 +58,7 @@ impl TestServer {
         }
     }
 
-    /// The same, reached in some other way than in clear.
+    /// The same, with a connection that the test makes, for example with TLS.
     pub async fn reached(
         database: TestDatabase,
         flags: &[&str],
@@ -75,7 +76,7 @@ impl TestServer {
         }
     }
 
-    /// Another server over the same database, with the same keys: its address.
+    /// Another server over the same database, with the same keys: a connection to it.
     pub async fn replica(&self) -> Channel {
         let (address, running) = launch(&self.database, &self.flags).await;
         // It runs until the test's runtime ends.

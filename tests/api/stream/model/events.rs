@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use sluice::domain::{Change, ProjectId, Stream, StreamId, StreamStatus};
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::harness::TestDatabase;
 
 /// Checks that revisions have no gap, that streams made legal steps only, and that
 /// no two had begun and not ended at any moment.
-pub async fn tell_legal_lives(database: &TestDatabase, id: ProjectId, revision: i64) {
-    let events = read(database, id).await;
+pub async fn tell_legal_lives(events: &mut Events, id: ProjectId, revision: i64) {
+    let events = events.read(id).await;
     let revisions: Vec<_> = events.iter().map(|(revision, _)| *revision).collect();
     assert_eq!(revisions, (1..=revision).collect::<Vec<_>>());
 
@@ -48,20 +48,36 @@ fn is_legal(before: Option<&Stream>, after: &Stream) -> bool {
     }
 }
 
-async fn read(database: &TestDatabase, id: ProjectId) -> Vec<(i64, Change)> {
-    let sql = "select revision, change from events where project_id = $1 order by revision";
-    let rows: Vec<(i64, String)> = if database.url.starts_with("sqlite:") {
-        let mut connection = sqlx::SqliteConnection::connect(&database.url)
-            .await
-            .unwrap();
-        let query = sqlx::query_as(sql).bind(id.uuid());
-        query.fetch_all(&mut connection).await.unwrap()
-    } else {
-        let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
-        let query = sqlx::query_as(sql).bind(id.uuid());
-        query.fetch_all(&mut connection).await.unwrap()
-    };
-    rows.into_iter()
-        .map(|(revision, change)| (revision, serde_json::from_str(&change).unwrap()))
-        .collect()
+/// A connection that reads events: one for all runs.
+pub enum Events {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Events {
+    /// The events in a database.
+    pub async fn of(database: &TestDatabase) -> Self {
+        let url = &database.url;
+        match url.starts_with("sqlite:") {
+            true => Self::Sqlite(SqliteConnection::connect(url).await.unwrap()),
+            false => Self::Postgres(PgConnection::connect(url).await.unwrap()),
+        }
+    }
+
+    async fn read(&mut self, id: ProjectId) -> Vec<(i64, Change)> {
+        let sql = "select revision, change from events where project_id = $1 order by revision";
+        let rows: Vec<(i64, String)> = match self {
+            Self::Sqlite(connection) => {
+                let query = sqlx::query_as(sql).bind(id.uuid());
+                query.fetch_all(connection).await.unwrap()
+            }
+            Self::Postgres(connection) => {
+                let query = sqlx::query_as(sql).bind(id.uuid());
+                query.fetch_all(connection).await.unwrap()
+            }
+        };
+        rows.into_iter()
+            .map(|(revision, change)| (revision, serde_json::from_str(&change).unwrap()))
+            .collect()
+    }
 }

@@ -56,6 +56,7 @@ async fn live(world: &World, window: i64, takeover: bool, steps: &[Step]) {
         run.take(step).await;
     }
     let (id, revision) = (run.system.project_id, run.model.revision);
-    tell_legal_lives(&world.database, id, revision).await;
+    let mut events = world.events.lock().await;
+    tell_legal_lives(&mut events, id, revision).await;
     run.system.delete(run.now).await;
 }

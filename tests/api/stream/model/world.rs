@@ -6,14 +6,17 @@ use sluice::{
     domain::{AuditContext, Email, Name, RequestOrigin, Tenant, UserId},
     repositories::{NewUser, Users},
 };
+use tokio::sync::Mutex;
 
+use super::events::Events;
 use crate::harness::{TestDatabase, config};
 
 /// A database with one user, in which every run has a project of its own.
 pub struct World {
-    pub database: TestDatabase,
+    _database: TestDatabase,
     pub repositories: Database,
     pub sealer: Sealer,
+    pub events: Mutex<Events>,
     user: UserId,
 }
 
@@ -37,7 +40,8 @@ impl World {
             .unwrap();
         let keys = Keys::load(&config(&database, &[]).keys()).unwrap();
         Self {
-            database,
+            events: Mutex::new(Events::of(&database).await),
+            _database: database,
             repositories,
             sealer: keys.sealer,
             user: user.id,
