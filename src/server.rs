@@ -35,8 +35,8 @@ use crate::{
     readiness::{Health, Readiness, SERVICES},
     repositories::{Outbox, Publishing, RelayReports},
     services::{
-        AuthDependencies, AuthService, Dispatch, ProjectDependencies, ProjectService,
-        StreamDependencies, StreamService,
+        AuthDependencies, AuthService, ProjectDependencies, ProjectService, StreamDependencies,
+        StreamService,
     },
     transport::{HttpService, Listener},
     watching::{EventPoller, ReplicaListener, ReplicaNotifier, WatchHub},
@@ -198,13 +198,12 @@ fn services(
     let auth = InterceptedService::new(auth, interceptor.clone());
     let project = InterceptedService::new(project, interceptor.clone());
     let stream = InterceptedService::new(stream, interceptor);
-    let services = Dispatch::new(
-        InterceptedService::new(auth, readiness.clone()),
-        InterceptedService::new(project, readiness.clone()),
-        InterceptedService::new(stream, readiness.clone()),
-        others,
-    );
-    Ok(layers::stack(services, &config.layers()))
+    let routes = others
+        .add_service(InterceptedService::new(auth, readiness.clone()))
+        .add_service(InterceptedService::new(project, readiness.clone()))
+        .add_service(InterceptedService::new(stream, readiness.clone()))
+        .prepare();
+    Ok(layers::stack(routes, &config.layers()))
 }
 
 /// Starts the periodic work, each job once the database is migrated.

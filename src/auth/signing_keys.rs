@@ -48,8 +48,6 @@ pub(super) struct SigningKey {
     pub(super) id: String,
     pub(super) algorithm: Algorithm,
     pub(super) header: Header,
-    /// `header` as it is encoded in tokens.
-    encoded_header: String,
     pub(super) encoding: EncodingKey,
     pub(super) decoding: DecodingKey,
     public: Option<PublicKey>,
@@ -71,12 +69,10 @@ impl SigningKeys {
         let bytes = secret.expose().as_bytes();
         let digest = sha256(&format!("sluice/kid/{}", secret.expose()));
         let id = URL_SAFE_NO_PAD.encode(&digest[..12]);
-        let (header, encoded_header) = header(&id, Algorithm::HS256);
         let key = SigningKey {
+            header: header(&id, Algorithm::HS256),
             id,
             algorithm: Algorithm::HS256,
-            header,
-            encoded_header,
             encoding: EncodingKey::from_secret(bytes),
             decoding: DecodingKey::from_secret(bytes),
             public: None,
@@ -133,22 +129,9 @@ impl SigningKeys {
 
     /// The accepted key with an id.
     pub(super) fn verification_key(&self, id: &str) -> Option<Arc<SigningKey>> {
-        self.find_accepted(|key| key.id == id)
-    }
-
-    /// The accepted key of tokens with this encoded header, as this server encodes it.
-    /// The comparison takes less time than decoding the header.
-    pub(super) fn verification_key_by_header(
-        &self,
-        encoded_header: &str,
-    ) -> Option<Arc<SigningKey>> {
-        self.find_accepted(|key| key.encoded_header == encoded_header)
-    }
-
-    fn find_accepted(&self, matches: impl Fn(&SigningKey) -> bool) -> Option<Arc<SigningKey>> {
         let (ring, now) = (self.ring(), now());
         let mut accepted = ring.iter().filter(|entry| entry.is_accepted(now));
-        let found = accepted.find(|entry| matches(&entry.key))?;
+        let found = accepted.find(|entry| entry.key.id == id)?;
         Some(Arc::clone(&found.key))
     }
 
@@ -213,10 +196,8 @@ impl SigningKey {
         // RFC 7638: the key's members in lexical order.
         let thumbprint = sha256(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#));
         let id = URL_SAFE_NO_PAD.encode(thumbprint);
-        let (header, encoded_header) = header(&id, Algorithm::EdDSA);
         Some(Self {
-            header,
-            encoded_header,
+            header: header(&id, Algorithm::EdDSA),
             decoding: DecodingKey::from_ed_components(&x).ok()?,
             public: Some(PublicKey { id: id.clone(), x }),
             id,
@@ -226,13 +207,11 @@ impl SigningKey {
     }
 }
 
-/// The header of a key's tokens, decoded and encoded.
-fn header(key_id: &str, algorithm: Algorithm) -> (Header, String) {
-    let header = Header {
+/// The header of a key's tokens.
+fn header(key_id: &str, algorithm: Algorithm) -> Header {
+    Header {
         typ: Some(TOKEN_TYPE.to_owned()),
         kid: Some(key_id.to_owned()),
         ..Header::new(algorithm)
-    };
-    let encoded = serde_json::to_vec(&header).map(|json| URL_SAFE_NO_PAD.encode(json));
-    (header, encoded.unwrap_or_default())
+    }
 }

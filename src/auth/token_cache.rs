@@ -1,5 +1,6 @@
 //! A cache of verified access tokens: a signature is verified once and not for every
-//! call. An Ed25519 verification takes longer than the rest of a call's processing.
+//! call. Per call it saves 49 of 50 µs of CPU with Ed25519 and 3 of 4 µs with HS256
+//! (`tests/run bench --bench hot_paths`); a GetProject takes about 80 µs.
 //!
 //! The key of an entry is the SHA-256 of the token; the token itself is not stored.
 //! What can change after the verification is checked on each lookup: the expiry, and

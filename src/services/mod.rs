@@ -4,14 +4,13 @@
 //! fields. Nothing is validated again below.
 
 mod auth;
-mod dispatch;
 mod fields;
+mod implement_service;
 mod paging;
 mod project;
 mod request_origin;
 mod stream;
 
 pub use auth::{AuthDependencies, AuthService};
-pub use dispatch::Dispatch;
 pub use project::{ProjectDependencies, ProjectService};
 pub use stream::{NodeReconciler, StreamDependencies, StreamService, SyncOutcome, WatchTimeouts};

@@ -7,16 +7,21 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    fmt::{self, format},
+    fmt::{
+        self, FmtContext, FormatEvent, FormatFields, format,
+        format::{JsonFields, Writer},
+    },
     layer::SubscriberExt,
+    registry::LookupSpan,
     reload,
     util::SubscriberInitExt,
 };
 
 use super::{
-    json_format::{CountLines, JsonFields, JsonFormat},
+    metrics::{DATABASE, LOG_LINES},
     traces::statements,
     writer::LogWriter,
 };
@@ -54,9 +59,12 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
         let format = CountLines(format().with_ansi(io::stderr().is_terminal()));
         lines.event_format(format).with_filter(filter).boxed()
     } else {
-        let format = CountLines(JsonFormat::default());
-        let lines = lines.fmt_fields(JsonFields).event_format(format);
-        lines.with_filter(filter).boxed()
+        let format = format().json().flatten_event(true).with_span_list(false);
+        let lines = lines.fmt_fields(JsonFields::new());
+        lines
+            .event_format(CountLines(format))
+            .with_filter(filter)
+            .boxed()
     };
     let statements = settings.traces_statements.then(statements);
     tracing_subscriber::registry()
@@ -93,6 +101,30 @@ pub fn log_filter() -> Option<LogFilter> {
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.writer.flush();
+    }
+}
+
+/// Counts the lines of a format.
+struct CountLines<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for CountLines<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        LOG_LINES.count(level);
+        if level <= Level::WARN && target == "sqlx::query" {
+            DATABASE.slow_statements.inc();
+        }
+        self.0.format_event(context, writer, event)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Logs, metrics and traces.
 
-mod json_format;
 mod log;
 pub mod metrics;
 pub mod traces;

@@ -7,7 +7,7 @@ use crate::{
     repositories::{
         ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Outbox, Sessions, Users,
     },
-    services::{dispatch::implement_service, paging::PageTokens},
+    services::{implement_service::implement_service, paging::PageTokens},
 };
 
 /// The service for accounts, sessions and API keys.

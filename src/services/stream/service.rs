@@ -12,7 +12,7 @@ use crate::{
         Events, Projects, Publishing, Refusals, RelayClaims, RelayReports, Relays, Snapshots,
         Streams,
     },
-    services::{dispatch::implement_service, paging::PageTokens},
+    services::{implement_service::implement_service, paging::PageTokens},
     watching::WatchHub,
 };
 
