@@ -1,4 +1,4 @@
-//! Who waits for what somebody else has locked, and who does not: with PostgreSQL.
+//! Which calls wait for a locked row, and which do not: on PostgreSQL.
 
 use sluice::proto::v1 as pb;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
@@ -10,8 +10,12 @@ use super::{
 };
 use crate::harness::{Postgres, TestServer, User, eventually};
 
-/// Whoever waits waits until the test is over.
-const PATIENT: [&str; 2] = ["--caller-burst=100000", "--db-timeout=5m"];
+/// A call that waits for a lock waits until the test is over, with one connection of the pool.
+const PATIENT: [&str; 3] = [
+    "--caller-burst=100000",
+    "--db-timeout=5m",
+    "--db-pool-size=5",
+];
 
 /// Locks a row until the connection is closed.
 async fn locked(server: &TestServer, table: &str, id: &str) -> PgConnection {
