@@ -8,7 +8,7 @@
 //! it at once.
 //!
 //! A revocation must reach every replica within 5 seconds. A replica that could not
-//! read the table for [`MAX_AGE`] cannot guarantee that, so it refuses calls with
+//! read the table for `MAX_AGE` cannot guarantee that, so it refuses calls with
 //! UNAVAILABLE until it can. Without the database it could not serve them anyway.
 
 use std::{
@@ -60,7 +60,7 @@ impl Revocations {
         self.ids.write().revoke_times.extend(revoked);
     }
 
-    /// Whether the database was read within [`MAX_AGE`].
+    /// Whether the database was read within `MAX_AGE`.
     pub fn are_current(&self) -> bool {
         self.age().is_some_and(|age| age < MAX_AGE)
     }

@@ -1,14 +1,14 @@
 //! The database: two engines behind one SQL text. It knows no table's meaning.
 //!
 //! PostgreSQL has one pool. SQLite has one connection that writes and a small pool of
-//! read-only connections. Write transactions of SQLite share their commits ([`writer`]).
+//! read-only connections. Write transactions of SQLite share their commits (`writer`).
 //! They start with `begin immediate`, because a deferred transaction fails at once when it
 //! upgrades from reading to writing, whatever the busy timeout is.
 //!
 //! The pool is our own. sqlx's pool permanently loses a permit when a connection to an
 //! unresponsive server is dropped, and it pings every connection that is returned. Here every
-//! statement has a timeout ([`connection`]), a failed connection is dropped at once, and
-//! only a connection that may have failed is pinged ([`pool`]).
+//! statement has a timeout (`connection`), a failed connection is dropped at once, and
+//! only a connection that may have failed is pinged (`pool`).
 
 #[macro_use]
 mod columns;

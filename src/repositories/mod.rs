@@ -2,7 +2,7 @@
 //!
 //! Each public method is one statement, or one transaction that begins and commits
 //! inside it. The [`Tenant`](crate::domain::Tenant) is a parameter of every method on
-//! owned data, and part of its `where` clause ([`sql`]).
+//! owned data, and part of its `where` clause (`sql`).
 
 mod accounts;
 mod audit_log;

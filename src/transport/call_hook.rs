@@ -9,6 +9,9 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+/// The next frame of a body, as [`Body::poll_frame`] returns it.
+pub type PolledFrame<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
 /// Accompanies a call from its future to the end of its response body, and is dropped
 /// with that body.
 pub trait CallHook: Sized {
@@ -31,7 +34,7 @@ pub trait CallHook: Sized {
         &mut self,
         body: Pin<&mut Option<B>>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> PolledFrame<B> {
         match body.as_pin_mut() {
             Some(body) => body.poll_frame(cx),
             None => Poll::Ready(None),

@@ -19,7 +19,7 @@ mod tls;
 mod tls_files;
 mod web_origin;
 
-pub use call_hook::{CallHook, HookedBody, HookedCall};
+pub use call_hook::{CallHook, HookedBody, HookedCall, PolledFrame};
 pub use connection::Connection;
 pub use connection_limits::ConnectionLimits;
 pub use connection_metrics::ConnectionMetrics;

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod checksum;
+#[expect(clippy::module_inception, reason = "the statements of the copy itself")]
 mod copy;
 mod error;
 mod locked_database;

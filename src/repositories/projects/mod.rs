@@ -3,6 +3,10 @@
 mod batched_reads;
 mod destinations;
 pub(super) mod events;
+#[expect(
+    clippy::module_inception,
+    reason = "the repository of the group's own noun"
+)]
 mod projects;
 pub(super) mod revisions;
 pub(super) mod rows;

@@ -8,6 +8,10 @@ mod publishing;
 mod refusals;
 mod revisions;
 pub(super) mod rows;
+#[expect(
+    clippy::module_inception,
+    reason = "the repository of the group's own noun"
+)]
 mod streams;
 
 pub use begin_publish::PublishAttempt;

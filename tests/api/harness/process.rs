@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{Answer, Signal, TestDatabase, eventually, http, send_signal};
 
-/// How a command ended, and what it said.
+/// The exit code of a command, and its output.
 #[derive(Debug)]
 pub struct Said {
     pub code: Option<i32>,
@@ -30,7 +30,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// A command of the program with settings as variables, and no others but a free port.
+    /// A command of the program with these settings as variables, and a free port.
     pub fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         command
@@ -49,7 +49,7 @@ impl Process {
         Self::run(Self::command(&["serve"], &[]), database, settings)
     }
 
-    /// The same, where no file can grow beyond so many KiB.
+    /// The same, where no file can grow beyond a number of KiB.
     pub fn serve_with_files_of(database: &TestDatabase, kibibytes: u32) -> Self {
         let mut command = Command::new("bash");
         command
@@ -70,6 +70,10 @@ impl Process {
             ("SLUICE_LISTEN", "127.0.0.1:0"),
             ("SLUICE_DATA_DIR", directory),
             ("DATABASE_URL", &database.url),
+            // Quick, and patient, since many tests share few cores.
+            ("SLUICE_BCRYPT_COST", "4"),
+            ("SLUICE_CALL_TIMEOUT", "1min"),
+            ("SLUICE_DB_ACQUIRE_TIMEOUT", "5s"),
         ];
         let mut child = command
             .envs(own.into_iter().chain(settings.iter().copied()))

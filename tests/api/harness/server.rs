@@ -22,7 +22,8 @@ struct Running {
 }
 
 /// Quick where the defaults are slow, and patient, since many tests share few cores.
-const QUICK: [&str; 8] = [
+const QUICK: [&str; 9] = [
+    "--call-timeout=1min",
     "--bcrypt-cost=4",
     "--db-pool-size=3",
     "--db-acquire-timeout=5s",

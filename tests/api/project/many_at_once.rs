@@ -17,7 +17,8 @@ pub(super) const WAITING: &str = "select count(*) from pg_stat_activity
 
 /// A server that lets one user write as often as a test needs.
 async fn start(engine: Engine) -> TestServer {
-    TestServer::start_with(engine, &["--caller-burst=100000"]).await
+    let flags = ["--caller-burst=100000", "--db-acquire-timeout=30s"];
+    TestServer::start_with(engine, &flags).await
 }
 
 /// Waits until what is held back cannot go one by one any more.

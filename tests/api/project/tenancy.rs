@@ -149,7 +149,7 @@ async fn a_page_token_serves_only_for_the_key_it_was_given_to(
 async fn of_many_who_read_at_once_each_gets_only_what_is_theirs(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start(engine).await;
+    let server = TestServer::start_with(engine, &["--db-acquire-timeout=30s"]).await;
     let (one, other) = (server.user().await, server.user().await);
     let (first, _) = one.project().await;
     let (second, _) = one.project().await;

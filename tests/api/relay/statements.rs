@@ -8,10 +8,12 @@ use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestServer, even
 
 const RELAYS: usize = 500;
 
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("SLUICE_LOG", "info,sluice::calls=debug,sqlx=debug"),
     ("SLUICE_LOG_FORMAT", "json"),
     ("SLUICE_BCRYPT_COST", "4"),
+    ("SLUICE_DB_TIMEOUT", "2min"),
+    ("SLUICE_CALL_TIMEOUT", "2min"),
 ];
 
 /// How many statements on relays, projects and events a report needs that all of
@@ -49,6 +51,8 @@ async fn a_report_of_500_relays_is_as_many_statements_as_of_one(
         "--relay-lease=1h",
         "--relay-stall-timeout=1h",
         "--max-destinations=500",
+        "--db-timeout=2min",
+        "--call-timeout=2min",
     ];
     let scene = Scene::start_with(engine, &flags, 0).await;
     for number in 0..RELAYS {

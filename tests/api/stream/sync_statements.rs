@@ -104,8 +104,8 @@ async fn the_heartbeat_of_a_thousand_streams_is_as_many_statements_as_that_of_on
         ("SLUICE_LOG", "info,sluice::calls=debug,sqlx=debug"),
         ("SLUICE_BCRYPT_COST", "4"),
         ("SLUICE_DB_ACQUIRE_TIMEOUT", "30s"),
-        ("SLUICE_DB_TIMEOUT", "30s"),
-        ("SLUICE_CALL_TIMEOUT", "1min"),
+        ("SLUICE_DB_TIMEOUT", "2min"),
+        ("SLUICE_CALL_TIMEOUT", "2min"),
     ];
     let program = Process::serve(&database, &settings);
     let channel = program.channel().await;
