@@ -38,7 +38,7 @@ use crate::{
         AuthDependencies, AuthService, ProjectDependencies, ProjectService, StreamDependencies,
         StreamService,
     },
-    transport::{HttpService, Listener},
+    transport::{HttpService, Listener, Overload},
     watching::{EventPoller, ReplicaListener, ReplicaNotifier, WatchHub},
 };
 
@@ -109,7 +109,7 @@ pub async fn serve(
 
     let listener = Listener::new(listener, config.listener())?;
     let others = reflection_routes(config)?.add_service(health_service);
-    let services = services(config, &components, others)?;
+    let services = services(config, &components, others, listener.overload())?;
     let mut serving = Box::pin(listener.serve(services, closing.clone()));
     let mut jobs = jobs(config, &components, mail_sender);
 
@@ -148,6 +148,7 @@ fn services(
     config: &Config,
     components: &Components,
     others: Routes,
+    overload: Overload,
 ) -> anyhow::Result<impl HttpService + use<>> {
     let Components {
         readiness,
@@ -203,7 +204,7 @@ fn services(
         .add_service(InterceptedService::new(project, readiness.clone()))
         .add_service(InterceptedService::new(stream, readiness.clone()))
         .prepare();
-    Ok(layers::stack(routes, &config.layers()))
+    Ok(layers::stack(routes, &config.layers(overload)))
 }
 
 /// Starts the periodic work, each job once the database is migrated.

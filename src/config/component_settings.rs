@@ -13,7 +13,7 @@ use crate::{
     mail::{MailSettings, MailTemplates, MailTransport},
     services::WatchTimeouts,
     telemetry::{LogSettings, traces::TraceSettings},
-    transport::ListenerSettings,
+    transport::{ListenerSettings, Overload},
     watching::WatchLimits,
 };
 
@@ -101,12 +101,12 @@ impl Config {
         }
     }
 
-    /// The settings of the layers.
-    pub fn layers(&self) -> LayerSettings {
+    /// The settings of the layers, which report overload.
+    pub fn layers(&self, overload: Overload) -> LayerSettings {
         LayerSettings {
             trusted_proxies: self.trusted_proxies.as_slice().into(),
             web_origins: self.transport.web_origins.clone(),
-            concurrency: ConcurrencyLimit::new(self.max_calls as usize),
+            concurrency: ConcurrencyLimit::new(self.max_calls as usize, overload),
             slow_call: self.observability.slow_call,
             call_timeout: self.call_timeout,
         }

@@ -102,9 +102,14 @@ impl<DB: Dialect> Pool<DB> {
         &self.0.connect_options
     }
 
-    /// The maximum number of connections.
-    pub(crate) fn size(&self) -> usize {
+    fn size(&self) -> usize {
         usize::try_from(self.0.limits.size).unwrap_or(usize::MAX)
+    }
+
+    /// The number of batched statements of one kind that run at a time: all connections
+    /// but one, which is left to other statements.
+    pub(crate) fn max_batches(&self) -> usize {
+        self.size().saturating_sub(1)
     }
 
     /// The maximum time that a call waits for a connection.

@@ -10,7 +10,8 @@
 //! permit is free again when the response begins, because watches have their own limit.
 //! Health checks need none.
 //!
-//! At the limit, calls are refused unread, whoever makes them.
+//! At the limit, calls are refused unread, whoever makes them, and connections coalesce
+//! their I/O (see [`Overload`]).
 
 use std::{
     future::{Ready, ready},
@@ -36,7 +37,7 @@ use crate::{
     error::Error,
     random::random_fraction,
     telemetry::{Throttle, metrics::SERVER},
-    transport::{CallHook, HookedBody, HookedCall},
+    transport::{CallHook, HookedBody, HookedCall, Overload},
 };
 
 /// The number of unread calls for each permit: their headers take memory.
@@ -61,6 +62,7 @@ pub struct LoadShedLayer {
 pub struct ConcurrencyLimit {
     counts: Arc<CallCounts>,
     max_calls: usize,
+    overload: Overload,
 }
 
 #[derive(Debug, Default)]
@@ -101,13 +103,14 @@ impl LoadShedLayer {
 }
 
 impl ConcurrencyLimit {
-    /// A limit of so many calls.
-    pub fn new(max_calls: usize) -> Self {
+    /// A limit that reports an overload while it refuses calls.
+    pub fn new(max_calls: usize, overload: Overload) -> Self {
         let gauge = i64::try_from(max_calls).unwrap_or(i64::MAX);
         SERVER.calls_limit.set(gauge);
         Self {
             counts: Arc::default(),
             max_calls,
+            overload,
         }
     }
 
@@ -116,6 +119,7 @@ impl ConcurrencyLimit {
     fn begin(&self, method: Option<&'static MethodInfo>) -> Option<Arc<CallPermit>> {
         let running = self.counts.running.load(Ordering::Relaxed);
         if method.is_some_and(|method| running >= self.limit_for(method)) {
+            self.overload.record_refusal();
             return None;
         }
         let max_unread = UNREAD_CALLS_PER_PERMIT * self.max_calls;
@@ -156,6 +160,7 @@ impl CallPermit {
         };
         if counts.running.fetch_add(1, Ordering::Relaxed) >= self.limit.limit_for(method) {
             counts.running.fetch_sub(1, Ordering::Relaxed);
+            self.limit.overload.record_refusal();
             self.is_refused.store(true, Ordering::Relaxed);
             return false;
         }
@@ -304,7 +309,7 @@ mod tests {
     use tower::{Layer, Service, service_fn};
 
     use super::{AdmittedBody, ConcurrencyLimit, LoadShedLayer, LoadShedMarker};
-    use crate::layers::method_info::MethodInfo;
+    use crate::{layers::method_info::MethodInfo, transport::Overload};
 
     fn request() -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(Bytes::from_static(b"message")));
@@ -325,11 +330,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_call_is_marked_whether_it_was_read_or_not() {
-        let layer = LoadShedLayer::new(ConcurrencyLimit::new(1));
+        let overload = Overload::default();
+        let layer = LoadShedLayer::new(ConcurrencyLimit::new(1, overload.clone()));
         let mut service = layer.layer(service_fn(read));
         // Both calls begin before one has the permit.
         let (first, second) = (service.call(request()), service.call(request()));
         let mut first = pin!(first);
+        assert!(!overload.is_active());
 
         let refused = tokio::select! {
             biased;
@@ -342,5 +349,6 @@ mod tests {
             assert_eq!(refused.headers()["grpc-status"], "8");
             assert!(refused.extensions().get::<LoadShedMarker>().is_some());
         }
+        assert!(overload.is_active());
     }
 }

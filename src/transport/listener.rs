@@ -15,6 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    coalesced_io::CoalescedIo,
     connection::{Connection, TrackCalls},
     connection_limits::{ConnectionLimiter, ConnectionLimits, LimitReached, raise_open_file_limit},
     connection_metrics::{CloseCause, ConnectionMetrics},
@@ -22,6 +23,7 @@ use super::{
     http::{http1, http2},
     http_service::HttpService,
     lifetime::{self, ConnectionTimeouts},
+    overload::Overload,
     pending_handshakes::{PendingHandshake, PendingHandshakes},
     socket,
     tls::ReloadableTls,
@@ -58,6 +60,7 @@ pub struct Listener {
     tls: Option<Arc<ReloadableTls>>,
     settings: ListenerSettings,
     metrics: Arc<ConnectionMetrics>,
+    overload: Overload,
     accept_errors: Throttle,
     refusals: Throttle,
 }
@@ -86,6 +89,7 @@ impl Listener {
             tls: settings.tls.clone().map(open).transpose()?,
             settings,
             metrics: Arc::default(),
+            overload: Overload::default(),
             accept_errors: Throttle::new(LOG_INTERVAL),
             refusals: Throttle::new(LOG_INTERVAL),
         })
@@ -94,6 +98,11 @@ impl Listener {
     /// The counts of connections.
     pub fn metrics(&self) -> Arc<ConnectionMetrics> {
         Arc::clone(&self.metrics)
+    }
+
+    /// The overload that the layers report when they refuse calls.
+    pub fn overload(&self) -> Overload {
+        self.overload.clone()
     }
 
     /// Serves until `closing` is cancelled, then until the last connection has ended. Drop
@@ -110,6 +119,7 @@ impl Listener {
             timeouts: self.settings.timeouts,
             http1: self.settings.http1,
             metrics: self.metrics(),
+            overload: self.overload(),
         });
         let mut connections = JoinSet::new();
         loop {
@@ -190,6 +200,7 @@ struct ConnectionServer<S> {
     timeouts: ConnectionTimeouts,
     http1: bool,
     metrics: Arc<ConnectionMetrics>,
+    overload: Overload,
 }
 
 impl<S: HttpService> ConnectionServer<S> {
@@ -203,7 +214,7 @@ impl<S: HttpService> ConnectionServer<S> {
             inner: self.service.clone(),
             connection: connection.clone(),
         });
-        let stream = TokioIo::new(stream);
+        let stream = TokioIo::new(CoalescedIo::new(stream, self.overload.clone()));
         let timeouts = &self.timeouts;
         match protocol {
             Protocol::Http2 => {

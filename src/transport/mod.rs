@@ -5,6 +5,7 @@
 //! of the server.
 
 mod call_hook;
+mod coalesced_io;
 mod connection;
 mod connection_limits;
 mod connection_metrics;
@@ -13,6 +14,7 @@ mod http;
 mod http_service;
 mod lifetime;
 mod listener;
+mod overload;
 mod pending_handshakes;
 mod socket;
 mod tls;
@@ -26,6 +28,7 @@ pub use connection_metrics::ConnectionMetrics;
 pub use http_service::HttpService;
 pub use lifetime::ConnectionTimeouts;
 pub use listener::{Listener, ListenerSettings};
+pub use overload::Overload;
 pub use socket::bind;
 pub use tls_files::TlsFiles;
 pub use web_origin::WebOrigin;

@@ -43,7 +43,7 @@ impl Users {
             Pools::Sqlite { .. } => None,
             Pools::Postgres(pool) => {
                 let pool = pool.clone();
-                Some(Batcher::new(pool.size(), move |ids: Vec<UserId>| {
+                Some(Batcher::new(pool.max_batches(), move |ids: Vec<UserId>| {
                     let pool = pool.clone();
                     Box::pin(async move { get_each(&pool, &ids).await })
                 }))

@@ -32,7 +32,7 @@ struct BatchRow {
 impl BatchedReads {
     /// Reads from PostgreSQL.
     pub fn new(pool: &Pool<Postgres>) -> Self {
-        let max_in_flight = pool.size();
+        let max_in_flight = pool.max_batches();
         let (gets, lists) = (pool.clone(), pool.clone());
         Self {
             gets: Batcher::new(max_in_flight, move |requests| {

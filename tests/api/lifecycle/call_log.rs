@@ -40,6 +40,7 @@ async fn calls_that_go_well_are_logged_in_development_and_refused_ones_always(
     let database = TestDatabase::create(engine).await;
     let settings = [
         ("SLUICE_ENV", environment),
+        ("SLUICE_BCRYPT_COST", "10"),
         ("SLUICE_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
         (
             "SLUICE_SEALING_KEYS",

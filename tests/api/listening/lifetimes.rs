@@ -111,7 +111,7 @@ async fn a_connection_of_a_peer_that_is_gone_is_closed() {
     let address = listener.local_addr().unwrap();
     let listener = Listener::new(listener, listener_settings).unwrap();
     let metrics = listener.metrics();
-    let services = layers::stack(Routes::default(), &settings.layers());
+    let services = layers::stack(Routes::default(), &settings.layers(listener.overload()));
     tokio::spawn(listener.serve(services, CancellationToken::new()));
 
     let silent = Raw::greeted(address).await;
