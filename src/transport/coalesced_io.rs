@@ -1,9 +1,10 @@
 //! Coalesced I/O during overload.
 //!
-//! At three times the calls that can be answered, goodput is 13 % lower without it (median
-//! of five interleaved rounds, 7 to 29 %). The overload scenario of
-//! `tests/run bench --bench load` measures the goodput. The price is slower refusals: 95 %
-//! within 24 ms instead of 5 ms.
+//! At three times the calls that can be answered, goodput was 13 % lower without it and
+//! without a call executor that has been removed since (median of five interleaved rounds,
+//! 3 to 29 %). Its gain alone was not resolved: 21 % in three rounds, none in five. The
+//! price is slower refusals: 95 % within 24 ms instead of 5 ms. The overload scenario of
+//! `tests/run bench --bench load` measures the goodput.
 
 use std::{
     io::{self, IoSlice},
