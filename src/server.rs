@@ -21,7 +21,7 @@ use crate::{
     },
     config::Config,
     database::Database,
-    jobs::{CredentialRefresh, EventPruning, Mailer, Purge, Reaper, RelayWatch},
+    jobs::{CredentialRefresh, EventPruning, Mailer, Purge, RelayTimeoutJob, StreamTimeoutJob},
     layers,
     mail::MailSender,
     operations::{MetricsCollector, MetricsSources, OperationsServer},
@@ -221,18 +221,22 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
     } = components;
     let mut jobs = JoinSet::new();
 
-    let reaper = Reaper::new(
+    let stream_timeouts = StreamTimeoutJob::new(
         publishing.clone(),
         revocations.clone(),
         config.stream_timeouts(),
     );
-    spawn_job(&mut jobs, readiness, reaper.run(config.reap_interval));
-    let relay_watch = RelayWatch::new(
+    spawn_job(
+        &mut jobs,
+        readiness,
+        stream_timeouts.run(config.reap_interval),
+    );
+    let relay_timeouts = RelayTimeoutJob::new(
         relay_reports.clone(),
         revocations.clone(),
         config.relay_timeouts(),
     );
-    spawn_job(&mut jobs, readiness, relay_watch.run());
+    spawn_job(&mut jobs, readiness, relay_timeouts.run());
     let purge = Purge::new(database.clone(), config.audit_retention);
     spawn_job(&mut jobs, readiness, purge.run());
     let pruning = EventPruning::new(database.clone(), config.event_retention);

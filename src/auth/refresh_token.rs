@@ -31,6 +31,17 @@ pub struct RefreshToken {
     mac: Vec<u8>,
 }
 
+/// The place of a genuine token among those of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshTokenAge {
+    /// It is the newest, and may be exchanged.
+    Newest,
+    /// It is the one before the newest: the response that had the newest was lost.
+    Previous,
+    /// It is older than both: it was stolen, or used twice.
+    Reused,
+}
+
 impl RefreshSeed {
     /// A new seed: 256 random bits.
     pub fn generate() -> Self {
@@ -86,6 +97,15 @@ impl RefreshToken {
             mac,
         })
     }
+
+    /// The age of a token whose MAC the seed verifies, where `newest` is the session's counter.
+    pub fn age(&self, newest: i64) -> RefreshTokenAge {
+        match newest - self.counter {
+            0 => RefreshTokenAge::Newest,
+            1 => RefreshTokenAge::Previous,
+            _ => RefreshTokenAge::Reused,
+        }
+    }
 }
 
 fn message(id: SessionId, counter: i64) -> Vec<u8> {
@@ -94,7 +114,7 @@ fn message(id: SessionId, counter: i64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{RefreshSeed, RefreshToken};
+    use super::{RefreshSeed, RefreshToken, RefreshTokenAge};
     use crate::domain::SessionId;
 
     #[test]
@@ -108,6 +128,18 @@ mod tests {
         assert!(!other.verifies(&token));
         let renumbered = text.expose().replace("_7_", "_8_");
         assert!(!ours.verifies(&RefreshToken::parse(&renumbered).unwrap()));
+    }
+
+    #[test]
+    fn a_token_older_than_the_previous_one_is_reused() {
+        let (id, seed) = (SessionId::generate(), RefreshSeed::generate());
+        let token = RefreshToken::parse(seed.token(id, 7).expose()).unwrap();
+
+        assert_eq!(token.age(7), RefreshTokenAge::Newest);
+        assert_eq!(token.age(8), RefreshTokenAge::Previous);
+        for newest in [0, 6, 9, 1000] {
+            assert_eq!(token.age(newest), RefreshTokenAge::Reused, "{newest}");
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::{
     engine::Engine,
     options::{DatabaseOptions, Target},
     pool::{Pool, PoolLimits, PoolState},
+    sqlite_writer::SqliteWriter,
     transaction::{PoolTransaction, SqliteTransaction, Transaction},
-    writer::SqliteWriter,
 };
 use crate::{
     domain::{ProjectId, Time},

@@ -4,13 +4,13 @@ mod credential_refresh;
 mod mailer;
 mod purge;
 mod quiet_period;
-mod reaper;
-mod relay_watch;
+mod relay_timeouts;
 mod resealing;
+mod stream_timeouts;
 
 pub use credential_refresh::{CredentialRefresh, KeyRefresh};
 pub use mailer::Mailer;
 pub use purge::{EventPruning, Purge};
-pub use reaper::Reaper;
-pub use relay_watch::RelayWatch;
+pub use relay_timeouts::RelayTimeoutJob;
 pub use resealing::{ResealCounts, Resealing};
+pub use stream_timeouts::StreamTimeoutJob;

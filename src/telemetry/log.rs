@@ -21,9 +21,9 @@ use tracing_subscriber::{
 };
 
 use super::{
+    log_writer::LogWriter,
     metrics::{DATABASE, LOG_LINES},
     traces::statements,
-    writer::LogWriter,
 };
 
 static LOG: OnceLock<Log> = OnceLock::new();

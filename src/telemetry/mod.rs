@@ -1,9 +1,9 @@
 //! Logs, metrics and traces.
 
 mod log;
+mod log_writer;
 pub mod metrics;
 pub mod traces;
-mod writer;
 
 pub(crate) use log::Throttle;
 pub use log::{InvalidFilter, LogFilter, LogSettings, flush, init, log_filter};

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::tls::ReloadableTls;
+use super::tls_reloader::ReloadableTls;
 
 /// The stream of a connection after its handshake.
 pub(super) type Stream = Rewind<Either<TcpStream, TlsStream<TcpStream>>>;

@@ -26,8 +26,8 @@ use super::{
     overload::Overload,
     pending_handshakes::{PendingHandshake, PendingHandshakes},
     socket,
-    tls::ReloadableTls,
-    tls_files::TlsFiles,
+    tls_config::TlsFiles,
+    tls_reloader::ReloadableTls,
 };
 use crate::telemetry::{Throttle, metrics::SERVER};
 

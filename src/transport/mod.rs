@@ -17,8 +17,8 @@ mod listener;
 mod overload;
 mod pending_handshakes;
 mod socket;
-mod tls;
-mod tls_files;
+mod tls_config;
+mod tls_reloader;
 mod web_origin;
 
 pub use call_hook::{CallHook, HookedBody, HookedCall, PolledFrame};
@@ -30,5 +30,5 @@ pub use lifetime::ConnectionTimeouts;
 pub use listener::{Listener, ListenerSettings};
 pub use overload::Overload;
 pub use socket::bind;
-pub use tls_files::TlsFiles;
+pub use tls_config::TlsFiles;
 pub use web_origin::WebOrigin;

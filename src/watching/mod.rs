@@ -9,9 +9,9 @@
 mod event_poller;
 mod feed;
 mod hub;
-mod replicas;
+mod replica_notifications;
 
 pub use event_poller::EventPoller;
 pub use feed::ProjectHead;
 pub use hub::{ProjectWatch, WatchHub, WatchLimits};
-pub use replicas::{ReplicaListener, ReplicaNotifier};
+pub use replica_notifications::{ReplicaListener, ReplicaNotifier};

@@ -11,12 +11,12 @@ mod observe;
 mod publishers;
 mod registry;
 #[cfg(test)]
+mod registry_fixture;
+#[cfg(test)]
 mod registry_property_tests;
 #[cfg(test)]
 mod registry_tests;
 mod sanitize;
-#[cfg(test)]
-mod scene;
 mod sync;
 mod sync_report;
 mod takeover;

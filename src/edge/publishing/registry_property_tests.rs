@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::{
-    scene::{SECOND, Scene, adoption, kick, name},
+    registry_fixture::{SECOND, Scene, adoption, kick, name},
     sync_report::SyncReport,
 };
 use crate::proto::v1::EndReason;

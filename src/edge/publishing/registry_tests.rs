@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use super::{
     registry::{BeginStep, Registry},
-    scene::{GRACE, SECOND, Scene, adoption, kick, name, publish_of, request},
+    registry_fixture::{GRACE, SECOND, Scene, adoption, kick, name, publish_of, request},
 };
 use crate::{
     domain::Secret,

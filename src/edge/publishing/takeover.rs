@@ -52,7 +52,7 @@ mod tests {
         edge::{
             publisher::{PublishError, PublishRequest},
             publishing::{
-                scene::{self, Scene, name, publish_of},
+                registry_fixture::{self, Scene, name, publish_of},
                 tracked_connection::AcceptedPublish,
             },
         },

@@ -1,4 +1,4 @@
-use super::failure::is_refusal;
+use super::relay_failure::is_refusal;
 use crate::{
     domain::{RelayError, Secret},
     proto::v1,

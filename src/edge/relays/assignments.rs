@@ -9,9 +9,9 @@ use tonic::Code;
 
 use super::{
     assignment::Assignment,
-    failure::RelayFailure,
     lease_clock::LeaseClock,
     relay::Relay,
+    relay_failure::RelayFailure,
     status::{RelayStatus, is_over},
 };
 use crate::{

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     assignment::Assignment,
     carrier::Carrier,
-    failure::{RelayFailure, is_final},
     ffmpeg::{Ffmpeg, Spawner},
     progress::Progress,
+    relay_failure::{RelayFailure, is_final},
     status::RelayStatus,
 };
 use crate::{

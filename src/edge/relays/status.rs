@@ -1,4 +1,4 @@
-use super::failure::RelayFailure;
+use super::relay_failure::RelayFailure;
 use crate::proto::v1::{RelayErrorSeverity, RelayReport, RelayState};
 
 /// The status of a relay.

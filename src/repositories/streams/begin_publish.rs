@@ -1,4 +1,4 @@
-//! The decision whether a publisher may publish.
+//! The transaction in which a publisher begins a stream, or resumes it.
 
 use sqlx::FromRow;
 

@@ -1,8 +1,8 @@
 use uuid::Uuid;
 
 use super::{
-    attempt_queue::{AttemptPermit, AttemptQueue},
     messages::{ChangePassword, SignUp},
+    sign_in_queue::{AttemptPermit, AttemptQueue},
 };
 use crate::{
     auth::{AttemptSubject, HashSlot, PasswordHasher, PasswordVerification},

@@ -1,4 +1,4 @@
-use super::{accounts::Accounts, attempt_queue::AttemptQueue, session_issuer::SessionIssuer};
+use super::{accounts::Accounts, session_issuer::SessionIssuer, sign_in_queue::AttemptQueue};
 use crate::{
     auth::{AccessTokens, IdTokens, PasswordHasher, Revocations, Sealer},
     database::Database,

@@ -1,7 +1,7 @@
 use crate::{
     auth::{
-        AccessToken, AccessTokens, Caller, RefreshSeed, RefreshToken, Revocations, Sealer, Subject,
-        account_at_address,
+        AccessToken, AccessTokens, Caller, RefreshSeed, RefreshToken, RefreshTokenAge, Revocations,
+        Sealer, Subject, account_at_address,
     },
     domain::{
         AuditContext, RequestOrigin, Scope, Secret, Session, SessionId, SessionTimeouts, Time,
@@ -98,23 +98,33 @@ impl SessionIssuer {
             }
 
             let newest = session.refresh_counter;
-            if token.counter == newest {
-                if self.sessions.advance(session.id, newest, now).await? {
-                    session.last_used_time = now;
-                    return self.pair(&session, &seed, newest + 1, now);
+            match token.age(newest) {
+                RefreshTokenAge::Newest => {
+                    if self.sessions.advance(session.id, newest, now).await? {
+                        session.last_used_time = now;
+                        return self.pair(&session, &seed, newest + 1, now);
+                    }
+                    // A concurrent call with the same token was faster. Read the session again.
                 }
-                // A concurrent call with the same token was faster. Read the session again.
-            } else if token.counter == newest - 1 {
-                return self.pair(&session, &seed, newest, now);
-            } else {
-                let audit = AuditContext::for_user("RefreshTokens", Some(session.user_id), origin)
-                    .with_session(session.id);
-                self.sessions.revoke_reused(&session, &audit, now).await?;
-                self.revocations.add([session.id.uuid()], now);
-                tracing::warn!(session_id = %session.id, "an old refresh token was used again");
-                return Err(Error::RefreshTokenReused);
+                RefreshTokenAge::Previous => return self.pair(&session, &seed, newest, now),
+                RefreshTokenAge::Reused => return self.end_reused(&session, origin, now).await,
             }
         }
+    }
+
+    /// Ends a session one of whose old refresh tokens was used again.
+    async fn end_reused<T>(
+        &self,
+        session: &Session,
+        origin: RequestOrigin,
+        now: Time,
+    ) -> Result<T> {
+        let audit = AuditContext::for_user("RefreshTokens", Some(session.user_id), origin)
+            .with_session(session.id);
+        self.sessions.revoke_reused(session, &audit, now).await?;
+        self.revocations.add([session.id.uuid()], now);
+        tracing::warn!(session_id = %session.id, "an old refresh token was used again");
+        Err(Error::RefreshTokenReused)
     }
 
     fn pair(

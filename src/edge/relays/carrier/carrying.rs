@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::{Secret, UrlPolicy},
-    edge::relays::failure::RelayFailure,
+    edge::relays::relay_failure::RelayFailure,
 };
 
 /// Carries media between ffmpeg and a far side. Dropped, it closes all that belongs to it.

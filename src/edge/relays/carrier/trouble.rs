@@ -1,7 +1,7 @@
 use std::io;
 
 use crate::{
-    edge::relays::failure::RelayFailure,
+    edge::relays::relay_failure::RelayFailure,
     proto::v1::RelayErrorSeverity::{self, Fatal, Retryable},
 };
 

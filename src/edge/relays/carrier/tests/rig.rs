@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     domain::{Secret, UrlPolicy},
-    edge::relays::{carrier::Carrier, failure::RelayFailure},
+    edge::relays::{carrier::Carrier, relay_failure::RelayFailure},
 };
 
 /// How long a slow, loaded machine may take for anything.

@@ -19,14 +19,14 @@ const MAX_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Ends the leases of silent relay workers, and marks stalled relays.
 #[derive(Debug)]
-pub struct RelayWatch {
+pub struct RelayTimeoutJob {
     reports: RelayReports,
     quiet_period: QuietPeriod,
     period: Duration,
 }
 
-impl RelayWatch {
-    /// A watch over these relays. The quiet period is the lease.
+impl RelayTimeoutJob {
+    /// A job for these relays. The quiet period is the lease.
     pub fn new(reports: RelayReports, revocations: Revocations, times: RelayTimeouts) -> Self {
         Self {
             reports,

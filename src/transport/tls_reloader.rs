@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_rustls::TlsAcceptor;
 
-use super::tls_files::{TlsFiles, TlsMaterial};
+use super::tls_config::{TlsFiles, TlsMaterial};
 use crate::telemetry::metrics::SERVER;
 
 /// The interval at which the files are checked for changes.

@@ -17,13 +17,13 @@ const BATCH_SIZE: i64 = 1000;
 /// Expires overdue streams: ends those past their deadline, and moves live streams
 /// without heartbeats to reconnecting.
 #[derive(Debug)]
-pub struct Reaper {
+pub struct StreamTimeoutJob {
     publishing: Publishing,
     quiet_period: QuietPeriod,
 }
 
-impl Reaper {
-    /// A reaper of these streams. The quiet period is the heartbeat timeout.
+impl StreamTimeoutJob {
+    /// A job for these streams. The quiet period is the heartbeat timeout.
     pub fn new(publishing: Publishing, revocations: Revocations, timeouts: StreamTimeouts) -> Self {
         Self {
             publishing,
