@@ -1,5 +1,8 @@
 //! The code generated from `proto/sluice/v1`.
 
+use prost::Message;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
+
 /// Messages, clients and servers of package `sluice.v1`.
 #[allow(
     missing_docs,
@@ -14,3 +17,20 @@ pub mod v1 {
 
 /// The descriptor set of all proto files with their comments, for server reflection.
 pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("sluice_v1");
+
+/// The RPCs of a descriptor set, each with the full name of its service.
+///
+/// # Panics
+///
+/// If the descriptor set is malformed. Those of this program are generated with it.
+pub fn methods(descriptors: &[u8]) -> impl Iterator<Item = (String, MethodDescriptorProto)> {
+    let set = FileDescriptorSet::decode(descriptors).expect("descriptors are well-formed");
+    set.file.into_iter().flat_map(|file| {
+        let package = file.package().to_owned();
+        file.service.into_iter().flat_map(move |service| {
+            let name = format!("{package}.{}", service.name());
+            let methods = service.method.into_iter();
+            methods.map(move |method| (name.clone(), method))
+        })
+    })
+}

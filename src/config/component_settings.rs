@@ -6,7 +6,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::settings::{Config, Environment};
 use crate::{
-    auth::{IdTokenProvider, KeySettings, Rate, TokenSettings},
+    auth::{IdTokenProvider, KeySettings, Rate, RateLimits, TokenSettings},
     database::{DatabaseOptions, Target},
     domain::{RelayTimeouts, SessionTimeouts, StreamTimeouts, UrlPolicy},
     layers::{ConcurrencyLimit, LayerSettings},
@@ -91,14 +91,7 @@ impl Config {
 
     /// The settings of the listener.
     pub fn listener(&self) -> ListenerSettings {
-        let transport = &self.transport;
-        ListenerSettings {
-            limits: transport.connection_limits(),
-            timeouts: transport.connection_timeouts(),
-            trusted_proxies: self.trusted_proxies.as_slice().into(),
-            tls: transport.tls(),
-            http1: !transport.web_origins.is_empty(),
-        }
+        self.transport.listener(&self.trusted_proxies)
     }
 
     /// The settings of the layers, which report overload.
@@ -155,20 +148,17 @@ impl Config {
         }
     }
 
-    /// The rate limit of a caller.
-    pub fn caller_limit(&self) -> Rate {
-        Rate {
+    /// The rate limits of each caller, and of each address that calls without a valid token.
+    pub fn rate_limits(&self) -> RateLimits {
+        let caller = Rate {
             per_second: self.caller_rate,
             burst: self.caller_burst,
-        }
-    }
-
-    /// The rate limit of an address that calls without a valid token.
-    pub fn address_limit(&self) -> Rate {
-        Rate {
+        };
+        let address = Rate {
             per_second: self.address_rate,
             burst: self.address_burst,
-        }
+        };
+        RateLimits::new(caller, address)
     }
 
     /// The settings of access tokens.
@@ -182,12 +172,12 @@ impl Config {
 
     /// The issuers of accepted id tokens.
     pub fn id_token_providers(&self) -> Vec<IdTokenProvider> {
-        let google = match self.google_client_ids.is_empty() {
-            true => None,
-            false => Some(IdTokenProvider::google(self.google_client_ids.clone())),
-        };
-        let others = self.oidc_providers.iter().cloned();
-        google.into_iter().chain(others).collect()
+        let mut providers = self.oidc_providers.clone();
+        if !self.google_client_ids.is_empty() {
+            let google = IdTokenProvider::google(self.google_client_ids.clone());
+            providers.insert(0, google);
+        }
+        providers
     }
 
     /// The timeouts of streams.
@@ -236,12 +226,9 @@ impl Config {
             Environment::Development => "info,sqlx::postgres::notice=warn,sluice::calls=debug",
             Environment::Production => "info,sqlx::postgres::notice=warn",
         };
+        let filter = self.observability.log.as_deref();
         LogSettings {
-            filter: self
-                .observability
-                .log
-                .clone()
-                .unwrap_or_else(|| default.to_owned()),
+            filter: filter.unwrap_or(default).to_owned(),
             human: self.observability.log_format.is_human(),
             traces_statements: self.observability.otlp_endpoint.is_some(),
         }

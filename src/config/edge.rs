@@ -51,7 +51,7 @@ pub struct EdgeConfig {
 
     /// The media server's HTTP API: for nginx-rtmp the server with `/stat` and `/control`,
     /// for MediaMTX and SRS their API. Default: its usual port on this machine.
-    #[arg(long, env = "SLUICE_MEDIA_SERVER_API", value_parser = http_url)]
+    #[arg(long, env = "SLUICE_MEDIA_SERVER_API", value_parser = http_url("http://127.0.0.1:8080"))]
     pub media_server_api: Option<Uri>,
 
     /// The RTMP URL from which relays read published media, without application and

@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use http::Uri;
 
-use super::parse::{collector, duration, log_filter, parsed, ratio};
+use super::parse::{duration, http_url, log_filter, parsed, ratio};
 
 /// The settings of logs, metrics, probes and traces.
 #[derive(Clone, Args)]
@@ -35,7 +35,7 @@ pub struct ObservabilitySettings {
 
     /// Sends traces to an OpenTelemetry collector (OTLP over gRPC, without TLS, so it should run
     /// beside this server), for example `http://127.0.0.1:4317`.
-    #[arg(long, env = "SLUICE_OTLP_ENDPOINT", value_parser = collector)]
+    #[arg(long, env = "SLUICE_OTLP_ENDPOINT", value_parser = http_url("http://127.0.0.1:4317"))]
     pub otlp_endpoint: Option<Uri>,
 
     /// The fraction of calls that are traced, from 0 to 1, unless the caller decides (W3C

@@ -158,14 +158,6 @@ pub(crate) fn page_url(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Without TLS: the collector should run beside the server.
-pub(crate) fn collector(text: &str) -> Result<http::Uri, &'static str> {
-    match text.parse::<http::Uri>() {
-        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
-        _ => Err("must be a URL such as http://127.0.0.1:4317"),
-    }
-}
-
 /// Without a path, because each RPC has its own.
 pub(crate) fn control_plane(text: &str) -> Result<http::Uri, &'static str> {
     match text.parse::<http::Uri>() {
@@ -174,10 +166,13 @@ pub(crate) fn control_plane(text: &str) -> Result<http::Uri, &'static str> {
     }
 }
 
-pub(crate) fn http_url(text: &str) -> Result<http::Uri, &'static str> {
-    match text.parse::<http::Uri>() {
+/// Without TLS: the other program should run beside this one.
+pub(crate) fn http_url(
+    example: &'static str,
+) -> impl Fn(&str) -> Result<http::Uri, String> + Clone {
+    move |text| match text.parse::<http::Uri>() {
         Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
-        _ => Err("must be a URL such as http://127.0.0.1:8080"),
+        _ => Err(format!("must be a URL such as {example}")),
     }
 }
 

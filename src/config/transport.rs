@@ -1,9 +1,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use ipnet::IpNet;
 
 use super::parse::{duration, parsed, within};
-use crate::transport::{ConnectionLimits, ConnectionTimeouts, TlsFiles, WebOrigin};
+use crate::{
+    layers::WebOrigin,
+    transport::{ConnectionLimits, ConnectionTimeouts, ListenerSettings, TlsFiles},
+};
 
 /// The HTTP/2 keepalive interval.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -75,23 +79,24 @@ impl TransportSettings {
         Err(error.to_owned())
     }
 
-    /// The limits on the number of connections.
-    pub fn connection_limits(&self) -> ConnectionLimits {
-        ConnectionLimits {
-            total: self.max_connections,
-            per_address: self.max_address_connections,
-        }
-    }
-
-    /// The timeouts of connections.
-    pub fn connection_timeouts(&self) -> ConnectionTimeouts {
-        ConnectionTimeouts {
-            handshake: self.handshake_timeout,
-            max_age: self.connection_age,
-            max_age_grace: self.connection_grace,
-            idle: self.connection_idle,
-            keepalive_interval: KEEPALIVE_INTERVAL,
-            keepalive_timeout: KEEPALIVE_TIMEOUT,
+    /// The settings of the listener.
+    pub(super) fn listener(&self, trusted_proxies: &[IpNet]) -> ListenerSettings {
+        ListenerSettings {
+            limits: ConnectionLimits {
+                total: self.max_connections,
+                per_address: self.max_address_connections,
+            },
+            timeouts: ConnectionTimeouts {
+                handshake: self.handshake_timeout,
+                max_age: self.connection_age,
+                max_age_grace: self.connection_grace,
+                idle: self.connection_idle,
+                keepalive_interval: KEEPALIVE_INTERVAL,
+                keepalive_timeout: KEEPALIVE_TIMEOUT,
+            },
+            trusted_proxies: trusted_proxies.into(),
+            tls: self.tls(),
+            http1: !self.web_origins.is_empty(),
         }
     }
 

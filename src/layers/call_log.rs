@@ -10,14 +10,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use prost::bytes::Buf;
 use tonic::{Code, Status};
-use tower::{Layer, Service};
+use tower::Service;
+use tracing::Span;
 use uuid::Uuid;
 
-use super::{call_record::CallRecord, load_shed::LoadShedMarker, method_info::MethodInfo};
+use super::{load_shed::LoadShedMarker, method_info::MethodInfo};
 use crate::{
     telemetry::{
         metrics::{CallMetrics, call_metrics},
-        traces,
+        traces::{self, CallTrace},
     },
     transport::{CallHook, HookedBody, HookedCall},
 };
@@ -30,34 +31,11 @@ const MAX_LOGGED_PATH: usize = 128;
 
 /// Runs each call in a span of its own. At its end, counts it and logs its code and its
 /// duration in milliseconds.
-#[derive(Debug, Clone, Copy)]
-pub struct CallLogLayer {
-    slow_threshold: Duration,
-}
-
-/// See [`CallLogLayer`].
 #[derive(Debug, Clone)]
-pub struct CallLog<S> {
-    inner: S,
-    slow_threshold: Duration,
-}
-
-impl CallLogLayer {
-    /// Logs successful unary calls that take longer than the threshold as slow.
-    pub fn new(slow_threshold: Duration) -> Self {
-        Self { slow_threshold }
-    }
-}
-
-impl<S> Layer<S> for CallLogLayer {
-    type Service = CallLog<S>;
-
-    fn layer(&self, inner: S) -> CallLog<S> {
-        CallLog {
-            inner,
-            slow_threshold: self.slow_threshold,
-        }
-    }
+pub(super) struct CallLog<S> {
+    pub inner: S,
+    /// Successful unary calls that take longer are logged as slow.
+    pub slow_threshold: Duration,
 }
 
 impl<S, B, R> Service<Request<B>> for CallLog<S>
@@ -76,7 +54,7 @@ where
         let request_id = request_id(request.headers());
         let path = request.uri().path();
         let method = MethodInfo::by_path(path);
-        let metrics = method.map_or_else(|| call_metrics(path), MethodInfo::metrics);
+        let metrics = method.map_or_else(|| call_metrics(path), |method| method.metrics);
         metrics.started();
         // At error level, so that the fields stand in each log line of the call.
         let span = tracing::error_span!(
@@ -105,6 +83,23 @@ where
         let future = span.in_scope(|| self.inner.call(request));
         HookedCall::new(future, record)
     }
+}
+
+/// A call that runs. Dropped at its end, it counts and logs the call.
+#[derive(Debug)]
+pub struct CallRecord {
+    span: Span,
+    request_id: HeaderValue,
+    metrics: &'static CallMetrics,
+    started_at: Instant,
+    /// The duration from which a successful call is logged as slow.
+    slow_threshold: Duration,
+    code: Option<Code>,
+    /// Whether it is a call of `sluice.v1`.
+    is_ours: bool,
+    /// Whether it was refused because of overload.
+    is_shed: bool,
+    trace: Option<CallTrace>,
 }
 
 impl CallHook for CallRecord {
@@ -148,6 +143,64 @@ impl CallHook for CallRecord {
             }
         }
         Poll::Ready(frame)
+    }
+}
+
+impl CallRecord {
+    /// Counts the messages in a frame that is sent: each has a prefix of five bytes.
+    fn count_sent(&self, data: &[u8]) {
+        let (mut rest, mut messages) = (data, 0);
+        while let [_, a, b, c, d, after @ ..] = rest {
+            messages += 1;
+            let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+            rest = after.get(length..).unwrap_or_default();
+        }
+        self.metrics.sent(messages);
+    }
+
+    /// Logs successful calls at debug level, because they are the most, and failures that
+    /// are the server's fault as warnings.
+    fn log(&self, code: Code, duration: Duration) {
+        let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
+        let span = &self.span;
+        let is_slow = duration > self.slow_threshold && self.metrics.is_unary();
+        match code {
+            // Health checks and reflection would flood the log.
+            _ if !self.is_ours => {
+                tracing::debug!(target: "sluice::probes", parent: span, ?code, duration_ms, "call");
+            }
+            // These come by thousands; one line a second counts them.
+            _ if self.is_shed => {
+                tracing::debug!(target: "sluice::calls", parent: span, ?code, duration_ms, "call")
+            }
+            Code::Ok if is_slow => {
+                tracing::info!(target: "sluice::calls", parent: span, ?code, duration_ms, slow = true, "call");
+            }
+            Code::Ok => {
+                tracing::debug!(target: "sluice::calls", parent: span, ?code, duration_ms, "call")
+            }
+            Code::Unknown
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::DataLoss => {
+                tracing::warn!(target: "sluice::calls", parent: span, ?code, duration_ms, "call");
+            }
+            _ => tracing::info!(target: "sluice::calls", parent: span, ?code, duration_ms, "call"),
+        }
+    }
+}
+
+impl Drop for CallRecord {
+    fn drop(&mut self) {
+        // A caller that disconnects leaves no code: its call is CANCELLED.
+        let code = self.code.unwrap_or(Code::Cancelled);
+        let duration = self.started_at.elapsed();
+        self.metrics.handled(code, duration);
+        if let Some(trace) = self.trace.take() {
+            trace.end(code);
+        }
+        self.log(code, duration);
     }
 }
 

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::method_info::MethodInfo;
 use crate::{
@@ -30,34 +30,11 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const FOREIGN_STREAMS: [&str; 2] = ["/Watch", "/ServerReflectionInfo"];
 
 /// Ends calls at their deadline: DEADLINE_EXCEEDED.
-#[derive(Debug, Clone, Copy)]
-pub struct DeadlineLayer {
-    unary_timeout: Duration,
-}
-
-/// See [`DeadlineLayer`].
 #[derive(Debug, Clone)]
-pub struct Deadline<S> {
-    inner: S,
-    unary_timeout: Duration,
-}
-
-impl DeadlineLayer {
-    /// Sets the timeout of unary calls.
-    pub fn new(unary_timeout: Duration) -> Self {
-        Self { unary_timeout }
-    }
-}
-
-impl<S> Layer<S> for DeadlineLayer {
-    type Service = Deadline<S>;
-
-    fn layer(&self, inner: S) -> Deadline<S> {
-        Deadline {
-            inner,
-            unary_timeout: self.unary_timeout,
-        }
-    }
+pub(super) struct Deadline<S> {
+    pub inner: S,
+    /// The timeout of unary calls.
+    pub unary_timeout: Duration,
 }
 
 impl<S, B, R> Service<Request<B>> for Deadline<S>
@@ -74,7 +51,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let is_stream = match MethodInfo::attached(request.extensions()) {
-            Some(method) => method.is_stream(),
+            Some(method) => method.is_stream,
             None => is_foreign_stream(request.uri().path()),
         };
         let ours = (!is_stream).then_some(self.unary_timeout);

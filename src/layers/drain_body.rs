@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use prost::bytes::Buf;
 use tokio::time::timeout;
-use tower::{Layer, Service};
+use tower::Service;
 
 /// The maximum number of bytes read: the HTTP/2 window of a call, beyond which the peer
 /// cannot send unread data.
@@ -27,21 +27,9 @@ const MAX_DRAINED_SIZE: usize = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads requests to their end before the response, within limits of size and time.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct DrainBodyLayer;
-
-/// See [`DrainBodyLayer`].
 #[derive(Debug, Clone)]
-pub struct DrainBody<S> {
-    inner: S,
-}
-
-impl<S> Layer<S> for DrainBodyLayer {
-    type Service = DrainBody<S>;
-
-    fn layer(&self, inner: S) -> DrainBody<S> {
-        DrainBody { inner }
-    }
+pub(super) struct DrainBody<S> {
+    pub inner: S,
 }
 
 impl<S, B, R> Service<Request<B>> for DrainBody<S>

@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio_util::either::Either;
 use tonic::{Status, codegen::StdError};
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::method_info::MethodInfo;
 use crate::{
@@ -53,8 +53,9 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Refuses calls beyond the concurrency limit: RESOURCE_EXHAUSTED.
 #[derive(Debug, Clone)]
-pub struct LoadShedLayer {
-    limit: ConcurrencyLimit,
+pub(super) struct LoadShed<S> {
+    pub inner: S,
+    pub limit: ConcurrencyLimit,
 }
 
 /// The permits for concurrent calls. A clone shares them.
@@ -73,13 +74,6 @@ struct CallCounts {
     unread: AtomicUsize,
 }
 
-/// See [`LoadShedLayer`].
-#[derive(Debug, Clone)]
-pub struct LoadShed<S> {
-    inner: S,
-    limit: ConcurrencyLimit,
-}
-
 /// The permit of one call, taken when its request is read and given back when dropped.
 #[derive(Debug)]
 struct CallPermit {
@@ -94,13 +88,6 @@ struct CallPermit {
 /// In the extensions of a response: the call was refused because of overload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LoadShedMarker;
-
-impl LoadShedLayer {
-    /// Applies a limit.
-    pub fn new(limit: ConcurrencyLimit) -> Self {
-        Self { limit }
-    }
-}
 
 impl ConcurrencyLimit {
     /// A limit that reports an overload while it refuses calls.
@@ -138,7 +125,7 @@ impl ConcurrencyLimit {
 
     /// The number of running calls beyond which a method is refused.
     fn limit_for(&self, method: &MethodInfo) -> usize {
-        let reserved = match method.is_priority() {
+        let reserved = match method.is_priority {
             true => 0,
             false => self.max_calls / 8,
         };
@@ -194,17 +181,6 @@ fn overload_status() -> Status {
         tracing::warn!(parent: None, refused, "calls are refused: there are too many at once");
     }
     Error::Overloaded(MIN_RETRY_DELAY + RETRY_JITTER.mul_f64(random_fraction())).into()
-}
-
-impl<S> Layer<S> for LoadShedLayer {
-    type Service = LoadShed<S>;
-
-    fn layer(&self, inner: S) -> LoadShed<S> {
-        LoadShed {
-            inner,
-            limit: self.limit.clone(),
-        }
-    }
 }
 
 impl<S, B, R> Service<Request<B>> for LoadShed<S>
@@ -306,9 +282,9 @@ mod tests {
     use http::{Request, Response};
     use http_body_util::{BodyExt, Full};
     use tonic::Status;
-    use tower::{Layer, Service, service_fn};
+    use tower::{Service, service_fn};
 
-    use super::{AdmittedBody, ConcurrencyLimit, LoadShedLayer, LoadShedMarker};
+    use super::{AdmittedBody, ConcurrencyLimit, LoadShed, LoadShedMarker};
     use crate::{layers::method_info::MethodInfo, transport::Overload};
 
     fn request() -> Request<Full<Bytes>> {
@@ -331,8 +307,10 @@ mod tests {
     #[tokio::test]
     async fn a_refused_call_is_marked_whether_it_was_read_or_not() {
         let overload = Overload::default();
-        let layer = LoadShedLayer::new(ConcurrencyLimit::new(1, overload.clone()));
-        let mut service = layer.layer(service_fn(read));
+        let mut service = LoadShed {
+            inner: service_fn(read),
+            limit: ConcurrencyLimit::new(1, overload.clone()),
+        };
         // Both calls begin before one has the permit.
         let (first, second) = (service.call(request()), service.call(request()));
         let mut first = pin!(first);

@@ -1,13 +1,11 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use http::Extensions;
-use prost::Message;
-use prost_types::FileDescriptorSet;
 
 use crate::{
     auth::access::{self, RequiredAccess},
     domain::Scope,
-    proto::DESCRIPTORS,
+    proto::{self, DESCRIPTORS},
     telemetry::metrics::{CallMetrics, call_metrics},
 };
 
@@ -16,36 +14,31 @@ use crate::{
 /// The outermost layer that needs it looks it up once; inner layers find it in the
 /// extensions of the request.
 #[derive(Debug)]
-pub struct MethodInfo {
-    is_stream: bool,
-    is_priority: bool,
+pub(super) struct MethodInfo {
+    /// Whether its response is a stream.
+    pub is_stream: bool,
+    /// Whether media servers or relay workers call it: streams end if it is refused for
+    /// long.
+    pub is_priority: bool,
     access: Option<RequiredAccess>,
-    metrics: &'static CallMetrics,
+    /// The metrics of its calls.
+    pub metrics: &'static CallMetrics,
 }
 
 /// All RPCs by path.
 static METHODS: LazyLock<HashMap<String, MethodInfo>> = LazyLock::new(|| {
-    let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap_or_default();
-    let services = files.file.iter().flat_map(|file| {
-        let services = file.service.iter();
-        services.map(move |service| (format!("{}.{}", file.package(), service.name()), service))
+    let methods = proto::methods(DESCRIPTORS).map(|(service, method)| {
+        let path = format!("/{service}/{}", method.name());
+        let access = access::required_access(&path);
+        let info = MethodInfo {
+            is_stream: method.server_streaming(),
+            is_priority: is_machine_method(access),
+            access,
+            metrics: call_metrics(&path),
+        };
+        (path, info)
     });
-    services
-        .flat_map(|(name, service)| {
-            let methods = service.method.iter();
-            methods.map(move |method| {
-                let path = format!("/{name}/{}", method.name());
-                let access = access::required_access(&path);
-                let info = MethodInfo {
-                    is_stream: method.server_streaming(),
-                    is_priority: is_machine_method(access),
-                    access,
-                    metrics: call_metrics(&path),
-                };
-                (path, info)
-            })
-        })
-        .collect()
+    methods.collect()
 });
 
 impl MethodInfo {
@@ -66,22 +59,6 @@ impl MethodInfo {
         if let Some(access) = self.access {
             extensions.insert(access);
         }
-    }
-
-    /// The metrics of its calls.
-    pub fn metrics(&self) -> &'static CallMetrics {
-        self.metrics
-    }
-
-    /// Whether its response is a stream.
-    pub fn is_stream(&self) -> bool {
-        self.is_stream
-    }
-
-    /// Whether media servers or relay workers call it: streams end if it is refused for
-    /// long.
-    pub fn is_priority(&self) -> bool {
-        self.is_priority
     }
 }
 
@@ -110,7 +87,7 @@ mod tests {
     #[test]
     fn two_methods_have_a_response_stream() {
         assert_eq!(
-            names(|info| info.is_stream()),
+            names(|info| info.is_stream),
             ["ClaimRelays", "WatchProject"]
         );
     }
@@ -125,7 +102,7 @@ mod tests {
             "ReportRelays",
             "SyncNode",
         ];
-        assert_eq!(names(|info| info.is_priority()), priority);
+        assert_eq!(names(|info| info.is_priority), priority);
     }
 
     #[test]

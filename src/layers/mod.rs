@@ -1,7 +1,6 @@
 //! The middleware of every call.
 
 mod call_log;
-mod call_record;
 mod deadline;
 mod drain_body;
 mod load_shed;
@@ -10,10 +9,6 @@ mod peer_address;
 mod stack;
 mod web;
 
-pub use call_log::CallLogLayer;
-pub use deadline::DeadlineLayer;
-pub use drain_body::DrainBodyLayer;
-pub use load_shed::{ConcurrencyLimit, LoadShedLayer};
-pub use peer_address::PeerAddressLayer;
+pub use load_shed::ConcurrencyLimit;
 pub use stack::{CallBody, LayerSettings, stack};
-pub use web::WebLayer;
+pub use web::WebOrigin;

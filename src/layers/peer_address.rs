@@ -13,7 +13,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, Request};
 use ipnet::IpNet;
-use tower::{Layer, Service};
+use tower::Service;
 
 use crate::{domain::PeerAddress, transport::Connection};
 
@@ -22,35 +22,9 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Puts the caller's [`PeerAddress`] into the extensions of each request.
 #[derive(Debug, Clone)]
-pub struct PeerAddressLayer {
-    trusted_proxies: Arc<[IpNet]>,
-}
-
-/// See [`PeerAddressLayer`].
-#[derive(Debug, Clone)]
-pub struct ResolvePeerAddress<S> {
-    inner: S,
-    trusted_proxies: Arc<[IpNet]>,
-}
-
-impl PeerAddressLayer {
-    /// Trusts the proxies in these networks.
-    pub fn new(trusted_proxies: &[IpNet]) -> Self {
-        Self {
-            trusted_proxies: trusted_proxies.into(),
-        }
-    }
-}
-
-impl<S> Layer<S> for PeerAddressLayer {
-    type Service = ResolvePeerAddress<S>;
-
-    fn layer(&self, inner: S) -> ResolvePeerAddress<S> {
-        ResolvePeerAddress {
-            inner,
-            trusted_proxies: Arc::clone(&self.trusted_proxies),
-        }
-    }
+pub(super) struct ResolvePeerAddress<S> {
+    pub inner: S,
+    pub trusted_proxies: Arc<[IpNet]>,
 }
 
 impl<S, B> Service<Request<B>> for ResolvePeerAddress<S>

@@ -9,13 +9,14 @@ use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
-    CallLogLayer, ConcurrencyLimit, DeadlineLayer, DrainBodyLayer, LoadShedLayer, PeerAddressLayer,
-    WebLayer, drain_body::SharedBody, load_shed::AdmittedBody, web::TranslatedBody,
+    call_log::CallLog,
+    deadline::Deadline,
+    drain_body::{DrainBody, SharedBody},
+    load_shed::{AdmittedBody, ConcurrencyLimit, LoadShed},
+    peer_address::ResolvePeerAddress,
+    web::{TranslatedBody, Web, WebOrigin},
 };
-use crate::{
-    error::Error,
-    transport::{HttpService, WebOrigin},
-};
+use crate::{error::Error, transport::HttpService};
 
 /// The settings of the layers.
 #[derive(Debug, Clone)]
@@ -44,13 +45,25 @@ where
     R: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     ServiceBuilder::new()
-        .layer(DrainBodyLayer)
-        .layer(WebLayer::new(&settings.web_origins))
-        .layer(CallLogLayer::new(settings.slow_call))
+        .layer_fn(|inner| DrainBody { inner })
+        .layer_fn(|inner| Web::new(inner, &settings.web_origins))
+        .layer_fn(|inner| CallLog {
+            inner,
+            slow_threshold: settings.slow_call,
+        })
         .layer(CatchPanicLayer::custom(panic_response))
-        .layer(PeerAddressLayer::new(&settings.trusted_proxies))
-        .layer(LoadShedLayer::new(settings.concurrency.clone()))
-        .layer(DeadlineLayer::new(settings.call_timeout))
+        .layer_fn(|inner| ResolvePeerAddress {
+            inner,
+            trusted_proxies: settings.trusted_proxies.clone(),
+        })
+        .layer_fn(|inner| LoadShed {
+            inner,
+            limit: settings.concurrency.clone(),
+        })
+        .layer_fn(|inner| Deadline {
+            inner,
+            unary_timeout: settings.call_timeout,
+        })
         .service(services)
 }
 

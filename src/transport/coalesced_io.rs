@@ -9,17 +9,23 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use hyper::body::Bytes;
 use pin_project_lite::pin_project;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::overload::Overload;
+/// How long the overload lasts after the last refused call.
+const OVERLOAD_DURATION: Duration = Duration::from_millis(100);
 
 /// The delay between two bursts of reads during overload.
 const READ_DELAY: Duration = Duration::from_millis(20);
@@ -31,13 +37,55 @@ const WRITE_DELAY: Duration = Duration::from_millis(1);
 /// peer sends a large request, or many small ones.
 const UNDELAYED_READ_SIZE: usize = 32 * 1024;
 
+/// Whether the server refuses calls because there are too many. A clone shares it.
+#[derive(Debug, Clone)]
+pub struct Overload(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    created_at: Instant,
+    /// Milliseconds from `created_at` to the end of the overload.
+    until: AtomicU64,
+}
+
+impl Default for Overload {
+    /// No overload.
+    fn default() -> Self {
+        Self(Arc::new(State {
+            created_at: Instant::now(),
+            until: AtomicU64::new(0),
+        }))
+    }
+}
+
+impl Overload {
+    /// Records that a call was refused now.
+    pub fn record_refusal(&self) {
+        let until = self.millis_in(OVERLOAD_DURATION);
+        self.0.until.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether a call was refused within the last 100 ms.
+    pub(crate) fn is_active(&self) -> bool {
+        let until = self.0.until.load(Ordering::Relaxed);
+        until > 0 && until > self.millis_in(Duration::ZERO)
+    }
+
+    fn millis_in(&self, delay: Duration) -> u64 {
+        let at = self.0.created_at.elapsed() + delay;
+        u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 pin_project! {
     /// A stream that reads and writes less often during overload, and more at once: most
-    /// of the cost of a refused call is in the system calls.
+    /// of the cost of a refused call is in the system calls. It begins with the bytes that
+    /// the handshake has read.
     #[derive(Debug)]
     pub(super) struct CoalescedIo<T> {
         #[pin]
         stream: T,
+        prefix: Bytes,
         overload: Overload,
         // When the last burst of reads began, during overload.
         burst_start: Option<Instant>,
@@ -54,9 +102,10 @@ pin_project! {
 
 impl<T> CoalescedIo<T> {
     /// A stream that delays nothing without overload.
-    pub fn new(stream: T, overload: Overload) -> Self {
+    pub fn new(stream: T, prefix: Bytes, overload: Overload) -> Self {
         Self {
             stream,
+            prefix,
             overload,
             burst_start: None,
             is_drained: false,
@@ -106,7 +155,13 @@ impl<T: AsyncRead> AsyncRead for CoalescedIo<T> {
         }
 
         let before = buffer.filled().len();
-        let polled = this.stream.poll_read(cx, buffer);
+        let polled = if this.prefix.is_empty() {
+            this.stream.poll_read(cx, buffer)
+        } else {
+            let count = this.prefix.len().min(buffer.remaining());
+            buffer.put_slice(&this.prefix.split_to(count));
+            Poll::Ready(Ok(()))
+        };
         if polled.is_ready() && *this.is_drained {
             *this.burst_start = this.overload.is_active().then(Instant::now);
             *this.burst_size = 0;
@@ -157,7 +212,7 @@ mod tests {
         time::Instant,
     };
 
-    use super::{CoalescedIo, Overload, READ_DELAY, WRITE_DELAY};
+    use super::{Bytes, CoalescedIo, Overload, READ_DELAY, WRITE_DELAY};
 
     /// The output of a future that is ready.
     async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -172,7 +227,8 @@ mod tests {
     fn coalesced() -> (CoalescedIo<DuplexStream>, DuplexStream, Overload) {
         let (near, far) = duplex(1024);
         let overload = Overload::default();
-        (CoalescedIo::new(near, overload.clone()), far, overload)
+        let stream = CoalescedIo::new(near, Bytes::new(), overload.clone());
+        (stream, far, overload)
     }
 
     /// The number of reads while a hundred bytes arrive one by one, and the time taken.
@@ -215,23 +271,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_prefix_is_read_in_any_chunks_and_then_the_rest() {
+        let prefix = Bytes::from_static(b"PRI");
+        let mut stream = CoalescedIo::new(&b"and the rest"[..], prefix, Overload::default());
+        let (mut two, mut rest) = ([0; 2], String::new());
+
+        stream.read_exact(&mut two).await.unwrap();
+        stream.read_to_string(&mut rest).await.unwrap();
+
+        assert_eq!((&two, &*rest), (b"PR", "Iand the rest"));
+    }
+
+    #[tokio::test]
     async fn without_overload_each_read_and_write_is_immediate() {
         assert_eq!((reads(false).await.0, writes(false).await.0), (100, 100));
     }
 
     #[tokio::test]
     async fn during_overload_reads_and_writes_happen_once_per_delay() {
-        let max_bursts = |elapsed: Duration, delay| elapsed.div_duration_f64(delay) as u32 + 2;
-        let (reads, elapsed) = reads(true).await;
-        assert!(
-            reads <= max_bursts(elapsed, READ_DELAY),
-            "{reads} in {elapsed:?}"
-        );
-
-        let (writes, elapsed) = writes(true).await;
-        assert!(
-            writes <= max_bursts(elapsed, WRITE_DELAY),
-            "{writes} in {elapsed:?}"
-        );
+        for ((bursts, elapsed), delay) in [
+            (reads(true).await, READ_DELAY),
+            (writes(true).await, WRITE_DELAY),
+        ] {
+            let max_bursts = elapsed.div_duration_f64(delay) as u32 + 2;
+            assert!(bursts <= max_bursts, "{bursts} in {elapsed:?}");
+        }
     }
 }

@@ -1,21 +1,24 @@
-use std::{
-    io::{self, IoSlice},
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
-use pin_project_lite::pin_project;
+use hyper::body::Bytes;
+use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
+    sync::Notify,
+    time::{Instant, sleep_until},
 };
 use tokio_rustls::server::TlsStream;
-use tokio_util::either::Either;
+use tokio_util::{either::Either, sync::CancellationToken};
 
-use super::tls_reloader::ReloadableTls;
+use super::tls::ReloadableTls;
+
+/// How long a handshake is safe from eviction: honest peers may connect by thousands at
+/// once, after a replica has stopped.
+const MIN_HANDSHAKE_TIME: Duration = Duration::from_millis(500);
 
 /// The stream of a connection after its handshake.
-pub(super) type Stream = Rewind<Either<TcpStream, TlsStream<TcpStream>>>;
+pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 
 /// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,26 +27,25 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Completes TLS, if configured, and detects the protocol.
+/// Completes TLS, if configured, and detects the protocol. Returns also the bytes that were
+/// read for that.
 pub(super) async fn handshake(
     stream: TcpStream,
     tls: Option<&ReloadableTls>,
-) -> io::Result<(Stream, Protocol)> {
+) -> io::Result<(Stream, Bytes, Protocol)> {
     let mut stream = match tls {
         None => Either::Left(stream),
         Some(tls) => Either::Right(tls.acceptor().accept(stream).await?),
     };
-    let (prefix, length, protocol) = read_preface(&mut stream).await?;
-    Ok((Rewind::new(stream, prefix, length), protocol))
+    let (prefix, protocol) = read_preface(&mut stream).await?;
+    Ok((stream, prefix, protocol))
 }
 
 /// Reads until the first byte that differs from the HTTP/2 preface, which means HTTP/1, or
-/// to the end of the preface. Returns the bytes read and their number.
+/// to the end of the preface. Returns the bytes read.
 ///
 /// Hyper has no timeout for the preface, and ignores a graceful shutdown before it.
-async fn read_preface(
-    stream: &mut (impl AsyncRead + Unpin),
-) -> io::Result<([u8; PREFACE.len()], usize, Protocol)> {
+async fn read_preface(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Bytes, Protocol)> {
     let mut prefix = [0; PREFACE.len()];
     let mut length = 0;
     while length < prefix.len() {
@@ -52,92 +54,114 @@ async fn read_preface(
             count => length += count,
         }
         if prefix[..length] != PREFACE[..length] {
-            return Ok((prefix, length, Protocol::Http1));
+            let read = Bytes::copy_from_slice(&prefix[..length]);
+            return Ok((read, Protocol::Http1));
         }
     }
-    Ok((prefix, length, Protocol::Http2))
+    Ok((Bytes::from_static(PREFACE), Protocol::Http2))
 }
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 section 3.4).
-pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pin_project! {
-    /// A stream that returns bytes already read once more, before the rest.
-    #[derive(Debug)]
-    pub(super) struct Rewind<T> {
-        #[pin]
-        stream: T,
-        prefix: [u8; PREFACE.len()],
-        next: usize,
-        end: usize,
-    }
+/// The connections whose handshake is not complete, up to a maximum.
+///
+/// Beyond the maximum the oldest is evicted, because an honest peer completes its handshake
+/// in a moment. A peer that opens many silent connections thus evicts its own: it neither
+/// uses up the permits of callers nor keeps new connections out. Until the oldest has had
+/// [`MIN_HANDSHAKE_TIME`], new connections wait in the backlog of the system.
+#[derive(Debug)]
+pub(super) struct PendingHandshakes {
+    max: usize,
+    queue: Mutex<Queue>,
+    completed: Notify,
 }
 
-impl<T> Rewind<T> {
-    /// A stream of which the first `length` bytes of `prefix` were read.
-    pub fn new(stream: T, prefix: [u8; PREFACE.len()], length: usize) -> Self {
-        Self {
-            stream,
-            prefix,
-            next: 0,
-            end: length,
+#[derive(Debug, Default)]
+struct Queue {
+    next_number: u64,
+    by_age: BTreeMap<u64, (Instant, CancellationToken)>,
+}
+
+/// One pending handshake, until dropped.
+#[derive(Debug)]
+pub(super) struct PendingHandshake {
+    number: u64,
+    evicted: CancellationToken,
+    all: Arc<PendingHandshakes>,
+}
+
+impl PendingHandshakes {
+    /// Room for a number of handshakes, at least one.
+    pub fn new(max: u32) -> Arc<Self> {
+        Arc::new(Self {
+            max: max.max(1) as usize,
+            queue: Mutex::default(),
+            completed: Notify::new(),
+        })
+    }
+
+    /// Waits until there is room for one more, and evicts the oldest if necessary.
+    pub async fn wait_for_room(&self) {
+        while let Some(until) = self.make_room() {
+            tokio::select! {
+                () = self.completed.notified() => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Until when there can be no room; `None` if there is room now.
+    fn make_room(&self) -> Option<Instant> {
+        let mut queue = self.queue.lock();
+        if queue.by_age.len() < self.max {
+            return None;
+        }
+        let oldest = queue.by_age.first_entry()?;
+        let until = oldest.get().0 + MIN_HANDSHAKE_TIME;
+        if until > Instant::now() {
+            return Some(until);
+        }
+        let (_, evicted) = oldest.remove();
+        evicted.cancel();
+        None
+    }
+
+    /// Adds a handshake that begins now.
+    pub fn begin(self: &Arc<Self>) -> PendingHandshake {
+        let evicted = CancellationToken::new();
+        let mut queue = self.queue.lock();
+        let number = queue.next_number;
+        queue.next_number += 1;
+        let entry = (Instant::now(), evicted.clone());
+        queue.by_age.insert(number, entry);
+        PendingHandshake {
+            number,
+            evicted,
+            all: Arc::clone(self),
         }
     }
 }
 
-impl<T: AsyncRead> AsyncRead for Rewind<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.project();
-        if this.next == this.end {
-            return this.stream.poll_read(cx, buffer);
-        }
-        let rest = &this.prefix[*this.next..*this.end];
-        let count = rest.len().min(buffer.remaining());
-        buffer.put_slice(&rest[..count]);
-        *this.next += count;
-        Poll::Ready(Ok(()))
+impl PendingHandshake {
+    /// Waits until newer connections need the room.
+    pub async fn evicted(&self) {
+        self.evicted.cancelled().await;
     }
 }
 
-impl<T: AsyncWrite> AsyncWrite for Rewind<T> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.project().stream.poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.project().stream.poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_shutdown(cx)
+impl Drop for PendingHandshake {
+    fn drop(&mut self) {
+        self.all.queue.lock().by_age.remove(&self.number);
+        self.all.completed.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{io::AsyncWriteExt, time::Instant};
 
-    use super::{PREFACE, Protocol, Rewind, read_preface};
+    use super::{MIN_HANDSHAKE_TIME, PREFACE, PendingHandshakes, Protocol, read_preface};
 
     async fn detect(chunks: &[&[u8]]) -> (usize, Protocol) {
         let (mut near, mut far) = tokio::io::duplex(64);
@@ -149,8 +173,8 @@ mod tests {
             near
         };
         let (read, _near) = tokio::join!(read_preface(&mut far), write);
-        let (_, length, protocol) = read.unwrap();
-        (length, protocol)
+        let (prefix, protocol) = read.unwrap();
+        (prefix.len(), protocol)
     }
 
     #[tokio::test]
@@ -168,13 +192,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rewind_returns_the_prefix_in_any_chunks_and_then_the_rest() {
-        let mut rewind = Rewind::new(&b"and the rest"[..], *PREFACE, 3);
-        let (mut two, mut rest) = ([0; 2], String::new());
+    async fn room_comes_from_evicting_the_oldest_after_its_time_or_from_a_completed_handshake() {
+        let handshakes = PendingHandshakes::new(2);
+        let (oldest, younger) = (handshakes.begin(), handshakes.begin());
+        let begun = Instant::now();
 
-        rewind.read_exact(&mut two).await.unwrap();
-        rewind.read_to_string(&mut rest).await.unwrap();
-
-        assert_eq!((&two, &*rest), (b"PR", "Iand the rest"));
+        handshakes.wait_for_room().await;
+        assert!(oldest.evicted.is_cancelled());
+        assert!(begun.elapsed() >= MIN_HANDSHAKE_TIME / 2);
+        let _third = handshakes.begin();
+        drop(younger);
+        handshakes.wait_for_room().await;
+        drop(oldest);
+        assert_eq!(handshakes.queue.lock().by_age.len(), 1);
     }
 }

@@ -1,9 +1,41 @@
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
-use hyper::server::conn::{http1, http2};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower::Service;
 
 use super::lifetime::ConnectionTimeouts;
+
+/// An HTTP service that the listener clones for each connection.
+pub trait HttpService:
+    Service<
+        Request<Incoming>,
+        Response = Response<Self::ResponseBody>,
+        Error: Into<Box<dyn Error + Send + Sync>>,
+        Future: Send,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// The body of its responses.
+    type ResponseBody: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::Future: Send,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    type ResponseBody = B;
+}
 
 /// HTTP/2 with every limit of hyper set, none left to its default.
 pub(super) fn http2(timeouts: &ConnectionTimeouts) -> http2::Builder<TokioExecutor> {

@@ -23,14 +23,6 @@ pub struct ConnectionTimeouts {
     pub keepalive_timeout: Duration,
 }
 
-/// Why a connection has to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EndReason {
-    ServerClosing,
-    MaxAge,
-    Idle,
-}
-
 /// Serves a connection until it ends or has to end. Then it accepts no more calls, and
 /// the calls in flight get the grace. When the server closes there is no limit here: the
 /// server cuts the connection at its drain timeout.
@@ -40,27 +32,27 @@ pub(super) async fn serve<C: GracefulConnection>(
     timeouts: &ConnectionTimeouts,
 ) {
     let mut http = pin!(http);
-    let reason = tokio::select! {
+    let cause = tokio::select! {
         _ = &mut http => return,
-        reason = end_reason(connection, timeouts) => reason,
+        cause = close_cause(connection, timeouts) => cause,
     };
 
     // First, so that watches end with a status.
     connection.closing().cancel();
     http.as_mut().graceful_shutdown();
-    match reason {
-        EndReason::ServerClosing => {
+    match cause {
+        None => {
             let _ = http.await;
-            return;
         }
-        EndReason::MaxAge => CloseCause::MaxAge.count(),
-        EndReason::Idle => CloseCause::Idle.count(),
+        Some(cause) => {
+            cause.count();
+            let _ = timeout(timeouts.max_age_grace, http).await;
+        }
     }
-    let _ = timeout(timeouts.max_age_grace, http).await;
 }
 
-/// Waits until the connection has to end.
-async fn end_reason(connection: &Connection, timeouts: &ConnectionTimeouts) -> EndReason {
+/// Waits until the connection has to end. Returns why; `None` if the server closes.
+async fn close_cause(connection: &Connection, timeouts: &ConnectionTimeouts) -> Option<CloseCause> {
     let age = timeouts.max_age.mul_f64(0.9 + 0.2 * random_fraction());
     let age_end = (!timeouts.max_age.is_zero()).then(|| connection.opened_at() + age);
     loop {
@@ -68,18 +60,18 @@ async fn end_reason(connection: &Connection, timeouts: &ConnectionTimeouts) -> E
         let next_idle_end = (!timeouts.idle.is_zero()).then(idle_end);
         let Some(next) = age_end.into_iter().chain(next_idle_end).min() else {
             connection.closing().cancelled().await;
-            return EndReason::ServerClosing;
+            return None;
         };
         tokio::select! {
             biased;
-            () = connection.closing().cancelled() => return EndReason::ServerClosing,
+            () = connection.closing().cancelled() => return None,
             () = sleep_until(next) => {}
         }
         if age_end.is_some_and(|end| end <= next) {
-            return EndReason::MaxAge;
+            return Some(CloseCause::MaxAge);
         }
         if idle_end() <= next {
-            return EndReason::Idle;
+            return Some(CloseCause::Idle);
         }
     }
 }

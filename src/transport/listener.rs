@@ -5,29 +5,26 @@ use std::{
     time::Duration,
 };
 
+use hyper::body::Bytes;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use ipnet::IpNet;
+use rustix::net::sockopt;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    coalesced_io::CoalescedIo,
+    coalesced_io::{CoalescedIo, Overload},
     connection::{Connection, TrackCalls},
     connection_limits::{ConnectionLimiter, ConnectionLimits, LimitReached, raise_open_file_limit},
     connection_metrics::{CloseCause, ConnectionMetrics},
-    handshake::{Protocol, Stream, handshake},
-    http::{http1, http2},
-    http_service::HttpService,
+    handshake::{PendingHandshake, PendingHandshakes, Protocol, Stream, handshake},
+    http::{HttpService, http1, http2},
     lifetime::{self, ConnectionTimeouts},
-    overload::Overload,
-    pending_handshakes::{PendingHandshake, PendingHandshakes},
-    socket,
-    tls_config::TlsFiles,
-    tls_reloader::ReloadableTls,
+    tls::{ReloadableTls, TlsFiles},
 };
 use crate::telemetry::{Throttle, metrics::SERVER};
 
@@ -36,6 +33,19 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pause after a failed accept, most often for lack of file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// The number of connections that may wait to be accepted: enough for a busy machine, and
+/// for all clients of a stopped replica at once. `net.core.somaxconn` may allow fewer.
+const BACKLOG: u32 = 4096;
+
+/// TCP keepalive detects lost peers that HTTP/2 PINGs do not reach.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// How long sent data may stay unacknowledged, in milliseconds. Otherwise a live peer that
+/// never reads would keep its connection.
+const TCP_USER_TIMEOUT_MS: u32 = 60_000;
 
 /// The settings of a [`Listener`].
 #[derive(Debug, Clone)]
@@ -50,6 +60,17 @@ pub struct ListenerSettings {
     pub tls: Option<TlsFiles>,
     /// Whether HTTP/1.1 is accepted, for browsers.
     pub http1: bool,
+}
+
+/// Binds a listener, also to an address that was in use a moment ago.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Accepts connections and serves their calls.
@@ -206,7 +227,7 @@ struct ConnectionServer<S> {
 impl<S: HttpService> ConnectionServer<S> {
     /// Serves a connection to its end.
     async fn serve(&self, stream: TcpStream, peer: IpAddr, pending: PendingHandshake) {
-        let Some((stream, protocol)) = self.handshake(stream, pending).await else {
+        let Some((stream, prefix, protocol)) = self.handshake(stream, pending).await else {
             return;
         };
         let connection = Connection::open(peer, &self.closing);
@@ -214,7 +235,7 @@ impl<S: HttpService> ConnectionServer<S> {
             inner: self.service.clone(),
             connection: connection.clone(),
         });
-        let stream = TokioIo::new(CoalescedIo::new(stream, self.overload.clone()));
+        let stream = TokioIo::new(CoalescedIo::new(stream, prefix, self.overload.clone()));
         let timeouts = &self.timeouts;
         match protocol {
             Protocol::Http2 => {
@@ -236,8 +257,8 @@ impl<S: HttpService> ConnectionServer<S> {
         &self,
         stream: TcpStream,
         pending: PendingHandshake,
-    ) -> Option<(Stream, Protocol)> {
-        socket::tune(&stream).ok()?;
+    ) -> Option<(Stream, Bytes, Protocol)> {
+        tune(&stream).ok()?;
         // Boxed: its memory is free again during the long life of the connection.
         let handshake = Box::pin(handshake(stream, self.tls.as_deref()));
         let completed = tokio::select! {
@@ -250,7 +271,7 @@ impl<S: HttpService> ConnectionServer<S> {
             completed = timeout(self.timeouts.handshake, handshake) => completed,
         };
         match completed {
-            Ok(Ok((_, Protocol::Http1))) if !self.http1 => {}
+            Ok(Ok((.., Protocol::Http1))) if !self.http1 => {}
             Ok(Ok(opened)) => return Some(opened),
             Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
             Err(_) => tracing::debug!("a handshake took too long"),
@@ -258,4 +279,15 @@ impl<S: HttpService> ConnectionServer<S> {
         CloseCause::HandshakeFailed.count();
         None
     }
+}
+
+/// Disables Nagle's algorithm, and sets up the detection of lost peers.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    sockopt::set_tcp_user_timeout(stream, TCP_USER_TIMEOUT_MS)?;
+    Ok(())
 }

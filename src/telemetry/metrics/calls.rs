@@ -2,18 +2,15 @@
 
 use std::{
     collections::HashMap,
-    fmt,
     sync::{LazyLock, OnceLock},
     time::Duration,
 };
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
-use prost::Message;
-use prost_types::FileDescriptorSet;
 use tonic::Code;
 
 use super::registry::{counters, seconds_by};
-use crate::proto::DESCRIPTORS;
+use crate::proto::{self, DESCRIPTORS};
 
 /// Histogram bounds for the duration of a call, in seconds.
 const DURATION_BUCKETS: [f64; 13] = [
@@ -60,6 +57,7 @@ struct Families {
 }
 
 /// The calls of one RPC.
+#[derive(Debug)]
 pub struct CallMetrics {
     labels: [String; 3],
     started: IntCounter,
@@ -111,25 +109,16 @@ impl MethodMetrics {
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];
-        let files = sets.into_iter().flat_map(|set| {
-            let set = FileDescriptorSet::decode(set).expect("descriptors are well-formed");
-            set.file
-        });
-        let known = files.flat_map(|file| {
-            let package = file.package().to_owned();
-            file.service.into_iter().flat_map(move |service| {
-                let name = format!("{package}.{}", service.name());
-                service.method.into_iter().map(move |method| {
-                    let kind = match (method.client_streaming(), method.server_streaming()) {
-                        (false, false) => "unary",
-                        (false, true) => "server_stream",
-                        (true, false) => "client_stream",
-                        (true, true) => "bidi_stream",
-                    };
-                    let path = format!("/{name}/{}", method.name());
-                    (path, CallMetrics::new(kind, &name, method.name()))
-                })
-            })
+        let methods = sets.into_iter().flat_map(proto::methods);
+        let known = methods.map(|(service, method)| {
+            let kind = match (method.client_streaming(), method.server_streaming()) {
+                (false, false) => "unary",
+                (false, true) => "server_stream",
+                (true, false) => "client_stream",
+                (true, true) => "bidi_stream",
+            };
+            let path = format!("/{service}/{}", method.name());
+            (path, CallMetrics::new(kind, &service, method.name()))
         });
         Self {
             known: known.collect(),
@@ -184,12 +173,6 @@ impl CallMetrics {
     /// Whether the RPC has one request and one response.
     pub fn is_unary(&self) -> bool {
         self.labels[0] == "unary"
-    }
-}
-
-impl fmt::Debug for CallMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CallMetrics").field(&self.labels).finish()
     }
 }
 

@@ -1,15 +1,25 @@
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
+use parking_lot::Mutex;
 use ring::digest;
-use tokio_rustls::rustls::{
-    RootCertStore, ServerConfig,
-    crypto::{CryptoProvider, ring as ring_provider},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+use tokio::{task::spawn_blocking, time::sleep};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        RootCertStore, ServerConfig,
+        crypto::{CryptoProvider, ring as ring_provider},
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    },
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
+
+use crate::telemetry::metrics::SERVER;
+
+/// The interval at which the files are checked for changes.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The paths of the server's TLS files.
 #[derive(Debug, Clone)]
@@ -23,7 +33,7 @@ pub struct TlsFiles {
 }
 
 /// The contents of the files.
-pub(super) struct TlsMaterial {
+struct TlsMaterial {
     certificate: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
     client_ca: Option<Vec<u8>>,
@@ -37,7 +47,7 @@ impl TlsFiles {
     }
 
     /// Reads the files. The error names the setting.
-    pub(super) fn read(&self) -> anyhow::Result<TlsMaterial> {
+    fn read(&self) -> anyhow::Result<TlsMaterial> {
         let client_ca = self.client_ca.as_ref().map(fs::read).transpose();
         Ok(TlsMaterial {
             certificate: fs::read(&self.certificate).context("SLUICE_TLS_CERT cannot be read")?,
@@ -51,7 +61,7 @@ impl TlsFiles {
 
 impl TlsMaterial {
     /// The SHA-256 of the contents.
-    pub fn fingerprint(&self) -> Vec<u8> {
+    fn fingerprint(&self) -> Vec<u8> {
         let mut context = digest::Context::new(&digest::SHA256);
         for content in [&self.certificate, &*self.key]
             .into_iter()
@@ -64,7 +74,7 @@ impl TlsMaterial {
     }
 
     /// When the certificate expires, in seconds since 1970; `None` if it cannot be read.
-    pub fn expiry(&self) -> Option<i64> {
+    fn expiry(&self) -> Option<i64> {
         let chain = certificates(&self.certificate).ok()?;
         let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
         Some(leaf.validity().not_after.timestamp())
@@ -72,7 +82,7 @@ impl TlsMaterial {
 
     /// The configuration of TLS with these ALPN protocols. The error names the setting and
     /// contains nothing of the key.
-    pub fn config(&self, protocols: &[&[u8]]) -> anyhow::Result<ServerConfig> {
+    fn config(&self, protocols: &[&[u8]]) -> anyhow::Result<ServerConfig> {
         let provider = Arc::new(ring_provider::default_provider());
         let key = PrivateKeyDer::from_pem_slice(&self.key)
             .ok()
@@ -110,6 +120,93 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let certificates = certificates.context("cannot be read as PEM")?;
     ensure!(!certificates.is_empty(), "has no certificate in PEM");
     Ok(certificates)
+}
+
+/// TLS that follows changes of its files.
+pub(super) struct ReloadableTls {
+    files: TlsFiles,
+    alpn_protocols: Vec<&'static [u8]>,
+    acceptor: Mutex<TlsAcceptor>,
+}
+
+/// The state of the files at the last check.
+#[derive(PartialEq, Eq)]
+enum LastCheck {
+    /// There was no check yet.
+    None,
+    Unreadable,
+    /// Read, with this fingerprint.
+    Read(Vec<u8>),
+}
+
+impl ReloadableTls {
+    /// TLS with these files and ALPN protocols. Fails if the files are unusable.
+    pub fn open(files: TlsFiles, alpn_protocols: Vec<&'static [u8]>) -> anyhow::Result<Self> {
+        let material = files.read()?;
+        let config = material.config(&alpn_protocols)?;
+        set_expiry_metric(&material);
+        Ok(Self {
+            files,
+            alpn_protocols,
+            acceptor: Mutex::new(Arc::new(config).into()),
+        })
+    }
+
+    /// The acceptor for a new connection.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.lock().clone()
+    }
+
+    /// Reloads the files when they change; never returns. An unusable change is logged
+    /// once and has no effect.
+    pub async fn keep_current(self: Arc<Self>) {
+        let mut last = LastCheck::None;
+        loop {
+            let tls = Arc::clone(&self);
+            let checked = spawn_blocking(move || tls.check(&last)).await;
+            last = checked.unwrap_or(LastCheck::None);
+            sleep(RELOAD_INTERVAL).await;
+        }
+    }
+
+    fn check(&self, last: &LastCheck) -> LastCheck {
+        let material = match self.files.read() {
+            Ok(material) => material,
+            Err(error) => {
+                if *last != LastCheck::Unreadable {
+                    tracing::error!(error = format!("{error:#}"), "cannot read the certificate");
+                }
+                return LastCheck::Unreadable;
+            }
+        };
+        let check = LastCheck::Read(material.fingerprint());
+        if *last != check {
+            self.reload(&material, *last == LastCheck::None);
+        }
+        check
+    }
+
+    fn reload(&self, material: &TlsMaterial, is_first: bool) {
+        match material.config(&self.alpn_protocols) {
+            Ok(config) => {
+                *self.acceptor.lock() = Arc::new(config).into();
+                set_expiry_metric(material);
+                if !is_first {
+                    tracing::info!("the certificate was replaced");
+                }
+            }
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "cannot use the new certificate, keeping the old one"
+            ),
+        }
+    }
+}
+
+fn set_expiry_metric(material: &TlsMaterial) {
+    // Exact for the next 285 million years.
+    let time = material.expiry().unwrap_or_default() as f64;
+    SERVER.certificate_expiry.set(time);
 }
 
 #[cfg(test)]
