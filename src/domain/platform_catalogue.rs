@@ -206,20 +206,12 @@ const fn entry(
         kind,
         urls: &[],
         tls,
-        limits: limits(0, 0, 0),
+        limits: PlatformLimits {
+            keyframe_interval_seconds: 0,
+            max_video_bitrate_kbps: 0,
+            max_audio_bitrate_kbps: 0,
+        },
         note: "",
-    }
-}
-
-const fn limits(
-    keyframe_interval_seconds: u32,
-    video_kbps: u32,
-    audio_kbps: u32,
-) -> PlatformLimits {
-    PlatformLimits {
-        keyframe_interval_seconds,
-        max_video_bitrate_kbps: video_kbps,
-        max_audio_bitrate_kbps: audio_kbps,
     }
 }
 
@@ -229,7 +221,11 @@ impl PlatformInfo {
     }
 
     const fn limits(self, keyframe_interval: u32, video_kbps: u32, audio_kbps: u32) -> Self {
-        let limits = limits(keyframe_interval, video_kbps, audio_kbps);
+        let limits = PlatformLimits {
+            keyframe_interval_seconds: keyframe_interval,
+            max_video_bitrate_kbps: video_kbps,
+            max_audio_bitrate_kbps: audio_kbps,
+        };
         Self { limits, ..self }
     }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::Invalid;
+use super::{Invalid, invalid::refuse};
 
 text_enum! {
     /// A permission of an access token.
@@ -47,20 +47,12 @@ impl Scopes {
         for name in names {
             match Scope::parse(name).filter(|scope| allowed.contains(scope)) {
                 Some(scope) => scopes.0 |= 1 << scope as u8,
-                None => {
-                    return Err(Invalid::because(format!(
-                        "may only contain {}",
-                        list(allowed)
-                    )));
-                }
+                None => return refuse(format!("may only contain {}", list(allowed))),
             }
         }
 
         if scopes == Self::default() {
-            return Err(Invalid::because(format!(
-                "must name at least one of {}",
-                list(allowed)
-            )));
+            return refuse(format!("must name at least one of {}", list(allowed)));
         }
         Ok(scopes)
     }
@@ -84,11 +76,8 @@ impl Scopes {
 
 impl FromIterator<Scope> for Scopes {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        Self(
-            scopes
-                .into_iter()
-                .fold(0, |set, scope| set | 1 << scope as u8),
-        )
+        let bits = scopes.into_iter().map(|scope| 1 << scope as u8);
+        Self(bits.fold(0, |set, bit| set | bit))
     }
 }
 
@@ -101,11 +90,8 @@ impl fmt::Display for Scopes {
 }
 
 fn list(scopes: &[Scope]) -> String {
-    scopes
-        .iter()
-        .map(|scope| scope.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
+    let names: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]
