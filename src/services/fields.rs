@@ -7,10 +7,13 @@ use uuid::Uuid;
 
 use crate::{
     auth::Sealer,
-    domain::{Invalid, Time, Violation},
+    domain::{Id, Invalid, Time, Violation},
     error::Error,
     repositories::IdempotencyKey,
 };
+
+/// The number of violations after which the entries of a list are not read any more.
+const MAX_VIOLATIONS: usize = 50;
 
 /// The violations found so far in one message.
 ///
@@ -52,18 +55,30 @@ impl Fields {
         }
     }
 
-    /// Takes the violations of a message nested in a field.
-    pub fn nest(&mut self, path: &str, inner: Self) {
-        self.0
-            .extend(inner.0.into_iter().map(|violation| Violation {
-                field: format!("{path}.{}", violation.field),
+    /// Takes the entries of a list. Each is read with fields of its own.
+    ///
+    /// After [`MAX_VIOLATIONS`] it stops, to bound the size of the response.
+    pub fn read_each<M, T>(
+        &mut self,
+        list: &str,
+        entries: Vec<M>,
+        mut read: impl FnMut(&mut Self, M) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let mut values = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            let mut inner = Self::default();
+            values.push(read(&mut inner, entry));
+            let nested = inner.0.into_iter().map(|violation| Violation {
+                field: format!("{list}[{index}].{}", violation.field),
                 ..violation
-            }));
-    }
-
-    /// The number of violations found.
-    pub fn error_count(&self) -> usize {
-        self.0.len()
+            });
+            self.0.extend(nested);
+            if self.0.len() >= MAX_VIOLATIONS {
+                return None;
+            }
+        }
+        // `None` if one of them is invalid.
+        values.into_iter().collect()
     }
 
     /// An error with all violations.
@@ -75,6 +90,11 @@ impl Fields {
 /// Reads the only field of a message.
 pub(super) fn read_field<T>(field: &str, value: Result<T, Invalid>) -> Result<T, Error> {
     value.map_err(|invalid| Error::invalid(field, invalid.0))
+}
+
+/// Reads an id, the only field of a message.
+pub(super) fn read_id<K>(field: &str, text: &str) -> Result<Id<K>, Error> {
+    read_field(field, Id::parse(text))
 }
 
 /// Reads a duration; absent means zero.
@@ -134,12 +154,6 @@ pub(super) fn idempotency_key(
         method,
         fingerprints,
     }
-}
-
-/// Reads an enum value that must not be unspecified (0) or unknown.
-pub(super) fn read_enum<E: TryFrom<i32>>(value: i32) -> Result<E, Invalid> {
-    let known = E::try_from(value).ok().filter(|_| value != 0);
-    known.ok_or_else(|| Invalid::because("must be one of the values of its enum, not unspecified"))
 }
 
 /// Checks that a number is not negative.

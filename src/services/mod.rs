@@ -4,6 +4,7 @@
 //! fields. Nothing is validated again below.
 
 mod auth;
+mod enums;
 mod fields;
 mod implement_service;
 mod paging;
@@ -12,5 +13,5 @@ mod request_origin;
 mod stream;
 
 pub use auth::{AuthDependencies, AuthService};
-pub use project::{ProjectDependencies, ProjectService};
+pub use project::ProjectService;
 pub use stream::{NodeReconciler, StreamDependencies, StreamService, SyncOutcome, WatchTimeouts};

@@ -69,9 +69,7 @@ impl PageTokens {
 
     /// Reads the fields of a request that has no others.
     pub fn read_single(&self, name: String, size: i32, token: &str) -> Result<PageRequest> {
-        let mut fields = Fields::default();
-        let page = self.read(&mut fields, name, size, token);
-        page.ok_or_else(|| fields.into_error())
+        Fields::read_all(|fields| self.read(fields, name, size, token))
     }
 
     /// Reads the fields of a request for a list of a project that has no others.
@@ -83,11 +81,12 @@ impl PageTokens {
         size: i32,
         token: &str,
     ) -> Result<(ProjectId, PageRequest)> {
-        let mut fields = Fields::default();
-        let project_id = fields.read("project_id", ProjectId::parse(project_id));
-        let name = format!("{list}/{tenant:?}/{project_id:?}");
-        let page = self.read(&mut fields, name, size, token);
-        project_id.zip(page).ok_or_else(|| fields.into_error())
+        Fields::read_all(|fields| {
+            let project_id = fields.read("project_id", ProjectId::parse(project_id));
+            let name = format!("{list}/{tenant:?}/{project_id:?}");
+            let page = self.read(fields, name, size, token);
+            project_id.zip(page)
+        })
     }
 
     /// The messages of the rows of a page, and the token of the next page.

@@ -2,20 +2,26 @@ use tonic::{Request, Response};
 
 use super::{
     accounts::AuthenticatedUser,
-    messages::{ChangePassword, SignIn, SignUp},
+    messages::{ChangePassword, SignUp, not_empty, read_sign_in},
     service::AuthService,
-    session_issuer::TokenPair,
+    sessions::TokenPair,
 };
 use crate::{
-    auth::Caller,
-    domain::{Name, Password, RequestOrigin, now},
+    auth::{Caller, IdTokenVerifier, IdTokens},
+    domain::{Invalid, Name, Password, RequestOrigin, Secret, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::VerifiedCredential,
-    services::{fields::read_field, request_origin::request_origin},
+    repositories::{SignedIn, VerifiedCredential},
+    services::{
+        fields::{Fields, read_field},
+        request_origin::request_origin,
+    },
 };
 
-/// The RPCs for accounts and their audit log.
+/// The longest id token, in bytes.
+const MAX_ID_TOKEN_BYTES: usize = 16 * 1024;
+
+/// The RPCs for signing in, and for accounts and their audit log.
 impl AuthService {
     pub(super) async fn sign_up(
         &self,
@@ -23,13 +29,13 @@ impl AuthService {
     ) -> Result<Response<pb::SignUpResponse>> {
         let origin = request_origin(&request);
         let message = request.into_inner();
-        let slot = self.accounts.hasher.reserve_slot()?;
+        let slot = self.hasher.reserve_slot()?;
         let about = [message.email.as_str(), &message.display_name];
         let chosen = slot.choose(&message.password, &about).await?;
         let sign_up = SignUp::read(message, chosen, &self.sealer)?;
 
-        let authenticated = self.accounts.create(sign_up, slot, &origin).await?;
-        let tokens = self.begin_session(&authenticated, origin).await?;
+        let authenticated = self.create_account(sign_up, slot, &origin).await?;
+        let tokens = self.begin_password_session(&authenticated, origin).await?;
 
         let (user, tokens) = (Some(authenticated.user.into()), Some(tokens.into()));
         Ok(Response::new(pb::SignUpResponse { user, tokens }))
@@ -40,24 +46,51 @@ impl AuthService {
         request: Request<pb::SignInRequest>,
     ) -> Result<Response<pb::SignInResponse>> {
         let origin = request_origin(&request);
-        let SignIn { email, password } = request.into_inner().try_into()?;
+        let (email, password) = read_sign_in(request.into_inner())?;
 
-        let mut authenticated = self
-            .accounts
-            .authenticate(&email, password, &origin)
-            .await?;
-        let mut tokens = self.begin_session(&authenticated, origin.clone()).await;
+        let mut authenticated = self.authenticate(&email, password, &origin).await?;
+        let mut tokens = self
+            .begin_password_session(&authenticated, origin.clone())
+            .await;
         if matches!(tokens, Err(Error::ConcurrentChange)) {
             // The hash was replaced in the meantime, perhaps by another of the same password.
-            authenticated = self
-                .accounts
-                .authenticate_again(authenticated, &origin)
-                .await?;
-            tokens = self.begin_session(&authenticated, origin).await;
+            authenticated = self.authenticate_again(authenticated, &origin).await?;
+            tokens = self.begin_password_session(&authenticated, origin).await;
         }
 
         let (user, tokens) = (Some(authenticated.user.into()), Some(tokens?.into()));
         Ok(Response::new(pb::SignInResponse { user, tokens }))
+    }
+
+    pub(super) async fn sign_in_with_id_token(
+        &self,
+        request: Request<pb::SignInWithIdTokenRequest>,
+    ) -> Result<Response<pb::SignInWithIdTokenResponse>> {
+        let origin = request_origin(&request);
+        let SignInWithIdToken {
+            verifier,
+            id_token,
+            nonce,
+        } = SignInWithIdToken::read(request.into_inner(), &self.id_tokens)?;
+
+        let identity = verifier.verify(&id_token, &nonce, now()).await?;
+        let SignedIn {
+            user,
+            created,
+            ended,
+        } = self.identities.sign_in(&identity, &origin, now()).await?;
+        self.revocations.add(ended, now());
+        let credential = VerifiedCredential::Identity(&identity);
+        let tokens = self
+            .begin_session("SignInWithIdToken", &user, credential, origin)
+            .await?;
+
+        let (user, tokens) = (Some(user.into()), Some(tokens.into()));
+        Ok(Response::new(pb::SignInWithIdTokenResponse {
+            user,
+            tokens,
+            created,
+        }))
     }
 
     pub(super) async fn get_me(
@@ -98,15 +131,14 @@ impl AuthService {
         let audit = caller.audit_context("ChangePassword", request_origin(&request));
         let user = self.users.get(user).await?;
         let message = request.into_inner();
-        let slot = self.accounts.hasher.reserve_slot()?;
+        let slot = self.hasher.reserve_slot()?;
         let about = [user.email.as_str(), &user.display_name];
         let chosen = slot.choose(&message.new_password, &about).await?;
         let change = ChangePassword::read(message, chosen)?;
 
-        let (session, tokens) = self.session_issuer.renew(session).await?;
+        let (session, tokens) = self.renew_session(session).await?;
         let ended = self
-            .accounts
-            .change_password(change, &session, slot, &audit)
+            .replace_password(change, &session, slot, &audit)
             .await?;
         self.revocations.add(ended, now());
 
@@ -123,7 +155,7 @@ impl AuthService {
         let audit = caller.audit_context("DeleteMe", request_origin(&request));
         let password = read_field("password", Password::parse(&request.get_ref().password))?;
 
-        let ended = self.accounts.delete(session, password, &audit).await?;
+        let ended = self.delete_account(session, password, &audit).await?;
         self.revocations.add(ended, now());
 
         Ok(Response::new(pb::DeleteMeResponse {}))
@@ -134,12 +166,11 @@ impl AuthService {
         request: Request<pb::ListAuditEventsRequest>,
     ) -> Result<Response<pb::ListAuditEventsResponse>> {
         let (user, _) = Caller::of(&request)?.session()?;
-        let pb::ListAuditEventsRequest {
-            page_size,
-            page_token,
-        } = request.into_inner();
+        let message = request.into_inner();
         let list = format!("audit_events/{user}");
-        let list = self.page_tokens.read_single(list, page_size, &page_token)?;
+        let list = self
+            .page_tokens
+            .read_single(list, message.page_size, &message.page_token)?;
 
         let events = self.audit_log.list(user, list.page).await?;
 
@@ -151,7 +182,7 @@ impl AuthService {
     }
 
     /// Begins a session after a password has been verified.
-    async fn begin_session(
+    async fn begin_password_session(
         &self,
         authenticated: &AuthenticatedUser,
         origin: RequestOrigin,
@@ -163,8 +194,39 @@ impl AuthService {
         } = authenticated;
         let attempt = attempt.as_ref().map(|attempt| &attempt.counted);
         let credential = VerifiedCredential::Password { hash, attempt };
-        self.session_issuer
-            .begin("SignIn", user, credential, origin)
-            .await
+        self.begin_session("SignIn", user, credential, origin).await
+    }
+}
+
+struct SignInWithIdToken {
+    verifier: IdTokenVerifier,
+    id_token: Secret,
+    nonce: Secret,
+}
+
+impl SignInWithIdToken {
+    fn read(message: pb::SignInWithIdTokenRequest, id_tokens: &IdTokens) -> Result<Self> {
+        let pb::SignInWithIdTokenRequest {
+            provider,
+            id_token,
+            nonce,
+        } = message;
+        let (id_token, nonce) = (Secret::new(id_token), Secret::new(nonce));
+        Fields::read_all(|fields| {
+            let verifier = fields.read("provider", id_tokens.verifier(&provider));
+            fields.read("id_token", check_length(&id_token))?;
+            Some(Self {
+                verifier: verifier?,
+                id_token,
+                nonce,
+            })
+        })
+    }
+}
+
+fn check_length(id_token: &Secret) -> Result<(), Invalid> {
+    match id_token.expose().len() {
+        0..=MAX_ID_TOKEN_BYTES => not_empty(id_token.expose()),
+        _ => Err(Invalid::because("must have at most 16 KiB")),
     }
 }

@@ -1,31 +1,16 @@
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::{
     messages::{ChangePassword, SignUp},
-    sign_in_queue::{AttemptPermit, AttemptQueue},
+    service::AuthService,
 };
 use crate::{
-    auth::{AttemptSubject, HashSlot, PasswordHasher, PasswordVerification},
-    database::Database,
+    auth::{AttemptSubject, HashSlot, PasswordVerification},
     domain::{AuditContext, Email, Password, RequestOrigin, Session, SessionId, User, UserId, now},
     error::{Error, Result},
-    repositories::{
-        AuditLog, CountedAttempt, FailedAttempts, IdempotencyKey, NewUser, Outbox, Users,
-    },
+    repositories::{CountedAttempt, IdempotencyKey, NewUser, Outbox},
 };
-
-/// Creates, changes and deletes accounts, and verifies passwords.
-#[derive(Debug, Clone)]
-pub(super) struct Accounts {
-    pub database: Database,
-    pub users: Users,
-    pub failed_attempts: FailedAttempts,
-    pub attempt_queue: AttemptQueue,
-    pub audit_log: AuditLog,
-    pub hasher: PasswordHasher,
-    /// The queue of e-mail messages; `None` if mail is off.
-    pub outbox: Option<Outbox>,
-}
 
 /// A user whose password has been verified.
 #[derive(Debug)]
@@ -43,12 +28,13 @@ pub(super) struct PendingAttempt {
     pub counted: CountedAttempt,
     password: Password,
     slot: HashSlot,
-    _permit: AttemptPermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Accounts {
+/// Creates, changes and deletes accounts, and verifies passwords.
+impl AuthService {
     /// Creates an account. A repeated request gets the existing account if its password is correct.
-    pub async fn create(
+    pub(super) async fn create_account(
         &self,
         sign_up: SignUp,
         slot: HashSlot,
@@ -118,7 +104,7 @@ impl Accounts {
     ///
     /// An unknown address and an account without a password cost the same work and get the same
     /// error.
-    pub async fn authenticate(
+    pub(super) async fn authenticate(
         &self,
         email: &Email,
         password: Password,
@@ -143,7 +129,7 @@ impl Accounts {
     }
 
     /// Verifies an attempt again, because the password hash of the account has changed.
-    pub async fn authenticate_again(
+    pub(super) async fn authenticate_again(
         &self,
         authenticated: AuthenticatedUser,
         origin: &RequestOrigin,
@@ -194,7 +180,7 @@ impl Accounts {
     }
 
     /// Changes a password. Returns the sessions that this ended.
-    pub async fn change_password(
+    pub(super) async fn replace_password(
         &self,
         change: ChangePassword,
         session: &Session,
@@ -214,7 +200,7 @@ impl Accounts {
     }
 
     /// Deletes an account. Returns the sessions and API keys that this ended.
-    pub async fn delete(
+    pub(super) async fn delete_account(
         &self,
         (user, session): (UserId, SessionId),
         password: Password,

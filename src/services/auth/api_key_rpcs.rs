@@ -9,7 +9,10 @@ use crate::{
     domain::{ApiKeyId, now},
     error::{Error, Result},
     proto::v1 as pb,
-    services::{fields::read_field, request_origin::request_origin},
+    services::{
+        fields::{read_field, read_id},
+        request_origin::request_origin,
+    },
 };
 
 /// The RPCs for API keys, and for the public keys of access tokens.
@@ -48,19 +51,15 @@ impl AuthService {
         request: Request<pb::ListApiKeysRequest>,
     ) -> Result<Response<pb::ListApiKeysResponse>> {
         let (user, _) = Caller::of(&request)?.session()?;
-        let pb::ListApiKeysRequest {
-            page_size,
-            page_token,
-        } = request.into_inner();
+        let message = request.into_inner();
         let list = format!("api_keys/{user}");
-        let list = self.page_tokens.read_single(list, page_size, &page_token)?;
-
-        let mut keys = self.api_keys.list(user, list.page).await?;
-
-        let next_page_token = self
+        let list = self
             .page_tokens
-            .truncate(&list, &mut keys, |key| key.id.uuid());
-        let api_keys = keys.into_iter().map(pb::ApiKey::from).collect();
+            .read_single(list, message.page_size, &message.page_token)?;
+
+        let keys = self.api_keys.list(user, list.page).await?;
+
+        let (api_keys, next_page_token) = self.page_tokens.page(&list, keys, |key| key.id.uuid());
         Ok(Response::new(pb::ListApiKeysResponse {
             api_keys,
             next_page_token,
@@ -73,7 +72,7 @@ impl AuthService {
     ) -> Result<Response<pb::RevokeApiKeyResponse>> {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
-        let id = read_field("api_key_id", ApiKeyId::parse(&request.get_ref().api_key_id))?;
+        let id = read_id("api_key_id", &request.get_ref().api_key_id)?;
         let audit = caller
             .audit_context("RevokeApiKey", request_origin(&request))
             .with_resource(id);

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::session_issuer::TokenPair;
+use super::sessions::TokenPair;
 use crate::{
     auth::{AccessToken, PublicKey, Sealer},
     domain::{
@@ -30,11 +30,6 @@ pub(super) struct SignUp {
     pub idempotency: Option<IdempotencyKey>,
 }
 
-pub(super) struct SignIn {
-    pub email: Email,
-    pub password: Password,
-}
-
 impl SignUp {
     /// Reads the request. `password` is the result of checking its password.
     pub fn read(
@@ -48,44 +43,35 @@ impl SignUp {
             display_name,
             request_id: id,
         } = message;
-        let mut fields = Fields::default();
-        let email = fields.read("email", Email::parse(&email));
-        let password = fields.read("password", password);
-        let display_name = fields.read("display_name", Name::parse(&display_name));
-        let id = fields.read("request_id", read_request_id(&id));
-        let (Some(email), Some(password), Some(display_name), Some(id)) =
-            (email, password, display_name, id)
-        else {
-            return Err(fields.into_error());
-        };
+        Fields::read_all(|fields| {
+            let email = fields.read("email", Email::parse(&email));
+            let password = fields.read("password", password);
+            let display_name = fields.read("display_name", Name::parse(&display_name));
+            let id = fields.read("request_id", read_request_id(&id));
+            let (email, display_name) = (email?, display_name?);
 
-        // The account has no owner yet. The password is verified against the account instead.
-        let content = [email.key(), display_name.as_str()].join("\n");
-        let idempotency =
-            id.map(|id| idempotency_key(Uuid::nil(), id, "SignUp", content.as_bytes(), sealer));
-        Ok(Self {
-            email,
-            password,
-            display_name,
-            idempotency,
+            // The account has no owner yet. The password is verified against the account
+            // instead.
+            let content = [email.key(), display_name.as_str()].join("\n");
+            let idempotency = id?
+                .map(|id| idempotency_key(Uuid::nil(), id, "SignUp", content.as_bytes(), sealer));
+            Some(Self {
+                email,
+                password: password?,
+                display_name,
+                idempotency,
+            })
         })
     }
 }
 
-impl TryFrom<pb::SignInRequest> for SignIn {
-    type Error = Error;
-
-    fn try_from(message: pb::SignInRequest) -> Result<Self, Error> {
-        let pb::SignInRequest { email, password } = message;
-        Fields::read_all(|fields| {
-            let email = fields.read("email", Email::parse(&email));
-            let password = fields.read("password", Password::parse(&password));
-            Some(Self {
-                email: email?,
-                password: password?,
-            })
-        })
-    }
+pub(super) fn read_sign_in(message: pb::SignInRequest) -> Result<(Email, Password), Error> {
+    let pb::SignInRequest { email, password } = message;
+    Fields::read_all(|fields| {
+        let email = fields.read("email", Email::parse(&email));
+        let password = fields.read("password", Password::parse(&password));
+        email.zip(password)
+    })
 }
 
 /// The passwords of a ChangePassword request.
@@ -130,29 +116,22 @@ pub(super) fn new_api_key(message: pb::CreateApiKeyRequest, now: Time) -> Result
         project_ids,
         expire_time,
     } = message;
-    let mut fields = Fields::default();
-    let display_name = fields.read("display_name", Name::parse(&display_name));
-    let scopes = scopes.iter().map(String::as_str);
-    let scopes = fields.read("scopes", Scopes::parse(scopes, &Scope::USER_SCOPES));
-    let expire_time = fields.read_optional(
-        "expire_time",
-        expire_time.map(|time| match read_timestamp(time) {
-            Ok(time) if time <= now => Err(Invalid::because("must be in the future")),
-            read => read,
-        }),
-    );
-    let project_ids = read_projects(&mut fields, &project_ids);
-    let (Some(display_name), Some(scopes), Some(expire_time), Some(project_ids)) =
-        (display_name, scopes, expire_time, project_ids)
-    else {
-        return Err(fields.into_error());
-    };
-
-    Ok(NewApiKey {
-        display_name,
-        scopes,
-        project_ids,
-        expire_time,
+    let expire_time = expire_time.map(|time| match read_timestamp(time) {
+        Ok(time) if time <= now => Err(Invalid::because("must be in the future")),
+        read => read,
+    });
+    Fields::read_all(|fields| {
+        let display_name = fields.read("display_name", Name::parse(&display_name));
+        let scopes = scopes.iter().map(String::as_str);
+        let scopes = fields.read("scopes", Scopes::parse(scopes, &Scope::USER_SCOPES));
+        let expire_time = fields.read_optional("expire_time", expire_time);
+        let project_ids = read_projects(fields, &project_ids);
+        Some(NewApiKey {
+            display_name: display_name?,
+            scopes: scopes?,
+            project_ids: project_ids?,
+            expire_time: expire_time?,
+        })
     })
 }
 

@@ -3,12 +3,10 @@
 mod account_rpcs;
 mod accounts;
 mod api_key_rpcs;
-mod id_token_rpcs;
 mod mail_rpcs;
 mod messages;
 mod service;
-mod session_issuer;
 mod session_rpcs;
-mod sign_in_queue;
+mod sessions;
 
 pub use service::{AuthDependencies, AuthService};

@@ -1,8 +1,17 @@
-use super::{accounts::Accounts, session_issuer::SessionIssuer, sign_in_queue::AttemptQueue};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::{
-    auth::{AccessTokens, IdTokens, PasswordHasher, Revocations, Sealer},
+    auth::{AccessTokens, IdTokens, PasswordHasher, Revocations, Sealer, account_at_address},
     database::Database,
-    domain::SessionTimeouts,
+    domain::{Email, RequestOrigin, SessionTimeouts},
+    error::{Error, Result},
     proto::v1 as pb,
     repositories::{
         ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Outbox, Sessions, Users,
@@ -10,13 +19,26 @@ use crate::{
     services::{implement_service::implement_service, paging::PageTokens},
 };
 
+/// How many attempts on one account this replica handles at once.
+const MAX_CONCURRENT_ATTEMPTS: usize = 2;
+
+/// How many more attempts on one account may wait.
+const MAX_WAITING_ATTEMPTS: usize = 64;
+
+/// The retry delay for an attempt that finds the queue full.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The number of accounts from which unused queues are removed.
+const CLEANUP_THRESHOLD: usize = 1024;
+
 /// The service for accounts, sessions and API keys.
 #[derive(Debug)]
 pub struct AuthService {
-    pub(super) accounts: Accounts,
-    pub(super) session_issuer: SessionIssuer,
+    pub(super) database: Database,
     pub(super) users: Users,
     pub(super) sessions: Sessions,
+    pub(super) failed_attempts: FailedAttempts,
+    pub(super) attempt_queue: AttemptQueue,
     pub(super) identities: Identities,
     pub(super) mail_tokens: MailTokens,
     pub(super) api_keys: ApiKeys,
@@ -27,6 +49,7 @@ pub struct AuthService {
     pub(super) revocations: Revocations,
     pub(super) sealer: Sealer,
     pub(super) page_tokens: PageTokens,
+    pub(super) session_timeouts: SessionTimeouts,
     /// The queue of e-mail messages; `None` if mail is off.
     pub(super) outbox: Option<Outbox>,
 }
@@ -46,7 +69,7 @@ pub struct AuthDependencies {
     /// Verifies the id tokens of the accepted issuers.
     pub id_tokens: IdTokens,
     /// How long sessions last.
-    pub timeouts: SessionTimeouts,
+    pub session_timeouts: SessionTimeouts,
     /// The queue of e-mail messages; `None` if mail is off.
     pub outbox: Option<Outbox>,
 }
@@ -54,50 +77,65 @@ pub struct AuthDependencies {
 impl AuthService {
     /// The service with its dependencies.
     pub fn new(dependencies: AuthDependencies) -> Self {
-        let AuthDependencies {
-            database,
-            tokens,
-            revocations,
-            sealer,
-            hasher,
-            id_tokens,
-            timeouts,
-            outbox,
-        } = dependencies;
-        let users = Users::new(database.clone());
-        let sessions = Sessions::new(database.clone());
-        let audit_log = AuditLog::new(database.clone());
+        let database = dependencies.database;
         Self {
-            accounts: Accounts {
-                database: database.clone(),
-                users: users.clone(),
-                failed_attempts: FailedAttempts::new(database.clone()),
-                attempt_queue: AttemptQueue::default(),
-                audit_log: audit_log.clone(),
-                hasher: hasher.clone(),
-                outbox: outbox.clone(),
-            },
-            session_issuer: SessionIssuer {
-                sessions: sessions.clone(),
-                tokens: tokens.clone(),
-                revocations: revocations.clone(),
-                sealer: sealer.clone(),
-                timeouts,
-            },
-            users,
-            sessions,
+            users: Users::new(database.clone()),
+            sessions: Sessions::new(database.clone()),
+            failed_attempts: FailedAttempts::new(database.clone()),
+            attempt_queue: AttemptQueue::default(),
             identities: Identities::new(database.clone()),
             mail_tokens: MailTokens::new(database.clone()),
-            api_keys: ApiKeys::new(database),
-            audit_log,
-            tokens,
-            id_tokens,
-            hasher,
-            revocations,
-            page_tokens: PageTokens::new(sealer.clone()),
-            sealer,
-            outbox,
+            api_keys: ApiKeys::new(database.clone()),
+            audit_log: AuditLog::new(database.clone()),
+            database,
+            tokens: dependencies.tokens,
+            id_tokens: dependencies.id_tokens,
+            hasher: dependencies.hasher,
+            revocations: dependencies.revocations,
+            page_tokens: PageTokens::new(dependencies.sealer.clone()),
+            sealer: dependencies.sealer,
+            session_timeouts: dependencies.session_timeouts,
+            outbox: dependencies.outbox,
         }
+    }
+}
+
+/// Serialises sign-in attempts on one account.
+///
+/// An attempt counts as a failure until it has succeeded. Without the queue, many correct attempts
+/// at once would be taken for guessing. Each network has its own queue, so that nobody waits behind
+/// strangers.
+#[derive(Debug, Default)]
+pub(super) struct AttemptQueue {
+    accounts: Mutex<HashMap<Vec<u8>, Weak<Semaphore>>>,
+}
+
+impl AttemptQueue {
+    /// Waits for the right to attempt a sign-in, until it is dropped; `TooManyAttempts` if
+    /// the queue is full.
+    pub async fn acquire(
+        &self,
+        email: &Email,
+        origin: &RequestOrigin,
+    ) -> Result<OwnedSemaphorePermit> {
+        let queue = self.queue_of(account_at_address(email.key(), origin));
+        if Arc::strong_count(&queue) > MAX_CONCURRENT_ATTEMPTS + MAX_WAITING_ATTEMPTS {
+            return Err(Error::TooManyAttempts(RETRY_DELAY));
+        }
+        queue.acquire_owned().await.map_err(Error::internal)
+    }
+
+    fn queue_of(&self, account: Vec<u8>) -> Arc<Semaphore> {
+        let mut accounts = self.accounts.lock();
+        if let Some(queue) = accounts.get(&account).and_then(Weak::upgrade) {
+            return queue;
+        }
+        if accounts.len() >= CLEANUP_THRESHOLD {
+            accounts.retain(|_, queue| queue.strong_count() > 0);
+        }
+        let queue = Arc::new(Semaphore::new(MAX_CONCURRENT_ATTEMPTS));
+        accounts.insert(account, Arc::downgrade(&queue));
+        queue
     }
 }
 

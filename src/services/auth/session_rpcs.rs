@@ -9,7 +9,10 @@ use crate::{
     domain::{Invalid, SessionId, now},
     error::{Error, Result},
     proto::v1 as pb,
-    services::{fields::read_field, request_origin::request_origin},
+    services::{
+        fields::{read_field, read_id},
+        request_origin::request_origin,
+    },
 };
 
 /// The RPCs for sessions.
@@ -23,7 +26,7 @@ impl AuthService {
         read_field("refresh_token", not_empty(&refresh_token))?;
         let token = RefreshToken::parse(&refresh_token).ok_or(Error::RefreshTokenInvalid)?;
 
-        let tokens = self.session_issuer.refresh(&token, origin).await?;
+        let tokens = self.refresh_session(&token, origin).await?;
 
         let tokens = Some(tokens.into());
         Ok(Response::new(pb::RefreshTokensResponse { tokens }))
@@ -66,15 +69,14 @@ impl AuthService {
         request: Request<pb::ListSessionsRequest>,
     ) -> Result<Response<pb::ListSessionsResponse>> {
         let (user, current) = Caller::of(&request)?.session()?;
-        let pb::ListSessionsRequest {
-            page_size,
-            page_token,
-        } = request.into_inner();
+        let message = request.into_inner();
         let list = format!("sessions/{user}");
-        let list = self.page_tokens.read_single(list, page_size, &page_token)?;
+        let list = self
+            .page_tokens
+            .read_single(list, message.page_size, &message.page_token)?;
         let now = now();
 
-        let timeouts = self.session_issuer.timeouts;
+        let timeouts = self.session_timeouts;
         let used_since = now - timeouts.idle_timeout;
         let mut sessions = self.sessions.list(user, used_since, list.page, now).await?;
 
@@ -97,8 +99,7 @@ impl AuthService {
     ) -> Result<Response<pb::RevokeSessionResponse>> {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
-        let message = request.get_ref();
-        let id = read_field("session_id", SessionId::parse(&message.session_id))?;
+        let id = read_id("session_id", &request.get_ref().session_id)?;
         let audit = caller
             .audit_context("RevokeSession", request_origin(&request))
             .with_resource(id);

@@ -2,7 +2,6 @@
 
 use prost::Message;
 
-use super::platform_messages::domain_platform;
 use crate::{
     auth::{AssociatedData, Sealer},
     domain::{
@@ -12,7 +11,10 @@ use crate::{
     error::Error,
     proto::v1 as pb,
     repositories::{IdempotencyKey, SealedDestination},
-    services::fields::{Fields, idempotency_key, read_enum, read_request_id, timestamp},
+    services::{
+        enums::read_enum,
+        fields::{Fields, idempotency_key, read_request_id, timestamp},
+    },
 };
 
 pub(super) struct CreateDestination {
@@ -40,51 +42,44 @@ impl CreateDestination {
             url,
             stream_key,
             enabled,
-            request_id: id,
+            request_id,
         } = message;
-        let mut fields = Fields::default();
-        let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-        let platform = fields.read("platform", read_enum(platform).map(domain_platform));
-        let name = fields.read("name", Name::parse(&name));
-        let stream_key = fields.read("stream_key", StreamTarget::parse_key(&stream_key));
-        let request_id = fields.read("request_id", read_request_id(&id));
-        let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
-            (None, Some(platform)) => StreamTarget::own_url(platform, policy).map(Some),
-            (url, _) => Ok(url),
-        });
-        let url = fields.read("url", url).flatten();
-        let target = match (platform, url, stream_key) {
-            (Some(platform), Some(url), Some(key)) => match StreamTarget::new(platform, url, key) {
-                Ok(target) => Some(target),
-                Err((field, invalid)) => fields.read(field, Err(invalid)),
-            },
-            _ => None,
-        };
-        let (Some(project_id), Some(name), Some(target), Some(request_id)) =
-            (project_id, name, target, request_id)
-        else {
-            return Err(fields.into_error());
-        };
+        Fields::read_all(|fields| {
+            let project_id = fields.read("project_id", ProjectId::parse(&project_id));
+            let platform = fields.read("platform", read_enum(platform));
+            let name = fields.read("name", Name::parse(&name));
+            let stream_key = fields.read("stream_key", StreamTarget::parse_key(&stream_key));
+            let request_id = fields.read("request_id", read_request_id(&request_id));
+            let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
+                (None, Some(platform)) => StreamTarget::own_url(platform, policy).map(Some),
+                (url, _) => Ok(url),
+            });
+            let url = fields.read("url", url).flatten();
+            let target = match StreamTarget::new(platform?, url?, stream_key?) {
+                Ok(target) => target,
+                Err((field, invalid)) => return fields.read(field, Err(invalid)),
+            };
 
-        let id = DestinationId::generate();
-        let destination = SealedDestination {
-            id,
-            project_id,
-            platform: target.platform,
-            name: name.as_str().to_owned(),
-            url: target.url.as_str().to_owned(),
-            stream_key_sealed: Some(sealer.seal(
-                &AssociatedData::destination_key(id),
-                target.stream_key.expose().as_bytes(),
-            )),
-            stream_key_hint: target.key_hint(),
-            enabled: enabled.unwrap_or(true),
-        };
-        let idempotency = request_id
-            .map(|id| idempotency_key(owner.uuid(), id, "CreateDestination", &content, sealer));
-        Ok(Self {
-            destination,
-            idempotency,
+            let id = DestinationId::generate();
+            let destination = SealedDestination {
+                id,
+                project_id: project_id?,
+                platform: target.platform,
+                name: name?.as_str().to_owned(),
+                url: target.url.as_str().to_owned(),
+                stream_key_sealed: Some(sealer.seal(
+                    &AssociatedData::destination_key(id),
+                    target.stream_key.expose().as_bytes(),
+                )),
+                stream_key_hint: target.key_hint(),
+                enabled: enabled.unwrap_or(true),
+            };
+            let idempotency = request_id?
+                .map(|id| idempotency_key(owner.uuid(), id, "CreateDestination", &content, sealer));
+            Some(Self {
+                destination,
+                idempotency,
+            })
         })
     }
 }
@@ -99,29 +94,22 @@ impl UpdateDestination {
             stream_key,
             enabled,
         } = message;
-        let mut fields = Fields::default();
-        let id = fields.read("destination_id", DestinationId::parse(&destination_id));
-        let platform = platform.map(|value| read_enum(value).map(domain_platform));
-        let platform = fields.read_optional("platform", platform);
-        let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
-        let stream_key = stream_key.map(|key| StreamTarget::parse_key(&key));
-        let stream_key = fields.read_optional("stream_key", stream_key);
-        let url = url.map(|url| StreamTarget::parse_url(&url, policy));
-        let url = fields.read_optional("url", url);
-        let (Some(id), Some(platform), Some(name), Some(stream_key), Some(url)) =
-            (id, platform, name, stream_key, url)
-        else {
-            return Err(fields.into_error());
-        };
-        Ok(Self {
-            id,
-            update: DestinationUpdate {
-                platform,
-                name,
-                url,
-                stream_key,
+        Fields::read_all(|fields| {
+            let id = fields.read("destination_id", DestinationId::parse(&destination_id));
+            let platform = fields.read_optional("platform", platform.map(read_enum));
+            let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
+            let stream_key = stream_key.map(|key| StreamTarget::parse_key(&key));
+            let stream_key = fields.read_optional("stream_key", stream_key);
+            let url = url.map(|url| StreamTarget::parse_url(&url, policy));
+            let url = fields.read_optional("url", url);
+            let update = DestinationUpdate {
+                platform: platform?,
+                name: name?,
+                url: url?,
+                stream_key: stream_key?,
                 enabled,
-            },
+            };
+            Some(Self { id: id?, update })
         })
     }
 
@@ -250,20 +238,17 @@ mod tests {
             update_time: now(),
         };
         let update = DestinationUpdate {
-            platform: None,
-            name: None,
-            url: None,
-            stream_key: None,
             enabled: Some(false),
+            ..DestinationUpdate::default()
         };
         let sealer = Sealer::new(&[Zeroizing::new([7; 32])]);
-        let policy = UrlPolicy {
-            allow_private: false,
-            own_ingest_hosts: Vec::new(),
-        };
-
         let after = UpdateDestination { id, update }
-            .apply(&before, b"sealed before".to_vec(), &sealer, &policy)
+            .apply(
+                &before,
+                b"sealed before".to_vec(),
+                &sealer,
+                &UrlPolicy::default(),
+            )
             .unwrap();
 
         assert_eq!(after.stream_key_sealed, None);

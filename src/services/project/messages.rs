@@ -7,14 +7,15 @@ use prost::Message;
 use crate::{
     auth::Sealer,
     domain::{
-        Invalid, Name, Project, ProjectId, ProjectUpdate, PublishConflictPolicy, ReconnectWindow,
-        StreamKey, UserId,
+        Invalid, Name, PlatformInfo, Project, ProjectId, ProjectUpdate, PublishConflictPolicy,
+        ReconnectWindow, StreamKey, UserId,
     },
     error::Error,
     proto::v1 as pb,
     repositories::NewProject,
-    services::fields::{
-        Fields, duration, idempotency_key, read_duration, read_enum, read_request_id, timestamp,
+    services::{
+        enums::read_enum,
+        fields::{Fields, duration, idempotency_key, read_duration, read_request_id, timestamp},
     },
 };
 
@@ -31,11 +32,6 @@ pub(super) struct UpdateProject {
     pub update: ProjectUpdate,
 }
 
-pub(super) struct RotateStreamKey {
-    pub id: ProjectId,
-    pub grace: Duration,
-}
-
 impl CreateProject {
     pub fn read(
         message: pb::CreateProjectRequest,
@@ -47,41 +43,34 @@ impl CreateProject {
             name,
             reconnect_window,
             publish_conflict_policy,
-            request_id: id,
+            request_id,
         } = message;
-        let mut fields = Fields::default();
-        let name = fields.read("name", Name::parse(&name));
-        let window = fields
-            .read_optional(
-                "reconnect_window",
-                reconnect_window.map(self::reconnect_window),
-            )
-            .map(Option::unwrap_or_default);
+        let window = reconnect_window.map(self::reconnect_window);
         let policy = match publish_conflict_policy {
-            0 => Some(PublishConflictPolicy::RejectNew),
-            value => fields.read("publish_conflict_policy", conflict_policy(value)),
+            0 => Ok(PublishConflictPolicy::RejectNew),
+            value => read_enum(value),
         };
-        let request_id = fields.read("request_id", read_request_id(&id));
-        let (Some(name), Some(window), Some(policy), Some(request_id)) =
-            (name, window, policy, request_id)
-        else {
-            return Err(fields.into_error());
-        };
+        Fields::read_all(|fields| {
+            let name = fields.read("name", Name::parse(&name));
+            let window = fields.read_optional("reconnect_window", window);
+            let policy = fields.read("publish_conflict_policy", policy);
+            let request_id = fields.read("request_id", read_request_id(&request_id));
 
-        let id = ProjectId::generate();
-        let stream_key = StreamKey::generate();
-        let project = NewProject {
-            id,
-            name,
-            reconnect_window: window,
-            publish_conflict_policy: policy,
-            stream_key: stream_key.seal(id, sealer),
-            idempotency: request_id
-                .map(|id| idempotency_key(owner.uuid(), id, "CreateProject", &content, sealer)),
-        };
-        Ok(Self {
-            project,
-            stream_key,
+            let id = ProjectId::generate();
+            let stream_key = StreamKey::generate();
+            let project = NewProject {
+                id,
+                name: name?,
+                reconnect_window: window?.unwrap_or_default(),
+                publish_conflict_policy: policy?,
+                stream_key: stream_key.seal(id, sealer),
+                idempotency: request_id?
+                    .map(|id| idempotency_key(owner.uuid(), id, "CreateProject", &content, sealer)),
+            };
+            Some(Self {
+                project,
+                stream_key,
+            })
         })
     }
 }
@@ -97,62 +86,40 @@ impl TryFrom<pb::UpdateProjectRequest> for UpdateProject {
             reconnect_window,
             publish_conflict_policy,
         } = message;
-        let mut fields = Fields::default();
-        let id = fields.read("project_id", ProjectId::parse(&project_id));
-        let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
-        let window = fields.read_optional(
-            "reconnect_window",
-            reconnect_window.map(self::reconnect_window),
-        );
-        let policy = fields.read_optional(
-            "publish_conflict_policy",
-            publish_conflict_policy.map(conflict_policy),
-        );
-        let (Some(id), Some(name), Some(reconnect_window), Some(publish_conflict_policy)) =
-            (id, name, window, policy)
-        else {
-            return Err(fields.into_error());
-        };
-
-        let update = ProjectUpdate {
-            name,
-            disabled,
-            reconnect_window,
-            publish_conflict_policy,
-        };
-        Ok(Self { id, update })
+        let window = reconnect_window.map(self::reconnect_window);
+        let policy = publish_conflict_policy.map(read_enum);
+        Fields::read_all(|fields| {
+            let id = fields.read("project_id", ProjectId::parse(&project_id));
+            let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
+            let window = fields.read_optional("reconnect_window", window);
+            let policy = fields.read_optional("publish_conflict_policy", policy);
+            let update = ProjectUpdate {
+                name: name?,
+                disabled,
+                reconnect_window: window?,
+                publish_conflict_policy: policy?,
+            };
+            Some(Self { id: id?, update })
+        })
     }
 }
 
-impl TryFrom<pb::RotateStreamKeyRequest> for RotateStreamKey {
-    type Error = Error;
-
-    fn try_from(message: pb::RotateStreamKeyRequest) -> Result<Self, Error> {
-        let pb::RotateStreamKeyRequest { project_id, grace } = message;
-        Fields::read_all(|fields| {
-            let id = fields.read("project_id", ProjectId::parse(&project_id));
-            let bounds = Duration::ZERO..=MAX_GRACE;
-            let grace = fields.read("grace", read_duration(grace, bounds, "must be 0 to 7 days"));
-            Some(Self {
-                id: id?,
-                grace: grace?,
-            })
-        })
-    }
+/// Reads the project, and the grace period of its stream key.
+pub(super) fn read_rotate_stream_key(
+    message: pb::RotateStreamKeyRequest,
+) -> Result<(ProjectId, Duration), Error> {
+    let pb::RotateStreamKeyRequest { project_id, grace } = message;
+    Fields::read_all(|fields| {
+        let id = fields.read("project_id", ProjectId::parse(&project_id));
+        let bounds = Duration::ZERO..=MAX_GRACE;
+        let grace = fields.read("grace", read_duration(grace, bounds, "must be 0 to 7 days"));
+        id.zip(grace)
+    })
 }
 
 fn reconnect_window(value: prost_types::Duration) -> Result<ReconnectWindow, Invalid> {
     let any = Duration::ZERO..=Duration::MAX;
     read_duration(Some(value), any, "must be 0 to 30 minutes").and_then(ReconnectWindow::parse)
-}
-
-fn conflict_policy(value: i32) -> Result<PublishConflictPolicy, Invalid> {
-    match read_enum(value)? {
-        pb::PublishConflictPolicy::Takeover => Ok(PublishConflictPolicy::Takeover),
-        pb::PublishConflictPolicy::Unspecified | pb::PublishConflictPolicy::RejectNew => {
-            Ok(PublishConflictPolicy::RejectNew)
-        }
-    }
 }
 
 impl From<Project> for pb::Project {
@@ -169,10 +136,7 @@ impl From<Project> for pb::Project {
             create_time,
             update_time,
         } = project;
-        let policy = match publish_conflict_policy {
-            PublishConflictPolicy::RejectNew => pb::PublishConflictPolicy::RejectNew,
-            PublishConflictPolicy::Takeover => pb::PublishConflictPolicy::Takeover,
-        };
+        let policy = pb::PublishConflictPolicy::from(publish_conflict_policy);
         Self {
             id: id.to_string(),
             name,
@@ -184,6 +148,34 @@ impl From<Project> for pb::Project {
             revision,
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
+        }
+    }
+}
+
+impl From<&PlatformInfo> for pb::PlatformInfo {
+    fn from(info: &PlatformInfo) -> Self {
+        let PlatformInfo {
+            platform,
+            display_name,
+            kind,
+            urls,
+            tls,
+            limits,
+            note,
+        } = info;
+        let limit = |number| i32::try_from(number).unwrap_or(i32::MAX);
+        Self {
+            platform: pb::Platform::from(*platform).into(),
+            display_name: (*display_name).to_owned(),
+            kind: pb::PlatformKind::from(*kind).into(),
+            urls: urls.iter().map(ToString::to_string).collect(),
+            tls: pb::PlatformTls::from(*tls).into(),
+            limits: Some(pb::PlatformLimits {
+                keyframe_interval_seconds: limit(limits.keyframe_interval_seconds),
+                max_video_bitrate_kbps: limit(limits.max_video_bitrate_kbps),
+                max_audio_bitrate_kbps: limit(limits.max_audio_bitrate_kbps),
+            }),
+            note: (*note).to_owned(),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 mod destination_messages;
 mod messages;
-mod platform_messages;
 mod service;
 
-pub use service::{ProjectDependencies, ProjectService};
+pub use service::ProjectService;

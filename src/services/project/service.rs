@@ -2,18 +2,17 @@ use tonic::{Request, Response, Status};
 
 use super::{
     destination_messages::{CreateDestination, UpdateDestination},
-    messages::{CreateProject, RotateStreamKey, UpdateProject},
-    platform_messages::platforms,
+    messages::{CreateProject, UpdateProject, read_rotate_stream_key},
 };
 use crate::{
     auth::{Caller, Sealer},
     database::Database,
-    domain::{DestinationId, ProjectId, StreamKey, UrlPolicy, now},
+    domain::{Platform, StreamKey, UrlPolicy, now},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{Created, Destinations, Projects, StreamKeys},
     services::{
-        fields::{read_field, timestamp},
+        fields::{read_id, timestamp},
         paging::PageTokens,
         request_origin::tenant_and_audit,
     },
@@ -30,27 +29,15 @@ pub struct ProjectService {
     url_policy: UrlPolicy,
 }
 
-/// The dependencies of [`ProjectService`].
-pub struct ProjectDependencies {
-    /// The database.
-    pub database: Database,
-    /// Seals stream keys and destination keys.
-    pub sealer: Sealer,
-    /// Which destination addresses are allowed.
-    pub url_policy: UrlPolicy,
-    /// The maximum number of destinations of a project.
-    pub max_destinations: u32,
-}
-
 impl ProjectService {
-    /// The service with its dependencies.
-    pub fn new(dependencies: ProjectDependencies) -> Self {
-        let ProjectDependencies {
-            database,
-            sealer,
-            url_policy,
-            max_destinations,
-        } = dependencies;
+    /// The service of a database. The sealer seals stream keys and destination keys, and a
+    /// project has at most `max_destinations`.
+    pub fn new(
+        database: Database,
+        sealer: Sealer,
+        url_policy: UrlPolicy,
+        max_destinations: u32,
+    ) -> Self {
         Self {
             projects: Projects::new(database.clone()),
             stream_keys: StreamKeys::new(database.clone()),
@@ -102,8 +89,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::GetProjectRequest>,
     ) -> Result<Response<pb::GetProjectResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let message = request.into_inner();
-        let id = read_field("project_id", ProjectId::parse(&message.project_id))?;
+        let id = read_id("project_id", &request.get_ref().project_id)?;
 
         let project = self.projects.get(tenant, id).await?;
 
@@ -116,12 +102,11 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::ListProjectsRequest>,
     ) -> Result<Response<pb::ListProjectsResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let pb::ListProjectsRequest {
-            page_size,
-            page_token,
-        } = request.into_inner();
+        let message = request.into_inner();
         let list = format!("projects/{tenant:?}");
-        let list = self.page_tokens.read_single(list, page_size, &page_token)?;
+        let list = self
+            .page_tokens
+            .read_single(list, message.page_size, &message.page_token)?;
 
         let projects = self.projects.list(tenant, list.page).await?;
 
@@ -155,7 +140,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
     ) -> Result<Response<pb::DeleteProjectResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "DeleteProject")?;
         let pb::DeleteProjectRequest { project_id, force } = request.into_inner();
-        let id = read_field("project_id", ProjectId::parse(&project_id))?;
+        let id = read_id("project_id", &project_id)?;
 
         let audit = audit.with_resource(id);
         self.projects
@@ -170,7 +155,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::RotateStreamKeyRequest>,
     ) -> Result<Response<pb::RotateStreamKeyResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "RotateStreamKey")?;
-        let RotateStreamKey { id, grace } = request.into_inner().try_into()?;
+        let (id, grace) = read_rotate_stream_key(request.into_inner())?;
         let key = StreamKey::generate();
         let sealed = key.seal(id, &self.sealer);
 
@@ -191,8 +176,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::RevealStreamKeyRequest>,
     ) -> Result<Response<pb::RevealStreamKeyResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "RevealStreamKey")?;
-        let message = request.into_inner();
-        let id = read_field("project_id", ProjectId::parse(&message.project_id))?;
+        let id = read_id("project_id", &request.get_ref().project_id)?;
 
         let audit = audit.with_resource(id);
         let sealed = self.stream_keys.reveal(tenant, id, &audit, now()).await?;
@@ -233,11 +217,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::GetDestinationRequest>,
     ) -> Result<Response<pb::GetDestinationResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let message = request.into_inner();
-        let id = read_field(
-            "destination_id",
-            DestinationId::parse(&message.destination_id),
-        )?;
+        let id = read_id("destination_id", &request.get_ref().destination_id)?;
 
         let (destination, _) = self.destinations.get(tenant, id).await?;
 
@@ -250,17 +230,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::ListDestinationsRequest>,
     ) -> Result<Response<pb::ListDestinationsResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let pb::ListDestinationsRequest {
-            project_id,
-            page_size,
-            page_token,
-        } = request.into_inner();
+        let message = request.into_inner();
         let (project_id, list) = self.page_tokens.read_of_project(
             "destinations",
             tenant,
-            &project_id,
-            page_size,
-            &page_token,
+            &message.project_id,
+            message.page_size,
+            &message.page_token,
         )?;
 
         self.projects.get(tenant, project_id).await?;
@@ -302,11 +278,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::DeleteDestinationRequest>,
     ) -> Result<Response<pb::DeleteDestinationResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "DeleteDestination")?;
-        let message = request.into_inner();
-        let id = read_field(
-            "destination_id",
-            DestinationId::parse(&message.destination_id),
-        )?;
+        let id = read_id("destination_id", &request.get_ref().destination_id)?;
 
         let audit = audit.with_resource(id);
         self.destinations.delete(tenant, id, &audit, now()).await?;
@@ -320,8 +292,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
     ) -> Result<Response<pb::ListPlatformsResponse>, Status> {
         Caller::of(&request)?;
 
-        Ok(Response::new(pb::ListPlatformsResponse {
-            platforms: platforms(),
-        }))
+        let platforms = Platform::ALL.map(|platform| platform.info().into()).into();
+        Ok(Response::new(pb::ListPlatformsResponse { platforms }))
     }
 }

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::publisher_messages;
 use crate::{
     domain::{
-        EndReason, Invalid, PlayUrl, ProjectId, PublishAction, Publisher, Refusal, RefusalReason,
-        Stream, StreamId, StreamKey, StreamStats, StreamStatus, Tenant,
+        Invalid, PlayUrl, ProjectId, PublishAction, Publisher, Refusal, Stream, StreamId,
+        StreamKey, StreamStats, StreamStatus, Tenant,
     },
     error::Error,
     proto::v1 as pb,
     services::{
-        fields::{Fields, read_duration, read_enum, timestamp},
+        enums::{read_enum, read_protocol},
+        fields::{Fields, not_negative, read_duration, timestamp},
         paging::{PageRequest, PageTokens},
     },
 };
@@ -45,11 +45,6 @@ pub(super) struct ListStreams {
     pub list: PageRequest,
 }
 
-pub(super) struct StopStream {
-    pub id: StreamId,
-    pub hold: Duration,
-}
-
 impl TryFrom<pb::BeginPublishRequest> for BeginPublish {
     type Error = Error;
 
@@ -62,7 +57,7 @@ impl TryFrom<pb::BeginPublishRequest> for BeginPublish {
         } = message;
         Fields::read_all(|fields| {
             let stream_key = fields.read("stream_key", StreamKey::parse(&stream_key));
-            let publisher = publisher_messages::publisher(fields, publisher);
+            let publisher = self::publisher(fields, publisher);
             let play_url = fields.read("play_url", PlayUrl::parse(&play_url));
             Some(Self {
                 stream_key: stream_key?,
@@ -87,11 +82,8 @@ impl TryFrom<pb::HeartbeatPublishRequest> for HeartbeatPublish {
         Fields::read_all(|fields| {
             let id = fields.read("stream_id", StreamId::parse(&stream_id));
             let epoch = fields.read("epoch", self::epoch(epoch));
-            let publisher = publisher_messages::publisher(fields, publisher);
-            let stats = match stats {
-                None => Some(None),
-                Some(stats) => publisher_messages::stats(fields, stats).map(Some),
-            };
+            let publisher = self::publisher(fields, publisher);
+            let stats = self::stats(fields, stats);
             Some(Self {
                 id: id?,
                 epoch: epoch?,
@@ -114,7 +106,7 @@ impl TryFrom<pb::EndPublishRequest> for EndPublish {
         Fields::read_all(|fields| {
             let id = fields.read("stream_id", StreamId::parse(&stream_id));
             let epoch = fields.read("epoch", self::epoch(epoch));
-            let publisher = publisher_messages::publisher(fields, publisher);
+            let publisher = self::publisher(fields, publisher);
             Some(Self {
                 id: id?,
                 epoch: epoch?,
@@ -138,8 +130,7 @@ impl ListStreams {
         } = message;
         Fields::read_all(|fields| {
             let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-            let status = status.map(|value| read_enum(value).map(status_of));
-            let status = fields.read_optional("status", status);
+            let status = fields.read_optional("status", status.map(read_enum));
             let list = format!("streams/{tenant:?}/{project_id:?}/{status:?}");
             let list = page_tokens.read(fields, list, page_size, &page_token);
             Some(Self {
@@ -151,36 +142,100 @@ impl ListStreams {
     }
 }
 
-impl TryFrom<pb::StopStreamRequest> for StopStream {
-    type Error = Error;
+/// Reads the stream and the hold.
+pub(super) fn read_stop_stream(
+    message: pb::StopStreamRequest,
+) -> Result<(StreamId, Duration), Error> {
+    let pb::StopStreamRequest { stream_id, hold } = message;
+    Fields::read_all(|fields| {
+        let id = fields.read("stream_id", StreamId::parse(&stream_id));
+        let bounds = Duration::ZERO..=MAX_HOLD;
+        let hold = fields.read("hold", read_duration(hold, bounds, "must be 0 to 24 hours"));
+        id.zip(hold)
+    })
+}
 
-    fn try_from(message: pb::StopStreamRequest) -> Result<Self, Error> {
-        let pb::StopStreamRequest { stream_id, hold } = message;
-        Fields::read_all(|fields| {
-            let id = fields.read("stream_id", StreamId::parse(&stream_id));
-            let bounds = Duration::ZERO..=MAX_HOLD;
-            let hold = fields.read("hold", read_duration(hold, bounds, "must be 0 to 24 hours"));
-            Some(Self {
-                id: id?,
-                hold: hold?,
-            })
-        })
+/// Reads a publisher.
+fn publisher(fields: &mut Fields, message: Option<pb::Publisher>) -> Option<Publisher> {
+    let pb::Publisher {
+        node_id,
+        boot_id,
+        connection_id,
+        peer_address,
+        protocol,
+    } = message.unwrap_or_default();
+    let node_id = fields.read("publisher.node_id", Publisher::parse_id(&node_id));
+    let boot_id = fields.read("publisher.boot_id", Publisher::parse_id(&boot_id));
+    let connection_id = fields.read(
+        "publisher.connection_id",
+        Publisher::parse_id(&connection_id),
+    );
+    let peer_address = fields.read(
+        "publisher.peer_address",
+        Publisher::parse_peer_address(&peer_address),
+    );
+    let protocol = fields.read("publisher.protocol", read_protocol(protocol));
+    Some(Publisher {
+        node_id: node_id?,
+        boot_id: boot_id?,
+        connection_id: connection_id?,
+        peer_address: peer_address?,
+        protocol: protocol?,
+    })
+}
+
+/// Reads the optional measurements.
+pub(super) fn stats(
+    fields: &mut Fields,
+    message: Option<pb::StreamStats>,
+) -> Option<Option<StreamStats>> {
+    let Some(message) = message else {
+        return Some(None);
+    };
+    let pb::StreamStats {
+        bytes_received,
+        bitrate_bps,
+        width,
+        height,
+        fps,
+        video_codec,
+        audio_codec,
+    } = message;
+    let bytes_received = fields.read("stats.bytes_received", not_negative(bytes_received));
+    let bitrate_bps = fields.read("stats.bitrate_bps", not_negative(bitrate_bps));
+    let width = fields.read("stats.width", not_negative(width));
+    let height = fields.read("stats.height", not_negative(height));
+    let fps = match fps.is_finite() {
+        true => not_negative(fps),
+        false => Err(Invalid::because("must be a number")),
+    };
+    let fps = fields.read("stats.fps", fps);
+    let video_codec = fields.read("stats.video_codec", codec(video_codec));
+    let audio_codec = fields.read("stats.audio_codec", codec(audio_codec));
+    Some(Some(StreamStats {
+        bytes_received: bytes_received?,
+        bitrate_bps: bitrate_bps?,
+        width: width?,
+        height: height?,
+        fps: fps?,
+        video_codec: video_codec?,
+        audio_codec: audio_codec?,
+    }))
+}
+
+fn codec(text: String) -> Result<String, Invalid> {
+    if text.chars().count() > 32 || text.chars().any(char::is_control) {
+        return Err(Invalid::because(
+            "must have at most 32 characters, none of them a control character",
+        ));
     }
+    Ok(text)
 }
 
 pub(super) fn epoch(value: i64) -> Result<i64, Invalid> {
     match value {
         1.. => Ok(value),
         _ => Err(Invalid::because("must be at least 1")),
-    }
-}
-
-fn status_of(status: pb::StreamStatus) -> StreamStatus {
-    match status {
-        pb::StreamStatus::Unspecified | pb::StreamStatus::Connecting => StreamStatus::Connecting,
-        pb::StreamStatus::Live => StreamStatus::Live,
-        pb::StreamStatus::Reconnecting => StreamStatus::Reconnecting,
-        pb::StreamStatus::Ended => StreamStatus::Ended,
     }
 }
 
@@ -210,17 +265,11 @@ impl From<Stream> for pb::Stream {
             end_reason,
             stats,
         } = stream;
-        let status = match status {
-            StreamStatus::Connecting => pb::StreamStatus::Connecting,
-            StreamStatus::Live => pb::StreamStatus::Live,
-            StreamStatus::Reconnecting => pb::StreamStatus::Reconnecting,
-            StreamStatus::Ended => pb::StreamStatus::Ended,
-        };
         let end_reason = end_reason.map_or(pb::EndReason::Unspecified, pb::EndReason::from);
         Self {
             id: id.to_string(),
             project_id: project_id.to_string(),
-            status: status.into(),
+            status: pb::StreamStatus::from(status).into(),
             epoch,
             create_time: Some(timestamp(create_time)),
             live_time: live_time.map(timestamp),
@@ -233,19 +282,44 @@ impl From<Stream> for pb::Stream {
     }
 }
 
-impl From<EndReason> for pb::EndReason {
-    fn from(reason: EndReason) -> Self {
-        match reason {
-            EndReason::PublisherEnded => Self::PublisherEnded,
-            EndReason::ReconnectTimeout => Self::ReconnectTimeout,
-            EndReason::HeartbeatTimeout => Self::HeartbeatTimeout,
-            EndReason::StoppedByOwner => Self::StoppedByOwner,
-            EndReason::TakenOver => Self::TakenOver,
-            EndReason::KeyRotated => Self::KeyRotated,
-            EndReason::ProjectDisabled => Self::ProjectDisabled,
-            EndReason::ProjectDeleted => Self::ProjectDeleted,
-            EndReason::NodeLost => Self::NodeLost,
-            EndReason::NeverStarted => Self::NeverStarted,
+impl From<Publisher> for pb::Publisher {
+    fn from(publisher: Publisher) -> Self {
+        let Publisher {
+            node_id,
+            boot_id,
+            connection_id,
+            peer_address,
+            protocol,
+        } = publisher;
+        Self {
+            node_id,
+            boot_id,
+            connection_id,
+            peer_address,
+            protocol: pb::IngestProtocol::from(protocol).into(),
+        }
+    }
+}
+
+impl From<StreamStats> for pb::StreamStats {
+    fn from(stats: StreamStats) -> Self {
+        let StreamStats {
+            bytes_received,
+            bitrate_bps,
+            width,
+            height,
+            fps,
+            video_codec,
+            audio_codec,
+        } = stats;
+        Self {
+            bytes_received,
+            bitrate_bps,
+            width,
+            height,
+            fps,
+            video_codec,
+            audio_codec,
         }
     }
 }
@@ -259,15 +333,9 @@ impl From<Refusal> for pb::Refusal {
             node_id,
             peer_prefix,
         } = refusal;
-        let reason = match reason {
-            RefusalReason::StreamKeyInvalid => pb::ErrorReason::StreamKeyInvalid,
-            RefusalReason::PublishConflict => pb::ErrorReason::PublishConflict,
-            RefusalReason::ProjectDisabled => pb::ErrorReason::ProjectDisabled,
-            RefusalReason::PublishHeld => pb::ErrorReason::PublishHeld,
-        };
         Self {
             create_time: Some(timestamp(create_time)),
-            reason: reason.into(),
+            reason: pb::ErrorReason::from(reason).into(),
             node_id,
             peer_prefix,
         }

@@ -5,15 +5,12 @@ mod messages;
 mod node_reconciler;
 mod owner_rpcs;
 mod publish_rpcs;
-mod publisher_messages;
 mod relay_messages;
 mod relay_rpcs;
 mod response_sender;
 mod service;
 mod sync_messages;
 mod watch;
-mod watch_messages;
-mod watch_rpcs;
 
 pub use node_reconciler::{NodeReconciler, SyncOutcome};
 pub use service::{StreamDependencies, StreamService};

@@ -1,25 +1,29 @@
-use tonic::{Request, Response};
+use tonic::{Request, Response, codegen::BoxStream};
+use tracing::Instrument;
 
 use super::{
-    messages::{ListStreams, StopStream},
+    messages::{ListStreams, read_stop_stream},
+    response_sender::ResponseSender,
     service::StreamService,
+    watch::{WatchSession, WatchStart, read_watch_project},
 };
 use crate::{
-    auth::Caller,
-    domain::{StreamId, now},
+    auth::{CallAuthorization, Caller},
+    domain::{ProjectId, Tenant, now},
     error::Result,
     proto::v1 as pb,
-    services::{fields::read_field, request_origin::tenant_and_audit},
+    services::{fields::read_id, request_origin::tenant_and_audit},
+    transport::Connection,
 };
 
-/// The RPCs with which owners control streams.
+/// The RPCs with which owners control streams and watch projects.
 impl StreamService {
     pub(super) async fn get_stream(
         &self,
         request: Request<pb::GetStreamRequest>,
     ) -> Result<Response<pb::GetStreamResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let id = read_field("stream_id", StreamId::parse(&request.get_ref().stream_id))?;
+        let id = read_id("stream_id", &request.get_ref().stream_id)?;
 
         let stream = self.streams.get(tenant, id).await?;
 
@@ -56,17 +60,13 @@ impl StreamService {
         request: Request<pb::ListRefusalsRequest>,
     ) -> Result<Response<pb::ListRefusalsResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let pb::ListRefusalsRequest {
-            project_id,
-            page_size,
-            page_token,
-        } = request.into_inner();
+        let message = request.into_inner();
         let (project_id, list) = self.page_tokens.read_of_project(
             "refusals",
             tenant,
-            &project_id,
-            page_size,
-            &page_token,
+            &message.project_id,
+            message.page_size,
+            &message.page_token,
         )?;
 
         self.projects.get(tenant, project_id).await?;
@@ -85,7 +85,7 @@ impl StreamService {
         request: Request<pb::StopStreamRequest>,
     ) -> Result<Response<pb::StopStreamResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "StopStream")?;
-        let StopStream { id, hold } = request.into_inner().try_into()?;
+        let (id, hold) = read_stop_stream(request.into_inner())?;
 
         let stream = self
             .streams
@@ -94,5 +94,48 @@ impl StreamService {
 
         let stream = Some(stream.into());
         Ok(Response::new(pb::StopStreamResponse { stream }))
+    }
+
+    pub(super) async fn watch_project(
+        &self,
+        request: Request<pb::WatchProjectRequest>,
+    ) -> Result<Response<BoxStream<pb::WatchProjectResponse>>> {
+        let (caller, authorization) = (Caller::of(&request)?, CallAuthorization::of(&request)?);
+        let tenant = caller.tenant()?;
+        let closing = Connection::closing_of(&request);
+        let (id, after_revision) = read_watch_project(request.into_inner())?;
+
+        // Before the project is read, so that no change is missed in between.
+        let project = self.hub.watch(tenant.user, id)?;
+        let start = self.watch_start(tenant, id, after_revision).await?;
+        let (sender, stream) = ResponseSender::channel();
+        let watch = WatchSession {
+            project,
+            events: self.events.clone(),
+            authorization,
+            timeouts: self.watch_timeouts,
+            closing,
+            sender,
+        };
+        tokio::spawn(watch.run(start).in_current_span());
+
+        Ok(Response::new(stream))
+    }
+
+    async fn watch_start(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        after_revision: i64,
+    ) -> Result<WatchStart> {
+        if after_revision == 0 {
+            let snapshot = self.snapshots.take(tenant, id).await?;
+            return Ok(WatchStart::Snapshot(Box::new(snapshot.into())));
+        }
+        let revision = self.events.resume(tenant, id, after_revision).await?;
+        Ok(WatchStart::After {
+            after_revision,
+            revision,
+        })
     }
 }

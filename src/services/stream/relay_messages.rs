@@ -12,30 +12,25 @@ use crate::{
     error::Error,
     proto::v1 as pb,
     repositories::ClaimingWorker,
-    services::fields::{Fields, not_negative, read_enum, timestamp},
+    services::{
+        enums::{read_enum, read_is_fatal},
+        fields::{Fields, not_negative, timestamp},
+    },
 };
 
 /// The most relays that a worker can run and report.
 const MAX_RELAYS: usize = 1000;
 
-/// The number of violations after which reading stops, to bound the size of the response.
-const MAX_VIOLATIONS: usize = 50;
-
-pub(super) struct ReportRelays {
-    pub worker_id: String,
-    pub reports: Vec<RelayReport>,
-}
-
 /// Reads the ids of a relay.
-pub(super) fn relay_ids(
+pub(super) fn read_relay_ids(
     stream_id: &str,
     destination_id: &str,
 ) -> Result<(StreamId, DestinationId), Error> {
-    let mut fields = Fields::default();
-    let stream_id = fields.read("stream_id", StreamId::parse(stream_id));
-    let destination_id = fields.read("destination_id", DestinationId::parse(destination_id));
-    let ids = stream_id.zip(destination_id);
-    ids.ok_or_else(|| fields.into_error())
+    Fields::read_all(|fields| {
+        let stream_id = fields.read("stream_id", StreamId::parse(stream_id));
+        let destination_id = fields.read("destination_id", DestinationId::parse(destination_id));
+        stream_id.zip(destination_id)
+    })
 }
 
 impl TryFrom<pb::ClaimRelaysRequest> for ClaimingWorker {
@@ -67,20 +62,16 @@ impl TryFrom<pb::ClaimRelaysRequest> for ClaimingWorker {
     }
 }
 
-impl TryFrom<pb::ReportRelaysRequest> for ReportRelays {
-    type Error = Error;
-
-    fn try_from(message: pb::ReportRelaysRequest) -> Result<Self, Error> {
-        let pb::ReportRelaysRequest { worker_id, reports } = message;
-        Fields::read_all(|fields| {
-            let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
-            let reports = self::reports(fields, reports);
-            Some(Self {
-                worker_id: worker_id?,
-                reports: reports?,
-            })
-        })
-    }
+/// Reads the worker and its reports.
+pub(super) fn read_report_relays(
+    message: pb::ReportRelaysRequest,
+) -> Result<(String, Vec<RelayReport>), Error> {
+    let pb::ReportRelaysRequest { worker_id, reports } = message;
+    Fields::read_all(|fields| {
+        let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
+        let reports = self::reports(fields, reports);
+        worker_id.zip(reports)
+    })
 }
 
 fn reports(fields: &mut Fields, messages: Vec<pb::RelayReport>) -> Option<Vec<RelayReport>> {
@@ -89,25 +80,13 @@ fn reports(fields: &mut Fields, messages: Vec<pb::RelayReport>) -> Option<Vec<Re
         return fields.read("reports", Err(invalid));
     }
     let mut seen = HashSet::new();
-    let mut reports = Vec::with_capacity(messages.len());
-    for (at, message) in messages.into_iter().enumerate() {
-        reports.push(report(
-            fields,
-            &format!("reports[{at}]"),
-            message,
-            &mut seen,
-        ));
-        if fields.error_count() >= MAX_VIOLATIONS {
-            return None;
-        }
-    }
-    // `None` if one of them is invalid.
-    reports.into_iter().collect()
+    fields.read_each("reports", messages, |fields, message| {
+        report(fields, message, &mut seen)
+    })
 }
 
 fn report(
     fields: &mut Fields,
-    path: &str,
     message: pb::RelayReport,
     seen: &mut HashSet<Uuid>,
 ) -> Option<RelayReport> {
@@ -118,26 +97,22 @@ fn report(
         bitrate_bps,
         error,
     } = message;
-    let path = |field| format!("{path}.{field}");
     let lease_id = read_lease_id(&lease_id).and_then(|id| match seen.insert(id) {
         true => Ok(id),
         false => Err(Invalid::because("must not be reported twice")),
     });
-    let lease_id = fields.read(&path("lease_id"), lease_id);
-    let state = fields.read(&path("state"), read_enum::<pb::RelayState>(state));
-    let bytes_sent = fields.read(&path("bytes_sent"), not_negative(bytes_sent));
-    let bitrate_bps = fields.read(&path("bitrate_bps"), not_negative(bitrate_bps));
+    let lease_id = fields.read("lease_id", lease_id);
+    let state = fields.read("state", read_enum(state));
+    let bytes_sent = fields.read("bytes_sent", not_negative(bytes_sent));
+    let bitrate_bps = fields.read("bitrate_bps", not_negative(bitrate_bps));
     let error = match error {
         None => Some(None),
-        Some(error) => relay_error(fields, &path("error"), error).map(Some),
+        Some(error) => relay_error(fields, error).map(Some),
     };
-    let needs_error = matches!(
-        state,
-        Some(pb::RelayState::Retrying | pb::RelayState::Failed)
-    );
+    let needs_error = matches!(state, Some(RelayState::Retrying | RelayState::Failed));
     if needs_error && error == Some(None) {
         let invalid = Err(Invalid::because("must be given with RETRYING and FAILED"));
-        return fields.read(&path("error"), invalid);
+        return fields.read("error", invalid);
     }
     Some(RelayReport {
         lease_id: lease_id?,
@@ -147,30 +122,29 @@ fn report(
     })
 }
 
-fn reported_state(state: pb::RelayState, error: Option<RelayError>) -> ReportedState {
+fn reported_state(state: RelayState, error: Option<RelayError>) -> ReportedState {
     match (state, error) {
-        (pb::RelayState::Retrying, Some(error)) => ReportedState::Retrying(error),
-        (pb::RelayState::Failed, Some(error)) => ReportedState::Failed(error),
-        (pb::RelayState::Starting, _) => ReportedState::Starting,
-        (pb::RelayState::Broadcasting, _) => ReportedState::Broadcasting,
-        (pb::RelayState::Stalled, _) => ReportedState::Stalled,
-        (pb::RelayState::Stopping, _) => ReportedState::Stopping,
+        (RelayState::Retrying, Some(error)) => ReportedState::Retrying(error),
+        (RelayState::Failed, Some(error)) => ReportedState::Failed(error),
+        (RelayState::Starting, _) => ReportedState::Starting,
+        (RelayState::Broadcasting, _) => ReportedState::Broadcasting,
+        (RelayState::Stalled, _) => ReportedState::Stalled,
+        (RelayState::Stopping, _) => ReportedState::Stopping,
         _ => ReportedState::Stopped,
     }
 }
 
-fn relay_error(fields: &mut Fields, path: &str, message: pb::RelayError) -> Option<RelayError> {
+fn relay_error(fields: &mut Fields, message: pb::RelayError) -> Option<RelayError> {
     let pb::RelayError {
         code,
         severity,
         message,
     } = message;
-    let code = fields.read(&format!("{path}.code"), RelayError::parse_code(&code));
-    let severity = read_enum::<pb::RelayErrorSeverity>(severity);
-    let severity = fields.read(&format!("{path}.severity"), severity);
+    let code = fields.read("error.code", RelayError::parse_code(&code));
+    let fatal = fields.read("error.severity", read_is_fatal(severity));
     Some(RelayError {
         code: code?,
-        fatal: severity? == pb::RelayErrorSeverity::Fatal,
+        fatal: fatal?,
         message: RelayError::redact(&message),
     })
 }
@@ -217,20 +191,6 @@ impl From<Relay> for pb::Relay {
             error: error.map(pb::RelayError::from),
             worker_id: lease.map(|lease| lease.worker_id).unwrap_or_default(),
             update_time: Some(timestamp(update_time)),
-        }
-    }
-}
-
-impl From<RelayState> for pb::RelayState {
-    fn from(state: RelayState) -> Self {
-        match state {
-            RelayState::Idle => Self::Idle,
-            RelayState::Starting => Self::Starting,
-            RelayState::Broadcasting => Self::Broadcasting,
-            RelayState::Stalled => Self::Stalled,
-            RelayState::Retrying => Self::Retrying,
-            RelayState::Failed => Self::Failed,
-            RelayState::Stopping => Self::Stopping,
         }
     }
 }

@@ -2,17 +2,17 @@ use tonic::{Request, Response, codegen::BoxStream};
 
 use super::{
     claim_session::ClaimSession,
-    relay_messages::{ReportRelays, relay_ids},
+    relay_messages::{read_relay_ids, read_report_relays},
     response_sender::ResponseSender,
     service::StreamService,
 };
 use crate::{
     auth::{CallAuthorization, Caller},
-    domain::{StreamId, now},
+    domain::now,
     error::Result,
     proto::v1 as pb,
     services::{
-        fields::{read_field, timestamp},
+        fields::{read_id, timestamp},
         request_origin::tenant_and_audit,
     },
     transport::Connection,
@@ -29,7 +29,7 @@ impl StreamService {
             stream_id,
             destination_id,
         } = request.into_inner();
-        let (stream_id, destination_id) = relay_ids(&stream_id, &destination_id)?;
+        let (stream_id, destination_id) = read_relay_ids(&stream_id, &destination_id)?;
 
         let audit = audit.with_resource(destination_id);
         let relay = self
@@ -50,7 +50,7 @@ impl StreamService {
             stream_id,
             destination_id,
         } = request.into_inner();
-        let (stream_id, destination_id) = relay_ids(&stream_id, &destination_id)?;
+        let (stream_id, destination_id) = read_relay_ids(&stream_id, &destination_id)?;
 
         let audit = audit.with_resource(destination_id);
         let relay = self
@@ -67,7 +67,7 @@ impl StreamService {
         request: Request<pb::ListRelaysRequest>,
     ) -> Result<Response<pb::ListRelaysResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let id = read_field("stream_id", StreamId::parse(&request.get_ref().stream_id))?;
+        let id = read_id("stream_id", &request.get_ref().stream_id)?;
 
         self.streams.get(tenant, id).await?;
         let relays = self.relays.list(tenant, id).await?;
@@ -106,7 +106,7 @@ impl StreamService {
         request: Request<pb::ReportRelaysRequest>,
     ) -> Result<Response<pb::ReportRelaysResponse>> {
         Caller::of(&request)?;
-        let ReportRelays { worker_id, reports } = request.into_inner().try_into()?;
+        let (worker_id, reports) = read_report_relays(request.into_inner())?;
 
         let now = now();
         let lost = self.reports.report(&worker_id, reports, now).await?;

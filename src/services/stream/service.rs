@@ -63,12 +63,9 @@ impl StreamService {
         let StreamDependencies {
             database,
             publishing,
-            reports,
             sealer,
-            heartbeat_interval,
-            hub,
-            watch_timeouts,
             relay_timeouts,
+            ..
         } = dependencies;
         Self {
             projects: Projects::new(database.clone()),
@@ -76,16 +73,16 @@ impl StreamService {
             refusals: Refusals::new(database.clone()),
             relays: Relays::new(database.clone()),
             claims: RelayClaims::new(database.clone(), relay_timeouts),
-            reports,
+            reports: dependencies.reports,
             snapshots: Snapshots::new(database.clone()),
             events: Events::new(database.clone()),
             node_reconciler: NodeReconciler::new(database, publishing.clone(), sealer.clone()),
             publishing,
-            hub,
+            hub: dependencies.hub,
             page_tokens: PageTokens::new(sealer.clone()),
             sealer,
-            heartbeat_interval,
-            watch_timeouts,
+            heartbeat_interval: dependencies.heartbeat_interval,
+            watch_timeouts: dependencies.watch_timeouts,
             relay_timeouts,
         }
     }

@@ -2,23 +2,19 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{
-    messages::epoch,
-    node_reconciler::SyncOutcome,
-    publisher_messages::{protocol, stats},
-};
+use super::{messages, node_reconciler::SyncOutcome};
 use crate::{
     domain::{Invalid, NodeConnection, NodeReport, PlayUrl, Publisher, StreamId, StreamKey},
     error::Error,
     proto::v1 as pb,
-    services::fields::{Fields, duration},
+    services::{
+        enums::read_protocol,
+        fields::{Fields, duration},
+    },
 };
 
 /// The most connections that one call may report.
 const MAX_CONNECTIONS: usize = 5000;
-
-/// The number of violations after which reading stops, to bound the size of the response.
-const MAX_VIOLATIONS: usize = 50;
 
 impl TryFrom<pb::SyncNodeRequest> for NodeReport {
     type Error = Error;
@@ -58,21 +54,12 @@ fn connections(
         return fields.read("connections", Err(invalid));
     }
     let mut ids = HashSet::new();
-    let mut reports = Vec::with_capacity(messages.len());
-    for (index, message) in messages.into_iter().enumerate() {
-        let mut inner = Fields::default();
-        let report = match ids.insert(message.connection_id.clone()) {
-            true => connection(&mut inner, node_id, boot_id, message),
-            false => inner.read("connection_id", Err(Invalid::because("must not repeat"))),
-        };
-        reports.push(report);
-        fields.nest(&format!("connections[{index}]"), inner);
-        if fields.error_count() >= MAX_VIOLATIONS {
-            return None;
+    fields.read_each("connections", messages, |fields, message| {
+        match ids.insert(message.connection_id.clone()) {
+            true => connection(fields, node_id, boot_id, message),
+            false => fields.read("connection_id", Err(Invalid::because("must not repeat"))),
         }
-    }
-    // `None` if one of them is invalid.
-    reports.into_iter().collect()
+    })
 }
 
 fn connection(
@@ -93,17 +80,14 @@ fn connection(
     } = message;
     let connection_id = fields.read("connection_id", Publisher::parse_id(&connection_id));
     let known_stream = known_stream(fields, &stream_id, epoch);
-    let stats = match stats {
-        None => Some(None),
-        Some(stats) => self::stats(fields, stats).map(Some),
-    };
+    let stats = messages::stats(fields, stats);
     let stream_key = match stream_key.as_str() {
         "" => Some(None),
         key => fields.read("stream_key", StreamKey::parse(key)).map(Some),
     };
     let peer_address = Publisher::parse_peer_address(&peer_address);
     let peer_address = fields.read("peer_address", peer_address);
-    let protocol = fields.read("protocol", self::protocol(protocol));
+    let protocol = fields.read("protocol", read_protocol(protocol));
     let play_url = fields.read("play_url", PlayUrl::parse(&play_url));
     Some(NodeConnection {
         publisher: Publisher {
@@ -133,7 +117,7 @@ fn known_stream(
         return fields.read("epoch", none);
     }
     let id = fields.read("stream_id", StreamId::parse(stream_id));
-    let epoch = fields.read("epoch", self::epoch(epoch));
+    let epoch = fields.read("epoch", messages::epoch(epoch));
     Some(Some((id?, epoch?)))
 }
 

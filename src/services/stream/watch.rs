@@ -3,15 +3,14 @@ use std::{convert::Infallible, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    response_sender::{ResponseSender, StreamEnd},
-    watch_messages::{Message, heartbeat, message, synced},
-};
+use super::response_sender::{ResponseSender, StreamEnd};
 use crate::{
     auth::CallAuthorization,
-    domain::{Change, Event},
+    domain::{Change, Event, ProjectId, ProjectSnapshot, Time},
     error::Error,
+    proto::{v1 as pb, v1::watch_project_response::Event as Kind},
     repositories::Events,
+    services::fields::{Fields, not_negative, timestamp},
     watching,
 };
 
@@ -20,6 +19,9 @@ const AUTHORIZATION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many events one query reads.
 const EVENT_BATCH_SIZE: i64 = 100;
+
+/// A message of a watch.
+pub(super) type Message = pb::WatchProjectResponse;
 
 /// The timeouts of a watch.
 #[derive(Debug, Clone, Copy)]
@@ -141,7 +143,7 @@ impl WatchSession {
             return Err(Error::ResyncRequired.into());
         }
         self.authorization.check()?;
-        self.send(Box::new(message(event)), position).await?;
+        self.send(Box::new(event_message(event)), position).await?;
         match event.change {
             Change::ProjectDeleted => Err(self.not_found().into()),
             _ => Ok(()),
@@ -190,5 +192,84 @@ impl WatchSession {
 
     fn not_found(&self) -> Error {
         Error::not_found("project", self.project.project_id())
+    }
+}
+
+/// Reads the project, and the revision after which the watch begins.
+pub(super) fn read_watch_project(
+    message: pb::WatchProjectRequest,
+) -> Result<(ProjectId, i64), Error> {
+    let pb::WatchProjectRequest {
+        project_id,
+        after_revision,
+    } = message;
+    Fields::read_all(|fields| {
+        let id = fields.read("project_id", ProjectId::parse(&project_id));
+        let after_revision = fields.read("after_revision", not_negative(after_revision));
+        id.zip(after_revision)
+    })
+}
+
+impl From<ProjectSnapshot> for Message {
+    fn from(snapshot: ProjectSnapshot) -> Self {
+        let ProjectSnapshot {
+            project,
+            destinations,
+            stream,
+            relays,
+        } = snapshot;
+        let revision = project.revision;
+        let snapshot = pb::ProjectSnapshot {
+            project: Some(project.into()),
+            destinations: destinations.into_iter().map(Into::into).collect(),
+            stream: stream.map(Into::into),
+            relays: relays.into_iter().map(pb::Relay::from).collect(),
+        };
+        message(revision, None, Kind::Snapshot(snapshot))
+    }
+}
+
+/// The message after the snapshot or the missed events.
+fn synced(revision: i64) -> Message {
+    message(revision, None, Kind::Synced(pb::WatchSynced {}))
+}
+
+/// The message that shows that the watch is alive.
+fn heartbeat(revision: i64) -> Message {
+    message(revision, None, Kind::Heartbeat(pb::WatchHeartbeat {}))
+}
+
+/// The message of an event.
+fn event_message(event: &Event) -> Message {
+    let Event {
+        revision,
+        create_time,
+        change,
+    } = event;
+    message(*revision, Some(*create_time), kind(change.clone()))
+}
+
+fn message(revision: i64, create_time: Option<Time>, event: Kind) -> Message {
+    Message {
+        revision,
+        create_time: create_time.map(timestamp),
+        event: Some(event),
+    }
+}
+
+fn kind(change: Change) -> Kind {
+    match change {
+        Change::Project(project) => Kind::ProjectUpdated(project.into()),
+        Change::ProjectDeleted => Kind::ProjectDeleted(pb::ProjectDeleted {}),
+        Change::Destination(destination) => Kind::DestinationChanged(pb::DestinationChanged {
+            destination_id: destination.id.to_string(),
+            destination: Some(destination.into()),
+        }),
+        Change::DestinationDeleted(id) => Kind::DestinationChanged(pb::DestinationChanged {
+            destination_id: id.to_string(),
+            destination: None,
+        }),
+        Change::Stream(stream) => Kind::StreamChanged(stream.into()),
+        Change::Relay(relay) => Kind::RelayChanged(relay.into()),
     }
 }

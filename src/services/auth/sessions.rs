@@ -1,25 +1,13 @@
+use super::service::AuthService;
 use crate::{
     auth::{
-        AccessToken, AccessTokens, Caller, RefreshSeed, RefreshToken, RefreshTokenAge, Revocations,
-        Sealer, Subject, account_at_address,
+        AccessToken, Caller, RefreshSeed, RefreshToken, RefreshTokenAge, Subject,
+        account_at_address,
     },
-    domain::{
-        AuditContext, RequestOrigin, Scope, Secret, Session, SessionId, SessionTimeouts, Time,
-        User, now,
-    },
+    domain::{AuditContext, RequestOrigin, Scope, Secret, Session, SessionId, Time, User, now},
     error::{Error, Result},
-    repositories::{Sessions, VerifiedCredential},
+    repositories::VerifiedCredential,
 };
-
-/// Begins and refreshes sessions, and issues their tokens.
-#[derive(Debug, Clone)]
-pub(super) struct SessionIssuer {
-    pub sessions: Sessions,
-    pub tokens: AccessTokens,
-    pub revocations: Revocations,
-    pub sealer: Sealer,
-    pub timeouts: SessionTimeouts,
-}
 
 /// The tokens of a session.
 #[derive(Debug)]
@@ -29,9 +17,10 @@ pub(super) struct TokenPair {
     pub refresh_token_expire_time: Time,
 }
 
-impl SessionIssuer {
+/// Begins and refreshes sessions, and issues their tokens.
+impl AuthService {
     /// Begins a session of a user; `ConcurrentChange` if the credential is no longer valid.
-    pub async fn begin(
+    pub(super) async fn begin_session(
         &self,
         action: &'static str,
         user: &User,
@@ -50,20 +39,20 @@ impl SessionIssuer {
             origin,
             create_time: now,
             last_used_time: now,
-            expire_time: now + self.timeouts.lifetime,
+            expire_time: now + self.session_timeouts.lifetime,
         };
 
         let familiar = account_at_address(&user.email.to_lowercase(), &session.origin);
         self.sessions
             .create(&session, credential, &familiar, &audit)
             .await?;
-        self.pair(&session, &seed, 1, now)
+        self.token_pair(&session, &seed, 1, now)
     }
 
     /// Issues tokens for a session, so that earlier refresh tokens become invalid.
     ///
     /// The caller has to store the returned session. The tokens are valid from then on.
-    pub async fn renew(&self, id: SessionId) -> Result<(Session, TokenPair)> {
+    pub(super) async fn renew_session(&self, id: SessionId) -> Result<(Session, TokenPair)> {
         let now = now();
         let session = self.sessions.find(id, now).await?;
         let session = session.ok_or(Error::AccessTokenInvalid)?;
@@ -75,7 +64,7 @@ impl SessionIssuer {
             ..session
         };
 
-        let tokens = self.pair(&session, &seed, 1, now)?;
+        let tokens = self.token_pair(&session, &seed, 1, now)?;
         Ok((session, tokens))
     }
 
@@ -83,14 +72,18 @@ impl SessionIssuer {
     ///
     /// The newest is replaced by the next one. The one before it is replaced by the newest, because
     /// the response may have been lost. An older one was stolen or reused, and ends the session.
-    pub async fn refresh(&self, token: &RefreshToken, origin: RequestOrigin) -> Result<TokenPair> {
+    pub(super) async fn refresh_session(
+        &self,
+        token: &RefreshToken,
+        origin: RequestOrigin,
+    ) -> Result<TokenPair> {
         let now = now();
         loop {
             let mut session = self
                 .sessions
                 .find(token.session_id, now)
                 .await?
-                .filter(|session| session.last_used_time + self.timeouts.idle_timeout > now)
+                .filter(|session| session.last_used_time + self.session_timeouts.idle_timeout > now)
                 .ok_or(Error::RefreshTokenInvalid)?;
             let seed = RefreshSeed::unseal(&session.refresh_seed, session.id, &self.sealer)?;
             if !seed.verifies(token) {
@@ -102,11 +95,11 @@ impl SessionIssuer {
                 RefreshTokenAge::Newest => {
                     if self.sessions.advance(session.id, newest, now).await? {
                         session.last_used_time = now;
-                        return self.pair(&session, &seed, newest + 1, now);
+                        return self.token_pair(&session, &seed, newest + 1, now);
                     }
                     // A concurrent call with the same token was faster. Read the session again.
                 }
-                RefreshTokenAge::Previous => return self.pair(&session, &seed, newest, now),
+                RefreshTokenAge::Previous => return self.token_pair(&session, &seed, newest, now),
                 RefreshTokenAge::Reused => return self.end_reused(&session, origin, now).await,
             }
         }
@@ -127,7 +120,7 @@ impl SessionIssuer {
         Err(Error::RefreshTokenReused)
     }
 
-    fn pair(
+    fn token_pair(
         &self,
         session: &Session,
         seed: &RefreshSeed,
@@ -145,7 +138,7 @@ impl SessionIssuer {
         Ok(TokenPair {
             access: self.tokens.issue(&caller, now)?,
             refresh_token: seed.token(session.id, counter),
-            refresh_token_expire_time: self.timeouts.end_of(session),
+            refresh_token_expire_time: self.session_timeouts.end_of(session),
         })
     }
 }

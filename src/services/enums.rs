@@ -1,0 +1,105 @@
+//! Conversions of enums between messages and the domain.
+
+use crate::{
+    domain::{
+        EndReason, IngestProtocol, Invalid, Platform, PlatformKind, PlatformTls,
+        PublishConflictPolicy, RefusalReason, RelayState, StreamStatus,
+    },
+    proto::v1 as pb,
+};
+
+/// A domain enum, and the enum of messages that has a value of the same name for each of its
+/// values.
+pub(super) trait MessageEnum: Copy + 'static {
+    /// The enum of messages.
+    type Message: From<Self> + Into<i32>;
+    /// All values of the domain.
+    const VALUES: &'static [Self];
+}
+
+macro_rules! message_enums {
+    ($($Domain:ident => $Message:ident { $($Value:ident)+ })+) => {$(
+        impl MessageEnum for $Domain {
+            type Message = pb::$Message;
+            const VALUES: &'static [Self] = &[$(Self::$Value),+];
+        }
+
+        impl From<$Domain> for pb::$Message {
+            fn from(value: $Domain) -> Self {
+                match value {
+                    $($Domain::$Value => Self::$Value,)+
+                }
+            }
+        }
+    )+};
+}
+
+message_enums! {
+    EndReason => EndReason {
+        PublisherEnded ReconnectTimeout HeartbeatTimeout StoppedByOwner TakenOver KeyRotated
+        ProjectDisabled ProjectDeleted NodeLost NeverStarted
+    }
+    Platform => Platform {
+        Custom Youtube Twitch Facebook X Kick AmazonIvs Linkedin Tiktok Instagram Rumble Trovo
+        Restream Mux Cloudflare Livepeer Castr Switchboard Steam Dlive Nimo Picarto Bilibili
+        Chzzk Soop Niconico Kakaotv Vimeo
+    }
+    PlatformKind => PlatformKind { Static Regional PerAccount PerEvent }
+    PublishConflictPolicy => PublishConflictPolicy { RejectNew Takeover }
+    RefusalReason => ErrorReason { StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld }
+    RelayState => RelayState { Idle Starting Broadcasting Stalled Retrying Failed Stopping }
+    StreamStatus => StreamStatus { Connecting Live Reconnecting Ended }
+}
+
+impl From<IngestProtocol> for pb::IngestProtocol {
+    fn from(protocol: IngestProtocol) -> Self {
+        match protocol {
+            IngestProtocol::Unknown => Self::Unspecified,
+            IngestProtocol::Rtmp => Self::Rtmp,
+            IngestProtocol::Rtmps => Self::Rtmps,
+            IngestProtocol::Srt => Self::Srt,
+            IngestProtocol::Whip => Self::Whip,
+            IngestProtocol::Rtsp => Self::Rtsp,
+        }
+    }
+}
+
+impl From<PlatformTls> for pb::PlatformTls {
+    fn from(tls: PlatformTls) -> Self {
+        match tls {
+            PlatformTls::Unknown => Self::Unspecified,
+            PlatformTls::Required => Self::Required,
+            PlatformTls::Offered => Self::Offered,
+            PlatformTls::None => Self::None,
+        }
+    }
+}
+
+/// Reads an enum value that must not be unspecified (0) or unknown.
+pub(super) fn read_enum<D: MessageEnum>(value: i32) -> Result<D, Invalid> {
+    let number = |known: D| -> i32 { D::Message::from(known).into() };
+    let mut values = D::VALUES.iter().copied();
+    let known = values.find(|known| number(*known) == value);
+    known.ok_or_else(unspecified)
+}
+
+/// Reads the protocol of a publisher, which may be unspecified.
+pub(super) fn read_protocol(value: i32) -> Result<IngestProtocol, Invalid> {
+    let number = |known| i32::from(pb::IngestProtocol::from(known));
+    let mut values = IngestProtocol::ALL.into_iter();
+    let known = values.find(|known| number(*known) == value);
+    known.ok_or_else(|| Invalid::because("must be one of the values of its enum"))
+}
+
+/// Reads whether an error of a relay is fatal.
+pub(super) fn read_is_fatal(severity: i32) -> Result<bool, Invalid> {
+    match pb::RelayErrorSeverity::try_from(severity) {
+        Ok(pb::RelayErrorSeverity::Fatal) => Ok(true),
+        Ok(pb::RelayErrorSeverity::Retryable) => Ok(false),
+        Ok(pb::RelayErrorSeverity::Unspecified) | Err(_) => Err(unspecified()),
+    }
+}
+
+fn unspecified() -> Invalid {
+    Invalid::because("must be one of the values of its enum, not unspecified")
+}
