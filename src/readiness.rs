@@ -112,10 +112,7 @@ impl Readiness {
     /// checked against, and reports each change of the database's health. Returns only if
     /// the migration is impossible, or a key is missing.
     pub async fn watch(&self, database: &Database, mut credentials: CredentialRefresh) -> Error {
-        if let Err(error) = migrate(database).await {
-            return error;
-        }
-        if let Err(error) = first_refresh(&mut credentials).await {
+        if let Err(error) = start(database, &mut credentials).await {
             return error;
         }
         if let Err(error) = self.migrated.set(()) {
@@ -157,31 +154,26 @@ impl Interceptor for Readiness {
     }
 }
 
-/// Reads the credentials for the first time, before calls are admitted.
-async fn first_refresh(credentials: &mut CredentialRefresh) -> Result<()> {
-    loop {
-        match credentials.refresh().await {
-            Err(error) if is_transient(&error) => {
-                let error = error.with_causes();
-                tracing::warn!(error, "cannot read the keys now, will try again");
-                sleep(RETRY_DELAY).await;
-            }
-            other => return other,
-        }
+/// Migrates the database, then reads the credentials, before calls are admitted.
+async fn start(database: &Database, credentials: &mut CredentialRefresh) -> Result<()> {
+    while let Err(error) = database.migrate().await {
+        wait_to_retry("migrate", error).await?;
     }
+    while let Err(error) = credentials.refresh().await {
+        wait_to_retry("read the keys", error).await?;
+    }
+    Ok(())
 }
 
-async fn migrate(database: &Database) -> Result<()> {
-    loop {
-        match database.migrate().await {
-            Err(error) if is_transient(&error) => {
-                let error = error.with_causes();
-                tracing::warn!(error, "cannot migrate now, will try again");
-                sleep(RETRY_DELAY).await;
-            }
-            other => return other,
-        }
+/// Waits before a step of the start is tried again, if its error may disappear.
+async fn wait_to_retry(step: &str, error: Error) -> Result<()> {
+    if !is_transient(&error) {
+        return Err(error);
     }
+    let error = error.with_causes();
+    tracing::warn!(error, "cannot {step} now, will try again");
+    sleep(RETRY_DELAY).await;
+    Ok(())
 }
 
 /// Whether an error of the start may disappear without intervention.

@@ -12,19 +12,17 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::service::{Routes, interceptor::InterceptedService};
+use tonic::service::{Interceptor, Routes, interceptor::InterceptedService};
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    auth::{
-        AccessTokens, AuthInterceptor, IdTokens, Keys, PasswordHasher, RateLimits, Revocations,
-    },
+    auth::{AccessTokens, AuthInterceptor, IdTokens, Keys, PasswordHasher, Revocations},
     config::Config,
     database::Database,
-    jobs::{CredentialRefresh, EventPruning, Mailer, Purge, RelayTimeoutJob, StreamTimeoutJob},
+    jobs::{self, CredentialRefresh, Mailer},
     layers,
     mail::MailSender,
-    operations::{MetricsCollector, MetricsSources, OperationsServer},
+    operations::{MetricsCollector, OperationsServer},
     proto::{
         DESCRIPTORS,
         v1::{
@@ -34,10 +32,7 @@ use crate::{
     },
     readiness::{Health, Readiness, SERVICES},
     repositories::{Outbox, Publishing, RelayReports},
-    services::{
-        AuthDependencies, AuthService, ProjectDependencies, ProjectService, StreamDependencies,
-        StreamService,
-    },
+    services::{AuthDependencies, AuthService, ProjectService, StreamDependencies, StreamService},
     transport::{HttpService, Listener, Overload},
     watching::{EventPoller, ReplicaListener, ReplicaNotifier, WatchHub},
 };
@@ -86,13 +81,13 @@ pub async fn serve(
     let revocations = Revocations::default();
     let credentials = CredentialRefresh::new(database.clone(), keys.clone(), revocations.clone());
     let hub = WatchHub::new(config.watch_limits());
-    let metrics = MetricsCollector::new(MetricsSources {
-        readiness: readiness.clone(),
-        database: database.clone(),
-        revocations: revocations.clone(),
-        hub: hub.clone(),
-        data_dir: config.data_dir.clone(),
-    });
+    let metrics = MetricsCollector::new(
+        readiness.clone(),
+        database.clone(),
+        revocations.clone(),
+        hub.clone(),
+        config.data_dir.clone(),
+    );
     let operations =
         OperationsServer::start(config.observability.operations_listen.0, metrics).await?;
     let mail_sender = MailSender::open(config.mail()).context("SLUICE_MAIL")?;
@@ -150,41 +145,32 @@ fn services(
     others: Routes,
     overload: Overload,
 ) -> anyhow::Result<impl HttpService + use<>> {
-    let Components {
-        readiness,
-        database,
-        keys,
-        revocations,
-        hub,
-        publishing,
-        relay_reports,
-        outbox,
-    } = components;
+    let Components { database, keys, .. } = components;
     let tokens = AccessTokens::new(keys.signing.clone(), config.tokens());
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let auth = AuthService::new(AuthDependencies {
         database: database.clone(),
         tokens: tokens.clone(),
-        revocations: revocations.clone(),
+        revocations: components.revocations.clone(),
         sealer: keys.sealer.clone(),
         hasher: PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?,
         id_tokens: IdTokens::new(config.id_token_providers()),
-        timeouts: config.session_timeouts(),
-        outbox: outbox.clone(),
+        session_timeouts: config.session_timeouts(),
+        outbox: components.outbox.clone(),
     });
-    let project = ProjectService::new(ProjectDependencies {
-        database: database.clone(),
-        sealer: keys.sealer.clone(),
-        url_policy: config.url_policy(),
-        max_destinations: config.max_destinations,
-    });
+    let project = ProjectService::new(
+        database.clone(),
+        keys.sealer.clone(),
+        config.url_policy(),
+        config.max_destinations,
+    );
     let stream = StreamService::new(StreamDependencies {
         database: database.clone(),
-        publishing: publishing.clone(),
-        reports: relay_reports.clone(),
+        publishing: components.publishing.clone(),
+        reports: components.relay_reports.clone(),
         sealer: keys.sealer.clone(),
         heartbeat_interval: config.heartbeat_interval,
-        hub: hub.clone(),
+        hub: components.hub.clone(),
         watch_timeouts: config.watch_timeouts(),
         relay_timeouts: config.relay_timeouts(),
     });
@@ -194,15 +180,14 @@ fn services(
         ProjectServiceServer::new(project).max_decoding_message_size(MAX_PROJECT_MESSAGE_SIZE);
     let stream =
         StreamServiceServer::new(stream).max_decoding_message_size(MAX_STREAM_MESSAGE_SIZE);
-    let limits = RateLimits::new(config.caller_limit(), config.address_limit());
-    let interceptor = AuthInterceptor::new(tokens, revocations.clone(), limits);
-    let auth = InterceptedService::new(auth, interceptor.clone());
-    let project = InterceptedService::new(project, interceptor.clone());
-    let stream = InterceptedService::new(stream, interceptor);
+    let limits = config.rate_limits();
+    let mut authorize = AuthInterceptor::new(tokens, components.revocations.clone(), limits);
+    let mut readiness = components.readiness.clone();
+    let interceptor = move |request| authorize.call(readiness.call(request)?);
     let routes = others
-        .add_service(InterceptedService::new(auth, readiness.clone()))
-        .add_service(InterceptedService::new(project, readiness.clone()))
-        .add_service(InterceptedService::new(stream, readiness.clone()))
+        .add_service(InterceptedService::new(auth, interceptor.clone()))
+        .add_service(InterceptedService::new(project, interceptor.clone()))
+        .add_service(InterceptedService::new(stream, interceptor))
         .prepare();
     Ok(layers::stack(routes, &config.layers(overload)))
 }
@@ -210,62 +195,46 @@ fn services(
 /// Starts the periodic work, each job once the database is migrated.
 fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender>) -> JoinSet<()> {
     let Components {
-        readiness,
         database,
         revocations,
         hub,
-        publishing,
-        relay_reports,
-        outbox,
-        keys: _,
+        ..
     } = components;
-    let mut jobs = JoinSet::new();
-
-    let stream_timeouts = StreamTimeoutJob::new(
-        publishing.clone(),
-        revocations.clone(),
-        config.stream_timeouts(),
-    );
-    spawn_job(
-        &mut jobs,
-        readiness,
-        stream_timeouts.run(config.reap_interval),
-    );
-    let relay_timeouts = RelayTimeoutJob::new(
-        relay_reports.clone(),
-        revocations.clone(),
-        config.relay_timeouts(),
-    );
-    spawn_job(&mut jobs, readiness, relay_timeouts.run());
-    let purge = Purge::new(database.clone(), config.audit_retention);
-    spawn_job(&mut jobs, readiness, purge.run());
-    let pruning = EventPruning::new(database.clone(), config.event_retention);
-    spawn_job(&mut jobs, readiness, pruning.run());
-    let poller = EventPoller::new(hub.clone(), database);
-    spawn_job(&mut jobs, readiness, poller.run(config.watch_poll_interval));
+    let mut jobs: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = vec![
+        Box::pin(jobs::expire_streams(
+            components.publishing.clone(),
+            revocations.clone(),
+            config.stream_timeouts(),
+            config.reap_interval,
+        )),
+        Box::pin(jobs::expire_relays(
+            components.relay_reports.clone(),
+            revocations.clone(),
+            config.relay_timeouts(),
+        )),
+        Box::pin(jobs::purge(database.clone(), config.audit_retention)),
+        Box::pin(jobs::prune_events(database.clone(), config.event_retention)),
+        Box::pin(EventPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
+    ];
     if let Some(channel) = database.notify_channel().filter(|_| config.watch_hints) {
         let notifier = ReplicaNotifier::new(channel.clone(), database);
-        spawn_job(&mut jobs, readiness, notifier.run());
+        jobs.push(Box::pin(notifier.run()));
         let listener = ReplicaListener::new(channel, database, hub.clone());
-        spawn_job(&mut jobs, readiness, listener.run());
+        jobs.push(Box::pin(listener.run()));
     }
-    if let (Some(sender), Some(outbox)) = (mail_sender, outbox) {
+    if let (Some(sender), Some(outbox)) = (mail_sender, &components.outbox) {
         let mailer = Mailer::new(database.clone(), outbox.clone(), sender);
-        spawn_job(&mut jobs, readiness, mailer.run());
+        jobs.push(Box::pin(mailer.run()));
     }
-    jobs
-}
 
-fn spawn_job(
-    jobs: &mut JoinSet<()>,
-    readiness: &Readiness,
-    job: impl Future<Output = ()> + Send + 'static,
-) {
-    let readiness = readiness.clone();
-    jobs.spawn(async move {
-        readiness.migrated().await;
-        job.await;
+    let migrated = jobs.into_iter().map(|job| {
+        let readiness = components.readiness.clone();
+        async move {
+            readiness.migrated().await;
+            job.await;
+        }
     });
+    migrated.collect()
 }
 
 /// Reports NOT_SERVING, refuses new calls after the drain delay, and waits for the running

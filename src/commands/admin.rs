@@ -11,7 +11,9 @@ use crate::{
         parse::{duration, parsed},
     },
     database::{self, CopiedTable, CopyError, DatabaseOptions, Target},
-    domain::{ApiKeyId, AuditContext, Email, Name, NewApiKey, RequestOrigin, Scope, Scopes, now},
+    domain::{
+        ApiKeyId, AuditContext, Email, Invalid, Name, NewApiKey, RequestOrigin, Scope, Scopes, now,
+    },
     repositories::{ApiKeys, Sessions, Users},
 };
 
@@ -108,10 +110,8 @@ pub(super) fn run(command: Admin) -> Result<(), CommandError> {
 
 fn create_operator_key(config: &Config, scopes: &[String], name: &str) -> Result<(), CommandError> {
     let scopes = scopes.iter().map(String::as_str);
-    let scopes = Scopes::parse(scopes, &Scope::OPERATOR_SCOPES)
-        .map_err(|invalid| CommandError::Usage(format!("--scope {}", invalid.0)))?;
-    let name = Name::parse(name)
-        .map_err(|invalid| CommandError::Usage(format!("--name {}", invalid.0)))?;
+    let scopes = argument("--scope", Scopes::parse(scopes, &Scope::OPERATOR_SCOPES))?;
+    let name = argument("--name", Name::parse(name))?;
     prepare(config)?;
 
     let id = ApiKeyId::generate();
@@ -136,10 +136,14 @@ fn create_operator_key(config: &Config, scopes: &[String], name: &str) -> Result
     Ok(())
 }
 
+/// The value of an argument. The error names the argument.
+fn argument<T>(flag: &str, value: Result<T, Invalid>) -> Result<T, CommandError> {
+    value.map_err(|invalid| CommandError::Usage(format!("{flag} {}", invalid.0)))
+}
+
 /// Ends the sessions of one account, or of all without an address.
 fn end_sessions(config: &Config, email: Option<&str>) -> Result<(), CommandError> {
-    let email = email.map(Email::parse).transpose();
-    let email = email.map_err(|invalid| CommandError::Usage(format!("--email {}", invalid.0)))?;
+    let email = argument("--email", email.map(Email::parse).transpose())?;
     prepare(config)?;
 
     let audit_of = |user| AuditContext::for_user("EndSessions", user, RequestOrigin::default());

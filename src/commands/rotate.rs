@@ -1,7 +1,8 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::{
     error::CommandError,
@@ -9,14 +10,17 @@ use super::{
     serve::{load_keys, prepare},
 };
 use crate::{
-    auth::{Keys, LEEWAY_SECONDS},
+    auth::{AssociatedData, Keys, LEEWAY_SECONDS},
     config::Config,
     database::Database,
     domain::{Time, now},
     error::{Error, Result},
-    jobs::{KeyRefresh, ResealCounts, Resealing},
-    repositories::{KeyRecords, SealedColumn},
+    jobs::KeyRefresh,
+    repositories::{KeyRecords, SealedColumn, SealedValue},
 };
+
+/// Sealed values read at once.
+const BATCH_SIZE: i64 = 200;
 
 /// How long a key is used beyond its time, because clocks differ and calls take a while.
 const CLOCK_MARGIN: Duration = Duration::from_secs(10);
@@ -49,6 +53,15 @@ struct Rotation {
     keys: Keys,
     key_refresh: KeyRefresh,
     records: KeyRecords,
+}
+
+/// The counts of one pass through sealed values.
+#[derive(Default)]
+struct ResealCounts {
+    /// Values that an earlier key sealed.
+    found: u64,
+    /// Values among these that cannot be opened.
+    unreadable: u64,
 }
 
 fn run(
@@ -131,13 +144,12 @@ impl Rotation {
 
     /// Seals all values again, until a pass finds none that it can.
     async fn reseal(&self) -> Result<ResealCounts> {
-        let resealing = Resealing::new(self.database.clone(), self.keys.clone());
-        resealing.rewrap_keys().await?;
+        self.rewrap_keys().await?;
         let mut total = ResealCounts::default();
         loop {
             let mut pass = ResealCounts::default();
             for column in SealedColumn::ALL {
-                let ResealCounts { found, unreadable } = resealing.reseal_column(column).await?;
+                let ResealCounts { found, unreadable } = self.reseal_column(column).await?;
                 eprintln!("{found} values of {column:?} were sealed with an earlier key");
                 pass.found += found;
                 pass.unreadable += unreadable;
@@ -148,6 +160,63 @@ impl Rotation {
                 return Ok(total);
             }
         }
+    }
+
+    /// Reseals once the values of a column that an earlier key sealed. It changes only the
+    /// sealed column of a row. A concurrent change of the value wins.
+    async fn reseal_column(&self, column: SealedColumn) -> Result<ResealCounts> {
+        let key = self.keys.sealer.active_key_id();
+        let mut counts = ResealCounts::default();
+        let mut after = Uuid::nil();
+        loop {
+            let started_at = Instant::now();
+            let values =
+                column.list_not_sealed_under(&self.database, key.bytes(), after, BATCH_SIZE);
+            let values = values.await?;
+            let Some(last) = values.last() else {
+                return Ok(counts);
+            };
+            after = last.id;
+            for value in &values {
+                counts.found += 1;
+                if !self.reseal_value(column, value).await? {
+                    counts.unreadable += 1;
+                }
+            }
+            // Leaves the database to calls for half of the time.
+            sleep(started_at.elapsed()).await;
+        }
+    }
+
+    /// Rewraps the database keys with the first root key.
+    async fn rewrap_keys(&self) -> Result<()> {
+        for record in self.records.list().await? {
+            let rewrapped = self.keys.rewrap(&record).map_err(Error::internal)?;
+            if let Some(rewrapped) = rewrapped {
+                self.records.rewrap(&record, &rewrapped).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn reseal_value(&self, column: SealedColumn, value: &SealedValue) -> Result<bool> {
+        let aad = match column {
+            SealedColumn::StreamKeys => AssociatedData::stream_key(value.id.into()),
+            SealedColumn::DestinationKeys => AssociatedData::destination_key(value.id.into()),
+            SealedColumn::RefreshSeeds => AssociatedData::refresh_seed(value.id.into()),
+            SealedColumn::PlayUrls => AssociatedData::play_url(value.id),
+        };
+        let secret = match self.keys.sealer.open(&aad, &value.sealed) {
+            Ok(secret) => secret,
+            Err(error) => {
+                let error = error.with_causes();
+                tracing::warn!(id = %value.id, error, "cannot reseal a value");
+                return Ok(false);
+            }
+        };
+        let resealed = self.keys.sealer.seal(&aad, &secret);
+        column.replace(&self.database, value, &resealed).await?;
+        Ok(true)
     }
 
     /// Requires the first root key on every server from now on, because it seals the new key.

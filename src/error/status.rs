@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
 use super::Error;
-use crate::{domain::RefusalCause, proto::v1::ErrorReason};
+use crate::{domain::RefusalCause, proto::v1::ErrorReason as Reason};
 
 /// The domain of every `ErrorInfo` (AIP-193).
 pub const DOMAIN: &str = "sluice.v1";
@@ -26,66 +26,55 @@ static SHOW_CAUSES: AtomicBool = AtomicBool::new(false);
 
 impl Error {
     /// The code and the reason of each error.
-    fn class(&self) -> (Code, ErrorReason) {
+    fn class(&self) -> (Code, Reason) {
         match self {
-            Self::Invalid(_) => (Code::InvalidArgument, ErrorReason::FieldsInvalid),
-            Self::AccessTokenMissing => (Code::Unauthenticated, ErrorReason::AccessTokenMissing),
-            Self::AccessTokenInvalid => (Code::Unauthenticated, ErrorReason::AccessTokenInvalid),
-            Self::CredentialsInvalid => (Code::Unauthenticated, ErrorReason::CredentialsInvalid),
-            Self::RefreshTokenInvalid => (Code::Unauthenticated, ErrorReason::RefreshTokenInvalid),
-            Self::RefreshTokenReused => (Code::Unauthenticated, ErrorReason::RefreshTokenReused),
-            Self::ApiKeyInvalid => (Code::Unauthenticated, ErrorReason::ApiKeyInvalid),
-            Self::ScopeMissing(_) => (Code::PermissionDenied, ErrorReason::ScopeMissing),
-            Self::SessionRequired => (Code::PermissionDenied, ErrorReason::SessionRequired),
-            Self::ApiKeyRestricted => (Code::PermissionDenied, ErrorReason::ApiKeyRestricted),
-            Self::StreamKeyInvalid => (Code::PermissionDenied, ErrorReason::StreamKeyInvalid),
-            Self::NotFound { .. } => (Code::NotFound, ErrorReason::ResourceNotFound),
-            Self::EmailTaken => (Code::AlreadyExists, ErrorReason::EmailTaken),
-            Self::PublishRefused(RefusalCause::Conflict) => {
-                (Code::AlreadyExists, ErrorReason::PublishConflict)
-            }
-            Self::PublishRefused(RefusalCause::Disabled) => {
-                (Code::FailedPrecondition, ErrorReason::ProjectDisabled)
-            }
-            Self::PublishRefused(RefusalCause::Held(_)) => {
-                (Code::FailedPrecondition, ErrorReason::PublishHeld)
-            }
-            Self::PublishRefused(RefusalCause::KeyReplaced) => {
-                (Code::PermissionDenied, ErrorReason::StreamKeyInvalid)
-            }
-            Self::PublishRefused(RefusalCause::ConnectionEnded) => {
-                (Code::FailedPrecondition, ErrorReason::ConnectionEnded)
-            }
-            Self::NodeSuperseded => (Code::FailedPrecondition, ErrorReason::NodeSuperseded),
-            Self::ResyncRequired => (Code::OutOfRange, ErrorReason::ResyncRequired),
-            Self::Draining => (Code::Unavailable, ErrorReason::Draining),
-            Self::WatchTooSlow => (Code::ResourceExhausted, ErrorReason::WatchTooSlow),
+            Self::Invalid(_) => (Code::InvalidArgument, Reason::FieldsInvalid),
+            Self::AccessTokenMissing => (Code::Unauthenticated, Reason::AccessTokenMissing),
+            Self::AccessTokenInvalid => (Code::Unauthenticated, Reason::AccessTokenInvalid),
+            Self::CredentialsInvalid => (Code::Unauthenticated, Reason::CredentialsInvalid),
+            Self::RefreshTokenInvalid => (Code::Unauthenticated, Reason::RefreshTokenInvalid),
+            Self::RefreshTokenReused => (Code::Unauthenticated, Reason::RefreshTokenReused),
+            Self::ApiKeyInvalid => (Code::Unauthenticated, Reason::ApiKeyInvalid),
+            Self::ScopeMissing(_) => (Code::PermissionDenied, Reason::ScopeMissing),
+            Self::SessionRequired => (Code::PermissionDenied, Reason::SessionRequired),
+            Self::ApiKeyRestricted => (Code::PermissionDenied, Reason::ApiKeyRestricted),
+            Self::StreamKeyInvalid => (Code::PermissionDenied, Reason::StreamKeyInvalid),
+            Self::NotFound { .. } => (Code::NotFound, Reason::ResourceNotFound),
+            Self::EmailTaken => (Code::AlreadyExists, Reason::EmailTaken),
+            Self::PublishRefused(cause) => match cause {
+                RefusalCause::Conflict => (Code::AlreadyExists, Reason::PublishConflict),
+                RefusalCause::Disabled => (Code::FailedPrecondition, Reason::ProjectDisabled),
+                RefusalCause::Held(_) => (Code::FailedPrecondition, Reason::PublishHeld),
+                RefusalCause::KeyReplaced => (Code::PermissionDenied, Reason::StreamKeyInvalid),
+                RefusalCause::ConnectionEnded => {
+                    (Code::FailedPrecondition, Reason::ConnectionEnded)
+                }
+            },
+            Self::NodeSuperseded => (Code::FailedPrecondition, Reason::NodeSuperseded),
+            Self::ResyncRequired => (Code::OutOfRange, Reason::ResyncRequired),
+            Self::Draining => (Code::Unavailable, Reason::Draining),
+            Self::WatchTooSlow => (Code::ResourceExhausted, Reason::WatchTooSlow),
             Self::WatchEnded { cause, .. } => cause.class(),
-            Self::TooManyWatches => (Code::ResourceExhausted, ErrorReason::TooManyWatches),
-            Self::DestinationLimit => (
-                Code::FailedPrecondition,
-                ErrorReason::DestinationLimitReached,
-            ),
-            Self::StreamNotLive => (Code::FailedPrecondition, ErrorReason::StreamNotLive),
-            Self::ProjectLive => (Code::FailedPrecondition, ErrorReason::ProjectLive),
-            Self::ConcurrentChange | Self::LostRace(_) => {
-                (Code::Aborted, ErrorReason::ConcurrentChange)
-            }
-            Self::PasswordQueueFull(_) => (Code::ResourceExhausted, ErrorReason::PasswordQueueFull),
-            Self::TooManyAttempts(_) => (Code::ResourceExhausted, ErrorReason::TooManyAttempts),
-            Self::RateLimited(_) => (Code::ResourceExhausted, ErrorReason::RateLimited),
-            Self::IdTokenInvalid => (Code::Unauthenticated, ErrorReason::IdTokenInvalid),
-            Self::IssuerUnavailable(_) => (Code::Unavailable, ErrorReason::IssuerUnavailable),
-            Self::MailTokenInvalid => (Code::Unauthenticated, ErrorReason::MailTokenInvalid),
-            Self::MailDisabled => (Code::FailedPrecondition, ErrorReason::MailDisabled),
-            Self::DeadlineExceeded => (Code::DeadlineExceeded, ErrorReason::DeadlineExceeded),
-            Self::Overloaded(_) => (Code::ResourceExhausted, ErrorReason::Overloaded),
-            Self::StorageFull(_) => (Code::ResourceExhausted, ErrorReason::StorageFull),
-            Self::Starting => (Code::Unavailable, ErrorReason::Starting),
+            Self::TooManyWatches => (Code::ResourceExhausted, Reason::TooManyWatches),
+            Self::DestinationLimit => (Code::FailedPrecondition, Reason::DestinationLimitReached),
+            Self::StreamNotLive => (Code::FailedPrecondition, Reason::StreamNotLive),
+            Self::ProjectLive => (Code::FailedPrecondition, Reason::ProjectLive),
+            Self::ConcurrentChange | Self::LostRace(_) => (Code::Aborted, Reason::ConcurrentChange),
+            Self::PasswordQueueFull(_) => (Code::ResourceExhausted, Reason::PasswordQueueFull),
+            Self::TooManyAttempts(_) => (Code::ResourceExhausted, Reason::TooManyAttempts),
+            Self::RateLimited(_) => (Code::ResourceExhausted, Reason::RateLimited),
+            Self::IdTokenInvalid => (Code::Unauthenticated, Reason::IdTokenInvalid),
+            Self::IssuerUnavailable(_) => (Code::Unavailable, Reason::IssuerUnavailable),
+            Self::MailTokenInvalid => (Code::Unauthenticated, Reason::MailTokenInvalid),
+            Self::MailDisabled => (Code::FailedPrecondition, Reason::MailDisabled),
+            Self::DeadlineExceeded => (Code::DeadlineExceeded, Reason::DeadlineExceeded),
+            Self::Overloaded(_) => (Code::ResourceExhausted, Reason::Overloaded),
+            Self::StorageFull(_) => (Code::ResourceExhausted, Reason::StorageFull),
+            Self::Starting => (Code::Unavailable, Reason::Starting),
             Self::DatabaseUnavailable(_) | Self::OutOfDate => {
-                (Code::Unavailable, ErrorReason::DatabaseUnavailable)
+                (Code::Unavailable, Reason::DatabaseUnavailable)
             }
-            Self::Internal(_) => (Code::Internal, ErrorReason::Internal),
+            Self::Internal(_) => (Code::Internal, Reason::Internal),
         }
     }
 

@@ -3,14 +3,9 @@
 mod credential_refresh;
 mod mailer;
 mod purge;
-mod quiet_period;
-mod relay_timeouts;
-mod resealing;
-mod stream_timeouts;
+mod timeouts;
 
 pub use credential_refresh::{CredentialRefresh, KeyRefresh};
 pub use mailer::Mailer;
-pub use purge::{EventPruning, Purge};
-pub use relay_timeouts::RelayTimeoutJob;
-pub use resealing::{ResealCounts, Resealing};
-pub use stream_timeouts::StreamTimeoutJob;
+pub use purge::{prune_events, purge};
+pub use timeouts::{expire_relays, expire_streams};

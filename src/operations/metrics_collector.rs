@@ -28,39 +28,38 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Exposes the metrics. States are read when the metrics are scraped.
 #[derive(Debug)]
 pub struct MetricsCollector {
-    sources: MetricsSources,
+    readiness: Readiness,
     counts: ResourceCounts,
     counted_at: Mutex<Option<Instant>>,
-}
-
-/// The parts of the server that have a state to read.
-#[derive(Debug)]
-pub struct MetricsSources {
-    /// The health of the server.
-    pub readiness: Readiness,
-    /// The database.
-    pub database: Database,
-    /// The revoked sessions and API keys.
-    pub revocations: Revocations,
-    /// The watches of projects.
-    pub hub: WatchHub,
-    /// The directory of the embedded database.
-    pub data_dir: PathBuf,
+    database: Database,
+    revocations: Revocations,
+    hub: WatchHub,
+    data_dir: PathBuf,
 }
 
 impl MetricsCollector {
-    /// A collector of these sources.
-    pub fn new(sources: MetricsSources) -> Self {
+    /// A collector of the state of these. `data_dir` has the embedded database.
+    pub fn new(
+        readiness: Readiness,
+        database: Database,
+        revocations: Revocations,
+        hub: WatchHub,
+        data_dir: PathBuf,
+    ) -> Self {
         Self {
-            counts: ResourceCounts::new(sources.database.clone()),
-            sources,
+            readiness,
+            counts: ResourceCounts::new(database.clone()),
             counted_at: Mutex::default(),
+            database,
+            revocations,
+            hub,
+            data_dir,
         }
     }
 
     /// The health of the server.
     pub fn health(&self) -> Health {
-        self.sources.readiness.health()
+        self.readiness.health()
     }
 
     /// All metrics in the Prometheus text format 0.0.4.
@@ -85,18 +84,11 @@ impl MetricsCollector {
 
     /// Sets the metrics that are states.
     async fn collect(&self) {
-        let MetricsSources {
-            readiness,
-            database,
-            revocations,
-            hub,
-            data_dir,
-        } = &self.sources;
-        let is_up = matches!(readiness.health(), Health::Serving | Health::Draining);
+        let is_up = matches!(self.health(), Health::Serving | Health::Draining);
         DATABASE.up.set(is_up.into());
-        let pool = database.pool_state();
+        let pool = self.database.pool_state();
         DATABASE.set_pool(PoolLoad {
-            pool: match database.engine() {
+            pool: match self.database.engine() {
                 "sqlite" => "reader",
                 _ => "all",
             },
@@ -105,12 +97,12 @@ impl MetricsCollector {
             idle: pool.idle,
             waiting: pool.waiting,
         });
-        let age = revocations.age().unwrap_or_default();
+        let age = self.revocations.age().unwrap_or_default();
         SERVER.revocations_age.set(age.as_secs_f64());
-        let (watches, limit) = hub.load();
+        let (watches, limit) = self.hub.load();
         SERVER.watches.set(watches.into());
         SERVER.watches_limit.set(limit.into());
-        if let Ok(disk) = rustix::fs::statvfs(data_dir) {
+        if let Ok(disk) = rustix::fs::statvfs(&self.data_dir) {
             let bytes = |blocks: u64| i64::try_from(blocks * disk.f_frsize).unwrap_or(i64::MAX);
             SERVER.disk_free.set(bytes(disk.f_bavail));
             SERVER.disk_size.set(bytes(disk.f_blocks));

@@ -8,4 +8,4 @@ mod metrics_collector;
 mod routes;
 
 pub use http_server::OperationsServer;
-pub use metrics_collector::{MetricsCollector, MetricsSources};
+pub use metrics_collector::MetricsCollector;

@@ -1,7 +1,7 @@
 use std::{
     io::{self, IsTerminal},
     panic,
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -51,7 +51,10 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
     let writer = LogWriter::start(io::stderr())?;
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&settings.filter)?);
     let log = Log {
-        filter: LogFilter::new(&settings.filter, handle),
+        filter: LogFilter {
+            text: Mutex::new(settings.filter.clone()),
+            handle,
+        },
         writer: writer.clone(),
     };
     let lines = fmt::layer().with_writer(writer);
@@ -93,8 +96,8 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
 }
 
 /// The log filter; `None` before [`init`].
-pub fn log_filter() -> Option<LogFilter> {
-    LOG.get().map(|log| log.filter.clone())
+pub fn log_filter() -> Option<&'static LogFilter> {
+    LOG.get().map(|log| &log.filter)
 }
 
 /// Waits until all log lines are written, before the program ends.
@@ -128,10 +131,10 @@ where
     }
 }
 
-/// The log filter, which can be changed at runtime. A clone shares it.
-#[derive(Debug, Clone)]
+/// The log filter, which can be changed at runtime.
+#[derive(Debug)]
 pub struct LogFilter {
-    text: Arc<Mutex<String>>,
+    text: Mutex<String>,
     handle: reload::Handle<EnvFilter, Registry>,
 }
 
@@ -141,13 +144,6 @@ pub struct LogFilter {
 pub struct InvalidFilter;
 
 impl LogFilter {
-    fn new(text: &str, handle: reload::Handle<EnvFilter, Registry>) -> Self {
-        Self {
-            text: Arc::new(Mutex::new(text.to_owned())),
-            handle,
-        }
-    }
-
     /// The current filter.
     pub fn text(&self) -> String {
         self.text.lock().clone()

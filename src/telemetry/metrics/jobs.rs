@@ -1,9 +1,10 @@
 use std::{
     sync::LazyLock,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::registry::{counters, fractions, seconds_by};
 
@@ -70,6 +71,28 @@ impl JobMetrics {
     /// Counts an attempt to send an e-mail message: `sent`, `failed` or `given_up`.
     pub fn mail_attempt(&self, outcome: &'static str) {
         self.mail_attempts.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// Starts the runs of a job at an interval.
+#[derive(Debug)]
+pub struct JobTimer {
+    name: &'static str,
+    ticks: Interval,
+}
+
+impl JobTimer {
+    /// A timer whose first run starts at once.
+    pub fn new(name: &'static str, period: Duration) -> Self {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { name, ticks }
+    }
+
+    /// Waits for the time of the next run.
+    pub async fn next_run(&mut self) -> JobRun {
+        self.ticks.tick().await;
+        JobRun::start(self.name)
     }
 }
 

@@ -15,8 +15,8 @@ mod server;
 
 pub use calls::{CallMetrics, call_metrics, register_calls};
 pub use database::{DATABASE, PoolLoad};
-pub use jobs::{JOBS, JobRun};
+pub use jobs::{JOBS, JobRun, JobTimer};
 pub use observability::{LOG_LINES, TRACES};
 pub use passwords::{HashRun, PASSWORDS};
 pub use process::update_process;
-pub use server::SERVER;
+pub(crate) use server::SERVER;

@@ -5,56 +5,33 @@ use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use super::registry::{counter, counters, fraction, gauge, gauges};
 
 /// Streams, relays, watches, calls and connections.
-pub static SERVER: LazyLock<ServerMetrics> = LazyLock::new(ServerMetrics::new);
+pub(crate) static SERVER: LazyLock<ServerMetrics> = LazyLock::new(ServerMetrics::new);
 
-/// See [`SERVER`].
+/// See [`SERVER`]; the help text of each metric describes it.
 #[derive(Debug)]
-pub struct ServerMetrics {
-    /// Streams that have not ended, by status.
+pub(crate) struct ServerMetrics {
     pub streams: IntGaugeVec,
-    /// Relays of those streams, by state.
     pub relays: IntGaugeVec,
-    /// Workers with leases.
     pub workers: IntGauge,
-    /// Leases that have not expired.
     pub leases: IntGauge,
-    /// E-mail messages that wait to be sent.
     pub mail_waiting: IntGauge,
-    /// The age of the oldest of them, in seconds.
     pub mail_age: Gauge,
-    /// Watches of this replica.
     pub watches: IntGauge,
-    /// Their maximum.
     pub watches_limit: IntGauge,
-    /// The time since revocations were last read, in seconds.
     pub revocations_age: Gauge,
-    /// Calls that hold a permit.
     pub calls: IntGauge,
-    /// Their maximum.
     pub calls_limit: IntGauge,
-    /// Calls refused because of overload.
     pub calls_shed: IntCounter,
-    /// Open connections to the gRPC port.
     pub connections: IntGauge,
-    /// Their maximum.
     pub connections_limit: IntGauge,
-    /// Connections accepted.
     pub accepted: IntCounter,
-    /// Connections refused or closed early, by cause.
     pub refused_connections: IntCounterVec,
-    /// When the certificate expires, in seconds since 1970.
     pub certificate_expiry: Gauge,
-    /// Free bytes on the file system of the data directory.
     pub disk_free: IntGauge,
-    /// The size of that file system, in bytes.
     pub disk_size: IntGauge,
-    /// Publishers admitted.
     pub publishes_begun: IntCounter,
-    /// Publishers refused, by the reason of the error.
     pub publishes_refused: IntCounterVec,
-    /// Changes of projects committed by this replica.
     pub changes: IntCounter,
-    /// Change notifications of other replicas.
     pub change_notifications: IntCounter,
 }
 

@@ -4,7 +4,6 @@
 //! and each of its statements another.
 
 mod statements;
-mod traceparent;
 mod tracer;
 
 pub(super) use statements::statements;
