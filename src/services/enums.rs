@@ -17,6 +17,9 @@ pub(super) trait MessageEnum: Copy + 'static {
     const VALUES: &'static [Self];
 }
 
+/// Implements [`MessageEnum`], and the conversion into the enum of messages.
+///
+/// A macro, because the values would otherwise be written for each direction.
 macro_rules! message_enums {
     ($($Domain:ident => $Message:ident { $($Value:ident)+ })+) => {$(
         impl MessageEnum for $Domain {
