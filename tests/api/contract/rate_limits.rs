@@ -238,7 +238,8 @@ async fn calls_without_a_valid_token_count_for_their_address_and_no_others_do(
 #[rstest]
 #[tokio::test]
 async fn health_and_reflection_are_not_limited(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start_with(engine, &ADDRESSES).await;
+    let flags = [&ADDRESSES[..], &["--reflection=true"]].concat();
+    let server = TestServer::start_with(engine, &flags).await;
     let public = async || {
         let request = pb::GetJwksRequest {};
         server.anonymous().auth.get_jwks(request).await

@@ -89,7 +89,7 @@ async fn listed_v1alpha(server: &TestServer) -> Result<Vec<String>, tonic::Statu
 async fn reflection_lists_the_services_in_both_versions(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start(engine).await;
+    let server = TestServer::start_with(engine, &["--reflection=true"]).await;
 
     let (v1, v1alpha) = (
         listed_v1(&server).await.unwrap(),
