@@ -13,7 +13,7 @@ use tokio::{
 };
 
 #[expect(dead_code, reason = "the tests use more of it")]
-#[path = "../../tests/api/listening/frames.rs"]
+#[path = "../../tests/api/transport/http2_frames.rs"]
 mod frames;
 
 use frames::{

@@ -5,7 +5,7 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
 };
 
-use super::steps::{get_me, refusals_of_session_rpcs};
+use super::calls::{get_me, refusals_of_session_rpcs};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually, refused};
 
 const MISSING: (Code, &str) = (Code::Unauthenticated, "ACCESS_TOKEN_MISSING");
@@ -26,9 +26,7 @@ async fn get_me_with(
 
 #[rstest]
 #[tokio::test]
-async fn what_needs_a_session_refuses_callers_without_a_token(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn session_rpcs_refuse_a_call_without_a_token(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
 
     for refusal in refusals_of_session_rpcs(&server.anonymous()).await {
@@ -38,7 +36,7 @@ async fn what_needs_a_session_refuses_callers_without_a_token(
 
 #[rstest]
 #[tokio::test]
-async fn what_needs_a_session_refuses_what_is_no_token(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn session_rpcs_refuse_a_malformed_token(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
 
     let client = Client::with_token(&server.channel, "no.token.atall");
@@ -49,7 +47,7 @@ async fn what_needs_a_session_refuses_what_is_no_token(#[values(Sqlite, Postgres
 
 #[rstest]
 #[tokio::test]
-async fn the_scheme_is_read_in_any_case(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_bearer_scheme_is_case_insensitive(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -62,7 +60,7 @@ async fn the_scheme_is_read_in_any_case(#[values(Sqlite, Postgres)] engine: Engi
 
 #[rstest]
 #[tokio::test]
-async fn a_header_of_another_form_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_malformed_authorization_header_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let token = &ada.tokens.access_token;
@@ -100,7 +98,9 @@ async fn a_header_of_another_form_is_refused(#[values(Sqlite, Postgres)] engine:
 
 #[rstest]
 #[tokio::test]
-async fn two_headers_are_refused_even_if_both_are_good(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn two_authorization_headers_are_refused_even_if_both_are_valid(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -113,7 +113,7 @@ async fn two_headers_are_refused_even_if_both_are_good(#[values(Sqlite, Postgres
 
 #[rstest]
 #[tokio::test]
-async fn a_token_expires(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn an_access_token_expires(#[values(Sqlite, Postgres)] engine: Engine) {
     let flags = ["--access-token-lifetime=1s"];
     let server = TestServer::start_with(engine, &flags).await;
     let ada = server.user().await;
@@ -150,7 +150,7 @@ async fn a_token_of_another_server_is_refused(
 /// Clients send the header with every call, also when its token has expired.
 #[rstest]
 #[tokio::test]
-async fn what_needs_no_token_does_not_look_at_it(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn public_rpcs_ignore_an_invalid_token(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 

@@ -3,14 +3,14 @@ use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::Code;
 
-use super::steps::{exchange, key, key_of, move_back, program, refusals_of_session_rpcs};
+use super::calls::{exchange, key, key_of, move_back, program, refusals_of_session_rpcs};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "API_KEY_INVALID");
 
 #[rstest]
 #[tokio::test]
-async fn a_key_is_exchanged_for_a_token_with_its_scopes_as_often_as_wanted(
+async fn an_api_key_can_be_exchanged_repeatedly_for_a_token_with_its_scopes(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -40,7 +40,7 @@ async fn a_key_is_exchanged_for_a_token_with_its_scopes_as_often_as_wanted(
 
 #[rstest]
 #[tokio::test]
-async fn a_key_acts_for_its_user(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn an_api_key_acts_for_its_user(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
     let (own, _) = ada.project().await;
@@ -55,9 +55,7 @@ async fn a_key_acts_for_its_user(#[values(Sqlite, Postgres)] engine: Engine) {
 
 #[rstest]
 #[tokio::test]
-async fn what_is_no_key_gets_the_same_answer_whatever_it_is(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn every_invalid_api_key_gets_the_same_response(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let (first, secret) = key(&ada, key_of(&["projects:read"])).await;
@@ -125,7 +123,7 @@ async fn a_key_works_until_it_expires(#[values(Sqlite, Postgres)] engine: Engine
 
 #[rstest]
 #[tokio::test]
-async fn programs_cannot_do_what_needs_a_session(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn api_keys_cannot_call_session_rpcs(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let all = Scope::USER_SCOPES.map(Scope::as_str);

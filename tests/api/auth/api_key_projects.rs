@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::{Code, Response, Status};
 
-use super::steps::{call, key, key_of, token_of, without};
+use super::calls::{call, key, key_of, token_of, without};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
@@ -104,7 +104,7 @@ async fn a_restricted_key_can_do_everything_in_its_project(
 
 #[rstest]
 #[tokio::test]
-async fn to_a_restricted_key_other_projects_are_as_unknown_as_those_that_never_were(
+async fn a_restricted_key_cannot_tell_other_projects_from_nonexistent_ones(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -142,7 +142,7 @@ async fn to_a_restricted_key_other_projects_are_as_unknown_as_those_that_never_w
 
 #[rstest]
 #[tokio::test]
-async fn a_restricted_key_lists_its_projects_only(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_restricted_key_lists_only_its_projects(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let ((first, _), _, (third, _)) = (
@@ -169,7 +169,7 @@ async fn a_restricted_key_lists_its_projects_only(#[values(Sqlite, Postgres)] en
 
 #[rstest]
 #[tokio::test]
-async fn a_restricted_key_cannot_make_projects(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_restricted_key_cannot_create_projects(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let (show, _) = ada.project().await;
@@ -192,7 +192,9 @@ async fn a_restricted_key_cannot_make_projects(#[values(Sqlite, Postgres)] engin
 
 #[rstest]
 #[tokio::test]
-async fn a_key_whose_projects_are_all_gone_sees_none(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_restricted_key_lists_nothing_after_its_projects_are_deleted(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let ((show, _), (other, _)) = (ada.project().await, ada.project().await);

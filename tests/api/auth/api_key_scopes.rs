@@ -6,7 +6,7 @@ use sluice::{
 };
 use tonic::Code;
 
-use super::steps::{call, key, key_of, program, token_of};
+use super::calls::{call, key, key_of, program, token_of};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 /// The token of a program that acts for a user with these scopes.
@@ -27,9 +27,7 @@ fn rpcs() -> impl Iterator<Item = (&'static str, &'static [Scope])> {
 
 #[rstest]
 #[tokio::test]
-async fn a_key_that_may_only_read_projects_cannot_make_one(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_read_only_key_cannot_create_a_project(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let mut reader = program(&server, &ada, key_of(&["projects:read"])).await;
@@ -51,7 +49,7 @@ async fn a_key_that_may_only_read_projects_cannot_make_one(
 
 #[rstest]
 #[tokio::test]
-async fn every_rpc_needs_each_of_its_scopes_and_no_other_one_will_do(
+async fn every_rpc_requires_each_of_its_scopes_and_accepts_no_other(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -85,7 +83,7 @@ async fn every_rpc_needs_each_of_its_scopes_and_no_other_one_will_do(
 /// Predecessor's defect G1: whoever reached the hooks of media servers could call them.
 #[rstest]
 #[tokio::test]
-async fn neither_users_nor_their_keys_are_media_servers(
+async fn users_and_their_api_keys_cannot_call_media_server_rpcs(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;

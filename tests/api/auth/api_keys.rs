@@ -3,7 +3,7 @@ use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::{Code, Response, Status};
 
-use super::steps::{create_key, exchange, key, key_of, without};
+use super::calls::{create_key, exchange, key, key_of, without};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
@@ -31,7 +31,7 @@ const LATEST: i64 = 253_402_300_799;
 
 #[rstest]
 #[tokio::test]
-async fn a_new_key_is_as_asked_for_and_its_secret_carries_its_id(
+async fn a_new_key_has_the_requested_fields_and_its_secret_contains_its_id(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -147,7 +147,7 @@ async fn every_invalid_field_is_named(#[values(Sqlite, Postgres)] engine: Engine
 
 #[rstest]
 #[tokio::test]
-async fn the_project_of_another_user_is_as_unknown_as_one_that_never_was(
+async fn the_project_of_another_user_is_not_found_like_a_nonexistent_one(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -184,7 +184,9 @@ async fn the_project_of_another_user_is_as_unknown_as_one_that_never_was(
 
 #[rstest]
 #[tokio::test]
-async fn a_revoked_key_is_gone_and_cannot_be_exchanged(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_revoked_key_is_not_listed_and_cannot_be_exchanged(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let (revoked, secret) = key(&ada, key_of(&["projects:read"])).await;
@@ -201,7 +203,7 @@ async fn a_revoked_key_is_gone_and_cannot_be_exchanged(#[values(Sqlite, Postgres
 
 #[rstest]
 #[tokio::test]
-async fn the_key_of_another_user_is_as_unknown_as_one_that_never_was(
+async fn the_key_of_another_user_is_not_found_like_a_nonexistent_one(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -227,7 +229,7 @@ async fn the_key_of_another_user_is_as_unknown_as_one_that_never_was(
 
 #[rstest]
 #[tokio::test]
-async fn what_is_no_key_id_is_an_invalid_field(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_malformed_key_id_is_an_invalid_field(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let (own, secret) = key(&ada, key_of(&["projects:read"])).await;
@@ -243,7 +245,7 @@ async fn what_is_no_key_id_is_an_invalid_field(#[values(Sqlite, Postgres)] engin
 /// that is made with it would go on for ever.
 #[rstest]
 #[tokio::test]
-async fn a_session_that_has_ended_makes_no_key_even_where_that_is_not_known_yet(
+async fn an_ended_session_cannot_create_a_key_even_where_its_token_is_still_accepted(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;

@@ -4,8 +4,8 @@ use tokio::task::JoinSet;
 use tonic::{Code, Response, Status};
 
 use super::{
-    mail_steps::{reset, reset_token},
-    steps::{get_me, refresh, refreshed, session, sign_in},
+    calls::{get_me, refresh, refreshed, session, sign_in},
+    mail_calls::{reset, reset_token},
 };
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
 
@@ -25,7 +25,7 @@ async fn change(
 
 #[rstest]
 #[tokio::test]
-async fn a_changed_password_ends_the_other_sessions_and_the_callers_goes_on(
+async fn a_changed_password_ends_all_sessions_except_the_callers(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -69,7 +69,7 @@ async fn the_new_password_signs_in_and_the_old_one_does_not(
 
 #[rstest]
 #[tokio::test]
-async fn the_current_password_is_needed(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_current_password_is_required(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
     let statement = "update users set password_hash = null where email = ";
@@ -116,7 +116,7 @@ async fn every_invalid_field_is_named_and_nothing_changes(
 
 #[rstest]
 #[tokio::test]
-async fn of_many_changes_at_once_one_counts(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn only_one_of_many_concurrent_changes_succeeds(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -158,7 +158,7 @@ async fn of_many_changes_at_once_one_counts(#[values(Sqlite, Postgres)] engine: 
 /// password changed outlived it.
 #[rstest]
 #[tokio::test]
-async fn a_sign_in_on_its_way_does_not_outlive_the_password(
+async fn a_sign_in_in_progress_fails_when_the_password_changes(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start_with(engine, &["--bcrypt-cost=12"]).await;
@@ -186,9 +186,7 @@ async fn a_sign_in_on_its_way_does_not_outlive_the_password(
 
 #[rstest]
 #[tokio::test]
-async fn a_changed_password_ends_messages_that_would_reset_it(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_changed_password_invalidates_reset_tokens(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let token = reset_token(&server, &ada).await;

@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
-use super::steps::{exchange, get_me, key, key_of, refresh, session, sign_in};
+use super::calls::{exchange, get_me, key, key_of, refresh, session, sign_in};
 use crate::harness::{
     Client, Engine, MediaServer, Postgres, Sqlite, TestServer, User, eventually, refused,
 };
@@ -38,7 +38,7 @@ async fn live_project(server: &TestServer, user: &User) -> (pb::Stream, String) 
 
 #[rstest]
 #[tokio::test]
-async fn an_account_is_deleted_with_all_that_belongs_to_it(
+async fn an_account_is_deleted_with_everything_that_belongs_to_it(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -106,7 +106,7 @@ async fn the_address_can_be_used_for_a_new_account(#[values(Sqlite, Postgres)] e
 
 #[rstest]
 #[tokio::test]
-async fn the_password_is_needed(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_password_is_required(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -122,7 +122,7 @@ async fn the_password_is_needed(#[values(Sqlite, Postgres)] engine: Engine) {
 
 #[rstest]
 #[tokio::test]
-async fn a_deletion_on_its_way_does_not_outlive_the_password(
+async fn a_deletion_in_progress_fails_when_the_password_changes(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start_with(engine, &["--bcrypt-cost=12"]).await;

@@ -2,12 +2,12 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use sluice::domain::now;
 
-use super::id_token_steps::{INVALID, Scene, present};
+use super::id_token_fixture::{INVALID, Scene, present};
 use crate::harness::{Engine, Postgres, Sqlite, refused};
 
 #[rstest]
 #[tokio::test]
-async fn claims_that_hold_are_accepted(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn valid_claims_are_accepted(#[values(Sqlite, Postgres)] engine: Engine) {
     let scene = Scene::start(engine).await;
     let time = now().timestamp();
 
@@ -48,7 +48,7 @@ fn fresh() -> sluice::domain::UserId {
 
 #[rstest]
 #[tokio::test]
-async fn claims_that_do_not_hold_are_refused(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn invalid_claims_are_refused(#[values(Sqlite, Postgres)] engine: Engine) {
     let scene = Scene::start(engine).await;
     scene.signed_in(&scene.claims_with(&[])).await;
     let time = now().timestamp();
@@ -98,7 +98,7 @@ async fn claims_that_do_not_hold_are_refused(#[values(Sqlite, Postgres)] engine:
 
 #[rstest]
 #[tokio::test]
-async fn the_claims_of_every_id_token_are_required(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn tokens_without_a_required_claim_are_refused(#[values(Sqlite, Postgres)] engine: Engine) {
     let scene = Scene::start(engine).await;
 
     for claim in ["iss", "sub", "aud", "exp", "iat"] {
@@ -119,7 +119,7 @@ async fn the_claims_of_every_id_token_are_required(#[values(Sqlite, Postgres)] e
 
 #[rstest]
 #[tokio::test]
-async fn the_nonce_is_the_one_of_the_sign_in(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_nonce_must_match_the_request(#[values(Sqlite, Postgres)] engine: Engine) {
     let scene = Scene::start(engine).await;
     let bare = scene.claims_with(&[]);
     let with_nonce = scene.claims_with(&[("nonce", json!("n-0S6_WzA2Mj"))]);

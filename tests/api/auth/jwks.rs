@@ -12,7 +12,7 @@ use sluice::proto::v1 as pb;
 use tempfile::TempDir;
 use tonic::Code;
 
-use super::steps::{exchange, get_me, key, key_of};
+use super::calls::{exchange, get_me, key, key_of};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 /// A new private key in a file: PKCS #8, PEM.
@@ -52,7 +52,9 @@ fn verified(token: &str, keys: &[pb::JsonWebKey]) -> (Value, Value) {
 
 #[rstest]
 #[tokio::test]
-async fn a_shared_secret_has_no_public_key(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_server_with_a_shared_secret_publishes_no_key(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
 
     assert_eq!(jwks(&server).await, []);
@@ -60,7 +62,7 @@ async fn a_shared_secret_has_no_public_key(#[values(Sqlite, Postgres)] engine: E
 
 #[rstest]
 #[tokio::test]
-async fn tokens_can_be_verified_elsewhere_with_the_public_key(
+async fn access_tokens_can_be_verified_with_the_published_key(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let directory = TempDir::new().unwrap();
@@ -87,7 +89,7 @@ async fn tokens_can_be_verified_elsewhere_with_the_public_key(
 
 #[rstest]
 #[tokio::test]
-async fn the_token_of_a_program_names_its_key_and_scopes(
+async fn the_token_of_an_api_key_names_its_key_and_scopes(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let directory = TempDir::new().unwrap();
@@ -106,9 +108,7 @@ async fn the_token_of_a_program_names_its_key_and_scopes(
 /// A ring of keys is turned by putting a new one in front of the old one.
 #[rstest]
 #[tokio::test]
-async fn while_keys_are_turned_the_old_one_still_verifies(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn the_old_key_still_verifies_during_a_rotation(#[values(Sqlite, Postgres)] engine: Engine) {
     let directory = TempDir::new().unwrap();
     let (old, new) = (key_file(&directory, "old"), key_file(&directory, "new"));
     let before = server_with(engine, &[&old]).await;

@@ -2,7 +2,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use rstest::rstest;
 
-use super::mail_steps::{RESET, VERIFY, request_reset};
+use super::mail_calls::{RESET, VERIFY, request_reset};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer};
 
 #[rstest]
@@ -27,7 +27,7 @@ async fn a_message_is_a_file_that_only_its_owner_can_read(
 
 #[rstest]
 #[tokio::test]
-async fn a_message_says_who_sent_it_when_and_that_no_machine_is_to_answer(
+async fn a_message_has_sender_date_and_auto_submitted_headers(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let flags = ["--mail-from=The Show <show@mail.example.com>"];
@@ -46,7 +46,7 @@ async fn a_message_says_who_sent_it_when_and_that_no_machine_is_to_answer(
 
 #[rstest]
 #[tokio::test]
-async fn the_token_is_appended_to_the_page_that_is_set(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_token_is_appended_to_the_configured_url(#[values(Sqlite, Postgres)] engine: Engine) {
     let flags = [
         "--mail-verify-url=https://app.example.com/verify#token=",
         "--mail-reset-url=https://app.example.com/reset?for=me&token=",
@@ -64,7 +64,7 @@ async fn the_token_is_appended_to_the_page_that_is_set(#[values(Sqlite, Postgres
 
 #[rstest]
 #[tokio::test]
-async fn without_a_page_the_token_has_a_line_of_its_own(
+async fn without_a_configured_url_the_token_is_on_its_own_line(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;

@@ -6,8 +6,8 @@ use sluice::proto::v1 as pb;
 use tokio::net::TcpListener;
 
 use super::{
-    mail_steps::{NEW_PASSWORD, request_reset, reset, verify},
-    steps::{move_back, sign_in},
+    calls::{move_back, sign_in},
+    mail_calls::{NEW_PASSWORD, request_reset, reset, verify},
 };
 use crate::harness::{
     Certificate, Client, Engine, LOGIN, MailServer, Postgres, Process, Proxy, Signal, Sqlite,
@@ -49,9 +49,7 @@ async fn logged(program: &Process, message: &str, times: usize) -> Vec<String> {
 
 #[rstest]
 #[tokio::test]
-async fn messages_are_handed_to_a_mail_server_that_wants_a_login(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn messages_are_sent_over_smtp_with_a_login(#[values(Sqlite, Postgres)] engine: Engine) {
     let mail_server = MailServer::start().await;
     let server = server_with(engine, &mail_server.setting()).await;
     let ada = server.user().await;
@@ -78,7 +76,7 @@ async fn messages_are_handed_to_a_mail_server_that_wants_a_login(
 
 #[rstest]
 #[tokio::test]
-async fn a_message_waits_for_a_mail_server_that_is_away(
+async fn a_message_is_sent_after_an_outage_of_the_mail_server(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let mail_server = MailServer::start().await;
@@ -105,7 +103,7 @@ async fn a_message_waits_for_a_mail_server_that_is_away(
 
 #[rstest]
 #[tokio::test]
-async fn a_message_that_is_refused_is_tried_for_a_day_and_then_given_up(
+async fn a_rejected_message_is_retried_for_a_day_and_then_dropped(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let mail_server = MailServer::start().await;
@@ -135,9 +133,7 @@ async fn a_message_that_is_refused_is_tried_for_a_day_and_then_given_up(
 
 #[rstest]
 #[tokio::test]
-async fn one_message_that_cannot_be_sent_does_not_hold_up_others(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn undeliverable_messages_do_not_delay_others(#[values(Sqlite, Postgres)] engine: Engine) {
     let mail_server = MailServer::start().await;
     let database = TestDatabase::create(engine).await;
     let (_program, mut client) = process_with(&database, &mail_server.setting()).await;
@@ -152,7 +148,7 @@ async fn one_message_that_cannot_be_sent_does_not_hold_up_others(
 
 #[rstest]
 #[tokio::test]
-async fn a_mail_server_that_is_silent_holds_up_neither_sign_ups_nor_the_end(
+async fn an_unresponsive_mail_server_delays_neither_sign_ups_nor_shutdown(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -221,7 +217,7 @@ async fn starttls_protects_the_login_and_the_message(#[values(Sqlite, Postgres)]
 
 #[rstest]
 #[tokio::test]
-async fn a_mail_server_that_cannot_prove_its_name_learns_nothing(
+async fn nothing_is_sent_to_a_mail_server_with_an_untrusted_certificate(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let folder = tempfile::tempdir().unwrap();
@@ -249,7 +245,7 @@ async fn a_mail_server_that_cannot_prove_its_name_learns_nothing(
 
 #[rstest]
 #[tokio::test]
-async fn a_mail_server_without_the_tls_that_is_required_learns_nothing(
+async fn nothing_is_sent_to_a_mail_server_without_the_required_tls(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let mail_server = MailServer::start().await;
@@ -266,7 +262,7 @@ async fn a_mail_server_without_the_tls_that_is_required_learns_nothing(
 
 #[rstest]
 #[tokio::test]
-async fn a_wrong_password_of_the_mail_server_is_logged_as_its_answer_and_nothing_else(
+async fn a_failed_smtp_login_is_logged_without_the_password(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let mail_server = MailServer::start().await;

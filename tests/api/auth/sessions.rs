@@ -4,7 +4,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
-use super::steps::{
+use super::calls::{
     exchange, get_me, key, key_of, moment, move_back, refresh, refreshed, session, token_of,
     without,
 };
@@ -35,7 +35,7 @@ async fn revoke(user: &User, id: &str) -> Result<Response<pb::RevokeSessionRespo
 
 #[rstest]
 #[tokio::test]
-async fn sessions_are_listed_newest_first_and_tell_which_is_the_callers(
+async fn sessions_are_listed_newest_first_and_mark_the_callers(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -83,9 +83,7 @@ async fn sessions_are_listed_in_pages(#[values(Sqlite, Postgres)] engine: Engine
 
 #[rstest]
 #[tokio::test]
-async fn a_session_that_has_ended_or_fallen_idle_is_not_listed(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn ended_and_idle_sessions_are_not_listed(#[values(Sqlite, Postgres)] engine: Engine) {
     let flags = ["--session-idle-timeout=1h", "--session-lifetime=1day"];
     let server = TestServer::start_with(engine, &flags).await;
     let ada = server.user().await;
@@ -103,7 +101,7 @@ async fn a_session_that_has_ended_or_fallen_idle_is_not_listed(
 
 #[rstest]
 #[tokio::test]
-async fn a_revoked_session_ends_with_its_tokens_and_the_others_go_on(
+async fn a_revoked_session_ends_with_its_tokens_and_the_others_continue(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -125,7 +123,7 @@ async fn a_revoked_session_ends_with_its_tokens_and_the_others_go_on(
 
 #[rstest]
 #[tokio::test]
-async fn a_session_of_somebody_else_is_like_one_that_never_was(
+async fn the_session_of_another_user_is_not_found_like_a_nonexistent_one(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;

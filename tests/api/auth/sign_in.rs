@@ -2,12 +2,12 @@ use rstest::rstest;
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use super::steps::{get_me, refreshed, sign_in};
+use super::calls::{get_me, refreshed, sign_in};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 #[rstest]
 #[tokio::test]
-async fn sign_in_begins_a_new_session_beside_the_others(
+async fn sign_in_creates_a_session_and_keeps_the_others(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -32,7 +32,7 @@ async fn sign_in_begins_a_new_session_beside_the_others(
 
 #[rstest]
 #[tokio::test]
-async fn an_address_is_found_in_any_case(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn an_address_matches_in_any_case(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -73,9 +73,7 @@ async fn an_unknown_address_and_a_wrong_password_get_the_same_answer(
 
 #[rstest]
 #[tokio::test]
-async fn the_password_of_another_user_does_not_open_an_account(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn the_password_of_another_user_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
     give_hash(&server, &grace.email).await;
@@ -98,7 +96,7 @@ async fn give_hash(server: &TestServer, email: &str) {
 
 #[rstest]
 #[tokio::test]
-async fn a_hash_that_the_predecessor_made_verifies(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_password_hash_of_the_predecessor_verifies(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     give_hash(&server, &ada.email).await;
@@ -141,7 +139,7 @@ async fn every_invalid_field_is_named(#[values(Sqlite, Postgres)] engine: Engine
 
 #[rstest]
 #[tokio::test]
-async fn a_full_queue_of_passwords_turns_callers_away(
+async fn a_full_password_queue_refuses_sign_ins(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values("correct horse battery staple", "wrong horse")] password: &'static str,
 ) {

@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
-use super::steps::{refresh, refreshed, session};
+use super::calls::{refresh, refreshed, session};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 async fn sign_out(
@@ -48,9 +48,7 @@ async fn sign_out_ends_the_sessions_of_its_scope_and_no_others(
 /// Predecessor's defect G9: a token for seven days, and signing out only forgot it.
 #[rstest]
 #[tokio::test]
-async fn a_session_that_has_ended_cannot_be_brought_back(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn an_ended_session_cannot_be_refreshed(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let second = refreshed(&server.channel, &ada.tokens.refresh_token).await;
@@ -69,7 +67,7 @@ async fn a_session_that_has_ended_cannot_be_brought_back(
 
 #[rstest]
 #[tokio::test]
-async fn signing_out_again_is_refused_as_any_call_with_that_token(
+async fn signing_out_twice_is_refused_as_an_invalid_token(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;

@@ -118,7 +118,7 @@ fn every_reason_is_used_with_the_code_that_its_comment_names() {
 }
 
 #[test]
-fn a_watch_that_ends_tells_why_and_where_it_was() {
+fn the_end_of_a_watch_states_its_cause_and_the_last_revision() {
     for cause in [Error::Draining, Error::AccessTokenInvalid, Error::OutOfDate] {
         let alone = cause.reason();
         let ended = Error::WatchEnded {
@@ -136,7 +136,7 @@ fn a_watch_that_ends_tells_why_and_where_it_was() {
 
 /// So that whoever asks learns nothing of keys that were.
 #[test]
-fn a_replaced_stream_key_is_refused_like_one_that_never_was() {
+fn a_replaced_stream_key_is_refused_like_an_unknown_one() {
     let replaced = Status::from(Error::PublishRefused(RefusalCause::KeyReplaced));
     let unknown = Status::from(Error::StreamKeyInvalid);
 
@@ -146,7 +146,7 @@ fn a_replaced_stream_key_is_refused_like_one_that_never_was() {
 }
 
 #[test]
-fn an_internal_error_leaves_as_two_words() {
+fn an_internal_error_is_returned_without_its_cause() {
     let status = Status::from(Error::internal(anyhow::anyhow!("select secret from users")));
 
     assert_eq!(status.message(), "internal error");

@@ -7,12 +7,12 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::{
-    described::request_fields,
+    descriptors::request_fields,
     id_fields::create_destination,
-    wire::{Shape, bearer, call},
+    raw_rpc::{Shape, bearer, call},
 };
 use crate::{
-    auth::steps,
+    auth::calls,
     harness::{Engine, Postgres, Sqlite, TestServer, User},
 };
 
@@ -61,7 +61,7 @@ fn lists() -> [List; 7] {
 }
 
 #[test]
-fn every_field_that_takes_a_page_token_is_tried_and_no_entry_is_stale() {
+fn every_list_rpc_is_tested_and_no_entry_is_stale() {
     let described = request_fields(|field| field.name() == "page_token");
     let mut entries = lists().map(|list| format!("{} page_token", list.path));
 
@@ -90,7 +90,7 @@ async fn with_lists(server: &TestServer) -> (User, String) {
 
 #[rstest]
 #[tokio::test]
-async fn no_list_takes_the_page_token_of_another_caller(
+async fn no_list_accepts_the_page_token_of_another_caller(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;

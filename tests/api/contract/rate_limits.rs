@@ -60,7 +60,7 @@ type Answer = Result<Response<pb::GetJwksResponse>, Status>;
 
 #[rstest]
 #[tokio::test]
-async fn who_calls_too_often_is_refused_until_he_has_waited(
+async fn a_caller_over_the_limit_is_refused_until_the_retry_delay_is_over(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start_with(engine, &["--caller-rate=2", "--caller-burst=20"]).await;
@@ -88,7 +88,7 @@ async fn who_calls_too_often_is_refused_until_he_has_waited(
 
 #[rstest]
 #[tokio::test]
-async fn a_user_has_one_limit_and_each_of_his_keys_another(
+async fn a_user_and_each_of_their_api_keys_have_separate_limits(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start_with(engine, &CALLERS).await;
@@ -125,7 +125,7 @@ async fn a_user_has_one_limit_and_each_of_his_keys_another(
 
 #[rstest]
 #[tokio::test]
-async fn the_keys_of_operators_are_not_limited(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn operator_keys_are_not_limited(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start_with(engine, &CALLERS).await;
     let node = server.operator(&[Scope::StreamsPublish]).await;
 
@@ -156,7 +156,7 @@ async fn addresses_behind_a_trusted_proxy_do_not_share_a_limit(
 
 #[rstest]
 #[tokio::test]
-async fn what_a_caller_writes_left_of_his_address_does_not_help_him(
+async fn forged_x_forwarded_for_entries_do_not_evade_the_limit(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values("", "<garbage>, ", "127.0.0.1, ")] more: &str,
 ) {
@@ -177,7 +177,7 @@ async fn what_a_caller_writes_left_of_his_address_does_not_help_him(
 
 #[rstest]
 #[tokio::test]
-async fn a_peer_that_is_no_trusted_proxy_is_not_believed(
+async fn x_forwarded_for_of_an_untrusted_peer_is_ignored(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(None, Some("--trusted-proxies=10.0.0.0/8,::/1"))] others: Option<&str>,
 ) {
@@ -197,7 +197,7 @@ async fn a_peer_that_is_no_trusted_proxy_is_not_believed(
 
 #[rstest]
 #[tokio::test]
-async fn calls_without_a_valid_token_count_for_their_address_and_no_others_do(
+async fn only_calls_without_a_valid_token_count_for_their_address(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values("none", "forged", "revoked")] kind: &str,
 ) {
@@ -263,7 +263,7 @@ async fn health_and_reflection_are_not_limited(#[values(Sqlite, Postgres)] engin
 
 #[rstest]
 #[tokio::test]
-async fn a_call_that_is_refused_is_not_begun(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_rate_limited_call_is_not_executed(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start_with(engine, &ADDRESSES).await;
 
     let calls = calls_until_limited(async || {

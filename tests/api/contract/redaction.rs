@@ -9,7 +9,7 @@ use prost::{
 use prost_types::{DescriptorProto, FieldDescriptorProto, field_descriptor_proto::Type};
 use sluice::proto::v1 as pb;
 
-use super::described::{messages, secrets};
+use super::descriptors::{messages, secrets};
 
 const SECRET: &str = "this-is-marked-secret";
 const PLAIN: &str = "this-may-be-seen";
@@ -83,7 +83,7 @@ impl Contract {
 }
 
 #[test]
-fn no_message_prints_a_field_that_the_contract_marks_as_secret() {
+fn debug_output_redacts_every_field_that_the_contract_marks_as_secret() {
     let printers = printers! {
         BeginPublishRequest ChangePasswordRequest ChangePasswordResponse CreateApiKeyResponse
         CreateDestinationRequest CreateProjectResponse DeleteMeRequest ExchangeApiKeyRequest

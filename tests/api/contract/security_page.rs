@@ -41,7 +41,7 @@ fn every_test_that_the_security_page_names_exists() {
 }
 
 #[test]
-fn every_line_of_its_table_names_a_test() {
+fn every_row_of_its_table_names_a_test() {
     let page = include_str!("../../../docs/security.md");
     let (_, table) = page
         .split_once("| requirement | how | shown by |\n|---|---|---|\n")

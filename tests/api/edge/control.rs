@@ -14,7 +14,7 @@ use crate::{
     harness::{
         Certificate, Engine::Sqlite, Process, Proxy, Signal, TestDatabase, TestServer, eventually,
     },
-    operations::sample::Sample,
+    operations::scrape::Sample,
 };
 
 const LIMIT: Duration = Duration::from_secs(10);

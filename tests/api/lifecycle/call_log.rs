@@ -32,7 +32,7 @@ fn named<T>(message: T, id: &str) -> Request<T> {
 #[case("production", false)]
 #[case("development", true)]
 #[tokio::test]
-async fn calls_that_go_well_are_logged_in_development_and_refused_ones_always(
+async fn successful_calls_are_logged_in_development_and_refused_ones_always(
     #[case] environment: &str,
     #[case] is_logged: bool,
     #[values(Sqlite, Postgres)] engine: Engine,
@@ -74,9 +74,7 @@ async fn calls_that_go_well_are_logged_in_development_and_refused_ones_always(
 
 #[rstest]
 #[tokio::test]
-async fn a_call_that_goes_well_and_takes_long_is_logged_as_slow(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_slow_successful_call_is_logged_as_slow(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
     let settings = [
         ("SLUICE_LOG", "info"),
@@ -102,7 +100,7 @@ async fn a_call_that_goes_well_and_takes_long_is_logged_as_slow(
 }
 
 #[tokio::test]
-async fn a_call_that_fails_by_no_fault_of_its_caller_is_warned_of() {
+async fn a_server_side_failure_is_logged_as_a_warning() {
     let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
     let settings = [
         ("SLUICE_LOG", "warn,sluice::commands=info"),
@@ -141,7 +139,7 @@ async fn a_call_that_fails_by_no_fault_of_its_caller_is_warned_of() {
 
 #[rstest]
 #[tokio::test]
-async fn every_line_is_one_object_whatever_the_caller_sends(
+async fn every_line_is_one_json_object_whatever_the_caller_sends(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;

@@ -21,7 +21,7 @@ fn sign_up() -> pb::SignUpRequest {
 /// Predecessor's defect G20: it exited without draining.
 #[rstest]
 #[tokio::test]
-async fn on_a_signal_the_call_in_flight_finishes_and_the_program_ends_well(
+async fn on_a_signal_the_call_in_flight_finishes_and_the_program_exits_with_success(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(Signal::TERM, Signal::INT)] signal: Signal,
 ) {
@@ -47,7 +47,7 @@ async fn on_a_signal_the_call_in_flight_finishes_and_the_program_ends_well(
 
 #[rstest]
 #[tokio::test]
-async fn while_draining_health_checks_say_so_and_calls_are_still_served(
+async fn while_draining_health_is_not_serving_and_calls_are_still_served(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
@@ -81,7 +81,7 @@ async fn while_draining_health_checks_say_so_and_calls_are_still_served(
 
 #[rstest]
 #[tokio::test]
-async fn however_long_it_drains_calls_are_checked_against_what_is_true_now(
+async fn revocations_are_still_refreshed_during_a_long_drain(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
@@ -102,9 +102,7 @@ async fn however_long_it_drains_calls_are_checked_against_what_is_true_now(
 
 #[rstest]
 #[tokio::test]
-async fn a_connection_that_says_nothing_does_not_keep_the_program(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_silent_connection_does_not_delay_the_exit(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
     let mut program = Process::serve(&database, &[("SLUICE_DRAIN_TIMEOUT", "300ms")]);
     program.channel().await;

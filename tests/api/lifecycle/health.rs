@@ -19,9 +19,7 @@ const SERVICES: [&str; 4] = [
 
 #[rstest]
 #[tokio::test]
-async fn the_server_and_each_service_say_that_they_serve(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn the_server_and_each_service_report_serving(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let mut health = HealthClient::new(server.channel.clone());
 
@@ -104,7 +102,7 @@ async fn reflection_lists_the_services_in_both_versions(
 
 #[rstest]
 #[tokio::test]
-async fn reflection_can_be_switched_off(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn reflection_can_be_disabled(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start_with(engine, &["--reflection=false"]).await;
 
     assert_eq!(

@@ -118,9 +118,7 @@ async fn logged_story(engine: Engine) -> (Vec<String>, BTreeMap<&'static str, St
 /// Predecessor's defect G2: stream keys stood in the log, also unknown ones.
 #[rstest]
 #[tokio::test]
-async fn no_secret_stands_in_the_log_even_at_trace_level(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn the_trace_log_contains_no_secret(#[values(Sqlite, Postgres)] engine: Engine) {
     let (log, secrets) = logged_story(engine).await;
     let log = log.join("\n");
 
@@ -175,7 +173,7 @@ async fn each_call_is_one_line_with_its_method_code_duration_caller_and_id(
 
 #[rstest]
 #[tokio::test]
-async fn a_slow_statement_is_warned_of(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_slow_statement_is_logged_as_a_warning(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
     let settings = [("SLUICE_SLOW_QUERY", "1ms"), ("SLUICE_BCRYPT_COST", "4")];
     let program = Process::serve(&database, &settings);

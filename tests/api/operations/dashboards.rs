@@ -11,7 +11,7 @@ use serde_json::Value;
 use sluice::proto::v1 as pb;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use super::{metrics::sign_up, sample::Sample};
+use super::{metrics::sign_up, scrape::Sample};
 use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase, tool};
 
 /// Where our metrics begin; all others are Prometheus' own.
@@ -91,7 +91,7 @@ async fn promtool(arguments: &[&str], input: &str) {
 
 #[rstest]
 #[tokio::test]
-async fn dashboard_and_rules_name_metrics_and_labels_of_a_server_that_works(
+async fn the_dashboard_and_the_alert_rules_use_only_existing_metrics_and_labels(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
@@ -136,7 +136,7 @@ async fn dashboard_and_rules_name_metrics_and_labels_of_a_server_that_works(
 }
 
 #[tokio::test]
-async fn the_rules_are_valid_and_alert_when_they_should() {
+async fn the_alert_rules_are_valid_and_pass_their_tests() {
     promtool(&["check", "rules", "alerts.yml"], "").await;
     promtool(&["test", "rules", "alerts_test.yml"], "").await;
 }

@@ -3,7 +3,7 @@ use sluice::proto::v1 as pb;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::sample::Sample;
+use super::scrape::Sample;
 use crate::harness::{
     Client, Engine, MediaServer, Postgres, Process, Sqlite, TestDatabase, eventually,
 };
@@ -92,7 +92,7 @@ async fn every_call_is_counted_and_timed_by_its_method_and_code(
 
 #[rstest]
 #[tokio::test]
-async fn paths_that_are_unknown_are_one_series(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn unknown_methods_share_one_series(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
     let program = Process::serve(&database, &[]);
     let channel = program.channel().await;
@@ -122,7 +122,7 @@ async fn paths_that_are_unknown_are_one_series(#[values(Sqlite, Postgres)] engin
 
 #[rstest]
 #[tokio::test]
-async fn a_stream_is_counted_when_it_ends_and_canceled_when_its_caller_goes_away(
+async fn a_server_stream_is_counted_when_it_ends_and_as_canceled_when_its_caller_leaves(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
@@ -153,7 +153,7 @@ async fn a_stream_is_counted_when_it_ends_and_canceled_when_its_caller_goes_away
 
 #[rstest]
 #[tokio::test]
-async fn the_process_the_pool_the_jobs_and_the_streams_are_there(
+async fn metrics_of_process_pool_jobs_and_streams_are_exported(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;

@@ -1,9 +1,9 @@
 //! The operations port: metrics, probes, and what is logged.
 
 mod dashboards;
-mod log;
+mod http_server;
+mod log_filter;
 mod metrics;
-mod port;
 mod probes;
-pub mod sample;
+pub mod scrape;
 mod traces;

@@ -10,7 +10,7 @@ use crate::harness::{
 
 #[rstest]
 #[tokio::test]
-async fn a_program_that_serves_is_alive_and_ready(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_serving_program_is_live_and_ready(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
     let program = Process::serve(&database, &[]);
     program.channel().await;
@@ -26,7 +26,7 @@ async fn a_program_that_serves_is_alive_and_ready(#[values(Sqlite, Postgres)] en
 
 #[rstest]
 #[tokio::test]
-async fn while_the_program_drains_it_is_alive_and_not_ready_and_the_port_ends_last(
+async fn a_draining_program_is_live_and_not_ready_and_closes_this_port_last(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
@@ -62,7 +62,7 @@ async fn while_the_program_drains_it_is_alive_and_not_ready_and_the_port_ends_la
 }
 
 #[tokio::test]
-async fn without_its_database_the_program_is_alive_and_not_ready_and_still_measured() {
+async fn without_its_database_a_program_is_live_and_not_ready_and_exports_metrics() {
     let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
     let program = Process::serve(&database, &[]);
     program.channel().await;

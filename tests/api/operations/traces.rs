@@ -3,7 +3,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Request;
 
-use super::sample::Sample;
+use super::scrape::Sample;
 use crate::harness::{
     Client, Collector, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, attribute,
     eventually,
@@ -41,7 +41,7 @@ async fn span(collector: &Collector, name: &str) -> Span {
 
 #[rstest]
 #[tokio::test]
-async fn a_call_continues_the_trace_of_its_caller_with_its_statements_and_its_password(
+async fn a_call_continues_its_callers_trace_with_spans_for_statements_and_hashing(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
@@ -115,7 +115,7 @@ async fn a_call_continues_the_trace_of_its_caller_with_its_statements_and_its_pa
 
 #[rstest]
 #[tokio::test]
-async fn without_a_caller_that_decides_the_ratio_does_and_nonsense_is_no_parent(
+async fn without_a_valid_traceparent_the_sampling_ratio_decides(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
@@ -139,7 +139,7 @@ async fn without_a_caller_that_decides_the_ratio_does_and_nonsense_is_no_parent(
 }
 
 #[tokio::test]
-async fn a_call_that_the_server_could_not_do_is_an_error() {
+async fn a_server_side_failure_is_a_span_with_an_error_status() {
     let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
     let collector = Collector::start().await;
     let settings = [
@@ -164,7 +164,7 @@ async fn a_call_that_the_server_could_not_do_is_an_error() {
 
 #[rstest]
 #[tokio::test]
-async fn a_collector_that_is_away_holds_up_nothing_and_is_said_once(
+async fn an_unreachable_collector_delays_nothing_and_is_logged_once(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;

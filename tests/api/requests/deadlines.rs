@@ -37,7 +37,7 @@ fn show() -> pb::CreateProjectRequest {
 
 #[rstest]
 #[tokio::test]
-async fn a_call_that_takes_longer_than_the_server_allows_is_ended_and_changes_nothing(
+async fn a_call_that_exceeds_the_server_timeout_ends_and_changes_nothing(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let (server, ada) = limited(engine, &["--call-timeout=300ms"]).await;
@@ -65,7 +65,7 @@ async fn a_call_that_takes_longer_than_the_server_allows_is_ended_and_changes_no
 
 #[rstest]
 #[tokio::test]
-async fn a_callers_shorter_time_counts_and_a_longer_one_does_not(
+async fn the_shorter_of_grpc_timeout_and_server_timeout_applies(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(("200m", "10min"), ("1H", "200ms"))] (theirs, ours): (&str, &str),
 ) {
@@ -86,7 +86,7 @@ async fn a_callers_shorter_time_counts_and_a_longer_one_does_not(
 #[case::nine_digits("100000000n")]
 #[case::garbage("soon")]
 #[tokio::test]
-async fn a_malformed_time_is_ignored(
+async fn a_malformed_grpc_timeout_is_ignored(
     #[case] time: &str,
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
@@ -105,7 +105,7 @@ async fn a_malformed_time_is_ignored(
 
 #[rstest]
 #[tokio::test]
-async fn half_a_request_is_not_waited_for(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn an_incomplete_request_times_out(#[values(Sqlite, Postgres)] engine: Engine) {
     let (server, ada) = limited(engine, &["--call-timeout=200ms"]).await;
     let mut raw = RawConnection::to(server.address).await;
 
@@ -118,7 +118,7 @@ async fn half_a_request_is_not_waited_for(#[values(Sqlite, Postgres)] engine: En
 
 #[rstest]
 #[tokio::test]
-async fn a_watch_outlasts_the_servers_time_for_calls(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_server_timeout_does_not_apply_to_a_watch(#[values(Sqlite, Postgres)] engine: Engine) {
     let flags = ["--call-timeout=100ms", "--watch-heartbeat=50ms"];
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
@@ -133,9 +133,7 @@ async fn a_watch_outlasts_the_servers_time_for_calls(#[values(Sqlite, Postgres)]
 
 #[rstest]
 #[tokio::test]
-async fn a_watch_ends_when_the_callers_own_time_is_over(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_watch_ends_at_its_grpc_timeout(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let request = pb::WatchProjectRequest {

@@ -47,7 +47,7 @@ async fn crowd(server: &TestServer, user: &User) -> (HeldWrites, Crowd) {
 
 #[rstest]
 #[tokio::test]
-async fn a_call_too_many_is_refused_and_those_before_it_are_answered(
+async fn a_call_over_the_limit_is_refused_and_earlier_ones_are_answered(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start_with(engine, &PLACES).await;
@@ -107,7 +107,9 @@ async fn health_checks_are_answered_while_others_are_refused(
 
 #[rstest]
 #[tokio::test]
-async fn open_watches_and_half_requests_take_no_place(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn watches_and_incomplete_requests_do_not_count_as_concurrent_calls(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start_with(engine, &PLACES).await;
     let ada = server.user().await;
     let (project, _) = ada.project().await;
@@ -136,7 +138,7 @@ async fn open_watches_and_half_requests_take_no_place(#[values(Sqlite, Postgres)
 #[case::of_others("grpc.health.v1.Health/Check")]
 #[case::of_nobody("sluice.v1.Nothing/Nothing")]
 #[tokio::test]
-async fn requests_that_never_come_are_bounded_and_make_room_when_they_are_given_up(
+async fn incomplete_requests_are_limited_and_release_their_permits_when_cancelled(
     #[case] rpc: &str,
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
@@ -165,7 +167,7 @@ async fn requests_that_never_come_are_bounded_and_make_room_when_they_are_given_
 #[case::of_others("grpc.health.v1.Health/Check")]
 #[case::of_nobody("sluice.v1.Nothing/Nothing")]
 #[tokio::test]
-async fn half_a_request_is_not_waited_for_whoever_it_is_for(
+async fn an_incomplete_request_to_any_service_times_out(
     #[case] rpc: &str,
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {

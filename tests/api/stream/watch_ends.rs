@@ -10,7 +10,7 @@ use super::{
     scene::Scene,
 };
 use crate::{
-    auth::steps,
+    auth::calls,
     harness::{
         Client, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, TestServer,
         Watcher, eventually,

@@ -7,7 +7,7 @@ use super::{
     scene::Scene,
 };
 use crate::{
-    auth::steps,
+    auth::calls,
     harness::{Client, Engine, Postgres, Refusal, Sqlite, Watcher, eventually, refused},
 };
 

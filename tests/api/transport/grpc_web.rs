@@ -1,0 +1,206 @@
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::ORIGIN,
+};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use prost::Message;
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+
+use super::{
+    http2_connection::{Ending, Raw},
+    http2_frames::{GUARDED, OPEN},
+};
+use crate::harness::{Engine, Postgres, Sqlite, TestServer};
+
+const PAGE: &str = "https://app.example.com";
+const ORIGINS: &str = "--web-origins=https://app.example.com,http://localhost:3000";
+
+/// What a browser sends and gets, over HTTP/1.1.
+async fn fetch(
+    server: &TestServer,
+    path: &str,
+    headers: &[(&str, &str)],
+    method: Method,
+    body: &[u8],
+) -> Response<Incoming> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("http://{}{path}", server.address));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = Full::new(Bytes::copy_from_slice(body));
+    client.request(request.body(body).unwrap()).await.unwrap()
+}
+
+/// An empty message.
+const EMPTY: [u8; 5] = [0; 5];
+
+/// The parts of an answer: messages, and what trailers of HTTP cannot carry to a page.
+fn parts(mut body: &[u8]) -> (Vec<&[u8]>, String) {
+    let mut messages = Vec::new();
+    while let [flag, a, b, c, d, rest @ ..] = body {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        let (part, after) = rest.split_at(length);
+        if *flag == 0x80 {
+            assert_eq!(after, b"");
+            return (messages, String::from_utf8(part.to_vec()).unwrap());
+        }
+        messages.push(part);
+        body = after;
+    }
+    (messages, String::new())
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+#[rstest]
+#[case::binary("application/grpc-web+proto")]
+#[case::text("application/grpc-web-text")]
+#[tokio::test]
+async fn a_grpc_web_call_works_over_http1(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[case] content: &str,
+) {
+    let server = TestServer::start_with(engine, &[ORIGINS]).await;
+    let is_text = content.ends_with("text");
+    let text = BASE64_STANDARD.encode(EMPTY);
+    let body = if is_text { text.as_bytes() } else { &EMPTY };
+    let headers = [
+        ("content-type", content),
+        ("accept", content),
+        ("origin", PAGE),
+    ];
+
+    let answer = fetch(&server, OPEN, &headers, Method::POST, body).await;
+
+    assert_eq!(answer.status(), StatusCode::OK);
+    let (head, body) = answer.into_parts();
+    assert_eq!(
+        header(&head.headers, "access-control-allow-origin"),
+        Some(PAGE)
+    );
+    let exposed = header(&head.headers, "access-control-expose-headers").unwrap();
+    let named: Vec<_> = exposed.split(',').collect();
+    assert_eq!(
+        named,
+        [
+            "grpc-status",
+            "grpc-message",
+            "grpc-status-details-bin",
+            "x-request-id"
+        ]
+    );
+    let mut body = body.collect().await.unwrap().to_bytes().to_vec();
+    if is_text {
+        // Each part is encoded alone, and padded.
+        let text = String::from_utf8(body).unwrap();
+        let parts = text.split_inclusive('=').collect::<Vec<_>>().concat();
+        body = decode_all(&parts);
+    }
+    let (messages, trailers) = parts(&body);
+    pb::GetJwksResponse::decode(messages[0]).unwrap();
+    assert!(trailers.contains("grpc-status:0"), "{trailers}");
+}
+
+/// What stands in one text of base64 after the other.
+fn decode_all(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for four in text.as_bytes().chunks(4) {
+        bytes.extend(BASE64_STANDARD.decode(four).unwrap());
+    }
+    bytes
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_grpc_web_error_has_its_status_details(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start_with(engine, &[ORIGINS]).await;
+    let headers = [
+        ("content-type", "application/grpc-web+proto"),
+        ("origin", PAGE),
+    ];
+
+    let answer = fetch(&server, GUARDED, &headers, Method::POST, &EMPTY).await;
+
+    let headers = answer.headers();
+    assert_eq!(header(headers, "grpc-status"), Some("16"));
+    assert!(header(headers, "grpc-status-details-bin").is_some());
+    assert_eq!(header(headers, "x-request-id").unwrap().len(), 36);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_cors_preflight_allows_only_the_configured_origins(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &[ORIGINS]).await;
+    let asks = |origin| {
+        [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            (
+                "access-control-request-headers",
+                "authorization,content-type,x-grpc-web",
+            ),
+        ]
+    };
+
+    let answer = fetch(&server, GUARDED, &asks(PAGE), Method::OPTIONS, b"").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let headers = answer.headers();
+    assert_eq!(header(headers, "access-control-allow-origin"), Some(PAGE));
+    assert_eq!(
+        header(headers, "access-control-allow-methods"),
+        Some("POST")
+    );
+    let allowed = header(headers, "access-control-allow-headers").unwrap();
+    assert!(allowed.contains("authorization"), "{allowed}");
+    assert_eq!(header(headers, "access-control-allow-credentials"), None);
+    assert!(header(headers, "vary").unwrap().contains(ORIGIN.as_str()));
+
+    for stranger in [
+        "https://evil.example.com",
+        "https://app.example.com.evil.com",
+        "null",
+    ] {
+        let answer = fetch(&server, GUARDED, &asks(stranger), Method::OPTIONS, b"").await;
+        let allowed = header(answer.headers(), "access-control-allow-origin");
+        assert_eq!(allowed, None, "{stranger}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn http1_requests_other_than_grpc_web_are_refused(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &[ORIGINS]).await;
+
+    let get = fetch(&server, "/", &[], Method::GET, b"").await;
+    assert_eq!(get.status(), StatusCode::BAD_REQUEST);
+    let json = [("content-type", "application/json")];
+    let post = fetch(&server, OPEN, &json, Method::POST, b"{}").await;
+    assert_eq!(post.status(), StatusCode::BAD_REQUEST);
+    // Calls of gRPC go on beside it.
+    server.user().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn without_web_origins_http1_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let mut raw = Raw::connect(server.address).await;
+
+    let request = format!("POST {OPEN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
+    raw.send(request.as_bytes()).await.unwrap();
+
+    assert_eq!(raw.ended().await, Ending::default());
+}

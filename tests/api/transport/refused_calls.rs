@@ -1,0 +1,66 @@
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tonic::Code;
+
+use super::{
+    http2_connection::Raw,
+    http2_frames::{DATA, END_HEADERS, END_STREAM, GUARDED, HEADERS, PING, frame, headers},
+};
+use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
+
+/// Calls whose message is there only after they could have been refused.
+#[rstest]
+#[tokio::test]
+async fn thousands_of_refused_calls_do_not_end_the_connection(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &["--address-rate=0"]).await;
+    let mut raw = Raw::greeted(server.address).await;
+
+    for batch in 0..400 {
+        let streams = (0..50).map(|number| 2 * (50 * batch + number) + 1);
+        let begin = |stream| frame(HEADERS, END_HEADERS, stream, &headers(GUARDED));
+        let begins: Vec<u8> = streams.clone().flat_map(begin).collect();
+        raw.send(&[begins, frame(PING, 0, 0, &[0; 8])].concat())
+            .await
+            .unwrap();
+        let mut answers = 0;
+        while let frame = raw.next().await.expect("the connection goes on")
+            && frame.kind != PING
+        {
+            answers += usize::from(frame.kind == HEADERS);
+        }
+
+        let message = |stream| {
+            [
+                frame(DATA, 0, stream, &[0; 5]),
+                frame(DATA, END_STREAM, stream, &[]),
+            ]
+        };
+        let messages: Vec<u8> = streams.flat_map(message).flatten().collect();
+        raw.send(&messages).await.unwrap();
+        while answers < 50 {
+            let frame = raw.next().await.expect("the connection goes on");
+            answers += usize::from(frame.kind == HEADERS);
+        }
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_refused_call_with_a_long_message_is_refused_with_the_reason(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &["--address-rate=0"]).await;
+
+    for length in [10, 60_000, 1_000_000] {
+        let request = pb::CreateProjectRequest {
+            name: "x".repeat(length),
+            ..Default::default()
+        };
+        let mut project = server.anonymous().project;
+        let refusal = refused(project.create_project(request).await);
+        let class = (Code::Unauthenticated, "ACCESS_TOKEN_MISSING");
+        assert_eq!(refusal.class(), class, "{length}");
+    }
+}

@@ -1,0 +1,79 @@
+use std::fs;
+
+use rstest::rstest;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use sluice::proto::v1 as pb;
+
+use super::{http2_connection::Raw, http2_frames::hello};
+use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase, eventually};
+
+/// Lets a process have as many files as this open, or as many as before.
+fn limit(program: &Process, current: Option<u64>) {
+    let pid = Pid::from_raw(i32::try_from(program.id()).unwrap());
+    let own = rustix::process::getrlimit(Resource::Nofile);
+    let limit = Rlimit {
+        current: current.or(own.maximum),
+        maximum: own.maximum,
+    };
+    prlimit(pid, Resource::Nofile, limit).unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn accepting_continues_after_file_descriptors_were_exhausted(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &[]);
+    let channel = program.channel().await;
+    let files = fs::read_dir(format!("/proc/{}/fd", program.id())).unwrap();
+    // Numbers may be missing in between, so a few are left.
+    limit(&program, Some(files.count() as u64 + 3));
+
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut raw = Raw::connect(program.address().await).await;
+        raw.send(&hello()).await.unwrap();
+        waiting.push(raw);
+    }
+    eventually("the program says that it cannot", async || {
+        let log = program.log();
+        let said = |line: &&String| line.contains("cannot accept connections");
+        log.iter().find(said).cloned()
+    })
+    .await;
+    let answer = Client::anonymous(&channel)
+        .auth
+        .get_jwks(pb::GetJwksRequest {})
+        .await;
+    answer.unwrap();
+    limit(&program, None);
+
+    for mut raw in waiting {
+        raw.next().await.expect("it is served");
+    }
+    let log = program.log();
+    let said = log
+        .iter()
+        .filter(|line| line.contains("cannot accept connections"));
+    assert!(said.count() < 20, "{log:?}");
+}
+
+#[tokio::test]
+async fn the_server_raises_its_file_limit_and_uses_half_of_it_for_connections() {
+    let database = TestDatabase::create(Sqlite).await;
+    let program = Process::serve(&database, &[("SLUICE_MAX_CONNECTIONS", "1000000")]);
+    program.channel().await;
+    let own = rustix::process::getrlimit(Resource::Nofile)
+        .maximum
+        .unwrap();
+
+    let limits = program.log().into_iter().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(&line).ok()?;
+        (line["message"] == "limits").then_some(line)
+    });
+
+    let limits = limits.expect("the program says its limits");
+    assert_eq!(limits["files"], own);
+    assert_eq!(limits["connections"], (own / 2).min(1_000_000));
+}
