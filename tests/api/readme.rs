@@ -117,10 +117,9 @@ async fn the_readme_commands_work_when_typed_slowly(#[values(Sqlite, Postgres)] 
     assert_eq!(reconnecting, 2, "{said}");
 }
 
-#[rstest]
 #[tokio::test]
-async fn grpcurl_shows_the_details_of_an_error(#[values(Sqlite, Postgres)] engine: Engine) {
-    let database = TestDatabase::create(engine).await;
+async fn grpcurl_shows_the_details_of_an_error() {
+    let database = TestDatabase::create(Sqlite).await;
     let program = Process::serve(&database, &[]);
     program.channel().await;
 

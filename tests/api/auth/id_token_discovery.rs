@@ -6,11 +6,8 @@ use crate::harness::{
     DISCOVERY, Engine, Issuer, IssuerKey, JWKS, Postgres, Sqlite, TestServer, refused,
 };
 
-#[rstest]
 #[tokio::test]
-async fn untrusted_discovery_and_key_documents_are_not_used(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn untrusted_discovery_and_key_documents_are_not_used() {
     type Spoil = fn(&Issuer, &str);
     let spoils: [(&str, Spoil); 8] = [
         ("of another issuer", |issuer, keys| {
@@ -43,7 +40,7 @@ async fn untrusted_discovery_and_key_documents_are_not_used(
         }),
     ];
     for (what, spoil) in spoils {
-        let scene = Scene::with_key(engine, IssuerKey::rsa("k1")).await;
+        let scene = Scene::with_key(Sqlite, IssuerKey::rsa("k1")).await;
         spoil(&scene.issuer, &format!("{}{JWKS}", scene.issuer.url));
 
         let refusal = refused(scene.sign_in(&scene.claims_with(&[])).await);
@@ -65,10 +62,9 @@ fn issuer_keys() -> String {
     json!({"keys": [IssuerKey::rsa("k1").jwk()]}).to_string()
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_key_document_of_the_maximum_size_is_used(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::with_key(engine, IssuerKey::rsa("k1")).await;
+async fn a_key_document_of_the_maximum_size_is_used() {
+    let scene = Scene::with_key(Sqlite, IssuerKey::rsa("k1")).await;
     let keys = issuer_keys();
     let padding = " ".repeat(256 * 1024 - keys.len());
     scene

@@ -52,12 +52,9 @@ fn is_unavailable(outcome: &Result<Identity>) -> bool {
     matches!(outcome, Err(Error::IssuerUnavailable(_)))
 }
 
-#[rstest]
 #[tokio::test]
-async fn issuer_keys_are_fetched_on_first_use_and_then_cached(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let scene = Scene::start(engine).await;
+async fn issuer_keys_are_fetched_on_first_use_and_then_cached() {
+    let scene = Scene::start(Sqlite).await;
     assert_eq!(scene.issuer.fetches(DISCOVERY), 0);
 
     for _ in 0..3 {
@@ -96,10 +93,9 @@ async fn concurrent_calls_share_one_fetch_of_issuer_keys(
 }
 
 /// The first caller may leave; those who wait for the same keys still get them.
-#[rstest]
 #[tokio::test]
-async fn a_cancelled_call_does_not_cancel_the_fetch(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
+async fn a_cancelled_call_does_not_cancel_the_fetch() {
+    let scene = Scene::start(Sqlite).await;
     let held = scene.issuer.hold().await;
     let (channel, token) = (
         scene.server.channel.clone(),
@@ -118,10 +114,9 @@ async fn a_cancelled_call_does_not_cancel_the_fetch(#[values(Sqlite, Postgres)] 
     assert_eq!(scene.issuer.fetches(DISCOVERY), 1);
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_new_issuer_key_works_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
+async fn a_new_issuer_key_works_at_once() {
+    let scene = Scene::start(Sqlite).await;
     let claims = scene.claims_with(&[]);
     scene.signed_in(&claims).await;
 
@@ -135,10 +130,9 @@ async fn a_new_issuer_key_works_at_once(#[values(Sqlite, Postgres)] engine: Engi
     assert_eq!(scene.issuer.fetches(JWKS), 2);
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_flood_of_unknown_key_ids_causes_one_refetch(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
+async fn a_flood_of_unknown_key_ids_causes_one_refetch() {
+    let scene = Scene::start(Sqlite).await;
     let claims = scene.claims_with(&[]);
     scene.signed_in(&claims).await;
 
@@ -258,15 +252,12 @@ async fn a_fetch_from_an_unresponsive_issuer_times_out() {
     assert!(is_unavailable(&given_up.unwrap()));
 }
 
-#[rstest]
 #[tokio::test]
-async fn an_issuer_outage_is_unavailable_and_not_an_invalid_token(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn an_issuer_outage_is_unavailable_and_not_an_invalid_token() {
     let key = IssuerKey::p256("k1");
     let mut issuer = Issuer::start(&[&key]).await;
     let setting = format!("--oidc-providers={}", issuer.setting());
-    let server = TestServer::start_with(engine, &[&setting]).await;
+    let server = TestServer::start_with(Sqlite, &[&setting]).await;
     let token = key.sign(&issuer.claims_of("ada", "ada@example.com"));
 
     issuer.go_away().await;

@@ -196,9 +196,8 @@ async fn two_replicas_send_each_message_once(#[values(Sqlite, Postgres)] engine:
     assert_eq!(recipients, once);
 }
 
-#[rstest]
 #[tokio::test]
-async fn starttls_protects_the_login_and_the_message(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn starttls_protects_the_login_and_the_message() {
     let folder = tempfile::tempdir().unwrap();
     let certificate = Certificate::make(folder.path()).await;
     let mail_server = MailServer::start_with(&certificate).await;
@@ -207,7 +206,7 @@ async fn starttls_protects_the_login_and_the_message(#[values(Sqlite, Postgres)]
         mail_server.port,
         certificate.file.display()
     );
-    let server = server_with(engine, &setting).await;
+    let server = server_with(Sqlite, &setting).await;
 
     let ada = server.user().await;
 
@@ -215,11 +214,8 @@ async fn starttls_protects_the_login_and_the_message(#[values(Sqlite, Postgres)]
     assert_eq!(mail_server.said("message")[0]["tls"], true);
 }
 
-#[rstest]
 #[tokio::test]
-async fn nothing_is_sent_to_a_mail_server_with_an_untrusted_certificate(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn nothing_is_sent_to_a_mail_server_with_an_untrusted_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let certificate = Certificate::make(folder.path()).await;
     let mail_server = MailServer::start_with(&certificate).await;
@@ -232,7 +228,7 @@ async fn nothing_is_sent_to_a_mail_server_with_an_untrusted_certificate(
         // The certificate of another name.
         format!("smtp://{LOGIN}@127.0.0.1:{port}?tls=required&ca={trusted}"),
     ] {
-        let database = TestDatabase::create(engine).await;
+        let database = TestDatabase::create(Sqlite).await;
         let (program, mut client) = process_with(&database, &setting).await;
         sign_up(&mut client, "ada@example.com").await;
 
@@ -243,13 +239,10 @@ async fn nothing_is_sent_to_a_mail_server_with_an_untrusted_certificate(
     assert!(mail_server.said("message").is_empty());
 }
 
-#[rstest]
 #[tokio::test]
-async fn nothing_is_sent_to_a_mail_server_without_the_required_tls(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn nothing_is_sent_to_a_mail_server_without_the_required_tls() {
     let mail_server = MailServer::start().await;
-    let database = TestDatabase::create(engine).await;
+    let database = TestDatabase::create(Sqlite).await;
     let setting = format!("{}?tls=required", mail_server.setting());
     let (program, mut client) = process_with(&database, &setting).await;
 
@@ -260,13 +253,10 @@ async fn nothing_is_sent_to_a_mail_server_without_the_required_tls(
     assert!(mail_server.said("message").is_empty());
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_failed_smtp_login_is_logged_without_the_password(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_failed_smtp_login_is_logged_without_the_password() {
     let mail_server = MailServer::start().await;
-    let database = TestDatabase::create(engine).await;
+    let database = TestDatabase::create(Sqlite).await;
     let setting = format!("smtp://ada:marked-wrong@127.0.0.1:{}", mail_server.port);
     let (program, mut client) = process_with(&database, &setting).await;
 

@@ -127,10 +127,9 @@ async fn a_forged_refresh_token_is_refused_and_ends_no_session(
     refreshed(&server.channel, &grace.tokens.refresh_token).await;
 }
 
-#[rstest]
 #[tokio::test]
-async fn an_empty_token_is_an_invalid_field(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn an_empty_token_is_an_invalid_field() {
+    let server = TestServer::start(Sqlite).await;
 
     for empty in ["", "  "] {
         let refusal = refused(refresh(&server.channel, empty).await);

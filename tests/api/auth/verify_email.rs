@@ -145,12 +145,9 @@ async fn a_verified_account_gets_no_further_message(#[values(Sqlite, Postgres)] 
     server.database.mail(&ada.email, VERIFY, 1).await;
 }
 
-#[rstest]
 #[tokio::test]
-async fn only_a_signed_in_user_can_request_a_verification(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start(engine).await;
+async fn only_a_signed_in_user_can_request_a_verification() {
+    let server = TestServer::start(Sqlite).await;
     let ada = server.user().await;
     let request = pb::RequestEmailVerificationRequest {};
 

@@ -2,7 +2,6 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
-use rstest::rstest;
 use sluice::{
     auth::access::{self, RequiredAccess},
     proto::DESCRIPTORS,
@@ -10,7 +9,7 @@ use sluice::{
 use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
+use crate::harness::{Sqlite, TestServer, refused};
 
 /// Every RPC of `sluice.v1` by its path, with its comment.
 fn rpcs() -> BTreeMap<String, String> {
@@ -81,12 +80,9 @@ async fn call(client: &mut RawClient, path: &str) -> Result<Response<()>, Status
 
 type RawClient = tonic::client::Grpc<tonic::transport::Channel>;
 
-#[rstest]
 #[tokio::test]
-async fn every_rpc_that_is_not_public_refuses_a_call_without_a_token(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start(engine).await;
+async fn every_rpc_that_is_not_public_refuses_a_call_without_a_token() {
+    let server = TestServer::start(Sqlite).await;
     let mut client = RawClient::new(server.channel.clone());
 
     let mut refusals = 0;
@@ -105,10 +101,9 @@ async fn every_rpc_that_is_not_public_refuses_a_call_without_a_token(
     assert_eq!(refusals, 39);
 }
 
-#[rstest]
 #[tokio::test]
-async fn an_rpc_that_does_not_exist_is_unimplemented(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn an_rpc_that_does_not_exist_is_unimplemented() {
+    let server = TestServer::start(Sqlite).await;
     let mut client = RawClient::new(server.channel.clone());
 
     for path in [

@@ -58,12 +58,9 @@ async fn get_jwks(server: &TestServer, forwarded_for: &str) -> Answer {
 
 type Answer = Result<Response<pb::GetJwksResponse>, Status>;
 
-#[rstest]
 #[tokio::test]
-async fn a_caller_over_the_limit_is_refused_until_the_retry_delay_is_over(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &["--caller-rate=2", "--caller-burst=20"]).await;
+async fn a_caller_over_the_limit_is_refused_until_the_retry_delay_is_over() {
+    let server = TestServer::start_with(Sqlite, &["--caller-rate=2", "--caller-burst=20"]).await;
     let user = server.user().await;
 
     assert!(calls_until_limited(async || get_me(&user.client).await).await >= BURST);
@@ -86,12 +83,9 @@ async fn a_caller_over_the_limit_is_refused_until_the_retry_delay_is_over(
     assert!(begun.elapsed() >= wait, "{:?} < {wait:?}", begun.elapsed());
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_user_and_each_of_their_api_keys_have_separate_limits(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &CALLERS).await;
+async fn a_user_and_each_of_their_api_keys_have_separate_limits() {
+    let server = TestServer::start_with(Sqlite, &CALLERS).await;
     let (user, other) = (server.user().await, server.user().await);
     let sign_in = pb::SignInRequest {
         email: user.email.clone(),
@@ -123,10 +117,9 @@ async fn a_user_and_each_of_their_api_keys_have_separate_limits(
     assert!(calls_until_limited(platforms).await >= BURST);
 }
 
-#[rstest]
 #[tokio::test]
-async fn operator_keys_are_not_limited(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start_with(engine, &CALLERS).await;
+async fn operator_keys_are_not_limited() {
+    let server = TestServer::start_with(Sqlite, &CALLERS).await;
     let node = server.operator(&[Scope::StreamsPublish]).await;
 
     for _ in 0..10 * BURST {
@@ -136,12 +129,9 @@ async fn operator_keys_are_not_limited(#[values(Sqlite, Postgres)] engine: Engin
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn addresses_behind_a_trusted_proxy_do_not_share_a_limit(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &ADDRESSES).await;
+async fn addresses_behind_a_trusted_proxy_do_not_share_a_limit() {
+    let server = TestServer::start_with(Sqlite, &ADDRESSES).await;
     let calls =
         async |address| calls_until_limited(async || get_jwks(&server, address).await).await;
 
@@ -157,10 +147,9 @@ async fn addresses_behind_a_trusted_proxy_do_not_share_a_limit(
 #[rstest]
 #[tokio::test]
 async fn forged_x_forwarded_for_entries_do_not_evade_the_limit(
-    #[values(Sqlite, Postgres)] engine: Engine,
     #[values("", "<garbage>, ", "127.0.0.1, ")] more: &str,
 ) {
-    let server = TestServer::start_with(engine, &ADDRESSES).await;
+    let server = TestServer::start_with(Sqlite, &ADDRESSES).await;
 
     let mut number = 0;
     let calls = calls_until_limited(async || {
@@ -178,12 +167,11 @@ async fn forged_x_forwarded_for_entries_do_not_evade_the_limit(
 #[rstest]
 #[tokio::test]
 async fn x_forwarded_for_of_an_untrusted_peer_is_ignored(
-    #[values(Sqlite, Postgres)] engine: Engine,
     #[values(None, Some("--trusted-proxies=10.0.0.0/8,::/1"))] others: Option<&str>,
 ) {
     let mut flags = vec!["--address-rate=1", "--address-burst=20"];
     flags.extend(others);
-    let server = TestServer::start_with(engine, &flags).await;
+    let server = TestServer::start_with(Sqlite, &flags).await;
 
     let mut number = 0;
     let calls = calls_until_limited(async || {
@@ -198,10 +186,9 @@ async fn x_forwarded_for_of_an_untrusted_peer_is_ignored(
 #[rstest]
 #[tokio::test]
 async fn only_calls_without_a_valid_token_count_for_their_address(
-    #[values(Sqlite, Postgres)] engine: Engine,
     #[values("none", "forged", "revoked")] kind: &str,
 ) {
-    let server = TestServer::start_with(engine, &ADDRESSES).await;
+    let server = TestServer::start_with(Sqlite, &ADDRESSES).await;
     let (user, other) = (server.user().await, server.user().await);
     let client = match kind {
         "none" => server.anonymous(),
@@ -235,10 +222,9 @@ async fn only_calls_without_a_valid_token_count_for_their_address(
     assert!(calls_until_limited(public).await < BURST);
 }
 
-#[rstest]
 #[tokio::test]
-async fn health_and_reflection_are_not_limited(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start_with(engine, &ADDRESSES).await;
+async fn health_and_reflection_are_not_limited() {
+    let server = TestServer::start_with(Sqlite, &ADDRESSES).await;
     let public = async || {
         let request = pb::GetJwksRequest {};
         server.anonymous().auth.get_jwks(request).await
@@ -279,16 +265,15 @@ async fn a_rate_limited_call_is_not_executed(#[values(Sqlite, Postgres)] engine:
     assert_eq!(server.database.number(counted).await, calls as i64);
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_rate_of_zero_means_no_limit(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_rate_of_zero_means_no_limit() {
     let flags = [
         "--address-rate=0",
         "--address-burst=1",
         "--caller-rate=0",
         "--caller-burst=1",
     ];
-    let server = TestServer::start_with(engine, &flags).await;
+    let server = TestServer::start_with(Sqlite, &flags).await;
     let user = server.user().await;
 
     for _ in 0..10 * BURST {

@@ -3,9 +3,7 @@ use serde_json::Value;
 use sluice::proto::v1 as pb;
 use tonic::Request;
 
-use crate::harness::{
-    Client, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, eventually,
-};
+use crate::harness::{Client, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, eventually};
 
 /// The line of the call with this id, once it is there.
 async fn line_of(program: &Process, id: &str) -> Value {
@@ -35,9 +33,8 @@ fn named<T>(message: T, id: &str) -> Request<T> {
 async fn successful_calls_are_logged_in_development_and_refused_ones_always(
     #[case] environment: &str,
     #[case] is_logged: bool,
-    #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let database = TestDatabase::create(engine).await;
+    let database = TestDatabase::create(Sqlite).await;
     let settings = [
         ("SLUICE_ENV", environment),
         ("SLUICE_BCRYPT_COST", "10"),
@@ -72,10 +69,9 @@ async fn successful_calls_are_logged_in_development_and_refused_ones_always(
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_slow_successful_call_is_logged_as_slow(#[values(Sqlite, Postgres)] engine: Engine) {
-    let database = TestDatabase::create(engine).await;
+async fn a_slow_successful_call_is_logged_as_slow() {
+    let database = TestDatabase::create(Sqlite).await;
     let settings = [
         ("SLUICE_LOG", "info"),
         ("SLUICE_SLOW_CALL", "1ms"),
@@ -137,12 +133,9 @@ async fn a_server_side_failure_is_logged_as_a_warning() {
     );
 }
 
-#[rstest]
 #[tokio::test]
-async fn every_line_is_one_json_object_whatever_the_caller_sends(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn every_line_is_one_json_object_whatever_the_caller_sends() {
+    let database = TestDatabase::create(Sqlite).await;
     let mut program = Process::serve(&database, &[("SLUICE_LOG", "debug")]);
     let channel = program.channel().await;
     let mut client = Client::anonymous(&channel);

@@ -45,12 +45,9 @@ async fn on_a_signal_the_call_in_flight_finishes_and_the_program_exits_with_succ
     assert_eq!(database.number("select count(*) from users").await, 1);
 }
 
-#[rstest]
 #[tokio::test]
-async fn while_draining_health_is_not_serving_and_calls_are_still_served(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn while_draining_health_is_not_serving_and_calls_are_still_served() {
+    let database = TestDatabase::create(Sqlite).await;
     let mut program = Process::serve(&database, &[("SLUICE_DRAIN_DELAY", "2s")]);
     let channel = program.channel().await;
     let mut health = HealthClient::new(channel.clone());
@@ -100,10 +97,9 @@ async fn revocations_are_still_refreshed_during_a_long_drain(
     assert_eq!(program.ended().await, Some(0));
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_silent_connection_does_not_delay_the_exit(#[values(Sqlite, Postgres)] engine: Engine) {
-    let database = TestDatabase::create(engine).await;
+async fn a_silent_connection_does_not_delay_the_exit() {
+    let database = TestDatabase::create(Sqlite).await;
     let mut program = Process::serve(&database, &[("SLUICE_DRAIN_TIMEOUT", "300ms")]);
     program.channel().await;
     let mut silent = TcpStream::connect(program.address().await).await.unwrap();
@@ -116,10 +112,9 @@ async fn a_silent_connection_does_not_delay_the_exit(#[values(Sqlite, Postgres)]
     assert!(closed.is_ok());
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_second_signal_ends_the_program_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
-    let database = TestDatabase::create(engine).await;
+async fn a_second_signal_ends_the_program_at_once() {
+    let database = TestDatabase::create(Sqlite).await;
     let mut program = Process::serve(&database, &[("SLUICE_DRAIN_DELAY", "5min")]);
     let channel = program.channel().await;
     let mut health = HealthClient::new(channel);

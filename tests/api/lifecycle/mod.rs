@@ -10,5 +10,6 @@ mod logs;
 mod missing_sealing_keys;
 mod panics;
 mod purge;
+mod reflection;
 mod sealing_key_rotation;
 pub mod startup;

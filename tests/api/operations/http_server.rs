@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use rstest::rstest;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -8,14 +7,13 @@ use tokio::{
 };
 
 use crate::{
-    harness::{Engine, Postgres, Process, Sqlite, TestDatabase},
+    harness::{Process, Sqlite, TestDatabase},
     lifecycle::startup::outcome,
 };
 
-#[rstest]
 #[tokio::test]
-async fn unknown_paths_and_methods_are_refused(#[values(Sqlite, Postgres)] engine: Engine) {
-    let database = TestDatabase::create(engine).await;
+async fn unknown_paths_and_methods_are_refused() {
+    let database = TestDatabase::create(Sqlite).await;
     let program = Process::serve(&database, &[]);
     program.channel().await;
 
@@ -51,10 +49,9 @@ async fn a_port_in_use_stops_the_start_with_an_error_that_names_the_variable() {
     assert!(last.contains("SLUICE_OPERATIONS_LISTEN"), "{said}");
 }
 
-#[rstest]
 #[tokio::test]
-async fn the_operations_port_can_be_disabled(#[values(Sqlite, Postgres)] engine: Engine) {
-    let database = TestDatabase::create(engine).await;
+async fn the_operations_port_can_be_disabled() {
+    let database = TestDatabase::create(Sqlite).await;
     let program = Process::serve(&database, &[("SLUICE_OPERATIONS_LISTEN", "off")]);
     program.channel().await;
 
@@ -65,12 +62,9 @@ async fn the_operations_port_can_be_disabled(#[values(Sqlite, Postgres)] engine:
     );
 }
 
-#[rstest]
 #[tokio::test]
-async fn silent_connections_are_closed_and_do_not_block_others(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn silent_connections_are_closed_and_do_not_block_others() {
+    let database = TestDatabase::create(Sqlite).await;
     let program = Process::serve(&database, &[]);
     program.channel().await;
     let address = program.operations_address().await;

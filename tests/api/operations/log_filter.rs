@@ -1,14 +1,10 @@
-use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase, eventually};
+use crate::harness::{Client, Process, Sqlite, TestDatabase, eventually};
 
-#[rstest]
 #[tokio::test]
-async fn the_log_filter_can_be_read_and_changed_at_run_time(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn the_log_filter_can_be_read_and_changed_at_run_time() {
+    let database = TestDatabase::create(Sqlite).await;
     let program = Process::serve(&database, &[("SLUICE_LOG", "info")]);
     let mut client = Client::anonymous(&program.channel().await);
     let filter = program.operations("GET", "/log", "").await;
@@ -34,12 +30,9 @@ async fn the_log_filter_can_be_read_and_changed_at_run_time(
     assert_eq!(calls(), 1, "the first one was not");
 }
 
-#[rstest]
 #[tokio::test]
-async fn an_invalid_log_filter_is_refused_and_changes_nothing(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn an_invalid_log_filter_is_refused_and_changes_nothing() {
+    let database = TestDatabase::create(Sqlite).await;
     let program = Process::serve(&database, &[("SLUICE_LOG", "warn,sluice=info")]);
     program.channel().await;
 

@@ -37,12 +37,9 @@ pub async fn jobs_have_run(program: &Process) -> Sample {
     .await
 }
 
-#[rstest]
 #[tokio::test]
-async fn every_call_is_counted_and_timed_by_its_method_and_code(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn every_call_is_counted_and_timed_by_its_method_and_code() {
+    let database = TestDatabase::create(Sqlite).await;
     let program = Process::serve(&database, &[("SLUICE_BCRYPT_COST", "4")]);
     let channel = program.channel().await;
     let before = Sample::of(&program).await;
@@ -90,10 +87,9 @@ async fn every_call_is_counted_and_timed_by_its_method_and_code(
     assert_eq!(after.value(&format!("{times}_bucket"), &all), Some(4.0));
 }
 
-#[rstest]
 #[tokio::test]
-async fn unknown_methods_share_one_series(#[values(Sqlite, Postgres)] engine: Engine) {
-    let database = TestDatabase::create(engine).await;
+async fn unknown_methods_share_one_series() {
+    let database = TestDatabase::create(Sqlite).await;
     let program = Process::serve(&database, &[]);
     let channel = program.channel().await;
     let series = Sample::of(&program).await.series().len();
@@ -120,12 +116,9 @@ async fn unknown_methods_share_one_series(#[values(Sqlite, Postgres)] engine: En
     assert!(after.series().len() < series + 60, "{}", after.text);
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_server_stream_is_counted_when_it_ends_and_as_canceled_when_its_caller_leaves(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn a_server_stream_is_counted_when_it_ends_and_as_canceled_when_its_caller_leaves() {
+    let database = TestDatabase::create(Sqlite).await;
     let program = Process::serve(&database, &[]);
     let mut health = HealthClient::new(program.channel().await);
     let labels = [r#"grpc_type="server_stream""#, r#"grpc_method="Watch""#];

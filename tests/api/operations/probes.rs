@@ -24,12 +24,9 @@ async fn a_serving_program_is_live_and_ready(#[values(Sqlite, Postgres)] engine:
     assert_eq!((ready.status, ready.text.as_str()), (200, "serving\n"));
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_draining_program_is_live_and_not_ready_and_closes_this_port_last(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn a_draining_program_is_live_and_not_ready_and_closes_this_port_last() {
+    let database = TestDatabase::create(Sqlite).await;
     let settings = [("SLUICE_DRAIN_TIMEOUT", "5s")];
     let mut program = Process::serve(&database, &settings);
     let channel = program.channel().await;

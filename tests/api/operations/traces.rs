@@ -113,12 +113,9 @@ async fn a_call_continues_its_callers_trace_with_spans_for_statements_and_hashin
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn without_a_valid_traceparent_the_sampling_ratio_decides(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn without_a_valid_traceparent_the_sampling_ratio_decides() {
+    let database = TestDatabase::create(Sqlite).await;
     let collector = Collector::start().await;
     let settings = [
         ("SLUICE_OTLP_ENDPOINT", &*collector.url),
@@ -162,12 +159,9 @@ async fn a_server_side_failure_is_a_span_with_an_error_status() {
     assert_eq!(call.status.unwrap().code(), StatusCode::Error);
 }
 
-#[rstest]
 #[tokio::test]
-async fn an_unreachable_collector_delays_nothing_and_is_logged_once(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn an_unreachable_collector_delays_nothing_and_is_logged_once() {
+    let database = TestDatabase::create(Sqlite).await;
     let settings = [
         ("SLUICE_OTLP_ENDPOINT", "http://127.0.0.1:1"),
         ("SLUICE_TRACE_RATIO", "1"),

@@ -86,11 +86,8 @@ async fn the_shorter_of_grpc_timeout_and_server_timeout_applies(
 #[case::nine_digits("100000000n")]
 #[case::garbage("soon")]
 #[tokio::test]
-async fn a_malformed_grpc_timeout_is_ignored(
-    #[case] time: &str,
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start(engine).await;
+async fn a_malformed_grpc_timeout_is_ignored(#[case] time: &str) {
+    let server = TestServer::start(Sqlite).await;
     let ada = server.user().await;
     let request = pb::GetProjectRequest {
         project_id: ada.project().await.0.id,
@@ -103,10 +100,9 @@ async fn a_malformed_grpc_timeout_is_ignored(
     assert_eq!(status.code(), Code::Ok, "{status:?}");
 }
 
-#[rstest]
 #[tokio::test]
-async fn an_incomplete_request_times_out(#[values(Sqlite, Postgres)] engine: Engine) {
-    let (server, ada) = limited(engine, &["--call-timeout=200ms"]).await;
+async fn an_incomplete_request_times_out() {
+    let (server, ada) = limited(Sqlite, &["--call-timeout=200ms"]).await;
     let mut raw = RawConnection::to(server.address).await;
 
     let headers = [("authorization", &*bearer(&ada))];

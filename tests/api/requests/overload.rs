@@ -140,9 +140,8 @@ async fn watches_and_incomplete_requests_do_not_count_as_concurrent_calls(
 #[tokio::test]
 async fn incomplete_requests_are_limited_and_release_their_permits_when_cancelled(
     #[case] rpc: &str,
-    #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start_with(engine, &PLACES).await;
+    let server = TestServer::start_with(Sqlite, &PLACES).await;
     let mut raw = RawConnection::to(server.address).await;
 
     // Four for each place.
@@ -167,11 +166,8 @@ async fn incomplete_requests_are_limited_and_release_their_permits_when_cancelle
 #[case::of_others("grpc.health.v1.Health/Check")]
 #[case::of_nobody("sluice.v1.Nothing/Nothing")]
 #[tokio::test]
-async fn an_incomplete_request_to_any_service_times_out(
-    #[case] rpc: &str,
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &["--call-timeout=1s"]).await;
+async fn an_incomplete_request_to_any_service_times_out(#[case] rpc: &str) {
+    let server = TestServer::start_with(Sqlite, &["--call-timeout=1s"]).await;
     let mut raw = RawConnection::to(server.address).await;
 
     let status = raw.begin(rpc, &[]).await.ended().await;

@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::http2_connection::{Ending, Raw};
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, eventually};
+use crate::harness::{Sqlite, TestServer, eventually};
 
 async fn call(server: &TestServer) {
     let answer = server
@@ -18,11 +18,10 @@ async fn call(server: &TestServer) {
 #[case::of_an_address("--max-address-connections=4", 3)]
 #[tokio::test]
 async fn connections_over_the_limit_are_closed_at_once_until_others_end(
-    #[values(Sqlite, Postgres)] engine: Engine,
     #[case] flag: &str,
     #[case] others: usize,
 ) {
-    let server = TestServer::start_with(engine, &[flag]).await;
+    let server = TestServer::start_with(Sqlite, &[flag]).await;
     let mut held = Vec::new();
     for _ in 0..others {
         held.push(Raw::greeted(server.address).await);
@@ -42,13 +41,10 @@ async fn connections_over_the_limit_are_closed_at_once_until_others_end(
     .await;
 }
 
-#[rstest]
 #[tokio::test]
-async fn the_connections_of_a_trusted_proxy_are_not_counted_by_address(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn the_connections_of_a_trusted_proxy_are_not_counted_by_address() {
     let flags = ["--max-address-connections=1", "--trusted-proxies=127.0.0.1"];
-    let server = TestServer::start_with(engine, &flags).await;
+    let server = TestServer::start_with(Sqlite, &flags).await;
 
     let mut held = Vec::new();
     for _ in 0..20 {
@@ -57,14 +53,11 @@ async fn the_connections_of_a_trusted_proxy_are_not_counted_by_address(
     call(&server).await;
 }
 
-#[rstest]
 #[tokio::test]
-async fn pending_handshakes_do_not_exhaust_the_connection_limit(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn pending_handshakes_do_not_exhaust_the_connection_limit() {
     // Two of these may be half open.
     let flags = ["--max-connections=8", "--handshake-timeout=5min"];
-    let server = TestServer::start_with(engine, &flags).await;
+    let server = TestServer::start_with(Sqlite, &flags).await;
 
     let mut silent = Vec::new();
     for _ in 0..8 {

@@ -69,13 +69,10 @@ async fn no_call_fails_when_connections_reach_their_maximum_age(
     assert!(calls > 20, "{calls}");
 }
 
-#[rstest]
 #[tokio::test]
-async fn an_old_connection_is_closed_after_the_grace_period(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn an_old_connection_is_closed_after_the_grace_period() {
     let flags = ["--connection-age=200ms", "--connection-grace=200ms"];
-    let scene = Scene::start_with(engine, &flags).await;
+    let scene = Scene::start_with(Sqlite, &flags).await;
     let mut raw = Raw::connect(scene.server.address).await;
 
     // A call that never ends, and a peer that answers nothing.
@@ -127,10 +124,9 @@ async fn a_connection_whose_peer_does_not_answer_keepalive_pings_is_closed() {
     .await;
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_slow_handshake_times_out(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start_with(engine, &["--handshake-timeout=300ms"]).await;
+async fn a_slow_handshake_times_out() {
+    let scene = Scene::start_with(Sqlite, &["--handshake-timeout=300ms"]).await;
 
     let mut slow = Raw::connect(scene.server.address).await;
     for byte in &hello()[..20] {

@@ -14,7 +14,7 @@ use super::{
     http2_connection::{Ending, Raw},
     http2_frames::{GUARDED, OPEN},
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer};
+use crate::harness::{Sqlite, TestServer};
 
 const PAGE: &str = "https://app.example.com";
 const ORIGINS: &str = "--web-origins=https://app.example.com,http://localhost:3000";
@@ -65,11 +65,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[case::binary("application/grpc-web+proto")]
 #[case::text("application/grpc-web-text")]
 #[tokio::test]
-async fn a_grpc_web_call_works_over_http1(
-    #[values(Sqlite, Postgres)] engine: Engine,
-    #[case] content: &str,
-) {
-    let server = TestServer::start_with(engine, &[ORIGINS]).await;
+async fn a_grpc_web_call_works_over_http1(#[case] content: &str) {
+    let server = TestServer::start_with(Sqlite, &[ORIGINS]).await;
     let is_text = content.ends_with("text");
     let text = BASE64_STANDARD.encode(EMPTY);
     let body = if is_text { text.as_bytes() } else { &EMPTY };
@@ -119,10 +116,9 @@ fn decode_all(text: &str) -> Vec<u8> {
     bytes
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_grpc_web_error_has_its_status_details(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start_with(engine, &[ORIGINS]).await;
+async fn a_grpc_web_error_has_its_status_details() {
+    let server = TestServer::start_with(Sqlite, &[ORIGINS]).await;
     let headers = [
         ("content-type", "application/grpc-web+proto"),
         ("origin", PAGE),
@@ -136,12 +132,9 @@ async fn a_grpc_web_error_has_its_status_details(#[values(Sqlite, Postgres)] eng
     assert_eq!(header(headers, "x-request-id").unwrap().len(), 36);
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_cors_preflight_allows_only_the_configured_origins(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &[ORIGINS]).await;
+async fn a_cors_preflight_allows_only_the_configured_origins() {
+    let server = TestServer::start_with(Sqlite, &[ORIGINS]).await;
     let asks = |origin| {
         [
             ("origin", origin),
@@ -177,12 +170,9 @@ async fn a_cors_preflight_allows_only_the_configured_origins(
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn http1_requests_other_than_grpc_web_are_refused(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &[ORIGINS]).await;
+async fn http1_requests_other_than_grpc_web_are_refused() {
+    let server = TestServer::start_with(Sqlite, &[ORIGINS]).await;
 
     let get = fetch(&server, "/", &[], Method::GET, b"").await;
     assert_eq!(get.status(), StatusCode::BAD_REQUEST);
@@ -193,10 +183,9 @@ async fn http1_requests_other_than_grpc_web_are_refused(
     server.user().await;
 }
 
-#[rstest]
 #[tokio::test]
-async fn without_web_origins_http1_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn without_web_origins_http1_is_refused() {
+    let server = TestServer::start(Sqlite).await;
     let mut raw = Raw::connect(server.address).await;
 
     let request = format!("POST {OPEN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");

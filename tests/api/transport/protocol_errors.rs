@@ -8,7 +8,7 @@ use super::{
         WINDOW_UPDATE, frame, headers, hello,
     },
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer};
+use crate::harness::{Sqlite, TestServer};
 
 const NO_ERROR: u32 = 0;
 
@@ -31,11 +31,8 @@ const CLOSES: u8 = END_HEADERS | END_STREAM;
 #[case::more_room_than_can_be(frame(WINDOW_UPDATE, 0, 0, &[127, 255, 255, 255]))]
 #[case::something_inside_headers([frame(HEADERS, 0, 1, &headers(OPEN)), frame(PING, 0, 0, &[0; 8])].concat())]
 #[tokio::test]
-async fn a_protocol_error_ends_only_its_own_connection_with_goaway(
-    #[values(Sqlite, Postgres)] engine: Engine,
-    #[case] bytes: Vec<u8>,
-) {
-    let server = TestServer::start(engine).await;
+async fn a_protocol_error_ends_only_its_own_connection_with_goaway(#[case] bytes: Vec<u8>) {
+    let server = TestServer::start(Sqlite).await;
     let mut raw = Raw::connect(server.address).await;
 
     raw.send(&[hello(), bytes].concat()).await.unwrap();
@@ -60,11 +57,8 @@ async fn a_protocol_error_ends_only_its_own_connection_with_goaway(
 #[case::almost_http2(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r")]
 #[case::zeros(&[0; 64])]
 #[tokio::test]
-async fn a_connection_with_another_protocol_is_closed(
-    #[values(Sqlite, Postgres)] engine: Engine,
-    #[case] bytes: &[u8],
-) {
-    let server = TestServer::start(engine).await;
+async fn a_connection_with_another_protocol_is_closed(#[case] bytes: &[u8]) {
+    let server = TestServer::start(Sqlite).await;
     let mut raw = Raw::connect(server.address).await;
 
     raw.send(bytes).await.unwrap();
@@ -72,12 +66,9 @@ async fn a_connection_with_another_protocol_is_closed(
     assert_eq!(raw.ended().await, Ending::default());
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_stream_window_overflow_resets_only_that_stream(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start(engine).await;
+async fn a_stream_window_overflow_resets_only_that_stream() {
+    let server = TestServer::start(Sqlite).await;
     let mut raw = Raw::greeted(server.address).await;
     let most = frame(WINDOW_UPDATE, 0, 1, &[127, 255, 255, 255]);
     let call = frame(HEADERS, END_HEADERS, 1, &headers(OPEN));

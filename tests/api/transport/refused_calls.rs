@@ -1,4 +1,3 @@
-use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
@@ -6,15 +5,12 @@ use super::{
     http2_connection::Raw,
     http2_frames::{DATA, END_HEADERS, END_STREAM, GUARDED, HEADERS, PING, frame, headers},
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
+use crate::harness::{Sqlite, TestServer, refused};
 
 /// Calls whose message is there only after they could have been refused.
-#[rstest]
 #[tokio::test]
-async fn thousands_of_refused_calls_do_not_end_the_connection(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &["--address-rate=0"]).await;
+async fn thousands_of_refused_calls_do_not_end_the_connection() {
+    let server = TestServer::start_with(Sqlite, &["--address-rate=0"]).await;
     let mut raw = Raw::greeted(server.address).await;
 
     for batch in 0..400 {
@@ -46,12 +42,9 @@ async fn thousands_of_refused_calls_do_not_end_the_connection(
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_refused_call_with_a_long_message_is_refused_with_the_reason(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &["--address-rate=0"]).await;
+async fn a_refused_call_with_a_long_message_is_refused_with_the_reason() {
+    let server = TestServer::start_with(Sqlite, &["--address-rate=0"]).await;
 
     for length in [10, 60_000, 1_000_000] {
         let request = pb::CreateProjectRequest {

@@ -1,11 +1,10 @@
 use std::fs;
 
-use rstest::rstest;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use sluice::proto::v1 as pb;
 
 use super::{http2_connection::Raw, http2_frames::hello};
-use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase, eventually};
+use crate::harness::{Client, Process, Sqlite, TestDatabase, eventually};
 
 /// Lets a process have as many files as this open, or as many as before.
 fn limit(program: &Process, current: Option<u64>) {
@@ -18,12 +17,9 @@ fn limit(program: &Process, current: Option<u64>) {
     prlimit(pid, Resource::Nofile, limit).unwrap();
 }
 
-#[rstest]
 #[tokio::test]
-async fn accepting_continues_after_file_descriptors_were_exhausted(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn accepting_continues_after_file_descriptors_were_exhausted() {
+    let database = TestDatabase::create(Sqlite).await;
     let program = Process::serve(&database, &[]);
     let channel = program.channel().await;
     let files = fs::read_dir(format!("/proc/{}/fd", program.id())).unwrap();

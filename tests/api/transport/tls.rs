@@ -1,6 +1,5 @@
 use std::{fs, path::Path, time::Duration};
 
-use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,9 +12,7 @@ use super::{
     http2_frames::hello,
     tls_client::{certificate, channel, client, connect},
 };
-use crate::harness::{
-    Certificate, Client, Engine, Postgres, Sqlite, TestDatabase, TestServer, eventually,
-};
+use crate::harness::{Certificate, Client, Engine, Sqlite, TestDatabase, TestServer, eventually};
 
 /// What does not happen in this time never does.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,12 +51,9 @@ async fn other(under: &Path, name: &str) -> Certificate {
     Certificate::make(&folder).await
 }
 
-#[rstest]
 #[tokio::test]
-async fn with_a_certificate_only_tls_connections_are_accepted(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let Encrypted { server, own } = Encrypted::start(engine, &[]).await;
+async fn with_a_certificate_only_tls_connections_are_accepted() {
+    let Encrypted { server, own } = Encrypted::start(Sqlite, &[]).await;
 
     let user = server.user().await;
     let me = user.client.auth.clone().get_me(pb::GetMeRequest {}).await;
@@ -79,10 +73,9 @@ async fn with_a_certificate_only_tls_connections_are_accepted(
     assert!(rest.len() < 10, "{rest:?}");
 }
 
-#[rstest]
 #[tokio::test]
-async fn an_incomplete_tls_handshake_times_out(#[values(Sqlite, Postgres)] engine: Engine) {
-    let Encrypted { server, own } = Encrypted::start(engine, &["--handshake-timeout=1s"]).await;
+async fn an_incomplete_tls_handshake_times_out() {
+    let Encrypted { server, own } = Encrypted::start(Sqlite, &["--handshake-timeout=1s"]).await;
     let mut waiting = Vec::new();
     for length in 0..50 {
         let mut raw = Raw::connect(server.address).await;
@@ -111,12 +104,9 @@ async fn an_incomplete_tls_handshake_times_out(#[values(Sqlite, Postgres)] engin
         .unwrap();
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_new_certificate_is_loaded_without_a_failed_call(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let Encrypted { server, own } = Encrypted::start(engine, &[]).await;
+async fn a_new_certificate_is_loaded_without_a_failed_call() {
+    let Encrypted { server, own } = Encrypted::start(Sqlite, &[]).await;
     let folder = server.database.directory.path();
     let new = other(folder, "new").await;
     let broken = other(folder, "broken").await;
@@ -164,12 +154,9 @@ async fn a_new_certificate_is_loaded_without_a_failed_call(
         .unwrap();
 }
 
-#[rstest]
 #[tokio::test]
-async fn mutual_tls_refuses_clients_without_a_trusted_certificate(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn mutual_tls_refuses_clients_without_a_trusted_certificate() {
+    let database = TestDatabase::create(Sqlite).await;
     let folder = database.directory.path().to_owned();
     let own = Certificate::make(&folder).await;
     let known = other(&folder, "known").await;
