@@ -1,4 +1,5 @@
-//! Behaviour over the wire, on both engines. The names are the specification.
+//! Behaviour over the wire, on both engines where it depends on the database. The names are
+//! the specification.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 

@@ -1,4 +1,4 @@
-//! The stories that the README tells, told to the real program by other people's clients.
+//! The README's commands, and a generated Python client, against the real program.
 
 use std::{env, process::Output};
 
@@ -10,32 +10,32 @@ use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase, tool};
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
 #[track_caller]
-fn succeeded(output: Output) -> String {
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+fn successful_output(output: Output) -> String {
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),
-        "{said}{}",
+        "{stdout}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    said
+    stdout
 }
 
-/// The lines of the README between its mark and the end of the block.
-fn story() -> String {
+/// The commands of the README: the block after the mark `<!-- story -->`.
+fn readme_commands() -> String {
     let readme = include_str!("../../README.md");
     let (_, rest) = readme.split_once("<!-- story -->\n```sh\n").unwrap();
     rest.split_once("\n```").unwrap().0.to_owned()
 }
 
-/// The README's line that names a PostgreSQL server, naming this one.
-fn export(url: &str) -> String {
+/// The command of the README that sets the PostgreSQL URL, with this URL.
+fn export_database_url(url: &str) -> String {
     let line = "export DATABASE_URL=postgres://user:password@host/name";
     assert!(include_str!("../../README.md").contains(line));
     line.replace("postgres://user:password@host/name", url)
 }
 
-/// Settings under which a publisher counts as silent 100 times earlier than by default.
-const IMPATIENT: [(&str, &str); 4] = [
+/// Timeouts of publishers that are 100 times shorter than the defaults.
+const SHORT_TIMEOUTS: [(&str, &str); 4] = [
     ("SLUICE_HEARTBEAT_INTERVAL", "100ms"),
     ("SLUICE_HEARTBEAT_TIMEOUT", "350ms"),
     ("SLUICE_CONNECT_TIMEOUT", "300ms"),
@@ -45,8 +45,8 @@ const IMPATIENT: [(&str, &str); 4] = [
 /// Waits before each command for twice the heartbeat timeout above: 70 seconds by default.
 const TYPE_SLOWLY: &str = "trap 'sleep 0.7' DEBUG";
 
-/// Runs the README's story in a shell against a server; gives its output.
-async fn tell(
+/// Runs the README's commands in a shell against a server; returns their output.
+async fn run_commands(
     database: &TestDatabase,
     engine: Engine,
     program: &Process,
@@ -55,16 +55,16 @@ async fn tell(
     // A user's terminal differs in the port, the way to start the program, and the
     // data directory, which is ./data there.
     let address = format!("api={}", program.address().await);
-    let lines = story().replace("api=127.0.0.1:50051", &address);
+    let lines = readme_commands().replace("api=127.0.0.1:50051", &address);
     assert!(lines.contains(&address));
     let lines = lines.replace("cargo run --quiet --", env!("CARGO_BIN_EXE_sluice"));
     let path = format!("{}:{}", tool("bin").display(), env::var("PATH").unwrap());
 
     let database_url = match engine {
         Sqlite => String::new(),
-        Postgres => export(&database.url),
+        Postgres => export_database_url(&database.url),
     };
-    let told = Command::new("bash")
+    let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c"])
         .arg(format!("{database_url}\n{preparation}\n{lines}"))
         .current_dir(REPOSITORY)
@@ -73,7 +73,7 @@ async fn tell(
         .env_remove("DATABASE_URL")
         .output();
 
-    let said = succeeded(told.await.unwrap());
+    let stdout = successful_output(output.await.unwrap());
     for expected in [
         "sluice.v1.AuthService",
         "grpc.health.v1.Health",
@@ -85,9 +85,9 @@ async fn tell(
         "STREAM_STATUS_RECONNECTING",
         "END_REASON_STOPPED_BY_OWNER",
     ] {
-        assert!(said.contains(expected), "{expected} is not in: {said}");
+        assert!(stdout.contains(expected), "{expected} is not in: {stdout}");
     }
-    said
+    stdout
 }
 
 #[rstest]
@@ -99,22 +99,22 @@ async fn the_readme_commands_work_in_order_and_a_second_time(
     let program = Process::serve(&database, &[]);
     program.channel().await;
 
-    tell(&database, engine, &program, "").await;
-    tell(&database, engine, &program, "").await;
+    run_commands(&database, engine, &program, "").await;
+    run_commands(&database, engine, &program, "").await;
 }
 
 #[rstest]
 #[tokio::test]
 async fn the_readme_commands_work_when_typed_slowly(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
-    let program = Process::serve(&database, &IMPATIENT);
+    let program = Process::serve(&database, &SHORT_TIMEOUTS);
     program.channel().await;
 
-    let said = tell(&database, engine, &program, TYPE_SLOWLY).await;
+    let stdout = run_commands(&database, engine, &program, TYPE_SLOWLY).await;
 
     // ListStreams shows that the server noticed the silence; EndPublish is the other one.
-    let reconnecting = said.matches("STREAM_STATUS_RECONNECTING").count();
-    assert_eq!(reconnecting, 2, "{said}");
+    let reconnecting = stdout.matches("STREAM_STATUS_RECONNECTING").count();
+    assert_eq!(reconnecting, 2, "{stdout}");
 }
 
 #[tokio::test]
@@ -133,14 +133,14 @@ async fn grpcurl_shows_the_details_of_an_error() {
         ])
         .output();
 
-    let said = String::from_utf8(output.await.unwrap().stderr).unwrap();
+    let stderr = String::from_utf8(output.await.unwrap().stderr).unwrap();
     for expected in [
         "InvalidArgument",
         "FIELDS_INVALID",
         "fieldViolations",
         "\"password\"",
     ] {
-        assert!(said.contains(expected), "{expected} is not in: {said}");
+        assert!(stderr.contains(expected), "{expected} is not in: {stderr}");
     }
 }
 
@@ -165,15 +165,15 @@ async fn a_python_client_generated_from_the_proto_files_runs_the_same_scenario(
         )
         .current_dir(REPOSITORY)
         .output();
-    succeeded(made.await.unwrap());
+    successful_output(made.await.unwrap());
 
     let program = Process::serve(&database, &[]);
     program.channel().await;
-    let told = Command::new(&python)
+    let output = Command::new(&python)
         .arg(format!("{REPOSITORY}/tests/clients/story.py"))
         .arg(stubs.path())
         .arg(program.address().await)
         .arg(Process::operators_key(&database).await)
         .output();
-    assert!(succeeded(told.await.unwrap()).contains("the story is told"));
+    assert!(successful_output(output.await.unwrap()).contains("the story is told"));
 }

@@ -5,7 +5,7 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
 };
 
-use super::calls::{get_me, refusals_of_session_rpcs};
+use super::calls::{get_me, session_rpc_refusals};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually, refused};
 
 const MISSING: (Code, &str) = (Code::Unauthenticated, "ACCESS_TOKEN_MISSING");
@@ -28,7 +28,7 @@ async fn get_me_with(
 async fn session_rpcs_refuse_a_call_without_a_token() {
     let server = TestServer::start(Sqlite).await;
 
-    for refusal in refusals_of_session_rpcs(&server.anonymous()).await {
+    for refusal in session_rpc_refusals(&server.anonymous()).await {
         assert_eq!(refusal.class(), MISSING);
     }
 }
@@ -38,7 +38,7 @@ async fn session_rpcs_refuse_a_malformed_token() {
     let server = TestServer::start(Sqlite).await;
 
     let client = Client::with_token(&server.channel, "no.token.atall");
-    for refusal in refusals_of_session_rpcs(&client).await {
+    for refusal in session_rpc_refusals(&client).await {
         assert_eq!(refusal.class(), INVALID);
     }
 }
@@ -137,7 +137,7 @@ async fn a_token_of_another_server_is_refused(#[case] flags: &[&str]) {
     assert_eq!(refused(get_me(&client).await).class(), INVALID);
 }
 
-/// Clients send the header with every call, also when its token has expired.
+/// Clients send the header with every call, even when its token has expired.
 #[rstest]
 #[tokio::test]
 async fn public_rpcs_ignore_an_invalid_token(#[values(Sqlite, Postgres)] engine: Engine) {

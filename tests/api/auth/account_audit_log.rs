@@ -2,7 +2,10 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
-use super::calls::{key, key_of, moment, move_back, program, refresh, refreshed, session, sign_in};
+use super::calls::{
+    api_key_client, api_key_request, backdate, comparable, new_api_key, new_session, refresh,
+    refreshed, sign_in,
+};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
 
 async fn list(
@@ -21,8 +24,8 @@ async fn events(user: &User) -> Vec<pb::AuditEvent> {
     list(&user.client, 0, "").await.unwrap().into_inner().events
 }
 
-/// Action and result of all events, the oldest first.
-async fn story(user: &User) -> Vec<(String, String)> {
+/// Action and result of all events, oldest first.
+async fn recorded_actions(user: &User) -> Vec<(String, String)> {
     let events = events(user).await.into_iter().rev();
     events.map(|event| (event.action, event.result)).collect()
 }
@@ -43,16 +46,16 @@ async fn account_actions_are_recorded_with_their_results(
     let mut auth = ada.client.auth.clone();
 
     refused(sign_in(&server.channel, &ada.email, "wrong horse").await);
-    let second = session(&server, &ada).await;
+    let second = new_session(&server, &ada).await;
     let third = refreshed(&server.channel, &second.refresh_token).await;
     refreshed(&server.channel, &third.refresh_token).await;
     refused(refresh(&server.channel, &second.refresh_token).await);
-    let (created, _) = key(&ada, key_of(&["projects:read"])).await;
+    let (created, _) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
     let request = pb::RevokeApiKeyRequest {
         api_key_id: created.id,
     };
     auth.revoke_api_key(request).await.unwrap();
-    session(&server, &ada).await;
+    new_session(&server, &ada).await;
     let request = pb::RevokeSessionRequest {
         session_id: sessions(&ada).await[0].id.clone(),
     };
@@ -69,13 +72,13 @@ async fn account_actions_are_recorded_with_their_results(
     };
     auth.sign_out(request).await.unwrap();
 
-    let story = story(&ada).await;
-    let story: Vec<_> = story
+    let recorded = recorded_actions(&ada).await;
+    let recorded: Vec<_> = recorded
         .iter()
         .map(|(a, b)| (a.as_str(), b.as_str()))
         .collect();
     assert_eq!(
-        story,
+        recorded,
         [
             ("SignUp", "OK"),
             ("SignIn", "OK"),
@@ -101,7 +104,7 @@ async fn an_event_has_its_session_resource_time_and_peer_address(
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let own = sessions(&ada).await[0].id.clone();
-    let (created, _) = key(&ada, key_of(&["projects:read"])).await;
+    let (created, _) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
 
     let [create_key, sign_in, sign_up] = &events(&ada).await[..] else {
         panic!("three events");
@@ -115,7 +118,7 @@ async fn an_event_has_its_session_resource_time_and_peer_address(
     for event in [create_key, sign_in, sign_up] {
         assert_eq!(event.peer_address, "127.0.0.1");
         assert!(event.user_agent.contains("tonic"), "{event:?}");
-        assert!(moment(event.create_time) >= moment(ada.user.create_time));
+        assert!(comparable(event.create_time) >= comparable(ada.user.create_time));
         assert_eq!(event.id.len(), 36);
     }
 }
@@ -128,7 +131,7 @@ async fn events_are_listed_newest_first_in_pages_to_their_user_only(
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
     for _ in 0..3 {
-        session(&server, &ada).await;
+        new_session(&server, &ada).await;
     }
     let all = events(&ada).await;
     assert_eq!(all.len(), 5);
@@ -143,7 +146,7 @@ async fn events_are_listed_newest_first_in_pages_to_their_user_only(
     assert_eq!(events(&grace).await.len(), 2);
     let refusal = refused(list(&grace.client, 3, &token).await);
     assert_eq!(refusal.fields(), ["page_token"]);
-    let program = program(&server, &ada, key_of(&["projects:read"])).await;
+    let program = api_key_client(&server, &ada, api_key_request(&["projects:read"])).await;
     let refusal = refused(list(&program, 0, "").await);
     assert_eq!(
         refusal.class(),
@@ -182,17 +185,16 @@ async fn events_outlive_the_account_and_are_purged_after_the_retention(
     let aged = "update audit_events set create_time = '2020-01-01T00:00:00.000000+00:00'
                 where action <> 'DeleteMe'";
     server.database.execute(aged).await;
-    // The purge looks when the server starts.
+    // The purge runs when the server starts.
     let server = server.restart().await;
 
-    eventually(
-        "what is older than the retention is forgotten",
-        async || (server.database.number(count).await == 1).then_some(()),
-    )
+    eventually("events older than the retention are purged", async || {
+        (server.database.number(count).await == 1).then_some(())
+    })
     .await;
 }
 
-/// Anybody can cause many of them.
+/// Anyone can cause many of them.
 #[rstest]
 #[tokio::test]
 async fn refusals_without_an_account_are_kept_for_a_week(
@@ -206,10 +208,10 @@ async fn refusals_without_an_account_are_kept_for_a_week(
     let count = "select count(*) from audit_events";
     assert_eq!(server.database.number(count).await, 4);
 
-    move_back(&server.database, "audit_events", "create_time", "8 days").await;
+    backdate(&server.database, "audit_events", "create_time", "8 days").await;
     let server = server.restart().await;
 
-    eventually("nobody's is forgotten", async || {
+    eventually("the event without an account is purged", async || {
         (server.database.number(count).await == 3).then_some(())
     })
     .await;

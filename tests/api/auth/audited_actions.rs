@@ -1,11 +1,11 @@
-//! What the audit log records of projects, done on purpose.
+//! The audited actions on projects, for tests to perform.
 
 use sluice::proto::v1 as pb;
 use tonic::Status;
 
 use crate::harness::{Client, MediaServer, User};
 
-/// What is recorded of projects, in an order in which it can be done.
+/// The audited actions on projects, in an order in which all of them succeed.
 pub const ACTIONS: [&str; 11] = [
     "CreateProject",
     "UpdateProject",
@@ -20,7 +20,7 @@ pub const ACTIONS: [&str; 11] = [
     "DeleteProject",
 ];
 
-/// What a program needs for them.
+/// The scopes that an API key needs for them.
 pub const SCOPES: [&str; 4] = [
     "projects:read",
     "projects:write",
@@ -31,30 +31,35 @@ pub const SCOPES: [&str; 4] = [
 /// The stream key of destinations.
 pub const DESTINATION_KEY: &str = "abcd-efgh-ijkl-mnop-qrst";
 
-/// The ids of what is acted on.
-pub struct Things {
+/// The ids of the resources of the actions.
+pub struct AuditedResources {
     pub project: String,
     pub destination: String,
     pub stream: String,
 }
 
 /// A project with a destination and a live stream, and its stream key.
-pub async fn things(user: &User, node: &MediaServer) -> (Things, String) {
+pub async fn create_resources(user: &User, node: &MediaServer) -> (AuditedResources, String) {
     let (project, stream_key) = user.project().await;
-    let mut things = Things {
+    let mut resources = AuditedResources {
         project: project.id,
         destination: String::new(),
         stream: node.live(&stream_key, "a").await.id,
     };
-    let destination = act(&user.client, "CreateDestination", &things, "Main").await;
-    things.destination = destination.unwrap();
-    (things, stream_key)
+    let destination = perform(&user.client, "CreateDestination", &resources, "Main").await;
+    resources.destination = destination.unwrap();
+    (resources, stream_key)
 }
 
-/// Does one of [`ACTIONS`]; tells the id of what it was done to.
-pub async fn act(client: &Client, action: &str, on: &Things, name: &str) -> Result<String, Status> {
+/// Performs one of [`ACTIONS`]; returns the id of its resource.
+pub async fn perform(
+    client: &Client,
+    action: &str,
+    on: &AuditedResources,
+    name: &str,
+) -> Result<String, Status> {
     let (mut projects, mut streams) = (client.project.clone(), client.stream.clone());
-    let Things {
+    let AuditedResources {
         project,
         destination,
         stream,

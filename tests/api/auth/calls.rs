@@ -1,4 +1,4 @@
-//! What the tests of this service do again and again.
+//! Calls of AuthService that many tests make.
 
 use prost::Message;
 use sluice::proto::v1 as pb;
@@ -20,8 +20,8 @@ pub async fn sign_in(
     Client::anonymous(channel).auth.sign_in(request).await
 }
 
-/// Another session of a user.
-pub async fn session(server: &TestServer, user: &User) -> pb::Tokens {
+/// SignIn of a user: the tokens of the new session.
+pub async fn new_session(server: &TestServer, user: &User) -> pb::Tokens {
     let answer = sign_in(&server.channel, &user.email, user.password).await;
     answer.unwrap().into_inner().tokens.unwrap()
 }
@@ -52,7 +52,7 @@ pub async fn get_me(client: &Client) -> Result<Response<pb::GetMeResponse>, Stat
 }
 
 /// A request for an API key with these scopes that never expires.
-pub fn key_of(scopes: &[&str]) -> pb::CreateApiKeyRequest {
+pub fn api_key_request(scopes: &[&str]) -> pb::CreateApiKeyRequest {
     pb::CreateApiKeyRequest {
         display_name: "A program".to_owned(),
         scopes: scopes.iter().map(ToString::to_string).collect(),
@@ -62,7 +62,7 @@ pub fn key_of(scopes: &[&str]) -> pb::CreateApiKeyRequest {
 }
 
 /// CreateApiKey.
-pub async fn create_key(
+pub async fn create_api_key(
     user: &User,
     request: pb::CreateApiKeyRequest,
 ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
@@ -70,13 +70,13 @@ pub async fn create_key(
 }
 
 /// CreateApiKey that succeeds: the key and its secret.
-pub async fn key(user: &User, request: pb::CreateApiKeyRequest) -> (pb::ApiKey, String) {
-    let answer = create_key(user, request).await.unwrap().into_inner();
+pub async fn new_api_key(user: &User, request: pb::CreateApiKeyRequest) -> (pb::ApiKey, String) {
+    let answer = create_api_key(user, request).await.unwrap().into_inner();
     (answer.api_key.unwrap(), answer.secret)
 }
 
 /// ExchangeApiKey.
-pub async fn exchange(
+pub async fn exchange_api_key(
     channel: &Channel,
     secret: &str,
 ) -> Result<Response<pb::ExchangeApiKeyResponse>, Status> {
@@ -90,20 +90,24 @@ pub async fn exchange(
 }
 
 /// ExchangeApiKey that succeeds: the access token.
-pub async fn token_of(server: &TestServer, secret: &str) -> String {
-    let answer = exchange(&server.channel, secret).await;
+pub async fn api_key_token(server: &TestServer, secret: &str) -> String {
+    let answer = exchange_api_key(&server.channel, secret).await;
     answer.unwrap().into_inner().access_token
 }
 
-/// A program that acts for a user with a key as asked for.
-pub async fn program(server: &TestServer, user: &User, request: pb::CreateApiKeyRequest) -> Client {
-    let (_, secret) = key(user, request).await;
-    let token = token_of(server, &secret).await;
+/// A client with the access token of a new API key.
+pub async fn api_key_client(
+    server: &TestServer,
+    user: &User,
+    request: pb::CreateApiKeyRequest,
+) -> Client {
+    let (_, secret) = new_api_key(user, request).await;
+    let token = api_key_token(server, &secret).await;
     Client::with_token(&server.channel, &token)
 }
 
-/// Calls an RPC by its path; what it answers is not read.
-pub async fn call<M: Message + Default + 'static>(
+/// Calls an RPC by its path; ignores the response message.
+pub async fn call_rpc<M: Message + Default + 'static>(
     server: &TestServer,
     path: &str,
     token: &str,
@@ -119,13 +123,16 @@ pub async fn call<M: Message + Default + 'static>(
 }
 
 /// The refusals of all RPCs that need a user's own token.
-pub async fn refusals_of_session_rpcs(client: &Client) -> Vec<Refusal> {
+pub async fn session_rpc_refusals(client: &Client) -> Vec<Refusal> {
     let mut auth = client.auth.clone();
     vec![
         refused(auth.sign_out(pb::SignOutRequest::default()).await),
         refused(auth.get_me(pb::GetMeRequest::default()).await),
         refused(auth.update_me(pb::UpdateMeRequest::default()).await),
-        refused(auth.create_api_key(key_of(&["projects:read"])).await),
+        refused(
+            auth.create_api_key(api_key_request(&["projects:read"]))
+                .await,
+        ),
         refused(auth.list_api_keys(pb::ListApiKeysRequest::default()).await),
         refused(
             auth.revoke_api_key(pb::RevokeApiKeyRequest::default())
@@ -134,13 +141,13 @@ pub async fn refusals_of_session_rpcs(client: &Client) -> Vec<Refusal> {
     ]
 }
 
-/// Everything that a refusal says, but for an id in it.
-pub fn without(refusal: &Refusal, id: &str) -> String {
+/// A refusal as text, with an id masked.
+pub fn masked(refusal: &Refusal, id: &str) -> String {
     format!("{refusal:?}").replace(id, "<id>")
 }
 
 /// Moves a time of all rows of a table into the past.
-pub async fn move_back(database: &TestDatabase, table: &str, column: &str, span: &str) {
+pub async fn backdate(database: &TestDatabase, table: &str, column: &str, span: &str) {
     let earlier = if database.url.starts_with("sqlite:") {
         format!("strftime('%Y-%m-%dT%H:%M:%f+00:00', {column}, '-{span}')")
     } else {
@@ -151,8 +158,8 @@ pub async fn move_back(database: &TestDatabase, table: &str, column: &str, span:
         .await;
 }
 
-/// A moment that can be compared.
-pub fn moment(time: Option<prost_types::Timestamp>) -> (i64, i32) {
+/// A timestamp in a comparable form.
+pub fn comparable(time: Option<prost_types::Timestamp>) -> (i64, i32) {
     let time = time.unwrap();
     (time.seconds, time.nanos)
 }

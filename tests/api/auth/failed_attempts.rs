@@ -1,4 +1,4 @@
-//! How often a password can be guessed.
+//! Limits of password attempts.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use tokio::task::JoinSet;
 use tonic::{Code, transport::Channel};
 
 use super::{
-    calls::{get_me, move_back, sign_in},
+    calls::{backdate, get_me, sign_in},
     mail_calls::{reset, reset_token},
 };
 use crate::harness::{
     Engine, Postgres, Process, Refusal, Sqlite, TestDatabase, TestServer, User, eventually, refused,
 };
 
-/// How many wrong passwords are free.
-const FREE: usize = 5;
+/// The wrong passwords before the first wait.
+const FREE_ATTEMPTS: usize = 5;
 
 const WRONG: (Code, &str) = (Code::Unauthenticated, "CREDENTIALS_INVALID");
 const WAIT: (Code, &str) = (Code::ResourceExhausted, "TOO_MANY_ATTEMPTS");
@@ -25,14 +25,14 @@ async fn wrong(channel: &Channel, email: &str) -> Refusal {
     refused(sign_in(channel, email, "wrong horse").await)
 }
 
-/// Guesses until the next attempt has to wait.
+/// Makes wrong attempts until the next one has to wait.
 async fn lock(channel: &Channel, email: &str) {
-    for _ in 0..FREE {
+    for _ in 0..FREE_ATTEMPTS {
         assert_eq!(wrong(channel, email).await.class(), WRONG);
     }
 }
 
-/// The wait that the next attempt is told, in whole seconds, rounded up.
+/// The wait in the error of the next attempt, in whole seconds, rounded up.
 async fn wait(channel: &Channel, email: &str) -> u64 {
     let refusal = wrong(channel, email).await;
     assert_eq!(refusal.class(), WAIT);
@@ -53,7 +53,7 @@ async fn each_wrong_password_lengthens_the_wait_up_to_a_minute(
         assert_eq!(wait(&server.channel, &ada.email).await, seconds);
         // Attempts while waiting change nothing.
         assert_eq!(wait(&server.channel, &ada.email).await, seconds);
-        move_back(&server.database, "guesses", "locked_until", "1 minute").await;
+        backdate(&server.database, "guesses", "locked_until", "1 minute").await;
         assert_eq!(wrong(&server.channel, &ada.email).await.class(), WRONG);
     }
 }
@@ -129,23 +129,23 @@ async fn password_attempts_of_a_stolen_session_are_limited(
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let mut auth = ada.client.auth.clone();
-    let mut guess = async || {
+    let mut attempt = async || {
         let password = "wrong horse".to_owned();
         refused(auth.delete_me(pb::DeleteMeRequest { password }).await)
     };
 
-    for _ in 0..FREE {
-        assert_eq!(guess().await.class(), WRONG);
+    for _ in 0..FREE_ATTEMPTS {
+        assert_eq!(attempt().await.class(), WRONG);
     }
-    assert_eq!(guess().await.class(), WAIT);
+    assert_eq!(attempt().await.class(), WAIT);
     // The owner, elsewhere, does not wait.
     sign_in(&server.channel, &ada.email, ada.password)
         .await
         .unwrap();
 }
 
-/// At an address from which the owner signed in before, strangers' guesses do
-/// not count: no one can be locked out (OWASP ASVS 5.0, 6.1.1).
+/// At an address where the owner signed in before, attempts from elsewhere do not count, so
+/// that no one can be locked out (OWASP ASVS 5.0, 6.1.1).
 #[rstest]
 #[tokio::test]
 async fn attempts_from_other_addresses_do_not_delay_the_owner(
@@ -156,25 +156,25 @@ async fn attempts_from_other_addresses_do_not_delay_the_owner(
     sign_in(&server.channel, &ada.email, ada.password)
         .await
         .unwrap();
-    // What strangers at other addresses have led to.
+    // The state after attempts from other addresses.
     let far = "'9999-01-01T00:00:00.000000+00:00'";
     let lock = format!(
         "update guesses set failures = 9, locked_until = {far} where familiar_until is null"
     );
-    lock_account(&server, &ada).await;
+    insert_account_count(&server, &ada).await;
     server.database.execute(&lock).await;
 
     sign_in(&server.channel, &ada.email, ada.password)
         .await
         .unwrap();
-    // Guesses at the owner's address count there.
+    // Attempts at the owner's address count there.
     self::lock(&server.channel, &ada.email).await;
     assert_eq!(wrong(&server.channel, &ada.email).await.class(), WAIT);
 }
 
-/// Makes the account's own count, as a stranger's guess would: the test has but
+/// Inserts the count of the account, as an attempt from elsewhere would: the test has only
 /// one address.
-async fn lock_account(server: &TestServer, user: &User) {
+async fn insert_account_count(server: &TestServer, user: &User) {
     let hash = sluice::random::sha256(&format!("account\n{}", user.email));
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let bytes = match server.database.url.starts_with("sqlite:") {
@@ -196,7 +196,7 @@ async fn failed_attempts_expire_after_a_day(#[values(Sqlite, Postgres)] engine: 
     let ada = server.user().await;
     lock(&server.channel, &ada.email).await;
     for column in ["locked_until", "update_time"] {
-        move_back(&server.database, "guesses", column, "25 hours").await;
+        backdate(&server.database, "guesses", column, "25 hours").await;
     }
 
     lock(&server.channel, &ada.email).await;
@@ -222,8 +222,8 @@ async fn many_concurrent_sign_ins_with_the_right_password_all_succeed(
     }
 }
 
-/// The owner is shown to be there by the message; else who guesses without end
-/// could keep them away from a new address.
+/// The message proves that this is the owner. Otherwise endless attempts could lock the
+/// owner out at a new address.
 #[rstest]
 #[tokio::test]
 async fn a_password_reset_ends_the_wait_of_earlier_attempts(
@@ -241,7 +241,7 @@ async fn a_password_reset_ends_the_wait_of_earlier_attempts(
     sign_in(&server.channel, &ada.email, new).await.unwrap();
 }
 
-/// Else strangers' guesses there would keep the address the owner's for ever.
+/// Otherwise attempts of others at the address would keep it familiar for ever.
 #[rstest]
 #[tokio::test]
 async fn an_address_stays_familiar_for_ninety_days_after_the_last_sign_in(
@@ -252,16 +252,16 @@ async fn an_address_stays_familiar_for_ninety_days_after_the_last_sign_in(
     let familiar = "select count(*) from guesses where familiar_until is not null
                     and familiar_until > '2000-01-01T00:00:00.000000+00:00'";
     assert_eq!(server.database.number(familiar).await, 1);
-    move_back(&server.database, "guesses", "familiar_until", "91 days").await;
+    backdate(&server.database, "guesses", "familiar_until", "91 days").await;
 
     assert_eq!(wrong(&server.channel, &ada.email).await.class(), WRONG);
 
-    // It was counted for the account, wherever somebody guesses.
+    // It was counted for the account, for attempts from all addresses.
     let of_account = "select count(*) from guesses where familiar_until is null";
     assert_eq!(server.database.number(of_account).await, 1);
 }
 
-/// How many passwords the logs say were checked.
+/// The number of checked passwords, from the logs.
 fn checked(replicas: &[Process]) -> usize {
     let lines = replicas.iter().flat_map(Process::log);
     lines
@@ -269,7 +269,7 @@ fn checked(replicas: &[Process]) -> usize {
         .count()
 }
 
-/// Zitadel's GHSA-7h8m-vrxx-vr4m: parallel attempts beat the lock.
+/// As in Zitadel's GHSA-7h8m-vrxx-vr4m, where parallel attempts evaded the lock.
 #[rstest]
 #[tokio::test]
 async fn two_hundred_concurrent_attempts_over_two_replicas_check_no_more_passwords_than_allowed(
@@ -296,19 +296,22 @@ async fn two_hundred_concurrent_attempts_over_two_replicas_check_no_more_passwor
     let answers = calls.join_all().await;
     let took = begun.elapsed();
 
-    let let_in = answers.iter().filter(|answer| answer.class() == WRONG);
+    let attempted = answers.iter().filter(|answer| answer.class() == WRONG);
     let waiting = answers.iter().filter(|answer| answer.class() == WAIT);
-    let (let_in, waiting) = (let_in.count(), waiting.count());
-    assert_eq!(let_in + waiting, 200, "{answers:?}");
-    // One more whenever a wait was over.
+    let (attempted, waiting) = (attempted.count(), waiting.count());
+    assert_eq!(attempted + waiting, 200, "{answers:?}");
+    // One more after each wait.
     let waits = [1, 4, 9, 19, 49, 109].map(Duration::from_secs);
-    let allowed = FREE + waits.iter().filter(|wait| **wait < took).count();
-    assert!((1..=allowed).contains(&let_in), "{let_in} in {took:?}");
+    let allowed = FREE_ATTEMPTS + waits.iter().filter(|wait| **wait < took).count();
+    assert!(
+        (1..=allowed).contains(&attempted),
+        "{attempted} in {took:?}"
+    );
     eventually("the logs are read", async || {
-        (checked(&replicas) >= let_in).then_some(())
+        (checked(&replicas) >= attempted).then_some(())
     })
     .await;
-    assert_eq!(checked(&replicas), let_in);
+    assert_eq!(checked(&replicas), attempted);
 }
 
 #[rstest]

@@ -1,15 +1,15 @@
 use rstest::rstest;
 use serde_json::json;
 
-use super::id_token_fixture::{Scene, UNAVAILABLE, present};
+use super::id_token_fixture::{IdTokenFixture, UNAVAILABLE, sign_in_with_id_token};
 use crate::harness::{
     DISCOVERY, Engine, Issuer, IssuerKey, JWKS, Postgres, Sqlite, TestServer, refused,
 };
 
 #[tokio::test]
 async fn untrusted_discovery_and_key_documents_are_not_used() {
-    type Spoil = fn(&Issuer, &str);
-    let spoils: [(&str, Spoil); 8] = [
+    type Corruption = fn(&Issuer, &str);
+    let corruptions: [(&str, Corruption); 8] = [
         ("of another issuer", |issuer, keys| {
             discovery(issuer, "https://id.acme.com", keys);
         }),
@@ -39,17 +39,17 @@ async fn untrusted_discovery_and_key_documents_are_not_used() {
             issuer.answer(DISCOVERY, "200 OK", "", "[]");
         }),
     ];
-    for (what, spoil) in spoils {
-        let scene = Scene::with_key(Sqlite, IssuerKey::rsa("k1")).await;
-        spoil(&scene.issuer, &format!("{}{JWKS}", scene.issuer.url));
+    for (what, corrupt) in corruptions {
+        let fixture = IdTokenFixture::with_key(Sqlite, IssuerKey::rsa("k1")).await;
+        corrupt(&fixture.issuer, &format!("{}{JWKS}", fixture.issuer.url));
 
-        let refusal = refused(scene.sign_in(&scene.claims_with(&[])).await);
+        let refusal = refused(fixture.sign_in(&fixture.claims_with(&[])).await);
         assert_eq!(refusal.class(), UNAVAILABLE, "{what}");
         assert_eq!(
             refusal.message,
             "the issuer of the id token cannot be reached"
         );
-        assert_eq!(scene.issuer.fetches("/elsewhere"), 0, "{what}");
+        assert_eq!(fixture.issuer.fetches("/elsewhere"), 0, "{what}");
     }
 }
 
@@ -64,14 +64,14 @@ fn issuer_keys() -> String {
 
 #[tokio::test]
 async fn a_key_document_of_the_maximum_size_is_used() {
-    let scene = Scene::with_key(Sqlite, IssuerKey::rsa("k1")).await;
+    let fixture = IdTokenFixture::with_key(Sqlite, IssuerKey::rsa("k1")).await;
     let keys = issuer_keys();
     let padding = " ".repeat(256 * 1024 - keys.len());
-    scene
+    fixture
         .issuer
         .answer(JWKS, "200 OK", "", &format!("{keys}{padding}"));
 
-    scene.signed_in(&scene.claims_with(&[])).await;
+    fixture.signed_in(&fixture.claims_with(&[])).await;
 }
 
 /// OpenID Connect Discovery section 4.1: the slash at the end is left out.
@@ -91,6 +91,6 @@ async fn an_issuer_may_have_a_path(#[values(Sqlite, Postgres)] engine: Engine, #
 
     let mut claims = issuer.claims_of("ada", "ada@example.com");
     claims["iss"] = json!(named);
-    let answer = present(&server.channel, &key.sign(&claims), "").await;
+    let answer = sign_in_with_id_token(&server.channel, &key.sign(&claims), "").await;
     assert!(answer.unwrap().into_inner().created);
 }

@@ -1,4 +1,4 @@
-//! What the tests of id tokens do again and again.
+//! A server that trusts a test issuer, for the tests of id tokens.
 
 use serde_json::{Value, json};
 use sluice::proto::v1 as pb;
@@ -6,28 +6,28 @@ use tonic::{Code, Response, Status, transport::Channel};
 
 use crate::harness::{Client, Engine, Issuer, IssuerKey, TestServer};
 
-/// The answer to every bad token.
+/// The error of every invalid token.
 pub const INVALID: (Code, &str) = (Code::Unauthenticated, "ID_TOKEN_INVALID");
 
-/// The answer when the issuer has to be asked, and cannot be.
+/// The error when the issuer is needed and cannot be reached.
 pub const UNAVAILABLE: (Code, &str) = (Code::Unavailable, "ISSUER_UNAVAILABLE");
 
-pub type Answer = Result<Response<pb::SignInWithIdTokenResponse>, Status>;
+pub type SignInResult = Result<Response<pb::SignInWithIdTokenResponse>, Status>;
 
-/// A server that accepts the tokens of one issuer, which has one key.
-pub struct Scene {
+/// A server that trusts one issuer, which has one key.
+pub struct IdTokenFixture {
     pub server: TestServer,
     pub issuer: Issuer,
     pub key: IssuerKey,
 }
 
-impl Scene {
-    /// With a key on P-256.
+impl IdTokenFixture {
+    /// With an issuer key on P-256.
     pub async fn start(engine: Engine) -> Self {
         Self::with_key(engine, IssuerKey::p256("k1")).await
     }
 
-    /// With this key.
+    /// With this issuer key.
     pub async fn with_key(engine: Engine, key: IssuerKey) -> Self {
         let issuer = Issuer::start(&[&key]).await;
         let setting = format!("--oidc-providers={}", issuer.setting());
@@ -40,8 +40,8 @@ impl Scene {
     }
 
     /// SignInWithIdToken without a nonce.
-    pub async fn sign_in(&self, claims: &Value) -> Answer {
-        present(&self.server.channel, &self.key.sign(claims), "").await
+    pub async fn sign_in(&self, claims: &Value) -> SignInResult {
+        sign_in_with_id_token(&self.server.channel, &self.key.sign(claims), "").await
     }
 
     /// SignInWithIdToken that succeeds.
@@ -67,7 +67,7 @@ impl Scene {
 }
 
 /// SignInWithIdToken at provider `acme`.
-pub async fn present(channel: &Channel, id_token: &str, nonce: &str) -> Answer {
+pub async fn sign_in_with_id_token(channel: &Channel, id_token: &str, nonce: &str) -> SignInResult {
     let request = pb::SignInWithIdTokenRequest {
         provider: "acme".to_owned(),
         id_token: id_token.to_owned(),
@@ -79,8 +79,8 @@ pub async fn present(channel: &Channel, id_token: &str, nonce: &str) -> Answer {
         .await
 }
 
-/// Calls with the tokens of an answer.
-pub fn client_of(server: &TestServer, answer: &pb::SignInWithIdTokenResponse) -> Client {
+/// A client with the tokens of a response.
+pub fn signed_in_client(server: &TestServer, answer: &pb::SignInWithIdTokenResponse) -> Client {
     let tokens = answer.tokens.as_ref().unwrap();
     Client::with_token(&server.channel, &tokens.access_token)
 }

@@ -5,15 +5,15 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::{
-    calls::{get_me, key, key_of, refreshed, sign_in, token_of},
-    id_token_fixture::{Scene, client_of, present},
+    calls::{api_key_request, api_key_token, get_me, new_api_key, refreshed, sign_in},
+    id_token_fixture::{IdTokenFixture, sign_in_with_id_token, signed_in_client},
 };
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 const TAKEN: (Code, &str) = (Code::AlreadyExists, "EMAIL_TAKEN");
 
-/// As if the owner of the address had followed the link in a message.
-async fn verify(server: &TestServer, user: &User) {
+/// Marks the address of a user as verified.
+async fn mark_verified(server: &TestServer, user: &User) {
     let statement = format!(
         "update users set email_verified = true where email = '{}'",
         user.email
@@ -26,23 +26,23 @@ async fn verify(server: &TestServer, user: &User) {
 async fn an_identity_is_linked_to_the_verified_account_of_its_address(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let ada = scene.server.user().await;
-    verify(&scene.server, &ada).await;
-    let (_, secret) = key(&ada, key_of(&["projects:read"])).await;
+    let fixture = IdTokenFixture::start(engine).await;
+    let ada = fixture.server.user().await;
+    mark_verified(&fixture.server, &ada).await;
+    let (_, secret) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
 
-    let claims = scene.issuer.claims_of("ada", &ada.email.to_uppercase());
-    let answer = scene.signed_in(&claims).await;
+    let claims = fixture.issuer.claims_of("ada", &ada.email.to_uppercase());
+    let answer = fixture.signed_in(&claims).await;
 
     assert!(!answer.created);
     assert_eq!(answer.user.unwrap().id, ada.user.id);
-    // The owner made all this, and keeps it.
+    // Everything that the owner created stays valid.
     get_me(&ada.client).await.unwrap();
-    sign_in(&scene.server.channel, &ada.email, ada.password)
+    sign_in(&fixture.server.channel, &ada.email, ada.password)
         .await
         .unwrap();
-    refreshed(&scene.server.channel, &ada.tokens.refresh_token).await;
-    token_of(&scene.server, &secret).await;
+    refreshed(&fixture.server.channel, &ada.tokens.refresh_token).await;
+    api_key_token(&fixture.server, &secret).await;
 }
 
 #[rstest]
@@ -50,23 +50,23 @@ async fn an_identity_is_linked_to_the_verified_account_of_its_address(
 async fn the_link_is_audited_and_survives_a_changed_address(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let ada = scene.server.user().await;
-    verify(&scene.server, &ada).await;
-    let linked = scene
-        .signed_in(&scene.issuer.claims_of("ada", &ada.email))
+    let fixture = IdTokenFixture::start(engine).await;
+    let ada = fixture.server.user().await;
+    mark_verified(&fixture.server, &ada).await;
+    let linked = fixture
+        .signed_in(&fixture.issuer.claims_of("ada", &ada.email))
         .await;
 
-    // Later on the issuer may say of the address what it wants.
+    // Later claims of the issuer about the address change nothing.
     for email in ["elsewhere@example.org", "nobody@example.com"] {
-        let claims = scene.unverified("ada", email);
-        let user = scene.signed_in(&claims).await.user.unwrap();
+        let claims = fixture.unverified("ada", email);
+        let user = fixture.signed_in(&claims).await.user.unwrap();
         assert_eq!(
             (user.id, user.email),
             (ada.user.id.clone(), ada.email.clone())
         );
     }
-    let client = client_of(&scene.server, &linked);
+    let client = signed_in_client(&fixture.server, &linked);
     let request = pb::ListAuditEventsRequest::default();
     let events = client.auth.clone().list_audit_events(request).await;
     let events = events.unwrap().into_inner().events;
@@ -83,10 +83,10 @@ async fn a_non_authoritative_issuer_cannot_sign_in_to_an_existing_account(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(true, false)] verified: bool,
 ) {
-    let scene = Scene::start(engine).await;
-    let ada = scene.server.user().await;
+    let fixture = IdTokenFixture::start(engine).await;
+    let ada = fixture.server.user().await;
     if verified {
-        verify(&scene.server, &ada).await;
+        mark_verified(&fixture.server, &ada).await;
     }
     let before = get_me(&ada.client).await.unwrap().into_inner();
 
@@ -96,45 +96,45 @@ async fn a_non_authoritative_issuer_cannot_sign_in_to_an_existing_account(
         ada.email
     );
     let claims = [
-        scene.unverified("1", &ada.email),
-        scene.claims_with(&[
+        fixture.unverified("1", &ada.email),
+        fixture.claims_with(&[
             ("email", json!(ada.email)),
             ("email_verified", json!("false")),
         ]),
-        scene.claims_with(&[("email", json!(ada.email)), ("email_verified", json!(null))]),
-        scene.claims_with(&[
+        fixture.claims_with(&[("email", json!(ada.email)), ("email_verified", json!(null))]),
+        fixture.claims_with(&[
             ("email", json!(ada.email)),
             ("email_verified", json!("yes")),
         ]),
     ];
     for claims in &claims {
         assert_eq!(
-            refused(scene.sign_in(claims).await).class(),
+            refused(fixture.sign_in(claims).await).class(),
             TAKEN,
             "{claims}"
         );
     }
     assert_eq!(get_me(&ada.client).await.unwrap().into_inner(), before);
-    // An address of a domain that is not the issuer's; Google's `hd` does not change that.
-    scene.server.database.execute(&taken).await;
+    // The issuer is not authoritative for this domain, whatever Google's `hd` says.
+    fixture.server.database.execute(&taken).await;
     for hd in [json!(null), json!("example.org")] {
-        let claims = scene.claims_with(&[("email", json!(elsewhere)), ("hd", hd)]);
+        let claims = fixture.claims_with(&[("email", json!(elsewhere)), ("hd", hd)]);
         assert_eq!(
-            refused(scene.sign_in(&claims).await).class(),
+            refused(fixture.sign_in(&claims).await).class(),
             TAKEN,
             "{claims}"
         );
     }
 
-    let identities = scene
+    let identities = fixture
         .server
         .database
         .number("select count(*) from identities");
     assert_eq!(identities.await, 0);
-    sign_in(&scene.server.channel, elsewhere, ada.password)
+    sign_in(&fixture.server.channel, elsewhere, ada.password)
         .await
         .unwrap();
-    refreshed(&scene.server.channel, &ada.tokens.refresh_token).await;
+    refreshed(&fixture.server.channel, &ada.tokens.refresh_token).await;
     let me = get_me(&ada.client)
         .await
         .unwrap()
@@ -149,7 +149,7 @@ async fn a_non_authoritative_issuer_cannot_sign_in_to_an_existing_account(
 async fn a_new_account_is_verified_only_if_the_issuer_is_authoritative(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
+    let fixture = IdTokenFixture::start(engine).await;
 
     for (subject, email, verified, expected) in [
         ("1", "one@example.com", json!(true), true),
@@ -159,9 +159,9 @@ async fn a_new_account_is_verified_only_if_the_issuer_is_authoritative(
         ("5", "five@example.org", json!(true), false),
         ("6", "six@mail.example.com", json!(true), false),
     ] {
-        let mut claims = scene.issuer.claims_of(subject, email);
+        let mut claims = fixture.issuer.claims_of(subject, email);
         claims["email_verified"] = verified;
-        let answer = scene.signed_in(&claims).await;
+        let answer = fixture.signed_in(&claims).await;
         assert!(answer.created);
         let user = answer.user.unwrap();
         assert_eq!(user.email_verified, expected, "{email}");
@@ -171,20 +171,20 @@ async fn a_new_account_is_verified_only_if_the_issuer_is_authoritative(
 }
 
 #[rstest]
-#[case::of_an_address_that_the_issuer_proves("ada@example.com")]
-#[case::of_another_address("ada@example.org")]
+#[case::authoritative_issuer("ada@example.com")]
+#[case::non_authoritative_issuer("ada@example.org")]
 #[tokio::test]
 async fn concurrent_first_sign_ins_create_one_account(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[case] email: &str,
 ) {
-    let scene = Scene::start(engine).await;
-    let token = scene.key.sign(&scene.issuer.claims_of("ada", email));
+    let fixture = IdTokenFixture::start(engine).await;
+    let token = fixture.key.sign(&fixture.issuer.claims_of("ada", email));
 
     let mut calls = JoinSet::new();
     for _ in 0..8 {
-        let (channel, token) = (scene.server.channel.clone(), token.clone());
-        calls.spawn(async move { present(&channel, &token, "").await });
+        let (channel, token) = (fixture.server.channel.clone(), token.clone());
+        calls.spawn(async move { sign_in_with_id_token(&channel, &token, "").await });
     }
     let answers: Vec<_> = calls
         .join_all()
@@ -197,9 +197,11 @@ async fn concurrent_first_sign_ins_create_one_account(
     assert_eq!(created, 1);
     for answer in &answers {
         assert_eq!(answer.user, answers[0].user);
-        get_me(&client_of(&scene.server, answer)).await.unwrap();
+        get_me(&signed_in_client(&fixture.server, answer))
+            .await
+            .unwrap();
     }
-    let users = scene.server.database.number("select count(*) from users");
+    let users = fixture.server.database.number("select count(*) from users");
     assert_eq!(users.await, 1);
 }
 
@@ -208,21 +210,23 @@ async fn concurrent_first_sign_ins_create_one_account(
 async fn concurrent_first_links_of_one_identity_end_only_earlier_sessions(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let squatter = scene.server.user().await;
-    let claims = scene.issuer.claims_of("ada", &squatter.email);
-    let token = scene.key.sign(&claims);
+    let fixture = IdTokenFixture::start(engine).await;
+    let squatter = fixture.server.user().await;
+    let claims = fixture.issuer.claims_of("ada", &squatter.email);
+    let token = fixture.key.sign(&claims);
 
     let mut calls = JoinSet::new();
     for _ in 0..8 {
-        let (channel, token) = (scene.server.channel.clone(), token.clone());
-        calls.spawn(async move { present(&channel, &token, "").await });
+        let (channel, token) = (fixture.server.channel.clone(), token.clone());
+        calls.spawn(async move { sign_in_with_id_token(&channel, &token, "").await });
     }
     for answer in calls.join_all().await {
         let answer = answer.unwrap().into_inner();
         assert!(!answer.created);
         assert_eq!(answer.user.as_ref().unwrap().id, squatter.user.id);
-        get_me(&client_of(&scene.server, &answer)).await.unwrap();
+        get_me(&signed_in_client(&fixture.server, &answer))
+            .await
+            .unwrap();
     }
     let refusal = refused(get_me(&squatter.client).await);
     assert_eq!(refusal.reason, "ACCESS_TOKEN_INVALID");
@@ -233,22 +237,26 @@ async fn concurrent_first_links_of_one_identity_end_only_earlier_sessions(
 async fn concurrent_identities_with_one_verified_address_share_its_account(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let squatter = scene.server.user().await;
+    let fixture = IdTokenFixture::start(engine).await;
+    let squatter = fixture.server.user().await;
 
     let mut calls = JoinSet::new();
     for number in 0..8 {
-        let claims = scene.issuer.claims_of(&number.to_string(), &squatter.email);
-        let (channel, token) = (scene.server.channel.clone(), scene.key.sign(&claims));
-        calls.spawn(async move { present(&channel, &token, "").await });
+        let claims = fixture
+            .issuer
+            .claims_of(&number.to_string(), &squatter.email);
+        let (channel, token) = (fixture.server.channel.clone(), fixture.key.sign(&claims));
+        calls.spawn(async move { sign_in_with_id_token(&channel, &token, "").await });
     }
     for answer in calls.join_all().await {
         let answer = answer.unwrap().into_inner();
         assert_eq!(answer.user.as_ref().unwrap().id, squatter.user.id);
         // None of them took the account from another.
-        get_me(&client_of(&scene.server, &answer)).await.unwrap();
+        get_me(&signed_in_client(&fixture.server, &answer))
+            .await
+            .unwrap();
     }
-    let identities = scene
+    let identities = fixture
         .server
         .database
         .number("select count(*) from identities");

@@ -1,5 +1,6 @@
-//! Predecessor's defect G10: whoever made an account with somebody else's address
-//! kept it when its owner came with Google.
+//! Account pre-hijacking: a squatter signs up with the address of someone else.
+//! Predecessor's defect G10: the squatter kept the account when the owner signed in with
+//! Google.
 
 use rstest::rstest;
 use serde_json::json;
@@ -13,8 +14,11 @@ use sluice::{
 use tonic::Code;
 
 use super::{
-    calls::{exchange, get_me, key, key_of, refresh, session, sign_in, token_of},
-    id_token_fixture::{Scene, client_of},
+    calls::{
+        api_key_request, api_key_token, exchange_api_key, get_me, new_api_key, new_session,
+        refresh, sign_in,
+    },
+    id_token_fixture::{IdTokenFixture, signed_in_client},
 };
 use crate::harness::{Client, Engine, Postgres, Sqlite, config, eventually, refused};
 
@@ -23,16 +27,16 @@ use crate::harness::{Client, Engine, Postgres, Sqlite, config, eventually, refus
 async fn a_squatter_loses_the_account_when_the_owner_signs_in(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let channel = &scene.server.channel;
-    let squatter = scene.server.user().await;
-    let second = session(&scene.server, &squatter).await;
-    let (_, secret) = key(&squatter, key_of(&["projects:read"])).await;
-    let program = token_of(&scene.server, &secret).await;
+    let fixture = IdTokenFixture::start(engine).await;
+    let channel = &fixture.server.channel;
+    let squatter = fixture.server.user().await;
+    let second = new_session(&fixture.server, &squatter).await;
+    let (_, secret) = new_api_key(&squatter, api_key_request(&["projects:read"])).await;
+    let program = api_key_token(&fixture.server, &secret).await;
     let (project, _) = squatter.project().await;
 
-    let claims = scene.issuer.claims_of("ada", &squatter.email);
-    let owner = scene.signed_in(&claims).await;
+    let claims = fixture.issuer.claims_of("ada", &squatter.email);
+    let owner = fixture.signed_in(&claims).await;
 
     assert!(!owner.created);
     let user = owner.user.clone().unwrap();
@@ -52,13 +56,13 @@ async fn a_squatter_loses_the_account_when_the_owner_signs_in(
     };
     let refusal = refused(program.project.get_project(get.clone()).await);
     assert_eq!(refusal.class(), invalid);
-    let refusal = refused(exchange(channel, &secret).await);
+    let refusal = refused(exchange_api_key(channel, &secret).await);
     assert_eq!(refusal.class(), (Code::Unauthenticated, "API_KEY_INVALID"));
     let refusal = refused(sign_in(channel, &squatter.email, squatter.password).await);
     let class = (Code::Unauthenticated, "CREDENTIALS_INVALID");
     assert_eq!(refusal.class(), class);
 
-    let mut client = client_of(&scene.server, &owner);
+    let mut client = signed_in_client(&fixture.server, &owner);
     let me = get_me(&client).await.unwrap().into_inner().user.unwrap();
     assert_eq!(me, user);
     client.project.get_project(get).await.unwrap();
@@ -71,21 +75,21 @@ async fn a_squatter_loses_the_account_when_the_owner_signs_in(
 async fn the_squatters_credentials_are_refused_by_every_replica(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let squatter = scene.server.user().await;
-    let (_, secret) = key(&squatter, key_of(&["projects:read"])).await;
-    let replica = scene.server.replica().await;
-    let person = Client::with_token(&replica, &squatter.tokens.access_token);
-    let program = Client::with_token(&replica, &token_of(&scene.server, &secret).await);
+    let fixture = IdTokenFixture::start(engine).await;
+    let squatter = fixture.server.user().await;
+    let (_, secret) = new_api_key(&squatter, api_key_request(&["projects:read"])).await;
+    let replica = fixture.server.replica().await;
+    let user_client = Client::with_token(&replica, &squatter.tokens.access_token);
+    let program = Client::with_token(&replica, &api_key_token(&fixture.server, &secret).await);
     let list = pb::ListProjectsRequest::default;
-    get_me(&person).await.unwrap();
+    get_me(&user_client).await.unwrap();
     program.project.clone().list_projects(list()).await.unwrap();
 
-    let claims = scene.issuer.claims_of("ada", &squatter.email);
-    scene.signed_in(&claims).await;
+    let claims = fixture.issuer.claims_of("ada", &squatter.email);
+    fixture.signed_in(&claims).await;
 
     let refusal = eventually("the replica learns of the session", async || {
-        let answer = get_me(&person).await;
+        let answer = get_me(&user_client).await;
         answer.is_err().then(|| refused(answer))
     });
     assert_eq!(refusal.await.reason, "ACCESS_TOKEN_INVALID");
@@ -101,21 +105,21 @@ async fn the_squatters_credentials_are_refused_by_every_replica(
 async fn an_identity_with_an_unverified_address_loses_the_account_too(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let squatter = scene
-        .signed_in(&scene.unverified("squatter", "ada@example.com"))
+    let fixture = IdTokenFixture::start(engine).await;
+    let squatter = fixture
+        .signed_in(&fixture.unverified("squatter", "ada@example.com"))
         .await;
     assert!(squatter.created);
 
-    let owner = scene
-        .signed_in(&scene.issuer.claims_of("ada", "ada@example.com"))
+    let owner = fixture
+        .signed_in(&fixture.issuer.claims_of("ada", "ada@example.com"))
         .await;
 
     assert_eq!(owner.user.unwrap().id, squatter.user.as_ref().unwrap().id);
-    let refusal = refused(get_me(&client_of(&scene.server, &squatter)).await);
+    let refusal = refused(get_me(&signed_in_client(&fixture.server, &squatter)).await);
     assert_eq!(refusal.reason, "ACCESS_TOKEN_INVALID");
-    let again = scene
-        .sign_in(&scene.unverified("squatter", "ada@example.com"))
+    let again = fixture
+        .sign_in(&fixture.unverified("squatter", "ada@example.com"))
         .await;
     let class = (Code::AlreadyExists, "EMAIL_TAKEN");
     assert_eq!(refused(again).class(), class);
@@ -126,39 +130,40 @@ async fn an_identity_with_an_unverified_address_loses_the_account_too(
 async fn other_accounts_and_identities_are_not_affected(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let (squatter, grace) = (scene.server.user().await, scene.server.user().await);
-    let (_, secret) = key(&grace, key_of(&["projects:read"])).await;
-    let other = scene
-        .signed_in(&scene.claims_with(&[("sub", json!("other"))]))
+    let fixture = IdTokenFixture::start(engine).await;
+    let (squatter, grace) = (fixture.server.user().await, fixture.server.user().await);
+    let (_, secret) = new_api_key(&grace, api_key_request(&["projects:read"])).await;
+    let other = fixture
+        .signed_in(&fixture.claims_with(&[("sub", json!("other"))]))
         .await;
 
-    scene
-        .signed_in(&scene.issuer.claims_of("ada", &squatter.email))
+    fixture
+        .signed_in(&fixture.issuer.claims_of("ada", &squatter.email))
         .await;
 
     get_me(&grace.client).await.unwrap();
-    token_of(&scene.server, &secret).await;
-    sign_in(&scene.server.channel, &grace.email, grace.password)
+    api_key_token(&fixture.server, &secret).await;
+    sign_in(&fixture.server.channel, &grace.email, grace.password)
         .await
         .unwrap();
-    get_me(&client_of(&scene.server, &other)).await.unwrap();
-    let again = scene
-        .signed_in(&scene.claims_with(&[("sub", json!("other"))]))
+    get_me(&signed_in_client(&fixture.server, &other))
+        .await
+        .unwrap();
+    let again = fixture
+        .signed_in(&fixture.claims_with(&[("sub", json!("other"))]))
         .await;
     assert_eq!(again.user, other.user);
 }
 
-/// A sign-in that had found the account before the take-over dropped its identity
-/// begins no session in it.
+/// A sign-in that found the account before its identity was unlinked creates no session.
 #[rstest]
 #[tokio::test]
 async fn a_session_is_created_only_while_its_identity_is_linked_to_the_account(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let ada = scene.server.user().await;
-    let settings = config(&scene.server.database, &[]).database();
+    let fixture = IdTokenFixture::start(engine).await;
+    let ada = fixture.server.user().await;
+    let settings = config(&fixture.server.database, &[]).database();
     let sessions = Sessions::new(Database::open(&settings));
     let user_id = UserId::parse(&ada.user.id).unwrap();
     let identity = Identity {
@@ -192,6 +197,6 @@ async fn a_session_is_created_only_while_its_identity_is_linked_to_the_account(
          where email = '{}'",
         ada.email
     );
-    scene.server.database.execute(&link).await;
+    fixture.server.database.execute(&link).await;
     begin().await.unwrap();
 }

@@ -3,7 +3,7 @@ use ring::hmac;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::id_token_fixture::{INVALID, Scene, present};
+use super::id_token_fixture::{INVALID, IdTokenFixture, sign_in_with_id_token};
 use crate::harness::{IssuerKey, Sqlite, refused};
 
 #[rstest]
@@ -12,53 +12,53 @@ use crate::harness::{IssuerKey, Sqlite, refused};
 #[case::ed25519(IssuerKey::ed25519("k1"))]
 #[tokio::test]
 async fn each_key_type_accepts_only_its_own_algorithm(#[case] key: IssuerKey) {
-    let scene = Scene::with_key(Sqlite, key).await;
-    let claims = scene.claims_with(&[]);
-    scene.signed_in(&claims).await;
+    let fixture = IdTokenFixture::with_key(Sqlite, key).await;
+    let claims = fixture.claims_with(&[]);
+    fixture.signed_in(&claims).await;
 
     for algorithm in [
         "RS256", "ES256", "EdDSA", "RS384", "RS512", "PS256", "ES384", "HS256", "HS512", "none",
         "None", "",
     ] {
         let header = json!({"alg": algorithm, "kid": "k1", "typ": "JWT"});
-        let token = scene.key.sign_with(&header, &claims);
-        let answer = present(&scene.server.channel, &token, "").await;
-        match algorithm == scene.key.algorithm() {
+        let token = fixture.key.sign_with(&header, &claims);
+        let answer = sign_in_with_id_token(&fixture.server.channel, &token, "").await;
+        match algorithm == fixture.key.algorithm() {
             true => assert!(answer.is_ok(), "{algorithm}"),
             false => assert_eq!(refused(answer).class(), INVALID, "{algorithm}"),
         }
     }
 }
 
-/// The confusion of RFC 8725 section 2.1.
+/// Algorithm confusion (RFC 8725 section 2.1).
 #[tokio::test]
 async fn an_hmac_keyed_with_the_public_key_is_refused() {
-    let scene = Scene::with_key(Sqlite, IssuerKey::rsa("k1")).await;
-    let jwk = scene.key.jwk();
+    let fixture = IdTokenFixture::with_key(Sqlite, IssuerKey::rsa("k1")).await;
+    let jwk = fixture.key.jwk();
     let n = jwk["n"].as_str().unwrap();
     let header = json!({"alg": "HS256", "kid": "k1", "typ": "JWT"});
     let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let message = format!("{}.{}", encode(&header), encode(&scene.claims_with(&[])));
+    let message = format!("{}.{}", encode(&header), encode(&fixture.claims_with(&[])));
 
     let decoded = URL_SAFE_NO_PAD.decode(n).unwrap();
     for secret in [n.as_bytes(), &decoded, jwk.to_string().as_bytes(), b""] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let mac = URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()));
         let token = format!("{message}.{mac}");
-        let refusal = refused(present(&scene.server.channel, &token, "").await);
+        let refusal = refused(sign_in_with_id_token(&fixture.server.channel, &token, "").await);
         assert_eq!(refusal.class(), INVALID);
     }
 }
 
 #[tokio::test]
 async fn unsigned_and_wrongly_signed_tokens_are_refused() {
-    let scene = Scene::start(Sqlite).await;
-    let claims = scene.claims_with(&[]);
-    let good = scene.key.sign(&claims);
+    let fixture = IdTokenFixture::start(Sqlite).await;
+    let claims = fixture.claims_with(&[]);
+    let good = fixture.key.sign(&claims);
     let parts: Vec<_> = good.split('.').collect();
     let (header, payload, signature) = (parts[0], parts[1], parts[2]);
     let unsigned = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
-    let admin = URL_SAFE_NO_PAD.encode(scene.claims_with(&[("sub", json!("admin"))]).to_string());
+    let admin = URL_SAFE_NO_PAD.encode(fixture.claims_with(&[("sub", json!("admin"))]).to_string());
     let mut flipped = URL_SAFE_NO_PAD.decode(signature).unwrap();
     flipped[10] ^= 1;
     let flipped = URL_SAFE_NO_PAD.encode(flipped);
@@ -83,20 +83,22 @@ async fn unsigned_and_wrongly_signed_tokens_are_refused() {
         "x".to_owned(),
         "{}".to_owned(),
     ] {
-        let refusal = refused(present(&scene.server.channel, &token, "").await);
+        let refusal = refused(sign_in_with_id_token(&fixture.server.channel, &token, "").await);
         assert_eq!(refusal.class(), INVALID, "{token}");
     }
-    present(&scene.server.channel, &good, "").await.unwrap();
+    sign_in_with_id_token(&fixture.server.channel, &good, "")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn the_token_header_can_only_select_an_issuer_key() {
-    let scene = Scene::start(Sqlite).await;
-    let claims = scene.claims_with(&[]);
+    let fixture = IdTokenFixture::start(Sqlite).await;
+    let claims = fixture.claims_with(&[]);
     let theirs = IssuerKey::p256("k1");
-    let uri = format!("{}/theirs", scene.issuer.url);
+    let uri = format!("{}/theirs", fixture.issuer.url);
     let set = json!({"keys": [theirs.jwk()]}).to_string();
-    scene.issuer.answer("/theirs", "200 OK", "", &set);
+    fixture.issuer.answer("/theirs", "200 OK", "", &set);
     let header = |more: Value| {
         let mut header = json!({"alg": "ES256", "kid": "k1"});
         let more = more.as_object().unwrap().clone();
@@ -105,53 +107,59 @@ async fn the_token_header_can_only_select_an_issuer_key() {
     };
 
     for accepted in [json!({}), json!({"typ": "jwt"}), json!({"jku": uri})] {
-        let token = scene.key.sign_with(&header(accepted.clone()), &claims);
-        let answer = present(&scene.server.channel, &token, "").await;
+        let token = fixture.key.sign_with(&header(accepted.clone()), &claims);
+        let answer = sign_in_with_id_token(&fixture.server.channel, &token, "").await;
         assert!(answer.is_ok(), "{accepted}");
     }
     for (key, more) in [
-        (&scene.key, json!({"typ": "at+jwt"})),
-        (&scene.key, json!({"typ": "logout+jwt"})),
-        (&scene.key, json!({"typ": 1})),
-        (&scene.key, json!({"crit": ["exp"]})),
-        (&scene.key, json!({"kid": "k2"})),
-        (&scene.key, json!({"kid": 1})),
+        (&fixture.key, json!({"typ": "at+jwt"})),
+        (&fixture.key, json!({"typ": "logout+jwt"})),
+        (&fixture.key, json!({"typ": 1})),
+        (&fixture.key, json!({"crit": ["exp"]})),
+        (&fixture.key, json!({"kid": "k2"})),
+        (&fixture.key, json!({"kid": 1})),
         (&theirs, json!({"jku": uri})),
         (&theirs, json!({"jwk": theirs.jwk()})),
     ] {
         let token = key.sign_with(&header(more.clone()), &claims);
-        let refusal = refused(present(&scene.server.channel, &token, "").await);
+        let refusal = refused(sign_in_with_id_token(&fixture.server.channel, &token, "").await);
         assert_eq!(refusal.class(), INVALID, "{more}");
     }
-    assert_eq!(scene.issuer.fetches("/theirs"), 0);
+    assert_eq!(fixture.issuer.fetches("/theirs"), 0);
 }
 
 #[tokio::test]
 async fn a_token_without_a_key_id_is_verified_by_the_only_key_of_its_algorithm() {
     let (first, rsa) = (IssuerKey::p256("k1"), IssuerKey::rsa("k2"));
-    let scene = Scene::with_key(Sqlite, first).await;
-    scene.issuer.publish(&[&scene.key, &rsa], "max-age=3600");
-    let claims = scene.claims_with(&[]);
+    let fixture = IdTokenFixture::with_key(Sqlite, first).await;
+    fixture
+        .issuer
+        .publish(&[&fixture.key, &rsa], "max-age=3600");
+    let claims = fixture.claims_with(&[]);
     let (es256, rs256) = (json!({"alg": "ES256"}), json!({"alg": "RS256"}));
 
     for token in [
-        scene.key.sign_with(&es256, &claims),
+        fixture.key.sign_with(&es256, &claims),
         rsa.sign_with(&rs256, &claims),
     ] {
-        present(&scene.server.channel, &token, "").await.unwrap();
+        sign_in_with_id_token(&fixture.server.channel, &token, "")
+            .await
+            .unwrap();
     }
     let token = IssuerKey::p256("k1").sign_with(&es256, &claims);
-    let refusal = refused(present(&scene.server.channel, &token, "").await);
+    let refusal = refused(sign_in_with_id_token(&fixture.server.channel, &token, "").await);
     assert_eq!(refusal.class(), INVALID);
 
-    // Now there are two, and a token under a new key has them fetched.
+    // Now two keys have this algorithm; the token with the new key id refreshes the cache.
     let second = IssuerKey::p256("k3");
-    scene.issuer.publish(&[&scene.key, &second], "max-age=3600");
-    let named = present(&scene.server.channel, &second.sign(&claims), "").await;
+    fixture
+        .issuer
+        .publish(&[&fixture.key, &second], "max-age=3600");
+    let named = sign_in_with_id_token(&fixture.server.channel, &second.sign(&claims), "").await;
     named.unwrap();
-    for key in [&scene.key, &second] {
+    for key in [&fixture.key, &second] {
         let token = key.sign_with(&es256, &claims);
-        let refusal = refused(present(&scene.server.channel, &token, "").await);
+        let refusal = refused(sign_in_with_id_token(&fixture.server.channel, &token, "").await);
         assert_eq!(refusal.class(), INVALID);
     }
 }
@@ -163,13 +171,13 @@ async fn a_key_for_another_use_or_algorithm_is_not_used() {
         ("alg", json!("RS512")),
         ("alg", json!("RSA-OAEP-256")),
     ] {
-        let scene = Scene::with_key(Sqlite, IssuerKey::rsa("k1")).await;
-        let mut jwk = scene.key.jwk();
+        let fixture = IdTokenFixture::with_key(Sqlite, IssuerKey::rsa("k1")).await;
+        let mut jwk = fixture.key.jwk();
         jwk[member] = value;
         let set = json!({"keys": [jwk]});
-        scene.issuer.publish_jwks(&set, "max-age=3600");
+        fixture.issuer.publish_jwks(&set, "max-age=3600");
 
-        let refusal = refused(scene.sign_in(&scene.claims_with(&[])).await);
+        let refusal = refused(fixture.sign_in(&fixture.claims_with(&[])).await);
         assert_eq!(refusal.class(), INVALID, "{jwk}");
     }
 }

@@ -12,7 +12,7 @@ use sluice::proto::v1 as pb;
 use tempfile::TempDir;
 use tonic::Code;
 
-use super::calls::{exchange, get_me, key, key_of};
+use super::calls::{api_key_request, exchange_api_key, get_me, new_api_key};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 /// A new private key in a file: PKCS #8, PEM.
@@ -89,9 +89,10 @@ async fn the_token_of_an_api_key_names_its_key_and_scopes(
     let directory = TempDir::new().unwrap();
     let server = server_with(engine, &[&key_file(&directory, "key.pem")]).await;
     let ada = server.user().await;
-    let (made, secret) = key(&ada, key_of(&["streams:read", "projects:read"])).await;
+    let (made, secret) =
+        new_api_key(&ada, api_key_request(&["streams:read", "projects:read"])).await;
 
-    let answer = exchange(&server.channel, &secret).await.unwrap();
+    let answer = exchange_api_key(&server.channel, &secret).await.unwrap();
 
     let (_, claims) = verified(&answer.into_inner().access_token, &jwks(&server).await);
     assert_eq!(claims["sub"], ada.user.id);
@@ -99,7 +100,7 @@ async fn the_token_of_an_api_key_names_its_key_and_scopes(
     assert_eq!(claims["scope"], "projects:read streams:read");
 }
 
-/// A ring of keys is turned by putting a new one in front of the old one.
+/// Keys in the settings are rotated by putting a new one in front of the old one.
 #[rstest]
 #[tokio::test]
 async fn the_old_key_still_verifies_during_a_rotation(#[values(Sqlite, Postgres)] engine: Engine) {
@@ -116,7 +117,7 @@ async fn the_old_key_still_verifies_during_a_rotation(#[values(Sqlite, Postgres)
     assert_eq!(header["kid"], keys[0].kid);
     verified(&old.access_token, &keys);
 
-    // The accounts are unknown to the other servers: what counts is how they refuse.
+    // The other servers do not know the accounts, so an accepted token is not found there.
     let unknown = (Code::NotFound, "RESOURCE_NOT_FOUND");
     let invalid = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
     for (server, token, class) in [

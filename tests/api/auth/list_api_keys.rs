@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::{Response, Status};
 
-use super::calls::{key, key_of};
+use super::calls::{api_key_request, new_api_key};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 async fn list(
@@ -31,9 +31,9 @@ async fn user_with_keys(server: &TestServer, number: usize) -> (User, Vec<pb::Ap
         let request = pb::CreateApiKeyRequest {
             display_name: format!("Key {at}"),
             project_ids: vec![project.id.clone(); at % 2],
-            ..key_of(&["projects:read"])
+            ..api_key_request(&["projects:read"])
         };
-        keys.insert(0, key(&user, request).await.0);
+        keys.insert(0, new_api_key(&user, request).await.0);
     }
     (user, keys)
 }
@@ -46,8 +46,8 @@ async fn keys_are_listed_newest_first_in_pages(#[values(Sqlite, Postgres)] engin
 
     let (first, token) = page(&ada, 2, "").await;
     let (second, token) = page(&ada, 2, &token).await;
-    // Newer ones do not push any over to the next page.
-    key(&ada, key_of(&["projects:read"])).await;
+    // A newer key does not shift the next page.
+    new_api_key(&ada, api_key_request(&["projects:read"])).await;
     let (third, end) = page(&ada, 2, &token).await;
 
     assert_eq!(first, keys[..2]);

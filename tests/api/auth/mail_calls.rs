@@ -1,21 +1,21 @@
-//! What the tests of messages do again and again.
+//! Calls about mail that many tests make.
 
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status, transport::Channel};
 
-use super::calls::{get_me, move_back};
+use super::calls::{backdate, get_me};
 use crate::harness::{Client, TestServer, User};
 
-/// The answer to a token that does not work.
+/// The error of a token that does not work.
 pub const INVALID: (Code, &str) = (Code::Unauthenticated, "MAIL_TOKEN_INVALID");
 
-/// A password that is not the one users have at first.
+/// A password other than that of new users.
 pub const NEW_PASSWORD: &str = "tin sparrow over a quiet lake";
 
-/// What stands in the subject of a message about verification.
+/// A word in the subject of verification messages.
 pub const VERIFY: &str = "Verify";
 
-/// What stands in the subject of a message about a password.
+/// A word in the subject of reset messages.
 pub const RESET: &str = "Reset";
 
 /// RequestEmailVerification that succeeds.
@@ -60,12 +60,12 @@ pub async fn reset(
     auth.reset_password(request).await
 }
 
-/// The token of the verification that a new user gets.
+/// The token of the verification message of a new user.
 pub async fn verification_token(server: &TestServer, user: &User) -> String {
     server.database.mail(&user.email, VERIFY, 1).await.token()
 }
 
-/// The token of a user's first reset.
+/// Requests the first reset of a user; returns its token.
 pub async fn reset_token(server: &TestServer, user: &User) -> String {
     request_reset(&server.channel, &user.email).await.unwrap();
     server.database.mail(&user.email, RESET, 1).await.token()
@@ -77,13 +77,13 @@ pub async fn is_verified(user: &User) -> bool {
     answer.into_inner().user.unwrap().email_verified
 }
 
-/// Makes the last messages old enough for others to follow.
+/// Backdates the last messages, so that others may follow.
 pub async fn let_a_minute_pass(server: &TestServer) {
-    move_back(&server.database, "mail_tokens", "create_time", "61 seconds").await;
+    backdate(&server.database, "mail_tokens", "create_time", "61 seconds").await;
 }
 
-/// What the audit log has of a user, oldest first: actions and results.
-pub async fn audited(client: &Client) -> Vec<(String, String)> {
+/// Actions and results in the audit log of a user, oldest first.
+pub async fn audit_entries(client: &Client) -> Vec<(String, String)> {
     let request = pb::ListAuditEventsRequest::default();
     let mut auth = client.auth.clone();
     let events = auth.list_audit_events(request).await.unwrap().into_inner();

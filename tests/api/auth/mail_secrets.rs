@@ -52,7 +52,7 @@ async fn the_trace_log_contains_no_message_token_and_no_smtp_login(
     let verification = mail_server.mail("ada@example.com").await.token();
     database.no_mail_waits().await;
     request_reset(&channel, "ada@example.com").await.unwrap();
-    let of_reset = eventually("the reset comes", async || {
+    let of_reset = eventually("the reset message arrives", async || {
         let mut mails = mail_server.mails("ada@example.com").into_iter();
         mails.find(|mail| mail.header("Subject").contains(RESET))
     })
@@ -68,7 +68,7 @@ async fn the_trace_log_contains_no_message_token_and_no_smtp_login(
     let log = program.log().join("\n");
 
     assert_eq!(log.matches("message sent").count(), 2, "the mailer logs");
-    // As the mail server gets them (RFC 4616, and AUTH LOGIN).
+    // As they are sent to the mail server (AUTH PLAIN, RFC 4616, and AUTH LOGIN).
     let plain = STANDARD.encode(format!("\0{USER}\0{PASSWORD}"));
     let login = STANDARD.encode(PASSWORD);
     let tokens = [&*verification, &of_reset, "slm_"];

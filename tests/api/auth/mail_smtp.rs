@@ -6,7 +6,7 @@ use sluice::proto::v1 as pb;
 use tokio::net::TcpListener;
 
 use super::{
-    calls::{move_back, sign_in},
+    calls::{backdate, sign_in},
     mail_calls::{NEW_PASSWORD, request_reset, reset, verify},
 };
 use crate::harness::{
@@ -14,7 +14,7 @@ use crate::harness::{
     TestDatabase, TestServer, USER, eventually,
 };
 
-/// A server whose messages go where the setting says.
+/// A server with this mail setting.
 async fn server_with(engine: Engine, setting: &str) -> TestServer {
     TestServer::start_with(engine, &[&format!("--mail={setting}")]).await
 }
@@ -37,7 +37,7 @@ async fn sign_up(client: &mut Client, email: &str) {
     client.auth.sign_up(request).await.unwrap();
 }
 
-/// Waits for so many lines of the log with a message; gives them.
+/// Waits for a number of log lines with a message; returns them.
 async fn logged(program: &Process, message: &str, times: usize) -> Vec<String> {
     eventually("it is logged", async || {
         let mut log = program.log();
@@ -91,7 +91,7 @@ async fn a_message_is_sent_after_an_outage_of_the_mail_server(
     let tokens = "select count(*) from mail_tokens";
     assert_eq!(database.number(tokens).await, 0);
     proxy.mend().await;
-    move_back(&database, "outbox", "next_attempt_time", "1 hours").await;
+    backdate(&database, "outbox", "next_attempt_time", "1 hours").await;
 
     let mail = mail_server.mail("ada@example.com").await;
     verify(&program.channel().await, &mail.token())
@@ -112,12 +112,12 @@ async fn a_rejected_message_is_retried_for_a_day_and_then_dropped(
 
     sign_up(&mut client, "refused@example.com").await;
     logged(&program, "cannot send a message yet", 1).await;
-    move_back(&database, "outbox", "next_attempt_time", "1 hours").await;
+    backdate(&database, "outbox", "next_attempt_time", "1 hours").await;
     let tries = logged(&program, "cannot send a message yet", 2).await;
     let attempts = "select attempts from outbox";
     assert_eq!(database.number(attempts).await, 2);
-    move_back(&database, "outbox", "create_time", "24 hours").await;
-    move_back(&database, "outbox", "next_attempt_time", "1 hours").await;
+    backdate(&database, "outbox", "create_time", "24 hours").await;
+    backdate(&database, "outbox", "next_attempt_time", "1 hours").await;
     let end = logged(&program, "message given up", 1).await;
 
     database.no_mail_waits().await;
@@ -159,12 +159,12 @@ async fn an_unresponsive_mail_server_delays_neither_sign_ups_nor_shutdown(
     sign_up(&mut client, "ada@example.com").await;
     let (_connection, _) = silent.accept().await.unwrap();
     sign_up(&mut client, "ben@example.com").await;
-    let told = Instant::now();
+    let signalled = Instant::now();
     program.signal(Signal::TERM);
 
     assert_eq!(program.ended().await, Some(0));
-    // An attempt to send gives up after 30 seconds.
-    assert!(told.elapsed() < Duration::from_secs(15));
+    // An attempt to send times out after 30 seconds.
+    assert!(signalled.elapsed() < Duration::from_secs(15));
 }
 
 #[rstest]
@@ -223,9 +223,9 @@ async fn nothing_is_sent_to_a_mail_server_with_an_untrusted_certificate() {
     let trusted = certificate.file.display();
 
     for setting in [
-        // Signed by nobody who is trusted.
+        // The certificate is not signed by a trusted CA.
         format!("smtp://{LOGIN}@localhost:{port}?tls=required"),
-        // The certificate of another name.
+        // The certificate is for another name.
         format!("smtp://{LOGIN}@127.0.0.1:{port}?tls=required&ca={trusted}"),
     ] {
         let database = TestDatabase::create(Sqlite).await;

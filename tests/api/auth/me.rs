@@ -71,15 +71,15 @@ async fn a_name_may_contain_any_script_and_any_word(#[values(Sqlite, Postgres)] 
     let ada = server.user().await;
 
     let longest = "🎮".repeat(100);
-    for (typed, kept) in [
+    for (sent, stored) in [
         ("Ünïcödé 日本語 🎮 עברית", "Ünïcödé 日本語 🎮 עברית"),
         ("select update create", "select update create"),
         ("O'Brien <b>\"; --", "O'Brien <b>\"; --"),
         ("  Zoe\u{308}  ", "Zo\u{eb}"),
         (&*longest, &*longest),
     ] {
-        update_me(&ada, Some(typed)).await.unwrap();
-        assert_eq!(me(&ada).await.display_name, kept);
+        update_me(&ada, Some(sent)).await.unwrap();
+        assert_eq!(me(&ada).await.display_name, stored);
     }
 }
 

@@ -1,4 +1,4 @@
-//! How passwords are kept.
+//! Stored password hashes and their cost.
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
@@ -77,8 +77,8 @@ async fn concurrent_sign_ins_all_succeed_while_the_hash_is_renewed(
     assert_eq!(hashes_of_cost(&server, &ada, "08").await, 1);
 }
 
-/// To estimate one of these takes as long as a hash: it must not be free for who
-/// has no account, nor keep other calls.
+/// Estimating the strength of this password takes as long as a hash. Callers without an
+/// account must not get that for free, and other calls must not wait for it.
 #[tokio::test]
 async fn strength_checks_of_new_passwords_use_the_password_queue() {
     let server = TestServer::start_with(Sqlite, &["--password-queue=1"]).await;
@@ -95,16 +95,19 @@ async fn strength_checks_of_new_passwords_use_the_password_queue() {
         calls.spawn(async move { auth.sign_up(request).await });
     }
 
-    let (mut away, mut read) = (0, 0);
+    let (mut rejected, mut estimated) = (0, 0);
     for answer in calls.join_all().await {
         let refusal = refused(answer);
         match refusal.class() {
-            (Code::ResourceExhausted, "PASSWORD_QUEUE_FULL") => away += 1,
+            (Code::ResourceExhausted, "PASSWORD_QUEUE_FULL") => rejected += 1,
             _ => {
                 assert_eq!(refusal.fields(), ["display_name"]);
-                read += 1;
+                estimated += 1;
             }
         }
     }
-    assert!(away > 0 && read > 0, "{away} away, {read} read");
+    assert!(
+        rejected > 0 && estimated > 0,
+        "{rejected} rejected, {estimated} estimated"
+    );
 }

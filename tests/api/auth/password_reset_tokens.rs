@@ -1,7 +1,7 @@
 use rstest::rstest;
 
 use super::{
-    calls::{get_me, move_back, sign_in},
+    calls::{backdate, get_me, sign_in},
     mail_calls::{
         INVALID, NEW_PASSWORD, RESET, let_a_minute_pass, request_reset, reset, reset_token,
         verification_token, verify,
@@ -84,9 +84,9 @@ async fn a_reset_token_works_for_half_an_hour(#[values(Sqlite, Postgres)] engine
     let late = reset_token(&server, &ben).await;
 
     let database = &server.database;
-    move_back(database, "mail_tokens", "expire_time", "1740 seconds").await;
+    backdate(database, "mail_tokens", "expire_time", "1740 seconds").await;
     reset(&server.channel, &early, NEW_PASSWORD).await.unwrap();
-    move_back(database, "mail_tokens", "expire_time", "60 seconds").await;
+    backdate(database, "mail_tokens", "expire_time", "60 seconds").await;
     let refusal = refused(reset(&server.channel, &late, NEW_PASSWORD).await);
 
     assert_eq!(refusal.class(), INVALID);
@@ -109,9 +109,9 @@ async fn a_reset_token_works_only_for_the_address_it_was_sent_to(
     get_me(&ada.client).await.unwrap();
 }
 
+/// Otherwise anyone could invalidate a message by requesting another one.
 #[rstest]
 #[tokio::test]
-/// Else anybody could ask for messages to spoil those that came.
 async fn a_later_message_does_not_invalidate_an_earlier_one(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {

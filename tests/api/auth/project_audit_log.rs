@@ -1,4 +1,4 @@
-//! What the audit log keeps of projects and what belongs to them.
+//! The audit log of projects and of their resources.
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
@@ -6,12 +6,14 @@ use tonic::Code;
 use uuid::Uuid;
 
 use super::{
-    audited_actions::{ACTIONS, DESTINATION_KEY, SCOPES, Things, act, things},
-    calls::{key, key_of, token_of},
+    audited_actions::{
+        ACTIONS, AuditedResources, DESTINATION_KEY, SCOPES, create_resources, perform,
+    },
+    calls::{api_key_request, api_key_token, new_api_key},
 };
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
 
-/// A page of what a user sees.
+/// A page of the audit events of a user.
 async fn page(user: &User, page_size: i32, page_token: &str) -> pb::ListAuditEventsResponse {
     let request = pb::ListAuditEventsRequest {
         page_size,
@@ -21,8 +23,8 @@ async fn page(user: &User, page_size: i32, page_token: &str) -> pb::ListAuditEve
     answer.unwrap().into_inner()
 }
 
-/// What a user sees of projects, newest first.
-async fn seen(user: &User) -> Vec<pb::AuditEvent> {
+/// The audit events of a user that concern projects, newest first.
+async fn project_events(user: &User) -> Vec<pb::AuditEvent> {
     let mut events = page(user, 200, "").await.events;
     events.retain(|event| ACTIONS.contains(&&*event.action));
     events
@@ -40,27 +42,29 @@ async fn current_session(user: &User) -> String {
 #[tokio::test]
 async fn every_project_action_is_recorded_once_with_its_caller_and_resource(
     #[values(Sqlite, Postgres)] engine: Engine,
-    #[values(false, true)] by_program: bool,
+    #[values(false, true)] by_api_key: bool,
 ) {
     let server = TestServer::start(engine).await;
     let (user, other) = (server.user().await, server.user().await);
-    let (things, _) = things(&user, &server.media_server().await).await;
+    let (resources, _) = create_resources(&user, &server.media_server().await).await;
     let (mut client, mut session_id) = (user.client.clone(), current_session(&user).await);
     let mut api_key_id = String::new();
-    if by_program {
-        let (key, secret) = key(&user, key_of(&SCOPES)).await;
-        client = Client::with_token(&server.channel, &token_of(&server, &secret).await);
+    if by_api_key {
+        let (key, secret) = new_api_key(&user, api_key_request(&SCOPES)).await;
+        client = Client::with_token(&server.channel, &api_key_token(&server, &secret).await);
         (session_id, api_key_id) = (String::new(), key.id);
     }
-    let before = seen(&user).await;
+    let before = project_events(&user).await;
 
     let mut done = Vec::new();
     for action in ACTIONS {
-        let id = act(&client, action, &things, "New name").await.unwrap();
+        let id = perform(&client, action, &resources, "New name")
+            .await
+            .unwrap();
         done.push((action.to_owned(), id));
     }
 
-    let mut events = seen(&user).await;
+    let mut events = project_events(&user).await;
     assert_eq!(events.split_off(done.len()), before);
     assert!(events.is_sorted_by(|newer, older| newer.id > older.id));
     for ((action, resource_id), event) in done.into_iter().zip(events.into_iter().rev()) {
@@ -76,7 +80,7 @@ async fn every_project_action_is_recorded_once_with_its_caller_and_resource(
         };
         assert_eq!(event, expected);
     }
-    assert_eq!(seen(&other).await, []);
+    assert_eq!(project_events(&other).await, []);
 }
 
 #[rstest]
@@ -84,9 +88,9 @@ async fn every_project_action_is_recorded_once_with_its_caller_and_resource(
 async fn events_are_listed_newest_first_in_pages(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
-    let (things, _) = things(&user, &server.media_server().await).await;
+    let (resources, _) = create_resources(&user, &server.media_server().await).await;
     for action in ACTIONS {
-        act(&user.client, action, &things, "New name")
+        perform(&user.client, action, &resources, "New name")
             .await
             .unwrap();
     }
@@ -113,31 +117,33 @@ async fn events_are_listed_newest_first_in_pages(#[values(Sqlite, Postgres)] eng
 async fn a_failed_call_records_no_event(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (user, stranger) = (server.user().await, server.user().await);
-    let (things, _) = things(&user, &server.media_server().await).await;
-    let nothing = Things {
+    let (resources, _) = create_resources(&user, &server.media_server().await).await;
+    let malformed = AuditedResources {
         project: "no id".to_owned(),
         destination: "no id".to_owned(),
         stream: "no id".to_owned(),
     };
-    let before = seen(&user).await;
+    let before = project_events(&user).await;
 
     for action in ACTIONS {
-        let status = act(&user.client, action, &nothing, "").await.unwrap_err();
+        let status = perform(&user.client, action, &malformed, "")
+            .await
+            .unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{action}");
         if action != "CreateProject" {
-            let answer = act(&stranger.client, action, &things, "Mine").await;
+            let answer = perform(&stranger.client, action, &resources, "Mine").await;
             assert_eq!(answer.unwrap_err().code(), Code::NotFound, "{action}");
         }
     }
     let request = pb::DeleteProjectRequest {
-        project_id: things.project.clone(),
+        project_id: resources.project.clone(),
         force: false,
     };
     let live = refused(user.client.project.clone().delete_project(request).await);
     assert_eq!(live.reason, "PROJECT_LIVE");
 
-    assert_eq!(seen(&user).await, before);
-    assert_eq!(seen(&stranger).await, []);
+    assert_eq!(project_events(&user).await, before);
+    assert_eq!(project_events(&stranger).await, []);
 }
 
 #[rstest]
@@ -147,14 +153,14 @@ async fn a_repeated_call_that_changes_nothing_records_no_event(
 ) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
-    let (things, _) = things(&user, &server.media_server().await).await;
+    let (resources, _) = create_resources(&user, &server.media_server().await).await;
     let project = pb::CreateProjectRequest {
         name: "Show".to_owned(),
         request_id: Uuid::now_v7().to_string(),
         ..Default::default()
     };
     let destination = pb::CreateDestinationRequest {
-        project_id: things.project.clone(),
+        project_id: resources.project.clone(),
         platform: pb::Platform::Youtube.into(),
         name: "Main".to_owned(),
         stream_key: DESTINATION_KEY.to_owned(),
@@ -166,11 +172,11 @@ async fn a_repeated_call_that_changes_nothing_records_no_event(
         projects.create_project(project.clone()).await.unwrap();
         let created = projects.create_destination(destination.clone()).await;
         created.unwrap();
-        let stopped = act(&user.client, "StopStream", &things, "").await;
+        let stopped = perform(&user.client, "StopStream", &resources, "").await;
         stopped.unwrap();
-        seen(&user).await
+        project_events(&user).await
     };
-    let before = seen(&user).await;
+    let before = project_events(&user).await;
 
     let once = all().await;
 
@@ -185,7 +191,7 @@ async fn an_action_that_cannot_be_recorded_is_not_performed(
 ) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
-    let (things, _) = things(&user, &server.media_server().await).await;
+    let (resources, _) = create_resources(&user, &server.media_server().await).await;
     let projects = async || {
         let request = pb::ListProjectsRequest::default();
         let answer = user.client.project.clone().list_projects(request).await;
@@ -193,23 +199,23 @@ async fn an_action_that_cannot_be_recorded_is_not_performed(
     };
     let destinations = async || {
         let request = pb::ListDestinationsRequest {
-            project_id: things.project.clone(),
+            project_id: resources.project.clone(),
             ..Default::default()
         };
         let answer = user.client.project.clone().list_destinations(request).await;
         answer.unwrap().into_inner().destinations
     };
     let state = async || {
-        let stream = user.stream(&things.stream).await;
+        let stream = user.stream(&resources.stream).await;
         (projects().await, destinations().await, stream)
     };
     let before = state().await;
 
     let away = "alter table audit_events rename to audit_events_away";
     server.database.execute(away).await;
-    // A relay that cannot be started need not be stopped.
+    // StopRelay succeeds without a change, because StartRelay failed.
     for action in ACTIONS.into_iter().filter(|action| *action != "StopRelay") {
-        let status = act(&user.client, action, &things, "New name").await;
+        let status = perform(&user.client, action, &resources, "New name").await;
         assert_eq!(status.unwrap_err().code(), Code::Internal, "{action}");
     }
 
@@ -221,9 +227,9 @@ async fn an_action_that_cannot_be_recorded_is_not_performed(
 async fn no_event_contains_a_secret(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
-    let (things, stream_key) = things(&user, &server.media_server().await).await;
+    let (resources, stream_key) = create_resources(&user, &server.media_server().await).await;
     for action in ACTIONS {
-        act(&user.client, action, &things, "New name")
+        perform(&user.client, action, &resources, "New name")
             .await
             .unwrap();
     }

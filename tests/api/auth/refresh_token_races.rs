@@ -1,4 +1,4 @@
-//! Refresh tokens that are used many times at once, and what a theft leaves behind.
+//! Concurrent uses of refresh tokens, and replays of old ones.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ const CALLS: usize = 50;
 async fn fifty_concurrent_refreshes_return_one_successor_a_hundred_times(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    // From one address this is more than anybody may.
+    // The rate limit of one address would refuse this many calls.
     let server = TestServer::start_with(engine, &["--address-rate=0"]).await;
     let replica = server.replica().await;
     let ada = server.user().await;
@@ -39,18 +39,18 @@ async fn fifty_concurrent_refreshes_return_one_successor_a_hundred_times(
         }
         let answers = calls.join_all().await;
 
-        let children: BTreeSet<_> = answers.iter().map(|tokens| &tokens.refresh_token).collect();
-        assert_eq!(children.len(), 1, "round {round}: {children:?}");
+        let successors: BTreeSet<_> = answers.iter().map(|tokens| &tokens.refresh_token).collect();
+        assert_eq!(successors.len(), 1, "round {round}: {successors:?}");
         given.push(answers[0].refresh_token.clone());
         access_token.clone_from(&answers[CALLS - 1].access_token);
     }
 
-    // One token for each round, and nobody was signed out.
+    // One token for each round, and the session goes on.
     assert_eq!(given.iter().collect::<BTreeSet<_>>().len(), ROUNDS + 1);
     let client = Client::with_token(&replica, &access_token);
     get_me(&client).await.unwrap();
 
-    // The newest is alive, the one before it leads to the newest, any other is a theft.
+    // The newest token works, its predecessor returns it again, any older one is a replay.
     let newest = given.pop().unwrap();
     let parent = given.pop().unwrap();
     let again = refreshed(&replica, &parent).await.refresh_token;
@@ -94,7 +94,7 @@ async fn a_replayed_token_ends_the_session_even_during_a_refresh(
     }
 }
 
-/// A theft that was noticed must not be forgotten with the process that noticed it.
+/// A detected replay must survive the process that detected it.
 #[rstest]
 #[tokio::test]
 async fn a_session_ended_by_a_replay_stays_ended_when_the_process_is_killed_at_once(

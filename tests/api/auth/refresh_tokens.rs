@@ -2,7 +2,7 @@ use rstest::rstest;
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use super::calls::{get_me, refresh, refreshed, session};
+use super::calls::{get_me, new_session, refresh, refreshed};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
@@ -42,7 +42,7 @@ async fn a_repeated_refresh_after_a_lost_response_returns_the_same_successor(
         assert_eq!(again, lost);
     }
 
-    // The same holds for every later one.
+    // The same holds for every later token.
     let third = refreshed(&server.channel, &lost).await.refresh_token;
     let again = refreshed(&server.channel, &lost).await.refresh_token;
     assert_eq!(again, third);
@@ -53,7 +53,7 @@ async fn a_repeated_refresh_after_a_lost_response_returns_the_same_successor(
 async fn reuse_of_an_older_token_ends_its_session(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    let other = session(&server, &ada).await.refresh_token;
+    let other = new_session(&server, &ada).await.refresh_token;
     let first = ada.tokens.refresh_token;
     let second = refreshed(&server.channel, &first).await.refresh_token;
     let third = refreshed(&server.channel, &second).await.refresh_token;
@@ -69,8 +69,8 @@ async fn reuse_of_an_older_token_ends_its_session(#[values(Sqlite, Postgres)] en
     refreshed(&server.channel, &other).await;
 }
 
-/// Another character in place of the one at this position.
-fn changed(token: &str, at: usize) -> String {
+/// The token with another character at this position.
+fn with_changed_character(token: &str, at: usize) -> String {
     let other = if token[at..].starts_with('A') {
         "B"
     } else {
@@ -96,9 +96,9 @@ async fn a_forged_refresh_token_is_refused_and_ends_no_session(
     let unknown = third.replace(&ours, "01890a5dac96774bbcceb302099a8057");
     for forged in [
         // Of this session, but with another MAC or number.
-        changed(&third, third.len() - 2),
-        changed(&third, third.len() - 43),
-        changed(first, first.len() - 2),
+        with_changed_character(&third, third.len() - 2),
+        with_changed_character(&third, third.len() - 43),
+        with_changed_character(first, first.len() - 2),
         third.replace("_3_", "_4_"),
         third.replace("_3_", "_1_"),
         third.replace("_3_", "_-1_"),
@@ -107,7 +107,7 @@ async fn a_forged_refresh_token_is_refused_and_ends_no_session(
         third.replace(&ours, &hers),
         grace.tokens.refresh_token.replace(&hers, &ours),
         unknown,
-        // Of another form.
+        // Malformed.
         "x".to_owned(),
         "slr_".to_owned(),
         "slr__1_".to_owned(),
@@ -151,12 +151,12 @@ async fn twenty_concurrent_refreshes_of_one_token_return_one_successor(
         let (channel, parent) = (channel.clone(), parent.clone());
         calls.spawn(async move { refreshed(&channel, &parent).await.refresh_token });
     }
-    let mut children = calls.join_all().await;
+    let mut successors = calls.join_all().await;
 
-    children.dedup();
-    assert_eq!(children.len(), 1, "{children:?}");
-    assert_ne!(children[0], parent);
-    refreshed(&replica, &children[0]).await;
+    successors.dedup();
+    assert_eq!(successors.len(), 1, "{successors:?}");
+    assert_ne!(successors[0], parent);
+    refreshed(&replica, &successors[0]).await;
 }
 
 #[rstest]

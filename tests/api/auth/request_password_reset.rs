@@ -38,8 +38,8 @@ async fn an_address_matches_in_any_case_and_the_message_goes_to_the_stored_one(
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
-    let shouted = format!(" {} ", ada.email.to_uppercase());
-    request_reset(&server.channel, &shouted).await.unwrap();
+    let upper_case = format!(" {} ", ada.email.to_uppercase());
+    request_reset(&server.channel, &upper_case).await.unwrap();
 
     server.database.mail(&ada.email, RESET, 1).await;
 }
@@ -70,16 +70,16 @@ async fn many_concurrent_requests_send_one_message(#[values(Sqlite, Postgres)] e
     server.database.mail(&ada.email, RESET, 1).await;
 }
 
-/// Else the answer came sooner as long as the first message waits, which it does
-/// only for an address that has an account.
+/// Otherwise the response would be faster while an earlier message waits, and reveal that
+/// the address has an account.
 #[rstest]
 #[tokio::test]
 async fn a_request_is_written_even_while_an_earlier_one_waits(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    // Nobody listens there, so that the message waits.
+    // No mail server listens there, so that the message waits.
     let server = TestServer::start_with(engine, &["--mail=smtp://127.0.0.1:1"]).await;
-    // A message that is tried is put off by 90 seconds, one that failed by less than 40.
+    // The next attempt is 90 seconds away during an attempt, less than 40 after a failure.
     let minute = (now() + Duration::from_secs(60)).to_rfc3339();
     let waiting = format!(
         "select count(*) from outbox where attempts = 1 and next_attempt_time < '{minute}'"

@@ -2,9 +2,11 @@ use rstest::rstest;
 use tonic::Code;
 
 use super::{
-    calls::{exchange, get_me, key, key_of, refresh, session, sign_in},
+    calls::{
+        api_key_request, exchange_api_key, get_me, new_api_key, new_session, refresh, sign_in,
+    },
     mail_calls::{
-        NEW_PASSWORD, audited, is_verified, reset, reset_token, verification_token, verify,
+        NEW_PASSWORD, audit_entries, is_verified, reset, reset_token, verification_token, verify,
     },
 };
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
@@ -16,7 +18,7 @@ async fn a_reset_replaces_the_password_ends_all_sessions_and_verifies_the_addres
 ) {
     let server = TestServer::start(engine).await;
     let (ada, ben) = (server.user().await, server.user().await);
-    let other = session(&server, &ada).await;
+    let other = new_session(&server, &ada).await;
     let token = reset_token(&server, &ada).await;
 
     reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
@@ -33,12 +35,12 @@ async fn a_reset_replaces_the_password_ends_all_sessions_and_verifies_the_addres
     let refusal = refused(sign_in(&server.channel, &ada.email, ada.password).await);
     let wrong = (Code::Unauthenticated, "CREDENTIALS_INVALID");
     assert_eq!(refusal.class(), wrong);
-    let answer = eventually_signed_in(&server, &ada.email).await;
+    let answer = sign_in_without_wait(&server, &ada.email).await;
     assert!(answer.user.unwrap().email_verified);
     assert!(!is_verified(&ben).await);
 
     let ada = Client::with_token(&server.channel, &answer.tokens.unwrap().access_token);
-    let audited = audited(&ada).await;
+    let audited = audit_entries(&ada).await;
     for action in ["RequestPasswordReset", "ResetPassword"] {
         let done = (action.to_owned(), "OK".to_owned());
         let times = audited.iter().filter(|entry| **entry == done).count();
@@ -46,8 +48,8 @@ async fn a_reset_replaces_the_password_ends_all_sessions_and_verifies_the_addres
     }
 }
 
-/// A sign-in with the new password, after the wait that wrong ones left.
-async fn eventually_signed_in(
+/// Signs in with the new password, without the wait after wrong ones.
+async fn sign_in_without_wait(
     server: &TestServer,
     email: &str,
 ) -> sluice::proto::v1::SignInResponse {
@@ -64,7 +66,7 @@ async fn a_rejected_password_does_not_use_up_the_token(#[values(Sqlite, Postgres
     let ada = server.user().await;
     let token = reset_token(&server, &ada).await;
 
-    // The last one is strong unless its owner's address is known.
+    // The last one is weak only because it is the owner's address.
     let own = &ada.email;
     for password in ["", "short", "password", &"x".repeat(72), own] {
         let refusal = refused(reset(&server.channel, &token, password).await);
@@ -101,8 +103,8 @@ async fn a_reset_deletes_api_keys_and_identities_of_an_unverified_account(
 ) {
     let server = TestServer::start(engine).await;
     let (ada, ben) = (server.user().await, server.user().await);
-    let (_, unproved) = key(&ada, key_of(&["projects:read"])).await;
-    let (_, proved) = key(&ben, key_of(&["projects:read"])).await;
+    let (_, of_unverified) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
+    let (_, of_verified) = new_api_key(&ben, api_key_request(&["projects:read"])).await;
     let token = verification_token(&server, &ben).await;
     verify(&server.channel, &token).await.unwrap();
     let linked = "insert into identities (issuer, subject, user_id, create_time)
@@ -114,10 +116,12 @@ async fn a_reset_deletes_api_keys_and_identities_of_an_unverified_account(
         reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
     }
 
-    let refusal = refused(exchange(&server.channel, &unproved).await);
+    let refusal = refused(exchange_api_key(&server.channel, &of_unverified).await);
     let ended = (Code::Unauthenticated, "API_KEY_INVALID");
     assert_eq!(refusal.class(), ended);
-    exchange(&server.channel, &proved).await.unwrap();
+    exchange_api_key(&server.channel, &of_verified)
+        .await
+        .unwrap();
     let left = format!(
         "select count(*) from identities where subject = '{}'",
         ben.email

@@ -3,7 +3,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
-use super::calls::{move_back, refresh, refreshed};
+use super::calls::{backdate, refresh, refreshed};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
@@ -35,13 +35,13 @@ async fn a_session_expires_after_the_idle_timeout(#[values(Sqlite, Postgres)] en
     let server = TestServer::start_with(engine, &flags).await;
     let first = server.user().await.tokens;
 
-    // Twice most of the time: a refresh begins it anew.
-    move_back(&server.database, "sessions", "last_used_time", "55 minutes").await;
+    // Twice most of the timeout: a refresh restarts it.
+    backdate(&server.database, "sessions", "last_used_time", "55 minutes").await;
     let second = refreshed(&server.channel, &first.refresh_token).await;
-    move_back(&server.database, "sessions", "last_used_time", "55 minutes").await;
+    backdate(&server.database, "sessions", "last_used_time", "55 minutes").await;
     let third = refreshed(&server.channel, &second.refresh_token).await;
 
-    move_back(&server.database, "sessions", "last_used_time", "65 minutes").await;
+    backdate(&server.database, "sessions", "last_used_time", "65 minutes").await;
     for token in [&third.refresh_token, &second.refresh_token] {
         let refusal = refused(refresh(&server.channel, token).await);
         assert_eq!(refusal.class(), INVALID);
@@ -80,7 +80,7 @@ async fn a_refresh_does_not_extend_the_session_lifetime(
         first.refresh_token_expire_time
     );
 
-    move_back(&server.database, "sessions", "expire_time", "65 minutes").await;
+    backdate(&server.database, "sessions", "expire_time", "65 minutes").await;
     for token in [&second.refresh_token, &first.refresh_token] {
         let refusal = refused(refresh(&server.channel, token).await);
         assert_eq!(refusal.class(), INVALID);

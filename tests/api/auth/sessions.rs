@@ -5,8 +5,8 @@ use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
 use super::calls::{
-    exchange, get_me, key, key_of, moment, move_back, refresh, refreshed, session, token_of,
-    without,
+    api_key_request, api_key_token, backdate, comparable, exchange_api_key, get_me, masked,
+    new_api_key, new_session, refresh, refreshed,
 };
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
 
@@ -40,7 +40,7 @@ async fn sessions_are_listed_newest_first_and_mark_the_callers(
 ) {
     let server = TestServer::start(engine).await;
     let (ada, _grace) = (server.user().await, server.user().await);
-    session(&server, &ada).await;
+    new_session(&server, &ada).await;
     refreshed(&server.channel, &ada.tokens.refresh_token).await;
 
     let [newer, own] = &sessions(&ada.client).await[..] else {
@@ -52,10 +52,10 @@ async fn sessions_are_listed_newest_first_and_mark_the_callers(
     for session in [own, newer] {
         assert_eq!(session.peer_address, "127.0.0.1");
         assert!(session.user_agent.contains("tonic"), "{session:?}");
-        assert!(moment(session.create_time) <= moment(session.last_used_time));
-        assert!(moment(session.last_used_time) < moment(session.expire_time));
+        assert!(comparable(session.create_time) <= comparable(session.last_used_time));
+        assert!(comparable(session.last_used_time) < comparable(session.expire_time));
     }
-    assert!(moment(own.create_time) < moment(own.last_used_time));
+    assert!(comparable(own.create_time) < comparable(own.last_used_time));
     assert_eq!(newer.create_time, newer.last_used_time);
 }
 
@@ -65,7 +65,7 @@ async fn sessions_are_listed_in_pages(#[values(Sqlite, Postgres)] engine: Engine
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
     for _ in 0..4 {
-        session(&server, &ada).await;
+        new_session(&server, &ada).await;
     }
     let all = sessions(&ada.client).await;
 
@@ -87,9 +87,9 @@ async fn ended_and_idle_sessions_are_not_listed(#[values(Sqlite, Postgres)] engi
     let flags = ["--session-idle-timeout=1h", "--session-lifetime=1day"];
     let server = TestServer::start_with(engine, &flags).await;
     let ada = server.user().await;
-    session(&server, &ada).await;
-    move_back(&server.database, "sessions", "last_used_time", "2 hours").await;
-    let fresh = session(&server, &ada).await;
+    new_session(&server, &ada).await;
+    backdate(&server.database, "sessions", "last_used_time", "2 hours").await;
+    let fresh = new_session(&server, &ada).await;
 
     let client = Client::with_token(&server.channel, &fresh.access_token);
     let listed = sessions(&client).await;
@@ -106,7 +106,7 @@ async fn a_revoked_session_ends_with_its_tokens_and_the_others_continue(
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    let stolen = session(&server, &ada).await;
+    let stolen = new_session(&server, &ada).await;
     let id = &sessions(&ada.client).await[0].id;
 
     revoke(&ada, id).await.unwrap();
@@ -136,7 +136,7 @@ async fn the_session_of_another_user_is_not_found_like_a_nonexistent_one(
     let refusal = refused(revoke(&ada, hers).await);
     assert_eq!(refusal.class(), (Code::NotFound, "RESOURCE_NOT_FOUND"));
     let other = refused(revoke(&ada, unknown).await);
-    assert_eq!(without(&refusal, hers), without(&other, unknown));
+    assert_eq!(masked(&refusal, hers), masked(&other, unknown));
     get_me(&grace.client).await.unwrap();
 
     for bad in ["", "1", "not-a-uuid"] {
@@ -144,7 +144,7 @@ async fn the_session_of_another_user_is_not_found_like_a_nonexistent_one(
     }
 }
 
-/// How long until every replica refuses a token with that `Client`.
+/// The seconds until a replica refuses the token of a client.
 async fn until_refused(client: &Client) -> f64 {
     let begun = Instant::now();
     eventually("the token is refused", async || {
@@ -173,7 +173,7 @@ async fn an_ended_sessions_access_token_is_refused_by_every_replica_within_five_
 
     refused(get_me(&ada.client).await);
     assert!(until_refused(&there).await < 5.0);
-    // One that starts later knows it too.
+    // A replica that starts later refuses it too.
     let late = Client::with_token(&server.replica().await, &ada.tokens.access_token);
     let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
     assert_eq!(refused(get_me(&late).await).class(), class);
@@ -187,8 +187,8 @@ async fn a_revoked_keys_access_token_is_refused_by_every_replica_within_five_sec
     let server = TestServer::start(engine).await;
     let replica = server.replica().await;
     let ada = server.user().await;
-    let (created, secret) = key(&ada, key_of(&["projects:read"])).await;
-    let token = token_of(&server, &secret).await;
+    let (created, secret) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
+    let token = api_key_token(&server, &secret).await;
     let call = async |channel| {
         let mut client = Client::with_token(channel, &token);
         let request = pb::ListPlatformsRequest {};
@@ -210,5 +210,5 @@ async fn a_revoked_keys_access_token_is_refused_by_every_replica_within_five_sec
     })
     .await;
     assert!(begun.elapsed().as_secs_f64() < 5.0);
-    refused(exchange(&replica, &secret).await);
+    refused(exchange_api_key(&replica, &secret).await);
 }

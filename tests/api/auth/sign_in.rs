@@ -76,7 +76,7 @@ async fn an_unknown_address_and_a_wrong_password_get_the_same_answer(
 async fn the_password_of_another_user_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
-    give_hash(&server, &grace.email).await;
+    store_predecessor_hash(&server, &grace.email).await;
 
     let refusal = refused(sign_in(&server.channel, &ada.email, ALPHABET).await);
 
@@ -86,9 +86,9 @@ async fn the_password_of_another_user_is_refused(#[values(Sqlite, Postgres)] eng
 
 const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz";
 
-/// Gives an account the password `ALPHABET`, as the predecessor kept it: a
-/// vector of jBCrypt's tests under the version that bcrypt for Node writes.
-async fn give_hash(server: &TestServer, email: &str) {
+/// Stores a hash of the password `ALPHABET` as the predecessor did: a test vector of jBCrypt
+/// with the version that bcrypt for Node writes.
+async fn store_predecessor_hash(server: &TestServer, email: &str) {
     let hash = "$2b$10$fVH8e28OQRj9tqiDXs1e1uxpsjN0c7II7YPKXua2NAKYvM6iQk7dq";
     let statement = format!("update users set password_hash = '{hash}' where email = '{email}'");
     server.database.execute(&statement).await;
@@ -99,7 +99,7 @@ async fn give_hash(server: &TestServer, email: &str) {
 async fn a_password_hash_of_the_predecessor_verifies(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    give_hash(&server, &ada.email).await;
+    store_predecessor_hash(&server, &ada.email).await;
 
     let answer = sign_in(&server.channel, &ada.email, ALPHABET).await;
     assert_eq!(answer.unwrap().into_inner().user.unwrap(), ada.user);
@@ -156,7 +156,7 @@ async fn a_full_password_queue_refuses_sign_ins(
         calls.spawn(async move { sign_in(&channel, &email, password).await });
     }
 
-    let (mut away, mut checked) = (0, 0);
+    let (mut rejected, mut checked) = (0, 0);
     for answer in calls.join_all().await {
         match answer {
             Ok(_) => {
@@ -175,9 +175,12 @@ async fn a_full_password_queue_refuses_sign_ins(
                 assert_eq!(refusal.class(), class);
                 let retry = refusal.details.retry_info().unwrap();
                 assert!(!retry.retry_delay.unwrap().is_zero());
-                away += 1;
+                rejected += 1;
             }
         }
     }
-    assert!(away > 0 && checked > 0, "{away} away, {checked} checked");
+    assert!(
+        rejected > 0 && checked > 0,
+        "{rejected} rejected, {checked} checked"
+    );
 }

@@ -5,7 +5,7 @@ use tonic::Code;
 
 use super::{
     calls::{get_me, refreshed, sign_in},
-    id_token_fixture::{INVALID, Scene, client_of, present},
+    id_token_fixture::{INVALID, IdTokenFixture, sign_in_with_id_token, signed_in_client},
 };
 use crate::harness::{
     Client, Engine, Issuer, IssuerKey, Postgres, Process, Sqlite, TestDatabase, TestServer, refused,
@@ -16,13 +16,13 @@ use crate::harness::{
 async fn the_first_sign_in_creates_an_account_and_later_ones_reuse_it(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let mut claims = scene.claims_with(&[("name", json!("Ada Lovelace"))]);
+    let fixture = IdTokenFixture::start(engine).await;
+    let mut claims = fixture.claims_with(&[("name", json!("Ada Lovelace"))]);
 
-    let first = scene.signed_in(&claims).await;
+    let first = fixture.signed_in(&claims).await;
     claims["email"] = json!("countess@example.com");
     claims["name"] = json!("The Countess");
-    let second = scene.signed_in(&claims).await;
+    let second = fixture.signed_in(&claims).await;
 
     assert!(first.created && !second.created);
     let user = first.user.clone().unwrap();
@@ -31,10 +31,12 @@ async fn the_first_sign_in_creates_an_account_and_later_ones_reuse_it(
     assert!(user.email_verified);
     for answer in [&first, &second] {
         assert_eq!(answer.user.as_ref(), Some(&user));
-        let me = get_me(&client_of(&scene.server, answer)).await.unwrap();
+        let me = get_me(&signed_in_client(&fixture.server, answer))
+            .await
+            .unwrap();
         assert_eq!(me.into_inner().user.as_ref(), Some(&user));
         let refresh_token = &answer.tokens.as_ref().unwrap().refresh_token;
-        refreshed(&scene.server.channel, refresh_token).await;
+        refreshed(&fixture.server.channel, refresh_token).await;
     }
 }
 
@@ -43,12 +45,12 @@ async fn the_first_sign_in_creates_an_account_and_later_ones_reuse_it(
 async fn different_subjects_of_one_issuer_are_different_users(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
+    let fixture = IdTokenFixture::start(engine).await;
 
-    let ada = scene.issuer.claims_of("1", "ada@example.com");
-    let grace = scene.issuer.claims_of("2", "grace@example.com");
-    let ada = scene.signed_in(&ada).await.user.unwrap();
-    let grace = scene.signed_in(&grace).await;
+    let ada = fixture.issuer.claims_of("1", "ada@example.com");
+    let grace = fixture.issuer.claims_of("2", "grace@example.com");
+    let ada = fixture.signed_in(&ada).await.user.unwrap();
+    let grace = fixture.signed_in(&grace).await;
 
     assert!(grace.created);
     assert_ne!(grace.user.unwrap().id, ada.id);
@@ -70,7 +72,9 @@ async fn the_same_subject_of_two_issuers_is_two_users(#[values(Sqlite, Postgres)
 
     let ada = key.sign(&acme.claims_of("1", "ada@example.com"));
     let grace = key.sign(&other.claims_of("1", "grace@example.com"));
-    let first = present(&server.channel, &ada, "").await.unwrap();
+    let first = sign_in_with_id_token(&server.channel, &ada, "")
+        .await
+        .unwrap();
     let mut auth = server.anonymous().auth;
     let second = auth.sign_in_with_id_token(at_other(grace)).await.unwrap();
 
@@ -85,29 +89,29 @@ async fn the_same_subject_of_two_issuers_is_two_users(#[values(Sqlite, Postgres)
 async fn an_email_address_is_required_only_to_create_an_account(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
+    let fixture = IdTokenFixture::start(engine).await;
     let without = [
-        scene.issuer.claims("ada"),
-        scene.claims_with(&[("email", json!(null))]),
-        scene.claims_with(&[("email", json!(""))]),
-        scene.claims_with(&[("email", json!("ada"))]),
+        fixture.issuer.claims("ada"),
+        fixture.claims_with(&[("email", json!(null))]),
+        fixture.claims_with(&[("email", json!(""))]),
+        fixture.claims_with(&[("email", json!("ada"))]),
     ];
 
     for claims in &without {
-        let refusal = refused(scene.sign_in(claims).await);
+        let refusal = refused(fixture.sign_in(claims).await);
         assert_eq!(refusal.fields(), ["id_token"]);
         assert!(refusal.message.contains("scope email"), "{refusal:?}");
     }
-    let user = scene.signed_in(&scene.claims_with(&[])).await.user;
+    let user = fixture.signed_in(&fixture.claims_with(&[])).await.user;
     for claims in &without {
-        assert_eq!(scene.signed_in(claims).await.user, user);
+        assert_eq!(fixture.signed_in(claims).await.user, user);
     }
 }
 
 #[tokio::test]
 async fn every_invalid_field_is_named() {
-    let scene = Scene::start(Sqlite).await;
-    let good = scene.key.sign(&scene.claims_with(&[]));
+    let fixture = IdTokenFixture::start(Sqlite).await;
+    let good = fixture.key.sign(&fixture.claims_with(&[]));
     let too_long = "x".repeat(16 * 1024 + 1);
 
     for (provider, id_token, fields) in [
@@ -124,11 +128,11 @@ async fn every_invalid_field_is_named() {
             id_token: id_token.to_owned(),
             nonce: String::new(),
         };
-        let mut auth = scene.server.anonymous().auth;
+        let mut auth = fixture.server.anonymous().auth;
         let refusal = refused(auth.sign_in_with_id_token(request).await);
         assert_eq!(refusal.fields(), fields, "{provider:?}");
     }
-    let refusal = refused(present(&scene.server.channel, &too_long[1..], "").await);
+    let refusal = refused(sign_in_with_id_token(&fixture.server.channel, &too_long[1..], "").await);
     assert_eq!(refusal.class(), INVALID);
 }
 
@@ -136,7 +140,7 @@ async fn every_invalid_field_is_named() {
 async fn a_server_without_issuers_accepts_no_id_token() {
     let server = TestServer::start(Sqlite).await;
 
-    let refusal = refused(present(&server.channel, "x", "").await);
+    let refusal = refused(sign_in_with_id_token(&server.channel, "x", "").await);
     assert_eq!(refusal.fields(), ["provider"]);
 }
 
@@ -145,13 +149,13 @@ async fn a_server_without_issuers_accepts_no_id_token() {
 async fn no_password_is_right_for_an_account_without_one(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let answer = scene.signed_in(&scene.claims_with(&[])).await;
-    let ada = client_of(&scene.server, &answer);
-    let known = scene.server.user().await;
-    let wrong = refused(sign_in(&scene.server.channel, &known.email, "wrong horse").await);
+    let fixture = IdTokenFixture::start(engine).await;
+    let answer = fixture.signed_in(&fixture.claims_with(&[])).await;
+    let ada = signed_in_client(&fixture.server, &answer);
+    let known = fixture.server.user().await;
+    let wrong = refused(sign_in(&fixture.server.channel, &known.email, "wrong horse").await);
 
-    let refusal = refused(sign_in(&scene.server.channel, "ada@example.com", "wrong horse").await);
+    let refusal = refused(sign_in(&fixture.server.channel, "ada@example.com", "wrong horse").await);
     assert_eq!(format!("{refusal:?}"), format!("{wrong:?}"));
     let class = (Code::Unauthenticated, "CREDENTIALS_INVALID");
     let change = pb::ChangePasswordRequest {
@@ -173,16 +177,16 @@ async fn no_password_is_right_for_an_account_without_one(
 async fn the_account_creation_and_every_sign_in_are_audited(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    scene.signed_in(&scene.claims_with(&[])).await;
-    let answer = scene.signed_in(&scene.claims_with(&[])).await;
+    let fixture = IdTokenFixture::start(engine).await;
+    fixture.signed_in(&fixture.claims_with(&[])).await;
+    let answer = fixture.signed_in(&fixture.claims_with(&[])).await;
 
-    let client = client_of(&scene.server, &answer);
+    let client = signed_in_client(&fixture.server, &answer);
     let request = pb::ListAuditEventsRequest::default();
     let events = client.auth.clone().list_audit_events(request).await;
     let events = events.unwrap().into_inner().events;
 
-    // Newest first: two sessions, and what made the account.
+    // Newest first: two sessions, and the creation of the account.
     assert_eq!(events.len(), 3);
     for event in &events {
         assert_eq!(
@@ -219,16 +223,18 @@ async fn the_log_contains_no_part_of_an_id_token(#[values(Sqlite, Postgres)] eng
     let expired = key.sign(&claims);
     claims["exp"] = json!("marked-claim-0d2f");
     let malformed = key.sign(&claims);
-    present(&channel, &good, "marked-nonce-93aa").await.unwrap();
+    sign_in_with_id_token(&channel, &good, "marked-nonce-93aa")
+        .await
+        .unwrap();
     for bad in [&good, &expired, &malformed] {
-        let refusal = refused(present(&channel, bad, "marked-nonce-f00d").await);
+        let refusal = refused(sign_in_with_id_token(&channel, bad, "marked-nonce-f00d").await);
         assert_eq!(refusal.class(), INVALID);
     }
 
     let log = program.log().join("\n");
     assert!(
         log.contains("an id token is refused"),
-        "refusals are explained"
+        "the refusal is logged"
     );
     for token in [&good, &expired, &malformed] {
         for part in token.split('.').skip(1) {
@@ -241,12 +247,12 @@ async fn the_log_contains_no_part_of_an_id_token(#[values(Sqlite, Postgres)] eng
 #[rstest]
 #[tokio::test]
 async fn deleting_the_account_deletes_its_identity(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let ada = scene.server.user().await;
-    let claims = scene.issuer.claims_of("ada", &ada.email);
+    let fixture = IdTokenFixture::start(engine).await;
+    let ada = fixture.server.user().await;
+    let claims = fixture.issuer.claims_of("ada", &ada.email);
     let verified = "update users set email_verified = true";
-    scene.server.database.execute(verified).await;
-    assert!(!scene.signed_in(&claims).await.created);
+    fixture.server.database.execute(verified).await;
+    assert!(!fixture.signed_in(&claims).await.created);
 
     let request = pb::DeleteMeRequest {
         password: ada.password.to_owned(),
@@ -254,7 +260,7 @@ async fn deleting_the_account_deletes_its_identity(#[values(Sqlite, Postgres)] e
     let client: Client = ada.client.clone();
     client.auth.clone().delete_me(request).await.unwrap();
 
-    let again = scene.signed_in(&claims).await;
+    let again = fixture.signed_in(&claims).await;
     assert!(again.created);
     assert_ne!(again.user.unwrap().id, ada.user.id);
 }

@@ -3,7 +3,7 @@ use sluice::proto::v1 as pb;
 use tokio::task::JoinSet;
 use tonic::{Code, Response, Status};
 
-use super::calls::{move_back, refreshed, sign_in};
+use super::calls::{backdate, refreshed, sign_in};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 const FIRST: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -140,10 +140,10 @@ async fn a_request_id_expires_after_a_day(#[values(Sqlite, Postgres)] engine: En
     sign_up(&server, ada(FIRST)).await.unwrap();
     let database = &server.database;
 
-    move_back(database, "idempotent_creates", "create_time", "23 hours").await;
+    backdate(database, "idempotent_creates", "create_time", "23 hours").await;
     sign_up(&server, ada(FIRST)).await.unwrap();
 
-    move_back(database, "idempotent_creates", "create_time", "2 hours").await;
+    backdate(database, "idempotent_creates", "create_time", "2 hours").await;
     let refusal = refused(sign_up(&server, ada(FIRST)).await);
     assert_eq!(refusal.class(), (Code::AlreadyExists, "EMAIL_TAKEN"));
     let grace = pb::SignUpRequest {

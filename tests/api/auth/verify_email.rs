@@ -3,9 +3,9 @@ use sluice::proto::v1 as pb;
 use tonic::Code;
 
 use super::{
-    calls::{key_of, move_back, program},
+    calls::{api_key_client, api_key_request, backdate},
     mail_calls::{
-        INVALID, VERIFY, audited, is_verified, let_a_minute_pass, request_verification,
+        INVALID, VERIFY, audit_entries, is_verified, let_a_minute_pass, request_verification,
         reset_token, verification_token, verify,
     },
 };
@@ -25,7 +25,7 @@ async fn a_new_account_gets_a_message_whose_token_verifies_its_address(
 
     assert!(is_verified(&ada).await);
     assert!(!is_verified(&ben).await);
-    let last = audited(&ada.client).await.pop().unwrap();
+    let last = audit_entries(&ada.client).await.pop().unwrap();
     assert_eq!(last, ("VerifyEmail".to_owned(), "OK".to_owned()));
 }
 
@@ -75,9 +75,9 @@ async fn a_verification_token_works_for_a_day(#[values(Sqlite, Postgres)] engine
     let late = verification_token(&server, &ben).await;
 
     let database = &server.database;
-    move_back(database, "mail_tokens", "expire_time", "86340 seconds").await;
+    backdate(database, "mail_tokens", "expire_time", "86340 seconds").await;
     verify(&server.channel, &early).await.unwrap();
-    move_back(database, "mail_tokens", "expire_time", "60 seconds").await;
+    backdate(database, "mail_tokens", "expire_time", "60 seconds").await;
     let refusal = refused(verify(&server.channel, &late).await);
 
     assert_eq!(refusal.class(), INVALID);
@@ -156,7 +156,7 @@ async fn only_a_signed_in_user_can_request_a_verification() {
     let missing = (Code::Unauthenticated, "ACCESS_TOKEN_MISSING");
     assert_eq!(refusal.class(), missing);
 
-    let mut program = program(&server, &ada, key_of(&["projects:read"]))
+    let mut program = api_key_client(&server, &ada, api_key_request(&["projects:read"]))
         .await
         .auth;
     let refusal = refused(program.request_email_verification(request).await);

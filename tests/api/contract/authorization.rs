@@ -27,10 +27,13 @@ fn rpcs_of(file: &FileDescriptorProto) -> Vec<(String, String)> {
         for (method_at, method) in service.method.iter().enumerate() {
             // Field 6 of a file is its services, field 2 of a service its methods.
             let path = [6, service_at as i32, 2, method_at as i32];
-            let places = &file.source_code_info.as_ref().unwrap().location;
-            let place = places.iter().find(|place| place.path == path).unwrap();
+            let locations = &file.source_code_info.as_ref().unwrap().location;
+            let location = locations
+                .iter()
+                .find(|location| location.path == path)
+                .unwrap();
             let name = format!("/sluice.v1.{}/{}", service.name(), method.name());
-            rpcs.push((name, place.leading_comments().replace('\n', " ")));
+            rpcs.push((name, location.leading_comments().replace('\n', " ")));
         }
     }
     rpcs
@@ -47,7 +50,7 @@ fn every_rpc_has_one_entry_in_the_authorisation_table_and_no_entry_is_stale() {
 #[test]
 fn the_comment_of_every_rpc_states_its_required_access() {
     for (path, comment) in rpcs() {
-        let says = match access::required_access(&path).unwrap() {
+        let expected = match access::required_access(&path).unwrap() {
             RequiredAccess::Public => "Needs no",
             RequiredAccess::Session => "Needs a user's own token.",
             RequiredAccess::Scopes([scope]) => &format!("Scope `{}`.", scope.as_str()),
@@ -60,8 +63,8 @@ fn the_comment_of_every_rpc_states_its_required_access() {
             }
         };
         assert!(
-            comment.contains(says),
-            "{path} does not say {says:?}: {comment}"
+            comment.contains(expected),
+            "{path} does not say {expected:?}: {comment}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What the descriptor set says of the contract.
+//! The messages, requests and secret fields of the contract, from its descriptor set.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ pub fn requests() -> BTreeMap<String, DescriptorProto> {
     requests
 }
 
-/// Each RPC with each field of its request, nested ones too, that is of interest:
+/// Each RPC with each selected field of its request, nested ones too:
 /// `/sluice.v1.StreamService/EndPublish publisher.node_id`.
 pub fn request_fields(is_wanted: impl Fn(&FieldDescriptorProto) -> bool) -> Vec<String> {
     let messages = messages();
@@ -69,10 +69,10 @@ fn fields(
 }
 
 /// The fields that are marked `debug_redact`, such as `.sluice.v1.Tokens.access_token`.
-/// The descriptors of `prost-types` are older than that mark and drop it.
-pub fn secrets() -> BTreeSet<String> {
+/// The descriptors of `prost-types` predate that option and drop it.
+pub fn secret_fields() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for file in marked::Files::decode(DESCRIPTORS).unwrap().files {
+    for file in redact_option::Files::decode(DESCRIPTORS).unwrap().files {
         for message in file.messages {
             for field in message.fields {
                 if field.options.is_some_and(|options| options.debug_redact) {
@@ -85,8 +85,8 @@ pub fn secrets() -> BTreeSet<String> {
     found
 }
 
-/// As much of `google/protobuf/descriptor.proto` as tells which fields are marked.
-mod marked {
+/// The part of `google/protobuf/descriptor.proto` that leads to the option `debug_redact`.
+mod redact_option {
     #[derive(Clone, PartialEq, prost::Message)]
     pub struct Files {
         #[prost(message, repeated, tag = "1")]

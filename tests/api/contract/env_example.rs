@@ -17,7 +17,7 @@ fn env_example_lists_every_setting_with_its_default_and_no_other() {
     let mut settings = settings_of(&Config::augment_args(Command::new("serve")));
     settings.extend(settings_of(&EdgeConfig::augment_args(Command::new("edge"))));
     settings.sort_unstable();
-    // Some are both commands'.
+    // The two commands share some settings.
     settings.dedup();
 
     assert_eq!(named, settings);

@@ -12,20 +12,20 @@ use uuid::Uuid;
 
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually, refused};
 
-/// Calls that are allowed at once where a test sets a limit.
+/// The burst of the limits that tests set.
 const BURST: usize = 20;
 
-/// For callers.
-const CALLERS: [&str; 2] = ["--caller-rate=1", "--caller-burst=20"];
+/// A limit per caller.
+const CALLER_LIMIT: [&str; 2] = ["--caller-rate=1", "--caller-burst=20"];
 
-/// For addresses, which a proxy on this machine may tell.
-const ADDRESSES: [&str; 3] = [
+/// A limit per address, with this machine as a trusted proxy.
+const ADDRESS_LIMIT: [&str; 3] = [
     "--address-rate=1",
     "--address-burst=20",
     "--trusted-proxies=127.0.0.1",
 ];
 
-/// Calls until the limit is reached; tells after how many calls.
+/// Calls until the limit is reached; returns the number of allowed calls.
 async fn calls_until_limited<T: std::fmt::Debug>(
     mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
 ) -> usize {
@@ -48,15 +48,15 @@ async fn get_me(client: &Client) -> Result<Response<pb::GetMeResponse>, Status> 
     client.auth.clone().get_me(pb::GetMeRequest {}).await
 }
 
-/// A call of a public RPC that a proxy passes on for these addresses.
-async fn get_jwks(server: &TestServer, forwarded_for: &str) -> Answer {
+/// Calls a public RPC with an `x-forwarded-for` header.
+async fn get_jwks(server: &TestServer, forwarded_for: &str) -> JwksResult {
     let mut request = Request::new(pb::GetJwksRequest {});
     let header = forwarded_for.parse().unwrap();
     request.metadata_mut().insert("x-forwarded-for", header);
     server.anonymous().auth.get_jwks(request).await
 }
 
-type Answer = Result<Response<pb::GetJwksResponse>, Status>;
+type JwksResult = Result<Response<pb::GetJwksResponse>, Status>;
 
 #[tokio::test]
 async fn a_caller_over_the_limit_is_refused_until_the_retry_delay_is_over() {
@@ -85,7 +85,7 @@ async fn a_caller_over_the_limit_is_refused_until_the_retry_delay_is_over() {
 
 #[tokio::test]
 async fn a_user_and_each_of_their_api_keys_have_separate_limits() {
-    let server = TestServer::start_with(Sqlite, &CALLERS).await;
+    let server = TestServer::start_with(Sqlite, &CALLER_LIMIT).await;
     let (user, other) = (server.user().await, server.user().await);
     let sign_in = pb::SignInRequest {
         email: user.email.clone(),
@@ -110,7 +110,7 @@ async fn a_user_and_each_of_their_api_keys_have_separate_limits() {
         program.project.clone().list_platforms(request).await
     };
 
-    // One call is the creation of the key.
+    // The creation of the key counts as a call.
     assert!(calls_until_limited(async || get_me(&user.client).await).await >= BURST - 1);
     assert!(calls_until_limited(async || get_me(&other_session).await).await < BURST);
     assert!(calls_until_limited(async || get_me(&other.client).await).await >= BURST);
@@ -119,7 +119,7 @@ async fn a_user_and_each_of_their_api_keys_have_separate_limits() {
 
 #[tokio::test]
 async fn operator_keys_are_not_limited() {
-    let server = TestServer::start_with(Sqlite, &CALLERS).await;
+    let server = TestServer::start_with(Sqlite, &CALLER_LIMIT).await;
     let node = server.operator(&[Scope::StreamsPublish]).await;
 
     for _ in 0..10 * BURST {
@@ -131,7 +131,7 @@ async fn operator_keys_are_not_limited() {
 
 #[tokio::test]
 async fn addresses_behind_a_trusted_proxy_do_not_share_a_limit() {
-    let server = TestServer::start_with(Sqlite, &ADDRESSES).await;
+    let server = TestServer::start_with(Sqlite, &ADDRESS_LIMIT).await;
     let calls =
         async |address| calls_until_limited(async || get_jwks(&server, address).await).await;
 
@@ -147,14 +147,14 @@ async fn addresses_behind_a_trusted_proxy_do_not_share_a_limit() {
 #[rstest]
 #[tokio::test]
 async fn forged_x_forwarded_for_entries_do_not_evade_the_limit(
-    #[values("", "<garbage>, ", "127.0.0.1, ")] more: &str,
+    #[values("", "<garbage>, ", "127.0.0.1, ")] forged: &str,
 ) {
-    let server = TestServer::start_with(Sqlite, &ADDRESSES).await;
+    let server = TestServer::start_with(Sqlite, &ADDRESS_LIMIT).await;
 
     let mut number = 0;
     let calls = calls_until_limited(async || {
         number += 1;
-        let header = format!("203.0.113.{number}, {more}198.51.100.1");
+        let header = format!("203.0.113.{number}, {forged}198.51.100.1");
         get_jwks(&server, &header).await
     })
     .await;
@@ -188,7 +188,7 @@ async fn x_forwarded_for_of_an_untrusted_peer_is_ignored(
 async fn only_calls_without_a_valid_token_count_for_their_address(
     #[values("none", "forged", "revoked")] kind: &str,
 ) {
-    let server = TestServer::start_with(Sqlite, &ADDRESSES).await;
+    let server = TestServer::start_with(Sqlite, &ADDRESS_LIMIT).await;
     let (user, other) = (server.user().await, server.user().await);
     let client = match kind {
         "none" => server.anonymous(),
@@ -202,7 +202,7 @@ async fn only_calls_without_a_valid_token_count_for_their_address(
         }
     };
 
-    // Two calls are the sign-ups.
+    // The sign-ups count as two calls.
     let calls = calls_until_limited(async || {
         let answer = get_me(&client).await;
         let code = answer.as_ref().unwrap_err().code();
@@ -224,7 +224,7 @@ async fn only_calls_without_a_valid_token_count_for_their_address(
 
 #[tokio::test]
 async fn health_and_reflection_are_not_limited() {
-    let server = TestServer::start_with(Sqlite, &ADDRESSES).await;
+    let server = TestServer::start_with(Sqlite, &ADDRESS_LIMIT).await;
     let public = async || {
         let request = pb::GetJwksRequest {};
         server.anonymous().auth.get_jwks(request).await
@@ -250,7 +250,7 @@ async fn health_and_reflection_are_not_limited() {
 #[rstest]
 #[tokio::test]
 async fn a_rate_limited_call_is_not_executed(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start_with(engine, &ADDRESSES).await;
+    let server = TestServer::start_with(engine, &ADDRESS_LIMIT).await;
 
     let calls = calls_until_limited(async || {
         let request = pb::SignInRequest {

@@ -1,4 +1,4 @@
-//! Calls by the path of an RPC, with messages as bytes and any headers.
+//! Calls an RPC by its path, with encoded messages and any `authorization` headers.
 
 use prost::bytes::{Buf, BufMut};
 use tonic::{
@@ -9,11 +9,11 @@ use tonic::{
     transport::Channel,
 };
 
-/// Passes messages on as they are.
+/// Leaves messages encoded.
 #[derive(Default)]
-struct Bytes;
+struct RawCodec;
 
-impl Codec for Bytes {
+impl Codec for RawCodec {
     type Encode = Vec<u8>;
     type Decode = Vec<u8>;
     type Encoder = Self;
@@ -28,7 +28,7 @@ impl Codec for Bytes {
     }
 }
 
-impl Encoder for Bytes {
+impl Encoder for RawCodec {
     type Item = Vec<u8>;
     type Error = Status;
 
@@ -38,7 +38,7 @@ impl Encoder for Bytes {
     }
 }
 
-impl Decoder for Bytes {
+impl Decoder for RawCodec {
     type Item = Vec<u8>;
     type Error = Status;
 
@@ -48,8 +48,8 @@ impl Decoder for Bytes {
     }
 }
 
-/// Calls an RPC by its path with these `authorization` headers; of an answer of many
-/// messages it takes the first.
+/// Calls an RPC by its path with these `authorization` headers; of a stream it returns the
+/// first message.
 pub async fn call(
     channel: &Channel,
     path: &str,
@@ -64,37 +64,37 @@ pub async fn call(
     let mut client = Grpc::new(channel.clone());
     client.ready().await.unwrap();
     let path = path.parse().unwrap();
-    let answer = client.server_streaming(request, path, Bytes).await?;
+    let answer = client.server_streaming(request, path, RawCodec).await?;
     let (metadata, mut messages, extensions) = answer.into_parts();
     let first = messages.message().await?;
-    let first = first.expect("an answer has a message");
+    let first = first.expect("a response has a message");
     Ok(Response::from_parts(metadata, first, extensions))
 }
 
-/// The header of an access token.
+/// The `authorization` header of an access token.
 pub fn bearer(token: &str) -> Vec<u8> {
     format!("Bearer {token}").into_bytes()
 }
 
-/// All that a caller can see of a refusal, but for what names the call.
+/// Everything that a caller sees of an error, except headers that are specific to the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shape {
+pub struct ObservableError {
     pub code: Code,
     pub text: String,
     pub details: Vec<u8>,
     headers: Vec<String>,
 }
 
-impl Shape {
-    /// The shape of a refusal.
+impl ObservableError {
+    /// The observable parts of a status.
     pub fn of(status: &Status) -> Self {
         let headers = status.metadata().iter().map(|header| match header {
             KeyAndValueRef::Ascii(key, value) => format!("{key}: {value:?}"),
             KeyAndValueRef::Binary(key, value) => format!("{key}: {value:?}"),
         });
-        let of_the_call =
+        let is_specific =
             |header: &String| header.starts_with("x-request-id:") || header.starts_with("date:");
-        let mut headers: Vec<_> = headers.filter(|header| !of_the_call(header)).collect();
+        let mut headers: Vec<_> = headers.filter(|header| !is_specific(header)).collect();
         headers.sort_unstable();
         Self {
             code: status.code(),
@@ -104,8 +104,8 @@ impl Shape {
         }
     }
 
-    /// The same, but for an id, wherever it stands.
-    pub fn without(self, id: &str) -> Self {
+    /// The same, with every occurrence of an id masked.
+    pub fn with_id_masked(self, id: &str) -> Self {
         let replaced = |bytes: &[u8]| {
             let text: String = bytes.iter().copied().map(char::from).collect();
             text.replace(id, "<id>")

@@ -1,4 +1,4 @@
-//! What belongs to another tenant is, to every RPC, what does not exist.
+//! To every RPC, a resource of another tenant does not exist.
 
 use rstest::rstest;
 use sluice::{
@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::{
     descriptors::request_fields,
     dump::dump,
-    id_fields::{IdField, Kind, Noun, create_destination, create_project, id_fields, sign_up},
-    raw_rpc::{Shape, bearer, call},
+    id_fields::{IdField, Kind, Resource, create_destination, create_project, id_fields, sign_up},
+    raw_rpc::{ObservableError, bearer, call},
 };
 use crate::{
     auth::calls,
@@ -28,16 +28,16 @@ const ALL_SCOPES: [&str; 4] = [
     "streams:write",
 ];
 
-/// A user with one of everything.
+/// A user with one resource of each type.
 struct Owner {
     user: User,
-    ids: [(Noun, String); 5],
-    /// The access token of a key for another project.
+    ids: [(Resource, String); 5],
+    /// The access token of an API key that is restricted to another project.
     restricted: String,
 }
 
 impl Owner {
-    async fn of(server: &TestServer) -> Self {
+    async fn create(server: &TestServer) -> Self {
         let user = server.user().await;
         let (project, stream_key) = user.project().await;
         let (other, _) = user.project().await;
@@ -46,15 +46,16 @@ impl Owner {
         let answer = projects.create_destination(request).await.unwrap();
         let destination = answer.into_inner().destination.unwrap();
         let stream = server.media_server().await.live(&stream_key, "c1").await;
-        let (api_key, _) = steps::key(&user, steps::key_of(&["projects:read"])).await;
+        let (api_key, _) =
+            calls::new_api_key(&user, calls::api_key_request(&["projects:read"])).await;
         let session = another_session(server, &user).await;
-        let restricted = program(server, &user, vec![other.id]).await;
+        let restricted = api_key_token(server, &user, vec![other.id]).await;
         let ids = [
-            (Noun::Project, project.id),
-            (Noun::Destination, destination.id),
-            (Noun::Stream, stream.id),
-            (Noun::Session, session),
-            (Noun::ApiKey, api_key.id),
+            (Resource::Project, project.id),
+            (Resource::Destination, destination.id),
+            (Resource::Stream, stream.id),
+            (Resource::Session, session),
+            (Resource::ApiKey, api_key.id),
         ];
         Self {
             user,
@@ -63,15 +64,15 @@ impl Owner {
         }
     }
 
-    fn id(&self, noun: Noun) -> &str {
-        let found = self.ids.iter().find(|(of, _)| *of == noun);
+    fn id(&self, resource: Resource) -> &str {
+        let found = self.ids.iter().find(|(of, _)| *of == resource);
         &found.unwrap().1
     }
 }
 
 /// The id of another session of a user.
 async fn another_session(server: &TestServer, user: &User) -> String {
-    steps::session(server, user).await;
+    calls::new_session(server, user).await;
     let mut auth = user.client.auth.clone();
     let answer = auth.list_sessions(pb::ListSessionsRequest::default()).await;
     let sessions = answer.unwrap().into_inner().sessions;
@@ -79,14 +80,14 @@ async fn another_session(server: &TestServer, user: &User) -> String {
     other.unwrap().id
 }
 
-/// The access token of a program of a user, for these projects or for all.
-async fn program(server: &TestServer, user: &User, project_ids: Vec<String>) -> String {
+/// The access token of an API key of a user, for these projects or for all.
+async fn api_key_token(server: &TestServer, user: &User, project_ids: Vec<String>) -> String {
     let request = pb::CreateApiKeyRequest {
         project_ids,
-        ..steps::key_of(&ALL_SCOPES)
+        ..calls::api_key_request(&ALL_SCOPES)
     };
-    let (_, secret) = steps::key(user, request).await;
-    steps::token_of(server, &secret).await
+    let (_, secret) = calls::new_api_key(user, request).await;
+    calls::api_key_token(server, &secret).await
 }
 
 async fn send(
@@ -98,7 +99,8 @@ async fn send(
     call(&server.channel, path, &[bearer(token)], request).await
 }
 
-/// How an RPC refuses what a caller cannot see; `is_user` tells users from programs.
+/// The error of an RPC for a resource that its caller cannot see; `is_user` distinguishes
+/// users from API keys.
 fn expected(path: &str, is_user: bool) -> (Code, &'static str) {
     match access::required_access(path).unwrap() {
         RequiredAccess::Session if !is_user => (Code::PermissionDenied, "SESSION_REQUIRED"),
@@ -127,30 +129,30 @@ async fn every_rpc_treats_the_id_of_another_tenant_like_an_unknown_id(
 ) {
     let server = TestServer::start(engine).await;
     let stranger = server.user().await;
-    let program = program(&server, &stranger, Vec::new()).await;
+    let program = api_key_token(&server, &stranger, Vec::new()).await;
     let operator = server.operator_token(&[Scope::StreamsPublish]).await;
 
     for field in id_fields() {
-        let (noun, is_alone) = match field.kind {
-            Kind::Owned(noun) => (noun, true),
-            Kind::OwnedWithAnother(noun) => (noun, false),
-            Kind::Request | Kind::Node => continue,
+        let (resource, is_alone) = match field.kind {
+            Kind::Owned(resource) => (resource, true),
+            Kind::OwnedWithAnother(resource) => (resource, false),
+            Kind::RequestId | Kind::Machine => continue,
         };
-        let owner = Owner::of(&server).await;
-        let id = owner.id(noun);
+        let owner = Owner::create(&server).await;
+        let id = owner.id(resource);
         let before = dump(&server.database).await;
 
         for (caller, token) in [
             ("a stranger", &stranger.tokens.access_token),
-            ("a stranger's program", &program),
-            ("a program for another project", &owner.restricted),
+            ("an API key of a stranger", &program),
+            ("an API key for another project", &owner.restricted),
         ] {
             assert_hidden(&server, &field, caller, token, id).await;
         }
-        // Not even an entry of the audit log: none of these calls may do anything.
+        // None of these calls may write anything, not even an audit event.
         assert_eq!(dump(&server.database).await, before, "{}", field.name);
 
-        // Who may do it can, with the same message if it names nothing else.
+        // The owner can, with the same request if it refers to no other resource.
         if !is_alone {
             continue;
         }
@@ -163,7 +165,7 @@ async fn every_rpc_treats_the_id_of_another_tenant_like_an_unknown_id(
     }
 }
 
-/// A caller gets the same answer for an id of another and for one that names nothing.
+/// A caller gets the same error for the id of another tenant and for an unknown id.
 async fn assert_hidden(
     server: &TestServer,
     field: &IdField,
@@ -171,9 +173,9 @@ async fn assert_hidden(
     token: &str,
     theirs: &str,
 ) {
-    let mut shapes = Vec::new();
-    let nobodys = Uuid::now_v7().to_string();
-    for id in [theirs, &nobodys] {
+    let mut errors = Vec::new();
+    let unknown = Uuid::now_v7().to_string();
+    for id in [theirs, &unknown] {
         let request = (field.request)(id.to_owned());
         let answer = send(server, field.path(), token, request).await;
         let status = answer.expect_err(field.name);
@@ -182,12 +184,12 @@ async fn assert_hidden(
         let is_user = caller == "a stranger";
         let what = format!("{} called by {caller}", field.name);
         assert_eq!(class, expected(field.path(), is_user), "{what}");
-        shapes.push((Shape::of(&status).without(id), what));
+        errors.push((ObservableError::of(&status).with_id_masked(id), what));
     }
-    assert_eq!(shapes[0], shapes[1]);
+    assert_eq!(errors[0], errors[1]);
 }
 
-/// The names that callers give to their requests are each caller's own.
+/// Request ids are scoped to their caller.
 #[rstest]
 #[tokio::test]
 async fn the_request_id_of_another_user_returns_nothing_of_theirs(
@@ -216,8 +218,8 @@ async fn the_request_id_of_another_user_returns_nothing_of_theirs(
     assert_ne!(id(theirs), id(ours));
 }
 
-/// A sign-up has no caller yet, so its request id could be anybody's: with another
-/// account it is a mistake, and tells no more than that.
+/// A sign-up has no caller yet, so its request ids are not scoped: one that was used for
+/// another account is an invalid field, and reveals nothing.
 #[rstest]
 #[tokio::test]
 async fn the_request_id_of_another_sign_up_returns_no_session(
@@ -229,7 +231,7 @@ async fn the_request_id_of_another_sign_up_returns_no_session(
     auth.sign_up(sign_up("owner", request_id.clone()))
         .await
         .unwrap();
-    eventually("the message to the owner has left", async || {
+    eventually("the message to the owner is sent", async || {
         let waiting = server.database.number("select count(*) from outbox").await;
         (waiting == 0).then_some(())
     })

@@ -6,7 +6,7 @@ use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 const TRUSTED: [&str; 1] = ["--trusted-proxies=192.0.2.0/24,127.0.0.1"];
 
-/// SignIn that a proxy passes on for these addresses.
+/// SignIn with an `x-forwarded-for` header.
 async fn sign_in(
     server: &TestServer,
     user: &User,
@@ -22,8 +22,8 @@ async fn sign_in(
     server.anonymous().auth.sign_in(request).await
 }
 
-/// The address of the newest session, and that of the newest audit event.
-async fn addresses(user: &User) -> [String; 2] {
+/// The peer addresses of the newest session and of the newest audit event.
+async fn recorded_addresses(user: &User) -> [String; 2] {
     let mut auth = user.client.auth.clone();
     let sessions = auth.list_sessions(pb::ListSessionsRequest::default()).await;
     let events = pb::ListAuditEventsRequest::default();
@@ -48,7 +48,7 @@ async fn addresses(user: &User) -> [String; 2] {
 async fn the_client_address_from_a_trusted_proxy_is_recorded(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[case] forwarded_for: &str,
-    #[case] caller: &str,
+    #[case] client: &str,
 ) {
     let server = TestServer::start_with(engine, &TRUSTED).await;
     let user = server.user().await;
@@ -57,7 +57,7 @@ async fn the_client_address_from_a_trusted_proxy_is_recorded(
         .await
         .unwrap();
 
-    assert_eq!(addresses(&user).await, [caller, caller]);
+    assert_eq!(recorded_addresses(&user).await, [client, client]);
 }
 
 #[rstest]
@@ -72,11 +72,11 @@ async fn a_forwarded_address_from_an_untrusted_peer_is_not_recorded(
         .await
         .unwrap();
 
-    assert_eq!(addresses(&user).await, ["127.0.0.1", "127.0.0.1"]);
+    assert_eq!(recorded_addresses(&user).await, ["127.0.0.1", "127.0.0.1"]);
 }
 
 #[rstest]
-#[case::the_network("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true)]
+#[case::same_network("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true)]
 #[case::another_network("2001:db8:0:1::1", "2001:db8:0:2::1", false)]
 #[case::another_address("198.51.100.1", "198.51.100.2", false)]
 #[tokio::test]
@@ -84,24 +84,24 @@ async fn attempts_from_elsewhere_do_not_delay_the_owner_in_a_familiar_network(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[case] before: &str,
     #[case] later: &str,
-    #[case] is_his: bool,
+    #[case] is_familiar: bool,
 ) {
     let server = TestServer::start_with(engine, &TRUSTED).await;
     let user = server.user().await;
     sign_in(&server, &user, user.password, before)
         .await
         .unwrap();
-    let guess = async || refused(sign_in(&server, &user, "wrong", "203.0.113.66").await);
-    assert_eq!(guess().await.reason, "CREDENTIALS_INVALID");
-    // So many that the wait is longer than this test.
+    let attempt = async || refused(sign_in(&server, &user, "wrong", "203.0.113.66").await);
+    assert_eq!(attempt().await.reason, "CREDENTIALS_INVALID");
+    // So many failures that the wait is longer than this test.
     let many = "update guesses set failures = 20 where familiar_until is null";
     server.database.execute(many).await;
-    assert_eq!(guess().await.reason, "CREDENTIALS_INVALID");
-    assert_eq!(guess().await.reason, "TOO_MANY_ATTEMPTS");
+    assert_eq!(attempt().await.reason, "CREDENTIALS_INVALID");
+    assert_eq!(attempt().await.reason, "TOO_MANY_ATTEMPTS");
 
     let answer = sign_in(&server, &user, user.password, later).await;
 
-    match is_his {
+    match is_familiar {
         true => drop(answer.unwrap()),
         false => assert_eq!(
             refused(answer).class(),

@@ -3,7 +3,7 @@ use tonic::Request;
 
 use crate::harness::{Sqlite, TestServer};
 
-fn named(request_id: &str) -> Request<pb::GetJwksRequest> {
+fn with_request_id(request_id: &str) -> Request<pb::GetJwksRequest> {
     let mut request = Request::new(pb::GetJwksRequest {});
     request
         .metadata_mut()
@@ -18,7 +18,7 @@ async fn the_request_id_is_echoed_or_generated() {
     let answer = server
         .anonymous()
         .auth
-        .get_jwks(named("call-1"))
+        .get_jwks(with_request_id("call-1"))
         .await
         .unwrap();
     assert_eq!(answer.metadata().get("x-request-id").unwrap(), "call-1");
@@ -45,7 +45,12 @@ async fn a_request_id_that_could_inject_into_the_log_is_replaced() {
     let server = TestServer::start(Sqlite).await;
 
     for bad in ["{\"a\": 1}", "a b", &"x".repeat(129)] {
-        let answer = server.anonymous().auth.get_jwks(named(bad)).await.unwrap();
+        let answer = server
+            .anonymous()
+            .auth
+            .get_jwks(with_request_id(bad))
+            .await
+            .unwrap();
         assert_eq!(
             answer.metadata().get("x-request-id").unwrap().len(),
             36,

@@ -2,7 +2,7 @@ use rstest::rstest;
 use tonic::Code;
 
 use crate::{
-    auth::calls::{get_me, refresh, session},
+    auth::calls::{get_me, new_session, refresh},
     harness::{Client, Engine, Postgres, Process, Sqlite, TestServer, User, eventually, refused},
 };
 
@@ -22,7 +22,7 @@ async fn end_sessions(server: &TestServer, arguments: &[&str]) -> (Option<i32>, 
     (output.status.code(), said.trim().to_owned())
 }
 
-async fn is_signed_out(server: &TestServer, user: &User) {
+async fn assert_signed_out(server: &TestServer, user: &User) {
     eventually("the access token is refused", async || {
         let refusal = get_me(&user.client).await.err()?;
         (refusal.code() == Code::Unauthenticated).then_some(())
@@ -38,13 +38,13 @@ async fn is_signed_out(server: &TestServer, user: &User) {
 async fn an_operator_ends_the_sessions_of_one_user(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
-    let other = session(&server, &ada).await;
+    let other = new_session(&server, &ada).await;
 
     let email = format!("--email={}", ada.email.to_uppercase());
     let done = end_sessions(&server, &[&email]).await;
 
     assert_eq!(done, (Some(0), "2 sessions ended".to_owned()));
-    is_signed_out(&server, &ada).await;
+    assert_signed_out(&server, &ada).await;
     let other = Client::with_token(&server.channel, &other.access_token);
     assert_eq!(
         refused(get_me(&other).await).class(),
@@ -62,16 +62,16 @@ async fn an_operator_ends_the_sessions_of_all_users(#[values(Sqlite, Postgres)] 
     let done = end_sessions(&server, &["--all"]).await;
 
     assert_eq!(done, (Some(0), "2 sessions ended".to_owned()));
-    is_signed_out(&server, &ada).await;
-    is_signed_out(&server, &grace).await;
-    session(&server, &ada).await;
+    assert_signed_out(&server, &ada).await;
+    assert_signed_out(&server, &grace).await;
+    new_session(&server, &ada).await;
 }
 
 #[rstest]
-#[case::of_nobody(&[], 2)]
-#[case::of_one_and_all(&["--all", "--email=ada@example.com"], 2)]
-#[case::of_no_address(&["--email=ada"], 2)]
-#[case::of_an_address_without_an_account(&["--email=nobody@example.com"], 1)]
+#[case::no_user(&[], 2)]
+#[case::one_user_and_all_users(&["--all", "--email=ada@example.com"], 2)]
+#[case::malformed_address(&["--email=ada"], 2)]
+#[case::unknown_address(&["--email=nobody@example.com"], 1)]
 #[tokio::test]
 async fn ambiguous_or_invalid_arguments_are_refused(#[case] arguments: &[&str], #[case] code: i32) {
     let server = TestServer::start(Sqlite).await;

@@ -5,7 +5,7 @@ use tonic::Request;
 
 use crate::harness::{Client, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, eventually};
 
-/// The line of the call with this id, once it is there.
+/// The log line of the call with this request id, once it is written.
 async fn line_of(program: &Process, id: &str) -> Value {
     eventually("the call is logged", async || {
         let log = program.log();
@@ -19,7 +19,7 @@ async fn line_of(program: &Process, id: &str) -> Value {
     .await
 }
 
-fn named<T>(message: T, id: &str) -> Request<T> {
+fn with_request_id<T>(message: T, id: &str) -> Request<T> {
     let mut request = Request::new(message);
     let id = id.parse().unwrap();
     request.metadata_mut().insert("x-request-id", id);
@@ -47,9 +47,9 @@ async fn successful_calls_are_logged_in_development_and_refused_ones_always(
     let program = Process::serve(&database, &settings);
     let mut client = Client::anonymous(&program.channel().await);
 
-    let well = named(pb::GetJwksRequest {}, "well");
-    client.auth.get_jwks(well).await.unwrap();
-    let refused = named(pb::GetMeRequest {}, "refused");
+    let successful = with_request_id(pb::GetJwksRequest {}, "well");
+    client.auth.get_jwks(successful).await.unwrap();
+    let refused = with_request_id(pb::GetMeRequest {}, "refused");
     client.auth.get_me(refused).await.unwrap_err();
 
     let line = line_of(&program, "refused").await;
@@ -86,7 +86,11 @@ async fn a_slow_successful_call_is_logged_as_slow() {
         display_name: "Ada".to_owned(),
         request_id: String::new(),
     };
-    client.auth.sign_up(named(sign_up, "slow")).await.unwrap();
+    client
+        .auth
+        .sign_up(with_request_id(sign_up, "slow"))
+        .await
+        .unwrap();
 
     let line = line_of(&program, "slow").await;
     assert_eq!(
@@ -112,7 +116,7 @@ async fn a_server_side_failure_is_logged_as_a_warning() {
     };
     client
         .auth
-        .sign_in(named(sign_in, "away"))
+        .sign_in(with_request_id(sign_in, "away"))
         .await
         .unwrap_err();
 
@@ -129,7 +133,7 @@ async fn a_server_side_failure_is_logged_as_a_warning() {
     assert_eq!(
         of_call.count(),
         1,
-        "what is logged within the call has its id"
+        "a line logged within the call has its request id"
     );
 }
 
@@ -140,7 +144,7 @@ async fn every_line_is_one_json_object_whatever_the_caller_sends() {
     let channel = program.channel().await;
     let mut client = Client::anonymous(&channel);
     for id in [r#"a"b"#, "a\\b", "a{b}", "plain"] {
-        let jwks = named(pb::GetJwksRequest {}, id);
+        let jwks = with_request_id(pb::GetJwksRequest {}, id);
         client.auth.get_jwks(jwks).await.unwrap();
     }
     let mut grpc = tonic::client::Grpc::new(channel);
@@ -159,5 +163,5 @@ async fn every_line_is_one_json_object_whatever_the_caller_sends() {
         assert!(object["span"]["admin"].is_null(), "{line}");
     }
     let last = program.log().pop().unwrap();
-    assert!(last.contains("stopped"), "the log is whole: {last}");
+    assert!(last.contains("stopped"), "the log is complete: {last}");
 }

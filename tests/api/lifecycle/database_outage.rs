@@ -38,7 +38,7 @@ async fn calls_are_unavailable_during_a_database_outage_and_served_after_it() {
             .await,
     );
     assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
-    eventually("health checks say so", async || {
+    eventually("health is not serving", async || {
         (health(&server).await == ServingStatus::NotServing).then_some(())
     })
     .await;
@@ -48,7 +48,7 @@ async fn calls_are_unavailable_during_a_database_outage_and_served_after_it() {
         ada.auth.get_me(pb::GetMeRequest {}).await.ok()
     })
     .await;
-    eventually("health checks say so", async || {
+    eventually("health is serving", async || {
         (health(&server).await == ServingStatus::Serving).then_some(())
     })
     .await;

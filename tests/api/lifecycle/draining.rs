@@ -26,13 +26,13 @@ async fn on_a_signal_the_call_in_flight_finishes_and_the_program_exits_with_succ
     #[values(Signal::TERM, Signal::INT)] signal: Signal,
 ) {
     let database = TestDatabase::create(engine).await;
-    // A hash that takes so long that the signal comes in between.
+    // Hashing takes long enough for the signal to arrive in between.
     let mut program = Process::serve(&database, &[("SLUICE_BCRYPT_COST", "13")]);
     let channel = program.channel().await;
 
     let mut client = Client::anonymous(&channel);
     let call = tokio::spawn(async move { client.auth.sign_up(sign_up()).await });
-    // Hashing begins when the call is there; the log cannot tell, a refused call after it can.
+    // Once a later call on the connection is answered, the first one has arrived.
     Client::anonymous(&channel)
         .auth
         .get_me(pb::GetMeRequest {})
@@ -72,7 +72,7 @@ async fn while_draining_health_is_not_serving_and_calls_are_still_served() {
         .get_jwks(pb::GetJwksRequest {})
         .await
         .unwrap();
-    // Even a watch that nobody ends does not keep the program.
+    // An open watch does not delay the exit.
     assert_eq!(program.ended().await, Some(0));
 }
 
@@ -82,7 +82,7 @@ async fn revocations_are_still_refreshed_during_a_long_drain(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
-    // Longer than what was read last is relied on.
+    // Longer than a server relies on the revocations that it read last.
     let mut program = Process::serve(&database, &[("SLUICE_DRAIN_DELAY", "7s")]);
     let channel = program.channel().await;
     let mut anonymous = Client::anonymous(&channel).auth;

@@ -92,9 +92,9 @@ async fn an_invalid_setting_stops_the_start_with_an_error_that_names_it(
     let directory = tempfile::tempdir().unwrap();
     let data = ("SLUICE_DATA_DIR", directory.path().to_str().unwrap());
 
-    let (code, said) = outcome(&["serve"], &[data, (variable, value)]).await;
+    let (code, stderr) = outcome(&["serve"], &[data, (variable, value)]).await;
 
-    let last = said.lines().last().unwrap_or_default();
-    assert_eq!(code, Some(2), "{said}");
-    assert!(last.starts_with(&format!("sluice: {variable}")), "{said}");
+    let last = stderr.lines().last().unwrap_or_default();
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(last.starts_with(&format!("sluice: {variable}")), "{stderr}");
 }

@@ -9,9 +9,9 @@ use crate::harness::{
     Client, Engine, MediaServer, Postgres, Process, Signal, Sqlite, TestDatabase, eventually,
 };
 
-/// The program with everything logged, called by Ada and by a media server;
-/// gives its log and the secrets that went over the wire.
-async fn logged_story(engine: Engine) -> (Vec<String>, BTreeMap<&'static str, String>) {
+/// Runs the program at log level trace, with calls of a user and a media server; returns
+/// its log and the secrets that went over the wire.
+async fn run_with_trace_log(engine: Engine) -> (Vec<String>, BTreeMap<&'static str, String>) {
     let database = TestDatabase::create(engine).await;
     let mut program = Process::serve(&database, &[("SLUICE_LOG", "trace")]);
     let channel = program.channel().await;
@@ -115,25 +115,25 @@ async fn logged_story(engine: Engine) -> (Vec<String>, BTreeMap<&'static str, St
     (program.log(), secrets)
 }
 
-/// Predecessor's defect G2: stream keys stood in the log, also unknown ones.
+/// Predecessor's defect G2: stream keys were logged, even unknown ones.
 #[rstest]
 #[tokio::test]
 async fn the_trace_log_contains_no_secret(#[values(Sqlite, Postgres)] engine: Engine) {
-    let (log, secrets) = logged_story(engine).await;
+    let (log, secrets) = run_with_trace_log(engine).await;
     let log = log.join("\n");
 
     for (name, secret) in &secrets {
         assert!(
             !log.contains(secret.as_str()),
-            "the {name} stands in the log"
+            "the log contains the {name}"
         );
     }
-    assert!(log.contains("BeginPublish"), "the log is that of the calls");
+    assert!(log.contains("BeginPublish"), "the calls are logged");
 }
 
 #[tokio::test]
 async fn each_call_is_one_line_with_its_method_code_duration_caller_and_id() {
-    let (log, _) = logged_story(Sqlite).await;
+    let (log, _) = run_with_trace_log(Sqlite).await;
     let lines: Vec<Value> = log
         .iter()
         .filter_map(|line| serde_json::from_str(line).ok())

@@ -52,10 +52,10 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
     ] {
         server.database.execute(&aged).await;
     }
-    // The purge looks when the server starts.
+    // The purge runs when the server starts.
     let server = server.restart().await;
 
-    // The last boot of a node stays: it tells its reports from those of earlier ones.
+    // The last boot of a node is kept, to recognise reports of earlier boots.
     for (table, left) in [
         ("projects", 2),
         ("sessions", 1),
@@ -65,7 +65,7 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
         ("refusals", 1),
     ] {
         let count = format!("select count(*) from {table}");
-        eventually("what has ended is forgotten", async || {
+        eventually("expired rows are purged", async || {
             (server.database.number(&count).await == left).then_some(())
         })
         .await;

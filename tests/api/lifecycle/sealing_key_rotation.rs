@@ -1,4 +1,4 @@
-//! The keys of secrets at rest: their rotation.
+//! Rotation of the keys that seal secrets at rest.
 
 use std::process::Stdio;
 
@@ -13,16 +13,16 @@ use crate::harness::{
 
 const ROTATE: [&str; 2] = ["rotate-sealing-key", "--activate-after=5s"];
 
-/// Where secrets stand sealed.
-const SEALED: [(&str, &str); 4] = [
+/// The columns with sealed secrets.
+const SEALED_COLUMNS: [(&str, &str); 4] = [
     ("projects", "stream_key_sealed"),
     ("destinations", "stream_key_sealed"),
     ("sessions", "refresh_seed"),
     ("streams", "play_url_sealed"),
 ];
 
-/// The flag with these keys, each made of one byte.
-pub fn keys(bytes: &[u8]) -> String {
+/// The flag `--sealing-keys` with keys that each repeat one byte.
+pub fn sealing_keys_flag(bytes: &[u8]) -> String {
     let keys: Vec<_> = bytes
         .iter()
         .map(|byte| STANDARD.encode([*byte; 32]))
@@ -37,16 +37,16 @@ pub async fn rotate(database: &TestDatabase, flags: &[&str]) -> Said {
     said
 }
 
-/// The id of the key to which a rotation led.
-fn key_of(said: &Said) -> &str {
+/// The id of the new key of a rotation.
+fn new_key_id(said: &Said) -> &str {
     let line = said.output.lines().next().unwrap();
     line.rsplit(' ').next().unwrap()
 }
 
 /// How many values are sealed under a key, and how many under others.
-async fn sealed(database: &TestDatabase, key: &str) -> (i64, i64) {
+async fn count_sealed(database: &TestDatabase, key: &str) -> (i64, i64) {
     let (mut under, mut others) = (0, 0);
-    for (table, column) in SEALED {
+    for (table, column) in SEALED_COLUMNS {
         let id = if database.url.starts_with("sqlite:") {
             format!("lower(hex(substr({column}, 1, 4)))")
         } else {
@@ -59,17 +59,17 @@ async fn sealed(database: &TestDatabase, key: &str) -> (i64, i64) {
     (under, others)
 }
 
-/// What stands sealed for a user: a project's key, a destination's, a session, and
-/// where a stream can be read.
-pub struct Kept {
+/// A user with sealed secrets: the stream keys of a project and a destination, the seed of
+/// refresh tokens, and the play URL of a stream.
+pub struct SealedSecrets {
     pub user: User,
     project: pb::Project,
     stream_key: String,
     destination: pb::Destination,
 }
 
-impl Kept {
-    pub async fn make(server: &TestServer) -> Self {
+impl SealedSecrets {
+    pub async fn create(server: &TestServer) -> Self {
         let user = server.user().await;
         let (project, stream_key) = user.project().await;
         let request = pb::CreateDestinationRequest {
@@ -103,8 +103,8 @@ impl Kept {
         }
     }
 
-    /// Opens all of it over a server.
-    pub async fn opens(&mut self, server: &TestServer) {
+    /// Asserts that a server can open all of them.
+    pub async fn assert_readable(&mut self, server: &TestServer) {
         let request = pb::RefreshTokensRequest {
             refresh_token: self.user.tokens.refresh_token.clone(),
         };
@@ -117,7 +117,7 @@ impl Kept {
         };
         let revealed = project.reveal_stream_key(request).await.unwrap();
         assert_eq!(revealed.into_inner().stream_key, self.stream_key);
-        // Another path of the same server: the key is read to stay.
+        // A changed URL makes the server open the destination key.
         let request = pb::UpdateDestinationRequest {
             destination_id: self.destination.id.clone(),
             url: Some("rtmp://example.com/other".to_owned()),
@@ -134,33 +134,38 @@ async fn a_rotation_reseals_all_secrets_and_no_call_fails(
 ) {
     let server = TestServer::start(engine).await;
     let replica = server.replica().await;
-    let mut kept = Kept::make(&server).await;
-    kept.user.project().await;
+    let mut secrets = SealedSecrets::create(&server).await;
+    secrets.user.project().await;
     let again = pb::CreateProjectRequest {
         name: "Show".to_owned(),
         request_id: uuid::Uuid::now_v7().to_string(),
         ..Default::default()
     };
-    let made = kept.user.project_with(again.clone()).await;
+    let made = secrets.user.project_with(again.clone()).await;
     let list = pb::ListProjectsRequest {
         page_size: 1,
         ..Default::default()
     };
-    let page = kept.user.client.project.list_projects(list.clone()).await;
+    let page = secrets
+        .user
+        .client
+        .project
+        .list_projects(list.clone())
+        .await;
     let page_token = page.unwrap().into_inner().next_page_token;
     let load = Load::start(&server, &replica).await;
 
     let said = rotate(&server.database, &[]).await;
 
-    let (under, others) = sealed(&server.database, key_of(&said)).await;
+    let (under, others) = count_sealed(&server.database, new_key_id(&said)).await;
     assert!(under > 20, "{under}");
     assert_eq!(others, 0);
     load.stop().await;
-    assert_eq!(sealed(&server.database, key_of(&said)).await.1, 0);
-    kept.opens(&server).await;
-    assert_eq!(kept.user.project_with(again).await, made);
+    assert_eq!(count_sealed(&server.database, new_key_id(&said)).await.1, 0);
+    secrets.assert_readable(&server).await;
+    assert_eq!(secrets.user.project_with(again).await, made);
     let next = pb::ListProjectsRequest { page_token, ..list };
-    let mut there = Client::with_token(&replica, &kept.user.tokens.access_token).project;
+    let mut there = Client::with_token(&replica, &secrets.user.tokens.access_token).project;
     let next = there.list_projects(next).await.unwrap().into_inner();
     assert_ne!(next.projects[0].id, made.0.id);
 }
@@ -170,29 +175,29 @@ async fn a_rotation_reseals_all_secrets_and_no_call_fails(
 async fn a_root_key_can_be_removed_from_the_settings_after_its_retirement(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start_with(engine, &[&keys(&[1])]).await;
-    let mut kept = Kept::make(&server).await;
-    rotate(&server.database, &[&keys(&[1])]).await;
+    let server = TestServer::start_with(engine, &[&sealing_keys_flag(&[1])]).await;
+    let mut secrets = SealedSecrets::create(&server).await;
+    rotate(&server.database, &[&sealing_keys_flag(&[1])]).await;
     let database = server.stop().await;
 
-    let server = TestServer::over(database, &[&keys(&[2, 1])]).await;
-    let said = rotate(&server.database, &[&keys(&[2, 1])]).await;
-    kept.opens(&server).await;
+    let server = TestServer::over(database, &[&sealing_keys_flag(&[2, 1])]).await;
+    let said = rotate(&server.database, &[&sealing_keys_flag(&[2, 1])]).await;
+    secrets.assert_readable(&server).await;
     let database = server.stop().await;
 
-    // Request ids and page tokens count for a day.
-    let refusal = refused_start(&database, &keys(&[2])).await;
+    // Request ids and page tokens are valid for a day.
+    let refusal = start_error(&database, &sealing_keys_flag(&[2])).await;
     assert!(refusal.contains("lacks the key"), "{refusal}");
     let day = "update keys set retire_time = '2020-01-01T00:00:00+00:00'
                where retire_time is not null";
     database.execute(day).await;
 
-    let server = TestServer::over(database, &[&keys(&[2])]).await;
-    assert_eq!(sealed(&server.database, key_of(&said)).await.1, 0);
-    kept.opens(&server).await;
-    // The first kept key is not needed any more.
+    let server = TestServer::over(database, &[&sealing_keys_flag(&[2])]).await;
+    assert_eq!(count_sealed(&server.database, new_key_id(&said)).await.1, 0);
+    secrets.assert_readable(&server).await;
+    // The first stored key is no longer needed.
     let left = "select count(*) from keys where secret_sealed is not null";
-    eventually("it is forgotten", async || {
+    eventually("the first stored key is deleted", async || {
         (server.database.number(left).await == 1).then_some(())
     })
     .await;
@@ -206,13 +211,13 @@ async fn a_retired_key_is_kept_while_a_value_is_sealed_under_it(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
-    let mut kept = Kept::make(&server).await;
+    let mut secrets = SealedSecrets::create(&server).await;
     let first = rotate(&server.database, &[]).await;
     let save = "create table saved as select id, stream_key_sealed from projects";
     server.database.execute(save).await;
     rotate(&server.database, &[]).await;
 
-    // As if a statement that was sealed before the rotation had come after it.
+    // As if a value that was sealed before the rotation had been written after it.
     let late = "update projects set stream_key_sealed =
                     (select stream_key_sealed from saved where saved.id = projects.id)";
     server.database.execute(late).await;
@@ -223,19 +228,25 @@ async fn a_retired_key_is_kept_while_a_value_is_sealed_under_it(
                  select id, '2020-01-01T00:00:00+00:00' from projects";
     server.database.execute(table).await;
 
-    // The purge looks when the server starts; the keys come after the revocations.
+    // The purge runs when the server starts, and deletes keys after revocations.
     let server = server.restart().await;
-    eventually("the purge has looked", async || {
+    eventually("the purge has run", async || {
         let left = server.database.number("select count(*) from revocations");
         (left.await == 0).then_some(())
     })
     .await;
-    kept.opens(&server).await;
+    secrets.assert_readable(&server).await;
     let server = server.restart().await;
-    kept.opens(&server).await;
-    assert_eq!(sealed(&server.database, key_of(&first)).await.0, 1);
+    secrets.assert_readable(&server).await;
+    assert_eq!(
+        count_sealed(&server.database, new_key_id(&first)).await.0,
+        1
+    );
     let third = rotate(&server.database, &[]).await;
-    assert_eq!(sealed(&server.database, key_of(&third)).await.1, 0);
+    assert_eq!(
+        count_sealed(&server.database, new_key_id(&third)).await.1,
+        0
+    );
 }
 
 #[rstest]
@@ -244,11 +255,11 @@ async fn a_killed_rotation_is_continued_even_by_two_processes_at_once(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
-    let mut kept = Kept::make(&server).await;
+    let mut secrets = SealedSecrets::create(&server).await;
     for _ in 0..900 {
         let request = pb::SignInRequest {
-            email: kept.user.email.clone(),
-            password: kept.user.password.to_owned(),
+            email: secrets.user.email.clone(),
+            password: secrets.user.password.to_owned(),
         };
         server.anonymous().auth.sign_in(request).await.unwrap();
     }
@@ -258,9 +269,9 @@ async fn a_killed_rotation_is_continued_even_by_two_processes_at_once(
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let old = root(&server.database).await;
-    let halfway = eventually("some values are sealed again", async || {
-        let (_, anew) = sealed(&server.database, &old).await;
+    let old = root_key_id(&server.database).await;
+    let halfway = eventually("some values are resealed", async || {
+        let (_, anew) = count_sealed(&server.database, &old).await;
         (anew > 0).then_some(anew)
     })
     .await;
@@ -276,11 +287,14 @@ async fn a_killed_rotation_is_continued_even_by_two_processes_at_once(
             "{said:?}"
         );
     }
-    assert_eq!(key_of(&second), key_of(&third));
-    assert_eq!(sealed(&server.database, key_of(&second)).await, (904, 0));
-    let kept_keys = "select count(*) from keys where secret_sealed is not null";
-    assert_eq!(server.database.number(kept_keys).await, 1);
-    kept.opens(&server).await;
+    assert_eq!(new_key_id(&second), new_key_id(&third));
+    assert_eq!(
+        count_sealed(&server.database, new_key_id(&second)).await,
+        (904, 0)
+    );
+    let stored_keys = "select count(*) from keys where secret_sealed is not null";
+    assert_eq!(server.database.number(stored_keys).await, 1);
+    secrets.assert_readable(&server).await;
 }
 
 #[rstest]
@@ -289,7 +303,10 @@ async fn a_value_that_cannot_be_opened_is_reported_and_all_others_are_resealed(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
-    let (mut kept, broken) = (Kept::make(&server).await, Kept::make(&server).await);
+    let (mut secrets, broken) = (
+        SealedSecrets::create(&server).await,
+        SealedSecrets::create(&server).await,
+    );
     let moved = format!(
         "update projects set stream_key_sealed = (select stream_key_sealed from destinations
              where project_id = '{}') where id = '{}'",
@@ -310,8 +327,11 @@ async fn a_value_that_cannot_be_opened_is_reported_and_all_others_are_resealed(
     let last = said.errors.lines().last().unwrap();
     assert_eq!(last, "sluice: 1 values cannot be opened, see above");
     assert!(said.errors.contains(&broken.project.id), "{said:?}");
-    assert_eq!(sealed(&server.database, key_of(&said)).await, (7, 1));
-    kept.opens(&server).await;
+    assert_eq!(
+        count_sealed(&server.database, new_key_id(&said)).await,
+        (7, 1)
+    );
+    secrets.assert_readable(&server).await;
 }
 
 #[rstest]
@@ -329,21 +349,21 @@ async fn an_activation_delay_shorter_than_replicas_need_is_refused(#[case] comma
     assert!(said.errors.contains(wanted), "{said:?}");
 }
 
-/// The id of the one root key, from what the settings' file says.
-async fn root(database: &TestDatabase) -> String {
+/// The id of the only root key, from its file.
+async fn root_key_id(database: &TestDatabase) -> String {
     let text = std::fs::read_to_string(database.directory.path().join("sealing.key")).unwrap();
-    id(&STANDARD.decode(text.trim()).unwrap())
+    sealing_key_id(&STANDARD.decode(text.trim()).unwrap())
 }
 
-/// What a sealing key is called.
-pub fn id(key: &[u8]) -> String {
+/// The id of a sealing key.
+pub fn sealing_key_id(key: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, key);
     let id = &digest.as_ref()[..4];
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What `sluice serve` says that does not start.
-pub async fn refused_start(database: &TestDatabase, flag: &str) -> String {
+/// The error of a `sluice serve` that does not start.
+pub async fn start_error(database: &TestDatabase, flag: &str) -> String {
     let directory = database.directory.path().to_str().unwrap();
     let settings = [
         ("SLUICE_LISTEN", "127.0.0.1:0"),

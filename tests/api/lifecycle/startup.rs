@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::harness::{Client, Engine, Postgres, Process, Signal, Sqlite, TestDatabase, eventually};
 
-/// The exit code of a command, and what it says on standard error.
+/// Runs a command; returns its exit code and standard error.
 pub async fn outcome(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String) {
     let output = Process::command(arguments, settings)
         .output()
@@ -24,9 +24,9 @@ async fn the_data_directory_is_created_with_mode_0700() {
     let made = directory.path().join("some/data");
 
     let settings = [("SLUICE_DATA_DIR", made.to_str().unwrap())];
-    let (code, said) = outcome(&["migrate"], &settings).await;
+    let (code, stderr) = outcome(&["migrate"], &settings).await;
 
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, Some(0), "{stderr}");
     let mode = std::fs::metadata(&made).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
@@ -46,10 +46,10 @@ async fn a_truncated_secret_file_stops_the_start(#[case] file: &str) {
         ),
     ];
 
-    let (code, said) = outcome(&["serve"], &settings).await;
+    let (code, stderr) = outcome(&["serve"], &settings).await;
 
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.lines().last().unwrap().contains(file), "{said}");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.lines().last().unwrap().contains(file), "{stderr}");
 }
 
 #[tokio::test]
@@ -59,23 +59,23 @@ async fn two_mutually_exclusive_settings_are_both_named() {
         ("SLUICE_JWT_SECRET", secret),
         ("SLUICE_JWT_KEY_FILES", "a.pem"),
     ];
-    let (code, said) = outcome(&["serve"], &both).await;
-    assert_eq!(code, Some(2), "{said}");
+    let (code, stderr) = outcome(&["serve"], &both).await;
+    assert_eq!(code, Some(2), "{stderr}");
     assert!(
-        said.contains("SLUICE_JWT_SECRET") && said.contains("SLUICE_JWT_KEY_FILES"),
-        "{said}"
+        stderr.contains("SLUICE_JWT_SECRET") && stderr.contains("SLUICE_JWT_KEY_FILES"),
+        "{stderr}"
     );
-    assert!(!said.contains(secret), "{said}");
+    assert!(!stderr.contains(secret), "{stderr}");
 
     let both = [
         ("DB_HOST", "localhost"),
         ("DATABASE_URL", "postgres://localhost/x"),
     ];
-    let (code, said) = outcome(&["serve"], &both).await;
-    assert_eq!(code, Some(2), "{said}");
+    let (code, stderr) = outcome(&["serve"], &both).await;
+    assert_eq!(code, Some(2), "{stderr}");
     assert!(
-        said.contains("DB_HOST") && said.contains("DATABASE_URL"),
-        "{said}"
+        stderr.contains("DB_HOST") && stderr.contains("DATABASE_URL"),
+        "{stderr}"
     );
 }
 
@@ -96,15 +96,16 @@ async fn in_production_no_secret_is_generated(
     ];
     let settings: Vec<_> = own.into_iter().chain(settings.iter().copied()).collect();
 
-    let (code, said) = outcome(&["serve"], &settings).await;
+    let (code, stderr) = outcome(&["serve"], &settings).await;
 
-    assert_eq!(code, Some(2), "{said}");
+    assert_eq!(code, Some(2), "{stderr}");
     assert!(
-        said.lines()
+        stderr
+            .lines()
             .last()
             .unwrap()
             .starts_with(&format!("sluice: {named}")),
-        "{said}"
+        "{stderr}"
     );
     let made = std::fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(made, 0);
@@ -144,7 +145,7 @@ async fn several_servers_started_at_once_on_an_empty_database_all_serve(
             Some(tokens) => tokens,
             None => tokens.insert(sign_up(&mut Client::anonymous(&channel)).await),
         };
-        // Each accepts what the first one gave.
+        // Each accepts the token that the first one issued.
         let mut ada = Client::with_token(&channel, &tokens.access_token);
         ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
     }
@@ -158,12 +159,15 @@ async fn a_server_waits_for_the_migration_of_another_without_a_timeout() {
     sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
 
     let server = Process::serve(&database, &[]);
-    eventually("it waits for longer than a call may wait", async || {
-        let waiting = "select count(*) from pg_stat_activity
+    eventually(
+        "it waits longer than a call may wait for a connection",
+        async || {
+            let waiting = "select count(*) from pg_stat_activity
                        where datname = current_database() and wait_event_type = 'Lock'
                          and query_start < now() - interval '3 seconds'";
-        (database.number(waiting).await > 0).then_some(())
-    })
+            (database.number(waiting).await > 0).then_some(())
+        },
+    )
     .await;
     sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
 
@@ -217,8 +221,8 @@ async fn migrate_can_be_run_repeatedly_before_the_first_start(
     ];
 
     for _ in 0..2 {
-        let (code, said) = outcome(&["migrate"], &settings).await;
-        assert_eq!(code, Some(0), "{said}");
+        let (code, stderr) = outcome(&["migrate"], &settings).await;
+        assert_eq!(code, Some(0), "{stderr}");
     }
     assert_eq!(database.number("select count(*) from users").await, 0);
 }
@@ -240,9 +244,9 @@ async fn the_database_can_be_configured_by_separate_variables() {
         ),
     ];
 
-    let (code, said) = outcome(&["migrate"], &settings).await;
+    let (code, stderr) = outcome(&["migrate"], &settings).await;
 
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(database.number("select count(*) from users").await, 0);
 }
 
@@ -259,10 +263,10 @@ async fn an_operator_key_requires_an_operator_scope() {
         "x",
     ];
 
-    let (code, said) = outcome(&arguments, &settings).await;
+    let (code, stderr) = outcome(&arguments, &settings).await;
 
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("streams:publish"), "{said}");
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("streams:publish"), "{stderr}");
 }
 
 async fn sign_up(client: &mut Client) -> pb::Tokens {

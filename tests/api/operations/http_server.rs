@@ -41,12 +41,12 @@ async fn a_port_in_use_stops_the_start_with_an_error_that_names_the_variable() {
         ("SLUICE_OPERATIONS_LISTEN", &*address),
     ];
 
-    let (code, said) = outcome(&["serve"], &settings).await;
+    let (code, stderr) = outcome(&["serve"], &settings).await;
 
-    assert_eq!(code, Some(1), "{said}");
-    let last = said.lines().last().unwrap();
-    assert!(last.starts_with("sluice: cannot listen on"), "{said}");
-    assert!(last.contains("SLUICE_OPERATIONS_LISTEN"), "{said}");
+    assert_eq!(code, Some(1), "{stderr}");
+    let last = stderr.lines().last().unwrap();
+    assert!(last.starts_with("sluice: cannot listen on"), "{stderr}");
+    assert!(last.contains("SLUICE_OPERATIONS_LISTEN"), "{stderr}");
 }
 
 #[tokio::test]

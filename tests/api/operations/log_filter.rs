@@ -27,7 +27,7 @@ async fn the_log_filter_can_be_read_and_changed_at_run_time() {
         (calls() > 0).then_some(())
     })
     .await;
-    assert_eq!(calls(), 1, "the first one was not");
+    assert_eq!(calls(), 1, "the first call was not logged");
 }
 
 #[tokio::test]

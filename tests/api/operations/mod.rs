@@ -1,4 +1,4 @@
-//! The operations port: metrics, probes, and what is logged.
+//! The operations port (metrics, probes, log filter), and exported traces.
 
 mod dashboards;
 mod http_server;

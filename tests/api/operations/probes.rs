@@ -30,7 +30,7 @@ async fn a_draining_program_is_live_and_not_ready_and_closes_this_port_last() {
     let settings = [("SLUICE_DRAIN_TIMEOUT", "5s")];
     let mut program = Process::serve(&database, &settings);
     let channel = program.channel().await;
-    // A call that is never finished keeps the gRPC side until the timeout.
+    // An incomplete call keeps the gRPC server open until the timeout.
     let grpc = program.address().await;
     let mut raw = RawConnection::to(grpc.parse().unwrap()).await;
     let _unfinished = raw.begin("sluice.v1.AuthService/GetJwks", &[]).await;
@@ -40,7 +40,7 @@ async fn a_draining_program_is_live_and_not_ready_and_closes_this_port_last() {
     assert_eq!(answer.status(), ServingStatus::Serving);
 
     program.signal(Signal::TERM);
-    eventually("no more calls are taken", async || {
+    eventually("the gRPC port is closed", async || {
         tokio::net::TcpStream::connect(&grpc)
             .await
             .is_err()
@@ -66,7 +66,7 @@ async fn without_its_database_a_program_is_live_and_not_ready_and_exports_metric
 
     proxy.cut().await;
 
-    let ready = eventually("the database is missed", async || {
+    let ready = eventually("readiness fails", async || {
         let ready = program.operations("GET", "/readyz", "").await;
         (ready.status == 503).then_some(ready)
     })

@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 
 use crate::harness::Process;
 
-/// The metrics of a program, as they were when they were read.
+/// One scrape of the metrics of a program.
 #[derive(Debug)]
-pub struct Sample {
+pub struct Scrape {
     pub text: String,
 }
 
-impl Sample {
+impl Scrape {
     pub async fn of(program: &Process) -> Self {
         let answer = program.operations("GET", "/metrics", "").await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -20,8 +20,8 @@ impl Sample {
     /// The names of all series with their labels, and their values.
     pub fn series(&self) -> BTreeMap<&str, f64> {
         let lines = self.text.lines().filter(|line| !line.starts_with('#'));
-        let parted = lines.map(|line| line.rsplit_once(' ').unwrap());
-        parted
+        let pairs = lines.map(|line| line.rsplit_once(' ').unwrap());
+        pairs
             .map(|(name, value)| (name, value.parse().unwrap()))
             .collect()
     }

@@ -3,7 +3,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Request;
 
-use super::scrape::Sample;
+use super::scrape::Scrape;
 use crate::harness::{
     Client, Collector, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, attribute,
     eventually,
@@ -16,7 +16,7 @@ fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn within<T>(message: T, traceparent: &str) -> Request<T> {
+fn with_traceparent<T>(message: T, traceparent: &str) -> Request<T> {
     let mut request = Request::new(message);
     let metadata = request.metadata_mut();
     metadata.insert("traceparent", traceparent.parse().unwrap());
@@ -33,7 +33,7 @@ fn sign_up(email: &str) -> pb::SignUpRequest {
 }
 
 async fn span(collector: &Collector, name: &str) -> Span {
-    eventually("the span is sent", async || {
+    eventually("the span is exported", async || {
         collector.spans().into_iter().find(|span| span.name == name)
     })
     .await
@@ -53,18 +53,18 @@ async fn a_call_continues_its_callers_trace_with_spans_for_statements_and_hashin
     let mut program = Process::serve(&database, &settings);
     let mut client = Client::anonymous(&program.channel().await);
 
-    // Neither was sampled by anybody.
+    // The ratio is 0 and neither has a sampled parent.
     client
         .auth
         .sign_up(sign_up("ada@example.com"))
         .await
         .unwrap();
-    let not_sampled = within(
+    let not_sampled = with_traceparent(
         sign_up("ben@example.com"),
         &format!("00-{TRACE}-{PARENT}-00"),
     );
     client.auth.sign_up(not_sampled).await.unwrap();
-    let sampled = within(
+    let sampled = with_traceparent(
         sign_up("cleo@example.com"),
         &format!("00-{TRACE}-{PARENT}-01"),
     );
@@ -98,18 +98,18 @@ async fn a_call_continues_its_callers_trace_with_spans_for_statements_and_hashin
         let named = spans.iter().filter(|span| span.name.starts_with(name));
         named.collect()
     };
-    assert_eq!(of("sluice.v1").len(), 1, "only what was sampled");
+    assert_eq!(of("sluice.v1").len(), 1, "only the sampled call");
     assert_ne!(of("insert into users"), [] as [&Span; 0], "{spans:?}");
     assert_ne!(of("password"), [] as [&Span; 0], "{spans:?}");
-    let steps = [of("password"), of("insert into users")].concat();
-    for step in steps {
-        assert_eq!(step.parent_span_id, call.span_id, "{step:?}");
-        assert!(step.start_time_unix_nano >= call.start_time_unix_nano - 1_000_000);
-        assert!(step.end_time_unix_nano <= call.end_time_unix_nano + 1_000_000);
+    let children = [of("password"), of("insert into users")].concat();
+    for child in children {
+        assert_eq!(child.parent_span_id, call.span_id, "{child:?}");
+        assert!(child.start_time_unix_nano >= call.start_time_unix_nano - 1_000_000);
+        assert!(child.end_time_unix_nano <= call.end_time_unix_nano + 1_000_000);
     }
     let all = format!("{:?}", collector.received());
-    for private in ["@example.com", "correct horse"] {
-        assert!(!all.contains(private), "{private} stands in a trace");
+    for secret in ["@example.com", "correct horse"] {
+        assert!(!all.contains(secret), "a trace contains {secret}");
     }
 }
 
@@ -124,14 +124,14 @@ async fn without_a_valid_traceparent_the_sampling_ratio_decides() {
     let program = Process::serve(&database, &settings);
     let mut client = Client::anonymous(&program.channel().await);
 
-    let nonsense = within(pb::GetMeRequest {}, &format!("00-{TRACE}-nonsense-01"));
+    let nonsense = with_traceparent(pb::GetMeRequest {}, &format!("00-{TRACE}-nonsense-01"));
     client.auth.get_me(nonsense).await.unwrap_err();
 
     let call = span(&collector, "sluice.v1.AuthService/GetMe").await;
     assert_ne!(hex(&call.trace_id), TRACE);
     assert!(call.parent_span_id.is_empty());
     assert_eq!(attribute(&call.attributes, "rpc.grpc.status_code"), "16");
-    // What its caller did wrong is no error of the server.
+    // An error of the caller is no error of the span.
     assert_eq!(call.status.unwrap_or_default().code(), StatusCode::Unset);
 }
 
@@ -173,8 +173,8 @@ async fn an_unreachable_collector_delays_nothing_and_is_logged_once() {
     for expected in [1.0, 2.0] {
         client.auth.get_jwks(pb::GetJwksRequest {}).await.unwrap();
         eventually("the spans could not be sent", async || {
-            let sample = Sample::of(&program).await;
-            (sample.value("sluice_trace_spans_total", &failed) >= Some(expected)).then_some(())
+            let scrape = Scrape::of(&program).await;
+            (scrape.value("sluice_trace_spans_total", &failed) >= Some(expected)).then_some(())
         })
         .await;
     }
@@ -182,8 +182,8 @@ async fn an_unreachable_collector_delays_nothing_and_is_logged_once() {
     program.signal(Signal::TERM);
     assert_eq!(program.ended().await, Some(0));
     let log = program.log();
-    let said = log
+    let logged = log
         .iter()
         .filter(|line| line.contains("cannot send traces"));
-    assert_eq!(said.count(), 1, "{log:?}");
+    assert_eq!(logged.count(), 1, "{log:?}");
 }

@@ -13,6 +13,6 @@ async fn a_request_over_the_size_limit_is_refused() {
     };
     let refusal = server.anonymous().auth.sign_in(request).await.unwrap_err();
 
-    // tonic's own answer, before any code of ours.
+    // tonic's own error, before the request reaches Sluice.
     assert_eq!(refusal.code(), Code::OutOfRange);
 }

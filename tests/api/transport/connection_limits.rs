@@ -1,7 +1,10 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::http2_connection::{Ending, Raw};
+use super::{
+    http2_connection::{ConnectionEnd, Http2Connection},
+    http2_frames::client_preface,
+};
 use crate::harness::{Sqlite, TestServer, eventually};
 
 async fn call(server: &TestServer) {
@@ -14,8 +17,8 @@ async fn call(server: &TestServer) {
 }
 
 #[rstest]
-#[case::of_all("--max-connections=8", 7)]
-#[case::of_an_address("--max-address-connections=4", 3)]
+#[case::total("--max-connections=8", 7)]
+#[case::per_address("--max-address-connections=4", 3)]
 #[tokio::test]
 async fn connections_over_the_limit_are_closed_at_once_until_others_end(
     #[case] flag: &str,
@@ -24,18 +27,17 @@ async fn connections_over_the_limit_are_closed_at_once_until_others_end(
     let server = TestServer::start_with(Sqlite, &[flag]).await;
     let mut held = Vec::new();
     for _ in 0..others {
-        held.push(Raw::greeted(server.address).await);
+        held.push(Http2Connection::with_preface(server.address).await);
     }
 
-    let over = Raw::connect(server.address).await;
-    assert_eq!(over.ended().await, Ending::default());
+    let over = Http2Connection::connect(server.address).await;
+    assert_eq!(over.closed().await, ConnectionEnd::default());
     call(&server).await;
 
     held.pop();
-    eventually("a place is free again", async || {
-        let mut raw = Raw::connect(server.address).await;
-        let hello = super::http2_frames::hello();
-        raw.send(&hello).await.ok()?;
+    eventually("a permit is free again", async || {
+        let mut raw = Http2Connection::connect(server.address).await;
+        raw.send(&client_preface()).await.ok()?;
         raw.next().await
     })
     .await;
@@ -48,28 +50,28 @@ async fn the_connections_of_a_trusted_proxy_are_not_counted_by_address() {
 
     let mut held = Vec::new();
     for _ in 0..20 {
-        held.push(Raw::greeted(server.address).await);
+        held.push(Http2Connection::with_preface(server.address).await);
     }
     call(&server).await;
 }
 
 #[tokio::test]
 async fn pending_handshakes_do_not_exhaust_the_connection_limit() {
-    // Two of these may be half open.
+    // Two of these may be pending handshakes.
     let flags = ["--max-connections=8", "--handshake-timeout=5min"];
     let server = TestServer::start_with(Sqlite, &flags).await;
 
     let mut silent = Vec::new();
     for _ in 0..8 {
-        silent.push(Raw::connect(server.address).await);
+        silent.push(Http2Connection::connect(server.address).await);
     }
-    // Those who came later crowded them out.
+    // Later connections evicted them.
     for raw in silent.drain(..6) {
-        assert_eq!(raw.ended().await, Ending::default());
+        assert_eq!(raw.closed().await, ConnectionEnd::default());
     }
     let mut held = Vec::new();
     for _ in 0..5 {
-        held.push(Raw::greeted(server.address).await);
+        held.push(Http2Connection::with_preface(server.address).await);
     }
     call(&server).await;
 }

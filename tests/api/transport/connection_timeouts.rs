@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, service::Routes};
 
 use super::{
-    http2_connection::{Ending, Raw},
-    http2_frames::{END_HEADERS, HEADERS, OPEN, frame, headers, hello},
+    http2_connection::{ConnectionEnd, Http2Connection},
+    http2_frames::{END_HEADERS, HEADERS, PUBLIC_RPC, client_preface, frame, headers},
 };
 use crate::{
     harness::{Engine, Postgres, Sqlite, Watcher, settings},
@@ -61,7 +61,7 @@ async fn no_call_fails_when_connections_reach_their_maximum_age(
             .await
         {
             Ok(_) => calls += 1,
-            // tonic's client had not sent it: other clients then take the next connection.
+            // tonic's client had not sent the call; other clients use the next connection.
             Err(status) if status.code() == Code::Cancelled && status.source().is_some() => {}
             Err(status) => panic!("{status:?}"),
         }
@@ -73,13 +73,13 @@ async fn no_call_fails_when_connections_reach_their_maximum_age(
 async fn an_old_connection_is_closed_after_the_grace_period() {
     let flags = ["--connection-age=200ms", "--connection-grace=200ms"];
     let scene = Scene::start_with(Sqlite, &flags).await;
-    let mut raw = Raw::connect(scene.server.address).await;
+    let mut raw = Http2Connection::connect(scene.server.address).await;
 
-    // A call that never ends, and a peer that answers nothing.
-    let call = frame(HEADERS, END_HEADERS, 1, &headers(OPEN));
-    raw.send(&[hello(), call].concat()).await.unwrap();
+    // A call that never ends, from a peer that sends nothing more.
+    let call = frame(HEADERS, END_HEADERS, 1, &headers(PUBLIC_RPC));
+    raw.send(&[client_preface(), call].concat()).await.unwrap();
 
-    assert_eq!(raw.ended().await.farewells[0], 0);
+    assert_eq!(raw.closed().await.goaways[0], 0);
 }
 
 #[rstest]
@@ -93,8 +93,8 @@ async fn an_idle_connection_is_closed_and_one_with_a_watch_is_not(
     let (_, mut watcher) = Watcher::synced(owner, id).await;
 
     for _ in 0..3 {
-        let idle = Raw::greeted(scene.server.address).await;
-        assert_eq!(idle.ended().await.farewells[0], 0);
+        let idle = Http2Connection::with_preface(scene.server.address).await;
+        assert_eq!(idle.closed().await.goaways[0], 0);
     }
 
     let revision = rename(owner, id, "Still watched").await;
@@ -115,10 +115,10 @@ async fn a_connection_whose_peer_does_not_answer_keepalive_pings_is_closed() {
     let services = layers::stack(Routes::default(), &settings.layers(listener.overload()));
     tokio::spawn(listener.serve(services, CancellationToken::new()));
 
-    let silent = Raw::greeted(address).await;
+    let silent = Http2Connection::with_preface(address).await;
 
-    assert_eq!(silent.ended().await.answers, 0);
-    crate::harness::eventually("it is counted out", async || {
+    assert_eq!(silent.closed().await.responses, 0);
+    crate::harness::eventually("the connection is counted as closed", async || {
         ((metrics.accepted(), metrics.open()) == (1, 0)).then_some(())
     })
     .await;
@@ -128,15 +128,15 @@ async fn a_connection_whose_peer_does_not_answer_keepalive_pings_is_closed() {
 async fn a_slow_handshake_times_out() {
     let scene = Scene::start_with(Sqlite, &["--handshake-timeout=300ms"]).await;
 
-    let mut slow = Raw::connect(scene.server.address).await;
-    for byte in &hello()[..20] {
+    let mut slow = Http2Connection::connect(scene.server.address).await;
+    for byte in &client_preface()[..20] {
         if slow.send(&[*byte]).await.is_err() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    assert_eq!(slow.ended().await, Ending::default());
+    assert_eq!(slow.closed().await, ConnectionEnd::default());
     let answer = scene
         .server
         .anonymous()

@@ -11,15 +11,15 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::{
-    http2_connection::{Ending, Raw},
-    http2_frames::{GUARDED, OPEN},
+    http2_connection::{ConnectionEnd, Http2Connection},
+    http2_frames::{PROTECTED_RPC, PUBLIC_RPC},
 };
 use crate::harness::{Sqlite, TestServer};
 
-const PAGE: &str = "https://app.example.com";
-const ORIGINS: &str = "--web-origins=https://app.example.com,http://localhost:3000";
+const WEB_ORIGIN: &str = "https://app.example.com";
+const ORIGINS_FLAG: &str = "--web-origins=https://app.example.com,http://localhost:3000";
 
-/// What a browser sends and gets, over HTTP/1.1.
+/// Sends a request over HTTP/1.1, as a browser does.
 async fn fetch(
     server: &TestServer,
     path: &str,
@@ -38,10 +38,10 @@ async fn fetch(
     client.request(request.body(body).unwrap()).await.unwrap()
 }
 
-/// An empty message.
+/// An empty message with its length prefix.
 const EMPTY: [u8; 5] = [0; 5];
 
-/// The parts of an answer: messages, and what trailers of HTTP cannot carry to a page.
+/// Splits a gRPC-Web body into its messages and its trailers.
 fn parts(mut body: &[u8]) -> (Vec<&[u8]>, String) {
     let mut messages = Vec::new();
     while let [flag, a, b, c, d, rest @ ..] = body {
@@ -66,23 +66,23 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[case::text("application/grpc-web-text")]
 #[tokio::test]
 async fn a_grpc_web_call_works_over_http1(#[case] content: &str) {
-    let server = TestServer::start_with(Sqlite, &[ORIGINS]).await;
+    let server = TestServer::start_with(Sqlite, &[ORIGINS_FLAG]).await;
     let is_text = content.ends_with("text");
     let text = BASE64_STANDARD.encode(EMPTY);
     let body = if is_text { text.as_bytes() } else { &EMPTY };
     let headers = [
         ("content-type", content),
         ("accept", content),
-        ("origin", PAGE),
+        ("origin", WEB_ORIGIN),
     ];
 
-    let answer = fetch(&server, OPEN, &headers, Method::POST, body).await;
+    let answer = fetch(&server, PUBLIC_RPC, &headers, Method::POST, body).await;
 
     assert_eq!(answer.status(), StatusCode::OK);
     let (head, body) = answer.into_parts();
     assert_eq!(
         header(&head.headers, "access-control-allow-origin"),
-        Some(PAGE)
+        Some(WEB_ORIGIN)
     );
     let exposed = header(&head.headers, "access-control-expose-headers").unwrap();
     let named: Vec<_> = exposed.split(',').collect();
@@ -97,7 +97,7 @@ async fn a_grpc_web_call_works_over_http1(#[case] content: &str) {
     );
     let mut body = body.collect().await.unwrap().to_bytes().to_vec();
     if is_text {
-        // Each part is encoded alone, and padded.
+        // Each frame is encoded and padded on its own.
         let text = String::from_utf8(body).unwrap();
         let parts = text.split_inclusive('=').collect::<Vec<_>>().concat();
         body = decode_all(&parts);
@@ -107,7 +107,7 @@ async fn a_grpc_web_call_works_over_http1(#[case] content: &str) {
     assert!(trailers.contains("grpc-status:0"), "{trailers}");
 }
 
-/// What stands in one text of base64 after the other.
+/// Decodes concatenated base64 texts.
 fn decode_all(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for four in text.as_bytes().chunks(4) {
@@ -118,13 +118,13 @@ fn decode_all(text: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_grpc_web_error_has_its_status_details() {
-    let server = TestServer::start_with(Sqlite, &[ORIGINS]).await;
+    let server = TestServer::start_with(Sqlite, &[ORIGINS_FLAG]).await;
     let headers = [
         ("content-type", "application/grpc-web+proto"),
-        ("origin", PAGE),
+        ("origin", WEB_ORIGIN),
     ];
 
-    let answer = fetch(&server, GUARDED, &headers, Method::POST, &EMPTY).await;
+    let answer = fetch(&server, PROTECTED_RPC, &headers, Method::POST, &EMPTY).await;
 
     let headers = answer.headers();
     assert_eq!(header(headers, "grpc-status"), Some("16"));
@@ -134,8 +134,8 @@ async fn a_grpc_web_error_has_its_status_details() {
 
 #[tokio::test]
 async fn a_cors_preflight_allows_only_the_configured_origins() {
-    let server = TestServer::start_with(Sqlite, &[ORIGINS]).await;
-    let asks = |origin| {
+    let server = TestServer::start_with(Sqlite, &[ORIGINS_FLAG]).await;
+    let preflight = |origin| {
         [
             ("origin", origin),
             ("access-control-request-method", "POST"),
@@ -146,10 +146,20 @@ async fn a_cors_preflight_allows_only_the_configured_origins() {
         ]
     };
 
-    let answer = fetch(&server, GUARDED, &asks(PAGE), Method::OPTIONS, b"").await;
+    let answer = fetch(
+        &server,
+        PROTECTED_RPC,
+        &preflight(WEB_ORIGIN),
+        Method::OPTIONS,
+        b"",
+    )
+    .await;
     assert_eq!(answer.status(), StatusCode::OK);
     let headers = answer.headers();
-    assert_eq!(header(headers, "access-control-allow-origin"), Some(PAGE));
+    assert_eq!(
+        header(headers, "access-control-allow-origin"),
+        Some(WEB_ORIGIN)
+    );
     assert_eq!(
         header(headers, "access-control-allow-methods"),
         Some("POST")
@@ -159,37 +169,45 @@ async fn a_cors_preflight_allows_only_the_configured_origins() {
     assert_eq!(header(headers, "access-control-allow-credentials"), None);
     assert!(header(headers, "vary").unwrap().contains(ORIGIN.as_str()));
 
-    for stranger in [
+    for other in [
         "https://evil.example.com",
         "https://app.example.com.evil.com",
         "null",
     ] {
-        let answer = fetch(&server, GUARDED, &asks(stranger), Method::OPTIONS, b"").await;
+        let answer = fetch(
+            &server,
+            PROTECTED_RPC,
+            &preflight(other),
+            Method::OPTIONS,
+            b"",
+        )
+        .await;
         let allowed = header(answer.headers(), "access-control-allow-origin");
-        assert_eq!(allowed, None, "{stranger}");
+        assert_eq!(allowed, None, "{other}");
     }
 }
 
 #[tokio::test]
 async fn http1_requests_other_than_grpc_web_are_refused() {
-    let server = TestServer::start_with(Sqlite, &[ORIGINS]).await;
+    let server = TestServer::start_with(Sqlite, &[ORIGINS_FLAG]).await;
 
     let get = fetch(&server, "/", &[], Method::GET, b"").await;
     assert_eq!(get.status(), StatusCode::BAD_REQUEST);
     let json = [("content-type", "application/json")];
-    let post = fetch(&server, OPEN, &json, Method::POST, b"{}").await;
+    let post = fetch(&server, PUBLIC_RPC, &json, Method::POST, b"{}").await;
     assert_eq!(post.status(), StatusCode::BAD_REQUEST);
-    // Calls of gRPC go on beside it.
+    // gRPC calls still work.
     server.user().await;
 }
 
 #[tokio::test]
 async fn without_web_origins_http1_is_refused() {
     let server = TestServer::start(Sqlite).await;
-    let mut raw = Raw::connect(server.address).await;
+    let mut raw = Http2Connection::connect(server.address).await;
 
-    let request = format!("POST {OPEN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
+    let request =
+        format!("POST {PUBLIC_RPC} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
     raw.send(request.as_bytes()).await.unwrap();
 
-    assert_eq!(raw.ended().await, Ending::default());
+    assert_eq!(raw.closed().await, ConnectionEnd::default());
 }

@@ -6,17 +6,17 @@ use tokio::{
     time::timeout,
 };
 
-use super::http2_frames::{GOAWAY, HEADERS, RST_STREAM, hello};
+use super::http2_frames::{GOAWAY, HEADERS, RST_STREAM, client_preface};
 
-/// What does not happen in this time never does.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of one read or write.
+const IO_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection of a peer that does as it likes.
-pub struct Raw {
+/// A connection on which a test sends any bytes and reads HTTP/2 frames.
+pub struct Http2Connection {
     pub stream: TcpStream,
 }
 
-/// A frame that came.
+/// A received frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
     pub kind: u8,
@@ -24,79 +24,81 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// How a connection ended.
+/// What the server sent before it closed a connection.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Ending {
+pub struct ConnectionEnd {
     /// The error codes of GOAWAY frames.
-    pub farewells: Vec<u32>,
-    /// How many calls were answered.
-    pub answers: usize,
-    /// How many were reset.
+    pub goaways: Vec<u32>,
+    /// The number of HEADERS frames.
+    pub responses: usize,
+    /// The number of RST_STREAM frames.
     pub resets: usize,
 }
 
-impl Raw {
-    /// A connection that has said nothing.
+impl Http2Connection {
+    /// Connects, and sends nothing yet.
     pub async fn connect(address: impl tokio::net::ToSocketAddrs) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         Self { stream }
     }
 
-    /// A connection that speaks HTTP/2, and is answered.
-    pub async fn greeted(address: SocketAddr) -> Self {
+    /// Connects, sends the preface, and waits for the first frame of the server.
+    pub async fn with_preface(address: SocketAddr) -> Self {
         let mut raw = Self::connect(address).await;
-        raw.send(&hello()).await.unwrap();
-        raw.next().await.expect("the server greets");
+        raw.send(&client_preface()).await.unwrap();
+        raw.next().await.expect("the server sends its SETTINGS");
         raw
     }
 
-    /// Sends bytes, as long as the server takes them.
+    /// Sends bytes; fails if the server has stopped reading.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let sent = timeout(PATIENCE, self.stream.write_all(bytes)).await;
+        let sent = timeout(IO_TIMEOUT, self.stream.write_all(bytes)).await;
         sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The next frame, if there is one before the end.
+    /// The next frame; `None` if the server has closed the connection.
     pub async fn next(&mut self) -> Option<Frame> {
         next(&mut self.stream).await
     }
 
-    /// The next frame of a kind, which must come.
-    pub async fn until(&mut self, kind: u8) -> Frame {
+    /// The next frame of a kind; skips others.
+    pub async fn next_of_kind(&mut self, kind: u8) -> Frame {
         loop {
-            let frame = self.next().await.expect("the connection goes on");
+            let frame = self.next().await.expect("the connection stays open");
             if frame.kind == kind {
                 return frame;
             }
         }
     }
 
-    /// Reads until the server hangs up, which it has to.
-    pub async fn ended(self) -> Ending {
-        Self::ended_of(self.stream).await
+    /// Reads next_of_kind the server closes the connection.
+    pub async fn closed(self) -> ConnectionEnd {
+        Self::read_to_end(self.stream).await
     }
 
-    /// The same of the reading half alone.
-    pub async fn ended_of(mut stream: impl AsyncRead + Unpin) -> Ending {
-        let mut ending = Ending::default();
+    /// The same, for the reading half of a connection.
+    pub async fn read_to_end(mut stream: impl AsyncRead + Unpin) -> ConnectionEnd {
+        let mut end = ConnectionEnd::default();
         while let Some(frame) = next(&mut stream).await {
             match frame.kind {
                 GOAWAY => {
                     let code = frame.payload[4..8].try_into().unwrap();
-                    ending.farewells.push(u32::from_be_bytes(code));
+                    end.goaways.push(u32::from_be_bytes(code));
                 }
-                HEADERS => ending.answers += 1,
-                RST_STREAM => ending.resets += 1,
+                HEADERS => end.responses += 1,
+                RST_STREAM => end.resets += 1,
                 _ => {}
             }
         }
-        ending
+        end
     }
 }
 
 async fn next(stream: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
-    let frame = timeout(PATIENCE, read(stream)).await;
-    frame.expect("the server says something or hangs up").ok()
+    let frame = timeout(IO_TIMEOUT, read(stream)).await;
+    frame
+        .expect("the server sends a frame or closes the connection")
+        .ok()
 }
 
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {

@@ -1,4 +1,4 @@
-//! Frames of HTTP/2, written by hand (RFC 9113 section 6).
+//! HTTP/2 frames, encoded by hand (RFC 9113 section 6).
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -15,13 +15,13 @@ pub const END_HEADERS: u8 = 4;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The path of an RPC that anybody may call.
-pub const OPEN: &str = "/sluice.v1.AuthService/GetJwks";
+/// The path of an RPC that needs no token.
+pub const PUBLIC_RPC: &str = "/sluice.v1.AuthService/GetJwks";
 
 /// The path of an RPC that needs a token.
-pub const GUARDED: &str = "/sluice.v1.AuthService/GetMe";
+pub const PROTECTED_RPC: &str = "/sluice.v1.AuthService/GetMe";
 
-/// A frame.
+/// Encodes a frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len())
         .expect("a short payload")
@@ -32,14 +32,14 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The preface and settings of a client that has no wishes.
-pub fn hello() -> Vec<u8> {
+/// The connection preface of a client, with empty SETTINGS.
+pub fn client_preface() -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
 }
 
-/// The headers of a call (RFC 7541, without compression).
+/// The header block of a call (HPACK, RFC 7541), without Huffman coding.
 pub fn headers(path: &str) -> Vec<u8> {
-    // POST and http stand in the static table, as do the names of path and authority.
+    // The static table has POST, http, and the names :path and :authority.
     let mut block = vec![0x83, 0x86, 0x04];
     text(&mut block, path);
     block.push(0x01);
@@ -50,7 +50,7 @@ pub fn headers(path: &str) -> Vec<u8> {
     block
 }
 
-/// A header whose name stands nowhere.
+/// Appends a header with a literal name, without indexing.
 pub fn header(block: &mut Vec<u8>, name: &str, value: &str) {
     block.push(0x00);
     text(block, name);

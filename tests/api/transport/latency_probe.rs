@@ -7,66 +7,66 @@ use tonic::transport::Channel;
 
 use crate::harness::Client;
 
-/// Somebody whose calls go on, whatever others do.
-pub struct Bystander {
+/// Measures the latency of calls, alone and while others load the server.
+pub struct LatencyProbe {
     client: Client,
-    quiet: Duration,
+    baseline: Duration,
 }
 
-/// Below this nobody could say what made a call slow, on a machine that does much else.
-const FLOOR: Duration = Duration::from_millis(100);
+/// Below this, other processes on the machine may be what slows a call.
+const NOISE: Duration = Duration::from_millis(100);
 
-impl Bystander {
-    /// Calls over a connection, first in peace.
-    pub async fn of(channel: &Channel) -> Self {
+impl LatencyProbe {
+    /// Measures the baseline over a channel, without other load.
+    pub async fn start(channel: &Channel) -> Self {
         let client = Client::anonymous(channel);
-        let mut waits = Vec::new();
+        let mut latencies = Vec::new();
         for _ in 0..200 {
-            waits.push(wait(&client).await);
+            latencies.push(call(&client).await);
         }
         Self {
             client,
-            quiet: p99(waits),
+            baseline: p99(latencies),
         }
     }
 
-    /// Calls as long as others do what they do; those calls are as quick as before, but
-    /// for a factor of two.
-    pub async fn during<T>(&self, others: impl Future<Output = T>) -> T {
+    /// Measures the latency while `load` runs; asserts that its 99th percentile is at most
+    /// twice the baseline.
+    pub async fn during<T>(&self, load: impl Future<Output = T>) -> T {
         let stop = CancellationToken::new();
         let (client, stopped) = (self.client.clone(), stop.clone());
         let calling: JoinHandle<Vec<Duration>> = tokio::spawn(async move {
-            let mut waits = Vec::new();
-            while !stopped.is_cancelled() || waits.len() < 300 {
-                waits.push(wait(&client).await);
+            let mut latencies = Vec::new();
+            while !stopped.is_cancelled() || latencies.len() < 300 {
+                latencies.push(call(&client).await);
             }
-            waits
+            latencies
         });
-        let done = others.await;
+        let outcome = load.await;
         stop.cancel();
-        let waits = calling.await.unwrap();
-        let (calls, busy) = (waits.len(), p99(waits));
+        let latencies = calling.await.unwrap();
+        let (calls, busy) = (latencies.len(), p99(latencies));
         eprintln!(
-            "p99 {:?} in peace, {busy:?} of {calls} calls meanwhile",
-            self.quiet
+            "p99 {:?} alone, {busy:?} of {calls} calls under load",
+            self.baseline
         );
         assert!(
-            busy < 2 * self.quiet.max(FLOOR),
+            busy < 2 * self.baseline.max(NOISE),
             "{busy:?} {:?}",
-            self.quiet
+            self.baseline
         );
-        done
+        outcome
     }
 }
 
-async fn wait(client: &Client) -> Duration {
+async fn call(client: &Client) -> Duration {
     let begun = Instant::now();
     let answer = client.auth.clone().get_jwks(pb::GetJwksRequest {}).await;
     answer.unwrap();
     begun.elapsed()
 }
 
-fn p99(mut waits: Vec<Duration>) -> Duration {
-    waits.sort_unstable();
-    waits[waits.len() * 99 / 100]
+fn p99(mut latencies: Vec<Duration>) -> Duration {
+    latencies.sort_unstable();
+    latencies[latencies.len() * 99 / 100]
 }

@@ -1,4 +1,4 @@
-//! Connections, good and bad.
+//! Connections: limits, timeouts, TLS, HTTP/2 and gRPC-Web.
 
 mod connection_limits;
 mod connection_timeouts;

@@ -2,29 +2,29 @@ use sluice::proto::v1 as pb;
 use tonic::Code;
 
 use super::{
-    http2_connection::Raw,
-    http2_frames::{DATA, END_HEADERS, END_STREAM, GUARDED, HEADERS, PING, frame, headers},
+    http2_connection::Http2Connection,
+    http2_frames::{DATA, END_HEADERS, END_STREAM, HEADERS, PING, PROTECTED_RPC, frame, headers},
 };
 use crate::harness::{Sqlite, TestServer, refused};
 
-/// Calls whose message is there only after they could have been refused.
+/// The message of each call arrives after the call was refused.
 #[tokio::test]
 async fn thousands_of_refused_calls_do_not_end_the_connection() {
     let server = TestServer::start_with(Sqlite, &["--address-rate=0"]).await;
-    let mut raw = Raw::greeted(server.address).await;
+    let mut raw = Http2Connection::with_preface(server.address).await;
 
     for batch in 0..400 {
         let streams = (0..50).map(|number| 2 * (50 * batch + number) + 1);
-        let begin = |stream| frame(HEADERS, END_HEADERS, stream, &headers(GUARDED));
+        let begin = |stream| frame(HEADERS, END_HEADERS, stream, &headers(PROTECTED_RPC));
         let begins: Vec<u8> = streams.clone().flat_map(begin).collect();
         raw.send(&[begins, frame(PING, 0, 0, &[0; 8])].concat())
             .await
             .unwrap();
-        let mut answers = 0;
-        while let frame = raw.next().await.expect("the connection goes on")
+        let mut responses = 0;
+        while let frame = raw.next().await.expect("the connection stays open")
             && frame.kind != PING
         {
-            answers += usize::from(frame.kind == HEADERS);
+            responses += usize::from(frame.kind == HEADERS);
         }
 
         let message = |stream| {
@@ -35,9 +35,9 @@ async fn thousands_of_refused_calls_do_not_end_the_connection() {
         };
         let messages: Vec<u8> = streams.flat_map(message).flatten().collect();
         raw.send(&messages).await.unwrap();
-        while answers < 50 {
-            let frame = raw.next().await.expect("the connection goes on");
-            answers += usize::from(frame.kind == HEADERS);
+        while responses < 50 {
+            let frame = raw.next().await.expect("the connection stays open");
+            responses += usize::from(frame.kind == HEADERS);
         }
     }
 }

@@ -8,24 +8,24 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    http2_connection::{Ending, Raw},
-    http2_frames::hello,
+    http2_connection::{ConnectionEnd, Http2Connection},
+    http2_frames::client_preface,
     tls_client::{certificate, channel, client, connect},
 };
-use crate::harness::{Certificate, Client, Engine, Sqlite, TestDatabase, TestServer, eventually};
+use crate::harness::{Certificate, Client, Sqlite, TestDatabase, TestServer, eventually};
 
-/// What does not happen in this time never does.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The timeout for the server to close a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server with a certificate, and a client that trusts it.
-struct Encrypted {
+/// A server with a certificate, reached by a client that trusts it.
+struct TlsServer {
     server: TestServer,
     own: Certificate,
 }
 
-impl Encrypted {
-    async fn start(engine: Engine, flags: &[&str]) -> Self {
-        let database = TestDatabase::create(engine).await;
+impl TlsServer {
+    async fn start(flags: &[&str]) -> Self {
+        let database = TestDatabase::create(Sqlite).await;
         let own = Certificate::make(database.directory.path()).await;
         let files = [
             format!("--tls-cert={}", own.file.display()),
@@ -53,7 +53,7 @@ async fn other(under: &Path, name: &str) -> Certificate {
 
 #[tokio::test]
 async fn with_a_certificate_only_tls_connections_are_accepted() {
-    let Encrypted { server, own } = Encrypted::start(Sqlite, &[]).await;
+    let TlsServer { server, own } = TlsServer::start(&[]).await;
 
     let user = server.user().await;
     let me = user.client.auth.clone().get_me(pb::GetMeRequest {}).await;
@@ -64,37 +64,37 @@ async fn with_a_certificate_only_tls_connections_are_accepted() {
         .unwrap();
     let (_, session) = stream.get_ref();
     assert_eq!(session.alpn_protocol(), Some(&b"h2"[..]));
-    let mut clear = Raw::connect(server.address).await;
-    clear.send(&hello()).await.unwrap();
+    let mut clear = Http2Connection::connect(server.address).await;
+    clear.send(&client_preface()).await.unwrap();
     let mut rest = Vec::new();
-    // An alert of TLS, and the end.
-    let read = timeout(PATIENCE, clear.stream.read_to_end(&mut rest)).await;
+    // A TLS alert, and the end.
+    let read = timeout(CLOSE_TIMEOUT, clear.stream.read_to_end(&mut rest)).await;
     assert!(read.is_ok());
     assert!(rest.len() < 10, "{rest:?}");
 }
 
 #[tokio::test]
 async fn an_incomplete_tls_handshake_times_out() {
-    let Encrypted { server, own } = Encrypted::start(Sqlite, &["--handshake-timeout=1s"]).await;
+    let TlsServer { server, own } = TlsServer::start(&["--handshake-timeout=1s"]).await;
     let mut waiting = Vec::new();
     for length in 0..50 {
-        let mut raw = Raw::connect(server.address).await;
-        // A record of 512 bytes that says hello, and ends too early.
+        let mut raw = Http2Connection::connect(server.address).await;
+        // The beginning of a record of 512 bytes with a ClientHello.
         let mut start = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
         start.resize(11 + length, 7);
         raw.send(&start[..length]).await.unwrap();
         waiting.push(raw);
     }
-    // This one shakes hands, and says nothing inside.
+    // This one completes the TLS handshake and sends no preface.
     let mut silent = connect(&client(&[&own], None), server.address)
         .await
         .unwrap();
 
     for raw in waiting {
-        assert_eq!(raw.ended().await, Ending::default());
+        assert_eq!(raw.closed().await, ConnectionEnd::default());
     }
     let mut rest = Vec::new();
-    let read = timeout(PATIENCE, silent.read_to_end(&mut rest)).await;
+    let read = timeout(CLOSE_TIMEOUT, silent.read_to_end(&mut rest)).await;
     assert!(read.is_ok());
     server
         .anonymous()
@@ -106,17 +106,17 @@ async fn an_incomplete_tls_handshake_times_out() {
 
 #[tokio::test]
 async fn a_new_certificate_is_loaded_without_a_failed_call() {
-    let Encrypted { server, own } = Encrypted::start(Sqlite, &[]).await;
+    let TlsServer { server, own } = TlsServer::start(&[]).await;
     let folder = server.database.directory.path();
     let new = other(folder, "new").await;
     let broken = other(folder, "broken").await;
-    let was = Certificate {
-        file: folder.join("was.pem"),
+    let old = Certificate {
+        file: folder.join("old.pem"),
         key: own.key.clone(),
     };
-    fs::copy(&own.file, &was.file).unwrap();
-    let both = client(&[&was, &new], None);
-    let shown = async || {
+    fs::copy(&own.file, &old.file).unwrap();
+    let both = client(&[&old, &new], None);
+    let served = async || {
         let stream = connect(&both, server.address).await.unwrap();
         stream.get_ref().1.peer_certificates().unwrap()[0]
             .clone()
@@ -137,11 +137,11 @@ async fn a_new_certificate_is_loaded_without_a_failed_call() {
 
     fs::write(&own.file, "no certificate").unwrap();
     fs::copy(&broken.key, &own.key).unwrap();
-    assert_eq!(shown().await, certificate(&was));
+    assert_eq!(served().await, certificate(&old));
     fs::copy(&new.file, &own.file).unwrap();
     fs::copy(&new.key, &own.key).unwrap();
-    eventually("the new certificate is shown", async || {
-        (shown().await == certificate(&new)).then_some(())
+    eventually("the new certificate is served", async || {
+        (served().await == certificate(&new)).then_some(())
     })
     .await;
 
@@ -174,18 +174,18 @@ async fn mutual_tls_refuses_clients_without_a_trusted_certificate() {
     .await;
 
     server.user().await;
-    for shows in [None, Some(&unknown)] {
-        let stranger = client(&[&own], shows);
-        // With TLS 1.3 the client learns of it only when it reads.
-        let mut said = Vec::new();
-        if let Ok(mut stream) = connect(&stranger, server.address).await {
-            let _ = stream.write_all(&hello()).await;
-            let read = timeout(PATIENCE, stream.read_to_end(&mut said)).await;
-            read.expect("it hangs up").unwrap_err();
+    for presented in [None, Some(&unknown)] {
+        let untrusted = client(&[&own], presented);
+        // With TLS 1.3 the client learns of the refusal only when it reads.
+        let mut received = Vec::new();
+        if let Ok(mut stream) = connect(&untrusted, server.address).await {
+            let _ = stream.write_all(&client_preface()).await;
+            let read = timeout(CLOSE_TIMEOUT, stream.read_to_end(&mut received)).await;
+            read.expect("the server closes the connection").unwrap_err();
         }
-        assert_eq!(said, b"");
-        let stranger = Client::anonymous(&channel(stranger, server.address));
-        stranger
+        assert_eq!(received, b"");
+        let untrusted = Client::anonymous(&channel(untrusted, server.address));
+        untrusted
             .auth
             .clone()
             .get_jwks(pb::GetJwksRequest {})

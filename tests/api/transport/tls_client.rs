@@ -15,17 +15,17 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::harness::Certificate;
 
-/// A client that trusts these certificates, and shows one if it has one.
-pub fn client(trusts: &[&Certificate], shows: Option<&Certificate>) -> TlsConnector {
+/// A TLS client that trusts these certificates, with an optional certificate of its own.
+pub fn client(trusted: &[&Certificate], own: Option<&Certificate>) -> TlsConnector {
     let mut roots = RootCertStore::empty();
-    for one in trusts {
+    for one in trusted {
         roots.add(certificate(one)).unwrap();
     }
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    let mut config = match shows {
+    let mut config = match own {
         None => config.with_no_client_auth(),
         Some(one) => {
             let key = PrivateKeyDer::from_pem_file(&one.key).unwrap();
@@ -37,12 +37,12 @@ pub fn client(trusts: &[&Certificate], shows: Option<&Certificate>) -> TlsConnec
     Arc::new(config).into()
 }
 
-/// What stands in the file of a certificate.
+/// Reads a certificate from its file.
 pub fn certificate(of: &Certificate) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(&of.file).unwrap()
 }
 
-/// A connection, once both have shaken hands.
+/// Connects and completes the TLS handshake.
 pub async fn connect(
     client: &TlsConnector,
     address: SocketAddr,
@@ -52,7 +52,7 @@ pub async fn connect(
     client.connect(name, stream).await
 }
 
-/// A channel over such connections.
+/// A gRPC channel over such connections.
 pub fn channel(client: TlsConnector, address: SocketAddr) -> Channel {
     let connect = tower::service_fn(move |_: Uri| {
         let client = client.clone();

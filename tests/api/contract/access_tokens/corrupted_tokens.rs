@@ -1,4 +1,4 @@
-//! Good tokens of which some bits or segments were changed.
+//! Valid tokens with flipped bits or malformed segments.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -60,7 +60,7 @@ impl Token {
     }
 }
 
-/// The same signature, but for bits that its last character has beyond its bytes.
+/// The same token with other padding bits in its last base64 character.
 pub fn other_trailing_bits(token: &str) -> String {
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (start, last) = token.split_at(token.len() - 1);

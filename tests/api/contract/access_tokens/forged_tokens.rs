@@ -1,4 +1,4 @@
-//! A forger of access tokens, who knows all that is public and has one good token.
+//! Forges access tokens from public knowledge and one valid token.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::hmac;
@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 
 use super::signing_keys::Key;
 
-/// A good token, taken apart.
+/// A valid token, decoded.
 pub struct Token {
     pub text: String,
     pub header: Value,
     pub claims: Value,
-    /// What the server signs with: for tokens that it would itself have to have signed.
+    /// The server's signing key, for forgeries with a valid signature.
     pub key: Key,
 }
 
 impl Token {
-    /// Takes a good token apart.
-    pub fn take_apart(text: &str, key: Key) -> Self {
+    /// Decodes a valid token.
+    pub fn decode(text: &str, key: Key) -> Self {
         let part = |at| {
             let part: &str = text.split('.').nth(at).unwrap();
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
@@ -44,14 +44,14 @@ impl Token {
         format!("{signed}.{signature}")
     }
 
-    /// Another header under a key.
+    /// A token with a changed header, signed with a key.
     fn with_header(&self, key: &Key, change: impl FnOnce(&mut Value)) -> String {
         let mut header = self.header.clone();
         change(&mut header);
         Self::signed(&header, &self.claims, key)
     }
 
-    /// Other claims, well signed.
+    /// A token with a changed claim and a valid signature.
     fn with_claim(&self, claim: &str, value: Option<Value>) -> String {
         let mut claims = self.claims.clone();
         match value {
@@ -61,7 +61,7 @@ impl Token {
         Self::signed(&self.header, &claims, &self.key)
     }
 
-    /// Every forgery, with what it is.
+    /// All forgeries, with their descriptions.
     pub fn forgeries(&self) -> Vec<(String, String)> {
         let mut all = self.without_signature();
         all.extend(self.under_wrong_keys());
@@ -102,7 +102,7 @@ impl Token {
 
     fn under_wrong_keys(&self) -> Vec<(String, String)> {
         let mut all = Vec::new();
-        // What everybody knows of the key: a confused verifier takes it for a secret.
+        // Algorithm confusion: public knowledge as the secret of an HMAC.
         let public = self.key.public().unwrap_or_else(|| b"sluice".to_vec());
         let x = URL_SAFE_NO_PAD.encode(&public);
         let spki = [
@@ -231,7 +231,7 @@ impl Token {
                 json!(1.5),
                 json!(u64::MAX),
             ] {
-                // Of the right type, and not wrong in itself.
+                // Valid values of this claim.
                 let is_right = match claim {
                     "scope" => value.is_string(),
                     "iat" => value == json!(1),

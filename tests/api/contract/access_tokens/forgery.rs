@@ -1,4 +1,4 @@
-//! No RPC that needs a token takes a forged one, nor tells why it does not.
+//! Every RPC refuses forged tokens, with one error that does not say why.
 
 use rstest::rstest;
 use sluice::{
@@ -17,7 +17,7 @@ use crate::{
     auth::calls,
     contract::{
         descriptors::requests,
-        raw_rpc::{Shape, bearer, call},
+        raw_rpc::{ObservableError, bearer, call},
     },
     harness::{Engine, Postgres, Sqlite, TestServer},
 };
@@ -25,19 +25,19 @@ use crate::{
 const GET_ME: &str = "/sluice.v1.AuthService/GetMe";
 
 /// The RPCs that need a token.
-fn guarded() -> Vec<String> {
-    let guarded: Vec<_> = requests()
+fn protected_rpcs() -> Vec<String> {
+    let protected: Vec<_> = requests()
         .into_keys()
         .filter(|path| access::required_access(path) != Some(RequiredAccess::Public))
         .collect();
     let of_table = access::METHODS.iter();
     let of_table = of_table.filter(|(_, access)| *access != RequiredAccess::Public);
-    assert_eq!(guarded.len(), of_table.count());
-    guarded
+    assert_eq!(protected.len(), of_table.count());
+    protected
 }
 
-/// How each forged token is refused: this refusal shows it.
-pub async fn refusal(channel: &Channel) -> Shape {
+/// The error of every forged token, here of the token `x`.
+pub async fn forged_token_error(channel: &Channel) -> ObservableError {
     let status = call(channel, GET_ME, &[bearer("x")], Vec::new())
         .await
         .unwrap_err();
@@ -46,17 +46,17 @@ pub async fn refusal(channel: &Channel) -> Shape {
     let info = details.error_info().unwrap();
     assert_eq!(info.reason, "ACCESS_TOKEN_INVALID");
     assert!(info.metadata.is_empty());
-    Shape::of(&status)
+    ObservableError::of(&status)
 }
 
-/// Calls all guarded RPCs with each of these headers, and is refused in one shape.
+/// Calls all protected RPCs with each of these headers; asserts that all get one error.
 async fn assert_refused(server: &TestServer, headers: &[(String, Vec<Vec<u8>>)]) {
-    let expected = refusal(&server.channel).await;
-    for path in guarded() {
+    let expected = forged_token_error(&server.channel).await;
+    for path in protected_rpcs() {
         for (what, headers) in headers {
             let answer = call(&server.channel, &path, headers, Vec::new()).await;
             let status = answer.expect_err(what);
-            assert_eq!(Shape::of(&status), expected, "{path}: {what}");
+            assert_eq!(ObservableError::of(&status), expected, "{path}: {what}");
         }
     }
 }
@@ -68,11 +68,11 @@ async fn every_rpc_refuses_every_forged_token_with_the_same_response(
 ) {
     let (server, key, _directory) = server(Sqlite, signing).await;
     let ada = server.user().await;
-    let token = Token::take_apart(&ada.tokens.access_token, key);
+    let token = Token::decode(&ada.tokens.access_token, key);
 
-    // The forger makes good tokens when it changes nothing.
-    let good = Token::signed(&token.header, &token.claims, &token.key);
-    let answer = call(&server.channel, GET_ME, &[bearer(&good)], Vec::new()).await;
+    // Without a change, a signed token is valid.
+    let unchanged = Token::signed(&token.header, &token.claims, &token.key);
+    let answer = call(&server.channel, GET_ME, &[bearer(&unchanged)], Vec::new()).await;
     answer.unwrap();
 
     let forgeries: Vec<_> = token
@@ -91,14 +91,14 @@ async fn a_token_signed_with_an_unknown_key_is_refused(
 ) {
     let (server, key, _directory) = server(Sqlite, signing).await;
     let ada = server.user().await;
-    let token = Token::take_apart(&ada.tokens.access_token, key);
+    let token = Token::decode(&ada.tokens.access_token, key);
     let strangers = match signing {
         Signing::Hs256 => Signing::Ed25519,
         Signing::Ed25519 => Signing::Hs256,
     };
     let (other, other_key, _directory) = super::signing_keys::server(Sqlite, strangers).await;
     let grace = other.user().await;
-    let theirs = Token::take_apart(&grace.tokens.access_token, other_key);
+    let theirs = Token::decode(&grace.tokens.access_token, other_key);
 
     let crossed = [
         ("their token", theirs.text.clone()),
@@ -127,8 +127,8 @@ async fn other_credentials_and_malformed_headers_are_refused_like_a_forged_token
     let (server, _, _directory) = server(engine, Signing::Ed25519).await;
     let ada = server.user().await;
     let token = &ada.tokens.access_token;
-    let (_, secret) = steps::key(&ada, steps::key_of(&["projects:read"])).await;
-    let revoked = steps::session(&server, &ada).await.access_token;
+    let (_, secret) = calls::new_api_key(&ada, calls::api_key_request(&["projects:read"])).await;
+    let revoked = calls::new_session(&server, &ada).await.access_token;
     let mut ended = crate::harness::Client::with_token(&server.channel, &revoked);
     let request = pb::SignOutRequest::default();
     ended.auth.sign_out(request).await.unwrap();
@@ -174,29 +174,29 @@ async fn other_credentials_and_malformed_headers_are_refused_like_a_forged_token
 async fn every_rpc_refuses_a_missing_token_with_the_same_response() {
     let (server, _, _directory) = server(Sqlite, Signing::Hs256).await;
 
-    let mut shapes = Vec::new();
-    for path in guarded() {
+    let mut errors = Vec::new();
+    for path in protected_rpcs() {
         let status = call(&server.channel, &path, &[], Vec::new())
             .await
             .unwrap_err();
         let details = status.get_error_details();
         assert_eq!(status.code(), Code::Unauthenticated);
         assert_eq!(details.error_info().unwrap().reason, "ACCESS_TOKEN_MISSING");
-        shapes.push(Shape::of(&status));
+        errors.push(ObservableError::of(&status));
     }
 
-    shapes.dedup();
-    assert_eq!(shapes.len(), 1, "{shapes:?}");
+    errors.dedup();
+    assert_eq!(errors.len(), 1, "{errors:?}");
 }
 
-/// The calls of this file reach what they forge: with good tokens they are let in.
+/// The other tests fail because of their tokens only: valid ones are accepted.
 #[tokio::test]
 async fn every_rpc_accepts_a_valid_token() {
     let (server, _, _directory) = server(Sqlite, Signing::Ed25519).await;
     let scopes = [Scope::StreamsPublish, Scope::RelaysWork];
     let operator = server.operator_token(&scopes).await;
 
-    for path in guarded() {
+    for path in protected_rpcs() {
         let token = match access::required_access(&path) {
             Some(RequiredAccess::Scopes([Scope::StreamsPublish | Scope::RelaysWork])) => {
                 operator.clone()

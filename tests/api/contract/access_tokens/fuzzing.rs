@@ -1,4 +1,4 @@
-//! Random changes of a good token: none is taken, and all are refused alike.
+//! Random mutations of a valid token: all are refused with the same error.
 
 use std::{
     net::SocketAddr,
@@ -15,13 +15,13 @@ use tonic::{
 
 use super::{
     corrupted_tokens::other_trailing_bits,
-    forgery::refusal,
+    forgery::forged_token_error,
     signing_keys::{Signing, server},
 };
-use crate::contract::raw_rpc::{Shape, bearer, call};
+use crate::contract::raw_rpc::{ObservableError, bearer, call};
 use crate::harness::Sqlite;
 
-/// Set it to see the changes of a run again.
+/// The variable that repeats the mutations of an earlier run.
 const SEED: &str = "SLUICE_TEST_SEED";
 
 const GET_ME: &str = "/sluice.v1.AuthService/GetMe";
@@ -30,60 +30,63 @@ const GET_ME: &str = "/sluice.v1.AuthService/GetMe";
 const MUTATIONS: usize = 50_000;
 
 const CONNECTIONS: usize = 4;
-const LANES: usize = 8;
+const TASKS: usize = 8;
 
-/// Then the connection is given up: h2 closes one (ENHANCE_YOUR_CALM) after some
-/// thousand requests whose bodies the server did not care to read.
-const CALLS_PER_LANE: usize = 250;
+/// Calls of a task before a new connection: h2 closes one (ENHANCE_YOUR_CALM) after some
+/// thousand requests whose bodies the server did not read.
+const CALLS_PER_TASK: usize = 250;
 
-/// Random numbers that a seed gives again (SplitMix64).
-struct Dice(u64);
+/// Random mutations that a seed repeats (SplitMix64).
+struct Mutator(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+impl Mutator {
+    fn random_below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % sides as u64) as usize
+        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
     }
 
-    /// A character of base64url, or sometimes any that a header may have.
+    /// A character of base64url, or sometimes any printable one.
     fn character(&mut self) -> u8 {
         const ALPHABET: &[u8; 64] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        match self.roll(4) {
-            0 => b'!' + self.roll(usize::from(b'~' - b'!') + 1) as u8,
-            _ => ALPHABET[self.roll(64)],
+        match self.random_below(4) {
+            0 => b'!' + self.random_below(usize::from(b'~' - b'!') + 1) as u8,
+            _ => ALPHABET[self.random_below(64)],
         }
     }
 
-    fn changed_once(&mut self, token: &str) -> String {
+    fn mutated_once(&mut self, token: &str) -> String {
         let mut bytes = token.as_bytes().to_vec();
-        // Rarely is nothing left to change.
+        // Earlier mutations may have left almost nothing.
         if bytes.len() < 4 {
             return "x".to_owned();
         }
-        let at = self.roll(bytes.len());
-        match self.roll(9) {
+        let at = self.random_below(bytes.len());
+        match self.random_below(9) {
             0 | 1 => bytes[at] = self.character(),
             2 => bytes.insert(at, self.character()),
             3 => drop(bytes.remove(at)),
             4 => bytes.truncate(at),
             5 => drop(bytes.drain(..at)),
             6 => {
-                let other = self.roll(bytes.len());
+                let other = self.random_below(bytes.len());
                 bytes.swap(at, other);
             }
             7 => {
                 let mut parts: Vec<_> = token.split('.').collect();
-                let (one, other) = (self.roll(parts.len()), self.roll(parts.len()));
+                let (one, other) = (
+                    self.random_below(parts.len()),
+                    self.random_below(parts.len()),
+                );
                 parts.swap(one, other);
                 return parts.join(".");
             }
-            // What base64 decoders of other houses let pass.
+            // What lenient base64 decoders accept.
             _ => {
-                return match self.roll(6) {
+                return match self.random_below(6) {
                     0 => format!("{token}="),
                     1 => format!("{token}=="),
                     2 => token.replace('-', "+").replace('_', "/"),
@@ -98,48 +101,48 @@ impl Dice {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// The token with one change or a few; never the token itself.
-    fn changed(&mut self, token: &str) -> String {
+    /// The token with one or more mutations; never the token itself.
+    fn mutated(&mut self, token: &str) -> String {
         loop {
-            let mut changed = self.changed_once(token);
-            while self.roll(3) == 0 {
-                changed = self.changed_once(&changed);
+            let mut mutated = self.mutated_once(token);
+            while self.random_below(3) == 0 {
+                mutated = self.mutated_once(&mutated);
             }
-            if changed != token {
-                return changed;
+            if mutated != token {
+                return mutated;
             }
         }
     }
 }
 
-/// How a token is refused; `None` if it is taken.
-async fn answer(channel: &Channel, token: &str) -> Option<Shape> {
+/// The error of a token; `None` if it is accepted.
+async fn error_of(channel: &Channel, token: &str) -> Option<ObservableError> {
     loop {
         match call(channel, GET_ME, &[bearer(token)], Vec::new()).await {
             Ok(_) => return None,
-            // A server on a slow machine that has not read its revocations in time
-            // judges no token; so ask again.
+            // On a slow machine a server may not have read its revocations in time, and
+            // refuses all calls.
             Err(status) if status.code() == Code::Unavailable => {}
-            Err(status) => return Some(Shape::of(&status)),
+            Err(status) => return Some(ObservableError::of(&status)),
         }
     }
 }
 
-/// Makes changed tokens and calls with them, one after the other.
-async fn refuse(
+/// Calls with mutated tokens, one after the other; asserts their error.
+async fn assert_refused(
     channel: Channel,
     token: Arc<str>,
-    expected: Arc<Shape>,
-    mut dice: Dice,
+    expected: Arc<ObservableError>,
+    mut mutator: Mutator,
     calls: usize,
     seed: u64,
 ) {
     for _ in 0..calls {
-        let changed = dice.changed(&token);
-        let shape = answer(&channel, &changed).await;
+        let mutated = mutator.mutated(&token);
+        let error = error_of(&channel, &mutated).await;
         assert!(
-            shape.as_ref() == Some(&*expected),
-            "{SEED}={seed}\nof   {token}\nmade {changed}\nanswered {shape:?}"
+            error.as_ref() == Some(&*expected),
+            "{SEED}={seed}\nof   {token}\nmade {mutated}\nanswered {error:?}"
         );
     }
 }
@@ -163,37 +166,37 @@ async fn a_hundred_thousand_random_mutations_of_a_token_are_refused_with_the_sam
     let (server, _, _directory) = server(Sqlite, signing).await;
     let ada = server.user().await;
     let token = Arc::<str>::from(ada.tokens.access_token);
-    let expected = Arc::new(refusal(&server.channel).await);
+    let expected = Arc::new(forged_token_error(&server.channel).await);
     let address: SocketAddr = server.address;
 
     let mut connections = JoinSet::new();
-    let per_lane = MUTATIONS.div_ceil(CONNECTIONS * LANES).min(CALLS_PER_LANE);
-    let turns = MUTATIONS.div_ceil(CONNECTIONS * LANES * per_lane);
+    let per_task = MUTATIONS.div_ceil(CONNECTIONS * TASKS).min(CALLS_PER_TASK);
+    let rounds = MUTATIONS.div_ceil(CONNECTIONS * TASKS * per_task);
     for connection in 0..CONNECTIONS {
         let (token, expected) = (Arc::clone(&token), Arc::clone(&expected));
         connections.spawn(async move {
-            for turn in 0..turns {
+            for round in 0..rounds {
                 let channel = Endpoint::from_shared(format!("http://{address}"));
                 let channel = channel.unwrap().connect_lazy();
-                let lanes = (0..LANES).map(|lane| {
-                    let at = (connection * turns + turn) * LANES + lane;
-                    let dice = Dice(seed.wrapping_add(at as u64));
-                    refuse(
+                let tasks = (0..TASKS).map(|task| {
+                    let at = (connection * rounds + round) * TASKS + task;
+                    let mutator = Mutator(seed.wrapping_add(at as u64));
+                    assert_refused(
                         channel.clone(),
                         Arc::clone(&token),
                         Arc::clone(&expected),
-                        dice,
-                        per_lane,
+                        mutator,
+                        per_task,
                         seed,
                     )
                 });
-                lanes.collect::<JoinSet<()>>().join_all().await;
+                tasks.collect::<JoinSet<()>>().join_all().await;
             }
         });
     }
     connections.join_all().await;
-    assert!(CONNECTIONS * LANES * per_lane * turns >= MUTATIONS);
+    assert!(CONNECTIONS * TASKS * per_task * rounds >= MUTATIONS);
 
-    // All this while the token itself was good, and still is.
-    assert_eq!(answer(&server.channel, &token).await, None);
+    // The token itself is still valid.
+    assert_eq!(error_of(&server.channel, &token).await, None);
 }

@@ -1,4 +1,4 @@
-//! No RPC takes an access token that the server did not make.
+//! No RPC accepts an access token that the server did not issue.
 
 mod corrupted_tokens;
 mod forged_tokens;

@@ -1,4 +1,4 @@
-//! What tokens are signed with, by the server or by a forger.
+//! Signing keys, of the server and of a forger.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::{
@@ -10,12 +10,12 @@ use tempfile::TempDir;
 
 use crate::harness::{Engine, TestServer};
 
-/// What lets these tests call as often as they want.
+/// No rate limit.
 const FLAGS: &[&str] = &["--address-rate=0"];
 
 const SECRET: &str = "the secret of this server, of 32 bytes or more";
 
-/// What a token is signed with.
+/// A key that signs tokens.
 pub enum Key {
     Hmac(hmac::Algorithm, Vec<u8>),
     Ed25519(Ed25519KeyPair),
@@ -61,14 +61,14 @@ impl Key {
     }
 }
 
-/// What a server signs its tokens with.
+/// The signature algorithm of a server.
 #[derive(Debug, Clone, Copy)]
 pub enum Signing {
     Hs256,
     Ed25519,
 }
 
-/// A server whose key the test knows, and that key.
+/// A server, and its signing key.
 pub async fn server(engine: Engine, signing: Signing) -> (TestServer, Key, TempDir) {
     let directory = TempDir::new().unwrap();
     let (flag, key) = match signing {

@@ -4,13 +4,13 @@ use sluice::proto::v1 as pb;
 use uuid::Uuid;
 
 use super::recorder::{
-    Outcome::{Right, Wrong},
-    Run,
+    Outcome::{Fails, Succeeds},
+    Recorder,
 };
 use crate::harness::Mail;
 
-impl Run {
-    /// The RPCs that need no token; gives an access token and the password.
+impl Recorder {
+    /// Calls the RPCs that need no token; returns an access token and the password.
     pub async fn public_rpcs(&mut self) -> (String, String) {
         let password = self.new_secret("password");
         let sign_up = pb::SignUpRequest {
@@ -20,7 +20,7 @@ impl Run {
             request_id: Uuid::now_v7().to_string(),
         };
         let rpc = "AuthService/SignUp";
-        let answer: pb::SignUpResponse = self.call(Right, rpc, "", sign_up.clone()).await;
+        let answer: pb::SignUpResponse = self.call(Succeeds, rpc, "", sign_up.clone()).await;
         let (access_token, refresh_token) = self.tokens(answer.tokens);
         let wrong = pb::SignUpRequest {
             email: "no address".to_owned(),
@@ -28,22 +28,27 @@ impl Run {
             request_id: self.new_secret("request id"),
             ..sign_up
         };
-        self.call::<()>(Wrong, rpc, "", wrong).await;
+        self.call::<()>(Fails, rpc, "", wrong).await;
         let wrong = pb::SignInRequest {
             email: "ada@example.com".to_owned(),
             password: self.new_secret("wrong password"),
         };
-        self.call::<()>(Wrong, "AuthService/SignIn", "", wrong)
+        self.call::<()>(Fails, "AuthService/SignIn", "", wrong)
             .await;
         self.sign_in(&password).await;
 
         let rpc = "AuthService/RefreshTokens";
         let answer: pb::RefreshTokensResponse = self
-            .call(Right, rpc, "", pb::RefreshTokensRequest { refresh_token })
+            .call(
+                Succeeds,
+                rpc,
+                "",
+                pb::RefreshTokensRequest { refresh_token },
+            )
             .await;
         self.tokens(answer.tokens);
         let refresh_token = self.new_secret("unknown refresh token");
-        self.call::<()>(Wrong, rpc, "", pb::RefreshTokensRequest { refresh_token })
+        self.call::<()>(Fails, rpc, "", pb::RefreshTokensRequest { refresh_token })
             .await;
 
         let request = pb::SignInWithIdTokenRequest {
@@ -52,10 +57,10 @@ impl Run {
             nonce: self.new_secret("nonce"),
         };
         let rpc = "AuthService/SignInWithIdToken";
-        self.call::<()>(Wrong, rpc, "", request).await;
+        self.call::<()>(Fails, rpc, "", request).await;
         let token = self.new_secret("token to verify");
         self.call::<()>(
-            Wrong,
+            Fails,
             "AuthService/VerifyEmail",
             "",
             pb::VerifyEmailRequest { token },
@@ -65,38 +70,38 @@ impl Run {
             token: self.new_secret("token to reset"),
             new_password: self.new_secret("password of a reset"),
         };
-        self.call::<()>(Wrong, "AuthService/ResetPassword", "", request)
+        self.call::<()>(Fails, "AuthService/ResetPassword", "", request)
             .await;
         let email = "ada@example.com".to_owned();
         let rpc = "AuthService/RequestPasswordReset";
-        self.call::<()>(Right, rpc, "", pb::RequestPasswordResetRequest { email })
+        self.call::<()>(Succeeds, rpc, "", pb::RequestPasswordResetRequest { email })
             .await;
-        self.call::<()>(Right, "AuthService/GetJwks", "", pb::GetJwksRequest {})
+        self.call::<()>(Succeeds, "AuthService/GetJwks", "", pb::GetJwksRequest {})
             .await;
         (access_token, password)
     }
 
-    /// VerifyEmail with the token of a message that came.
+    /// Calls VerifyEmail with the token of a received message.
     pub async fn verify(&mut self, message: &Mail) {
         let token = self.secret("token of a message", &message.token());
         let rpc = "AuthService/VerifyEmail";
-        self.call::<()>(Right, rpc, "", pb::VerifyEmailRequest { token })
+        self.call::<()>(Succeeds, rpc, "", pb::VerifyEmailRequest { token })
             .await;
     }
 
-    /// The RPCs of an account, but those that end it; gives the new password.
+    /// Calls the RPCs of an account, except those that delete; returns the new password.
     pub async fn account_rpcs(&mut self, token: &str, password: String) -> String {
         let forged = self.new_secret("forged access token");
-        self.call::<()>(Wrong, "AuthService/GetMe", &forged, pb::GetMeRequest {})
+        self.call::<()>(Fails, "AuthService/GetMe", &forged, pb::GetMeRequest {})
             .await;
-        self.call::<()>(Right, "AuthService/GetMe", token, pb::GetMeRequest {})
+        self.call::<()>(Succeeds, "AuthService/GetMe", token, pb::GetMeRequest {})
             .await;
         let display_name = Some("Ada L.".to_owned());
         let rpc = "AuthService/UpdateMe";
-        self.call::<()>(Right, rpc, token, pb::UpdateMeRequest { display_name })
+        self.call::<()>(Succeeds, rpc, token, pb::UpdateMeRequest { display_name })
             .await;
         let rpc = "AuthService/RequestEmailVerification";
-        self.call::<()>(Right, rpc, token, pb::RequestEmailVerificationRequest {})
+        self.call::<()>(Succeeds, rpc, token, pb::RequestEmailVerificationRequest {})
             .await;
 
         let rpc = "AuthService/ChangePassword";
@@ -105,31 +110,36 @@ impl Run {
             current_password: password,
             new_password: new_password.clone(),
         };
-        let answer: pb::ChangePasswordResponse = self.call(Right, rpc, token, request).await;
+        let answer: pb::ChangePasswordResponse = self.call(Succeeds, rpc, token, request).await;
         self.tokens(answer.tokens);
         let wrong = pb::ChangePasswordRequest {
             current_password: new_password.clone(),
             new_password: self.new_secret("password that is too long").repeat(3),
         };
-        self.call::<()>(Wrong, rpc, token, wrong).await;
+        self.call::<()>(Fails, rpc, token, wrong).await;
 
         self.sign_in(&new_password).await;
         let list = pb::ListSessionsRequest::default();
         let rpc = "AuthService/ListSessions";
-        let listed: pb::ListSessionsResponse = self.call(Right, rpc, token, list).await;
+        let listed: pb::ListSessionsResponse = self.call(Succeeds, rpc, token, list).await;
         let other = listed.sessions.into_iter().find(|session| !session.current);
         let rpc = "AuthService/RevokeSession";
         let session_id = other.unwrap().id;
-        self.call::<()>(Right, rpc, token, pb::RevokeSessionRequest { session_id })
-            .await;
+        self.call::<()>(
+            Succeeds,
+            rpc,
+            token,
+            pb::RevokeSessionRequest { session_id },
+        )
+        .await;
         let session_id = self.new_secret("token instead of a session id");
-        self.call::<()>(Wrong, rpc, token, pb::RevokeSessionRequest { session_id })
+        self.call::<()>(Fails, rpc, token, pb::RevokeSessionRequest { session_id })
             .await;
         let (other, _) = self.sign_in(&new_password).await;
         let request = pb::SignOutRequest::default();
-        self.call::<()>(Right, "AuthService/SignOut", &other, request)
+        self.call::<()>(Succeeds, "AuthService/SignOut", &other, request)
             .await;
-        self.call::<()>(Wrong, "AuthService/SignOut", &other, request)
+        self.call::<()>(Fails, "AuthService/SignOut", &other, request)
             .await;
         new_password
     }
@@ -141,78 +151,78 @@ impl Run {
             ..Default::default()
         };
         let rpc = "AuthService/CreateApiKey";
-        let made: pb::CreateApiKeyResponse = self.call(Right, rpc, token, request).await;
+        let made: pb::CreateApiKeyResponse = self.call(Succeeds, rpc, token, request).await;
         let secret = self.secret("API key", &made.secret);
         let api_key_id = made.api_key.unwrap().id;
         let wrong = pb::CreateApiKeyRequest {
             scopes: vec![self.new_secret("secret instead of a scope")],
             ..Default::default()
         };
-        self.call::<()>(Wrong, rpc, token, wrong).await;
+        self.call::<()>(Fails, rpc, token, wrong).await;
         self.exchange(secret.clone()).await;
         let unknown = self.new_secret("unknown API key");
         let rpc = "AuthService/ExchangeApiKey";
         self.call::<()>(
-            Wrong,
+            Fails,
             rpc,
             "",
             pb::ExchangeApiKeyRequest { secret: unknown },
         )
         .await;
         let request = pb::ListApiKeysRequest::default();
-        self.call::<()>(Right, "AuthService/ListApiKeys", token, request)
+        self.call::<()>(Succeeds, "AuthService/ListApiKeys", token, request)
             .await;
         let wrong = pb::ListApiKeysRequest {
             page_token: self.new_secret("secret instead of a page token"),
             ..Default::default()
         };
-        self.call::<()>(Wrong, "AuthService/ListApiKeys", token, wrong)
+        self.call::<()>(Fails, "AuthService/ListApiKeys", token, wrong)
             .await;
         let request = pb::RevokeApiKeyRequest { api_key_id };
-        self.call::<()>(Right, "AuthService/RevokeApiKey", token, request)
+        self.call::<()>(Succeeds, "AuthService/RevokeApiKey", token, request)
             .await;
-        self.call::<()>(Wrong, rpc, "", pb::ExchangeApiKeyRequest { secret })
+        self.call::<()>(Fails, rpc, "", pb::ExchangeApiKeyRequest { secret })
             .await;
     }
 
-    /// ExchangeApiKey; gives the access token.
+    /// Calls ExchangeApiKey; returns the access token.
     pub async fn exchange(&mut self, secret: String) -> String {
         let request = pb::ExchangeApiKeyRequest { secret };
         let rpc = "AuthService/ExchangeApiKey";
-        let answer: pb::ExchangeApiKeyResponse = self.call(Right, rpc, "", request).await;
+        let answer: pb::ExchangeApiKeyResponse = self.call(Succeeds, rpc, "", request).await;
         self.secret("access token of an API key", &answer.access_token)
     }
 
-    /// What deletes.
-    pub async fn last_rpcs(&mut self, token: &str, project_id: String, password: String) {
+    /// Calls the RPCs that delete.
+    pub async fn deleting_rpcs(&mut self, token: &str, project_id: String, password: String) {
         let request = pb::ListDestinationsRequest {
             project_id: project_id.clone(),
             ..Default::default()
         };
         let rpc = "ProjectService/ListDestinations";
-        let listed: pb::ListDestinationsResponse = self.call(Right, rpc, token, request).await;
+        let listed: pb::ListDestinationsResponse = self.call(Succeeds, rpc, token, request).await;
         let destination_id = listed.destinations[0].id.clone();
         let request = pb::DeleteDestinationRequest { destination_id };
-        self.call::<()>(Right, "ProjectService/DeleteDestination", token, request)
+        self.call::<()>(Succeeds, "ProjectService/DeleteDestination", token, request)
             .await;
         let request = pb::DeleteProjectRequest {
             project_id,
             force: true,
         };
-        self.call::<()>(Right, "ProjectService/DeleteProject", token, request)
+        self.call::<()>(Succeeds, "ProjectService/DeleteProject", token, request)
             .await;
         let request = pb::ListAuditEventsRequest::default();
         let rpc = "AuthService/ListAuditEvents";
-        let audit: pb::ListAuditEventsResponse = self.call(Right, rpc, token, request).await;
+        let audit: pb::ListAuditEventsResponse = self.call(Succeeds, rpc, token, request).await;
         assert_ne!(audit.events, []);
         self.refusals.extend(format!("{audit:?}").into_bytes());
         let wrong = pb::DeleteMeRequest {
             password: self.new_secret("wrong password of a deletion"),
         };
-        self.call::<()>(Wrong, "AuthService/DeleteMe", token, wrong)
+        self.call::<()>(Fails, "AuthService/DeleteMe", token, wrong)
             .await;
         let request = pb::DeleteMeRequest { password };
-        self.call::<()>(Right, "AuthService/DeleteMe", token, request)
+        self.call::<()>(Succeeds, "AuthService/DeleteMe", token, request)
             .await;
     }
 }

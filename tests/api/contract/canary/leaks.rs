@@ -1,5 +1,5 @@
-//! Marked secrets go into the real program by every RPC, right and wrong, with
-//! everything logged. Then they are looked for wherever they must not be.
+//! Canary secrets enter the real program through every RPC, in calls that succeed and in
+//! calls that fail, at log level trace. Then its outputs are searched for them.
 
 use std::{collections::BTreeSet, process::Stdio};
 
@@ -8,20 +8,20 @@ use rstest::rstest;
 use tokio::process::Command;
 use uuid::Uuid;
 
-use super::recorder::{Run, marked};
-use super::scanner::Search;
+use super::recorder::{Recorder, canary};
+use super::scanner::SecretScanner;
 use crate::contract::descriptors::requests;
 use crate::harness::{Collector, Engine, Postgres, Process, Signal, Sqlite, TestDatabase};
 
 /// Settings of the program beside the secrets and the log.
 const SETTINGS: &[(&str, &str)] = &[("SLUICE_BCRYPT_COST", "4")];
 
-/// All bytes that a database keeps: its files, or what `pg_dump` says.
+/// All bytes of a database: its files, or the output of `pg_dump`.
 async fn stored(database: &TestDatabase) -> Vec<u8> {
     if database.url.starts_with("sqlite:") {
         let mut bytes = Vec::new();
         for name in ["sluice.db", "sluice.db-wal"] {
-            // The log is gone when the last connection is closed.
+            // The write-ahead log is deleted with the last connection.
             let path = database.directory.path().join(name);
             bytes.extend(std::fs::read(path).unwrap_or_default());
         }
@@ -44,7 +44,7 @@ async fn no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database(
 ) {
     let database = TestDatabase::create(engine).await;
     let collector = Collector::start().await;
-    let jwt_secret = marked("jwt-secret");
+    let jwt_secret = canary("jwt-secret");
     let sealing_key = STANDARD.encode(&Uuid::now_v7().simple().to_string()[..]);
     let secrets = [
         ("SLUICE_LOG", "trace"),
@@ -72,36 +72,39 @@ async fn no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database(
     let operators_key = String::from_utf8(operator.stdout).unwrap();
 
     let mut program = Process::serve(&database, &settings);
-    let mut run = Run {
+    let mut recorder = Recorder {
         channel: program.channel().await,
         secrets: Vec::new(),
         called: BTreeSet::new(),
         refusals: Vec::new(),
     };
-    run.secret("JWT secret", &jwt_secret);
-    run.secret("sealing key", &sealing_key);
+    recorder.secret("JWT secret", &jwt_secret);
+    recorder.secret("sealing key", &sealing_key);
     let url = url::Url::parse(&database.url).unwrap();
     if let Some(password) = url.password() {
-        run.secret("password of the database", password);
+        recorder.secret("password of the database", password);
     }
     let key = STANDARD.decode(&sealing_key).unwrap();
-    run.secrets
+    recorder
+        .secrets
         .push(("bytes of the sealing key".to_owned(), key));
-    let operators_key = run.secret("operator's key", operators_key.trim());
+    let operators_key = recorder.secret("operator's key", operators_key.trim());
 
-    let (token, password) = run.public_rpcs().await;
-    let password = run.account_rpcs(&token, password).await;
+    let (token, password) = recorder.public_rpcs().await;
+    let password = recorder.account_rpcs(&token, password).await;
     let reset = database.mail("ada@example.com", "eset", 1).await;
-    run.secret("token of a message that waits", &reset.token());
-    run.verify(&database.mail("ada@example.com", "erify", 1).await)
+    recorder.secret("token of a message that waits", &reset.token());
+    recorder
+        .verify(&database.mail("ada@example.com", "erify", 1).await)
         .await;
-    run.api_key_rpcs(&token).await;
-    let media = run.exchange(operators_key).await;
-    let (project_id, stream_key) = run.project_rpcs(&token).await;
-    run.stream_rpcs(&token, &media, &project_id, &stream_key)
+    recorder.api_key_rpcs(&token).await;
+    let media = recorder.exchange(operators_key).await;
+    let (project_id, stream_key) = recorder.project_rpcs(&token).await;
+    recorder
+        .stream_rpcs(&token, &media, &project_id, &stream_key)
         .await;
     let full = stored(&database).await;
-    run.last_rpcs(&token, project_id, password).await;
+    recorder.deleting_rpcs(&token, project_id, password).await;
     let emptied = stored(&database).await;
     let metrics = program.operations("GET", "/metrics", "").await;
     let metrics = metrics.text.into_bytes();
@@ -111,24 +114,25 @@ async fn no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database(
     let traces = format!("{:?}", collector.received()).into_bytes();
 
     let all: BTreeSet<_> = requests().into_keys().collect();
-    assert_eq!(run.called, all, "every RPC is part of the run");
-    let secrets = run.secrets.iter();
-    let search = Search::of(secrets.map(|(name, secret)| (name.as_str(), secret.as_slice())));
+    assert_eq!(recorder.called, all, "every RPC is part of the recorder");
+    let secrets = recorder.secrets.iter();
+    let scanner =
+        SecretScanner::new(secrets.map(|(name, secret)| (name.as_str(), secret.as_slice())));
     for (place, text) in [
         ("the log", &log),
         ("the metrics", &metrics),
         ("a trace", &traces),
         ("the log of the operator's command", &operator.stderr),
-        ("a refusal or an audit event", &run.refusals),
+        ("a refusal or an audit event", &recorder.refusals),
         ("the full database", &full),
         ("the emptied database", &emptied),
         ("the stopped database", &stored(&database).await),
     ] {
-        assert!(text.len() > 100, "{place} is there");
-        assert_eq!(search.found_in(text), BTreeSet::new(), "in {place}");
+        assert!(text.len() > 100, "{place} is not empty");
+        assert_eq!(scanner.find_in(text), BTreeSet::new(), "in {place}");
     }
     let log = String::from_utf8(log).unwrap();
     for target in ["h2::", "sqlx::", "sluice::"] {
-        assert!(log.contains(target), "the log of {target} is part of it");
+        assert!(log.contains(target), "the log includes {target}");
     }
 }

@@ -1,4 +1,4 @@
-//! No secret that goes into the program comes out where it must not.
+//! Secrets that enter the program do not leak from it.
 
 mod account_rpcs;
 mod leaks;

@@ -1,4 +1,4 @@
-//! A run that calls RPCs with secrets and remembers both.
+//! Calls RPCs with secrets, and records both.
 
 use std::collections::BTreeSet;
 
@@ -11,40 +11,40 @@ use uuid::Uuid;
 
 use crate::contract::raw_rpc::{bearer, call};
 
-/// A text that nothing else contains.
-pub fn marked(what: &str) -> String {
+/// A text that occurs nowhere else.
+pub fn canary(what: &str) -> String {
     format!("canary-{what}-{}", Uuid::now_v7().simple())
 }
 
-/// A run of the program, and what there is to find and to search.
-pub struct Run {
+/// The calls of a test, their secrets, and the errors in which these must not occur.
+pub struct Recorder {
     pub channel: Channel,
     pub secrets: Vec<(String, Vec<u8>)>,
     pub called: BTreeSet<String>,
-    /// All that callers were told when they were refused.
+    /// Everything that callers saw of errors.
     pub refusals: Vec<u8>,
 }
 
-/// What a call is to end with.
+/// The expected outcome of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    Right,
-    Wrong,
+    Succeeds,
+    Fails,
 }
-use Outcome::{Right, Wrong};
+use Outcome::{Fails, Succeeds};
 
-impl Run {
-    /// Keeps a secret to look for, and its parts.
+impl Recorder {
+    /// Records a secret to search for, and its parts.
     pub fn secret(&mut self, name: &str, secret: &str) -> String {
-        let mut keep = |name: String, bytes: &[u8]| self.secrets.push((name, bytes.to_vec()));
-        keep(name.to_owned(), secret.as_bytes());
-        // What is secret of a token is its last part.
+        let mut record = |name: String, bytes: &[u8]| self.secrets.push((name, bytes.to_vec()));
+        record(name.to_owned(), secret.as_bytes());
+        // Only the last part of a token is secret.
         if let Some((_, last)) = secret.rsplit_once(['.', '_'])
             && last.len() >= 20
         {
-            keep(format!("last part of the {name}"), last.as_bytes());
+            record(format!("last part of the {name}"), last.as_bytes());
             if let Ok(bytes) = URL_SAFE_NO_PAD.decode(last) {
-                keep(format!("bytes of the {name}"), &bytes);
+                record(format!("bytes of the {name}"), &bytes);
             }
         }
         secret.to_owned()
@@ -52,7 +52,7 @@ impl Run {
 
     pub fn new_secret(&mut self, name: &str) -> String {
         let what = name.replace(|letter: char| !letter.is_alphanumeric(), "");
-        self.secret(name, &marked(&what))
+        self.secret(name, &canary(&what))
     }
 
     pub async fn call<A: Message + Default>(
@@ -77,11 +77,11 @@ impl Run {
         self.called.insert(path);
         match answer {
             Ok(answer) => {
-                assert!(outcome != Wrong, "{rpc} is refused");
+                assert!(outcome != Fails, "{rpc} should fail");
                 A::decode(answer.into_inner().as_slice()).unwrap()
             }
             Err(status) => {
-                assert!(outcome != Right, "{rpc}: {status:?}");
+                assert!(outcome != Succeeds, "{rpc}: {status:?}");
                 self.refusals.extend(format!("{status:?}").into_bytes());
                 self.refusals.extend(status.details());
                 assert!(status.get_error_details().error_info().is_some(), "{rpc}");
@@ -91,7 +91,7 @@ impl Run {
         }
     }
 
-    /// Keeps the tokens of a sign-in, and gives them.
+    /// Records the tokens of a sign-in, and returns them.
     pub fn tokens(&mut self, tokens: Option<pb::Tokens>) -> (String, String) {
         let tokens = tokens.unwrap();
         self.secret("access token", &tokens.access_token);
@@ -104,7 +104,8 @@ impl Run {
             email: "ada@example.com".to_owned(),
             password: password.to_owned(),
         };
-        let answer: pb::SignInResponse = self.call(Right, "AuthService/SignIn", "", request).await;
+        let answer: pb::SignInResponse =
+            self.call(Succeeds, "AuthService/SignIn", "", request).await;
         self.tokens(answer.tokens)
     }
 }

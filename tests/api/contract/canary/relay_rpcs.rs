@@ -6,37 +6,37 @@ use sluice::proto::v1 as pb;
 use tokio::time::timeout;
 
 use super::recorder::{
-    Outcome::{Right, Wrong},
-    Run,
+    Outcome::{Fails, Succeeds},
+    Recorder,
 };
 use crate::harness::Client;
 
-/// How long anything may take that must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The timeout of a claim.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
 
-impl Run {
-    /// A live stream on its way to a destination, by the owner and a worker whose
-    /// words have the key in them.
+impl Recorder {
+    /// Calls the RPCs of a relay, as the owner and as a worker whose error text contains
+    /// the key.
     pub async fn relay_rpcs(&mut self, token: &str, worker: &str, project: &str, stream: &str) {
         let request = pb::ListDestinationsRequest {
             project_id: project.to_owned(),
             ..Default::default()
         };
         let rpc = "ProjectService/ListDestinations";
-        let list: pb::ListDestinationsResponse = self.call(Right, rpc, token, request).await;
+        let list: pb::ListDestinationsResponse = self.call(Succeeds, rpc, token, request).await;
         let destination_id = list.destinations[0].id.clone();
         let stream_id = || stream.to_owned();
         let request = pb::StartRelayRequest {
             stream_id: stream_id(),
             destination_id: destination_id.clone(),
         };
-        self.call::<()>(Right, "StreamService/StartRelay", token, request)
+        self.call::<()>(Succeeds, "StreamService/StartRelay", token, request)
             .await;
         let wrong = pb::StartRelayRequest {
             stream_id: stream_id(),
             destination_id: self.new_secret("secret instead of a destination id"),
         };
-        self.call::<()>(Wrong, "StreamService/StartRelay", token, wrong)
+        self.call::<()>(Fails, "StreamService/StartRelay", token, wrong)
             .await;
 
         let assignment = self.claim(worker).await;
@@ -60,25 +60,25 @@ impl Run {
             reports,
         };
         let rpc = "StreamService/ReportRelays";
-        self.call::<()>(Wrong, rpc, worker, reports(vec![wrong]))
+        self.call::<()>(Fails, rpc, worker, reports(vec![wrong]))
             .await;
-        self.call::<()>(Right, rpc, worker, reports(vec![report]))
+        self.call::<()>(Succeeds, rpc, worker, reports(vec![report]))
             .await;
 
         let request = pb::ListRelaysRequest {
             stream_id: stream_id(),
         };
-        self.call::<()>(Right, "StreamService/ListRelays", token, request)
+        self.call::<()>(Succeeds, "StreamService/ListRelays", token, request)
             .await;
         let request = pb::StopRelayRequest {
             stream_id: stream_id(),
             destination_id,
         };
-        self.call::<()>(Right, "StreamService/StopRelay", token, request)
+        self.call::<()>(Succeeds, "StreamService/StopRelay", token, request)
             .await;
     }
 
-    /// The first relay that a worker is given.
+    /// The first assignment of a worker.
     async fn claim(&mut self, worker: &str) -> pb::RelayAssignment {
         let request = pb::ClaimRelaysRequest {
             worker_id: "w1".to_owned(),
@@ -97,6 +97,8 @@ impl Run {
                 }
             }
         };
-        timeout(PATIENCE, assigned).await.expect("it comes in time")
+        timeout(CLAIM_TIMEOUT, assigned)
+            .await
+            .expect("an assignment comes")
     }
 }

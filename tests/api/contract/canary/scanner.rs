@@ -1,4 +1,4 @@
-//! Finds secrets in what a program leaves behind, also encoded ones.
+//! Finds secrets in the outputs of a program, in clear and encoded.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +7,20 @@ use base64::{
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 
-/// Looks for secrets in every form in which they could have been written.
-pub struct Search {
+/// Searches for secrets in every likely encoding.
+pub struct SecretScanner {
     needles: Vec<(String, Vec<u8>)>,
-    /// The needles by their first two bytes: one pass finds all.
+    /// The needles by their first two bytes, so that one pass finds all.
     begins: Vec<Vec<usize>>,
 }
 
-impl Search {
-    /// Of these secrets, by what they are.
-    pub fn of<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+impl SecretScanner {
+    /// A scanner for these secrets, with their names.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut needles = Vec::new();
         for (name, secret) in secrets {
             assert!(secret.len() >= 8, "the {name} is too short to be found");
-            for (form, needle) in forms(secret) {
+            for (form, needle) in encodings(secret) {
                 needles.push((format!("the {name} in {form}"), needle));
             }
         }
@@ -31,8 +31,8 @@ impl Search {
         Self { needles, begins }
     }
 
-    /// What of them stands in this text.
-    pub fn found_in(&self, text: &[u8]) -> BTreeSet<&str> {
+    /// The secrets that a text contains, with their encodings.
+    pub fn find_in(&self, text: &[u8]) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         for at in 0..text.len().saturating_sub(1) {
             for needle in &self.begins[begin(&text[at..])] {
@@ -50,10 +50,10 @@ fn begin(bytes: &[u8]) -> usize {
     usize::from(bytes[0]) << 8 | usize::from(bytes[1])
 }
 
-fn forms(secret: &[u8]) -> Vec<(String, Vec<u8>)> {
+fn encodings(secret: &[u8]) -> Vec<(String, Vec<u8>)> {
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let numbers = format!("{secret:?}");
-    let mut forms = vec![
+    let mut encodings = vec![
         ("clear".to_owned(), secret.to_vec()),
         ("hex".to_owned(), hex.clone().into_bytes()),
         ("upper-case hex".to_owned(), hex.to_uppercase().into_bytes()),
@@ -63,7 +63,7 @@ fn forms(secret: &[u8]) -> Vec<(String, Vec<u8>)> {
         ),
     ];
     for before in 0..3 {
-        // The characters that hold bits of the secret and of nothing else.
+        // Only the characters whose bits all belong to the secret.
         let padded = [&vec![0; before][..], secret].concat();
         let whole = (before * 8).div_ceil(6)..padded.len() * 8 / 6;
         for (name, encoded) in [
@@ -71,16 +71,16 @@ fn forms(secret: &[u8]) -> Vec<(String, Vec<u8>)> {
             ("url-safe base64", URL_SAFE_NO_PAD.encode(&padded)),
         ] {
             let encoded = encoded.as_bytes()[whole.clone()].to_vec();
-            forms.push((format!("{name}, {before} bytes after a boundary"), encoded));
+            encodings.push((format!("{name}, {before} bytes after a boundary"), encoded));
         }
     }
-    forms
+    encodings
 }
 
 #[test]
 fn the_scanner_finds_a_secret_in_every_encoding_and_has_no_false_positives() {
     let secret = b"canary-\xfb\xff\xbf-0d1f7e";
-    let search = Search::of([("key", &secret[..])]);
+    let scanner = SecretScanner::new([("key", &secret[..])]);
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
 
     let mut plants = vec![
@@ -108,12 +108,12 @@ fn the_scanner_finds_a_secret_in_every_encoding_and_has_no_false_positives() {
         for before in ["", "{\"message\":\"", "ca"] {
             let text = [before.as_bytes(), &plant, b"\"}\n"].concat();
             let shown = String::from_utf8_lossy(&text).into_owned();
-            assert_ne!(search.found_in(&text), BTreeSet::new(), "{shown}");
+            assert_ne!(scanner.find_in(&text), BTreeSet::new(), "{shown}");
         }
     }
 
     let part = &secret[..secret.len() - 1];
     let clean = [b"canary ", part, b" ", &secret[1..], b" \x00\xff"].concat();
-    assert_eq!(search.found_in(&clean), BTreeSet::new());
-    assert_eq!(search.found_in(b""), BTreeSet::new());
+    assert_eq!(scanner.find_in(&clean), BTreeSet::new());
+    assert_eq!(scanner.find_in(b""), BTreeSet::new());
 }

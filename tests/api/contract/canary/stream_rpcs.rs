@@ -4,13 +4,13 @@ use sluice::proto::v1 as pb;
 use uuid::Uuid;
 
 use super::recorder::{
-    Outcome::{Right, Wrong},
-    Run,
+    Outcome::{Fails, Succeeds},
+    Recorder,
 };
 use crate::harness::MediaServer;
 
-impl Run {
-    /// Projects and destinations that stay; gives a project and its stream key.
+impl Recorder {
+    /// Calls the RPCs of projects and destinations; returns a project and its stream key.
     pub async fn project_rpcs(&mut self, token: &str) -> (String, String) {
         let request = pb::CreateProjectRequest {
             name: "Show".to_owned(),
@@ -18,7 +18,7 @@ impl Run {
             ..Default::default()
         };
         let rpc = "ProjectService/CreateProject";
-        let made: pb::CreateProjectResponse = self.call(Right, rpc, token, request).await;
+        let made: pb::CreateProjectResponse = self.call(Succeeds, rpc, token, request).await;
         let project_id = made.project.unwrap().id;
         self.secret("stream key", &made.stream_key);
         let id = || project_id.clone();
@@ -32,31 +32,31 @@ impl Run {
             project_id: id(),
             grace,
         };
-        let rotated: pb::RotateStreamKeyResponse = self.call(Right, rpc, token, request).await;
+        let rotated: pb::RotateStreamKeyResponse = self.call(Succeeds, rpc, token, request).await;
         let stream_key = self.secret("new stream key", &rotated.stream_key);
         let request = pb::RevealStreamKeyRequest { project_id: id() };
-        self.call::<()>(Right, "ProjectService/RevealStreamKey", token, request)
+        self.call::<()>(Succeeds, "ProjectService/RevealStreamKey", token, request)
             .await;
         let request = pb::GetProjectRequest { project_id: id() };
-        self.call::<()>(Right, "ProjectService/GetProject", token, request)
+        self.call::<()>(Succeeds, "ProjectService/GetProject", token, request)
             .await;
         let wrong = pb::GetProjectRequest {
             project_id: self.new_secret("secret instead of a project id"),
         };
-        self.call::<()>(Wrong, "ProjectService/GetProject", token, wrong)
+        self.call::<()>(Fails, "ProjectService/GetProject", token, wrong)
             .await;
         let request = pb::ListProjectsRequest::default();
-        self.call::<()>(Right, "ProjectService/ListProjects", token, request)
+        self.call::<()>(Succeeds, "ProjectService/ListProjects", token, request)
             .await;
         let request = pb::UpdateProjectRequest {
             project_id: id(),
             name: Some("Renamed".to_owned()),
             ..Default::default()
         };
-        self.call::<()>(Right, "ProjectService/UpdateProject", token, request)
+        self.call::<()>(Succeeds, "ProjectService/UpdateProject", token, request)
             .await;
         let request = pb::ListPlatformsRequest {};
-        self.call::<()>(Right, "ProjectService/ListPlatforms", token, request)
+        self.call::<()>(Succeeds, "ProjectService/ListPlatforms", token, request)
             .await;
         self.destination_rpcs(token, &project_id).await;
         (project_id, stream_key)
@@ -74,14 +74,14 @@ impl Run {
         };
         let rpc = "ProjectService/CreateDestination";
         let made: pb::CreateDestinationResponse =
-            self.call(Right, rpc, token, request.clone()).await;
+            self.call(Succeeds, rpc, token, request.clone()).await;
         let destination_id = made.destination.unwrap().id;
         let kept = pb::CreateDestinationRequest {
             stream_key: self.new_secret("key of a destination that stays as it is"),
             request_id: String::new(),
             ..request.clone()
         };
-        self.call::<()>(Right, rpc, token, kept).await;
+        self.call::<()>(Succeeds, rpc, token, kept).await;
         let pasted = self.new_secret("key pasted into the address");
         let user = self.new_secret("password in the address");
         let passphrase = self.new_secret("passphrase in the address");
@@ -98,14 +98,14 @@ impl Run {
                 stream_key: pasted.clone(),
                 ..request.clone()
             };
-            self.call::<()>(Wrong, rpc, token, wrong).await;
+            self.call::<()>(Fails, rpc, token, wrong).await;
             let wrong = pb::UpdateDestinationRequest {
                 destination_id: destination_id.clone(),
                 url: Some(url),
                 stream_key: Some(pasted.clone()),
                 ..Default::default()
             };
-            self.call::<()>(Wrong, "ProjectService/UpdateDestination", token, wrong)
+            self.call::<()>(Fails, "ProjectService/UpdateDestination", token, wrong)
                 .await;
         }
         let request = pb::UpdateDestinationRequest {
@@ -113,20 +113,20 @@ impl Run {
             stream_key: Some(self.new_secret("new destination key")),
             ..Default::default()
         };
-        self.call::<()>(Right, "ProjectService/UpdateDestination", token, request)
+        self.call::<()>(Succeeds, "ProjectService/UpdateDestination", token, request)
             .await;
         let request = pb::GetDestinationRequest { destination_id };
-        self.call::<()>(Right, "ProjectService/GetDestination", token, request)
+        self.call::<()>(Succeeds, "ProjectService/GetDestination", token, request)
             .await;
         let request = pb::ListDestinationsRequest {
             project_id: project_id.to_owned(),
             ..Default::default()
         };
-        self.call::<()>(Right, "ProjectService/ListDestinations", token, request)
+        self.call::<()>(Succeeds, "ProjectService/ListDestinations", token, request)
             .await;
     }
 
-    /// A stream from its begin to its end, by a media server and the owner.
+    /// Calls the RPCs of a stream from begin to end, as a media server and as the owner.
     pub async fn stream_rpcs(&mut self, token: &str, media: &str, project: &str, stream_key: &str) {
         let publisher = Some(MediaServer::connection("c1"));
         let request = pb::BeginPublishRequest {
@@ -136,7 +136,8 @@ impl Run {
             play_url: format!("rtmp://10.0.0.5/live/{}", self.new_secret("play url")),
         };
         let rpc = "StreamService/BeginPublish";
-        let begun: pb::BeginPublishResponse = self.call(Right, rpc, media, request.clone()).await;
+        let begun: pb::BeginPublishResponse =
+            self.call(Succeeds, rpc, media, request.clone()).await;
         let stream = begun.stream.unwrap();
         let (stream_id, epoch) = (stream.id, stream.epoch);
         for wrong in [self.new_secret("unknown stream key"), "x".repeat(300)] {
@@ -144,15 +145,15 @@ impl Run {
                 stream_key: wrong,
                 ..request.clone()
             };
-            self.call::<()>(Wrong, rpc, media, wrong).await;
+            self.call::<()>(Fails, rpc, media, wrong).await;
         }
         let wrong = pb::BeginPublishRequest {
             publisher: Some(MediaServer::connection("c2")),
             ..request.clone()
         };
-        self.call::<()>(Wrong, rpc, media, wrong).await;
+        self.call::<()>(Fails, rpc, media, wrong).await;
         let again = request.clone();
-        self.call::<()>(Wrong, rpc, token, request).await;
+        self.call::<()>(Fails, rpc, token, request).await;
 
         let request = pb::HeartbeatPublishRequest {
             stream_id: stream_id.clone(),
@@ -160,49 +161,49 @@ impl Run {
             publisher: publisher.clone(),
             stats: None,
         };
-        self.call::<()>(Right, "StreamService/HeartbeatPublish", media, request)
+        self.call::<()>(Succeeds, "StreamService/HeartbeatPublish", media, request)
             .await;
         self.sync_rpc(token, media, stream_key).await;
         let request = pb::GetStreamRequest {
             stream_id: stream_id.clone(),
         };
-        self.call::<()>(Right, "StreamService/GetStream", token, request)
+        self.call::<()>(Succeeds, "StreamService/GetStream", token, request)
             .await;
         let request = pb::ListStreamsRequest {
             project_id: project.to_owned(),
             ..Default::default()
         };
-        self.call::<()>(Right, "StreamService/ListStreams", token, request)
+        self.call::<()>(Succeeds, "StreamService/ListStreams", token, request)
             .await;
         let request = pb::ListRefusalsRequest {
             project_id: project.to_owned(),
             ..Default::default()
         };
-        self.call::<()>(Right, "StreamService/ListRefusals", token, request)
+        self.call::<()>(Succeeds, "StreamService/ListRefusals", token, request)
             .await;
         let wrong = pb::BeginPublishRequest {
             play_url: self.new_secret("play url that is none"),
             ..again
         };
-        self.call::<()>(Wrong, rpc, media, wrong).await;
+        self.call::<()>(Fails, rpc, media, wrong).await;
         self.watch_rpcs(token, project).await;
         self.relay_rpcs(token, media, project, &stream_id).await;
         let request = pb::StopStreamRequest {
             stream_id: stream_id.clone(),
             hold: None,
         };
-        self.call::<()>(Right, "StreamService/StopStream", token, request)
+        self.call::<()>(Succeeds, "StreamService/StopStream", token, request)
             .await;
         let request = pb::EndPublishRequest {
             stream_id,
             epoch,
             publisher,
         };
-        self.call::<()>(Right, "StreamService/EndPublish", media, request)
+        self.call::<()>(Succeeds, "StreamService/EndPublish", media, request)
             .await;
     }
 
-    /// A media server that reports another connection than the one that it had.
+    /// Reports other connections of the media server than its current one.
     async fn sync_rpc(&mut self, token: &str, media: &str, stream_key: &str) {
         let rpc = "StreamService/SyncNode";
         let connection = |id: &str, stream_key: &str, play_url: String| pb::NodeConnection {
@@ -216,42 +217,42 @@ impl Run {
             boot_id: "b1".to_owned(),
             connections,
         };
-        let place = self.new_secret("address of the media of a connection");
-        let place = format!("rtmp://10.0.0.5/live/{place}");
+        let play_url = self.new_secret("address of the media of a connection");
+        let play_url = format!("rtmp://10.0.0.5/live/{play_url}");
         let unknown = self.new_secret("unknown stream key of a connection");
         let request = sync(vec![
-            connection("c3", stream_key, place.clone()),
-            connection("c4", &unknown, place.clone()),
+            connection("c3", stream_key, play_url.clone()),
+            connection("c4", &unknown, play_url.clone()),
         ]);
-        let answer: pb::SyncNodeResponse = self.call(Right, rpc, media, request.clone()).await;
+        let answer: pb::SyncNodeResponse = self.call(Succeeds, rpc, media, request.clone()).await;
         assert_eq!((answer.adoptions.len(), answer.kicks.len()), (1, 1));
-        self.call::<()>(Wrong, rpc, token, request).await;
+        self.call::<()>(Fails, rpc, token, request).await;
 
         let long_key = self.new_secret("too long a stream key") + &"x".repeat(300);
         let nowhere = self.new_secret("address of media that is none");
         for wrong in [
-            connection("c3", &long_key, place.clone()),
+            connection("c3", &long_key, play_url.clone()),
             connection("c3", stream_key, nowhere),
-            connection("c3", stream_key, place + &"x".repeat(1100)),
+            connection("c3", stream_key, play_url + &"x".repeat(1100)),
         ] {
-            self.call::<()>(Wrong, rpc, media, sync(vec![wrong])).await;
+            self.call::<()>(Fails, rpc, media, sync(vec![wrong])).await;
         }
     }
 
     async fn watch_rpcs(&mut self, token: &str, project: &str) {
         let rpc = "StreamService/WatchProject";
-        // All that has happened, and the project as it is.
+        // The events after revision 1, and a snapshot.
         for after_revision in [1, 0] {
             let request = pb::WatchProjectRequest {
                 project_id: project.to_owned(),
                 after_revision,
             };
-            self.call::<()>(Right, rpc, token, request).await;
+            self.call::<()>(Succeeds, rpc, token, request).await;
         }
         let wrong = pb::WatchProjectRequest {
             project_id: self.new_secret("secret instead of a watched project id"),
             after_revision: 0,
         };
-        self.call::<()>(Wrong, rpc, token, wrong).await;
+        self.call::<()>(Fails, rpc, token, wrong).await;
     }
 }
