@@ -13,12 +13,12 @@ use tokio::{
 };
 
 #[expect(dead_code, reason = "the tests use more of it")]
-#[path = "../../tests/api/listening/frames.rs"]
+#[path = "../../tests/api/transport/http2_frames.rs"]
 mod frames;
 
 use frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, OPEN, PRIORITY, RST_STREAM, frame,
-    header, headers, hello,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PRIORITY, PUBLIC_RPC, RST_STREAM,
+    client_preface, frame, header, headers,
 };
 
 /// The interval between two waves of connections.
@@ -42,7 +42,14 @@ pub const ATTACKS: [Attack; 5] = [
         name: "calls that are cancelled at once",
         connections: 8,
         sends: |_| {
-            let call = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &headers(OPEN));
+            let call = |stream| {
+                frame(
+                    HEADERS,
+                    END_HEADERS | END_STREAM,
+                    stream,
+                    &headers(PUBLIC_RPC),
+                )
+            };
             let end = |stream| frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
             calls(|stream| [call(stream), end(stream)].concat())
         },
@@ -51,7 +58,7 @@ pub const ATTACKS: [Attack; 5] = [
         name: "calls that depend on themselves",
         connections: 8,
         sends: |_| {
-            let call = |stream| frame(HEADERS, END_HEADERS, stream, &headers(OPEN));
+            let call = |stream| frame(HEADERS, END_HEADERS, stream, &headers(PUBLIC_RPC));
             let itself = |stream: u32| [&stream.to_be_bytes()[..], &[0]].concat();
             calls(|stream| [call(stream), frame(PRIORITY, 0, stream, &itself(stream))].concat())
         },
@@ -63,13 +70,18 @@ pub const ATTACKS: [Attack; 5] = [
             let mut more = Vec::new();
             header(&mut more, "x", "y");
             let more = frame(CONTINUATION, 0, 1, &more).repeat(20_000);
-            [hello(), frame(HEADERS, 0, 1, &headers(OPEN)), more].concat()
+            [
+                client_preface(),
+                frame(HEADERS, 0, 1, &headers(PUBLIC_RPC)),
+                more,
+            ]
+            .concat()
         },
     },
     Attack {
         name: "half handshakes and silence",
         connections: 100,
-        sends: |number| hello()[..number % 24].to_vec(),
+        sends: |number| client_preface()[..number % 24].to_vec(),
     },
     Attack {
         name: "invalid frames",
@@ -80,14 +92,14 @@ pub const ATTACKS: [Attack; 5] = [
                 1 => frame(HEADERS, END_HEADERS, 1, &[0xff; 9]),
                 _ => vec![0xff; 4096],
             };
-            [hello(), nonsense].concat()
+            [client_preface(), nonsense].concat()
         },
     },
 ];
 
 fn calls(call: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
     let calls = (0..2_000).flat_map(|number| call(2 * number + 1));
-    hello().into_iter().chain(calls).collect()
+    client_preface().into_iter().chain(calls).collect()
 }
 
 impl Attack {

@@ -1,4 +1,5 @@
-//! Behaviour over the wire, on both engines. The names are the specification.
+//! Behaviour over the wire, on both engines where it depends on the database. The names are
+//! the specification.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
@@ -9,10 +10,10 @@ mod deploying;
 mod edge;
 mod harness;
 mod lifecycle;
-mod listening;
 mod operations;
 mod project;
+mod readme;
 mod relay;
 mod requests;
-mod story;
 mod stream;
+mod transport;

@@ -5,7 +5,7 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
 };
 
-use super::steps::{get_me, refusals_of_session_rpcs};
+use super::calls::{get_me, session_rpc_refusals};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually, refused};
 
 const MISSING: (Code, &str) = (Code::Unauthenticated, "ACCESS_TOKEN_MISSING");
@@ -24,32 +24,28 @@ async fn get_me_with(
     server.anonymous().auth.get_me(request).await
 }
 
-#[rstest]
 #[tokio::test]
-async fn what_needs_a_session_refuses_callers_without_a_token(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start(engine).await;
+async fn session_rpcs_refuse_a_call_without_a_token() {
+    let server = TestServer::start(Sqlite).await;
 
-    for refusal in refusals_of_session_rpcs(&server.anonymous()).await {
+    for refusal in session_rpc_refusals(&server.anonymous()).await {
         assert_eq!(refusal.class(), MISSING);
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn what_needs_a_session_refuses_what_is_no_token(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn session_rpcs_refuse_a_malformed_token() {
+    let server = TestServer::start(Sqlite).await;
 
     let client = Client::with_token(&server.channel, "no.token.atall");
-    for refusal in refusals_of_session_rpcs(&client).await {
+    for refusal in session_rpc_refusals(&client).await {
         assert_eq!(refusal.class(), INVALID);
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn the_scheme_is_read_in_any_case(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_bearer_scheme_is_case_insensitive(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -60,10 +56,9 @@ async fn the_scheme_is_read_in_any_case(#[values(Sqlite, Postgres)] engine: Engi
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_header_of_another_form_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn a_malformed_authorization_header_is_refused() {
+    let server = TestServer::start(Sqlite).await;
     let ada = server.user().await;
     let token = &ada.tokens.access_token;
     let parts: Vec<_> = token.split('.').collect();
@@ -98,10 +93,9 @@ async fn a_header_of_another_form_is_refused(#[values(Sqlite, Postgres)] engine:
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn two_headers_are_refused_even_if_both_are_good(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn two_authorization_headers_are_refused_even_if_both_are_valid() {
+    let server = TestServer::start(Sqlite).await;
     let ada = server.user().await;
 
     let good = format!("Bearer {}", ada.tokens.access_token);
@@ -111,11 +105,10 @@ async fn two_headers_are_refused_even_if_both_are_good(#[values(Sqlite, Postgres
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_token_expires(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn an_access_token_expires() {
     let flags = ["--access-token-lifetime=1s"];
-    let server = TestServer::start_with(engine, &flags).await;
+    let server = TestServer::start_with(Sqlite, &flags).await;
     let ada = server.user().await;
     get_me(&ada.client).await.unwrap();
 
@@ -132,13 +125,10 @@ async fn a_token_expires(#[values(Sqlite, Postgres)] engine: Engine) {
 #[case::of_another_issuer(&["--jwt-secret=the same secret of both of the servers", "--jwt-issuer=another"])]
 #[case::for_another_audience(&["--jwt-secret=the same secret of both of the servers", "--jwt-audience=another"])]
 #[tokio::test]
-async fn a_token_of_another_server_is_refused(
-    #[values(Sqlite, Postgres)] engine: Engine,
-    #[case] flags: &[&str],
-) {
+async fn a_token_of_another_server_is_refused(#[case] flags: &[&str]) {
     let same: Vec<_> = flags.iter().take(1).copied().collect();
-    let server = TestServer::start_with(engine, &same).await;
-    let other = TestServer::start_with(engine, flags).await;
+    let server = TestServer::start_with(Sqlite, &same).await;
+    let other = TestServer::start_with(Sqlite, flags).await;
     let stranger = other.user().await;
     get_me(&stranger.client).await.unwrap();
 
@@ -147,10 +137,10 @@ async fn a_token_of_another_server_is_refused(
     assert_eq!(refused(get_me(&client).await).class(), INVALID);
 }
 
-/// Clients send the header with every call, also when its token has expired.
+/// Clients send the header with every call, even when its token has expired.
 #[rstest]
 #[tokio::test]
-async fn what_needs_no_token_does_not_look_at_it(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn public_rpcs_ignore_an_invalid_token(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 

@@ -2,21 +2,21 @@ use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::{Code, Response, Status};
 
-use super::steps::{call, key, key_of, token_of, without};
+use super::calls::{api_key_request, api_key_token, call_rpc, masked, new_api_key};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
 const UNKNOWN: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// A key of a user that may do everything, but in some projects only: a token
-/// and the secret.
+/// A key with all scopes that is restricted to some projects: its access token and its
+/// secret.
 async fn restricted(server: &TestServer, user: &User, projects: &[&str]) -> (String, String) {
     let request = pb::CreateApiKeyRequest {
         project_ids: projects.iter().map(ToString::to_string).collect(),
-        ..key_of(&Scope::USER_SCOPES.map(Scope::as_str))
+        ..api_key_request(&Scope::USER_SCOPES.map(Scope::as_str))
     };
-    let (_, secret) = key(user, request).await;
-    (token_of(server, &secret).await, secret)
+    let (_, secret) = new_api_key(user, request).await;
+    (api_key_token(server, &secret).await, secret)
 }
 
 async fn list_projects(server: &TestServer, token: &str) -> Vec<pb::Project> {
@@ -37,8 +37,13 @@ fn destination_of(project_id: &str) -> pb::CreateDestinationRequest {
     }
 }
 
-/// Makes a destination and a stream in a project: their ids.
-async fn fill(server: &TestServer, user: &User, project: &str, key: &str) -> (String, String) {
+/// Creates a destination and a stream in a project; returns their ids.
+async fn fill_project(
+    server: &TestServer,
+    user: &User,
+    project: &str,
+    key: &str,
+) -> (String, String) {
     let request = destination_of(project);
     let answer = user
         .client
@@ -51,9 +56,9 @@ async fn fill(server: &TestServer, user: &User, project: &str, key: &str) -> (St
     (destination.id, stream.id)
 }
 
-/// What each RPC answers that takes one of these ids, in an order in which
-/// none stands in the way of the next.
-async fn use_all(
+/// Calls each RPC that takes one of these ids, in an order in which no call makes the next
+/// one fail; returns the results.
+async fn call_each_rpc(
     server: &TestServer,
     token: &str,
     [project, destination, stream]: [&str; 3],
@@ -80,7 +85,7 @@ async fn use_all(
         let message = pb::GetProjectRequest {
             project_id: id.to_owned(),
         };
-        answers.push((path, call(server, path, token, message).await));
+        answers.push((path, call_rpc(server, path, token, message).await));
     }
     answers
 }
@@ -93,31 +98,31 @@ async fn a_restricted_key_can_do_everything_in_its_project(
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let (show, stream_key) = ada.project().await;
-    let (destination, stream) = fill(&server, &ada, &show.id, &stream_key).await;
+    let (destination, stream) = fill_project(&server, &ada, &show.id, &stream_key).await;
     let (token, _) = restricted(&server, &ada, &[&show.id]).await;
 
     let ids = [&*show.id, &*destination, &*stream];
-    for (rpc, answer) in use_all(&server, &token, ids).await {
+    for (rpc, answer) in call_each_rpc(&server, &token, ids).await {
         assert!(answer.is_ok(), "{rpc}: {answer:?}");
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn to_a_restricted_key_other_projects_are_as_unknown_as_those_that_never_were(
+async fn a_restricted_key_cannot_tell_other_projects_from_nonexistent_ones(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let (show, _) = ada.project().await;
     let (other, stream_key) = ada.project().await;
-    let (destination, stream) = fill(&server, &ada, &other.id, &stream_key).await;
+    let (destination, stream) = fill_project(&server, &ada, &other.id, &stream_key).await;
     let (token, _) = restricted(&server, &ada, &[&show.id]).await;
 
     let ids = [&*other.id, &*destination, &*stream];
-    let hidden = use_all(&server, &token, ids).await;
-    let unknown = use_all(&server, &token, [UNKNOWN; 3]).await;
-    let told = |rpc: &str, answer: Result<Response<()>, Status>| {
+    let hidden = call_each_rpc(&server, &token, ids).await;
+    let unknown = call_each_rpc(&server, &token, [UNKNOWN; 3]).await;
+    let observed = |rpc: &str, answer: Result<Response<()>, Status>| {
         let refusal = refused(answer);
         assert_eq!(refusal.class(), NOT_FOUND, "{rpc}");
         let id = refusal
@@ -126,23 +131,23 @@ async fn to_a_restricted_key_other_projects_are_as_unknown_as_those_that_never_w
             .unwrap()
             .resource_name
             .clone();
-        (without(&refusal, &id), id)
+        (masked(&refusal, &id), id)
     };
     for ((rpc, hidden), (_, unknown)) in hidden.into_iter().zip(unknown) {
-        let (hidden, unknown) = (told(rpc, hidden), told(rpc, unknown));
+        let (hidden, unknown) = (observed(rpc, hidden), observed(rpc, unknown));
         assert_eq!(hidden.0, unknown.0, "{rpc}");
         assert!(ids.contains(&&*hidden.1), "{rpc}");
     }
 
-    // Their owner can use them all, so nothing else was in the way.
-    for (rpc, answer) in use_all(&server, &ada.tokens.access_token, ids).await {
+    // The owner can call them all, so the calls failed for no other reason.
+    for (rpc, answer) in call_each_rpc(&server, &ada.tokens.access_token, ids).await {
         assert!(answer.is_ok(), "{rpc}: {answer:?}");
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_restricted_key_lists_its_projects_only(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_restricted_key_lists_only_its_projects(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let ((first, _), _, (third, _)) = (
@@ -154,7 +159,7 @@ async fn a_restricted_key_lists_its_projects_only(#[values(Sqlite, Postgres)] en
 
     assert_eq!(list_projects(&server, &token).await, [third, first]);
 
-    // And a page of its user's whole list is not one of its own.
+    // A page token of the user's own list does not work for the key.
     let mut request = pb::ListProjectsRequest {
         page_size: 1,
         page_token: String::new(),
@@ -169,7 +174,7 @@ async fn a_restricted_key_lists_its_projects_only(#[values(Sqlite, Postgres)] en
 
 #[rstest]
 #[tokio::test]
-async fn a_restricted_key_cannot_make_projects(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_restricted_key_cannot_create_projects(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let (show, _) = ada.project().await;
@@ -192,7 +197,9 @@ async fn a_restricted_key_cannot_make_projects(#[values(Sqlite, Postgres)] engin
 
 #[rstest]
 #[tokio::test]
-async fn a_key_whose_projects_are_all_gone_sees_none(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_restricted_key_lists_nothing_after_its_projects_are_deleted(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let ((show, _), (other, _)) = (ada.project().await, ada.project().await);
@@ -210,7 +217,7 @@ async fn a_key_whose_projects_are_all_gone_sees_none(#[values(Sqlite, Postgres)]
         "delete from projects where delete_time is not null",
     ] {
         server.database.execute(removal).await;
-        for token in [&before, &token_of(&server, &secret).await] {
+        for token in [&before, &api_key_token(&server, &secret).await] {
             assert_eq!(list_projects(&server, token).await, []);
         }
     }

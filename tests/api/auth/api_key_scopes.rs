@@ -6,13 +6,13 @@ use sluice::{
 };
 use tonic::Code;
 
-use super::steps::{call, key, key_of, program, token_of};
+use super::calls::{api_key_client, api_key_request, api_key_token, call_rpc, new_api_key};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
-/// The token of a program that acts for a user with these scopes.
+/// The access token of a new API key with these scopes.
 async fn token(server: &TestServer, user: &User, scopes: &[&str]) -> String {
-    let (_, secret) = key(user, key_of(scopes)).await;
-    token_of(server, &secret).await
+    let (_, secret) = new_api_key(user, api_key_request(scopes)).await;
+    api_key_token(server, &secret).await
 }
 
 /// The RPCs that need scopes, by their paths.
@@ -27,12 +27,10 @@ fn rpcs() -> impl Iterator<Item = (&'static str, &'static [Scope])> {
 
 #[rstest]
 #[tokio::test]
-async fn a_key_that_may_only_read_projects_cannot_make_one(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_read_only_key_cannot_create_a_project(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    let mut reader = program(&server, &ada, key_of(&["projects:read"])).await;
+    let mut reader = api_key_client(&server, &ada, api_key_request(&["projects:read"])).await;
 
     let request = pb::CreateProjectRequest {
         name: "Show".to_owned(),
@@ -51,7 +49,7 @@ async fn a_key_that_may_only_read_projects_cannot_make_one(
 
 #[rstest]
 #[tokio::test]
-async fn every_rpc_needs_each_of_its_scopes_and_no_other_one_will_do(
+async fn every_rpc_requires_each_of_its_scopes_and_accepts_no_other(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -68,33 +66,30 @@ async fn every_rpc_needs_each_of_its_scopes_and_no_other_one_will_do(
         for (path, needed) in rpcs().filter(|(_, needed)| needed.contains(&scope)) {
             let needed: Vec<_> = needed.iter().map(|scope| scope.as_str()).collect();
             let with = token(&server, &ada, &needed).await;
-            let refusal = refused(call(&server, path, &without, ()).await);
+            let refusal = refused(call_rpc(&server, path, &without, ()).await);
             let class = (Code::PermissionDenied, "SCOPE_MISSING");
             assert_eq!(refusal.class(), class, "{path}");
             let info = refusal.details.error_info().unwrap();
             assert_eq!(info.metadata["scope"], scope.as_str(), "{path}");
 
-            // Refused, if at all, for being empty.
-            if let Err(status) = call(&server, path, &with, ()).await {
+            // The empty request may be invalid.
+            if let Err(status) = call_rpc(&server, path, &with, ()).await {
                 assert_eq!(status.code(), Code::InvalidArgument, "{path}");
             }
         }
     }
 }
 
-/// Predecessor's defect G1: whoever reached the hooks of media servers could call them.
-#[rstest]
+/// Predecessor's defect G1: anyone who reached the hooks of media servers could call them.
 #[tokio::test]
-async fn neither_users_nor_their_keys_are_media_servers(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start(engine).await;
+async fn users_and_their_api_keys_cannot_call_media_server_rpcs() {
+    let server = TestServer::start(Sqlite).await;
     let ada = server.user().await;
     let all = token(&server, &ada, &Scope::USER_SCOPES.map(Scope::as_str)).await;
 
     for (path, _) in rpcs().filter(|(_, needed)| needed.contains(&Scope::StreamsPublish)) {
         for token in [&ada.tokens.access_token, &all] {
-            let refusal = refused(call(&server, path, token, ()).await);
+            let refusal = refused(call_rpc(&server, path, token, ()).await);
             let class = (Code::PermissionDenied, "SCOPE_MISSING");
             assert_eq!(refusal.class(), class, "{path}");
             let info = refusal.details.error_info().unwrap();

@@ -3,7 +3,7 @@ use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::{Code, Response, Status};
 
-use super::steps::{create_key, exchange, key, key_of, without};
+use super::calls::{api_key_request, create_api_key, exchange_api_key, masked, new_api_key};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
@@ -31,7 +31,7 @@ const LATEST: i64 = 253_402_300_799;
 
 #[rstest]
 #[tokio::test]
-async fn a_new_key_is_as_asked_for_and_its_secret_carries_its_id(
+async fn a_new_key_has_the_requested_fields_and_its_secret_contains_its_id(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -46,7 +46,7 @@ async fn a_new_key_is_as_asked_for_and_its_secret_carries_its_id(
         project_ids: vec![second.id.clone(), first.id.clone(), second.id.clone()],
         expire_time: at(LATEST),
     };
-    let (made, secret) = key(&ada, request).await;
+    let (made, secret) = new_api_key(&ada, request).await;
 
     let expected = pb::ApiKey {
         id: made.id.clone(),
@@ -76,13 +76,13 @@ async fn no_two_keys_have_the_same_secret(#[values(Sqlite, Postgres)] engine: En
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
-    let (first, one) = key(&ada, key_of(&["projects:read"])).await;
-    let (second, other) = key(&ada, key_of(&["projects:read"])).await;
+    let (first, one) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
+    let (second, other) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
 
     assert_ne!(first.id, second.id);
     assert_ne!(one.rsplit_once('_'), other.rsplit_once('_'));
-    exchange(&server.channel, &one).await.unwrap();
-    exchange(&server.channel, &other).await.unwrap();
+    exchange_api_key(&server.channel, &one).await.unwrap();
+    exchange_api_key(&server.channel, &other).await.unwrap();
 }
 
 #[rstest]
@@ -92,9 +92,9 @@ async fn every_invalid_field_is_named(#[values(Sqlite, Postgres)] engine: Engine
     let ada = server.user().await;
     let (project, _) = ada.project().await;
     let invalid = async |fields: &[&str], change: &dyn Fn(&mut pb::CreateApiKeyRequest)| {
-        let mut request = key_of(&["projects:read"]);
+        let mut request = api_key_request(&["projects:read"]);
         change(&mut request);
-        let refusal = refused(create_key(&ada, request.clone()).await);
+        let refusal = refused(create_api_key(&ada, request.clone()).await);
         assert_eq!(refusal.fields(), fields, "{request:?}");
     };
 
@@ -108,11 +108,11 @@ async fn every_invalid_field_is_named(#[values(Sqlite, Postgres)] engine: Engine
         &["everything"],
         &["PROJECTS:READ"],
         &["projects:read streams:read"],
-        // Only an operator gives these.
+        // Only operators' keys have these.
         &["streams:publish"],
         &["projects:read", "relays:work"],
     ] {
-        invalid(&["scopes"], &|request| *request = key_of(scopes)).await;
+        invalid(&["scopes"], &|request| *request = api_key_request(scopes)).await;
     }
     for id in ["", "x", &project.id.replace('-', "")] {
         let ids = [project.id.clone(), id.to_owned()];
@@ -122,14 +122,17 @@ async fn every_invalid_field_is_named(#[values(Sqlite, Postgres)] engine: Engine
     let too_many = vec![project.id.clone(); 101];
     let fields = ["project_ids"];
     invalid(&fields, &|request| request.project_ids = too_many.clone()).await;
-    let crooked = |nanos| {
+    let with_nanos = |nanos| {
         Some(Timestamp {
             seconds: LATEST,
             nanos,
         })
     };
     let times = [at(0), at(-1), at(LATEST + 1), at(i64::MAX), at(i64::MIN)];
-    for time in times.into_iter().chain([crooked(-1), crooked(i32::MAX)]) {
+    for time in times
+        .into_iter()
+        .chain([with_nanos(-1), with_nanos(i32::MAX)])
+    {
         invalid(&["expire_time"], &|request| request.expire_time = time).await;
     }
 
@@ -147,7 +150,7 @@ async fn every_invalid_field_is_named(#[values(Sqlite, Postgres)] engine: Engine
 
 #[rstest]
 #[tokio::test]
-async fn the_project_of_another_user_is_as_unknown_as_one_that_never_was(
+async fn the_project_of_another_user_is_not_found_like_a_nonexistent_one(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -167,11 +170,11 @@ async fn the_project_of_another_user_is_as_unknown_as_one_that_never_was(
     let refusal = async |id: &str| {
         let request = pb::CreateApiKeyRequest {
             project_ids: vec![own.id.clone(), id.to_owned()],
-            ..key_of(&["projects:read"])
+            ..api_key_request(&["projects:read"])
         };
-        let refusal = refused(create_key(&ada, request).await);
+        let refusal = refused(create_api_key(&ada, request).await);
         assert_eq!(refusal.class(), NOT_FOUND);
-        without(&refusal, id)
+        masked(&refusal, id)
     };
     let unknown = refusal("01890a5d-ac96-774b-bcce-b302099a8057").await;
     assert_eq!(refusal(&hers.id).await, unknown);
@@ -184,37 +187,41 @@ async fn the_project_of_another_user_is_as_unknown_as_one_that_never_was(
 
 #[rstest]
 #[tokio::test]
-async fn a_revoked_key_is_gone_and_cannot_be_exchanged(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_revoked_key_is_not_listed_and_cannot_be_exchanged(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    let (revoked, secret) = key(&ada, key_of(&["projects:read"])).await;
-    let (kept, kept_secret) = key(&ada, key_of(&["projects:read"])).await;
+    let (revoked, secret) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
+    let (kept, kept_secret) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
 
     revoke(&ada, &revoked.id).await.unwrap();
 
     assert_eq!(keys(&ada).await, [kept]);
-    let refusal = refused(exchange(&server.channel, &secret).await);
+    let refusal = refused(exchange_api_key(&server.channel, &secret).await);
     let class = (Code::Unauthenticated, "API_KEY_INVALID");
     assert_eq!(refusal.class(), class);
-    exchange(&server.channel, &kept_secret).await.unwrap();
+    exchange_api_key(&server.channel, &kept_secret)
+        .await
+        .unwrap();
 }
 
 #[rstest]
 #[tokio::test]
-async fn the_key_of_another_user_is_as_unknown_as_one_that_never_was(
+async fn the_key_of_another_user_is_not_found_like_a_nonexistent_one(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
-    let (hers, secret) = key(&grace, key_of(&["projects:read"])).await;
-    let (gone, _) = key(&ada, key_of(&["projects:read"])).await;
+    let (hers, secret) = new_api_key(&grace, api_key_request(&["projects:read"])).await;
+    let (gone, _) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
     revoke(&ada, &gone.id).await.unwrap();
     server.operator(&[Scope::StreamsPublish]).await;
 
     let refusal = async |id: &str| {
         let refusal = refused(revoke(&ada, id).await);
         assert_eq!(refusal.class(), NOT_FOUND);
-        without(&refusal, id)
+        masked(&refusal, id)
     };
     let unknown = refusal("01890a5d-ac96-774b-bcce-b302099a8057").await;
     assert_eq!(refusal(&hers.id).await, unknown);
@@ -222,15 +229,15 @@ async fn the_key_of_another_user_is_as_unknown_as_one_that_never_was(
 
     assert_eq!(keys(&ada).await, []);
     assert_eq!(keys(&grace).await, [hers]);
-    exchange(&server.channel, &secret).await.unwrap();
+    exchange_api_key(&server.channel, &secret).await.unwrap();
 }
 
 #[rstest]
 #[tokio::test]
-async fn what_is_no_key_id_is_an_invalid_field(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_malformed_key_id_is_an_invalid_field(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    let (own, secret) = key(&ada, key_of(&["projects:read"])).await;
+    let (own, secret) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
 
     for id in ["", "x", &own.id.replace('-', ""), &secret] {
         let refusal = refused(revoke(&ada, id).await);
@@ -239,20 +246,20 @@ async fn what_is_no_key_id_is_an_invalid_field(#[values(Sqlite, Postgres)] engin
     assert_eq!(keys(&ada).await, [own]);
 }
 
-/// A replica may accept an ended session's access token for some seconds: a key
-/// that is made with it would go on for ever.
+/// A replica may accept the access token of an ended session for some seconds. A key that
+/// was created with it would outlive the session.
 #[rstest]
 #[tokio::test]
-async fn a_session_that_has_ended_makes_no_key_even_where_that_is_not_known_yet(
+async fn an_ended_session_cannot_create_a_key_even_where_its_token_is_still_accepted(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    // As another replica ends it, but for what tells this one.
+    // As another replica ends it, before this one is notified.
     let end = "update sessions set revoke_time = create_time";
     server.database.execute(end).await;
 
-    let refusal = refused(create_key(&ada, key_of(&["projects:read"])).await);
+    let refusal = refused(create_api_key(&ada, api_key_request(&["projects:read"])).await);
 
     let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
     assert_eq!(refusal.class(), class);

@@ -4,8 +4,8 @@ use tokio::task::JoinSet;
 use tonic::{Code, Response, Status};
 
 use super::{
-    mail_steps::{reset, reset_token},
-    steps::{get_me, refresh, refreshed, session, sign_in},
+    calls::{get_me, new_session, refresh, refreshed, sign_in},
+    mail_calls::{reset, reset_token},
 };
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
 
@@ -25,12 +25,12 @@ async fn change(
 
 #[rstest]
 #[tokio::test]
-async fn a_changed_password_ends_the_other_sessions_and_the_callers_goes_on(
+async fn a_changed_password_ends_all_sessions_except_the_callers(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
-    let other = session(&server, &ada).await;
+    let other = new_session(&server, &ada).await;
 
     let answer = change(&ada, ada.password, NEW).await.unwrap().into_inner();
 
@@ -69,7 +69,7 @@ async fn the_new_password_signs_in_and_the_old_one_does_not(
 
 #[rstest]
 #[tokio::test]
-async fn the_current_password_is_needed(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_current_password_is_required(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
     let statement = "update users set password_hash = null where email = ";
@@ -116,7 +116,7 @@ async fn every_invalid_field_is_named_and_nothing_changes(
 
 #[rstest]
 #[tokio::test]
-async fn of_many_changes_at_once_one_counts(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn only_one_of_many_concurrent_changes_succeeds(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -131,10 +131,10 @@ async fn of_many_changes_at_once_one_counts(#[values(Sqlite, Postgres)] engine: 
         calls.spawn(async move { (new_password, auth.change_password(request).await) });
     }
 
-    let mut counted = Vec::new();
+    let mut succeeded = Vec::new();
     for (password, answer) in calls.join_all().await {
         match answer {
-            Ok(answer) => counted.push((password, answer.into_inner().tokens.unwrap())),
+            Ok(answer) => succeeded.push((password, answer.into_inner().tokens.unwrap())),
             Err(status) => {
                 let refusal = refused(Err::<Response<()>, _>(status));
                 let lost = [
@@ -145,8 +145,8 @@ async fn of_many_changes_at_once_one_counts(#[values(Sqlite, Postgres)] engine: 
             }
         }
     }
-    let [(password, tokens)] = &counted[..] else {
-        panic!("one of them counts: {counted:?}");
+    let [(password, tokens)] = &succeeded[..] else {
+        panic!("exactly one succeeds: {succeeded:?}");
     };
     sign_in(&server.channel, &ada.email, password)
         .await
@@ -154,17 +154,17 @@ async fn of_many_changes_at_once_one_counts(#[values(Sqlite, Postgres)] engine: 
     refreshed(&server.channel, &tokens.refresh_token).await;
 }
 
-/// Zitadel's CVE-2023-22492, in little: a sign-in that was on its way when the
-/// password changed outlived it.
+/// As in Zitadel's CVE-2023-22492, where a sign-in in progress survived a change of the
+/// password.
 #[rstest]
 #[tokio::test]
-async fn a_sign_in_on_its_way_does_not_outlive_the_password(
+async fn a_sign_in_in_progress_fails_when_the_password_changes(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start_with(engine, &["--bcrypt-cost=12"]).await;
     let (ada, grace) = (server.user().await, server.user().await);
     let (channel, email, password) = (server.channel.clone(), ada.email.clone(), ada.password);
-    let on_its_way = tokio::spawn(async move { sign_in(&channel, &email, password).await });
+    let in_progress = tokio::spawn(async move { sign_in(&channel, &email, password).await });
     eventually("the attempt is counted", async || {
         let counted = "select count(*) from guesses where failures > 0";
         (server.database.number(counted).await == 1).then_some(())
@@ -178,7 +178,7 @@ async fn a_sign_in_on_its_way_does_not_outlive_the_password(
     server.database.execute(&change).await;
 
     let class = (Code::Unauthenticated, "CREDENTIALS_INVALID");
-    assert_eq!(refused(on_its_way.await.unwrap()).class(), class);
+    assert_eq!(refused(in_progress.await.unwrap()).class(), class);
     sign_in(&server.channel, &grace.email, grace.password)
         .await
         .unwrap();
@@ -186,9 +186,7 @@ async fn a_sign_in_on_its_way_does_not_outlive_the_password(
 
 #[rstest]
 #[tokio::test]
-async fn a_changed_password_ends_messages_that_would_reset_it(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_changed_password_invalidates_reset_tokens(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let token = reset_token(&server, &ada).await;

@@ -2,7 +2,9 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
-use super::steps::{exchange, get_me, key, key_of, refresh, session, sign_in};
+use super::calls::{
+    api_key_request, exchange_api_key, get_me, new_api_key, new_session, refresh, sign_in,
+};
 use crate::harness::{
     Client, Engine, MediaServer, Postgres, Sqlite, TestServer, User, eventually, refused,
 };
@@ -14,7 +16,7 @@ async fn delete_me(user: &User, password: &str) -> Result<Response<pb::DeleteMeR
     user.client.auth.clone().delete_me(request).await
 }
 
-/// A project that is live, with a destination, and an API key that may see only it.
+/// A live project with a destination, and an API key that is restricted to it.
 async fn live_project(server: &TestServer, user: &User) -> (pb::Stream, String) {
     let (project, stream_key) = user.project().await;
     let request = pb::CreateDestinationRequest {
@@ -28,9 +30,9 @@ async fn live_project(server: &TestServer, user: &User) -> (pb::Stream, String) 
     client.create_destination(request).await.unwrap();
     let request = pb::CreateApiKeyRequest {
         project_ids: vec![project.id],
-        ..key_of(&["projects:read"])
+        ..api_key_request(&["projects:read"])
     };
-    let (_, secret) = key(user, request).await;
+    let (_, secret) = new_api_key(user, request).await;
     let media = server.media_server().await;
     let answer = media.begin(&stream_key, "c1").await.unwrap().into_inner();
     (answer.stream.unwrap(), secret)
@@ -38,14 +40,14 @@ async fn live_project(server: &TestServer, user: &User) -> (pb::Stream, String) 
 
 #[rstest]
 #[tokio::test]
-async fn an_account_is_deleted_with_all_that_belongs_to_it(
+async fn an_account_is_deleted_with_everything_that_belongs_to_it(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
     let (stream, secret) = live_project(&server, &ada).await;
     let (kept, _) = live_project(&server, &grace).await;
-    let other = session(&server, &ada).await;
+    let other = new_session(&server, &ada).await;
 
     delete_me(&ada, ada.password).await.unwrap();
 
@@ -66,24 +68,24 @@ async fn an_account_is_deleted_with_all_that_belongs_to_it(
     let refusal = refused(sign_in(&server.channel, &ada.email, ada.password).await);
     assert_eq!(refusal.class(), class);
     refused(refresh(&server.channel, &ada.tokens.refresh_token).await);
-    refused(exchange(&server.channel, &secret).await);
+    refused(exchange_api_key(&server.channel, &secret).await);
     for token in [&ada.tokens.access_token, &other.access_token] {
         let client = Client::with_token(&server.channel, token);
         let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
         assert_eq!(refused(get_me(&client).await).class(), class);
     }
-    // Its media server learns it, and the other's goes on.
+    // Its media server is refused; the stream of the other user continues.
     let media = server.media_server().await;
-    let beat = |stream: &pb::Stream| pb::HeartbeatPublishRequest {
+    let heartbeat = |stream: &pb::Stream| pb::HeartbeatPublishRequest {
         stream_id: stream.id.clone(),
         epoch: stream.epoch,
         publisher: Some(MediaServer::connection("c1")),
         stats: None,
     };
     let mut client = media.client.stream.clone();
-    let refusal = refused(client.heartbeat_publish(beat(&stream)).await);
+    let refusal = refused(client.heartbeat_publish(heartbeat(&stream)).await);
     assert_eq!(refusal.class(), (Code::NotFound, "RESOURCE_NOT_FOUND"));
-    client.heartbeat_publish(beat(&kept)).await.unwrap();
+    client.heartbeat_publish(heartbeat(&kept)).await.unwrap();
 }
 
 #[rstest]
@@ -106,7 +108,7 @@ async fn the_address_can_be_used_for_a_new_account(#[values(Sqlite, Postgres)] e
 
 #[rstest]
 #[tokio::test]
-async fn the_password_is_needed(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_password_is_required(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -122,7 +124,7 @@ async fn the_password_is_needed(#[values(Sqlite, Postgres)] engine: Engine) {
 
 #[rstest]
 #[tokio::test]
-async fn a_deletion_on_its_way_does_not_outlive_the_password(
+async fn a_deletion_in_progress_fails_when_the_password_changes(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start_with(engine, &["--bcrypt-cost=12"]).await;
@@ -130,7 +132,7 @@ async fn a_deletion_on_its_way_does_not_outlive_the_password(
     let mut auth = ada.client.auth.clone();
     let password = ada.password.to_owned();
     let request = pb::DeleteMeRequest { password };
-    let on_its_way = tokio::spawn(async move { auth.delete_me(request).await });
+    let in_progress = tokio::spawn(async move { auth.delete_me(request).await });
     eventually("the attempt is counted", async || {
         let counted = "select count(*) from guesses where familiar_until is null";
         (server.database.number(counted).await == 1).then_some(())
@@ -141,7 +143,7 @@ async fn a_deletion_on_its_way_does_not_outlive_the_password(
                       '$2b$10$fVH8e28OQRj9tqiDXs1e1uxpsjN0c7II7YPKXua2NAKYvM6iQk7dq'";
     server.database.execute(change).await;
 
-    let refusal = refused(on_its_way.await.unwrap());
+    let refusal = refused(in_progress.await.unwrap());
     let lost = [
         (Code::Aborted, "CONCURRENT_CHANGE"),
         (Code::Unauthenticated, "CREDENTIALS_INVALID"),

@@ -2,13 +2,13 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use sluice::domain::now;
 
-use super::id_token_steps::{INVALID, Scene, present};
+use super::id_token_fixture::{INVALID, IdTokenFixture, sign_in_with_id_token};
 use crate::harness::{Engine, Postgres, Sqlite, refused};
 
 #[rstest]
 #[tokio::test]
-async fn claims_that_hold_are_accepted(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
+async fn valid_claims_are_accepted(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = IdTokenFixture::start(engine).await;
     let time = now().timestamp();
 
     for changes in [
@@ -32,32 +32,34 @@ async fn claims_that_hold_are_accepted(#[values(Sqlite, Postgres)] engine: Engin
         &[("name", json!(null))],
         &[("some_claim_of_theirs", json!({"a": [1]}))],
     ] {
-        // Of another person each time, so that nobody has the address yet.
-        let (sub, email) = (format!("{changes:?}"), format!("{}@example.org", fresh()));
-        let mut claims = scene.claims_with(&[("sub", json!(sub)), ("email", json!(email))]);
+        // A new subject and a new address each time.
+        let (sub, email) = (
+            format!("{changes:?}"),
+            format!("{}@example.org", unique_id()),
+        );
+        let mut claims = fixture.claims_with(&[("sub", json!(sub)), ("email", json!(email))]);
         for (claim, value) in changes {
             claims[*claim] = value.clone();
         }
-        assert!(scene.signed_in(&claims).await.created, "{changes:?}");
+        assert!(fixture.signed_in(&claims).await.created, "{changes:?}");
     }
 }
 
-fn fresh() -> sluice::domain::UserId {
+fn unique_id() -> sluice::domain::UserId {
     sluice::domain::UserId::generate()
 }
 
-#[rstest]
 #[tokio::test]
-async fn claims_that_do_not_hold_are_refused(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    scene.signed_in(&scene.claims_with(&[])).await;
+async fn invalid_claims_are_refused() {
+    let fixture = IdTokenFixture::start(Sqlite).await;
+    fixture.signed_in(&fixture.claims_with(&[])).await;
     let time = now().timestamp();
 
     for changes in [
         &[("iss", json!("https://id.acme.com"))][..],
-        &[("iss", json!(format!("{}/", scene.issuer.url)))],
+        &[("iss", json!(format!("{}/", fixture.issuer.url)))],
         &[("iss", json!(""))],
-        &[("iss", json!([scene.issuer.url]))],
+        &[("iss", json!([fixture.issuer.url]))],
         &[("aud", json!("theirs"))],
         &[("aud", json!("Ours"))],
         &[("aud", json!(""))],
@@ -90,39 +92,37 @@ async fn claims_that_do_not_hold_are_refused(#[values(Sqlite, Postgres)] engine:
         &[("name", json!({}))],
         &[("hd", json!(true))],
     ] {
-        let refusal = refused(scene.sign_in(&scene.claims_with(changes)).await);
+        let refusal = refused(fixture.sign_in(&fixture.claims_with(changes)).await);
         assert_eq!(refusal.class(), INVALID, "{changes:?}");
         assert_eq!(refusal.message, "the id token is not valid");
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn the_claims_of_every_id_token_are_required(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
+async fn tokens_without_a_required_claim_are_refused() {
+    let fixture = IdTokenFixture::start(Sqlite).await;
 
     for claim in ["iss", "sub", "aud", "exp", "iat"] {
-        let mut claims = scene.claims_with(&[]);
+        let mut claims = fixture.claims_with(&[]);
         claims[claim] = Value::Null;
-        let null = refused(scene.sign_in(&claims).await);
+        let null = refused(fixture.sign_in(&claims).await);
         claims.as_object_mut().unwrap().remove(claim);
-        let absent = refused(scene.sign_in(&claims).await);
+        let absent = refused(fixture.sign_in(&claims).await);
         for refusal in [null, absent] {
             assert_eq!(refusal.class(), INVALID, "{claim}");
         }
     }
     for claims in [json!([]), json!("claims"), json!(null), json!({})] {
-        let refusal = refused(scene.sign_in(&claims).await);
+        let refusal = refused(fixture.sign_in(&claims).await);
         assert_eq!(refusal.class(), INVALID, "{claims}");
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn the_nonce_is_the_one_of_the_sign_in(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let bare = scene.claims_with(&[]);
-    let with_nonce = scene.claims_with(&[("nonce", json!("n-0S6_WzA2Mj"))]);
+async fn the_nonce_must_match_the_request() {
+    let fixture = IdTokenFixture::start(Sqlite).await;
+    let bare = fixture.claims_with(&[]);
+    let with_nonce = fixture.claims_with(&[("nonce", json!("n-0S6_WzA2Mj"))]);
 
     for (claims, nonce, accepted) in [
         (&with_nonce, "n-0S6_WzA2Mj", true),
@@ -133,8 +133,8 @@ async fn the_nonce_is_the_one_of_the_sign_in(#[values(Sqlite, Postgres)] engine:
         (&bare, "", true),
         (&bare, "n-0S6_WzA2Mj", false),
     ] {
-        let token = scene.key.sign(claims);
-        let answer = present(&scene.server.channel, &token, nonce).await;
+        let token = fixture.key.sign(claims);
+        let answer = sign_in_with_id_token(&fixture.server.channel, &token, nonce).await;
         match accepted {
             true => assert!(answer.is_ok(), "{nonce}"),
             false => assert_eq!(refused(answer).class(), INVALID, "{nonce}"),

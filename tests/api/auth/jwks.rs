@@ -12,7 +12,7 @@ use sluice::proto::v1 as pb;
 use tempfile::TempDir;
 use tonic::Code;
 
-use super::steps::{exchange, get_me, key, key_of};
+use super::calls::{api_key_request, exchange_api_key, get_me, new_api_key};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 /// A new private key in a file: PKCS #8, PEM.
@@ -50,21 +50,17 @@ fn verified(token: &str, keys: &[pb::JsonWebKey]) -> (Value, Value) {
     (header, serde_json::from_slice(&part(claims)).unwrap())
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_shared_secret_has_no_public_key(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn a_server_with_a_shared_secret_publishes_no_key() {
+    let server = TestServer::start(Sqlite).await;
 
     assert_eq!(jwks(&server).await, []);
 }
 
-#[rstest]
 #[tokio::test]
-async fn tokens_can_be_verified_elsewhere_with_the_public_key(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn access_tokens_can_be_verified_with_the_published_key() {
     let directory = TempDir::new().unwrap();
-    let server = server_with(engine, &[&key_file(&directory, "key.pem")]).await;
+    let server = server_with(Sqlite, &[&key_file(&directory, "key.pem")]).await;
     let ada = server.user().await;
 
     let keys = jwks(&server).await;
@@ -87,15 +83,16 @@ async fn tokens_can_be_verified_elsewhere_with_the_public_key(
 
 #[rstest]
 #[tokio::test]
-async fn the_token_of_a_program_names_its_key_and_scopes(
+async fn the_token_of_an_api_key_names_its_key_and_scopes(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let directory = TempDir::new().unwrap();
     let server = server_with(engine, &[&key_file(&directory, "key.pem")]).await;
     let ada = server.user().await;
-    let (made, secret) = key(&ada, key_of(&["streams:read", "projects:read"])).await;
+    let (made, secret) =
+        new_api_key(&ada, api_key_request(&["streams:read", "projects:read"])).await;
 
-    let answer = exchange(&server.channel, &secret).await.unwrap();
+    let answer = exchange_api_key(&server.channel, &secret).await.unwrap();
 
     let (_, claims) = verified(&answer.into_inner().access_token, &jwks(&server).await);
     assert_eq!(claims["sub"], ada.user.id);
@@ -103,12 +100,10 @@ async fn the_token_of_a_program_names_its_key_and_scopes(
     assert_eq!(claims["scope"], "projects:read streams:read");
 }
 
-/// A ring of keys is turned by putting a new one in front of the old one.
+/// Keys in the settings are rotated by putting a new one in front of the old one.
 #[rstest]
 #[tokio::test]
-async fn while_keys_are_turned_the_old_one_still_verifies(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn the_old_key_still_verifies_during_a_rotation(#[values(Sqlite, Postgres)] engine: Engine) {
     let directory = TempDir::new().unwrap();
     let (old, new) = (key_file(&directory, "old"), key_file(&directory, "new"));
     let before = server_with(engine, &[&old]).await;
@@ -122,7 +117,7 @@ async fn while_keys_are_turned_the_old_one_still_verifies(
     assert_eq!(header["kid"], keys[0].kid);
     verified(&old.access_token, &keys);
 
-    // The accounts are unknown to the other servers: what counts is how they refuse.
+    // The other servers do not know the accounts, so an accepted token is not found there.
     let unknown = (Code::NotFound, "RESOURCE_NOT_FOUND");
     let invalid = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
     for (server, token, class) in [

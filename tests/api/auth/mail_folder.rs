@@ -1,16 +1,11 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use rstest::rstest;
+use super::mail_calls::{RESET, VERIFY, request_reset};
+use crate::harness::{Sqlite, TestServer};
 
-use super::mail_steps::{RESET, VERIFY, request_reset};
-use crate::harness::{Engine, Postgres, Sqlite, TestServer};
-
-#[rstest]
 #[tokio::test]
-async fn a_message_is_a_file_that_only_its_owner_can_read(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start(engine).await;
+async fn a_message_is_a_file_that_only_its_owner_can_read() {
+    let server = TestServer::start(Sqlite).await;
     let ada = server.user().await;
     server.database.mail(&ada.email, VERIFY, 1).await;
 
@@ -25,13 +20,10 @@ async fn a_message_is_a_file_that_only_its_owner_can_read(
     assert_eq!(mode(&folder), 0o700);
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_message_says_who_sent_it_when_and_that_no_machine_is_to_answer(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_message_has_sender_date_and_auto_submitted_headers() {
     let flags = ["--mail-from=The Show <show@mail.example.com>"];
-    let server = TestServer::start_with(engine, &flags).await;
+    let server = TestServer::start_with(Sqlite, &flags).await;
     let ada = server.user().await;
 
     let mail = server.database.mail(&ada.email, VERIFY, 1).await;
@@ -44,14 +36,13 @@ async fn a_message_says_who_sent_it_when_and_that_no_machine_is_to_answer(
     assert!(!mail.body.contains(&ada.user.display_name));
 }
 
-#[rstest]
 #[tokio::test]
-async fn the_token_is_appended_to_the_page_that_is_set(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_token_is_appended_to_the_configured_url() {
     let flags = [
         "--mail-verify-url=https://app.example.com/verify#token=",
         "--mail-reset-url=https://app.example.com/reset?for=me&token=",
     ];
-    let server = TestServer::start_with(engine, &flags).await;
+    let server = TestServer::start_with(Sqlite, &flags).await;
     let ada = server.user().await;
     request_reset(&server.channel, &ada.email).await.unwrap();
 
@@ -62,12 +53,9 @@ async fn the_token_is_appended_to_the_page_that_is_set(#[values(Sqlite, Postgres
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn without_a_page_the_token_has_a_line_of_its_own(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start(engine).await;
+async fn without_a_configured_url_the_token_is_on_its_own_line() {
+    let server = TestServer::start(Sqlite).await;
     let ada = server.user().await;
 
     let mail = server.database.mail(&ada.email, VERIFY, 1).await;

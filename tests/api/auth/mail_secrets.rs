@@ -3,8 +3,8 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::{
-    mail_steps::{NEW_PASSWORD, RESET, request_reset, reset, reset_token, verification_token},
-    steps::sign_in,
+    calls::sign_in,
+    mail_calls::{NEW_PASSWORD, RESET, request_reset, reset, reset_token, verification_token},
 };
 use crate::harness::{
     Client, Engine, LOGIN, MailServer, PASSWORD, Postgres, Process, Signal, Sqlite, TestDatabase,
@@ -15,7 +15,7 @@ const TABLES: [&str; 5] = ["outbox", "mail_tokens", "users", "sessions", "audit_
 
 #[rstest]
 #[tokio::test]
-async fn no_token_stands_in_the_database(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_database_contains_no_message_token(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let verification = verification_token(&server, &ada).await;
@@ -32,7 +32,7 @@ async fn no_token_stands_in_the_database(#[values(Sqlite, Postgres)] engine: Eng
 
 #[rstest]
 #[tokio::test]
-async fn no_token_and_no_login_stands_in_the_log_even_at_trace_level(
+async fn the_trace_log_contains_no_message_token_and_no_smtp_login(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let mail_server = MailServer::start().await;
@@ -52,7 +52,7 @@ async fn no_token_and_no_login_stands_in_the_log_even_at_trace_level(
     let verification = mail_server.mail("ada@example.com").await.token();
     database.no_mail_waits().await;
     request_reset(&channel, "ada@example.com").await.unwrap();
-    let of_reset = eventually("the reset comes", async || {
+    let of_reset = eventually("the reset message arrives", async || {
         let mut mails = mail_server.mails("ada@example.com").into_iter();
         mails.find(|mail| mail.header("Subject").contains(RESET))
     })
@@ -68,7 +68,7 @@ async fn no_token_and_no_login_stands_in_the_log_even_at_trace_level(
     let log = program.log().join("\n");
 
     assert_eq!(log.matches("message sent").count(), 2, "the mailer logs");
-    // As the mail server gets them (RFC 4616, and AUTH LOGIN).
+    // As they are sent to the mail server (AUTH PLAIN, RFC 4616, and AUTH LOGIN).
     let plain = STANDARD.encode(format!("\0{USER}\0{PASSWORD}"));
     let login = STANDARD.encode(PASSWORD);
     let tokens = [&*verification, &of_reset, "slm_"];

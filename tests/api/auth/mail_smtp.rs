@@ -6,15 +6,15 @@ use sluice::proto::v1 as pb;
 use tokio::net::TcpListener;
 
 use super::{
-    mail_steps::{NEW_PASSWORD, request_reset, reset, verify},
-    steps::{move_back, sign_in},
+    calls::{backdate, sign_in},
+    mail_calls::{NEW_PASSWORD, request_reset, reset, verify},
 };
 use crate::harness::{
     Certificate, Client, Engine, LOGIN, MailServer, Postgres, Process, Proxy, Signal, Sqlite,
     TestDatabase, TestServer, USER, eventually,
 };
 
-/// A server whose messages go where the setting says.
+/// A server with this mail setting.
 async fn server_with(engine: Engine, setting: &str) -> TestServer {
     TestServer::start_with(engine, &[&format!("--mail={setting}")]).await
 }
@@ -37,7 +37,7 @@ async fn sign_up(client: &mut Client, email: &str) {
     client.auth.sign_up(request).await.unwrap();
 }
 
-/// Waits for so many lines of the log with a message; gives them.
+/// Waits for a number of log lines with a message; returns them.
 async fn logged(program: &Process, message: &str, times: usize) -> Vec<String> {
     eventually("it is logged", async || {
         let mut log = program.log();
@@ -49,9 +49,7 @@ async fn logged(program: &Process, message: &str, times: usize) -> Vec<String> {
 
 #[rstest]
 #[tokio::test]
-async fn messages_are_handed_to_a_mail_server_that_wants_a_login(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn messages_are_sent_over_smtp_with_a_login(#[values(Sqlite, Postgres)] engine: Engine) {
     let mail_server = MailServer::start().await;
     let server = server_with(engine, &mail_server.setting()).await;
     let ada = server.user().await;
@@ -78,7 +76,7 @@ async fn messages_are_handed_to_a_mail_server_that_wants_a_login(
 
 #[rstest]
 #[tokio::test]
-async fn a_message_waits_for_a_mail_server_that_is_away(
+async fn a_message_is_sent_after_an_outage_of_the_mail_server(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let mail_server = MailServer::start().await;
@@ -93,7 +91,7 @@ async fn a_message_waits_for_a_mail_server_that_is_away(
     let tokens = "select count(*) from mail_tokens";
     assert_eq!(database.number(tokens).await, 0);
     proxy.mend().await;
-    move_back(&database, "outbox", "next_attempt_time", "1 hours").await;
+    backdate(&database, "outbox", "next_attempt_time", "1 hours").await;
 
     let mail = mail_server.mail("ada@example.com").await;
     verify(&program.channel().await, &mail.token())
@@ -105,7 +103,7 @@ async fn a_message_waits_for_a_mail_server_that_is_away(
 
 #[rstest]
 #[tokio::test]
-async fn a_message_that_is_refused_is_tried_for_a_day_and_then_given_up(
+async fn a_rejected_message_is_retried_for_a_day_and_then_dropped(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let mail_server = MailServer::start().await;
@@ -114,12 +112,12 @@ async fn a_message_that_is_refused_is_tried_for_a_day_and_then_given_up(
 
     sign_up(&mut client, "refused@example.com").await;
     logged(&program, "cannot send a message yet", 1).await;
-    move_back(&database, "outbox", "next_attempt_time", "1 hours").await;
+    backdate(&database, "outbox", "next_attempt_time", "1 hours").await;
     let tries = logged(&program, "cannot send a message yet", 2).await;
     let attempts = "select attempts from outbox";
     assert_eq!(database.number(attempts).await, 2);
-    move_back(&database, "outbox", "create_time", "24 hours").await;
-    move_back(&database, "outbox", "next_attempt_time", "1 hours").await;
+    backdate(&database, "outbox", "create_time", "24 hours").await;
+    backdate(&database, "outbox", "next_attempt_time", "1 hours").await;
     let end = logged(&program, "message given up", 1).await;
 
     database.no_mail_waits().await;
@@ -135,9 +133,7 @@ async fn a_message_that_is_refused_is_tried_for_a_day_and_then_given_up(
 
 #[rstest]
 #[tokio::test]
-async fn one_message_that_cannot_be_sent_does_not_hold_up_others(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn undeliverable_messages_do_not_delay_others(#[values(Sqlite, Postgres)] engine: Engine) {
     let mail_server = MailServer::start().await;
     let database = TestDatabase::create(engine).await;
     let (_program, mut client) = process_with(&database, &mail_server.setting()).await;
@@ -152,7 +148,7 @@ async fn one_message_that_cannot_be_sent_does_not_hold_up_others(
 
 #[rstest]
 #[tokio::test]
-async fn a_mail_server_that_is_silent_holds_up_neither_sign_ups_nor_the_end(
+async fn an_unresponsive_mail_server_delays_neither_sign_ups_nor_shutdown(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -163,12 +159,12 @@ async fn a_mail_server_that_is_silent_holds_up_neither_sign_ups_nor_the_end(
     sign_up(&mut client, "ada@example.com").await;
     let (_connection, _) = silent.accept().await.unwrap();
     sign_up(&mut client, "ben@example.com").await;
-    let told = Instant::now();
+    let signalled = Instant::now();
     program.signal(Signal::TERM);
 
     assert_eq!(program.ended().await, Some(0));
-    // An attempt to send gives up after 30 seconds.
-    assert!(told.elapsed() < Duration::from_secs(15));
+    // An attempt to send times out after 30 seconds.
+    assert!(signalled.elapsed() < Duration::from_secs(15));
 }
 
 #[rstest]
@@ -200,9 +196,8 @@ async fn two_replicas_send_each_message_once(#[values(Sqlite, Postgres)] engine:
     assert_eq!(recipients, once);
 }
 
-#[rstest]
 #[tokio::test]
-async fn starttls_protects_the_login_and_the_message(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn starttls_protects_the_login_and_the_message() {
     let folder = tempfile::tempdir().unwrap();
     let certificate = Certificate::make(folder.path()).await;
     let mail_server = MailServer::start_with(&certificate).await;
@@ -211,7 +206,7 @@ async fn starttls_protects_the_login_and_the_message(#[values(Sqlite, Postgres)]
         mail_server.port,
         certificate.file.display()
     );
-    let server = server_with(engine, &setting).await;
+    let server = server_with(Sqlite, &setting).await;
 
     let ada = server.user().await;
 
@@ -219,11 +214,8 @@ async fn starttls_protects_the_login_and_the_message(#[values(Sqlite, Postgres)]
     assert_eq!(mail_server.said("message")[0]["tls"], true);
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_mail_server_that_cannot_prove_its_name_learns_nothing(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn nothing_is_sent_to_a_mail_server_with_an_untrusted_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let certificate = Certificate::make(folder.path()).await;
     let mail_server = MailServer::start_with(&certificate).await;
@@ -231,12 +223,12 @@ async fn a_mail_server_that_cannot_prove_its_name_learns_nothing(
     let trusted = certificate.file.display();
 
     for setting in [
-        // Signed by nobody who is trusted.
+        // The certificate is not signed by a trusted CA.
         format!("smtp://{LOGIN}@localhost:{port}?tls=required"),
-        // The certificate of another name.
+        // The certificate is for another name.
         format!("smtp://{LOGIN}@127.0.0.1:{port}?tls=required&ca={trusted}"),
     ] {
-        let database = TestDatabase::create(engine).await;
+        let database = TestDatabase::create(Sqlite).await;
         let (program, mut client) = process_with(&database, &setting).await;
         sign_up(&mut client, "ada@example.com").await;
 
@@ -247,13 +239,10 @@ async fn a_mail_server_that_cannot_prove_its_name_learns_nothing(
     assert!(mail_server.said("message").is_empty());
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_mail_server_without_the_tls_that_is_required_learns_nothing(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn nothing_is_sent_to_a_mail_server_without_the_required_tls() {
     let mail_server = MailServer::start().await;
-    let database = TestDatabase::create(engine).await;
+    let database = TestDatabase::create(Sqlite).await;
     let setting = format!("{}?tls=required", mail_server.setting());
     let (program, mut client) = process_with(&database, &setting).await;
 
@@ -264,13 +253,10 @@ async fn a_mail_server_without_the_tls_that_is_required_learns_nothing(
     assert!(mail_server.said("message").is_empty());
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_wrong_password_of_the_mail_server_is_logged_as_its_answer_and_nothing_else(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_failed_smtp_login_is_logged_without_the_password() {
     let mail_server = MailServer::start().await;
-    let database = TestDatabase::create(engine).await;
+    let database = TestDatabase::create(Sqlite).await;
     let setting = format!("smtp://ada:marked-wrong@127.0.0.1:{}", mail_server.port);
     let (program, mut client) = process_with(&database, &setting).await;
 

@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
-use super::steps::get_me;
+use super::calls::get_me;
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 async fn update_me(
@@ -22,7 +22,7 @@ async fn me(user: &User) -> pb::User {
 
 #[rstest]
 #[tokio::test]
-async fn everybody_gets_their_own_account(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn get_me_returns_the_callers_account(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
 
@@ -32,7 +32,7 @@ async fn everybody_gets_their_own_account(#[values(Sqlite, Postgres)] engine: En
 
 #[rstest]
 #[tokio::test]
-async fn a_new_name_is_kept_and_nothing_else_changes(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn update_me_changes_only_the_name(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
 
@@ -52,7 +52,7 @@ async fn a_new_name_is_kept_and_nothing_else_changes(#[values(Sqlite, Postgres)]
 
 #[rstest]
 #[tokio::test]
-async fn an_absent_name_stays_as_it_is(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn an_absent_name_is_not_changed(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -66,28 +66,26 @@ async fn an_absent_name_stays_as_it_is(#[values(Sqlite, Postgres)] engine: Engin
 /// Predecessor's defect G14: deleted every letter outside ASCII, and words such as "select".
 #[rstest]
 #[tokio::test]
-async fn a_name_is_kept_in_every_script_and_with_every_word(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_name_may_contain_any_script_and_any_word(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
     let longest = "🎮".repeat(100);
-    for (typed, kept) in [
+    for (sent, stored) in [
         ("Ünïcödé 日本語 🎮 עברית", "Ünïcödé 日本語 🎮 עברית"),
         ("select update create", "select update create"),
         ("O'Brien <b>\"; --", "O'Brien <b>\"; --"),
         ("  Zoe\u{308}  ", "Zo\u{eb}"),
         (&*longest, &*longest),
     ] {
-        update_me(&ada, Some(typed)).await.unwrap();
-        assert_eq!(me(&ada).await.display_name, kept);
+        update_me(&ada, Some(sent)).await.unwrap();
+        assert_eq!(me(&ada).await.display_name, stored);
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_name_that_is_none_is_an_invalid_field(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_malformed_name_is_an_invalid_field(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -103,7 +101,7 @@ async fn a_name_that_is_none_is_an_invalid_field(#[values(Sqlite, Postgres)] eng
 
 #[rstest]
 #[tokio::test]
-async fn an_account_that_is_gone_is_not_found(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_deleted_account_is_not_found(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     server.database.execute("delete from users").await;

@@ -1,11 +1,11 @@
-//! How passwords are kept.
+//! Stored password hashes and their cost.
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use super::steps::sign_in;
+use super::calls::sign_in;
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 async fn hashes_of_cost(server: &TestServer, user: &User, cost: &str) -> i64 {
@@ -18,7 +18,9 @@ async fn hashes_of_cost(server: &TestServer, user: &User, cost: &str) -> i64 {
 
 #[rstest]
 #[tokio::test]
-async fn a_raised_cost_counts_from_the_next_sign_in_on(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_raised_bcrypt_cost_applies_at_the_next_sign_in(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     assert_eq!(hashes_of_cost(&server, &ada, "04").await, 1);
@@ -39,7 +41,9 @@ async fn a_raised_cost_counts_from_the_next_sign_in_on(#[values(Sqlite, Postgres
 
 #[rstest]
 #[tokio::test]
-async fn a_lowered_cost_leaves_hashes_as_they_are(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_lowered_bcrypt_cost_leaves_stored_hashes_unchanged(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start_with(engine, &["--bcrypt-cost=6"]).await;
     let ada = server.user().await;
 
@@ -53,7 +57,7 @@ async fn a_lowered_cost_leaves_hashes_as_they_are(#[values(Sqlite, Postgres)] en
 
 #[rstest]
 #[tokio::test]
-async fn many_sign_ins_at_once_all_succeed_while_the_hash_is_renewed(
+async fn concurrent_sign_ins_all_succeed_while_the_hash_is_renewed(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -73,14 +77,11 @@ async fn many_sign_ins_at_once_all_succeed_while_the_hash_is_renewed(
     assert_eq!(hashes_of_cost(&server, &ada, "08").await, 1);
 }
 
-/// To estimate one of these takes as long as a hash: it must not be free for who
-/// has no account, nor keep other calls.
-#[rstest]
+/// Estimating the strength of this password takes as long as a hash. Callers without an
+/// account must not get that for free, and other calls must not wait for it.
 #[tokio::test]
-async fn new_passwords_wait_in_the_queue_of_passwords_too(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &["--password-queue=1"]).await;
+async fn strength_checks_of_new_passwords_use_the_password_queue() {
+    let server = TestServer::start_with(Sqlite, &["--password-queue=1"]).await;
 
     let mut calls = JoinSet::new();
     for number in 0..40 {
@@ -94,16 +95,19 @@ async fn new_passwords_wait_in_the_queue_of_passwords_too(
         calls.spawn(async move { auth.sign_up(request).await });
     }
 
-    let (mut away, mut read) = (0, 0);
+    let (mut rejected, mut estimated) = (0, 0);
     for answer in calls.join_all().await {
         let refusal = refused(answer);
         match refusal.class() {
-            (Code::ResourceExhausted, "PASSWORD_QUEUE_FULL") => away += 1,
+            (Code::ResourceExhausted, "PASSWORD_QUEUE_FULL") => rejected += 1,
             _ => {
                 assert_eq!(refusal.fields(), ["display_name"]);
-                read += 1;
+                estimated += 1;
             }
         }
     }
-    assert!(away > 0 && read > 0, "{away} away, {read} read");
+    assert!(
+        rejected > 0 && estimated > 0,
+        "{rejected} rejected, {estimated} estimated"
+    );
 }

@@ -4,9 +4,9 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
-use super::steps::{
-    exchange, get_me, key, key_of, moment, move_back, refresh, refreshed, session, token_of,
-    without,
+use super::calls::{
+    api_key_request, api_key_token, backdate, comparable, exchange_api_key, get_me, masked,
+    new_api_key, new_session, refresh, refreshed,
 };
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
 
@@ -35,12 +35,12 @@ async fn revoke(user: &User, id: &str) -> Result<Response<pb::RevokeSessionRespo
 
 #[rstest]
 #[tokio::test]
-async fn sessions_are_listed_newest_first_and_tell_which_is_the_callers(
+async fn sessions_are_listed_newest_first_and_mark_the_callers(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, _grace) = (server.user().await, server.user().await);
-    session(&server, &ada).await;
+    new_session(&server, &ada).await;
     refreshed(&server.channel, &ada.tokens.refresh_token).await;
 
     let [newer, own] = &sessions(&ada.client).await[..] else {
@@ -52,10 +52,10 @@ async fn sessions_are_listed_newest_first_and_tell_which_is_the_callers(
     for session in [own, newer] {
         assert_eq!(session.peer_address, "127.0.0.1");
         assert!(session.user_agent.contains("tonic"), "{session:?}");
-        assert!(moment(session.create_time) <= moment(session.last_used_time));
-        assert!(moment(session.last_used_time) < moment(session.expire_time));
+        assert!(comparable(session.create_time) <= comparable(session.last_used_time));
+        assert!(comparable(session.last_used_time) < comparable(session.expire_time));
     }
-    assert!(moment(own.create_time) < moment(own.last_used_time));
+    assert!(comparable(own.create_time) < comparable(own.last_used_time));
     assert_eq!(newer.create_time, newer.last_used_time);
 }
 
@@ -65,7 +65,7 @@ async fn sessions_are_listed_in_pages(#[values(Sqlite, Postgres)] engine: Engine
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
     for _ in 0..4 {
-        session(&server, &ada).await;
+        new_session(&server, &ada).await;
     }
     let all = sessions(&ada.client).await;
 
@@ -83,15 +83,13 @@ async fn sessions_are_listed_in_pages(#[values(Sqlite, Postgres)] engine: Engine
 
 #[rstest]
 #[tokio::test]
-async fn a_session_that_has_ended_or_fallen_idle_is_not_listed(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn ended_and_idle_sessions_are_not_listed(#[values(Sqlite, Postgres)] engine: Engine) {
     let flags = ["--session-idle-timeout=1h", "--session-lifetime=1day"];
     let server = TestServer::start_with(engine, &flags).await;
     let ada = server.user().await;
-    session(&server, &ada).await;
-    move_back(&server.database, "sessions", "last_used_time", "2 hours").await;
-    let fresh = session(&server, &ada).await;
+    new_session(&server, &ada).await;
+    backdate(&server.database, "sessions", "last_used_time", "2 hours").await;
+    let fresh = new_session(&server, &ada).await;
 
     let client = Client::with_token(&server.channel, &fresh.access_token);
     let listed = sessions(&client).await;
@@ -103,12 +101,12 @@ async fn a_session_that_has_ended_or_fallen_idle_is_not_listed(
 
 #[rstest]
 #[tokio::test]
-async fn a_revoked_session_ends_with_its_tokens_and_the_others_go_on(
+async fn a_revoked_session_ends_with_its_tokens_and_the_others_continue(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    let stolen = session(&server, &ada).await;
+    let stolen = new_session(&server, &ada).await;
     let id = &sessions(&ada.client).await[0].id;
 
     revoke(&ada, id).await.unwrap();
@@ -125,7 +123,7 @@ async fn a_revoked_session_ends_with_its_tokens_and_the_others_go_on(
 
 #[rstest]
 #[tokio::test]
-async fn a_session_of_somebody_else_is_like_one_that_never_was(
+async fn the_session_of_another_user_is_not_found_like_a_nonexistent_one(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -138,7 +136,7 @@ async fn a_session_of_somebody_else_is_like_one_that_never_was(
     let refusal = refused(revoke(&ada, hers).await);
     assert_eq!(refusal.class(), (Code::NotFound, "RESOURCE_NOT_FOUND"));
     let other = refused(revoke(&ada, unknown).await);
-    assert_eq!(without(&refusal, hers), without(&other, unknown));
+    assert_eq!(masked(&refusal, hers), masked(&other, unknown));
     get_me(&grace.client).await.unwrap();
 
     for bad in ["", "1", "not-a-uuid"] {
@@ -146,7 +144,7 @@ async fn a_session_of_somebody_else_is_like_one_that_never_was(
     }
 }
 
-/// How long until every replica refuses a token with that `Client`.
+/// The seconds until a replica refuses the token of a client.
 async fn until_refused(client: &Client) -> f64 {
     let begun = Instant::now();
     eventually("the token is refused", async || {
@@ -175,7 +173,7 @@ async fn an_ended_sessions_access_token_is_refused_by_every_replica_within_five_
 
     refused(get_me(&ada.client).await);
     assert!(until_refused(&there).await < 5.0);
-    // One that starts later knows it too.
+    // A replica that starts later refuses it too.
     let late = Client::with_token(&server.replica().await, &ada.tokens.access_token);
     let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
     assert_eq!(refused(get_me(&late).await).class(), class);
@@ -189,8 +187,8 @@ async fn a_revoked_keys_access_token_is_refused_by_every_replica_within_five_sec
     let server = TestServer::start(engine).await;
     let replica = server.replica().await;
     let ada = server.user().await;
-    let (created, secret) = key(&ada, key_of(&["projects:read"])).await;
-    let token = token_of(&server, &secret).await;
+    let (created, secret) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
+    let token = api_key_token(&server, &secret).await;
     let call = async |channel| {
         let mut client = Client::with_token(channel, &token);
         let request = pb::ListPlatformsRequest {};
@@ -212,5 +210,5 @@ async fn a_revoked_keys_access_token_is_refused_by_every_replica_within_five_sec
     })
     .await;
     assert!(begun.elapsed().as_secs_f64() < 5.0);
-    refused(exchange(&replica, &secret).await);
+    refused(exchange_api_key(&replica, &secret).await);
 }

@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
 
-use super::steps::{refresh, refreshed, session};
+use super::calls::{new_session, refresh, refreshed};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 async fn sign_out(
@@ -28,8 +28,8 @@ async fn sign_out_ends_the_sessions_of_its_scope_and_no_others(
 ) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
-    let second = session(&server, &ada).await;
-    let third = session(&server, &ada).await;
+    let second = new_session(&server, &ada).await;
+    let third = new_session(&server, &ada).await;
 
     sign_out(&ada.client, scope).await.unwrap();
 
@@ -45,12 +45,10 @@ async fn sign_out_ends_the_sessions_of_its_scope_and_no_others(
     refreshed(&server.channel, &grace.tokens.refresh_token).await;
 }
 
-/// Predecessor's defect G9: a token for seven days, and signing out only forgot it.
+/// Predecessor's defect G9: a token worked for seven days, and signing out only discarded it.
 #[rstest]
 #[tokio::test]
-async fn a_session_that_has_ended_cannot_be_brought_back(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn an_ended_session_cannot_be_refreshed(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let second = refreshed(&server.channel, &ada.tokens.refresh_token).await;
@@ -69,7 +67,7 @@ async fn a_session_that_has_ended_cannot_be_brought_back(
 
 #[rstest]
 #[tokio::test]
-async fn signing_out_again_is_refused_as_any_call_with_that_token(
+async fn signing_out_twice_is_refused_as_an_invalid_token(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;

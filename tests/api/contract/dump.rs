@@ -1,4 +1,4 @@
-//! All that a database holds, as text.
+//! The contents of a database, as text.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 

@@ -17,17 +17,20 @@ fn reasons() -> BTreeMap<String, String> {
         .iter()
         .find(|file| file.name() == "sluice/v1/error.proto")
         .unwrap();
-    let places = &file.source_code_info.as_ref().unwrap().location;
+    let locations = &file.source_code_info.as_ref().unwrap().location;
     let values = file.enum_type[0].value.iter().enumerate().skip(1);
     values
         .map(|(at, value)| {
             // Field 5 of a file is its enums, field 2 of an enum its values.
-            let place = places
+            let location = locations
                 .iter()
-                .find(|place| place.path == [5, 0, 2, at as i32])
+                .find(|location| location.path == [5, 0, 2, at as i32])
                 .unwrap();
             let name = value.name().strip_prefix("ERROR_REASON_").unwrap();
-            (name.to_owned(), place.leading_comments().trim().to_owned())
+            (
+                name.to_owned(),
+                location.leading_comments().trim().to_owned(),
+            )
         })
         .collect()
 }
@@ -79,7 +82,7 @@ fn one_of_each() -> Vec<Error> {
     ]
 }
 
-fn name(code: Code) -> &'static str {
+fn code_name(code: Code) -> &'static str {
     match code {
         Code::InvalidArgument => "INVALID_ARGUMENT",
         Code::Unauthenticated => "UNAUTHENTICATED",
@@ -107,7 +110,7 @@ fn every_reason_is_used_with_the_code_that_its_comment_names() {
             .remove(&reason)
             .unwrap_or_else(|| panic!("{reason} is not listed"));
         assert!(
-            comment.starts_with(name(status.code())),
+            comment.starts_with(code_name(status.code())),
             "{reason}: {comment}"
         );
     }
@@ -118,7 +121,7 @@ fn every_reason_is_used_with_the_code_that_its_comment_names() {
 }
 
 #[test]
-fn a_watch_that_ends_tells_why_and_where_it_was() {
+fn the_end_of_a_watch_states_its_cause_and_the_last_revision() {
     for cause in [Error::Draining, Error::AccessTokenInvalid, Error::OutOfDate] {
         let alone = cause.reason();
         let ended = Error::WatchEnded {
@@ -134,9 +137,9 @@ fn a_watch_that_ends_tells_why_and_where_it_was() {
     }
 }
 
-/// So that whoever asks learns nothing of keys that were.
+/// A caller must not learn which keys were valid before.
 #[test]
-fn a_replaced_stream_key_is_refused_like_one_that_never_was() {
+fn a_replaced_stream_key_is_refused_like_an_unknown_one() {
     let replaced = Status::from(Error::PublishRefused(RefusalCause::KeyReplaced));
     let unknown = Status::from(Error::StreamKeyInvalid);
 
@@ -146,7 +149,7 @@ fn a_replaced_stream_key_is_refused_like_one_that_never_was() {
 }
 
 #[test]
-fn an_internal_error_leaves_as_two_words() {
+fn an_internal_error_is_returned_without_its_cause() {
     let status = Status::from(Error::internal(anyhow::anyhow!("select secret from users")));
 
     assert_eq!(status.message(), "internal error");

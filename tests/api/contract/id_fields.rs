@@ -1,25 +1,24 @@
-//! Each field of a request that takes an id: whose, and the rest of the message.
+//! Every request field that takes an id, with a request that is valid except for that id.
 
 use prost::Message;
 use sluice::proto::v1 as pb;
 
-/// What an id names.
+/// What an id refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Something that belongs to a user.
-    Owned(Noun),
-    /// The same, of a request that names something else of that user beside it.
-    OwnedWithAnother(Noun),
-    /// What a caller calls one of its own requests; tested on its own.
-    Request,
-    /// What a media server or a worker calls itself, or was given by name: it names
-    /// nothing of a user.
-    Node,
+    /// A resource of a user.
+    Owned(Resource),
+    /// The same, in a request that refers to another resource of that user too.
+    OwnedWithAnother(Resource),
+    /// An idempotency key, which has tests of its own.
+    RequestId,
+    /// A name of a media server, a connection or a worker, or a lease: no resource of a user.
+    Machine,
 }
 
-/// What belongs to a user.
+/// A type of resource that belongs to a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noun {
+pub enum Resource {
     Project,
     Destination,
     Stream,
@@ -27,12 +26,12 @@ pub enum Noun {
     ApiKey,
 }
 
-/// A field, and the message around it.
+/// An id field, with a request around it.
 pub struct IdField {
-    /// The RPC's path and the field's.
+    /// The path of the RPC and of the field.
     pub name: &'static str,
     pub kind: Kind,
-    /// A request that is valid but for its id.
+    /// A request with this id, valid otherwise.
     pub request: fn(String) -> Vec<u8>,
 }
 
@@ -53,15 +52,15 @@ macro_rules! id_fields {
     };
 }
 
-const PROJECT: Kind = Kind::Owned(Noun::Project);
-const DESTINATION: Kind = Kind::Owned(Noun::Destination);
-const STREAM: Kind = Kind::Owned(Noun::Stream);
+const PROJECT: Kind = Kind::Owned(Resource::Project);
+const DESTINATION: Kind = Kind::Owned(Resource::Destination);
+const STREAM: Kind = Kind::Owned(Resource::Stream);
 
-/// All of them; a test holds the list against the descriptor set.
+/// All id fields; a test compares them with the descriptor set.
 pub fn id_fields() -> Vec<IdField> {
     id_fields! {
-        "AuthService/SignUp request_id": Kind::Request, id => sign_up("x", id);
-        "AuthService/RevokeSession session_id": Kind::Owned(Noun::Session), id =>
+        "AuthService/SignUp request_id": Kind::RequestId, id => sign_up("x", id);
+        "AuthService/RevokeSession session_id": Kind::Owned(Resource::Session), id =>
             pb::RevokeSessionRequest { session_id: id };
         "AuthService/CreateApiKey project_ids": PROJECT, id => pb::CreateApiKeyRequest {
             display_name: "A program".to_owned(),
@@ -69,9 +68,9 @@ pub fn id_fields() -> Vec<IdField> {
             project_ids: vec![id],
             expire_time: None,
         };
-        "AuthService/RevokeApiKey api_key_id": Kind::Owned(Noun::ApiKey), id =>
+        "AuthService/RevokeApiKey api_key_id": Kind::Owned(Resource::ApiKey), id =>
             pb::RevokeApiKeyRequest { api_key_id: id };
-        "ProjectService/CreateProject request_id": Kind::Request, id => create_project(id);
+        "ProjectService/CreateProject request_id": Kind::RequestId, id => create_project(id);
         "ProjectService/GetProject project_id": PROJECT, id =>
             pb::GetProjectRequest { project_id: id };
         "ProjectService/UpdateProject project_id": PROJECT, id => pb::UpdateProjectRequest {
@@ -87,7 +86,7 @@ pub fn id_fields() -> Vec<IdField> {
             pb::RevealStreamKeyRequest { project_id: id };
         "ProjectService/CreateDestination project_id": PROJECT, id =>
             create_destination(id, String::new());
-        "ProjectService/CreateDestination request_id": Kind::Request, id =>
+        "ProjectService/CreateDestination request_id": Kind::RequestId, id =>
             create_destination(String::new(), id);
         "ProjectService/GetDestination destination_id": DESTINATION, id =>
             pb::GetDestinationRequest { destination_id: id };
@@ -101,31 +100,31 @@ pub fn id_fields() -> Vec<IdField> {
             };
         "ProjectService/DeleteDestination destination_id": DESTINATION, id =>
             pb::DeleteDestinationRequest { destination_id: id };
-        "StreamService/BeginPublish publisher.node_id": Kind::Node, id =>
+        "StreamService/BeginPublish publisher.node_id": Kind::Machine, id =>
             begin(pb::Publisher { node_id: id, ..publisher() });
-        "StreamService/BeginPublish publisher.boot_id": Kind::Node, id =>
+        "StreamService/BeginPublish publisher.boot_id": Kind::Machine, id =>
             begin(pb::Publisher { boot_id: id, ..publisher() });
-        "StreamService/BeginPublish publisher.connection_id": Kind::Node, id =>
+        "StreamService/BeginPublish publisher.connection_id": Kind::Machine, id =>
             begin(pb::Publisher { connection_id: id, ..publisher() });
         "StreamService/HeartbeatPublish stream_id": STREAM, id => heartbeat(id, publisher());
-        "StreamService/HeartbeatPublish publisher.node_id": Kind::Node, id =>
+        "StreamService/HeartbeatPublish publisher.node_id": Kind::Machine, id =>
             heartbeat(UNKNOWN.to_owned(), pb::Publisher { node_id: id, ..publisher() });
-        "StreamService/HeartbeatPublish publisher.boot_id": Kind::Node, id =>
+        "StreamService/HeartbeatPublish publisher.boot_id": Kind::Machine, id =>
             heartbeat(UNKNOWN.to_owned(), pb::Publisher { boot_id: id, ..publisher() });
-        "StreamService/HeartbeatPublish publisher.connection_id": Kind::Node, id =>
+        "StreamService/HeartbeatPublish publisher.connection_id": Kind::Machine, id =>
             heartbeat(UNKNOWN.to_owned(), pb::Publisher { connection_id: id, ..publisher() });
         "StreamService/EndPublish stream_id": STREAM, id => end(id, publisher());
-        "StreamService/EndPublish publisher.node_id": Kind::Node, id =>
+        "StreamService/EndPublish publisher.node_id": Kind::Machine, id =>
             end(UNKNOWN.to_owned(), pb::Publisher { node_id: id, ..publisher() });
-        "StreamService/EndPublish publisher.boot_id": Kind::Node, id =>
+        "StreamService/EndPublish publisher.boot_id": Kind::Machine, id =>
             end(UNKNOWN.to_owned(), pb::Publisher { boot_id: id, ..publisher() });
-        "StreamService/EndPublish publisher.connection_id": Kind::Node, id =>
+        "StreamService/EndPublish publisher.connection_id": Kind::Machine, id =>
             end(UNKNOWN.to_owned(), pb::Publisher { connection_id: id, ..publisher() });
-        "StreamService/SyncNode node_id": Kind::Node, id =>
+        "StreamService/SyncNode node_id": Kind::Machine, id =>
             pb::SyncNodeRequest { node_id: id, ..sync(connection()) };
-        "StreamService/SyncNode boot_id": Kind::Node, id =>
+        "StreamService/SyncNode boot_id": Kind::Machine, id =>
             pb::SyncNodeRequest { boot_id: id, ..sync(connection()) };
-        "StreamService/SyncNode connections.connection_id": Kind::Node, id =>
+        "StreamService/SyncNode connections.connection_id": Kind::Machine, id =>
             sync(pb::NodeConnection { connection_id: id, ..connection() });
         "StreamService/SyncNode connections.stream_id": STREAM, id =>
             sync(pb::NodeConnection { stream_id: id, epoch: 1, ..connection() });
@@ -140,29 +139,29 @@ pub fn id_fields() -> Vec<IdField> {
         };
         "StreamService/WatchProject project_id": PROJECT, id =>
             pb::WatchProjectRequest { project_id: id, after_revision: 0 };
-        "StreamService/StartRelay stream_id": Kind::OwnedWithAnother(Noun::Stream), id =>
+        "StreamService/StartRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
             pb::StartRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned() };
-        "StreamService/StartRelay destination_id": Kind::OwnedWithAnother(Noun::Destination), id =>
+        "StreamService/StartRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
             pb::StartRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id };
-        "StreamService/StopRelay stream_id": Kind::OwnedWithAnother(Noun::Stream), id =>
+        "StreamService/StopRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
             pb::StopRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned() };
-        "StreamService/StopRelay destination_id": Kind::OwnedWithAnother(Noun::Destination), id =>
+        "StreamService/StopRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
             pb::StopRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id };
         "StreamService/ListRelays stream_id": STREAM, id => pb::ListRelaysRequest { stream_id: id };
-        "StreamService/ClaimRelays worker_id": Kind::Node, id =>
+        "StreamService/ClaimRelays worker_id": Kind::Machine, id =>
             pb::ClaimRelaysRequest { worker_id: id, ..claim() };
-        "StreamService/ClaimRelays node_id": Kind::Node, id =>
+        "StreamService/ClaimRelays node_id": Kind::Machine, id =>
             pb::ClaimRelaysRequest { node_id: id, ..claim() };
-        "StreamService/ReportRelays worker_id": Kind::Node, id =>
+        "StreamService/ReportRelays worker_id": Kind::Machine, id =>
             pb::ReportRelaysRequest { worker_id: id, reports: Vec::new() };
-        "StreamService/ReportRelays reports.lease_id": Kind::Node, id => pb::ReportRelaysRequest {
+        "StreamService/ReportRelays reports.lease_id": Kind::Machine, id => pb::ReportRelaysRequest {
             worker_id: "w1".to_owned(),
             reports: vec![pb::RelayReport { lease_id: id, ..Default::default() }],
         };
     }
 }
 
-/// An id that names nothing.
+/// An id that no resource has.
 pub const UNKNOWN: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// SignUp with a request id.

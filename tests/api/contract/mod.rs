@@ -1,18 +1,18 @@
 //! The contract as a whole: what holds for every RPC, error and setting.
 
-mod access;
-mod calls;
+mod access_tokens;
+mod authorization;
 mod canary;
-mod described;
+mod descriptors;
 pub mod dump;
+mod env_example;
 mod errors;
 mod id_fields;
 mod page_tokens;
-mod peer_addresses;
 mod rate_limits;
+mod raw_rpc;
 mod redaction;
 mod security_page;
-mod settings;
-mod tenants;
-mod tokens;
-mod wire;
+mod tenant_isolation;
+mod x_forwarded_for;
+mod x_request_id;

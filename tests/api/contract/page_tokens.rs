@@ -1,4 +1,4 @@
-//! A page token is its caller's own, for every RPC that lists.
+//! In every list RPC, a page token works only for the caller who received it.
 
 use prost::Message;
 use rstest::rstest;
@@ -7,22 +7,22 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::{
-    described::request_fields,
+    descriptors::request_fields,
     id_fields::create_destination,
-    wire::{Shape, bearer, call},
+    raw_rpc::{ObservableError, bearer, call},
 };
 use crate::{
-    auth::steps,
+    auth::calls,
     harness::{Engine, Postgres, Sqlite, TestServer, User},
 };
 
-/// A list: its first page of one row, and the page after a token.
+/// A list RPC, with a request for the page of one row after a token.
 struct List {
     path: &'static str,
     page: fn(project_id: &str, page_token: &str) -> Vec<u8>,
 }
 
-/// Field 2 of every answer with a list.
+/// Field 2 of every list response.
 #[derive(Clone, PartialEq, Message)]
 struct NextPage {
     #[prost(string, tag = "2")]
@@ -61,7 +61,7 @@ fn lists() -> [List; 7] {
 }
 
 #[test]
-fn every_field_that_takes_a_page_token_is_tried_and_no_entry_is_stale() {
+fn every_list_rpc_is_tested_and_no_entry_is_stale() {
     let described = request_fields(|field| field.name() == "page_token");
     let mut entries = lists().map(|list| format!("{} page_token", list.path));
 
@@ -69,8 +69,8 @@ fn every_field_that_takes_a_page_token_is_tried_and_no_entry_is_stale() {
     assert_eq!(described, entries);
 }
 
-/// A user with two of everything that is listed: the project in which the lists are.
-async fn with_lists(server: &TestServer) -> (User, String) {
+/// A user with two rows in every list, and the project of these rows.
+async fn user_with_lists(server: &TestServer) -> (User, String) {
     let user = server.user().await;
     user.project().await;
     let (project, stream_key) = user.project().await;
@@ -82,20 +82,20 @@ async fn with_lists(server: &TestServer) -> (User, String) {
         let stream = media.live(&stream_key, connection).await;
         media.begin(&stream_key, "refused").await.unwrap_err();
         media.end(&stream, connection).await;
-        steps::key(&user, steps::key_of(&["projects:read"])).await;
+        calls::new_api_key(&user, calls::api_key_request(&["projects:read"])).await;
     }
-    steps::session(server, &user).await;
+    calls::new_session(server, &user).await;
     (user, project.id)
 }
 
 #[rstest]
 #[tokio::test]
-async fn no_list_takes_the_page_token_of_another_caller(
+async fn no_list_accepts_the_page_token_of_another_caller(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
-    let (owner, theirs) = with_lists(&server).await;
-    let (stranger, ours) = with_lists(&server).await;
+    let (owner, theirs) = user_with_lists(&server).await;
+    let (stranger, ours) = user_with_lists(&server).await;
 
     for list in lists() {
         let page = |user: &User, project: &str, page_token: &str| {
@@ -115,9 +115,14 @@ async fn no_list_takes_the_page_token_of_another_caller(
         let made_up = page(&stranger, &ours, &made_up).await.expect_err(list.path);
 
         assert_eq!(anothers.code(), Code::InvalidArgument, "{}", list.path);
-        assert_eq!(Shape::of(&anothers), Shape::of(&made_up), "{}", list.path);
+        assert_eq!(
+            ObservableError::of(&anothers),
+            ObservableError::of(&made_up),
+            "{}",
+            list.path
+        );
         let details = anothers.get_error_details();
-        let faults = &details.bad_request().unwrap().field_violations;
-        assert_eq!(faults[0].field, "page_token", "{}", list.path);
+        let violations = &details.bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "page_token", "{}", list.path);
     }
 }

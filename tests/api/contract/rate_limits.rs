@@ -12,20 +12,20 @@ use uuid::Uuid;
 
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually, refused};
 
-/// Calls that are allowed at once where a test sets a limit.
+/// The burst of the limits that tests set.
 const BURST: usize = 20;
 
-/// For callers.
-const CALLERS: [&str; 2] = ["--caller-rate=1", "--caller-burst=20"];
+/// A limit per caller.
+const CALLER_LIMIT: [&str; 2] = ["--caller-rate=1", "--caller-burst=20"];
 
-/// For addresses, which a proxy on this machine may tell.
-const ADDRESSES: [&str; 3] = [
+/// A limit per address, with this machine as a trusted proxy.
+const ADDRESS_LIMIT: [&str; 3] = [
     "--address-rate=1",
     "--address-burst=20",
     "--trusted-proxies=127.0.0.1",
 ];
 
-/// Calls until the limit is reached; tells after how many calls.
+/// Calls until the limit is reached; returns the number of allowed calls.
 async fn calls_until_limited<T: std::fmt::Debug>(
     mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
 ) -> usize {
@@ -48,22 +48,19 @@ async fn get_me(client: &Client) -> Result<Response<pb::GetMeResponse>, Status> 
     client.auth.clone().get_me(pb::GetMeRequest {}).await
 }
 
-/// A call of a public RPC that a proxy passes on for these addresses.
-async fn get_jwks(server: &TestServer, forwarded_for: &str) -> Answer {
+/// Calls a public RPC with an `x-forwarded-for` header.
+async fn get_jwks(server: &TestServer, forwarded_for: &str) -> JwksResult {
     let mut request = Request::new(pb::GetJwksRequest {});
     let header = forwarded_for.parse().unwrap();
     request.metadata_mut().insert("x-forwarded-for", header);
     server.anonymous().auth.get_jwks(request).await
 }
 
-type Answer = Result<Response<pb::GetJwksResponse>, Status>;
+type JwksResult = Result<Response<pb::GetJwksResponse>, Status>;
 
-#[rstest]
 #[tokio::test]
-async fn who_calls_too_often_is_refused_until_he_has_waited(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &["--caller-rate=2", "--caller-burst=20"]).await;
+async fn a_caller_over_the_limit_is_refused_until_the_retry_delay_is_over() {
+    let server = TestServer::start_with(Sqlite, &["--caller-rate=2", "--caller-burst=20"]).await;
     let user = server.user().await;
 
     assert!(calls_until_limited(async || get_me(&user.client).await).await >= BURST);
@@ -86,12 +83,9 @@ async fn who_calls_too_often_is_refused_until_he_has_waited(
     assert!(begun.elapsed() >= wait, "{:?} < {wait:?}", begun.elapsed());
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_user_has_one_limit_and_each_of_his_keys_another(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &CALLERS).await;
+async fn a_user_and_each_of_their_api_keys_have_separate_limits() {
+    let server = TestServer::start_with(Sqlite, &CALLER_LIMIT).await;
     let (user, other) = (server.user().await, server.user().await);
     let sign_in = pb::SignInRequest {
         email: user.email.clone(),
@@ -116,17 +110,16 @@ async fn a_user_has_one_limit_and_each_of_his_keys_another(
         program.project.clone().list_platforms(request).await
     };
 
-    // One call is the creation of the key.
+    // The creation of the key counts as a call.
     assert!(calls_until_limited(async || get_me(&user.client).await).await >= BURST - 1);
     assert!(calls_until_limited(async || get_me(&other_session).await).await < BURST);
     assert!(calls_until_limited(async || get_me(&other.client).await).await >= BURST);
     assert!(calls_until_limited(platforms).await >= BURST);
 }
 
-#[rstest]
 #[tokio::test]
-async fn the_keys_of_operators_are_not_limited(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start_with(engine, &CALLERS).await;
+async fn operator_keys_are_not_limited() {
+    let server = TestServer::start_with(Sqlite, &CALLER_LIMIT).await;
     let node = server.operator(&[Scope::StreamsPublish]).await;
 
     for _ in 0..10 * BURST {
@@ -136,12 +129,9 @@ async fn the_keys_of_operators_are_not_limited(#[values(Sqlite, Postgres)] engin
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn addresses_behind_a_trusted_proxy_do_not_share_a_limit(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &ADDRESSES).await;
+async fn addresses_behind_a_trusted_proxy_do_not_share_a_limit() {
+    let server = TestServer::start_with(Sqlite, &ADDRESS_LIMIT).await;
     let calls =
         async |address| calls_until_limited(async || get_jwks(&server, address).await).await;
 
@@ -156,16 +146,15 @@ async fn addresses_behind_a_trusted_proxy_do_not_share_a_limit(
 
 #[rstest]
 #[tokio::test]
-async fn what_a_caller_writes_left_of_his_address_does_not_help_him(
-    #[values(Sqlite, Postgres)] engine: Engine,
-    #[values("", "<garbage>, ", "127.0.0.1, ")] more: &str,
+async fn forged_x_forwarded_for_entries_do_not_evade_the_limit(
+    #[values("", "<garbage>, ", "127.0.0.1, ")] forged: &str,
 ) {
-    let server = TestServer::start_with(engine, &ADDRESSES).await;
+    let server = TestServer::start_with(Sqlite, &ADDRESS_LIMIT).await;
 
     let mut number = 0;
     let calls = calls_until_limited(async || {
         number += 1;
-        let header = format!("203.0.113.{number}, {more}198.51.100.1");
+        let header = format!("203.0.113.{number}, {forged}198.51.100.1");
         get_jwks(&server, &header).await
     })
     .await;
@@ -177,13 +166,12 @@ async fn what_a_caller_writes_left_of_his_address_does_not_help_him(
 
 #[rstest]
 #[tokio::test]
-async fn a_peer_that_is_no_trusted_proxy_is_not_believed(
-    #[values(Sqlite, Postgres)] engine: Engine,
+async fn x_forwarded_for_of_an_untrusted_peer_is_ignored(
     #[values(None, Some("--trusted-proxies=10.0.0.0/8,::/1"))] others: Option<&str>,
 ) {
     let mut flags = vec!["--address-rate=1", "--address-burst=20"];
     flags.extend(others);
-    let server = TestServer::start_with(engine, &flags).await;
+    let server = TestServer::start_with(Sqlite, &flags).await;
 
     let mut number = 0;
     let calls = calls_until_limited(async || {
@@ -197,11 +185,10 @@ async fn a_peer_that_is_no_trusted_proxy_is_not_believed(
 
 #[rstest]
 #[tokio::test]
-async fn calls_without_a_valid_token_count_for_their_address_and_no_others_do(
-    #[values(Sqlite, Postgres)] engine: Engine,
+async fn only_calls_without_a_valid_token_count_for_their_address(
     #[values("none", "forged", "revoked")] kind: &str,
 ) {
-    let server = TestServer::start_with(engine, &ADDRESSES).await;
+    let server = TestServer::start_with(Sqlite, &ADDRESS_LIMIT).await;
     let (user, other) = (server.user().await, server.user().await);
     let client = match kind {
         "none" => server.anonymous(),
@@ -215,7 +202,7 @@ async fn calls_without_a_valid_token_count_for_their_address_and_no_others_do(
         }
     };
 
-    // Two calls are the sign-ups.
+    // The sign-ups count as two calls.
     let calls = calls_until_limited(async || {
         let answer = get_me(&client).await;
         let code = answer.as_ref().unwrap_err().code();
@@ -235,11 +222,10 @@ async fn calls_without_a_valid_token_count_for_their_address_and_no_others_do(
     assert!(calls_until_limited(public).await < BURST);
 }
 
-#[rstest]
 #[tokio::test]
-async fn health_and_reflection_are_not_limited(#[values(Sqlite, Postgres)] engine: Engine) {
-    let flags = [&ADDRESSES[..], &["--reflection=true"]].concat();
-    let server = TestServer::start_with(engine, &flags).await;
+async fn health_and_reflection_are_not_limited() {
+    let flags = [&ADDRESS_LIMIT[..], &["--reflection=true"]].concat();
+    let server = TestServer::start_with(Sqlite, &flags).await;
     let public = async || {
         let request = pb::GetJwksRequest {};
         server.anonymous().auth.get_jwks(request).await
@@ -264,8 +250,8 @@ async fn health_and_reflection_are_not_limited(#[values(Sqlite, Postgres)] engin
 
 #[rstest]
 #[tokio::test]
-async fn a_call_that_is_refused_is_not_begun(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start_with(engine, &ADDRESSES).await;
+async fn a_rate_limited_call_is_not_executed(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start_with(engine, &ADDRESS_LIMIT).await;
 
     let calls = calls_until_limited(async || {
         let request = pb::SignInRequest {
@@ -280,16 +266,15 @@ async fn a_call_that_is_refused_is_not_begun(#[values(Sqlite, Postgres)] engine:
     assert_eq!(server.database.number(counted).await, calls as i64);
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_rate_of_zero_means_no_limit(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_rate_of_zero_means_no_limit() {
     let flags = [
         "--address-rate=0",
         "--address-burst=1",
         "--caller-rate=0",
         "--caller-burst=1",
     ];
-    let server = TestServer::start_with(engine, &flags).await;
+    let server = TestServer::start_with(Sqlite, &flags).await;
     let user = server.user().await;
 
     for _ in 0..10 * BURST {

@@ -1,4 +1,4 @@
-//! No message prints what the contract marks as secret.
+//! `Debug` output redacts the fields that the contract marks as secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use prost::{
 use prost_types::{DescriptorProto, FieldDescriptorProto, field_descriptor_proto::Type};
 use sluice::proto::v1 as pb;
 
-use super::described::{messages, secrets};
+use super::descriptors::{messages, secret_fields};
 
 const SECRET: &str = "this-is-marked-secret";
 const PLAIN: &str = "this-may-be-seen";
 
-/// Prints a message that is given as bytes.
+/// The `Debug` output of an encoded message.
 fn printed<M: Message + Default + std::fmt::Debug>(bytes: &[u8]) -> [String; 2] {
     let message = M::decode(bytes).unwrap();
     [format!("{message:?}"), format!("{message:#?}")]
@@ -26,7 +26,7 @@ macro_rules! printers {
     };
 }
 
-/// What the contract says of its messages.
+/// The messages of the contract, and their secret fields.
 struct Contract {
     messages: BTreeMap<String, DescriptorProto>,
     secrets: BTreeSet<String>,
@@ -38,7 +38,7 @@ impl Contract {
             .contains(&format!("{message}.{}", field.name()))
     }
 
-    /// The messages that have a secret in them, at any depth.
+    /// The messages that contain a secret field, at any depth.
     fn with_secrets(&self) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         loop {
@@ -57,7 +57,7 @@ impl Contract {
         }
     }
 
-    /// A message with all its texts and messages set.
+    /// An encoded message in which all string and message fields are set.
     fn filled(&self, name: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
         for field in &self.messages[name].field {
@@ -83,7 +83,7 @@ impl Contract {
 }
 
 #[test]
-fn no_message_prints_a_field_that_the_contract_marks_as_secret() {
+fn debug_output_redacts_every_field_that_the_contract_marks_as_secret() {
     let printers = printers! {
         BeginPublishRequest ChangePasswordRequest ChangePasswordResponse CreateApiKeyResponse
         CreateDestinationRequest CreateProjectResponse DeleteMeRequest ExchangeApiKeyRequest
@@ -95,10 +95,14 @@ fn no_message_prints_a_field_that_the_contract_marks_as_secret() {
     };
     let contract = Contract {
         messages: messages(),
-        secrets: secrets(),
+        secrets: secret_fields(),
     };
     let known: BTreeSet<_> = printers.iter().map(|(name, _)| *name).collect();
-    assert_eq!(known, contract.with_secrets(), "every one of them is tried");
+    assert_eq!(
+        known,
+        contract.with_secrets(),
+        "every message with a secret field is tested"
+    );
 
     for (name, print) in printers {
         let bytes = contract.filled(name);

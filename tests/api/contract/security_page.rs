@@ -1,7 +1,6 @@
 use std::path::Path;
 
-/// The names of tests and of their modules on the page: what stands between
-/// backticks and has `::` in it.
+/// The tests and test modules that the page names: its code spans that contain `::`.
 fn named() -> Vec<&'static str> {
     include_str!("../../../docs/security.md")
         .split('`')
@@ -36,12 +35,15 @@ fn every_test_that_the_security_page_names_exists() {
         let (last, module) = parts.split_last().unwrap();
         let exists = source(&parts).is_some()
             || source(module).is_some_and(|text| text.contains(&format!("fn {last}(")));
-        assert!(exists, "docs/security.md names {name}, which is no test");
+        assert!(
+            exists,
+            "docs/security.md names {name}, which does not exist"
+        );
     }
 }
 
 #[test]
-fn every_line_of_its_table_names_a_test() {
+fn every_row_of_its_table_names_a_test() {
     let page = include_str!("../../../docs/security.md");
     let (_, table) = page
         .split_once("| requirement | how | shown by |\n|---|---|---|\n")

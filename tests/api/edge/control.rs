@@ -14,7 +14,7 @@ use crate::{
     harness::{
         Certificate, Engine::Sqlite, Process, Proxy, Signal, TestDatabase, TestServer, eventually,
     },
-    operations::sample::Sample,
+    operations::scrape::Scrape,
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -47,8 +47,8 @@ async fn call(control: &ControlPlane, limit: Duration) -> Result<SyncNodeRespons
 async fn handled(program: &Process, method: &str, code: &str) -> Option<f64> {
     let method = format!(r#"grpc_method="{method}""#);
     let code = format!(r#"grpc_code="{code}""#);
-    let sample = Sample::of(program).await;
-    sample.value("grpc_server_handled_total", &[&method, &code])
+    let scrape = Scrape::of(program).await;
+    scrape.value("grpc_server_handled_total", &[&method, &code])
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use rstest::rstest;
 
-use crate::{harness::Process, lifecycle::starting::outcome};
+use crate::{harness::Process, lifecycle::startup::outcome};
 
 /// What an edge cannot be without.
 const NEEDED: [(&str, &str); 3] = [

@@ -3,11 +3,9 @@ use serde_json::Value;
 use sluice::proto::v1 as pb;
 use tonic::Request;
 
-use crate::harness::{
-    Client, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, eventually,
-};
+use crate::harness::{Client, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, eventually};
 
-/// The line of the call with this id, once it is there.
+/// The log line of the call with this request id, once it is written.
 async fn line_of(program: &Process, id: &str) -> Value {
     eventually("the call is logged", async || {
         let log = program.log();
@@ -21,7 +19,7 @@ async fn line_of(program: &Process, id: &str) -> Value {
     .await
 }
 
-fn named<T>(message: T, id: &str) -> Request<T> {
+fn with_request_id<T>(message: T, id: &str) -> Request<T> {
     let mut request = Request::new(message);
     let id = id.parse().unwrap();
     request.metadata_mut().insert("x-request-id", id);
@@ -32,12 +30,11 @@ fn named<T>(message: T, id: &str) -> Request<T> {
 #[case("production", false)]
 #[case("development", true)]
 #[tokio::test]
-async fn calls_that_go_well_are_logged_in_development_and_refused_ones_always(
+async fn successful_calls_are_logged_in_development_and_refused_ones_always(
     #[case] environment: &str,
     #[case] is_logged: bool,
-    #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let database = TestDatabase::create(engine).await;
+    let database = TestDatabase::create(Sqlite).await;
     let settings = [
         ("SLUICE_ENV", environment),
         ("SLUICE_BCRYPT_COST", "10"),
@@ -50,9 +47,9 @@ async fn calls_that_go_well_are_logged_in_development_and_refused_ones_always(
     let program = Process::serve(&database, &settings);
     let mut client = Client::anonymous(&program.channel().await);
 
-    let well = named(pb::GetJwksRequest {}, "well");
-    client.auth.get_jwks(well).await.unwrap();
-    let refused = named(pb::GetMeRequest {}, "refused");
+    let successful = with_request_id(pb::GetJwksRequest {}, "well");
+    client.auth.get_jwks(successful).await.unwrap();
+    let refused = with_request_id(pb::GetMeRequest {}, "refused");
     client.auth.get_me(refused).await.unwrap_err();
 
     let line = line_of(&program, "refused").await;
@@ -72,12 +69,9 @@ async fn calls_that_go_well_are_logged_in_development_and_refused_ones_always(
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_call_that_goes_well_and_takes_long_is_logged_as_slow(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn a_slow_successful_call_is_logged_as_slow() {
+    let database = TestDatabase::create(Sqlite).await;
     let settings = [
         ("SLUICE_LOG", "info"),
         ("SLUICE_SLOW_CALL", "1ms"),
@@ -92,7 +86,11 @@ async fn a_call_that_goes_well_and_takes_long_is_logged_as_slow(
         display_name: "Ada".to_owned(),
         request_id: String::new(),
     };
-    client.auth.sign_up(named(sign_up, "slow")).await.unwrap();
+    client
+        .auth
+        .sign_up(with_request_id(sign_up, "slow"))
+        .await
+        .unwrap();
 
     let line = line_of(&program, "slow").await;
     assert_eq!(
@@ -102,7 +100,7 @@ async fn a_call_that_goes_well_and_takes_long_is_logged_as_slow(
 }
 
 #[tokio::test]
-async fn a_call_that_fails_by_no_fault_of_its_caller_is_warned_of() {
+async fn a_server_side_failure_is_logged_as_a_warning() {
     let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
     let settings = [
         ("SLUICE_LOG", "warn,sluice::commands=info"),
@@ -118,7 +116,7 @@ async fn a_call_that_fails_by_no_fault_of_its_caller_is_warned_of() {
     };
     client
         .auth
-        .sign_in(named(sign_in, "away"))
+        .sign_in(with_request_id(sign_in, "away"))
         .await
         .unwrap_err();
 
@@ -135,21 +133,18 @@ async fn a_call_that_fails_by_no_fault_of_its_caller_is_warned_of() {
     assert_eq!(
         of_call.count(),
         1,
-        "what is logged within the call has its id"
+        "a line logged within the call has its request id"
     );
 }
 
-#[rstest]
 #[tokio::test]
-async fn every_line_is_one_object_whatever_the_caller_sends(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn every_line_is_one_json_object_whatever_the_caller_sends() {
+    let database = TestDatabase::create(Sqlite).await;
     let mut program = Process::serve(&database, &[("SLUICE_LOG", "debug")]);
     let channel = program.channel().await;
     let mut client = Client::anonymous(&channel);
     for id in [r#"a"b"#, "a\\b", "a{b}", "plain"] {
-        let jwks = named(pb::GetJwksRequest {}, id);
+        let jwks = with_request_id(pb::GetJwksRequest {}, id);
         client.auth.get_jwks(jwks).await.unwrap();
     }
     let mut grpc = tonic::client::Grpc::new(channel);
@@ -168,5 +163,5 @@ async fn every_line_is_one_object_whatever_the_caller_sends(
         assert!(object["span"]["admin"].is_null(), "{line}");
     }
     let last = program.log().pop().unwrap();
-    assert!(last.contains("stopped"), "the log is whole: {last}");
+    assert!(last.contains("stopped"), "the log is complete: {last}");
 }

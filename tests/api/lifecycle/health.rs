@@ -1,14 +1,9 @@
-use rstest::rstest;
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
-use tonic_reflection::pb::{
-    v1::{self, server_reflection_client::ServerReflectionClient},
-    v1alpha::{self, server_reflection_client::ServerReflectionClient as AlphaClient},
-};
 
-use crate::harness::{Engine, Postgres, Sqlite, TestServer};
+use crate::harness::{Sqlite, TestServer};
 
 const SERVICES: [&str; 4] = [
     "",
@@ -17,12 +12,9 @@ const SERVICES: [&str; 4] = [
     "sluice.v1.StreamService",
 ];
 
-#[rstest]
 #[tokio::test]
-async fn the_server_and_each_service_say_that_they_serve(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start(engine).await;
+async fn the_server_and_each_service_report_serving() {
+    let server = TestServer::start(Sqlite).await;
     let mut health = HealthClient::new(server.channel.clone());
 
     for service in SERVICES {
@@ -39,80 +31,5 @@ async fn the_server_and_each_service_say_that_they_serve(
     assert_eq!(
         health.check(request).await.unwrap_err().code(),
         Code::NotFound
-    );
-}
-
-async fn listed_v1(server: &TestServer) -> Result<Vec<String>, tonic::Status> {
-    use v1::{
-        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-    };
-    let request = v1::ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let mut client = ServerReflectionClient::new(server.channel.clone());
-    let requests = tokio_stream::once(request);
-    let mut answers = client.server_reflection_info(requests).await?.into_inner();
-    match answers.message().await?.unwrap().message_response.unwrap() {
-        MessageResponse::ListServicesResponse(list) => Ok(list
-            .service
-            .into_iter()
-            .map(|service| service.name)
-            .collect()),
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn listed_v1alpha(server: &TestServer) -> Result<Vec<String>, tonic::Status> {
-    use v1alpha::{
-        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-    };
-    let request = v1alpha::ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let mut client = AlphaClient::new(server.channel.clone());
-    let requests = tokio_stream::once(request);
-    let mut answers = client.server_reflection_info(requests).await?.into_inner();
-    match answers.message().await?.unwrap().message_response.unwrap() {
-        MessageResponse::ListServicesResponse(list) => Ok(list
-            .service
-            .into_iter()
-            .map(|service| service.name)
-            .collect()),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[rstest]
-#[tokio::test]
-async fn reflection_lists_the_services_in_both_versions(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &["--reflection=true"]).await;
-
-    let (v1, v1alpha) = (
-        listed_v1(&server).await.unwrap(),
-        listed_v1alpha(&server).await.unwrap(),
-    );
-
-    for service in &SERVICES[1..] {
-        assert!(v1.iter().any(|name| name == service), "{v1:?}");
-        assert!(v1alpha.iter().any(|name| name == service), "{v1alpha:?}");
-    }
-}
-
-#[rstest]
-#[tokio::test]
-async fn reflection_can_be_switched_off(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start_with(engine, &["--reflection=false"]).await;
-
-    assert_eq!(
-        listed_v1(&server).await.unwrap_err().code(),
-        Code::Unimplemented
-    );
-    assert_eq!(
-        listed_v1alpha(&server).await.unwrap_err().code(),
-        Code::Unimplemented
     );
 }

@@ -1,14 +1,15 @@
 //! Starting, failing, recovering and stopping.
 
+mod admin_end_sessions;
 mod call_log;
-mod database_away;
+mod database_outage;
 mod draining;
-mod ending_sessions;
 mod health;
-mod keys;
+mod invalid_settings;
 mod logs;
-mod missing_keys;
+mod missing_sealing_keys;
 mod panics;
-mod purging;
-pub mod starting;
-mod wrong_settings;
+mod purge;
+mod reflection;
+mod sealing_key_rotation;
+pub mod startup;

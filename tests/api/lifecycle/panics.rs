@@ -13,21 +13,21 @@ use tonic_health::pb::{
 
 use crate::harness::{refused, settings};
 
-/// A service with a bug: its first answer is a panic.
+/// A health service whose first call panics.
 #[derive(Default)]
-struct Buggy {
+struct PanickingHealth {
     panicked: AtomicBool,
 }
 
 #[tonic::async_trait]
-impl Health for Buggy {
+impl Health for PanickingHealth {
     async fn check(
         &self,
         _: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         assert!(
             self.panicked.swap(true, Ordering::Relaxed),
-            "the first call finds a bug"
+            "the first call panics"
         );
         Ok(Response::new(HealthCheckResponse { status: 1 }))
     }
@@ -48,7 +48,7 @@ async fn a_panic_in_a_handler_is_internal_and_the_next_call_is_served() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let settings = settings(&[]);
-    let routes = Routes::new(HealthServer::new(Buggy::default()));
+    let routes = Routes::new(HealthServer::new(PanickingHealth::default()));
     let listener = Listener::new(listener, settings.listener()).unwrap();
     let services = layers::stack(routes, &settings.layers(listener.overload()));
     tokio::spawn(listener.serve(services, CancellationToken::new()));

@@ -1,4 +1,4 @@
-//! What is deployed beside the server speaks of metrics that it has.
+//! The Grafana dashboard and the Prometheus rules in `deploy` match the metrics of a server.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,14 +11,14 @@ use serde_json::Value;
 use sluice::proto::v1 as pb;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use super::{metrics::sign_up, sample::Sample};
+use super::{metrics::sign_up, scrape::Scrape};
 use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase, tool};
 
-/// Where our metrics begin; all others are Prometheus' own.
-const OURS: [&str; 3] = ["grpc_server_", "process_", "sluice_"];
+/// The prefixes of Sluice's metrics; all others are Prometheus' own.
+const PREFIXES: [&str; 3] = ["grpc_server_", "process_", "sluice_"];
 
-/// Labels that Prometheus adds to what it scrapes.
-const ADDED: [&str; 2] = ["job", "instance"];
+/// The labels that Prometheus adds when it scrapes.
+const SCRAPE_LABELS: [&str; 2] = ["job", "instance"];
 
 fn deployed(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -30,19 +30,19 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(deployed(path)).unwrap()
 }
 
-/// The names of our metrics in expressions, each with the labels that are asked of it.
-fn used(text: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || "_:".contains(letter);
+/// The metrics of Sluice in PromQL expressions, each with the labels of its selectors.
+fn selected(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let is_name_character = |letter: char| letter.is_ascii_alphanumeric() || "_:".contains(letter);
     let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut rest = text;
-    while let Some(start) = rest.find(is_of_name) {
+    while let Some(start) = rest.find(is_name_character) {
         rest = &rest[start..];
         let end = rest
-            .find(|letter| !is_of_name(letter))
+            .find(|letter| !is_name_character(letter))
             .unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
         rest = after;
-        if !OURS.iter().any(|prefix| name.starts_with(prefix)) {
+        if !PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
         }
         let labels = used.entry(name.to_owned()).or_default();
@@ -57,7 +57,7 @@ fn used(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     used
 }
 
-/// All expressions of the dashboard.
+/// The PromQL expressions of the dashboard.
 fn expressions(value: &Value) -> Vec<String> {
     match value {
         Value::Object(fields) => fields
@@ -91,7 +91,7 @@ async fn promtool(arguments: &[&str], input: &str) {
 
 #[rstest]
 #[tokio::test]
-async fn dashboard_and_rules_name_metrics_and_labels_of_a_server_that_works(
+async fn the_dashboard_and_the_alert_rules_use_only_existing_metrics_and_labels(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
@@ -101,15 +101,15 @@ async fn dashboard_and_rules_name_metrics_and_labels_of_a_server_that_works(
     client.auth.sign_up(sign_up()).await.unwrap();
     client.auth.get_me(pb::GetMeRequest {}).await.unwrap_err();
     super::metrics::jobs_have_run(&program).await;
-    let sample = Sample::of(&program).await;
-    promtool(&["check", "metrics"], &sample.text).await;
+    let scrape = Scrape::of(&program).await;
+    promtool(&["check", "metrics"], &scrape.text).await;
 
-    let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for series in sample.series().keys() {
+    let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for series in scrape.series().keys() {
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let labels = labels.trim_end_matches('}').split(',');
         let labels = labels.filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
-        there.entry(name.to_owned()).or_default().extend(labels);
+        exported.entry(name.to_owned()).or_default().extend(labels);
     }
 
     let dashboard: Value = serde_json::from_str(&read("grafana/sluice.json")).unwrap();
@@ -122,13 +122,13 @@ async fn dashboard_and_rules_name_metrics_and_labels_of_a_server_that_works(
         ("the dashboard", expressions(&dashboard).join("\n"), 30),
         ("the rules", rules.join("\n"), 20),
     ] {
-        let used = used(&text);
+        let used = selected(&text);
         assert!(used.len() >= least, "{place}: {used:?}");
         for (name, labels) in used {
-            let has = there.get(&name);
-            let has = has.unwrap_or_else(|| panic!("{place}: {name} is no metric"));
+            let has = exported.get(&name);
+            let has = has.unwrap_or_else(|| panic!("{place}: there is no metric {name}"));
             for label in labels {
-                let is_there = has.contains(&label) || ADDED.contains(&label.as_str());
+                let is_there = has.contains(&label) || SCRAPE_LABELS.contains(&label.as_str());
                 assert!(is_there, "{place}: {name} has no label {label}");
             }
         }
@@ -136,7 +136,7 @@ async fn dashboard_and_rules_name_metrics_and_labels_of_a_server_that_works(
 }
 
 #[tokio::test]
-async fn the_rules_are_valid_and_alert_when_they_should() {
+async fn the_alert_rules_are_valid_and_pass_their_tests() {
     promtool(&["check", "rules", "alerts.yml"], "").await;
     promtool(&["test", "rules", "alerts_test.yml"], "").await;
 }

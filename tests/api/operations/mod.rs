@@ -1,9 +1,9 @@
-//! The operations port: metrics, probes, and what is logged.
+//! The operations port (metrics, probes, log filter), and exported traces.
 
 mod dashboards;
-mod log;
+mod http_server;
+mod log_filter;
 mod metrics;
-mod port;
 mod probes;
-pub mod sample;
+pub mod scrape;
 mod traces;

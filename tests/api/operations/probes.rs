@@ -10,7 +10,7 @@ use crate::harness::{
 
 #[rstest]
 #[tokio::test]
-async fn a_program_that_serves_is_alive_and_ready(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_serving_program_is_live_and_ready(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
     let program = Process::serve(&database, &[]);
     program.channel().await;
@@ -24,16 +24,13 @@ async fn a_program_that_serves_is_alive_and_ready(#[values(Sqlite, Postgres)] en
     assert_eq!((ready.status, ready.text.as_str()), (200, "serving\n"));
 }
 
-#[rstest]
 #[tokio::test]
-async fn while_the_program_drains_it_is_alive_and_not_ready_and_the_port_ends_last(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn a_draining_program_is_live_and_not_ready_and_closes_this_port_last() {
+    let database = TestDatabase::create(Sqlite).await;
     let settings = [("SLUICE_DRAIN_TIMEOUT", "5s")];
     let mut program = Process::serve(&database, &settings);
     let channel = program.channel().await;
-    // A call that is never finished keeps the gRPC side until the timeout.
+    // An incomplete call keeps the gRPC server open until the timeout.
     let grpc = program.address().await;
     let mut raw = RawConnection::to(grpc.parse().unwrap()).await;
     let _unfinished = raw.begin("sluice.v1.AuthService/GetJwks", &[]).await;
@@ -43,7 +40,7 @@ async fn while_the_program_drains_it_is_alive_and_not_ready_and_the_port_ends_la
     assert_eq!(answer.status(), ServingStatus::Serving);
 
     program.signal(Signal::TERM);
-    eventually("no more calls are taken", async || {
+    eventually("the gRPC port is closed", async || {
         tokio::net::TcpStream::connect(&grpc)
             .await
             .is_err()
@@ -62,14 +59,14 @@ async fn while_the_program_drains_it_is_alive_and_not_ready_and_the_port_ends_la
 }
 
 #[tokio::test]
-async fn without_its_database_the_program_is_alive_and_not_ready_and_still_measured() {
+async fn without_its_database_a_program_is_live_and_not_ready_and_exports_metrics() {
     let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
     let program = Process::serve(&database, &[]);
     program.channel().await;
 
     proxy.cut().await;
 
-    let ready = eventually("the database is missed", async || {
+    let ready = eventually("readiness fails", async || {
         let ready = program.operations("GET", "/readyz", "").await;
         (ready.status == 503).then_some(ready)
     })

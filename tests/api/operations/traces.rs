@@ -3,7 +3,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Request;
 
-use super::sample::Sample;
+use super::scrape::Scrape;
 use crate::harness::{
     Client, Collector, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, attribute,
     eventually,
@@ -16,7 +16,7 @@ fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn within<T>(message: T, traceparent: &str) -> Request<T> {
+fn with_traceparent<T>(message: T, traceparent: &str) -> Request<T> {
     let mut request = Request::new(message);
     let metadata = request.metadata_mut();
     metadata.insert("traceparent", traceparent.parse().unwrap());
@@ -33,7 +33,7 @@ fn sign_up(email: &str) -> pb::SignUpRequest {
 }
 
 async fn span(collector: &Collector, name: &str) -> Span {
-    eventually("the span is sent", async || {
+    eventually("the span is exported", async || {
         collector.spans().into_iter().find(|span| span.name == name)
     })
     .await
@@ -41,7 +41,7 @@ async fn span(collector: &Collector, name: &str) -> Span {
 
 #[rstest]
 #[tokio::test]
-async fn a_call_continues_the_trace_of_its_caller_with_its_statements_and_its_password(
+async fn a_call_continues_its_callers_trace_with_spans_for_statements_and_hashing(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
@@ -53,18 +53,18 @@ async fn a_call_continues_the_trace_of_its_caller_with_its_statements_and_its_pa
     let mut program = Process::serve(&database, &settings);
     let mut client = Client::anonymous(&program.channel().await);
 
-    // Neither was sampled by anybody.
+    // The ratio is 0 and neither has a sampled parent.
     client
         .auth
         .sign_up(sign_up("ada@example.com"))
         .await
         .unwrap();
-    let not_sampled = within(
+    let not_sampled = with_traceparent(
         sign_up("ben@example.com"),
         &format!("00-{TRACE}-{PARENT}-00"),
     );
     client.auth.sign_up(not_sampled).await.unwrap();
-    let sampled = within(
+    let sampled = with_traceparent(
         sign_up("cleo@example.com"),
         &format!("00-{TRACE}-{PARENT}-01"),
     );
@@ -98,27 +98,24 @@ async fn a_call_continues_the_trace_of_its_caller_with_its_statements_and_its_pa
         let named = spans.iter().filter(|span| span.name.starts_with(name));
         named.collect()
     };
-    assert_eq!(of("sluice.v1").len(), 1, "only what was sampled");
+    assert_eq!(of("sluice.v1").len(), 1, "only the sampled call");
     assert_ne!(of("insert into users"), [] as [&Span; 0], "{spans:?}");
     assert_ne!(of("password"), [] as [&Span; 0], "{spans:?}");
-    let steps = [of("password"), of("insert into users")].concat();
-    for step in steps {
-        assert_eq!(step.parent_span_id, call.span_id, "{step:?}");
-        assert!(step.start_time_unix_nano >= call.start_time_unix_nano - 1_000_000);
-        assert!(step.end_time_unix_nano <= call.end_time_unix_nano + 1_000_000);
+    let children = [of("password"), of("insert into users")].concat();
+    for child in children {
+        assert_eq!(child.parent_span_id, call.span_id, "{child:?}");
+        assert!(child.start_time_unix_nano >= call.start_time_unix_nano - 1_000_000);
+        assert!(child.end_time_unix_nano <= call.end_time_unix_nano + 1_000_000);
     }
     let all = format!("{:?}", collector.received());
-    for private in ["@example.com", "correct horse"] {
-        assert!(!all.contains(private), "{private} stands in a trace");
+    for secret in ["@example.com", "correct horse"] {
+        assert!(!all.contains(secret), "a trace contains {secret}");
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn without_a_caller_that_decides_the_ratio_does_and_nonsense_is_no_parent(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn without_a_valid_traceparent_the_sampling_ratio_decides() {
+    let database = TestDatabase::create(Sqlite).await;
     let collector = Collector::start().await;
     let settings = [
         ("SLUICE_OTLP_ENDPOINT", &*collector.url),
@@ -127,19 +124,19 @@ async fn without_a_caller_that_decides_the_ratio_does_and_nonsense_is_no_parent(
     let program = Process::serve(&database, &settings);
     let mut client = Client::anonymous(&program.channel().await);
 
-    let nonsense = within(pb::GetMeRequest {}, &format!("00-{TRACE}-nonsense-01"));
+    let nonsense = with_traceparent(pb::GetMeRequest {}, &format!("00-{TRACE}-nonsense-01"));
     client.auth.get_me(nonsense).await.unwrap_err();
 
     let call = span(&collector, "sluice.v1.AuthService/GetMe").await;
     assert_ne!(hex(&call.trace_id), TRACE);
     assert!(call.parent_span_id.is_empty());
     assert_eq!(attribute(&call.attributes, "rpc.grpc.status_code"), "16");
-    // What its caller did wrong is no error of the server.
+    // An error of the caller is no error of the span.
     assert_eq!(call.status.unwrap_or_default().code(), StatusCode::Unset);
 }
 
 #[tokio::test]
-async fn a_call_that_the_server_could_not_do_is_an_error() {
+async fn a_server_side_failure_is_a_span_with_an_error_status() {
     let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
     let collector = Collector::start().await;
     let settings = [
@@ -162,12 +159,9 @@ async fn a_call_that_the_server_could_not_do_is_an_error() {
     assert_eq!(call.status.unwrap().code(), StatusCode::Error);
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_collector_that_is_away_holds_up_nothing_and_is_said_once(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::create(engine).await;
+async fn an_unreachable_collector_delays_nothing_and_is_logged_once() {
+    let database = TestDatabase::create(Sqlite).await;
     let settings = [
         ("SLUICE_OTLP_ENDPOINT", "http://127.0.0.1:1"),
         ("SLUICE_TRACE_RATIO", "1"),
@@ -179,8 +173,8 @@ async fn a_collector_that_is_away_holds_up_nothing_and_is_said_once(
     for expected in [1.0, 2.0] {
         client.auth.get_jwks(pb::GetJwksRequest {}).await.unwrap();
         eventually("the spans could not be sent", async || {
-            let sample = Sample::of(&program).await;
-            (sample.value("sluice_trace_spans_total", &failed) >= Some(expected)).then_some(())
+            let scrape = Scrape::of(&program).await;
+            (scrape.value("sluice_trace_spans_total", &failed) >= Some(expected)).then_some(())
         })
         .await;
     }
@@ -188,8 +182,8 @@ async fn a_collector_that_is_away_holds_up_nothing_and_is_said_once(
     program.signal(Signal::TERM);
     assert_eq!(program.ended().await, Some(0));
     let log = program.log();
-    let said = log
+    let logged = log
         .iter()
         .filter(|line| line.contains("cannot send traces"));
-    assert_eq!(said.count(), 1, "{log:?}");
+    assert_eq!(logged.count(), 1, "{log:?}");
 }

@@ -15,20 +15,20 @@ fn bearer(user: &User) -> String {
     format!("Bearer {}", user.tokens.access_token)
 }
 
-/// A server with little time, and a user from before.
-async fn limited(engine: Engine, flags: &[&str]) -> (TestServer, User) {
+/// A server with these flags, and a user who signed up before they were set.
+async fn server_with(engine: Engine, flags: &[&str]) -> (TestServer, User) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
-    again(server, user, flags).await
+    restart_with(server, user, flags).await
 }
 
-async fn again(server: TestServer, user: User, flags: &[&str]) -> (TestServer, User) {
+async fn restart_with(server: TestServer, user: User, flags: &[&str]) -> (TestServer, User) {
     let server = TestServer::over(server.stop().await, flags).await;
     let client = Client::with_token(&server.channel, &user.tokens.access_token);
     (server, User { client, ..user })
 }
 
-fn show() -> pb::CreateProjectRequest {
+fn create_project() -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
         name: "Show".to_owned(),
         ..Default::default()
@@ -37,20 +37,20 @@ fn show() -> pb::CreateProjectRequest {
 
 #[rstest]
 #[tokio::test]
-async fn a_call_that_takes_longer_than_the_server_allows_is_ended_and_changes_nothing(
+async fn a_call_that_exceeds_the_server_timeout_ends_and_changes_nothing(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let (server, ada) = limited(engine, &["--call-timeout=300ms"]).await;
+    let (server, ada) = server_with(engine, &["--call-timeout=300ms"]).await;
     let mut ada = ada.client;
 
     let held = server.database.hold_writes().await;
-    let refusal = refused(ada.project.create_project(show()).await);
+    let refusal = refused(ada.project.create_project(create_project()).await);
     assert_eq!(refusal.class(), EXCEEDED);
     held.release().await;
 
     let again = pb::CreateProjectRequest {
         request_id: "11111111-1111-4111-8111-111111111111".to_owned(),
-        ..show()
+        ..create_project()
     };
     let created = eventually("projects can be created again", async || {
         ada.project.create_project(again.clone()).await.ok()
@@ -65,17 +65,20 @@ async fn a_call_that_takes_longer_than_the_server_allows_is_ended_and_changes_no
 
 #[rstest]
 #[tokio::test]
-async fn a_callers_shorter_time_counts_and_a_longer_one_does_not(
+async fn the_shorter_of_grpc_timeout_and_server_timeout_applies(
     #[values(Sqlite, Postgres)] engine: Engine,
-    #[values(("200m", "10min"), ("1H", "200ms"))] (theirs, ours): (&str, &str),
+    #[values(("200m", "10min"), ("1H", "200ms"))] (grpc_timeout, server_timeout): (&str, &str),
 ) {
-    let limit = format!("--call-timeout={ours}");
-    let (server, ada) = limited(engine, &[&limit]).await;
+    let flag = format!("--call-timeout={server_timeout}");
+    let (server, ada) = server_with(engine, &[&flag]).await;
     let mut raw = RawConnection::to(server.address).await;
 
     let _held = server.database.hold_writes().await;
-    let headers = [("authorization", &*bearer(&ada)), ("grpc-timeout", theirs)];
-    let status = raw.call(CREATE, &headers, &show()).await;
+    let headers = [
+        ("authorization", &*bearer(&ada)),
+        ("grpc-timeout", grpc_timeout),
+    ];
+    let status = raw.call(CREATE, &headers, &create_project()).await;
 
     let refusal = refused(Err::<Response<()>, _>(status));
     assert_eq!(refusal.class(), EXCEEDED);
@@ -86,11 +89,8 @@ async fn a_callers_shorter_time_counts_and_a_longer_one_does_not(
 #[case::nine_digits("100000000n")]
 #[case::garbage("soon")]
 #[tokio::test]
-async fn a_malformed_time_is_ignored(
-    #[case] time: &str,
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start(engine).await;
+async fn a_malformed_grpc_timeout_is_ignored(#[case] time: &str) {
+    let server = TestServer::start(Sqlite).await;
     let ada = server.user().await;
     let request = pb::GetProjectRequest {
         project_id: ada.project().await.0.id,
@@ -103,10 +103,9 @@ async fn a_malformed_time_is_ignored(
     assert_eq!(status.code(), Code::Ok, "{status:?}");
 }
 
-#[rstest]
 #[tokio::test]
-async fn half_a_request_is_not_waited_for(#[values(Sqlite, Postgres)] engine: Engine) {
-    let (server, ada) = limited(engine, &["--call-timeout=200ms"]).await;
+async fn an_incomplete_request_times_out() {
+    let (server, ada) = server_with(Sqlite, &["--call-timeout=200ms"]).await;
     let mut raw = RawConnection::to(server.address).await;
 
     let headers = [("authorization", &*bearer(&ada))];
@@ -118,12 +117,12 @@ async fn half_a_request_is_not_waited_for(#[values(Sqlite, Postgres)] engine: En
 
 #[rstest]
 #[tokio::test]
-async fn a_watch_outlasts_the_servers_time_for_calls(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_server_timeout_does_not_apply_to_a_watch(#[values(Sqlite, Postgres)] engine: Engine) {
     let flags = ["--call-timeout=100ms", "--watch-heartbeat=50ms"];
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let (project, _) = ada.project().await;
-    let (_server, ada) = again(server, ada, &flags).await;
+    let (_server, ada) = restart_with(server, ada, &flags).await;
 
     let (_, mut watcher) = Watcher::synced(&ada.client, &project.id).await;
     for _ in 0..10 {
@@ -133,9 +132,7 @@ async fn a_watch_outlasts_the_servers_time_for_calls(#[values(Sqlite, Postgres)]
 
 #[rstest]
 #[tokio::test]
-async fn a_watch_ends_when_the_callers_own_time_is_over(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_watch_ends_at_its_grpc_timeout(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let request = pb::WatchProjectRequest {

@@ -1,4 +1,5 @@
-//! How calls are answered, whichever RPC it is: in time, and not too many at once.
+//! Limits that apply to every RPC: deadlines, concurrent calls and message size.
 
 mod deadlines;
+mod message_size;
 mod overload;

@@ -9,8 +9,8 @@ use crate::harness::{
     refused,
 };
 
-/// Eight places: seven for everybody, one that is kept for machines.
-const PLACES: [&str; 2] = ["--max-calls=8", "--db-acquire-timeout=20s"];
+/// Eight concurrent calls: seven for everybody, one reserved for machine callers.
+const EIGHT_CALLS: [&str; 2] = ["--max-calls=8", "--db-acquire-timeout=20s"];
 
 const OVERLOADED: (Code, &str) = (Code::ResourceExhausted, "OVERLOADED");
 
@@ -20,13 +20,13 @@ fn get(project: &pb::Project) -> pb::GetProjectRequest {
     }
 }
 
-/// Calls that wait; each tells how it ended.
-type Crowd = JoinSet<Result<(), Status>>;
+/// Calls in progress, with their results.
+type PendingCalls = JoinSet<Result<(), Status>>;
 
-/// Takes the seven places, with calls that cannot go on. Three more are refused.
-async fn crowd(server: &TestServer, user: &User) -> (HeldWrites, Crowd) {
+/// Uses the seven permits for calls that wait for a lock. Three more are refused.
+async fn use_all_permits(server: &TestServer, user: &User) -> (HeldWrites, PendingCalls) {
     let held = server.database.hold_writes().await;
-    let mut calls = Crowd::new();
+    let mut calls = PendingCalls::new();
     for _ in 0..10 {
         let mut projects = user.client.project.clone();
         calls.spawn(async move {
@@ -47,14 +47,14 @@ async fn crowd(server: &TestServer, user: &User) -> (HeldWrites, Crowd) {
 
 #[rstest]
 #[tokio::test]
-async fn a_call_too_many_is_refused_and_those_before_it_are_answered(
+async fn a_call_over_the_limit_is_refused_and_earlier_ones_are_answered(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start_with(engine, &PLACES).await;
+    let server = TestServer::start_with(engine, &EIGHT_CALLS).await;
     let ada = server.user().await;
     let (project, _) = ada.project().await;
 
-    let (held, calls) = crowd(&server, &ada).await;
+    let (held, calls) = use_all_permits(&server, &ada).await;
     let mut projects = ada.client.project.clone();
     let refusal = refused(projects.get_project(get(&project)).await);
     assert_eq!(refusal.class(), OVERLOADED);
@@ -71,16 +71,16 @@ async fn a_call_too_many_is_refused_and_those_before_it_are_answered(
 async fn media_servers_are_served_while_others_are_refused(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start_with(engine, &PLACES).await;
+    let server = TestServer::start_with(engine, &EIGHT_CALLS).await;
     let ada = server.user().await;
     let (_, stream_key) = ada.project().await;
     let media = server.media_server().await;
     let stream = media.live(&stream_key, "c1").await;
 
-    let (held, _calls) = crowd(&server, &ada).await;
+    let (held, _calls) = use_all_permits(&server, &ada).await;
     let answer = match engine {
         Postgres => media.heartbeat(&stream, "c1").await,
-        // There, nobody can write before the lock is gone.
+        // On SQLite no heartbeat can be written before the lock is released.
         Sqlite => {
             let (answer, ()) = tokio::join!(media.heartbeat(&stream, "c1"), held.release());
             answer
@@ -95,10 +95,10 @@ async fn media_servers_are_served_while_others_are_refused(
 async fn health_checks_are_answered_while_others_are_refused(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start_with(engine, &PLACES).await;
+    let server = TestServer::start_with(engine, &EIGHT_CALLS).await;
     let ada = server.user().await;
 
-    let (_held, _calls) = crowd(&server, &ada).await;
+    let (_held, _calls) = use_all_permits(&server, &ada).await;
 
     let mut health = HealthClient::new(server.channel.clone());
     let answer = health.check(HealthCheckRequest::default()).await.unwrap();
@@ -107,18 +107,20 @@ async fn health_checks_are_answered_while_others_are_refused(
 
 #[rstest]
 #[tokio::test]
-async fn open_watches_and_half_requests_take_no_place(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start_with(engine, &PLACES).await;
+async fn watches_and_incomplete_requests_do_not_count_as_concurrent_calls(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &EIGHT_CALLS).await;
     let ada = server.user().await;
     let (project, _) = ada.project().await;
     let mut raw = RawConnection::to(server.address).await;
     let bearer = format!("Bearer {}", ada.tokens.access_token);
     let headers = [("authorization", &*bearer)];
 
-    let (mut watches, mut halves) = (Vec::new(), Vec::new());
+    let (mut watches, mut incomplete) = (Vec::new(), Vec::new());
     for _ in 0..9 {
         watches.push(Watcher::synced(&ada.client, &project.id).await);
-        halves.push(
+        incomplete.push(
             raw.begin("sluice.v1.ProjectService/GetProject", &headers)
                 .await,
         );
@@ -126,35 +128,34 @@ async fn open_watches_and_half_requests_take_no_place(#[values(Sqlite, Postgres)
 
     let mut projects = ada.client.project.clone();
     projects.get_project(get(&project)).await.unwrap();
-    for half in halves {
-        assert_eq!(half.finish(&get(&project)).await.code(), Code::Ok);
+    for request in incomplete {
+        assert_eq!(request.finish(&get(&project)).await.code(), Code::Ok);
     }
 }
 
 #[rstest]
-#[case::of_ours("sluice.v1.AuthService/GetJwks")]
-#[case::of_others("grpc.health.v1.Health/Check")]
-#[case::of_nobody("sluice.v1.Nothing/Nothing")]
+#[case::sluice_rpc("sluice.v1.AuthService/GetJwks")]
+#[case::health_check("grpc.health.v1.Health/Check")]
+#[case::unknown_service("sluice.v1.Nothing/Nothing")]
 #[tokio::test]
-async fn requests_that_never_come_are_bounded_and_make_room_when_they_are_given_up(
+async fn incomplete_requests_are_limited_and_release_their_permits_when_cancelled(
     #[case] rpc: &str,
-    #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start_with(engine, &PLACES).await;
+    let server = TestServer::start_with(Sqlite, &EIGHT_CALLS).await;
     let mut raw = RawConnection::to(server.address).await;
 
-    // Four for each place.
-    let mut halves = Vec::new();
+    // Four incomplete requests for each concurrent call.
+    let mut incomplete = Vec::new();
     for _ in 0..32 {
-        halves.push(raw.begin("sluice.v1.AuthService/GetJwks", &[]).await);
+        incomplete.push(raw.begin("sluice.v1.AuthService/GetJwks", &[]).await);
     }
     let status = raw.begin(rpc, &[]).await.ended().await;
     let refusal = refused(Err::<Response<()>, _>(status));
     assert_eq!(refusal.class(), OVERLOADED);
 
-    drop(halves);
+    drop(incomplete);
     let mut anonymous = server.anonymous().auth;
-    eventually("there is room again", async || {
+    eventually("a permit is free again", async || {
         let answer = anonymous.get_jwks(pb::GetJwksRequest {}).await;
         answer.ok()
     })
@@ -162,14 +163,11 @@ async fn requests_that_never_come_are_bounded_and_make_room_when_they_are_given_
 }
 
 #[rstest]
-#[case::of_others("grpc.health.v1.Health/Check")]
-#[case::of_nobody("sluice.v1.Nothing/Nothing")]
+#[case::health_check("grpc.health.v1.Health/Check")]
+#[case::unknown_service("sluice.v1.Nothing/Nothing")]
 #[tokio::test]
-async fn half_a_request_is_not_waited_for_whoever_it_is_for(
-    #[case] rpc: &str,
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let server = TestServer::start_with(engine, &["--call-timeout=1s"]).await;
+async fn an_incomplete_request_to_any_service_times_out(#[case] rpc: &str) {
+    let server = TestServer::start_with(Sqlite, &["--call-timeout=1s"]).await;
     let mut raw = RawConnection::to(server.address).await;
 
     let status = raw.begin(rpc, &[]).await.ended().await;

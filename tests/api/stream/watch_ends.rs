@@ -10,7 +10,7 @@ use super::{
     scene::Scene,
 };
 use crate::{
-    auth::steps,
+    auth::calls,
     harness::{
         Client, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, TestServer,
         Watcher, eventually,
@@ -26,7 +26,7 @@ const DRAINING: (Code, &str) = (Code::Unavailable, "DRAINING");
 async fn a_watch_ends_with_its_session(#[values(Sqlite, Postgres)] engine: Engine) {
     let scene = Scene::start(engine).await;
     let (owner, id) = (&scene.owner.client, &scene.project_id);
-    let tokens = steps::session(&scene.server, &scene.owner).await;
+    let tokens = calls::new_session(&scene.server, &scene.owner).await;
     let other = Client::with_token(&scene.server.channel, &tokens.access_token);
     let (_, mut watcher) = Watcher::synced(&other, id).await;
     let (_, mut stays) = Watcher::synced(owner, id).await;
@@ -46,9 +46,9 @@ async fn a_watch_ends_in_silence_when_its_key_is_revoked(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let scene = Scene::start(engine).await;
-    let request = steps::key_of(&["projects:read", "streams:read"]);
-    let (key, secret) = steps::key(&scene.owner, request).await;
-    let token = steps::token_of(&scene.server, &secret).await;
+    let request = calls::api_key_request(&["projects:read", "streams:read"]);
+    let (key, secret) = calls::new_api_key(&scene.owner, request).await;
+    let token = calls::api_key_token(&scene.server, &secret).await;
     let program = Client::with_token(&scene.server.channel, &token);
     let (_, mut watcher) = Watcher::synced(&program, &scene.project_id).await;
 
@@ -70,7 +70,7 @@ async fn a_watch_ends_in_silence_when_its_key_is_revoked(
 #[tokio::test]
 async fn a_watch_ends_when_its_token_expires(#[values(Sqlite, Postgres)] engine: Engine) {
     let scene = Scene::start_with(engine, &["--access-token-lifetime=2s"]).await;
-    let tokens = steps::session(&scene.server, &scene.owner).await;
+    let tokens = calls::new_session(&scene.server, &scene.owner).await;
     let owner = Client::with_token(&scene.server.channel, &tokens.access_token);
     let (_, mut watcher) = Watcher::synced(&owner, &scene.project_id).await;
 
@@ -205,7 +205,7 @@ async fn a_watcher_that_does_not_read_is_ended_with_its_session(
 ) {
     let scene = Scene::start_with(engine, &["--watch-patience=10min", "--max-watches=1"]).await;
     let (owner, id) = (&scene.owner.client, &scene.project_id);
-    let tokens = steps::session(&scene.server, &scene.owner).await;
+    let tokens = calls::new_session(&scene.server, &scene.owner).await;
     let channel = narrow(&scene.server.address.to_string()).await;
     let slow = Client::with_token(&channel, &tokens.access_token);
     let mut watcher = Watcher::of(&slow, id).await;

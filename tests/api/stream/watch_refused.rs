@@ -7,7 +7,7 @@ use super::{
     scene::Scene,
 };
 use crate::{
-    auth::steps,
+    auth::calls,
     harness::{Client, Engine, Postgres, Refusal, Sqlite, Watcher, eventually, refused},
 };
 
@@ -25,10 +25,10 @@ async fn refusal_of(client: &Client, project_id: &str, after_revision: i64) -> R
 async fn program(scene: &Scene, scopes: &[&str], project_ids: Vec<String>) -> Client {
     let request = pb::CreateApiKeyRequest {
         project_ids,
-        ..steps::key_of(scopes)
+        ..calls::api_key_request(scopes)
     };
-    let (_, secret) = steps::key(&scene.owner, request).await;
-    let token = steps::token_of(&scene.server, &secret).await;
+    let (_, secret) = calls::new_api_key(&scene.owner, request).await;
+    let token = calls::api_key_token(&scene.server, &secret).await;
     Client::with_token(&scene.server.channel, &token)
 }
 

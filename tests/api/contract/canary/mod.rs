@@ -1,8 +1,8 @@
-//! No secret that goes into the program comes out where it must not.
+//! Secrets that enter the program do not leak from it.
 
-mod accounts;
-mod places;
-mod relaying;
-mod run;
-mod search;
-mod streaming;
+mod account_rpcs;
+mod leaks;
+mod recorder;
+mod relay_rpcs;
+mod scanner;
+mod stream_rpcs;

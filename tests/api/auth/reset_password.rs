@@ -1,0 +1,132 @@
+use rstest::rstest;
+use tonic::Code;
+
+use super::{
+    calls::{
+        api_key_request, exchange_api_key, get_me, new_api_key, new_session, refresh, sign_in,
+    },
+    mail_calls::{
+        NEW_PASSWORD, audit_entries, is_verified, reset, reset_token, verification_token, verify,
+    },
+};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
+
+#[rstest]
+#[tokio::test]
+async fn a_reset_replaces_the_password_ends_all_sessions_and_verifies_the_address(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, ben) = (server.user().await, server.user().await);
+    let other = new_session(&server, &ada).await;
+    let token = reset_token(&server, &ada).await;
+
+    reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
+
+    for tokens in [&ada.tokens, &other] {
+        let client = Client::with_token(&server.channel, &tokens.access_token);
+        let refusal = refused(get_me(&client).await);
+        let ended = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+        assert_eq!(refusal.class(), ended);
+        let refusal = refused(refresh(&server.channel, &tokens.refresh_token).await);
+        let ended = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
+        assert_eq!(refusal.class(), ended);
+    }
+    let refusal = refused(sign_in(&server.channel, &ada.email, ada.password).await);
+    let wrong = (Code::Unauthenticated, "CREDENTIALS_INVALID");
+    assert_eq!(refusal.class(), wrong);
+    let answer = sign_in_without_wait(&server, &ada.email).await;
+    assert!(answer.user.unwrap().email_verified);
+    assert!(!is_verified(&ben).await);
+
+    let ada = Client::with_token(&server.channel, &answer.tokens.unwrap().access_token);
+    let audited = audit_entries(&ada).await;
+    for action in ["RequestPasswordReset", "ResetPassword"] {
+        let done = (action.to_owned(), "OK".to_owned());
+        let times = audited.iter().filter(|entry| **entry == done).count();
+        assert_eq!(times, 1, "{audited:?}");
+    }
+}
+
+/// Signs in with the new password, without the wait after wrong ones.
+async fn sign_in_without_wait(
+    server: &TestServer,
+    email: &str,
+) -> sluice::proto::v1::SignInResponse {
+    let waiting = "update guesses set locked_until = update_time";
+    server.database.execute(waiting).await;
+    let answer = sign_in(&server.channel, email, NEW_PASSWORD).await;
+    answer.unwrap().into_inner()
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_rejected_password_does_not_use_up_the_token(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let token = reset_token(&server, &ada).await;
+
+    // The last one is weak only because it is the owner's address.
+    let own = &ada.email;
+    for password in ["", "short", "password", &"x".repeat(72), own] {
+        let refusal = refused(reset(&server.channel, &token, password).await);
+        assert_eq!(refusal.fields(), ["new_password"], "{password}");
+    }
+    let refusal = refused(reset(&server.channel, " ", "short").await);
+    assert_eq!(refusal.fields(), ["new_password", "token"]);
+
+    get_me(&ada.client).await.unwrap();
+    reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_account_without_a_password_gets_one_and_is_verified(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let federated = "update users set password_hash = null";
+    server.database.execute(federated).await;
+    let token = reset_token(&server, &ada).await;
+
+    reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
+
+    let answer = sign_in(&server.channel, &ada.email, NEW_PASSWORD).await;
+    assert!(answer.unwrap().into_inner().user.unwrap().email_verified);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_reset_deletes_api_keys_and_identities_of_an_unverified_account(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, ben) = (server.user().await, server.user().await);
+    let (_, of_unverified) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
+    let (_, of_verified) = new_api_key(&ben, api_key_request(&["projects:read"])).await;
+    let token = verification_token(&server, &ben).await;
+    verify(&server.channel, &token).await.unwrap();
+    let linked = "insert into identities (issuer, subject, user_id, create_time)
+                  select 'https://issuer.example.com', email_key, id, create_time from users";
+    server.database.execute(linked).await;
+
+    for user in [&ada, &ben] {
+        let token = reset_token(&server, user).await;
+        reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
+    }
+
+    let refusal = refused(exchange_api_key(&server.channel, &of_unverified).await);
+    let ended = (Code::Unauthenticated, "API_KEY_INVALID");
+    assert_eq!(refusal.class(), ended);
+    exchange_api_key(&server.channel, &of_verified)
+        .await
+        .unwrap();
+    let left = format!(
+        "select count(*) from identities where subject = '{}'",
+        ben.email
+    );
+    assert_eq!(server.database.number(&left).await, 1);
+    let all = "select count(*) from identities";
+    assert_eq!(server.database.number(all).await, 1);
+}

@@ -1,0 +1,228 @@
+//! The RPCs of accounts.
+
+use sluice::proto::v1 as pb;
+use uuid::Uuid;
+
+use super::recorder::{
+    Outcome::{Fails, Succeeds},
+    Recorder,
+};
+use crate::harness::Mail;
+
+impl Recorder {
+    /// Calls the RPCs that need no token; returns an access token and the password.
+    pub async fn public_rpcs(&mut self) -> (String, String) {
+        let password = self.new_secret("password");
+        let sign_up = pb::SignUpRequest {
+            email: "ada@example.com".to_owned(),
+            password: password.clone(),
+            display_name: "Ada".to_owned(),
+            request_id: Uuid::now_v7().to_string(),
+        };
+        let rpc = "AuthService/SignUp";
+        let answer: pb::SignUpResponse = self.call(Succeeds, rpc, "", sign_up.clone()).await;
+        let (access_token, refresh_token) = self.tokens(answer.tokens);
+        let wrong = pb::SignUpRequest {
+            email: "no address".to_owned(),
+            password: self.new_secret("password of a refused sign-up"),
+            request_id: self.new_secret("request id"),
+            ..sign_up
+        };
+        self.call::<()>(Fails, rpc, "", wrong).await;
+        let wrong = pb::SignInRequest {
+            email: "ada@example.com".to_owned(),
+            password: self.new_secret("wrong password"),
+        };
+        self.call::<()>(Fails, "AuthService/SignIn", "", wrong)
+            .await;
+        self.sign_in(&password).await;
+
+        let rpc = "AuthService/RefreshTokens";
+        let answer: pb::RefreshTokensResponse = self
+            .call(
+                Succeeds,
+                rpc,
+                "",
+                pb::RefreshTokensRequest { refresh_token },
+            )
+            .await;
+        self.tokens(answer.tokens);
+        let refresh_token = self.new_secret("unknown refresh token");
+        self.call::<()>(Fails, rpc, "", pb::RefreshTokensRequest { refresh_token })
+            .await;
+
+        let request = pb::SignInWithIdTokenRequest {
+            provider: "google".to_owned(),
+            id_token: self.new_secret("id token"),
+            nonce: self.new_secret("nonce"),
+        };
+        let rpc = "AuthService/SignInWithIdToken";
+        self.call::<()>(Fails, rpc, "", request).await;
+        let token = self.new_secret("token to verify");
+        self.call::<()>(
+            Fails,
+            "AuthService/VerifyEmail",
+            "",
+            pb::VerifyEmailRequest { token },
+        )
+        .await;
+        let request = pb::ResetPasswordRequest {
+            token: self.new_secret("token to reset"),
+            new_password: self.new_secret("password of a reset"),
+        };
+        self.call::<()>(Fails, "AuthService/ResetPassword", "", request)
+            .await;
+        let email = "ada@example.com".to_owned();
+        let rpc = "AuthService/RequestPasswordReset";
+        self.call::<()>(Succeeds, rpc, "", pb::RequestPasswordResetRequest { email })
+            .await;
+        self.call::<()>(Succeeds, "AuthService/GetJwks", "", pb::GetJwksRequest {})
+            .await;
+        (access_token, password)
+    }
+
+    /// Calls VerifyEmail with the token of a received message.
+    pub async fn verify(&mut self, message: &Mail) {
+        let token = self.secret("token of a message", &message.token());
+        let rpc = "AuthService/VerifyEmail";
+        self.call::<()>(Succeeds, rpc, "", pb::VerifyEmailRequest { token })
+            .await;
+    }
+
+    /// Calls the RPCs of an account, except those that delete; returns the new password.
+    pub async fn account_rpcs(&mut self, token: &str, password: String) -> String {
+        let forged = self.new_secret("forged access token");
+        self.call::<()>(Fails, "AuthService/GetMe", &forged, pb::GetMeRequest {})
+            .await;
+        self.call::<()>(Succeeds, "AuthService/GetMe", token, pb::GetMeRequest {})
+            .await;
+        let display_name = Some("Ada L.".to_owned());
+        let rpc = "AuthService/UpdateMe";
+        self.call::<()>(Succeeds, rpc, token, pb::UpdateMeRequest { display_name })
+            .await;
+        let rpc = "AuthService/RequestEmailVerification";
+        self.call::<()>(Succeeds, rpc, token, pb::RequestEmailVerificationRequest {})
+            .await;
+
+        let rpc = "AuthService/ChangePassword";
+        let new_password = self.new_secret("new password");
+        let request = pb::ChangePasswordRequest {
+            current_password: password,
+            new_password: new_password.clone(),
+        };
+        let answer: pb::ChangePasswordResponse = self.call(Succeeds, rpc, token, request).await;
+        self.tokens(answer.tokens);
+        let wrong = pb::ChangePasswordRequest {
+            current_password: new_password.clone(),
+            new_password: self.new_secret("password that is too long").repeat(3),
+        };
+        self.call::<()>(Fails, rpc, token, wrong).await;
+
+        self.sign_in(&new_password).await;
+        let list = pb::ListSessionsRequest::default();
+        let rpc = "AuthService/ListSessions";
+        let listed: pb::ListSessionsResponse = self.call(Succeeds, rpc, token, list).await;
+        let other = listed.sessions.into_iter().find(|session| !session.current);
+        let rpc = "AuthService/RevokeSession";
+        let session_id = other.unwrap().id;
+        self.call::<()>(
+            Succeeds,
+            rpc,
+            token,
+            pb::RevokeSessionRequest { session_id },
+        )
+        .await;
+        let session_id = self.new_secret("token instead of a session id");
+        self.call::<()>(Fails, rpc, token, pb::RevokeSessionRequest { session_id })
+            .await;
+        let (other, _) = self.sign_in(&new_password).await;
+        let request = pb::SignOutRequest::default();
+        self.call::<()>(Succeeds, "AuthService/SignOut", &other, request)
+            .await;
+        self.call::<()>(Fails, "AuthService/SignOut", &other, request)
+            .await;
+        new_password
+    }
+
+    pub async fn api_key_rpcs(&mut self, token: &str) {
+        let request = pb::CreateApiKeyRequest {
+            display_name: "Bot".to_owned(),
+            scopes: vec!["projects:read".to_owned()],
+            ..Default::default()
+        };
+        let rpc = "AuthService/CreateApiKey";
+        let made: pb::CreateApiKeyResponse = self.call(Succeeds, rpc, token, request).await;
+        let secret = self.secret("API key", &made.secret);
+        let api_key_id = made.api_key.unwrap().id;
+        let wrong = pb::CreateApiKeyRequest {
+            scopes: vec![self.new_secret("secret instead of a scope")],
+            ..Default::default()
+        };
+        self.call::<()>(Fails, rpc, token, wrong).await;
+        self.exchange(secret.clone()).await;
+        let unknown = self.new_secret("unknown API key");
+        let rpc = "AuthService/ExchangeApiKey";
+        self.call::<()>(
+            Fails,
+            rpc,
+            "",
+            pb::ExchangeApiKeyRequest { secret: unknown },
+        )
+        .await;
+        let request = pb::ListApiKeysRequest::default();
+        self.call::<()>(Succeeds, "AuthService/ListApiKeys", token, request)
+            .await;
+        let wrong = pb::ListApiKeysRequest {
+            page_token: self.new_secret("secret instead of a page token"),
+            ..Default::default()
+        };
+        self.call::<()>(Fails, "AuthService/ListApiKeys", token, wrong)
+            .await;
+        let request = pb::RevokeApiKeyRequest { api_key_id };
+        self.call::<()>(Succeeds, "AuthService/RevokeApiKey", token, request)
+            .await;
+        self.call::<()>(Fails, rpc, "", pb::ExchangeApiKeyRequest { secret })
+            .await;
+    }
+
+    /// Calls ExchangeApiKey; returns the access token.
+    pub async fn exchange(&mut self, secret: String) -> String {
+        let request = pb::ExchangeApiKeyRequest { secret };
+        let rpc = "AuthService/ExchangeApiKey";
+        let answer: pb::ExchangeApiKeyResponse = self.call(Succeeds, rpc, "", request).await;
+        self.secret("access token of an API key", &answer.access_token)
+    }
+
+    /// Calls the RPCs that delete.
+    pub async fn deleting_rpcs(&mut self, token: &str, project_id: String, password: String) {
+        let request = pb::ListDestinationsRequest {
+            project_id: project_id.clone(),
+            ..Default::default()
+        };
+        let rpc = "ProjectService/ListDestinations";
+        let listed: pb::ListDestinationsResponse = self.call(Succeeds, rpc, token, request).await;
+        let destination_id = listed.destinations[0].id.clone();
+        let request = pb::DeleteDestinationRequest { destination_id };
+        self.call::<()>(Succeeds, "ProjectService/DeleteDestination", token, request)
+            .await;
+        let request = pb::DeleteProjectRequest {
+            project_id,
+            force: true,
+        };
+        self.call::<()>(Succeeds, "ProjectService/DeleteProject", token, request)
+            .await;
+        let request = pb::ListAuditEventsRequest::default();
+        let rpc = "AuthService/ListAuditEvents";
+        let audit: pb::ListAuditEventsResponse = self.call(Succeeds, rpc, token, request).await;
+        assert_ne!(audit.events, []);
+        self.refusals.extend(format!("{audit:?}").into_bytes());
+        let wrong = pb::DeleteMeRequest {
+            password: self.new_secret("wrong password of a deletion"),
+        };
+        self.call::<()>(Fails, "AuthService/DeleteMe", token, wrong)
+            .await;
+        let request = pb::DeleteMeRequest { password };
+        self.call::<()>(Succeeds, "AuthService/DeleteMe", token, request)
+            .await;
+    }
+}

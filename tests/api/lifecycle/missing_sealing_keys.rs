@@ -1,0 +1,87 @@
+//! A server without a sealing key that it needs.
+
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+
+use super::sealing_key_rotation::{
+    SealedSecrets, rotate, sealing_key_id, sealing_keys_flag, start_error,
+};
+use crate::harness::{Engine, Postgres, Process, Sqlite, TestServer, eventually};
+
+#[rstest]
+#[tokio::test]
+async fn a_server_without_a_required_key_does_not_start(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &[&sealing_keys_flag(&[1])]).await;
+    let mut secrets = SealedSecrets::create(&server).await;
+    let database = server.stop().await;
+
+    let refusal = start_error(&database, &sealing_keys_flag(&[2])).await;
+    assert!(refusal.contains(&sealing_key_id(&[1; 32])), "{refusal}");
+    let admin = ["rotate-signing-key", &sealing_keys_flag(&[2])];
+    let said = Process::said(Process::admin(&database, &admin, &[])).await;
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.errors.contains(&sealing_key_id(&[1; 32])), "{said:?}");
+
+    let server = TestServer::over(database, &[&sealing_keys_flag(&[2, 1])]).await;
+    secrets.assert_readable(&server).await;
+}
+
+#[rstest]
+#[case("seal", "sealing")]
+#[case("sign", "signing")]
+#[tokio::test]
+async fn a_server_that_cannot_open_a_stored_key_does_not_start(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[case] purpose: &str,
+    #[case] noun: &str,
+) {
+    let server = TestServer::start_with(engine, &[&sealing_keys_flag(&[1])]).await;
+    let command = format!("rotate-{noun}-key");
+    let admin = [&*command, "--activate-after=5s", &sealing_keys_flag(&[1])];
+    let said = Process::said(Process::admin(&server.database, &admin, &[])).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let database = server.stop().await;
+
+    // Someone marks the root key as retired.
+    let retired = "update keys set retire_time = '2020-01-01T00:00:00+00:00'
+                   where secret_sealed is null";
+    database.execute(retired).await;
+    let refusal = start_error(&database, &sealing_keys_flag(&[2])).await;
+    assert!(refusal.contains(&sealing_key_id(&[1; 32])), "{refusal}");
+    assert!(refusal.contains(&format!("the {noun} key")), "{refusal}");
+
+    // Or the key was moved from another row.
+    let moved = format!(
+        "update keys set id = '00000000' where secret_sealed is not null and purpose = '{purpose}'"
+    );
+    database.execute(&moved).await;
+    let refusal = start_error(&database, &sealing_keys_flag(&[1])).await;
+    assert!(
+        refusal.contains(&format!("the {noun} key 00000000")),
+        "{refusal}"
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_running_server_that_cannot_open_a_new_key_stops_serving(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &[&sealing_keys_flag(&[1])]).await;
+    let secrets = SealedSecrets::create(&server).await;
+    rotate(&server.database, &[&sealing_keys_flag(&[1])]).await;
+    let mut client = secrets.user.client.auth.clone();
+    client.get_me(pb::GetMeRequest {}).await.unwrap();
+
+    let arguments = ["rotate-signing-key", &sealing_keys_flag(&[2, 1])];
+    let said = Process::said(Process::admin(&server.database, &arguments, &[])).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+
+    let refusal = eventually("calls are refused", async || {
+        client.get_me(pb::GetMeRequest {}).await.err()
+    })
+    .await;
+    assert_eq!(refusal.code(), tonic::Code::Unavailable);
+}

@@ -1,0 +1,179 @@
+//! The README's commands, and a generated Python client, against the real program.
+
+use std::{env, process::Output};
+
+use rstest::rstest;
+use tokio::process::Command;
+
+use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase, tool};
+
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
+#[track_caller]
+fn successful_output(output: Output) -> String {
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{stdout}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    stdout
+}
+
+/// The commands of the README: the block after the mark `<!-- story -->`.
+fn readme_commands() -> String {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("<!-- story -->\n```sh\n").unwrap();
+    rest.split_once("\n```").unwrap().0.to_owned()
+}
+
+/// The command of the README that sets the PostgreSQL URL, with this URL.
+fn export_database_url(url: &str) -> String {
+    let line = "export DATABASE_URL=postgres://user:password@host/name";
+    assert!(include_str!("../../README.md").contains(line));
+    line.replace("postgres://user:password@host/name", url)
+}
+
+/// Timeouts of publishers that are 100 times shorter than the defaults.
+const SHORT_TIMEOUTS: [(&str, &str); 4] = [
+    ("SLUICE_HEARTBEAT_INTERVAL", "100ms"),
+    ("SLUICE_HEARTBEAT_TIMEOUT", "350ms"),
+    ("SLUICE_CONNECT_TIMEOUT", "300ms"),
+    ("SLUICE_REAP_INTERVAL", "10ms"),
+];
+
+/// Waits before each command for twice the heartbeat timeout above: 70 seconds by default.
+const TYPE_SLOWLY: &str = "trap 'sleep 0.7' DEBUG";
+
+/// Runs the README's commands in a shell against a server; returns their output.
+async fn run_commands(
+    database: &TestDatabase,
+    engine: Engine,
+    program: &Process,
+    preparation: &str,
+) -> String {
+    // A user's terminal differs in the port, the way to start the program, and the
+    // data directory, which is ./data there.
+    let address = format!("api={}", program.address().await);
+    let lines = readme_commands().replace("api=127.0.0.1:50051", &address);
+    assert!(lines.contains(&address));
+    let lines = lines.replace("cargo run --quiet --", env!("CARGO_BIN_EXE_sluice"));
+    let path = format!("{}:{}", tool("bin").display(), env::var("PATH").unwrap());
+
+    let database_url = match engine {
+        Sqlite => String::new(),
+        Postgres => export_database_url(&database.url),
+    };
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c"])
+        .arg(format!("{database_url}\n{preparation}\n{lines}"))
+        .current_dir(REPOSITORY)
+        .env("PATH", path)
+        .env("SLUICE_DATA_DIR", database.directory.path())
+        .env_remove("DATABASE_URL")
+        .output();
+
+    let stdout = successful_output(output.await.unwrap());
+    for expected in [
+        "sluice.v1.AuthService",
+        "grpc.health.v1.Health",
+        "rpc BeginPublish",
+        "\"url\": \"rtmps://a.rtmps.youtube.com",
+        "PUBLISH_ACTION_CONTINUE",
+        "STREAM_STATUS_LIVE",
+        "RELAY_STATE_IDLE",
+        "STREAM_STATUS_RECONNECTING",
+        "END_REASON_STOPPED_BY_OWNER",
+    ] {
+        assert!(stdout.contains(expected), "{expected} is not in: {stdout}");
+    }
+    stdout
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_readme_commands_work_in_order_and_a_second_time(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &[]);
+    program.channel().await;
+
+    run_commands(&database, engine, &program, "").await;
+    run_commands(&database, engine, &program, "").await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_readme_commands_work_when_typed_slowly(#[values(Sqlite, Postgres)] engine: Engine) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &SHORT_TIMEOUTS);
+    program.channel().await;
+
+    let stdout = run_commands(&database, engine, &program, TYPE_SLOWLY).await;
+
+    // ListStreams shows that the server noticed the silence; EndPublish is the other one.
+    let reconnecting = stdout.matches("STREAM_STATUS_RECONNECTING").count();
+    assert_eq!(reconnecting, 2, "{stdout}");
+}
+
+#[tokio::test]
+async fn grpcurl_shows_the_details_of_an_error() {
+    let database = TestDatabase::create(Sqlite).await;
+    let program = Process::serve(&database, &[]);
+    program.channel().await;
+
+    let output = Command::new(tool("bin/grpcurl"))
+        .args([
+            "-plaintext",
+            "-d",
+            "{}",
+            &program.address().await,
+            "sluice.v1.AuthService/SignIn",
+        ])
+        .output();
+
+    let stderr = String::from_utf8(output.await.unwrap().stderr).unwrap();
+    for expected in [
+        "InvalidArgument",
+        "FIELDS_INVALID",
+        "fieldViolations",
+        "\"password\"",
+    ] {
+        assert!(stderr.contains(expected), "{expected} is not in: {stderr}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_python_client_generated_from_the_proto_files_runs_the_same_scenario(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let stubs = tempfile::tempdir().unwrap();
+    let python = tool("venv/bin/python");
+    let out = stubs.path().display();
+    let made = Command::new(&python)
+        .args(["-m", "grpc_tools.protoc", "-I", "proto"])
+        .args([
+            format!("--python_out={out}"),
+            format!("--grpc_python_out={out}"),
+        ])
+        .args(
+            ["auth", "error", "project", "relay", "stream"]
+                .map(|f| format!("proto/sluice/v1/{f}.proto")),
+        )
+        .current_dir(REPOSITORY)
+        .output();
+    successful_output(made.await.unwrap());
+
+    let program = Process::serve(&database, &[]);
+    program.channel().await;
+    let output = Command::new(&python)
+        .arg(format!("{REPOSITORY}/tests/clients/story.py"))
+        .arg(stubs.path())
+        .arg(program.address().await)
+        .arg(Process::operators_key(&database).await)
+        .output();
+    assert!(successful_output(output.await.unwrap()).contains("the story is told"));
+}

@@ -1,0 +1,18 @@
+use sluice::proto::v1 as pb;
+use tonic::Code;
+
+use crate::harness::{Sqlite, TestServer};
+
+#[tokio::test]
+async fn a_request_over_the_size_limit_is_refused() {
+    let server = TestServer::start(Sqlite).await;
+
+    let request = pb::SignInRequest {
+        email: "x".repeat(65 * 1024),
+        password: String::new(),
+    };
+    let refusal = server.anonymous().auth.sign_in(request).await.unwrap_err();
+
+    // tonic's own error, before the request reaches Sluice.
+    assert_eq!(refusal.code(), Code::OutOfRange);
+}

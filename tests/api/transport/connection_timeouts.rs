@@ -1,0 +1,147 @@
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
+
+use rstest::rstest;
+use sluice::{layers, proto::v1 as pb, transport::Listener};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, service::Routes};
+
+use super::{
+    http2_connection::{ConnectionEnd, Http2Connection},
+    http2_frames::{END_HEADERS, HEADERS, PUBLIC_RPC, client_preface, frame, headers},
+};
+use crate::{
+    harness::{Engine, Postgres, Sqlite, Watcher, settings},
+    stream::{changes::rename, scene::Scene},
+};
+
+const DRAINING: (Code, &str) = (Code::Unavailable, "DRAINING");
+
+#[rstest]
+#[tokio::test]
+async fn a_watch_ends_at_the_maximum_connection_age_and_resumes_on_another_connection(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start_with(engine, &["--connection-age=500ms"]).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let (_, mut watcher) = Watcher::synced(owner, id).await;
+
+    for round in 0..3 {
+        let (refusal, last) = watcher.ended().await;
+        assert_eq!((refusal.class(), last), (DRAINING, watcher.revision));
+
+        let revision = rename(owner, id, &format!("Show {round}")).await;
+        watcher = Watcher::after(owner, id, last).await.unwrap();
+        watcher.read_until(revision).await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_call_fails_when_connections_reach_their_maximum_age(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let scene = Scene::start_with(engine, &["--connection-age=100ms"]).await;
+    let begun = Instant::now();
+
+    let mut calls = 0;
+    while begun.elapsed() < Duration::from_secs(2) {
+        let request = pb::GetProjectRequest {
+            project_id: scene.project_id.clone(),
+        };
+        match scene
+            .owner
+            .client
+            .project
+            .clone()
+            .get_project(request)
+            .await
+        {
+            Ok(_) => calls += 1,
+            // tonic's client had not sent the call; other clients use the next connection.
+            Err(status) if status.code() == Code::Cancelled && status.source().is_some() => {}
+            Err(status) => panic!("{status:?}"),
+        }
+    }
+    assert!(calls > 20, "{calls}");
+}
+
+#[tokio::test]
+async fn an_old_connection_is_closed_after_the_grace_period() {
+    let flags = ["--connection-age=200ms", "--connection-grace=200ms"];
+    let scene = Scene::start_with(Sqlite, &flags).await;
+    let mut raw = Http2Connection::connect(scene.server.address).await;
+
+    // A call that never ends, from a peer that sends nothing more.
+    let call = frame(HEADERS, END_HEADERS, 1, &headers(PUBLIC_RPC));
+    raw.send(&[client_preface(), call].concat()).await.unwrap();
+
+    assert_eq!(raw.closed().await.goaways[0], 0);
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_one_with_a_watch_is_not(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let flags = ["--connection-idle=300ms", "--connection-grace=100ms"];
+    let scene = Scene::start_with(engine, &flags).await;
+    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let (_, mut watcher) = Watcher::synced(owner, id).await;
+
+    for _ in 0..3 {
+        let idle = Http2Connection::with_preface(scene.server.address).await;
+        assert_eq!(idle.closed().await.goaways[0], 0);
+    }
+
+    let revision = rename(owner, id, "Still watched").await;
+    watcher.read_until(revision).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_connection_whose_peer_does_not_answer_keepalive_pings_is_closed() {
+    let settings = settings(&[]);
+    let mut listener_settings = settings.listener();
+    listener_settings.timeouts.keepalive_interval = Duration::from_millis(100);
+    listener_settings.timeouts.keepalive_timeout = Duration::from_millis(100);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = Listener::new(listener, listener_settings).unwrap();
+    let metrics = listener.metrics();
+    let services = layers::stack(Routes::default(), &settings.layers(listener.overload()));
+    tokio::spawn(listener.serve(services, CancellationToken::new()));
+
+    let silent = Http2Connection::with_preface(address).await;
+
+    assert_eq!(silent.closed().await.responses, 0);
+    crate::harness::eventually("the connection is counted as closed", async || {
+        ((metrics.accepted(), metrics.open()) == (1, 0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_handshake_times_out() {
+    let scene = Scene::start_with(Sqlite, &["--handshake-timeout=300ms"]).await;
+
+    let mut slow = Http2Connection::connect(scene.server.address).await;
+    for byte in &client_preface()[..20] {
+        if slow.send(&[*byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    assert_eq!(slow.closed().await, ConnectionEnd::default());
+    let answer = scene
+        .server
+        .anonymous()
+        .auth
+        .get_jwks(pb::GetJwksRequest {})
+        .await;
+    answer.unwrap();
+}

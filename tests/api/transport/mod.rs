@@ -1,0 +1,15 @@
+//! Connections: limits, timeouts, TLS, HTTP/2 and gRPC-Web.
+
+mod connection_limits;
+mod connection_timeouts;
+mod denial_of_service;
+mod draining;
+mod grpc_web;
+mod http2_connection;
+mod http2_frames;
+mod latency_probe;
+mod protocol_errors;
+mod refused_calls;
+mod rlimit;
+mod tls;
+mod tls_client;
