@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     harness::{Engine, Postgres, Sqlite, Watcher},
-    stream::scene::Scene,
+    stream::fixture::Fixture,
 };
 
 #[rstest]
@@ -16,7 +16,7 @@ use crate::{
 async fn peers_that_say_nothing_do_not_keep_a_server_that_drains(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start_with(engine, &["--drain-timeout=2s"]).await;
+    let scene = Fixture::start_with(engine, &["--drain-timeout=2s"]).await;
     let address = scene.server.address;
     let (_, mut watcher) = Watcher::synced(&scene.owner.client, &scene.project_id).await;
     let half_open = Raw::connect(address).await;
@@ -46,7 +46,7 @@ async fn peers_that_say_nothing_do_not_keep_a_server_that_drains(
 async fn a_server_whose_peers_are_all_in_their_handshakes_stops_at_once(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start_with(engine, &["--drain-timeout=10min"]).await;
+    let scene = Fixture::start_with(engine, &["--drain-timeout=10min"]).await;
     let mut half_open = Vec::new();
     for _ in 0..10 {
         half_open.push(Raw::connect(scene.server.address).await);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     harness::{Engine, Postgres, Sqlite, Watcher, settings},
-    stream::{changes::rename, scene::Scene},
+    stream::{changes::rename, fixture::Fixture},
 };
 
 const DRAINING: (Code, &str) = (Code::Unavailable, "DRAINING");
@@ -25,7 +25,7 @@ const DRAINING: (Code, &str) = (Code::Unavailable, "DRAINING");
 async fn a_watch_on_a_connection_that_is_old_ends_and_goes_on_over_another(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start_with(engine, &["--connection-age=500ms"]).await;
+    let scene = Fixture::start_with(engine, &["--connection-age=500ms"]).await;
     let (owner, id) = (&scene.owner.client, &scene.project_id);
     let (_, mut watcher) = Watcher::synced(owner, id).await;
 
@@ -42,7 +42,7 @@ async fn a_watch_on_a_connection_that_is_old_ends_and_goes_on_over_another(
 #[rstest]
 #[tokio::test]
 async fn no_call_fails_when_connections_are_made_anew(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start_with(engine, &["--connection-age=100ms"]).await;
+    let scene = Fixture::start_with(engine, &["--connection-age=100ms"]).await;
     let begun = Instant::now();
 
     let mut calls = 0;
@@ -71,7 +71,7 @@ async fn no_call_fails_when_connections_are_made_anew(#[values(Sqlite, Postgres)
 #[tokio::test]
 async fn a_connection_that_is_old_is_cut_after_a_grace(#[values(Sqlite, Postgres)] engine: Engine) {
     let flags = ["--connection-age=200ms", "--connection-grace=200ms"];
-    let scene = Scene::start_with(engine, &flags).await;
+    let scene = Fixture::start_with(engine, &flags).await;
     let mut raw = Raw::connect(scene.server.address).await;
 
     // A call that never ends, and a peer that answers nothing.
@@ -87,7 +87,7 @@ async fn a_connection_without_calls_is_closed_and_one_with_a_watch_is_not(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let flags = ["--connection-idle=300ms", "--connection-grace=100ms"];
-    let scene = Scene::start_with(engine, &flags).await;
+    let scene = Fixture::start_with(engine, &flags).await;
     let (owner, id) = (&scene.owner.client, &scene.project_id);
     let (_, mut watcher) = Watcher::synced(owner, id).await;
 
@@ -126,7 +126,7 @@ async fn a_connection_of_a_peer_that_is_gone_is_closed() {
 #[rstest]
 #[tokio::test]
 async fn a_handshake_that_takes_too_long_is_cut(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start_with(engine, &["--handshake-timeout=300ms"]).await;
+    let scene = Fixture::start_with(engine, &["--handshake-timeout=300ms"]).await;
 
     let mut slow = Raw::connect(scene.server.address).await;
     for byte in &hello()[..20] {
