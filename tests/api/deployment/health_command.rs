@@ -93,7 +93,7 @@ async fn a_draining_server_is_not_healthy() {
     let address = program.address().await.parse().unwrap();
     program.signal(Signal::TERM);
 
-    let said = crate::harness::eventually("it says so", async || {
+    let said = crate::harness::eventually("the server is draining", async || {
         let said = health(address, &[]).await;
         (said.code == Some(1)).then_some(said)
     })

@@ -54,9 +54,9 @@ async fn user(balancer: &LoadBalancer, number: usize) -> (Client, pb::Project) {
 }
 
 fn watch_task(client: &Client, project: &pb::Project) -> WatchTask {
-    let (goal, told) = watch::channel(None);
+    let (goal, receiver) = watch::channel(None);
     WatchTask {
-        task: tokio::spawn(watch_until(client.clone(), project.id.clone(), told)),
+        task: tokio::spawn(watch_until(client.clone(), project.id.clone(), receiver)),
         client: client.clone(),
         project_id: project.id.clone(),
         goal,

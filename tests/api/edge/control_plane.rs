@@ -160,7 +160,7 @@ async fn a_corrected_api_key_file_is_read_again() {
     let key = Process::operators_key(&server.database).await;
     fs::write(&file, format!("{key}\n")).unwrap();
 
-    eventually("the key is taken", async || {
+    eventually("the key is accepted", async || {
         call(&control, CALL_TIMEOUT).await.ok()
     })
     .await;

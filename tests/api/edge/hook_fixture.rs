@@ -66,7 +66,7 @@ impl HookFixture {
 
     /// Waits until the newest stream is of a connection and has a status.
     pub async fn wait_for_status(&self, status: StreamStatus, connection: &str) -> Stream {
-        eventually("the stream has that status", async || {
+        eventually("the stream has the status", async || {
             let stream = self.stream().await?;
             let publisher = stream.publisher.as_ref()?;
             let is_it = stream.status() == status && publisher.connection_id == new_connection_id;

@@ -86,13 +86,16 @@ async fn a_takeover_at_srs_is_accepted_once_the_previous_publisher_has_gone() {
         .api
         .answer("DELETE /api/v1/clients/a1", r#"{"code":0}"#);
 
-    let mut newcomer = pin!(fixture.callback("publish", "k1", "a2", &fixture.key));
-    let told = eventually("SRS is told to drop the first", async || {
-        let asked = fixture.api.was_requested("DELETE /api/v1/clients/a1");
-        asked.then_some(())
-    });
+    let mut new_publisher = pin!(fixture.callback("publish", "k1", "a2", &fixture.key));
+    let told = eventually(
+        "SRS is asked to disconnect the first publisher",
+        async || {
+            let asked = fixture.api.was_requested("DELETE /api/v1/clients/a1");
+            asked.then_some(())
+        },
+    );
     tokio::select! {
-        code = &mut newcomer => panic!("SRS would find it busy: {code}"),
+        code = &mut new_publisher => panic!("SRS would find it busy: {code}"),
         () = told => {}
     }
     show_publisher(&fixture.api, "k1", "", None);
@@ -103,7 +106,7 @@ async fn a_takeover_at_srs_is_accepted_once_the_previous_publisher_has_gone() {
         0
     );
 
-    assert_eq!(newcomer.await, 0);
+    assert_eq!(new_publisher.await, 0);
     show_publisher(&fixture.api, "k1", &fixture.key, Some("a2"));
     fixture.wait_for_status(StreamStatus::Live, "a2").await;
 }
@@ -162,7 +165,7 @@ async fn a_publisher_after_a_restart_of_srs_is_live_with_the_new_boot_id() {
     let fixture = fixture().await;
     fixture.go_live_on_srs("k1", "a1").await;
     show_publisher(&fixture.api, "k2", "", None);
-    eventually("the new run lets its publisher in", async || {
+    eventually("the new run accepts its publisher", async || {
         let code = fixture.callback("publish", "k2", "b1", &fixture.key).await;
         (code == 0).then_some(())
     })

@@ -58,7 +58,7 @@ async fn a_stopped_publisher_is_disconnected() {
     let mut streams = fixture.owner.client.stream.clone();
     streams.stop_stream(request).await.unwrap();
 
-    eventually("nginx is told to drop it", async || {
+    eventually("nginx is asked to drop the publisher", async || {
         fixture.nginx.was_asked_to_drop(1).then_some(())
     })
     .await;
@@ -115,7 +115,7 @@ async fn after_the_outage_grace_live_publishers_are_disconnected() {
 
     fixture.proxy.cut().await;
 
-    eventually("nginx is told to drop it", async || {
+    eventually("nginx is asked to drop the publisher", async || {
         fixture.nginx.was_asked_to_drop(1).then_some(())
     })
     .await;

@@ -123,7 +123,7 @@ impl PublishingFixture {
 
     /// Waits until the newest stream has a status.
     pub async fn wait_for_status(&self, status: pb::StreamStatus) -> pb::Stream {
-        eventually("the stream has that status", async || {
+        eventually("the stream has the status", async || {
             let stream = self.stream().await?;
             (stream.status() == status).then_some(stream)
         })

@@ -64,7 +64,7 @@ async fn a_relay_is_claimed_again_as_soon_as_the_control_plane_is_back() {
     fixture.wait_for_state(&stream, RelayState::Starting).await;
 
     proxy.cut().await;
-    eventually("claims are tried seldom", async || {
+    eventually("claims back off", async || {
         let log = edge.log();
         log.lines()
             .any(waits_longer_than_a_relay_is_held)

@@ -156,7 +156,7 @@ async fn a_relay_without_progress_is_ended_and_retried() {
     let (stream, _, first) = fixture.running_relay().await;
 
     wait_for_exit(first).await;
-    let relay = eventually("it is told", async || {
+    let relay = eventually("the error is reported", async || {
         let relay = fixture.control_plane.relay(&stream).await;
         relay.error.is_some().then_some(relay)
     })

@@ -52,7 +52,7 @@ impl StubFfmpeg {
 
     /// Waits until `count` processes were started; returns the id of the last one.
     pub async fn wait_for_start(&self, count: usize) -> u32 {
-        eventually("so many were started", async || {
+        eventually("enough processes were started", async || {
             let numbers = self.pids();
             (numbers.len() >= count).then(|| numbers[count - 1])
         })

@@ -26,7 +26,7 @@ async fn wait_for_batch(server: &TestServer, engine: Engine) {
     match engine {
         Sqlite => yield_now().await,
         Postgres => {
-            eventually("some wait together", async || {
+            eventually("a batch of writes waits", async || {
                 (server.database.number(LOCK_WAITERS).await >= 3).then_some(())
             })
             .await;

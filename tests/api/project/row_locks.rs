@@ -39,7 +39,7 @@ async fn a_locked_project_does_not_block_changes_of_other_projects() {
         let request = rename(&busy.id, format!("Stuck {number}"));
         blocked.spawn(async move { projects.update_project(request).await });
     }
-    eventually("both wait", async || {
+    eventually("both calls wait for the lock", async || {
         (server.database.number(LOCK_WAITERS).await == 2).then_some(())
     })
     .await;
@@ -85,7 +85,7 @@ async fn creates_in_a_locked_account_do_not_block_other_accounts() {
     };
 
     let mut blocked: JoinSet<_> = (0..2).map(|_| create(&ada)).collect();
-    eventually("both wait", async || {
+    eventually("both calls wait for the lock", async || {
         (server.database.number(LOCK_WAITERS).await == 2).then_some(())
     })
     .await;

@@ -60,7 +60,7 @@ async fn reports_renew_a_lease_while_an_unreported_one_expires(
     let reporter = Worker::claim(&fixture.workers, "heard", "n9", 1).await;
     drop(heard);
 
-    eventually("the silent lease runs out", async || {
+    eventually("the unreported lease expires", async || {
         bytes += 1;
         reporter
             .expect_accepted(broadcasting_report(&assignment, bytes))
@@ -130,7 +130,7 @@ async fn two_servers_expire_a_lease_once(#[values(Sqlite, Postgres)] engine: Eng
     drop(worker);
     let before = fixture.revision().await;
 
-    let relays = eventually("all leases run out", async || {
+    let relays = eventually("all leases expire", async || {
         let relays = fixture.relays(&live).await;
         let idle = relays.iter().all(|relay| state(relay) == (STARTED, Idle));
         idle.then_some(relays)

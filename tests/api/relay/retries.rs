@@ -44,8 +44,8 @@ async fn a_relay_is_not_claimed_before_its_next_retry_time(
 ) {
     let fixture = Fixture::start(engine).await;
     let (live, _, mut worker, assignment) = fixture.claimed_relay().await;
-    let patient = "update relays set attempt = 40";
-    fixture.server.database.execute(patient).await;
+    let many_attempts = "update relays set attempt = 40";
+    fixture.server.database.execute(many_attempts).await;
     worker.expect_accepted(retryable_failure(&assignment)).await;
     let waiting = fixture.relay(&live).await;
     let wait = waiting.next_retry_time.unwrap().seconds - waiting.update_time.unwrap().seconds;

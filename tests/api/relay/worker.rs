@@ -54,7 +54,7 @@ impl Worker {
         };
         timeout(MESSAGE_TIMEOUT, listening)
             .await
-            .expect("it comes in time");
+            .expect("the message arrives in time");
     }
 
     /// Waits for `count` assignments.

@@ -147,7 +147,7 @@ async fn heartbeats_keep_a_stream_alive_while_one_without_them_ends(
     let (_, other_key) = fixture.owner.project().await;
     let silent = fixture.node.live(&other_key, "b").await;
 
-    eventually("the silent stream ends", async || {
+    eventually("the stream without heartbeats ends", async || {
         let answer = fixture.node.heartbeat(&heard, "a").await;
         assert_eq!(instruction(&answer), CONTINUE);
         let silent = fixture.owner.stream(&silent.id).await;

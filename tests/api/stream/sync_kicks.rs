@@ -139,15 +139,15 @@ async fn an_unknown_connection_is_kicked_for_the_reason_that_refuses_a_new_publi
     };
 
     let live = fixture.begin_live_from(publisher_on_n2("a")).await;
-    let newcomer = || with_key("b", &fixture.key);
-    assert_eq!(sync(newcomer()).await, pb::EndReason::TakenOver);
+    let new_publisher = || with_key("b", &fixture.key);
+    assert_eq!(sync(new_publisher()).await, pb::EndReason::TakenOver);
 
     fixture.stop(&live, 60).await;
-    assert_eq!(sync(newcomer()).await, pb::EndReason::StoppedByOwner);
+    assert_eq!(sync(new_publisher()).await, pb::EndReason::StoppedByOwner);
     fixture.release_hold().await;
 
     fixture.set_disabled(true).await;
-    assert_eq!(sync(newcomer()).await, pb::EndReason::ProjectDisabled);
+    assert_eq!(sync(new_publisher()).await, pb::EndReason::ProjectDisabled);
     fixture.set_disabled(false).await;
 
     let nobodys = with_key("b", "no key of any project");

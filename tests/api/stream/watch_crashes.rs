@@ -132,7 +132,7 @@ impl Workload {
                 return;
             }
             let name = format!("Name {number} of {writer}");
-            let revision = retry_until_answered("a name is given", async |tries| {
+            let revision = retry_until_answered("a rename succeeds", async |tries| {
                 let request = pb::UpdateProjectRequest {
                     project_id: self.project_id.clone(),
                     name: Some(name.clone()),
@@ -159,7 +159,7 @@ impl Workload {
                 return;
             }
             let connection = format!("c{number}");
-            let begun = retry_until_answered("a publisher is let in", async |tries| {
+            let begun = retry_until_answered("a publish begins", async |tries| {
                 let media = self.media(number + tries);
                 let begun = media.begin(&self.stream_key, &connection).await?;
                 Ok(begun.into_inner().stream.unwrap())
@@ -171,7 +171,7 @@ impl Workload {
                 epoch: begun.epoch,
                 publisher: Some(MediaServer::connection(&connection)),
             };
-            retry_until_answered("a publisher goes", async |tries| {
+            retry_until_answered("a publish ends", async |tries| {
                 let media = self.media(number + tries).client;
                 media.stream.clone().end_publish(end.clone()).await
             })
@@ -190,7 +190,7 @@ impl Workload {
     async fn watch(self, first: i64, until: Arc<AtomicUsize>) -> (BTreeMap<i64, Event>, usize) {
         let (mut events, mut watches, mut revision) = (BTreeMap::new(), 0, first);
         while revision < until.load(Relaxed) as i64 {
-            let mut watcher = retry_until_answered("somebody lets us watch", async |tries| {
+            let mut watcher = retry_until_answered("a watch begins", async |tries| {
                 Watcher::after(&self.owner(watches + tries), &self.project_id, revision).await
             })
             .await;

@@ -194,7 +194,7 @@ async fn a_slow_watcher_is_ended_and_resumes_at_its_revision(
     assert_eq!((refusal.class(), last), (too_slow, watcher.revision));
     assert!(last < revision);
     drop(another);
-    let mut watcher = eventually("there is room", async || {
+    let mut watcher = eventually("a watch slot is free", async || {
         Watcher::after(owner, id, last).await.ok()
     })
     .await;

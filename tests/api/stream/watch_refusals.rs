@@ -191,7 +191,7 @@ async fn watches_are_limited_and_an_ended_watch_makes_room(
     );
 
     drop(first);
-    let again = eventually("there is room", async || {
+    let again = eventually("a watch slot is free", async || {
         Watcher::after(owner, id, 0).await.ok()
     })
     .await;
@@ -199,7 +199,7 @@ async fn watches_are_limited_and_an_ended_watch_makes_room(
     // Refused watches do not count.
     for _ in 0..5 {
         let nobodys = uuid::Uuid::now_v7().to_string();
-        eventually("there is room", async || {
+        eventually("a watch slot is free", async || {
             (refusal_of(owner, &nobodys, 0).await.class() == NOT_FOUND).then_some(())
         })
         .await;

@@ -170,7 +170,7 @@ impl Fixture {
 
     /// Waits until `count` ffmpeg processes run relays; returns their process ids.
     pub async fn wait_for_ffmpegs(&self, count: usize) -> Vec<u32> {
-        wait_for("so many relays run", async || {
+        wait_for("the expected number of relays run", async || {
             let pids = self.ffmpeg_pids();
             (pids.len() == count).then_some(pids)
         })

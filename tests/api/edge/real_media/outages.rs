@@ -21,14 +21,17 @@ async fn a_control_plane_outage_of_a_minute_stops_no_publisher_or_relay() {
     let ffmpegs = fixture.wait_for_ffmpegs(1).await;
 
     fixture.kill_control_plane().await;
-    let mut newcomer = fixture.publish();
+    let mut new_publisher = fixture.publish();
     let killed = Instant::now();
     while killed.elapsed() < OUTAGE {
         assert_eq!(publisher.ended(), None, "the publisher stays");
         assert_eq!(fixture.ffmpeg_pids(), ffmpegs, "its relay stays");
         sleep(Duration::from_millis(500)).await;
     }
-    assert!(newcomer.ended().is_some(), "nobody new begins");
+    assert!(
+        new_publisher.ended().is_some(),
+        "new publishers are refused"
+    );
     fixture.wait_for_more_bytes(&platform).await;
 
     fixture.restart_control_plane().await;

@@ -73,7 +73,7 @@ async fn an_unavailable_destination_is_retried_until_it_is_back() {
     fixture.wait_for_relay(&destination, BROADCASTING).await;
 
     platform.kill().await.unwrap();
-    let relay = wait_for("it waits for its next try", async || {
+    let relay = wait_for("the relay waits for its next retry", async || {
         let relay = fixture.owner.relay(&destination).await?;
         let waits = relay.state() == pb::RelayState::Retrying && relay.attempt >= 2;
         waits.then_some(relay)

@@ -112,8 +112,8 @@ impl ModelStream {
             return true;
         }
         let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
-        let silent = self.status == StreamStatus::Live && self.seen + HEARTBEAT_TIMEOUT <= now;
-        match (overdue, silent) {
+        let timed_out = self.status == StreamStatus::Live && self.seen + HEARTBEAT_TIMEOUT <= now;
+        match (overdue, timed_out) {
             (true, _) if self.was_live => self.finish(EndReason::ReconnectTimeout, self.seen),
             (true, _) => self.finish(EndReason::NeverStarted, self.seen),
             (_, true) if window == 0 => self.finish(EndReason::HeartbeatTimeout, self.seen),
