@@ -1,7 +1,6 @@
-use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use crate::harness::{Engine, Postgres, Sqlite, TestServer};
+use crate::harness::{Sqlite, TestServer};
 
 async fn platforms() -> Vec<pb::PlatformInfo> {
     let server = TestServer::start(Sqlite).await;

@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
-use super::fixture::{CONTINUE, Fixture, instruction, seconds, state, stop};
+use super::fixture::{CONTINUE, Fixture, instruction, state, stop};
 use super::node_reports::{single_adoption, with_stream_and_key};
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite, refused};
 

@@ -8,7 +8,7 @@ use sluice::proto::v1 as pb;
 
 use super::{
     adapter::Adapter,
-    fixture::{CONTINUE, Fixture, seconds, state, stop},
+    fixture::{CONTINUE, Fixture, state, stop},
     node_reports::{assert_no_action, kicks, single_adoption},
 };
 use crate::harness::{Engine, Postgres, Sqlite};

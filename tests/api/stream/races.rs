@@ -3,7 +3,7 @@ use sluice::proto::v1 as pb;
 use tokio::task::JoinSet;
 use tonic::{Code, Response, Status};
 
-use super::fixture::{Fixture, seconds, state};
+use super::fixture::{Fixture, state};
 use crate::harness::{Client, Engine, MediaServer, Postgres, Sqlite, refused};
 
 type Begun = Result<Response<pb::BeginPublishResponse>, Status>;

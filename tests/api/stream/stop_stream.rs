@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
-use super::fixture::{Fixture, instruction, seconds, state, stop, timestamp};
+use super::fixture::{Fixture, instruction, state, stop, timestamp};
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite, refused};
 
 const STOPPED: (pb::StreamStatus, pb::EndReason) =

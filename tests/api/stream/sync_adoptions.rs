@@ -4,7 +4,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::{
-    fixture::{CONTINUE, Fixture, instruction, seconds, state, stats_with_bytes},
+    fixture::{CONTINUE, Fixture, instruction, state, stats_with_bytes},
     node_reports::{
         assert_no_action, kicks, publisher_on_n2, single_adoption, with_key, with_stream,
         with_stream_and_key,

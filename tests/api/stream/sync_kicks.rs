@@ -4,7 +4,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::{
-    fixture::{Fixture, seconds},
+    fixture::Fixture,
     node_reports::{
         kicks, minimal_connection, publisher_on_n2, with_key, with_stream, with_stream_and_key,
     },

@@ -1,7 +1,7 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::fixture::{CONTINUE, Fixture, instruction, seconds, stop, timestamp};
+use super::fixture::{CONTINUE, Fixture, instruction, stop, timestamp};
 use crate::harness::{Engine, Postgres, Sqlite};
 
 #[rstest]
