@@ -29,7 +29,7 @@ pub struct Workload {
 pub struct ClientRecord {
     client: Option<Client>,
     /// Creates that were acknowledged.
-    made: Vec<(pb::CreateProjectRequest, pb::Project)>,
+    created: Vec<(pb::CreateProjectRequest, pb::Project)>,
     /// Creates that failed, and may or may not have been committed.
     unacknowledged: Vec<pb::CreateProjectRequest>,
     /// The failed calls and their times.
@@ -73,7 +73,7 @@ impl Workload {
 impl ClientRecord {
     /// Number of acknowledged creates.
     pub fn created_count(&self) -> usize {
-        self.made.len()
+        self.created.len()
     }
 
     /// Checks that acknowledged creates exist, and that repeating any create applies it once.
@@ -82,8 +82,8 @@ impl ClientRecord {
         let Some(mut client) = self.client else {
             return 0;
         };
-        let count = self.made.len() + self.unacknowledged.len();
-        for (request, project) in self.made {
+        let count = self.created.len() + self.unacknowledged.len();
+        for (request, project) in self.created {
             let again = client.project.create_project(request).await.unwrap();
             assert_eq!(again.into_inner().project.unwrap(), project);
         }
@@ -112,14 +112,14 @@ async fn run(mut client: Client, stop: CancellationToken) -> ClientRecord {
         match with_time_limit(created).await {
             Ok(created) => {
                 let project = created.into_inner().project.unwrap();
-                record.made.push((request, project));
+                record.created.push((request, project));
             }
             Err(failure) => {
                 record.unacknowledged.push(request);
                 record.fail(failure).await;
             }
         }
-        let Some((_, project)) = record.made.last() else {
+        let Some((_, project)) = record.created.last() else {
             continue;
         };
         let project_id = project.id.clone();

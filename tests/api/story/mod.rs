@@ -173,7 +173,7 @@ async fn a_python_client_made_from_the_proto_files_alone_tells_the_same_story(
     let program = Process::serve(&database, &[]);
     program.channel().await;
     let told = Command::new(&python)
-        .arg(format!("{REPOSITORY}/tests/clients/story.py"))
+        .arg(format!("{REPOSITORY}/tests/clients/readme_client.py"))
         .arg(stubs.path())
         .arg(program.address().await)
         .arg(Process::operators_key(&database).await)

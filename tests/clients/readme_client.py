@@ -1,6 +1,6 @@
-"""The story of the README, told by a Python client that was made from proto/ alone.
+"""The steps of the README as a Python client, generated from proto/ only.
 
-Usage: story.py STUBS ADDRESS OPERATOR_KEY
+Usage: readme_client.py STUBS ADDRESS OPERATOR_KEY
 """
 
 import sys
