@@ -123,9 +123,9 @@ fn configuration(text: &str, sandbox: &Sandbox, hooks_secret: &str) -> anyhow::R
             "notify_update_timeout 5s;",
             format!("notify_update_timeout {}s;", UPDATE_INTERVAL.as_secs()),
         ),
-        ("http {", format!("http {{ {FOLDERS}")),
+        ("http {", format!("http {{ {TEMP_PATHS}")),
     ] {
-        anyhow::ensure!(text.contains(old), "{FILE} has no {old:?}");
+        anyhow::ensure!(text.contains(old), "{CONFIGURATION} has no {old:?}");
         text = text.replace(old, &new);
     }
     Ok(text)

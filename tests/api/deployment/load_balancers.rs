@@ -93,8 +93,7 @@ impl LoadBalancer {
         text: String,
         arguments: impl Fn(&Path) -> Vec<std::ffi::OsString>,
     ) -> Self {
-        let (unused_loopback_address, folder) =
-            (unused_loopback_address(), TempDir::new().unwrap());
+        let (host, folder) = (unused_loopback_address(), TempDir::new().unwrap());
         let file = folder.path().join("balancer.conf");
         fs::write(&file, text.replace("127.0.0.1", &host)).unwrap();
         let mut child = command_of(name)
@@ -113,13 +112,11 @@ impl LoadBalancer {
             }
         });
         eventually("the load balancer listens", async || {
-            TcpStream::connect((&*unused_loopback_address, 50_050))
-                .await
-                .ok()
+            TcpStream::connect((&*host, 50_050)).await.ok()
         })
         .await;
         Self {
-            unused_loopback_address,
+            host,
             _child: child,
             log,
             _folder: folder,

@@ -83,7 +83,7 @@ fn every_setting_that_deploy_and_docs_name_exists() {
         .filter_map(|line| Some(line.strip_prefix('#')?.split_once('=')?.0))
         .collect();
     let mut files = files_below(&repository_path("deploy"));
-    files.extend(["Dockerfile", "docs/operations.md"].map(own));
+    files.extend(["Dockerfile", "docs/operations.md"].map(repository_path));
 
     for file in files {
         let text = fs::read_to_string(&file).unwrap();

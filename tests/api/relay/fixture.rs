@@ -207,7 +207,7 @@ impl Fixture {
 
     /// Sets a time column of all relays to the past.
     pub async fn backdate(&self, column: &str) {
-        let statement = format!("update relays set {column} = {LONG_AGO}");
+        let statement = format!("update relays set {column} = {PAST}");
         self.server.database.execute(&statement).await;
     }
 

@@ -201,13 +201,13 @@ impl Fixture {
 
     /// Sets a time column of all streams that have not ended to the past.
     pub async fn backdate(&self, column: &str) {
-        let statement = format!("update streams set {column} = {LONG_AGO} where end_time is null");
+        let statement = format!("update streams set {column} = {PAST} where end_time is null");
         self.server.database.execute(&statement).await;
     }
 
     /// Lets the hold of the project expire.
     pub async fn release_hold(&self) {
-        let statement = format!("update projects set publish_held_until = {LONG_AGO}");
+        let statement = format!("update projects set publish_held_until = {PAST}");
         self.server.database.execute(&statement).await;
     }
 
