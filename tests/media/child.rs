@@ -48,13 +48,14 @@ impl Child {
             .with_context(|| format!("cannot start {name}"))?;
 
         let log = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&log);
+        let shared_log = Arc::clone(&log);
         let errors = child.stderr.take().context("its errors are read")?;
         tokio::spawn(async move {
             let mut lines = BufReader::new(errors).split(b'\n');
             while let Ok(Some(line)) = lines.next_segment().await {
                 let line = String::from_utf8_lossy(&line).into_owned();
-                kept.lock()
+                shared_log
+                    .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(line);
             }

@@ -105,10 +105,10 @@ impl LoadBalancer {
 
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let kept = Arc::clone(&log);
+        let shared_log = Arc::clone(&log);
         tokio::spawn(async move {
             while let Some(line) = lines.next_line().await.unwrap() {
-                kept.lock().unwrap().push(line);
+                shared_log.lock().unwrap().push(line);
             }
         });
         eventually("the load balancer listens", async || {

@@ -69,7 +69,7 @@ impl HookFixture {
         eventually("the stream has the status", async || {
             let stream = self.stream().await?;
             let publisher = stream.publisher.as_ref()?;
-            let is_it = stream.status() == status && publisher.connection_id == new_connection_id;
+            let is_it = stream.status() == status && publisher.connection_id == connection;
             is_it.then_some(stream)
         })
         .await

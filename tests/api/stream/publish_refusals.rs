@@ -140,7 +140,7 @@ async fn a_second_publisher_is_refused(
     assert_eq!(fixture.count_unended().await, 1);
 }
 
-/// The most permanent cause is reported.
+/// A disabled project takes precedence over a hold.
 #[rstest]
 #[tokio::test]
 async fn a_disabled_project_with_a_hold_refuses_as_disabled(
