@@ -6,7 +6,8 @@ use tonic::Code;
 
 use super::{
     fixtures::{
-        create_destination, get_destination, get_project, reveal_stream_key, youtube_destination,
+        api_key_client, create_destination, get_destination, get_project, reveal_stream_key,
+        youtube_destination,
     },
     rpc_refusals::{self, RpcRefusal},
 };
@@ -69,22 +70,6 @@ impl Fixture {
     }
 }
 
-/// A client with an API key of the user that has one scope.
-async fn api_key_client(server: &TestServer, user: &User, scope: &str) -> Client {
-    let request = pb::CreateApiKeyRequest {
-        display_name: "program".to_owned(),
-        scopes: vec![scope.to_owned()],
-        ..Default::default()
-    };
-    let key = user.client.auth.clone().create_api_key(request).await;
-    let request = pb::ExchangeApiKeyRequest {
-        secret: key.unwrap().into_inner().secret,
-    };
-    let answer = server.anonymous().auth.exchange_api_key(request).await;
-    let token = answer.unwrap().into_inner().access_token;
-    Client::with_token(&server.channel, &token)
-}
-
 fn assert_scope_missing(refusals: &[RpcRefusal], scope: &str) {
     for (rpc, refusal) in refusals {
         assert_eq!(
@@ -137,7 +122,7 @@ async fn a_read_only_api_key_cannot_change_or_reveal_anything(
 ) {
     let server = TestServer::start(engine).await;
     let fixture = fixture(&server).await;
-    let mut reader = api_key_client(&server, &fixture.user, "projects:read").await;
+    let mut reader = api_key_client(&server, &fixture.user, &["projects:read"], Vec::new()).await;
 
     assert_scope_missing(&fixture.writes(&reader).await, "projects:write");
 
@@ -154,7 +139,7 @@ async fn a_read_only_api_key_cannot_change_or_reveal_anything(
 async fn a_write_only_api_key_cannot_read(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let fixture = fixture(&server).await;
-    let mut writer = api_key_client(&server, &fixture.user, "projects:write").await;
+    let mut writer = api_key_client(&server, &fixture.user, &["projects:write"], Vec::new()).await;
 
     assert_scope_missing(&fixture.reads(&writer).await, "projects:read");
 

@@ -76,12 +76,17 @@ pub fn duration(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos })
 }
 
-/// A client with an API key of the user that is restricted to one project.
-pub async fn restricted_client(server: &TestServer, user: &User, project: &pb::Project) -> Client {
+/// A client with an API key of the user that has these scopes, and may be restricted to projects.
+pub async fn api_key_client(
+    server: &TestServer,
+    user: &User,
+    scopes: &[&str],
+    project_ids: Vec<String>,
+) -> Client {
     let request = pb::CreateApiKeyRequest {
-        display_name: "restricted".to_owned(),
-        scopes: vec!["projects:read".to_owned(), "projects:write".to_owned()],
-        project_ids: vec![project.id.clone()],
+        display_name: "program".to_owned(),
+        scopes: scopes.iter().map(ToString::to_string).collect(),
+        project_ids,
         expire_time: None,
     };
     let key = user.client.auth.clone().create_api_key(request).await;
@@ -91,4 +96,10 @@ pub async fn restricted_client(server: &TestServer, user: &User, project: &pb::P
     let answer = server.anonymous().auth.exchange_api_key(request).await;
     let token = answer.unwrap().into_inner().access_token;
     Client::with_token(&server.channel, &token)
+}
+
+/// A client with an API key of the user that is restricted to one project.
+pub async fn restricted_client(server: &TestServer, user: &User, project: &pb::Project) -> Client {
+    let scopes = ["projects:read", "projects:write"];
+    api_key_client(server, user, &scopes, vec![project.id.clone()]).await
 }

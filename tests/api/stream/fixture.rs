@@ -1,6 +1,6 @@
 use sluice::proto::v1 as pb;
 
-use crate::harness::{Engine, MediaServer, TestServer, User, eventually};
+use crate::harness::{Client, Engine, MediaServer, TestServer, User, eventually};
 
 /// A time in the past, as a literal for both engines.
 const PAST: &str = "'2020-01-01T00:00:00+00:00'";
@@ -81,10 +81,7 @@ impl Fixture {
     pub async fn restart(self) -> Self {
         let server = self.server.restart().await;
         let owner = User {
-            client: crate::harness::Client::with_token(
-                &server.channel,
-                &self.owner.tokens.access_token,
-            ),
+            client: Client::with_token(&server.channel, &self.owner.tokens.access_token),
             ..self.owner
         };
         let node = server.media_server().await;
@@ -94,6 +91,21 @@ impl Fixture {
             node,
             ..self
         }
+    }
+
+    /// A client with an API key of the owner that has these scopes and projects.
+    pub async fn api_key_client(&self, scopes: &[&str], project_ids: &[&str]) -> Client {
+        let request = pb::CreateApiKeyRequest {
+            display_name: "program".to_owned(),
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            project_ids: project_ids.iter().map(ToString::to_string).collect(),
+            expire_time: None,
+        };
+        let mut auth = self.owner.client.auth.clone();
+        let key = auth.create_api_key(request).await.unwrap().into_inner();
+        let request = pb::ExchangeApiKeyRequest { secret: key.secret };
+        let answer = auth.exchange_api_key(request).await.unwrap().into_inner();
+        Client::with_token(&self.server.channel, &answer.access_token)
     }
 
     /// GetProject.
@@ -113,14 +125,8 @@ impl Fixture {
 
     /// BeginPublish with media: the stream is live at once.
     pub async fn begin_live_stream(&self, connection: &str) -> pb::Stream {
-        let request = pb::BeginPublishRequest {
-            stream_key: self.key.clone(),
-            publisher: Some(MediaServer::connection(connection)),
-            media_flowing: true,
-            play_url: String::new(),
-        };
-        let answer = self.node.client.stream.clone().begin_publish(request).await;
-        let stream = answer.unwrap().into_inner().stream.unwrap();
+        let publisher = MediaServer::connection(connection);
+        let stream = self.begin_live_from(publisher).await;
         assert_eq!(stream.status(), pb::StreamStatus::Live);
         stream
     }

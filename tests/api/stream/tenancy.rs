@@ -80,23 +80,6 @@ async fn assert_not_found(client: &Client, project_id: &str, stream_id: &str) {
     }
 }
 
-impl Fixture {
-    /// A client with an API key of the owner that has these scopes and projects.
-    async fn api_key_client(&self, scopes: &[&str], project_ids: &[&str]) -> Client {
-        let request = pb::CreateApiKeyRequest {
-            display_name: "program".to_owned(),
-            scopes: scopes.iter().map(ToString::to_string).collect(),
-            project_ids: project_ids.iter().map(ToString::to_string).collect(),
-            expire_time: None,
-        };
-        let mut auth = self.owner.client.auth.clone();
-        let key = auth.create_api_key(request).await.unwrap().into_inner();
-        let request = pb::ExchangeApiKeyRequest { secret: key.secret };
-        let answer = auth.exchange_api_key(request).await.unwrap().into_inner();
-        Client::with_token(&self.server.channel, &answer.access_token)
-    }
-}
-
 /// Predecessor's defect G15: another user's row answered 403, an unknown one 404.
 #[rstest]
 #[tokio::test]

@@ -1,15 +1,11 @@
 use rstest::rstest;
-use sluice::proto::v1 as pb;
 use tonic::{Code, Response};
 
 use super::{
     changes::{next_project_updated, rename},
     fixture::Fixture,
 };
-use crate::{
-    auth::steps,
-    harness::{Client, Engine, Postgres, Refusal, Sqlite, Watcher, eventually, refused},
-};
+use crate::harness::{Client, Engine, Postgres, Refusal, Sqlite, Watcher, eventually, refused};
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
 const RESYNC: (Code, &str) = (Code::OutOfRange, "RESYNC_REQUIRED");
@@ -19,17 +15,6 @@ const TOO_MANY: (Code, &str) = (Code::ResourceExhausted, "TOO_MANY_WATCHES");
 async fn refusal_of(client: &Client, project_id: &str, after_revision: i64) -> Refusal {
     let watcher = Watcher::after(client, project_id, after_revision).await;
     refused(watcher.map(|_| Response::new(())))
-}
-
-/// A client with an API key of the owner.
-async fn api_key_client(fixture: &Fixture, scopes: &[&str], project_ids: Vec<String>) -> Client {
-    let request = pb::CreateApiKeyRequest {
-        project_ids,
-        ..steps::key_of(scopes)
-    };
-    let (_, secret) = steps::key(&fixture.owner, request).await;
-    let token = steps::token_of(&fixture.server, &secret).await;
-    Client::with_token(&fixture.server.channel, &token)
 }
 
 #[rstest]
@@ -58,14 +43,14 @@ async fn an_api_key_needs_both_scopes_and_access_to_the_project(
         (["projects:read", "projects:write"], "streams:read"),
         (["streams:read", "streams:write"], "projects:read"),
     ] {
-        let client = api_key_client(&fixture, &scopes, vec![]).await;
+        let client = fixture.api_key_client(&scopes, &[]).await;
         let refusal = refusal_of(&client, &fixture.project_id, 0).await;
         assert_eq!(refusal.class(), (Code::PermissionDenied, "SCOPE_MISSING"));
         let info = refusal.details.error_info().unwrap();
         assert_eq!(info.metadata["scope"], missing);
     }
 
-    let client = api_key_client(&fixture, &both, vec![other.id.clone()]).await;
+    let client = fixture.api_key_client(&both, &[&other.id]).await;
     for after_revision in [0, 1] {
         let refusal = refusal_of(&client, &fixture.project_id, after_revision).await;
         assert_eq!(refusal.class(), NOT_FOUND);
@@ -175,7 +160,9 @@ async fn watches_are_limited_and_an_ended_watch_makes_room(
     let limits = ["--max-watches=3", "--max-user-watches=2"];
     let fixture = Fixture::start_with(engine, &limits).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
-    let api_key_client = api_key_client(&fixture, &["projects:read", "streams:read"], vec![]).await;
+    let api_key_client = fixture
+        .api_key_client(&["projects:read", "streams:read"], &[])
+        .await;
     let other = fixture.server.user().await;
     let (others, _) = other.project().await;
 
