@@ -1,7 +1,7 @@
 //! Real programs around `sluice edge`: nginx-rtmp, publishers and destinations. Tests, the demo
 //! and a benchmark use them.
 
-#![allow(dead_code, unused_imports, reason = "each of them uses another part")]
+#![allow(dead_code, unused_imports, reason = "each user needs only a part")]
 
 mod child;
 mod control_plane;
