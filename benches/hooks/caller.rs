@@ -80,7 +80,7 @@ impl Caller {
     /// Reads the clients that publish with `keys` from `/stat`. Visitors use the keys in
     /// `free`.
     pub async fn new(nginx: &Nginx, keys: &[String], free: Vec<String>) -> anyhow::Result<Self> {
-        let clients = publishing_clients(&nginx.place.host).await?;
+        let clients = publishing_clients(&nginx.sandbox.host).await?;
         ensure!(clients.len() == keys.len(), "{} publish", clients.len());
         Ok(Self {
             address: nginx.hooks(),

@@ -18,7 +18,7 @@ use account::Account;
 use anyhow::{Context, ensure};
 use caller::{Call, Caller};
 use hdrhistogram::Histogram;
-use media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Picture, Place};
+use media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Publisher, Sandbox};
 use tempfile::TempDir;
 use tokio::{
     task::JoinSet,
@@ -52,19 +52,19 @@ struct Latencies {
 async fn main() -> anyhow::Result<()> {
     let program = Path::new(env!("CARGO_BIN_EXE_sluice"));
     let folder = TempDir::new()?;
-    let place = |name| Place::new(folder.path(), name);
-    let control = ControlPlane::start(program, place("control")?).await?;
-    let api_key = control.operators_key().await?;
-    let nginx = Nginx::start(place("nginx")?, HOOKS_SECRET).await?;
+    let sandbox = |name| Sandbox::new(folder.path(), name);
+    let control = ControlPlane::start(program, sandbox("control")?).await?;
+    let api_key = control.create_api_key().await?;
+    let nginx = Nginx::start(sandbox("nginx")?, HOOKS_SECRET).await?;
     let mut edge = Edge::start(program, &nginx, &control, api_key).await?;
-    let platform = Destination::start(place("platform")?).await?;
+    let platform = Destination::start(sandbox("platform")?).await?;
 
     let account = Account::new(control.channel()?).await?;
-    let mut pictures = Vec::new();
+    let mut publishers = Vec::new();
     // One after another: nginx-rtmp numbers them in this order.
     for number in 1..=PUBLISHERS {
         let key = account.project(&platform.url(), RELAYS).await?;
-        pictures.push(Picture::publish(&format!("{}/{key}", nginx.ingest()))?);
+        publishers.push(Publisher::start(&format!("{}/{key}", nginx.ingest()))?);
         all_run(&account, number * RELAYS).await?;
     }
     let mut visitors = Vec::new();
@@ -83,7 +83,7 @@ async fn main() -> anyhow::Result<()> {
         PUBLISHERS * RELAYS,
         sent / 1024,
     );
-    drop(pictures);
+    drop(publishers);
     edge.end().await
 }
 

@@ -45,9 +45,9 @@ async fn play(stage: &Stage) -> anyhow::Result<()> {
     let mut watch = ProjectWatch::start(account).await?;
 
     board.print("publishing a test picture");
-    let (mut picture, begun) = (stage.publish()?, Instant::now());
+    let (mut publisher, begun) = (stage.publish()?, Instant::now());
     let live = async |observed: &Observed| {
-        ensure!(picture.ended().is_none(), "the publisher was refused");
+        ensure!(publisher.ended().is_none(), "the publisher was refused");
         Ok(is_sent_everywhere(observed, platforms))
     };
     let what = "the stream is live, and sent to both destinations";
@@ -64,7 +64,7 @@ async fn play(stage: &Stage) -> anyhow::Result<()> {
         .await?;
 
     board.print("ending the publisher");
-    picture.end().await?;
+    publisher.end().await?;
     let ended = async |observed: &Observed| Ok(observed.status() == pb::StreamStatus::Ended);
     let what = "the stream has ended";
     watch

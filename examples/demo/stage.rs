@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::{
     account::Account,
-    media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Picture, Place},
+    media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Publisher, Sandbox},
 };
 
 /// All running processes. They end when this is dropped.
@@ -33,16 +33,16 @@ impl Stage {
     pub async fn start() -> anyhow::Result<Self> {
         let program = sluice()?;
         let folder = TempDir::new()?;
-        let place = |name| Place::new(folder.path(), name);
+        let sandbox = |name| Sandbox::new(folder.path(), name);
 
-        let control = ControlPlane::start(&program, place("control")?).await?;
-        let api_key = control.operators_key().await?;
-        let nginx = Nginx::start(place("nginx")?, HOOKS_SECRET).await?;
+        let control = ControlPlane::start(&program, sandbox("control")?).await?;
+        let api_key = control.create_api_key().await?;
+        let nginx = Nginx::start(sandbox("nginx")?, HOOKS_SECRET).await?;
         let edge = Edge::start(&program, &nginx, &control, api_key).await?;
         let account = Account::new(control.channel()?).await?;
         let mut platforms = Vec::new();
         for name in ["first", "second"] {
-            let destination = Destination::start(place(name)?).await?;
+            let destination = Destination::start(sandbox(name)?).await?;
             platforms.push(Platform {
                 name,
                 destination_id: account.destination(name, &destination).await?,
@@ -60,9 +60,9 @@ impl Stage {
     }
 
     /// Starts a publisher with the project's stream key.
-    pub fn publish(&self) -> anyhow::Result<Picture> {
+    pub fn publish(&self) -> anyhow::Result<Publisher> {
         let key = &self.account.stream_key;
-        Picture::publish(&format!("{}/{key}", self.nginx.ingest()))
+        Publisher::start(&format!("{}/{key}", self.nginx.ingest()))
     }
 
     /// The addresses of the processes, one line each.

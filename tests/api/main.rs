@@ -6,7 +6,7 @@
 mod auth;
 mod contract;
 mod database;
-mod deploying;
+mod deployment;
 mod edge;
 mod harness;
 mod lifecycle;

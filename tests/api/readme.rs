@@ -170,7 +170,7 @@ async fn a_python_client_generated_from_the_proto_files_runs_the_same_scenario(
     let program = Process::serve(&database, &[]);
     program.channel().await;
     let output = Command::new(&python)
-        .arg(format!("{REPOSITORY}/tests/clients/story.py"))
+        .arg(format!("{REPOSITORY}/tests/clients/readme_client.py"))
         .arg(stubs.path())
         .arg(program.address().await)
         .arg(Process::operators_key(&database).await)

@@ -1,9 +1,9 @@
-"""A mail server that keeps what it gets, for users who log in.
+"""An SMTP server with AUTH, which prints each message.
 
 Usage: smtp_server.py USER PASSWORD [CERTIFICATE KEY]
 
-With a certificate it offers STARTTLS, and takes passwords and messages only after it.
-Prints a line of JSON for its port, each login, and each message. It refuses recipients
+With a certificate it offers STARTTLS, and requires it for passwords and messages.
+Prints a line of JSON for its port, each login and each message. It refuses recipients
 whose address begins with `refused`.
 """
 
@@ -17,7 +17,7 @@ import warnings
 from aiosmtpd.smtp import SMTP, AuthResult
 
 
-# Clients that break off, and passwords in clear, are what tests are about.
+# Tests disconnect clients and send passwords in plain text on purpose.
 logging.getLogger("mail.log").disabled = True
 warnings.filterwarnings("ignore", module="aiosmtpd")
 

@@ -12,13 +12,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a program may take to end when it is asked to.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit of a graceful end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a program may take to be ready.
-const READY: Duration = Duration::from_secs(30);
+/// Time limit of a start.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A program that runs. It is killed when this is dropped.
+/// A running program. It is killed on drop.
 #[derive(Debug)]
 pub struct Child {
     name: &'static str,
@@ -26,7 +26,7 @@ pub struct Child {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// A command of a program that may stand where only administrators look.
+/// A command, which may be installed in a directory for administrators.
 pub fn program(name: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(name);
@@ -35,26 +35,27 @@ pub fn program(name: &str) -> Command {
 }
 
 impl Child {
-    /// Starts a command and keeps what it logs. `name` is for people.
+    /// Starts a command and collects its log. `name` is for messages.
     pub fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // What a terminal sends is for who started it.
+            // Signals of a terminal are for the parent process only.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
 
         let log = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&log);
+        let shared_log = Arc::clone(&log);
         let errors = child.stderr.take().context("its errors are read")?;
         tokio::spawn(async move {
             let mut lines = BufReader::new(errors).split(b'\n');
             while let Ok(Some(line)) = lines.next_segment().await {
                 let line = String::from_utf8_lossy(&line).into_owned();
-                kept.lock()
+                shared_log
+                    .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(line);
             }
@@ -62,7 +63,7 @@ impl Child {
         Ok(Self { name, child, log })
     }
 
-    /// Waits until it is ready; an error if it ends before.
+    /// Waits until it is ready; an error if it ends first.
     pub async fn ready(&mut self, mut is_ready: impl AsyncFnMut() -> bool) -> anyhow::Result<()> {
         let looking = async {
             while !is_ready().await {
@@ -73,16 +74,16 @@ impl Child {
             }
             Ok(())
         };
-        let looked = timeout(READY, looking).await;
+        let looked = timeout(START_TIMEOUT, looking).await;
         looked.with_context(|| format!("{} does not start", self.name))?
     }
 
-    /// The number of the process; `None` once it has ended.
+    /// The process id; `None` once it has ended.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// What it has said so far.
+    /// The log so far.
     pub fn log(&self) -> Vec<String> {
         self.log
             .lock()
@@ -90,23 +91,23 @@ impl Child {
             .clone()
     }
 
-    /// How it ended; `None` while it runs.
+    /// The exit status; `None` while it runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Ends it without a word.
+    /// Kills it.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         Ok(self.child.kill().await?)
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM, and waits until it has ended.
     pub async fn end(&mut self) -> anyhow::Result<ExitStatus> {
         if let Some(id) = self.child.id() {
             let pid = Pid::from_raw(id.cast_signed()).context("a process has a number")?;
             kill_process(pid, Signal::TERM)?;
         }
-        let ended = timeout(PATIENCE, self.child.wait()).await;
+        let ended = timeout(STOP_TIMEOUT, self.child.wait()).await;
         Ok(ended.with_context(|| format!("{} does not end", self.name))??)
     }
 }

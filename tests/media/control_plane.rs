@@ -5,40 +5,40 @@ use tokio::process::Command;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::{Child, Place};
+use super::{Child, Sandbox};
 
-/// `sluice serve` on SQLite, at an address of its own.
+/// `sluice serve` on SQLite, at its own address.
 #[derive(Debug)]
 pub struct ControlPlane {
     program: std::path::PathBuf,
-    place: Place,
+    sandbox: Sandbox,
     child: Child,
 }
 
 impl ControlPlane {
     /// Starts it, with the program `sluice`.
-    pub async fn start(program: &Path, place: Place) -> anyhow::Result<Self> {
-        let child = launch(program, &place).await?;
+    pub async fn start(program: &Path, sandbox: Sandbox) -> anyhow::Result<Self> {
+        let child = launch(program, &sandbox).await?;
         Ok(Self {
             program: program.to_owned(),
-            place,
+            sandbox,
             child,
         })
     }
 
-    /// Its address, as clients are told it.
+    /// The URL for clients.
     pub fn url(&self) -> String {
-        url(&self.place)
+        url(&self.sandbox)
     }
 
-    /// A connection to it, which stands again when it does.
+    /// A channel to it, which reconnects after a restart.
     pub fn channel(&self) -> anyhow::Result<Channel> {
-        channel(&self.place)
+        channel(&self.sandbox)
     }
 
-    /// The secret of a new API key for edges, as an operator makes it.
-    pub async fn operators_key(&self) -> anyhow::Result<String> {
-        let made = command(&self.program, &self.place)
+    /// Creates an API key for edges; returns its secret.
+    pub async fn create_api_key(&self) -> anyhow::Result<String> {
+        let made = command(&self.program, &self.sandbox)
             .args(["admin", "create-api-key", "--name", "edge"])
             .args(["--scope", "streams:publish", "--scope", "relays:work"])
             .output()
@@ -48,27 +48,27 @@ impl ControlPlane {
         Ok(String::from_utf8(made.stdout)?.trim().to_owned())
     }
 
-    /// What it has logged since it was started last.
+    /// The log since the last start.
     pub fn log(&self) -> Vec<String> {
         self.child.log()
     }
 
-    /// Ends it without a word.
+    /// Kills it.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().await
     }
 
-    /// Starts it again where it was.
+    /// Starts it again at the same address.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = launch(&self.program, &self.place).await?;
+        self.child = launch(&self.program, &self.sandbox).await?;
         Ok(())
     }
 }
 
-async fn launch(program: &Path, place: &Place) -> anyhow::Result<Child> {
-    let mut command = command(program, place);
+async fn launch(program: &Path, sandbox: &Sandbox) -> anyhow::Result<Child> {
+    let mut command = command(program, sandbox);
     let mut child = Child::start("the control plane", command.arg("serve"))?;
-    let channel = channel(place)?;
+    let channel = channel(sandbox)?;
     let serves = async || {
         let request = HealthCheckRequest::default();
         let answer = HealthClient::new(channel.clone()).check(request).await;
@@ -78,14 +78,14 @@ async fn launch(program: &Path, place: &Place) -> anyhow::Result<Child> {
     Ok(child)
 }
 
-fn command(program: &Path, place: &Place) -> Command {
+fn command(program: &Path, sandbox: &Sandbox) -> Command {
     let mut command = Command::new(program);
     command
         .env_clear()
         .envs(env::var_os("PATH").map(|path| ("PATH", path)))
-        .env("SLUICE_LISTEN", format!("{}:50051", place.host))
-        .env("SLUICE_OPERATIONS_LISTEN", format!("{}:9464", place.host))
-        .env("SLUICE_DATA_DIR", &place.folder)
+        .env("SLUICE_LISTEN", format!("{}:50051", sandbox.host))
+        .env("SLUICE_OPERATIONS_LISTEN", format!("{}:9464", sandbox.host))
+        .env("SLUICE_DATA_DIR", &sandbox.folder)
         .env("SLUICE_BCRYPT_COST", "4")
         .env("SLUICE_HEARTBEAT_INTERVAL", "2s")
         .env("SLUICE_HEARTBEAT_TIMEOUT", "20s")
@@ -93,11 +93,11 @@ fn command(program: &Path, place: &Place) -> Command {
     command
 }
 
-fn url(place: &Place) -> String {
-    format!("http://{}:50051", place.host)
+fn url(sandbox: &Sandbox) -> String {
+    format!("http://{}:50051", sandbox.host)
 }
 
-fn channel(place: &Place) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(url(place)).context("an address")?;
+fn channel(sandbox: &Sandbox) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(url(sandbox)).context("an address")?;
     Ok(endpoint.connect_lazy())
 }

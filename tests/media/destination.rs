@@ -1,37 +1,37 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    Child, Place, nginx,
+    Child, Sandbox, nginx,
     recording::{length, size},
 };
 
-/// A platform that takes streams and records them: nginx-rtmp again.
+/// A platform that receives streams and records them: another nginx-rtmp.
 #[derive(Debug)]
 pub struct Destination {
-    pub place: Place,
+    pub sandbox: Sandbox,
     child: Option<Child>,
 }
 
 impl Destination {
     /// Starts one.
-    pub async fn start(place: Place) -> anyhow::Result<Self> {
-        fs::create_dir_all(recordings(&place))?;
-        fs::write(nginx::file(&place), configuration(&place)?)?;
-        let child = Some(nginx::launch("a destination", &place, 1935).await?);
-        Ok(Self { place, child })
+    pub async fn start(sandbox: Sandbox) -> anyhow::Result<Self> {
+        fs::create_dir_all(recordings(&sandbox))?;
+        fs::write(nginx::file(&sandbox), configuration(&sandbox)?)?;
+        let child = Some(nginx::launch("a destination", &sandbox, 1935).await?);
+        Ok(Self { sandbox, child })
     }
 
-    /// The address at which every key is taken.
+    /// The URL that accepts every key.
     pub fn url(&self) -> String {
-        format!("rtmp://{}:1935/open", self.place.host)
+        format!("rtmp://{}:1935/open", self.sandbox.host)
     }
 
-    /// The address at which every key is refused.
+    /// The URL that refuses every key.
     pub fn refusing_url(&self) -> String {
-        format!("rtmp://{}:1935/closed", self.place.host)
+        format!("rtmp://{}:1935/closed", self.sandbox.host)
     }
 
-    /// Goes away without a word.
+    /// Kills it.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         match self.child.take() {
             Some(mut child) => child.kill().await,
@@ -39,18 +39,18 @@ impl Destination {
         }
     }
 
-    /// Comes back.
+    /// Starts it again.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = Some(nginx::launch("a destination", &self.place, 1935).await?);
+        self.child = Some(nginx::launch("a destination", &self.sandbox, 1935).await?);
         Ok(())
     }
 
-    /// Bytes that were recorded so far, of all publishes together.
+    /// Number of recorded bytes of all publishes.
     pub fn recorded(&self) -> u64 {
         self.recordings().iter().map(size).sum()
     }
 
-    /// Seconds of video that the longest recording has.
+    /// Duration of the longest recording, in seconds.
     pub async fn seconds(&self) -> anyhow::Result<f64> {
         let mut longest = 0.0;
         for recording in self.recordings() {
@@ -60,18 +60,18 @@ impl Destination {
     }
 
     fn recordings(&self) -> Vec<PathBuf> {
-        let folder = fs::read_dir(recordings(&self.place));
+        let folder = fs::read_dir(recordings(&self.sandbox));
         let entries = folder.into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     }
 }
 
-fn recordings(place: &Place) -> PathBuf {
-    place.folder.join("recordings")
+fn recordings(sandbox: &Sandbox) -> PathBuf {
+    sandbox.folder.join("recordings")
 }
 
-fn configuration(place: &Place) -> anyhow::Result<String> {
-    let Place { host, .. } = place;
+fn configuration(sandbox: &Sandbox) -> anyhow::Result<String> {
+    let Sandbox { host, .. } = sandbox;
     let module = nginx::module()?;
     Ok(format!(
         "{alone}
@@ -98,9 +98,9 @@ fn configuration(place: &Place) -> anyhow::Result<String> {
             access_log off;
             server {{ listen {host}:8080; location / {{ return 403; }} }}
         }}",
-        alone = nginx::ALONE,
-        folders = nginx::FOLDERS,
+        alone = nginx::SINGLE_PROCESS,
+        folders = nginx::TEMP_PATHS,
         module = module.display(),
-        recordings = recordings(place).display(),
+        recordings = recordings(sandbox).display(),
     ))
 }

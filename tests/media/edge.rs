@@ -5,17 +5,17 @@ use std::{
 
 use tokio::process::Command;
 
-use super::{Child, ControlPlane, Nginx, Place};
+use super::{Child, ControlPlane, Nginx, Sandbox};
 
-/// What hooks prove themselves with.
+/// The secret of the hooks.
 pub const HOOKS_SECRET: &str = "hooks-secret-for-one-run";
 
-/// `sluice edge` beside nginx-rtmp, at its address.
+/// `sluice edge` at the address of nginx-rtmp.
 #[derive(Debug)]
 pub struct Edge {
     settings: Vec<(&'static str, String)>,
     program: PathBuf,
-    place: Place,
+    sandbox: Sandbox,
     child: Child,
 }
 
@@ -27,42 +27,42 @@ impl Edge {
         control: &ControlPlane,
         api_key: String,
     ) -> anyhow::Result<Self> {
-        let place = nginx.place.clone();
+        let sandbox = nginx.sandbox.clone();
         let settings = settings(nginx, control, api_key);
-        let child = launch(program, &settings, &place).await?;
+        let child = launch(program, &settings, &sandbox).await?;
         Ok(Self {
             settings,
             program: program.to_owned(),
-            place,
+            sandbox,
             child,
         })
     }
 
-    /// The number of the process; `None` once it has ended.
+    /// The process id; `None` once it has ended.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// What it has logged since it was started last.
+    /// The log since the last start.
     pub fn log(&self) -> Vec<String> {
         self.child.log()
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM, and waits until it has ended.
     pub async fn end(&mut self) -> anyhow::Result<()> {
         let status = self.child.end().await?;
         anyhow::ensure!(status.success(), "sluice edge ended: {status}");
         Ok(())
     }
 
-    /// Ends it without a word.
+    /// Kills it.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().await
     }
 
     /// Starts it again.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = launch(&self.program, &self.settings, &self.place).await?;
+        self.child = launch(&self.program, &self.settings, &self.sandbox).await?;
         Ok(())
     }
 }
@@ -70,7 +70,7 @@ impl Edge {
 async fn launch(
     program: &Path,
     settings: &[(&'static str, String)],
-    place: &Place,
+    sandbox: &Sandbox,
 ) -> anyhow::Result<Child> {
     let settings = settings.iter().map(|(name, text)| (*name, &**text));
     let mut command = Command::new(program);
@@ -80,12 +80,12 @@ async fn launch(
         .envs(env::var_os("PATH").map(|path| ("PATH", path)))
         .envs(settings);
     let mut child = Child::start("sluice edge", &mut command)?;
-    child.ready(async || place.listens(8085).await).await?;
+    child.ready(async || sandbox.listens(8085).await).await?;
     Ok(child)
 }
 
 fn settings(nginx: &Nginx, control: &ControlPlane, api_key: String) -> Vec<(&'static str, String)> {
-    let folder = nginx.place.folder.join("edge").display().to_string();
+    let folder = nginx.sandbox.folder.join("edge").display().to_string();
     vec![
         ("SLUICE_CONTROL_PLANE", control.url()),
         ("SLUICE_API_KEY", api_key),

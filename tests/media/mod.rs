@@ -1,21 +1,21 @@
-//! Real programs around `sluice edge`: nginx-rtmp, publishers and destinations. The tests,
-//! the demo and a bench stand on them.
+//! Real programs around `sluice edge`: nginx-rtmp, publishers and destinations. Tests, the demo
+//! and a benchmark use them.
 
-#![allow(dead_code, unused_imports, reason = "each of them uses another part")]
+#![allow(dead_code, unused_imports, reason = "each user needs only a part")]
 
 mod child;
 mod control_plane;
 mod destination;
 mod edge;
 mod nginx;
-mod picture;
-mod place;
+mod publisher;
 mod recording;
+mod sandbox;
 
 pub use child::Child;
 pub use control_plane::ControlPlane;
 pub use destination::Destination;
 pub use edge::{Edge, HOOKS_SECRET};
-pub use nginx::{Nginx, UPDATE};
-pub use picture::Picture;
-pub use place::Place;
+pub use nginx::{Nginx, UPDATE_INTERVAL};
+pub use publisher::Publisher;
+pub use sandbox::Sandbox;

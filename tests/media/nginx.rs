@@ -2,95 +2,97 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 
-use super::{Child, Place, child::program};
+use super::{Child, Sandbox, child::program};
 
-/// The file of `deploy/`.
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/nginx-rtmp/nginx.conf");
+/// The configuration of `deploy/`.
+const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/nginx-rtmp/nginx.conf");
 
-/// How often nginx-rtmp tells that a publisher stands, as the file says.
-pub const UPDATE: Duration = Duration::from_secs(5);
+/// The interval of the update hooks of nginx-rtmp in its configuration.
+pub const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// nginx-rtmp with the file of `deploy/`, at addresses of its own.
+/// nginx-rtmp with the configuration of `deploy/`, at its own address.
 #[derive(Debug)]
 pub struct Nginx {
-    pub place: Place,
+    pub sandbox: Sandbox,
     child: Child,
 }
 
 impl Nginx {
-    /// Starts it: its hooks go to the port 8085 of its own address.
-    pub async fn start(place: Place, hooks_secret: &str) -> anyhow::Result<Self> {
-        let text = fs::read_to_string(FILE).context(FILE)?;
-        fs::write(file(&place), of_this_place(&text, &place, hooks_secret)?)?;
-        let child = launch("nginx-rtmp", &place, 1935).await?;
-        Ok(Self { place, child })
+    /// Starts it. Its hooks go to port 8085 of its address.
+    pub async fn start(sandbox: Sandbox, hooks_secret: &str) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(CONFIGURATION).context(CONFIGURATION)?;
+        fs::write(
+            file(&sandbox),
+            configuration(&text, &sandbox, hooks_secret)?,
+        )?;
+        let child = launch("nginx-rtmp", &sandbox, 1935).await?;
+        Ok(Self { sandbox, child })
     }
 
-    /// Where publishers send to, without the key.
+    /// The URL for publishers, without the key.
     pub fn ingest(&self) -> String {
         format!("{}/live", self.rtmp())
     }
 
-    /// Its address, as an edge is told it.
+    /// The RTMP URL for the edge.
     pub fn rtmp(&self) -> String {
-        format!("rtmp://{}:1935", self.place.host)
+        format!("rtmp://{}:1935", self.sandbox.host)
     }
 
-    /// Where `/stat` and `/control` are.
+    /// The URL of `/stat` and `/control`.
     pub fn api(&self) -> String {
-        format!("http://{}:8080", self.place.host)
+        format!("http://{}:8080", self.sandbox.host)
     }
 
-    /// Where it wants its hooks answered.
+    /// The address to which hooks are sent.
     pub fn hooks(&self) -> String {
-        format!("{}:8085", self.place.host)
+        format!("{}:8085", self.sandbox.host)
     }
 
-    /// What it has logged since it was started last.
+    /// The log since the last start.
     pub fn log(&self) -> Vec<String> {
         self.child.log()
     }
 
-    /// Ends it without a word.
+    /// Kills it.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().await
     }
 
-    /// Starts it again where it was.
+    /// Starts it again at the same address.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = launch("nginx-rtmp", &self.place, 1935).await?;
+        self.child = launch("nginx-rtmp", &self.sandbox, 1935).await?;
         Ok(())
     }
 }
 
-/// Runs nginx with the file that lies in its place, until it listens on a port.
-pub async fn launch(name: &'static str, place: &Place, port: u16) -> anyhow::Result<Child> {
+/// Starts nginx with the configuration in its sandbox, and waits until it listens on a port.
+pub async fn launch(name: &'static str, sandbox: &Sandbox, port: u16) -> anyhow::Result<Child> {
     let mut command = program("nginx");
     command
         .args(["-e", "stderr", "-p"])
-        .arg(&place.folder)
+        .arg(&sandbox.folder)
         .arg("-c")
-        .arg(file(place));
+        .arg(file(sandbox));
     let mut child = Child::start(name, &mut command)?;
-    child.ready(async || place.listens(port).await).await?;
+    child.ready(async || sandbox.listens(port).await).await?;
     Ok(child)
 }
 
-/// The file that nginx reads in a place.
-pub fn file(place: &Place) -> PathBuf {
-    place.folder.join("nginx.conf")
+/// The path of the configuration in a sandbox.
+pub fn file(sandbox: &Sandbox) -> PathBuf {
+    sandbox.folder.join("nginx.conf")
 }
 
-/// What stands at the beginning of a file: one process, without children, so that it ends
-/// with who started it.
-pub const ALONE: &str = "daemon off; master_process off; pid nginx.pid; error_log stderr warn;";
+/// The start of a configuration: a single process, which ends with its parent.
+pub const SINGLE_PROCESS: &str =
+    "daemon off; master_process off; pid nginx.pid; error_log stderr warn;";
 
-/// Whoever runs this may not write where Debian's nginx does.
-pub const FOLDERS: &str = "client_body_temp_path client_body; proxy_temp_path proxy; \
+/// Debian's default temporary paths may not be writable.
+pub const TEMP_PATHS: &str = "client_body_temp_path client_body; proxy_temp_path proxy; \
     fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;";
 
-/// The module, as nginx itself says where it looks: with another folder of its own it would
-/// not find it.
+/// The RTMP module in the module path of nginx, which another prefix would change.
 pub fn module() -> anyhow::Result<PathBuf> {
     let mut nginx = program("nginx").into_std();
     let said = nginx.arg("-V").output().context("cannot start nginx")?;
@@ -104,13 +106,13 @@ pub fn module() -> anyhow::Result<PathBuf> {
     Ok(folder.join("ngx_rtmp_module.so"))
 }
 
-fn of_this_place(text: &str, place: &Place, hooks_secret: &str) -> anyhow::Result<String> {
-    let Place { host, .. } = place;
+fn configuration(text: &str, sandbox: &Sandbox, hooks_secret: &str) -> anyhow::Result<String> {
+    let Sandbox { host, .. } = sandbox;
     let module = module()?;
     let mut text = text.to_owned();
     for (old, new) in [
         ("modules/ngx_rtmp_module.so", module.display().to_string()),
-        ("worker_processes 1;", ALONE.to_owned()),
+        ("worker_processes 1;", SINGLE_PROCESS.to_owned()),
         ("pid /run/nginx.pid;", String::new()),
         ("error_log /var/log/nginx/error.log warn;", String::new()),
         ("listen 1935", format!("listen {host}:1935")),
@@ -119,11 +121,11 @@ fn of_this_place(text: &str, place: &Place, hooks_secret: &str) -> anyhow::Resul
         ("HOOKS_SECRET/", format!("{hooks_secret}/")),
         (
             "notify_update_timeout 5s;",
-            format!("notify_update_timeout {}s;", UPDATE.as_secs()),
+            format!("notify_update_timeout {}s;", UPDATE_INTERVAL.as_secs()),
         ),
-        ("http {", format!("http {{ {FOLDERS}")),
+        ("http {", format!("http {{ {TEMP_PATHS}")),
     ] {
-        anyhow::ensure!(text.contains(old), "{FILE} has no {old:?}");
+        anyhow::ensure!(text.contains(old), "{CONFIGURATION} has no {old:?}");
         text = text.replace(old, &new);
     }
     Ok(text)

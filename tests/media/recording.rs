@@ -4,12 +4,12 @@ use anyhow::{Context, ensure};
 
 use super::child::program;
 
-/// Bytes of a file.
+/// Size of a file in bytes.
 pub fn size(file: &PathBuf) -> u64 {
     std::fs::metadata(file).map_or(0, |about| about.len())
 }
 
-/// Seconds from the first picture of a recording to the last, as ffprobe reads it.
+/// Seconds between the first and the last frame of a recording, according to ffprobe.
 pub async fn length(recording: &Path) -> anyhow::Result<f64> {
     let said = program("ffprobe")
         .args(["-v", "error", "-select_streams", "v"])

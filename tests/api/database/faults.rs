@@ -3,10 +3,10 @@ use std::time::Duration;
 use sqlx::Row;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::calls::Calls;
+use super::workload::Workload;
 use crate::harness::{PostgresServer, Proxy, TestDatabase, TestServer};
 
-/// The connections that the server may have.
+/// The pool size of the server.
 const POOL: i64 = 6;
 
 const SETTINGS: [&str; 4] = [
@@ -16,23 +16,23 @@ const SETTINGS: [&str; 4] = [
     "--db-timeout=2s",
 ];
 
-/// In which time the whole pool must be usable again. By itself it takes less than two
-/// seconds; other tests run beside this one.
+/// Time limit until the whole pool is usable again. It takes less than two seconds alone, but
+/// other tests run in parallel.
 const RECOVERY: Duration = Duration::from_secs(8);
 
-/// Has a server under load go through a fault, and looks at what is left after it.
-async fn survive(
+/// Runs a fault while a server is under load, then checks the pool and all writes.
+async fn assert_survives(
     postgres: &PostgresServer,
     database: TestDatabase,
     fault: impl AsyncFnOnce(&PostgresServer),
 ) {
     let server = TestServer::over(database, &SETTINGS).await;
-    let calls = Calls::start(&server).await;
+    let calls = Workload::start(&server).await;
     sleep(Duration::from_millis(500)).await;
 
     fault(postgres).await;
     let over = Instant::now();
-    let all = timeout(RECOVERY, whole_pool_at_once(postgres)).await;
+    let all = timeout(RECOVERY, wait_until_whole_pool_waits(postgres)).await;
     assert!(all.is_ok(), "{}", sessions(postgres).await);
     let usable = Instant::now();
     sleep((over + RECOVERY).saturating_duration_since(usable)).await;
@@ -41,11 +41,11 @@ async fn survive(
 
     let mut projects = 0;
     let mut made = 0;
-    for account in calls.stop().await {
-        let late = account.failures.iter().find(|(time, _)| *time > recovered);
+    for record in calls.stop().await {
+        let late = record.failures.iter().find(|(time, _)| *time > recovered);
         assert!(late.is_none(), "{late:?}");
-        made += account.made();
-        projects += account.settle().await;
+        made += record.created_count();
+        projects += record.verify_writes().await;
     }
     assert!(made > 20, "{made}");
     let mut connection = postgres.connection().await;
@@ -55,7 +55,7 @@ async fn survive(
     server.stop().await;
 }
 
-/// What the server's connections do.
+/// The state of all sessions, as text.
 async fn sessions(postgres: &PostgresServer) -> String {
     let mut connection = postgres.connection().await;
     let sessions = "select coalesce(string_agg(concat_ws(' ', application_name, state,
@@ -65,10 +65,10 @@ async fn sessions(postgres: &PostgresServer) -> String {
     sessions.fetch_one(&mut connection).await.unwrap()
 }
 
-/// Returns when so many calls as there are connections wait for one lock at once.
-async fn whole_pool_at_once(postgres: &PostgresServer) {
+/// Waits until as many calls wait for one lock as the pool has connections.
+async fn wait_until_whole_pool_waits(postgres: &PostgresServer) {
     let mut holder = postgres.connection().await;
-    // Within a transaction the sessions are always what they were at first.
+    // Not on `holder`: within a transaction, pg_stat_activity does not change.
     let mut looking = postgres.connection().await;
     let hold = "begin; lock table projects in access exclusive mode";
     sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
@@ -91,10 +91,10 @@ async fn whole_pool_at_once(postgres: &PostgresServer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_stands_still_for_half_a_minute_costs_no_connection_and_no_write() {
+async fn a_database_frozen_for_half_a_minute_costs_no_connection_and_no_write() {
     let postgres = PostgresServer::start().await;
     let database = postgres.database();
-    survive(&postgres, database, async |postgres| {
+    assert_survives(&postgres, database, async |postgres| {
         postgres.freeze();
         sleep(Duration::from_secs(30)).await;
         postgres.thaw();
@@ -103,17 +103,17 @@ async fn a_database_that_stands_still_for_half_a_minute_costs_no_connection_and_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_killed_costs_no_connection_and_no_write() {
+async fn a_crashed_database_costs_no_connection_and_no_write() {
     let postgres = PostgresServer::start().await;
     let database = postgres.database();
-    survive(&postgres, database, async |postgres| postgres.crash().await).await;
+    assert_survives(&postgres, database, async |postgres| postgres.crash().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_restarted_costs_no_connection_and_no_write() {
+async fn a_restarted_database_costs_no_connection_and_no_write() {
     let postgres = PostgresServer::start().await;
     let database = postgres.database();
-    survive(&postgres, database, async |postgres| {
+    assert_survives(&postgres, database, async |postgres| {
         postgres.restart().await;
     })
     .await;
@@ -123,7 +123,7 @@ async fn a_database_that_is_restarted_costs_no_connection_and_no_write() {
 async fn terminated_sessions_cost_no_connection_and_no_write() {
     let postgres = PostgresServer::start().await;
     let database = postgres.database();
-    survive(&postgres, database, async |postgres| {
+    assert_survives(&postgres, database, async |postgres| {
         let terminate = "select pg_terminate_backend(pid)
                          from pg_stat_activity
                          where backend_type = 'client backend' and pid <> pg_backend_pid()";
@@ -133,10 +133,10 @@ async fn terminated_sessions_cost_no_connection_and_no_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_that_goes_silent_costs_no_connection_and_no_write() {
+async fn an_unresponsive_network_costs_no_connection_and_no_write() {
     let postgres = PostgresServer::start().await;
     let (database, proxy) = Proxy::before(postgres.database()).await;
-    survive(&postgres, database, async |_| {
+    assert_survives(&postgres, database, async |_| {
         proxy.hush();
         sleep(Duration::from_secs(5)).await;
         proxy.speak();

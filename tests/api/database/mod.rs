@@ -1,8 +1,8 @@
-//! What becomes of calls when the database does not do as it should.
+//! Calls during database faults.
 
-mod calls;
+mod cancelled_calls;
 mod faults;
-mod gone_callers;
-mod lost_answers;
-mod races;
-mod shared_commits;
+mod group_commit;
+mod lost_commit_answer;
+mod transaction_errors;
+mod workload;

@@ -11,11 +11,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::scene::soon;
+use super::real_media::wait_for;
 use crate::harness::{Signal, descendants, runs, send_signal};
 
-/// How long the demo may take, whatever else the machine does.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// Time limit of the demo, also on a busy machine.
+const DEMO_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The example, as `cargo test` builds it beside the tests.
 fn demo() -> Command {
@@ -35,15 +35,15 @@ fn demo() -> Command {
     command
 }
 
-/// What a run has said.
+/// The output of a run.
 fn said(output: &Output) -> String {
     let text = [&*output.stdout, b"\n", &*output.stderr].concat();
     String::from_utf8(text).unwrap()
 }
 
 #[tokio::test]
-async fn the_demo_sends_a_picture_to_two_destinations_and_ends() {
-    let ended = timeout(PATIENCE, demo().output()).await;
+async fn the_demo_relays_a_test_stream_to_two_destinations_and_ends() {
+    let ended = timeout(DEMO_TIMEOUT, demo().output()).await;
     let output = ended.expect("the demo ends").unwrap();
 
     let said = said(&output);
@@ -55,7 +55,7 @@ async fn the_demo_sends_a_picture_to_two_destinations_and_ends() {
 }
 
 #[tokio::test]
-async fn a_demo_that_is_interrupted_leaves_nothing_behind() {
+async fn an_interrupted_demo_leaves_no_process_or_file_behind() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = demo().env("TMPDIR", folder.path()).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
@@ -66,18 +66,18 @@ async fn a_demo_that_is_interrupted_leaves_nothing_behind() {
             }
         }
     };
-    timeout(PATIENCE, reading).await.expect("relays run");
+    timeout(DEMO_TIMEOUT, reading).await.expect("relays run");
     let started = descendants(demo.id().unwrap());
     assert!(started.len() >= 7, "{started:?}");
 
     send_signal(demo.id().unwrap(), Signal::INT);
-    let ended = timeout(PATIENCE, demo.wait())
+    let ended = timeout(DEMO_TIMEOUT, demo.wait())
         .await
         .expect("it ends")
         .unwrap();
     assert_eq!(ended.code(), Some(1));
 
-    soon("all that it started has ended", async || {
+    wait_for("all that it started has ended", async || {
         (!started.iter().any(|pid| runs(*pid))).then_some(())
     })
     .await;

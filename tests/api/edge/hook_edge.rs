@@ -6,17 +6,17 @@ use tokio::process::Child;
 use super::stub_api::StubApi;
 use crate::harness::{Answer, Process, TestServer, eventually, http};
 
-/// What proves that a hook is the media server's.
+/// The secret of the hooks.
 pub const SECRET: &str = "0123456789abcdef";
 
-/// `sluice edge` beside a media server, as a process that answers hooks and runs no relays.
+/// `sluice edge` as a process that answers hooks and runs no relays.
 pub struct HookEdge {
     _child: Child,
     folder: TempDir,
 }
 
 impl HookEdge {
-    /// Beside node `n1`, a media server of this kind.
+    /// For node `n1`, a media server of a kind.
     pub async fn start(server: &TestServer, kind: &str, api: &StubApi) -> Self {
         let folder = TempDir::new().unwrap();
         let own = [
@@ -52,13 +52,13 @@ impl HookEdge {
         edge
     }
 
-    /// A hook: what follows `/hooks/`, with `SECRET` for the secret, and its body.
+    /// Sends a hook: the path after `/hooks/`, with `SECRET` for the secret, and the body.
     pub async fn hook(&self, path: &str, body: &str) -> Answer {
         let path = format!("/hooks/{}", path.replace("SECRET", SECRET));
         http(&self.address().await, "POST", &path, body).await
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }

@@ -2,7 +2,7 @@ use super::{hook_edge::HookEdge, stub_api::StubApi};
 use crate::harness::{Engine::Sqlite, TestServer};
 
 #[tokio::test]
-async fn while_the_control_plane_is_away_nobody_begins_and_each_server_is_told_so() {
+async fn without_the_control_plane_publishers_are_refused_in_the_format_of_each_media_server() {
     for (kind, hook, body, status, text) in [
         (
             "nginx-rtmp",
@@ -41,7 +41,7 @@ async fn while_the_control_plane_is_away_nobody_begins_and_each_server_is_told_s
 }
 
 #[tokio::test]
-async fn without_the_secret_nothing_is_there() {
+async fn hooks_without_the_secret_are_not_found() {
     let server = TestServer::start(Sqlite).await;
     let edge = HookEdge::start(&server, "srs", &StubApi::start().await).await;
     for path in [

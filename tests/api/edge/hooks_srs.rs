@@ -2,11 +2,11 @@ use std::pin::pin;
 
 use sluice::proto::v1::{EndReason, PublishConflictPolicy, StreamStatus};
 
-use super::{hook_scene::HookScene, stub_api::StubApi};
+use super::{hook_fixture::HookFixture, stub_api::StubApi};
 use crate::harness::eventually;
 
-/// SRS has, in this run, one publisher, or none.
-fn shows(api: &StubApi, run: &str, key: &str, client: Option<&str>) {
+/// Sets the client and stream lists of SRS: one publisher, or none.
+fn show_publisher(api: &StubApi, run: &str, key: &str, client: Option<&str>) {
     let (clients, streams) = match client {
         None => (String::new(), String::new()),
         Some(id) => (
@@ -28,16 +28,16 @@ fn shows(api: &StubApi, run: &str, key: &str, client: Option<&str>) {
     api.answer("GET /api/v1/streams/", &envelope("streams", &streams));
 }
 
-async fn scene() -> HookScene {
-    HookScene::start("srs", PublishConflictPolicy::RejectNew, |api| {
-        shows(api, "k1", "", None);
+async fn fixture() -> HookFixture {
+    HookFixture::start("srs", PublishConflictPolicy::RejectNew, |api| {
+        show_publisher(api, "k1", "", None);
     })
     .await
 }
 
-impl HookScene {
-    /// A hook of SRS: the code that it is answered.
-    async fn says(&self, hook: &str, run: &str, client: &str, key: &str) -> i64 {
+impl HookFixture {
+    /// Sends a callback of SRS; returns the code of the response.
+    async fn callback(&self, hook: &str, run: &str, client: &str, key: &str) -> i64 {
         let body = format!(
             r#"{{"server_id":"vid-1","service_id":"{run}","action":"on_{hook}","client_id":"{client}",
             "ip":"203.0.113.5","vhost":"__defaultVhost__","app":"live","tcUrl":"rtmp://203.0.113.1/live",
@@ -49,112 +49,141 @@ impl HookScene {
         answer["code"].as_i64().unwrap()
     }
 
-    async fn live_at_srs(&self, run: &str, client: &str) {
-        assert_eq!(self.says("publish", run, client, &self.key).await, 0);
-        shows(&self.api, run, &self.key, Some(client));
-        self.becomes(StreamStatus::Live, client).await;
+    async fn go_live_on_srs(&self, run: &str, client: &str) {
+        assert_eq!(self.callback("publish", run, client, &self.key).await, 0);
+        show_publisher(&self.api, run, &self.key, Some(client));
+        self.wait_for_status(StreamStatus::Live, client).await;
     }
 }
 
 #[tokio::test]
 async fn a_publisher_of_srs_goes_live_and_ends() {
-    let scene = scene().await;
-    scene.live_at_srs("k1", "a1").await;
-    let publisher = scene.stream().await.unwrap().publisher.unwrap();
+    let fixture = fixture().await;
+    fixture.go_live_on_srs("k1", "a1").await;
+    let publisher = fixture.stream().await.unwrap().publisher.unwrap();
     assert_eq!((&*publisher.node_id, &*publisher.boot_id), ("n1", "k1"));
 
-    shows(&scene.api, "k1", "", None);
-    assert_eq!(scene.says("unpublish", "k1", "a1", &scene.key).await, 0);
-    let ended = scene.becomes(StreamStatus::Ended, "a1").await;
+    show_publisher(&fixture.api, "k1", "", None);
+    assert_eq!(
+        fixture
+            .callback("unpublish", "k1", "a1", &fixture.key)
+            .await,
+        0
+    );
+    let ended = fixture.wait_for_status(StreamStatus::Ended, "a1").await;
     assert_eq!(ended.end_reason(), EndReason::PublisherEnded);
-    scene.assert_silence();
+    fixture.assert_no_secret_in_log();
 }
 
 #[tokio::test]
-async fn who_takes_over_at_srs_is_let_in_once_the_one_before_has_gone() {
-    let scene = HookScene::start("srs", PublishConflictPolicy::Takeover, |api| {
-        shows(api, "k1", "", None);
+async fn a_takeover_at_srs_is_accepted_once_the_previous_publisher_has_gone() {
+    let fixture = HookFixture::start("srs", PublishConflictPolicy::Takeover, |api| {
+        show_publisher(api, "k1", "", None);
     })
     .await;
-    scene.live_at_srs("k1", "a1").await;
-    scene
+    fixture.go_live_on_srs("k1", "a1").await;
+    fixture
         .api
         .answer("DELETE /api/v1/clients/a1", r#"{"code":0}"#);
 
-    let mut newcomer = pin!(scene.says("publish", "k1", "a2", &scene.key));
-    let told = eventually("SRS is told to drop the first", async || {
-        let asked = scene.api.was_asked("DELETE /api/v1/clients/a1");
-        asked.then_some(())
-    });
+    let mut new_publisher = pin!(fixture.callback("publish", "k1", "a2", &fixture.key));
+    let told = eventually(
+        "SRS is asked to disconnect the first publisher",
+        async || {
+            let asked = fixture.api.was_requested("DELETE /api/v1/clients/a1");
+            asked.then_some(())
+        },
+    );
     tokio::select! {
-        code = &mut newcomer => panic!("SRS would find it busy: {code}"),
+        code = &mut new_publisher => panic!("SRS would find it busy: {code}"),
         () = told => {}
     }
-    shows(&scene.api, "k1", "", None);
-    assert_eq!(scene.says("unpublish", "k1", "a1", &scene.key).await, 0);
+    show_publisher(&fixture.api, "k1", "", None);
+    assert_eq!(
+        fixture
+            .callback("unpublish", "k1", "a1", &fixture.key)
+            .await,
+        0
+    );
 
-    assert_eq!(newcomer.await, 0);
-    shows(&scene.api, "k1", &scene.key, Some("a2"));
-    scene.becomes(StreamStatus::Live, "a2").await;
+    assert_eq!(new_publisher.await, 0);
+    show_publisher(&fixture.api, "k1", &fixture.key, Some("a2"));
+    fixture.wait_for_status(StreamStatus::Live, "a2").await;
 }
 
 #[tokio::test]
 async fn a_wrong_key_and_a_second_publisher_are_refused_at_srs() {
-    let scene = scene().await;
-    assert_eq!(scene.says("publish", "k1", "a0", "sk_wrong").await, 1);
-    assert!(scene.stream().await.is_none());
+    let fixture = fixture().await;
+    assert_eq!(fixture.callback("publish", "k1", "a0", "sk_wrong").await, 1);
+    assert!(fixture.stream().await.is_none());
 
-    scene.live_at_srs("k1", "a1").await;
-    assert_eq!(scene.says("publish", "k1", "a2", &scene.key).await, 1);
-    assert_eq!(scene.says("unpublish", "k1", "a2", &scene.key).await, 0);
-    let stream = scene.stream().await.unwrap();
+    fixture.go_live_on_srs("k1", "a1").await;
+    assert_eq!(
+        fixture.callback("publish", "k1", "a2", &fixture.key).await,
+        1
+    );
+    assert_eq!(
+        fixture
+            .callback("unpublish", "k1", "a2", &fixture.key)
+            .await,
+        0
+    );
+    let stream = fixture.stream().await.unwrap();
     assert_eq!(stream.status(), StreamStatus::Live);
     assert_eq!(stream.publisher.unwrap().connection_id, "a1");
-    scene.assert_silence();
+    fixture.assert_no_secret_in_log();
 }
 
 #[tokio::test]
-async fn who_is_gone_from_srs_without_a_word_is_missed() {
-    let scene = scene().await;
-    scene.live_at_srs("k1", "a1").await;
-    shows(&scene.api, "k1", "", None);
-    let ended = scene.becomes(StreamStatus::Ended, "a1").await;
+async fn a_publisher_that_disappears_from_srs_without_a_callback_has_ended() {
+    let fixture = fixture().await;
+    fixture.go_live_on_srs("k1", "a1").await;
+    show_publisher(&fixture.api, "k1", "", None);
+    let ended = fixture.wait_for_status(StreamStatus::Ended, "a1").await;
     assert_eq!(ended.end_reason(), EndReason::PublisherEnded);
 }
 
 #[tokio::test]
 async fn a_connection_that_publishes_again_at_srs_goes_live_again() {
-    let scene = scene().await;
-    scene.live_at_srs("k1", "a1").await;
-    assert_eq!(scene.says("unpublish", "k1", "a1", &scene.key).await, 0);
-    assert_eq!(scene.says("publish", "k1", "a1", &scene.key).await, 0);
-    scene.becomes(StreamStatus::Live, "a1.2").await;
+    let fixture = fixture().await;
+    fixture.go_live_on_srs("k1", "a1").await;
+    assert_eq!(
+        fixture
+            .callback("unpublish", "k1", "a1", &fixture.key)
+            .await,
+        0
+    );
+    assert_eq!(
+        fixture.callback("publish", "k1", "a1", &fixture.key).await,
+        0
+    );
+    fixture.wait_for_status(StreamStatus::Live, "a1.2").await;
 }
 
 #[tokio::test]
-async fn a_publisher_of_the_next_run_of_srs_is_live_in_that_run() {
-    let scene = scene().await;
-    scene.live_at_srs("k1", "a1").await;
-    shows(&scene.api, "k2", "", None);
-    eventually("the new run lets its publisher in", async || {
-        let code = scene.says("publish", "k2", "b1", &scene.key).await;
+async fn a_publisher_after_a_restart_of_srs_is_live_with_the_new_boot_id() {
+    let fixture = fixture().await;
+    fixture.go_live_on_srs("k1", "a1").await;
+    show_publisher(&fixture.api, "k2", "", None);
+    eventually("the new run accepts its publisher", async || {
+        let code = fixture.callback("publish", "k2", "b1", &fixture.key).await;
         (code == 0).then_some(())
     })
     .await;
-    shows(&scene.api, "k2", &scene.key, Some("b1"));
-    let live = scene.becomes(StreamStatus::Live, "b1").await;
+    show_publisher(&fixture.api, "k2", &fixture.key, Some("b1"));
+    let live = fixture.wait_for_status(StreamStatus::Live, "b1").await;
     assert_eq!(live.publisher.unwrap().boot_id, "k2");
 }
 
 #[tokio::test]
 async fn a_stopped_stream_is_disconnected_at_srs() {
-    let scene = scene().await;
+    let fixture = fixture().await;
     let kick = "DELETE /api/v1/clients/a1";
-    scene.api.answer(kick, r#"{"code":0}"#);
-    scene.live_at_srs("k1", "a1").await;
-    scene.stop(&scene.stream().await.unwrap()).await;
+    fixture.api.answer(kick, r#"{"code":0}"#);
+    fixture.go_live_on_srs("k1", "a1").await;
+    fixture.stop(&fixture.stream().await.unwrap()).await;
     eventually("the publisher is disconnected", async || {
-        scene.api.was_asked(kick).then_some(())
+        fixture.api.was_requested(kick).then_some(())
     })
     .await;
 }

@@ -1,27 +1,24 @@
-//! `sluice edge`: hooks in, relays out.
+//! `sluice edge`.
 
 #[path = "../../media/mod.rs"]
 mod media;
 
-mod configurations;
-mod control;
+mod control_plane;
 mod demo;
-mod edge_settings;
 mod hook_edge;
-mod hook_scene;
+mod hook_fixture;
 mod hooks_mediamtx;
 mod hooks_refused;
 mod hooks_srs;
-mod nginx_stub;
+mod media_server_configurations;
 mod publishing;
-mod publishing_scene;
-mod real_media_outages;
-mod real_media_publishing;
-mod real_media_relays;
+mod publishing_fixture;
+mod real_media;
 mod relay_edge;
-mod relay_lives;
+mod relay_fixture;
 mod relay_outages;
-mod relay_scene;
-mod scene;
+mod relay_processes;
+mod settings;
 mod stub_api;
 mod stub_ffmpeg;
+mod stub_nginx;

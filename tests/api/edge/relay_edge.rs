@@ -10,14 +10,14 @@ use tokio::{process::Child, time::timeout};
 use super::stub_ffmpeg::StubFfmpeg;
 use crate::harness::{Process, Signal, send_signal};
 
-/// `sluice edge`, as a process.
+/// `sluice edge` as a process that runs relays.
 pub struct RelayEdge {
     child: Child,
     folder: TempDir,
 }
 
 impl RelayEdge {
-    /// Beside node `n1`, with a stub for ffmpeg; settings as variables.
+    /// For node `n1`, with a stub for ffmpeg and settings as environment variables.
     pub fn start(
         control_plane: SocketAddr,
         api_key: &str,
@@ -31,7 +31,7 @@ impl RelayEdge {
             ("SLUICE_NODE_ID", "n1".to_owned()),
             ("SLUICE_HOOKS_SECRET", "0123456789abcdef".to_owned()),
             ("SLUICE_HOOKS_LISTEN", "127.0.0.1:0".to_owned()),
-            // Nobody is there: streams come from the harness.
+            // There is no media server: the test begins streams.
             ("SLUICE_MEDIA_SERVER_API", "http://127.0.0.1:1".to_owned()),
             ("SLUICE_FFMPEG", ffmpeg.program().display().to_string()),
             ("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "true".to_owned()),
@@ -49,7 +49,7 @@ impl RelayEdge {
         Self { child, folder }
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
@@ -59,7 +59,7 @@ impl RelayEdge {
         send_signal(self.child.id().expect("it runs"), signal);
     }
 
-    /// Waits until it ends, and gives its exit code.
+    /// Waits until it ends; returns the exit code.
     pub async fn ended(&mut self) -> Option<i32> {
         let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
         ended.expect("the edge ends").unwrap().code()

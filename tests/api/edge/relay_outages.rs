@@ -1,67 +1,70 @@
 use sluice::proto::v1::RelayState;
 
 use super::{
-    relay_scene::RelayScene,
-    stub_ffmpeg::{gone, runs},
+    relay_fixture::RelayFixture,
+    stub_ffmpeg::{is_running, wait_for_exit},
 };
 use crate::harness::{Proxy, Signal, eventually, send_signal};
 
 #[tokio::test]
-async fn a_relay_outlives_an_outage_and_goes_on_under_a_new_lease() {
-    let scene = RelayScene::start().await;
-    let mut proxy = Proxy::to(scene.scene.server.address).await;
-    let edge = scene.edge_at(proxy.address, &[]);
-    let (stream, destination, number) = scene.running().await;
-    let before = scene.eventually(&stream, RelayState::Starting).await;
+async fn a_relay_survives_an_outage_and_continues_under_a_new_lease() {
+    let fixture = RelayFixture::start().await;
+    let mut proxy = Proxy::to(fixture.control_plane.server.address).await;
+    let edge = fixture.edge_at(proxy.address, &[]);
+    let (stream, destination, pid) = fixture.running_relay().await;
+    let before = fixture.wait_for_state(&stream, RelayState::Starting).await;
 
     proxy.cut().await;
-    let lost = scene.eventually(&stream, RelayState::Idle).await;
+    let lost = fixture.wait_for_state(&stream, RelayState::Idle).await;
     assert_eq!(lost.worker_id, "");
-    assert!(runs(number));
+    assert!(is_running(pid));
 
     proxy.mend().await;
-    let after = scene.eventually(&stream, RelayState::Starting).await;
+    let after = fixture.wait_for_state(&stream, RelayState::Starting).await;
     assert_eq!(after.worker_id, before.worker_id);
-    // It would be held for less than that if it had no new lease.
-    scene.renewed_for(9).await;
-    assert!(runs(number));
-    assert_eq!(scene.ffmpeg.numbers(), [number], "{}", edge.log());
+    // Without a new lease it would last less than that.
+    fixture.wait_for_renewal(9).await;
+    assert!(is_running(pid));
+    assert_eq!(fixture.ffmpeg.pids(), [pid], "{}", edge.log());
 
-    scene.scene.stopped(&stream, &destination).await;
-    gone(number).await;
-    scene.eventually(&stream, RelayState::Idle).await;
+    fixture
+        .control_plane
+        .stop_relay(&stream, &destination)
+        .await;
+    wait_for_exit(pid).await;
+    fixture.wait_for_state(&stream, RelayState::Idle).await;
 }
 
 #[tokio::test]
-async fn a_relay_outlives_a_restart_of_the_control_plane_under_its_lease() {
-    let scene = RelayScene::start().await;
-    let mut proxy = Proxy::to(scene.scene.server.address).await;
-    let edge = scene.edge_at(proxy.address, &[]);
-    let (stream, _, number) = scene.running().await;
-    let before = scene.eventually(&stream, RelayState::Starting).await;
-    let claim_time = scene.claim_time().await;
+async fn a_relay_survives_a_restart_of_the_control_plane_under_its_lease() {
+    let fixture = RelayFixture::start().await;
+    let mut proxy = Proxy::to(fixture.control_plane.server.address).await;
+    let edge = fixture.edge_at(proxy.address, &[]);
+    let (stream, _, pid) = fixture.running_relay().await;
+    let before = fixture.wait_for_state(&stream, RelayState::Starting).await;
+    let claim_time = fixture.claim_time().await;
 
     proxy.cut().await;
-    let scene = scene.restarted().await;
-    proxy.mend_to(scene.scene.server.address).await;
-    scene.renewed_for(9).await;
-    let after = scene.scene.relay(&stream).await;
+    let fixture = fixture.restart_control_plane().await;
+    proxy.mend_to(fixture.control_plane.server.address).await;
+    fixture.wait_for_renewal(9).await;
+    let after = fixture.control_plane.relay(&stream).await;
     assert_eq!(after.worker_id, before.worker_id);
-    assert_eq!(scene.claim_time().await, claim_time);
-    assert!(runs(number));
-    assert_eq!(scene.ffmpeg.numbers(), [number], "{}", edge.log());
+    assert_eq!(fixture.claim_time().await, claim_time);
+    assert!(is_running(pid));
+    assert_eq!(fixture.ffmpeg.pids(), [pid], "{}", edge.log());
 }
 
 #[tokio::test]
 async fn a_relay_is_claimed_again_as_soon_as_the_control_plane_is_back() {
-    let scene = RelayScene::start().await;
-    let mut proxy = Proxy::to(scene.scene.server.address).await;
-    let edge = scene.edge_at(proxy.address, &[]);
-    let (stream, _, number) = scene.running().await;
-    scene.eventually(&stream, RelayState::Starting).await;
+    let fixture = RelayFixture::start().await;
+    let mut proxy = Proxy::to(fixture.control_plane.server.address).await;
+    let edge = fixture.edge_at(proxy.address, &[]);
+    let (stream, _, pid) = fixture.running_relay().await;
+    fixture.wait_for_state(&stream, RelayState::Starting).await;
 
     proxy.cut().await;
-    eventually("claims are tried seldom", async || {
+    eventually("claims back off", async || {
         let log = edge.log();
         log.lines()
             .any(waits_longer_than_a_relay_is_held)
@@ -69,12 +72,12 @@ async fn a_relay_is_claimed_again_as_soon_as_the_control_plane_is_back() {
     })
     .await;
     proxy.mend().await;
-    scene.eventually(&stream, RelayState::Starting).await;
-    scene.renewed_for(9).await;
-    assert_eq!(scene.ffmpeg.numbers(), [number], "{}", edge.log());
+    fixture.wait_for_state(&stream, RelayState::Starting).await;
+    fixture.wait_for_renewal(9).await;
+    assert_eq!(fixture.ffmpeg.pids(), [pid], "{}", edge.log());
 }
 
-/// Whether a line of the log tells of a long wait.
+/// Whether a log line shows a long wait.
 fn waits_longer_than_a_relay_is_held(line: &str) -> bool {
     let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
     line["wait_seconds"]
@@ -84,58 +87,61 @@ fn waits_longer_than_a_relay_is_held(line: &str) -> bool {
 
 #[tokio::test]
 async fn a_relay_that_was_stopped_during_an_outage_ends_after_it() {
-    let scene = RelayScene::start().await;
-    let mut proxy = Proxy::to(scene.scene.server.address).await;
-    let _edge = scene.edge_at(proxy.address, &[]);
-    let (stream, destination, number) = scene.running().await;
+    let fixture = RelayFixture::start().await;
+    let mut proxy = Proxy::to(fixture.control_plane.server.address).await;
+    let _edge = fixture.edge_at(proxy.address, &[]);
+    let (stream, destination, pid) = fixture.running_relay().await;
 
     proxy.cut().await;
-    scene.scene.stopped(&stream, &destination).await;
-    scene.eventually(&stream, RelayState::Idle).await;
-    assert!(runs(number));
+    fixture
+        .control_plane
+        .stop_relay(&stream, &destination)
+        .await;
+    fixture.wait_for_state(&stream, RelayState::Idle).await;
+    assert!(is_running(pid));
     proxy.mend().await;
-    gone(number).await;
+    wait_for_exit(pid).await;
 }
 
 #[tokio::test]
 async fn without_grace_a_relay_ends_before_its_lease_does() {
-    let scene = RelayScene::start().await;
-    let mut proxy = Proxy::to(scene.scene.server.address).await;
-    let _edge = scene.edge_at(proxy.address, &[("SLUICE_OUTAGE_GRACE", "0s")]);
-    let (stream, _, number) = scene.running().await;
-    scene.eventually(&stream, RelayState::Starting).await;
+    let fixture = RelayFixture::start().await;
+    let mut proxy = Proxy::to(fixture.control_plane.server.address).await;
+    let _edge = fixture.edge_at(proxy.address, &[("SLUICE_OUTAGE_GRACE", "0s")]);
+    let (stream, _, pid) = fixture.running_relay().await;
+    fixture.wait_for_state(&stream, RelayState::Starting).await;
 
     proxy.cut().await;
-    gone(number).await;
+    wait_for_exit(pid).await;
     assert_eq!(
-        scene.scene.relay(&stream).await.state(),
+        fixture.control_plane.relay(&stream).await.state(),
         RelayState::Starting
     );
 }
 
 #[tokio::test]
-async fn an_edge_ends_although_the_control_plane_is_away() {
-    let scene = RelayScene::start().await;
-    let mut proxy = Proxy::to(scene.scene.server.address).await;
-    let mut edge = scene.edge_at(proxy.address, &[]);
-    let (_, _, number) = scene.running().await;
+async fn an_edge_shuts_down_without_the_control_plane() {
+    let fixture = RelayFixture::start().await;
+    let mut proxy = Proxy::to(fixture.control_plane.server.address).await;
+    let mut edge = fixture.edge_at(proxy.address, &[]);
+    let (_, _, pid) = fixture.running_relay().await;
 
     proxy.cut().await;
     edge.signal(Signal::TERM);
     assert_eq!(edge.ended().await, Some(0));
-    assert!(!runs(number));
+    assert!(!is_running(pid));
 }
 
 #[tokio::test]
-async fn a_failure_during_an_outage_is_told_after_it() {
-    let scene = RelayScene::start().await;
-    let mut proxy = Proxy::to(scene.scene.server.address).await;
-    let _edge = scene.edge_at(proxy.address, &[]);
-    let (_, _, number) = scene.running().await;
+async fn a_relay_that_failed_during_an_outage_is_restarted_after_it() {
+    let fixture = RelayFixture::start().await;
+    let mut proxy = Proxy::to(fixture.control_plane.server.address).await;
+    let _edge = fixture.edge_at(proxy.address, &[]);
+    let (_, _, pid) = fixture.running_relay().await;
 
     proxy.cut().await;
-    send_signal(number, Signal::KILL);
-    gone(number).await;
+    send_signal(pid, Signal::KILL);
+    wait_for_exit(pid).await;
     proxy.mend().await;
-    assert!(runs(scene.ffmpeg.started(2).await));
+    assert!(is_running(fixture.ffmpeg.wait_for_start(2).await));
 }

@@ -14,43 +14,47 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// A media server's HTTP side: fixed answers, and what it was asked. It ends with the
+/// The HTTP API of a media server, with fixed responses and a record of requests. It ends with the
 /// runtime of its test.
 #[derive(Clone)]
 pub struct StubApi {
     pub address: String,
     answers: Arc<Mutex<HashMap<String, String>>>,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl StubApi {
-    /// On a port of its own; whatever is asked is not found.
+    /// On a free port, without any response yet.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stub = Self {
             address: format!("http://{}", listener.local_addr().unwrap()),
             answers: Arc::default(),
-            asked: Arc::default(),
+            requests: Arc::default(),
         };
         tokio::spawn(stub.clone().serve(listener));
         stub
     }
 
-    /// From now on answers 200 with a text to a method and path, whatever the query.
-    pub fn answer(&self, asked: &str, text: &str) {
+    /// Sets the body of the response to a method and path, with status 200.
+    pub fn answer(&self, request: &str, text: &str) {
         let mut answers = self.answers.lock().unwrap();
-        answers.insert(asked.to_owned(), text.to_owned());
+        answers.insert(request.to_owned(), text.to_owned());
     }
 
-    /// Whether it was asked this, a method and path.
-    pub fn was_asked(&self, what: &str) -> bool {
-        self.asked.lock().unwrap().iter().any(|asked| asked == what)
+    /// Whether a method and path was requested.
+    pub fn was_requested(&self, expected: &str) -> bool {
+        self.requests
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|request| request == expected)
     }
 
     fn take(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let asked = format!("{} {}", request.method(), request.uri().path());
-        let answer = self.answers.lock().unwrap().get(&asked).cloned();
-        self.asked.lock().unwrap().push(asked);
+        let key = format!("{} {}", request.method(), request.uri().path());
+        let answer = self.answers.lock().unwrap().get(&key).cloned();
+        self.requests.lock().unwrap().push(key);
         let status = if answer.is_some() { 200 } else { 404 };
         let body = Full::from(answer.unwrap_or_default());
         Response::builder().status(status).body(body).unwrap()

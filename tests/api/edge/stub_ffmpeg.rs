@@ -17,25 +17,25 @@ case $(<"$here/mood") in
 esac
 "#;
 
-/// Stands in for ffmpeg: it moves no media, and behaves as it is told.
+/// A stub for ffmpeg, which moves no media.
 pub struct StubFfmpeg {
     folder: TempDir,
 }
 
 impl StubFfmpeg {
-    /// One that runs until it is told to end.
+    /// A stub that runs until SIGTERM.
     pub fn new() -> Self {
         let stub = Self {
             folder: TempDir::new().unwrap(),
         };
         fs::write(stub.program(), SCRIPT).unwrap();
         fs::set_permissions(stub.program(), fs::Permissions::from_mode(0o755)).unwrap();
-        stub.behaves("runs");
+        stub.set_behavior("runs");
         stub
     }
 
-    /// What it is from its next start on: `runs`, `fails`, or is `stubborn`.
-    pub fn behaves(&self, mood: &str) {
+    /// Sets the behavior from the next start on: `runs`, `fails` or `stubborn` (ignores SIGTERM).
+    pub fn set_behavior(&self, mood: &str) {
         fs::write(self.file("mood"), mood).unwrap();
     }
 
@@ -43,28 +43,28 @@ impl StubFfmpeg {
         self.file("ffmpeg")
     }
 
-    /// The numbers of all processes so far.
-    pub fn numbers(&self) -> Vec<u32> {
+    /// The ids of all processes so far.
+    pub fn pids(&self) -> Vec<u32> {
         let text = fs::read_to_string(self.file("numbers")).unwrap_or_default();
         let complete = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
         complete.lines().map(|line| line.parse().unwrap()).collect()
     }
 
-    /// The number of the newest process once there were so many.
-    pub async fn started(&self, count: usize) -> u32 {
-        eventually("so many were started", async || {
-            let numbers = self.numbers();
+    /// Waits until `count` processes were started; returns the id of the last one.
+    pub async fn wait_for_start(&self, count: usize) -> u32 {
+        eventually("enough processes were started", async || {
+            let numbers = self.pids();
             (numbers.len() >= count).then(|| numbers[count - 1])
         })
         .await
     }
 
     /// All command lines, without the program.
-    pub fn lines(&self) -> String {
+    pub fn command_lines(&self) -> String {
         fs::read_to_string(self.file("lines")).unwrap()
     }
 
-    /// The variables that the last one was given.
+    /// The environment of the last process.
     pub fn environment(&self) -> String {
         fs::read_to_string(self.file("environment")).unwrap()
     }
@@ -75,16 +75,16 @@ impl StubFfmpeg {
 }
 
 /// Whether a process runs.
-pub fn runs(number: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+pub fn is_running(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = status.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
     !matches!(state, None | Some("Z" | "X"))
 }
 
 /// Waits until a process runs no more.
-pub async fn gone(number: u32) {
+pub async fn wait_for_exit(pid: u32) {
     eventually("the process is gone", async || {
-        (!runs(number)).then_some(())
+        (!is_running(pid)).then_some(())
     })
     .await;
 }

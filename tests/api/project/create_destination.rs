@@ -2,52 +2,53 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
-use super::given::{Answer, custom, destination, destination_now, project_now, update_of, youtube};
+use super::fixtures::{
+    RpcResult, create_destination, custom_destination, get_destination, get_project,
+    update_request, youtube_destination,
+};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 async fn create(
     user: &User,
     request: pb::CreateDestinationRequest,
-) -> Answer<pb::CreateDestinationResponse> {
+) -> RpcResult<pb::CreateDestinationResponse> {
     let mut projects = user.client.project.clone();
     projects.create_destination(request).await
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_project_has_as_many_destinations_as_it_may_and_no_more(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_project_cannot_exceed_its_destination_limit(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start_with(engine, &["--max-destinations=2"]).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
     let (other, _) = user.project().await;
-    let first = destination(&user, youtube(&project)).await;
-    destination(&user, youtube(&project)).await;
+    let first = create_destination(&user, youtube_destination(&project)).await;
+    create_destination(&user, youtube_destination(&project)).await;
 
-    let refusal = refused(create(&user, youtube(&project)).await);
+    let refusal = refused(create(&user, youtube_destination(&project)).await);
 
     let full = (Code::FailedPrecondition, "DESTINATION_LIMIT_REACHED");
     assert_eq!(refusal.class(), full);
-    destination(&user, youtube(&other)).await;
+    create_destination(&user, youtube_destination(&other)).await;
     let request = pb::DeleteDestinationRequest {
         destination_id: first.id,
     };
     let mut projects = user.client.project.clone();
     projects.delete_destination(request).await.unwrap();
-    destination(&user, youtube(&project)).await;
+    create_destination(&user, youtube_destination(&project)).await;
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_destination_without_url_gets_the_platforms_own(
+async fn a_destination_without_url_gets_the_url_of_its_platform(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
 
-    let made = destination(&user, youtube(&project)).await;
+    let made = create_destination(&user, youtube_destination(&project)).await;
 
     let expected = pb::Destination {
         id: made.id.clone(),
@@ -62,14 +63,14 @@ async fn a_destination_without_url_gets_the_platforms_own(
     };
     assert_eq!(made, expected);
     assert!(made.create_time.is_some());
-    assert_eq!(destination_now(&user, &made).await, made);
-    let revision = project_now(&user, &project).await.revision;
+    assert_eq!(get_destination(&user, &made).await, made);
+    let revision = get_project(&user, &project).await.revision;
     assert_eq!(revision, project.revision + 1);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_destination_is_created_as_asked_for(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
@@ -85,22 +86,22 @@ async fn a_destination_is_created_as_asked_for(#[values(Sqlite, Postgres)] engin
         let request = pb::CreateDestinationRequest {
             name: "select ☃ update".to_owned(),
             enabled: Some(false),
-            ..custom(&project, url)
+            ..custom_destination(&project, url)
         };
 
-        let made = destination(&user, request).await;
+        let made = create_destination(&user, request).await;
 
         assert_eq!(made.platform(), pb::Platform::Custom);
         assert_eq!(made.name, "select ☃ update");
         assert_eq!(made.url, url);
         assert!(!made.enabled);
-        assert_eq!(destination_now(&user, &made).await, made);
+        assert_eq!(get_destination(&user, &made).await, made);
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn url_may_be_left_out_where_the_platform_is_static_only(
+async fn the_url_may_be_omitted_only_for_static_platforms(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -116,7 +117,7 @@ async fn url_may_be_left_out_where_the_platform_is_static_only(
     for info in platforms {
         let request = pb::CreateDestinationRequest {
             platform: info.platform,
-            ..youtube(&project)
+            ..youtube_destination(&project)
         };
         let answer = create(&user, request).await;
         if info.kind() == pb::PlatformKind::Static {
@@ -129,10 +130,9 @@ async fn url_may_be_left_out_where_the_platform_is_static_only(
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn all_invalid_fields_are_named_at_once() {
+    let server = TestServer::start(Sqlite).await;
     let user = server.user().await;
 
     for platform in [pb::Platform::Unspecified.into(), 29, -1] {
@@ -159,7 +159,7 @@ async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine
     }
     let of_custom = pb::CreateDestinationRequest {
         stream_key: "two words".to_owned(),
-        ..custom(&pb::Project::default(), "")
+        ..custom_destination(&pb::Project::default(), "")
     };
     assert_eq!(
         refused(create(&user, of_custom).await).fields(),
@@ -172,23 +172,22 @@ async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine
     );
 }
 
-#[rstest]
 #[tokio::test]
-async fn each_invalid_value_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn each_invalid_value_is_refused() {
+    let server = TestServer::start(Sqlite).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
     let named = |name: &str| pb::CreateDestinationRequest {
         name: name.to_owned(),
-        ..youtube(&project)
+        ..youtube_destination(&project)
     };
     let with_key = |key: &str| pb::CreateDestinationRequest {
         stream_key: key.to_owned(),
-        ..youtube(&project)
+        ..youtube_destination(&project)
     };
     let with_platform = |platform| pb::CreateDestinationRequest {
         platform,
-        ..custom(&project, "rtmp://live.example.com/app")
+        ..custom_destination(&project, "rtmp://live.example.com/app")
     };
 
     for (request, field) in [
@@ -201,28 +200,28 @@ async fn each_invalid_value_is_refused(#[values(Sqlite, Postgres)] engine: Engin
         (with_key("two words"), "stream_key"),
         (with_key("nul\0"), "stream_key"),
         (with_key(&"é".repeat(513)), "stream_key"),
-        (custom(&project, ""), "url"),
-        (custom(&project, " "), "url"),
+        (custom_destination(&project, ""), "url"),
+        (custom_destination(&project, " "), "url"),
     ] {
         let case = format!("{request:?}");
         let refusal = refused(create(&user, request).await);
         assert_eq!(refusal.fields(), [field], "{case:.200}");
     }
-    assert_eq!(project_now(&user, &project).await, project);
+    assert_eq!(get_project(&user, &project).await, project);
 }
 
 #[rstest]
 #[tokio::test]
-async fn only_srt_goes_without_a_key(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn only_srt_destinations_may_omit_the_stream_key(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
     let keyless = |url| pb::CreateDestinationRequest {
         stream_key: String::new(),
-        ..custom(&project, url)
+        ..custom_destination(&project, url)
     };
 
-    let made = destination(&user, keyless("srt://live.example.com:9000")).await;
+    let made = create_destination(&user, keyless("srt://live.example.com:9000")).await;
     let refusal = refused(create(&user, keyless("rtmps://live.example.com/app")).await);
 
     assert_eq!(made.stream_key_hint, "");
@@ -231,7 +230,7 @@ async fn only_srt_goes_without_a_key(#[values(Sqlite, Postgres)] engine: Engine)
 
 #[rstest]
 #[tokio::test]
-async fn a_hint_is_shown_of_keys_of_twelve_characters_and_more(
+async fn a_hint_is_shown_for_keys_of_at_least_twelve_characters(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -248,16 +247,16 @@ async fn a_hint_is_shown_of_keys_of_twelve_characters_and_more(
     ] {
         let request = pb::CreateDestinationRequest {
             stream_key: stream_key.to_owned(),
-            ..youtube(&project)
+            ..youtube_destination(&project)
         };
-        let made = destination(&user, request).await;
+        let made = create_destination(&user, request).await;
         assert_eq!(made.stream_key_hint, hint, "{stream_key}");
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_key_with_question_mark_and_ampersand_is_kept_whole(
+async fn a_key_with_question_mark_and_ampersand_is_stored_completely(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -265,12 +264,12 @@ async fn a_key_with_question_mark_and_ampersand_is_kept_whole(
     let (project, _) = user.project().await;
     let request = pb::CreateDestinationRequest {
         stream_key: "FB-1?s=1&a=x".to_owned(),
-        ..custom(&project, "rtmp://live.example.com/app")
+        ..custom_destination(&project, "rtmp://live.example.com/app")
     };
-    let made = destination(&user, request).await;
+    let made = create_destination(&user, request).await;
     assert_eq!(made.stream_key_hint, "&a=x");
 
-    // No answer shows the key, but an address that has all of it is refused.
+    // No response shows the key, but a URL that contains it completely is refused.
     for (url, has_key) in [
         ("rtmp://live.example.com/app/FB-1?s=1&a=", false),
         ("rtmp://live.example.com/app/B-1?s=1&a=x", false),
@@ -278,7 +277,7 @@ async fn a_key_with_question_mark_and_ampersand_is_kept_whole(
     ] {
         let request = pb::UpdateDestinationRequest {
             url: Some(url.to_owned()),
-            ..update_of(&made)
+            ..update_request(&made)
         };
         let answer = user.client.project.update_destination(request).await;
         assert_eq!(answer.is_err(), has_key, "{url}");
@@ -288,13 +287,13 @@ async fn a_key_with_question_mark_and_ampersand_is_kept_whole(
 /// Predecessor's defect G16: every read showed the keys of destinations.
 #[rstest]
 #[tokio::test]
-async fn no_answer_shows_the_key(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn no_response_contains_the_stream_key(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let mut projects = user.client.project.clone();
     let (project, _) = user.project().await;
 
-    let created = create(&user, youtube(&project)).await.unwrap();
+    let created = create(&user, youtube_destination(&project)).await.unwrap();
     let made = created.get_ref().destination.clone().unwrap();
     let get = pb::GetDestinationRequest {
         destination_id: made.id.clone(),
@@ -305,7 +304,7 @@ async fn no_answer_shows_the_key(#[values(Sqlite, Postgres)] engine: Engine) {
     };
     let update = pb::UpdateDestinationRequest {
         stream_key: Some("abcd-efgh-ijkl-mnop-qrsu".to_owned()),
-        ..update_of(&made)
+        ..update_request(&made)
     };
     let answers = [
         format!("{created:?}"),

@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use uuid::Uuid;
 
-use super::given::{project_now, span};
+use super::fixtures::{duration, get_project};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
 
 fn named(name: &str) -> pb::CreateProjectRequest {
@@ -24,7 +24,7 @@ async fn a_project_with_only_a_name_gets_the_defaults(#[values(Sqlite, Postgres)
         id: project.id.clone(),
         name: "Show".to_owned(),
         disabled: false,
-        reconnect_window: span(60, 0),
+        reconnect_window: duration(60, 0),
         publish_conflict_policy: pb::PublishConflictPolicy::RejectNew.into(),
         stream_key_hint: stream_key[stream_key.len() - 4..].to_owned(),
         live_stream_id: String::new(),
@@ -40,19 +40,22 @@ async fn a_project_with_only_a_name_gets_the_defaults(#[values(Sqlite, Postgres)
         "{}",
         project.id
     );
-    assert_eq!(project_now(&user, &project).await, project);
+    assert_eq!(get_project(&user, &project).await, project);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_project_is_created_as_asked_for(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_project_is_created_as_requested(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
 
     for (window, policy) in [
-        (span(0, 0), pb::PublishConflictPolicy::RejectNew),
-        (span(1, 500_000_000), pb::PublishConflictPolicy::Takeover),
-        (span(30 * 60, 0), pb::PublishConflictPolicy::Takeover),
+        (duration(0, 0), pb::PublishConflictPolicy::RejectNew),
+        (
+            duration(1, 500_000_000),
+            pb::PublishConflictPolicy::Takeover,
+        ),
+        (duration(30 * 60, 0), pb::PublishConflictPolicy::Takeover),
     ] {
         let request = pb::CreateProjectRequest {
             name: "Show".to_owned(),
@@ -65,14 +68,14 @@ async fn a_project_is_created_as_asked_for(#[values(Sqlite, Postgres)] engine: E
 
         assert_eq!(project.reconnect_window, window);
         assert_eq!(project.publish_conflict_policy(), policy);
-        assert_eq!(project_now(&user, &project).await, project);
+        assert_eq!(get_project(&user, &project).await, project);
     }
 }
 
 /// Predecessor's defect G14: letters outside ASCII and words of SQL were deleted from names.
 #[rstest]
 #[tokio::test]
-async fn names_are_kept_as_typed(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn names_are_stored_as_typed(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
 
@@ -88,13 +91,13 @@ async fn names_are_kept_as_typed(#[values(Sqlite, Postgres)] engine: Engine) {
         let (project, _) = user.project_with(named(name)).await;
 
         assert_eq!(project.name, name);
-        assert_eq!(project_now(&user, &project).await.name, name);
+        assert_eq!(get_project(&user, &project).await.name, name);
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn names_are_trimmed_and_composed(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn names_are_trimmed_and_normalized(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
 
@@ -105,7 +108,7 @@ async fn names_are_trimmed_and_composed(#[values(Sqlite, Postgres)] engine: Engi
 
 #[rstest]
 #[tokio::test]
-async fn two_projects_may_have_one_name(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn two_projects_may_have_the_same_name(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
 
@@ -116,15 +119,14 @@ async fn two_projects_may_have_one_name(#[values(Sqlite, Postgres)] engine: Engi
     assert_ne!(key_of_one, key_of_other);
 }
 
-#[rstest]
 #[tokio::test]
-async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn all_invalid_fields_are_named_at_once() {
+    let server = TestServer::start(Sqlite).await;
     let mut user = server.user().await;
 
     let request = pb::CreateProjectRequest {
         name: String::new(),
-        reconnect_window: span(-1, 0),
+        reconnect_window: duration(-1, 0),
         publish_conflict_policy: 99,
         request_id: "1".to_owned(),
     };
@@ -141,14 +143,13 @@ async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine
     );
 }
 
-#[rstest]
 #[tokio::test]
-async fn each_invalid_value_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn each_invalid_value_is_refused() {
+    let server = TestServer::start(Sqlite).await;
     let mut user = server.user().await;
 
     let with_window = |seconds, nanos| pb::CreateProjectRequest {
-        reconnect_window: span(seconds, nanos),
+        reconnect_window: duration(seconds, nanos),
         ..named("Show")
     };
     let with_policy = |policy| pb::CreateProjectRequest {

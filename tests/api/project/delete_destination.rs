@@ -2,18 +2,20 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
-use super::given::{destination, destination_now, project_now, update_of, youtube};
+use super::fixtures::{
+    create_destination, get_destination, get_project, update_request, youtube_destination,
+};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
 
 #[rstest]
 #[tokio::test]
-async fn a_deleted_destination_is_found_nowhere(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_deleted_destination_is_not_found_by_any_rpc(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let mut user = server.user().await;
     let (project, _) = user.project().await;
-    let kept = destination(&user, youtube(&project)).await;
-    let gone = destination(&user, youtube(&project)).await;
-    let revision = project_now(&user, &project).await.revision;
+    let kept = create_destination(&user, youtube_destination(&project)).await;
+    let gone = create_destination(&user, youtube_destination(&project)).await;
+    let revision = get_project(&user, &project).await.revision;
     let deletion = || pb::DeleteDestinationRequest {
         destination_id: gone.id.clone(),
     };
@@ -26,7 +28,7 @@ async fn a_deleted_destination_is_found_nowhere(#[values(Sqlite, Postgres)] engi
     };
     for refusal in [
         refused(api.get_destination(get).await),
-        refused(api.update_destination(update_of(&gone)).await),
+        refused(api.update_destination(update_request(&gone)).await),
         refused(api.delete_destination(deletion()).await),
     ] {
         assert_eq!(refusal.class(), (Code::NotFound, "RESOURCE_NOT_FOUND"));
@@ -37,7 +39,7 @@ async fn a_deleted_destination_is_found_nowhere(#[values(Sqlite, Postgres)] engi
     };
     let listed = api.list_destinations(list).await.unwrap().into_inner();
     assert_eq!(listed.destinations, std::slice::from_ref(&kept));
-    assert_eq!(destination_now(&user, &kept).await, kept);
-    let after = project_now(&user, &project).await.revision;
+    assert_eq!(get_destination(&user, &kept).await, kept);
+    let after = get_project(&user, &project).await.revision;
     assert_eq!(after, revision + 1);
 }

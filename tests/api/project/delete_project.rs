@@ -3,8 +3,8 @@ use sluice::proto::v1 as pb;
 use tonic::Code;
 
 use super::{
-    calls,
-    given::{destination, destination_now, project_now, span, youtube},
+    fixtures::{create_destination, duration, get_destination, get_project, youtube_destination},
+    rpc_refusals,
 };
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
@@ -23,7 +23,7 @@ async fn listed(user: &User) -> Vec<pb::Project> {
 
 #[rstest]
 #[tokio::test]
-async fn a_deleted_project_is_found_nowhere(
+async fn a_deleted_project_is_not_found_by_any_rpc(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(false, true)] force: bool,
 ) {
@@ -31,12 +31,12 @@ async fn a_deleted_project_is_found_nowhere(
     let mut user = server.user().await;
     let (kept, _) = user.project().await;
     let (project, stream_key) = user.project().await;
-    let target = destination(&user, youtube(&project)).await;
+    let target = create_destination(&user, youtube_destination(&project)).await;
 
     let request = deletion(&project, force);
     user.client.project.delete_project(request).await.unwrap();
 
-    for (rpc, refusal) in calls::with_ids(&user.client, &project.id, &target.id).await {
+    for (rpc, refusal) in rpc_refusals::with_ids(&user.client, &project.id, &target.id).await {
         assert_eq!(
             refusal.class(),
             (Code::NotFound, "RESOURCE_NOT_FOUND"),
@@ -59,16 +59,16 @@ async fn a_live_project_is_not_deleted_without_force(#[values(Sqlite, Postgres)]
     let mut user = server.user().await;
     let media = server.media_server().await;
     let (project, stream_key) = user.project().await;
-    let target = destination(&user, youtube(&project)).await;
+    let target = create_destination(&user, youtube_destination(&project)).await;
     let live = media.live(&stream_key, "c1").await;
-    let before = project_now(&user, &project).await;
+    let before = get_project(&user, &project).await;
 
     let request = deletion(&project, false);
     let refusal = refused(user.client.project.delete_project(request).await);
 
     assert_eq!(refusal.class(), (Code::FailedPrecondition, "PROJECT_LIVE"));
-    assert_eq!(project_now(&user, &project).await, before);
-    assert_eq!(destination_now(&user, &target).await, target);
+    assert_eq!(get_project(&user, &project).await, before);
+    assert_eq!(get_destination(&user, &target).await, target);
     assert_eq!(user.stream(&live.id).await, live);
     let heartbeat = media.heartbeat(&live, "c1").await;
     assert_eq!(heartbeat.action(), pb::PublishAction::Continue);
@@ -76,9 +76,7 @@ async fn a_live_project_is_not_deleted_without_force(#[values(Sqlite, Postgres)]
 
 #[rstest]
 #[tokio::test]
-async fn a_stream_that_waits_for_its_publisher_counts_as_live(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_reconnecting_stream_counts_as_live(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let mut user = server.user().await;
     let media = server.media_server().await;
@@ -99,7 +97,9 @@ async fn a_stream_that_waits_for_its_publisher_counts_as_live(
 
 #[rstest]
 #[tokio::test]
-async fn a_project_whose_stream_has_ended_is_deleted(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_project_whose_stream_has_ended_can_be_deleted(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let mut user = server.user().await;
     let media = server.media_server().await;
@@ -113,17 +113,17 @@ async fn a_project_whose_stream_has_ended_is_deleted(#[values(Sqlite, Postgres)]
     assert_eq!(listed(&user).await, []);
 }
 
-/// Predecessor's defect G17: who published when a project was deleted went on publishing.
+/// Predecessor's defect G17: publishers of a deleted project kept publishing.
 #[rstest]
 #[tokio::test]
-async fn force_ends_the_live_stream_and_leaves_no_secret(
+async fn a_forced_deletion_ends_the_live_stream_and_erases_all_secrets(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let mut user = server.user().await;
     let media = server.media_server().await;
     let (project, stream_key) = user.project().await;
-    destination(&user, youtube(&project)).await;
+    create_destination(&user, youtube_destination(&project)).await;
     let live = media.live(&stream_key, "c1").await;
     let rows_with_secrets = "select (select count(*) from destinations)
             + (select count(*) from projects
@@ -147,7 +147,7 @@ async fn force_ends_the_live_stream_and_leaves_no_secret(
 
 #[rstest]
 #[tokio::test]
-async fn a_key_in_its_grace_opens_nothing_once_the_project_is_deleted(
+async fn a_key_in_its_grace_period_is_refused_after_the_project_is_deleted(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -156,7 +156,7 @@ async fn a_key_in_its_grace_opens_nothing_once_the_project_is_deleted(
     let (project, old_key) = user.project().await;
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
-        grace: span(3600, 0),
+        grace: duration(3600, 0),
     };
     user.client
         .project

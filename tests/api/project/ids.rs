@@ -2,18 +2,17 @@ use rstest::rstest;
 use tonic::Code;
 use uuid::Uuid;
 
-use super::calls;
+use super::rpc_refusals;
 use crate::harness::{Engine, Postgres, Sqlite, TestServer};
 
-#[rstest]
 #[tokio::test]
-async fn what_is_no_id_is_an_invalid_field(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn a_malformed_id_is_an_invalid_field() {
+    let server = TestServer::start(Sqlite).await;
     let user = server.user().await;
     let simple = Uuid::now_v7().simple().to_string();
 
     for id in ["", "1", "x".repeat(36).as_str(), &simple, "' or 1=1 --"] {
-        for (rpc, refusal) in calls::with_ids(&user.client, id, id).await {
+        for (rpc, refusal) in rpc_refusals::with_ids(&user.client, id, id).await {
             let names_destination =
                 ["GetDestination", "UpdateDestination", "DeleteDestination"].contains(&rpc);
             let field = if names_destination {
@@ -34,7 +33,7 @@ async fn an_unknown_id_is_not_found(#[values(Sqlite, Postgres)] engine: Engine) 
 
     for id in [Uuid::now_v7(), Uuid::nil(), Uuid::max()] {
         let id = id.to_string();
-        for (rpc, refusal) in calls::with_ids(&user.client, &id, &id).await {
+        for (rpc, refusal) in rpc_refusals::with_ids(&user.client, &id, &id).await {
             assert_eq!(
                 refusal.class(),
                 (Code::NotFound, "RESOURCE_NOT_FOUND"),
@@ -48,7 +47,7 @@ async fn an_unknown_id_is_not_found(#[values(Sqlite, Postgres)] engine: Engine) 
 
 #[rstest]
 #[tokio::test]
-async fn an_id_is_taken_in_either_case(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn an_id_is_accepted_in_upper_and_lower_case(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let mut user = server.user().await;
     let (project, _) = user.project().await;

@@ -3,11 +3,14 @@ use std::{fmt::Write, fs};
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::given::{custom, destination, span, stream_key_now, update_of, youtube};
+use super::fixtures::{
+    create_destination, custom_destination, duration, reveal_stream_key, update_request,
+    youtube_destination,
+};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer};
 
-/// Whether a text stands somewhere in what the engine keeps.
-async fn is_kept(server: &TestServer, engine: Engine, text: &str) -> bool {
+/// Whether the engine stores a text anywhere.
+async fn is_stored(server: &TestServer, engine: Engine, text: &str) -> bool {
     match engine {
         Sqlite => {
             let files = fs::read_dir(server.database.directory.path()).unwrap();
@@ -28,7 +31,7 @@ async fn is_kept(server: &TestServer, engine: Engine, text: &str) -> bool {
             found
         }
         Postgres => {
-            // A row's text has bytea columns in hexadecimal digits.
+            // In the text of a row, bytea columns are hexadecimal.
             let hex = text.bytes().fold(String::new(), |mut hex, byte| {
                 write!(hex, "{byte:02x}").unwrap();
                 hex
@@ -46,10 +49,10 @@ async fn is_kept(server: &TestServer, engine: Engine, text: &str) -> bool {
     }
 }
 
-/// Predecessor's defect G16: keys stood in clear in the database.
+/// Predecessor's defect G16: keys were stored in plain text.
 #[rstest]
 #[tokio::test]
-async fn no_key_stands_in_clear_in_the_database(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn no_stream_key_is_stored_in_plain_text(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let mut user = server.user().await;
     let media = server.media_server().await;
@@ -61,33 +64,33 @@ async fn no_key_stands_in_clear_in_the_database(#[values(Sqlite, Postgres)] engi
     let (project, first_key) = user.project_with(request).await;
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
-        grace: span(3600, 0),
+        grace: duration(3600, 0),
     };
     let rotated = user.client.project.rotate_stream_key(rotation).await;
     let second_key = rotated.unwrap().into_inner().stream_key;
-    let first_destination_key = youtube(&project).stream_key;
+    let first_destination_key = youtube_destination(&project).stream_key;
     let target = pb::CreateDestinationRequest {
         request_id: uuid::Uuid::now_v7().to_string(),
-        ..custom(&project, "rtmp://example.com/app")
+        ..custom_destination(&project, "rtmp://example.com/app")
     };
-    let target = destination(&user, target).await;
+    let target = create_destination(&user, target).await;
     let second_destination_key = "another-key-for-the-same-server";
     let change = pb::UpdateDestinationRequest {
         stream_key: Some(second_destination_key.to_owned()),
-        ..update_of(&target)
+        ..update_request(&target)
     };
     let changed = user.client.project.update_destination(change).await;
     changed.unwrap();
     media.live(&second_key, "c1").await;
 
-    assert!(is_kept(&server, engine, &project.name).await);
+    assert!(is_stored(&server, engine, &project.name).await);
     for key in [
         &first_key[3..],
         &second_key[3..],
         &first_destination_key,
         second_destination_key,
     ] {
-        assert!(!is_kept(&server, engine, key).await, "{key}");
+        assert!(!is_stored(&server, engine, key).await, "{key}");
     }
-    assert_eq!(stream_key_now(&user, &project).await, second_key);
+    assert_eq!(reveal_stream_key(&user, &project).await, second_key);
 }

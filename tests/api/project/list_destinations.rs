@@ -1,7 +1,7 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::given::{custom, destination, youtube};
+use super::fixtures::{create_destination, custom_destination, youtube_destination};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 fn listing(project: &pb::Project, size: i32, token: &str) -> pb::ListDestinationsRequest {
@@ -35,9 +35,13 @@ async fn a_projects_destinations_are_listed_newest_first(
     let (other, _) = user.project().await;
     let nothing = (vec![], String::new());
     assert_eq!(page(&user, &project, 0, "").await, nothing);
-    let first = destination(&user, youtube(&project)).await;
-    destination(&user, youtube(&other)).await;
-    let second = destination(&user, custom(&project, "rtmp://example.com/app")).await;
+    let first = create_destination(&user, youtube_destination(&project)).await;
+    create_destination(&user, youtube_destination(&other)).await;
+    let second = create_destination(
+        &user,
+        custom_destination(&project, "rtmp://example.com/app"),
+    )
+    .await;
 
     let listed = page(&user, &project, 0, "").await;
 
@@ -46,28 +50,31 @@ async fn a_projects_destinations_are_listed_newest_first(
 
 #[rstest]
 #[tokio::test]
-async fn a_walk_shows_each_destination_once(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn paging_shows_each_destination_once(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
     let mut wanted = Vec::new();
     for _ in 0..4 {
-        wanted.insert(0, destination(&user, youtube(&project)).await);
+        wanted.insert(
+            0,
+            create_destination(&user, youtube_destination(&project)).await,
+        );
     }
 
     for size in [1, 2, 3] {
-        let mut walked = Vec::new();
+        let mut paged = Vec::new();
         let mut token = String::new();
         loop {
             let (some, next) = page(&user, &project, size, &token).await;
             assert!(!some.is_empty() && some.len() <= usize::try_from(size).unwrap());
-            walked.extend(some);
+            paged.extend(some);
             if next.is_empty() {
                 break;
             }
             token = next;
         }
-        assert_eq!(walked, wanted, "page_size {size}");
+        assert_eq!(paged, wanted, "page_size {size}");
     }
     for size in [0, 4, 201, i32::MAX] {
         let all = (wanted.clone(), String::new());
@@ -77,13 +84,13 @@ async fn a_walk_shows_each_destination_once(#[values(Sqlite, Postgres)] engine: 
 
 #[rstest]
 #[tokio::test]
-async fn a_token_serves_for_the_same_project_only(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_page_token_is_valid_only_for_its_project(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let mut user = server.user().await;
     let (project, _) = user.project().await;
     let (other, _) = user.project().await;
     for project in [&project, &project, &other, &other] {
-        destination(&user, youtube(project)).await;
+        create_destination(&user, youtube_destination(project)).await;
     }
     let (_, of_other) = page(&user, &other, 1, "").await;
     let projects = pb::ListProjectsRequest {
@@ -100,10 +107,9 @@ async fn a_token_serves_for_the_same_project_only(#[values(Sqlite, Postgres)] en
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn all_invalid_fields_are_named_at_once() {
+    let server = TestServer::start(Sqlite).await;
     let mut user = server.user().await;
     let (project, _) = user.project().await;
 

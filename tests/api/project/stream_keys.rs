@@ -1,7 +1,7 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::given::{project_now, stream_key_now};
+use super::fixtures::{get_project, reveal_stream_key};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer};
 
 #[rstest]
@@ -24,15 +24,17 @@ async fn a_stream_key_is_sk_and_forty_hexadecimal_digits(
 
 #[rstest]
 #[tokio::test]
-async fn a_stream_key_is_revealed_as_it_was_given(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_revealed_stream_key_is_the_one_given_at_creation(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, stream_key) = user.project().await;
 
-    let revealed = stream_key_now(&user, &project).await;
+    let revealed = reveal_stream_key(&user, &project).await;
 
     assert_eq!(revealed, stream_key);
-    assert_eq!(project_now(&user, &project).await, project);
+    assert_eq!(get_project(&user, &project).await, project);
     let media = server.media_server().await;
     let stream = media.live(&revealed, "c1").await;
     assert_eq!(stream.project_id, project.id);
@@ -41,7 +43,7 @@ async fn a_stream_key_is_revealed_as_it_was_given(#[values(Sqlite, Postgres)] en
 /// Predecessor's defect G16: every read of a project showed its keys.
 #[rstest]
 #[tokio::test]
-async fn a_read_or_change_of_a_project_never_shows_its_key(
+async fn reads_and_updates_of_a_project_never_show_its_stream_key(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -78,7 +80,7 @@ async fn a_read_or_change_of_a_project_never_shows_its_key(
 
 #[rstest]
 #[tokio::test]
-async fn a_revealed_key_survives_a_restart(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_stream_key_can_be_revealed_after_a_restart(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, stream_key) = user.project().await;

@@ -5,24 +5,27 @@ use tonic::Code;
 use uuid::Uuid;
 
 use super::{
-    calls,
-    given::{destination, destination_now, project_now, restricted, stream_key_now, youtube},
+    fixtures::{
+        create_destination, get_destination, get_project, restricted_client, reveal_stream_key,
+        youtube_destination,
+    },
+    rpc_refusals,
 };
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
 
-/// What a caller may not touch answers like what does not exist, and stays as it is.
+/// Checks that resources look unknown to a caller, who cannot change them.
 async fn assert_hidden(
     owner: &User,
     caller: &Client,
     project: &pb::Project,
     destination: &pb::Destination,
 ) {
-    let stream_key = stream_key_now(owner, project).await;
-    let project = project_now(owner, project).await;
+    let stream_key = reveal_stream_key(owner, project).await;
+    let project = get_project(owner, project).await;
     let (unknown, other_unknown) = (Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
 
-    let of_others = calls::with_ids(caller, &project.id, &destination.id).await;
-    let of_unknown = calls::with_ids(caller, &unknown, &other_unknown).await;
+    let of_others = rpc_refusals::with_ids(caller, &project.id, &destination.id).await;
+    let of_unknown = rpc_refusals::with_ids(caller, &unknown, &other_unknown).await;
 
     for ((rpc, theirs), (_, nobodys)) in of_others.iter().zip(&of_unknown) {
         assert_eq!(
@@ -35,22 +38,20 @@ async fn assert_hidden(
             .replace(&destination.id, &other_unknown);
         assert_eq!(theirs, format!("{nobodys:?}"), "{rpc}");
     }
-    assert_eq!(project_now(owner, &project).await, project);
-    assert_eq!(&destination_now(owner, destination).await, destination);
-    assert_eq!(stream_key_now(owner, &project).await, stream_key);
+    assert_eq!(get_project(owner, &project).await, project);
+    assert_eq!(&get_destination(owner, destination).await, destination);
+    assert_eq!(reveal_stream_key(owner, &project).await, stream_key);
 }
 
-/// Predecessor's defect G15: what belonged to another user answered otherwise than what did
-/// not exist.
+/// Predecessor's defect G15: resources of another user and unknown resources got different
+/// responses.
 #[rstest]
 #[tokio::test]
-async fn what_belongs_to_another_user_is_like_what_does_not_exist(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn resources_of_another_user_look_unknown(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (owner, stranger) = (server.user().await, server.user().await);
     let (project, stream_key) = owner.project().await;
-    let target = destination(&owner, youtube(&project)).await;
+    let target = create_destination(&owner, youtube_destination(&project)).await;
     let media = server.media_server().await;
     let live = media.live(&stream_key, "c1").await;
 
@@ -61,7 +62,7 @@ async fn what_belongs_to_another_user_is_like_what_does_not_exist(
 
 #[rstest]
 #[tokio::test]
-async fn a_list_shows_only_what_is_the_callers_own(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_list_shows_only_the_callers_projects(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (owner, mut stranger) = (server.user().await, server.user().await);
     owner.project().await;
@@ -80,36 +81,40 @@ async fn a_restricted_api_key_sees_only_its_projects(#[values(Sqlite, Postgres)]
     let owner = server.user().await;
     let (hidden, _) = owner.project().await;
     let (shown, _) = owner.project().await;
-    let hidden_target = destination(&owner, youtube(&hidden)).await;
-    destination(&owner, youtube(&shown)).await;
-    let mut program = restricted(&server, &owner, &shown).await;
+    let hidden_target = create_destination(&owner, youtube_destination(&hidden)).await;
+    create_destination(&owner, youtube_destination(&shown)).await;
+    let mut api_key_client = restricted_client(&server, &owner, &shown).await;
 
-    assert_hidden(&owner, &program, &hidden, &hidden_target).await;
+    assert_hidden(&owner, &api_key_client, &hidden, &hidden_target).await;
 
     let request = pb::ListProjectsRequest::default();
-    let listed = program.project.list_projects(request).await;
+    let listed = api_key_client.project.list_projects(request).await;
     let listed = listed.unwrap().into_inner().projects;
-    assert_eq!(listed, [project_now(&owner, &shown).await]);
+    assert_eq!(listed, [get_project(&owner, &shown).await]);
     let request = pb::DeleteProjectRequest {
         project_id: shown.id,
         force: false,
     };
-    program.project.delete_project(request).await.unwrap();
+    api_key_client
+        .project
+        .delete_project(request)
+        .await
+        .unwrap();
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_restricted_api_key_makes_no_projects(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_restricted_api_key_cannot_create_projects(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let owner = server.user().await;
     let (project, _) = owner.project().await;
-    let mut program = restricted(&server, &owner, &project).await;
+    let mut api_key_client = restricted_client(&server, &owner, &project).await;
 
     let request = pb::CreateProjectRequest {
         name: "New".to_owned(),
         ..Default::default()
     };
-    let refusal = refused(program.project.create_project(request).await);
+    let refusal = refused(api_key_client.project.create_project(request).await);
 
     assert_eq!(
         refusal.class(),
@@ -121,14 +126,14 @@ async fn a_restricted_api_key_makes_no_projects(#[values(Sqlite, Postgres)] engi
 
 #[rstest]
 #[tokio::test]
-async fn a_page_token_serves_only_for_the_key_it_was_given_to(
+async fn a_page_token_is_valid_only_for_the_credential_it_was_issued_to(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let mut owner = server.user().await;
     owner.project().await;
     let (project, _) = owner.project().await;
-    let mut program = restricted(&server, &owner, &project).await;
+    let mut api_key_client = restricted_client(&server, &owner, &project).await;
     let first_page = pb::ListProjectsRequest {
         page_size: 1,
         ..Default::default()
@@ -139,14 +144,14 @@ async fn a_page_token_serves_only_for_the_key_it_was_given_to(
         page_token: answer.unwrap().into_inner().next_page_token,
         ..first_page
     };
-    let refusal = refused(program.project.list_projects(second_page).await);
+    let refusal = refused(api_key_client.project.list_projects(second_page).await);
 
     assert_eq!(refusal.fields(), ["page_token"]);
 }
 
 #[rstest]
 #[tokio::test]
-async fn of_many_who_read_at_once_each_gets_only_what_is_theirs(
+async fn concurrent_reads_return_only_projects_of_their_caller(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start_with(engine, &["--db-acquire-timeout=30s"]).await;
@@ -154,7 +159,7 @@ async fn of_many_who_read_at_once_each_gets_only_what_is_theirs(
     let (first, _) = one.project().await;
     let (second, _) = one.project().await;
     let (third, _) = other.project().await;
-    let of_first = restricted(&server, &one, &first).await;
+    let of_first = restricted_client(&server, &one, &first).await;
     let unknown = Uuid::now_v7().to_string();
     let callers = [
         (&one.client, vec![&first.id, &second.id]),

@@ -1,7 +1,10 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::given::{Answer, custom, destination, destination_now, project_now, update_of, youtube};
+use super::fixtures::{
+    RpcResult, create_destination, custom_destination, get_destination, get_project,
+    update_request, youtube_destination,
+};
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
 
 const CUSTOM: i32 = pb::Platform::Custom as i32;
@@ -12,7 +15,7 @@ const YOUTUBE: i32 = pb::Platform::Youtube as i32;
 async fn update(
     user: &User,
     request: pb::UpdateDestinationRequest,
-) -> Answer<pb::UpdateDestinationResponse> {
+) -> RpcResult<pb::UpdateDestinationResponse> {
     let mut projects = user.client.project.clone();
     projects.update_destination(request).await
 }
@@ -22,8 +25,8 @@ async fn updated(user: &User, request: pb::UpdateDestinationRequest) -> pb::Dest
     answer.into_inner().destination.unwrap()
 }
 
-/// UpdateDestination of what decides where the streams go.
-fn target(
+/// An UpdateDestination request with the fields that decide where streams are sent.
+fn target_update(
     destination: &pb::Destination,
     platform: Option<i32>,
     url: Option<&str>,
@@ -33,17 +36,21 @@ fn target(
         platform,
         url: url.map(str::to_owned),
         stream_key: stream_key.map(str::to_owned),
-        ..update_of(destination)
+        ..update_request(destination)
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn each_field_changes_alone(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn each_field_can_be_updated_alone(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
-    let mut before = destination(&user, custom(&project, "rtmp://example.com/app")).await;
+    let mut before = create_destination(
+        &user,
+        custom_destination(&project, "rtmp://example.com/app"),
+    )
+    .await;
 
     type Change = (
         fn(&mut pb::UpdateDestinationRequest),
@@ -66,10 +73,10 @@ async fn each_field_changes_alone(#[values(Sqlite, Postgres)] engine: Engine) {
         (|ask| ask.enabled = Some(true), |then| then.enabled = true),
     ];
     for (ask, expect) in changes {
-        let mut request = update_of(&before);
+        let mut request = update_request(&before);
         ask(&mut request);
         let case = format!("{request:?}");
-        let revision = project_now(&user, &project).await.revision;
+        let revision = get_project(&user, &project).await.revision;
 
         let after = updated(&user, request).await;
 
@@ -80,8 +87,8 @@ async fn each_field_changes_alone(#[values(Sqlite, Postgres)] engine: Engine) {
         expect(&mut expected);
         assert_eq!(after, expected, "{case}");
         assert_ne!(after.update_time, before.update_time, "{case}");
-        assert_eq!(destination_now(&user, &before).await, after, "{case}");
-        let grown = project_now(&user, &project).await.revision - revision;
+        assert_eq!(get_destination(&user, &before).await, after, "{case}");
+        let grown = get_project(&user, &project).await.revision - revision;
         assert_eq!(grown, 1, "{case}");
         before = after;
     }
@@ -89,17 +96,17 @@ async fn each_field_changes_alone(#[values(Sqlite, Postgres)] engine: Engine) {
 
 #[rstest]
 #[tokio::test]
-async fn absent_fields_stay_as_they_are(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn absent_fields_stay_unchanged(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
     let request = pb::CreateDestinationRequest {
         enabled: Some(false),
-        ..custom(&project, "rtmp://example.com/app")
+        ..custom_destination(&project, "rtmp://example.com/app")
     };
-    let before = destination(&user, request).await;
+    let before = create_destination(&user, request).await;
 
-    let after = updated(&user, update_of(&before)).await;
+    let after = updated(&user, update_request(&before)).await;
 
     let expected = pb::Destination {
         update_time: after.update_time,
@@ -110,11 +117,11 @@ async fn absent_fields_stay_as_they_are(#[values(Sqlite, Postgres)] engine: Engi
 
 #[rstest]
 #[tokio::test]
-async fn all_fields_change_together(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
-    let before = destination(&user, youtube(&project)).await;
+    let before = create_destination(&user, youtube_destination(&project)).await;
 
     let request = pb::UpdateDestinationRequest {
         destination_id: before.id.clone(),
@@ -140,7 +147,9 @@ async fn all_fields_change_together(#[values(Sqlite, Postgres)] engine: Engine) 
 
 #[rstest]
 #[tokio::test]
-async fn an_address_belongs_to_its_platform(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_new_platform_replaces_the_url_unless_one_is_given(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
@@ -149,29 +158,44 @@ async fn an_address_belongs_to_its_platform(#[values(Sqlite, Postgres)] engine: 
     let of_twitch = "rtmp://live.twitch.tv/app";
 
     for (from, platform, url, then) in [
-        // Another platform that has an address.
-        (youtube(&project), Some(TWITCH), None, of_twitch),
-        (custom(&project, own), Some(TWITCH), None, of_twitch),
-        (custom(&project, own), Some(TWITCH), Some(""), of_twitch),
-        (youtube(&project), Some(TWITCH), Some(own), own),
-        // Another platform that has none.
-        (youtube(&project), Some(KICK), Some(own), own),
-        // The same platform keeps its address, whichever that is.
-        (custom(&project, own), Some(CUSTOM), None, own),
-        (youtube(&project), Some(YOUTUBE), None, of_youtube),
-        // Back to the platform's own address.
+        // Another platform that has a URL.
+        (youtube_destination(&project), Some(TWITCH), None, of_twitch),
+        (
+            custom_destination(&project, own),
+            Some(TWITCH),
+            None,
+            of_twitch,
+        ),
+        (
+            custom_destination(&project, own),
+            Some(TWITCH),
+            Some(""),
+            of_twitch,
+        ),
+        (youtube_destination(&project), Some(TWITCH), Some(own), own),
+        // Another platform that has no URL.
+        (youtube_destination(&project), Some(KICK), Some(own), own),
+        // The same platform keeps its URL.
+        (custom_destination(&project, own), Some(CUSTOM), None, own),
+        (
+            youtube_destination(&project),
+            Some(YOUTUBE),
+            None,
+            of_youtube,
+        ),
+        // Back to the URL of the platform.
         (
             pb::CreateDestinationRequest {
                 url: own.to_owned(),
-                ..youtube(&project)
+                ..youtube_destination(&project)
             },
             None,
             Some(" "),
             of_youtube,
         ),
     ] {
-        let before = destination(&user, from).await;
-        let request = target(&before, platform, url, Some("another-stream-key"));
+        let before = create_destination(&user, from).await;
+        let request = target_update(&before, platform, url, Some("another-stream-key"));
         let case = format!("{request:?}");
 
         let after = updated(&user, request).await;
@@ -186,10 +210,11 @@ async fn an_address_belongs_to_its_platform(#[values(Sqlite, Postgres)] engine: 
     }
 }
 
-/// Else whoever may change a destination could have its write-only key sent to a server of theirs.
+/// Otherwise a caller that may update a destination could send its write-only key to another
+/// server.
 #[rstest]
 #[tokio::test]
-async fn a_key_has_to_be_given_anew_to_go_to_another_platform_or_server(
+async fn a_new_platform_or_server_requires_the_stream_key_again(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -198,44 +223,54 @@ async fn a_key_has_to_be_given_anew_to_go_to_another_platform_or_server(
     let own = "rtmp://example.com/app";
 
     for (from, platform, url) in [
-        (youtube(&project), Some(TWITCH), None),
-        (youtube(&project), None, Some(own)),
-        (custom(&project, own), Some(YOUTUBE), None),
-        (custom(&project, own), None, Some("rtmp://example.org/app")),
+        (youtube_destination(&project), Some(TWITCH), None),
+        (youtube_destination(&project), None, Some(own)),
+        (custom_destination(&project, own), Some(YOUTUBE), None),
         (
-            custom(&project, own),
+            custom_destination(&project, own),
+            None,
+            Some("rtmp://example.org/app"),
+        ),
+        (
+            custom_destination(&project, own),
             None,
             Some("rtmp://example.com:1936/app"),
         ),
-        (custom(&project, own), None, Some("srt://example.com:1935")),
         (
-            custom(&project, "rtmps://example.com/app"),
+            custom_destination(&project, own),
+            None,
+            Some("srt://example.com:1935"),
+        ),
+        (
+            custom_destination(&project, "rtmps://example.com/app"),
             None,
             Some("rtmp://example.com/app"),
         ),
     ] {
-        let before = destination(&user, from).await;
-        let request = target(&before, platform, url, None);
+        let before = create_destination(&user, from).await;
+        let request = target_update(&before, platform, url, None);
 
         let refusal = refused(update(&user, request).await);
 
         assert_eq!(refusal.fields(), ["stream_key"]);
-        assert_eq!(destination_now(&user, &before).await, before);
+        assert_eq!(get_destination(&user, &before).await, before);
     }
 
-    let before = destination(&user, custom(&project, own)).await;
+    let before = create_destination(&user, custom_destination(&project, own)).await;
     for same in [
         "rtmp://EXAMPLE.com:1935/other",
         "rtmp://example.com/app",
         "rtmps://example.com/app",
     ] {
-        updated(&user, target(&before, None, Some(same), None)).await;
+        updated(&user, target_update(&before, None, Some(same), None)).await;
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_combination_that_does_not_fit_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn inconsistent_combinations_of_fields_are_refused(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
@@ -243,20 +278,44 @@ async fn a_combination_that_does_not_fit_is_refused(#[values(Sqlite, Postgres)] 
     let pasted = "rtmp://example.com/app/abcd-efgh-ijkl-mnop-qrst";
     let keyless = pb::CreateDestinationRequest {
         stream_key: String::new(),
-        ..custom(&project, "srt://example.com:9000")
+        ..custom_destination(&project, "srt://example.com:9000")
     };
 
     let both = &["stream_key", "url"][..];
 
     for (from, platform, url, stream_key, fields) in [
-        // No address: CUSTOM and KICK have none of their own, nor the key of another platform.
-        (youtube(&project), Some(CUSTOM), None, None, both),
-        (youtube(&project), Some(KICK), Some(""), None, both),
-        (custom(&project, own), Some(KICK), None, None, both),
-        (custom(&project, own), None, Some(""), None, &["url"][..]),
-        // No key, which only srt goes without.
+        // No URL: CUSTOM and KICK have none. Nor is the key of another platform reused.
         (
-            custom(&project, own),
+            youtube_destination(&project),
+            Some(CUSTOM),
+            None,
+            None,
+            both,
+        ),
+        (
+            youtube_destination(&project),
+            Some(KICK),
+            Some(""),
+            None,
+            both,
+        ),
+        (
+            custom_destination(&project, own),
+            Some(KICK),
+            None,
+            None,
+            both,
+        ),
+        (
+            custom_destination(&project, own),
+            None,
+            Some(""),
+            None,
+            &["url"][..],
+        ),
+        // No key, which only SRT allows.
+        (
+            custom_destination(&project, own),
             None,
             None,
             Some(""),
@@ -264,37 +323,36 @@ async fn a_combination_that_does_not_fit_is_refused(#[values(Sqlite, Postgres)] 
         ),
         (keyless.clone(), None, Some(own), None, &["stream_key"][..]),
         (keyless, Some(TWITCH), None, None, &["stream_key"][..]),
-        // The key in the address, whichever of them came first.
+        // The key in the URL, whichever is set first.
         (
-            custom(&project, own),
+            custom_destination(&project, own),
             None,
             Some(pasted),
             None,
             &["url"][..],
         ),
         (
-            custom(&project, "rtmp://example.com/app/other-key"),
+            custom_destination(&project, "rtmp://example.com/app/other-key"),
             None,
             None,
             Some("other-key"),
             &["url"][..],
         ),
     ] {
-        let before = destination(&user, from).await;
-        let request = target(&before, platform, url, stream_key);
+        let before = create_destination(&user, from).await;
+        let request = target_update(&before, platform, url, stream_key);
         let case = format!("{request:?}");
 
         let refusal = refused(update(&user, request).await);
 
         assert_eq!(refusal.fields(), fields, "{case}");
-        assert_eq!(destination_now(&user, &before).await, before, "{case}");
+        assert_eq!(get_destination(&user, &before).await, before, "{case}");
     }
 }
 
-#[rstest]
 #[tokio::test]
-async fn all_invalid_fields_are_named_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
-    let server = TestServer::start(engine).await;
+async fn all_invalid_fields_are_named_at_once() {
+    let server = TestServer::start(Sqlite).await;
     let user = server.user().await;
 
     for platform in [pb::Platform::Unspecified.into(), 29, -1] {
@@ -321,12 +379,12 @@ async fn an_invalid_value_is_refused_and_changes_nothing(
     let server = TestServer::start(engine).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
-    let before = destination(&user, youtube(&project)).await;
-    let project = project_now(&user, &project).await;
+    let before = create_destination(&user, youtube_destination(&project)).await;
+    let project = get_project(&user, &project).await;
     let named = |name: &str| pb::UpdateDestinationRequest {
         name: Some(name.to_owned()),
         enabled: Some(false),
-        ..update_of(&before)
+        ..update_request(&before)
     };
     let too_long = "x".repeat(513);
 
@@ -334,17 +392,26 @@ async fn an_invalid_value_is_refused_and_changes_nothing(
         (named(" "), "name"),
         (named("two\nlines"), "name"),
         (named(&"x".repeat(101)), "name"),
-        (target(&before, Some(0), None, None), "platform"),
-        (target(&before, Some(29), None, None), "platform"),
-        (target(&before, None, Some("http://a.com/b"), None), "url"),
-        (target(&before, None, None, Some("two words")), "stream_key"),
-        (target(&before, None, None, Some(&too_long)), "stream_key"),
-        (target(&before, None, None, Some("")), "stream_key"),
+        (target_update(&before, Some(0), None, None), "platform"),
+        (target_update(&before, Some(29), None, None), "platform"),
+        (
+            target_update(&before, None, Some("http://a.com/b"), None),
+            "url",
+        ),
+        (
+            target_update(&before, None, None, Some("two words")),
+            "stream_key",
+        ),
+        (
+            target_update(&before, None, None, Some(&too_long)),
+            "stream_key",
+        ),
+        (target_update(&before, None, None, Some("")), "stream_key"),
     ] {
         let case = format!("{request:?}");
         let refusal = refused(update(&user, request).await);
         assert_eq!(refusal.fields(), [field], "{case}");
     }
-    assert_eq!(destination_now(&user, &before).await, before);
-    assert_eq!(project_now(&user, &project).await, project);
+    assert_eq!(get_destination(&user, &before).await, before);
+    assert_eq!(get_project(&user, &project).await, project);
 }

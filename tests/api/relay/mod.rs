@@ -1,18 +1,18 @@
-//! Relays, as owners and workers see them.
+//! RPCs of StreamService for relays.
 
-mod addresses;
-mod attempts;
-mod claiming;
-mod crowds;
-mod follow;
-mod invalid;
+mod claim_relays;
+mod concurrent_claims;
+mod destination_changes;
+pub mod fixture;
 mod leases;
-mod owners;
-mod random_lives;
-mod reports;
+mod random_transitions;
+mod report_relays;
+mod retries;
 mod revocations;
-pub mod scene;
 mod stalls;
-mod statements;
+mod start_and_stop;
+mod statement_count;
+mod stream_lifecycle;
 mod tenancy;
+mod validation;
 mod worker;

@@ -1,59 +1,68 @@
-//! ClaimRelays: what workers are to give back.
+//! ClaimRelays: revocations.
 
 use std::slice::from_ref;
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::scene::{Scene, broadcasts, runs};
+use super::fixture::{Fixture, broadcasting_report, state_report};
 use crate::harness::{Engine, Postgres, Sqlite};
 use pb::RelayState::Idle;
 
 #[rstest]
 #[tokio::test]
-async fn a_worker_is_told_once_that_its_relay_was_stopped(
+async fn a_worker_gets_one_revocation_when_its_relay_is_stopped(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let (live, destination, mut worker, assignment) = scene.claimed().await;
-    worker.takes(broadcasts(&assignment, 5)).await;
+    let fixture = Fixture::start(engine).await;
+    let (live, destination, mut worker, assignment) = fixture.claimed_relay().await;
+    worker
+        .expect_accepted(broadcasting_report(&assignment, 5))
+        .await;
 
-    scene.stopped(&live, &destination).await;
+    fixture.stop_relay(&live, &destination).await;
 
-    assert_eq!(worker.revoked().await, from_ref(&assignment.lease_id));
-    worker.takes(runs(&assignment, Idle, 5)).await;
-    // The next thing that it hears is something else.
-    scene.started(&live, &destination).await;
-    let again = worker.assigned(1).await;
-    scene.stopped(&live, &destination).await;
-    assert_eq!(worker.revoked().await, [again[0].lease_id.clone()]);
+    assert_eq!(
+        worker.next_revocations().await,
+        from_ref(&assignment.lease_id)
+    );
+    worker
+        .expect_accepted(state_report(&assignment, Idle, 5))
+        .await;
+    // The next message is not the same revocation again.
+    fixture.start_relay(&live, &destination).await;
+    let again = worker.next_assignments(1).await;
+    fixture.stop_relay(&live, &destination).await;
+    assert_eq!(worker.next_revocations().await, [again[0].lease_id.clone()]);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_worker_is_told_that_the_stream_has_ended(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let (live, _, mut worker, assignment) = scene.claimed().await;
+async fn a_worker_gets_a_revocation_when_the_stream_ends(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let (live, _, mut worker, assignment) = fixture.claimed_relay().await;
 
-    scene.stop_stream(&live).await;
+    fixture.stop_stream(&live).await;
 
-    assert_eq!(worker.revoked().await, [assignment.lease_id]);
+    assert_eq!(worker.next_revocations().await, [assignment.lease_id]);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_worker_that_calls_again_keeps_its_leases_and_is_told_of_them(
+async fn a_worker_that_claims_again_keeps_its_leases_and_gets_their_revocations(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(false, true)] before: bool,
 ) {
-    let scene = Scene::start(engine).await;
-    let (live, destination, worker, assignment) = scene.claimed().await;
+    let fixture = Fixture::start(engine).await;
+    let (live, destination, worker, assignment) = fixture.claimed_relay().await;
     drop(worker);
     if before {
-        scene.stopped(&live, &destination).await;
+        fixture.stop_relay(&live, &destination).await;
     }
 
-    let mut worker = scene.worker("w1").await;
+    let mut worker = fixture.worker("w1").await;
     let first = worker.next().await.unwrap();
     assert_eq!(first.assignments, [], "nothing is given twice");
     let mut revoked: Vec<_> = first
@@ -62,9 +71,11 @@ async fn a_worker_that_calls_again_keeps_its_leases_and_is_told_of_them(
         .map(|one| one.lease_id)
         .collect();
     if !before {
-        worker.takes(broadcasts(&assignment, 5)).await;
-        scene.stopped(&live, &destination).await;
-        revoked = worker.revoked().await;
+        worker
+            .expect_accepted(broadcasting_report(&assignment, 5))
+            .await;
+        fixture.stop_relay(&live, &destination).await;
+        revoked = worker.next_revocations().await;
     }
 
     assert_eq!(revoked, [assignment.lease_id]);

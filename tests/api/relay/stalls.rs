@@ -1,90 +1,108 @@
-//! A relay broadcasts only while its bytes grow.
+//! A relay is BROADCASTING only while its byte count grows.
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::scene::{Scene, broadcasts, destination_of, runs};
+use super::fixture::{Fixture, broadcasting_report, destination_request, state_report};
 use crate::harness::{Engine, Postgres, Sqlite, eventually};
 use pb::RelayState::{Broadcasting, Stalled, Starting};
 
-const IMPATIENT: [&str; 1] = ["--relay-stall-timeout=300ms"];
+const SHORT_STALL_TIMEOUT: [&str; 1] = ["--relay-stall-timeout=300ms"];
 
-/// The lease of every relay lasts, so that only their silence is judged.
-const FOREVER: &str = "update relays set lease_expire_time = '2999-01-01T00:00:00+00:00'";
+/// Extends all leases, so that only stalls are detected.
+const EXTEND_LEASES: &str = "update relays set lease_expire_time = '2999-01-01T00:00:00+00:00'";
 
 #[rstest]
 #[tokio::test]
-async fn reports_without_growth_make_a_relay_stall_whatever_they_say(
+async fn a_relay_stalls_without_byte_growth_whatever_state_is_reported(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(Broadcasting, Starting)] says: pb::RelayState,
 ) {
-    let scene = Scene::start_with(engine, &IMPATIENT, 0).await;
-    let (live, _, worker, assignment) = scene.claimed().await;
-    worker.takes(broadcasts(&assignment, 5)).await;
+    let fixture = Fixture::start_with(engine, &SHORT_STALL_TIMEOUT, 0).await;
+    let (live, _, worker, assignment) = fixture.claimed_relay().await;
+    worker
+        .expect_accepted(broadcasting_report(&assignment, 5))
+        .await;
 
     let stalled = eventually("the relay stalls", async || {
-        worker.takes(runs(&assignment, says, 5)).await;
-        let relay = scene.relay(&live).await;
+        worker
+            .expect_accepted(state_report(&assignment, says, 5))
+            .await;
+        let relay = fixture.relay(&live).await;
         (relay.state() == Stalled).then_some(relay)
     })
     .await;
     assert_eq!((stalled.bytes_sent, &*stalled.worker_id), (5, "w1"));
 
-    worker.takes(broadcasts(&assignment, 6)).await;
-    assert_eq!(scene.relay(&live).await.state(), Broadcasting);
-    scene.assert_events().await;
+    worker
+        .expect_accepted(broadcasting_report(&assignment, 6))
+        .await;
+    assert_eq!(fixture.relay(&live).await.state(), Broadcasting);
+    fixture.assert_no_missing_events().await;
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_relay_of_which_nothing_is_heard_stalls_but_not_while_its_stream_reconnects(
+async fn an_unreported_relay_stalls_unless_its_stream_is_reconnecting(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let flags = ["--relay-stall-timeout=300ms", "--relay-lease=3s"];
-    let scene = Scene::start_with(engine, &flags, 60).await;
-    scene.destination("held").await;
-    let live = scene.live("c1").await;
-    let mut worker = scene.worker("w1").await;
-    let held = worker.assigned(1).await.remove(0);
-    worker.takes(broadcasts(&held, 5)).await;
-    scene.server.database.execute(FOREVER).await;
-    scene.node.end(&live, "c1").await;
-    let before = scene.relay(&live).await;
+    let fixture = Fixture::start_with(engine, &flags, 60).await;
+    fixture.destination("held").await;
+    let live = fixture.live("c1").await;
+    let mut worker = fixture.worker("w1").await;
+    let held = worker.next_assignments(1).await.remove(0);
+    worker.expect_accepted(broadcasting_report(&held, 5)).await;
+    fixture.server.database.execute(EXTEND_LEASES).await;
+    fixture.node.end(&live, "c1").await;
+    let before = fixture.relay(&live).await;
 
-    let (project, key) = scene.owner.project().await;
-    scene.destination_with(destination_of(&project, "b")).await;
-    let other = scene.node.live(&key, "c2").await;
-    let assignment = worker.assigned(1).await.remove(0);
-    worker.takes(broadcasts(&assignment, 5)).await;
-    scene.server.database.execute(FOREVER).await;
+    let (project, key) = fixture.owner.project().await;
+    fixture
+        .create_destination(destination_request(&project, "b"))
+        .await;
+    let other = fixture.node.live(&key, "c2").await;
+    let assignment = worker.next_assignments(1).await.remove(0);
+    worker
+        .expect_accepted(broadcasting_report(&assignment, 5))
+        .await;
+    fixture.server.database.execute(EXTEND_LEASES).await;
 
-    scene.eventually(&other, Stalled).await;
-    worker.takes(broadcasts(&held, 5)).await;
-    worker.takes(runs(&held, Stalled, 5)).await;
+    fixture.wait_for_state(&other, Stalled).await;
+    worker.expect_accepted(broadcasting_report(&held, 5)).await;
+    worker
+        .expect_accepted(state_report(&held, Stalled, 5))
+        .await;
 
-    let after = scene.relay(&live).await;
+    let after = fixture.relay(&live).await;
     assert_eq!(after.state(), before.state());
-    scene.assert_events().await;
+    fixture.assert_no_missing_events().await;
 }
 
 #[rstest]
 #[tokio::test]
-async fn the_time_of_reconnecting_is_no_stall(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn time_spent_reconnecting_does_not_count_as_a_stall(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let flags = ["--heartbeat-interval=100ms", "--heartbeat-timeout=400ms"];
-    let scene = Scene::start_with(engine, &flags, 60).await;
-    let (live, _, worker, assignment) = scene.claimed().await;
-    worker.takes(broadcasts(&assignment, 5)).await;
+    let fixture = Fixture::start_with(engine, &flags, 60).await;
+    let (live, _, worker, assignment) = fixture.claimed_relay().await;
+    worker
+        .expect_accepted(broadcasting_report(&assignment, 5))
+        .await;
     eventually("the stream reconnects", async || {
-        let stream = scene.owner.stream(&live.id).await;
+        let stream = fixture.owner.stream(&live.id).await;
         (stream.status() == pb::StreamStatus::Reconnecting).then_some(())
     })
     .await;
-    scene.long_ago("silent_since").await;
-    scene.server.database.execute(FOREVER).await;
+    fixture.backdate("silent_since").await;
+    fixture.server.database.execute(EXTEND_LEASES).await;
 
-    let again = scene.node.heartbeat(&live, "c1").await.stream.unwrap();
+    let again = fixture.node.heartbeat(&live, "c1").await.stream.unwrap();
     assert_eq!(again.status(), pb::StreamStatus::Live);
-    worker.takes(broadcasts(&assignment, 5)).await;
+    worker
+        .expect_accepted(broadcasting_report(&assignment, 5))
+        .await;
 
-    assert_eq!(scene.relay(&live).await.state(), Broadcasting);
+    assert_eq!(fixture.relay(&live).await.state(), Broadcasting);
 }

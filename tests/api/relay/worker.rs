@@ -6,15 +6,15 @@ use tonic::{Status, Streaming};
 
 use crate::harness::Client;
 
-/// How long anything may take that must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit for an expected message.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A worker with an open ClaimRelays.
 pub struct Worker {
     pub id: String,
     client: Client,
     answer: Streaming<pb::ClaimRelaysResponse>,
-    /// What has come and was not asked for yet.
+    /// Received, and not yet returned.
     assignments: Vec<pb::RelayAssignment>,
     revocations: Vec<String>,
 }
@@ -36,13 +36,13 @@ impl Worker {
         }
     }
 
-    /// The next message, or how it ended.
+    /// The next message, or the status that ended the call.
     pub async fn next(&mut self) -> Result<pb::ClaimRelaysResponse, Status> {
         let message = self.answer.message().await?;
         Ok(message.expect("it does not end without a reason"))
     }
 
-    /// Listens until there is what is waited for.
+    /// Reads messages until a condition holds.
     async fn listen_until(&mut self, is_there: impl Fn(&Self) -> bool) {
         let listening = async {
             while !is_there(self) {
@@ -52,27 +52,27 @@ impl Worker {
                 self.revocations.extend(revoked.map(|one| one.lease_id));
             }
         };
-        timeout(PATIENCE, listening)
+        timeout(MESSAGE_TIMEOUT, listening)
             .await
-            .expect("it comes in time");
+            .expect("the message arrives in time");
     }
 
-    /// So many relays, as they come.
-    pub async fn assigned(&mut self, count: usize) -> Vec<pb::RelayAssignment> {
+    /// Waits for `count` assignments.
+    pub async fn next_assignments(&mut self, count: usize) -> Vec<pb::RelayAssignment> {
         self.listen_until(|worker| worker.assignments.len() >= count)
             .await;
         assert_eq!(self.assignments.len(), count, "{:?}", self.assignments);
         std::mem::take(&mut self.assignments)
     }
 
-    /// The next leases that it is to give back.
-    pub async fn revoked(&mut self) -> Vec<String> {
+    /// Waits for revocations; returns their lease ids.
+    pub async fn next_revocations(&mut self) -> Vec<String> {
         self.listen_until(|worker| !worker.revocations.is_empty())
             .await;
         std::mem::take(&mut self.revocations)
     }
 
-    /// How the call ends, whatever comes before.
+    /// The status that ends the call.
     pub async fn ended(&mut self) -> Status {
         let end = async {
             loop {
@@ -81,7 +81,9 @@ impl Worker {
                 }
             }
         };
-        timeout(PATIENCE, end).await.expect("it ends in time")
+        timeout(MESSAGE_TIMEOUT, end)
+            .await
+            .expect("it ends in time")
     }
 
     pub async fn report(&self, reports: Vec<pb::RelayReport>) -> pb::ReportRelaysResponse {
@@ -93,22 +95,22 @@ impl Worker {
         client.report_relays(request).await.unwrap().into_inner()
     }
 
-    /// A report that is to be taken.
-    pub async fn takes(&self, report: pb::RelayReport) {
+    /// Sends a report, whose lease must be renewed.
+    pub async fn expect_accepted(&self, report: pb::RelayReport) {
         let answer = self.report(vec![report]).await;
         assert_eq!(answer.lost_lease_ids, [""; 0]);
     }
 
-    /// A report of a lease that is to be lost.
-    pub async fn loses(&self, report: pb::RelayReport) {
+    /// Sends a report, whose lease must be lost.
+    pub async fn expect_lost(&self, report: pb::RelayReport) {
         let lease_id = report.lease_id.clone();
         let answer = self.report(vec![report]).await;
         assert_eq!(answer.lost_lease_ids, [lease_id]);
     }
 }
 
-/// What a worker says of a relay that runs.
-pub fn runs(
+/// A report with a state and a byte count.
+pub fn state_report(
     assignment: &pb::RelayAssignment,
     state: pb::RelayState,
     bytes_sent: i64,
@@ -122,13 +124,13 @@ pub fn runs(
     }
 }
 
-/// What a worker says of a relay that has sent so many bytes.
-pub fn broadcasts(assignment: &pb::RelayAssignment, bytes_sent: i64) -> pb::RelayReport {
-    runs(assignment, pb::RelayState::Broadcasting, bytes_sent)
+/// A report of a relay that is broadcasting.
+pub fn broadcasting_report(assignment: &pb::RelayAssignment, bytes_sent: i64) -> pb::RelayReport {
+    state_report(assignment, pb::RelayState::Broadcasting, bytes_sent)
 }
 
-/// What a worker says of a relay that has failed.
-pub fn fails(
+/// A report of a relay that has failed.
+pub fn failure_report(
     assignment: &pb::RelayAssignment,
     state: pb::RelayState,
     severity: pb::RelayErrorSeverity,
@@ -139,12 +141,12 @@ pub fn fails(
             severity: severity.into(),
             message: "broken pipe".to_owned(),
         }),
-        ..runs(assignment, state, 0)
+        ..state_report(assignment, state, 0)
     }
 }
 
-/// What a worker says of a relay that broke off.
-pub fn breaks(assignment: &pb::RelayAssignment) -> pb::RelayReport {
+/// A report of a relay that has failed and can be retried.
+pub fn retryable_failure(assignment: &pb::RelayAssignment) -> pb::RelayReport {
     let severity = pb::RelayErrorSeverity::Retryable;
-    fails(assignment, pb::RelayState::Retrying, severity)
+    failure_report(assignment, pb::RelayState::Retrying, severity)
 }

@@ -1,41 +1,41 @@
-//! What stands between a media server and the control plane: it turns hooks into
-//! calls, and remembers what it was told of each connection.
+//! A simulated edge between a media server and the control plane. It turns hooks into calls, and
+//! stores the stream of each connection.
 
 use std::collections::BTreeMap;
 
 use sluice::proto::v1 as pb;
 
 use super::{
-    node::{self, keyed, unknown},
-    scene::{Scene, told},
+    fixture::{Fixture, instruction},
+    node_reports::{self, with_key, with_stream_and_key},
 };
 use crate::harness::{Client, refused};
 
-/// The adapter of one run of one media server, whose publishers have one key.
+/// The adapter of one boot of a media server. All publishers use one stream key.
 pub struct Adapter {
     client: Client,
     key: String,
     node_id: String,
     boot_id: String,
-    /// The stream of each connection, as far as it was told.
-    known: BTreeMap<String, pb::Stream>,
+    /// The stream of each connection, from the latest response.
+    streams: BTreeMap<String, pb::Stream>,
 }
 
 impl Adapter {
-    /// Of node `n1`, in its first run.
-    pub fn of(scene: &Scene, boot_id: &str) -> Self {
+    /// For a boot of node `n1`.
+    pub fn new(fixture: &Fixture, boot_id: &str) -> Self {
         Self {
-            client: scene.node.client.clone(),
-            key: scene.key.clone(),
+            client: fixture.node.client.clone(),
+            key: fixture.key.clone(),
             node_id: "n1".to_owned(),
             boot_id: boot_id.to_owned(),
-            known: BTreeMap::new(),
+            streams: BTreeMap::new(),
         }
     }
 
-    /// The same, when the control plane is back at another address.
-    pub fn reach(&mut self, scene: &Scene) {
-        self.client = scene.node.client.clone();
+    /// Connects to a restarted control plane, which has another address.
+    pub fn reconnect_to(&mut self, fixture: &Fixture) {
+        self.client = fixture.node.client.clone();
     }
 
     fn publisher(&self, connection: &str) -> pb::Publisher {
@@ -48,36 +48,36 @@ impl Adapter {
         }
     }
 
-    /// What it knows of a connection.
+    /// The stored stream of a connection.
     pub fn stream(&self, connection: &str) -> pb::Stream {
-        self.known[connection].clone()
+        self.streams[connection].clone()
     }
 
-    /// A publisher asks to be let in; the reason if it is not.
+    /// BeginPublish; the error reason if it is refused.
     pub async fn begin(&mut self, connection: &str, media: bool) -> Result<pb::Stream, String> {
         let publisher = self.publisher(connection);
-        match node::begin(&self.client, &self.key, publisher, media).await {
+        match node_reports::begin_publish(&self.client, &self.key, publisher, media).await {
             Ok(answer) => {
                 let stream = answer.into_inner().stream.unwrap();
-                self.known.insert(connection.to_owned(), stream.clone());
+                self.streams.insert(connection.to_owned(), stream.clone());
                 Ok(stream)
             }
             Err(status) => Err(refused::<()>(Err(status)).reason),
         }
     }
 
-    /// A connection stands, and has media: what it is to do.
+    /// HeartbeatPublish; returns the instruction for the connection.
     pub async fn heartbeat(&self, connection: &str) -> (pb::PublishAction, pb::EndReason) {
         self.heartbeat_as(connection, connection).await
     }
 
-    /// The same, where the media server names another connection's stream.
+    /// The same, with the stream of another connection.
     pub async fn heartbeat_as(
         &self,
         connection: &str,
-        whose: &str,
+        stream_of: &str,
     ) -> (pb::PublishAction, pb::EndReason) {
-        let stream = self.stream(whose);
+        let stream = self.stream(stream_of);
         let request = pb::HeartbeatPublishRequest {
             stream_id: stream.id,
             epoch: stream.epoch,
@@ -85,17 +85,17 @@ impl Adapter {
             stats: None,
         };
         let answer = self.client.stream.clone().heartbeat_publish(request).await;
-        told(&answer.unwrap().into_inner())
+        instruction(&answer.unwrap().into_inner())
     }
 
-    /// A connection is gone: its stream then.
+    /// EndPublish; returns the stream.
     pub async fn end(&self, connection: &str) -> pb::Stream {
         self.end_as(connection, connection).await
     }
 
-    /// The same, where the media server names another connection's stream.
-    pub async fn end_as(&self, connection: &str, whose: &str) -> pb::Stream {
-        let stream = self.stream(whose);
+    /// The same, with the stream of another connection.
+    pub async fn end_as(&self, connection: &str, stream_of: &str) -> pb::Stream {
+        let stream = self.stream(stream_of);
         let request = pb::EndPublishRequest {
             stream_id: stream.id,
             epoch: stream.epoch,
@@ -105,11 +105,11 @@ impl Adapter {
         answer.unwrap().into_inner().stream.unwrap()
     }
 
-    /// Says which connections stand, and learns of them.
-    pub async fn sync(&mut self, standing: &[&str]) -> pb::SyncNodeResponse {
-        let connections = standing.iter().map(|id| match self.known.get(*id) {
-            Some(stream) => keyed(id, stream, &self.key),
-            None => unknown(id, &self.key),
+    /// SyncNode with the open connections; stores the adopted streams.
+    pub async fn sync(&mut self, connection_ids: &[&str]) -> pb::SyncNodeResponse {
+        let connections = connection_ids.iter().map(|id| match self.streams.get(*id) {
+            Some(stream) => with_stream_and_key(id, stream, &self.key),
+            None => with_key(id, &self.key),
         });
         let request = pb::SyncNodeRequest {
             node_id: self.node_id.clone(),
@@ -120,16 +120,16 @@ impl Adapter {
         let answer = answer.unwrap().into_inner();
         for adoption in &answer.adoptions {
             let stream = adoption.stream.clone().unwrap();
-            self.known.insert(adoption.connection_id.clone(), stream);
+            self.streams.insert(adoption.connection_id.clone(), stream);
         }
         answer
     }
 }
 
-impl Scene {
-    /// The project's stream that has not ended, of which there is one at most.
-    pub async fn running(&self) -> Option<pb::Stream> {
-        assert!(self.unended().await <= 1);
+impl Fixture {
+    /// The stream of the project that has not ended, if there is one.
+    pub async fn running_stream(&self) -> Option<pb::Stream> {
+        assert!(self.count_unended().await <= 1);
         match self.project().await.live_stream_id.as_str() {
             "" => None,
             id => Some(self.owner.stream(id).await),

@@ -1,10 +1,10 @@
-//! Changes of a project, and how watchers see them.
+//! Changes of a project, and the events that watchers get.
 
 use sluice::proto::v1::{self as pb, watch_project_response::Event};
 
 use crate::harness::{Client, Watcher};
 
-/// UpdateProject with a new name; the revision that it took.
+/// UpdateProject with a new name; returns the revision.
 pub async fn rename(client: &Client, project_id: &str, name: &str) -> i64 {
     let request = pb::UpdateProjectRequest {
         project_id: project_id.to_owned(),
@@ -38,24 +38,24 @@ pub async fn delete_project(client: &Client, project_id: &str) {
     answer.unwrap();
 }
 
-/// The next event, of a stream.
-pub async fn stream_changed(watcher: &mut Watcher) -> pb::Stream {
+/// The next event, which must be StreamChanged.
+pub async fn next_stream_changed(watcher: &mut Watcher) -> pb::Stream {
     match watcher.change().await.unwrap() {
         Event::StreamChanged(stream) => stream,
         other => panic!("not of a stream: {other:?}"),
     }
 }
 
-/// The next event, of the project itself.
-pub async fn project_updated(watcher: &mut Watcher) -> pb::Project {
+/// The next event, which must be ProjectUpdated.
+pub async fn next_project_updated(watcher: &mut Watcher) -> pb::Project {
     match watcher.change().await.unwrap() {
         Event::ProjectUpdated(project) => project,
         other => panic!("not of the project: {other:?}"),
     }
 }
 
-/// The next event, of a destination.
-pub async fn destination_changed(watcher: &mut Watcher) -> pb::DestinationChanged {
+/// The next event, which must be DestinationChanged.
+pub async fn next_destination_changed(watcher: &mut Watcher) -> pb::DestinationChanged {
     match watcher.change().await.unwrap() {
         Event::DestinationChanged(change) => change,
         other => panic!("not of a destination: {other:?}"),

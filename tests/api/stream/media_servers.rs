@@ -1,42 +1,45 @@
-//! What media servers may rely on.
+//! Guarantees for media servers.
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::scene::{CONTINUE, Scene, told};
+use super::fixture::{CONTINUE, Fixture, instruction};
 use crate::harness::{Engine, Postgres, Sqlite};
 
-/// Predecessor's defect G19: 50 requests in 15 minutes, and a busy media server was locked out.
+/// Predecessor's defect G19: a busy media server was locked out after 50 requests in 15 minutes.
 #[rstest]
 #[tokio::test]
-async fn a_busy_media_server_is_never_turned_away(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let live = scene.node.live(&scene.key, "a").await;
+async fn a_busy_media_server_is_never_rate_limited(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let live = fixture.node.live(&fixture.key, "a").await;
 
     for _ in 0..300 {
-        assert_eq!(told(&scene.node.heartbeat(&live, "a").await), CONTINUE);
+        assert_eq!(
+            instruction(&fixture.node.heartbeat(&live, "a").await),
+            CONTINUE
+        );
     }
 }
 
-/// Predecessor's defect G3: the stream key was the address to watch at, so whoever
-/// could watch could publish.
+/// Predecessor's defect G3: the play URL contained the stream key, so that every viewer could
+/// publish.
 #[rstest]
 #[tokio::test]
-async fn nothing_that_is_shown_of_a_stream_or_a_project_holds_the_stream_key(
+async fn no_view_of_a_stream_or_project_contains_the_stream_key(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let live = scene.node.live(&scene.key, "a").await;
+    let fixture = Fixture::start(engine).await;
+    let live = fixture.node.live(&fixture.key, "a").await;
 
     let request = pb::ListStreamsRequest {
-        project_id: scene.project_id.clone(),
+        project_id: fixture.project_id.clone(),
         ..Default::default()
     };
-    let mut client = scene.owner.client.stream.clone();
+    let mut client = fixture.owner.client.stream.clone();
     let listed = client.list_streams(request).await.unwrap().into_inner();
-    let shown = format!("{live:?} {listed:?} {:?}", scene.project().await);
+    let shown = format!("{live:?} {listed:?} {:?}", fixture.project().await);
 
-    let secret = scene.key.strip_prefix("sk_").unwrap();
+    let secret = fixture.key.strip_prefix("sk_").unwrap();
     assert!(shown.contains(&live.id));
     assert!(!shown.contains(secret));
 }

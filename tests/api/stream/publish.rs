@@ -1,17 +1,19 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::scene::{CONTINUE, Scene, at, bytes, seconds, state, stop, told};
+use super::fixture::{
+    CONTINUE, Fixture, instruction, seconds, state, stats_with_bytes, stop, timestamp,
+};
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite};
 
 #[rstest]
 #[tokio::test]
 async fn a_publish_begins_a_stream(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
+    let fixture = Fixture::start(engine).await;
 
-    let answer = scene
+    let answer = fixture
         .node
-        .begin(&scene.key, "a")
+        .begin(&fixture.key, "a")
         .await
         .unwrap()
         .into_inner();
@@ -21,7 +23,7 @@ async fn a_publish_begins_a_stream(#[values(Sqlite, Postgres)] engine: Engine) {
     assert!(stream.create_time.is_some());
     let expected = pb::Stream {
         id: stream.id.clone(),
-        project_id: scene.project_id.clone(),
+        project_id: fixture.project_id.clone(),
         status: pb::StreamStatus::Connecting.into(),
         epoch: 1,
         create_time: stream.create_time,
@@ -33,19 +35,19 @@ async fn a_publish_begins_a_stream(#[values(Sqlite, Postgres)] engine: Engine) {
         stats: None,
     };
     assert_eq!(stream, expected);
-    assert_eq!(scene.owner.stream(&stream.id).await, expected);
+    assert_eq!(fixture.owner.stream(&stream.id).await, expected);
 }
 
 #[rstest]
 #[tokio::test]
 async fn a_publish_with_media_is_live_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
+    let fixture = Fixture::start(engine).await;
 
-    let stream = scene.begun_live("a").await;
+    let stream = fixture.begin_live_stream("a").await;
 
     assert_eq!(stream.epoch, 1);
     assert_eq!(stream.live_time, stream.create_time);
-    assert_eq!(scene.owner.stream(&stream.id).await, stream);
+    assert_eq!(fixture.owner.stream(&stream.id).await, stream);
 }
 
 #[rstest]
@@ -53,71 +55,75 @@ async fn a_publish_with_media_is_live_at_once(#[values(Sqlite, Postgres)] engine
 async fn a_begin_repeated_with_media_makes_the_stream_live(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let begun = scene.begun("a").await;
+    let fixture = Fixture::start(engine).await;
+    let begun = fixture.begin_stream("a").await;
 
-    let live = scene.begun_live("a").await;
+    let live = fixture.begin_live_stream("a").await;
 
     assert_eq!((&live.id, live.epoch), (&begun.id, 1));
-    assert_eq!(scene.owner.stream(&begun.id).await, live);
+    assert_eq!(fixture.owner.stream(&begun.id).await, live);
 }
 
 #[rstest]
 #[case::not_measured(None, pb::StreamStatus::Live)]
-#[case::no_media_yet(bytes(0), pb::StreamStatus::Connecting)]
-#[case::media(bytes(1), pb::StreamStatus::Live)]
+#[case::no_media_yet(stats_with_bytes(0), pb::StreamStatus::Connecting)]
+#[case::media(stats_with_bytes(1), pb::StreamStatus::Live)]
 #[tokio::test]
 async fn a_heartbeat_with_media_makes_the_stream_live(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[case] stats: Option<pb::StreamStats>,
     #[case] status: pb::StreamStatus,
 ) {
-    let scene = Scene::start(engine).await;
-    let begun = scene.begun("a").await;
+    let fixture = Fixture::start(engine).await;
+    let begun = fixture.begin_stream("a").await;
 
     let connection = MediaServer::connection("a");
-    let answer = scene.heartbeat_of(&begun, connection, stats.clone()).await;
+    let answer = fixture
+        .heartbeat_from(&begun, connection, stats.clone())
+        .await;
 
-    assert_eq!(told(&answer), CONTINUE);
+    assert_eq!(instruction(&answer), CONTINUE);
     let stream = answer.stream.unwrap();
     assert_eq!(stream.status(), status);
     assert_eq!(stream.live_time.is_some(), status == pb::StreamStatus::Live);
     assert_eq!(stream.stats, stats);
-    assert!(at(stream.last_seen_time) > at(begun.last_seen_time));
-    assert_eq!(scene.owner.stream(&begun.id).await, stream);
+    assert!(timestamp(stream.last_seen_time) > timestamp(begun.last_seen_time));
+    assert_eq!(fixture.owner.stream(&begun.id).await, stream);
 }
 
 #[rstest]
 #[tokio::test]
-async fn later_heartbeats_move_only_when_the_publisher_was_seen(
+async fn later_heartbeats_update_only_the_last_seen_time_and_statistics(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let live = scene.node.live(&scene.key, "a").await;
+    let fixture = Fixture::start(engine).await;
+    let live = fixture.node.live(&fixture.key, "a").await;
 
-    for stats in [None, bytes(7), bytes(0)] {
-        let before = scene.owner.stream(&live.id).await;
+    for stats in [None, stats_with_bytes(7), stats_with_bytes(0)] {
+        let before = fixture.owner.stream(&live.id).await;
         let connection = MediaServer::connection("a");
-        let answer = scene.heartbeat_of(&live, connection, stats.clone()).await;
+        let answer = fixture
+            .heartbeat_from(&live, connection, stats.clone())
+            .await;
 
-        assert_eq!(told(&answer), CONTINUE);
+        assert_eq!(instruction(&answer), CONTINUE);
         let stream = answer.stream.unwrap();
-        assert!(at(stream.last_seen_time) > at(before.last_seen_time));
+        assert!(timestamp(stream.last_seen_time) > timestamp(before.last_seen_time));
         let expected = pb::Stream {
             last_seen_time: stream.last_seen_time,
             stats: stats.or(before.stats),
             ..before
         };
         assert_eq!(stream, expected);
-        assert_eq!(scene.owner.stream(&live.id).await, expected);
+        assert_eq!(fixture.owner.stream(&live.id).await, expected);
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn what_was_last_measured_is_kept_and_shown(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let stream = scene.begun("a").await;
+async fn the_latest_statistics_are_stored_and_shown(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let stream = fixture.begin_stream("a").await;
     let first = pb::StreamStats {
         bytes_received: i64::MAX,
         bitrate_bps: 6_000_000,
@@ -138,10 +144,10 @@ async fn what_was_last_measured_is_kept_and_shown(#[values(Sqlite, Postgres)] en
         (Some(second.clone()), &second),
     ] {
         let connection = MediaServer::connection("a");
-        let answer = scene.heartbeat_of(&stream, connection, sent).await;
+        let answer = fixture.heartbeat_from(&stream, connection, sent).await;
 
         assert_eq!(answer.stream.unwrap().stats.as_ref(), Some(shown));
-        let stream = scene.owner.stream(&stream.id).await;
+        let stream = fixture.owner.stream(&stream.id).await;
         assert_eq!(stream.stats.as_ref(), Some(shown));
     }
 }
@@ -149,12 +155,12 @@ async fn what_was_last_measured_is_kept_and_shown(#[values(Sqlite, Postgres)] en
 #[rstest]
 #[tokio::test]
 async fn the_end_of_the_publisher_ends_the_stream(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let live = scene.node.live(&scene.key, "a").await;
+    let fixture = Fixture::start(engine).await;
+    let live = fixture.node.live(&fixture.key, "a").await;
 
-    let ended = scene.node.end(&live, "a").await;
+    let ended = fixture.node.end(&live, "a").await;
 
-    assert!(at(ended.end_time) > at(live.last_seen_time));
+    assert!(timestamp(ended.end_time) > timestamp(live.last_seen_time));
     let expected = pb::Stream {
         status: pb::StreamStatus::Ended.into(),
         end_reason: pb::EndReason::PublisherEnded.into(),
@@ -163,11 +169,11 @@ async fn the_end_of_the_publisher_ends_the_stream(#[values(Sqlite, Postgres)] en
         ..live.clone()
     };
     assert_eq!(ended, expected);
-    assert_eq!(scene.node.end(&live, "a").await, expected);
-    let late = scene.node.heartbeat(&live, "a").await;
-    assert_eq!(told(&late), stop(pb::EndReason::PublisherEnded));
+    assert_eq!(fixture.node.end(&live, "a").await, expected);
+    let late = fixture.node.heartbeat(&live, "a").await;
+    assert_eq!(instruction(&late), stop(pb::EndReason::PublisherEnded));
     assert_eq!(late.stream, Some(expected.clone()));
-    assert_eq!(scene.owner.stream(&live.id).await, expected);
+    assert_eq!(fixture.owner.stream(&live.id).await, expected);
 }
 
 #[rstest]
@@ -175,11 +181,11 @@ async fn the_end_of_the_publisher_ends_the_stream(#[values(Sqlite, Postgres)] en
 async fn a_begin_repeated_by_its_connection_is_the_same_publish(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let begun = scene.begun("a").await;
-    let again = scene.begun("a").await;
-    let live = scene.node.heartbeat(&begun, "a").await.stream.unwrap();
-    let once_more = scene.begun("a").await;
+    let fixture = Fixture::start(engine).await;
+    let begun = fixture.begin_stream("a").await;
+    let again = fixture.begin_stream("a").await;
+    let live = fixture.node.heartbeat(&begun, "a").await.stream.unwrap();
+    let once_more = fixture.begin_stream("a").await;
 
     let seen = |stream: &pb::Stream, now: &pb::Stream| pb::Stream {
         last_seen_time: now.last_seen_time,
@@ -187,30 +193,30 @@ async fn a_begin_repeated_by_its_connection_is_the_same_publish(
     };
     assert_eq!(again, seen(&begun, &again));
     assert_eq!(once_more, seen(&live, &once_more));
-    assert_eq!(scene.unended().await, 1);
+    assert_eq!(fixture.count_unended().await, 1);
 }
 
 #[rstest]
 #[tokio::test]
 async fn a_new_publish_after_the_end_is_a_new_stream(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let first = scene.node.live(&scene.key, "a").await;
-    let ended = scene.node.end(&first, "a").await;
+    let fixture = Fixture::start(engine).await;
+    let first = fixture.node.live(&fixture.key, "a").await;
+    let ended = fixture.node.end(&first, "a").await;
 
-    let second = scene.begun("b").await;
+    let second = fixture.begin_stream("b").await;
 
     assert!(second.id > first.id);
     assert_eq!(second.epoch, 1);
-    assert_eq!(scene.owner.stream(&first.id).await, ended);
-    // The first publish, reported late, is not the second one.
-    scene.node.end(&first, "a").await;
-    assert_eq!(scene.owner.stream(&second.id).await, second);
+    assert_eq!(fixture.owner.stream(&first.id).await, ended);
+    // A late report of the first publish does not affect the second one.
+    fixture.node.end(&first, "a").await;
+    assert_eq!(fixture.owner.stream(&second.id).await, second);
 }
 
 #[rstest]
 #[tokio::test]
-async fn whatever_a_publisher_may_be_is_kept(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
+async fn every_valid_publisher_is_accepted_and_stored(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
 
     for (protocol, given, kept) in [
         (pb::IngestProtocol::Unspecified, "", ""),
@@ -232,12 +238,12 @@ async fn whatever_a_publisher_may_be_is_kept(#[values(Sqlite, Postgres)] engine:
             protocol: protocol.into(),
         };
         let request = pb::BeginPublishRequest {
-            stream_key: scene.key.clone(),
+            stream_key: fixture.key.clone(),
             publisher: Some(publisher.clone()),
             media_flowing: false,
             play_url: String::new(),
         };
-        let mut client = scene.node.client.stream.clone();
+        let mut client = fixture.node.client.stream.clone();
         let answer = client.begin_publish(request).await.unwrap().into_inner();
         let stream = answer.stream.unwrap();
         let expected = pb::Publisher {
@@ -246,7 +252,7 @@ async fn whatever_a_publisher_may_be_is_kept(#[values(Sqlite, Postgres)] engine:
         };
         assert_eq!(stream.publisher, Some(expected));
 
-        let ended = scene.end_of(&stream, publisher).await;
+        let ended = fixture.end_from(&stream, publisher).await;
         let over = (pb::StreamStatus::Ended, pb::EndReason::PublisherEnded);
         assert_eq!(state(&ended), over);
     }

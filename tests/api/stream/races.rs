@@ -3,15 +3,15 @@ use sluice::proto::v1 as pb;
 use tokio::task::JoinSet;
 use tonic::{Code, Response, Status};
 
-use super::scene::{Scene, seconds, state};
+use super::fixture::{Fixture, state};
 use crate::harness::{Client, Engine, MediaServer, Postgres, Sqlite, refused};
 
 type Begun = Result<Response<pb::BeginPublishResponse>, Status>;
 
 const CALLS: usize = 20;
 
-impl Scene {
-    /// Media servers that are connected to the server and to a replica of it.
+impl Fixture {
+    /// Clients of media servers on this server and on a replica.
     pub async fn two_nodes(&mut self) -> [Client; 2] {
         let here = self.node.client.clone();
         let channel = self.server.replica().await;
@@ -21,7 +21,7 @@ impl Scene {
         [here, there]
     }
 
-    /// BeginPublish of connections, all at once, over both servers.
+    /// Concurrent BeginPublish calls on both servers.
     async fn begin_all(
         &mut self,
         connection: impl Fn(usize) -> String,
@@ -51,7 +51,7 @@ impl Scene {
     }
 }
 
-/// The one stream that was accepted; all other publishers met a conflict.
+/// The only accepted stream; all other publishers must be refused for the conflict.
 fn winner(answers: Vec<Result<pb::Stream, Status>>) -> pb::Stream {
     let mut winners = Vec::new();
     for answer in answers {
@@ -70,76 +70,80 @@ fn winner(answers: Vec<Result<pb::Stream, Status>>) -> pb::Stream {
 /// Predecessor's defect G4: a second publish made a second live row.
 #[rstest]
 #[tokio::test]
-async fn of_publishers_at_the_same_time_one_wins(#[values(Sqlite, Postgres)] engine: Engine) {
-    let mut scene = Scene::start(engine).await;
-    let before = scene.project().await;
+async fn of_concurrent_publishers_exactly_one_is_accepted(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let mut fixture = Fixture::start(engine).await;
+    let before = fixture.project().await;
 
-    let answers = scene.begin_all(|number| number.to_string()).await;
+    let answers = fixture.begin_all(|number| number.to_string()).await;
 
     let winner = winner(answers);
     assert_eq!(winner.epoch, 1);
-    assert_eq!(scene.owner.stream(&winner.id).await, winner);
-    assert_eq!((scene.unended().await, scene.rows().await), (1, 1));
-    let project = scene.project().await;
+    assert_eq!(fixture.owner.stream(&winner.id).await, winner);
+    assert_eq!(
+        (fixture.count_unended().await, fixture.rows().await),
+        (1, 1)
+    );
+    let project = fixture.project().await;
     assert_eq!(project.live_stream_id, winner.id);
     assert_eq!(project.revision, before.revision + 1);
 }
 
 #[rstest]
 #[tokio::test]
-async fn of_publishers_that_come_back_at_the_same_time_one_wins(
+async fn of_concurrently_reconnecting_publishers_exactly_one_is_accepted(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let mut scene = Scene::with_window(engine, &[]).await;
-    let live = scene.node.live(&scene.key, "lost").await;
-    scene.node.end(&live, "lost").await;
+    let mut fixture = Fixture::with_window(engine, &[]).await;
+    let live = fixture.node.live(&fixture.key, "lost").await;
+    fixture.node.end(&live, "lost").await;
 
-    let answers = scene.begin_all(|number| number.to_string()).await;
+    let answers = fixture.begin_all(|number| number.to_string()).await;
 
     let winner = winner(answers);
     assert_eq!((&winner.id, winner.epoch), (&live.id, 2));
-    assert_eq!(scene.owner.stream(&winner.id).await, winner);
-    assert_eq!((scene.unended().await, scene.rows().await), (1, 1));
+    assert_eq!(fixture.owner.stream(&winner.id).await, winner);
+    assert_eq!(
+        (fixture.count_unended().await, fixture.rows().await),
+        (1, 1)
+    );
 }
 
 #[rstest]
 #[tokio::test]
-async fn one_publish_reported_many_times_at_once_is_one_stream(
+async fn one_publish_begun_many_times_concurrently_is_one_stream(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let mut scene = Scene::start(engine).await;
-    let before = scene.project().await;
+    let mut fixture = Fixture::start(engine).await;
+    let before = fixture.project().await;
 
-    let answers = scene.begin_all(|_| "same".to_owned()).await;
+    let answers = fixture.begin_all(|_| "same".to_owned()).await;
 
-    let live_stream_id = scene.project().await.live_stream_id;
+    let live_stream_id = fixture.project().await.live_stream_id;
     for stream in answers {
         let stream = stream.unwrap();
         assert_eq!((&stream.id, stream.epoch), (&live_stream_id, 1));
     }
-    assert_eq!((scene.unended().await, scene.rows().await), (1, 1));
-    assert_eq!(scene.project().await.revision, before.revision + 1);
+    assert_eq!(
+        (fixture.count_unended().await, fixture.rows().await),
+        (1, 1)
+    );
+    assert_eq!(fixture.project().await.revision, before.revision + 1);
 }
 
 /// Predecessor's defect G4: a second publish made a second live row.
 #[rstest]
 #[tokio::test]
-async fn of_publishers_that_take_over_at_the_same_time_one_remains(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let request = pb::CreateProjectRequest {
-        reconnect_window: Some(seconds(60)),
-        publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
-        ..Default::default()
-    };
-    let mut scene = Scene::of(engine, &[], request).await;
+async fn of_concurrent_takeovers_exactly_one_remains(#[values(Sqlite, Postgres)] engine: Engine) {
+    let mut fixture = Fixture::with_takeover(engine, 60).await;
 
-    let answers = scene.begin_all(|number| number.to_string()).await;
+    let answers = fixture.begin_all(|number| number.to_string()).await;
 
-    let live_stream_id = scene.project().await.live_stream_id;
+    let live_stream_id = fixture.project().await.live_stream_id;
     let mut running = 0;
     for stream in answers {
-        let stream = scene.owner.stream(&stream.unwrap().id).await;
+        let stream = fixture.owner.stream(&stream.unwrap().id).await;
         match stream.id == live_stream_id {
             true => running += 1,
             false => assert_eq!(
@@ -149,16 +153,19 @@ async fn of_publishers_that_take_over_at_the_same_time_one_remains(
         }
     }
     assert_eq!(running, 1);
-    assert_eq!((scene.unended().await, scene.rows().await), (1, 20));
+    assert_eq!(
+        (fixture.count_unended().await, fixture.rows().await),
+        (1, 20)
+    );
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_stop_among_heartbeats_is_final(#[values(Sqlite, Postgres)] engine: Engine) {
-    let mut scene = Scene::start(engine).await;
-    let nodes = scene.two_nodes().await;
-    let live = scene.node.live(&scene.key, "a").await;
-    let before = scene.project().await.revision;
+async fn a_stop_among_concurrent_heartbeats_is_final(#[values(Sqlite, Postgres)] engine: Engine) {
+    let mut fixture = Fixture::start(engine).await;
+    let nodes = fixture.two_nodes().await;
+    let live = fixture.node.live(&fixture.key, "a").await;
+    let before = fixture.project().await.revision;
 
     let mut calls: JoinSet<pb::Stream> = (0..CALLS)
         .map(|number| {
@@ -177,7 +184,7 @@ async fn a_stop_among_heartbeats_is_final(#[values(Sqlite, Postgres)] engine: En
             }
         })
         .collect();
-    let mut owner = scene.owner.client.stream.clone();
+    let mut owner = fixture.owner.client.stream.clone();
     let request = pb::StopStreamRequest {
         stream_id: live.id.clone(),
         hold: None,
@@ -191,21 +198,21 @@ async fn a_stop_among_heartbeats_is_final(#[values(Sqlite, Postgres)] engine: En
     }
 
     let over = (pb::StreamStatus::Ended, pb::EndReason::StoppedByOwner);
-    assert_eq!(state(&scene.owner.stream(&live.id).await), over);
-    assert_eq!(scene.project().await.revision, before + 1);
+    assert_eq!(state(&fixture.owner.stream(&live.id).await), over);
+    assert_eq!(fixture.project().await.revision, before + 1);
 }
 
 /// Predecessor's defect G4: nothing kept a project from having two live rows.
 #[rstest]
 #[tokio::test]
-async fn the_schema_itself_refuses_a_second_unended_stream(
+async fn the_schema_refuses_a_second_stream_that_has_not_ended(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let live = scene.node.live(&scene.key, "a").await;
-    scene.node.end(&live, "a").await;
-    scene.node.live(&scene.key, "b").await;
+    let fixture = Fixture::start(engine).await;
+    let live = fixture.node.live(&fixture.key, "a").await;
+    fixture.node.end(&live, "a").await;
+    fixture.node.live(&fixture.key, "b").await;
 
     let revive = "update streams set end_time = null where end_time is not null";
-    assert!(scene.server.database.refuses(revive).await);
+    assert!(fixture.server.database.refuses(revive).await);
 }

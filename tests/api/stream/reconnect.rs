@@ -1,47 +1,49 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::scene::{CONTINUE, Scene, at, state, stop, told};
+use super::fixture::{CONTINUE, Fixture, instruction, state, stop, timestamp};
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite};
 
-/// So that the server judges soon: it listens for one timeout before it does.
-const SOON: [&str; 2] = ["--heartbeat-interval=100ms", "--heartbeat-timeout=400ms"];
+/// Timeouts are detected quickly. The server waits for one timeout after its start.
+const SHORT_TIMEOUTS: [&str; 2] = ["--heartbeat-interval=100ms", "--heartbeat-timeout=400ms"];
 
 const RECONNECTING: (pb::StreamStatus, pb::EndReason) =
     (pb::StreamStatus::Reconnecting, pb::EndReason::Unspecified);
 
 #[rstest]
 #[tokio::test]
-async fn a_lost_connection_leaves_the_stream_waiting(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::with_window(engine, &[]).await;
-    let live = scene.node.live(&scene.key, "a").await;
+async fn a_lost_connection_leaves_the_stream_reconnecting(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::with_window(engine, &[]).await;
+    let live = fixture.node.live(&fixture.key, "a").await;
 
-    let waiting = scene.node.end(&live, "a").await;
+    let waiting = fixture.node.end(&live, "a").await;
 
-    assert!(at(waiting.last_seen_time) > at(live.last_seen_time));
+    assert!(timestamp(waiting.last_seen_time) > timestamp(live.last_seen_time));
     let expected = pb::Stream {
         status: pb::StreamStatus::Reconnecting.into(),
         last_seen_time: waiting.last_seen_time,
         ..live.clone()
     };
     assert_eq!(waiting, expected);
-    assert_eq!(scene.node.end(&live, "a").await, expected);
-    assert_eq!(scene.owner.stream(&live.id).await, expected);
+    assert_eq!(fixture.node.end(&live, "a").await, expected);
+    assert_eq!(fixture.owner.stream(&live.id).await, expected);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_publisher_that_comes_back_goes_on_with_the_stream(
+async fn a_publisher_that_reconnects_continues_the_stream(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::with_window(engine, &[]).await;
-    let live = scene.node.live(&scene.key, "a").await;
-    let waiting = scene.node.end(&live, "a").await;
-    let before = scene.project().await;
+    let fixture = Fixture::with_window(engine, &[]).await;
+    let live = fixture.node.live(&fixture.key, "a").await;
+    let waiting = fixture.node.end(&live, "a").await;
+    let before = fixture.project().await;
 
-    let back = scene.begun("b").await;
+    let back = fixture.begin_stream("b").await;
 
-    assert!(at(back.last_seen_time) > at(waiting.last_seen_time));
+    assert!(timestamp(back.last_seen_time) > timestamp(waiting.last_seen_time));
     let expected = pb::Stream {
         epoch: 2,
         last_seen_time: back.last_seen_time,
@@ -49,24 +51,24 @@ async fn a_publisher_that_comes_back_goes_on_with_the_stream(
         ..live
     };
     assert_eq!(back, expected);
-    assert_eq!(scene.owner.stream(&back.id).await, expected);
-    assert_eq!(scene.project().await.revision, before.revision + 1);
-    let next = scene.node.heartbeat(&back, "b").await;
-    assert_eq!(told(&next), CONTINUE);
+    assert_eq!(fixture.owner.stream(&back.id).await, expected);
+    assert_eq!(fixture.project().await.revision, before.revision + 1);
+    let next = fixture.node.heartbeat(&back, "b").await;
+    assert_eq!(instruction(&next), CONTINUE);
     assert_eq!(next.stream.unwrap().live_time, back.live_time);
-    let again = scene.begun("b").await;
+    let again = fixture.begin_stream("b").await;
     assert_eq!((&again.id, again.epoch), (&back.id, 2));
 }
 
 #[rstest]
 #[tokio::test]
-async fn each_return_is_one_epoch(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::with_window(engine, &[]).await;
-    let mut stream = scene.node.live(&scene.key, "1").await;
+async fn each_reconnect_increments_the_epoch(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::with_window(engine, &[]).await;
+    let mut stream = fixture.node.live(&fixture.key, "1").await;
 
     for epoch in 2..=4_i64 {
-        scene.node.end(&stream, &(epoch - 1).to_string()).await;
-        let next = scene.begun(&epoch.to_string()).await;
+        fixture.node.end(&stream, &(epoch - 1).to_string()).await;
+        let next = fixture.begin_stream(&epoch.to_string()).await;
         assert_eq!((&next.id, next.epoch), (&stream.id, epoch));
         assert_eq!(next.live_time, stream.live_time);
         stream = next;
@@ -75,32 +77,32 @@ async fn each_return_is_one_epoch(#[values(Sqlite, Postgres)] engine: Engine) {
 
 #[rstest]
 #[tokio::test]
-async fn a_stream_that_was_lost_before_its_media_still_waits_for_it(
+async fn a_stream_lost_before_any_media_is_connecting_again_after_a_reconnect(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::with_window(engine, &[]).await;
-    let begun = scene.begun("a").await;
-    let waiting = scene.node.end(&begun, "a").await;
+    let fixture = Fixture::with_window(engine, &[]).await;
+    let begun = fixture.begin_stream("a").await;
+    let waiting = fixture.node.end(&begun, "a").await;
     assert_eq!(state(&waiting), RECONNECTING);
 
-    let back = scene.begun("b").await;
+    let back = fixture.begin_stream("b").await;
 
     assert_eq!((&back.id, back.epoch), (&begun.id, 2));
     assert_eq!(back.status(), pb::StreamStatus::Connecting);
     assert_eq!(back.live_time, None);
-    let live = scene.node.heartbeat(&back, "b").await.stream.unwrap();
+    let live = fixture.node.heartbeat(&back, "b").await.stream.unwrap();
     assert_eq!(live.status(), pb::StreamStatus::Live);
     assert_eq!(live.live_time, live.last_seen_time);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_publisher_can_come_back_with_media(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::with_window(engine, &[]).await;
-    let begun = scene.begun("a").await;
-    scene.node.end(&begun, "a").await;
+async fn a_publisher_can_reconnect_with_media_flowing(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::with_window(engine, &[]).await;
+    let begun = fixture.begin_stream("a").await;
+    fixture.node.end(&begun, "a").await;
 
-    let back = scene.begun_live("b").await;
+    let back = fixture.begin_live_stream("b").await;
 
     assert_eq!((&back.id, back.epoch), (&begun.id, 2));
     assert_eq!(back.live_time, back.last_seen_time);
@@ -108,16 +110,18 @@ async fn a_publisher_can_come_back_with_media(#[values(Sqlite, Postgres)] engine
 
 #[rstest]
 #[tokio::test]
-async fn a_stream_whose_publisher_stays_away_ends_when_it_was_last_seen(
+async fn a_stream_whose_publisher_does_not_reconnect_ends_at_its_last_seen_time(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::with_window(engine, &SOON).await;
-    let live = scene.begun_live("a").await;
-    let waiting = scene.node.end(&live, "a").await;
+    let fixture = Fixture::with_window(engine, &SHORT_TIMEOUTS).await;
+    let live = fixture.begin_live_stream("a").await;
+    let waiting = fixture.node.end(&live, "a").await;
     assert_eq!(state(&waiting), RECONNECTING);
 
-    scene.long_ago("deadline").await;
-    let ended = scene.eventually(&live, pb::StreamStatus::Ended).await;
+    fixture.backdate("deadline").await;
+    let ended = fixture
+        .wait_for_status(&live, pb::StreamStatus::Ended)
+        .await;
 
     let expected = pb::Stream {
         status: pb::StreamStatus::Ended.into(),
@@ -126,27 +130,29 @@ async fn a_stream_whose_publisher_stays_away_ends_when_it_was_last_seen(
         ..waiting
     };
     assert_eq!(ended, expected);
-    let late = scene.node.heartbeat(&live, "a").await;
-    assert_eq!(told(&late), stop(pb::EndReason::ReconnectTimeout));
+    let late = fixture.node.heartbeat(&live, "a").await;
+    assert_eq!(instruction(&late), stop(pb::EndReason::ReconnectTimeout));
     assert_eq!(late.stream, Some(expected.clone()));
-    assert_eq!(scene.node.end(&live, "a").await, expected);
-    assert_eq!(scene.project().await.live_stream_id, "");
-    let next = scene.begun("b").await;
+    assert_eq!(fixture.node.end(&live, "a").await, expected);
+    assert_eq!(fixture.project().await.live_stream_id, "");
+    let next = fixture.begin_stream("b").await;
     assert_ne!(next.id, live.id);
     assert_eq!(next.epoch, 1);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_stream_that_never_had_media_did_not_lose_its_publisher(
+async fn a_stream_that_never_had_media_ends_as_never_started(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::with_window(engine, &SOON).await;
-    let begun = scene.begun("a").await;
-    let waiting = scene.node.end(&begun, "a").await;
+    let fixture = Fixture::with_window(engine, &SHORT_TIMEOUTS).await;
+    let begun = fixture.begin_stream("a").await;
+    let waiting = fixture.node.end(&begun, "a").await;
 
-    scene.long_ago("deadline").await;
-    let ended = scene.eventually(&begun, pb::StreamStatus::Ended).await;
+    fixture.backdate("deadline").await;
+    let ended = fixture
+        .wait_for_status(&begun, pb::StreamStatus::Ended)
+        .await;
 
     assert_eq!(ended.end_reason(), pb::EndReason::NeverStarted);
     assert_eq!(ended.end_time, waiting.last_seen_time);
@@ -154,19 +160,21 @@ async fn a_stream_that_never_had_media_did_not_lose_its_publisher(
 
 #[rstest]
 #[tokio::test]
-async fn the_window_is_open_until_the_stream_has_ended(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::with_window(engine, &[]).await;
-    let live = scene.node.live(&scene.key, "a").await;
-    let waiting = scene.node.end(&live, "a").await;
+async fn a_publisher_can_reconnect_until_the_stream_has_ended(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::with_window(engine, &[]).await;
+    let live = fixture.node.live(&fixture.key, "a").await;
+    let waiting = fixture.node.end(&live, "a").await;
 
-    let back = scene.begun("b").await;
-    scene.node.end(&back, "b").await;
-    let stopped = scene.stop(&back, 0).await;
+    let back = fixture.begin_stream("b").await;
+    fixture.node.end(&back, "b").await;
+    let stopped = fixture.stop(&back, 0).await;
 
     let over = (pb::StreamStatus::Ended, pb::EndReason::StoppedByOwner);
     assert_eq!(state(&stopped), over);
-    assert!(at(stopped.end_time) > at(waiting.last_seen_time));
-    let next = scene.begun("c").await;
+    assert!(timestamp(stopped.end_time) > timestamp(waiting.last_seen_time));
+    let next = fixture.begin_stream("c").await;
     assert_ne!(next.id, live.id);
     assert_eq!(next.epoch, 1);
 }

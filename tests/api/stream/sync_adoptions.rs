@@ -1,167 +1,171 @@
-//! SyncNode: connections that no stream knows are let in.
+//! SyncNode: adoption of unknown connections.
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::{
-    node::{adopted, agrees, elsewhere, holding, keyed, kicks, unknown},
-    scene::{CONTINUE, Scene, bytes, seconds, state, told},
+    fixture::{CONTINUE, Fixture, instruction, state, stats_with_bytes},
+    node_reports::{
+        assert_no_action, kicks, publisher_on_n2, single_adoption, with_key, with_stream,
+        with_stream_and_key,
+    },
 };
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite};
 
-/// Silence is noticed soon, also that of a connection without media.
-const IMPATIENT: [&str; 3] = [
+/// Missed heartbeats and media are detected quickly.
+const SHORT_TIMEOUTS: [&str; 3] = [
     "--heartbeat-interval=100ms",
     "--heartbeat-timeout=400ms",
     "--connect-timeout=400ms",
 ];
 
-/// Who publishes last takes over.
-async fn take_over(engine: Engine, window_seconds: i64) -> Scene {
-    let request = pb::CreateProjectRequest {
-        reconnect_window: Some(seconds(window_seconds)),
-        publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
-        ..Default::default()
-    };
-    Scene::of(engine, &[], request).await
-}
-
 #[rstest]
 #[tokio::test]
-async fn an_unknown_connection_is_adopted_with_its_key(
+async fn an_unknown_connection_with_a_valid_key_is_adopted(
     #[values(Sqlite, Postgres)] engine: Engine,
-    #[values(None, bytes(5), bytes(0))] stats: Option<pb::StreamStats>,
+    #[values(None, stats_with_bytes(5), stats_with_bytes(0))] stats: Option<pb::StreamStats>,
 ) {
-    let scene = Scene::start(engine).await;
-    let revision = scene.project().await.revision;
+    let fixture = Fixture::start(engine).await;
+    let revision = fixture.project().await.revision;
     let connection = pb::NodeConnection {
         stats: stats.clone(),
-        ..unknown("a", &scene.key)
+        ..with_key("a", &fixture.key)
     };
 
-    let answer = scene.sync("b1", &[connection]).await;
+    let answer = fixture.sync("b1", &[connection]).await;
 
-    let (id, stream) = adopted(&answer);
+    let (id, stream) = single_adoption(&answer);
     assert_eq!((id, kicks(&answer).as_slice()), ("a", [].as_slice()));
-    assert_eq!((&stream.project_id, stream.epoch), (&scene.project_id, 1));
+    assert_eq!((&stream.project_id, stream.epoch), (&fixture.project_id, 1));
     assert_eq!(stream.publisher, Some(MediaServer::connection("a")));
-    let status = match stats == bytes(0) {
+    let status = match stats == stats_with_bytes(0) {
         true => pb::StreamStatus::Connecting,
         false => pb::StreamStatus::Live,
     };
     assert_eq!((stream.status(), &stream.stats), (status, &stats));
-    assert_eq!(&scene.owner.stream(&stream.id).await, stream);
-    assert_eq!(scene.project().await.live_stream_id, stream.id);
-    assert_eq!(scene.project().await.revision, revision + 1);
-    assert_eq!(told(&scene.node.heartbeat(stream, "a").await), CONTINUE);
+    assert_eq!(&fixture.owner.stream(&stream.id).await, stream);
+    assert_eq!(fixture.project().await.live_stream_id, stream.id);
+    assert_eq!(fixture.project().await.revision, revision + 1);
+    assert_eq!(
+        instruction(&fixture.node.heartbeat(stream, "a").await),
+        CONTINUE
+    );
 }
 
-/// The control plane was away for longer than a connection may be silent.
+/// The control plane was down for longer than the heartbeat timeout.
 #[rstest]
 #[tokio::test]
-async fn a_connection_whose_stream_ended_by_silence_goes_on_in_another(
+async fn a_connection_whose_stream_timed_out_continues_in_a_new_stream(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(false, true)] live: bool,
 ) {
-    let scene = Scene::start_with(engine, &IMPATIENT).await;
+    let fixture = Fixture::start_with(engine, &SHORT_TIMEOUTS).await;
     let stream = match live {
-        true => scene.begun_live("a").await,
-        false => scene.begun("a").await,
+        true => fixture.begin_live_stream("a").await,
+        false => fixture.begin_stream("a").await,
     };
-    let silent = scene.eventually(&stream, pb::StreamStatus::Ended).await;
+    let silent = fixture
+        .wait_for_status(&stream, pb::StreamStatus::Ended)
+        .await;
 
-    let answer = scene.sync("b1", &[keyed("a", &stream, &scene.key)]).await;
+    let answer = fixture
+        .sync("b1", &[with_stream_and_key("a", &stream, &fixture.key)])
+        .await;
 
-    let (id, next) = adopted(&answer);
+    let (id, next) = single_adoption(&answer);
     assert_eq!((id, kicks(&answer).as_slice()), ("a", [].as_slice()));
     assert_ne!(next.id, stream.id);
-    assert_eq!(scene.owner.stream(&stream.id).await, silent);
+    assert_eq!(fixture.owner.stream(&stream.id).await, silent);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_connection_whose_stream_waits_for_a_publisher_goes_on_with_it(
+async fn a_connection_whose_stream_is_reconnecting_continues_it(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::with_window(engine, &[]).await;
-    let live = scene.begun_live("a").await;
-    scene.sync("b1", &[]).await;
+    let fixture = Fixture::with_window(engine, &[]).await;
+    let live = fixture.begin_live_stream("a").await;
+    fixture.sync("b1", &[]).await;
 
-    let answer = scene.sync("b1", &[keyed("a", &live, &scene.key)]).await;
+    let answer = fixture
+        .sync("b1", &[with_stream_and_key("a", &live, &fixture.key)])
+        .await;
 
-    let (_, back) = adopted(&answer);
+    let (_, back) = single_adoption(&answer);
     assert_eq!((&back.id, back.epoch), (&live.id, 2));
     assert_eq!(back.status(), pb::StreamStatus::Live);
-    agrees(&scene.sync("b1", &[holding("a", back)]).await);
+    assert_no_action(&fixture.sync("b1", &[with_stream("a", back)]).await);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_connection_that_an_earlier_report_left_out_goes_on(
+async fn a_connection_missing_from_an_earlier_report_continues(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let live = scene.begun_live("a").await;
-    scene.sync("b1", &[]).await;
-    let ended = scene.owner.stream(&live.id).await;
+    let fixture = Fixture::start(engine).await;
+    let live = fixture.begin_live_stream("a").await;
+    fixture.sync("b1", &[]).await;
+    let ended = fixture.owner.stream(&live.id).await;
 
-    let answer = scene.sync("b1", &[keyed("a", &live, &scene.key)]).await;
+    let answer = fixture
+        .sync("b1", &[with_stream_and_key("a", &live, &fixture.key)])
+        .await;
 
-    let (_, next) = adopted(&answer);
+    let (_, next) = single_adoption(&answer);
     assert_ne!(next.id, live.id);
     assert_eq!(next.status(), pb::StreamStatus::Live);
-    assert_eq!(scene.owner.stream(&live.id).await, ended);
+    assert_eq!(fixture.owner.stream(&live.id).await, ended);
 }
 
-/// The report was on its way when the connection went: it must not bring it back.
+/// The report was delayed until the connection had ended, and must not revive it.
 #[rstest]
 #[tokio::test]
-async fn a_report_that_was_made_before_an_end_does_not_undo_it(
+async fn a_report_made_before_an_end_does_not_revive_the_connection(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(0, 60)] window_seconds: i64,
     #[values(false, true)] followed: bool,
 ) {
-    let request = pb::CreateProjectRequest {
-        reconnect_window: Some(seconds(window_seconds)),
-        ..Default::default()
-    };
-    let scene = Scene::of(engine, &[], request).await;
-    let live = scene.begun_live("a").await;
+    let fixture = Fixture::with_window_of(engine, window_seconds).await;
+    let live = fixture.begin_live_stream("a").await;
     if followed {
-        // The end of a connection that another one had followed counts too.
-        scene.sync("b1", &[]).await;
-        let next = scene.live_of(elsewhere("b")).await;
-        scene.node.end(&live, "a").await;
-        scene.end_of(&next, elsewhere("b")).await;
+        // The end of a replaced connection counts, too.
+        fixture.sync("b1", &[]).await;
+        let next = fixture.begin_live_from(publisher_on_n2("b")).await;
+        fixture.node.end(&live, "a").await;
+        fixture.end_from(&next, publisher_on_n2("b")).await;
     } else {
-        scene.node.end(&live, "a").await;
+        fixture.node.end(&live, "a").await;
     }
-    let before = scene.project().await;
+    let before = fixture.project().await;
 
-    let answer = scene.sync("b1", &[keyed("a", &live, &scene.key)]).await;
+    let answer = fixture
+        .sync("b1", &[with_stream_and_key("a", &live, &fixture.key)])
+        .await;
 
     assert_eq!(answer.adoptions, []);
     assert_eq!(kicks(&answer).len(), 1);
-    assert_eq!(scene.project().await, before);
+    assert_eq!(fixture.project().await, before);
 }
 
-/// The connection had come first, and stood when the one after it was gone.
+/// The first connection is still open when the one that replaced it has ended.
 #[rstest]
 #[tokio::test]
-async fn a_connection_that_was_followed_goes_on_when_nobody_else_publishes(
+async fn a_replaced_connection_continues_when_no_other_publishes(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::with_window(engine, &[]).await;
-    let first = scene.begun_live("a").await;
-    scene.sync("b1", &[]).await;
-    let second = scene.begun_live("b").await;
+    let fixture = Fixture::with_window(engine, &[]).await;
+    let first = fixture.begin_live_stream("a").await;
+    fixture.sync("b1", &[]).await;
+    let second = fixture.begin_live_stream("b").await;
 
-    // Of the two, the media server let the newcomer go without a word.
-    let answer = scene.sync("b1", &[keyed("a", &first, &scene.key)]).await;
+    // The second connection ended without a hook.
+    let answer = fixture
+        .sync("b1", &[with_stream_and_key("a", &first, &fixture.key)])
+        .await;
 
-    let (id, back) = adopted(&answer);
+    let (id, back) = single_adoption(&answer);
     assert_eq!((id, &back.id, back.epoch), ("a", &second.id, 3));
-    assert_eq!(scene.unended().await, 1);
+    assert_eq!(fixture.count_unended().await, 1);
 }
 
 #[rstest]
@@ -169,52 +173,57 @@ async fn a_connection_that_was_followed_goes_on_when_nobody_else_publishes(
 async fn of_two_connections_with_one_key_the_first_is_adopted(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = take_over(engine, 60).await;
-    let connections = [unknown("a", &scene.key), unknown("b", &scene.key)];
+    let fixture = Fixture::with_takeover(engine, 60).await;
+    let connections = [with_key("a", &fixture.key), with_key("b", &fixture.key)];
 
-    let answer = scene.sync("b1", &connections).await;
+    let answer = fixture.sync("b1", &connections).await;
 
-    assert_eq!(adopted(&answer).0, "a");
+    assert_eq!(single_adoption(&answer).0, "a");
     assert_eq!(kicks(&answer), [("b", pb::EndReason::TakenOver)]);
-    assert_eq!(scene.unended().await, 1);
+    assert_eq!(fixture.count_unended().await, 1);
 }
 
-/// Only BeginPublish takes over: who merely stands may be the one that lost.
+/// Only BeginPublish takes over: a reported connection may be the one that was replaced.
 #[rstest]
 #[tokio::test]
-async fn an_adoption_takes_nothing_over(
+async fn an_adoption_never_takes_over_a_running_stream(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(false, true)] live: bool,
 ) {
-    let scene = take_over(engine, 0).await;
+    let fixture = Fixture::with_takeover(engine, 0).await;
     let running = match live {
-        true => scene.live_of(elsewhere("a")).await,
+        true => fixture.begin_live_from(publisher_on_n2("a")).await,
         false => {
-            let publisher = elsewhere("a");
-            let answer = super::node::begin(&scene.node.client, &scene.key, publisher, false);
+            let publisher = publisher_on_n2("a");
+            let answer = super::node_reports::begin_publish(
+                &fixture.node.client,
+                &fixture.key,
+                publisher,
+                false,
+            );
             answer.await.unwrap().into_inner().stream.unwrap()
         }
     };
 
-    let answer = scene.sync("b1", &[unknown("b", &scene.key)]).await;
+    let answer = fixture.sync("b1", &[with_key("b", &fixture.key)]).await;
 
     assert_eq!(kicks(&answer), [("b", pb::EndReason::TakenOver)]);
     assert_eq!(answer.adoptions, []);
-    assert_eq!(scene.owner.stream(&running.id).await, running);
+    assert_eq!(fixture.owner.stream(&running.id).await, running);
 }
 
 #[rstest]
 #[tokio::test]
-async fn an_adopted_connection_follows_the_one_that_the_same_report_leaves_out(
+async fn an_adopted_connection_replaces_the_one_missing_from_the_same_report(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(0, 60)] window_seconds: i64,
 ) {
-    let scene = take_over(engine, window_seconds).await;
-    let live = scene.begun_live("a").await;
+    let fixture = Fixture::with_takeover(engine, window_seconds).await;
+    let live = fixture.begin_live_stream("a").await;
 
-    let answer = scene.sync("b1", &[unknown("b", &scene.key)]).await;
+    let answer = fixture.sync("b1", &[with_key("b", &fixture.key)]).await;
 
-    let (id, stream) = adopted(&answer);
+    let (id, stream) = single_adoption(&answer);
     let goes_on = window_seconds > 0;
     assert_eq!((id, stream.id == live.id), ("b", goes_on));
     let ended = match goes_on {
@@ -222,19 +231,19 @@ async fn an_adopted_connection_follows_the_one_that_the_same_report_leaves_out(
         false => vec![live.id.clone()],
     };
     assert_eq!(answer.ended_stream_ids, ended);
-    assert_eq!(scene.unended().await, 1);
+    assert_eq!(fixture.count_unended().await, 1);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_connection_that_waits_for_its_begin_gets_the_same_answer_from_it(
+async fn a_begin_after_an_adoption_returns_the_adopted_stream(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let answer = scene.sync("b1", &[unknown("a", &scene.key)]).await;
-    let (_, stream) = adopted(&answer);
+    let fixture = Fixture::start(engine).await;
+    let answer = fixture.sync("b1", &[with_key("a", &fixture.key)]).await;
+    let (_, stream) = single_adoption(&answer);
 
-    let begun = scene.begun("a").await;
+    let begun = fixture.begin_stream("a").await;
 
     assert_eq!((&begun.id, begun.epoch), (&stream.id, 1));
     assert_eq!(
@@ -245,19 +254,19 @@ async fn a_connection_that_waits_for_its_begin_gets_the_same_answer_from_it(
 
 #[rstest]
 #[tokio::test]
-async fn where_the_media_of_an_adopted_connection_is_is_kept_while_it_publishes(
+async fn the_play_url_of_an_adopted_connection_is_stored_while_it_publishes(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
+    let fixture = Fixture::start(engine).await;
     let connection = pb::NodeConnection {
         play_url: "rtmp://10.0.0.5/live/x".to_owned(),
-        ..unknown("a", &scene.key)
+        ..with_key("a", &fixture.key)
     };
     let kept = "select count(*) from streams where play_url_sealed is not null";
 
-    scene.sync("b1", &[connection]).await;
-    assert_eq!(scene.server.database.number(kept).await, 1);
+    fixture.sync("b1", &[connection]).await;
+    assert_eq!(fixture.server.database.number(kept).await, 1);
 
-    scene.sync("b1", &[]).await;
-    assert_eq!(scene.server.database.number(kept).await, 0);
+    fixture.sync("b1", &[]).await;
+    assert_eq!(fixture.server.database.number(kept).await, 0);
 }

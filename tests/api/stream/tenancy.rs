@@ -2,12 +2,12 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
-use super::scene::{Scene, seconds};
+use super::fixture::{Fixture, seconds};
 use crate::harness::{Client, Engine, MediaServer, Postgres, Refusal, Sqlite, refused};
 
 const UNKNOWN: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// The refusals that a caller gets of what owners call.
+/// The refusals that a caller gets from the RPCs of owners.
 async fn owner_refusals(client: &Client, project_id: &str, stream_id: &str) -> Vec<Refusal> {
     let mut stream = client.stream.clone();
     let get = pb::GetStreamRequest {
@@ -28,7 +28,7 @@ async fn owner_refusals(client: &Client, project_id: &str, stream_id: &str) -> V
     ]
 }
 
-/// The refusals that a caller gets of what media servers call.
+/// The refusals that a caller gets from the RPCs of media servers.
 async fn node_refusals(client: &Client, stream_key: &str, stream_id: &str) -> Vec<Refusal> {
     let mut stream = client.stream.clone();
     let publisher = Some(MediaServer::connection("a"));
@@ -67,8 +67,8 @@ fn missing_scopes(refusals: &[Refusal]) -> Vec<&str> {
         .collect()
 }
 
-/// What is not yours looks to you like what does not exist.
-async fn sees_nothing(client: &Client, project_id: &str, stream_id: &str) {
+/// Checks that a project and its stream look unknown to a caller.
+async fn assert_not_found(client: &Client, project_id: &str, stream_id: &str) {
     let foreign = owner_refusals(client, project_id, stream_id).await;
     let unknown = owner_refusals(client, UNKNOWN, UNKNOWN).await;
     for (foreign, unknown) in foreign.iter().zip(&unknown) {
@@ -80,80 +80,58 @@ async fn sees_nothing(client: &Client, project_id: &str, stream_id: &str) {
     }
 }
 
-impl Scene {
-    /// A program of the owner, with a key of these scopes for these projects.
-    async fn program(&self, scopes: &[&str], project_ids: &[&str]) -> Client {
-        let request = pb::CreateApiKeyRequest {
-            display_name: "program".to_owned(),
-            scopes: scopes.iter().map(ToString::to_string).collect(),
-            project_ids: project_ids.iter().map(ToString::to_string).collect(),
-            expire_time: None,
-        };
-        let mut auth = self.owner.client.auth.clone();
-        let key = auth.create_api_key(request).await.unwrap().into_inner();
-        let request = pb::ExchangeApiKeyRequest { secret: key.secret };
-        let answer = auth.exchange_api_key(request).await.unwrap().into_inner();
-        Client::with_token(&self.server.channel, &answer.access_token)
-    }
-}
-
 /// Predecessor's defect G15: another user's row answered 403, an unknown one 404.
 #[rstest]
 #[tokio::test]
-async fn a_strangers_stream_is_an_unknown_stream(
+async fn a_stream_of_another_user_looks_unknown(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(false, true)] ended: bool,
 ) {
-    let scene = Scene::start(engine).await;
-    let mut stream = scene.node.live(&scene.key, "a").await;
+    let fixture = Fixture::start(engine).await;
+    let mut stream = fixture.node.live(&fixture.key, "a").await;
     if ended {
-        stream = scene.node.end(&stream, "a").await;
+        stream = fixture.node.end(&stream, "a").await;
     }
-    let before = scene.project().await;
-    let stranger = scene.server.user().await.client;
+    let before = fixture.project().await;
+    let stranger = fixture.server.user().await.client;
 
-    sees_nothing(&stranger, &scene.project_id, &stream.id).await;
+    assert_not_found(&stranger, &fixture.project_id, &stream.id).await;
 
-    assert_eq!(scene.owner.stream(&stream.id).await, stream);
-    assert_eq!(scene.project().await, before);
+    assert_eq!(fixture.owner.stream(&stream.id).await, stream);
+    assert_eq!(fixture.project().await, before);
     if ended {
-        // Nor has the stranger's `hold` held anybody off.
-        scene.begun("b").await;
+        // Nor did the `hold` of the other user take effect.
+        fixture.begin_stream("b").await;
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_stream_of_a_deleted_project_is_an_unknown_stream(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let scene = Scene::start(engine).await;
-    let stream = scene.node.live(&scene.key, "a").await;
-    let request = pb::DeleteProjectRequest {
-        project_id: scene.project_id.clone(),
-        force: true,
-    };
-    let mut client = scene.owner.client.project.clone();
-    client.delete_project(request).await.unwrap();
+async fn a_stream_of_a_deleted_project_is_not_found(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let stream = fixture.node.live(&fixture.key, "a").await;
+    fixture.delete().await;
 
-    sees_nothing(&scene.owner.client, &scene.project_id, &stream.id).await;
+    assert_not_found(&fixture.owner.client, &fixture.project_id, &stream.id).await;
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_program_for_another_project_sees_an_unknown_stream(
+async fn an_api_key_for_another_project_does_not_find_the_stream(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let stream = scene.node.live(&scene.key, "a").await;
-    let (other, _) = scene.owner.project().await;
+    let fixture = Fixture::start(engine).await;
+    let stream = fixture.node.live(&fixture.key, "a").await;
+    let (other, _) = fixture.owner.project().await;
     let scopes = ["streams:read", "streams:write"];
 
-    let restricted = scene.program(&scopes, &[&other.id]).await;
-    sees_nothing(&restricted, &scene.project_id, &stream.id).await;
-    assert_eq!(scene.owner.stream(&stream.id).await, stream);
+    let restricted = fixture.api_key_client(&scopes, &[&other.id]).await;
+    assert_not_found(&restricted, &fixture.project_id, &stream.id).await;
+    assert_eq!(fixture.owner.stream(&stream.id).await, stream);
 
-    let allowed = scene.program(&scopes, &[&scene.project_id]).await;
+    let allowed = fixture
+        .api_key_client(&scopes, &[&fixture.project_id])
+        .await;
     let request = pb::StopStreamRequest {
         stream_id: stream.id,
         hold: None,
@@ -163,49 +141,47 @@ async fn a_program_for_another_project_sees_an_unknown_stream(
     assert_eq!(stopped.end_reason(), pb::EndReason::StoppedByOwner);
 }
 
-/// Predecessor's defect G1: anybody could begin and end the stream whose key he knew.
-#[rstest]
+/// Predecessor's defect G1: everyone who knew a key could begin and end its stream.
 #[tokio::test]
-async fn a_user_is_no_media_server(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let stream = scene.node.live(&scene.key, "a").await;
+async fn users_cannot_call_media_server_rpcs() {
+    let fixture = Fixture::start(Sqlite).await;
+    let stream = fixture.node.live(&fixture.key, "a").await;
     let all = [
         "projects:read",
         "projects:write",
         "streams:read",
         "streams:write",
     ];
-    let program = scene.program(&all, &[]).await;
+    let api_key_client = fixture.api_key_client(&all, &[]).await;
 
-    for caller in [&scene.owner.client, &program] {
-        let refusals = node_refusals(caller, &scene.key, &stream.id).await;
+    for caller in [&fixture.owner.client, &api_key_client] {
+        let refusals = node_refusals(caller, &fixture.key, &stream.id).await;
         assert_eq!(missing_scopes(&refusals), ["streams:publish"; 3]);
     }
 
-    assert_eq!(scene.owner.stream(&stream.id).await, stream);
+    assert_eq!(fixture.owner.stream(&stream.id).await, stream);
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_media_server_is_no_owner(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let stream = scene.node.live(&scene.key, "a").await;
+async fn media_servers_cannot_call_owner_rpcs() {
+    let fixture = Fixture::start(Sqlite).await;
+    let stream = fixture.node.live(&fixture.key, "a").await;
 
-    let refusals = owner_refusals(&scene.node.client, &scene.project_id, &stream.id).await;
+    let refusals = owner_refusals(&fixture.node.client, &fixture.project_id, &stream.id).await;
 
     assert_eq!(
         missing_scopes(&refusals),
         ["streams:read", "streams:read", "streams:write"]
     );
-    assert_eq!(scene.owner.stream(&stream.id).await, stream);
+    assert_eq!(fixture.owner.stream(&stream.id).await, stream);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_program_that_may_read_may_not_stop(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let stream = scene.node.live(&scene.key, "a").await;
-    let reader = scene.program(&["streams:read"], &[]).await;
+async fn a_read_only_api_key_cannot_stop_a_stream(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let stream = fixture.node.live(&fixture.key, "a").await;
+    let reader = fixture.api_key_client(&["streams:read"], &[]).await;
 
     let get = pb::GetStreamRequest {
         stream_id: stream.id.clone(),
@@ -219,23 +195,22 @@ async fn a_program_that_may_read_may_not_stop(#[values(Sqlite, Postgres)] engine
     let refusal = refused(reader.stream.clone().stop_stream(stop).await);
 
     assert_eq!(missing_scopes(&[refusal]), ["streams:write"]);
-    assert_eq!(scene.owner.stream(&stream.id).await, stream);
+    assert_eq!(fixture.owner.stream(&stream.id).await, stream);
 }
 
 /// Predecessor's defect G1: hooks were unauthenticated.
-#[rstest]
 #[tokio::test]
-async fn every_call_needs_a_token(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let stream = scene.node.live(&scene.key, "a").await;
-    let nobody = scene.server.anonymous();
+async fn every_call_needs_a_token() {
+    let fixture = Fixture::start(Sqlite).await;
+    let stream = fixture.node.live(&fixture.key, "a").await;
+    let anonymous = fixture.server.anonymous();
 
-    let mut refusals = node_refusals(&nobody, &scene.key, &stream.id).await;
-    refusals.extend(owner_refusals(&nobody, &scene.project_id, &stream.id).await);
+    let mut refusals = node_refusals(&anonymous, &fixture.key, &stream.id).await;
+    refusals.extend(owner_refusals(&anonymous, &fixture.project_id, &stream.id).await);
 
     for refusal in refusals {
         let missing = (Code::Unauthenticated, "ACCESS_TOKEN_MISSING");
         assert_eq!(refusal.class(), missing);
     }
-    assert_eq!(scene.owner.stream(&stream.id).await, stream);
+    assert_eq!(fixture.owner.stream(&stream.id).await, stream);
 }

@@ -7,7 +7,7 @@ use tonic::{
 
 use super::{
     changes::{delete_project, rename},
-    scene::Scene,
+    fixture::Fixture,
 };
 use crate::{
     auth::calls,
@@ -24,10 +24,10 @@ const DRAINING: (Code, &str) = (Code::Unavailable, "DRAINING");
 #[rstest]
 #[tokio::test]
 async fn a_watch_ends_with_its_session(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let (owner, id) = (&scene.owner.client, &scene.project_id);
-    let tokens = calls::new_session(&scene.server, &scene.owner).await;
-    let other = Client::with_token(&scene.server.channel, &tokens.access_token);
+    let fixture = Fixture::start(engine).await;
+    let (owner, id) = (&fixture.owner.client, &fixture.project_id);
+    let tokens = calls::new_session(&fixture.server, &fixture.owner).await;
+    let other = Client::with_token(&fixture.server.channel, &tokens.access_token);
     let (_, mut watcher) = Watcher::synced(&other, id).await;
     let (_, mut stays) = Watcher::synced(owner, id).await;
 
@@ -42,18 +42,18 @@ async fn a_watch_ends_with_its_session(#[values(Sqlite, Postgres)] engine: Engin
 
 #[rstest]
 #[tokio::test]
-async fn a_watch_ends_in_silence_when_its_key_is_revoked(
+async fn an_idle_watch_ends_when_its_api_key_is_revoked(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
+    let fixture = Fixture::start(engine).await;
     let request = calls::api_key_request(&["projects:read", "streams:read"]);
-    let (key, secret) = calls::new_api_key(&scene.owner, request).await;
-    let token = calls::api_key_token(&scene.server, &secret).await;
-    let program = Client::with_token(&scene.server.channel, &token);
-    let (_, mut watcher) = Watcher::synced(&program, &scene.project_id).await;
+    let (key, secret) = calls::new_api_key(&fixture.owner, request).await;
+    let token = calls::api_key_token(&fixture.server, &secret).await;
+    let program = Client::with_token(&fixture.server.channel, &token);
+    let (_, mut watcher) = Watcher::synced(&program, &fixture.project_id).await;
 
     let request = pb::RevokeApiKeyRequest { api_key_id: key.id };
-    let answer = scene
+    let answer = fixture
         .owner
         .client
         .auth
@@ -69,10 +69,10 @@ async fn a_watch_ends_in_silence_when_its_key_is_revoked(
 #[rstest]
 #[tokio::test]
 async fn a_watch_ends_when_its_token_expires(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start_with(engine, &["--access-token-lifetime=2s"]).await;
-    let tokens = calls::new_session(&scene.server, &scene.owner).await;
-    let owner = Client::with_token(&scene.server.channel, &tokens.access_token);
-    let (_, mut watcher) = Watcher::synced(&owner, &scene.project_id).await;
+    let fixture = Fixture::start_with(engine, &["--access-token-lifetime=2s"]).await;
+    let tokens = calls::new_session(&fixture.server, &fixture.owner).await;
+    let owner = Client::with_token(&fixture.server.channel, &tokens.access_token);
+    let (_, mut watcher) = Watcher::synced(&owner, &fixture.project_id).await;
 
     let (refusal, last) = watcher.ended().await;
     assert_eq!((refusal.class(), last), (INVALID, watcher.revision));
@@ -81,21 +81,21 @@ async fn a_watch_ends_when_its_token_expires(#[values(Sqlite, Postgres)] engine:
 #[rstest]
 #[tokio::test]
 async fn the_watches_of_a_deleted_account_end(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let replica = scene.server.replica().await;
-    let there = Client::with_token(&replica, &scene.owner.tokens.access_token);
-    let (_, mut here) = Watcher::synced(&scene.owner.client, &scene.project_id).await;
-    let (_, mut there) = Watcher::synced(&there, &scene.project_id).await;
+    let fixture = Fixture::start(engine).await;
+    let replica = fixture.server.replica().await;
+    let there = Client::with_token(&replica, &fixture.owner.tokens.access_token);
+    let (_, mut here) = Watcher::synced(&fixture.owner.client, &fixture.project_id).await;
+    let (_, mut there) = Watcher::synced(&there, &fixture.project_id).await;
 
     let request = pb::DeleteMeRequest {
-        password: scene.owner.password.to_owned(),
+        password: fixture.owner.password.to_owned(),
     };
-    let answer = scene.owner.client.auth.clone().delete_me(request).await;
+    let answer = fixture.owner.client.auth.clone().delete_me(request).await;
     answer.unwrap();
 
     for watcher in [&mut here, &mut there] {
         let (refusal, _) = watcher.ended().await;
-        // Whichever is noticed first, the session or the project.
+        // The end of the session or of the project, whichever is detected first.
         assert!(
             [INVALID, NOT_FOUND].contains(&refusal.class()),
             "{refusal:?}"
@@ -103,14 +103,18 @@ async fn the_watches_of_a_deleted_account_end(#[values(Sqlite, Postgres)] engine
     }
 }
 
-/// A row that is gone leaves no event.
+/// A deleted row leaves no event.
 #[rstest]
 #[tokio::test]
-async fn a_watch_ends_when_its_project_is_gone(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let (_, mut watcher) = Watcher::synced(&scene.owner.client, &scene.project_id).await;
+async fn a_watch_ends_when_its_project_row_is_deleted(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let (_, mut watcher) = Watcher::synced(&fixture.owner.client, &fixture.project_id).await;
 
-    scene.server.database.execute("delete from projects").await;
+    fixture
+        .server
+        .database
+        .execute("delete from projects")
+        .await;
 
     let (refusal, last) = watcher.ended().await;
     assert_eq!((refusal.class(), last), (NOT_FOUND, watcher.revision));
@@ -119,8 +123,8 @@ async fn a_watch_ends_when_its_project_is_gone(#[values(Sqlite, Postgres)] engin
 #[rstest]
 #[tokio::test]
 async fn a_deleted_project_cannot_be_watched_again(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let (owner, id) = (&scene.owner.client, &scene.project_id);
+    let fixture = Fixture::start(engine).await;
+    let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     let (_, mut watcher) = Watcher::synced(owner, id).await;
     delete_project(owner, id).await;
     assert_eq!(watcher.ended().await.0.class(), NOT_FOUND);
@@ -133,28 +137,28 @@ async fn a_deleted_project_cannot_be_watched_again(#[values(Sqlite, Postgres)] e
 
 #[rstest]
 #[tokio::test]
-async fn a_server_that_drains_ends_its_watches_and_another_one_goes_on(
+async fn a_draining_server_ends_its_watches_which_resume_on_another(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start(engine).await;
-    let id = scene.project_id.clone();
-    let (_, mut watcher) = Watcher::synced(&scene.owner.client, &id).await;
-    let revision = rename(&scene.owner.client, &id, "Before").await;
+    let fixture = Fixture::start(engine).await;
+    let id = fixture.project_id.clone();
+    let (_, mut watcher) = Watcher::synced(&fixture.owner.client, &id).await;
+    let revision = rename(&fixture.owner.client, &id, "Before").await;
     watcher.read_until(revision).await;
 
-    let scene = scene.restart().await;
+    let fixture = fixture.restart().await;
 
     let (refusal, last) = watcher.ended().await;
     assert_eq!((refusal.class(), last), (DRAINING, revision));
-    let after = rename(&scene.owner.client, &id, "After").await;
-    let mut watcher = Watcher::after(&scene.owner.client, &id, last)
+    let after = rename(&fixture.owner.client, &id, "After").await;
+    let mut watcher = Watcher::after(&fixture.owner.client, &id, last)
         .await
         .unwrap();
     watcher.read_until(after).await;
 }
 
-/// A connection that takes little before it is read.
-async fn narrow(address: &str) -> Channel {
+/// A channel with a small flow-control window.
+async fn small_window_channel(address: &str) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     endpoint
         .initial_stream_window_size(256)
@@ -165,14 +169,14 @@ async fn narrow(address: &str) -> Channel {
 
 #[rstest]
 #[tokio::test]
-async fn a_watcher_that_does_not_read_is_ended_and_goes_on_where_it_was(
+async fn a_slow_watcher_is_ended_and_resumes_at_its_revision(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let flags = ["--watch-patience=100ms", "--max-watches=1"];
-    let scene = Scene::start_with(engine, &flags).await;
-    let (owner, id) = (&scene.owner.client, &scene.project_id);
-    let channel = narrow(&scene.server.address.to_string()).await;
-    let slow = Client::with_token(&channel, &scene.owner.tokens.access_token);
+    let fixture = Fixture::start_with(engine, &flags).await;
+    let (owner, id) = (&fixture.owner.client, &fixture.project_id);
+    let channel = small_window_channel(&fixture.server.address.to_string()).await;
+    let slow = Client::with_token(&channel, &fixture.owner.tokens.access_token);
     let mut watcher = Watcher::of(&slow, id).await;
 
     let mut revision = 0;
@@ -190,30 +194,28 @@ async fn a_watcher_that_does_not_read_is_ended_and_goes_on_where_it_was(
     assert_eq!((refusal.class(), last), (too_slow, watcher.revision));
     assert!(last < revision);
     drop(another);
-    let mut watcher = eventually("there is room", async || {
+    let mut watcher = eventually("a watch slot is free", async || {
         Watcher::after(owner, id, last).await.ok()
     })
     .await;
     watcher.read_until(revision).await;
 }
 
-/// Also while there is no room for what it is to be sent.
+/// Also while the flow-control window is full.
 #[rstest]
 #[tokio::test]
-async fn a_watcher_that_does_not_read_is_ended_with_its_session(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let scene = Scene::start_with(engine, &["--watch-patience=10min", "--max-watches=1"]).await;
-    let (owner, id) = (&scene.owner.client, &scene.project_id);
-    let tokens = calls::new_session(&scene.server, &scene.owner).await;
-    let channel = narrow(&scene.server.address.to_string()).await;
+async fn a_slow_watcher_is_ended_with_its_session(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start_with(engine, &["--watch-patience=10min", "--max-watches=1"]).await;
+    let (owner, id) = (&fixture.owner.client, &fixture.project_id);
+    let tokens = calls::new_session(&fixture.server, &fixture.owner).await;
+    let channel = small_window_channel(&fixture.server.address.to_string()).await;
     let slow = Client::with_token(&channel, &tokens.access_token);
     let mut watcher = Watcher::of(&slow, id).await;
     for number in 0..40 {
         rename(owner, id, &format!("Name {number}")).await;
     }
 
-    let other = Client::with_token(&scene.server.channel, &tokens.access_token);
+    let other = Client::with_token(&fixture.server.channel, &tokens.access_token);
     let request = pb::SignOutRequest::default();
     other.auth.clone().sign_out(request).await.unwrap();
     let another = eventually("the slow watch is over", async || {
@@ -223,15 +225,13 @@ async fn a_watcher_that_does_not_read_is_ended_with_its_session(
 
     let (refusal, last) = watcher.ended().await;
     assert_eq!((refusal.class(), last), (INVALID, watcher.revision));
-    assert!(last < scene.project().await.revision);
+    assert!(last < fixture.project().await.revision);
     drop(another);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_watcher_that_does_not_read_does_not_keep_a_server_that_drains(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_slow_watcher_does_not_delay_draining(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
     let mut program = Process::serve(&database, &[("SLUICE_DRAIN_TIMEOUT", "300ms")]);
     let channel = program.channel().await;
@@ -250,7 +250,7 @@ async fn a_watcher_that_does_not_read_does_not_keep_a_server_that_drains(
     };
     let answer = owner.project.clone().create_project(request).await;
     let id = answer.unwrap().into_inner().project.unwrap().id;
-    let unread = narrow(&program.address().await).await;
+    let unread = small_window_channel(&program.address().await).await;
     let unread = Watcher::of(&Client::with_token(&unread, &token), &id).await;
     let (_, mut read) = Watcher::synced(&owner, &id).await;
     let mut revision = 0;
@@ -268,7 +268,7 @@ async fn a_watcher_that_does_not_read_does_not_keep_a_server_that_drains(
 }
 
 #[tokio::test]
-async fn a_watch_ends_when_the_database_is_away_and_goes_on_when_it_is_back() {
+async fn a_watch_ends_when_the_database_is_unavailable_and_resumes_afterwards() {
     let database = TestDatabase::create(Postgres).await;
     let (database, mut proxy) = Proxy::before(database).await;
     let server = TestServer::over(database, &["--db-acquire-timeout=200ms"]).await;

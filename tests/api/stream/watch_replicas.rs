@@ -8,25 +8,25 @@ use tonic::transport::Channel;
 use super::changes::{add_destination, rename};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, Watcher, eventually};
 
-/// Watchers far apart, so that no poll makes up for a lost hint.
-const NO_POLLS: &str = "--watch-poll-interval=1min";
+/// Polls are rare, so that they do not hide a lost notification.
+const RARE_POLLS: &str = "--watch-poll-interval=1min";
 
-/// The name that the last change gives.
+/// The name set by the last change.
 const LAST: &str = "The last name";
 
-/// The connections to each replica that are listening.
+/// Counts the LISTEN connections of all replicas.
 const LISTENERS: &str = "select count(*) from pg_stat_activity
     where application_name = 'sluice-listener' and datname = current_database()";
 
-/// A user of a server and its replica, with one project.
-struct Two {
+/// A server and its replica, with clients of one user, and a project.
+struct TwoReplicas {
     server: TestServer,
     here: Client,
     there: Client,
     project: pb::Project,
 }
 
-impl Two {
+impl TwoReplicas {
     async fn start(flags: &[&str]) -> Self {
         let roomy = [
             "--caller-burst=100000",
@@ -47,7 +47,7 @@ impl Two {
         }
     }
 
-    /// Once both replicas listen.
+    /// Waits until both replicas listen for notifications.
     async fn listening(self) -> Self {
         eventually("both listen", async || {
             (self.server.database.number(LISTENERS).await == 2).then_some(())
@@ -56,7 +56,7 @@ impl Two {
         self
     }
 
-    fn side(&self, number: usize) -> &Client {
+    fn client(&self, number: usize) -> &Client {
         [&self.here, &self.there][number % 2]
     }
 }
@@ -71,7 +71,7 @@ async fn write(client: Client, project_id: String, count: usize) {
     }
 }
 
-/// Everything until the last change, in order and without a gap.
+/// All events until the last change.
 async fn watch(mut watcher: Watcher) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
@@ -84,8 +84,8 @@ async fn watch(mut watcher: Watcher) -> Vec<Event> {
     }
 }
 
-/// Everything from a revision until the watch has caught up.
-async fn caught_up(client: &Client, project_id: &str, after: i64) -> Vec<Event> {
+/// All events after a revision until the watch is synced.
+async fn events_until_synced(client: &Client, project_id: &str, after: i64) -> Vec<Event> {
     let mut watcher = Watcher::after(client, project_id, after).await.unwrap();
     let mut events = Vec::new();
     loop {
@@ -101,7 +101,8 @@ async fn caught_up(client: &Client, project_id: &str, after: i64) -> Vec<Event> 
     }
 }
 
-/// Resumes after each revision, from a few tasks at once; `history` is what comes after the first.
+/// Resumes after each revision, in concurrent tasks; `history` has the events after the first
+/// revision.
 async fn resume_everywhere(sides: [Client; 2], project: &pb::Project, history: &[Event]) {
     let mut tasks = JoinSet::new();
     for task in 0..4 {
@@ -109,7 +110,7 @@ async fn resume_everywhere(sides: [Client; 2], project: &pb::Project, history: &
         let (first, history) = (project.revision, history.to_vec());
         tasks.spawn(async move {
             for seen in (0..=history.len()).skip(task).step_by(4) {
-                let events = caught_up(&client, &id, first + seen as i64).await;
+                let events = events_until_synced(&client, &id, first + seen as i64).await;
                 assert!(events == history[seen..], "after {seen}");
             }
         });
@@ -118,38 +119,36 @@ async fn resume_everywhere(sides: [Client; 2], project: &pb::Project, history: &
 }
 
 #[tokio::test]
-async fn eight_writers_on_two_replicas_leave_one_order_that_can_be_resumed_anywhere() {
-    let two = Two::start(&[]).await;
-    let id = &two.project.id;
+async fn eight_writers_on_two_replicas_produce_one_order_that_can_be_resumed_anywhere() {
+    let replicas = TwoReplicas::start(&[]).await;
+    let id = &replicas.project.id;
     let mut watchers = JoinSet::new();
     for number in 0..8 {
-        let (snapshot, watcher) = Watcher::synced(two.side(number), id).await;
-        assert_eq!(snapshot.project, Some(two.project.clone()));
+        let (snapshot, watcher) = Watcher::synced(replicas.client(number), id).await;
+        assert_eq!(snapshot.project, Some(replicas.project.clone()));
         watchers.spawn(watch(watcher));
     }
 
     let mut writers = JoinSet::new();
     for number in 0..8 {
-        writers.spawn(write(two.side(number).clone(), id.clone(), 125));
+        writers.spawn(write(replicas.client(number).clone(), id.clone(), 125));
     }
     writers.join_all().await;
-    let last = rename(&two.here, id, LAST).await;
+    let last = rename(&replicas.here, id, LAST).await;
 
-    assert_eq!(last, two.project.revision + 1001);
+    assert_eq!(last, replicas.project.revision + 1001);
     let histories = watchers.join_all().await;
     for history in &histories {
         assert_eq!(history.len(), 1001);
         assert!(*history == histories[0], "all see the same");
     }
-    let sides = [two.here.clone(), two.there.clone()];
-    resume_everywhere(sides, &two.project, &histories[0]).await;
+    let sides = [replicas.here.clone(), replicas.there.clone()];
+    resume_everywhere(sides, &replicas.project, &histories[0]).await;
 }
 
 #[rstest]
 #[tokio::test]
-async fn whoever_comes_while_others_write_misses_nothing(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn watchers_that_join_during_writes_miss_nothing(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start_with(engine, &["--caller-burst=100000"]).await;
     let owner: User = server.user().await;
     let (project, _) = owner.project().await;
@@ -178,60 +177,62 @@ async fn whoever_comes_while_others_write_misses_nothing(
         assert!(longest.ends_with(history));
     }
     let seen = project.revision + 161 - longest.len() as i64;
-    assert!(caught_up(&owner.client, &project.id, seen).await == *longest);
+    assert!(events_until_synced(&owner.client, &project.id, seen).await == *longest);
 }
 
 #[tokio::test]
-async fn what_one_replica_changes_reaches_the_other_at_once() {
-    let two = Two::start(&[NO_POLLS]).await.listening().await;
-    let id = &two.project.id;
-    let (_, mut here) = Watcher::synced(&two.here, id).await;
-    let (_, mut there) = Watcher::synced(&two.there, id).await;
+async fn changes_on_one_replica_reach_watchers_of_the_other_at_once() {
+    let replicas = TwoReplicas::start(&[RARE_POLLS]).await.listening().await;
+    let id = &replicas.project.id;
+    let (_, mut here) = Watcher::synced(&replicas.here, id).await;
+    let (_, mut there) = Watcher::synced(&replicas.there, id).await;
 
     for number in 0..20 {
         let name = format!("Name {number}");
-        let revision = rename(two.side(number), id, &name).await;
+        let revision = rename(replicas.client(number), id, &name).await;
         here.read_until(revision).await;
         there.read_until(revision).await;
     }
 }
 
 #[tokio::test]
-async fn changes_made_while_the_listener_is_cut_off_arrive_when_it_is_back() {
-    let two = Two::start(&[NO_POLLS]).await.listening().await;
-    let id = &two.project.id;
-    let (_, mut there) = Watcher::synced(&two.there, id).await;
+async fn changes_made_while_the_listener_is_disconnected_arrive_after_it_reconnects() {
+    let replicas = TwoReplicas::start(&[RARE_POLLS]).await.listening().await;
+    let id = &replicas.project.id;
+    let (_, mut there) = Watcher::synced(&replicas.there, id).await;
     let terminate = "select pg_terminate_backend(pid) from pg_stat_activity
         where application_name = 'sluice-listener' and datname = current_database()";
 
     for number in 0..20 {
-        two.server.database.execute(terminate).await;
-        rename(&two.here, id, &format!("Name {number}")).await;
-        let revision = rename(&two.here, id, "Another name").await;
+        replicas.server.database.execute(terminate).await;
+        rename(&replicas.here, id, &format!("Name {number}")).await;
+        let revision = rename(&replicas.here, id, "Another name").await;
         there.read_until(revision).await;
     }
 }
 
 #[tokio::test]
-async fn without_hints_changes_arrive_within_the_poll_interval() {
-    let two = Two::start(&["--watch-hints=false", "--watch-poll-interval=1s"]).await;
-    let id = &two.project.id;
-    let (_, mut there) = Watcher::synced(&two.there, id).await;
-    assert_eq!(two.server.database.number(LISTENERS).await, 0);
+async fn without_notifications_changes_arrive_within_the_poll_interval() {
+    let replicas = TwoReplicas::start(&["--watch-hints=false", "--watch-poll-interval=1s"]).await;
+    let id = &replicas.project.id;
+    let (_, mut there) = Watcher::synced(&replicas.there, id).await;
+    assert_eq!(replicas.server.database.number(LISTENERS).await, 0);
 
     for number in 0..5 {
-        let revision = rename(&two.here, id, &format!("Name {number}")).await;
+        let revision = rename(&replicas.here, id, &format!("Name {number}")).await;
         let changed = Instant::now();
         there.read_until(revision).await;
-        // The interval, and time for a busy machine.
+        // The poll interval, plus two seconds for a busy machine.
         assert!(changed.elapsed() < Duration::from_secs(1 + 2));
     }
 }
 
-/// What other programs, or statements by hand, change without a word.
+/// Other programs and manual statements change data without notification.
 #[rstest]
 #[tokio::test]
-async fn a_change_that_nobody_tells_of_is_found(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_change_without_notification_is_found_by_polling(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
     let server = TestServer::start_with(engine, &["--watch-poll-interval=50ms"]).await;
     let owner = server.user().await;
     let (project, _) = owner.project().await;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     harness::{Engine, Postgres, Sqlite, Watcher, settings},
-    stream::{changes::rename, scene::Scene},
+    stream::{changes::rename, fixture::Fixture},
 };
 
 const DRAINING: (Code, &str) = (Code::Unavailable, "DRAINING");
@@ -25,7 +25,7 @@ const DRAINING: (Code, &str) = (Code::Unavailable, "DRAINING");
 async fn a_watch_ends_at_the_maximum_connection_age_and_resumes_on_another_connection(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start_with(engine, &["--connection-age=500ms"]).await;
+    let scene = Fixture::start_with(engine, &["--connection-age=500ms"]).await;
     let (owner, id) = (&scene.owner.client, &scene.project_id);
     let (_, mut watcher) = Watcher::synced(owner, id).await;
 
@@ -44,7 +44,7 @@ async fn a_watch_ends_at_the_maximum_connection_age_and_resumes_on_another_conne
 async fn no_call_fails_when_connections_reach_their_maximum_age(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Scene::start_with(engine, &["--connection-age=100ms"]).await;
+    let scene = Fixture::start_with(engine, &["--connection-age=100ms"]).await;
     let begun = Instant::now();
 
     let mut calls = 0;
@@ -72,7 +72,7 @@ async fn no_call_fails_when_connections_reach_their_maximum_age(
 #[tokio::test]
 async fn an_old_connection_is_closed_after_the_grace_period() {
     let flags = ["--connection-age=200ms", "--connection-grace=200ms"];
-    let scene = Scene::start_with(Sqlite, &flags).await;
+    let scene = Fixture::start_with(Sqlite, &flags).await;
     let mut raw = Http2Connection::connect(scene.server.address).await;
 
     // A call that never ends, from a peer that sends nothing more.
@@ -88,7 +88,7 @@ async fn an_idle_connection_is_closed_and_one_with_a_watch_is_not(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let flags = ["--connection-idle=300ms", "--connection-grace=100ms"];
-    let scene = Scene::start_with(engine, &flags).await;
+    let scene = Fixture::start_with(engine, &flags).await;
     let (owner, id) = (&scene.owner.client, &scene.project_id);
     let (_, mut watcher) = Watcher::synced(owner, id).await;
 
@@ -126,7 +126,7 @@ async fn a_connection_whose_peer_does_not_answer_keepalive_pings_is_closed() {
 
 #[tokio::test]
 async fn a_slow_handshake_times_out() {
-    let scene = Scene::start_with(Sqlite, &["--handshake-timeout=300ms"]).await;
+    let scene = Fixture::start_with(Sqlite, &["--handshake-timeout=300ms"]).await;
 
     let mut slow = Http2Connection::connect(scene.server.address).await;
     for byte in &client_preface()[..20] {

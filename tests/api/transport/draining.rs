@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     harness::{Engine, Postgres, Sqlite, Watcher},
-    stream::scene::Scene,
+    stream::fixture::Fixture,
 };
 
 #[rstest]
 #[tokio::test]
 async fn silent_peers_do_not_delay_a_drain(#[values(Sqlite, Postgres)] engine: Engine) {
-    let scene = Scene::start_with(engine, &["--drain-timeout=2s"]).await;
+    let scene = Fixture::start_with(engine, &["--drain-timeout=2s"]).await;
     let address = scene.server.address;
     let (_, mut watcher) = Watcher::synced(&scene.owner.client, &scene.project_id).await;
     let pending = Http2Connection::connect(address).await;
@@ -41,7 +41,7 @@ async fn silent_peers_do_not_delay_a_drain(#[values(Sqlite, Postgres)] engine: E
 
 #[tokio::test]
 async fn a_drain_closes_pending_handshakes_at_once() {
-    let scene = Scene::start_with(Sqlite, &["--drain-timeout=10min"]).await;
+    let scene = Fixture::start_with(Sqlite, &["--drain-timeout=10min"]).await;
     let mut pending = Vec::new();
     for _ in 0..10 {
         pending.push(Http2Connection::connect(scene.server.address).await);

@@ -1,4 +1,4 @@
-//! What the events of a project tell of the lives of its streams.
+//! Checks of the events of a project.
 
 use std::collections::HashMap;
 
@@ -7,27 +7,27 @@ use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::harness::TestDatabase;
 
-/// Checks that revisions have no gap, that streams made legal steps only, and that
-/// no two had begun and not ended at any moment.
-pub async fn tell_legal_lives(events: &mut Events, id: ProjectId, revision: i64) {
+/// Checks that revisions have no gap, that all transitions of streams are legal, and that never
+/// two streams had not ended.
+pub async fn assert_legal_transitions(events: &mut Events, id: ProjectId, revision: i64) {
     let events = events.read(id).await;
     let revisions: Vec<_> = events.iter().map(|(revision, _)| *revision).collect();
     assert_eq!(revisions, (1..=revision).collect::<Vec<_>>());
 
-    let mut lives: HashMap<StreamId, Stream> = HashMap::new();
+    let mut streams: HashMap<StreamId, Stream> = HashMap::new();
     for (_, change) in events {
         let Change::Stream(stream) = change else {
             continue;
         };
-        let before = lives.insert(stream.id, stream.clone());
+        let before = streams.insert(stream.id, stream.clone());
         assert!(
             is_legal(before.as_ref(), &stream),
             "{before:?} -> {stream:?}"
         );
-        let unended = lives
+        let unended = streams
             .values()
             .filter(|one| one.status != StreamStatus::Ended);
-        assert!(unended.count() <= 1, "{lives:?}");
+        assert!(unended.count() <= 1, "{streams:?}");
     }
 }
 
@@ -39,16 +39,16 @@ fn is_legal(before: Option<&Stream>, after: &Stream) -> bool {
     let was_live = before.live_time.is_some();
     match (before.status, after.status, after.epoch - before.epoch) {
         (Connecting, Live | Reconnecting | Ended, 0) | (Live, Reconnecting | Ended, 0) => true,
-        // The same connection is heard again, or its successor is there.
+        // The same connection sends a heartbeat again, or a new one has reconnected.
         (Reconnecting, Live, 0 | 1) | (Reconnecting, Ended, 0) => true,
         (Reconnecting, Connecting, 1) => !was_live,
-        // It had fallen silent; now its connection is known to be gone.
+        // The heartbeats had timed out; now the connection is known to have ended.
         (Reconnecting, Reconnecting, 0) => before.connected && !after.connected,
         _ => false,
     }
 }
 
-/// A connection that reads events: one for all runs.
+/// A database connection that reads events, for all runs.
 pub enum Events {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),

@@ -1,40 +1,40 @@
-//! Thousands of random lives of a project's streams, with reports that come twice,
-//! late and out of order, held against a small model after every step.
+//! Model-based tests: random operations on the streams of a project, with repeated, late and
+//! reordered reports, compared to a small reference model after every step.
 
 mod events;
-mod expected;
-mod life;
+mod messages;
+mod reference;
+mod shared_database;
 mod steps;
+mod stream;
 mod system;
-mod words;
-mod world;
 
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use rstest::rstest;
 use tokio::runtime::Builder;
 
 use self::{
-    events::tell_legal_lives,
-    expected::Model,
+    events::assert_legal_transitions,
+    reference::Model,
+    shared_database::SharedDatabase,
     steps::{Run, Step, steps},
     system::System,
-    world::World,
 };
 use crate::harness::{Engine, Postgres, Sqlite, TestDatabase};
 
-/// Runs of each of the eight kinds below.
+/// Runs of each of the eight cases below.
 const RUNS: u32 = 250;
 
 #[rstest]
-fn whatever_media_servers_report_in_whatever_order_streams_do_what_the_model_says(
+fn streams_match_the_model_under_random_reports_of_media_servers(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(0, 30)] window: i64,
     #[values(false, true)] takeover: bool,
 ) {
-    // One thread, so that no step waits for another thread to wake up.
+    // A single thread avoids waiting for other threads in every step.
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let database = runtime.block_on(TestDatabase::create(engine));
-    let world = runtime.block_on(World::over(database));
+    let database = runtime.block_on(SharedDatabase::over(database));
     let mut runner = TestRunner::new(Config {
         cases: RUNS,
         failure_persistence: None,
@@ -42,21 +42,21 @@ fn whatever_media_servers_report_in_whatever_order_streams_do_what_the_model_say
     });
 
     let outcome = runner.run(&steps(), |steps| {
-        runtime.block_on(live(&world, window, takeover, &steps));
+        runtime.block_on(run_steps(&database, window, takeover, &steps));
         Ok::<(), TestCaseError>(())
     });
 
     outcome.unwrap();
 }
 
-async fn live(world: &World, window: i64, takeover: bool, steps: &[Step]) {
-    let system = System::new(world, window, takeover).await;
+async fn run_steps(database: &SharedDatabase, window: i64, takeover: bool, steps: &[Step]) {
+    let system = System::new(database, window, takeover).await;
     let mut run = Run::new(Model::new(window, takeover), system);
     for step in steps {
-        run.take(step).await;
+        run.apply(step).await;
     }
     let (id, revision) = (run.system.project_id, run.model.revision);
-    let mut events = world.events.lock().await;
-    tell_legal_lives(&mut events, id, revision).await;
+    let mut events = database.events.lock().await;
+    assert_legal_transitions(&mut events, id, revision).await;
     run.system.delete(run.now).await;
 }

@@ -3,21 +3,21 @@
 use proptest::prelude::*;
 
 use super::{
-    expected::Model,
+    messages::{Answer, Connection, Grant, Report, Seconds},
+    reference::Model,
     system::System,
-    words::{Answer, Connection, Grant, Report, Seconds},
 };
 
-/// Something that happens. Actors are two slots of each of two nodes.
+/// An operation. There are two nodes with two actors each.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// A new connection asks to be let in.
+    /// A new connection begins a publish.
     Begin {
         actor: usize,
         old_key: bool,
         media: bool,
     },
-    /// An earlier question is repeated; 0 is the last one.
+    /// An earlier begin is repeated; 0 is the last one.
     Repeat {
         back: usize,
     },
@@ -39,16 +39,15 @@ pub enum Step {
     Disable {
         disabled: bool,
     },
-    /// The media server starts anew.
+    /// The media server restarts.
     Reboot {
         node: u8,
     },
-    /// A media server reports its connections: some of those that ever asked, with
-    /// or without what they were told and the key they gave. `late` if it is a report
-    /// of the boot before.
+    /// A media server reports some of the connections that ever began a publish, with or without
+    /// their stream (`named`) and key (`keyed`). A `late` report is of the previous boot.
     Sync {
         node: u8,
-        standing: Vec<usize>,
+        connected: Vec<usize>,
         named: bool,
         keyed: bool,
         late: bool,
@@ -60,7 +59,7 @@ pub enum Step {
 }
 
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
-    // Mostly the last one; sometimes one of long before.
+    // Mostly the last one, sometimes a much earlier one.
     let back = || prop_oneof![4 => Just(0_usize), 2 => 0..3_usize, 1 => 0..20_usize];
     let step = prop_oneof![
         6 => (0..4_usize, prop::bool::weighted(0.15), any::<bool>())
@@ -80,8 +79,8 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
             prop::bool::weighted(0.8),
             prop::bool::weighted(0.1),
         )
-            .prop_map(|(node, standing, named, keyed, late)| Step::Sync {
-                node, standing, named, keyed, late,
+            .prop_map(|(node, connected, named, keyed, late)| Step::Sync {
+                node, connected, named, keyed, late,
             }),
         4 => (1..45_i64).prop_map(|seconds| Step::Pass { seconds }),
         3 => Just(Step::Reap),
@@ -89,22 +88,22 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-/// A question that was asked, to be repeated.
+/// A begin that can be repeated.
 #[derive(Clone, Copy)]
-struct Question {
-    who: Connection,
+struct BeginAttempt {
+    connection: Connection,
     key: u8,
     media: bool,
 }
 
-/// Both sides, and what the media servers know.
+/// The model and the system, and the state of the media servers.
 pub struct Run<'a> {
     pub model: Model,
     pub system: System<'a>,
     pub now: Seconds,
     boots: [u8; 2],
     connections: u8,
-    questions: Vec<Question>,
+    attempts: Vec<BeginAttempt>,
     grants: Vec<Grant>,
 }
 
@@ -116,13 +115,13 @@ impl<'a> Run<'a> {
             now: 0,
             boots: [0; 2],
             connections: 0,
-            questions: Vec::new(),
+            attempts: Vec::new(),
             grants: Vec::new(),
         }
     }
 
-    /// Takes a step on both sides; their answers and states must agree.
-    pub async fn take(&mut self, step: &Step) {
+    /// Applies a step to both; their responses and states must be equal.
+    pub async fn apply(&mut self, step: &Step) {
         let stale = self.is_stale(step);
         let before = self.system.state().await;
         match *step {
@@ -133,17 +132,22 @@ impl<'a> Run<'a> {
             } => {
                 self.connections += 1;
                 let node = u8::from(actor >= 2);
-                let who = Connection {
+                let connection = Connection {
                     node,
                     boot: self.boots[usize::from(node)],
                     number: self.connections,
                 };
                 let key = self.model.key.saturating_sub(u8::from(old_key));
-                self.ask(Question { who, key, media }).await;
+                self.begin(BeginAttempt {
+                    connection,
+                    key,
+                    media,
+                })
+                .await;
             }
             Step::Repeat { back } => {
-                if let Some(question) = from_end(&self.questions, back) {
-                    self.ask(question).await;
+                if let Some(attempt) = from_end(&self.attempts, back) {
+                    self.begin(attempt).await;
                 }
             }
             Step::Heartbeat { back, media } => {
@@ -175,13 +179,13 @@ impl<'a> Run<'a> {
             Step::Reboot { node } => self.boots[usize::from(node)] += 1,
             Step::Sync {
                 node,
-                ref standing,
+                ref connected,
                 named,
                 keyed,
                 late,
             } => {
                 let boot = self.boots[usize::from(node)].saturating_sub(u8::from(late));
-                let reports = self.reports(node, boot, standing, named, keyed);
+                let reports = self.reports(node, boot, connected, named, keyed);
                 let expected = self.model.sync(node, boot, &reports, self.now);
                 let synced = self.system.sync(node, boot, &reports, self.now).await;
                 assert_eq!(synced, expected);
@@ -201,7 +205,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether a step is a report of a connection or an epoch that holds nothing.
+    /// Whether a step is a report of a superseded connection or epoch.
     fn is_stale(&self, step: &Step) -> bool {
         let (Step::Heartbeat { back, .. } | Step::End { back }) = step else {
             return false;
@@ -209,44 +213,52 @@ impl<'a> Run<'a> {
         from_end(&self.grants, *back).is_some_and(|grant| !self.model.holds(grant))
     }
 
-    /// Connections of a boot that asked, each once.
+    /// Reports of connections of a boot, each once.
     fn reports(
         &self,
         node: u8,
         boot: u8,
-        standing: &[usize],
+        connected: &[usize],
         named: bool,
         keyed: bool,
     ) -> Vec<Report> {
-        let of_boot = |one: &&Question| one.who.node == node && one.who.boot == boot;
-        let asked: Vec<_> = self.questions.iter().filter(of_boot).copied().collect();
+        let of_boot =
+            |one: &&BeginAttempt| one.connection.node == node && one.connection.boot == boot;
+        let asked: Vec<_> = self.attempts.iter().filter(of_boot).copied().collect();
         let mut reports: Vec<Report> = Vec::new();
-        for back in standing {
-            let Some(question) = from_end(&asked, *back) else {
+        for back in connected {
+            let Some(attempt) = from_end(&asked, *back) else {
                 continue;
             };
-            if reports.iter().any(|report| report.who == question.who) {
+            if reports
+                .iter()
+                .any(|report| report.connection == attempt.connection)
+            {
                 continue;
             }
             let grants = self.grants.iter().rev();
             let last = grants
                 .copied()
-                .find(|grant| grant.connection == question.who);
+                .find(|grant| grant.connection == attempt.connection);
             reports.push(Report {
-                who: question.who,
-                key: keyed.then_some(question.key),
+                connection: attempt.connection,
+                key: keyed.then_some(attempt.key),
                 named: last.filter(|_| named),
             });
         }
         reports
     }
 
-    async fn ask(&mut self, question: Question) {
-        let Question { who, key, media } = question;
-        let expected = self.model.begin(who, key, media, false, self.now);
-        let answer = self.system.begin(who, key, media, self.now).await;
+    async fn begin(&mut self, attempt: BeginAttempt) {
+        let BeginAttempt {
+            connection,
+            key,
+            media,
+        } = attempt;
+        let expected = self.model.begin(connection, key, media, false, self.now);
+        let answer = self.system.begin(connection, key, media, self.now).await;
         assert_eq!(answer, expected);
-        self.questions.push(question);
+        self.attempts.push(attempt);
         if let Answer::Begun(grant) = answer {
             self.grants.push(grant);
         }

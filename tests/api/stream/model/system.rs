@@ -1,4 +1,4 @@
-//! The real thing: repositories over a database, with a clock that the test sets.
+//! The system under test: repositories over a database, with a clock that the test sets.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -16,24 +16,24 @@ use sluice::{
 use uuid::Uuid;
 
 use super::{
-    life::{CONNECT, Life, SILENCE},
-    words::{Answer, Connection, Grant, RefusedFor, Report, Seconds, Synced},
-    world::World,
+    messages::{Answer, Connection, Grant, RefusalReason, Report, Seconds, SyncOutcome},
+    shared_database::SharedDatabase,
+    stream::{CONNECT_TIMEOUT, HEARTBEAT_TIMEOUT, ModelStream},
 };
 use crate::harness::eventually;
 
-/// One project, with the numbers that the model knows its streams by.
+/// One project, with the numbers of its streams in the model.
 pub struct System<'a> {
-    world: &'a World,
+    database: &'a SharedDatabase,
     pub project_id: ProjectId,
     streams: Vec<StreamId>,
     numbers: HashMap<StreamId, usize>,
-    /// When the clock was at zero.
+    /// The time at which the clock was zero.
     begin: Time,
 }
 
 impl<'a> System<'a> {
-    pub async fn new(world: &'a World, window: Seconds, takeover: bool) -> Self {
+    pub async fn new(database: &'a SharedDatabase, window: Seconds, takeover: bool) -> Self {
         let begin = sluice::domain::now();
         let id = ProjectId::generate();
         let project = NewProject {
@@ -47,12 +47,12 @@ impl<'a> System<'a> {
             stream_key: key(id, 0),
             idempotency: None,
         };
-        let projects = Projects::new(world.repositories.clone());
-        let act = world.act();
-        let created = projects.create(world.tenant(), &project, &act, begin);
+        let projects = Projects::new(database.repositories.clone());
+        let act = database.act();
+        let created = projects.create(database.tenant(), &project, &act, begin);
         created.await.unwrap();
         Self {
-            world,
+            database,
             project_id: id,
             streams: Vec::new(),
             numbers: HashMap::new(),
@@ -66,13 +66,13 @@ impl<'a> System<'a> {
 
     fn publishing(&self) -> Publishing {
         let timeouts = StreamTimeouts {
-            connect: span(CONNECT),
-            heartbeat: span(SILENCE),
+            connect: span(CONNECT_TIMEOUT),
+            heartbeat: span(HEARTBEAT_TIMEOUT),
         };
-        Publishing::new(self.world.repositories.clone(), timeouts)
+        Publishing::new(self.database.repositories.clone(), timeouts)
     }
 
-    /// Nodes of different runs are different nodes.
+    /// Runs use different node ids.
     fn publisher(&self, connection: Connection) -> Publisher {
         Publisher {
             node_id: format!("{}-n{}", self.project_id, connection.node),
@@ -83,17 +83,23 @@ impl<'a> System<'a> {
         }
     }
 
-    pub async fn begin(&mut self, who: Connection, key: u8, media: bool, now: Seconds) -> Answer {
+    pub async fn begin(
+        &mut self,
+        connection: Connection,
+        key: u8,
+        media: bool,
+        now: Seconds,
+    ) -> Answer {
         let publish = PublishAttempt {
             key_hash: &hash(self.project_id, key),
-            publisher: &self.publisher(who),
+            publisher: &self.publisher(connection),
             media_flowing: media,
             play_url: None,
             already_connected: false,
         };
         match self.publishing().begin(publish, self.at(now)).await {
-            Ok(stream) => Answer::Begun(self.grant(who, &stream)),
-            Err(error) => Answer::Refused(refused_for(error)),
+            Ok(stream) => Answer::Begun(self.grant(connection, &stream)),
+            Err(error) => Answer::Refused(refusal_reason(error)),
         }
     }
 
@@ -134,8 +140,14 @@ impl<'a> System<'a> {
         Answer::Done
     }
 
-    /// A report of a media server, without statistics: media flows.
-    pub async fn sync(&mut self, node: u8, boot: u8, reports: &[Report], now: Seconds) -> Synced {
+    /// SyncNode without statistics, which means that media flows.
+    pub async fn sync(
+        &mut self,
+        node: u8,
+        boot: u8,
+        reports: &[Report],
+        now: Seconds,
+    ) -> SyncOutcome {
         let itself = self.publisher(Connection {
             node,
             boot,
@@ -146,41 +158,50 @@ impl<'a> System<'a> {
             boot_id: itself.boot_id,
             connections: reports.iter().map(|one| self.report(one)).collect(),
         };
-        let repositories = self.world.repositories.clone();
-        let sync = NodeReconciler::new(repositories, self.publishing(), self.world.sealer.clone());
+        let repositories = self.database.repositories.clone();
+        let sync = NodeReconciler::new(
+            repositories,
+            self.publishing(),
+            self.database.sealer.clone(),
+        );
         let outcome = match sync.sync(&report, &|| self.at(now)).await {
             Ok(outcome) => outcome,
             Err(Error::NodeSuperseded) => {
-                return Synced {
+                return SyncOutcome {
                     refused: true,
-                    ..Synced::default()
+                    ..SyncOutcome::default()
                 };
             }
             Err(other) => panic!("{other:?}"),
         };
-        let who = |connection_id: &str| {
-            let of = |report: &&Report| self.publisher(report.who).connection_id == connection_id;
-            reports.iter().find(of).unwrap().who
+        let connection = |connection_id: &str| {
+            let of =
+                |report: &&Report| self.publisher(report.connection).connection_id == connection_id;
+            reports.iter().find(of).unwrap().connection
         };
         let kicks = outcome.kicks.iter();
-        let kicks = kicks.map(|(id, reason)| (who(id), *reason)).collect();
+        let kicks = kicks
+            .map(|(id, reason)| (connection(id), *reason))
+            .collect();
         let ended = outcome.ended.iter().map(|id| self.numbers[id]).collect();
         let adopted = outcome.adoptions.iter();
-        let adopted: Vec<_> = adopted.map(|(id, stream)| (who(id), stream)).collect();
-        Synced {
+        let adopted: Vec<_> = adopted
+            .map(|(id, stream)| (connection(id), stream))
+            .collect();
+        SyncOutcome {
             refused: false,
             kicks,
             ended,
             adoptions: adopted
                 .into_iter()
-                .map(|(who, stream)| self.grant(who, stream))
+                .map(|(connection, stream)| self.grant(connection, stream))
                 .collect(),
         }
     }
 
     fn report(&self, report: &Report) -> NodeConnection {
         NodeConnection {
-            publisher: self.publisher(report.who),
+            publisher: self.publisher(report.connection),
             known_stream: report
                 .named
                 .map(|grant| (self.streams[grant.stream], grant.epoch)),
@@ -195,15 +216,15 @@ impl<'a> System<'a> {
         let Some(newest) = self.streams.last() else {
             return;
         };
-        let streams = Streams::new(self.world.repositories.clone());
-        let (tenant, act) = (self.world.tenant(), self.world.act());
+        let streams = Streams::new(self.database.repositories.clone());
+        let (tenant, act) = (self.database.tenant(), self.database.act());
         let stopped = streams.stop(tenant, *newest, span(hold), &act, self.at(now));
         stopped.await.unwrap();
     }
 
     pub async fn rotate(&self, number: u8, grace: Seconds, now: Seconds) {
-        let keys = StreamKeys::new(self.world.repositories.clone());
-        let (tenant, act) = (self.world.tenant(), self.world.act());
+        let keys = StreamKeys::new(self.database.repositories.clone());
+        let (tenant, act) = (self.database.tenant(), self.database.act());
         let key = key(self.project_id, number);
         let rotated = keys.rotate(
             tenant,
@@ -217,20 +238,20 @@ impl<'a> System<'a> {
     }
 
     pub async fn disable(&self, disabled: bool, now: Seconds) {
-        let projects = Projects::new(self.world.repositories.clone());
+        let projects = Projects::new(self.database.repositories.clone());
         let update = ProjectUpdate {
             disabled: Some(disabled),
             ..ProjectUpdate::default()
         };
-        let (tenant, act) = (self.world.tenant(), self.world.act());
+        let (tenant, act) = (self.database.tenant(), self.database.act());
         let updated = projects.update(tenant, self.project_id, &update, &act, self.at(now));
         updated.await.unwrap();
     }
 
-    /// A look of the reaper.
+    /// One run of the reaper.
     pub async fn reap(&self, now: Seconds) {
         let publishing = self.publishing();
-        // One that is still locked is left alone: until the next look.
+        // A stream that is still locked is skipped until the next run.
         eventually("nothing is overdue", async || {
             let overdue = publishing.overdue(self.at(now), 1000).await.unwrap();
             for id in &overdue {
@@ -241,43 +262,43 @@ impl<'a> System<'a> {
         .await;
     }
 
-    /// Ends what is left, so that it is in no other run's way.
+    /// Deletes the project, so that it does not affect other runs.
     pub async fn delete(&self, now: Seconds) {
-        let projects = Projects::new(self.world.repositories.clone());
-        let (tenant, act) = (self.world.tenant(), self.world.act());
+        let projects = Projects::new(self.database.repositories.clone());
+        let (tenant, act) = (self.database.tenant(), self.database.act());
         let deleted = projects.delete(tenant, self.project_id, true, &act, self.at(now));
         deleted.await.unwrap();
     }
 
-    /// The project's revision, and its streams in the words of the model, the oldest first.
-    pub async fn state(&self) -> (i64, Vec<Life>) {
-        let projects = Projects::new(self.world.repositories.clone());
+    /// The revision of the project, and its streams as model streams, oldest first.
+    pub async fn state(&self) -> (i64, Vec<ModelStream>) {
+        let projects = Projects::new(self.database.repositories.clone());
         let project = projects
-            .get(self.world.tenant(), self.project_id)
+            .get(self.database.tenant(), self.project_id)
             .await
             .unwrap();
-        let streams = Streams::new(self.world.repositories.clone());
+        let streams = Streams::new(self.database.repositories.clone());
         let page = Page {
             size: 200,
             below: Uuid::max(),
         };
         let listed = streams
-            .list(self.world.tenant(), self.project_id, None, page)
+            .list(self.database.tenant(), self.project_id, None, page)
             .await
             .unwrap();
         let unended = listed
             .iter()
             .filter(|one| one.status != StreamStatus::Ended);
         assert_eq!(unended.map(|one| one.id).next(), project.live_stream_id);
-        let lives = listed
+        let streams = listed
             .iter()
             .rev()
-            .map(|stream| self.life(stream))
+            .map(|stream| self.model_stream(stream))
             .collect();
-        (project.revision, lives)
+        (project.revision, streams)
     }
 
-    fn life(&self, stream: &Stream) -> Life {
+    fn model_stream(&self, stream: &Stream) -> ModelStream {
         let seconds = |time: Time| (time - self.begin).num_seconds();
         let digits = |id: &str| {
             id.rsplit(|c: char| !c.is_ascii_digit())
@@ -285,7 +306,7 @@ impl<'a> System<'a> {
                 .unwrap()
                 .parse()
         };
-        Life {
+        ModelStream {
             status: stream.status,
             epoch: stream.epoch,
             connection: Connection {
@@ -303,10 +324,10 @@ impl<'a> System<'a> {
     }
 }
 
-fn refused_for(error: Error) -> RefusedFor {
+fn refusal_reason(error: Error) -> RefusalReason {
     match error {
-        Error::StreamKeyInvalid => RefusedFor::Key,
-        Error::NodeSuperseded => RefusedFor::Boot,
+        Error::StreamKeyInvalid => RefusalReason::Key,
+        Error::NodeSuperseded => RefusalReason::Boot,
         Error::PublishRefused(refusal) => refusal.into(),
         other => panic!("{other:?}"),
     }

@@ -1,0 +1,149 @@
+use std::{sync::Arc, time::Duration};
+
+use sluice::proto::v1 as pb;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, transport::Endpoint};
+use uuid::Uuid;
+
+use crate::harness::{Client, TestServer};
+
+/// Number of clients.
+const CLIENTS: usize = 32;
+
+/// Time limit of every call. The server's limits are far shorter: one second for a connection and
+/// two for a statement; exceeding either ends the call.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// Clients that read and write continuously, and record the results.
+pub struct Workload {
+    stop: CancellationToken,
+    clients: JoinSet<ClientRecord>,
+}
+
+/// The results of the calls of one client.
+#[derive(Default)]
+pub struct ClientRecord {
+    client: Option<Client>,
+    /// Creates that were acknowledged.
+    created: Vec<(pb::CreateProjectRequest, pb::Project)>,
+    /// Creates that failed, and may or may not have been committed.
+    unacknowledged: Vec<pb::CreateProjectRequest>,
+    /// The failed calls and their times.
+    pub failures: Vec<(Instant, Status)>,
+}
+
+impl Workload {
+    /// Starts the clients.
+    pub async fn start(server: &TestServer) -> Self {
+        let stop = CancellationToken::new();
+        let mut clients = JoinSet::new();
+        let user = server.user().await;
+        let token = Arc::new(user.tokens.access_token);
+        for _ in 0..CLIENTS {
+            let address = format!("http://{}", server.address);
+            let own = Endpoint::from_shared(address).unwrap().connect_lazy();
+            let client = Client::with_token(&own, &token);
+            clients.spawn(run(client, stop.clone()));
+        }
+        Self { stop, clients }
+    }
+
+    /// Stops the clients; checks that calls failed only with the allowed codes.
+    pub async fn stop(mut self) -> Vec<ClientRecord> {
+        self.stop.cancel();
+        let mut records = Vec::new();
+        while let Some(record) = self.clients.join_next().await {
+            records.push(record.unwrap());
+        }
+        for (_, status) in records.iter().flat_map(|record| &record.failures) {
+            let code = status.code();
+            // The test itself holds a lock for a while, so that some calls time out on it.
+            let allowed = [Code::Unavailable, Code::DeadlineExceeded, Code::Aborted];
+            let allowed = allowed.contains(&code);
+            assert!(allowed, "{status:?}");
+        }
+        records
+    }
+}
+
+impl ClientRecord {
+    /// Number of acknowledged creates.
+    pub fn created_count(&self) -> usize {
+        self.created.len()
+    }
+
+    /// Checks that acknowledged creates exist, and that repeating any create applies it once.
+    /// Returns the expected number of projects.
+    pub async fn verify_writes(self) -> usize {
+        let Some(mut client) = self.client else {
+            return 0;
+        };
+        let count = self.created.len() + self.unacknowledged.len();
+        for (request, project) in self.created {
+            let again = client.project.create_project(request).await.unwrap();
+            assert_eq!(again.into_inner().project.unwrap(), project);
+        }
+        for request in self.unacknowledged {
+            let first = client
+                .project
+                .create_project(request.clone())
+                .await
+                .unwrap();
+            let second = client.project.create_project(request).await.unwrap();
+            assert_eq!(first.into_inner().project, second.into_inner().project);
+        }
+        count
+    }
+}
+
+async fn run(mut client: Client, stop: CancellationToken) -> ClientRecord {
+    let mut record = ClientRecord::default();
+    while !stop.is_cancelled() {
+        let request = pb::CreateProjectRequest {
+            name: "Show".to_owned(),
+            request_id: Uuid::now_v7().to_string(),
+            ..Default::default()
+        };
+        let created = client.project.create_project(request.clone());
+        match with_time_limit(created).await {
+            Ok(created) => {
+                let project = created.into_inner().project.unwrap();
+                record.created.push((request, project));
+            }
+            Err(failure) => {
+                record.unacknowledged.push(request);
+                record.fail(failure).await;
+            }
+        }
+        let Some((_, project)) = record.created.last() else {
+            continue;
+        };
+        let project_id = project.id.clone();
+        for _ in 0..4 {
+            let request = pb::GetProjectRequest {
+                project_id: project_id.clone(),
+            };
+            if let Err(failure) = with_time_limit(client.project.get_project(request)).await {
+                record.fail(failure).await;
+            }
+        }
+    }
+    record.client = Some(client);
+    record
+}
+
+impl ClientRecord {
+    async fn fail(&mut self, failure: Status) {
+        self.failures.push((Instant::now(), failure));
+        // Clients wait before they retry.
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn with_time_limit<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    timeout(LIMIT, call).await.expect("every call ends in time")
+}

@@ -1,0 +1,14 @@
+//! Deployment and operation: copying, backup, container image, manifests and restarts.
+
+mod admin_copy;
+mod backup;
+mod container_image;
+mod deploy_files;
+mod health_command;
+mod image_build;
+mod load_balancers;
+mod manifests;
+mod populated_database;
+mod retrying_client;
+mod rolling_restart;
+mod systemd_unit;

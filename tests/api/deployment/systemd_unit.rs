@@ -1,0 +1,81 @@
+use std::fs;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::deploy_files::{repository_path, settings_of_file};
+use crate::harness::{Sqlite, TestDatabase};
+
+/// The maximum exposure level of `systemd-analyze security`, of 100.
+const EXPOSURE: &str = "--threshold=15";
+
+async fn analyze(arguments: &[&str]) -> (bool, String) {
+    let unit = repository_path("deploy/systemd/sluice.service");
+    let folder = TempDir::new().unwrap();
+    let copy = folder.path().join("sluice.service");
+    // A copy, because the program need not be installed on this machine.
+    let text = fs::read_to_string(unit).unwrap();
+    fs::write(&copy, text).unwrap();
+    let analyzed = Command::new("systemd-analyze")
+        .args(arguments)
+        .arg(&copy)
+        .output()
+        .await
+        .expect("systemd-analyze, of Debian's package systemd, is installed");
+    let said = [analyzed.stdout, analyzed.stderr].concat();
+    (analyzed.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test]
+async fn systemd_verifies_the_unit_and_rates_its_exposure_low() {
+    let (fine, said) = analyze(&["verify"]).await;
+    assert!(fine, "{said}");
+    // systemd only warns about settings that it does not know.
+    assert!(!said.contains("sluice.service:"), "{said}");
+
+    let (fine, said) = analyze(&["security", "--offline=true", EXPOSURE]).await;
+    assert!(fine, "{said}");
+}
+
+#[tokio::test]
+async fn the_unit_passes_credentials_to_the_program() {
+    let text = fs::read_to_string(repository_path("deploy/systemd/sluice.service")).unwrap();
+    let unit = settings_of_file(&text);
+    let line = unit["ExecStart"].strip_prefix("/bin/sh -c '").unwrap();
+    let line = line.strip_suffix('\'').unwrap().replace("$$", "$");
+    let line = line.replace(
+        "/usr/local/bin/sluice serve",
+        concat!(env!("CARGO_BIN_EXE_sluice"), " migrate"),
+    );
+    let database = TestDatabase::empty(Sqlite).await;
+    let credentials = TempDir::new().unwrap();
+    let key = STANDARD.encode([7; 32]);
+    for (name, secret) in [
+        ("jwt-secret", "0123456789abcdef0123456789abcdef"),
+        ("sealing-keys", &*key),
+        ("database-url", &*database.url),
+    ] {
+        assert!(text.contains(&format!("LoadCredential={name}:")));
+        fs::write(credentials.path().join(name), format!("{secret}\n")).unwrap();
+    }
+
+    let settings = settings_of_file(
+        &fs::read_to_string(repository_path("deploy/systemd/sluice.env")).unwrap(),
+    );
+    let run = Command::new("/bin/sh")
+        .args(["-c", &line])
+        .env_clear()
+        .envs(settings)
+        .env("PATH", "/usr/bin:/bin")
+        .env("CREDENTIALS_DIRECTORY", credentials.path())
+        .env("SLUICE_DATA_DIR", database.directory.path())
+        .output()
+        .await
+        .unwrap();
+
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{said}");
+    let tables = "select count(*) from sqlite_schema where name = 'users'";
+    assert_eq!(database.number(tables).await, 1);
+}

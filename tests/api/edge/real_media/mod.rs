@@ -1,0 +1,10 @@
+//! Real media: a control plane, an edge, nginx-rtmp, publishers and destinations.
+
+mod fixture;
+mod outages;
+mod owner;
+mod publishing;
+mod relays;
+mod secret_scanner;
+
+pub use fixture::{Fixture, wait_for};

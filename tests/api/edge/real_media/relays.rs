@@ -1,0 +1,112 @@
+use sluice::proto::v1 as pb;
+
+use super::{Fixture, wait_for};
+use crate::harness::{Signal, send_signal};
+
+const BROADCASTING: pb::RelayState = pb::RelayState::Broadcasting;
+
+#[tokio::test]
+async fn stopping_and_starting_a_relay_does_not_affect_another() {
+    let fixture = Fixture::start().await;
+    let (platform, stays) = fixture.destination("stays").await;
+    let (other_platform, comes_and_goes) = fixture.destination("comes_and_goes").await;
+    let (mut publisher, _) = fixture.live().await;
+    fixture.wait_for_relay(&stays, BROADCASTING).await;
+    fixture.wait_for_relay(&comes_and_goes, BROADCASTING).await;
+    let both = fixture.wait_for_ffmpegs(2).await;
+
+    fixture.owner.stop_relay(&comes_and_goes).await;
+    fixture
+        .wait_for_relay(&comes_and_goes, pb::RelayState::Idle)
+        .await;
+    let left = fixture.wait_for_ffmpegs(1).await;
+    assert!(both.contains(&left[0]));
+    let sent = fixture.owner.relay(&stays).await.unwrap().bytes_sent;
+    fixture.wait_for_more_bytes(&platform).await;
+
+    fixture.owner.start_relay(&comes_and_goes).await;
+    fixture.wait_for_relay(&comes_and_goes, BROADCASTING).await;
+    fixture.wait_for_more_bytes(&other_platform).await;
+    assert!(fixture.wait_for_ffmpegs(2).await.contains(&left[0]));
+    let relay = wait_for("its bytes grow", async || {
+        let relay = fixture.owner.relay(&stays).await?;
+        (relay.bytes_sent > sent).then_some(relay)
+    })
+    .await;
+    assert_eq!(relay.state(), BROADCASTING);
+    assert_eq!((relay.attempt, relay.error), (0, None));
+    assert_eq!(publisher.ended(), None);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_killed_ffmpeg_is_replaced() {
+    let fixture = Fixture::start().await;
+    let (platform, destination) = fixture.destination("platform").await;
+    let (_publisher, stream) = fixture.live().await;
+    fixture.wait_for_relay(&destination, BROADCASTING).await;
+    let killed = fixture.wait_for_ffmpegs(1).await;
+
+    send_signal(killed[0], Signal::KILL);
+
+    let relay = fixture
+        .wait_for_relay(&destination, pb::RelayState::Retrying)
+        .await;
+    assert_eq!(relay.attempt, 1);
+    let error = relay.error.clone().unwrap();
+    assert_eq!(error.severity(), pb::RelayErrorSeverity::Retryable);
+    fixture.wait_for_relay(&destination, BROADCASTING).await;
+    assert_ne!(fixture.wait_for_ffmpegs(1).await, killed);
+    fixture.wait_for_more_bytes(&platform).await;
+    assert_eq!(
+        fixture.wait_for_stream(pb::StreamStatus::Live).await.id,
+        stream.id
+    );
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_unavailable_destination_is_retried_until_it_is_back() {
+    let fixture = Fixture::start().await;
+    let (mut platform, destination) = fixture.destination("platform").await;
+    let (mut publisher, _) = fixture.live().await;
+    fixture.wait_for_relay(&destination, BROADCASTING).await;
+
+    platform.kill().await.unwrap();
+    let relay = wait_for("the relay waits for its next retry", async || {
+        let relay = fixture.owner.relay(&destination).await?;
+        let waits = relay.state() == pb::RelayState::Retrying && relay.attempt >= 2;
+        waits.then_some(relay)
+    })
+    .await;
+    assert!(relay.next_retry_time.is_some());
+    let error = relay.error.unwrap();
+    assert_eq!(error.severity(), pb::RelayErrorSeverity::Retryable);
+
+    platform.start_again().await.unwrap();
+    fixture.wait_for_relay(&destination, BROADCASTING).await;
+    fixture.wait_for_more_bytes(&platform).await;
+    assert_eq!(publisher.ended(), None);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_destination_that_refuses_the_key_fails_permanently_and_affects_no_other() {
+    let fixture = Fixture::start().await;
+    let (platform, accepts) = fixture.destination("platform").await;
+    let refuses = fixture.destination_at(&platform.refusing_url()).await;
+    let (_publisher, _) = fixture.live().await;
+
+    let relay = fixture
+        .wait_for_relay(&refuses, pb::RelayState::Failed)
+        .await;
+    let error = relay.error.unwrap();
+    assert_eq!(error.severity(), pb::RelayErrorSeverity::Fatal);
+    assert!(relay.attempt <= 5, "after few tries, not {}", relay.attempt);
+    assert_eq!(relay.next_retry_time, None);
+
+    fixture.wait_for_relay(&accepts, BROADCASTING).await;
+    fixture.wait_for_more_bytes(&platform).await;
+    fixture.wait_for_ffmpegs(1).await;
+    fixture.end().await;
+}

@@ -1,0 +1,49 @@
+use rstest::rstest;
+use tonic::transport::Endpoint;
+
+use super::changes::{next_project_updated, rename};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, Watcher};
+
+/// Watches of one connection; the server allows 100.
+const EACH: usize = 100;
+
+const PROJECTS: usize = 10;
+
+#[rstest]
+#[tokio::test]
+async fn a_thousand_watchers_of_one_replica_all_get_every_event(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &["--max-user-watches=1000"]).await;
+    let owner = server.user().await;
+    let mut projects = Vec::new();
+    for _ in 0..PROJECTS {
+        projects.push(owner.project().await.0);
+    }
+    let address = format!("http://{}", server.address);
+    let mut watchers = Vec::new();
+    for _ in 0..10 {
+        let endpoint = Endpoint::from_shared(address.clone()).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let client = Client::with_token(&channel, &owner.tokens.access_token);
+        for number in 0..EACH {
+            let project = &projects[number % PROJECTS];
+            watchers.push(Watcher::synced(&client, &project.id).await.1);
+        }
+    }
+    assert_eq!(watchers.len(), 1000);
+
+    for number in 0..5 {
+        for project in &projects {
+            rename(&owner.client, &project.id, &format!("Name {number}")).await;
+        }
+    }
+
+    for (at, watcher) in watchers.iter_mut().enumerate() {
+        for number in 0..5 {
+            let project = next_project_updated(watcher).await;
+            let expected = (&projects[at % PROJECTS].id, format!("Name {number}"));
+            assert_eq!((&project.id, project.name), expected);
+        }
+    }
+}
