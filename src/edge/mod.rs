@@ -13,15 +13,14 @@
 
 mod control;
 mod credentials;
+mod error_class;
 mod hooks;
 mod publisher;
 mod publishing;
 mod relays;
 mod run;
 mod servers;
-mod settings;
 
-pub use control::{ControlPlane, ControlPlaneSettings};
+pub use control::ControlPlane;
 pub use credentials::ApiKey;
-pub use run::run;
-pub use settings::EdgeSettings;
+pub use run::{EdgeSettings, run};

@@ -16,10 +16,11 @@ use super::{
     carrier::Carrier,
     ffmpeg::{Ffmpeg, Spawner},
     progress::Progress,
-    relay_failure::{RelayFailure, is_final},
+    relay_failure::RelayFailure,
     status::RelayStatus,
 };
 use crate::{
+    config::EdgeConfig,
     domain::UrlPolicy,
     proto::v1::{RelayErrorSeverity, RelayState},
 };
@@ -32,7 +33,7 @@ const CARRIER_FAILURE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How relays run.
 #[derive(Debug, Clone)]
 pub(crate) struct RelaySettings {
-    /// The most relays at once: 1 to 1000.
+    /// The most relays at once, up to 1000; 0 means that none run here.
     pub(crate) capacity: u32,
     pub(crate) ffmpeg: PathBuf,
     /// Time without progress after which a relay is stopped.
@@ -40,6 +41,18 @@ pub(crate) struct RelaySettings {
     /// Time that relays continue while the control plane is unreachable.
     pub(crate) outage_grace: Duration,
     pub(crate) url_policy: UrlPolicy,
+}
+
+impl RelaySettings {
+    pub(crate) fn new(config: &EdgeConfig) -> Self {
+        Self {
+            capacity: config.relay_capacity,
+            ffmpeg: config.ffmpeg.clone(),
+            progress_timeout: config.relay_patience,
+            outage_grace: config.outage_grace,
+            url_policy: config.url_policy(),
+        }
+    }
 }
 
 /// What all relays of a worker share.
@@ -173,8 +186,7 @@ impl Relay {
     /// ones may come from a destination that has not noticed the end of the last try.
     fn finalize(&self, mut failure: RelayFailure) -> RelayFailure {
         failure.message = self.assignment.redact(&failure.message);
-        let failures = self.assignment.last_refusals;
-        if failures.is_some_and(|failures| is_final(failure.code, failures)) {
+        if self.assignment.makes_final(failure.code) {
             failure.severity = RelayErrorSeverity::Fatal;
         }
         failure

@@ -26,7 +26,6 @@ pub(super) struct HttpApi {
     base: String,
 }
 
-/// A response of the media server.
 #[derive(Debug)]
 pub(super) struct ApiResponse {
     pub(super) status: StatusCode,

@@ -59,7 +59,6 @@ impl MediaMtx {
         })
     }
 
-    /// The connections that publish now.
     pub(super) async fn snapshot(&self) -> anyhow::Result<PublisherSnapshot> {
         let boot_id = self.boot_id().await?;
         let paths: Vec<MtxPath> = self.list("paths").await?;

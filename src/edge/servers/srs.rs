@@ -50,7 +50,6 @@ struct ClientPublishes {
 }
 
 impl Srs {
-    /// A client that connects at its first request.
     pub(super) fn new(api: HttpApi, rtmp_url: String) -> Self {
         Self {
             api,

@@ -27,8 +27,8 @@ const MAX_REPORTS: usize = 1000;
 
 /// The relays of a worker, by the ids of their leases.
 #[derive(Debug)]
-pub(super) struct Assignments {
-    pub(super) relays: HashMap<String, AssignedRelay>,
+pub(super) struct LeasedRelays {
+    pub(super) relays: HashMap<String, LeasedRelay>,
     /// Time that relays continue while the control plane is unreachable.
     outage_grace: Duration,
     /// Whether the last report got no answer.
@@ -37,14 +37,14 @@ pub(super) struct Assignments {
 
 /// A relay and its lease.
 #[derive(Debug)]
-pub(super) struct AssignedRelay {
+pub(super) struct LeasedRelay {
     assignment: Assignment,
     pub(super) lease: LeaseClock,
     pub(super) stop: CancellationToken,
     status: watch::Receiver<RelayStatus>,
 }
 
-impl Assignments {
+impl LeasedRelays {
     pub(super) fn new(outage_grace: Duration) -> Self {
         Self {
             relays: HashMap::new(),
@@ -58,10 +58,10 @@ impl Assignments {
     pub(super) fn assign(&mut self, assigned: RelayAssignment, now: Instant) -> Option<Relay> {
         let lease_id = assigned.lease_id.clone();
         let lease = LeaseClock::new(assigned.lease_expire_time, now);
-        let assignment = Assignment::from(assigned);
         if self.relays.contains_key(&lease_id) {
             return None;
         }
+        let assignment = Assignment::from(assigned);
         if let Some(mut relay) = self.take_running(&assignment) {
             relay.lease = lease;
             self.relays.insert(lease_id, relay);
@@ -71,7 +71,7 @@ impl Assignments {
         let predecessors = self.stop_predecessors(&assignment);
         let stop = CancellationToken::new();
         let (status, receiver) = watch::channel(RelayStatus::new(RelayState::Starting));
-        let relay = AssignedRelay {
+        let relay = LeasedRelay {
             assignment: assignment.clone(),
             lease,
             stop: stop.clone(),
@@ -196,9 +196,8 @@ impl Assignments {
         );
     }
 
-    /// Removes the running relay with the same assignment.
-    fn take_running(&mut self, assignment: &Assignment) -> Option<AssignedRelay> {
-        let is_running = |relay: &AssignedRelay| {
+    fn take_running(&mut self, assignment: &Assignment) -> Option<LeasedRelay> {
+        let is_running = |relay: &LeasedRelay| {
             relay.assignment.is_same_as(assignment)
                 && !relay.stop.is_cancelled()
                 && !relay.status().is_over()
@@ -208,7 +207,6 @@ impl Assignments {
         self.relays.remove(&lease_id)
     }
 
-    /// Stops the relays to the same destination.
     fn stop_predecessors(&self, assignment: &Assignment) -> Vec<watch::Receiver<RelayStatus>> {
         let mut predecessors = Vec::new();
         for relay in self.relays.values() {
@@ -222,7 +220,7 @@ impl Assignments {
     }
 }
 
-impl AssignedRelay {
+impl LeasedRelay {
     /// Its current status. A relay whose task is gone without an end has crashed.
     pub(super) fn status(&self) -> RelayStatus {
         let status = self.status.borrow().clone();
