@@ -2,11 +2,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    control::ControlPlane,
-    credentials::ApiKey,
-    hooks,
-    publishing::Publishers,
-    relays::{self, RelaySettings},
+    control::ControlPlane, credentials::ApiKey, hooks, publishing::Publishers, relays,
     servers::MediaServer,
 };
 use crate::{config::EdgeConfig, domain::Secret};
@@ -58,12 +54,12 @@ pub async fn run(
         api_key,
         hooks_secret,
     } = settings;
-    let relay_settings = RelaySettings::new(&config);
-    let control = ControlPlane::new(config.control_plane, control_plane_ca.as_deref(), api_key)?;
+    let address = config.control_plane.clone();
+    let control = ControlPlane::new(address, control_plane_ca.as_deref(), api_key)?;
     let server = MediaServer::new(
         config.media_server,
-        config.media_server_api,
-        config.media_server_rtmp,
+        config.media_server_api.clone(),
+        config.media_server_rtmp.clone(),
         &config.edge_dir,
     )?;
     let publishers = Publishers::new(control.clone(), node_id.clone(), config.outage_grace);
@@ -77,8 +73,8 @@ pub async fn run(
     );
     let publishing = publishers.run(server, shutdown.clone());
     let relaying = async {
-        if relay_settings.capacity > 0 {
-            relays::run(control, node_id, relay_settings, shutdown).await;
+        if config.relay_capacity > 0 {
+            relays::run(control, node_id, config, shutdown).await;
         }
     };
     tokio::join!(hooks, publishing, relaying);

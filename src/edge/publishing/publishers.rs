@@ -171,8 +171,7 @@ impl Publishers {
             node_id: self.inner.node_id.clone(),
             boot_id: boot_id.to_owned(),
             connection_id: id.as_str().to_owned(),
-            peer_address: String::new(),
-            protocol: v1::IngestProtocol::Unspecified.into(),
+            ..v1::Publisher::default()
         }
     }
 }

@@ -25,5 +25,4 @@ mod relay_failure;
 mod status;
 mod worker;
 
-pub(super) use relay::RelaySettings;
 pub(super) use worker::run;

@@ -1,6 +1,5 @@
 use std::{
     io,
-    path::PathBuf,
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -21,7 +20,6 @@ use super::{
 };
 use crate::{
     config::EdgeConfig,
-    domain::UrlPolicy,
     proto::v1::{RelayErrorSeverity, RelayState},
 };
 
@@ -30,35 +28,9 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest wait, after ffmpeg has exited, for a carrier to know the reason.
 const CARRIER_FAILURE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How relays run.
-#[derive(Debug, Clone)]
-pub(crate) struct RelaySettings {
-    /// The most relays at once, up to 1000; 0 means that none run here.
-    pub(crate) capacity: u32,
-    pub(crate) ffmpeg: PathBuf,
-    /// Time without progress after which a relay is stopped.
-    pub(crate) progress_timeout: Duration,
-    /// Time that relays continue while the control plane is unreachable.
-    pub(crate) outage_grace: Duration,
-    pub(crate) url_policy: UrlPolicy,
-}
-
-impl RelaySettings {
-    pub(crate) fn new(config: &EdgeConfig) -> Self {
-        Self {
-            capacity: config.relay_capacity,
-            ffmpeg: config.ffmpeg.clone(),
-            progress_timeout: config.relay_patience,
-            outage_grace: config.outage_grace,
-            url_policy: config.url_policy(),
-        }
-    }
-}
-
 /// What all relays of a worker share.
-#[derive(Debug)]
 pub(super) struct RelayContext {
-    pub(super) settings: RelaySettings,
+    pub(super) config: EdgeConfig,
     pub(super) spawner: Spawner,
     /// Notified when the state of one of them changes.
     pub(super) state_changed: Notify,
@@ -117,9 +89,9 @@ impl Relay {
         let carriers = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Ok(()),
-            opened = Carriers::open(&self.assignment, &context.settings.url_policy) => opened?,
+            opened = Carriers::open(&self.assignment, &context.config) => opened?,
         };
-        let (Carriers { input, output }, program) = (&carriers, &context.settings.ffmpeg);
+        let (Carriers { input, output }, program) = (&carriers, &context.config.ffmpeg);
         let started = Ffmpeg::start(&context.spawner, program, input, output).await;
         let mut ffmpeg = started.map_err(|error| RelayFailure::cannot_start(&error))?;
         match self.watch(&carriers, &mut ffmpeg, context).await {
@@ -168,7 +140,7 @@ impl Relay {
             if progress.bytes() > before {
                 written_at_growth = ffmpeg.bytes_written();
             }
-            if progress.has_stopped(context.settings.progress_timeout, now) {
+            if progress.has_stopped(context.config.relay_patience, now) {
                 let ffmpeg_writes = ffmpeg.bytes_written() > written_at_growth;
                 return RelayEnd::Failed(RelayFailure::no_progress(ffmpeg_writes));
             }
@@ -201,14 +173,14 @@ impl Relay {
 }
 
 impl Carriers {
-    async fn open(assignment: &Assignment, policy: &UrlPolicy) -> Result<Self, RelayFailure> {
+    async fn open(assignment: &Assignment, config: &EdgeConfig) -> Result<Self, RelayFailure> {
         let input_url = &assignment.input_url;
         if input_url.expose().is_empty() {
             return Err(RelayFailure::no_input_url());
         }
         Ok(Self {
             input: Carrier::reading(input_url).await?,
-            output: Carrier::sending(&assignment.output_url, policy).await?,
+            output: Carrier::sending(&assignment.output_url, &config.url_policy()).await?,
         })
     }
 

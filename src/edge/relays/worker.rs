@@ -13,12 +13,10 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{
-    claim::claim_relays,
-    ffmpeg::Spawner,
-    leased_relays::LeasedRelays,
-    relay::{RelayContext, RelaySettings},
+    claim::claim_relays, ffmpeg::Spawner, leased_relays::LeasedRelays, relay::RelayContext,
 };
 use crate::{
+    config::EdgeConfig,
     edge::control::ControlPlane,
     proto::v1::{
         ClaimRelaysRequest, ClaimRelaysResponse, RelayReport, ReportRelaysRequest,
@@ -62,7 +60,7 @@ type ReportOutcome = (Vec<RelayReport>, Result<ReportRelaysResponse, Status>);
 pub(crate) async fn run(
     control: ControlPlane,
     node_id: String,
-    settings: RelaySettings,
+    config: EdgeConfig,
     shutdown: CancellationToken,
 ) {
     let spawner = match Spawner::start() {
@@ -73,11 +71,11 @@ pub(crate) async fn run(
         }
     };
     let (sender, mut messages) = mpsc::channel(MESSAGE_QUEUE_LENGTH);
-    let mut worker = Worker::new(control, settings, spawner);
+    let mut worker = Worker::new(control, config, spawner);
     let request = ClaimRelaysRequest {
         worker_id: worker.id.clone(),
         node_id,
-        capacity: i32::try_from(worker.context.settings.capacity).unwrap_or(i32::MAX),
+        capacity: i32::try_from(worker.context.config.relay_capacity).unwrap_or(i32::MAX),
     };
     let is_back = Arc::clone(&worker.is_back);
     let claiming = claim_relays(worker.control.clone(), request, sender, is_back);
@@ -97,10 +95,10 @@ pub(crate) async fn run(
 }
 
 impl Worker {
-    fn new(control: ControlPlane, settings: RelaySettings, spawner: Spawner) -> Self {
-        let leased = LeasedRelays::new(settings.outage_grace);
+    fn new(control: ControlPlane, config: EdgeConfig, spawner: Spawner) -> Self {
+        let leased = LeasedRelays::new(config.outage_grace);
         let context = RelayContext {
-            settings,
+            config,
             spawner,
             state_changed: Notify::new(),
         };

@@ -1,24 +1,21 @@
 //! Snapshots and disconnects over real HTTP, with fixed answers of the media server.
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::{
-    body::{Bytes, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Bytes, Incoming};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::{MediaServer, PublicName, PublishLookup};
 use crate::{
     config::MediaServerKind,
     edge::publisher::{ConnectionId, ObservedPublisher, PublisherSnapshot},
     proto::v1::IngestProtocol,
+    transport::serve_http1,
 };
 
 const UUID: &str = "0d5a1b8e-97d5-4a0e-a0a1-0a1b2c3d4e5f";
@@ -49,17 +46,6 @@ impl Stub {
         let body = Full::from(found.unwrap_or_default());
         Response::builder().status(status).body(body).unwrap()
     }
-
-    async fn serve(self, listener: TcpListener) {
-        while let Ok((stream, _)) = listener.accept().await {
-            let stub = self.clone();
-            let service = service_fn(move |request| {
-                let answer = stub.respond(&request);
-                async { Ok::<_, Infallible>(answer) }
-            });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-        }
-    }
 }
 
 async fn server(kind: MediaServerKind) -> (Stub, MediaServer, TempDir) {
@@ -67,7 +53,9 @@ async fn server(kind: MediaServerKind) -> (Stub, MediaServer, TempDir) {
     let stub = Stub::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(stub.clone().serve(listener));
+    let responding = stub.clone();
+    let respond = move |request| std::future::ready(responding.respond(&request));
+    tokio::spawn(serve_http1(listener, 16, CancellationToken::new(), respond));
     let api = Some(api.parse().unwrap());
     let rtmp_url = "rtmp://127.0.0.1:1935".to_owned();
     let server = MediaServer::new(kind, api, rtmp_url, folder.path());

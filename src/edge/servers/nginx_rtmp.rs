@@ -134,7 +134,7 @@ impl NginxRtmp {
         let path = format!("/control/drop/publisher?{query}");
         let response = self.api.request(Method::GET, &path).await?;
         // The body is the number of dropped connections: 0 if it was gone.
-        match response.status {
+        match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
             status => bail!("the control module answers {}", status.as_u16()),
         }
