@@ -119,7 +119,7 @@ fn verification_key(token: &str, keys: &SigningKeys) -> Option<Arc<SigningKey>> 
     keys.verification_key(&header.kid.filter(|_| has_type)?)
 }
 
-/// Forged tokens are tested over the wire: `tests/api/contract/tokens`.
+/// Forged tokens are tested over the wire: `tests/api/contract`.
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -6,12 +6,13 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    hook::{Hook, HookContent, HookResponse, SecretHash, text},
+    hook::{Hook, HookContent, HookResponse, text},
     media_mtx, nginx_rtmp, srs,
 };
 use crate::{
     domain::Secret,
     edge::{publishing::Publishers, servers::MediaServer},
+    random::sha256,
     transport::serve_http1,
 };
 
@@ -31,7 +32,7 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) {
     let handler = HookHandler {
-        secret: SecretHash::new(&secret),
+        secret_hash: sha256(secret.expose()),
         server,
         publishers,
     };
@@ -49,7 +50,8 @@ pub(crate) async fn serve(
 /// Handles the hooks of one media server. Cheap to clone.
 #[derive(Debug, Clone)]
 struct HookHandler {
-    secret: SecretHash,
+    /// The SHA-256 of the secret that authenticates the media server.
+    secret_hash: Vec<u8>,
     server: MediaServer,
     publishers: Publishers,
 }
@@ -66,7 +68,7 @@ impl HookHandler {
                 _ => not_allowed(),
             };
         }
-        let hook = match Hook::of_path(path, &self.secret) {
+        let hook = match Hook::of_path(path, &self.secret_hash) {
             Some(hook) if method == Method::POST => hook,
             Some(_) => return not_allowed(),
             None => return not_found(),
@@ -98,10 +100,10 @@ impl HookHandler {
                 media_mtx::auth(server, publishers, &content).await
             }
             (MediaServer::MediaMtx(_), Hook::MtxAvailable) => {
-                media_mtx::available(publishers, &content)
+                media_mtx::source_changed(&content, |id| publishers.media_started(id))
             }
             (MediaServer::MediaMtx(_), Hook::MtxUnavailable) => {
-                media_mtx::unavailable(publishers, &content)
+                media_mtx::source_changed(&content, |id| publishers.end(id))
             }
             (MediaServer::Srs(server), Hook::SrsPublish) => {
                 srs::publish(server, publishers, &content).await

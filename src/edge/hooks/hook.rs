@@ -6,8 +6,8 @@ use hyper::body::{Bytes, Incoming};
 use tokio::time::timeout;
 
 use crate::{
-    config::MediaServerKind, domain::Secret, edge::publisher::PublishError,
-    proto::v1::IngestProtocol, random::sha256,
+    config::MediaServerKind, edge::publisher::PublishError, proto::v1::IngestProtocol,
+    random::sha256,
 };
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -34,10 +34,6 @@ pub(super) enum Hook {
     SrsUnpublish,
 }
 
-/// The hash of the secret that authenticates the media server.
-#[derive(Debug, Clone)]
-pub(super) struct SecretHash(Vec<u8>);
-
 /// The query and the body of a hook.
 #[derive(Debug)]
 pub(super) struct HookContent {
@@ -49,13 +45,14 @@ pub(super) struct HookContent {
 pub(super) type HookResponse = Response<Full<Bytes>>;
 
 impl Hook {
-    /// The hook with this path; `None` if there is none, or the secret is wrong.
-    pub(super) fn of_path(path: &str, secret: &SecretHash) -> Option<Self> {
+    /// The hook with this path; `None` if there is none, or its secret has another SHA-256.
+    pub(super) fn of_path(path: &str, secret_hash: &[u8]) -> Option<Self> {
         let segments: Vec<_> = path.split('/').collect();
         let ["", "hooks", server, presented, name] = segments[..] else {
             return None;
         };
-        if !secret.matches(presented) {
+        // A comparison of hashes: its duration reveals nothing of the secret.
+        if sha256(presented) != secret_hash {
             return None;
         }
         Some(match (server, name) {
@@ -79,17 +76,6 @@ impl Hook {
             Self::MtxAuth | Self::MtxAvailable | Self::MtxUnavailable => MediaServerKind::MediaMtx,
             Self::SrsPublish | Self::SrsUnpublish => MediaServerKind::Srs,
         }
-    }
-}
-
-impl SecretHash {
-    pub(super) fn new(secret: &Secret) -> Self {
-        Self(sha256(secret.expose()))
-    }
-
-    /// A comparison of hashes: its duration reveals nothing of the secret.
-    fn matches(&self, presented: &str) -> bool {
-        sha256(presented) == self.0
     }
 }
 
@@ -165,15 +151,14 @@ fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> HookR
 
 #[cfg(test)]
 mod tests {
-    use super::{Hook, SecretHash, refused};
+    use super::{Hook, refused, sha256};
     use crate::{
-        domain::Secret,
         edge::publisher::PublishError,
         proto::v1::{EndReason, ErrorReason},
     };
 
     fn hook(path: &str) -> Option<Hook> {
-        Hook::of_path(path, &SecretHash::new(&Secret::new("0123456789abcdef")))
+        Hook::of_path(path, &sha256("0123456789abcdef"))
     }
 
     #[test]

@@ -61,18 +61,13 @@ async fn publish(server: &MediaMtx, publishers: &Publishers, fields: &AuthFields
     }
 }
 
-/// Media of a source flows.
-pub(super) fn available(publishers: &Publishers, content: &HookContent) -> HookResponse {
+/// Media of a source flows, or has stopped: `apply` gets its connection.
+pub(super) fn source_changed(
+    content: &HookContent,
+    apply: impl FnOnce(&ConnectionId),
+) -> HookResponse {
     if let Some(id) = source_id(content) {
-        publishers.media_started(&id);
-    }
-    text(StatusCode::OK, "received")
-}
-
-/// Media of a source has stopped.
-pub(super) fn unavailable(publishers: &Publishers, content: &HookContent) -> HookResponse {
-    if let Some(id) = source_id(content) {
-        publishers.end(&id);
+        apply(&id);
     }
     text(StatusCode::OK, "received")
 }

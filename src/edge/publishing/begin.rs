@@ -163,16 +163,13 @@ impl Publishers {
             media_flowing: false,
             play_url: sanitize::play_url(&request.play_url),
         };
+        let (control, begin) = (&self.inner.control, StreamServiceClient::begin_publish);
         let mut pending_ends = self.inner.pending_ends.subscribe();
         let mut had_pending_ends = *pending_ends.borrow() > 0;
         let mut is_last = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let (message, begin) = (message.clone(), StreamServiceClient::begin_publish);
-            let call = self
-                .inner
-                .control
-                .call(Some(left.min(CALL_TIMEOUT)), message, begin);
+            let call = control.call(Some(left.min(CALL_TIMEOUT)), message.clone(), begin);
             let status = match call.await {
                 Ok(answer) => return Ok(answer),
                 Err(status) => status,

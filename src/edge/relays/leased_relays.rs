@@ -28,19 +28,19 @@ const MAX_REPORTS: usize = 1000;
 /// The relays of a worker, by the ids of their leases.
 #[derive(Debug)]
 pub(super) struct LeasedRelays {
-    pub(super) relays: HashMap<String, LeasedRelay>,
+    relays: HashMap<String, LeasedRelay>,
     /// Time that relays continue while the control plane is unreachable.
     outage_grace: Duration,
     /// Whether the last report got no answer.
-    pub(super) is_unreachable: bool,
+    is_unreachable: bool,
 }
 
 /// A relay and its lease.
 #[derive(Debug)]
-pub(super) struct LeasedRelay {
+struct LeasedRelay {
     assignment: Assignment,
-    pub(super) lease: LeaseClock,
-    pub(super) stop: CancellationToken,
+    lease: LeaseClock,
+    stop: CancellationToken,
     status: watch::Receiver<RelayStatus>,
 }
 
@@ -103,8 +103,7 @@ impl LeasedRelays {
     pub(super) fn stop_overdue(&self, now: Instant) {
         let grace = self.is_unreachable.then_some(self.outage_grace);
         for (lease_id, relay) in &self.relays {
-            let is_due = !relay.stop.is_cancelled() && now >= relay.lease.run_until(grace);
-            if is_due && !relay.status().is_over() {
+            if relay.is_running() && now >= relay.lease.run_until(grace) {
                 tracing::warn!(
                     lease_id,
                     stream_id = relay.assignment.stream_id,
@@ -197,12 +196,9 @@ impl LeasedRelays {
     }
 
     fn take_running(&mut self, assignment: &Assignment) -> Option<LeasedRelay> {
-        let is_running = |relay: &LeasedRelay| {
-            relay.assignment.is_same_as(assignment)
-                && !relay.stop.is_cancelled()
-                && !relay.status().is_over()
-        };
-        let found = self.relays.iter().find(|(_, relay)| is_running(relay));
+        let is_same = |relay: &LeasedRelay| relay.assignment.is_same_as(assignment);
+        let mut relays = self.relays.iter();
+        let found = relays.find(|(_, relay)| is_same(relay) && relay.is_running());
         let lease_id = found?.0.clone();
         self.relays.remove(&lease_id)
     }
@@ -221,8 +217,13 @@ impl LeasedRelays {
 }
 
 impl LeasedRelay {
+    /// Whether it neither has ended nor has to.
+    fn is_running(&self) -> bool {
+        !self.stop.is_cancelled() && !self.status().is_over()
+    }
+
     /// Its current status. A relay whose task is gone without an end has crashed.
-    pub(super) fn status(&self) -> RelayStatus {
+    fn status(&self) -> RelayStatus {
         let status = self.status.borrow().clone();
         let is_gone = self.status.has_changed().is_err();
         match is_gone && !status.is_over() {
