@@ -22,11 +22,12 @@ use crate::{
 const MAX_TOKEN_BYTES: usize = 4096;
 
 /// Issues and verifies access tokens. A clone shares the keys and the cache.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct AccessTokens {
     inner: Arc<AccessTokensInner>,
 }
 
+#[derive(Debug)]
 struct AccessTokensInner {
     keys: SigningKeys,
     hs256: Validation,
@@ -70,7 +71,7 @@ impl AccessTokens {
         let expire_time = now + settings.lifetime;
         let claims = Claims::of(caller, settings, now, expire_time);
 
-        let key = keys.active_key();
+        let key = keys.ring.active();
         let key = key.ok_or_else(|| Error::internal(anyhow::anyhow!("all keys have retired")))?;
         let token = encode(&key.header, &claims, &key.encoding).map_err(Error::internal)?;
         Ok(AccessToken {
@@ -85,13 +86,7 @@ impl AccessTokens {
     }
 
     fn caller_of(&self, token: &str) -> Option<(Caller, Time)> {
-        let AccessTokensInner {
-            keys,
-            hs256,
-            ed25519,
-            cache,
-            ..
-        } = &*self.inner;
+        let AccessTokensInner { keys, cache, .. } = &*self.inner;
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
@@ -101,8 +96,8 @@ impl AccessTokens {
         }
         let key = verification_key(token, keys)?;
         let validation = match key.algorithm {
-            Algorithm::HS256 => hs256,
-            _ => ed25519,
+            Algorithm::HS256 => &self.inner.hs256,
+            _ => &self.inner.ed25519,
         };
         let claims: Claims = decode(token, &key.decoding, validation).ok()?.claims;
 
@@ -120,116 +115,67 @@ impl AccessTokens {
 /// The accepted key that an access token names.
 fn verification_key(token: &str, keys: &SigningKeys) -> Option<Arc<SigningKey>> {
     let header = decode_header(token).ok()?;
-    let key_id = header
-        .kid
-        .filter(|_| header.typ.as_deref() == Some(TOKEN_TYPE))?;
-    keys.verification_key(&key_id)
+    let has_type = header.typ.as_deref() == Some(TOKEN_TYPE);
+    keys.verification_key(&header.kid.filter(|_| has_type)?)
 }
 
-impl std::fmt::Debug for AccessTokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AccessTokens(***)")
-    }
-}
-
+/// Forged tokens are tested over the wire: `tests/api/contract`.
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-    use serde_json::{Value, json};
-
     use super::{AccessTokens, TokenSettings};
     use crate::{
         auth::{Caller, SigningKeys, Subject},
-        domain::{ApiKeyId, Scope, Secret, SessionId, UserId, now},
+        domain::{ApiKeyId, Scope, Secret, UserId, now},
     };
 
-    const SECRET: &str = "a secret of at least thirty-two bytes";
     const PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
         MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
         -----END PRIVATE KEY-----\n";
+    const NEW_PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MC4CAQAwBQYDK2VwBCIEIIxtyNOVFv/G8KPPUic9zPZvzplp9NU+4iUVO3qxp5Gk\n\
+        -----END PRIVATE KEY-----\n";
 
     fn tokens(keys: SigningKeys) -> AccessTokens {
-        let lifetime = Duration::from_secs(60);
         let settings = TokenSettings {
             issuer: "sluice".into(),
             audience: "sluice".into(),
-            lifetime,
+            lifetime: Duration::from_secs(60),
         };
         AccessTokens::new(keys, settings)
     }
 
-    fn shared() -> AccessTokens {
-        tokens(SigningKeys::from_secret(&Secret::new(SECRET)))
+    fn secret_key() -> SigningKeys {
+        SigningKeys::from_secret(&Secret::new("a secret of at least thirty-two bytes"))
     }
 
-    fn new_pem() -> Secret {
-        use base64::{Engine, engine::general_purpose::STANDARD};
-        let pkcs8 =
-            ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
-        let body = STANDARD.encode(pkcs8.unwrap());
-        Secret::new(format!(
-            "-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
-        ))
+    fn pem_keys<const N: usize>(files: [&str; N]) -> SigningKeys {
+        SigningKeys::from_pem(&files.map(Secret::new)).unwrap()
     }
 
     fn caller() -> Caller {
-        let subject = Subject::User {
-            user: UserId::generate(),
-            session: SessionId::generate(),
-        };
         Caller {
-            subject,
             scopes: [Scope::ProjectsRead].into_iter().collect(),
+            ..Caller::signed_in(UserId::generate())
         }
-    }
-
-    fn claims() -> Value {
-        let time = now().timestamp();
-        json!({
-            "iss": "sluice", "aud": "sluice", "scope": "projects:read",
-            "sub": UserId::generate().uuid(), "sid": SessionId::generate().uuid(),
-            "iat": time, "nbf": time, "exp": time + 60, "jti": UserId::generate().uuid(),
-        })
-    }
-
-    fn forge(change: impl FnOnce(&mut Header, &mut Value)) -> String {
-        let kid = shared().keys().active_key_id().unwrap();
-        let mut header = Header {
-            typ: Some("at+jwt".into()),
-            kid: Some(kid),
-            ..Header::new(Algorithm::HS256)
-        };
-        let mut claims = claims();
-        change(&mut header, &mut claims);
-        encode(
-            &header,
-            &claims,
-            &EncodingKey::from_secret(SECRET.as_bytes()),
-        )
-        .unwrap()
     }
 
     #[test]
     fn a_token_names_the_caller_that_it_was_issued_for() {
-        let pem = SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap();
-        for tokens in [shared(), tokens(pem)] {
-            let user = UserId::generate();
-            let key = ApiKeyId::generate();
-            for subject in [
-                caller().subject,
-                Subject::Program {
-                    user,
-                    key,
-                    restricted: true,
-                },
-                Subject::Operator { key },
-            ] {
+        let (user, key) = (UserId::generate(), ApiKeyId::generate());
+        let program = Subject::Program {
+            user,
+            key,
+            restricted: true,
+        };
+        for keys in [secret_key(), pem_keys([PEM])] {
+            for subject in [caller().subject, program, Subject::Operator { key }] {
                 let caller = Caller {
                     subject,
                     ..caller()
                 };
+                let tokens = tokens(keys.clone());
                 let token = tokens.issue(&caller, now()).unwrap().token;
                 assert_eq!(tokens.verify(token.expose()).unwrap().0, caller);
             }
@@ -238,100 +184,23 @@ mod tests {
 
     #[test]
     fn a_token_is_refused_once_its_key_has_retired() {
-        let secret = SigningKeys::from_secret(&Secret::new(SECRET));
-        for keys in [secret, SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap()] {
+        for keys in [secret_key(), pem_keys([PEM])] {
             let token = tokens(keys.clone()).issue(&caller(), now()).unwrap().token;
             assert!(tokens(keys.clone()).verify(token.expose()).is_ok());
 
-            keys.set_database_keys(vec![], |_| Some(now()));
+            keys.ring.set_database_keys(vec![], |_| Some(now()));
             assert!(tokens(keys).verify(token.expose()).is_err());
         }
     }
 
     #[test]
     fn a_token_of_an_older_key_of_the_ring_is_valid() {
-        let new = new_pem();
-        let old = tokens(SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap());
+        let old = tokens(pem_keys([PEM]));
         let token = old.issue(&caller(), now()).unwrap().token;
 
-        let ring = SigningKeys::from_pem(&[new.clone(), Secret::new(PEM)]).unwrap();
-        assert!(tokens(ring).verify(token.expose()).is_ok());
-        assert!(
-            tokens(SigningKeys::from_pem(&[new]).unwrap())
-                .verify(token.expose())
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn a_forged_token_without_changes_is_valid() {
-        assert!(shared().verify(&forge(|_, _| {})).is_ok());
-    }
-
-    #[test]
-    fn every_claim_is_required_and_typed() {
-        for claim in [
-            "iss", "aud", "sub", "sid", "scope", "iat", "nbf", "exp", "jti",
-        ] {
-            let missing = forge(|_, claims| {
-                claims.as_object_mut().unwrap().remove(claim);
-            });
-            assert!(shared().verify(&missing).is_err(), "without {claim}");
-            for value in json!([true, null, [], {}, "x", 1]).as_array().unwrap() {
-                if claim == "scope" && value == "x" || ["iat", "nbf"].contains(&claim) && value == 1
-                {
-                    continue;
-                }
-                let wrong = forge(|_, claims| claims[claim] = value.clone());
-                assert!(shared().verify(&wrong).is_err(), "{claim} = {value}");
-            }
-        }
-    }
-
-    #[test]
-    fn another_issuer_audience_time_type_key_or_algorithm_is_refused() {
-        let time = now().timestamp();
-        let forged = [
-            forge(|_, claims| claims["iss"] = json!("someone")),
-            forge(|_, claims| claims["aud"] = json!("something")),
-            forge(|_, claims| claims["aud"] = json!(["sluice", "something"])),
-            forge(|_, claims| claims["exp"] = json!(time - 60)),
-            forge(|_, claims| claims["nbf"] = json!(time + 60)),
-            forge(|header, _| header.typ = Some("JWT".into())),
-            forge(|header, _| header.typ = None),
-            forge(|header, _| header.kid = None),
-            forge(|header, _| header.kid = Some("../../dev/null".into())),
-        ];
-        for token in forged {
-            assert!(shared().verify(&token).is_err(), "{token}");
-        }
-    }
-
-    #[test]
-    fn an_hs256_token_under_the_public_key_is_refused() {
-        let tokens = tokens(SigningKeys::from_pem(&[Secret::new(PEM)]).unwrap());
-        let public = tokens.keys().public_keys().remove(0);
-        let header = Header {
-            typ: Some("at+jwt".into()),
-            kid: Some(public.id),
-            ..Header::new(Algorithm::HS256)
-        };
-        let key = EncodingKey::from_secret(public.x.as_bytes());
-        let token = encode(&header, &claims(), &key).unwrap();
-
-        assert!(tokens.verify(&token).is_err());
-    }
-
-    #[test]
-    fn a_token_with_any_flipped_bit_is_refused() {
-        let token = forge(|_, _| {}).into_bytes();
-        for at in 0..token.len() {
-            let mut flipped = token.clone();
-            flipped[at] ^= 1;
-            let Ok(text) = str::from_utf8(&flipped) else {
-                continue;
-            };
-            assert!(shared().verify(text).is_err(), "byte {at}");
-        }
+        let ring = tokens(pem_keys([NEW_PEM, PEM]));
+        assert!(ring.verify(token.expose()).is_ok());
+        let new = tokens(pem_keys([NEW_PEM]));
+        assert!(new.verify(token.expose()).is_err());
     }
 }

@@ -59,21 +59,19 @@ impl Subject {
 impl Caller {
     /// The tenant whose data the caller may access; `SessionRequired` for operators.
     pub fn tenant(&self) -> Result<Tenant> {
-        match self.subject {
-            Subject::User { user, .. } => Ok(Tenant {
-                user,
-                restricted_to: None,
-            }),
+        let (user, restricted_to) = match self.subject {
+            Subject::User { user, .. } => (user, None),
             Subject::Program {
                 user,
                 key,
                 restricted,
-            } => Ok(Tenant {
-                user,
-                restricted_to: restricted.then_some(key),
-            }),
-            Subject::Operator { .. } => Err(Error::SessionRequired),
-        }
+            } => (user, restricted.then_some(key)),
+            Subject::Operator { .. } => return Err(Error::SessionRequired),
+        };
+        Ok(Tenant {
+            user,
+            restricted_to,
+        })
     }
 
     /// The audit context of an action of this caller.
@@ -117,6 +115,18 @@ impl fmt::Display for Caller {
             Subject::User { user, .. } => write!(f, "user:{user}"),
             Subject::Program { key, .. } => write!(f, "api_key:{key}"),
             Subject::Operator { key } => write!(f, "operator:{key}"),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Caller {
+    /// A user with a new session and no scope.
+    pub(super) fn signed_in(user: UserId) -> Self {
+        let session = SessionId::generate();
+        Self {
+            subject: Subject::User { user, session },
+            scopes: Scopes::default(),
         }
     }
 }

@@ -11,9 +11,9 @@ use zeroize::Zeroizing;
 
 use super::{
     AssociatedData, Keys, LoadKeysError, Sealer,
-    sealer::DataKey,
-    sealing_key::SealingKeyId,
-    signing_keys::{RingKey, SigningKey},
+    key_ring::RingKey,
+    sealing_key::{SealingKey, SealingKeyId},
+    signing_keys::SigningKey,
 };
 use crate::{
     domain::{KeyPurpose, KeyRecord, Time},
@@ -24,26 +24,51 @@ impl Keys {
     /// Sets the rings to these records, newest first. Fails without a change if a root
     /// key of the settings does not unwrap a key.
     pub fn update(&self, records: &[KeyRecord]) -> Result<(), LoadKeysError> {
-        let mut sealing = Vec::new();
-        let mut signing = Vec::new();
-        for record in records {
-            let Some(sealed) = &record.secret_sealed else {
-                continue;
-            };
-            match record.purpose {
-                KeyPurpose::Seal => sealing.push(self.sealing_key(record, sealed)?),
-                KeyPurpose::Sign => signing.push(self.signing_key(record, sealed)?),
-            }
-        }
+        let find = |id: &str| {
+            self.sealer
+                .ring
+                .find(|entry| entry.key.id.to_string() == id)
+        };
+        let parse = |secret: &[u8]| Some(SealingKey::new(secret.try_into().ok()?));
+        let sealing = self.ring_keys(records, KeyPurpose::Seal, find, parse)?;
+        let find = |id: &str| self.signing.ring.find(|entry| entry.key.id == id);
+        let signing = self.ring_keys(records, KeyPurpose::Sign, find, SigningKey::from_der)?;
 
-        self.sealer.set_data_keys(sealing);
-        self.signing.set_database_keys(signing, |id| {
+        self.sealer.ring.set_database_keys(sealing, |_| None);
+        self.signing.ring.set_database_keys(signing, |key| {
             let mut configured = records.iter().filter(|record| {
                 record.purpose == KeyPurpose::Sign && record.secret_sealed.is_none()
             });
-            configured.find(|record| record.id == id)?.retire_time
+            configured.find(|record| record.id == key.id)?.retire_time
         });
         Ok(())
+    }
+
+    /// The keys of a purpose. Those that a ring has already are not unwrapped again.
+    fn ring_keys<K>(
+        &self,
+        records: &[KeyRecord],
+        purpose: KeyPurpose,
+        find: impl Fn(&str) -> Option<Arc<K>>,
+        parse: impl Fn(&[u8]) -> Option<K>,
+    ) -> Result<Vec<RingKey<K>>, LoadKeysError> {
+        let records = records.iter().filter(|record| record.purpose == purpose);
+        let wrapped = records.filter_map(|record| Some((record, record.secret_sealed.as_ref()?)));
+        let keys = wrapped.map(|(record, sealed)| {
+            let key = match find(&record.id) {
+                Some(loaded) => loaded,
+                None => {
+                    let secret = unwrap_key(&self.sealer, record, sealed)?;
+                    Arc::new(parse(&secret).ok_or_else(|| damaged(record))?)
+                }
+            };
+            Ok(RingKey {
+                key,
+                active_time: Some(record.active_time),
+                retire_time: record.retire_time,
+            })
+        });
+        keys.collect()
     }
 
     /// Fails if the settings lack a root key that has not retired.
@@ -84,11 +109,9 @@ impl Keys {
         now: Time,
         activate_after: Duration,
     ) -> KeyRecord {
+        let aad = AssociatedData::wrapped_key(purpose, &id);
         KeyRecord {
-            secret_sealed: Some(
-                self.sealer
-                    .wrap_key(&AssociatedData::wrapped_key(purpose, &id), secret),
-            ),
+            secret_sealed: Some(self.sealer.wrap_key(&aad, secret)),
             purpose,
             id,
             create_time: now,
@@ -108,31 +131,6 @@ impl Keys {
         let secret = unwrap_key(&self.sealer, record, sealed)?;
         let aad = AssociatedData::wrapped_key(record.purpose, &record.id);
         Ok(Some(self.sealer.wrap_key(&aad, &secret)))
-    }
-
-    fn sealing_key(&self, record: &KeyRecord, sealed: &[u8]) -> Result<DataKey, LoadKeysError> {
-        if let Some(loaded) = self.sealer.find_data_key(&record.id, record.active_time) {
-            return Ok(loaded);
-        }
-        let secret = unwrap_key(&self.sealer, record, sealed)?;
-        let secret = <&[u8; 32]>::try_from(&secret[..]).map_err(|_| damaged(record))?;
-        Ok(DataKey::new(secret, record.active_time))
-    }
-
-    fn signing_key(&self, record: &KeyRecord, sealed: &[u8]) -> Result<RingKey, LoadKeysError> {
-        let key = match self.signing.find(&record.id) {
-            Some(loaded) => loaded,
-            None => {
-                let secret = unwrap_key(&self.sealer, record, sealed)?;
-                let key = SigningKey::from_der(&secret);
-                Arc::new(key.ok_or_else(|| damaged(record))?)
-            }
-        };
-        Ok(RingKey {
-            key,
-            active_time: Some(record.active_time),
-            retire_time: record.retire_time,
-        })
     }
 }
 

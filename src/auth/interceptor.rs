@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use tracing::Span;
 
@@ -12,12 +10,9 @@ use crate::{
 /// The interceptor of all services: authenticates and authorizes each call, and
 /// applies the rate limits.
 ///
-/// It is cloned for each call, so a clone shares everything.
+/// It is cloned for each call; a clone shares everything.
 #[derive(Debug, Clone)]
-pub struct AuthInterceptor(Arc<Authenticator>);
-
-#[derive(Debug)]
-struct Authenticator {
+pub struct AuthInterceptor {
     tokens: AccessTokens,
     revocations: Revocations,
     limits: RateLimits,
@@ -26,15 +21,13 @@ struct Authenticator {
 impl AuthInterceptor {
     /// An interceptor that accepts these tokens unless they are revoked.
     pub fn new(tokens: AccessTokens, revocations: Revocations, limits: RateLimits) -> Self {
-        Self(Arc::new(Authenticator {
+        Self {
             tokens,
             revocations,
             limits,
-        }))
+        }
     }
-}
 
-impl Authenticator {
     fn authorize(&self, request: &Request<()>) -> Result<Option<CallAuthorization>> {
         if !self.revocations.are_current() {
             return Err(Error::OutOfDate);
@@ -42,12 +35,10 @@ impl Authenticator {
         // A method that is missing in `access::METHODS` gets no caller: its handler fails closed.
         let access = request.extensions().get::<RequiredAccess>().copied();
         let peer = request.extensions().get::<PeerAddress>().copied();
-        let access = match access {
-            None | Some(RequiredAccess::Public) => {
-                return self.limits.count_address(peer).map(|()| None);
-            }
-            Some(access) => access,
-        };
+        let access = access.unwrap_or(RequiredAccess::Public);
+        if access == RequiredAccess::Public {
+            return self.limits.count_address(peer).map(|()| None);
+        }
 
         let (caller, expire_time) = self.authenticate(request.metadata()).or_else(|error| {
             self.limits.count_address(peer)?;
@@ -84,7 +75,7 @@ impl Authenticator {
 
 impl Interceptor for AuthInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(authorization) = self.0.authorize(&request)? {
+        if let Some(authorization) = self.authorize(&request)? {
             request.extensions_mut().insert(authorization);
         }
         Ok(request)
@@ -99,15 +90,11 @@ fn bearer_token(metadata: &MetadataMap) -> Result<&str> {
         return Err(Error::AccessTokenInvalid);
     }
 
-    let (scheme, token) = header
-        .to_str()
-        .ok()
-        .and_then(|header| header.split_once(' '))
-        .ok_or(Error::AccessTokenInvalid)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Error::AccessTokenInvalid);
+    let header = header.to_str().unwrap_or_default();
+    match header.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(Error::AccessTokenInvalid),
     }
-    Ok(token.trim())
 }
 
 /// The authorization of a call. It ends when the access token expires or is revoked.

@@ -31,18 +31,12 @@ pub struct KeySettings {
 }
 
 /// The key rings of this server. A clone shares them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Keys {
     /// The keys that sign access tokens.
     pub signing: SigningKeys,
     /// The keys that seal secrets at rest.
     pub sealer: Sealer,
-}
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys(***)")
-    }
 }
 
 /// Why the keys cannot be loaded.

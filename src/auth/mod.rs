@@ -15,6 +15,7 @@ mod failed_attempts;
 mod id_tokens;
 mod interceptor;
 mod jwt_backend;
+mod key_ring;
 mod keys;
 mod password_hasher;
 mod rate_limit_store;

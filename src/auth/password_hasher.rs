@@ -53,10 +53,9 @@ pub struct PasswordHasher {
 /// A slot in the queue, for one call.
 #[derive(Debug)]
 pub struct HashSlot {
-    queue: Sender<Job>,
+    hasher: PasswordHasher,
     /// Shared with the job, which continues when its caller leaves in the middle.
     permit: Arc<OwnedSemaphorePermit>,
-    cost: u32,
 }
 
 /// The result of a password check.
@@ -106,9 +105,8 @@ impl PasswordHasher {
             Error::PasswordQueueFull(QUEUE_FULL_RETRY_DELAY)
         })?;
         Ok(HashSlot {
-            queue: self.queue.clone(),
+            hasher: self.clone(),
             permit: Arc::new(permit),
-            cost: self.cost,
         })
     }
 }
@@ -139,7 +137,7 @@ impl HashSlot {
         hash: Option<String>,
     ) -> Result<PasswordVerification> {
         let has_hash = hash.is_some();
-        let hash = hash.unwrap_or_else(|| format!("$2b${:02}{DUMMY_HASH}", self.cost));
+        let hash = hash.unwrap_or_else(|| format!("$2b${:02}{DUMMY_HASH}", self.hasher.cost));
         let task = move |cost| verify(&password, &hash, cost);
         let verification = self.run(task).await?.map_err(Error::internal)?;
         Ok(match has_hash {
@@ -163,7 +161,8 @@ impl HashSlot {
         });
         let permit = Arc::clone(&self.permit);
         PASSWORDS.waiting.inc();
-        self.queue
+        self.hasher
+            .queue
             .send(Job { task, permit })
             .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))?;
         done.await.map_err(Error::internal)
@@ -232,52 +231,37 @@ mod tests {
     #[tokio::test]
     async fn own_hashes_and_hashes_of_the_predecessor_verify() {
         let hasher = PasswordHasher::start(4, 1, 4).unwrap();
+        let raised = PasswordHasher::start(11, 1, 4).unwrap();
         let slot = hasher.reserve_slot().unwrap();
-        let hash = slot.hash(password("correct horse")).await.unwrap();
-        let right = verify(&hasher, "correct horse", Some(hash.clone())).await;
-        assert_eq!(
-            right,
-            PasswordVerification::Match {
-                needs_rehash: false
-            }
-        );
-        let wrong = verify(&hasher, "wrong horse", Some(hash)).await;
-        assert_eq!(wrong, PasswordVerification::Mismatch);
-
+        let own = slot.hash(password("correct horse")).await.unwrap();
         let imported = bcrypt::hash_with_salt("correct horse", 10, *b"0123456789abcdef").unwrap();
         let imported = imported.format_for_version(bcrypt::Version::TwoB);
-        let right = verify(&hasher, "correct horse", Some(imported.clone())).await;
-        assert_eq!(
-            right,
-            PasswordVerification::Match {
-                needs_rehash: false
-            }
-        );
-        let raised = PasswordHasher::start(11, 1, 4).unwrap();
-        let right = verify(&raised, "correct horse", Some(imported)).await;
-        assert_eq!(right, PasswordVerification::Match { needs_rehash: true });
+        let matching = |needs_rehash| PasswordVerification::Match { needs_rehash };
+
+        for (hasher, text, hash, expected) in [
+            (&hasher, "correct horse", &own, matching(false)),
+            (&hasher, "wrong horse", &own, PasswordVerification::Mismatch),
+            (&hasher, "correct horse", &imported, matching(false)),
+            (&raised, "correct horse", &imported, matching(true)),
+        ] {
+            let verification = verify(hasher, text, Some(hash.clone())).await;
+            assert_eq!(verification, expected, "{text} {hash}");
+        }
     }
 
     #[tokio::test]
     async fn verification_without_a_hash_is_a_mismatch() {
         let hasher = PasswordHasher::start(4, 1, 4).unwrap();
-        assert_eq!(
-            verify(&hasher, "correct horse", None).await,
-            PasswordVerification::Mismatch
-        );
+        let verification = verify(&hasher, "correct horse", None).await;
+        assert_eq!(verification, PasswordVerification::Mismatch);
     }
 
     #[tokio::test]
     async fn a_call_is_refused_at_once_when_the_queue_is_full() {
         let hasher = PasswordHasher::start(4, 1, 1).unwrap();
-        let slots = [
-            hasher.reserve_slot().unwrap(),
-            hasher.reserve_slot().unwrap(),
-        ];
-        assert!(matches!(
-            hasher.reserve_slot(),
-            Err(Error::PasswordQueueFull(_))
-        ));
+        let slots = [(); 2].map(|()| hasher.reserve_slot().unwrap());
+        let refused = hasher.reserve_slot().unwrap_err();
+        assert!(matches!(refused, Error::PasswordQueueFull(_)));
 
         drop(slots);
         assert!(hasher.reserve_slot().is_ok());

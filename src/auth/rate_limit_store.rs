@@ -67,11 +67,8 @@ impl<K: Eq + Hash + Clone> StateStore for BoundedStateStore<K> {
 
         let before = shard.find(key);
         let decision = decide(before);
-        let after = match &decision {
-            Ok((_, after)) => Some(*after),
-            // A refused key stays in memory.
-            Err(_) => before,
-        };
+        // A refused key stays in memory.
+        let after = decision.as_ref().map_or(before, |(_, after)| Some(*after));
         if let Some(after) = after {
             shard.insert(key.clone(), after);
         }
@@ -111,7 +108,7 @@ mod tests {
     use governor::{Quota, RateLimiter, clock::MonotonicClock};
     use uuid::Uuid;
 
-    use super::{BoundedStateStore, MAX_KEYS};
+    use super::{BoundedStateStore, MAX_KEYS, Mutex};
 
     const CALLERS: u128 = 1_000_000;
 
@@ -124,11 +121,9 @@ mod tests {
     }
 
     fn remembered(limiter: Limiter) -> usize {
-        let shards = limiter.into_state_store().shards.into_iter();
-        let shards = shards.map(|shard| shard.into_inner());
-        shards
-            .map(|shard| shard.young.len() + shard.old.len())
-            .sum()
+        let shards = limiter.into_state_store().shards.map(Mutex::into_inner);
+        let lengths = shards.map(|shard| shard.young.len() + shard.old.len());
+        lengths.into_iter().sum()
     }
 
     /// The memory of this process that is in use, in bytes.

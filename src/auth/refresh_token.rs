@@ -55,9 +55,8 @@ impl RefreshSeed {
 
     /// Opens the sealed seed of a session.
     pub fn unseal(sealed: &[u8], id: SessionId, sealer: &Sealer) -> Result<Self> {
-        Ok(Self(
-            sealer.open(&AssociatedData::refresh_seed(id), sealed)?,
-        ))
+        let seed = sealer.open(&AssociatedData::refresh_seed(id), sealed)?;
+        Ok(Self(seed))
     }
 
     /// The session's token with this number.
@@ -81,20 +80,15 @@ impl RefreshSeed {
 impl RefreshToken {
     /// Parses a token; `None` if it is malformed.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.trim().strip_prefix("slr_")?.splitn(3, '_');
-        let session = Uuid::try_parse(parts.next().filter(|id| id.len() == 32)?).ok()?;
-        let counter = parts
-            .next()
-            .filter(|digits| digits.len() < 19)?
-            .parse()
-            .ok()?;
-        let mac = URL_SAFE_NO_PAD
-            .decode(parts.next().filter(|mac| mac.len() == 43)?)
-            .ok()?;
+        let (session, rest) = text.trim().strip_prefix("slr_")?.split_once('_')?;
+        let (counter, mac) = rest.split_once('_')?;
+        if session.len() != 32 || counter.len() >= 19 || mac.len() != 43 {
+            return None;
+        }
         Some(Self {
-            session_id: session.into(),
-            counter,
-            mac,
+            session_id: Uuid::try_parse(session).ok()?.into(),
+            counter: counter.parse().ok()?,
+            mac: URL_SAFE_NO_PAD.decode(mac).ok()?,
         })
     }
 

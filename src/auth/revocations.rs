@@ -72,10 +72,8 @@ impl Revocations {
 
     /// Whether the session or API key of a caller's token is revoked.
     pub fn contain(&self, caller: &Caller) -> bool {
-        self.ids
-            .read()
-            .revoke_times
-            .contains_key(&caller.token_source())
+        let ids = self.ids.read();
+        ids.revoke_times.contains_key(&caller.token_source())
     }
 }
 
@@ -87,24 +85,14 @@ mod tests {
 
     use super::Revocations;
     use crate::{
-        auth::{Caller, Subject},
-        domain::{Scopes, SessionId, UserId, now},
+        auth::Caller,
+        domain::{UserId, now},
     };
-
-    fn caller() -> Caller {
-        Caller {
-            subject: Subject::User {
-                user: UserId::generate(),
-                session: SessionId::generate(),
-            },
-            scopes: Scopes::default(),
-        }
-    }
 
     #[test]
     fn a_revoked_session_is_held_as_long_as_its_tokens_can_live() {
         let revocations = Revocations::default();
-        let (ended, other) = (caller(), caller());
+        let [ended, other] = [(); 2].map(|()| Caller::signed_in(UserId::generate()));
 
         let day_ago = now() - TimeDelta::hours(24);
         revocations.update([(ended.token_source(), day_ago)], Instant::now());

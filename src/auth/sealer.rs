@@ -8,55 +8,50 @@
 //! data key and stores it in the database, wrapped with a root key. The newest active
 //! data key seals, or else the first root key. All keys open.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-use parking_lot::RwLock;
 use zeroize::Zeroizing;
 
-use super::sealing_key::{AssociatedData, SealingKey, SealingKeyId, SealingSecret};
+use super::{
+    key_ring::KeyRing,
+    sealing_key::{AssociatedData, SealingKey, SealingKeyId, SealingSecret},
+};
 use crate::{
-    domain::{Secret, Time, now},
+    domain::Secret,
     error::{Error, Result},
 };
 
 /// Seals and opens secrets under a ring of keys. A clone shares the ring.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Sealer {
-    roots: Arc<[SealingKey]>,
-    /// Newest first.
-    data_keys: Arc<RwLock<Arc<[DataKey]>>>,
-}
-
-/// A sealing key of the database.
-#[derive(Clone)]
-pub(super) struct DataKey {
-    key: SealingKey,
-    active_time: Time,
+    /// The root keys are its configured keys, and the data keys its database keys.
+    pub(super) ring: KeyRing<SealingKey>,
 }
 
 impl Sealer {
     /// A sealer with these root keys, at least one. The first one seals.
     pub fn new(roots: &[SealingSecret]) -> Self {
+        let roots = roots.iter().map(|key| SealingKey::new(key));
         Self {
-            roots: roots.iter().map(|key| SealingKey::new(key)).collect(),
-            data_keys: Arc::default(),
+            ring: KeyRing::new(roots.collect()),
         }
     }
 
     /// Seals a secret with the active key.
     pub fn seal(&self, aad: &AssociatedData, secret: &[u8]) -> Vec<u8> {
-        active_key(&self.data_keys(), &self.roots).seal(aad, secret)
+        self.active_key().seal(aad, secret)
     }
 
     /// Wraps a key for the database with the first root key.
     pub fn wrap_key(&self, aad: &AssociatedData, secret: &[u8]) -> Vec<u8> {
-        self.roots[0].seal(aad, secret)
+        self.ring.configured()[0].seal(aad, secret)
     }
 
     /// Opens a sealed value. Fails if its key is not in the ring, or if the value was
     /// changed or has other associated data.
     pub fn open(&self, aad: &AssociatedData, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        open(all_keys(&self.data_keys(), &self.roots), aad, sealed)
+        let find = |id| self.ring.find(|entry| entry.key.id == id);
+        open(find, aad, sealed)
             .map_err(|error| Error::internal(anyhow::anyhow!(error).context(aad.0.clone())))
     }
 
@@ -66,7 +61,12 @@ impl Sealer {
         aad: &AssociatedData,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, &'static str> {
-        open(self.roots.iter(), aad, sealed)
+        let roots = self.ring.configured();
+        open(
+            |id| roots.iter().find(|key| key.id == id).cloned(),
+            aad,
+            sealed,
+        )
     }
 
     /// Opens a sealed text.
@@ -80,85 +80,46 @@ impl Sealer {
     /// Keyed digests of data: one with each key of the ring, the active key's first.
     pub fn digests(&self, purpose: &str, data: &[u8]) -> impl Iterator<Item = [u8; 32]> + use<> {
         let message = [purpose.as_bytes(), &[0], data].concat();
-        let data_keys = self.data_keys();
-        let first = active_key(&data_keys, &self.roots);
-        let others = all_keys(&data_keys, &self.roots).filter(|key| key.id != first.id);
-        let keys = std::iter::once(first).chain(others);
-        let digests: Vec<_> = keys.map(|key| key.digest(&message)).collect();
+        let active = self.active_key();
+        let keys = self.ring.keys();
+        let others = keys.iter().filter(|entry| entry.key.id != active.id);
+        let others = others.map(|entry| entry.key.digest(&message));
+        let digests: Vec<_> = std::iter::once(active.digest(&message))
+            .chain(others)
+            .collect();
         digests.into_iter()
     }
 
     /// The id of the key that seals now.
     pub fn active_key_id(&self) -> SealingKeyId {
-        active_key(&self.data_keys(), &self.roots).id
+        self.active_key().id
     }
 
     /// The id of the root key that wraps keys.
     pub fn first_root_id(&self) -> SealingKeyId {
-        self.roots[0].id
+        self.ring.configured()[0].id
     }
 
     /// Whether the settings have a root key with this id.
     pub fn has_root(&self, id: &str) -> bool {
-        self.roots.iter().any(|key| key.id.to_string() == id)
+        let mut roots = self.ring.configured().iter();
+        roots.any(|key| key.id.to_string() == id)
     }
 
-    /// The data key with this id, with a new time of activation.
-    pub(super) fn find_data_key(&self, id: &str, active_time: Time) -> Option<DataKey> {
-        let data_keys = self.data_keys();
-        let found = data_keys
-            .iter()
-            .find(|data| data.key.id.to_string() == id)?;
-        let key = found.key.clone();
-        Some(DataKey { key, active_time })
-    }
-
-    /// Replaces the data keys; `data_keys` has the newest first.
-    pub(super) fn set_data_keys(&self, data_keys: Vec<DataKey>) {
-        *self.data_keys.write() = data_keys.into();
-    }
-
-    fn data_keys(&self) -> Arc<[DataKey]> {
-        Arc::clone(&self.data_keys.read())
+    fn active_key(&self) -> Arc<SealingKey> {
+        self.ring.active().expect("a root key does not retire")
     }
 }
 
-impl DataKey {
-    pub fn new(secret: &[u8; 32], active_time: Time) -> Self {
-        let key = SealingKey::new(secret);
-        Self { key, active_time }
-    }
-}
-
-fn active_key<'a>(data_keys: &'a [DataKey], roots: &'a [SealingKey]) -> &'a SealingKey {
-    let now = now();
-    let newest = data_keys.iter().find(|data| data.active_time <= now);
-    newest.map_or(&roots[0], |data| &data.key)
-}
-
-fn all_keys<'a>(
-    data_keys: &'a [DataKey],
-    roots: &'a [SealingKey],
-) -> impl Iterator<Item = &'a SealingKey> {
-    data_keys.iter().map(|data| &data.key).chain(roots)
-}
-
-fn open<'a>(
-    mut keys: impl Iterator<Item = &'a SealingKey>,
+fn open(
+    find_key: impl FnOnce(SealingKeyId) -> Option<Arc<SealingKey>>,
     aad: &AssociatedData,
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     let id = SealingKeyId::of_sealed(sealed).ok_or("too short")?;
-    let key = keys
-        .find(|key| key.id == id)
+    let key = find_key(id)
         .ok_or("sealed with a key that is neither in SLUICE_SEALING_KEYS nor in the database")?;
     key.open(aad, sealed)
-}
-
-impl fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sealer(***)")
-    }
 }
 
 #[cfg(test)]
@@ -169,17 +130,20 @@ mod tests {
     use crate::{auth::AssociatedData, domain::ProjectId};
 
     fn sealer(keys: &[u8]) -> Sealer {
-        Sealer::new(
-            &keys
-                .iter()
-                .map(|byte| Zeroizing::new([*byte; 32]))
-                .collect::<Vec<_>>(),
-        )
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|byte| Zeroizing::new([*byte; 32]))
+            .collect();
+        Sealer::new(&keys)
+    }
+
+    fn aad() -> AssociatedData {
+        AssociatedData::stream_key(ProjectId::generate())
     }
 
     #[test]
     fn a_sealed_value_opens_also_after_the_root_key_changed() {
-        let aad = AssociatedData::stream_key(ProjectId::generate());
+        let aad = aad();
         let sealed = sealer(&[1]).seal(&aad, b"secret");
 
         assert_eq!(&**sealer(&[2, 1]).open(&aad, &sealed).unwrap(), b"secret");
@@ -188,31 +152,30 @@ mod tests {
 
     #[test]
     fn a_moved_or_changed_value_does_not_open() {
-        let aad = AssociatedData::stream_key(ProjectId::generate());
-        let sealed = sealer(&[1]).seal(&aad, b"secret");
+        let (sealer, own) = (sealer(&[1]), aad());
+        let sealed = sealer.seal(&own, b"secret");
 
-        assert!(
-            sealer(&[1])
-                .open(&AssociatedData::stream_key(ProjectId::generate()), &sealed)
-                .is_err()
-        );
+        assert!(sealer.open(&aad(), &sealed).is_err());
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(sealer(&[1]).open(&aad, &changed).is_err(), "byte {at}");
-            assert!(
-                sealer(&[1]).open(&aad, &sealed[..at]).is_err(),
-                "cut at {at}"
-            );
+            assert!(sealer.open(&own, &changed).is_err(), "byte {at}");
+            assert!(sealer.open(&own, &sealed[..at]).is_err(), "cut at {at}");
         }
     }
 
     #[test]
     fn sealing_a_secret_twice_gives_different_values() {
-        let aad = AssociatedData::stream_key(ProjectId::generate());
-        assert_ne!(
-            sealer(&[1]).seal(&aad, b"secret"),
-            sealer(&[1]).seal(&aad, b"secret")
+        let (sealer, aad) = (sealer(&[1]), aad());
+        assert_ne!(sealer.seal(&aad, b"secret"), sealer.seal(&aad, b"secret"));
+    }
+
+    #[test]
+    fn debug_output_has_no_key() {
+        let shown = format!("{:?}", sealer(&[77]));
+        assert!(
+            shown.contains("SealingKey") && !shown.contains("77, 77"),
+            "{shown}"
         );
     }
 }

@@ -20,11 +20,12 @@ const NONCE_LENGTH: usize = 24;
 pub type SealingSecret = Zeroizing<[u8; 32]>;
 
 /// The id of a sealing key, a hash of it. Every sealed value begins with the id of its key.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealingKeyId([u8; KEY_ID_LENGTH]);
 
-/// A key that seals and opens values, and makes keyed digests.
-#[derive(Clone)]
+/// A key that seals and opens values, and makes keyed digests. The `Debug` of its parts shows
+/// only their algorithms.
+#[derive(Debug)]
 pub(super) struct SealingKey {
     pub id: SealingKeyId,
     cipher: XChaCha20Poly1305,

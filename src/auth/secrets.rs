@@ -77,22 +77,18 @@ impl StreamKey {
 
     /// Seals the key for its project's row.
     pub fn seal(&self, project_id: ProjectId, sealer: &Sealer) -> SealedStreamKey {
+        let aad = AssociatedData::stream_key(project_id);
         SealedStreamKey {
             hash: self.hash(),
-            sealed: sealer.seal(
-                &AssociatedData::stream_key(project_id),
-                self.0.expose().as_bytes(),
-            ),
+            sealed: sealer.seal(&aad, self.0.expose().as_bytes()),
             hint: self.hint(),
         }
     }
 
     /// Opens the sealed key of a project.
     pub fn unseal(sealed: &[u8], project_id: ProjectId, sealer: &Sealer) -> Result<Self> {
-        Ok(Self(sealer.open_text(
-            &AssociatedData::stream_key(project_id),
-            sealed,
-        )?))
+        let aad = AssociatedData::stream_key(project_id);
+        sealer.open_text(&aad, sealed).map(Self)
     }
 }
 
@@ -109,6 +105,6 @@ impl PlayUrl {
     /// Opens the sealed URL of a stream.
     pub fn unseal(sealed: &SealedPlayUrl, sealer: &Sealer) -> Result<Self> {
         let aad = AssociatedData::play_url(sealed.id);
-        Ok(Self(sealer.open_text(&aad, &sealed.sealed)?))
+        sealer.open_text(&aad, &sealed.sealed).map(Self)
     }
 }

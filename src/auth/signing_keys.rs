@@ -1,24 +1,19 @@
-//! The ring of keys that sign access tokens.
-//!
-//! It has the configured keys, which the settings name, and database keys, which
-//! rotations create and store wrapped with a root key. The newest active database key
-//! signs, or else the first configured key. Each key verifies until it retires. A
-//! rotation can retire a configured key too.
+//! The ring of keys that sign access tokens. The active key signs. Each key verifies until
+//! it retires. A rotation can retire a configured key too.
 
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
-use parking_lot::RwLock;
 use ring::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair},
 };
 use zeroize::Zeroizing;
 
-use super::jwt_backend;
+use super::{jwt_backend, key_ring::KeyRing};
 use crate::{
-    domain::{Secret, Time, now},
+    domain::{Secret, now},
     random::sha256,
 };
 
@@ -26,24 +21,13 @@ use crate::{
 pub(super) const TOKEN_TYPE: &str = "at+jwt";
 
 /// The keys that sign access tokens. A clone shares the ring.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SigningKeys {
-    configured: Arc<[Arc<SigningKey>]>,
-    /// The preferred signing key first.
-    ring: Arc<RwLock<Arc<[RingKey]>>>,
-}
-
-/// A key of the ring with the time in which it is valid.
-#[derive(Clone)]
-pub(super) struct RingKey {
-    pub key: Arc<SigningKey>,
-    /// From when it may sign; `None` if always.
-    pub active_time: Option<Time>,
-    /// From when its tokens are refused; `None` if never.
-    pub retire_time: Option<Time>,
+    pub(super) ring: KeyRing<SigningKey>,
 }
 
 /// A key with its one algorithm.
+#[derive(Debug)]
 pub(super) struct SigningKey {
     pub(super) id: String,
     pub(super) algorithm: Algorithm,
@@ -77,7 +61,8 @@ impl SigningKeys {
             decoding: DecodingKey::from_secret(bytes),
             public: None,
         };
-        Self::from_configured(vec![Arc::new(key)])
+        let ring = KeyRing::new(vec![key]);
+        Self { ring }
     }
 
     /// A ring of Ed25519 private keys (PKCS #8, PEM). The first one signs. The error is
@@ -86,92 +71,36 @@ impl SigningKeys {
         jwt_backend::install();
         let keys = files.iter().enumerate().map(|(at, pem)| {
             let encoding = EncodingKey::from_ed_pem(pem.expose().as_bytes());
-            let key = encoding.ok().and_then(SigningKey::ed25519);
-            key.map(Arc::new).ok_or(at)
+            encoding.ok().and_then(SigningKey::ed25519).ok_or(at)
         });
-        Ok(Self::from_configured(keys.collect::<Result<_, _>>()?))
-    }
-
-    fn from_configured(keys: Vec<Arc<SigningKey>>) -> Self {
-        let ring: Vec<_> = keys.iter().cloned().map(RingKey::always).collect();
-        Self {
-            configured: keys.into(),
-            ring: Arc::new(RwLock::new(ring.into())),
-        }
+        let ring = KeyRing::new(keys.collect::<Result<_, _>>()?);
+        Ok(Self { ring })
     }
 
     /// The ids of the configured keys.
     pub fn configured_ids(&self) -> Vec<String> {
-        self.configured.iter().map(|key| key.id.clone()).collect()
+        let configured = self.ring.configured().iter();
+        configured.map(|key| key.id.clone()).collect()
     }
 
     /// The public keys of all accepted keys; a shared secret has none.
     pub fn public_keys(&self) -> Vec<PublicKey> {
-        let (ring, now) = (self.ring(), now());
-        let accepted = ring.iter().filter(|entry| entry.is_accepted(now));
-        accepted
-            .filter_map(|entry| entry.key.public.clone())
-            .collect()
+        let (keys, now) = (self.ring.keys(), now());
+        let accepted = keys.iter().filter(|entry| entry.is_accepted(now));
+        let public = accepted.filter_map(|entry| entry.key.public.clone());
+        public.collect()
     }
 
     /// The id of the key that signs now; `None` if all have retired.
     pub fn active_key_id(&self) -> Option<String> {
-        self.active_key().map(|key| key.id.clone())
-    }
-
-    /// The key that signs now; `None` if all have retired.
-    pub(super) fn active_key(&self) -> Option<Arc<SigningKey>> {
-        let (ring, now) = (self.ring(), now());
-        let mut accepted = ring.iter().filter(|entry| entry.is_accepted(now));
-        let active = accepted.find(|entry| entry.active_time.is_none_or(|time| time <= now))?;
-        Some(Arc::clone(&active.key))
+        self.ring.active().map(|key| key.id.clone())
     }
 
     /// The accepted key with an id.
     pub(super) fn verification_key(&self, id: &str) -> Option<Arc<SigningKey>> {
-        let (ring, now) = (self.ring(), now());
-        let mut accepted = ring.iter().filter(|entry| entry.is_accepted(now));
-        let found = accepted.find(|entry| entry.key.id == id)?;
-        Some(Arc::clone(&found.key))
-    }
-
-    /// The key with an id, accepted or not.
-    pub(super) fn find(&self, id: &str) -> Option<Arc<SigningKey>> {
-        let ring = self.ring();
-        let found = ring.iter().find(|entry| entry.key.id == id)?;
-        Some(Arc::clone(&found.key))
-    }
-
-    /// Replaces the database keys, newest first, and sets when configured keys retire.
-    pub(super) fn set_database_keys(
-        &self,
-        database_keys: Vec<RingKey>,
-        retire_time_of: impl Fn(&str) -> Option<Time>,
-    ) {
-        let configured = self.configured.iter().map(|key| RingKey {
-            retire_time: retire_time_of(&key.id),
-            ..RingKey::always(Arc::clone(key))
-        });
-        let ring: Vec<_> = database_keys.into_iter().chain(configured).collect();
-        *self.ring.write() = ring.into();
-    }
-
-    fn ring(&self) -> Arc<[RingKey]> {
-        Arc::clone(&self.ring.read())
-    }
-}
-
-impl RingKey {
-    fn always(key: Arc<SigningKey>) -> Self {
-        Self {
-            key,
-            active_time: None,
-            retire_time: None,
-        }
-    }
-
-    fn is_accepted(&self, now: Time) -> bool {
-        self.retire_time.is_none_or(|time| time > now)
+        let now = now();
+        self.ring
+            .find(|entry| entry.is_accepted(now) && entry.key.id == id)
     }
 }
 
@@ -207,7 +136,6 @@ impl SigningKey {
     }
 }
 
-/// The header of a key's tokens.
 fn header(key_id: &str, algorithm: Algorithm) -> Header {
     Header {
         typ: Some(TOKEN_TYPE.to_owned()),

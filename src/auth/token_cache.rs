@@ -26,6 +26,7 @@ pub(super) struct CachedToken {
 }
 
 /// Recently verified tokens, by their hash.
+#[derive(Debug)]
 pub(super) struct TokenCache(Cache<Hash, CachedToken>);
 
 type Hash = [u8; 32];
@@ -39,7 +40,6 @@ impl TokenCache {
         is_valid.then_some((token.caller, token.expire_time))
     }
 
-    /// Adds a verified token.
     pub(super) fn insert(&self, hash: Hash, token: CachedToken) {
         self.0.insert(hash, token);
     }
@@ -51,7 +51,6 @@ impl Default for TokenCache {
     }
 }
 
-/// The SHA-256 of a token.
 pub(super) fn token_hash(token: &str) -> Hash {
     let mut hash = Hash::default();
     hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
@@ -64,8 +63,8 @@ mod tests {
 
     use super::{CachedToken, TokenCache, token_hash};
     use crate::{
-        auth::{Caller, LEEWAY_SECONDS, SigningKeys, Subject},
-        domain::{ApiKeyId, Scopes, Secret, now},
+        auth::{Caller, LEEWAY_SECONDS, SigningKeys},
+        domain::{Secret, UserId, now},
     };
 
     fn keys() -> SigningKeys {
@@ -75,13 +74,7 @@ mod tests {
     /// Whether a token is found that expires after this many seconds.
     fn is_found(keys: &SigningKeys, key_id: &str, seconds: i64) -> bool {
         let checked = TokenCache::default();
-        let subject = Subject::Operator {
-            key: ApiKeyId::generate(),
-        };
-        let caller = Caller {
-            subject,
-            scopes: Scopes::default(),
-        };
+        let caller = Caller::signed_in(UserId::generate());
         let token = CachedToken {
             caller,
             expire_time: now() + TimeDelta::seconds(seconds),
@@ -111,7 +104,7 @@ mod tests {
         let id = keys.active_key_id().unwrap();
         assert!(!is_found(&keys, "another key", 60));
 
-        keys.set_database_keys(vec![], |_| Some(now()));
+        keys.ring.set_database_keys(vec![], |_| Some(now()));
         assert!(!is_found(&keys, &id, 60));
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// Runs an edge until SIGTERM or SIGINT. A second signal ends it at once.
 pub(super) fn run(config: &EdgeConfig) -> Result<(), CommandError> {
-    let settings = EdgeSettings::new(config, host_name()).map_err(CommandError::Usage)?;
+    let settings = EdgeSettings::new(config.clone(), host_name()).map_err(CommandError::Usage)?;
     telemetry::init(&config.log())?;
     let runtime = Runtime::new()?;
     let served = runtime.block_on(serve(config, settings));

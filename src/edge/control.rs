@@ -9,7 +9,10 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::credentials::{ApiKey, Credentials};
+use super::{
+    credentials::{ApiKey, Credentials},
+    error_class::ErrorClass,
+};
 use crate::{proto::v1::stream_service_client::StreamServiceClient, telemetry::Throttle};
 
 /// The usual timeout of a call. Hooks wait for calls, and media servers wait for hooks for
@@ -24,17 +27,6 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest time between two log lines about a refused API key.
 const AUTH_ALERT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The address of the control plane, and the credentials for it.
-#[derive(Debug, Clone)]
-pub struct ControlPlaneSettings {
-    /// `http://` or `https://`, host and port.
-    pub address: Uri,
-    /// Certificates (PEM) that are trusted instead of the usual authorities.
-    pub ca: Option<Vec<u8>>,
-    /// The key that is exchanged for access tokens.
-    pub api_key: ApiKey,
-}
-
 /// A client of the control plane. Cheap to clone: clones share one connection.
 #[derive(Debug, Clone)]
 pub struct ControlPlane {
@@ -44,20 +36,26 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// A client that connects at its first call.
-    pub fn new(settings: ControlPlaneSettings) -> anyhow::Result<Self> {
-        let mut endpoint = Endpoint::from(settings.address.clone())
+    /// A client that connects to this `http://` or `https://` address at its first call.
+    /// `ca` are certificates (PEM) that are trusted instead of the usual authorities.
+    pub fn new(address: Uri, ca: Option<&[u8]>, api_key: ApiKey) -> anyhow::Result<Self> {
+        let is_https = address.scheme_str() == Some("https");
+        let mut endpoint = Endpoint::from(address)
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_INTERVAL)
             .keep_alive_while_idle(false)
             .tcp_nodelay(true);
-        if settings.address.scheme_str() == Some("https") {
-            endpoint = endpoint.tls_config(tls_config(settings.ca.as_ref()))?;
+        if is_https {
+            let tls = ClientTlsConfig::new();
+            endpoint = endpoint.tls_config(match ca {
+                Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+                None => tls.with_webpki_roots(),
+            })?;
         }
         Ok(Self {
             channel: endpoint.connect_lazy(),
-            credentials: Credentials::new(settings.api_key),
+            credentials: Credentials::new(api_key),
             auth_alert: Arc::new(Mutex::new(Throttle::new(AUTH_ALERT_INTERVAL))),
         })
     }
@@ -108,9 +106,11 @@ impl ControlPlane {
 
     /// Logs an error that only an operator can fix.
     fn alert_if_access_denied(&self, status: &Status) {
-        if let Some(reason) = access_denied_reason(status)
+        if ErrorClass::of(status) == ErrorClass::AccessDenied
             && let Some(count) = self.auth_alert.lock().record()
         {
+            let info = status.get_details_error_info();
+            let reason = info.map(|info| info.reason).unwrap_or_default();
             tracing::error!(
                 reason,
                 count,
@@ -120,55 +120,19 @@ impl ControlPlane {
     }
 }
 
-fn tls_config(ca: Option<&Vec<u8>>) -> ClientTlsConfig {
-    let tls = ClientTlsConfig::new();
-    match ca {
-        Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
-        None => tls.with_webpki_roots(),
-    }
-}
-
-/// The reason of an error that concerns the API key or its scopes.
-fn access_denied_reason(status: &Status) -> Option<String> {
-    let reason = status.get_details_error_info().map(|info| info.reason);
-    match status.code() {
-        Code::Unauthenticated => Some(reason.unwrap_or_default()),
-        Code::PermissionDenied => reason.filter(|reason| reason == "SCOPE_MISSING"),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tonic_types::ErrorDetails;
-
     use super::*;
+    use crate::domain::Secret;
 
     #[tokio::test]
     async fn a_refused_key_is_logged_once_a_minute_by_all_clones() {
-        let control = ControlPlane::new(ControlPlaneSettings {
-            address: Uri::from_static("http://127.0.0.1:1"),
-            ca: None,
-            api_key: ApiKey::Text(crate::domain::Secret::new("sluice_key")),
-        });
-        let control = control.unwrap();
-        control
-            .clone()
-            .alert_if_access_denied(&Status::unauthenticated("no"));
+        let address = Uri::from_static("http://127.0.0.1:1");
+        let api_key = ApiKey::Text(Secret::new("sluice_key"));
+        let control = ControlPlane::new(address, None, api_key).unwrap();
+        let refused = Status::unauthenticated("no");
+        control.clone().alert_if_access_denied(&refused);
         assert_eq!(control.auth_alert.lock().record(), None);
         assert_eq!(AUTH_ALERT_INTERVAL, Duration::from_mins(1));
-    }
-
-    #[test]
-    fn only_errors_of_the_key_and_its_scopes_are_access_denied() {
-        let with = |code, reason| {
-            let details = ErrorDetails::with_error_info(reason, "sluice", []);
-            access_denied_reason(&Status::with_error_details(code, "no", details))
-        };
-        let missing = Some("SCOPE_MISSING".to_owned());
-        assert_eq!(with(Code::PermissionDenied, "SCOPE_MISSING"), missing);
-        assert_eq!(with(Code::PermissionDenied, "STREAM_KEY_INVALID"), None);
-        assert!(with(Code::Unauthenticated, "API_KEY_INVALID").is_some());
-        assert_eq!(with(Code::Unavailable, "STARTING"), None);
     }
 }

@@ -71,33 +71,36 @@ impl Credentials {
     /// remembered for 1 second, and twice as long after each further one, up to 30 seconds.
     pub(super) async fn bearer(&self, channel: &Channel) -> Result<AsciiMetadataValue, Status> {
         let mut cache = self.cache.lock().await;
-        match &cache.token {
-            Some(token) if SystemTime::now() < token.renew_at => Ok(token.bearer.clone()),
-            Some(token) => {
-                let bearer = token.bearer.clone();
-                Ok(self.renew(&mut cache, channel).await.unwrap_or(bearer))
-            }
-            None => {
-                if let Some((status, until)) = &cache.refusal
-                    && Instant::now() < *until
-                {
-                    return Err(status.clone());
-                }
-                let exchanged = self.exchange(channel).await;
-                cache.store(exchanged)
-            }
-        }
-    }
-
-    /// The token before is valid for the other half of its lifetime, so that calls do not
-    /// wait long for a renewal, and a failed one is repeated later.
-    async fn renew(&self, cache: &mut TokenCache, channel: &Channel) -> Option<AsciiMetadataValue> {
         if let Some(token) = &mut cache.token {
-            token.renew_at = SystemTime::now() + RENEWAL_RETRY_DELAY;
+            if SystemTime::now() >= token.renew_at {
+                // The token is valid for the other half of its lifetime, so that calls do not
+                // wait long for a renewal, and a failed one is repeated later.
+                token.renew_at = SystemTime::now() + RENEWAL_RETRY_DELAY;
+                if let Ok(Ok(renewed)) = timeout(RENEWAL_TIMEOUT, self.exchange(channel)).await {
+                    *token = renewed;
+                }
+            }
+            return Ok(token.bearer.clone());
         }
-        let renewed = timeout(RENEWAL_TIMEOUT, self.exchange(channel)).await;
-        let renewed = renewed.ok()?.ok()?;
-        Some(cache.token.insert(renewed).bearer.clone())
+        if let Some((status, until)) = &cache.refusal
+            && Instant::now() < *until
+        {
+            return Err(status.clone());
+        }
+        match self.exchange(channel).await {
+            Ok(token) => {
+                (cache.refusals, cache.refusal) = (0, None);
+                Ok(cache.token.insert(token).bearer.clone())
+            }
+            Err(status) => {
+                if status.code() == Code::Unauthenticated {
+                    cache.refusals += 1;
+                    let until = Instant::now() + REFUSAL_BACKOFF.ceiling(cache.refusals);
+                    cache.refusal = Some((status.clone(), until));
+                }
+                Err(status)
+            }
+        }
     }
 
     pub(super) async fn discard(&self, bearer: &AsciiMetadataValue) {
@@ -129,25 +132,6 @@ impl Credentials {
         bearer.set_sensitive(true);
         let renew_at = now + lifetime / 2;
         Ok(Token { bearer, renew_at })
-    }
-}
-
-impl TokenCache {
-    fn store(&mut self, exchanged: Result<Token, Status>) -> Result<AsciiMetadataValue, Status> {
-        match exchanged {
-            Ok(token) => {
-                (self.refusals, self.refusal) = (0, None);
-                Ok(self.token.insert(token).bearer.clone())
-            }
-            Err(status) => {
-                if status.code() == Code::Unauthenticated {
-                    self.refusals += 1;
-                    let until = Instant::now() + REFUSAL_BACKOFF.ceiling(self.refusals);
-                    self.refusal = Some((status.clone(), until));
-                }
-                Err(status)
-            }
-        }
     }
 }
 

@@ -9,19 +9,18 @@
 //! | `publishing` | the state of all publishing connections, also while the control plane is unreachable |
 //! | `servers` | clients of the media servers' APIs: list and disconnect publishers |
 //! | `relays` | claims relays and runs one supervised ffmpeg for each |
-//! | `control`, `credentials` | calls to the control plane, and their access tokens |
+//! | `control`, `credentials`, `error_class` | calls to the control plane, their access tokens, and the meaning of their errors |
 
 mod control;
 mod credentials;
+mod error_class;
 mod hooks;
 mod publisher;
 mod publishing;
 mod relays;
 mod run;
 mod servers;
-mod settings;
 
-pub use control::{ControlPlane, ControlPlaneSettings};
+pub use control::ControlPlane;
 pub use credentials::ApiKey;
-pub use run::run;
-pub use settings::EdgeSettings;
+pub use run::{EdgeSettings, run};

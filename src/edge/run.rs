@@ -2,9 +2,43 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    control::ControlPlane, hooks, publishing::Publishers, relays, servers::MediaServer,
-    settings::EdgeSettings,
+    control::ControlPlane, credentials::ApiKey, hooks, publishing::Publishers, relays,
+    servers::MediaServer,
 };
+use crate::{config::EdgeConfig, domain::Secret};
+
+/// The settings of an edge. Those that may be missing in its configuration are present.
+pub struct EdgeSettings {
+    config: EdgeConfig,
+    /// The node id: the unique name of the media server.
+    pub node_id: String,
+    /// Certificates (PEM) that are trusted instead of the usual authorities.
+    control_plane_ca: Option<Vec<u8>>,
+    api_key: ApiKey,
+    /// The secret in the URL of each hook, which authenticates the media server.
+    hooks_secret: Secret,
+}
+
+impl EdgeSettings {
+    /// Reads the configuration. `host_name` is the default of the node id. An error names
+    /// the variable that is missing or wrong.
+    pub fn new(config: EdgeConfig, host_name: Option<String>) -> Result<Self, String> {
+        let api_key = match (&config.api_key, &config.api_key_file) {
+            (Some(key), _) => ApiKey::Text(key.clone()),
+            (None, Some(file)) => ApiKey::File(file.clone()),
+            (None, None) => return Err("SLUICE_API_KEY or SLUICE_API_KEY_FILE must be set".into()),
+        };
+        let hooks_secret = config.hooks_secret.clone();
+        Ok(Self {
+            node_id: config.node_id_or(host_name)?,
+            control_plane_ca: config.control_plane_certificates()?,
+            api_key,
+            hooks_secret: hooks_secret
+                .ok_or("SLUICE_HOOKS_SECRET must be set; make one with `openssl rand -hex 16`")?,
+            config,
+        })
+    }
+}
 
 /// Answers hooks on a bound listener and runs relays until `shutdown`. Publishers stay
 /// connected to their media server; relays are stopped and their leases given back.
@@ -13,22 +47,34 @@ pub async fn run(
     hooks_listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let node_id = settings.node_id;
-    let control = ControlPlane::new(settings.control_plane)?;
-    let server = MediaServer::new(settings.media_server)?;
-    let publishers = Publishers::new(control.clone(), node_id.clone(), settings.outage_grace);
+    let EdgeSettings {
+        config,
+        node_id,
+        control_plane_ca,
+        api_key,
+        hooks_secret,
+    } = settings;
+    let address = config.control_plane.clone();
+    let control = ControlPlane::new(address, control_plane_ca.as_deref(), api_key)?;
+    let server = MediaServer::new(
+        config.media_server,
+        config.media_server_api.clone(),
+        config.media_server_rtmp.clone(),
+        &config.edge_dir,
+    )?;
+    let publishers = Publishers::new(control.clone(), node_id.clone(), config.outage_grace);
 
     let hooks = hooks::serve(
         hooks_listener,
-        settings.hooks_secret,
+        hooks_secret,
         server.clone(),
         publishers.clone(),
         shutdown.clone(),
     );
     let publishing = publishers.run(server, shutdown.clone());
     let relaying = async {
-        if let Some(settings) = settings.relays {
-            relays::run(control, node_id, settings, shutdown).await;
+        if config.relay_capacity > 0 {
+            relays::run(control, node_id, config, shutdown).await;
         }
     };
     tokio::join!(hooks, publishing, relaying);

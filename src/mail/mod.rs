@@ -1,7 +1,6 @@
 //! E-mail messages and their transport.
 
 mod sender;
-mod smtp;
 mod smtp_url;
 mod templates;
 

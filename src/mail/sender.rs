@@ -7,10 +7,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use lettre::{
+    AsyncSmtpTransport, AsyncTransport, Tokio1Executor,
+    transport::smtp::{
+        Error as SmtpError,
+        authentication::Credentials,
+        client::{Certificate, Tls, TlsParameters},
+    },
+};
 use tokio::time::timeout;
 
-use super::{MailTemplates, SmtpUrl, smtp::SmtpClient};
+use super::{MailTemplates, SmtpUrl, smtp_url::SmtpTls};
 use crate::{
     auth::MailToken,
     domain::{EmailMessage, EmailMessageId, User},
@@ -50,7 +58,8 @@ pub struct MailSender {
 enum Delivery {
     /// Into a directory that only its owner can enter. The first message creates it.
     Directory(PathBuf),
-    Smtp(SmtpClient),
+    /// To a mail server, over one connection for each message.
+    Smtp(AsyncSmtpTransport<Tokio1Executor>),
 }
 
 impl FromStr for MailTransport {
@@ -72,15 +81,12 @@ impl FromStr for MailTransport {
 impl MailSender {
     /// Prepares the transport, without connecting; `None` if mail is off.
     pub fn open(settings: MailSettings) -> anyhow::Result<Option<Self>> {
-        let MailSettings {
-            transport,
-            templates,
-        } = settings;
-        let delivery = match transport {
+        let delivery = match settings.transport {
             MailTransport::Off => return Ok(None),
             MailTransport::Directory(path) => Delivery::Directory(path),
-            MailTransport::Smtp(url) => Delivery::Smtp(SmtpClient::open(&url, SEND_TIMEOUT)?),
+            MailTransport::Smtp(url) => Delivery::Smtp(smtp_transport(&url)?),
         };
+        let templates = settings.templates;
         Ok(Some(Self {
             templates,
             delivery,
@@ -104,7 +110,11 @@ impl MailSender {
                     let writing = tokio::task::spawn_blocking(move || write(&path, id, &message));
                     writing.await?.context("cannot write the message file")
                 }
-                Delivery::Smtp(client) => client.send(&message).await,
+                Delivery::Smtp(transport) => {
+                    let (envelope, text) = (message.envelope(), message.formatted());
+                    let sent = transport.send_raw(envelope, &text).await;
+                    sent.map(drop).map_err(|error| without_server_text(&error))
+                }
             }
         };
         match timeout(SEND_TIMEOUT, sending).await {
@@ -126,4 +136,41 @@ fn write(directory: &Path, id: EmailMessageId, message: &[u8]) -> io::Result<()>
     file.write_all(message)?;
     file.sync_all()?;
     fs::rename(draft, directory.join(format!("{id}.eml")))
+}
+
+/// A client of a mail server, with a timeout for each step.
+fn smtp_transport(url: &SmtpUrl) -> anyhow::Result<AsyncSmtpTransport<Tokio1Executor>> {
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&url.host)
+        .port(url.port)
+        .timeout(Some(SEND_TIMEOUT))
+        .tls(match url.tls {
+            SmtpTls::None => Tls::None,
+            SmtpTls::Required => Tls::Required(tls_parameters(url)?),
+            SmtpTls::Implicit => Tls::Wrapper(tls_parameters(url)?),
+        });
+    if let Some((user, password)) = &url.credentials {
+        let password = password.expose().to_owned();
+        builder = builder.credentials(Credentials::new(user.clone(), password));
+    }
+    Ok(builder.build())
+}
+
+fn tls_parameters(url: &SmtpUrl) -> anyhow::Result<TlsParameters> {
+    let mut builder = TlsParameters::builder(url.host.clone());
+    if let Some(file) = &url.ca_file {
+        let unusable = || format!("cannot use the certificates in {}", file.display());
+        let certificates = fs::read(file).with_context(unusable)?;
+        let certificates = Certificate::from_pem(&certificates).with_context(unusable)?;
+        builder = builder.add_root_certificate(certificates);
+    }
+    Ok(builder.build()?)
+}
+
+/// An error without the server's text, which can repeat parts of the message.
+fn without_server_text(error: &SmtpError) -> anyhow::Error {
+    match error.status() {
+        Some(code) => anyhow!("the server answered {code}"),
+        None if error.is_response() => anyhow!("the server did not answer in SMTP"),
+        None => anyhow!("{error}"),
+    }
 }

@@ -49,10 +49,7 @@ impl MailTemplates {
             .message_id(Some(id))
             .date_now()
             // Prevents automatic replies (RFC 3834).
-            .raw_header(HeaderValue::new(
-                auto_submitted,
-                "auto-generated".to_owned(),
-            ))
+            .raw_header(HeaderValue::new(auto_submitted, "auto-generated".into()))
             .header(ContentType::TEXT_PLAIN)
             .body(seven_bit_body(&body))?;
         Ok(message)

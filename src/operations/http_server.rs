@@ -1,28 +1,14 @@
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use super::{MetricsCollector, routes};
+use crate::transport::serve_http1;
 
 /// The maximum number of concurrent connections; others wait.
 const MAX_CONNECTIONS: usize = 16;
-
-/// The timeout for the head of each request of a connection.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The maximum age of a connection.
-const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60);
-
-/// The pause after a failed accept.
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The HTTP server of the operations port, stopped when dropped.
 #[derive(Debug)]
@@ -56,34 +42,9 @@ impl OperationsServer {
 
 async fn serve(listener: TcpListener, metrics: MetricsCollector) {
     let metrics = Arc::new(metrics);
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-        while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.spawn(serve_connection(stream, Arc::clone(&metrics), permit));
-            }
-            // For example because too many files are open.
-            Err(_) => sleep(ACCEPT_RETRY_DELAY).await,
-        }
-    }
-}
-
-async fn serve_connection(
-    stream: TcpStream,
-    metrics: Arc<MetricsCollector>,
-    _permit: OwnedSemaphorePermit,
-) {
-    let service = service_fn(|request| {
+    let respond = move |request| {
         let metrics = Arc::clone(&metrics);
-        async move { Ok::<_, Infallible>(routes::respond(&metrics, request).await) }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
-        .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), service);
-    // The client has left or is too slow: no error to report.
-    let _ = timeout(MAX_CONNECTION_AGE, serving).await;
+        async move { routes::respond(&metrics, request).await }
+    };
+    serve_http1(listener, MAX_CONNECTIONS, CancellationToken::new(), respond).await;
 }

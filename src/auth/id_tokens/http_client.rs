@@ -12,6 +12,8 @@ use hyper_util::{
 use tokio::time::timeout;
 use url::Url;
 
+const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
+
 /// The time for one document, from the DNS lookup to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -65,23 +67,15 @@ impl HttpClient {
     async fn fetch(&self, url: &Url) -> anyhow::Result<Document> {
         let request = Request::get(url.as_str())
             .header(header::ACCEPT, "application/json")
-            .header(
-                header::USER_AGENT,
-                concat!("sluice/", env!("CARGO_PKG_VERSION")),
-            )
+            .header(header::USER_AGENT, USER_AGENT)
             .body(String::new())?;
         let response = self.client.request(request).await?;
-        ensure!(
-            response.status() == StatusCode::OK,
-            "the response is {}",
-            response.status()
-        );
+        let status = response.status();
+        ensure!(status == StatusCode::OK, "the response is {status}");
 
         let freshness = freshness(response.headers());
-        let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES)
-            .collect()
-            .await;
-        let body = body.map_err(|cause| anyhow::anyhow!(cause))?;
+        let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES).collect();
+        let body = body.await.map_err(|cause| anyhow::anyhow!(cause))?;
         Ok(Document {
             body: body.to_bytes().to_vec(),
             freshness,

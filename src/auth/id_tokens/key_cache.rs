@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use chrono::TimeDelta;
 use parking_lot::RwLock;
 use serde::Deserialize;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::Mutex;
 use tracing::Instrument;
 use url::Url;
 
@@ -37,7 +37,7 @@ pub(super) struct KeyCache {
     client: HttpClient,
     cached: RwLock<Option<CachedKeys>>,
     /// Held while fetching.
-    fetch_state: Arc<Mutex<FetchState>>,
+    fetch_state: Mutex<FetchState>,
 }
 
 /// The keys of the last fetch.
@@ -63,7 +63,7 @@ impl KeyCache {
             issuer,
             client,
             cached: RwLock::default(),
-            fetch_state: Arc::default(),
+            fetch_state: Mutex::default(),
         }
     }
 
@@ -80,21 +80,14 @@ impl KeyCache {
         // when the client of this call disconnects.
         let cache = Arc::clone(self);
         let kid = kid.map(str::to_owned);
-        let task = async move {
-            let state = Arc::clone(&cache.fetch_state).lock_owned().await;
-            cache.keys_after_fetch(state, kid.as_deref(), now).await
-        };
+        let task = async move { cache.keys_after_fetch(kid.as_deref(), now).await };
         let keys = tokio::spawn(task.in_current_span()).await;
         keys.map_err(Error::internal)?
     }
 
     /// Fetches the keys if that is needed and allowed; the keys to use then.
-    async fn keys_after_fetch(
-        &self,
-        mut state: OwnedMutexGuard<FetchState>,
-        kid: Option<&str>,
-        now: Time,
-    ) -> Result<Arc<KeySet>> {
+    async fn keys_after_fetch(&self, kid: Option<&str>, now: Time) -> Result<Arc<KeySet>> {
+        let mut state = self.fetch_state.lock().await;
         // Another call may have fetched them while this one waited.
         let fresh = self.fresh(now);
         let is_needed = match &fresh {
@@ -102,10 +95,8 @@ impl KeyCache {
             Some(_) => now >= state.refetch_time,
             None => true,
         };
-        let is_allowed = state
-            .failure
-            .as_ref()
-            .is_none_or(|(_, until)| now >= *until);
+        let failure = state.failure.as_ref();
+        let is_allowed = failure.is_none_or(|(_, until)| now >= *until);
         if is_needed && is_allowed {
             if fresh.is_some() {
                 state.refetch_time = now + MIN_REFETCH_INTERVAL;
@@ -117,9 +108,10 @@ impl KeyCache {
             (Some(keys), None) => Ok(keys),
             (Some(keys), Some(_)) if keys.has(kid) => Ok(keys),
             (_, Some((cause, _))) => Err(Error::IssuerUnavailable(anyhow::anyhow!(cause.clone()))),
-            (None, None) => Err(Error::internal(anyhow::anyhow!(
-                "no keys after a successful fetch"
-            ))),
+            (None, None) => {
+                let cause = anyhow::anyhow!("no keys after a successful fetch");
+                Err(Error::internal(cause))
+            }
         }
     }
 
@@ -136,11 +128,8 @@ impl KeyCache {
             }
             Err(cause) => {
                 let cause = format!("{cause:#}");
-                tracing::warn!(
-                    issuer = self.issuer,
-                    error = cause,
-                    "cannot fetch an issuer's keys"
-                );
+                let issuer = &self.issuer;
+                tracing::warn!(issuer, error = cause, "cannot fetch an issuer's keys");
                 let delay = match self.usable(now) {
                     Some(_) => RETRY_DELAY_WITH_KEYS,
                     None => RETRY_DELAY_WITHOUT_KEYS,
@@ -171,11 +160,8 @@ struct Discovery {
 
 /// Fetches the keys of an issuer, with their freshness lifetime.
 async fn fetch_keys(client: &HttpClient, issuer: &str) -> anyhow::Result<(KeySet, TimeDelta)> {
-    let url = format!(
-        "{}/.well-known/openid-configuration",
-        issuer.trim_end_matches('/')
-    );
-    let url = Url::parse(&url)?;
+    let base = issuer.trim_end_matches('/');
+    let url = Url::parse(&format!("{base}/.well-known/openid-configuration"))?;
     let document = client.get(&url).await?;
     let discovery: Discovery = serde_json::from_slice(&document.body)
         .with_context(|| format!("{url} is not a discovery document"))?;

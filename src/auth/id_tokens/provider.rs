@@ -48,7 +48,6 @@ impl IdTokenProvider {
         iss == self.issuer || self.authority == Authority::Google && iss == "accounts.google.com"
     }
 
-    /// Whether this is one of our client ids.
     pub(super) fn has_client(&self, id: &str) -> bool {
         self.client_ids.iter().any(|client_id| client_id == id)
     }

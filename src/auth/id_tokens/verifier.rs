@@ -70,11 +70,8 @@ impl IdTokenVerifier {
 
     /// The same error for every reason, so that a forger learns nothing.
     fn refuse(&self, reason: RejectReason) -> Error {
-        tracing::debug!(
-            provider = self.provider.name,
-            reason,
-            "an id token is refused"
-        );
+        let provider = &self.provider.name;
+        tracing::debug!(provider, reason, "an id token is refused");
         Error::IdTokenInvalid
     }
 }

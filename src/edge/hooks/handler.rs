@@ -1,47 +1,77 @@
-use http::{Request, StatusCode};
-use hyper::body::Body;
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    hook::{Hook, HookContent, HookResponse, Route, SecretHash, text},
+    hook::{Hook, HookContent, HookResponse, text},
     media_mtx, nginx_rtmp, srs,
 };
 use crate::{
     domain::Secret,
     edge::{publishing::Publishers, servers::MediaServer},
+    random::sha256,
+    transport::serve_http1,
 };
+
+/// The most connections at once; others wait. Media servers open one for each hook, and
+/// each lasts seconds while the control plane is slow.
+const MAX_CONNECTIONS: usize = 2048;
+
+/// The longest time that running hooks may take at shutdown: longer than a begin.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// Serves hooks with this secret in their path until `shutdown`, and then those that run.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    secret: Secret,
+    server: MediaServer,
+    publishers: Publishers,
+    shutdown: CancellationToken,
+) {
+    let handler = HookHandler {
+        secret_hash: sha256(secret.expose()),
+        server,
+        publishers,
+    };
+    let respond = move |request| {
+        let handler = handler.clone();
+        async move { handler.handle(request).await }
+    };
+    let mut running = serve_http1(listener, MAX_CONNECTIONS, shutdown, respond).await;
+    let all = async { while running.join_next().await.is_some() {} };
+    if timeout(DRAIN_TIMEOUT, all).await.is_err() {
+        tracing::warn!("some hooks did not finish before the shutdown");
+    }
+}
 
 /// Handles the hooks of one media server. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct HookHandler {
-    secret: SecretHash,
+struct HookHandler {
+    /// The SHA-256 of the secret that authenticates the media server.
+    secret_hash: Vec<u8>,
     server: MediaServer,
     publishers: Publishers,
 }
 
 impl HookHandler {
-    /// A handler for hooks with this secret in their path.
-    pub(super) fn new(secret: &Secret, server: MediaServer, publishers: Publishers) -> Self {
-        let secret = SecretHash::new(secret);
-        Self {
-            secret,
-            server,
-            publishers,
-        }
-    }
-
     /// Handles one request. A hook that was read runs to its end, even if the media server
     /// closes the connection: its call to the control plane may have taken effect.
-    pub(super) async fn handle<B>(&self, request: Request<B>) -> HookResponse
-    where
-        B: Body<Error: std::error::Error + Send + Sync + 'static>,
-    {
-        let hook = match Route::parse(request.method(), request.uri().path(), &self.secret) {
-            Route::Hook(hook) => hook,
-            Route::Liveness => return text(StatusCode::OK, "alive"),
-            Route::MethodNotAllowed => {
-                return text(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed");
-            }
-            Route::NotFound => return not_found(),
+    async fn handle(&self, request: Request<Incoming>) -> HookResponse {
+        let (method, path) = (request.method(), request.uri().path());
+        let not_allowed = || text(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed");
+        if path == "/livez" {
+            return match *method {
+                Method::GET | Method::HEAD => text(StatusCode::OK, "alive"),
+                _ => not_allowed(),
+            };
+        }
+        let hook = match Hook::of_path(path, &self.secret_hash) {
+            Some(hook) if method == Method::POST => hook,
+            Some(_) => return not_allowed(),
+            None => return not_found(),
         };
         let content = match HookContent::read(request).await {
             Ok(content) => content,
@@ -70,10 +100,10 @@ impl HookHandler {
                 media_mtx::auth(server, publishers, &content).await
             }
             (MediaServer::MediaMtx(_), Hook::MtxAvailable) => {
-                media_mtx::available(publishers, &content)
+                media_mtx::source_changed(&content, |id| publishers.media_started(id))
             }
             (MediaServer::MediaMtx(_), Hook::MtxUnavailable) => {
-                media_mtx::unavailable(publishers, &content)
+                media_mtx::source_changed(&content, |id| publishers.end(id))
             }
             (MediaServer::Srs(server), Hook::SrsPublish) => {
                 srs::publish(server, publishers, &content).await

@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Bytes};
+use hyper::body::{Bytes, Incoming};
 use tokio::time::timeout;
 
 use crate::{
-    config::MediaServerKind, domain::Secret, edge::publisher::PublishError, random::sha256,
+    config::MediaServerKind, edge::publisher::PublishError, proto::v1::IngestProtocol,
+    random::sha256,
 };
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -33,22 +34,6 @@ pub(super) enum Hook {
     SrsUnpublish,
 }
 
-/// The target of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
-    /// A hook, with the right secret.
-    Hook(Hook),
-    Liveness,
-    /// The path exists, but not with this method.
-    MethodNotAllowed,
-    /// The path does not exist.
-    NotFound,
-}
-
-/// The hash of the secret that authenticates the media server.
-#[derive(Debug, Clone)]
-pub(super) struct SecretHash(Vec<u8>);
-
 /// The query and the body of a hook.
 #[derive(Debug)]
 pub(super) struct HookContent {
@@ -60,7 +45,16 @@ pub(super) struct HookContent {
 pub(super) type HookResponse = Response<Full<Bytes>>;
 
 impl Hook {
-    fn parse(server: &str, name: &str) -> Option<Self> {
+    /// The hook with this path; `None` if there is none, or its secret has another SHA-256.
+    pub(super) fn of_path(path: &str, secret_hash: &[u8]) -> Option<Self> {
+        let segments: Vec<_> = path.split('/').collect();
+        let ["", "hooks", server, presented, name] = segments[..] else {
+            return None;
+        };
+        // A comparison of hashes: its duration reveals nothing of the secret.
+        if sha256(presented) != secret_hash {
+            return None;
+        }
         Some(match (server, name) {
             ("nginx-rtmp", "publish") => Self::NginxPublish,
             ("nginx-rtmp", "publish_done") => Self::NginxPublishDone,
@@ -74,7 +68,6 @@ impl Hook {
         })
     }
 
-    /// The media server that has this hook.
     pub(super) fn server(self) -> MediaServerKind {
         match self {
             Self::NginxPublish | Self::NginxPublishDone | Self::NginxUpdate => {
@@ -86,47 +79,9 @@ impl Hook {
     }
 }
 
-impl Route {
-    /// The target of a method and path. Without the secret, a hook that exists looks like
-    /// one that does not.
-    pub(super) fn parse(method: &Method, path: &str, secret: &SecretHash) -> Self {
-        if path == "/livez" {
-            return match *method {
-                Method::GET | Method::HEAD => Self::Liveness,
-                _ => Self::MethodNotAllowed,
-            };
-        }
-        let mut segments = path.split('/').skip(1);
-        let mut segment = || segments.next().unwrap_or_default();
-        let (hooks, server, presented, name) = (segment(), segment(), segment(), segment());
-        if hooks != "hooks" || !secret.matches(presented) || segments.next().is_some() {
-            return Self::NotFound;
-        }
-        match Hook::parse(server, name) {
-            Some(hook) if method == Method::POST => Self::Hook(hook),
-            Some(_) => Self::MethodNotAllowed,
-            None => Self::NotFound,
-        }
-    }
-}
-
-impl SecretHash {
-    pub(super) fn new(secret: &Secret) -> Self {
-        Self(sha256(secret.expose()))
-    }
-
-    /// A comparison of hashes: its duration reveals nothing of the secret.
-    fn matches(&self, presented: &str) -> bool {
-        sha256(presented) == self.0
-    }
-}
-
 impl HookContent {
     /// Reads a request of at most 64 KiB within 5 seconds; otherwise the error response.
-    pub(super) async fn read<B>(request: Request<B>) -> Result<Self, HookResponse>
-    where
-        B: Body<Error: std::error::Error + Send + Sync + 'static>,
-    {
+    pub(super) async fn read(request: Request<Incoming>) -> Result<Self, HookResponse> {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
         match timeout(BODY_TIMEOUT, body).await {
@@ -134,15 +89,27 @@ impl HookContent {
                 query,
                 body: body.to_bytes(),
             }),
-            Ok(Err(_)) => Err(text(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "the body is incomplete or too long",
-            )),
-            Err(_) => Err(text(
-                StatusCode::REQUEST_TIMEOUT,
-                "the body did not arrive in time",
-            )),
+            Ok(Err(_)) => {
+                let sentence = "the body is incomplete or too long";
+                Err(text(StatusCode::PAYLOAD_TOO_LARGE, sentence))
+            }
+            Err(_) => {
+                let sentence = "the body did not arrive in time";
+                Err(text(StatusCode::REQUEST_TIMEOUT, sentence))
+            }
         }
+    }
+}
+
+/// The protocol with this URL scheme.
+pub(super) fn protocol(scheme: &str) -> IngestProtocol {
+    match scheme {
+        "rtmp" => IngestProtocol::Rtmp,
+        "rtmps" => IngestProtocol::Rtmps,
+        "srt" => IngestProtocol::Srt,
+        "webrtc" => IngestProtocol::Whip,
+        "rtsp" | "rtsps" => IngestProtocol::Rtsp,
+        _ => IngestProtocol::Unspecified,
     }
 }
 
@@ -152,12 +119,10 @@ pub(super) fn text(status: StatusCode, sentence: &'static str) -> HookResponse {
     respond(status, "text/plain; charset=utf-8", text.into())
 }
 
-/// A response with a JSON document.
 pub(super) fn json(status: StatusCode, document: &serde_json::Value) -> HookResponse {
     respond(status, "application/json", document.to_string().into())
 }
 
-/// The response to a hook that is not allowed.
 pub(super) fn forbidden(sentence: &'static str) -> HookResponse {
     text(StatusCode::FORBIDDEN, sentence)
 }
@@ -179,40 +144,37 @@ fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> HookR
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
     response
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use super::{Hook, refused, sha256};
+    use crate::{
+        edge::publisher::PublishError,
+        proto::v1::{EndReason, ErrorReason},
+    };
 
-    use super::{Hook, Route, SecretHash};
-    use crate::domain::Secret;
-
-    const SECRET: &str = "0123456789abcdef";
-
-    fn route(method: Method, path: &str) -> Route {
-        Route::parse(&method, path, &SecretHash::new(&Secret::new(SECRET)))
+    fn hook(path: &str) -> Option<Hook> {
+        Hook::of_path(path, &sha256("0123456789abcdef"))
     }
 
     #[test]
     fn a_path_names_its_hook() {
-        for (path, hook) in [
-            ("nginx-rtmp/S/publish", Hook::NginxPublish),
-            ("nginx-rtmp/S/publish_done", Hook::NginxPublishDone),
-            ("nginx-rtmp/S/update", Hook::NginxUpdate),
-            ("mediamtx/S/auth", Hook::MtxAuth),
-            ("mediamtx/S/available", Hook::MtxAvailable),
-            ("mediamtx/S/unavailable", Hook::MtxUnavailable),
-            ("srs/S/publish", Hook::SrsPublish),
-            ("srs/S/unpublish", Hook::SrsUnpublish),
+        for (path, expected) in [
+            ("nginx-rtmp/SECRET/publish", Hook::NginxPublish),
+            ("nginx-rtmp/SECRET/publish_done", Hook::NginxPublishDone),
+            ("nginx-rtmp/SECRET/update", Hook::NginxUpdate),
+            ("mediamtx/SECRET/auth", Hook::MtxAuth),
+            ("mediamtx/SECRET/available", Hook::MtxAvailable),
+            ("mediamtx/SECRET/unavailable", Hook::MtxUnavailable),
+            ("srs/SECRET/publish", Hook::SrsPublish),
+            ("srs/SECRET/unpublish", Hook::SrsUnpublish),
         ] {
-            let path = format!("/hooks/{}", path.replace('S', SECRET));
-            assert_eq!(route(Method::POST, &path), Route::Hook(hook));
-            assert_eq!(route(Method::GET, &path), Route::MethodNotAllowed);
+            let path = format!("/hooks/{}", path.replace("SECRET", "0123456789abcdef"));
+            assert_eq!(hook(&path), Some(expected));
         }
     }
 
@@ -231,14 +193,19 @@ mod tests {
             "/",
             "",
         ] {
-            assert_eq!(route(Method::POST, path), Route::NotFound, "{path}");
-            assert_eq!(route(Method::GET, path), Route::NotFound, "{path}");
+            assert_eq!(hook(path), None, "{path}");
         }
     }
 
     #[test]
-    fn the_liveness_probe_needs_no_secret() {
-        assert_eq!(route(Method::GET, "/livez"), Route::Liveness);
-        assert_eq!(route(Method::POST, "/livez"), Route::MethodNotAllowed);
+    fn a_refusal_and_an_unreachable_control_plane_have_different_codes() {
+        for (error, status) in [
+            (PublishError::Refused(ErrorReason::StreamKeyInvalid), 403),
+            (PublishError::Stopped(EndReason::StoppedByOwner), 403),
+            (PublishError::Unreachable, 503),
+            (PublishError::GraceExpired, 503),
+        ] {
+            assert_eq!(refused(error).status(), status, "{error:?}");
+        }
     }
 }

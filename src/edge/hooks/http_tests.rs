@@ -1,6 +1,7 @@
 //! Hooks as media servers send them, over real HTTP, to an edge whose control plane is
-//! unreachable.
+//! unreachable. `tests/api/edge` tests the answers to publishers and the secret.
 
+use http::Uri;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,15 +10,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::server::serve;
+use super::handler::serve;
 use crate::{
     config::MediaServerKind,
     domain::Secret,
     edge::{
-        control::{ControlPlane, ControlPlaneSettings},
-        credentials::ApiKey,
-        publishing::Publishers,
-        servers::{MediaServer, MediaServerSettings},
+        control::ControlPlane, credentials::ApiKey, publishing::Publishers, servers::MediaServer,
     },
 };
 
@@ -25,6 +23,9 @@ const SECRET: &str = "0123456789abcdef";
 
 /// The stream key of all publishers here.
 const KEY: &str = "sk_3f9c0c7d";
+
+/// A connection id of MediaMTX.
+const UUID: &str = "0d5a1b8e-97d5-4a0e-a0a1-0a1b2c3d4e5f";
 
 /// A server of hooks. Neither its media server nor its control plane runs.
 struct HookServer {
@@ -34,28 +35,17 @@ struct HookServer {
     _folder: TempDir,
 }
 
-struct Answer {
-    status: u16,
-    text: String,
-}
-
 impl HookServer {
     async fn start(kind: MediaServerKind) -> Self {
         let folder = TempDir::new().unwrap();
         // No process listens on a port that was released.
         let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let unused = format!("http://{}", unused.local_addr().unwrap());
-        let control = ControlPlane::new(ControlPlaneSettings {
-            address: unused.parse().unwrap(),
-            ca: None,
-            api_key: ApiKey::Text(Secret::new("sluice_key")),
-        });
-        let server = MediaServer::new(MediaServerSettings {
-            kind,
-            api: Some(unused.parse().unwrap()),
-            rtmp_url: "rtmp://127.0.0.1:1935".to_owned(),
-            state_dir: folder.path().to_owned(),
-        });
+        let unused: Uri = unused.parse().unwrap();
+        let api_key = ApiKey::Text(Secret::new("sluice_key"));
+        let control = ControlPlane::new(unused.clone(), None, api_key);
+        let rtmp_url = "rtmp://127.0.0.1:1935".to_owned();
+        let server = MediaServer::new(kind, Some(unused), rtmp_url, folder.path());
         let publishers = Publishers::new(control.unwrap(), "node".to_owned(), Default::default());
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -76,8 +66,8 @@ impl HookServer {
         }
     }
 
-    /// Sends a raw request, and reads until the end.
-    async fn send(&self, request: &str) -> Answer {
+    /// Sends a raw request. Returns the status and the whole text of the answer.
+    async fn send(&self, request: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
@@ -85,115 +75,85 @@ impl HookServer {
         let _ = stream.read_to_end(&mut answer).await;
         let text = String::from_utf8(answer).unwrap();
         assert!(!text.contains(KEY), "{text}");
-        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, text }
+        let status = text.split(' ').nth(1).unwrap();
+        (status.parse().unwrap(), text)
     }
 
-    /// A hook as nginx-rtmp sends it.
-    async fn form(&self, name: &str, form: &str) -> Answer {
-        let length = form.len();
+    /// Sends a hook with the right secret, in the version of HTTP that its server uses.
+    async fn hook(&self, server: &str, name: &str, body: &str) -> (u16, String) {
+        let (version, content_type) = match server {
+            "nginx-rtmp" => ("1.0", "application/x-www-form-urlencoded"),
+            _ => ("1.1", "application/json"),
+        };
+        let length = body.len();
         let request = format!(
-            "POST /hooks/nginx-rtmp/{SECRET}/{name} HTTP/1.0\r\nHost: 127.0.0.1\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nConnection: Close\r\n\
-             Content-Length: {length}\r\n\r\n{form}"
+            "POST /hooks/{server}/{SECRET}/{name} HTTP/{version}\r\nHost: 127.0.0.1\r\n\
+             Content-Type: {content_type}\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
         );
         self.send(&request).await
     }
 
-    /// A hook as MediaMTX and SRS send it.
-    async fn json(&self, path: &str, body: &str) -> Answer {
-        let (path, length) = (path.replace("SECRET", SECRET), body.len());
-        let request = format!(
-            "POST /hooks/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
-             Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        self.send(&request).await
+    /// The status of the answer to a hook.
+    async fn status(&self, server: &str, name: &str, body: &str) -> u16 {
+        self.hook(server, name, body).await.0
     }
 }
 
-fn nginx(call: &str, after: &str) -> String {
+/// The form of an nginx-rtmp hook with these fields at its end.
+fn nginx(call: &str, fields: &str) -> String {
     format!(
         "app=live&flashver=FMLE/3.0%20(compatible%3B%20Lavf59.27&swfurl=&tcurl=rtmp://127.0.0.1:11935/live\
-         &pageurl=&addr=127.0.0.1&clientid=1&call={call}&{after}"
+         &pageurl=&addr=127.0.0.1&clientid=1&call={call}&name={KEY}&{fields}"
     )
 }
 
 #[tokio::test]
-async fn nginx_rtmp_gets_503_while_the_control_plane_is_unreachable() {
+async fn hooks_of_nginx_rtmp_are_checked_without_a_call_to_the_control_plane() {
     let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
-    let form = nginx("publish", &format!("name={KEY}&type=live"));
-    let answer = hooks.form("publish", &form).await;
-    assert_eq!(answer.status, 503);
-    // nginx-rtmp reads the tenth character of the answer and no more.
-    let Answer { text, .. } = answer;
-    assert_eq!(text.as_bytes()[9], b'5', "{text}");
-}
-
-#[tokio::test]
-async fn forged_fields_are_refused_without_a_call_to_the_control_plane() {
-    let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
+    for (name, call, fields, expected) in [
+        // An update of a player, and one while nginx does not answer.
+        ("update", "update_play", "time=2&timestamp=3890", 200),
+        ("update", "update_publish", "time=2&timestamp=1956", 200),
+        // The fields of an update in a publish.
+        ("publish", "publish", "time=1", 403),
+        ("publish", "publish", "timestamp=1", 403),
+        ("publish", "publish", "epoch=7", 403),
+        // A call on the path of another.
+        ("publish", "update_publish", "", 400),
+        ("publish", "play", "", 400),
+        ("update", "publish", "", 400),
+        ("publish_done", "play_done", "", 400),
+        ("publish_done", "publish", "", 400),
+    ] {
+        let form = nginx(call, fields);
+        let status = hooks.status("nginx-rtmp", name, &form).await;
+        assert_eq!(status, expected, "{name} {call} {fields}");
+    }
     for forged in [
         "name=other",
         "addr=10.0.0.1",
         "clientid=2",
         "call=publish_done",
     ] {
-        let form = nginx("publish", &format!("name={KEY}&type=live&{forged}"));
-        assert_eq!(hooks.form("publish", &form).await.status, 403, "{forged}");
-        let fields = format!("time=2&timestamp=1956&name={KEY}&{forged}");
-        let form = nginx("update_publish", &fields);
-        assert_eq!(hooks.form("update", &form).await.status, 403, "{forged}");
-        let form = nginx("publish_done", &format!("name={KEY}&{forged}"));
-        let answer = hooks.form("publish_done", &form).await;
-        assert_eq!(answer.status, 200, "{forged}");
-    }
-}
-
-#[tokio::test]
-async fn a_publish_with_a_field_of_an_update_is_refused() {
-    let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
-    for forged in ["time=1", "timestamp=1", "epoch=7"] {
-        let form = nginx("publish", &format!("name={KEY}&type=live&{forged}"));
-        assert_eq!(hooks.form("publish", &form).await.status, 403, "{forged}");
-    }
-}
-
-#[tokio::test]
-async fn a_call_on_the_path_of_another_is_malformed() {
-    let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
-    for (path, call) in [
-        ("publish", "update_publish"),
-        ("publish", "play"),
-        ("update", "publish"),
-        ("publish_done", "play_done"),
-        ("publish_done", "publish"),
-    ] {
-        let form = nginx(call, &format!("name={KEY}"));
-        assert_eq!(hooks.form(path, &form).await.status, 400, "{path} {call}");
+        for (name, call, expected) in [
+            ("publish", "publish", 403),
+            ("update", "update_publish", 403),
+            ("publish_done", "publish_done", 200),
+        ] {
+            let form = nginx(call, forged);
+            let status = hooks.status("nginx-rtmp", name, &form).await;
+            assert_eq!(status, expected, "{name} {forged}");
+        }
     }
     for form in [
         "",
         "call=publish",
         "call=publish&name=k&app=live&clientid=x",
     ] {
-        assert_eq!(hooks.form("publish", form).await.status, 400, "{form}");
+        let status = hooks.status("nginx-rtmp", "publish", form).await;
+        assert_eq!(status, 400, "{form}");
     }
-}
-
-#[tokio::test]
-async fn updates_of_nginx_rtmp_players_are_ignored() {
-    let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
-    let form = "app=live&flashver=LNX%209,0,124,2&swfurl=&tcurl=rtmp://127.0.0.1:11935/live&pageurl=\
-                &addr=127.0.0.1&clientid=3&call=update_play&time=2&timestamp=3890&name=key1";
-    assert_eq!(hooks.form("update", form).await.status, 200);
-}
-
-#[tokio::test]
-async fn an_update_continues_while_nginx_rtmp_does_not_answer() {
-    let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
-    let fields = format!("time=2&timestamp=1956&name={KEY}");
-    let form = nginx("update_publish", &fields);
-    assert_eq!(hooks.form("update", &form).await.status, 200);
 }
 
 #[tokio::test]
@@ -213,49 +173,49 @@ async fn mediamtx_allows_all_but_publishing_on_this_machine_only() {
     ] {
         let body = format!(
             r#"{{"ip":"{ip}","user":"","password":"","token":"","action":"{action}","path":"live/{KEY}",
-            "protocol":"rtmp","id":"0d5a1b8e-97d5-4a0e-a0a1-0a1b2c3d4e5f","query":"a=b","userAgent":"x"}}"#
+            "protocol":"rtmp","id":"{UUID}","query":"a=b","userAgent":"x"}}"#
         );
-        let answer = hooks.json("mediamtx/SECRET/auth", &body).await;
-        assert_eq!(answer.status, expected, "{action} {ip}");
+        let status = hooks.status("mediamtx", "auth", &body).await;
+        assert_eq!(status, expected, "{action} {ip}");
     }
 }
 
 #[tokio::test]
 async fn publishing_to_mediamtx_needs_an_id_and_a_key() {
     let hooks = HookServer::start(MediaServerKind::MediaMtx).await;
-    let id = "\"0d5a1b8e-97d5-4a0e-a0a1-0a1b2c3d4e5f\"";
+    let id = format!("\"{UUID}\"");
     for (path, id) in [
         ("live/k", "null"),
         ("live/k", "\"x\""),
-        ("live/", id),
-        ("", id),
+        ("live/", &id),
+        ("", &id),
     ] {
         let body = format!(
             r#"{{"ip":"127.0.0.1","action":"publish","path":"{path}","protocol":"rtmp","id":{id},"query":""}}"#
         );
-        let answer = hooks.json("mediamtx/SECRET/auth", &body).await;
-        assert_eq!(answer.status, 403, "{path} {id}");
+        let status = hooks.status("mediamtx", "auth", &body).await;
+        assert_eq!(status, 403, "{path} {id}");
     }
     for body in ["", "[]", "{}", "{\"action\":\"publish\"}"] {
-        let answer = hooks.json("mediamtx/SECRET/auth", body).await;
-        assert_eq!(answer.status, 400, "{body}");
+        let status = hooks.status("mediamtx", "auth", body).await;
+        assert_eq!(status, 400, "{body}");
     }
 }
 
 #[tokio::test]
 async fn hook_commands_of_mediamtx_send_forms_or_queries() {
     let hooks = HookServer::start(MediaServerKind::MediaMtx).await;
-    let id = "0d5a1b8e-97d5-4a0e-a0a1-0a1b2c3d4e5f";
-    for (path, form) in [
-        ("available", format!("source_id={id}&source_type=rtmpConn")),
-        ("unavailable", format!("source_id={id}")),
-        ("available", "source_id=&source_type=rtspSource".to_owned()),
+    for (name, form) in [
+        (
+            "available",
+            &*format!("source_id={UUID}&source_type=rtmpConn"),
+        ),
+        ("unavailable", &*format!("source_id={UUID}")),
+        ("available", "source_id=&source_type=rtspSource"),
     ] {
-        let answer = hooks.json(&format!("mediamtx/SECRET/{path}"), &form).await;
-        assert_eq!(answer.status, 200);
-        let path = format!("mediamtx/SECRET/{path}?{form}");
-        let answer = hooks.json(&path, "").await;
-        assert_eq!(answer.status, 200);
+        assert_eq!(hooks.status("mediamtx", name, form).await, 200, "{form}");
+        let name = format!("{name}?{form}");
+        assert_eq!(hooks.status("mediamtx", &name, "").await, 200, "{name}");
     }
 }
 
@@ -268,74 +228,54 @@ fn srs(action: &str) -> String {
 }
 
 #[tokio::test]
-async fn srs_gets_a_code_and_a_reason() {
-    let hooks = HookServer::start(MediaServerKind::Srs).await;
-    let answer = hooks.json("srs/SECRET/publish", &srs("on_publish")).await;
-    assert_eq!(answer.status, 200);
-    let (_, body) = answer.text.split_once("\r\n\r\n").unwrap();
-    let refusal = r#"{"code":1,"msg":"the control plane does not answer"}"#;
-    assert_eq!(body, refusal);
-}
-
-#[tokio::test]
 async fn srs_gets_success_for_each_end() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
-    let hook = srs("on_unpublish");
-    let Answer { text, .. } = hooks.json("srs/SECRET/unpublish", &hook).await;
+    let (status, text) = hooks.hook("srs", "unpublish", &srs("on_unpublish")).await;
+    assert_eq!(status, 200);
     assert!(text.ends_with("\r\n\r\n{\"code\":0}"), "{text}");
 }
 
 #[tokio::test]
 async fn an_action_on_the_path_of_another_is_malformed() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
-    for (path, action) in [
+    for (name, action) in [
         ("publish", "on_unpublish"),
         ("publish", "on_play"),
         ("unpublish", "on_publish"),
         ("unpublish", "on_stop"),
     ] {
-        let hook = format!("srs/SECRET/{path}");
-        let answer = hooks.json(&hook, &srs(action)).await;
-        assert_eq!(answer.status, 400, "{path} {action}");
+        let status = hooks.status("srs", name, &srs(action)).await;
+        assert_eq!(status, 400, "{name} {action}");
     }
     let twice = srs("on_publish").replace("\"app\"", "\"stream\":\"other\",\"app\"");
-    let answer = hooks.json("srs/SECRET/publish", &twice).await;
-    assert_eq!(answer.status, 400, "a field occurs twice");
-}
-
-#[tokio::test]
-async fn hooks_of_another_media_server_are_not_found() {
-    let hooks = HookServer::start(MediaServerKind::Srs).await;
-    let form = nginx("publish_done", &format!("name={KEY}"));
-    assert_eq!(hooks.form("publish_done", &form).await.status, 404);
-    let answer = hooks.json("mediamtx/SECRET/available", "source_id=x").await;
-    assert_eq!(answer.status, 404);
+    let status = hooks.status("srs", "publish", &twice).await;
+    assert_eq!(status, 400, "a field occurs twice");
 }
 
 #[tokio::test]
 async fn bodies_are_bounded_and_the_liveness_probe_needs_no_secret() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
     let long = " ".repeat(64 * 1024 + 1);
-    let answer = hooks.json("srs/SECRET/unpublish", &long).await;
-    assert_eq!(answer.status, 413);
+    assert_eq!(hooks.status("srs", "unpublish", &long).await, 413);
 
-    let answer = hooks.send("GET /livez HTTP/1.0\r\n\r\n").await;
-    assert_eq!(answer.status, 200);
-    let answer = hooks
-        .json("srs/0123456789abcdeX/publish", &srs("on_publish"))
-        .await;
-    assert_eq!(answer.status, 404);
-    let answer = hooks
-        .send(&format!("GET /hooks/srs/{SECRET}/publish HTTP/1.0\r\n\r\n"))
-        .await;
-    assert_eq!(answer.status, 405);
+    for (request, expected) in [
+        ("GET /livez", 200),
+        ("POST /livez", 405),
+        ("POST /hooks/srs/0123456789abcdeX/publish", 404),
+        ("GET /hooks/srs/0123456789abcdeX/publish", 404),
+        (&format!("GET /hooks/srs/{SECRET}/publish"), 405),
+    ] {
+        let (status, _) = hooks.send(&format!("{request} HTTP/1.0\r\n\r\n")).await;
+        assert_eq!(status, expected, "{request}");
+    }
 }
 
 #[tokio::test]
 async fn a_shutdown_closes_idle_connections() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
     let mut idle = TcpStream::connect(&hooks.address).await.unwrap();
-    assert_eq!(hooks.send("GET /livez HTTP/1.0\r\n\r\n").await.status, 200);
+    let (status, _) = hooks.send("GET /livez HTTP/1.0\r\n\r\n").await;
+    assert_eq!(status, 200);
     hooks.shutdown.cancel();
     hooks.serving.await.unwrap();
     let mut rest = Vec::new();

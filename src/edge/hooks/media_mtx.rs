@@ -6,12 +6,9 @@ use uuid::Uuid;
 
 use super::{
     form::Form,
-    hook::{HookContent, HookResponse, forbidden, malformed, refused, text},
+    hook::{HookContent, HookResponse, forbidden, malformed, protocol, refused, text},
 };
-use crate::{
-    edge::{publisher::ConnectionId, publishing::Publishers, servers::MediaMtx},
-    proto::v1::IngestProtocol,
-};
+use crate::edge::{publisher::ConnectionId, publishing::Publishers, servers::MediaMtx};
 
 /// The fields of an auth hook. Its credentials are ignored: the stream key is in the path.
 #[derive(Deserialize)]
@@ -29,17 +26,6 @@ impl AuthFields {
     fn is_local(&self) -> bool {
         let address = self.ip.parse::<IpAddr>();
         address.is_ok_and(|address| address.to_canonical().is_loopback())
-    }
-
-    fn protocol(&self) -> IngestProtocol {
-        match self.protocol.as_str() {
-            "rtmp" => IngestProtocol::Rtmp,
-            "rtmps" => IngestProtocol::Rtmps,
-            "srt" => IngestProtocol::Srt,
-            "webrtc" => IngestProtocol::Whip,
-            "rtsp" | "rtsps" => IngestProtocol::Rtsp,
-            _ => IngestProtocol::Unspecified,
-        }
     }
 }
 
@@ -63,8 +49,8 @@ pub(super) async fn auth(
 
 async fn publish(server: &MediaMtx, publishers: &Publishers, fields: &AuthFields) -> HookResponse {
     let id = fields.id.as_deref().and_then(connection_id);
-    let request =
-        id.and_then(|id| server.publish_request(id, &fields.path, &fields.ip, fields.protocol()));
+    let protocol = protocol(&fields.protocol);
+    let request = id.and_then(|id| server.publish_request(id, &fields.path, &fields.ip, protocol));
     let Some(request) = request else {
         return forbidden("publishing needs a stream key and a connection id");
     };
@@ -75,18 +61,13 @@ async fn publish(server: &MediaMtx, publishers: &Publishers, fields: &AuthFields
     }
 }
 
-/// Media of a source flows.
-pub(super) fn available(publishers: &Publishers, content: &HookContent) -> HookResponse {
+/// Media of a source flows, or has stopped: `apply` gets its connection.
+pub(super) fn source_changed(
+    content: &HookContent,
+    apply: impl FnOnce(&ConnectionId),
+) -> HookResponse {
     if let Some(id) = source_id(content) {
-        publishers.media_started(&id);
-    }
-    text(StatusCode::OK, "received")
-}
-
-/// Media of a source has stopped.
-pub(super) fn unavailable(publishers: &Publishers, content: &HookContent) -> HookResponse {
-    if let Some(id) = source_id(content) {
-        publishers.end(&id);
+        apply(&id);
     }
     text(StatusCode::OK, "received")
 }

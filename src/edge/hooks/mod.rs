@@ -17,7 +17,6 @@ mod hook;
 mod http_tests;
 mod media_mtx;
 mod nginx_rtmp;
-mod server;
 mod srs;
 
-pub(super) use server::serve;
+pub(super) use handler::serve;

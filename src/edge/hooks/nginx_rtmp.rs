@@ -84,9 +84,7 @@ pub(super) async fn update(
     let publish = match server.find(fields.application, fields.client).await {
         PublishLookup::Found(publish) => publish,
         // Its media could not be read, and the control module could not disconnect it.
-        PublishLookup::NotFound => {
-            return forbidden("nginx does not list the connection");
-        }
+        PublishLookup::NotFound => return forbidden("nginx does not list the connection"),
         PublishLookup::Unavailable => return text(StatusCode::OK, "the connection is not known"),
     };
     let request = server.publish_request(&publish, fields.application, fields.name, fields.address);
@@ -127,11 +125,8 @@ fn accepted(name: &PublicName) -> HookResponse {
 mod tests {
     use http::header;
 
-    use super::{super::hook::refused, accepted};
-    use crate::{
-        edge::{publisher::PublishError, servers::PublicName},
-        proto::v1::{EndReason, ErrorReason},
-    };
+    use super::accepted;
+    use crate::edge::servers::PublicName;
 
     #[test]
     fn an_accepted_stream_is_renamed() {
@@ -139,17 +134,5 @@ mod tests {
         let response = accepted(&name);
         assert_eq!(response.status(), 302);
         assert_eq!(response.headers()[header::LOCATION], name.as_str());
-    }
-
-    #[test]
-    fn a_refusal_and_an_unreachable_control_plane_have_different_codes() {
-        for (error, status) in [
-            (PublishError::Refused(ErrorReason::StreamKeyInvalid), 403),
-            (PublishError::Stopped(EndReason::StoppedByOwner), 403),
-            (PublishError::Unreachable, 503),
-            (PublishError::GraceExpired, 503),
-        ] {
-            assert_eq!(refused(error).status(), status, "{error:?}");
-        }
     }
 }

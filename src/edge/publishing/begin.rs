@@ -1,15 +1,14 @@
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout, timeout_at};
-use tonic::Status;
 
 use super::{
-    error_class::ErrorClass, publishers::Publishers, registry::BeginStep, sanitize,
-    tracked_connection::AcceptedPublish,
+    publishers::Publishers, registry::BeginStep, sanitize, tracked_connection::AcceptedPublish,
 };
 use crate::{
     edge::{
         control::CALL_TIMEOUT,
+        error_class::ErrorClass,
         publisher::{ConnectionId, PublishError, PublishRequest},
     },
     proto::v1::{
@@ -154,12 +153,23 @@ impl Publishers {
         boot_id: &str,
         deadline: Instant,
     ) -> Result<BeginPublishResponse, PublishError> {
+        let message = BeginPublishRequest {
+            stream_key: request.stream_key.expose().to_owned(),
+            publisher: Some(Publisher {
+                peer_address: sanitize::peer_address(&request.peer_address),
+                protocol: request.protocol.into(),
+                ..self.publisher(boot_id, &request.id)
+            }),
+            media_flowing: false,
+            play_url: sanitize::play_url(&request.play_url),
+        };
+        let (control, begin) = (&self.inner.control, StreamServiceClient::begin_publish);
         let mut pending_ends = self.inner.pending_ends.subscribe();
         let mut had_pending_ends = *pending_ends.borrow() > 0;
         let mut is_last = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let call = self.begin_publish(request, boot_id, left.min(CALL_TIMEOUT));
+            let call = control.call(Some(left.min(CALL_TIMEOUT)), message.clone(), begin);
             let status = match call.await {
                 Ok(answer) => return Ok(answer),
                 Err(status) => status,
@@ -192,25 +202,5 @@ impl Publishers {
             is_last = true;
             sleep(delay).await;
         }
-    }
-
-    async fn begin_publish(
-        &self,
-        request: &PublishRequest,
-        boot_id: &str,
-        timeout: Duration,
-    ) -> Result<BeginPublishResponse, Status> {
-        let message = BeginPublishRequest {
-            stream_key: request.stream_key.expose().to_owned(),
-            publisher: Some(Publisher {
-                peer_address: sanitize::peer_address(&request.peer_address),
-                protocol: request.protocol.into(),
-                ..self.publisher(boot_id, &request.id)
-            }),
-            media_flowing: false,
-            play_url: sanitize::play_url(&request.play_url),
-        };
-        let begin = StreamServiceClient::begin_publish;
-        self.inner.control.call(Some(timeout), message, begin).await
     }
 }

@@ -35,10 +35,8 @@ impl Publishers {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 if before.is_up || !before.was_polled {
-                    tracing::error!(
-                        error = format!("{error:#}"),
-                        "the media server does not answer"
-                    );
+                    let error = format!("{error:#}");
+                    tracing::error!(error, "the media server does not answer");
                 }
                 self.set_server_status(before.polled_at, false);
                 return;

@@ -5,18 +5,17 @@
 //! reports every connection, and is their heartbeat.
 
 mod begin;
-mod error_class;
 mod media_server;
 mod observe;
 mod publishers;
 mod registry;
 #[cfg(test)]
-mod registry_fixture;
-#[cfg(test)]
 mod registry_property_tests;
 #[cfg(test)]
 mod registry_tests;
 mod sanitize;
+#[cfg(test)]
+mod simulation;
 mod sync;
 mod sync_report;
 mod takeover;

@@ -10,14 +10,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    error_class::ErrorClass,
-    registry::{EndedPublish, Registry},
-};
+use super::registry::{EndedPublish, Registry};
 use crate::{
     backoff::Backoff,
     edge::{
         control::{CALL_TIMEOUT, ControlPlane},
+        error_class::ErrorClass,
         publisher::{ConnectionId, PublishError, PublishRequest},
         servers::MediaServer,
     },
@@ -69,7 +67,6 @@ pub(super) struct ServerStatus {
 }
 
 impl Publishers {
-    /// No connection is known yet.
     pub(crate) fn new(control: ControlPlane, node_id: String, outage_grace: Duration) -> Self {
         let inner = Arc::new(Inner {
             control,
@@ -174,8 +171,7 @@ impl Publishers {
             node_id: self.inner.node_id.clone(),
             boot_id: boot_id.to_owned(),
             connection_id: id.as_str().to_owned(),
-            peer_address: String::new(),
-            protocol: v1::IngestProtocol::Unspecified.into(),
+            ..v1::Publisher::default()
         }
     }
 }

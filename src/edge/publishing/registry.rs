@@ -171,7 +171,6 @@ impl Registry {
             .is_some_and(|connection| !std::mem::replace(&mut connection.heartbeat_queued, true))
     }
 
-    /// The queued heartbeat was sent.
     pub(super) fn heartbeat_done(&mut self, id: &ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.heartbeat_queued = false;

@@ -1,10 +1,10 @@
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 
 use super::{
-    registry_fixture::{SECOND, Scene, adoption, kick, name},
+    simulation::{SECOND, Simulation, adoption, kick, name},
     sync_report::SyncReport,
 };
-use crate::proto::v1::EndReason;
+use crate::proto::v1::{EndReason, SyncNodeResponse};
 
 /// Events in any order; numbers are connections.
 #[derive(Debug, Clone)]
@@ -23,23 +23,23 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let id = 0..4_u8;
+    let of = |event: fn(u8) -> Event| (0..4_u8).prop_map(event);
     prop_oneof![
-        id.clone().prop_map(Event::Begin),
-        id.clone().prop_map(Event::Accept),
-        id.clone().prop_map(Event::Refuse),
-        id.clone().prop_map(Event::Update),
-        id.clone().prop_map(Event::End),
-        prop::collection::vec(id.clone(), 0..4).prop_map(Event::Observe),
+        of(Event::Begin),
+        of(Event::Accept),
+        of(Event::Refuse),
+        of(Event::Update),
+        of(Event::End),
+        vec(0..4_u8, 0..4).prop_map(Event::Observe),
         Just(Event::Boot),
         Just(Event::Send),
-        id.clone().prop_map(Event::Kick),
-        id.prop_map(Event::Adopt),
+        of(Event::Kick),
+        of(Event::Adopt),
         (0..8_u8).prop_map(Event::Pass),
     ]
 }
 
-impl Scene {
+impl Simulation {
     fn play(&mut self, event: Event, boot: &mut u32, report: &mut Option<SyncReport>) {
         let id = |number: u8| number.to_string();
         match event {
@@ -56,16 +56,17 @@ impl Scene {
             Event::Boot => *boot += 1,
             Event::Send => *report = Some(self.report()),
             Event::Kick(number) => {
-                if let Some(report) = report.take() {
-                    self.answer(&report, kick(&id(number), EndReason::KeyRotated));
-                }
+                self.answer_once(report, kick(&id(number), EndReason::KeyRotated))
             }
-            Event::Adopt(number) => {
-                if let Some(report) = report.take() {
-                    self.answer(&report, adoption(&id(number), 2));
-                }
-            }
+            Event::Adopt(number) => self.answer_once(report, adoption(&id(number), 2)),
             Event::Pass(seconds) => self.now += SECOND * u32::from(seconds),
+        }
+    }
+
+    /// Answers the last report, unless it was answered before.
+    fn answer_once(&mut self, report: &mut Option<SyncReport>, answer: SyncNodeResponse) {
+        if let Some(report) = report.take() {
+            self.answer(&report, answer);
         }
     }
 }
@@ -73,22 +74,22 @@ impl Scene {
 proptest! {
     #[test]
     fn any_sequence_of_events_keeps_reports_valid_and_ends_final(
-        events in prop::collection::vec(event(), 0..60),
+        events in vec(event(), 0..60),
     ) {
-        let mut scene = Scene::new();
+        let mut sim = Simulation::new();
         let (mut boot, mut report) = (1, None);
         for event in events {
             let last = event.clone();
-            scene.play(event, &mut boot, &mut report);
+            sim.play(event, &mut boot, &mut report);
 
-            let reported = scene.reported();
+            let reported = sim.reported();
             for (index, one) in reported.iter().enumerate() {
                 prop_assert_eq!(one.stream_id.is_empty(), one.epoch == 0);
                 prop_assert!(index == 0 || reported[index - 1].connection_id != one.connection_id);
             }
-            for id in scene.to_disconnect() {
+            for id in sim.to_disconnect() {
                 prop_assert!(reported.iter().any(|one| one.connection_id == id.as_str()));
-                prop_assert!(scene.registry.accepted_publish(&id).is_none());
+                prop_assert!(sim.registry.accepted_publish(&id).is_none());
             }
             if let Event::End(number) = last {
                 let id = number.to_string();

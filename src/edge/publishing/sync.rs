@@ -4,12 +4,11 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use super::{
-    error_class::ErrorClass,
     publishers::{Publishers, RETRY_BACKOFF},
     sync_report::SyncReport,
 };
 use crate::{
-    edge::{control::CALL_TIMEOUT, publisher::ConnectionId},
+    edge::{control::CALL_TIMEOUT, error_class::ErrorClass, publisher::ConnectionId},
     proto::v1::{
         ErrorReason, HeartbeatPublishRequest, PublishAction, SyncNodeResponse,
         stream_service_client::StreamServiceClient,

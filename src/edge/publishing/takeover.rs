@@ -52,101 +52,100 @@ mod tests {
         edge::{
             publisher::{PublishError, PublishRequest},
             publishing::{
-                registry_fixture::{self, Scene, name, publish_of},
+                simulation::{self, Simulation, name, publish_of},
                 tracked_connection::AcceptedPublish,
             },
         },
         proto::v1::EndReason,
     };
 
+    const TAKEN_OVER: PublishError = PublishError::Stopped(EndReason::TakenOver);
+
     fn request(id: &str, key: &str) -> PublishRequest {
         PublishRequest {
             stream_key: Secret::new(key),
-            ..registry_fixture::request(id)
+            ..simulation::request(id)
         }
     }
 
-    fn accept(scene: &mut Scene, id: &str, key: &str, (stream, epoch): (&str, i64)) {
-        scene.registry.begin(&request(id, key), scene.now).unwrap();
+    /// A simulation with these accepted connections: id, key, stream and epoch.
+    fn live(connections: &[(&str, &str, &str, i64)]) -> Simulation {
+        let mut sim = Simulation::new();
+        for connection in connections {
+            accept(&mut sim, *connection);
+        }
+        sim
+    }
+
+    fn accept(sim: &mut Simulation, (id, key, stream, epoch): (&str, &str, &str, i64)) {
+        sim.registry.begin(&request(id, key), sim.now).unwrap();
         let publish = AcceptedPublish {
             stream_id: stream.to_owned(),
             ..publish_of(id, epoch)
         };
-        let accepted = scene.registry.accept(&name(id), publish, scene.now);
+        let accepted = sim.registry.accept(&name(id), publish, sim.now);
         assert_eq!(accepted, Ok(false));
     }
 
-    fn may_continue(scene: &mut Scene, id: &str, key: &str) -> bool {
-        match scene.registry.update(&request(id, key), scene.now) {
-            Ok(_) => true,
-            Err(error) => {
-                assert_eq!(error, PublishError::Stopped(EndReason::TakenOver));
-                false
-            }
-        }
+    fn update(sim: &mut Simulation, id: &str, key: &str) -> Result<bool, PublishError> {
+        sim.registry.update(&request(id, key), sim.now)
     }
 
     #[test]
     fn a_later_connection_takes_over_from_one_with_the_same_key() {
-        let mut scene = Scene::new();
-        accept(&mut scene, "a1", "k", ("s1", 1));
-        accept(&mut scene, "a2", "k", ("s1", 2));
-        accept(&mut scene, "b1", "other", ("s2", 1));
+        let mut sim = live(&[
+            ("a1", "k", "s1", 1),
+            ("a2", "k", "s1", 2),
+            ("b1", "other", "s2", 1),
+        ]);
 
-        assert!(scene.registry.take_over(&name("a2")));
-        assert!(scene.registry.has_predecessors(&name("a2")));
-        assert!(!scene.registry.take_over(&name("b1")));
-        assert!(!may_continue(&mut scene, "a1", "k"));
-        assert!(may_continue(&mut scene, "a2", "k"));
-        assert!(may_continue(&mut scene, "b1", "other"));
+        assert!(sim.registry.take_over(&name("a2")));
+        assert!(sim.registry.has_predecessors(&name("a2")));
+        assert!(!sim.registry.take_over(&name("b1")));
+        assert_eq!(update(&mut sim, "a1", "k"), Err(TAKEN_OVER));
+        assert_eq!(update(&mut sim, "a2", "k"), Ok(false));
+        assert_eq!(update(&mut sim, "b1", "other"), Ok(false));
 
-        scene.end("a1");
-        assert!(!scene.registry.has_predecessors(&name("a2")));
+        sim.end("a1");
+        assert!(!sim.registry.has_predecessors(&name("a2")));
     }
 
     #[test]
     fn a_connection_that_is_taken_over_while_it_waits_is_refused() {
-        let mut scene = Scene::new();
-        accept(&mut scene, "a1", "k", ("s1", 1));
-        accept(&mut scene, "a2", "k", ("s1", 2));
-        assert!(scene.registry.take_over(&name("a2")));
-        assert_eq!(scene.registry.check_not_kicked(&name("a2")), Ok(()));
+        let mut sim = live(&[("a1", "k", "s1", 1), ("a2", "k", "s1", 2)]);
+        assert!(sim.registry.take_over(&name("a2")));
+        assert_eq!(sim.registry.check_not_kicked(&name("a2")), Ok(()));
 
-        accept(&mut scene, "a3", "k", ("s1", 3));
-        assert!(scene.registry.take_over(&name("a3")));
+        accept(&mut sim, ("a3", "k", "s1", 3));
+        assert!(sim.registry.take_over(&name("a3")));
 
-        let refused = PublishError::Stopped(EndReason::TakenOver);
-        assert_eq!(scene.registry.check_not_kicked(&name("a2")), Err(refused));
-        assert_eq!(scene.registry.check_not_kicked(&name("a3")), Ok(()));
+        let checked = sim.registry.check_not_kicked(&name("a2"));
+        assert_eq!(checked, Err(TAKEN_OVER));
+        assert_eq!(sim.registry.check_not_kicked(&name("a3")), Ok(()));
     }
 
     #[test]
     fn a_connection_with_a_reused_id_and_another_key_is_not_known() {
-        let mut scene = Scene::new();
-        accept(&mut scene, "a1", "k", ("s1", 1));
+        let sim = live(&[("a1", "k", "s1", 1)]);
 
-        assert!(scene.registry.is_known(&request("a1", "k")));
-        assert!(!scene.registry.is_known(&request("a1", "other")));
-        assert!(!scene.registry.is_known(&request("a2", "k")));
+        assert!(sim.registry.is_known(&request("a1", "k")));
+        assert!(!sim.registry.is_known(&request("a1", "other")));
+        assert!(!sim.registry.is_known(&request("a2", "k")));
     }
 
     #[test]
     fn a_late_answer_takes_over_no_connection() {
-        let mut scene = Scene::new();
-        accept(&mut scene, "a2", "k", ("s1", 2));
-        accept(&mut scene, "a1", "k", ("s1", 1));
+        let mut sim = live(&[("a2", "k", "s1", 2), ("a1", "k", "s1", 1)]);
 
-        assert!(!scene.registry.take_over(&name("a1")));
-        assert!(may_continue(&mut scene, "a2", "k"));
+        assert!(!sim.registry.take_over(&name("a1")));
+        assert_eq!(update(&mut sim, "a2", "k"), Ok(false));
     }
 
     #[test]
     fn a_later_stream_takes_over_from_one_that_has_ended() {
-        let mut scene = Scene::new();
-        accept(&mut scene, "a1", "k", ("s1", 7));
-        accept(&mut scene, "a2", "k", ("s2", 1));
+        let mut sim = live(&[("a1", "k", "s1", 7), ("a2", "k", "s2", 1)]);
 
-        assert!(scene.registry.take_over(&name("a2")));
-        assert!(!may_continue(&mut scene, "a1", "k"));
+        assert!(sim.registry.take_over(&name("a2")));
+        assert_eq!(update(&mut sim, "a1", "k"), Err(TAKEN_OVER));
     }
 }

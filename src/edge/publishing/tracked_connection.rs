@@ -86,7 +86,6 @@ impl TrackedConnection {
         self.absences.insert(absences).0
     }
 
-    /// Whether it presented this stream key.
     pub(super) fn has_key(&self, key: &Secret) -> bool {
         let request = self.request.as_ref();
         request.is_some_and(|request| request.stream_key == *key)

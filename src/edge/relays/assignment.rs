@@ -1,4 +1,4 @@
-use super::relay_failure::is_refusal;
+use super::relay_failure::max_refusals;
 use crate::{
     domain::{RelayError, Secret},
     proto::v1,
@@ -18,7 +18,7 @@ pub(super) struct Assignment {
     /// The URL to which media is sent.
     pub(super) output_url: Secret,
     /// The number of failed tries in a row before, if the destination refused the last one.
-    pub(super) last_refusals: Option<i64>,
+    last_refusals: Option<i64>,
 }
 
 impl Assignment {
@@ -29,6 +29,14 @@ impl Assignment {
             && self.connection_id == other.connection_id
             && self.input_url == other.input_url
             && self.output_url == other.output_url
+    }
+
+    /// Whether a failure with this code is final: a refusal after too many in a row.
+    pub(super) fn makes_final(&self, code: &str) -> bool {
+        match (self.last_refusals, max_refusals(code)) {
+            (Some(failures), Some(max_failures)) => failures >= max_failures,
+            _ => false,
+        }
     }
 
     /// An external text without URLs and without the destination's key.
@@ -60,7 +68,7 @@ impl From<v1::RelayAssignment> for Assignment {
         let relay = relay.unwrap_or_default();
         let last_code = relay.error.unwrap_or_default().code;
         Self {
-            last_refusals: is_refusal(&last_code).then_some(relay.attempt),
+            last_refusals: max_refusals(&last_code).map(|_| relay.attempt),
             stream_id: relay.stream_id,
             destination_id: relay.destination_id,
             connection_id,
@@ -97,25 +105,33 @@ mod tests {
     }
 
     #[test]
-    fn refusals_in_a_row_are_counted() {
-        for (attempt, code, refusals) in [
-            (2, "DESTINATION_REFUSED", Some(2)),
-            (6, "DESTINATION_CLOSED_EARLY", Some(6)),
-            (5, "INPUT_LOST", None),
+    fn a_refusal_is_final_after_enough_failures_of_which_the_last_was_one_too() {
+        const REFUSED: &str = "DESTINATION_REFUSED";
+        const CLOSED: &str = "DESTINATION_CLOSED_EARLY";
+
+        for (attempt, last_code, code, is_final) in [
+            (3, REFUSED, REFUSED, false),
+            (4, REFUSED, REFUSED, true),
+            (5, REFUSED, CLOSED, false),
+            (6, CLOSED, CLOSED, true),
+            (50, REFUSED, "DESTINATION_LOST", false),
+            (50, "INPUT_LOST", REFUSED, false),
         ] {
+            let error = v1::RelayError {
+                code: last_code.to_owned(),
+                ..Default::default()
+            };
             let relay = v1::Relay {
                 attempt,
-                error: Some(v1::RelayError {
-                    code: code.to_owned(),
-                    ..Default::default()
-                }),
+                error: Some(error),
                 ..Default::default()
             };
             let assignment = Assignment::from(v1::RelayAssignment {
                 relay: Some(relay),
                 ..Default::default()
             });
-            assert_eq!(assignment.last_refusals, refusals, "{attempt} {code}");
+            let case = format!("{code} after {attempt} {last_code}");
+            assert_eq!(assignment.makes_final(code), is_final, "{case}");
         }
     }
 }

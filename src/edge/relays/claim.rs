@@ -19,55 +19,57 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 
-/// The ClaimRelays stream of a worker, which is opened again whenever it ends.
-#[derive(Debug)]
-pub(super) struct RelayClaim {
-    pub(super) control: ControlPlane,
-    pub(super) request: ClaimRelaysRequest,
-    pub(super) messages: mpsc::Sender<ClaimRelaysResponse>,
-    /// Notified when the control plane is reachable again, which ends a delay.
-    pub(super) is_back: Arc<Notify>,
+/// Claims relays, again whenever the stream ends, until this is dropped or the receiver of
+/// the messages is gone. `is_back` is notified when the control plane is reachable again,
+/// which ends a delay.
+pub(super) async fn claim_relays(
+    control: ControlPlane,
+    request: ClaimRelaysRequest,
+    messages: mpsc::Sender<ClaimRelaysResponse>,
+    is_back: Arc<Notify>,
+) {
+    let mut failures = 0;
+    loop {
+        let mut has_received = false;
+        let claimed = forward(&control, request.clone(), &messages, &mut has_received).await;
+        let Err(status) = claimed else {
+            return;
+        };
+        if has_received {
+            failures = 0;
+        }
+        if has_received && status.code() == Code::Unauthenticated {
+            // The token was valid and has expired.
+            continue;
+        }
+        failures += 1;
+        let delay = RETRY_BACKOFF.delay(failures);
+        tracing::warn!(
+            code = ?status.code(),
+            reason = status.message(),
+            wait_seconds = delay.as_secs_f64(),
+            "cannot claim relays, trying again"
+        );
+        let _ = timeout(delay, is_back.notified()).await;
+    }
 }
 
-impl RelayClaim {
-    /// Claims until this is dropped or the receiver is gone.
-    pub(super) async fn run(self) {
-        let mut failures = 0;
-        loop {
-            let mut has_received = false;
-            let Err(status) = self.forward(&mut has_received).await else {
-                return;
-            };
-            if has_received {
-                failures = 0;
-            }
-            if has_received && status.code() == Code::Unauthenticated {
-                // The token was valid and has expired.
-                continue;
-            }
-            failures += 1;
-            let delay = RETRY_BACKOFF.delay(failures);
-            tracing::warn!(
-                code = ?status.code(),
-                reason = status.message(),
-                wait_seconds = delay.as_secs_f64(),
-                "cannot claim relays, trying again"
-            );
-            let _ = timeout(delay, self.is_back.notified()).await;
-        }
-    }
-
-    /// Forwards messages until the receiver is gone; an error if the stream ends before.
-    async fn forward(&self, has_received: &mut bool) -> Result<(), Status> {
-        let (request, claim) = (self.request.clone(), StreamServiceClient::claim_relays);
-        let mut stream = unless_silent(self.control.call(None, request, claim)).await?;
-        loop {
-            let message = unless_silent(stream.message()).await?;
-            let message = message.ok_or_else(|| Status::unavailable("the claim has ended"))?;
-            *has_received = true;
-            if self.messages.send(message).await.is_err() {
-                return Ok(());
-            }
+/// Forwards the messages of one stream until the receiver is gone; an error if the stream
+/// ends before.
+async fn forward(
+    control: &ControlPlane,
+    request: ClaimRelaysRequest,
+    messages: &mpsc::Sender<ClaimRelaysResponse>,
+    has_received: &mut bool,
+) -> Result<(), Status> {
+    let claim = StreamServiceClient::claim_relays;
+    let mut stream = unless_silent(control.call(None, request, claim)).await?;
+    loop {
+        let message = unless_silent(stream.message()).await?;
+        let message = message.ok_or_else(|| Status::unavailable("the claim has ended"))?;
+        *has_received = true;
+        if messages.send(message).await.is_err() {
+            return Ok(());
         }
     }
 }
@@ -77,16 +79,4 @@ async fn unless_silent<T>(answer: impl Future<Output = Result<T, Status>>) -> Re
     timeout(SILENCE_TIMEOUT, answer)
         .await
         .unwrap_or_else(silent)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn delays_double_up_to_ten_seconds() {
-        let delays = [1, 2, 5, 6, 61, u32::MAX].map(|failures| RETRY_BACKOFF.ceiling(failures));
-        let millis = delays.map(|delay| delay.as_millis());
-        assert_eq!(millis, [500, 1000, 8000, 10_000, 10_000, 10_000]);
-    }
 }

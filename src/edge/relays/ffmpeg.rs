@@ -1,4 +1,5 @@
 use std::{
+    collections::VecDeque,
     io,
     path::Path,
     process::{ExitStatus, Stdio},
@@ -22,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{carrier::Carrier, stderr_tail::StderrTail};
+use super::carrier::Carrier;
 
 /// The running executable, even after its file was replaced.
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
@@ -35,6 +36,10 @@ const STDERR_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The most bytes of a progress line that are read.
 const MAX_PROGRESS_LINE_BYTES: u64 = 1024;
+
+/// The number of lines of stderr that are kept, and the length of each.
+const MAX_LINES: usize = 8;
+const MAX_LINE_BYTES: usize = 300;
 
 /// A running ffmpeg, which copies media from one carrier to another. It is killed when this
 /// is dropped, and when the edge ends in any way.
@@ -92,7 +97,6 @@ impl Ffmpeg {
         self.bytes_written.load(Ordering::Relaxed)
     }
 
-    /// Waits until it exits by itself.
     pub(super) async fn exited(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
@@ -212,9 +216,47 @@ async fn read_stderr(stderr: Option<ChildStderr>, tail: Arc<Mutex<StderrTail>>) 
     }
 }
 
+/// The last lines of a process's stderr, in bounded memory.
+#[derive(Debug, Default)]
+struct StderrTail {
+    lines: VecDeque<String>,
+    open_line: Vec<u8>,
+}
+
+impl StderrTail {
+    fn push(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' | b'\r' => self.end_line(),
+                _ if self.open_line.len() < MAX_LINE_BYTES => self.open_line.push(*byte),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes the lines, oldest first.
+    fn take(&mut self) -> Vec<String> {
+        self.end_line();
+        std::mem::take(&mut self.lines).into()
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&std::mem::take(&mut self.open_line))
+            .trim()
+            .to_owned();
+        if line.is_empty() {
+            return;
+        }
+        if self.lines.len() == MAX_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::total_size;
+    use super::*;
 
     #[test]
     fn only_the_total_size_of_the_progress_is_read() {
@@ -227,5 +269,26 @@ mod tests {
         ] {
             assert_eq!(total_size(line.as_bytes()), size, "{line}");
         }
+    }
+
+    #[test]
+    fn lines_are_assembled_from_any_chunks() {
+        let mut lines = StderrTail::default();
+        for part in ["[err", "or] a\r\n\n", "  b", "\nc"] {
+            lines.push(part.as_bytes());
+        }
+        assert_eq!(lines.take(), ["[error] a", "b", "c"]);
+    }
+
+    #[test]
+    fn the_last_lines_and_the_start_of_long_ones_are_kept() {
+        let mut lines = StderrTail::default();
+        for number in 0..100 {
+            lines.push(format!("{number} {}\n", "x".repeat(10_000)).as_bytes());
+        }
+        let kept = lines.take();
+        assert_eq!(kept.len(), MAX_LINES);
+        assert!(kept.iter().all(|line| line.len() == MAX_LINE_BYTES));
+        assert!(kept[0].starts_with("92 "));
     }
 }

@@ -1,6 +1,5 @@
 use std::{
     io,
-    path::PathBuf,
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -16,11 +15,11 @@ use super::{
     carrier::Carrier,
     ffmpeg::{Ffmpeg, Spawner},
     progress::Progress,
-    relay_failure::{RelayFailure, is_final},
+    relay_failure::RelayFailure,
     status::RelayStatus,
 };
 use crate::{
-    domain::UrlPolicy,
+    config::EdgeConfig,
     proto::v1::{RelayErrorSeverity, RelayState},
 };
 
@@ -29,23 +28,9 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest wait, after ffmpeg has exited, for a carrier to know the reason.
 const CARRIER_FAILURE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How relays run.
-#[derive(Debug, Clone)]
-pub(crate) struct RelaySettings {
-    /// The most relays at once: 1 to 1000.
-    pub(crate) capacity: u32,
-    pub(crate) ffmpeg: PathBuf,
-    /// Time without progress after which a relay is stopped.
-    pub(crate) progress_timeout: Duration,
-    /// Time that relays continue while the control plane is unreachable.
-    pub(crate) outage_grace: Duration,
-    pub(crate) url_policy: UrlPolicy,
-}
-
 /// What all relays of a worker share.
-#[derive(Debug)]
 pub(super) struct RelayContext {
-    pub(super) settings: RelaySettings,
+    pub(super) config: EdgeConfig,
     pub(super) spawner: Spawner,
     /// Notified when the state of one of them changes.
     pub(super) state_changed: Notify,
@@ -104,9 +89,9 @@ impl Relay {
         let carriers = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Ok(()),
-            opened = Carriers::open(&self.assignment, &context.settings.url_policy) => opened?,
+            opened = Carriers::open(&self.assignment, &context.config) => opened?,
         };
-        let (Carriers { input, output }, program) = (&carriers, &context.settings.ffmpeg);
+        let (Carriers { input, output }, program) = (&carriers, &context.config.ffmpeg);
         let started = Ffmpeg::start(&context.spawner, program, input, output).await;
         let mut ffmpeg = started.map_err(|error| RelayFailure::cannot_start(&error))?;
         match self.watch(&carriers, &mut ffmpeg, context).await {
@@ -155,7 +140,7 @@ impl Relay {
             if progress.bytes() > before {
                 written_at_growth = ffmpeg.bytes_written();
             }
-            if progress.has_stopped(context.settings.progress_timeout, now) {
+            if progress.has_stopped(context.config.relay_patience, now) {
                 let ffmpeg_writes = ffmpeg.bytes_written() > written_at_growth;
                 return RelayEnd::Failed(RelayFailure::no_progress(ffmpeg_writes));
             }
@@ -173,8 +158,7 @@ impl Relay {
     /// ones may come from a destination that has not noticed the end of the last try.
     fn finalize(&self, mut failure: RelayFailure) -> RelayFailure {
         failure.message = self.assignment.redact(&failure.message);
-        let failures = self.assignment.last_refusals;
-        if failures.is_some_and(|failures| is_final(failure.code, failures)) {
+        if self.assignment.makes_final(failure.code) {
             failure.severity = RelayErrorSeverity::Fatal;
         }
         failure
@@ -189,14 +173,14 @@ impl Relay {
 }
 
 impl Carriers {
-    async fn open(assignment: &Assignment, policy: &UrlPolicy) -> Result<Self, RelayFailure> {
+    async fn open(assignment: &Assignment, config: &EdgeConfig) -> Result<Self, RelayFailure> {
         let input_url = &assignment.input_url;
         if input_url.expose().is_empty() {
             return Err(RelayFailure::no_input_url());
         }
         Ok(Self {
             input: Carrier::reading(input_url).await?,
-            output: Carrier::sending(&assignment.output_url, policy).await?,
+            output: Carrier::sending(&assignment.output_url, &config.url_policy()).await?,
         })
     }
 

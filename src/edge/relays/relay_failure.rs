@@ -5,11 +5,6 @@ use crate::proto::v1::{
     RelayErrorSeverity::{self, Fatal, Retryable},
 };
 
-/// The codes with which a destination may refuse a key, and the number of failures in a row
-/// after which one more is final. The first tries may fail because the destination still
-/// holds the connection of the try before, or was restarted.
-const REFUSALS: [(&str, i64); 2] = [("DESTINATION_REFUSED", 4), ("DESTINATION_CLOSED_EARLY", 6)];
-
 /// The exit codes of `run-child` if the program cannot be run.
 const CANNOT_RUN: [i32; 2] = [126, 127];
 
@@ -139,16 +134,16 @@ impl RelayFailure {
     }
 }
 
-/// Whether a code means that the destination may have refused the key.
-pub(super) fn is_refusal(code: &str) -> bool {
-    REFUSALS.iter().any(|(refusal, _)| *refusal == code)
-}
-
-/// Whether a refusal is final after this number of failures in a row, of which the last was
-/// a refusal too.
-pub(super) fn is_final(code: &str, failures: i64) -> bool {
-    let mut refusals = REFUSALS.iter();
-    refusals.any(|(refusal, max_failures)| *refusal == code && failures >= *max_failures)
+/// The number of failures in a row, of which the last was a refusal, after which a refusal
+/// with this code is final; `None` if the code does not mean that the destination may have
+/// refused the key. The first tries may fail because the destination still holds the
+/// connection of the try before, or was restarted.
+pub(super) fn max_refusals(code: &str) -> Option<i64> {
+    match code {
+        "DESTINATION_REFUSED" => Some(4),
+        "DESTINATION_CLOSED_EARLY" => Some(6),
+        _ => None,
+    }
 }
 
 impl From<RelayFailure> for RelayError {
@@ -175,83 +170,62 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_final_after_enough_failures() {
-        for (code, failures, is_last) in [
-            ("DESTINATION_REFUSED", 3, false),
-            ("DESTINATION_REFUSED", 4, true),
-            ("DESTINATION_CLOSED_EARLY", 5, false),
-            ("DESTINATION_CLOSED_EARLY", 6, true),
-            ("DESTINATION_LOST", 50, false),
+    fn each_exit_status_has_a_code() {
+        for (status, code, severity) in [
+            (exited(127), "FFMPEG_MISSING", Fatal),
+            (exited(126), "FFMPEG_MISSING", Fatal),
+            (ExitStatus::from_raw(9), "FFMPEG_KILLED", Retryable),
+            (ExitStatus::from_raw(11), "FFMPEG_KILLED", Retryable),
+            (exited(0), "INPUT_LOST", Retryable),
+            (exited(255), "FFMPEG_FAILED", Retryable),
         ] {
-            assert_eq!(is_final(code, failures), is_last, "{code} {failures}");
+            let failure = RelayFailure::of_exit(Ok(status), &[String::new()]);
+            assert_eq!(failure.code, code, "{status}");
+            assert_eq!(failure.severity, severity, "{status}");
         }
     }
 
     #[test]
-    fn each_exit_has_a_code() {
-        for (status, line, code, severity) in [
-            (exited(127), "", "FFMPEG_MISSING", Fatal),
-            (exited(126), "", "FFMPEG_MISSING", Fatal),
-            (ExitStatus::from_raw(9), "", "FFMPEG_KILLED", Retryable),
-            (ExitStatus::from_raw(11), "", "FFMPEG_KILLED", Retryable),
-            (exited(0), "", "INPUT_LOST", Retryable),
+    fn each_known_error_has_a_code() {
+        for (line, code) in [
             (
-                exited(1),
                 "[flv @ 0x55] [error] Video codec hevc not compatible with flv",
                 "CODEC_UNSUPPORTED",
-                Fatal,
             ),
             (
-                exited(1),
                 "Could not find tag for codec opus in stream #1, codec not currently supported in container",
                 "CODEC_UNSUPPORTED",
-                Fatal,
             ),
             (
-                exited(1),
                 "[flv @ 0x55] [error] FLV does not support sample rate 48000, choose from (44100, 22050, 11025)",
                 "CODEC_UNSUPPORTED",
-                Fatal,
             ),
             (
-                exited(1),
                 "[fatal] Output file #0 does not contain any stream",
                 "INPUT_LOST",
-                Retryable,
             ),
-            (
-                exited(1),
-                "Unrecognized option 'stats_period'.",
-                "FFMPEG_UNSUITABLE",
-                Fatal,
-            ),
-            (
-                exited(1),
-                "av_interleaved_write_frame(): Broken pipe",
-                "FFMPEG_FAILED",
-                Retryable,
-            ),
-            (exited(255), "", "FFMPEG_FAILED", Retryable),
+            ("Unrecognized option 'stats_period'.", "FFMPEG_UNSUITABLE"),
+            ("av_interleaved_write_frame(): Broken pipe", "FFMPEG_FAILED"),
         ] {
-            let failure = RelayFailure::of_exit(Ok(status), &[line.to_owned()]);
-            assert_eq!(
-                (failure.code, failure.severity),
-                (code, severity),
-                "{status} {line}"
-            );
+            let failure = RelayFailure::of_exit(Ok(exited(1)), &[line.to_owned()]);
+            let severity = match code {
+                "CODEC_UNSUPPORTED" | "FFMPEG_UNSUITABLE" => Fatal,
+                _ => Retryable,
+            };
+            assert_eq!(failure.code, code, "{line}");
+            assert_eq!(failure.severity, severity, "{line}");
         }
     }
 
     #[test]
     fn an_unknown_error_has_the_last_line() {
         let lines = ["first", "last"].map(str::to_owned);
-        assert_eq!(
-            RelayFailure::of_exit(Ok(exited(1)), &lines).message,
-            "ffmpeg failed: last"
-        );
-        assert_eq!(
-            RelayFailure::of_exit(Ok(exited(1)), &[]).message,
-            "ffmpeg failed: no output"
-        );
+        for (lines, message) in [
+            (&lines[..], "ffmpeg failed: last"),
+            (&[], "ffmpeg failed: no output"),
+        ] {
+            let failure = RelayFailure::of_exit(Ok(exited(1)), lines);
+            assert_eq!(failure.message, message);
+        }
     }
 }

@@ -59,7 +59,6 @@ impl RelayStatus {
     }
 }
 
-/// Whether this is the state of a relay that has ended.
 pub(super) fn is_over(state: RelayState) -> bool {
     use RelayState::{Failed, Idle, Retrying};
     matches!(state, Idle | Retrying | Failed)

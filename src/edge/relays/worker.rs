@@ -13,12 +13,10 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{
-    assignments::Assignments,
-    claim::RelayClaim,
-    ffmpeg::Spawner,
-    relay::{RelayContext, RelaySettings},
+    claim::claim_relays, ffmpeg::Spawner, leased_relays::LeasedRelays, relay::RelayContext,
 };
 use crate::{
+    config::EdgeConfig,
     edge::control::ControlPlane,
     proto::v1::{
         ClaimRelaysRequest, ClaimRelaysResponse, RelayReport, ReportRelaysRequest,
@@ -42,8 +40,9 @@ struct Worker {
     id: String,
     control: ControlPlane,
     context: Arc<RelayContext>,
-    assignments: Assignments,
-    relays: JoinSet<()>,
+    leased: LeasedRelays,
+    /// The tasks of the relays.
+    tasks: JoinSet<()>,
     /// The running ReportRelays call; at most one.
     reporting: JoinSet<ReportOutcome>,
     last_report_at: Instant,
@@ -54,17 +53,14 @@ struct Worker {
 }
 
 /// A report and its result.
-struct ReportOutcome {
-    reports: Vec<RelayReport>,
-    answer: Result<ReportRelaysResponse, Status>,
-}
+type ReportOutcome = (Vec<RelayReport>, Result<ReportRelaysResponse, Status>);
 
 /// Claims relays of a media server and runs them until `shutdown`; then stops them and
 /// returns their leases.
 pub(crate) async fn run(
     control: ControlPlane,
     node_id: String,
-    settings: RelaySettings,
+    config: EdgeConfig,
     shutdown: CancellationToken,
 ) {
     let spawner = match Spawner::start() {
@@ -75,23 +71,20 @@ pub(crate) async fn run(
         }
     };
     let (sender, mut messages) = mpsc::channel(MESSAGE_QUEUE_LENGTH);
-    let mut worker = Worker::new(control, settings, spawner);
-    let claim = RelayClaim {
-        control: worker.control.clone(),
-        request: ClaimRelaysRequest {
-            worker_id: worker.id.clone(),
-            node_id,
-            capacity: i32::try_from(worker.context.settings.capacity).unwrap_or(i32::MAX),
-        },
-        messages: sender,
-        is_back: Arc::clone(&worker.is_back),
+    let mut worker = Worker::new(control, config, spawner);
+    let request = ClaimRelaysRequest {
+        worker_id: worker.id.clone(),
+        node_id,
+        capacity: i32::try_from(worker.context.config.relay_capacity).unwrap_or(i32::MAX),
     };
+    let is_back = Arc::clone(&worker.is_back);
+    let claiming = claim_relays(worker.control.clone(), request, sender, is_back);
 
     // The shutdown drops the claim, so that returned relays are not assigned here again.
     tokio::select! {
         biased;
         () = shutdown.cancelled() => {}
-        () = claim.run() => {}
+        () = claiming => {}
         () = worker.run(&mut messages) => {}
     }
     // Leases in unread messages have to be returned too.
@@ -102,10 +95,10 @@ pub(crate) async fn run(
 }
 
 impl Worker {
-    fn new(control: ControlPlane, settings: RelaySettings, spawner: Spawner) -> Self {
-        let assignments = Assignments::new(settings.outage_grace);
+    fn new(control: ControlPlane, config: EdgeConfig, spawner: Spawner) -> Self {
+        let leased = LeasedRelays::new(config.outage_grace);
         let context = RelayContext {
-            settings,
+            config,
             spawner,
             state_changed: Notify::new(),
         };
@@ -113,8 +106,8 @@ impl Worker {
             id: Uuid::now_v7().to_string(),
             control,
             context: Arc::new(context),
-            assignments,
-            relays: JoinSet::new(),
+            leased,
+            tasks: JoinSet::new(),
             reporting: JoinSet::new(),
             last_report_at: Instant::now(),
             is_report_due: false,
@@ -131,8 +124,8 @@ impl Worker {
                 Some(message) = messages.recv() => self.handle(message),
                 () = self.next_event() => {}
                 _ = checks.tick() => {
-                    self.assignments.stop_overdue(Instant::now());
-                    if self.last_report_at.elapsed() >= self.assignments.report_interval() {
+                    self.leased.stop_overdue(Instant::now());
+                    if self.last_report_at.elapsed() >= self.leased.report_interval() {
                         self.report();
                     }
                 }
@@ -140,20 +133,19 @@ impl Worker {
         }
     }
 
-    /// Starts and stops relays.
     fn handle(&mut self, message: ClaimRelaysResponse) {
         let ClaimRelaysResponse {
             assignments,
             revocations,
         } = message;
         for assigned in assignments {
-            if let Some(relay) = self.assignments.assign(assigned, Instant::now()) {
+            if let Some(relay) = self.leased.assign(assigned, Instant::now()) {
                 let context = Arc::clone(&self.context);
-                self.relays.spawn(async move { relay.run(&context).await });
+                self.tasks.spawn(async move { relay.run(&context).await });
             }
         }
         for cancelled in revocations {
-            self.assignments.cancel(&cancelled.lease_id);
+            self.leased.cancel(&cancelled.lease_id);
         }
     }
 
@@ -161,7 +153,7 @@ impl Worker {
     async fn next_event(&mut self) {
         tokio::select! {
             Some(outcome) = self.reporting.join_next() => self.report_done(outcome.ok()),
-            Some(_) = self.relays.join_next() => {}
+            Some(_) = self.tasks.join_next() => {}
             () = self.context.state_changed.notified() => self.report(),
         }
     }
@@ -173,11 +165,11 @@ impl Worker {
             return;
         }
         self.last_report_at = Instant::now();
-        let reports = self.assignments.reports();
+        let reports = self.leased.reports();
         if reports.is_empty() {
             return;
         }
-        let call_timeout = self.assignments.report_timeout();
+        let call_timeout = self.leased.report_timeout();
         let control = self.control.clone();
         let message = ReportRelaysRequest {
             worker_id: self.id.clone(),
@@ -186,36 +178,34 @@ impl Worker {
         self.reporting.spawn(async move {
             let report = StreamServiceClient::report_relays;
             let answer = control.call(Some(call_timeout), message, report).await;
-            ReportOutcome { reports, answer }
+            (reports, answer)
         });
     }
 
     fn report_done(&mut self, outcome: Option<ReportOutcome>) {
-        if let Some(ReportOutcome { reports, answer }) = outcome {
-            match answer {
-                Ok(answer) => {
-                    let now = Instant::now();
-                    if self.assignments.apply_answer(&reports, &answer, now) {
-                        self.is_back.notify_one();
-                    }
-                }
-                Err(status) => {
-                    let (code, reason) = (status.code(), status.message());
-                    tracing::warn!(?code, reason, "cannot report relays");
-                    self.assignments.report_failed(code);
+        match outcome {
+            Some((reports, Ok(answer))) => {
+                if self.leased.apply_answer(&reports, &answer, Instant::now()) {
+                    self.is_back.notify_one();
                 }
             }
+            Some((_, Err(status))) => {
+                let (code, reason) = (status.code(), status.message());
+                tracing::warn!(?code, reason, "cannot report relays");
+                self.leased.report_failed(code);
+            }
+            // The task has panicked.
+            None => {}
         }
         if self.is_report_due {
             self.report();
         }
     }
 
-    /// Stops all relays and returns their leases.
     async fn close(&mut self) {
-        self.assignments.stop_all();
+        self.leased.stop_all();
         let stopping = async {
-            while !self.assignments.all_over() {
+            while !self.leased.all_over() {
                 self.next_event().await;
             }
         };
@@ -223,7 +213,7 @@ impl Worker {
             tracing::warn!("some relays did not stop in time");
         }
         for _ in 0..FINAL_REPORTS {
-            if self.assignments.is_empty() {
+            if self.leased.is_empty() {
                 return;
             }
             self.report();

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::{
@@ -26,14 +26,6 @@ pub(super) struct HttpApi {
     base: String,
 }
 
-/// A response of the media server.
-#[derive(Debug)]
-pub(super) struct ApiResponse {
-    pub(super) status: StatusCode,
-    /// The whole body. It may hold stream keys.
-    pub(super) body: Bytes,
-}
-
 impl HttpApi {
     /// A client that connects at its first request. `base` has a scheme, an authority and
     /// the prefix of all paths.
@@ -53,19 +45,24 @@ impl HttpApi {
     /// The body of a response with status 200; any other status is an error.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Bytes> {
         let response = self.request(Method::GET, path).await?;
-        if response.status != StatusCode::OK {
-            bail!("the media server answers {}", response.status.as_u16());
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            status => bail!("the media server answers {}", status.as_u16()),
         }
-        Ok(response.body)
     }
 
-    /// A response with any status; an error if it is not complete within 3 seconds.
-    pub(super) async fn request(&self, method: Method, path: &str) -> anyhow::Result<ApiResponse> {
+    /// A response with any status; an error if it is not complete within 3 seconds. Its body
+    /// may hold stream keys.
+    pub(super) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> anyhow::Result<Response<Bytes>> {
         let response = timeout(REQUEST_TIMEOUT, self.send(method, path)).await;
         response.context("the media server does not answer in time")?
     }
 
-    async fn send(&self, method: Method, path: &str) -> anyhow::Result<ApiResponse> {
+    async fn send(&self, method: Method, path: &str) -> anyhow::Result<Response<Bytes>> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
@@ -74,12 +71,10 @@ impl HttpApi {
         let response = self.client.request(request).await;
         let response = response.context("the media server is unreachable")?;
 
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_BODY_BYTES).collect();
-        let body = body.await.ok();
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().await.ok();
         let body = body.context("the response of the media server is incomplete or too long")?;
-        let body = body.to_bytes();
-        Ok(ApiResponse { status, body })
+        Ok(Response::from_parts(head, body.to_bytes()))
     }
 }
 

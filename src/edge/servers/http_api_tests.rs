@@ -1,24 +1,21 @@
 //! Snapshots and disconnects over real HTTP, with fixed answers of the media server.
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::{
-    body::{Bytes, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Bytes, Incoming};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use super::{MediaServer, MediaServerSettings, PublicName, PublishLookup};
+use super::{MediaServer, PublicName, PublishLookup};
 use crate::{
     config::MediaServerKind,
-    edge::publisher::{ConnectionId, PublisherSnapshot},
+    edge::publisher::{ConnectionId, ObservedPublisher, PublisherSnapshot},
     proto::v1::IngestProtocol,
+    transport::serve_http1,
 };
 
 const UUID: &str = "0d5a1b8e-97d5-4a0e-a0a1-0a1b2c3d4e5f";
@@ -32,9 +29,8 @@ struct Stub {
 
 impl Stub {
     /// Sets the text of the answers to a method and path with any query.
-    fn answer(&self, route: &str, text: &str) {
-        let mut answers = self.answers.lock();
-        answers.insert(route.to_owned(), text.to_owned());
+    fn answer(&self, route: &str, text: impl Into<String>) {
+        self.answers.lock().insert(route.to_owned(), text.into());
     }
 
     fn requests(&self) -> Vec<String> {
@@ -43,23 +39,12 @@ impl Stub {
 
     fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let request = format!("{} {}", request.method(), request.uri());
-        let answers = self.answers.lock();
-        let found = answers.get(request.split('?').next().unwrap()).cloned();
+        let route = request.split('?').next().unwrap();
+        let found = self.answers.lock().get(route).cloned();
         self.requests.lock().push(request);
         let status = if found.is_some() { 200 } else { 404 };
         let body = Full::from(found.unwrap_or_default());
         Response::builder().status(status).body(body).unwrap()
-    }
-
-    async fn serve(self, listener: TcpListener) {
-        while let Ok((stream, _)) = listener.accept().await {
-            let stub = self.clone();
-            let service = service_fn(move |request| {
-                let answer = stub.respond(&request);
-                async { Ok::<_, Infallible>(answer) }
-            });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-        }
     }
 }
 
@@ -68,19 +53,28 @@ async fn server(kind: MediaServerKind) -> (Stub, MediaServer, TempDir) {
     let stub = Stub::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(stub.clone().serve(listener));
-    let server = MediaServer::new(MediaServerSettings {
-        kind,
-        api: Some(api.parse().unwrap()),
-        rtmp_url: "rtmp://127.0.0.1:1935".to_owned(),
-        state_dir: folder.path().to_owned(),
-    });
+    let responding = stub.clone();
+    let respond = move |request| std::future::ready(responding.respond(&request));
+    tokio::spawn(serve_http1(listener, 16, CancellationToken::new(), respond));
+    let api = Some(api.parse().unwrap());
+    let rtmp_url = "rtmp://127.0.0.1:1935".to_owned();
+    let server = MediaServer::new(kind, api, rtmp_url, folder.path());
     (stub, server.unwrap(), folder)
 }
 
 fn ids(snapshot: &PublisherSnapshot) -> Vec<&str> {
     let publishers = snapshot.publishers.iter();
     publishers.map(|publisher| publisher.id.as_str()).collect()
+}
+
+/// Asserts that a publisher has the values of the fixed answers.
+#[track_caller]
+fn assert_request(publisher: &ObservedPublisher) {
+    let request = publisher.request.as_ref().unwrap();
+    assert_eq!(request.stream_key.expose(), "sk_1");
+    assert_eq!(request.play_url.expose(), "rtmp://127.0.0.1:1935/live/sk_1");
+    assert_eq!(request.peer_address, "203.0.113.5");
+    assert_eq!(request.protocol, IngestProtocol::Rtmp);
 }
 
 fn stat(streams: &str) -> String {
@@ -108,21 +102,18 @@ async fn nginx_rtmp_lists_publishers_of_applications_with_hooks() {
         published("destination", "yt", 61),
         published("destination", PublicName::generate().as_str(), 62),
     ];
-    stub.answer("GET /stat", &stat(&streams.concat()));
+    stub.answer("GET /stat", stat(&streams.concat()));
 
     let snapshot = server.snapshot().await.unwrap();
     assert_eq!(ids(&snapshot), [known.id.as_str(), "60"]);
-    let boot_id = &snapshot.boot_id;
-    assert!(boot_id.starts_with("4711-"), "{boot_id}");
-    assert_eq!(server.snapshot().await.unwrap().boot_id, *boot_id);
+    assert!(snapshot.boot_id.starts_with("4711-"));
+    let again = server.snapshot().await.unwrap();
+    assert_eq!(again.boot_id, snapshot.boot_id);
 
     let renamed = &snapshot.publishers[0];
     assert!(renamed.request.is_none(), "its key is not exposed");
     assert_eq!(renamed.stats.as_ref().unwrap().bytes_received, 7);
-    let own = snapshot.publishers[1].request.as_ref().unwrap();
-    assert_eq!(own.stream_key.expose(), "sk_1");
-    assert_eq!(own.play_url.expose(), "rtmp://127.0.0.1:1935/live/sk_1");
-    assert_eq!(own.peer_address, "203.0.113.5");
+    assert_request(&snapshot.publishers[1]);
 }
 
 #[tokio::test]
@@ -132,7 +123,7 @@ async fn stat_is_read_once_for_hooks_of_unknown_connections() {
         panic!("it is nginx-rtmp");
     };
     let name = PublicName::generate();
-    stub.answer("GET /stat", &stat(&published("live", name.as_str(), 54)));
+    stub.answer("GET /stat", stat(&published("live", name.as_str(), 54)));
 
     for _ in 0..20 {
         match nginx.find("live", 54).await {
@@ -155,49 +146,42 @@ async fn nginx_rtmp_disconnects_one_connection_with_one_name() {
     let renamed = format!("54-{name}");
     assert!(kick(&renamed).await.is_err(), "there is no control module");
 
-    stub.answer("GET /control/drop/publisher", "0");
-    kick(&renamed).await.unwrap();
-    kick("60").await.unwrap();
-    let other = kick("54-other&clientid=1").await;
-    other.expect("it is not a connection id");
+    let route = "GET /control/drop/publisher";
+    stub.answer(route, "0");
+    for id in [&*renamed, "60", "54-other&clientid=1"] {
+        kick(id).await.unwrap();
+    }
     let requests = [
-        format!("GET /control/drop/publisher?clientid=54&name={name}"),
-        "GET /control/drop/publisher?clientid=60".to_owned(),
+        format!("{route}?clientid=54&name={name}"),
+        format!("{route}?clientid=60"),
     ];
-    assert_eq!(stub.requests()[1..], requests);
+    assert_eq!(stub.requests()[1..], requests, "the last is no connection");
 }
 
 #[tokio::test]
 async fn mediamtx_lists_publishers_with_their_keys() {
     let (stub, server, _folder) = server(MediaServerKind::MediaMtx).await;
-    let path = |page: u32| {
-        format!(
-            r#"{{"itemCount":3,"pageCount":2,"items":[{{"name":"live/sk_{page}","source":{{"type":"rtmpConn",
-            "id":"{UUID}"}},"available":true,"inboundBytes":9}},
-            {{"name":"camera","source":{{"type":"rtspSource","id":""}}}},{{"name":"x","source":null}}]}}"#
-        )
-    };
-    stub.answer(
-        "GET /v3/info",
-        r#"{"version":"v1","started":"2026-11-22T21:00:00Z"}"#,
+    let info = r#"{"version":"v1","started":"2026-11-22T21:00:00Z"}"#;
+    stub.answer("GET /v3/info", info);
+    let paths = format!(
+        r#"{{"itemCount":3,"pageCount":2,"items":[{{"name":"live/sk_1","source":{{"type":"rtmpConn",
+        "id":"{UUID}"}},"available":true,"inboundBytes":9}},
+        {{"name":"camera","source":{{"type":"rtspSource","id":""}}}},{{"name":"x","source":null}}]}}"#
     );
-    stub.answer("GET /v3/paths/list", &path(1));
-    stub.answer(
-        "GET /v3/rtmpconns/list",
-        &format!(r#"{{"pageCount":1,"items":[{{"id":"{UUID}","remoteAddr":"203.0.113.5:4000","state":"publish"}}]}}"#),
+    stub.answer("GET /v3/paths/list", paths);
+    let connections = format!(
+        r#"{{"pageCount":1,"items":[{{"id":"{UUID}","remoteAddr":"203.0.113.5:4000","state":"publish"}}]}}"#
     );
+    stub.answer("GET /v3/rtmpconns/list", connections);
 
     let snapshot = server.snapshot().await.unwrap();
     assert_eq!(snapshot.boot_id, "2026-11-22T21:00:00Z");
     assert_eq!(ids(&snapshot), [UUID, UUID], "of both pages");
-    let request = snapshot.publishers[0].request.as_ref().unwrap();
-    assert_eq!(request.stream_key.expose(), "sk_1");
-    assert_eq!(request.play_url.expose(), "rtmp://127.0.0.1:1935/live/sk_1");
-    assert_eq!(request.peer_address, "203.0.113.5");
-    assert_eq!(request.protocol, IngestProtocol::Rtmp);
-    let mut requests = stub.requests();
-    requests.retain(|request| request.starts_with("GET /v3/paths/list?itemsPerPage=500&page="));
-    assert_eq!(requests.len(), 2);
+    assert_request(&snapshot.publishers[0]);
+    let page = "GET /v3/paths/list?itemsPerPage=500&page=";
+    let requests = stub.requests().into_iter();
+    let pages = requests.filter(|request| request.starts_with(page));
+    assert_eq!(pages.count(), 2);
 }
 
 #[tokio::test]
@@ -214,8 +198,7 @@ async fn a_mediamtx_without_a_start_time_has_one_boot_id() {
 async fn mediamtx_disconnects_a_connection_of_any_protocol() {
     let (stub, server, _folder) = server(MediaServerKind::MediaMtx).await;
     let id = ConnectionId::parse(UUID).unwrap();
-    let gone = server.kick(&id).await;
-    gone.expect("one that is gone is no error");
+    server.kick(&id).await.expect("it is gone");
     assert_eq!(stub.requests().len(), 6);
 
     stub.answer(&format!("POST /v3/srtconns/kick/{UUID}"), "{}");
@@ -238,22 +221,18 @@ fn client(id: &str, publishes: bool) -> String {
 async fn srs_lists_publishers_and_its_boot_id() {
     let (stub, server, _folder) = server(MediaServerKind::Srs).await;
     let clients = [client("a1", true), client("b2", false)].join(",");
-    stub.answer("GET /api/v1/clients/", &srs("k1", "clients", &clients));
+    stub.answer("GET /api/v1/clients/", srs("k1", "clients", &clients));
     let stream = r#"{"id":"vid-s","app":"live","publish":{"active":true,"cid":"a1"}}"#;
-    stub.answer("GET /api/v1/streams/", &srs("k1", "streams", stream));
+    stub.answer("GET /api/v1/streams/", srs("k1", "streams", stream));
 
     let snapshot = server.snapshot().await.unwrap();
-    assert_eq!(
-        (&*snapshot.boot_id, &ids(&snapshot)[..]),
-        ("k1", &["a1"][..])
-    );
+    assert_eq!(snapshot.boot_id, "k1");
+    assert_eq!(ids(&snapshot), ["a1"]);
     let publisher = &snapshot.publishers[0];
     assert_eq!(publisher.stats.as_ref().unwrap().bytes_received, 4800);
-    let request = publisher.request.as_ref().unwrap();
-    assert_eq!(request.stream_key.expose(), "sk_1");
-    assert_eq!(request.play_url.expose(), "rtmp://127.0.0.1:1935/live/sk_1");
+    assert_request(publisher);
 
-    stub.answer("GET /api/v1/streams/", &srs("k2", "streams", ""));
+    stub.answer("GET /api/v1/streams/", srs("k2", "streams", ""));
     assert!(server.snapshot().await.is_err(), "it restarted in between");
 }
 
@@ -269,21 +248,17 @@ async fn a_connection_of_srs_that_publishes_again_has_another_id() {
     assert_eq!(name(srs_server.end("k1", "a1")), "a1");
     assert_eq!(name(srs_server.begin("k1", "a1")), "a1.2");
 
-    stub.answer(
-        "GET /api/v1/clients/",
-        &srs("k1", "clients", &client("a1", true)),
-    );
-    stub.answer("GET /api/v1/streams/", &srs("k1", "streams", ""));
+    let clients = srs("k1", "clients", &client("a1", true));
+    stub.answer("GET /api/v1/clients/", clients);
+    stub.answer("GET /api/v1/streams/", srs("k1", "streams", ""));
     assert_eq!(ids(&server.snapshot().await.unwrap()), ["a1.2"]);
 
-    stub.answer("DELETE /api/v1/clients/a1", r#"{"code":0}"#);
     let id = ConnectionId::parse("a1.2").unwrap();
-    server.kick(&id).await.unwrap();
-    stub.answer("DELETE /api/v1/clients/a1", r#"{"code":2049}"#);
-    let gone = server.kick(&id).await;
-    gone.expect("one that is gone is no error");
-    stub.answer("DELETE /api/v1/clients/a1", r#"{"code":1}"#);
-    assert!(server.kick(&id).await.is_err());
+    // 2049 means that the connection is gone.
+    for (code, is_success) in [(0, true), (2049, true), (1, false)] {
+        stub.answer("DELETE /api/v1/clients/a1", format!("{{\"code\":{code}}}"));
+        assert_eq!(server.kick(&id).await.is_ok(), is_success, "{code}");
+    }
 }
 
 #[tokio::test]

@@ -59,7 +59,6 @@ impl MediaMtx {
         })
     }
 
-    /// The connections that publish now.
     pub(super) async fn snapshot(&self) -> anyhow::Result<PublisherSnapshot> {
         let boot_id = self.boot_id().await?;
         let paths: Vec<MtxPath> = self.list("paths").await?;
@@ -92,7 +91,7 @@ impl MediaMtx {
     pub(super) async fn kick(&self, id: &ConnectionId) -> anyhow::Result<()> {
         for kind in SourceKind::ALL {
             let path = format!("/v3/{}/kick/{}", kind.list, id.as_str());
-            match self.api.request(Method::POST, &path).await?.status {
+            match self.api.request(Method::POST, &path).await?.status() {
                 StatusCode::OK => return Ok(()),
                 StatusCode::NOT_FOUND => {}
                 status => bail!("MediaMTX answers {}", status.as_u16()),
@@ -105,8 +104,8 @@ impl MediaMtx {
     /// as connection ids are unique, publishers of an earlier boot end by their absence.
     async fn boot_id(&self) -> anyhow::Result<String> {
         let response = self.api.request(Method::GET, "/v3/info").await?;
-        let info: Info = match response.status {
-            StatusCode::OK => http_api::parse_json(&response.body, "MediaMTX")?,
+        let info: Info = match response.status() {
+            StatusCode::OK => http_api::parse_json(response.body(), "MediaMTX")?,
             StatusCode::NOT_FOUND => return Ok(self.boot_id.of_all_boots()),
             status => bail!("MediaMTX answers {}", status.as_u16()),
         };

@@ -1,4 +1,4 @@
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use http::Uri;
 
@@ -7,18 +7,6 @@ use crate::{
     config::MediaServerKind,
     edge::publisher::{ConnectionId, PublisherSnapshot},
 };
-
-/// The media server beside an edge.
-#[derive(Debug, Clone)]
-pub(crate) struct MediaServerSettings {
-    pub(crate) kind: MediaServerKind,
-    /// Its HTTP API; `None` means its usual port on this machine.
-    pub(crate) api: Option<Uri>,
-    /// The URL from which relays read, without application and stream: `rtmp://host:port`.
-    pub(crate) rtmp_url: String,
-    /// The directory in which the edge keeps its state across restarts.
-    pub(crate) state_dir: PathBuf,
-}
 
 /// A client of the media server. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -30,21 +18,27 @@ pub(crate) enum MediaServer {
 
 impl MediaServer {
     /// A client that connects at its first request. Reads the state files.
-    pub(crate) fn new(settings: MediaServerSettings) -> anyhow::Result<Self> {
-        let usual_api = match settings.kind {
+    ///
+    /// - `api`: its HTTP API; `None` means its usual port on this machine.
+    /// - `rtmp_url`: the URL from which relays read, without application and stream.
+    pub(crate) fn new(
+        kind: MediaServerKind,
+        api: Option<Uri>,
+        rtmp_url: String,
+        state_dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let usual_api = match kind {
             MediaServerKind::NginxRtmp => "http://127.0.0.1:8080",
             MediaServerKind::MediaMtx => "http://127.0.0.1:9997",
             MediaServerKind::Srs => "http://127.0.0.1:1985",
         };
-        let api = settings.api.unwrap_or(Uri::from_static(usual_api));
-        let (api, rtmp_url, state_dir) =
-            (HttpApi::new(&api), settings.rtmp_url, settings.state_dir);
-        Ok(match settings.kind {
+        let api = HttpApi::new(&api.unwrap_or(Uri::from_static(usual_api)));
+        Ok(match kind {
             MediaServerKind::NginxRtmp => {
-                Self::NginxRtmp(Arc::new(NginxRtmp::new(api, rtmp_url, &state_dir)?))
+                Self::NginxRtmp(Arc::new(NginxRtmp::new(api, rtmp_url, state_dir)?))
             }
             MediaServerKind::MediaMtx => {
-                Self::MediaMtx(Arc::new(MediaMtx::new(api, rtmp_url, &state_dir)?))
+                Self::MediaMtx(Arc::new(MediaMtx::new(api, rtmp_url, state_dir)?))
             }
             MediaServerKind::Srs => Self::Srs(Arc::new(Srs::new(api, rtmp_url))),
         })

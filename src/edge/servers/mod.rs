@@ -18,7 +18,7 @@ mod srs_api;
 mod state_file;
 
 pub(super) use media_mtx::MediaMtx;
-pub(super) use media_server::{MediaServer, MediaServerSettings};
+pub(super) use media_server::MediaServer;
 pub(super) use nginx_connections::PublicName;
 pub(super) use nginx_rtmp::{NginxRtmp, PublishLookup};
 pub(super) use srs::Srs;

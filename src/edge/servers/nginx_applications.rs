@@ -15,7 +15,6 @@ pub(super) struct Applications {
 }
 
 impl Applications {
-    /// Reads the state file in a directory.
     pub(super) fn open(state_dir: &Path) -> anyhow::Result<Self> {
         let file = StateFile::open(state_dir, "applications")?;
         let names = file.read()?.lines().map(ToOwned::to_owned).collect();

@@ -75,9 +75,13 @@ impl NginxRtmp {
         let succeeded = match *last_lookup {
             Some((at, succeeded)) if at.elapsed() <= LOOKUP_INTERVAL => succeeded,
             _ => {
-                let succeeded = self.look_up().await;
-                *last_lookup = Some((Instant::now(), succeeded));
-                succeeded
+                let stat = self.stat().await;
+                *last_lookup = Some((Instant::now(), stat.is_ok()));
+                if let Err(error) = &stat {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, "cannot read the publishers of nginx-rtmp");
+                }
+                stat.is_ok()
             }
         };
         match self.connections.find(client) {
@@ -85,15 +89,6 @@ impl NginxRtmp {
             None if succeeded => PublishLookup::NotFound,
             None => PublishLookup::Unavailable,
         }
-    }
-
-    async fn look_up(&self) -> bool {
-        let stat = self.stat().await;
-        if let Err(error) = &stat {
-            let error = format!("{error:#}");
-            tracing::warn!(error, "cannot read the publishers of nginx-rtmp");
-        }
-        stat.is_ok()
     }
 
     /// The request of a publish with values from a hook or `/stat`.
@@ -115,7 +110,6 @@ impl NginxRtmp {
         }
     }
 
-    /// The connections that publish now.
     pub(super) async fn snapshot(&self) -> anyhow::Result<PublisherSnapshot> {
         // Taken before the request: a slow answer must not make the start seem later.
         let asked_at = unix_seconds();
@@ -140,7 +134,7 @@ impl NginxRtmp {
         let path = format!("/control/drop/publisher?{query}");
         let response = self.api.request(Method::GET, &path).await?;
         // The body is the number of dropped connections: 0 if it was gone.
-        match response.status {
+        match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
             status => bail!("the control module answers {}", status.as_u16()),
         }

@@ -50,7 +50,6 @@ struct ClientPublishes {
 }
 
 impl Srs {
-    /// A client that connects at its first request.
     pub(super) fn new(api: HttpApi, rtmp_url: String) -> Self {
         Self {
             api,
@@ -64,12 +63,11 @@ impl Srs {
     pub(crate) fn begin(&self, boot_id: &str, client: &str) -> Option<ConnectionId> {
         let mut boot = self.boot.lock();
         boot.set_id(boot_id);
-        let publishes = boot.clients.entry(client.to_owned()).or_default();
+        let publishes = boot.see(client);
         if publishes.has_ended {
             publishes.count += 1;
             publishes.has_ended = false;
         }
-        publishes.last_seen = Instant::now();
         publishes.current_id(client)
     }
 
@@ -118,7 +116,7 @@ impl Srs {
         boot.set_id(&boot_id);
         let publishing = clients.iter().filter(|client| client.publish);
         let publishers = publishing.filter_map(|client| {
-            let id = boot.see(&client.id)?;
+            let id = boot.see(&client.id).current_id(&client.id)?;
             let stream = streams.get(client.stream.as_str()).copied();
             Some(self.observed(id, client, stream))
         });
@@ -137,7 +135,7 @@ impl Srs {
         let client = id.split_once('.').map_or(id, |(client, _count)| client);
         let path = format!("/api/v1/clients/{client}");
         let response = self.api.request(Method::DELETE, &path).await?;
-        match http_api::parse_json::<ApiAnswer>(&response.body, "SRS")?.code {
+        match http_api::parse_json::<ApiAnswer>(response.body(), "SRS")?.code {
             0 | CLIENT_NOT_FOUND => Ok(()),
             code => bail!("SRS answers with the code {code}"),
         }
@@ -207,11 +205,11 @@ impl Boot {
         }
     }
 
-    /// A connection is listed as publishing. Returns the id of its publish.
-    fn see(&mut self, client: &str) -> Option<ConnectionId> {
+    /// The publishes of a connection that a hook or the list has now.
+    fn see(&mut self, client: &str) -> &mut ClientPublishes {
         let publishes = self.clients.entry(client.to_owned()).or_default();
         publishes.last_seen = Instant::now();
-        publishes.current_id(client)
+        publishes
     }
 }
 

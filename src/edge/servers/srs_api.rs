@@ -2,7 +2,6 @@ use serde::Deserialize;
 
 use crate::proto::v1::{IngestProtocol, StreamStats};
 
-/// An answer of the API.
 #[derive(Debug, Deserialize)]
 pub(super) struct ApiAnswer {
     pub(super) code: i64,
@@ -52,7 +51,6 @@ struct Kbps {
     recv_30s: i64,
 }
 
-/// The publisher of a stream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct StreamPublisher {
@@ -60,7 +58,6 @@ struct StreamPublisher {
     cid: Option<String>,
 }
 
-/// A track of a stream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Track {

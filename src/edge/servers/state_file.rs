@@ -68,10 +68,8 @@ mod tests {
         file.write("one").unwrap();
         file.write("two").unwrap();
 
-        assert_eq!(
-            StateFile::open(&own, "boot").unwrap().read().unwrap(),
-            "two"
-        );
+        let again = StateFile::open(&own, "boot").unwrap();
+        assert_eq!(again.read().unwrap(), "two");
         let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(own.clone()), 0o700);
         assert_eq!(mode(own.join("boot")), 0o600);

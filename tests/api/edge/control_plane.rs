@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use sluice::{
     domain::Secret,
-    edge::{ApiKey, ControlPlane, ControlPlaneSettings},
+    edge::{ApiKey, ControlPlane},
     proto::v1::{SyncNodeRequest, SyncNodeResponse, stream_service_client::StreamServiceClient},
 };
 use tokio::time::timeout;
@@ -20,12 +20,8 @@ use crate::{
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn control_plane(address: &str, ca: Option<&Path>, api_key: ApiKey) -> ControlPlane {
-    let settings = ControlPlaneSettings {
-        address: address.parse().unwrap(),
-        ca: ca.map(|file| fs::read(file).unwrap()),
-        api_key,
-    };
-    ControlPlane::new(settings).unwrap()
+    let ca = ca.map(|file| fs::read(file).unwrap());
+    ControlPlane::new(address.parse().unwrap(), ca.as_deref(), api_key).unwrap()
 }
 
 fn text(key: &str) -> ApiKey {

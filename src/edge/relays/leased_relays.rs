@@ -27,24 +27,24 @@ const MAX_REPORTS: usize = 1000;
 
 /// The relays of a worker, by the ids of their leases.
 #[derive(Debug)]
-pub(super) struct Assignments {
-    pub(super) relays: HashMap<String, AssignedRelay>,
+pub(super) struct LeasedRelays {
+    relays: HashMap<String, LeasedRelay>,
     /// Time that relays continue while the control plane is unreachable.
     outage_grace: Duration,
     /// Whether the last report got no answer.
-    pub(super) is_unreachable: bool,
+    is_unreachable: bool,
 }
 
 /// A relay and its lease.
 #[derive(Debug)]
-pub(super) struct AssignedRelay {
+struct LeasedRelay {
     assignment: Assignment,
-    pub(super) lease: LeaseClock,
-    pub(super) stop: CancellationToken,
+    lease: LeaseClock,
+    stop: CancellationToken,
     status: watch::Receiver<RelayStatus>,
 }
 
-impl Assignments {
+impl LeasedRelays {
     pub(super) fn new(outage_grace: Duration) -> Self {
         Self {
             relays: HashMap::new(),
@@ -58,10 +58,10 @@ impl Assignments {
     pub(super) fn assign(&mut self, assigned: RelayAssignment, now: Instant) -> Option<Relay> {
         let lease_id = assigned.lease_id.clone();
         let lease = LeaseClock::new(assigned.lease_expire_time, now);
-        let assignment = Assignment::from(assigned);
         if self.relays.contains_key(&lease_id) {
             return None;
         }
+        let assignment = Assignment::from(assigned);
         if let Some(mut relay) = self.take_running(&assignment) {
             relay.lease = lease;
             self.relays.insert(lease_id, relay);
@@ -71,7 +71,7 @@ impl Assignments {
         let predecessors = self.stop_predecessors(&assignment);
         let stop = CancellationToken::new();
         let (status, receiver) = watch::channel(RelayStatus::new(RelayState::Starting));
-        let relay = AssignedRelay {
+        let relay = LeasedRelay {
             assignment: assignment.clone(),
             lease,
             stop: stop.clone(),
@@ -103,8 +103,7 @@ impl Assignments {
     pub(super) fn stop_overdue(&self, now: Instant) {
         let grace = self.is_unreachable.then_some(self.outage_grace);
         for (lease_id, relay) in &self.relays {
-            let is_due = !relay.stop.is_cancelled() && now >= relay.lease.run_until(grace);
-            if is_due && !relay.status().is_over() {
+            if relay.is_running() && now >= relay.lease.run_until(grace) {
                 tracing::warn!(
                     lease_id,
                     stream_id = relay.assignment.stream_id,
@@ -196,19 +195,14 @@ impl Assignments {
         );
     }
 
-    /// Removes the running relay with the same assignment.
-    fn take_running(&mut self, assignment: &Assignment) -> Option<AssignedRelay> {
-        let is_running = |relay: &AssignedRelay| {
-            relay.assignment.is_same_as(assignment)
-                && !relay.stop.is_cancelled()
-                && !relay.status().is_over()
-        };
-        let found = self.relays.iter().find(|(_, relay)| is_running(relay));
+    fn take_running(&mut self, assignment: &Assignment) -> Option<LeasedRelay> {
+        let is_same = |relay: &LeasedRelay| relay.assignment.is_same_as(assignment);
+        let mut relays = self.relays.iter();
+        let found = relays.find(|(_, relay)| is_same(relay) && relay.is_running());
         let lease_id = found?.0.clone();
         self.relays.remove(&lease_id)
     }
 
-    /// Stops the relays to the same destination.
     fn stop_predecessors(&self, assignment: &Assignment) -> Vec<watch::Receiver<RelayStatus>> {
         let mut predecessors = Vec::new();
         for relay in self.relays.values() {
@@ -222,9 +216,14 @@ impl Assignments {
     }
 }
 
-impl AssignedRelay {
+impl LeasedRelay {
+    /// Whether it neither has ended nor has to.
+    fn is_running(&self) -> bool {
+        !self.stop.is_cancelled() && !self.status().is_over()
+    }
+
     /// Its current status. A relay whose task is gone without an end has crashed.
-    pub(super) fn status(&self) -> RelayStatus {
+    fn status(&self) -> RelayStatus {
         let status = self.status.borrow().clone();
         let is_gone = self.status.has_changed().is_err();
         match is_gone && !status.is_over() {

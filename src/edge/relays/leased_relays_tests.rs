@@ -2,10 +2,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tonic::Code;
 
-use super::{assignments::Assignments, relay::Relay, status::RelayStatus};
+use super::{leased_relays::LeasedRelays, relay::Relay, status::RelayStatus};
 use crate::proto::v1::{self, RelayAssignment, RelayState, ReportRelaysResponse};
 
 const SECOND: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(15);
 
 fn assignment(lease_id: &str, lease: Duration) -> RelayAssignment {
     RelayAssignment {
@@ -22,25 +23,26 @@ fn assignment(lease_id: &str, lease: Duration) -> RelayAssignment {
     }
 }
 
-fn answer(lost: &[&str], lease: Duration) -> ReportRelaysResponse {
+/// An answer that renews leases by 15 seconds, except these.
+fn answer(lost: &[&str]) -> ReportRelaysResponse {
     ReportRelaysResponse {
         lost_lease_ids: lost.iter().map(ToString::to_string).collect(),
-        lease_expire_time: Some((SystemTime::now() + lease).into()),
+        lease_expire_time: Some((SystemTime::now() + LEASE).into()),
     }
 }
 
-/// Assignments with one relay under the lease `l1`, which is granted now.
-fn one(lease: Duration) -> (Assignments, Relay, Instant) {
-    let mut assignments = Assignments::new(SECOND * 600);
+/// One relay under the lease `l1`, which is granted now.
+fn one(lease: Duration) -> (LeasedRelays, Relay, Instant) {
+    let mut leased = LeasedRelays::new(SECOND * 600);
     let now = Instant::now();
-    let relay = assignments.assign(assignment("l1", lease), now).unwrap();
-    (assignments, relay, now)
+    let relay = leased.assign(assignment("l1", lease), now).unwrap();
+    (leased, relay, now)
 }
 
 /// Asserts that exactly one relay is reported.
 #[track_caller]
-fn assert_reported(assignments: &Assignments, lease_id: &str, state: RelayState) {
-    let reports = assignments.reports().into_iter();
+fn assert_reported(leased: &LeasedRelays, lease_id: &str, state: RelayState) {
+    let reports = leased.reports().into_iter();
     let reported = reports.map(|report| (report.lease_id.clone(), report.state()));
     let reported: Vec<_> = reported.collect();
     assert_eq!(reported, [(lease_id.to_owned(), state)]);
@@ -48,11 +50,11 @@ fn assert_reported(assignments: &Assignments, lease_id: &str, state: RelayState)
 
 #[test]
 fn a_running_relay_continues_under_its_new_lease() {
-    let (mut assignments, relay, now) = one(SECOND);
-    assert!(assignments.assign(assignment("l2", SECOND), now).is_none());
+    let (mut leased, relay, now) = one(SECOND);
+    assert!(leased.assign(assignment("l2", SECOND), now).is_none());
     assert!(!relay.stop.is_cancelled());
-    assert_reported(&assignments, "l2", RelayState::Starting);
-    assignments.cancel("l1");
+    assert_reported(&leased, "l2", RelayState::Starting);
+    leased.cancel("l1");
     assert!(!relay.stop.is_cancelled());
 }
 
@@ -69,8 +71,8 @@ fn a_relay_with_another_assignment_waits_for_the_end_of_the_one_before() {
         other(|it| it.output_url.push('2')),
         other(|it| it.relay.as_mut().unwrap().stream_id.push('2')),
     ] {
-        let (mut assignments, relay, now) = one(SECOND);
-        let next = assignments.assign(other, now).unwrap();
+        let (mut leased, relay, now) = one(SECOND);
+        let next = leased.assign(other, now).unwrap();
         assert!(relay.stop.is_cancelled());
         assert!(!next.predecessors[0].borrow().is_over());
         relay.status.send_replace(RelayStatus::ended(None));
@@ -80,63 +82,60 @@ fn a_relay_with_another_assignment_waits_for_the_end_of_the_one_before() {
 
 #[test]
 fn a_relay_to_another_destination_continues() {
-    let (mut assignments, relay, now) = one(SECOND);
+    let (mut leased, relay, now) = one(SECOND);
     let mut other = assignment("l2", SECOND);
     other.relay.as_mut().unwrap().destination_id = "d2".to_owned();
-    let next = assignments.assign(other, now).unwrap();
+    let next = leased.assign(other, now).unwrap();
     assert!(next.predecessors.is_empty());
     assert!(!relay.stop.is_cancelled());
 }
 
 #[test]
 fn a_stopping_relay_does_not_continue_under_a_new_lease() {
-    let (mut assignments, relay, now) = one(SECOND);
-    assignments.cancel("l1");
-    let next = assignments.assign(assignment("l2", SECOND), now).unwrap();
+    let (mut leased, relay, now) = one(SECOND);
+    leased.cancel("l1");
+    let next = leased.assign(assignment("l2", SECOND), now).unwrap();
     assert_eq!(next.predecessors.len(), 1);
     assert!(relay.stop.is_cancelled());
 }
 
 #[test]
-fn a_relay_whose_lease_is_cancelled_stops_at_once() {
-    let (assignments, relay, _) = one(SECOND * 15);
-    assignments.cancel("l1");
+fn a_relay_whose_lease_is_cancelled_or_lost_before_its_expiry_stops_at_once() {
+    let (leased, relay, _) = one(LEASE);
+    leased.cancel("l1");
     assert!(relay.stop.is_cancelled());
-}
 
-#[test]
-fn a_relay_whose_lease_is_lost_before_its_expiry_stops_at_once() {
-    let (mut assignments, relay, now) = one(SECOND * 15);
-    let reports = assignments.reports();
-    assignments.apply_answer(&reports, &answer(&["l1"], SECOND * 15), now);
+    let (mut leased, relay, now) = one(LEASE);
+    let reports = leased.reports();
+    leased.apply_answer(&reports, &answer(&["l1"]), now);
     assert!(relay.stop.is_cancelled());
 }
 
 #[test]
 fn a_relay_whose_lease_expired_in_an_outage_is_held_for_a_new_lease() {
-    let (mut assignments, relay, now) = one(SECOND * 15);
-    let reports = assignments.reports();
-    assignments.report_failed(Code::Unavailable);
-    assignments.stop_overdue(now + SECOND * 60);
+    let (mut leased, relay, now) = one(LEASE);
+    let reports = leased.reports();
+    leased.report_failed(Code::Unavailable);
+    leased.stop_overdue(now + SECOND * 60);
     let back = now + SECOND * 61;
-    assignments.apply_answer(&reports, &answer(&["l1"], SECOND * 15), back);
-    assignments.stop_overdue(back + SECOND * 4);
+    leased.apply_answer(&reports, &answer(&["l1"]), back);
+    leased.stop_overdue(back + SECOND * 4);
     assert!(!relay.stop.is_cancelled());
-    assert!(assignments.reports().is_empty());
+    assert!(leased.reports().is_empty());
 
-    let again = assignments.assign(assignment("l2", SECOND * 76), back);
+    let again = leased.assign(assignment("l2", SECOND * 76), back);
     assert!(again.is_none());
-    assignments.stop_overdue(back + SECOND * 6);
+    leased.stop_overdue(back + SECOND * 6);
     assert!(!relay.stop.is_cancelled());
 }
 
 #[test]
 fn a_held_relay_that_is_not_assigned_again_stops() {
-    let (mut assignments, relay, now) = one(SECOND * 15);
-    let reports = assignments.reports();
+    let (mut leased, relay, now) = one(LEASE);
+    let reports = leased.reports();
     let back = now + SECOND * 61;
-    assignments.apply_answer(&reports, &answer(&["l1"], SECOND * 15), back);
-    assignments.stop_overdue(back + SECOND * 5);
+    leased.apply_answer(&reports, &answer(&["l1"]), back);
+    leased.stop_overdue(back + SECOND * 5);
     assert!(relay.stop.is_cancelled());
 }
 
@@ -150,29 +149,29 @@ fn relays_continue_only_while_the_control_plane_is_unreachable() {
         (Code::ResourceExhausted, false),
         (Code::Aborted, false),
     ] {
-        let (mut assignments, relay, now) = one(SECOND * 15);
-        assignments.report_failed(code);
-        assignments.stop_overdue(now + SECOND * 12);
+        let (mut leased, relay, now) = one(LEASE);
+        leased.report_failed(code);
+        leased.stop_overdue(now + SECOND * 12);
         assert_eq!(relay.stop.is_cancelled(), is_stopped, "{code}");
-        assignments.stop_overdue(now + SECOND * 601);
+        leased.stop_overdue(now + SECOND * 601);
         assert!(relay.stop.is_cancelled(), "{code}");
     }
 }
 
 #[test]
 fn an_end_is_reported_until_it_is_answered() {
-    let (mut assignments, relay, now) = one(SECOND * 15);
+    let (mut leased, relay, now) = one(LEASE);
     relay.status.send_replace(RelayStatus::ended(None));
-    let reports = assignments.reports();
-    assignments.report_failed(Code::Unavailable);
-    assert_reported(&assignments, "l1", RelayState::Idle);
-    assignments.apply_answer(&reports, &answer(&[], SECOND * 15), now);
-    assert!(assignments.is_empty());
+    let reports = leased.reports();
+    leased.report_failed(Code::Unavailable);
+    assert_reported(&leased, "l1", RelayState::Idle);
+    leased.apply_answer(&reports, &answer(&[]), now);
+    assert!(leased.is_empty());
 }
 
 #[test]
 fn a_crashed_relay_has_failed() {
-    let (assignments, relay, _) = one(SECOND * 15);
+    let (leased, relay, _) = one(LEASE);
     drop(relay);
-    assert_reported(&assignments, "l1", RelayState::Retrying);
+    assert_reported(&leased, "l1", RelayState::Retrying);
 }

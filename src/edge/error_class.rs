@@ -20,6 +20,7 @@ impl ErrorClass {
     /// Classifies an error. A refusal without a reason is transient: it comes from a proxy.
     pub(super) fn of(status: &Status) -> Self {
         match status.code() {
+            Code::Unauthenticated => Self::AccessDenied,
             Code::PermissionDenied
             | Code::AlreadyExists
             | Code::FailedPrecondition
@@ -29,18 +30,7 @@ impl ErrorClass {
                 Some(reason) => Self::Refused(reason),
                 None => Self::Transient(None),
             },
-            Code::Unauthenticated => Self::AccessDenied,
-            Code::Ok
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::ResourceExhausted
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss => {
+            _ => {
                 let retry = status.get_details_retry_info();
                 Self::Transient(retry.and_then(|retry| retry.retry_delay))
             }
@@ -57,16 +47,9 @@ fn reason(status: &Status) -> Option<ErrorReason> {
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code::{
-        AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied,
-    };
     use tonic_types::ErrorDetails;
 
     use super::*;
-    use crate::proto::v1::ErrorReason::{
-        FieldsInvalid, PublishConflict, PublishHeld, ResourceNotFound, StreamKeyInvalid,
-        Unspecified,
-    };
 
     fn with_reason(code: Code, reason: &str) -> Status {
         let details = ErrorDetails::with_error_info(reason, "sluice", []);
@@ -74,17 +57,46 @@ mod tests {
     }
 
     #[test]
-    fn a_code_with_a_reason_is_a_refusal() {
-        for (code, name, reason) in [
-            (PermissionDenied, "STREAM_KEY_INVALID", StreamKeyInvalid),
-            (AlreadyExists, "PUBLISH_CONFLICT", PublishConflict),
-            (FailedPrecondition, "PUBLISH_HELD", PublishHeld),
-            (InvalidArgument, "FIELDS_INVALID", FieldsInvalid),
-            (NotFound, "RESOURCE_NOT_FOUND", ResourceNotFound),
-            (FailedPrecondition, "MADE_LATER", Unspecified),
+    fn a_code_with_a_reason_is_a_refusal_unless_it_concerns_the_key() {
+        use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound};
+        use Code::{PermissionDenied, Unauthenticated};
+        use ErrorClass::{AccessDenied, Refused};
+
+        for (code, name, class) in [
+            (
+                PermissionDenied,
+                "STREAM_KEY_INVALID",
+                Refused(ErrorReason::StreamKeyInvalid),
+            ),
+            (
+                AlreadyExists,
+                "PUBLISH_CONFLICT",
+                Refused(ErrorReason::PublishConflict),
+            ),
+            (
+                FailedPrecondition,
+                "PUBLISH_HELD",
+                Refused(ErrorReason::PublishHeld),
+            ),
+            (
+                InvalidArgument,
+                "FIELDS_INVALID",
+                Refused(ErrorReason::FieldsInvalid),
+            ),
+            (
+                NotFound,
+                "RESOURCE_NOT_FOUND",
+                Refused(ErrorReason::ResourceNotFound),
+            ),
+            (
+                FailedPrecondition,
+                "MADE_LATER",
+                Refused(ErrorReason::Unspecified),
+            ),
+            (PermissionDenied, "SCOPE_MISSING", AccessDenied),
+            (Unauthenticated, "API_KEY_INVALID", AccessDenied),
         ] {
-            let class = ErrorClass::of(&with_reason(code, name));
-            assert_eq!(class, ErrorClass::Refused(reason), "{name}");
+            assert_eq!(ErrorClass::of(&with_reason(code, name)), class, "{name}");
         }
     }
 
@@ -113,13 +125,5 @@ mod tests {
         let details = ErrorDetails::with_retry_info(Some(delay));
         let status = Status::with_error_details(Code::ResourceExhausted, "no", details);
         assert_eq!(ErrorClass::of(&status), ErrorClass::Transient(Some(delay)));
-    }
-
-    #[test]
-    fn errors_of_the_key_and_its_scopes_are_access_denied() {
-        let no_scope = with_reason(Code::PermissionDenied, "SCOPE_MISSING");
-        assert_eq!(ErrorClass::of(&no_scope), ErrorClass::AccessDenied);
-        let no_key = with_reason(Code::Unauthenticated, "API_KEY_INVALID");
-        assert_eq!(ErrorClass::of(&no_key), ErrorClass::AccessDenied);
     }
 }

@@ -1,5 +1,3 @@
-//! A simulated clock, media server and control plane around a registry.
-
 use std::time::{Duration, Instant};
 
 use super::{
@@ -22,24 +20,38 @@ use crate::{
 pub(super) const GRACE: Duration = Duration::from_mins(10);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-/// A registry with a simulated clock.
-pub(super) struct Scene {
+/// A registry with a simulated clock, media server and control plane.
+pub(super) struct Simulation {
     pub(super) registry: Registry,
     pub(super) now: Instant,
     pub(super) listing_delay: Duration,
 }
 
-impl Scene {
+impl Simulation {
     /// In the boot `b1`, without publishers.
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        let mut scene = Self {
+        let mut sim = Self {
             registry: Registry::new(GRACE, now),
             now,
             listing_delay: 5 * SECOND,
         };
-        assert!(scene.observe("b1", &[]).is_new_boot);
-        scene
+        assert!(sim.observe("b1", &[]).is_new_boot);
+        sim
+    }
+
+    /// In the boot `b1`, with an accepted connection.
+    pub(super) fn live(id: &str) -> Self {
+        let mut sim = Self::new();
+        sim.accept(id);
+        sim
+    }
+
+    /// In the boot `b1`, with a connection whose BeginPublish call is running.
+    pub(super) fn pending(id: &str) -> Self {
+        let mut sim = Self::new();
+        sim.begin(id).unwrap();
+        sim
     }
 
     pub(super) fn begin(&mut self, id: &str) -> Result<BeginStep, PublishError> {
@@ -61,18 +73,22 @@ impl Scene {
         self.registry.update(&request(id), self.now)
     }
 
-    pub(super) fn end(&mut self, id: &str) -> Option<AcceptedPublish> {
-        let ended = self.registry.end(&name(id), self.now);
-        ended.map(|ended| ended.publish)
+    pub(super) fn end(&mut self, id: &str) -> Option<EndedPublish> {
+        self.registry.end(&name(id), self.now)
     }
 
     pub(super) fn observe(&mut self, boot: &str, listed: &[&str]) -> Observation {
-        let publishers = listed.iter().map(|id| ObservedPublisher {
-            id: name(id),
-            request: None,
-            stats: None,
-        });
+        let publishers = listed.iter().map(|id| observed(id, None));
         self.observe_publishers(boot, publishers.collect())
+    }
+
+    /// Observes one connection with this number of received bytes.
+    pub(super) fn observe_bytes(&mut self, id: &str, bytes_received: i64) -> Observation {
+        let stats = StreamStats {
+            bytes_received,
+            ..StreamStats::default()
+        };
+        self.observe_publishers("b1", vec![observed(id, Some(stats))])
     }
 
     fn observe_publishers(
@@ -86,20 +102,6 @@ impl Scene {
             listing_delay: self.listing_delay,
         };
         self.registry.observe(&snapshot, self.now, self.now)
-    }
-
-    /// Observes one connection with this number of received bytes.
-    pub(super) fn observe_bytes(&mut self, id: &str, bytes_received: i64) -> Observation {
-        let stats = StreamStats {
-            bytes_received,
-            ..StreamStats::default()
-        };
-        let publisher = ObservedPublisher {
-            id: name(id),
-            request: None,
-            stats: Some(stats),
-        };
-        self.observe_publishers("b1", vec![publisher])
     }
 
     pub(super) fn report(&mut self) -> SyncReport {
@@ -116,15 +118,14 @@ impl Scene {
         &mut self,
         report: &SyncReport,
         answer: SyncNodeResponse,
-    ) -> Vec<AcceptedPublish> {
+    ) -> Vec<EndedPublish> {
         self.registry.control_plane_answered(self.now);
-        let ended = self.registry.apply_sync(report, answer, self.now);
-        ended.into_iter().map(|ended| ended.publish).collect()
+        self.registry.apply_sync(report, answer, self.now)
     }
 
-    pub(super) fn sync(&mut self, answer: SyncNodeResponse) -> Vec<AcceptedPublish> {
+    pub(super) fn sync(&mut self, answer: SyncNodeResponse) {
         let report = self.report();
-        self.answer(&report, answer)
+        assert_eq!(self.answer(&report, answer), []);
     }
 
     pub(super) fn to_disconnect(&self) -> Vec<ConnectionId> {
@@ -145,6 +146,14 @@ pub(super) fn request(id: &str) -> PublishRequest {
         peer_address: "203.0.113.5".to_owned(),
         protocol: IngestProtocol::Rtmp,
         play_url: Secret::new("rtmp://127.0.0.1/live/x"),
+    }
+}
+
+fn observed(id: &str, stats: Option<StreamStats>) -> ObservedPublisher {
+    ObservedPublisher {
+        id: name(id),
+        request: None,
+        stats,
     }
 }
 
