@@ -62,7 +62,7 @@ mod tests {
     fn request(id: &str, key: &str) -> PublishRequest {
         PublishRequest {
             stream_key: Secret::new(key),
-            ..scene::request(id)
+            ..registry_fixture::request(id)
         }
     }
 

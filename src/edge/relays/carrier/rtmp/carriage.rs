@@ -24,7 +24,7 @@ use crate::edge::relays::{
         trouble::{Trouble, Way},
         words::Secrets,
     },
-    failure::RelayFailure,
+    relay_failure::RelayFailure,
 };
 
 const BUFFER: usize = 64 * 1024;

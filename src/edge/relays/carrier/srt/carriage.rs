@@ -24,7 +24,7 @@ use crate::{
             random::{is_same, random_name},
             trouble::{Trouble, Way},
         },
-        failure::RelayFailure,
+        relay_failure::RelayFailure,
     },
 };
 
