@@ -11,7 +11,7 @@ use crate::{
     database::Database,
     domain::{RelayState, StreamStatus, now},
     readiness::{Health, Readiness},
-    repositories::{ResourceCounts, ResourceCountsSnapshot},
+    repositories::ResourceCounts,
     telemetry::metrics::{
         DATABASE, JOBS, LOG_LINES, PASSWORDS, PoolLoad, SERVER, TRACES, register_calls,
         update_process,
@@ -29,7 +29,6 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct MetricsCollector {
     sources: MetricsSources,
-    counts: ResourceCounts,
     counted_at: Mutex<Option<Instant>>,
 }
 
@@ -52,7 +51,6 @@ impl MetricsCollector {
     /// A collector of these sources.
     pub fn new(sources: MetricsSources) -> Self {
         Self {
-            counts: ResourceCounts::new(sources.database.clone()),
             sources,
             counted_at: Mutex::default(),
         }
@@ -128,7 +126,8 @@ impl MetricsCollector {
             return;
         }
         *counted_at = Some(Instant::now());
-        match timeout(COUNT_TIMEOUT, self.counts.load(now())).await {
+        let counting = ResourceCounts::load(&self.sources.database, now());
+        match timeout(COUNT_TIMEOUT, counting).await {
             Ok(Ok(counts)) => set_counts(&counts),
             Ok(Err(error)) => {
                 let error = error.with_causes();
@@ -139,7 +138,7 @@ impl MetricsCollector {
     }
 }
 
-fn set_counts(counts: &ResourceCountsSnapshot) {
+fn set_counts(counts: &ResourceCounts) {
     let count_of = |counts: &[(String, i64)], name: &str| {
         let found = counts.iter().find(|(counted, _)| counted == name);
         found.map_or(0, |(_, count)| *count)

@@ -16,5 +16,4 @@ mod stream_keys;
 pub use destinations::{Destinations, SealedDestination};
 pub use events::Events;
 pub use projects::{NewProject, Projects};
-pub use snapshots::Snapshots;
 pub use stream_keys::StreamKeys;

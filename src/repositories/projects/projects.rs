@@ -1,8 +1,10 @@
+use uuid::Uuid;
+
 use super::{
     batched_reads::{BatchedReads, MAX_BATCHED_PAGE_SIZE},
     events,
     revisions::{lock_owned, return_revision, take_revision},
-    rows::{load, record, select_projects},
+    rows::{SELECT_OWNED, load, record, select_projects},
 };
 use crate::{
     database::{Database, Pools},
@@ -11,13 +13,16 @@ use crate::{
         PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
     },
     error::{Error, Result},
-    repositories::{Created, IdempotencyKey, audit_log, sql::owned_by, streams::rows::end_active},
+    repositories::{
+        Created, IdempotencyKey, audit_log, idempotency::create_once, sql::owned_by,
+        streams::rows::end_active,
+    },
 };
 
 /// Projects of users.
 #[derive(Debug, Clone)]
 pub struct Projects {
-    database: Database,
+    pub(super) database: Database,
     /// On PostgreSQL only: a read of SQLite has no round trip to save.
     batched: Option<BatchedReads>,
 }
@@ -74,32 +79,16 @@ impl Projects {
         audit: &AuditContext,
         now: Time,
     ) -> Result<Created<Project>> {
-        if let Some(before) = self.created_before(tenant, project, now).await? {
-            return Ok(Created::Existing(before));
-        }
-        match self.insert(tenant, project, audit, now).await {
-            // The same request may have created it meanwhile.
-            Err(Error::ConcurrentChange) => {
-                let before = self.created_before(tenant, project, now).await?;
-                before.map(Created::Existing).ok_or(Error::ConcurrentChange)
-            }
-            created => created.map(Created::New),
-        }
-    }
-
-    async fn created_before(
-        &self,
-        tenant: Tenant,
-        project: &NewProject,
-        now: Time,
-    ) -> Result<Option<Project>> {
-        let Some(key) = &project.idempotency else {
-            return Ok(None);
-        };
-        match key.find(&self.database, now).await? {
-            Some(id) => self.get(tenant, id.into()).await.map(Some),
-            None => Ok(None),
-        }
+        let insert = self.insert(tenant, project, audit, now);
+        let get = |id: Uuid| self.get(tenant, id.into());
+        create_once(
+            &self.database,
+            project.idempotency.as_ref(),
+            now,
+            insert,
+            get,
+        )
+        .await
     }
 
     async fn insert(
@@ -110,13 +99,26 @@ impl Projects {
         now: Time,
     ) -> Result<Project> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                execute!(tx, "insert into projects
-                         (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
-                          stream_key_hash, stream_key_sealed, stream_key_hint, revision,
-                          create_time, update_time)
-                     values ($1, $2, $3, false, $4, $5, $6, $7, $8, 1, $9, $9)", [project.id, tenant.user, project.name.as_str(), project.reconnect_window.as_millis(), project.publish_conflict_policy.as_str(), &project.stream_key.hash, &project.stream_key.sealed, &project.stream_key.hint, now])?;
+            .transaction(|mut tx| async move {
+                execute!(
+                    tx,
+                    "insert into projects
+                         (id, owner_id, name, disabled, reconnect_window_ms,
+                          publish_conflict_policy, stream_key_hash, stream_key_sealed,
+                          stream_key_hint, revision, create_time, update_time)
+                     values ($1, $2, $3, false, $4, $5, $6, $7, $8, 1, $9, $9)",
+                    [
+                        project.id,
+                        tenant.user,
+                        project.name.as_str(),
+                        project.reconnect_window.as_millis(),
+                        project.publish_conflict_policy.as_str(),
+                        &project.stream_key.hash,
+                        &project.stream_key.sealed,
+                        &project.stream_key.hint,
+                        now
+                    ]
+                )?;
                 if let Some(key) = &project.idempotency {
                     key.record(&mut tx, project.id.uuid(), now).await?;
                 }
@@ -131,7 +133,13 @@ impl Projects {
 
     /// A project.
     pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Project> {
-        let unbatched = self.get_unbatched(tenant, id);
+        let unbatched = async {
+            fetch_optional!(
+                self.database.reader(),
+                SELECT_OWNED,
+                [id, tenant.user, tenant.restricted_to]
+            )
+        };
         let found = match &self.batched {
             None => unbatched.await?,
             Some(batched) => batched.gets.run(|| (id, tenant), unbatched).await?,
@@ -141,7 +149,18 @@ impl Projects {
 
     /// The tenant's projects, newest first.
     pub async fn list(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
-        let unbatched = self.list_unbatched(tenant, page);
+        let unbatched = async {
+            fetch_all!(
+                self.database.reader(),
+                concat!(
+                    select_projects!(),
+                    " where p.id < $1 and ",
+                    owned_by!("$2", "$3"),
+                    " order by p.id desc limit $4",
+                ),
+                [page.below, tenant.user, tenant.restricted_to, page.limit()]
+            )
+        };
         match &self.batched {
             // A restricted key sees some projects only, which are found one by one.
             Some(batched)
@@ -151,31 +170,6 @@ impl Projects {
             }
             _ => unbatched.await,
         }
-    }
-
-    async fn get_unbatched(&self, tenant: Tenant, id: ProjectId) -> Result<Option<Project>> {
-        fetch_optional!(
-            self.database.reader(),
-            concat!(
-                select_projects!(),
-                " where p.id = $1 and ",
-                owned_by!("$2", "$3")
-            ),
-            [id, tenant.user, tenant.restricted_to]
-        )
-    }
-
-    async fn list_unbatched(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
-        fetch_all!(
-            self.database.reader(),
-            concat!(
-                select_projects!(),
-                " where p.id < $1 and ",
-                owned_by!("$2", "$3"),
-                " order by p.id desc limit $4",
-            ),
-            [page.below, tenant.user, tenant.restricted_to, page.limit()]
-        )
     }
 
     /// Updates a project. Disabling it ends its active stream.
@@ -188,9 +182,8 @@ impl Projects {
         now: Time,
     ) -> Result<Project> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let found = execute!(
+            .transaction(|mut tx| async move {
+                let found = rows_affected!(
                     tx,
                     concat!(
                         "update projects as p
@@ -245,8 +238,7 @@ impl Projects {
         now: Time,
     ) -> Result<()> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 lock_owned(&mut tx, tenant, id).await?;
                 // The end of the stream takes the revision before that of the deletion.
                 return_revision(&mut tx, id).await?;

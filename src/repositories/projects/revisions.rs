@@ -44,5 +44,4 @@ pub(crate) async fn return_revision(tx: &mut Transaction, id: ProjectId) -> Resu
         "update projects set revision = revision - 1 where id = $1",
         [id]
     )
-    .map(drop)
 }
