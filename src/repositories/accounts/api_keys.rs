@@ -209,6 +209,6 @@ pub(super) async fn delete_all(
 impl_from_row!(
     ApiKey:
     id, user_id, display_name, scopes, restricted, create_time, expire_time, last_used_time;
-    |row|
+    |_row|
     project_ids: Vec::new(),
 );

@@ -1,7 +1,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{events, revisions::lock_owned};
+use super::{events, rows::lock_owned};
 use crate::{
     database::{Database, Transaction},
     domain::{

@@ -8,9 +8,7 @@ pub(super) mod events;
     reason = "the repository of the group's own noun"
 )]
 mod projects;
-pub(super) mod revisions;
 pub(super) mod rows;
-mod snapshots;
 mod stream_keys;
 
 pub use destinations::{Destinations, SealedDestination};

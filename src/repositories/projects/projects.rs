@@ -2,27 +2,32 @@ use uuid::Uuid;
 
 use super::{
     batched_reads::{BatchedReads, MAX_BATCHED_PAGE_SIZE},
+    destinations::destination_columns,
     events,
-    revisions::{lock_owned, return_revision, take_revision},
-    rows::{SELECT_OWNED, load, record, select_projects},
+    rows::{
+        SELECT_OWNED, load, lock_owned, record, return_revision, select_projects, take_revision,
+    },
 };
 use crate::{
     database::{Database, Pools},
     domain::{
-        AuditContext, Change, EndReason, Name, Page, Project, ProjectId, ProjectUpdate,
-        PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
+        AuditContext, Change, EndReason, Name, Page, Project, ProjectId, ProjectSnapshot,
+        ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
     },
     error::{Error, Result},
     repositories::{
-        Created, IdempotencyKey, audit_log, idempotency::create_once, sql::owned_by,
-        streams::rows::end_active,
+        Created, IdempotencyKey, audit_log,
+        idempotency::create_once,
+        relays::rows::relay_columns,
+        sql::owned_by,
+        streams::rows::{end_active, load_active},
     },
 };
 
 /// Projects of users.
 #[derive(Debug, Clone)]
 pub struct Projects {
-    pub(super) database: Database,
+    database: Database,
     /// On PostgreSQL only: a read of SQLite has no round trip to save.
     batched: Option<BatchedReads>,
 }
@@ -170,6 +175,46 @@ impl Projects {
             }
             _ => unbatched.await,
         }
+    }
+
+    /// A project with its destinations, its live stream and its relays, as of one revision.
+    pub async fn snapshot(&self, tenant: Tenant, id: ProjectId) -> Result<ProjectSnapshot> {
+        let mut tx = self.database.begin_read_only().await?;
+        let project: Option<Project> =
+            fetch_optional!(tx, SELECT_OWNED, [id, tenant.user, tenant.restricted_to])?;
+        let project = project.ok_or_else(|| Error::not_found("project", id))?;
+        let destinations = fetch_all!(
+            tx,
+            concat!(
+                "select ",
+                destination_columns!(""),
+                " from destinations
+                 where project_id = $1
+                 order by id desc",
+            ),
+            [id]
+        )?;
+        let stream = load_active(&mut tx, id).await?;
+        let relays = match &stream {
+            None => Vec::new(),
+            Some(stream) => fetch_all!(
+                tx,
+                concat!(
+                    "select ",
+                    relay_columns!(""),
+                    " from relays
+                     where stream_id = $1
+                     order by destination_id",
+                ),
+                [stream.id]
+            )?,
+        };
+        Ok(ProjectSnapshot {
+            project,
+            destinations,
+            stream,
+            relays,
+        })
     }
 
     /// Updates a project. Disabling it ends its active stream.

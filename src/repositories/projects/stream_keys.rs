@@ -1,9 +1,6 @@
 use std::time::Duration;
 
-use super::{
-    revisions::lock_owned,
-    rows::{load, record},
-};
+use super::rows::{load, lock_owned, record};
 use crate::{
     database::{Database, Transaction},
     domain::{AuditContext, EndReason, Project, ProjectId, SealedStreamKey, Tenant, Time},

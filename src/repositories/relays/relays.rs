@@ -4,8 +4,7 @@ use crate::{
     domain::{AuditContext, DestinationId, Relay, Stream, StreamId, StreamStatus, Tenant, Time},
     error::{Error, Result},
     repositories::{
-        Streams, audit_log, projects::revisions::lock_owned, sql::owned_by,
-        streams::rows as stream_rows,
+        Streams, audit_log, projects::rows::lock_owned, sql::owned_by, streams::rows as stream_rows,
     },
 };
 

@@ -20,7 +20,7 @@ use crate::{
         ReportedState, StreamId, StreamStatus, Time,
     },
     error::Result,
-    repositories::projects::revisions::return_revision,
+    repositories::projects::rows::return_revision,
 };
 
 /// Relays, as workers report them.

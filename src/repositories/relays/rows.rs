@@ -9,7 +9,7 @@ use crate::{
     database::Transaction,
     domain::{Change, DestinationId, Relay, RelayError, RelayLease, StreamId, StreamStatus, Time},
     error::Result,
-    repositories::projects::{events, revisions::take_revision},
+    repositories::projects::{events, rows::take_revision},
 };
 
 /// The columns of [`Relay`], each after a prefix such as `"t."`.

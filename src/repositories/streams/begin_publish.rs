@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
     repositories::{
         Publishing,
-        projects::revisions::{return_revision, take_revision},
+        projects::rows::{return_revision, take_revision},
     },
     telemetry::metrics::SERVER,
 };

@@ -12,7 +12,7 @@ use crate::{
     database::Database,
     domain::{PublishAction, Publisher, Stream, StreamId, StreamStats, StreamTimeouts, Time},
     error::Result,
-    repositories::{Refusals, projects::revisions::return_revision},
+    repositories::{Refusals, projects::rows::return_revision},
 };
 
 /// Streams, as media servers report them.

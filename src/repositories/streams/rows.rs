@@ -8,7 +8,7 @@ use crate::{
     },
     error::{Error, Result},
     repositories::{
-        projects::{events, revisions::take_revision},
+        projects::{events, rows::take_revision},
         relays::stream_changes,
     },
 };

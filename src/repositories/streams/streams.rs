@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     repositories::{
         audit_log,
-        projects::{revisions::lock_owned, rows as project_rows},
+        projects::rows::{self as project_rows, lock_owned},
         sql::owned_by,
     },
 };
