@@ -90,9 +90,7 @@ impl Relays {
                 match is_new {
                     true if relay.wanted => insert(&mut tx, &relay).await?,
                     false if is_changed => store(&mut tx, &relay).await?,
-                    _ => {
-                        return tx.rollback(relay).await;
-                    }
+                    _ => return tx.rollback(relay).await,
                 }
                 record_with_revision(&mut tx, revision, &relay, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
