@@ -8,10 +8,11 @@ use tokio_stream::StreamExt;
 use super::{
     connection::{BufferedRows, Connection, QueryFuture, QueryStream, SummaryOrRow},
     dialect::Dialect,
+    engine::Engine,
 };
 
 /// A source of connections.
-pub trait Acquire: Sync {
+pub trait Acquire: Sync + fmt::Debug {
     /// The engine.
     type Dialect: Dialect;
 
@@ -30,11 +31,13 @@ pub trait Acquire: Sync {
 }
 
 /// Runs one statement on a connection of this source.
+#[derive(Debug)]
 pub struct Autocommit<'a, A>(pub(crate) &'a A);
 
-impl<A> fmt::Debug for Autocommit<'_, A> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Autocommit").finish_non_exhaustive()
+impl<P: Acquire, S: Acquire> Engine<Autocommit<'_, P>, Autocommit<'_, S>> {
+    /// Itself, which runs one statement.
+    pub(crate) fn executor(self) -> Self {
+        self
     }
 }
 

@@ -186,6 +186,7 @@ impl<Q, A> fmt::Debug for Batcher<Q, A> {
 mod tests {
     use std::{
         future::pending,
+        io::{self, ErrorKind},
         sync::{Arc, Mutex},
     };
 
@@ -201,24 +202,19 @@ mod tests {
 
     type Batches = Arc<Mutex<Vec<Vec<usize>>>>;
 
-    /// Answers each number with its double. A batch with 13 fails in a way that concerns only
-    /// some requests, a batch with 14 because the database is unavailable.
+    /// Answers each number with its double.
     fn doubling() -> (Batcher<usize, usize>, Batches) {
         let batches = Batches::default();
         let seen = Arc::clone(&batches);
         let batcher = Batcher::new(MAX_IN_FLIGHT, move |numbers: Vec<usize>| {
             seen.lock().unwrap().push(numbers.clone());
-            Box::pin(async move {
-                if numbers.contains(&13) {
-                    return Err(Error::ConcurrentChange);
-                }
-                if numbers.contains(&14) {
-                    return Err(Error::DatabaseUnavailable(sqlx::Error::PoolTimedOut));
-                }
-                Ok(numbers.iter().map(|number| 2 * number).collect())
-            })
+            Box::pin(async move { Ok(numbers.iter().map(|number| 2 * number).collect()) })
         });
         (batcher, batches)
+    }
+
+    fn unavailable(cause: io::Error) -> Error {
+        Error::DatabaseUnavailable(sqlx::Error::Io(cause))
     }
 
     /// Takes every permit.
@@ -302,19 +298,51 @@ mod tests {
         assert_eq!(*batches.lock().unwrap(), [[2]]);
     }
 
-    #[tokio::test]
-    async fn each_request_of_a_batch_that_fails_for_some_runs_alone() {
-        let (batcher, _) = doubling();
+    /// Runs two requests whose batch fails.
+    async fn run_in_failing_batch(failure: Error) -> [Result<usize>; 2] {
+        let failure = Mutex::new(Some(failure));
+        let batcher = Batcher::new(MAX_IN_FLIGHT, move |_: Vec<usize>| {
+            let failure = failure.lock().unwrap().take().unwrap();
+            Box::pin(async move { Err(failure) })
+        });
         let in_flight = take_all(&batcher);
-        let requests = [run(&batcher, 1), run(&batcher, 13)];
+        let (first, second) = (run(&batcher, 1), run(&batcher, 2));
         tokio::task::yield_now().await;
         drop(in_flight);
-        for request in requests {
-            assert_eq!(request.await.unwrap().unwrap(), ALONE);
-        }
+        let answers = [first.await.unwrap(), second.await.unwrap()];
 
         tokio::task::yield_now().await;
         drop(take_all(&batcher));
+        answers
+    }
+
+    #[tokio::test]
+    async fn each_request_runs_alone_if_the_failure_of_its_batch_need_not_concern_it() {
+        for failure in [
+            Error::ConcurrentChange,
+            unavailable(ErrorKind::ConnectionReset.into()),
+            unavailable(ErrorKind::UnexpectedEof.into()),
+        ] {
+            for answer in run_in_failing_batch(failure).await {
+                assert_eq!(answer.unwrap(), ALONE);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_request_of_a_batch_learns_that_the_database_is_unavailable() {
+        for failure in [
+            Error::DatabaseUnavailable(sqlx::Error::PoolTimedOut),
+            unavailable(ErrorKind::TimedOut.into()),
+        ] {
+            for answer in run_in_failing_batch(failure).await {
+                let failure = answer.unwrap_err();
+                assert!(
+                    matches!(failure, Error::DatabaseUnavailable(_)),
+                    "{failure}"
+                );
+            }
+        }
     }
 
     #[tokio::test]
@@ -331,44 +359,5 @@ mod tests {
 
         assert_eq!(answer.unwrap().unwrap(), Some(2));
         assert!(slow.iter().all(|slow| !slow.is_finished()));
-    }
-
-    #[tokio::test]
-    async fn requests_of_a_batch_whose_connection_has_ended_run_alone() {
-        for (failure, is_shared) in [
-            (sqlx::Error::PoolTimedOut, true),
-            (
-                sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()),
-                false,
-            ),
-        ] {
-            let failure = Mutex::new(Some(failure));
-            let batcher = Batcher::<usize, usize>::new(MAX_IN_FLIGHT, move |_| {
-                let failure = failure.lock().unwrap().take();
-                Box::pin(async move { Err(Error::DatabaseUnavailable(failure.unwrap())) })
-            });
-            let in_flight = take_all(&batcher);
-            let request = run(&batcher, 1);
-            tokio::task::yield_now().await;
-            drop(in_flight);
-
-            assert_eq!(request.await.unwrap().is_err(), is_shared);
-        }
-    }
-
-    #[tokio::test]
-    async fn every_request_of_a_batch_learns_that_the_database_is_unavailable() {
-        let (batcher, _) = doubling();
-        let in_flight = take_all(&batcher);
-        let requests = [run(&batcher, 1), run(&batcher, 14)];
-        tokio::task::yield_now().await;
-        drop(in_flight);
-        for request in requests {
-            let failure = request.await.unwrap().unwrap_err();
-            assert!(
-                matches!(failure, Error::DatabaseUnavailable(_)),
-                "{failure}"
-            );
-        }
     }
 }

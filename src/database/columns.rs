@@ -1,9 +1,14 @@
 //! Conversions between domain types and columns.
 
+use std::time::Duration;
+
 use sqlx::{Database, Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 use uuid::Uuid;
 
-use crate::domain::{EmailKind, Id, KeyPurpose, Platform, RefusalReason};
+use crate::domain::{
+    EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, Platform, PublishConflictPolicy,
+    ReconnectWindow, RefusalReason, RelayState, Scopes, StreamStatus,
+};
 
 impl<T, DB: Database> Type<DB> for Id<T>
 where
@@ -36,56 +41,64 @@ where
     }
 }
 
-/// The parsed value of a column. An error if it could not be parsed (`None`).
-pub(crate) fn decode_column<T>(column: &'static str, value: Option<T>) -> Result<T, sqlx::Error> {
-    value.ok_or_else(|| sqlx::Error::ColumnDecode {
-        index: column.to_owned(),
-        source: "an unknown name".into(),
-    })
-}
-
-/// Reads an enum from the column with its name.
+/// Reads domain types from a column of another type, with a function that parses it.
 macro_rules! impl_decode {
-    ($($type:ident),+) => {$(
+    ($column:ty => $parse:expr; $($type:ident),+ $(,)?) => {$(
         impl<DB: Database> Type<DB> for $type
         where
-            String: Type<DB>,
+            $column: Type<DB>,
         {
             fn type_info() -> DB::TypeInfo {
-                <String as Type<DB>>::type_info()
+                <$column as Type<DB>>::type_info()
             }
 
             fn compatible(ty: &DB::TypeInfo) -> bool {
-                <String as Type<DB>>::compatible(ty)
+                <$column as Type<DB>>::compatible(ty)
             }
         }
 
         impl<'r, DB: Database> Decode<'r, DB> for $type
         where
-            String: Decode<'r, DB>,
+            $column: Decode<'r, DB>,
         {
             fn decode(value: DB::ValueRef<'r>) -> Result<Self, BoxDynError> {
-                let name = String::decode(value)?;
-                Self::parse(&name).ok_or_else(|| "an unknown name".into())
+                let parse: fn($column) -> Option<Self> = $parse;
+                parse(<$column>::decode(value)?).ok_or_else(|| "an unknown name".into())
             }
         }
     )+};
 }
-impl_decode!(EmailKind, KeyPurpose, Platform, RefusalReason);
+impl_decode!(
+    String => |name| Self::parse(&name);
+    EmailKind, EndReason, IngestProtocol, KeyPurpose, Platform, PublishConflictPolicy,
+    RefusalReason, RelayState, StreamStatus,
+);
+impl_decode!(String => |names| Some(Self::from_claim(&names)); Scopes);
+impl_decode!(i64 => parse_window; ReconnectWindow);
 
-/// Reads a domain type whose fields are columns: `impl_from_row!(User: id, email)`.
+fn parse_window(millis: i64) -> Option<ReconnectWindow> {
+    let window = Duration::from_millis(u64::try_from(millis).ok()?);
+    ReconnectWindow::parse(window).ok()
+}
+
+/// Reads a domain type from a row: `impl_from_row!(Session: id, user_id)`. Fields that are
+/// not a column of their name follow as expressions:
+/// `impl_from_row!(Session: id, user_id; |row| origin: RequestOrigin::from_row(row)?)`.
 macro_rules! impl_from_row {
-    ($type:ident: $($field:ident),+ $(,)?) => {
-        impl_from_row!(sqlx::postgres::PgRow => $type: $($field),+);
-        impl_from_row!(sqlx::sqlite::SqliteRow => $type: $($field),+);
-    };
-    ($row:ty => $type:ident: $($field:ident),+) => {
-        impl sqlx::FromRow<'_, $row> for $type {
-            fn from_row(row: &$row) -> sqlx::Result<Self> {
+    (@ $row_type:ty => $type:ident: $($field:ident),+ $(,)?
+     $(; |$row:ident| $($other:ident: $value:expr),+ $(,)?)?) => {
+        impl sqlx::FromRow<'_, $row_type> for $type {
+            fn from_row(row: &$row_type) -> sqlx::Result<Self> {
+                $(let $row = row;)?
                 Ok(Self {
-                    $($field: sqlx::Row::try_get(row, stringify!($field))?),+
+                    $($field: sqlx::Row::try_get(row, stringify!($field))?,)+
+                    $($($other: $value),+)?
                 })
             }
         }
+    };
+    ($type:ident: $($fields:tt)+) => {
+        impl_from_row!(@ sqlx::postgres::PgRow => $type: $($fields)+);
+        impl_from_row!(@ sqlx::sqlite::SqliteRow => $type: $($fields)+);
     };
 }

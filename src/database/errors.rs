@@ -23,18 +23,13 @@ const SQLITE_FULL: i32 = 13;
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            _ if is_disk_full(&error) => Self::StorageFull(error),
-            _ if is_unavailable(&error) => Self::DatabaseUnavailable(error),
-            sqlx::Error::Database(cause) => match classify(cause.as_ref()) {
-                ErrorClass::SerializationFailure => Self::LostRace(error),
-                ErrorClass::LockTimeout => Self::ConcurrentChange,
-                ErrorClass::StatementTimeout => Self::DeadlineExceeded,
-                ErrorClass::Transient | ErrorClass::DiskFull | ErrorClass::Other => {
-                    Self::internal(error)
-                }
-            },
-            _ => Self::internal(error),
+        match classify(&error) {
+            ErrorClass::DiskFull => Self::StorageFull(error),
+            ErrorClass::Unavailable => Self::DatabaseUnavailable(error),
+            ErrorClass::SerializationFailure => Self::LostRace(error),
+            ErrorClass::LockTimeout => Self::ConcurrentChange,
+            ErrorClass::StatementTimeout => Self::DeadlineExceeded,
+            ErrorClass::Other => Self::internal(error),
         }
     }
 }
@@ -73,29 +68,17 @@ fn is_disconnect(error: &sqlx::Error) -> bool {
 
 /// Whether the database cannot be reached for now.
 pub(crate) fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(cause) => matches!(classify(cause.as_ref()), ErrorClass::Transient),
-        _ => false,
-    }
+    matches!(classify(error), ErrorClass::Unavailable)
 }
 
 /// Whether the disk is full.
 pub(crate) fn is_disk_full(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(cause) => cause.kind() == ErrorKind::StorageFull,
-        sqlx::Error::Database(cause) => matches!(classify(cause.as_ref()), ErrorClass::DiskFull),
-        _ => false,
-    }
+    matches!(classify(error), ErrorClass::DiskFull)
 }
 
 enum ErrorClass {
     /// A retry on another connection can succeed.
-    Transient,
+    Unavailable,
     /// A retry of the same transaction can succeed: a serialization failure or a deadlock.
     SerializationFailure,
     LockTimeout,
@@ -104,11 +87,23 @@ enum ErrorClass {
     Other,
 }
 
-fn classify(cause: &dyn DatabaseError) -> ErrorClass {
+fn classify(error: &sqlx::Error) -> ErrorClass {
+    let cause = match error {
+        sqlx::Error::Io(cause) if cause.kind() == ErrorKind::StorageFull => {
+            return ErrorClass::DiskFull;
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => return ErrorClass::Unavailable,
+        sqlx::Error::Database(cause) => cause.as_ref(),
+        _ => return ErrorClass::Other,
+    };
     if let Some(code) = sqlite_code(cause) {
         return match code {
             SQLITE_FULL => ErrorClass::DiskFull,
-            code if TRANSIENT_SQLITE_CODES.contains(&code) => ErrorClass::Transient,
+            code if TRANSIENT_SQLITE_CODES.contains(&code) => ErrorClass::Unavailable,
             _ => ErrorClass::Other,
         };
     }
@@ -117,7 +112,7 @@ fn classify(cause: &dyn DatabaseError) -> ErrorClass {
         Some("55P03") => ErrorClass::LockTimeout,
         Some("57014") => ErrorClass::StatementTimeout,
         Some("53100") => ErrorClass::DiskFull,
-        _ if is_transient(cause) => ErrorClass::Transient,
+        _ if is_transient(cause) => ErrorClass::Unavailable,
         _ => ErrorClass::Other,
     }
 }
@@ -135,31 +130,13 @@ pub(crate) fn sqlite_code(cause: &dyn DatabaseError) -> Option<i32> {
     Some(code & 0xff)
 }
 
-/// Whether a statement violated a unique constraint.
-pub(crate) fn is_unique_violation(error: &Error) -> bool {
-    let Error::Internal(cause) = error else {
-        return false;
-    };
-    matches!(
-        cause.downcast_ref(),
-        Some(sqlx::Error::Database(cause)) if cause.is_unique_violation()
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::ErrorKind;
-
-    use super::shared_by_batch;
-    use crate::error::Error;
-
-    #[test]
-    fn a_disconnect_fails_no_other_read_of_its_batch() {
-        let unavailable =
-            |kind: ErrorKind| Error::DatabaseUnavailable(sqlx::Error::Io(kind.into()));
-
-        assert!(shared_by_batch(&unavailable(ErrorKind::UnexpectedEof)).is_none());
-        assert!(shared_by_batch(&unavailable(ErrorKind::TimedOut)).is_some());
-        assert!(shared_by_batch(&Error::ConcurrentChange).is_none());
+/// Replaces the error of a statement that violated a unique constraint.
+pub(crate) fn on_unique_violation(replacement: Error) -> impl FnOnce(Error) -> Error {
+    |error| match &error {
+        Error::Internal(cause) => match cause.downcast_ref() {
+            Some(sqlx::Error::Database(cause)) if cause.is_unique_violation() => replacement,
+            _ => error,
+        },
+        _ => error,
     }
 }

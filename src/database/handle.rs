@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use sqlx::{Postgres, Sqlite};
+use tokio::time::sleep;
 
 use super::{
     ChangeNotifications,
@@ -6,14 +9,21 @@ use super::{
     dialect,
     engine::Engine,
     options::{DatabaseOptions, Target},
-    pool::{Pool, PoolLimits, PoolState},
+    pool::{Pool, PoolLimits, PoolState, PooledConnection},
     sqlite_writer::SqliteWriter,
-    transaction::{PoolTransaction, SqliteTransaction, Transaction},
+    transaction::{SqliteTransaction, Transaction},
 };
 use crate::{
+    backoff::Backoff,
     domain::{ProjectId, Time},
-    error::Result,
+    error::{Error, Result},
 };
+
+/// The maximum number of retries of a transaction.
+const MAX_RETRIES: u32 = 4;
+
+/// The delays before the retries.
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(160));
 
 /// Runs a statement that reads.
 pub type ReadExecutor<'a> = Engine<Autocommit<'a, Pool<Postgres>>, Autocommit<'a, Pool<Sqlite>>>;
@@ -85,10 +95,42 @@ impl Database {
         }
     }
 
+    /// Runs a whole transaction that writes, from after its begin to its commit. Runs it again
+    /// after a deadlock or a serialization failure, side effects outside the database included.
+    pub(crate) async fn transaction<T, F>(&self, run: impl Fn(Transaction) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut retries = 0;
+        loop {
+            let done = match self.begin().await {
+                Ok(transaction) => run(transaction).await,
+                Err(error) => Err(error),
+            };
+            match done {
+                Err(Error::LostRace(cause)) if retries < MAX_RETRIES => {
+                    tracing::debug!(%cause, retries, "retrying a transaction");
+                    retries += 1;
+                    sleep(RETRY_BACKOFF.delay(retries)).await;
+                }
+                Err(Error::LostRace(_)) => return Err(Error::ConcurrentChange),
+                Err(error @ Error::DatabaseUnavailable(_)) => return Err(error),
+                Err(refusal) => {
+                    // It may depend on writes of others that are not committed yet.
+                    self.wait_for_commit().await?;
+                    return Err(refusal);
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Begins a transaction that writes.
-    pub(crate) async fn begin(&self) -> Result<Transaction> {
+    async fn begin(&self) -> Result<Transaction> {
         Ok(match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(PoolTransaction::begin(pool, "begin").await?),
+            Pools::Postgres(pool) => {
+                Engine::Postgres(PooledConnection::begin(pool, "begin").await?)
+            }
             Pools::Sqlite { writer, .. } => {
                 Engine::Sqlite(SqliteTransaction::Write(writer.acquire().await?))
             }
@@ -99,10 +141,10 @@ impl Database {
     pub(crate) async fn begin_read_only(&self) -> Result<Transaction> {
         const BEGIN: &str = "begin isolation level repeatable read read only";
         Ok(match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(PoolTransaction::begin(pool, BEGIN).await?),
+            Pools::Postgres(pool) => Engine::Postgres(PooledConnection::begin(pool, BEGIN).await?),
             Pools::Sqlite { reader, .. } => {
-                let transaction = PoolTransaction::begin(reader, "begin").await?;
-                Engine::Sqlite(SqliteTransaction::ReadOnly(transaction))
+                let connection = PooledConnection::begin(reader, "begin").await?;
+                Engine::Sqlite(SqliteTransaction::ReadOnly(connection))
             }
         })
     }
@@ -115,12 +157,12 @@ impl Database {
         before: Time,
         limit: i64,
     ) -> Result<u64> {
-        execute!(self.writer(), sql, [before, limit])
+        rows_affected!(self.writer(), sql, [before, limit])
     }
 
     /// Waits until everything that a transaction may have read is durable. Fails if its
     /// commit fails.
-    pub(super) async fn wait_for_commit(&self) -> Result<()> {
+    async fn wait_for_commit(&self) -> Result<()> {
         match &self.pools {
             Pools::Postgres(_) => Ok(()),
             Pools::Sqlite { writer, .. } => Ok(writer.wait_for_commit().await?),

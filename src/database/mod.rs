@@ -1,7 +1,7 @@
 //! The database: two engines behind one SQL text. It knows no table's meaning.
 //!
 //! PostgreSQL has one pool. SQLite has one connection that writes and a small pool of
-//! read-only connections. Write transactions of SQLite share their commits (`writer`).
+//! read-only connections. Write transactions of SQLite share their commits (`sqlite_writer`).
 //! They start with `begin immediate`, because a deferred transaction fails at once when it
 //! upgrades from reading to writing, whatever the busy timeout is.
 //!
@@ -14,8 +14,6 @@
 mod columns;
 #[macro_use]
 mod engine;
-#[macro_use]
-mod statements;
 mod autocommit;
 mod batcher;
 mod change_notifications;
@@ -30,7 +28,6 @@ mod migrations;
 mod options;
 mod pool;
 mod postgres_notify;
-mod retry;
 mod sqlite_writer;
 mod transaction;
 mod write_lease;
@@ -38,10 +35,9 @@ mod write_lease;
 pub(crate) use autocommit::Autocommit;
 pub(crate) use batcher::Batcher;
 pub(crate) use change_notifications::ChangeNotifications;
-pub(crate) use columns::decode_column;
 pub use copy::{CopiedTable, CopyError, copy};
 pub use engine::Engine;
-pub(crate) use errors::is_unique_violation;
+pub(crate) use errors::on_unique_violation;
 pub use handle::Database;
 pub(crate) use handle::Pools;
 pub use options::{DatabaseOptions, Target};

@@ -13,7 +13,6 @@
 //! in the group have written.
 
 use std::{
-    fmt,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -35,9 +34,10 @@ use super::{
 };
 
 /// The one connection that writes. A clone shares it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SqliteWriter(Arc<WriterInner>);
 
+#[derive(Debug)]
 struct WriterInner {
     connect_options: SqliteConnectOptions,
     limits: PoolLimits,
@@ -122,13 +122,5 @@ impl Acquire for SqliteWriter {
 
     async fn release(lease: WriteLease, succeeded: bool) -> Result<(), sqlx::Error> {
         lease.end(succeeded).await
-    }
-}
-
-impl fmt::Debug for SqliteWriter {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("SqliteWriter")
-            .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,5 @@
 //! Transactions.
 
-use std::ops::{Deref, DerefMut};
-
 use sqlx::{Postgres, Sqlite};
 
 use super::{
@@ -15,51 +13,57 @@ use super::{
 use crate::error::{Error, Result};
 
 /// An open transaction. Dropping it rolls it back.
-pub type Transaction = Engine<PoolTransaction<Postgres>, SqliteTransaction>;
-
-/// A transaction on a connection of a pool.
-pub struct PoolTransaction<DB: Dialect> {
-    connection: PooledConnection<DB>,
-}
-
-impl<DB: Dialect> PoolTransaction<DB> {
-    /// Begins a transaction with a statement such as `begin`.
-    pub(crate) async fn begin(pool: &Pool<DB>, sql: &'static str) -> Result<Self, sqlx::Error> {
-        let mut connection = pool.acquire().await?;
-        connection.in_transaction = true;
-        connection.run(sql).await?;
-        Ok(Self { connection })
-    }
-
-    async fn end(mut self, commit: bool) -> Result<(), sqlx::Error> {
-        let sql = if commit { "commit" } else { "rollback" };
-        self.connection.run(sql).await?;
-        self.connection.in_transaction = false;
-        Ok(())
-    }
-}
+pub type Transaction = Engine<PooledConnection<Postgres>, SqliteTransaction>;
 
 /// A transaction on SQLite.
 pub enum SqliteTransaction {
     /// A read-only transaction.
-    ReadOnly(PoolTransaction<Sqlite>),
+    ReadOnly(PooledConnection<Sqlite>),
     /// A transaction that writes, and shares its commit with others.
     Write(WriteLease),
+}
+
+impl<DB: Dialect> PooledConnection<DB> {
+    /// Begins a transaction with a statement such as `begin`.
+    pub(super) async fn begin(pool: &Pool<DB>, sql: &'static str) -> Result<Self, sqlx::Error> {
+        let mut connection = pool.acquire().await?;
+        connection.in_transaction = true;
+        connection.run(sql).await?;
+        Ok(connection)
+    }
+
+    async fn end(mut self, commit: bool) -> Result<(), sqlx::Error> {
+        self.run(if commit { "commit" } else { "rollback" }).await?;
+        self.in_transaction = false;
+        Ok(())
+    }
 }
 
 impl SqliteTransaction {
     async fn end(self, commit: bool) -> Result<(), sqlx::Error> {
         match self {
-            Self::ReadOnly(transaction) => transaction.end(commit).await,
+            Self::ReadOnly(connection) => connection.end(commit).await,
             Self::Write(lease) => lease.end(commit).await,
         }
     }
 }
 
 impl Transaction {
-    /// Rolls back at once, not only when the connection is used again.
-    pub(crate) async fn rollback(self) -> Result<()> {
-        Ok(on_engine!(self, transaction => transaction.end(false).await)?)
+    /// Runs statements of the transaction.
+    pub(crate) fn executor(
+        &mut self,
+    ) -> Engine<&mut Connection<Postgres>, &mut Connection<Sqlite>> {
+        match self {
+            Self::Postgres(connection) => Engine::Postgres(connection),
+            Self::Sqlite(SqliteTransaction::ReadOnly(connection)) => Engine::Sqlite(connection),
+            Self::Sqlite(SqliteTransaction::Write(lease)) => Engine::Sqlite(lease),
+        }
+    }
+
+    /// Rolls back at once, not only when the connection is used again; returns `answer`.
+    pub(crate) async fn rollback<T>(self, answer: T) -> Result<T> {
+        on_engine!(self, transaction => transaction.end(false).await)?;
+        Ok(answer)
     }
 
     /// Commits, even if the caller goes away meanwhile.
@@ -77,40 +81,6 @@ impl Transaction {
         match commit.await {
             Ok(committed) => Ok(committed?),
             Err(stopped) => Err(Error::internal(stopped)),
-        }
-    }
-}
-
-impl<DB: Dialect> Deref for PoolTransaction<DB> {
-    type Target = Connection<DB>;
-
-    fn deref(&self) -> &Connection<DB> {
-        &self.connection
-    }
-}
-
-impl<DB: Dialect> DerefMut for PoolTransaction<DB> {
-    fn deref_mut(&mut self) -> &mut Connection<DB> {
-        &mut self.connection
-    }
-}
-
-impl Deref for SqliteTransaction {
-    type Target = Connection<Sqlite>;
-
-    fn deref(&self) -> &Connection<Sqlite> {
-        match self {
-            Self::ReadOnly(transaction) => transaction,
-            Self::Write(lease) => lease,
-        }
-    }
-}
-
-impl DerefMut for SqliteTransaction {
-    fn deref_mut(&mut self) -> &mut Connection<Sqlite> {
-        match self {
-            Self::ReadOnly(transaction) => transaction,
-            Self::Write(lease) => lease,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     database::Database,
     domain::{RelayState, StreamStatus, now},
     readiness::{Health, Readiness},
-    repositories::{ResourceCounts, ResourceCountsSnapshot},
+    repositories::ResourceCounts,
     telemetry::metrics::{
         DATABASE, JOBS, LOG_LINES, PASSWORDS, PoolLoad, SERVER, TRACES, register_calls,
         update_process,
@@ -29,7 +29,6 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct MetricsCollector {
     readiness: Readiness,
-    counts: ResourceCounts,
     counted_at: Mutex<Option<Instant>>,
     database: Database,
     revocations: Revocations,
@@ -48,7 +47,6 @@ impl MetricsCollector {
     ) -> Self {
         Self {
             readiness,
-            counts: ResourceCounts::new(database.clone()),
             counted_at: Mutex::default(),
             database,
             revocations,
@@ -120,7 +118,8 @@ impl MetricsCollector {
             return;
         }
         *counted_at = Some(Instant::now());
-        match timeout(COUNT_TIMEOUT, self.counts.load(now())).await {
+        let counting = ResourceCounts::load(&self.database, now());
+        match timeout(COUNT_TIMEOUT, counting).await {
             Ok(Ok(counts)) => set_counts(&counts),
             Ok(Err(error)) => {
                 let error = error.with_causes();
@@ -131,7 +130,7 @@ impl MetricsCollector {
     }
 }
 
-fn set_counts(counts: &ResourceCountsSnapshot) {
+fn set_counts(counts: &ResourceCounts) {
     let count_of = |counts: &[(String, i64)], name: &str| {
         let found = counts.iter().find(|(counted, _)| counted == name);
         found.map_or(0, |(_, count)| *count)

@@ -1,13 +1,9 @@
 use chrono::TimeDelta;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
     database::{Database, Transaction},
-    domain::{
-        ApiKeyId, AuditContext, AuditEvent, AuditEventId, Page, RequestOrigin, SessionId, Time,
-        UserId,
-    },
+    domain::{AuditContext, AuditEvent, AuditEventId, Page, RequestOrigin, Time, UserId},
     error::Result,
 };
 
@@ -21,19 +17,6 @@ const UNATTRIBUTED_RETENTION: TimeDelta = TimeDelta::days(7);
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     database: Database,
-}
-
-#[derive(FromRow)]
-struct AuditEventRow {
-    id: AuditEventId,
-    create_time: Time,
-    action: String,
-    result: String,
-    session_id: Option<SessionId>,
-    api_key_id: Option<ApiKeyId>,
-    resource_id: Option<Uuid>,
-    peer_address: String,
-    user_agent: String,
 }
 
 impl AuditLog {
@@ -50,8 +33,7 @@ impl AuditLog {
         now: Time,
     ) -> Result<()> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 append(&mut tx, audit, reason, now).await?;
                 tx.commit().await
             })
@@ -75,7 +57,7 @@ impl AuditLog {
     /// Deletes at most `limit` entries from before a time; returns the number. Refusals that
     /// concern no user are kept for a week only, because any client can cause many.
     pub async fn purge(&self, before: Time, now: Time, limit: i64) -> Result<u64> {
-        execute!(
+        rows_affected!(
             self.database.writer(),
             "delete from audit_events
              where id in (
@@ -126,37 +108,11 @@ pub(crate) async fn append(
             &audit.origin.user_agent
         ]
     )
-    .map(drop)
 }
 
-impl<'r, R: sqlx::Row> FromRow<'r, R> for AuditEvent
-where
-    AuditEventRow: FromRow<'r, R>,
-{
-    fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        let AuditEventRow {
-            id,
-            create_time,
-            action,
-            result,
-            session_id,
-            api_key_id,
-            resource_id,
-            peer_address,
-            user_agent,
-        } = AuditEventRow::from_row(row)?;
-        Ok(Self {
-            id,
-            create_time,
-            action,
-            result,
-            session_id,
-            api_key_id,
-            resource_id,
-            origin: RequestOrigin {
-                peer_address: peer_address.parse().ok(),
-                user_agent,
-            },
-        })
-    }
-}
+impl_from_row!(
+    AuditEvent:
+    id, create_time, action, result, session_id, api_key_id, resource_id;
+    |row|
+    origin: RequestOrigin::from_row(row)?,
+);

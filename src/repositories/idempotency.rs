@@ -2,11 +2,10 @@
 //! resource, in the transaction that creates it.
 
 use chrono::TimeDelta;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Transaction, is_unique_violation},
+    database::{Database, Transaction, on_unique_violation},
     domain::Time,
     error::{Error, Result},
 };
@@ -41,14 +40,7 @@ impl IdempotencyKey {
     ///
     /// `Invalid` if another request used the same id.
     pub async fn find(&self, database: &Database, now: Time) -> Result<Option<Uuid>> {
-        #[derive(FromRow)]
-        struct Earlier {
-            method: String,
-            fingerprint: Vec<u8>,
-            resource_id: Uuid,
-        }
-
-        let earlier: Option<Earlier> = fetch_optional!(
+        let earlier: Option<(String, Vec<u8>, Uuid)> = fetch_optional!(
             database.reader(),
             "select method, fingerprint, resource_id
              from idempotent_creates
@@ -56,19 +48,14 @@ impl IdempotencyKey {
             [self.owner_id, self.request_id, now - REQUEST_ID_RETENTION]
         )?;
 
-        match earlier {
-            None => Ok(None),
-            Some(earlier)
-                if earlier.method == self.method
-                    && self
-                        .fingerprints
-                        .iter()
-                        .any(|digest| digest[..] == earlier.fingerprint) =>
-            {
-                Ok(Some(earlier.resource_id))
-            }
-            Some(_) => Err(Self::request_id_reused()),
+        let Some((method, fingerprint, resource_id)) = earlier else {
+            return Ok(None);
+        };
+        let mut digests = self.fingerprints.iter();
+        if method != self.method || !digests.any(|digest| digest[..] == fingerprint) {
+            return Err(Self::request_id_reused());
         }
+        Ok(Some(resource_id))
     }
 
     /// The error if another request used the same id.
@@ -91,7 +78,7 @@ impl IdempotencyKey {
             [self.owner_id, self.request_id, now - REQUEST_ID_RETENTION]
         )?;
 
-        let recorded = execute!(
+        execute!(
             tx,
             "insert into idempotent_creates
                  (owner_id, request_id, method, fingerprint, resource_id, create_time)
@@ -105,11 +92,7 @@ impl IdempotencyKey {
                 now
             ]
         )
-        .map(drop);
-        match recorded {
-            Err(error) if is_unique_violation(&error) => Err(Error::ConcurrentChange),
-            other => Ok(other?),
-        }
+        .map_err(on_unique_violation(Error::ConcurrentChange))
     }
 
     /// Deletes at most `limit` outdated request ids; returns the number.
@@ -122,5 +105,32 @@ impl IdempotencyKey {
                  limit $2)";
         let before = now - REQUEST_ID_RETENTION;
         database.delete_batch(DELETE, before, limit).await
+    }
+}
+
+/// Creates a resource with `insert`. If the same request has created it, reads it with `get`.
+pub(crate) async fn create_once<T, F>(
+    database: &Database,
+    key: Option<&IdempotencyKey>,
+    now: Time,
+    insert: impl Future<Output = Result<T>>,
+    get: impl Fn(Uuid) -> F,
+) -> Result<Created<T>>
+where
+    F: Future<Output = Result<T>>,
+{
+    let Some(key) = key else {
+        return insert.await.map(Created::New);
+    };
+    if let Some(id) = key.find(database, now).await? {
+        return get(id).await.map(Created::Existing);
+    }
+    match insert.await {
+        // The same request may have created it meanwhile.
+        Err(Error::ConcurrentChange) => match key.find(database, now).await? {
+            Some(id) => get(id).await.map(Created::Existing),
+            None => Err(Error::ConcurrentChange),
+        },
+        created => created.map(Created::New),
     }
 }

@@ -39,7 +39,6 @@ impl KeyRecords {
              where keys.retire_time is not null",
             [KeyPurpose::Seal.as_str(), id, now]
         )
-        .map(drop)
     }
 
     /// Adds a signing key. All others retire at `others_retire` at the latest, also those of
@@ -51,8 +50,7 @@ impl KeyRecords {
         others_retire: Time,
     ) -> Result<()> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 for id in of_settings {
                     register_signing(&mut tx, id, new.create_time).await?;
                 }
@@ -73,8 +71,7 @@ impl KeyRecords {
     /// id of the key to which it rotates, and since when that key is active.
     pub async fn begin_sealing_rotation(&self, new: &KeyRecord) -> Result<(String, Time)> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 insert(&mut tx, new, None).await?;
                 let (id, active_time): (String, Time) = fetch_optional!(
                     tx,
@@ -99,9 +96,8 @@ impl KeyRecords {
         now: Time,
     ) -> Result<()> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let finished = execute!(
+            .transaction(|mut tx| async move {
+                let finished = rows_affected!(
                     tx,
                     "update keys
                      set finish_time = $3
@@ -110,7 +106,7 @@ impl KeyRecords {
                 )?;
                 if finished == 0 {
                     // Another run has finished it. Newer keys may exist, which must stay.
-                    return tx.rollback().await;
+                    return tx.rollback(()).await;
                 }
                 execute!(
                     tx,
@@ -126,7 +122,7 @@ impl KeyRecords {
 
     /// Replaces a key by the same key, resealed. `false` if it has changed meanwhile.
     pub async fn rewrap(&self, record: &KeyRecord, sealed: &[u8]) -> Result<bool> {
-        let rewrapped = execute!(
+        let rewrapped = rows_affected!(
             self.database.writer(),
             "update keys
              set secret_sealed = $4
@@ -156,7 +152,6 @@ impl KeyRecords {
                    select 1 from sessions where substr(refresh_seed, 1, 4) = $3)",
             [record.purpose.as_str(), &record.id, prefix, now]
         )
-        .map(drop)
     }
 }
 
@@ -176,7 +171,6 @@ async fn insert(tx: &mut Transaction, key: &KeyRecord, finish_time: Option<Time>
             finish_time
         ]
     )
-    .map(drop)
 }
 
 /// Adds the record of a signing key of the settings, if there is none.
@@ -188,7 +182,6 @@ async fn register_signing(tx: &mut Transaction, id: &str, now: Time) -> Result<(
          on conflict (purpose, id) do nothing",
         [KeyPurpose::Sign.as_str(), id, now]
     )
-    .map(drop)
 }
 
 impl_from_row!(KeyRecord: purpose, id, secret_sealed, create_time, active_time, retire_time);

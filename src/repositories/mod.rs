@@ -24,12 +24,10 @@ pub use audit_log::AuditLog;
 pub use idempotency::{Created, IdempotencyKey};
 pub use key_records::KeyRecords;
 pub use outbox::Outbox;
-pub use projects::{
-    Destinations, Events, NewProject, Projects, SealedDestination, Snapshots, StreamKeys,
-};
+pub use projects::{Destinations, Events, NewProject, Projects, SealedDestination, StreamKeys};
 pub use relays::{
     ClaimedRelay, ClaimingWorker, RelayClaims, RelayKey, RelayReports, Relays, WorkerLease,
 };
-pub use resource_counts::{ResourceCounts, ResourceCountsSnapshot};
+pub use resource_counts::ResourceCounts;
 pub use sealed_columns::{SealedColumn, SealedValue};
-pub use streams::{NodeSyncStreams, PublishAttempt, Publishing, Refusals, Streams};
+pub use streams::{PublishAttempt, Publishing, Refusals, Streams};

@@ -68,8 +68,7 @@ impl Outbox {
     /// is verified or a message is queued.
     pub async fn add_verification(&self, user_id: UserId, now: Time) -> Result<()> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 add_verification(&mut tx, user_id, now).await?;
                 tx.commit().await?;
                 self.wake_sender();
@@ -110,7 +109,6 @@ impl Outbox {
             "update outbox set next_attempt_time = $2 where id = $1",
             [id, until]
         )
-        .map(drop)
     }
 
     /// Deletes a message that was sent, or must not be sent.
@@ -120,7 +118,6 @@ impl Outbox {
             "delete from outbox where id = $1",
             [id]
         )
-        .map(drop)
     }
 
     /// Deletes at most `limit` unsent messages from before a time; returns the number.
@@ -152,7 +149,6 @@ pub(crate) async fn add_verification(
             user_id
         ]
     )
-    .map(drop)
 }
 
 impl_from_row!(EmailMessage: id, kind, email_key, create_time, attempts);

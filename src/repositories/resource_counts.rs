@@ -2,15 +2,9 @@ use std::time::Duration;
 
 use crate::{database::Database, domain::Time, error::Result};
 
-/// Counts resources of all tenants together, for the metrics.
-#[derive(Debug, Clone)]
-pub struct ResourceCounts {
-    database: Database,
-}
-
-/// The counts at one time.
+/// The numbers of resources of all tenants together, for the metrics.
 #[derive(Debug, Default)]
-pub struct ResourceCountsSnapshot {
+pub struct ResourceCounts {
     /// Streams that have not ended, by status.
     pub streams: Vec<(String, i64)>,
     /// Their relays, by state.
@@ -26,15 +20,10 @@ pub struct ResourceCountsSnapshot {
 }
 
 impl ResourceCounts {
-    /// A census of this database.
-    pub fn new(database: Database) -> Self {
-        Self { database }
-    }
-
     /// Counts the resources. The cost does not depend on the number of ended streams.
-    pub async fn load(&self, now: Time) -> Result<ResourceCountsSnapshot> {
+    pub async fn load(database: &Database, now: Time) -> Result<Self> {
         let rows: Vec<(String, String, i64)> = fetch_all!(
-            self.database.reader(),
+            database.reader(),
             "select 'stream', status, count(*)
                  from streams
                  where end_time is null
@@ -59,12 +48,12 @@ impl ResourceCounts {
             [now]
         )?;
         let oldest: Option<Time> = fetch_optional_scalar!(
-            self.database.reader(),
+            database.reader(),
             "select create_time from outbox order by create_time limit 1",
             []
         )?;
 
-        let mut counts = ResourceCountsSnapshot::default();
+        let mut counts = Self::default();
         for (noun, name, count) in rows {
             match noun.as_str() {
                 "stream" => counts.streams.push((name, count)),

@@ -1,4 +1,4 @@
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
 use crate::{database::Database, error::Result};
@@ -34,6 +34,17 @@ impl SealedColumn {
         Self::PlayUrls,
     ];
 
+    /// The table, the column of the row's id, and the sealed column. Nothing else becomes part
+    /// of a statement.
+    fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::StreamKeys => ["projects", "id", "stream_key_sealed"],
+            Self::DestinationKeys => ["destinations", "id", "stream_key_sealed"],
+            Self::RefreshSeeds => ["sessions", "id", "refresh_seed"],
+            Self::PlayUrls => ["streams", "play_url_id", "play_url_sealed"],
+        }
+    }
+
     /// At most `limit` values that are not sealed under the key with this id prefix, of the
     /// rows after `above`, in the order of the row ids.
     pub async fn list_not_sealed_under(
@@ -43,37 +54,15 @@ impl SealedColumn {
         above: Uuid,
         limit: i64,
     ) -> Result<Vec<SealedValue>> {
-        let sql = match self {
-            Self::StreamKeys => {
-                "select id, stream_key_sealed as sealed
-                 from projects
-                 where id > $1 and substr(stream_key_sealed, 1, 4) <> $2
-                 order by id
-                 limit $3"
-            }
-            Self::DestinationKeys => {
-                "select id, stream_key_sealed as sealed
-                 from destinations
-                 where id > $1 and substr(stream_key_sealed, 1, 4) <> $2
-                 order by id
-                 limit $3"
-            }
-            Self::RefreshSeeds => {
-                "select id, refresh_seed as sealed
-                 from sessions
-                 where id > $1 and substr(refresh_seed, 1, 4) <> $2
-                 order by id
-                 limit $3"
-            }
-            Self::PlayUrls => {
-                "select play_url_id as id, play_url_sealed as sealed
-                 from streams
-                 where play_url_id > $1 and substr(play_url_sealed, 1, 4) <> $2
-                 order by play_url_id
-                 limit $3"
-            }
-        };
-        fetch_all!(database.reader(), sql, [above, key, limit])
+        let [table, id, column] = self.names();
+        let sql = format!(
+            "select {id} as id, {column} as sealed
+             from {table}
+             where {id} > $1 and substr({column}, 1, 4) <> $2
+             order by {id}
+             limit $3"
+        );
+        fetch_all!(database.reader(), AssertSqlSafe(sql), [above, key, limit])
     }
 
     /// Replaces a value by the same value, resealed. Does nothing if it has changed
@@ -84,28 +73,12 @@ impl SealedColumn {
         value: &SealedValue,
         resealed: &[u8],
     ) -> Result<()> {
-        let sql = match self {
-            Self::StreamKeys => {
-                "update projects
-                 set stream_key_sealed = $3
-                 where id = $1 and stream_key_sealed = $2"
-            }
-            Self::DestinationKeys => {
-                "update destinations
-                 set stream_key_sealed = $3
-                 where id = $1 and stream_key_sealed = $2"
-            }
-            Self::RefreshSeeds => {
-                "update sessions
-                 set refresh_seed = $3
-                 where id = $1 and refresh_seed = $2"
-            }
-            Self::PlayUrls => {
-                "update streams
-                 set play_url_sealed = $3
-                 where play_url_id = $1 and play_url_sealed = $2"
-            }
-        };
-        execute!(database.writer(), sql, [value.id, &value.sealed, resealed]).map(drop)
+        let [table, id, column] = self.names();
+        let sql = format!("update {table} set {column} = $3 where {id} = $1 and {column} = $2");
+        execute!(
+            database.writer(),
+            AssertSqlSafe(sql),
+            [value.id, &value.sealed, resealed]
+        )
     }
 }

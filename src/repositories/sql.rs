@@ -4,7 +4,9 @@
 //! The parts are therefore macros, which `concat!` joins at compile time:
 //! `concat!("select ", stream_columns!("s."), " from streams s where s.id = $1")`.
 
-use crate::domain::User;
+use sqlx::Row;
+
+use crate::domain::{RequestOrigin, User};
 
 /// A list of columns, each after a prefix: `columns!("s.": id, status)` is
 /// `"s.id, s.status"`.
@@ -32,6 +34,17 @@ macro_rules! owned_by {
     };
 }
 
+/// A statement that locks the rows that it reads until the transaction ends. On SQLite
+/// nothing else writes meanwhile.
+macro_rules! for_share {
+    ($tx:expr, $sql:literal) => {
+        match $tx {
+            $crate::database::Transaction::Postgres(_) => concat!($sql, " for share"),
+            $crate::database::Transaction::Sqlite(_) => $sql,
+        }
+    };
+}
+
 /// The columns of [`User`], each after a prefix such as `"t."`.
 macro_rules! user_columns {
     ($prefix:literal) => {
@@ -41,6 +54,13 @@ macro_rules! user_columns {
         )
     };
 }
-pub(crate) use {columns, owned_by, user_columns};
+pub(crate) use {columns, for_share, owned_by, user_columns};
 
 impl_from_row!(User: id, email, email_verified, display_name, create_time, update_time);
+
+impl_from_row!(
+    RequestOrigin:
+    user_agent;
+    |row|
+    peer_address: row.try_get::<String, _>("peer_address")?.parse().ok(),
+);

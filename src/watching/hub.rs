@@ -1,4 +1,4 @@
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
@@ -39,6 +39,7 @@ struct Watches {
 }
 
 /// A watch of one project. Dropping the project's last watch drops its feed.
+#[derive(Debug)]
 pub struct ProjectWatch {
     hub: WatchHub,
     user: UserId,
@@ -166,15 +167,6 @@ impl Drop for ProjectWatch {
                 watches.by_project.remove(&self.project_id);
             }
         }
-    }
-}
-
-impl fmt::Debug for ProjectWatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProjectWatch")
-            .field("project_id", &self.project_id)
-            .field("head", &*self.head.borrow())
-            .finish_non_exhaustive()
     }
 }
 

@@ -10,11 +10,10 @@ use tokio_stream::StreamExt;
 
 use super::{
     catalogue::Table,
-    checksum::Checksum,
     error::CopyError,
-    value::{ColumnValue, PushBind, Row},
+    value::{Checksum, ColumnValue, Row},
 };
-use crate::database::{Engine, Target};
+use crate::database::{Engine, Target, errors::sqlite_code};
 
 /// The maximum number of parameters of a statement on both engines.
 const MAX_PARAMETERS: usize = 30_000;
@@ -66,30 +65,25 @@ impl LockedDatabase {
 
     /// The first table that has rows, whatever the version of the schema.
     pub async fn first_table_with_rows(&mut self) -> sqlx::Result<Option<String>> {
-        let names: Vec<String> = match &mut self.tx {
-            Engine::Postgres(tx) => {
-                sqlx::query_scalar(
-                    "select relname::text
-                     from pg_class
-                     where relnamespace = current_schema()::regnamespace
-                       and relkind in ('r', 'p') and relname <> '_sqlx_migrations'
-                     order by relname",
-                )
-                .fetch_all(&mut **tx)
-                .await?
+        let sql = match &self.tx {
+            Engine::Postgres(_) => {
+                "select relname::text
+                 from pg_class
+                 where relnamespace = current_schema()::regnamespace
+                   and relkind in ('r', 'p') and relname <> '_sqlx_migrations'
+                 order by relname"
             }
-            Engine::Sqlite(tx) => {
-                sqlx::query_scalar(
-                    "select name
-                     from sqlite_schema
-                     where type = 'table' and name not like 'sqlite_%'
-                       and name <> '_sqlx_migrations'
-                     order by name",
-                )
-                .fetch_all(&mut **tx)
-                .await?
+            Engine::Sqlite(_) => {
+                "select name
+                 from sqlite_schema
+                 where type = 'table' and name not like 'sqlite_%'
+                   and name <> '_sqlx_migrations'
+                 order by name"
             }
         };
+        let names: Vec<String> = on_engine!(&mut self.tx, tx => {
+            sqlx::query_scalar(sql).fetch_all(&mut **tx).await?
+        });
         for name in names {
             let columns = Vec::new();
             let table = Table { name, columns };
@@ -144,7 +138,16 @@ impl LockedDatabase {
             let mut insert = QueryBuilder::new(start);
             insert.push_values(rows.drain(..), |mut tuple, row| {
                 for value in row {
-                    value.push_to(&mut tuple);
+                    match value {
+                        ColumnValue::Uuid(value) => tuple.push_bind(value),
+                        ColumnValue::Time(value) => tuple.push_bind(value),
+                        ColumnValue::Boolean(value) => tuple.push_bind(value),
+                        ColumnValue::Bytes(value) => tuple.push_bind(value),
+                        ColumnValue::Text(value) => tuple.push_bind(value),
+                        ColumnValue::Integer(value) => tuple.push_bind(value),
+                        ColumnValue::SmallInteger(value) => tuple.push_bind(value),
+                        ColumnValue::Real(value) => tuple.push_bind(value),
+                    };
                 }
             });
             insert.build().execute(&mut **tx).await.map(drop)
@@ -238,7 +241,5 @@ async fn lock_sqlite(file: &Path) -> Result<Transaction<'static, Sqlite>, CopyEr
 }
 
 fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|cause| cause.code());
-    code.and_then(|code| code.parse().ok())
-        .is_some_and(|code: i32| code & 0xff == SQLITE_BUSY)
+    error.as_database_error().and_then(sqlite_code) == Some(SQLITE_BUSY)
 }

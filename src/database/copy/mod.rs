@@ -1,7 +1,6 @@
 //! Copies a database into an empty one of the other engine.
 
 mod catalogue;
-mod checksum;
 #[expect(clippy::module_inception, reason = "the statements of the copy itself")]
 mod copy;
 mod error;

@@ -1,4 +1,5 @@
-use sqlx::{postgres::PgRow, query_builder::Separated, sqlite::SqliteRow};
+use ring::digest::{Context, SHA256};
+use sqlx::{postgres::PgRow, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use crate::{database::Engine, domain::Time};
@@ -76,34 +77,56 @@ impl ColumnType {
     }
 }
 
-/// A value that can be bound on an engine.
-pub(super) trait PushBind<DB: sqlx::Database> {
-    /// Binds the value as the next parameter of a statement.
-    fn push_to(self, tuple: &mut Separated<'_, DB, &'static str>);
+/// The number of rows of a table, and a checksum of them. It does not depend on the order
+/// of the rows, because the engines sort text differently.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Checksum {
+    pub rows: u64,
+    sum: u128,
 }
 
-impl<DB> PushBind<DB> for ColumnValue
-where
-    DB: sqlx::Database,
-    Option<Uuid>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-    Option<Time>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-    Option<bool>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-    Option<Vec<u8>>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-    Option<String>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-    Option<i64>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-    Option<i32>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-    Option<f64>: for<'q> sqlx::Encode<'q, DB> + sqlx::Type<DB>,
-{
-    fn push_to(self, tuple: &mut Separated<'_, DB, &'static str>) {
-        match self {
-            Self::Uuid(value) => tuple.push_bind(value),
-            Self::Time(value) => tuple.push_bind(value),
-            Self::Boolean(value) => tuple.push_bind(value),
-            Self::Bytes(value) => tuple.push_bind(value),
-            Self::Text(value) => tuple.push_bind(value),
-            Self::Integer(value) => tuple.push_bind(value),
-            Self::SmallInteger(value) => tuple.push_bind(value),
-            Self::Real(value) => tuple.push_bind(value),
-        };
+impl Checksum {
+    /// Adds a row.
+    pub fn add(&mut self, row: &[ColumnValue]) {
+        let mut context = Context::new(&SHA256);
+        for value in row {
+            digest(value, &mut context);
+        }
+        let digest = context.finish();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest.as_ref()[..16]);
+
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(u128::from_le_bytes(half));
+    }
+}
+
+/// Adds a value.
+fn digest(value: &ColumnValue, context: &mut Context) {
+    match value {
+        ColumnValue::Uuid(value) => add(value.as_ref(), context),
+        ColumnValue::Time(value) => {
+            add(
+                value.map(|time| time.timestamp_micros().to_le_bytes()),
+                context,
+            );
+        }
+        ColumnValue::Boolean(value) => add(value.map(|yes| [u8::from(yes)]), context),
+        ColumnValue::Bytes(value) => add(value.as_ref(), context),
+        ColumnValue::Text(value) => add(value.as_ref(), context),
+        ColumnValue::Integer(value) => add(value.map(i64::to_le_bytes), context),
+        ColumnValue::SmallInteger(value) => add(value.map(i32::to_le_bytes), context),
+        ColumnValue::Real(value) => add(value.map(f64::to_le_bytes), context),
+    }
+}
+
+/// Adds bytes after their length, so that different rows have different digests.
+fn add(bytes: Option<impl AsRef<[u8]>>, context: &mut Context) {
+    match bytes {
+        None => context.update(&u64::MAX.to_le_bytes()),
+        Some(bytes) => {
+            context.update(&(bytes.as_ref().len() as u64).to_le_bytes());
+            context.update(bytes.as_ref());
+        }
     }
 }

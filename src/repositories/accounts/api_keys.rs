@@ -1,12 +1,11 @@
 use std::collections::HashMap;
 
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{revocations, session_rows};
 use crate::{
     database::{Database, Transaction},
-    domain::{ApiKey, ApiKeyId, AuditContext, NewApiKey, Page, ProjectId, Scopes, Time, UserId},
+    domain::{ApiKey, ApiKeyId, AuditContext, NewApiKey, Page, ProjectId, SessionId, Time, UserId},
     error::{Error, Result},
     repositories::audit_log,
 };
@@ -17,27 +16,11 @@ pub struct ApiKeys {
     database: Database,
 }
 
-/// The columns of [`ApiKeyRow`], each after a prefix such as `"t."`.
+/// The columns of [`ApiKey`].
 macro_rules! api_key_columns {
-    ($prefix:literal) => {
-        $crate::repositories::sql::columns!(
-            $prefix:
-            id, user_id, display_name, scopes, restricted, create_time, expire_time,
-            last_used_time
-        )
+    () => {
+        "id, user_id, display_name, scopes, restricted, create_time, expire_time, last_used_time"
     };
-}
-
-#[derive(FromRow)]
-struct ApiKeyRow {
-    id: ApiKeyId,
-    user_id: Option<UserId>,
-    display_name: String,
-    scopes: String,
-    restricted: bool,
-    create_time: Time,
-    expire_time: Option<Time>,
-    last_used_time: Option<Time>,
 }
 
 impl ApiKeys {
@@ -60,14 +43,13 @@ impl ApiKeys {
         now: Time,
     ) -> Result<ApiKey> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 if let (Some(user_id), Some(session_id)) = (user_id, audit.session_id)
                     && !session_rows::is_active(&mut tx, user_id, session_id, now).await?
                 {
                     return Err(Error::AccessTokenInvalid);
                 }
-                let row: ApiKeyRow = fetch_one!(
+                let mut created: ApiKey = fetch_one!(
                     tx,
                     concat!(
                         "insert into api_keys
@@ -75,7 +57,7 @@ impl ApiKeys {
                               create_time, expire_time)
                          values ($1, $2, $3, $4, $5, $6, $7, $8)
                          returning ",
-                        api_key_columns!(""),
+                        api_key_columns!(),
                     ),
                     [
                         id,
@@ -90,7 +72,7 @@ impl ApiKeys {
                 )?;
 
                 for project_id in &key.project_ids {
-                    let added = execute!(
+                    let added = rows_affected!(
                         tx,
                         "insert into api_key_projects (api_key_id, project_id)
                          select $1, id
@@ -105,18 +87,19 @@ impl ApiKeys {
                 }
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
-                Ok(row.with_projects(key.project_ids.clone()))
+                created.project_ids.clone_from(&key.project_ids);
+                Ok(created)
             })
             .await
     }
 
     /// A user's keys, newest first.
     pub async fn list(&self, user_id: UserId, page: Page) -> Result<Vec<ApiKey>> {
-        let rows: Vec<ApiKeyRow> = fetch_all!(
+        let mut keys: Vec<ApiKey> = fetch_all!(
             self.database.reader(),
             concat!(
                 "select ",
-                api_key_columns!(""),
+                api_key_columns!(),
                 " from api_keys
                  where user_id = $1 and id < $2
                  order by id desc
@@ -143,13 +126,10 @@ impl ApiKeys {
             projects.entry(api_key_id).or_default().push(project_id);
         }
 
-        Ok(rows
-            .into_iter()
-            .map(|row| {
-                let project_ids = projects.remove(&row.id).unwrap_or_default();
-                row.with_projects(project_ids)
-            })
-            .collect())
+        for key in &mut keys {
+            key.project_ids = projects.remove(&key.id).unwrap_or_default();
+        }
+        Ok(keys)
     }
 
     /// Deletes one of a user's keys.
@@ -161,9 +141,8 @@ impl ApiKeys {
         now: Time,
     ) -> Result<()> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let revoked = execute!(
+            .transaction(|mut tx| async move {
+                let revoked = rows_affected!(
                     tx,
                     "delete from api_keys
                      where user_id = $1 and id = $2",
@@ -183,19 +162,30 @@ impl ApiKeys {
     ///
     /// `project_ids` remains empty, also for a restricted key.
     pub async fn exchange(&self, secret_hash: &[u8], now: Time) -> Result<Option<ApiKey>> {
-        let row: Option<ApiKeyRow> = fetch_optional!(
+        fetch_optional!(
             self.database.writer(),
             concat!(
                 "update api_keys
                  set last_used_time = $2
                  where secret_hash = $1 and (expire_time is null or expire_time > $2)
                  returning ",
-                api_key_columns!(""),
+                api_key_columns!(),
             ),
             [secret_hash, now]
-        )?;
-        Ok(row.map(|row| row.with_projects(Vec::new())))
+        )
     }
+}
+
+/// Ends all sessions and deletes all keys of a user; returns the ids of both.
+pub(super) async fn end_access(
+    tx: &mut Transaction,
+    user_id: UserId,
+    now: Time,
+) -> Result<Vec<Uuid>> {
+    let sessions = session_rows::revoke_all(tx, user_id, None, now).await?;
+    let mut ended: Vec<_> = sessions.into_iter().map(SessionId::uuid).collect();
+    ended.extend(delete_all(tx, user_id, now).await?);
+    Ok(ended)
 }
 
 /// Deletes all keys of a user; returns their ids.
@@ -215,28 +205,10 @@ pub(super) async fn delete_all(
     Ok(deleted)
 }
 
-impl ApiKeyRow {
-    fn with_projects(self, project_ids: Vec<ProjectId>) -> ApiKey {
-        let Self {
-            id,
-            user_id,
-            display_name,
-            scopes,
-            restricted,
-            create_time,
-            expire_time,
-            last_used_time,
-        } = self;
-        ApiKey {
-            id,
-            user_id,
-            display_name,
-            scopes: Scopes::from_claim(&scopes),
-            restricted,
-            project_ids,
-            create_time,
-            expire_time,
-            last_used_time,
-        }
-    }
-}
+// The projects are read on their own.
+impl_from_row!(
+    ApiKey:
+    id, user_id, display_name, scopes, restricted, create_time, expire_time, last_used_time;
+    |_row|
+    project_ids: Vec::new(),
+);

@@ -57,25 +57,17 @@ impl FailedAttempts {
     }
 
     async fn is_familiar(&self, at_address: &[u8], now: Time) -> Result<bool> {
-        let found: Option<Vec<u8>> = fetch_optional_scalar!(
+        exists!(
             self.database.reader(),
             "select subject_hash from guesses
                  where subject_hash = $1 and familiar_until > $2",
             [at_address, now]
-        )?;
-        Ok(found.is_some())
+        )
     }
 
     async fn count_failure(&self, subject_hash: &[u8], now: Time) -> Result<()> {
-        let [
-            (threshold, first),
-            (_, second),
-            (_, third),
-            (_, fourth),
-            (_, fifth),
-            (_, sixth),
-        ] = lock_times(now);
-        let counted = execute!(
+        let (threshold, [first, second, third, fourth, fifth, sixth]) = lock_times(now);
+        let counted = rows_affected!(
             self.database.writer(),
             "insert into guesses (subject_hash, failures, locked_until, update_time)
              values ($1, 1, $3, $2)
@@ -128,11 +120,10 @@ impl FailedAttempts {
     }
 
     /// Clears the count after the right password within a session.
-    pub async fn clear(&self, attempt: CountedAttempt) -> Result<()> {
+    pub async fn clear(&self, attempt: &CountedAttempt) -> Result<()> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                clear(&mut tx, &attempt).await?;
+            .transaction(|mut tx| async move {
+                clear(&mut tx, attempt).await?;
                 tx.commit().await
             })
             .await
@@ -140,7 +131,7 @@ impl FailedAttempts {
 
     /// Deletes at most `limit` rows that do not count any more; returns the number.
     pub async fn purge(&self, now: Time, limit: i64) -> Result<u64> {
-        execute!(
+        rows_affected!(
             self.database.writer(),
             "delete from guesses
              where subject_hash in (
@@ -160,7 +151,6 @@ pub(super) async fn clear(tx: &mut Transaction, attempt: &CountedAttempt) -> Res
         "delete from guesses where subject_hash = $1",
         [&attempt.subject_hash]
     )
-    .map(drop)
 }
 
 /// Marks an address as familiar, because the owner of the account has signed in there.
@@ -182,11 +172,13 @@ pub(super) async fn mark_familiar(
             now
         ]
     )
-    .map(drop)
 }
 
-/// The numbers of failures, and until when each locks the next attempt.
-fn lock_times(now: Time) -> [(i64, Time); 6] {
-    let mut times = retry_delays().map(|(failures, wait)| (failures, now + wait));
-    std::array::from_fn(|_| times.next().unwrap_or((i64::MAX, now)))
+/// The number of failures that locks the next attempt, and until when that failure and each
+/// further one lock it.
+fn lock_times(now: Time) -> (i64, [Time; 6]) {
+    let mut delays = retry_delays().peekable();
+    let threshold = delays.peek().map_or(i64::MAX, |(failures, _)| *failures);
+    let times = std::array::from_fn(|_| delays.next().map_or(now, |(_, wait)| now + wait));
+    (threshold, times)
 }

@@ -1,9 +1,9 @@
 use uuid::Uuid;
 
-use super::{api_keys, session_rows};
+use super::api_keys;
 use crate::{
-    database::{Database, Transaction, is_unique_violation},
-    domain::{AuditContext, Identity, Profile, RequestOrigin, SessionId, Time, User, UserId},
+    database::{Database, Transaction, on_unique_violation},
+    domain::{AuditContext, Identity, Profile, RequestOrigin, Time, User, UserId},
     error::{Error, Result},
     repositories::{audit_log, sql::user_columns},
 };
@@ -86,8 +86,7 @@ impl Identities {
         };
 
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let linked = match account_of(&mut tx, profile).await? {
                     // Checked after the account: one transaction created both.
                     Some(_) if exists(&mut tx, identity).await? => {
@@ -131,12 +130,11 @@ async fn account_of(tx: &mut Transaction, profile: &Profile) -> Result<Option<Us
 }
 
 async fn exists(tx: &mut Transaction, identity: &Identity) -> Result<bool> {
-    let found: Option<UserId> = fetch_optional_scalar!(
+    exists!(
         tx,
         "select user_id from identities where issuer = $1 and subject = $2",
         [&identity.issuer, &identity.subject]
-    )?;
-    Ok(found.is_some())
+    )
 }
 
 /// Links to the account of a proved address. If the address was not proved before, every
@@ -179,19 +177,14 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
 /// Ends all sessions, API keys and identities of an account; returns the ids of the
 /// sessions and API keys.
 async fn end_access(tx: &mut Transaction, id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    let sessions = session_rows::revoke_all(tx, id, None, now).await?;
-    let keys = api_keys::delete_all(tx, id, now).await?;
+    let ended = api_keys::end_access(tx, id, now).await?;
     execute!(tx, "delete from identities where user_id = $1", [id])?;
-    Ok(sessions
-        .into_iter()
-        .map(SessionId::uuid)
-        .chain(keys)
-        .collect())
+    Ok(ended)
 }
 
 /// Creates an account without a password.
 async fn create(tx: &mut Transaction, profile: &Profile, now: Time) -> Result<SignedIn> {
-    let inserted: Result<User> = fetch_one!(
+    let user = fetch_one!(
         tx,
         concat!(
             "insert into users
@@ -209,12 +202,8 @@ async fn create(tx: &mut Transaction, profile: &Profile, now: Time) -> Result<Si
             profile.display_name.as_str(),
             now
         ]
-    );
-    let user = match inserted {
-        Ok(user) => user,
-        Err(error) if is_unique_violation(&error) => return Err(Error::ConcurrentChange),
-        Err(error) => return Err(error),
-    };
+    )
+    .map_err(on_unique_violation(Error::ConcurrentChange))?;
     Ok(SignedIn {
         user,
         created: true,
@@ -223,15 +212,11 @@ async fn create(tx: &mut Transaction, profile: &Profile, now: Time) -> Result<Si
 }
 
 async fn insert(tx: &mut Transaction, identity: &Identity, id: UserId, now: Time) -> Result<()> {
-    let inserted = execute!(
+    execute!(
         tx,
         "insert into identities (issuer, subject, user_id, create_time)
          values ($1, $2, $3, $4)",
         [&identity.issuer, &identity.subject, id, now]
     )
-    .map(drop);
-    match inserted {
-        Err(error) if is_unique_violation(&error) => Err(Error::ConcurrentChange),
-        inserted => Ok(inserted?),
-    }
+    .map_err(on_unique_violation(Error::ConcurrentChange))
 }

@@ -32,28 +32,36 @@ impl MailTokens {
     /// requesting messages.
     pub async fn issue(
         &self,
-        letter: &EmailMessage,
+        message: &EmailMessage,
         hash: &[u8],
         now: Time,
     ) -> Result<Option<User>> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let Some(user) = find_user(&mut tx, &letter.email_key).await? else {
-                    tx.rollback().await?;
-                    return Ok(None);
+            .transaction(|mut tx| async move {
+                let Some(user) = find_user(&mut tx, &message.email_key).await? else {
+                    return tx.rollback(None).await;
                 };
-                let verified = letter.kind == EmailKind::EmailVerification && user.email_verified;
-                if verified
-                    || has_token_since(&mut tx, user.id, letter.kind, now - MIN_SEND_INTERVAL)
-                        .await?
-                {
-                    tx.rollback().await?;
-                    return Ok(None);
+                let verified = message.kind == EmailKind::EmailVerification && user.email_verified;
+                let since = now - MIN_SEND_INTERVAL;
+                if verified || has_token_since(&mut tx, user.id, message.kind, since).await? {
+                    return tx.rollback(None).await;
                 }
 
-                insert(&mut tx, user.id, letter, hash, now).await?;
-                if letter.kind == EmailKind::PasswordReset && letter.attempts == 1 {
+                execute!(
+                    tx,
+                    "insert into mail_tokens
+                         (token_hash, user_id, kind, email_key, create_time, expire_time)
+                     values ($1, $2, $3, $4, $5, $6)",
+                    [
+                        hash,
+                        user.id,
+                        message.kind.as_str(),
+                        &message.email_key,
+                        now,
+                        now + message.kind.token_lifetime()
+                    ]
+                )?;
+                if message.kind == EmailKind::PasswordReset && message.attempts == 1 {
                     let audit = AuditContext::for_user(
                         "RequestPasswordReset",
                         Some(user.id),
@@ -74,7 +82,6 @@ impl MailTokens {
             "delete from mail_tokens where token_hash = $1",
             [hash]
         )
-        .map(drop)
     }
 
     /// The user of a valid token, which remains valid.
@@ -95,13 +102,12 @@ impl MailTokens {
     }
 
     /// Consumes a token: the address of its message is verified.
-    pub async fn verify_email(&self, hash: &[u8], audit: AuditContext, now: Time) -> Result<()> {
+    pub async fn verify_email(&self, hash: &[u8], audit: &AuditContext, now: Time) -> Result<()> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let (user_id, email_key) =
                     consume(&mut tx, EmailKind::EmailVerification, hash, now).await?;
-                let verified = execute!(
+                let verified = rows_affected!(
                     tx,
                     "update users
                      set email_verified = true, update_time = $3
@@ -128,19 +134,18 @@ impl MailTokens {
         hash: &[u8],
         password_hash: &str,
         at_address: &[u8],
-        audit: AuditContext,
+        audit: &AuditContext,
         now: Time,
     ) -> Result<Vec<Uuid>> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let (user_id, email_key) =
                     consume(&mut tx, EmailKind::PasswordReset, hash, now).await?;
                 // The sessions end first, so that none of them can create another key.
                 let sessions = session_rows::revoke_all(&mut tx, user_id, None, now).await?;
                 let mut ended = end_unverified(&mut tx, user_id, now).await?;
                 ended.extend(sessions.into_iter().map(SessionId::uuid));
-                let changed = execute!(
+                let changed = rows_affected!(
                     tx,
                     "update users
                      set password_hash = $3, email_verified = true, update_time = $4
@@ -188,38 +193,14 @@ async fn has_token_since(
     kind: EmailKind,
     since: Time,
 ) -> Result<bool> {
-    let found: Option<Time> = fetch_optional_scalar!(
+    exists!(
         tx,
         "select create_time
          from mail_tokens
          where user_id = $1 and kind = $2 and create_time > $3
          limit 1",
         [user_id, kind.as_str(), since]
-    )?;
-    Ok(found.is_some())
-}
-
-async fn insert(
-    tx: &mut Transaction,
-    user_id: UserId,
-    letter: &EmailMessage,
-    hash: &[u8],
-    now: Time,
-) -> Result<()> {
-    execute!(
-        tx,
-        "insert into mail_tokens (token_hash, user_id, kind, email_key, create_time, expire_time)
-         values ($1, $2, $3, $4, $5, $6)",
-        [
-            hash,
-            user_id,
-            letter.kind.as_str(),
-            &letter.email_key,
-            now,
-            now + letter.kind.token_lifetime()
-        ]
     )
-    .map(drop)
 }
 
 /// Deletes a token, so that it cannot be used again; returns its user and the address of
@@ -251,18 +232,17 @@ pub(super) async fn delete_all(
         "delete from mail_tokens where user_id = $1 and ($2 is null or kind = $2)",
         [user_id, kind.map(EmailKind::as_str)]
     )
-    .map(drop)
 }
 
 /// Ends the API keys and identities of an account, unless its address is verified; returns
 /// the ids of the keys.
 async fn end_unverified(tx: &mut Transaction, user_id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    let unverified: Option<UserId> = fetch_optional_scalar!(
+    let is_unverified = exists!(
         tx,
         "select id from users where id = $1 and not email_verified",
         [user_id]
     )?;
-    if unverified.is_none() {
+    if !is_unverified {
         return Ok(Vec::new());
     }
     execute!(tx, "delete from identities where user_id = $1", [user_id])?;

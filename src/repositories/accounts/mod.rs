@@ -8,13 +8,11 @@ mod revocations;
 mod session_rows;
 mod sessions;
 mod users;
-mod verified_credential;
 
 pub use api_keys::ApiKeys;
 pub use failed_attempts::{CountedAttempt, FailedAttempts};
 pub use identities::{Identities, SignedIn};
 pub use mail_tokens::MailTokens;
 pub use revocations::TokenRevocations;
-pub use sessions::Sessions;
+pub use sessions::{Sessions, VerifiedCredential};
 pub use users::{NewUser, Users};
-pub use verified_credential::VerifiedCredential;

@@ -44,7 +44,6 @@ pub(super) async fn insert(tx: &mut Transaction, id: Uuid, now: Time) -> Result<
          on conflict do nothing",
         [id, now]
     )
-    .map(drop)
 }
 
 /// Records all sessions that were ended at a time, in one statement: replicas would miss
@@ -57,5 +56,4 @@ pub(super) async fn insert_sessions(tx: &mut Transaction, now: Time) -> Result<(
          on conflict do nothing",
         [now]
     )
-    .map(drop)
 }

@@ -1,37 +1,19 @@
-use sqlx::FromRow;
-
 use super::revocations;
 use crate::{
     database::Transaction,
     domain::{RequestOrigin, Session, SessionId, Time, UserId},
     error::{Error, Result},
+    repositories::sql::for_share,
 };
 
-/// The columns of [`SessionRow`], each after a prefix such as `"t."`.
+/// The columns of [`Session`].
 macro_rules! session_columns {
-    ($prefix:literal) => {
-        $crate::repositories::sql::columns!(
-            $prefix:
-            id, user_id, refresh_seed, refresh_counter, peer_address, user_agent, create_time,
-            last_used_time, expire_time
-        )
+    () => {
+        "id, user_id, refresh_seed, refresh_counter, peer_address, user_agent, create_time,
+         last_used_time, expire_time"
     };
 }
 pub(super) use session_columns;
-
-/// A row of the table `sessions`.
-#[derive(FromRow)]
-pub(super) struct SessionRow {
-    id: SessionId,
-    user_id: UserId,
-    refresh_seed: Vec<u8>,
-    refresh_counter: i64,
-    peer_address: String,
-    user_agent: String,
-    create_time: Time,
-    last_used_time: Time,
-    expire_time: Time,
-}
 
 /// Ends all sessions of a user except one; returns their ids.
 pub(super) async fn revoke_all(
@@ -54,7 +36,7 @@ pub(super) async fn revoke_all(
 
 /// Replaces the seed of a session, which invalidates its earlier refresh tokens.
 pub(super) async fn reseed(tx: &mut Transaction, session: &Session) -> Result<()> {
-    let reseeded = execute!(
+    let reseeded = rows_affected!(
         tx,
         "update sessions
          set refresh_seed = $2, refresh_counter = $3, last_used_time = $4
@@ -79,20 +61,12 @@ pub(super) async fn is_active(
     id: SessionId,
     now: Time,
 ) -> Result<bool> {
-    // On SQLite nothing else writes meanwhile.
-    let sql = match tx {
-        Transaction::Postgres(_) => {
-            "select id from sessions
-             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3
-             for share"
-        }
-        Transaction::Sqlite(_) => {
-            "select id from sessions
-             where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3"
-        }
-    };
-    let found: Option<SessionId> = fetch_optional_scalar!(tx, sql, [user_id, id, now])?;
-    Ok(found.is_some())
+    let sql = for_share!(
+        tx,
+        "select id from sessions
+         where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3"
+    );
+    exists!(tx, sql, [user_id, id, now])
 }
 
 /// Inserts a new session.
@@ -115,37 +89,11 @@ pub(super) async fn insert(tx: &mut Transaction, session: &Session) -> Result<()
             session.expire_time
         ]
     )
-    .map(drop)
 }
 
-impl<'r, R: sqlx::Row> FromRow<'r, R> for Session
-where
-    SessionRow: FromRow<'r, R>,
-{
-    fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        let SessionRow {
-            id,
-            user_id,
-            refresh_seed,
-            refresh_counter,
-            peer_address,
-            user_agent,
-            create_time,
-            last_used_time,
-            expire_time,
-        } = SessionRow::from_row(row)?;
-        Ok(Self {
-            id,
-            user_id,
-            refresh_seed,
-            refresh_counter,
-            origin: RequestOrigin {
-                peer_address: peer_address.parse().ok(),
-                user_agent,
-            },
-            create_time,
-            last_used_time,
-            expire_time,
-        })
-    }
-}
+impl_from_row!(
+    Session:
+    id, user_id, refresh_seed, refresh_counter, create_time, last_used_time, expire_time;
+    |row|
+    origin: RequestOrigin::from_row(row)?,
+);

@@ -3,16 +3,30 @@ use super::{
     session_rows::{self, session_columns},
 };
 use crate::{
-    database::Database,
-    domain::{AuditContext, Page, Session, SessionId, Time, UserId},
+    database::{Database, Transaction},
+    domain::{AuditContext, Identity, Page, Session, SessionId, Time, UserId},
     error::{Error, Result},
-    repositories::{VerifiedCredential, audit_log},
+    repositories::{CountedAttempt, audit_log, sql::for_share},
 };
 
 /// Sessions of users.
 #[derive(Debug, Clone)]
 pub struct Sessions {
     database: Database,
+}
+
+/// A credential of an account that was verified before the transaction.
+#[derive(Debug, Clone, Copy)]
+pub enum VerifiedCredential<'a> {
+    /// The password.
+    Password {
+        /// The hash against which the password was checked.
+        hash: &'a str,
+        /// The counted attempt, unless the account is new.
+        attempt: Option<&'a CountedAttempt>,
+    },
+    /// An identity at another issuer.
+    Identity(&'a Identity),
 }
 
 impl Sessions {
@@ -32,8 +46,7 @@ impl Sessions {
         audit: &AuditContext,
     ) -> Result<()> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 if !credential.is_valid(&mut tx, session.user_id).await? {
                     return Err(Error::ConcurrentChange);
                 }
@@ -61,7 +74,7 @@ impl Sessions {
             self.database.writer(),
             concat!(
                 "select ",
-                session_columns!(""),
+                session_columns!(),
                 " from sessions
                  where id = $1 and revoke_time is null and expire_time > $2",
             ),
@@ -71,7 +84,7 @@ impl Sessions {
 
     /// Replaces refresh token `counter` by the next. `false` if another call did.
     pub async fn advance(&self, id: SessionId, counter: i64, now: Time) -> Result<bool> {
-        let advanced = execute!(
+        let advanced = rows_affected!(
             self.database.writer(),
             "update sessions
              set refresh_counter = refresh_counter + 1, last_used_time = $3
@@ -93,7 +106,7 @@ impl Sessions {
             self.database.reader(),
             concat!(
                 "select ",
-                session_columns!(""),
+                session_columns!(),
                 " from sessions
                  where user_id = $1 and id < $2 and revoke_time is null
                    and expire_time > $3 and last_used_time > $4
@@ -138,9 +151,8 @@ impl Sessions {
         now: Time,
     ) -> Result<bool> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let ended = execute!(
+            .transaction(|mut tx| async move {
+                let ended = rows_affected!(
                     tx,
                     "update sessions
                      set revoke_time = $3
@@ -148,8 +160,7 @@ impl Sessions {
                     [user_id, id, now]
                 )?;
                 if ended == 0 {
-                    tx.rollback().await?;
-                    return Ok(false);
+                    return tx.rollback(false).await;
                 }
                 revocations::insert(&mut tx, id.uuid(), now).await?;
                 audit_log::append(&mut tx, audit, result, now).await?;
@@ -168,8 +179,7 @@ impl Sessions {
         now: Time,
     ) -> Result<Vec<SessionId>> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let ended = session_rows::revoke_all(&mut tx, user_id, except, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
@@ -181,8 +191,7 @@ impl Sessions {
     /// Ends the sessions of all users; returns their number.
     pub async fn revoke_all_users(&self, audit: &AuditContext, now: Time) -> Result<usize> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let ended: Vec<SessionId> = fetch_scalars!(
                     tx,
                     "update sessions
@@ -208,5 +217,28 @@ impl Sessions {
                  select id from sessions where revoke_time < $1
                  limit $2)";
         self.database.delete_batch(DELETE, before, limit).await
+    }
+}
+
+impl VerifiedCredential<'_> {
+    /// Whether the credential is still valid, until the transaction ends.
+    async fn is_valid(&self, tx: &mut Transaction, user_id: UserId) -> Result<bool> {
+        match self {
+            Self::Password { hash, .. } => {
+                let sql = for_share!(
+                    tx,
+                    "select id from users where id = $1 and password_hash = $2"
+                );
+                exists!(tx, sql, [user_id, *hash])
+            }
+            Self::Identity(identity) => {
+                let sql = for_share!(
+                    tx,
+                    "select user_id from identities
+                     where user_id = $1 and issuer = $2 and subject = $3"
+                );
+                exists!(tx, sql, [user_id, &identity.issuer, &identity.subject])
+            }
+        }
     }
 }

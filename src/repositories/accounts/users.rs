@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{api_keys, mail_tokens, session_rows};
 use crate::{
-    database::{Autocommit, Batcher, Database, Pool, Pools, is_unique_violation},
+    database::{Autocommit, Batcher, Database, Pool, Pools, on_unique_violation},
     domain::{AuditContext, Email, EmailKind, Name, Session, SessionId, Time, User, UserId},
     error::{Error, Result},
     repositories::{IdempotencyKey, audit_log, outbox, sql::user_columns},
@@ -43,9 +43,8 @@ impl Users {
             Pools::Sqlite { .. } => None,
             Pools::Postgres(pool) => {
                 let pool = pool.clone();
-                Some(Batcher::new(pool.max_batches(), move |ids: Vec<UserId>| {
-                    let pool = pool.clone();
-                    Box::pin(async move { get_each(&pool, &ids).await })
+                Some(Batcher::new(pool.max_batches(), move |ids| {
+                    Box::pin(get_each(pool.clone(), ids))
                 }))
             }
         };
@@ -55,9 +54,8 @@ impl Users {
     /// Creates an account. `EmailTaken` if the address has one.
     pub async fn create(&self, user: &NewUser, audit: &AuditContext, now: Time) -> Result<User> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let inserted: Result<User> = fetch_one!(
+            .transaction(|mut tx| async move {
+                let created: User = fetch_one!(
                     tx,
                     concat!(
                         "insert into users
@@ -75,13 +73,8 @@ impl Users {
                         &user.password_hash,
                         now
                     ]
-                );
-
-                let created = match inserted {
-                    Ok(user) => user,
-                    Err(error) if is_unique_violation(&error) => return Err(Error::EmailTaken),
-                    Err(error) => return Err(error),
-                };
+                )
+                .map_err(on_unique_violation(Error::EmailTaken))?;
                 if let Some(key) = &user.idempotency {
                     key.record(&mut tx, user.id.uuid(), now).await?;
                 }
@@ -120,20 +113,18 @@ impl Users {
 
     /// An account.
     pub async fn get(&self, id: UserId) -> Result<User> {
-        let alone = self.get_one(id);
+        let alone = async {
+            fetch_optional!(
+                self.database.reader(),
+                concat!("select ", user_columns!(""), " from users where id = $1"),
+                [id]
+            )
+        };
         let found = match &self.gets {
             Some(gets) => gets.run(|| id, alone).await?,
             None => alone.await?,
         };
         found.ok_or_else(|| Error::not_found("user", id))
-    }
-
-    async fn get_one(&self, id: UserId) -> Result<Option<User>> {
-        fetch_optional!(
-            self.database.reader(),
-            concat!("select ", user_columns!(""), " from users where id = $1"),
-            [id]
-        )
     }
 
     /// The password hash of an account, if it has one.
@@ -154,7 +145,6 @@ impl Users {
             "update users set password_hash = $3 where id = $1 and password_hash = $2",
             [id, old, new]
         )
-        .map(drop)
     }
 
     /// Replaces the password if it still has the old hash. `session` gets a new seed. All
@@ -168,9 +158,8 @@ impl Users {
         now: Time,
     ) -> Result<Vec<SessionId>> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let changed = execute!(
+            .transaction(|mut tx| async move {
+                let changed = rows_affected!(
                     tx,
                     "update users
                      set password_hash = $3, update_time = $4
@@ -203,30 +192,29 @@ impl Users {
         now: Time,
     ) -> Result<Vec<Uuid>> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 // Locks the account: no call can sign in or change the password from now on.
-                let locked = execute!(tx, "update users set update_time = $3 where id = $1 and password_hash = $2", [id, hash, now])?;
+                let locked = rows_affected!(
+                    tx,
+                    "update users set update_time = $3 where id = $1 and password_hash = $2",
+                    [id, hash, now]
+                )?;
                 if locked == 0 {
                     return Err(Error::ConcurrentChange);
                 }
-                let sessions = session_rows::revoke_all(&mut tx, id, None, now).await?;
-                let keys = api_keys::delete_all(&mut tx, id, now).await?;
+                let ended = api_keys::end_access(&mut tx, id, now).await?;
                 for sql in [
                     "delete from idempotent_creates where owner_id = $1",
                     "delete from idempotent_creates where resource_id = $1",
-                    "delete from outbox where email_key = (select email_key from users where id = $1)",
+                    "delete from outbox
+                     where email_key = (select email_key from users where id = $1)",
                     "delete from users where id = $1",
                 ] {
                     execute!(tx, sql, [id])?;
                 }
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit().await?;
-                Ok(sessions
-                    .into_iter()
-                    .map(SessionId::uuid)
-                    .chain(keys)
-                    .collect())
+                Ok(ended)
             })
             .await
     }
@@ -249,14 +237,14 @@ impl Users {
 }
 
 /// The accounts with these ids, in their order.
-async fn get_each(pool: &Pool<Postgres>, ids: &[UserId]) -> Result<Vec<Option<User>>> {
+async fn get_each(pool: Pool<Postgres>, ids: Vec<UserId>) -> Result<Vec<Option<User>>> {
     let rows: Vec<User> = sqlx::query_as(concat!(
         "select ",
         user_columns!(""),
         " from users where id = any($1)"
     ))
     .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
-    .fetch_all(Autocommit(pool))
+    .fetch_all(Autocommit(&pool))
     .await?;
     let found: HashMap<_, _> = rows.into_iter().map(|user| (user.id, user)).collect();
     Ok(ids.iter().map(|id| found.get(id).cloned()).collect())

@@ -36,20 +36,18 @@ impl BatchedReads {
         let (gets, lists) = (pool.clone(), pool.clone());
         Self {
             gets: Batcher::new(max_in_flight, move |requests| {
-                let pool = gets.clone();
-                Box::pin(async move { get_each(&pool, &requests).await })
+                Box::pin(get_each(gets.clone(), requests))
             }),
             lists: Batcher::new(max_in_flight, move |requests| {
-                let pool = lists.clone();
-                Box::pin(async move { list_each(&pool, &requests).await })
+                Box::pin(list_each(lists.clone(), requests))
             }),
         }
     }
 }
 
 async fn get_each(
-    pool: &Pool<Postgres>,
-    requests: &[(ProjectId, Tenant)],
+    pool: Pool<Postgres>,
+    requests: Vec<(ProjectId, Tenant)>,
 ) -> Result<Vec<Option<Project>>> {
     let ids: Vec<_> = requests.iter().map(|(id, _)| id.uuid()).collect();
     let users: Vec<_> = requests
@@ -73,7 +71,7 @@ async fn get_each(
     .bind(ids)
     .bind(users)
     .bind(keys)
-    .fetch_all(Autocommit(pool))
+    .fetch_all(Autocommit(&pool))
     .await?;
 
     let mut answers = vec![None; requests.len()];
@@ -86,8 +84,8 @@ async fn get_each(
 }
 
 async fn list_each(
-    pool: &Pool<Postgres>,
-    requests: &[(Page, UserId)],
+    pool: Pool<Postgres>,
+    requests: Vec<(Page, UserId)>,
 ) -> Result<Vec<Vec<Project>>> {
     let users: Vec<_> = requests.iter().map(|(_, user)| user.uuid()).collect();
     let below: Vec<_> = requests.iter().map(|(page, _)| page.below).collect();
@@ -107,7 +105,7 @@ async fn list_each(
     .bind(users)
     .bind(below)
     .bind(limits)
-    .fetch_all(Autocommit(pool))
+    .fetch_all(Autocommit(&pool))
     .await?;
 
     let mut answers = vec![Vec::new(); requests.len()];

@@ -1,13 +1,17 @@
 use sqlx::FromRow;
+use uuid::Uuid;
 
-use super::{events, revisions::lock_owned};
+use super::{events, rows::lock_owned};
 use crate::{
     database::{Database, Transaction},
     domain::{
         AuditContext, Change, Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time,
     },
     error::{Error, Result},
-    repositories::{Created, IdempotencyKey, audit_log, relays::stream_changes, sql::owned_by},
+    repositories::{
+        Created, IdempotencyKey, audit_log, idempotency::create_once, relays::stream_changes,
+        sql::owned_by,
+    },
 };
 
 /// The columns of [`Destination`], each after a prefix such as `"t."`.
@@ -65,35 +69,9 @@ impl Destinations {
         audit: &AuditContext,
         now: Time,
     ) -> Result<Created<Destination>> {
-        if let Some(before) = self.created_before(tenant, idempotency, now).await? {
-            return Ok(Created::Existing(before));
-        }
-        match self
-            .insert(tenant, destination, idempotency, audit, now)
-            .await
-        {
-            // The same request may have created it meanwhile.
-            Err(Error::ConcurrentChange) => {
-                let before = self.created_before(tenant, idempotency, now).await?;
-                before.map(Created::Existing).ok_or(Error::ConcurrentChange)
-            }
-            created => created.map(Created::New),
-        }
-    }
-
-    async fn created_before(
-        &self,
-        tenant: Tenant,
-        idempotency: Option<&IdempotencyKey>,
-        now: Time,
-    ) -> Result<Option<Destination>> {
-        let Some(key) = idempotency else {
-            return Ok(None);
-        };
-        match key.find(&self.database, now).await? {
-            Some(id) => Ok(Some(self.get(tenant, id.into()).await?.0)),
-            None => Ok(None),
-        }
+        let insert = self.insert(tenant, destination, idempotency, audit, now);
+        let get = |id: Uuid| async move { Ok(self.get(tenant, id.into()).await?.0) };
+        create_once(&self.database, idempotency, now, insert, get).await
     }
 
     async fn insert(
@@ -105,10 +83,14 @@ impl Destinations {
         now: Time,
     ) -> Result<Destination> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
-                if count(&mut tx, destination.project_id).await? >= self.limit {
+                let count: i64 = fetch_scalar!(
+                    tx,
+                    "select count(*) from destinations where project_id = $1",
+                    [destination.project_id]
+                )?;
+                if count >= self.limit {
                     return Err(Error::DestinationLimit);
                 }
                 let destination: Destination = fetch_one!(
@@ -211,8 +193,7 @@ impl Destinations {
         now: Time,
     ) -> Result<Destination> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
                 let is_redirected = destination.stream_key_sealed.is_some()
                     || url_of(&mut tx, destination.id).await? != destination.url;
@@ -263,11 +244,13 @@ impl Destinations {
         let (destination, _) = self.get(tenant, id).await?;
 
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let project_id = destination.project_id;
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
-                delete_row(&mut tx, id).await?;
+                let deleted = rows_affected!(tx, "delete from destinations where id = $1", [id])?;
+                if deleted == 0 {
+                    return Err(Error::not_found("destination", id));
+                }
                 let change = Change::DestinationDeleted(id);
                 events::record(&mut tx, project_id, revision, &change, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
@@ -280,22 +263,6 @@ impl Destinations {
 async fn url_of(tx: &mut Transaction, id: DestinationId) -> Result<String> {
     fetch_optional_scalar!(tx, "select url from destinations where id = $1", [id])?
         .ok_or(Error::ConcurrentChange)
-}
-
-async fn count(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
-    fetch_scalar!(
-        tx,
-        "select count(*) from destinations where project_id = $1",
-        [id]
-    )
-}
-
-async fn delete_row(tx: &mut Transaction, id: DestinationId) -> Result<()> {
-    let deleted = execute!(tx, "delete from destinations where id = $1", [id])?;
-    match deleted {
-        0 => Err(Error::not_found("destination", id)),
-        _ => Ok(()),
-    }
 }
 
 /// Writes the event of a created or changed destination.

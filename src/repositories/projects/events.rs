@@ -71,7 +71,7 @@ impl Events {
             [id, revision, limit]
         )?
         .into_iter()
-        .map(|row: EventRow| row.decode().map(|(_, event)| event))
+        .map(EventRow::decode)
         .collect()
     }
 
@@ -142,7 +142,7 @@ impl Events {
         for row in rows {
             let (id, revision) = (row.project_id, row.revision);
             match row.decode() {
-                Ok(event) => events.push(event),
+                Ok(event) => events.push((id, event)),
                 Err(error) => {
                     let error = error.with_causes();
                     tracing::error!(project_id = %id, revision, error, "cannot read an event");
@@ -154,9 +154,9 @@ impl Events {
 
     /// Deletes at most `limit` events from before a time; returns the number.
     pub async fn prune(&self, before: Time, limit: i64) -> Result<u64> {
-        Ok(match self.database.writer() {
+        let sql = match self.database.writer() {
             // Replicas that prune concurrently do not wait for each other.
-            Engine::Postgres(pool) => sqlx::query(
+            Engine::Postgres(_) => {
                 "delete from events
                  where (project_id, revision) in (
                      select project_id, revision
@@ -164,24 +164,15 @@ impl Events {
                      where create_time < $1
                      order by create_time
                      limit $2
-                     for update skip locked)",
-            )
-            .bind(before)
-            .bind(limit)
-            .execute(pool)
-            .await?
-            .rows_affected(),
-            Engine::Sqlite(pool) => sqlx::query(
+                     for update skip locked)"
+            }
+            Engine::Sqlite(_) => {
                 "delete from events
                  where rowid in (
-                     select rowid from events where create_time < $1 order by create_time limit $2)",
-            )
-            .bind(before)
-            .bind(limit)
-            .execute(pool)
-            .await?
-            .rows_affected(),
-        })
+                     select rowid from events where create_time < $1 order by create_time limit $2)"
+            }
+        };
+        self.database.delete_batch(sql, before, limit).await
     }
 }
 
@@ -200,22 +191,14 @@ pub(crate) async fn record(
          values ($1, $2, $3, $4)",
         [project_id, revision, now, change]
     )
-    .map(drop)
 }
 
 impl EventRow {
-    fn decode(self) -> Result<(ProjectId, Event)> {
-        let Self {
-            project_id,
-            revision,
-            create_time,
-            change,
-        } = self;
-        let event = Event {
-            revision,
-            create_time,
-            change: serde_json::from_str(&change).map_err(Error::internal)?,
-        };
-        Ok((project_id, event))
+    fn decode(self) -> Result<Event> {
+        Ok(Event {
+            revision: self.revision,
+            create_time: self.create_time,
+            change: serde_json::from_str(&self.change).map_err(Error::internal)?,
+        })
     }
 }

@@ -8,13 +8,10 @@ pub(super) mod events;
     reason = "the repository of the group's own noun"
 )]
 mod projects;
-pub(super) mod revisions;
 pub(super) mod rows;
-mod snapshots;
 mod stream_keys;
 
 pub use destinations::{Destinations, SealedDestination};
 pub use events::Events;
 pub use projects::{NewProject, Projects};
-pub use snapshots::Snapshots;
 pub use stream_keys::StreamKeys;

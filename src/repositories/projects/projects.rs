@@ -1,17 +1,27 @@
+use uuid::Uuid;
+
 use super::{
     batched_reads::{BatchedReads, MAX_BATCHED_PAGE_SIZE},
+    destinations::destination_columns,
     events,
-    revisions::{lock_owned, return_revision, take_revision},
-    rows::{load, record, select_projects},
+    rows::{
+        SELECT_OWNED, load, lock_owned, record, return_revision, select_projects, take_revision,
+    },
 };
 use crate::{
     database::{Database, Pools},
     domain::{
-        AuditContext, Change, EndReason, Name, Page, Project, ProjectId, ProjectUpdate,
-        PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
+        AuditContext, Change, EndReason, Name, Page, Project, ProjectId, ProjectSnapshot,
+        ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
     },
     error::{Error, Result},
-    repositories::{Created, IdempotencyKey, audit_log, sql::owned_by, streams::rows::end_active},
+    repositories::{
+        Created, IdempotencyKey, audit_log,
+        idempotency::create_once,
+        relays::rows::relay_columns,
+        sql::owned_by,
+        streams::rows::{end_active, load_active},
+    },
 };
 
 /// Projects of users.
@@ -74,32 +84,16 @@ impl Projects {
         audit: &AuditContext,
         now: Time,
     ) -> Result<Created<Project>> {
-        if let Some(before) = self.created_before(tenant, project, now).await? {
-            return Ok(Created::Existing(before));
-        }
-        match self.insert(tenant, project, audit, now).await {
-            // The same request may have created it meanwhile.
-            Err(Error::ConcurrentChange) => {
-                let before = self.created_before(tenant, project, now).await?;
-                before.map(Created::Existing).ok_or(Error::ConcurrentChange)
-            }
-            created => created.map(Created::New),
-        }
-    }
-
-    async fn created_before(
-        &self,
-        tenant: Tenant,
-        project: &NewProject,
-        now: Time,
-    ) -> Result<Option<Project>> {
-        let Some(key) = &project.idempotency else {
-            return Ok(None);
-        };
-        match key.find(&self.database, now).await? {
-            Some(id) => self.get(tenant, id.into()).await.map(Some),
-            None => Ok(None),
-        }
+        let insert = self.insert(tenant, project, audit, now);
+        let get = |id: Uuid| self.get(tenant, id.into());
+        create_once(
+            &self.database,
+            project.idempotency.as_ref(),
+            now,
+            insert,
+            get,
+        )
+        .await
     }
 
     async fn insert(
@@ -110,13 +104,26 @@ impl Projects {
         now: Time,
     ) -> Result<Project> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                execute!(tx, "insert into projects
-                         (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
-                          stream_key_hash, stream_key_sealed, stream_key_hint, revision,
-                          create_time, update_time)
-                     values ($1, $2, $3, false, $4, $5, $6, $7, $8, 1, $9, $9)", [project.id, tenant.user, project.name.as_str(), project.reconnect_window.as_millis(), project.publish_conflict_policy.as_str(), &project.stream_key.hash, &project.stream_key.sealed, &project.stream_key.hint, now])?;
+            .transaction(|mut tx| async move {
+                execute!(
+                    tx,
+                    "insert into projects
+                         (id, owner_id, name, disabled, reconnect_window_ms,
+                          publish_conflict_policy, stream_key_hash, stream_key_sealed,
+                          stream_key_hint, revision, create_time, update_time)
+                     values ($1, $2, $3, false, $4, $5, $6, $7, $8, 1, $9, $9)",
+                    [
+                        project.id,
+                        tenant.user,
+                        project.name.as_str(),
+                        project.reconnect_window.as_millis(),
+                        project.publish_conflict_policy.as_str(),
+                        &project.stream_key.hash,
+                        &project.stream_key.sealed,
+                        &project.stream_key.hint,
+                        now
+                    ]
+                )?;
                 if let Some(key) = &project.idempotency {
                     key.record(&mut tx, project.id.uuid(), now).await?;
                 }
@@ -131,7 +138,13 @@ impl Projects {
 
     /// A project.
     pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Project> {
-        let unbatched = self.get_unbatched(tenant, id);
+        let unbatched = async {
+            fetch_optional!(
+                self.database.reader(),
+                SELECT_OWNED,
+                [id, tenant.user, tenant.restricted_to]
+            )
+        };
         let found = match &self.batched {
             None => unbatched.await?,
             Some(batched) => batched.gets.run(|| (id, tenant), unbatched).await?,
@@ -141,7 +154,18 @@ impl Projects {
 
     /// The tenant's projects, newest first.
     pub async fn list(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
-        let unbatched = self.list_unbatched(tenant, page);
+        let unbatched = async {
+            fetch_all!(
+                self.database.reader(),
+                concat!(
+                    select_projects!(),
+                    " where p.id < $1 and ",
+                    owned_by!("$2", "$3"),
+                    " order by p.id desc limit $4",
+                ),
+                [page.below, tenant.user, tenant.restricted_to, page.limit()]
+            )
+        };
         match &self.batched {
             // A restricted key sees some projects only, which are found one by one.
             Some(batched)
@@ -153,29 +177,44 @@ impl Projects {
         }
     }
 
-    async fn get_unbatched(&self, tenant: Tenant, id: ProjectId) -> Result<Option<Project>> {
-        fetch_optional!(
-            self.database.reader(),
+    /// A project with its destinations, its live stream and its relays, as of one revision.
+    pub async fn snapshot(&self, tenant: Tenant, id: ProjectId) -> Result<ProjectSnapshot> {
+        let mut tx = self.database.begin_read_only().await?;
+        let project: Option<Project> =
+            fetch_optional!(tx, SELECT_OWNED, [id, tenant.user, tenant.restricted_to])?;
+        let project = project.ok_or_else(|| Error::not_found("project", id))?;
+        let destinations = fetch_all!(
+            tx,
             concat!(
-                select_projects!(),
-                " where p.id = $1 and ",
-                owned_by!("$2", "$3")
+                "select ",
+                destination_columns!(""),
+                " from destinations
+                 where project_id = $1
+                 order by id desc",
             ),
-            [id, tenant.user, tenant.restricted_to]
-        )
-    }
-
-    async fn list_unbatched(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
-        fetch_all!(
-            self.database.reader(),
-            concat!(
-                select_projects!(),
-                " where p.id < $1 and ",
-                owned_by!("$2", "$3"),
-                " order by p.id desc limit $4",
-            ),
-            [page.below, tenant.user, tenant.restricted_to, page.limit()]
-        )
+            [id]
+        )?;
+        let stream = load_active(&mut tx, id).await?;
+        let relays = match &stream {
+            None => Vec::new(),
+            Some(stream) => fetch_all!(
+                tx,
+                concat!(
+                    "select ",
+                    relay_columns!(""),
+                    " from relays
+                     where stream_id = $1
+                     order by destination_id",
+                ),
+                [stream.id]
+            )?,
+        };
+        Ok(ProjectSnapshot {
+            project,
+            destinations,
+            stream,
+            relays,
+        })
     }
 
     /// Updates a project. Disabling it ends its active stream.
@@ -188,9 +227,8 @@ impl Projects {
         now: Time,
     ) -> Result<Project> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let found = execute!(
+            .transaction(|mut tx| async move {
+                let found = rows_affected!(
                     tx,
                     concat!(
                         "update projects as p
@@ -245,8 +283,7 @@ impl Projects {
         now: Time,
     ) -> Result<()> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 lock_owned(&mut tx, tenant, id).await?;
                 // The end of the stream takes the revision before that of the deletion.
                 return_revision(&mut tx, id).await?;

@@ -1,15 +1,21 @@
-use std::time::Duration;
+//! Rows of the table `projects`, and their revisions.
+//!
+//! A transaction that changes a project, or what belongs to it, first takes the project's
+//! next revision. This locks the project's row: the changes of a project happen one after
+//! the other, in the order of their revisions, and each revision has its event. A
+//! rollback, for example of a transaction without changes, returns the revision.
 
-use sqlx::FromRow;
+use sqlx::Row;
 
 use super::events;
 use crate::{
-    database::{Transaction, decode_column},
-    domain::{Change, Project, ProjectId, PublishConflictPolicy, ReconnectWindow, StreamId, Time},
-    error::Result,
+    database::Transaction,
+    domain::{Change, Project, ProjectId, Tenant, Time},
+    error::{Error, Result},
+    repositories::sql::owned_by,
 };
 
-/// Selects [`ProjectRow`]s: projects `p` with their live streams `s`.
+/// Selects [`Project`]s: projects `p` with their live streams `s`.
 macro_rules! select_projects {
     () => {
         "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
@@ -21,19 +27,45 @@ macro_rules! select_projects {
 }
 pub(super) use select_projects;
 
-/// A row of the table `projects`, with its live stream.
-#[derive(FromRow)]
-pub(crate) struct ProjectRow {
-    id: ProjectId,
-    name: String,
-    disabled: bool,
-    reconnect_window_ms: i64,
-    publish_conflict_policy: String,
-    stream_key_hint: String,
-    live_stream_id: Option<StreamId>,
-    revision: i64,
-    create_time: Time,
-    update_time: Time,
+/// Selects a project of a tenant.
+pub(super) const SELECT_OWNED: &str = concat!(
+    select_projects!(),
+    " where p.id = $1 and ",
+    owned_by!("$2", "$3")
+);
+
+/// Locks a project of the tenant and takes its next revision.
+pub(crate) async fn lock_owned(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<i64> {
+    fetch_optional_scalar!(
+        tx,
+        concat!(
+            "update projects as p
+             set revision = revision + 1
+             where p.id = $1 and ",
+            owned_by!("$2", "$3"),
+            " returning revision",
+        ),
+        [id, tenant.user, tenant.restricted_to]
+    )?
+    .ok_or_else(|| Error::not_found("project", id))
+}
+
+/// Takes another revision of a locked project.
+pub(crate) async fn take_revision(tx: &mut Transaction, id: ProjectId) -> Result<i64> {
+    fetch_scalar!(
+        tx,
+        "update projects set revision = revision + 1 where id = $1 returning revision",
+        [id]
+    )
+}
+
+/// Returns the revision of a locked project that a change without an event has taken.
+pub(crate) async fn return_revision(tx: &mut Transaction, id: ProjectId) -> Result<()> {
+    execute!(
+        tx,
+        "update projects set revision = revision - 1 where id = $1",
+        [id]
+    )
 }
 
 /// Writes the event of a change of the project itself.
@@ -47,43 +79,10 @@ pub(crate) async fn load(tx: &mut Transaction, id: ProjectId) -> Result<Project>
     fetch_one!(tx, concat!(select_projects!(), " where p.id = $1"), [id])
 }
 
-impl<'r, R: sqlx::Row> FromRow<'r, R> for Project
-where
-    ProjectRow: FromRow<'r, R>,
-{
-    fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        let ProjectRow {
-            id,
-            name,
-            disabled,
-            reconnect_window_ms,
-            publish_conflict_policy,
-            stream_key_hint,
-            live_stream_id,
-            revision,
-            create_time,
-            update_time,
-        } = ProjectRow::from_row(row)?;
-        let policy = PublishConflictPolicy::parse(&publish_conflict_policy);
-        Ok(Self {
-            id,
-            name,
-            disabled,
-            reconnect_window: window_from_millis(reconnect_window_ms)?,
-            publish_conflict_policy: decode_column("publish_conflict_policy", policy)?,
-            stream_key_hint,
-            live_stream_id,
-            revision,
-            create_time,
-            update_time,
-        })
-    }
-}
-
-/// The reconnect window of a column with milliseconds.
-pub(crate) fn window_from_millis(millis: i64) -> sqlx::Result<ReconnectWindow> {
-    let window = u64::try_from(millis)
-        .ok()
-        .and_then(|millis| ReconnectWindow::parse(Duration::from_millis(millis)).ok());
-    decode_column("reconnect_window_ms", window)
-}
+impl_from_row!(
+    Project:
+    id, name, disabled, publish_conflict_policy, stream_key_hint, live_stream_id, revision,
+    create_time, update_time;
+    |row|
+    reconnect_window: row.try_get("reconnect_window_ms")?,
+);

@@ -1,9 +1,6 @@
 use std::time::Duration;
 
-use super::{
-    revisions::lock_owned,
-    rows::{load, record},
-};
+use super::rows::{load, lock_owned, record};
 use crate::{
     database::{Database, Transaction},
     domain::{AuditContext, EndReason, Project, ProjectId, SealedStreamKey, Tenant, Time},
@@ -16,6 +13,14 @@ use crate::{
 pub struct StreamKeys {
     database: Database,
 }
+
+/// The sealed stream key of a tenant's project.
+const SELECT_SEALED: &str = concat!(
+    "select p.stream_key_sealed
+     from projects p
+     where p.id = $1 and ",
+    owned_by!("$2", "$3"),
+);
 
 impl StreamKeys {
     /// Stream keys in this database.
@@ -38,8 +43,7 @@ impl StreamKeys {
         let expiry = (!grace.is_zero()).then(|| now + grace);
 
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 lock_owned(&mut tx, tenant, id).await?;
                 execute!(
                     tx,
@@ -82,16 +86,10 @@ impl StreamKeys {
         now: Time,
     ) -> Result<Vec<u8>> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let sealed: Option<Option<Vec<u8>>> = fetch_optional_scalar!(
                     tx,
-                    concat!(
-                        "select p.stream_key_sealed
-                         from projects p
-                         where p.id = $1 and ",
-                        owned_by!("$2", "$3"),
-                    ),
+                    SELECT_SEALED,
                     [id, tenant.user, tenant.restricted_to]
                 )?;
                 let sealed = sealed
@@ -108,12 +106,7 @@ impl StreamKeys {
     pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Vec<u8>> {
         let sealed: Option<Option<Vec<u8>>> = fetch_optional_scalar!(
             self.database.reader(),
-            concat!(
-                "select p.stream_key_sealed
-                     from projects p
-                     where p.id = $1 and ",
-                owned_by!("$2", "$3"),
-            ),
+            SELECT_SEALED,
             [id, tenant.user, tenant.restricted_to]
         )?;
         sealed
@@ -132,5 +125,4 @@ async fn limit_active(tx: &mut Transaction, id: ProjectId, expiry: Time) -> Resu
            and (key_expire_time is null or key_expire_time > $2)",
         [id, expiry]
     )
-    .map(drop)
 }

@@ -65,16 +65,10 @@ pub struct WorkerLease {
     pub must_release: bool,
 }
 
-#[derive(FromRow)]
-struct Candidate {
-    stream_id: StreamId,
-    destination_id: DestinationId,
-}
-
 /// The source and the destination of a relay.
 #[derive(FromRow)]
 struct RelayEndpoints {
-    status: String,
+    status: StreamStatus,
     node_id: String,
     connection_id: String,
     play_url_id: Option<Uuid>,
@@ -97,7 +91,7 @@ macro_rules! claimable {
     };
 }
 
-/// Selects at most `$3` [`Candidate`]s.
+/// Selects at most `$3` relays that can be claimed.
 macro_rules! select_candidates {
     ($join:literal) => {
         concat!(
@@ -142,8 +136,7 @@ impl RelayClaims {
             return Ok(Vec::new());
         }
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let capacity = remaining_capacity(&mut tx, claimant).await?;
                 let mut claimed = Vec::new();
                 let candidates = self.lock_candidates(&mut tx, claimant, capacity, now);
@@ -165,7 +158,7 @@ impl RelayClaims {
 
     /// Whether there is a claimable relay; else the claim needs no transaction.
     async fn has_claimable_relay(&self, claimant: &ClaimingWorker, now: Time) -> Result<bool> {
-        let found: Option<StreamId> = fetch_optional_scalar!(
+        exists!(
             self.database.reader(),
             concat!(
                 "select r.stream_id
@@ -182,8 +175,7 @@ impl RelayClaims {
                 &claimant.worker_id,
                 claimant.capacity
             ]
-        )?;
-        Ok(found.is_some())
+        )
     }
 
     /// Locks projects and returns their relays that may be claimable.
@@ -193,7 +185,7 @@ impl RelayClaims {
         claimant: &ClaimingWorker,
         limit: i64,
         now: Time,
-    ) -> Result<Vec<Candidate>> {
+    ) -> Result<Vec<(StreamId, DestinationId)>> {
         let sql = match &self.database.pools {
             Pools::Postgres(_) => {
                 concat!(
@@ -211,16 +203,25 @@ impl RelayClaims {
         &self,
         tx: &mut Transaction,
         claimant: &ClaimingWorker,
-        candidate: Candidate,
+        (stream_id, destination_id): (StreamId, DestinationId),
         now: Time,
     ) -> Result<Option<ClaimedRelay>> {
-        let (stream_id, destination_id) = (candidate.stream_id, candidate.destination_id);
         let Some(mut relay) = load(tx, stream_id, destination_id).await? else {
             return Ok(None);
         };
-        let endpoints = load_endpoints(tx, stream_id, destination_id).await?;
+        let endpoints: RelayEndpoints = fetch_one!(
+            tx,
+            "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
+                    d.url, d.stream_key_sealed,
+                    exists (
+                        select 1 from relays b
+                        where b.destination_id = d.id and b.lease_id is not null) as is_busy
+             from streams s, destinations d
+             where s.id = $1 and d.id = $2",
+            [stream_id, destination_id]
+        )?;
         let is_on_node = claimant.node_id.is_empty() || endpoints.node_id == claimant.node_id;
-        let is_live = endpoints.status == StreamStatus::Live.as_str();
+        let is_live = endpoints.status == StreamStatus::Live;
         if !relay.is_claimable(now) || !is_on_node || !is_live || endpoints.is_busy {
             return Ok(None);
         }
@@ -260,22 +261,4 @@ async fn remaining_capacity(tx: &mut Transaction, claimant: &ClaimingWorker) -> 
         [&claimant.worker_id]
     )?;
     Ok((claimant.capacity - held).clamp(0, MAX_CLAIMS_PER_TRANSACTION))
-}
-
-async fn load_endpoints(
-    tx: &mut Transaction,
-    stream_id: StreamId,
-    destination_id: DestinationId,
-) -> Result<RelayEndpoints> {
-    fetch_one!(
-        tx,
-        "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
-                d.url, d.stream_key_sealed,
-                exists (
-                    select 1 from relays b
-                    where b.destination_id = d.id and b.lease_id is not null) as is_busy
-         from streams s, destinations d
-         where s.id = $1 and d.id = $2",
-        [stream_id, destination_id]
-    )
 }

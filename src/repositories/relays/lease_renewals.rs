@@ -20,6 +20,30 @@ pub(super) struct LeaseRenewal {
     bitrate_bps: i64,
 }
 
+/// Renews the leases of relays `r`. `$renewals` selects the rows `n` of the renewals and joins
+/// them. The expiry of the leases is bound as `$2`, and the present as `$3`.
+macro_rules! renew {
+    ($greatest:literal, $renewals:literal) => {
+        concat!(
+            "update relays as r
+             set bytes_sent = ",
+            $greatest,
+            "(n.bytes_sent, r.bytes_sent),
+                 bitrate_bps = case when n.bytes_sent >= r.bytes_sent
+                     then n.bitrate_bps else r.bitrate_bps end,
+                 lease_expire_time = $2,
+                 last_progress_time = case when n.bytes_sent > r.bytes_sent
+                     then $3 else r.last_progress_time end,
+                 silent_since = case when n.bytes_sent > r.bytes_sent
+                     then $3 else r.silent_since end,
+                 broadcast_time = case when n.bytes_sent > r.bytes_sent
+                     then coalesce(r.broadcast_time, $3) else r.broadcast_time end
+             from (",
+            $renewals
+        )
+    };
+}
+
 impl LeaseRenewal {
     /// The renewal of a relay that remains in this state.
     pub fn new(report: &RelayReport, state: RelayState, must_grow: bool) -> Self {
@@ -44,91 +68,66 @@ impl LeaseRenewal {
         if renewals.is_empty() {
             return Ok(HashSet::new());
         }
-        let renewed = match database.writer() {
+        let renewed: Vec<Uuid> = match database.writer() {
             Engine::Postgres(pool) => {
                 let column = |of: fn(&Self) -> i64| renewals.iter().map(of).collect::<Vec<_>>();
                 let states: Vec<_> = renewals.iter().map(|one| one.state.as_str()).collect();
-                sqlx::query_scalar::<_, Uuid>(
-                    "update relays r
-                     set bytes_sent = greatest(n.bytes_sent, r.bytes_sent),
-                         bitrate_bps = case when n.bytes_sent >= r.bytes_sent
-                             then n.bitrate_bps else r.bitrate_bps end,
-                         lease_expire_time = $7,
-                         last_progress_time = case when n.bytes_sent > r.bytes_sent
-                             then $8 else r.last_progress_time end,
-                         silent_since = case when n.bytes_sent > r.bytes_sent
-                             then $8 else r.silent_since end,
-                         broadcast_time = case when n.bytes_sent > r.bytes_sent
-                             then coalesce(r.broadcast_time, $8) else r.broadcast_time end
-                     from (
-                         select h.stream_id, h.destination_id, u.bytes_sent, u.bitrate_bps
-                         from unnest($1::uuid[], $2::text[], $3::bool[], $4::int8[], $5::int8[])
-                              as u (lease_id, state, must_grow, bytes_sent, bitrate_bps)
-                         join relays h on h.lease_id = u.lease_id
-                         where h.worker_id = $6 and h.wanted and h.state = u.state
-                           and (u.bytes_sent > h.bytes_sent or not u.must_grow)
-                         for no key update of h skip locked) as n
+                sqlx::query_scalar(renew!(
+                    "greatest",
+                    "select h.stream_id, h.destination_id, u.bytes_sent, u.bitrate_bps
+                     from unnest($4::uuid[], $5::text[], $6::bool[], $7::int8[], $8::int8[])
+                          as u (lease_id, state, must_grow, bytes_sent, bitrate_bps)
+                     join relays h on h.lease_id = u.lease_id
+                     where h.worker_id = $1 and h.wanted and h.state = u.state
+                       and (u.bytes_sent > h.bytes_sent or not u.must_grow)
+                     for no key update of h skip locked) as n
                      where r.stream_id = n.stream_id and r.destination_id = n.destination_id
-                     returning r.lease_id",
-                )
+                     returning r.lease_id"
+                ))
+                .bind(worker_id)
+                .bind(expire_time)
+                .bind(now)
                 .bind(renewals.iter().map(|one| one.lease_id).collect::<Vec<_>>())
                 .bind(states)
                 .bind(renewals.iter().map(|one| one.must_grow).collect::<Vec<_>>())
                 .bind(column(|one| one.bytes_sent))
                 .bind(column(|one| one.bitrate_bps))
-                .bind(worker_id)
-                .bind(expire_time)
-                .bind(now)
                 .fetch_all(pool)
                 .await?
             }
             Engine::Sqlite(pool) => {
-                let rows: Vec<_> = renewals.iter().map(Self::row).collect();
-                let rows = serde_json::to_string(&rows).map_err(Error::internal)?;
-                sqlx::query_scalar::<_, Uuid>(
-                    "update relays as r
-                     set bytes_sent = max(n.bytes_sent, r.bytes_sent),
-                         bitrate_bps = case when n.bytes_sent >= r.bytes_sent
-                             then n.bitrate_bps else r.bitrate_bps end,
-                         lease_expire_time = $3,
-                         last_progress_time = case when n.bytes_sent > r.bytes_sent
-                             then $4 else r.last_progress_time end,
-                         silent_since = case when n.bytes_sent > r.bytes_sent
-                             then $4 else r.silent_since end,
-                         broadcast_time = case when n.bytes_sent > r.bytes_sent
-                             then coalesce(r.broadcast_time, $4) else r.broadcast_time end
-                     from (
-                         select unhex(value ->> 0) as lease_id, value ->> 1 as state,
-                                value ->> 2 as must_grow, value ->> 3 as bytes_sent,
-                                value ->> 4 as bitrate_bps
-                         from json_each($1)) as n
-                     where r.lease_id = n.lease_id and r.worker_id = $2 and r.wanted
+                // SQLite has no arrays.
+                let rows = renewals.iter().map(|one| {
+                    let lease_id = one.lease_id.simple();
+                    (
+                        lease_id,
+                        one.state,
+                        one.must_grow,
+                        one.bytes_sent,
+                        one.bitrate_bps,
+                    )
+                });
+                let rows = serde_json::to_string(&rows.collect::<Vec<_>>());
+                sqlx::query_scalar(renew!(
+                    "max",
+                    "select unhex(value ->> 0) as lease_id, value ->> 1 as state,
+                            value ->> 2 as must_grow, value ->> 3 as bytes_sent,
+                            value ->> 4 as bitrate_bps
+                     from json_each($4)) as n
+                     where r.lease_id = n.lease_id and r.worker_id = $1 and r.wanted
                        and r.state = n.state
                        and (n.bytes_sent > r.bytes_sent or not n.must_grow)
-                     returning lease_id",
-                )
-                .bind(rows)
+                     returning lease_id"
+                ))
                 .bind(worker_id)
                 .bind(expire_time)
                 .bind(now)
+                .bind(rows.map_err(Error::internal)?)
                 .fetch_all(pool)
                 .await?
             }
         };
         Ok(renewed.into_iter().collect())
-    }
-
-    /// A row of JSON, because SQLite has no arrays.
-    fn row(&self) -> (String, &'static str, bool, i64, i64) {
-        let lease_id = self.lease_id.simple().to_string();
-        let state = self.state.as_str();
-        (
-            lease_id,
-            state,
-            self.must_grow,
-            self.bytes_sent,
-            self.bitrate_bps,
-        )
     }
 }
 
@@ -157,7 +156,7 @@ pub(super) async fn extend_leases(
             .await?;
         }
         Engine::Sqlite(pool) => {
-            let leases: Vec<_> = leases.iter().map(|id| id.simple().to_string()).collect();
+            let leases: Vec<_> = leases.iter().map(|id| id.simple()).collect();
             let leases = serde_json::to_string(&leases).map_err(Error::internal)?;
             sqlx::query(
                 "update relays

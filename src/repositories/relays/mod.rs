@@ -10,6 +10,7 @@ mod relays;
 mod reports;
 pub(super) mod rows;
 pub(super) mod stream_changes;
+mod timeouts;
 
 pub use claims::{ClaimedRelay, ClaimingWorker, RelayClaims, WorkerLease};
 pub use relays::Relays;

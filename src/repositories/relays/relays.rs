@@ -1,13 +1,10 @@
 use super::rows::{insert, load, record_with_revision, relay_columns, store};
 use crate::{
     database::{Database, Transaction},
-    domain::{
-        AuditContext, DestinationId, ProjectId, Relay, Stream, StreamId, StreamStatus, Tenant, Time,
-    },
+    domain::{AuditContext, DestinationId, Relay, Stream, StreamId, StreamStatus, Tenant, Time},
     error::{Error, Result},
     repositories::{
-        Streams, audit_log, projects::revisions::lock_owned, sql::owned_by,
-        streams::rows as stream_rows,
+        Streams, audit_log, projects::rows::lock_owned, sql::owned_by, streams::rows as stream_rows,
     },
 };
 
@@ -53,30 +50,7 @@ impl Relays {
         audit: &AuditContext,
         now: Time,
     ) -> Result<Relay> {
-        let project_id = self.streams.get(tenant, stream_id).await?.project_id;
-
-        self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let revision = lock_owned(&mut tx, tenant, project_id).await?;
-                let stream = load_live_stream(&mut tx, stream_id, destination_id).await?;
-                let relay = match load(&mut tx, stream_id, destination_id).await? {
-                    None => {
-                        let relay = Relay::new(&stream, destination_id, now);
-                        insert(&mut tx, &relay).await?;
-                        relay
-                    }
-                    Some(mut relay) => {
-                        if !relay.start(now) {
-                            tx.rollback().await?;
-                            return Ok(relay);
-                        }
-                        store(&mut tx, &relay).await?;
-                        relay
-                    }
-                };
-                self.finish(tx, revision, relay, audit, now).await
-            })
+        self.change(tenant, stream_id, destination_id, Relay::start, audit, now)
             .await
     }
 
@@ -89,42 +63,41 @@ impl Relays {
         audit: &AuditContext,
         now: Time,
     ) -> Result<Relay> {
-        let project_id = self.streams.get(tenant, stream_id).await?.project_id;
-
-        self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let revision = lock_owned(&mut tx, tenant, project_id).await?;
-                let stream = load_live_stream(&mut tx, stream_id, destination_id).await?;
-                let Some(mut relay) = load(&mut tx, stream_id, destination_id).await? else {
-                    // It was never started, so nothing is stored.
-                    let mut relay = Relay::new(&stream, destination_id, now);
-                    relay.stop(now);
-                    tx.rollback().await?;
-                    return Ok(relay);
-                };
-                if !relay.stop(now) {
-                    tx.rollback().await?;
-                    return Ok(relay);
-                }
-                store(&mut tx, &relay).await?;
-                self.finish(tx, revision, relay, audit, now).await
-            })
+        self.change(tenant, stream_id, destination_id, Relay::stop, audit, now)
             .await
     }
 
-    async fn finish(
+    /// Starts or stops a relay. One that has never been started is stored when it starts.
+    async fn change(
         &self,
-        mut tx: Transaction,
-        revision: i64,
-        relay: Relay,
+        tenant: Tenant,
+        stream_id: StreamId,
+        destination_id: DestinationId,
+        change: fn(&mut Relay, Time) -> bool,
         audit: &AuditContext,
         now: Time,
     ) -> Result<Relay> {
-        record_with_revision(&mut tx, revision, &relay, now).await?;
-        audit_log::record(&mut tx, audit, now).await?;
-        self.database.commit_change(tx, relay.project_id).await?;
-        Ok(relay)
+        let project_id = self.streams.get(tenant, stream_id).await?.project_id;
+
+        self.database
+            .transaction(|mut tx| async move {
+                let revision = lock_owned(&mut tx, tenant, project_id).await?;
+                let stream = load_live_stream(&mut tx, stream_id, destination_id).await?;
+                let stored = load(&mut tx, stream_id, destination_id).await?;
+                let is_new = stored.is_none();
+                let mut relay = stored.unwrap_or_else(|| Relay::new(&stream, destination_id, now));
+                let is_changed = change(&mut relay, now);
+                match is_new {
+                    true if relay.wanted => insert(&mut tx, &relay).await?,
+                    false if is_changed => store(&mut tx, &relay).await?,
+                    _ => return tx.rollback(relay).await,
+                }
+                record_with_revision(&mut tx, revision, &relay, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(relay)
+            })
+            .await
     }
 }
 
@@ -135,27 +108,17 @@ async fn load_live_stream(
     stream_id: StreamId,
     destination_id: DestinationId,
 ) -> Result<Stream> {
-    let stream = stream_rows::load(tx, stream_id)
-        .await?
-        .ok_or_else(|| Error::not_found("stream", stream_id))?;
-    if !has_destination(tx, stream.project_id, destination_id).await? {
+    let stream = stream_rows::load(tx, stream_id).await?;
+    let has_destination = exists!(
+        tx,
+        "select id from destinations where id = $1 and project_id = $2",
+        [destination_id, stream.project_id]
+    )?;
+    if !has_destination {
         return Err(Error::not_found("destination", destination_id));
     }
     match stream.status {
         StreamStatus::Live | StreamStatus::Reconnecting if stream.live_time.is_some() => Ok(stream),
         _ => Err(Error::StreamNotLive),
     }
-}
-
-async fn has_destination(
-    tx: &mut Transaction,
-    project_id: ProjectId,
-    id: DestinationId,
-) -> Result<bool> {
-    let found: Option<DestinationId> = fetch_optional_scalar!(
-        tx,
-        "select id from destinations where id = $1 and project_id = $2",
-        [id, project_id]
-    )?;
-    Ok(found.is_some())
 }

@@ -1,4 +1,4 @@
-//! The reports of workers on relays, and their timeouts.
+//! The reports of workers on relays.
 //!
 //! A report of broadcasting relays is one statement for all of them. It does not wait: it
 //! skips locked rows. Each relay that changes or was skipped then has a transaction of its
@@ -11,23 +11,23 @@ use uuid::Uuid;
 
 use super::{
     lease_renewals::{LeaseRenewal, extend_leases},
-    rows::{load, record_with_revision, relay_columns, store},
+    rows::{is_reconnecting, load, record_with_revision, relay_columns, store},
 };
 use crate::{
-    database::{Database, Pools, Transaction},
+    database::{Database, Transaction},
     domain::{
         DestinationId, ProjectId, Relay, RelayReport, RelayState, RelayTimeouts, ReportOutcome,
         ReportedState, StreamId, StreamStatus, Time,
     },
     error::Result,
-    repositories::projects::revisions::return_revision,
+    repositories::projects::rows::return_revision,
 };
 
 /// Relays, as workers report them.
 #[derive(Debug, Clone)]
 pub struct RelayReports {
-    database: Database,
-    times: RelayTimeouts,
+    pub(super) database: Database,
+    pub(super) times: RelayTimeouts,
 }
 
 /// Identifies a relay.
@@ -45,7 +45,7 @@ pub struct RelayKey {
 struct LeasedRelay {
     #[sqlx(flatten)]
     relay: Relay,
-    stream_status: String,
+    stream_status: StreamStatus,
 }
 
 impl RelayReports {
@@ -104,7 +104,11 @@ impl RelayReports {
 
         let renewed = self.renew(worker_id, quiet, now).await?;
         changes.retain(|(_, report)| !renewed.contains(&report.lease_id));
-        self.extend(worker_id, &changes, now).await?;
+        if changes.len() > 1 {
+            // One after the other, they may take longer than the duration of a lease.
+            let ids: Vec<_> = changes.iter().map(|(_, report)| report.lease_id).collect();
+            extend_leases(&self.database, worker_id, &ids, now + self.times.lease).await?;
+        }
         // A failure does not keep the other reports from being applied.
         let mut failed = Ok(());
         for (key, report) in changes {
@@ -115,21 +119,6 @@ impl RelayReports {
             }
         }
         failed.map(|()| lost)
-    }
-
-    /// Extends the leases of relays that change one after the other, which may take longer
-    /// than the duration of a lease.
-    async fn extend(
-        &self,
-        worker_id: &str,
-        changes: &[(RelayKey, RelayReport)],
-        now: Time,
-    ) -> Result<()> {
-        let ids: Vec<_> = changes.iter().map(|(_, report)| report.lease_id).collect();
-        match ids.len() {
-            0 | 1 => Ok(()),
-            _ => extend_leases(&self.database, worker_id, &ids, now + self.times.lease).await,
-        }
     }
 
     async fn renew(
@@ -160,7 +149,7 @@ impl RelayReports {
         let mut held = HashMap::new();
         for row in rows {
             let relay = row.relay;
-            let is_reconnecting = row.stream_status == StreamStatus::Reconnecting.as_str();
+            let is_reconnecting = row.stream_status == StreamStatus::Reconnecting;
             if let Some(id) = relay.lease.as_ref().map(|lease| lease.id) {
                 held.insert(id, (relay, is_reconnecting));
             }
@@ -177,21 +166,18 @@ impl RelayReports {
         now: Time,
     ) -> Result<ReportOutcome> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let Some(revision) = lock_project(&mut tx, key.project_id).await? else {
-                    tx.rollback().await?;
-                    return Ok(ReportOutcome::Lost);
+                    return tx.rollback(ReportOutcome::Lost).await;
                 };
-                let Some(mut relay) = load(&mut tx, key.stream_id, key.destination_id).await?
-                else {
-                    tx.rollback().await?;
-                    return Ok(ReportOutcome::Lost);
+                let relay = load(&mut tx, key.stream_id, key.destination_id).await?;
+                let Some(mut relay) = relay else {
+                    return tx.rollback(ReportOutcome::Lost).await;
                 };
                 let is_reconnecting = is_reconnecting(&mut tx, key.stream_id).await?;
                 let reported = relay.report(worker_id, report, is_reconnecting, self.times, now);
                 match reported {
-                    ReportOutcome::Lost => tx.rollback().await?,
+                    ReportOutcome::Lost => tx.rollback(()).await?,
                     ReportOutcome::Renewed => {
                         store(&mut tx, &relay).await?;
                         return_revision(&mut tx, key.project_id).await?;
@@ -204,52 +190,8 @@ impl RelayReports {
             .await
     }
 
-    /// At most `limit` relays that may have to change: their lease has expired, or they send
-    /// no more bytes.
-    pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<RelayKey>> {
-        let silent_since = now - self.times.stall;
-        fetch_all!(
-            self.database.reader(),
-            "select stream_id, destination_id, project_id
-                 from relays
-                 where lease_id is not null and lease_expire_time <= $1
-                 union
-                 select r.stream_id, r.destination_id, r.project_id
-                 from relays r
-                 join streams s on s.id = r.stream_id
-                 where r.state = 'broadcasting' and r.silent_since <= $2 and s.status = 'live'
-                 limit $3",
-            [now, silent_since, limit]
-        )
-    }
-
-    /// Applies the timeouts to a relay. `None` if nothing changes, or if another transaction
-    /// has locked its project.
-    pub async fn expire(&self, key: RelayKey, now: Time) -> Result<Option<Relay>> {
-        self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let Some(revision) = self.try_lock_project(&mut tx, key.project_id).await? else {
-                    tx.rollback().await?;
-                    return Ok(None);
-                };
-                let Some(mut relay) = load(&mut tx, key.stream_id, key.destination_id).await?
-                else {
-                    tx.rollback().await?;
-                    return Ok(None);
-                };
-                let is_reconnecting = is_reconnecting(&mut tx, key.stream_id).await?;
-                if !relay.expire(is_reconnecting, self.times, now) {
-                    tx.rollback().await?;
-                    return Ok(None);
-                }
-                self.finish(tx, revision, &relay, now).await?;
-                Ok(Some(relay))
-            })
-            .await
-    }
-
-    async fn finish(
+    /// Commits the change of a relay with this revision.
+    pub(super) async fn finish(
         &self,
         mut tx: Transaction,
         revision: i64,
@@ -259,23 +201,6 @@ impl RelayReports {
         store(&mut tx, relay).await?;
         record_with_revision(&mut tx, revision, relay, now).await?;
         self.database.commit_change(tx, relay.project_id).await
-    }
-
-    /// Locks a project and takes its next revision, unless another transaction has locked it.
-    async fn try_lock_project(&self, tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>> {
-        let sql = match &self.database.pools {
-            Pools::Postgres(_) => {
-                "update projects
-                 set revision = revision + 1
-                 where id = (
-                     select id from projects where id = $1 for no key update skip locked)
-                 returning revision"
-            }
-            Pools::Sqlite { .. } => {
-                "update projects set revision = revision + 1 where id = $1 returning revision"
-            }
-        };
-        fetch_optional_scalar!(tx, sql, [id])
     }
 }
 
@@ -296,10 +221,4 @@ async fn lock_project(tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>
         "update projects set revision = revision + 1 where id = $1 returning revision",
         [id]
     )
-}
-
-/// Whether a stream waits for its publisher, so that there is nothing to send.
-async fn is_reconnecting(tx: &mut Transaction, id: StreamId) -> Result<bool> {
-    let status: String = fetch_scalar!(tx, "select status from streams where id = $1", [id])?;
-    Ok(status == StreamStatus::Reconnecting.as_str())
 }

@@ -3,19 +3,16 @@
 //! A relay changes under the lock of its project. Only its bytes and the expiry of its lease
 //! change without the lock, and without a revision.
 
-use sqlx::FromRow;
-use uuid::Uuid;
+use sqlx::Row;
 
 use crate::{
-    database::{Transaction, decode_column},
-    domain::{
-        Change, DestinationId, ProjectId, Relay, RelayError, RelayLease, RelayState, StreamId, Time,
-    },
+    database::Transaction,
+    domain::{Change, DestinationId, Relay, RelayError, RelayLease, StreamId, StreamStatus, Time},
     error::Result,
-    repositories::projects::{events, revisions::take_revision},
+    repositories::projects::{events, rows::take_revision},
 };
 
-/// The columns of [`RelayRow`], each after a prefix such as `"t."`.
+/// The columns of [`Relay`], each after a prefix such as `"t."`.
 macro_rules! relay_columns {
     ($prefix:literal) => {
         $crate::repositories::sql::columns!(
@@ -28,31 +25,6 @@ macro_rules! relay_columns {
     };
 }
 pub(crate) use relay_columns;
-
-/// A row of the table `relays`.
-#[derive(FromRow)]
-pub(crate) struct RelayRow {
-    stream_id: StreamId,
-    destination_id: DestinationId,
-    project_id: ProjectId,
-    wanted: bool,
-    state: String,
-    attempt: i64,
-    ready_time: Time,
-    last_progress_time: Option<Time>,
-    bytes_sent: i64,
-    bitrate_bps: i64,
-    error_code: Option<String>,
-    error_severity: Option<String>,
-    error_message: Option<String>,
-    worker_id: Option<String>,
-    lease_id: Option<Uuid>,
-    lease_expire_time: Option<Time>,
-    claim_time: Option<Time>,
-    broadcast_time: Option<Time>,
-    silent_since: Option<Time>,
-    update_time: Time,
-}
 
 /// Takes the next revision of a locked project and writes the event of a relay's change.
 pub(crate) async fn record(tx: &mut Transaction, relay: &Relay, now: Time) -> Result<()> {
@@ -69,6 +41,12 @@ pub(crate) async fn record_with_revision(
 ) -> Result<()> {
     let change = Change::Relay(relay.clone());
     events::record(tx, relay.project_id, revision, &change, now).await
+}
+
+/// Whether the stream of a relay waits for its publisher, so that there is nothing to send.
+pub(super) async fn is_reconnecting(tx: &mut Transaction, id: StreamId) -> Result<bool> {
+    let status: StreamStatus = fetch_scalar!(tx, "select status from streams where id = $1", [id])?;
+    Ok(status == StreamStatus::Reconnecting)
 }
 
 /// A relay, locked for a change against concurrent reports.
@@ -126,7 +104,6 @@ pub(super) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
             relay.update_time
         ]
     )
-    .map(drop)
 }
 
 /// Writes the mutable columns of a relay whose project is locked.
@@ -163,7 +140,6 @@ pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
             relay.update_time
         ]
     )
-    .map(drop)
 }
 
 fn severity(fatal: bool) -> &'static str {
@@ -173,63 +149,28 @@ fn severity(fatal: bool) -> &'static str {
     }
 }
 
-impl<'r, R: sqlx::Row> FromRow<'r, R> for Relay
-where
-    RelayRow: FromRow<'r, R>,
-{
-    fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        let RelayRow {
-            stream_id,
-            destination_id,
-            project_id,
-            wanted,
-            state,
-            attempt,
-            ready_time,
-            last_progress_time,
-            bytes_sent,
-            bitrate_bps,
-            error_code,
-            error_severity,
-            error_message,
-            worker_id,
-            lease_id,
-            lease_expire_time,
-            claim_time,
-            broadcast_time,
-            silent_since,
-            update_time,
-        } = RelayRow::from_row(row)?;
-        let error = error_code.map(|code| RelayError {
+impl_from_row!(
+    Relay:
+    stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
+    last_progress_time, bytes_sent, bitrate_bps, update_time;
+    |row|
+    error: match row.try_get("error_code")? {
+        None => None,
+        Some(code) => Some(RelayError {
             code,
-            fatal: error_severity.as_deref() == Some(severity(true)),
-            message: error_message.unwrap_or_default(),
-        });
-        let lease = match (lease_id, worker_id, lease_expire_time) {
-            (Some(id), Some(worker_id), Some(expire_time)) => Some(RelayLease {
-                id,
-                worker_id,
-                claim_time: claim_time.unwrap_or(update_time),
-                expire_time,
-                broadcast_time,
-                silent_since: silent_since.unwrap_or(update_time),
-            }),
-            _ => None,
-        };
-        Ok(Self {
-            stream_id,
-            destination_id,
-            project_id,
-            wanted,
-            state: decode_column("state", RelayState::parse(&state))?,
-            attempt,
-            ready_time,
-            last_progress_time,
-            bytes_sent,
-            bitrate_bps,
-            error,
-            lease,
-            update_time,
-        })
-    }
-}
+            fatal: row.try_get::<String, _>("error_severity")? == severity(true),
+            message: row.try_get("error_message")?,
+        }),
+    },
+    lease: match row.try_get("lease_id")? {
+        None => None,
+        Some(id) => Some(RelayLease {
+            id,
+            worker_id: row.try_get("worker_id")?,
+            claim_time: row.try_get("claim_time")?,
+            expire_time: row.try_get("lease_expire_time")?,
+            broadcast_time: row.try_get("broadcast_time")?,
+            silent_since: row.try_get("silent_since")?,
+        }),
+    },
+);

@@ -16,26 +16,25 @@ pub(crate) async fn update_relays(
     after: &Stream,
     now: Time,
 ) -> Result<()> {
-    let was_live = before.is_some_and(|before| before.live_time.is_some());
     if after.live_time.is_none() {
         return Ok(());
     }
-    if !was_live {
-        return start_enabled(tx, after, now).await;
+    match before.filter(|before| before.live_time.is_some()) {
+        None => start_enabled(tx, after, now).await,
+        Some(_) if after.status == StreamStatus::Ended => {
+            change_all(tx, after.id, Relay::end, now).await
+        }
+        Some(before) if after.epoch != before.epoch => {
+            change_all(tx, after.id, Relay::relocate, now).await
+        }
+        Some(before)
+            if before.status == StreamStatus::Reconnecting
+                && after.status == StreamStatus::Live =>
+        {
+            reset_silence(tx, after.id, now).await
+        }
+        Some(_) => Ok(()),
     }
-    let Some(before) = before else {
-        return Ok(());
-    };
-    if after.status == StreamStatus::Ended {
-        return change_all(tx, after.id, Relay::end, now).await;
-    }
-    if after.epoch != before.epoch {
-        return change_all(tx, after.id, Relay::relocate, now).await;
-    }
-    if before.status == StreamStatus::Reconnecting && after.status == StreamStatus::Live {
-        return reset_silence(tx, after.id, now).await;
-    }
-    Ok(())
 }
 
 /// Starts a relay for each enabled destination.
@@ -78,7 +77,6 @@ async fn reset_silence(tx: &mut Transaction, id: StreamId, now: Time) -> Result<
          where stream_id = $1 and lease_id is not null",
         [id, now]
     )
-    .map(drop)
 }
 
 /// Makes workers release the leases for a destination whose URL or key has changed, under

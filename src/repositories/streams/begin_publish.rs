@@ -1,25 +1,22 @@
 //! The transaction in which a publisher begins a stream, or resumes it.
 
-use sqlx::FromRow;
+use sqlx::{FromRow, Row};
 
 use super::{
     connections::{self, ConnectionHistory},
     node_boots,
-    rows::{insert, load_active, record, store, store_play_url},
+    rows::{end, insert, load_active, record, store, store_change, store_play_url},
 };
 use crate::{
-    database::{Transaction, decode_column},
+    database::Transaction,
     domain::{
-        BeginDecision, EndReason, ProjectId, PublishConflictPolicy, PublishRules, Publisher,
-        RefusalCause, SealedPlayUrl, Stream, StreamStatus, Time,
+        BeginDecision, EndReason, ProjectId, PublishRules, Publisher, RefusalCause, SealedPlayUrl,
+        Stream, StreamStatus, Time,
     },
     error::{Error, Result},
     repositories::{
         Publishing,
-        projects::{
-            revisions::{return_revision, take_revision},
-            rows::window_from_millis,
-        },
+        projects::rows::{return_revision, take_revision},
     },
     telemetry::metrics::SERVER,
 };
@@ -60,11 +57,9 @@ impl Publishing {
         node_boots::register(&self.database, node_id, boot_id, now).await?;
 
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let (rules, revision) = lock_by_key(&mut tx, publish.key_hash)
-                    .await?
-                    .ok_or(Error::StreamKeyInvalid)?;
+            .transaction(|mut tx| async move {
+                let LockedProject { rules, revision } =
+                    lock_by_key(&mut tx, publish.key_hash).await?;
                 let begun = self
                     .begin_locked(&mut tx, &rules, revision, publish, now)
                     .await;
@@ -72,7 +67,7 @@ impl Publishing {
                     Ok(_) => self.database.commit_change(tx, rules.project_id).await?,
                     Err(Error::PublishRefused(refusal)) => {
                         // Rolled back at once, to unlock the project.
-                        tx.rollback().await?;
+                        tx.rollback(()).await?;
                         self.record_refusal(*refusal, rules.project_id, publisher, now)
                             .await;
                     }
@@ -153,20 +148,16 @@ impl Publishing {
                 stream.resume(publisher.clone(), self.timeouts, now);
                 stream.key_expire_time = rules.key_expire_time;
                 stream.record_activity(publish.media_flowing, now);
-                store(tx, &stream).await?;
-                record(tx, revision, Some(&before), &stream, now).await?;
+                store_change(tx, revision, &before, &stream, now).await?;
                 stream
             }
             (_, active) => {
                 if let Some(before) = active {
-                    let mut ended = before.clone();
-                    ended.end(EndReason::TakenOver, now);
-                    store(tx, &ended).await?;
-                    record(tx, revision, Some(&before), &ended, now).await?;
+                    end(tx, before, EndReason::TakenOver, revision, now).await?;
                     revision = take_revision(tx, rules.project_id).await?;
                 }
-                let mut stream =
-                    Stream::begin(rules.project_id, publisher.clone(), self.timeouts, now);
+                let publisher = publisher.clone();
+                let mut stream = Stream::begin(rules.project_id, publisher, self.timeouts, now);
                 stream.key_expire_time = rules.key_expire_time;
                 stream.record_activity(publish.media_flowing, now);
                 insert(tx, &stream).await?;
@@ -192,26 +183,23 @@ async fn mark_lost(
 ) -> Result<Option<Stream>> {
     let mut lost = before.clone();
     lost.lose_connection(EndReason::NodeLost, rules.window, now);
-    store(tx, &lost).await?;
-    record(tx, revision, Some(&before), &lost, now).await?;
+    store_change(tx, revision, &before, &lost, now).await?;
     Ok(Some(lost).filter(|stream| stream.status != StreamStatus::Ended))
+}
+
+/// A project that a transaction has locked.
+#[derive(FromRow)]
+struct LockedProject {
+    #[sqlx(flatten)]
+    rules: PublishRules,
+    /// The next revision.
+    revision: i64,
 }
 
 /// Locks the project with this stream key, or with this previous stream key, and takes its
 /// next revision.
-async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(PublishRules, i64)>> {
-    #[derive(FromRow)]
-    struct RulesRow {
-        id: ProjectId,
-        disabled: bool,
-        publish_held_until: Option<Time>,
-        publish_conflict_policy: String,
-        reconnect_window_ms: i64,
-        key_expire_time: Option<Time>,
-        revision: i64,
-    }
-
-    let rules: Option<RulesRow> = fetch_optional!(
+async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<LockedProject> {
+    fetch_optional!(
         tx,
         "update projects
          set revision = revision + 1
@@ -221,21 +209,16 @@ async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<Option<(Pu
                    case when stream_key_hash = $1 then null else previous_key_expire_time end
                        as key_expire_time",
         [key_hash]
-    )?;
-
-    rules
-        .map(|rules| {
-            let policy = PublishConflictPolicy::parse(&rules.publish_conflict_policy);
-            let revision = rules.revision;
-            let rules = PublishRules {
-                project_id: rules.id,
-                disabled: rules.disabled,
-                held_until: rules.publish_held_until,
-                policy: decode_column("publish_conflict_policy", policy)?,
-                window: window_from_millis(rules.reconnect_window_ms)?,
-                key_expire_time: rules.key_expire_time,
-            };
-            Ok((rules, revision))
-        })
-        .transpose()
+    )?
+    .ok_or(Error::StreamKeyInvalid)
 }
+
+impl_from_row!(
+    PublishRules:
+    disabled, key_expire_time;
+    |row|
+    project_id: row.try_get("id")?,
+    held_until: row.try_get("publish_held_until")?,
+    policy: row.try_get("publish_conflict_policy")?,
+    window: row.try_get("reconnect_window_ms")?,
+);

@@ -24,7 +24,7 @@ pub(super) async fn record_begin(
     project_id: ProjectId,
     now: Time,
 ) -> Result<ConnectionHistory> {
-    let inserted = execute!(
+    let inserted = rows_affected!(
         tx,
         "insert into publishes (node_id, boot_id, connection_id, project_id, create_time)
          values ($1, $2, $3, $4, $5)
@@ -80,7 +80,6 @@ pub(super) async fn record_end(
             now
         ]
     )
-    .map(drop)
 }
 
 /// Deletes at most `limit` connections from before a time that hold no stream; returns the

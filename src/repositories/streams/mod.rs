@@ -6,16 +6,15 @@ mod node_boots;
 mod node_sync;
 mod publishing;
 mod refusals;
-mod revisions;
 pub(super) mod rows;
 #[expect(
     clippy::module_inception,
     reason = "the repository of the group's own noun"
 )]
 mod streams;
+mod timeouts;
 
 pub use begin_publish::PublishAttempt;
-pub use node_sync::NodeSyncStreams;
 pub use publishing::Publishing;
 pub use refusals::Refusals;
 pub use streams::Streams;

@@ -60,7 +60,6 @@ async fn insert(database: &Database, node_id: &str, boot_id: &str, time: Time) -
          on conflict do nothing",
         [node_id, boot_id, time]
     )
-    .map(drop)
 }
 
 /// Deletes at most `limit` boots from before a time, except the newest of each node; returns

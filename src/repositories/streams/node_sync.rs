@@ -7,31 +7,22 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
+use uuid::fmt::Simple;
 
 use super::{
-    node_boots,
-    publishing::reconnect_window,
-    revisions::lock_project_of,
-    rows::{load, record, store, stream_columns},
+    Publishing, node_boots,
+    rows::{load, lock_project_of, reconnect_window, store_change, stream_columns},
 };
 use crate::{
-    database::{Database, Engine},
-    domain::{
-        EndReason, NodeConnection, NodeReport, ReconnectWindow, Stream, StreamId, StreamStats, Time,
-    },
+    database::Engine,
+    domain::{EndReason, NodeConnection, NodeReport, Stream, StreamId, StreamStats, Time},
     error::{Error, Result},
 };
-
-/// The streams of media servers.
-#[derive(Debug, Clone)]
-pub struct NodeSyncStreams {
-    database: Database,
-}
 
 /// A connection that holds a stream, as JSON.
 #[derive(Serialize)]
 struct HolderRow<'a> {
-    id: String,
+    id: Simple,
     epoch: i64,
     connection_id: &'a str,
     media_flows: bool,
@@ -42,7 +33,7 @@ struct HolderRow<'a> {
 /// A connection that holds no stream, as JSON.
 #[derive(Serialize)]
 struct UnmatchedRow<'a> {
-    stream_id: Option<String>,
+    stream_id: Option<Simple>,
     connection_id: &'a str,
 }
 
@@ -70,12 +61,7 @@ macro_rules! select_published {
     };
 }
 
-impl NodeSyncStreams {
-    /// Streams in this database.
-    pub fn new(database: Database) -> Self {
-        Self { database }
-    }
-
+impl Publishing {
     /// Registers the reporting boot. `NodeSuperseded` if a later one has registered.
     pub async fn register_boot(&self, report: &NodeReport, now: Time) -> Result<()> {
         node_boots::register(&self.database, &report.node_id, &report.boot_id, now).await
@@ -105,10 +91,13 @@ impl NodeSyncStreams {
         held: &[(&NodeConnection, Stream)],
         now: Time,
     ) -> Result<HashSet<StreamId>> {
-        let rows: Vec<_> = held
-            .iter()
-            .map(|(report, stream)| HolderRow::new(report, stream))
-            .collect();
+        let rows = held.iter().map(|(report, stream)| HolderRow {
+            id: stream.id.uuid().simple(),
+            epoch: stream.epoch,
+            connection_id: &report.publisher.connection_id,
+            media_flows: report.media_flows(),
+            stats: report.stats.as_ref(),
+        });
         // Locks the rows in one order, so that concurrent reports do not deadlock.
         let sql = match self.database.writer() {
             Engine::Postgres(_) => {
@@ -169,7 +158,7 @@ impl NodeSyncStreams {
         let refreshed: Vec<StreamId> = fetch_scalars!(
             self.database.writer(),
             sql,
-            [json(&rows)?, &report.node_id, &report.boot_id, now]
+            [json(rows)?, &report.node_id, &report.boot_id, now]
         )?;
         Ok(refreshed.into_iter().collect())
     }
@@ -181,10 +170,10 @@ impl NodeSyncStreams {
         report: &NodeReport,
         unmatched: &[&NodeConnection],
     ) -> Result<Vec<Stream>> {
-        let rows: Vec<_> = unmatched
-            .iter()
-            .map(|report| UnmatchedRow::new(report))
-            .collect();
+        let rows = unmatched.iter().map(|report| UnmatchedRow {
+            stream_id: report.known_stream.map(|(id, _)| id.uuid().simple()),
+            connection_id: &report.publisher.connection_id,
+        });
         let sql = match self.database.reader() {
             Engine::Postgres(_) => select_published!(
                 "select stream_id, connection_id
@@ -199,56 +188,34 @@ impl NodeSyncStreams {
         fetch_all!(
             self.database.reader(),
             sql,
-            [json(&rows)?, &report.node_id, &report.boot_id]
+            [json(rows)?, &report.node_id, &report.boot_id]
         )
     }
 
-    /// Disconnects a stream because the boot of its connection has ended. `None` if another
-    /// connection holds it meanwhile.
-    pub async fn mark_node_lost(&self, held: &Stream, now: Time) -> Result<Option<Stream>> {
-        self.change(held, now, |stream, window| {
-            stream.lose_connection(EndReason::NodeLost, window, now)
-        })
-        .await
-    }
-
-    /// Disconnects a stream because its connection has ended. `None` if another connection
-    /// holds it meanwhile.
-    pub async fn mark_disconnected(&self, held: &Stream, now: Time) -> Result<Option<Stream>> {
-        self.change(held, now, |stream, window| {
-            stream.lose_connection(EndReason::PublisherEnded, window, now)
-        })
-        .await
-    }
-
-    /// Changes a stream if the connection of `held` still holds it.
-    async fn change(
+    /// Disconnects a stream if the connection of `held` still holds it; else `None`.
+    pub async fn mark_lost(
         &self,
         held: &Stream,
+        reason: EndReason,
         now: Time,
-        change: impl Fn(&mut Stream, ReconnectWindow),
     ) -> Result<Option<Stream>> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let (project_id, revision) = match lock_project_of(&mut tx, held.id).await {
                     Err(Error::NotFound { .. }) => {
-                        tx.rollback().await?;
-                        return Ok(None);
+                        return tx.rollback(None).await;
                     }
                     locked => locked?,
                 };
                 let before = load(&mut tx, held.id).await?;
-                let Some(before) = before.filter(|now| now.is_held_by(&held.publisher, held.epoch))
-                else {
-                    tx.rollback().await?;
-                    return Ok(None);
-                };
+                if !before.is_held_by(&held.publisher, held.epoch) {
+                    return tx.rollback(None).await;
+                }
 
                 let mut stream = before.clone();
-                change(&mut stream, reconnect_window(&mut tx, project_id).await?);
-                store(&mut tx, &stream).await?;
-                record(&mut tx, revision, Some(&before), &stream, now).await?;
+                let window = reconnect_window(&mut tx, project_id).await?;
+                stream.lose_connection(reason, window, now);
+                store_change(&mut tx, revision, &before, &stream, now).await?;
                 self.database.commit_change(tx, project_id).await?;
                 Ok(Some(stream))
             })
@@ -256,32 +223,6 @@ impl NodeSyncStreams {
     }
 }
 
-impl<'a> HolderRow<'a> {
-    fn new(report: &'a NodeConnection, stream: &Stream) -> Self {
-        Self {
-            id: hex(stream.id),
-            epoch: stream.epoch,
-            connection_id: &report.publisher.connection_id,
-            media_flows: report.media_flows(),
-            stats: report.stats.as_ref(),
-        }
-    }
-}
-
-impl<'a> UnmatchedRow<'a> {
-    fn new(report: &'a NodeConnection) -> Self {
-        Self {
-            stream_id: report.known_stream.map(|(id, _)| hex(id)),
-            connection_id: &report.publisher.connection_id,
-        }
-    }
-}
-
-/// An id in JSON, as both engines can read it.
-fn hex(id: StreamId) -> String {
-    id.uuid().simple().to_string()
-}
-
-fn json(rows: &[impl Serialize]) -> Result<String> {
-    serde_json::to_string(rows).map_err(Error::internal)
+fn json(rows: impl Iterator<Item = impl Serialize>) -> Result<String> {
+    serde_json::to_string(&rows.collect::<Vec<_>>()).map_err(Error::internal)
 }

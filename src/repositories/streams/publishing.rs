@@ -6,20 +6,13 @@
 
 use super::{
     connections, node_boots,
-    revisions::{lock_project_of, try_lock_project_of},
-    rows::{load, record, store, stream_columns},
+    rows::{load, lock_project_of, reconnect_window, record, store, store_change, stream_columns},
 };
 use crate::{
-    database::{Database, Transaction},
-    domain::{
-        ProjectId, PublishAction, Publisher, ReconnectWindow, Stream, StreamId, StreamStats,
-        StreamTimeouts, Time,
-    },
-    error::{Error, Result},
-    repositories::{
-        Refusals,
-        projects::{revisions::return_revision, rows::window_from_millis},
-    },
+    database::Database,
+    domain::{PublishAction, Publisher, Stream, StreamId, StreamStats, StreamTimeouts, Time},
+    error::Result,
+    repositories::{Refusals, projects::rows::return_revision},
 };
 
 /// Streams, as media servers report them.
@@ -59,16 +52,12 @@ impl Publishing {
         }
 
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let (project_id, revision) = lock_project_of(&mut tx, id).await?;
-                let before = load(&mut tx, id)
-                    .await?
-                    .ok_or_else(|| Error::not_found("stream", id))?;
+                let before = load(&mut tx, id).await?;
                 let action = before.action_for(publisher, epoch);
                 if action != PublishAction::Continue {
-                    tx.rollback().await?;
-                    return Ok((before, action));
+                    return tx.rollback((before, action)).await;
                 }
 
                 let mut stream = before.clone();
@@ -140,12 +129,9 @@ impl Publishing {
         now: Time,
     ) -> Result<Stream> {
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let (project_id, revision) = lock_project_of(&mut tx, id).await?;
-                let before = load(&mut tx, id)
-                    .await?
-                    .ok_or_else(|| Error::not_found("stream", id))?;
+                let before = load(&mut tx, id).await?;
                 connections::record_end(&mut tx, publisher, project_id, now).await?;
                 if !before.is_held_by(publisher, epoch) {
                     return_revision(&mut tx, project_id).await?;
@@ -155,8 +141,7 @@ impl Publishing {
 
                 let mut stream = before.clone();
                 stream.disconnect(reconnect_window(&mut tx, project_id).await?, now);
-                store(&mut tx, &stream).await?;
-                record(&mut tx, revision, Some(&before), &stream, now).await?;
+                store_change(&mut tx, revision, &before, &stream, now).await?;
                 self.database.commit_change(tx, project_id).await?;
                 Ok(stream)
             })
@@ -170,70 +155,4 @@ impl Publishing {
         let boots = node_boots::purge(database, before, limit).await?;
         Ok(connections + boots)
     }
-
-    /// At most `limit` streams that may have to change: their deadline has passed, they are
-    /// silent, or their stream key has expired.
-    pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<StreamId>> {
-        let silent_since = now - self.timeouts.heartbeat;
-        fetch_scalars!(
-            self.database.reader(),
-            "select id
-             from streams
-             where end_time is null and deadline <= $1
-             union
-             select id
-             from streams
-             where end_time is null and last_seen_time <= $2 and status = 'live'
-             union
-             select id
-             from streams
-             where end_time is null and key_expire_time <= $1 and connected
-             limit $3",
-            [now, silent_since, limit]
-        )
-    }
-
-    /// Applies the timeouts to a stream. `None` if nothing changes, or if another transaction
-    /// has locked its project.
-    pub async fn expire(&self, id: StreamId, now: Time) -> Result<Option<Stream>> {
-        self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                let Some((project_id, revision)) = try_lock_project_of(&mut tx, id).await? else {
-                    tx.rollback().await?;
-                    return Ok(None);
-                };
-                let before = load(&mut tx, id)
-                    .await?
-                    .ok_or_else(|| Error::not_found("stream", id))?;
-                let mut stream = before.clone();
-                if !stream.expire(
-                    reconnect_window(&mut tx, project_id).await?,
-                    self.timeouts,
-                    now,
-                ) {
-                    tx.rollback().await?;
-                    return Ok(None);
-                }
-
-                store(&mut tx, &stream).await?;
-                record(&mut tx, revision, Some(&before), &stream, now).await?;
-                self.database.commit_change(tx, project_id).await?;
-                Ok(Some(stream))
-            })
-            .await
-    }
-}
-
-/// The reconnect window of a project.
-pub(super) async fn reconnect_window(
-    tx: &mut Transaction,
-    id: ProjectId,
-) -> Result<ReconnectWindow> {
-    let millis: i64 = fetch_scalar!(
-        tx,
-        "select reconnect_window_ms from projects where id = $1",
-        [id]
-    )?;
-    Ok(window_from_millis(millis)?)
 }

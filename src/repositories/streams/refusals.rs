@@ -31,20 +31,35 @@ impl Refusals {
         now: Time,
     ) -> Result<()> {
         let peer = publisher.peer_address.parse::<PeerAddress>();
-        let prefix = peer.map(PeerAddress::prefix).unwrap_or_default();
+        let prefix = &peer.map(PeerAddress::prefix).unwrap_or_default();
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
-                execute!(tx, "insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
-                     values ($1, $2, $3, $4, $5, $6)", [RefusalId::generate(), project_id, now, reason.as_str(), &publisher.node_id, &prefix])?;
-                execute!(tx, "delete from refusals
+            .transaction(|mut tx| async move {
+                execute!(
+                    tx,
+                    "insert into refusals
+                         (id, project_id, create_time, reason, node_id, peer_prefix)
+                     values ($1, $2, $3, $4, $5, $6)",
+                    [
+                        RefusalId::generate(),
+                        project_id,
+                        now,
+                        reason.as_str(),
+                        &publisher.node_id,
+                        prefix
+                    ]
+                )?;
+                execute!(
+                    tx,
+                    "delete from refusals
                      where project_id = $1
                        and id <= (
                            select id
                            from refusals
                            where project_id = $1
                            order by id desc
-                           limit 1 offset $2)", [project_id, MAX_PER_PROJECT])?;
+                           limit 1 offset $2)",
+                    [project_id, MAX_PER_PROJECT]
+                )?;
                 tx.commit().await
             })
             .await

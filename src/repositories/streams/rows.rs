@@ -1,19 +1,19 @@
-use sqlx::FromRow;
+use sqlx::Row;
 
 use crate::{
-    database::{Transaction, decode_column},
+    database::Transaction,
     domain::{
-        Change, EndReason, IngestProtocol, ProjectId, Publisher, SealedPlayUrl, Stream, StreamId,
-        StreamStats, StreamStatus, Time,
+        Change, EndReason, ProjectId, Publisher, ReconnectWindow, SealedPlayUrl, Stream, StreamId,
+        StreamStats, Time,
     },
-    error::Result,
+    error::{Error, Result},
     repositories::{
-        projects::{events, revisions::take_revision},
+        projects::{events, rows::take_revision},
         relays::stream_changes,
     },
 };
 
-/// The columns of [`StreamRow`], each after a prefix such as `"t."`.
+/// The columns of [`Stream`], each after a prefix such as `"t."`.
 macro_rules! stream_columns {
     ($prefix:literal) => {
         $crate::repositories::sql::columns!(
@@ -27,35 +27,6 @@ macro_rules! stream_columns {
 }
 pub(crate) use stream_columns;
 
-/// A row of the table `streams`.
-#[derive(FromRow)]
-pub(crate) struct StreamRow {
-    id: StreamId,
-    project_id: ProjectId,
-    status: String,
-    epoch: i64,
-    node_id: String,
-    boot_id: String,
-    connection_id: String,
-    peer_address: String,
-    protocol: String,
-    connected: bool,
-    create_time: Time,
-    live_time: Option<Time>,
-    last_seen_time: Time,
-    deadline: Option<Time>,
-    key_expire_time: Option<Time>,
-    end_time: Option<Time>,
-    end_reason: Option<String>,
-    bytes_received: Option<i64>,
-    bitrate_bps: Option<i64>,
-    width: Option<i32>,
-    height: Option<i32>,
-    fps: Option<f64>,
-    video_codec: Option<String>,
-    audio_codec: Option<String>,
-}
-
 /// Ends the active stream of a locked project; returns whether there was one.
 pub(crate) async fn end_active(
     tx: &mut Transaction,
@@ -66,12 +37,34 @@ pub(crate) async fn end_active(
     let Some(before) = load_active(tx, project_id).await? else {
         return Ok(false);
     };
-    let mut stream = before.clone();
-    stream.end(reason, now);
-    store(tx, &stream).await?;
     let revision = take_revision(tx, project_id).await?;
-    record(tx, revision, Some(&before), &stream, now).await?;
+    end(tx, before, reason, revision, now).await?;
     Ok(true)
+}
+
+/// Ends a stream of a locked project, with this revision.
+pub(super) async fn end(
+    tx: &mut Transaction,
+    before: Stream,
+    reason: EndReason,
+    revision: i64,
+    now: Time,
+) -> Result<()> {
+    let mut ended = before.clone();
+    ended.end(reason, now);
+    store_change(tx, revision, &before, &ended, now).await
+}
+
+/// Writes a changed stream of a locked project, and the event of its change.
+pub(super) async fn store_change(
+    tx: &mut Transaction,
+    revision: i64,
+    before: &Stream,
+    stream: &Stream,
+    now: Time,
+) -> Result<()> {
+    store(tx, stream).await?;
+    record(tx, revision, Some(before), stream, now).await
 }
 
 /// Writes the event of a stream's change, and updates its relays.
@@ -85,6 +78,34 @@ pub(crate) async fn record(
     let change = Change::Stream(stream.clone());
     events::record(tx, stream.project_id, revision, &change, now).await?;
     stream_changes::update_relays(tx, before, stream, now).await
+}
+
+/// Locks the project of a stream and takes its next revision; returns both.
+pub(super) async fn lock_project_of(
+    tx: &mut Transaction,
+    id: StreamId,
+) -> Result<(ProjectId, i64)> {
+    fetch_optional!(
+        tx,
+        "update projects
+         set revision = revision + 1
+         where id = (select project_id from streams where id = $1)
+         returning id, revision",
+        [id]
+    )?
+    .ok_or_else(|| Error::not_found("stream", id))
+}
+
+/// The reconnect window of a project.
+pub(super) async fn reconnect_window(
+    tx: &mut Transaction,
+    id: ProjectId,
+) -> Result<ReconnectWindow> {
+    fetch_scalar!(
+        tx,
+        "select reconnect_window_ms from projects where id = $1",
+        [id]
+    )
 }
 
 /// The active stream of a project: the one that has not ended.
@@ -105,7 +126,7 @@ pub(crate) async fn load_active(
 }
 
 /// A stream, locked for a change against concurrent heartbeats.
-pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Option<Stream>> {
+pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Stream> {
     fetch_optional!(
         tx,
         concat!(
@@ -113,7 +134,8 @@ pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Option<St
             stream_columns!("")
         ),
         [id]
-    )
+    )?
+    .ok_or_else(|| Error::not_found("stream", id))
 }
 
 /// Inserts a stream that has just begun.
@@ -143,7 +165,6 @@ pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> 
             stream.key_expire_time
         ]
     )
-    .map(drop)
 }
 
 /// Writes the mutable columns of a stream whose project is locked.
@@ -185,7 +206,6 @@ pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
             stream.key_expire_time
         ]
     )
-    .map(drop)
 }
 
 /// Stores the play URL of a stream's newest connection.
@@ -203,75 +223,23 @@ pub(crate) async fn store_play_url(
             play_url.map(|url| &url.sealed)
         ]
     )
-    .map(drop)
 }
 
-impl<'r, R: sqlx::Row> FromRow<'r, R> for Stream
-where
-    StreamRow: FromRow<'r, R>,
-{
-    fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        let StreamRow {
-            id,
-            project_id,
-            status,
-            epoch,
-            node_id,
-            boot_id,
-            connection_id,
-            peer_address,
-            protocol,
-            connected,
-            create_time,
-            live_time,
-            last_seen_time,
-            deadline,
-            key_expire_time,
-            end_time,
-            end_reason,
-            bytes_received,
-            bitrate_bps,
-            width,
-            height,
-            fps,
-            video_codec,
-            audio_codec,
-        } = StreamRow::from_row(row)?;
+impl_from_row!(Publisher: node_id, boot_id, connection_id, peer_address, protocol);
 
-        let protocol = decode_column("protocol", IngestProtocol::parse(&protocol))?;
-        let end_reason = end_reason
-            .map(|reason| decode_column("end_reason", EndReason::parse(&reason)))
-            .transpose()?;
-        let stats = bytes_received.map(|bytes_received| StreamStats {
-            bytes_received,
-            bitrate_bps: bitrate_bps.unwrap_or_default(),
-            width: width.unwrap_or_default(),
-            height: height.unwrap_or_default(),
-            fps: fps.unwrap_or_default(),
-            video_codec: video_codec.unwrap_or_default(),
-            audio_codec: audio_codec.unwrap_or_default(),
-        });
-        Ok(Self {
-            id,
-            project_id,
-            status: decode_column("status", StreamStatus::parse(&status))?,
-            epoch,
-            publisher: Publisher {
-                node_id,
-                boot_id,
-                connection_id,
-                peer_address,
-                protocol,
-            },
-            connected,
-            create_time,
-            live_time,
-            last_seen_time,
-            deadline,
-            key_expire_time,
-            end_time,
-            end_reason,
-            stats,
-        })
-    }
-}
+impl_from_row!(
+    StreamStats:
+    bytes_received, bitrate_bps, width, height, fps, video_codec, audio_codec
+);
+
+impl_from_row!(
+    Stream:
+    id, project_id, status, epoch, connected, create_time, live_time, last_seen_time, deadline,
+    key_expire_time, end_time, end_reason;
+    |row|
+    publisher: Publisher::from_row(row)?,
+    stats: match row.try_get("bytes_received")? {
+        None::<i64> => None,
+        Some(_) => Some(StreamStats::from_row(row)?),
+    },
+);

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     repositories::{
         audit_log,
-        projects::{revisions::lock_owned, rows as project_rows},
+        projects::rows::{self as project_rows, lock_owned},
         sql::owned_by,
     },
 };
@@ -103,16 +103,12 @@ impl Streams {
         let held_until = (!hold.is_zero()).then(|| now + hold);
 
         self.database
-            .with_retry(|| async {
-                let mut tx = self.database.begin().await?;
+            .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
-                let before = load(&mut tx, id)
-                    .await?
-                    .ok_or_else(|| Error::not_found("stream", id))?;
+                let before = load(&mut tx, id).await?;
                 let ended = before.status == StreamStatus::Ended;
                 if ended && load_held_until(&mut tx, project_id).await? == held_until {
-                    tx.rollback().await?;
-                    return Ok(before);
+                    return tx.rollback(before).await;
                 }
 
                 let mut stream = before.clone();

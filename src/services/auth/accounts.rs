@@ -228,7 +228,7 @@ impl AuthService {
 
         match (slot.verify(password, hash.clone()).await?, hash) {
             (PasswordVerification::Match { .. }, Some(hash)) => {
-                self.failed_attempts.clear(counted).await?;
+                self.failed_attempts.clear(&counted).await?;
                 Ok(hash)
             }
             _ => Err(self.record_wrong_password(audit).await?),

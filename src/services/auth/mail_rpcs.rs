@@ -35,7 +35,7 @@ impl AuthService {
         read_field("token", not_empty(&token))?;
         let hash = MailToken::new(&token).hash();
 
-        self.mail_tokens.verify_email(&hash, audit, now()).await?;
+        self.mail_tokens.verify_email(&hash, &audit, now()).await?;
 
         Ok(Response::new(pb::VerifyEmailResponse {}))
     }
@@ -65,7 +65,7 @@ impl AuthService {
         let password = slot.hash(reset.password).await?;
         let ended = self
             .mail_tokens
-            .reset_password(&reset.token_hash, &password, &familiar, audit, now())
+            .reset_password(&reset.token_hash, &password, &familiar, &audit, now())
             .await?;
         self.revocations.add(ended, now());
 

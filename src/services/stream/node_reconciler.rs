@@ -5,20 +5,18 @@
 
 use crate::{
     auth::Sealer,
-    database::Database,
     domain::{
         EndReason, NodeConnection, NodeReconciliation, NodeReport, PublishAction, Stream, StreamId,
         Time, UnmatchedAction,
     },
     error::{Error, Result},
-    repositories::{NodeSyncStreams, PublishAttempt, Publishing},
+    repositories::{PublishAttempt, Publishing},
 };
 
 /// Applies the reports of media servers about all of their connections.
 #[derive(Debug)]
 pub struct NodeReconciler {
     publishing: Publishing,
-    streams: NodeSyncStreams,
     sealer: Sealer,
 }
 
@@ -36,13 +34,9 @@ pub struct SyncOutcome {
 }
 
 impl NodeReconciler {
-    /// Reconciles the streams of a database. The sealer seals play URLs.
-    pub fn new(database: Database, publishing: Publishing, sealer: Sealer) -> Self {
-        Self {
-            publishing,
-            streams: NodeSyncStreams::new(database),
-            sealer,
-        }
+    /// Reconciles streams. The sealer seals play URLs.
+    pub fn new(publishing: Publishing, sealer: Sealer) -> Self {
+        Self { publishing, sealer }
     }
 
     /// Applies a report. A long one takes a while, so `clock` gives the current time.
@@ -51,8 +45,8 @@ impl NodeReconciler {
         report: &NodeReport,
         clock: &(impl Fn() -> Time + Sync),
     ) -> Result<SyncOutcome> {
-        self.streams.register_boot(report, clock()).await?;
-        let connected = self.streams.list_connected(&report.node_id).await?;
+        self.publishing.register_boot(report, clock()).await?;
+        let connected = self.publishing.list_connected(&report.node_id).await?;
         let NodeReconciliation {
             lost,
             dropped,
@@ -83,13 +77,19 @@ impl NodeReconciler {
     ) -> Result<()> {
         if !lost.is_empty() {
             // A later boot may have begun streams since they were read.
-            self.streams.register_boot(report, clock()).await?;
+            self.publishing.register_boot(report, clock()).await?;
         }
         for stream in lost {
-            outcome.end(self.streams.mark_node_lost(stream, clock()).await);
+            let lost = self
+                .publishing
+                .mark_lost(stream, EndReason::NodeLost, clock());
+            outcome.end(lost.await);
         }
         for stream in dropped {
-            outcome.end(self.streams.mark_disconnected(stream, clock()).await);
+            let lost = self
+                .publishing
+                .mark_lost(stream, EndReason::PublisherEnded, clock());
+            outcome.end(lost.await);
         }
         Ok(())
     }
@@ -109,7 +109,7 @@ impl NodeReconciler {
             });
         let refreshed = match steady.is_empty() {
             true => Default::default(),
-            false => self.streams.refresh(report, &steady, now).await?,
+            false => self.publishing.refresh(report, &steady, now).await?,
         };
 
         let mut unmatched = Vec::new();
@@ -165,7 +165,7 @@ impl NodeReconciler {
         if unmatched.is_empty() {
             return Ok(());
         }
-        let published = self.streams.published_by(report, unmatched).await?;
+        let published = self.publishing.published_by(report, unmatched).await?;
         for connection in unmatched {
             match connection.resolve(connection.last_stream(&published)) {
                 UnmatchedAction::Continue(stream) => outcome.adopt(connection, stream.clone()),

@@ -129,7 +129,7 @@ impl StreamService {
         after_revision: i64,
     ) -> Result<WatchStart> {
         if after_revision == 0 {
-            let snapshot = self.snapshots.take(tenant, id).await?;
+            let snapshot = self.projects.snapshot(tenant, id).await?;
             return Ok(WatchStart::Snapshot(Box::new(snapshot.into())));
         }
         let revision = self.events.resume(tenant, id, after_revision).await?;

@@ -158,12 +158,7 @@ impl<'a> System<'a> {
             boot_id: itself.boot_id,
             connections: reports.iter().map(|one| self.report(one)).collect(),
         };
-        let repositories = self.database.repositories.clone();
-        let sync = NodeReconciler::new(
-            repositories,
-            self.publishing(),
-            self.database.sealer.clone(),
-        );
+        let sync = NodeReconciler::new(self.publishing(), self.database.sealer.clone());
         let outcome = match sync.sync(&report, &|| self.at(now)).await {
             Ok(outcome) => outcome,
             Err(Error::NodeSuperseded) => {

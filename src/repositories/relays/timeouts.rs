@@ -1,0 +1,71 @@
+//! The timeouts of relays: expired leases, and relays that send no more bytes.
+
+use super::{
+    RelayKey, RelayReports,
+    rows::{is_reconnecting, load},
+};
+use crate::{
+    database::Transaction,
+    domain::{ProjectId, Relay, Time},
+    error::Result,
+};
+
+impl RelayReports {
+    /// At most `limit` relays that may have to change: their lease has expired, or they send
+    /// no more bytes.
+    pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<RelayKey>> {
+        let silent_since = now - self.times.stall;
+        fetch_all!(
+            self.database.reader(),
+            "select stream_id, destination_id, project_id
+                 from relays
+                 where lease_id is not null and lease_expire_time <= $1
+                 union
+                 select r.stream_id, r.destination_id, r.project_id
+                 from relays r
+                 join streams s on s.id = r.stream_id
+                 where r.state = 'broadcasting' and r.silent_since <= $2 and s.status = 'live'
+                 limit $3",
+            [now, silent_since, limit]
+        )
+    }
+
+    /// Applies the timeouts to a relay. `None` if nothing changes, or if another transaction
+    /// has locked its project.
+    pub async fn expire(&self, key: RelayKey, now: Time) -> Result<Option<Relay>> {
+        self.database
+            .transaction(|mut tx| async move {
+                let Some(revision) = try_lock_project(&mut tx, key.project_id).await? else {
+                    return tx.rollback(None).await;
+                };
+                let Some(mut relay) = load(&mut tx, key.stream_id, key.destination_id).await?
+                else {
+                    return tx.rollback(None).await;
+                };
+                let is_reconnecting = is_reconnecting(&mut tx, key.stream_id).await?;
+                if !relay.expire(is_reconnecting, self.times, now) {
+                    return tx.rollback(None).await;
+                }
+                self.finish(tx, revision, &relay, now).await?;
+                Ok(Some(relay))
+            })
+            .await
+    }
+}
+
+/// Locks a project and takes its next revision, unless another transaction has locked it.
+async fn try_lock_project(tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>> {
+    let sql = match tx {
+        Transaction::Postgres(_) => {
+            "update projects
+             set revision = revision + 1
+             where id = (
+                 select id from projects where id = $1 for no key update skip locked)
+             returning revision"
+        }
+        Transaction::Sqlite(_) => {
+            "update projects set revision = revision + 1 where id = $1 returning revision"
+        }
+    };
+    fetch_optional_scalar!(tx, sql, [id])
+}

@@ -1,0 +1,86 @@
+//! The timeouts of streams: passed deadlines, silent connections and expired stream keys.
+
+use super::{
+    Publishing,
+    rows::{load, reconnect_window, store_change},
+};
+use crate::{
+    database::Transaction,
+    domain::{ProjectId, Stream, StreamId, Time},
+    error::Result,
+};
+
+impl Publishing {
+    /// At most `limit` streams that may have to change: their deadline has passed, they are
+    /// silent, or their stream key has expired.
+    pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<StreamId>> {
+        let silent_since = now - self.timeouts.heartbeat;
+        fetch_scalars!(
+            self.database.reader(),
+            "select id
+             from streams
+             where end_time is null and deadline <= $1
+             union
+             select id
+             from streams
+             where end_time is null and last_seen_time <= $2 and status = 'live'
+             union
+             select id
+             from streams
+             where end_time is null and key_expire_time <= $1 and connected
+             limit $3",
+            [now, silent_since, limit]
+        )
+    }
+
+    /// Applies the timeouts to a stream. `None` if nothing changes, or if another transaction
+    /// has locked its project.
+    pub async fn expire(&self, id: StreamId, now: Time) -> Result<Option<Stream>> {
+        self.database
+            .transaction(|mut tx| async move {
+                let Some((project_id, revision)) = try_lock_project_of(&mut tx, id).await? else {
+                    return tx.rollback(None).await;
+                };
+                let before = load(&mut tx, id).await?;
+                let window = reconnect_window(&mut tx, project_id).await?;
+                let mut stream = before.clone();
+                if !stream.expire(window, self.timeouts, now) {
+                    return tx.rollback(None).await;
+                }
+
+                store_change(&mut tx, revision, &before, &stream, now).await?;
+                self.database.commit_change(tx, project_id).await?;
+                Ok(Some(stream))
+            })
+            .await
+    }
+}
+
+/// Locks the project of a stream and takes its next revision; returns both. `None` if another
+/// transaction has locked the project.
+async fn try_lock_project_of(
+    tx: &mut Transaction,
+    id: StreamId,
+) -> Result<Option<(ProjectId, i64)>> {
+    // SQLite has one writer: no other transaction can have locked the project.
+    let sql = match tx {
+        Transaction::Postgres(_) => {
+            "update projects
+             set revision = revision + 1
+             where id = (
+                 select p.id
+                 from streams s
+                 join projects p on p.id = s.project_id
+                 where s.id = $1
+                 for update of p skip locked)
+             returning id, revision"
+        }
+        Transaction::Sqlite(_) => {
+            "update projects
+             set revision = revision + 1
+             where id = (select project_id from streams where id = $1)
+             returning id, revision"
+        }
+    };
+    fetch_optional!(tx, sql, [id])
+}
