@@ -317,13 +317,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_request_runs_alone_if_the_failure_of_its_batch_need_not_concern_it() {
-        for failure in [
-            Error::ConcurrentChange,
-            unavailable(ErrorKind::ConnectionReset.into()),
-            unavailable(ErrorKind::UnexpectedEof.into()),
-        ] {
-            for answer in run_in_failing_batch(failure).await {
+    async fn each_request_of_a_batch_that_fails_for_some_runs_alone() {
+        for answer in run_in_failing_batch(Error::ConcurrentChange).await {
+            assert_eq!(answer.unwrap(), ALONE);
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_of_a_batch_whose_connection_has_ended_run_alone() {
+        for kind in [ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof] {
+            for answer in run_in_failing_batch(unavailable(kind.into())).await {
                 assert_eq!(answer.unwrap(), ALONE);
             }
         }

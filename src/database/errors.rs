@@ -140,3 +140,21 @@ pub(crate) fn on_unique_violation(replacement: Error) -> impl FnOnce(Error) -> E
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::shared_by_batch;
+    use crate::error::Error;
+
+    #[test]
+    fn a_disconnect_fails_no_other_read_of_its_batch() {
+        let unavailable =
+            |kind: ErrorKind| Error::DatabaseUnavailable(sqlx::Error::Io(kind.into()));
+
+        assert!(shared_by_batch(&unavailable(ErrorKind::UnexpectedEof)).is_none());
+        assert!(shared_by_batch(&unavailable(ErrorKind::TimedOut)).is_some());
+        assert!(shared_by_batch(&Error::ConcurrentChange).is_none());
+    }
+}
