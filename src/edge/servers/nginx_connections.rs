@@ -55,8 +55,13 @@ impl NginxConnections {
     }
 
     pub(crate) fn refuse(&self, refused: &NginxPublish) {
-        if let Some(publishes) = self.clients.lock().get_mut(&refused.client) {
-            publishes.retain(|(publish, _)| publish != refused);
+        let mut clients = self.clients.lock();
+        let Some(publishes) = clients.get_mut(&refused.client) else {
+            return;
+        };
+        publishes.retain(|(publish, _)| publish != refused);
+        if publishes.is_empty() {
+            clients.remove(&refused.client);
         }
     }
 
@@ -71,7 +76,11 @@ impl NginxConnections {
     /// come after that of the next begin.
     pub(crate) fn end(&self, client: u64) -> Option<NginxPublish> {
         let mut clients = self.clients.lock();
-        let (ended, _) = clients.get_mut(&client)?.pop_front()?;
+        let publishes = clients.get_mut(&client)?;
+        let (ended, _) = publishes.pop_front()?;
+        if publishes.is_empty() {
+            clients.remove(&client);
+        }
         Some(ended)
     }
 
