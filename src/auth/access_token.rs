@@ -119,17 +119,20 @@ fn verification_key(token: &str, keys: &SigningKeys) -> Option<Arc<SigningKey>> 
     keys.verification_key(&header.kid.filter(|_| has_type)?)
 }
 
-/// Forged tokens are tested over the wire: `tests/api/contract`.
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+
     use super::{AccessTokens, TokenSettings};
     use crate::{
         auth::{Caller, SigningKeys, Subject},
-        domain::{ApiKeyId, Scope, Secret, UserId, now},
+        domain::{ApiKeyId, Scope, Secret, SessionId, UserId, now},
     };
 
+    const SECRET: &str = "a secret of at least thirty-two bytes";
     const PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
         MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
         -----END PRIVATE KEY-----\n";
@@ -147,7 +150,7 @@ mod tests {
     }
 
     fn secret_key() -> SigningKeys {
-        SigningKeys::from_secret(&Secret::new("a secret of at least thirty-two bytes"))
+        SigningKeys::from_secret(&Secret::new(SECRET))
     }
 
     fn pem_keys<const N: usize>(files: [&str; N]) -> SigningKeys {
@@ -159,6 +162,32 @@ mod tests {
             scopes: [Scope::ProjectsRead].into_iter().collect(),
             ..Caller::signed_in(UserId::generate())
         }
+    }
+
+    fn claims() -> Value {
+        let time = now().timestamp();
+        json!({
+            "iss": "sluice", "aud": "sluice", "scope": "projects:read",
+            "sub": UserId::generate().uuid(), "sid": SessionId::generate().uuid(),
+            "iat": time, "nbf": time, "exp": time + 60, "jti": UserId::generate().uuid(),
+        })
+    }
+
+    /// A token under the shared secret, after a change.
+    fn forge(change: impl FnOnce(&mut Header, &mut Value)) -> String {
+        let mut header = Header {
+            typ: Some("at+jwt".into()),
+            kid: secret_key().active_key_id(),
+            ..Header::new(Algorithm::HS256)
+        };
+        let mut claims = claims();
+        change(&mut header, &mut claims);
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        encode(&header, &claims, &key).unwrap()
+    }
+
+    fn is_accepted(token: &str) -> bool {
+        tokens(secret_key()).verify(token).is_ok()
     }
 
     #[test]
@@ -202,5 +231,77 @@ mod tests {
         assert!(ring.verify(token.expose()).is_ok());
         let new = tokens(pem_keys([NEW_PEM]));
         assert!(new.verify(token.expose()).is_err());
+    }
+
+    #[test]
+    fn a_forged_token_without_changes_is_valid() {
+        assert!(is_accepted(&forge(|_, _| {})));
+    }
+
+    #[test]
+    fn every_claim_is_required_and_typed() {
+        for claim in [
+            "iss", "aud", "sub", "sid", "scope", "iat", "nbf", "exp", "jti",
+        ] {
+            let missing = forge(|_, claims| {
+                claims.as_object_mut().unwrap().remove(claim);
+            });
+            assert!(!is_accepted(&missing), "without {claim}");
+            for value in json!([true, null, [], {}, "x", 1]).as_array().unwrap() {
+                if claim == "scope" && value == "x" || ["iat", "nbf"].contains(&claim) && value == 1
+                {
+                    continue;
+                }
+                let wrong = forge(|_, claims| claims[claim] = value.clone());
+                assert!(!is_accepted(&wrong), "{claim} = {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_issuer_audience_time_type_key_or_algorithm_is_refused() {
+        let time = now().timestamp();
+        let forged = [
+            forge(|_, claims| claims["iss"] = json!("someone")),
+            forge(|_, claims| claims["aud"] = json!("something")),
+            forge(|_, claims| claims["aud"] = json!(["sluice", "something"])),
+            forge(|_, claims| claims["exp"] = json!(time - 60)),
+            forge(|_, claims| claims["nbf"] = json!(time + 60)),
+            forge(|header, _| header.typ = Some("JWT".into())),
+            forge(|header, _| header.typ = None),
+            forge(|header, _| header.kid = None),
+            forge(|header, _| header.kid = Some("../../dev/null".into())),
+        ];
+        for token in forged {
+            assert!(!is_accepted(&token), "{token}");
+        }
+    }
+
+    #[test]
+    fn an_hs256_token_under_the_public_key_is_refused() {
+        let tokens = tokens(pem_keys([PEM]));
+        let public = tokens.keys().public_keys().remove(0);
+        let header = Header {
+            typ: Some("at+jwt".into()),
+            kid: Some(public.id),
+            ..Header::new(Algorithm::HS256)
+        };
+        let key = EncodingKey::from_secret(public.x.as_bytes());
+        let token = encode(&header, &claims(), &key).unwrap();
+
+        assert!(tokens.verify(&token).is_err());
+    }
+
+    #[test]
+    fn a_token_with_any_flipped_bit_is_refused() {
+        let token = forge(|_, _| {}).into_bytes();
+        for at in 0..token.len() {
+            let mut flipped = token.clone();
+            flipped[at] ^= 1;
+            let Ok(text) = str::from_utf8(&flipped) else {
+                continue;
+            };
+            assert!(!is_accepted(text), "byte {at}");
+        }
     }
 }

@@ -65,7 +65,11 @@ impl Keys {
             Ok(RingKey {
                 key,
                 active_time: Some(record.active_time),
-                retire_time: record.retire_time,
+                // A sealing key is used until its record is deleted.
+                retire_time: match purpose {
+                    KeyPurpose::Seal => None,
+                    KeyPurpose::Sign => record.retire_time,
+                },
             })
         });
         keys.collect()

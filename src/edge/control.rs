@@ -106,11 +106,9 @@ impl ControlPlane {
 
     /// Logs an error that only an operator can fix.
     fn alert_if_access_denied(&self, status: &Status) {
-        if ErrorClass::of(status) == ErrorClass::AccessDenied
+        if let Some(reason) = access_denied_reason(status)
             && let Some(count) = self.auth_alert.lock().record()
         {
-            let info = status.get_details_error_info();
-            let reason = info.map(|info| info.reason).unwrap_or_default();
             tracing::error!(
                 reason,
                 count,
@@ -120,8 +118,17 @@ impl ControlPlane {
     }
 }
 
+/// The reason of an error that concerns the API key or its scopes.
+fn access_denied_reason(status: &Status) -> Option<String> {
+    let is_denied = ErrorClass::of(status) == ErrorClass::AccessDenied;
+    let reason = || Some(status.get_details_error_info()?.reason);
+    is_denied.then(|| reason().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
+    use tonic_types::ErrorDetails;
+
     use super::*;
     use crate::domain::Secret;
 
@@ -134,5 +141,18 @@ mod tests {
         control.clone().alert_if_access_denied(&refused);
         assert_eq!(control.auth_alert.lock().record(), None);
         assert_eq!(AUTH_ALERT_INTERVAL, Duration::from_mins(1));
+    }
+
+    #[test]
+    fn only_errors_of_the_key_and_its_scopes_are_access_denied() {
+        let with = |code, reason| {
+            let details = ErrorDetails::with_error_info(reason, "sluice", []);
+            access_denied_reason(&Status::with_error_details(code, "no", details))
+        };
+        let missing = Some("SCOPE_MISSING".to_owned());
+        assert_eq!(with(Code::PermissionDenied, "SCOPE_MISSING"), missing);
+        assert_eq!(with(Code::PermissionDenied, "STREAM_KEY_INVALID"), None);
+        assert!(with(Code::Unauthenticated, "API_KEY_INVALID").is_some());
+        assert_eq!(with(Code::Unavailable, "STARTING"), None);
     }
 }

@@ -47,9 +47,16 @@ fn reason(status: &Status) -> Option<ErrorReason> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code::{
+        AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied,
+    };
     use tonic_types::ErrorDetails;
 
     use super::*;
+    use crate::proto::v1::ErrorReason::{
+        FieldsInvalid, PublishConflict, PublishHeld, ResourceNotFound, StreamKeyInvalid,
+        Unspecified,
+    };
 
     fn with_reason(code: Code, reason: &str) -> Status {
         let details = ErrorDetails::with_error_info(reason, "sluice", []);
@@ -57,46 +64,17 @@ mod tests {
     }
 
     #[test]
-    fn a_code_with_a_reason_is_a_refusal_unless_it_concerns_the_key() {
-        use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound};
-        use Code::{PermissionDenied, Unauthenticated};
-        use ErrorClass::{AccessDenied, Refused};
-
-        for (code, name, class) in [
-            (
-                PermissionDenied,
-                "STREAM_KEY_INVALID",
-                Refused(ErrorReason::StreamKeyInvalid),
-            ),
-            (
-                AlreadyExists,
-                "PUBLISH_CONFLICT",
-                Refused(ErrorReason::PublishConflict),
-            ),
-            (
-                FailedPrecondition,
-                "PUBLISH_HELD",
-                Refused(ErrorReason::PublishHeld),
-            ),
-            (
-                InvalidArgument,
-                "FIELDS_INVALID",
-                Refused(ErrorReason::FieldsInvalid),
-            ),
-            (
-                NotFound,
-                "RESOURCE_NOT_FOUND",
-                Refused(ErrorReason::ResourceNotFound),
-            ),
-            (
-                FailedPrecondition,
-                "MADE_LATER",
-                Refused(ErrorReason::Unspecified),
-            ),
-            (PermissionDenied, "SCOPE_MISSING", AccessDenied),
-            (Unauthenticated, "API_KEY_INVALID", AccessDenied),
+    fn a_code_with_a_reason_is_a_refusal() {
+        for (code, name, reason) in [
+            (PermissionDenied, "STREAM_KEY_INVALID", StreamKeyInvalid),
+            (AlreadyExists, "PUBLISH_CONFLICT", PublishConflict),
+            (FailedPrecondition, "PUBLISH_HELD", PublishHeld),
+            (InvalidArgument, "FIELDS_INVALID", FieldsInvalid),
+            (NotFound, "RESOURCE_NOT_FOUND", ResourceNotFound),
+            (FailedPrecondition, "MADE_LATER", Unspecified),
         ] {
-            assert_eq!(ErrorClass::of(&with_reason(code, name)), class, "{name}");
+            let class = ErrorClass::of(&with_reason(code, name));
+            assert_eq!(class, ErrorClass::Refused(reason), "{name}");
         }
     }
 
@@ -125,5 +103,13 @@ mod tests {
         let details = ErrorDetails::with_retry_info(Some(delay));
         let status = Status::with_error_details(Code::ResourceExhausted, "no", details);
         assert_eq!(ErrorClass::of(&status), ErrorClass::Transient(Some(delay)));
+    }
+
+    #[test]
+    fn errors_of_the_key_and_its_scopes_are_access_denied() {
+        let no_scope = with_reason(Code::PermissionDenied, "SCOPE_MISSING");
+        assert_eq!(ErrorClass::of(&no_scope), ErrorClass::AccessDenied);
+        let no_key = with_reason(Code::Unauthenticated, "API_KEY_INVALID");
+        assert_eq!(ErrorClass::of(&no_key), ErrorClass::AccessDenied);
     }
 }

@@ -46,5 +46,6 @@ async fn serve(listener: TcpListener, metrics: MetricsCollector) {
         let metrics = Arc::clone(&metrics);
         async move { routes::respond(&metrics, request).await }
     };
-    serve_http1(listener, MAX_CONNECTIONS, CancellationToken::new(), respond).await;
+    let shutdown = CancellationToken::new();
+    serve_http1(listener, MAX_CONNECTIONS, false, shutdown, respond).await;
 }

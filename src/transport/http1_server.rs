@@ -27,10 +27,11 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves HTTP/1.1 with short responses until `shutdown`. Returns the connections that
 /// are open then, which end after their running request. Connections above the maximum
-/// wait.
+/// wait. `no_delay` sends each part of a response at once.
 pub async fn serve_http1<R>(
     listener: TcpListener,
     max_connections: usize,
+    no_delay: bool,
     shutdown: CancellationToken,
     respond: impl Fn(Request<Incoming>) -> R + Clone + Send + 'static,
 ) -> JoinSet<()>
@@ -54,6 +55,9 @@ where
             sleep(ACCEPT_RETRY_DELAY).await;
             continue;
         };
+        if no_delay {
+            let _ = stream.set_nodelay(true);
+        }
         let serving = serve_connection(stream, respond.clone(), shutdown.clone());
         connections.spawn(async move {
             let _permit = permit;
@@ -69,8 +73,6 @@ async fn serve_connection<R>(
 ) where
     R: Future<Output = Response<Full<Bytes>>>,
 {
-    // Responses are small, and the client waits for them.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let response = respond(request);
         async { Ok::<_, Infallible>(response.await) }

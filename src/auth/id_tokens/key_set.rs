@@ -162,45 +162,53 @@ mod tests {
         json!({"kty": kty, "crv": crv, "kid": "k", "x": octets, "y": octets})
     }
 
-    fn with(key: &Value, member: &str, value: &str) -> Value {
-        let mut key = key.clone();
+    fn with(mut key: Value, member: &str, value: &str) -> Value {
         key[member] = json!(value);
         key
     }
 
+    fn is_used(key: &Value) -> bool {
+        let set = json!({"keys": [17, key]}).to_string();
+        KeySet::parse(set.as_bytes()).unwrap().has(Some("k"))
+    }
+
     #[test]
-    fn signing_keys_of_accepted_types_and_lengths_are_used_and_others_skipped() {
-        let (rsa_key, p256) = (rsa(256, 0x80), octets("EC", "P-256", 32));
-        let ed25519 = octets("OKP", "Ed25519", 32);
-        for (key, expected) in [
-            (rsa_key.clone(), true),
-            (rsa(512, 0xff), true),
-            (p256.clone(), true),
-            (ed25519.clone(), true),
-            (with(&rsa_key, "use", "sig"), true),
-            (with(&rsa_key, "alg", "RS256"), true),
-            (with(&p256, "alg", "ES256"), true),
-            (with(&ed25519, "alg", "EdDSA"), true),
-            (rsa(128, 0x80), false),
-            (rsa(256, 0x7f), false),
-            (rsa(257, 0x00), false),
-            (rsa(2048, 0x80), false),
-            (with(&rsa_key, "n", ""), false),
-            (with(&rsa_key, "n", "not base64url!"), false),
-            (with(&rsa_key, "use", "enc"), false),
-            (with(&rsa_key, "alg", "RS512"), false),
-            (with(&rsa_key, "alg", "HS256"), false),
-            (with(&rsa_key, "alg", "ES256"), false),
-            (octets("EC", "P-256", 31), false),
-            (octets("EC", "P-384", 48), false),
-            (octets("EC", "P-384", 32), false),
-            (octets("OKP", "Ed25519", 33), false),
-            (octets("OKP", "X25519", 32), false),
-            (octets("oct", "", 32), false),
+    fn signing_keys_of_accepted_types_and_lengths_are_used() {
+        for key in [
+            rsa(256, 0x80),
+            rsa(512, 0xff),
+            octets("EC", "P-256", 32),
+            octets("OKP", "Ed25519", 32),
+            with(rsa(256, 0x80), "use", "sig"),
+            with(rsa(256, 0x80), "alg", "RS256"),
+            with(octets("EC", "P-256", 32), "alg", "ES256"),
+            with(octets("OKP", "Ed25519", 32), "alg", "EdDSA"),
         ] {
-            let set = json!({"keys": [17, key]}).to_string();
-            let set = KeySet::parse(set.as_bytes()).unwrap();
-            assert_eq!(set.has(Some("k")), expected, "{key}");
+            assert!(is_used(&key), "{key}");
+        }
+    }
+
+    #[test]
+    fn other_keys_are_skipped() {
+        for key in [
+            rsa(128, 0x80),
+            rsa(256, 0x7f),
+            rsa(257, 0x00),
+            rsa(2048, 0x80),
+            with(rsa(256, 0x80), "n", ""),
+            with(rsa(256, 0x80), "n", "not base64url!"),
+            with(rsa(256, 0x80), "use", "enc"),
+            with(rsa(256, 0x80), "alg", "RS512"),
+            with(rsa(256, 0x80), "alg", "HS256"),
+            with(rsa(256, 0x80), "alg", "ES256"),
+            octets("EC", "P-256", 31),
+            octets("EC", "P-384", 48),
+            octets("EC", "P-384", 32),
+            octets("OKP", "Ed25519", 33),
+            octets("OKP", "X25519", 32),
+            octets("oct", "", 32),
+        ] {
+            assert!(!is_used(&key), "{key}");
         }
     }
 

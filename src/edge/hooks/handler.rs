@@ -40,7 +40,9 @@ pub(crate) async fn serve(
         let handler = handler.clone();
         async move { handler.handle(request).await }
     };
-    let mut running = serve_http1(listener, MAX_CONNECTIONS, shutdown, respond).await;
+    // Responses are small, and the media server waits for them.
+    let no_delay = true;
+    let mut running = serve_http1(listener, MAX_CONNECTIONS, no_delay, shutdown, respond).await;
     let all = async { while running.join_next().await.is_some() {} };
     if timeout(DRAIN_TIMEOUT, all).await.is_err() {
         tracing::warn!("some hooks did not finish before the shutdown");

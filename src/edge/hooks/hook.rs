@@ -5,10 +5,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use tokio::time::timeout;
 
-use crate::{
-    config::MediaServerKind, edge::publisher::PublishError, proto::v1::IngestProtocol,
-    random::sha256,
-};
+use crate::{config::MediaServerKind, edge::publisher::PublishError, random::sha256};
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -98,18 +95,6 @@ impl HookContent {
                 Err(text(StatusCode::REQUEST_TIMEOUT, sentence))
             }
         }
-    }
-}
-
-/// The protocol with this URL scheme.
-pub(super) fn protocol(scheme: &str) -> IngestProtocol {
-    match scheme {
-        "rtmp" => IngestProtocol::Rtmp,
-        "rtmps" => IngestProtocol::Rtmps,
-        "srt" => IngestProtocol::Srt,
-        "webrtc" => IngestProtocol::Whip,
-        "rtsp" | "rtsps" => IngestProtocol::Rtsp,
-        _ => IngestProtocol::Unspecified,
     }
 }
 

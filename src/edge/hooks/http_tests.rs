@@ -1,5 +1,5 @@
 //! Hooks as media servers send them, over real HTTP, to an edge whose control plane is
-//! unreachable. `tests/api/edge` tests the answers to publishers and the secret.
+//! unreachable.
 
 use http::Uri;
 use tempfile::TempDir;
@@ -104,47 +104,65 @@ impl HookServer {
 fn nginx(call: &str, fields: &str) -> String {
     format!(
         "app=live&flashver=FMLE/3.0%20(compatible%3B%20Lavf59.27&swfurl=&tcurl=rtmp://127.0.0.1:11935/live\
-         &pageurl=&addr=127.0.0.1&clientid=1&call={call}&name={KEY}&{fields}"
+         &pageurl=&addr=127.0.0.1&clientid=1&call={call}&{fields}"
     )
 }
 
 #[tokio::test]
-async fn hooks_of_nginx_rtmp_are_checked_without_a_call_to_the_control_plane() {
+async fn nginx_rtmp_gets_503_while_the_control_plane_is_unreachable() {
     let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
-    for (name, call, fields, expected) in [
-        // An update of a player, and one while nginx does not answer.
-        ("update", "update_play", "time=2&timestamp=3890", 200),
-        ("update", "update_publish", "time=2&timestamp=1956", 200),
-        // The fields of an update in a publish.
-        ("publish", "publish", "time=1", 403),
-        ("publish", "publish", "timestamp=1", 403),
-        ("publish", "publish", "epoch=7", 403),
-        // A call on the path of another.
-        ("publish", "update_publish", "", 400),
-        ("publish", "play", "", 400),
-        ("update", "publish", "", 400),
-        ("publish_done", "play_done", "", 400),
-        ("publish_done", "publish", "", 400),
-    ] {
-        let form = nginx(call, fields);
-        let status = hooks.status("nginx-rtmp", name, &form).await;
-        assert_eq!(status, expected, "{name} {call} {fields}");
-    }
+    let form = nginx("publish", &format!("name={KEY}&type=live"));
+    let (status, text) = hooks.hook("nginx-rtmp", "publish", &form).await;
+    assert_eq!(status, 503);
+    // nginx-rtmp reads the tenth character of the answer and no more.
+    assert_eq!(text.as_bytes()[9], b'5', "{text}");
+}
+
+#[tokio::test]
+async fn forged_fields_are_refused_without_a_call_to_the_control_plane() {
+    let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
+    let update = format!("time=2&timestamp=1956&name={KEY}");
     for forged in [
         "name=other",
         "addr=10.0.0.1",
         "clientid=2",
         "call=publish_done",
     ] {
-        for (name, call, expected) in [
-            ("publish", "publish", 403),
-            ("update", "update_publish", 403),
-            ("publish_done", "publish_done", 200),
+        for (name, call, fields, expected) in [
+            ("publish", "publish", format!("name={KEY}&type=live"), 403),
+            ("update", "update_publish", update.clone(), 403),
+            ("publish_done", "publish_done", format!("name={KEY}"), 200),
         ] {
-            let form = nginx(call, forged);
+            let form = nginx(call, &format!("{fields}&{forged}"));
             let status = hooks.status("nginx-rtmp", name, &form).await;
             assert_eq!(status, expected, "{name} {forged}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_publish_with_a_field_of_an_update_is_refused() {
+    let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
+    for forged in ["time=1", "timestamp=1", "epoch=7"] {
+        let form = nginx("publish", &format!("name={KEY}&type=live&{forged}"));
+        let status = hooks.status("nginx-rtmp", "publish", &form).await;
+        assert_eq!(status, 403, "{forged}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_on_the_path_of_another_is_malformed() {
+    let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
+    for (name, call) in [
+        ("publish", "update_publish"),
+        ("publish", "play"),
+        ("update", "publish"),
+        ("publish_done", "play_done"),
+        ("publish_done", "publish"),
+    ] {
+        let form = nginx(call, &format!("name={KEY}"));
+        let status = hooks.status("nginx-rtmp", name, &form).await;
+        assert_eq!(status, 400, "{name} {call}");
     }
     for form in [
         "",
@@ -154,6 +172,21 @@ async fn hooks_of_nginx_rtmp_are_checked_without_a_call_to_the_control_plane() {
         let status = hooks.status("nginx-rtmp", "publish", form).await;
         assert_eq!(status, 400, "{form}");
     }
+}
+
+#[tokio::test]
+async fn updates_of_nginx_rtmp_players_are_ignored() {
+    let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
+    let form = nginx("update_play", "time=2&timestamp=3890&name=key1");
+    assert_eq!(hooks.status("nginx-rtmp", "update", &form).await, 200);
+}
+
+#[tokio::test]
+async fn an_update_continues_while_nginx_rtmp_does_not_answer() {
+    let hooks = HookServer::start(MediaServerKind::NginxRtmp).await;
+    let fields = format!("time=2&timestamp=1956&name={KEY}");
+    let form = nginx("update_publish", &fields);
+    assert_eq!(hooks.status("nginx-rtmp", "update", &form).await, 200);
 }
 
 #[tokio::test]
@@ -228,6 +261,16 @@ fn srs(action: &str) -> String {
 }
 
 #[tokio::test]
+async fn srs_gets_a_code_and_a_reason() {
+    let hooks = HookServer::start(MediaServerKind::Srs).await;
+    let (status, text) = hooks.hook("srs", "publish", &srs("on_publish")).await;
+    assert_eq!(status, 200);
+    let (_, body) = text.split_once("\r\n\r\n").unwrap();
+    let refusal = r#"{"code":1,"msg":"the control plane does not answer"}"#;
+    assert_eq!(body, refusal);
+}
+
+#[tokio::test]
 async fn srs_gets_success_for_each_end() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
     let (status, text) = hooks.hook("srs", "unpublish", &srs("on_unpublish")).await;
@@ -253,6 +296,26 @@ async fn an_action_on_the_path_of_another_is_malformed() {
 }
 
 #[tokio::test]
+async fn hooks_of_another_media_server_are_not_found() {
+    let hooks = HookServer::start(MediaServerKind::Srs).await;
+    let form = nginx("publish_done", &format!("name={KEY}"));
+    let status = hooks.status("nginx-rtmp", "publish_done", &form).await;
+    assert_eq!(status, 404);
+    let status = hooks.status("mediamtx", "available", "source_id=x").await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn the_liveness_probe_needs_no_secret() {
+    let hooks = HookServer::start(MediaServerKind::Srs).await;
+    let (status, text) = hooks.send("GET /livez HTTP/1.0\r\n\r\n").await;
+    assert_eq!(status, 200);
+    assert!(text.ends_with("alive\n"), "{text}");
+    let (status, _) = hooks.send("POST /livez HTTP/1.0\r\n\r\n").await;
+    assert_eq!(status, 405);
+}
+
+#[tokio::test]
 async fn bodies_are_bounded_and_the_liveness_probe_needs_no_secret() {
     let hooks = HookServer::start(MediaServerKind::Srs).await;
     let long = " ".repeat(64 * 1024 + 1);
@@ -260,7 +323,6 @@ async fn bodies_are_bounded_and_the_liveness_probe_needs_no_secret() {
 
     for (request, expected) in [
         ("GET /livez", 200),
-        ("POST /livez", 405),
         ("POST /hooks/srs/0123456789abcdeX/publish", 404),
         ("GET /hooks/srs/0123456789abcdeX/publish", 404),
         (&format!("GET /hooks/srs/{SECRET}/publish"), 405),

@@ -6,9 +6,12 @@ use uuid::Uuid;
 
 use super::{
     form::Form,
-    hook::{HookContent, HookResponse, forbidden, malformed, protocol, refused, text},
+    hook::{HookContent, HookResponse, forbidden, malformed, refused, text},
 };
-use crate::edge::{publisher::ConnectionId, publishing::Publishers, servers::MediaMtx};
+use crate::{
+    edge::{publisher::ConnectionId, publishing::Publishers, servers::MediaMtx},
+    proto::v1::IngestProtocol,
+};
 
 /// The fields of an auth hook. Its credentials are ignored: the stream key is in the path.
 #[derive(Deserialize)]
@@ -26,6 +29,17 @@ impl AuthFields {
     fn is_local(&self) -> bool {
         let address = self.ip.parse::<IpAddr>();
         address.is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+
+    fn protocol(&self) -> IngestProtocol {
+        match self.protocol.as_str() {
+            "rtmp" => IngestProtocol::Rtmp,
+            "rtmps" => IngestProtocol::Rtmps,
+            "srt" => IngestProtocol::Srt,
+            "webrtc" => IngestProtocol::Whip,
+            "rtsp" | "rtsps" => IngestProtocol::Rtsp,
+            _ => IngestProtocol::Unspecified,
+        }
     }
 }
 
@@ -49,7 +63,7 @@ pub(super) async fn auth(
 
 async fn publish(server: &MediaMtx, publishers: &Publishers, fields: &AuthFields) -> HookResponse {
     let id = fields.id.as_deref().and_then(connection_id);
-    let protocol = protocol(&fields.protocol);
+    let protocol = fields.protocol();
     let request = id.and_then(|id| server.publish_request(id, &fields.path, &fields.ip, protocol));
     let Some(request) = request else {
         return forbidden("publishing needs a stream key and a connection id");

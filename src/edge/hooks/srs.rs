@@ -2,8 +2,11 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::hook::{HookContent, HookResponse, json, malformed, protocol};
-use crate::edge::{publisher::ConnectionId, publishing::Publishers, servers::Srs};
+use super::hook::{HookContent, HookResponse, json, malformed};
+use crate::{
+    edge::{publisher::ConnectionId, publishing::Publishers, servers::Srs},
+    proto::v1::IngestProtocol,
+};
 
 /// The fields that both hooks of SRS have.
 #[derive(Deserialize)]
@@ -27,6 +30,16 @@ impl SrsFields {
         let are_valid = ids.iter().all(|id| ConnectionId::parse(id).is_some());
         (fields.action == action && are_valid).then_some(fields)
     }
+
+    fn protocol(&self) -> IngestProtocol {
+        match self.tc_url.split_once("://").map(|(scheme, _)| scheme) {
+            Some("rtmp") => IngestProtocol::Rtmp,
+            Some("rtmps") => IngestProtocol::Rtmps,
+            Some("srt") => IngestProtocol::Srt,
+            Some("webrtc") => IngestProtocol::Whip,
+            _ => IngestProtocol::Unspecified,
+        }
+    }
 }
 
 /// A connection wants to publish.
@@ -42,8 +55,7 @@ pub(super) async fn publish(
     let Some(id) = server.begin(&fields.service_id, &fields.client_id) else {
         return malformed();
     };
-    let (scheme, _) = fields.tc_url.split_once("://").unwrap_or_default();
-    let protocol = protocol(scheme);
+    let protocol = fields.protocol();
     let request = server.publish_request(id, &fields.app, &fields.stream, &fields.ip, protocol);
 
     match publishers.begin_exclusive(request).await {

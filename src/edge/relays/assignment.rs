@@ -82,9 +82,29 @@ impl From<v1::RelayAssignment> for Assignment {
 mod tests {
     use super::*;
 
+    const REFUSED: &str = "DESTINATION_REFUSED";
+    const CLOSED: &str = "DESTINATION_CLOSED_EARLY";
+
     fn to(output_url: &str) -> Assignment {
         Assignment::from(v1::RelayAssignment {
             output_url: output_url.to_owned(),
+            ..Default::default()
+        })
+    }
+
+    /// Of a relay with this many failed tries and this last error.
+    fn after(attempt: i64, last_code: &str) -> Assignment {
+        let error = v1::RelayError {
+            code: last_code.to_owned(),
+            ..Default::default()
+        };
+        let relay = v1::Relay {
+            attempt,
+            error: Some(error),
+            ..Default::default()
+        };
+        Assignment::from(v1::RelayAssignment {
+            relay: Some(relay),
             ..Default::default()
         })
     }
@@ -105,10 +125,19 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_final_after_enough_failures_of_which_the_last_was_one_too() {
-        const REFUSED: &str = "DESTINATION_REFUSED";
-        const CLOSED: &str = "DESTINATION_CLOSED_EARLY";
+    fn refusals_in_a_row_are_counted() {
+        for (attempt, code, refusals) in [
+            (2, REFUSED, Some(2)),
+            (6, CLOSED, Some(6)),
+            (5, "INPUT_LOST", None),
+        ] {
+            let counted = after(attempt, code).last_refusals;
+            assert_eq!(counted, refusals, "{attempt} {code}");
+        }
+    }
 
+    #[test]
+    fn a_refusal_is_final_after_enough_failures() {
         for (attempt, last_code, code, is_final) in [
             (3, REFUSED, REFUSED, false),
             (4, REFUSED, REFUSED, true),
@@ -117,21 +146,8 @@ mod tests {
             (50, REFUSED, "DESTINATION_LOST", false),
             (50, "INPUT_LOST", REFUSED, false),
         ] {
-            let error = v1::RelayError {
-                code: last_code.to_owned(),
-                ..Default::default()
-            };
-            let relay = v1::Relay {
-                attempt,
-                error: Some(error),
-                ..Default::default()
-            };
-            let assignment = Assignment::from(v1::RelayAssignment {
-                relay: Some(relay),
-                ..Default::default()
-            });
-            let case = format!("{code} after {attempt} {last_code}");
-            assert_eq!(assignment.makes_final(code), is_final, "{case}");
+            let made_final = after(attempt, last_code).makes_final(code);
+            assert_eq!(made_final, is_final, "{code} after {attempt} {last_code}");
         }
     }
 }

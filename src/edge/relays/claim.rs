@@ -80,3 +80,15 @@ async fn unless_silent<T>(answer: impl Future<Output = Result<T, Status>>) -> Re
         .await
         .unwrap_or_else(silent)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_ten_seconds() {
+        let delays = [1, 2, 5, 6, 61, u32::MAX].map(|failures| RETRY_BACKOFF.ceiling(failures));
+        let millis = delays.map(|delay| delay.as_millis());
+        assert_eq!(millis, [500, 1000, 8000, 10_000, 10_000, 10_000]);
+    }
+}

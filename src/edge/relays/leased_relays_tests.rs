@@ -100,11 +100,14 @@ fn a_stopping_relay_does_not_continue_under_a_new_lease() {
 }
 
 #[test]
-fn a_relay_whose_lease_is_cancelled_or_lost_before_its_expiry_stops_at_once() {
+fn a_relay_whose_lease_is_cancelled_stops_at_once() {
     let (leased, relay, _) = one(LEASE);
     leased.cancel("l1");
     assert!(relay.stop.is_cancelled());
+}
 
+#[test]
+fn a_relay_whose_lease_is_lost_before_its_expiry_stops_at_once() {
     let (mut leased, relay, now) = one(LEASE);
     let reports = leased.reports();
     leased.apply_answer(&reports, &answer(&["l1"]), now);

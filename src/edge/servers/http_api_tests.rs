@@ -55,7 +55,8 @@ async fn server(kind: MediaServerKind) -> (Stub, MediaServer, TempDir) {
     let api = format!("http://{}", listener.local_addr().unwrap());
     let responding = stub.clone();
     let respond = move |request| std::future::ready(responding.respond(&request));
-    tokio::spawn(serve_http1(listener, 16, CancellationToken::new(), respond));
+    let shutdown = CancellationToken::new();
+    tokio::spawn(serve_http1(listener, 16, false, shutdown, respond));
     let api = Some(api.parse().unwrap());
     let rtmp_url = "rtmp://127.0.0.1:1935".to_owned();
     let server = MediaServer::new(kind, api, rtmp_url, folder.path());

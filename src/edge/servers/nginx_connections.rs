@@ -55,8 +55,13 @@ impl NginxConnections {
     }
 
     pub(crate) fn refuse(&self, refused: &NginxPublish) {
-        if let Some(publishes) = self.clients.lock().get_mut(&refused.client) {
-            publishes.retain(|(publish, _)| publish != refused);
+        let mut clients = self.clients.lock();
+        let Some(publishes) = clients.get_mut(&refused.client) else {
+            return;
+        };
+        publishes.retain(|(publish, _)| publish != refused);
+        if publishes.is_empty() {
+            clients.remove(&refused.client);
         }
     }
 
@@ -71,7 +76,11 @@ impl NginxConnections {
     /// come after that of the next begin.
     pub(crate) fn end(&self, client: u64) -> Option<NginxPublish> {
         let mut clients = self.clients.lock();
-        let (ended, _) = clients.get_mut(&client)?.pop_front()?;
+        let publishes = clients.get_mut(&client)?;
+        let (ended, _) = publishes.pop_front()?;
+        if publishes.is_empty() {
+            clients.remove(&client);
+        }
         Some(ended)
     }
 
@@ -156,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publish_is_found_by_its_connection_until_it_ends_or_is_refused() {
+    fn a_publish_is_found_by_its_connection_until_it_ends() {
         let connections = NginxConnections::default();
         let publish = connections.begin(54).unwrap();
         let name = publish.name.clone().unwrap();
@@ -167,10 +176,6 @@ mod tests {
         assert_eq!(connections.end(54), Some(publish));
         assert_eq!(connections.find(54), None);
         assert_eq!(connections.end(54), None);
-
-        let refused = connections.begin(54).unwrap();
-        connections.refuse(&refused);
-        assert_eq!(connections.find(54), None);
     }
 
     #[test]
@@ -180,6 +185,14 @@ mod tests {
         let second = connections.begin(54).unwrap();
         assert_eq!(connections.end(54), Some(first));
         assert_eq!(connections.find(54), Some(second));
+    }
+
+    #[test]
+    fn a_refused_publish_is_removed() {
+        let connections = NginxConnections::default();
+        let refused = connections.begin(54).unwrap();
+        connections.refuse(&refused);
+        assert_eq!(connections.find(54), None);
     }
 
     #[test]
@@ -194,17 +207,21 @@ mod tests {
     }
 
     #[test]
-    fn a_publish_that_stat_lacks_is_kept_for_a_while_behind_one_that_it_has() {
+    fn a_publish_that_stat_lacks_is_kept_for_a_while() {
         let connections = NginxConnections::default();
         let publish = connections.begin(54);
         connections.reconcile(&[]);
         assert_eq!(connections.find(54), publish);
+    }
 
+    #[test]
+    fn a_publish_in_stat_comes_before_one_that_stat_lacks() {
+        let connections = NginxConnections::default();
+        let loser = connections.begin(54);
         let name = PublicName::generate();
         connections.reconcile(&[stream(54, name.as_str())]);
+        assert_ne!(connections.find(54), loser);
         assert_eq!(connections.find(54).unwrap().name, Some(name));
-        connections.end(54);
-        assert_eq!(connections.find(54), publish);
     }
 
     #[test]
