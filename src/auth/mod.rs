@@ -8,10 +8,11 @@
 pub mod access;
 
 mod access_token;
+mod attempt_delays;
 mod caller;
 mod claims;
 mod database_keys;
-mod failed_attempts;
+mod hashed_secrets;
 mod id_tokens;
 mod interceptor;
 mod jwt_backend;
@@ -24,15 +25,16 @@ mod refresh_token;
 mod revocations;
 mod sealer;
 mod sealing_key;
-mod secrets;
 mod signing_keys;
+mod stream_key;
 mod token_cache;
 
 pub use access::RequiredAccess;
 pub use access_token::{AccessToken, AccessTokens};
+pub use attempt_delays::{AttemptSubject, account_at_address, retry_delays};
 pub use caller::{Caller, Subject};
 pub use claims::{LEEWAY_SECONDS, TokenSettings};
-pub use failed_attempts::{AttemptSubject, account_at_address, retry_delays};
+pub use hashed_secrets::{ApiKeySecret, MailToken};
 pub use id_tokens::{IdTokenProvider, IdTokenVerifier, IdTokens};
 pub use interceptor::{AuthInterceptor, CallAuthorization};
 pub use keys::{KeySettings, Keys, LoadKeysError, parse_jwt_secret, parse_sealing_key};
@@ -42,5 +44,4 @@ pub use refresh_token::{RefreshSeed, RefreshToken, RefreshTokenAge};
 pub use revocations::{RETENTION as REVOCATION_RETENTION, Revocations};
 pub use sealer::Sealer;
 pub use sealing_key::{AssociatedData, SealingKeyId, SealingSecret};
-pub use secrets::{ApiKeySecret, MailToken};
 pub use signing_keys::{PublicKey, SigningKeys};

@@ -15,7 +15,6 @@ mod columns;
 #[macro_use]
 mod engine;
 mod autocommit;
-mod batcher;
 mod change_notifications;
 mod connection;
 mod copy;
@@ -28,12 +27,12 @@ mod migrations;
 mod options;
 mod pool;
 mod postgres_notify;
+mod read_batcher;
 mod sqlite_writer;
 mod transaction;
 mod write_lease;
 
 pub(crate) use autocommit::Autocommit;
-pub(crate) use batcher::Batcher;
 pub(crate) use change_notifications::ChangeNotifications;
 pub use copy::{CopiedTable, CopyError, copy};
 pub use engine::Engine;
@@ -44,4 +43,5 @@ pub use options::{DatabaseOptions, Target};
 pub(crate) use pool::Pool;
 pub use pool::PoolState;
 pub use postgres_notify::{NotifyChannel, NotifyListener, ReplicaChange};
+pub(crate) use read_batcher::Batcher;
 pub use transaction::Transaction;

@@ -183,25 +183,6 @@ impl Relay {
         self.enter(RelayState::Starting, now);
     }
 
-    /// Applies the timeouts that have passed. Returns whether the relay changed.
-    ///
-    /// With `source_idle`, its stream has no media to send, and the relay does not stall.
-    pub fn expire(&mut self, source_idle: bool, times: RelayTimeouts, now: Time) -> bool {
-        let Some(lease) = &self.lease else {
-            return false;
-        };
-        let expired = lease.expire_time <= now;
-        let silent = lease.is_silent(times, now);
-        let stalls =
-            self.wanted && self.state == RelayState::Broadcasting && silent && !source_idle;
-        match (expired, stalls) {
-            (true, _) => self.release(RelayState::Idle, now),
-            (false, true) => self.enter(RelayState::Stalled, now),
-            (false, false) => return false,
-        }
-        true
-    }
-
     /// Makes it idle, or asks the worker with the lease to return it.
     fn reset(&mut self, now: Time) {
         match self.lease.is_some() {

@@ -195,44 +195,6 @@ impl Stream {
         self.end_time = Some(time);
         self.end_reason = Some(reason);
     }
-
-    /// Applies the deadlines that have passed. Returns whether the stream changed.
-    pub fn expire(&mut self, window: ReconnectWindow, timeouts: StreamTimeouts, now: Time) -> bool {
-        let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
-        let silent = self.last_seen_time + timeouts.heartbeat <= now;
-        let key_expired = self.key_expire_time.is_some_and(|expiry| expiry <= now);
-        if key_expired && self.connected {
-            self.end(EndReason::KeyRotated, now);
-            return true;
-        }
-
-        match self.status {
-            StreamStatus::Connecting if overdue => {
-                self.end(EndReason::NeverStarted, self.last_seen_time)
-            }
-            StreamStatus::Reconnecting if overdue && self.live_time.is_none() => {
-                self.end(EndReason::NeverStarted, self.last_seen_time);
-            }
-            StreamStatus::Reconnecting if overdue => {
-                self.end(EndReason::ReconnectTimeout, self.last_seen_time);
-            }
-            StreamStatus::Live if silent && window.is_zero() => {
-                self.end(EndReason::HeartbeatTimeout, self.last_seen_time);
-            }
-            StreamStatus::Live if silent => {
-                // `connected` stays true: a heartbeat of this connection makes the stream live again.
-                self.status = StreamStatus::Reconnecting;
-                self.deadline = Some(now + window.as_duration());
-            }
-            StreamStatus::Connecting
-            | StreamStatus::Live
-            | StreamStatus::Reconnecting
-            | StreamStatus::Ended => {
-                return false;
-            }
-        }
-        true
-    }
 }
 
 text_enum! {

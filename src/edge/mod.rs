@@ -9,9 +9,9 @@
 //! | `publishing` | the state of all publishing connections, also while the control plane is unreachable |
 //! | `servers` | clients of the media servers' APIs: list and disconnect publishers |
 //! | `relays` | claims relays and runs one supervised ffmpeg for each |
-//! | `control`, `credentials`, `error_class` | calls to the control plane, their access tokens, and the meaning of their errors |
+//! | `control_plane`, `credentials`, `error_class` | calls to the control plane, their access tokens, and the meaning of their errors |
 
-mod control;
+mod control_plane;
 mod credentials;
 mod error_class;
 mod hooks;
@@ -21,6 +21,6 @@ mod relays;
 mod run;
 mod servers;
 
-pub use control::ControlPlane;
+pub use control_plane::ControlPlane;
 pub use credentials::ApiKey;
 pub use run::{EdgeSettings, run};

@@ -2,7 +2,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    control::ControlPlane, credentials::ApiKey, hooks, publishing::Publishers, relays,
+    control_plane::ControlPlane, credentials::ApiKey, hooks, publishing::Publishers, relays,
     servers::MediaServer,
 };
 use crate::{config::EdgeConfig, domain::Secret};

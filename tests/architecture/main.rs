@@ -1,5 +1,5 @@
 //! The layers of `src/lib.rs`, enforced: imports point down its map, and no two files
-//! need each other.
+//! import each other.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use imports::imports;
 use source::Source;
 
-/// The rooms of the map in `src/lib.rs`, top to bottom.
-fn rooms(map: &str) -> Vec<&str> {
+/// The modules of the map in `src/lib.rs`, from top to bottom.
+fn modules(map: &str) -> Vec<&str> {
     let rows = map.lines().filter_map(|line| line.strip_prefix("//! | [`"));
     rows.map(|row| row.split_once('`').unwrap().0).collect()
 }
@@ -28,17 +28,17 @@ fn edges(source: &Source) -> BTreeSet<(String, String)> {
 }
 
 /// The first folder or file below `src`: `auth` of `src/auth/token.rs`.
-fn room(file: &str) -> &str {
+fn module_of(file: &str) -> &str {
     let path = file.trim_start_matches("src/").trim_end_matches(".rs");
     path.split('/').next().unwrap()
 }
 
-fn upward(edges: &BTreeSet<(String, String)>, rooms: &[&str]) -> Vec<String> {
-    let floor = |file| rooms.iter().position(|known| *known == room(file));
-    let edges = edges.iter().filter(|(from, to)| room(from) != room(to));
-    let wrong = edges.filter(|(from, to)| match (floor(from), floor(to)) {
+fn upward(edges: &BTreeSet<(String, String)>, modules: &[&str]) -> Vec<String> {
+    let row_of = |file| modules.iter().position(|known| *known == module_of(file));
+    let edges = edges.iter().filter(|(from, to)| module_of(from) != module_of(to));
+    let wrong = edges.filter(|(from, to)| match (row_of(from), row_of(to)) {
         (Some(above), Some(below)) => above >= below,
-        // `main.rs` and `lib.rs` stand above the map.
+        // `main.rs` and `lib.rs` are above the map.
         (None, _) => false,
         (_, None) => true,
     });
@@ -66,17 +66,17 @@ fn cycles(edges: &BTreeSet<(String, String)>) -> Vec<String> {
         false
     };
     let back = edges.iter().filter(|(from, to)| reaches(to, from));
-    back.map(|(from, to)| format!("{from} imports {to}, which needs {from}"))
+    back.map(|(from, to)| format!("{from} imports {to}, which reaches {from}"))
         .collect()
 }
 
 #[test]
 fn every_import_points_down_the_map() {
     let source = Source::read("src");
-    let rooms = rooms(source.text("src/lib.rs"));
-    assert!(rooms.len() > 10, "the map of src/lib.rs was not found");
+    let modules = modules(source.text("src/lib.rs"));
+    assert!(modules.len() > 10, "the map of src/lib.rs was not found");
 
-    let wrong = upward(&edges(&source), &rooms);
+    let wrong = upward(&edges(&source), &modules);
 
     assert!(
         wrong.is_empty(),
@@ -86,22 +86,22 @@ fn every_import_points_down_the_map() {
 }
 
 #[test]
-fn every_room_is_on_the_map() {
+fn every_module_is_on_the_map() {
     let source = Source::read("src");
-    let rooms = rooms(source.text("src/lib.rs"));
+    let modules = modules(source.text("src/lib.rs"));
     for file in source
         .files()
         .filter(|file| !["src/lib.rs", "src/main.rs"].contains(file))
     {
         assert!(
-            rooms.contains(&room(file)),
+            modules.contains(&module_of(file)),
             "{file} is on no row of the map"
         );
     }
 }
 
 #[test]
-fn no_two_files_need_each_other() {
+fn no_two_files_import_each_other() {
     let wrong = cycles(&edges(&Source::read("src")));
     assert!(
         wrong.is_empty(),
@@ -125,8 +125,8 @@ fn trial(line: &str) -> (Vec<String>, Vec<String>) {
         ("src/domain.rs", line),
     ]);
     let edges = edges(&source);
-    let rooms = rooms(source.text("src/lib.rs"));
-    (upward(&edges, &rooms), cycles(&edges))
+    let modules = modules(source.text("src/lib.rs"));
+    (upward(&edges, &modules), cycles(&edges))
 }
 
 #[test]

@@ -15,7 +15,8 @@ use crate::{
     config::MediaServerKind,
     domain::Secret,
     edge::{
-        control::ControlPlane, credentials::ApiKey, publishing::Publishers, servers::MediaServer,
+        control_plane::ControlPlane, credentials::ApiKey, publishing::Publishers,
+        servers::MediaServer,
     },
 };
 

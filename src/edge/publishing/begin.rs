@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     edge::{
-        control::CALL_TIMEOUT,
+        control_plane::CALL_TIMEOUT,
         error_class::ErrorClass,
         publisher::{ConnectionId, PublishError, PublishRequest},
     },

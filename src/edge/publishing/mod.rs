@@ -5,7 +5,6 @@
 //! reports every connection, and is their heartbeat.
 
 mod begin;
-mod media_server;
 mod observe;
 mod publishers;
 mod registry;
@@ -14,6 +13,7 @@ mod registry_property_tests;
 #[cfg(test)]
 mod registry_tests;
 mod sanitize;
+mod server_polls;
 #[cfg(test)]
 mod simulation;
 mod sync;

@@ -14,7 +14,7 @@ use super::registry::{EndedPublish, Registry};
 use crate::{
     backoff::Backoff,
     edge::{
-        control::{CALL_TIMEOUT, ControlPlane},
+        control_plane::{CALL_TIMEOUT, ControlPlane},
         error_class::ErrorClass,
         publisher::{ConnectionId, PublishError, PublishRequest},
         servers::MediaServer,

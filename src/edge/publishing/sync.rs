@@ -8,7 +8,7 @@ use super::{
     sync_report::SyncReport,
 };
 use crate::{
-    edge::{control::CALL_TIMEOUT, error_class::ErrorClass, publisher::ConnectionId},
+    edge::{control_plane::CALL_TIMEOUT, error_class::ErrorClass, publisher::ConnectionId},
     proto::v1::{
         ErrorReason, HeartbeatPublishRequest, PublishAction, SyncNodeResponse,
         stream_service_client::StreamServiceClient,

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use crate::{
     backoff::Backoff,
-    edge::control::ControlPlane,
+    edge::control_plane::ControlPlane,
     proto::v1::{
         ClaimRelaysRequest, ClaimRelaysResponse, stream_service_client::StreamServiceClient,
     },

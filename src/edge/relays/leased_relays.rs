@@ -15,7 +15,7 @@ use super::{
     status::{RelayStatus, is_over},
 };
 use crate::{
-    edge::control::CALL_TIMEOUT,
+    edge::control_plane::CALL_TIMEOUT,
     proto::v1::{RelayAssignment, RelayReport, RelayState, ReportRelaysResponse},
 };
 

@@ -7,14 +7,15 @@
 //! | `leased_relays`, `lease_clock` | the relays with their leases, and until when they may run |
 //! | `assignment` | the input and the output of one relay |
 //! | `relay`, `progress`, `status` | the life of one relay, and its reported status |
-//! | `ffmpeg` | its process |
-//! | `relay_failure` | why it ended |
+//! | `ffmpeg`, `ffmpeg_exit` | its process, and what its exit means |
+//! | `relay_failure` | why a relay ended |
 //! | `carrier` | the connections that carry its media |
 
 mod assignment;
 mod carrier;
 mod claim;
 mod ffmpeg;
+mod ffmpeg_exit;
 mod lease_clock;
 mod leased_relays;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::EdgeConfig,
-    edge::control::ControlPlane,
+    edge::control_plane::ControlPlane,
     proto::v1::{
         ClaimRelaysRequest, ClaimRelaysResponse, RelayReport, ReportRelaysRequest,
         ReportRelaysResponse, stream_service_client::StreamServiceClient,

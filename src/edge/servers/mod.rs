@@ -6,19 +6,19 @@ mod boot_id;
 mod http_api;
 #[cfg(test)]
 mod http_api_tests;
-mod media_mtx;
 mod media_mtx_api;
+mod media_mtx_client;
 mod media_server;
 mod nginx_applications;
 mod nginx_connections;
-mod nginx_rtmp;
+mod nginx_rtmp_client;
 mod nginx_stat;
-mod srs;
 mod srs_api;
+mod srs_client;
 mod state_file;
 
-pub(super) use media_mtx::MediaMtx;
+pub(super) use media_mtx_client::MediaMtx;
 pub(super) use media_server::MediaServer;
 pub(super) use nginx_connections::PublicName;
-pub(super) use nginx_rtmp::{NginxRtmp, PublishLookup};
-pub(super) use srs::Srs;
+pub(super) use nginx_rtmp_client::{NginxRtmp, PublishLookup};
+pub(super) use srs_client::Srs;

@@ -2,6 +2,7 @@
 
 mod claims;
 mod lease_renewals;
+mod overdue;
 #[expect(
     clippy::module_inception,
     reason = "the repository of the group's own noun"
@@ -10,7 +11,6 @@ mod relays;
 mod reports;
 pub(super) mod rows;
 pub(super) mod stream_changes;
-mod timeouts;
 
 pub use claims::{ClaimedRelay, ClaimingWorker, RelayClaims, WorkerLease};
 pub use relays::Relays;

@@ -3,7 +3,8 @@
 mod begin_publish;
 mod connections;
 mod node_boots;
-mod node_sync;
+mod node_streams;
+mod overdue;
 mod publishing;
 mod refusals;
 pub(super) mod rows;
@@ -12,7 +13,6 @@ pub(super) mod rows;
     reason = "the repository of the group's own noun"
 )]
 mod streams;
-mod timeouts;
 
 pub use begin_publish::PublishAttempt;
 pub use publishing::Publishing;

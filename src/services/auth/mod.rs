@@ -8,5 +8,6 @@ mod messages;
 mod service;
 mod session_rpcs;
 mod sessions;
+mod token_refresh;
 
 pub use service::{AuthDependencies, AuthService};

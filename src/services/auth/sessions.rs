@@ -1,9 +1,6 @@
 use super::service::AuthService;
 use crate::{
-    auth::{
-        AccessToken, Caller, RefreshSeed, RefreshToken, RefreshTokenAge, Subject,
-        account_at_address,
-    },
+    auth::{AccessToken, Caller, RefreshSeed, Subject, account_at_address},
     domain::{AuditContext, RequestOrigin, Scope, Secret, Session, SessionId, Time, User, now},
     error::{Error, Result},
     repositories::VerifiedCredential,
@@ -17,7 +14,7 @@ pub(super) struct TokenPair {
     pub refresh_token_expire_time: Time,
 }
 
-/// Begins and refreshes sessions, and issues their tokens.
+/// Begins sessions, and issues their tokens.
 impl AuthService {
     /// Begins a session of a user; `ConcurrentChange` if the credential is no longer valid.
     pub(super) async fn begin_session(
@@ -68,59 +65,8 @@ impl AuthService {
         Ok((session, tokens))
     }
 
-    /// Exchanges a refresh token.
-    ///
-    /// The newest is replaced by the next one. The one before it is replaced by the newest, because
-    /// the response may have been lost. An older one was stolen or reused, and ends the session.
-    pub(super) async fn refresh_session(
-        &self,
-        token: &RefreshToken,
-        origin: RequestOrigin,
-    ) -> Result<TokenPair> {
-        let now = now();
-        loop {
-            let mut session = self
-                .sessions
-                .find(token.session_id, now)
-                .await?
-                .filter(|session| session.last_used_time + self.session_timeouts.idle_timeout > now)
-                .ok_or(Error::RefreshTokenInvalid)?;
-            let seed = RefreshSeed::unseal(&session.refresh_seed, session.id, &self.sealer)?;
-            if !seed.verifies(token) {
-                return Err(Error::RefreshTokenInvalid);
-            }
-
-            let newest = session.refresh_counter;
-            match token.age(newest) {
-                RefreshTokenAge::Newest => {
-                    if self.sessions.advance(session.id, newest, now).await? {
-                        session.last_used_time = now;
-                        return self.token_pair(&session, &seed, newest + 1, now);
-                    }
-                    // A concurrent call with the same token was faster. Read the session again.
-                }
-                RefreshTokenAge::Previous => return self.token_pair(&session, &seed, newest, now),
-                RefreshTokenAge::Reused => return self.end_reused(&session, origin, now).await,
-            }
-        }
-    }
-
-    /// Ends a session one of whose old refresh tokens was used again.
-    async fn end_reused<T>(
-        &self,
-        session: &Session,
-        origin: RequestOrigin,
-        now: Time,
-    ) -> Result<T> {
-        let audit = AuditContext::for_user("RefreshTokens", Some(session.user_id), origin)
-            .with_session(session.id);
-        self.sessions.revoke_reused(session, &audit, now).await?;
-        self.revocations.add([session.id.uuid()], now);
-        tracing::warn!(session_id = %session.id, "an old refresh token was used again");
-        Err(Error::RefreshTokenReused)
-    }
-
-    fn token_pair(
+    /// The tokens of a session, the refresh token with this number.
+    pub(super) fn token_pair(
         &self,
         session: &Session,
         seed: &RefreshSeed,

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use super::lease::{CLEAN, Lease};
+use super::reused_database::{CLEAN, Lease};
 
 /// The engine that a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

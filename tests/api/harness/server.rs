@@ -22,13 +22,15 @@ struct Running {
 }
 
 /// Quick where the defaults are slow, and patient, since many tests share few cores.
-const QUICK: [&str; 10] = [
+const QUICK: [&str; 11] = [
     "--call-timeout=1min",
     "--bcrypt-cost=4",
     "--db-pool-size=3",
     "--db-acquire-timeout=5s",
     "--reap-interval=50ms",
     "--heartbeat-interval=1s",
+    // A stream that a test begins stays live, however slow the machine is.
+    "--heartbeat-timeout=5min",
     "--allow-private-destinations=false",
     "--env=development",
     "--operations-listen=127.0.0.1:0",

@@ -2,7 +2,7 @@
 
 use url::{ParseError, Url};
 
-use super::{Invalid, UrlPolicy, ingest_host::parse_host, invalid::refuse};
+use super::{Invalid, UrlPolicy, destination_host::parse_host, invalid::refuse};
 
 const MAX_BYTES: usize = 1024;
 /// Shorter keys occur in addresses by chance.
