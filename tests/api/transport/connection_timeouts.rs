@@ -14,7 +14,7 @@ use super::{
     http2_frames::{END_HEADERS, HEADERS, PUBLIC_RPC, client_preface, frame, headers},
 };
 use crate::{
-    harness::{Engine, Postgres, Sqlite, Watcher, settings},
+    harness::{Engine, Postgres, Sqlite, TestServer, Watcher, settings},
     stream::{changes::rename, fixture::Fixture},
 };
 
@@ -72,8 +72,8 @@ async fn no_call_fails_when_connections_reach_their_maximum_age(
 #[tokio::test]
 async fn an_old_connection_is_closed_after_the_grace_period() {
     let flags = ["--connection-age=200ms", "--connection-grace=200ms"];
-    let scene = Fixture::start_with(Sqlite, &flags).await;
-    let mut raw = Http2Connection::connect(scene.server.address).await;
+    let server = TestServer::start_with(Sqlite, &flags).await;
+    let mut raw = Http2Connection::connect(server.address).await;
 
     // A call that never ends, from a peer that sends nothing more.
     let call = frame(HEADERS, END_HEADERS, 1, &headers(PUBLIC_RPC));
