@@ -2,7 +2,7 @@
 //!
 //! `tests/run bench --bench reads` reads projects by id from a new database of a durable
 //! PostgreSQL, with 4, 16, 64 and 256 concurrent callers: in batches, as the server does;
-//! each read alone, on the same pool; and alone on `sqlx::PgPool`. It alternates between
+//! each read alone, on the same pool; and alone on `sqlx_postgres::PgPool`. It alternates between
 //! them for five rounds, and prints the medians and their ratios.
 
 use std::{
@@ -21,10 +21,8 @@ use sluice::{
     },
     repositories::{NewProject, NewUser, Projects, Users},
 };
-use sqlx::{
-    AssertSqlSafe, Connection, PgConnection, PgPool,
-    postgres::{PgPoolOptions, PgRow},
-};
+use sqlx::{AssertSqlSafe, Connection};
+use sqlx_postgres::{PgConnection, PgPool, PgPoolOptions, PgRow};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 

@@ -17,7 +17,8 @@ use sluice::proto::v1::{
     self as pb, auth_service_client::AuthServiceClient,
     project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection};
+use sqlx_postgres::PgConnection;
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},

@@ -19,7 +19,8 @@ use sluice::proto::v1::{
     project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
     watch_project_response::Event,
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection};
+use sqlx_postgres::PgConnection;
 use tokio::{sync::mpsc, time::sleep};
 use tonic::{Request, Streaming, metadata::MetadataValue, transport::Channel};
 

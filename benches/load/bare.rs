@@ -4,7 +4,7 @@ use std::{convert::Infallible, env, net::SocketAddr, task};
 
 use http::Request;
 use sluice::proto::v1 as pb;
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx_postgres::{PgPool, PgPoolOptions};
 use tonic::{
     Response, Status,
     body::Body,

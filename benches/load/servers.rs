@@ -9,7 +9,8 @@ use std::{
 };
 
 use anyhow::Context;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection};
+use sqlx_postgres::PgConnection;
 use tempfile::TempDir;
 
 /// A running server.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, thread};
 
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx_postgres::{PgConnectOptions, PgSslMode};
 
 use super::settings::{Config, Environment};
 use crate::{

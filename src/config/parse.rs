@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 use lettre::message::Mailbox;
-use sqlx::postgres::PgSslMode;
+use sqlx_postgres::PgSslMode;
 use zeroize::Zeroizing;
 
 use crate::{

@@ -3,7 +3,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use lettre::message::Mailbox;
-use sqlx::postgres::PgSslMode;
+use sqlx_postgres::PgSslMode;
 use zeroize::Zeroizing;
 
 use super::{

@@ -98,7 +98,7 @@ macro_rules! impl_from_row {
         }
     };
     ($type:ident: $($fields:tt)+) => {
-        impl_from_row!(@ sqlx::postgres::PgRow => $type: $($fields)+);
-        impl_from_row!(@ sqlx::sqlite::SqliteRow => $type: $($fields)+);
+        impl_from_row!(@ sqlx_postgres::PgRow => $type: $($fields)+);
+        impl_from_row!(@ sqlx_sqlite::SqliteRow => $type: $($fields)+);
     };
 }

@@ -2,11 +2,10 @@
 
 use std::{future::Future, io, path::Path, time::Duration};
 
-use sqlx::{
-    ConnectOptions, Executor, PgConnection, Postgres, Sqlite, SqliteConnection,
-    error::DatabaseError,
-    postgres::PgConnectOptions,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+use sqlx::{ConnectOptions, Executor, error::DatabaseError};
+use sqlx_postgres::{PgConnectOptions, PgConnection, Postgres};
+use sqlx_sqlite::{
+    Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
 };
 use tracing::log::LevelFilter;
 

@@ -2,7 +2,8 @@
 
 use std::io::{self, ErrorKind};
 
-use sqlx::{error::DatabaseError, sqlite::SqliteError};
+use sqlx::error::DatabaseError;
+use sqlx_sqlite::SqliteError;
 
 use crate::error::Error;
 

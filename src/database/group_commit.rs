@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{ConnectOptions, Connection as _, Sqlite, sqlite::SqliteConnectOptions};
+use sqlx::{ConnectOptions, Connection as _};
+use sqlx_sqlite::{Sqlite, SqliteConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},

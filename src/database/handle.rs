@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use sqlx::{Postgres, Sqlite};
+use sqlx_postgres::Postgres;
+use sqlx_sqlite::Sqlite;
 use tokio::time::sleep;
 
 use super::{

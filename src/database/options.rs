@@ -1,6 +1,6 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx_postgres::PgConnectOptions;
 
 /// The location of the data. Not `Debug`, because it contains a password.
 #[derive(Clone)]

@@ -5,10 +5,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use sqlx::{
-    Postgres,
-    postgres::{PgListener, PgPoolOptions},
-};
+use sqlx_postgres::{PgListener, PgPoolOptions, Postgres};
 use tokio::time::timeout;
 use uuid::Uuid;
 

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Sqlite, sqlite::SqliteConnectOptions};
+use sqlx_sqlite::{Sqlite, SqliteConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,

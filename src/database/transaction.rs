@@ -1,6 +1,7 @@
 //! Transactions.
 
-use sqlx::{Postgres, Sqlite};
+use sqlx_postgres::Postgres;
+use sqlx_sqlite::Sqlite;
 
 use super::{
     autocommit::Acquire,

@@ -1,6 +1,6 @@
 use std::ops::{Deref, DerefMut};
 
-use sqlx::Sqlite;
+use sqlx_sqlite::Sqlite;
 use tokio::sync::oneshot;
 
 use super::connection::Connection;

@@ -35,7 +35,9 @@ fn module_of(file: &str) -> &str {
 
 fn upward(edges: &BTreeSet<(String, String)>, modules: &[&str]) -> Vec<String> {
     let row_of = |file| modules.iter().position(|known| *known == module_of(file));
-    let edges = edges.iter().filter(|(from, to)| module_of(from) != module_of(to));
+    let edges = edges
+        .iter()
+        .filter(|(from, to)| module_of(from) != module_of(to));
     let wrong = edges.filter(|(from, to)| match (row_of(from), row_of(to)) {
         (Some(above), Some(below)) => above >= below,
         // `main.rs` and `lib.rs` are above the map.

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{PgConnection, SqliteConnection};
+use sqlx_postgres::PgConnection;
+use sqlx_sqlite::SqliteConnection;
 
 use super::{error::CopyError, value::ColumnType};
 

@@ -1,9 +1,9 @@
 use std::{path::Path, time::Duration};
 
-use sqlx::{
-    AssertSqlSafe, ConnectOptions, PgPool, Postgres, QueryBuilder, Sqlite, Transaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions},
+use sqlx::{AssertSqlSafe, ConnectOptions, QueryBuilder, Transaction};
+use sqlx_postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
+use sqlx_sqlite::{
+    Sqlite, SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions,
 };
 use tokio::time::sleep;
 use tokio_stream::StreamExt;

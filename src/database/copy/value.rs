@@ -1,5 +1,6 @@
 use ring::digest::{Context, SHA256};
-use sqlx::{postgres::PgRow, sqlite::SqliteRow};
+use sqlx_postgres::PgRow;
+use sqlx_sqlite::SqliteRow;
 use uuid::Uuid;
 
 use crate::{database::Engine, domain::Time};

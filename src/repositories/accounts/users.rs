@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
-use sqlx::{FromRow, Postgres};
+use sqlx::FromRow;
+use sqlx_postgres::Postgres;
 use uuid::Uuid;
 
 use super::{api_keys, mail_tokens, session_rows};

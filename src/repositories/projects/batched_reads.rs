@@ -1,6 +1,7 @@
 //! Batched reads of projects on PostgreSQL: by far the most frequent reads.
 
-use sqlx::{FromRow, Postgres};
+use sqlx::FromRow;
+use sqlx_postgres::Postgres;
 use uuid::Uuid;
 
 use super::rows::select_projects;

@@ -1,5 +1,6 @@
 use sluice::proto::v1 as pb;
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
+use sqlx_postgres::PgConnection;
 use tokio::task::JoinSet;
 
 use crate::harness::{Postgres, TestServer, eventually};

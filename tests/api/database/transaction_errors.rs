@@ -1,5 +1,6 @@
 use sluice::proto::v1 as pb;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, Row};
+use sqlx_postgres::PgConnection;
 use tonic::Code;
 
 use crate::harness::{Postgres, TestDatabase, TestServer, User, eventually, refused};

@@ -5,7 +5,8 @@ use std::{
 };
 
 use sluice::database::{Database, DatabaseOptions, Target};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection};
+use sqlx_postgres::PgConnection;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -78,7 +79,9 @@ impl TestDatabase {
     pub async fn execute(&self, statement: &str) {
         self.lease.note(statement);
         if self.url.starts_with("sqlite:") {
-            let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            let mut connection = sqlx_sqlite::SqliteConnection::connect(&self.url)
+                .await
+                .unwrap();
             sqlx::raw_sql(AssertSqlSafe(statement))
                 .execute(&mut connection)
                 .await
@@ -97,7 +100,9 @@ impl TestDatabase {
     /// Whether a statement violates a unique constraint of the schema.
     pub async fn refuses(&self, statement: &str) -> bool {
         let outcome = if self.url.starts_with("sqlite:") {
-            let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            let mut connection = sqlx_sqlite::SqliteConnection::connect(&self.url)
+                .await
+                .unwrap();
             sqlx::raw_sql(AssertSqlSafe(statement))
                 .execute(&mut connection)
                 .await
@@ -115,7 +120,9 @@ impl TestDatabase {
     /// The first column of the first row of a query, a number.
     pub async fn number(&self, query: &str) -> i64 {
         if self.url.starts_with("sqlite:") {
-            let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            let mut connection = sqlx_sqlite::SqliteConnection::connect(&self.url)
+                .await
+                .unwrap();
             sqlx::query_scalar(AssertSqlSafe(query))
                 .fetch_one(&mut connection)
                 .await

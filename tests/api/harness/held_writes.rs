@@ -1,4 +1,6 @@
-use sqlx::{Connection, PgConnection, SqliteConnection};
+use sqlx::Connection;
+use sqlx_postgres::PgConnection;
+use sqlx_sqlite::SqliteConnection;
 
 use super::TestDatabase;
 

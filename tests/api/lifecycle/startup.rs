@@ -2,7 +2,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
+use sqlx_postgres::PgConnection;
 
 use crate::harness::{Client, Engine, Postgres, Process, Signal, Sqlite, TestDatabase, eventually};
 

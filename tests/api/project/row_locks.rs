@@ -1,7 +1,8 @@
 //! PostgreSQL row locks, and the calls that they block.
 
 use sluice::proto::v1 as pb;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
+use sqlx::{AssertSqlSafe, Connection, raw_sql};
+use sqlx_postgres::PgConnection;
 use tokio::task::JoinSet;
 
 use super::{

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use sluice::domain::{Change, ProjectId, Stream, StreamId, StreamStatus};
-use sqlx::{Connection, PgConnection, SqliteConnection};
+use sqlx::Connection;
+use sqlx_postgres::PgConnection;
+use sqlx_sqlite::SqliteConnection;
 
 use crate::harness::TestDatabase;
 
