@@ -31,8 +31,8 @@ use crate::{
         },
     },
     readiness::{Health, Readiness, SERVICES},
-    repositories::{Outbox, Publishing, RelayReports},
-    services::{AuthDependencies, AuthService, ProjectService, StreamDependencies, StreamService},
+    repositories::{Outbox, Publishing, RelayLeases},
+    services::{AuthDependencies, AuthService, ProjectService, StreamService},
     transport::{HttpService, Listener, Overload},
     watching::{EventPoller, ReplicaListener, ReplicaNotifier, WatchHub},
 };
@@ -55,7 +55,7 @@ struct Components {
     revocations: Revocations,
     hub: WatchHub,
     publishing: Publishing,
-    relay_reports: RelayReports,
+    relay_leases: RelayLeases,
     /// `None` if mail is off.
     outbox: Option<Outbox>,
 }
@@ -93,7 +93,7 @@ pub async fn serve(
     let mail_sender = MailSender::open(config.mail()).context("SLUICE_MAIL")?;
     let components = Components {
         publishing: Publishing::new(database.clone(), config.stream_timeouts()),
-        relay_reports: RelayReports::new(database.clone(), config.relay_timeouts()),
+        relay_leases: RelayLeases::new(database.clone(), config.relay_timeouts()),
         outbox: mail_sender.is_some().then(|| Outbox::new(database.clone())),
         readiness,
         database,
@@ -164,16 +164,15 @@ fn services(
         config.url_policy(),
         config.max_destinations,
     );
-    let stream = StreamService::new(StreamDependencies {
-        database: database.clone(),
-        publishing: components.publishing.clone(),
-        reports: components.relay_reports.clone(),
-        sealer: keys.sealer.clone(),
-        heartbeat_interval: config.heartbeat_interval,
-        hub: components.hub.clone(),
-        watch_timeouts: config.watch_timeouts(),
-        relay_timeouts: config.relay_timeouts(),
-    });
+    let stream = StreamService::new(
+        database.clone(),
+        components.publishing.clone(),
+        components.relay_leases.clone(),
+        components.hub.clone(),
+        keys.sealer.clone(),
+        config.heartbeat_interval,
+        config.watch_timeouts(),
+    );
 
     let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE_SIZE);
     let project =
@@ -204,13 +203,11 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
         Box::pin(jobs::expire_streams(
             components.publishing.clone(),
             revocations.clone(),
-            config.stream_timeouts(),
             config.reap_interval,
         )),
         Box::pin(jobs::expire_relays(
-            components.relay_reports.clone(),
+            components.relay_leases.clone(),
             revocations.clone(),
-            config.relay_timeouts(),
         )),
         Box::pin(jobs::purge(database.clone(), config.audit_retention)),
         Box::pin(jobs::prune_events(database.clone(), config.event_retention)),

@@ -67,9 +67,10 @@ impl Transaction {
         Ok(answer)
     }
 
-    /// Commits, even if the caller goes away meanwhile.
-    pub(crate) async fn commit(self) -> Result<()> {
-        self.commit_then(|| ()).await
+    /// Commits, even if the caller goes away meanwhile; returns `answer`.
+    pub(crate) async fn commit<T>(self, answer: T) -> Result<T> {
+        self.commit_then(|| ()).await?;
+        Ok(answer)
     }
 
     /// Commits, even if the caller goes away meanwhile, then calls a function.

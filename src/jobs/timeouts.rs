@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::{
     auth::Revocations,
-    domain::{RelayTimeouts, StreamId, StreamTimeouts, now},
+    domain::{StreamId, now},
     error::{Error, Result},
-    repositories::{Publishing, RelayKey, RelayReports},
+    repositories::{Publishing, RelayKey, RelayLeases},
     telemetry::metrics::JobTimer,
 };
 
@@ -18,13 +18,8 @@ const MAX_RELAY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Expires overdue streams at this interval; never returns. The quiet period is the
 /// heartbeat timeout.
-pub async fn expire_streams(
-    publishing: Publishing,
-    revocations: Revocations,
-    timeouts: StreamTimeouts,
-    period: Duration,
-) {
-    let mut quiet_period = QuietPeriod::new(revocations, timeouts.heartbeat);
+pub async fn expire_streams(publishing: Publishing, revocations: Revocations, period: Duration) {
+    let mut quiet_period = QuietPeriod::new(revocations, publishing.timeouts.heartbeat);
     let mut timer = JobTimer::new("reaper", period);
     loop {
         let run = timer.next_run().await;
@@ -73,18 +68,15 @@ async fn expire_all_streams(
 }
 
 /// Expires overdue relays periodically; never returns. The quiet period is the lease.
-pub async fn expire_relays(
-    reports: RelayReports,
-    revocations: Revocations,
-    timeouts: RelayTimeouts,
-) {
-    let mut quiet_period = QuietPeriod::new(revocations, timeouts.lease);
-    let mut timer = JobTimer::new("relay_watch", MAX_RELAY_INTERVAL.min(timeouts.lease / 4));
+pub async fn expire_relays(leases: RelayLeases, revocations: Revocations) {
+    let lease = leases.times.lease;
+    let mut quiet_period = QuietPeriod::new(revocations, lease);
+    let mut timer = JobTimer::new("relay_watch", MAX_RELAY_INTERVAL.min(lease / 4));
     loop {
         let run = timer.next_run().await;
-        let overdue = reports.overdue(now(), BATCH_SIZE).await;
+        let overdue = leases.overdue(now(), BATCH_SIZE).await;
         let is_success = match quiet_period.admit(overdue) {
-            Ok(overdue) => expire_all_relays(&reports, overdue).await,
+            Ok(overdue) => expire_all_relays(&leases, overdue).await,
             Err(error) => {
                 tracing::warn!(error = error.with_causes(), "cannot read overdue relays");
                 false
@@ -96,11 +88,11 @@ pub async fn expire_relays(
 
 /// Ends the leases of silent relay workers, and marks stalled relays. Returns whether all
 /// succeeded.
-async fn expire_all_relays(reports: &RelayReports, overdue: Vec<RelayKey>) -> bool {
+async fn expire_all_relays(leases: &RelayLeases, overdue: Vec<RelayKey>) -> bool {
     let mut is_success = true;
     for key in overdue {
         let (stream_id, destination_id) = (key.stream_id, key.destination_id);
-        match reports.expire(key, now()).await {
+        match leases.expire(key, now()).await {
             Ok(Some(relay)) => tracing::info!(
                 %stream_id,
                 %destination_id,

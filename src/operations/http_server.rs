@@ -1,14 +1,26 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Bytes};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{MetricsCollector, routes};
-use crate::transport::serve_http1;
+use super::MetricsCollector;
+use crate::{readiness::Health, telemetry, transport::serve_http1};
 
 /// The maximum number of concurrent connections; others wait.
 const MAX_CONNECTIONS: usize = 16;
+
+/// The maximum length of a log filter, in bytes.
+const MAX_FILTER_SIZE: usize = 4096;
+
+/// The content type of the Prometheus text format.
+const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The content type of all other responses.
+const TEXT_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// The HTTP server of the operations port, stopped when dropped.
 #[derive(Debug)]
@@ -42,10 +54,86 @@ impl OperationsServer {
 
 async fn serve(listener: TcpListener, metrics: MetricsCollector) {
     let metrics = Arc::new(metrics);
-    let respond = move |request| {
+    let handle = move |request| {
         let metrics = Arc::clone(&metrics);
-        async move { routes::respond(&metrics, request).await }
+        async move { respond(&metrics, request).await }
     };
     let shutdown = CancellationToken::new();
-    serve_http1(listener, MAX_CONNECTIONS, false, shutdown, respond).await;
+    serve_http1(listener, MAX_CONNECTIONS, false, shutdown, handle).await;
+}
+
+/// Responds to one request.
+async fn respond<B>(collector: &MetricsCollector, request: Request<B>) -> Response<Full<Bytes>>
+where
+    B: Body<Error: std::error::Error + Send + Sync + 'static>,
+{
+    let is_get = [Method::GET, Method::HEAD].contains(request.method());
+    match (request.uri().path(), is_get) {
+        ("/metrics", true) => {
+            response(StatusCode::OK, METRICS_CONTENT_TYPE, collector.text().await)
+        }
+        ("/livez", true) => plain_text(StatusCode::OK, "alive"),
+        ("/readyz", true) => readyz(collector.health()),
+        ("/log", true) => match telemetry::log_filter() {
+            Some(filter) => plain_text(StatusCode::OK, &filter.text()),
+            None => plain_text(StatusCode::NOT_FOUND, "there is no log"),
+        },
+        ("/log", false) if request.method() == Method::PUT => set_filter(request).await,
+        ("/metrics" | "/livez" | "/readyz" | "/log", false) => {
+            plain_text(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed")
+        }
+        _ => plain_text(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /livez, /readyz and /log",
+        ),
+    }
+}
+
+fn readyz(health: Health) -> Response<Full<Bytes>> {
+    let status = match health {
+        Health::Serving => StatusCode::OK,
+        Health::Starting | Health::DatabaseAway | Health::Draining => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
+    plain_text(status, health.as_str())
+}
+
+async fn set_filter<B>(request: Request<B>) -> Response<Full<Bytes>>
+where
+    B: Body<Error: std::error::Error + Send + Sync + 'static>,
+{
+    let body = Limited::new(request.into_body(), MAX_FILTER_SIZE)
+        .collect()
+        .await;
+    let Ok(body) = body else {
+        return plain_text(StatusCode::PAYLOAD_TOO_LARGE, "the filter is too long");
+    };
+    let Some(filter) = telemetry::log_filter() else {
+        return plain_text(StatusCode::NOT_FOUND, "there is no log");
+    };
+    let directives = String::from_utf8_lossy(&body.to_bytes()).trim().to_owned();
+    if directives.is_empty() {
+        return plain_text(StatusCode::BAD_REQUEST, "there is no filter in the request");
+    }
+    match filter.set(&directives) {
+        Ok(()) => {
+            tracing::warn!(filter = directives, "the log filter was changed");
+            plain_text(StatusCode::OK, &directives)
+        }
+        Err(error) => plain_text(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+fn plain_text(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+    response(status, TEXT_CONTENT_TYPE, format!("{message}\n"))
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let content_type = header::HeaderValue::from_static(content_type);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    response
 }

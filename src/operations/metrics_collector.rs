@@ -13,8 +13,7 @@ use crate::{
     readiness::{Health, Readiness},
     repositories::ResourceCounts,
     telemetry::metrics::{
-        DATABASE, JOBS, LOG_LINES, PASSWORDS, PoolLoad, SERVER, TRACES, register_calls,
-        update_process,
+        DATABASE, JOBS, LOG_LINES, PASSWORDS, SERVER, TRACES, register_calls, update_process,
     },
     watching::WatchHub,
 };
@@ -84,17 +83,7 @@ impl MetricsCollector {
     async fn collect(&self) {
         let is_up = matches!(self.health(), Health::Serving | Health::Draining);
         DATABASE.up.set(is_up.into());
-        let pool = self.database.pool_state();
-        DATABASE.set_pool(PoolLoad {
-            pool: match self.database.engine() {
-                "sqlite" => "reader",
-                _ => "all",
-            },
-            limit: pool.size,
-            used: pool.in_use,
-            idle: pool.idle,
-            waiting: pool.waiting,
-        });
+        self.set_pool();
         let age = self.revocations.age().unwrap_or_default();
         SERVER.revocations_age.set(age.as_secs_f64());
         let (watches, limit) = self.hub.load();
@@ -108,6 +97,24 @@ impl MetricsCollector {
         if is_up {
             self.count().await;
         }
+    }
+
+    /// Sets the connections of the pool: all of PostgreSQL, or the readers of SQLite.
+    fn set_pool(&self) {
+        let name = match self.database.engine() {
+            "sqlite" => "reader",
+            _ => "all",
+        };
+        let pool = self.database.pool_state();
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        let connections = |state| DATABASE.connections.with_label_values(&[name, state]);
+        connections("used").set(number(pool.in_use));
+        connections("idle").set(number(pool.idle));
+        DATABASE
+            .limits
+            .with_label_values(&[name])
+            .set(number(pool.size));
+        DATABASE.waiting.set(number(pool.waiting));
     }
 
     /// Lets the database count, unless it did so recently. If it fails, the metrics keep

@@ -5,7 +5,6 @@
 
 mod http_server;
 mod metrics_collector;
-mod routes;
 
 pub use http_server::OperationsServer;
 pub use metrics_collector::MetricsCollector;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The result of a successful action.
-const RESULT_OK: &str = "OK";
+pub(super) const RESULT_OK: &str = "OK";
 
 /// The retention of refusals that concern no user.
 const UNATTRIBUTED_RETENTION: TimeDelta = TimeDelta::days(7);
@@ -35,7 +35,7 @@ impl AuditLog {
         self.database
             .transaction(|mut tx| async move {
                 append(&mut tx, audit, reason, now).await?;
-                tx.commit().await
+                tx.commit(()).await
             })
             .await
     }

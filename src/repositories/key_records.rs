@@ -62,7 +62,7 @@ impl KeyRecords {
                     [KeyPurpose::Sign.as_str(), others_retire]
                 )?;
                 insert(&mut tx, new, Some(new.create_time)).await?;
-                tx.commit().await
+                tx.commit(()).await
             })
             .await
     }
@@ -80,8 +80,7 @@ impl KeyRecords {
                 )?
                 // The unfinished rotation has finished meanwhile.
                 .ok_or(Error::ConcurrentChange)?;
-                tx.commit().await?;
-                Ok((id, active_time))
+                tx.commit((id, active_time)).await
             })
             .await
     }
@@ -115,7 +114,7 @@ impl KeyRecords {
                      where purpose = $1 and id <> $2 and id <> $3 and retire_time is null",
                     [KeyPurpose::Seal.as_str(), id, root, others_retire]
                 )?;
-                tx.commit().await
+                tx.commit(()).await
             })
             .await
     }

@@ -25,9 +25,7 @@ pub use idempotency::{Created, IdempotencyKey};
 pub use key_records::KeyRecords;
 pub use outbox::Outbox;
 pub use projects::{Destinations, Events, NewProject, Projects, SealedDestination, StreamKeys};
-pub use relays::{
-    ClaimedRelay, ClaimingWorker, RelayClaims, RelayKey, RelayReports, Relays, WorkerLease,
-};
+pub use relays::{ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease};
 pub use resource_counts::ResourceCounts;
 pub use sealed_columns::{SealedColumn, SealedValue};
 pub use streams::{PublishAttempt, Publishing, Refusals, Streams};

@@ -70,7 +70,7 @@ impl Outbox {
         self.database
             .transaction(|mut tx| async move {
                 add_verification(&mut tx, user_id, now).await?;
-                tx.commit().await?;
+                tx.commit(()).await?;
                 self.wake_sender();
                 Ok(())
             })

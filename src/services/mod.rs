@@ -14,4 +14,4 @@ mod stream;
 
 pub use auth::{AuthDependencies, AuthService};
 pub use project::ProjectService;
-pub use stream::{NodeReconciler, StreamDependencies, StreamService, SyncOutcome, WatchTimeouts};
+pub use stream::{NodeReconciler, StreamService, SyncOutcome, WatchTimeouts};

@@ -86,9 +86,8 @@ impl ApiKeys {
                     }
                 }
                 audit_log::record(&mut tx, audit, now).await?;
-                tx.commit().await?;
                 created.project_ids.clone_from(&key.project_ids);
-                Ok(created)
+                tx.commit(created).await
             })
             .await
     }
@@ -153,7 +152,7 @@ impl ApiKeys {
                 }
                 revocations::insert(&mut tx, id.uuid(), now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
-                tx.commit().await
+                tx.commit(()).await
             })
             .await
     }

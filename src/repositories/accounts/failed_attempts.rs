@@ -124,7 +124,7 @@ impl FailedAttempts {
         self.database
             .transaction(|mut tx| async move {
                 clear(&mut tx, attempt).await?;
-                tx.commit().await
+                tx.commit(()).await
             })
             .await
     }

@@ -103,8 +103,7 @@ impl Identities {
                     origin.clone(),
                 );
                 audit_log::record(&mut tx, &audit, now).await?;
-                tx.commit().await?;
-                Ok(linked)
+                tx.commit(linked).await
             })
             .await
     }
@@ -154,10 +153,12 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
         [id, now]
     )?;
     if let Some(user) = proved {
+        let ended = api_keys::end_access(tx, id, now).await?;
+        execute!(tx, "delete from identities where user_id = $1", [id])?;
         return Ok(SignedIn {
             user,
             created: false,
-            ended: end_access(tx, id, now).await?,
+            ended,
         });
     }
 
@@ -172,14 +173,6 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
     )?
     .ok_or(Error::ConcurrentChange)?;
     Ok(SignedIn::existing(user))
-}
-
-/// Ends all sessions, API keys and identities of an account; returns the ids of the
-/// sessions and API keys.
-async fn end_access(tx: &mut Transaction, id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    let ended = api_keys::end_access(tx, id, now).await?;
-    execute!(tx, "delete from identities where user_id = $1", [id])?;
-    Ok(ended)
 }
 
 /// Creates an account without a password.

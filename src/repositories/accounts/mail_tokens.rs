@@ -69,8 +69,7 @@ impl MailTokens {
                     );
                     audit_log::record(&mut tx, &audit, now).await?;
                 }
-                tx.commit().await?;
-                Ok(Some(user))
+                tx.commit(Some(user)).await
             })
             .await
     }
@@ -120,7 +119,7 @@ impl MailTokens {
                 delete_all(&mut tx, user_id, Some(EmailKind::EmailVerification)).await?;
                 let audit = audit.clone().with_user(user_id);
                 audit_log::record(&mut tx, &audit, now).await?;
-                tx.commit().await
+                tx.commit(()).await
             })
             .await
     }
@@ -160,8 +159,7 @@ impl MailTokens {
                 failed_attempts::mark_familiar(&mut tx, at_address, now).await?;
                 let audit = audit.clone().with_user(user_id);
                 audit_log::record(&mut tx, &audit, now).await?;
-                tx.commit().await?;
-                Ok(ended)
+                tx.commit(ended).await
             })
             .await
     }

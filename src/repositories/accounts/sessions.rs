@@ -60,7 +60,7 @@ impl Sessions {
                 }
                 failed_attempts::mark_familiar(&mut tx, at_address, session.create_time).await?;
                 audit_log::record(&mut tx, audit, session.create_time).await?;
-                tx.commit().await
+                tx.commit(()).await
             })
             .await
     }
@@ -117,39 +117,17 @@ impl Sessions {
         )
     }
 
-    /// Ends a session of a user. `false` if it has ended.
+    /// Ends a session of a user, because of an error if there is one, which the audit log then
+    /// records. `false` if the session has ended.
     pub async fn revoke(
         &self,
         user_id: UserId,
         id: SessionId,
+        cause: Option<&Error>,
         audit: &AuditContext,
         now: Time,
     ) -> Result<bool> {
-        self.end(user_id, id, audit, "OK", now).await
-    }
-
-    /// Ends a session whose old refresh token was used again. The audit log records a
-    /// refusal.
-    pub async fn revoke_reused(
-        &self,
-        session: &Session,
-        audit: &AuditContext,
-        now: Time,
-    ) -> Result<()> {
-        let result = Error::RefreshTokenReused.reason();
-        self.end(session.user_id, session.id, audit, result, now)
-            .await
-            .map(drop)
-    }
-
-    async fn end(
-        &self,
-        user_id: UserId,
-        id: SessionId,
-        audit: &AuditContext,
-        result: &str,
-        now: Time,
-    ) -> Result<bool> {
+        let result = cause.map_or(audit_log::RESULT_OK, Error::reason);
         self.database
             .transaction(|mut tx| async move {
                 let ended = rows_affected!(
@@ -164,8 +142,7 @@ impl Sessions {
                 }
                 revocations::insert(&mut tx, id.uuid(), now).await?;
                 audit_log::append(&mut tx, audit, result, now).await?;
-                tx.commit().await?;
-                Ok(true)
+                tx.commit(true).await
             })
             .await
     }
@@ -182,8 +159,7 @@ impl Sessions {
             .transaction(|mut tx| async move {
                 let ended = session_rows::revoke_all(&mut tx, user_id, except, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
-                tx.commit().await?;
-                Ok(ended)
+                tx.commit(ended).await
             })
             .await
     }
@@ -202,8 +178,7 @@ impl Sessions {
                 )?;
                 revocations::insert_sessions(&mut tx, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
-                tx.commit().await?;
-                Ok(ended.len())
+                tx.commit(ended.len()).await
             })
             .await
     }

@@ -83,8 +83,7 @@ impl Users {
                     outbox::add_verification(&mut tx, user.id, now).await?;
                 }
                 audit_log::record(&mut tx, audit, now).await?;
-                tx.commit().await?;
-                Ok(created)
+                tx.commit(created).await
             })
             .await
     }
@@ -177,8 +176,7 @@ impl Users {
                 mail_tokens::delete_all(&mut tx, session.user_id, Some(EmailKind::PasswordReset))
                     .await?;
                 audit_log::record(&mut tx, audit, now).await?;
-                tx.commit().await?;
-                Ok(ended)
+                tx.commit(ended).await
             })
             .await
     }
@@ -214,8 +212,7 @@ impl Users {
                     execute!(tx, sql, [id])?;
                 }
                 audit_log::record(&mut tx, audit, now).await?;
-                tx.commit().await?;
-                Ok(ended)
+                tx.commit(ended).await
             })
             .await
     }

@@ -130,8 +130,7 @@ impl Projects {
                 audit_log::record(&mut tx, audit, now).await?;
                 let created = project.created(now);
                 record(&mut tx, &created, now).await?;
-                tx.commit().await?;
-                Ok(created)
+                tx.commit(created).await
             })
             .await
     }

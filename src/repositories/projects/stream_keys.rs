@@ -96,8 +96,7 @@ impl StreamKeys {
                     .flatten()
                     .ok_or_else(|| Error::not_found("project", id))?;
                 audit_log::record(&mut tx, audit, now).await?;
-                tx.commit().await?;
-                Ok(sealed)
+                tx.commit(sealed).await
             })
             .await
     }

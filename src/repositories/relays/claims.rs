@@ -21,11 +21,11 @@ use crate::{
 /// The maximum number of relays that one transaction claims.
 const MAX_CLAIMS_PER_TRANSACTION: i64 = 10;
 
-/// Relays that workers can claim.
+/// Relays, as workers claim and report them.
 #[derive(Debug, Clone)]
-pub struct RelayClaims {
-    database: Database,
-    times: RelayTimeouts,
+pub struct RelayLeases {
+    pub(crate) database: Database,
+    pub(crate) times: RelayTimeouts,
 }
 
 /// The worker that claims relays.
@@ -107,15 +107,10 @@ macro_rules! select_candidates {
     };
 }
 
-impl RelayClaims {
+impl RelayLeases {
     /// Relays in this database, with these timeouts.
     pub fn new(database: Database, times: RelayTimeouts) -> Self {
         Self { database, times }
-    }
-
-    /// The database, whose change notifications wake waiting claims.
-    pub fn database(&self) -> &Database {
-        &self.database
     }
 
     /// The leases that a worker holds.
@@ -147,7 +142,7 @@ impl RelayClaims {
 
                 let projects = claimed.iter().map(|claimed| claimed.relay.project_id);
                 let projects: HashSet<_> = projects.collect();
-                tx.commit().await?;
+                tx.commit(()).await?;
                 for id in projects {
                     self.database.change_notifications().notify(id);
                 }

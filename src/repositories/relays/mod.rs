@@ -12,6 +12,6 @@ mod reports;
 pub(super) mod rows;
 pub(super) mod stream_changes;
 
-pub use claims::{ClaimedRelay, ClaimingWorker, RelayClaims, WorkerLease};
+pub use claims::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease};
 pub use relays::Relays;
-pub use reports::{RelayKey, RelayReports};
+pub use reports::RelayKey;

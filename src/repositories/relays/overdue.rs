@@ -1,7 +1,7 @@
 //! The timeouts of relays: expired leases, and relays that send no more bytes.
 
 use super::{
-    RelayKey, RelayReports,
+    RelayKey, RelayLeases,
     rows::{is_reconnecting, load},
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     error::Result,
 };
 
-impl RelayReports {
+impl RelayLeases {
     /// At most `limit` relays that may have to change: their lease has expired, or they send
     /// no more bytes.
     pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<RelayKey>> {

@@ -12,16 +12,12 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Relays {
     database: Database,
-    streams: Streams,
 }
 
 impl Relays {
     /// Relays in this database.
     pub fn new(database: Database) -> Self {
-        Self {
-            streams: Streams::new(database.clone()),
-            database,
-        }
+        Self { database }
     }
 
     /// The relays of a stream, in the order in which their destinations were created.
@@ -41,43 +37,18 @@ impl Relays {
         )
     }
 
-    /// Starts the relay of a live stream to a destination of its project.
-    pub async fn start(
+    /// Starts or stops the relay of a live stream to a destination of its project. One that has
+    /// never been started is stored when it starts.
+    pub async fn change(
         &self,
         tenant: Tenant,
-        stream_id: StreamId,
-        destination_id: DestinationId,
-        audit: &AuditContext,
-        now: Time,
-    ) -> Result<Relay> {
-        self.change(tenant, stream_id, destination_id, Relay::start, audit, now)
-            .await
-    }
-
-    /// Stops the relay of a live stream to a destination of its project.
-    pub async fn stop(
-        &self,
-        tenant: Tenant,
-        stream_id: StreamId,
-        destination_id: DestinationId,
-        audit: &AuditContext,
-        now: Time,
-    ) -> Result<Relay> {
-        self.change(tenant, stream_id, destination_id, Relay::stop, audit, now)
-            .await
-    }
-
-    /// Starts or stops a relay. One that has never been started is stored when it starts.
-    async fn change(
-        &self,
-        tenant: Tenant,
-        stream_id: StreamId,
-        destination_id: DestinationId,
+        (stream_id, destination_id): (StreamId, DestinationId),
         change: fn(&mut Relay, Time) -> bool,
         audit: &AuditContext,
         now: Time,
     ) -> Result<Relay> {
-        let project_id = self.streams.get(tenant, stream_id).await?.project_id;
+        let streams = Streams::new(self.database.clone());
+        let project_id = streams.get(tenant, stream_id).await?.project_id;
 
         self.database
             .transaction(|mut tx| async move {

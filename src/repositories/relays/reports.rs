@@ -10,25 +10,19 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
+    RelayLeases,
     lease_renewals::{LeaseRenewal, extend_leases},
     rows::{is_reconnecting, load, record_with_revision, relay_columns, store},
 };
 use crate::{
-    database::{Database, Transaction},
+    database::Transaction,
     domain::{
-        DestinationId, ProjectId, Relay, RelayReport, RelayState, RelayTimeouts, ReportOutcome,
-        ReportedState, StreamId, StreamStatus, Time,
+        DestinationId, ProjectId, Relay, RelayReport, RelayState, ReportOutcome, ReportedState,
+        StreamId, StreamStatus, Time,
     },
     error::Result,
     repositories::projects::rows::return_revision,
 };
-
-/// Relays, as workers report them.
-#[derive(Debug, Clone)]
-pub struct RelayReports {
-    pub(super) database: Database,
-    pub(super) times: RelayTimeouts,
-}
 
 /// Identifies a relay.
 #[derive(Debug, Clone, Copy, FromRow)]
@@ -48,12 +42,7 @@ struct LeasedRelay {
     stream_status: StreamStatus,
 }
 
-impl RelayReports {
-    /// Relays in this database, with these timeouts.
-    pub fn new(database: Database, times: RelayTimeouts) -> Self {
-        Self { database, times }
-    }
-
+impl RelayLeases {
     /// Applies a worker's reports. Returns the leases among them that the worker has lost or
     /// must release.
     pub async fn report(
@@ -181,7 +170,7 @@ impl RelayReports {
                     ReportOutcome::Renewed => {
                         store(&mut tx, &relay).await?;
                         return_revision(&mut tx, key.project_id).await?;
-                        tx.commit().await?;
+                        tx.commit(()).await?;
                     }
                     ReportOutcome::Changed => self.finish(tx, revision, &relay, now).await?,
                 }

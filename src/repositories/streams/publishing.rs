@@ -66,7 +66,7 @@ impl Publishing {
                 store(&mut tx, &stream).await?;
                 if stream.status == before.status {
                     return_revision(&mut tx, project_id).await?;
-                    tx.commit().await?;
+                    tx.commit(()).await?;
                 } else {
                     record(&mut tx, revision, Some(&before), &stream, now).await?;
                     self.database.commit_change(tx, project_id).await?;
@@ -135,8 +135,7 @@ impl Publishing {
                 connections::record_end(&mut tx, publisher, project_id, now).await?;
                 if !before.is_held_by(publisher, epoch) {
                     return_revision(&mut tx, project_id).await?;
-                    tx.commit().await?;
-                    return Ok(before);
+                    return tx.commit(before).await;
                 }
 
                 let mut stream = before.clone();

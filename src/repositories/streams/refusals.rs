@@ -60,7 +60,7 @@ impl Refusals {
                            limit 1 offset $2)",
                     [project_id, MAX_PER_PROJECT]
                 )?;
-                tx.commit().await
+                tx.commit(()).await
             })
             .await
     }

@@ -58,26 +58,26 @@ impl AuthService {
     ) -> Result<Response<pb::ResetPasswordResponse>> {
         let origin = request_origin(&request);
         let slot = self.hasher.reserve_slot()?;
-        let reset = self.read_reset(request.into_inner(), &slot).await?;
-        let familiar = account_at_address(&reset.owner.email.to_lowercase(), &origin);
+        let (token_hash, owner, password) = self.read_reset(request.into_inner(), &slot).await?;
+        let familiar = account_at_address(&owner.email.to_lowercase(), &origin);
         let audit = AuditContext::for_user("ResetPassword", None, origin);
 
-        let password = slot.hash(reset.password).await?;
+        let password = slot.hash(password).await?;
         let ended = self
             .mail_tokens
-            .reset_password(&reset.token_hash, &password, &familiar, &audit, now())
+            .reset_password(&token_hash, &password, &familiar, &audit, now())
             .await?;
         self.revocations.add(ended, now());
 
         Ok(Response::new(pb::ResetPasswordResponse {}))
     }
 
-    /// Reads the request. The token identifies the user, whose data the password must not contain.
+    /// Reads the hash of the token, its user and the password. The token identifies the user, whose data the password must not contain.
     async fn read_reset(
         &self,
         message: pb::ResetPasswordRequest,
         slot: &HashSlot,
-    ) -> Result<Reset> {
+    ) -> Result<(Vec<u8>, User, Password)> {
         let pb::ResetPasswordRequest {
             token,
             new_password,
@@ -93,20 +93,10 @@ impl AuthService {
         let owner = self.mail_tokens.owner(kind, &token_hash, now()).await?;
         let about = [owner.email.as_str(), &owner.display_name];
         let password = read_field("new_password", slot.choose(&new_password, &about).await?)?;
-        Ok(Reset {
-            token_hash,
-            owner,
-            password,
-        })
+        Ok((token_hash, owner, password))
     }
 
     fn outbox(&self) -> Result<&Outbox> {
         self.outbox.as_ref().ok_or(Error::MailDisabled)
     }
-}
-
-struct Reset {
-    token_hash: Vec<u8>,
-    owner: User,
-    password: Password,
 }

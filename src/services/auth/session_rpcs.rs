@@ -46,8 +46,9 @@ impl AuthService {
 
         let ended = match scope {
             pb::SignOutScope::Unspecified | pb::SignOutScope::Current => {
+                let audit = audit.with_resource(session);
                 self.sessions
-                    .revoke(user, session, &audit.with_resource(session), now)
+                    .revoke(user, session, None, &audit, now)
                     .await?;
                 vec![session]
             }
@@ -104,7 +105,7 @@ impl AuthService {
             .audit_context("RevokeSession", request_origin(&request))
             .with_resource(id);
 
-        if !self.sessions.revoke(user, id, &audit, now()).await? {
+        if !self.sessions.revoke(user, id, None, &audit, now()).await? {
             return Err(Error::not_found("session", id));
         }
         self.revocations.add([id.uuid()], now());

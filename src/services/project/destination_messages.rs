@@ -17,71 +17,62 @@ use crate::{
     },
 };
 
-pub(super) struct CreateDestination {
-    pub destination: SealedDestination,
-    pub idempotency: Option<IdempotencyKey>,
-}
-
 pub(super) struct UpdateDestination {
     pub id: DestinationId,
     pub update: DestinationUpdate,
 }
 
-impl CreateDestination {
-    pub fn read(
-        message: pb::CreateDestinationRequest,
-        owner: UserId,
-        sealer: &Sealer,
-        policy: &UrlPolicy,
-    ) -> Result<Self, Error> {
-        let content = message.encode_to_vec();
-        let pb::CreateDestinationRequest {
-            project_id,
-            platform,
-            name,
-            url,
-            stream_key,
-            enabled,
-            request_id,
-        } = message;
-        Fields::read_all(|fields| {
-            let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-            let platform = fields.read("platform", read_enum(platform));
-            let name = fields.read("name", Name::parse(&name));
-            let stream_key = fields.read("stream_key", StreamTarget::parse_key(&stream_key));
-            let request_id = fields.read("request_id", read_request_id(&request_id));
-            let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
-                (None, Some(platform)) => StreamTarget::own_url(platform, policy).map(Some),
-                (url, _) => Ok(url),
-            });
-            let url = fields.read("url", url).flatten();
-            let target = match StreamTarget::new(platform?, url?, stream_key?) {
-                Ok(target) => target,
-                Err((field, invalid)) => return fields.read(field, Err(invalid)),
-            };
+/// Reads the destination to create, with its key sealed.
+pub(super) fn read_create_destination(
+    message: pb::CreateDestinationRequest,
+    owner: UserId,
+    sealer: &Sealer,
+    policy: &UrlPolicy,
+) -> Result<(SealedDestination, Option<IdempotencyKey>), Error> {
+    let content = message.encode_to_vec();
+    let pb::CreateDestinationRequest {
+        project_id,
+        platform,
+        name,
+        url,
+        stream_key,
+        enabled,
+        request_id,
+    } = message;
+    Fields::read_all(|fields| {
+        let project_id = fields.read("project_id", ProjectId::parse(&project_id));
+        let platform = fields.read("platform", read_enum(platform));
+        let name = fields.read("name", Name::parse(&name));
+        let stream_key = fields.read("stream_key", StreamTarget::parse_key(&stream_key));
+        let request_id = fields.read("request_id", read_request_id(&request_id));
+        let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
+            (None, Some(platform)) => StreamTarget::own_url(platform, policy).map(Some),
+            (url, _) => Ok(url),
+        });
+        let url = fields.read("url", url).flatten();
+        let target = match StreamTarget::new(platform?, url?, stream_key?) {
+            Ok(target) => target,
+            Err((field, invalid)) => return fields.read(field, Err(invalid)),
+        };
 
-            let id = DestinationId::generate();
-            let destination = SealedDestination {
-                id,
-                project_id: project_id?,
-                platform: target.platform,
-                name: name?.as_str().to_owned(),
-                url: target.url.as_str().to_owned(),
-                stream_key_sealed: Some(sealer.seal(
-                    &AssociatedData::destination_key(id),
-                    target.stream_key.expose().as_bytes(),
-                )),
-                stream_key_hint: target.key_hint(),
-                enabled: enabled.unwrap_or(true),
-            };
-            let idempotency = request_id?
-                .map(|id| idempotency_key(owner.uuid(), id, "CreateDestination", &content, sealer));
-            Some(Self {
-                destination,
-                idempotency,
-            })
-        })
-    }
+        let id = DestinationId::generate();
+        let destination = SealedDestination {
+            id,
+            project_id: project_id?,
+            platform: target.platform,
+            name: name?.as_str().to_owned(),
+            url: target.url.as_str().to_owned(),
+            stream_key_sealed: Some(sealer.seal(
+                &AssociatedData::destination_key(id),
+                target.stream_key.expose().as_bytes(),
+            )),
+            stream_key_hint: target.key_hint(),
+            enabled: enabled.unwrap_or(true),
+        };
+        let idempotency = request_id?
+            .map(|id| idempotency_key(owner.uuid(), id, "CreateDestination", &content, sealer));
+        Some((destination, idempotency))
+    })
 }
 
 impl UpdateDestination {

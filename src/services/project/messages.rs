@@ -22,86 +22,71 @@ use crate::{
 /// The longest grace period of a replaced stream key.
 const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-pub(super) struct CreateProject {
-    pub project: NewProject,
-    pub stream_key: StreamKey,
-}
+/// Reads the project to create, with a new stream key.
+pub(super) fn read_create_project(
+    message: pb::CreateProjectRequest,
+    owner: UserId,
+    sealer: &Sealer,
+) -> Result<(NewProject, StreamKey), Error> {
+    let content = message.encode_to_vec();
+    let pb::CreateProjectRequest {
+        name,
+        reconnect_window,
+        publish_conflict_policy,
+        request_id,
+    } = message;
+    let window = reconnect_window.map(self::reconnect_window);
+    let policy = match publish_conflict_policy {
+        0 => Ok(PublishConflictPolicy::RejectNew),
+        value => read_enum(value),
+    };
+    Fields::read_all(|fields| {
+        let name = fields.read("name", Name::parse(&name));
+        let window = fields.read_optional("reconnect_window", window);
+        let policy = fields.read("publish_conflict_policy", policy);
+        let request_id = fields.read("request_id", read_request_id(&request_id));
 
-pub(super) struct UpdateProject {
-    pub id: ProjectId,
-    pub update: ProjectUpdate,
-}
-
-impl CreateProject {
-    pub fn read(
-        message: pb::CreateProjectRequest,
-        owner: UserId,
-        sealer: &Sealer,
-    ) -> Result<Self, Error> {
-        let content = message.encode_to_vec();
-        let pb::CreateProjectRequest {
-            name,
-            reconnect_window,
-            publish_conflict_policy,
-            request_id,
-        } = message;
-        let window = reconnect_window.map(self::reconnect_window);
-        let policy = match publish_conflict_policy {
-            0 => Ok(PublishConflictPolicy::RejectNew),
-            value => read_enum(value),
+        let id = ProjectId::generate();
+        let stream_key = StreamKey::generate();
+        let project = NewProject {
+            id,
+            name: name?,
+            reconnect_window: window?.unwrap_or_default(),
+            publish_conflict_policy: policy?,
+            stream_key: stream_key.seal(id, sealer),
+            idempotency: request_id?
+                .map(|id| idempotency_key(owner.uuid(), id, "CreateProject", &content, sealer)),
         };
-        Fields::read_all(|fields| {
-            let name = fields.read("name", Name::parse(&name));
-            let window = fields.read_optional("reconnect_window", window);
-            let policy = fields.read("publish_conflict_policy", policy);
-            let request_id = fields.read("request_id", read_request_id(&request_id));
-
-            let id = ProjectId::generate();
-            let stream_key = StreamKey::generate();
-            let project = NewProject {
-                id,
-                name: name?,
-                reconnect_window: window?.unwrap_or_default(),
-                publish_conflict_policy: policy?,
-                stream_key: stream_key.seal(id, sealer),
-                idempotency: request_id?
-                    .map(|id| idempotency_key(owner.uuid(), id, "CreateProject", &content, sealer)),
-            };
-            Some(Self {
-                project,
-                stream_key,
-            })
-        })
-    }
+        Some((project, stream_key))
+    })
 }
 
-impl TryFrom<pb::UpdateProjectRequest> for UpdateProject {
-    type Error = Error;
-
-    fn try_from(message: pb::UpdateProjectRequest) -> Result<Self, Error> {
-        let pb::UpdateProjectRequest {
-            project_id,
-            name,
+/// Reads the project and its update.
+pub(super) fn read_update_project(
+    message: pb::UpdateProjectRequest,
+) -> Result<(ProjectId, ProjectUpdate), Error> {
+    let pb::UpdateProjectRequest {
+        project_id,
+        name,
+        disabled,
+        reconnect_window,
+        publish_conflict_policy,
+    } = message;
+    let window = reconnect_window.map(self::reconnect_window);
+    let policy = publish_conflict_policy.map(read_enum);
+    Fields::read_all(|fields| {
+        let id = fields.read("project_id", ProjectId::parse(&project_id));
+        let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
+        let window = fields.read_optional("reconnect_window", window);
+        let policy = fields.read_optional("publish_conflict_policy", policy);
+        let update = ProjectUpdate {
+            name: name?,
             disabled,
-            reconnect_window,
-            publish_conflict_policy,
-        } = message;
-        let window = reconnect_window.map(self::reconnect_window);
-        let policy = publish_conflict_policy.map(read_enum);
-        Fields::read_all(|fields| {
-            let id = fields.read("project_id", ProjectId::parse(&project_id));
-            let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
-            let window = fields.read_optional("reconnect_window", window);
-            let policy = fields.read_optional("publish_conflict_policy", policy);
-            let update = ProjectUpdate {
-                name: name?,
-                disabled,
-                reconnect_window: window?,
-                publish_conflict_policy: policy?,
-            };
-            Some(Self { id: id?, update })
-        })
-    }
+            reconnect_window: window?,
+            publish_conflict_policy: policy?,
+        };
+        Some((id?, update))
+    })
 }
 
 /// Reads the project, and the grace period of its stream key.

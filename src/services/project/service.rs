@@ -1,8 +1,8 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    destination_messages::{CreateDestination, UpdateDestination},
-    messages::{CreateProject, UpdateProject, read_rotate_stream_key},
+    destination_messages::{UpdateDestination, read_create_destination},
+    messages::{read_create_project, read_rotate_stream_key, read_update_project},
 };
 use crate::{
     auth::{Caller, Sealer},
@@ -59,10 +59,8 @@ impl pb::project_service_server::ProjectService for ProjectService {
         if tenant.restricted_to.is_some() {
             return Err(Error::ApiKeyRestricted.into());
         }
-        let CreateProject {
-            project,
-            stream_key,
-        } = CreateProject::read(request.into_inner(), tenant.user, &self.sealer)?;
+        let (project, stream_key) =
+            read_create_project(request.into_inner(), tenant.user, &self.sealer)?;
 
         let audit = audit.with_resource(project.id);
         let created = self
@@ -123,7 +121,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::UpdateProjectRequest>,
     ) -> Result<Response<pb::UpdateProjectResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "UpdateProject")?;
-        let UpdateProject { id, update } = request.into_inner().try_into()?;
+        let (id, update) = read_update_project(request.into_inner())?;
 
         let project = self
             .projects
@@ -191,10 +189,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::CreateDestinationRequest>,
     ) -> Result<Response<pb::CreateDestinationResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "CreateDestination")?;
-        let CreateDestination {
-            destination,
-            idempotency,
-        } = CreateDestination::read(
+        let (destination, idempotency) = read_create_destination(
             request.into_inner(),
             tenant.user,
             &self.sealer,

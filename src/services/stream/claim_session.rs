@@ -17,7 +17,7 @@ use crate::{
     domain::{ProjectId, RelayError, RelayReport, ReportedState, Secret, now, relay_output_url},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{ClaimedRelay, ClaimingWorker, RelayClaims, RelayReports, WorkerLease},
+    repositories::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease},
     services::fields::timestamp,
 };
 
@@ -37,8 +37,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct ClaimSession {
     pub worker: ClaimingWorker,
     pub authorization: CallAuthorization,
-    pub claims: RelayClaims,
-    pub reports: RelayReports,
+    pub relay_leases: RelayLeases,
     pub sealer: Sealer,
     pub closing: CancellationToken,
 }
@@ -60,7 +59,11 @@ struct TrackedLease {
 impl ClaimSession {
     /// Runs until the worker closes the stream or an error ends it.
     pub async fn run(self, sender: ResponseSender<pb::ClaimRelaysResponse>) {
-        let mut changes = self.claims.database().change_notifications().subscribe();
+        let mut changes = self
+            .relay_leases
+            .database
+            .change_notifications()
+            .subscribe();
         let Err(end) = self.serve(&sender, &mut changes).await;
         if let StreamEnd::Error(error) = end {
             sender.end(error);
@@ -112,7 +115,7 @@ impl ClaimSession {
 
     async fn report(&self, reports: Vec<RelayReport>) -> Result<()> {
         let worker_id = &self.worker.worker_id;
-        self.reports
+        self.relay_leases
             .report(worker_id, reports, now())
             .await
             .map(drop)
@@ -125,7 +128,7 @@ impl ClaimSession {
     ) -> Result<(pb::ClaimRelaysResponse, Vec<Uuid>)> {
         self.authorization.check()?;
         let revocations = self.revocations(leases).await?;
-        let claimed = self.claims.claim(&self.worker, now()).await?;
+        let claimed = self.relay_leases.claim(&self.worker, now()).await?;
         let (mut assignments, mut granted, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for one in claimed {
             let project_id = one.relay.project_id;
@@ -158,7 +161,10 @@ impl ClaimSession {
             return Ok(Vec::new());
         }
         leases.read = Some(Instant::now());
-        let held = self.claims.list_leases(&self.worker.worker_id).await?;
+        let held = self
+            .relay_leases
+            .list_leases(&self.worker.worker_id)
+            .await?;
         let revocation = |id: Uuid| pb::RelayRevocation {
             lease_id: id.to_string(),
         };

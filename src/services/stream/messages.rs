@@ -26,25 +26,6 @@ pub(super) struct BeginPublish {
     pub play_url: Option<PlayUrl>,
 }
 
-pub(super) struct HeartbeatPublish {
-    pub id: StreamId,
-    pub epoch: i64,
-    pub publisher: Publisher,
-    pub stats: Option<StreamStats>,
-}
-
-pub(super) struct EndPublish {
-    pub id: StreamId,
-    pub epoch: i64,
-    pub publisher: Publisher,
-}
-
-pub(super) struct ListStreams {
-    pub project_id: ProjectId,
-    pub status: Option<StreamStatus>,
-    pub list: PageRequest,
-}
-
 impl TryFrom<pb::BeginPublishRequest> for BeginPublish {
     type Error = Error;
 
@@ -69,77 +50,66 @@ impl TryFrom<pb::BeginPublishRequest> for BeginPublish {
     }
 }
 
-impl TryFrom<pb::HeartbeatPublishRequest> for HeartbeatPublish {
-    type Error = Error;
+/// The id and the epoch of a stream, and the connection that reports them.
+type HeldStream = (StreamId, i64, Publisher);
 
-    fn try_from(message: pb::HeartbeatPublishRequest) -> Result<Self, Error> {
-        let pb::HeartbeatPublishRequest {
-            stream_id,
-            epoch,
-            publisher,
-            stats,
-        } = message;
-        Fields::read_all(|fields| {
-            let id = fields.read("stream_id", StreamId::parse(&stream_id));
-            let epoch = fields.read("epoch", self::epoch(epoch));
-            let publisher = self::publisher(fields, publisher);
-            let stats = self::stats(fields, stats);
-            Some(Self {
-                id: id?,
-                epoch: epoch?,
-                publisher: publisher?,
-                stats: stats?,
-            })
-        })
-    }
+/// Reads the stream, and its measurements.
+pub(super) fn read_heartbeat_publish(
+    message: pb::HeartbeatPublishRequest,
+) -> Result<(HeldStream, Option<StreamStats>), Error> {
+    let pb::HeartbeatPublishRequest {
+        stream_id,
+        epoch,
+        publisher,
+        stats,
+    } = message;
+    Fields::read_all(|fields| {
+        let held = held_stream(fields, &stream_id, epoch, publisher);
+        let stats = self::stats(fields, stats);
+        held.zip(stats)
+    })
 }
 
-impl TryFrom<pb::EndPublishRequest> for EndPublish {
-    type Error = Error;
-
-    fn try_from(message: pb::EndPublishRequest) -> Result<Self, Error> {
-        let pb::EndPublishRequest {
-            stream_id,
-            epoch,
-            publisher,
-        } = message;
-        Fields::read_all(|fields| {
-            let id = fields.read("stream_id", StreamId::parse(&stream_id));
-            let epoch = fields.read("epoch", self::epoch(epoch));
-            let publisher = self::publisher(fields, publisher);
-            Some(Self {
-                id: id?,
-                epoch: epoch?,
-                publisher: publisher?,
-            })
-        })
-    }
+pub(super) fn read_end_publish(message: pb::EndPublishRequest) -> Result<HeldStream, Error> {
+    let pb::EndPublishRequest {
+        stream_id,
+        epoch,
+        publisher,
+    } = message;
+    Fields::read_all(|fields| held_stream(fields, &stream_id, epoch, publisher))
 }
 
-impl ListStreams {
-    pub fn read(
-        message: pb::ListStreamsRequest,
-        tenant: Tenant,
-        page_tokens: &PageTokens,
-    ) -> Result<Self, Error> {
-        let pb::ListStreamsRequest {
-            project_id,
-            status,
-            page_size,
-            page_token,
-        } = message;
-        Fields::read_all(|fields| {
-            let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-            let status = fields.read_optional("status", status.map(read_enum));
-            let list = format!("streams/{tenant:?}/{project_id:?}/{status:?}");
-            let list = page_tokens.read(fields, list, page_size, &page_token);
-            Some(Self {
-                project_id: project_id?,
-                status: status?,
-                list: list?,
-            })
-        })
-    }
+fn held_stream(
+    fields: &mut Fields,
+    stream_id: &str,
+    epoch: i64,
+    publisher: Option<pb::Publisher>,
+) -> Option<HeldStream> {
+    let id = fields.read("stream_id", StreamId::parse(stream_id));
+    let epoch = fields.read("epoch", self::epoch(epoch));
+    let publisher = self::publisher(fields, publisher);
+    Some((id?, epoch?, publisher?))
+}
+
+/// Reads the project, the status and the page.
+pub(super) fn read_list_streams(
+    message: pb::ListStreamsRequest,
+    tenant: Tenant,
+    page_tokens: &PageTokens,
+) -> Result<(ProjectId, Option<StreamStatus>, PageRequest), Error> {
+    let pb::ListStreamsRequest {
+        project_id,
+        status,
+        page_size,
+        page_token,
+    } = message;
+    Fields::read_all(|fields| {
+        let project_id = fields.read("project_id", ProjectId::parse(&project_id));
+        let status = fields.read_optional("status", status.map(read_enum));
+        let list = format!("streams/{tenant:?}/{project_id:?}/{status:?}");
+        let list = page_tokens.read(fields, list, page_size, &page_token);
+        Some((project_id?, status?, list?))
+    })
 }
 
 /// Reads the stream and the hold.

@@ -13,5 +13,5 @@ mod sync_messages;
 mod watch;
 
 pub use node_reconciler::{NodeReconciler, SyncOutcome};
-pub use service::{StreamDependencies, StreamService};
+pub use service::StreamService;
 pub use watch::WatchTimeouts;

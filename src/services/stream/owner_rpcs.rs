@@ -2,7 +2,7 @@ use tonic::{Request, Response, codegen::BoxStream};
 use tracing::Instrument;
 
 use super::{
-    messages::{ListStreams, read_stop_stream},
+    messages::{read_list_streams, read_stop_stream},
     response_sender::ResponseSender,
     service::StreamService,
     watch::{WatchSession, WatchStart, read_watch_project},
@@ -36,11 +36,8 @@ impl StreamService {
         request: Request<pb::ListStreamsRequest>,
     ) -> Result<Response<pb::ListStreamsResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let ListStreams {
-            project_id,
-            status,
-            list,
-        } = ListStreams::read(request.into_inner(), tenant, &self.page_tokens)?;
+        let message = request.into_inner();
+        let (project_id, status, list) = read_list_streams(message, tenant, &self.page_tokens)?;
 
         self.projects.get(tenant, project_id).await?;
         let streams = self

@@ -1,7 +1,7 @@
 use tonic::{Request, Response};
 
 use super::{
-    messages::{BeginPublish, EndPublish, HeartbeatPublish, action_and_reason},
+    messages::{BeginPublish, action_and_reason, read_end_publish, read_heartbeat_publish},
     service::StreamService,
     sync_messages::sync_response,
 };
@@ -54,12 +54,7 @@ impl StreamService {
         request: Request<pb::HeartbeatPublishRequest>,
     ) -> Result<Response<pb::HeartbeatPublishResponse>> {
         Caller::of(&request)?;
-        let HeartbeatPublish {
-            id,
-            epoch,
-            publisher,
-            stats,
-        } = request.into_inner().try_into()?;
+        let ((id, epoch, publisher), stats) = read_heartbeat_publish(request.into_inner())?;
 
         let (stream, action) = self
             .publishing
@@ -79,11 +74,7 @@ impl StreamService {
         request: Request<pb::EndPublishRequest>,
     ) -> Result<Response<pb::EndPublishResponse>> {
         Caller::of(&request)?;
-        let EndPublish {
-            id,
-            epoch,
-            publisher,
-        } = request.into_inner().try_into()?;
+        let (id, epoch, publisher) = read_end_publish(request.into_inner())?;
 
         let stream = self.publishing.end(id, epoch, &publisher, now()).await?;
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     auth::{CallAuthorization, Caller},
-    domain::now,
+    domain::{Relay, now},
     error::Result,
     proto::v1 as pb,
     services::{
@@ -25,16 +25,14 @@ impl StreamService {
         request: Request<pb::StartRelayRequest>,
     ) -> Result<Response<pb::StartRelayResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "StartRelay")?;
-        let pb::StartRelayRequest {
-            stream_id,
-            destination_id,
-        } = request.into_inner();
-        let (stream_id, destination_id) = read_relay_ids(&stream_id, &destination_id)?;
+        let message = request.into_inner();
+        let ids @ (_, destination_id) =
+            read_relay_ids(&message.stream_id, &message.destination_id)?;
 
         let audit = audit.with_resource(destination_id);
         let relay = self
             .relays
-            .start(tenant, stream_id, destination_id, &audit, now())
+            .change(tenant, ids, Relay::start, &audit, now())
             .await?;
 
         let relay = Some(relay.into());
@@ -46,16 +44,14 @@ impl StreamService {
         request: Request<pb::StopRelayRequest>,
     ) -> Result<Response<pb::StopRelayResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "StopRelay")?;
-        let pb::StopRelayRequest {
-            stream_id,
-            destination_id,
-        } = request.into_inner();
-        let (stream_id, destination_id) = read_relay_ids(&stream_id, &destination_id)?;
+        let message = request.into_inner();
+        let ids @ (_, destination_id) =
+            read_relay_ids(&message.stream_id, &message.destination_id)?;
 
         let audit = audit.with_resource(destination_id);
         let relay = self
             .relays
-            .stop(tenant, stream_id, destination_id, &audit, now())
+            .change(tenant, ids, Relay::stop, &audit, now())
             .await?;
 
         let relay = Some(relay.into());
@@ -91,8 +87,7 @@ impl StreamService {
         let session = ClaimSession {
             worker,
             authorization,
-            claims: self.claims.clone(),
-            reports: self.reports.clone(),
+            relay_leases: self.relay_leases.clone(),
             sealer: self.sealer.clone(),
             closing,
         };
@@ -109,11 +104,11 @@ impl StreamService {
         let (worker_id, reports) = read_report_relays(request.into_inner())?;
 
         let now = now();
-        let lost = self.reports.report(&worker_id, reports, now).await?;
+        let lost = self.relay_leases.report(&worker_id, reports, now).await?;
 
         Ok(Response::new(pb::ReportRelaysResponse {
             lost_lease_ids: lost.iter().map(ToString::to_string).collect(),
-            lease_expire_time: Some(timestamp(now + self.relay_timeouts.lease)),
+            lease_expire_time: Some(timestamp(now + self.relay_leases.times.lease)),
         }))
     }
 }

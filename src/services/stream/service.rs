@@ -6,11 +6,8 @@ use super::{node_reconciler::NodeReconciler, watch::WatchTimeouts};
 use crate::{
     auth::Sealer,
     database::Database,
-    domain::RelayTimeouts,
     proto::v1 as pb,
-    repositories::{
-        Events, Projects, Publishing, Refusals, RelayClaims, RelayReports, Relays, Streams,
-    },
+    repositories::{Events, Projects, Publishing, Refusals, RelayLeases, Relays, Streams},
     services::{implement_service::implement_service, paging::PageTokens},
     watching::WatchHub,
 };
@@ -22,8 +19,7 @@ pub struct StreamService {
     pub(super) streams: Streams,
     pub(super) refusals: Refusals,
     pub(super) relays: Relays,
-    pub(super) claims: RelayClaims,
-    pub(super) reports: RelayReports,
+    pub(super) relay_leases: RelayLeases,
     pub(super) events: Events,
     pub(super) publishing: Publishing,
     pub(super) node_reconciler: NodeReconciler,
@@ -32,55 +28,34 @@ pub struct StreamService {
     pub(super) page_tokens: PageTokens,
     pub(super) heartbeat_interval: Duration,
     pub(super) watch_timeouts: WatchTimeouts,
-    pub(super) relay_timeouts: RelayTimeouts,
-}
-
-/// The dependencies of [`StreamService`].
-pub struct StreamDependencies {
-    /// The database.
-    pub database: Database,
-    /// Records the reports of media servers.
-    pub publishing: Publishing,
-    /// Records the reports of relay workers.
-    pub reports: RelayReports,
-    /// Seals secrets in the database.
-    pub sealer: Sealer,
-    /// How often media servers have to report.
-    pub heartbeat_interval: Duration,
-    /// The registry of watches.
-    pub hub: WatchHub,
-    /// The timeouts of watches.
-    pub watch_timeouts: WatchTimeouts,
-    /// The timeouts of relays.
-    pub relay_timeouts: RelayTimeouts,
 }
 
 impl StreamService {
-    /// The service with its dependencies.
-    pub fn new(dependencies: StreamDependencies) -> Self {
-        let StreamDependencies {
-            database,
-            publishing,
-            sealer,
-            relay_timeouts,
-            ..
-        } = dependencies;
+    /// The service of a database. The sealer seals play URLs and opens stream keys. Media servers
+    /// have to report at the heartbeat interval.
+    pub fn new(
+        database: Database,
+        publishing: Publishing,
+        relay_leases: RelayLeases,
+        hub: WatchHub,
+        sealer: Sealer,
+        heartbeat_interval: Duration,
+        watch_timeouts: WatchTimeouts,
+    ) -> Self {
         Self {
             projects: Projects::new(database.clone()),
             streams: Streams::new(database.clone()),
             refusals: Refusals::new(database.clone()),
             relays: Relays::new(database.clone()),
-            claims: RelayClaims::new(database.clone(), relay_timeouts),
-            reports: dependencies.reports,
+            relay_leases,
             events: Events::new(database),
             node_reconciler: NodeReconciler::new(publishing.clone(), sealer.clone()),
             publishing,
-            hub: dependencies.hub,
+            hub,
             page_tokens: PageTokens::new(sealer.clone()),
             sealer,
-            heartbeat_interval: dependencies.heartbeat_interval,
-            watch_timeouts: dependencies.watch_timeouts,
-            relay_timeouts,
+            heartbeat_interval,
+            watch_timeouts,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 use tonic::Code;
 
-use super::registry::{counters, seconds_by};
+use super::registry::{counters, metrics, seconds_by};
 use crate::proto::{self, DESCRIPTORS};
 
 /// Histogram bounds for the duration of a call, in seconds.
@@ -49,13 +49,6 @@ struct MethodMetrics {
     unknown: CallMetrics,
 }
 
-struct Families {
-    started: IntCounterVec,
-    handled: IntCounterVec,
-    sent: IntCounterVec,
-    durations: HistogramVec,
-}
-
 /// The calls of one RPC.
 #[derive(Debug)]
 pub struct CallMetrics {
@@ -77,29 +70,23 @@ pub fn register_calls() {
     LazyLock::force(&METHODS);
 }
 
-static FAMILIES: LazyLock<Families> = LazyLock::new(|| Families {
-    started: counters(
-        "grpc_server_started_total",
-        "Calls started.",
-        &METHOD_LABELS,
-    ),
-    handled: counters(
-        "grpc_server_handled_total",
-        "Calls completed, by code.",
-        &HANDLED_LABELS,
-    ),
-    sent: counters(
-        "grpc_server_msg_sent_total",
-        "Messages sent.",
-        &METHOD_LABELS,
-    ),
-    durations: seconds_by(
-        "grpc_server_handling_seconds",
-        "Duration of calls, from the first byte to the last.",
-        &DURATION_BUCKETS,
-        &METHOD_LABELS,
-    ),
-});
+metrics! {
+    /// The metrics of all RPCs together.
+    static FAMILIES: Families {
+        started: IntCounterVec =
+            counters("grpc_server_started_total", "Calls started.", &METHOD_LABELS);
+        handled: IntCounterVec =
+            counters("grpc_server_handled_total", "Calls completed, by code.", &HANDLED_LABELS);
+        sent: IntCounterVec =
+            counters("grpc_server_msg_sent_total", "Messages sent.", &METHOD_LABELS);
+        durations: HistogramVec = seconds_by(
+            "grpc_server_handling_seconds",
+            "Duration of calls, from the first byte to the last.",
+            &DURATION_BUCKETS,
+            &METHOD_LABELS,
+        );
+    }
+}
 
 impl MethodMetrics {
     fn new() -> Self {

@@ -1,12 +1,9 @@
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::registry::{counters, fractions, seconds_by};
+use super::registry::{counters_with, fractions, metrics, seconds_by};
 
 /// The periodic jobs; the mailer runs only if mail is on.
 const JOB_NAMES: [&str; 6] = [
@@ -21,53 +18,37 @@ const JOB_NAMES: [&str; 6] = [
 /// Histogram bounds for the duration of a run, in seconds.
 const DURATION_BUCKETS: [f64; 8] = [0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
 
-/// The runs of the periodic jobs, and the e-mail that one of them sends.
-pub static JOBS: LazyLock<JobMetrics> = LazyLock::new(JobMetrics::new);
+/// Not `job`: Prometheus uses that label for its scrape jobs.
+const LABEL: &str = "name";
 
-/// See [`JOBS`].
-#[derive(Debug)]
-pub struct JobMetrics {
-    runs: IntCounterVec,
-    failures: IntCounterVec,
-    durations: HistogramVec,
-    last_success: GaugeVec,
-    mail_attempts: IntCounterVec,
+metrics! {
+    /// The runs of the periodic jobs, and the e-mail that one of them sends.
+    pub static JOBS: JobMetrics {
+        runs: IntCounterVec =
+            counters_with("sluice_job_runs_total", "Completed runs of a job.", LABEL, &JOB_NAMES);
+        failures: IntCounterVec =
+            counters_with("sluice_job_failures_total", "Failed runs of a job.", LABEL, &JOB_NAMES);
+        durations: HistogramVec = seconds_by(
+            "sluice_job_duration_seconds",
+            "Duration of a run of a job.",
+            &DURATION_BUCKETS,
+            &[LABEL],
+        );
+        last_success: GaugeVec = fractions(
+            "sluice_job_last_success_timestamp_seconds",
+            "End of the last successful run of a job; 0 if there was none.",
+            &[LABEL],
+        );
+        mail_attempts: IntCounterVec = counters_with(
+            "sluice_mail_attempts_total",
+            "Attempts to send an e-mail message: sent, failed and tried again, or given up.",
+            "outcome",
+            &["sent", "failed", "given_up"],
+        );
+    }
 }
 
 impl JobMetrics {
-    fn new() -> Self {
-        // Not `job`: Prometheus uses that label for its scrape jobs.
-        let labels = &["name"];
-        let metrics = Self {
-            runs: counters("sluice_job_runs_total", "Completed runs of a job.", labels),
-            failures: counters("sluice_job_failures_total", "Failed runs of a job.", labels),
-            durations: seconds_by(
-                "sluice_job_duration_seconds",
-                "Duration of a run of a job.",
-                &DURATION_BUCKETS,
-                labels,
-            ),
-            last_success: fractions(
-                "sluice_job_last_success_timestamp_seconds",
-                "End of the last successful run of a job; 0 if there was none.",
-                labels,
-            ),
-            mail_attempts: counters(
-                "sluice_mail_attempts_total",
-                "Attempts to send an e-mail message: sent, failed and tried again, or given up.",
-                &["outcome"],
-            ),
-        };
-        for job in JOB_NAMES {
-            metrics.runs.with_label_values(&[job]);
-            metrics.failures.with_label_values(&[job]);
-        }
-        for outcome in ["sent", "failed", "given_up"] {
-            metrics.mail_attempts.with_label_values(&[outcome]);
-        }
-        metrics
-    }
-
     /// Counts an attempt to send an e-mail message: `sent`, `failed` or `given_up`.
     pub fn mail_attempt(&self, outcome: &'static str) {
         self.mail_attempts.with_label_values(&[outcome]).inc();

@@ -5,7 +5,6 @@
 //! value that callers choose.
 
 mod calls;
-mod database;
 mod jobs;
 mod observability;
 mod passwords;
@@ -14,9 +13,8 @@ mod registry;
 mod server;
 
 pub use calls::{CallMetrics, call_metrics, register_calls};
-pub use database::{DATABASE, PoolLoad};
 pub use jobs::{JOBS, JobRun, JobTimer};
 pub use observability::{LOG_LINES, TRACES};
 pub use passwords::{HashRun, PASSWORDS};
 pub use process::update_process;
-pub(crate) use server::SERVER;
+pub(crate) use server::{DATABASE, SERVER};

@@ -1,29 +1,38 @@
 //! The process, from `/proc`, under the names that every client library uses.
 
-use std::{fs, sync::LazyLock};
+use std::fs;
 
 use parking_lot::Mutex;
-use prometheus::{Counter, Gauge, IntGauge};
+use prometheus::{Counter, Gauge, IntGauge, IntGaugeVec};
 use rustix::{
     param::{clock_ticks_per_second, page_size},
     process::{Resource, getrlimit},
 };
 
-use super::registry::{fraction, fraction_counter, gauge, gauges};
+use super::registry::{fraction, fraction_counter, gauge, gauges, metrics};
 
-static PROCESS: LazyLock<ProcessMetrics> = LazyLock::new(ProcessMetrics::new);
-
-struct ProcessMetrics {
-    cpu: Counter,
-    /// The value of [`cpu`](Self::cpu), locked while it is updated.
-    cpu_seconds: Mutex<f64>,
-    resident: IntGauge,
-    virtual_size: IntGauge,
-    threads: IntGauge,
-    open_fds: IntGauge,
-    max_fds: IntGauge,
-    start_time: Gauge,
+metrics! {
+    /// The process and its version.
+    static PROCESS: ProcessMetrics {
+        build: IntGaugeVec = gauges("sluice_build_info", "Version of the program.", &["version"]);
+        cpu: Counter = fraction_counter(
+            "process_cpu_seconds_total",
+            "Processor time of the process, in seconds.",
+        );
+        resident: IntGauge =
+            gauge("process_resident_memory_bytes", "Resident memory of the process, in bytes.");
+        virtual_size: IntGauge =
+            gauge("process_virtual_memory_bytes", "Address space of the process, in bytes.");
+        threads: IntGauge = gauge("process_threads", "Threads of the process.");
+        open_fds: IntGauge = gauge("process_open_fds", "Open files and sockets.");
+        max_fds: IntGauge = gauge("process_max_fds", "Maximum number of open files and sockets.");
+        start_time: Gauge =
+            fraction("process_start_time_seconds", "Start of the process, in seconds since 1970.");
+    }
 }
+
+/// The value of the metric `cpu`, locked while it is updated.
+static CPU_SECONDS: Mutex<f64> = Mutex::new(0.0);
 
 /// The fields of `/proc/self/stat` (proc(5)).
 struct Stat {
@@ -34,41 +43,11 @@ struct Stat {
     resident_pages: i64,
 }
 
-impl ProcessMetrics {
-    fn new() -> Self {
-        let build = gauges("sluice_build_info", "Version of the program.", &["version"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        Self {
-            cpu: fraction_counter(
-                "process_cpu_seconds_total",
-                "Processor time of the process, in seconds.",
-            ),
-            cpu_seconds: Mutex::default(),
-            resident: gauge(
-                "process_resident_memory_bytes",
-                "Resident memory of the process, in bytes.",
-            ),
-            virtual_size: gauge(
-                "process_virtual_memory_bytes",
-                "Address space of the process, in bytes.",
-            ),
-            threads: gauge("process_threads", "Threads of the process."),
-            open_fds: gauge("process_open_fds", "Open files and sockets."),
-            max_fds: gauge(
-                "process_max_fds",
-                "Maximum number of open files and sockets.",
-            ),
-            start_time: fraction(
-                "process_start_time_seconds",
-                "Start of the process, in seconds since 1970.",
-            ),
-        }
-    }
-}
-
 /// Updates the metrics from `/proc`; what cannot be read keeps its value.
 pub fn update_process() {
     let process = &*PROCESS;
+    let version = [env!("CARGO_PKG_VERSION")];
+    process.build.with_label_values(&version).set(1);
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
         process.open_fds.set(to_i64(open.count()));
     }
@@ -84,7 +63,7 @@ pub fn update_process() {
     let page_bytes = to_i64(page_size());
     process.resident.set(stat.resident_pages * page_bytes);
     let cpu = stat.cpu_ticks as f64 / ticks_per_second;
-    let mut counted = process.cpu_seconds.lock();
+    let mut counted = CPU_SECONDS.lock();
     process.cpu.inc_by((cpu - *counted).max(0.0));
     *counted = cpu;
     if let Some(boot) = boot_time() {

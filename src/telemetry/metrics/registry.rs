@@ -7,6 +7,33 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, core::Collector, default_registry,
 };
 
+/// Declares a static with metrics, which are registered when it is first used. The help text of
+/// a metric is also its documentation.
+///
+/// A macro, because each metric would otherwise be written twice.
+macro_rules! metrics {
+    (
+        $(#[$doc:meta])*
+        $vis:vis static $STATIC:ident: $Metrics:ident {
+            $($field:ident: $Metric:ty =
+                $create:ident($name:literal, $help:literal $(, $more:expr)* $(,)?);)+
+        }
+    ) => {
+        $(#[$doc])*
+        $vis static $STATIC: std::sync::LazyLock<$Metrics> =
+            std::sync::LazyLock::new(|| $Metrics {
+                $($field: $create($name, $help $(, $more)*),)+
+            });
+
+        #[doc = concat!("See [`", stringify!($STATIC), "`].")]
+        #[derive(Debug)]
+        $vis struct $Metrics {
+            $(#[doc = $help] $vis $field: $Metric,)+
+        }
+    };
+}
+pub(super) use metrics;
+
 fn register<C: Collector + Clone + 'static>(created: prometheus::Result<C>) -> C {
     let collector = created.expect("the name and the labels are valid");
     default_registry()
@@ -21,6 +48,15 @@ pub(super) fn counter(name: &str, help: &str) -> IntCounter {
 
 pub(super) fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     register(IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+/// Counters, of which those with these values of the label exist from the start.
+pub(super) fn counters_with(name: &str, help: &str, label: &str, values: &[&str]) -> IntCounterVec {
+    let counters = counters(name, help, &[label]);
+    for value in values {
+        counters.with_label_values(&[value]);
+    }
+    counters
 }
 
 pub(super) fn gauge(name: &str, help: &str) -> IntGauge {
