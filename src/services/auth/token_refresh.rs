@@ -52,9 +52,12 @@ impl AuthService {
     ) -> Result<T> {
         let audit = AuditContext::for_user("RefreshTokens", Some(session.user_id), origin)
             .with_session(session.id);
-        self.sessions.revoke_reused(session, &audit, now).await?;
+        let error = Error::RefreshTokenReused;
+        self.sessions
+            .revoke(session.user_id, session.id, Some(&error), &audit, now)
+            .await?;
         self.revocations.add([session.id.uuid()], now);
         tracing::warn!(session_id = %session.id, "an old refresh token was used again");
-        Err(Error::RefreshTokenReused)
+        Err(error)
     }
 }
