@@ -47,7 +47,7 @@ impl Identities {
     ) -> Result<SignedIn> {
         for _ in 0..MAX_ATTEMPTS {
             if let Some(user) = self.find(identity).await? {
-                return Ok(SignedIn::existing(user));
+                return Ok(SignedIn::new(user, false));
             }
             match self.link(identity, origin, now).await {
                 // A concurrent call has signed in the identity.
@@ -110,10 +110,10 @@ impl Identities {
 }
 
 impl SignedIn {
-    fn existing(user: User) -> Self {
+    fn new(user: User, created: bool) -> Self {
         Self {
             user,
-            created: false,
+            created,
             ended: Vec::new(),
         }
     }
@@ -156,9 +156,8 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
         let ended = api_keys::end_access(tx, id, now).await?;
         execute!(tx, "delete from identities where user_id = $1", [id])?;
         return Ok(SignedIn {
-            user,
-            created: false,
             ended,
+            ..SignedIn::new(user, false)
         });
     }
 
@@ -172,7 +171,7 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
         [id, now]
     )?
     .ok_or(Error::ConcurrentChange)?;
-    Ok(SignedIn::existing(user))
+    Ok(SignedIn::new(user, false))
 }
 
 /// Creates an account without a password.
@@ -197,11 +196,7 @@ async fn create(tx: &mut Transaction, profile: &Profile, now: Time) -> Result<Si
         ]
     )
     .map_err(on_unique_violation(Error::ConcurrentChange))?;
-    Ok(SignedIn {
-        user,
-        created: true,
-        ended: Vec::new(),
-    })
+    Ok(SignedIn::new(user, true))
 }
 
 async fn insert(tx: &mut Transaction, identity: &Identity, id: UserId, now: Time) -> Result<()> {

@@ -14,4 +14,4 @@ pub(super) mod stream_changes;
 
 pub use claims::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease};
 pub use relays::Relays;
-pub use reports::RelayKey;
+pub use timeouts::RelayKey;

@@ -1,14 +1,27 @@
 //! The timeouts of relays: expired leases, and relays that send no more bytes.
 
+use sqlx::FromRow;
+
 use super::{
-    RelayKey, RelayLeases,
+    RelayLeases,
     rows::{is_reconnecting, load},
 };
 use crate::{
     database::Transaction,
-    domain::{ProjectId, Relay, Time},
+    domain::{DestinationId, ProjectId, Relay, StreamId, Time},
     error::Result,
 };
+
+/// Identifies a relay.
+#[derive(Debug, Clone, Copy, FromRow)]
+pub struct RelayKey {
+    /// The stream.
+    pub stream_id: StreamId,
+    /// The destination.
+    pub destination_id: DestinationId,
+    /// The project of both.
+    pub project_id: ProjectId,
+}
 
 impl RelayLeases {
     /// At most `limit` relays that may have to change: their lease has expired, or they send

@@ -17,24 +17,13 @@ use super::{
 use crate::{
     database::Transaction,
     domain::{
-        DestinationId, ProjectId, Relay, RelayReport, RelayState, ReportOutcome, ReportedState,
-        StreamId, StreamStatus, Time,
+        ProjectId, Relay, RelayReport, RelayState, ReportOutcome, ReportedState, StreamStatus, Time,
     },
     error::Result,
     repositories::projects::rows::return_revision,
 };
 
-/// Identifies a relay.
-#[derive(Debug, Clone, Copy, FromRow)]
-pub struct RelayKey {
-    /// The stream.
-    pub stream_id: StreamId,
-    /// The destination.
-    pub destination_id: DestinationId,
-    /// The project of both.
-    pub project_id: ProjectId,
-}
-
+/// A relay that a worker holds.
 #[derive(FromRow)]
 struct LeasedRelay {
     #[sqlx(flatten)]
@@ -76,18 +65,23 @@ impl RelayLeases {
         let leased = self.leased(worker_id).await?;
         let (mut lost, mut quiet, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         for report in reports {
-            let Some((relay, is_reconnecting)) = leased.get(&report.lease_id) else {
+            let Some(LeasedRelay {
+                relay,
+                stream_status,
+            }) = leased.get(&report.lease_id)
+            else {
                 lost.push(report.lease_id);
                 continue;
             };
+            let is_reconnecting = *stream_status == StreamStatus::Reconnecting;
             let mut after = relay.clone();
-            match after.report(worker_id, &report, *is_reconnecting, self.times, now) {
+            match after.report(worker_id, &report, is_reconnecting, self.times, now) {
                 ReportOutcome::Lost => lost.push(report.lease_id),
                 ReportOutcome::Renewed => {
                     quiet.push(LeaseRenewal::new(&report, relay.state, false));
-                    changes.push((RelayKey::of(relay), report));
+                    changes.push((relay, report));
                 }
-                ReportOutcome::Changed => changes.push((RelayKey::of(relay), report)),
+                ReportOutcome::Changed => changes.push((relay, report)),
             }
         }
 
@@ -100,8 +94,8 @@ impl RelayLeases {
         }
         // A failure does not keep the other reports from being applied.
         let mut failed = Ok(());
-        for (key, report) in changes {
-            match self.change(worker_id, key, &report, now).await {
+        for (before, report) in changes {
+            match self.change(worker_id, before, &report, now).await {
                 Ok(ReportOutcome::Lost) => lost.push(report.lease_id),
                 Ok(_) => {}
                 Err(error) => failed = failed.and(Err(error)),
@@ -120,9 +114,8 @@ impl RelayLeases {
         LeaseRenewal::apply(&self.database, worker_id, renewals, expire_time, now).await
     }
 
-    /// The relays that a worker holds, by lease, and whether each one's stream is
-    /// reconnecting.
-    async fn leased(&self, worker_id: &str) -> Result<HashMap<Uuid, (Relay, bool)>> {
+    /// The relays that a worker holds, by lease.
+    async fn leased(&self, worker_id: &str) -> Result<HashMap<Uuid, LeasedRelay>> {
         let rows: Vec<LeasedRelay> = fetch_all!(
             self.database.reader(),
             concat!(
@@ -135,41 +128,34 @@ impl RelayLeases {
             ),
             [worker_id]
         )?;
-        let mut held = HashMap::new();
-        for row in rows {
-            let relay = row.relay;
-            let is_reconnecting = row.stream_status == StreamStatus::Reconnecting;
-            if let Some(id) = relay.lease.as_ref().map(|lease| lease.id) {
-                held.insert(id, (relay, is_reconnecting));
-            }
-        }
-        Ok(held)
+        let by_lease = |row: LeasedRelay| Some((row.relay.lease.as_ref()?.id, row));
+        Ok(rows.into_iter().filter_map(by_lease).collect())
     }
 
     /// Applies a report to a relay under the lock of its project.
     async fn change(
         &self,
         worker_id: &str,
-        key: RelayKey,
+        before: &Relay,
         report: &RelayReport,
         now: Time,
     ) -> Result<ReportOutcome> {
         self.database
             .transaction(|mut tx| async move {
-                let Some(revision) = lock_project(&mut tx, key.project_id).await? else {
+                let Some(revision) = lock_project(&mut tx, before.project_id).await? else {
                     return tx.rollback(ReportOutcome::Lost).await;
                 };
-                let relay = load(&mut tx, key.stream_id, key.destination_id).await?;
+                let relay = load(&mut tx, before.stream_id, before.destination_id).await?;
                 let Some(mut relay) = relay else {
                     return tx.rollback(ReportOutcome::Lost).await;
                 };
-                let is_reconnecting = is_reconnecting(&mut tx, key.stream_id).await?;
+                let is_reconnecting = is_reconnecting(&mut tx, before.stream_id).await?;
                 let reported = relay.report(worker_id, report, is_reconnecting, self.times, now);
                 match reported {
                     ReportOutcome::Lost => tx.rollback(()).await?,
                     ReportOutcome::Renewed => {
                         store(&mut tx, &relay).await?;
-                        return_revision(&mut tx, key.project_id).await?;
+                        return_revision(&mut tx, before.project_id).await?;
                         tx.commit(()).await?;
                     }
                     ReportOutcome::Changed => self.finish(tx, revision, &relay, now).await?,
@@ -190,16 +176,6 @@ impl RelayLeases {
         store(&mut tx, relay).await?;
         record_with_revision(&mut tx, revision, relay, now).await?;
         self.database.commit_change(tx, relay.project_id).await
-    }
-}
-
-impl RelayKey {
-    fn of(relay: &Relay) -> Self {
-        Self {
-            stream_id: relay.stream_id,
-            destination_id: relay.destination_id,
-            project_id: relay.project_id,
-        }
     }
 }
 

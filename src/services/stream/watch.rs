@@ -97,8 +97,9 @@ impl WatchSession {
         while position.revision < present {
             self.send_events(position, present).await?;
         }
-        self.send(Box::new(synced(position.revision)), position)
-            .await?;
+        let synced = Kind::Synced(pb::WatchSynced {});
+        let synced = Box::new(message(position.revision, None, synced));
+        self.send(synced, position).await?;
 
         loop {
             let head = self.project.head();
@@ -143,7 +144,9 @@ impl WatchSession {
             return Err(Error::ResyncRequired.into());
         }
         self.authorization.check()?;
-        self.send(Box::new(event_message(event)), position).await?;
+        let change = kind(event.change.clone());
+        let changed = Box::new(message(event.revision, Some(event.create_time), change));
+        self.send(changed, position).await?;
         match event.change {
             Change::ProjectDeleted => Err(self.not_found().into()),
             _ => Ok(()),
@@ -162,8 +165,9 @@ impl WatchSession {
         }
         self.authorization.check()?;
         if heartbeat_time <= Instant::now() {
-            self.send(Box::new(heartbeat(position.revision)), position)
-                .await?;
+            let heartbeat = Kind::Heartbeat(pb::WatchHeartbeat {});
+            let heartbeat = Box::new(message(position.revision, None, heartbeat));
+            self.send(heartbeat, position).await?;
         }
         Ok(())
     }
@@ -227,26 +231,6 @@ impl From<ProjectSnapshot> for Message {
         };
         message(revision, None, Kind::Snapshot(snapshot))
     }
-}
-
-/// The message after the snapshot or the missed events.
-fn synced(revision: i64) -> Message {
-    message(revision, None, Kind::Synced(pb::WatchSynced {}))
-}
-
-/// The message that shows that the watch is alive.
-fn heartbeat(revision: i64) -> Message {
-    message(revision, None, Kind::Heartbeat(pb::WatchHeartbeat {}))
-}
-
-/// The message of an event.
-fn event_message(event: &Event) -> Message {
-    let Event {
-        revision,
-        create_time,
-        change,
-    } = event;
-    message(*revision, Some(*create_time), kind(change.clone()))
 }
 
 fn message(revision: i64, create_time: Option<Time>, event: Kind) -> Message {
