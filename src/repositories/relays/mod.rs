@@ -13,5 +13,5 @@ pub(super) mod rows;
 pub(super) mod stream_changes;
 
 pub use claims::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease};
+pub use overdue::RelayKey;
 pub use relays::Relays;
-pub use timeouts::RelayKey;
