@@ -31,8 +31,8 @@ mod relay_error;
 mod relay_report;
 mod scope;
 mod secret;
+mod silence;
 mod stream;
-mod timeouts;
 mod user;
 
 pub use api_key::{ApiKey, NewApiKey};

@@ -5,9 +5,9 @@ mod accounts;
 mod api_key_rpcs;
 mod mail_rpcs;
 mod messages;
+mod refresh_session;
 mod service;
 mod session_rpcs;
 mod sessions;
-mod token_refresh;
 
 pub use service::{AuthDependencies, AuthService};
