@@ -56,15 +56,16 @@ pub(super) fn read_create_destination(
         };
 
         let id = DestinationId::generate();
-        let key = target.stream_key.expose().as_bytes();
-        let sealed = sealer.seal(&AssociatedData::destination_key(id), key);
         let destination = SealedDestination {
             id,
             project_id: project_id?,
             platform: target.platform,
             name: name?.as_str().to_owned(),
             url: target.url.as_str().to_owned(),
-            stream_key_sealed: Some(sealed),
+            stream_key_sealed: Some(sealer.seal(
+                &AssociatedData::destination_key(id),
+                target.stream_key.expose().as_bytes(),
+            )),
             stream_key_hint: target.key_hint(),
             enabled: enabled.unwrap_or(true),
         };
