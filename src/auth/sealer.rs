@@ -62,11 +62,8 @@ impl Sealer {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         let roots = self.ring.configured();
-        open(
-            |id| roots.iter().find(|key| key.id == id).cloned(),
-            aad,
-            sealed,
-        )
+        let find = |id| roots.iter().find(|key| key.id == id).cloned();
+        open(find, aad, sealed)
     }
 
     /// Opens a sealed text.
@@ -84,9 +81,8 @@ impl Sealer {
         let keys = self.ring.keys();
         let others = keys.iter().filter(|entry| entry.key.id != active.id);
         let others = others.map(|entry| entry.key.digest(&message));
-        let digests: Vec<_> = std::iter::once(active.digest(&message))
-            .chain(others)
-            .collect();
+        let mut digests = vec![active.digest(&message)];
+        digests.extend(others);
         digests.into_iter()
     }
 

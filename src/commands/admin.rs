@@ -10,7 +10,7 @@ use crate::{
         Config,
         parse::{duration, parsed},
     },
-    database::{self, CopiedTable, CopyError, DatabaseOptions, Target},
+    database::{self, CopyError, DatabaseOptions, Target},
     domain::{
         ApiKeyId, AuditContext, Email, Invalid, Name, NewApiKey, RequestOrigin, Scope, Scopes, now,
     },
@@ -90,11 +90,7 @@ pub(super) fn run(command: Admin) -> Result<(), CommandError> {
             name,
             config,
         } => create_operator_key(&config, &scopes, &name),
-        Admin::EndSessions {
-            email,
-            all: _,
-            config,
-        } => end_sessions(&config, email.as_deref()),
+        Admin::EndSessions { email, config, .. } => end_sessions(&config, email.as_deref()),
         Admin::RotateSigningKey {
             revoke_old,
             activate_after,
@@ -177,12 +173,7 @@ fn copy(config: &Config, to: Target) -> Result<(), CommandError> {
         CopyError::SameEngine(_) => CommandError::Usage(error.to_string()),
         other => other.into(),
     })?;
-    print_counts(&copied);
-    Ok(())
-}
-
-fn print_counts(copied: &[CopiedTable]) {
-    for table in copied {
+    for table in &copied {
         println!("{:<20} {:>12}", table.name, table.rows);
     }
     let all: u64 = copied.iter().map(|table| table.rows).sum();
@@ -193,4 +184,5 @@ fn print_counts(copied: &[CopiedTable]) {
          SLUICE_JWT_SECRET or SLUICE_JWT_KEY_FILES, and SLUICE_SEALING_KEYS, or the files \
          jwt.secret and sealing.key of the data directory"
     );
+    Ok(())
 }

@@ -116,13 +116,9 @@ fn explain(command: &Command, error: &clap::Error) -> CommandError {
 /// The environment variable of a setting that clap shows as `--flag <VALUE>`.
 fn variable(command: &Command, shown: &str) -> Option<String> {
     let flag = shown.split([' ', '=']).next()?.strip_prefix("--")?;
-    let of_this = command
-        .get_arguments()
-        .find(|argument| argument.get_long() == Some(flag));
-    match of_this {
+    let (mut arguments, mut commands) = (command.get_arguments(), command.get_subcommands());
+    match arguments.find(|argument| argument.get_long() == Some(flag)) {
         Some(argument) => Some(argument.get_env()?.to_string_lossy().into_owned()),
-        None => command
-            .get_subcommands()
-            .find_map(|inner| variable(inner, shown)),
+        None => commands.find_map(|inner| variable(inner, shown)),
     }
 }

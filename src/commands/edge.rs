@@ -61,10 +61,8 @@ pub(super) fn run_child(child: &RunChild) -> Result<(), CommandError> {
         let error = io::Error::other("the parent process has ended");
         return Err(CommandError::Program(error));
     }
-    let (program, arguments) = child
-        .program
-        .split_first()
-        .ok_or(CommandError::Program(io::ErrorKind::NotFound.into()))?;
+    let missing = CommandError::Program(io::ErrorKind::NotFound.into());
+    let (program, arguments) = child.program.split_first().ok_or(missing)?;
     let error = Command::new(program).args(arguments).exec();
     Err(CommandError::Program(error))
 }

@@ -67,9 +67,11 @@ pub(super) fn run(args: &HealthArgs) -> Result<(), CommandError> {
 }
 
 async fn check(args: &HealthArgs, address: SocketAddr) -> anyhow::Result<ServingStatus> {
+    // With TLS, the connector decides about it: the scheme has no effect.
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     let channel = match &args.ca {
-        None => connect_plain(address).await?,
-        Some(ca) => connect_tls(address, ca, args.server_name.as_deref()).await?,
+        None => endpoint.connect().await?,
+        Some(ca) => connect_tls(&endpoint, address, ca, args.server_name.as_deref()).await?,
     };
     let request = HealthCheckRequest {
         service: args.service.clone(),
@@ -79,13 +81,8 @@ async fn check(args: &HealthArgs, address: SocketAddr) -> anyhow::Result<Serving
     Ok(answer.into_inner().status())
 }
 
-async fn connect_plain(address: SocketAddr) -> anyhow::Result<Channel> {
-    Ok(Endpoint::from_shared(format!("http://{address}"))?
-        .connect()
-        .await?)
-}
-
 async fn connect_tls(
+    endpoint: &Endpoint,
     address: SocketAddr,
     ca: &Path,
     name: Option<&str>,
@@ -113,10 +110,7 @@ async fn connect_tls(
             tls.connect(name, connection).await.map(TokioIo::new)
         }
     });
-    // The connector decides about TLS, so the scheme has no effect.
-    Ok(Endpoint::from_shared(format!("http://{address}"))?
-        .connect_with_connector(connect)
-        .await?)
+    Ok(endpoint.connect_with_connector(connect).await?)
 }
 
 /// The address, or the loopback address if it is unspecified.

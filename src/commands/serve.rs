@@ -50,16 +50,10 @@ pub(super) fn prepare(config: &Config) -> Result<(), CommandError> {
     config.check().map_err(CommandError::Usage)?;
     telemetry::init(&config.log())?;
     error::show_causes(config.env == Environment::Development);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&config.data_dir)
-        .with_context(|| {
-            format!(
-                "cannot create the data directory {}",
-                config.data_dir.display()
-            )
-        })?;
+    let directory = &config.data_dir;
+    let mut builder = DirBuilder::new();
+    let created = builder.recursive(true).mode(0o700).create(directory);
+    created.with_context(|| format!("cannot create the data directory {}", directory.display()))?;
     Ok(())
 }
 

@@ -31,11 +31,8 @@ pub struct UrlPolicy {
 impl UrlPolicy {
     /// Rejects a host that must not be a destination.
     pub(super) fn check(&self, host: &Host, port: Option<u16>) -> Result<(), Invalid> {
-        if self
-            .own_ingest_hosts
-            .iter()
-            .any(|own| is_own(own.trim(), host, port))
-        {
+        let mut own_hosts = self.own_ingest_hosts.iter();
+        if own_hosts.any(|own| is_own(own.trim(), host, port)) {
             return refuse("must not be an ingest of this system itself");
         }
         if !self.allow_private && !is_public(host) {

@@ -59,10 +59,8 @@ impl IngestUrl {
             ParseError::InvalidPort => Invalid::because(PORT_ERROR),
             _ => Invalid::because(HOST_ERROR),
         })?;
-        let host = url
-            .host_str()
-            .and_then(parse_host)
-            .ok_or_else(|| Invalid::because(HOST_ERROR))?;
+        let host = url.host_str().and_then(parse_host);
+        let host = host.ok_or_else(|| Invalid::because(HOST_ERROR))?;
         if url.port() == Some(0) || authority.ends_with(':') {
             return refuse(PORT_ERROR);
         }
@@ -128,15 +126,13 @@ impl IngestUrl {
     pub fn has_pasted_key(&self, known: &[&str]) -> bool {
         let host = parse_host(self.host());
 
-        known
-            .iter()
-            .filter_map(|address| Url::parse(address).ok())
-            .any(|address| {
-                let mut typed = segments(&self.url);
-                address.host_str().and_then(parse_host) == host
-                    && segments(&address).all(|segment| typed.next() == Some(segment))
-                    && typed.next().is_some()
-            })
+        let mut known = known.iter().filter_map(|known| Url::parse(known).ok());
+        known.any(|address| {
+            let mut typed = segments(&self.url);
+            address.host_str().and_then(parse_host) == host
+                && segments(&address).all(|segment| typed.next() == Some(segment))
+                && typed.next().is_some()
+        })
     }
 
     fn check_application(&self) -> Result<(), Invalid> {

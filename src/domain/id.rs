@@ -122,8 +122,7 @@ pub struct Page {
 impl Page {
     /// The number of rows to read: one more than the page size, to detect another page.
     pub fn limit(&self) -> i64 {
-        i64::try_from(self.size)
-            .unwrap_or(i64::MAX)
-            .saturating_add(1)
+        let size = i64::try_from(self.size).unwrap_or(i64::MAX);
+        size.saturating_add(1)
     }
 }

@@ -98,9 +98,8 @@ impl NodeReport {
 impl NodeConnection {
     /// Whether media flows, or the media server does not measure it.
     pub fn media_flows(&self) -> bool {
-        self.stats
-            .as_ref()
-            .is_none_or(|stats| stats.bytes_received > 0)
+        let stats = self.stats.as_ref();
+        stats.is_none_or(|stats| stats.bytes_received > 0)
     }
 
     /// Whether the media server knows that the connection publishes this stream.

@@ -35,14 +35,9 @@ impl Password {
 
         let known: Vec<_> = about.iter().copied().flat_map(with_parts).collect();
         let known: Vec<_> = known.iter().map(String::as_str).collect();
-        let start: Zeroizing<String> = Zeroizing::new(
-            password
-                .0
-                .expose()
-                .chars()
-                .take(Self::MAX_ESTIMATED_CHARACTERS)
-                .collect(),
-        );
+        let start = password.expose().chars();
+        let start = start.take(Self::MAX_ESTIMATED_CHARACTERS);
+        let start: Zeroizing<String> = Zeroizing::new(start.collect());
         let estimate = zxcvbn(&start, &known);
         if estimate.guesses() < Self::MIN_GUESSES {
             return Err(too_weak(estimate.feedback()));
@@ -96,11 +91,8 @@ fn with_parts(text: &str) -> Vec<String> {
 fn too_weak(feedback: Option<&Feedback>) -> Invalid {
     let warning = feedback.and_then(Feedback::warning);
     let suggestions = feedback.map(Feedback::suggestions).unwrap_or_default();
-    let advice = warning
-        .map(|warning| warning.to_string())
-        .into_iter()
-        .chain(suggestions.iter().map(ToString::to_string));
-    let advice: Vec<_> = advice.collect();
+    let mut advice: Vec<_> = warning.iter().map(ToString::to_string).collect();
+    advice.extend(suggestions.iter().map(ToString::to_string));
     match advice.is_empty() {
         true => Invalid::because("must be harder to guess"),
         false => Invalid::because(format!("must be harder to guess: {}", advice.join(" "))),

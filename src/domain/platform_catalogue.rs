@@ -3,7 +3,10 @@
 //! They are those of OBS's `rtmp-services` (2026-08-21) or of the platform's own documentation.
 //! Unconfirmed addresses are left out: people copy the address that the platform shows.
 
-use self::PlatformKind::{PerAccount, PerEvent, Regional, Static};
+use self::{
+    PlatformKind::{PerAccount, PerEvent, Regional, Static},
+    PlatformTls::{Offered, Required, Unknown},
+};
 use super::Platform;
 
 /// Who shares an ingest address of a platform.
@@ -74,9 +77,9 @@ static CATALOGUE: [PlatformInfo; 28] = {
     use Platform::*;
 
     [
-        entry(Custom, "Custom", PerAccount, PlatformTls::Unknown)
+        entry(Custom, "Custom", PerAccount, Unknown)
             .note("Needs the address of an RTMP, RTMPS or SRT server."),
-        entry(Youtube, "YouTube Live", Static, PlatformTls::Offered)
+        entry(Youtube, "YouTube Live", Static, Offered)
             .urls(&[
                 "rtmps://a.rtmps.youtube.com:443/live2",
                 "rtmps://b.rtmps.youtube.com:443/live2?backup=1",
@@ -84,11 +87,11 @@ static CATALOGUE: [PlatformInfo; 28] = {
                 "rtmp://b.rtmp.youtube.com/live2?backup=1",
             ])
             .limits(2, 51_000, 160),
-        entry(Twitch, "Twitch", Static, PlatformTls::Offered)
+        entry(Twitch, "Twitch", Static, Offered)
             .urls(&["rtmp://live.twitch.tv/app"])
             .limits(2, 6_000, 320)
             .note("https://ingest.twitch.tv/ingests lists nearer servers, also with RTMPS."),
-        entry(Facebook, "Facebook Live", Static, PlatformTls::Required)
+        entry(Facebook, "Facebook Live", Static, Required)
             .urls(&["rtmps://rtmp-api.facebook.com:443/rtmp/"])
             .limits(2, 9_000, 128)
             .note("The stream key is made for one broadcast: copy it anew each time."),
@@ -109,18 +112,18 @@ static CATALOGUE: [PlatformInfo; 28] = {
             ])
             .limits(3, 12_000, 128)
             .note("Choose the address of the region that the Producer shows."),
-        entry(Kick, "Kick", PerAccount, PlatformTls::Required)
+        entry(Kick, "Kick", PerAccount, Required)
             .note("Copy the address from the dashboard: it must include /app."),
-        entry(AmazonIvs, "Amazon IVS", PerAccount, PlatformTls::Offered)
+        entry(AmazonIvs, "Amazon IVS", PerAccount, Offered)
             .limits(2, 0, 0)
             .note("Copy the channel's address from the dashboard: it must include /app."),
-        entry(Linkedin, "LinkedIn Live", PerEvent, PlatformTls::Offered)
+        entry(Linkedin, "LinkedIn Live", PerEvent, Offered)
             .note("Copy the address and the key from the event's dashboard each time."),
-        entry(Tiktok, "TikTok LIVE", PerEvent, PlatformTls::Unknown)
+        entry(Tiktok, "TikTok LIVE", PerEvent, Unknown)
             .note("Copy the address and the key from the LIVE dashboard each time."),
-        entry(Instagram, "Instagram Live", PerEvent, PlatformTls::Unknown)
+        entry(Instagram, "Instagram Live", PerEvent, Unknown)
             .note("Copy the address and the key from the Live Producer dashboard each time."),
-        entry(Rumble, "Rumble", PerEvent, PlatformTls::Unknown)
+        entry(Rumble, "Rumble", PerEvent, Unknown)
             .note("Copy the address and the key from the stream's dashboard each time."),
         entry(Trovo, "Trovo", Static, PlatformTls::None)
             .urls(&["rtmp://livepush.trovo.live/live/"])
@@ -128,33 +131,23 @@ static CATALOGUE: [PlatformInfo; 28] = {
         entry(Restream, "Restream", Static, PlatformTls::None)
             .urls(&["rtmp://live.restream.io/live"])
             .limits(2, 0, 0),
-        entry(Mux, "Mux", Static, PlatformTls::Offered)
+        entry(Mux, "Mux", Static, Offered)
             .urls(&[
                 "rtmps://global-live.mux.com:443/app",
                 "rtmp://global-live.mux.com:5222/app",
             ])
             .limits(2, 5_000, 160),
-        entry(
-            Cloudflare,
-            "Cloudflare Stream",
-            Static,
-            PlatformTls::Required,
-        )
-        .urls(&["rtmps://live.cloudflare.com:443/live/"]),
+        entry(Cloudflare, "Cloudflare Stream", Static, Required)
+            .urls(&["rtmps://live.cloudflare.com:443/live/"]),
         entry(Livepeer, "Livepeer", Static, PlatformTls::None)
             .urls(&["rtmp://rtmp.livepeer.com/live"])
             .limits(1, 20_000, 512),
         entry(Castr, "Castr", Regional, PlatformTls::None)
             .limits(2, 0, 0)
             .note("Copy the address of the region from the dashboard."),
-        entry(
-            Switchboard,
-            "Switchboard Live",
-            Static,
-            PlatformTls::Required,
-        )
-        .urls(&["rtmps://live.sb.zone:443/live"])
-        .limits(2, 0, 0),
+        entry(Switchboard, "Switchboard Live", Static, Required)
+            .urls(&["rtmps://live.sb.zone:443/live"])
+            .limits(2, 0, 0),
         entry(Steam, "Steam", Static, PlatformTls::None)
             .urls(&["rtmp://ingest-rtmp.broadcast.steamcontent.com/app"])
             .limits(2, 7_000, 128),

@@ -64,9 +64,8 @@ impl ReconnectWindow {
         if window > Self::MAX {
             return refuse("must be 0 to 30 minutes");
         }
-        Ok(Self(Duration::from_millis(
-            u64::try_from(window.as_millis()).unwrap_or(0),
-        )))
+        let millis = u64::try_from(window.as_millis()).unwrap_or(0);
+        Ok(Self(Duration::from_millis(millis)))
     }
 
     /// The window as a duration.

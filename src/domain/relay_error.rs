@@ -32,12 +32,9 @@ impl RelayError {
     ///
     /// Addresses may contain stream keys, or the host of a media server.
     pub fn redact(message: &str) -> String {
-        let text: String = message
-            .split(|c: char| c.is_whitespace() || c.is_control())
-            .filter(|word| !word.is_empty())
-            .map(without_address)
-            .collect::<Vec<_>>()
-            .join(" ");
+        let words = message.split(|c: char| c.is_whitespace() || c.is_control());
+        let words = words.filter(|word| !word.is_empty());
+        let text = words.map(without_address).collect::<Vec<_>>().join(" ");
         text.chars().take(MAX_MESSAGE_CHARACTERS).collect()
     }
 }

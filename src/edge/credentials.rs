@@ -117,10 +117,8 @@ impl Credentials {
             secret: key.expose().to_owned(),
         });
         request.set_timeout(EXCHANGE_TIMEOUT);
-        let answer = AuthServiceClient::new(channel.clone())
-            .exchange_api_key(request)
-            .await?
-            .into_inner();
+        let mut client = AuthServiceClient::new(channel.clone());
+        let answer = client.exchange_api_key(request).await?.into_inner();
 
         let now = SystemTime::now();
         let expiry = answer.access_token_expire_time.unwrap_or_default();

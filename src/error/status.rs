@@ -87,58 +87,36 @@ impl Error {
     fn details(&self) -> ErrorDetails {
         let name = self.reason();
         let mut details = ErrorDetails::with_error_info(name, DOMAIN, self.metadata());
-        let failed = |subject| {
-            vec![PreconditionViolation::new(
-                name,
-                subject,
-                self.precondition(),
-            )]
-        };
+        let failed = |subject| PreconditionViolation::new(name, subject, self.precondition());
 
         match self.cause() {
             Self::Invalid(violations) => {
-                details.set_bad_request(
-                    violations
-                        .iter()
-                        .map(|one| FieldViolation::new(&one.field, one.description.clone()))
-                        .collect::<Vec<_>>(),
-                );
+                let violations = violations.iter();
+                let violations =
+                    violations.map(|one| FieldViolation::new(&one.field, one.description.clone()));
+                details.set_bad_request(violations.collect::<Vec<_>>())
             }
-            Self::NotFound { noun, id } => {
-                details.set_resource_info(*noun, id, "", "");
-            }
+            Self::NotFound { noun, id } => details.set_resource_info(*noun, id, "", ""),
             Self::PublishRefused(RefusalCause::Disabled | RefusalCause::Held(_))
             | Self::ProjectLive
-            | Self::DestinationLimit => {
-                details.set_precondition_failure(failed("project"));
-            }
-            Self::StreamNotLive => {
-                details.set_precondition_failure(failed("stream"));
-            }
+            | Self::DestinationLimit => details.set_precondition_failure(vec![failed("project")]),
+            Self::StreamNotLive => details.set_precondition_failure(vec![failed("stream")]),
             Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {
-                details.set_precondition_failure(failed("publisher"));
+                details.set_precondition_failure(vec![failed("publisher")])
             }
-            Self::MailDisabled => {
-                details.set_precondition_failure(failed("server"));
-            }
+            Self::MailDisabled => details.set_precondition_failure(vec![failed("server")]),
             Self::PasswordQueueFull(wait)
             | Self::TooManyAttempts(wait)
             | Self::RateLimited(wait)
-            | Self::Overloaded(wait) => {
-                details.set_retry_info(Some(*wait));
-            }
+            | Self::Overloaded(wait) => details.set_retry_info(Some(*wait)),
             Self::TooManyWatches | Self::StorageFull(_) => {
-                details.set_retry_info(Some(CAPACITY_RETRY_DELAY));
+                details.set_retry_info(Some(CAPACITY_RETRY_DELAY))
             }
-            Self::Draining | Self::WatchTooSlow => {
-                details.set_retry_info(Some(WATCH_RETRY_DELAY));
-            }
+            Self::Draining | Self::WatchTooSlow => details.set_retry_info(Some(WATCH_RETRY_DELAY)),
             Self::Starting
             | Self::DatabaseUnavailable(_)
             | Self::OutOfDate
-            | Self::IssuerUnavailable(_) => {
-                details.set_retry_info(Some(UNAVAILABLE_RETRY_DELAY));
-            }
+            | Self::IssuerUnavailable(_) => details.set_retry_info(Some(UNAVAILABLE_RETRY_DELAY)),
             Self::AccessTokenMissing
             | Self::AccessTokenInvalid
             | Self::CredentialsInvalid
@@ -158,8 +136,8 @@ impl Error {
             | Self::ConcurrentChange
             | Self::LostRace(_)
             | Self::DeadlineExceeded
-            | Self::Internal(_) => {}
-        }
+            | Self::Internal(_) => &mut details,
+        };
 
         if let Self::Internal(cause) = self.cause()
             && SHOW_CAUSES.load(Ordering::Relaxed)

@@ -216,13 +216,9 @@ fn logged_method<'a>(path: &'a str, metrics: &CallMetrics) -> &'a str {
 
 /// The caller's request id if it is safe to log, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let is_safe = |id: &&HeaderValue| {
-        (1..=128).contains(&id.len())
-            && id
-                .as_bytes()
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
-    };
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
+    let is_safe =
+        |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain);
     let received = headers.get(REQUEST_ID).filter(is_safe).cloned();
     let mut id = received.unwrap_or_else(|| {
         let mut text = Uuid::encode_buffer();
@@ -235,7 +231,6 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 fn code_of(headers: &HeaderMap) -> Option<Code> {
-    headers
-        .get(Status::GRPC_STATUS)
-        .map(|code| Code::from_bytes(code.as_bytes()))
+    let code = headers.get(Status::GRPC_STATUS)?;
+    Some(Code::from_bytes(code.as_bytes()))
 }

@@ -12,12 +12,14 @@ use std::{
 };
 
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use prost::bytes::Buf;
 use tokio::time::timeout;
 use tower::Service;
+
+use crate::transport::PolledFrame;
 
 /// The maximum number of bytes read: the HTTP/2 window of a call, beyond which the peer
 /// cannot send unread data.
@@ -77,10 +79,7 @@ impl<B: Body + Unpin> Body for SharedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame<B> {
         Pin::new(&mut *self.0.lock()).poll_frame(cx)
     }
 

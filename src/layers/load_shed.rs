@@ -25,7 +25,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio_util::either::Either;
@@ -37,7 +37,7 @@ use crate::{
     error::Error,
     random::random_fraction,
     telemetry::{Throttle, metrics::SERVER},
-    transport::{CallHook, HookedBody, HookedCall, Overload},
+    transport::{CallHook, HookedBody, HookedCall, Overload, PolledFrame},
 };
 
 /// The number of unread calls for each permit: their headers take memory.
@@ -92,8 +92,8 @@ pub(super) struct LoadShedMarker;
 impl ConcurrencyLimit {
     /// A limit that reports an overload while it refuses calls.
     pub fn new(max_calls: usize, overload: Overload) -> Self {
-        let gauge = i64::try_from(max_calls).unwrap_or(i64::MAX);
-        SERVER.calls_limit.set(gauge);
+        let limit = i64::try_from(max_calls).unwrap_or(i64::MAX);
+        SERVER.calls_limit.set(limit);
         Self {
             counts: Arc::default(),
             max_calls,
@@ -125,11 +125,10 @@ impl ConcurrencyLimit {
 
     /// The number of running calls beyond which a method is refused.
     fn limit_for(&self, method: &MethodInfo) -> usize {
-        let reserved = match method.is_priority {
-            true => 0,
-            false => self.max_calls / 8,
-        };
-        self.max_calls - reserved
+        match method.is_priority {
+            true => self.max_calls,
+            false => self.max_calls - self.max_calls / 8,
+        }
     }
 }
 
@@ -205,18 +204,14 @@ where
             inner,
             permit: Arc::clone(&permit),
         });
-        let admission = Admission {
-            permit: Some(permit),
-        };
+        let admission = Admission(Some(permit));
         Either::Left(HookedCall::new(self.inner.call(request), admission))
     }
 }
 
 /// Holds the permit of a call until its response begins.
 #[derive(Debug)]
-pub struct Admission {
-    permit: Option<Arc<CallPermit>>,
-}
+pub struct Admission(Option<Arc<CallPermit>>);
 
 impl CallHook for Admission {
     fn poll_response<F, B, E>(
@@ -228,7 +223,7 @@ impl CallHook for Admission {
         F: Future<Output = Result<Response<B>, E>>,
     {
         let mut response = task::ready!(future.poll(cx));
-        if let (Some(permit), Ok(response)) = (self.permit.take(), &mut response)
+        if let (Some(permit), Ok(response)) = (self.0.take(), &mut response)
             && permit.is_refused.load(Ordering::Relaxed)
         {
             response.extensions_mut().insert(LoadShedMarker);
@@ -253,10 +248,7 @@ where
     type Data = B::Data;
     type Error = StdError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, StdError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame<Self> {
         let this = self.project();
         let frame = task::ready!(this.inner.poll_frame(cx));
         if frame.is_none() && !this.permit.take() {

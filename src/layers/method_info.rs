@@ -63,12 +63,8 @@ impl MethodInfo {
 }
 
 fn is_machine_method(access: Option<RequiredAccess>) -> bool {
-    match access {
-        Some(RequiredAccess::Scopes(scopes)) => scopes
-            .iter()
-            .any(|scope| [Scope::StreamsPublish, Scope::RelaysWork].contains(scope)),
-        _ => false,
-    }
+    let is_machine = |scope: &Scope| matches!(scope, Scope::StreamsPublish | Scope::RelaysWork);
+    matches!(access, Some(RequiredAccess::Scopes(scopes)) if scopes.iter().any(is_machine))
 }
 
 #[cfg(test)]

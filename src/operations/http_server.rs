@@ -1,14 +1,18 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::MetricsCollector;
-use crate::{readiness::Health, telemetry, transport::serve_http1};
+use crate::{
+    readiness::Health,
+    telemetry,
+    transport::{serve_http1, short_response},
+};
 
 /// The maximum number of concurrent connections; others wait.
 const MAX_CONNECTIONS: usize = 16;
@@ -70,7 +74,7 @@ where
     let is_get = [Method::GET, Method::HEAD].contains(request.method());
     match (request.uri().path(), is_get) {
         ("/metrics", true) => {
-            response(StatusCode::OK, METRICS_CONTENT_TYPE, collector.text().await)
+            short_response(StatusCode::OK, METRICS_CONTENT_TYPE, collector.text().await)
         }
         ("/livez", true) => plain_text(StatusCode::OK, "alive"),
         ("/readyz", true) => readyz(collector.health()),
@@ -126,14 +130,5 @@ where
 }
 
 fn plain_text(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
-    response(status, TEXT_CONTENT_TYPE, format!("{message}\n"))
-}
-
-fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    let content_type = header::HeaderValue::from_static(content_type);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, content_type);
-    response
+    short_response(status, TEXT_CONTENT_TYPE, format!("{message}\n"))
 }

@@ -110,10 +110,8 @@ impl MetricsCollector {
         let connections = |state| DATABASE.connections.with_label_values(&[name, state]);
         connections("used").set(number(pool.in_use));
         connections("idle").set(number(pool.idle));
-        DATABASE
-            .limits
-            .with_label_values(&[name])
-            .set(number(pool.size));
+        let limit = DATABASE.limits.with_label_values(&[name]);
+        limit.set(number(pool.size));
         DATABASE.waiting.set(number(pool.waiting));
     }
 

@@ -11,18 +11,13 @@ const MAX_USER_AGENT_BYTES: usize = 256;
 
 /// The client that sent a request.
 pub(super) fn request_origin<T>(request: &Request<T>) -> RequestOrigin {
-    let user_agent = request
-        .metadata()
-        .get("user-agent")
-        .and_then(|agent| agent.to_str().ok());
+    let user_agent = request.metadata().get("user-agent");
+    // `to_str` accepts only ASCII, so that a character is a byte.
+    let user_agent = user_agent.and_then(|agent| agent.to_str().ok());
+    let characters = user_agent.unwrap_or_default().chars();
     RequestOrigin {
         peer_address: request.extensions().get::<PeerAddress>().copied(),
-        // `to_str` accepts only ASCII, so that a character is a byte.
-        user_agent: user_agent
-            .unwrap_or_default()
-            .chars()
-            .take(MAX_USER_AGENT_BYTES)
-            .collect(),
+        user_agent: characters.take(MAX_USER_AGENT_BYTES).collect(),
     }
 }
 
@@ -32,8 +27,6 @@ pub(super) fn tenant_and_audit<T>(
     action: &'static str,
 ) -> Result<(Tenant, AuditContext)> {
     let caller = Caller::of(request)?;
-    Ok((
-        caller.tenant()?,
-        caller.audit_context(action, request_origin(request)),
-    ))
+    let audit = caller.audit_context(action, request_origin(request));
+    Ok((caller.tenant()?, audit))
 }

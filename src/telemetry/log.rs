@@ -70,21 +70,16 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
             .boxed()
     };
     let statements = settings.traces_statements.then(statements);
-    tracing_subscriber::registry()
-        .with(lines)
-        .with(statements)
-        .try_init()?;
+    let registry = tracing_subscriber::registry();
+    registry.with(lines).with(statements).try_init()?;
     // Set once: a second call of this function has failed above.
     let _ = LOG.set(log);
 
     panic::set_hook(Box::new(|panic| {
-        let location = panic
-            .location()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let location = panic.location().map(ToString::to_string);
         tracing::error!(
             panic = panic.payload_as_str().unwrap_or("?"),
-            place = location,
+            place = location.unwrap_or_default(),
             "panicked"
         );
         // The panic may end the program.

@@ -102,10 +102,7 @@ impl<B: Body, H: CallHook> Body for HookedBody<B, H> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame<B> {
         let this = self.project();
         let Some(hook) = this.hook else {
             return Poll::Ready(None);

@@ -1,6 +1,6 @@
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{
     body::{Bytes, Incoming},
@@ -92,4 +92,18 @@ async fn serve_connection<R>(
     };
     // An error means that the client is gone or too slow.
     let _ = timeout(MAX_CONNECTION_AGE, serving).await;
+}
+
+/// A short response with a body of this content type.
+pub fn short_response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    response
 }

@@ -1,11 +1,14 @@
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use tokio::time::timeout;
 
-use crate::{config::MediaServerKind, edge::publisher::PublishError, random::sha256};
+use crate::{
+    config::MediaServerKind, edge::publisher::PublishError, random::sha256,
+    transport::short_response,
+};
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,11 +104,11 @@ impl HookContent {
 /// A response with a sentence of plain text.
 pub(super) fn text(status: StatusCode, sentence: &'static str) -> HookResponse {
     let text = format!("{sentence}\n");
-    respond(status, "text/plain; charset=utf-8", text.into())
+    short_response(status, "text/plain; charset=utf-8", text)
 }
 
 pub(super) fn json(status: StatusCode, document: &serde_json::Value) -> HookResponse {
-    respond(status, "application/json", document.to_string().into())
+    short_response(status, "application/json", document.to_string())
 }
 
 pub(super) fn forbidden(sentence: &'static str) -> HookResponse {
@@ -123,15 +126,6 @@ pub(super) fn refused(error: PublishError) -> HookResponse {
 /// The response to a hook that cannot be parsed.
 pub(super) fn malformed() -> HookResponse {
     text(StatusCode::BAD_REQUEST, "the hook is malformed")
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> HookResponse {
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    let content_type = HeaderValue::from_static(content_type);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, content_type);
-    response
 }
 
 #[cfg(test)]

@@ -47,10 +47,8 @@ impl Assignment {
             None => output.rsplit('/').next().unwrap_or_default(),
         };
         let parts = [key, key.split(['?', '&']).next().unwrap_or_default()];
-        let redacted = parts
-            .into_iter()
-            .filter(|part| part.len() >= MIN_REDACTED_BYTES)
-            .fold(text.to_owned(), |text, part| text.replace(part, "***"));
+        let parts = parts.iter().filter(|part| part.len() >= MIN_REDACTED_BYTES);
+        let redacted = parts.fold(text.to_owned(), |text, part| text.replace(part, "***"));
         RelayError::redact(&redacted)
     }
 }

@@ -76,9 +76,8 @@ async fn forward(
 
 async fn unless_silent<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     let silent = |_| Err(Status::unavailable("the control plane is silent"));
-    timeout(SILENCE_TIMEOUT, answer)
-        .await
-        .unwrap_or_else(silent)
+    let answer = timeout(SILENCE_TIMEOUT, answer).await;
+    answer.unwrap_or_else(silent)
 }
 
 #[cfg(test)]

@@ -150,11 +150,9 @@ impl LeasedRelays {
             .filter(|(_, relay, status)| status.is_over() || !relay.lease.is_lost())
             .collect();
         reported.sort_by_key(|(_, _, status)| !status.is_over());
-        reported
-            .into_iter()
-            .take(MAX_REPORTS)
-            .map(|(lease_id, _, status)| status.report(lease_id.clone()))
-            .collect()
+        let report =
+            |(lease_id, _, status): (&String, _, RelayStatus)| status.report(lease_id.clone());
+        reported.into_iter().take(MAX_REPORTS).map(report).collect()
     }
 
     /// Applies the answer to reports. Returns whether the control plane was unreachable

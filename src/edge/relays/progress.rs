@@ -33,11 +33,7 @@ impl Progress {
         }
         self.samples.push_back((now, bytes));
         // The newest sample that is older than the window is its beginning.
-        while self
-            .samples
-            .get(1)
-            .is_some_and(|(at, _)| now - *at >= BITRATE_WINDOW)
-        {
+        while matches!(self.samples.get(1), Some((at, _)) if now - *at >= BITRATE_WINDOW) {
             self.samples.pop_front();
         }
     }

@@ -16,11 +16,8 @@ pub(super) struct StateFile {
 impl StateFile {
     /// Creates the directory, if it is missing, for its owner only.
     pub(super) fn open(dir: &Path, name: &str) -> anyhow::Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("cannot create {} (SLUICE_EDGE_DIR)", dir.display()))?;
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        created.with_context(|| format!("cannot create {} (SLUICE_EDGE_DIR)", dir.display()))?;
         let path = dir.join(name);
         Ok(Self { path })
     }

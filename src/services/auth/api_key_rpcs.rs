@@ -28,16 +28,10 @@ impl AuthService {
         let id = ApiKeyId::generate();
         let secret = ApiKeySecret::generate(id);
 
+        let (hash, audit) = (secret.hash(), audit.with_resource(id));
         let created = self
             .api_keys
-            .create(
-                id,
-                Some(user),
-                &key,
-                &secret.hash(),
-                &audit.with_resource(id),
-                now(),
-            )
+            .create(id, Some(user), &key, &hash, &audit, now())
             .await?;
 
         Ok(Response::new(pb::CreateApiKeyResponse {

@@ -299,8 +299,6 @@ impl From<&PublicKey> for pb::JsonWebKey {
 }
 
 fn scope_names(scopes: Scopes) -> Vec<String> {
-    scopes
-        .iter()
-        .map(|scope| scope.as_str().to_owned())
-        .collect()
+    let names = scopes.iter().map(|scope| scope.as_str().to_owned());
+    names.collect()
 }

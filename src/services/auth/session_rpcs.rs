@@ -84,10 +84,8 @@ impl AuthService {
         let next_page_token = self
             .page_tokens
             .truncate(&list, &mut sessions, |session| session.id.uuid());
-        let sessions = sessions
-            .into_iter()
-            .map(|session| session_message(session, current, timeouts))
-            .collect();
+        let to_message = |session| session_message(session, current, timeouts);
+        let sessions = sessions.into_iter().map(to_message).collect();
         Ok(Response::new(pb::ListSessionsResponse {
             sessions,
             next_page_token,

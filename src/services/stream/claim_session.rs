@@ -59,11 +59,8 @@ struct TrackedLease {
 impl ClaimSession {
     /// Runs until the worker closes the stream or an error ends it.
     pub async fn run(self, sender: ResponseSender<pb::ClaimRelaysResponse>) {
-        let mut changes = self
-            .relay_leases
-            .database
-            .change_notifications()
-            .subscribe();
+        let database = &self.relay_leases.database;
+        let mut changes = database.change_notifications().subscribe();
         let Err(end) = self.serve(&sender, &mut changes).await;
         if let StreamEnd::Error(error) = end {
             sender.end(error);
@@ -115,10 +112,8 @@ impl ClaimSession {
 
     async fn report(&self, reports: Vec<RelayReport>) -> Result<()> {
         let worker_id = &self.worker.worker_id;
-        self.relay_leases
-            .report(worker_id, reports, now())
-            .await
-            .map(drop)
+        self.relay_leases.report(worker_id, reports, now()).await?;
+        Ok(())
     }
 
     /// The next message, with new assignments and revocations, and the leases it grants.
@@ -161,10 +156,8 @@ impl ClaimSession {
             return Ok(Vec::new());
         }
         leases.read = Some(Instant::now());
-        let held = self
-            .relay_leases
-            .list_leases(&self.worker.worker_id)
-            .await?;
+        let worker_id = &self.worker.worker_id;
+        let held = self.relay_leases.list_leases(worker_id).await?;
         let revocation = |id: Uuid| pb::RelayRevocation {
             lease_id: id.to_string(),
         };

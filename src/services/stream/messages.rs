@@ -136,14 +136,10 @@ fn publisher(fields: &mut Fields, message: Option<pb::Publisher>) -> Option<Publ
     } = message.unwrap_or_default();
     let node_id = fields.read("publisher.node_id", Publisher::parse_id(&node_id));
     let boot_id = fields.read("publisher.boot_id", Publisher::parse_id(&boot_id));
-    let connection_id = fields.read(
-        "publisher.connection_id",
-        Publisher::parse_id(&connection_id),
-    );
-    let peer_address = fields.read(
-        "publisher.peer_address",
-        Publisher::parse_peer_address(&peer_address),
-    );
+    let connection_id = Publisher::parse_id(&connection_id);
+    let connection_id = fields.read("publisher.connection_id", connection_id);
+    let peer_address = Publisher::parse_peer_address(&peer_address);
+    let peer_address = fields.read("publisher.peer_address", peer_address);
     let protocol = fields.read("publisher.protocol", read_protocol(protocol));
     Some(Publisher {
         node_id: node_id?,

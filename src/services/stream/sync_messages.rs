@@ -129,6 +129,7 @@ pub(super) fn sync_response(outcome: SyncOutcome, interval: Duration) -> pb::Syn
         adoptions,
         error: _,
     } = outcome;
+    let adopted = adoptions.iter().map(|(_, stream)| stream.id.to_string());
     pb::SyncNodeResponse {
         kicks: kicks
             .into_iter()
@@ -137,10 +138,7 @@ pub(super) fn sync_response(outcome: SyncOutcome, interval: Duration) -> pb::Syn
                 reason: pb::EndReason::from(reason).into(),
             })
             .collect(),
-        adopted_stream_ids: adoptions
-            .iter()
-            .map(|(_, stream)| stream.id.to_string())
-            .collect(),
+        adopted_stream_ids: adopted.collect(),
         ended_stream_ids: ended.iter().map(ToString::to_string).collect(),
         adoptions: adoptions
             .into_iter()

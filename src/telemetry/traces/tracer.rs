@@ -58,9 +58,7 @@ struct Tracing {
 
 /// The trace of one call.
 #[derive(Debug)]
-pub struct CallTrace {
-    span: Span,
-}
+pub struct CallTrace(Span);
 
 /// Starts to send traces; needs a runtime. An unavailable collector affects nothing else.
 pub fn start(settings: TraceSettings) -> anyhow::Result<()> {
@@ -87,12 +85,11 @@ pub fn start(settings: TraceSettings) -> anyhow::Result<()> {
         KeyValue::new("service.name", "sluice"),
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
     ];
+    let by_ratio = Sampler::TraceIdRatioBased(ratio);
     let provider = SdkTracerProvider::builder()
         .with_span_processor(processor)
         .with_resource(Resource::builder_empty().with_attributes(service).build())
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
-            ratio,
-        ))))
+        .with_sampler(Sampler::ParentBased(Box::new(by_ratio)))
         .build();
     let tracer = provider.tracer("sluice");
     TRACING
@@ -132,7 +129,7 @@ pub fn begin(headers: &HeaderMap, path: &str, call: &tracing::Span) -> Option<Ca
         KeyValue::new("rpc.method", method.to_owned()),
     ]);
     attach(call, span.span_context().clone());
-    Some(CallTrace { span })
+    Some(CallTrace(span))
 }
 
 /// The span of the caller, from the `traceparent` header (W3C Trace Context); `None` if
@@ -172,7 +169,7 @@ impl CallTrace {
     /// Ends the trace with the code of the call. Codes for faults of the server are errors.
     pub fn end(mut self, code: Code) {
         let code_number = KeyValue::new("rpc.grpc.status_code", code as i64);
-        self.span.set_attribute(code_number);
+        self.0.set_attribute(code_number);
         if let Code::Unknown
         | Code::DeadlineExceeded
         | Code::Unimplemented
@@ -180,9 +177,9 @@ impl CallTrace {
         | Code::Unavailable
         | Code::DataLoss = code
         {
-            self.span.set_status(Status::error(code.description()));
+            self.0.set_status(Status::error(code.description()));
         }
-        self.span.end();
+        self.0.end();
         TRACES.ended.inc();
     }
 }
@@ -228,10 +225,8 @@ pub struct ChildSpan {
 
 /// Begins a step of the current call, if that is traced.
 pub fn child_span(name: &'static str) -> ChildSpan {
-    let parent = match TRACING.get().is_some() {
-        true => current_call().map(|call| (call, SystemTime::now())),
-        false => None,
-    };
+    let call = TRACING.get().and_then(|_| current_call());
+    let parent = call.map(|call| (call, SystemTime::now()));
     ChildSpan { parent, name }
 }
 
