@@ -143,3 +143,21 @@ fn header(key_id: &str, algorithm: Algorithm) -> Header {
         ..Header::new(algorithm)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SigningKeys;
+    use crate::domain::Secret;
+
+    #[test]
+    fn debug_output_has_no_key() {
+        let shown = format!(
+            "{:?}",
+            SigningKeys::from_secret(&Secret::new("M".repeat(48)))
+        );
+        assert!(shown.contains("SigningKey"), "{shown}");
+        for key in ["77, 77", "MMM", "TU1N"] {
+            assert!(!shown.contains(key), "{shown}");
+        }
+    }
+}
