@@ -173,7 +173,7 @@ async fn a_python_client_generated_from_the_proto_files_runs_the_same_scenario(
         .arg(format!("{REPOSITORY}/tests/clients/readme_client.py"))
         .arg(stubs.path())
         .arg(program.address().await)
-        .arg(Process::operators_key(&database).await)
+        .arg(Process::create_operator_key(&database).await)
         .output();
     assert!(successful_output(output.await.unwrap()).contains("the story is told"));
 }

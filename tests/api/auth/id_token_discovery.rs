@@ -21,22 +21,22 @@ async fn untrusted_discovery_and_key_documents_are_not_used() {
         }),
         ("keys over a redirect", |issuer, keys| {
             let location = format!("Location: {}", keys.replace(JWKS, "/elsewhere"));
-            issuer.answer("/elsewhere", "200 OK", "", &issuer_keys());
-            issuer.answer(JWKS, "302 Found", &location, &issuer_keys());
+            issuer.set_response("/elsewhere", "200 OK", "", &issuer_keys());
+            issuer.set_response(JWKS, "302 Found", &location, &issuer_keys());
         }),
         ("keys with an error", |issuer, _| {
             let keys = issuer_keys();
-            issuer.answer(JWKS, "503 Service Unavailable", "", &keys);
+            issuer.set_response(JWKS, "503 Service Unavailable", "", &keys);
         }),
         ("keys that are no JSON", |issuer, _| {
-            issuer.answer(JWKS, "200 OK", "", "<html>");
+            issuer.set_response(JWKS, "200 OK", "", "<html>");
         }),
         ("keys that do not end", |issuer, _| {
             let keys = format!("{}{}", issuer_keys(), " ".repeat(256 * 1024));
-            issuer.answer(JWKS, "200 OK", "", &keys);
+            issuer.set_response(JWKS, "200 OK", "", &keys);
         }),
         ("discovery that is no JSON", |issuer, _| {
-            issuer.answer(DISCOVERY, "200 OK", "", "[]");
+            issuer.set_response(DISCOVERY, "200 OK", "", "[]");
         }),
     ];
     for (what, corrupt) in corruptions {
@@ -49,13 +49,13 @@ async fn untrusted_discovery_and_key_documents_are_not_used() {
             refusal.message,
             "the issuer of the id token cannot be reached"
         );
-        assert_eq!(fixture.issuer.fetches("/elsewhere"), 0, "{what}");
+        assert_eq!(fixture.issuer.request_count("/elsewhere"), 0, "{what}");
     }
 }
 
 fn discovery(issuer: &Issuer, named: &str, jwks_uri: &str) {
     let document = json!({"issuer": named, "jwks_uri": jwks_uri});
-    issuer.answer(DISCOVERY, "200 OK", "", &document.to_string());
+    issuer.set_response(DISCOVERY, "200 OK", "", &document.to_string());
 }
 
 fn issuer_keys() -> String {
@@ -69,7 +69,7 @@ async fn a_key_document_of_the_maximum_size_is_used() {
     let padding = " ".repeat(256 * 1024 - keys.len());
     fixture
         .issuer
-        .answer(JWKS, "200 OK", "", &format!("{keys}{padding}"));
+        .set_response(JWKS, "200 OK", "", &format!("{keys}{padding}"));
 
     fixture.signed_in(&fixture.claims_with(&[])).await;
 }
@@ -85,11 +85,11 @@ async fn an_issuer_may_have_a_path(#[values(Sqlite, Postgres)] engine: Engine, #
     let named = format!("{}{path}", issuer.url);
     let document = json!({"issuer": named, "jwks_uri": format!("{}{JWKS}", issuer.url)});
     let at = format!("{}{DISCOVERY}", path.trim_end_matches('/'));
-    issuer.answer(&at, "200 OK", "", &document.to_string());
+    issuer.set_response(&at, "200 OK", "", &document.to_string());
     let setting = format!("--oidc-providers=name=acme,client_id=ours,issuer={named}");
     let server = TestServer::start_with(engine, &[&setting]).await;
 
-    let mut claims = issuer.claims_of("ada", "ada@example.com");
+    let mut claims = issuer.claims_with_email("ada", "ada@example.com");
     claims["iss"] = json!(named);
     let answer = sign_in_with_id_token(&server.channel, &key.sign(&claims), "").await;
     assert!(answer.unwrap().into_inner().created);

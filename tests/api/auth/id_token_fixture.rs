@@ -51,7 +51,7 @@ impl IdTokenFixture {
 
     /// The claims of a token about Ada with some claims replaced.
     pub fn claims_with(&self, changes: &[(&str, Value)]) -> Value {
-        let mut claims = self.issuer.claims_of("ada", "ada@example.com");
+        let mut claims = self.issuer.claims_with_email("ada", "ada@example.com");
         for (claim, value) in changes {
             claims[*claim] = value.clone();
         }
@@ -60,7 +60,7 @@ impl IdTokenFixture {
 
     /// The claims of a token about a person whose address the issuer has not verified.
     pub fn unverified(&self, subject: &str, email: &str) -> Value {
-        let mut claims = self.issuer.claims_of(subject, email);
+        let mut claims = self.issuer.claims_with_email(subject, email);
         claims["email_verified"] = json!(false);
         claims
     }

@@ -55,14 +55,14 @@ fn is_unavailable(outcome: &Result<Identity>) -> bool {
 #[tokio::test]
 async fn issuer_keys_are_fetched_on_first_use_and_then_cached() {
     let fixture = IdTokenFixture::start(Sqlite).await;
-    assert_eq!(fixture.issuer.fetches(DISCOVERY), 0);
+    assert_eq!(fixture.issuer.request_count(DISCOVERY), 0);
 
     for _ in 0..3 {
         fixture.signed_in(&fixture.claims_with(&[])).await;
     }
 
-    assert_eq!(fixture.issuer.fetches(DISCOVERY), 1);
-    assert_eq!(fixture.issuer.fetches(JWKS), 1);
+    assert_eq!(fixture.issuer.request_count(DISCOVERY), 1);
+    assert_eq!(fixture.issuer.request_count(JWKS), 1);
 }
 
 #[rstest]
@@ -71,32 +71,34 @@ async fn concurrent_calls_share_one_fetch_of_issuer_keys(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let fixture = IdTokenFixture::start(engine).await;
-    let held = fixture.issuer.hold().await;
+    let blocked = fixture.issuer.block_responses().await;
     let mut calls = JoinSet::new();
     for number in 0..8 {
         let email = format!("user{number}@example.org");
-        let claims = fixture.issuer.claims_of(&number.to_string(), &email);
+        let claims = fixture
+            .issuer
+            .claims_with_email(&number.to_string(), &email);
         let (channel, token) = (fixture.server.channel.clone(), fixture.key.sign(&claims));
         calls.spawn(async move { sign_in_with_id_token(&channel, &token, "").await });
     }
     eventually("the keys are requested", async || {
-        (fixture.issuer.fetches(DISCOVERY) > 0).then_some(())
+        (fixture.issuer.request_count(DISCOVERY) > 0).then_some(())
     })
     .await;
-    drop(held);
+    drop(blocked);
 
     for answer in calls.join_all().await {
         assert!(answer.unwrap().into_inner().created);
     }
-    assert_eq!(fixture.issuer.fetches(DISCOVERY), 1);
-    assert_eq!(fixture.issuer.fetches(JWKS), 1);
+    assert_eq!(fixture.issuer.request_count(DISCOVERY), 1);
+    assert_eq!(fixture.issuer.request_count(JWKS), 1);
 }
 
 /// Other callers that wait for the same keys still get them.
 #[tokio::test]
 async fn a_cancelled_call_does_not_cancel_the_fetch() {
     let fixture = IdTokenFixture::start(Sqlite).await;
-    let held = fixture.issuer.hold().await;
+    let blocked = fixture.issuer.block_responses().await;
     let (channel, token) = (
         fixture.server.channel.clone(),
         fixture.key.sign(&fixture.claims_with(&[])),
@@ -104,15 +106,15 @@ async fn a_cancelled_call_does_not_cancel_the_fetch() {
     let cancelled =
         tokio::spawn(async move { sign_in_with_id_token(&channel, &token, "").await.map(drop) });
     eventually("the keys are requested", async || {
-        (fixture.issuer.fetches(DISCOVERY) > 0).then_some(())
+        (fixture.issuer.request_count(DISCOVERY) > 0).then_some(())
     })
     .await;
     cancelled.abort();
     assert!(cancelled.await.unwrap_err().is_cancelled());
-    drop(held);
+    drop(blocked);
 
     fixture.signed_in(&fixture.claims_with(&[])).await;
-    assert_eq!(fixture.issuer.fetches(DISCOVERY), 1);
+    assert_eq!(fixture.issuer.request_count(DISCOVERY), 1);
 }
 
 #[tokio::test]
@@ -130,7 +132,7 @@ async fn a_new_issuer_key_works_at_once() {
         .unwrap();
 
     fixture.signed_in(&claims).await;
-    assert_eq!(fixture.issuer.fetches(JWKS), 2);
+    assert_eq!(fixture.issuer.request_count(JWKS), 2);
 }
 
 #[tokio::test]
@@ -149,7 +151,7 @@ async fn a_flood_of_unknown_key_ids_causes_one_refetch() {
         assert_eq!(refused(answer).class(), INVALID);
     }
 
-    assert_eq!(fixture.issuer.fetches(JWKS), 2);
+    assert_eq!(fixture.issuer.request_count(JWKS), 2);
     fixture.signed_in(&claims).await;
 }
 
@@ -162,7 +164,7 @@ async fn unknown_key_ids_cause_one_refetch_per_ten_seconds() {
     for (seconds, fetches) in [(0, 2), (9, 2), (1, 3), (5, 3), (5, 4)] {
         verifier.advance(TimeDelta::seconds(seconds));
         assert!(is_refused(&verifier.verify(&forged).await));
-        assert_eq!(verifier.issuer.fetches(JWKS), fetches);
+        assert_eq!(verifier.issuer.request_count(JWKS), fetches);
     }
 }
 
@@ -190,8 +192,8 @@ async fn a_removed_key_works_until_the_cache_expires(
 
     verifier.verify(&new).await.unwrap();
     assert_eq!(
-        verifier.issuer.fetches(DISCOVERY),
-        verifier.issuer.fetches(JWKS)
+        verifier.issuer.request_count(DISCOVERY),
+        verifier.issuer.request_count(JWKS)
     );
 }
 
@@ -200,7 +202,7 @@ async fn cached_keys_work_for_a_day_during_an_issuer_outage() {
     let (key, forged) = (IssuerKey::p256("k1"), IssuerKey::p256("k2"));
     let mut verifier = TimedVerifier::start(&[&key]).await;
     verifier.verify(&key).await.unwrap();
-    verifier.issuer.go_away().await;
+    verifier.issuer.stop().await;
 
     verifier.advance(TimeDelta::hours(1));
     verifier.verify(&key).await.unwrap();
@@ -211,7 +213,7 @@ async fn cached_keys_work_for_a_day_during_an_issuer_outage() {
     verifier.advance(TimeDelta::seconds(1));
     assert!(is_unavailable(&verifier.verify(&key).await));
 
-    verifier.issuer.come_back().await;
+    verifier.issuer.restart().await;
     verifier.advance(TimeDelta::seconds(10));
     verifier.verify(&key).await.unwrap();
     assert!(is_refused(&verifier.verify(&forged).await));
@@ -223,12 +225,12 @@ async fn a_failing_issuer_is_retried_after_a_delay() {
     let mut verifier = TimedVerifier::start(&[&key]).await;
     verifier
         .issuer
-        .answer(JWKS, "500 Internal Server Error", "", "");
+        .set_response(JWKS, "500 Internal Server Error", "", "");
 
     for (seconds, fetches) in [(0, 1), (0, 1), (2, 2), (0, 2)] {
         verifier.advance(TimeDelta::seconds(seconds));
         assert!(is_unavailable(&verifier.verify(&key).await));
-        assert_eq!(verifier.issuer.fetches(JWKS), fetches);
+        assert_eq!(verifier.issuer.request_count(JWKS), fetches);
     }
     verifier.issuer.publish(&[&key], "max-age=60");
     verifier.advance(TimeDelta::seconds(2));
@@ -236,11 +238,11 @@ async fn a_failing_issuer_is_retried_after_a_delay() {
 
     verifier
         .issuer
-        .answer(JWKS, "500 Internal Server Error", "", "");
+        .set_response(JWKS, "500 Internal Server Error", "", "");
     for (seconds, fetches) in [(60, 4), (9, 4), (2, 5)] {
         verifier.advance(TimeDelta::seconds(seconds));
         verifier.verify(&key).await.unwrap();
-        assert_eq!(verifier.issuer.fetches(JWKS), fetches);
+        assert_eq!(verifier.issuer.request_count(JWKS), fetches);
     }
 }
 
@@ -248,7 +250,7 @@ async fn a_failing_issuer_is_retried_after_a_delay() {
 async fn a_fetch_from_an_unresponsive_issuer_times_out() {
     let key = IssuerKey::p256("k1");
     let verifier = TimedVerifier::start(&[&key]).await;
-    let _held = verifier.issuer.hold().await;
+    let _blocked = verifier.issuer.block_responses().await;
 
     let outcome = timeout(Duration::from_secs(20), verifier.verify(&key)).await;
 
@@ -261,13 +263,13 @@ async fn an_issuer_outage_is_unavailable_and_not_an_invalid_token() {
     let mut issuer = Issuer::start(&[&key]).await;
     let setting = format!("--oidc-providers={}", issuer.setting());
     let server = TestServer::start_with(Sqlite, &[&setting]).await;
-    let token = key.sign(&issuer.claims_of("ada", "ada@example.com"));
+    let token = key.sign(&issuer.claims_with_email("ada", "ada@example.com"));
 
-    issuer.go_away().await;
+    issuer.stop().await;
     let refusal = refused(sign_in_with_id_token(&server.channel, &token, "").await);
     assert_eq!(refusal.class(), UNAVAILABLE);
     assert!(refusal.details.retry_info().is_some());
-    issuer.come_back().await;
+    issuer.restart().await;
     eventually("the issuer is reached again", async || {
         sign_in_with_id_token(&server.channel, &token, "")
             .await
@@ -275,7 +277,7 @@ async fn an_issuer_outage_is_unavailable_and_not_an_invalid_token() {
     })
     .await;
 
-    issuer.go_away().await;
+    issuer.stop().await;
     sign_in_with_id_token(&server.channel, &token, "")
         .await
         .unwrap();

@@ -31,7 +31,9 @@ async fn an_identity_is_linked_to_the_verified_account_of_its_address(
     mark_verified(&fixture.server, &ada).await;
     let (_, secret) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
 
-    let claims = fixture.issuer.claims_of("ada", &ada.email.to_uppercase());
+    let claims = fixture
+        .issuer
+        .claims_with_email("ada", &ada.email.to_uppercase());
     let answer = fixture.signed_in(&claims).await;
 
     assert!(!answer.created);
@@ -54,7 +56,7 @@ async fn the_link_is_audited_and_survives_a_changed_address(
     let ada = fixture.server.user().await;
     mark_verified(&fixture.server, &ada).await;
     let linked = fixture
-        .signed_in(&fixture.issuer.claims_of("ada", &ada.email))
+        .signed_in(&fixture.issuer.claims_with_email("ada", &ada.email))
         .await;
 
     // Later claims of the issuer about the address change nothing.
@@ -159,7 +161,7 @@ async fn a_new_account_is_verified_only_if_the_issuer_is_authoritative(
         ("5", "five@example.org", json!(true), false),
         ("6", "six@mail.example.com", json!(true), false),
     ] {
-        let mut claims = fixture.issuer.claims_of(subject, email);
+        let mut claims = fixture.issuer.claims_with_email(subject, email);
         claims["email_verified"] = verified;
         let answer = fixture.signed_in(&claims).await;
         assert!(answer.created);
@@ -179,7 +181,9 @@ async fn concurrent_first_sign_ins_create_one_account(
     #[case] email: &str,
 ) {
     let fixture = IdTokenFixture::start(engine).await;
-    let token = fixture.key.sign(&fixture.issuer.claims_of("ada", email));
+    let token = fixture
+        .key
+        .sign(&fixture.issuer.claims_with_email("ada", email));
 
     let mut calls = JoinSet::new();
     for _ in 0..8 {
@@ -212,7 +216,7 @@ async fn concurrent_first_links_of_one_identity_end_only_earlier_sessions(
 ) {
     let fixture = IdTokenFixture::start(engine).await;
     let squatter = fixture.server.user().await;
-    let claims = fixture.issuer.claims_of("ada", &squatter.email);
+    let claims = fixture.issuer.claims_with_email("ada", &squatter.email);
     let token = fixture.key.sign(&claims);
 
     let mut calls = JoinSet::new();
@@ -244,7 +248,7 @@ async fn concurrent_identities_with_one_verified_address_share_its_account(
     for number in 0..8 {
         let claims = fixture
             .issuer
-            .claims_of(&number.to_string(), &squatter.email);
+            .claims_with_email(&number.to_string(), &squatter.email);
         let (channel, token) = (fixture.server.channel.clone(), fixture.key.sign(&claims));
         calls.spawn(async move { sign_in_with_id_token(&channel, &token, "").await });
     }

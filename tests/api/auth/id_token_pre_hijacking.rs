@@ -35,7 +35,7 @@ async fn a_squatter_loses_the_account_when_the_owner_signs_in(
     let program = api_key_token(&fixture.server, &secret).await;
     let (project, _) = squatter.project().await;
 
-    let claims = fixture.issuer.claims_of("ada", &squatter.email);
+    let claims = fixture.issuer.claims_with_email("ada", &squatter.email);
     let owner = fixture.signed_in(&claims).await;
 
     assert!(!owner.created);
@@ -85,7 +85,7 @@ async fn the_squatters_credentials_are_refused_by_every_replica(
     get_me(&user_client).await.unwrap();
     program.project.clone().list_projects(list()).await.unwrap();
 
-    let claims = fixture.issuer.claims_of("ada", &squatter.email);
+    let claims = fixture.issuer.claims_with_email("ada", &squatter.email);
     fixture.signed_in(&claims).await;
 
     let refusal = eventually("the replica learns of the session", async || {
@@ -112,7 +112,7 @@ async fn an_identity_with_an_unverified_address_loses_the_account_too(
     assert!(squatter.created);
 
     let owner = fixture
-        .signed_in(&fixture.issuer.claims_of("ada", "ada@example.com"))
+        .signed_in(&fixture.issuer.claims_with_email("ada", "ada@example.com"))
         .await;
 
     assert_eq!(owner.user.unwrap().id, squatter.user.as_ref().unwrap().id);
@@ -138,7 +138,7 @@ async fn other_accounts_and_identities_are_not_affected(
         .await;
 
     fixture
-        .signed_in(&fixture.issuer.claims_of("ada", &squatter.email))
+        .signed_in(&fixture.issuer.claims_with_email("ada", &squatter.email))
         .await;
 
     get_me(&grace.client).await.unwrap();

@@ -98,7 +98,7 @@ async fn the_token_header_can_only_select_an_issuer_key() {
     let theirs = IssuerKey::p256("k1");
     let uri = format!("{}/theirs", fixture.issuer.url);
     let set = json!({"keys": [theirs.jwk()]}).to_string();
-    fixture.issuer.answer("/theirs", "200 OK", "", &set);
+    fixture.issuer.set_response("/theirs", "200 OK", "", &set);
     let header = |more: Value| {
         let mut header = json!({"alg": "ES256", "kid": "k1"});
         let more = more.as_object().unwrap().clone();
@@ -125,7 +125,7 @@ async fn the_token_header_can_only_select_an_issuer_key() {
         let refusal = refused(sign_in_with_id_token(&fixture.server.channel, &token, "").await);
         assert_eq!(refusal.class(), INVALID, "{more}");
     }
-    assert_eq!(fixture.issuer.fetches("/theirs"), 0);
+    assert_eq!(fixture.issuer.request_count("/theirs"), 0);
 }
 
 #[tokio::test]

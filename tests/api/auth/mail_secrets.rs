@@ -22,12 +22,12 @@ async fn the_database_contains_no_message_token(#[values(Sqlite, Postgres)] engi
     let first = reset_token(&server, &ada).await;
 
     for text in [&*verification, &verification[4..], &first, &first[4..]] {
-        assert!(!server.database.keeps(&TABLES, text).await);
+        assert!(!server.database.contains_text(&TABLES, text).await);
     }
-    assert!(server.database.keeps(&TABLES, &ada.email).await);
+    assert!(server.database.contains_text(&TABLES, &ada.email).await);
     reset(&server.channel, &first, NEW_PASSWORD).await.unwrap();
-    assert!(!server.database.keeps(&TABLES, &first[4..]).await);
-    assert!(!server.database.keeps(&TABLES, NEW_PASSWORD).await);
+    assert!(!server.database.contains_text(&TABLES, &first[4..]).await);
+    assert!(!server.database.contains_text(&TABLES, NEW_PASSWORD).await);
 }
 
 #[rstest]
@@ -50,7 +50,7 @@ async fn the_trace_log_contains_no_message_token_and_no_smtp_login(
     let mut anonymous = Client::anonymous(&channel).auth;
     anonymous.sign_up(sign_up).await.unwrap();
     let verification = mail_server.mail("ada@example.com").await.token();
-    database.no_mail_waits().await;
+    database.wait_for_empty_outbox().await;
     request_reset(&channel, "ada@example.com").await.unwrap();
     let of_reset = eventually("the reset message arrives", async || {
         let mut mails = mail_server.mails("ada@example.com").into_iter();
@@ -64,7 +64,7 @@ async fn the_trace_log_contains_no_message_token_and_no_smtp_login(
         .unwrap();
 
     program.signal(Signal::TERM);
-    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(program.wait_for_exit().await, Some(0));
     let log = program.log().join("\n");
 
     assert_eq!(log.matches("message sent").count(), 2, "the mailer logs");

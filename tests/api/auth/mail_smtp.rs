@@ -56,9 +56,9 @@ async fn messages_are_sent_over_smtp_with_a_login(#[values(Sqlite, Postgres)] en
 
     let mail = mail_server.mail(&ada.email).await;
     verify(&server.channel, &mail.token()).await.unwrap();
-    server.database.no_mail_waits().await;
+    server.database.wait_for_empty_outbox().await;
     request_reset(&server.channel, &ada.email).await.unwrap();
-    server.database.no_mail_waits().await;
+    server.database.wait_for_empty_outbox().await;
     let mails = mail_server.mails(&ada.email);
     assert_eq!(mails.len(), 2);
     let token = mails[1].token();
@@ -67,7 +67,7 @@ async fn messages_are_sent_over_smtp_with_a_login(#[values(Sqlite, Postgres)] en
     sign_in(&server.channel, &ada.email, NEW_PASSWORD)
         .await
         .unwrap();
-    for message in mail_server.said("message") {
+    for message in mail_server.events("message") {
         assert_eq!(message["user"], USER);
         assert_eq!(message["sender"], "sluice@localhost");
         assert_eq!(message["tls"], false);
@@ -82,7 +82,7 @@ async fn a_message_is_sent_after_an_outage_of_the_mail_server(
     let mail_server = MailServer::start().await;
     let mut proxy = Proxy::to(mail_server.address()).await;
     let database = TestDatabase::create(engine).await;
-    proxy.cut().await;
+    proxy.disconnect().await;
     let setting = format!("smtp://{LOGIN}@{}", proxy.address);
     let (program, mut client) = process_with(&database, &setting).await;
 
@@ -90,15 +90,15 @@ async fn a_message_is_sent_after_an_outage_of_the_mail_server(
     logged(&program, "cannot send a message yet", 1).await;
     let tokens = "select count(*) from mail_tokens";
     assert_eq!(database.number(tokens).await, 0);
-    proxy.mend().await;
+    proxy.reconnect().await;
     backdate(&database, "outbox", "next_attempt_time", "1 hours").await;
 
     let mail = mail_server.mail("ada@example.com").await;
     verify(&program.channel().await, &mail.token())
         .await
         .unwrap();
-    database.no_mail_waits().await;
-    assert_eq!(mail_server.said("message").len(), 1);
+    database.wait_for_empty_outbox().await;
+    assert_eq!(mail_server.events("message").len(), 1);
 }
 
 #[rstest]
@@ -120,8 +120,8 @@ async fn a_rejected_message_is_retried_for_a_day_and_then_dropped(
     backdate(&database, "outbox", "next_attempt_time", "1 hours").await;
     let end = logged(&program, "message given up", 1).await;
 
-    database.no_mail_waits().await;
-    assert_eq!(mail_server.said("message").len(), 0);
+    database.wait_for_empty_outbox().await;
+    assert_eq!(mail_server.events("message").len(), 0);
     let tokens = "select count(*) from mail_tokens";
     assert_eq!(database.number(tokens).await, 0);
     for line in tries.iter().chain(&end) {
@@ -162,7 +162,7 @@ async fn an_unresponsive_mail_server_delays_neither_sign_ups_nor_shutdown(
     let signalled = Instant::now();
     program.signal(Signal::TERM);
 
-    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(program.wait_for_exit().await, Some(0));
     // An attempt to send times out after 30 seconds.
     assert!(signalled.elapsed() < Duration::from_secs(15));
 }
@@ -183,10 +183,10 @@ async fn two_replicas_send_each_message_once(#[values(Sqlite, Postgres)] engine:
         requests.spawn(async move { sign_up(&mut Client::anonymous(&channel), &email).await });
     }
     requests.join_all().await;
-    server.database.no_mail_waits().await;
+    server.database.wait_for_empty_outbox().await;
 
     let mut recipients: Vec<_> = mail_server
-        .said("message")
+        .events("message")
         .into_iter()
         .map(|message| message["recipients"].clone())
         .collect();
@@ -211,7 +211,7 @@ async fn starttls_protects_the_login_and_the_message() {
     let ada = server.user().await;
 
     mail_server.mail(&ada.email).await;
-    assert_eq!(mail_server.said("message")[0]["tls"], true);
+    assert_eq!(mail_server.events("message")[0]["tls"], true);
 }
 
 #[tokio::test]
@@ -235,8 +235,8 @@ async fn nothing_is_sent_to_a_mail_server_with_an_untrusted_certificate() {
         let log = logged(&program, "cannot send a message yet", 1).await;
         assert!(log[0].contains("certificate"), "{}", log[0]);
     }
-    assert!(mail_server.said("login").is_empty());
-    assert!(mail_server.said("message").is_empty());
+    assert!(mail_server.events("login").is_empty());
+    assert!(mail_server.events("message").is_empty());
 }
 
 #[tokio::test]
@@ -249,8 +249,8 @@ async fn nothing_is_sent_to_a_mail_server_without_the_required_tls() {
     sign_up(&mut client, "ada@example.com").await;
 
     logged(&program, "cannot send a message yet", 1).await;
-    assert!(mail_server.said("login").is_empty());
-    assert!(mail_server.said("message").is_empty());
+    assert!(mail_server.events("login").is_empty());
+    assert!(mail_server.events("message").is_empty());
 }
 
 #[tokio::test]
@@ -265,5 +265,5 @@ async fn a_failed_smtp_login_is_logged_without_the_password() {
     let log = logged(&program, "cannot send a message yet", 1).await;
     assert!(log[0].contains("the server answered 535"), "{}", log[0]);
     assert!(!program.log().concat().contains("marked-wrong"));
-    assert_eq!(mail_server.said("login")[0]["right"], false);
+    assert_eq!(mail_server.events("login")[0]["right"], false);
 }

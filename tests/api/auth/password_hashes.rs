@@ -25,7 +25,7 @@ async fn a_raised_bcrypt_cost_applies_at_the_next_sign_in(
     let ada = server.user().await;
     assert_eq!(hashes_of_cost(&server, &ada, "04").await, 1);
 
-    let server = TestServer::over(server.database, &["--bcrypt-cost=6"]).await;
+    let server = TestServer::start_on(server.database, &["--bcrypt-cost=6"]).await;
     let refusal = refused(sign_in(&server.channel, &ada.email, "wrong horse").await);
     let class = (Code::Unauthenticated, "CREDENTIALS_INVALID");
     assert_eq!(refusal.class(), class);
@@ -47,7 +47,7 @@ async fn a_lowered_bcrypt_cost_leaves_stored_hashes_unchanged(
     let server = TestServer::start_with(engine, &["--bcrypt-cost=6"]).await;
     let ada = server.user().await;
 
-    let server = TestServer::over(server.database, &["--bcrypt-cost=4"]).await;
+    let server = TestServer::start_on(server.database, &["--bcrypt-cost=4"]).await;
     sign_in(&server.channel, &ada.email, ada.password)
         .await
         .unwrap();
@@ -62,7 +62,7 @@ async fn concurrent_sign_ins_all_succeed_while_the_hash_is_renewed(
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
-    let server = TestServer::over(server.database, &["--bcrypt-cost=8"]).await;
+    let server = TestServer::start_on(server.database, &["--bcrypt-cost=8"]).await;
     let replica = server.replica().await;
 
     let mut calls = JoinSet::new();

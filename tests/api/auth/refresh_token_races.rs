@@ -119,7 +119,7 @@ async fn a_session_ended_by_a_replay_stays_ended_when_the_process_is_killed_at_o
     let replayed = refresh(&channel, &first.refresh_token).await;
     program.signal(Signal::KILL);
     assert_eq!(refused(replayed).class(), REUSED);
-    assert_eq!(program.ended().await, None, "it was killed");
+    assert_eq!(program.wait_for_exit().await, None, "it was killed");
 
     let program = Process::serve(&database, &settings);
     let channel = program.channel().await;

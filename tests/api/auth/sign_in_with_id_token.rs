@@ -47,8 +47,8 @@ async fn different_subjects_of_one_issuer_are_different_users(
 ) {
     let fixture = IdTokenFixture::start(engine).await;
 
-    let ada = fixture.issuer.claims_of("1", "ada@example.com");
-    let grace = fixture.issuer.claims_of("2", "grace@example.com");
+    let ada = fixture.issuer.claims_with_email("1", "ada@example.com");
+    let grace = fixture.issuer.claims_with_email("2", "grace@example.com");
     let ada = fixture.signed_in(&ada).await.user.unwrap();
     let grace = fixture.signed_in(&grace).await;
 
@@ -70,8 +70,8 @@ async fn the_same_subject_of_two_issuers_is_two_users(#[values(Sqlite, Postgres)
         nonce: String::new(),
     };
 
-    let ada = key.sign(&acme.claims_of("1", "ada@example.com"));
-    let grace = key.sign(&other.claims_of("1", "grace@example.com"));
+    let ada = key.sign(&acme.claims_with_email("1", "ada@example.com"));
+    let grace = key.sign(&other.claims_with_email("1", "grace@example.com"));
     let first = sign_in_with_id_token(&server.channel, &ada, "")
         .await
         .unwrap();
@@ -215,7 +215,7 @@ async fn the_log_contains_no_part_of_an_id_token(#[values(Sqlite, Postgres)] eng
     ];
     let program = Process::serve(&database, &settings);
     let channel = program.channel().await;
-    let mut claims = issuer.claims_of("marked-subject-41c7", "marked-5e0b@example.com");
+    let mut claims = issuer.claims_with_email("marked-subject-41c7", "marked-5e0b@example.com");
     claims["nonce"] = json!("marked-nonce-93aa");
 
     let good = key.sign(&claims);
@@ -249,7 +249,7 @@ async fn the_log_contains_no_part_of_an_id_token(#[values(Sqlite, Postgres)] eng
 async fn deleting_the_account_deletes_its_identity(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = IdTokenFixture::start(engine).await;
     let ada = fixture.server.user().await;
-    let claims = fixture.issuer.claims_of("ada", &ada.email);
+    let claims = fixture.issuer.claims_with_email("ada", &ada.email);
     let verified = "update users set email_verified = true";
     fixture.server.database.execute(verified).await;
     assert!(!fixture.signed_in(&claims).await.created);

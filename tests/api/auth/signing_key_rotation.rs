@@ -10,7 +10,8 @@ use super::{
     jwks::key_file,
 };
 use crate::harness::{
-    Client, Engine, Load, Postgres, Process, Sqlite, TestServer, User, eventually, refused,
+    BackgroundCalls, Client, Engine, Postgres, Process, Sqlite, TestServer, User, eventually,
+    refused,
 };
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
@@ -62,9 +63,9 @@ async fn rotate(server: &TestServer, flags: &[&str], settings: &[(&str, &str)]) 
         .chain(flags)
         .copied()
         .collect();
-    let said = Process::said(Process::admin(&server.database, &arguments, settings)).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    said.output.split(' ').nth(2).unwrap().to_owned()
+    let output = Process::run(Process::admin(&server.database, &arguments, settings)).await;
+    assert_eq!(output.exit_code, Some(0), "{output:?}");
+    output.stdout.split(' ').nth(2).unwrap().to_owned()
 }
 
 /// The ids of the published keys.
@@ -97,7 +98,7 @@ async fn a_new_key_takes_over_on_all_replicas_and_no_call_fails(
     let pair = ServerPair::start(engine).await;
     let ada = pair.server.user().await;
     let old = signing_key_id(&ada.tokens.access_token);
-    let load = Load::start(&pair.server, &pair.replica).await;
+    let background = BackgroundCalls::start(&pair.server, &pair.replica).await;
 
     let new = pair.rotate(&[]).await;
     for channel in [&pair.server.channel, &pair.replica] {
@@ -117,7 +118,7 @@ async fn a_new_key_takes_over_on_all_replicas_and_no_call_fails(
             get_me(&client).await.unwrap();
         }
     }
-    load.stop().await;
+    background.stop().await;
 }
 
 #[rstest]

@@ -85,13 +85,13 @@ async fn a_kill_during_two_hundred_concurrent_writes_loses_no_acknowledged_write
         }
         program.signal(Signal::KILL);
         created.extend(creating.join_all().await);
-        program.ended().await;
+        program.wait_for_exit().await;
 
         let acknowledged = created.iter().filter(|(_, made)| made.is_ok()).count();
         assert!(acknowledged >= killed_after);
         let there = usize::try_from(count(&database).await).unwrap();
         assert!(there >= acknowledged, "{there} of {acknowledged}");
-        let server = TestServer::over(database, &[]).await;
+        let server = TestServer::start_on(database, &[]).await;
         let request = pb::SignInRequest {
             email: "ada@example.com".to_owned(),
             password: "correct horse battery staple".to_owned(),
@@ -186,7 +186,7 @@ async fn cancelled_calls_do_not_block_other_writes() {
 async fn a_failed_commit_fails_every_write_that_shares_it() {
     let database = TestDatabase::create(Sqlite).await;
     // Limits the file size, so that SQLite's WAL cannot grow further.
-    let mut program = Process::serve_with_files_of(&database, 3000);
+    let mut program = Process::serve_with_max_file_size(&database, 3000);
     let client = sign_up(&program.channel().await).await;
 
     let mut created = Vec::new();
@@ -196,7 +196,7 @@ async fn a_failed_commit_fails_every_write_that_shares_it() {
     })
     .await;
     program.signal(Signal::KILL);
-    program.ended().await;
+    program.wait_for_exit().await;
 
     let mut made = 0;
     for (_, outcome) in &created {

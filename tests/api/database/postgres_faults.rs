@@ -26,7 +26,7 @@ async fn assert_survives(
     database: TestDatabase,
     fault: impl AsyncFnOnce(&PostgresServer),
 ) {
-    let server = TestServer::over(database, &SETTINGS).await;
+    let server = TestServer::start_on(database, &SETTINGS).await;
     let calls = Workload::start(&server).await;
     sleep(Duration::from_millis(500)).await;
 
@@ -95,9 +95,9 @@ async fn a_database_frozen_for_half_a_minute_costs_no_connection_and_no_write() 
     let postgres = PostgresServer::start().await;
     let database = postgres.database();
     assert_survives(&postgres, database, async |postgres| {
-        postgres.freeze();
+        postgres.suspend();
         sleep(Duration::from_secs(30)).await;
-        postgres.thaw();
+        postgres.resume();
     })
     .await;
 }
@@ -135,11 +135,11 @@ async fn terminated_sessions_cost_no_connection_and_no_write() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unresponsive_network_costs_no_connection_and_no_write() {
     let postgres = PostgresServer::start().await;
-    let (database, proxy) = Proxy::before(postgres.database()).await;
+    let (database, proxy) = Proxy::to_database(postgres.database()).await;
     assert_survives(&postgres, database, async |_| {
-        proxy.hush();
+        proxy.blackhole();
         sleep(Duration::from_secs(5)).await;
-        proxy.speak();
+        proxy.forward();
     })
     .await;
 }

@@ -73,7 +73,7 @@ async fn a_transaction_with_a_deadlock_is_retried() {
                  end $$";
     database.execute(later).await;
     let limits = ["--db-timeout=30s", "--call-timeout=1min"];
-    let server = TestServer::over(database, &limits).await;
+    let server = TestServer::start_on(database, &limits).await;
     let ada = server.user().await;
     let (project, _) = ada.project().await;
     let mut other = PgConnection::connect(&server.database.url).await.unwrap();

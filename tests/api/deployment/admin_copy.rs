@@ -5,12 +5,12 @@ use rstest::rstest;
 use super::populated_database::PopulatedDatabase;
 use crate::{
     contract::dump::dump,
-    harness::{Engine, Postgres, Process, Said, Sqlite, TestDatabase, TestServer},
+    harness::{CommandOutput, Engine, Postgres, Process, Sqlite, TestDatabase, TestServer},
 };
 
 /// `sluice admin copy`.
-async fn copy(from: &TestDatabase, to: &TestDatabase) -> Said {
-    Process::said(Process::admin(from, &["copy", "--to", &to.url], &[])).await
+async fn copy(from: &TestDatabase, to: &TestDatabase) -> CommandOutput {
+    Process::run(Process::admin(from, &["copy", "--to", &to.url], &[])).await
 }
 
 /// All rows except those of the migrations.
@@ -52,9 +52,9 @@ async fn after_a_copy_all_sessions_streams_and_relays_continue(
     let PopulatedDatabase { database, clients } = PopulatedDatabase::create(engine).await;
     let target = TestDatabase::empty(other(engine)).await;
 
-    let said = copy(&database, &target).await;
+    let output = copy(&database, &target).await;
 
-    assert_eq!(said.code, Some(0), "{}", said.errors);
+    assert_eq!(output.exit_code, Some(0), "{}", output.stderr);
     let TestDatabase {
         url,
         directory: _kept,
@@ -80,21 +80,24 @@ async fn a_copy_there_and_back_preserves_every_row_of_every_table() {
     );
 
     let first = copy(&database, &there).await;
-    assert_eq!(first.code, Some(0), "{}", first.errors);
+    assert_eq!(first.exit_code, Some(0), "{}", first.stderr);
     let second = copy(&there, &back).await;
-    assert_eq!(second.code, Some(0), "{}", second.errors);
+    assert_eq!(second.exit_code, Some(0), "{}", second.stderr);
 
     assert_eq!(counts(&rows(&there).await), counted);
     assert_eq!(rows(&back).await, before);
-    assert_eq!(first.output, second.output);
+    assert_eq!(first.stdout, second.stdout);
     for (table, rows) in counted {
         let line = format!("{table:<20} {rows:>12}");
-        assert!(first.output.lines().any(|said| said == line), "{line}");
+        assert!(
+            first.stdout.lines().any(|printed| printed == line),
+            "{line}"
+        );
     }
     assert!(
-        first.output.contains("SLUICE_SEALING_KEYS"),
+        first.stdout.contains("SLUICE_SEALING_KEYS"),
         "{}",
-        first.output
+        first.stdout
     );
 }
 
@@ -106,14 +109,14 @@ async fn a_target_that_is_not_empty_is_refused_and_unchanged(
     let (source, target) = (small(engine).await, small(other(engine)).await);
     let before = dump(&target).await;
 
-    let said = copy(&source, &target).await;
+    let output = copy(&source, &target).await;
 
-    assert_eq!(said.code, Some(1));
+    assert_eq!(output.exit_code, Some(1));
     let sentence = "sluice: the target is not empty: there are rows in ";
     assert!(
-        said.errors.lines().last().unwrap().starts_with(sentence),
+        output.stderr.lines().last().unwrap().starts_with(sentence),
         "{}",
-        said.errors
+        output.stderr
     );
     assert_eq!(dump(&target).await, before);
 }
@@ -130,17 +133,17 @@ async fn a_database_in_use_can_be_neither_source_nor_target(
         false => small(other(engine)).await,
     };
 
-    let said = match as_source {
+    let output = match as_source {
         true => copy(&server.database, &idle).await,
         false => copy(&idle, &server.database).await,
     };
 
-    assert_eq!(said.code, Some(1));
+    assert_eq!(output.exit_code, Some(1));
     let sentence = "database is in use: stop every server and command that uses it";
     assert!(
-        said.errors.trim_end().ends_with(sentence),
+        output.stderr.trim_end().ends_with(sentence),
         "{}",
-        said.errors
+        output.stderr
     );
     server.user().await;
 }
@@ -151,16 +154,16 @@ async fn a_failed_copy_leaves_no_rows_and_can_be_repeated() {
     let hinder = "alter table audit_events add constraint hindrance check (action = '')";
     target.execute(hinder).await;
 
-    let said = copy(&source, &target).await;
-    assert_eq!(said.code, Some(1));
-    assert!(said.errors.contains("hindrance"), "{}", said.errors);
+    let output = copy(&source, &target).await;
+    assert_eq!(output.exit_code, Some(1));
+    assert!(output.stderr.contains("hindrance"), "{}", output.stderr);
     assert_eq!(rows(&target).await, [""; 0]);
 
     target
         .execute("alter table audit_events drop constraint hindrance")
         .await;
-    let said = copy(&source, &target).await;
-    assert_eq!(said.code, Some(0), "{}", said.errors);
+    let output = copy(&source, &target).await;
+    assert_eq!(output.exit_code, Some(0), "{}", output.stderr);
     assert_eq!(counts(&rows(&target).await), counts(&rows(&source).await));
 }
 
@@ -173,11 +176,11 @@ async fn a_target_that_alters_rows_is_detected() {
                       for each row execute function change()";
     target.execute(change).await;
 
-    let said = copy(&source, &target).await;
+    let output = copy(&source, &target).await;
 
-    assert_eq!(said.code, Some(1));
+    assert_eq!(output.exit_code, Some(1));
     let sentence = "the rows of users in the target differ from the source";
-    assert!(said.errors.contains(sentence), "{}", said.errors);
+    assert!(output.stderr.contains(sentence), "{}", output.stderr);
     assert_eq!(rows(&target).await, [""; 0]);
 }
 
@@ -188,13 +191,13 @@ async fn a_difference_between_the_schemas_is_named() {
         .execute("create table notes (id uuid primary key)")
         .await;
 
-    let said = copy(&source, &target).await;
+    let output = copy(&source, &target).await;
 
-    assert_eq!(said.code, Some(1));
+    assert_eq!(output.exit_code, Some(1));
     assert!(
-        said.errors.contains("only one of them has notes.id"),
+        output.stderr.contains("only one of them has notes.id"),
         "{}",
-        said.errors
+        output.stderr
     );
 }
 
@@ -206,15 +209,15 @@ async fn a_copy_to_the_same_engine_is_refused(#[values(Sqlite, Postgres)] engine
         TestDatabase::empty(engine).await,
     );
 
-    let said = copy(&one, &same).await;
+    let output = copy(&one, &same).await;
 
-    assert_eq!(said.code, Some(2));
+    assert_eq!(output.exit_code, Some(2));
     assert!(
-        said.errors.contains("both databases are of the engine"),
+        output.stderr.contains("both databases are of the engine"),
         "{}",
-        said.errors
+        output.stderr
     );
-    assert!(!said.errors.contains(&same.url), "{}", said.errors);
+    assert!(!output.stderr.contains(&same.url), "{}", output.stderr);
 }
 
 #[tokio::test]
@@ -224,11 +227,11 @@ async fn a_missing_source_is_not_created() {
         TestDatabase::empty(Postgres).await,
     );
 
-    let said = copy(&source, &target).await;
+    let output = copy(&source, &target).await;
 
-    assert_eq!(said.code, Some(1));
+    assert_eq!(output.exit_code, Some(1));
     let made = std::fs::read_dir(source.directory.path()).unwrap().count();
-    assert_eq!(made, 0, "{}", said.errors);
+    assert_eq!(made, 0, "{}", output.stderr);
     let tables = "select count(*) from pg_tables where schemaname = 'public'";
     assert_eq!(target.number(tables).await, 0);
 }

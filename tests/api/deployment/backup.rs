@@ -70,7 +70,7 @@ async fn after_a_backup_and_restore_all_sessions_streams_and_relays_continue(
     let PopulatedDatabase { database, clients } = PopulatedDatabase::create(engine).await;
     let directory = TempDir::new().unwrap();
 
-    let server = TestServer::over(database, &[]).await;
+    let server = TestServer::start_on(database, &[]).await;
     run_documented_commands("Save the keys", directory.path(), &server.database).await;
     run_documented_commands(&format!("Save {name}"), directory.path(), &server.database).await;
     // Changes after the backup are lost.

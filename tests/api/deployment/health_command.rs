@@ -16,17 +16,17 @@ use tokio_rustls::{
 };
 
 use crate::harness::{
-    Certificate, Engine, Postgres, Process, Said, Signal, Sqlite, TestDatabase, TestServer,
+    Certificate, CommandOutput, Engine, Postgres, Process, Signal, Sqlite, TestDatabase, TestServer,
 };
 
 /// `sluice health` for an address.
-async fn health(address: SocketAddr, arguments: &[&str]) -> Said {
+async fn health(address: SocketAddr, arguments: &[&str]) -> CommandOutput {
     let address = format!("--address={address}");
     let words: Vec<_> = ["health", &*address]
         .into_iter()
         .chain(arguments.iter().copied())
         .collect();
-    Process::said(Process::command(&words, &[])).await
+    Process::run(Process::command(&words, &[])).await
 }
 
 /// A proxy that terminates TLS for a server.
@@ -60,14 +60,14 @@ async fn tls_proxy(server: SocketAddr, certificate: &Certificate) -> SocketAddr 
 async fn a_serving_server_is_healthy(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
 
-    let said = health(server.address, &[]).await;
-    assert_eq!(said.code, Some(0), "{}", said.errors);
-    assert_eq!(said.output, format!("{} serves\n", server.address));
+    let output = health(server.address, &[]).await;
+    assert_eq!(output.exit_code, Some(0), "{}", output.stderr);
+    assert_eq!(output.stdout, format!("{} serves\n", server.address));
 
-    let said = health(server.address, &["--service=sluice.v1.AuthService"]).await;
-    assert_eq!(said.code, Some(0), "{}", said.errors);
-    let said = health(server.address, &["--service=sluice.v1.NoService"]).await;
-    assert_eq!(said.code, Some(1), "{}", said.output);
+    let output = health(server.address, &["--service=sluice.v1.AuthService"]).await;
+    assert_eq!(output.exit_code, Some(0), "{}", output.stderr);
+    let output = health(server.address, &["--service=sluice.v1.NoService"]).await;
+    assert_eq!(output.exit_code, Some(1), "{}", output.stdout);
 }
 
 #[tokio::test]
@@ -75,14 +75,14 @@ async fn the_address_defaults_to_the_listen_setting_and_the_wildcard_means_loopb
     let server = TestServer::start(Sqlite).await;
     let listen = format!("0.0.0.0:{}", server.address.port());
 
-    let said = Process::said(Process::command(
+    let output = Process::run(Process::command(
         &["health"],
         &[("SLUICE_LISTEN", &*listen)],
     ))
     .await;
 
-    assert_eq!(said.code, Some(0), "{}", said.errors);
-    assert_eq!(said.output, format!("{} serves\n", server.address));
+    assert_eq!(output.exit_code, Some(0), "{}", output.stderr);
+    assert_eq!(output.stdout, format!("{} serves\n", server.address));
 }
 
 #[tokio::test]
@@ -93,33 +93,33 @@ async fn a_draining_server_is_not_healthy() {
     let address = program.address().await.parse().unwrap();
     program.signal(Signal::TERM);
 
-    let said = crate::harness::eventually("the server is draining", async || {
-        let said = health(address, &[]).await;
-        (said.code == Some(1)).then_some(said)
+    let output = crate::harness::eventually("the server is draining", async || {
+        let output = health(address, &[]).await;
+        (output.exit_code == Some(1)).then_some(output)
     })
     .await;
 
-    assert_eq!(said.errors, format!("sluice: {address} does not serve\n"));
+    assert_eq!(output.stderr, format!("sluice: {address} does not serve\n"));
     program.signal(Signal::TERM);
-    program.ended().await;
+    program.wait_for_exit().await;
 }
 
 #[tokio::test]
 async fn an_unresponsive_server_is_not_healthy() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
-    let said = health(address, &["--timeout=200ms"]).await;
-    assert_eq!(said.code, Some(1));
+    let output = health(address, &["--timeout=200ms"]).await;
+    assert_eq!(output.exit_code, Some(1));
     assert_eq!(
-        said.errors,
+        output.stderr,
         format!("sluice: cannot ask {address}: no answer in time\n")
     );
 
     drop(silent);
-    let said = health(address, &[]).await;
-    assert_eq!(said.code, Some(1));
+    let output = health(address, &[]).await;
+    assert_eq!(output.exit_code, Some(1));
     let sentence = format!("sluice: cannot ask {address}: ");
-    assert!(said.errors.starts_with(&sentence), "{}", said.errors);
+    assert!(output.stderr.starts_with(&sentence), "{}", output.stderr);
 }
 
 #[tokio::test]
@@ -132,17 +132,22 @@ async fn over_tls_only_a_server_with_a_trusted_certificate_is_healthy() {
     let ca = |certificate: &Certificate| format!("--ca={}", certificate.file.display());
     let (right, wrong) = (ca(&certificate), ca(&stranger));
 
-    let said = health(address, &[&right, "--server-name=localhost"]).await;
-    assert_eq!(said.code, Some(0), "{}", said.errors);
+    let output = health(address, &[&right, "--server-name=localhost"]).await;
+    assert_eq!(output.exit_code, Some(0), "{}", output.stderr);
     for arguments in [
         &[&*wrong, "--server-name=localhost"][..],
         &[&*right, "--server-name=other.example.com"],
         &[&*right],
         &[],
     ] {
-        let said = health(address, arguments).await;
-        assert_eq!(said.code, Some(1), "{arguments:?}: {}", said.output);
+        let output = health(address, arguments).await;
+        assert_eq!(
+            output.exit_code,
+            Some(1),
+            "{arguments:?}: {}",
+            output.stdout
+        );
     }
-    let said = health(address, &["--ca=/no/such/file"]).await;
-    assert!(said.errors.contains("(--ca)"), "{}", said.errors);
+    let output = health(address, &["--ca=/no/such/file"]).await;
+    assert!(output.stderr.contains("(--ca)"), "{}", output.stderr);
 }

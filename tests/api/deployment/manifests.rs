@@ -30,8 +30,8 @@ async fn validated(files: &[std::path::PathBuf]) -> (bool, String) {
         .output()
         .await
         .unwrap();
-    let said = [checked.stdout, checked.stderr].concat();
-    (checked.status.success(), String::from_utf8(said).unwrap())
+    let output = [checked.stdout, checked.stderr].concat();
+    (checked.status.success(), String::from_utf8(output).unwrap())
 }
 
 /// The Pod specs of the Deployment and the Job.
@@ -49,16 +49,20 @@ fn port(address: &str) -> u64 {
 
 #[tokio::test]
 async fn the_manifests_are_valid_for_kubernetes() {
-    let (valid, said) = validated(&manifests()).await;
-    assert!(valid, "{said}");
-    assert_eq!(said.matches(" passed for resource ").count(), 9, "{said}");
+    let (valid, output) = validated(&manifests()).await;
+    assert!(valid, "{output}");
+    assert_eq!(
+        output.matches(" passed for resource ").count(),
+        9,
+        "{output}"
+    );
 
     let folder = TempDir::new().unwrap();
     let wrong = folder.path().join("wrong.yaml");
     let text = fs::read_to_string(repository_path("deploy/kubernetes/deployment.yaml")).unwrap();
     fs::write(&wrong, text.replace("maxSurge:", "maxSurges:")).unwrap();
-    let (valid, said) = validated(&[wrong]).await;
-    assert!(!valid && said.contains("maxSurges"), "{said}");
+    let (valid, output) = validated(&[wrong]).await;
+    assert!(!valid && output.contains("maxSurges"), "{output}");
 }
 
 #[tokio::test]
@@ -121,8 +125,8 @@ async fn the_program_accepts_the_settings_of_every_file() {
         ];
         let settings = settings.iter().map(|(name, value)| (&**name, &**value));
         let settings: Vec<_> = settings.chain(own).collect();
-        let said = Process::said(Process::command(&["migrate"], &settings)).await;
-        assert_eq!(said.code, Some(0), "{}", said.errors);
+        let output = Process::run(Process::command(&["migrate"], &settings)).await;
+        assert_eq!(output.exit_code, Some(0), "{}", output.stderr);
     }
 }
 

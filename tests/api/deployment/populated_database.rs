@@ -6,8 +6,8 @@ use tonic::transport::Channel;
 
 use crate::{
     harness::{
-        Client, Engine, Lease, MediaServer, Process, TestDatabase, TestServer, User, Watcher,
-        refused,
+        Client, DatabaseReuse, Engine, MediaServer, Process, TestDatabase, TestServer, User,
+        Watcher, refused,
     },
     relay::fixture::{Fixture, broadcasting_report},
 };
@@ -89,8 +89,8 @@ impl PopulatedDatabase {
         let database = fixture.server.stop().await;
         database.execute(EXTRA_ROWS).await;
         let rotate = ["rotate-signing-key"];
-        let rotated = Process::said(Process::admin(&database, &rotate, &[])).await;
-        assert_eq!(rotated.code, Some(0), "{}", rotated.errors);
+        let rotated = Process::run(Process::admin(&database, &rotate, &[])).await;
+        assert_eq!(rotated.exit_code, Some(0), "{}", rotated.stderr);
         Self { database, clients }
     }
 }
@@ -101,9 +101,9 @@ impl Clients {
         let database = TestDatabase {
             url,
             directory,
-            lease: Lease::none(),
+            reuse: DatabaseReuse::disabled(),
         };
-        let server = TestServer::over(database, &[]).await;
+        let server = TestServer::start_on(database, &[]).await;
         let channel = &server.channel;
         let owner = Client::with_token(channel, &self.owner.tokens.access_token);
         self.watch(&owner).await;
@@ -117,7 +117,7 @@ impl Clients {
 
     /// Resumes the watch after the last seen event.
     async fn watch(&self, owner: &Client) {
-        let watcher = Watcher::after(owner, &self.project.id, self.seen).await;
+        let watcher = Watcher::resume(owner, &self.project.id, self.seen).await;
         watcher.unwrap().read_until(self.last).await;
         assert!(self.last >= self.seen + 3);
     }

@@ -100,7 +100,7 @@ pub async fn watch_until(
 ) -> u64 {
     let (mut revision, mut resumed) = (1, 0);
     loop {
-        let watch = Watcher::after(&client, &project_id, revision).await;
+        let watch = Watcher::resume(&client, &project_id, revision).await;
         let ended = match watch {
             Err(status) => status,
             Ok(mut watcher) => {

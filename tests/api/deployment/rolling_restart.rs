@@ -81,7 +81,7 @@ async fn restart(
     database: &TestDatabase,
 ) {
     replicas[number].signal(Signal::TERM);
-    assert_eq!(replicas[number].ended().await, Some(0));
+    assert_eq!(replicas[number].wait_for_exit().await, Some(0));
     replicas[number] = balancer.replica(number, database);
     replicas[number].channel().await;
     wait_until_up(balancer, ["a", "b"][number]).await;
@@ -159,7 +159,7 @@ async fn nginx_forwards_calls_and_watches_with_the_address_of_the_caller() {
     sessions_of(&balancer).await;
 
     replicas[0].signal(Signal::TERM);
-    assert_eq!(replicas[0].ended().await, Some(0));
+    assert_eq!(replicas[0].wait_for_exit().await, Some(0));
     for name in ["One", "Two", "Three", "Four"] {
         let renamed = CallStats::default()
             .call(|| rename(&client, &project.id, name))
@@ -199,7 +199,7 @@ async fn without_replicas_a_load_balancer_answers_with_grpc_status_unavailable()
         let refused = anonymous.sign_in(pb::SignInRequest::default()).await;
         assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
 
-        let watch = Watcher::after(&Client::anonymous(&channel), "", 0).await;
+        let watch = Watcher::resume(&Client::anonymous(&channel), "", 0).await;
         assert_eq!(watch.err().unwrap().code(), Code::Unavailable);
     }
 }

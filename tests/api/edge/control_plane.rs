@@ -50,7 +50,7 @@ async fn handled(program: &Process, method: &str, code: &str) -> Option<f64> {
 #[tokio::test]
 async fn an_api_key_is_exchanged_once_for_many_calls() {
     let database = TestDatabase::create(Sqlite).await;
-    let key = Process::operators_key(&database).await;
+    let key = Process::create_operator_key(&database).await;
     let program = Process::serve(&database, &[]);
     program.channel().await;
     let address = format!("http://{}", program.address().await);
@@ -70,7 +70,7 @@ async fn an_api_key_is_exchanged_once_for_many_calls() {
 #[tokio::test]
 async fn an_access_token_is_renewed_before_it_expires() {
     let database = TestDatabase::create(Sqlite).await;
-    let key = Process::operators_key(&database).await;
+    let key = Process::create_operator_key(&database).await;
     let settings = [("SLUICE_ACCESS_TOKEN_LIFETIME", "20s")];
     let program = Process::serve(&database, &settings);
     program.channel().await;
@@ -91,7 +91,7 @@ async fn an_access_token_is_renewed_before_it_expires() {
 #[tokio::test]
 async fn a_refused_access_token_is_replaced_within_the_call() {
     let database = TestDatabase::create(Sqlite).await;
-    let key = Process::operators_key(&database).await;
+    let key = Process::create_operator_key(&database).await;
     let secret = |letter: &str| letter.repeat(32);
     let mut first = Process::serve(&database, &[("SLUICE_JWT_SECRET", &secret("a"))]);
     first.channel().await;
@@ -100,7 +100,7 @@ async fn a_refused_access_token_is_replaced_within_the_call() {
     call(&control, CALL_TIMEOUT).await.unwrap();
 
     first.signal(Signal::KILL);
-    first.ended().await;
+    first.wait_for_exit().await;
     let settings = [
         ("SLUICE_JWT_SECRET", &*secret("b")),
         ("SLUICE_LISTEN", &*address),
@@ -123,7 +123,7 @@ async fn a_refused_access_token_is_replaced_within_the_call() {
 #[tokio::test]
 async fn a_wrong_api_key_is_not_retried_with_every_call() {
     let database = TestDatabase::create(Sqlite).await;
-    let key = Process::operators_key(&database).await;
+    let key = Process::create_operator_key(&database).await;
     let wrong = format!("{}{}", &key[..key.len() - 4], "0000");
     let program = Process::serve(&database, &[]);
     program.channel().await;
@@ -153,7 +153,7 @@ async fn a_corrected_api_key_file_is_read_again() {
         assert_eq!(status.code(), Code::Unauthenticated);
     }
 
-    let key = Process::operators_key(&server.database).await;
+    let key = Process::create_operator_key(&server.database).await;
     fs::write(&file, format!("{key}\n")).unwrap();
 
     eventually("the key is accepted", async || {
@@ -165,7 +165,7 @@ async fn a_corrected_api_key_file_is_read_again() {
 #[tokio::test]
 async fn the_control_plane_is_trusted_only_with_its_own_ca() {
     let database = TestDatabase::create(Sqlite).await;
-    let key = Process::operators_key(&database).await;
+    let key = Process::create_operator_key(&database).await;
     let own = Certificate::make(database.directory.path()).await;
     let folder = tempfile::tempdir().unwrap();
     let other = Certificate::make(folder.path()).await;
@@ -195,7 +195,7 @@ async fn the_control_plane_is_trusted_only_with_its_own_ca() {
 #[tokio::test]
 async fn calls_to_an_unresponsive_control_plane_end_at_their_deadline() {
     let server = TestServer::start(Sqlite).await;
-    let key = Process::operators_key(&server.database).await;
+    let key = Process::create_operator_key(&server.database).await;
     let proxy = Proxy::to(server.address).await;
     let address = format!("http://{}", proxy.address);
     let (fresh, used) = (
@@ -204,7 +204,7 @@ async fn calls_to_an_unresponsive_control_plane_end_at_their_deadline() {
     );
     call(&used, CALL_TIMEOUT).await.unwrap();
 
-    proxy.hush();
+    proxy.blackhole();
 
     for control in [fresh, used] {
         let limit = Duration::from_millis(500);

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::real_media::wait_for;
-use crate::harness::{Signal, descendants, runs, send_signal};
+use crate::harness::{Signal, descendants, is_running, send_signal};
 
 /// Time limit of the demo, also on a busy machine.
 const DEMO_TIMEOUT: Duration = Duration::from_secs(240);
@@ -78,7 +78,7 @@ async fn an_interrupted_demo_leaves_no_process_or_file_behind() {
     assert_eq!(ended.code(), Some(1));
 
     wait_for("all that it started has ended", async || {
-        (!started.iter().any(|pid| runs(*pid))).then_some(())
+        (!started.iter().any(|pid| is_running(*pid))).then_some(())
     })
     .await;
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use tokio::process::Child;
 
 use super::stub_api::StubApi;
-use crate::harness::{Answer, Process, TestServer, eventually, http};
+use crate::harness::{HttpResponse, Process, TestServer, eventually, http};
 
 /// The secret of the hooks.
 pub const SECRET: &str = "0123456789abcdef";
@@ -23,7 +23,7 @@ impl HookEdge {
             ("SLUICE_CONTROL_PLANE", format!("http://{}", server.address)),
             (
                 "SLUICE_API_KEY",
-                Process::operators_key(&server.database).await,
+                Process::create_operator_key(&server.database).await,
             ),
             ("SLUICE_NODE_ID", "n1".to_owned()),
             ("SLUICE_MEDIA_SERVER", kind.to_owned()),
@@ -53,7 +53,7 @@ impl HookEdge {
     }
 
     /// Sends a hook: the path after `/hooks/`, with `SECRET` for the secret, and the body.
-    pub async fn hook(&self, path: &str, body: &str) -> Answer {
+    pub async fn hook(&self, path: &str, body: &str) -> HttpResponse {
         let path = format!("/hooks/{}", path.replace("SECRET", SECRET));
         http(&self.address().await, "POST", &path, body).await
     }

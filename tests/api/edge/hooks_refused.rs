@@ -32,7 +32,7 @@ async fn without_the_control_plane_publishers_are_refused_in_the_format_of_each_
         server.stop().await;
         let answer = edge.hook(hook, body).await;
         assert_eq!(
-            (answer.status, answer.text.trim()),
+            (answer.status, answer.body.trim()),
             (status, text),
             "{kind}"
         );
@@ -52,7 +52,7 @@ async fn hooks_without_the_secret_are_not_found() {
         "mediamtx/SECRET/available",
     ] {
         let answer = edge.hook(path, "{}").await;
-        let told = (answer.status, answer.text.trim());
+        let told = (answer.status, answer.body.trim());
         assert_eq!(told, (404, "not found"), "{path}");
     }
 }

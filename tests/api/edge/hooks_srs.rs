@@ -44,8 +44,8 @@ impl HookFixture {
             "stream":"{key}","param":"","stream_url":"/live/{key}","stream_id":"vid-s"}}"#
         );
         let answer = self.edge.hook(&format!("srs/SECRET/{hook}"), &body).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let answer: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
         answer["code"].as_i64().unwrap()
     }
 

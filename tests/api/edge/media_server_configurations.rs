@@ -32,9 +32,9 @@ async fn nginx_accepts_the_nginx_rtmp_configuration() {
     let programs = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
     command.env("PATH", programs);
     command.args(["-t", "-e", "stderr", "-c"]).arg(&file);
-    let said = Process::said(command).await;
-    assert_eq!(said.code, Some(0), "{}", said.errors);
-    assert!(!said.errors.contains("[warn]"), "{}", said.errors);
+    let output = Process::run(command).await;
+    assert_eq!(output.exit_code, Some(0), "{}", output.stderr);
+    assert!(!output.stderr.contains("[warn]"), "{}", output.stderr);
 }
 
 #[test]

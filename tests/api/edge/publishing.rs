@@ -91,7 +91,7 @@ async fn without_the_control_plane_live_publishers_continue_and_new_ones_are_ref
     let mut fixture = PublishingFixture::start("10min").await;
     let stream = fixture.go_live(1).await;
 
-    fixture.proxy.cut().await;
+    fixture.proxy.disconnect().await;
     eventually("the edge notices", async || {
         fixture
             .log()
@@ -101,7 +101,7 @@ async fn without_the_control_plane_live_publishers_continue_and_new_ones_are_ref
     .await;
     assert!(fixture.update(1).await);
     assert_eq!(fixture.publish(2).await, None);
-    fixture.proxy.mend().await;
+    fixture.proxy.reconnect().await;
 
     fixture.wait_for_next_report(&stream).await;
     assert!(fixture.update(1).await);
@@ -113,7 +113,7 @@ async fn after_the_outage_grace_live_publishers_are_disconnected() {
     let mut fixture = PublishingFixture::start("1s").await;
     fixture.go_live(1).await;
 
-    fixture.proxy.cut().await;
+    fixture.proxy.disconnect().await;
 
     eventually("nginx is asked to drop the publisher", async || {
         fixture.nginx.was_asked_to_drop(1).then_some(())
@@ -127,10 +127,10 @@ async fn an_end_during_an_outage_is_reported_after_it() {
     let mut fixture = PublishingFixture::start("10min").await;
     fixture.go_live(1).await;
 
-    fixture.proxy.cut().await;
+    fixture.proxy.disconnect().await;
     fixture.nginx.remove_publisher(1);
     fixture.publish_done(1).await;
-    fixture.proxy.mend().await;
+    fixture.proxy.reconnect().await;
 
     let ended = fixture.wait_for_status(StreamStatus::Ended).await;
     assert_eq!(ended.end_reason(), EndReason::PublisherEnded);

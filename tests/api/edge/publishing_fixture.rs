@@ -5,7 +5,9 @@ use tempfile::TempDir;
 use tokio::process::Child;
 
 use super::stub_nginx::StubNginx;
-use crate::harness::{Answer, Engine::Sqlite, Process, Proxy, TestServer, User, eventually, http};
+use crate::harness::{
+    Engine::Sqlite, HttpResponse, Process, Proxy, TestServer, User, eventually, http,
+};
 
 const SECRET: &str = "0123456789abcdef";
 
@@ -31,7 +33,7 @@ impl PublishingFixture {
         let (project, key) = owner.project().await;
         let nginx = StubNginx::start().await;
         let proxy = Proxy::to(server.address).await;
-        let api_key = Process::operators_key(&server.database).await;
+        let api_key = Process::create_operator_key(&server.database).await;
         let folder = TempDir::new().unwrap();
         let edge = start_edge(&nginx, &proxy, &api_key, grace, &folder);
         Self {
@@ -72,7 +74,7 @@ impl PublishingFixture {
         .await
     }
 
-    async fn hook(&self, path: &str, client: u32, call: &str) -> Answer {
+    async fn hook(&self, path: &str, client: u32, call: &str) -> HttpResponse {
         let body = format!(
             "app=live&flashver=x&swfurl=&tcurl=rtmp://127.0.0.1/live&pageurl=\
              &addr=203.0.113.5&clientid={client}&{call}&name={}",

@@ -60,7 +60,7 @@ impl RelayEdge {
     }
 
     /// Waits until it ends; returns the exit code.
-    pub async fn ended(&mut self) -> Option<i32> {
+    pub async fn wait_for_exit(&mut self) -> Option<i32> {
         let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
         ended.expect("the edge ends").unwrap().code()
     }

@@ -27,17 +27,17 @@ impl RelayFixture {
         let create = ["create-api-key", "--name", "edge"];
         let scopes = ["--scope", "streams:publish", "--scope", "relays:work"];
         let arguments = [&create[..], &scopes[..]].concat();
-        let said = Process::said(Process::admin(
+        let output = Process::run(Process::admin(
             &control_plane.server.database,
             &arguments,
             &[],
         ))
         .await;
-        assert_eq!(said.code, Some(0), "{}", said.errors);
+        assert_eq!(output.exit_code, Some(0), "{}", output.stderr);
         Self {
             control_plane,
             ffmpeg: StubFfmpeg::new(),
-            api_key: said.output.trim().to_owned(),
+            api_key: output.stdout.trim().to_owned(),
         }
     }
 

@@ -14,12 +14,12 @@ async fn a_relay_survives_an_outage_and_continues_under_a_new_lease() {
     let (stream, destination, pid) = fixture.running_relay().await;
     let before = fixture.wait_for_state(&stream, RelayState::Starting).await;
 
-    proxy.cut().await;
+    proxy.disconnect().await;
     let lost = fixture.wait_for_state(&stream, RelayState::Idle).await;
     assert_eq!(lost.worker_id, "");
     assert!(is_running(pid));
 
-    proxy.mend().await;
+    proxy.reconnect().await;
     let after = fixture.wait_for_state(&stream, RelayState::Starting).await;
     assert_eq!(after.worker_id, before.worker_id);
     // Without a new lease it would last less than that.
@@ -44,9 +44,11 @@ async fn a_relay_survives_a_restart_of_the_control_plane_under_its_lease() {
     let before = fixture.wait_for_state(&stream, RelayState::Starting).await;
     let claim_time = fixture.claim_time().await;
 
-    proxy.cut().await;
+    proxy.disconnect().await;
     let fixture = fixture.restart_control_plane().await;
-    proxy.mend_to(fixture.control_plane.server.address).await;
+    proxy
+        .reconnect_to(fixture.control_plane.server.address)
+        .await;
     fixture.wait_for_renewal(9).await;
     let after = fixture.control_plane.relay(&stream).await;
     assert_eq!(after.worker_id, before.worker_id);
@@ -63,7 +65,7 @@ async fn a_relay_is_claimed_again_as_soon_as_the_control_plane_is_back() {
     let (stream, _, pid) = fixture.running_relay().await;
     fixture.wait_for_state(&stream, RelayState::Starting).await;
 
-    proxy.cut().await;
+    proxy.disconnect().await;
     eventually("claims back off", async || {
         let log = edge.log();
         log.lines()
@@ -71,7 +73,7 @@ async fn a_relay_is_claimed_again_as_soon_as_the_control_plane_is_back() {
             .then_some(())
     })
     .await;
-    proxy.mend().await;
+    proxy.reconnect().await;
     fixture.wait_for_state(&stream, RelayState::Starting).await;
     fixture.wait_for_renewal(9).await;
     assert_eq!(fixture.ffmpeg.pids(), [pid], "{}", edge.log());
@@ -92,14 +94,14 @@ async fn a_relay_that_was_stopped_during_an_outage_ends_after_it() {
     let _edge = fixture.edge_at(proxy.address, &[]);
     let (stream, destination, pid) = fixture.running_relay().await;
 
-    proxy.cut().await;
+    proxy.disconnect().await;
     fixture
         .control_plane
         .stop_relay(&stream, &destination)
         .await;
     fixture.wait_for_state(&stream, RelayState::Idle).await;
     assert!(is_running(pid));
-    proxy.mend().await;
+    proxy.reconnect().await;
     wait_for_exit(pid).await;
 }
 
@@ -111,7 +113,7 @@ async fn without_grace_a_relay_ends_before_its_lease_does() {
     let (stream, _, pid) = fixture.running_relay().await;
     fixture.wait_for_state(&stream, RelayState::Starting).await;
 
-    proxy.cut().await;
+    proxy.disconnect().await;
     wait_for_exit(pid).await;
     assert_eq!(
         fixture.control_plane.relay(&stream).await.state(),
@@ -126,9 +128,9 @@ async fn an_edge_shuts_down_without_the_control_plane() {
     let mut edge = fixture.edge_at(proxy.address, &[]);
     let (_, _, pid) = fixture.running_relay().await;
 
-    proxy.cut().await;
+    proxy.disconnect().await;
     edge.signal(Signal::TERM);
-    assert_eq!(edge.ended().await, Some(0));
+    assert_eq!(edge.wait_for_exit().await, Some(0));
     assert!(!is_running(pid));
 }
 
@@ -139,9 +141,9 @@ async fn a_relay_that_failed_during_an_outage_is_restarted_after_it() {
     let _edge = fixture.edge_at(proxy.address, &[]);
     let (_, _, pid) = fixture.running_relay().await;
 
-    proxy.cut().await;
+    proxy.disconnect().await;
     send_signal(pid, Signal::KILL);
     wait_for_exit(pid).await;
-    proxy.mend().await;
+    proxy.reconnect().await;
     assert!(is_running(fixture.ffmpeg.wait_for_start(2).await));
 }

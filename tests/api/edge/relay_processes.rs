@@ -21,7 +21,7 @@ async fn a_relay_is_one_process_that_is_passed_no_key() {
     assert!(lines.contains("-c copy"), "{lines}");
     let environment = fixture.ffmpeg.environment();
     edge.signal(Signal::TERM);
-    assert_eq!(edge.ended().await, Some(0));
+    assert_eq!(edge.wait_for_exit().await, Some(0));
     assert!(!is_running(pid));
     let secrets = [
         "key-of-a",
@@ -225,7 +225,7 @@ async fn an_edge_releases_its_relays_on_sigterm() {
     let (stream, _, pid) = fixture.running_relay().await;
 
     edge.signal(Signal::TERM);
-    assert_eq!(edge.ended().await, Some(0));
+    assert_eq!(edge.wait_for_exit().await, Some(0));
     assert!(!is_running(pid));
     let relay = fixture.control_plane.relay(&stream).await;
     assert_eq!(relay.state(), RelayState::Idle);
@@ -242,7 +242,7 @@ async fn a_killed_edge_leaves_no_process_and_the_next_edge_takes_over() {
     let before = fixture.wait_for_state(&stream, RelayState::Starting).await;
 
     edge.signal(Signal::KILL);
-    edge.ended().await;
+    edge.wait_for_exit().await;
     wait_for_exit(first).await;
 
     let _next = fixture.edge(&[]);

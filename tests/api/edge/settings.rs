@@ -83,17 +83,17 @@ async fn the_ca_of_the_control_plane_must_be_a_certificate(#[case] text: Option<
 async fn the_help_text_of_an_edge_shows_no_secret() {
     let secret = "0123456789abcdef-secret";
     let settings = [("SLUICE_API_KEY", secret), ("SLUICE_HOOKS_SECRET", secret)];
-    let said = Process::said(Process::command(&["edge", "--help"], &settings)).await;
+    let output = Process::run(Process::command(&["edge", "--help"], &settings)).await;
 
-    assert_eq!(said.code, Some(0));
-    assert!(said.output.contains("SLUICE_HOOKS_SECRET"));
-    assert!(!said.output.contains(secret));
+    assert_eq!(output.exit_code, Some(0));
+    assert!(output.stdout.contains("SLUICE_HOOKS_SECRET"));
+    assert!(!output.stdout.contains(secret));
 }
 
 async fn assert_stops_naming(settings: &[(&str, &str)], variable: &str) {
-    let (code, said) = outcome(&["edge"], settings).await;
+    let (code, output) = outcome(&["edge"], settings).await;
 
-    let last = said.lines().last().unwrap_or_default();
-    assert_eq!(code, Some(2), "{said}");
-    assert!(last.starts_with(&format!("sluice: {variable}")), "{said}");
+    let last = output.lines().last().unwrap_or_default();
+    assert_eq!(code, Some(2), "{output}");
+    assert!(last.starts_with(&format!("sluice: {variable}")), "{output}");
 }

@@ -19,9 +19,9 @@ use tonic::{
 
 use super::{TestServer, server::config};
 
-static COUNT: AtomicU32 = AtomicU32::new(0);
+static USER_COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A connection that sends a token with each call, or none.
+/// An interceptor that adds an access token, if there is one, to each call.
 #[derive(Clone)]
 pub struct Bearer(Option<MetadataValue<Ascii>>);
 
@@ -36,7 +36,7 @@ impl Interceptor for Bearer {
     }
 }
 
-/// The three services, called with one token or none.
+/// Clients of the three services, with or without an access token.
 #[derive(Clone)]
 pub struct Client {
     pub auth: AuthServiceClient<InterceptedService<Channel, Bearer>>,
@@ -45,12 +45,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Calls without a token.
+    /// A client without a token.
     pub fn anonymous(channel: &Channel) -> Self {
         Self::new(channel, None)
     }
 
-    /// Calls with an access token.
+    /// A client with an access token.
     pub fn with_token(channel: &Channel, token: &str) -> Self {
         Self::new(channel, Some(token))
     }
@@ -74,20 +74,20 @@ pub struct User {
     pub client: Client,
 }
 
-/// A media server: a caller with the scope `streams:publish`.
+/// A media server: a client with the scope `streams:publish`.
 pub struct MediaServer {
     pub client: Client,
 }
 
 impl TestServer {
-    /// Calls without a token.
+    /// A client without a token.
     pub fn anonymous(&self) -> Client {
         Client::anonymous(&self.channel)
     }
 
-    /// A new user, signed in.
+    /// Signs up a new user.
     pub async fn user(&self) -> User {
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let number = USER_COUNT.fetch_add(1, Ordering::Relaxed);
         let email = format!("user{number}@example.com");
         let password = "correct horse battery staple";
         let request = pb::SignUpRequest {
@@ -96,17 +96,17 @@ impl TestServer {
             display_name: format!("User {number}"),
             request_id: String::new(),
         };
-        let answer = self
+        let response = self
             .anonymous()
             .auth
             .sign_up(request)
             .await
             .unwrap()
             .into_inner();
-        let tokens = answer.tokens.unwrap();
+        let tokens = response.tokens.unwrap();
         let client = Client::with_token(&self.channel, &tokens.access_token);
         User {
-            user: answer.user.unwrap(),
+            user: response.user.unwrap(),
             tokens,
             email,
             password,
@@ -114,13 +114,13 @@ impl TestServer {
         }
     }
 
-    /// A caller with an operator's key of these scopes.
+    /// A client with an operator key of these scopes.
     pub async fn operator(&self, scopes: &[Scope]) -> Client {
         let token = self.operator_token(scopes).await;
         Client::with_token(&self.channel, &token)
     }
 
-    /// The access token of an operator's key of these scopes.
+    /// An access token of an operator key with these scopes.
     pub async fn operator_token(&self, scopes: &[Scope]) -> String {
         let options: DatabaseOptions = config(&self.database, &[]).database();
         let database = Database::open(&options);
@@ -133,8 +133,8 @@ impl TestServer {
             expire_time: None,
         };
         let keys = ApiKeys::new(database.clone());
-        let act = AuditContext::for_user("CreateApiKey", None, RequestOrigin::default());
-        keys.create(id, None, &key, &secret.hash(), &act, now())
+        let audit = AuditContext::for_user("CreateApiKey", None, RequestOrigin::default());
+        keys.create(id, None, &key, &secret.hash(), &audit, now())
             .await
             .unwrap();
         database.close().await;
@@ -142,14 +142,14 @@ impl TestServer {
         let request = pb::ExchangeApiKeyRequest {
             secret: secret.expose().to_owned(),
         };
-        let answer = self
+        let response = self
             .anonymous()
             .auth
             .exchange_api_key(request)
             .await
             .unwrap()
             .into_inner();
-        answer.access_token
+        response.access_token
     }
 
     /// A media server.
@@ -161,7 +161,7 @@ impl TestServer {
 }
 
 impl User {
-    /// A new project of this user with its stream key; no reconnect window.
+    /// Creates a project without a reconnect window; returns its stream key too.
     pub async fn project(&self) -> (pb::Project, String) {
         self.project_with(pb::CreateProjectRequest {
             name: "Show".to_owned(),
@@ -171,37 +171,37 @@ impl User {
         .await
     }
 
-    /// A new project as asked for, with its stream key.
+    /// Creates a project; returns its stream key too.
     pub async fn project_with(&self, request: pb::CreateProjectRequest) -> (pb::Project, String) {
-        let answer = self
+        let response = self
             .client
             .project
             .clone()
             .create_project(request)
             .await
             .unwrap();
-        let answer = answer.into_inner();
-        (answer.project.unwrap(), answer.stream_key)
+        let response = response.into_inner();
+        (response.project.unwrap(), response.stream_key)
     }
 
-    /// A stream of this user, as it is now.
+    /// The current state of a stream.
     pub async fn stream(&self, stream_id: &str) -> pb::Stream {
         let request = pb::GetStreamRequest {
             stream_id: stream_id.to_owned(),
         };
-        let answer = self
+        let response = self
             .client
             .stream
             .clone()
             .get_stream(request)
             .await
             .unwrap();
-        answer.into_inner().stream.unwrap()
+        response.into_inner().stream.unwrap()
     }
 }
 
 impl MediaServer {
-    /// A connection of node `n1`, boot `b1`.
+    /// A publisher connection of node `n1`, boot `b1`.
     pub fn connection(id: &str) -> pb::Publisher {
         pb::Publisher {
             node_id: "n1".to_owned(),
@@ -212,7 +212,7 @@ impl MediaServer {
         }
     }
 
-    /// BeginPublish of a connection.
+    /// Calls BeginPublish.
     pub async fn begin(
         &self,
         stream_key: &str,
@@ -227,7 +227,7 @@ impl MediaServer {
         self.client.stream.clone().begin_publish(request).await
     }
 
-    /// HeartbeatPublish of a connection, without statistics.
+    /// Calls HeartbeatPublish without statistics.
     pub async fn heartbeat(
         &self,
         stream: &pb::Stream,
@@ -248,24 +248,24 @@ impl MediaServer {
             .into_inner()
     }
 
-    /// EndPublish of a connection.
+    /// Calls EndPublish; returns the stream.
     pub async fn end(&self, stream: &pb::Stream, connection: &str) -> pb::Stream {
         let request = pb::EndPublishRequest {
             stream_id: stream.id.clone(),
             epoch: stream.epoch,
             publisher: Some(Self::connection(connection)),
         };
-        let answer = self
+        let response = self
             .client
             .stream
             .clone()
             .end_publish(request)
             .await
             .unwrap();
-        answer.into_inner().stream.unwrap()
+        response.into_inner().stream.unwrap()
     }
 
-    /// A live stream of a connection.
+    /// Begins a stream and makes it live with a heartbeat.
     pub async fn live(&self, stream_key: &str, connection: &str) -> pb::Stream {
         let begun = self
             .begin(stream_key, connection)

@@ -4,22 +4,22 @@ use tonic::transport::Channel;
 
 use super::{Process, Signal, TestDatabase};
 
-/// Real programs over one database, each of which can be killed at any time.
+/// Server processes that share one database. Each can be killed and replaced.
 pub struct Cluster {
     pub database: TestDatabase,
     settings: Vec<(&'static str, &'static str)>,
-    programs: Vec<Process>,
-    pub sides: Sides,
+    processes: Vec<Process>,
+    pub replicas: Replicas,
 }
 
-/// The connections to the programs as they run now. A clone shares them.
+/// The connections to the running processes of a cluster. A clone shares them.
 #[derive(Clone)]
-pub struct Sides {
+pub struct Replicas {
     channels: Arc<Mutex<Vec<Channel>>>,
 }
 
-impl Sides {
-    /// The connection to one of the programs.
+impl Replicas {
+    /// The connection to a process; numbers beyond the last one wrap around.
     pub fn channel(&self, number: usize) -> Channel {
         let channels = self.channels.lock().unwrap();
         channels[number % channels.len()].clone()
@@ -27,35 +27,36 @@ impl Sides {
 }
 
 impl Cluster {
-    /// So many programs over a database.
+    /// Starts `count` processes.
     pub async fn start(
         database: TestDatabase,
         count: usize,
         settings: &[(&'static str, &'static str)],
     ) -> Self {
-        let (mut programs, mut channels) = (Vec::new(), Vec::new());
+        let (mut processes, mut channels) = (Vec::new(), Vec::new());
         for _ in 0..count {
-            let program = Process::serve(&database, settings);
-            channels.push(program.channel().await);
-            programs.push(program);
+            let process = Process::serve(&database, settings);
+            channels.push(process.channel().await);
+            processes.push(process);
         }
         let channels = Arc::new(Mutex::new(channels));
         Self {
             database,
             settings: settings.to_vec(),
-            programs,
-            sides: Sides { channels },
+            processes,
+            replicas: Replicas { channels },
         }
     }
 
-    /// Kills a program, without a word to it, and starts another in its place.
+    /// Kills a process with SIGKILL and starts a replacement.
     pub async fn kill(&mut self, number: usize) {
-        let number = number % self.programs.len();
-        self.programs[number].signal(Signal::KILL);
-        assert_eq!(self.programs[number].ended().await, None, "by a signal");
-        let program = Process::serve(&self.database, &self.settings);
-        let channel = program.channel().await;
-        self.programs[number] = program;
-        self.sides.channels.lock().unwrap()[number] = channel;
+        let number = number % self.processes.len();
+        let killed = &mut self.processes[number];
+        killed.signal(Signal::KILL);
+        assert_eq!(killed.wait_for_exit().await, None, "by a signal");
+        let process = Process::serve(&self.database, &self.settings);
+        let channel = process.channel().await;
+        self.processes[number] = process;
+        self.replicas.channels.lock().unwrap()[number] = channel;
     }
 }

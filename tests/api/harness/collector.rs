@@ -14,7 +14,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-/// A collector of OpenTelemetry, which keeps what it is sent.
+/// An OpenTelemetry collector that stores the received traces.
 #[derive(Clone, Default)]
 pub struct Collector {
     pub url: String,
@@ -22,7 +22,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// One on a port of its own.
+    /// Starts a collector on a free port.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let collector = Self {
@@ -35,15 +35,17 @@ impl Collector {
         collector
     }
 
-    /// Everything that was sent, as it was sent.
+    /// All received requests.
     pub fn received(&self) -> Vec<ExportTraceServiceRequest> {
         self.received.lock().unwrap().clone()
     }
 
-    /// All spans that were sent.
+    /// All received spans.
     pub fn spans(&self) -> Vec<Span> {
         let received = self.received();
-        let resources = received.into_iter().flat_map(|one| one.resource_spans);
+        let resources = received
+            .into_iter()
+            .flat_map(|request| request.resource_spans);
         let scopes = resources.flat_map(|resource| resource.scope_spans);
         scopes.flat_map(|scope| scope.spans).collect()
     }
@@ -60,7 +62,7 @@ impl TraceService for Collector {
     }
 }
 
-/// An attribute as text; empty if there is none.
+/// The value of an attribute as text; empty if it is missing.
 pub fn attribute(attributes: &[KeyValue], key: &str) -> String {
     let found = attributes.iter().find(|attribute| attribute.key == key);
     let value = found.and_then(|attribute| attribute.value.clone()?.value);

@@ -10,74 +10,74 @@ use sqlx_postgres::PgConnection;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use super::reused_database::{CLEAN, Lease};
+use super::database_reuse::{DatabaseReuse, RESET_SQL};
 
-/// The engine that a test runs on.
+/// The database engine of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     Sqlite,
     Postgres,
 }
 
-/// A database of one test, with the directory of its server.
+/// The database of a test, and the data directory of its server.
 pub struct TestDatabase {
     pub url: String,
     pub directory: TempDir,
-    pub lease: Lease,
+    pub reuse: DatabaseReuse,
 }
 
-/// The migrated databases that others are copied from: a file's bytes, a database's name.
-static SQLITE: OnceCell<Vec<u8>> = OnceCell::const_new();
-static POSTGRES: OnceCell<String> = OnceCell::const_new();
+/// The migrated templates: the bytes of a SQLite file, the name of a PostgreSQL database.
+static SQLITE_TEMPLATE: OnceCell<Vec<u8>> = OnceCell::const_new();
+static POSTGRES_TEMPLATE: OnceCell<String> = OnceCell::const_new();
 
-static COUNT: AtomicU32 = AtomicU32::new(0);
+static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl TestDatabase {
-    /// An empty database with the schema in place.
+    /// A migrated database without rows.
     pub async fn create(engine: Engine) -> Self {
         let directory = TempDir::new().unwrap();
         match engine {
             Engine::Sqlite => {
-                let template = SQLITE.get_or_init(sqlite_template).await;
+                let template = SQLITE_TEMPLATE.get_or_init(sqlite_template).await;
                 fs::write(directory.path().join("sluice.db"), template).unwrap();
                 Self {
                     url: sqlite_url(&directory),
                     directory,
-                    lease: Lease::none(),
+                    reuse: DatabaseReuse::disabled(),
                 }
             }
             Engine::Postgres => {
-                let name = migrated().await;
+                let name = migrated_database().await;
                 Self {
                     url: server_url(&name),
                     directory,
-                    lease: Lease::of(&name),
+                    reuse: DatabaseReuse::enabled(&name),
                 }
             }
         }
     }
 
-    /// A database without any table.
+    /// A database without tables.
     pub async fn empty(engine: Engine) -> Self {
         let directory = TempDir::new().unwrap();
         let url = match engine {
             Engine::Sqlite => sqlite_url(&directory),
             Engine::Postgres => {
-                let name = unique("empty");
-                run(&format!("create database {name}")).await;
+                let name = unique_name("empty");
+                execute_on_server(&format!("create database {name}")).await;
                 server_url(&name)
             }
         };
         Self {
             url,
             directory,
-            lease: Lease::none(),
+            reuse: DatabaseReuse::disabled(),
         }
     }
 
-    /// Runs a statement directly, for what no RPC does, such as moving time.
+    /// Runs a statement that no RPC offers, for example to shift a time.
     pub async fn execute(&self, statement: &str) {
-        self.lease.note(statement);
+        self.reuse.record(statement);
         if self.url.starts_with("sqlite:") {
             let mut connection = sqlx_sqlite::SqliteConnection::connect(&self.url)
                 .await
@@ -97,9 +97,9 @@ impl TestDatabase {
         }
     }
 
-    /// Whether a statement violates a unique constraint of the schema.
-    pub async fn refuses(&self, statement: &str) -> bool {
-        let outcome = if self.url.starts_with("sqlite:") {
+    /// Runs a statement; returns whether it violates a unique constraint.
+    pub async fn violates_unique_constraint(&self, statement: &str) -> bool {
+        let result = if self.url.starts_with("sqlite:") {
             let mut connection = sqlx_sqlite::SqliteConnection::connect(&self.url)
                 .await
                 .unwrap();
@@ -114,10 +114,10 @@ impl TestDatabase {
                 .await
                 .map(drop)
         };
-        outcome.is_err_and(|error| error.as_database_error().unwrap().is_unique_violation())
+        result.is_err_and(|error| error.as_database_error().unwrap().is_unique_violation())
     }
 
-    /// The first column of the first row of a query, a number.
+    /// Runs a query that returns one number.
     pub async fn number(&self, query: &str) -> i64 {
         if self.url.starts_with("sqlite:") {
             let mut connection = sqlx_sqlite::SqliteConnection::connect(&self.url)
@@ -137,39 +137,39 @@ impl TestDatabase {
     }
 }
 
-/// The name of a migrated database without rows: one that another test has used, or a new one.
-async fn migrated() -> String {
-    while let Some(name) = Lease::take() {
+/// The name of a migrated database without rows, reused or new.
+async fn migrated_database() -> String {
+    while let Some(name) = DatabaseReuse::take_free() {
         let mut connection = PgConnection::connect(&server_url(&name)).await.unwrap();
-        let cleaned = sqlx::raw_sql(CLEAN).execute(&mut connection).await;
+        let reset = sqlx::raw_sql(RESET_SQL).execute(&mut connection).await;
         connection.close().await.unwrap();
-        // One that cannot be cleaned is left alone.
-        if cleaned.is_ok() {
+        // A database that cannot be reset is not used again.
+        if reset.is_ok() {
             return name;
         }
     }
-    let template = POSTGRES.get_or_init(postgres_template).await;
-    let name = unique("test");
-    run(&format!("create database {name} template {template}")).await;
+    let template = POSTGRES_TEMPLATE.get_or_init(postgres_template).await;
+    let name = unique_name("test");
+    execute_on_server(&format!("create database {name} template {template}")).await;
     name
 }
 
-/// The bytes of a migrated database file.
+/// The bytes of a migrated SQLite file.
 async fn sqlite_template() -> Vec<u8> {
     let directory = TempDir::new().unwrap();
     migrate(&sqlite_url(&directory)).await;
     fs::read(directory.path().join("sluice.db")).unwrap()
 }
 
-/// The name of a migrated database.
+/// The name of a migrated PostgreSQL database.
 async fn postgres_template() -> String {
-    let name = unique("template");
-    run(&format!("create database {name}")).await;
+    let name = unique_name("template");
+    execute_on_server(&format!("create database {name}")).await;
     migrate(&server_url(&name)).await;
     name
 }
 
-/// Applies all migrations to a database, and closes it.
+/// Applies all migrations to a database.
 async fn migrate(url: &str) {
     let database = Database::open(&DatabaseOptions {
         target: url.parse::<Target>().unwrap(),
@@ -186,12 +186,12 @@ fn sqlite_url(directory: &TempDir) -> String {
     format!("sqlite:{}", directory.path().join("sluice.db").display())
 }
 
-fn unique(purpose: &str) -> String {
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+fn unique_name(purpose: &str) -> String {
+    let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
     format!("sluice_{purpose}_{}_{number}", std::process::id())
 }
 
-async fn run(statement: &str) {
+async fn execute_on_server(statement: &str) {
     let mut connection = PgConnection::connect(&server_url("postgres"))
         .await
         .unwrap();

@@ -6,7 +6,7 @@ use std::{
 use tonic::{Code, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// A call that was refused as the contract says.
+/// The error of a call, with its reason and details.
 #[derive(Debug)]
 pub struct Refusal {
     pub code: Code,
@@ -15,10 +15,10 @@ pub struct Refusal {
     pub details: ErrorDetails,
 }
 
-/// The refusal of a call; checks what every refusal has.
+/// The error of a call. Checks the details that every error must have.
 #[track_caller]
-pub fn refused<T: Debug>(answer: Result<Response<T>, Status>) -> Refusal {
-    let status = answer.expect_err("the call is refused");
+pub fn refused<T: Debug>(response: Result<Response<T>, Status>) -> Refusal {
+    let status = response.expect_err("the call fails");
     let details = status.get_error_details();
     let info = details
         .error_info()
@@ -32,13 +32,14 @@ pub fn refused<T: Debug>(answer: Result<Response<T>, Status>) -> Refusal {
         message: status.message().to_owned(),
         details,
     };
-    let carries = |code: Code, has: bool| assert_eq!(refusal.code == code, has, "{refusal:?}");
-    carries(
+    let check_details =
+        |code: Code, has: bool| assert_eq!(refusal.code == code, has, "{refusal:?}");
+    check_details(
         Code::InvalidArgument,
         refusal.details.bad_request().is_some(),
     );
-    carries(Code::NotFound, refusal.details.resource_info().is_some());
-    carries(
+    check_details(Code::NotFound, refusal.details.resource_info().is_some());
+    check_details(
         Code::FailedPrecondition,
         refusal.details.precondition_failure().is_some(),
     );
@@ -53,28 +54,31 @@ impl Refusal {
         (self.code, &self.reason)
     }
 
-    /// The names of the wrong fields, sorted.
+    /// The names of the invalid fields, sorted.
     pub fn fields(&self) -> Vec<&str> {
         assert_eq!(self.class(), (Code::InvalidArgument, "FIELDS_INVALID"));
-        let faults = &self.details.bad_request().unwrap().field_violations;
-        let mut fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        let violations = &self.details.bad_request().unwrap().field_violations;
+        let mut fields: Vec<_> = violations
+            .iter()
+            .map(|violation| violation.field.as_str())
+            .collect();
         fields.sort_unstable();
         fields
     }
 }
 
-/// Waits for something that must come within 20 seconds.
+/// Polls until `poll` returns a value, which must happen within 20 seconds.
 #[track_caller]
 pub fn eventually<T>(
     what: &'static str,
-    mut look: impl AsyncFnMut() -> Option<T>,
+    mut poll: impl AsyncFnMut() -> Option<T>,
 ) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            if let Some(found) = look().await {
-                return found;
+            if let Some(value) = poll().await {
+                return value;
             }
             assert!(
                 Instant::now() < deadline,

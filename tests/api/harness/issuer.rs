@@ -18,52 +18,53 @@ use super::IssuerKey;
 /// The path of an issuer's discovery document.
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 
-/// The path of its keys.
+/// The path of an issuer's key set.
 pub const JWKS: &str = "/keys";
 
-/// An OpenID Connect issuer of its own, over HTTP, on a port of its own.
+/// An OpenID Connect issuer over HTTP, on a free port.
 pub struct Issuer {
     pub url: String,
     address: SocketAddr,
-    site: Arc<Site>,
-    running: Option<JoinHandle<()>>,
+    state: Arc<State>,
+    task: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Site {
-    pages: Mutex<HashMap<String, Page>>,
-    fetches: Mutex<HashMap<String, usize>>,
-    gate: Arc<RwLock<()>>,
+struct State {
+    responses: Mutex<HashMap<String, CannedResponse>>,
+    request_counts: Mutex<HashMap<String, usize>>,
+    /// Responses wait for a read lock.
+    response_lock: Arc<RwLock<()>>,
 }
 
-/// What is answered for a path.
+/// The response to requests for a path.
 #[derive(Clone)]
-struct Page {
+struct CannedResponse {
     status: &'static str,
     header: String,
     body: String,
 }
 
 impl Issuer {
-    /// An issuer with these keys.
+    /// Starts an issuer with these keys.
     pub async fn start(keys: &[&IssuerKey]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let site = Arc::<Site>::default();
+        let state = Arc::<State>::default();
         let issuer = Self {
             url: format!("http://{address}"),
             address,
-            running: Some(tokio::spawn(serve(listener, Arc::clone(&site)))),
-            site,
+            task: Some(tokio::spawn(serve(listener, Arc::clone(&state)))),
+            state,
         };
         let jwks_uri = format!("{}{JWKS}", issuer.url);
         let discovery = json!({"issuer": issuer.url, "jwks_uri": jwks_uri});
-        issuer.answer(DISCOVERY, "200 OK", "", &discovery.to_string());
+        issuer.set_response(DISCOVERY, "200 OK", "", &discovery.to_string());
         issuer.publish(keys, "max-age=3600");
         issuer
     }
 
-    /// Replaces the keys, and the `Cache-Control` that comes with them.
+    /// Replaces the keys and their `Cache-Control` header.
     pub fn publish(&self, keys: &[&IssuerKey], cache_control: &str) {
         let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
         self.publish_jwks(&json!({ "keys": keys }), cache_control);
@@ -72,64 +73,64 @@ impl Issuer {
     /// Replaces the whole key set.
     pub fn publish_jwks(&self, jwks: &Value, cache_control: &str) {
         let header = format!("Cache-Control: {cache_control}");
-        self.answer(JWKS, "200 OK", &header, &jwks.to_string());
+        self.set_response(JWKS, "200 OK", &header, &jwks.to_string());
     }
 
-    /// Answers a path with a status, a header or none, and a body.
-    pub fn answer(&self, path: &str, status: &'static str, header: &str, body: &str) {
-        let page = Page {
+    /// Sets the response of a path; without a header if `header` is empty.
+    pub fn set_response(&self, path: &str, status: &'static str, header: &str, body: &str) {
+        let response = CannedResponse {
             status,
             header: header.to_owned(),
             body: body.to_owned(),
         };
-        let mut pages = self.site.pages.lock().unwrap();
-        pages.insert(path.to_owned(), page);
+        let mut responses = self.state.responses.lock().unwrap();
+        responses.insert(path.to_owned(), response);
     }
 
-    /// How often a path was asked for.
-    pub fn fetches(&self, path: &str) -> usize {
-        let fetches = self.site.fetches.lock().unwrap();
-        fetches.get(path).copied().unwrap_or_default()
+    /// The number of requests for a path.
+    pub fn request_count(&self, path: &str) -> usize {
+        let counts = self.state.request_counts.lock().unwrap();
+        counts.get(path).copied().unwrap_or_default()
     }
 
-    /// Leaves requests without an answer for as long as the guard lives.
-    pub async fn hold(&self) -> OwnedRwLockWriteGuard<()> {
-        Arc::clone(&self.site.gate).write_owned().await
+    /// Blocks all responses until the guard is dropped.
+    pub async fn block_responses(&self) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.state.response_lock).write_owned().await
     }
 
-    /// Refuses connections.
-    pub async fn go_away(&mut self) {
-        let running = self.running.take().unwrap();
-        running.abort();
-        assert!(running.await.unwrap_err().is_cancelled());
+    /// Stops the issuer: connections are refused.
+    pub async fn stop(&mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
     }
 
-    /// Takes connections again.
-    pub async fn come_back(&mut self) {
+    /// Accepts connections again.
+    pub async fn restart(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.running = Some(tokio::spawn(serve(listener, Arc::clone(&self.site))));
+        self.task = Some(tokio::spawn(serve(listener, Arc::clone(&self.state))));
     }
 
-    /// The setting of a server that calls it `acme`, is its clients `ours` and
-    /// `also-ours`, and relies on it for addresses of example.com.
+    /// The provider setting: name `acme`, client ids `ours` and `also-ours`, authoritative
+    /// for e-mail addresses of example.com.
     pub fn setting(&self) -> String {
         let url = &self.url;
         format!("name=acme,issuer={url},client_id=ours,client_id=also-ours,domains=example.com")
     }
 
-    /// The claims of a token about a person without an address.
+    /// The claims of a token without an e-mail address, issued now.
     pub fn claims(&self, subject: &str) -> Value {
         self.claims_at(subject, now())
     }
 
-    /// The same, made at some time.
+    /// The claims of a token without an e-mail address, issued at `time`.
     pub fn claims_at(&self, subject: &str, time: Time) -> Value {
         let time = time.timestamp();
         json!({"iss": self.url, "sub": subject, "aud": "ours", "iat": time, "exp": time + 300})
     }
 
-    /// The claims of a token about a person with a verified address.
-    pub fn claims_of(&self, subject: &str, email: &str) -> Value {
+    /// The claims of a token with a verified e-mail address.
+    pub fn claims_with_email(&self, subject: &str, email: &str) -> Value {
         let mut claims = self.claims(subject);
         claims["email"] = json!(email);
         claims["email_verified"] = json!(true);
@@ -137,37 +138,37 @@ impl Issuer {
     }
 }
 
-async fn serve(listener: TcpListener, site: Arc<Site>) {
-    // Aborted with this task, and with it their sockets closed.
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    // Aborting this task drops the set, which aborts the connection tasks.
     let mut connections = JoinSet::new();
     loop {
         let (connection, _) = listener.accept().await.unwrap();
-        connections.spawn(answer(connection, Arc::clone(&site)));
+        connections.spawn(respond(connection, Arc::clone(&state)));
     }
 }
 
-/// Answers the one request of a connection.
-async fn answer(mut connection: TcpStream, site: Arc<Site>) {
+/// Responds to the only request of a connection.
+async fn respond(mut connection: TcpStream, state: Arc<State>) {
     let mut lines = BufReader::new(&mut connection).lines();
     let Ok(Some(request)) = lines.next_line().await else {
         return;
     };
     while !lines.next_line().await.unwrap().unwrap().is_empty() {}
     let path = request.split(' ').nth(1).unwrap().to_owned();
-    *site
-        .fetches
+    *state
+        .request_counts
         .lock()
         .unwrap()
         .entry(path.clone())
         .or_default() += 1;
-    drop(site.gate.read().await);
+    drop(state.response_lock.read().await);
 
-    let page = site.pages.lock().unwrap().get(&path).cloned();
-    let Page {
+    let response = state.responses.lock().unwrap().get(&path).cloned();
+    let CannedResponse {
         status,
         header,
         body,
-    } = page.unwrap_or(Page {
+    } = response.unwrap_or(CannedResponse {
         status: "404 Not Found",
         header: String::new(),
         body: String::new(),
@@ -176,9 +177,9 @@ async fn answer(mut connection: TcpStream, site: Arc<Site>) {
         "" => header,
         header => format!("{header}\r\n"),
     };
-    // Without a length: the body ends with the connection.
-    let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{header}\r\n{body}");
-    // The client may have seen enough.
-    let _ = connection.write_all(answer.as_bytes()).await;
+    // Without `Content-Length`, the body ends with the connection.
+    let response = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{header}\r\n{body}");
+    // The client may have closed the connection already.
+    let _ = connection.write_all(response.as_bytes()).await;
     let _ = connection.shutdown().await;
 }

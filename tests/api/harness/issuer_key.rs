@@ -11,78 +11,78 @@ use ring::{
 };
 use serde_json::{Value, json};
 
-/// A key of an issuer.
+/// A signing key of an issuer.
 pub struct IssuerKey {
     pub kid: String,
-    pair: Pair,
+    key_pair: SigningKeyPair,
 }
 
-enum Pair {
+enum SigningKeyPair {
     Rsa(RsaKeyPair),
     P256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
 
 impl IssuerKey {
-    /// An RSA key, always the same one.
+    /// The RSA key of `rsa_test_key.txt`.
     pub fn rsa(kid: &str) -> Self {
         let lines = include_str!("../auth/rsa_test_key.txt").lines();
         let text: String = lines.filter(|line| !line.starts_with('#')).collect();
         let pair = RsaKeyPair::from_pkcs8(&STANDARD.decode(text).unwrap()).unwrap();
-        Self::new(kid, Pair::Rsa(pair))
+        Self::new(kid, SigningKeyPair::Rsa(pair))
     }
 
-    /// A new key on P-256.
+    /// A new P-256 key.
     pub fn p256(kid: &str) -> Self {
         let (random, algorithm) = (SystemRandom::new(), &ECDSA_P256_SHA256_FIXED_SIGNING);
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).unwrap();
-        Self::new(kid, Pair::P256(pair))
+        Self::new(kid, SigningKeyPair::P256(pair))
     }
 
     /// A new Ed25519 key.
     pub fn ed25519(kid: &str) -> Self {
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
-        Self::new(kid, Pair::Ed25519(pair))
+        Self::new(kid, SigningKeyPair::Ed25519(pair))
     }
 
-    fn new(kid: &str, pair: Pair) -> Self {
+    fn new(kid: &str, key_pair: SigningKeyPair) -> Self {
         let kid = kid.to_owned();
-        Self { kid, pair }
+        Self { kid, key_pair }
     }
 
-    /// The algorithm that it pins.
+    /// The JWS algorithm of the key.
     pub fn algorithm(&self) -> &'static str {
-        match self.pair {
-            Pair::Rsa(_) => "RS256",
-            Pair::P256(_) => "ES256",
-            Pair::Ed25519(_) => "EdDSA",
+        match self.key_pair {
+            SigningKeyPair::Rsa(_) => "RS256",
+            SigningKeyPair::P256(_) => "ES256",
+            SigningKeyPair::Ed25519(_) => "EdDSA",
         }
     }
 
-    /// Its public half, as in a JWK set.
+    /// The public key as a JWK.
     pub fn jwk(&self) -> Value {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        match &self.pair {
-            Pair::Rsa(pair) => {
+        match &self.key_pair {
+            SigningKeyPair::Rsa(pair) => {
                 let RsaPublicKeyComponents { n, e } =
                     RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
                 json!({"kty": "RSA", "kid": self.kid, "n": encode(&n), "e": encode(&e)})
             }
-            Pair::P256(pair) => {
+            SigningKeyPair::P256(pair) => {
                 let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
                 json!({"kty": "EC", "crv": "P-256", "kid": self.kid,
                        "x": encode(x), "y": encode(y)})
             }
-            Pair::Ed25519(pair) => {
+            SigningKeyPair::Ed25519(pair) => {
                 let x = encode(pair.public_key().as_ref());
                 json!({"kty": "OKP", "crv": "Ed25519", "kid": self.kid, "x": x})
             }
         }
     }
 
-    /// A token with this header.
+    /// Signs a token with this header.
     pub fn sign_with(&self, header: &Value, claims: &Value) -> String {
         let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let message = format!("{}.{}", encode(header), encode(claims));
@@ -90,7 +90,7 @@ impl IssuerKey {
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// A token.
+    /// Signs a token.
     pub fn sign(&self, claims: &Value) -> String {
         let header = json!({"alg": self.algorithm(), "kid": self.kid, "typ": "JWT"});
         self.sign_with(&header, claims)
@@ -98,15 +98,15 @@ impl IssuerKey {
 
     fn signature(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
-        match &self.pair {
-            Pair::Rsa(pair) => {
+        match &self.key_pair {
+            SigningKeyPair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
                     .unwrap();
                 signature
             }
-            Pair::P256(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
-            Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+            SigningKeyPair::P256(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
+            SigningKeyPair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
         }
     }
 }

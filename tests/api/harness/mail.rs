@@ -4,18 +4,18 @@ use sluice::database::Target;
 
 use super::{TestDatabase, eventually};
 
-/// A message that came to somebody.
+/// A received e-mail message.
 #[derive(Debug, Clone)]
 pub struct Mail {
-    /// Its header lines.
+    /// The header lines.
     pub headers: Vec<String>,
-    /// What follows them.
+    /// The body, with LF line ends.
     pub body: String,
 }
 
 impl Mail {
-    /// Reads a message as it is sent (RFC 5322).
-    pub fn read(text: &str) -> Self {
+    /// Parses a message in Internet Message Format (RFC 5322).
+    pub fn parse(text: &str) -> Self {
         let (headers, body) = text.split_once("\r\n\r\n").expect("a head and a body");
         Self {
             headers: headers.split("\r\n").map(str::to_owned).collect(),
@@ -23,19 +23,19 @@ impl Mail {
         }
     }
 
-    /// The value of a header that it has once.
+    /// The value of a header that occurs exactly once.
     pub fn header(&self, name: &str) -> &str {
         let prefix = format!("{name}: ");
         let mut values = self.headers.iter().filter_map(|h| h.strip_prefix(&prefix));
-        let value = values.next().expect("it has the header");
+        let value = values.next().expect("the message has the header");
         assert_eq!(values.next(), None, "{name}");
         value
     }
 
-    /// The one token in it.
+    /// The only token in the message.
     pub fn token(&self) -> String {
-        let at = self.body.find("slm_").expect("it has a token");
-        let token = &self.body[at..at + 68];
+        let start = self.body.find("slm_").expect("the message has a token");
+        let token = &self.body[start..start + 68];
         assert!(token[4..].bytes().all(|digit| digit.is_ascii_hexdigit()));
         assert_eq!(self.body.matches("slm_").count(), 1);
         token.to_owned()
@@ -43,9 +43,9 @@ impl Mail {
 }
 
 impl TestDatabase {
-    /// The messages in its server's folder to an address, with a word in their
-    /// subject, oldest first.
-    pub fn mails(&self, email: &str, about: &str) -> Vec<Mail> {
+    /// The messages to an address in the mail folder whose subject contains `subject`,
+    /// oldest first.
+    pub fn mails(&self, email: &str, subject: &str) -> Vec<Mail> {
         let folder = self.directory.path().join("mail");
         let Ok(files) = fs::read_dir(folder) else {
             return Vec::new();
@@ -55,26 +55,26 @@ impl TestDatabase {
         files.sort_unstable();
         files
             .iter()
-            .map(|file| Mail::read(&fs::read_to_string(file).unwrap()))
-            .filter(|mail| mail.header("To") == email && mail.header("Subject").contains(about))
+            .map(|file| Mail::parse(&fs::read_to_string(file).unwrap()))
+            .filter(|mail| mail.header("To") == email && mail.header("Subject").contains(subject))
             .collect()
     }
 
-    /// The last message of so many to an address, once they are there and no
-    /// other is to come.
-    pub async fn mail(&self, email: &str, about: &str, number: usize) -> Mail {
-        eventually("the message comes", async || {
-            (self.mails(email, about).len() == number).then_some(())
+    /// Waits for exactly `number` messages to an address and an empty outbox; returns the
+    /// last message.
+    pub async fn mail(&self, email: &str, subject: &str, number: usize) -> Mail {
+        eventually("the message arrives", async || {
+            (self.mails(email, subject).len() == number).then_some(())
         })
         .await;
-        self.no_mail_waits().await;
-        let mut mails = self.mails(email, about);
+        self.wait_for_empty_outbox().await;
+        let mut mails = self.mails(email, subject);
         assert_eq!(mails.len(), number, "{mails:?}");
         mails.remove(number - 1)
     }
 
-    /// Waits until all messages that were asked for are sent or dropped.
-    pub async fn no_mail_waits(&self) {
+    /// Waits until all queued messages are sent or dropped.
+    pub async fn wait_for_empty_outbox(&self) {
         eventually("the outbox is empty", async || {
             let waiting = self.number("select count(*) from outbox").await;
             (waiting == 0).then_some(())
@@ -82,11 +82,11 @@ impl TestDatabase {
         .await;
     }
 
-    /// Whether a text, or a value of these bytes, stands somewhere in these tables.
-    pub async fn keeps(&self, tables: &[&str], text: &str) -> bool {
+    /// Whether these tables contain a text, or a value of its bytes.
+    pub async fn contains_text(&self, tables: &[&str], text: &str) -> bool {
         if let Ok(Target::Sqlite(file)) = self.url.parse() {
             let log = file.with_extension("db-wal");
-            assert!(log.exists(), "what was written last is in the log");
+            assert!(log.exists(), "the last writes are in the log");
             return [file, log].iter().any(|file| {
                 let bytes = fs::read(file).unwrap();
                 let mut windows = bytes.windows(text.len());

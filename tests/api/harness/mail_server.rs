@@ -13,32 +13,32 @@ use tokio::{
 
 use super::{Mail, eventually, tool};
 
-/// A real mail server, as a process.
+/// A separate SMTP server process (`tests/clients/smtp_server.py`).
 pub struct MailServer {
     _child: Child,
-    said: Arc<Mutex<Vec<Value>>>,
+    events: Arc<Mutex<Vec<Value>>>,
     pub port: u64,
 }
 
-/// The user and the password that the server knows, as they stand in a URL.
+/// The user and password that the server accepts, percent-encoded for a URL.
 pub const LOGIN: &str = "sluice%40example.com:marked-p%3Aa%2Fs";
 
-/// The same as they are.
+/// The user and password without encoding.
 pub const USER: &str = "sluice@example.com";
 pub const PASSWORD: &str = "marked-p:a/s";
 
 impl MailServer {
-    /// A server that takes passwords in clear.
+    /// Starts a server that accepts passwords without TLS.
     pub async fn start() -> Self {
-        Self::run(&[]).await
+        Self::spawn(&[]).await
     }
 
-    /// A server that wants STARTTLS, with this certificate.
+    /// Starts a server that requires STARTTLS.
     pub async fn start_with(certificate: &Certificate) -> Self {
-        Self::run(&[&certificate.file, &certificate.key]).await
+        Self::spawn(&[&certificate.file, &certificate.key]).await
     }
 
-    async fn run(certificate: &[&PathBuf]) -> Self {
+    async fn spawn(certificate: &[&PathBuf]) -> Self {
         let mut child = Command::new(tool("venv/bin/python"))
             .arg(concat!(
                 env!("CARGO_MANIFEST_DIR"),
@@ -50,71 +50,72 @@ impl MailServer {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let said = Arc::new(Mutex::new(Vec::<Value>::new()));
+        let events = Arc::new(Mutex::new(Vec::<Value>::new()));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let kept = Arc::clone(&said);
+        let writer = Arc::clone(&events);
         tokio::spawn(async move {
             while let Some(line) = lines.next_line().await.unwrap() {
                 let value = serde_json::from_str(&line).unwrap();
-                kept.lock().unwrap().push(value);
+                writer.lock().unwrap().push(value);
             }
         });
-        let port = eventually("the mail server says its port", async || {
-            said.lock().unwrap().first()?["port"].as_u64()
+        let port = eventually("the mail server reports its port", async || {
+            events.lock().unwrap().first()?["port"].as_u64()
         })
         .await;
         Self {
             _child: child,
-            said,
+            events,
             port,
         }
     }
 
-    /// The setting that names it.
+    /// The server's URL, as the mail setting.
     pub fn setting(&self) -> String {
         format!("smtp://{LOGIN}@127.0.0.1:{}", self.port)
     }
 
-    /// Where it listens.
+    /// The listening address.
     pub fn address(&self) -> SocketAddr {
         format!("127.0.0.1:{}", self.port).parse().unwrap()
     }
 
-    /// What it said that has this key.
-    pub fn said(&self, key: &str) -> Vec<Value> {
-        let said = self.said.lock().unwrap();
+    /// The reported events with this key.
+    pub fn events(&self, key: &str) -> Vec<Value> {
+        let events = self.events.lock().unwrap();
         let with_key = |value: &&Value| value.get(key).is_some();
-        said.iter().filter(with_key).cloned().collect()
+        events.iter().filter(with_key).cloned().collect()
     }
 
-    /// The messages that it took for an address.
+    /// The accepted messages to an address.
     pub fn mails(&self, email: &str) -> Vec<Mail> {
-        let said = self.said("message").into_iter();
-        said.filter(|value| value["recipients"] == serde_json::json!([email]))
-            .map(|value| Mail::read(value["message"].as_str().unwrap()))
+        let events = self.events("message").into_iter();
+        events
+            .filter(|value| value["recipients"] == serde_json::json!([email]))
+            .map(|value| Mail::parse(value["message"].as_str().unwrap()))
             .collect()
     }
 
-    /// The first message for an address, once it is there.
+    /// Waits for the first message to an address.
     pub async fn mail(&self, email: &str) -> Mail {
-        eventually("the mail server gets a message", async || {
+        eventually("the mail server receives a message", async || {
             self.mails(email).into_iter().next()
         })
         .await
     }
 }
 
-/// A certificate of `localhost` that nobody has signed but itself.
+/// A self-signed certificate for `localhost`.
 pub struct Certificate {
     pub file: PathBuf,
     pub key: PathBuf,
 }
 
 impl Certificate {
-    /// Makes one in a folder.
+    /// Creates a certificate in a folder.
     pub async fn make(folder: &Path) -> Self {
         let (file, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-        let made = Command::new("openssl")
+        let created = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
             .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args(["-subj", "/CN=localhost"])
@@ -125,9 +126,9 @@ impl Certificate {
             .await
             .unwrap();
         assert!(
-            made.status.success(),
+            created.status.success(),
             "{}",
-            String::from_utf8_lossy(&made.stderr)
+            String::from_utf8_lossy(&created.stderr)
         );
         Self { file, key }
     }

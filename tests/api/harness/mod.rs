@@ -1,15 +1,16 @@
-//! What the tests use: servers, databases, callers, and checks of answers.
+//! Test fixtures: servers, databases, clients, and checks of responses.
 
+mod background_calls;
+mod blocked_writes;
 mod caller;
 mod cluster;
 mod collector;
 mod database;
+mod database_reuse;
 mod expect;
-mod held_writes;
 mod http;
 mod issuer;
 mod issuer_key;
-mod load;
 mod mail;
 mod mail_server;
 mod postgres;
@@ -17,34 +18,33 @@ mod process;
 mod processes;
 mod proxy;
 mod raw_call;
-mod reused_database;
 mod server;
 mod tools;
 mod watcher;
 
+pub use background_calls::BackgroundCalls;
+pub use blocked_writes::BlockedWrites;
 pub use caller::{Client, MediaServer, User};
-pub use cluster::{Cluster, Sides};
+pub use cluster::{Cluster, Replicas};
 pub use collector::{Collector, attribute};
 pub use database::{
     Engine::{self, Postgres, Sqlite},
     TestDatabase,
 };
+pub use database_reuse::DatabaseReuse;
 pub use expect::{Refusal, eventually, refused};
-pub use held_writes::HeldWrites;
-pub use http::{Answer, http};
+pub use http::{HttpResponse, http};
 pub use issuer::{DISCOVERY, Issuer, JWKS};
 pub use issuer_key::IssuerKey;
-pub use load::Load;
 pub use mail::Mail;
 pub use mail_server::{Certificate, LOGIN, MailServer, PASSWORD, USER};
 pub use postgres::PostgresServer;
-pub use process::{Process, Said};
+pub use process::{CommandOutput, Process};
 pub use processes::{
-    children, command_line, command_lines, descendants, runs, send_signal, try_signal,
+    children, command_line, command_lines, descendants, is_running, send_signal, try_signal,
 };
 pub use proxy::Proxy;
 pub use raw_call::RawConnection;
-pub use reused_database::Lease;
 pub use rustix::process::Signal;
 pub use server::{TestServer, config, settings};
 pub use tools::tool;

@@ -11,21 +11,21 @@ use sqlx_postgres::PgConnection;
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use super::{Lease, Signal, TestDatabase, children, send_signal, try_signal};
+use super::{DatabaseReuse, Signal, TestDatabase, children, send_signal, try_signal};
 
-/// A PostgreSQL server of one test, which may stop it, kill it and change its settings.
+/// A PostgreSQL server for one test, which can suspend, crash and restart it.
 pub struct PostgresServer {
     directory: TempDir,
     port: u16,
 }
 
 impl PostgresServer {
-    /// A new server with an empty database.
+    /// Starts a new server with an empty database.
     pub async fn start() -> Self {
         let directory = TempDir::new().unwrap();
         if is_root() {
-            let mut own = Command::new("chown");
-            let owned = own.arg("postgres").arg(directory.path()).status().await;
+            let mut chown = Command::new("chown");
+            let owned = chown.arg("postgres").arg(directory.path()).status().await;
             assert!(owned.unwrap().success());
         }
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -37,58 +37,58 @@ impl PostgresServer {
         let data = data.to_str().unwrap();
         let initdb = ["-D", data, "-A", "trust", "-U", "postgres", "-N"];
         let locale = ["-E", "UTF8", "--locale=C.UTF-8"];
-        assert!(program("initdb", &[&initdb[..], &locale].concat()).await);
-        assert!(server.run().await, "{}", server.log());
+        assert!(run_program("initdb", &[&initdb[..], &locale].concat()).await);
+        assert!(server.start_server().await, "{}", server.log());
         server
     }
 
-    /// Its database, for a Sluice server.
+    /// The database, for a Sluice server.
     pub fn database(&self) -> TestDatabase {
         TestDatabase {
             url: self.url(),
             directory: TempDir::new().unwrap(),
-            lease: Lease::none(),
+            reuse: DatabaseReuse::disabled(),
         }
     }
 
-    /// Runs a statement in it.
+    /// Runs a statement.
     pub async fn execute(&self, statement: &str) {
         let mut connection = self.connection().await;
         let statement = sqlx::raw_sql(AssertSqlSafe(statement));
         statement.execute(&mut connection).await.unwrap();
     }
 
-    /// A connection to its database.
+    /// A connection to the database.
     pub async fn connection(&self) -> PgConnection {
         PgConnection::connect(&self.url()).await.unwrap()
     }
 
-    /// Suspends all its processes.
-    pub fn freeze(&self) {
+    /// Suspends all processes of the server (SIGSTOP).
+    pub fn suspend(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Resumes its processes.
-    pub fn thaw(&self) {
+    /// Resumes the processes (SIGCONT).
+    pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Kills all its processes, and starts it again.
+    /// Kills all processes of the server and starts it again.
     pub async fn crash(&self) {
         self.signal(Signal::KILL);
-        let again = async {
+        let restarted = async {
             // The shared memory of the old server must be free first.
-            while !self.run().await {
+            while !self.start_server().await {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        timeout(Duration::from_secs(30), again).await.unwrap();
+        timeout(Duration::from_secs(30), restarted).await.unwrap();
     }
 
-    /// Restarts it as an administrator does.
+    /// Restarts the server with `pg_ctl`.
     pub async fn restart(&self) {
         assert!(
-            self.control(&["restart", "-m", "fast"]).await,
+            self.pg_ctl(&["restart", "-m", "fast"]).await,
             "{}",
             self.log()
         );
@@ -109,11 +109,11 @@ impl PostgresServer {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    async fn run(&self) -> bool {
-        self.control(&["start"]).await
+    async fn start_server(&self) -> bool {
+        self.pg_ctl(&["start"]).await
     }
 
-    async fn control(&self, command: &[&str]) -> bool {
+    async fn pg_ctl(&self, command: &[&str]) -> bool {
         let data = self.data();
         let log = self.directory.path().join("log");
         let options = format!(
@@ -121,26 +121,26 @@ impl PostgresServer {
             self.port,
             self.directory.path().display()
         );
-        let place = ["-s", "-w", "-D", data.to_str().unwrap()];
-        let rest = ["-l", log.to_str().unwrap(), "-o", &options];
-        program("pg_ctl", &[command, &place, &rest].concat()).await
+        let common = ["-s", "-w", "-D", data.to_str().unwrap()];
+        let start = ["-l", log.to_str().unwrap(), "-o", &options];
+        run_program("pg_ctl", &[command, &common, &start].concat()).await
     }
 
-    /// Sends a signal to its first process and to the child processes of that.
+    /// Sends a signal to the postmaster and its child processes.
     fn signal(&self, signal: Signal) {
-        let postmaster = self.postmaster().expect("the server runs");
-        // If it stops, it stops first, so that it starts no process meanwhile.
+        let postmaster = self.postmaster().expect("the server is running");
+        // Stop the postmaster first, so that it starts no other process.
         if signal == Signal::STOP {
             send_signal(postmaster, signal);
         }
         let children = children(postmaster);
         for pid in [postmaster].into_iter().chain(children) {
-            // A child may have ended by itself.
+            // A child may have exited already.
             try_signal(pid, signal);
         }
     }
 
-    /// The id of its first process, from the file that it writes.
+    /// The process id of the postmaster, from `postmaster.pid`.
     fn postmaster(&self) -> Option<u32> {
         let file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
         file.lines().next()?.parse().ok()
@@ -158,13 +158,13 @@ impl Drop for PostgresServer {
 }
 
 fn is_root() -> bool {
-    // Who owns the process's own files.
+    // The owner of /proc/self is the user of this process.
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// Runs a program of PostgreSQL, which does not run as root.
-async fn program(name: &str, arguments: &[&str]) -> bool {
+/// Runs a PostgreSQL program; as user `postgres` if the test runs as root.
+async fn run_program(name: &str, arguments: &[&str]) -> bool {
     let mut command = match is_root() {
         true => {
             let mut command = Command::new("setpriv");
@@ -182,10 +182,10 @@ async fn program(name: &str, arguments: &[&str]) -> bool {
     command.args(arguments).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let ended = timeout(Duration::from_secs(60), command.status()).await;
-    ended.expect("it ends").unwrap().success()
+    ended.expect("the program ends").unwrap().success()
 }
 
-/// Where a program of the newest version is.
+/// The path of a program of the newest installed version.
 fn binary(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();

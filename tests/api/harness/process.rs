@@ -12,17 +12,17 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Answer, Signal, TestDatabase, eventually, http, send_signal};
+use super::{HttpResponse, Signal, TestDatabase, eventually, http, send_signal};
 
-/// The exit code of a command, and its output.
+/// The exit code and the output of a command.
 #[derive(Debug)]
-pub struct Said {
-    pub code: Option<i32>,
-    pub output: String,
-    pub errors: String,
+pub struct CommandOutput {
+    pub exit_code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
-/// The real program, as a process.
+/// A process of the `sluice` binary.
 pub struct Process {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
@@ -30,13 +30,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// A command of the program with these settings as variables, and a free port.
+    /// A `sluice` command with environment variables. Its operations port is a free port.
     pub fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         command
             .args(arguments)
             .env_clear()
-            // Two programs cannot have the usual one.
+            // Two processes cannot share the default port.
             .env("SLUICE_OPERATIONS_LISTEN", "127.0.0.1:0")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
@@ -44,13 +44,13 @@ impl Process {
         command
     }
 
-    /// `sluice serve` over a database, on free ports.
+    /// Starts `sluice serve` with a database, on free ports.
     pub fn serve(database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
-        Self::run(Self::command(&["serve"], &[]), database, settings)
+        Self::spawn(Self::command(&["serve"], &[]), database, settings)
     }
 
-    /// The same, where no file can grow beyond a number of KiB.
-    pub fn serve_with_files_of(database: &TestDatabase, kibibytes: u32) -> Self {
+    /// Starts `sluice serve` with a maximum file size in KiB (`ulimit -f`).
+    pub fn serve_with_max_file_size(database: &TestDatabase, kibibytes: u32) -> Self {
         let mut command = Command::new("bash");
         command
             .arg("-c")
@@ -61,16 +61,16 @@ impl Process {
             .env_clear()
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        Self::run(command, database, &[])
+        Self::spawn(command, database, &[])
     }
 
-    fn run(mut command: Command, database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
+    fn spawn(mut command: Command, database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
         let directory = database.directory.path().to_str().unwrap();
         let own = [
             ("SLUICE_LISTEN", "127.0.0.1:0"),
             ("SLUICE_DATA_DIR", directory),
             ("DATABASE_URL", &database.url),
-            // Quick, and patient, since many tests share few cores.
+            // Fast password hashes, and long timeouts because many tests share few cores.
             ("SLUICE_BCRYPT_COST", "4"),
             ("SLUICE_CALL_TIMEOUT", "1min"),
             ("SLUICE_DB_ACQUIRE_TIMEOUT", "5s"),
@@ -83,17 +83,17 @@ impl Process {
 
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let kept = Arc::clone(&log);
+        let writer = Arc::clone(&log);
         let reader = tokio::spawn(async move {
             while let Some(line) = lines.next_line().await.unwrap() {
-                kept.lock().unwrap().push(line);
+                writer.lock().unwrap().push(line);
             }
         });
         Self { child, log, reader }
     }
 
-    /// The secret of a new operator's key, from `sluice admin create-api-key`.
-    pub async fn operators_key(database: &TestDatabase) -> String {
+    /// Creates an operator key with `sluice admin create-api-key`; returns its secret.
+    pub async fn create_operator_key(database: &TestDatabase) -> String {
         let arguments = [
             "admin",
             "create-api-key",
@@ -116,7 +116,7 @@ impl Process {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// `sluice admin` over a database.
+    /// A `sluice admin` command for a database.
     pub fn admin(
         database: &TestDatabase,
         arguments: &[&str],
@@ -132,28 +132,28 @@ impl Process {
         Self::command(&arguments, &settings)
     }
 
-    /// Runs a command to its end, which must come within two minutes.
-    pub async fn said(mut command: Command) -> Said {
+    /// Runs a command, which must end within two minutes.
+    pub async fn run(mut command: Command) -> CommandOutput {
         let ended = timeout(Duration::from_secs(120), command.output()).await;
         let output = ended.expect("the command ends").unwrap();
-        Said {
-            code: output.status.code(),
-            output: String::from_utf8(output.stdout).unwrap(),
-            errors: String::from_utf8(output.stderr).unwrap(),
+        CommandOutput {
+            exit_code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
 
-    /// What the program has logged so far.
+    /// The log lines so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
-    /// The number of the process.
+    /// The process id.
     pub fn id(&self) -> u32 {
-        self.child.id().expect("it runs")
+        self.child.id().expect("it is running")
     }
 
-    /// How much memory it has, in KiB.
+    /// The resident memory in KiB.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -161,18 +161,18 @@ impl Process {
         number.parse().unwrap()
     }
 
-    /// The address that it listens on, from its log.
+    /// The listening address, from the log.
     pub async fn address(&self) -> String {
-        self.said_address("serving", "address").await
+        self.logged_address("serving", "address").await
     }
 
-    /// The address of its operations port, likewise.
+    /// The address of the operations port, from the log.
     pub async fn operations_address(&self) -> String {
-        self.said_address("serving operations", "port").await
+        self.logged_address("serving operations", "port").await
     }
 
-    async fn said_address(&self, message: &str, field: &str) -> String {
-        eventually("the program says where it listens", async || {
+    async fn logged_address(&self, message: &str, field: &str) -> String {
+        eventually("the process logs its address", async || {
             self.log().iter().find_map(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).ok()?;
                 (line["message"] == message).then(|| line[field].as_str().unwrap().to_owned())
@@ -181,18 +181,18 @@ impl Process {
         .await
     }
 
-    /// A request to its operations port.
-    pub async fn operations(&self, method: &str, path: &str, body: &str) -> Answer {
+    /// Sends a request to the operations port.
+    pub async fn operations(&self, method: &str, path: &str, body: &str) -> HttpResponse {
         http(&self.operations_address().await, method, path, body).await
     }
 
-    /// A connection to it, once it serves.
+    /// A connection; waits until the server is healthy.
     pub async fn channel(&self) -> Channel {
         let address = self.address().await;
         let channel = Endpoint::from_shared(format!("http://{address}"))
             .unwrap()
             .connect_lazy();
-        eventually("the program serves", async || {
+        eventually("the server is healthy", async || {
             let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
             let request = tonic_health::pb::HealthCheckRequest {
                 service: String::new(),
@@ -208,10 +208,10 @@ impl Process {
         send_signal(self.id(), signal);
     }
 
-    /// Waits until it ends and its whole log has been read, and gives its exit code.
-    pub async fn ended(&mut self) -> Option<i32> {
+    /// Waits until the process exits and its log is complete; returns the exit code.
+    pub async fn wait_for_exit(&mut self) -> Option<i32> {
         let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
-        let code = ended.expect("the program ends").unwrap().code();
+        let code = ended.expect("the process exits").unwrap().code();
         if !self.reader.is_finished() {
             (&mut self.reader).await.unwrap();
         }

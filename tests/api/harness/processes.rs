@@ -1,4 +1,4 @@
-//! Processes of this machine: their list, from /proc, and signals to them.
+//! Processes of this machine: reads `/proc` and sends signals.
 
 use std::fs;
 
@@ -7,12 +7,12 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-/// Sends a signal to a process, which must exist.
+/// Sends a signal to a process that must exist.
 pub fn send_signal(pid: u32, signal: Signal) {
     assert!(try_signal(pid, signal), "process {pid} exists");
 }
 
-/// Sends a signal to a process; false if it has ended already.
+/// Sends a signal to a process; returns false if it no longer exists.
 pub fn try_signal(pid: u32, signal: Signal) -> bool {
     let pid = Pid::from_raw(pid.cast_signed()).expect("a process id is not zero");
     match kill_process(pid, signal) {
@@ -23,24 +23,24 @@ pub fn try_signal(pid: u32, signal: Signal) -> bool {
 }
 
 /// The ids of all processes.
-fn all() -> impl Iterator<Item = u32> {
+fn all_processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The command line of a process, as every user can read it; empty once it has ended.
+/// The command line of a process, which every user can read; empty after its exit.
 pub fn command_line(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ")
 }
 
-/// All command lines.
+/// The command lines of all processes.
 pub fn command_lines() -> impl Iterator<Item = String> {
-    all().map(command_line)
+    all_processes().map(command_line)
 }
 
-/// Whether a process runs; one that has ended may still be listed, without a command line.
-pub fn runs(pid: u32) -> bool {
+/// Whether a process is running. A zombie is still listed, but without a command line.
+pub fn is_running(pid: u32) -> bool {
     !command_line(pid).is_empty()
 }
 
@@ -51,10 +51,10 @@ pub fn children(pid: u32) -> Vec<u32> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.lines().any(|line| line == parent)
     };
-    all().filter(is_child).collect()
+    all_processes().filter(is_child).collect()
 }
 
-/// The child processes of a process, and their descendants.
+/// All descendants of a process.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let children = children(pid);
     let deeper = children.iter().flat_map(|child| descendants(*child));

@@ -15,43 +15,43 @@ use tokio::{
 
 use super::TestDatabase;
 
-/// A TCP proxy that can be cut: to take a database away from a server.
+/// A TCP proxy that simulates network faults.
 pub struct Proxy {
     pub address: SocketAddr,
     target: SocketAddr,
-    running: Option<JoinHandle<()>>,
-    temper: Temper,
+    task: Option<JoinHandle<()>>,
+    faults: Faults,
 }
 
-/// How it passes on what comes.
+/// The faults that all connections of a proxy share.
 #[derive(Clone)]
-struct Temper {
-    /// How often it has become silent, or spoken again: odd while it is silent.
-    turns: watch::Sender<u32>,
-    /// The request whose answer is lost.
-    lost: Arc<Mutex<Option<&'static [u8]>>>,
+struct Faults {
+    /// The number of changes between forwarding and discarding; odd while bytes are discarded.
+    blackhole_changes: watch::Sender<u32>,
+    /// The request whose response is dropped.
+    dropped: Arc<Mutex<Option<&'static [u8]>>>,
 }
 
 impl Proxy {
-    /// A proxy to a target, on a port of its own.
+    /// A proxy to a target, on a free port.
     pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let temper = Temper {
-            turns: watch::Sender::new(0),
-            lost: Arc::default(),
+        let faults = Faults {
+            blackhole_changes: watch::Sender::new(0),
+            dropped: Arc::default(),
         };
-        let running = Some(tokio::spawn(pass(listener, target, temper.clone())));
+        let task = Some(tokio::spawn(serve(listener, target, faults.clone())));
         Self {
             address,
             target,
-            running,
-            temper,
+            task,
+            faults,
         }
     }
 
-    /// A proxy before a database of PostgreSQL, and the database as it is reached through it.
-    pub async fn before(mut database: TestDatabase) -> (TestDatabase, Self) {
+    /// A proxy to a PostgreSQL database, and the database with the URL of the proxy.
+    pub async fn to_database(mut database: TestDatabase) -> (TestDatabase, Self) {
         let (start, rest) = database.url.split_once('@').unwrap();
         let (host, name) = rest.split_once('/').unwrap();
         let target = lookup_host(host).await.unwrap().next().unwrap();
@@ -61,92 +61,100 @@ impl Proxy {
     }
 
     /// Closes all connections and refuses new ones.
-    pub async fn cut(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.abort();
-            assert!(running.await.unwrap_err().is_cancelled());
+    pub async fn disconnect(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
         }
     }
 
-    /// Lets connections pass again.
-    pub async fn mend(&mut self) {
+    /// Accepts connections again.
+    pub async fn reconnect(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        let running = pass(listener, self.target, self.temper.clone());
-        self.running = Some(tokio::spawn(running));
+        let serving = serve(listener, self.target, self.faults.clone());
+        self.task = Some(tokio::spawn(serving));
     }
 
-    /// Lets connections pass again, to another target.
-    pub async fn mend_to(&mut self, target: SocketAddr) {
+    /// Accepts connections again, to another target.
+    pub async fn reconnect_to(&mut self, target: SocketAddr) {
         self.target = target;
-        self.mend().await;
+        self.reconnect().await;
     }
 
-    /// Keeps all connections, takes new ones, and passes nothing on, as a network that
-    /// has forgotten them.
-    pub fn hush(&self) {
-        self.temper.turns.send_modify(|turns| *turns += 1);
+    /// Discards all bytes, but keeps connections open and accepts new ones.
+    pub fn blackhole(&self) {
+        self.faults.toggle_blackhole();
     }
 
-    /// Passes on what comes on new connections. The others stay silent.
-    pub fn speak(&self) {
-        self.temper.turns.send_modify(|turns| *turns += 1);
+    /// Forwards the bytes of new connections again. Older connections stay silent.
+    pub fn forward(&self) {
+        self.faults.toggle_blackhole();
     }
 
-    /// Cuts the next connection that asks for this, when the answer has come.
-    pub fn lose_answer_to(&self, request: &'static [u8]) {
-        *self.temper.lost.lock().unwrap() = Some(request);
+    /// Closes the next connection that sends this request when its response arrives.
+    pub fn drop_response_to(&self, request: &'static [u8]) {
+        *self.faults.dropped.lock().unwrap() = Some(request);
     }
 }
 
-async fn pass(listener: TcpListener, target: SocketAddr, temper: Temper) {
-    // Aborted with this task, and with it their sockets closed.
+impl Faults {
+    fn toggle_blackhole(&self) {
+        self.blackhole_changes.send_modify(|changes| *changes += 1);
+    }
+}
+
+async fn serve(listener: TcpListener, target: SocketAddr, faults: Faults) {
+    // Aborting this task drops the set, which aborts the connection tasks.
     let mut connections = JoinSet::new();
     loop {
-        let (near, _) = listener.accept().await.unwrap();
-        let temper = temper.clone();
+        let (client, _) = listener.accept().await.unwrap();
+        let faults = faults.clone();
         connections.spawn(async move {
-            if let Ok(far) = TcpStream::connect(target).await {
-                connect(near, far, &temper).await;
+            if let Ok(upstream) = TcpStream::connect(target).await {
+                proxy_connection(client, upstream, &faults).await;
             }
         });
     }
 }
 
-/// Passes on both ways, until either side breaks off.
-async fn connect(near: TcpStream, far: TcpStream, temper: &Temper) {
-    let (near_in, near_out) = near.into_split();
-    let (far_in, far_out) = far.into_split();
-    let asked = AtomicBool::new(false);
-    let there = pump(near_in, far_out, temper, |bytes| {
-        let mut lost = temper.lost.lock().unwrap();
-        let is_asked = |request: &[u8]| bytes.windows(request.len()).any(|part| part == request);
-        if lost.take_if(|request| is_asked(request)).is_some() {
-            asked.store(true, Ordering::SeqCst);
+/// Forwards both directions until one of them ends.
+async fn proxy_connection(client: TcpStream, upstream: TcpStream, faults: &Faults) {
+    let (client_read, client_write) = client.into_split();
+    let (upstream_read, upstream_write) = upstream.into_split();
+    let drops_response = AtomicBool::new(false);
+    let requests = copy(client_read, upstream_write, faults, |bytes| {
+        let mut dropped = faults.dropped.lock().unwrap();
+        let is_sent = |request: &[u8]| bytes.windows(request.len()).any(|part| part == request);
+        if dropped.take_if(|request| is_sent(request)).is_some() {
+            drops_response.store(true, Ordering::SeqCst);
         }
         true
     });
-    let back = pump(far_in, near_out, temper, |_| !asked.load(Ordering::SeqCst));
+    let responses = copy(upstream_read, client_write, faults, |_| {
+        !drops_response.load(Ordering::SeqCst)
+    });
     tokio::select! {
-        () = there => {}
-        () = back => {}
+        () = requests => {}
+        () = responses => {}
     }
 }
 
-async fn pump(
+/// Copies bytes until the end of the stream, an error, or bytes that `forwards` rejects.
+async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    temper: &Temper,
-    passes: impl Fn(&[u8]) -> bool,
+    faults: &Faults,
+    forwards: impl Fn(&[u8]) -> bool,
 ) {
-    let turns = temper.turns.subscribe();
-    let own = *turns.borrow();
+    let changes = faults.blackhole_changes.subscribe();
+    let at_start = *changes.borrow();
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let now = *turns.borrow();
-        if now != own || now % 2 == 1 {
+        let now = *changes.borrow();
+        if now != at_start || now % 2 == 1 {
             return std::future::pending().await;
         }
-        if !passes(&buffer[..count]) || to.write_all(&buffer[..count]).await.is_err() {
+        if !forwards(&buffer[..count]) || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
     }

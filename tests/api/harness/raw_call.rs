@@ -7,17 +7,17 @@ use prost::Message;
 use tokio::{net::TcpStream, task::JoinHandle};
 use tonic::Status;
 
-/// A connection without the manners of a gRPC client: it enforces no deadline of
-/// its own, and a request can stay unfinished.
+/// An HTTP/2 connection without a gRPC client: it enforces no deadline, and a request
+/// can stay unfinished.
 pub struct RawConnection {
     send: client::SendRequest<Bytes>,
     _driver: JoinHandle<()>,
 }
 
-/// A call whose request is not finished.
-pub struct HalfCall {
+/// A call whose request body is still open.
+pub struct OpenCall {
     body: SendStream<Bytes>,
-    answer: client::ResponseFuture,
+    response: client::ResponseFuture,
 }
 
 impl RawConnection {
@@ -34,8 +34,8 @@ impl RawConnection {
         }
     }
 
-    /// Begins a call, for example of `sluice.v1.ProjectService/GetProject`.
-    pub async fn begin(&mut self, rpc: &str, headers: &[(&str, &str)]) -> HalfCall {
+    /// Starts a call and keeps its body open, for example of `sluice.v1.ProjectService/GetProject`.
+    pub async fn begin(&mut self, rpc: &str, headers: &[(&str, &str)]) -> OpenCall {
         let mut request = Request::post(format!("http://sluice/{rpc}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
@@ -43,13 +43,13 @@ impl RawConnection {
             request = request.header(*name, *value);
         }
         let mut ready = self.send.clone().ready().await.unwrap();
-        let (answer, body) = ready
+        let (response, body) = ready
             .send_request(request.body(()).unwrap(), false)
             .unwrap();
-        HalfCall { body, answer }
+        OpenCall { body, response }
     }
 
-    /// How a call ends that has this request.
+    /// Makes a call; returns its status.
     pub async fn call(
         &mut self,
         rpc: &str,
@@ -60,33 +60,36 @@ impl RawConnection {
     }
 }
 
-impl HalfCall {
-    /// Sends the request, and waits for the end of the answer.
+impl OpenCall {
+    /// Sends the request and ends its body; returns the status.
     pub async fn finish(mut self, request: &impl Message) -> Status {
         let mut frame = BytesMut::new();
         frame.put_u8(0);
         frame.put_u32(request.encoded_len().try_into().unwrap());
         request.encode(&mut frame).unwrap();
         self.body.send_data(frame.freeze(), true).unwrap();
-        self.ended().await
+        self.status().await
     }
 
-    /// Waits for the end of the answer.
-    pub async fn ended(self) -> Status {
-        let (head, body) = self.answer.await.unwrap().into_parts();
+    /// Waits for the end of the response; returns the status.
+    pub async fn status(self) -> Status {
+        let (head, body) = self.response.await.unwrap().into_parts();
         match Status::from_header_map(&head.headers) {
             Some(status) => status,
             None => Status::from_header_map(&trailers(Response::from_parts(head, body)).await)
-                .expect("the answer has a status"),
+                .expect("the response has a status"),
         }
     }
 }
 
-async fn trailers(answer: Response<RecvStream>) -> HeaderMap {
-    let mut body = answer.into_body();
+async fn trailers(response: Response<RecvStream>) -> HeaderMap {
+    let mut body = response.into_body();
     while let Some(data) = body.data().await {
         let length = data.unwrap().len();
         body.flow_control().release_capacity(length).unwrap();
     }
-    body.trailers().await.unwrap().expect("the answer ends")
+    body.trailers()
+        .await
+        .unwrap()
+        .expect("the response has trailers")
 }

@@ -7,116 +7,117 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{Engine, TestDatabase, eventually};
 
-/// A server in the process of the tests, on its own port.
+/// A server in the test process, on a free port.
 pub struct TestServer {
     pub database: TestDatabase,
     pub channel: Channel,
     pub address: SocketAddr,
-    running: Running,
+    handle: ServerHandle,
     flags: Vec<String>,
 }
 
-struct Running {
+struct ServerHandle {
     stop: oneshot::Sender<()>,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
-/// Quick where the defaults are slow, and patient, since many tests share few cores.
-const QUICK: [&str; 11] = [
+/// Short intervals instead of slow defaults, and long timeouts because many tests share few
+/// cores.
+const TEST_FLAGS: [&str; 11] = [
     "--call-timeout=1min",
     "--bcrypt-cost=4",
     "--db-pool-size=3",
     "--db-acquire-timeout=5s",
     "--reap-interval=50ms",
     "--heartbeat-interval=1s",
-    // A stream that a test begins stays live, however slow the machine is.
+    // Streams of tests stay live even on a slow machine.
     "--heartbeat-timeout=5min",
     "--allow-private-destinations=false",
     "--env=development",
     "--operations-listen=127.0.0.1:0",
-    // A server spends a tenth of a second on the descriptions.
+    // Building the descriptors takes a tenth of a second.
     "--reflection=false",
 ];
 
 impl TestServer {
-    /// A server with a database of its own.
+    /// Starts a server with a new database.
     pub async fn start(engine: Engine) -> Self {
         Self::start_with(engine, &[]).await
     }
 
-    /// The same, with settings as flags, for example `--heartbeat-timeout=1s`.
+    /// Starts a server with a new database and flags such as `--heartbeat-timeout=1s`.
     pub async fn start_with(engine: Engine, flags: &[&str]) -> Self {
-        Self::over(TestDatabase::create(engine).await, flags).await
+        Self::start_on(TestDatabase::create(engine).await, flags).await
     }
 
-    /// A server over a database that exists.
-    pub async fn over(database: TestDatabase, flags: &[&str]) -> Self {
+    /// Starts a server on an existing database.
+    pub async fn start_on(database: TestDatabase, flags: &[&str]) -> Self {
         let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
-        let (address, running) = launch(&database, &flags).await;
+        let (address, handle) = launch(&database, &flags).await;
         let channel = connect(address).await;
         Self {
             database,
             channel,
             address,
-            running,
+            handle,
             flags,
         }
     }
 
-    /// The same, with a connection that the test makes, for example with TLS.
-    pub async fn reached(
+    /// Starts a server on an existing database, with a custom channel, for example with TLS.
+    pub async fn start_with_channel(
         database: TestDatabase,
         flags: &[&str],
-        reach: impl Fn(SocketAddr) -> Channel,
+        connect: impl Fn(SocketAddr) -> Channel,
     ) -> Self {
         let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
-        let (address, running) = launch(&database, &flags).await;
-        let channel = serving(reach(address)).await;
+        let (address, handle) = launch(&database, &flags).await;
+        let channel = wait_until_healthy(connect(address)).await;
         Self {
             database,
             channel,
             address,
-            running,
+            handle,
             flags,
         }
     }
 
-    /// Another server over the same database, with the same keys: a connection to it.
+    /// Starts another server with the same database and keys; returns a connection to it.
     pub async fn replica(&self) -> Channel {
-        let (address, running) = launch(&self.database, &self.flags).await;
-        // It runs until the test's runtime ends.
-        std::mem::forget(running.stop);
+        let (address, handle) = launch(&self.database, &self.flags).await;
+        // The replica runs until the test's runtime ends.
+        std::mem::forget(handle.stop);
         connect(address).await
     }
 
-    /// Stops the server; its data stays.
+    /// Stops the server; returns its database.
     pub async fn stop(self) -> TestDatabase {
-        self.running.stop().await;
+        self.handle.stop().await;
         self.database
     }
 
-    /// Stops the server and starts another over the same data.
+    /// Stops the server and starts a new one with the same database and flags.
     pub async fn restart(self) -> Self {
         let Self {
             database,
-            running,
+            handle,
             flags,
             ..
         } = self;
-        running.stop().await;
-        let (address, running) = launch(&database, &flags).await;
+        handle.stop().await;
+        let (address, handle) = launch(&database, &flags).await;
         let channel = connect(address).await;
         Self {
             database,
             channel,
             address,
-            running,
+            handle,
             flags,
         }
     }
 }
 
-impl Running {
+impl ServerHandle {
     async fn stop(self) {
         self.stop.send(()).unwrap();
         timeout(Duration::from_secs(30), self.task)
@@ -127,22 +128,22 @@ impl Running {
     }
 }
 
-/// The settings that these flags make.
+/// The configuration for a test: `TEST_FLAGS`, overridden by `flags`.
 pub fn config(database: &TestDatabase, flags: &[String]) -> Config {
     let own = [
         format!("--data-dir={}", database.directory.path().display()),
         format!("--database-url={}", database.url),
     ];
-    let quick = QUICK.iter().map(ToString::to_string);
+    let defaults = TEST_FLAGS.iter().map(ToString::to_string);
     let all: Vec<_> = own
         .into_iter()
-        .chain(quick)
+        .chain(defaults)
         .chain(flags.iter().cloned())
         .collect();
     settings(&all)
 }
 
-/// The settings that these flags and no others make.
+/// The configuration from these flags only.
 pub fn settings(flags: &[String]) -> Config {
     #[derive(Parser)]
     #[command(args_override_self = true)]
@@ -155,7 +156,7 @@ pub fn settings(flags: &[String]) -> Config {
     Flags::parse_from([&program].into_iter().chain(flags)).config
 }
 
-async fn launch(database: &TestDatabase, flags: &[String]) -> (SocketAddr, Running) {
+async fn launch(database: &TestDatabase, flags: &[String]) -> (SocketAddr, ServerHandle) {
     let config = config(database, flags);
     config.check().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -168,26 +169,26 @@ async fn launch(database: &TestDatabase, flags: &[String]) -> (SocketAddr, Runni
         let shutdown = async { stopped.await.unwrap_or_default() };
         server::serve(listener, database, keys, &config, shutdown).await
     });
-    (address, Running { stop, task })
+    (address, ServerHandle { stop, task })
 }
 
-/// A connection to a server, once it serves.
+/// Connects to a server; waits until it is healthy.
 async fn connect(address: SocketAddr) -> Channel {
     let channel = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         .connect_lazy();
-    serving(channel).await
+    wait_until_healthy(channel).await
 }
 
-/// A connection, once the server at its end serves.
-async fn serving(channel: Channel) -> Channel {
-    eventually("the server serves", async || {
+/// Waits until the server of a channel is healthy; returns the channel.
+async fn wait_until_healthy(channel: Channel) -> Channel {
+    eventually("the server is healthy", async || {
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
         let request = tonic_health::pb::HealthCheckRequest {
             service: String::new(),
         };
-        let answer = health.check(request).await.ok()?.into_inner();
-        (answer.status == 1).then_some(())
+        let response = health.check(request).await.ok()?.into_inner();
+        (response.status == 1).then_some(())
     })
     .await;
     channel

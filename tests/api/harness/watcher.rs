@@ -6,49 +6,49 @@ use tonic::{Response, Status, Streaming};
 
 use super::{Client, Refusal, refused};
 
-/// What does not come in this time never does.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout for the next message of a watch.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Somebody who watches a project.
+/// A client of WatchProject.
 pub struct Watcher {
-    answer: Streaming<pb::WatchProjectResponse>,
-    /// The revision that came last.
+    stream: Streaming<pb::WatchProjectResponse>,
+    /// The revision of the last message.
     pub revision: i64,
 }
 
 impl Watcher {
-    /// Watches from a snapshot.
-    pub async fn of(client: &Client, project_id: &str) -> Self {
-        Self::after(client, project_id, 0).await.unwrap()
+    /// Starts a watch with a snapshot.
+    pub async fn start(client: &Client, project_id: &str) -> Self {
+        Self::resume(client, project_id, 0).await.unwrap()
     }
 
-    /// Watches what comes after a revision.
-    pub async fn after(client: &Client, project_id: &str, revision: i64) -> Result<Self, Status> {
+    /// Resumes a watch after a revision.
+    pub async fn resume(client: &Client, project_id: &str, revision: i64) -> Result<Self, Status> {
         let request = pb::WatchProjectRequest {
             project_id: project_id.to_owned(),
             after_revision: revision,
         };
-        let answer = client.stream.clone().watch_project(request).await?;
+        let response = client.stream.clone().watch_project(request).await?;
         Ok(Self {
-            answer: answer.into_inner(),
+            stream: response.into_inner(),
             revision,
         })
     }
 
-    /// Watches from a snapshot; gives it, with all that was to be caught up with read.
-    pub async fn synced(client: &Client, project_id: &str) -> (pb::ProjectSnapshot, Self) {
-        let mut watcher = Self::of(client, project_id).await;
+    /// Starts a watch and reads until WatchSynced; returns the snapshot.
+    pub async fn start_synced(client: &Client, project_id: &str) -> (pb::ProjectSnapshot, Self) {
+        let mut watcher = Self::start(client, project_id).await;
         let Event::Snapshot(snapshot) = watcher.event().await else {
-            panic!("the first answer is a snapshot")
+            panic!("the first message is a snapshot")
         };
         assert_eq!(watcher.event().await, Event::Synced(pb::WatchSynced {}));
         (snapshot, watcher)
     }
 
-    /// The next message, or how the watch ended.
+    /// The next message, or the status that ended the watch.
     pub async fn message(&mut self) -> Result<pb::WatchProjectResponse, Status> {
-        let message = timeout(PATIENCE, self.answer.message()).await;
-        let message = message.expect("something comes")?;
+        let message = timeout(MESSAGE_TIMEOUT, self.stream.message()).await;
+        let message = message.expect("a message arrives")?;
         let message = message.expect("a watch ends with an error");
         self.revision = message.revision;
         Ok(message)
@@ -59,7 +59,7 @@ impl Watcher {
         self.message().await.unwrap()
     }
 
-    /// The next message that is no heartbeat: what it says.
+    /// The event of the next message that is not a heartbeat.
     pub async fn event(&mut self) -> Event {
         loop {
             match self.next().await.event.unwrap() {
@@ -69,10 +69,10 @@ impl Watcher {
         }
     }
 
-    /// The next event, or how the watch ended; it is the one after the last.
+    /// The next change, or the status that ended the watch. Checks that no revision is missing.
     pub async fn change(&mut self) -> Result<Event, Status> {
-        let change = timeout(PATIENCE, self.next_change()).await;
-        change.expect("something changes")
+        let change = timeout(MESSAGE_TIMEOUT, self.next_change()).await;
+        change.expect("a change arrives")
     }
 
     async fn next_change(&mut self) -> Result<Event, Status> {
@@ -81,7 +81,7 @@ impl Watcher {
             let message = self.message().await?;
             match message.event.unwrap() {
                 Event::Heartbeat(_) | Event::Synced(_) => assert_eq!(message.revision, before),
-                Event::Snapshot(_) => panic!("a snapshot comes first or never"),
+                Event::Snapshot(_) => panic!("only the first message is a snapshot"),
                 event => {
                     assert_eq!(message.revision, before + 1);
                     assert!(message.create_time.is_some());
@@ -91,7 +91,7 @@ impl Watcher {
         }
     }
 
-    /// Reads until a revision, each exactly once and in order.
+    /// Reads until a revision. Checks that each revision comes once and in order.
     pub async fn read_until(&mut self, revision: i64) {
         while self.revision < revision {
             self.change().await.unwrap();
@@ -99,8 +99,8 @@ impl Watcher {
         assert_eq!(self.revision, revision);
     }
 
-    /// How the watch ends, whatever comes before; with the revision it says was sent last.
-    pub async fn ended(&mut self) -> (Refusal, i64) {
+    /// Reads until the watch ends; returns the error and its `last_revision`.
+    pub async fn wait_for_end(&mut self) -> (Refusal, i64) {
         let end = async {
             loop {
                 if let Err(status) = self.message().await {
@@ -108,7 +108,7 @@ impl Watcher {
                 }
             }
         };
-        let status = timeout(PATIENCE, end).await.expect("the watch ends");
+        let status = timeout(MESSAGE_TIMEOUT, end).await.expect("the watch ends");
         let refusal = refused(Err::<Response<()>, _>(status));
         let info = refusal.details.error_info().unwrap();
         let last = info.metadata["last_revision"].parse().unwrap();

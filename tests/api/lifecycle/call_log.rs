@@ -101,7 +101,7 @@ async fn a_slow_successful_call_is_logged_as_slow() {
 
 #[tokio::test]
 async fn a_server_side_failure_is_logged_as_a_warning() {
-    let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
+    let (database, mut proxy) = Proxy::to_database(TestDatabase::create(Postgres).await).await;
     let settings = [
         ("SLUICE_LOG", "warn,sluice::commands=info"),
         ("SLUICE_DB_ACQUIRE_TIMEOUT", "200ms"),
@@ -109,7 +109,7 @@ async fn a_server_side_failure_is_logged_as_a_warning() {
     let program = Process::serve(&database, &settings);
     let mut client = Client::anonymous(&program.channel().await);
 
-    proxy.cut().await;
+    proxy.disconnect().await;
     let sign_in = pb::SignInRequest {
         email: "ada@example.com".to_owned(),
         password: "correct horse battery".to_owned(),
@@ -156,7 +156,7 @@ async fn every_line_is_one_json_object_whatever_the_caller_sends() {
 
     line_of(&program, "plain").await;
     program.signal(Signal::TERM);
-    program.ended().await;
+    program.wait_for_exit().await;
     for line in program.log() {
         let object: Value = serde_json::from_str(&line).expect(&line);
         assert!(object["level"].is_string(), "{line}");

@@ -7,7 +7,7 @@ use tonic_health::pb::{
 };
 
 use crate::harness::{
-    Client, Lease, Postgres, Proxy, Sqlite, TestDatabase, TestServer, eventually, refused,
+    Client, DatabaseReuse, Postgres, Proxy, Sqlite, TestDatabase, TestServer, eventually, refused,
 };
 
 async fn health(server: &TestServer) -> ServingStatus {
@@ -20,12 +20,12 @@ async fn health(server: &TestServer) -> ServingStatus {
 
 #[tokio::test]
 async fn calls_are_unavailable_during_a_database_outage_and_served_after_it() {
-    let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
-    let server = TestServer::over(database, &["--db-acquire-timeout=200ms"]).await;
+    let (database, mut proxy) = Proxy::to_database(TestDatabase::create(Postgres).await).await;
+    let server = TestServer::start_on(database, &["--db-acquire-timeout=200ms"]).await;
     let mut ada = server.user().await.client;
     ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
 
-    proxy.cut().await;
+    proxy.disconnect().await;
     let refusal = refused(ada.auth.get_me(pb::GetMeRequest {}).await);
     assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
     let refusal = refused(
@@ -44,7 +44,7 @@ async fn calls_are_unavailable_during_a_database_outage_and_served_after_it() {
     })
     .await;
 
-    proxy.mend().await;
+    proxy.reconnect().await;
     eventually("calls are served again", async || {
         ada.auth.get_me(pb::GetMeRequest {}).await.ok()
     })
@@ -57,8 +57,8 @@ async fn calls_are_unavailable_during_a_database_outage_and_served_after_it() {
 
 #[tokio::test]
 async fn a_server_started_before_its_database_serves_once_it_is_reachable() {
-    let (database, mut proxy) = Proxy::before(TestDatabase::empty(Postgres).await).await;
-    proxy.cut().await;
+    let (database, mut proxy) = Proxy::to_database(TestDatabase::empty(Postgres).await).await;
+    proxy.disconnect().await;
     let url = database.url.clone();
     let server = crate::harness::Process::serve(
         &database,
@@ -83,7 +83,7 @@ async fn a_server_started_before_its_database_serves_once_it_is_reachable() {
         .into_inner();
     assert_eq!(answer.status(), ServingStatus::NotServing);
 
-    proxy.mend().await;
+    proxy.reconnect().await;
     server.channel().await;
     anonymous
         .auth
@@ -99,20 +99,20 @@ async fn streams_survive_a_database_outage() {
     let direct = TestDatabase {
         url: database.url.clone(),
         directory: tempfile::tempdir().unwrap(),
-        lease: Lease::none(),
+        reuse: DatabaseReuse::disabled(),
     };
-    let (database, mut proxy) = Proxy::before(database).await;
+    let (database, mut proxy) = Proxy::to_database(database).await;
     let quick = [
         "--db-acquire-timeout=500ms",
         "--heartbeat-interval=200ms",
         "--heartbeat-timeout=1s",
     ];
-    let server = TestServer::over(database, &quick).await;
+    let server = TestServer::start_on(database, &quick).await;
     let (ada, media) = (server.user().await, server.media_server().await);
     let (_, key) = ada.project().await;
     let stream = media.live(&key, "c1").await;
 
-    proxy.cut().await;
+    proxy.disconnect().await;
     eventually(
         "the stream has been silent for longer than it may be",
         async || {
@@ -122,7 +122,7 @@ async fn streams_survive_a_database_outage() {
         },
     )
     .await;
-    proxy.mend().await;
+    proxy.reconnect().await;
 
     let answer = eventually("the media server reports again", async || {
         let request = pb::HeartbeatPublishRequest {

@@ -41,7 +41,7 @@ async fn on_a_signal_the_call_in_flight_finishes_and_the_program_exits_with_succ
     program.signal(signal);
 
     call.await.unwrap().unwrap();
-    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(program.wait_for_exit().await, Some(0));
     assert_eq!(database.number("select count(*) from users").await, 1);
 }
 
@@ -73,7 +73,7 @@ async fn while_draining_health_is_not_serving_and_calls_are_still_served() {
         .await
         .unwrap();
     // An open watch does not delay the exit.
-    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(program.wait_for_exit().await, Some(0));
 }
 
 #[rstest]
@@ -94,7 +94,7 @@ async fn revocations_are_still_refreshed_during_a_long_drain(
         anonymous.get_jwks(pb::GetJwksRequest {}).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(program.wait_for_exit().await, Some(0));
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_silent_connection_does_not_delay_the_exit() {
 
     program.signal(Signal::TERM);
 
-    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(program.wait_for_exit().await, Some(0));
     let mut rest = Vec::new();
     let closed = timeout(Duration::from_secs(5), silent.read_to_end(&mut rest)).await;
     assert!(closed.is_ok());
@@ -135,5 +135,5 @@ async fn a_second_signal_ends_the_program_at_once() {
     );
     program.signal(Signal::TERM);
 
-    assert_eq!(program.ended().await, Some(1));
+    assert_eq!(program.wait_for_exit().await, Some(1));
 }

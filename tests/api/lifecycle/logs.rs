@@ -80,7 +80,7 @@ async fn run_with_trace_log(engine: Engine) -> (Vec<String>, BTreeMap<&'static s
         .unwrap()
         .into_inner();
 
-    let operator = Process::operators_key(&database).await;
+    let operator = Process::create_operator_key(&database).await;
     let request = pb::ExchangeApiKeyRequest {
         secret: operator.clone(),
     };
@@ -111,7 +111,7 @@ async fn run_with_trace_log(engine: Engine) -> (Vec<String>, BTreeMap<&'static s
         ("operator's token", token),
     ]);
     program.signal(Signal::TERM);
-    program.ended().await;
+    program.wait_for_exit().await;
     (program.log(), secrets)
 }
 

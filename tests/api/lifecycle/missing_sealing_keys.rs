@@ -20,11 +20,14 @@ async fn a_server_without_a_required_key_does_not_start(
     let refusal = start_error(&database, &sealing_keys_flag(&[2])).await;
     assert!(refusal.contains(&sealing_key_id(&[1; 32])), "{refusal}");
     let admin = ["rotate-signing-key", &sealing_keys_flag(&[2])];
-    let said = Process::said(Process::admin(&database, &admin, &[])).await;
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.errors.contains(&sealing_key_id(&[1; 32])), "{said:?}");
+    let output = Process::run(Process::admin(&database, &admin, &[])).await;
+    assert_eq!(output.exit_code, Some(2), "{output:?}");
+    assert!(
+        output.stderr.contains(&sealing_key_id(&[1; 32])),
+        "{output:?}"
+    );
 
-    let server = TestServer::over(database, &[&sealing_keys_flag(&[2, 1])]).await;
+    let server = TestServer::start_on(database, &[&sealing_keys_flag(&[2, 1])]).await;
     secrets.assert_readable(&server).await;
 }
 
@@ -40,8 +43,8 @@ async fn a_server_that_cannot_open_a_stored_key_does_not_start(
     let server = TestServer::start_with(engine, &[&sealing_keys_flag(&[1])]).await;
     let command = format!("rotate-{noun}-key");
     let admin = [&*command, "--activate-after=5s", &sealing_keys_flag(&[1])];
-    let said = Process::said(Process::admin(&server.database, &admin, &[])).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = Process::run(Process::admin(&server.database, &admin, &[])).await;
+    assert_eq!(output.exit_code, Some(0), "{output:?}");
     let database = server.stop().await;
 
     // Someone marks the root key as retired.
@@ -76,8 +79,8 @@ async fn a_running_server_that_cannot_open_a_new_key_stops_serving(
     client.get_me(pb::GetMeRequest {}).await.unwrap();
 
     let arguments = ["rotate-signing-key", &sealing_keys_flag(&[2, 1])];
-    let said = Process::said(Process::admin(&server.database, &arguments, &[])).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = Process::run(Process::admin(&server.database, &arguments, &[])).await;
+    assert_eq!(output.exit_code, Some(0), "{output:?}");
 
     let refusal = eventually("calls are refused", async || {
         client.get_me(pb::GetMeRequest {}).await.err()

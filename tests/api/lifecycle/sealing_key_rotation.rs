@@ -7,8 +7,8 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use crate::harness::{
-    Client, Engine, Load, MediaServer, Postgres, Process, Said, Sqlite, TestDatabase, TestServer,
-    User, eventually,
+    BackgroundCalls, Client, CommandOutput, Engine, MediaServer, Postgres, Process, Sqlite,
+    TestDatabase, TestServer, User, eventually,
 };
 
 const ROTATE: [&str; 2] = ["rotate-sealing-key", "--activate-after=5s"];
@@ -30,16 +30,16 @@ pub fn sealing_keys_flag(bytes: &[u8]) -> String {
     format!("--sealing-keys={}", keys.join(","))
 }
 
-pub async fn rotate(database: &TestDatabase, flags: &[&str]) -> Said {
+pub async fn rotate(database: &TestDatabase, flags: &[&str]) -> CommandOutput {
     let arguments: Vec<_> = ROTATE.iter().chain(flags).copied().collect();
-    let said = Process::said(Process::admin(database, &arguments, &[])).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    said
+    let output = Process::run(Process::admin(database, &arguments, &[])).await;
+    assert_eq!(output.exit_code, Some(0), "{output:?}");
+    output
 }
 
 /// The id of the new key of a rotation.
-fn new_key_id(said: &Said) -> &str {
-    let line = said.output.lines().next().unwrap();
+fn new_key_id(output: &CommandOutput) -> &str {
+    let line = output.stdout.lines().next().unwrap();
     line.rsplit(' ').next().unwrap()
 }
 
@@ -153,15 +153,18 @@ async fn a_rotation_reseals_all_secrets_and_no_call_fails(
         .list_projects(list.clone())
         .await;
     let page_token = page.unwrap().into_inner().next_page_token;
-    let load = Load::start(&server, &replica).await;
+    let background = BackgroundCalls::start(&server, &replica).await;
 
-    let said = rotate(&server.database, &[]).await;
+    let output = rotate(&server.database, &[]).await;
 
-    let (under, others) = count_sealed(&server.database, new_key_id(&said)).await;
+    let (under, others) = count_sealed(&server.database, new_key_id(&output)).await;
     assert!(under > 20, "{under}");
     assert_eq!(others, 0);
-    load.stop().await;
-    assert_eq!(count_sealed(&server.database, new_key_id(&said)).await.1, 0);
+    background.stop().await;
+    assert_eq!(
+        count_sealed(&server.database, new_key_id(&output)).await.1,
+        0
+    );
     secrets.assert_readable(&server).await;
     assert_eq!(secrets.user.project_with(again).await, made);
     let next = pb::ListProjectsRequest { page_token, ..list };
@@ -180,8 +183,8 @@ async fn a_root_key_can_be_removed_from_the_settings_after_its_retirement(
     rotate(&server.database, &[&sealing_keys_flag(&[1])]).await;
     let database = server.stop().await;
 
-    let server = TestServer::over(database, &[&sealing_keys_flag(&[2, 1])]).await;
-    let said = rotate(&server.database, &[&sealing_keys_flag(&[2, 1])]).await;
+    let server = TestServer::start_on(database, &[&sealing_keys_flag(&[2, 1])]).await;
+    let output = rotate(&server.database, &[&sealing_keys_flag(&[2, 1])]).await;
     secrets.assert_readable(&server).await;
     let database = server.stop().await;
 
@@ -192,8 +195,11 @@ async fn a_root_key_can_be_removed_from_the_settings_after_its_retirement(
                where retire_time is not null";
     database.execute(day).await;
 
-    let server = TestServer::over(database, &[&sealing_keys_flag(&[2])]).await;
-    assert_eq!(count_sealed(&server.database, new_key_id(&said)).await.1, 0);
+    let server = TestServer::start_on(database, &[&sealing_keys_flag(&[2])]).await;
+    assert_eq!(
+        count_sealed(&server.database, new_key_id(&output)).await.1,
+        0
+    );
     secrets.assert_readable(&server).await;
     // The first stored key is no longer needed.
     let left = "select count(*) from keys where secret_sealed is not null";
@@ -281,10 +287,10 @@ async fn a_killed_rotation_is_continued_even_by_two_processes_at_once(
     let (second, third) =
         tokio::join!(rotate(&server.database, &[]), rotate(&server.database, &[]));
 
-    for said in [&second, &third] {
+    for output in [&second, &third] {
         assert!(
-            said.errors.contains("continuing an unfinished rotation"),
-            "{said:?}"
+            output.stderr.contains("continuing an unfinished rotation"),
+            "{output:?}"
         );
     }
     assert_eq!(new_key_id(&second), new_key_id(&third));
@@ -321,14 +327,14 @@ async fn a_value_that_cannot_be_opened_is_reported_and_all_others_are_resealed(
     };
     server.database.execute(&moved).await;
 
-    let said = Process::said(Process::admin(&server.database, &ROTATE, &[])).await;
+    let output = Process::run(Process::admin(&server.database, &ROTATE, &[])).await;
 
-    assert_eq!(said.code, Some(1), "{said:?}");
-    let last = said.errors.lines().last().unwrap();
+    assert_eq!(output.exit_code, Some(1), "{output:?}");
+    let last = output.stderr.lines().last().unwrap();
     assert_eq!(last, "sluice: 1 values cannot be opened, see above");
-    assert!(said.errors.contains(&broken.project.id), "{said:?}");
+    assert!(output.stderr.contains(&broken.project.id), "{output:?}");
     assert_eq!(
-        count_sealed(&server.database, new_key_id(&said)).await,
+        count_sealed(&server.database, new_key_id(&output)).await,
         (7, 1)
     );
     secrets.assert_readable(&server).await;
@@ -341,12 +347,12 @@ async fn a_value_that_cannot_be_opened_is_reported_and_all_others_are_resealed(
 async fn an_activation_delay_shorter_than_replicas_need_is_refused(#[case] command: &str) {
     let database = TestDatabase::create(Sqlite).await;
     let arguments = [command, "--activate-after=4s"];
-    let said = Process::said(Process::admin(&database, &arguments, &[])).await;
+    let output = Process::run(Process::admin(&database, &arguments, &[])).await;
 
-    assert_eq!(said.code, Some(2), "{said:?}");
+    assert_eq!(output.exit_code, Some(2), "{output:?}");
     let wanted = "must be a duration from 5s to 1h";
-    assert!(said.errors.contains("--activate-after"), "{said:?}");
-    assert!(said.errors.contains(wanted), "{said:?}");
+    assert!(output.stderr.contains("--activate-after"), "{output:?}");
+    assert!(output.stderr.contains(wanted), "{output:?}");
 }
 
 /// The id of the only root key, from its file.
@@ -370,9 +376,9 @@ pub async fn start_error(database: &TestDatabase, flag: &str) -> String {
         ("SLUICE_DATA_DIR", directory),
         ("DATABASE_URL", &*database.url),
     ];
-    let said = Process::said(Process::command(&["serve", flag], &settings)).await;
-    assert_eq!(said.code, Some(2), "{said:?}");
-    let last = said.errors.lines().last().unwrap();
+    let output = Process::run(Process::command(&["serve", flag], &settings)).await;
+    assert_eq!(output.exit_code, Some(2), "{output:?}");
+    let last = output.stderr.lines().last().unwrap();
     assert!(last.starts_with("sluice: SLUICE_SEALING_KEYS "), "{last}");
     last.to_owned()
 }

@@ -120,7 +120,7 @@ async fn missing_secrets_are_generated_once_with_mode_0600() {
     let mut client = Client::anonymous(&first.channel().await);
     let tokens = sign_up(&mut client).await;
     first.signal(Signal::TERM);
-    assert_eq!(first.ended().await, Some(0));
+    assert_eq!(first.wait_for_exit().await, Some(0));
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(path("jwt.secret")), 0o600);
     assert_eq!(mode(path("sealing.key")), 0o600);
@@ -194,7 +194,7 @@ async fn acknowledged_writes_survive_a_kill(#[values(Sqlite, Postgres)] engine: 
         .unwrap()
         .into_inner();
     first.signal(Signal::KILL);
-    assert_eq!(first.ended().await, None);
+    assert_eq!(first.wait_for_exit().await, None);
 
     let second = Process::serve(&database, &[]);
     let mut ada = Client::with_token(&second.channel().await, &tokens.access_token);

@@ -8,7 +8,7 @@ async fn the_log_filter_can_be_read_and_changed_at_run_time() {
     let program = Process::serve(&database, &[("SLUICE_LOG", "info")]);
     let mut client = Client::anonymous(&program.channel().await);
     let filter = program.operations("GET", "/log", "").await;
-    assert_eq!((filter.status, filter.text.as_str()), (200, "info\n"));
+    assert_eq!((filter.status, filter.body.as_str()), (200, "info\n"));
     client.auth.get_jwks(pb::GetJwksRequest {}).await.unwrap();
 
     let changed = program
@@ -17,7 +17,7 @@ async fn the_log_filter_can_be_read_and_changed_at_run_time() {
 
     assert_eq!(changed.status, 200, "{changed:?}");
     let filter = program.operations("GET", "/log", "").await;
-    assert_eq!(filter.text, "info,sluice::calls=debug\n");
+    assert_eq!(filter.body, "info,sluice::calls=debug\n");
     client.auth.get_jwks(pb::GetJwksRequest {}).await.unwrap();
     let calls = || {
         let log = program.log();
@@ -40,8 +40,8 @@ async fn an_invalid_log_filter_is_refused_and_changes_nothing() {
     let long = program.operations("PUT", "/log", &"x".repeat(5000)).await;
 
     assert_eq!(wrong.status, 400);
-    assert!(wrong.text.contains("such as info"), "{wrong:?}");
+    assert!(wrong.body.contains("such as info"), "{wrong:?}");
     assert_eq!(long.status, 413);
     let filter = program.operations("GET", "/log", "").await;
-    assert_eq!(filter.text, "warn,sluice=info\n");
+    assert_eq!(filter.body, "warn,sluice=info\n");
 }

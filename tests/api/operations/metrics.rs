@@ -150,7 +150,7 @@ async fn metrics_of_process_pool_jobs_and_streams_are_exported(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
-    let secret = Process::operators_key(&database).await;
+    let secret = Process::create_operator_key(&database).await;
     let program = Process::serve(&database, &[("SLUICE_BCRYPT_COST", "4")]);
     let channel = program.channel().await;
     let mut client = Client::anonymous(&channel);

@@ -20,8 +20,8 @@ async fn a_serving_program_is_live_and_ready(#[values(Sqlite, Postgres)] engine:
         program.operations("GET", "/readyz", "").await,
     );
 
-    assert_eq!((live.status, live.text.as_str()), (200, "alive\n"));
-    assert_eq!((ready.status, ready.text.as_str()), (200, "serving\n"));
+    assert_eq!((live.status, live.body.as_str()), (200, "alive\n"));
+    assert_eq!((ready.status, ready.body.as_str()), (200, "serving\n"));
 }
 
 #[tokio::test]
@@ -50,30 +50,30 @@ async fn a_draining_program_is_live_and_not_ready_and_closes_this_port_last() {
 
     let ready = program.operations("GET", "/readyz", "").await;
     assert_eq!(ready.status, 503);
-    assert!(ready.text.starts_with("draining"), "{ready:?}");
+    assert!(ready.body.starts_with("draining"), "{ready:?}");
     let live = program.operations("GET", "/livez", "").await;
     assert_eq!(live.status, 200);
     let metrics = program.operations("GET", "/metrics", "").await;
     assert_eq!(metrics.status, 200);
-    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(program.wait_for_exit().await, Some(0));
 }
 
 #[tokio::test]
 async fn without_its_database_a_program_is_live_and_not_ready_and_exports_metrics() {
-    let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
+    let (database, mut proxy) = Proxy::to_database(TestDatabase::create(Postgres).await).await;
     let program = Process::serve(&database, &[]);
     program.channel().await;
 
-    proxy.cut().await;
+    proxy.disconnect().await;
 
     let ready = eventually("readiness fails", async || {
         let ready = program.operations("GET", "/readyz", "").await;
         (ready.status == 503).then_some(ready)
     })
     .await;
-    assert_eq!(ready.text, "the database does not answer\n");
+    assert_eq!(ready.body, "the database does not answer\n");
     let live = program.operations("GET", "/livez", "").await;
     assert_eq!(live.status, 200);
     let metrics = program.operations("GET", "/metrics", "").await;
-    assert!(metrics.text.contains("\nsluice_database_up 0\n"));
+    assert!(metrics.body.contains("\nsluice_database_up 0\n"));
 }

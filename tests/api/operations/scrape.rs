@@ -14,7 +14,7 @@ impl Scrape {
         assert_eq!(answer.status, 200, "{answer:?}");
         let head = answer.head;
         assert!(head.contains("text/plain; version=0.0.4"), "{head}");
-        Self { text: answer.text }
+        Self { text: answer.body }
     }
 
     /// The names of all series with their labels, and their values.

@@ -88,7 +88,7 @@ async fn a_call_continues_its_callers_trace_with_spans_for_statements_and_hashin
     assert_eq!(attribute(resource, "service.name"), "sluice");
 
     program.signal(Signal::TERM);
-    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(program.wait_for_exit().await, Some(0));
     let spans = collector.spans();
     assert!(
         spans.iter().all(|span| hex(&span.trace_id) == TRACE),
@@ -137,7 +137,7 @@ async fn without_a_valid_traceparent_the_sampling_ratio_decides() {
 
 #[tokio::test]
 async fn a_server_side_failure_is_a_span_with_an_error_status() {
-    let (database, mut proxy) = Proxy::before(TestDatabase::create(Postgres).await).await;
+    let (database, mut proxy) = Proxy::to_database(TestDatabase::create(Postgres).await).await;
     let collector = Collector::start().await;
     let settings = [
         ("SLUICE_OTLP_ENDPOINT", &*collector.url),
@@ -146,7 +146,7 @@ async fn a_server_side_failure_is_a_span_with_an_error_status() {
     ];
     let program = Process::serve(&database, &settings);
     let mut client = Client::anonymous(&program.channel().await);
-    proxy.cut().await;
+    proxy.disconnect().await;
 
     client
         .auth
@@ -180,7 +180,7 @@ async fn an_unreachable_collector_delays_nothing_and_is_logged_once() {
     }
 
     program.signal(Signal::TERM);
-    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(program.wait_for_exit().await, Some(0));
     let log = program.log();
     let logged = log
         .iter()

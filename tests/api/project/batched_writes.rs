@@ -21,7 +21,7 @@ async fn start(engine: Engine) -> TestServer {
     TestServer::start_with(engine, &flags).await
 }
 
-/// Waits until the held writes form a batch.
+/// Waits until the blocked writes form a batch.
 async fn wait_for_batch(server: &TestServer, engine: Engine) {
     match engine {
         Sqlite => yield_now().await,
@@ -62,7 +62,7 @@ async fn concurrent_creates_each_return_the_requested_project(
     let server = start(engine).await;
     let users = [server.user().await, server.user().await];
     let media = server.media_server().await;
-    let held = server.database.hold_writes().await;
+    let blocked = server.database.block_writes().await;
     let mut creates = JoinSet::new();
     for number in 0..40 {
         let mut projects = users[number % 2].client.project.clone();
@@ -81,7 +81,7 @@ async fn concurrent_creates_each_return_the_requested_project(
         });
     }
     wait_for_batch(&server, engine).await;
-    held.release().await;
+    blocked.release().await;
 
     for (number, policy, created) in creates.join_all().await {
         let (owner, other) = (&users[number % 2], &users[(number + 1) % 2]);
@@ -131,7 +131,7 @@ async fn concurrent_updates_change_only_projects_of_their_caller(
         (&of_first, "program", vec![&first.id]),
     ];
 
-    let held = server.database.hold_writes().await;
+    let blocked = server.database.block_writes().await;
     let mut changes = JoinSet::new();
     for number in 0..5 {
         for (client, who, theirs) in &callers {
@@ -146,7 +146,7 @@ async fn concurrent_updates_change_only_projects_of_their_caller(
         }
     }
     wait_for_batch(&server, engine).await;
-    held.release().await;
+    blocked.release().await;
 
     for (request, is_theirs, answer) in changes.join_all().await {
         if is_theirs {
@@ -167,7 +167,7 @@ async fn concurrent_updates_change_only_projects_of_their_caller(
         let updates = seen.iter().filter(|action| *action == "UpdateProject");
         assert_eq!(updates.count() as i64, changes);
 
-        let watcher = Watcher::after(&owner.client, &before.id, before.revision).await;
+        let watcher = Watcher::resume(&owner.client, &before.id, before.revision).await;
         let mut watcher = watcher.unwrap();
         for revision in before.revision + 1..=after.revision {
             let Event::ProjectUpdated(project) = watcher.event().await else {
@@ -205,7 +205,7 @@ async fn concurrent_updates_change_only_the_fields_they_name(
         nanos: 0,
     };
 
-    let held = server.database.hold_writes().await;
+    let blocked = server.database.block_writes().await;
     let mut changes = JoinSet::new();
     for (number, (before, _)) in projects.iter().enumerate() {
         let (mut request, mut expected) = (nothing(before), before.clone());
@@ -240,7 +240,7 @@ async fn concurrent_updates_change_only_the_fields_they_name(
         });
     }
     wait_for_batch(&server, engine).await;
-    held.release().await;
+    blocked.release().await;
 
     for (expected, after) in changes.join_all().await {
         let expected = pb::Project {
@@ -259,7 +259,7 @@ async fn cancelled_calls_of_a_batch_write_nothing() {
     let server = TestServer::start_with(Postgres, &flags).await;
     let user = server.user().await;
     let (project, _) = user.project().await;
-    let held = server.database.hold_writes().await;
+    let blocked = server.database.block_writes().await;
     let (mut kept, mut given_up) = (JoinSet::new(), JoinSet::new());
     for number in 0..20 {
         let (calls, name) = match number % 2 {
@@ -284,7 +284,7 @@ async fn cancelled_calls_of_a_batch_write_nothing() {
         let mut projects = user.client.project.clone();
         projects.list_platforms(request).await.unwrap();
     }
-    held.release().await;
+    blocked.release().await;
 
     for answer in kept.join_all().await {
         answer.unwrap();

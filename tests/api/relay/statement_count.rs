@@ -79,7 +79,7 @@ async fn reporting_500_relays_takes_as_many_statements_as_reporting_one(
     let database = fixture.server.stop().await;
     let program = Process::serve(&database, &SETTINGS);
     let channel = program.channel().await;
-    let server = TestServer::over(database, &[]).await;
+    let server = TestServer::start_on(database, &[]).await;
     let token = server.operator_token(&[Scope::RelaysWork]).await;
     let client = Client::with_token(&channel, &token);
 

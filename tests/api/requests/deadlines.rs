@@ -23,7 +23,7 @@ async fn server_with(engine: Engine, flags: &[&str]) -> (TestServer, User) {
 }
 
 async fn restart_with(server: TestServer, user: User, flags: &[&str]) -> (TestServer, User) {
-    let server = TestServer::over(server.stop().await, flags).await;
+    let server = TestServer::start_on(server.stop().await, flags).await;
     let client = Client::with_token(&server.channel, &user.tokens.access_token);
     (server, User { client, ..user })
 }
@@ -43,10 +43,10 @@ async fn a_call_that_exceeds_the_server_timeout_ends_and_changes_nothing(
     let (server, ada) = server_with(engine, &["--call-timeout=300ms"]).await;
     let mut ada = ada.client;
 
-    let held = server.database.hold_writes().await;
+    let blocked = server.database.block_writes().await;
     let refusal = refused(ada.project.create_project(create_project()).await);
     assert_eq!(refusal.class(), EXCEEDED);
-    held.release().await;
+    blocked.release().await;
 
     let again = pb::CreateProjectRequest {
         request_id: "11111111-1111-4111-8111-111111111111".to_owned(),
@@ -73,7 +73,7 @@ async fn the_shorter_of_grpc_timeout_and_server_timeout_applies(
     let (server, ada) = server_with(engine, &[&flag]).await;
     let mut raw = RawConnection::to(server.address).await;
 
-    let _held = server.database.hold_writes().await;
+    let _blocked = server.database.block_writes().await;
     let headers = [
         ("authorization", &*bearer(&ada)),
         ("grpc-timeout", grpc_timeout),
@@ -109,7 +109,7 @@ async fn an_incomplete_request_times_out() {
     let mut raw = RawConnection::to(server.address).await;
 
     let headers = [("authorization", &*bearer(&ada))];
-    let status = raw.begin(GET, &headers).await.ended().await;
+    let status = raw.begin(GET, &headers).await.status().await;
 
     let refusal = refused(Err::<Response<()>, _>(status));
     assert_eq!(refusal.class(), EXCEEDED);
@@ -124,7 +124,7 @@ async fn the_server_timeout_does_not_apply_to_a_watch(#[values(Sqlite, Postgres)
     let (project, _) = ada.project().await;
     let (_server, ada) = restart_with(server, ada, &flags).await;
 
-    let (_, mut watcher) = Watcher::synced(&ada.client, &project.id).await;
+    let (_, mut watcher) = Watcher::start_synced(&ada.client, &project.id).await;
     for _ in 0..10 {
         watcher.next().await;
     }

@@ -5,7 +5,7 @@ use tonic::{Code, Response, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::harness::{
-    Engine, HeldWrites, Postgres, RawConnection, Sqlite, TestServer, User, Watcher, eventually,
+    BlockedWrites, Engine, Postgres, RawConnection, Sqlite, TestServer, User, Watcher, eventually,
     refused,
 };
 
@@ -24,8 +24,8 @@ fn get(project: &pb::Project) -> pb::GetProjectRequest {
 type PendingCalls = JoinSet<Result<(), Status>>;
 
 /// Uses the seven permits for calls that wait for a lock. Three more are refused.
-async fn use_all_permits(server: &TestServer, user: &User) -> (HeldWrites, PendingCalls) {
-    let held = server.database.hold_writes().await;
+async fn use_all_permits(server: &TestServer, user: &User) -> (BlockedWrites, PendingCalls) {
+    let blocked = server.database.block_writes().await;
     let mut calls = PendingCalls::new();
     for _ in 0..10 {
         let mut projects = user.client.project.clone();
@@ -42,7 +42,7 @@ async fn use_all_permits(server: &TestServer, user: &User) -> (HeldWrites, Pendi
         let refusal = refused(refusal.map(Response::new));
         assert_eq!(refusal.class(), OVERLOADED);
     }
-    (held, calls)
+    (blocked, calls)
 }
 
 #[rstest]
@@ -54,12 +54,12 @@ async fn a_call_over_the_limit_is_refused_and_earlier_ones_are_answered(
     let ada = server.user().await;
     let (project, _) = ada.project().await;
 
-    let (held, calls) = use_all_permits(&server, &ada).await;
+    let (blocked, calls) = use_all_permits(&server, &ada).await;
     let mut projects = ada.client.project.clone();
     let refusal = refused(projects.get_project(get(&project)).await);
     assert_eq!(refusal.class(), OVERLOADED);
 
-    held.release().await;
+    blocked.release().await;
     for call in calls.join_all().await {
         call.unwrap();
     }
@@ -77,12 +77,12 @@ async fn media_servers_are_served_while_others_are_refused(
     let media = server.media_server().await;
     let stream = media.live(&stream_key, "c1").await;
 
-    let (held, _calls) = use_all_permits(&server, &ada).await;
+    let (blocked, _calls) = use_all_permits(&server, &ada).await;
     let answer = match engine {
         Postgres => media.heartbeat(&stream, "c1").await,
         // On SQLite no heartbeat can be written before the lock is released.
         Sqlite => {
-            let (answer, ()) = tokio::join!(media.heartbeat(&stream, "c1"), held.release());
+            let (answer, ()) = tokio::join!(media.heartbeat(&stream, "c1"), blocked.release());
             answer
         }
     };
@@ -98,7 +98,7 @@ async fn health_checks_are_answered_while_others_are_refused(
     let server = TestServer::start_with(engine, &EIGHT_CALLS).await;
     let ada = server.user().await;
 
-    let (_held, _calls) = use_all_permits(&server, &ada).await;
+    let (_blocked, _calls) = use_all_permits(&server, &ada).await;
 
     let mut health = HealthClient::new(server.channel.clone());
     let answer = health.check(HealthCheckRequest::default()).await.unwrap();
@@ -119,7 +119,7 @@ async fn watches_and_incomplete_requests_do_not_count_as_concurrent_calls(
 
     let (mut watches, mut incomplete) = (Vec::new(), Vec::new());
     for _ in 0..9 {
-        watches.push(Watcher::synced(&ada.client, &project.id).await);
+        watches.push(Watcher::start_synced(&ada.client, &project.id).await);
         incomplete.push(
             raw.begin("sluice.v1.ProjectService/GetProject", &headers)
                 .await,
@@ -149,7 +149,7 @@ async fn incomplete_requests_are_limited_and_release_their_permits_when_cancelle
     for _ in 0..32 {
         incomplete.push(raw.begin("sluice.v1.AuthService/GetJwks", &[]).await);
     }
-    let status = raw.begin(rpc, &[]).await.ended().await;
+    let status = raw.begin(rpc, &[]).await.status().await;
     let refusal = refused(Err::<Response<()>, _>(status));
     assert_eq!(refusal.class(), OVERLOADED);
 
@@ -170,7 +170,7 @@ async fn an_incomplete_request_to_any_service_times_out(#[case] rpc: &str) {
     let server = TestServer::start_with(Sqlite, &["--call-timeout=1s"]).await;
     let mut raw = RawConnection::to(server.address).await;
 
-    let status = raw.begin(rpc, &[]).await.ended().await;
+    let status = raw.begin(rpc, &[]).await.status().await;
 
     let allowed = [Code::DeadlineExceeded, Code::Unimplemented];
     assert!(allowed.contains(&status.code()), "{status:?}");

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use crate::harness::{
-    Client, Cluster, Engine, MediaServer, Postgres, Process, Sides, Sqlite, TestDatabase, Watcher,
-    eventually,
+    Client, Cluster, Engine, MediaServer, Postgres, Process, Replicas, Sqlite, TestDatabase,
+    Watcher, eventually,
 };
 
 const SETTINGS: [(&str, &str); 4] = [
@@ -32,7 +32,7 @@ const SETTINGS: [(&str, &str); 4] = [
 /// Shared state of writers and watchers, with the acknowledged writes.
 #[derive(Clone)]
 struct Workload {
-    sides: Sides,
+    replicas: Replicas,
     owner: String,
     media: String,
     project_id: String,
@@ -82,7 +82,7 @@ fn is_caused_by_crash(status: &Status) -> bool {
 
 impl Workload {
     async fn begin(cluster: &Cluster) -> Self {
-        let channel = cluster.sides.channel(0);
+        let channel = cluster.replicas.channel(0);
         let request = pb::SignUpRequest {
             email: "ada@example.com".to_owned(),
             password: "correct horse battery".to_owned(),
@@ -98,14 +98,14 @@ impl Workload {
         };
         let mut projects = Client::with_token(&channel, &owner).project;
         let made = projects.create_project(request).await.unwrap().into_inner();
-        let secret = Process::operators_key(&cluster.database).await;
+        let secret = Process::create_operator_key(&cluster.database).await;
         let request = pb::ExchangeApiKeyRequest { secret };
         let answer = Client::anonymous(&channel)
             .auth
             .exchange_api_key(request)
             .await;
         Self {
-            sides: cluster.sides.clone(),
+            replicas: cluster.replicas.clone(),
             owner,
             media: answer.unwrap().into_inner().access_token,
             project_id: made.project.unwrap().id,
@@ -115,13 +115,13 @@ impl Workload {
         }
     }
 
-    fn owner(&self, side: usize) -> Client {
-        Client::with_token(&self.sides.channel(side), &self.owner)
+    fn owner(&self, replica: usize) -> Client {
+        Client::with_token(&self.replicas.channel(replica), &self.owner)
     }
 
-    fn media(&self, side: usize) -> MediaServer {
+    fn media(&self, replica: usize) -> MediaServer {
         MediaServer {
-            client: Client::with_token(&self.sides.channel(side), &self.media),
+            client: Client::with_token(&self.replicas.channel(replica), &self.media),
         }
     }
 
@@ -191,7 +191,7 @@ impl Workload {
         let (mut events, mut watches, mut revision) = (BTreeMap::new(), 0, first);
         while revision < until.load(Relaxed) as i64 {
             let mut watcher = retry_until_answered("a watch begins", async |tries| {
-                Watcher::after(&self.owner(watches + tries), &self.project_id, revision).await
+                Watcher::resume(&self.owner(watches + tries), &self.project_id, revision).await
             })
             .await;
             watches += 1;
@@ -269,7 +269,7 @@ async fn kill_again_and_again(engine: Engine, programs: usize, kills: usize) {
     let database = TestDatabase::create(engine).await;
     let mut cluster = Cluster::start(database, programs, &SETTINGS).await;
     let workload = Workload::begin(&cluster).await;
-    let (snapshot, _) = Watcher::synced(&workload.owner(0), &workload.project_id).await;
+    let (snapshot, _) = Watcher::start_synced(&workload.owner(0), &workload.project_id).await;
     let first = snapshot.project.unwrap().revision;
     let until = Arc::new(AtomicUsize::new(usize::MAX >> 1));
     let mut watchers = JoinSet::new();
@@ -292,7 +292,7 @@ async fn kill_again_and_again(engine: Engine, programs: usize, kills: usize) {
     workload.stop.cancel();
     writers.join_all().await;
 
-    let (snapshot, _) = Watcher::synced(&workload.owner(0), &workload.project_id).await;
+    let (snapshot, _) = Watcher::start_synced(&workload.owner(0), &workload.project_id).await;
     let last = snapshot.project.unwrap().revision;
     until.store(last as usize, Relaxed);
     let all: Vec<_> = (first + 1..=last).collect();

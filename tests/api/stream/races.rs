@@ -214,5 +214,11 @@ async fn the_schema_refuses_a_second_stream_that_has_not_ended(
     fixture.node.live(&fixture.key, "b").await;
 
     let revive = "update streams set end_time = null where end_time is not null";
-    assert!(fixture.server.database.refuses(revive).await);
+    assert!(
+        fixture
+            .server
+            .database
+            .violates_unique_constraint(revive)
+            .await
+    );
 }

@@ -116,7 +116,7 @@ async fn reporting_a_thousand_streams_takes_as_many_statements_as_reporting_one(
         request_id: String::new(),
     };
     anonymous.auth.sign_up(request).await.unwrap();
-    let secret = Process::operators_key(&database).await;
+    let secret = Process::create_operator_key(&database).await;
     let request = pb::ExchangeApiKeyRequest { secret };
     let token = anonymous.auth.exchange_api_key(request).await.unwrap();
     let client = Client::with_token(&channel, &token.into_inner().access_token);

@@ -28,14 +28,14 @@ async fn a_watch_ends_with_its_session(#[values(Sqlite, Postgres)] engine: Engin
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     let tokens = calls::new_session(&fixture.server, &fixture.owner).await;
     let other = Client::with_token(&fixture.server.channel, &tokens.access_token);
-    let (_, mut watcher) = Watcher::synced(&other, id).await;
-    let (_, mut stays) = Watcher::synced(owner, id).await;
+    let (_, mut watcher) = Watcher::start_synced(&other, id).await;
+    let (_, mut stays) = Watcher::start_synced(owner, id).await;
 
     let request = pb::SignOutRequest::default();
     other.auth.clone().sign_out(request).await.unwrap();
     let revision = rename(owner, id, "After it ended").await;
 
-    let (refusal, last) = watcher.ended().await;
+    let (refusal, last) = watcher.wait_for_end().await;
     assert_eq!((refusal.class(), last), (INVALID, revision - 1));
     stays.read_until(revision).await;
 }
@@ -50,7 +50,7 @@ async fn an_idle_watch_ends_when_its_api_key_is_revoked(
     let (key, secret) = calls::new_api_key(&fixture.owner, request).await;
     let token = calls::api_key_token(&fixture.server, &secret).await;
     let program = Client::with_token(&fixture.server.channel, &token);
-    let (_, mut watcher) = Watcher::synced(&program, &fixture.project_id).await;
+    let (_, mut watcher) = Watcher::start_synced(&program, &fixture.project_id).await;
 
     let request = pb::RevokeApiKeyRequest { api_key_id: key.id };
     let answer = fixture
@@ -62,7 +62,7 @@ async fn an_idle_watch_ends_when_its_api_key_is_revoked(
         .await;
     answer.unwrap();
 
-    let (refusal, last) = watcher.ended().await;
+    let (refusal, last) = watcher.wait_for_end().await;
     assert_eq!((refusal.class(), last), (INVALID, watcher.revision));
 }
 
@@ -72,9 +72,9 @@ async fn a_watch_ends_when_its_token_expires(#[values(Sqlite, Postgres)] engine:
     let fixture = Fixture::start_with(engine, &["--access-token-lifetime=2s"]).await;
     let tokens = calls::new_session(&fixture.server, &fixture.owner).await;
     let owner = Client::with_token(&fixture.server.channel, &tokens.access_token);
-    let (_, mut watcher) = Watcher::synced(&owner, &fixture.project_id).await;
+    let (_, mut watcher) = Watcher::start_synced(&owner, &fixture.project_id).await;
 
-    let (refusal, last) = watcher.ended().await;
+    let (refusal, last) = watcher.wait_for_end().await;
     assert_eq!((refusal.class(), last), (INVALID, watcher.revision));
 }
 
@@ -84,8 +84,8 @@ async fn the_watches_of_a_deleted_account_end(#[values(Sqlite, Postgres)] engine
     let fixture = Fixture::start(engine).await;
     let replica = fixture.server.replica().await;
     let there = Client::with_token(&replica, &fixture.owner.tokens.access_token);
-    let (_, mut here) = Watcher::synced(&fixture.owner.client, &fixture.project_id).await;
-    let (_, mut there) = Watcher::synced(&there, &fixture.project_id).await;
+    let (_, mut here) = Watcher::start_synced(&fixture.owner.client, &fixture.project_id).await;
+    let (_, mut there) = Watcher::start_synced(&there, &fixture.project_id).await;
 
     let request = pb::DeleteMeRequest {
         password: fixture.owner.password.to_owned(),
@@ -94,7 +94,7 @@ async fn the_watches_of_a_deleted_account_end(#[values(Sqlite, Postgres)] engine
     answer.unwrap();
 
     for watcher in [&mut here, &mut there] {
-        let (refusal, _) = watcher.ended().await;
+        let (refusal, _) = watcher.wait_for_end().await;
         // The end of the session or of the project, whichever is detected first.
         assert!(
             [INVALID, NOT_FOUND].contains(&refusal.class()),
@@ -108,7 +108,7 @@ async fn the_watches_of_a_deleted_account_end(#[values(Sqlite, Postgres)] engine
 #[tokio::test]
 async fn a_watch_ends_when_its_project_row_is_deleted(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
-    let (_, mut watcher) = Watcher::synced(&fixture.owner.client, &fixture.project_id).await;
+    let (_, mut watcher) = Watcher::start_synced(&fixture.owner.client, &fixture.project_id).await;
 
     fixture
         .server
@@ -116,7 +116,7 @@ async fn a_watch_ends_when_its_project_row_is_deleted(#[values(Sqlite, Postgres)
         .execute("delete from projects")
         .await;
 
-    let (refusal, last) = watcher.ended().await;
+    let (refusal, last) = watcher.wait_for_end().await;
     assert_eq!((refusal.class(), last), (NOT_FOUND, watcher.revision));
 }
 
@@ -125,12 +125,12 @@ async fn a_watch_ends_when_its_project_row_is_deleted(#[values(Sqlite, Postgres)
 async fn a_deleted_project_cannot_be_watched_again(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
-    let (_, mut watcher) = Watcher::synced(owner, id).await;
+    let (_, mut watcher) = Watcher::start_synced(owner, id).await;
     delete_project(owner, id).await;
-    assert_eq!(watcher.ended().await.0.class(), NOT_FOUND);
+    assert_eq!(watcher.wait_for_end().await.0.class(), NOT_FOUND);
 
     for after_revision in [0, 1, watcher.revision] {
-        let again = Watcher::after(owner, id, after_revision).await;
+        let again = Watcher::resume(owner, id, after_revision).await;
         assert_eq!(again.err().unwrap().code(), Code::NotFound);
     }
 }
@@ -142,16 +142,16 @@ async fn a_draining_server_ends_its_watches_which_resume_on_another(
 ) {
     let fixture = Fixture::start(engine).await;
     let id = fixture.project_id.clone();
-    let (_, mut watcher) = Watcher::synced(&fixture.owner.client, &id).await;
+    let (_, mut watcher) = Watcher::start_synced(&fixture.owner.client, &id).await;
     let revision = rename(&fixture.owner.client, &id, "Before").await;
     watcher.read_until(revision).await;
 
     let fixture = fixture.restart().await;
 
-    let (refusal, last) = watcher.ended().await;
+    let (refusal, last) = watcher.wait_for_end().await;
     assert_eq!((refusal.class(), last), (DRAINING, revision));
     let after = rename(&fixture.owner.client, &id, "After").await;
-    let mut watcher = Watcher::after(&fixture.owner.client, &id, last)
+    let mut watcher = Watcher::resume(&fixture.owner.client, &id, last)
         .await
         .unwrap();
     watcher.read_until(after).await;
@@ -177,25 +177,25 @@ async fn a_slow_watcher_is_ended_and_resumes_at_its_revision(
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     let channel = small_window_channel(&fixture.server.address.to_string()).await;
     let slow = Client::with_token(&channel, &fixture.owner.tokens.access_token);
-    let mut watcher = Watcher::of(&slow, id).await;
+    let mut watcher = Watcher::start(&slow, id).await;
 
     let mut revision = 0;
     for number in 0..40 {
         revision = rename(owner, id, &format!("Name {number}")).await;
     }
     let mut another = eventually("the slow watch is over", async || {
-        Watcher::after(owner, id, 0).await.ok()
+        Watcher::resume(owner, id, 0).await.ok()
     })
     .await;
     another.next().await;
 
-    let (refusal, last) = watcher.ended().await;
+    let (refusal, last) = watcher.wait_for_end().await;
     let too_slow = (Code::ResourceExhausted, "WATCH_TOO_SLOW");
     assert_eq!((refusal.class(), last), (too_slow, watcher.revision));
     assert!(last < revision);
     drop(another);
     let mut watcher = eventually("a watch slot is free", async || {
-        Watcher::after(owner, id, last).await.ok()
+        Watcher::resume(owner, id, last).await.ok()
     })
     .await;
     watcher.read_until(revision).await;
@@ -210,7 +210,7 @@ async fn a_slow_watcher_is_ended_with_its_session(#[values(Sqlite, Postgres)] en
     let tokens = calls::new_session(&fixture.server, &fixture.owner).await;
     let channel = small_window_channel(&fixture.server.address.to_string()).await;
     let slow = Client::with_token(&channel, &tokens.access_token);
-    let mut watcher = Watcher::of(&slow, id).await;
+    let mut watcher = Watcher::start(&slow, id).await;
     for number in 0..40 {
         rename(owner, id, &format!("Name {number}")).await;
     }
@@ -219,11 +219,11 @@ async fn a_slow_watcher_is_ended_with_its_session(#[values(Sqlite, Postgres)] en
     let request = pb::SignOutRequest::default();
     other.auth.clone().sign_out(request).await.unwrap();
     let another = eventually("the slow watch is over", async || {
-        Watcher::after(owner, id, 0).await.ok()
+        Watcher::resume(owner, id, 0).await.ok()
     })
     .await;
 
-    let (refusal, last) = watcher.ended().await;
+    let (refusal, last) = watcher.wait_for_end().await;
     assert_eq!((refusal.class(), last), (INVALID, watcher.revision));
     assert!(last < fixture.project().await.revision);
     drop(another);
@@ -251,8 +251,8 @@ async fn a_slow_watcher_does_not_delay_draining(#[values(Sqlite, Postgres)] engi
     let answer = owner.project.clone().create_project(request).await;
     let id = answer.unwrap().into_inner().project.unwrap().id;
     let unread = small_window_channel(&program.address().await).await;
-    let unread = Watcher::of(&Client::with_token(&unread, &token), &id).await;
-    let (_, mut read) = Watcher::synced(&owner, &id).await;
+    let unread = Watcher::start(&Client::with_token(&unread, &token), &id).await;
+    let (_, mut read) = Watcher::start_synced(&owner, &id).await;
     let mut revision = 0;
     for number in 0..40 {
         revision = rename(&owner, &id, &format!("Name {number}")).await;
@@ -261,29 +261,29 @@ async fn a_slow_watcher_does_not_delay_draining(#[values(Sqlite, Postgres)] engi
 
     program.signal(Signal::TERM);
 
-    let (refusal, last) = read.ended().await;
+    let (refusal, last) = read.wait_for_end().await;
     assert_eq!((refusal.class(), last), (DRAINING, revision));
-    assert_eq!(program.ended().await, Some(0));
+    assert_eq!(program.wait_for_exit().await, Some(0));
     drop(unread);
 }
 
 #[tokio::test]
 async fn a_watch_ends_when_the_database_is_unavailable_and_resumes_afterwards() {
     let database = TestDatabase::create(Postgres).await;
-    let (database, mut proxy) = Proxy::before(database).await;
-    let server = TestServer::over(database, &["--db-acquire-timeout=200ms"]).await;
+    let (database, mut proxy) = Proxy::to_database(database).await;
+    let server = TestServer::start_on(database, &["--db-acquire-timeout=200ms"]).await;
     let owner = server.user().await;
     let (project, _) = owner.project().await;
-    let (_, mut watcher) = Watcher::synced(&owner.client, &project.id).await;
+    let (_, mut watcher) = Watcher::start_synced(&owner.client, &project.id).await;
 
-    proxy.cut().await;
-    let (refusal, last) = watcher.ended().await;
+    proxy.disconnect().await;
+    let (refusal, last) = watcher.wait_for_end().await;
     let away = (Code::Unavailable, "DATABASE_UNAVAILABLE");
     assert_eq!((refusal.class(), last), (away, project.revision));
 
-    proxy.mend().await;
+    proxy.reconnect().await;
     let mut watcher = eventually("it can be watched again", async || {
-        Watcher::after(&owner.client, &project.id, last).await.ok()
+        Watcher::resume(&owner.client, &project.id, last).await.ok()
     })
     .await;
     let revision = rename(&owner.client, &project.id, "Renamed").await;

@@ -28,7 +28,7 @@ async fn a_thousand_watchers_of_one_replica_all_get_every_event(
         let client = Client::with_token(&channel, &owner.tokens.access_token);
         for number in 0..EACH {
             let project = &projects[number % PROJECTS];
-            watchers.push(Watcher::synced(&client, &project.id).await.1);
+            watchers.push(Watcher::start_synced(&client, &project.id).await.1);
         }
     }
     assert_eq!(watchers.len(), 1000);

@@ -17,7 +17,7 @@ use pb::{EndReason, StreamStatus};
 async fn a_watch_begins_with_a_snapshot_of_the_project(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::with_window(engine, &[]).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
-    let (snapshot, _) = Watcher::synced(owner, id).await;
+    let (snapshot, _) = Watcher::start_synced(owner, id).await;
     assert_eq!(snapshot.project, Some(fixture.project().await));
     assert_eq!((snapshot.destinations.len(), snapshot.stream), (0, None));
 
@@ -27,7 +27,7 @@ async fn a_watch_begins_with_a_snapshot_of_the_project(#[values(Sqlite, Postgres
     fixture.stop(&ended, 0).await;
     let live = fixture.begin_live_stream("b").await;
 
-    let (snapshot, watcher) = Watcher::synced(owner, id).await;
+    let (snapshot, watcher) = Watcher::start_synced(owner, id).await;
     let project = fixture.project().await;
     assert_eq!(watcher.revision, project.revision);
     assert_eq!(snapshot.project, Some(project));
@@ -42,7 +42,7 @@ async fn every_change_is_sent_as_an_event_with_its_result(
 ) {
     let fixture = Fixture::with_window(engine, &[]).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
-    let (_, mut watcher) = Watcher::synced(owner, id).await;
+    let (_, mut watcher) = Watcher::start_synced(owner, id).await;
 
     let revision = rename(owner, id, "Renamed").await;
     let updated = next_project_updated(&mut watcher).await;
@@ -101,7 +101,7 @@ async fn a_key_rotation_is_followed_by_the_end_of_the_stream_that_used_the_key(
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     let live = fixture.begin_live_stream("a").await;
-    let (_, mut watcher) = Watcher::synced(owner, id).await;
+    let (_, mut watcher) = Watcher::start_synced(owner, id).await;
 
     let request = pb::RotateStreamKeyRequest {
         project_id: id.clone(),
@@ -127,7 +127,7 @@ async fn a_takeover_is_sent_as_the_end_of_one_stream_and_the_begin_of_another(
 ) {
     let fixture = Fixture::with_takeover(engine, 0).await;
     let old = fixture.begin_live_stream("a").await;
-    let (_, mut watcher) = Watcher::synced(&fixture.owner.client, &fixture.project_id).await;
+    let (_, mut watcher) = Watcher::start_synced(&fixture.owner.client, &fixture.project_id).await;
 
     let new = fixture.begin_stream("b").await;
 
@@ -147,7 +147,7 @@ async fn the_update_of_a_disabled_project_is_sent_before_the_end_of_its_stream(
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     fixture.begin_live_stream("a").await;
-    let (_, mut watcher) = Watcher::synced(owner, id).await;
+    let (_, mut watcher) = Watcher::start_synced(owner, id).await;
 
     let request = pb::UpdateProjectRequest {
         project_id: id.clone(),
@@ -170,7 +170,7 @@ async fn the_deletion_of_a_project_is_sent_last_after_the_end_of_its_stream(
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     fixture.begin_live_stream("a").await;
-    let (_, mut watcher) = Watcher::synced(owner, id).await;
+    let (_, mut watcher) = Watcher::start_synced(owner, id).await;
 
     delete_project(owner, id).await;
 
@@ -180,7 +180,7 @@ async fn the_deletion_of_a_project_is_sent_last_after_the_end_of_its_stream(
     let gone = Event::ProjectDeleted(pb::ProjectDeleted {});
     assert_eq!(watcher.change().await.unwrap(), gone);
     let last = watcher.revision;
-    let (refusal, told) = watcher.ended().await;
+    let (refusal, told) = watcher.wait_for_end().await;
     let not_found = (tonic::Code::NotFound, "RESOURCE_NOT_FOUND");
     assert_eq!((refusal.class(), told), (not_found, last));
 }
@@ -198,7 +198,7 @@ async fn a_watch_resumes_after_a_revision_and_says_when_it_is_synced(
     }
 
     for missed in 0..=5 {
-        let mut watcher = Watcher::after(owner, id, begin + missed).await.unwrap();
+        let mut watcher = Watcher::resume(owner, id, begin + missed).await.unwrap();
         for number in missed + 1..=5 {
             let name = next_project_updated(&mut watcher).await.name;
             assert_eq!(name, format!("Name {number}"));
@@ -217,7 +217,7 @@ async fn an_idle_watch_sends_heartbeats_with_the_latest_revision(
 ) {
     let fixture = Fixture::start_with(engine, &["--watch-heartbeat=20ms"]).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
-    let (_, mut watcher) = Watcher::synced(owner, id).await;
+    let (_, mut watcher) = Watcher::start_synced(owner, id).await;
 
     for _ in 0..3 {
         let revision = fixture.project().await.revision;
@@ -241,8 +241,8 @@ async fn a_watcher_sees_its_project_and_no_other(#[values(Sqlite, Postgres)] eng
     let fixture = Fixture::start(engine).await;
     let owner = &fixture.owner.client;
     let (other, other_key) = fixture.owner.project().await;
-    let (_, mut watcher) = Watcher::synced(owner, &fixture.project_id).await;
-    let (_, mut of_other) = Watcher::synced(owner, &other.id).await;
+    let (_, mut watcher) = Watcher::start_synced(owner, &fixture.project_id).await;
+    let (_, mut of_other) = Watcher::start_synced(owner, &other.id).await;
 
     let stream = fixture.node.live(&other_key, "a").await;
     rename(owner, &fixture.project_id, "Renamed").await;
@@ -260,14 +260,14 @@ async fn heartbeats_of_publishers_send_no_events_but_a_snapshot_shows_the_latest
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     let live = fixture.begin_live_stream("a").await;
-    let (_, mut watcher) = Watcher::synced(owner, id).await;
+    let (_, mut watcher) = Watcher::start_synced(owner, id).await;
 
     let publisher = MediaServer::connection("a");
     let answer = fixture
         .heartbeat_from(&live, publisher, super::fixture::stats_with_bytes(9))
         .await;
 
-    let (snapshot, _) = Watcher::synced(owner, id).await;
+    let (snapshot, _) = Watcher::start_synced(owner, id).await;
     assert_eq!(snapshot.stream, answer.stream);
     rename(owner, id, "Renamed").await;
     next_project_updated(&mut watcher).await;
@@ -297,7 +297,7 @@ async fn the_snapshot_contains_the_relays_of_the_running_stream(
         )
         .await;
 
-    let (snapshot, _) = Watcher::synced(owner, id).await;
+    let (snapshot, _) = Watcher::start_synced(owner, id).await;
 
     let expected = pb::Relay {
         stream_id: stream.id,

@@ -13,7 +13,7 @@ const TOO_MANY: (Code, &str) = (Code::ResourceExhausted, "TOO_MANY_WATCHES");
 
 /// The refusal of a watch that must not begin.
 async fn refusal_of(client: &Client, project_id: &str, after_revision: i64) -> Refusal {
-    let watcher = Watcher::after(client, project_id, after_revision).await;
+    let watcher = Watcher::resume(client, project_id, after_revision).await;
     refused(watcher.map(|_| Response::new(())))
 }
 
@@ -55,10 +55,10 @@ async fn an_api_key_needs_both_scopes_and_access_to_the_project(
         let refusal = refusal_of(&client, &fixture.project_id, after_revision).await;
         assert_eq!(refusal.class(), NOT_FOUND);
     }
-    let (_, mut watcher) = Watcher::synced(&client, &other.id).await;
+    let (_, mut watcher) = Watcher::start_synced(&client, &other.id).await;
     rename(&fixture.owner.client, &other.id, "Renamed").await;
     assert_eq!(next_project_updated(&mut watcher).await.name, "Renamed");
-    Watcher::after(&client, &other.id, 1).await.unwrap();
+    Watcher::resume(&client, &other.id, 1).await.unwrap();
 }
 
 #[rstest]
@@ -84,7 +84,7 @@ async fn a_future_revision_requires_a_resync(#[values(Sqlite, Postgres)] engine:
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     let revision = fixture.project().await.revision;
 
-    Watcher::after(owner, id, revision).await.unwrap();
+    Watcher::resume(owner, id, revision).await.unwrap();
     for ahead in [revision + 1, revision + 2, i64::MAX] {
         assert_eq!(
             refusal_of(owner, id, ahead).await.class(),
@@ -126,10 +126,10 @@ async fn after_pruning_a_watch_resumes_only_where_no_event_is_missing(
         assert_eq!(refusal.class(), RESYNC, "{pruned}");
     }
     for kept in oldest - 1..=head {
-        let mut watcher = Watcher::after(owner, id, kept).await.unwrap();
+        let mut watcher = Watcher::resume(owner, id, kept).await.unwrap();
         watcher.read_until(head).await;
     }
-    Watcher::synced(owner, id).await;
+    Watcher::start_synced(owner, id).await;
 }
 
 /// Clocks differ, so that a later event may have an earlier time.
@@ -145,9 +145,9 @@ async fn a_gap_left_by_pruning_is_never_skipped(#[values(Sqlite, Postgres)] engi
     let gap = format!("delete from events where revision = {}", begin + 3);
     fixture.server.database.execute(&gap).await;
 
-    let mut watcher = Watcher::after(owner, id, begin).await.unwrap();
+    let mut watcher = Watcher::resume(owner, id, begin).await.unwrap();
     watcher.read_until(begin + 2).await;
-    let (refusal, last) = watcher.ended().await;
+    let (refusal, last) = watcher.wait_for_end().await;
 
     assert_eq!((refusal.class(), last), (RESYNC, begin + 2));
 }
@@ -166,12 +166,12 @@ async fn watches_are_limited_and_an_ended_watch_makes_room(
     let other = fixture.server.user().await;
     let (others, _) = other.project().await;
 
-    let first = Watcher::synced(owner, id).await;
-    let second = Watcher::synced(&api_key_client, id).await;
+    let first = Watcher::start_synced(owner, id).await;
+    let second = Watcher::start_synced(&api_key_client, id).await;
     for client in [owner, &api_key_client] {
         assert_eq!(refusal_of(client, id, 0).await.class(), TOO_MANY);
     }
-    let third = Watcher::synced(&other.client, &others.id).await;
+    let third = Watcher::start_synced(&other.client, &others.id).await;
     assert_eq!(
         refusal_of(&other.client, &others.id, 0).await.class(),
         TOO_MANY
@@ -179,7 +179,7 @@ async fn watches_are_limited_and_an_ended_watch_makes_room(
 
     drop(first);
     let again = eventually("a watch slot is free", async || {
-        Watcher::after(owner, id, 0).await.ok()
+        Watcher::resume(owner, id, 0).await.ok()
     })
     .await;
     drop((second, third, again));

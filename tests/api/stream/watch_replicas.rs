@@ -86,7 +86,7 @@ async fn watch(mut watcher: Watcher) -> Vec<Event> {
 
 /// All events after a revision until the watch is synced.
 async fn events_until_synced(client: &Client, project_id: &str, after: i64) -> Vec<Event> {
-    let mut watcher = Watcher::after(client, project_id, after).await.unwrap();
+    let mut watcher = Watcher::resume(client, project_id, after).await.unwrap();
     let mut events = Vec::new();
     loop {
         let before = watcher.revision;
@@ -124,7 +124,7 @@ async fn eight_writers_on_two_replicas_produce_one_order_that_can_be_resumed_any
     let id = &replicas.project.id;
     let mut watchers = JoinSet::new();
     for number in 0..8 {
-        let (snapshot, watcher) = Watcher::synced(replicas.client(number), id).await;
+        let (snapshot, watcher) = Watcher::start_synced(replicas.client(number), id).await;
         assert_eq!(snapshot.project, Some(replicas.project.clone()));
         watchers.spawn(watch(watcher));
     }
@@ -160,7 +160,7 @@ async fn watchers_that_join_during_writes_miss_nothing(#[values(Sqlite, Postgres
     // A connection has room for 100 calls at once, and the writers need some of it.
     let mut watchers = JoinSet::new();
     while !writers.is_empty() && watchers.len() < 80 {
-        let (snapshot, watcher) = Watcher::synced(&owner.client, &project.id).await;
+        let (snapshot, watcher) = Watcher::start_synced(&owner.client, &project.id).await;
         assert_eq!(snapshot.project.unwrap().revision, watcher.revision);
         watchers.spawn(watch(watcher));
         while writers.try_join_next().is_some() {}
@@ -184,8 +184,8 @@ async fn watchers_that_join_during_writes_miss_nothing(#[values(Sqlite, Postgres
 async fn changes_on_one_replica_reach_watchers_of_the_other_at_once() {
     let replicas = TwoReplicas::start(&[RARE_POLLS]).await.listening().await;
     let id = &replicas.project.id;
-    let (_, mut here) = Watcher::synced(&replicas.here, id).await;
-    let (_, mut there) = Watcher::synced(&replicas.there, id).await;
+    let (_, mut here) = Watcher::start_synced(&replicas.here, id).await;
+    let (_, mut there) = Watcher::start_synced(&replicas.there, id).await;
 
     for number in 0..20 {
         let name = format!("Name {number}");
@@ -199,7 +199,7 @@ async fn changes_on_one_replica_reach_watchers_of_the_other_at_once() {
 async fn changes_made_while_the_listener_is_disconnected_arrive_after_it_reconnects() {
     let replicas = TwoReplicas::start(&[RARE_POLLS]).await.listening().await;
     let id = &replicas.project.id;
-    let (_, mut there) = Watcher::synced(&replicas.there, id).await;
+    let (_, mut there) = Watcher::start_synced(&replicas.there, id).await;
     let terminate = "select pg_terminate_backend(pid) from pg_stat_activity
         where application_name = 'sluice-listener' and datname = current_database()";
 
@@ -215,7 +215,7 @@ async fn changes_made_while_the_listener_is_disconnected_arrive_after_it_reconne
 async fn without_notifications_changes_arrive_within_the_poll_interval() {
     let replicas = TwoReplicas::start(&["--watch-hints=false", "--watch-poll-interval=1s"]).await;
     let id = &replicas.project.id;
-    let (_, mut there) = Watcher::synced(&replicas.there, id).await;
+    let (_, mut there) = Watcher::start_synced(&replicas.there, id).await;
     assert_eq!(replicas.server.database.number(LISTENERS).await, 0);
 
     for number in 0..5 {
@@ -236,7 +236,7 @@ async fn a_change_without_notification_is_found_by_polling(
     let server = TestServer::start_with(engine, &["--watch-poll-interval=50ms"]).await;
     let owner = server.user().await;
     let (project, _) = owner.project().await;
-    let (_, mut watcher) = Watcher::synced(&owner.client, &project.id).await;
+    let (_, mut watcher) = Watcher::start_synced(&owner.client, &project.id).await;
 
     let revision = project.revision + 1;
     let silent = format!(

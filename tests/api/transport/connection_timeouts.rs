@@ -27,14 +27,14 @@ async fn a_watch_ends_at_the_maximum_connection_age_and_resumes_on_another_conne
 ) {
     let scene = Fixture::start_with(engine, &["--connection-age=500ms"]).await;
     let (owner, id) = (&scene.owner.client, &scene.project_id);
-    let (_, mut watcher) = Watcher::synced(owner, id).await;
+    let (_, mut watcher) = Watcher::start_synced(owner, id).await;
 
     for round in 0..3 {
-        let (refusal, last) = watcher.ended().await;
+        let (refusal, last) = watcher.wait_for_end().await;
         assert_eq!((refusal.class(), last), (DRAINING, watcher.revision));
 
         let revision = rename(owner, id, &format!("Show {round}")).await;
-        watcher = Watcher::after(owner, id, last).await.unwrap();
+        watcher = Watcher::resume(owner, id, last).await.unwrap();
         watcher.read_until(revision).await;
     }
 }
@@ -90,7 +90,7 @@ async fn an_idle_connection_is_closed_and_one_with_a_watch_is_not(
     let flags = ["--connection-idle=300ms", "--connection-grace=100ms"];
     let scene = Fixture::start_with(engine, &flags).await;
     let (owner, id) = (&scene.owner.client, &scene.project_id);
-    let (_, mut watcher) = Watcher::synced(owner, id).await;
+    let (_, mut watcher) = Watcher::start_synced(owner, id).await;
 
     for _ in 0..3 {
         let idle = Http2Connection::with_preface(scene.server.address).await;

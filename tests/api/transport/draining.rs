@@ -16,7 +16,7 @@ use crate::{
 async fn silent_peers_do_not_delay_a_drain(#[values(Sqlite, Postgres)] engine: Engine) {
     let scene = Fixture::start_with(engine, &["--drain-timeout=2s"]).await;
     let address = scene.server.address;
-    let (_, mut watcher) = Watcher::synced(&scene.owner.client, &scene.project_id).await;
+    let (_, mut watcher) = Watcher::start_synced(&scene.owner.client, &scene.project_id).await;
     let pending = Http2Connection::connect(address).await;
     let mut partial_preface = Http2Connection::connect(address).await;
     partial_preface.send(&client_preface()[..12]).await.unwrap();
@@ -26,7 +26,7 @@ async fn silent_peers_do_not_delay_a_drain(#[values(Sqlite, Postgres)] engine: E
     unfinished.send(&call).await.unwrap();
 
     let begun = Instant::now();
-    let (_, ended) = tokio::join!(scene.server.stop(), watcher.ended());
+    let (_, ended) = tokio::join!(scene.server.stop(), watcher.wait_for_end());
 
     assert_eq!(ended.0.reason, "DRAINING");
     // The drain timeout, and the time to close the rest.

@@ -36,7 +36,7 @@ impl TlsServer {
             .map(|flag| &**flag)
             .chain(flags.iter().copied())
             .collect();
-        let server = TestServer::reached(database, &flags, |address| {
+        let server = TestServer::start_with_channel(database, &flags, |address| {
             channel(client(&[&own], None), address)
         })
         .await;
@@ -168,7 +168,7 @@ async fn mutual_tls_refuses_clients_without_a_trusted_certificate() {
     ];
     let flags: Vec<_> = flags.iter().map(|flag| &**flag).collect();
 
-    let server = TestServer::reached(database, &flags, |address| {
+    let server = TestServer::start_with_channel(database, &flags, |address| {
         channel(client(&[&own], Some(&known)), address)
     })
     .await;

@@ -107,9 +107,9 @@ async fn no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database(
     recorder.deleting_rpcs(&token, project_id, password).await;
     let emptied = stored(&database).await;
     let metrics = program.operations("GET", "/metrics", "").await;
-    let metrics = metrics.text.into_bytes();
+    let metrics = metrics.body.into_bytes();
     program.signal(Signal::TERM);
-    program.ended().await;
+    program.wait_for_exit().await;
     let log = program.log().join("\n").into_bytes();
     let traces = format!("{:?}", collector.received()).into_bytes();
 

@@ -4,7 +4,7 @@ use sluice::proto::v1 as pb;
 use tokio::time::sleep;
 
 use super::{Fixture, wait_for};
-use crate::harness::runs;
+use crate::harness::is_running;
 
 const BROADCASTING: pb::RelayState = pb::RelayState::Broadcasting;
 
@@ -111,7 +111,7 @@ async fn a_killed_edge_leaves_no_ffmpeg_and_the_next_edge_resumes_its_relays() {
 
     fixture.kill_edge().await;
     wait_for("no ffmpeg is left", async || {
-        (!ffmpegs.iter().any(|pid| runs(*pid))).then_some(())
+        (!ffmpegs.iter().any(|pid| is_running(*pid))).then_some(())
     })
     .await;
 

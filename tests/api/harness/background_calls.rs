@@ -7,36 +7,31 @@ use tonic::{Status, transport::Channel};
 
 use super::{Client, TestServer, User};
 
-/// Users of two replicas: what one replica gave goes to the other at once.
-pub struct Load {
+/// Calls of users in the background. Each round uses the results of one replica at the other.
+pub struct BackgroundCalls {
     stop: CancellationToken,
     tasks: JoinSet<(&'static str, Result<u64, Status>)>,
 }
 
-/// One user's connections: they change sides after each round.
-struct Sides {
-    here: Channel,
-    there: Channel,
-}
-
-impl Load {
-    /// Begins to call a server and its replica.
+impl BackgroundCalls {
+    /// Starts calls to a server and its replica.
     pub async fn start(server: &TestServer, replica: &Channel) -> Self {
-        let mut load = Self {
+        let mut calls = Self {
             stop: CancellationToken::new(),
             tasks: JoinSet::new(),
         };
-        load.add("sign in", server, replica, sign_in).await;
-        load.add("refresh", server, replica, refresh).await;
-        load.add("reveal", server, replica, reveal).await;
-        load.add("list", server, replica, list).await;
-        load.add("create again", server, replica, create_again)
+        calls.add("sign in", server, replica, sign_in).await;
+        calls.add("refresh", server, replica, refresh).await;
+        calls.add("reveal", server, replica, reveal).await;
+        calls.add("list", server, replica, list).await;
+        calls
+            .add("repeat create", server, replica, repeat_create)
             .await;
-        load.add("rename", server, replica, rename).await;
-        load
+        calls.add("rename", server, replica, rename).await;
+        calls
     }
 
-    /// Ends the calls; all of them must have succeeded.
+    /// Stops the calls. Asserts that all of them have succeeded.
     pub async fn stop(mut self) {
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
@@ -58,20 +53,18 @@ impl Load {
         let stop = self.stop.clone();
         let mut user = server.user().await;
         user.project().await;
-        let mut sides = Sides {
-            here: server.channel.clone(),
-            there: replica.clone(),
-        };
+        let mut channels = [server.channel.clone(), replica.clone()];
         self.tasks.spawn(async move {
-            let mut pace = interval(Duration::from_millis(100));
+            let mut ticks = interval(Duration::from_millis(100));
             let mut rounds = 0;
             while !stop.is_cancelled() {
-                pace.tick().await;
-                match round(user, sides.here.clone(), sides.there.clone()).await {
-                    Ok(same) => user = same,
+                ticks.tick().await;
+                let [replica_a, replica_b] = channels.clone();
+                match round(user, replica_a, replica_b).await {
+                    Ok(updated) => user = updated,
                     Err(status) => return (name, Err(status)),
                 }
-                std::mem::swap(&mut sides.here, &mut sides.there);
+                channels.swap(0, 1);
                 rounds += 1;
             }
             (name, Ok(rounds))
@@ -79,39 +72,39 @@ impl Load {
     }
 }
 
-async fn sign_in(user: User, here: Channel, there: Channel) -> Result<User, Status> {
+async fn sign_in(user: User, replica_a: Channel, replica_b: Channel) -> Result<User, Status> {
     let request = pb::SignInRequest {
         email: user.email.clone(),
         password: user.password.to_owned(),
     };
-    let answer = Client::anonymous(&here).auth.sign_in(request).await?;
+    let answer = Client::anonymous(&replica_a).auth.sign_in(request).await?;
     let tokens = answer.into_inner().tokens.unwrap();
-    let mut other = Client::with_token(&there, &tokens.access_token).auth;
+    let mut other = Client::with_token(&replica_b, &tokens.access_token).auth;
     other.get_me(pb::GetMeRequest {}).await?;
-    // The token from before all this still works.
-    let mut first = Client::with_token(&there, &user.tokens.access_token).auth;
+    // The token of the sign-up still works.
+    let mut first = Client::with_token(&replica_b, &user.tokens.access_token).auth;
     first.get_me(pb::GetMeRequest {}).await?;
     Ok(user)
 }
 
-async fn refresh(mut user: User, here: Channel, there: Channel) -> Result<User, Status> {
+async fn refresh(mut user: User, replica_a: Channel, replica_b: Channel) -> Result<User, Status> {
     let request = pb::RefreshTokensRequest {
         refresh_token: user.tokens.refresh_token.clone(),
     };
-    let answer = Client::anonymous(&here)
+    let answer = Client::anonymous(&replica_a)
         .auth
         .refresh_tokens(request)
         .await?;
     user.tokens = answer.into_inner().tokens.unwrap();
-    let mut other = Client::with_token(&there, &user.tokens.access_token).auth;
+    let mut other = Client::with_token(&replica_b, &user.tokens.access_token).auth;
     other.get_me(pb::GetMeRequest {}).await?;
     Ok(user)
 }
 
-async fn reveal(user: User, here: Channel, there: Channel) -> Result<User, Status> {
-    let (mut here, mut there) = clients(&user, &here, &there);
+async fn reveal(user: User, replica_a: Channel, replica_b: Channel) -> Result<User, Status> {
+    let (mut client_a, mut client_b) = clients(&user, &replica_a, &replica_b);
     let list = pb::ListProjectsRequest::default();
-    let projects = here
+    let projects = client_a
         .project
         .list_projects(list)
         .await?
@@ -122,9 +115,9 @@ async fn reveal(user: User, here: Channel, there: Channel) -> Result<User, Statu
         project_id: project_id.clone(),
         grace: None,
     };
-    let rotated = here.project.rotate_stream_key(rotation).await?;
+    let rotated = client_a.project.rotate_stream_key(rotation).await?;
     let request = pb::RevealStreamKeyRequest { project_id };
-    let revealed = there.project.reveal_stream_key(request).await?;
+    let revealed = client_b.project.reveal_stream_key(request).await?;
     assert_eq!(
         revealed.into_inner().stream_key,
         rotated.into_inner().stream_key
@@ -132,39 +125,43 @@ async fn reveal(user: User, here: Channel, there: Channel) -> Result<User, Statu
     Ok(user)
 }
 
-async fn list(user: User, here: Channel, there: Channel) -> Result<User, Status> {
-    let (mut here, mut there) = clients(&user, &here, &there);
+async fn list(user: User, replica_a: Channel, replica_b: Channel) -> Result<User, Status> {
+    let (mut client_a, mut client_b) = clients(&user, &replica_a, &replica_b);
     let mut page = pb::ListProjectsRequest {
         page_size: 1,
         ..Default::default()
     };
-    let first = here.project.list_projects(page.clone()).await?.into_inner();
+    let first = client_a
+        .project
+        .list_projects(page.clone())
+        .await?
+        .into_inner();
     if first.next_page_token.is_empty() {
         user.project().await;
         return Ok(user);
     }
     page.page_token = first.next_page_token;
-    there.project.list_projects(page).await?;
+    client_b.project.list_projects(page).await?;
     Ok(user)
 }
 
-async fn create_again(user: User, here: Channel, there: Channel) -> Result<User, Status> {
-    let (mut here, mut there) = clients(&user, &here, &there);
+async fn repeat_create(user: User, replica_a: Channel, replica_b: Channel) -> Result<User, Status> {
+    let (mut client_a, mut client_b) = clients(&user, &replica_a, &replica_b);
     let request = pb::CreateProjectRequest {
         name: "Show".to_owned(),
         request_id: uuid::Uuid::now_v7().to_string(),
         ..Default::default()
     };
-    let first = here.project.create_project(request.clone()).await?;
-    let second = there.project.create_project(request).await?;
+    let first = client_a.project.create_project(request.clone()).await?;
+    let second = client_b.project.create_project(request).await?;
     assert_eq!(first.into_inner(), second.into_inner());
     Ok(user)
 }
 
-async fn rename(user: User, here: Channel, there: Channel) -> Result<User, Status> {
-    let (mut here, mut there) = clients(&user, &here, &there);
+async fn rename(user: User, replica_a: Channel, replica_b: Channel) -> Result<User, Status> {
+    let (mut client_a, mut client_b) = clients(&user, &replica_a, &replica_b);
     let list = pb::ListProjectsRequest::default();
-    let projects = here
+    let projects = client_a
         .project
         .list_projects(list)
         .await?
@@ -174,7 +171,7 @@ async fn rename(user: User, here: Channel, there: Channel) -> Result<User, Statu
         project_id: projects[0].id.clone(),
         ..Default::default()
     };
-    let found = there.project.list_destinations(list).await?.into_inner();
+    let found = client_b.project.list_destinations(list).await?.into_inner();
     let Some(destination) = found.destinations.into_iter().next() else {
         let request = pb::CreateDestinationRequest {
             project_id: projects[0].id.clone(),
@@ -183,7 +180,7 @@ async fn rename(user: User, here: Channel, there: Channel) -> Result<User, Statu
             stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
             ..Default::default()
         };
-        here.project.create_destination(request).await?;
+        client_a.project.create_destination(request).await?;
         return Ok(user);
     };
     let request = pb::UpdateDestinationRequest {
@@ -191,21 +188,21 @@ async fn rename(user: User, here: Channel, there: Channel) -> Result<User, Statu
         name: Some("Another channel".to_owned()),
         ..Default::default()
     };
-    here.project.update_destination(request).await?;
-    // Takes the key that is kept to another path of the same server.
+    client_a.project.update_destination(request).await?;
+    // A new URL on the same server keeps the stored key.
     let request = pb::UpdateDestinationRequest {
         destination_id: destination.id,
         url: Some(destination.url),
         ..Default::default()
     };
-    there.project.update_destination(request).await?;
+    client_b.project.update_destination(request).await?;
     Ok(user)
 }
 
-fn clients(user: &User, here: &Channel, there: &Channel) -> (Client, Client) {
+fn clients(user: &User, replica_a: &Channel, replica_b: &Channel) -> (Client, Client) {
     let token = &user.tokens.access_token;
     (
-        Client::with_token(here, token),
-        Client::with_token(there, token),
+        Client::with_token(replica_a, token),
+        Client::with_token(replica_b, token),
     )
 }

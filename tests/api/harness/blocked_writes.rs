@@ -4,31 +4,31 @@ use sqlx_sqlite::SqliteConnection;
 
 use super::TestDatabase;
 
-/// While this lives, no project can be created or changed: whoever tries waits.
-pub enum HeldWrites {
+/// A transaction that blocks all writes to `projects` until it is released.
+pub enum BlockedWrites {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
 }
 
 impl TestDatabase {
-    /// Holds all changes of projects back.
-    pub async fn hold_writes(&self) -> HeldWrites {
+    /// Blocks all writes to `projects`.
+    pub async fn block_writes(&self) -> BlockedWrites {
         if self.url.starts_with("sqlite:") {
             let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-            let hold = sqlx::raw_sql("begin immediate");
-            hold.execute(&mut connection).await.unwrap();
-            HeldWrites::Sqlite(connection)
+            let lock = sqlx::raw_sql("begin immediate");
+            lock.execute(&mut connection).await.unwrap();
+            BlockedWrites::Sqlite(connection)
         } else {
             let mut connection = PgConnection::connect(&self.url).await.unwrap();
-            let hold = sqlx::raw_sql("begin; lock table projects in share row exclusive mode");
-            hold.execute(&mut connection).await.unwrap();
-            HeldWrites::Postgres(connection)
+            let lock = sqlx::raw_sql("begin; lock table projects in share row exclusive mode");
+            lock.execute(&mut connection).await.unwrap();
+            BlockedWrites::Postgres(connection)
         }
     }
 }
 
-impl HeldWrites {
-    /// Lets them go on.
+impl BlockedWrites {
+    /// Unblocks the writes.
     pub async fn release(self) {
         match self {
             Self::Sqlite(connection) => connection.close().await.unwrap(),
