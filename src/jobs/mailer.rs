@@ -108,7 +108,8 @@ impl Mailer {
         }
         JOBS.mail_attempt("failed");
         let delay = message.retry_delay(random_fraction());
+        let postponed = self.outbox.postpone(message.id, now() + delay).await;
         tracing::warn!(kind, %user_id, attempts, ?delay, error, "cannot send a message yet");
-        self.outbox.postpone(message.id, now() + delay).await
+        postponed
     }
 }
