@@ -88,3 +88,20 @@ pub fn eventually<T>(
         }
     }
 }
+
+/// Repeats a call while its answer is UNAVAILABLE, for 20 seconds: a server on a slow machine
+/// that has not read its revocations in time serves no call.
+pub async fn until_available<T, F>(call: impl Fn() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match call().await {
+            Err(status) if status.code() == Code::Unavailable && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answer => return answer,
+        }
+    }
+}

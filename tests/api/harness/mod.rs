@@ -32,7 +32,7 @@ pub use database::{
     TestDatabase,
 };
 pub use database_reuse::DatabaseReuse;
-pub use expect::{Refusal, eventually, refused};
+pub use expect::{Refusal, eventually, refused, until_available};
 pub use http::{HttpResponse, http};
 pub use issuer::{DISCOVERY, Issuer, JWKS};
 pub use issuer_key::IssuerKey;

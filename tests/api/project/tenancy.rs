@@ -11,7 +11,9 @@ use super::{
     },
     rpc_refusals,
 };
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
+use crate::harness::{
+    Client, Engine, Postgres, Sqlite, TestServer, User, refused, until_available,
+};
 
 /// Checks that resources look unknown to a caller, who cannot change them.
 async fn assert_hidden(
@@ -171,22 +173,32 @@ async fn concurrent_reads_return_only_projects_of_their_caller(
     for _ in 0..30 {
         for (client, theirs) in &callers {
             for id in [&first.id, &second.id, &third.id, &unknown] {
-                let (mut projects, is_theirs) = (client.project.clone(), theirs.contains(&id));
+                let (projects, is_theirs) = (client.project.clone(), theirs.contains(&id));
                 let request = pb::GetProjectRequest {
                     project_id: id.clone(),
                 };
                 reads.spawn(async move {
-                    let id = request.project_id.clone();
-                    (id, is_theirs, projects.get_project(request).await)
+                    let read = until_available(|| {
+                        let (mut projects, request) = (projects.clone(), request.clone());
+                        async move { projects.get_project(request).await }
+                    });
+                    (request.project_id.clone(), is_theirs, read.await)
                 });
             }
-            let (mut projects, theirs) = (client.project.clone(), theirs.clone());
+            let (projects, theirs) = (client.project.clone(), theirs.clone());
             let mut theirs: Vec<_> = theirs.into_iter().cloned().collect();
             theirs.reverse();
             lists.spawn(async move {
-                let request = pb::ListProjectsRequest::default();
-                let listed = projects.list_projects(request).await.unwrap().into_inner();
-                let listed: Vec<_> = listed.projects.into_iter().map(|it| it.id).collect();
+                let listed = until_available(|| {
+                    let mut projects = projects.clone();
+                    async move {
+                        projects
+                            .list_projects(pb::ListProjectsRequest::default())
+                            .await
+                    }
+                });
+                let listed = listed.await.unwrap().into_inner().projects;
+                let listed: Vec<_> = listed.into_iter().map(|it| it.id).collect();
                 assert_eq!(listed, theirs);
             });
         }
