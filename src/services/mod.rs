@@ -6,10 +6,9 @@
 mod auth;
 mod enums;
 mod fields;
-mod implement_service;
 mod paging;
 mod project;
-mod request_origin;
+mod rpc;
 mod stream;
 
 pub use auth::{AuthDependencies, AuthService};

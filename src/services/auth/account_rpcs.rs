@@ -14,7 +14,7 @@ use crate::{
     repositories::{SignedIn, VerifiedCredential},
     services::{
         fields::{Fields, read_field},
-        request_origin::request_origin,
+        rpc::request_origin,
     },
 };
 

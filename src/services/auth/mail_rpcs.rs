@@ -9,7 +9,7 @@ use crate::{
     repositories::Outbox,
     services::{
         fields::{Fields, read_field},
-        request_origin::request_origin,
+        rpc::request_origin,
     },
 };
 

@@ -16,7 +16,7 @@ use crate::{
     repositories::{
         ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Outbox, Sessions, Users,
     },
-    services::{implement_service::implement_service, paging::PageTokens},
+    services::{paging::PageTokens, rpc::implement_service},
 };
 
 /// How many attempts on one account this replica handles at once.

@@ -11,7 +11,7 @@ use crate::{
     proto::v1 as pb,
     services::{
         fields::{read_field, read_id},
-        request_origin::request_origin,
+        rpc::request_origin,
     },
 };
 

@@ -14,7 +14,7 @@ use crate::{
     services::{
         fields::{read_id, timestamp},
         paging::PageTokens,
-        request_origin::tenant_and_audit,
+        rpc::tenant_and_audit,
     },
 };
 

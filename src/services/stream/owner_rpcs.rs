@@ -12,7 +12,7 @@ use crate::{
     domain::{ProjectId, Tenant, now},
     error::Result,
     proto::v1 as pb,
-    services::{fields::read_id, request_origin::tenant_and_audit},
+    services::{fields::read_id, rpc::tenant_and_audit},
     transport::Connection,
 };
 

@@ -13,7 +13,7 @@ use crate::{
     proto::v1 as pb,
     services::{
         fields::{read_id, timestamp},
-        request_origin::tenant_and_audit,
+        rpc::tenant_and_audit,
     },
     transport::Connection,
 };

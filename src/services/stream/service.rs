@@ -8,7 +8,7 @@ use crate::{
     database::Database,
     proto::v1 as pb,
     repositories::{Events, Projects, Publishing, Refusals, RelayLeases, Relays, Streams},
-    services::{implement_service::implement_service, paging::PageTokens},
+    services::{paging::PageTokens, rpc::implement_service},
     watching::WatchHub,
 };
 

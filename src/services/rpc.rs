@@ -1,3 +1,5 @@
+//! What all RPCs share: how the generated trait calls a method, and whose request it is.
+
 use tonic::Request;
 
 use crate::{
@@ -30,3 +32,26 @@ pub(super) fn tenant_and_audit<T>(
     let audit = caller.audit_context(action, request_origin(request));
     Ok((caller.tenant()?, audit))
 }
+
+/// Implements the generated trait of a service: each RPC calls the method of the same name that
+/// returns the service's own errors.
+macro_rules! implement_service {
+    ($service:ty as $trait:path {
+        $(type $stream:ident = $messages:ty;)*
+        $(rpc $method:ident($request:ty) -> $response:ty;)+
+    }) => {
+        #[tonic::async_trait]
+        impl $trait for $service {
+            $(type $stream = $messages;)*
+            $(async fn $method(
+                &self,
+                request: tonic::Request<$request>,
+            ) -> Result<tonic::Response<$response>, tonic::Status> {
+                let result: $crate::error::Result<_> = <$service>::$method(self, request).await;
+                Ok(result?)
+            })+
+        }
+    };
+}
+
+pub(super) use implement_service;
