@@ -29,6 +29,7 @@ use super::{
     dialect::{ConnectOptionsOf, Dialect},
     errors::is_unavailable,
     idle_list::IdleList,
+    read_batcher::BatchLimits,
 };
 use crate::{backoff::Backoff, random::random_fraction};
 
@@ -106,10 +107,13 @@ impl<DB: Dialect> Pool<DB> {
         usize::try_from(self.0.limits.size).unwrap_or(usize::MAX)
     }
 
-    /// The number of batched statements of one kind that run at a time: all connections
-    /// but one, which is left to other statements.
-    pub(crate) fn max_batches(&self) -> usize {
-        self.size().saturating_sub(1)
+    /// The limits of batched reads of one kind. All connections but one, which is left to
+    /// other statements, run single reads; half of them run batches.
+    pub(crate) fn batch_limits(&self) -> BatchLimits {
+        BatchLimits {
+            statements: self.size().saturating_sub(1),
+            batches: self.size() / 2,
+        }
     }
 
     /// The maximum time that a call waits for a connection.

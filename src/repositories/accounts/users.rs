@@ -44,7 +44,7 @@ impl Users {
             Pools::Sqlite { .. } => None,
             Pools::Postgres(pool) => {
                 let pool = pool.clone();
-                Some(Batcher::new(pool.max_batches(), move |ids| {
+                Some(Batcher::new(pool.batch_limits(), move |ids| {
                     Box::pin(get_each(pool.clone(), ids))
                 }))
             }

@@ -33,13 +33,13 @@ struct BatchRow {
 impl BatchedReads {
     /// Reads from PostgreSQL.
     pub fn new(pool: &Pool<Postgres>) -> Self {
-        let max_in_flight = pool.max_batches();
+        let limits = pool.batch_limits();
         let (gets, lists) = (pool.clone(), pool.clone());
         Self {
-            gets: Batcher::new(max_in_flight, move |requests| {
+            gets: Batcher::new(limits, move |requests| {
                 Box::pin(get_each(gets.clone(), requests))
             }),
-            lists: Batcher::new(max_in_flight, move |requests| {
+            lists: Batcher::new(limits, move |requests| {
                 Box::pin(list_each(lists.clone(), requests))
             }),
         }
