@@ -33,7 +33,7 @@ use crate::{
     readiness::{Health, Readiness, SERVICES},
     repositories::{Outbox, Publishing, RelayLeases},
     services::{AuthDependencies, AuthService, ProjectService, StreamService},
-    transport::{HttpService, Listener, Overload},
+    transport::{HttpService, Listener},
     watching::{EventPoller, ReplicaListener, ReplicaNotifier, WatchHub},
 };
 
@@ -104,7 +104,7 @@ pub async fn serve(
 
     let listener = Listener::new(listener, config.listener())?;
     let others = reflection_routes(config)?.add_service(health_service);
-    let services = services(config, &components, others, listener.overload())?;
+    let services = services(config, &components, others)?;
     let mut serving = Box::pin(listener.serve(services, closing.clone()));
     let mut jobs = jobs(config, &components, mail_sender);
 
@@ -143,7 +143,6 @@ fn services(
     config: &Config,
     components: &Components,
     others: Routes,
-    overload: Overload,
 ) -> anyhow::Result<impl HttpService + use<>> {
     let Components { database, keys, .. } = components;
     let tokens = AccessTokens::new(keys.signing.clone(), config.tokens());
@@ -188,7 +187,7 @@ fn services(
         .add_service(InterceptedService::new(project, interceptor.clone()))
         .add_service(InterceptedService::new(stream, interceptor))
         .prepare();
-    Ok(layers::stack(routes, &config.layers(overload)))
+    Ok(layers::stack(routes, &config.layers()))
 }
 
 /// Starts the periodic work, each job once the database is migrated.

@@ -58,7 +58,7 @@ pub async fn serve() -> anyhow::Result<()> {
     });
     let echo = InterceptedService::new(Bare::Echo, interceptor);
     let listener = Listener::new(listener, config.listener())?;
-    let services = layers::stack(echo, &config.layers(listener.overload()));
+    let services = layers::stack(echo, &config.layers());
     listener.serve(services, CancellationToken::new()).await;
     Ok(())
 }

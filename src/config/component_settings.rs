@@ -13,7 +13,7 @@ use crate::{
     mail::{MailSettings, MailTemplates, MailTransport},
     services::WatchTimeouts,
     telemetry::{LogSettings, traces::TraceSettings},
-    transport::{ListenerSettings, Overload},
+    transport::ListenerSettings,
     watching::WatchLimits,
 };
 
@@ -94,12 +94,12 @@ impl Config {
         self.transport.listener(&self.trusted_proxies)
     }
 
-    /// The settings of the layers, which report overload.
-    pub fn layers(&self, overload: Overload) -> LayerSettings {
+    /// The settings of the layers.
+    pub fn layers(&self) -> LayerSettings {
         LayerSettings {
             trusted_proxies: self.trusted_proxies.as_slice().into(),
             web_origins: self.transport.web_origins.clone(),
-            concurrency: ConcurrencyLimit::new(self.max_calls as usize, overload),
+            concurrency: ConcurrencyLimit::new(self.max_calls as usize),
             slow_call: self.observability.slow_call,
             call_timeout: self.call_timeout,
         }

@@ -10,8 +10,7 @@
 //! permit is free again when the response begins, because watches have their own limit.
 //! Health checks need none.
 //!
-//! At the limit, calls are refused unread, whoever makes them, and connections coalesce
-//! their I/O (see [`Overload`]).
+//! At the limit, calls are refused unread, whoever makes them.
 
 use std::{
     future::{Ready, ready},
@@ -37,7 +36,7 @@ use crate::{
     error::Error,
     random::random_fraction,
     telemetry::{Throttle, metrics::SERVER},
-    transport::{CallHook, HookedBody, HookedCall, Overload, PolledFrame},
+    transport::{CallHook, HookedBody, HookedCall, PolledFrame},
 };
 
 /// The number of unread calls for each permit: their headers take memory.
@@ -63,7 +62,6 @@ pub(super) struct LoadShed<S> {
 pub struct ConcurrencyLimit {
     counts: Arc<CallCounts>,
     max_calls: usize,
-    overload: Overload,
 }
 
 #[derive(Debug, Default)]
@@ -90,14 +88,13 @@ struct CallPermit {
 pub(super) struct LoadShedMarker;
 
 impl ConcurrencyLimit {
-    /// A limit that reports an overload while it refuses calls.
-    pub fn new(max_calls: usize, overload: Overload) -> Self {
+    /// A limit of this many calls.
+    pub fn new(max_calls: usize) -> Self {
         let limit = i64::try_from(max_calls).unwrap_or(i64::MAX);
         SERVER.calls_limit.set(limit);
         Self {
             counts: Arc::default(),
             max_calls,
-            overload,
         }
     }
 
@@ -106,7 +103,6 @@ impl ConcurrencyLimit {
     fn begin(&self, method: Option<&'static MethodInfo>) -> Option<Arc<CallPermit>> {
         let running = self.counts.running.load(Ordering::Relaxed);
         if method.is_some_and(|method| running >= self.limit_for(method)) {
-            self.overload.record_refusal();
             return None;
         }
         let max_unread = UNREAD_CALLS_PER_PERMIT * self.max_calls;
@@ -146,7 +142,6 @@ impl CallPermit {
         };
         if counts.running.fetch_add(1, Ordering::Relaxed) >= self.limit.limit_for(method) {
             counts.running.fetch_sub(1, Ordering::Relaxed);
-            self.limit.overload.record_refusal();
             self.is_refused.store(true, Ordering::Relaxed);
             return false;
         }
@@ -277,7 +272,7 @@ mod tests {
     use tower::{Service, service_fn};
 
     use super::{AdmittedBody, ConcurrencyLimit, LoadShed, LoadShedMarker};
-    use crate::{layers::method_info::MethodInfo, transport::Overload};
+    use crate::layers::method_info::MethodInfo;
 
     fn request() -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(Bytes::from_static(b"message")));
@@ -298,15 +293,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_call_is_marked_whether_it_was_read_or_not() {
-        let overload = Overload::default();
         let mut service = LoadShed {
             inner: service_fn(read),
-            limit: ConcurrencyLimit::new(1, overload.clone()),
+            limit: ConcurrencyLimit::new(1),
         };
         // Both calls begin before one has the permit.
         let (first, second) = (service.call(request()), service.call(request()));
         let mut first = pin!(first);
-        assert!(!overload.is_active());
 
         let refused = tokio::select! {
             biased;
@@ -319,6 +312,5 @@ mod tests {
             assert_eq!(refused.headers()["grpc-status"], "8");
             assert!(refused.extensions().get::<LoadShedMarker>().is_some());
         }
-        assert!(overload.is_active());
     }
 }

@@ -17,13 +17,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    coalesced_io::{CoalescedIo, Overload},
     connection::{Connection, TrackCalls},
     connection_limits::{ConnectionLimiter, ConnectionLimits, LimitReached, raise_open_file_limit},
     connection_metrics::{CloseCause, ConnectionMetrics},
     handshake::{PendingHandshake, PendingHandshakes, Protocol, Stream, handshake},
     http::{HttpService, http1, http2},
     lifetime::{self, ConnectionTimeouts},
+    prefixed_stream::PrefixedStream,
     tls::{ReloadableTls, TlsFiles},
 };
 use crate::telemetry::{Throttle, metrics::SERVER};
@@ -81,7 +81,6 @@ pub struct Listener {
     tls: Option<Arc<ReloadableTls>>,
     settings: ListenerSettings,
     metrics: Arc<ConnectionMetrics>,
-    overload: Overload,
     accept_errors: Throttle,
     refusals: Throttle,
 }
@@ -110,7 +109,6 @@ impl Listener {
             tls: settings.tls.clone().map(open).transpose()?,
             settings,
             metrics: Arc::default(),
-            overload: Overload::default(),
             accept_errors: Throttle::new(LOG_INTERVAL),
             refusals: Throttle::new(LOG_INTERVAL),
         })
@@ -119,11 +117,6 @@ impl Listener {
     /// The counts of connections.
     pub fn metrics(&self) -> Arc<ConnectionMetrics> {
         Arc::clone(&self.metrics)
-    }
-
-    /// The overload that the layers report when they refuse calls.
-    pub fn overload(&self) -> Overload {
-        self.overload.clone()
     }
 
     /// Serves until `closing` is cancelled, then until the last connection has ended. Drop
@@ -140,7 +133,6 @@ impl Listener {
             timeouts: self.settings.timeouts,
             http1: self.settings.http1,
             metrics: self.metrics(),
-            overload: self.overload(),
         });
         let mut connections = JoinSet::new();
         loop {
@@ -221,7 +213,6 @@ struct ConnectionServer<S> {
     timeouts: ConnectionTimeouts,
     http1: bool,
     metrics: Arc<ConnectionMetrics>,
-    overload: Overload,
 }
 
 impl<S: HttpService> ConnectionServer<S> {
@@ -235,7 +226,7 @@ impl<S: HttpService> ConnectionServer<S> {
             inner: self.service.clone(),
             connection: connection.clone(),
         });
-        let stream = TokioIo::new(CoalescedIo::new(stream, prefix, self.overload.clone()));
+        let stream = TokioIo::new(PrefixedStream::new(stream, prefix));
         let timeouts = &self.timeouts;
         match protocol {
             Protocol::Http2 => {

@@ -5,7 +5,6 @@
 //! of the server.
 
 mod call_hook;
-mod coalesced_io;
 mod connection;
 mod connection_limits;
 mod connection_metrics;
@@ -14,11 +13,11 @@ mod http;
 mod http1_server;
 mod lifetime;
 mod listener;
+mod prefixed_stream;
 mod tls;
 
 pub use self::http::HttpService;
 pub use call_hook::{CallHook, HookedBody, HookedCall, PolledFrame};
-pub use coalesced_io::Overload;
 pub use connection::Connection;
 pub use connection_limits::ConnectionLimits;
 pub use connection_metrics::ConnectionMetrics;
