@@ -1,8 +1,9 @@
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Transaction},
-    domain::Time,
+    database::{Database, Engine, Transaction},
+    domain::{Time, now},
     error::Result,
 };
 
@@ -12,48 +13,151 @@ pub struct TokenRevocations {
     database: Database,
 }
 
+/// The revocations that a reader has seen: all of the transactions before a position.
+///
+/// A transaction can commit long after the time that it wrote. So the position counts
+/// transactions: on PostgreSQL it is the oldest transaction that was running at the last
+/// read, on SQLite, which has one writer, the last one that was read.
+#[derive(Debug, Clone, Copy)]
+pub struct RevocationCursor {
+    position: i64,
+    read_time: Time,
+    /// When the PostgreSQL server started. Another one, after a failover, may have reached an
+    /// earlier transaction.
+    server_start_time: Option<Time>,
+}
+
+/// How long before the last read revocations are read again, because a crashed server uses
+/// the numbers of its last transactions again.
+const READ_OVERLAP: TimeDelta = TimeDelta::seconds(30);
+
 impl TokenRevocations {
     /// The revocations in this database.
     pub fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// The ids of sessions and API keys that were ended after a time, and when.
-    pub async fn since(&self, since: Time) -> Result<Vec<(Uuid, Time)>> {
-        fetch_all!(
-            self.database.reader(),
-            "select id, revoke_time from revocations where revoke_time > $1",
-            [since]
-        )
+    /// The ids of sessions and API keys that were ended after a time, and when. Without a
+    /// cursor it returns all of them, with one those that became visible since, and possibly
+    /// some earlier ones. Moves the cursor if it succeeds.
+    pub async fn read(
+        &self,
+        since: Time,
+        cursor: &mut Option<RevocationCursor>,
+    ) -> Result<Vec<(Uuid, Time)>> {
+        match self.database.reader() {
+            Engine::Postgres(_) => self.read_postgres(since, cursor).await,
+            Engine::Sqlite(_) => self.read_sqlite(since, cursor).await,
+        }
     }
 
-    /// Deletes at most `limit` revocations from before a time; returns the number.
+    async fn read_postgres(
+        &self,
+        since: Time,
+        cursor: &mut Option<RevocationCursor>,
+    ) -> Result<Vec<(Uuid, Time)>> {
+        let read_time = now();
+        // Before the rows, which then include all transactions before the position.
+        let (position, server_start_time): (i64, Time) = fetch_one!(
+            self.database.reader(),
+            "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+                    pg_postmaster_start_time()",
+            []
+        )?;
+        let last = cursor.filter(|last| last.server_start_time == Some(server_start_time));
+        let (from, overlap) = match last {
+            Some(last) => (last.position, last.read_time - READ_OVERLAP),
+            None => (0, since),
+        };
+        let rows = fetch_all!(
+            self.database.reader(),
+            "select id, revoke_time
+             from revocations
+             where position >= $1 and revoke_time > $2
+             union
+             select id, revoke_time
+             from revocations
+             where revoke_time > $3",
+            [from, since, overlap.max(since)]
+        )?;
+        *cursor = Some(RevocationCursor {
+            position,
+            read_time,
+            server_start_time: Some(server_start_time),
+        });
+        Ok(rows)
+    }
+
+    async fn read_sqlite(
+        &self,
+        since: Time,
+        cursor: &mut Option<RevocationCursor>,
+    ) -> Result<Vec<(Uuid, Time)>> {
+        let read_time = now();
+        let seen = cursor.map_or(-1, |last| last.position);
+        let rows: Vec<(Uuid, Time, i64)> = fetch_all!(
+            self.database.reader(),
+            "select id, revoke_time, position
+             from revocations
+             where position > $1 and revoke_time > $2",
+            [seen, since]
+        )?;
+        *cursor = Some(RevocationCursor {
+            position: rows.iter().map(|row| row.2).fold(seen, i64::max),
+            read_time,
+            server_start_time: None,
+        });
+        Ok(rows.into_iter().map(|(id, time, _)| (id, time)).collect())
+    }
+
+    /// Deletes at most `limit` revocations from before a time, except the last one, from which
+    /// SQLite continues to count; returns the number.
     pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
         const DELETE: &str = "delete from revocations
-             where id in (select id from revocations where revoke_time < $1 limit $2)";
+             where id in (
+                 select id
+                 from revocations
+                 where revoke_time < $1 and position < (select max(position) from revocations)
+                 limit $2)";
         self.database.delete_batch(DELETE, before, limit).await
     }
 }
 
-/// Records the end of a session or an API key.
-pub(super) async fn insert(tx: &mut Transaction, id: Uuid, now: Time) -> Result<()> {
-    execute!(
-        tx,
-        "insert into revocations (id, revoke_time)
-         values ($1, $2)
-         on conflict do nothing",
-        [id, now]
-    )
+/// Inserts revocations: `$source` begins with the id and the time, and ends with the rows. The
+/// position stands between them.
+macro_rules! insert_revocations {
+    ($tx:expr, $source:literal, $from:literal, [$($argument:expr),+]) => {{
+        let sql = match $tx {
+            Transaction::Postgres(_) => concat!(
+                "insert into revocations (id, revoke_time, position) ",
+                $source,
+                ", pg_current_xact_id()::text::bigint ",
+                $from,
+                " on conflict do nothing",
+            ),
+            Transaction::Sqlite(_) => concat!(
+                "insert into revocations (id, revoke_time, position) ",
+                $source,
+                ", (select coalesce(max(position), 0) + 1 from revocations) ",
+                $from,
+                " on conflict do nothing",
+            ),
+        };
+        execute!($tx, sql, [$($argument),+])
+    }};
 }
 
-/// Records all sessions that were ended at a time, in one statement: replicas would miss
-/// revocations of a transaction that takes longer than the period that they look back.
+/// Records the end of a session or an API key.
+pub(super) async fn insert(tx: &mut Transaction, id: Uuid, now: Time) -> Result<()> {
+    insert_revocations!(tx, "select $1, $2", "where true", [id, now])
+}
+
+/// Records all sessions that were ended at a time, in one statement.
 pub(super) async fn insert_sessions(tx: &mut Transaction, now: Time) -> Result<()> {
-    execute!(
+    insert_revocations!(
         tx,
-        "insert into revocations (id, revoke_time)
-         select id, revoke_time from sessions where revoke_time = $1
-         on conflict do nothing",
+        "select id, revoke_time",
+        "from sessions where revoke_time = $1",
         [now]
     )
 }
