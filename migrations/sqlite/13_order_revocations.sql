@@ -1,6 +1,6 @@
 -- Revocations in the order of their commits, and stream keys that were replaced at once.
 
--- Grows with every insert. The row with the greatest position is never deleted.
+-- Grows with every insert.
 alter table revocations add column position INTEGER not null default 0;
 create index revocations_by_position on revocations (position);
 

@@ -49,10 +49,11 @@ impl ClockSkew {
             .fetch_one(Autocommit(pool))
             .await?;
         let comparison = ClockComparison::new(time, asked_at);
-        comparison.adjust_clock();
         let skew = comparison.skew();
         DATABASE.clock_skew.set(skew.as_seconds_f64());
+        // First, so that whoever reads a changed clock then sees the difference.
         self.0.send_replace(skew);
+        comparison.adjust_clock();
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ const UNKNOWN: i64 = i64::MIN;
 
 /// The current time.
 pub fn now() -> Time {
-    match TIME_AT_ORIGIN.load(Ordering::Relaxed) {
+    match TIME_AT_ORIGIN.load(Ordering::Acquire) {
         UNKNOWN => machine_time(),
         origin => {
             let now = origin.saturating_add(since_origin(Instant::now()));
@@ -89,7 +89,7 @@ impl ClockComparison {
     /// Sets the clock of the process, if it cannot be right.
     pub fn adjust_clock(&self) {
         let current = TIME_AT_ORIGIN.load(Ordering::Relaxed);
-        TIME_AT_ORIGIN.store(self.adjusted(current), Ordering::Relaxed);
+        TIME_AT_ORIGIN.store(self.adjusted(current), Ordering::Release);
     }
 
     /// The time at [`ORIGIN`]: the current estimate, or the machine's clock, if it is possible.

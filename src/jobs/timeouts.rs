@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     auth::Revocations,
-    domain::{StreamExpiry, StreamId, now},
+    domain::{StreamExpiry, StreamId, Time, now},
     error::{Error, Result},
     repositories::{Publishing, RelayKey, RelayLeases},
     telemetry::metrics::JobTimer,
@@ -23,6 +23,8 @@ pub async fn expire_streams(publishing: Publishing, revocations: Revocations, pe
     let mut timer = JobTimer::new("reaper", period);
     loop {
         let run = timer.next_run().await;
+        // One time for the whole run, read before the difference of the clocks.
+        let now = now();
         if publishing.database.clock_skew().is_excessive() {
             quiet_period.restart();
             continue;
@@ -31,9 +33,9 @@ pub async fn expire_streams(publishing: Publishing, revocations: Revocations, pe
             true => StreamExpiry::All,
             false => StreamExpiry::Keys,
         };
-        let is_success = match publishing.overdue(expiry, now(), BATCH_SIZE).await {
+        let is_success = match publishing.overdue(expiry, now, BATCH_SIZE).await {
             Ok(overdue) => {
-                expire_all_streams(&publishing, expiry, overdue, &mut quiet_period).await
+                expire_all_streams(&publishing, expiry, overdue, now, &mut quiet_period).await
             }
             Err(error) => {
                 quiet_period.restart();
@@ -51,11 +53,12 @@ async fn expire_all_streams(
     publishing: &Publishing,
     expiry: StreamExpiry,
     overdue: Vec<StreamId>,
+    now: Time,
     quiet_period: &mut QuietPeriod,
 ) -> bool {
     let (all, mut failures) = (overdue.len(), 0);
     for id in overdue {
-        match publishing.expire(id, expiry, now()).await {
+        match publishing.expire(id, expiry, now).await {
             Ok(Some(stream)) => tracing::info!(
                 stream_id = %id,
                 status = stream.status.as_str(),
@@ -85,13 +88,14 @@ pub async fn expire_relays(leases: RelayLeases, revocations: Revocations) {
     let mut timer = JobTimer::new("relay_watch", MAX_RELAY_INTERVAL.min(lease / 4));
     loop {
         let run = timer.next_run().await;
+        let now = now();
         if leases.database.clock_skew().is_excessive() {
             quiet_period.restart();
             continue;
         }
-        let overdue = leases.overdue(now(), BATCH_SIZE).await;
+        let overdue = leases.overdue(now, BATCH_SIZE).await;
         let is_success = match quiet_period.admit(overdue) {
-            Ok(overdue) => expire_all_relays(&leases, overdue).await,
+            Ok(overdue) => expire_all_relays(&leases, overdue, now).await,
             Err(error) => {
                 tracing::warn!(error = error.with_causes(), "cannot read overdue relays");
                 false
@@ -103,11 +107,11 @@ pub async fn expire_relays(leases: RelayLeases, revocations: Revocations) {
 
 /// Ends the leases of silent relay workers, and marks stalled relays. Returns whether all
 /// succeeded.
-async fn expire_all_relays(leases: &RelayLeases, overdue: Vec<RelayKey>) -> bool {
+async fn expire_all_relays(leases: &RelayLeases, overdue: Vec<RelayKey>, now: Time) -> bool {
     let mut is_success = true;
     for key in overdue {
         let (stream_id, destination_id) = (key.stream_id, key.destination_id);
-        match leases.expire(key, now()).await {
+        match leases.expire(key, now).await {
             Ok(Some(relay)) => tracing::info!(
                 %stream_id,
                 %destination_id,

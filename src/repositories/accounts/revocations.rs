@@ -13,22 +13,21 @@ pub struct TokenRevocations {
     database: Database,
 }
 
-/// The revocations that a reader has seen: all of the transactions before a position.
+/// The revocations that a reader has seen: all of those before a position.
 ///
 /// A transaction can commit long after the time that it wrote. So the position counts
-/// transactions: on PostgreSQL it is the oldest transaction that was running at the last
-/// read, on SQLite, which has one writer, the last one that was read.
+/// transactions: on PostgreSQL it is the oldest one that had not ended at the last read. SQLite
+/// has one writer, which counts its inserts.
 #[derive(Debug, Clone, Copy)]
 pub struct RevocationCursor {
     position: i64,
     read_time: Time,
-    /// When the PostgreSQL server started. Another one, after a failover, may have reached an
-    /// earlier transaction.
+    /// When the PostgreSQL server started. After a failover, another one may have counted less.
     server_start_time: Option<Time>,
 }
 
-/// How long before the last read revocations are read again, because a crashed server uses
-/// the numbers of its last transactions again.
+/// How long before the last read revocations are read again: a crashed server counts its last
+/// transactions again, and SQLite begins anew when the table was empty.
 const READ_OVERLAP: TimeDelta = TimeDelta::seconds(30);
 
 impl TokenRevocations {
@@ -45,27 +44,12 @@ impl TokenRevocations {
         since: Time,
         cursor: &mut Option<RevocationCursor>,
     ) -> Result<Vec<(Uuid, Time)>> {
-        match self.database.reader() {
-            Engine::Postgres(_) => self.read_postgres(since, cursor).await,
-            Engine::Sqlite(_) => self.read_sqlite(since, cursor).await,
-        }
-    }
-
-    async fn read_postgres(
-        &self,
-        since: Time,
-        cursor: &mut Option<RevocationCursor>,
-    ) -> Result<Vec<(Uuid, Time)>> {
-        let read_time = now();
-        // Before the rows, which then include all transactions before the position.
-        let (position, server_start_time): (i64, Time) = fetch_one!(
-            self.database.reader(),
-            "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
-                    pg_postmaster_start_time()",
-            []
-        )?;
-        let last = cursor.filter(|last| last.server_start_time == Some(server_start_time));
-        let (from, overlap) = match last {
+        // Before the rows, which then include all before the position.
+        let next = self.end().await?;
+        let last = cursor.filter(|last| {
+            last.server_start_time == next.server_start_time && last.position <= next.position
+        });
+        let (position, overlap) = match last {
             Some(last) => (last.position, last.read_time - READ_OVERLAP),
             None => (0, since),
         };
@@ -78,47 +62,34 @@ impl TokenRevocations {
              select id, revoke_time
              from revocations
              where revoke_time > $3",
-            [from, since, overlap.max(since)]
+            [position, since, overlap.max(since)]
         )?;
-        *cursor = Some(RevocationCursor {
-            position,
-            read_time,
-            server_start_time: Some(server_start_time),
-        });
+        *cursor = Some(next);
         Ok(rows)
     }
 
-    async fn read_sqlite(
-        &self,
-        since: Time,
-        cursor: &mut Option<RevocationCursor>,
-    ) -> Result<Vec<(Uuid, Time)>> {
+    /// The position before which no revocation can appear any more.
+    async fn end(&self) -> Result<RevocationCursor> {
         let read_time = now();
-        let seen = cursor.map_or(-1, |last| last.position);
-        let rows: Vec<(Uuid, Time, i64)> = fetch_all!(
-            self.database.reader(),
-            "select id, revoke_time, position
-             from revocations
-             where position > $1 and revoke_time > $2",
-            [seen, since]
-        )?;
-        *cursor = Some(RevocationCursor {
-            position: rows.iter().map(|row| row.2).fold(seen, i64::max),
+        let sql = match self.database.reader() {
+            Engine::Postgres(_) => {
+                "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+                        pg_postmaster_start_time()"
+            }
+            Engine::Sqlite(_) => "select coalesce(max(position), 0) + 1, null from revocations",
+        };
+        let (position, server_start_time) = fetch_one!(self.database.reader(), sql, [])?;
+        Ok(RevocationCursor {
+            position,
             read_time,
-            server_start_time: None,
-        });
-        Ok(rows.into_iter().map(|(id, time, _)| (id, time)).collect())
+            server_start_time,
+        })
     }
 
-    /// Deletes at most `limit` revocations from before a time, except the last one, from which
-    /// SQLite continues to count; returns the number.
+    /// Deletes at most `limit` revocations from before a time; returns the number.
     pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
         const DELETE: &str = "delete from revocations
-             where id in (
-                 select id
-                 from revocations
-                 where revoke_time < $1 and position < (select max(position) from revocations)
-                 limit $2)";
+             where id in (select id from revocations where revoke_time < $1 limit $2)";
         self.database.delete_batch(DELETE, before, limit).await
     }
 }
