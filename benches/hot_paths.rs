@@ -49,11 +49,19 @@ fn token_check(criterion: &mut Criterion) {
         ("Ed25519", ed25519),
     ] {
         let issuing = tokens(&keys);
-        let token = issuing.issue(&caller(), now()).expect("a token").token;
+        let token = issuing
+            .issue(&caller(), None, now())
+            .expect("a token")
+            .token;
         let seen = tokens(&keys);
         criterion.bench_function(&format!("token check, {name}, new"), |bencher| {
             bencher.iter_batched(
-                || issuing.issue(&caller(), now()).expect("a token").token,
+                || {
+                    issuing
+                        .issue(&caller(), None, now())
+                        .expect("a token")
+                        .token
+                },
                 |token| {
                     assert!(seen.verify(token.expose()).is_ok());
                     token

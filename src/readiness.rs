@@ -24,7 +24,8 @@ pub const SERVICES: [&str; 4] = [
     "sluice.v1.StreamService",
 ];
 
-/// How often credentials are refreshed from the database; its answer is its health.
+/// How often the clock and the credentials are refreshed from the database; its answer is its
+/// health.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a refresh may take.
@@ -50,6 +51,8 @@ pub enum Health {
     Serving,
     /// The database does not answer.
     DatabaseAway,
+    /// The machine's clock differs too much from the database's.
+    ClockSkewed,
     /// The server is shutting down.
     Draining,
 }
@@ -61,6 +64,9 @@ impl Health {
             Self::Starting => "starting: the database is not known to be ready",
             Self::Serving => "serving",
             Self::DatabaseAway => "the database does not answer",
+            Self::ClockSkewed => {
+                "the clock of this machine differs by more than 2 seconds from the database's"
+            }
             Self::Draining => "draining: no more calls are wanted",
         }
     }
@@ -95,7 +101,9 @@ impl Readiness {
         }
         let status = match state {
             Health::Serving => ServingStatus::Serving,
-            Health::Starting | Health::DatabaseAway | Health::Draining => ServingStatus::NotServing,
+            Health::Starting | Health::DatabaseAway | Health::ClockSkewed | Health::Draining => {
+                ServingStatus::NotServing
+            }
         };
         for service in SERVICES {
             self.health.set_service_status(service, status).await;
@@ -108,9 +116,9 @@ impl Readiness {
         self.migrated.wait().await;
     }
 
-    /// Migrates the database once it answers, then refreshes the credentials that calls are
-    /// checked against, and reports each change of the database's health. Returns only if
-    /// the migration is impossible, or a key is missing.
+    /// Migrates the database once it answers. Then synchronizes the clock, refreshes the
+    /// credentials that calls are checked against, and reports each change of the health.
+    /// Returns only if the migration is impossible, or a key is missing.
     pub async fn watch(&self, database: &Database, mut credentials: CredentialRefresh) -> Error {
         if let Err(error) = start(database, &mut credentials).await {
             return error;
@@ -119,25 +127,32 @@ impl Readiness {
             return Error::internal(error);
         }
 
-        let mut was_up = false;
+        let mut last = None;
         loop {
             let run = JobRun::start("trust");
-            let refreshed = timeout(REFRESH_TIMEOUT, credentials.refresh()).await;
+            let refreshed = timeout(REFRESH_TIMEOUT, refresh(database, &mut credentials)).await;
             let is_up = matches!(refreshed, Ok(Ok(())));
             run.finish(is_up);
-            if is_up != was_up {
+            let health = match database.clock_skew().is_excessive() {
+                _ if !is_up => Health::DatabaseAway,
+                true => Health::ClockSkewed,
+                false => Health::Serving,
+            };
+            if last.replace(health) != Some(health) {
                 if let Ok(Err(error)) = refreshed {
                     tracing::warn!(
                         error = error.with_causes(),
                         "cannot refresh the credentials"
                     );
                 }
-                was_up = is_up;
-                self.report(match is_up {
-                    true => Health::Serving,
-                    false => Health::DatabaseAway,
-                })
-                .await;
+                self.report(health).await;
+                if health == Health::ClockSkewed {
+                    let skew_seconds = database.clock_skew().get().as_seconds_f64();
+                    tracing::warn!(
+                        skew_seconds,
+                        "the clock of this machine or of the database is wrong"
+                    );
+                }
             }
             sleep(if is_up { REFRESH_INTERVAL } else { RETRY_DELAY }).await;
         }
@@ -154,12 +169,18 @@ impl Interceptor for Readiness {
     }
 }
 
+/// Synchronizes the clock, then refreshes the credentials.
+async fn refresh(database: &Database, credentials: &mut CredentialRefresh) -> Result<()> {
+    database.synchronize_clock().await?;
+    credentials.refresh().await
+}
+
 /// Migrates the database, then reads the credentials, before calls are admitted.
 async fn start(database: &Database, credentials: &mut CredentialRefresh) -> Result<()> {
     while let Err(error) = database.migrate().await {
         wait_to_retry("migrate", error).await?;
     }
-    while let Err(error) = credentials.refresh().await {
+    while let Err(error) = refresh(database, credentials).await {
         wait_to_retry("read the keys", error).await?;
     }
     Ok(())

@@ -27,6 +27,11 @@ has_postgres() {
   command -v pg_virtualenv >/dev/null && compgen -G '/usr/lib/postgresql/*/bin/pg_ctl' >/dev/null
 }
 
+# Tests of servers whose clock is wrong.
+has_faketime() {
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null
+}
+
 has_haproxy() {
   PATH=$PATH:/usr/sbin command -v haproxy >/dev/null
 }

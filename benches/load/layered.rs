@@ -47,7 +47,7 @@ pub async fn serve() -> anyhow::Result<()> {
         subject,
         scopes: [Scope::ProjectsRead].into_iter().collect(),
     };
-    let token = tokens.issue(&caller, now())?.token;
+    let token = tokens.issue(&caller, None, now())?.token;
     println!("{} {}", listener.local_addr()?, token.expose());
 
     tokio::spawn(async move {

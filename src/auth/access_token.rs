@@ -14,7 +14,7 @@ use super::{
     token_cache::{CachedToken, TokenCache, token_hash},
 };
 use crate::{
-    domain::{Secret, Time},
+    domain::{Secret, Time, now},
     error::{Error, Result},
 };
 
@@ -41,7 +41,7 @@ struct AccessTokensInner {
 pub struct AccessToken {
     /// The JWT.
     pub token: Secret,
-    /// The `exp` claim.
+    /// When it expires. The `exp` claim is less than a second later, in whole seconds.
     pub expire_time: Time,
 }
 
@@ -65,10 +65,17 @@ impl AccessTokens {
         &self.inner.keys
     }
 
-    /// Issues a token for a caller.
-    pub fn issue(&self, caller: &Caller, now: Time) -> Result<AccessToken> {
+    /// Issues a token for a caller. It expires with its session or API key at the latest, if
+    /// that expires at `source_expire_time`.
+    pub fn issue(
+        &self,
+        caller: &Caller,
+        source_expire_time: Option<Time>,
+        now: Time,
+    ) -> Result<AccessToken> {
         let AccessTokensInner { keys, settings, .. } = &*self.inner;
-        let expire_time = now + settings.lifetime;
+        let longest = now + settings.lifetime;
+        let expire_time = source_expire_time.map_or(longest, |source| source.min(longest));
         let claims = Claims::of(caller, settings, now, expire_time);
 
         let key = keys.ring.active();
@@ -100,6 +107,9 @@ impl AccessTokens {
             _ => &self.inner.ed25519,
         };
         let claims: Claims = decode(token, &key.decoding, validation).ok()?.claims;
+        if !claims.are_valid(now()) {
+            return None;
+        }
 
         let (caller, expire_time) = (claims.caller(), claims.expire_time()?);
         let token = CachedToken {
@@ -123,6 +133,7 @@ fn verification_key(token: &str, keys: &SigningKeys) -> Option<Arc<SigningKey>> 
 mod tests {
     use std::time::Duration;
 
+    use chrono::TimeDelta;
     use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
     use serde_json::{Value, json};
 
@@ -205,16 +216,39 @@ mod tests {
                     ..caller()
                 };
                 let tokens = tokens(keys.clone());
-                let token = tokens.issue(&caller, now()).unwrap().token;
+                let token = tokens.issue(&caller, None, now()).unwrap().token;
                 assert_eq!(tokens.verify(token.expose()).unwrap().0, caller);
             }
         }
     }
 
     #[test]
+    fn a_token_expires_with_what_it_was_issued_for_but_never_later_than_its_lifetime() {
+        let (tokens, now) = (tokens(secret_key()), now());
+        let expiry = |source| {
+            let issued = tokens.issue(&caller(), source, now).unwrap();
+            let (_, exp) = tokens.verify(issued.token.expose()).unwrap();
+            assert!(exp >= issued.expire_time && exp - issued.expire_time < TimeDelta::seconds(1));
+            issued.expire_time - now
+        };
+        let seconds = TimeDelta::seconds;
+        assert_eq!(expiry(None), seconds(60));
+        assert_eq!(expiry(Some(now + seconds(30))), seconds(30));
+        assert_eq!(expiry(Some(now + seconds(90))), seconds(60));
+
+        let past = tokens
+            .issue(&caller(), Some(now - seconds(1)), now)
+            .unwrap();
+        assert!(tokens.verify(past.token.expose()).is_err());
+    }
+
+    #[test]
     fn a_token_is_refused_once_its_key_has_retired() {
         for keys in [secret_key(), pem_keys([PEM])] {
-            let token = tokens(keys.clone()).issue(&caller(), now()).unwrap().token;
+            let token = tokens(keys.clone())
+                .issue(&caller(), None, now())
+                .unwrap()
+                .token;
             assert!(tokens(keys.clone()).verify(token.expose()).is_ok());
 
             keys.ring.set_database_keys(vec![], |_| Some(now()));
@@ -225,7 +259,7 @@ mod tests {
     #[test]
     fn a_token_of_an_older_key_of_the_ring_is_valid() {
         let old = tokens(pem_keys([PEM]));
-        let token = old.issue(&caller(), now()).unwrap().token;
+        let token = old.issue(&caller(), None, now()).unwrap().token;
 
         let ring = tokens(pem_keys([NEW_PEM, PEM]));
         assert!(ring.verify(token.expose()).is_ok());
@@ -266,6 +300,7 @@ mod tests {
             forge(|_, claims| claims["aud"] = json!("something")),
             forge(|_, claims| claims["aud"] = json!(["sluice", "something"])),
             forge(|_, claims| claims["exp"] = json!(time - 60)),
+            forge(|_, claims| claims["exp"] = json!(time)),
             forge(|_, claims| claims["nbf"] = json!(time + 60)),
             forge(|header, _| header.typ = Some("JWT".into())),
             forge(|header, _| header.typ = None),

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use jsonwebtoken::{Algorithm, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -7,7 +8,8 @@ use uuid::Uuid;
 use super::{Caller, Subject};
 use crate::domain::{Scopes, Time};
 
-/// The largest difference between the clocks of two replicas, in seconds.
+/// How far `nbf` may be in the future, in seconds: a replica may know the database's clock only
+/// roughly for a moment. A token is never accepted from its `exp` on.
 pub const LEEWAY_SECONDS: u64 = 5;
 
 /// The settings of access tokens.
@@ -22,14 +24,15 @@ pub struct TokenSettings {
 }
 
 impl TokenSettings {
-    /// The validation of tokens of an algorithm: every claim is required.
+    /// The validation of tokens of an algorithm: every claim is required. [`Claims::are_valid`]
+    /// checks the times, because this validation knows only the machine's clock.
     pub(super) fn validation(&self, algorithm: Algorithm) -> Validation {
         let mut validation = Validation::new(algorithm);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
-        validation.validate_nbf = true;
-        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
         validation
     }
 }
@@ -77,11 +80,18 @@ impl Claims {
             scope: caller.scopes.to_string(),
             iat: now.timestamp(),
             nbf: now.timestamp(),
-            exp: expire_time.timestamp(),
+            // Whole seconds, rounded up.
+            exp: (expire_time + TimeDelta::microseconds(999_999)).timestamp(),
             jti: Uuid::now_v7(),
             client_id,
             restricted,
         }
+    }
+
+    /// Whether a token with these claims is valid at a time.
+    pub fn are_valid(&self, now: Time) -> bool {
+        let (now, leeway) = (now.timestamp(), LEEWAY_SECONDS.cast_signed());
+        now < self.exp && self.nbf <= now.saturating_add(leeway)
     }
 
     /// The expiry of the token; `None` if it is out of range.

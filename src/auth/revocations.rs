@@ -2,7 +2,8 @@
 //! query for each request.
 //!
 //! A transaction that ends a session or a key also inserts its id into the table
-//! `revocations`. Every replica reads new rows once a second and holds the ids in
+//! `revocations`. Every replica reads new rows once a second, in the order in which they
+//! became visible, whatever time they contain. It holds the ids in
 //! memory until the longest-lived token that names them has expired. That is a few
 //! bytes for each session ended within a day. The replica that ends a session applies
 //! it at once.
@@ -28,7 +29,7 @@ use crate::domain::{Time, now};
 pub const MAX_AGE: Duration = Duration::from_secs(4);
 
 /// How long an id is held: the longest possible lifetime of an access token, whatever
-/// the setting is now or was before, plus a minute for clock differences.
+/// the setting is now or was before, plus a minute for the duration of calls.
 pub const RETENTION: TimeDelta = TimeDelta::minutes(24 * 60 + 1);
 
 /// The revocations that this replica knows. A clone shares them.

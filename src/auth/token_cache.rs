@@ -10,7 +10,7 @@
 use quick_cache::sync::Cache;
 use ring::digest::{SHA256, digest};
 
-use super::{Caller, LEEWAY_SECONDS, SigningKeys};
+use super::{Caller, SigningKeys};
 use crate::domain::{Time, now};
 
 /// The largest number of entries: about 4 MB.
@@ -35,8 +35,7 @@ impl TokenCache {
     /// The caller and the expiry of a cached token that is still valid.
     pub(super) fn get(&self, hash: &Hash, keys: &SigningKeys) -> Option<(Caller, Time)> {
         let token = self.0.get(hash)?;
-        let is_valid = token.expire_time.timestamp() + LEEWAY_SECONDS as i64 >= now().timestamp()
-            && keys.verification_key(&token.key_id).is_some();
+        let is_valid = token.expire_time > now() && keys.verification_key(&token.key_id).is_some();
         is_valid.then_some((token.caller, token.expire_time))
     }
 
@@ -63,7 +62,7 @@ mod tests {
 
     use super::{CachedToken, TokenCache, token_hash};
     use crate::{
-        auth::{Caller, LEEWAY_SECONDS, SigningKeys},
+        auth::{Caller, SigningKeys},
         domain::{Secret, UserId, now},
     };
 
@@ -90,12 +89,11 @@ mod tests {
 
     #[test]
     fn a_token_is_found_until_it_expires() {
-        let (keys, leeway) = (keys(), LEEWAY_SECONDS as i64);
+        let keys = keys();
         let id = keys.active_key_id().unwrap();
 
         assert!(is_found(&keys, &id, 60));
-        assert!(is_found(&keys, &id, 1 - leeway));
-        assert!(!is_found(&keys, &id, -1 - leeway));
+        assert!(!is_found(&keys, &id, 0));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(super) fn with_database<T>(
     Runtime::new()?.block_on(async {
         let database = Database::open(&config.database());
         database.migrate().await?;
+        database.synchronize_clock().await?;
         let result = command(&database).await?;
         database.close().await;
         Ok(result)

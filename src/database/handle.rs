@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use super::{
     ChangeNotifications,
     autocommit::{Acquire, Autocommit},
+    clock_skew::ClockSkew,
     dialect,
     engine::Engine,
     options::{DatabaseOptions, Target},
@@ -37,6 +38,7 @@ pub type WriteExecutor<'a> = Engine<Autocommit<'a, Pool<Postgres>>, Autocommit<'
 pub struct Database {
     pub(crate) pools: Pools,
     change_notifications: ChangeNotifications,
+    pub(super) clock_skew: ClockSkew,
 }
 
 /// The connections.
@@ -77,6 +79,7 @@ impl Database {
         Self {
             pools,
             change_notifications: ChangeNotifications::default(),
+            clock_skew: ClockSkew::default(),
         }
     }
 
@@ -180,6 +183,20 @@ impl Database {
     /// The notifications of changes in this database.
     pub fn change_notifications(&self) -> &ChangeNotifications {
         &self.change_notifications
+    }
+
+    /// Compares the machine's clock with the database's, and sets the clock of the process by
+    /// the latter. SQLite has no clock of its own.
+    pub async fn synchronize_clock(&self) -> Result<()> {
+        match &self.pools {
+            Pools::Postgres(pool) => Ok(self.clock_skew.measure(pool).await?),
+            Pools::Sqlite { .. } => Ok(()),
+        }
+    }
+
+    /// The difference between the machine's clock and the database's.
+    pub fn clock_skew(&self) -> &ClockSkew {
+        &self.clock_skew
     }
 
     /// The name of the engine.

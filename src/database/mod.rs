@@ -16,6 +16,7 @@ mod columns;
 mod engine;
 mod autocommit;
 mod change_notifications;
+mod clock_skew;
 mod connection;
 mod copy;
 mod dialect;
@@ -34,6 +35,7 @@ mod write_lease;
 
 pub(crate) use autocommit::Autocommit;
 pub(crate) use change_notifications::ChangeNotifications;
+pub use clock_skew::ClockSkew;
 pub use copy::{CopiedTable, CopyError, copy};
 pub use engine::Engine;
 pub(crate) use errors::on_unique_violation;

@@ -7,6 +7,7 @@ mod text_enum;
 
 mod api_key;
 mod audit_event;
+mod clock;
 mod destination;
 mod destination_host;
 mod destination_url;
@@ -34,10 +35,9 @@ mod silence;
 mod stream;
 mod user;
 
-use chrono::{DateTime, SubsecRound, Utc};
-
 pub use api_key::{ApiKey, NewApiKey};
 pub use audit_event::{AuditContext, AuditEvent};
+pub use clock::{ClockComparison, Time, now};
 pub use destination::{Destination, DestinationUpdate, StreamTarget, relay_output_url};
 pub use destination_host::UrlPolicy;
 pub use destination_url::{IngestUrl, Scheme};
@@ -64,13 +64,6 @@ pub use relay_error::RelayError;
 pub use relay_report::{RelayReport, ReportOutcome, ReportedState};
 pub use scope::{Scope, Scopes};
 pub use secret::{PlayUrl, SealedPlayUrl, SealedStreamKey, Secret, StreamKey};
+pub use silence::StreamExpiry;
 pub use stream::{EndReason, PublishAction, Stream, StreamStats, StreamStatus, StreamTimeouts};
 pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};
-
-/// A point in time, in microseconds: the precision that both database engines keep.
-pub type Time = DateTime<Utc>;
-
-/// The current time.
-pub fn now() -> Time {
-    Utc::now().trunc_subsecs(6)
-}

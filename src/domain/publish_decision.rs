@@ -18,7 +18,9 @@ pub struct PublishRules {
     pub policy: PublishConflictPolicy,
     /// How long a stream waits for its publisher to reconnect.
     pub window: ReconnectWindow,
-    /// When the publisher's stream key expires, if it has been replaced.
+    /// Whether the publisher's stream key has been replaced without a grace period.
+    pub key_replaced: bool,
+    /// When the publisher's stream key expires, if it has been replaced with a grace period.
     pub key_expire_time: Option<Time>,
 }
 
@@ -71,7 +73,10 @@ impl PublishRules {
         publisher: &Publisher,
         now: Time,
     ) -> Result<BeginDecision, RefusalCause> {
-        // First: an accepted connection stays accepted, whatever refuses new ones.
+        if self.key_replaced {
+            return Err(RefusalCause::KeyReplaced);
+        }
+        // An accepted connection stays accepted, whatever else refuses new ones.
         if running.is_some_and(|stream| stream.is_connected_to(publisher)) {
             return Ok(BeginDecision::Repeat);
         }

@@ -5,17 +5,44 @@ use super::{
     StreamTimeouts, Time,
 };
 
+/// The timeouts that are applied to streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamExpiry {
+    /// Only the expiry of stream keys. Unlike silence, it does not depend on reports that
+    /// may be missing.
+    Keys,
+    /// All timeouts.
+    All,
+}
+
 impl Stream {
-    /// Applies the deadlines that have passed. Returns whether the stream changed.
-    pub fn expire(&mut self, window: ReconnectWindow, timeouts: StreamTimeouts, now: Time) -> bool {
-        let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
-        let silent = self.last_seen_time + timeouts.heartbeat <= now;
-        let key_expired = self.key_expire_time.is_some_and(|expiry| expiry <= now);
-        if key_expired && self.connected {
+    /// Applies the timeouts that have passed. Returns whether the stream changed.
+    pub fn expire(
+        &mut self,
+        expiry: StreamExpiry,
+        window: ReconnectWindow,
+        timeouts: StreamTimeouts,
+        now: Time,
+    ) -> bool {
+        if self.connected && self.key_expire_time.is_some_and(|expiry| expiry <= now) {
             self.end(EndReason::KeyRotated, now);
             return true;
         }
+        match expiry {
+            StreamExpiry::Keys => false,
+            StreamExpiry::All => self.expire_reports(window, timeouts, now),
+        }
+    }
 
+    /// Applies the deadlines and timeouts of reports.
+    fn expire_reports(
+        &mut self,
+        window: ReconnectWindow,
+        timeouts: StreamTimeouts,
+        now: Time,
+    ) -> bool {
+        let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
+        let silent = self.last_seen_time + timeouts.heartbeat <= now;
         match self.status {
             StreamStatus::Connecting if overdue => {
                 self.end(EndReason::NeverStarted, self.last_seen_time)

@@ -1,18 +1,12 @@
 use std::time::Instant;
 
-use chrono::TimeDelta;
-
 use crate::{
     auth::{Keys, REVOCATION_RETENTION, Revocations},
     database::Database,
-    domain::{KeyRecord, Time, now},
+    domain::{KeyRecord, now},
     error::{Error, Result},
-    repositories::{KeyRecords, TokenRevocations},
+    repositories::{KeyRecords, RevocationCursor, TokenRevocations},
 };
-
-/// The overlap of two reads: a transaction can commit some time after the time that it
-/// wrote, and clocks differ.
-const READ_OVERLAP: TimeDelta = TimeDelta::seconds(30);
 
 /// Refreshes what the interceptor checks calls against: signing keys and revocations.
 #[derive(Debug)]
@@ -20,7 +14,7 @@ pub struct CredentialRefresh {
     keys: KeyRefresh,
     table: TokenRevocations,
     revocations: Revocations,
-    last_read: Option<Time>,
+    cursor: Option<RevocationCursor>,
 }
 
 impl CredentialRefresh {
@@ -30,24 +24,19 @@ impl CredentialRefresh {
             keys: KeyRefresh::new(database.clone(), keys),
             table: TokenRevocations::new(database),
             revocations,
-            last_read: None,
+            cursor: None,
         }
     }
 
-    /// Refreshes once. The first time it reads all rows, later only new ones.
+    /// Refreshes once. The first time it reads all revocations, later only new ones.
     pub async fn refresh(&mut self) -> Result<()> {
-        let (now, read_at) = (now(), Instant::now());
-        let since = match self.last_read {
-            Some(read) => read - READ_OVERLAP,
-            None => now - REVOCATION_RETENTION,
-        };
-
+        let read_at = Instant::now();
         // Keys first: a replica without a new key must not count as current either.
         self.keys.refresh().await?;
-        let revoked = self.table.since(since).await?;
+        let since = now() - REVOCATION_RETENTION;
+        let revoked = self.table.read(since, &mut self.cursor).await?;
 
         self.revocations.update(revoked, read_at);
-        self.last_read = Some(now);
         Ok(())
     }
 }

@@ -62,7 +62,9 @@ impl PurgeTarget {
 pub async fn purge(database: Database, audit_retention: Duration) {
     let mut timer = JobTimer::new("purge", PURGE_INTERVAL);
     loop {
-        let run = timer.next_run().await;
+        let run = timer
+            .next_run_after(database.clock_skew().tolerable())
+            .await;
         let (now, mut is_success) = (now(), true);
         for target in PurgeTarget::ALL {
             if let Err(error) = purge_target(&database, target, audit_retention, now).await {
@@ -130,11 +132,13 @@ const MAX_PRUNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Deletes project events that are older than the retention; never returns.
 pub async fn prune_events(database: Database, retention: Duration) {
-    let events = Events::new(database);
+    let events = Events::new(database.clone());
     let period = MAX_PRUNING_INTERVAL.min(retention / 10);
     let mut timer = JobTimer::new("event_pruning", period);
     loop {
-        let run = timer.next_run().await;
+        let run = timer
+            .next_run_after(database.clock_skew().tolerable())
+            .await;
         let pruned = prune(&events, now() - retention).await;
         if let Err(error) = &pruned {
             tracing::warn!(error = error.with_causes(), "cannot prune events");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     auth::Revocations,
-    domain::{StreamId, now},
+    domain::{StreamExpiry, StreamId, Time, now},
     error::{Error, Result},
     repositories::{Publishing, RelayKey, RelayLeases},
     telemetry::metrics::JobTimer,
@@ -17,16 +17,28 @@ const BATCH_SIZE: i64 = 1000;
 const MAX_RELAY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Expires overdue streams at this interval; never returns. The quiet period is the
-/// heartbeat timeout.
+/// heartbeat timeout. It does not delay the expiry of stream keys.
 pub async fn expire_streams(publishing: Publishing, revocations: Revocations, period: Duration) {
     let mut quiet_period = QuietPeriod::new(revocations, publishing.timeouts.heartbeat);
     let mut timer = JobTimer::new("reaper", period);
     loop {
         let run = timer.next_run().await;
-        let overdue = publishing.overdue(now(), BATCH_SIZE).await;
-        let is_success = match quiet_period.admit(overdue) {
-            Ok(overdue) => expire_all_streams(&publishing, overdue, &mut quiet_period).await,
+        // One time for the whole run, read before the difference of the clocks.
+        let now = now();
+        if publishing.database.clock_skew().is_excessive() {
+            quiet_period.restart();
+            continue;
+        }
+        let expiry = match quiet_period.is_over() {
+            true => StreamExpiry::All,
+            false => StreamExpiry::Keys,
+        };
+        let is_success = match publishing.overdue(expiry, now, BATCH_SIZE).await {
+            Ok(overdue) => {
+                expire_all_streams(&publishing, expiry, overdue, now, &mut quiet_period).await
+            }
             Err(error) => {
+                quiet_period.restart();
                 tracing::warn!(error = error.with_causes(), "cannot read overdue streams");
                 false
             }
@@ -35,16 +47,18 @@ pub async fn expire_streams(publishing: Publishing, revocations: Revocations, pe
     }
 }
 
-/// Ends streams past their deadline, and moves live streams without heartbeats to
-/// reconnecting. Returns whether all succeeded.
+/// Ends streams past their deadline or the expiry of their key, and moves live streams without
+/// heartbeats to reconnecting. Returns whether all succeeded.
 async fn expire_all_streams(
     publishing: &Publishing,
+    expiry: StreamExpiry,
     overdue: Vec<StreamId>,
+    now: Time,
     quiet_period: &mut QuietPeriod,
 ) -> bool {
     let (all, mut failures) = (overdue.len(), 0);
     for id in overdue {
-        match publishing.expire(id, now()).await {
+        match publishing.expire(id, expiry, now).await {
             Ok(Some(stream)) => tracing::info!(
                 stream_id = %id,
                 status = stream.status.as_str(),
@@ -74,9 +88,14 @@ pub async fn expire_relays(leases: RelayLeases, revocations: Revocations) {
     let mut timer = JobTimer::new("relay_watch", MAX_RELAY_INTERVAL.min(lease / 4));
     loop {
         let run = timer.next_run().await;
-        let overdue = leases.overdue(now(), BATCH_SIZE).await;
+        let now = now();
+        if leases.database.clock_skew().is_excessive() {
+            quiet_period.restart();
+            continue;
+        }
+        let overdue = leases.overdue(now, BATCH_SIZE).await;
         let is_success = match quiet_period.admit(overdue) {
-            Ok(overdue) => expire_all_relays(&leases, overdue).await,
+            Ok(overdue) => expire_all_relays(&leases, overdue, now).await,
             Err(error) => {
                 tracing::warn!(error = error.with_causes(), "cannot read overdue relays");
                 false
@@ -88,11 +107,11 @@ pub async fn expire_relays(leases: RelayLeases, revocations: Revocations) {
 
 /// Ends the leases of silent relay workers, and marks stalled relays. Returns whether all
 /// succeeded.
-async fn expire_all_relays(leases: &RelayLeases, overdue: Vec<RelayKey>) -> bool {
+async fn expire_all_relays(leases: &RelayLeases, overdue: Vec<RelayKey>, now: Time) -> bool {
     let mut is_success = true;
     for key in overdue {
         let (stream_id, destination_id) = (key.stream_id, key.destination_id);
-        match leases.expire(key, now()).await {
+        match leases.expire(key, now).await {
             Ok(Some(relay)) => tracing::info!(
                 %stream_id,
                 %destination_id,
@@ -113,9 +132,9 @@ async fn expire_all_relays(leases: &RelayLeases, overdue: Vec<RelayKey>) -> bool
 
 /// The quiet period before missing reports count as silence.
 ///
-/// After a start, and after the database was unavailable, no report could arrive. A job
-/// that expires silent streams or relays then waits for one report timeout, so that
-/// media servers and relay workers can report first.
+/// After a start, after the database was unavailable, and after the clock was wrong, reports
+/// are missing that could not arrive. A job that expires silent streams or relays then waits
+/// for one report timeout, so that media servers and relay workers can report first.
 struct QuietPeriod {
     /// While they are out of date, calls are refused, so no report arrives.
     revocations: Revocations,
@@ -133,8 +152,7 @@ impl QuietPeriod {
         }
     }
 
-    /// The overdue streams or relays, none during the quiet period. It starts again if they
-    /// cannot be read.
+    /// The overdue relays, none during the quiet period. It starts again if they cannot be read.
     fn admit<T>(&mut self, overdue: Result<Vec<T>>) -> Result<Vec<T>> {
         match overdue {
             Ok(overdue) if self.is_over() => Ok(overdue),
@@ -156,7 +174,7 @@ impl QuietPeriod {
         started_at.elapsed() >= self.duration
     }
 
-    /// Starts again, because no report could arrive.
+    /// Starts again, because no report could arrive or be dated.
     fn restart(&mut self) {
         self.started_at = None;
     }

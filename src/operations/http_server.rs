@@ -96,7 +96,7 @@ where
 fn readyz(health: Health) -> Response<Full<Bytes>> {
     let status = match health {
         Health::Serving => StatusCode::OK,
-        Health::Starting | Health::DatabaseAway | Health::Draining => {
+        Health::Starting | Health::DatabaseAway | Health::ClockSkewed | Health::Draining => {
             StatusCode::SERVICE_UNAVAILABLE
         }
     };

@@ -81,7 +81,10 @@ impl MetricsCollector {
 
     /// Sets the metrics that are states.
     async fn collect(&self) {
-        let is_up = matches!(self.health(), Health::Serving | Health::Draining);
+        let is_up = match self.health() {
+            Health::Serving | Health::ClockSkewed | Health::Draining => true,
+            Health::Starting | Health::DatabaseAway => false,
+        };
         DATABASE.up.set(is_up.into());
         self.set_pool();
         let age = self.revocations.age().unwrap_or_default();

@@ -17,8 +17,8 @@ mod sql;
 mod streams;
 
 pub use accounts::{
-    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewUser, Sessions, SignedIn,
-    TokenRevocations, Users, VerifiedCredential,
+    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewUser, RevocationCursor,
+    Sessions, SignedIn, TokenRevocations, Users, VerifiedCredential,
 };
 pub use audit_log::AuditLog;
 pub use idempotency::{Created, IdempotencyKey};

@@ -13,6 +13,6 @@ pub use api_keys::ApiKeys;
 pub use failed_attempts::{CountedAttempt, FailedAttempts};
 pub use identities::{Identities, SignedIn};
 pub use mail_tokens::MailTokens;
-pub use revocations::TokenRevocations;
+pub use revocations::{RevocationCursor, TokenRevocations};
 pub use sessions::{Sessions, VerifiedCredential};
 pub use users::{NewUser, Users};

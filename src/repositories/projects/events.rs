@@ -1,7 +1,8 @@
 //! The changes of projects, in the order of their revisions.
 //!
-//! Each revision has an event until it is pruned. Because the clocks of replicas differ,
-//! pruning can leave gaps: readers have to check that no revision is missing.
+//! Each revision has an event until it is pruned, and no event is older than the one before.
+//! Replicas prune in batches, which can leave gaps for a while: readers have to check that no
+//! revision is missing.
 
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -176,7 +177,8 @@ impl Events {
     }
 }
 
-/// Writes the change of a locked project with this revision.
+/// Writes the change of a locked project with this revision. Its time is not before that of
+/// the previous event, even if `now` is from before the lock.
 pub(crate) async fn record(
     tx: &mut Transaction,
     project_id: ProjectId,
@@ -188,7 +190,16 @@ pub(crate) async fn record(
     execute!(
         tx,
         "insert into events (project_id, revision, create_time, change)
-         values ($1, $2, $3, $4)",
+         values (
+             $1, $2,
+             coalesce(
+                 (select case when create_time > $3 then create_time else $3 end
+                  from events
+                  where project_id = $1
+                  order by revision desc
+                  limit 1),
+                 $3),
+             $4)",
         [project_id, revision, now, change]
     )
 }

@@ -297,7 +297,8 @@ impl Projects {
                     tx,
                     "update projects
                      set delete_time = $2, stream_key_hash = null, stream_key_sealed = null,
-                         previous_key_hash = null, previous_key_expire_time = null
+                         previous_key_hash = null, previous_key_expire_time = null,
+                         replaced_key_hash = null
                      where id = $1",
                     [id, now]
                 )?;

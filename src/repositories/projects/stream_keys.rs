@@ -48,18 +48,13 @@ impl StreamKeys {
                 execute!(
                     tx,
                     "update projects
-                     set previous_key_hash = stream_key_hash, previous_key_expire_time = $5,
+                     set previous_key_hash = case when $5 is null then null else stream_key_hash end,
+                         previous_key_expire_time = $5,
+                         replaced_key_hash = case when $5 is null then stream_key_hash end,
                          stream_key_hash = $2, stream_key_sealed = $3, stream_key_hint = $4,
                          update_time = $6
                      where id = $1",
-                    [
-                        id,
-                        &key.hash,
-                        &key.sealed,
-                        &key.hint,
-                        expiry.unwrap_or(now),
-                        now
-                    ]
+                    [id, &key.hash, &key.sealed, &key.hint, expiry, now]
                 )?;
                 let mut rotated = load(&mut tx, id).await?;
                 record(&mut tx, &rotated, now).await?;

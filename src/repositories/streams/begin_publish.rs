@@ -38,9 +38,14 @@ pub struct PublishAttempt<'a> {
 }
 
 impl Publishing {
-    /// Accepts or refuses a publisher.
-    pub async fn begin(&self, publish: PublishAttempt<'_>, now: Time) -> Result<Stream> {
-        let begun = self.try_begin(publish, now).await;
+    /// Accepts or refuses a publisher. `clock` gives the current time: the decision is made
+    /// with the time at which the project is locked, however long that takes.
+    pub async fn begin(
+        &self,
+        publish: PublishAttempt<'_>,
+        clock: &(impl Fn() -> Time + Sync),
+    ) -> Result<Stream> {
+        let begun = self.try_begin(publish, clock).await;
         match &begun {
             Ok(_) => SERVER.publishes_begun.inc(),
             Err(error) => SERVER
@@ -51,15 +56,20 @@ impl Publishing {
         begun
     }
 
-    async fn try_begin(&self, publish: PublishAttempt<'_>, now: Time) -> Result<Stream> {
+    async fn try_begin(
+        &self,
+        publish: PublishAttempt<'_>,
+        clock: &(impl Fn() -> Time + Sync),
+    ) -> Result<Stream> {
         let publisher = publish.publisher;
         let (node_id, boot_id) = (&publisher.node_id, &publisher.boot_id);
-        node_boots::register(&self.database, node_id, boot_id, now).await?;
+        node_boots::register(&self.database, node_id, boot_id, clock()).await?;
 
         self.database
             .transaction(|mut tx| async move {
                 let LockedProject { rules, revision } =
                     lock_by_key(&mut tx, publish.key_hash).await?;
+                let now = clock();
                 let begun = self
                     .begin_locked(&mut tx, &rules, revision, publish, now)
                     .await;
@@ -196,18 +206,19 @@ struct LockedProject {
     revision: i64,
 }
 
-/// Locks the project with this stream key, or with this previous stream key, and takes its
-/// next revision.
+/// Locks the project that has or had this stream key, and takes its next revision.
 async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<LockedProject> {
     fetch_optional!(
         tx,
         "update projects
          set revision = revision + 1
-         where delete_time is null and (stream_key_hash = $1 or previous_key_hash = $1)
+         where delete_time is null
+           and (stream_key_hash = $1 or previous_key_hash = $1 or replaced_key_hash = $1)
          returning id, disabled, publish_held_until, publish_conflict_policy,
                    reconnect_window_ms, revision,
-                   case when stream_key_hash = $1 then null else previous_key_expire_time end
-                       as key_expire_time",
+                   case when previous_key_hash = $1 then previous_key_expire_time end
+                       as key_expire_time,
+                   coalesce(replaced_key_hash = $1, false) as key_replaced",
         [key_hash]
     )?
     .ok_or(Error::StreamKeyInvalid)
@@ -215,7 +226,7 @@ async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<LockedProj
 
 impl_from_row!(
     PublishRules:
-    disabled, key_expire_time;
+    disabled, key_replaced, key_expire_time;
     |row|
     project_id: row.try_get("id")?,
     held_until: row.try_get("publish_held_until")?,

@@ -6,14 +6,28 @@ use super::{
 };
 use crate::{
     database::Transaction,
-    domain::{ProjectId, Stream, StreamId, Time},
+    domain::{ProjectId, Stream, StreamExpiry, StreamId, Time},
     error::Result,
 };
 
 impl Publishing {
-    /// At most `limit` streams that may have to change: their deadline has passed, they are
-    /// silent, or their stream key has expired.
-    pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<StreamId>> {
+    /// At most `limit` streams to which such a timeout may apply.
+    pub async fn overdue(
+        &self,
+        expiry: StreamExpiry,
+        now: Time,
+        limit: i64,
+    ) -> Result<Vec<StreamId>> {
+        if expiry == StreamExpiry::Keys {
+            return fetch_scalars!(
+                self.database.reader(),
+                "select id
+                 from streams
+                 where end_time is null and key_expire_time <= $1 and connected
+                 limit $2",
+                [now, limit]
+            );
+        }
         let silent_since = now - self.timeouts.heartbeat;
         fetch_scalars!(
             self.database.reader(),
@@ -35,7 +49,12 @@ impl Publishing {
 
     /// Applies the timeouts to a stream. `None` if nothing changes, or if another transaction
     /// has locked its project.
-    pub async fn expire(&self, id: StreamId, now: Time) -> Result<Option<Stream>> {
+    pub async fn expire(
+        &self,
+        id: StreamId,
+        expiry: StreamExpiry,
+        now: Time,
+    ) -> Result<Option<Stream>> {
         self.database
             .transaction(|mut tx| async move {
                 let Some((project_id, revision)) = try_lock_project_of(&mut tx, id).await? else {
@@ -44,7 +63,7 @@ impl Publishing {
                 let before = load(&mut tx, id).await?;
                 let window = reconnect_window(&mut tx, project_id).await?;
                 let mut stream = before.clone();
-                if !stream.expire(window, self.timeouts, now) {
+                if !stream.expire(expiry, window, self.timeouts, now) {
                     return tx.rollback(None).await;
                 }
 

@@ -18,7 +18,7 @@ use crate::{
 /// Streams, as media servers report them.
 #[derive(Debug, Clone)]
 pub struct Publishing {
-    pub(super) database: Database,
+    pub(crate) database: Database,
     pub(super) refusals: Refusals,
     pub(crate) timeouts: StreamTimeouts,
 }

@@ -92,7 +92,8 @@ impl AuthService {
             .ok_or(Error::ApiKeyInvalid)?;
         let subject = Subject::of_key(&key);
         let scopes = key.scopes;
-        let token = self.tokens.issue(&Caller { subject, scopes }, now())?;
+        let caller = Caller { subject, scopes };
+        let token = self.tokens.issue(&caller, key.expire_time, now())?;
 
         Ok(Response::new((token, scopes).into()))
     }

@@ -15,8 +15,8 @@ impl AuthService {
         token: &RefreshToken,
         origin: RequestOrigin,
     ) -> Result<TokenPair> {
-        let now = now();
         loop {
+            let now = now();
             let mut session = self
                 .sessions
                 .find(token.session_id, now)

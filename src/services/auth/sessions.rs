@@ -81,10 +81,11 @@ impl AuthService {
             subject,
             scopes: Scope::USER_SCOPES.into_iter().collect(),
         };
+        let session_end = self.session_timeouts.end_of(session);
         Ok(TokenPair {
-            access: self.tokens.issue(&caller, now)?,
+            access: self.tokens.issue(&caller, Some(session_end), now)?,
             refresh_token: seed.token(session.id, counter),
-            refresh_token_expire_time: self.session_timeouts.end_of(session),
+            refresh_token_expire_time: session_end,
         })
     }
 }

@@ -171,7 +171,7 @@ impl NodeReconciler {
                 UnmatchedAction::Continue(stream) => outcome.adopt(connection, stream.clone()),
                 UnmatchedAction::Kick(reason) => outcome.kick(connection, reason),
                 UnmatchedAction::Begin(key_hash) => {
-                    let adopted = self.adopt(connection, key_hash, outcome, clock()).await;
+                    let adopted = self.adopt(connection, key_hash, outcome, clock).await;
                     outcome.record(adopted);
                 }
             }
@@ -185,7 +185,7 @@ impl NodeReconciler {
         connection: &NodeConnection,
         key_hash: &[u8],
         outcome: &mut SyncOutcome,
-        now: Time,
+        clock: &(impl Fn() -> Time + Sync),
     ) -> Result<()> {
         let play_url = connection.play_url.as_ref();
         let play_url = play_url.map(|url| url.seal(&self.sealer));
@@ -196,7 +196,7 @@ impl NodeReconciler {
             play_url: play_url.as_ref(),
             already_connected: true,
         };
-        let stream = match self.publishing.begin(publish, now).await {
+        let stream = match self.publishing.begin(publish, clock).await {
             Ok(stream) => stream,
             Err(Error::PublishRefused(cause)) => {
                 outcome.kick(connection, cause.into());
@@ -212,7 +212,7 @@ impl NodeReconciler {
             outcome.adopt(connection, stream);
             return Ok(());
         }
-        match self.heartbeat(connection, &stream, now).await? {
+        match self.heartbeat(connection, &stream, clock()).await? {
             HeldStream::Held(stream) => outcome.adopt(connection, *stream),
             HeldStream::Lost(reason) => {
                 outcome.kick(connection, reason.unwrap_or(EndReason::ProjectDeleted));

@@ -39,7 +39,7 @@ impl StreamService {
                     play_url: play_url.as_ref(),
                     already_connected: false,
                 },
-                now(),
+                &now,
             )
             .await?;
 

@@ -72,7 +72,13 @@ impl JobTimer {
 
     /// Waits for the time of the next run.
     pub async fn next_run(&mut self) -> JobRun {
+        self.next_run_after(async {}).await
+    }
+
+    /// Waits for the time of the next run, then for a condition.
+    pub async fn next_run_after(&mut self, condition: impl Future<Output = ()>) -> JobRun {
         self.ticks.tick().await;
+        condition.await;
         JobRun::start(self.name)
     }
 }

@@ -85,6 +85,10 @@ metrics! {
             "Maximum number of connections of a pool.",
             &["pool"],
         );
+        clock_skew: Gauge = fraction(
+            "sluice_clock_skew_seconds",
+            "How far the clock of this machine is ahead of the database's; negative if behind.",
+        );
         slow_statements: IntCounter = counter(
             "sluice_database_slow_statements_total",
             "Statements logged because they took longer than SLUICE_SLOW_QUERY.",

@@ -4,9 +4,10 @@ use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::Code;
 
 use super::calls::{
-    api_key_client, api_key_request, backdate, exchange_api_key, new_api_key, session_rpc_refusals,
+    api_key_client, api_key_request, backdate, exchange_api_key, expiring_api_key_request,
+    new_api_key, session_rpc_refusals,
 };
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually, refused};
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "API_KEY_INVALID");
 
@@ -121,6 +122,35 @@ async fn a_key_works_until_it_expires(#[values(Sqlite, Postgres)] engine: Engine
     let refusal = refused(exchange_api_key(&server.channel, &keys[0]).await);
     assert_eq!(refusal.class(), INVALID);
     exchange_api_key(&server.channel, &keys[1]).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_access_token_expires_with_its_api_key(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let request = expiring_api_key_request(&["projects:read"], 6);
+    let (key, secret) = new_api_key(&ada, request).await;
+
+    let answer = exchange_api_key(&server.channel, &secret).await.unwrap();
+
+    let token = answer.into_inner();
+    assert_eq!(token.access_token_expire_time, key.expire_time);
+    let client = Client::with_token(&server.channel, &token.access_token);
+    let list = async || {
+        let mut projects = client.project.clone();
+        projects
+            .list_projects(pb::ListProjectsRequest::default())
+            .await
+    };
+    list().await.unwrap();
+    let refusal = eventually("the token expires", async || {
+        let answer = list().await;
+        answer.is_err().then(|| refused(answer))
+    })
+    .await;
+    let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    assert_eq!(refusal.class(), class);
 }
 
 #[rstest]

@@ -1,5 +1,7 @@
 //! Calls of AuthService that many tests make.
 
+use std::time::{Duration, SystemTime};
+
 use prost::Message;
 use sluice::proto::v1 as pb;
 use tonic::{Request, Response, Status, client::Grpc, transport::Channel};
@@ -58,6 +60,15 @@ pub fn api_key_request(scopes: &[&str]) -> pb::CreateApiKeyRequest {
         scopes: scopes.iter().map(ToString::to_string).collect(),
         project_ids: Vec::new(),
         expire_time: None,
+    }
+}
+
+/// The same for a key that expires after some seconds.
+pub fn expiring_api_key_request(scopes: &[&str], seconds: u64) -> pb::CreateApiKeyRequest {
+    let expire_time = SystemTime::now() + Duration::from_secs(seconds);
+    pb::CreateApiKeyRequest {
+        expire_time: Some(expire_time.into()),
+        ..api_key_request(scopes)
     }
 }
 

@@ -3,8 +3,8 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
-use super::calls::{backdate, refresh, refreshed};
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
+use super::calls::{backdate, comparable, get_me, refresh, refreshed};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually, refused};
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
 
@@ -85,4 +85,42 @@ async fn a_refresh_does_not_extend_the_session_lifetime(
         let refusal = refused(refresh(&server.channel, token).await);
         assert_eq!(refusal.class(), INVALID);
     }
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_access_token_expires_with_its_session(#[values(Sqlite, Postgres)] engine: Engine) {
+    let flags = ["--session-idle-timeout=1h", "--session-lifetime=1h"];
+    let server = TestServer::start_with(engine, &flags).await;
+    let first = server.user().await.tokens;
+
+    backdate(&server.database, "sessions", "expire_time", "3594 seconds").await;
+    let last = refreshed(&server.channel, &first.refresh_token).await;
+
+    let session_end = last.refresh_token_expire_time;
+    assert_eq!(last.access_token_expire_time, session_end);
+    let client = Client::with_token(&server.channel, &last.access_token);
+    let refusal = eventually("the token expires", async || {
+        let answer = get_me(&client).await;
+        answer.is_err().then(|| refused(answer))
+    })
+    .await;
+    let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    assert_eq!(refusal.class(), class);
+    let now = prost_types::Timestamp::from(std::time::SystemTime::now());
+    let late = comparable(Some(now)).0 - comparable(session_end).0;
+    assert!((0..5).contains(&late), "{late} seconds");
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_access_token_does_not_outlive_the_idle_timeout_of_its_session(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let flags = ["--session-idle-timeout=1h", "--access-token-lifetime=2h"];
+    let server = TestServer::start_with(engine, &flags).await;
+
+    let tokens = server.user().await.tokens;
+
+    assert_eq!(surplus(&tokens), 0);
 }

@@ -2,6 +2,8 @@ use std::time::Instant;
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
+use sqlx::{AssertSqlSafe, Connection};
+use sqlx_postgres::PgConnection;
 use tonic::{Code, Response, Status};
 
 use super::calls::{
@@ -211,4 +213,34 @@ async fn a_revoked_keys_access_token_is_refused_by_every_replica_within_five_sec
     .await;
     assert!(begun.elapsed().as_secs_f64() < 5.0);
     refused(exchange_api_key(&replica, &secret).await);
+}
+
+/// A commit can take long, for example while it waits for a synchronous standby.
+#[tokio::test]
+async fn a_revocation_that_commits_long_after_its_time_reaches_every_replica() {
+    let server = TestServer::start(Postgres).await;
+    let replica = server.replica().await;
+    let (ada, ben) = (server.user().await, server.user().await);
+    let there = |user: &User| Client::with_token(&replica, &user.tokens.access_token);
+    let mut late = PgConnection::connect(&server.database.url).await.unwrap();
+    let revocation = format!(
+        "begin;
+         update sessions set revoke_time = now() - interval '1 hour' where user_id = '{0}';
+         insert into revocations (id, revoke_time)
+         select id, revoke_time from sessions where user_id = '{0}'",
+        ada.user.id
+    );
+    let revocation = sqlx::raw_sql(AssertSqlSafe(revocation));
+    revocation.execute(&mut late).await.unwrap();
+
+    // Both replicas read the revocations in the meantime.
+    let mut auth = ben.client.auth.clone();
+    auth.sign_out(pb::SignOutRequest::default()).await.unwrap();
+    until_refused(&there(&ben)).await;
+    get_me(&there(&ada)).await.unwrap();
+    sqlx::raw_sql("commit").execute(&mut late).await.unwrap();
+
+    let (here, there) = (ada.client.clone(), there(&ada));
+    let seconds = tokio::join!(until_refused(&here), until_refused(&there));
+    assert!(seconds.0 < 5.0 && seconds.1 < 5.0, "{seconds:?}");
 }

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sluice::{
     auth::ApiKeySecret,
     database::{Database, DatabaseOptions},
-    domain::{ApiKeyId, AuditContext, Name, NewApiKey, RequestOrigin, Scope, Scopes, now},
+    domain::{ApiKeyId, AuditContext, Name, NewApiKey, RequestOrigin, Scope, Scopes, Time, now},
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
@@ -122,6 +122,15 @@ impl TestServer {
 
     /// An access token of an operator key with these scopes.
     pub async fn operator_token(&self, scopes: &[Scope]) -> String {
+        self.operator_token_until(scopes, None).await
+    }
+
+    /// An access token of an operator key that expires.
+    pub async fn operator_token_until(
+        &self,
+        scopes: &[Scope],
+        expire_time: Option<Time>,
+    ) -> String {
         let options: DatabaseOptions = config(&self.database, &[]).database();
         let database = Database::open(&options);
         let id = ApiKeyId::generate();
@@ -130,7 +139,7 @@ impl TestServer {
             display_name: Name::parse("operator").unwrap(),
             scopes: scopes.iter().copied().collect::<Scopes>(),
             project_ids: Vec::new(),
-            expire_time: None,
+            expire_time,
         };
         let keys = ApiKeys::new(database.clone());
         let audit = AuditContext::for_user("CreateApiKey", None, RequestOrigin::default());

@@ -19,6 +19,7 @@ mod processes;
 mod proxy;
 mod raw_call;
 mod server;
+mod skewed_clock;
 mod tools;
 mod watcher;
 
@@ -47,5 +48,6 @@ pub use proxy::Proxy;
 pub use raw_call::RawConnection;
 pub use rustix::process::Signal;
 pub use server::{TestServer, config, settings};
+pub use skewed_clock::SkewedClock;
 pub use tools::tool;
 pub use watcher::Watcher;

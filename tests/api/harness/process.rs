@@ -12,7 +12,11 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::{HttpResponse, Signal, TestDatabase, eventually, http, send_signal};
+use sluice::proto::v1 as pb;
+
+use super::{
+    Client, HttpResponse, Signal, SkewedClock, TestDatabase, eventually, http, send_signal,
+};
 
 /// The exit code and the output of a command.
 #[derive(Debug)]
@@ -47,6 +51,17 @@ impl Process {
     /// Starts `sluice serve` with a database, on free ports.
     pub fn serve(database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
         Self::spawn(Self::command(&["serve"], &[]), database, settings)
+    }
+
+    /// Starts `sluice serve` on a machine with this clock.
+    pub fn serve_with_clock(
+        database: &TestDatabase,
+        clock: &SkewedClock,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Self::command(&["serve"], &[]);
+        clock.apply_to(&mut command);
+        Self::spawn(command, database, settings)
     }
 
     /// Starts `sluice serve` with a maximum file size in KiB (`ulimit -f`).
@@ -186,12 +201,26 @@ impl Process {
         http(&self.operations_address().await, method, path, body).await
     }
 
+    /// A connection; waits until the server answers calls, healthy or not.
+    pub async fn answering_channel(&self) -> Channel {
+        let channel = self.lazy_channel().await;
+        eventually("the server answers calls", async || {
+            let mut client = Client::anonymous(&channel).auth;
+            client.get_jwks(pb::GetJwksRequest {}).await.ok()
+        })
+        .await;
+        channel
+    }
+
+    async fn lazy_channel(&self) -> Channel {
+        let address = self.address().await;
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        endpoint.unwrap().connect_lazy()
+    }
+
     /// A connection; waits until the server is healthy.
     pub async fn channel(&self) -> Channel {
-        let address = self.address().await;
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .unwrap()
-            .connect_lazy();
+        let channel = self.lazy_channel().await;
         eventually("the server is healthy", async || {
             let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
             let request = tonic_health::pb::HealthCheckRequest {

@@ -128,7 +128,7 @@ async fn a_forced_deletion_ends_the_live_stream_and_erases_all_secrets(
     let rows_with_secrets = "select (select count(*) from destinations)
             + (select count(*) from projects
                where stream_key_hash is not null or stream_key_sealed is not null
-                  or previous_key_hash is not null)";
+                  or previous_key_hash is not null or replaced_key_hash is not null)";
     assert_eq!(server.database.number(rows_with_secrets).await, 2);
 
     let request = deletion(&project, true);

@@ -1,16 +1,18 @@
 //! ClaimRelays: assignments to workers.
 
+use std::time::Duration;
+
 use rstest::rstest;
 use sluice::{
     auth::{AssociatedData, Keys},
-    domain::Scope,
+    domain::{Scope, now},
     proto::v1 as pb,
 };
 use tonic::Code;
 use uuid::Uuid;
 
 use super::fixture::{Fixture, STARTED, Worker, broadcasting_report, destination_request, state};
-use crate::harness::{Engine, Postgres, Sqlite, config, refused};
+use crate::harness::{Client, Engine, Postgres, Sqlite, config, refused};
 use pb::RelayState::Starting;
 
 #[rstest]
@@ -244,6 +246,24 @@ async fn a_claim_ends_when_its_access_token_expires(#[values(Sqlite, Postgres)] 
     let fixture = Fixture::start_with(engine, &["--access-token-lifetime=2s"], 0).await;
     // The token of the fixture may have expired already.
     let workers = fixture.server.operator(&[Scope::RelaysWork]).await;
+    let mut worker = Worker::claim(&workers, "w1", "", 9).await;
+
+    let refusal = refused::<()>(Err(worker.ended().await));
+
+    let invalid = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    assert_eq!(refusal.class(), invalid);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_claim_ends_when_its_api_key_expires(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let key_end = Some(now() + Duration::from_secs(5));
+    let server = &fixture.server;
+    let token = server
+        .operator_token_until(&[Scope::RelaysWork], key_end)
+        .await;
+    let workers = Client::with_token(&server.channel, &token);
     let mut worker = Worker::claim(&workers, "w1", "", 9).await;
 
     let refusal = refused::<()>(Err(worker.ended().await));

@@ -1,8 +1,11 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use super::fixture::{Fixture, stats_with_bytes};
-use crate::harness::{Engine, MediaServer, Postgres, Sqlite};
+use super::{
+    changes::rename,
+    fixture::{Fixture, stats_with_bytes},
+};
+use crate::harness::{Engine, MediaServer, Postgres, Sqlite, Watcher};
 
 #[rstest]
 #[tokio::test]
@@ -62,4 +65,26 @@ async fn the_revision_counts_changes_and_not_repetitions(
     fixture.node.end(&stream, "a").await;
     fixture.node.heartbeat(&stream, "a").await;
     assert_eq!(grown().await, 3, "still ended");
+}
+
+/// A call that waited for another one has an earlier time, but a later revision.
+#[rstest]
+#[tokio::test]
+async fn the_time_of_an_event_is_never_before_that_of_the_previous_one(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let (owner, id) = (&fixture.owner.client, &fixture.project_id);
+    let created = fixture.project().await.revision;
+    let later = "update events set create_time = '2100-01-01T00:00:00+00:00'";
+    fixture.server.database.execute(later).await;
+
+    rename(owner, id, "Renamed").await;
+    fixture.begin_live_stream("a").await;
+
+    let mut watcher = Watcher::resume(owner, id, created).await.unwrap();
+    for _ in 0..2 {
+        let time = watcher.next().await.create_time.unwrap();
+        assert_eq!(time.seconds, 4_102_444_800);
+    }
 }

@@ -80,6 +80,20 @@ async fn a_watch_ends_when_its_token_expires(#[values(Sqlite, Postgres)] engine:
 
 #[rstest]
 #[tokio::test]
+async fn a_watch_ends_when_its_api_key_expires(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let request = calls::expiring_api_key_request(&["projects:read", "streams:read"], 6);
+    let (_, secret) = calls::new_api_key(&fixture.owner, request).await;
+    let token = calls::api_key_token(&fixture.server, &secret).await;
+    let program = Client::with_token(&fixture.server.channel, &token);
+    let (_, mut watcher) = Watcher::start_synced(&program, &fixture.project_id).await;
+
+    let (refusal, last) = watcher.wait_for_end().await;
+    assert_eq!((refusal.class(), last), (INVALID, watcher.revision));
+}
+
+#[rstest]
+#[tokio::test]
 async fn the_watches_of_a_deleted_account_end(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let replica = fixture.server.replica().await;

@@ -7,7 +7,7 @@ use sluice::{
     domain::{
         IngestProtocol, Name, NodeConnection, NodeReport, Page, ProjectId, ProjectUpdate,
         PublishAction, PublishConflictPolicy, Publisher, ReconnectWindow, SealedStreamKey, Stream,
-        StreamId, StreamStats, StreamStatus, StreamTimeouts, Time,
+        StreamExpiry, StreamId, StreamStats, StreamStatus, StreamTimeouts, Time,
     },
     error::Error,
     repositories::{NewProject, Projects, PublishAttempt, Publishing, StreamKeys, Streams},
@@ -97,7 +97,7 @@ impl<'a> System<'a> {
             play_url: None,
             already_connected: false,
         };
-        match self.publishing().begin(publish, self.at(now)).await {
+        match self.publishing().begin(publish, &|| self.at(now)).await {
             Ok(stream) => Answer::Begun(self.grant(connection, &stream)),
             Err(error) => Answer::Refused(refusal_reason(error)),
         }
@@ -248,9 +248,10 @@ impl<'a> System<'a> {
         let publishing = self.publishing();
         // A stream that is still locked is skipped until the next run.
         eventually("nothing is overdue", async || {
-            let overdue = publishing.overdue(self.at(now), 1000).await.unwrap();
+            let (all, now) = (StreamExpiry::All, self.at(now));
+            let overdue = publishing.overdue(all, now, 1000).await.unwrap();
             for id in &overdue {
-                publishing.expire(*id, self.at(now)).await.unwrap();
+                publishing.expire(*id, all, now).await.unwrap();
             }
             overdue.is_empty().then_some(())
         })

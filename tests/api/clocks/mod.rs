@@ -1,0 +1,5 @@
+//! Replicas whose clocks differ from the database's.
+
+mod fixture;
+mod random_order;
+mod skewed_replicas;
