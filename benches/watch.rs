@@ -281,6 +281,7 @@ impl Server {
             .env("DATABASE_URL", &state.database)
             .env("SLUICE_CALLER_RATE", "0")
             .env("SLUICE_MAX_USER_WATCHES", "1000")
+            .env("SLUICE_MAX_CONNECTION_CALLS", "1001")
             .env("SLUICE_ACCESS_TOKEN_LIFETIME", "1h")
             .env("SLUICE_OPERATIONS_LISTEN", "off")
             .env("SLUICE_LOG_FORMAT", "json")

@@ -170,7 +170,7 @@ fn services(
         components.hub.clone(),
         keys.sealer.clone(),
         config.heartbeat_interval,
-        config.watch_timeouts(),
+        config.watch_heartbeat,
     );
 
     let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE_SIZE);

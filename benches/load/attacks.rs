@@ -17,15 +17,18 @@ use tokio::{
 mod frames;
 
 use frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PRIORITY, PUBLIC_RPC, RST_STREAM,
-    client_preface, frame, header, headers,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, PUBLIC_RPC,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, client_preface, frame, header, headers,
 };
 
 /// The interval between two waves of connections.
 const WAVE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The timeout for the server to close a connection, longer than it may take.
+/// The time in which the server closes a connection whose bytes it does not accept.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The time in which it closes a connection whose responses are not read.
+const UNREAD_CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// An attack: waves of connections that send the same bytes.
 pub struct Attack {
@@ -34,10 +37,12 @@ pub struct Attack {
     connections: usize,
     /// The bytes that the connection with this number sends.
     sends: fn(usize) -> Vec<u8>,
+    /// The time in which the server has to close each connection.
+    close_timeout: Duration,
 }
 
 /// All attacks.
-pub const ATTACKS: [Attack; 5] = [
+pub const ATTACKS: [Attack; 7] = [
     Attack {
         name: "calls that are cancelled at once",
         connections: 8,
@@ -53,6 +58,7 @@ pub const ATTACKS: [Attack; 5] = [
             let end = |stream| frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
             calls(|stream| [call(stream), end(stream)].concat())
         },
+        close_timeout: CLOSE_TIMEOUT,
     },
     Attack {
         name: "calls that depend on themselves",
@@ -62,6 +68,7 @@ pub const ATTACKS: [Attack; 5] = [
             let itself = |stream: u32| [&stream.to_be_bytes()[..], &[0]].concat();
             calls(|stream| [call(stream), frame(PRIORITY, 0, stream, &itself(stream))].concat())
         },
+        close_timeout: CLOSE_TIMEOUT,
     },
     Attack {
         name: "headers without end",
@@ -77,11 +84,13 @@ pub const ATTACKS: [Attack; 5] = [
             ]
             .concat()
         },
+        close_timeout: CLOSE_TIMEOUT,
     },
     Attack {
         name: "half handshakes and silence",
         connections: 100,
         sends: |number| client_preface()[..number % 24].to_vec(),
+        close_timeout: CLOSE_TIMEOUT,
     },
     Attack {
         name: "invalid frames",
@@ -94,6 +103,40 @@ pub const ATTACKS: [Attack; 5] = [
             };
             [client_preface(), nonsense].concat()
         },
+        close_timeout: CLOSE_TIMEOUT,
+    },
+    Attack {
+        name: "control frames",
+        connections: 8,
+        sends: |number| {
+            let flood = match number % 4 {
+                0 => frame(SETTINGS, 0, 0, &[]),
+                1 => frame(PING, 0, 0, &[7; 8]),
+                2 => frame(PRIORITY, 0, 1, &[0; 5]),
+                _ => frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
+            };
+            [client_preface(), flood.repeat(100_000)].concat()
+        },
+        close_timeout: CLOSE_TIMEOUT,
+    },
+    Attack {
+        name: "responses that are not read",
+        connections: 8,
+        sends: |_| {
+            let no_window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+            let call = |stream| {
+                let begin = frame(HEADERS, END_HEADERS, stream, &headers(PUBLIC_RPC));
+                [begin, frame(DATA, END_STREAM, stream, &[0; 5])].concat()
+            };
+            let calls = (0..200).flat_map(|number| call(2 * number + 1));
+            PREFACE
+                .iter()
+                .copied()
+                .chain(no_window)
+                .chain(calls)
+                .collect()
+        },
+        close_timeout: UNREAD_CLOSE_TIMEOUT,
     },
 ];
 
@@ -113,7 +156,7 @@ impl Attack {
         while Instant::now() < until {
             waves.tick().await;
             for bytes in sends.clone() {
-                attackers.spawn(attack(address, bytes));
+                attackers.spawn(attack(address, bytes, self.close_timeout));
             }
         }
         let ended = attackers.join_all().await;
@@ -122,7 +165,7 @@ impl Attack {
 }
 
 /// Sends bytes over a connection. Returns whether the server closes it in time.
-async fn attack(address: SocketAddr, bytes: Vec<u8>) -> bool {
+async fn attack(address: SocketAddr, bytes: Vec<u8>, close_timeout: Duration) -> bool {
     let attack = async {
         let (mut read, mut write) = TcpStream::connect(address).await?.into_split();
         let sending = tokio::spawn(async move {
@@ -136,5 +179,5 @@ async fn attack(address: SocketAddr, bytes: Vec<u8>) -> bool {
         std::io::Result::Ok(())
     };
     // A reset connection is closed, too.
-    timeout(CLOSE_TIMEOUT, attack).await.is_ok()
+    timeout(close_timeout, attack).await.is_ok()
 }

@@ -11,7 +11,6 @@ use crate::{
     domain::{RelayTimeouts, SessionTimeouts, StreamTimeouts, UrlPolicy},
     layers::{ConcurrencyLimit, LayerSettings},
     mail::{MailSettings, MailTemplates, MailTransport},
-    services::WatchTimeouts,
     telemetry::{LogSettings, traces::TraceSettings},
     transport::ListenerSettings,
     watching::WatchLimits,
@@ -32,6 +31,11 @@ impl Config {
             );
         }
         self.transport.check()?;
+        if self.transport.max_connection_calls <= self.max_user_watches {
+            return Err(
+                "SLUICE_MAX_CONNECTION_CALLS must be larger than SLUICE_MAX_USER_WATCHES".into(),
+            );
+        }
         let database_parts = [
             ("DB_PORT", self.db_port.is_some()),
             ("DB_USER", self.db_user.is_some()),
@@ -193,14 +197,6 @@ impl Config {
         WatchLimits {
             total: self.max_watches,
             per_user: self.max_user_watches,
-        }
-    }
-
-    /// The timeouts of watches.
-    pub fn watch_timeouts(&self) -> WatchTimeouts {
-        WatchTimeouts {
-            heartbeat: self.watch_heartbeat,
-            send_timeout: self.watch_patience,
         }
     }
 

@@ -218,10 +218,6 @@ pub struct Config {
     #[arg(long, env = "SLUICE_WATCH_HEARTBEAT", default_value = "10s", value_parser = duration("10ms", "1min"))]
     pub watch_heartbeat: Duration,
 
-    /// Time that a client may leave the messages of its watch unread before the watch ends.
-    #[arg(long, env = "SLUICE_WATCH_PATIENCE", default_value = "10s", value_parser = duration("10ms", "10min"))]
-    pub watch_patience: Duration,
-
     /// Maximum number of watches on this server.
     #[arg(long, env = "SLUICE_MAX_WATCHES", default_value = "10000", value_parser = within(1..=1_000_000))]
     pub max_watches: u32,

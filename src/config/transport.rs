@@ -15,6 +15,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the peer may take to acknowledge a keepalive.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a frame or a header block may be incomplete. At most 16 KiB: a peer that sends
+/// at all sends them within moments.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The settings of connections: their number, lifetime and TLS.
 #[derive(Debug, Clone, Args)]
 pub struct TransportSettings {
@@ -27,6 +31,17 @@ pub struct TransportSettings {
     /// from `SLUICE_TRUSTED_PROXIES` are not limited.
     #[arg(long, env = "SLUICE_MAX_ADDRESS_CONNECTIONS", default_value = "1000", value_parser = within(1..=1_000_000))]
     pub max_address_connections: u32,
+
+    /// Maximum number of concurrent calls of a connection; further calls are refused with
+    /// TOO_MANY_CONNECTION_CALLS. It must be larger than `SLUICE_MAX_USER_WATCHES`.
+    #[arg(long, env = "SLUICE_MAX_CONNECTION_CALLS", default_value = "256", value_parser = within(2..=1_000_000))]
+    pub max_connection_calls: u32,
+
+    /// Time that a client may leave a part of a response (at most 16 KiB) unread. Then the call ends
+    /// with RESPONSE_NOT_READ, and its connection is closed, unless it comes from
+    /// `SLUICE_TRUSTED_PROXIES`.
+    #[arg(long, env = "SLUICE_RESPONSE_READ_TIMEOUT", default_value = "10s", value_parser = duration("10ms", "10min"))]
+    pub response_read_timeout: Duration,
 
     /// Time limit for a new connection to become ready for calls, including TLS.
     #[arg(long, env = "SLUICE_HANDSHAKE_TIMEOUT", default_value = "10s", value_parser = duration("10ms", "5min"))]
@@ -93,7 +108,10 @@ impl TransportSettings {
                 idle: self.connection_idle,
                 keepalive_interval: KEEPALIVE_INTERVAL,
                 keepalive_timeout: KEEPALIVE_TIMEOUT,
+                frame: FRAME_TIMEOUT,
+                response_read: self.response_read_timeout,
             },
+            max_connection_calls: self.max_connection_calls,
             trusted_proxies: trusted_proxies.into(),
             tls: self.tls(),
             http1: !self.web_origins.is_empty(),

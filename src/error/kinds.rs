@@ -67,9 +67,15 @@ pub enum Error {
     /// The server is shutting down.
     #[error("the server is shutting down, call again")]
     Draining,
-    /// The caller does not read its response stream.
-    #[error("the response stream is not read")]
-    WatchTooSlow,
+    /// The caller does not read the response.
+    #[error("the response was not read in time")]
+    ResponseNotRead,
+    /// The limit on the calls of a connection is reached.
+    #[error("the connection has too many concurrent calls")]
+    TooManyConnectionCalls,
+    /// The request's metadata is too large.
+    #[error("the metadata of the call is too large")]
+    MetadataTooLarge,
     /// A watch ended after its first message.
     #[error("{cause}")]
     WatchEnded {

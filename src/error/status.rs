@@ -3,6 +3,7 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderMap, header::CONTENT_TYPE};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
@@ -18,7 +19,7 @@ const UNAVAILABLE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The retry delay when a limit or the disk is full.
 const CAPACITY_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// The delay before a watch that was ended may be started again.
+/// The delay before a watch that was ended by a drain may be started again.
 const WATCH_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Whether callers see the causes of internal errors, in `DebugInfo`: only in development.
@@ -53,7 +54,11 @@ impl Error {
             Self::NodeSuperseded => (Code::FailedPrecondition, Reason::NodeSuperseded),
             Self::ResyncRequired => (Code::OutOfRange, Reason::ResyncRequired),
             Self::Draining => (Code::Unavailable, Reason::Draining),
-            Self::WatchTooSlow => (Code::ResourceExhausted, Reason::WatchTooSlow),
+            Self::ResponseNotRead => (Code::DeadlineExceeded, Reason::ResponseNotRead),
+            Self::TooManyConnectionCalls => {
+                (Code::ResourceExhausted, Reason::TooManyConnectionCalls)
+            }
+            Self::MetadataTooLarge => (Code::ResourceExhausted, Reason::MetadataTooLarge),
             Self::WatchEnded { cause, .. } => cause.class(),
             Self::TooManyWatches => (Code::ResourceExhausted, Reason::TooManyWatches),
             Self::DestinationLimit => (Code::FailedPrecondition, Reason::DestinationLimitReached),
@@ -84,6 +89,13 @@ impl Error {
         reason.as_str_name().trim_start_matches("ERROR_REASON_")
     }
 
+    /// The error as the trailers of a response that has begun.
+    pub fn into_trailers(self) -> HeaderMap {
+        let (mut head, ()) = Status::from(self).into_http::<()>().into_parts();
+        head.headers.remove(CONTENT_TYPE);
+        head.headers
+    }
+
     fn details(&self) -> ErrorDetails {
         let name = self.reason();
         let mut details = ErrorDetails::with_error_info(name, DOMAIN, self.metadata());
@@ -112,8 +124,9 @@ impl Error {
             Self::TooManyWatches | Self::StorageFull(_) => {
                 details.set_retry_info(Some(CAPACITY_RETRY_DELAY))
             }
-            Self::Draining | Self::WatchTooSlow => details.set_retry_info(Some(WATCH_RETRY_DELAY)),
+            Self::Draining => details.set_retry_info(Some(WATCH_RETRY_DELAY)),
             Self::Starting
+            | Self::TooManyConnectionCalls
             | Self::DatabaseUnavailable(_)
             | Self::OutOfDate
             | Self::IssuerUnavailable(_) => details.set_retry_info(Some(UNAVAILABLE_RETRY_DELAY)),
@@ -136,6 +149,9 @@ impl Error {
             | Self::ConcurrentChange
             | Self::LostRace(_)
             | Self::DeadlineExceeded
+            | Self::ResponseNotRead
+            // Repeating the call would not help.
+            | Self::MetadataTooLarge
             | Self::Internal(_) => &mut details,
         };
 

@@ -122,16 +122,9 @@ impl CallHook for Timer {
         }
         self.poll_expired(cx).map(|()| {
             body.set(None);
-            Some(Ok(Frame::trailers(trailers(Error::DeadlineExceeded))))
+            Some(Ok(Frame::trailers(Error::DeadlineExceeded.into_trailers())))
         })
     }
-}
-
-/// An error as the trailers of a response that has begun.
-fn trailers(error: Error) -> HeaderMap {
-    let (mut head, ()) = Status::from(error).into_http::<()>().into_parts();
-    head.headers.remove(http::header::CONTENT_TYPE);
-    head.headers
 }
 
 fn is_foreign_stream(path: &str) -> bool {

@@ -1,5 +1,6 @@
 //! The middleware of every call.
 
+mod call_limits;
 mod call_log;
 mod deadline;
 mod drain_body;

@@ -9,6 +9,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
+    call_limits::CallLimits,
     call_log::CallLog,
     deadline::Deadline,
     drain_body::{DrainBody, SharedBody},
@@ -42,7 +43,7 @@ where
     S: Service<Request<CallBody>, Response = Response<R>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
-    R: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    R: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     ServiceBuilder::new()
         .layer_fn(|inner| DrainBody { inner })
@@ -52,6 +53,7 @@ where
             slow_threshold: settings.slow_call,
         })
         .layer(CatchPanicLayer::custom(panic_response))
+        .layer_fn(|inner| CallLimits { inner })
         .layer_fn(|inner| ResolvePeerAddress {
             inner,
             trusted_proxies: settings.trusted_proxies.clone(),

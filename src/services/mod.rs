@@ -13,4 +13,4 @@ mod stream;
 
 pub use auth::{AuthDependencies, AuthService};
 pub use project::ProjectService;
-pub use stream::{NodeReconciler, StreamService, SyncOutcome, WatchTimeouts};
+pub use stream::{NodeReconciler, StreamService, SyncOutcome};

@@ -1,50 +1,89 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
-use http::Response;
-use tokio::time::Instant;
+use parking_lot::Mutex;
+use slab::Slab;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
-use tower::Service;
 
-use super::call_hook::{CallHook, HookedBody, HookedCall};
+use super::connection_metrics::CloseCause;
 
 /// A connection; in the extensions of each request that comes over it.
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<State>);
 
-#[derive(Debug)]
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub address: IpAddr,
+    /// Whether it is a trusted proxy, whose connection carries the calls of many callers.
+    pub is_trusted_proxy: bool,
+}
+
 struct State {
-    peer: IpAddr,
+    peer: Peer,
     closing: CancellationToken,
     opened_at: Instant,
+    is_close_counted: AtomicBool,
     calls_in_flight: AtomicUsize,
     /// Milliseconds from `opened_at` to the end of the last call.
     last_call_end: AtomicU64,
+    responses: Mutex<Slab<Weak<dyn PendingResponse>>>,
+    /// Whether a check of the responses is scheduled, so that new ones need not ask for it.
+    is_check_scheduled: AtomicBool,
+    check_requested: Notify,
+}
+
+/// A response whose body has begun and is not sent completely.
+pub(super) trait PendingResponse: Send + Sync {
+    /// Since when the peer has taken nothing, although there is something to take. `None`
+    /// if nothing waits for the peer.
+    fn unread_since(&self) -> Option<Instant>;
+
+    /// Drops the rest of the response and fails it with an error.
+    fn abandon(&self);
+}
+
+/// What a check of the responses of a connection found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UnreadCheck {
+    /// The number of responses that were abandoned.
+    pub abandoned: usize,
+    /// Since when the oldest of the others waits for the peer; `None` if none waits.
+    pub oldest: Option<Instant>,
 }
 
 impl Connection {
     /// A connection that opens now, and closes with the server at the latest.
-    pub(super) fn open(peer: IpAddr, server_closing: &CancellationToken) -> Self {
+    pub(super) fn open(peer: Peer, server_closing: &CancellationToken) -> Self {
         Self(Arc::new(State {
             peer,
             closing: server_closing.child_token(),
             opened_at: Instant::now(),
+            is_close_counted: AtomicBool::new(false),
             calls_in_flight: AtomicUsize::new(0),
             last_call_end: AtomicU64::new(0),
+            responses: Mutex::default(),
+            is_check_scheduled: AtomicBool::new(false),
+            check_requested: Notify::new(),
         }))
     }
 
     /// The address of the peer: the caller, or a proxy.
     pub fn peer(&self) -> IpAddr {
-        self.0.peer
+        self.0.peer.address
+    }
+
+    /// Whether the peer is a trusted proxy.
+    pub(super) fn is_of_trusted_proxy(&self) -> bool {
+        self.0.peer.is_trusted_proxy
     }
 
     /// Cancelled when streaming responses must end so that the connection can close.
@@ -59,10 +98,18 @@ impl Connection {
         connection.map_or_else(CancellationToken::new, |one| one.closing().clone())
     }
 
-    /// Counts a call as in flight until the guard is dropped.
-    fn begin_call(&self) -> CallGuard {
-        self.0.calls_in_flight.fetch_add(1, Ordering::Relaxed);
-        CallGuard(self.clone())
+    /// Counts why the server closes the connection: the first cause.
+    pub(super) fn count_close(&self, cause: CloseCause) {
+        if !self.0.is_close_counted.swap(true, Ordering::Relaxed) {
+            cause.count();
+        }
+    }
+
+    /// Counts a call as in flight until the guard is dropped. Returns also the number of
+    /// calls in flight, with this one.
+    pub(super) fn begin_call(&self) -> (CallGuard, usize) {
+        let before = self.0.calls_in_flight.fetch_add(1, Ordering::Relaxed);
+        (CallGuard(self.clone()), before + 1)
     }
 
     /// Since when no call has been in flight; now, if one is.
@@ -70,12 +117,93 @@ impl Connection {
         if self.0.calls_in_flight.load(Ordering::Acquire) > 0 {
             return Instant::now();
         }
-        self.0.opened_at + Duration::from_millis(self.0.last_call_end.load(Ordering::Relaxed))
+        self.instant(self.0.last_call_end.load(Ordering::Relaxed))
     }
 
     /// When the connection was opened.
     pub(super) fn opened_at(&self) -> Instant {
         self.0.opened_at
+    }
+
+    /// The age of the connection in milliseconds.
+    pub(super) fn age_millis(&self) -> u64 {
+        u64::try_from(self.0.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When the connection had this age.
+    pub(super) fn instant(&self, age_millis: u64) -> Instant {
+        self.0.opened_at + Duration::from_millis(age_millis)
+    }
+
+    /// Registers a response, which is made from its key.
+    pub(super) fn register<R: PendingResponse + 'static>(
+        &self,
+        response: impl FnOnce(usize) -> Arc<R>,
+    ) -> Arc<R> {
+        let mut responses = self.0.responses.lock();
+        let entry = responses.vacant_entry();
+        let response = response(entry.key());
+        let weak: Weak<R> = Arc::downgrade(&response);
+        entry.insert(weak);
+        response
+    }
+
+    /// Removes a response that is over.
+    pub(super) fn unregister(&self, key: usize) {
+        self.0.responses.lock().remove(key);
+    }
+
+    /// Called after a part of a response began to wait for the peer. Costs one load, except
+    /// for the first part after a pause.
+    pub(super) fn response_waits(&self) {
+        let is_scheduled = &self.0.is_check_scheduled;
+        if !is_scheduled.load(Ordering::SeqCst) && !is_scheduled.swap(true, Ordering::SeqCst) {
+            self.0.check_requested.notify_one();
+        }
+    }
+
+    /// Waits until a part of a response waits for the peer, after a check that found none.
+    pub(super) async fn check_requested(&self) {
+        self.0.check_requested.notified().await;
+    }
+
+    /// Abandons the responses of which the peer has taken nothing for this time.
+    pub(super) fn check_unread(&self, timeout: Duration) -> UnreadCheck {
+        // First: a part that the loop below misses then requests the next check.
+        let is_scheduled = &self.0.is_check_scheduled;
+        is_scheduled.store(false, Ordering::SeqCst);
+        let responses: Vec<_> = {
+            let responses = self.0.responses.lock();
+            responses
+                .iter()
+                .filter_map(|(_, one)| one.upgrade())
+                .collect()
+        };
+        let (mut abandoned, mut oldest) = (0, None::<Instant>);
+        for response in responses {
+            let Some(since) = response.unread_since() else {
+                continue;
+            };
+            if since.elapsed() >= timeout {
+                response.abandon();
+                abandoned += 1;
+            } else {
+                oldest = Some(oldest.map_or(since, |oldest| oldest.min(since)));
+            }
+        }
+        if oldest.is_some() {
+            is_scheduled.store(true, Ordering::SeqCst);
+        }
+        UnreadCheck { abandoned, oldest }
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("peer", &self.peer)
+            .field("calls_in_flight", &self.calls_in_flight)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,40 +211,18 @@ impl Connection {
 #[derive(Debug)]
 pub(super) struct CallGuard(Connection);
 
-impl CallHook for CallGuard {}
+impl CallGuard {
+    /// The connection of the call.
+    pub fn connection(&self) -> &Connection {
+        &self.0
+    }
+}
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
+        let now = self.0.age_millis();
         let state = &*self.0.0;
-        let now = state.opened_at.elapsed().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
         state.last_call_end.store(now, Ordering::Relaxed);
         state.calls_in_flight.fetch_sub(1, Ordering::Release);
-    }
-}
-
-/// Counts the calls in flight of a connection, and puts the connection into the
-/// extensions of each request.
-#[derive(Debug, Clone)]
-pub(super) struct TrackCalls<S> {
-    pub inner: S,
-    pub connection: Connection,
-}
-
-impl<S, B, R> Service<http::Request<B>> for TrackCalls<S>
-where
-    S: Service<http::Request<B>, Response = Response<R>>,
-{
-    type Response = Response<HookedBody<R, CallGuard>>;
-    type Error = S::Error;
-    type Future = HookedCall<S::Future, CallGuard>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        request.extensions_mut().insert(self.connection.clone());
-        HookedCall::new(self.inner.call(request), self.connection.begin_call())
     }
 }

@@ -86,6 +86,13 @@ impl ConnectionLimiter {
     }
 }
 
+impl ConnectionPermit {
+    /// Whether the peer is exempt from the limit per address: a trusted proxy.
+    pub fn is_exempt(&self) -> bool {
+        self.network.is_none()
+    }
+}
+
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.limiter.open.lock();

@@ -24,6 +24,12 @@ pub(super) enum CloseCause {
     MaxAge,
     /// It had no call for the idle timeout.
     Idle,
+    /// Its peer did not read a response.
+    Unread,
+    /// It sent too many frames that carry no request.
+    FrameFlood,
+    /// It left a frame or a header block incomplete.
+    Incomplete,
 }
 
 impl ConnectionMetrics {
@@ -62,6 +68,9 @@ impl CloseCause {
             Self::HandshakeFailed => "handshake",
             Self::MaxAge => "age",
             Self::Idle => "idle",
+            Self::Unread => "unread",
+            Self::FrameFlood => "frames",
+            Self::Incomplete => "incomplete",
         };
         SERVER.refused_connections.with_label_values(&[label]).inc();
     }

@@ -3,7 +3,7 @@ use std::{error::Error, time::Duration};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::{
-    body::Incoming,
+    body::{Bytes, Incoming},
     server::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -24,7 +24,10 @@ pub trait HttpService:
     + 'static
 {
     /// The body of its responses.
-    type ResponseBody: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    type ResponseBody: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
 }
 
 impl<S, B> HttpService for S
@@ -32,24 +35,28 @@ where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     S::Future: Send,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     type ResponseBody = B;
 }
 
 /// HTTP/2 with every limit of hyper set, none left to its default.
-pub(super) fn http2(timeouts: &ConnectionTimeouts) -> http2::Builder<TokioExecutor> {
+pub(super) fn http2(
+    timeouts: &ConnectionTimeouts,
+    max_streams: u32,
+) -> http2::Builder<TokioExecutor> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
-        // Concurrent calls of a connection.
-        .max_concurrent_streams(100)
-        // Calls reset before they were accepted (CVE-2023-44487): as many as may be open.
+        // Concurrent calls of a connection: a client holds back those beyond.
+        .max_concurrent_streams(max_streams)
+        // Calls reset before they were accepted (CVE-2023-44487). They are accepted at once.
         .max_pending_accept_reset_streams(100)
         // Resets that a peer provokes from this server, in the life of the connection
         // (CVE-2025-8671, RUSTSEC-2024-0003). An honest peer provokes none.
         .max_local_error_reset_streams(128)
-        // Room for a token and the headers of proxies; bounds CONTINUATION frames, too.
-        .max_header_list_size(16 * 1024)
+        // Above the limit of the layers, so that they answer. Beyond it h2 answers 431, and
+        // ends the connection beyond four times that or ten CONTINUATION frames.
+        .max_header_list_size(128 * 1024)
         // The minimum of RFC 9113.
         .max_frame_size(16 * 1024)
         // Unread bytes of a peer: a whole request of most services, and at most four
@@ -72,7 +79,8 @@ pub(super) fn http1() -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(10))
-        .max_headers(64)
-        .max_buf_size(16 * 1024);
+        .max_headers(128)
+        // Above the limit of the layers, so that they answer. Beyond it hyper answers 431.
+        .max_buf_size(64 * 1024);
     http
 }

@@ -1,10 +1,13 @@
 use std::{pin::pin, time::Duration};
 
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{connection::Connection, connection_metrics::CloseCause};
-use crate::random::random_fraction;
+use crate::{random::random_fraction, telemetry::metrics::SERVER};
+
+/// How long the other calls of a connection whose peer does not read have to finish.
+const UNREAD_GRACE: Duration = Duration::from_secs(3);
 
 /// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -21,32 +24,67 @@ pub struct ConnectionTimeouts {
     pub keepalive_interval: Duration,
     /// For the answer to that PING.
     pub keepalive_timeout: Duration,
+    /// For a frame or a header block to be complete once its first bytes have arrived.
+    pub frame: Duration,
+    /// For the next part of a response to be read.
+    pub response_read: Duration,
 }
 
 /// Serves a connection until it ends or has to end. Then it accepts no more calls, and
 /// the calls in flight get the grace. When the server closes there is no limit here: the
-/// server cuts the connection at its drain timeout.
+/// server cuts the connection at its drain timeout. A peer that does not read meanwhile
+/// loses the connection without a grace.
 pub(super) async fn serve<C: GracefulConnection>(
     http: C,
     connection: &Connection,
     timeouts: &ConnectionTimeouts,
 ) {
     let mut http = pin!(http);
+    let mut unread = pin!(abandon_unread(connection, timeouts.response_read));
     let cause = tokio::select! {
         _ = &mut http => return,
         cause = close_cause(connection, timeouts) => cause,
+        () = &mut unread => Some(CloseCause::Unread),
     };
 
     // First, so that watches end with a status.
     connection.closing().cancel();
     http.as_mut().graceful_shutdown();
-    match cause {
-        None => {
-            let _ = http.await;
+    if let Some(cause) = cause {
+        connection.count_close(cause);
+    }
+    let grace = match cause {
+        None => Duration::MAX,
+        Some(CloseCause::Unread) => UNREAD_GRACE,
+        Some(_) => timeouts.max_age_grace,
+    };
+    tokio::select! {
+        _ = timeout(grace, http) => {}
+        () = unread, if cause != Some(CloseCause::Unread) => {
+            connection.count_close(CloseCause::Unread);
         }
-        Some(cause) => {
-            cause.count();
-            let _ = timeout(timeouts.max_age_grace, http).await;
+    }
+}
+
+/// Abandons the responses that the peer does not read. Returns when the connection has to
+/// end for that; a trusted proxy carries the calls of others, so it loses only the calls.
+async fn abandon_unread(connection: &Connection, limit: Duration) {
+    loop {
+        connection.check_requested().await;
+        let mut next = Instant::now() + limit;
+        loop {
+            sleep_until(next).await;
+            let check = connection.check_unread(limit);
+            if check.abandoned > 0 {
+                SERVER.responses_unread.inc_by(check.abandoned as u64);
+                if !connection.is_of_trusted_proxy() {
+                    return;
+                }
+            }
+            match check.oldest {
+                Some(oldest) => next = oldest + limit,
+                None => break,
+            }
         }
     }
 }

@@ -1,9 +1,4 @@
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::body::Bytes;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
@@ -17,11 +12,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connection::{Connection, TrackCalls},
+    call_tracking::TrackCalls,
+    connection::{Connection, Peer},
     connection_limits::{ConnectionLimiter, ConnectionLimits, LimitReached, raise_open_file_limit},
     connection_metrics::{CloseCause, ConnectionMetrics},
     handshake::{PendingHandshake, PendingHandshakes, Protocol, Stream, handshake},
     http::{HttpService, http1, http2},
+    http2_io::Http2Io,
     lifetime::{self, ConnectionTimeouts},
     prefixed_stream::PrefixedStream,
     tls::{ReloadableTls, TlsFiles},
@@ -54,7 +51,10 @@ pub struct ListenerSettings {
     pub limits: ConnectionLimits,
     /// The time limits of each connection.
     pub timeouts: ConnectionTimeouts,
-    /// Networks that are exempt from the limit per address.
+    /// The maximum number of concurrent calls of a connection.
+    pub max_connection_calls: u32,
+    /// Networks of proxies, whose connections carry the calls of many callers: they are exempt
+    /// from the limit per address.
     pub trusted_proxies: Arc<[IpNet]>,
     /// The TLS files; without them connections are plain TCP.
     pub tls: Option<TlsFiles>,
@@ -131,6 +131,7 @@ impl Listener {
             closing: closing.clone(),
             tls: self.tls.clone(),
             timeouts: self.settings.timeouts,
+            max_calls: self.settings.max_connection_calls,
             http1: self.settings.http1,
             metrics: self.metrics(),
         });
@@ -168,8 +169,12 @@ impl Listener {
                 self.metrics.opened();
                 let pending = self.handshakes.begin();
                 let server = Arc::clone(server);
+                let peer = Peer {
+                    address: peer.ip(),
+                    is_trusted_proxy: permit.is_exempt(),
+                };
                 connections.spawn(async move {
-                    server.serve(stream, peer.ip(), pending).await;
+                    server.serve(stream, peer, pending).await;
                     server.metrics.closed();
                     drop(permit);
                 });
@@ -211,13 +216,14 @@ struct ConnectionServer<S> {
     closing: CancellationToken,
     tls: Option<Arc<ReloadableTls>>,
     timeouts: ConnectionTimeouts,
+    max_calls: u32,
     http1: bool,
     metrics: Arc<ConnectionMetrics>,
 }
 
 impl<S: HttpService> ConnectionServer<S> {
     /// Serves a connection to its end.
-    async fn serve(&self, stream: TcpStream, peer: IpAddr, pending: PendingHandshake) {
+    async fn serve(&self, stream: TcpStream, peer: Peer, pending: PendingHandshake) {
         let Some((stream, prefix, protocol)) = self.handshake(stream, pending).await else {
             return;
         };
@@ -225,20 +231,33 @@ impl<S: HttpService> ConnectionServer<S> {
         let service = TowerToHyperService::new(TrackCalls {
             inner: self.service.clone(),
             connection: connection.clone(),
+            max_calls: self.max_calls as usize,
         });
-        let stream = TokioIo::new(PrefixedStream::new(stream, prefix));
         let timeouts = &self.timeouts;
         match protocol {
             Protocol::Http2 => {
-                let http = http2(timeouts);
+                let stream = Http2Io::new(stream, connection.clone(), timeouts);
+                let stream = TokioIo::new(PrefixedStream::new(stream, prefix));
+                let http = http2(timeouts, self.max_streams(peer));
                 let http = http.serve_connection(stream, service);
                 lifetime::serve(http, &connection, timeouts).await;
             }
             Protocol::Http1 => {
+                let stream = TokioIo::new(PrefixedStream::new(stream, prefix));
                 let http = http1().serve_connection(stream, service);
                 // Boxed, so that the many HTTP/2 connections need no memory for it.
                 Box::pin(lifetime::serve(http, &connection, timeouts)).await;
             }
+        }
+    }
+
+    /// The number of concurrent calls that HTTP/2 announces. A client that it holds back says
+    /// nothing to its caller, so it is more than the maximum: calls in between are refused
+    /// with a reason. A proxy does not wait but opens another connection.
+    fn max_streams(&self, peer: Peer) -> u32 {
+        match peer.is_trusted_proxy {
+            true => self.max_calls,
+            false => self.max_calls.saturating_mul(2),
         }
     }
 

@@ -2,22 +2,28 @@
 //!
 //! A connection takes a permit and completes its handshake (TLS, then the HTTP/2 preface)
 //! within a deadline. It serves calls until its maximum age, its idle timeout, or the end
-//! of the server.
+//! of the server; or until its peer stops reading, or floods it with frames.
 
 mod call_hook;
+mod call_tracking;
 mod connection;
 mod connection_limits;
 mod connection_metrics;
+mod frame_budget;
 mod handshake;
 mod http;
 mod http1_server;
+mod http2_frames;
+mod http2_io;
 mod lifetime;
 mod listener;
 mod prefixed_stream;
 mod tls;
+mod tracked_body;
 
 pub use self::http::HttpService;
 pub use call_hook::{CallHook, HookedBody, HookedCall, PolledFrame};
+pub use call_tracking::ConnectionCallsExceeded;
 pub use connection::Connection;
 pub use connection_limits::ConnectionLimits;
 pub use connection_metrics::ConnectionMetrics;

@@ -30,9 +30,6 @@ const COALESCE_INTERVAL: Duration = Duration::from_millis(300);
 /// The longest interval between two messages.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a message waits for a worker that does not read.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// One ClaimRelays call: grants relays to a worker and revokes them.
 pub(super) struct ClaimSession {
     pub worker: ClaimingWorker,
@@ -80,7 +77,7 @@ impl ClaimSession {
             let is_due = last_sent.is_none_or(|at| at.elapsed() >= KEEPALIVE_INTERVAL);
             let is_empty = message.assignments.is_empty() && message.revocations.is_empty();
             if is_due || !is_empty {
-                if let Err(end) = sender.send(message, SEND_TIMEOUT).await {
+                if let Err(end) = sender.send(message).await {
                     // Others need not wait for the expiry of leases that the worker never received.
                     self.return_leases(granted).await?;
                     return Err(end);

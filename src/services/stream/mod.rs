@@ -14,4 +14,3 @@ mod watch;
 
 pub use node_reconciler::{NodeReconciler, SyncOutcome};
 pub use service::StreamService;
-pub use watch::WatchTimeouts;

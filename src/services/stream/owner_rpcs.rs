@@ -110,7 +110,7 @@ impl StreamService {
             project,
             events: self.events.clone(),
             authorization,
-            timeouts: self.watch_timeouts,
+            heartbeat_interval: self.watch_heartbeat,
             closing,
             sender,
         };

@@ -1,6 +1,4 @@
-use std::time::Duration;
-
-use tokio::sync::mpsc::{self, OwnedPermit, Sender, error::SendTimeoutError};
+use tokio::sync::mpsc::{self, OwnedPermit, Sender};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Status, codegen::BoxStream};
 
@@ -12,7 +10,7 @@ const BUFFER_SIZE: usize = 8;
 /// The sending half of a response stream.
 ///
 /// One place is reserved for the error that ends the stream, even if the caller does not read.
-/// Messages are boxed, because tokio's channels allocate space for dozens at once.
+/// The transport drops the stream of a caller that does not read for too long. Messages are boxed, because tokio's channels allocate space for dozens at once.
 #[derive(Debug)]
 pub(super) struct ResponseSender<T> {
     messages: Sender<Result<Box<T>, Status>>,
@@ -22,7 +20,7 @@ pub(super) struct ResponseSender<T> {
 /// Why a response stream ends.
 #[derive(Debug)]
 pub(super) enum StreamEnd {
-    /// The caller has closed it.
+    /// The caller has closed it, or does not read.
     Closed,
     /// It ends with this error.
     Error(Error),
@@ -45,20 +43,10 @@ impl<T: Send + 'static> ResponseSender<T> {
         (Self { messages, last }, Box::pin(stream))
     }
 
-    /// Sends a message, or gives up after a timeout if the caller does not read.
-    pub async fn send(
-        &self,
-        message: impl Into<Box<T>>,
-        timeout: Duration,
-    ) -> Result<(), StreamEnd> {
-        let sent = self
-            .messages
-            .send_timeout(Ok(message.into()), timeout)
-            .await;
-        sent.map_err(|error| match error {
-            SendTimeoutError::Closed(_) => StreamEnd::Closed,
-            SendTimeoutError::Timeout(_) => Error::WatchTooSlow.into(),
-        })
+    /// Sends a message as soon as there is room, or fails when the stream is closed.
+    pub async fn send(&self, message: impl Into<Box<T>>) -> Result<(), StreamEnd> {
+        let sent = self.messages.send(Ok(message.into())).await;
+        sent.map_err(|_| StreamEnd::Closed)
     }
 
     /// Whether the caller has closed the stream.

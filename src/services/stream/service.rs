@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tonic::codegen::BoxStream;
 
-use super::{node_reconciler::NodeReconciler, watch::WatchTimeouts};
+use super::node_reconciler::NodeReconciler;
 use crate::{
     auth::Sealer,
     database::Database,
@@ -27,12 +27,13 @@ pub struct StreamService {
     pub(super) sealer: Sealer,
     pub(super) page_tokens: PageTokens,
     pub(super) heartbeat_interval: Duration,
-    pub(super) watch_timeouts: WatchTimeouts,
+    pub(super) watch_heartbeat: Duration,
 }
 
 impl StreamService {
     /// The service of a database. The sealer seals play URLs and opens stream keys. Media servers
-    /// have to report at the heartbeat interval.
+    /// have to report at the heartbeat interval. `watch_heartbeat` is the longest interval between
+    /// two messages of a watch.
     pub fn new(
         database: Database,
         publishing: Publishing,
@@ -40,7 +41,7 @@ impl StreamService {
         hub: WatchHub,
         sealer: Sealer,
         heartbeat_interval: Duration,
-        watch_timeouts: WatchTimeouts,
+        watch_heartbeat: Duration,
     ) -> Self {
         Self {
             projects: Projects::new(database.clone()),
@@ -55,7 +56,7 @@ impl StreamService {
             page_tokens: PageTokens::new(sealer.clone()),
             sealer,
             heartbeat_interval,
-            watch_timeouts,
+            watch_heartbeat,
         }
     }
 }

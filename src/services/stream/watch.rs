@@ -23,15 +23,6 @@ const EVENT_BATCH_SIZE: i64 = 100;
 /// A message of a watch.
 pub(super) type Message = pb::WatchProjectResponse;
 
-/// The timeouts of a watch.
-#[derive(Debug, Clone, Copy)]
-pub struct WatchTimeouts {
-    /// The longest interval between two messages.
-    pub heartbeat: Duration,
-    /// How long a message waits for a caller that does not read.
-    pub send_timeout: Duration,
-}
-
 /// How a watch begins.
 #[derive(Debug)]
 pub(super) enum WatchStart {
@@ -47,7 +38,8 @@ pub(super) struct WatchSession {
     pub project: watching::ProjectWatch,
     pub events: Events,
     pub authorization: CallAuthorization,
-    pub timeouts: WatchTimeouts,
+    /// The longest interval between two messages.
+    pub heartbeat_interval: Duration,
     pub closing: CancellationToken,
     pub sender: ResponseSender<Message>,
 }
@@ -155,7 +147,7 @@ impl WatchSession {
 
     /// Waits for events, and sends a heartbeat if one is due.
     async fn wait(&mut self, position: &mut Position) -> Result<(), StreamEnd> {
-        let heartbeat_time = position.time + self.timeouts.heartbeat;
+        let heartbeat_time = position.time + self.heartbeat_interval;
         tokio::select! {
             biased;
             () = self.closing.cancelled() => return Err(Error::Draining.into()),
@@ -175,7 +167,7 @@ impl WatchSession {
     /// Sends a message as soon as there is room, while the caller remains authorized.
     async fn send(&self, message: Box<Message>, position: &mut Position) -> Result<(), StreamEnd> {
         let revision = message.revision;
-        let mut sent = std::pin::pin!(self.sender.send(message, self.timeouts.send_timeout));
+        let mut sent = std::pin::pin!(self.sender.send(message));
         loop {
             tokio::select! {
                 biased;

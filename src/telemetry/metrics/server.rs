@@ -38,7 +38,14 @@ metrics! {
             "sluice_connections_refused_total",
             "Connections to the gRPC port refused or closed early, by cause.",
             "cause",
-            &["full", "address", "crowded_out", "handshake", "age", "idle"],
+            &[
+                "full", "address", "crowded_out", "handshake", "age", "idle", "unread", "frames",
+                "incomplete",
+            ],
+        );
+        responses_unread: IntCounter = counter(
+            "sluice_responses_unread_total",
+            "Calls ended because their response was not read (SLUICE_RESPONSE_READ_TIMEOUT).",
         );
         certificate_expiry: Gauge = fraction(
             "sluice_tls_certificate_expiry_timestamp_seconds",

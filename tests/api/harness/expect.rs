@@ -43,7 +43,9 @@ pub fn refused<T: Debug>(response: Result<Response<T>, Status>) -> Refusal {
         Code::FailedPrecondition,
         refusal.details.precondition_failure().is_some(),
     );
-    let retry = [Code::Unavailable, Code::ResourceExhausted].contains(&refusal.code);
+    let retry = [Code::Unavailable, Code::ResourceExhausted].contains(&refusal.code)
+        // The same call would fail again.
+        && refusal.reason != "METADATA_TOO_LARGE";
     assert_eq!(retry, refusal.details.retry_info().is_some(), "{refusal:?}");
     refusal
 }

@@ -11,7 +11,7 @@ use tonic::Status;
 /// can stay unfinished.
 pub struct RawConnection {
     send: client::SendRequest<Bytes>,
-    _driver: JoinHandle<()>,
+    driver: JoinHandle<()>,
 }
 
 /// A call whose request body is still open.
@@ -23,15 +23,24 @@ pub struct OpenCall {
 impl RawConnection {
     /// A connection to a server.
     pub async fn to(address: SocketAddr) -> Self {
+        Self::with_window(address, 64 * 1024).await
+    }
+
+    /// A connection on which the server may send so many unread bytes of each response.
+    pub async fn with_window(address: SocketAddr, window: u32) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let (send, connection) = client::handshake(stream).await.unwrap();
+        let mut client = client::Builder::new();
+        client.initial_window_size(window);
+        let (send, connection) = client.handshake(stream).await.unwrap();
         let driver = tokio::spawn(async move {
             let _ = connection.await;
         });
-        Self {
-            send,
-            _driver: driver,
-        }
+        Self { send, driver }
+    }
+
+    /// Waits until the server closes the connection.
+    pub async fn closed(self) {
+        self.driver.await.unwrap();
     }
 
     /// Starts a call and keeps its body open, for example of `sluice.v1.ProjectService/GetProject`.
@@ -62,23 +71,38 @@ impl RawConnection {
 
 impl OpenCall {
     /// Sends the request and ends its body; returns the status.
-    pub async fn finish(mut self, request: &impl Message) -> Status {
+    pub async fn finish(self, request: &impl Message) -> Status {
+        self.send(request).status().await
+    }
+
+    /// Sends the request and ends its body.
+    pub fn send(mut self, request: &impl Message) -> Self {
         let mut frame = BytesMut::new();
         frame.put_u8(0);
         frame.put_u32(request.encoded_len().try_into().unwrap());
         request.encode(&mut frame).unwrap();
         self.body.send_data(frame.freeze(), true).unwrap();
-        self.status().await
+        self
+    }
+
+    /// The head of the response. Its body is left unread.
+    pub async fn response(self) -> Response<RecvStream> {
+        self.response.await.unwrap()
     }
 
     /// Waits for the end of the response; returns the status.
     pub async fn status(self) -> Status {
-        let (head, body) = self.response.await.unwrap().into_parts();
-        match Status::from_header_map(&head.headers) {
-            Some(status) => status,
-            None => Status::from_header_map(&trailers(Response::from_parts(head, body)).await)
-                .expect("the response has a status"),
-        }
+        read_status(self.response().await).await
+    }
+}
+
+/// Reads a response to its end; returns the status.
+pub async fn read_status(response: Response<RecvStream>) -> Status {
+    let (head, body) = response.into_parts();
+    match Status::from_header_map(&head.headers) {
+        Some(status) => status,
+        None => Status::from_header_map(&trailers(Response::from_parts(head, body)).await)
+            .expect("the response has a status"),
     }
 }
 

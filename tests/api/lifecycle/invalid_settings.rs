@@ -61,6 +61,8 @@ use super::startup::outcome;
 #[case("SLUICE_TRUSTED_PROXIES", "10.0.0.0/8,0.0.0.0/0")]
 #[case("SLUICE_MAX_CONNECTIONS", "0")]
 #[case("SLUICE_MAX_ADDRESS_CONNECTIONS", "many")]
+#[case("SLUICE_MAX_CONNECTION_CALLS", "200")]
+#[case("SLUICE_RESPONSE_READ_TIMEOUT", "0s")]
 #[case("SLUICE_HANDSHAKE_TIMEOUT", "0s")]
 #[case("SLUICE_CONNECTION_AGE", "often")]
 #[case("SLUICE_CONNECTION_GRACE", "2h")]

@@ -4,7 +4,7 @@ use tonic::transport::Endpoint;
 use super::changes::{next_project_updated, rename};
 use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, Watcher};
 
-/// Watches of one connection; the server allows 100.
+/// Watches of one connection.
 const EACH: usize = 100;
 
 const PROJECTS: usize = 10;
@@ -14,7 +14,8 @@ const PROJECTS: usize = 10;
 async fn a_thousand_watchers_of_one_replica_all_get_every_event(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start_with(engine, &["--max-user-watches=1000"]).await;
+    let flags = ["--max-user-watches=1000", "--max-connection-calls=1001"];
+    let server = TestServer::start_with(engine, &flags).await;
     let owner = server.user().await;
     let mut projects = Vec::new();
     for _ in 0..PROJECTS {

@@ -31,6 +31,7 @@ impl TwoReplicas {
         let roomy = [
             "--caller-burst=100000",
             "--max-user-watches=1000",
+            "--max-connection-calls=1001",
             "--max-destinations=10000",
         ];
         let flags: Vec<_> = roomy.iter().chain(flags).copied().collect();

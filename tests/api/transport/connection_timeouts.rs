@@ -1,17 +1,25 @@
 use std::{
     error::Error,
+    net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rstest::rstest;
-use sluice::{layers, proto::v1 as pb, transport::Listener};
+use sluice::{
+    layers,
+    proto::v1 as pb,
+    transport::{ConnectionMetrics, ConnectionTimeouts, Listener},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, service::Routes};
 
 use super::{
     http2_connection::{ConnectionEnd, Http2Connection},
-    http2_frames::{END_HEADERS, HEADERS, PUBLIC_RPC, client_preface, frame, headers},
+    http2_frames::{
+        CONTINUATION, END_HEADERS, HEADERS, PING, PUBLIC_RPC, client_preface, frame, headers,
+    },
 };
 use crate::{
     harness::{Engine, Postgres, Sqlite, TestServer, Watcher, settings},
@@ -101,19 +109,57 @@ async fn an_idle_connection_is_closed_and_one_with_a_watch_is_not(
     watcher.read_until(revision).await;
 }
 
-#[rstest]
-#[tokio::test]
-async fn a_connection_whose_peer_does_not_answer_keepalive_pings_is_closed() {
+/// A listener without services, with other timeouts than the settings allow.
+async fn listen(
+    change: impl FnOnce(&mut ConnectionTimeouts),
+) -> (SocketAddr, Arc<ConnectionMetrics>) {
     let settings = settings(&[]);
     let mut listener_settings = settings.listener();
-    listener_settings.timeouts.keepalive_interval = Duration::from_millis(100);
-    listener_settings.timeouts.keepalive_timeout = Duration::from_millis(100);
+    change(&mut listener_settings.timeouts);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let listener = Listener::new(listener, listener_settings).unwrap();
     let metrics = listener.metrics();
     let services = layers::stack(Routes::default(), &settings.layers());
     tokio::spawn(listener.serve(services, CancellationToken::new()));
+    (address, metrics)
+}
+
+#[rstest]
+#[case::frame_header(vec![0, 0])]
+#[case::payload(frame(PING, 0, 0, &[0; 8])[..16].to_vec())]
+#[case::header_block(frame(HEADERS, 0, 1, &headers(PUBLIC_RPC)))]
+#[case::continued_header_block([
+    frame(HEADERS, 0, 1, &headers(PUBLIC_RPC)),
+    frame(CONTINUATION, 0, 1, &[]),
+].concat())]
+#[tokio::test]
+async fn a_connection_is_closed_if_a_frame_or_a_header_block_is_not_completed(
+    #[case] bytes: Vec<u8>,
+) {
+    let limit = Duration::from_millis(300);
+    let (address, _) = listen(|timeouts| timeouts.frame = limit).await;
+    let mut raw = Http2Connection::with_preface(address).await;
+    // A complete frame starts no timer.
+    tokio::time::sleep(2 * limit).await;
+    raw.send(&frame(PING, 0, 0, &[0; 8])).await.unwrap();
+    raw.next_of_kind(PING).await;
+
+    let begun = Instant::now();
+    raw.send(&bytes).await.unwrap();
+
+    assert_eq!(raw.closed().await.responses, 0);
+    assert!(begun.elapsed() < Duration::from_secs(15));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_connection_whose_peer_does_not_answer_keepalive_pings_is_closed() {
+    let (address, metrics) = listen(|timeouts| {
+        timeouts.keepalive_interval = Duration::from_millis(100);
+        timeouts.keepalive_timeout = Duration::from_millis(100);
+    })
+    .await;
 
     let silent = Http2Connection::with_preface(address).await;
 

@@ -6,12 +6,15 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 use super::{
     http2_connection::{ConnectionEnd, Http2Connection},
     http2_frames::{
-        CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, PROTECTED_RPC, PUBLIC_RPC,
-        RST_STREAM, SETTINGS, client_preface, frame, header, headers,
+        ACK, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, PROTECTED_RPC,
+        PUBLIC_RPC, RST_STREAM, SETTINGS, WINDOW_UPDATE, client_preface, frame, header, headers,
     },
     latency_probe::LatencyProbe,
 };
-use crate::harness::{Process, Sqlite, TestDatabase};
+use crate::{
+    harness::{Process, Sqlite, TestDatabase},
+    operations::scrape::Scrape,
+};
 
 /// The memory that an attack may cost the server, in KiB.
 const MAX_MEMORY_COST: u64 = 32 * 1024;
@@ -158,6 +161,44 @@ async fn an_hpack_bomb_is_refused() {
         .await;
 
     assert_eq!(end.goaways.len(), 1, "{end:?}");
+}
+
+#[rstest]
+#[case::settings(frame(SETTINGS, 0, 0, &[]))]
+#[case::pings(frame(PING, 0, 0, &[7; 8]))]
+#[case::acknowledged_pings(frame(PING, ACK, 0, &[7; 8]))]
+#[case::priority(frame(PRIORITY, 0, 1, &[0; 5]))]
+#[case::window_updates(frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]))]
+#[case::unknown_frames(frame(0xbe, 0, 0, &[]))]
+#[tokio::test]
+async fn a_flood_of_control_frames_ends_the_connection(#[case] frame: Vec<u8>) {
+    let server = AttackedServer::start().await;
+    let bytes = [client_preface(), frame.repeat(200_000)].concat();
+
+    let end = server
+        .withstands(async |address| send_all(address, bytes.clone()).await)
+        .await;
+
+    assert_eq!(end.responses, 0);
+    let scrape = Scrape::of(&server.program).await;
+    let closed = scrape.value("sluice_connections_refused_total", &[r#"cause="frames""#]);
+    assert_eq!(closed, Some(1.0));
+}
+
+/// HTTP/2 refuses them without asking the server.
+#[tokio::test]
+async fn a_flood_of_calls_above_the_announced_maximum_ends_the_connection() {
+    let server = AttackedServer::start().await;
+    let mut bytes = client_preface();
+    for stream in stream_ids(50_000) {
+        bytes.extend(frame(HEADERS, END_HEADERS, stream, &headers(PUBLIC_RPC)));
+    }
+
+    let end = server
+        .withstands(async |address| send_all(address, bytes.clone()).await)
+        .await;
+
+    assert!(end.resets < 10_000, "{end:?}");
 }
 
 #[rstest]

@@ -9,12 +9,13 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use prost::Message;
 use rstest::rstest;
 use sluice::proto::v1 as pb;
+use tonic::{Code, Status};
 
 use super::{
     http2_connection::{ConnectionEnd, Http2Connection},
     http2_frames::{PROTECTED_RPC, PUBLIC_RPC},
 };
-use crate::harness::{Sqlite, TestServer};
+use crate::harness::{Sqlite, TestServer, refused};
 
 const WEB_ORIGIN: &str = "https://app.example.com";
 const ORIGINS_FLAG: &str = "--web-origins=https://app.example.com,http://localhost:3000";
@@ -130,6 +131,27 @@ async fn a_grpc_web_error_has_its_status_details() {
     assert_eq!(header(headers, "grpc-status"), Some("16"));
     assert!(header(headers, "grpc-status-details-bin").is_some());
     assert_eq!(header(headers, "x-request-id").unwrap().len(), 36);
+}
+
+#[tokio::test]
+async fn too_much_metadata_over_http1_is_refused_with_the_reason() {
+    let server = TestServer::start_with(Sqlite, &[ORIGINS_FLAG]).await;
+    for size in [20_000, 50_000] {
+        let large = "a".repeat(size);
+        let headers = [
+            ("content-type", "application/grpc-web+proto"),
+            ("origin", WEB_ORIGIN),
+            ("x-large", &*large),
+        ];
+
+        let answer = fetch(&server, PUBLIC_RPC, &headers, Method::POST, &EMPTY).await;
+
+        assert_eq!(answer.status(), StatusCode::OK);
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        let refusal = refused(Err::<tonic::Response<()>, _>(status));
+        let class = (Code::ResourceExhausted, "METADATA_TOO_LARGE");
+        assert_eq!(refusal.class(), class);
+    }
 }
 
 #[tokio::test]

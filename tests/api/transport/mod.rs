@@ -1,5 +1,6 @@
 //! Connections: limits, timeouts, TLS, HTTP/2 and gRPC-Web.
 
+mod call_limits;
 mod connection_limits;
 mod connection_timeouts;
 mod denial_of_service;
@@ -13,3 +14,4 @@ mod refused_calls;
 mod rlimit;
 mod tls;
 mod tls_client;
+mod unread_responses;
