@@ -9,12 +9,14 @@ mod api_key;
 mod audit_event;
 mod destination;
 mod destination_host;
+mod destination_lint;
 mod destination_url;
 mod email;
 mod email_message;
 mod event;
 mod id;
 mod invalid;
+mod invisible_characters;
 mod key_record;
 mod name;
 mod node_reconciliation;
@@ -22,6 +24,7 @@ mod password;
 mod peer_address;
 mod platform;
 mod platform_catalogue;
+mod platform_rules;
 mod project;
 mod publish_decision;
 mod publisher;
@@ -31,6 +34,7 @@ mod relay_report;
 mod scope;
 mod secret;
 mod silence;
+mod srt;
 mod stream;
 mod user;
 
@@ -38,8 +42,11 @@ use chrono::{DateTime, SubsecRound, Utc};
 
 pub use api_key::{ApiKey, NewApiKey};
 pub use audit_event::{AuditContext, AuditEvent};
-pub use destination::{Destination, DestinationUpdate, StreamTarget, relay_output_url};
+pub use destination::{
+    Destination, DestinationUpdate, StreamTarget, relay_output_url, relay_server_url,
+};
 pub use destination_host::UrlPolicy;
+pub use destination_lint::{DestinationLint, LintCode};
 pub use destination_url::{IngestUrl, Scheme};
 pub use email::Email;
 pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
@@ -64,6 +71,8 @@ pub use relay_error::RelayError;
 pub use relay_report::{RelayReport, ReportOutcome, ReportedState};
 pub use scope::{Scope, Scopes};
 pub use secret::{PlayUrl, SealedPlayUrl, SealedStreamKey, Secret, StreamKey};
+pub use srt::SrtEncryption;
+pub(crate) use srt::is_passed_option;
 pub use stream::{EndReason, PublishAction, Stream, StreamStats, StreamStatus, StreamTimeouts};
 pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};
 
