@@ -88,20 +88,27 @@ pub(super) fn check_option(name: &str, value: &str) -> Result<(), Invalid> {
 
 /// Checks that no option is behind a stream id: it would be sent in clear as a part of it.
 pub(super) fn check_stream_id(stream_id: &str) -> Result<(), Invalid> {
-    let text = stream_id.to_ascii_lowercase();
     for (option, field) in [
         ("passphrase", "srt_passphrase"),
         ("pbkeylen", "srt_pbkeylen"),
     ] {
-        let assigned = format!("{option}=");
-        let names = url::form_urlencoded::parse(text.as_bytes());
-        if text.contains(&assigned) || names.into_iter().any(|(name, _)| name == option) {
+        let mut parts = stream_id.split('&');
+        if parts.any(|part| assigns(part, option)) {
             return refuse(format!(
                 "must not contain {option}, which belongs in {field}"
             ));
         }
     }
     Ok(())
+}
+
+/// Whether a part of a stream id such as `abc?passphrase=x` assigns an option. The name may be
+/// percent-encoded.
+fn assigns(part: &str, option: &str) -> bool {
+    let names = part.rsplit_once('=').map_or("", |(names, _)| names);
+    let name = url::form_urlencoded::parse(names.as_bytes()).next();
+    let name = name.map(|(name, value)| format!("{name}={value}").to_ascii_lowercase());
+    name.is_some_and(|name| name.contains(&format!("{option}=")))
 }
 
 #[cfg(test)]
@@ -132,6 +139,8 @@ mod tests {
             ("abc&PassPhrase=0123456789", "srt_passphrase"),
             ("abc?passphrase=0123456789", "srt_passphrase"),
             ("abc&pass%70hrase=0123456789", "srt_passphrase"),
+            ("abc?pass%70hrase=0123456789&x", "srt_passphrase"),
+            ("passphrase=0123=456789", "srt_passphrase"),
             ("passphrase=0123456789", "srt_passphrase"),
             ("#!::r=abc,passphrase=0123456789", "srt_passphrase"),
             ("abc&pbkeylen=32", "srt_pbkeylen"),
@@ -139,7 +148,13 @@ mod tests {
             let Invalid(message) = check_stream_id(stream_id).expect_err(stream_id);
             assert!(message.contains(field), "{message}");
         }
-        for stream_id in ["", "publish:k", "#!::r=live/k,m=publish&a=+%20"] {
+        for stream_id in [
+            "",
+            "publish:k",
+            "#!::r=live/k,m=publish&a=+%20",
+            "my-passphrase",
+            "k=passphrase",
+        ] {
             assert_eq!(check_stream_id(stream_id), Ok(()), "{stream_id}");
         }
     }
