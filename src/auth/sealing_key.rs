@@ -135,6 +135,11 @@ impl AssociatedData {
         Self(format!("destinations/stream_key/{id}"))
     }
 
+    /// For the SRT passphrase of a destination.
+    pub fn srt_passphrase(id: DestinationId) -> Self {
+        Self(format!("destinations/srt_passphrase/{id}"))
+    }
+
     /// For the seed of a session's refresh tokens.
     pub fn refresh_seed(id: SessionId) -> Self {
         Self(format!("sessions/refresh_seed/{id}"))

@@ -203,6 +203,7 @@ impl Rotation {
         let aad = match column {
             SealedColumn::StreamKeys => AssociatedData::stream_key(value.id.into()),
             SealedColumn::DestinationKeys => AssociatedData::destination_key(value.id.into()),
+            SealedColumn::SrtPassphrases => AssociatedData::srt_passphrase(value.id.into()),
             SealedColumn::RefreshSeeds => AssociatedData::refresh_seed(value.id.into()),
             SealedColumn::PlayUrls => AssociatedData::play_url(value.id),
         };

@@ -2,7 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DestinationId, IngestUrl, Invalid, Name, Platform, PlatformKind, ProjectId, Scheme, Secret,
-    Time, UrlPolicy, invalid::refuse,
+    SrtEncryption, Time, UrlPolicy, invalid::refuse, invisible_characters::reject_invisible,
+    srt::check_stream_id,
 };
 
 /// A platform's ingest to which a project's streams are sent.
@@ -22,6 +23,12 @@ pub struct Destination {
     pub stream_key_hint: String,
     /// Whether streams are sent there.
     pub enabled: bool,
+    /// Whether the media is encrypted with an SRT passphrase.
+    #[serde(default)]
+    pub has_srt_passphrase: bool,
+    /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
+    #[serde(default)]
+    pub srt_pbkeylen: i32,
     /// When it was created.
     pub create_time: Time,
     /// When it last changed.
@@ -41,9 +48,24 @@ pub struct DestinationUpdate {
     pub stream_key: Option<Secret>,
     /// Whether streams are sent there.
     pub enabled: Option<bool>,
+    /// The SRT passphrase; `Some(None)` removes it.
+    pub srt_passphrase: Option<Option<Secret>>,
+    /// The length of the SRT key in bytes.
+    pub srt_pbkeylen: Option<i32>,
 }
 
-/// The platform, address and stream key of a destination, checked against each other.
+impl DestinationUpdate {
+    /// Whether it changes where or how streams are sent.
+    pub fn changes_target(&self) -> bool {
+        self.platform.is_some()
+            || self.url.is_some()
+            || self.stream_key.is_some()
+            || self.srt_passphrase.is_some()
+            || self.srt_pbkeylen.is_some()
+    }
+}
+
+/// The platform, address, stream key and encryption of a destination, checked against each other.
 #[derive(Debug, Clone)]
 pub struct StreamTarget {
     /// The platform.
@@ -52,17 +74,27 @@ pub struct StreamTarget {
     pub url: IngestUrl,
     /// The stream key, as the platform issued it.
     pub stream_key: Secret,
+    /// The encryption, which only SRT has.
+    pub srt_encryption: Option<SrtEncryption>,
 }
 
 impl StreamTarget {
-    /// Checks that the three fit together. An error comes with the name of its field.
+    /// Checks that they fit together. An error comes with the name of its field.
     pub fn new(
         platform: Platform,
         url: IngestUrl,
         stream_key: Secret,
+        srt_encryption: Option<SrtEncryption>,
     ) -> Result<Self, (&'static str, Invalid)> {
         let key = stream_key.expose();
-        if key.is_empty() && url.scheme() != Scheme::Srt {
+        let is_srt = url.scheme() == Scheme::Srt;
+        if is_srt {
+            check_stream_id(key).map_err(|invalid| ("stream_key", invalid))?;
+        } else if srt_encryption.is_some() {
+            let invalid = Invalid::because("must be empty: only an srt:// destination has one");
+            return Err(("srt_passphrase", invalid));
+        }
+        if key.is_empty() && !is_srt {
             return Err(("stream_key", Invalid::because("must not be empty")));
         }
         if url.contains_key(key) || url.has_pasted_key(platform.info().urls) {
@@ -76,6 +108,7 @@ impl StreamTarget {
             platform,
             url,
             stream_key,
+            srt_encryption,
         })
     }
 
@@ -97,14 +130,16 @@ impl StreamTarget {
         }
     }
 
-    /// Parses a stream key: at most 512 characters, without spaces or control characters.
+    /// Parses a stream key: at most 512 characters, none of them white space or invisible, after
+    /// white space around it is removed.
     pub fn parse_key(text: &str) -> Result<Secret, Invalid> {
         let key = text.trim();
         if key.chars().count() > 512 {
             return refuse("must have at most 512 characters");
         }
-        if key.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return refuse("must not contain spaces or control characters");
+        reject_invisible(key)?;
+        if is_url(key) {
+            return refuse("must be the stream key only: the address before it belongs in url");
         }
         Ok(Secret::new(key))
     }
@@ -119,21 +154,46 @@ impl StreamTarget {
     }
 }
 
-/// The output address of a relay: its destination's address with the stream key, as ffmpeg takes it.
+/// Whether a text starts with the scheme of a URL, such as `rtmp://`.
+fn is_url(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| {
+        let mut bytes = scheme.bytes();
+        bytes
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic())
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    })
+}
+
+/// The address of a destination without slashes at its end. For RTMP, all behind the host is the
+/// application with its query, as OBS and librtmp read it.
+pub fn relay_server_url(address: &str) -> &str {
+    match is_srt(address) {
+        true => address,
+        false => address.trim_end_matches('/'),
+    }
+}
+
+/// The address of a destination joined with its stream key, as people write it.
 ///
-/// The key is opaque and is appended unchanged.
+/// The key is opaque and is appended unchanged. The result cannot be split again: both parts may
+/// contain slashes and queries.
 pub fn relay_output_url(address: &str, stream_key: &Secret) -> Secret {
     let key = stream_key.expose();
-    let (address, joint) = match address.get(..6) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("srt://") => match address.contains('?') {
+    let (address, joint) = match is_srt(address) {
+        true => match address.contains('?') {
             _ if key.is_empty() => (address, ""),
             true => (address.trim_end_matches('&'), "&streamid="),
             false => (address.trim_end_matches('/'), "?streamid="),
         },
-        // Even with a query, the application ends at the last slash.
-        _ => (address.trim_end_matches('/'), "/"),
+        false => (relay_server_url(address), "/"),
     };
     Secret::new(format!("{address}{joint}{key}"))
+}
+
+fn is_srt(address: &str) -> bool {
+    let scheme = address.get(..6);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("srt://"))
 }
 
 #[cfg(test)]
@@ -160,6 +220,39 @@ mod tests {
             let (address, key) = parts.split_once(" + ").expect(case);
             let url = relay_output_url(address, &Secret::new(key));
             assert_eq!(url.expose(), joined);
+        }
+    }
+
+    #[test]
+    fn the_server_url_keeps_the_whole_application() {
+        for (address, server_url) in [
+            (
+                "rtmp://a.com/app/inst?user=a&pass=b",
+                "rtmp://a.com/app/inst?user=a&pass=b",
+            ),
+            ("rtmps://a.com:443/rtmp/", "rtmps://a.com:443/rtmp"),
+            ("srt://a.com:9000/", "srt://a.com:9000/"),
+        ] {
+            assert_eq!(relay_server_url(address), server_url);
+        }
+    }
+
+    #[test]
+    fn a_key_is_trimmed_visible_and_no_url() {
+        for key in ["abc/def==", "FB-1?s_bl=1&a=Ab%2f+", "a:b://c", "://x", ""] {
+            let parsed = StreamTarget::parse_key(&format!(" \u{a0}{key}\r\n")).expect(key);
+            assert_eq!(parsed.expose(), key);
+        }
+        for (key, reason) in [
+            ("rtmp://a.com/app/key", "belongs in url"),
+            ("SRT://a.com:9000?streamid=key", "belongs in url"),
+            ("https://a.com/key", "belongs in url"),
+            ("a\u{200b}b", "U+200B"),
+            ("\u{feff}", "U+FEFF"),
+            ("two words", "U+0020"),
+        ] {
+            let Invalid(message) = StreamTarget::parse_key(key).expect_err(key);
+            assert!(message.contains(reason), "{key}: {message}");
         }
     }
 }

@@ -101,27 +101,37 @@ fn is_public(host: &Host) -> bool {
     }
 }
 
-/// Excludes IANA's special-purpose registry (RFC 6890) and multicast.
+/// Excludes IANA's IPv4 special-purpose registry (RFC 6890), multicast, and the address from which
+/// Azure serves the metadata of its machines.
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     !matches!(
         ip.octets(),
         [0 | 10 | 127 | 224..=255, ..]
             | [100, 64..=127, ..]
+            | [168, 63, 129, 16]
             | [169, 254, ..]
             | [172, 16..=31, ..]
-            | [192, 168, ..]
             | [192, 0, 0 | 2, _]
+            | [192, 31, 196, _]
+            | [192, 52, 193, _]
+            | [192, 88, 99, _]
+            | [192, 168, ..]
+            | [192, 175, 48, _]
             | [198, 18 | 19, ..]
             | [198, 51, 100, _]
             | [203, 0, 113, _]
     )
 }
 
-/// Global unicast (2000::/3) without protocol assignments (2001::/23) and documentation.
+/// Excludes IANA's IPv6 special-purpose registry and all that is not global unicast (2000::/3).
+/// Addresses that embed an IPv4 address are judged by that ([`embedded_v4`]).
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     !matches!(
         ip.segments(),
-        [..=0x1fff | 0x4000.., ..] | [0x2001, ..=0x1ff | 0xdb8, ..] | [0x3fff, ..=0xfff, ..]
+        [..=0x1fff | 0x4000.., ..]
+            | [0x2001, ..=0x1ff | 0xdb8, ..]
+            | [0x2620, 0x4f, 0x8000, ..]
+            | [0x3fff, ..=0xfff, ..]
     )
 }
 
@@ -162,7 +172,13 @@ mod tests {
             198.19.255.255 198.51.100.1 203.0.113.1 224.0.0.1 239.1.1.1 240.0.0.1 255.255.255.255
             [::] [::1] [0:0:0:0:0:0:0:1] [::127.0.0.1] [::ffff:10.0.0.1] [::FFFF:7f00:1]
             [64:ff9b::a00:1] [64:ff9b:1::1] [2002:7f00:1::] [2002:c0a8:1::1] [fc00::1] [fd12::1]
-            [fe80::1] [febf::1] [fec0::1] [ff02::1] [100::1] [2001::1] [2001:db8::1] [3fff::1]";
+            [fe80::1] [febf::1] [fec0::1] [ff02::1] [100::1] [2001::1] [2001:db8::1] [3fff::1]
+            168.63.129.16 192.31.196.1 192.52.193.1 192.88.99.1 192.88.99.255 192.175.48.1
+            192.0.0.9 192.0.0.192 100.100.100.200 [::ffff:168.63.129.16] [64:ff9b::c058:6301]
+            [64:ff9b:1:ffff::808:808] [2002:a83f:8110::1] [2002:c058:6301::] [100:0:0:1::1]
+            [2001:1::1] [2001:2::1] [2001:3::1] [2001:4:112::1] [2001:10::1] [2001:20::1]
+            [2001:30::1] [2001:1ff:ffff::1] [2620:4f:8000::1] [3fff:fff:ffff::1] [5f00::1]
+            [5f00:ffff::1] [feff::1] [fdff::1] [ff0e::1] [4000::1] [1fff::1]";
         for host in hosts.split_whitespace() {
             for address in [format!("rtmp://{host}/a"), format!("srt://{host}:9000")] {
                 let Invalid(text) = parse(&address).expect_err(host);
@@ -177,7 +193,9 @@ mod tests {
         let hosts = "1.0.0.1 9.255.255.255 11.0.0.1 100.63.255.255 100.128.0.1 126.0.0.1 128.0.0.1
             169.253.0.1 172.15.0.1 172.32.0.1 192.0.1.1 192.167.0.1 192.169.0.1 198.17.0.1
             198.20.0.1 198.51.101.1 203.0.114.1 223.255.255.255 [2001:200::1] [2001:db9::1]
-            [2002:808:808::1] [64:ff9b::808:808] [::ffff:8.8.8.8] [3ffe::1] local.example
+            168.63.129.15 168.63.129.17 192.31.195.1 192.31.197.1 192.52.192.1 192.52.194.1
+            192.88.98.1 192.88.100.1 192.175.47.1 192.175.49.1 192.0.3.1 [2620:4f:7fff::1]
+            [2620:4f:8001::1] [3fff:1000::1] [2002:808:808::1] [64:ff9b::808:808] [::ffff:8.8.8.8] [3ffe::1] local.example
             localhost.example.com mylan.com notlocal.example";
         for host in hosts.split_whitespace() {
             assert!(parse(&format!("rtmp://{host}/a")).is_ok(), "{host}");

@@ -2,7 +2,10 @@
 
 use url::{ParseError, Url};
 
-use super::{Invalid, UrlPolicy, destination_host::parse_host, invalid::refuse};
+use super::{
+    Invalid, UrlPolicy, destination_host::parse_host, invalid::refuse,
+    invisible_characters::reject_invisible, srt,
+};
 
 const MAX_BYTES: usize = 1024;
 /// Shorter keys occur in addresses by chance.
@@ -38,13 +41,8 @@ impl IngestUrl {
         if text.len() > MAX_BYTES {
             return refuse("must have at most 1024 bytes");
         }
-        if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
-            return refuse("must not contain spaces or control characters");
-        }
-        let (scheme, rest) = text
-            .split_once("://")
-            .and_then(|(scheme, rest)| Some((Scheme::parse(scheme)?, rest)))
-            .ok_or_else(|| Invalid::because("must start with rtmp://, rtmps:// or srt://"))?;
+        reject_invisible(text)?;
+        let (scheme, rest) = split_scheme(text)?;
         if rest.contains('#') {
             return refuse("must not have a fragment (#)");
         }
@@ -55,10 +53,7 @@ impl IngestUrl {
             );
         }
 
-        let url = Url::parse(text).map_err(|error| match error {
-            ParseError::InvalidPort => Invalid::because(PORT_ERROR),
-            _ => Invalid::because(HOST_ERROR),
-        })?;
+        let url = parse_url(text)?;
         let host = url.host_str().and_then(parse_host);
         let host = host.ok_or_else(|| Invalid::because(HOST_ERROR))?;
         if url.port() == Some(0) || authority.ends_with(':') {
@@ -76,6 +71,16 @@ impl IngestUrl {
             Scheme::Srt => checked.check_srt()?,
         }
         Ok(checked)
+    }
+
+    /// Reads an address that was saved, perhaps before a rule that it breaks.
+    pub fn saved(text: &str) -> Result<Self, Invalid> {
+        let (scheme, _) = split_scheme(text)?;
+        Ok(Self {
+            text: text.to_owned(),
+            url: parse_url(text)?,
+            scheme,
+        })
     }
 
     /// The address as typed, without surrounding white space.
@@ -114,6 +119,42 @@ impl IngestUrl {
         was == Some(self.scheme) && port_was == port || becomes_encrypted && on_default_ports
     }
 
+    /// Whether the host is one of these domains, or below one of them.
+    pub fn is_within(&self, domains: &[&str]) -> bool {
+        let host = self.host().to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        domains.iter().any(|domain| {
+            let above = host.strip_suffix(domain);
+            above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        })
+    }
+
+    /// Whether both lead to the same application of the same server, with or without TLS.
+    pub fn is_same_ingest(&self, other: &Self) -> bool {
+        let is_srt = |url: &Self| url.scheme == Scheme::Srt;
+        let port = |url: &Self| {
+            url.url
+                .port()
+                .filter(|port| Some(*port) != url.scheme.default_port())
+        };
+        is_srt(self) == is_srt(other)
+            && parse_host(self.host()) == parse_host(other.host())
+            && port(self) == port(other)
+            && segments(&self.url).eq(segments(&other.url))
+            && self.url.query() == other.url.query()
+    }
+
+    /// The names of the options of an SRT address that `sluice edge` does not use.
+    pub fn unused_srt_options(&self) -> Vec<&str> {
+        let query = self.url.query().filter(|_| self.scheme == Scheme::Srt);
+        let options = query.unwrap_or_default().split('&');
+        options
+            .filter(|option| !option.is_empty() && !srt::is_passed_option(option))
+            .filter_map(|option| option.split('=').next())
+            .filter(|name| !name.eq_ignore_ascii_case("mode"))
+            .collect()
+    }
+
     /// Whether the path or query contains this key of at least 6 characters.
     pub fn contains_key(&self, stream_key: &str) -> bool {
         let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
@@ -146,15 +187,8 @@ impl IngestUrl {
         if self.url.port().is_none() {
             return refuse("must name the port, as in srt://live.example.com:9000");
         }
-        let secret = |name: &str| {
-            name.eq_ignore_ascii_case("streamid") || name.eq_ignore_ascii_case("passphrase")
-        };
-        if self.url.query_pairs().any(|(name, _)| secret(&name)) {
-            return refuse(
-                "must not have streamid or passphrase: the stream id belongs in stream_key",
-            );
-        }
-        Ok(())
+        let mut options = self.url.query_pairs();
+        options.try_for_each(|(name, value)| srt::check_option(&name, &value))
     }
 }
 
@@ -175,6 +209,19 @@ impl Scheme {
             Self::Srt => None,
         }
     }
+}
+
+fn split_scheme(text: &str) -> Result<(Scheme, &str), Invalid> {
+    text.split_once("://")
+        .and_then(|(scheme, rest)| Some((Scheme::parse(scheme)?, rest)))
+        .ok_or_else(|| Invalid::because("must start with rtmp://, rtmps:// or srt://"))
+}
+
+fn parse_url(text: &str) -> Result<Url, Invalid> {
+    Url::parse(text).map_err(|error| match error {
+        ParseError::InvalidPort => Invalid::because(PORT_ERROR),
+        _ => Invalid::because(HOST_ERROR),
+    })
 }
 
 fn segments(url: &Url) -> impl Iterator<Item = &str> {
@@ -198,7 +245,8 @@ mod tests {
             Rtmp 8.8.8.8 rtmp://8.8.8.8:65535/live
             Rtmp [2606:4700::1111] rtmp://[2606:4700::1111]:80/live
             Rtmp xn--bcher-kva.example rtmp://xn--bcher-kva.example/live
-            Srt live.example.com srt://live.example.com:9000?latency=20";
+            Srt live.example.com srt://live.example.com:9000?latency=20
+            Srt live.example.com srt://live.example.com:9000?mode=caller&latency=20";
         for case in cases.trim().lines() {
             let columns: Vec<_> = case.split_whitespace().collect();
             let [scheme, host, text] = columns[..] else {
@@ -223,7 +271,11 @@ mod tests {
             application: rtmp://a.com rtmps://a.com/ rtmp://a.com// rtmp://a.com/.. rtmp://a.com?b
             name the port: srt://example.com srt://example.com/a
             belongs in stream_key: srt://a.com:9000?streamid=b srt://a.com:9000?b=c&StreamId=d
-            belongs in stream_key: srt://a.com:9000?stream%69d=b srt://a.com:9000/?PASSPHRASE=b";
+            belongs in stream_key: srt://a.com:9000?stream%69d=b srt://a.com:9000?srt_streamid=b
+            belongs in srt_passphrase: srt://a.com:9000?passphrase=b srt://a.com:9000/?PASSPHRASE=b
+            belongs in srt_pbkeylen: srt://a.com:9000?latency=20&pbkeylen=16
+            other than caller: srt://a.com:9000?mode=listener srt://a.com:9000?MODE=rendezvous
+            other than caller: srt://a.com:9000?mode=server srt://a.com:9000?m%6fde=l%69stener";
         for case in cases.trim().lines() {
             let (reason, addresses) = case.trim().split_once(": ").expect(case);
             for address in addresses.split_whitespace() {
@@ -237,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_have_at_most_1024_bytes_and_no_spaces_or_control_characters() {
+    fn addresses_have_at_most_1024_bytes_and_no_invisible_characters() {
         assert!(parse(&format!("rtmp://example.com/{}", "a".repeat(1005))).is_ok());
         assert!(parse(&format!("rtmp://example.com/{}", "a".repeat(1006))).is_err());
         for address in [
@@ -245,9 +297,47 @@ mod tests {
             "rtmp://a\t.com/b",
             "rtmp://a.com/\0",
             "rtmp://a.com/\u{a0}b",
+            "rtmp://a.com/\u{200b}b",
+            "\u{feff}rtmp://a.com/b",
         ] {
             assert!(parse(address).is_err(), "{address:?}");
         }
+    }
+
+    #[test]
+    fn a_saved_address_that_breaks_a_later_rule_is_still_read() {
+        for text in [
+            "srt://a.com:9000?mode=listener&passphrase=b",
+            "rtmp://10.0.0.1/a",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+            assert_eq!(IngestUrl::saved(text).expect(text).as_str(), text);
+        }
+    }
+
+    #[test]
+    fn addresses_of_one_application_are_known_as_the_same_ingest() {
+        let first = parse("rtmp://Live.Example.com/app?x=1").unwrap();
+        for (other, is_same) in [
+            ("rtmps://live.example.com.:443/app/?x=1", true),
+            ("rtmp://live.example.com:1935//app?x=1", true),
+            ("rtmp://live.example.com/app", false),
+            ("rtmp://live.example.com:1936/app?x=1", false),
+            ("rtmp://live.example.com/other?x=1", false),
+            ("rtmp://example.com/app?x=1", false),
+            ("srt://live.example.com:1935/app?x=1", false),
+        ] {
+            let is_found = parse(other).expect(other).is_same_ingest(&first);
+            assert_eq!(is_found, is_same, "{other}");
+        }
+    }
+
+    #[test]
+    fn srt_options_without_effect_are_found() {
+        let url = parse("srt://a.com:9000?latency=20&mode=caller&transtype=file&mss=x&a").unwrap();
+        assert_eq!(url.unused_srt_options(), ["transtype", "mss", "a"]);
+        let url = parse("rtmp://a.com/app?transtype=file").unwrap();
+        assert_eq!(url.unused_srt_options(), [""; 0]);
     }
 
     #[test]

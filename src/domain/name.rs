@@ -1,8 +1,8 @@
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Invalid, invalid::refuse};
+use super::{Invalid, invalid::refuse, invisible_characters::reject_invisible_in_name};
 
-/// A name that a person chose: 1 to 100 characters without control characters.
+/// A name that a person chose: 1 to 100 characters, none of them invisible.
 ///
 /// It is trimmed and in NFC, otherwise as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +18,7 @@ impl Name {
             return refuse("must have at most 100 characters");
         }
         let name: String = text.trim().nfc().collect();
-        if name.chars().any(char::is_control) {
-            return refuse("must not contain control characters");
-        }
+        reject_invisible_in_name(&name)?;
 
         match name.chars().count() {
             0 => refuse("must not be empty"),
@@ -57,12 +55,14 @@ mod tests {
     }
 
     #[test]
-    fn empty_long_and_control_character_names_are_rejected() {
+    fn empty_long_and_invisible_names_are_rejected() {
         for text in [
             "",
             "   ",
             "a\nb",
             "a\0b",
+            "\u{200b}",
+            "a\u{202e}b",
             &"x".repeat(101),
             &"x".repeat(100_000),
         ] {

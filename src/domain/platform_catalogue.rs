@@ -57,8 +57,12 @@ pub struct PlatformInfo {
     pub kind: PlatformKind,
     /// Its known ingest addresses, the best first.
     pub urls: &'static [&'static str],
+    /// The domains of its ingest hosts; empty if unknown.
+    pub hosts: &'static [&'static str],
     /// Whether its ingest is encrypted.
     pub tls: PlatformTls,
+    /// Whether it may accept SRT: it does, or nothing is known.
+    pub may_accept_srt: bool,
     /// Its limits.
     pub limits: PlatformLimits,
     /// A hint for people who set up a destination; may be empty.
@@ -80,6 +84,8 @@ static CATALOGUE: [PlatformInfo; 28] = {
         entry(Custom, "Custom", PerAccount, Unknown)
             .note("Needs the address of an RTMP, RTMPS or SRT server."),
         entry(Youtube, "YouTube Live", Static, Offered)
+            .hosts(&["youtube.com"])
+            .without_srt()
             .urls(&[
                 "rtmps://a.rtmps.youtube.com:443/live2",
                 "rtmps://b.rtmps.youtube.com:443/live2?backup=1",
@@ -88,14 +94,23 @@ static CATALOGUE: [PlatformInfo; 28] = {
             ])
             .limits(2, 51_000, 160),
         entry(Twitch, "Twitch", Static, Offered)
-            .urls(&["rtmp://live.twitch.tv/app"])
+            .hosts(&["twitch.tv", "live-video.net"])
+            .without_srt()
+            .urls(&[
+                "rtmps://ingest.global-contribute.live-video.net:443/app",
+                "rtmp://live.twitch.tv/app",
+            ])
             .limits(2, 6_000, 320)
-            .note("https://ingest.twitch.tv/ingests lists nearer servers, also with RTMPS."),
+            .note("https://ingest.twitch.tv/ingests lists the servers of each region."),
         entry(Facebook, "Facebook Live", Static, Required)
+            .hosts(&["facebook.com", "fbcdn.net"])
+            .without_srt()
             .urls(&["rtmps://rtmp-api.facebook.com:443/rtmp/"])
             .limits(2, 9_000, 128)
             .note("The stream key is made for one broadcast: copy it anew each time."),
         entry(X, "X", Regional, PlatformTls::None)
+            .hosts(&["pscp.tv"])
+            .without_srt()
             .urls(&[
                 "rtmp://ca.pscp.tv:80/x",
                 "rtmp://or.pscp.tv:80/x",
@@ -113,8 +128,10 @@ static CATALOGUE: [PlatformInfo; 28] = {
             .limits(3, 12_000, 128)
             .note("Choose the address of the region that the Producer shows."),
         entry(Kick, "Kick", PerAccount, Required)
+            .hosts(&["live-video.net"])
             .note("Copy the address from the dashboard: it must include /app."),
         entry(AmazonIvs, "Amazon IVS", PerAccount, Offered)
+            .hosts(&["live-video.net"])
             .limits(2, 0, 0)
             .note("Copy the channel's address from the dashboard: it must include /app."),
         entry(Linkedin, "LinkedIn Live", PerEvent, Offered)
@@ -126,50 +143,64 @@ static CATALOGUE: [PlatformInfo; 28] = {
         entry(Rumble, "Rumble", PerEvent, Unknown)
             .note("Copy the address and the key from the stream's dashboard each time."),
         entry(Trovo, "Trovo", Static, PlatformTls::None)
+            .hosts(&["trovo.live"])
             .urls(&["rtmp://livepush.trovo.live/live/"])
             .limits(2, 9_000, 160),
         entry(Restream, "Restream", Static, PlatformTls::None)
+            .hosts(&["restream.io"])
             .urls(&["rtmp://live.restream.io/live"])
             .limits(2, 0, 0),
         entry(Mux, "Mux", Static, Offered)
+            .hosts(&["mux.com"])
             .urls(&[
                 "rtmps://global-live.mux.com:443/app",
                 "rtmp://global-live.mux.com:5222/app",
             ])
             .limits(2, 5_000, 160),
         entry(Cloudflare, "Cloudflare Stream", Static, Required)
+            .hosts(&["cloudflare.com"])
             .urls(&["rtmps://live.cloudflare.com:443/live/"]),
         entry(Livepeer, "Livepeer", Static, PlatformTls::None)
+            .hosts(&["livepeer.com", "livepeer.studio"])
             .urls(&["rtmp://rtmp.livepeer.com/live"])
             .limits(1, 20_000, 512),
         entry(Castr, "Castr", Regional, PlatformTls::None)
+            .hosts(&["castr.io"])
             .limits(2, 0, 0)
             .note("Copy the address of the region from the dashboard."),
         entry(Switchboard, "Switchboard Live", Static, Required)
+            .hosts(&["sb.zone", "switchboard.live"])
             .urls(&["rtmps://live.sb.zone:443/live"])
             .limits(2, 0, 0),
         entry(Steam, "Steam", Static, PlatformTls::None)
+            .hosts(&["steamcontent.com"])
             .urls(&["rtmp://ingest-rtmp.broadcast.steamcontent.com/app"])
             .limits(2, 7_000, 128),
         entry(Dlive, "DLive", Static, PlatformTls::None)
+            .hosts(&["dlive.tv"])
             .urls(&["rtmp://stream.dlive.tv/live"])
             .limits(2, 6_000, 160),
         entry(Nimo, "Nimo TV", Static, PlatformTls::None)
+            .hosts(&["nimo.tv"])
             .urls(&[
                 "rtmp://txpush.rtmp.nimo.tv/live/",
                 "rtmp://alpush.rtmp.nimo.tv/live/",
             ])
             .limits(2, 6_000, 160),
         entry(Picarto, "Picarto", Static, PlatformTls::None)
+            .hosts(&["picarto.tv"])
             .urls(&["rtmp://live.us.picarto.tv/golive"])
             .limits(2, 3_500, 0),
         entry(Bilibili, "Bilibili", Static, PlatformTls::None)
+            .hosts(&["bilivideo.com", "bilibili.com"])
             .urls(&["rtmp://live-push.bilivideo.com/live-bvc/"])
             .note("The stream key contains ? and &: copy all of it."),
         entry(Chzzk, "CHZZK", Static, PlatformTls::None)
+            .hosts(&["navercorp.com", "naver.com"])
             .urls(&["rtmp://global-rtmp.lip2.navercorp.com:8080/relay"])
             .limits(1, 8_000, 192),
         entry(Soop, "SOOP", Static, PlatformTls::None)
+            .hosts(&["sooplive.com", "sooplive.co.kr", "afreecatv.com"])
             .urls(&[
                 "rtmp://global-stream.sooplive.com/app",
                 "rtmp://stream.sooplive.co.kr/app/",
@@ -177,12 +208,15 @@ static CATALOGUE: [PlatformInfo; 28] = {
             .limits(1, 8_000, 192)
             .note("The first address is SOOP Global, the second SOOP Korea."),
         entry(Niconico, "niconico", Static, PlatformTls::None)
+            .hosts(&["nicovideo.jp"])
             .urls(&["rtmp://liveorigin.dlive.nicovideo.jp/live/input"])
             .limits(2, 5_808, 192),
         entry(Kakaotv, "KakaoTV", Static, PlatformTls::None)
+            .hosts(&["kakao.com"])
             .urls(&["rtmp://rtmp.play.kakao.com/kakaotv"])
             .limits(0, 8_000, 192),
         entry(Vimeo, "Vimeo", Static, PlatformTls::None)
+            .hosts(&["vimeo.com"])
             .urls(&["rtmp://rtmp.cloud.vimeo.com/live"]),
     ]
 };
@@ -198,7 +232,9 @@ const fn entry(
         display_name,
         kind,
         urls: &[],
+        hosts: &[],
         tls,
+        may_accept_srt: true,
         limits: PlatformLimits {
             keyframe_interval_seconds: 0,
             max_video_bitrate_kbps: 0,
@@ -211,6 +247,17 @@ const fn entry(
 impl PlatformInfo {
     const fn urls(self, urls: &'static [&'static str]) -> Self {
         Self { urls, ..self }
+    }
+
+    const fn hosts(self, hosts: &'static [&'static str]) -> Self {
+        Self { hosts, ..self }
+    }
+
+    const fn without_srt(self) -> Self {
+        Self {
+            may_accept_srt: false,
+            ..self
+        }
     }
 
     const fn limits(self, keyframe_interval: u32, video_kbps: u32, audio_kbps: u32) -> Self {

@@ -4,7 +4,7 @@ use url::Url;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Invalid, invalid::refuse};
+use super::{Invalid, invalid::refuse, invisible_characters::trim_invisible};
 
 /// A secret text: it prints as `***` and is wiped when dropped.
 ///
@@ -58,7 +58,10 @@ pub struct StreamKey(pub Secret);
 
 impl StreamKey {
     /// Parses the key of a publisher: 1 to 255 bytes, whether or not it has the usual form.
+    ///
+    /// White space and invisible characters around it are removed: people paste keys.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let text = trim_invisible(text);
         match text.len() {
             0 => refuse("must not be empty"),
             1..=255 => Ok(Self(Secret::new(text))),

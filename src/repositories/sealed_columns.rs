@@ -10,6 +10,8 @@ pub enum SealedColumn {
     StreamKeys,
     /// The stream keys of destinations.
     DestinationKeys,
+    /// The SRT passphrases of destinations.
+    SrtPassphrases,
     /// The refresh seeds of sessions.
     RefreshSeeds,
     /// The play URLs of streams.
@@ -27,9 +29,10 @@ pub struct SealedValue {
 
 impl SealedColumn {
     /// All columns.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::StreamKeys,
         Self::DestinationKeys,
+        Self::SrtPassphrases,
         Self::RefreshSeeds,
         Self::PlayUrls,
     ];
@@ -40,6 +43,7 @@ impl SealedColumn {
         match self {
             Self::StreamKeys => ["projects", "id", "stream_key_sealed"],
             Self::DestinationKeys => ["destinations", "id", "stream_key_sealed"],
+            Self::SrtPassphrases => ["destinations", "id", "srt_passphrase_sealed"],
             Self::RefreshSeeds => ["sessions", "id", "refresh_seed"],
             Self::PlayUrls => ["streams", "play_url_id", "play_url_sealed"],
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        EndReason, IngestProtocol, Invalid, Platform, PlatformKind, PlatformTls,
+        EndReason, IngestProtocol, Invalid, LintCode, Platform, PlatformKind, PlatformTls,
         PublishConflictPolicy, RefusalReason, RelayState, StreamStatus,
     },
     proto::v1 as pb,
@@ -63,6 +63,19 @@ impl From<IngestProtocol> for pb::IngestProtocol {
             IngestProtocol::Srt => Self::Srt,
             IngestProtocol::Whip => Self::Whip,
             IngestProtocol::Rtsp => Self::Rtsp,
+        }
+    }
+}
+
+impl From<LintCode> for pb::DestinationLintCode {
+    fn from(code: LintCode) -> Self {
+        match code {
+            LintCode::PlainRtmp => Self::PlainRtmp,
+            LintCode::DuplicateDestination => Self::DuplicateDestination,
+            LintCode::UnknownHost => Self::UnknownHost,
+            LintCode::PlatformRecognized => Self::PlatformRecognized,
+            LintCode::UnusedSrtOptions => Self::UnusedSrtOptions,
+            LintCode::UrlOutdated => Self::UrlOutdated,
         }
     }
 }

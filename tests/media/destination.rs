@@ -26,6 +26,20 @@ impl Destination {
         format!("rtmp://{}:1935/open", self.sandbox.host)
     }
 
+    /// The URL of an application whose name has two parts and a query. It accepts every key.
+    pub fn instance_url(&self) -> String {
+        format!("rtmp://{}:1935/app/inst?user=a&pass=b", self.sandbox.host)
+    }
+
+    /// Whether a stream with this name was recorded, in the application of [`Self::instance_url`]
+    /// or in the one of [`Self::url`].
+    pub fn has_recorded(&self, name: &str, is_instance: bool) -> bool {
+        let name = name.replace('/', "%2F");
+        let recordings = self.recordings().into_iter();
+        let mut files = recordings.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        files.any(|file| file.starts_with(&name) && file.ends_with(".inst.flv") == is_instance)
+    }
+
     /// The URL that refuses every key.
     pub fn refusing_url(&self) -> String {
         format!("rtmp://{}:1935/closed", self.sandbox.host)
@@ -86,6 +100,13 @@ fn configuration(sandbox: &Sandbox) -> anyhow::Result<String> {
                     record all;
                     record_path {recordings};
                     record_unique on;
+                }}
+                application app/inst {{
+                    live on;
+                    record all;
+                    record_path {recordings};
+                    record_unique on;
+                    record_suffix .inst.flv;
                 }}
                 application closed {{
                     live on;

@@ -1,4 +1,4 @@
-use super::relay_failure::max_refusals;
+use super::{carrier::Output, relay_failure::max_refusals};
 use crate::{
     domain::{RelayError, Secret},
     proto::v1,
@@ -15,8 +15,10 @@ pub(super) struct Assignment {
     pub(super) connection_id: String,
     /// The URL from which media is read; may be empty.
     pub(super) input_url: Secret,
-    /// The URL to which media is sent.
-    pub(super) output_url: Secret,
+    /// Where media is sent.
+    pub(super) output: Output,
+    /// With which the media has to be encrypted; empty if it has not.
+    pub(super) srt_passphrase: Secret,
     /// The number of failed tries in a row before, if the destination refused the last one.
     last_refusals: Option<i64>,
 }
@@ -28,7 +30,8 @@ impl Assignment {
             && self.destination_id == other.destination_id
             && self.connection_id == other.connection_id
             && self.input_url == other.input_url
-            && self.output_url == other.output_url
+            && self.output == other.output
+            && self.srt_passphrase == other.srt_passphrase
     }
 
     /// Whether a failure with this code is final: a refusal after too many in a row.
@@ -39,14 +42,11 @@ impl Assignment {
         }
     }
 
-    /// An external text without URLs and without the destination's key.
+    /// An external text without URLs and without the destination's secrets.
     pub(super) fn redact(&self, text: &str) -> String {
-        let output = self.output_url.expose();
-        let key = match output.split_once("streamid=") {
-            Some((_, key)) => key,
-            None => output.rsplit('/').next().unwrap_or_default(),
-        };
-        let parts = [key, key.split(['?', '&']).next().unwrap_or_default()];
+        let key = self.output.stream_key();
+        let name = key.split(['?', '&']).next().unwrap_or_default();
+        let parts = [key, name, self.srt_passphrase.expose()];
         let parts = parts.iter().filter(|part| part.len() >= MIN_REDACTED_BYTES);
         let redacted = parts.fold(text.to_owned(), |text, part| text.replace(part, "***"));
         RelayError::redact(&redacted)
@@ -62,7 +62,19 @@ impl From<v1::RelayAssignment> for Assignment {
             input_url,
             output_url,
             connection_id,
+            output_server_url,
+            output_stream_key,
+            srt_passphrase,
+            srt_pbkeylen: _,
         } = assignment;
+        // A control plane of an earlier version sends only the joined URL.
+        let output = match output_server_url.is_empty() {
+            true => Output::Joined(Secret::new(output_url)),
+            false => Output::Apart {
+                server_url: Secret::new(output_server_url),
+                stream_key: Secret::new(output_stream_key),
+            },
+        };
         let relay = relay.unwrap_or_default();
         let last_code = relay.error.unwrap_or_default().code;
         Self {
@@ -71,7 +83,8 @@ impl From<v1::RelayAssignment> for Assignment {
             destination_id: relay.destination_id,
             connection_id,
             input_url: Secret::new(input_url),
-            output_url: Secret::new(output_url),
+            output,
+            srt_passphrase: Secret::new(srt_passphrase),
         }
     }
 }
@@ -119,6 +132,23 @@ mod tests {
             ("rtmp://a.com/app/", "a word", "a word"),
         ] {
             assert_eq!(to(output).redact(text), redacted);
+        }
+    }
+
+    #[test]
+    fn a_key_with_slashes_and_the_passphrase_are_redacted() {
+        let assignment = Assignment::from(v1::RelayAssignment {
+            output_server_url: "srt://a.com:9".to_owned(),
+            output_stream_key: "abc/def==&x=1".to_owned(),
+            srt_passphrase: "correct horse".to_owned(),
+            ..Default::default()
+        });
+        for (text, redacted) in [
+            ("no abc/def==&x=1 here", "no *** here"),
+            ("no abc/def== here", "no *** here"),
+            ("wrong correct horse", "wrong ***"),
+        ] {
+            assert_eq!(assignment.redact(text), redacted);
         }
     }
 

@@ -19,7 +19,10 @@ fn assignment(lease_id: &str, lease: Duration) -> RelayAssignment {
         lease_expire_time: Some((SystemTime::now() + lease).into()),
         input_url: "rtmp://127.0.0.1/live/a".to_owned(),
         output_url: "rtmp://127.0.0.1/app/k".to_owned(),
+        output_server_url: "rtmp://127.0.0.1/app".to_owned(),
+        output_stream_key: "k".to_owned(),
         connection_id: "c".to_owned(),
+        ..Default::default()
     }
 }
 
@@ -68,7 +71,9 @@ fn a_relay_with_another_assignment_waits_for_the_end_of_the_one_before() {
     for other in [
         other(|it| it.connection_id = "c2".to_owned()),
         other(|it| it.input_url.push('2')),
-        other(|it| it.output_url.push('2')),
+        other(|it| it.output_server_url.push('2')),
+        other(|it| it.output_stream_key.push('2')),
+        other(|it| it.srt_passphrase.push('2')),
         other(|it| it.relay.as_mut().unwrap().stream_id.push('2')),
     ] {
         let (mut leased, relay, now) = one(SECOND);

@@ -178,9 +178,12 @@ impl Carriers {
         if input_url.expose().is_empty() {
             return Err(RelayFailure::no_input_url());
         }
+        if !assignment.srt_passphrase.expose().is_empty() {
+            return Err(RelayFailure::encryption_unsupported());
+        }
         Ok(Self {
             input: Carrier::reading(input_url).await?,
-            output: Carrier::sending(&assignment.output_url, &config.url_policy()).await?,
+            output: Carrier::sending(&assignment.output, &config.url_policy()).await?,
         })
     }
 

@@ -2,7 +2,7 @@ use std::io;
 
 use crate::proto::v1::{
     RelayError,
-    RelayErrorSeverity::{self, Retryable},
+    RelayErrorSeverity::{self, Fatal, Retryable},
 };
 
 /// Why a relay ended unexpectedly.
@@ -38,6 +38,12 @@ impl RelayFailure {
     pub(super) fn no_input_url() -> Self {
         let message = "the edge has not reported a play URL of the stream";
         Self::new("INPUT_UNKNOWN", Retryable, message)
+    }
+
+    /// The destination has a passphrase: media must not be sent to it in clear.
+    pub(super) fn encryption_unsupported() -> Self {
+        let message = "this edge cannot encrypt SRT with the destination's passphrase";
+        Self::new("ENCRYPTION_UNSUPPORTED", Fatal, message)
     }
 
     /// The task of the relay ended without a status.

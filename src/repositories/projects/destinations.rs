@@ -17,10 +17,15 @@ use crate::{
 /// The columns of [`Destination`], each after a prefix such as `"t."`.
 macro_rules! destination_columns {
     ($prefix:literal) => {
-        $crate::repositories::sql::columns!(
-            $prefix:
-            id, project_id, platform, name, url, stream_key_hint, enabled, create_time,
-            update_time
+        concat!(
+            $crate::repositories::sql::columns!(
+                $prefix:
+                id, project_id, platform, name, url, stream_key_hint, enabled, srt_pbkeylen,
+                create_time, update_time
+            ),
+            ", ",
+            $prefix,
+            "srt_passphrase_sealed is not null as has_srt_passphrase",
         )
     };
 }
@@ -52,6 +57,54 @@ pub struct SealedDestination {
     pub stream_key_hint: String,
     /// Whether streams are sent to it.
     pub enabled: bool,
+    /// The SRT passphrase.
+    pub srt_passphrase: SealedChange,
+    /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
+    pub srt_pbkeylen: i32,
+}
+
+/// A sealed value to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SealedChange {
+    /// Keeps the stored value, whichever key seals it by then.
+    Keep,
+    /// Removes it.
+    Clear,
+    /// Replaces it.
+    Set(Vec<u8>),
+}
+
+/// A destination as it is stored, with its sealed secrets.
+#[derive(Debug, Clone, FromRow)]
+pub struct StoredDestination {
+    /// The destination.
+    #[sqlx(flatten)]
+    pub destination: Destination,
+    /// The sealed key.
+    pub stream_key_sealed: Vec<u8>,
+    /// The sealed SRT passphrase, if there is one.
+    pub srt_passphrase_sealed: Option<Vec<u8>>,
+}
+
+/// Where a destination sends streams: its address and its sealed key.
+#[derive(Debug, Clone, FromRow)]
+pub struct SealedTarget {
+    /// The id.
+    pub id: DestinationId,
+    /// The ingest URL.
+    pub url: String,
+    /// The sealed key.
+    pub stream_key_sealed: Vec<u8>,
+}
+
+impl SealedChange {
+    /// The new value; `None` if there is none.
+    fn value(&self) -> Option<&[u8]> {
+        match self {
+            Self::Keep | Self::Clear => None,
+            Self::Set(value) => Some(value),
+        }
+    }
 }
 
 impl Destinations {
@@ -70,7 +123,7 @@ impl Destinations {
         now: Time,
     ) -> Result<Created<Destination>> {
         let insert = self.insert(tenant, destination, idempotency, audit, now);
-        let get = |id: Uuid| async move { Ok(self.get(tenant, id.into()).await?.0) };
+        let get = |id: Uuid| async move { Ok(self.get(tenant, id.into()).await?.destination) };
         create_once(&self.database, idempotency, now, insert, get).await
     }
 
@@ -98,8 +151,9 @@ impl Destinations {
                     concat!(
                         "insert into destinations
                              (id, project_id, platform, name, url, stream_key_sealed,
-                              stream_key_hint, enabled, create_time, update_time)
-                         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+                              stream_key_hint, enabled, srt_passphrase_sealed, srt_pbkeylen,
+                              create_time, update_time)
+                         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
                          returning ",
                         destination_columns!(""),
                     ),
@@ -112,6 +166,8 @@ impl Destinations {
                         &destination.stream_key_sealed,
                         &destination.stream_key_hint,
                         destination.enabled,
+                        destination.srt_passphrase.value(),
+                        destination.srt_pbkeylen,
                         now
                     ]
                 )?;
@@ -127,21 +183,14 @@ impl Destinations {
             .await
     }
 
-    /// A destination, with its key sealed.
-    pub async fn get(&self, tenant: Tenant, id: DestinationId) -> Result<(Destination, Vec<u8>)> {
-        #[derive(FromRow)]
-        struct Found {
-            #[sqlx(flatten)]
-            destination: Destination,
-            stream_key_sealed: Vec<u8>,
-        }
-
-        let found: Found = fetch_optional!(
+    /// A destination, with its secrets sealed.
+    pub async fn get(&self, tenant: Tenant, id: DestinationId) -> Result<StoredDestination> {
+        fetch_optional!(
             self.database.reader(),
             concat!(
                 "select ",
                 destination_columns!("d."),
-                ", d.stream_key_sealed
+                ", d.stream_key_sealed, d.srt_passphrase_sealed
                  from destinations d
                  join projects p on p.id = d.project_id
                  where d.id = $1 and ",
@@ -149,8 +198,28 @@ impl Destinations {
             ),
             [id, tenant.user, tenant.restricted_to]
         )?
-        .ok_or_else(|| Error::not_found("destination", id))?;
-        Ok((found.destination, found.stream_key_sealed))
+        .ok_or_else(|| Error::not_found("destination", id))
+    }
+
+    /// The addresses and keys of a project's destinations, at most 1000, newest first.
+    pub async fn list_targets(
+        &self,
+        tenant: Tenant,
+        project_id: ProjectId,
+    ) -> Result<Vec<SealedTarget>> {
+        fetch_all!(
+            self.database.reader(),
+            concat!(
+                "select d.id, d.url, d.stream_key_sealed
+                 from destinations d
+                 join projects p on p.id = d.project_id
+                 where d.project_id = $1 and ",
+                owned_by!("$2", "$3"),
+                " order by d.id desc
+                 limit 1000",
+            ),
+            [project_id, tenant.user, tenant.restricted_to]
+        )
     }
 
     /// A project's destinations, newest first.
@@ -195,15 +264,17 @@ impl Destinations {
         self.database
             .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
-                let is_redirected = destination.stream_key_sealed.is_some()
-                    || url_of(&mut tx, destination.id).await? != destination.url;
+                let is_redirected = is_redirected(&mut tx, destination).await?;
                 let destination: Destination = fetch_optional!(
                     tx,
                     concat!(
                         "update destinations
                          set platform = $3, name = $4, url = $5,
                              stream_key_sealed = coalesce($6, stream_key_sealed),
-                             stream_key_hint = $7, enabled = $8, update_time = $9
+                             stream_key_hint = $7, enabled = $8, update_time = $9,
+                             srt_passphrase_sealed =
+                                 case when $10 then srt_passphrase_sealed else $11 end,
+                             srt_pbkeylen = $12
                          where id = $1 and update_time = $2
                          returning ",
                         destination_columns!(""),
@@ -217,7 +288,10 @@ impl Destinations {
                         &destination.stream_key_sealed,
                         &destination.stream_key_hint,
                         destination.enabled,
-                        now
+                        now,
+                        destination.srt_passphrase == SealedChange::Keep,
+                        destination.srt_passphrase.value(),
+                        destination.srt_pbkeylen
                     ]
                 )?
                 .ok_or(Error::ConcurrentChange)?;
@@ -241,7 +315,7 @@ impl Destinations {
         audit: &AuditContext,
         now: Time,
     ) -> Result<()> {
-        let (destination, _) = self.get(tenant, id).await?;
+        let StoredDestination { destination, .. } = self.get(tenant, id).await?;
 
         self.database
             .transaction(|mut tx| async move {
@@ -260,9 +334,25 @@ impl Destinations {
     }
 }
 
-async fn url_of(tx: &mut Transaction, id: DestinationId) -> Result<String> {
-    fetch_optional_scalar!(tx, "select url from destinations where id = $1", [id])?
-        .ok_or(Error::ConcurrentChange)
+/// Whether a change makes running relays wrong: of the address, key or encryption.
+async fn is_redirected(tx: &mut Transaction, after: &SealedDestination) -> Result<bool> {
+    let before: Option<(String, bool, i32)> = fetch_optional!(
+        tx,
+        "select url, srt_passphrase_sealed is not null, srt_pbkeylen
+         from destinations
+         where id = $1",
+        [after.id]
+    )?;
+    let (url, is_encrypted, pbkeylen) = before.ok_or(Error::ConcurrentChange)?;
+    let changes_passphrase = match after.srt_passphrase {
+        SealedChange::Keep => false,
+        SealedChange::Clear => is_encrypted,
+        SealedChange::Set(_) => true,
+    };
+    Ok(after.stream_key_sealed.is_some()
+        || changes_passphrase
+        || url != after.url
+        || pbkeylen != after.srt_pbkeylen)
 }
 
 /// Writes the event of a created or changed destination.
@@ -278,5 +368,6 @@ async fn record(
 
 impl_from_row!(
     Destination:
-    id, project_id, platform, name, url, stream_key_hint, enabled, create_time, update_time
+    id, project_id, platform, name, url, stream_key_hint, enabled, has_srt_passphrase,
+    srt_pbkeylen, create_time, update_time
 );

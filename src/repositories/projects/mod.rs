@@ -11,7 +11,9 @@ mod projects;
 pub(super) mod rows;
 mod stream_keys;
 
-pub use destinations::{Destinations, SealedDestination};
+pub use destinations::{
+    Destinations, SealedChange, SealedDestination, SealedTarget, StoredDestination,
+};
 pub use events::Events;
 pub use projects::{NewProject, Projects};
 pub use stream_keys::StreamKeys;

@@ -52,6 +52,10 @@ pub struct ClaimedRelay {
     pub url: String,
     /// The sealed stream key of the destination.
     pub stream_key_sealed: Vec<u8>,
+    /// The sealed SRT passphrase of the destination, if it has one.
+    pub srt_passphrase_sealed: Option<Vec<u8>>,
+    /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
+    pub srt_pbkeylen: i32,
 }
 
 /// A lease that a worker holds.
@@ -75,6 +79,8 @@ struct RelayEndpoints {
     play_url_sealed: Option<Vec<u8>>,
     url: String,
     stream_key_sealed: Vec<u8>,
+    srt_passphrase_sealed: Option<Vec<u8>>,
+    srt_pbkeylen: i32,
     /// Whether another lease for the destination exists.
     is_busy: bool,
 }
@@ -207,7 +213,7 @@ impl RelayLeases {
         let endpoints: RelayEndpoints = fetch_one!(
             tx,
             "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
-                    d.url, d.stream_key_sealed,
+                    d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen,
                     exists (
                         select 1 from relays b
                         where b.destination_id = d.id and b.lease_id is not null) as is_busy
@@ -233,6 +239,8 @@ impl RelayLeases {
                 .map(|(id, sealed)| SealedPlayUrl { id, sealed }),
             url: endpoints.url,
             stream_key_sealed: endpoints.stream_key_sealed,
+            srt_passphrase_sealed: endpoints.srt_passphrase_sealed,
+            srt_pbkeylen: endpoints.srt_pbkeylen,
         }))
     }
 }

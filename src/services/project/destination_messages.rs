@@ -5,21 +5,22 @@ use prost::Message;
 use crate::{
     auth::{AssociatedData, Sealer},
     domain::{
-        Destination, DestinationId, DestinationUpdate, IngestUrl, Invalid, Name, ProjectId,
-        StreamTarget, UrlPolicy, UserId,
+        Destination, DestinationId, DestinationLint, IngestUrl, Invalid, Name, Platform, ProjectId,
+        Secret, SrtEncryption, StreamTarget, UrlPolicy, UserId,
     },
     error::Error,
     proto::v1 as pb,
-    repositories::{IdempotencyKey, SealedDestination},
+    repositories::{IdempotencyKey, SealedChange, SealedDestination},
     services::{
         enums::read_enum,
         fields::{Fields, idempotency_key, read_request_id, timestamp},
     },
 };
 
-pub(super) struct UpdateDestination {
-    pub id: DestinationId,
-    pub update: DestinationUpdate,
+/// A destination to create.
+pub(super) struct CreateDestination {
+    pub destination: SealedDestination,
+    pub idempotency: Option<IdempotencyKey>,
 }
 
 /// Reads the destination to create, with its key sealed.
@@ -28,7 +29,7 @@ pub(super) fn read_create_destination(
     owner: UserId,
     sealer: &Sealer,
     policy: &UrlPolicy,
-) -> Result<(SealedDestination, Option<IdempotencyKey>), Error> {
+) -> Result<CreateDestination, Error> {
     let content = message.encode_to_vec();
     let pb::CreateDestinationRequest {
         project_id,
@@ -38,6 +39,8 @@ pub(super) fn read_create_destination(
         stream_key,
         enabled,
         request_id,
+        srt_passphrase,
+        srt_pbkeylen,
     } = message;
     Fields::read_all(|fields| {
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
@@ -47,15 +50,21 @@ pub(super) fn read_create_destination(
         let request_id = fields.read("request_id", read_request_id(&request_id));
         let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
             (None, Some(platform)) => StreamTarget::own_url(platform, policy).map(Some),
-            (url, _) => Ok(url),
+            (Some(url), Some(platform)) => of_platform(platform, url).map(Some),
+            (url, None) => Ok(url),
         });
         let url = fields.read("url", url).flatten();
-        let target = match StreamTarget::new(platform?, url?, stream_key?) {
+        let passphrase = SrtEncryption::parse_passphrase(&srt_passphrase);
+        let passphrase = fields.read("srt_passphrase", passphrase);
+        let pbkeylen = fields.read("srt_pbkeylen", SrtEncryption::parse_pbkeylen(srt_pbkeylen));
+        let encryption = read_encryption(fields, passphrase?, pbkeylen?);
+        let target = match StreamTarget::new(platform?, url?, stream_key?, encryption?) {
             Ok(target) => target,
             Err((field, invalid)) => return fields.read(field, Err(invalid)),
         };
 
         let id = DestinationId::generate();
+        let encryption = target.srt_encryption.as_ref();
         let destination = SealedDestination {
             id,
             project_id: project_id?,
@@ -68,110 +77,52 @@ pub(super) fn read_create_destination(
             )),
             stream_key_hint: target.key_hint(),
             enabled: enabled.unwrap_or(true),
+            srt_passphrase: encryption.map_or(SealedChange::Clear, |encryption| {
+                seal_passphrase(id, &encryption.passphrase, sealer)
+            }),
+            srt_pbkeylen: encryption.map_or(0, |encryption| encryption.pbkeylen),
         };
         let idempotency = request_id?
             .map(|id| idempotency_key(owner.uuid(), id, "CreateDestination", &content, sealer));
-        Some((destination, idempotency))
+        Some(CreateDestination {
+            destination,
+            idempotency,
+        })
     })
 }
 
-impl UpdateDestination {
-    pub fn read(message: pb::UpdateDestinationRequest, policy: &UrlPolicy) -> Result<Self, Error> {
-        let pb::UpdateDestinationRequest {
-            destination_id,
-            platform,
-            name,
-            url,
-            stream_key,
-            enabled,
-        } = message;
-        Fields::read_all(|fields| {
-            let id = fields.read("destination_id", DestinationId::parse(&destination_id));
-            let platform = fields.read_optional("platform", platform.map(read_enum));
-            let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
-            let stream_key = stream_key.map(|key| StreamTarget::parse_key(&key));
-            let stream_key = fields.read_optional("stream_key", stream_key);
-            let url = url.map(|url| StreamTarget::parse_url(&url, policy));
-            let url = fields.read_optional("url", url);
-            let update = DestinationUpdate {
-                platform: platform?,
-                name: name?,
-                url: url?,
-                stream_key: stream_key?,
-                enabled,
-            };
-            Some(Self { id: id?, update })
-        })
-    }
+/// An address that can be one of the platform.
+pub(super) fn of_platform(platform: Platform, url: IngestUrl) -> Result<IngestUrl, Invalid> {
+    platform.info().check_url(&url)?;
+    Ok(url)
+}
 
-    /// Applies the update. If the platform, address or key changes, they are checked together.
-    ///
-    /// A key that callers cannot read must not be sent to another server either. So it has to be given
-    /// again with another platform or server.
-    pub fn apply(
-        self,
-        before: &Destination,
-        key_before: Vec<u8>,
-        sealer: &Sealer,
-        policy: &UrlPolicy,
-    ) -> Result<SealedDestination, Error> {
-        let DestinationUpdate {
-            platform,
-            name,
-            url,
-            stream_key,
-            enabled,
-        } = self.update;
-        let mut after = SealedDestination {
-            id: before.id,
-            project_id: before.project_id,
-            platform: before.platform,
-            name: name.map_or_else(|| before.name.clone(), |name| name.as_str().to_owned()),
-            url: before.url.clone(),
-            stream_key_sealed: None,
-            stream_key_hint: before.stream_key_hint.clone(),
-            enabled: enabled.unwrap_or(before.enabled),
-        };
-        if platform.is_none() && url.is_none() && stream_key.is_none() {
-            return Ok(after);
+/// The encryption with a passphrase. Without one there is no key to have a length.
+pub(super) fn read_encryption(
+    fields: &mut Fields,
+    passphrase: Option<Secret>,
+    pbkeylen: i32,
+) -> Option<Option<SrtEncryption>> {
+    match passphrase {
+        Some(passphrase) => Some(Some(SrtEncryption {
+            passphrase,
+            pbkeylen,
+        })),
+        None if pbkeylen == 0 => Some(None),
+        None => {
+            let invalid = Invalid::because("must be 0 without srt_passphrase");
+            fields.read("srt_pbkeylen", Err(invalid))
         }
-
-        let mut fields = Fields::default();
-        let associated_data = AssociatedData::destination_key(before.id);
-        let platform = platform.unwrap_or(before.platform);
-        let url = match url {
-            Some(Some(url)) => Ok(url),
-            None if platform == before.platform => IngestUrl::parse(&before.url, policy),
-            // An address belongs to its platform, and is dropped with another platform.
-            None | Some(None) => StreamTarget::own_url(platform, policy),
-        };
-        let url = fields.read("url", url);
-        let is_same_server = platform == before.platform
-            && url
-                .as_ref()
-                .is_none_or(|url| url.is_same_server(&before.url));
-        let is_new_key = stream_key.is_some();
-        let stream_key = match stream_key {
-            Some(key) => Some(key),
-            None if is_same_server => Some(sealer.open_text(&associated_data, &key_before)?),
-            None => {
-                let requirement = "must be given again with another platform or server";
-                fields.read("stream_key", Err(Invalid::because(requirement)))
-            }
-        };
-        let (Some(url), Some(stream_key)) = (url, stream_key) else {
-            return Err(fields.into_error());
-        };
-        let target = StreamTarget::new(platform, url, stream_key)
-            .map_err(|(field, invalid)| Error::invalid(field, invalid.0))?;
-
-        after.platform = target.platform;
-        after.url = target.url.as_str().to_owned();
-        let key = target.stream_key.expose().as_bytes();
-        after.stream_key_sealed = is_new_key.then(|| sealer.seal(&associated_data, key));
-        after.stream_key_hint = target.key_hint();
-        Ok(after)
     }
+}
+
+pub(super) fn seal_passphrase(
+    id: DestinationId,
+    passphrase: &Secret,
+    sealer: &Sealer,
+) -> SealedChange {
+    let associated_data = AssociatedData::srt_passphrase(id);
+    SealedChange::Set(sealer.seal(&associated_data, passphrase.expose().as_bytes()))
 }
 
 impl From<Destination> for pb::Destination {
@@ -184,6 +135,8 @@ impl From<Destination> for pb::Destination {
             url,
             stream_key_hint,
             enabled,
+            has_srt_passphrase,
+            srt_pbkeylen,
             create_time,
             update_time,
         } = destination;
@@ -197,51 +150,23 @@ impl From<Destination> for pb::Destination {
             enabled,
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
+            has_srt_passphrase,
+            srt_pbkeylen,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use zeroize::Zeroizing;
-
-    use super::UpdateDestination;
-    use crate::{
-        auth::Sealer,
-        domain::{
-            Destination, DestinationId, DestinationUpdate, Platform, ProjectId, UrlPolicy, now,
-        },
-    };
-
-    /// A key rotation may seal the key again before the update is written.
-    #[test]
-    fn an_update_of_other_fields_does_not_write_the_stream_key() {
-        let id = DestinationId::generate();
-        let before = Destination {
-            id,
-            project_id: ProjectId::generate(),
-            platform: Platform::Youtube,
-            name: "Main channel".to_owned(),
-            url: "rtmps://a.rtmps.youtube.com/live2".to_owned(),
-            stream_key_hint: "qrst".to_owned(),
-            enabled: true,
-            create_time: now(),
-            update_time: now(),
-        };
-        let update = DestinationUpdate {
-            enabled: Some(false),
-            ..DestinationUpdate::default()
-        };
-        let sealer = Sealer::new(&[Zeroizing::new([7; 32])]);
-        let after = UpdateDestination { id, update }
-            .apply(
-                &before,
-                b"sealed before".to_vec(),
-                &sealer,
-                &UrlPolicy::default(),
-            )
-            .unwrap();
-
-        assert_eq!(after.stream_key_sealed, None);
+impl From<DestinationLint> for pb::DestinationLint {
+    fn from(lint: DestinationLint) -> Self {
+        let DestinationLint {
+            code,
+            field,
+            message,
+        } = lint;
+        Self {
+            code: pb::DestinationLintCode::from(code).into(),
+            field: field.to_owned(),
+            message,
+        }
     }
 }

@@ -144,7 +144,9 @@ impl From<&PlatformInfo> for pb::PlatformInfo {
             display_name,
             kind,
             urls,
+            hosts,
             tls,
+            may_accept_srt: _,
             limits,
             note,
         } = info;
@@ -161,6 +163,7 @@ impl From<&PlatformInfo> for pb::PlatformInfo {
                 max_audio_bitrate_kbps: limit(limits.max_audio_bitrate_kbps),
             }),
             note: (*note).to_owned(),
+            hosts: hosts.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -1,8 +1,10 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    destination_messages::{UpdateDestination, read_create_destination},
+    destination_lints::lints,
+    destination_messages::{CreateDestination, read_create_destination},
     messages::{read_create_project, read_rotate_stream_key, read_update_project},
+    update_destination::UpdateDestination,
 };
 use crate::{
     auth::{Caller, Sealer},
@@ -189,22 +191,38 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::CreateDestinationRequest>,
     ) -> Result<Response<pb::CreateDestinationResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "CreateDestination")?;
-        let (destination, idempotency) = read_create_destination(
+        let CreateDestination {
+            destination: sealed,
+            idempotency,
+        } = read_create_destination(
             request.into_inner(),
             tenant.user,
             &self.sealer,
             &self.url_policy,
         )?;
 
-        let audit = audit.with_resource(destination.id);
+        let targets = self
+            .destinations
+            .list_targets(tenant, sealed.project_id)
+            .await?;
+        let audit = audit.with_resource(sealed.id);
         let created = self
             .destinations
-            .create(tenant, &destination, idempotency.as_ref(), &audit, now())
+            .create(tenant, &sealed, idempotency.as_ref(), &audit, now())
             .await?;
 
-        let (Created::New(destination) | Created::Existing(destination)) = created;
-        let destination = Some(destination.into());
-        Ok(Response::new(pb::CreateDestinationResponse { destination }))
+        let (destination, key) = match created {
+            Created::New(destination) => (destination, sealed.stream_key_sealed.as_deref()),
+            Created::Existing(destination) => {
+                let own = targets.iter().find(|target| target.id == destination.id);
+                (destination, own.map(|own| &*own.stream_key_sealed))
+            }
+        };
+        let lints = lints(&destination, key, &targets, &self.sealer, &self.url_policy);
+        Ok(Response::new(pb::CreateDestinationResponse {
+            destination: Some(destination.into()),
+            lints,
+        }))
     }
 
     async fn get_destination(
@@ -214,9 +232,9 @@ impl pb::project_service_server::ProjectService for ProjectService {
         let tenant = Caller::of(&request)?.tenant()?;
         let id = read_id("destination_id", &request.get_ref().destination_id)?;
 
-        let (destination, _) = self.destinations.get(tenant, id).await?;
+        let stored = self.destinations.get(tenant, id).await?;
 
-        let destination = Some(destination.into());
+        let destination = Some(stored.destination.into());
         Ok(Response::new(pb::GetDestinationResponse { destination }))
     }
 
@@ -256,16 +274,26 @@ impl pb::project_service_server::ProjectService for ProjectService {
         let (tenant, audit) = tenant_and_audit(&request, "UpdateDestination")?;
         let update = UpdateDestination::read(request.into_inner(), &self.url_policy)?;
 
-        let (before, key) = self.destinations.get(tenant, update.id).await?;
-        let after = update.apply(&before, key, &self.sealer, &self.url_policy)?;
+        let before = self.destinations.get(tenant, update.id).await?;
+        let after = update.apply(&before, &self.sealer, &self.url_policy)?;
+        let targets = self
+            .destinations
+            .list_targets(tenant, after.project_id)
+            .await?;
         let audit = audit.with_resource(after.id);
+        let read_time = before.destination.update_time;
         let destination = self
             .destinations
-            .replace(tenant, &after, before.update_time, &audit, now())
+            .replace(tenant, &after, read_time, &audit, now())
             .await?;
 
-        let destination = Some(destination.into());
-        Ok(Response::new(pb::UpdateDestinationResponse { destination }))
+        let key = after.stream_key_sealed.unwrap_or(before.stream_key_sealed);
+        let key = Some(&*key);
+        let lints = lints(&destination, key, &targets, &self.sealer, &self.url_policy);
+        Ok(Response::new(pb::UpdateDestinationResponse {
+            destination: Some(destination.into()),
+            lints,
+        }))
     }
 
     async fn delete_destination(

@@ -14,7 +14,10 @@ use uuid::Uuid;
 use super::response_sender::{ResponseSender, StreamEnd};
 use crate::{
     auth::{AssociatedData, CallAuthorization, Sealer},
-    domain::{ProjectId, RelayError, RelayReport, ReportedState, Secret, now, relay_output_url},
+    domain::{
+        ProjectId, RelayError, RelayReport, ReportedState, Secret, now, relay_output_url,
+        relay_server_url,
+    },
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease},
@@ -171,6 +174,8 @@ impl ClaimSession {
             play_url,
             url,
             stream_key_sealed,
+            srt_passphrase_sealed,
+            srt_pbkeylen,
         } = claimed;
         let lease = relay.lease.clone();
         let (lease_id, expire_time) = lease
@@ -179,17 +184,19 @@ impl ClaimSession {
 
         let associated_data = AssociatedData::destination_key(relay.destination_id);
         let stream_key = self.sealer.open_text(&associated_data, &stream_key_sealed);
+        let passphrase = srt_passphrase_sealed.map_or(Ok(Secret::new("")), |sealed| {
+            let associated_data = AssociatedData::srt_passphrase(relay.destination_id);
+            self.sealer.open_text(&associated_data, &sealed)
+        });
         let input_url = play_url.map_or(Ok(Secret::new("")), |play| {
             self.sealer
                 .open_text(&AssociatedData::play_url(play.id), &play.sealed)
         });
-        let (stream_key, input_url) = match (stream_key, input_url) {
-            (Ok(stream_key), Ok(input_url)) => (stream_key, input_url),
-            (Err(error), _) => return Err(unreadable_secret(lease_id, "KEY_UNREADABLE", &error)),
-            (_, Err(error)) => {
-                return Err(unreadable_secret(lease_id, "PLAY_URL_UNREADABLE", &error));
-            }
-        };
+        let unreadable =
+            |code: &'static str| move |error: Error| unreadable_secret(lease_id, code, &error);
+        let stream_key = stream_key.map_err(unreadable("KEY_UNREADABLE"))?;
+        let passphrase = passphrase.map_err(unreadable("SRT_PASSPHRASE_UNREADABLE"))?;
+        let input_url = input_url.map_err(unreadable("PLAY_URL_UNREADABLE"))?;
         let assignment = pb::RelayAssignment {
             relay: Some(relay.into()),
             lease_id: lease_id.to_string(),
@@ -197,6 +204,10 @@ impl ClaimSession {
             input_url: input_url.expose().to_owned(),
             output_url: relay_output_url(&url, &stream_key).expose().to_owned(),
             connection_id,
+            output_server_url: relay_server_url(&url).to_owned(),
+            output_stream_key: stream_key.expose().to_owned(),
+            srt_passphrase: passphrase.expose().to_owned(),
+            srt_pbkeylen,
         };
         Ok((lease_id, assignment))
     }
@@ -261,6 +272,7 @@ fn unreadable_secret(lease_id: Uuid, code: &str, error: &Error) -> Box<RelayRepo
     );
     let message = match code {
         "KEY_UNREADABLE" => "the stream key of the destination cannot be opened",
+        "SRT_PASSPHRASE_UNREADABLE" => "the SRT passphrase of the destination cannot be opened",
         _ => "the address of the stream's media cannot be opened",
     };
     Box::new(RelayReport {

@@ -9,7 +9,7 @@ use crate::{
         Client, DatabaseReuse, Engine, MediaServer, Process, TestDatabase, TestServer, User,
         Watcher, refused,
     },
-    relay::fixture::{Fixture, broadcasting_report},
+    relay::fixture::{Fixture, broadcasting_report, destination_request},
 };
 
 /// A populated database and its clients.
@@ -170,6 +170,20 @@ impl Clients {
         };
         let revealed = owner.reveal_stream_key(request).await.unwrap();
         assert_eq!(revealed.into_inner().stream_key, self.idle.1);
+        let request = pb::ListDestinationsRequest {
+            project_id: self.idle.0.id.clone(),
+            ..Default::default()
+        };
+        let listed = owner.list_destinations(request).await.unwrap();
+        let encrypted = listed.into_inner().destinations.remove(0);
+        // A changed URL makes the server open the key and the passphrase.
+        let request = pb::UpdateDestinationRequest {
+            destination_id: encrypted.id,
+            url: Some("srt://live.example.com:9000?latency=20".to_owned()),
+            ..Default::default()
+        };
+        let updated = owner.update_destination(request).await.unwrap();
+        assert!(updated.into_inner().destination.unwrap().has_srt_passphrase);
     }
 
     async fn refresh_and_sign_in(&self, channel: &Channel) {
@@ -213,6 +227,13 @@ async fn ended_stream(fixture: &Fixture) -> (pb::Project, String) {
     let (project, stream_key) = fixture.owner.project_with(request).await;
     let stream = fixture.node.live(&stream_key, "c0").await;
     fixture.node.end(&stream, "c0").await;
+    let request = pb::CreateDestinationRequest {
+        url: "srt://live.example.com:9000".to_owned(),
+        srt_passphrase: "correct horse".to_owned(),
+        enabled: Some(false),
+        ..destination_request(&project, "encrypted")
+    };
+    fixture.create_destination(request).await;
     (project, stream_key)
 }
 

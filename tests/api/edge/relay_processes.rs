@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     harness::{Signal, eventually, send_signal},
-    relay::fixture::STARTED,
+    relay::fixture::{STARTED, destination_request},
 };
 
 #[tokio::test]
@@ -109,6 +109,34 @@ async fn a_changed_stream_key_restarts_the_process() {
     fixture.control_plane.update_destination(update).await;
     wait_for_exit(first).await;
     assert!(is_running(fixture.ffmpeg.wait_for_start(2).await));
+}
+
+#[tokio::test]
+async fn a_destination_with_a_passphrase_is_not_sent_to_in_clear() {
+    let fixture = RelayFixture::start().await;
+    let _edge = fixture.edge(&[]);
+    let request = pb::CreateDestinationRequest {
+        url: "srt://127.0.0.1:9".to_owned(),
+        srt_passphrase: "correct horse".to_owned(),
+        ..destination_request(&fixture.control_plane.project, "a")
+    };
+    let encrypted = fixture.control_plane.create_destination(request).await;
+    let stream = fixture.begin_live_stream().await;
+
+    let relay = fixture.wait_for_state(&stream, RelayState::Failed).await;
+    let error = relay.error.unwrap();
+    assert_eq!(error.code, "ENCRYPTION_UNSUPPORTED");
+    assert_eq!(error.severity(), RelayErrorSeverity::Fatal);
+
+    let update = pb::UpdateDestinationRequest {
+        destination_id: encrypted.id.clone(),
+        srt_passphrase: Some(String::new()),
+        ..Default::default()
+    };
+    fixture.control_plane.update_destination(update).await;
+    fixture.control_plane.start_relay(&stream, &encrypted).await;
+    // The first process is that of the relay without a passphrase.
+    assert!(is_running(fixture.ffmpeg.wait_for_start(1).await));
 }
 
 #[tokio::test]

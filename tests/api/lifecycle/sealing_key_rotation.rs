@@ -14,9 +14,10 @@ use crate::harness::{
 const ROTATE: [&str; 2] = ["rotate-sealing-key", "--activate-after=5s"];
 
 /// The columns with sealed secrets.
-const SEALED_COLUMNS: [(&str, &str); 4] = [
+const SEALED_COLUMNS: [(&str, &str); 5] = [
     ("projects", "stream_key_sealed"),
     ("destinations", "stream_key_sealed"),
+    ("destinations", "srt_passphrase_sealed"),
     ("sessions", "refresh_seed"),
     ("streams", "play_url_sealed"),
 ];
@@ -59,8 +60,8 @@ async fn count_sealed(database: &TestDatabase, key: &str) -> (i64, i64) {
     (under, others)
 }
 
-/// A user with sealed secrets: the stream keys of a project and a destination, the seed of
-/// refresh tokens, and the play URL of a stream.
+/// A user with sealed secrets: the stream key of a project, the stream key and SRT passphrase of a
+/// destination, the seed of refresh tokens, and the play URL of a stream.
 pub struct SealedSecrets {
     pub user: User,
     project: pb::Project,
@@ -76,8 +77,9 @@ impl SealedSecrets {
             project_id: project.id.clone(),
             platform: pb::Platform::Custom.into(),
             name: "Own".to_owned(),
-            url: "rtmp://example.com/app".to_owned(),
+            url: "srt://example.com:9000".to_owned(),
             stream_key: "abcd-efgh".to_owned(),
+            srt_passphrase: "correct horse".to_owned(),
             ..Default::default()
         };
         let answer = user
@@ -117,10 +119,10 @@ impl SealedSecrets {
         };
         let revealed = project.reveal_stream_key(request).await.unwrap();
         assert_eq!(revealed.into_inner().stream_key, self.stream_key);
-        // A changed URL makes the server open the destination key.
+        // A changed URL makes the server open the destination's secrets.
         let request = pb::UpdateDestinationRequest {
             destination_id: self.destination.id.clone(),
-            url: Some("rtmp://example.com/other".to_owned()),
+            url: Some("srt://example.com:9000?latency=20".to_owned()),
             ..Default::default()
         };
         project.update_destination(request).await.unwrap();
@@ -282,7 +284,7 @@ async fn a_killed_rotation_is_continued_even_by_two_processes_at_once(
     })
     .await;
     first.kill().await.unwrap();
-    assert!(halfway < 904, "{halfway}");
+    assert!(halfway < 905, "{halfway}");
 
     let (second, third) =
         tokio::join!(rotate(&server.database, &[]), rotate(&server.database, &[]));
@@ -296,7 +298,7 @@ async fn a_killed_rotation_is_continued_even_by_two_processes_at_once(
     assert_eq!(new_key_id(&second), new_key_id(&third));
     assert_eq!(
         count_sealed(&server.database, new_key_id(&second)).await,
-        (904, 0)
+        (905, 0)
     );
     let stored_keys = "select count(*) from keys where secret_sealed is not null";
     assert_eq!(server.database.number(stored_keys).await, 1);
@@ -335,7 +337,7 @@ async fn a_value_that_cannot_be_opened_is_reported_and_all_others_are_resealed(
     assert!(output.stderr.contains(&broken.project.id), "{output:?}");
     assert_eq!(
         count_sealed(&server.database, new_key_id(&output)).await,
-        (7, 1)
+        (9, 1)
     );
     secrets.assert_readable(&server).await;
 }

@@ -58,6 +58,8 @@ async fn a_destination_without_url_gets_the_url_of_its_platform(
         url: "rtmps://a.rtmps.youtube.com:443/live2".to_owned(),
         stream_key_hint: "qrst".to_owned(),
         enabled: true,
+        has_srt_passphrase: false,
+        srt_pbkeylen: 0,
         create_time: made.create_time,
         update_time: made.create_time,
     };
@@ -144,6 +146,8 @@ async fn all_invalid_fields_are_named_at_once() {
             stream_key: "two words".to_owned(),
             enabled: None,
             request_id: "1".to_owned(),
+            srt_passphrase: "short".to_owned(),
+            srt_pbkeylen: 1,
         };
         assert_eq!(
             refused(create(&user, request).await).fields(),
@@ -152,6 +156,8 @@ async fn all_invalid_fields_are_named_at_once() {
                 "platform",
                 "project_id",
                 "request_id",
+                "srt_passphrase",
+                "srt_pbkeylen",
                 "stream_key",
                 "url"
             ]

@@ -101,6 +101,25 @@ async fn hosts_of_the_internal_network_are_refused() {
     assert_refused(&server, urls).await;
 }
 
+/// One address of each network of IANA's special-purpose registries, and Azure's metadata.
+#[tokio::test]
+async fn hosts_of_special_purpose_networks_are_refused() {
+    let server = TestServer::start(Sqlite).await;
+
+    let hosts = "0.0.0.1 10.0.0.1 100.64.0.1 100.100.100.200 127.0.0.1 169.254.169.254 172.31.0.1
+        168.63.129.16 192.0.0.9 192.0.0.192 192.0.2.1 192.31.196.1 192.52.193.1 192.88.99.1
+        192.168.0.1 192.175.48.1 198.18.0.1 198.51.100.1 203.0.113.1 224.0.0.1 240.0.0.1
+        255.255.255.255 [::] [::1] [::ffff:10.0.0.1] [::ffff:168.63.129.16] [64:ff9b::a00:1]
+        [64:ff9b::a83f:8110] [64:ff9b:1::808:808] [100::1] [100:0:0:1::1] [2001::1] [2001:1::1]
+        [2001:2::1] [2001:3::1] [2001:4:112::1] [2001:10::1] [2001:20::1] [2001:30::1]
+        [2001:db8::1] [2002:a00:1::] [2002:a83f:8110::1] [2620:4f:8000::1] [3fff::1] [5f00::1]
+        [fc00::1] [fd00:ec2::254] [fe80::1] [fec0::1] [ff02::1] [ff0e::1]";
+    let urls = hosts
+        .split_whitespace()
+        .map(|host| format!("rtmp://{host}/app"));
+    assert_refused(&server, urls).await;
+}
+
 #[tokio::test]
 async fn obfuscated_internal_hosts_are_refused() {
     let server = TestServer::start(Sqlite).await;

@@ -69,9 +69,11 @@ async fn no_stream_key_is_stored_in_plain_text(#[values(Sqlite, Postgres)] engin
     let rotated = user.client.project.rotate_stream_key(rotation).await;
     let second_key = rotated.unwrap().into_inner().stream_key;
     let first_destination_key = youtube_destination(&project).stream_key;
+    let passphrase = "a-passphrase-of-srt";
     let target = pb::CreateDestinationRequest {
         request_id: uuid::Uuid::now_v7().to_string(),
-        ..custom_destination(&project, "rtmp://example.com/app")
+        srt_passphrase: passphrase.to_owned(),
+        ..custom_destination(&project, "srt://example.com:9000")
     };
     let target = create_destination(&user, target).await;
     let second_destination_key = "another-key-for-the-same-server";
@@ -89,6 +91,7 @@ async fn no_stream_key_is_stored_in_plain_text(#[values(Sqlite, Postgres)] engin
         &second_key[3..],
         &first_destination_key,
         second_destination_key,
+        passphrase,
     ] {
         assert!(!is_stored(&server, engine, key).await, "{key}");
     }

@@ -44,6 +44,37 @@ async fn every_platform_has_the_details_a_user_needs() {
     }
 }
 
+#[tokio::test]
+async fn every_static_platform_names_the_domains_of_its_hosts() {
+    for info in platforms().await {
+        let is_static = info.kind() == pb::PlatformKind::Static;
+        assert!(!is_static || !info.hosts.is_empty(), "{info:?}");
+        for url in &info.urls {
+            let host = url
+                .split("://")
+                .nth(1)
+                .unwrap()
+                .split(['/', ':'])
+                .next()
+                .unwrap();
+            let is_named = info.hosts.iter().any(|domain| host.ends_with(&**domain));
+            assert!(is_named, "{url} {:?}", info.hosts);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_default_of_a_platform_that_offers_rtmps_is_rtmps() {
+    for info in platforms().await {
+        let offers = [pb::PlatformTls::Offered, pb::PlatformTls::Required];
+        if offers.contains(&info.tls())
+            && let Some(url) = info.urls.first()
+        {
+            assert!(url.starts_with("rtmps://"), "{info:?}");
+        }
+    }
+}
+
 /// Predecessor's defect G18: addresses were listed that other sources contradict.
 #[tokio::test]
 async fn urls_that_other_sources_contradict_are_not_listed() {

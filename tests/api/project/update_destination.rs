@@ -130,6 +130,8 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         url: Some("srt://example.com:9000".to_owned()),
         stream_key: Some(String::new()),
         enabled: Some(false),
+        srt_passphrase: Some("correct horse".to_owned()),
+        srt_pbkeylen: Some(24),
     };
     let after = updated(&user, request).await;
 
@@ -139,6 +141,8 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         url: "srt://example.com:9000".to_owned(),
         stream_key_hint: String::new(),
         enabled: false,
+        has_srt_passphrase: true,
+        srt_pbkeylen: 24,
         update_time: after.update_time,
         ..before
     };
@@ -155,7 +159,9 @@ async fn a_new_platform_replaces_the_url_unless_one_is_given(
     let (project, _) = user.project().await;
     let own = "rtmp://example.com/app";
     let of_youtube = "rtmps://a.rtmps.youtube.com:443/live2";
-    let of_twitch = "rtmp://live.twitch.tv/app";
+    let of_twitch = "rtmps://ingest.global-contribute.live-video.net:443/app";
+    let near = "rtmp://live-fra.twitch.tv/app";
+    let of_kick = "rtmps://fa723fc1b171.global-contribute.live-video.net/app";
 
     for (from, platform, url, then) in [
         // Another platform that has a URL.
@@ -172,9 +178,19 @@ async fn a_new_platform_replaces_the_url_unless_one_is_given(
             Some(""),
             of_twitch,
         ),
-        (youtube_destination(&project), Some(TWITCH), Some(own), own),
+        (
+            youtube_destination(&project),
+            Some(TWITCH),
+            Some(near),
+            near,
+        ),
         // Another platform that has no URL.
-        (youtube_destination(&project), Some(KICK), Some(own), own),
+        (
+            youtube_destination(&project),
+            Some(KICK),
+            Some(of_kick),
+            of_kick,
+        ),
         // The same platform keeps its URL.
         (custom_destination(&project, own), Some(CUSTOM), None, own),
         (
@@ -186,7 +202,7 @@ async fn a_new_platform_replaces_the_url_unless_one_is_given(
         // Back to the URL of the platform.
         (
             pb::CreateDestinationRequest {
-                url: own.to_owned(),
+                url: "rtmp://a.rtmp.youtube.com/live2".to_owned(),
                 ..youtube_destination(&project)
             },
             None,
@@ -224,7 +240,11 @@ async fn a_new_platform_or_server_requires_the_stream_key_again(
 
     for (from, platform, url) in [
         (youtube_destination(&project), Some(TWITCH), None),
-        (youtube_destination(&project), None, Some(own)),
+        (
+            youtube_destination(&project),
+            None,
+            Some("rtmps://b.rtmps.youtube.com/live2"),
+        ),
         (custom_destination(&project, own), Some(YOUTUBE), None),
         (
             custom_destination(&project, own),
@@ -363,10 +383,20 @@ async fn all_invalid_fields_are_named_at_once() {
             url: Some("http://127.0.0.1/".to_owned()),
             stream_key: Some("two words".to_owned()),
             enabled: Some(true),
+            srt_passphrase: Some("short".to_owned()),
+            srt_pbkeylen: Some(1),
         };
         assert_eq!(
             refused(update(&user, request).await).fields(),
-            ["destination_id", "name", "platform", "stream_key", "url"]
+            [
+                "destination_id",
+                "name",
+                "platform",
+                "srt_passphrase",
+                "srt_pbkeylen",
+                "stream_key",
+                "url"
+            ]
         );
     }
 }

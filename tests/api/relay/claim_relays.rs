@@ -11,7 +11,9 @@ use sluice::{
 use tonic::Code;
 use uuid::Uuid;
 
-use super::fixture::{Fixture, STARTED, Worker, broadcasting_report, destination_request, state};
+use super::fixture::{
+    Fixture, STARTED, Worker, broadcasting_report, destination_request, state, state_report,
+};
 use crate::harness::{Client, Engine, Postgres, Sqlite, config, refused};
 use pb::RelayState::Starting;
 
@@ -36,10 +38,132 @@ async fn a_claimed_relay_comes_with_everything_its_worker_needs(
     assert_eq!(assigned.connection_id, "c1");
     assert_eq!(assigned.input_url, "");
     assert_eq!(assigned.output_url, "rtmp://live.example.com/app/key-of-a");
+    assert_eq!(assigned.output_server_url, "rtmp://live.example.com/app");
+    assert_eq!(assigned.output_stream_key, "key-of-a");
+    assert_eq!((&*assigned.srt_passphrase, assigned.srt_pbkeylen), ("", 0));
     let leased = assigned.lease_expire_time.unwrap().seconds - relay.update_time.unwrap().seconds;
     assert_eq!(leased, 15);
     assert_eq!(fixture.revision().await, before + 1);
     fixture.assert_no_missing_events().await;
+}
+
+/// Joined and split at the last slash, each of these would go out under other names.
+#[rstest]
+#[tokio::test]
+async fn a_worker_gets_the_address_and_the_key_apart(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let cases = [
+        (
+            "rtmp://far.example.com/live",
+            "abc/def==",
+            "rtmp://far.example.com/live",
+        ),
+        (
+            "rtmp://far.example.com/app/inst?user=a&pass=b",
+            "key",
+            "rtmp://far.example.com/app/inst?user=a&pass=b",
+        ),
+        (
+            "rtmps://far.example.com/rtmp/",
+            "FB-1?s_bl=1&a=A/b",
+            "rtmps://far.example.com/rtmp",
+        ),
+        (
+            "srt://far.example.com:9000?latency=20",
+            "#!::r=a/b,m=publish",
+            "srt://far.example.com:9000?latency=20",
+        ),
+    ];
+    let mut expected = Vec::new();
+    for (url, key, server_url) in cases {
+        let request = pb::CreateDestinationRequest {
+            url: url.to_owned(),
+            stream_key: key.to_owned(),
+            ..destination_request(&fixture.project, "a")
+        };
+        let made = fixture.create_destination(request).await;
+        expected.push((made.id, server_url.to_owned(), key.to_owned()));
+    }
+    fixture.live("c1").await;
+
+    let mut worker = fixture.worker("w1").await;
+    let assigned = worker.next_assignments(cases.len()).await;
+
+    let assigned = assigned.into_iter().map(|one| {
+        let destination_id = one.relay.unwrap().destination_id;
+        (destination_id, one.output_server_url, one.output_stream_key)
+    });
+    let mut assigned: Vec<_> = assigned.collect();
+    assigned.sort();
+    expected.sort();
+    assert_eq!(assigned, expected);
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_passphrase_of_an_srt_destination_is_decrypted_for_the_worker(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let request = pb::CreateDestinationRequest {
+        url: "srt://far.example.com:9000".to_owned(),
+        srt_passphrase: "correct horse".to_owned(),
+        srt_pbkeylen: 32,
+        ..destination_request(&fixture.project, "a")
+    };
+    let destination = fixture.create_destination(request).await;
+    fixture.live("c1").await;
+    let mut worker = fixture.worker("w1").await;
+    let assigned = worker.next_assignments(1).await.remove(0);
+    assert_eq!(assigned.srt_passphrase, "correct horse");
+    assert_eq!(assigned.srt_pbkeylen, 32);
+    assert!(!assigned.output_url.contains("horse"));
+
+    for (change, passphrase, pbkeylen) in [
+        (
+            pb::UpdateDestinationRequest {
+                srt_passphrase: Some("battery staple".to_owned()),
+                ..Default::default()
+            },
+            "battery staple",
+            32,
+        ),
+        (
+            pb::UpdateDestinationRequest {
+                srt_pbkeylen: Some(16),
+                ..Default::default()
+            },
+            "battery staple",
+            16,
+        ),
+        (
+            pb::UpdateDestinationRequest {
+                srt_passphrase: Some(String::new()),
+                ..Default::default()
+            },
+            "",
+            0,
+        ),
+    ] {
+        let change = pb::UpdateDestinationRequest {
+            destination_id: destination.id.clone(),
+            ..change
+        };
+        fixture.update_destination(change).await;
+        let revoked = worker.next_revocations().await.remove(0);
+        let held = pb::RelayAssignment {
+            lease_id: revoked,
+            ..Default::default()
+        };
+        worker
+            .expect_accepted(state_report(&held, pb::RelayState::Idle, 0))
+            .await;
+        let again = worker.next_assignments(1).await.remove(0);
+        assert_eq!(
+            (&*again.srt_passphrase, again.srt_pbkeylen),
+            (passphrase, pbkeylen)
+        );
+    }
 }
 
 #[rstest]

@@ -60,6 +60,29 @@ async fn a_relay_restarts_with_the_new_url_or_key_after_it_has_stopped(
 
 #[rstest]
 #[tokio::test]
+async fn a_relay_to_an_address_from_before_a_rule_goes_on(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    for url in [
+        "srt://live.example.com:9000?mode=listener&pbkeylen=16",
+        "rtmp://192.88.99.1/app",
+    ] {
+        let fixture = Fixture::start(engine).await;
+        fixture.destination("a").await;
+        let save = format!("update destinations set platform = 'facebook', url = '{url}'");
+        fixture.server.database.execute(&save).await;
+        fixture.live("c1").await;
+
+        let mut worker = fixture.worker("w1").await;
+        let assigned = worker.next_assignments(1).await.remove(0);
+
+        assert_eq!(assigned.output_server_url, url);
+        assert_eq!(assigned.output_stream_key, "key-of-a");
+    }
+}
+
+#[rstest]
+#[tokio::test]
 async fn renaming_a_destination_does_not_stop_its_relay(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {

@@ -38,6 +38,27 @@ async fn a_publish_begins_a_stream(#[values(Sqlite, Postgres)] engine: Engine) {
     assert_eq!(fixture.owner.stream(&stream.id).await, expected);
 }
 
+#[tokio::test]
+async fn white_space_and_invisible_characters_around_a_pasted_stream_key_are_ignored() {
+    let fixture = Fixture::start(Sqlite).await;
+
+    let pasted = [
+        " KEY",
+        "KEY ",
+        "KEY\n",
+        "\tKEY\r\n",
+        "KEY\u{a0}",
+        "\u{feff}KEY",
+        "KEY\u{200b}",
+    ];
+    for (number, pasted) in pasted.into_iter().enumerate() {
+        let key = pasted.replace("KEY", &fixture.key);
+        let stream = fixture.node.live(&key, &format!("c{number}")).await;
+        fixture.node.end(&stream, &format!("c{number}")).await;
+        assert_eq!(stream.project_id, fixture.project_id, "{pasted:?}");
+    }
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_publish_with_media_is_live_at_once(#[values(Sqlite, Postgres)] engine: Engine) {

@@ -81,6 +81,9 @@ async fn begin_publish_names_every_invalid_field() {
     ];
     assert_eq!(refusal.fields(), all);
 
+    let blank = fixture.begin_refusal(" \u{200b}\n", Some(MediaServer::connection("a")));
+    assert_eq!(blank.await.fields(), ["stream_key"]);
+
     let too_long = "k".repeat(256);
     let refusal = fixture.begin_refusal(&too_long, None).await;
     let absent = [

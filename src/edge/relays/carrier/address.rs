@@ -1,10 +1,24 @@
-use crate::domain::Secret;
+use crate::domain::{Secret, is_passed_option};
 
 const NO_SCHEME: &str = "must start with rtmp://, rtmps:// or srt://";
 const NO_HOST: &str = "must name a host";
 const NO_PORT: &str = "must have a port from 1 to 65535";
 const NO_NAME: &str = "must name an application and a stream";
 const LONG_ID: &str = "must have a stream id of at most 512 bytes";
+
+/// Where the media of a relay is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::edge::relays) enum Output {
+    /// The address and the key of the destination.
+    Apart {
+        /// For RTMP, everything behind the host is the application.
+        server_url: Secret,
+        /// The stream name of RTMP, the stream id of SRT.
+        stream_key: Secret,
+    },
+    /// Both joined. If the key has a slash, it is split at the wrong place.
+    Joined(Secret),
+}
 
 /// Where a far side is, and what it is to be told there.
 #[derive(Debug, Clone)]
@@ -50,19 +64,71 @@ pub(super) struct SrtAddress {
     pub(super) stream_id: Secret,
 }
 
-impl Address {
-    /// Takes an address with its key apart; says what it lacks.
-    pub(super) fn parse(url: &Secret) -> Result<Self, &'static str> {
-        let (scheme, rest) = url.expose().split_once("://").ok_or(NO_SCHEME)?;
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, rest) = rest.split_at(end);
-        match scheme.to_ascii_lowercase().as_str() {
-            "rtmp" => rtmp("rtmp", authority, rest).map(Self::Rtmp),
-            "rtmps" => rtmp("rtmps", authority, rest).map(Self::Rtmp),
-            "srt" => srt(authority, rest).map(Self::Srt),
-            _ => Err(NO_SCHEME),
+impl Output {
+    /// The key of the destination, as far as it is known.
+    pub(in crate::edge::relays) fn stream_key(&self) -> &str {
+        match self {
+            Self::Apart { stream_key, .. } => stream_key.expose(),
+            Self::Joined(url) => match url.expose().split_once("streamid=") {
+                Some((_, key)) => key,
+                None => url.expose().rsplit('/').next().unwrap_or_default(),
+            },
         }
     }
+}
+
+impl Address {
+    /// The address of a destination; says what it lacks.
+    pub(super) fn of_output(output: &Output) -> Result<Self, &'static str> {
+        let (server_url, key) = match output {
+            Output::Joined(url) => return Self::parse(url),
+            Output::Apart {
+                server_url,
+                stream_key,
+            } => (server_url, stream_key.expose()),
+        };
+        let (scheme, authority, rest) = split(server_url)?;
+        match &*scheme {
+            "srt" => srt(authority, query_of(rest), key).map(Self::Srt),
+            _ => {
+                let app = rest.strip_prefix('/').ok_or(NO_NAME)?;
+                rtmp(&scheme, authority, app.trim_end_matches('/'), key).map(Self::Rtmp)
+            }
+        }
+    }
+
+    /// Takes an address with its key apart; says what it lacks.
+    pub(super) fn parse(url: &Secret) -> Result<Self, &'static str> {
+        let (scheme, authority, rest) = split(url)?;
+        if scheme == "srt" {
+            let query = query_of(rest);
+            // The key comes last, and may hold anything.
+            let (options, stream_id) = match query.strip_prefix("streamid=") {
+                Some(stream_id) => ("", stream_id),
+                None => query.split_once("&streamid=").unwrap_or((query, "")),
+            };
+            return srt(authority, options, stream_id).map(Self::Srt);
+        }
+        let path = rest.strip_prefix('/').ok_or(NO_NAME)?;
+        let (app, name) = application_and_stream(path).ok_or(NO_NAME)?;
+        rtmp(&scheme, authority, app, name).map(Self::Rtmp)
+    }
+}
+
+/// The scheme in lower case, the authority, and what follows.
+fn split(url: &Secret) -> Result<(String, &str, &str), &'static str> {
+    let (scheme, rest) = url.expose().split_once("://").ok_or(NO_SCHEME)?;
+    let scheme = scheme.to_ascii_lowercase();
+    if !matches!(&*scheme, "rtmp" | "rtmps" | "srt") {
+        return Err(NO_SCHEME);
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    Ok((scheme, authority, rest))
+}
+
+fn query_of(rest: &str) -> &str {
+    rest.split_once('?').map_or("", |(_, query)| query)
 }
 
 fn site(authority: &str, usual: Option<u16>) -> Result<Site, &'static str> {
@@ -90,10 +156,12 @@ fn site(authority: &str, usual: Option<u16>) -> Result<Site, &'static str> {
     })
 }
 
-fn rtmp(scheme: &str, authority: &str, path: &str) -> Result<RtmpAddress, &'static str> {
+/// As OBS names them: the application has its query, and `tcUrl` is the whole address.
+fn rtmp(scheme: &str, authority: &str, app: &str, name: &str) -> Result<RtmpAddress, &'static str> {
+    if app.is_empty() || name.is_empty() {
+        return Err(NO_NAME);
+    }
     let tls = scheme == "rtmps";
-    let path = path.strip_prefix('/').ok_or(NO_NAME)?;
-    let (app, name) = application_and_stream(path).ok_or(NO_NAME)?;
     Ok(RtmpAddress {
         site: site(authority, Some(if tls { 443 } else { 1935 }))?,
         tls,
@@ -118,51 +186,20 @@ fn application_and_stream(path: &str) -> Option<(&str, &str)> {
     (!app.is_empty() && !name.is_empty()).then_some((app, name))
 }
 
-/// Options that ffmpeg needs, and that tell nothing of who sends. What is not here
-/// would make it listen, encrypt for itself, or name another stream.
-const OPTIONS: [&str; 12] = [
-    "latency",
-    "rcvlatency",
-    "peerlatency",
-    "tsbpddelay",
-    "pkt_size",
-    "payload_size",
-    "mss",
-    "maxbw",
-    "inputbw",
-    "oheadbw",
-    "tlpktdrop",
-    "snddropdelay",
-];
-
-fn srt(authority: &str, rest: &str) -> Result<SrtAddress, &'static str> {
-    let query = rest.split_once('?').map_or("", |(_, query)| query);
-    // The key comes last, and may hold anything.
-    let (options, stream_id) = match query.strip_prefix("streamid=") {
-        Some(stream_id) => ("", stream_id),
-        None => query.split_once("&streamid=").unwrap_or((query, "")),
-    };
+fn srt(authority: &str, options: &str, stream_id: &str) -> Result<SrtAddress, &'static str> {
     if stream_id.len() > 512 {
         return Err(LONG_ID);
     }
+    // Others would make ffmpeg listen, encrypt for itself, or name another stream.
+    let options: Vec<&str> = options
+        .split('&')
+        .filter(|option| is_passed_option(option))
+        .collect();
     Ok(SrtAddress {
         site: site(authority, None)?,
-        options: harmless(options),
+        options: options.join("&"),
         stream_id: Secret::new(stream_id),
     })
-}
-
-fn harmless(options: &str) -> String {
-    let is_known = |option: &&str| {
-        option.split_once('=').is_some_and(|(name, value)| {
-            let digits = value.strip_prefix('-').unwrap_or(value);
-            OPTIONS.contains(&name)
-                && matches!(digits.len(), 1..=12)
-                && digits.bytes().all(|byte| byte.is_ascii_digit())
-        })
-    };
-    let known: Vec<&str> = options.split('&').filter(is_known).collect();
-    known.join("&")
 }
 
 #[cfg(test)]
@@ -237,6 +274,62 @@ mod tests {
             assert_eq!(address.app.expose(), app, "{url}");
             assert_eq!(address.tc_url.expose(), tc_url, "{url}");
             assert_eq!(address.name.expose(), name, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_destination_keeps_its_application_and_key_apart() {
+        for (server_url, key, app, tc_url) in [
+            ("rtmp://far/live", "abc/def==", "live", "rtmp://far/live"),
+            ("rtmp://far/live", "k?x=a/b", "live", "rtmp://far/live"),
+            (
+                "RTMP://far/app/inst?user=a&pass=b/",
+                "key",
+                "app/inst?user=a&pass=b",
+                "rtmp://far/app/inst?user=a&pass=b",
+            ),
+            (
+                "rtmps://far:443/live2?backup=1",
+                "rtmp://pasted",
+                "live2?backup=1",
+                "rtmps://far:443/live2?backup=1",
+            ),
+        ] {
+            let output = Output::Apart {
+                server_url: Secret::new(server_url),
+                stream_key: Secret::new(key),
+            };
+            let Ok(Address::Rtmp(address)) = Address::of_output(&output) else {
+                panic!("{server_url}");
+            };
+            assert_eq!(address.app.expose(), app);
+            assert_eq!(address.tc_url.expose(), tc_url);
+            assert_eq!(address.name.expose(), key);
+        }
+        let output = Output::Apart {
+            server_url: Secret::new("srt://far:9000?latency=20&mode=listener"),
+            stream_key: Secret::new("k&streamid=x&latency=9"),
+        };
+        let Ok(Address::Srt(address)) = Address::of_output(&output) else {
+            panic!("it is SRT");
+        };
+        assert_eq!(address.options, "latency=20");
+        assert_eq!(address.stream_id.expose(), "k&streamid=x&latency=9");
+    }
+
+    #[test]
+    fn a_destination_needs_an_application_and_a_key() {
+        for (server_url, key) in [
+            ("rtmp://far/", "k"),
+            ("rtmp://far", "k"),
+            ("rtmp://far/a", ""),
+        ] {
+            let output = Output::Apart {
+                server_url: Secret::new(server_url),
+                stream_key: Secret::new(key),
+            };
+            let lacks = Address::of_output(&output).map(drop);
+            assert_eq!(lacks, Err(NO_NAME), "{server_url}");
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    address::{Address, RtmpAddress},
+    address::{Address, Output, RtmpAddress},
     host::Addresses,
     rtmp::{self, Far},
     srt,
@@ -46,23 +46,23 @@ impl Carrier {
             .map_err(fault)
     }
 
-    /// ffmpeg writes to `local_url`, what is carried to `url`: the address of a destination
-    /// with its key. All addresses of the host are checked against the policy, and no
+    /// ffmpeg writes to `local_url`, what is carried to `output`: the address of a destination
+    /// and its key. All addresses of the host are checked against the policy, and no
     /// other one is connected to.
     pub(in crate::edge::relays) async fn sending(
-        url: &Secret,
+        output: &Output,
         policy: &UrlPolicy,
     ) -> Result<Self, RelayFailure> {
-        Self::sending_over(url, policy, rtmp::usual_roots()).await
+        Self::sending_over(output, policy, rtmp::usual_roots()).await
     }
 
     /// The same with trust in given certificates.
     pub(super) async fn sending_over(
-        url: &Secret,
+        output: &Output,
         policy: &UrlPolicy,
         tls: Arc<ClientConfig>,
     ) -> Result<Self, RelayFailure> {
-        let carrier = match Address::parse(url) {
+        let carrier = match Address::of_output(output) {
             Ok(Address::Rtmp(address)) => {
                 Self::rtmp(Way::Sending, address, Some(policy), tls).await
             }

@@ -23,6 +23,7 @@ mod srt;
 mod trouble;
 mod words;
 
+pub(super) use address::Output;
 pub(super) use carrying::Carrier;
 
 #[cfg(test)]

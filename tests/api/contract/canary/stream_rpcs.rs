@@ -82,6 +82,28 @@ impl Recorder {
             ..request.clone()
         };
         self.call::<()>(Succeeds, rpc, token, kept).await;
+        let encrypted = pb::CreateDestinationRequest {
+            url: "srt://live.example.com:9000".to_owned(),
+            stream_key: self.new_secret("stream id"),
+            srt_passphrase: self.new_secret("passphrase"),
+            request_id: String::new(),
+            ..request.clone()
+        };
+        self.call::<()>(Succeeds, rpc, token, encrypted.clone())
+            .await;
+        let wrong = pb::CreateDestinationRequest {
+            stream_key: format!(
+                "a&passphrase={}",
+                self.new_secret("passphrase behind the key")
+            ),
+            ..encrypted.clone()
+        };
+        self.call::<()>(Fails, rpc, token, wrong).await;
+        let wrong = pb::CreateDestinationRequest {
+            url: request.url.clone(),
+            ..encrypted
+        };
+        self.call::<()>(Fails, rpc, token, wrong).await;
         let pasted = self.new_secret("key pasted into the address");
         let user = self.new_secret("password in the address");
         let passphrase = self.new_secret("passphrase in the address");

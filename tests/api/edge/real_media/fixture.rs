@@ -155,8 +155,13 @@ impl Fixture {
     /// Creates a destination at a URL with a unique key, which must not leak.
     pub async fn destination_at(&self, url: &str) -> pb::Destination {
         let key = format!("key-{}", Uuid::now_v7().simple());
-        self.secret_scanner.add_secret(&key);
-        self.owner.destination(url, &key).await
+        self.destination_with_key(url, &key).await
+    }
+
+    /// Creates a destination with a key, which must not leak.
+    pub async fn destination_with_key(&self, url: &str, key: &str) -> pb::Destination {
+        self.secret_scanner.add_secret(key);
+        self.owner.destination(url, key).await
     }
 
     /// Waits until a platform has received more bytes.

@@ -110,3 +110,29 @@ async fn a_destination_that_refuses_the_key_fails_permanently_and_affects_no_oth
     fixture.wait_for_ffmpegs(1).await;
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn a_destination_receives_the_application_and_the_key_as_its_owner_gave_them() {
+    let fixture = Fixture::start().await;
+    let (platform, plain) = fixture.destination("platform").await;
+    let key_with_slash = "key-with-a/slash-and-equals==";
+    let slash = fixture
+        .destination_with_key(&platform.url(), key_with_slash)
+        .await;
+    let key_of_instance = "key-of-an-instance";
+    let instance = fixture
+        .destination_with_key(&platform.instance_url(), key_of_instance)
+        .await;
+    let (_publisher, _) = fixture.live().await;
+
+    for destination in [&plain, &slash, &instance] {
+        fixture.wait_for_relay(destination, BROADCASTING).await;
+    }
+    wait_for("both streams are recorded under their names", async || {
+        let is_recorded = platform.has_recorded(key_with_slash, false)
+            && platform.has_recorded(key_of_instance, true);
+        is_recorded.then_some(())
+    })
+    .await;
+    fixture.end().await;
+}

@@ -9,7 +9,10 @@ use tokio::{
 
 use crate::{
     domain::{Secret, UrlPolicy},
-    edge::relays::{carrier::Carrier, relay_failure::RelayFailure},
+    edge::relays::{
+        carrier::{Carrier, Output},
+        relay_failure::RelayFailure,
+    },
 };
 
 /// How long a slow, loaded machine may take for anything.
@@ -45,7 +48,7 @@ pub(super) async fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// nginx-rtmp with an application `live` that asks `on_publish`.
+/// nginx-rtmp with the applications `live` and `app/inst`, which ask `on_publish`.
 pub(super) struct Nginx {
     pub(super) port: u16,
     process: Child,
@@ -61,7 +64,8 @@ impl Nginx {
             daemon off; master_process off; pid nginx.pid; error_log error.log info;
             events {{}}
             rtmp {{ server {{ listen 127.0.0.1:{port}; access_log off;
-                application live {{ live on; on_publish {on_publish}; }} }} }}"
+                application live {{ live on; on_publish {on_publish}; }}
+                application app/inst {{ live on; on_publish {on_publish}; }} }} }}"
         );
         let file = folder.path().join("nginx.conf");
         std::fs::write(&file, settings).unwrap();
@@ -121,6 +125,11 @@ pub(super) fn command_lines() -> String {
 }
 
 pub(super) async fn sending(url: &str) -> Carrier {
-    let carrier = Carrier::sending(&Secret::new(url), &open_policy()).await;
+    let carrier = Carrier::sending(&joined(url), &open_policy()).await;
     carrier.expect("the address can be sent to")
+}
+
+/// An address with its key in it.
+pub(super) fn joined(url: &str) -> Output {
+    Output::Joined(Secret::new(url))
 }

@@ -3,13 +3,13 @@ use tokio::{process::Command, time::timeout};
 use super::{
     hooks::Hooks,
     rig::{
-        Nginx, PATIENCE, command_lines, eventually, fault_of, free_port, open_policy, publish,
-        sending,
+        Nginx, PATIENCE, command_lines, eventually, fault_of, free_port, joined, open_policy,
+        publish, sending,
     },
 };
 use crate::{
     domain::{Secret, UrlPolicy},
-    edge::relays::carrier::Carrier,
+    edge::relays::carrier::{Carrier, Output},
     proto::v1::RelayErrorSeverity,
 };
 
@@ -47,6 +47,38 @@ async fn what_ffmpeg_sends_comes_under_the_true_name_and_can_be_read_so() {
     assert!(String::from_utf8_lossy(&probed.stdout).contains("codec_name=flv1"));
     assert!(reading.bytes() > 0);
     assert!(!command_lines().contains(KEY));
+}
+
+#[tokio::test]
+async fn a_server_is_told_the_application_and_the_stream_name_as_the_owner_gave_them() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let server = format!("rtmp://127.0.0.1:{}", nginx.port);
+    for (application, key, app) in [
+        ("live", "abc/def==", "live"),
+        ("app/inst?user=a&pass=b", "key", "app/inst"),
+    ] {
+        let output = Output::Apart {
+            server_url: Secret::new(format!("{server}/{application}")),
+            stream_key: Secret::new(key),
+        };
+        let carrier = Carrier::sending(&output, &open_policy()).await.unwrap();
+        let _ffmpeg = publish(&carrier);
+
+        eventually("media flows", async || carrier.bytes() > 10_000).await;
+        let asked = hooks.heard().pop().unwrap();
+        let field = |name: &str| {
+            let mut fields = url::form_urlencoded::parse(asked.as_bytes());
+            fields.find_map(|(field, value)| (field == name).then(|| value.into_owned()))
+        };
+        assert_eq!(field("app").as_deref(), Some(app), "{asked}");
+        assert_eq!(field("name").as_deref(), Some(key), "{asked}");
+        assert_eq!(
+            field("tcurl"),
+            Some(format!("{server}/{application}")),
+            "{asked}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -154,7 +186,7 @@ async fn addresses_that_cannot_be_sent_to_are_known_before_ffmpeg_is_started() {
             RelayErrorSeverity::Retryable,
         ),
     ] {
-        let fault = Carrier::sending(&Secret::new(url), &policy).await.map(drop);
+        let fault = Carrier::sending(&joined(url), &policy).await.map(drop);
         let fault = fault.expect_err(url);
         assert_eq!((fault.code, fault.severity), (code, severity), "{url}");
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::Secret,
-    edge::relays::carrier::{Carrier, rtmp::trusting},
+    edge::relays::carrier::{Carrier, Output, rtmp::trusting},
     proto::v1::RelayErrorSeverity,
 };
 
@@ -96,7 +96,12 @@ async fn over_tls_the_true_name_comes_as_well() {
     let terminator = Terminator::start(nginx.port).await;
     let mut roots = RootCertStore::empty();
     roots.add(terminator.certificate.clone()).unwrap();
-    let carrier = Carrier::sending_over(&terminator.url(), &open_policy(), trusting(roots)).await;
+    let carrier = Carrier::sending_over(
+        &Output::Joined(terminator.url()),
+        &open_policy(),
+        trusting(roots),
+    )
+    .await;
     let carrier = carrier.unwrap();
     let _ffmpeg = publish(&carrier);
 
@@ -114,7 +119,7 @@ async fn a_certificate_that_nobody_vouches_for_is_not_sent_to() {
     let hooks = Hooks::start(200).await;
     let nginx = Nginx::start(&hooks.url()).await;
     let terminator = Terminator::start(nginx.port).await;
-    let carrier = Carrier::sending(&terminator.url(), &open_policy())
+    let carrier = Carrier::sending(&Output::Joined(terminator.url()), &open_policy())
         .await
         .unwrap();
     let _ffmpeg = publish(&carrier);

@@ -1,0 +1,236 @@
+//! Reads UpdateDestination and applies it to the destination as it is.
+
+use crate::{
+    auth::{AssociatedData, Sealer},
+    domain::{
+        Destination, DestinationId, DestinationUpdate, IngestUrl, Invalid, Name, Scheme, Secret,
+        SrtEncryption, StreamTarget, UrlPolicy,
+    },
+    error::Error,
+    proto::v1 as pb,
+    repositories::{SealedChange, SealedDestination, StoredDestination},
+    services::{
+        enums::read_enum,
+        fields::Fields,
+        project::destination_messages::{of_platform, read_encryption, seal_passphrase},
+    },
+};
+
+/// An update, and the destination that it changes.
+pub(super) struct UpdateDestination {
+    pub id: DestinationId,
+    pub update: DestinationUpdate,
+}
+
+impl UpdateDestination {
+    pub fn read(message: pb::UpdateDestinationRequest, policy: &UrlPolicy) -> Result<Self, Error> {
+        let pb::UpdateDestinationRequest {
+            destination_id,
+            platform,
+            name,
+            url,
+            stream_key,
+            enabled,
+            srt_passphrase,
+            srt_pbkeylen,
+        } = message;
+        Fields::read_all(|fields| {
+            let id = fields.read("destination_id", DestinationId::parse(&destination_id));
+            let platform = fields.read_optional("platform", platform.map(read_enum));
+            let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
+            let stream_key = stream_key.map(|key| StreamTarget::parse_key(&key));
+            let stream_key = fields.read_optional("stream_key", stream_key);
+            let url = url.map(|url| StreamTarget::parse_url(&url, policy));
+            let url = fields.read_optional("url", url);
+            let passphrase = srt_passphrase.map(|text| SrtEncryption::parse_passphrase(&text));
+            let srt_passphrase = fields.read_optional("srt_passphrase", passphrase);
+            let pbkeylen = srt_pbkeylen.map(SrtEncryption::parse_pbkeylen);
+            let srt_pbkeylen = fields.read_optional("srt_pbkeylen", pbkeylen);
+            let update = DestinationUpdate {
+                platform: platform?,
+                name: name?,
+                url: url?,
+                stream_key: stream_key?,
+                enabled,
+                srt_passphrase: srt_passphrase?,
+                srt_pbkeylen: srt_pbkeylen?,
+            };
+            Some(Self { id: id?, update })
+        })
+    }
+
+    /// Applies the update. If it changes where or how streams are sent, all of that is checked
+    /// together; a saved address that it does not change is not checked again.
+    ///
+    /// Secrets that callers cannot read must not be used with another server either. So they have
+    /// to be given again with another platform or server.
+    pub fn apply(
+        self,
+        before: &StoredDestination,
+        sealer: &Sealer,
+        policy: &UrlPolicy,
+    ) -> Result<SealedDestination, Error> {
+        let changes_target = self.update.changes_target();
+        let mut after = unchanged(&before.destination);
+        if let Some(name) = &self.update.name {
+            name.as_str().clone_into(&mut after.name);
+        }
+        after.enabled = self.update.enabled.unwrap_or(after.enabled);
+        if !changes_target {
+            return Ok(after);
+        }
+
+        let is_new_key = self.update.stream_key.is_some();
+        let is_new_passphrase = self.update.srt_passphrase.is_some();
+        let target = self.target(before, sealer, policy)?;
+        after.platform = target.platform;
+        after.url = target.url.as_str().to_owned();
+        after.stream_key_hint = target.key_hint();
+        if is_new_key {
+            let associated_data = AssociatedData::destination_key(after.id);
+            let key = target.stream_key.expose().as_bytes();
+            after.stream_key_sealed = Some(sealer.seal(&associated_data, key));
+        }
+        after.srt_passphrase = match &target.srt_encryption {
+            None => SealedChange::Clear,
+            Some(new) if is_new_passphrase => seal_passphrase(after.id, &new.passphrase, sealer),
+            Some(_) => SealedChange::Keep,
+        };
+        after.srt_pbkeylen = target.srt_encryption.map_or(0, |new| new.pbkeylen);
+        Ok(after)
+    }
+
+    /// Where and how streams are sent after the update.
+    fn target(
+        self,
+        before: &StoredDestination,
+        sealer: &Sealer,
+        policy: &UrlPolicy,
+    ) -> Result<StreamTarget, Error> {
+        let Destination {
+            platform: old_platform,
+            url: old_url,
+            srt_pbkeylen: old_pbkeylen,
+            ..
+        } = &before.destination;
+        let mut fields = Fields::default();
+        let platform = self.update.platform.unwrap_or(*old_platform);
+        let url = match self.update.url {
+            Some(Some(url)) => of_platform(platform, url),
+            None if platform == *old_platform => IngestUrl::saved(old_url),
+            // An address belongs to its platform, and is dropped with another platform.
+            None | Some(None) => StreamTarget::own_url(platform, policy),
+        };
+        let url = fields.read("url", url);
+        let is_same_server =
+            platform == *old_platform && url.as_ref().is_none_or(|url| url.is_same_server(old_url));
+        let is_srt = url.as_ref().is_none_or(|url| url.scheme() == Scheme::Srt);
+
+        let stream_key = match self.update.stream_key {
+            None if is_same_server => Ok(open_stream_key(before, sealer)?),
+            key => key.ok_or_else(|| {
+                Invalid::because("must be given again with another platform or server")
+            }),
+        };
+        let stream_key = fields.read("stream_key", stream_key);
+        let passphrase = match self.update.srt_passphrase {
+            Some(passphrase) => Ok(passphrase),
+            None if before.srt_passphrase_sealed.is_none() || !is_srt => Ok(None),
+            None if is_same_server => Ok(open_srt_passphrase(before, sealer)?),
+            None => Err(Invalid::because(
+                "must be given again, or empty, with another platform or server",
+            )),
+        };
+        let passphrase = fields.read("srt_passphrase", passphrase);
+        let encryption = passphrase.and_then(|passphrase| {
+            let kept = passphrase.as_ref().map_or(0, |_| *old_pbkeylen);
+            let pbkeylen = self.update.srt_pbkeylen.unwrap_or(kept);
+            read_encryption(&mut fields, passphrase, pbkeylen)
+        });
+        let (Some(url), Some(stream_key), Some(encryption)) = (url, stream_key, encryption) else {
+            return Err(fields.into_error());
+        };
+        StreamTarget::new(platform, url, stream_key, encryption)
+            .map_err(|(field, invalid)| Error::invalid(field, invalid.0))
+    }
+}
+
+/// A destination as it is, with its stored secrets.
+fn unchanged(before: &Destination) -> SealedDestination {
+    SealedDestination {
+        id: before.id,
+        project_id: before.project_id,
+        platform: before.platform,
+        name: before.name.clone(),
+        url: before.url.clone(),
+        stream_key_sealed: None,
+        stream_key_hint: before.stream_key_hint.clone(),
+        enabled: before.enabled,
+        srt_passphrase: SealedChange::Keep,
+        srt_pbkeylen: before.srt_pbkeylen,
+    }
+}
+
+fn open_stream_key(stored: &StoredDestination, sealer: &Sealer) -> Result<Secret, Error> {
+    let associated_data = AssociatedData::destination_key(stored.destination.id);
+    sealer.open_text(&associated_data, &stored.stream_key_sealed)
+}
+
+fn open_srt_passphrase(
+    stored: &StoredDestination,
+    sealer: &Sealer,
+) -> Result<Option<Secret>, Error> {
+    let associated_data = AssociatedData::srt_passphrase(stored.destination.id);
+    let sealed = stored.srt_passphrase_sealed.as_deref();
+    sealed
+        .map(|sealed| sealer.open_text(&associated_data, sealed))
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::UpdateDestination;
+    use crate::{
+        auth::Sealer,
+        domain::{
+            Destination, DestinationId, DestinationUpdate, Platform, ProjectId, UrlPolicy, now,
+        },
+        repositories::StoredDestination,
+    };
+
+    /// A key rotation may seal the key again before the update is written.
+    #[test]
+    fn an_update_of_other_fields_does_not_write_the_stream_key() {
+        let id = DestinationId::generate();
+        let before = Destination {
+            id,
+            project_id: ProjectId::generate(),
+            platform: Platform::Youtube,
+            name: "Main channel".to_owned(),
+            url: "rtmps://a.rtmps.youtube.com/live2".to_owned(),
+            stream_key_hint: "qrst".to_owned(),
+            enabled: true,
+            has_srt_passphrase: false,
+            srt_pbkeylen: 0,
+            create_time: now(),
+            update_time: now(),
+        };
+        let update = DestinationUpdate {
+            enabled: Some(false),
+            ..DestinationUpdate::default()
+        };
+        let sealer = Sealer::new(&[Zeroizing::new([7; 32])]);
+        let before = StoredDestination {
+            destination: before,
+            stream_key_sealed: b"sealed before".to_vec(),
+            srt_passphrase_sealed: None,
+        };
+        let after = UpdateDestination { id, update }
+            .apply(&before, &sealer, &UrlPolicy::default())
+            .unwrap();
+
+        assert_eq!(after.stream_key_sealed, None);
+    }
+}
