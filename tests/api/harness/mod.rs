@@ -13,6 +13,7 @@ mod issuer;
 mod issuer_key;
 mod mail;
 mod mail_server;
+mod pgbouncer;
 mod postgres;
 mod process;
 mod processes;
@@ -20,6 +21,7 @@ mod proxy;
 mod raw_call;
 mod server;
 mod tools;
+mod unprivileged;
 mod watcher;
 
 pub use background_calls::BackgroundCalls;
@@ -38,6 +40,7 @@ pub use issuer::{DISCOVERY, Issuer, JWKS};
 pub use issuer_key::IssuerKey;
 pub use mail::Mail;
 pub use mail_server::{Certificate, LOGIN, MailServer, PASSWORD, USER};
+pub use pgbouncer::{PgBouncer, PoolMode};
 pub use postgres::PostgresServer;
 pub use process::{CommandOutput, Process};
 pub use processes::{
