@@ -13,7 +13,7 @@ use crate::{
     database::Database,
     error::{Error, Result},
     jobs::CredentialRefresh,
-    telemetry::metrics::JobRun,
+    telemetry::{Throttle, metrics::JobRun},
 };
 
 /// The names that health checks can ask about: the whole server, and each service.
@@ -33,6 +33,9 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The delay before the next attempt after the database did not answer.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+/// The interval of the log lines about a start that cannot proceed.
+const RETRY_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The health of the server. A clone shares it.
 #[derive(Debug, Clone)]
@@ -177,24 +180,37 @@ async fn refresh(database: &Database, credentials: &mut CredentialRefresh) -> Re
 
 /// Migrates the database, then reads the credentials, before calls are admitted.
 async fn start(database: &Database, credentials: &mut CredentialRefresh) -> Result<()> {
+    let mut retries = Retries {
+        log: Throttle::new(RETRY_LOG_INTERVAL),
+    };
     while let Err(error) = database.migrate().await {
-        wait_to_retry("migrate", error).await?;
+        retries.wait("migrate", error).await?;
     }
     while let Err(error) = refresh(database, credentials).await {
-        wait_to_retry("read the keys", error).await?;
+        let error = database.start_error(error);
+        retries.wait("read the keys", error).await?;
     }
     Ok(())
 }
 
-/// Waits before a step of the start is tried again, if its error may disappear.
-async fn wait_to_retry(step: &str, error: Error) -> Result<()> {
-    if !is_transient(&error) {
-        return Err(error);
+/// The retries of the steps of the start.
+struct Retries {
+    log: Throttle,
+}
+
+impl Retries {
+    /// Waits before a step is tried again, if its error may disappear.
+    async fn wait(&mut self, step: &str, error: Error) -> Result<()> {
+        if !is_transient(&error) {
+            return Err(error);
+        }
+        if let Some(attempts) = self.log.record() {
+            let error = error.with_causes();
+            tracing::warn!(error, attempts, "cannot {step} now, will try again");
+        }
+        sleep(RETRY_DELAY).await;
+        Ok(())
     }
-    let error = error.with_causes();
-    tracing::warn!(error, "cannot {step} now, will try again");
-    sleep(RETRY_DELAY).await;
-    Ok(())
 }
 
 /// Whether an error of the start may disappear without intervention.

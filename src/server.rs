@@ -18,7 +18,7 @@ use tonic_health::server::HealthReporter;
 use crate::{
     auth::{AccessTokens, AuthInterceptor, IdTokens, Keys, PasswordHasher, Revocations},
     config::Config,
-    database::Database,
+    database::{Database, Pooler},
     jobs::{self, CredentialRefresh, Mailer},
     layers,
     mail::MailSender,
@@ -212,6 +212,12 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
         Box::pin(jobs::prune_events(database.clone(), config.event_retention)),
         Box::pin(EventPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
     ];
+    if config.watch_hints && config.db_pooler == Pooler::Transaction {
+        tracing::info!(
+            "replicas find each other's changes by polling: LISTEN does not work through a pooler \
+             in transaction mode"
+        );
+    }
     if let Some(channel) = database.notify_channel().filter(|_| config.watch_hints) {
         let notifier = ReplicaNotifier::new(channel.clone(), database);
         jobs.push(Box::pin(notifier.run()));

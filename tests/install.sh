@@ -36,6 +36,10 @@ has_haproxy() {
   PATH=$PATH:/usr/sbin command -v haproxy >/dev/null
 }
 
+has_pgbouncer() {
+  PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null
+}
+
 has_nginx() {
   PATH=$PATH:/usr/sbin command -v nginx >/dev/null
 }

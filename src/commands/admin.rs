@@ -10,7 +10,7 @@ use crate::{
         Config,
         parse::{duration, parsed},
     },
-    database::{self, CopyError, DatabaseOptions, Target},
+    database::{self, CopyError, DatabaseOptions, SettingNames, Target},
     domain::{
         ApiKeyId, AuditContext, Email, Invalid, Name, NewApiKey, RequestOrigin, Scope, Scopes, now,
     },
@@ -163,14 +163,15 @@ fn end_sessions(config: &Config, email: Option<&str>) -> Result<(), CommandError
 fn copy(config: &Config, to: Target) -> Result<(), CommandError> {
     prepare(config)?;
     let from = config.database();
+    let to = to.with_pooler(config.db_pooler);
     let to = DatabaseOptions {
-        target: to,
+        target: to.with_settings(SettingNames::url("SLUICE_COPY_TO")),
         ..from.clone()
     };
 
     let copied = tokio::runtime::Runtime::new()?.block_on(database::copy(&from, &to));
     let copied = copied.map_err(|error| match error {
-        CopyError::SameEngine(_) => CommandError::Usage(error.to_string()),
+        CopyError::SameEngine(_) | CopyError::Pooled => CommandError::Usage(error.to_string()),
         other => other.into(),
     })?;
     for table in &copied {

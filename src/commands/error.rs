@@ -1,6 +1,9 @@
 use std::{io, process::ExitCode};
 
-use crate::auth::LoadKeysError;
+use crate::{
+    auth::LoadKeysError,
+    database::{ConnectError, UnusableDatabase},
+};
 
 /// Why a command fails.
 #[derive(Debug)]
@@ -27,21 +30,40 @@ impl CommandError {
                 ExitCode::from(if is_missing { 127 } else { 126 })
             }
             Self::Other(cause) => {
-                eprintln!("sluice: {cause:#}");
+                eprintln!("sluice: {}", with_causes(cause));
                 ExitCode::FAILURE
             }
         }
     }
 }
 
-/// Keys that cannot be loaded are an invalid setting, wherever they are loaded.
+/// An error with its causes, except those whose text it already contains.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Keys that cannot be loaded are an invalid setting, wherever they are loaded. A sentence
+/// about the database needs no introduction.
 impl<E: Into<anyhow::Error>> From<E> for CommandError {
     fn from(cause: E) -> Self {
         let cause = cause.into();
-        let mut causes = cause.chain().map(|cause| cause.downcast_ref());
-        match causes.find_map(|error| error) {
-            Some(LoadKeysError::Setting(sentence)) => Self::Usage(sentence.clone()),
-            _ => Self::Other(cause),
+        for cause in cause.chain() {
+            if let Some(LoadKeysError::Setting(sentence)) = cause.downcast_ref() {
+                return Self::Usage(sentence.clone());
+            }
+            if let Some(unusable) = cause.downcast_ref::<UnusableDatabase>() {
+                return Self::Other(anyhow::anyhow!("{unusable}"));
+            }
+            if let Some(failure) = cause.downcast_ref().and_then(ConnectError::of) {
+                return Self::Other(anyhow::anyhow!("{failure}"));
+            }
         }
+        Self::Other(cause)
     }
 }

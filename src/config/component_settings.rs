@@ -7,7 +7,7 @@ use sqlx_postgres::{PgConnectOptions, PgSslMode};
 use super::settings::{Config, Environment};
 use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, RateLimits, TokenSettings},
-    database::{DatabaseOptions, Target},
+    database::{DatabaseOptions, PostgresServers, SettingNames, Target, TargetSession},
     domain::{RelayTimeouts, SessionTimeouts, StreamTimeouts, UrlPolicy},
     layers::{ConcurrencyLimit, LayerSettings},
     mail::{MailSettings, MailTemplates, MailTransport},
@@ -37,16 +37,19 @@ impl Config {
             );
         }
         let database_parts = [
-            ("DB_PORT", self.db_port.is_some()),
+            ("DB_PORT", !self.db_port.is_empty()),
             ("DB_USER", self.db_user.is_some()),
             ("DB_PASSWORD", self.db_password.is_some()),
             ("DB_NAME", self.db_name.is_some()),
             ("DB_SSLMODE", self.db_sslmode.is_some()),
         ];
-        if self.db_host.is_none()
+        if self.db_host.is_empty()
             && let Some((part, _)) = database_parts.iter().find(|(_, set)| *set)
         {
             return Err(format!("{part} must not be set without DB_HOST"));
+        }
+        if self.db_port.len() > 1 && self.db_port.len() != self.db_host.len() {
+            return Err("DB_PORT must have one port, or one for each host of DB_HOST".into());
         }
         let names: HashSet<_> = self.oidc_providers.iter().map(|one| &one.name).collect();
         if names.len() < self.oidc_providers.len() {
@@ -134,21 +137,38 @@ impl Config {
     }
 
     fn target(&self) -> Target {
-        match (&self.database_url, &self.db_host) {
-            (Some(target), _) => target.clone(),
-            (None, None) => Target::Sqlite(self.data_dir.join("sluice.db")),
-            (None, Some(host)) => {
-                let mut server = PgConnectOptions::new_without_pgpass()
-                    .host(host)
-                    .port(self.db_port.unwrap_or(5432))
-                    .username(self.db_user.as_deref().unwrap_or("sluice"))
-                    .database(self.db_name.as_deref().unwrap_or("sluice"))
-                    .ssl_mode(self.db_sslmode.unwrap_or(PgSslMode::Prefer));
-                if let Some(password) = &self.db_password {
-                    server = server.password(password.expose());
-                }
-                Target::Postgres(Box::new(server))
-            }
+        let target = match &self.database_url {
+            Some(target) => target.clone(),
+            None if self.db_host.is_empty() => Target::Sqlite(self.data_dir.join("sluice.db")),
+            None => Target::Postgres(Box::new(self.postgres_servers())),
+        };
+        target.with_pooler(self.db_pooler)
+    }
+
+    /// The servers of `DB_HOST`.
+    fn postgres_servers(&self) -> PostgresServers {
+        let mut server = PgConnectOptions::new_without_pgpass()
+            .username(self.db_user.as_deref().unwrap_or("sluice"))
+            .database(self.db_name.as_deref().unwrap_or("sluice"))
+            .ssl_mode(self.db_sslmode.unwrap_or(PgSslMode::Prefer));
+        if let Some(password) = &self.db_password {
+            server = server.password(password.expose());
+        }
+        let servers = self.db_host.iter().enumerate().map(|(index, host)| {
+            let port = self.db_port.get(index).or(self.db_port.first());
+            let port = port.copied().unwrap_or(5432);
+            server.clone().host(host).port(port)
+        });
+        PostgresServers {
+            servers: servers.collect(),
+            target_session: TargetSession::Primary,
+            pooler: self.db_pooler,
+            settings: SettingNames {
+                host: "DB_HOST",
+                credentials: "DB_USER and DB_PASSWORD",
+                database: "DB_NAME",
+                ssl_mode: "DB_SSLMODE",
+            },
         }
     }
 

@@ -14,7 +14,12 @@ use super::{
     },
     transport::TransportSettings,
 };
-use crate::{auth::IdTokenProvider, database::Target, domain::Secret, mail::MailTransport};
+use crate::{
+    auth::IdTokenProvider,
+    database::{Pooler, Target},
+    domain::Secret,
+    mail::MailTransport,
+};
 
 /// The settings of a server. They have no `Debug`, because they contain secrets.
 #[derive(Clone, Args)]
@@ -71,17 +76,20 @@ pub struct Config {
     pub data_dir: PathBuf,
 
     /// `postgres://user:password@host:port/name` or `sqlite:FILE`; default
-    /// `sqlite:<data dir>/sluice.db`.
+    /// `sqlite:<data dir>/sluice.db`. With several hosts, `postgres://user:password@a:5432,b:5432/name`,
+    /// the first one that is a primary is used; `?target_session_attrs=` is `primary`, `read-write` or
+    /// `any`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = parsed::<Target>)]
     pub database_url: Option<Target>,
 
-    /// Instead of `DATABASE_URL`: the host of the PostgreSQL server.
-    #[arg(long, env = "DB_HOST", value_parser = not_empty, conflicts_with = "database_url")]
-    pub db_host: Option<String>,
+    /// Instead of `DATABASE_URL`: the host of the PostgreSQL server. Of several hosts,
+    /// comma-separated, the first one that is a primary is used.
+    #[arg(long, env = "DB_HOST", value_delimiter = ',', value_parser = not_empty, conflicts_with = "database_url")]
+    pub db_host: Vec<String>,
 
-    /// With `DB_HOST`: its port, by default 5432.
-    #[arg(long, env = "DB_PORT", value_parser = port)]
-    pub db_port: Option<u16>,
+    /// With `DB_HOST`: its port, by default 5432, or one port for each host, comma-separated.
+    #[arg(long, env = "DB_PORT", value_delimiter = ',', value_parser = port)]
+    pub db_port: Vec<u16>,
 
     /// With `DB_HOST`: the user, by default `sluice`.
     #[arg(long, env = "DB_USER", value_parser = not_empty)]
@@ -98,6 +106,13 @@ pub struct Config {
     /// With `DB_HOST`: disable, allow, prefer (the default), require, verify-ca or verify-full.
     #[arg(long, env = "DB_SSLMODE", value_parser = ssl_mode)]
     pub db_sslmode: Option<PgSslMode>,
+
+    /// The connection pooler in front of PostgreSQL: `transaction` for PgBouncer in transaction mode
+    /// and others that give each transaction any session, or `none`, also for PgBouncer in session
+    /// mode. With `transaction`, every statement runs in a transaction, and replicas find each
+    /// other's changes by polling.
+    #[arg(long, env = "SLUICE_DB_POOLER", default_value = "none", value_parser = parsed::<Pooler>)]
+    pub db_pooler: Pooler,
 
     /// Maximum number of database connections; 0 means twice the number of cores plus one.
     #[arg(long, env = "SLUICE_DB_POOL_SIZE", default_value = "0", value_parser = within(0..=1000))]
@@ -208,9 +223,8 @@ pub struct Config {
     #[arg(long, env = "SLUICE_WATCH_POLL_INTERVAL", default_value = "1s", value_parser = duration("10ms", "1min"))]
     pub watch_poll_interval: Duration,
 
-    /// Whether replicas notify each other of changes with LISTEN and NOTIFY of PostgreSQL. Set it
-    /// to `false` behind a pooler in transaction mode: changes by other replicas are then found by
-    /// polling.
+    /// Whether replicas notify each other of changes with LISTEN and NOTIFY of PostgreSQL. Otherwise
+    /// changes by other replicas are found by polling, as with `SLUICE_DB_POOLER=transaction`.
     #[arg(long, env = "SLUICE_WATCH_HINTS", default_value = "true", value_parser = boolean, action = clap::ArgAction::Set)]
     pub watch_hints: bool,
 

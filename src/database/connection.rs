@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Describe, Either, Execute, Executor, SqlStr, database::Database};
+use sqlx::{
+    Describe, Either, Execute, Executor, SqlSafeStr, SqlStr, database::Database, error::BoxDynError,
+};
 use tokio::time::{Instant, timeout};
 use tokio_stream::{Stream, StreamExt};
 
@@ -34,6 +36,8 @@ pub struct Connection<DB: Dialect> {
     pub(super) raw: DB::Connection,
     /// The time at which the pool replaces the connection.
     pub(super) expires_at: Option<Instant>,
+    /// Whether prepared statements have a name, under which they are kept.
+    pub(super) names_statements: bool,
     state: ConnectionState,
     statement_timeout: Duration,
 }
@@ -54,6 +58,7 @@ impl<DB: Dialect> Connection<DB> {
         Self {
             raw,
             expires_at: None,
+            names_statements: true,
             state: ConnectionState::Healthy,
             statement_timeout,
         }
@@ -64,8 +69,17 @@ impl<DB: Dialect> Connection<DB> {
     }
 
     /// Runs a statement without arguments and rows, such as `begin`.
-    pub(super) async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+    pub(super) async fn run(&mut self, sql: impl SqlSafeStr) -> Result<(), sqlx::Error> {
+        let sql = sql.into_sql_str();
         self.with_timeout(|raw| DB::run(raw, sql)).await
+    }
+
+    /// A statement that is prepared under a name only if the connection names statements.
+    fn named<E>(&self, query: E) -> Named<E> {
+        Named {
+            query,
+            may_have_name: self.names_statements,
+        }
     }
 
     async fn with_timeout<'c, T, F>(
@@ -109,6 +123,7 @@ where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
+        let query = self.named(query);
         Box::pin(self.with_timeout(move |raw| raw.execute(query)))
     }
 
@@ -117,6 +132,7 @@ where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
+        let query = self.named(query);
         BufferedRows::stream(self.with_timeout(move |raw| raw.fetch_many(query).collect()))
     }
 
@@ -125,6 +141,7 @@ where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
+        let query = self.named(query);
         Box::pin(self.with_timeout(move |raw| raw.fetch_optional(query)))
     }
 
@@ -144,6 +161,30 @@ where
         'c: 'e,
     {
         Box::pin(self.with_timeout(move |raw| raw.describe(sql)))
+    }
+}
+
+/// A statement, and whether the session may keep it under a name.
+struct Named<E> {
+    query: E,
+    may_have_name: bool,
+}
+
+impl<'q, DB: Database, E: Execute<'q, DB>> Execute<'q, DB> for Named<E> {
+    fn sql(self) -> SqlStr {
+        self.query.sql()
+    }
+
+    fn statement(&self) -> Option<&DB::Statement> {
+        self.query.statement()
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<DB::Arguments>, BoxDynError> {
+        self.query.take_arguments()
+    }
+
+    fn persistent(&self) -> bool {
+        self.may_have_name && self.query.persistent()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The differences between the engines.
 
-use std::{future::Future, io, path::Path, time::Duration};
+use std::{future::Future, path::Path, time::Duration};
 
-use sqlx::{ConnectOptions, Executor, error::DatabaseError};
+use sqlx::{ConnectOptions, Connection as _, Executor, SqlSafeStr, SqlStr, error::DatabaseError};
 use sqlx_postgres::{PgConnectOptions, PgConnection, Postgres};
 use sqlx_sqlite::{
     Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
@@ -10,28 +10,41 @@ use sqlx_sqlite::{
 use tracing::log::LevelFilter;
 
 use super::{
-    errors::{is_transient, sqlite_code},
-    options::DatabaseOptions,
+    errors::{is_lost_statement, is_transient, sqlite_code},
+    options::{DatabaseOptions, PostgresServers},
+    postgres_connector::{PostgresConnector, ServerLimits},
 };
-
-/// The options to connect to an engine.
-pub(super) type ConnectOptionsOf<DB> =
-    <<DB as sqlx::Database>::Connection as sqlx::Connection>::Options;
 
 /// How connections to an engine behave.
 pub trait Dialect: sqlx::Database {
     /// The time after which a connection is replaced.
     const MAX_LIFETIME: Option<Duration>;
 
-    /// Checks that a new connection can be used.
-    fn after_connect(
+    /// Opens connections. A clone shares its state.
+    type Connector: Clone + Send + Sync + 'static;
+
+    /// Opens a connection that can be used.
+    fn connect(
+        connector: &Self::Connector,
+    ) -> impl Future<Output = Result<Self::Connection, sqlx::Error>> + Send;
+
+    /// Checks that a connection can still be used.
+    fn ping(
+        connector: &Self::Connector,
         connection: &mut Self::Connection,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Runs a statement without arguments.
+    /// The statements that begin a transaction, from one such as `begin`.
+    fn begin(connector: &Self::Connector, begin: &'static str) -> SqlStr;
+
+    /// Whether connections have a session of their own. Otherwise every statement needs a
+    /// transaction, and prepared statements must not have a name.
+    fn has_sessions(connector: &Self::Connector) -> bool;
+
+    /// Runs statements without arguments.
     fn run(
         connection: &mut Self::Connection,
-        sql: &'static str,
+        sql: SqlStr,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Whether a connection cannot be used after this error of the database.
@@ -56,35 +69,63 @@ pub trait Dialect: sqlx::Database {
 impl Dialect for Postgres {
     const MAX_LIFETIME: Option<Duration> = Some(Duration::from_secs(30 * 60));
 
-    async fn after_connect(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        // After a failover the address may still lead to a read-only server.
-        let standby: bool = sqlx::query_scalar("select pg_is_in_recovery()")
-            .fetch_one(connection)
-            .await?;
-        match standby {
-            true => Err(io::Error::other("the server is a standby").into()),
-            false => Ok(()),
-        }
+    type Connector = PostgresConnector;
+
+    async fn connect(connector: &PostgresConnector) -> Result<PgConnection, sqlx::Error> {
+        connector.connect().await
     }
 
-    async fn run(connection: &mut PgConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    async fn ping(
+        connector: &PostgresConnector,
+        connection: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        connector.ping(connection).await
+    }
+
+    fn begin(connector: &PostgresConnector, begin: &'static str) -> SqlStr {
+        connector.begin(begin)
+    }
+
+    fn has_sessions(connector: &PostgresConnector) -> bool {
+        !connector.is_transaction_pooled()
+    }
+
+    async fn run(connection: &mut PgConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
         connection.execute(sql).await.map(drop)
     }
 
-    /// The server shuts down, starts, or has become a standby.
+    /// The server shuts down, starts, or has become a standby. Or the session has not the
+    /// prepared statements that it should have.
     fn is_fatal(cause: &dyn DatabaseError) -> bool {
-        is_transient(cause)
+        is_transient(cause) || is_lost_statement(cause)
     }
 }
 
 impl Dialect for Sqlite {
     const MAX_LIFETIME: Option<Duration> = None;
 
-    async fn after_connect(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        Ok(())
+    type Connector = SqliteConnectOptions;
+
+    async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+        options.connect().await
     }
 
-    async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    async fn ping(
+        _: &SqliteConnectOptions,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        connection.ping().await
+    }
+
+    fn begin(_: &SqliteConnectOptions, begin: &'static str) -> SqlStr {
+        begin.into_sql_str()
+    }
+
+    fn has_sessions(_: &SqliteConnectOptions) -> bool {
+        true
+    }
+
+    async fn run(connection: &mut SqliteConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
         // As a query, even without arguments, the statement is prepared only once.
         sqlx::query(sql).execute(connection).await.map(drop)
     }
@@ -99,32 +140,39 @@ impl Dialect for Sqlite {
     }
 }
 
-/// The options to connect to PostgreSQL, with the timeouts that the server enforces.
-pub(super) fn postgres_options(
-    server: &PgConnectOptions,
+/// Connects to PostgreSQL, with the timeouts that the server enforces.
+pub(super) fn postgres_connector(
+    servers: &PostgresServers,
     options: &DatabaseOptions,
-) -> PgConnectOptions {
+) -> PostgresConnector {
     let share_of_timeout = |share: f64| {
         let timeout = options.statement_timeout.mul_f64(share);
         format!("{}ms", timeout.as_millis().max(1))
     };
-    server
-        .clone()
-        .application_name("sluice")
-        // Shorter than the client's timeout, so that the server gives up first.
-        .options([("statement_timeout", share_of_timeout(0.8))])
-        .options([("lock_timeout", share_of_timeout(0.3))])
-        // No transaction waits for its client: an idle one has lost it, and holds row locks.
-        .options([("idle_in_transaction_session_timeout", share_of_timeout(0.5))])
+    let limits = ServerLimits {
+        of_statements: vec![
+            // Shorter than the client's timeout, so that the server gives up first.
+            ("statement_timeout", share_of_timeout(0.8)),
+            ("lock_timeout", share_of_timeout(0.3)),
+            // No transaction waits for its client: an idle one has lost it, and holds row locks.
+            ("idle_in_transaction_session_timeout", share_of_timeout(0.5)),
+        ],
         // The server drops the sessions of a replica that has vanished. sqlx has no
         // keepalive on the client side: the timeouts here find an unresponsive server.
-        .options([
-            ("tcp_keepalives_idle", "10"),
-            ("tcp_keepalives_interval", "5"),
-        ])
-        .options([("tcp_keepalives_count", "3"), ("tcp_user_timeout", "15s")])
-        .log_statements(LevelFilter::Debug)
-        .log_slow_statements(LevelFilter::Warn, options.slow_query)
+        of_connection: vec![
+            ("tcp_keepalives_idle", "10".to_owned()),
+            ("tcp_keepalives_interval", "5".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
+            ("tcp_user_timeout", "15s".to_owned()),
+        ],
+    };
+    let customize = |server: PgConnectOptions| {
+        server
+            .application_name("sluice")
+            .log_statements(LevelFilter::Debug)
+            .log_slow_statements(LevelFilter::Warn, options.slow_query)
+    };
+    PostgresConnector::new(servers, limits, options.acquire_timeout, customize)
 }
 
 /// The options to open a file of SQLite: for writing, and read-only.

@@ -124,6 +124,12 @@ pub(crate) fn is_transient(cause: &dyn DatabaseError) -> bool {
     code.is_some_and(|code| TRANSIENT_SQLSTATES.contains(&&*code) || code.starts_with("08"))
 }
 
+/// Whether a prepared statement of the session is gone, or another one has its name: an
+/// undeclared pooler has changed the session.
+pub(crate) fn is_lost_statement(cause: &dyn DatabaseError) -> bool {
+    matches!(cause.code().as_deref(), Some("26000" | "42P05"))
+}
+
 /// The primary result code of an error of SQLite.
 pub(crate) fn sqlite_code(cause: &dyn DatabaseError) -> Option<i32> {
     cause.try_downcast_ref::<SqliteError>()?;

@@ -11,7 +11,7 @@ use super::{
     dialect,
     engine::Engine,
     options::{DatabaseOptions, Target},
-    pool::{Pool, PoolLimits, PoolState, PooledConnection},
+    pool::{Pool, PoolLimits, PoolState},
     sqlite_writer::SqliteWriter,
     transaction::{SqliteTransaction, Transaction},
 };
@@ -64,8 +64,8 @@ impl Database {
             statement_timeout: options.statement_timeout,
         };
         let pools = match &options.target {
-            Target::Postgres(server) => Pools::Postgres(Pool::new(
-                dialect::postgres_options(server, options),
+            Target::Postgres(servers) => Pools::Postgres(Pool::new(
+                dialect::postgres_connector(servers, options),
                 limits,
             )),
             Target::Sqlite(file) => {
@@ -132,9 +132,7 @@ impl Database {
     /// Begins a transaction that writes.
     async fn begin(&self) -> Result<Transaction> {
         Ok(match &self.pools {
-            Pools::Postgres(pool) => {
-                Engine::Postgres(PooledConnection::begin(pool, "begin").await?)
-            }
+            Pools::Postgres(pool) => Engine::Postgres(pool.begin("begin").await?),
             Pools::Sqlite { writer, .. } => {
                 Engine::Sqlite(SqliteTransaction::Write(writer.acquire().await?))
             }
@@ -145,9 +143,9 @@ impl Database {
     pub(crate) async fn begin_read_only(&self) -> Result<Transaction> {
         const BEGIN: &str = "begin isolation level repeatable read read only";
         Ok(match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(PooledConnection::begin(pool, BEGIN).await?),
+            Pools::Postgres(pool) => Engine::Postgres(pool.begin(BEGIN).await?),
             Pools::Sqlite { reader, .. } => {
-                let connection = PooledConnection::begin(reader, "begin").await?;
+                let connection = reader.begin("begin").await?;
                 Engine::Sqlite(SqliteTransaction::ReadOnly(connection))
             }
         })

@@ -1,59 +1,191 @@
 //! Schema migrations, safe when several processes start at once.
 
-use std::{fs::File, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use sqlx::{
-    ConnectOptions, Connection,
-    migrate::{MigrateError, Migrator},
+    ConnectOptions, Connection, Executor,
+    migrate::{MigrateError, Migration, Migrator},
 };
+use sqlx_postgres::PgConnection;
+use sqlx_sqlite::SqliteConnectOptions;
 use tokio::time::timeout;
 
-use super::{Database, Pools};
+use super::{
+    Database, Pools,
+    postgres_connector::PostgresConnector,
+    unusable::{Place, UnusableDatabase, undeclared_pooler},
+};
 use crate::error::{Error, Result};
 
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Begins a transaction in which only one process migrates. Statements may take as long as
+/// the migration of another process.
+const BEGIN_MIGRATION: &str = "
+    begin;
+    set local statement_timeout = 0;
+    set local lock_timeout = 0;
+    set local idle_in_transaction_session_timeout = 0;
+    select pg_advisory_xact_lock(x'736c75696365'::bigint);
+    create table if not exists _sqlx_migrations (
+        version bigint primary key,
+        description text not null,
+        installed_on timestamptz not null default now(),
+        success boolean not null,
+        checksum bytea not null,
+        execution_time bigint not null
+    )";
 
 impl Database {
     /// Applies the missing migrations.
     ///
     /// Other processes wait meanwhile: on PostgreSQL for an advisory lock, on SQLite for
     /// a lock on a file beside the database.
+    ///
+    /// An error that only an operator can remedy is an [`UnusableDatabase`].
     pub async fn migrate(&self) -> Result<()> {
-        let migrated = match &self.pools {
+        let (migrated, migrator) = match &self.pools {
             Pools::Postgres(pool) => {
-                // A migration of another process may take longer than these timeouts.
-                let options = pool.connect_options().clone();
-                let options = options.options([("lock_timeout", "0"), ("statement_timeout", "0")]);
-                let mut connection = connect(&options, pool.acquire_timeout()).await?;
-                let migrated = POSTGRES.run_direct(None, &mut connection, false).await;
-                // The migrations are committed, whether or not the server receives this.
-                let _ = timeout(pool.acquire_timeout(), connection.close()).await;
-                migrated
+                let connector = pool.connector();
+                let migrated = match connector.connect_without_limits().await {
+                    Ok(mut connection) => {
+                        check_pooler(connector, &mut connection).await?;
+                        migrate_postgres(connection, pool.acquire_timeout()).await
+                    }
+                    Err(error) => Err(error.into()),
+                };
+                (migrated, &POSTGRES)
             }
             Pools::Sqlite { writer, .. } => {
-                let _lock = lock_file(writer.connect_options().get_filename()).await?;
-                let mut connection =
-                    connect(writer.connect_options(), writer.acquire_timeout()).await?;
-                let migrated = SQLITE.run_direct(None, &mut connection, false).await;
-                connection.close().await?;
-                migrated
+                let file = writer.connect_options();
+                let _lock = lock_file(file.get_filename()).await?;
+                (
+                    migrate_sqlite(file, writer.acquire_timeout()).await,
+                    &SQLITE,
+                )
             }
         };
-        migrated.map_err(|error| match error {
-            MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => cause.into(),
-            other => Error::internal(anyhow::Error::new(other).context("migration failed")),
+        let newest = migrator.iter().map(|migration| migration.version).max();
+        migrated.map_err(|error| {
+            let place = self.place();
+            place.explain_migration(error, newest.unwrap_or_default())
         })
+    }
+
+    /// The error of a start, as an [`UnusableDatabase`] if only an operator can remedy it.
+    pub fn start_error(&self, error: Error) -> Error {
+        self.place().explain(error)
+    }
+
+    fn place(&self) -> Place {
+        match &self.pools {
+            Pools::Postgres(pool) => Place::Postgres {
+                database: pool.connector().database().to_owned(),
+                settings: *pool.connector().settings(),
+            },
+            Pools::Sqlite { writer, .. } => {
+                Place::Sqlite(writer.connect_options().get_filename().to_owned())
+            }
+        }
     }
 }
 
-async fn connect<O: ConnectOptions>(options: &O, limit: Duration) -> Result<O::Connection>
-where
-    O::Connection: Sized,
-{
-    let connected = timeout(limit, options.connect()).await;
-    Ok(connected.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+/// Fails if there is certainly a pooler in transaction mode that no setting declares. The
+/// sessions of several connections would be mixed up.
+async fn check_pooler(connector: &PostgresConnector, connection: &mut PgConnection) -> Result<()> {
+    if !connector.is_transaction_pooled() && connector.shares_backend(connection).await {
+        let sentence = undeclared_pooler(connector.settings());
+        return Err(UnusableDatabase::new(sentence));
+    }
+    Ok(())
+}
+
+async fn migrate_postgres(
+    mut connection: PgConnection,
+    close_timeout: Duration,
+) -> Result<(), MigrateError> {
+    let migrated = apply_to_postgres(&mut connection).await;
+    // The migrations are committed, whether or not the server receives this.
+    let _ = timeout(close_timeout, connection.close()).await;
+    migrated
+}
+
+/// Applies the missing migrations in one transaction: a pooler may give the next one
+/// another session, without the lock.
+async fn apply_to_postgres(connection: &mut PgConnection) -> Result<(), MigrateError> {
+    connection.execute(BEGIN_MIGRATION).await?;
+    let applied = sqlx::query_as("select version, checksum, success from _sqlx_migrations")
+        .persistent(false)
+        .fetch_all(&mut *connection)
+        .await?;
+    for migration in missing(&POSTGRES, applied)? {
+        apply(connection, migration).await?;
+    }
+    connection.execute("commit").await?;
+    Ok(())
+}
+
+/// The migrations that are not applied. Fails if the applied ones are not those of a
+/// migrator.
+fn missing(
+    migrator: &'static Migrator,
+    applied: Vec<(i64, Vec<u8>, bool)>,
+) -> Result<Vec<&'static Migration>, MigrateError> {
+    let known: HashMap<_, _> = migrator
+        .iter()
+        .map(|known| (known.version, known))
+        .collect();
+    let mut missing = known.clone();
+    for (version, checksum, succeeded) in applied {
+        let migration = known.get(&version);
+        let migration = migration.ok_or(MigrateError::VersionMissing(version))?;
+        if !succeeded {
+            return Err(MigrateError::Dirty(version));
+        }
+        if *migration.checksum != *checksum {
+            return Err(MigrateError::VersionMismatch(version));
+        }
+        missing.remove(&version);
+    }
+    let mut missing: Vec<_> = missing.into_values().collect();
+    missing.sort_unstable();
+    Ok(missing)
+}
+
+async fn apply(connection: &mut PgConnection, migration: &Migration) -> Result<(), MigrateError> {
+    let start = Instant::now();
+    connection
+        .execute(migration.sql.clone())
+        .await
+        .map_err(|error| MigrateError::ExecuteMigration(error, migration.version))?;
+    let nanoseconds = i64::try_from(start.elapsed().as_nanos()).unwrap_or(i64::MAX);
+    sqlx::query(
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+         values ($1, $2, true, $3, $4)",
+    )
+    .bind(migration.version)
+    .bind(&*migration.description)
+    .bind(&*migration.checksum)
+    .bind(nanoseconds)
+    .persistent(false)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn migrate_sqlite(file: &SqliteConnectOptions, limit: Duration) -> Result<(), MigrateError> {
+    let connected = timeout(limit, file.connect()).await;
+    let mut connection = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+    let migrated = SQLITE.run_direct(None, &mut connection, false).await;
+    connection.close().await?;
+    migrated
 }
 
 /// Locks `<database>.lock` until the returned file is dropped.
@@ -62,14 +194,19 @@ async fn lock_file(database: &Path) -> Result<File> {
     path.push(".lock");
 
     let locked = tokio::task::spawn_blocking(move || -> anyhow::Result<File> {
-        let file =
-            File::create(&path).context("cannot create the lock file beside the database")?;
-        file.lock()
-            .context("cannot lock the file beside the database")?;
+        let cannot = |verb| {
+            format!(
+                "cannot {verb} the lock file {}: make its folder writable, or name another file \
+                 (DATABASE_URL or SLUICE_DATA_DIR)",
+                Path::new(&path).display()
+            )
+        };
+        let file = File::create(&path).with_context(|| cannot("create"))?;
+        file.lock().with_context(|| cannot("lock"))?;
         Ok(file)
     });
     locked
         .await
         .map_err(Error::internal)?
-        .map_err(Error::internal)
+        .map_err(|error| UnusableDatabase::new(format!("{error:#}")))
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sqlx::{ConnectOptions, Connection as _};
+use sqlx::Connection as _;
 use tokio::{
     runtime::Handle,
     sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore},
@@ -27,8 +27,9 @@ use tokio::{
 
 use super::{
     autocommit::Acquire,
+    connect_error::ConnectError,
     connection::{Connection, ConnectionState},
-    dialect::{ConnectOptionsOf, Dialect},
+    dialect::Dialect,
     errors::is_unavailable,
     idle_list::IdleList,
     read_batcher::BatchLimits,
@@ -60,7 +61,7 @@ pub(super) struct PoolLimits {
 pub struct Pool<DB: Dialect>(Arc<PoolInner<DB>>);
 
 struct PoolInner<DB: Dialect> {
-    connect_options: ConnectOptionsOf<DB>,
+    connector: DB::Connector,
     limits: PoolLimits,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -87,10 +88,10 @@ pub struct PoolState {
 
 impl<DB: Dialect> Pool<DB> {
     /// A pool without connections: one is opened when it is needed.
-    pub(super) fn new(connect_options: ConnectOptionsOf<DB>, limits: PoolLimits) -> Self {
+    pub(super) fn new(connector: DB::Connector, limits: PoolLimits) -> Self {
         let size = usize::try_from(limits.size).unwrap_or(usize::MAX);
         Self(Arc::new(PoolInner {
-            connect_options,
+            connector,
             limits,
             permits: Arc::new(Semaphore::new(size.min(Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
@@ -100,9 +101,9 @@ impl<DB: Dialect> Pool<DB> {
         }))
     }
 
-    /// The options to connect to the server.
-    pub(crate) fn connect_options(&self) -> &ConnectOptionsOf<DB> {
-        &self.0.connect_options
+    /// What opens connections.
+    pub(super) fn connector(&self) -> &DB::Connector {
+        &self.0.connector
     }
 
     fn size(&self) -> usize {
@@ -148,12 +149,9 @@ impl<DB: Dialect> Pool<DB> {
     }
 }
 
-impl<DB: Dialect> Acquire for Pool<DB> {
-    type Dialect = DB;
-    type Guard = PooledConnection<DB>;
-
+impl<DB: Dialect> Pool<DB> {
     /// Waits for a connection; callers are served in their order.
-    async fn acquire(&self) -> Result<PooledConnection<DB>, sqlx::Error> {
+    async fn take(&self) -> Result<PooledConnection<DB>, sqlx::Error> {
         let pool = &self.0;
         let deadline = Instant::now() + pool.limits.acquire_timeout;
         let permit = {
@@ -174,8 +172,35 @@ impl<DB: Dialect> Acquire for Pool<DB> {
         })
     }
 
-    async fn release(_: PooledConnection<DB>, _: bool) -> Result<(), sqlx::Error> {
-        Ok(())
+    /// Begins a transaction with a statement such as `begin`.
+    pub(super) async fn begin(
+        &self,
+        begin: &'static str,
+    ) -> Result<PooledConnection<DB>, sqlx::Error> {
+        let mut connection = self.take().await?;
+        connection.in_transaction = true;
+        connection.run(DB::begin(&self.0.connector, begin)).await?;
+        Ok(connection)
+    }
+}
+
+impl<DB: Dialect> Acquire for Pool<DB> {
+    type Dialect = DB;
+    type Guard = PooledConnection<DB>;
+
+    /// Waits for a connection. Without a session of its own, the statement gets a transaction.
+    async fn acquire(&self) -> Result<PooledConnection<DB>, sqlx::Error> {
+        match DB::has_sessions(&self.0.connector) {
+            true => self.take().await,
+            false => self.begin("begin").await,
+        }
+    }
+
+    async fn release(connection: PooledConnection<DB>, succeeded: bool) -> Result<(), sqlx::Error> {
+        match connection.in_transaction {
+            true => connection.end(succeeded).await,
+            false => Ok(()),
+        }
     }
 }
 
@@ -186,7 +211,11 @@ impl<DB: Dialect> PoolInner<DB> {
             let (mut idle, may_have_failed) = self.idle.lock().pop()?;
             if !may_have_failed
                 || matches!(
-                    timeout(PING_TIMEOUT, idle.connection.raw.ping()).await,
+                    timeout(
+                        PING_TIMEOUT,
+                        DB::ping(&self.connector, &mut idle.connection.raw)
+                    )
+                    .await,
                     Ok(Ok(()))
                 )
             {
@@ -207,6 +236,7 @@ impl<DB: Dialect> PoolInner<DB> {
                 }
                 Ok(Ok(raw)) => {
                     let mut connection = Connection::new(raw, self.limits.statement_timeout);
+                    connection.names_statements = DB::has_sessions(&self.connector);
                     // Connections that were opened together do not expire together.
                     connection.expires_at = DB::MAX_LIFETIME.map(|lifetime| {
                         Instant::now() + lifetime.mul_f64(0.9 + random_fraction() / 5.0)
@@ -217,7 +247,11 @@ impl<DB: Dialect> PoolInner<DB> {
             };
             failures += 1;
             let delay = CONNECT_BACKOFF.delay(failures);
-            if !is_unavailable(&error) || Instant::now() + delay >= deadline {
+            let is_permanent = match ConnectError::of(&error) {
+                Some(failure) => failure.is_permanent,
+                None => !is_unavailable(&error),
+            };
+            if is_permanent || Instant::now() + delay >= deadline {
                 return Err(error);
             }
             sleep(delay).await;
@@ -232,12 +266,7 @@ impl<DB: Dialect> PoolInner<DB> {
             lock = Some(self.connect_lock.lock().await)
                 .filter(|_| self.is_down.load(Ordering::Relaxed));
         }
-        let connected = async {
-            let mut raw = self.connect_options.connect().await?;
-            DB::after_connect(&mut raw).await?;
-            Ok(raw)
-        };
-        let connected = connected.await;
+        let connected = DB::connect(&self.connector).await;
         self.is_down.store(connected.is_err(), Ordering::Relaxed);
         drop(lock);
         connected
@@ -310,6 +339,15 @@ async fn recover<DB: Dialect>(
     match timeout(CLOSE_TIMEOUT, recovering).await {
         Ok(Ok(())) => pool.put_back(connection),
         _ => pool.idle.lock().record_failure(),
+    }
+}
+
+impl<DB: Dialect> PooledConnection<DB> {
+    /// Ends the transaction.
+    pub(super) async fn end(mut self, commit: bool) -> Result<(), sqlx::Error> {
+        self.run(if commit { "commit" } else { "rollback" }).await?;
+        self.in_transaction = false;
+        Ok(())
     }
 }
 

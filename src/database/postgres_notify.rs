@@ -5,11 +5,10 @@
 
 use std::{fmt::Write, time::Duration};
 
-use sqlx_postgres::{PgListener, PgPoolOptions, Postgres};
-use tokio::time::timeout;
+use sqlx_postgres::{PgConnectOptions, PgListener, PgPoolOptions, Postgres};
 use uuid::Uuid;
 
-use super::{Autocommit, Database, Pool, Pools};
+use super::{Autocommit, Database, Pool, Pools, postgres_connector::check_role};
 use crate::{domain::ProjectId, error::Result};
 
 /// The name of the channel.
@@ -18,7 +17,7 @@ const CHANNEL: &str = "sluice_changes";
 /// The maximum number of ids in a payload, which must be shorter than 8000 bytes.
 const MAX_IDS_PER_PAYLOAD: usize = 200;
 
-/// The timeout to connect and to start listening.
+/// The timeout to connect to a server, if the connector has a longer one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The application name of the listening connection.
@@ -48,9 +47,11 @@ pub enum ReplicaChange {
 }
 
 impl Database {
-    /// The channel to other replicas. `None` on SQLite, which has none.
+    /// The channel to other replicas. `None` without one: on SQLite, and through a pooler in
+    /// transaction mode, which forwards no notifications.
     pub fn notify_channel(&self) -> Option<NotifyChannel> {
         match &self.pools {
+            Pools::Postgres(pool) if pool.connector().is_transaction_pooled() => None,
             Pools::Postgres(pool) => Some(NotifyChannel {
                 pool: pool.clone(),
                 replica: Uuid::now_v7(),
@@ -89,22 +90,29 @@ impl NotifyChannel {
 
     /// Listens on a connection that does not belong to the pool.
     pub async fn listen(&self) -> Result<NotifyListener> {
-        let server = self.pool.connect_options().clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(server.application_name(LISTENER_APPLICATION_NAME));
-        let mut listener = PgListener::connect_with(&pool).await?;
-        listener.eager_reconnect(false);
-        let listening = timeout(CONNECT_TIMEOUT, listener.listen(CHANNEL)).await;
-        listening.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        let connector = self.pool.connector();
+        let listener = connector
+            .first_usable(|server| listen_to(server.clone(), connector.setup()))
+            .await?;
         Ok(NotifyListener {
             listener,
             replica: self.replica,
         })
     }
+}
+
+async fn listen_to(server: PgConnectOptions, setup: String) -> Result<PgListener, sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_lazy_with(server.application_name(LISTENER_APPLICATION_NAME));
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.eager_reconnect(false);
+    check_role(setup, &mut listener).await?;
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
 }
 
 impl NotifyListener {

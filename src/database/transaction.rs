@@ -4,12 +4,7 @@ use sqlx_postgres::Postgres;
 use sqlx_sqlite::Sqlite;
 
 use super::{
-    autocommit::Acquire,
-    connection::Connection,
-    dialect::Dialect,
-    engine::Engine,
-    pool::{Pool, PooledConnection},
-    write_lease::WriteLease,
+    connection::Connection, engine::Engine, pool::PooledConnection, write_lease::WriteLease,
 };
 use crate::error::{Error, Result};
 
@@ -22,22 +17,6 @@ pub enum SqliteTransaction {
     ReadOnly(PooledConnection<Sqlite>),
     /// A transaction that writes, and shares its commit with others.
     Write(WriteLease),
-}
-
-impl<DB: Dialect> PooledConnection<DB> {
-    /// Begins a transaction with a statement such as `begin`.
-    pub(super) async fn begin(pool: &Pool<DB>, sql: &'static str) -> Result<Self, sqlx::Error> {
-        let mut connection = pool.acquire().await?;
-        connection.in_transaction = true;
-        connection.run(sql).await?;
-        Ok(connection)
-    }
-
-    async fn end(mut self, commit: bool) -> Result<(), sqlx::Error> {
-        self.run(if commit { "commit" } else { "rollback" }).await?;
-        self.in_transaction = false;
-        Ok(())
-    }
 }
 
 impl SqliteTransaction {

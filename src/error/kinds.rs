@@ -168,12 +168,16 @@ impl Error {
         Self::Internal(cause.into())
     }
 
-    /// The error with all its causes: for the log, never for a caller.
+    /// The error with all its causes, each once: for the log, never for a caller.
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            text = format!("{text}: {error}");
+            // The text of some errors contains their cause.
+            let cause_text = error.to_string();
+            if !text.ends_with(&cause_text) {
+                text = format!("{text}: {cause_text}");
+            }
             cause = error.source();
         }
         text

@@ -9,6 +9,12 @@ pub enum CopyError {
     /// Another process uses one of the databases.
     #[error("the {0} database is in use: stop every server and command that uses it")]
     InUse(&'static str),
+    /// A pooler hides who uses the database, and gives each transaction another session.
+    #[error(
+        "a pooler in transaction mode is in front of PostgreSQL (SLUICE_DB_POOLER): connect to \
+         the server itself for the copy"
+    )]
+    Pooled,
     /// The target has rows.
     #[error("the target is not empty: there are rows in {0}")]
     NotEmpty(String),

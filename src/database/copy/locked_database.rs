@@ -13,7 +13,14 @@ use super::{
     error::CopyError,
     value::{Checksum, ColumnValue, Row},
 };
-use crate::database::{Engine, Target, errors::sqlite_code};
+use crate::database::{
+    Engine, Pooler, PostgresServers, Target,
+    errors::sqlite_code,
+    postgres_connector::{PostgresConnector, ServerLimits, check_role},
+};
+
+/// The timeout to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The maximum number of parameters of a statement on both engines.
 const MAX_PARAMETERS: usize = 30_000;
@@ -39,7 +46,7 @@ impl LockedDatabase {
     /// Locks a database. Fails if another process has it open.
     pub async fn lock(target: &Target) -> Result<Self, CopyError> {
         let tx = match target {
-            Target::Postgres(server) => Engine::Postgres(lock_postgres(server).await?),
+            Target::Postgres(servers) => Engine::Postgres(lock_postgres(servers).await?),
             Target::Sqlite(file) => Engine::Sqlite(lock_sqlite(file).await?),
         };
         Ok(Self { tx })
@@ -167,18 +174,28 @@ fn read(table: &Table, row: &Row) -> sqlx::Result<Vec<ColumnValue>> {
 }
 
 async fn lock_postgres(
-    server: &PgConnectOptions,
+    servers: &PostgresServers,
 ) -> Result<Transaction<'static, Postgres>, CopyError> {
+    if servers.pooler == Pooler::Transaction {
+        return Err(CopyError::Pooled);
+    }
     // A copy may take long.
-    let options = server
-        .clone()
-        .application_name("sluice-copy")
-        .options([("statement_timeout", "0"), ("lock_timeout", "10s")])
-        .options([("idle_in_transaction_session_timeout", "0")])
-        .log_statements(tracing::log::LevelFilter::Debug);
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .connect_with(options)
+    let limits = ServerLimits {
+        of_statements: vec![
+            ("statement_timeout", "0".to_owned()),
+            ("lock_timeout", "10s".to_owned()),
+            ("idle_in_transaction_session_timeout", "0".to_owned()),
+        ],
+        of_connection: Vec::new(),
+    };
+    let customize = |server: PgConnectOptions| {
+        server
+            .application_name("sluice-copy")
+            .log_statements(tracing::log::LevelFilter::Debug)
+    };
+    let connector = PostgresConnector::new(servers, limits, CONNECT_TIMEOUT, customize);
+    let pool = connector
+        .first_usable(|server| connect_to(server.clone(), connector.setup()))
         .await?;
 
     if is_in_use(&pool).await? {
@@ -198,6 +215,16 @@ async fn lock_postgres(
         sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *tx).await?;
     }
     Ok(tx)
+}
+
+/// A pool of one connection.
+async fn connect_to(server: PgConnectOptions, setup: String) -> Result<PgPool, sqlx::Error> {
+    let pool = PgPoolOptions::new().max_connections(1);
+    let prepared = pool.after_connect(move |connection, _| {
+        let setup = setup.clone();
+        Box::pin(async move { check_role(setup, connection).await })
+    });
+    prepared.connect_with(server).await
 }
 
 /// Whether other connections remain. Waits a moment for them to end, because a backend

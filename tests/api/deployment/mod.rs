@@ -8,6 +8,7 @@ mod health_command;
 mod image_build;
 mod load_balancers;
 mod manifests;
+mod pgbouncer;
 mod populated_database;
 mod retrying_client;
 mod rolling_restart;

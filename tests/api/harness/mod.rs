@@ -13,6 +13,7 @@ mod issuer;
 mod issuer_key;
 mod mail;
 mod mail_server;
+mod pgbouncer;
 mod postgres;
 mod process;
 mod processes;
@@ -21,6 +22,7 @@ mod raw_call;
 mod server;
 mod skewed_clock;
 mod tools;
+mod unprivileged;
 mod watcher;
 
 pub use background_calls::BackgroundCalls;
@@ -39,6 +41,7 @@ pub use issuer::{DISCOVERY, Issuer, JWKS};
 pub use issuer_key::IssuerKey;
 pub use mail::Mail;
 pub use mail_server::{Certificate, LOGIN, MailServer, PASSWORD, USER};
+pub use pgbouncer::{PgBouncer, PoolMode};
 pub use postgres::PostgresServer;
 pub use process::{CommandOutput, Process};
 pub use processes::{

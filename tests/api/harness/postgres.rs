@@ -1,6 +1,5 @@
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -9,9 +8,12 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
 use tempfile::TempDir;
-use tokio::{process::Command, time::timeout};
+use tokio::time::timeout;
 
-use super::{DatabaseReuse, Signal, TestDatabase, children, send_signal, try_signal};
+use super::{
+    DatabaseReuse, Signal, TestDatabase, children, eventually, send_signal, try_signal,
+    unprivileged::{free_port, unprivileged, unprivileged_folder},
+};
 
 /// A PostgreSQL server for one test, which can suspend, crash and restart it.
 pub struct PostgresServer {
@@ -22,17 +24,10 @@ pub struct PostgresServer {
 impl PostgresServer {
     /// Starts a new server with an empty database.
     pub async fn start() -> Self {
-        let directory = TempDir::new().unwrap();
-        if is_root() {
-            let mut chown = Command::new("chown");
-            let owned = chown.arg("postgres").arg(directory.path()).status().await;
-            assert!(owned.unwrap().success());
-        }
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let server = Self { directory, port };
-
+        let server = Self {
+            directory: unprivileged_folder().await,
+            port: free_port(),
+        };
         let data = server.data();
         let data = data.to_str().unwrap();
         let initdb = ["-D", data, "-A", "trust", "-U", "postgres", "-N"];
@@ -49,6 +44,62 @@ impl PostgresServer {
             directory: TempDir::new().unwrap(),
             reuse: DatabaseReuse::disabled(),
         }
+    }
+
+    /// Starts a standby. From then on a commit is acknowledged once the standby has it.
+    pub async fn start_synchronous_standby(&self) -> Self {
+        let standby = Self {
+            directory: unprivileged_folder().await,
+            port: free_port(),
+        };
+        let (data, port) = (standby.data(), self.port.to_string());
+        let copy = ["-D", data.to_str().unwrap(), "-R", "-c", "fast", "-N"];
+        let from = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres"];
+        assert!(run_program("pg_basebackup", &[&copy[..], &from].concat()).await);
+        assert!(standby.start_server().await, "{}", standby.log());
+
+        self.execute("alter system set synchronous_standby_names = '*'")
+            .await;
+        self.execute("select pg_reload_conf()").await;
+        eventually("the standby is synchronous", async || {
+            let mut connection = self.connection().await;
+            let states = "select count(*) from pg_stat_replication where sync_state = 'sync'";
+            let count: i64 = sqlx::query_scalar(states)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            (count == 1).then_some(())
+        })
+        .await;
+        standby
+    }
+
+    /// Makes a primary of this standby. Returns when it accepts writes.
+    pub async fn promote(&self) {
+        self.execute("select pg_promote()").await;
+    }
+
+    /// Kills all processes of the server.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// The database on several servers, which are tried in this order.
+    pub fn database_of(servers: &[&Self], parameters: &str) -> TestDatabase {
+        let hosts = servers
+            .iter()
+            .map(|server| format!("127.0.0.1:{}", server.port));
+        let hosts = hosts.collect::<Vec<_>>().join(",");
+        TestDatabase {
+            url: format!("postgres://postgres@{hosts}/postgres?sslmode=disable{parameters}"),
+            directory: TempDir::new().unwrap(),
+            reuse: DatabaseReuse::disabled(),
+        }
+    }
+
+    /// The port, as in settings.
+    pub fn port(&self) -> String {
+        self.port.to_string()
     }
 
     /// Runs a statement.
@@ -157,28 +208,9 @@ impl Drop for PostgresServer {
     }
 }
 
-fn is_root() -> bool {
-    // The owner of /proc/self is the user of this process.
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
 /// Runs a PostgreSQL program; as user `postgres` if the test runs as root.
 async fn run_program(name: &str, arguments: &[&str]) -> bool {
-    let mut command = match is_root() {
-        true => {
-            let mut command = Command::new("setpriv");
-            let user = [
-                "--reuid=postgres",
-                "--regid=postgres",
-                "--clear-groups",
-                "--",
-            ];
-            command.args(user).arg(binary(name));
-            command
-        }
-        false => Command::new(binary(name)),
-    };
+    let mut command = unprivileged(binary(name));
     command.args(arguments).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let ended = timeout(Duration::from_secs(60), command.status()).await;

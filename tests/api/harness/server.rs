@@ -5,7 +5,7 @@ use sluice::{auth::Keys, config::Config, database::Database, server};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Engine, TestDatabase, eventually};
+use super::{Engine, PgBouncer, TestDatabase, eventually};
 
 /// A server in the test process, on a free port.
 pub struct TestServer {
@@ -14,6 +14,8 @@ pub struct TestServer {
     pub address: SocketAddr,
     handle: ServerHandle,
     flags: Vec<String>,
+    /// With `SLUICE_TEST_POOLER`: what the server uses its database through.
+    pooler: Option<PgBouncer>,
 }
 
 struct ServerHandle {
@@ -52,16 +54,7 @@ impl TestServer {
 
     /// Starts a server on an existing database.
     pub async fn start_on(database: TestDatabase, flags: &[&str]) -> Self {
-        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
-        let (address, handle) = launch(&database, &flags).await;
-        let channel = connect(address).await;
-        Self {
-            database,
-            channel,
-            address,
-            handle,
-            flags,
-        }
+        Self::launch_on(database, flags, connect).await
     }
 
     /// Starts a server on an existing database, with a custom channel, for example with TLS.
@@ -70,15 +63,28 @@ impl TestServer {
         flags: &[&str],
         connect: impl Fn(SocketAddr) -> Channel,
     ) -> Self {
-        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+        let connect = async |address| wait_until_healthy(connect(address)).await;
+        Self::launch_on(database, flags, connect).await
+    }
+
+    async fn launch_on(
+        database: TestDatabase,
+        flags: &[&str],
+        connect: impl AsyncFnOnce(SocketAddr) -> Channel,
+    ) -> Self {
+        let pooler = PgBouncer::of_environment(&database).await;
+        let pooled = pooler.iter().flat_map(PgBouncer::flags);
+        let flags: Vec<_> = pooled
+            .chain(flags.iter().map(ToString::to_string))
+            .collect();
         let (address, handle) = launch(&database, &flags).await;
-        let channel = wait_until_healthy(connect(address)).await;
         Self {
             database,
-            channel,
+            channel: connect(address).await,
             address,
             handle,
             flags,
+            pooler,
         }
     }
 
@@ -102,6 +108,7 @@ impl TestServer {
             database,
             handle,
             flags,
+            pooler,
             ..
         } = self;
         handle.stop().await;
@@ -113,6 +120,7 @@ impl TestServer {
             address,
             handle,
             flags,
+            pooler,
         }
     }
 }

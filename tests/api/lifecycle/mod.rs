@@ -3,6 +3,7 @@
 mod admin_end_sessions;
 mod call_log;
 mod database_outage;
+mod database_start_errors;
 mod draining;
 mod health;
 mod invalid_settings;

@@ -130,6 +130,18 @@ async fn missing_secrets_are_generated_once_with_mode_0600() {
     ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
 }
 
+#[tokio::test]
+async fn several_ports_need_as_many_hosts() {
+    let hosts = [("DB_HOST", "a,b"), ("DB_PORT", "1,2,3")];
+
+    let (code, stderr) = outcome(&["serve"], &hosts).await;
+
+    assert_eq!(code, Some(2), "{stderr}");
+    let last = stderr.lines().last().unwrap();
+    let expected = "sluice: DB_PORT must have one port, or one for each host of DB_HOST";
+    assert_eq!(last, expected);
+}
+
 /// Predecessor's defect G20: each start ran the migrations as a child process, unguarded.
 #[rstest]
 #[tokio::test]

@@ -1,0 +1,165 @@
+//! The migrations that have landed.
+
+use std::{collections::BTreeMap, fs};
+
+use ring::digest::{SHA256, digest};
+use rstest::rstest;
+
+/// The SHA-256 of every migration, by engine and name. A database remembers which ones it has
+/// applied: a changed one stops every server that uses it. Append new ones, change none.
+const LANDED: &[(&str, &str, &str)] = &[
+    (
+        "postgres",
+        "1_create_accounts.sql",
+        "3ddcc1995eb0858ab86aa1d9102728c16fad3d0855c1593fa7ecd1609a4f92d6",
+    ),
+    (
+        "postgres",
+        "2_create_projects.sql",
+        "fe4eaafc2d1b5bed94c44b82f8c0367a0dcf935439673904ba07224045c38ffc",
+    ),
+    (
+        "postgres",
+        "3_create_streams.sql",
+        "7b3acf9f63b96d6f8b1aabc2be8d8d70640005ab85100ee7ef47a5b03e9e6445",
+    ),
+    (
+        "postgres",
+        "4_guard_accounts.sql",
+        "890c413bbfe8bbb9ba7bfd03c37f53a1211e5c834ef1628bcc026484999b15cb",
+    ),
+    (
+        "postgres",
+        "5_create_identities.sql",
+        "d96a106877e90e701cb08d644dccdfef3861c0c475f661321b19c4b3d3a9f24b",
+    ),
+    (
+        "postgres",
+        "6_create_mail.sql",
+        "37a2a73bf41cc26463acd091e46dbc9d4de7b652eaf4215c51df51c1541ca603",
+    ),
+    (
+        "postgres",
+        "7_create_audit_events.sql",
+        "1bb3c1e69dbb0944df91489bdcba0a29cd719ff7fe6d8ad340077ba7cb95a54c",
+    ),
+    (
+        "postgres",
+        "8_create_keys.sql",
+        "ee047efa90a5c7628e46165df1575c50ed6c7234d4d50de24a8dca5bd8584fc6",
+    ),
+    (
+        "postgres",
+        "9_create_events.sql",
+        "bab6b270c5258ba9d0996093e46a9affefeb8d4e741b0745d546db957c52474d",
+    ),
+    (
+        "postgres",
+        "10_fence_publishes.sql",
+        "02e1a1bfaa20cd22987e31453bedfd4682287b4319980d18008c3ded8113b75c",
+    ),
+    (
+        "postgres",
+        "11_create_refusals.sql",
+        "5cd621cc0f965ec5fb174002cfb31b88ce656927ec2a4febe97134e814b5b424",
+    ),
+    (
+        "postgres",
+        "12_create_relays.sql",
+        "5c9bb6517fb440eff061d825c9254f34eddbbc487fe0e9960cb14fa0e26f176c",
+    ),
+    (
+        "sqlite",
+        "1_create_accounts.sql",
+        "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
+    ),
+    (
+        "sqlite",
+        "2_create_projects.sql",
+        "c09157ebaf21e11ecc7a14ee53f59ebd849acf67776a887e44353998601300aa",
+    ),
+    (
+        "sqlite",
+        "3_create_streams.sql",
+        "e430333e237e363c63fbe28e966d0b6975512562ad3edd738b2fb04616948cca",
+    ),
+    (
+        "sqlite",
+        "4_guard_accounts.sql",
+        "aea033d875251f97c7392bf7c741f6573454a9cecac7b1f882b7c9b3add74091",
+    ),
+    (
+        "sqlite",
+        "5_create_identities.sql",
+        "d62016d4f29a14d3004ad54e98ea109c3ef6de381c5744c22bedcbd91ae4dc04",
+    ),
+    (
+        "sqlite",
+        "6_create_mail.sql",
+        "61085c18ab92d6e3176db5704784725f3c68fa65ad9ebf28e011f68402119e3c",
+    ),
+    (
+        "sqlite",
+        "7_create_audit_events.sql",
+        "b58fbc17faa05662d838cd0bbbf49a8b80fcd7043dc39c97e2f43bdefdfe187b",
+    ),
+    (
+        "sqlite",
+        "8_create_keys.sql",
+        "873d697fcffafe25395b21f8a4ed770c1c6dfd571a4407c0d48c976b4e9b8f43",
+    ),
+    (
+        "sqlite",
+        "9_create_events.sql",
+        "c8bf1ee2071af0b36a2d04efd9f6efc04bb6fc3b643d02c7c20a29a2e8f6222d",
+    ),
+    (
+        "sqlite",
+        "10_fence_publishes.sql",
+        "e045807a3c6d4d40e641888f421b68373b24be7dfa0689f42dfbe1f1e7f5a091",
+    ),
+    (
+        "sqlite",
+        "11_create_refusals.sql",
+        "083201bef67bb37ac1e5f4c25712caaa60ad73f8e349950e7909d4f8c7006720",
+    ),
+    (
+        "sqlite",
+        "12_create_relays.sql",
+        "2517fe9445e66b4148cf35c65e056a2b98515ca0887f81d5fd9f3c95abeea216",
+    ),
+];
+
+#[rstest]
+#[case("postgres")]
+#[case("sqlite")]
+fn a_landed_migration_never_changes(#[case] engine: &str) {
+    let rows = LANDED.iter().filter(|(of, ..)| *of == engine);
+    let mut landed: BTreeMap<_, _> = rows.map(|(_, name, sum)| (*name, *sum)).collect();
+
+    for entry in fs::read_dir(format!("migrations/{engine}")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = fs::read(&path).unwrap();
+        let sum = digest(&SHA256, &text);
+        let sum: String = sum
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        match landed.remove(name) {
+            Some(expected) => assert!(
+                sum == expected,
+                "migrations/{engine}/{name} has landed and must not change: undo that, and add a \
+                 new migration"
+            ),
+            None => panic!("append to LANDED: (\"{engine}\", \"{name}\", \"{sum}\")"),
+        }
+        assert!(
+            !text.starts_with(b"-- no-transaction"),
+            "migrations/{engine}/{name}: all migrations share one transaction"
+        );
+    }
+
+    assert!(landed.is_empty(), "migrations have disappeared: {landed:?}");
+}
