@@ -22,7 +22,7 @@ use super::{
     },
 };
 use crate::{
-    harness::{Engine, Postgres, Sqlite, TestServer, Watcher, settings},
+    harness::{Client, Engine, Postgres, Sqlite, TestServer, Watcher, settings},
     stream::{changes::rename, fixture::Fixture},
 };
 
@@ -52,22 +52,23 @@ async fn a_watch_ends_at_the_maximum_connection_age_and_resumes_on_another_conne
 async fn no_call_fails_when_connections_reach_their_maximum_age(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Fixture::start_with(engine, &["--connection-age=100ms"]).await;
+    let Fixture {
+        server,
+        owner,
+        project_id,
+        ..
+    } = Fixture::start(engine).await;
+    let database = server.stop().await;
+    let server = TestServer::start_on(database, &["--connection-age=100ms"]).await;
+    let client = Client::with_token(&server.channel, &owner.tokens.access_token);
     let begun = Instant::now();
 
     let mut calls = 0;
     while begun.elapsed() < Duration::from_secs(2) {
         let request = pb::GetProjectRequest {
-            project_id: scene.project_id.clone(),
+            project_id: project_id.clone(),
         };
-        match scene
-            .owner
-            .client
-            .project
-            .clone()
-            .get_project(request)
-            .await
-        {
+        match client.project.clone().get_project(request).await {
             Ok(_) => calls += 1,
             // tonic's client had not sent the call; other clients use the next connection.
             Err(status) if status.code() == Code::Cancelled && status.source().is_some() => {}
