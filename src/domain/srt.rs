@@ -107,7 +107,7 @@ pub(super) fn check_stream_id(stream_id: &str) -> Result<(), Invalid> {
 fn assigns(part: &str, option: &str) -> bool {
     let names = part.rsplit_once('=').map_or("", |(names, _)| names);
     let name = url::form_urlencoded::parse(names.as_bytes()).next();
-    let name = name.map(|(name, value)| format!("{name}={value}").to_ascii_lowercase());
+    let name = name.map(|(name, value)| format!("{name}={value}=").to_ascii_lowercase());
     name.is_some_and(|name| name.contains(&format!("{option}=")))
 }
 
