@@ -115,7 +115,7 @@ async fn a_start_that_only_an_operator_can_help_ends_with_one_sentence(
 ) {
     let address = answering(error(state, "because")).await;
     let folder = tempfile::tempdir().unwrap();
-    let url = format!("postgres://ada:secret@{address}/shows");
+    let url = format!("postgres://ada:hunter2@{address}/shows");
     let settings = [
         ("DATABASE_URL", &*url),
         ("SLUICE_DATA_DIR", folder.path().to_str().unwrap()),
@@ -128,5 +128,5 @@ async fn a_start_that_only_an_operator_can_help_ends_with_one_sentence(
     let last = stderr.lines().last().unwrap();
     let beginning = format!("sluice: {address} {expected}");
     assert!(last.starts_with(&beginning), "{last}");
-    assert!(!stderr.contains("secret"), "{stderr}");
+    assert!(!stderr.contains("hunter2"), "{stderr}");
 }

@@ -2,8 +2,8 @@
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
-use sqlx::Connection;
-use sqlx_postgres::PgConnection;
+use sqlx::ConnectOptions;
+use sqlx_postgres::PgConnectOptions;
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -136,7 +136,9 @@ async fn in_transaction_mode_the_sessions_of_other_clients_keep_their_settings()
 
     let mut others = Vec::new();
     for _ in 0..2 {
-        let mut other = PgConnection::connect(&pooler.url).await.unwrap();
+        let options: PgConnectOptions = pooler.url.parse().unwrap();
+        let options = options.extra_float_digits(None);
+        let mut other = options.connect().await.unwrap();
         let begin = sqlx::raw_sql("begin");
         begin.execute(&mut other).await.unwrap();
         let limit = sqlx::raw_sql("show statement_timeout").fetch_one(&mut other);
