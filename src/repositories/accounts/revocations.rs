@@ -78,7 +78,8 @@ impl TokenRevocations {
             }
             Engine::Sqlite(_) => "select coalesce(max(position), 0) + 1, null from revocations",
         };
-        let (position, server_start_time) = fetch_one!(self.database.reader(), sql, [])?;
+        let (position, server_start_time): (i64, Option<Time>) =
+            fetch_one!(self.database.reader(), sql, [])?;
         Ok(RevocationCursor {
             position,
             read_time,
