@@ -1,6 +1,5 @@
 //! ProjectService: projects, destinations and platforms, with their messages.
 
-mod destination_lints;
 mod destination_messages;
 mod messages;
 mod service;

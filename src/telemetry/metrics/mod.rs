@@ -7,7 +7,6 @@
 mod calls;
 mod jobs;
 mod observability;
-mod passwords;
 mod process;
 mod registry;
 mod server;
@@ -15,6 +14,6 @@ mod server;
 pub use calls::{CallMetrics, call_metrics, register_calls};
 pub use jobs::{JOBS, JobRun, JobTimer};
 pub use observability::{LOG_LINES, TRACES};
-pub use passwords::{HashRun, PASSWORDS};
 pub use process::update_process;
 pub(crate) use server::{DATABASE, SERVER};
+pub use server::{HashRun, PASSWORDS};

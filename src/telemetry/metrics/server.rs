@@ -1,6 +1,8 @@
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use std::time::Instant;
 
-use super::registry::{counter, counters_with, fraction, gauge, gauges, metrics};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::registry::{counter, counters_with, fraction, gauge, gauges, metrics, seconds};
 
 metrics! {
     /// Streams, relays, watches, calls and connections.
@@ -100,5 +102,51 @@ metrics! {
             "sluice_database_slow_statements_total",
             "Statements logged because they took longer than SLUICE_SLOW_QUERY.",
         );
+    }
+}
+
+/// Histogram bounds for the time that a password occupies a thread, in seconds.
+const DURATION_BUCKETS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+metrics! {
+    /// The hashing of passwords.
+    pub static PASSWORDS: PasswordMetrics {
+        waiting: IntGauge =
+            gauge("sluice_password_queue_waiting", "Passwords that wait for a thread.");
+        running: IntGauge =
+            gauge("sluice_password_queue_running", "Passwords that are hashed or checked now.");
+        refused: IntCounter = counter(
+            "sluice_password_queue_refused_total",
+            "Calls refused because the queue was full.",
+        );
+        durations: Histogram = seconds(
+            "sluice_password_hash_seconds",
+            "Time that a password occupied a thread.",
+            &DURATION_BUCKETS,
+        );
+    }
+}
+
+/// The hashing of one password, until dropped.
+#[derive(Debug)]
+pub struct HashRun {
+    started_at: Instant,
+}
+
+impl PasswordMetrics {
+    /// Counts a password as running until the guard is dropped.
+    pub fn start_run(&self) -> HashRun {
+        self.running.inc();
+        HashRun {
+            started_at: Instant::now(),
+        }
+    }
+}
+
+impl Drop for HashRun {
+    fn drop(&mut self) {
+        PASSWORDS.running.dec();
+        let duration = self.started_at.elapsed().as_secs_f64();
+        PASSWORDS.durations.observe(duration);
     }
 }
