@@ -34,10 +34,11 @@ impl Destination {
     /// Whether a stream with this name was recorded, in the application of [`Self::instance_url`]
     /// or in the one of [`Self::url`].
     pub fn has_recorded(&self, name: &str, is_instance: bool) -> bool {
-        let name = name.replace('/', "%2F");
         let recordings = self.recordings().into_iter();
         let mut files = recordings.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
-        files.any(|file| file.starts_with(&name) && file.ends_with(".inst.flv") == is_instance)
+        files.any(|file| {
+            decoded(&file).starts_with(name) && file.ends_with(".inst.flv") == is_instance
+        })
     }
 
     /// The URL that refuses every key.
@@ -78,6 +79,16 @@ impl Destination {
         let entries = folder.into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     }
+}
+
+/// The name of a file in which nginx percent-encodes the name of the stream.
+fn decoded(file: &str) -> String {
+    let pairs = url::form_urlencoded::parse(file.as_bytes());
+    let pairs = pairs.map(|(name, value)| match value.is_empty() {
+        true => name.into_owned(),
+        false => format!("{name}={value}"),
+    });
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 fn recordings(sandbox: &Sandbox) -> PathBuf {

@@ -1,4 +1,5 @@
 use sluice::proto::v1 as pb;
+use uuid::Uuid;
 
 use super::{Fixture, wait_for};
 use crate::harness::{Signal, send_signal};
@@ -115,11 +116,11 @@ async fn a_destination_that_refuses_the_key_fails_permanently_and_affects_no_oth
 async fn a_destination_receives_the_application_and_the_key_as_its_owner_gave_them() {
     let fixture = Fixture::start().await;
     let (platform, plain) = fixture.destination("platform").await;
-    let key_with_slash = "key-with-a/slash-and-equals==";
+    let key_with_slash = &format!("key-{}/slash==", Uuid::now_v7().simple());
     let slash = fixture
         .destination_with_key(&platform.url(), key_with_slash)
         .await;
-    let key_of_instance = "key-of-an-instance";
+    let key_of_instance = &format!("key-{}", Uuid::now_v7().simple());
     let instance = fixture
         .destination_with_key(&platform.instance_url(), key_of_instance)
         .await;
