@@ -62,7 +62,7 @@ pub fn error(state: &str, message: &str) -> Vec<u8> {
 #[tokio::test]
 async fn whatever_fails_while_connecting_the_database_is_unavailable(#[case] answer: Vec<u8>) {
     let (database, mut proxy) = Proxy::to_database(TestDatabase::create(Postgres).await).await;
-    let server = TestServer::start_on(database, &["--db-acquire-timeout=200ms"]).await;
+    let server = TestServer::start_on(database, &["--db-acquire-timeout=1s"]).await;
     let mut ada = server.user().await.client;
     let stub = answering(answer).await;
 
@@ -82,7 +82,7 @@ async fn a_password_that_is_wrong_at_runtime_is_logged_and_does_not_stop_the_ser
     let (host, _) = direct.split_once('/').unwrap();
     let target = tokio::net::lookup_host(host).await.unwrap().next().unwrap();
     let (database, mut proxy) = Proxy::to_database(database).await;
-    let server = Process::serve(&database, &[("SLUICE_DB_ACQUIRE_TIMEOUT", "200ms")]);
+    let server = Process::serve(&database, &[("SLUICE_DB_ACQUIRE_TIMEOUT", "1s")]);
     server.channel().await;
 
     proxy.disconnect().await;

@@ -69,6 +69,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "5c9bb6517fb440eff061d825c9254f34eddbbc487fe0e9960cb14fa0e26f176c",
     ),
     (
+        "postgres",
+        "13_order_revocations.sql",
+        "a5c203394e9a326100971cdfd60a32ca1a592bfa7a6eed45785a1dd81f142acc",
+    ),
+    (
+        "postgres",
+        "14_add_srt_passphrases.sql",
+        "3b0b71514dad12780457628208245c87119dc2d58ca97b79d20a2b2e9fa65e49",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -127,6 +137,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "12_create_relays.sql",
         "2517fe9445e66b4148cf35c65e056a2b98515ca0887f81d5fd9f3c95abeea216",
+    ),
+    (
+        "sqlite",
+        "13_order_revocations.sql",
+        "d47e1529e539f6354be509fd59360947638b3d79c756db1a4f80568eae728f24",
+    ),
+    (
+        "sqlite",
+        "14_add_srt_passphrases.sql",
+        "52c75d11745ebd3ec79a108b0abdf4c316336751b3940a1361a1b3e69746bf56",
     ),
 ];
 
