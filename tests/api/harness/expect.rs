@@ -69,7 +69,7 @@ impl Refusal {
     }
 }
 
-/// Polls until `poll` returns a value, which must happen within 20 seconds.
+/// Polls until `poll` returns a value, which must happen within 40 seconds.
 #[track_caller]
 pub fn eventually<T>(
     what: &'static str,
@@ -77,7 +77,7 @@ pub fn eventually<T>(
 ) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(40);
         loop {
             if let Some(value) = poll().await {
                 return value;
