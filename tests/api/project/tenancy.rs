@@ -156,7 +156,8 @@ async fn a_page_token_is_valid_only_for_the_credential_it_was_issued_to(
 async fn concurrent_reads_return_only_projects_of_their_caller(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start_with(engine, &["--db-acquire-timeout=30s"]).await;
+    let flags = ["--db-acquire-timeout=30s", "--max-connection-calls=1000"];
+    let server = TestServer::start_with(engine, &flags).await;
     let (one, other) = (server.user().await, server.user().await);
     let (first, _) = one.project().await;
     let (second, _) = one.project().await;
