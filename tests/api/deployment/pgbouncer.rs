@@ -33,7 +33,14 @@ async fn start(mode: PoolMode) -> (PgBouncer, TestServer) {
     };
     let pooler = PgBouncer::start(&database, mode, pool_size).await;
     let [url, declared] = pooler.flags();
-    let flags = [&*url, &declared, "--db-pool-size=8"];
+    // Long timeouts: all calls wait for few sessions.
+    let flags = [
+        &*url,
+        &declared,
+        "--db-pool-size=8",
+        "--db-acquire-timeout=20s",
+        "--db-timeout=20s",
+    ];
     let server = TestServer::start_on(database, &flags).await;
     (pooler, server)
 }

@@ -13,7 +13,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::TestDatabase;
+use super::{TestDatabase, eventually};
 
 /// A TCP proxy that simulates network faults.
 pub struct Proxy {
@@ -70,7 +70,11 @@ impl Proxy {
 
     /// Accepts connections again.
     pub async fn reconnect(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        // A connection of another test may have the port for a moment.
+        let listener = eventually("the port is free", async || {
+            TcpListener::bind(self.address).await.ok()
+        })
+        .await;
         let serving = serve(listener, self.target, self.faults.clone());
         self.task = Some(tokio::spawn(serving));
     }

@@ -30,7 +30,15 @@ async fn all_invalid_keys_get_the_same_refusal(#[values(Sqlite, Postgres)] engin
         (Code::PermissionDenied, "STREAM_KEY_INVALID")
     );
     assert!(unknown.details.error_info().unwrap().metadata.is_empty());
-    for key in [&*old, &*upper, &*broken, start, "'", "\0", &"k".repeat(255)] {
+    for key in [
+        &*old,
+        &*upper,
+        &*broken,
+        start,
+        "'",
+        "k\0k",
+        &"k".repeat(255),
+    ] {
         let refusal = fixture.refusal(key, "a").await;
         assert_eq!(format!("{refusal:?}"), format!("{unknown:?}"), "{key}");
     }
