@@ -146,7 +146,11 @@ impl KeyRecords {
                and not exists (
                    select 1 from projects where substr(stream_key_sealed, 1, 4) = $3)
                and not exists (
-                   select 1 from destinations where substr(stream_key_sealed, 1, 4) = $3)
+                   select 1 from destinations
+                   where substr(stream_key_sealed, 1, 4) = $3
+                      or substr(srt_passphrase_sealed, 1, 4) = $3)
+               and not exists (
+                   select 1 from streams where substr(play_url_sealed, 1, 4) = $3)
                and not exists (
                    select 1 from sessions where substr(refresh_seed, 1, 4) = $3)",
             [record.purpose.as_str(), &record.id, prefix, now]

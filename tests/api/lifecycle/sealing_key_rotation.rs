@@ -214,27 +214,35 @@ async fn a_root_key_can_be_removed_from_the_settings_after_its_retirement(
 }
 
 #[rstest]
+#[case::stream_key("projects", "stream_key_sealed")]
+#[case::destination_key("destinations", "stream_key_sealed")]
+#[case::passphrase("destinations", "srt_passphrase_sealed")]
+#[case::play_url("streams", "play_url_sealed")]
 #[tokio::test]
 async fn a_retired_key_is_kept_while_a_value_is_sealed_under_it(
     #[values(Sqlite, Postgres)] engine: Engine,
+    #[case] table: &str,
+    #[case] column: &str,
 ) {
     let server = TestServer::start(engine).await;
     let mut secrets = SealedSecrets::create(&server).await;
     let first = rotate(&server.database, &[]).await;
-    let save = "create table saved as select id, stream_key_sealed from projects";
-    server.database.execute(save).await;
+    let save = format!("create table saved as select id, {column} from {table}");
+    server.database.execute(&save).await;
     rotate(&server.database, &[]).await;
 
     // As if a value that was sealed before the rotation had been written after it.
-    let late = "update projects set stream_key_sealed =
-                    (select stream_key_sealed from saved where saved.id = projects.id)";
-    server.database.execute(late).await;
+    let late = format!(
+        "update {table} set {column} =
+             (select saved.{column} from saved where saved.id = {table}.id)"
+    );
+    server.database.execute(&late).await;
     let retired = "update keys set retire_time = '2020-01-01T00:00:00+00:00'
                    where retire_time is not null";
     server.database.execute(retired).await;
-    let table = "insert into revocations (id, revoke_time)
-                 select id, '2020-01-01T00:00:00+00:00' from projects";
-    server.database.execute(table).await;
+    let purged = "insert into revocations (id, revoke_time)
+                  select id, '2020-01-01T00:00:00+00:00' from projects";
+    server.database.execute(purged).await;
 
     // The purge runs when the server starts, and deletes keys after revocations.
     let server = server.restart().await;
