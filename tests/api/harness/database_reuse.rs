@@ -75,7 +75,11 @@ impl DatabaseReuse {
         let first = words.next().unwrap_or_default();
         let on_rows = ["delete", "insert", "select", "update", "with"];
         let on_schema = ["alter", "create", "drop", "truncate"];
-        if !on_rows.contains(&&*first) || words.any(|word| on_schema.contains(&&*word)) {
+        let on_migrations = statement.contains("_sqlx_migrations");
+        if on_migrations
+            || !on_rows.contains(&&*first)
+            || words.any(|word| on_schema.contains(&&*word))
+        {
             self.schema_changed.store(true, Ordering::Relaxed);
         }
     }

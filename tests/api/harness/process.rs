@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -221,14 +221,28 @@ impl Process {
     /// A connection; waits until the server is healthy.
     pub async fn channel(&self) -> Channel {
         let channel = self.lazy_channel().await;
-        eventually("the server is healthy", async || {
+        let check = async || {
             let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
             let request = tonic_health::pb::HealthCheckRequest {
                 service: String::new(),
             };
-            (health.check(request).await.ok()?.into_inner().status == 1).then_some(())
-        })
-        .await;
+            let response = health.check(request).await?;
+            Ok::<_, tonic::Status>(response.into_inner().status)
+        };
+        let deadline = Instant::now() + Duration::from_secs(40);
+        loop {
+            let status = check().await;
+            if status.as_ref().is_ok_and(|status| *status == 1) {
+                break;
+            }
+            let log = || self.log().join("\n");
+            assert!(
+                Instant::now() < deadline,
+                "not healthy: {status:?}\n{}",
+                log()
+            );
+            sleep(Duration::from_millis(10)).await;
+        }
         channel
     }
 
