@@ -102,7 +102,7 @@ impl Database {
 async fn check_pooler(connector: &PostgresConnector, connection: &mut PgConnection) -> Result<()> {
     if !connector.is_transaction_pooled() && connector.shares_backend(connection).await {
         let sentence = undeclared_pooler(connector.settings());
-        return Err(UnusableDatabase::new(sentence));
+        return Err(UnusableDatabase::error(sentence));
     }
     Ok(())
 }
@@ -208,5 +208,5 @@ async fn lock_file(database: &Path) -> Result<File> {
     locked
         .await
         .map_err(Error::internal)?
-        .map_err(|error| UnusableDatabase::new(format!("{error:#}")))
+        .map_err(|error| UnusableDatabase::error(format!("{error:#}")))
 }

@@ -35,7 +35,8 @@ pub(super) enum Place {
 }
 
 impl UnusableDatabase {
-    pub(super) fn new(sentence: impl Into<String>) -> Error {
+    /// The error with this sentence.
+    pub(super) fn error(sentence: impl Into<String>) -> Error {
         Error::internal(Self(sentence.into()))
     }
 }
@@ -50,19 +51,19 @@ impl Place {
             MigrateError::ExecuteMigration(cause, version) => {
                 self.explain_statement(cause, &format!("migration {version} of {self} failed"))
             }
-            MigrateError::VersionMissing(version) => UnusableDatabase::new(format!(
+            MigrateError::VersionMissing(version) => UnusableDatabase::error(format!(
                 "{self} was migrated by a later version of Sluice: it has migration {version}, and \
                  the newest one of this version is {newest}; run the later version, or restore a \
                  backup from before the upgrade"
             )),
-            MigrateError::VersionMismatch(version) => UnusableDatabase::new(format!(
+            MigrateError::VersionMismatch(version) => UnusableDatabase::error(format!(
                 "{self} has another migration {version} than this program: a build that was never \
                  released has made it; run that build, or use a new database"
             )),
-            MigrateError::Dirty(version) => UnusableDatabase::new(format!(
+            MigrateError::Dirty(version) => UnusableDatabase::error(format!(
                 "migration {version} of {self} was interrupted: restore a backup"
             )),
-            other => UnusableDatabase::new(format!("{self} cannot be migrated: {other}")),
+            other => UnusableDatabase::error(format!("{self} cannot be migrated: {other}")),
         }
     }
 
@@ -80,16 +81,16 @@ impl Place {
     fn explain_statement(&self, cause: sqlx::Error, otherwise: &str) -> Error {
         if let Some(failure) = ConnectError::of(&cause) {
             return match failure.is_permanent {
-                true => UnusableDatabase::new(failure.to_string()),
+                true => UnusableDatabase::error(failure.to_string()),
                 false => cause.into(),
             };
         }
         if let Some(sentence) = self.remedy(&cause) {
-            return UnusableDatabase::new(sentence);
+            return UnusableDatabase::error(sentence);
         }
         let text = cause.to_string();
         match (Error::from(cause), self) {
-            (Error::Internal(_), _) => UnusableDatabase::new(format!("{otherwise}: {text}")),
+            (Error::Internal(_), _) => UnusableDatabase::error(format!("{otherwise}: {text}")),
             (Error::DatabaseUnavailable(_), Self::Sqlite(_)) => {
                 let failure = ConnectError::transient(format!("cannot open {self}: {text}"));
                 Error::DatabaseUnavailable(failure.into())

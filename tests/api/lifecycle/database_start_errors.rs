@@ -240,9 +240,7 @@ async fn migrate(database: &TestDatabase) {
 /// Checks that a sentence names the file of a database, or its setting.
 #[track_caller]
 fn assert_names(sentence: &str, database: &TestDatabase) {
-    let name = match database.url.strip_prefix("sqlite:") {
-        Some(file) => file,
-        None => "(DATABASE_URL)",
-    };
+    let file = database.url.strip_prefix("sqlite:");
+    let name = file.unwrap_or("(DATABASE_URL)");
     assert!(sentence.contains(name), "{sentence}");
 }

@@ -121,7 +121,8 @@ async fn resume_everywhere(sides: [Client; 2], project: &pb::Project, history: &
 
 #[tokio::test]
 async fn eight_writers_on_two_replicas_produce_one_order_that_can_be_resumed_anywhere() {
-    let replicas = TwoReplicas::start(&[]).await;
+    // The writers wait for each other, and watches for the writers' connections.
+    let replicas = TwoReplicas::start(&["--db-acquire-timeout=30s"]).await;
     let id = &replicas.project.id;
     let mut watchers = JoinSet::new();
     for number in 0..8 {
