@@ -3,7 +3,8 @@
 //! A transaction is acknowledged after it has been synced to the disk, which takes longer
 //! than all its statements. So transactions that wait for each other run in one common
 //! transaction, each as a savepoint. All of them are acknowledged when it has been
-//! committed. A rollback, or a dropped lease, undoes only its own savepoint.
+//! committed. A rollback, or a dropped lease, undoes only its own savepoint. 64 writers
+//! create 2,500 projects a second, one writer 960 (`cargo bench --bench sqlite_writes`).
 //!
 //! One task owns the connection and leases it to one caller at a time, in the order of
 //! their requests. A lease that is dropped, wherever its caller stopped, returns the
