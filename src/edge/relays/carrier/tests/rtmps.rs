@@ -16,11 +16,7 @@ use super::{
     hooks::Hooks,
     rig::{Nginx, eventually, fault_of, open_policy, publish},
 };
-use crate::{
-    domain::Secret,
-    edge::relays::carrier::{Carrier, rtmp::trusting},
-    proto::v1::RelayErrorSeverity,
-};
+use crate::{domain::Secret, edge::relays::carrier::Carrier, proto::v1::RelayErrorSeverity};
 
 /// What takes TLS off before nginx, with a certificate for `localhost` that it vouches
 /// for itself.
@@ -96,7 +92,8 @@ async fn over_tls_the_true_name_comes_as_well() {
     let terminator = Terminator::start(nginx.port).await;
     let mut roots = RootCertStore::empty();
     roots.add(terminator.certificate.clone()).unwrap();
-    let carrier = Carrier::sending_over(&terminator.url(), &open_policy(), trusting(roots)).await;
+    let roots = Some(roots.into());
+    let carrier = Carrier::sending_over(&terminator.url(), &open_policy(), roots).await;
     let carrier = carrier.unwrap();
     let _ffmpeg = publish(&carrier);
 
