@@ -6,6 +6,7 @@ mod database_outage;
 mod draining;
 mod health;
 mod invalid_settings;
+mod log_files;
 mod logs;
 mod missing_sealing_keys;
 mod panics;
