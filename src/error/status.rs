@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
 use super::Error;
-use crate::{domain::RefusalCause, proto::v1::ErrorReason as Reason};
+use crate::{domain::RefusalCause, proto::v1::ErrorReason as Reason, telemetry::captured};
 
 /// The domain of every `ErrorInfo` (AIP-193).
 pub const DOMAIN: &str = "sluice.v1";
@@ -206,7 +206,8 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match error.cause() {
             Error::Internal(cause) => {
-                tracing::error!(error = format!("{cause:#}"), "internal error")
+                let backtrace = captured(cause.backtrace());
+                tracing::error!(error = format!("{cause:#}"), backtrace, "internal error")
             }
             Error::DatabaseUnavailable(cause) => {
                 tracing::warn!(error = %cause, "database unavailable");

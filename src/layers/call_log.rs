@@ -62,6 +62,8 @@ where
             method = logged_method(path, metrics),
             request_id = request_id.to_str().unwrap_or_default(),
             caller = tracing::field::Empty,
+            trace_id = tracing::field::Empty,
+            span_id = tracing::field::Empty,
         );
         // Only calls of `sluice.v1` are traced.
         let trace = method.and_then(|_| traces::begin(request.headers(), path, &span));

@@ -27,7 +27,7 @@ pub use call_tracking::ConnectionCallsExceeded;
 pub use connection::Connection;
 pub use connection_limits::ConnectionLimits;
 pub use connection_metrics::ConnectionMetrics;
-pub use http1_server::{serve_http1, short_response};
+pub use http1_server::{serve_http1, set_security_headers, short_response};
 pub use lifetime::ConnectionTimeouts;
 pub use listener::{Listener, ListenerSettings, bind};
 pub use tls::TlsFiles;

@@ -17,4 +17,4 @@ pub use jobs::{JOBS, JobRun, JobTimer};
 pub use observability::{LOG_LINES, TRACES};
 pub use passwords::{HashRun, PASSWORDS};
 pub use process::update_process;
-pub(crate) use server::{DATABASE, SERVER};
+pub(crate) use server::{DATABASE, SERVER, STATEMENTS, StatementKind};

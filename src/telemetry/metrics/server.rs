@@ -1,6 +1,13 @@
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use std::{sync::LazyLock, time::Duration};
 
-use super::registry::{counter, counters_with, fraction, gauge, gauges, metrics};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::registry::{counter, counters_with, fraction, gauge, gauges, metrics, seconds_by};
+
+/// Histogram bounds for the duration of a statement, in seconds.
+const STATEMENT_BUCKETS: [f64; 13] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
+];
 
 metrics! {
     /// Streams, relays, watches, calls and connections.
@@ -100,5 +107,71 @@ metrics! {
             "sluice_database_slow_statements_total",
             "Statements logged because they took longer than SLUICE_SLOW_QUERY.",
         );
+    }
+}
+
+/// The durations of statements. They are measured without a lookup of labels, because
+/// statements are the most frequent event of all.
+pub(crate) static STATEMENTS: LazyLock<StatementMetrics> = LazyLock::new(StatementMetrics::new);
+
+/// See [`STATEMENTS`].
+#[derive(Debug)]
+pub(crate) struct StatementMetrics {
+    query: Histogram,
+    begin: Histogram,
+    commit: Histogram,
+    other: Histogram,
+}
+
+/// The kind of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StatementKind {
+    /// It reads or writes rows.
+    Query,
+    /// It begins a transaction; on SQLite it waits for the write lock.
+    Begin,
+    /// It commits a transaction, and waits until that is durable.
+    Commit,
+    /// It rolls back, or controls a savepoint.
+    Other,
+}
+
+impl StatementMetrics {
+    fn new() -> Self {
+        let by_kind = seconds_by(
+            "sluice_database_statement_seconds",
+            "Duration of statements of the database, by kind: query, begin, commit or other.",
+            &STATEMENT_BUCKETS,
+            &["kind"],
+        );
+        let of = |kind| by_kind.with_label_values(&[kind]);
+        Self {
+            query: of("query"),
+            begin: of("begin"),
+            commit: of("commit"),
+            other: of("other"),
+        }
+    }
+
+    /// Records the duration of a statement.
+    pub fn record(&self, kind: StatementKind, duration: Duration) {
+        let histogram = match kind {
+            StatementKind::Query => &self.query,
+            StatementKind::Begin => &self.begin,
+            StatementKind::Commit => &self.commit,
+            StatementKind::Other => &self.other,
+        };
+        histogram.observe(duration.as_secs_f64());
+    }
+}
+
+impl StatementKind {
+    /// The kind of a statement that controls a transaction.
+    pub fn of_control(sql: &str) -> Self {
+        match sql.split(' ').next() {
+            Some("begin") => Self::Begin,
+            Some("commit") => Self::Commit,
+            _ => Self::Other,
+        }
     }
 }

@@ -9,6 +9,7 @@ mod grpc_web;
 mod http2_connection;
 mod http2_frames;
 mod latency_probe;
+mod platform_certificates;
 mod protocol_errors;
 mod refused_calls;
 mod rlimit;
