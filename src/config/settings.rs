@@ -66,6 +66,12 @@ pub struct Config {
     #[arg(long, env = "SLUICE_MAX_CALLS", default_value = "2048", value_parser = within(8..=1_000_000))]
     pub max_calls: u32,
 
+    /// Memory for requests, and for responses that their callers have not read, in MiB. A caller or
+    /// an address may use a quarter, a connection an eighth; further calls are refused. The last
+    /// eighth is reserved for media servers and relay workers.
+    #[arg(long, env = "SLUICE_CALL_MEMORY_MIB", default_value = "64", value_parser = within(8..=65_536))]
+    pub call_memory_mib: u32,
+
     /// The directory of the embedded database and of generated secrets.
     #[arg(long, env = "SLUICE_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,

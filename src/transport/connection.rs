@@ -16,6 +16,9 @@ use tower::Service;
 
 use super::call_hook::{CallHook, HookedBody, HookedCall};
 
+/// The number of violations of limits after which a connection is closed.
+const MAX_VIOLATIONS: usize = 16;
+
 /// A connection; in the extensions of each request that comes over it.
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<State>);
@@ -24,6 +27,9 @@ pub struct Connection(Arc<State>);
 struct State {
     peer: IpAddr,
     closing: CancellationToken,
+    /// Cancelled after too many violations.
+    misused: CancellationToken,
+    violations: AtomicUsize,
     opened_at: Instant,
     calls_in_flight: AtomicUsize,
     /// Milliseconds from `opened_at` to the end of the last call.
@@ -36,6 +42,8 @@ impl Connection {
         Self(Arc::new(State {
             peer,
             closing: server_closing.child_token(),
+            misused: CancellationToken::new(),
+            violations: AtomicUsize::new(0),
             opened_at: Instant::now(),
             calls_in_flight: AtomicUsize::new(0),
             last_call_end: AtomicU64::new(0),
@@ -45,6 +53,25 @@ impl Connection {
     /// The address of the peer: the caller, or a proxy.
     pub fn peer(&self) -> IpAddr {
         self.0.peer
+    }
+
+    /// A number that no other open connection has.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// Counts a violation of a limit, for example a request that did not arrive in time. At
+    /// the sixteenth the connection is closed.
+    pub fn record_violation(&self) {
+        let earlier = self.0.violations.fetch_add(1, Ordering::Relaxed);
+        if earlier + 1 >= MAX_VIOLATIONS {
+            self.0.misused.cancel();
+        }
+    }
+
+    /// Waits until the connection must be closed because its peer misuses it.
+    pub(super) async fn misused(&self) {
+        self.0.misused.cancelled().await;
     }
 
     /// Cancelled when streaming responses must end so that the connection can close.

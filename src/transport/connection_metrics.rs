@@ -24,6 +24,8 @@ pub(super) enum CloseCause {
     MaxAge,
     /// It had no call for the idle timeout.
     Idle,
+    /// Its peer violated too many limits.
+    Misuse,
 }
 
 impl ConnectionMetrics {
@@ -62,6 +64,7 @@ impl CloseCause {
             Self::HandshakeFailed => "handshake",
             Self::MaxAge => "age",
             Self::Idle => "idle",
+            Self::Misuse => "misuse",
         };
         SERVER.refused_connections.with_label_values(&[label]).inc();
     }

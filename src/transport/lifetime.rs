@@ -6,6 +6,9 @@ use tokio::time::{sleep_until, timeout};
 use super::{connection::Connection, connection_metrics::CloseCause};
 use crate::random::random_fraction;
 
+/// The grace of a connection that is misused: for sending GOAWAY.
+const MISUSE_GRACE: Duration = Duration::from_millis(200);
+
 /// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionTimeouts {
@@ -34,6 +37,7 @@ pub(super) async fn serve<C: GracefulConnection>(
     let mut http = pin!(http);
     let cause = tokio::select! {
         _ = &mut http => return,
+        () = connection.misused() => Some(CloseCause::Misuse),
         cause = close_cause(connection, timeouts) => cause,
     };
 
@@ -46,7 +50,11 @@ pub(super) async fn serve<C: GracefulConnection>(
         }
         Some(cause) => {
             cause.count();
-            let _ = timeout(timeouts.max_age_grace, http).await;
+            let grace = match cause {
+                CloseCause::Misuse => MISUSE_GRACE,
+                _ => timeouts.max_age_grace,
+            };
+            let _ = timeout(grace, http).await;
         }
     }
 }

@@ -1,7 +1,7 @@
 use sluice::proto::v1 as pb;
-use tonic::Code;
+use tonic::{Code, Response};
 
-use crate::harness::{Sqlite, TestServer};
+use crate::harness::{Sqlite, TestServer, refused};
 
 #[tokio::test]
 async fn a_request_over_the_size_limit_is_refused() {
@@ -13,6 +13,6 @@ async fn a_request_over_the_size_limit_is_refused() {
     };
     let refusal = server.anonymous().auth.sign_in(request).await.unwrap_err();
 
-    // tonic's own error, before the request reaches Sluice.
-    assert_eq!(refusal.code(), Code::OutOfRange);
+    let refusal = refused(Err::<Response<()>, _>(refusal));
+    assert_eq!(refusal.class(), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
 }

@@ -112,7 +112,7 @@ async fn a_connection_whose_peer_does_not_answer_keepalive_pings_is_closed() {
     let address = listener.local_addr().unwrap();
     let listener = Listener::new(listener, listener_settings).unwrap();
     let metrics = listener.metrics();
-    let services = layers::stack(Routes::default(), &settings.layers(listener.overload()));
+    let services = layers::stack(Routes::default(), Ok, &settings.layers(listener.overload()));
     tokio::spawn(listener.serve(services, CancellationToken::new()));
 
     let silent = Http2Connection::with_preface(address).await;
