@@ -1,7 +1,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use tower::Service;
 
-use super::call_hook::{CallHook, HookedBody, HookedCall};
+use super::{
+    call_hook::{CallHook, HookedBody, HookedCall},
+    connection_limits::ConnectionLimiter,
+};
 
 /// The number of violations of limits after which a connection is closed.
 const MAX_VIOLATIONS: usize = 16;
@@ -30,6 +33,9 @@ struct State {
     /// Cancelled after too many violations.
     misused: CancellationToken,
     violations: AtomicUsize,
+    limiter: Arc<ConnectionLimiter>,
+    /// Set once a media server or a relay worker has authenticated.
+    is_of_machine: OnceLock<()>,
     opened_at: Instant,
     calls_in_flight: AtomicUsize,
     /// Milliseconds from `opened_at` to the end of the last call.
@@ -38,12 +44,18 @@ struct State {
 
 impl Connection {
     /// A connection that opens now, and closes with the server at the latest.
-    pub(super) fn open(peer: IpAddr, server_closing: &CancellationToken) -> Self {
+    pub(super) fn open(
+        peer: IpAddr,
+        limiter: Arc<ConnectionLimiter>,
+        server_closing: &CancellationToken,
+    ) -> Self {
         Self(Arc::new(State {
             peer,
             closing: server_closing.child_token(),
             misused: CancellationToken::new(),
             violations: AtomicUsize::new(0),
+            limiter,
+            is_of_machine: OnceLock::new(),
             opened_at: Instant::now(),
             calls_in_flight: AtomicUsize::new(0),
             last_call_end: AtomicU64::new(0),
@@ -67,6 +79,14 @@ impl Connection {
         if earlier + 1 >= MAX_VIOLATIONS {
             self.0.misused.cancel();
         }
+    }
+
+    /// Records that a media server or a relay worker has authenticated on this connection, so
+    /// that its address gets connections when others get none.
+    pub fn record_machine(&self) {
+        self.0
+            .is_of_machine
+            .get_or_init(|| self.0.limiter.record_machine(self.0.peer));
     }
 
     /// Waits until the connection must be closed because its peer misuses it.

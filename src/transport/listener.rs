@@ -141,6 +141,7 @@ impl Listener {
             http1: self.settings.http1,
             metrics: self.metrics(),
             overload: self.overload(),
+            limiter: Arc::clone(&self.limiter),
         });
         let mut connections = JoinSet::new();
         loop {
@@ -222,6 +223,7 @@ struct ConnectionServer<S> {
     http1: bool,
     metrics: Arc<ConnectionMetrics>,
     overload: Overload,
+    limiter: Arc<ConnectionLimiter>,
 }
 
 impl<S: HttpService> ConnectionServer<S> {
@@ -230,7 +232,7 @@ impl<S: HttpService> ConnectionServer<S> {
         let Some((stream, prefix, protocol)) = self.handshake(stream, pending).await else {
             return;
         };
-        let connection = Connection::open(peer, &self.closing);
+        let connection = Connection::open(peer, Arc::clone(&self.limiter), &self.closing);
         let service = TowerToHyperService::new(TrackCalls {
             inner: self.service.clone(),
             connection: connection.clone(),

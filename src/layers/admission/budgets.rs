@@ -115,6 +115,8 @@ impl Budgets {
             caller: limits.memory / MEMORY_FRACTION,
         };
         let server = &*SERVER;
+        let resources = [Resource::Incomplete, Resource::Streams, Resource::Memory];
+        server.register_limits("calls", &resources.map(Resource::name));
         Self(Arc::new(State {
             running: AtomicUsize::new(0),
             max_calls: limits.calls,
@@ -146,18 +148,29 @@ impl Budgets {
 
     /// Counts a request as incomplete.
     pub(super) fn begin_request(&self, holder: &Holder) -> Result<IncompleteRequest> {
-        Ok(IncompleteRequest {
-            _share: self.take(Resource::Incomplete, holder, 1)?,
-            holder: holder.clone(),
-            begun_at: Instant::now(),
-            is_complete: false,
-        })
+        let share = self.take(Resource::Incomplete, holder, 1)?;
+        Ok(IncompleteRequest::new(share, holder))
+    }
+
+    /// The same for a call that is refused already: `None` beyond the limits.
+    pub(super) fn begin_drain(&self, holder: &Holder) -> Option<IncompleteRequest> {
+        let share = self.try_take(Resource::Incomplete, holder, 1).ok()?;
+        Some(IncompleteRequest::new(share, holder))
     }
 
     /// Takes an amount of a resource.
     pub(super) fn take(&self, resource: Resource, holder: &Holder, amount: usize) -> Result<Share> {
-        let keys = self.0.budget(resource).take(holder, amount);
-        let keys = keys.map_err(|exceeded| self.exceeded(resource, exceeded, holder))?;
+        let share = self.try_take(resource, holder, amount);
+        share.map_err(|exceeded| self.exceeded(resource, exceeded, holder))
+    }
+
+    fn try_take(
+        &self,
+        resource: Resource,
+        holder: &Holder,
+        amount: usize,
+    ) -> Result<Share, Exceeded> {
+        let keys = self.0.budget(resource).take(holder, amount)?;
         Ok(Share {
             budgets: self.clone(),
             resource,
@@ -285,6 +298,15 @@ pub(super) struct IncompleteRequest {
 }
 
 impl IncompleteRequest {
+    fn new(share: Share, holder: &Holder) -> Self {
+        Self {
+            _share: share,
+            holder: holder.clone(),
+            begun_at: Instant::now(),
+            is_complete: false,
+        }
+    }
+
     /// Ends without a violation.
     pub fn complete(mut self) {
         self.is_complete = true;

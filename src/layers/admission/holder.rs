@@ -53,7 +53,10 @@ impl Holder {
         match caller.subject {
             Subject::User { user, .. } => self.caller = Some(user.uuid()),
             Subject::Program { key, .. } => self.caller = Some(key.uuid()),
-            Subject::Operator { .. } => self.is_machine = true,
+            Subject::Operator { .. } => {
+                self.is_machine = true;
+                self.connection.iter().for_each(Connection::record_machine);
+            }
         }
     }
 

@@ -180,7 +180,7 @@ where
         return;
     }
     // Without a share the call ends at once, unread.
-    let Ok(incomplete) = budgets.begin_request(holder) else {
+    let Some(incomplete) = budgets.begin_drain(holder) else {
         return;
     };
     if timeout(DRAIN_TIMEOUT, reading).await.is_ok() {

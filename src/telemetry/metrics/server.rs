@@ -108,6 +108,17 @@ const OVERLOAD_DURATION: Duration = Duration::from_secs(30);
 static LAST_OVERLOAD: Mutex<Option<Instant>> = Mutex::new(None);
 
 impl ServerMetrics {
+    /// Registers the refusals of a limit without shares, and of limits with shares.
+    pub fn register_limits(&self, without_shares: &str, with_shares: &[&str]) {
+        let refusals = &self.refusals;
+        refusals.with_label_values(&[without_shares, "total"]);
+        for limit in with_shares {
+            for of in ["total", "connection", "address", "caller"] {
+                refusals.with_label_values(&[limit, of]);
+            }
+        }
+    }
+
     /// Counts a call that a limit refuses, `of` the `total` or of a share of it.
     pub fn call_refused(&self, limit: &str, of: &str) {
         self.calls_shed.inc();

@@ -44,7 +44,7 @@ pub use processes::{
     children, command_line, command_lines, descendants, is_running, send_signal, try_signal,
 };
 pub use proxy::Proxy;
-pub use raw_call::RawConnection;
+pub use raw_call::{OpenCall, RawConnection, connect_from, message_frame};
 pub use rustix::process::Signal;
 pub use server::{TestServer, config, settings};
 pub use tools::tool;

@@ -1,10 +1,13 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client};
 use http::{HeaderMap, Request, Response};
 use prost::Message;
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+};
 use tonic::Status;
 
 /// An HTTP/2 connection without a gRPC client: it enforces no deadline, and a request
@@ -24,7 +27,17 @@ impl RawConnection {
     /// A connection to a server.
     pub async fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let (send, connection) = client::handshake(stream).await.unwrap();
+        Self::over(stream, &mut client::Builder::new()).await
+    }
+
+    /// A connection whose responses are never read: its windows stay at zero.
+    pub async fn without_reading(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        Self::over(stream, client::Builder::new().initial_window_size(0)).await
+    }
+
+    async fn over(stream: TcpStream, http: &mut client::Builder) -> Self {
+        let (send, connection) = http.handshake(stream).await.unwrap();
         let driver = tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -63,12 +76,20 @@ impl RawConnection {
 impl OpenCall {
     /// Sends the request and ends its body; returns the status.
     pub async fn finish(mut self, request: &impl Message) -> Status {
-        let mut frame = BytesMut::new();
-        frame.put_u8(0);
-        frame.put_u32(request.encoded_len().try_into().unwrap());
-        request.encode(&mut frame).unwrap();
-        self.body.send_data(frame.freeze(), true).unwrap();
+        self.send(&message_frame(request), true);
         self.status().await
+    }
+
+    /// Sends bytes of the body.
+    pub fn send(&mut self, bytes: &[u8], is_end: bool) {
+        self.body
+            .send_data(Bytes::copy_from_slice(bytes), is_end)
+            .unwrap();
+    }
+
+    /// Waits until the response begins; returns it.
+    pub async fn response(self) -> Response<RecvStream> {
+        self.response.await.unwrap()
     }
 
     /// Waits for the end of the response; returns the status.
@@ -80,6 +101,22 @@ impl OpenCall {
                 .expect("the response has a status"),
         }
     }
+}
+
+/// A message with its prefix.
+pub fn message_frame(message: &impl Message) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(message.encoded_len().try_into().unwrap());
+    message.encode(&mut frame).unwrap();
+    frame.to_vec()
+}
+
+/// A TCP connection from another address of this machine.
+pub async fn connect_from(local: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((local, 0).into()).unwrap();
+    socket.connect(address).await.unwrap()
 }
 
 async fn trailers(response: Response<RecvStream>) -> HeaderMap {
