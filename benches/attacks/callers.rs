@@ -56,8 +56,9 @@ async fn sign_up(channel: &Channel, email: &str) -> anyhow::Result<String> {
         display_name: "Ada".to_owned(),
         request_id: String::new(),
     };
-    let answer = AuthServiceClient::new(channel.clone()).sign_up(request);
-    let tokens = answer.await?.into_inner().tokens.context("tokens")?;
+    let mut auth = AuthServiceClient::new(channel.clone());
+    let answer = auth.sign_up(request).await?.into_inner();
+    let tokens = answer.tokens.context("tokens")?;
     Ok(tokens.access_token)
 }
 
@@ -80,8 +81,9 @@ impl Callers {
         let request = pb::ExchangeApiKeyRequest {
             secret: server.create_operator_key()?,
         };
-        let exchanged = AuthServiceClient::new(channel.clone()).exchange_api_key(request);
-        let machine = exchanged.await?.into_inner().access_token;
+        let mut auth = AuthServiceClient::new(channel.clone());
+        let exchanged = auth.exchange_api_key(request).await?;
+        let machine = exchanged.into_inner().access_token;
         let owner = sign_up(&channel, "owner@example.com").await?;
         let mut publishers = Vec::new();
         for number in 0..MEDIA_SERVERS {
