@@ -292,3 +292,64 @@ fn is_decoding_error<R>(response: &Response<R>) -> bool {
         |code: &http::HeaderValue| Code::from_bytes(code.as_bytes()) == Code::Internal;
     code.is_some_and(is_internal) && !headers.contains_key(STATUS_DETAILS)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::pending, pin::pin, sync::Arc};
+
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use hyper::body::Bytes;
+    use tower::{Service, service_fn};
+
+    use super::{Admission, Budgets, CallBody, LoadShedMarker};
+    use crate::{
+        layers::{admission::BudgetLimits, method_info::MethodInfo},
+        transport::Overload,
+    };
+
+    fn request() -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(Bytes::from_static(&[0; 5])));
+        let method = MethodInfo::by_path("/sluice.v1.ProjectService/GetProject").unwrap();
+        method.attach(request.extensions_mut());
+        request
+    }
+
+    async fn never_answer(
+        _: Request<CallBody<Full<Bytes>>>,
+    ) -> Result<Response<tonic::body::Body>, Infallible> {
+        pending().await
+    }
+
+    #[tokio::test]
+    async fn a_refused_call_is_marked_whether_it_was_read_or_not() {
+        let overload = Overload::default();
+        let limits = BudgetLimits {
+            calls: 1,
+            memory: 1024 * 1024,
+        };
+        let mut service = Admission {
+            inner: service_fn(never_answer),
+            authorize: Ok,
+            budgets: Budgets::new(limits, overload.clone()),
+            trusted_proxies: Arc::new([]),
+        };
+        // Both calls begin before one has the permit.
+        let (first, second) = (service.call(request()), service.call(request()));
+        let mut first = pin!(first);
+        assert!(!overload.is_active());
+
+        let refused = tokio::select! {
+            biased;
+            _ = &mut first => panic!("it has the permit"),
+            refused = second => refused.unwrap(),
+        };
+        let unread = service.call(request()).await.unwrap();
+
+        for refused in [refused, unread] {
+            assert_eq!(refused.headers()["grpc-status"], "8");
+            assert!(refused.extensions().get::<LoadShedMarker>().is_some());
+        }
+        assert!(overload.is_active());
+    }
+}
