@@ -9,7 +9,7 @@ use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, RateLimits, TokenSettings},
     database::{DatabaseOptions, PostgresServers, SettingNames, Target, TargetSession},
     domain::{RelayTimeouts, SessionTimeouts, StreamTimeouts, UrlPolicy},
-    layers::{ConcurrencyLimit, LayerSettings},
+    layers::{BudgetLimits, Budgets, LayerSettings},
     mail::{MailSettings, MailTemplates, MailTransport},
     telemetry::{CollectorSettings, LogSettings, traces::TraceSettings},
     transport::ListenerSettings,
@@ -103,10 +103,14 @@ impl Config {
 
     /// The settings of the layers.
     pub fn layers(&self) -> LayerSettings {
+        let limits = BudgetLimits {
+            calls: self.max_calls as usize,
+            memory: self.call_memory_mib as usize * 1024 * 1024,
+        };
         LayerSettings {
             trusted_proxies: self.trusted_proxies.as_slice().into(),
             web_origins: self.transport.web_origins.clone(),
-            concurrency: ConcurrencyLimit::new(self.max_calls as usize),
+            budgets: Budgets::new(limits),
             slow_call: self.observability.slow_call,
             call_timeout: self.call_timeout,
         }

@@ -90,6 +90,7 @@ impl MetricsCollector {
         DATABASE.up.set(is_up.into());
         self.set_pool();
         let age = self.revocations.age().unwrap_or_default();
+        SERVER.update_overloaded();
         SERVER.revocations_age.set(age.as_secs_f64());
         let (watches, limit) = self.hub.load();
         SERVER.watches.set(watches.into());

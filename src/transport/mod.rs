@@ -2,7 +2,8 @@
 //!
 //! A connection takes a permit and completes its handshake (TLS, then the HTTP/2 preface)
 //! within a deadline. It serves calls until its maximum age, its idle timeout, or the end
-//! of the server; or until its peer stops reading, or floods it with frames.
+//! of the server; or until its peer stops reading, floods it with frames, or goes on
+//! violating limits.
 
 mod call_hook;
 mod call_tracking;

@@ -18,6 +18,10 @@ metrics! {
             "sluice_password_queue_refused_total",
             "Calls refused because the queue was full.",
         );
+        address_refused: IntCounter = counter(
+            "sluice_password_queue_address_refused_total",
+            "Calls refused because their address used its share of the queue.",
+        );
         durations: Histogram = seconds(
             "sluice_password_hash_seconds",
             "Time that a password occupied a thread.",
