@@ -27,7 +27,7 @@ impl RawConnection {
     /// A connection to a server.
     pub async fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        Self::over(stream, &mut client::Builder::new()).await
+        Self::over(stream, &client::Builder::new()).await
     }
 
     /// A connection whose responses are never read: its windows stay at zero.
@@ -36,7 +36,7 @@ impl RawConnection {
         Self::over(stream, client::Builder::new().initial_window_size(0)).await
     }
 
-    async fn over(stream: TcpStream, http: &mut client::Builder) -> Self {
+    async fn over(stream: TcpStream, http: &client::Builder) -> Self {
         let (send, connection) = http.handshake(stream).await.unwrap();
         let driver = tokio::spawn(async move {
             let _ = connection.await;
