@@ -318,6 +318,10 @@ mod tests {
         pending().await
     }
 
+    fn allow(request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        Ok(request)
+    }
+
     #[tokio::test]
     async fn a_refused_call_is_marked_whether_it_was_read_or_not() {
         let limits = BudgetLimits {
@@ -326,7 +330,7 @@ mod tests {
         };
         let mut service = Admission {
             inner: service_fn(never_answer),
-            authorize: Ok,
+            authorize: allow,
             budgets: Budgets::new(limits),
         };
         // Both calls begin before one has the permit.

@@ -2,7 +2,7 @@ use sluice::proto::v1 as pb;
 use tonic::Code;
 
 use super::scrape::Scrape;
-use crate::harness::{OpenCall, Process, RawConnection, Sqlite, TestDatabase};
+use crate::harness::{OpenCall, Process, RawConnection, Sqlite, TestDatabase, eventually};
 
 const JWKS: &str = "sluice.v1.AuthService/GetJwks";
 
@@ -59,6 +59,11 @@ async fn each_limit_shows_its_use_and_its_refusals_and_an_overloaded_server_stay
         let calls = begin(&mut raw, &from, 16).await;
         others.push((raw, calls));
     }
+    eventually("the server has seen the requests", async || {
+        let scrape = Scrape::of(&program).await;
+        (scrape.value("sluice_incomplete_requests", &[]) == Some(112.0)).then_some(())
+    })
+    .await;
     let refused = begin(&mut raw, "198.51.100.8", 1).await.remove(0);
     assert_eq!(refused.status().await.code(), Code::ResourceExhausted);
     let scrape = Scrape::of(&program).await;

@@ -44,6 +44,9 @@ async fn use_share(raw: &mut RawConnection, address: &str) -> Vec<OpenCall> {
     for _ in 0..16 {
         incomplete.push(raw.begin(JWKS, &from(address)).await);
     }
+    // The server has seen these once it answers a later call.
+    let status = raw.call(JWKS, &[], &pb::GetJwksRequest {}).await;
+    assert_eq!(status.code(), Code::Ok);
     incomplete
 }
 
@@ -165,9 +168,10 @@ async fn one_address_leaves_at_most_an_eighth_of_all_requests_incomplete() {
     let other = raw.begin(JWKS, &from("198.51.100.2")).await;
     assert_eq!(other.finish(&pb::GetJwksRequest {}).await.code(), Code::Ok);
     // A request that arrives at once is not incomplete.
-    let headers = from("198.51.100.1");
-    let complete = raw.call(JWKS, &headers, &pb::GetJwksRequest {});
-    assert_eq!(complete.await.code(), Code::Ok);
+    let status = raw
+        .call(JWKS, &from("198.51.100.1"), &pb::GetJwksRequest {})
+        .await;
+    assert_eq!(status.code(), Code::Ok);
     for call in incomplete {
         assert_eq!(call.finish(&pb::GetJwksRequest {}).await.code(), Code::Ok);
     }
