@@ -30,6 +30,7 @@ RUN install -d image/usr/local/bin && install -d -m 0700 image/data && install -
 RUN folder=$(echo "$PROFILE" | sed 's/^dev$/debug/') && \
     install -m 0755 "${CARGO_TARGET_DIR:-target}/$folder/sluice" image/usr/local/bin/sluice
 
+# With the certificate authorities of Debian, for issuers, mail servers and collectors.
 FROM gcr.io/distroless/cc-debian12
 ARG VERSION=unknown
 ARG REVISION=unknown

@@ -24,6 +24,7 @@
 //! | [`domain`] | the domain types, parsed once and valid from then on |
 //! | [`backoff`] | exponential backoff |
 //! | [`random`] | randomness and digests |
+//! | [`root_certificates`] | the certificate authorities that the platform trusts |
 //! | [`proto`] | the code generated from the contract in `proto/` |
 //!
 //! A request passes the listener, the layers, the interceptor
@@ -47,6 +48,7 @@ pub mod proto;
 pub mod random;
 pub mod readiness;
 pub mod repositories;
+pub mod root_certificates;
 pub mod server;
 pub mod services;
 pub mod telemetry;

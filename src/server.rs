@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::service::{Interceptor, Routes, interceptor::InterceptedService};
+use tonic::service::{Interceptor, Routes};
 use tonic_health::server::HealthReporter;
 
 use crate::{
@@ -36,16 +36,6 @@ use crate::{
     transport::{HttpService, Listener},
     watching::{EventPoller, ReplicaListener, ReplicaNotifier, WatchHub},
 };
-
-/// The maximum size of a request of AuthService, in bytes.
-const MAX_AUTH_MESSAGE_SIZE: usize = 64 * 1024;
-
-/// The maximum size of a request of ProjectService, in bytes.
-const MAX_PROJECT_MESSAGE_SIZE: usize = 256 * 1024;
-
-/// The maximum size of a request of StreamService, in bytes: all connections of a media
-/// server.
-const MAX_STREAM_MESSAGE_SIZE: usize = 2 * 1024 * 1024;
 
 /// The components that services and jobs share.
 struct Components {
@@ -138,7 +128,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// The three services, and others as routes, behind their interceptors and the layers.
+/// The three services, and others as routes, behind the layers.
 fn services(
     config: &Config,
     components: &Components,
@@ -173,21 +163,16 @@ fn services(
         config.watch_heartbeat,
     );
 
-    let auth = AuthServiceServer::new(auth).max_decoding_message_size(MAX_AUTH_MESSAGE_SIZE);
-    let project =
-        ProjectServiceServer::new(project).max_decoding_message_size(MAX_PROJECT_MESSAGE_SIZE);
-    let stream =
-        StreamServiceServer::new(stream).max_decoding_message_size(MAX_STREAM_MESSAGE_SIZE);
     let limits = config.rate_limits();
     let mut authorize = AuthInterceptor::new(tokens, components.revocations.clone(), limits);
     let mut readiness = components.readiness.clone();
     let interceptor = move |request| authorize.call(readiness.call(request)?);
     let routes = others
-        .add_service(InterceptedService::new(auth, interceptor.clone()))
-        .add_service(InterceptedService::new(project, interceptor.clone()))
-        .add_service(InterceptedService::new(stream, interceptor))
+        .add_service(AuthServiceServer::new(auth))
+        .add_service(ProjectServiceServer::new(project))
+        .add_service(StreamServiceServer::new(stream))
         .prepare();
-    Ok(layers::stack(routes, &config.layers()))
+    Ok(layers::stack(routes, interceptor, &config.layers()))
 }
 
 /// Starts the periodic work, each job once the database is migrated.

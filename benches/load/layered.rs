@@ -14,7 +14,6 @@ use sluice::{
 };
 use tokio::{net::TcpListener, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tonic::service::interceptor::InterceptedService;
 
 use crate::bare::Bare;
 
@@ -56,9 +55,8 @@ pub async fn serve() -> anyhow::Result<()> {
             sleep(Duration::from_secs(1)).await;
         }
     });
-    let echo = InterceptedService::new(Bare::Echo, interceptor);
     let listener = Listener::new(listener, config.listener())?;
-    let services = layers::stack(echo, &config.layers());
+    let services = layers::stack(Bare::Echo, interceptor, &config.layers());
     listener.serve(services, CancellationToken::new()).await;
     Ok(())
 }

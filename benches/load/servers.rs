@@ -67,6 +67,7 @@ impl Bench {
             .env("SLUICE_CALLER_RATE", "0")
             .env("SLUICE_ADDRESS_RATE", "0")
             .env("SLUICE_MAX_ADDRESS_CONNECTIONS", "10000")
+            .env("SLUICE_TRUSTED_PROXIES", "127.0.0.1")
             .env("SLUICE_OPERATIONS_LISTEN", "off")
             .env("SLUICE_MAIL", "off")
             .env("SLUICE_ACCESS_TOKEN_LIFETIME", "2h")

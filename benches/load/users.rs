@@ -39,7 +39,7 @@ pub async fn accounts(
 ) -> anyhow::Result<Vec<Account>> {
     let address = format!("http://{}", server.address);
     let channel = Channel::from_shared(address)?.connect().await?;
-    let permits = Arc::new(Semaphore::new(16));
+    let permits = Arc::new(Semaphore::new(6));
     let mut tasks = JoinSet::new();
     for number in 0..count {
         let (channel, permits) = (channel.clone(), Arc::clone(&permits));
@@ -169,13 +169,14 @@ impl Account {
         ]
     }
 
-    /// Signs in.
-    pub fn visitor(&self) -> User {
+    /// Signs in, from an address of its own: each has a share of the password queue.
+    pub fn visitor(&self, number: usize) -> User {
         let request = pb::SignInRequest {
             email: self.email.clone(),
             password: PASSWORD.to_owned(),
         };
-        vec![Call::new("sluice.v1.AuthService/SignIn", None, &request)]
+        let sign_in = Call::new("sluice.v1.AuthService/SignIn", None, &request);
+        vec![sign_in.with("x-forwarded-for", &format!("198.51.100.{number}"))]
     }
 
     fn get_project(&self, id: &str) -> Call {

@@ -1,7 +1,8 @@
 //! Access tokens: JWTs in the profile of RFC 9068, verified without the database.
 //!
 //! `kid` selects the key in the ring, and the key determines the algorithm. The header's
-//! `alg` must match it (RFC 8725 section 3.1). Every claim is required and typed.
+//! `alg` must match it (RFC 8725 section 3.1). A header with `crit` is refused, as no
+//! extension is supported (RFC 7515 section 4.1.11). Every claim is required and typed.
 
 use std::sync::Arc;
 
@@ -125,8 +126,8 @@ impl AccessTokens {
 /// The accepted key that an access token names.
 fn verification_key(token: &str, keys: &SigningKeys) -> Option<Arc<SigningKey>> {
     let header = decode_header(token).ok()?;
-    let has_type = header.typ.as_deref() == Some(TOKEN_TYPE);
-    keys.verification_key(&header.kid.filter(|_| has_type)?)
+    let is_supported = header.typ.as_deref() == Some(TOKEN_TYPE) && header.crit.is_none();
+    keys.verification_key(&header.kid.filter(|_| is_supported)?)
 }
 
 #[cfg(test)]
@@ -193,7 +194,7 @@ mod tests {
         };
         let mut claims = claims();
         change(&mut header, &mut claims);
-        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let key = EncodingKey::from_secret(SECRET.as_bytes()).unwrap();
         encode(&header, &claims, &key).unwrap()
     }
 
@@ -305,6 +306,8 @@ mod tests {
             forge(|header, _| header.typ = Some("JWT".into())),
             forge(|header, _| header.typ = None),
             forge(|header, _| header.kid = None),
+            forge(|header, _| header.crit = Some(vec!["exp".into()])),
+            forge(|header, _| header.crit = Some(vec![])),
             forge(|header, _| header.kid = Some("../../dev/null".into())),
         ];
         for token in forged {
@@ -321,7 +324,7 @@ mod tests {
             kid: Some(public.id),
             ..Header::new(Algorithm::HS256)
         };
-        let key = EncodingKey::from_secret(public.x.as_bytes());
+        let key = EncodingKey::from_secret(public.x.as_bytes()).unwrap();
         let token = encode(&header, &claims(), &key).unwrap();
 
         assert!(tokens.verify(&token).is_err());

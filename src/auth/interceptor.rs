@@ -115,6 +115,11 @@ impl CallAuthorization {
         authorization.ok_or(Error::AccessTokenMissing)
     }
 
+    /// The caller.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// Fails once the call may not go on. Long-running calls ask at least once a second.
     pub fn check(&self) -> Result<()> {
         if !self.revocations.are_current() {

@@ -2,7 +2,8 @@
 //!
 //! bcrypt takes tens of milliseconds of a core. It runs on its own low-priority threads
 //! behind a bounded queue. When the queue is full, a call is refused at once. A job whose
-//! caller is gone is skipped.
+//! caller is gone is skipped. One address has at most an eighth of the queue, so that it
+//! cannot keep others from signing in.
 //!
 //! Every password check takes the time of one hash at the configured cost, whatever is
 //! stored, so that its duration does not tell whether an account exists. Without a hash
@@ -12,6 +13,7 @@
 //! password until they change it.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -23,10 +25,10 @@ use std::{
 
 use bcrypt::{BcryptResult, HashParts};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
-    domain::{Invalid, Password, Secret},
+    domain::{Invalid, Password, PeerAddress, Secret},
     error::{Error, Result},
     telemetry::{metrics::PASSWORDS, traces},
 };
@@ -39,6 +41,9 @@ const NICENESS: i32 = 10;
 /// The retry delay that a caller is told when the queue is full.
 const QUEUE_FULL_RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// The part of the slots that one address may use.
+const ADDRESS_FRACTION: usize = 8;
+
 /// A well-formed hash of an unknown password, without its version and cost.
 const DUMMY_HASH: &str = "$ODzgR3Qqv8DFHTKS2E0nN.2fYk0pMvHc7v6NlAPVKm1h5xJUqLrKe";
 
@@ -46,8 +51,30 @@ const DUMMY_HASH: &str = "$ODzgR3Qqv8DFHTKS2E0nN.2fYk0pMvHc7v6NlAPVKm1h5xJUqLrKe
 #[derive(Debug, Clone)]
 pub struct PasswordHasher {
     queue: Sender<Job>,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     cost: u32,
+}
+
+/// The slots of the queue: those that wait, and one for each thread.
+#[derive(Debug)]
+struct Slots {
+    max: usize,
+    max_per_address: usize,
+    used: Mutex<UsedSlots>,
+}
+
+#[derive(Debug, Default)]
+struct UsedSlots {
+    total: usize,
+    /// By network; calls without a known address share one entry.
+    by_address: HashMap<Option<PeerAddress>, usize>,
+}
+
+/// A used slot, free again when dropped.
+#[derive(Debug)]
+struct SlotPermit {
+    slots: Arc<Slots>,
+    address: Option<PeerAddress>,
 }
 
 /// A slot in the queue, for one call.
@@ -55,7 +82,7 @@ pub struct PasswordHasher {
 pub struct HashSlot {
     hasher: PasswordHasher,
     /// Shared with the job, which continues when its caller leaves in the middle.
-    permit: Arc<OwnedSemaphorePermit>,
+    permit: Arc<SlotPermit>,
 }
 
 /// The result of a password check.
@@ -73,7 +100,7 @@ pub enum PasswordVerification {
 /// A task for a hashing thread, which tells it the cost of new hashes.
 struct Job {
     task: Box<dyn FnOnce(u32) + Send>,
-    permit: Arc<OwnedSemaphorePermit>,
+    permit: Arc<SlotPermit>,
 }
 
 impl PasswordHasher {
@@ -93,21 +120,57 @@ impl PasswordHasher {
         }
         Ok(Self {
             queue: sender,
-            slots: Arc::new(Semaphore::new(threads + queue)),
+            slots: Arc::new(Slots {
+                max: threads + queue,
+                max_per_address: ((threads + queue) / ADDRESS_FRACTION).max(1),
+                used: Mutex::default(),
+            }),
             cost,
         })
     }
 
-    /// Reserves a slot in the queue; `PasswordQueueFull` if there is none.
-    pub fn reserve_slot(&self) -> Result<HashSlot> {
-        let permit = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
-            PASSWORDS.refused.inc();
-            Error::PasswordQueueFull(QUEUE_FULL_RETRY_DELAY)
-        })?;
+    /// Reserves a slot in the queue for a caller; `PasswordQueueFull` if there is none, or if
+    /// the network of the caller's address uses its share.
+    pub fn reserve_slot(&self, peer: Option<PeerAddress>) -> Result<HashSlot> {
+        let permit = self.slots.acquire(peer.map(PeerAddress::network))?;
         Ok(HashSlot {
             hasher: self.clone(),
             permit: Arc::new(permit),
         })
+    }
+}
+
+impl Slots {
+    fn acquire(self: &Arc<Self>, address: Option<PeerAddress>) -> Result<SlotPermit> {
+        let mut used = self.used.lock();
+        let is_full = used.total >= self.max;
+        let by_address = used.by_address.get(&address).copied().unwrap_or_default();
+        if is_full || by_address >= self.max_per_address {
+            match is_full {
+                true => PASSWORDS.refused.inc(),
+                false => PASSWORDS.address_refused.inc(),
+            }
+            return Err(Error::PasswordQueueFull(QUEUE_FULL_RETRY_DELAY));
+        }
+        used.total += 1;
+        used.by_address.insert(address, by_address + 1);
+        Ok(SlotPermit {
+            slots: Arc::clone(self),
+            address,
+        })
+    }
+}
+
+impl Drop for SlotPermit {
+    fn drop(&mut self) {
+        let mut used = self.slots.used.lock();
+        used.total -= 1;
+        if let Entry::Occupied(mut count) = used.by_address.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
@@ -212,8 +275,17 @@ fn verify(password: &Password, hash: &str, cost: u32) -> BcryptResult<PasswordVe
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::{PasswordHasher, PasswordVerification};
-    use crate::{domain::Password, error::Error};
+    use crate::{
+        domain::{Password, PeerAddress},
+        error::Error,
+    };
+
+    fn address(number: u8) -> Option<PeerAddress> {
+        Some(IpAddr::from([192, 0, 2, number]).into())
+    }
 
     fn password(text: &str) -> Password {
         Password::parse(text).unwrap()
@@ -224,7 +296,7 @@ mod tests {
         text: &str,
         hash: Option<String>,
     ) -> PasswordVerification {
-        let slot = hasher.reserve_slot().unwrap();
+        let slot = hasher.reserve_slot(None).unwrap();
         slot.verify(password(text), hash).await.unwrap()
     }
 
@@ -232,7 +304,7 @@ mod tests {
     async fn own_hashes_and_hashes_of_the_predecessor_verify() {
         let hasher = PasswordHasher::start(4, 1, 4).unwrap();
         let raised = PasswordHasher::start(11, 1, 4).unwrap();
-        let slot = hasher.reserve_slot().unwrap();
+        let slot = hasher.reserve_slot(None).unwrap();
         let own = slot.hash(password("correct horse")).await.unwrap();
         let imported = bcrypt::hash_with_salt("correct horse", 10, *b"0123456789abcdef").unwrap();
         let imported = imported.format_for_version(bcrypt::Version::TwoB);
@@ -259,11 +331,24 @@ mod tests {
     #[tokio::test]
     async fn a_call_is_refused_at_once_when_the_queue_is_full() {
         let hasher = PasswordHasher::start(4, 1, 1).unwrap();
-        let slots = [(); 2].map(|()| hasher.reserve_slot().unwrap());
-        let refused = hasher.reserve_slot().unwrap_err();
+        let slots = [1, 2].map(|number| hasher.reserve_slot(address(number)).unwrap());
+        let refused = hasher.reserve_slot(address(3)).unwrap_err();
         assert!(matches!(refused, Error::PasswordQueueFull(_)));
 
         drop(slots);
-        assert!(hasher.reserve_slot().is_ok());
+        assert!(hasher.reserve_slot(address(3)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_address_has_an_eighth_of_the_queue() {
+        let hasher = PasswordHasher::start(4, 1, 15).unwrap();
+        let slots = [(); 2].map(|()| hasher.reserve_slot(address(1)).unwrap());
+        let refused = hasher.reserve_slot(address(1)).unwrap_err();
+        assert!(matches!(refused, Error::PasswordQueueFull(_)));
+        assert!(hasher.reserve_slot(address(2)).is_ok());
+        assert!(hasher.reserve_slot(None).is_ok());
+
+        drop(slots);
+        assert!(hasher.reserve_slot(address(1)).is_ok());
     }
 }

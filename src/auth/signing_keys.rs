@@ -48,7 +48,12 @@ pub struct PublicKey {
 
 impl SigningKeys {
     /// A ring of one shared secret (HS256).
+    ///
+    /// # Panics
+    ///
+    /// If the secret is empty.
     pub fn from_secret(secret: &Secret) -> Self {
+        const NOT_EMPTY: &str = "the secret is not empty";
         jwt_backend::install();
         let bytes = secret.expose().as_bytes();
         let digest = sha256(&format!("sluice/kid/{}", secret.expose()));
@@ -57,8 +62,8 @@ impl SigningKeys {
             header: header(&id, Algorithm::HS256),
             id,
             algorithm: Algorithm::HS256,
-            encoding: EncodingKey::from_secret(bytes),
-            decoding: DecodingKey::from_secret(bytes),
+            encoding: EncodingKey::from_secret(bytes).expect(NOT_EMPTY),
+            decoding: DecodingKey::from_secret(bytes).expect(NOT_EMPTY),
             public: None,
         };
         let ring = KeyRing::new(vec![key]);

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Environment},
     database::Database,
     error, server,
-    telemetry::{self, traces},
+    telemetry::{self, otlp_logs, traces},
     transport,
 };
 
@@ -23,8 +23,8 @@ use crate::{
 /// connections have refused calls.
 const EVENT_INTERVAL: u32 = 7;
 
-/// How long the last traces may take to be sent.
-const TRACE_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last traces and log records may take to be sent.
+const EXPORT_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT. A second signal ends it at once.
 pub(super) fn run(config: &Config) -> Result<(), CommandError> {
@@ -68,6 +68,9 @@ async fn serve(config: &Config, keys: Keys) -> Result<(), CommandError> {
     if let Some(settings) = config.traces() {
         traces::start(settings)?;
     }
+    if let Some(collector) = config.log_collector() {
+        otlp_logs::start(&collector)?;
+    }
     let database = Database::open(&config.database());
     let shutdown = stop_signal()?;
     let is_exposed = config.transport.tls().is_none() && !config.listen.ip().is_loopback();
@@ -79,7 +82,8 @@ async fn serve(config: &Config, keys: Keys) -> Result<(), CommandError> {
     tracing::info!(address = %listener.local_addr()?, database = database.engine(), "serving");
 
     let served = server::serve(listener, database, keys, config, shutdown.cancelled_owned()).await;
-    traces::stop(TRACE_FLUSH_TIMEOUT.min(config.drain_timeout)).await;
+    let timeout = EXPORT_FLUSH_TIMEOUT.min(config.drain_timeout);
+    tokio::join!(traces::stop(timeout), otlp_logs::stop(timeout));
     Ok(served?)
 }
 

@@ -9,9 +9,9 @@ use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, RateLimits, TokenSettings},
     database::{DatabaseOptions, PostgresServers, SettingNames, Target, TargetSession},
     domain::{RelayTimeouts, SessionTimeouts, StreamTimeouts, UrlPolicy},
-    layers::{ConcurrencyLimit, LayerSettings},
+    layers::{BudgetLimits, Budgets, LayerSettings},
     mail::{MailSettings, MailTemplates, MailTransport},
-    telemetry::{LogSettings, traces::TraceSettings},
+    telemetry::{CollectorSettings, LogSettings, traces::TraceSettings},
     transport::ListenerSettings,
     watching::WatchLimits,
 };
@@ -103,10 +103,14 @@ impl Config {
 
     /// The settings of the layers.
     pub fn layers(&self) -> LayerSettings {
+        let limits = BudgetLimits {
+            calls: self.max_calls as usize,
+            memory: self.call_memory_mib as usize * 1024 * 1024,
+        };
         LayerSettings {
             trusted_proxies: self.trusted_proxies.as_slice().into(),
             web_origins: self.transport.web_origins.clone(),
-            concurrency: ConcurrencyLimit::new(self.max_calls as usize),
+            budgets: Budgets::new(limits),
             slow_call: self.observability.slow_call,
             call_timeout: self.call_timeout,
         }
@@ -245,16 +249,39 @@ impl Config {
         let filter = self.observability.log.as_deref();
         LogSettings {
             filter: filter.unwrap_or(default).to_owned(),
-            human: self.observability.log_format.is_human(),
+            human: self
+                .observability
+                .log_format
+                .is_human(&self.observability.log_file),
+            file: self.observability.log_file.file(),
             traces_statements: self.observability.otlp_endpoint.is_some(),
         }
     }
 
+    /// The collector of traces and logs, if there is one.
+    fn collector(&self) -> Option<CollectorSettings> {
+        let settings = &self.observability;
+        let endpoint = settings.otlp_endpoint.clone()?;
+        let mut attributes = settings.resource_attributes.clone().unwrap_or_default().0;
+        let named = attributes.remove("service.name");
+        let service_name = settings.service_name.clone().or(named);
+        Some(CollectorSettings {
+            endpoint,
+            service_name: service_name.unwrap_or_else(|| "sluice".to_owned()),
+            resource_attributes: attributes.into_iter().collect(),
+        })
+    }
+
     /// The settings of traces, if they are on.
     pub fn traces(&self) -> Option<TraceSettings> {
-        let endpoint = self.observability.otlp_endpoint.clone()?;
         let ratio = self.observability.trace_ratio;
-        Some(TraceSettings { endpoint, ratio })
+        let collector = self.collector()?;
+        Some(TraceSettings { collector, ratio })
+    }
+
+    /// The collector to which the log is sent too, if it is.
+    pub fn log_collector(&self) -> Option<CollectorSettings> {
+        self.collector().filter(|_| self.observability.otlp_logs)
     }
 
     /// Whether server reflection is on.

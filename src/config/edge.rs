@@ -5,7 +5,7 @@ use http::Uri;
 use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
-    LogFormat,
+    LogFileSettings, LogFormat,
     parse::{
         address, api_key, boolean, control_plane, duration, hooks_secret, http_url, ingest_host,
         log_filter, node_id, read_url, within,
@@ -25,8 +25,8 @@ pub struct EdgeConfig {
     #[arg(long, env = "SLUICE_CONTROL_PLANE", default_value = "http://127.0.0.1:50051", value_parser = control_plane)]
     pub control_plane: Uri,
 
-    /// A file with certificates (PEM) to trust instead of the usual certificate
-    /// authorities.
+    /// A file with certificates (PEM) to trust instead of the certificate authorities of the
+    /// platform.
     #[arg(long, env = "SLUICE_CONTROL_PLANE_CA")]
     pub control_plane_ca: Option<PathBuf>,
 
@@ -106,6 +106,10 @@ pub struct EdgeConfig {
     /// The log format: `auto` is human-readable on a terminal and JSON otherwise.
     #[arg(long, env = "SLUICE_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
+
+    /// The log file.
+    #[command(flatten)]
+    pub log_file: LogFileSettings,
 }
 
 /// A media server that an edge can run beside.
@@ -130,7 +134,7 @@ impl EdgeConfig {
         name.ok_or_else(|| missing.to_owned())
     }
 
-    /// The certificates (PEM) to trust instead of the usual authorities.
+    /// The certificates (PEM) to trust instead of the authorities of the platform.
     pub(crate) fn control_plane_certificates(&self) -> Result<Option<Vec<u8>>, String> {
         let Some(file) = &self.control_plane_ca else {
             return Ok(None);
@@ -158,7 +162,8 @@ impl EdgeConfig {
     pub fn log(&self) -> LogSettings {
         LogSettings {
             filter: self.log.clone().unwrap_or_else(|| "info".to_owned()),
-            human: self.log_format.is_human(),
+            human: self.log_format.is_human(&self.log_file),
+            file: self.log_file.file(),
             traces_statements: false,
         }
     }

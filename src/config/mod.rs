@@ -11,6 +11,9 @@ mod settings;
 mod transport;
 
 pub use edge::{EdgeConfig, MediaServerKind};
-pub use observability::{LogFormat, ObservabilitySettings, OperationsAddress};
+pub use observability::{
+    LogFileSettings, LogFormat, LogRotation, ObservabilitySettings, OperationsAddress,
+    ResourceAttributes,
+};
 pub use settings::{Config, Environment};
 pub use transport::TransportSettings;

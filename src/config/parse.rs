@@ -166,6 +166,14 @@ pub(crate) fn control_plane(text: &str) -> Result<http::Uri, &'static str> {
     }
 }
 
+/// Over TLS with `https://`.
+pub(crate) fn collector_url(text: &str) -> Result<http::Uri, &'static str> {
+    match text.parse::<http::Uri>() {
+        Ok(uri) if is_web(&uri) => Ok(uri),
+        _ => Err("must be a URL such as http://127.0.0.1:4317 or https://otel.example.com:4317"),
+    }
+}
+
 /// Without TLS: the other program should run beside this one.
 pub(crate) fn http_url(
     example: &'static str,

@@ -67,9 +67,15 @@ pub struct Config {
     pub call_timeout: Duration,
 
     /// Maximum number of concurrent calls; further calls are refused. The last eighth is reserved
-    /// for media servers and relay workers.
+    /// for media servers and relay workers. Four times as many requests may be incomplete.
     #[arg(long, env = "SLUICE_MAX_CALLS", default_value = "2048", value_parser = within(8..=1_000_000))]
     pub max_calls: u32,
+
+    /// Memory for requests, and for responses that their callers have not read, in MiB. A caller or
+    /// an address may use a quarter, a connection an eighth; further calls are refused. The last
+    /// eighth is reserved for media servers and relay workers.
+    #[arg(long, env = "SLUICE_CALL_MEMORY_MIB", default_value = "64", value_parser = within(8..=65_536))]
+    pub call_memory_mib: u32,
 
     /// The directory of the embedded database and of generated secrets.
     #[arg(long, env = "SLUICE_DATA_DIR", default_value = "./data")]
@@ -168,7 +174,8 @@ pub struct Config {
     #[arg(long, env = "SLUICE_BCRYPT_COST", default_value = "10", value_parser = within(4..=16))]
     pub bcrypt_cost: u32,
 
-    /// Maximum number of passwords that wait for hashing; further calls are refused.
+    /// Maximum number of passwords that wait for hashing; further calls are refused. An address may
+    /// use an eighth.
     #[arg(long, env = "SLUICE_PASSWORD_QUEUE", default_value = "64", value_parser = within(1..=10_000))]
     pub password_queue: u32,
 

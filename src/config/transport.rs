@@ -23,7 +23,8 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Args)]
 pub struct TransportSettings {
     /// Maximum number of connections. The limit is never more than half of the process's open file
-    /// limit.
+    /// limit. The last eighth is for trusted proxies, and for addresses where media servers and
+    /// relay workers have authenticated.
     #[arg(long, env = "SLUICE_MAX_CONNECTIONS", default_value = "10000", value_parser = within(1..=1_000_000))]
     pub max_connections: u32,
 

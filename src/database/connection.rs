@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_stream::{Stream, StreamExt};
 
 use super::dialect::Dialect;
+use crate::telemetry::metrics::{STATEMENTS, StatementKind};
 
 /// The result of a statement, boxed as sqlx requires it.
 pub(super) type QueryFuture<'e, T> =
@@ -71,7 +72,8 @@ impl<DB: Dialect> Connection<DB> {
     /// Runs a statement without arguments and rows, such as `begin`.
     pub(super) async fn run(&mut self, sql: impl SqlSafeStr) -> Result<(), sqlx::Error> {
         let sql = sql.into_sql_str();
-        self.with_timeout(|raw| DB::run(raw, sql)).await
+        let kind = StatementKind::of_control(sql.as_str());
+        self.timed(kind, |raw| DB::run(raw, sql)).await
     }
 
     /// A statement that is prepared under a name only if the connection names statements.
@@ -89,6 +91,18 @@ impl<DB: Dialect> Connection<DB> {
     where
         F: Future<Output = Result<T, sqlx::Error>>,
     {
+        self.timed(StatementKind::Query, statement).await
+    }
+
+    /// Runs a statement within its timeout, and records its duration.
+    async fn timed<'c, T, F>(
+        &'c mut self,
+        kind: StatementKind,
+        statement: impl FnOnce(&'c mut DB::Connection) -> F,
+    ) -> Result<T, sqlx::Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
         if self.state == ConnectionState::Broken {
             return Err(
                 io::Error::new(ErrorKind::NotConnected, "the connection has failed").into(),
@@ -96,7 +110,9 @@ impl<DB: Dialect> Connection<DB> {
         }
         // The state remains if the caller goes away before the answer.
         self.state = ConnectionState::Unfinished;
+        let started_at = Instant::now();
         let answer = timeout(self.statement_timeout, statement(&mut self.raw)).await;
+        STATEMENTS.record(kind, started_at.elapsed());
         let answer = answer.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
         self.state = match &answer {
             Err(error) if DB::is_broken_by(error) => ConnectionState::Broken,

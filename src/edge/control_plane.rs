@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context;
 use http::Uri;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -13,7 +14,10 @@ use super::{
     credentials::{ApiKey, Credentials},
     error_class::ErrorClass,
 };
-use crate::{proto::v1::stream_service_client::StreamServiceClient, telemetry::Throttle};
+use crate::{
+    proto::v1::stream_service_client::StreamServiceClient, root_certificates::platform_roots,
+    telemetry::Throttle,
+};
 
 /// The usual timeout of a call. Hooks wait for calls, and media servers wait for hooks for
 /// 10 seconds and more.
@@ -37,7 +41,7 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// A client that connects to this `http://` or `https://` address at its first call.
-    /// `ca` are certificates (PEM) that are trusted instead of the usual authorities.
+    /// `ca` are certificates (PEM) that are trusted instead of the authorities of the platform.
     pub fn new(address: Uri, ca: Option<&[u8]>, api_key: ApiKey) -> anyhow::Result<Self> {
         let is_https = address.scheme_str() == Some("https");
         let mut endpoint = Endpoint::from(address)
@@ -50,7 +54,10 @@ impl ControlPlane {
             let tls = ClientTlsConfig::new();
             endpoint = endpoint.tls_config(match ca {
                 Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
-                None => tls.with_webpki_roots(),
+                None => {
+                    let roots = platform_roots().context("SLUICE_CONTROL_PLANE")?;
+                    tls.trust_anchors(roots.roots.clone())
+                }
             })?;
         }
         Ok(Self {

@@ -12,7 +12,9 @@ use tonic::{Code, Request, Status, metadata::AsciiMetadataValue, transport::Chan
 use crate::{
     backoff::Backoff,
     domain::Secret,
-    proto::v1::{ExchangeApiKeyRequest, auth_service_client::AuthServiceClient},
+    proto::v1::{
+        ExchangeApiKeyRequest, ExchangeApiKeyResponse, auth_service_client::AuthServiceClient,
+    },
 };
 
 /// The longest time that an exchange may take. A hook waits for it, and media servers
@@ -57,7 +59,7 @@ pub enum ApiKey {
 #[derive(Debug, Clone)]
 struct Token {
     bearer: AsciiMetadataValue,
-    renew_at: SystemTime,
+    renew_at: Instant,
 }
 
 impl Credentials {
@@ -72,10 +74,10 @@ impl Credentials {
     pub(super) async fn bearer(&self, channel: &Channel) -> Result<AsciiMetadataValue, Status> {
         let mut cache = self.cache.lock().await;
         if let Some(token) = &mut cache.token {
-            if SystemTime::now() >= token.renew_at {
+            if Instant::now() >= token.renew_at {
                 // The token is valid for the other half of its lifetime, so that calls do not
                 // wait long for a renewal, and a failed one is repeated later.
-                token.renew_at = SystemTime::now() + RENEWAL_RETRY_DELAY;
+                token.renew_at = Instant::now() + RENEWAL_RETRY_DELAY;
                 if let Ok(Ok(renewed)) = timeout(RENEWAL_TIMEOUT, self.exchange(channel)).await {
                     *token = renewed;
                 }
@@ -118,19 +120,32 @@ impl Credentials {
         });
         request.set_timeout(EXCHANGE_TIMEOUT);
         let mut client = AuthServiceClient::new(channel.clone());
+        let asked_at = Instant::now();
         let answer = client.exchange_api_key(request).await?.into_inner();
 
-        let now = SystemTime::now();
-        let expiry = answer.access_token_expire_time.unwrap_or_default();
-        let expiry = SystemTime::try_from(expiry).unwrap_or(now);
-        let lifetime = expiry.duration_since(now).unwrap_or_default();
+        let lifetime = token_lifetime(&answer);
         let mut bearer: AsciiMetadataValue = format!("Bearer {}", answer.access_token)
             .parse()
             .map_err(|_| Status::internal("the access token is not a valid header value"))?;
         bearer.set_sensitive(true);
-        let renew_at = now + lifetime / 2;
+        let renew_at = asked_at + lifetime / 2;
         Ok(Token { bearer, renew_at })
     }
+}
+
+/// The lifetime of a new token. A control plane of an earlier version sends only the end,
+/// which holds if its clock and that of this machine agree.
+fn token_lifetime(answer: &ExchangeApiKeyResponse) -> Duration {
+    let until = |time: SystemTime| time.duration_since(SystemTime::now()).ok();
+    let lifetime = match (
+        answer.access_token_lifetime,
+        answer.access_token_expire_time,
+    ) {
+        (Some(lifetime), _) => lifetime.try_into().ok(),
+        (None, Some(end)) => end.try_into().ok().and_then(until),
+        (None, None) => None,
+    };
+    lifetime.unwrap_or_default()
 }
 
 impl ApiKey {
@@ -142,6 +157,26 @@ impl ApiKey {
                 let text = text.with_context(|| format!("cannot read {}", path.display()))?;
                 Ok(Secret::new(text.trim()))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn the_lifetime_of_a_token_does_not_depend_on_the_clock_of_the_control_plane() {
+        let minute = Duration::from_secs(60);
+        for seconds in [0, i64::from(u32::MAX)] {
+            let answer = ExchangeApiKeyResponse {
+                access_token_expire_time: Some(Timestamp { seconds, nanos: 0 }),
+                access_token_lifetime: Some(minute.try_into().unwrap()),
+                ..Default::default()
+            };
+            assert_eq!(token_lifetime(&answer), minute);
         }
     }
 }

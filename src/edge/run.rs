@@ -12,7 +12,7 @@ pub struct EdgeSettings {
     config: EdgeConfig,
     /// The node id: the unique name of the media server.
     pub node_id: String,
-    /// Certificates (PEM) that are trusted instead of the usual authorities.
+    /// Certificates (PEM) that are trusted instead of the authorities of the platform.
     control_plane_ca: Option<Vec<u8>>,
     api_key: ApiKey,
     /// The secret in the URL of each hook, which authenticates the media server.

@@ -123,9 +123,15 @@ pub enum Error {
     /// The call exceeded its deadline.
     #[error("the call did not end in time")]
     DeadlineExceeded,
-    /// The limit on concurrent calls is reached.
-    #[error("the server has too many concurrent calls")]
+    /// A limit of calls, of requests, of streams or of their memory is reached.
+    #[error("the server has too many calls, or this caller, address or connection has")]
     Overloaded(Duration),
+    /// The request is larger than its RPC allows, in bytes.
+    #[error("the request is larger than {0} bytes")]
+    RequestTooLarge(usize),
+    /// The request is not one well-formed message.
+    #[error("the request is not a well-formed message")]
+    RequestMalformed,
     /// The disk of the database is full.
     #[error("the database has no space left")]
     StorageFull(#[source] sqlx::Error),

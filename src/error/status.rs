@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
 use super::Error;
-use crate::{domain::RefusalCause, proto::v1::ErrorReason as Reason};
+use crate::{domain::RefusalCause, proto::v1::ErrorReason as Reason, telemetry::captured};
 
 /// The domain of every `ErrorInfo` (AIP-193).
 pub const DOMAIN: &str = "sluice.v1";
@@ -74,6 +74,8 @@ impl Error {
             Self::MailDisabled => (Code::FailedPrecondition, Reason::MailDisabled),
             Self::DeadlineExceeded => (Code::DeadlineExceeded, Reason::DeadlineExceeded),
             Self::Overloaded(_) => (Code::ResourceExhausted, Reason::Overloaded),
+            Self::RequestTooLarge(_) => (Code::ResourceExhausted, Reason::RequestTooLarge),
+            Self::RequestMalformed => (Code::InvalidArgument, Reason::RequestMalformed),
             Self::StorageFull(_) => (Code::ResourceExhausted, Reason::StorageFull),
             Self::Starting => (Code::Unavailable, Reason::Starting),
             Self::DatabaseUnavailable(_) | Self::OutOfDate => {
@@ -152,6 +154,8 @@ impl Error {
             | Self::ResponseNotRead
             // Repeating the call would not help.
             | Self::MetadataTooLarge
+            | Self::RequestTooLarge(_)
+            | Self::RequestMalformed
             | Self::Internal(_) => &mut details,
         };
 
@@ -184,6 +188,9 @@ impl Error {
     fn metadata(&self) -> std::collections::HashMap<String, String> {
         match self {
             Self::ScopeMissing(scope) => [("scope".to_owned(), scope.as_str().to_owned())].into(),
+            Self::RequestTooLarge(max_bytes) => {
+                [("max_bytes".to_owned(), max_bytes.to_string())].into()
+            }
             Self::WatchEnded {
                 cause,
                 last_revision,
@@ -206,7 +213,8 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match error.cause() {
             Error::Internal(cause) => {
-                tracing::error!(error = format!("{cause:#}"), "internal error")
+                let backtrace = captured(cause.backtrace());
+                tracing::error!(error = format!("{cause:#}"), backtrace, "internal error")
             }
             Error::DatabaseUnavailable(cause) => {
                 tracing::warn!(error = %cause, "database unavailable");

@@ -14,7 +14,7 @@ use tower::Service;
 use tracing::Span;
 use uuid::Uuid;
 
-use super::{load_shed::LoadShedMarker, method_info::MethodInfo};
+use super::{admission::LoadShedMarker, method_info::MethodInfo};
 use crate::{
     telemetry::{
         metrics::{CallMetrics, call_metrics},
@@ -62,14 +62,17 @@ where
             method = logged_method(path, metrics),
             request_id = request_id.to_str().unwrap_or_default(),
             caller = tracing::field::Empty,
+            trace_id = tracing::field::Empty,
+            span_id = tracing::field::Empty,
         );
         // Only calls of `sluice.v1` are traced.
-        let trace = method.and_then(|_| traces::begin(request.headers(), path, &span));
+        let is_ours = method.is_some_and(|method| method.is_sluice);
+        let trace = is_ours.then(|| traces::begin(request.headers(), path, &span));
         let record = CallRecord {
             span: span.clone(),
             request_id,
             metrics,
-            trace,
+            trace: trace.flatten(),
             slow_threshold: self.slow_threshold,
             started_at: Instant::now(),
             code: None,

@@ -26,9 +26,6 @@ use crate::{
 /// The gRPC header for the timeout of a call.
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// The streaming methods of the health and reflection services.
-const FOREIGN_STREAMS: [&str; 2] = ["/Watch", "/ServerReflectionInfo"];
-
 /// Ends calls at their deadline: DEADLINE_EXCEEDED.
 #[derive(Debug, Clone)]
 pub(super) struct Deadline<S> {
@@ -50,10 +47,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let is_stream = match MethodInfo::attached(request.extensions()) {
-            Some(method) => method.is_stream,
-            None => is_foreign_stream(request.uri().path()),
-        };
+        let method = MethodInfo::attached(request.extensions());
+        let is_stream = method.is_some_and(|method| method.is_stream);
         let ours = (!is_stream).then_some(self.unary_timeout);
         let timeout = match (ours, grpc_timeout(request.headers())) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
@@ -125,10 +120,6 @@ impl CallHook for Timer {
             Some(Ok(Frame::trailers(Error::DeadlineExceeded.into_trailers())))
         })
     }
-}
-
-fn is_foreign_stream(path: &str) -> bool {
-    FOREIGN_STREAMS.iter().any(|name| path.ends_with(name))
 }
 
 /// The caller's timeout: at most eight digits and a unit. An invalid header is ignored, as

@@ -4,16 +4,14 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::{Bytes, Incoming};
 use ipnet::IpNet;
-use tonic::Status;
+use tonic::{Status, service::Interceptor};
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
-    call_limits::CallLimits,
+    admission::{self, Admission, Budgets},
     call_log::CallLog,
     deadline::Deadline,
-    drain_body::{DrainBody, SharedBody},
-    load_shed::{AdmittedBody, ConcurrencyLimit, LoadShed},
     peer_address::ResolvePeerAddress,
     web::{TranslatedBody, Web, WebOrigin},
 };
@@ -26,8 +24,8 @@ pub struct LayerSettings {
     pub trusted_proxies: Arc<[IpNet]>,
     /// The web sites whose pages may call.
     pub web_origins: Vec<WebOrigin>,
-    /// The limit of concurrent calls.
-    pub concurrency: ConcurrencyLimit,
+    /// The limits of what callers make the server hold.
+    pub budgets: Budgets,
     /// The duration from which a successful call is logged as slow.
     pub slow_call: Duration,
     /// The timeout of unary calls.
@@ -35,36 +33,41 @@ pub struct LayerSettings {
 }
 
 /// The request body as services get it.
-pub type CallBody = AdmittedBody<TranslatedBody<SharedBody<Incoming>>>;
+pub type CallBody = admission::CallBody<TranslatedBody<Incoming>>;
 
-/// Wraps the services in the layers, outermost first.
-pub fn stack<S, R>(services: S, settings: &LayerSettings) -> impl HttpService + use<S, R>
+/// Wraps the services in the layers, outermost first. `authorize` runs for each call of
+/// `sluice.v1`, before its message is read.
+pub fn stack<S, A, R>(
+    services: S,
+    authorize: A,
+    settings: &LayerSettings,
+) -> impl HttpService + use<S, A, R>
 where
+    A: Interceptor + Clone + Send + Sync + 'static,
     S: Service<Request<CallBody>, Response = Response<R>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
-    R: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    R: Body<Data = Bytes, Error: Into<BoxError> + Send + Unpin> + Send + Unpin + 'static,
 {
     ServiceBuilder::new()
-        .layer_fn(|inner| DrainBody { inner })
         .layer_fn(|inner| Web::new(inner, &settings.web_origins))
         .layer_fn(|inner| CallLog {
             inner,
             slow_threshold: settings.slow_call,
         })
         .layer(CatchPanicLayer::custom(panic_response))
-        .layer_fn(|inner| CallLimits { inner })
         .layer_fn(|inner| ResolvePeerAddress {
             inner,
             trusted_proxies: settings.trusted_proxies.clone(),
         })
-        .layer_fn(|inner| LoadShed {
-            inner,
-            limit: settings.concurrency.clone(),
-        })
         .layer_fn(|inner| Deadline {
             inner,
             unary_timeout: settings.call_timeout,
+        })
+        .layer_fn(|inner| Admission {
+            inner,
+            authorize: authorize.clone(),
+            budgets: settings.budgets.clone(),
         })
         .service(services)
 }

@@ -19,6 +19,8 @@ use tower::{BoxError, Layer, Service, ServiceExt, util::future::MapResponseFutur
 use tower_http::cors::CorsLayer;
 use url::Url;
 
+use crate::transport::set_security_headers;
+
 /// The response headers that a page may read.
 const EXPOSED_HEADERS: [&str; 4] = [
     "grpc-status",
@@ -118,7 +120,8 @@ where
         let mut page_service = cors.layer(GrpcWebLayer::new().layer(translated));
         let call = page_service.call(request);
         WebCall::Right(Box::pin(async move {
-            let response: Response<Body> = call.await?;
+            let mut response: Response<Body> = call.await?;
+            set_security_headers(response.headers_mut());
             Ok(response.map(Either::Right))
         }))
     }

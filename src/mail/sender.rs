@@ -22,6 +22,7 @@ use super::{MailTemplates, SmtpUrl, smtp_url::SmtpTls};
 use crate::{
     auth::MailToken,
     domain::{EmailMessage, EmailMessageId, User},
+    root_certificates::platform_roots,
 };
 
 /// The time for sending one message.
@@ -156,14 +157,16 @@ fn smtp_transport(url: &SmtpUrl) -> anyhow::Result<AsyncSmtpTransport<Tokio1Exec
 }
 
 fn tls_parameters(url: &SmtpUrl) -> anyhow::Result<TlsParameters> {
-    let mut builder = TlsParameters::builder(url.host.clone());
-    if let Some(file) = &url.ca_file {
-        let unusable = || format!("cannot use the certificates in {}", file.display());
-        let certificates = fs::read(file).with_context(unusable)?;
-        let certificates = Certificate::from_pem(&certificates).with_context(unusable)?;
-        builder = builder.add_root_certificate(certificates);
-    }
-    Ok(builder.build()?)
+    // Trusts the authorities of the platform, and this file.
+    let builder = TlsParameters::builder(url.host.clone());
+    let Some(file) = &url.ca_file else {
+        platform_roots().context("SLUICE_MAIL")?;
+        return Ok(builder.build()?);
+    };
+    let unusable = || format!("cannot use the certificates in {}", file.display());
+    let certificates = fs::read(file).with_context(unusable)?;
+    let certificates = Certificate::from_pem(&certificates).with_context(unusable)?;
+    Ok(builder.add_root_certificate(certificates).build()?)
 }
 
 /// An error without the server's text, which can repeat parts of the message.

@@ -22,7 +22,7 @@ pub struct SmtpUrl {
     pub credentials: Option<(String, Secret)>,
     /// The protection of the connection.
     pub tls: SmtpTls,
-    /// A PEM file of certificates that are trusted in addition to the public ones.
+    /// A PEM file of certificates that are trusted in addition to those of the platform.
     pub ca_file: Option<PathBuf>,
 }
 

@@ -13,7 +13,8 @@ use crate::{
     readiness::{Health, Readiness},
     repositories::ResourceCounts,
     telemetry::metrics::{
-        DATABASE, JOBS, LOG_LINES, PASSWORDS, SERVER, TRACES, register_calls, update_process,
+        DATABASE, JOBS, LOG_LINES, PASSWORDS, SERVER, STATEMENTS, TRACES, register_calls,
+        update_process,
     },
     watching::WatchHub,
 };
@@ -68,6 +69,7 @@ impl MetricsCollector {
         LazyLock::force(&LOG_LINES);
         LazyLock::force(&PASSWORDS);
         LazyLock::force(&SERVER);
+        LazyLock::force(&STATEMENTS);
         LazyLock::force(&TRACES);
         register_calls();
         update_process();
@@ -88,6 +90,7 @@ impl MetricsCollector {
         DATABASE.up.set(is_up.into());
         self.set_pool();
         let age = self.revocations.age().unwrap_or_default();
+        SERVER.update_overloaded();
         SERVER.revocations_age.set(age.as_secs_f64());
         let (watches, limit) = self.hub.load();
         SERVER.watches.set(watches.into());

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::Sealer,
-    domain::{Id, Invalid, Time, Violation},
+    domain::{Id, Invalid, Time, Violation, now},
     error::Error,
     repositories::IdempotencyKey,
 };
@@ -171,6 +171,11 @@ pub(super) fn timestamp(time: Time) -> prost_types::Timestamp {
         seconds: time.timestamp(),
         nanos,
     }
+}
+
+/// The time until `time`; zero if that has passed.
+pub(super) fn remaining(time: Time) -> Duration {
+    (time - now()).to_std().unwrap_or_default()
 }
 
 /// The message of a duration.

@@ -1,4 +1,5 @@
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     io::{self, IsTerminal},
     panic,
     sync::OnceLock,
@@ -6,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context;
 use parking_lot::Mutex;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
@@ -21,8 +23,10 @@ use tracing_subscriber::{
 };
 
 use super::{
+    log_file::LogFile,
     log_writer::LogWriter,
     metrics::{DATABASE, LOG_LINES},
+    otlp_logs::OtlpLogs,
     traces::statements,
 };
 
@@ -42,13 +46,18 @@ pub struct LogSettings {
     pub filter: String,
     /// Readable lines instead of JSON.
     pub human: bool,
+    /// The file to write to; `None` means standard error.
+    pub file: Option<LogFile>,
     /// Whether statements are recorded in traces.
     pub traces_statements: bool,
 }
 
-/// Starts the log on standard error, with panics.
+/// Starts the log, with panics.
 pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
-    let writer = LogWriter::start(io::stderr())?;
+    let writer = match &settings.file {
+        Some(file) => LogWriter::start(file.open().context("SLUICE_LOG_FILE cannot be opened")?),
+        None => LogWriter::start(io::stderr()),
+    }?;
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&settings.filter)?);
     let log = Log {
         filter: LogFilter {
@@ -58,14 +67,21 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
         writer: writer.clone(),
     };
     let lines = fmt::layer().with_writer(writer);
+    // One filter for the lines and the exported records.
     let lines = if settings.human {
-        let format = CountLines(format().with_ansi(io::stderr().is_terminal()));
-        lines.event_format(format).with_filter(filter).boxed()
+        let format =
+            CountLines(format().with_ansi(settings.file.is_none() && io::stderr().is_terminal()));
+        lines
+            .event_format(format)
+            .and_then(OtlpLogs)
+            .with_filter(filter)
+            .boxed()
     } else {
         let format = format().json().flatten_event(true).with_span_list(false);
         let lines = lines.fmt_fields(JsonFields::new());
         lines
             .event_format(CountLines(format))
+            .and_then(OtlpLogs)
             .with_filter(filter)
             .boxed()
     };
@@ -80,6 +96,7 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
         tracing::error!(
             panic = panic.payload_as_str().unwrap_or("?"),
             place = location.unwrap_or_default(),
+            backtrace = captured(&Backtrace::capture()),
             "panicked"
         );
         // The panic may end the program.
@@ -88,6 +105,11 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
         }
     }));
     Ok(())
+}
+
+/// A backtrace as text, if `RUST_BACKTRACE` had it captured.
+pub(crate) fn captured(backtrace: &Backtrace) -> Option<String> {
+    (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string())
 }
 
 /// The log filter; `None` before [`init`].

@@ -22,11 +22,7 @@ pub trait CallHook: Sized {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<Option<B>>, E>>
     where
-        F: Future<Output = Result<Response<B>, E>>,
-    {
-        let polled = future.poll(cx);
-        polled.map_ok(|response| response.map(Some))
-    }
+        F: Future<Output = Result<Response<B>, E>>;
 
     /// Polls the next frame of the response body. A hook that ends the body early sets
     /// it to `None`.
@@ -34,12 +30,7 @@ pub trait CallHook: Sized {
         &mut self,
         body: Pin<&mut Option<B>>,
         cx: &mut Context<'_>,
-    ) -> PolledFrame<B> {
-        match body.as_pin_mut() {
-            Some(body) => body.poll_frame(cx),
-            None => Poll::Ready(None),
-        }
-    }
+    ) -> PolledFrame<B>;
 }
 
 pin_project! {
@@ -85,16 +76,6 @@ pin_project! {
         inner: Option<B>,
         // `None` once the body has ended.
         hook: Option<H>,
-    }
-}
-
-impl<B, H> HookedBody<B, H> {
-    /// A body without frames, of a response that is all headers.
-    pub fn empty() -> Self {
-        Self {
-            inner: None,
-            hook: None,
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -13,7 +13,10 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
-use super::connection_metrics::CloseCause;
+use super::{connection_limits::ConnectionLimiter, connection_metrics::CloseCause};
+
+/// The number of violations of limits after which a connection is closed.
+const MAX_VIOLATIONS: usize = 16;
 
 /// A connection; in the extensions of each request that comes over it.
 #[derive(Debug, Clone)]
@@ -30,6 +33,12 @@ pub(super) struct Peer {
 struct State {
     peer: Peer,
     closing: CancellationToken,
+    /// Cancelled after too many violations.
+    misused: CancellationToken,
+    violations: AtomicUsize,
+    limiter: Arc<ConnectionLimiter>,
+    /// Set once a media server or a relay worker has authenticated.
+    is_of_machine: OnceLock<()>,
     opened_at: Instant,
     is_close_counted: AtomicBool,
     calls_in_flight: AtomicUsize,
@@ -62,10 +71,18 @@ pub(super) struct UnreadCheck {
 
 impl Connection {
     /// A connection that opens now, and closes with the server at the latest.
-    pub(super) fn open(peer: Peer, server_closing: &CancellationToken) -> Self {
+    pub(super) fn open(
+        peer: Peer,
+        limiter: Arc<ConnectionLimiter>,
+        server_closing: &CancellationToken,
+    ) -> Self {
         Self(Arc::new(State {
             peer,
             closing: server_closing.child_token(),
+            misused: CancellationToken::new(),
+            violations: AtomicUsize::new(0),
+            limiter,
+            is_of_machine: OnceLock::new(),
             opened_at: Instant::now(),
             is_close_counted: AtomicBool::new(false),
             calls_in_flight: AtomicUsize::new(0),
@@ -81,9 +98,36 @@ impl Connection {
         self.0.peer.address
     }
 
-    /// Whether the peer is a trusted proxy.
-    pub(super) fn is_of_trusted_proxy(&self) -> bool {
+    /// Whether the peer is a trusted proxy, whose connection carries the calls of many callers.
+    pub fn is_of_trusted_proxy(&self) -> bool {
         self.0.peer.is_trusted_proxy
+    }
+
+    /// A number that no other open connection has.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// Counts a violation of a limit, for example a request that did not arrive in time. At
+    /// the sixteenth the connection is closed.
+    pub fn record_violation(&self) {
+        let earlier = self.0.violations.fetch_add(1, Ordering::Relaxed);
+        if earlier + 1 >= MAX_VIOLATIONS {
+            self.0.misused.cancel();
+        }
+    }
+
+    /// Records that a media server or a relay worker has authenticated on this connection, so
+    /// that its address gets connections when others get none.
+    pub fn record_machine(&self) {
+        self.0
+            .is_of_machine
+            .get_or_init(|| self.0.limiter.record_machine(self.0.peer.address));
+    }
+
+    /// Waits until the connection must be closed because its peer misuses it.
+    pub(super) async fn misused(&self) {
+        self.0.misused.cancelled().await;
     }
 
     /// Cancelled when streaming responses must end so that the connection can close.

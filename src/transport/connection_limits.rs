@@ -2,6 +2,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     net::IpAddr,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
@@ -10,10 +11,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::domain::PeerAddress;
 
+/// How long an address counts as one of media servers or relay workers after a connection
+/// on which one authenticated was opened.
+const MACHINE_ADDRESS_AGE: Duration = Duration::from_hours(24);
+
+/// The maximum number of such addresses; beyond it, the oldest is forgotten.
+const MAX_MACHINE_ADDRESSES: usize = 4096;
+
 /// The maximum numbers of concurrent connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// From all addresses together.
+    /// From all addresses together. If there are at least 64, the last eighth is for addresses
+    /// of media servers and relay workers, and for trusted proxies.
     pub total: u32,
     /// From one address, of IPv6 from one /64.
     pub per_address: u32,
@@ -32,6 +41,8 @@ pub(super) struct ConnectionLimiter {
 struct OpenConnections {
     total: u32,
     per_network: HashMap<PeerAddress, u32>,
+    /// The networks of media servers and relay workers, and when one authenticated.
+    machines: HashMap<PeerAddress, Instant>,
 }
 
 /// The permit of one connection, given back when dropped.
@@ -64,11 +75,12 @@ impl ConnectionLimiter {
     /// Takes a permit for a connection of this peer.
     pub fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, LimitReached> {
         let peer = PeerAddress::from(peer);
-        let is_exempt = self.exempt.iter().any(|net| net.contains(&peer.ip()));
+        let is_exempt = self.is_exempt(peer);
         let network = (!is_exempt).then(|| peer.network());
 
         let mut open = self.open.lock();
-        if open.total >= self.limits.total {
+        let may_use_reserve = is_exempt || open.is_machine(peer.network());
+        if open.total >= self.limits.total_for(may_use_reserve) {
             return Err(LimitReached::Total);
         }
         if let Some(network) = network {
@@ -90,6 +102,44 @@ impl ConnectionPermit {
     /// Whether the peer is exempt from the limit per address: a trusted proxy.
     pub fn is_exempt(&self) -> bool {
         self.network.is_none()
+    }
+}
+
+impl ConnectionLimiter {
+    /// Records that a media server or a relay worker has authenticated from this address.
+    pub fn record_machine(&self, peer: IpAddr) {
+        let peer = PeerAddress::from(peer);
+        if self.is_exempt(peer) {
+            return;
+        }
+        let network = peer.network();
+        let machines = &mut self.open.lock().machines;
+        if machines.len() >= MAX_MACHINE_ADDRESSES && !machines.contains_key(&network) {
+            let oldest = machines.iter().min_by_key(|(_, at)| **at);
+            let oldest = oldest.map(|(network, _)| *network);
+            oldest.and_then(|oldest| machines.remove(&oldest));
+        }
+        machines.insert(network, Instant::now());
+    }
+
+    fn is_exempt(&self, peer: PeerAddress) -> bool {
+        self.exempt.iter().any(|net| net.contains(&peer.ip()))
+    }
+}
+
+impl ConnectionLimits {
+    fn total_for(self, may_use_reserve: bool) -> u32 {
+        match may_use_reserve {
+            true => self.total,
+            false => self.total - self.total / 64 * 8,
+        }
+    }
+}
+
+impl OpenConnections {
+    fn is_machine(&self, network: PeerAddress) -> bool {
+        let authenticated = self.machines.get(&network);
+        authenticated.is_some_and(|at| at.elapsed() < MACHINE_ADDRESS_AGE)
     }
 }
 
@@ -168,6 +218,21 @@ mod tests {
         let refused = acquire(&limiter, "2001:db8:0:1::2").unwrap_err();
         assert_eq!(refused, LimitReached::Address);
         acquire(&limiter, "2001:db8:0:2::1").unwrap();
+    }
+
+    #[test]
+    fn the_last_eighth_is_for_addresses_where_a_machine_has_authenticated_and_for_proxies() {
+        let limiter = limiter(64, 64);
+        let _machine = acquire(&limiter, "192.0.2.1").unwrap();
+        limiter.record_machine("192.0.2.1".parse().unwrap());
+        let _others = [(); 55].map(|()| acquire(&limiter, "192.0.2.2").unwrap());
+
+        let refused = acquire(&limiter, "192.0.2.2").unwrap_err();
+        assert_eq!(refused, LimitReached::Total);
+        let _of_machines = [(); 7].map(|()| acquire(&limiter, "192.0.2.1").unwrap());
+        let _of_proxy = acquire(&limiter, "10.0.0.1").unwrap();
+        let refused = acquire(&limiter, "192.0.2.1").unwrap_err();
+        assert_eq!(refused, LimitReached::Total);
     }
 
     #[test]

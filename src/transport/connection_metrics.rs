@@ -30,6 +30,8 @@ pub(super) enum CloseCause {
     FrameFlood,
     /// It left a frame or a header block incomplete.
     Incomplete,
+    /// Its peer violated too many limits.
+    Misuse,
 }
 
 impl ConnectionMetrics {
@@ -71,6 +73,7 @@ impl CloseCause {
             Self::Unread => "unread",
             Self::FrameFlood => "frames",
             Self::Incomplete => "incomplete",
+            Self::Misuse => "misuse",
         };
         SERVER.refused_connections.with_label_values(&[label]).inc();
     }

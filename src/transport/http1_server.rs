@@ -1,6 +1,6 @@
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{
     body::{Bytes, Incoming},
@@ -105,5 +105,19 @@ pub fn short_response(
     let content_type = HeaderValue::from_static(content_type);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
+    set_security_headers(headers);
     response
+}
+
+/// Tells browsers neither to store a response, nor to show it as a page, nor to guess its
+/// type.
+pub fn set_security_headers(headers: &mut HeaderMap) {
+    const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
 }

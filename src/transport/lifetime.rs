@@ -9,6 +9,9 @@ use crate::{random::random_fraction, telemetry::metrics::SERVER};
 /// How long the other calls of a connection whose peer does not read have to finish.
 const UNREAD_GRACE: Duration = Duration::from_secs(3);
 
+/// The grace of a connection that is misused: for sending GOAWAY.
+const MISUSE_GRACE: Duration = Duration::from_millis(200);
+
 /// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionTimeouts {
@@ -32,8 +35,8 @@ pub struct ConnectionTimeouts {
 
 /// Serves a connection until it ends or has to end. Then it accepts no more calls, and
 /// the calls in flight get the grace. When the server closes there is no limit here: the
-/// server cuts the connection at its drain timeout. A peer that does not read meanwhile
-/// loses the connection without a grace.
+/// server cuts the connection at its drain timeout. A peer that does not read or violates
+/// limits meanwhile loses the connection without a grace.
 pub(super) async fn serve<C: GracefulConnection>(
     http: C,
     connection: &Connection,
@@ -43,6 +46,7 @@ pub(super) async fn serve<C: GracefulConnection>(
     let mut unread = pin!(abandon_unread(connection, timeouts.response_read));
     let cause = tokio::select! {
         _ = &mut http => return,
+        () = connection.misused() => Some(CloseCause::Misuse),
         cause = close_cause(connection, timeouts) => cause,
         () = &mut unread => Some(CloseCause::Unread),
     };
@@ -56,12 +60,16 @@ pub(super) async fn serve<C: GracefulConnection>(
     let grace = match cause {
         None => Duration::MAX,
         Some(CloseCause::Unread) => UNREAD_GRACE,
+        Some(CloseCause::Misuse) => MISUSE_GRACE,
         Some(_) => timeouts.max_age_grace,
     };
     tokio::select! {
         _ = timeout(grace, http) => {}
         () = unread, if cause != Some(CloseCause::Unread) => {
             connection.count_close(CloseCause::Unread);
+        }
+        () = connection.misused(), if cause != Some(CloseCause::Misuse) => {
+            connection.count_close(CloseCause::Misuse);
         }
     }
 }

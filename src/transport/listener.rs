@@ -134,6 +134,7 @@ impl Listener {
             max_calls: self.settings.max_connection_calls,
             http1: self.settings.http1,
             metrics: self.metrics(),
+            limiter: Arc::clone(&self.limiter),
         });
         let mut connections = JoinSet::new();
         loop {
@@ -219,6 +220,7 @@ struct ConnectionServer<S> {
     max_calls: u32,
     http1: bool,
     metrics: Arc<ConnectionMetrics>,
+    limiter: Arc<ConnectionLimiter>,
 }
 
 impl<S: HttpService> ConnectionServer<S> {
@@ -227,7 +229,7 @@ impl<S: HttpService> ConnectionServer<S> {
         let Some((stream, prefix, protocol)) = self.handshake(stream, pending).await else {
             return;
         };
-        let connection = Connection::open(peer, &self.closing);
+        let connection = Connection::open(peer, Arc::clone(&self.limiter), &self.closing);
         let service = TowerToHyperService::new(TrackCalls {
             inner: self.service.clone(),
             connection: connection.clone(),

@@ -2,7 +2,8 @@
 //!
 //! A connection takes a permit and completes its handshake (TLS, then the HTTP/2 preface)
 //! within a deadline. It serves calls until its maximum age, its idle timeout, or the end
-//! of the server; or until its peer stops reading, or floods it with frames.
+//! of the server; or until its peer stops reading, floods it with frames, or goes on
+//! violating limits.
 
 mod call_hook;
 mod call_tracking;
@@ -27,7 +28,7 @@ pub use call_tracking::ConnectionCallsExceeded;
 pub use connection::Connection;
 pub use connection_limits::ConnectionLimits;
 pub use connection_metrics::ConnectionMetrics;
-pub use http1_server::{serve_http1, short_response};
+pub use http1_server::{serve_http1, set_security_headers, short_response};
 pub use lifetime::ConnectionTimeouts;
 pub use listener::{Listener, ListenerSettings, bind};
 pub use tls::TlsFiles;

@@ -265,6 +265,7 @@ impl<B> Buf for UnsentPart<B> {
 mod tests {
     use std::{
         net::{IpAddr, Ipv4Addr},
+        sync::Arc,
         task::{Context, Poll, Waker},
         time::Duration,
     };
@@ -275,7 +276,10 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::{MAX_PART_SIZE, TrackedBody, UnsentPart};
-    use crate::transport::connection::{Connection, Peer, UnreadCheck};
+    use crate::transport::{
+        connection::{Connection, Peer, UnreadCheck},
+        connection_limits::{ConnectionLimiter, ConnectionLimits},
+    };
 
     /// A body whose frames come from a channel.
     struct ChannelBody(mpsc::UnboundedReceiver<Bytes>);
@@ -306,7 +310,12 @@ mod tests {
                 address: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 is_trusted_proxy: false,
             };
-            let connection = Connection::open(peer, &CancellationToken::new());
+            let limits = ConnectionLimits {
+                total: 1,
+                per_address: 1,
+            };
+            let limiter = ConnectionLimiter::new(limits, Arc::new([]));
+            let connection = Connection::open(peer, limiter, &CancellationToken::new());
             let (frames, receiver) = mpsc::unbounded_channel();
             let (guard, _) = connection.begin_call();
             Self {

@@ -183,7 +183,12 @@ impl<'a> Scenarios<'a> {
     async fn sign_ins(&self, users: &[Account]) -> anyhow::Result<()> {
         let sluice = self.bench.sluice(&[])?;
         let visitors = accounts(&sluice, "visitor", 16).await?;
-        let visitors: Vec<_> = visitors.iter().map(Account::visitor).collect();
+        let visitors: Vec<_> = {
+            let visitors = visitors.iter().enumerate();
+            visitors
+                .map(|(number, account)| account.visitor(number))
+                .collect()
+        };
         let readers: Vec<_> = users[..64].iter().map(Account::reader).collect();
         let load = Load::of(16, self.time);
         let (mut ours, mut raw, mut ratios) = (vec![], vec![], vec![]);

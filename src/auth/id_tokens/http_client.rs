@@ -4,13 +4,13 @@ use anyhow::{Context, ensure};
 use chrono::TimeDelta;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::time::timeout;
+use tokio_rustls::rustls::RootCertStore;
 use url::Url;
+
+use crate::root_certificates::{platform_roots, trusting};
 
 const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 
@@ -27,12 +27,6 @@ const DEFAULT_FRESHNESS: TimeDelta = TimeDelta::minutes(10);
 const MIN_FRESHNESS: TimeDelta = TimeDelta::minutes(1);
 const MAX_FRESHNESS: TimeDelta = TimeDelta::hours(24);
 
-/// Fetches the documents of issuers. Follows no redirects. A clone shares the client.
-#[derive(Debug, Clone)]
-pub(super) struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, String>,
-}
-
 /// A fetched document with its freshness lifetime.
 #[derive(Debug)]
 pub(super) struct Document {
@@ -40,47 +34,44 @@ pub(super) struct Document {
     pub freshness: TimeDelta,
 }
 
-impl HttpClient {
-    /// A client that trusts the certificate authorities that browsers trust.
-    pub fn new() -> Self {
-        let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new())
-            // Fetches are minutes apart.
-            .pool_max_idle_per_host(0)
-            .build(connector);
-        Self { client }
-    }
+/// Fetches a document of an issuer, over a new connection: fetches are minutes apart. Follows
+/// no redirects.
+pub(super) async fn get(url: &Url) -> anyhow::Result<Document> {
+    let fetched = timeout(FETCH_TIMEOUT, fetch(url)).await;
+    fetched
+        .context("timed out")
+        .flatten()
+        .with_context(|| format!("cannot fetch {url}"))
+}
 
-    /// Fetches a document.
-    pub async fn get(&self, url: &Url) -> anyhow::Result<Document> {
-        let fetched = timeout(FETCH_TIMEOUT, self.fetch(url)).await;
-        fetched
-            .context("timed out")
-            .flatten()
-            .with_context(|| format!("cannot fetch {url}"))
-    }
+async fn fetch(url: &Url) -> anyhow::Result<Document> {
+    let roots = match url.scheme() {
+        "https" => platform_roots()?,
+        _ => RootCertStore::empty().into(),
+    };
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(trusting(roots))
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let request = Request::get(url.as_str())
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, USER_AGENT)
+        .body(String::new())?;
+    let client = Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build(connector);
+    let response = client.request(request).await?;
+    let status = response.status();
+    ensure!(status == StatusCode::OK, "the response is {status}");
 
-    async fn fetch(&self, url: &Url) -> anyhow::Result<Document> {
-        let request = Request::get(url.as_str())
-            .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, USER_AGENT)
-            .body(String::new())?;
-        let response = self.client.request(request).await?;
-        let status = response.status();
-        ensure!(status == StatusCode::OK, "the response is {status}");
-
-        let freshness = freshness(response.headers());
-        let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES).collect();
-        let body = body.await.map_err(|cause| anyhow::anyhow!(cause))?;
-        Ok(Document {
-            body: body.to_bytes().to_vec(),
-            freshness,
-        })
-    }
+    let freshness = freshness(response.headers());
+    let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES).collect();
+    let body = body.await.map_err(|cause| anyhow::anyhow!(cause))?;
+    Ok(Document {
+        body: body.to_bytes().to_vec(),
+        freshness,
+    })
 }
 
 /// The freshness lifetime of a response with these headers (RFC 9111 section 4.2).

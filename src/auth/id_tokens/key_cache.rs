@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tracing::Instrument;
 use url::Url;
 
-use super::{http_client::HttpClient, key_set::KeySet, provider::is_local};
+use super::{http_client, key_set::KeySet, provider::is_local};
 use crate::{
     domain::Time,
     error::{Error, Result},
@@ -34,7 +34,6 @@ const MAX_STALENESS: TimeDelta = TimeDelta::hours(24);
 #[derive(Debug)]
 pub(super) struct KeyCache {
     issuer: String,
-    client: HttpClient,
     cached: RwLock<Option<CachedKeys>>,
     /// Held while fetching.
     fetch_state: Mutex<FetchState>,
@@ -58,10 +57,9 @@ struct FetchState {
 
 impl KeyCache {
     /// An empty cache.
-    pub fn new(issuer: String, client: HttpClient) -> Self {
+    pub fn new(issuer: String) -> Self {
         Self {
             issuer,
-            client,
             cached: RwLock::default(),
             fetch_state: Mutex::default(),
         }
@@ -118,7 +116,7 @@ impl KeyCache {
     /// Fetches the keys. The error is the cause and the time of the next try.
     async fn fetch(&self, now: Time) -> Result<(), (String, Time)> {
         let started = Instant::now();
-        match fetch_keys(&self.client, &self.issuer).await {
+        match fetch_keys(&self.issuer).await {
             Ok((keys, freshness)) => {
                 *self.cached.write() = Some(CachedKeys {
                     keys: Arc::new(keys),
@@ -159,10 +157,10 @@ struct Discovery {
 }
 
 /// Fetches the keys of an issuer, with their freshness lifetime.
-async fn fetch_keys(client: &HttpClient, issuer: &str) -> anyhow::Result<(KeySet, TimeDelta)> {
+async fn fetch_keys(issuer: &str) -> anyhow::Result<(KeySet, TimeDelta)> {
     let base = issuer.trim_end_matches('/');
     let url = Url::parse(&format!("{base}/.well-known/openid-configuration"))?;
-    let document = client.get(&url).await?;
+    let document = http_client::get(&url).await?;
     let discovery: Discovery = serde_json::from_slice(&document.body)
         .with_context(|| format!("{url} is not a discovery document"))?;
     // Section 4.3: otherwise the document of any issuer would be accepted.
@@ -172,7 +170,7 @@ async fn fetch_keys(client: &HttpClient, issuer: &str) -> anyhow::Result<(KeySet
         .ok()
         .filter(|uri| uri.scheme() == "https" || is_local(uri) && is_local(&url));
     let jwks_uri = jwks_uri.with_context(|| format!("{url} has a jwks_uri without https"))?;
-    let document = client.get(&jwks_uri).await?;
+    let document = http_client::get(&jwks_uri).await?;
     let keys = KeySet::parse(&document.body).with_context(|| format!("cannot use {jwks_uri}"))?;
     Ok((keys, document.freshness))
 }

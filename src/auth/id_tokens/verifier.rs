@@ -2,7 +2,6 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     claims::IdClaims,
-    http_client::HttpClient,
     jws::{Jws, RejectReason},
     key_cache::KeyCache,
     provider::IdTokenProvider,
@@ -28,9 +27,8 @@ pub struct IdTokenVerifier {
 impl IdTokens {
     /// Accepts the id tokens of these issuers. Nothing is fetched yet.
     pub fn new(providers: Vec<IdTokenProvider>) -> Self {
-        let client = HttpClient::new();
         let verifiers = providers.into_iter().map(|provider| {
-            let keys = KeyCache::new(provider.issuer.clone(), client.clone());
+            let keys = KeyCache::new(provider.issuer.clone());
             let verifier = IdTokenVerifier {
                 provider: Arc::new(provider),
                 keys: Arc::new(keys),

@@ -8,10 +8,7 @@ use super::{
     form::Form,
     hook::{HookContent, HookResponse, forbidden, malformed, refused, text},
 };
-use crate::{
-    edge::{publisher::ConnectionId, publishing::Publishers, servers::MediaMtx},
-    proto::v1::IngestProtocol,
-};
+use crate::edge::{publisher::ConnectionId, publishing::Publishers, servers::MediaMtx};
 
 /// The fields of an auth hook. Its credentials are ignored: the stream key is in the path.
 #[derive(Deserialize)]
@@ -30,20 +27,10 @@ impl AuthFields {
         let address = self.ip.parse::<IpAddr>();
         address.is_ok_and(|address| address.to_canonical().is_loopback())
     }
-
-    fn protocol(&self) -> IngestProtocol {
-        match self.protocol.as_str() {
-            "rtmp" => IngestProtocol::Rtmp,
-            "rtmps" => IngestProtocol::Rtmps,
-            "srt" => IngestProtocol::Srt,
-            "webrtc" => IngestProtocol::Whip,
-            "rtsp" | "rtsps" => IngestProtocol::Rtsp,
-            _ => IngestProtocol::Unspecified,
-        }
-    }
 }
 
-/// Allows clients to publish with a stream key, and any other action from this machine.
+/// Allows clients to publish with a stream key over a known protocol, and any other action
+/// from this machine.
 pub(super) async fn auth(
     server: &MediaMtx,
     publishers: &Publishers,
@@ -63,7 +50,14 @@ pub(super) async fn auth(
 
 async fn publish(server: &MediaMtx, publishers: &Publishers, fields: &AuthFields) -> HookResponse {
     let id = fields.id.as_deref().and_then(connection_id);
-    let protocol = fields.protocol();
+    let Some(protocol) = MediaMtx::ingest_protocol(&fields.protocol) else {
+        tracing::warn!(
+            protocol = ?fields.protocol,
+            "refused a publisher, because the edge cannot list or disconnect its protocol: \
+             disable that protocol in MediaMTX"
+        );
+        return forbidden("the edge does not support publishers of this protocol");
+    };
     let request = id.and_then(|id| server.publish_request(id, &fields.path, &fields.ip, protocol));
     let Some(request) = request else {
         return forbidden("publishing needs a stream key and a connection id");

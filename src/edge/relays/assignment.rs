@@ -59,6 +59,7 @@ impl From<v1::RelayAssignment> for Assignment {
             relay,
             lease_id: _,
             lease_expire_time: _,
+            lease_duration: _,
             input_url,
             output_url,
             connection_id,

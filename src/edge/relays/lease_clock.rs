@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant, SystemTime};
 
-use prost_types::Timestamp;
+use prost_types::{Duration as ProtoDuration, Timestamp};
 
 /// How long before the end of a lease its relay is stopped: as long as ffmpeg may take to
 /// end, but at most a third of the lease.
@@ -39,10 +39,18 @@ pub(super) struct LeaseClock {
 }
 
 impl LeaseClock {
-    /// A lease that is granted now and ends at `expire_time`.
-    pub(super) fn new(expire_time: Option<Timestamp>, now: Instant) -> Self {
-        let expire_time = expire_time.and_then(|time| SystemTime::try_from(time).ok());
-        let left = expire_time.and_then(|time| time.duration_since(SystemTime::now()).ok());
+    /// A lease that is granted `now` for this time. A control plane of an earlier version
+    /// sends only the end, which holds if its clock and that of this machine agree.
+    pub(super) fn new(
+        duration: Option<ProtoDuration>,
+        expire_time: Option<Timestamp>,
+        now: Instant,
+    ) -> Self {
+        let until = |time: SystemTime| time.duration_since(SystemTime::now()).ok();
+        let left = match duration {
+            Some(duration) => duration.try_into().ok(),
+            None => expire_time.and_then(|time| until(time.try_into().ok()?)),
+        };
         Self::lasting(left.unwrap_or_default(), now)
     }
 
@@ -100,6 +108,17 @@ mod tests {
         assert_eq!(clock.run_until(None), stop_at);
         assert_eq!(clock.run_until(Some(Duration::ZERO)), stop_at);
         assert_eq!(clock.run_until(Some(GRACE)), now + GRACE);
+    }
+
+    #[test]
+    fn a_lease_lasts_as_long_as_granted_whatever_the_clock_of_the_control_plane_says() {
+        let now = Instant::now();
+        for expire_time in [None, Some(0), Some(i64::from(u32::MAX))] {
+            let expire_time = expire_time.map(|seconds| Timestamp { seconds, nanos: 0 });
+            let lease = ProtoDuration::try_from(LEASE).unwrap();
+            let clock = LeaseClock::new(Some(lease), expire_time, now);
+            assert_eq!(clock.duration(), LEASE, "{expire_time:?}");
+        }
     }
 
     #[test]

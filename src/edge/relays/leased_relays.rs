@@ -57,7 +57,7 @@ impl LeasedRelays {
     /// and continues under the new lease. Others to the same destination are stopped.
     pub(super) fn assign(&mut self, assigned: RelayAssignment, now: Instant) -> Option<Relay> {
         let lease_id = assigned.lease_id.clone();
-        let lease = LeaseClock::new(assigned.lease_expire_time, now);
+        let lease = LeaseClock::new(assigned.lease_duration, assigned.lease_expire_time, now);
         if self.relays.contains_key(&lease_id) {
             return None;
         }
@@ -155,16 +155,17 @@ impl LeasedRelays {
         reported.into_iter().take(MAX_REPORTS).map(report).collect()
     }
 
-    /// Applies the answer to reports. Returns whether the control plane was unreachable
-    /// before.
+    /// Applies the answer to reports, which were sent at `sent_at`. Returns whether the
+    /// control plane was unreachable before.
     pub(super) fn apply_answer(
         &mut self,
         reports: &[RelayReport],
         answer: &ReportRelaysResponse,
+        sent_at: Instant,
         now: Instant,
     ) -> bool {
         let was_unreachable = std::mem::take(&mut self.is_unreachable);
-        let renewed = LeaseClock::new(answer.lease_expire_time, now);
+        let renewed = LeaseClock::new(answer.lease_duration, answer.lease_expire_time, sent_at);
         for report in reports {
             let Some(relay) = self.relays.get_mut(&report.lease_id) else {
                 continue;

@@ -1,5 +1,6 @@
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use prost_types::Timestamp;
 use tonic::Code;
 
 use super::{leased_relays::LeasedRelays, relay::Relay, status::RelayStatus};
@@ -16,7 +17,9 @@ fn assignment(lease_id: &str, lease: Duration) -> RelayAssignment {
             ..Default::default()
         }),
         lease_id: lease_id.to_owned(),
-        lease_expire_time: Some((SystemTime::now() + lease).into()),
+        lease_duration: Some(lease.try_into().unwrap()),
+        // As of a control plane with another clock.
+        lease_expire_time: Some(Timestamp::default()),
         input_url: "rtmp://127.0.0.1/live/a".to_owned(),
         output_url: "rtmp://127.0.0.1/app/k".to_owned(),
         output_server_url: "rtmp://127.0.0.1/app".to_owned(),
@@ -30,7 +33,8 @@ fn assignment(lease_id: &str, lease: Duration) -> RelayAssignment {
 fn answer(lost: &[&str]) -> ReportRelaysResponse {
     ReportRelaysResponse {
         lost_lease_ids: lost.iter().map(ToString::to_string).collect(),
-        lease_expire_time: Some((SystemTime::now() + LEASE).into()),
+        lease_duration: Some(LEASE.try_into().unwrap()),
+        lease_expire_time: Some(Timestamp::default()),
     }
 }
 
@@ -115,7 +119,7 @@ fn a_relay_whose_lease_is_cancelled_stops_at_once() {
 fn a_relay_whose_lease_is_lost_before_its_expiry_stops_at_once() {
     let (mut leased, relay, now) = one(LEASE);
     let reports = leased.reports();
-    leased.apply_answer(&reports, &answer(&["l1"]), now);
+    leased.apply_answer(&reports, &answer(&["l1"]), now, now);
     assert!(relay.stop.is_cancelled());
 }
 
@@ -126,12 +130,12 @@ fn a_relay_whose_lease_expired_in_an_outage_is_held_for_a_new_lease() {
     leased.report_failed(Code::Unavailable);
     leased.stop_overdue(now + SECOND * 60);
     let back = now + SECOND * 61;
-    leased.apply_answer(&reports, &answer(&["l1"]), back);
+    leased.apply_answer(&reports, &answer(&["l1"]), back, back);
     leased.stop_overdue(back + SECOND * 4);
     assert!(!relay.stop.is_cancelled());
     assert!(leased.reports().is_empty());
 
-    let again = leased.assign(assignment("l2", SECOND * 76), back);
+    let again = leased.assign(assignment("l2", LEASE), back);
     assert!(again.is_none());
     leased.stop_overdue(back + SECOND * 6);
     assert!(!relay.stop.is_cancelled());
@@ -142,8 +146,20 @@ fn a_held_relay_that_is_not_assigned_again_stops() {
     let (mut leased, relay, now) = one(LEASE);
     let reports = leased.reports();
     let back = now + SECOND * 61;
-    leased.apply_answer(&reports, &answer(&["l1"]), back);
+    leased.apply_answer(&reports, &answer(&["l1"]), back, back);
     leased.stop_overdue(back + SECOND * 5);
+    assert!(relay.stop.is_cancelled());
+}
+
+#[test]
+fn a_renewed_lease_lasts_from_the_time_at_which_its_report_was_sent() {
+    let (mut leased, relay, now) = one(LEASE);
+    let (sent_at, answered_at) = (now + SECOND * 2, now + SECOND * 6);
+    let reports = leased.reports();
+    leased.apply_answer(&reports, &answer(&[]), sent_at, answered_at);
+    leased.stop_overdue(sent_at + SECOND * 9);
+    assert!(!relay.stop.is_cancelled());
+    leased.stop_overdue(sent_at + SECOND * 10);
     assert!(relay.stop.is_cancelled());
 }
 
@@ -173,7 +189,7 @@ fn an_end_is_reported_until_it_is_answered() {
     let reports = leased.reports();
     leased.report_failed(Code::Unavailable);
     assert_reported(&leased, "l1", RelayState::Idle);
-    leased.apply_answer(&reports, &answer(&[]), now);
+    leased.apply_answer(&reports, &answer(&[]), now, now);
     assert!(leased.is_empty());
 }
 

@@ -185,7 +185,8 @@ impl Worker {
     fn report_done(&mut self, outcome: Option<ReportOutcome>) {
         match outcome {
             Some((reports, Ok(answer))) => {
-                let is_back = self.leased.apply_answer(&reports, &answer, Instant::now());
+                let (sent_at, now) = (self.last_report_at, Instant::now());
+                let is_back = self.leased.apply_answer(&reports, &answer, sent_at, now);
                 if is_back {
                     self.is_back.notify_one();
                 }

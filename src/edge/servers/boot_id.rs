@@ -5,47 +5,33 @@ use parking_lot::Mutex;
 use super::state_file::StateFile;
 use crate::random::random_id;
 
-/// The largest difference, in seconds, between computed start times of one process:
-/// uptimes are whole seconds of a clock that the server reads now and then.
-const START_TIME_TOLERANCE: i64 = 2;
+/// The largest difference, in seconds, between the start times of one process. A server
+/// rounds both values that its start time is computed from.
+const START_TIME_TOLERANCE: u64 = 2;
 
 /// The boot id of the media server, kept in a file so that a restarted edge has the same.
 #[derive(Debug)]
 pub(super) struct BootId {
     file: StateFile,
     current: Mutex<String>,
-    /// The process of the last call, and its uptime in seconds.
-    last_process: Mutex<Option<(u64, i64)>>,
 }
 
 impl BootId {
     pub(super) fn open(state_dir: &Path) -> anyhow::Result<Self> {
         let file = StateFile::open(state_dir, "boot")?;
         let current = Mutex::new(file.read()?);
-        Ok(Self {
-            file,
-            current,
-            last_process: Mutex::default(),
-        })
+        Ok(Self { file, current })
     }
 
-    /// The boot id of a process with this uptime at a time `now`, both in seconds.
-    ///
-    /// The control plane orders boots by their first report, so a boot id must never come
-    /// back. The same process with a growing uptime therefore keeps its boot id, even if a
-    /// changed clock or a late answer makes it seem to have started at another time.
-    pub(super) fn of_process(&self, pid: u64, uptime: i64, now: i64) -> String {
-        let start = now.saturating_sub(uptime);
-        let last_process = self.last_process.lock().replace((pid, uptime));
-        let is_continued = last_process
-            .is_some_and(|(last_pid, last_uptime)| last_pid == pid && uptime >= last_uptime);
+    /// The boot id of a process with this start time, in seconds since 1970 by the clock of
+    /// the server: the clock of this machine may differ from it, and may be changed.
+    pub(super) fn of_process(&self, pid: u64, start: i64) -> String {
         let is_same = |known: &str| {
             let Some((known_pid, known_start)) = known.split_once('-') else {
                 return false;
             };
-            let known_start = known_start.parse::<i64>().unwrap_or(i64::MIN);
-            let started_later = start > known_start.saturating_add(START_TIME_TOLERANCE);
-            known_pid.parse() == Ok(pid) && (is_continued || !started_later)
+            let is_near = |known_start: i64| start.abs_diff(known_start) <= START_TIME_TOLERANCE;
+            known_pid.parse() == Ok(pid) && known_start.parse().is_ok_and(is_near)
         };
         self.keep_or_replace(is_same, || format!("{pid}-{start}"))
     }
@@ -89,34 +75,24 @@ mod tests {
     #[test]
     fn small_differences_of_the_start_time_keep_the_boot_id() {
         let (folder, boot) = boot();
-        assert_eq!(boot.of_process(7, 10, 1_010), "7-1000");
-        assert_eq!(boot.of_process(7, 12, 1_014), "7-1000");
-        assert_eq!(boot.of_process(7, 14, 1_012), "7-1000");
+        assert_eq!(boot.of_process(7, 1_000), "7-1000");
+        assert_eq!(boot.of_process(7, 1_002), "7-1000");
+        assert_eq!(boot.of_process(7, 998), "7-1000");
 
         let restarted = BootId::open(folder.path()).unwrap();
-        assert_eq!(restarted.of_process(7, 20, 1_021), "7-1000");
-    }
-
-    #[test]
-    fn a_changed_clock_or_a_late_answer_keeps_the_boot_id() {
-        let (folder, boot) = boot();
-        assert_eq!(boot.of_process(7, 10, 1_010), "7-1000");
-        assert_eq!(boot.of_process(7, 12, 1_017), "7-1000");
-        assert_eq!(boot.of_process(7, 14, 914), "7-1000");
-
-        let restarted = BootId::open(folder.path()).unwrap();
-        assert_eq!(restarted.of_process(7, 20, 920), "7-1000");
+        assert_eq!(restarted.of_process(7, 1_001), "7-1000");
     }
 
     #[test]
     fn another_process_or_start_has_another_boot_id() {
         let (folder, boot) = boot();
-        assert_eq!(boot.of_process(7, 10, 1_010), "7-1000");
-        assert_eq!(boot.of_process(8, 10, 1_010), "8-1000");
-        assert_eq!(boot.of_process(8, 8, 1_011), "8-1003");
+        assert_eq!(boot.of_process(7, 1_000), "7-1000");
+        assert_eq!(boot.of_process(8, 1_000), "8-1000");
+        assert_eq!(boot.of_process(8, 1_003), "8-1003");
+        assert_eq!(boot.of_process(8, 1_000), "8-1000");
 
         let restarted = BootId::open(folder.path()).unwrap();
-        assert_eq!(restarted.of_process(8, 20, 1_030), "8-1010");
+        assert_eq!(restarted.of_process(8, 1_010), "8-1010");
     }
 
     #[test]
@@ -126,6 +102,6 @@ mod tests {
         assert_eq!(boot.of_all_boots(), boot_id);
         let restarted = BootId::open(folder.path()).unwrap();
         assert_eq!(restarted.of_all_boots(), boot_id, "after a restart too");
-        assert_ne!(boot.of_process(7, 10, 1_010), boot_id);
+        assert_ne!(boot.of_process(7, 1_000), boot_id);
     }
 }

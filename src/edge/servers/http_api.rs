@@ -42,11 +42,11 @@ impl HttpApi {
         Self { client, base }
     }
 
-    /// The body of a response with status 200; any other status is an error.
-    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Bytes> {
+    /// A response with status 200; any other status is an error.
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Response<Bytes>> {
         let response = self.request(Method::GET, path).await?;
         match response.status() {
-            StatusCode::OK => Ok(response.into_body()),
+            StatusCode::OK => Ok(response),
             status => bail!("the media server answers {}", status.as_u16()),
         }
     }

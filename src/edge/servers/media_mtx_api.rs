@@ -67,9 +67,11 @@ pub(super) struct MtxConnection {
     remote_addr: String,
 }
 
-/// A kind of publisher: its name in sources of paths, and its list in the API.
+/// A kind of publisher: its protocol in auth hooks, its name in sources of paths, and its
+/// list in the API, which also disconnects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SourceKind {
+    hook_protocol: &'static str,
     source: &'static str,
     pub(super) list: &'static str,
     pub(super) protocol: IngestProtocol,
@@ -78,20 +80,42 @@ pub(super) struct SourceKind {
 impl SourceKind {
     /// All kinds that clients publish with.
     pub(super) const ALL: [Self; 6] = [
-        Self::new("rtmpConn", "rtmpconns", IngestProtocol::Rtmp),
-        Self::new("rtmpsConn", "rtmpsconns", IngestProtocol::Rtmps),
-        Self::new("srtConn", "srtconns", IngestProtocol::Srt),
-        Self::new("webRTCSession", "webrtcsessions", IngestProtocol::Whip),
-        Self::new("rtspSession", "rtspsessions", IngestProtocol::Rtsp),
-        Self::new("rtspsSession", "rtspssessions", IngestProtocol::Rtsp),
+        Self::new("rtmp", "rtmpConn", "rtmpconns", IngestProtocol::Rtmp),
+        Self::new("rtmps", "rtmpsConn", "rtmpsconns", IngestProtocol::Rtmps),
+        Self::new("srt", "srtConn", "srtconns", IngestProtocol::Srt),
+        Self::new(
+            "webrtc",
+            "webRTCSession",
+            "webrtcsessions",
+            IngestProtocol::Whip,
+        ),
+        Self::new("rtsp", "rtspSession", "rtspsessions", IngestProtocol::Rtsp),
+        Self::new(
+            "rtsps",
+            "rtspsSession",
+            "rtspssessions",
+            IngestProtocol::Rtsp,
+        ),
     ];
 
-    const fn new(source: &'static str, list: &'static str, protocol: IngestProtocol) -> Self {
+    const fn new(
+        hook_protocol: &'static str,
+        source: &'static str,
+        list: &'static str,
+        protocol: IngestProtocol,
+    ) -> Self {
         Self {
+            hook_protocol,
             source,
             list,
             protocol,
         }
+    }
+
+    /// The kind of publishers with this protocol in auth hooks.
+    pub(super) fn of_hook_protocol(name: &str) -> Option<Self> {
+        let mut kinds = Self::ALL.into_iter();
+        kinds.find(|kind| kind.hook_protocol == name)
     }
 
     /// The kind of a source; `None` if the server itself reads it from elsewhere.

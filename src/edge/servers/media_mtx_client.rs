@@ -59,6 +59,12 @@ impl MediaMtx {
         })
     }
 
+    /// The protocol of a publisher in an auth hook; `None` if the edge could neither list nor
+    /// disconnect publishers of this protocol.
+    pub(crate) fn ingest_protocol(hook_protocol: &str) -> Option<IngestProtocol> {
+        SourceKind::of_hook_protocol(hook_protocol).map(|kind| kind.protocol)
+    }
+
     pub(super) async fn snapshot(&self) -> anyhow::Result<PublisherSnapshot> {
         let boot_id = self.boot_id().await?;
         let paths: Vec<MtxPath> = self.list("paths").await?;
@@ -135,7 +141,8 @@ impl MediaMtx {
         let mut items = Vec::new();
         for page in 0..MAX_PAGES {
             let path = format!("/v3/{name}/list?itemsPerPage={PAGE_SIZE}&page={page}");
-            let answer: Page<T> = http_api::parse_json(&self.api.get(&path).await?, "MediaMTX")?;
+            let response = self.api.get(&path).await?;
+            let answer: Page<T> = http_api::parse_json(response.body(), "MediaMTX")?;
             items.extend(answer.items);
             if page + 1 >= answer.page_count {
                 return Ok(items);

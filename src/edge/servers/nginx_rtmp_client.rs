@@ -1,6 +1,6 @@
 use std::{
     path::Path,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::bail;
@@ -111,13 +111,11 @@ impl NginxRtmp {
     }
 
     pub(super) async fn snapshot(&self) -> anyhow::Result<PublisherSnapshot> {
-        // Taken before the request: a slow answer must not make the start seem later.
-        let asked_at = unix_seconds();
         let stat = self.stat().await?;
         let is_served = |stream: &&StatStream| self.applications.contains(&stream.application);
         let streams = stat.streams.iter().filter(is_served);
         Ok(PublisherSnapshot {
-            boot_id: self.boot_id.of_process(stat.pid, stat.uptime, asked_at),
+            boot_id: self.boot_id.of_process(stat.pid, stat.start_time),
             publishers: streams.filter_map(|stream| self.observed(stream)).collect(),
             listing_delay: PublisherSnapshot::USUAL_LISTING_DELAY,
         })
@@ -159,9 +157,4 @@ impl NginxRtmp {
             stats: Some(stream.stats.clone()),
         })
     }
-}
-
-fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs().cast_signed())
 }

@@ -1,4 +1,7 @@
 use anyhow::{Context, bail};
+use chrono::DateTime;
+use http::{HeaderMap, Response, header};
+use hyper::body::Bytes;
 use roxmltree::{Document, Node};
 
 use crate::proto::v1::StreamStats;
@@ -8,8 +11,8 @@ use crate::proto::v1::StreamStats;
 pub(super) struct Stat {
     /// The process id of the worker that answers.
     pub(super) pid: u64,
-    /// Seconds since its configuration was read.
-    pub(super) uptime: i64,
+    /// When its configuration was read, in seconds since 1970 by its own clock.
+    pub(super) start_time: i64,
     /// Streams with a publisher.
     pub(super) streams: Vec<StatStream>,
 }
@@ -27,8 +30,10 @@ pub(super) struct StatStream {
 }
 
 impl Stat {
-    pub(super) fn parse(body: &[u8]) -> anyhow::Result<Self> {
-        let text = without_forbidden_chars(body);
+    /// Parses a response of nginx. Its `Date` and the uptime are of one clock, so that their
+    /// difference stays the same when that clock is changed.
+    pub(super) fn parse(response: &Response<Bytes>) -> anyhow::Result<Self> {
+        let text = without_forbidden_chars(response.body());
         // The parser's error quotes the page, which holds stream keys.
         let Ok(document) = Document::parse(&text) else {
             bail!("/stat is not XML");
@@ -37,13 +42,24 @@ impl Stat {
         if !root.has_tag_name("rtmp") {
             bail!("/stat is not a page of nginx-rtmp");
         }
+        let uptime: i64 = number(root, "uptime").context("/stat has no uptime")?;
         let applications = children(root, "server").flat_map(|node| children(node, "application"));
         Ok(Self {
             pid: number(root, "pid").context("/stat has no pid")?,
-            uptime: number(root, "uptime").context("/stat has no uptime")?,
+            start_time: date(response.headers())?.saturating_sub(uptime),
             streams: applications.flat_map(streams).collect(),
         })
     }
+}
+
+/// The time of a response, in seconds since 1970.
+fn date(headers: &HeaderMap) -> anyhow::Result<i64> {
+    let date = headers
+        .get(header::DATE)
+        .and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+    let date = date.context("the response with /stat has no valid Date header")?;
+    Ok(date.timestamp())
 }
 
 /// nginx writes texts of clients unchanged. Characters that XML forbids must not make the
@@ -109,7 +125,16 @@ fn number<T: std::str::FromStr>(node: Node, name: &'static str) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use http::{Response, header};
+    use hyper::body::Bytes;
+
     use super::Stat;
+
+    fn parse(body: impl Into<Bytes>) -> anyhow::Result<Stat> {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let response = Response::builder().header(header::DATE, date);
+        Stat::parse(&response.body(body.into()).unwrap())
+    }
 
     /// A shortened page of nginx 1.22 with Debian's module.
     const STAT: &str = "<?xml version=\"1.0\" encoding=\"utf-8\" ?>\r\n<rtmp>\r\n\
@@ -127,8 +152,8 @@ mod tests {
 
     #[test]
     fn stat_has_publishers_and_measured_values() {
-        let stat = Stat::parse(STAT.as_bytes()).unwrap();
-        assert_eq!((stat.pid, stat.uptime), (4711, 33));
+        let stat = parse(STAT).unwrap();
+        assert_eq!((stat.pid, stat.start_time), (4711, 784_111_777 - 33));
         let [stream] = &stat.streams[..] else {
             panic!("{stat:?}");
         };
@@ -147,15 +172,28 @@ mod tests {
         let mut body = STAT.as_bytes().to_vec();
         let at = STAT.find("LNX").unwrap();
         body.splice(at..at, *b"\xff\x00\x1b");
-        assert_eq!(Stat::parse(&body).unwrap().streams.len(), 1);
+        assert_eq!(parse(body).unwrap().streams.len(), 1);
     }
 
     #[test]
     fn errors_quote_nothing_of_the_page() {
         let no_numbers = "<rtmp><pid>sk_1</pid></rtmp>";
         for wrong in ["", "<rtmp>sk_1", "<html>sk_1</html>", no_numbers] {
-            let error = format!("{:#}", Stat::parse(wrong.as_bytes()).unwrap_err());
+            let error = format!("{:#}", parse(wrong).unwrap_err());
             assert!(!error.contains("sk_"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_response_without_a_valid_date_is_refused() {
+        for date in [None, Some("yesterday")] {
+            let mut response = Response::new(Bytes::from(STAT));
+            if let Some(date) = date {
+                let value = date.parse().unwrap();
+                response.headers_mut().insert(header::DATE, value);
+            }
+            let error = Stat::parse(&response).unwrap_err();
+            assert!(error.to_string().contains("Date"), "{error}");
         }
     }
 }

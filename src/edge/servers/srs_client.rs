@@ -173,7 +173,7 @@ impl Srs {
         for page in 0..MAX_PAGES {
             let start = page * PAGE_SIZE;
             let path = format!("/api/v1/{name}/?start={start}&count={PAGE_SIZE}");
-            let answer: ApiAnswer = http_api::parse_json(&self.api.get(&path).await?, "SRS")?;
+            let answer: ApiAnswer = http_api::parse_json(self.api.get(&path).await?.body(), "SRS")?;
             if answer.code != 0 {
                 bail!("SRS answers with the code {}", answer.code);
             }

@@ -29,7 +29,7 @@ impl AuthService {
     ) -> Result<Response<pb::SignUpResponse>> {
         let origin = request_origin(&request);
         let message = request.into_inner();
-        let slot = self.hasher.reserve_slot()?;
+        let slot = self.hasher.reserve_slot(origin.peer_address)?;
         let about = [message.email.as_str(), &message.display_name];
         let chosen = slot.choose(&message.password, &about).await?;
         let sign_up = SignUp::read(message, chosen, &self.sealer)?;
@@ -131,7 +131,7 @@ impl AuthService {
         let audit = caller.audit_context("ChangePassword", request_origin(&request));
         let user = self.users.get(user).await?;
         let message = request.into_inner();
-        let slot = self.hasher.reserve_slot()?;
+        let slot = self.hasher.reserve_slot(audit.origin.peer_address)?;
         let about = [user.email.as_str(), &user.display_name];
         let chosen = slot.choose(&message.new_password, &about).await?;
         let change = ChangePassword::read(message, chosen)?;

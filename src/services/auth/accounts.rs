@@ -113,7 +113,7 @@ impl AuthService {
         let permit = self.attempt_queue.acquire(email, origin).await?;
         // This order matters: a rejected call costs nothing, and an attempt is counted before its
         // password is verified.
-        let slot = self.hasher.reserve_slot()?;
+        let slot = self.hasher.reserve_slot(origin.peer_address)?;
         let subject = AttemptSubject::of_sign_in(email.key(), origin);
         let counted = self.failed_attempts.count(&subject, now()).await?;
         let (user, hash) = self.users.find_by_email(email).await?.unzip();
@@ -206,7 +206,7 @@ impl AuthService {
         password: Password,
         audit: &AuditContext,
     ) -> Result<Vec<Uuid>> {
-        let slot = self.hasher.reserve_slot()?;
+        let slot = self.hasher.reserve_slot(audit.origin.peer_address)?;
         let hash = self
             .reauthenticate((user, session), password, &slot, audit)
             .await?;

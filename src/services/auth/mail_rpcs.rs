@@ -57,7 +57,7 @@ impl AuthService {
         request: Request<pb::ResetPasswordRequest>,
     ) -> Result<Response<pb::ResetPasswordResponse>> {
         let origin = request_origin(&request);
-        let slot = self.hasher.reserve_slot()?;
+        let slot = self.hasher.reserve_slot(origin.peer_address)?;
         let (token_hash, owner, password) = self.read_reset(request.into_inner(), &slot).await?;
         let familiar = account_at_address(&owner.email.to_lowercase(), &origin);
         let audit = AuditContext::for_user("ResetPassword", None, origin);

@@ -12,7 +12,9 @@ use crate::{
     error::Error,
     proto::v1 as pb,
     repositories::IdempotencyKey,
-    services::fields::{Fields, idempotency_key, read_request_id, read_timestamp, timestamp},
+    services::fields::{
+        Fields, duration, idempotency_key, read_request_id, read_timestamp, remaining, timestamp,
+    },
 };
 
 /// The most projects to which an API key can be restricted.
@@ -252,6 +254,7 @@ impl From<(AccessToken, Scopes)> for pb::ExchangeApiKeyResponse {
         Self {
             access_token: token.token.expose().to_owned(),
             access_token_expire_time: Some(timestamp(token.expire_time)),
+            access_token_lifetime: Some(duration(remaining(token.expire_time))),
             token_type: TOKEN_TYPE.to_owned(),
             scopes: scope_names(scopes),
         }

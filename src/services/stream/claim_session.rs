@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease},
-    services::fields::timestamp,
+    services::fields::{duration, remaining, timestamp},
 };
 
 /// The poll interval, in case a change notification was missed.
@@ -179,7 +179,7 @@ impl ClaimSession {
         } = claimed;
         let lease = relay.lease.clone();
         let (lease_id, expire_time) = lease
-            .map(|lease| (lease.id, timestamp(lease.expire_time)))
+            .map(|lease| (lease.id, lease.expire_time))
             .unwrap_or_default();
 
         let associated_data = AssociatedData::destination_key(relay.destination_id);
@@ -200,7 +200,8 @@ impl ClaimSession {
         let assignment = pb::RelayAssignment {
             relay: Some(relay.into()),
             lease_id: lease_id.to_string(),
-            lease_expire_time: Some(expire_time),
+            lease_expire_time: Some(timestamp(expire_time)),
+            lease_duration: Some(duration(remaining(expire_time))),
             input_url: input_url.expose().to_owned(),
             output_url: relay_output_url(&url, &stream_key).expose().to_owned(),
             connection_id,

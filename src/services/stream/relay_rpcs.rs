@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     proto::v1 as pb,
     services::{
-        fields::{read_id, timestamp},
+        fields::{duration, read_id, timestamp},
         rpc::tenant_and_audit,
     },
     transport::Connection,
@@ -103,12 +103,13 @@ impl StreamService {
         Caller::of(&request)?;
         let (worker_id, reports) = read_report_relays(request.into_inner())?;
 
-        let now = now();
+        let (now, lease) = (now(), self.relay_leases.times.lease);
         let lost = self.relay_leases.report(&worker_id, reports, now).await?;
 
         Ok(Response::new(pb::ReportRelaysResponse {
             lost_lease_ids: lost.iter().map(ToString::to_string).collect(),
-            lease_expire_time: Some(timestamp(now + self.relay_leases.times.lease)),
+            lease_expire_time: Some(timestamp(now + lease)),
+            lease_duration: Some(duration(lease)),
         }))
     }
 }

@@ -15,5 +15,5 @@ pub use calls::{CallMetrics, call_metrics, register_calls};
 pub use jobs::{JOBS, JobRun, JobTimer};
 pub use observability::{LOG_LINES, TRACES};
 pub use process::update_process;
-pub(crate) use server::{DATABASE, SERVER};
+pub(crate) use server::{DATABASE, SERVER, STATEMENTS, StatementKind};
 pub use server::{HashRun, PASSWORDS};

@@ -1,8 +1,19 @@
-use std::time::Instant;
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
+use parking_lot::Mutex;
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::registry::{counter, counters_with, fraction, gauge, gauges, metrics, seconds};
+use super::registry::{
+    counter, counters, counters_with, fraction, gauge, gauges, metrics, seconds, seconds_by,
+};
+
+/// Histogram bounds for the duration of a statement, in seconds.
+const STATEMENT_BUCKETS: [f64; 13] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
+];
 
 metrics! {
     /// Streams, relays, watches, calls and connections.
@@ -31,6 +42,35 @@ metrics! {
             gauge("sluice_calls_limit", "Maximum number of concurrent calls (SLUICE_MAX_CALLS).");
         calls_shed: IntCounter =
             counter("sluice_calls_shed_total", "Calls refused because of overload.");
+        refusals: IntCounterVec = counters(
+            "sluice_limit_refusals_total",
+            "Calls refused by a limit, by its name and by what was exceeded: the total, or the share of a connection, an address or a caller.",
+            &["limit", "of"],
+        );
+        overloaded: IntGauge = gauge(
+            "sluice_overloaded",
+            "Whether a call was refused within the last 30 seconds because a total limit was reached.",
+        );
+        incomplete: IntGauge =
+            gauge("sluice_incomplete_requests", "Requests whose message has not arrived.");
+        incomplete_limit: IntGauge =
+            gauge("sluice_incomplete_requests_limit", "Maximum number of incomplete requests.");
+        open_streams: IntGauge = gauge(
+            "sluice_anonymous_streams",
+            "Open health watches and reflection streams, which have no caller.",
+        );
+        open_streams_limit: IntGauge = gauge(
+            "sluice_anonymous_streams_limit",
+            "Maximum number of health watches and reflection streams.",
+        );
+        memory_held: IntGauge = gauge(
+            "sluice_call_memory_bytes",
+            "Memory of requests, and of responses that are not written.",
+        );
+        memory_held_limit: IntGauge = gauge(
+            "sluice_call_memory_limit_bytes",
+            "Maximum memory of requests and of responses that are not written (SLUICE_CALL_MEMORY_MIB).",
+        );
         connections: IntGauge = gauge("sluice_connections", "Open connections to the gRPC port.");
         connections_limit: IntGauge =
             gauge("sluice_connections_limit", "Maximum number of connections to the gRPC port.");
@@ -42,7 +82,7 @@ metrics! {
             "cause",
             &[
                 "full", "address", "crowded_out", "handshake", "age", "idle", "unread", "frames",
-                "incomplete",
+                "incomplete", "misuse",
             ],
         );
         responses_unread: IntCounter = counter(
@@ -75,6 +115,51 @@ metrics! {
             "sluice_hints_heard_total",
             "Change notifications received from other replicas.",
         );
+    }
+}
+
+/// How long a server counts as overloaded after a refusal: two intervals of most scrapes.
+const OVERLOAD_DURATION: Duration = Duration::from_secs(30);
+
+/// When a total limit last refused a call.
+static LAST_OVERLOAD: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// The labels of refusals by the limit of a connection's calls.
+const CONNECTION_CALLS: [&str; 2] = ["connection_calls", "connection"];
+
+impl ServerMetrics {
+    /// Registers the refusals of a connection's calls, of a limit without shares, and of limits
+    /// with shares.
+    pub fn register_limits(&self, without_shares: &str, with_shares: &[&str]) {
+        let refusals = &self.refusals;
+        refusals.with_label_values(&[without_shares, "total"]);
+        refusals.with_label_values(&CONNECTION_CALLS);
+        for limit in with_shares {
+            for of in ["total", "connection", "address", "caller"] {
+                refusals.with_label_values(&[limit, of]);
+            }
+        }
+    }
+
+    /// Counts a call that a limit refuses, `of` the `total` or of a share of it.
+    pub fn call_refused(&self, limit: &str, of: &str) {
+        self.calls_shed.inc();
+        self.refusals.with_label_values(&[limit, of]).inc();
+        if of == "total" {
+            *LAST_OVERLOAD.lock() = Some(Instant::now());
+        }
+    }
+
+    /// Counts a call above the limit of its connection, which is no sign of overload.
+    pub fn connection_calls_refused(&self) {
+        self.refusals.with_label_values(&CONNECTION_CALLS).inc();
+    }
+
+    /// Updates whether the server is overloaded.
+    pub fn update_overloaded(&self) {
+        let last = *LAST_OVERLOAD.lock();
+        let is_overloaded = last.is_some_and(|last| last.elapsed() < OVERLOAD_DURATION);
+        self.overloaded.set(is_overloaded.into());
     }
 }
 
@@ -119,6 +204,10 @@ metrics! {
             "sluice_password_queue_refused_total",
             "Calls refused because the queue was full.",
         );
+        address_refused: IntCounter = counter(
+            "sluice_password_queue_address_refused_total",
+            "Calls refused because their address used its share of the queue.",
+        );
         durations: Histogram = seconds(
             "sluice_password_hash_seconds",
             "Time that a password occupied a thread.",
@@ -148,5 +237,71 @@ impl Drop for HashRun {
         PASSWORDS.running.dec();
         let duration = self.started_at.elapsed().as_secs_f64();
         PASSWORDS.durations.observe(duration);
+    }
+}
+
+/// The durations of statements. They are measured without a lookup of labels, because
+/// statements are the most frequent event of all.
+pub(crate) static STATEMENTS: LazyLock<StatementMetrics> = LazyLock::new(StatementMetrics::new);
+
+/// See [`STATEMENTS`].
+#[derive(Debug)]
+pub(crate) struct StatementMetrics {
+    query: Histogram,
+    begin: Histogram,
+    commit: Histogram,
+    other: Histogram,
+}
+
+/// The kind of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StatementKind {
+    /// It reads or writes rows.
+    Query,
+    /// It begins a transaction; on SQLite it waits for the write lock.
+    Begin,
+    /// It commits a transaction, and waits until that is durable.
+    Commit,
+    /// It rolls back, or controls a savepoint.
+    Other,
+}
+
+impl StatementMetrics {
+    fn new() -> Self {
+        let by_kind = seconds_by(
+            "sluice_database_statement_seconds",
+            "Duration of statements of the database, by kind: query, begin, commit or other.",
+            &STATEMENT_BUCKETS,
+            &["kind"],
+        );
+        let of = |kind| by_kind.with_label_values(&[kind]);
+        Self {
+            query: of("query"),
+            begin: of("begin"),
+            commit: of("commit"),
+            other: of("other"),
+        }
+    }
+
+    /// Records the duration of a statement.
+    pub fn record(&self, kind: StatementKind, duration: Duration) {
+        let histogram = match kind {
+            StatementKind::Query => &self.query,
+            StatementKind::Begin => &self.begin,
+            StatementKind::Commit => &self.commit,
+            StatementKind::Other => &self.other,
+        };
+        histogram.observe(duration.as_secs_f64());
+    }
+}
+
+impl StatementKind {
+    /// The kind of a statement that controls a transaction.
+    pub fn of_control(sql: &str) -> Self {
+        match sql.split(' ').next() {
+            Some("begin") => Self::Begin,
+            Some("commit") => Self::Commit,
+            _ => Self::Other,
+        }
     }
 }

@@ -1,14 +1,11 @@
 use std::{
     borrow::Cow,
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::OnceLock,
     time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName};
 use opentelemetry::{
     Context, KeyValue,
     trace::{
@@ -25,13 +22,14 @@ use opentelemetry_sdk::{
         SpanData, SpanExporter,
     },
 };
-use tonic::{Code, transport::Endpoint};
+use tonic::Code;
+use tracing::field;
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
-use crate::telemetry::metrics::TRACES;
-
-/// The timeout of a connection to the collector, and of each export.
-const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::telemetry::{
+    collector::{CollectorSettings, ExportLog},
+    metrics::TRACES,
+};
 
 /// The number of spans that may wait for export; more are dropped.
 const MAX_QUEUE_SIZE: usize = 2048;
@@ -44,8 +42,8 @@ static TRACING: OnceLock<Tracing> = OnceLock::new();
 /// The settings of traces.
 #[derive(Debug, Clone)]
 pub struct TraceSettings {
-    /// The address of the collector, which accepts OTLP over gRPC.
-    pub endpoint: Uri,
+    /// The collector.
+    pub collector: CollectorSettings,
     /// The share of calls to sample when the caller has not decided, from 0 to 1.
     pub ratio: f64,
 }
@@ -62,14 +60,10 @@ pub struct CallTrace(Span);
 
 /// Starts to send traces; needs a runtime. An unavailable collector affects nothing else.
 pub fn start(settings: TraceSettings) -> anyhow::Result<()> {
-    let TraceSettings { endpoint, ratio } = settings;
-    let channel = Endpoint::from(endpoint)
-        .timeout(COLLECTOR_TIMEOUT)
-        .connect_timeout(COLLECTOR_TIMEOUT)
-        .connect_lazy();
+    let TraceSettings { collector, ratio } = settings;
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
-        .with_channel(channel)
+        .with_channel(collector.channel().context("SLUICE_OTLP_ENDPOINT")?)
         .build()
         .context("SLUICE_OTLP_ENDPOINT")?;
     let queue = BatchConfigBuilder::default()
@@ -77,18 +71,14 @@ pub fn start(settings: TraceSettings) -> anyhow::Result<()> {
         .with_scheduled_delay(Duration::from_secs(1));
     let processor = BatchSpanProcessor::builder(CountingExporter {
         exporter,
-        is_failing: AtomicBool::new(false),
+        log: ExportLog::of("traces"),
     })
     .with_batch_config(queue.build())
     .build();
-    let service = [
-        KeyValue::new("service.name", "sluice"),
-        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-    ];
     let by_ratio = Sampler::TraceIdRatioBased(ratio);
     let provider = SdkTracerProvider::builder()
         .with_span_processor(processor)
-        .with_resource(Resource::builder_empty().with_attributes(service).build())
+        .with_resource(collector.resource())
         .with_sampler(Sampler::ParentBased(Box::new(by_ratio)))
         .build();
     let tracer = provider.tracer("sluice");
@@ -109,7 +99,8 @@ pub async fn stop(timeout: Duration) {
     let _ = tokio::time::timeout(timeout, stopped).await;
 }
 
-/// Begins the trace of a call that runs in the span `call`, if it is sampled.
+/// Begins the trace of a call that runs in the span `call`, if it is sampled. Its ids become
+/// the fields `trace_id` and `span_id` of that span, and thus of each log line of the call.
 pub fn begin(headers: &HeaderMap, path: &str, call: &tracing::Span) -> Option<CallTrace> {
     let tracing = TRACING.get()?;
     let context = remote_parent(headers).map_or_else(Context::new, |parent| {
@@ -128,7 +119,10 @@ pub fn begin(headers: &HeaderMap, path: &str, call: &tracing::Span) -> Option<Ca
         KeyValue::new("rpc.service", service.to_owned()),
         KeyValue::new("rpc.method", method.to_owned()),
     ]);
-    attach(call, span.span_context().clone());
+    let context = span.span_context();
+    call.record("trace_id", field::display(context.trace_id()));
+    call.record("span_id", field::display(context.span_id()));
+    attach(call, context.clone());
     Some(CallTrace(span))
 }
 
@@ -252,7 +246,7 @@ fn current_call() -> Option<SpanContext> {
 #[derive(Debug)]
 struct CountingExporter<E> {
     exporter: E,
-    is_failing: AtomicBool,
+    log: ExportLog,
 }
 
 impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
@@ -260,12 +254,7 @@ impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
         let spans = batch.len();
         let exported = self.exporter.export(batch).await;
         TRACES.spans_exported(spans, exported.is_ok());
-        let was_failing = self.is_failing.swap(exported.is_err(), Ordering::Relaxed);
-        match (&exported, was_failing) {
-            (Err(error), false) => tracing::warn!(%error, "cannot send traces"),
-            (Ok(()), true) => tracing::info!("traces are sent again"),
-            (Err(_), true) | (Ok(()), false) => {}
-        }
+        self.log.record(&exported);
         exported
     }
 

@@ -30,6 +30,12 @@ async fn an_api_key_can_be_exchanged_repeatedly_for_a_token_with_its_scopes(
         assert_eq!(answer.scopes, ["projects:read", "streams:read"]);
         let until = answer.access_token_expire_time.unwrap().seconds;
         assert!(until > made.create_time.unwrap().seconds);
+        let lifetime = answer.access_token_lifetime.unwrap().seconds;
+        let left = until - sluice::domain::now().timestamp();
+        assert!(
+            lifetime > 0 && (lifetime - left).abs() <= 5,
+            "{lifetime} {left}"
+        );
         let mut client = Client::with_token(&server.channel, &answer.access_token);
         let request = pb::ListProjectsRequest::default();
         client.project.list_projects(request).await.unwrap();

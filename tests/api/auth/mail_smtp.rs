@@ -171,7 +171,9 @@ async fn an_unresponsive_mail_server_delays_neither_sign_ups_nor_shutdown(
 #[tokio::test]
 async fn two_replicas_send_each_message_once(#[values(Sqlite, Postgres)] engine: Engine) {
     let mail_server = MailServer::start().await;
-    let server = server_with(engine, &mail_server.setting()).await;
+    // Room for the ten sign-ups of this address at each replica.
+    let mail = format!("--mail={}", mail_server.setting());
+    let server = TestServer::start_with(engine, &[&mail, "--password-queue=200"]).await;
     let replica = server.replica().await;
 
     let mut requests = tokio::task::JoinSet::new();

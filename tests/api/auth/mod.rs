@@ -27,6 +27,7 @@ mod mail_secrets;
 mod mail_smtp;
 mod me;
 mod password_hashes;
+mod password_queue;
 mod password_reset_tokens;
 mod project_audit_log;
 mod refresh_token_races;

@@ -73,6 +73,8 @@ fn one_of_each() -> Vec<Error> {
         Error::StreamNotLive,
         Error::DeadlineExceeded,
         Error::Overloaded(Duration::from_secs(1)),
+        Error::RequestTooLarge(1),
+        Error::RequestMalformed,
         Error::StorageFull(sqlx::Error::PoolTimedOut),
         Error::IdTokenInvalid,
         Error::IssuerUnavailable(anyhow::anyhow!("no route")),

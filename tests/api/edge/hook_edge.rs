@@ -18,9 +18,21 @@ pub struct HookEdge {
 impl HookEdge {
     /// For node `n1`, a media server of a kind.
     pub async fn start(server: &TestServer, kind: &str, api: &StubApi) -> Self {
+        let control_plane = format!("http://{}", server.address);
+        Self::start_with(server, &control_plane, kind, api, &[]).await
+    }
+
+    /// The same with another URL of the control plane, and with more variables.
+    pub async fn start_with(
+        server: &TestServer,
+        control_plane: &str,
+        kind: &str,
+        api: &StubApi,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let own = [
-            ("SLUICE_CONTROL_PLANE", format!("http://{}", server.address)),
+            ("SLUICE_CONTROL_PLANE", control_plane.to_owned()),
             (
                 "SLUICE_API_KEY",
                 Process::create_operator_key(&server.database).await,
@@ -39,7 +51,7 @@ impl HookEdge {
             ("SLUICE_LOG_FORMAT", "json".to_owned()),
         ];
         let log = File::create(folder.path().join("log")).unwrap();
-        let child = Process::command(&["edge"], &[])
+        let child = Process::command(&["edge"], variables)
             .envs(own)
             .stderr(log)
             .spawn()

@@ -4,14 +4,19 @@ use super::{
     hook_fixture::{HookFixture, new_connection_id},
     stub_api::StubApi,
 };
-use crate::harness::eventually;
+use crate::harness::{HttpResponse, eventually};
 
-/// Sets the path list of MediaMTX: one path with this source, or none.
-fn show_publisher(api: &StubApi, key: &str, source: Option<&str>) {
-    let path = source.map(|id| {
+/// Sets the path list of MediaMTX: one path with this RTMP connection, or none.
+fn show_publisher(api: &StubApi, key: &str, id: Option<&str>) {
+    show_source(api, key, id.map(|id| ("rtmpConn", id)));
+}
+
+/// Sets the path list of MediaMTX: one path with a source of this type and id, or none.
+fn show_source(api: &StubApi, key: &str, source: Option<(&str, &str)>) {
+    let path = source.map(|(kind, id)| {
         format!(
             r#"{{"name":"live/{key}","confName":"all_others","ready":true,"available":true,"online":true,
-            "source":{{"type":"rtmpConn","id":"{id}"}},"tracks":["H264","MPEG-4 Audio"],
+            "source":{{"type":"{kind}","id":"{id}"}},"tracks":["H264","MPEG-4 Audio"],
             "inboundBytes":4321,"outboundBytes":0,"readers":[]}}"#
         )
     });
@@ -33,11 +38,15 @@ async fn fixture(policy: PublishConflictPolicy) -> HookFixture {
 
 impl HookFixture {
     async fn auth(&self, key: &str, id: &str) -> u16 {
+        self.auth_over("rtmp", key, id).await.status
+    }
+
+    async fn auth_over(&self, protocol: &str, key: &str, id: &str) -> HttpResponse {
         let body = format!(
             r#"{{"ip":"203.0.113.5","user":"","password":"","token":"","action":"publish","path":"live/{key}",
-            "protocol":"rtmp","id":"{id}","query":"","userAgent":"FMLE/3.0"}}"#
+            "protocol":"{protocol}","id":"{id}","query":"","userAgent":"FMLE/3.0"}}"#
         );
-        self.edge.hook("mediamtx/SECRET/auth", &body).await.status
+        self.edge.hook("mediamtx/SECRET/auth", &body).await
     }
 
     async fn run_hook(&self, hook: &str, id: &str) {
@@ -89,6 +98,49 @@ async fn a_wrong_key_and_a_second_publisher_are_refused_at_mediamtx() {
     assert_eq!(stream.status(), StreamStatus::Live);
     assert_eq!(stream.publisher.unwrap().connection_id, first);
     fixture.assert_no_secret_in_log();
+}
+
+#[tokio::test]
+async fn publishers_of_a_protocol_that_the_edge_cannot_list_or_disconnect_are_refused_at_mediamtx()
+{
+    let fixture = fixture(PublishConflictPolicy::RejectNew).await;
+    for protocol in ["moq", "hls", "RTMP", ""] {
+        let id = new_connection_id();
+        let answer = fixture.auth_over(protocol, &fixture.key, &id).await;
+        assert_eq!(answer.status, 403, "{protocol}");
+        let reason = "the edge does not support publishers of this protocol";
+        assert_eq!(answer.body.trim(), reason);
+    }
+    assert!(fixture.stream().await.is_none());
+    assert!(fixture.edge.log().contains("moq"));
+    fixture.assert_no_secret_in_log();
+}
+
+#[tokio::test]
+async fn every_protocol_that_the_edge_accepts_can_be_listed_and_disconnected_at_mediamtx() {
+    for (protocol, source, list) in [
+        ("rtmp", "rtmpConn", "rtmpconns"),
+        ("rtmps", "rtmpsConn", "rtmpsconns"),
+        ("srt", "srtConn", "srtconns"),
+        ("webrtc", "webRTCSession", "webrtcsessions"),
+        ("rtsp", "rtspSession", "rtspsessions"),
+        ("rtsps", "rtspsSession", "rtspssessions"),
+    ] {
+        let fixture = fixture(PublishConflictPolicy::RejectNew).await;
+        let id = new_connection_id();
+        let kick = format!("POST /v3/{list}/kick/{id}");
+        fixture.api.answer(&kick, r#"{"status":"ok"}"#);
+        let answer = fixture.auth_over(protocol, &fixture.key, &id).await;
+        assert_eq!(answer.status, 200, "{protocol}");
+        show_source(&fixture.api, &fixture.key, Some((source, &id)));
+        let stream = fixture.wait_for_status(StreamStatus::Live, &id).await;
+
+        fixture.stop(&stream).await;
+        eventually("the publisher is disconnected", async || {
+            fixture.api.was_requested(&kick).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

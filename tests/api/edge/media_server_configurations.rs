@@ -65,6 +65,33 @@ fn each_configuration_calls_the_hooks_of_its_server() {
 }
 
 #[test]
+fn media_servers_write_no_file_relative_to_their_working_directory() {
+    for (text, options) in [
+        (NGINX, &["pid", "error_log"][..]),
+        (SRS, &["pid", "srs_log_file"]),
+    ] {
+        for option in options {
+            let lines = text.lines().map(str::trim);
+            let mut values = lines.filter_map(|line| line.strip_prefix(option)?.strip_prefix(' '));
+            let value = values.next().map(str::trim);
+            assert!(
+                value.is_some_and(|value| value.starts_with('/')),
+                "{option}: {value:?}"
+            );
+        }
+    }
+    for text in [NGINX, MEDIA_MTX, SRS] {
+        assert!(!text.contains("./"), "a relative path");
+    }
+    for option in ["record", "playback"] {
+        assert!(
+            MEDIA_MTX.contains(&format!("{option}: false\n")),
+            "{option}"
+        );
+    }
+}
+
+#[test]
 fn control_apis_of_media_servers_listen_on_loopback_only() {
     assert!(NGINX.contains("listen 127.0.0.1:8080;"));
     assert!(MEDIA_MTX.contains("\napiAddress: 127.0.0.1:9997\n"));

@@ -5,7 +5,7 @@ mod media;
 
 mod control_plane;
 mod demo;
-mod hook_edge;
+pub mod hook_edge;
 mod hook_fixture;
 mod hooks_mediamtx;
 mod hooks_refused;
@@ -19,6 +19,6 @@ mod relay_fixture;
 mod relay_outages;
 mod relay_processes;
 mod settings;
-mod stub_api;
+pub mod stub_api;
 mod stub_ffmpeg;
 mod stub_nginx;

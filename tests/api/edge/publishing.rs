@@ -1,5 +1,6 @@
 //! Publishing through nginx-rtmp: hooks, outages and restarts.
 
+use chrono::TimeDelta;
 use sluice::proto::v1::{EndReason, StopStreamRequest, StreamStatus};
 
 use super::publishing_fixture::PublishingFixture;
@@ -148,6 +149,23 @@ async fn a_restarted_edge_resumes_live_publishers() {
     fixture.nginx.remove_publisher(1);
     let ended = fixture.wait_for_status(StreamStatus::Ended).await;
     assert_eq!(ended.id, stream.id);
+}
+
+#[tokio::test]
+async fn a_restarted_edge_resumes_live_publishers_whatever_the_clocks_of_both_machines_say() {
+    let mut fixture = PublishingFixture::start("10min").await;
+    let mut stream = fixture.go_live(1).await;
+
+    for seconds in [-10, 3600] {
+        fixture.nginx.change_clock(TimeDelta::seconds(seconds));
+        fixture.replace_edge().await;
+
+        fixture.wait_for_next_report(&stream).await;
+        assert!(fixture.update(1).await);
+        let same = fixture.wait_for_status(StreamStatus::Live).await;
+        assert_eq!((&same.id, same.epoch), (&stream.id, stream.epoch));
+        stream = same;
+    }
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use std::{
     fmt::Write,
     future::pending,
     sync::{Arc, Mutex},
-    time::Instant,
 };
 
-use http::{Request, Response};
+use chrono::{DateTime, TimeDelta, Utc};
+use http::{Request, Response, header};
 use http_body_util::Full;
 use hyper::{
     body::{Bytes, Incoming},
@@ -28,7 +28,9 @@ pub struct StubNginx {
 /// The state of one run of nginx.
 struct Run {
     pid: u32,
-    start: Instant,
+    start: DateTime<Utc>,
+    /// How much its clock is ahead of that of this machine.
+    clock_offset: TimeDelta,
     /// The stream name and byte count of each connection.
     publishers: BTreeMap<u32, (String, u64)>,
     drop_requests: Vec<String>,
@@ -39,14 +41,19 @@ impl Run {
     fn new(pid: u32) -> Self {
         Self {
             pid,
-            start: Instant::now(),
+            start: Utc::now() - TimeDelta::seconds(100),
+            clock_offset: TimeDelta::zero(),
             publishers: BTreeMap::new(),
             drop_requests: Vec::new(),
             is_unresponsive: false,
         }
     }
 
-    fn stat(&self) -> String {
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now() + self.clock_offset
+    }
+
+    fn stat(&self, now: DateTime<Utc>) -> String {
         let mut streams = String::new();
         for (client, (name, bytes)) in &self.publishers {
             write!(
@@ -56,7 +63,7 @@ impl Run {
             )
             .unwrap();
         }
-        let (pid, uptime) = (self.pid, self.start.elapsed().as_secs() + 100);
+        let (pid, uptime) = (self.pid, now.timestamp() - self.start.timestamp());
         format!(
             "<rtmp><pid>{pid}</pid><uptime>{uptime}</uptime><server><application>\
              <name>live</name><live>{streams}</live></application></server></rtmp>"
@@ -93,6 +100,12 @@ impl StubNginx {
         *run = Run::new(run.pid + 1);
     }
 
+    /// Changes the clock of its machine. Its start time, from which it computes its uptime,
+    /// stays the same.
+    pub fn change_clock(&self, by: TimeDelta) {
+        self.run.lock().unwrap().clock_offset += by;
+    }
+
     /// Accepts requests without responding from now on.
     pub fn stop_responding(&self) {
         self.run.lock().unwrap().is_unresponsive = true;
@@ -108,8 +121,9 @@ impl StubNginx {
 
     fn take(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let mut run = self.run.lock().unwrap();
+        let now = run.now();
         let body = match request.uri().path() {
-            "/stat" => run.stat(),
+            "/stat" => run.stat(now),
             "/control/drop/publisher" => {
                 let query = request.uri().query().unwrap_or_default();
                 run.drop_requests.push(query.to_owned());
@@ -117,7 +131,9 @@ impl StubNginx {
             }
             path => panic!("nginx has no {path}"),
         };
-        Response::new(Full::from(body))
+        let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let response = Response::builder().header(header::DATE, date);
+        response.body(Full::from(body)).unwrap()
     }
 
     async fn serve(self, listener: TcpListener) {

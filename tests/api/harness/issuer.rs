@@ -7,13 +7,21 @@ use std::{
 use serde_json::{Value, json};
 use sluice::domain::{Time, now};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    net::TcpListener,
     sync::{OwnedRwLockWriteGuard, RwLock},
     task::{JoinHandle, JoinSet},
 };
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::ring::default_provider,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
+};
 
-use super::IssuerKey;
+use super::{Certificate, IssuerKey};
 
 /// The path of an issuer's discovery document.
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
@@ -21,11 +29,12 @@ pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 /// The path of an issuer's key set.
 pub const JWKS: &str = "/keys";
 
-/// An OpenID Connect issuer over HTTP, on a free port.
+/// An OpenID Connect issuer over HTTP or HTTPS, on a free port.
 pub struct Issuer {
     pub url: String,
     address: SocketAddr,
     state: Arc<State>,
+    tls: Option<TlsAcceptor>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -48,13 +57,36 @@ struct CannedResponse {
 impl Issuer {
     /// Starts an issuer with these keys.
     pub async fn start(keys: &[&IssuerKey]) -> Self {
+        Self::start_over(None, keys).await
+    }
+
+    /// Starts an issuer over TLS, at `localhost`.
+    pub async fn start_with_tls(certificate: &Certificate, keys: &[&IssuerKey]) -> Self {
+        let chain = vec![CertificateDer::from_pem_file(&certificate.file).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(&certificate.key).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        Self::start_over(Some(Arc::new(config).into()), keys).await
+    }
+
+    async fn start_over(tls: Option<TlsAcceptor>, keys: &[&IssuerKey]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let url = match tls {
+            Some(_) => format!("https://localhost:{}", address.port()),
+            None => format!("http://{address}"),
+        };
         let state = Arc::<State>::default();
+        let serving = serve(listener, tls.clone(), Arc::clone(&state));
         let issuer = Self {
-            url: format!("http://{address}"),
+            url,
             address,
-            task: Some(tokio::spawn(serve(listener, Arc::clone(&state)))),
+            tls,
+            task: Some(tokio::spawn(serving)),
             state,
         };
         let jwks_uri = format!("{}{JWKS}", issuer.url);
@@ -108,7 +140,8 @@ impl Issuer {
     /// Accepts connections again.
     pub async fn restart(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.task = Some(tokio::spawn(serve(listener, Arc::clone(&self.state))));
+        let serving = serve(listener, self.tls.clone(), Arc::clone(&self.state));
+        self.task = Some(tokio::spawn(serving));
     }
 
     /// The provider setting: name `acme`, client ids `ours` and `also-ours`, authoritative
@@ -138,17 +171,28 @@ impl Issuer {
     }
 }
 
-async fn serve(listener: TcpListener, state: Arc<State>) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<State>) {
     // Aborting this task drops the set, which aborts the connection tasks.
     let mut connections = JoinSet::new();
     loop {
         let (connection, _) = listener.accept().await.unwrap();
-        connections.spawn(respond(connection, Arc::clone(&state)));
+        let (tls, state) = (tls.clone(), Arc::clone(&state));
+        connections.spawn(async move {
+            match tls {
+                None => respond(connection, state).await,
+                // A client that does not trust the certificate ends the handshake.
+                Some(tls) => {
+                    if let Ok(connection) = tls.accept(connection).await {
+                        respond(connection, state).await;
+                    }
+                }
+            }
+        });
     }
 }
 
 /// Responds to the only request of a connection.
-async fn respond(mut connection: TcpStream, state: Arc<State>) {
+async fn respond(mut connection: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
     let mut lines = BufReader::new(&mut connection).lines();
     let Ok(Some(request)) = lines.next_line().await else {
         return;

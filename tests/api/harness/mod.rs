@@ -48,7 +48,7 @@ pub use processes::{
     children, command_line, command_lines, descendants, is_running, send_signal, try_signal,
 };
 pub use proxy::Proxy;
-pub use raw_call::{RawConnection, read_status};
+pub use raw_call::{OpenCall, RawConnection, connect_from, message_frame, read_status};
 pub use rustix::process::Signal;
 pub use server::{TestServer, config, settings};
 pub use skewed_clock::SkewedClock;

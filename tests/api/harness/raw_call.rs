@@ -1,10 +1,13 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client};
 use http::{HeaderMap, Request, Response};
 use prost::Message;
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+};
 use tonic::Status;
 
 /// An HTTP/2 connection without a gRPC client: it enforces no deadline, and a request
@@ -29,9 +32,9 @@ impl RawConnection {
     /// A connection on which the server may send so many unread bytes of each response.
     pub async fn with_window(address: SocketAddr, window: u32) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let mut client = client::Builder::new();
-        client.initial_window_size(window);
-        let (send, connection) = client.handshake(stream).await.unwrap();
+        let mut http = client::Builder::new();
+        http.initial_window_size(window);
+        let (send, connection) = http.handshake(stream).await.unwrap();
         let driver = tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -72,20 +75,23 @@ impl RawConnection {
 impl OpenCall {
     /// Sends the request and ends its body; returns the status.
     pub async fn finish(self, request: &impl Message) -> Status {
-        self.send(request).status().await
+        self.send_message(request).status().await
     }
 
     /// Sends the request and ends its body.
-    pub fn send(mut self, request: &impl Message) -> Self {
-        let mut frame = BytesMut::new();
-        frame.put_u8(0);
-        frame.put_u32(request.encoded_len().try_into().unwrap());
-        request.encode(&mut frame).unwrap();
-        self.body.send_data(frame.freeze(), true).unwrap();
+    pub fn send_message(mut self, request: &impl Message) -> Self {
+        self.send(&message_frame(request), true);
         self
     }
 
-    /// The head of the response. Its body is left unread.
+    /// Sends bytes of the body.
+    pub fn send(&mut self, bytes: &[u8], is_end: bool) {
+        self.body
+            .send_data(Bytes::copy_from_slice(bytes), is_end)
+            .unwrap();
+    }
+
+    /// Waits until the response begins; returns it.
     pub async fn response(self) -> Response<RecvStream> {
         self.response.await.unwrap()
     }
@@ -104,6 +110,22 @@ pub async fn read_status(response: Response<RecvStream>) -> Status {
         None => Status::from_header_map(&trailers(Response::from_parts(head, body)).await)
             .expect("the response has a status"),
     }
+}
+
+/// A message with its prefix.
+pub fn message_frame(message: &impl Message) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(message.encoded_len().try_into().unwrap());
+    message.encode(&mut frame).unwrap();
+    frame.to_vec()
+}
+
+/// A TCP connection from another address of this machine.
+pub async fn connect_from(local: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((local, 0).into()).unwrap();
+    socket.connect(address).await.unwrap()
 }
 
 async fn trailers(response: Response<RecvStream>) -> HeaderMap {

@@ -85,7 +85,7 @@ use super::startup::outcome;
 #[case("SLUICE_OPERATIONS_LISTEN", "everywhere")]
 #[case("SLUICE_SLOW_CALL", "0s")]
 #[case("SLUICE_OTLP_ENDPOINT", "collector")]
-#[case("SLUICE_OTLP_ENDPOINT", "https://collector:4317")]
+#[case("SLUICE_OTLP_ENDPOINT", "ftp://collector:4317")]
 #[case("SLUICE_TRACE_RATIO", "2")]
 #[case("SLUICE_LOG", "sluice=loud")]
 #[case("SLUICE_LOG_FORMAT", "xml")]

@@ -7,6 +7,7 @@ mod database_start_errors;
 mod draining;
 mod health;
 mod invalid_settings;
+mod log_files;
 mod logs;
 mod missing_sealing_keys;
 mod panics;

@@ -11,6 +11,13 @@ use crate::{
     lifecycle::startup::outcome,
 };
 
+/// The headers that tell a browser neither to store, nor to show, nor to reinterpret a response.
+const SECURITY_HEADERS: [&str; 3] = [
+    "cache-control: no-store",
+    "content-security-policy: default-src 'none'; frame-ancestors 'none'",
+    "x-content-type-options: nosniff",
+];
+
 #[tokio::test]
 async fn unknown_paths_and_methods_are_refused() {
     let database = TestDatabase::create(Sqlite).await;
@@ -82,4 +89,23 @@ async fn silent_connections_are_closed_and_do_not_block_others() {
     let mut rest = Vec::new();
     let closed = silent[0].read_to_end(&mut rest);
     assert!(timeout(Duration::from_secs(30), closed).await.is_ok());
+}
+
+#[tokio::test]
+async fn every_response_has_the_security_headers() {
+    let database = TestDatabase::create(Sqlite).await;
+    let program = Process::serve(&database, &[]);
+    program.channel().await;
+
+    for path in ["/metrics", "/livez", "/readyz", "/log", "/nothing"] {
+        let answer = program.operations("GET", path, "").await;
+        for header in SECURITY_HEADERS {
+            let lines = answer.head.lines().map(str::to_ascii_lowercase);
+            assert!(
+                lines.into_iter().any(|line| line == header),
+                "{path}: {}",
+                answer.head
+            );
+        }
+    }
 }

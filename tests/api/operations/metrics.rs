@@ -206,3 +206,31 @@ async fn metrics_of_process_pool_jobs_and_streams_are_exported(
     })
     .await;
 }
+
+#[rstest]
+#[tokio::test]
+async fn statements_of_the_database_are_timed_by_their_kind(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &[]);
+    let mut client = Client::anonymous(&program.channel().await);
+    let count = async |kind| {
+        let scrape = Scrape::of(&program).await;
+        let kind = format!(r#"kind="{kind}""#);
+        let name = "sluice_database_statement_seconds_count";
+        scrape.value(name, &[&kind]).unwrap()
+    };
+    let (queries, begins, commits) = (
+        count("query").await,
+        count("begin").await,
+        count("commit").await,
+    );
+    assert!(count("other").await >= 0.0);
+
+    client.auth.sign_up(sign_up()).await.unwrap();
+
+    assert!(count("query").await > queries);
+    assert!(count("begin").await > begins);
+    assert!(count("commit").await > commits);
+}

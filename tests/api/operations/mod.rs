@@ -4,6 +4,7 @@ mod dashboards;
 mod http_server;
 mod log_filter;
 mod metrics;
+mod overload_metrics;
 mod probes;
 pub mod scrape;
 mod traces;

@@ -1,5 +1,9 @@
-use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
+use opentelemetry_proto::tonic::{
+    logs::v1::LogRecord,
+    trace::v1::{Span, span::SpanKind, status::StatusCode},
+};
 use rstest::rstest;
+use serde_json::Value;
 use sluice::proto::v1 as pb;
 use tonic::Request;
 
@@ -133,6 +137,130 @@ async fn without_a_valid_traceparent_the_sampling_ratio_decides() {
     assert_eq!(attribute(&call.attributes, "rpc.grpc.status_code"), "16");
     // An error of the caller is no error of the span.
     assert_eq!(call.status.unwrap_or_default().code(), StatusCode::Unset);
+}
+
+#[tokio::test]
+async fn log_lines_of_a_sampled_call_have_the_ids_of_its_trace_and_span() {
+    let database = TestDatabase::create(Sqlite).await;
+    let collector = Collector::start().await;
+    let settings = [
+        ("SLUICE_OTLP_ENDPOINT", &*collector.url),
+        ("SLUICE_TRACE_RATIO", "0"),
+    ];
+    let program = Process::serve(&database, &settings);
+    let mut client = Client::anonymous(&program.channel().await);
+
+    let sampled = with_traceparent(pb::GetMeRequest {}, &format!("00-{TRACE}-{PARENT}-01"));
+    client.auth.get_me(sampled).await.unwrap_err();
+    client.auth.get_jwks(pb::GetJwksRequest {}).await.unwrap();
+
+    let call = span(&collector, "sluice.v1.AuthService/GetMe").await;
+    let logged = async |method: &str| {
+        eventually("the call is logged", async || {
+            let lines = program.log().into_iter();
+            let mut lines = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
+            lines.find(|line| line["span"]["method"] == method)
+        })
+        .await
+    };
+    let line = logged("sluice.v1.AuthService/GetMe").await;
+    assert_eq!(line["span"]["trace_id"], TRACE);
+    assert_eq!(line["span"]["span_id"], hex(&call.span_id));
+    let line = logged("sluice.v1.AuthService/GetJwks").await;
+    assert_eq!(line["span"].get("trace_id"), None, "it was not sampled");
+}
+
+#[tokio::test]
+async fn the_log_is_sent_to_the_collector_with_the_fields_and_the_trace_of_each_call() {
+    let database = TestDatabase::create(Sqlite).await;
+    let collector = Collector::start().await;
+    let settings = [
+        ("SLUICE_OTLP_ENDPOINT", &*collector.url),
+        ("SLUICE_OTLP_LOGS", "true"),
+        ("SLUICE_TRACE_RATIO", "0"),
+    ];
+    let mut program = Process::serve(&database, &settings);
+    let mut client = Client::anonymous(&program.channel().await);
+    let sampled = with_traceparent(pb::GetMeRequest {}, &format!("00-{TRACE}-{PARENT}-01"));
+    client.auth.get_me(sampled).await.unwrap_err();
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait_for_exit().await, Some(0));
+
+    let records = collector.log_records();
+    let body = |record: &LogRecord| format!("{:?}", record.body);
+    let is_call = |record: &&LogRecord| {
+        attribute(&record.attributes, "method") == "sluice.v1.AuthService/GetMe"
+    };
+    let call = records.iter().find(is_call).unwrap();
+    assert!(body(call).contains("call"), "{call:?}");
+    assert_eq!(hex(&call.trace_id), TRACE);
+    assert_eq!(attribute(&call.attributes, "code"), "Unauthenticated");
+    assert_ne!(attribute(&call.attributes, "request_id"), "");
+    assert_eq!(call.severity_text, "INFO");
+    // Records of the shutdown are sent too, and lines on standard error stay.
+    assert!(
+        records
+            .iter()
+            .any(|record| body(record).contains("stopped"))
+    );
+    assert!(program.log().concat().contains("GetMe"));
+}
+
+#[tokio::test]
+async fn without_the_setting_the_log_is_not_sent_to_the_collector() {
+    let database = TestDatabase::create(Sqlite).await;
+    let collector = Collector::start().await;
+    let settings = [
+        ("SLUICE_OTLP_ENDPOINT", &*collector.url),
+        ("SLUICE_TRACE_RATIO", "1"),
+    ];
+    let program = Process::serve(&database, &settings);
+    let mut client = Client::anonymous(&program.channel().await);
+    client.auth.get_jwks(pb::GetJwksRequest {}).await.unwrap();
+    span(&collector, "sluice.v1.AuthService/GetJwks").await;
+    assert!(collector.log_records().is_empty());
+}
+
+#[tokio::test]
+async fn the_resource_of_traces_follows_the_variables_of_opentelemetry() {
+    for (variables, service, environment) in [
+        (&[][..], "sluice", ""),
+        (
+            &[(
+                "OTEL_RESOURCE_ATTRIBUTES",
+                "service.name=eu,deployment.environment.name=a%2Cb",
+            )],
+            "eu",
+            "a,b",
+        ),
+        (
+            &[
+                ("OTEL_SERVICE_NAME", "control"),
+                ("OTEL_RESOURCE_ATTRIBUTES", "service.name=eu"),
+            ],
+            "control",
+            "",
+        ),
+    ] {
+        let database = TestDatabase::create(Sqlite).await;
+        let collector = Collector::start().await;
+        let mut settings = vec![
+            ("SLUICE_OTLP_ENDPOINT", &*collector.url),
+            ("SLUICE_TRACE_RATIO", "1"),
+        ];
+        settings.extend(variables);
+        let program = Process::serve(&database, &settings);
+        let mut client = Client::anonymous(&program.channel().await);
+        client.auth.get_jwks(pb::GetJwksRequest {}).await.unwrap();
+
+        span(&collector, "sluice.v1.AuthService/GetJwks").await;
+        let received = collector.received();
+        let resource = received[0].resource_spans[0].resource.clone().unwrap();
+        let value = |key| attribute(&resource.attributes, key);
+        assert_eq!(value("service.name"), service);
+        assert_eq!(value("service.version"), env!("CARGO_PKG_VERSION"));
+        assert_eq!(value("deployment.environment.name"), environment);
+    }
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ async fn a_claimed_relay_comes_with_everything_its_worker_needs(
     assert_eq!((&*assigned.srt_passphrase, assigned.srt_pbkeylen), ("", 0));
     let leased = assigned.lease_expire_time.unwrap().seconds - relay.update_time.unwrap().seconds;
     assert_eq!(leased, 15);
+    let left = assigned.lease_duration.unwrap().seconds;
+    assert!((10..=15).contains(&left), "{left}");
     assert_eq!(fixture.revision().await, before + 1);
     fixture.assert_no_missing_events().await;
 }

@@ -66,6 +66,7 @@ async fn byte_counts_do_not_increment_the_revision(#[values(Sqlite, Postgres)] e
     };
     assert_eq!(after, expected);
     assert!(timestamp(answer.lease_expire_time) > timestamp(assignment.lease_expire_time));
+    assert_eq!(answer.lease_duration.unwrap().seconds, 15);
     assert_eq!(fixture.revision().await, revision);
 }
 

@@ -121,7 +121,7 @@ async fn listen(
     let address = listener.local_addr().unwrap();
     let listener = Listener::new(listener, listener_settings).unwrap();
     let metrics = listener.metrics();
-    let services = layers::stack(Routes::default(), &settings.layers());
+    let services = layers::stack(Routes::default(), Ok, &settings.layers());
     tokio::spawn(listener.serve(services, CancellationToken::new()));
     (address, metrics)
 }

@@ -233,3 +233,53 @@ async fn without_web_origins_http1_is_refused() {
 
     assert_eq!(raw.closed().await, ConnectionEnd::default());
 }
+
+#[tokio::test]
+async fn every_response_to_a_browser_has_the_security_headers() {
+    let server = TestServer::start_with(Sqlite, &[ORIGINS_FLAG]).await;
+    let content = ("content-type", "application/grpc-web+proto");
+    let origin = ("origin", WEB_ORIGIN);
+    let foreign = ("origin", "https://evil.example.com");
+    let preflight = ("access-control-request-method", "POST");
+
+    for (what, path, headers, method) in [
+        ("a call", PUBLIC_RPC, vec![content, origin], Method::POST),
+        (
+            "an error",
+            PROTECTED_RPC,
+            vec![content, origin],
+            Method::POST,
+        ),
+        (
+            "an unknown method",
+            "/sluice.v1.A/B",
+            vec![content, origin],
+            Method::POST,
+        ),
+        (
+            "a foreign page",
+            PUBLIC_RPC,
+            vec![content, foreign],
+            Method::POST,
+        ),
+        (
+            "a preflight",
+            PUBLIC_RPC,
+            vec![origin, preflight],
+            Method::OPTIONS,
+        ),
+        ("a page view", "/", vec![], Method::GET),
+    ] {
+        let answer = fetch(&server, path, &headers, method, &EMPTY).await;
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            (
+                "content-security-policy",
+                "default-src 'none'; frame-ancestors 'none'",
+            ),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(header(answer.headers(), name), Some(value), "{what}");
+        }
+    }
+}

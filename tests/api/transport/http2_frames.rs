@@ -60,7 +60,18 @@ pub fn header(block: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 fn text(block: &mut Vec<u8>, text: &str) {
-    assert!(text.len() < 127, "longer ones take more bytes");
-    block.push(u8::try_from(text.len()).expect("a short text"));
+    // An integer with a prefix of seven bits (RFC 7541 section 5.1).
+    match u8::try_from(text.len()) {
+        Ok(length) if length < 127 => block.push(length),
+        _ => {
+            let mut rest = text.len() - 127;
+            block.push(127);
+            while rest >= 128 {
+                block.push((rest % 128 + 128) as u8);
+                rest /= 128;
+            }
+            block.push(rest as u8);
+        }
+    }
     block.extend(text.as_bytes());
 }

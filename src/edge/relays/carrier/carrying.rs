@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::sync::watch;
-use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::RootCertStore;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -41,9 +41,7 @@ impl Carrier {
             Ok(Address::Srt(_)) => return Err(fault(Trouble::AddressInvalid("must be RTMP"))),
             Err(why) => return Err(fault(Trouble::AddressInvalid(why))),
         };
-        Self::rtmp(way, address, None, rtmp::usual_roots())
-            .await
-            .map_err(fault)
+        Self::rtmp(way, address, None, None).await.map_err(fault)
     }
 
     /// ffmpeg writes to `local_url`, what is carried to `output`: the address of a destination
@@ -53,18 +51,18 @@ impl Carrier {
         output: &Output,
         policy: &UrlPolicy,
     ) -> Result<Self, RelayFailure> {
-        Self::sending_over(output, policy, rtmp::usual_roots()).await
+        Self::sending_over(output, policy, None).await
     }
 
-    /// The same with trust in given certificates.
+    /// The same with trust in these certificate authorities instead of the platform's.
     pub(super) async fn sending_over(
         output: &Output,
         policy: &UrlPolicy,
-        tls: Arc<ClientConfig>,
+        roots: Option<Arc<RootCertStore>>,
     ) -> Result<Self, RelayFailure> {
         let carrier = match Address::of_output(output) {
             Ok(Address::Rtmp(address)) => {
-                Self::rtmp(Way::Sending, address, Some(policy), tls).await
+                Self::rtmp(Way::Sending, address, Some(policy), roots).await
             }
             Ok(Address::Srt(address)) => {
                 let addresses = Addresses::find(&address.site, Some(policy)).await;
@@ -82,13 +80,13 @@ impl Carrier {
         way: Way,
         address: RtmpAddress,
         policy: Option<&UrlPolicy>,
-        tls: Arc<ClientConfig>,
+        roots: Option<Arc<RootCertStore>>,
     ) -> Result<Self, Trouble> {
         let addresses = Addresses::find(&address.site, policy).await?;
         let far = Far {
             address,
             addresses,
-            tls,
+            roots,
         };
         let carriage = rtmp::Carriage::new(way, far).await?;
         let (local_url, bytes) = (carriage.local_url(), carriage.bytes());

@@ -186,6 +186,21 @@ impl Token {
             let token = self.with_header(&self.key, |header| header["kid"] = kid.clone());
             add(format!("kid {kid}, the server's key"), token);
         }
+        for crit in [
+            json!(["exp"]),
+            json!(["b64"]),
+            json!(["urn:example:extension"]),
+            json!([]),
+            json!("exp"),
+            json!(true),
+        ] {
+            let token = self.with_header(&self.key, |header| {
+                header["crit"] = crit.clone();
+                header["exp"] = json!(1);
+                header["urn:example:extension"] = json!(true);
+            });
+            add(format!("crit {crit}, the server's key"), token);
+        }
         for name in ["typ", "kid"] {
             let token = self.with_header(&self.key, |header| {
                 header.as_object_mut().unwrap().remove(name);

@@ -7,11 +7,14 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsConnector,
-    rustls::{self, ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
+    rustls::{self, RootCertStore, pki_types::ServerName},
 };
 
 use super::handshake;
-use crate::edge::relays::carrier::{address::RtmpAddress, host::Addresses, trouble::Trouble};
+use crate::{
+    edge::relays::carrier::{address::RtmpAddress, host::Addresses, trouble::Trouble},
+    root_certificates::{platform_roots, trusting},
+};
 
 /// How long TLS and RTMP may each take to greet.
 const GREETING: Duration = Duration::from_secs(10);
@@ -24,8 +27,8 @@ pub(in crate::edge::relays::carrier) struct Far {
     pub(in crate::edge::relays::carrier) address: RtmpAddress,
     /// Where it is.
     pub(in crate::edge::relays::carrier) addresses: Addresses,
-    /// Whose certificates are believed.
-    pub(in crate::edge::relays::carrier) tls: Arc<ClientConfig>,
+    /// The trusted certificate authorities; `None` means those of the platform.
+    pub(in crate::edge::relays::carrier) roots: Option<Arc<RootCertStore>>,
 }
 
 /// A connection with or without TLS.
@@ -62,7 +65,13 @@ impl Far {
         let host = self.address.site.host.clone();
         let name = ServerName::try_from(host.trim_end_matches('.').to_owned())
             .map_err(|_| Trouble::AddressInvalid("must name a host in its usual form"))?;
-        let connect = TlsConnector::from(self.tls.clone()).connect(name, tcp);
+        let roots = self.roots.clone().map_or_else(platform_roots, Ok);
+        let roots = roots.map_err(|error| {
+            let error = format!("{error:#}");
+            tracing::error!(error, "cannot send to rtmps destinations");
+            Trouble::TlsFailed
+        })?;
+        let connect = TlsConnector::from(Arc::new(trusting(roots))).connect(name, tcp);
         match timeout(GREETING, connect).await {
             Ok(Ok(secure)) => Ok(secure),
             Ok(Err(error)) if is_about_the_certificate(&error) => Err(Trouble::CertificateWrong),
@@ -75,25 +84,4 @@ impl Far {
 fn is_about_the_certificate(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
-}
-
-/// Trust in the usual authorities.
-pub(in crate::edge::relays::carrier) fn usual_roots() -> Arc<ClientConfig> {
-    trusting(RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    })
-}
-
-/// Trust in given certificates.
-///
-/// # Panics
-///
-/// Never: the provider knows the usual versions of TLS.
-pub(in crate::edge::relays::carrier) fn trusting(roots: RootCertStore) -> Arc<ClientConfig> {
-    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider knows the usual versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(tls)
 }

@@ -10,9 +10,7 @@ mod rewriter;
 mod watcher;
 
 pub(super) use carriage::Carriage;
-#[cfg(test)]
-pub(super) use far::trusting;
-pub(super) use far::{Far, usual_roots};
+pub(super) use far::Far;
 
 #[cfg(test)]
 mod tests;

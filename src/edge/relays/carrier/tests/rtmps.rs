@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::Secret,
-    edge::relays::carrier::{Carrier, Output, rtmp::trusting},
+    edge::relays::carrier::{Carrier, Output},
     proto::v1::RelayErrorSeverity,
 };
 
@@ -96,12 +96,9 @@ async fn over_tls_the_true_name_comes_as_well() {
     let terminator = Terminator::start(nginx.port).await;
     let mut roots = RootCertStore::empty();
     roots.add(terminator.certificate.clone()).unwrap();
-    let carrier = Carrier::sending_over(
-        &Output::Joined(terminator.url()),
-        &open_policy(),
-        trusting(roots),
-    )
-    .await;
+    let output = Output::Joined(terminator.url());
+    let roots = Some(roots.into());
+    let carrier = Carrier::sending_over(&output, &open_policy(), roots).await;
     let carrier = carrier.unwrap();
     let _ffmpeg = publish(&carrier);
 

@@ -1,0 +1,102 @@
+use sluice::proto::v1 as pb;
+use tonic::Code;
+
+use super::scrape::Scrape;
+use crate::harness::{OpenCall, Process, RawConnection, Sqlite, TestDatabase, eventually};
+
+const JWKS: &str = "sluice.v1.AuthService/GetJwks";
+
+/// Begins requests that stay incomplete.
+async fn begin(raw: &mut RawConnection, address: &str, count: usize) -> Vec<OpenCall> {
+    let mut calls = Vec::new();
+    for _ in 0..count {
+        calls.push(raw.begin(JWKS, &[("x-forwarded-for", address)]).await);
+    }
+    calls
+}
+
+#[tokio::test]
+async fn each_limit_shows_its_use_and_its_refusals_and_an_overloaded_server_stays_ready() {
+    let database = TestDatabase::create(Sqlite).await;
+    // 128 incomplete requests: 112 for everybody, 16 of each address.
+    let settings = [
+        ("SLUICE_MAX_CALLS", "8"),
+        ("SLUICE_TRUSTED_PROXIES", "127.0.0.1"),
+    ];
+    let program = Process::serve(&database, &settings);
+    program.channel().await;
+    let address = program.address().await.parse().unwrap();
+    let mut raw = RawConnection::to(address).await;
+    let refusals = |scrape: &Scrape, of: &str| {
+        let labels = [r#"limit="incomplete_requests""#, of];
+        scrape.value("sluice_limit_refusals_total", &labels)
+    };
+
+    let _calls = begin(&mut raw, "198.51.100.1", 16).await;
+    let refused = begin(&mut raw, "198.51.100.1", 1).await.remove(0);
+    assert_eq!(refused.status().await.code(), Code::ResourceExhausted);
+    let scrape = Scrape::of(&program).await;
+    assert_eq!(refusals(&scrape, r#"of="address""#), Some(1.0));
+    assert_eq!(scrape.value("sluice_incomplete_requests", &[]), Some(16.0));
+    assert_eq!(
+        scrape.value("sluice_incomplete_requests_limit", &[]),
+        Some(128.0)
+    );
+    assert_eq!(
+        scrape.value("sluice_call_memory_limit_bytes", &[]),
+        Some(67_108_864.0)
+    );
+    assert_eq!(
+        scrape.value("sluice_anonymous_streams_limit", &[]),
+        Some(128.0)
+    );
+    assert_eq!(scrape.value("sluice_overloaded", &[]), Some(0.0));
+
+    let mut others = Vec::new();
+    for number in 2..=7 {
+        let from = format!("198.51.100.{number}");
+        let mut raw = RawConnection::to(address).await;
+        let calls = begin(&mut raw, &from, 16).await;
+        others.push((raw, calls));
+    }
+    eventually("the server has seen the requests", async || {
+        let scrape = Scrape::of(&program).await;
+        (scrape.value("sluice_incomplete_requests", &[]) == Some(112.0)).then_some(())
+    })
+    .await;
+    let refused = begin(&mut raw, "198.51.100.8", 1).await.remove(0);
+    assert_eq!(refused.status().await.code(), Code::ResourceExhausted);
+    let scrape = Scrape::of(&program).await;
+    assert_eq!(refusals(&scrape, r#"of="total""#), Some(1.0));
+    assert_eq!(scrape.value("sluice_calls_shed_total", &[]), Some(2.0));
+    assert_eq!(scrape.value("sluice_overloaded", &[]), Some(1.0));
+
+    let ready = program.operations("GET", "/readyz", "").await;
+    assert_eq!(ready.status, 200);
+    let answer = raw.call(JWKS, &[], &pb::GetJwksRequest {}).await;
+    assert_eq!(answer.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn calls_above_the_limit_of_their_connection_are_counted_and_are_no_overload() {
+    let database = TestDatabase::create(Sqlite).await;
+    let settings = [
+        ("SLUICE_MAX_CONNECTION_CALLS", "4"),
+        ("SLUICE_MAX_USER_WATCHES", "3"),
+    ];
+    let program = Process::serve(&database, &settings);
+    program.channel().await;
+    let address = program.address().await.parse().unwrap();
+    let mut raw = RawConnection::to(address).await;
+
+    let _calls = begin(&mut raw, "198.51.100.1", 4).await;
+    let refused = raw.call(JWKS, &[], &pb::GetJwksRequest {}).await;
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+
+    let scrape = Scrape::of(&program).await;
+    let labels = [r#"limit="connection_calls""#, r#"of="connection""#];
+    let refusals = scrape.value("sluice_limit_refusals_total", &labels);
+    assert_eq!(refusals, Some(1.0));
+    assert_eq!(scrape.value("sluice_calls_shed_total", &[]), Some(0.0));
+    assert_eq!(scrape.value("sluice_overloaded", &[]), Some(0.0));
+}
