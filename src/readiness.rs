@@ -122,7 +122,11 @@ impl Readiness {
         let mut was_up = false;
         loop {
             let run = JobRun::start("trust");
-            let refreshed = timeout(REFRESH_TIMEOUT, credentials.refresh()).await;
+            let refreshing = async {
+                database.check_file()?;
+                credentials.refresh().await
+            };
+            let refreshed = timeout(REFRESH_TIMEOUT, refreshing).await;
             let is_up = matches!(refreshed, Ok(Ok(())));
             run.finish(is_up);
             if is_up != was_up {

@@ -1,7 +1,8 @@
 //! A connection with a timeout on every statement.
 //!
 //! The client enforces the timeout too, because a server that was stopped or cannot be
-//! reached enforces none.
+//! reached enforces none. A statement of SQLite that is given up is also interrupted: else its
+//! thread would keep the locks until it ends.
 
 use std::{
     fmt,
@@ -12,11 +13,14 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Describe, Either, Execute, Executor, SqlStr, database::Database};
-use tokio::time::{Instant, timeout};
+use sqlx::{
+    ConnectOptions, Connection as _, Describe, Either, Execute, Executor, SqlStr,
+    database::Database,
+};
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::{Stream, StreamExt};
 
-use super::dialect::Dialect;
+use super::dialect::{ConnectOptionsOf, Dialect};
 
 /// The result of a statement, boxed as sqlx requires it.
 pub(super) type QueryFuture<'e, T> =
@@ -36,6 +40,9 @@ pub struct Connection<DB: Dialect> {
     pub(super) expires_at: Option<Instant>,
     state: ConnectionState,
     statement_timeout: Duration,
+    /// The end of the timeout of the last statement.
+    deadline: Instant,
+    session: DB::Session,
 }
 
 /// Whether a connection can be used.
@@ -50,17 +57,51 @@ pub(super) enum ConnectionState {
 }
 
 impl<DB: Dialect> Connection<DB> {
-    pub(super) fn new(raw: DB::Connection, statement_timeout: Duration) -> Self {
-        Self {
+    /// Opens a connection that can be used.
+    pub(super) async fn open(
+        options: &ConnectOptionsOf<DB>,
+        statement_timeout: Duration,
+    ) -> Result<Self, sqlx::Error> {
+        let mut raw = options.connect().await?;
+        let session = DB::after_connect(&mut raw).await?;
+        Ok(Self {
             raw,
             expires_at: None,
             state: ConnectionState::Healthy,
             statement_timeout,
-        }
+            deadline: Instant::now(),
+            session,
+        })
     }
 
     pub(super) fn state(&self) -> ConnectionState {
         self.state
+    }
+
+    /// What the engine holds for the connection.
+    pub(super) fn session(&self) -> &DB::Session {
+        &self.session
+    }
+
+    /// Interrupts a statement whose caller has gone away, if the engine can.
+    pub(super) fn interrupt(&self) {
+        DB::interrupt(&self.session, true);
+    }
+
+    /// Waits for a statement whose caller has gone away, and interrupts it at the end of its
+    /// timeout. The connection is broken then.
+    pub(super) async fn finish_abandoned(&mut self) {
+        if self.state != ConnectionState::Unfinished {
+            return;
+        }
+        let finished = timeout_at(self.deadline, self.raw.ping()).await;
+        self.state = match finished {
+            Ok(Ok(())) => ConnectionState::Healthy,
+            _ => ConnectionState::Broken,
+        };
+        if self.state == ConnectionState::Broken {
+            self.interrupt();
+        }
     }
 
     /// Runs a statement without arguments and rows, such as `begin`.
@@ -82,8 +123,13 @@ impl<DB: Dialect> Connection<DB> {
         }
         // The state remains if the caller goes away before the answer.
         self.state = ConnectionState::Unfinished;
-        let answer = timeout(self.statement_timeout, statement(&mut self.raw)).await;
-        let answer = answer.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
+        self.deadline = Instant::now() + self.statement_timeout;
+        DB::interrupt(&self.session, false);
+        let answer = timeout_at(self.deadline, statement(&mut self.raw)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            DB::interrupt(&self.session, true);
+            Err(sqlx::Error::Io(ErrorKind::TimedOut.into()))
+        });
         self.state = match &answer {
             Err(error) if DB::is_broken_by(error) => ConnectionState::Broken,
             _ => ConnectionState::Healthy,

@@ -32,6 +32,15 @@ pub type ReadExecutor<'a> = Engine<Autocommit<'a, Pool<Postgres>>, Autocommit<'a
 /// Runs a statement that writes.
 pub type WriteExecutor<'a> = Engine<Autocommit<'a, Pool<Postgres>>, Autocommit<'a, SqliteWriter>>;
 
+/// The rows that one statement deletes, of all rows to delete in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// The maximum number of rows.
+    pub limit: i64,
+    /// The number of rows before the first one, because they cannot be deleted now.
+    pub skip: i64,
+}
+
 /// The database on either engine. A clone shares the connections.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -42,8 +51,13 @@ pub struct Database {
 /// The connections.
 #[derive(Debug, Clone)]
 pub enum Pools {
-    /// PostgreSQL.
-    Postgres(Pool<Postgres>),
+    /// PostgreSQL: one pool, of which writes may not take every connection.
+    Postgres {
+        /// For writes.
+        writer: Pool<Postgres>,
+        /// For reads.
+        reader: Pool<Postgres>,
+    },
     /// SQLite.
     Sqlite {
         /// The one connection that writes.
@@ -62,10 +76,13 @@ impl Database {
             statement_timeout: options.statement_timeout,
         };
         let pools = match &options.target {
-            Target::Postgres(server) => Pools::Postgres(Pool::new(
-                dialect::postgres_options(server, options),
-                limits,
-            )),
+            Target::Postgres(server) => {
+                let reader = Pool::new(dialect::postgres_options(server, options), limits);
+                Pools::Postgres {
+                    writer: reader.for_writes(),
+                    reader,
+                }
+            }
             Target::Sqlite(file) => {
                 let (writing, reading) = dialect::sqlite_options(file, options);
                 Pools::Sqlite {
@@ -83,7 +100,7 @@ impl Database {
     /// Runs statements that read, each on its own.
     pub(crate) fn reader(&self) -> ReadExecutor<'_> {
         match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(Autocommit(pool)),
+            Pools::Postgres { reader, .. } => Engine::Postgres(Autocommit(reader)),
             Pools::Sqlite { reader, .. } => Engine::Sqlite(Autocommit(reader)),
         }
     }
@@ -91,7 +108,7 @@ impl Database {
     /// Runs statements that write, each on its own.
     pub(crate) fn writer(&self) -> WriteExecutor<'_> {
         match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(Autocommit(pool)),
+            Pools::Postgres { writer, .. } => Engine::Postgres(Autocommit(writer)),
             Pools::Sqlite { writer, .. } => Engine::Sqlite(Autocommit(writer)),
         }
     }
@@ -129,8 +146,8 @@ impl Database {
     /// Begins a transaction that writes.
     async fn begin(&self) -> Result<Transaction> {
         Ok(match &self.pools {
-            Pools::Postgres(pool) => {
-                Engine::Postgres(PooledConnection::begin(pool, "begin").await?)
+            Pools::Postgres { writer, .. } => {
+                Engine::Postgres(PooledConnection::begin(writer, "begin").await?)
             }
             Pools::Sqlite { writer, .. } => {
                 Engine::Sqlite(SqliteTransaction::Write(writer.acquire().await?))
@@ -142,7 +159,9 @@ impl Database {
     pub(crate) async fn begin_read_only(&self) -> Result<Transaction> {
         const BEGIN: &str = "begin isolation level repeatable read read only";
         Ok(match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(PooledConnection::begin(pool, BEGIN).await?),
+            Pools::Postgres { reader, .. } => {
+                Engine::Postgres(PooledConnection::begin(reader, BEGIN).await?)
+            }
             Pools::Sqlite { reader, .. } => {
                 let connection = PooledConnection::begin(reader, "begin").await?;
                 Engine::Sqlite(SqliteTransaction::ReadOnly(connection))
@@ -150,22 +169,22 @@ impl Database {
         })
     }
 
-    /// Runs a delete that binds a time as `$1` and a maximum number of rows as `$2`;
-    /// returns the number of deleted rows.
+    /// Runs a delete that binds a time as `$1`, and the batch as `$2` and `$3`; returns the
+    /// number of deleted rows.
     pub(crate) async fn delete_batch(
         &self,
         sql: &'static str,
         before: Time,
-        limit: i64,
+        batch: Batch,
     ) -> Result<u64> {
-        rows_affected!(self.writer(), sql, [before, limit])
+        rows_affected!(self.writer(), sql, [before, batch.limit, batch.skip])
     }
 
     /// Waits until everything that a transaction may have read is durable. Fails if its
     /// commit fails.
     async fn wait_for_commit(&self) -> Result<()> {
         match &self.pools {
-            Pools::Postgres(_) => Ok(()),
+            Pools::Postgres { .. } => Ok(()),
             Pools::Sqlite { writer, .. } => Ok(writer.wait_for_commit().await?),
         }
     }
@@ -185,7 +204,7 @@ impl Database {
     /// The name of the engine.
     pub fn engine(&self) -> &'static str {
         match &self.pools {
-            Pools::Postgres(_) => "postgresql",
+            Pools::Postgres { .. } => "postgresql",
             Pools::Sqlite { .. } => "sqlite",
         }
     }
@@ -194,7 +213,7 @@ impl Database {
     /// With SQLite, calls that wait for the writing connection count as waiting too.
     pub fn pool_state(&self) -> PoolState {
         match &self.pools {
-            Pools::Postgres(pool) => pool.state(),
+            Pools::Postgres { reader, .. } => reader.state(),
             Pools::Sqlite { writer, reader } => {
                 let mut state = reader.state();
                 state.waiting += writer.waiting();
@@ -203,10 +222,19 @@ impl Database {
         }
     }
 
+    /// Checks what an answer of the database does not show: that the file of SQLite is still
+    /// where the next start looks for it.
+    pub fn check_file(&self) -> Result<()> {
+        match &self.pools {
+            Pools::Postgres { .. } => Ok(()),
+            Pools::Sqlite { writer, .. } => Ok(writer.file().check().map_err(sqlx::Error::from)?),
+        }
+    }
+
     /// Closes all connections after their running statements.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Postgres(pool) => pool.close().await,
+            Pools::Postgres { reader, .. } => reader.close().await,
             Pools::Sqlite { writer, reader } => {
                 reader.close().await;
                 writer.close().await;

@@ -1,6 +1,6 @@
 //! Schema migrations, safe when several processes start at once.
 
-use std::{fs::File, path::Path, time::Duration};
+use std::{fs::File, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use sqlx::{
@@ -22,7 +22,7 @@ impl Database {
     /// a lock on a file beside the database.
     pub async fn migrate(&self) -> Result<()> {
         let migrated = match &self.pools {
-            Pools::Postgres(pool) => {
+            Pools::Postgres { writer: pool, .. } => {
                 // A migration of another process may take longer than these timeouts.
                 let options = pool.connect_options().clone();
                 let options = options.options([("lock_timeout", "0"), ("statement_timeout", "0")]);
@@ -33,7 +33,13 @@ impl Database {
                 migrated
             }
             Pools::Sqlite { writer, .. } => {
-                let _lock = lock_file(writer.connect_options().get_filename()).await?;
+                let lock = writer.file().beside(".lock");
+                let was_used = lock.exists();
+                let _lock = lock_file(lock).await?;
+                let creating = writer
+                    .file()
+                    .create_if_missing(writer.connect_options(), was_used);
+                creating.await.map_err(Error::internal)?;
                 let mut connection =
                     connect(writer.connect_options(), writer.acquire_timeout()).await?;
                 let migrated = SQLITE.run_direct(None, &mut connection, false).await;
@@ -56,11 +62,8 @@ where
     Ok(connected.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }
 
-/// Locks `<database>.lock` until the returned file is dropped.
-async fn lock_file(database: &Path) -> Result<File> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-
+/// Locks a file until it is dropped.
+async fn lock_file(path: PathBuf) -> Result<File> {
     let locked = tokio::task::spawn_blocking(move || -> anyhow::Result<File> {
         let file =
             File::create(&path).context("cannot create the lock file beside the database")?;

@@ -51,7 +51,7 @@ impl Database {
     /// The channel to other replicas. `None` on SQLite, which has none.
     pub fn notify_channel(&self) -> Option<NotifyChannel> {
         match &self.pools {
-            Pools::Postgres(pool) => Some(NotifyChannel {
+            Pools::Postgres { writer: pool, .. } => Some(NotifyChannel {
                 pool: pool.clone(),
                 replica: Uuid::now_v7(),
             }),

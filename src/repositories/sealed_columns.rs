@@ -45,7 +45,7 @@ impl SealedColumn {
         }
     }
 
-    /// At most `limit` values that are not sealed under the key with this id prefix, of the
+    /// At most `limit` values, not erased ones, that are not sealed under the key with this id prefix, of the
     /// rows after `above`, in the order of the row ids.
     pub async fn list_not_sealed_under(
         self,
@@ -58,7 +58,7 @@ impl SealedColumn {
         let sql = format!(
             "select {id} as id, {column} as sealed
              from {table}
-             where {id} > $1 and substr({column}, 1, 4) <> $2
+             where {id} > $1 and substr({column}, 1, 4) <> $2 and length({column}) > 0
              order by {id}
              limit $3"
         );

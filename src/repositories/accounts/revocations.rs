@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Transaction},
+    database::{Batch, Database, Transaction},
     domain::Time,
     error::Result,
 };
@@ -27,11 +27,16 @@ impl TokenRevocations {
         )
     }
 
-    /// Deletes at most `limit` revocations from before a time; returns the number.
-    pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
+    /// Deletes a batch of revocations from before a time; returns the number.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
         const DELETE: &str = "delete from revocations
-             where id in (select id from revocations where revoke_time < $1 limit $2)";
-        self.database.delete_batch(DELETE, before, limit).await
+             where id in (
+                 select id
+                 from revocations
+                 where revoke_time < $1
+                 order by revoke_time
+                 limit $2 offset $3)";
+        self.database.delete_batch(DELETE, before, batch).await
     }
 }
 

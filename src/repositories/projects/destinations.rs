@@ -1,7 +1,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{events, rows::lock_owned};
+use super::{deletion, events, rows::lock_owned};
 use crate::{
     database::{Database, Transaction},
     domain::{
@@ -87,7 +87,7 @@ impl Destinations {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
                 let count: i64 = fetch_scalar!(
                     tx,
-                    "select count(*) from destinations where project_id = $1",
+                    "select count(*) from destinations where project_id = $1 and delete_time is null",
                     [destination.project_id]
                 )?;
                 if count >= self.limit {
@@ -144,7 +144,7 @@ impl Destinations {
                 ", d.stream_key_sealed
                  from destinations d
                  join projects p on p.id = d.project_id
-                 where d.id = $1 and ",
+                 where d.id = $1 and d.delete_time is null and ",
                 owned_by!("$2", "$3"),
             ),
             [id, tenant.user, tenant.restricted_to]
@@ -167,7 +167,7 @@ impl Destinations {
                 destination_columns!("d."),
                 " from destinations d
                  join projects p on p.id = d.project_id
-                 where d.project_id = $1 and d.id < $2 and ",
+                 where d.project_id = $1 and d.id < $2 and d.delete_time is null and ",
                 owned_by!("$3", "$4"),
                 " order by d.id desc
                  limit $5",
@@ -204,7 +204,7 @@ impl Destinations {
                          set platform = $3, name = $4, url = $5,
                              stream_key_sealed = coalesce($6, stream_key_sealed),
                              stream_key_hint = $7, enabled = $8, update_time = $9
-                         where id = $1 and update_time = $2
+                         where id = $1 and update_time = $2 and delete_time is null
                          returning ",
                         destination_columns!(""),
                     ),
@@ -233,7 +233,8 @@ impl Destinations {
             .await
     }
 
-    /// Deletes a destination.
+    /// Deletes a destination: it and its relays cannot be found any more. Their rows are
+    /// deleted later.
     pub async fn delete(
         &self,
         tenant: Tenant,
@@ -247,8 +248,7 @@ impl Destinations {
             .transaction(|mut tx| async move {
                 let project_id = destination.project_id;
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
-                let deleted = rows_affected!(tx, "delete from destinations where id = $1", [id])?;
-                if deleted == 0 {
+                if !deletion::delete_destination(&mut tx, project_id, id, now).await? {
                     return Err(Error::not_found("destination", id));
                 }
                 let change = Change::DestinationDeleted(id);
@@ -261,8 +261,12 @@ impl Destinations {
 }
 
 async fn url_of(tx: &mut Transaction, id: DestinationId) -> Result<String> {
-    fetch_optional_scalar!(tx, "select url from destinations where id = $1", [id])?
-        .ok_or(Error::ConcurrentChange)
+    fetch_optional_scalar!(
+        tx,
+        "select url from destinations where id = $1 and delete_time is null",
+        [id]
+    )?
+    .ok_or(Error::ConcurrentChange)
 }
 
 /// Writes the event of a created or changed destination.

@@ -1,8 +1,11 @@
 //! Calls during database faults.
 
+mod absent_standby;
 mod cancelled_calls;
 mod group_commit;
+mod interrupted_statements;
 mod lost_commit_answer;
 mod postgres_faults;
+mod sqlite_file;
 mod transaction_errors;
 mod workload;
