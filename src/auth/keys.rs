@@ -59,10 +59,12 @@ impl Keys {
     /// Loads the keys from the settings. A missing key is generated once if the settings
     /// allow it.
     pub fn load(settings: &KeySettings) -> Result<Self, LoadKeysError> {
-        // The sealing key first: a directory that has the other secret only has lost it.
-        let (sealer, sealing_key_file) = sealer(settings)?;
+        // The sealing key is generated first: a directory with only the other secret has lost it.
+        let sealer = sealer(settings);
+        let signing = signing_keys(settings)?;
+        let (sealer, sealing_key_file) = sealer?;
         Ok(Self {
-            signing: signing_keys(settings)?,
+            signing,
             sealer,
             sealing_key_file,
         })

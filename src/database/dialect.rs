@@ -91,13 +91,13 @@ pub struct Backend {
 
 /// Whether the server is a standby, and the backend. A backend also learns to end a statement
 /// when its client is gone, from PostgreSQL 14 on and on systems that support it.
-const SELECT_BACKEND: &str = "select pg_is_in_recovery(), pid, backend_start
-     from pg_stat_get_activity(pg_backend_pid()),
-          (select case
-               when version() like '%linux%'
-                    and current_setting('client_connection_check_interval', true) is not null
-               then set_config('client_connection_check_interval', '1s', false)
-           end) as checks_client";
+const SELECT_BACKEND: &str = "select pg_is_in_recovery(), pid, backend_start,
+            case
+                when version() like '%linux%'
+                     and current_setting('client_connection_check_interval', true) is not null
+                then set_config('client_connection_check_interval', '1s', false)
+            end
+     from pg_stat_get_activity(pg_backend_pid())";
 
 /// Whether backends still exist and have not finished their last statement. One that commits may
 /// wait for a synchronous standby for any time, without a look at its client.
@@ -113,7 +113,7 @@ impl Dialect for Postgres {
     type Session = Backend;
 
     async fn after_connect(connection: &mut PgConnection) -> Result<Backend, sqlx::Error> {
-        let (is_standby, pid, start): (bool, i32, DateTime<Utc>) =
+        let (is_standby, pid, start, _): (bool, i32, DateTime<Utc>, Option<String>) =
             sqlx::query_as(SELECT_BACKEND).fetch_one(connection).await?;
         // After a failover the address may still lead to a read-only server.
         match is_standby {

@@ -324,11 +324,11 @@ async fn recover<DB: Dialect>(
     permit: PoolPermit,
     pool: &PoolInner<DB>,
 ) {
-    if connection.state() == ConnectionState::Unfinished {
-        connection.interrupt();
-    }
     let recovering = async {
-        connection.raw.ping().await?;
+        if connection.state() == ConnectionState::Unfinished {
+            connection.interrupt();
+            connection.raw.ping().await?;
+        }
         match in_transaction {
             true => connection.run("rollback").await,
             false => Ok(()),
