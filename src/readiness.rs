@@ -172,8 +172,9 @@ impl Interceptor for Readiness {
     }
 }
 
-/// Synchronizes the clock, then refreshes the credentials.
+/// Checks the file of SQLite, synchronizes the clock, then refreshes the credentials.
 async fn refresh(database: &Database, credentials: &mut CredentialRefresh) -> Result<()> {
+    database.check_file()?;
     database.synchronize_clock().await?;
     credentials.refresh().await
 }

@@ -193,7 +193,9 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
             components.relay_leases.clone(),
             revocations.clone(),
         )),
-        Box::pin(jobs::purge(database.clone(), config.audit_retention)),
+        Box::pin(jobs::delete_orphaned_projects(database.clone())),
+        Box::pin(jobs::purge_deleted(database.clone())),
+        Box::pin(jobs::purge(database.clone(), config.retention())),
         Box::pin(jobs::prune_events(database.clone(), config.event_retention)),
         Box::pin(EventPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
     ];

@@ -83,10 +83,16 @@ impl Keys {
                 && !record.is_retired(now)
                 && !self.sealer.has_root(&record.id)
         });
-        match missing {
-            None => Ok(()),
-            Some(record) => Err(LoadKeysError::Setting(format!(
+        match (missing, &self.sealing_key_file) {
+            (None, _) => Ok(()),
+            (Some(record), None) => Err(LoadKeysError::Setting(format!(
                 "SLUICE_SEALING_KEYS lacks the key {}, with which secrets are sealed",
+                record.id
+            ))),
+            (Some(record), Some(file)) => Err(LoadKeysError::KeyFile(anyhow::anyhow!(
+                "{} is not the key {}, with which secrets are sealed: restore the file, or set \
+                 SLUICE_SEALING_KEYS",
+                file.display(),
                 record.id
             ))),
         }

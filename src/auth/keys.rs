@@ -15,6 +15,9 @@ use zeroize::Zeroizing;
 use super::{Sealer, SigningKeys};
 use crate::{domain::Secret, random::random_bytes};
 
+/// The name of the file of the secret that signs access tokens.
+const JWT_SECRET_FILE: &str = "jwt.secret";
+
 /// The shortest secret for HS256, in bytes (RFC 7518 section 3.2).
 const MIN_JWT_SECRET_BYTES: usize = 32;
 
@@ -37,6 +40,8 @@ pub struct Keys {
     pub signing: SigningKeys,
     /// The keys that seal secrets at rest.
     pub sealer: Sealer,
+    /// The file of the key that seals, unless the settings have keys.
+    pub(super) sealing_key_file: Option<PathBuf>,
 }
 
 /// Why the keys cannot be loaded.
@@ -54,9 +59,14 @@ impl Keys {
     /// Loads the keys from the settings. A missing key is generated once if the settings
     /// allow it.
     pub fn load(settings: &KeySettings) -> Result<Self, LoadKeysError> {
+        // The sealing key is generated first: a directory with only the other secret has lost it.
+        let sealer = sealer(settings);
+        let signing = signing_keys(settings)?;
+        let (sealer, sealing_key_file) = sealer?;
         Ok(Self {
-            signing: signing_keys(settings)?,
-            sealer: sealer(settings)?,
+            signing,
+            sealer,
+            sealing_key_file,
         })
     }
 }
@@ -66,7 +76,8 @@ fn signing_keys(settings: &KeySettings) -> Result<SigningKeys, LoadKeysError> {
         return Ok(SigningKeys::from_secret(secret));
     }
     if settings.jwt_key_files.is_empty() {
-        let secret = read_or_generate("SLUICE_JWT_SECRET", "jwt.secret", settings)?;
+        let path = generated_path("SLUICE_JWT_SECRET", JWT_SECRET_FILE, settings)?;
+        let secret = read_or_generate("SLUICE_JWT_SECRET", &path)?;
         let secret = parse_jwt_secret(secret.expose()).map_err(|error| {
             anyhow::anyhow!("jwt.secret in the data directory {error}; restore it or remove it")
         })?;
@@ -89,15 +100,27 @@ fn signing_keys(settings: &KeySettings) -> Result<SigningKeys, LoadKeysError> {
     })
 }
 
-fn sealer(settings: &KeySettings) -> Result<Sealer, LoadKeysError> {
+/// The sealer, and the file of its key if there is one.
+fn sealer(settings: &KeySettings) -> Result<(Sealer, Option<PathBuf>), LoadKeysError> {
     if !settings.sealing_keys.is_empty() {
-        return Ok(Sealer::new(&settings.sealing_keys));
+        return Ok((Sealer::new(&settings.sealing_keys), None));
     }
-    let text = read_or_generate("SLUICE_SEALING_KEYS", "sealing.key", settings)?;
+    let path = generated_path("SLUICE_SEALING_KEYS", "sealing.key", settings)?;
+    let other = path.with_file_name(JWT_SECRET_FILE);
+    if !path.exists() && other.exists() {
+        // A new key would open nothing of what the lost one has sealed.
+        return Err(LoadKeysError::KeyFile(anyhow::anyhow!(
+            "{} is missing, but {} is there, so the directory was used before: restore the file, \
+             or set SLUICE_SEALING_KEYS; if nothing is sealed with it, remove jwt.secret too",
+            path.display(),
+            other.display()
+        )));
+    }
+    let text = read_or_generate("SLUICE_SEALING_KEYS", &path)?;
     let key = parse_sealing_key(text.expose()).map_err(|error| {
         anyhow::anyhow!("sealing.key in the data directory {error}; restore it")
     })?;
-    Ok(Sealer::new(&[key]))
+    Ok((Sealer::new(&[key]), Some(path)))
 }
 
 /// Parses the secret that signs access tokens: at least 32 bytes.
@@ -115,24 +138,28 @@ pub fn parse_sealing_key(text: &str) -> Result<Zeroizing<[u8; 32]>, &'static str
     Ok(Zeroizing::new(key))
 }
 
-/// Reads a secret from a file of the data directory; generates a missing file.
-fn read_or_generate(
+/// The path of a secret in the data directory, instead of a setting.
+fn generated_path(
     setting: &'static str,
     file: &str,
     settings: &KeySettings,
-) -> Result<Secret, LoadKeysError> {
-    let Some(directory) = &settings.generate_in else {
-        return Err(LoadKeysError::Setting(format!(
+) -> Result<PathBuf, LoadKeysError> {
+    match &settings.generate_in {
+        Some(directory) => Ok(directory.join(file)),
+        None => Err(LoadKeysError::Setting(format!(
             "{setting} must be set in production"
-        )));
-    };
-    let path = directory.join(file);
+        ))),
+    }
+}
+
+/// Reads a secret from a file of the data directory; generates a missing file.
+fn read_or_generate(setting: &'static str, path: &Path) -> Result<Secret, LoadKeysError> {
     if !path.exists() {
-        generate_file(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        generate_file(path).with_context(|| format!("cannot write {}", path.display()))?;
         tracing::info!(path = %path.display(), setting, "generated a secret, because it is not set");
     }
     let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Secret::new(text.trim()))
 }
 

@@ -9,6 +9,7 @@ use crate::{
     auth::{IdTokenProvider, KeySettings, Rate, RateLimits, TokenSettings},
     database::{DatabaseOptions, PostgresServers, SettingNames, Target, TargetSession},
     domain::{RelayTimeouts, SessionTimeouts, StreamTimeouts, UrlPolicy},
+    jobs::Retention,
     layers::{BudgetLimits, Budgets, LayerSettings},
     mail::{MailSettings, MailTemplates, MailTransport},
     telemetry::{CollectorSettings, LogSettings, traces::TraceSettings},
@@ -206,6 +207,14 @@ impl Config {
             providers.insert(0, google);
         }
         providers
+    }
+
+    /// How long records are kept.
+    pub fn retention(&self) -> Retention {
+        Retention {
+            audit_events: self.audit_retention,
+            streams: (!self.stream_retention.is_zero()).then_some(self.stream_retention),
+        }
     }
 
     /// The timeouts of streams.

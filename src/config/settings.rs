@@ -289,6 +289,10 @@ pub struct Config {
     #[arg(long, env = "SLUICE_AUDIT_RETENTION", default_value = "180days", value_parser = duration("1day", "10years"))]
     pub audit_retention: Duration,
 
+    /// Time that ended streams and their relays are kept; 0s keeps them for ever.
+    #[arg(long, env = "SLUICE_STREAM_RETENTION", default_value = "90days", value_parser = duration("0s", "10years"))]
+    pub stream_retention: Duration,
+
     /// The settings of logs, metrics and traces.
     #[command(flatten)]
     pub observability: ObservabilitySettings,

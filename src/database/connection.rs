@@ -1,7 +1,8 @@
 //! A connection with a timeout on every statement.
 //!
 //! The client enforces the timeout too, because a server that was stopped or cannot be
-//! reached enforces none.
+//! reached enforces none. A statement of SQLite that is given up is also interrupted: else its
+//! thread would keep the locks until it ends.
 
 use std::{
     fmt,
@@ -13,9 +14,10 @@ use std::{
 };
 
 use sqlx::{
-    Describe, Either, Execute, Executor, SqlSafeStr, SqlStr, database::Database, error::BoxDynError,
+    Connection as _, Describe, Either, Execute, Executor, SqlSafeStr, SqlStr, database::Database,
+    error::BoxDynError,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::{Stream, StreamExt};
 
 use super::dialect::Dialect;
@@ -38,9 +40,12 @@ pub struct Connection<DB: Dialect> {
     /// The time at which the pool replaces the connection.
     pub(super) expires_at: Option<Instant>,
     /// Whether prepared statements have a name, under which they are kept.
-    pub(super) names_statements: bool,
+    names_statements: bool,
     state: ConnectionState,
     statement_timeout: Duration,
+    /// The end of the timeout of the last statement.
+    deadline: Instant,
+    session: Option<DB::Session>,
 }
 
 /// Whether a connection can be used.
@@ -55,18 +60,53 @@ pub(super) enum ConnectionState {
 }
 
 impl<DB: Dialect> Connection<DB> {
-    pub(super) fn new(raw: DB::Connection, statement_timeout: Duration) -> Self {
-        Self {
+    /// Opens a connection that can be used.
+    pub(super) async fn open(
+        connector: &DB::Connector,
+        statement_timeout: Duration,
+    ) -> Result<Self, sqlx::Error> {
+        let (raw, session) = DB::connect(connector).await?;
+        Ok(Self {
             raw,
             expires_at: None,
-            names_statements: true,
+            names_statements: DB::has_sessions(connector),
             state: ConnectionState::Healthy,
             statement_timeout,
-        }
+            deadline: Instant::now(),
+            session,
+        })
     }
 
     pub(super) fn state(&self) -> ConnectionState {
         self.state
+    }
+
+    /// Drops the connection. Returns what the engine may hold longer.
+    pub(super) fn into_session(self) -> Option<DB::Session> {
+        self.session
+    }
+
+    /// Interrupts a statement whose caller has gone away, if the engine can.
+    pub(super) fn interrupt(&self) {
+        if let Some(session) = &self.session {
+            DB::interrupt(session, true);
+        }
+    }
+
+    /// Waits for a statement whose caller has gone away, and interrupts it at the end of its
+    /// timeout. The connection is broken then.
+    pub(super) async fn finish_abandoned(&mut self) {
+        if self.state != ConnectionState::Unfinished {
+            return;
+        }
+        let finished = timeout_at(self.deadline, self.raw.ping()).await;
+        self.state = match finished {
+            Ok(Ok(())) => ConnectionState::Healthy,
+            _ => ConnectionState::Broken,
+        };
+        if self.state == ConnectionState::Broken {
+            self.interrupt();
+        }
     }
 
     /// Runs a statement without arguments and rows, such as `begin`.
@@ -111,9 +151,19 @@ impl<DB: Dialect> Connection<DB> {
         // The state remains if the caller goes away before the answer.
         self.state = ConnectionState::Unfinished;
         let started_at = Instant::now();
-        let answer = timeout(self.statement_timeout, statement(&mut self.raw)).await;
+        self.deadline = started_at + self.statement_timeout;
+        let interrupt = |is_interrupted| {
+            if let Some(session) = &self.session {
+                DB::interrupt(session, is_interrupted);
+            }
+        };
+        interrupt(false);
+        let answer = timeout_at(self.deadline, statement(&mut self.raw)).await;
         STATEMENTS.record(kind, started_at.elapsed());
-        let answer = answer.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
+        let answer = answer.unwrap_or_else(|_| {
+            interrupt(true);
+            Err(sqlx::Error::Io(ErrorKind::TimedOut.into()))
+        });
         self.state = match &answer {
             Err(error) if DB::is_broken_by(error) => ConnectionState::Broken,
             _ => ConnectionState::Healthy,

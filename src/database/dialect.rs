@@ -1,6 +1,15 @@
 //! The differences between the engines.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{ConnectOptions, Connection as _, Executor, SqlSafeStr, SqlStr, error::DatabaseError};
 use sqlx_postgres::{PgConnectOptions, PgConnection, Postgres};
@@ -12,8 +21,19 @@ use tracing::log::LevelFilter;
 use super::{
     errors::{is_lost_statement, is_transient, sqlite_code},
     options::{DatabaseOptions, PostgresServers},
+    postgres_backends::{self, Backend},
     postgres_connector::{PostgresConnector, ServerLimits},
 };
+
+/// The instructions of SQLite between two checks whether a statement is interrupted: some
+/// microseconds.
+const INTERRUPT_CHECK_INTERVAL: i32 = 1000;
+
+/// A connection and its session, if it has one of its own.
+pub(super) type Opened<DB> = (
+    <DB as sqlx::Database>::Connection,
+    Option<<DB as Dialect>::Session>,
+);
 
 /// How connections to an engine behave.
 pub trait Dialect: sqlx::Database {
@@ -23,16 +43,30 @@ pub trait Dialect: sqlx::Database {
     /// Opens connections. A clone shares its state.
     type Connector: Clone + Send + Sync + 'static;
 
+    /// What the engine itself holds for a connection, and may hold longer than the client.
+    type Session: fmt::Debug + Send + Sync + 'static;
+
     /// Opens a connection that can be used.
     fn connect(
         connector: &Self::Connector,
-    ) -> impl Future<Output = Result<Self::Connection, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Opened<Self>, sqlx::Error>> + Send;
 
     /// Checks that a connection can still be used.
     fn ping(
         connector: &Self::Connector,
         connection: &mut Self::Connection,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Sets whether a running statement is to stop, if the engine can stop it from outside.
+    fn interrupt(session: &Self::Session, is_interrupted: bool);
+
+    /// Whether the engine still works for each of these sessions, whose connections were
+    /// dropped. `observer` is a connection for such questions, opened when it is needed.
+    fn are_busy(
+        observer: &mut Option<Self::Connection>,
+        connector: &Self::Connector,
+        sessions: &[&Self::Session],
+    ) -> impl Future<Output = Result<Vec<bool>, sqlx::Error>> + Send;
 
     /// The statements that begin a transaction, from one such as `begin`.
     fn begin(connector: &Self::Connector, begin: &'static str) -> SqlStr;
@@ -70,8 +104,9 @@ impl Dialect for Postgres {
     const MAX_LIFETIME: Option<Duration> = Some(Duration::from_secs(30 * 60));
 
     type Connector = PostgresConnector;
+    type Session = Backend;
 
-    async fn connect(connector: &PostgresConnector) -> Result<PgConnection, sqlx::Error> {
+    async fn connect(connector: &PostgresConnector) -> Result<Opened<Self>, sqlx::Error> {
         connector.connect().await
     }
 
@@ -80,6 +115,24 @@ impl Dialect for Postgres {
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
         connector.ping(connection).await
+    }
+
+    /// The server ends statements by itself: at `statement_timeout`, and when it notices that
+    /// their client is gone.
+    fn interrupt(_: &Backend, _: bool) {}
+
+    /// Of several servers, the one that new connections go to is asked. It does not know the
+    /// backends of another one: what goes on there counts no longer.
+    async fn are_busy(
+        observer: &mut Option<PgConnection>,
+        connector: &PostgresConnector,
+        backends: &[&Backend],
+    ) -> Result<Vec<bool>, sqlx::Error> {
+        let connection = match observer {
+            Some(connection) => connection,
+            None => observer.insert(connector.connect().await?.0),
+        };
+        postgres_backends::are_busy(connection, backends).await
     }
 
     fn begin(connector: &PostgresConnector, begin: &'static str) -> SqlStr {
@@ -105,9 +158,19 @@ impl Dialect for Sqlite {
     const MAX_LIFETIME: Option<Duration> = None;
 
     type Connector = SqliteConnectOptions;
+    type Session = Arc<AtomicBool>;
 
-    async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
-        options.connect().await
+    async fn connect(options: &SqliteConnectOptions) -> Result<Opened<Self>, sqlx::Error> {
+        let mut connection = options.connect().await?;
+        let is_interrupted = Arc::<AtomicBool>::default();
+        let asked = Arc::clone(&is_interrupted);
+        connection
+            .lock_handle()
+            .await?
+            .set_progress_handler(INTERRUPT_CHECK_INTERVAL, move || {
+                !asked.load(Ordering::Relaxed)
+            });
+        Ok((connection, Some(is_interrupted)))
     }
 
     async fn ping(
@@ -115,6 +178,23 @@ impl Dialect for Sqlite {
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
         connection.ping().await
+    }
+
+    /// A statement runs in a thread of its own, whether or not anyone waits for it.
+    fn interrupt(session: &Arc<AtomicBool>, is_interrupted: bool) {
+        session.store(is_interrupted, Ordering::Relaxed);
+    }
+
+    async fn are_busy(
+        _: &mut Option<SqliteConnection>,
+        _: &SqliteConnectOptions,
+        sessions: &[&Arc<AtomicBool>],
+    ) -> Result<Vec<bool>, sqlx::Error> {
+        // The thread of a connection has the other reference.
+        Ok(sessions
+            .iter()
+            .map(|one| Arc::strong_count(one) > 1)
+            .collect())
     }
 
     fn begin(_: &SqliteConnectOptions, begin: &'static str) -> SqlStr {
@@ -186,9 +266,9 @@ pub(super) fn sqlite_options(
         .busy_timeout(Duration::from_secs(5).min(options.statement_timeout.mul_f64(0.8)))
         .log_statements(LevelFilter::Debug)
         .log_slow_statements(LevelFilter::Warn, options.slow_query);
+    // Only `SqliteFile` creates the file: one that disappears is not replaced by an empty one.
     let writing = file
         .clone()
-        .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full);
     (writing, file.read_only(true))

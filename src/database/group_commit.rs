@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{ConnectOptions, Connection as _};
+use sqlx::Connection as _;
 use sqlx_sqlite::{Sqlite, SqliteConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -16,6 +16,7 @@ use super::{
     connection::{Connection, ConnectionState},
     errors::is_disk_full,
     pool::PoolLimits,
+    sqlite_file::SqliteFile,
     write_lease::{CommitWaiter, ReturnedLease, WriteLease},
 };
 
@@ -41,6 +42,7 @@ pub(super) enum Command {
 /// The task that owns the connection.
 pub(super) struct WriterTask {
     connect_options: SqliteConnectOptions,
+    file: SqliteFile,
     limits: PoolLimits,
     commands: mpsc::UnboundedReceiver<Command>,
     /// `None` while it is leased, and until it is opened.
@@ -59,11 +61,13 @@ struct Group {
 impl WriterTask {
     pub(super) fn new(
         connect_options: SqliteConnectOptions,
+        file: SqliteFile,
         limits: PoolLimits,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         Self {
             connect_options,
+            file,
             limits,
             commands,
             connection: None,
@@ -121,13 +125,20 @@ impl WriterTask {
 
     /// Begins the next transaction: the common one, or a savepoint in it.
     async fn begin(&mut self) -> Result<Connection<Sqlite>, sqlx::Error> {
+        if self.group.is_none()
+            && let Err(error) = self.file.check()
+        {
+            // Before it opens a file that does not belong to the log.
+            self.connection = None;
+            return Err(error.into());
+        }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let connecting = self.connect_options.connect();
-                let raw = timeout(self.limits.acquire_timeout, connecting).await;
-                let raw = raw.map_err(|_| sqlx::Error::PoolTimedOut)??;
-                Connection::new(raw, self.limits.statement_timeout)
+                let connecting =
+                    Connection::open(&self.connect_options, self.limits.statement_timeout);
+                let connection = timeout(self.limits.acquire_timeout, connecting).await;
+                connection.map_err(|_| sqlx::Error::PoolTimedOut)??
             }
         };
         let begun = match self.group {
@@ -153,6 +164,7 @@ impl WriterTask {
             commit,
             waiter,
         } = returned;
+        connection.finish_abandoned().await;
         let is_first = (self.group.as_ref()).is_none_or(|group| group.transactions == 0);
         let ended = match (commit, is_first) {
             _ if connection.state() == ConnectionState::Broken => {
@@ -188,7 +200,12 @@ impl WriterTask {
         else {
             return;
         };
-        if let Err(error) = connection.run("commit").await {
+        // What a deleted file contains is lost: it must not be acknowledged.
+        let committed = match connection.run("commit").await {
+            Ok(()) => self.file.check().map_err(sqlx::Error::from),
+            failed => failed,
+        };
+        if let Err(error) = committed {
             drop(connection);
             self.group = Some(group);
             return self.fail(&error, None);

@@ -33,6 +33,15 @@ pub type ReadExecutor<'a> = Engine<Autocommit<'a, Pool<Postgres>>, Autocommit<'a
 /// Runs a statement that writes.
 pub type WriteExecutor<'a> = Engine<Autocommit<'a, Pool<Postgres>>, Autocommit<'a, SqliteWriter>>;
 
+/// The rows that one statement deletes, of all rows to delete in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// The maximum number of rows.
+    pub limit: i64,
+    /// The number of rows before the first one, because they cannot be deleted now.
+    pub skip: i64,
+}
+
 /// The database on either engine. A clone shares the connections.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -44,8 +53,13 @@ pub struct Database {
 /// The connections.
 #[derive(Debug, Clone)]
 pub enum Pools {
-    /// PostgreSQL.
-    Postgres(Pool<Postgres>),
+    /// PostgreSQL: one pool, of which writes may not take every connection.
+    Postgres {
+        /// For writes.
+        writer: Pool<Postgres>,
+        /// For reads.
+        reader: Pool<Postgres>,
+    },
     /// SQLite.
     Sqlite {
         /// The one connection that writes.
@@ -64,10 +78,13 @@ impl Database {
             statement_timeout: options.statement_timeout,
         };
         let pools = match &options.target {
-            Target::Postgres(servers) => Pools::Postgres(Pool::new(
-                dialect::postgres_connector(servers, options),
-                limits,
-            )),
+            Target::Postgres(servers) => {
+                let reader = Pool::new(dialect::postgres_connector(servers, options), limits);
+                Pools::Postgres {
+                    writer: reader.for_writes(),
+                    reader,
+                }
+            }
             Target::Sqlite(file) => {
                 let (writing, reading) = dialect::sqlite_options(file, options);
                 Pools::Sqlite {
@@ -86,7 +103,7 @@ impl Database {
     /// Runs statements that read, each on its own.
     pub(crate) fn reader(&self) -> ReadExecutor<'_> {
         match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(Autocommit(pool)),
+            Pools::Postgres { reader, .. } => Engine::Postgres(Autocommit(reader)),
             Pools::Sqlite { reader, .. } => Engine::Sqlite(Autocommit(reader)),
         }
     }
@@ -94,7 +111,7 @@ impl Database {
     /// Runs statements that write, each on its own.
     pub(crate) fn writer(&self) -> WriteExecutor<'_> {
         match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(Autocommit(pool)),
+            Pools::Postgres { writer, .. } => Engine::Postgres(Autocommit(writer)),
             Pools::Sqlite { writer, .. } => Engine::Sqlite(Autocommit(writer)),
         }
     }
@@ -132,7 +149,7 @@ impl Database {
     /// Begins a transaction that writes.
     async fn begin(&self) -> Result<Transaction> {
         Ok(match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(pool.begin("begin").await?),
+            Pools::Postgres { writer, .. } => Engine::Postgres(writer.begin("begin").await?),
             Pools::Sqlite { writer, .. } => {
                 Engine::Sqlite(SqliteTransaction::Write(writer.acquire().await?))
             }
@@ -143,7 +160,7 @@ impl Database {
     pub(crate) async fn begin_read_only(&self) -> Result<Transaction> {
         const BEGIN: &str = "begin isolation level repeatable read read only";
         Ok(match &self.pools {
-            Pools::Postgres(pool) => Engine::Postgres(pool.begin(BEGIN).await?),
+            Pools::Postgres { reader, .. } => Engine::Postgres(reader.begin(BEGIN).await?),
             Pools::Sqlite { reader, .. } => {
                 let connection = reader.begin("begin").await?;
                 Engine::Sqlite(SqliteTransaction::ReadOnly(connection))
@@ -151,22 +168,22 @@ impl Database {
         })
     }
 
-    /// Runs a delete that binds a time as `$1` and a maximum number of rows as `$2`;
-    /// returns the number of deleted rows.
+    /// Runs a delete that binds a time as `$1`, and the batch as `$2` and `$3`; returns the
+    /// number of deleted rows.
     pub(crate) async fn delete_batch(
         &self,
         sql: &'static str,
         before: Time,
-        limit: i64,
+        batch: Batch,
     ) -> Result<u64> {
-        rows_affected!(self.writer(), sql, [before, limit])
+        rows_affected!(self.writer(), sql, [before, batch.limit, batch.skip])
     }
 
     /// Waits until everything that a transaction may have read is durable. Fails if its
     /// commit fails.
     async fn wait_for_commit(&self) -> Result<()> {
         match &self.pools {
-            Pools::Postgres(_) => Ok(()),
+            Pools::Postgres { .. } => Ok(()),
             Pools::Sqlite { writer, .. } => Ok(writer.wait_for_commit().await?),
         }
     }
@@ -187,7 +204,7 @@ impl Database {
     /// the latter. SQLite has no clock of its own.
     pub async fn synchronize_clock(&self) -> Result<()> {
         match &self.pools {
-            Pools::Postgres(pool) => Ok(self.clock_skew.measure(pool).await?),
+            Pools::Postgres { reader, .. } => Ok(self.clock_skew.measure(reader).await?),
             Pools::Sqlite { .. } => Ok(()),
         }
     }
@@ -200,7 +217,7 @@ impl Database {
     /// The name of the engine.
     pub fn engine(&self) -> &'static str {
         match &self.pools {
-            Pools::Postgres(_) => "postgresql",
+            Pools::Postgres { .. } => "postgresql",
             Pools::Sqlite { .. } => "sqlite",
         }
     }
@@ -209,7 +226,7 @@ impl Database {
     /// With SQLite, calls that wait for the writing connection count as waiting too.
     pub fn pool_state(&self) -> PoolState {
         match &self.pools {
-            Pools::Postgres(pool) => pool.state(),
+            Pools::Postgres { reader, .. } => reader.state(),
             Pools::Sqlite { writer, reader } => {
                 let mut state = reader.state();
                 state.waiting += writer.waiting();
@@ -218,10 +235,19 @@ impl Database {
         }
     }
 
+    /// Checks what an answer of the database does not show: that the file of SQLite is still
+    /// where the next start looks for it.
+    pub fn check_file(&self) -> Result<()> {
+        match &self.pools {
+            Pools::Postgres { .. } => Ok(()),
+            Pools::Sqlite { writer, .. } => Ok(writer.file().check().map_err(sqlx::Error::from)?),
+        }
+    }
+
     /// Closes all connections after their running statements.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Postgres(pool) => pool.close().await,
+            Pools::Postgres { reader, .. } => reader.close().await,
             Pools::Sqlite { writer, reader } => {
                 reader.close().await;
                 writer.close().await;

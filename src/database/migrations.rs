@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    path::Path,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -12,13 +12,15 @@ use sqlx::{
     ConnectOptions, Connection, Executor,
     migrate::{MigrateError, Migration, Migrator},
 };
-use sqlx_postgres::PgConnection;
+use sqlx_postgres::{PgConnection, Postgres};
 use sqlx_sqlite::SqliteConnectOptions;
 use tokio::time::timeout;
 
 use super::{
-    Database, Pools,
+    Database, Pool, Pools,
     postgres_connector::PostgresConnector,
+    sqlite_file::CreateFileError,
+    sqlite_writer::SqliteWriter,
     unusable::{Place, UnusableDatabase, undeclared_pooler},
 };
 use crate::error::{Error, Result};
@@ -52,25 +54,8 @@ impl Database {
     /// An error that only an operator can remedy is an [`UnusableDatabase`].
     pub async fn migrate(&self) -> Result<()> {
         let (migrated, migrator) = match &self.pools {
-            Pools::Postgres(pool) => {
-                let connector = pool.connector();
-                let migrated = match connector.connect_without_limits().await {
-                    Ok(mut connection) => {
-                        check_pooler(connector, &mut connection).await?;
-                        migrate_postgres(connection, pool.acquire_timeout()).await
-                    }
-                    Err(error) => Err(error.into()),
-                };
-                (migrated, &POSTGRES)
-            }
-            Pools::Sqlite { writer, .. } => {
-                let file = writer.connect_options();
-                let _lock = lock_file(file.get_filename()).await?;
-                (
-                    migrate_sqlite(file, writer.acquire_timeout()).await,
-                    &SQLITE,
-                )
-            }
+            Pools::Postgres { writer, .. } => (migrate_servers(writer).await?, &POSTGRES),
+            Pools::Sqlite { writer, .. } => (migrate_file(writer).await?, &SQLITE),
         };
         let newest = migrator.iter().map(|migration| migration.version).max();
         migrated.map_err(|error| {
@@ -86,15 +71,41 @@ impl Database {
 
     fn place(&self) -> Place {
         match &self.pools {
-            Pools::Postgres(pool) => Place::Postgres {
-                database: pool.connector().database().to_owned(),
-                settings: *pool.connector().settings(),
+            Pools::Postgres { writer, .. } => Place::Postgres {
+                database: writer.connector().database().to_owned(),
+                settings: *writer.connector().settings(),
             },
             Pools::Sqlite { writer, .. } => {
                 Place::Sqlite(writer.connect_options().get_filename().to_owned())
             }
         }
     }
+}
+
+/// The inner error is that of a migration.
+async fn migrate_servers(pool: &Pool<Postgres>) -> Result<Result<(), MigrateError>> {
+    let connector = pool.connector();
+    let mut connection = match connector.connect_without_limits().await {
+        Ok(connection) => connection,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    check_pooler(connector, &mut connection).await?;
+    Ok(migrate_postgres(connection, pool.acquire_timeout()).await)
+}
+
+/// The inner error is that of a migration. Creates the file if it does not exist.
+async fn migrate_file(writer: &SqliteWriter) -> Result<Result<(), MigrateError>> {
+    let lock = writer.file().beside(".lock");
+    let was_used = lock.exists();
+    let _lock = lock_file(lock).await?;
+    let options = writer.connect_options();
+    Ok(
+        match writer.file().create_if_missing(options, was_used).await {
+            Ok(()) => migrate_sqlite(options, writer.acquire_timeout()).await,
+            Err(CreateFileError::Lost(sentence)) => return Err(UnusableDatabase::error(sentence)),
+            Err(CreateFileError::Failed(error)) => Err(error.into()),
+        },
+    )
 }
 
 /// Fails if there is certainly a pooler in transaction mode that no setting declares. The
@@ -188,17 +199,14 @@ async fn migrate_sqlite(file: &SqliteConnectOptions, limit: Duration) -> Result<
     migrated
 }
 
-/// Locks `<database>.lock` until the returned file is dropped.
-async fn lock_file(database: &Path) -> Result<File> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-
+/// Locks a file until it is dropped.
+async fn lock_file(path: PathBuf) -> Result<File> {
     let locked = tokio::task::spawn_blocking(move || -> anyhow::Result<File> {
         let cannot = |verb| {
             format!(
                 "cannot {verb} the lock file {}: make its folder writable, or name another file \
                  (DATABASE_URL or SLUICE_DATA_DIR)",
-                Path::new(&path).display()
+                path.display()
             )
         };
         let file = File::create(&path).with_context(|| cannot("create"))?;

@@ -7,13 +7,15 @@
 //!
 //! The pool is our own. sqlx's pool permanently loses a permit when a connection to an
 //! unresponsive server is dropped, and it pings every connection that is returned. Here every
-//! statement has a timeout (`connection`), a failed connection is dropped at once, and
-//! only a connection that may have failed is pinged (`pool`).
+//! statement has a timeout (`connection`), a failed connection is dropped at once, only a
+//! connection that may have failed is pinged (`pool`), and a connection counts until the server
+//! has let go of it too (`abandoned_sessions`).
 
 #[macro_use]
 mod columns;
 #[macro_use]
 mod engine;
+mod abandoned_sessions;
 mod autocommit;
 mod change_notifications;
 mod clock_skew;
@@ -28,9 +30,12 @@ mod idle_list;
 mod migrations;
 mod options;
 mod pool;
+mod pool_permits;
+mod postgres_backends;
 mod postgres_connector;
 mod postgres_notify;
 mod read_batcher;
+mod sqlite_file;
 mod sqlite_writer;
 mod target_url;
 mod transaction;
@@ -44,8 +49,8 @@ pub(crate) use connect_error::ConnectError;
 pub use copy::{CopiedTable, CopyError, copy};
 pub use engine::Engine;
 pub(crate) use errors::on_unique_violation;
-pub use handle::Database;
 pub(crate) use handle::Pools;
+pub use handle::{Batch, Database};
 pub use options::{DatabaseOptions, Pooler, PostgresServers, SettingNames, Target, TargetSession};
 pub(crate) use pool::Pool;
 pub use pool::PoolState;

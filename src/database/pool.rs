@@ -1,11 +1,15 @@
 //! A pool of connections.
 //!
-//! The permit of a connection is free within [`CLOSE_TIMEOUT`] after its last use,
-//! whatever happened to it. A failed connection is dropped at once, without a message to
-//! a server that may not read it. A connection in an unfinished transaction is rolled back,
-//! and dropped if the server does not answer. A healthy connection is not pinged. Single
-//! reads are 1.1 to 1.4 times as fast as on [`sqlx_postgres::PgPool`], which pings
+//! A failed connection is dropped at once, without a message to a server that may not read
+//! it. A connection in an unfinished transaction is rolled back, and dropped if the server
+//! does not answer within [`CLOSE_TIMEOUT`]. A healthy connection is not pinged. Single reads
+//! are 1.1 to 1.4 times as fast as on [`sqlx_postgres::PgPool`], which pings
 //! (`tests/run bench --bench reads`).
+//!
+//! The permit of a dropped connection is free when the server has let go of it
+//! (`abandoned_sessions`), so that the server never has more sessions than the pool has
+//! permits, except through a pooler in transaction mode. Writes may take only some of the
+//! permits: reads continue while all writes wait for something, such as a synchronous standby.
 
 use std::{
     fmt,
@@ -21,17 +25,19 @@ use parking_lot::Mutex;
 use sqlx::Connection as _;
 use tokio::{
     runtime::Handle,
-    sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore},
+    sync::Mutex as AsyncMutex,
     time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
+    abandoned_sessions::AbandonedSessions,
     autocommit::Acquire,
     connect_error::ConnectError,
     connection::{Connection, ConnectionState},
     dialect::Dialect,
     errors::is_unavailable,
     idle_list::IdleList,
+    pool_permits::{PoolPermit, PoolPermits},
     read_batcher::BatchLimits,
 };
 use crate::{backoff::Backoff, random::random_fraction};
@@ -58,12 +64,17 @@ pub(super) struct PoolLimits {
 }
 
 /// A pool of connections to one server. A clone shares them.
-pub struct Pool<DB: Dialect>(Arc<PoolInner<DB>>);
+pub struct Pool<DB: Dialect> {
+    inner: Arc<PoolInner<DB>>,
+    /// Whether this handle is for writes.
+    writes: bool,
+}
 
 struct PoolInner<DB: Dialect> {
     connector: DB::Connector,
     limits: PoolLimits,
-    permits: Arc<Semaphore>,
+    permits: PoolPermits,
+    abandoned: AbandonedSessions<DB>,
     waiting: AtomicUsize,
     /// Whether the last attempt to connect failed.
     is_down: AtomicBool,
@@ -90,24 +101,37 @@ impl<DB: Dialect> Pool<DB> {
     /// A pool without connections: one is opened when it is needed.
     pub(super) fn new(connector: DB::Connector, limits: PoolLimits) -> Self {
         let size = usize::try_from(limits.size).unwrap_or(usize::MAX);
-        Self(Arc::new(PoolInner {
+        let inner = PoolInner {
+            abandoned: AbandonedSessions::new(connector.clone(), limits.acquire_timeout),
             connector,
             limits,
-            permits: Arc::new(Semaphore::new(size.min(Semaphore::MAX_PERMITS))),
+            permits: PoolPermits::new(size),
             waiting: AtomicUsize::new(0),
             is_down: AtomicBool::new(false),
             connect_lock: AsyncMutex::new(()),
             idle: Mutex::new(IdleList::new()),
-        }))
+        };
+        Self {
+            inner: Arc::new(inner),
+            writes: false,
+        }
+    }
+
+    /// The same pool, for writes.
+    pub(super) fn for_writes(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            writes: true,
+        }
     }
 
     /// What opens connections.
     pub(super) fn connector(&self) -> &DB::Connector {
-        &self.0.connector
+        &self.inner.connector
     }
 
     fn size(&self) -> usize {
-        usize::try_from(self.0.limits.size).unwrap_or(usize::MAX)
+        usize::try_from(self.inner.limits.size).unwrap_or(usize::MAX)
     }
 
     /// The limits of batched reads of one kind. All connections but one, which is left to
@@ -121,28 +145,27 @@ impl<DB: Dialect> Pool<DB> {
 
     /// The maximum time that a call waits for a connection.
     pub(crate) fn acquire_timeout(&self) -> Duration {
-        self.0.limits.acquire_timeout
+        self.inner.limits.acquire_timeout
     }
 
     /// The state of the pool.
     pub(super) fn state(&self) -> PoolState {
         PoolState {
             size: self.size(),
-            idle: self.0.idle.lock().len(),
-            in_use: self
-                .size()
-                .saturating_sub(self.0.permits.available_permits()),
-            waiting: self.0.waiting.load(Ordering::Relaxed),
+            idle: self.inner.idle.lock().len(),
+            in_use: self.size().saturating_sub(self.inner.permits.available()),
+            waiting: self.inner.waiting.load(Ordering::Relaxed),
         }
     }
 
-    /// Closes all connections after their running statements.
+    /// Closes all connections after their running statements. Does not wait for sessions that
+    /// were given up.
     pub(super) async fn close(&self) {
-        self.0.idle.lock().close();
-        let all = self.0.permits.acquire_many(self.0.limits.size);
-        let _all = all.await;
-        self.0.permits.close();
-        let idle = self.0.idle.lock().drain();
+        let pool = &self.inner;
+        pool.idle.lock().close();
+        pool.abandoned.close();
+        pool.permits.close(pool.limits.size).await;
+        let idle = pool.idle.lock().drain();
         for idle in idle {
             close(idle.connection).await;
         }
@@ -152,14 +175,13 @@ impl<DB: Dialect> Pool<DB> {
 impl<DB: Dialect> Pool<DB> {
     /// Waits for a connection; callers are served in their order.
     async fn take(&self) -> Result<PooledConnection<DB>, sqlx::Error> {
-        let pool = &self.0;
+        let pool = &self.inner;
         let deadline = Instant::now() + pool.limits.acquire_timeout;
         let permit = {
             let _waiting = WaitingGuard::new(&pool.waiting);
-            let permit = timeout_at(deadline, Arc::clone(&pool.permits).acquire_owned()).await;
-            permit.map_err(|_| sqlx::Error::PoolTimedOut)?
+            let permit = timeout_at(deadline, pool.permits.acquire(self.writes)).await;
+            permit.map_err(|_| sqlx::Error::PoolTimedOut)??
         };
-        let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
         let connection = match pool.take_idle().await {
             Some(connection) => connection,
             None => pool.connect(deadline).await?,
@@ -179,7 +201,9 @@ impl<DB: Dialect> Pool<DB> {
     ) -> Result<PooledConnection<DB>, sqlx::Error> {
         let mut connection = self.take().await?;
         connection.in_transaction = true;
-        connection.run(DB::begin(&self.0.connector, begin)).await?;
+        connection
+            .run(DB::begin(&self.inner.connector, begin))
+            .await?;
         Ok(connection)
     }
 }
@@ -190,7 +214,7 @@ impl<DB: Dialect> Acquire for Pool<DB> {
 
     /// Waits for a connection. Without a session of its own, the statement gets a transaction.
     async fn acquire(&self) -> Result<PooledConnection<DB>, sqlx::Error> {
-        match DB::has_sessions(&self.0.connector) {
+        match DB::has_sessions(&self.inner.connector) {
             true => self.take().await,
             false => self.begin("begin").await,
         }
@@ -234,9 +258,7 @@ impl<DB: Dialect> PoolInner<DB> {
                     self.is_down.store(true, Ordering::Relaxed);
                     return Err(sqlx::Error::PoolTimedOut);
                 }
-                Ok(Ok(raw)) => {
-                    let mut connection = Connection::new(raw, self.limits.statement_timeout);
-                    connection.names_statements = DB::has_sessions(&self.connector);
+                Ok(Ok(mut connection)) => {
                     // Connections that were opened together do not expire together.
                     connection.expires_at = DB::MAX_LIFETIME.map(|lifetime| {
                         Instant::now() + lifetime.mul_f64(0.9 + random_fraction() / 5.0)
@@ -259,17 +281,25 @@ impl<DB: Dialect> PoolInner<DB> {
     }
 
     /// Opens a connection, one at a time while the server is down.
-    async fn connect_once(&self) -> Result<DB::Connection, sqlx::Error> {
+    async fn connect_once(&self) -> Result<Connection<DB>, sqlx::Error> {
         let mut lock = None;
         if self.is_down.load(Ordering::Relaxed) {
             // Meanwhile another call may have connected.
             lock = Some(self.connect_lock.lock().await)
                 .filter(|_| self.is_down.load(Ordering::Relaxed));
         }
-        let connected = DB::connect(&self.connector).await;
+        let connected = Connection::open(&self.connector, self.limits.statement_timeout).await;
         self.is_down.store(connected.is_err(), Ordering::Relaxed);
         drop(lock);
         connected
+    }
+
+    /// Drops a connection. Its permit is free when the server has let go of its session.
+    fn abandon(&self, connection: Connection<DB>, permit: PoolPermit) {
+        self.idle.lock().record_failure();
+        if let Some(session) = connection.into_session() {
+            self.abandoned.add(session, permit);
+        }
     }
 
     /// Takes back a healthy connection.
@@ -283,7 +313,10 @@ impl<DB: Dialect> PoolInner<DB> {
 
 impl<DB: Dialect> Clone for Pool<DB> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self {
+            inner: Arc::clone(&self.inner),
+            writes: self.writes,
+        }
     }
 }
 
@@ -319,7 +352,7 @@ async fn close<DB: Dialect>(connection: Connection<DB>) {
 pub struct PooledConnection<DB: Dialect> {
     /// `None` only during the drop.
     connection: Option<Connection<DB>>,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<PoolPermit>,
     pub(super) in_transaction: bool,
     pool: Arc<PoolInner<DB>>,
 }
@@ -328,17 +361,22 @@ pub struct PooledConnection<DB: Dialect> {
 async fn recover<DB: Dialect>(
     mut connection: Connection<DB>,
     in_transaction: bool,
+    permit: PoolPermit,
     pool: &PoolInner<DB>,
 ) {
     let recovering = async {
+        if connection.state() == ConnectionState::Unfinished {
+            connection.interrupt();
+            connection.raw.ping().await?;
+        }
         match in_transaction {
             true => connection.run("rollback").await,
-            false => connection.raw.ping().await,
+            false => Ok(()),
         }
     };
     match timeout(CLOSE_TIMEOUT, recovering).await {
         Ok(Ok(())) => pool.put_back(connection),
-        _ => pool.idle.lock().record_failure(),
+        _ => pool.abandon(connection, permit),
     }
 }
 
@@ -353,18 +391,16 @@ impl<DB: Dialect> PooledConnection<DB> {
 
 impl<DB: Dialect> Drop for PooledConnection<DB> {
     fn drop(&mut self) {
-        let (Some(connection), permit) = (self.connection.take(), self.permit.take()) else {
+        let (Some(connection), Some(permit)) = (self.connection.take(), self.permit.take()) else {
             return;
         };
         match (connection.state(), self.in_transaction) {
             (ConnectionState::Healthy, false) => self.pool.put_back(connection),
-            (ConnectionState::Broken, _) => self.pool.idle.lock().record_failure(),
+            (ConnectionState::Broken, _) => self.pool.abandon(connection, permit),
             (_, in_transaction) => {
                 let pool = Arc::clone(&self.pool);
-                let recovering = async move {
-                    recover(connection, in_transaction, &pool).await;
-                    drop(permit);
-                };
+                let recovering =
+                    async move { recover(connection, in_transaction, permit, &pool).await };
                 if let Ok(runtime) = Handle::try_current() {
                     runtime.spawn(recovering);
                 }

@@ -15,12 +15,13 @@ use std::{
 };
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, SqlSafeStr, SqlStr};
-use sqlx_postgres::{PgConnectOptions, PgConnection, Postgres};
+use sqlx_postgres::{PgConnectOptions, PgConnection, PgRow, Postgres};
 use tokio::time::timeout;
 
 use super::{
     connect_error::{ConnectError, ReadOnlyServer},
     options::{Pooler, PostgresServers, SettingNames, TargetSession},
+    postgres_backends::{Backend, OWN_BACKEND},
 };
 
 /// The rounds in which two connections compare their backends.
@@ -98,26 +99,24 @@ impl PostgresConnector {
         server.map_or("", |one| one.get_database().unwrap_or(one.get_username()))
     }
 
-    /// Connects to the first server that can be used, with the limits of a session.
-    pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let setup = self.setup();
-        self.first_usable(|server| self.connect_to(server, setup.clone()))
-            .await
+    /// Connects to the first server that can be used, with the limits of a session. Returns also
+    /// its backend, unless a pooler gives each transaction any backend.
+    pub(super) async fn connect(&self) -> Result<(PgConnection, Option<Backend>), sqlx::Error> {
+        if self.is_transaction_pooled() {
+            return Ok((self.connect_without_limits().await?, None));
+        }
+        let setup = format!("{}, {OWN_BACKEND}", self.setup());
+        let (connection, row) = self
+            .first_usable(|server| connect_to(server, setup.clone()))
+            .await?;
+        Ok((connection, Some(Backend::from_row(&row)?)))
     }
 
     /// Connects without limits, for statements that may take long.
     pub(super) async fn connect_without_limits(&self) -> Result<PgConnection, sqlx::Error> {
-        self.first_usable(|server| self.connect_to(server, self.role_check().to_owned()))
-            .await
-    }
-
-    async fn connect_to(
-        &self,
-        server: &PgConnectOptions,
-        setup: String,
-    ) -> Result<PgConnection, sqlx::Error> {
-        let mut connection = server.connect().await?;
-        check_role(setup, &mut connection).await?;
+        let (connection, _) = self
+            .first_usable(|server| connect_to(server, self.role_check().to_owned()))
+            .await?;
         Ok(connection)
     }
 
@@ -164,7 +163,7 @@ impl PostgresConnector {
     }
 
     /// The statements at the start of a session. The last one returns whether the server
-    /// cannot be used.
+    /// cannot be used; more columns can follow.
     pub(super) fn setup(&self) -> String {
         if self.is_transaction_pooled() {
             // Another client may get the session next.
@@ -179,6 +178,7 @@ impl PostgresConnector {
         setup + self.role_check()
     }
 
+    /// Returns whether the server cannot be used.
     fn role_check(&self) -> &'static str {
         match self.0.target_session {
             TargetSession::Any => "select false",
@@ -226,16 +226,35 @@ fn settings(set: &str, settings: &[(&'static str, String)]) -> String {
     statements.collect()
 }
 
+/// Connects to a server, and runs the statements at the start of a session.
+async fn connect_to(
+    server: &PgConnectOptions,
+    setup: String,
+) -> Result<(PgConnection, PgRow), sqlx::Error> {
+    let mut connection = server.connect().await?;
+    let row = set_up(setup, &mut connection).await?;
+    Ok((connection, row))
+}
+
 /// Runs the statements at the start of a session.
 pub(super) async fn check_role<'e>(
     setup: String,
     executor: impl Executor<'e, Database = Postgres>,
 ) -> Result<(), sqlx::Error> {
+    set_up(setup, executor).await.map(drop)
+}
+
+/// Runs the statements at the start of a session; returns the row of the last one.
+async fn set_up<'e>(
+    setup: String,
+    executor: impl Executor<'e, Database = Postgres>,
+) -> Result<PgRow, sqlx::Error> {
     // A prepared statement would stay in the session of a pooler.
     let row = sqlx::raw_sql(AssertSqlSafe(setup)).fetch_one(executor);
-    match row.await?.try_get(0)? {
+    let row = row.await?;
+    match row.try_get(0)? {
         true => Err(ReadOnlyServer.into()),
-        false => Ok(()),
+        false => Ok(row),
     }
 }
 

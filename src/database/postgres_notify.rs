@@ -51,8 +51,8 @@ impl Database {
     /// transaction mode, which forwards no notifications.
     pub fn notify_channel(&self) -> Option<NotifyChannel> {
         match &self.pools {
-            Pools::Postgres(pool) if pool.connector().is_transaction_pooled() => None,
-            Pools::Postgres(pool) => Some(NotifyChannel {
+            Pools::Postgres { reader, .. } if reader.connector().is_transaction_pooled() => None,
+            Pools::Postgres { writer: pool, .. } => Some(NotifyChannel {
                 pool: pool.clone(),
                 replica: Uuid::now_v7(),
             }),

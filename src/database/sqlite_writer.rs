@@ -31,6 +31,7 @@ use super::{
     autocommit::Acquire,
     group_commit::{Command, WriterTask},
     pool::{PoolLimits, WaitingGuard},
+    sqlite_file::SqliteFile,
     write_lease::WriteLease,
 };
 
@@ -41,6 +42,7 @@ pub struct SqliteWriter(Arc<WriterInner>);
 #[derive(Debug)]
 struct WriterInner {
     connect_options: SqliteConnectOptions,
+    file: SqliteFile,
     limits: PoolLimits,
     waiting: AtomicUsize,
     /// The commands to the task that owns the connection, once it is started.
@@ -51,6 +53,7 @@ impl SqliteWriter {
     /// A writer of a file, which is opened when it is needed.
     pub(super) fn new(connect_options: SqliteConnectOptions, limits: PoolLimits) -> Self {
         Self(Arc::new(WriterInner {
+            file: SqliteFile::new(connect_options.get_filename()),
             connect_options,
             limits,
             waiting: AtomicUsize::new(0),
@@ -61,6 +64,11 @@ impl SqliteWriter {
     /// The options to open the file.
     pub(crate) fn connect_options(&self) -> &SqliteConnectOptions {
         &self.0.connect_options
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &SqliteFile {
+        &self.0.file
     }
 
     /// The maximum time that a call waits for the connection.
@@ -106,8 +114,8 @@ impl SqliteWriter {
     fn commands(&self) -> &mpsc::UnboundedSender<Command> {
         self.0.commands.get_or_init(|| {
             let (sender, commands) = mpsc::unbounded_channel();
-            let options = self.0.connect_options.clone();
-            tokio::spawn(WriterTask::new(options, self.0.limits, commands).run());
+            let (options, file) = (self.0.connect_options.clone(), self.0.file.clone());
+            tokio::spawn(WriterTask::new(options, file, self.0.limits, commands).run());
             sender
         })
     }

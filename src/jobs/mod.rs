@@ -1,11 +1,14 @@
 //! Periodic jobs. Each one runs on every replica; replicas may run it at the same time.
 
+mod batches;
 mod credential_refresh;
+mod deletions;
 mod mailer;
 mod purge;
 mod timeouts;
 
 pub use credential_refresh::{CredentialRefresh, KeyRefresh};
+pub use deletions::{delete_orphaned_projects, purge_deleted};
 pub use mailer::Mailer;
-pub use purge::{prune_events, purge};
+pub use purge::{Retention, prune_events, purge};
 pub use timeouts::{expire_relays, expire_streams};

@@ -2,64 +2,79 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use super::batches::delete_batches;
 use crate::{
     auth::SealingKeyId,
-    database::Database,
+    database::{Batch, Database},
     domain::{Time, now},
     error::Result,
     repositories::{
-        AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Outbox, Projects,
-        Publishing, Refusals, Sessions, TokenRevocations,
+        AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Outbox,
+        Publishing, Refusals, Sessions, Streams, TokenRevocations,
     },
     telemetry::metrics::JobTimer,
 };
 
 /// The retention of ended records: media servers and users may still ask about them.
-const RETENTION: TimeDelta = TimeDelta::days(7);
-
-/// Rows deleted by one statement, few enough not to block others.
-const BATCH_SIZE: i64 = 500;
+const RECORD_RETENTION: TimeDelta = TimeDelta::days(7);
 
 /// The interval between two runs.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
+/// The most rows that a run leaves because they cannot be deleted.
+const MAX_SKIPPED: i64 = 100;
+
+/// How long records are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Of audit events.
+    pub audit_events: Duration,
+    /// Of ended streams and their relays. `None` keeps them for ever.
+    pub streams: Option<Duration>,
+}
+
 /// A kind of record that is purged.
 #[derive(Debug, Clone, Copy)]
 enum PurgeTarget {
-    Sessions,
-    Projects,
+    Streams,
+    ExpiredSessions,
+    RevokedSessions,
     RequestIds,
     Revocations,
     FailedAttempts,
     AuditEvents,
+    UnattributedRefusals,
     MailTokens,
     Messages,
     Refusals,
-    Publishes,
+    Connections,
+    Boots,
     Keys,
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 11] = [
-        Self::Sessions,
-        Self::Projects,
+    const ALL: [Self; 14] = [
+        Self::Streams,
+        Self::ExpiredSessions,
+        Self::RevokedSessions,
         Self::RequestIds,
         Self::Revocations,
         Self::FailedAttempts,
         Self::AuditEvents,
+        Self::UnattributedRefusals,
         Self::MailTokens,
         Self::Messages,
         Self::Refusals,
-        Self::Publishes,
+        Self::Connections,
+        Self::Boots,
         Self::Keys,
     ];
 }
 
-/// Deletes old records: ended sessions, deleted projects, request ids, revocations, failed
-/// sign-in attempts, audit events, unused e-mail tokens, unsent messages, refused
-/// publishes, former publish connections, and retired keys. `audit_retention` applies to
-/// audit events. Never returns.
-pub async fn purge(database: Database, audit_retention: Duration) {
+/// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
+/// audit events, unused e-mail tokens, unsent messages, refused publishes, former publish
+/// connections, ended streams, and retired keys. Never returns.
+pub async fn purge(database: Database, retention: Retention) {
     let mut timer = JobTimer::new("purge", PURGE_INTERVAL);
     loop {
         let run = timer
@@ -67,50 +82,74 @@ pub async fn purge(database: Database, audit_retention: Duration) {
             .await;
         let (now, mut is_success) = (now(), true);
         for target in PurgeTarget::ALL {
-            if let Err(error) = purge_target(&database, target, audit_retention, now).await {
-                // A failure of one target does not stop the others.
-                tracing::warn!(?target, error = error.with_causes(), "cannot purge");
-                is_success = false;
+            match purge_target(&database, target, retention, now).await {
+                Ok(all) => is_success &= all,
+                Err(error) => {
+                    // A failure of one target does not stop the others.
+                    tracing::warn!(?target, error = error.with_causes(), "cannot purge");
+                    is_success = false;
+                }
             }
         }
         run.finish(is_success);
     }
 }
 
-/// Deletes batches until none is left.
+/// Deletes all records of a kind that are old enough; returns whether none had to be left.
 async fn purge_target(
     database: &Database,
     target: PurgeTarget,
-    audit_retention: Duration,
+    retention: Retention,
     now: Time,
-) -> Result<()> {
-    let before = now - RETENTION;
-    loop {
-        let database = database.clone();
-        let deleted = match target {
-            PurgeTarget::Sessions => Sessions::new(database).purge(before, BATCH_SIZE).await,
-            PurgeTarget::Projects => Projects::new(database).purge(before, BATCH_SIZE).await,
-            PurgeTarget::RequestIds => IdempotencyKey::purge(&database, now, BATCH_SIZE).await,
-            PurgeTarget::Revocations => {
-                let revocations = TokenRevocations::new(database);
-                revocations.purge(before, BATCH_SIZE).await
-            }
-            PurgeTarget::FailedAttempts => {
-                FailedAttempts::new(database).purge(now, BATCH_SIZE).await
-            }
-            PurgeTarget::AuditEvents => {
-                let before = now - audit_retention;
-                AuditLog::new(database).purge(before, now, BATCH_SIZE).await
-            }
-            PurgeTarget::MailTokens => MailTokens::new(database).purge(now, BATCH_SIZE).await,
-            PurgeTarget::Messages => Outbox::new(database).purge(before, BATCH_SIZE).await,
-            PurgeTarget::Refusals => Refusals::new(database).purge(before, BATCH_SIZE).await,
-            PurgeTarget::Publishes => Publishing::purge(&database, before, BATCH_SIZE).await,
-            PurgeTarget::Keys => return purge_keys(KeyRecords::new(database)).await,
-        };
-        if deleted? == 0 {
-            return Ok(());
+) -> Result<bool> {
+    match (target, retention.streams) {
+        (PurgeTarget::Keys, _) => {
+            purge_keys(KeyRecords::new(database.clone())).await?;
+            Ok(true)
         }
+        (PurgeTarget::Streams, None) => Ok(true),
+        (PurgeTarget::Streams, Some(kept)) => {
+            let streams = Streams::new(database.clone());
+            delete_batches(target, MAX_SKIPPED, |batch| {
+                streams.purge(now - kept, batch)
+            })
+            .await
+        }
+        _ => {
+            delete_batches(target, MAX_SKIPPED, |batch| {
+                purge_batch(database, target, now - retention.audit_events, now, batch)
+            })
+            .await
+        }
+    }
+}
+
+async fn purge_batch(
+    database: &Database,
+    target: PurgeTarget,
+    audited_before: Time,
+    now: Time,
+    batch: Batch,
+) -> Result<u64> {
+    let before = now - RECORD_RETENTION;
+    let owned = database.clone();
+    match target {
+        PurgeTarget::ExpiredSessions => Sessions::new(owned).purge_expired(before, batch).await,
+        PurgeTarget::RevokedSessions => Sessions::new(owned).purge_revoked(before, batch).await,
+        PurgeTarget::RequestIds => IdempotencyKey::purge(database, now, batch).await,
+        PurgeTarget::Revocations => TokenRevocations::new(owned).purge(before, batch).await,
+        PurgeTarget::FailedAttempts => FailedAttempts::new(owned).purge(now, batch).await,
+        PurgeTarget::AuditEvents => AuditLog::new(owned).purge(audited_before, batch).await,
+        PurgeTarget::UnattributedRefusals => {
+            AuditLog::new(owned).purge_unattributed(now, batch).await
+        }
+        PurgeTarget::MailTokens => MailTokens::new(owned).purge(now, batch).await,
+        PurgeTarget::Messages => Outbox::new(owned).purge(before, batch).await,
+        PurgeTarget::Refusals => Refusals::new(owned).purge(before, batch).await,
+        PurgeTarget::Connections => Publishing::purge_connections(database, before, batch).await,
+        PurgeTarget::Boots => Publishing::purge_boots(database, before, batch).await,
+        // They have no batches, or a retention of their own.
+        PurgeTarget::Streams | PurgeTarget::Keys => Ok(0),
     }
 }
 
@@ -139,16 +178,12 @@ pub async fn prune_events(database: Database, retention: Duration) {
         let run = timer
             .next_run_after(database.clock_skew().tolerable())
             .await;
-        let pruned = prune(&events, now() - retention).await;
+        let before = now() - retention;
+        let pruned =
+            delete_batches("events", MAX_SKIPPED, |batch| events.prune(before, batch)).await;
         if let Err(error) = &pruned {
             tracing::warn!(error = error.with_causes(), "cannot prune events");
         }
-        run.finish(pruned.is_ok());
+        run.finish(matches!(pruned, Ok(true)));
     }
-}
-
-/// Deletes batches until none is left.
-async fn prune(events: &Events, before: Time) -> Result<()> {
-    while events.prune(before, BATCH_SIZE).await? > 0 {}
-    Ok(())
 }

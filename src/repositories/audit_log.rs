@@ -2,7 +2,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Transaction},
+    database::{Batch, Database, Transaction},
     domain::{AuditContext, AuditEvent, AuditEventId, Page, RequestOrigin, Time, UserId},
     error::Result,
 };
@@ -54,24 +54,36 @@ impl AuditLog {
         )
     }
 
-    /// Deletes at most `limit` entries from before a time; returns the number. Refusals that
-    /// concern no user are kept for a week only, because any client can cause many.
-    pub async fn purge(&self, before: Time, now: Time, limit: i64) -> Result<u64> {
+    /// Deletes a batch of entries from before a time; returns the number.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
+        const DELETE: &str = "delete from audit_events
+             where id in (
+                 select id
+                 from audit_events
+                 where create_time < $1
+                 order by create_time
+                 limit $2 offset $3)";
+        self.database.delete_batch(DELETE, before, batch).await
+    }
+
+    /// Deletes a batch of refusals that concern no user; returns the number. They are kept for
+    /// a week only, because any client can cause many.
+    pub async fn purge_unattributed(&self, now: Time, batch: Batch) -> Result<u64> {
         rows_affected!(
             self.database.writer(),
             "delete from audit_events
              where id in (
                  select id
                  from audit_events
-                 where create_time < $1
-                    or user_id = $2 and result <> $3 and create_time < $4
-                 limit $5)",
+                 where user_id = $1 and result <> $2 and create_time < $3
+                 order by id
+                 limit $4 offset $5)",
             [
-                before,
                 Uuid::nil(),
                 RESULT_OK,
                 now - UNATTRIBUTED_RETENTION,
-                limit
+                batch.limit,
+                batch.skip
             ]
         )
     }

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Transaction, on_unique_violation},
+    database::{Batch, Database, Transaction, on_unique_violation},
     domain::Time,
     error::{Error, Result},
 };
@@ -95,16 +95,17 @@ impl IdempotencyKey {
         .map_err(on_unique_violation(Error::ConcurrentChange))
     }
 
-    /// Deletes at most `limit` outdated request ids; returns the number.
-    pub async fn purge(database: &Database, now: Time, limit: i64) -> Result<u64> {
+    /// Deletes a batch of outdated request ids; returns the number.
+    pub async fn purge(database: &Database, now: Time, batch: Batch) -> Result<u64> {
         const DELETE: &str = "delete from idempotent_creates
              where (owner_id, request_id) in (
                  select owner_id, request_id
                  from idempotent_creates
                  where create_time <= $1
-                 limit $2)";
+                 order by create_time
+                 limit $2 offset $3)";
         let before = now - REQUEST_ID_RETENTION;
-        database.delete_batch(DELETE, before, limit).await
+        database.delete_batch(DELETE, before, batch).await
     }
 }
 

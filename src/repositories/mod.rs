@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit_log;
+mod deletions;
 mod idempotency;
 mod key_records;
 mod outbox;
@@ -21,6 +22,7 @@ pub use accounts::{
     Sessions, SignedIn, TokenRevocations, Users, VerifiedCredential,
 };
 pub use audit_log::AuditLog;
+pub use deletions::{DeletedKind, DeletionStep, Deletions};
 pub use idempotency::{Created, IdempotencyKey};
 pub use key_records::KeyRecords;
 pub use outbox::Outbox;

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use tokio::sync::Notify;
 
 use crate::{
-    database::{Database, Pools, Transaction},
+    database::{Batch, Database, Pools, Transaction},
     domain::{Email, EmailKind, EmailMessage, EmailMessageId, Time, UserId},
     error::Result,
 };
@@ -96,7 +96,7 @@ impl Outbox {
     ) -> Result<Vec<EmailMessage>> {
         // Replicas that claim concurrently do not wait for each other. SQLite has one writer.
         let sql = match &self.database.pools {
-            Pools::Postgres(_) => claim!("for update skip locked"),
+            Pools::Postgres { .. } => claim!("for update skip locked"),
             Pools::Sqlite { .. } => claim!(""),
         };
         fetch_all!(self.database.writer(), sql, [now, now + lease, limit])
@@ -120,11 +120,16 @@ impl Outbox {
         )
     }
 
-    /// Deletes at most `limit` unsent messages from before a time; returns the number.
-    pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
+    /// Deletes a batch of unsent messages from before a time; returns the number.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
         const DELETE: &str = "delete from outbox
-             where id in (select id from outbox where create_time < $1 limit $2)";
-        self.database.delete_batch(DELETE, before, limit).await
+             where id in (
+                 select id
+                 from outbox
+                 where create_time < $1
+                 order by id
+                 limit $2 offset $3)";
+        self.database.delete_batch(DELETE, before, batch).await
     }
 }
 

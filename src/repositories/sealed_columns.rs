@@ -49,8 +49,8 @@ impl SealedColumn {
         }
     }
 
-    /// At most `limit` values that are not sealed under the key with this id prefix, of the
-    /// rows after `above`, in the order of the row ids.
+    /// At most `limit` values, not erased ones, that are not sealed under the key with this id
+    /// prefix, of the rows after `above`, in the order of the row ids.
     pub async fn list_not_sealed_under(
         self,
         database: &Database,
@@ -62,7 +62,7 @@ impl SealedColumn {
         let sql = format!(
             "select {id} as id, {column} as sealed
              from {table}
-             where {id} > $1 and substr({column}, 1, 4) <> $2
+             where {id} > $1 and substr({column}, 1, 4) <> $2 and length({column}) > 0
              order by {id}
              limit $3"
         );

@@ -17,13 +17,17 @@ macro_rules! columns {
 }
 
 /// The condition that the project `p` belongs to a tenant: to the user that `$user` binds,
-/// and to the projects of the API key that `$key` binds, unless that is null.
+/// whose account is not deleted, and to the projects of the API key that `$key` binds, unless
+/// that is null.
 macro_rules! owned_by {
     ($user:literal, $key:literal) => {
         concat!(
             "p.owner_id = ",
             $user,
-            " and p.delete_time is null and (",
+            " and p.delete_time is null
+             and exists (select 1 from users u where u.id = ",
+            $user,
+            " and u.delete_time is null) and (",
             $key,
             " is null or exists (
                 select 1 from api_key_projects k

@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 
 use crate::{
     auth::{AttemptSubject, retry_delays},
-    database::{Database, Transaction},
+    database::{Batch, Database, Transaction},
     domain::Time,
     error::{Error, Result},
 };
@@ -129,8 +129,8 @@ impl FailedAttempts {
             .await
     }
 
-    /// Deletes at most `limit` rows that do not count any more; returns the number.
-    pub async fn purge(&self, now: Time, limit: i64) -> Result<u64> {
+    /// Deletes a batch of rows that do not count any more; returns the number.
+    pub async fn purge(&self, now: Time, batch: Batch) -> Result<u64> {
         rows_affected!(
             self.database.writer(),
             "delete from guesses
@@ -138,8 +138,9 @@ impl FailedAttempts {
                  select subject_hash
                  from guesses
                  where update_time < $1 and (familiar_until is null or familiar_until < $2)
-                 limit $3)",
-            [now - FAILURE_RETENTION, now, limit]
+                 order by update_time
+                 limit $3 offset $4)",
+            [now - FAILURE_RETENTION, now, batch.limit, batch.skip]
         )
     }
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{api_keys, failed_attempts, session_rows};
 use crate::{
-    database::{Database, Transaction},
+    database::{Batch, Database, Transaction},
     domain::{AuditContext, EmailKind, EmailMessage, RequestOrigin, SessionId, Time, User, UserId},
     error::{Error, Result},
     repositories::{audit_log, sql::user_columns},
@@ -164,12 +164,16 @@ impl MailTokens {
             .await
     }
 
-    /// Deletes at most `limit` expired tokens; returns the number.
-    pub async fn purge(&self, now: Time, limit: i64) -> Result<u64> {
+    /// Deletes a batch of expired tokens; returns the number.
+    pub async fn purge(&self, now: Time, batch: Batch) -> Result<u64> {
         const DELETE: &str = "delete from mail_tokens
              where token_hash in (
-                 select token_hash from mail_tokens where expire_time < $1 limit $2)";
-        self.database.delete_batch(DELETE, now, limit).await
+                 select token_hash
+                 from mail_tokens
+                 where expire_time < $1
+                 order by expire_time
+                 limit $2 offset $3)";
+        self.database.delete_batch(DELETE, now, batch).await
     }
 }
 

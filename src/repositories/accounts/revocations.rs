@@ -2,7 +2,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Engine, Transaction},
+    database::{Batch, Database, Engine, Transaction},
     domain::{Time, now},
     error::Result,
 };
@@ -87,11 +87,16 @@ impl TokenRevocations {
         })
     }
 
-    /// Deletes at most `limit` revocations from before a time; returns the number.
-    pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
+    /// Deletes a batch of revocations from before a time; returns the number.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
         const DELETE: &str = "delete from revocations
-             where id in (select id from revocations where revoke_time < $1 limit $2)";
-        self.database.delete_batch(DELETE, before, limit).await
+             where id in (
+                 select id
+                 from revocations
+                 where revoke_time < $1
+                 order by revoke_time
+                 limit $2 offset $3)";
+        self.database.delete_batch(DELETE, before, batch).await
     }
 }
 

@@ -3,7 +3,7 @@ use super::{
     session_rows::{self, session_columns},
 };
 use crate::{
-    database::{Database, Transaction},
+    database::{Batch, Database, Transaction},
     domain::{AuditContext, Identity, Page, Session, SessionId, Time, UserId},
     error::{Error, Result},
     repositories::{CountedAttempt, audit_log, sql::for_share},
@@ -183,15 +183,28 @@ impl Sessions {
             .await
     }
 
-    /// Deletes at most `limit` sessions that ended before a time; returns the number.
-    pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
+    /// Deletes a batch of sessions that expired before a time; returns the number.
+    pub async fn purge_expired(&self, before: Time, batch: Batch) -> Result<u64> {
         const DELETE: &str = "delete from sessions
              where id in (
-                 select id from sessions where expire_time < $1
-                 union
-                 select id from sessions where revoke_time < $1
-                 limit $2)";
-        self.database.delete_batch(DELETE, before, limit).await
+                 select id
+                 from sessions
+                 where expire_time < $1
+                 order by expire_time
+                 limit $2 offset $3)";
+        self.database.delete_batch(DELETE, before, batch).await
+    }
+
+    /// Deletes a batch of sessions that were ended before a time; returns the number.
+    pub async fn purge_revoked(&self, before: Time, batch: Batch) -> Result<u64> {
+        const DELETE: &str = "delete from sessions
+             where id in (
+                 select id
+                 from sessions
+                 where revoke_time < $1
+                 order by revoke_time
+                 limit $2 offset $3)";
+        self.database.delete_batch(DELETE, before, batch).await
     }
 }
 

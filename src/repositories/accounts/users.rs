@@ -6,11 +6,15 @@ use uuid::Uuid;
 
 use super::{api_keys, mail_tokens, session_rows};
 use crate::{
-    database::{Autocommit, Batcher, Database, Pool, Pools, on_unique_violation},
+    database::{Autocommit, Batcher, Database, Pool, Pools, Transaction, on_unique_violation},
     domain::{AuditContext, Email, EmailKind, Name, Session, SessionId, Time, User, UserId},
     error::{Error, Result},
-    repositories::{IdempotencyKey, audit_log, outbox, sql::user_columns},
+    repositories::{IdempotencyKey, audit_log, outbox, projects::deletion, sql::user_columns},
 };
+
+/// The most projects whose streams end in the transaction that deletes their account. Those of
+/// the others end within seconds.
+const MAX_LIVE_PROJECTS: i64 = 100;
 
 /// Accounts.
 #[derive(Debug, Clone)]
@@ -42,8 +46,8 @@ impl Users {
     pub fn new(database: Database) -> Self {
         let gets = match &database.pools {
             Pools::Sqlite { .. } => None,
-            Pools::Postgres(pool) => {
-                let pool = pool.clone();
+            Pools::Postgres { reader, .. } => {
+                let pool = reader.clone();
                 Some(Batcher::new(pool.batch_limits(), move |ids| {
                     Box::pin(get_each(pool.clone(), ids))
                 }))
@@ -104,7 +108,7 @@ impl Users {
                 user_columns!(""),
                 ", password_hash
                  from users
-                 where email_key = $1",
+                 where email_key = $1 and delete_time is null",
             ),
             [email.key()]
         )?;
@@ -116,7 +120,11 @@ impl Users {
         let alone = async {
             fetch_optional!(
                 self.database.reader(),
-                concat!("select ", user_columns!(""), " from users where id = $1"),
+                concat!(
+                    "select ",
+                    user_columns!(""),
+                    " from users where id = $1 and delete_time is null"
+                ),
                 [id]
             )
         };
@@ -131,7 +139,7 @@ impl Users {
     pub async fn password_hash(&self, id: UserId) -> Result<Option<String>> {
         let found: Option<Option<String>> = fetch_optional_scalar!(
             self.database.reader(),
-            "select password_hash from users where id = $1",
+            "select password_hash from users where id = $1 and delete_time is null",
             [id]
         )?;
         found.ok_or_else(|| Error::not_found("user", id))
@@ -181,8 +189,11 @@ impl Users {
             .await
     }
 
-    /// Deletes an account with all its rows, if its password still has this hash. Returns
-    /// the ids of the ended sessions and API keys.
+    /// Deletes an account, if its password still has this hash: it and its projects cannot be
+    /// found any more, and their live streams end. Their rows are deleted later ([`Deletions`]).
+    /// Returns the ids of the ended sessions and API keys.
+    ///
+    /// [`Deletions`]: crate::repositories::Deletions
     pub async fn delete(
         &self,
         id: UserId,
@@ -190,7 +201,11 @@ impl Users {
         audit: &AuditContext,
         now: Time,
     ) -> Result<Vec<Uuid>> {
-        self.database
+        // Read before, so that nothing else waits for it. A stream that begins meanwhile ends
+        // with the deletion of its project.
+        let live = &deletion::live_projects(&self.database, id, MAX_LIVE_PROJECTS).await?;
+        let ended = self
+            .database
             .transaction(|mut tx| async move {
                 // Locks the account: no call can sign in or change the password from now on.
                 let locked = rows_affected!(
@@ -203,18 +218,26 @@ impl Users {
                 }
                 let ended = api_keys::end_access(&mut tx, id, now).await?;
                 for sql in [
-                    "delete from idempotent_creates where owner_id = $1",
                     "delete from idempotent_creates where resource_id = $1",
                     "delete from outbox
                      where email_key = (select email_key from users where id = $1)",
-                    "delete from users where id = $1",
+                    "delete from mail_tokens where user_id = $1",
+                    "delete from identities where user_id = $1",
                 ] {
                     execute!(tx, sql, [id])?;
                 }
+                for project_id in live {
+                    deletion::delete_of_owner(&mut tx, *project_id, now).await?;
+                }
+                mark_deleted(&mut tx, id, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit(ended).await
             })
-            .await
+            .await?;
+        for project_id in live {
+            self.database.change_notifications().notify(*project_id);
+        }
+        Ok(ended)
     }
 
     /// Updates an account. `None` leaves a field unchanged.
@@ -224,7 +247,7 @@ impl Users {
             concat!(
                 "update users
                  set display_name = coalesce($2, display_name), update_time = $3
-                 where id = $1
+                 where id = $1 and delete_time is null
                  returning ",
                 user_columns!(""),
             ),
@@ -234,12 +257,25 @@ impl Users {
     }
 }
 
+/// Marks a locked account as deleted, and forgets its person. The address is free.
+async fn mark_deleted(tx: &mut Transaction, id: UserId, now: Time) -> Result<()> {
+    execute!(
+        tx,
+        "update users
+         set delete_time = $2, email = '', email_key = $3, email_verified = false,
+             display_name = '', password_hash = null
+         where id = $1",
+        // Unique, and no address.
+        [id, now, id.to_string()]
+    )
+}
+
 /// The accounts with these ids, in their order.
 async fn get_each(pool: Pool<Postgres>, ids: Vec<UserId>) -> Result<Vec<Option<User>>> {
     let rows: Vec<User> = sqlx::query_as(concat!(
         "select ",
         user_columns!(""),
-        " from users where id = any($1)"
+        " from users where id = any($1) and delete_time is null"
     ))
     .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
     .fetch_all(Autocommit(&pool))

@@ -99,6 +99,8 @@ async fn list_each(
              cross join lateral ( ",
         select_projects!(),
         " where p.owner_id = asked.user_id and p.id < asked.below and p.delete_time is null
+                   and exists (
+                       select 1 from users u where u.id = asked.user_id and u.delete_time is null)
                  order by p.id desc
                  limit asked.number) as found
              order by asked.place, found.id desc",

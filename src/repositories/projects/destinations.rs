@@ -1,7 +1,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{events, rows::lock_owned};
+use super::{deletion, events, rows::lock_owned};
 use crate::{
     database::{Database, Transaction},
     domain::{
@@ -140,7 +140,7 @@ impl Destinations {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
                 let count: i64 = fetch_scalar!(
                     tx,
-                    "select count(*) from destinations where project_id = $1",
+                    "select count(*) from destinations where project_id = $1 and delete_time is null",
                     [destination.project_id]
                 )?;
                 if count >= self.limit {
@@ -193,7 +193,7 @@ impl Destinations {
                 ", d.stream_key_sealed, d.srt_passphrase_sealed
                  from destinations d
                  join projects p on p.id = d.project_id
-                 where d.id = $1 and ",
+                 where d.id = $1 and d.delete_time is null and ",
                 owned_by!("$2", "$3"),
             ),
             [id, tenant.user, tenant.restricted_to]
@@ -213,7 +213,7 @@ impl Destinations {
                 "select d.id, d.url, d.stream_key_sealed
                  from destinations d
                  join projects p on p.id = d.project_id
-                 where d.project_id = $1 and ",
+                 where d.project_id = $1 and d.delete_time is null and ",
                 owned_by!("$2", "$3"),
                 " order by d.id desc
                  limit 1000",
@@ -236,7 +236,7 @@ impl Destinations {
                 destination_columns!("d."),
                 " from destinations d
                  join projects p on p.id = d.project_id
-                 where d.project_id = $1 and d.id < $2 and ",
+                 where d.project_id = $1 and d.id < $2 and d.delete_time is null and ",
                 owned_by!("$3", "$4"),
                 " order by d.id desc
                  limit $5",
@@ -275,7 +275,7 @@ impl Destinations {
                              srt_passphrase_sealed =
                                  case when $10 then srt_passphrase_sealed else $11 end,
                              srt_pbkeylen = $12
-                         where id = $1 and update_time = $2
+                         where id = $1 and update_time = $2 and delete_time is null
                          returning ",
                         destination_columns!(""),
                     ),
@@ -307,7 +307,8 @@ impl Destinations {
             .await
     }
 
-    /// Deletes a destination.
+    /// Deletes a destination: it and its relays cannot be found any more. Their rows are
+    /// deleted later.
     pub async fn delete(
         &self,
         tenant: Tenant,
@@ -321,8 +322,7 @@ impl Destinations {
             .transaction(|mut tx| async move {
                 let project_id = destination.project_id;
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
-                let deleted = rows_affected!(tx, "delete from destinations where id = $1", [id])?;
-                if deleted == 0 {
+                if !deletion::delete_destination(&mut tx, project_id, id, now).await? {
                     return Err(Error::not_found("destination", id));
                 }
                 let change = Change::DestinationDeleted(id);
@@ -340,7 +340,7 @@ async fn is_redirected(tx: &mut Transaction, after: &SealedDestination) -> Resul
         tx,
         "select url, srt_passphrase_sealed is not null, srt_pbkeylen
          from destinations
-         where id = $1",
+         where id = $1 and delete_time is null",
         [after.id]
     )?;
     let (url, is_encrypted, pbkeylen) = before.ok_or(Error::ConcurrentChange)?;

@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Engine, Transaction},
+    database::{Batch, Database, Engine, Transaction},
     domain::{Change, Event, ProjectId, Tenant, Time},
     error::{Error, Result},
     repositories::sql::owned_by,
@@ -153,8 +153,8 @@ impl Events {
         Ok(events)
     }
 
-    /// Deletes at most `limit` events from before a time; returns the number.
-    pub async fn prune(&self, before: Time, limit: i64) -> Result<u64> {
+    /// Deletes a batch of events from before a time; returns the number.
+    pub async fn prune(&self, before: Time, batch: Batch) -> Result<u64> {
         let sql = match self.database.writer() {
             // Replicas that prune concurrently do not wait for each other.
             Engine::Postgres(_) => {
@@ -164,16 +164,20 @@ impl Events {
                      from events
                      where create_time < $1
                      order by create_time
-                     limit $2
+                     limit $2 offset $3
                      for update skip locked)"
             }
             Engine::Sqlite(_) => {
                 "delete from events
                  where rowid in (
-                     select rowid from events where create_time < $1 order by create_time limit $2)"
+                     select rowid
+                     from events
+                     where create_time < $1
+                     order by create_time
+                     limit $2 offset $3)"
             }
         };
-        self.database.delete_batch(sql, before, limit).await
+        self.database.delete_batch(sql, before, batch).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Projects with their stream keys and destinations, and the events of their changes.
 
 mod batched_reads;
+pub(super) mod deletion;
 mod destinations;
 pub(super) mod events;
 #[expect(

@@ -2,17 +2,15 @@ use uuid::Uuid;
 
 use super::{
     batched_reads::{BatchedReads, MAX_BATCHED_PAGE_SIZE},
+    deletion,
     destinations::destination_columns,
-    events,
-    rows::{
-        SELECT_OWNED, load, lock_owned, record, return_revision, select_projects, take_revision,
-    },
+    rows::{SELECT_OWNED, load, lock_owned, record, select_projects},
 };
 use crate::{
     database::{Database, Pools},
     domain::{
-        AuditContext, Change, EndReason, Name, Page, Project, ProjectId, ProjectSnapshot,
-        ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
+        AuditContext, EndReason, Name, Page, Project, ProjectId, ProjectSnapshot, ProjectUpdate,
+        PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -71,7 +69,7 @@ impl Projects {
     pub fn new(database: Database) -> Self {
         let batched = match &database.pools {
             Pools::Sqlite { .. } => None,
-            Pools::Postgres(pool) => Some(BatchedReads::new(pool)),
+            Pools::Postgres { reader, .. } => Some(BatchedReads::new(reader)),
         };
         Self { database, batched }
     }
@@ -105,13 +103,15 @@ impl Projects {
     ) -> Result<Project> {
         self.database
             .transaction(|mut tx| async move {
-                execute!(
+                let inserted = rows_affected!(
                     tx,
                     "insert into projects
                          (id, owner_id, name, disabled, reconnect_window_ms,
                           publish_conflict_policy, stream_key_hash, stream_key_sealed,
                           stream_key_hint, revision, create_time, update_time)
-                     values ($1, $2, $3, false, $4, $5, $6, $7, $8, 1, $9, $9)",
+                     select $1, id, $3, false, $4, $5, $6, $7, $8, 1, $9, $9
+                     from users
+                     where id = $2 and delete_time is null",
                     [
                         project.id,
                         tenant.user,
@@ -124,6 +124,10 @@ impl Projects {
                         now
                     ]
                 )?;
+                if inserted == 0 {
+                    // This replica does not know yet that the account is deleted.
+                    return Err(Error::AccessTokenInvalid);
+                }
                 if let Some(key) = &project.idempotency {
                     key.record(&mut tx, project.id.uuid(), now).await?;
                 }
@@ -188,7 +192,7 @@ impl Projects {
                 "select ",
                 destination_columns!(""),
                 " from destinations
-                 where project_id = $1
+                 where project_id = $1 and delete_time is null
                  order by id desc",
             ),
             [id]
@@ -271,8 +275,11 @@ impl Projects {
             .await
     }
 
-    /// Deletes a project with its destinations and keys. With an active stream: ends the
-    /// stream if `force`, else `ProjectLive`.
+    /// Deletes a project with its destinations and keys: they cannot be found any more. Their
+    /// rows are deleted later ([`Deletions`]). With an active stream: ends the stream if
+    /// `force`, else `ProjectLive`.
+    ///
+    /// [`Deletions`]: crate::repositories::Deletions
     pub async fn delete(
         &self,
         tenant: Tenant,
@@ -284,34 +291,13 @@ impl Projects {
         self.database
             .transaction(|mut tx| async move {
                 lock_owned(&mut tx, tenant, id).await?;
-                // The end of the stream takes the revision before that of the deletion.
-                return_revision(&mut tx, id).await?;
-                if end_active(&mut tx, id, EndReason::ProjectDeleted, now).await? && !force {
+                let was_live = deletion::delete_locked(&mut tx, id, now).await?;
+                if was_live && !force {
                     return Err(Error::ProjectLive);
                 }
-                let revision = take_revision(&mut tx, id).await?;
-                events::record(&mut tx, id, revision, &Change::ProjectDeleted, now).await?;
-
-                execute!(tx, "delete from destinations where project_id = $1", [id])?;
-                execute!(
-                    tx,
-                    "update projects
-                     set delete_time = $2, stream_key_hash = null, stream_key_sealed = null,
-                         previous_key_hash = null, previous_key_expire_time = null,
-                         replaced_key_hash = null
-                     where id = $1",
-                    [id, now]
-                )?;
                 audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, id).await
             })
             .await
-    }
-
-    /// Purges at most `limit` projects that were deleted before a time; returns the number.
-    pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
-        const DELETE: &str = "delete from projects
-             where id in (select id from projects where delete_time < $1 limit $2)";
-        self.database.delete_batch(DELETE, before, limit).await
     }
 }

@@ -188,7 +188,7 @@ impl RelayLeases {
         now: Time,
     ) -> Result<Vec<(StreamId, DestinationId)>> {
         let sql = match &self.database.pools {
-            Pools::Postgres(_) => {
+            Pools::Postgres { .. } => {
                 concat!(
                     select_candidates!("join projects p on p.id = r.project_id"),
                     " for no key update of p skip locked",

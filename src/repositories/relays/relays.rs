@@ -29,6 +29,7 @@ impl Relays {
                 relay_columns!("r."),
                 " from relays r
                  join projects p on p.id = r.project_id
+                 join destinations d on d.id = r.destination_id and d.delete_time is null
                  where r.stream_id = $1 and ",
                 owned_by!("$2", "$3"),
                 " order by r.destination_id",
@@ -82,7 +83,7 @@ async fn load_live_stream(
     let stream = stream_rows::load(tx, stream_id).await?;
     let has_destination = exists!(
         tx,
-        "select id from destinations where id = $1 and project_id = $2",
+        "select id from destinations where id = $1 and project_id = $2 and delete_time is null",
         [destination_id, stream.project_id]
     )?;
     if !has_destination {

@@ -41,7 +41,10 @@ pub(crate) async fn update_relays(
 async fn start_enabled(tx: &mut Transaction, stream: &Stream, now: Time) -> Result<()> {
     let enabled: Vec<DestinationId> = fetch_scalars!(
         tx,
-        "select id from destinations where project_id = $1 and enabled order by id",
+        "select id
+         from destinations
+         where project_id = $1 and enabled and delete_time is null
+         order by id",
         [stream.project_id]
     )?;
     for destination_id in enabled {

@@ -206,7 +206,8 @@ struct LockedProject {
     revision: i64,
 }
 
-/// Locks the project that has or had this stream key, and takes its next revision.
+/// Locks the project that has or had this stream key, and takes its next revision. The account
+/// of its owner must not be deleted.
 async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<LockedProject> {
     fetch_optional!(
         tx,
@@ -214,6 +215,10 @@ async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<LockedProj
          set revision = revision + 1
          where delete_time is null
            and (stream_key_hash = $1 or previous_key_hash = $1 or replaced_key_hash = $1)
+           and not exists (
+               select 1
+               from users u
+               where u.id = projects.owner_id and u.delete_time is not null)
          returning id, disabled, publish_held_until, publish_conflict_policy,
                    reconnect_window_ms, revision,
                    case when previous_key_hash = $1 then previous_key_expire_time end

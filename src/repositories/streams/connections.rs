@@ -1,7 +1,7 @@
 //! The connections that have published.
 
 use crate::{
-    database::{Database, Transaction},
+    database::{Batch, Database, Transaction},
     domain::{ProjectId, Publisher, Time},
     error::Result,
 };
@@ -82,9 +82,8 @@ pub(super) async fn record_end(
     )
 }
 
-/// Deletes at most `limit` connections from before a time that hold no stream; returns the
-/// number.
-pub(super) async fn purge(database: &Database, before: Time, limit: i64) -> Result<u64> {
+/// Deletes a batch of connections from before a time that hold no stream; returns the number.
+pub(super) async fn purge(database: &Database, before: Time, batch: Batch) -> Result<u64> {
     const DELETE: &str = "delete from publishes
          where (node_id, boot_id, connection_id, project_id) in (
              select p.node_id, p.boot_id, p.connection_id, p.project_id
@@ -95,6 +94,7 @@ pub(super) async fn purge(database: &Database, before: Time, limit: i64) -> Resu
                    from streams s
                    where s.node_id = p.node_id and s.boot_id = p.boot_id
                      and s.connection_id = p.connection_id and s.end_time is null)
-             limit $2)";
-    database.delete_batch(DELETE, before, limit).await
+             order by p.create_time
+             limit $2 offset $3)";
+    database.delete_batch(DELETE, before, batch).await
 }

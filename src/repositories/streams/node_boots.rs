@@ -4,7 +4,7 @@
 //! has lost its earlier connections, even if delayed reports of them still arrive.
 
 use crate::{
-    database::{Database, Transaction},
+    database::{Batch, Database, Transaction},
     domain::{Publisher, Time},
     error::{Error, Result},
 };
@@ -62,9 +62,9 @@ async fn insert(database: &Database, node_id: &str, boot_id: &str, time: Time) -
     )
 }
 
-/// Deletes at most `limit` boots from before a time, except the newest of each node; returns
-/// the number.
-pub(super) async fn purge(database: &Database, before: Time, limit: i64) -> Result<u64> {
+/// Deletes a batch of boots from before a time, except the newest of each node; returns the
+/// number.
+pub(super) async fn purge(database: &Database, before: Time, batch: Batch) -> Result<u64> {
     const DELETE: &str = "delete from node_boots
          where (node_id, boot_id) in (
              select b.node_id, b.boot_id
@@ -74,6 +74,7 @@ pub(super) async fn purge(database: &Database, before: Time, limit: i64) -> Resu
                    select 1
                    from node_boots later
                    where later.node_id = b.node_id and later.create_time > b.create_time)
-             limit $2)";
-    database.delete_batch(DELETE, before, limit).await
+             order by b.create_time
+             limit $2 offset $3)";
+    database.delete_batch(DELETE, before, batch).await
 }

@@ -9,7 +9,7 @@ use super::{
     rows::{load, lock_project_of, reconnect_window, record, store, store_change, stream_columns},
 };
 use crate::{
-    database::Database,
+    database::{Batch, Database},
     domain::{PublishAction, Publisher, Stream, StreamId, StreamStats, StreamTimeouts, Time},
     error::Result,
     repositories::{Refusals, projects::rows::return_revision},
@@ -147,11 +147,13 @@ impl Publishing {
             .await
     }
 
-    /// Deletes at most `limit` connections and `limit` boots from before a time; returns the
-    /// number.
-    pub async fn purge(database: &Database, before: Time, limit: i64) -> Result<u64> {
-        let connections = connections::purge(database, before, limit).await?;
-        let boots = node_boots::purge(database, before, limit).await?;
-        Ok(connections + boots)
+    /// Deletes a batch of connections from before a time; returns the number.
+    pub async fn purge_connections(database: &Database, before: Time, batch: Batch) -> Result<u64> {
+        connections::purge(database, before, batch).await
+    }
+
+    /// Deletes a batch of boots from before a time; returns the number.
+    pub async fn purge_boots(database: &Database, before: Time, batch: Batch) -> Result<u64> {
+        node_boots::purge(database, before, batch).await
     }
 }

@@ -1,5 +1,5 @@
 use crate::{
-    database::Database,
+    database::{Batch, Database},
     domain::{
         Page, PeerAddress, ProjectId, Publisher, Refusal, RefusalId, RefusalReason, Tenant, Time,
     },
@@ -94,11 +94,16 @@ impl Refusals {
         )
     }
 
-    /// Deletes at most `limit` refused publishes from before a time; returns the number.
-    pub async fn purge(&self, before: Time, limit: i64) -> Result<u64> {
+    /// Deletes a batch of refused publishes from before a time; returns the number.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
         const DELETE: &str = "delete from refusals
-             where id in (select id from refusals where create_time < $1 limit $2)";
-        self.database.delete_batch(DELETE, before, limit).await
+             where id in (
+                 select id
+                 from refusals
+                 where create_time < $1
+                 order by create_time
+                 limit $2 offset $3)";
+        self.database.delete_batch(DELETE, before, batch).await
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::rows::{load, record, store, stream_columns};
 use crate::{
-    database::{Database, Transaction},
+    database::{Batch, Database, Transaction},
     domain::{
         AuditContext, EndReason, Page, ProjectId, Stream, StreamId, StreamStatus, Tenant, Time,
     },
@@ -87,6 +87,19 @@ impl Streams {
             };
             query.fetch_all(pool).await
         })?)
+    }
+
+    /// Deletes a batch of streams that ended before a time, with their relays; returns the
+    /// number of streams.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
+        const DELETE: &str = "delete from streams
+             where id in (
+                 select id
+                 from streams
+                 where end_time < $1
+                 order by end_time
+                 limit $2 offset $3)";
+        self.database.delete_batch(DELETE, before, batch).await
     }
 
     /// Ends a stream, and refuses publishers for the duration of `hold`. A `hold` of zero

@@ -6,10 +6,12 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::registry::{counters_with, fractions, metrics, seconds_by};
 
 /// The periodic jobs; the mailer runs only if mail is on.
-const JOB_NAMES: [&str; 6] = [
+const JOB_NAMES: [&str; 8] = [
+    "account_deletion",
     "event_pruning",
     "mailer",
     "purge",
+    "purge_deleted",
     "reaper",
     "relay_watch",
     "trust",

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::{Code, Response, Status};
@@ -51,17 +53,6 @@ async fn an_account_is_deleted_with_everything_that_belongs_to_it(
 
     delete_me(&ada, ada.password).await.unwrap();
 
-    for (table, left) in [
-        ("users", 1),
-        ("sessions", 1),
-        ("projects", 1),
-        ("destinations", 1),
-        ("streams", 1),
-        ("api_key_projects", 1),
-    ] {
-        let count = format!("select count(*) from {table}");
-        assert_eq!(server.database.number(&count).await, left, "{table}");
-    }
     let of_users = "select count(*) from api_keys where user_id is not null";
     assert_eq!(server.database.number(of_users).await, 1);
     let class = (Code::Unauthenticated, "CREDENTIALS_INVALID");
@@ -74,7 +65,7 @@ async fn an_account_is_deleted_with_everything_that_belongs_to_it(
         let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
         assert_eq!(refused(get_me(&client).await).class(), class);
     }
-    // Its media server is refused; the stream of the other user continues.
+    // Its media server stops; the stream of the other user continues.
     let media = server.media_server().await;
     let heartbeat = |stream: &pb::Stream| pb::HeartbeatPublishRequest {
         stream_id: stream.id.clone(),
@@ -83,9 +74,161 @@ async fn an_account_is_deleted_with_everything_that_belongs_to_it(
         stats: None,
     };
     let mut client = media.client.stream.clone();
-    let refusal = refused(client.heartbeat_publish(heartbeat(&stream)).await);
-    assert_eq!(refusal.class(), (Code::NotFound, "RESOURCE_NOT_FOUND"));
+    let not_found = (Code::NotFound, "RESOURCE_NOT_FOUND");
+    match client.heartbeat_publish(heartbeat(&stream)).await {
+        Ok(answer) => assert_eq!(answer.into_inner().action(), pb::PublishAction::Stop),
+        // The row is deleted already.
+        Err(status) => assert_eq!(refused::<()>(Err(status)).class(), not_found),
+    }
     client.heartbeat_publish(heartbeat(&kept)).await.unwrap();
+    for (table, left) in [
+        ("users", 1),
+        ("sessions", 1),
+        ("projects", 1),
+        ("destinations", 1),
+        ("streams", 1),
+        ("api_key_projects", 1),
+    ] {
+        let count = format!("select count(*) from {table}");
+        eventually("its rows are deleted", async || {
+            (server.database.number(&count).await == left).then_some(())
+        })
+        .await;
+    }
+    let refusal = refused(client.heartbeat_publish(heartbeat(&stream)).await);
+    assert_eq!(refusal.class(), not_found);
+    client.heartbeat_publish(heartbeat(&kept)).await.unwrap();
+}
+
+/// Not only the rows of the account: nothing of the person is left in them meanwhile.
+#[rstest]
+#[tokio::test]
+async fn a_deleted_account_holds_nothing_of_its_person(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    // Its rows cannot be deleted while this session has a row that refuses it.
+    keep_rows(&server, "sessions", "user_id", &ada.user.id).await;
+
+    delete_me(&ada, ada.password).await.unwrap();
+
+    let personal = "select count(*) from users
+                    where email <> '' or email_key like '%@%' or display_name <> ''
+                       or password_hash is not null";
+    assert_eq!(server.database.number(personal).await, 0);
+    assert_eq!(
+        server.database.number("select count(*) from users").await,
+        1
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_account_with_200_000_streams_is_deleted_at_once_while_others_write(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    // To empty the database for another test would take too long.
+    server.database.reuse.record("truncate");
+    let (ada, grace) = (server.user().await, server.user().await);
+    let (stream, _) = live_project(&server, &ada).await;
+    fill_with_streams(&server, &stream.project_id, 200_000).await;
+
+    let begun = Instant::now();
+    delete_me(&ada, ada.password).await.unwrap();
+
+    let taken = begun.elapsed();
+    assert!(taken < Duration::from_secs(5), "{taken:?}");
+    let streams = "select count(*) from streams";
+    let mut slowest = Duration::ZERO;
+    eventually("thousands of rows are deleted", async || {
+        let begun = Instant::now();
+        grace.project().await;
+        slowest = slowest.max(begun.elapsed());
+        (server.database.number(streams).await < 190_000).then_some(())
+    })
+    .await;
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn rows_that_cannot_be_deleted_do_not_keep_those_of_other_accounts(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, grace) = (server.user().await, server.user().await);
+    let (stuck, _) = live_project(&server, &ada).await;
+    live_project(&server, &grace).await;
+    keep_rows(&server, "streams", "project_id", &stuck.project_id).await;
+
+    delete_me(&ada, ada.password).await.unwrap();
+    delete_me(&grace, grace.password).await.unwrap();
+
+    for table in ["users", "projects", "streams"] {
+        let count = format!("select count(*) from {table}");
+        eventually("the others are deleted", async || {
+            (server.database.number(&count).await == 1).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Makes the database refuse to delete the rows of a table with an id.
+async fn keep_rows(server: &TestServer, table: &str, column: &str, id: &str) {
+    if server.database.url.starts_with("sqlite:") {
+        let id = id.replace('-', "");
+        let trigger = format!(
+            "create trigger keep before delete on {table} when old.{column} = unhex('{id}')
+             begin select raise(abort, 'kept'); end"
+        );
+        server.database.execute(&trigger).await;
+    } else {
+        let function = "create function keep() returns trigger language plpgsql as
+                        $$ begin raise exception 'kept'; end $$";
+        server.database.execute(function).await;
+        let trigger = format!(
+            "create trigger keep before delete on {table} for each row
+             when (old.{column} = '{id}') execute function keep()"
+        );
+        server.database.execute(&trigger).await;
+    }
+}
+
+/// Adds ended streams to a project, each with an event.
+async fn fill_with_streams(server: &TestServer, project_id: &str, count: u32) {
+    let is_sqlite = server.database.url.starts_with("sqlite:");
+    let (id, new_id, numbers) = match is_sqlite {
+        true => (
+            format!("unhex('{}')", project_id.replace('-', "")),
+            "randomblob(16)",
+            format!(
+                "(with recursive numbers (n) as (
+                      select 1 union all select n + 1 from numbers where n < {count})
+                  select n from numbers) as numbers"
+            ),
+        ),
+        false => (
+            format!("'{project_id}'::uuid"),
+            "gen_random_uuid()",
+            format!("generate_series(1, {count}) as numbers (n)"),
+        ),
+    };
+    let time = "'2026-01-01T00:00:00+00:00'";
+    let streams = format!(
+        "insert into streams
+             (id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
+              protocol, connected, create_time, last_seen_time, end_time, end_reason)
+         select {new_id}, {id}, 'ended', 1, 'n1', 'b1', 'filled', '', 'rtmp', false,
+                {time}, {time}, {time}, 'publisher_ended'
+         from {numbers}"
+    );
+    let events = format!(
+        "insert into events (project_id, revision, create_time, change)
+         select {id}, n + 1000000, {time}, '{{}}' from {numbers}"
+    );
+    for statement in [streams, events] {
+        server.database.execute(&statement).await;
+    }
 }
 
 #[rstest]

@@ -79,6 +79,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "3b0b71514dad12780457628208245c87119dc2d58ca97b79d20a2b2e9fa65e49",
     ),
     (
+        "postgres",
+        "15_mark_deletions.sql",
+        "210f825c863e1dcd3589dd9c881564f8703dce010c89e6da3a7d7bc2a15e5248",
+    ),
+    (
+        "postgres",
+        "16_index_ended_streams.sql",
+        "0ae81813b67611e8a324bbbf1b1efb0f1de48d731e53955da12dfb447207167e",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -147,6 +157,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "14_add_srt_passphrases.sql",
         "52c75d11745ebd3ec79a108b0abdf4c316336751b3940a1361a1b3e69746bf56",
+    ),
+    (
+        "sqlite",
+        "15_mark_deletions.sql",
+        "63ca501febbbb1d17a7152005564e943e3610efeeadb9bbe7050b891c9750db1",
+    ),
+    (
+        "sqlite",
+        "16_index_ended_streams.sql",
+        "0ae81813b67611e8a324bbbf1b1efb0f1de48d731e53955da12dfb447207167e",
     ),
 ];
 

@@ -1,11 +1,14 @@
 //! Calls during database faults.
 
+mod absent_standby;
 mod cancelled_calls;
 mod connect_failures;
 mod failover;
 mod group_commit;
+mod interrupted_statements;
 mod lost_commit_answer;
 mod migrations;
 mod postgres_faults;
+mod sqlite_file;
 mod transaction_errors;
 mod workload;

@@ -1,5 +1,6 @@
 //! A server without a sealing key that it needs.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
@@ -87,4 +88,44 @@ async fn a_running_server_that_cannot_open_a_new_key_stops_serving(
     })
     .await;
     assert_eq!(refusal.code(), tonic::Code::Unavailable);
+}
+
+/// What the lost key has sealed could be opened by no other.
+#[rstest]
+#[tokio::test]
+async fn a_lost_sealing_key_is_not_replaced_by_a_new_one(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let mut secrets = SealedSecrets::create(&server).await;
+    let database = server.stop().await;
+    let key = database.directory.path().join("sealing.key");
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let settings = [
+        ("SLUICE_LISTEN", "127.0.0.1:0"),
+        (
+            "SLUICE_DATA_DIR",
+            database.directory.path().to_str().unwrap(),
+        ),
+        ("DATABASE_URL", &*database.url),
+    ];
+
+    let output = Process::run(Process::command(&["serve"], &settings)).await;
+
+    assert_eq!(output.exit_code, Some(1), "{output:?}");
+    let last = output.stderr.lines().last().unwrap();
+    assert!(last.contains(key.to_str().unwrap()), "{last}");
+    assert!(!key.exists());
+
+    // Another key in its place is not used either, and the sentence names the file.
+    std::fs::write(&key, format!("{}\n", STANDARD.encode([7; 32]))).unwrap();
+    let output = Process::run(Process::command(&["serve"], &settings)).await;
+    assert_eq!(output.exit_code, Some(1), "{output:?}");
+    let last = output.stderr.lines().last().unwrap();
+    assert!(last.contains(key.to_str().unwrap()), "{last}");
+
+    std::fs::write(&key, kept).unwrap();
+    let server = TestServer::start_on(database, &[]).await;
+    secrets.assert_readable(&server).await;
 }

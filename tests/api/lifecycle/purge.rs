@@ -76,3 +76,174 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
     };
     ada.project.get_project(request).await.unwrap();
 }
+
+/// The number of rows of a table becomes `left`.
+async fn is_left_with(server: &TestServer, table: &str, left: i64) {
+    let count = format!("select count(*) from {table}");
+    eventually("rows are purged", async || {
+        (server.database.number(&count).await == left).then_some(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case("--stream-retention=90days", 2, 1)]
+#[case("--stream-retention=0s", 3, 2)]
+#[tokio::test]
+async fn ended_streams_and_their_relays_are_purged_after_their_retention(
+    #[values(Sqlite, Postgres)] engine: Engine,
+    #[case] retention: &str,
+    #[case] streams: i64,
+    #[case] relays: i64,
+) {
+    let server = TestServer::start_with(engine, &[retention]).await;
+    let (ada, node) = (server.user().await, server.media_server().await);
+    let (project, stream_key) = ada.project().await;
+    let request = pb::CreateDestinationRequest {
+        project_id: project.id.clone(),
+        platform: pb::Platform::Twitch.into(),
+        name: "Twitch".to_owned(),
+        stream_key: "live_1_2".to_owned(),
+        ..Default::default()
+    };
+    let mut client = ada.client.project.clone();
+    client.create_destination(request).await.unwrap();
+    for connection in ["old", "recent"] {
+        let stream = node.live(&stream_key, connection).await;
+        let request = pb::StopStreamRequest {
+            stream_id: stream.id,
+            ..Default::default()
+        };
+        ada.client
+            .stream
+            .clone()
+            .stop_stream(request)
+            .await
+            .unwrap();
+    }
+    let (_, other_key) = ada.project().await;
+    node.live(&other_key, "live").await;
+
+    // The live stream has run for longer than the retention.
+    for aged in [
+        format!("update streams set create_time = {LONG_AGO}, live_time = {LONG_AGO}"),
+        format!("update streams set end_time = {LONG_AGO} where connection_id = 'old'"),
+        format!("update publishes set create_time = {LONG_AGO} where connection_id = 'old'"),
+    ] {
+        server.database.execute(&aged).await;
+    }
+    let server = server.restart().await;
+
+    // Purged after the streams.
+    is_left_with(&server, "publishes", 2).await;
+    is_left_with(&server, "streams", streams).await;
+    is_left_with(&server, "relays", relays).await;
+    let live = "select count(*) from streams where end_time is null";
+    assert_eq!(server.database.number(live).await, 1);
+}
+
+/// Otherwise its relays would be deleted in one statement, however many streams it had.
+#[rstest]
+#[tokio::test]
+async fn a_deleted_destination_disappears_at_once_and_its_rows_soon(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, node) = (server.user().await, server.media_server().await);
+    let (project, stream_key) = ada.project().await;
+    let request = pb::CreateDestinationRequest {
+        project_id: project.id.clone(),
+        platform: pb::Platform::Twitch.into(),
+        name: "Twitch".to_owned(),
+        stream_key: "live_1_2".to_owned(),
+        ..Default::default()
+    };
+    let mut client = ada.client.project.clone();
+    let created = client
+        .create_destination(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let stream = node.live(&stream_key, "c1").await;
+    let list = pb::ListRelaysRequest {
+        stream_id: stream.id.clone(),
+    };
+    let mut streams = ada.client.stream.clone();
+    let relays = streams
+        .list_relays(list.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .relays;
+    assert_eq!(relays.len(), 1);
+    let request = pb::StopStreamRequest {
+        stream_id: stream.id,
+        ..Default::default()
+    };
+    streams.stop_stream(request).await.unwrap();
+
+    let request = pb::DeleteDestinationRequest {
+        destination_id: created.destination.unwrap().id,
+    };
+    client.delete_destination(request).await.unwrap();
+
+    let relays = streams.list_relays(list).await.unwrap().into_inner().relays;
+    assert_eq!(relays, []);
+    let request = pb::ListDestinationsRequest {
+        project_id: project.id,
+        ..Default::default()
+    };
+    let left = client
+        .list_destinations(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(left.destinations, []);
+    is_left_with(&server, "relays", 0).await;
+    is_left_with(&server, "destinations", 0).await;
+}
+
+/// For example a row that another session has locked, or whose index is damaged.
+#[rstest]
+#[tokio::test]
+async fn a_row_that_cannot_be_deleted_does_not_keep_the_others(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, node) = (server.user().await, server.media_server().await);
+    let (_, stream_key) = ada.project().await;
+    for connection in ["kept", "c1", "c2", "c3"] {
+        let stream = node.live(&stream_key, connection).await;
+        let request = pb::StopStreamRequest {
+            stream_id: stream.id,
+            ..Default::default()
+        };
+        ada.client
+            .stream
+            .clone()
+            .stop_stream(request)
+            .await
+            .unwrap();
+    }
+    let trigger = match engine {
+        Sqlite => vec![
+            "create trigger keep before delete on streams when old.connection_id = 'kept'
+             begin select raise(abort, 'kept'); end",
+        ],
+        Postgres => vec![
+            "create function keep() returns trigger language plpgsql as
+             $$ begin raise exception 'kept'; end $$",
+            "create trigger keep before delete on streams for each row
+             when (old.connection_id = 'kept') execute function keep()",
+        ],
+    };
+    for statement in trigger {
+        server.database.execute(statement).await;
+    }
+    let aged = format!("update streams set end_time = {LONG_AGO}");
+    server.database.execute(&aged).await;
+
+    let server = server.restart().await;
+
+    is_left_with(&server, "streams", 1).await;
+}

@@ -23,9 +23,11 @@ pub async fn jobs_have_run(program: &Process) -> Scrape {
         let scrape = Scrape::of(program).await;
         let last = "sluice_job_last_success_timestamp_seconds";
         let all = [
+            "account_deletion",
             "event_pruning",
             "mailer",
             "purge",
+            "purge_deleted",
             "reaper",
             "relay_watch",
             "trust",

@@ -125,7 +125,8 @@ async fn a_forced_deletion_ends_the_live_stream_and_erases_all_secrets(
     let (project, stream_key) = user.project().await;
     create_destination(&user, youtube_destination(&project)).await;
     let live = media.live(&stream_key, "c1").await;
-    let rows_with_secrets = "select (select count(*) from destinations)
+    let rows_with_secrets = "select (select count(*) from destinations
+               where length(stream_key_sealed) > 0 or url <> '' or stream_key_hint <> '')
             + (select count(*) from projects
                where stream_key_hash is not null or stream_key_sealed is not null
                   or previous_key_hash is not null or replaced_key_hash is not null)";

@@ -203,6 +203,29 @@ async fn a_passphrase_in_the_url_or_behind_the_key_is_refused_with_the_field_to_
     create_destination(&user, at("srt://a.com:9000?mode=caller")).await;
 }
 
+/// The row remains for a while.
+#[rstest]
+#[tokio::test]
+async fn the_passphrases_of_a_deleted_project_are_erased_at_once(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let (project, _) = user.project().await;
+    create_destination(&user, encrypted_destination(&project)).await;
+    let sealed = "select count(*) from destinations where srt_passphrase_sealed is not null";
+    assert_eq!(server.database.number(sealed).await, 1);
+
+    let request = pb::DeleteProjectRequest {
+        project_id: project.id,
+        force: false,
+    };
+    let mut projects = user.client.project.clone();
+    projects.delete_project(request).await.unwrap();
+
+    assert_eq!(server.database.number(sealed).await, 0);
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_passphrase_is_kept_replaced_and_removed(#[values(Sqlite, Postgres)] engine: Engine) {

@@ -1,0 +1,148 @@
+//! Removes the rows of what is deleted, a few at a time.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::batches::delete_batches;
+use crate::{
+    database::Database,
+    domain::now,
+    error::{Error, Result},
+    repositories::{DeletedKind, Deletions},
+    telemetry::metrics::JobTimer,
+};
+
+/// The retention of deleted projects: media servers may still ask about their streams.
+const PROJECT_RETENTION: TimeDelta = TimeDelta::days(7);
+
+/// How often deleted resources are searched for. None means three small reads.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The number of deleted resources that are read at once.
+const PAGE_SIZE: i64 = 100;
+
+/// How long a resource whose rows cannot be deleted waits for the next attempt.
+const RETRY_DELAY: Duration = Duration::from_secs(60);
+
+/// Deletes the projects of deleted accounts, so that their streams end; never returns.
+pub async fn delete_orphaned_projects(database: Database) {
+    let deletions = Deletions::new(database);
+    let mut timer = JobTimer::new("account_deletion", SEARCH_INTERVAL);
+    loop {
+        let run = timer.next_run().await;
+        let deleted = delete_orphans(&deletions).await;
+        if let Err(error) = &deleted {
+            tracing::warn!(
+                error = error.with_causes(),
+                "cannot read the projects of deleted accounts"
+            );
+        }
+        run.finish(matches!(deleted, Ok(true)));
+    }
+}
+
+/// Returns whether all were deleted.
+async fn delete_orphans(deletions: &Deletions) -> Result<bool> {
+    let (mut above, mut is_success) = (Uuid::nil(), true);
+    loop {
+        let page = deletions.list_orphans(above, PAGE_SIZE).await?;
+        let Some(last) = page.last() else {
+            return Ok(is_success);
+        };
+        above = last.uuid();
+        for id in page {
+            if let Err(error) = deletions.delete_orphan(id, now()).await {
+                let error = error.with_causes();
+                tracing::warn!(project_id = %id, error, "cannot delete a project of a deleted account");
+                is_success = false;
+            }
+        }
+    }
+}
+
+/// Deletes the rows of deleted destinations, projects and accounts, unless the clocks differ too
+/// much; never returns.
+pub async fn purge_deleted(database: Database) {
+    let clock_skew = database.clock_skew().clone();
+    let mut purge = DeletedPurge {
+        deletions: Deletions::new(database),
+        postponed: HashMap::new(),
+    };
+    let mut timer = JobTimer::new("purge_deleted", SEARCH_INTERVAL);
+    loop {
+        let run = timer.next_run_after(clock_skew.tolerable()).await;
+        let mut is_success = true;
+        for kind in DeletedKind::ALL {
+            match purge.run(kind).await {
+                Ok(all) => is_success &= all,
+                Err(error) => {
+                    let error = error.with_causes();
+                    tracing::warn!(?kind, error, "cannot purge what is deleted");
+                    is_success = false;
+                }
+            }
+        }
+        run.finish(is_success);
+    }
+}
+
+struct DeletedPurge {
+    deletions: Deletions,
+    /// What could not be purged, and when it is tried again.
+    postponed: HashMap<Uuid, Instant>,
+}
+
+impl DeletedPurge {
+    /// Purges what is deleted of one kind. A failure of one does not stop the others, unless
+    /// the database is unavailable. Returns whether there was none.
+    async fn run(&mut self, kind: DeletedKind) -> Result<bool> {
+        let until = match kind {
+            DeletedKind::Project => now() - PROJECT_RETENTION,
+            DeletedKind::Account | DeletedKind::Destination => now(),
+        };
+        self.postponed.retain(|_, time| *time > Instant::now());
+        let (mut above, mut is_success) = (Uuid::nil(), true);
+        loop {
+            let page = self.deletions.list(kind, until, above, PAGE_SIZE).await?;
+            let Some(last) = page.last() else {
+                return Ok(is_success);
+            };
+            above = *last;
+            for id in page {
+                if self.postponed.contains_key(&id) {
+                    is_success = false;
+                    continue;
+                }
+                match self.purge(kind, id).await {
+                    Ok(()) => {}
+                    Err(error @ (Error::DatabaseUnavailable(_) | Error::StorageFull(_))) => {
+                        return Err(error);
+                    }
+                    Err(error) => {
+                        let error = error.with_causes();
+                        tracing::warn!(?kind, %id, error, "cannot purge now, will try again");
+                        self.postponed.insert(id, Instant::now() + RETRY_DELAY);
+                        is_success = false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Deletes all rows of one.
+    async fn purge(&self, kind: DeletedKind, id: Uuid) -> Result<()> {
+        for step in kind.steps() {
+            // The rows have no order in which one could be skipped.
+            delete_batches((kind, id), 0, |batch| {
+                self.deletions.delete_rows(*step, id, batch.limit)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
