@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Database, Transaction},
+    database::{Batch, Database, DeletedBatch, Transaction},
     domain::Time,
     error::Result,
 };
@@ -27,8 +27,8 @@ impl TokenRevocations {
         )
     }
 
-    /// Deletes a batch of revocations from before a time; returns the number.
-    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of revocations from before a time.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<DeletedBatch> {
         const DELETE: &str = "delete from revocations
              where id in (
                  select id
