@@ -42,6 +42,15 @@ pub struct Batch {
     pub skip: i64,
 }
 
+/// The rows that a statement has deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeletedBatch {
+    /// Their number.
+    pub rows: u64,
+    /// The time of the statement, during which nothing else writes to SQLite.
+    pub work_time: Duration,
+}
+
 /// The database on either engine. A clone shares the connections.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -147,7 +156,7 @@ impl Database {
     }
 
     /// Begins a transaction that writes.
-    async fn begin(&self) -> Result<Transaction> {
+    pub(crate) async fn begin(&self) -> Result<Transaction> {
         Ok(match &self.pools {
             Pools::Postgres { writer, .. } => Engine::Postgres(writer.begin("begin").await?),
             Pools::Sqlite { writer, .. } => {
@@ -168,15 +177,14 @@ impl Database {
         })
     }
 
-    /// Runs a delete that binds a time as `$1`, and the batch as `$2` and `$3`; returns the
-    /// number of deleted rows.
+    /// Runs a delete that binds a time as `$1`, and the batch as `$2` and `$3`.
     pub(crate) async fn delete_batch(
         &self,
         sql: &'static str,
         before: Time,
         batch: Batch,
-    ) -> Result<u64> {
-        rows_affected!(self.writer(), sql, [before, batch.limit, batch.skip])
+    ) -> Result<DeletedBatch> {
+        delete_batch!(self, sql, [before, batch.limit, batch.skip])
     }
 
     /// Waits until everything that a transaction may have read is durable. Fails if its

@@ -50,7 +50,7 @@ pub use copy::{CopiedTable, CopyError, copy};
 pub use engine::Engine;
 pub(crate) use errors::on_unique_violation;
 pub(crate) use handle::Pools;
-pub use handle::{Batch, Database};
+pub use handle::{Batch, Database, DeletedBatch};
 pub use options::{DatabaseOptions, Pooler, PostgresServers, SettingNames, Target, TargetSession};
 pub(crate) use pool::Pool;
 pub use pool::PoolState;

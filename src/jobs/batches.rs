@@ -1,29 +1,26 @@
-use std::{
-    fmt,
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::{fmt, future::Future, time::Duration};
 
 use tokio::time::sleep;
 
 use crate::{
-    database::Batch,
+    database::{Batch, DeletedBatch},
     error::{Error, Result},
 };
 
 /// The rows of the first batch.
 const FIRST_BATCH_SIZE: i64 = 50;
 
-/// The rows of the largest batch.
+/// The rows of the smallest batch that is not small because of a failure, and of the largest.
+const MIN_BATCH_SIZE: i64 = 10;
 const MAX_BATCH_SIZE: i64 = 1000;
 
 /// The duration that a batch should take: on SQLite no other write runs meanwhile.
 const TARGET_DURATION: Duration = Duration::from_millis(20);
 
 /// The pauses between batches. Each is as long as the batch before, so that other writes get at
-/// least half of the time.
+/// least half of the time; after a failure it is the longest.
 const MIN_PAUSE: Duration = Duration::from_millis(2);
-const MAX_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
 
 /// Deletes batches with pauses until none is left. A batch that fails is tried again with fewer
 /// rows. A row that cannot be deleted is skipped until the next run, and logged, at most
@@ -35,17 +32,20 @@ pub(super) async fn delete_batches<F>(
     mut delete: impl FnMut(Batch) -> F,
 ) -> Result<bool>
 where
-    F: Future<Output = Result<u64>>,
+    F: Future<Output = Result<DeletedBatch>>,
 {
     let mut batch = Batch {
         limit: FIRST_BATCH_SIZE,
         skip: 0,
     };
     loop {
-        let begun = Instant::now();
+        let mut pause = MAX_PAUSE;
         match delete(batch).await {
-            Ok(0) => return Ok(batch.skip == 0),
-            Ok(_) => batch.limit = next_limit(batch.limit, begun.elapsed()),
+            Ok(DeletedBatch { rows: 0, .. }) => return Ok(batch.skip == 0),
+            Ok(DeletedBatch { work_time, .. }) => {
+                batch.limit = next_limit(batch.limit, work_time);
+                pause = work_time.clamp(MIN_PAUSE, MAX_PAUSE);
+            }
             Err(error) if !may_concern_one_row(&error) => return Err(error),
             Err(_) if batch.limit > 1 => batch.limit = (batch.limit / 10).max(1),
             Err(error) if batch.skip >= max_skipped => return Err(error),
@@ -58,7 +58,7 @@ where
                 batch.skip += 1;
             }
         }
-        sleep(begun.elapsed().clamp(MIN_PAUSE, MAX_PAUSE)).await;
+        sleep(pause).await;
     }
 }
 
@@ -69,7 +69,7 @@ fn next_limit(limit: i64, took: Duration) -> i64 {
         _ if took < TARGET_DURATION / 2 => limit * 2,
         _ => limit,
     };
-    next.clamp(1, MAX_BATCH_SIZE)
+    next.clamp(MIN_BATCH_SIZE, MAX_BATCH_SIZE)
 }
 
 /// Whether another batch may succeed although this one fails.
@@ -94,7 +94,10 @@ mod tests {
                 return Err(Error::ConcurrentChange);
             }
             left.retain(|row| !chosen.contains(row));
-            Ok(u64::try_from(chosen.len()).unwrap())
+            Ok(DeletedBatch {
+                rows: u64::try_from(chosen.len()).unwrap(),
+                work_time: Duration::from_millis(15),
+            })
         };
         let result = delete_batches("rows", 10, |batch| ready(delete(batch))).await;
         (result, left)
@@ -147,7 +150,7 @@ mod tests {
         assert_eq!(next_limit(100, Duration::from_millis(60)), 50);
         assert_eq!(next_limit(100, Duration::from_millis(20)), 100);
         assert_eq!(next_limit(100, Duration::from_millis(5)), 200);
-        assert_eq!(next_limit(1, Duration::from_secs(1)), 1);
+        assert_eq!(next_limit(10, Duration::from_secs(1)), 10);
         assert_eq!(next_limit(1000, Duration::ZERO), 1000);
     }
 }

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use super::batches::delete_batches;
 use crate::{
     auth::SealingKeyId,
-    database::{Batch, Database},
+    database::{Batch, Database, DeletedBatch},
     domain::{Time, now},
     error::Result,
     repositories::{
@@ -130,7 +130,7 @@ async fn purge_batch(
     audited_before: Time,
     now: Time,
     batch: Batch,
-) -> Result<u64> {
+) -> Result<DeletedBatch> {
     let before = now - RECORD_RETENTION;
     let owned = database.clone();
     match target {
@@ -149,7 +149,7 @@ async fn purge_batch(
         PurgeTarget::Connections => Publishing::purge_connections(database, before, batch).await,
         PurgeTarget::Boots => Publishing::purge_boots(database, before, batch).await,
         // They have no batches, or a retention of their own.
-        PurgeTarget::Streams | PurgeTarget::Keys => Ok(0),
+        PurgeTarget::Streams | PurgeTarget::Keys => Ok(DeletedBatch::default()),
     }
 }
 

@@ -2,7 +2,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Database, Transaction},
+    database::{Batch, Database, DeletedBatch, Transaction},
     domain::{AuditContext, AuditEvent, AuditEventId, Page, RequestOrigin, Time, UserId},
     error::Result,
 };
@@ -54,8 +54,8 @@ impl AuditLog {
         )
     }
 
-    /// Deletes a batch of entries from before a time; returns the number.
-    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of entries from before a time.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<DeletedBatch> {
         const DELETE: &str = "delete from audit_events
              where id in (
                  select id
@@ -66,11 +66,11 @@ impl AuditLog {
         self.database.delete_batch(DELETE, before, batch).await
     }
 
-    /// Deletes a batch of refusals that concern no user; returns the number. They are kept for
+    /// Deletes a batch of refusals that concern no user. They are kept for
     /// a week only, because any client can cause many.
-    pub async fn purge_unattributed(&self, now: Time, batch: Batch) -> Result<u64> {
-        rows_affected!(
-            self.database.writer(),
+    pub async fn purge_unattributed(&self, now: Time, batch: Batch) -> Result<DeletedBatch> {
+        delete_batch!(
+            self.database,
             "delete from audit_events
              where id in (
                  select id

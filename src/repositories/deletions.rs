@@ -7,7 +7,7 @@
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, Engine},
+    database::{Database, DeletedBatch, Engine},
     domain::{ProjectId, Time},
     error::Result,
     repositories::projects::deletion,
@@ -167,13 +167,18 @@ impl Deletions {
         fetch_scalars!(self.database.reader(), sql, [until, above, limit])
     }
 
-    /// Deletes at most `limit` rows of what is deleted; returns the number.
-    pub async fn delete_rows(&self, step: DeletionStep, id: Uuid, limit: i64) -> Result<u64> {
+    /// Deletes at most `limit` rows of what is deleted.
+    pub async fn delete_rows(
+        &self,
+        step: DeletionStep,
+        id: Uuid,
+        limit: i64,
+    ) -> Result<DeletedBatch> {
         let sql = match self.database.writer() {
             Engine::Postgres(_) => step.postgres,
             Engine::Sqlite(_) => step.sqlite,
         };
-        rows_affected!(self.database.writer(), sql, [id, limit])
+        delete_batch!(self.database, sql, [id, limit])
     }
 
     /// At most `limit` projects after `above`, in their order, that are not deleted although

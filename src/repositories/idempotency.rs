@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Database, Transaction, on_unique_violation},
+    database::{Batch, Database, DeletedBatch, Transaction, on_unique_violation},
     domain::Time,
     error::{Error, Result},
 };
@@ -95,8 +95,8 @@ impl IdempotencyKey {
         .map_err(on_unique_violation(Error::ConcurrentChange))
     }
 
-    /// Deletes a batch of outdated request ids; returns the number.
-    pub async fn purge(database: &Database, now: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of outdated request ids.
+    pub async fn purge(database: &Database, now: Time, batch: Batch) -> Result<DeletedBatch> {
         const DELETE: &str = "delete from idempotent_creates
              where (owner_id, request_id) in (
                  select owner_id, request_id

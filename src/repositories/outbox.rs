@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use tokio::sync::Notify;
 
 use crate::{
-    database::{Batch, Database, Pools, Transaction},
+    database::{Batch, Database, DeletedBatch, Pools, Transaction},
     domain::{Email, EmailKind, EmailMessage, EmailMessageId, Time, UserId},
     error::Result,
 };
@@ -120,8 +120,8 @@ impl Outbox {
         )
     }
 
-    /// Deletes a batch of unsent messages from before a time; returns the number.
-    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of unsent messages from before a time.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<DeletedBatch> {
         const DELETE: &str = "delete from outbox
              where id in (
                  select id

@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 
 use crate::{
     auth::{AttemptSubject, retry_delays},
-    database::{Batch, Database, Transaction},
+    database::{Batch, Database, DeletedBatch, Transaction},
     domain::Time,
     error::{Error, Result},
 };
@@ -129,10 +129,10 @@ impl FailedAttempts {
             .await
     }
 
-    /// Deletes a batch of rows that do not count any more; returns the number.
-    pub async fn purge(&self, now: Time, batch: Batch) -> Result<u64> {
-        rows_affected!(
-            self.database.writer(),
+    /// Deletes a batch of rows that do not count any more.
+    pub async fn purge(&self, now: Time, batch: Batch) -> Result<DeletedBatch> {
+        delete_batch!(
+            self.database,
             "delete from guesses
              where subject_hash in (
                  select subject_hash

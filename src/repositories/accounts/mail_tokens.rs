@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{api_keys, failed_attempts, session_rows};
 use crate::{
-    database::{Batch, Database, Transaction},
+    database::{Batch, Database, DeletedBatch, Transaction},
     domain::{AuditContext, EmailKind, EmailMessage, RequestOrigin, SessionId, Time, User, UserId},
     error::{Error, Result},
     repositories::{audit_log, sql::user_columns},
@@ -164,8 +164,8 @@ impl MailTokens {
             .await
     }
 
-    /// Deletes a batch of expired tokens; returns the number.
-    pub async fn purge(&self, now: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of expired tokens.
+    pub async fn purge(&self, now: Time, batch: Batch) -> Result<DeletedBatch> {
         const DELETE: &str = "delete from mail_tokens
              where token_hash in (
                  select token_hash

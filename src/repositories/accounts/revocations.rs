@@ -2,7 +2,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Database, Engine, Transaction},
+    database::{Batch, Database, DeletedBatch, Engine, Transaction},
     domain::{Time, now},
     error::Result,
 };
@@ -87,8 +87,8 @@ impl TokenRevocations {
         })
     }
 
-    /// Deletes a batch of revocations from before a time; returns the number.
-    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of revocations from before a time.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<DeletedBatch> {
         const DELETE: &str = "delete from revocations
              where id in (
                  select id

@@ -3,7 +3,7 @@ use super::{
     session_rows::{self, session_columns},
 };
 use crate::{
-    database::{Batch, Database, Transaction},
+    database::{Batch, Database, DeletedBatch, Transaction},
     domain::{AuditContext, Identity, Page, Session, SessionId, Time, UserId},
     error::{Error, Result},
     repositories::{CountedAttempt, audit_log, sql::for_share},
@@ -183,8 +183,8 @@ impl Sessions {
             .await
     }
 
-    /// Deletes a batch of sessions that expired before a time; returns the number.
-    pub async fn purge_expired(&self, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of sessions that expired before a time.
+    pub async fn purge_expired(&self, before: Time, batch: Batch) -> Result<DeletedBatch> {
         const DELETE: &str = "delete from sessions
              where id in (
                  select id
@@ -195,8 +195,8 @@ impl Sessions {
         self.database.delete_batch(DELETE, before, batch).await
     }
 
-    /// Deletes a batch of sessions that were ended before a time; returns the number.
-    pub async fn purge_revoked(&self, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of sessions that were ended before a time.
+    pub async fn purge_revoked(&self, before: Time, batch: Batch) -> Result<DeletedBatch> {
         const DELETE: &str = "delete from sessions
              where id in (
                  select id

@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Database, Engine, Transaction},
+    database::{Batch, Database, DeletedBatch, Engine, Transaction},
     domain::{Change, Event, ProjectId, Tenant, Time},
     error::{Error, Result},
     repositories::sql::owned_by,
@@ -153,8 +153,8 @@ impl Events {
         Ok(events)
     }
 
-    /// Deletes a batch of events from before a time; returns the number.
-    pub async fn prune(&self, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of events from before a time.
+    pub async fn prune(&self, before: Time, batch: Batch) -> Result<DeletedBatch> {
         let sql = match self.database.writer() {
             // Replicas that prune concurrently do not wait for each other.
             Engine::Postgres(_) => {

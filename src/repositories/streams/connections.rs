@@ -1,7 +1,7 @@
 //! The connections that have published.
 
 use crate::{
-    database::{Batch, Database, Transaction},
+    database::{Batch, Database, DeletedBatch, Transaction},
     domain::{ProjectId, Publisher, Time},
     error::Result,
 };
@@ -82,8 +82,8 @@ pub(super) async fn record_end(
     )
 }
 
-/// Deletes a batch of connections from before a time that hold no stream; returns the number.
-pub(super) async fn purge(database: &Database, before: Time, batch: Batch) -> Result<u64> {
+/// Deletes a batch of connections from before a time that hold no stream.
+pub(super) async fn purge(database: &Database, before: Time, batch: Batch) -> Result<DeletedBatch> {
     const DELETE: &str = "delete from publishes
          where (node_id, boot_id, connection_id, project_id) in (
              select p.node_id, p.boot_id, p.connection_id, p.project_id

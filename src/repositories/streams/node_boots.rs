@@ -4,7 +4,7 @@
 //! has lost its earlier connections, even if delayed reports of them still arrive.
 
 use crate::{
-    database::{Batch, Database, Transaction},
+    database::{Batch, Database, DeletedBatch, Transaction},
     domain::{Publisher, Time},
     error::{Error, Result},
 };
@@ -62,9 +62,8 @@ async fn insert(database: &Database, node_id: &str, boot_id: &str, time: Time) -
     )
 }
 
-/// Deletes a batch of boots from before a time, except the newest of each node; returns the
-/// number.
-pub(super) async fn purge(database: &Database, before: Time, batch: Batch) -> Result<u64> {
+/// Deletes a batch of boots from before a time, except the newest of each node.
+pub(super) async fn purge(database: &Database, before: Time, batch: Batch) -> Result<DeletedBatch> {
     const DELETE: &str = "delete from node_boots
          where (node_id, boot_id) in (
              select b.node_id, b.boot_id

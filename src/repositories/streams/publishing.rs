@@ -9,7 +9,7 @@ use super::{
     rows::{load, lock_project_of, reconnect_window, record, store, store_change, stream_columns},
 };
 use crate::{
-    database::{Batch, Database},
+    database::{Batch, Database, DeletedBatch},
     domain::{PublishAction, Publisher, Stream, StreamId, StreamStats, StreamTimeouts, Time},
     error::Result,
     repositories::{Refusals, projects::rows::return_revision},
@@ -147,13 +147,21 @@ impl Publishing {
             .await
     }
 
-    /// Deletes a batch of connections from before a time; returns the number.
-    pub async fn purge_connections(database: &Database, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of connections from before a time.
+    pub async fn purge_connections(
+        database: &Database,
+        before: Time,
+        batch: Batch,
+    ) -> Result<DeletedBatch> {
         connections::purge(database, before, batch).await
     }
 
-    /// Deletes a batch of boots from before a time; returns the number.
-    pub async fn purge_boots(database: &Database, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of boots from before a time.
+    pub async fn purge_boots(
+        database: &Database,
+        before: Time,
+        batch: Batch,
+    ) -> Result<DeletedBatch> {
         node_boots::purge(database, before, batch).await
     }
 }

@@ -1,5 +1,5 @@
 use crate::{
-    database::{Batch, Database},
+    database::{Batch, Database, DeletedBatch},
     domain::{
         Page, PeerAddress, ProjectId, Publisher, Refusal, RefusalId, RefusalReason, Tenant, Time,
     },
@@ -94,8 +94,8 @@ impl Refusals {
         )
     }
 
-    /// Deletes a batch of refused publishes from before a time; returns the number.
-    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of refused publishes from before a time.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<DeletedBatch> {
         const DELETE: &str = "delete from refusals
              where id in (
                  select id

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::rows::{load, record, store, stream_columns};
 use crate::{
-    database::{Batch, Database, Transaction},
+    database::{Batch, Database, DeletedBatch, Transaction},
     domain::{
         AuditContext, EndReason, Page, ProjectId, Stream, StreamId, StreamStatus, Tenant, Time,
     },
@@ -89,9 +89,8 @@ impl Streams {
         })?)
     }
 
-    /// Deletes a batch of streams that ended before a time, with their relays; returns the
-    /// number of streams.
-    pub async fn purge(&self, before: Time, batch: Batch) -> Result<u64> {
+    /// Deletes a batch of streams that ended before a time, with their relays.
+    pub async fn purge(&self, before: Time, batch: Batch) -> Result<DeletedBatch> {
         const DELETE: &str = "delete from streams
              where id in (
                  select id

@@ -140,6 +140,12 @@ async fn every_rpc_treats_the_id_of_another_tenant_like_an_unknown_id(
         };
         let owner = Owner::create(&server).await;
         let id = owner.id(resource);
+        // The rows of what an owner has deleted disappear by themselves.
+        eventually("no row is going to be deleted", async || {
+            let deleted = "select count(*) from destinations where delete_time is not null";
+            (server.database.number(deleted).await == 0).then_some(())
+        })
+        .await;
         let before = dump(&server.database).await;
 
         for (caller, token) in [
