@@ -41,7 +41,7 @@ const NICENESS: i32 = 10;
 /// The retry delay that a caller is told when the queue is full.
 const QUEUE_FULL_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The part of the slots that one address may use.
+/// The part of the slots that one address may use, but at least one for each thread.
 const ADDRESS_FRACTION: usize = 8;
 
 /// A well-formed hash of an unknown password, without its version and cost.
@@ -97,11 +97,8 @@ pub enum PasswordVerification {
     },
 }
 
-/// A task for a hashing thread, which tells it the cost of new hashes.
-struct Job {
-    task: Box<dyn FnOnce(u32) + Send>,
-    permit: Arc<SlotPermit>,
-}
+/// A task for a hashing thread, which tells it the cost of new hashes. It holds a permit.
+type Job = Box<dyn FnOnce(u32) + Send>;
 
 impl PasswordHasher {
     /// Starts the threads. `cost` is the binary logarithm of the rounds. `queue` is the
@@ -122,7 +119,7 @@ impl PasswordHasher {
             queue: sender,
             slots: Arc::new(Slots {
                 max: threads + queue,
-                max_per_address: ((threads + queue) / ADDRESS_FRACTION).max(1),
+                max_per_address: ((threads + queue) / ADDRESS_FRACTION).max(threads),
                 used: Mutex::default(),
             }),
             cost,
@@ -216,17 +213,20 @@ impl HashSlot {
     ) -> Result<T> {
         let (reply, done) = oneshot::channel();
         let _step = traces::child_span("password");
+        let permit = Arc::clone(&self.permit);
         let task = Box::new(move |cost| {
             if !reply.is_closed() {
-                let _run = PASSWORDS.start_run();
-                let _ = reply.send(task(cost));
+                let run = PASSWORDS.start_run();
+                let result = task(cost);
+                // Before the reply: the caller may come back at once for another slot.
+                drop((run, permit));
+                let _ = reply.send(result);
             }
         });
-        let permit = Arc::clone(&self.permit);
         PASSWORDS.waiting.inc();
         self.hasher
             .queue
-            .send(Job { task, permit })
+            .send(task)
             .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))?;
         done.await.map_err(Error::internal)
     }
@@ -243,13 +243,12 @@ fn lower_priority() {
 fn run_jobs(queue: &Mutex<Receiver<Job>>, cost: u32) {
     loop {
         let next = queue.lock().recv();
-        let Ok(Job { task, permit }) = next else {
+        let Ok(task) = next else {
             return;
         };
         PASSWORDS.waiting.dec();
         // The panic hook logs a panic, the caller gets INTERNAL, and the thread goes on.
         let _ = catch_unwind(AssertUnwindSafe(|| task(cost)));
-        drop(permit);
     }
 }
 
@@ -306,6 +305,7 @@ mod tests {
         let raised = PasswordHasher::start(11, 1, 4).unwrap();
         let slot = hasher.reserve_slot(None).unwrap();
         let own = slot.hash(password("correct horse")).await.unwrap();
+        drop(slot);
         let imported = bcrypt::hash_with_salt("correct horse", 10, *b"0123456789abcdef").unwrap();
         let imported = imported.format_for_version(bcrypt::Version::TwoB);
         let matching = |needs_rehash| PasswordVerification::Match { needs_rehash };

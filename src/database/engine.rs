@@ -43,19 +43,6 @@ macro_rules! rows_affected {
     };
 }
 
-/// Deletes a batch of rows in a transaction of its own; returns their number and the time of
-/// the statement.
-macro_rules! delete_batch {
-    ($database:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {{
-        let mut tx = $database.begin().await?;
-        // Not the wait for a connection, which has nothing to do with the number of rows.
-        let begun = std::time::Instant::now();
-        let rows = rows_affected!(tx, $sql, [$($argument),*])?;
-        let work_time = begun.elapsed();
-        tx.commit($crate::database::DeletedBatch { rows, work_time }).await
-    }};
-}
-
 /// Whether a statement returns a row.
 macro_rules! exists {
     ($target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use super::{
     ChangeNotifications,
     autocommit::{Acquire, Autocommit},
+    batches::{Batch, DeletedBatch},
     clock_skew::ClockSkew,
     dialect,
     engine::Engine,
@@ -32,24 +33,6 @@ pub type ReadExecutor<'a> = Engine<Autocommit<'a, Pool<Postgres>>, Autocommit<'a
 
 /// Runs a statement that writes.
 pub type WriteExecutor<'a> = Engine<Autocommit<'a, Pool<Postgres>>, Autocommit<'a, SqliteWriter>>;
-
-/// The rows that one statement deletes, of all rows to delete in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Batch {
-    /// The maximum number of rows.
-    pub limit: i64,
-    /// The number of rows before the first one, because they cannot be deleted now.
-    pub skip: i64,
-}
-
-/// The rows that a statement has deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DeletedBatch {
-    /// Their number.
-    pub rows: u64,
-    /// The time of the statement, during which nothing else writes to SQLite.
-    pub work_time: Duration,
-}
 
 /// The database on either engine. A clone shares the connections.
 #[derive(Debug, Clone)]

@@ -15,6 +15,8 @@
 mod columns;
 #[macro_use]
 mod engine;
+#[macro_use]
+mod batches;
 mod abandoned_sessions;
 mod autocommit;
 mod change_notifications;
@@ -43,14 +45,15 @@ mod unusable;
 mod write_lease;
 
 pub(crate) use autocommit::Autocommit;
+pub use batches::{Batch, DeletedBatch};
 pub(crate) use change_notifications::ChangeNotifications;
 pub use clock_skew::ClockSkew;
 pub(crate) use connect_error::ConnectError;
 pub use copy::{CopiedTable, CopyError, copy};
 pub use engine::Engine;
 pub(crate) use errors::on_unique_violation;
+pub use handle::Database;
 pub(crate) use handle::Pools;
-pub use handle::{Batch, Database, DeletedBatch};
 pub use options::{DatabaseOptions, Pooler, PostgresServers, SettingNames, Target, TargetSession};
 pub(crate) use pool::Pool;
 pub use pool::PoolState;

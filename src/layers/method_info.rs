@@ -161,7 +161,6 @@ mod tests {
             anonymous,
             [
                 "Check",
-                "List",
                 "ServerReflectionInfo",
                 "ServerReflectionInfo",
                 "Watch"

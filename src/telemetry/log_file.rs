@@ -1,4 +1,7 @@
 //! The log in files. A new one begins with each hour or day, and old ones are deleted.
+//!
+//! `tracing-appender` 0.2 is not used, because it deletes every file with the prefix of the
+//! log: `sluice.log` would delete the files of `sluice-edge.log` beside it.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,5 +1,6 @@
 //! The log as OpenTelemetry log records, for a collector. A record has the fields of its
-//! line and of its call, and the ids of the call's trace.
+//! line and of its call, and the ids of the call's trace. These are in the extensions of our
+//! spans (see [`traces`](super::traces)), where `opentelemetry-appender-tracing` does not look.
 
 use std::{
     fmt::Debug,

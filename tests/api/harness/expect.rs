@@ -34,10 +34,10 @@ pub fn refused<T: Debug>(response: Result<Response<T>, Status>) -> Refusal {
     };
     let check_details =
         |code: Code, has: bool| assert_eq!(refusal.code == code, has, "{refusal:?}");
-    check_details(
-        Code::InvalidArgument,
-        refusal.details.bad_request().is_some(),
-    );
+    // No field of a malformed message is known.
+    let has_fields =
+        refusal.details.bad_request().is_some() || refusal.reason == "REQUEST_MALFORMED";
+    check_details(Code::InvalidArgument, has_fields);
     check_details(Code::NotFound, refusal.details.resource_info().is_some());
     check_details(
         Code::FailedPrecondition,
@@ -45,7 +45,7 @@ pub fn refused<T: Debug>(response: Result<Response<T>, Status>) -> Refusal {
     );
     let retry = [Code::Unavailable, Code::ResourceExhausted].contains(&refusal.code)
         // The same call would fail again.
-        && refusal.reason != "METADATA_TOO_LARGE";
+        && !["METADATA_TOO_LARGE", "REQUEST_TOO_LARGE"].contains(&&*refusal.reason);
     assert_eq!(retry, refusal.details.retry_info().is_some(), "{refusal:?}");
     refusal
 }

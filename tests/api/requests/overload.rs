@@ -136,7 +136,6 @@ async fn watches_and_incomplete_requests_do_not_count_as_concurrent_calls(
 #[rstest]
 #[case::sluice_rpc("sluice.v1.AuthService/GetJwks")]
 #[case::health_check("grpc.health.v1.Health/Check")]
-#[case::unknown_service("sluice.v1.Nothing/Nothing")]
 #[tokio::test]
 async fn incomplete_requests_are_limited_and_release_their_permits_when_cancelled(
     #[case] rpc: &str,
@@ -164,7 +163,6 @@ async fn incomplete_requests_are_limited_and_release_their_permits_when_cancelle
 
 #[rstest]
 #[case::health_check("grpc.health.v1.Health/Check")]
-#[case::unknown_service("sluice.v1.Nothing/Nothing")]
 #[tokio::test]
 async fn an_incomplete_request_to_any_service_times_out(#[case] rpc: &str) {
     let server = TestServer::start_with(Sqlite, &["--call-timeout=1s"]).await;

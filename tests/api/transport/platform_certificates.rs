@@ -71,7 +71,7 @@ async fn keys_are_fetched_from_an_issuer_that_the_platform_trusts() {
     answer.unwrap();
 
     for (authorities, logged) in [
-        (&*another, "UnknownIssuer"),
+        (&*another, "invalid peer certificate"),
         (NO_AUTHORITIES, "install the package ca-certificates"),
     ] {
         let (program, answer) = sign_in_with_id_token(&issuer, &key, authorities).await;
