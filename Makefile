@@ -4,7 +4,7 @@
 
 SHELL := bash
 
-.PHONY: help run demo test lint bench
+.PHONY: help run demo test kills lint bench
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -20,6 +20,9 @@ demo: ## Sends a test picture through nginx-rtmp and an edge to two destinations
 
 test: ## Runs all tests, on SQLite and a temporary PostgreSQL.
 	@tests/run
+
+kills: ## Kills servers 500 times on each engine during writes, and reads all acknowledged writes back.
+	@SLUICE_TEST_KILLS=$${SLUICE_TEST_KILLS:-500} tests/run --release --test api -- kills:: --nocapture
 
 bench: ## Measures load and hot paths, and compares them with the limits of this machine.
 	@tests/run bench --bench load

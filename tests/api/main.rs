@@ -10,6 +10,7 @@ mod database;
 mod deployment;
 mod edge;
 mod harness;
+mod kills;
 mod lifecycle;
 mod operations;
 mod project;

@@ -3,7 +3,7 @@
 mod access_tokens;
 mod authorization;
 mod canary;
-mod descriptors;
+pub mod descriptors;
 pub mod dump;
 mod env_example;
 mod errors;

@@ -107,16 +107,15 @@ impl Process {
         Self { child, log, reader }
     }
 
-    /// Creates an operator key with `sluice admin create-api-key`; returns its secret.
+    /// Creates the operator key of a media server; returns its secret.
     pub async fn create_operator_key(database: &TestDatabase) -> String {
-        let arguments = [
-            "admin",
-            "create-api-key",
-            "--scope",
-            "streams:publish",
-            "--name",
-            "m",
-        ];
+        Self::create_operator_key_with(database, &["streams:publish"]).await
+    }
+
+    /// Creates an operator key with `sluice admin create-api-key`; returns its secret.
+    pub async fn create_operator_key_with(database: &TestDatabase, scopes: &[&str]) -> String {
+        let mut arguments = vec!["admin", "create-api-key", "--name", "m"];
+        arguments.extend(scopes.iter().flat_map(|scope| ["--scope", scope]));
         let directory = database.directory.path().to_str().unwrap();
         let settings = [
             ("DATABASE_URL", &*database.url),

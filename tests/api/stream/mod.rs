@@ -9,7 +9,6 @@ mod hook_sequences_mediamtx;
 mod hook_sequences_nginx;
 mod hook_sequences_srs;
 mod key_rotation;
-mod killed_servers;
 mod list_refusals;
 mod list_streams;
 mod media_servers;

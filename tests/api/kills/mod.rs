@@ -1,0 +1,19 @@
+//! Programs are killed with SIGKILL during writes and watches: acknowledged writes survive, and
+//! watchers resume on another program.
+
+mod accounts;
+mod api_keys;
+mod caller;
+mod counts;
+mod destinations;
+mod killed_servers;
+mod nodes;
+mod projects;
+mod publishes;
+mod relays;
+mod renames;
+mod sessions;
+mod stream_keys;
+mod watches;
+mod writer;
+mod written_rpcs;

@@ -1,0 +1,55 @@
+use std::collections::BTreeSet;
+
+use crate::contract::descriptors::requests;
+
+/// The RPCs whose acknowledged writes survive kills.
+pub const WRITTEN_RPCS: [&str; 27] = [
+    "BeginPublish",
+    "ChangePassword",
+    "ClaimRelays",
+    "CreateApiKey",
+    "CreateDestination",
+    "CreateProject",
+    "DeleteDestination",
+    "DeleteMe",
+    "DeleteProject",
+    "EndPublish",
+    "ExchangeApiKey",
+    "HeartbeatPublish",
+    "RefreshTokens",
+    "ReportRelays",
+    "RevokeApiKey",
+    "RevokeSession",
+    "RotateStreamKey",
+    "SignIn",
+    "SignOut",
+    "SignUp",
+    "StartRelay",
+    "StopRelay",
+    "StopStream",
+    "SyncNode",
+    "UpdateDestination",
+    "UpdateMe",
+    "UpdateProject",
+];
+
+/// The RPCs that need mail or an OpenID Connect issuer. Their transactions are like those of
+/// SignUp, SignIn and ChangePassword.
+const NOT_WRITTEN: [&str; 5] = [
+    "RequestEmailVerification",
+    "RequestPasswordReset",
+    "ResetPassword",
+    "SignInWithIdToken",
+    "VerifyEmail",
+];
+
+#[test]
+fn every_rpc_that_writes_is_checked_or_listed() {
+    let paths = requests();
+    let rpcs = paths.keys().map(|path| path.rsplit_once('/').unwrap().1);
+    let reads = ["Get", "List", "Reveal", "Watch"];
+    let is_read = |rpc: &&str| reads.iter().any(|read| rpc.starts_with(read));
+    let writing: BTreeSet<_> = rpcs.filter(|rpc| !is_read(rpc)).collect();
+    let known = WRITTEN_RPCS.into_iter().chain(NOT_WRITTEN);
+    assert_eq!(writing, known.collect());
+}
