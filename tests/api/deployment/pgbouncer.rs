@@ -28,18 +28,20 @@ const LISTENERS: &str = "select count(*) from pg_stat_activity
 async fn start(mode: PoolMode) -> (PgBouncer, TestServer) {
     let database = TestDatabase::create(Postgres).await;
     let pool_size = match mode {
-        PoolMode::Transaction => 2,
+        PoolMode::Transaction => 4,
         PoolMode::Session => 30,
     };
     let pooler = PgBouncer::start(&database, mode, pool_size).await;
     let [url, declared] = pooler.flags();
-    // Long timeouts: all calls wait for few sessions.
+    // Long timeouts, and fewer statements of jobs than in other tests: all calls wait for few
+    // sessions.
     let flags = [
         &*url,
         &declared,
         "--db-pool-size=8",
         "--db-acquire-timeout=20s",
         "--db-timeout=20s",
+        "--reap-interval=1s",
     ];
     let server = TestServer::start_on(database, &flags).await;
     (pooler, server)

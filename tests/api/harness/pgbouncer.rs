@@ -96,7 +96,7 @@ impl PgBouncer {
         let has_one_host = !database.url.contains(',');
         let is_postgres = database.url.starts_with("postgres") && has_one_host;
         let pool_size = match mode {
-            PoolMode::Transaction => 2,
+            PoolMode::Transaction => 4,
             PoolMode::Session => 20,
         };
         match is_postgres {
