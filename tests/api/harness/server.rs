@@ -99,14 +99,19 @@ impl TestServer {
         connect(address).await
     }
 
-    /// Waits until health checks have this answer.
+    /// Waits until health checks of the server and of a service have this answer.
     pub async fn wait_for_health(&self, status: ServingStatus) {
         let mut client = HealthClient::new(self.channel.clone());
-        eventually("the health changes", async || {
-            let answer = client.check(HealthCheckRequest::default()).await;
-            (answer.unwrap().into_inner().status() == status).then_some(())
-        })
-        .await;
+        for service in ["", "sluice.v1.AuthService"] {
+            let request = HealthCheckRequest {
+                service: service.to_owned(),
+            };
+            eventually("the health changes", async || {
+                let answer = client.check(request.clone()).await.unwrap();
+                (answer.into_inner().status() == status).then_some(())
+            })
+            .await;
+        }
     }
 
     /// Stops the server; returns its database.
