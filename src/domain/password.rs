@@ -134,6 +134,13 @@ mod tests {
     }
 
     #[test]
+    fn only_the_first_32_characters_are_estimated() {
+        let strong = "zwölf boxkämpfer jagen";
+        assert!(parse_new(&format!("{}{strong}", "a".repeat(8))).is_ok());
+        assert!(parse_new(&format!("{}{strong}", "a".repeat(32))).is_err());
+    }
+
+    #[test]
     fn passwords_from_the_name_or_address_are_rejected() {
         let about = ["augusta.lovelace@example.com", "Augusta Lovelace"];
         for text in ["augusta.lovelace", "Lovelace1815", "augustalovelace"] {

@@ -190,7 +190,8 @@ impl Users {
     }
 
     /// Deletes an account, if its password still has this hash: it and its projects cannot be
-    /// found any more, and their live streams end. Their rows are deleted later ([`Deletions`]).
+    /// found any more, and their live streams end. What its rows say of the person is erased;
+    /// they are deleted later ([`Deletions`]), and so are the projects without a live stream.
     /// Returns the ids of the ended sessions and API keys.
     ///
     /// [`Deletions`]: crate::repositories::Deletions
@@ -223,6 +224,10 @@ impl Users {
                      where email_key = (select email_key from users where id = $1)",
                     "delete from mail_tokens where user_id = $1",
                     "delete from identities where user_id = $1",
+                    "update sessions
+                     set refresh_seed = substr(refresh_seed, 1, 0), peer_address = '',
+                         user_agent = ''
+                     where user_id = $1",
                 ] {
                     execute!(tx, sql, [id])?;
                 }
@@ -257,7 +262,7 @@ impl Users {
     }
 }
 
-/// Marks a locked account as deleted, and forgets its person. The address is free.
+/// Marks a locked account as deleted, and erases its person. The address is free.
 async fn mark_deleted(tx: &mut Transaction, id: UserId, now: Time) -> Result<()> {
     execute!(
         tx,

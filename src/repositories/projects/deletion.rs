@@ -11,11 +11,11 @@ use crate::{
     repositories::streams::rows::end_active,
 };
 
-/// Marks destinations as deleted at `$2`, and erases their secrets.
+/// Marks destinations as deleted at `$2`, and erases their names, addresses and secrets.
 macro_rules! mark_destinations {
     () => {
         "update destinations
-         set delete_time = $2, url = '', stream_key_hint = '',
+         set delete_time = $2, name = '', url = '', stream_key_hint = '',
              stream_key_sealed = substr(stream_key_sealed, 1, 0), srt_passphrase_sealed = null"
     };
 }
@@ -36,10 +36,12 @@ pub(crate) async fn delete_locked(tx: &mut Transaction, id: ProjectId, now: Time
             mark_destinations!(),
             " where project_id = $1 and delete_time is null"
         ),
+        // There are few. They have networks of publishers.
+        "delete from refusals where project_id = $1 and $2 is not null",
         "update projects
-         set delete_time = $2, stream_key_hash = null, stream_key_sealed = null,
-             previous_key_hash = null, previous_key_expire_time = null,
-             replaced_key_hash = null
+         set delete_time = $2, name = '', stream_key_hint = '', stream_key_hash = null,
+             stream_key_sealed = null, previous_key_hash = null,
+             previous_key_expire_time = null, replaced_key_hash = null
          where id = $1",
     ] {
         execute!(tx, sql, [id, now])?;

@@ -9,6 +9,19 @@ use tonic_prost::ProstCodec;
 
 use crate::harness::{Client, Refusal, TestDatabase, TestServer, User, refused};
 
+/// SignUp of `ada@example.com`: a client with her access token.
+pub async fn sign_up(channel: &Channel) -> Client {
+    let request = pb::SignUpRequest {
+        email: "ada@example.com".to_owned(),
+        password: "correct horse battery staple".to_owned(),
+        display_name: "Ada".to_owned(),
+        request_id: String::new(),
+    };
+    let answer = Client::anonymous(channel).auth.sign_up(request).await;
+    let tokens = answer.unwrap().into_inner().tokens.unwrap();
+    Client::with_token(channel, &tokens.access_token)
+}
+
 /// SignIn.
 pub async fn sign_in(
     channel: &Channel,

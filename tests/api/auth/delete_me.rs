@@ -7,8 +7,11 @@ use tonic::{Code, Response, Status};
 use super::calls::{
     api_key_request, exchange_api_key, get_me, new_api_key, new_session, refresh, sign_in,
 };
-use crate::harness::{
-    Client, Engine, MediaServer, Postgres, Sqlite, TestServer, User, eventually, refused,
+use crate::{
+    harness::{
+        Client, Engine, MediaServer, Postgres, Sqlite, TestServer, User, eventually, refused,
+    },
+    project::fixtures::{ROWS_WITH_OWNERS_DATA, create_destination, youtube_destination},
 };
 
 async fn delete_me(user: &User, password: &str) -> Result<Response<pb::DeleteMeResponse>, Status> {
@@ -21,15 +24,7 @@ async fn delete_me(user: &User, password: &str) -> Result<Response<pb::DeleteMeR
 /// A live project with a destination, and an API key that is restricted to it.
 async fn live_project(server: &TestServer, user: &User) -> (pb::Stream, String) {
     let (project, stream_key) = user.project().await;
-    let request = pb::CreateDestinationRequest {
-        project_id: project.id.clone(),
-        platform: pb::Platform::Twitch.into(),
-        name: "Twitch".to_owned(),
-        stream_key: "live_1_2".to_owned(),
-        ..Default::default()
-    };
-    let mut client = user.client.project.clone();
-    client.create_destination(request).await.unwrap();
+    create_destination(user, youtube_destination(&project)).await;
     let request = pb::CreateApiKeyRequest {
         project_ids: vec![project.id],
         ..api_key_request(&["projects:read"])
@@ -100,25 +95,54 @@ async fn an_account_is_deleted_with_everything_that_belongs_to_it(
     client.heartbeat_publish(heartbeat(&kept)).await.unwrap();
 }
 
-/// Not only the rows of the account: nothing of the person is left in them meanwhile.
+/// The rows are deleted later. Nothing of the person is left in them meanwhile.
 #[rstest]
 #[tokio::test]
 async fn a_deleted_account_holds_nothing_of_its_person(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
-    let ada = server.user().await;
-    // Its rows cannot be deleted while this session has a row that refuses it.
-    keep_rows(&server, "sessions", "user_id", &ada.user.id).await;
+    let (ada, database) = (server.user().await, &server.database);
+    new_session(&server, &ada).await;
+    database
+        .keep_rows("sessions", "user_id", &ada.user.id)
+        .await;
+    let personal = "select (select count(*) from users
+                            where email <> '' or email_key like '%@%' or display_name <> ''
+                               or password_hash is not null)
+                         + (select count(*) from sessions
+                            where peer_address <> '' or user_agent <> ''
+                               or length(refresh_seed) > 0)";
+    assert_eq!(database.number(personal).await, 3);
 
     delete_me(&ada, ada.password).await.unwrap();
 
-    let personal = "select count(*) from users
-                    where email <> '' or email_key like '%@%' or display_name <> ''
-                       or password_hash is not null";
-    assert_eq!(server.database.number(personal).await, 0);
-    assert_eq!(
-        server.database.number("select count(*) from users").await,
-        1
-    );
+    assert_eq!(database.number(personal).await, 0);
+    let rows = "select (select count(*) from users) + (select count(*) from sessions)";
+    assert_eq!(database.number(rows).await, 3);
+}
+
+/// Its projects may be many, so that they are not marked in the transaction of the account.
+#[rstest]
+#[tokio::test]
+async fn the_projects_of_a_deleted_account_lose_names_addresses_and_keys_before_their_rows(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (ada, database) = (server.user().await, &server.database);
+    let (project, _) = ada.project().await;
+    create_destination(&ada, youtube_destination(&project)).await;
+    database
+        .keep_rows("destinations", "project_id", &project.id)
+        .await;
+    assert_eq!(database.number(ROWS_WITH_OWNERS_DATA).await, 2);
+
+    delete_me(&ada, ada.password).await.unwrap();
+
+    eventually("what the owner entered is erased", async || {
+        (database.number(ROWS_WITH_OWNERS_DATA).await == 0).then_some(())
+    })
+    .await;
+    let rows = "select (select count(*) from projects) + (select count(*) from destinations)";
+    assert_eq!(database.number(rows).await, 2);
 }
 
 #[rstest]
@@ -159,7 +183,10 @@ async fn rows_that_cannot_be_deleted_do_not_keep_those_of_other_accounts(
     let (ada, grace) = (server.user().await, server.user().await);
     let (stuck, _) = live_project(&server, &ada).await;
     live_project(&server, &grace).await;
-    keep_rows(&server, "streams", "project_id", &stuck.project_id).await;
+    let database = &server.database;
+    database
+        .keep_rows("streams", "project_id", &stuck.project_id)
+        .await;
 
     delete_me(&ada, ada.password).await.unwrap();
     delete_me(&grace, grace.password).await.unwrap();
@@ -170,27 +197,6 @@ async fn rows_that_cannot_be_deleted_do_not_keep_those_of_other_accounts(
             (server.database.number(&count).await == 1).then_some(())
         })
         .await;
-    }
-}
-
-/// Makes the database refuse to delete the rows of a table with an id.
-async fn keep_rows(server: &TestServer, table: &str, column: &str, id: &str) {
-    if server.database.url.starts_with("sqlite:") {
-        let id = id.replace('-', "");
-        let trigger = format!(
-            "create trigger keep before delete on {table} when old.{column} = unhex('{id}')
-             begin select raise(abort, 'kept'); end"
-        );
-        server.database.execute(&trigger).await;
-    } else {
-        let function = "create function keep() returns trigger language plpgsql as
-                        $$ begin raise exception 'kept'; end $$";
-        server.database.execute(function).await;
-        let trigger = format!(
-            "create trigger keep before delete on {table} for each row
-             when (old.{column} = '{id}') execute function keep()"
-        );
-        server.database.execute(&trigger).await;
     }
 }
 

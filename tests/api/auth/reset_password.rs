@@ -48,6 +48,21 @@ async fn a_reset_replaces_the_password_ends_all_sessions_and_verifies_the_addres
     }
 }
 
+/// Attempts from elsewhere do not delay the owner there.
+#[rstest]
+#[tokio::test]
+async fn the_address_of_a_reset_becomes_familiar(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let (ada, database) = (server.user().await, &server.database);
+    let token = reset_token(&server, &ada).await;
+    database.execute("delete from guesses").await;
+
+    reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
+
+    let familiar = "select count(*) from guesses where familiar_until is not null";
+    assert_eq!(database.number(familiar).await, 1);
+}
+
 /// Signs in with the new password, without the wait after wrong ones.
 async fn sign_in_without_wait(
     server: &TestServer,

@@ -4,12 +4,21 @@ use sluice::proto::v1 as pb;
 use tokio::time::interval;
 use tonic::transport::Channel;
 
-use crate::harness::{Client, MediaServer, Process, SkewedClock, TestServer, User};
+use crate::{
+    harness::{
+        Client, MediaServer, Process, SkewedClock, TestDatabase, TestServer, User, eventually,
+    },
+    operations::scrape::Scrape,
+};
 
 /// Seconds by which a clock is wrong.
 pub const HOUR: i64 = 3600;
 
-/// A server process with a clock of its own, on the database of a server of the test.
+/// The body of `/readyz` of a replica whose clock is wrong.
+const SKEWED: &str =
+    "the clock of this machine differs by more than 2 seconds from the database's\n";
+
+/// A server process with a clock of its own.
 pub struct SkewedReplica {
     pub process: Process,
     pub clock: SkewedClock,
@@ -18,15 +27,36 @@ pub struct SkewedReplica {
 
 impl SkewedReplica {
     /// Starts it with a clock that is this far ahead; waits until it answers calls.
-    pub async fn start(server: &TestServer, seconds_ahead: i64, settings: &[(&str, &str)]) -> Self {
+    pub async fn start(
+        database: &TestDatabase,
+        seconds_ahead: i64,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let clock = SkewedClock::ahead_by(seconds_ahead);
-        let process = Process::serve_with_clock(&server.database, &clock, settings);
+        let process = Process::serve_with_clock(database, &clock, settings);
         let channel = process.answering_channel().await;
         Self {
             process,
             clock,
             channel,
         }
+    }
+
+    /// Waits until it is not ready because its clock differs from the database's.
+    pub async fn wait_until_skewed(&self) {
+        // Before that it is not ready because it starts.
+        eventually("it says that its clock is wrong", async || {
+            let body = self.not_ready().await?;
+            (body == SKEWED).then_some(())
+        })
+        .await;
+    }
+
+    /// How often a job has run.
+    pub async fn runs(&self, job: &str) -> f64 {
+        let scrape = Scrape::of(&self.process).await;
+        let label = format!("name=\"{job}\"");
+        scrape.value("sluice_job_runs_total", &[&label]).unwrap()
     }
 
     /// The body of `/readyz`, if the replica is not ready.

@@ -3,3 +3,5 @@
 mod fixture;
 mod random_order;
 mod skewed_replicas;
+mod sqlite;
+mod wrong_database_clock;

@@ -111,8 +111,8 @@ struct Actor {
 async fn no_replaced_key_is_accepted_after_its_end_and_no_ended_token_five_seconds_later() {
     let flags = ["--address-rate=0", "--db-timeout=1min"];
     let server = TestServer::start_with(Postgres, &flags).await;
-    let ahead = SkewedReplica::start(&server, HOUR, &SETTINGS).await;
-    let behind = SkewedReplica::start(&server, -HOUR, &SETTINGS).await;
+    let ahead = SkewedReplica::start(&server.database, HOUR, &SETTINGS).await;
+    let behind = SkewedReplica::start(&server.database, -HOUR, &SETTINGS).await;
     let channels = [ahead.channel.clone(), behind.channel.clone()];
     let token = server.operator_token(&[Scope::StreamsPublish]).await;
     let delays = Delays::start(&server).await;

@@ -9,9 +9,7 @@ use tonic_health::pb::{
 use super::fixture::{HOUR, Publishers, SkewedReplica};
 use crate::{
     auth::calls::{get_me, new_session, refresh},
-    harness::{
-        Client, Postgres, Process, SkewedClock, Sqlite, TestDatabase, TestServer, eventually,
-    },
+    harness::{Client, Postgres, TestServer, eventually},
     operations::scrape::Scrape,
 };
 
@@ -25,23 +23,15 @@ const SETTINGS: [(&str, &str); 3] = [
     ("SLUICE_REAP_INTERVAL", "50ms"),
 ];
 
-const WRONG: &str =
-    "the clock of this machine differs by more than 2 seconds from the database's\n";
-
 #[rstest]
 #[tokio::test]
 async fn a_replica_with_a_wrong_clock_is_not_ready_and_says_why(
     #[values(HOUR, -HOUR, 5)] seconds_ahead: i64,
 ) {
     let server = TestServer::start(Postgres).await;
-    let replica = SkewedReplica::start(&server, seconds_ahead, &[]).await;
+    let replica = SkewedReplica::start(&server.database, seconds_ahead, &[]).await;
 
-    // Before that it is not ready because it starts.
-    eventually("it says that its clock is wrong", async || {
-        let body = replica.not_ready().await?;
-        (body == WRONG).then_some(())
-    })
-    .await;
+    replica.wait_until_skewed().await;
 
     let mut health = HealthClient::new(replica.channel.clone());
     let answer = health.check(HealthCheckRequest::default()).await.unwrap();
@@ -57,7 +47,7 @@ async fn a_replica_with_a_wrong_clock_is_not_ready_and_says_why(
 #[tokio::test]
 async fn a_difference_of_a_second_is_tolerated() {
     let server = TestServer::start(Postgres).await;
-    let replica = SkewedReplica::start(&server, 1, &[]).await;
+    let replica = SkewedReplica::start(&server.database, 1, &[]).await;
 
     replica.process.channel().await;
 
@@ -66,21 +56,11 @@ async fn a_difference_of_a_second_is_tolerated() {
     assert!((0.1..1.1).contains(&skew), "{skew}");
 }
 
-/// Its database is on the same machine and has no clock of its own.
-#[tokio::test]
-async fn on_sqlite_a_server_is_ready_whatever_its_clock_shows() {
-    let database = TestDatabase::create(Sqlite).await;
-    let clock = SkewedClock::ahead_by(HOUR);
-    let process = Process::serve_with_clock(&database, &clock, &[]);
-
-    process.channel().await;
-}
-
 #[tokio::test]
 async fn replicas_with_wrong_clocks_end_no_stream() {
     let server = TestServer::start_with(Postgres, &FLAGS).await;
-    let ahead = SkewedReplica::start(&server, HOUR, &SETTINGS).await;
-    let behind = SkewedReplica::start(&server, -HOUR, &SETTINGS).await;
+    let ahead = SkewedReplica::start(&server.database, HOUR, &SETTINGS).await;
+    let behind = SkewedReplica::start(&server.database, -HOUR, &SETTINGS).await;
     let token = server.operator_token(&[Scope::StreamsPublish]).await;
     let replicas = [&server.channel, &ahead.channel, &behind.channel];
     let publishers = Publishers::begin(&server, &token, &replicas).await;
@@ -91,7 +71,7 @@ async fn replicas_with_wrong_clocks_end_no_stream() {
 #[tokio::test]
 async fn a_clock_that_is_set_while_a_replica_runs_ends_no_stream_and_is_noticed() {
     let server = TestServer::start_with(Postgres, &FLAGS).await;
-    let replica = SkewedReplica::start(&server, 0, &SETTINGS).await;
+    let replica = SkewedReplica::start(&server.database, 0, &SETTINGS).await;
     replica.process.channel().await;
     let token = server.operator_token(&[Scope::StreamsPublish]).await;
     let replicas = [&server.channel, &replica.channel];
@@ -118,7 +98,7 @@ async fn a_sign_out_at_a_replica_with_a_wrong_clock_reaches_the_others_within_fi
     #[values(HOUR, -HOUR)] seconds_ahead: i64,
 ) {
     let server = TestServer::start(Postgres).await;
-    let replica = SkewedReplica::start(&server, seconds_ahead, &[]).await;
+    let replica = SkewedReplica::start(&server.database, seconds_ahead, &[]).await;
     let ada = server.user().await;
     let there = Client::with_token(&replica.channel, &ada.tokens.access_token);
     get_me(&there).await.unwrap();
@@ -140,7 +120,7 @@ async fn tokens_of_replicas_with_wrong_clocks_are_valid_everywhere(
     #[values(HOUR, -HOUR)] seconds_ahead: i64,
 ) {
     let mut server = TestServer::start(Postgres).await;
-    let replica = SkewedReplica::start(&server, seconds_ahead, &[]).await;
+    let replica = SkewedReplica::start(&server.database, seconds_ahead, &[]).await;
     let ada = server.user().await;
 
     let here = new_session(&server, &ada).await;

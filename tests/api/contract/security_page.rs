@@ -1,4 +1,4 @@
-use std::path::Path;
+use super::named_tests::exists;
 
 /// The tests and test modules that the page names: its code spans that contain `::`.
 fn named() -> Vec<&'static str> {
@@ -10,33 +10,14 @@ fn named() -> Vec<&'static str> {
         .collect()
 }
 
-/// The source of a module of these tests, or of the crate.
-fn source(path: &[&str]) -> Option<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = path.strip_suffix(&["tests"]).unwrap_or(path).join("/");
-    ["tests/api", "src"]
-        .iter()
-        .flat_map(|start| {
-            [
-                format!("{start}/{path}.rs"),
-                format!("{start}/{path}/mod.rs"),
-            ]
-        })
-        .find_map(|file| std::fs::read_to_string(root.join(file)).ok())
-}
-
 #[test]
 fn every_test_that_the_security_page_names_exists() {
     let named = named();
     assert!(named.len() > 50, "{} names", named.len());
 
     for name in named {
-        let parts: Vec<_> = name.split("::").collect();
-        let (last, module) = parts.split_last().unwrap();
-        let exists = source(&parts).is_some()
-            || source(module).is_some_and(|text| text.contains(&format!("fn {last}(")));
         assert!(
-            exists,
+            exists(name),
             "docs/security.md names {name}, which does not exist"
         );
     }

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-use tonic::Code;
+use tonic::{Code, Response};
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::harness::{Client, PostgresServer, TestServer, User, eventually, refused};
+use crate::harness::{
+    Client, PostgresServer, RawConnection, TestServer, User, eventually, refused,
+};
 
 /// The connections of the pool.
 const POOL: i64 = 5;
@@ -17,6 +21,8 @@ const POOL: i64 = 5;
 /// Connections beside the pool: the one for LISTEN, and the one that asks about statements that
 /// were given up.
 const OTHERS: i64 = 2;
+
+const CREATE_PROJECT: &str = "sluice.v1.ProjectService/CreateProject";
 
 const SETTINGS: [&str; 4] = [
     "--caller-rate=0",
@@ -105,6 +111,8 @@ async fn writes_that_wait_for_a_standby_take_no_more_connections_than_the_pool_h
         sleep(Duration::from_millis(50)).await;
     }
     calls.join_all().await;
+    // It still serves reads.
+    server.wait_for_health(ServingStatus::Serving).await;
 
     assert!(most <= POOL + OTHERS, "{most} connections");
     // Reads have connections of their own.
@@ -130,14 +138,25 @@ async fn writes_that_wait_for_a_standby_take_no_more_connections_than_the_pool_h
     server.stop().await;
 }
 
+#[rstest]
+#[case::without_deadline(None, (Code::Unavailable, "DATABASE_UNAVAILABLE"))]
+#[case::with_a_shorter_deadline(Some("300m"), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_waited_for_a_standby_is_found_by_its_repetition() {
+async fn a_write_that_waited_for_a_standby_is_found_by_its_repetition(
+    #[case] deadline: Option<&str>,
+    #[case] class: (Code, &str),
+) {
     let (postgres, server, user) = started().await;
     wait_for_standby(&postgres, "absent").await;
     let request = new_project("01890a5d-ac96-774b-bcce-b302099a8057");
+    let bearer = format!("Bearer {}", user.tokens.access_token);
+    let mut headers = vec![("authorization", &*bearer)];
+    headers.extend(deadline.map(|timeout| ("grpc-timeout", timeout)));
+    let mut raw = RawConnection::to(server.address).await;
+    let status = raw.call(CREATE_PROJECT, &headers, &request).await;
+    let refusal = refused(Err::<Response<()>, _>(status));
+    assert_eq!(refusal.class(), class);
     let mut client = user.client.project.clone();
-    let refusal = refused(client.create_project(request.clone()).await);
-    assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
     // What is not safe on the standby is not shown either.
     let list = pb::ListProjectsRequest::default();
     let listed = client.list_projects(list.clone()).await.unwrap();

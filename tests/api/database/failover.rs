@@ -141,6 +141,24 @@ async fn without_a_primary_calls_are_unavailable_and_the_start_waits() {
 }
 
 #[tokio::test]
+async fn with_any_a_standby_serves_reads_and_refuses_writes() {
+    let primary = PostgresServer::start().await;
+    let standby = primary.start_synchronous_standby().await;
+    let database = PostgresServer::database_of(&[&primary, &standby], "&target_session_attrs=any");
+    let server = TestServer::start_on(database, &SETTINGS).await;
+    let mut auth = server.user().await.client.auth;
+
+    primary.kill();
+
+    eventually("the standby serves reads", async || {
+        auth.get_me(pb::GetMeRequest {}).await.ok()
+    })
+    .await;
+    let refusal = refused(auth.update_me(pb::UpdateMeRequest::default()).await);
+    assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
+}
+
+#[tokio::test]
 async fn no_connection_stays_on_a_server_that_became_read_only() {
     let postgres = PostgresServer::start().await;
     let parameters = "&target_session_attrs=read-write";

@@ -1,13 +1,11 @@
 use sluice::proto::v1 as pb;
 use tokio::task::JoinSet;
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status, transport::Endpoint};
 use uuid::Uuid;
 
-use crate::harness::{
-    Client, Process, Signal, Sqlite, TestDatabase, TestServer, eventually, refused,
+use crate::{
+    auth::calls::sign_up,
+    harness::{Client, Process, Signal, Sqlite, TestDatabase, TestServer, eventually, refused},
 };
 
 fn show() -> pb::CreateProjectRequest {
@@ -16,18 +14,6 @@ fn show() -> pb::CreateProjectRequest {
         request_id: Uuid::now_v7().to_string(),
         ..Default::default()
     }
-}
-
-async fn sign_up(channel: &Channel) -> Client {
-    let request = pb::SignUpRequest {
-        email: "ada@example.com".to_owned(),
-        password: "correct horse battery staple".to_owned(),
-        display_name: "Ada".to_owned(),
-        request_id: String::new(),
-    };
-    let answer = Client::anonymous(channel).auth.sign_up(request).await;
-    let tokens = answer.unwrap().into_inner().tokens.unwrap();
-    Client::with_token(channel, &tokens.access_token)
 }
 
 type Created = (pb::CreateProjectRequest, Result<pb::Project, Status>);

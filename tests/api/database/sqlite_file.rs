@@ -5,11 +5,9 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 use tonic::Code;
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::harness::{Process, Sqlite, TestDatabase, TestServer, eventually, refused};
+use crate::harness::{Process, Sqlite, TestDatabase, TestServer, refused};
 
 fn file(database: &TestDatabase, suffix: &str) -> PathBuf {
     let name = format!("sluice.db{suffix}");
@@ -21,16 +19,6 @@ fn new_project() -> pb::CreateProjectRequest {
         name: "Show".to_owned(),
         ..Default::default()
     }
-}
-
-async fn wait_for_health(server: &TestServer, status: ServingStatus) {
-    let mut client = HealthClient::new(server.channel.clone());
-    eventually("the health changes", async || {
-        let request = HealthCheckRequest::default();
-        let answer = client.check(request).await.unwrap().into_inner();
-        (answer.status() == status).then_some(())
-    })
-    .await;
 }
 
 #[rstest]
@@ -61,13 +49,13 @@ async fn no_write_is_acknowledged_after_the_file_was_moved_away_until_it_is_back
     };
     let refusal = refused(client.create_project(request.clone()).await);
     assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
-    wait_for_health(&server, ServingStatus::NotServing).await;
+    server.wait_for_health(ServingStatus::NotServing).await;
     // No new database takes its place.
     assert_eq!(path.exists(), replaced);
 
     fs::rename(&elsewhere, &path).unwrap();
 
-    wait_for_health(&server, ServingStatus::Serving).await;
+    server.wait_for_health(ServingStatus::Serving).await;
     client.create_project(request).await.unwrap();
     let server = server.restart().await;
     let projects = server

@@ -152,7 +152,9 @@ async fn the_ports_of_the_manifests_are_those_that_the_program_listens_on() {
         assert_eq!(container[probe]["httpGet"]["port"], "operations", "{probe}");
         assert_eq!(container[probe]["httpGet"]["path"], "/readyz", "{probe}");
     }
-    assert_eq!(container["livenessProbe"]["httpGet"]["port"], "operations");
+    let liveness = &container["livenessProbe"]["httpGet"];
+    assert_eq!(liveness["port"], "operations");
+    assert_eq!(liveness["path"], "/livez");
     let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
     assert_eq!(
         annotations["prometheus.io/port"],

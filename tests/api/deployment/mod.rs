@@ -9,6 +9,7 @@ mod image_build;
 mod load_balancers;
 mod manifests;
 mod pgbouncer;
+mod pgbouncer_outages;
 mod populated_database;
 mod retrying_client;
 mod rolling_restart;

@@ -3,7 +3,7 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 use sqlx::ConnectOptions;
-use sqlx_postgres::PgConnectOptions;
+use sqlx_postgres::{PgConnectOptions, PgConnection};
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -16,6 +16,9 @@ use crate::{
     relay::fixture::{Fixture, broadcasting_report},
 };
 
+/// The sessions of PostgreSQL that PgBouncer has in transaction mode.
+pub const TRANSACTION_POOL_SIZE: u32 = 4;
+
 /// The number of media servers that publish at the same time.
 const PUBLISHERS: usize = 6;
 
@@ -25,26 +28,41 @@ const LISTENERS: &str = "select count(*) from pg_stat_activity
 
 /// A server that uses a database through PgBouncer. In transaction mode the server has more
 /// connections than PgBouncer.
-async fn start(mode: PoolMode) -> (PgBouncer, TestServer) {
+pub async fn start(mode: PoolMode) -> (PgBouncer, TestServer) {
+    // Long timeouts: all calls wait for few sessions.
+    start_with_timeout(mode, "20s").await
+}
+
+/// With a timeout for connections and statements.
+pub async fn start_with_timeout(mode: PoolMode, timeout: &str) -> (PgBouncer, TestServer) {
     let database = TestDatabase::create(Postgres).await;
     let pool_size = match mode {
-        PoolMode::Transaction => 4,
+        PoolMode::Transaction => TRANSACTION_POOL_SIZE,
         PoolMode::Session => 30,
     };
     let pooler = PgBouncer::start(&database, mode, pool_size).await;
     let [url, declared] = pooler.flags();
-    // Long timeouts, and fewer statements of jobs than in other tests: all calls wait for few
-    // sessions.
+    // Fewer statements of jobs than in other tests: all calls wait for few sessions.
     let flags = [
         &*url,
         &declared,
         "--db-pool-size=8",
-        "--db-acquire-timeout=20s",
-        "--db-timeout=20s",
+        &format!("--db-acquire-timeout={timeout}"),
+        &format!("--db-timeout={timeout}"),
         "--reap-interval=1s",
     ];
     let server = TestServer::start_on(database, &flags).await;
     (pooler, server)
+}
+
+/// A client that keeps a session of PostgreSQL, with a transaction that it has begun.
+pub async fn hold_session(pooler: &PgBouncer) -> PgConnection {
+    let options: PgConnectOptions = pooler.url.parse().unwrap();
+    let options = options.extra_float_digits(None);
+    let mut client = options.connect().await.unwrap();
+    let begin = sqlx::raw_sql("begin");
+    begin.execute(&mut client).await.unwrap();
+    client
 }
 
 /// Publishes with a key, and with the next key after it was rotated.
@@ -144,12 +162,8 @@ async fn in_transaction_mode_the_sessions_of_other_clients_keep_their_settings()
     server.user().await;
 
     let mut others = Vec::new();
-    for _ in 0..2 {
-        let options: PgConnectOptions = pooler.url.parse().unwrap();
-        let options = options.extra_float_digits(None);
-        let mut other = options.connect().await.unwrap();
-        let begin = sqlx::raw_sql("begin");
-        begin.execute(&mut other).await.unwrap();
+    for _ in 0..TRANSACTION_POOL_SIZE {
+        let mut other = hold_session(&pooler).await;
         let limit = sqlx::raw_sql("show statement_timeout").fetch_one(&mut other);
         let limit: String = sqlx::Row::get(&limit.await.unwrap(), 0);
         assert_eq!(limit, "0");
@@ -192,34 +206,6 @@ async fn in_transaction_mode_servers_that_start_at_once_migrate_one_empty_databa
     for server in &servers {
         server.channel().await;
     }
-}
-
-#[rstest]
-#[case(PoolMode::Transaction)]
-#[case(PoolMode::Session)]
-#[tokio::test]
-async fn calls_work_again_after_a_restart_of_pgbouncer(#[case] mode: PoolMode) {
-    let (mut pooler, server) = start(mode).await;
-    let ada = server.user().await;
-    let mut auth = ada.client.auth.clone();
-    let request = pb::UpdateMeRequest {
-        display_name: Some("Ada".to_owned()),
-    };
-    auth.update_me(request.clone()).await.unwrap();
-
-    pooler.restart().await;
-
-    eventually("calls work again", async || {
-        match auth.update_me(request.clone()).await {
-            Ok(_) => Some(()),
-            failed => {
-                let class = (Code::Unavailable, "DATABASE_UNAVAILABLE");
-                assert_eq!(refused(failed).class(), class);
-                None
-            }
-        }
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -97,19 +97,25 @@ async fn wait_until_up(balancer: &LoadBalancer, name: &str) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_fails_no_call_and_loses_no_event() {
-    let database = TestDatabase::create(Postgres).await;
+/// HAProxy with two replicas that it considers up.
+async fn haproxy_with_replicas(database: &TestDatabase) -> (LoadBalancer, [Process; 2]) {
     let balancer = LoadBalancer::haproxy().await;
     eventually(
         "the load balancer has looked for the replicas",
         async || (balancer.count_log_lines("has no server available") > 0).then_some(()),
     )
     .await;
-    let mut replicas = [0, 1].map(|number| balancer.replica(number, &database));
+    let replicas = [0, 1].map(|number| balancer.replica(number, database));
     for name in ["a", "b"] {
         wait_until_up(&balancer, name).await;
     }
+    (balancer, replicas)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_fails_no_call_and_loses_no_event() {
+    let database = TestDatabase::create(Postgres).await;
+    let (balancer, mut replicas) = haproxy_with_replicas(&database).await;
     let (stop, mut working) = (CancellationToken::new(), JoinSet::new());
     let mut watch_tasks = Vec::new();
     for number in 0..CLIENTS {
@@ -144,6 +150,27 @@ async fn a_rolling_restart_fails_no_call_and_loses_no_event() {
         retries * 100 < calls,
         "{retries} repetitions of {calls} calls"
     );
+}
+
+#[tokio::test]
+async fn a_load_balancer_removes_a_replica_that_hangs_until_it_answers_again() {
+    let database = TestDatabase::create(Postgres).await;
+    let (balancer, replicas) = haproxy_with_replicas(&database).await;
+    let down = "Server replicas/a is DOWN";
+    let before = balancer.count_log_lines(down);
+
+    replicas[0].signal(Signal::STOP);
+    eventually("its health check times out", async || {
+        (balancer.count_log_lines(down) > before).then_some(())
+    })
+    .await;
+    let (client, project) = user(&balancer, 0).await;
+    for _ in 0..10 {
+        get(&client, &project.id).await.unwrap();
+    }
+
+    replicas[0].signal(Signal::CONT);
+    wait_until_up(&balancer, "a").await;
 }
 
 #[tokio::test]

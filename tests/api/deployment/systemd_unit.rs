@@ -38,6 +38,15 @@ async fn systemd_verifies_the_unit_and_rates_its_exposure_low() {
     assert!(fine, "{said}");
 }
 
+#[test]
+fn the_unit_allows_the_documented_number_of_open_files() {
+    let text = fs::read_to_string(repository_path("deploy/systemd/sluice.service")).unwrap();
+    let page = include_str!("../../../docs/operations.md");
+
+    assert_eq!(settings_of_file(&text)["LimitNOFILE"], "65536");
+    assert!(page.contains("The systemd unit allows 65,536."));
+}
+
 #[tokio::test]
 async fn the_unit_passes_credentials_to_the_program() {
     let text = fs::read_to_string(repository_path("deploy/systemd/sluice.service")).unwrap();

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 use super::database_reuse::{DatabaseReuse, RESET_SQL};
 
@@ -115,6 +116,30 @@ impl TestDatabase {
                 .map(drop)
         };
         result.is_err_and(|error| error.as_database_error().unwrap().is_unique_violation())
+    }
+
+    /// Makes the database refuse to delete the rows of a table that have a value in a column.
+    pub async fn keep_rows(&self, table: &str, column: &str, value: &str) {
+        if self.url.starts_with("sqlite:") {
+            let value = match value.parse::<Uuid>() {
+                Ok(id) => format!("unhex('{}')", id.simple()),
+                Err(_) => format!("'{value}'"),
+            };
+            let trigger = format!(
+                "create trigger keep before delete on {table} when old.{column} = {value}
+                 begin select raise(abort, 'kept'); end"
+            );
+            self.execute(&trigger).await;
+        } else {
+            let function = "create function keep() returns trigger language plpgsql as
+                            $$ begin raise exception 'kept'; end $$";
+            self.execute(function).await;
+            let trigger = format!(
+                "create trigger keep before delete on {table} for each row
+                 when (old.{column} = '{value}') execute function keep()"
+            );
+            self.execute(&trigger).await;
+        }
     }
 
     /// Runs a query that returns one number.

@@ -121,9 +121,13 @@ impl PgBouncer {
         ]
     }
 
-    /// Kills it and starts it again.
-    pub async fn restart(&mut self) {
+    /// Kills it.
+    pub async fn stop(&mut self) {
         self.process.kill().await.unwrap();
+    }
+
+    /// Starts it again after it was stopped.
+    pub async fn start_again(&mut self) {
         self.process = run(&self.folder, self.port).await;
     }
 }

@@ -4,6 +4,9 @@ use clap::Parser;
 use sluice::{auth::Keys, config::Config, database::Database, server};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{Engine, PgBouncer, TestDatabase, eventually};
 
@@ -96,6 +99,21 @@ impl TestServer {
         // The replica runs until the test's runtime ends.
         std::mem::forget(handle.stop);
         connect(address).await
+    }
+
+    /// Waits until health checks of the server and of a service have this answer.
+    pub async fn wait_for_health(&self, status: ServingStatus) {
+        let mut client = HealthClient::new(self.channel.clone());
+        for service in ["", "sluice.v1.AuthService"] {
+            let request = HealthCheckRequest {
+                service: service.to_owned(),
+            };
+            eventually("the health changes", async || {
+                let answer = client.check(request.clone()).await.unwrap();
+                (answer.into_inner().status() == status).then_some(())
+            })
+            .await;
+        }
     }
 
     /// Stops the server; returns its database.
@@ -193,12 +211,9 @@ async fn connect(address: SocketAddr) -> Channel {
 /// Waits until the server of a channel is healthy; returns the channel.
 async fn wait_until_healthy(channel: Channel) -> Channel {
     eventually("the server is healthy", async || {
-        let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
-        let request = tonic_health::pb::HealthCheckRequest {
-            service: String::new(),
-        };
-        let response = health.check(request).await.ok()?.into_inner();
-        (response.status == 1).then_some(())
+        let mut health = HealthClient::new(channel.clone());
+        let response = health.check(HealthCheckRequest::default()).await.ok()?;
+        (response.into_inner().status() == ServingStatus::Serving).then_some(())
     })
     .await;
     channel

@@ -10,14 +10,6 @@ use crate::harness::{
     Client, DatabaseReuse, Postgres, Proxy, Sqlite, TestDatabase, TestServer, eventually, refused,
 };
 
-async fn health(server: &TestServer) -> ServingStatus {
-    let request = HealthCheckRequest {
-        service: "sluice.v1.AuthService".to_owned(),
-    };
-    let mut client = HealthClient::new(server.channel.clone());
-    client.check(request).await.unwrap().into_inner().status()
-}
-
 #[tokio::test]
 async fn calls_are_unavailable_during_a_database_outage_and_served_after_it() {
     let (database, mut proxy) = Proxy::to_database(TestDatabase::create(Postgres).await).await;
@@ -39,20 +31,14 @@ async fn calls_are_unavailable_during_a_database_outage_and_served_after_it() {
             .await,
     );
     assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
-    eventually("health is not serving", async || {
-        (health(&server).await == ServingStatus::NotServing).then_some(())
-    })
-    .await;
+    server.wait_for_health(ServingStatus::NotServing).await;
 
     proxy.reconnect().await;
     eventually("calls are served again", async || {
         ada.auth.get_me(pb::GetMeRequest {}).await.ok()
     })
     .await;
-    eventually("health is serving", async || {
-        (health(&server).await == ServingStatus::Serving).then_some(())
-    })
-    .await;
+    server.wait_for_health(ServingStatus::Serving).await;
 }
 
 #[tokio::test]

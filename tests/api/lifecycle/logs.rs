@@ -3,10 +3,14 @@ use std::collections::BTreeMap;
 use rstest::rstest;
 use serde_json::Value;
 use sluice::proto::v1 as pb;
-use tonic::Request;
+use tonic::{Code, Request};
 
-use crate::harness::{
-    Client, Engine, MediaServer, Postgres, Process, Signal, Sqlite, TestDatabase, eventually,
+use crate::{
+    auth::calls::sign_up,
+    harness::{
+        Client, Engine, MediaServer, Postgres, Process, Signal, Sqlite, TestDatabase, eventually,
+        refused,
+    },
 };
 
 /// Runs the program at log level trace, with calls of a user and a media server; returns
@@ -190,6 +194,29 @@ async fn a_slow_statement_is_logged_as_a_warning(#[values(Sqlite, Postgres)] eng
         log.iter()
             .any(|line| line.contains("WARN") && line.contains("slow statement"))
             .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_rust_backtrace_an_internal_error_is_logged_with_its_backtrace() {
+    let database = TestDatabase::create(Sqlite).await;
+    let program = Process::serve(&database, &[("RUST_BACKTRACE", "1")]);
+    let mut ada = sign_up(&program.channel().await).await;
+    database.execute("drop table audit_events").await;
+
+    let request = pb::CreateProjectRequest {
+        name: "Show".to_owned(),
+        ..Default::default()
+    };
+    let refusal = refused(ada.project.create_project(request).await);
+
+    assert_eq!(refusal.class(), (Code::Internal, "INTERNAL"));
+    eventually("the error is logged", async || {
+        program.log().iter().find_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["message"] == "internal error" && line["backtrace"].is_string()).then_some(())
+        })
     })
     .await;
 }

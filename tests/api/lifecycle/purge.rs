@@ -225,21 +225,8 @@ async fn a_row_that_cannot_be_deleted_does_not_keep_the_others(
             .await
             .unwrap();
     }
-    let trigger = match engine {
-        Sqlite => vec![
-            "create trigger keep before delete on streams when old.connection_id = 'kept'
-             begin select raise(abort, 'kept'); end",
-        ],
-        Postgres => vec![
-            "create function keep() returns trigger language plpgsql as
-             $$ begin raise exception 'kept'; end $$",
-            "create trigger keep before delete on streams for each row
-             when (old.connection_id = 'kept') execute function keep()",
-        ],
-    };
-    for statement in trigger {
-        server.database.execute(statement).await;
-    }
+    let database = &server.database;
+    database.keep_rows("streams", "connection_id", "kept").await;
     let aged = format!("update streams set end_time = {LONG_AGO}");
     server.database.execute(&aged).await;
 

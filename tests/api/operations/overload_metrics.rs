@@ -100,3 +100,25 @@ async fn calls_above_the_limit_of_their_connection_are_counted_and_are_no_overlo
     assert_eq!(scrape.value("sluice_calls_shed_total", &[]), Some(0.0));
     assert_eq!(scrape.value("sluice_overloaded", &[]), Some(0.0));
 }
+
+#[tokio::test]
+async fn a_response_that_is_not_read_and_its_closed_connection_are_counted() {
+    let database = TestDatabase::create(Sqlite).await;
+    let settings = [("SLUICE_RESPONSE_READ_TIMEOUT", "300ms")];
+    let program = Process::serve(&database, &settings);
+    program.channel().await;
+    let address = program.address().await.parse().unwrap();
+    let mut raw = RawConnection::with_window(address, 0).await;
+
+    let call = raw.begin(JWKS, &[]).await;
+    let _unread = call.send_message(&pb::GetJwksRequest {}).response().await;
+    raw.closed().await;
+
+    eventually("both are counted", async || {
+        let scrape = Scrape::of(&program).await;
+        let unread = scrape.value("sluice_responses_unread_total", &[]);
+        let closed = scrape.value("sluice_connections_refused_total", &[r#"cause="unread""#]);
+        (unread == Some(1.0) && closed == Some(1.0)).then_some(())
+    })
+    .await;
+}

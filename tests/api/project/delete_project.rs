@@ -3,7 +3,10 @@ use sluice::proto::v1 as pb;
 use tonic::Code;
 
 use super::{
-    fixtures::{create_destination, duration, get_destination, get_project, youtube_destination},
+    fixtures::{
+        ROWS_WITH_OWNERS_DATA, create_destination, duration, get_destination, get_project,
+        youtube_destination,
+    },
     rpc_refusals,
 };
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
@@ -116,7 +119,7 @@ async fn a_project_whose_stream_has_ended_can_be_deleted(
 /// Predecessor's defect G17: publishers of a deleted project kept publishing.
 #[rstest]
 #[tokio::test]
-async fn a_forced_deletion_ends_the_live_stream_and_erases_all_secrets(
+async fn a_forced_deletion_ends_the_live_stream_and_erases_names_addresses_and_keys(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
@@ -125,12 +128,9 @@ async fn a_forced_deletion_ends_the_live_stream_and_erases_all_secrets(
     let (project, stream_key) = user.project().await;
     create_destination(&user, youtube_destination(&project)).await;
     let live = media.live(&stream_key, "c1").await;
-    let rows_with_secrets = "select (select count(*) from destinations
-               where length(stream_key_sealed) > 0 or url <> '' or stream_key_hint <> '')
-            + (select count(*) from projects
-               where stream_key_hash is not null or stream_key_sealed is not null
-                  or previous_key_hash is not null or replaced_key_hash is not null)";
-    assert_eq!(server.database.number(rows_with_secrets).await, 2);
+    refused(media.begin(&stream_key, "refused").await);
+    let database = &server.database;
+    assert_eq!(database.number(ROWS_WITH_OWNERS_DATA).await, 3);
 
     let request = deletion(&project, true);
     user.client.project.delete_project(request).await.unwrap();
@@ -138,7 +138,7 @@ async fn a_forced_deletion_ends_the_live_stream_and_erases_all_secrets(
     let heartbeat = media.heartbeat(&live, "c1").await;
     assert_eq!(heartbeat.action(), pb::PublishAction::Stop);
     assert_eq!(heartbeat.stop_reason(), pb::EndReason::ProjectDeleted);
-    assert_eq!(server.database.number(rows_with_secrets).await, 0);
+    assert_eq!(database.number(ROWS_WITH_OWNERS_DATA).await, 0);
     let refusal = refused(media.begin(&stream_key, "c2").await);
     assert_eq!(
         refusal.class(),

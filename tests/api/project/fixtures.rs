@@ -3,6 +3,18 @@ use tonic::{Response, Status};
 
 use crate::harness::{Client, TestServer, User};
 
+/// Counts the rows that contain what the owner of a project entered, a key, or a network of a
+/// publisher. Deleted projects and destinations have none, also as long as their rows exist.
+pub const ROWS_WITH_OWNERS_DATA: &str = "select
+    (select count(*) from destinations
+     where name <> '' or url <> '' or stream_key_hint <> '' or length(stream_key_sealed) > 0
+        or srt_passphrase_sealed is not null)
+    + (select count(*) from projects
+       where name <> '' or stream_key_hint <> '' or stream_key_hash is not null
+          or stream_key_sealed is not null or previous_key_hash is not null
+          or replaced_key_hash is not null)
+    + (select count(*) from refusals)";
+
 /// The result of an RPC.
 pub type RpcResult<T> = Result<Response<T>, Status>;
 

@@ -1,7 +1,11 @@
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
 
 use h2::RecvStream;
 use http::HeaderMap;
+use tokio::time::timeout;
 use tonic::{Code, Response, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
@@ -10,7 +14,8 @@ use tonic_reflection::pb::v1::{
 
 use crate::{
     harness::{
-        RawConnection, Sqlite, TestServer, connect_from, eventually, message_frame, refused,
+        RawConnection, Sqlite, TestServer, connect_from, eventually, message_frame, read_status,
+        refused,
     },
     transport::{
         http2_connection::Http2Connection,
@@ -73,6 +78,20 @@ async fn a_connection_has_at_most_sixteen_streams_without_a_caller() {
         open(&mut raw, WATCH, "").await.ok()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_reflection_stream_without_messages_ends_after_a_minute() {
+    let server = TestServer::start_with(Sqlite, &["--reflection=true"]).await;
+    let mut raw = RawConnection::to(server.address).await;
+    let silent = open(&mut raw, REFLECTION, "").await.unwrap();
+    let begun = Instant::now();
+
+    let ended = timeout(Duration::from_secs(90), read_status(silent)).await;
+
+    assert_eq!(ended.unwrap().code(), Code::Ok);
+    let lasted = begun.elapsed();
+    assert!(lasted > Duration::from_secs(50), "{lasted:?}");
 }
 
 #[tokio::test]

@@ -113,8 +113,9 @@ async fn too_much_metadata_is_refused_with_the_reason_and_other_calls_go_on() {
         let class = (Code::ResourceExhausted, "METADATA_TOO_LARGE");
         assert_eq!(refusal.class(), class, "{size}");
     }
-    // HTTP/2 itself refuses it.
-    call(150_000).await.unwrap_err();
+    // HTTP/2 itself refuses it, with a status of HTTP.
+    let status = call(150_000).await.unwrap_err();
+    assert!(status.message().contains("431"), "{status:?}");
 
     let revision = rename(owner, id, "Still watched").await;
     watcher.read_until(revision).await;
