@@ -88,7 +88,7 @@ impl Process {
             // Fast password hashes, and long timeouts because many tests share few cores.
             ("SLUICE_BCRYPT_COST", "4"),
             ("SLUICE_CALL_TIMEOUT", "1min"),
-            ("SLUICE_DB_ACQUIRE_TIMEOUT", "5s"),
+            ("SLUICE_DB_ACQUIRE_TIMEOUT", "20s"),
         ];
         let mut child = command
             .envs(own.into_iter().chain(settings.iter().copied()))
