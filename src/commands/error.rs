@@ -1,22 +1,32 @@
 use std::{io, process::ExitCode};
 
-use crate::auth::LoadKeysError;
+use crate::{auth::LoadKeysError, error::with_causes};
 
 /// Why a command fails.
 #[derive(Debug)]
 pub enum CommandError {
+    /// Settings are invalid: exit code 2. Each sentence names one.
+    Settings(Vec<String>),
     /// A setting or an argument is invalid: exit code 2.
     Usage(String),
     /// A program cannot be run: exit code 127 if it is not found, else 126, as in shells.
     Program(io::Error),
+    /// The reason is printed already: exit code 1.
+    Reported,
     /// Anything else: exit code 1.
     Other(anyhow::Error),
 }
 
 impl CommandError {
-    /// Prints the error on standard error, in one line.
+    /// Prints the error on standard error, with one line for each setting.
     pub fn report(&self) -> ExitCode {
         match self {
+            Self::Settings(sentences) => {
+                for sentence in sentences {
+                    eprintln!("sluice: {sentence}");
+                }
+                ExitCode::from(2)
+            }
             Self::Usage(sentence) => {
                 eprintln!("sluice: {sentence}");
                 ExitCode::from(2)
@@ -26,8 +36,9 @@ impl CommandError {
                 let is_missing = cause.kind() == io::ErrorKind::NotFound;
                 ExitCode::from(if is_missing { 127 } else { 126 })
             }
+            Self::Reported => ExitCode::FAILURE,
             Self::Other(cause) => {
-                eprintln!("sluice: {cause:#}");
+                eprintln!("sluice: {}", with_causes(&**cause));
                 ExitCode::FAILURE
             }
         }

@@ -8,7 +8,10 @@ use std::{
 use clap::{Args, ValueEnum};
 use http::Uri;
 
-use super::parse::{duration, http_url, log_filter, parsed, ratio};
+use super::{
+    parse::{duration, http_url, log_filter, parsed, ratio},
+    variables::no_color,
+};
 
 /// The settings of logs, metrics, probes and traces.
 #[derive(Clone, Args)]
@@ -80,4 +83,9 @@ impl LogFormat {
             Self::Json => false,
         }
     }
+}
+
+/// Whether the log has colours: on a terminal, unless `NO_COLOR` is set.
+pub(super) fn is_log_colored() -> bool {
+    io::stderr().is_terminal() && !no_color()
 }

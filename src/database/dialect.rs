@@ -127,7 +127,7 @@ pub(super) fn postgres_options(
         .log_slow_statements(LevelFilter::Warn, options.slow_query)
 }
 
-/// The options to open a file of SQLite: for writing, and read-only.
+/// The options to open a file of SQLite: for writing, and read-only. Only a migration creates it.
 pub(super) fn sqlite_options(
     file: &Path,
     options: &DatabaseOptions,
@@ -140,7 +140,6 @@ pub(super) fn sqlite_options(
         .log_slow_statements(LevelFilter::Warn, options.slow_query);
     let writing = file
         .clone()
-        .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full);
     (writing, file.read_only(true))

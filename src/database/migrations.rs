@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use super::{Database, Pools};
 use crate::error::{Error, Result};
 
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 
 impl Database {
     /// Applies the missing migrations.
@@ -34,8 +34,8 @@ impl Database {
             }
             Pools::Sqlite { writer, .. } => {
                 let _lock = lock_file(writer.connect_options().get_filename()).await?;
-                let mut connection =
-                    connect(writer.connect_options(), writer.acquire_timeout()).await?;
+                let options = writer.connect_options().clone().create_if_missing(true);
+                let mut connection = connect(&options, writer.acquire_timeout()).await?;
                 let migrated = SQLITE.run_direct(None, &mut connection, false).await;
                 connection.close().await?;
                 migrated

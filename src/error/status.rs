@@ -6,7 +6,7 @@ use std::{
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
-use super::Error;
+use super::{Error, with_causes};
 use crate::{domain::RefusalCause, proto::v1::ErrorReason as Reason};
 
 /// The domain of every `ErrorInfo` (AIP-193).
@@ -30,7 +30,10 @@ impl Error {
         match self {
             Self::Invalid(_) => (Code::InvalidArgument, Reason::FieldsInvalid),
             Self::AccessTokenMissing => (Code::Unauthenticated, Reason::AccessTokenMissing),
-            Self::AccessTokenInvalid => (Code::Unauthenticated, Reason::AccessTokenInvalid),
+            Self::AccessTokenExpired => (Code::Unauthenticated, Reason::AccessTokenExpired),
+            Self::AccessTokenInvalid | Self::AuthorizationMalformed(_) => {
+                (Code::Unauthenticated, Reason::AccessTokenInvalid)
+            }
             Self::CredentialsInvalid => (Code::Unauthenticated, Reason::CredentialsInvalid),
             Self::RefreshTokenInvalid => (Code::Unauthenticated, Reason::RefreshTokenInvalid),
             Self::RefreshTokenReused => (Code::Unauthenticated, Reason::RefreshTokenReused),
@@ -118,7 +121,9 @@ impl Error {
             | Self::OutOfDate
             | Self::IssuerUnavailable(_) => details.set_retry_info(Some(UNAVAILABLE_RETRY_DELAY)),
             Self::AccessTokenMissing
+            | Self::AccessTokenExpired
             | Self::AccessTokenInvalid
+            | Self::AuthorizationMalformed(_)
             | Self::CredentialsInvalid
             | Self::RefreshTokenInvalid
             | Self::RefreshTokenReused
@@ -142,7 +147,7 @@ impl Error {
         if let Self::Internal(cause) = self.cause()
             && SHOW_CAUSES.load(Ordering::Relaxed)
         {
-            details.set_debug_info(vec![], format!("{cause:#}"));
+            details.set_debug_info(vec![], with_causes(&**cause));
         }
         details
     }
@@ -190,14 +195,14 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match error.cause() {
             Error::Internal(cause) => {
-                tracing::error!(error = format!("{cause:#}"), "internal error")
+                tracing::error!(error = with_causes(&**cause), "internal error");
             }
             Error::DatabaseUnavailable(cause) => {
                 tracing::warn!(error = %cause, "database unavailable");
             }
             Error::StorageFull(cause) => tracing::error!(error = %cause, "the database is full"),
             Error::IssuerUnavailable(cause) => {
-                tracing::warn!(error = format!("{cause:#}"), "issuer unavailable");
+                tracing::warn!(error = with_causes(&**cause), "issuer unavailable");
             }
             _ => {}
         }

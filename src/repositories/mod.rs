@@ -24,7 +24,9 @@ pub use audit_log::AuditLog;
 pub use idempotency::{Created, IdempotencyKey};
 pub use key_records::KeyRecords;
 pub use outbox::Outbox;
-pub use projects::{Destinations, Events, NewProject, Projects, SealedDestination, StreamKeys};
+pub use projects::{
+    Destinations, Events, NewProject, NewStreamKey, Projects, SealedDestination, StreamKeys,
+};
 pub use relays::{ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease};
 pub use resource_counts::ResourceCounts;
 pub use sealed_columns::{SealedColumn, SealedValue};

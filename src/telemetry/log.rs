@@ -1,6 +1,5 @@
 use std::{
-    io::{self, IsTerminal},
-    panic,
+    io, panic,
     sync::OnceLock,
     thread,
     time::{Duration, Instant},
@@ -42,6 +41,8 @@ pub struct LogSettings {
     pub filter: String,
     /// Readable lines instead of JSON.
     pub human: bool,
+    /// Whether readable lines have colours.
+    pub colored: bool,
     /// Whether statements are recorded in traces.
     pub traces_statements: bool,
 }
@@ -57,9 +58,9 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
         },
         writer: writer.clone(),
     };
-    let lines = fmt::layer().with_writer(writer);
+    let lines = fmt::layer().with_ansi(settings.colored).with_writer(writer);
     let lines = if settings.human {
-        let format = CountLines(format().with_ansi(io::stderr().is_terminal()));
+        let format = CountLines(format().with_ansi(settings.colored));
         lines.event_format(format).with_filter(filter).boxed()
     } else {
         let format = format().json().flatten_event(true).with_span_list(false);

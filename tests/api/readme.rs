@@ -70,6 +70,7 @@ async fn run_commands(
         .current_dir(REPOSITORY)
         .env("PATH", path)
         .env("SLUICE_DATA_DIR", database.directory.path())
+        .env("SLUICE_ENV_FILE", "off")
         .env_remove("DATABASE_URL")
         .output();
 

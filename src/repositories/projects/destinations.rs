@@ -9,8 +9,8 @@ use crate::{
     },
     error::{Error, Result},
     repositories::{
-        Created, IdempotencyKey, audit_log, idempotency::create_once, relays::stream_changes,
-        sql::owned_by,
+        Created, IdempotencyKey, accounts::session_rows::require_active, audit_log,
+        idempotency::create_once, relays::stream_changes, sql::owned_by,
     },
 };
 
@@ -85,6 +85,7 @@ impl Destinations {
         self.database
             .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
+                require_active(&mut tx, audit).await?;
                 let count: i64 = fetch_scalar!(
                     tx,
                     "select count(*) from destinations where project_id = $1",
@@ -195,6 +196,7 @@ impl Destinations {
         self.database
             .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
+                require_active(&mut tx, audit).await?;
                 let is_redirected = destination.stream_key_sealed.is_some()
                     || url_of(&mut tx, destination.id).await? != destination.url;
                 let destination: Destination = fetch_optional!(
@@ -266,7 +268,7 @@ async fn url_of(tx: &mut Transaction, id: DestinationId) -> Result<String> {
 }
 
 /// Writes the event of a created or changed destination.
-async fn record(
+pub(super) async fn record(
     tx: &mut Transaction,
     revision: i64,
     destination: &Destination,

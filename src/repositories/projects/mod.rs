@@ -10,8 +10,10 @@ pub(super) mod events;
 mod projects;
 pub(super) mod rows;
 mod stream_keys;
+pub(super) mod takeover;
 
 pub use destinations::{Destinations, SealedDestination};
 pub use events::Events;
 pub use projects::{NewProject, Projects};
 pub use stream_keys::StreamKeys;
+pub use takeover::NewStreamKey;

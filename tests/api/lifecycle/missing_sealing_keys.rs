@@ -88,3 +88,54 @@ async fn a_running_server_that_cannot_open_a_new_key_stops_serving(
     .await;
     assert_eq!(refusal.code(), tonic::Code::Unavailable);
 }
+
+#[rstest]
+#[tokio::test]
+async fn a_missing_file_with_the_sealing_key_is_named_and_its_place_stays_free(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let mut secrets = SealedSecrets::create(&server).await;
+    let database = server.stop().await;
+    let file = database.directory.path().join("sealing.key");
+    let kept = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let settings = [
+        ("SLUICE_LISTEN", "127.0.0.1:0"),
+        (
+            "SLUICE_DATA_DIR",
+            database.directory.path().to_str().unwrap(),
+        ),
+        ("DATABASE_URL", &*database.url),
+    ];
+
+    let output = Process::run(Process::command(&["serve"], &settings)).await;
+
+    assert_eq!(output.exit_code, Some(2), "{output:?}");
+    let error = output.stderr.lines().last().unwrap();
+    assert!(
+        error.starts_with(&format!("sluice: {} was missing", file.display())),
+        "{error}"
+    );
+    assert!(
+        error.contains("put the file back, or set SLUICE_SEALING_KEYS"),
+        "{error}"
+    );
+    assert!(!file.exists());
+
+    // Another key in its place is left alone.
+    let other = "S0ypXl2hVd1m6tFv0RwqO3eJ8nZbT4kUaG7cHs5yI9Q=";
+    std::fs::write(&file, other).unwrap();
+    let output = Process::run(Process::command(&["serve"], &settings)).await;
+    assert_eq!(output.exit_code, Some(2), "{output:?}");
+    let error = output.stderr.lines().last().unwrap();
+    assert!(
+        error.starts_with(&format!("sluice: {} has another key", file.display())),
+        "{error}"
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), other);
+
+    std::fs::write(&file, kept).unwrap();
+    let server = TestServer::start_on(database, &[]).await;
+    secrets.assert_readable(&server).await;
+}

@@ -8,7 +8,7 @@ mod create_project;
 mod delete_destination;
 mod delete_project;
 mod destination_urls;
-mod fixtures;
+pub mod fixtures;
 mod idempotency;
 mod ids;
 mod key_storage;

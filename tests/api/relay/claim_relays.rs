@@ -248,6 +248,6 @@ async fn a_claim_ends_when_its_access_token_expires(#[values(Sqlite, Postgres)] 
 
     let refusal = refused::<()>(Err(worker.ended().await));
 
-    let invalid = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
-    assert_eq!(refusal.class(), invalid);
+    let expired = (Code::Unauthenticated, "ACCESS_TOKEN_EXPIRED");
+    assert_eq!(refusal.class(), expired);
 }
