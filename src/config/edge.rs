@@ -6,12 +6,12 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     LogFormat,
+    arguments::SettingGroup,
     observability::is_log_colored,
     parse::{
         address, api_key, boolean, control_plane, duration, hooks_secret, http_url, ingest_host,
         log_filter, node_id, read_url, within,
     },
-    resolve::SettingGroup,
 };
 use crate::{
     domain::{Secret, UrlPolicy},

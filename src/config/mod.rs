@@ -4,6 +4,8 @@
 //! file `.env` of the current folder (grammar: `env_file`). Nothing else in this crate reads the
 //! environment.
 
+mod arguments;
+mod checks;
 mod component_settings;
 mod edge;
 mod env_file;
@@ -14,10 +16,11 @@ mod settings;
 mod transport;
 mod variables;
 
-pub(crate) use component_settings::{DataSettings, ServerSettings};
+pub(crate) use arguments::{Selection, SettingGroup};
+pub(crate) use checks::{DataSettings, ServerSettings};
 pub use edge::{EdgeConfig, MediaServerKind};
 pub use observability::{LogFormat, ObservabilitySettings, OperationsAddress};
-pub(crate) use resolve::{Resolved, Selection, SettingGroup, Settings};
+pub(crate) use resolve::{Resolved, Settings};
 pub use settings::{Config, CopyTarget, Environment};
 pub use transport::TransportSettings;
 pub(crate) use variables::{ENV_FILE, Variables};

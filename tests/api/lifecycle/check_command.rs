@@ -136,7 +136,7 @@ async fn everything_that_would_fail_is_reported_at_once(
             "SLUICE_SEALING_KEYS",
             "S0ypXl2hVd1m6tFv0RwqO3eJ8nZbT4kUaG7cHs5yI9Q=",
         ),
-        ("SLUICE_DATA_DIR", "/proc/data"),
+        ("SLUICE_DATA_DIR", "/dev/null/data"),
     ];
 
     let output = check(&database, &settings).await;

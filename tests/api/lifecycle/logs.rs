@@ -202,6 +202,7 @@ async fn migrate_on_a_terminal(settings: &[(&str, &str)]) -> String {
         .arg("-qec")
         .arg(format!("{} migrate", env!("CARGO_BIN_EXE_sluice")))
         .arg("/dev/null")
+        .stdin(std::process::Stdio::null())
         .env("SLUICE_ENV_FILE", "off")
         .env("SLUICE_DATA_DIR", folder.path())
         .env_remove("NO_COLOR")
