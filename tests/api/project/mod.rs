@@ -10,7 +10,7 @@ mod delete_project;
 mod destination_encryption;
 mod destination_lints;
 mod destination_urls;
-mod fixtures;
+pub mod fixtures;
 mod idempotency;
 mod ids;
 mod invisible_characters;
