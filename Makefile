@@ -9,9 +9,9 @@ SHELL := bash
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
 
-run: ## Builds and serves, with state in ./data; reads settings from the environment and .env.
+run: ## Builds and serves, with state in ./data; settings come from the environment and .env.
 	@. tests/install.sh; require_cargo; has_compiler || install_packages gcc libc6-dev
-	@if [ -f .env ]; then set -a; . ./.env; set +a; fi; exec cargo run -- serve
+	@exec cargo run -- serve
 
 demo: ## Sends a test picture through nginx-rtmp and an edge to two destinations.
 	@set -e; . tests/install.sh; require_cargo; packages=(); has_compiler || packages+=(gcc libc6-dev); \

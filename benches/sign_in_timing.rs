@@ -62,6 +62,7 @@ async fn main() -> anyhow::Result<()> {
 /// Starts the real server with the default hash cost. Returns its address.
 fn serve(directory: &str) -> anyhow::Result<(Child, String)> {
     let mut server = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .env("SLUICE_ENV_FILE", "off")
         .arg("serve")
         .env("SLUICE_LISTEN", "127.0.0.1:0")
         .env("SLUICE_DATA_DIR", directory)

@@ -208,6 +208,7 @@ async fn new_database(name: &str) -> anyhow::Result<String> {
 /// Starts the real server. Returns its address.
 fn serve(settings: &[(&str, &str)]) -> anyhow::Result<(Child, String)> {
     let mut server = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .env("SLUICE_ENV_FILE", "off")
         .arg("serve")
         .env("SLUICE_LISTEN", "127.0.0.1:0")
         .env("SLUICE_OPERATIONS_LISTEN", "off")
@@ -269,6 +270,7 @@ async fn media_server(
 ) -> anyhow::Result<MetadataValue<Ascii>> {
     let arguments = ["--scope", "streams:publish", "--name", "bench"];
     let made = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .env("SLUICE_ENV_FILE", "off")
         .args(["admin", "create-api-key"])
         .args(arguments)
         .envs(settings.iter().copied())

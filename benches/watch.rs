@@ -275,6 +275,7 @@ struct Server {
 impl Server {
     fn start(state: &ServerState) -> anyhow::Result<Self> {
         let mut program = Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .env("SLUICE_ENV_FILE", "off")
             .arg("serve")
             .env("SLUICE_LISTEN", "127.0.0.1:0")
             .env("SLUICE_DATA_DIR", &state.directory)

@@ -54,6 +54,7 @@ impl Server {
     /// Creates a key for media servers; returns its secret.
     pub fn create_operator_key(&self) -> anyhow::Result<String> {
         let created = Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .env("SLUICE_ENV_FILE", "off")
             .args(["admin", "create-api-key", "--scope", "streams:publish"])
             .args(["--name", "attacked"])
             .envs(self.settings.iter().cloned())
@@ -106,6 +107,7 @@ async fn execute(url: &str, statement: String) -> anyhow::Result<()> {
 /// Starts the real server. Returns its address once it serves.
 fn serve(settings: &[(&str, String)]) -> anyhow::Result<(Child, SocketAddr)> {
     let mut process = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .env("SLUICE_ENV_FILE", "off")
         .arg("serve")
         .env("SLUICE_LISTEN", "127.0.0.1:0")
         .env("SLUICE_OPERATIONS_LISTEN", "off")

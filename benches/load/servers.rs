@@ -60,6 +60,7 @@ impl Bench {
     pub fn sluice(&self, settings: &[(&str, &str)]) -> anyhow::Result<Program> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         command
+            .env("SLUICE_ENV_FILE", "off")
             .arg("serve")
             .env("SLUICE_LISTEN", "127.0.0.1:0")
             .env("SLUICE_DATA_DIR", self.directory.path())

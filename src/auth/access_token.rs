@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header, encode};
+use serde_json::Value;
 
 use super::{
     Caller, SigningKeys, TokenSettings,
@@ -88,9 +90,12 @@ impl AccessTokens {
         })
     }
 
-    /// The caller and the expiry of a valid token; `AccessTokenInvalid` for any other.
+    /// The caller and the expiry of a valid token.
+    ///
+    /// The error for any other depends on its form and its unverified `exp` claim only: what the
+    /// token says, the caller knows. It does not tell whether a signature is valid.
     pub fn verify(&self, token: &str) -> Result<(Caller, Time)> {
-        self.caller_of(token).ok_or(Error::AccessTokenInvalid)
+        self.caller_of(token).ok_or_else(|| error_of(token))
     }
 
     fn caller_of(&self, token: &str) -> Option<(Caller, Time)> {
@@ -121,6 +126,41 @@ impl AccessTokens {
         cache.insert(hash, token);
         Some((caller, expire_time))
     }
+}
+
+/// Why a token is not valid, as its text tells.
+fn error_of(token: &str) -> Error {
+    const FORM: &str = "the bearer token is not an access token: it has not the form of a JWT";
+    const API_KEY: &str = "the bearer token is an API key: exchange it for an access token with \
+                           ExchangeApiKey";
+    const REFRESH_TOKEN: &str = "the bearer token is a refresh token: exchange it for an access \
+                                 token with RefreshTokens";
+    if token.starts_with("slk_") {
+        return Error::AuthorizationMalformed(API_KEY);
+    }
+    if token.starts_with("slr_") {
+        return Error::AuthorizationMalformed(REFRESH_TOKEN);
+    }
+    let mut parts = token.split('.');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(header), Some(claims), Some(signature), None)
+            if ![header, claims, signature].contains(&"") =>
+        {
+            match token.len() <= MAX_TOKEN_BYTES && has_expired(claims) {
+                true => Error::AccessTokenExpired,
+                false => Error::AccessTokenInvalid,
+            }
+        }
+        _ => Error::AuthorizationMalformed(FORM),
+    }
+}
+
+/// Whether unverified claims say that their token has expired.
+fn has_expired(claims: &str) -> bool {
+    let json = URL_SAFE_NO_PAD.decode(claims).ok();
+    let claims: Option<Value> = json.and_then(|json| serde_json::from_slice(&json).ok());
+    let expiry = claims.and_then(|claims| claims.get("exp")?.as_i64());
+    expiry.is_some_and(|expiry| expiry <= now().timestamp())
 }
 
 /// The accepted key that an access token names.

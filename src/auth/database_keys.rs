@@ -5,13 +5,14 @@
 //! some seconds later. By then every serving replica has it, so no replica issues a
 //! token or seals a secret that another cannot read.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
 use super::{
-    AssociatedData, Keys, LoadKeysError, Sealer,
+    AssociatedData, Keys, LoadKeysError,
     key_ring::RingKey,
+    keys::SealingKeySource,
     sealing_key::{SealingKey, SealingKeyId},
     signing_keys::SigningKey,
 };
@@ -58,7 +59,7 @@ impl Keys {
             let key = match find(&record.id) {
                 Some(loaded) => loaded,
                 None => {
-                    let secret = unwrap_key(&self.sealer, record, sealed)?;
+                    let secret = self.unwrap_key(record, sealed)?;
                     Arc::new(parse(&secret).ok_or_else(|| damaged(record))?)
                 }
             };
@@ -77,25 +78,48 @@ impl Keys {
 
     /// Fails if the settings lack a root key that has not retired.
     pub fn check_roots(&self, records: &[KeyRecord], now: Time) -> Result<(), LoadKeysError> {
-        let missing = records.iter().find(|record| {
-            record.purpose == KeyPurpose::Seal
-                && record.secret_sealed.is_none()
-                && !record.is_retired(now)
-                && !self.sealer.has_root(&record.id)
-        });
-        match (missing, &self.sealing_key_file) {
-            (None, _) => Ok(()),
-            (Some(record), None) => Err(LoadKeysError::Setting(format!(
-                "SLUICE_SEALING_KEYS lacks the key {}, with which secrets are sealed",
-                record.id
-            ))),
-            (Some(record), Some(file)) => Err(LoadKeysError::KeyFile(anyhow::anyhow!(
-                "{} is not the key {}, with which secrets are sealed: restore the file, or set \
-                 SLUICE_SEALING_KEYS",
-                file.display(),
-                record.id
-            ))),
+        let missing = records
+            .iter()
+            .find(|record| record.is_needed_root(now) && !self.sealer.has_root(&record.id));
+        match missing {
+            None => Ok(()),
+            Some(record) => Err(self.missing_root(&record.id, "secrets are sealed")),
         }
+    }
+
+    /// Removes the sealing key that this process has generated, unless it is in use: the database
+    /// needs another one, which an operator is to put into its place.
+    pub fn withdraw_generated(&self, records: &[KeyRecord]) {
+        let SealingKeySource::Generated(path) = &self.sealing_key_source else {
+            return;
+        };
+        let id = self.sealer.first_root_id().to_string();
+        if records.iter().any(|record| record.id == id) {
+            return;
+        }
+        if let Err(error) = fs::remove_file(path) {
+            tracing::warn!(path = %path.display(), %error, "cannot remove the generated key");
+        }
+    }
+
+    /// The error for a root key that is missing.
+    fn missing_root(&self, id: &str, use_of_key: &str) -> LoadKeysError {
+        let sentence = match &self.sealing_key_source {
+            SealingKeySource::Settings => {
+                format!("SLUICE_SEALING_KEYS lacks the key {id}, with which {use_of_key}")
+            }
+            SealingKeySource::Generated(path) => format!(
+                "{} was missing, and the database needs the key {id}, with which {use_of_key}: put \
+                 the file back, or set SLUICE_SEALING_KEYS",
+                path.display()
+            ),
+            SealingKeySource::File(path) => format!(
+                "{} has another key than {id}, with which {use_of_key}: put the right file back, or \
+                 set SLUICE_SEALING_KEYS",
+                path.display()
+            ),
+        };
+        LoadKeysError::Setting(sentence)
     }
 
     /// Creates a sealing key, wrapped for the database.
@@ -138,26 +162,28 @@ impl Keys {
         if SealingKeyId::of_sealed(sealed) == Some(self.sealer.first_root_id()) {
             return Ok(None);
         }
-        let secret = unwrap_key(&self.sealer, record, sealed)?;
+        let secret = self.unwrap_key(record, sealed)?;
         let aad = AssociatedData::wrapped_key(record.purpose, &record.id);
         Ok(Some(self.sealer.wrap_key(&aad, &secret)))
     }
-}
 
-fn unwrap_key(
-    sealer: &Sealer,
-    record: &KeyRecord,
-    sealed: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, LoadKeysError> {
-    let aad = AssociatedData::wrapped_key(record.purpose, &record.id);
-    match SealingKeyId::of_sealed(sealed) {
-        Some(root) if !sealer.has_root(&root.to_string()) => {
-            let (purpose, id) = (noun(record.purpose), &record.id);
-            Err(LoadKeysError::Setting(format!(
-                "SLUICE_SEALING_KEYS lacks the key {root}, with which the {purpose} key {id} is wrapped"
-            )))
+    fn unwrap_key(
+        &self,
+        record: &KeyRecord,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, LoadKeysError> {
+        let aad = AssociatedData::wrapped_key(record.purpose, &record.id);
+        match SealingKeyId::of_sealed(sealed) {
+            Some(root) if !self.sealer.has_root(&root.to_string()) => {
+                let (purpose, id) = (noun(record.purpose), &record.id);
+                let use_of_key = format!("the {purpose} key {id} is wrapped");
+                Err(self.missing_root(&root.to_string(), &use_of_key))
+            }
+            _ => self
+                .sealer
+                .unwrap_key(&aad, sealed)
+                .map_err(|_| damaged(record)),
         }
-        _ => sealer.unwrap_key(&aad, sealed).map_err(|_| damaged(record)),
     }
 }
 

@@ -87,13 +87,16 @@ fn bearer_token(metadata: &MetadataMap) -> Result<&str> {
     let mut headers = metadata.get_all("authorization").iter();
     let header = headers.next().ok_or(Error::AccessTokenMissing)?;
     if headers.next().is_some() {
-        return Err(Error::AccessTokenInvalid);
+        let several = "there are several authorization headers: send one";
+        return Err(Error::AuthorizationMalformed(several));
     }
 
     let header = header.to_str().unwrap_or_default();
     match header.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(Error::AccessTokenInvalid),
+        _ => Err(Error::AuthorizationMalformed(
+            "the authorization header must be the word Bearer, a space and an access token",
+        )),
     }
 }
 
@@ -125,10 +128,14 @@ impl CallAuthorization {
         if !self.revocations.are_current() {
             return Err(Error::OutOfDate);
         }
-        if self.expire_time <= now() || self.revocations.contain(&self.caller) {
-            return Err(Error::AccessTokenInvalid);
+        match (
+            self.revocations.contain(&self.caller),
+            self.expire_time <= now(),
+        ) {
+            (true, _) => Err(Error::AccessTokenInvalid),
+            (false, true) => Err(Error::AccessTokenExpired),
+            (false, false) => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -15,11 +15,14 @@ use zeroize::Zeroizing;
 use super::{Sealer, SigningKeys};
 use crate::{domain::Secret, random::random_bytes};
 
-/// The name of the file of the secret that signs access tokens.
-const JWT_SECRET_FILE: &str = "jwt.secret";
-
 /// The shortest secret for HS256, in bytes (RFC 7518 section 3.2).
 const MIN_JWT_SECRET_BYTES: usize = 32;
+
+/// The file of a generated secret that signs access tokens.
+const JWT_SECRET_FILE: &str = "jwt.secret";
+
+/// The file of a generated key that seals.
+const SEALING_KEY_FILE: &str = "sealing.key";
 
 /// The settings of the keys.
 pub struct KeySettings {
@@ -29,8 +32,30 @@ pub struct KeySettings {
     pub jwt_key_files: Vec<PathBuf>,
     /// The root keys that seal secrets at rest.
     pub sealing_keys: Vec<Zeroizing<[u8; 32]>>,
-    /// The directory for generated keys; `None` if none may be generated.
-    pub generate_in: Option<PathBuf>,
+    /// The directory of generated keys; `None` if keys come from the settings only.
+    pub directory: Option<PathBuf>,
+    /// What happens if a key is neither in the settings nor in the directory.
+    pub missing: MissingKeys,
+}
+
+/// What happens if a key is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingKeys {
+    /// It is generated in the directory.
+    Generate,
+    /// The keys cannot be loaded.
+    Refuse,
+}
+
+/// Where the root key that seals comes from.
+#[derive(Debug, Clone)]
+pub(super) enum SealingKeySource {
+    /// The settings.
+    Settings,
+    /// A file that was there.
+    File(PathBuf),
+    /// A file that this process has generated.
+    Generated(PathBuf),
 }
 
 /// The key rings of this server. A clone shares them.
@@ -40,8 +65,8 @@ pub struct Keys {
     pub signing: SigningKeys,
     /// The keys that seal secrets at rest.
     pub sealer: Sealer,
-    /// The file of the key that seals, unless the settings have keys.
-    pub(super) sealing_key_file: Option<PathBuf>,
+    /// Where the root key comes from.
+    pub(super) sealing_key_source: SealingKeySource,
 }
 
 /// Why the keys cannot be loaded.
@@ -59,15 +84,30 @@ impl Keys {
     /// Loads the keys from the settings. A missing key is generated once if the settings
     /// allow it.
     pub fn load(settings: &KeySettings) -> Result<Self, LoadKeysError> {
-        // The sealing key is generated first: a directory with only the other secret has lost it.
-        let sealer = sealer(settings);
         let signing = signing_keys(settings)?;
-        let (sealer, sealing_key_file) = sealer?;
+        let (sealer, sealing_key_source) = sealer(settings)?;
         Ok(Self {
             signing,
             sealer,
-            sealing_key_file,
+            sealing_key_source,
         })
+    }
+}
+
+impl KeySettings {
+    /// The files that [`Keys::load`] would generate.
+    pub fn files_to_generate(&self) -> Vec<PathBuf> {
+        let (Some(directory), MissingKeys::Generate) = (&self.directory, self.missing) else {
+            return Vec::new();
+        };
+        let has_signing_key = self.jwt_secret.is_some() || !self.jwt_key_files.is_empty();
+        let files = [
+            (JWT_SECRET_FILE, has_signing_key),
+            (SEALING_KEY_FILE, !self.sealing_keys.is_empty()),
+        ];
+        let files = files.iter().filter(|(_, is_set)| !is_set);
+        let files = files.map(|(file, _)| directory.join(file));
+        files.filter(|file| !file.exists()).collect()
     }
 }
 
@@ -76,10 +116,10 @@ fn signing_keys(settings: &KeySettings) -> Result<SigningKeys, LoadKeysError> {
         return Ok(SigningKeys::from_secret(secret));
     }
     if settings.jwt_key_files.is_empty() {
-        let path = generated_path("SLUICE_JWT_SECRET", JWT_SECRET_FILE, settings)?;
-        let secret = read_or_generate("SLUICE_JWT_SECRET", &path)?;
-        let secret = parse_jwt_secret(secret.expose()).map_err(|error| {
-            anyhow::anyhow!("jwt.secret in the data directory {error}; restore it or remove it")
+        let file = read_or_generate("SLUICE_JWT_SECRET", JWT_SECRET_FILE, settings)?;
+        let secret = parse_jwt_secret(file.text.expose()).map_err(|error| {
+            let path = file.path.display();
+            anyhow::anyhow!("{path} {error}; restore it or remove it")
         })?;
         return Ok(SigningKeys::from_secret(&secret));
     }
@@ -100,27 +140,40 @@ fn signing_keys(settings: &KeySettings) -> Result<SigningKeys, LoadKeysError> {
     })
 }
 
-/// The sealer, and the file of its key if there is one.
-fn sealer(settings: &KeySettings) -> Result<(Sealer, Option<PathBuf>), LoadKeysError> {
+fn sealer(settings: &KeySettings) -> Result<(Sealer, SealingKeySource), LoadKeysError> {
     if !settings.sealing_keys.is_empty() {
-        return Ok((Sealer::new(&settings.sealing_keys), None));
+        let sealer = Sealer::new(&settings.sealing_keys);
+        return Ok((sealer, SealingKeySource::Settings));
     }
-    let path = generated_path("SLUICE_SEALING_KEYS", "sealing.key", settings)?;
-    let other = path.with_file_name(JWT_SECRET_FILE);
-    if !path.exists() && other.exists() {
-        // A new key would open nothing of what the lost one has sealed.
-        return Err(LoadKeysError::KeyFile(anyhow::anyhow!(
-            "{} is missing, but {} is there, so the directory was used before: restore the file, \
-             or set SLUICE_SEALING_KEYS; if nothing is sealed with it, remove jwt.secret too",
-            path.display(),
-            other.display()
-        )));
+    let file = read_or_generate("SLUICE_SEALING_KEYS", SEALING_KEY_FILE, settings)?;
+    let key = parse_sealing_key(file.text.expose())
+        .map_err(|error| anyhow::anyhow!("{} {error}; restore it", file.path.display()))?;
+    let source = match file.generated {
+        true => SealingKeySource::Generated(file.path),
+        false => SealingKeySource::File(file.path),
+    };
+    Ok((Sealer::new(&[key]), source))
+}
+
+/// Whether a secret of any length has so little variety that it was not made at random: less
+/// than 100 bits, counted from the frequencies of the bytes in its shortest period.
+pub fn is_guessable(secret: &[u8]) -> bool {
+    const MIN_ENTROPY: f64 = 100.0;
+    let repeats = |period: &usize| {
+        secret
+            .iter()
+            .skip(*period)
+            .eq(&secret[..secret.len() - period])
+    };
+    let period = (1..=secret.len()).find(repeats).unwrap_or_default();
+    let mut counts = [0_u32; 256];
+    for byte in &secret[..period] {
+        counts[usize::from(*byte)] += 1;
     }
-    let text = read_or_generate("SLUICE_SEALING_KEYS", &path)?;
-    let key = parse_sealing_key(text.expose()).map_err(|error| {
-        anyhow::anyhow!("sealing.key in the data directory {error}; restore it")
-    })?;
-    Ok((Sealer::new(&[key]), Some(path)))
+    let length = period as f64;
+    let counts = counts.into_iter().filter(|count| *count > 0).map(f64::from);
+    let entropy: f64 = counts.map(|count| count * (length / count).log2()).sum();
+    entropy < MIN_ENTROPY
 }
 
 /// Parses the secret that signs access tokens: at least 32 bytes.
@@ -138,33 +191,50 @@ pub fn parse_sealing_key(text: &str) -> Result<Zeroizing<[u8; 32]>, &'static str
     Ok(Zeroizing::new(key))
 }
 
-/// The path of a secret in the data directory, instead of a setting.
-fn generated_path(
+/// A secret in a file of the directory of keys.
+struct SecretFile {
+    path: PathBuf,
+    text: Secret,
+    generated: bool,
+}
+
+/// Reads a secret from a file of the directory; generates a missing file if the settings allow it.
+fn read_or_generate(
     setting: &'static str,
     file: &str,
     settings: &KeySettings,
-) -> Result<PathBuf, LoadKeysError> {
-    match &settings.generate_in {
-        Some(directory) => Ok(directory.join(file)),
-        None => Err(LoadKeysError::Setting(format!(
+) -> Result<SecretFile, LoadKeysError> {
+    let Some(directory) = &settings.directory else {
+        return Err(LoadKeysError::Setting(format!(
             "{setting} must be set in production"
-        ))),
-    }
-}
-
-/// Reads a secret from a file of the data directory; generates a missing file.
-fn read_or_generate(setting: &'static str, path: &Path) -> Result<Secret, LoadKeysError> {
+        )));
+    };
+    let path = directory.join(file);
+    let mut generated = false;
     if !path.exists() {
-        generate_file(path).with_context(|| format!("cannot write {}", path.display()))?;
+        if settings.missing == MissingKeys::Refuse {
+            return Err(LoadKeysError::Setting(format!(
+                "SLUICE_DATA_DIR must be the data directory of the server: {} does not exist; or \
+                 set {setting}",
+                path.display()
+            )));
+        }
+        generated =
+            generate_file(&path).with_context(|| format!("cannot write {}", path.display()))?;
         tracing::info!(path = %path.display(), setting, "generated a secret, because it is not set");
     }
     let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Secret::new(text.trim()))
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(SecretFile {
+        path,
+        text: Secret::new(text.trim()),
+        generated,
+    })
 }
 
-/// Writes a new secret atomically to a file that only its owner can read.
-fn generate_file(path: &Path) -> anyhow::Result<()> {
+/// Writes a new secret atomically to a file that only its owner can read. Returns false if another
+/// process was faster.
+fn generate_file(path: &Path) -> anyhow::Result<bool> {
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -178,7 +248,36 @@ fn generate_file(path: &Path) -> anyhow::Result<()> {
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;
     match linked {
-        Err(cause) if cause.kind() != ErrorKind::AlreadyExists => Err(cause.into()),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(cause) if cause.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::is_guessable;
+
+    #[rstest]
+    #[case(&"a".repeat(40), true)]
+    #[case(&"ab".repeat(40), true)]
+    #[case(&"change-me ".repeat(20), true)]
+    #[case("00000000000000000000000000000001", true)]
+    #[case("0123456789abcdef0123456789abcdef", true)]
+    #[case("", true)]
+    #[case("c1f0a9e6b37d58422e6b1d07f98a3c54", false)]
+    #[case("H2vQm8sWJr0xK1ZpYbT6cNfEuLg3RiDa", false)]
+    #[case("a sentence of forty-eight characters is accepted", false)]
+    fn a_secret_without_variety_is_guessable(#[case] secret: &str, #[case] expected: bool) {
+        assert_eq!(is_guessable(secret.as_bytes()), expected);
+    }
+
+    #[test]
+    fn random_keys_are_not_guessable() {
+        for _ in 0..1000 {
+            assert!(!is_guessable(&crate::random::random_bytes::<32>()));
+        }
     }
 }

@@ -37,7 +37,10 @@ pub use claims::{LEEWAY_SECONDS, TokenSettings};
 pub use hashed_secrets::{ApiKeySecret, MailToken};
 pub use id_tokens::{IdTokenProvider, IdTokenVerifier, IdTokens};
 pub use interceptor::{AuthInterceptor, CallAuthorization};
-pub use keys::{KeySettings, Keys, LoadKeysError, parse_jwt_secret, parse_sealing_key};
+pub use keys::{
+    KeySettings, Keys, LoadKeysError, MissingKeys, is_guessable, parse_jwt_secret,
+    parse_sealing_key,
+};
 pub use password_hasher::{HashSlot, PasswordHasher, PasswordVerification};
 pub use rate_limits::{Rate, RateLimits};
 pub use refresh_token::{RefreshSeed, RefreshToken, RefreshTokenAge};

@@ -3,13 +3,16 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Subcommand;
 
-use super::{error::CommandError, migrate::with_database, rotate, serve::prepare};
+use super::{
+    error::CommandError,
+    migrate::{require_database, with_database},
+    rotate,
+    serve::prepare,
+    settings::{resolve, resolve_both},
+};
 use crate::{
     auth::ApiKeySecret,
-    config::{
-        Config,
-        parse::{duration, parsed},
-    },
+    config::{Config, CopyTarget, DataSettings, Resolved, Settings, parse::duration},
     database::{self, CopyError, DatabaseOptions, SettingNames, Target},
     domain::{
         ApiKeyId, AuditContext, Email, Invalid, Name, NewApiKey, RequestOrigin, Scope, Scopes, now,
@@ -29,7 +32,7 @@ pub(super) enum Admin {
         #[arg(long)]
         name: String,
         #[command(flatten)]
-        config: Box<Config>,
+        settings: Settings<Config, DataSettings>,
     },
     /// End the sessions of one user or of all users, and print their number.
     #[command(group = clap::ArgGroup::new("whose").required(true))]
@@ -41,7 +44,7 @@ pub(super) enum Admin {
         #[arg(long, group = "whose")]
         all: bool,
         #[command(flatten)]
-        config: Box<Config>,
+        settings: Settings<Config, DataSettings>,
     },
     /// Rotate the key that signs access tokens, without a restart.
     ///
@@ -56,7 +59,7 @@ pub(super) enum Admin {
         #[arg(long, default_value = "10s", value_parser = duration("5s", "1h"))]
         activate_after: Duration,
         #[command(flatten)]
-        config: Box<Config>,
+        settings: Settings<Config, DataSettings>,
     },
     /// Rotate the key that encrypts secrets at rest, and encrypt all of them again, without a
     /// restart.
@@ -67,18 +70,17 @@ pub(super) enum Admin {
         #[arg(long, default_value = "10s", value_parser = duration("5s", "1h"))]
         activate_after: Duration,
         #[command(flatten)]
-        config: Box<Config>,
+        settings: Settings<Config, DataSettings>,
     },
     /// Copy all data into an empty database of the other engine, and print the number of rows of
     /// each table.
     ///
     /// Neither database may be used during the copy. After an interruption, run it again.
     Copy {
-        /// The empty database: `postgres://user:password@host:port/name` or `sqlite:FILE`.
-        #[arg(long, env = "SLUICE_COPY_TO", hide_env_values = true, value_parser = parsed::<Target>)]
-        to: Target,
         #[command(flatten)]
-        config: Box<Config>,
+        target: Settings<CopyTarget>,
+        #[command(flatten)]
+        settings: Settings<Config, DataSettings>,
     },
 }
 
@@ -88,27 +90,36 @@ pub(super) fn run(command: Admin) -> Result<(), CommandError> {
         Admin::CreateApiKey {
             scopes,
             name,
-            config,
-        } => create_operator_key(&config, &scopes, &name),
-        Admin::EndSessions { email, config, .. } => end_sessions(&config, email.as_deref()),
+            settings,
+        } => create_operator_key(&resolve(settings)?, &scopes, &name),
+        Admin::EndSessions {
+            email, settings, ..
+        } => end_sessions(&resolve(settings)?, email.as_deref()),
         Admin::RotateSigningKey {
             revoke_old,
             activate_after,
-            config,
-        } => rotate::signing_key(&config, activate_after, revoke_old),
+            settings,
+        } => rotate::signing_key(&resolve(settings)?, activate_after, revoke_old),
         Admin::RotateSealingKey {
             activate_after,
-            config,
-        } => rotate::sealing_key(&config, activate_after),
-        Admin::Copy { to, config } => copy(&config, to),
+            settings,
+        } => rotate::sealing_key(&resolve(settings)?, activate_after),
+        Admin::Copy { target, settings } => {
+            let (target, settings) = resolve_both(target, settings)?;
+            copy(&settings, target.config.to)
+        }
     }
 }
 
-fn create_operator_key(config: &Config, scopes: &[String], name: &str) -> Result<(), CommandError> {
+fn create_operator_key(
+    settings: &Resolved<Config>,
+    scopes: &[String],
+    name: &str,
+) -> Result<(), CommandError> {
     let scopes = scopes.iter().map(String::as_str);
     let scopes = argument("--scope", Scopes::parse(scopes, &Scope::OPERATOR_SCOPES))?;
     let name = argument("--name", Name::parse(name))?;
-    prepare(config)?;
+    prepare(settings)?;
 
     let id = ApiKeyId::generate();
     let secret = ApiKeySecret::generate(id);
@@ -121,7 +132,7 @@ fn create_operator_key(config: &Config, scopes: &[String], name: &str) -> Result
         expire_time: None,
     };
 
-    with_database(config, async |database| {
+    with_database(&settings.config, async |database| {
         let keys = ApiKeys::new(database.clone());
         keys.create(id, None, &key, &secret.hash(), &audit, now())
             .await?;
@@ -138,12 +149,12 @@ fn argument<T>(flag: &str, value: Result<T, Invalid>) -> Result<T, CommandError>
 }
 
 /// Ends the sessions of one account, or of all without an address.
-fn end_sessions(config: &Config, email: Option<&str>) -> Result<(), CommandError> {
+fn end_sessions(settings: &Resolved<Config>, email: Option<&str>) -> Result<(), CommandError> {
     let email = argument("--email", email.map(Email::parse).transpose())?;
-    prepare(config)?;
+    prepare(settings)?;
 
     let audit_of = |user| AuditContext::for_user("EndSessions", user, RequestOrigin::default());
-    let ended = with_database(config, async |database| {
+    let ended = with_database(&settings.config, async |database| {
         let sessions = Sessions::new(database.clone());
         let Some(email) = email else {
             return Ok(sessions.revoke_all_users(&audit_of(None), now()).await?);
@@ -160,8 +171,10 @@ fn end_sessions(config: &Config, email: Option<&str>) -> Result<(), CommandError
 }
 
 /// Copies the configured database to another one.
-fn copy(config: &Config, to: Target) -> Result<(), CommandError> {
-    prepare(config)?;
+fn copy(settings: &Resolved<Config>, to: Target) -> Result<(), CommandError> {
+    let config = &settings.config;
+    prepare(settings)?;
+    require_database(config)?;
     let from = config.database();
     let to = to.with_pooler(config.db_pooler);
     let to = DatabaseOptions {

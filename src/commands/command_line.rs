@@ -1,24 +1,28 @@
-use std::{error::Error, process::ExitCode};
+use std::process::ExitCode;
 
-use clap::{
-    Command, CommandFactory, FromArgMatches, Parser, Subcommand,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{Parser, Subcommand};
 
 use super::{
     admin::{self, Admin},
+    check,
     edge::{self, RunChild},
-    error::CommandError,
     health, migrate, serve,
+    settings::resolve,
 };
 use crate::{
-    config::{Config, EdgeConfig},
+    config::{Config, DataSettings, EdgeConfig, ServerSettings, Settings},
     telemetry,
 };
 
 /// The control plane for live multistreaming.
 #[derive(Parser)]
-#[command(name = "sluice", version, propagate_version = true)]
+#[command(
+    name = "sluice",
+    version,
+    propagate_version = true,
+    after_help = "Settings are read from flags, the environment, and the file .env of the current \
+                  folder, in this order. SLUICE_ENV_FILE names another file, or is off."
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: SubCommand,
@@ -29,22 +33,31 @@ enum SubCommand {
     /// Serve the gRPC API.
     Serve {
         #[command(flatten)]
-        config: Box<Config>,
+        settings: Settings<Config, ServerSettings>,
     },
     /// Run beside a media server: answer its hooks and run relays.
     Edge {
         #[command(flatten)]
-        config: Box<EdgeConfig>,
+        settings: Settings<EdgeConfig>,
+    },
+    /// Check what a start of the server would need, and print the settings in effect.
+    ///
+    /// Changes nothing. Exit code 0 if a server would serve, 2 if a setting is invalid or unknown,
+    /// else 1. While a server runs with the same settings, its addresses and its SQLite database are
+    /// in use.
+    Check {
+        #[command(flatten)]
+        settings: Settings<Config, ServerSettings>,
     },
     /// Migrate the database to the current schema.
     Migrate {
         #[command(flatten)]
-        config: Box<Config>,
+        settings: Settings<Config, DataSettings>,
     },
     /// Check the health of a server: exit code 0 if it is serving, else 1.
     Health {
         #[command(flatten)]
-        args: health::HealthArgs,
+        settings: Settings<health::HealthArgs>,
     },
     /// Commands for operators.
     #[command(subcommand)]
@@ -56,69 +69,21 @@ enum SubCommand {
 
 /// Parses the command line and runs its command.
 pub fn run() -> ExitCode {
-    let result = parse().and_then(|line| match line.command {
-        SubCommand::Serve { config } => serve::run(&config),
-        SubCommand::Edge { config } => edge::run(&config),
-        SubCommand::Migrate { config } => migrate::run(&config),
-        SubCommand::Health { args } => health::run(&args),
+    // For help, versions and unknown flags, clap prints its own text and exits.
+    let result = match CommandLine::parse().command {
+        SubCommand::Serve { settings } => resolve(settings).and_then(|own| serve::run(&own)),
+        SubCommand::Edge { settings } => resolve(settings).and_then(|own| edge::run(&own)),
+        SubCommand::Check { settings } => resolve(settings).and_then(|own| check::run(&own)),
+        SubCommand::Migrate { settings } => resolve(settings).and_then(|own| migrate::run(&own)),
+        SubCommand::Health { settings } => {
+            resolve(settings).and_then(|own| health::run(&own.config))
+        }
         SubCommand::Admin(command) => admin::run(command),
         SubCommand::RunChild(child) => edge::run_child(&child),
-    });
+    };
     telemetry::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
-    }
-}
-
-fn parse() -> Result<CommandLine, CommandError> {
-    let mut command = CommandLine::command();
-    let matches = match command.try_get_matches_from_mut(std::env::args_os()) {
-        Ok(matches) => matches,
-        Err(error) => return Err(explain(&command, &error)),
-    };
-    Ok(CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
-}
-
-/// The error for an invalid setting, which names its variable. For help, versions and unknown flags,
-/// clap prints its own text and exits.
-fn explain(command: &Command, error: &clap::Error) -> CommandError {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
-        _ => None,
-    };
-    let Some(flag) = text(ContextKind::InvalidArg) else {
-        error.exit()
-    };
-    let name = variable(command, flag).unwrap_or_else(|| flag.to_owned());
-
-    match error.kind() {
-        ErrorKind::ValueValidation => {
-            let why = error.source().map(ToString::to_string).unwrap_or_default();
-            CommandError::Usage(format!("{name} {why}"))
-        }
-        ErrorKind::InvalidValue => match error.get(ContextKind::ValidValue) {
-            Some(ContextValue::Strings(values)) if !values.is_empty() => {
-                CommandError::Usage(format!("{name} must be {}", values.join(" or ")))
-            }
-            _ => CommandError::Usage(format!("{name} must not be empty")),
-        },
-        ErrorKind::ArgumentConflict => {
-            let other = text(ContextKind::PriorArg).unwrap_or_default();
-            let other = variable(command, other).unwrap_or_else(|| other.to_owned());
-            CommandError::Usage(format!("{name} and {other} must not both be set"))
-        }
-        _ => error.exit(),
-    }
-}
-
-/// The environment variable of a setting that clap shows as `--flag <VALUE>`.
-fn variable(command: &Command, shown: &str) -> Option<String> {
-    let flag = shown.split([' ', '=']).next()?.strip_prefix("--")?;
-    let (mut arguments, mut commands) = (command.get_arguments(), command.get_subcommands());
-    match arguments.find(|argument| argument.get_long() == Some(flag)) {
-        Some(argument) => Some(argument.get_env()?.to_string_lossy().into_owned()),
-        None => commands.find_map(|inner| variable(inner, shown)),
     }
 }

@@ -5,17 +5,22 @@ use clap::Args;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::{net::TcpListener, runtime::Runtime};
 
-use super::{error::CommandError, serve::stop_signal};
+use super::{
+    error::CommandError,
+    serve::{stop_signal, warn_of_unknown},
+};
 use crate::{
-    config::EdgeConfig,
+    config::{EdgeConfig, Resolved},
     edge::{self, EdgeSettings},
     telemetry,
 };
 
 /// Runs an edge until SIGTERM or SIGINT. A second signal ends it at once.
-pub(super) fn run(config: &EdgeConfig) -> Result<(), CommandError> {
+pub(super) fn run(resolved: &Resolved<EdgeConfig>) -> Result<(), CommandError> {
+    let config = &resolved.config;
     let settings = EdgeSettings::new(config.clone(), host_name()).map_err(CommandError::Usage)?;
     telemetry::init(&config.log())?;
+    warn_of_unknown(&resolved.unknown);
     let runtime = Runtime::new()?;
     let served = runtime.block_on(serve(config, settings));
     runtime.shutdown_background();

@@ -1,51 +1,52 @@
-use std::{io, process::ExitCode};
+use std::{fmt, io, process::ExitCode};
 
 use crate::{
     auth::LoadKeysError,
     database::{ConnectError, UnusableDatabase},
+    error::with_causes,
 };
 
 /// Why a command fails.
 #[derive(Debug)]
 pub enum CommandError {
+    /// Settings are invalid: exit code 2. Each sentence names one.
+    Settings(Vec<String>),
     /// A setting or an argument is invalid: exit code 2.
     Usage(String),
     /// A program cannot be run: exit code 127 if it is not found, else 126, as in shells.
     Program(io::Error),
+    /// The reason is printed already: exit code 1.
+    Reported,
     /// Anything else: exit code 1.
     Other(anyhow::Error),
 }
 
 impl CommandError {
-    /// Prints the error on standard error, in one line.
+    /// Prints the error on standard error, with one line for each setting.
     pub fn report(&self) -> ExitCode {
+        for sentence in self.to_string().lines() {
+            eprintln!("sluice: {sentence}");
+        }
         match self {
-            Self::Usage(sentence) => {
-                eprintln!("sluice: {sentence}");
-                ExitCode::from(2)
-            }
-            Self::Program(cause) => {
-                eprintln!("sluice: cannot run the program: {cause}");
-                let is_missing = cause.kind() == io::ErrorKind::NotFound;
-                ExitCode::from(if is_missing { 127 } else { 126 })
-            }
-            Self::Other(cause) => {
-                eprintln!("sluice: {}", with_causes(cause));
-                ExitCode::FAILURE
-            }
+            Self::Settings(_) | Self::Usage(_) => ExitCode::from(2),
+            Self::Program(cause) if cause.kind() == io::ErrorKind::NotFound => ExitCode::from(127),
+            Self::Program(_) => ExitCode::from(126),
+            Self::Reported | Self::Other(_) => ExitCode::FAILURE,
         }
     }
 }
 
-/// An error with its causes, except those whose text it already contains.
-fn with_causes(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
+/// One sentence, or one in each line for settings.
+impl fmt::Display for CommandError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(sentences) => formatter.write_str(&sentences.join("\n")),
+            Self::Usage(sentence) => formatter.write_str(sentence),
+            Self::Program(cause) => write!(formatter, "cannot run the program: {cause}"),
+            Self::Reported => Ok(()),
+            Self::Other(cause) => formatter.write_str(&with_causes(&**cause)),
         }
     }
-    text
 }
 
 /// Keys that cannot be loaded are an invalid setting, wherever they are loaded. A sentence

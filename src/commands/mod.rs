@@ -1,6 +1,7 @@
 //! The command line of `sluice`, with one file per sub-command.
 
 mod admin;
+mod check;
 mod command_line;
 mod edge;
 mod error;
@@ -8,5 +9,6 @@ mod health;
 mod migrate;
 mod rotate;
 mod serve;
+mod settings;
 
 pub use command_line::run;

@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use super::{
     error::CommandError,
-    migrate::with_database,
-    serve::{load_keys, prepare},
+    migrate::{require_database, with_database},
+    serve::prepare,
 };
 use crate::{
     auth::{AssociatedData, Keys, LEEWAY_SECONDS},
-    config::Config,
+    config::{Config, Resolved},
     database::Database,
     domain::{Time, now},
     error::{Error, Result},
@@ -30,20 +30,23 @@ const SEALED_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Rotates the key that signs access tokens.
 pub(super) fn signing_key(
-    config: &Config,
+    settings: &Resolved<Config>,
     activate_after: Duration,
     revoke_old: bool,
 ) -> Result<(), CommandError> {
-    run(config, async |rotation| {
+    run(settings, async |rotation| {
         rotation
-            .rotate_signing_key(config, activate_after, revoke_old)
+            .rotate_signing_key(&settings.config, activate_after, revoke_old)
             .await
     })
 }
 
 /// Rotates the key that seals secrets, and seals all of them again.
-pub(super) fn sealing_key(config: &Config, activate_after: Duration) -> Result<(), CommandError> {
-    run(config, async |rotation| {
+pub(super) fn sealing_key(
+    settings: &Resolved<Config>,
+    activate_after: Duration,
+) -> Result<(), CommandError> {
+    run(settings, async |rotation| {
         rotation.rotate_sealing_key(activate_after).await
     })
 }
@@ -65,11 +68,13 @@ struct ResealCounts {
 }
 
 fn run(
-    config: &Config,
+    settings: &Resolved<Config>,
     rotate: impl AsyncFnOnce(&mut Rotation) -> anyhow::Result<()>,
 ) -> Result<(), CommandError> {
-    prepare(config)?;
-    let keys = load_keys(config)?;
+    let config = &settings.config;
+    prepare(settings)?;
+    require_database(config)?;
+    let keys = Keys::load(&config.existing_keys())?;
     with_database(config, async |database| {
         let mut rotation = Rotation {
             key_refresh: KeyRefresh::new(database.clone(), keys.clone()),

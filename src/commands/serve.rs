@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::error::CommandError;
 use crate::{
     auth::Keys,
-    config::{Config, Environment},
-    database::Database,
-    error, server,
+    config::{Config, Environment, Resolved},
+    database::{Database, ServerLock},
+    error::{self, with_causes},
+    server,
     telemetry::{self, otlp_logs, traces},
     transport,
 };
@@ -27,12 +28,16 @@ const EVENT_INTERVAL: u32 = 7;
 const EXPORT_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT. A second signal ends it at once.
-pub(super) fn run(config: &Config) -> Result<(), CommandError> {
-    prepare(config)?;
-    let keys = load_keys(config)?;
+pub(super) fn run(settings: &Resolved<Config>) -> Result<(), CommandError> {
+    let config = &settings.config;
+    prepare(settings)?;
+    create_data_directory(config)?;
+    // It keeps other servers away from a file of SQLite.
+    let _lock = ServerLock::acquire(&config.database().target)?;
+    let keys = Keys::load(&config.keys())?;
     if let Some(files) = config.transport.tls() {
         let checked = files.check();
-        checked.map_err(|error| CommandError::Usage(format!("{error:#}")))?;
+        checked.map_err(|error| CommandError::Usage(with_causes(&*error)))?;
     }
     let runtime = Builder::new_multi_thread()
         .enable_all()
@@ -44,22 +49,34 @@ pub(super) fn run(config: &Config) -> Result<(), CommandError> {
     served
 }
 
-/// Prepares a command that uses the data: checks the settings, and opens the log and the data
-/// directory, which only its owner may access.
-pub(super) fn prepare(config: &Config) -> Result<(), CommandError> {
-    config.check().map_err(CommandError::Usage)?;
+/// Prepares a command that uses the data: opens the log, and warns about unknown variables.
+pub(super) fn prepare(settings: &Resolved<Config>) -> Result<(), CommandError> {
+    let config = &settings.config;
     telemetry::init(&config.log())?;
+    warn_of_unknown(&settings.unknown);
     error::show_causes(config.env == Environment::Development);
-    let directory = &config.data_dir;
-    let mut builder = DirBuilder::new();
-    let created = builder.recursive(true).mode(0o700).create(directory);
-    created.with_context(|| format!("cannot create the data directory {}", directory.display()))?;
     Ok(())
 }
 
-/// Loads the configured keys.
-pub(super) fn load_keys(config: &Config) -> Result<Keys, CommandError> {
-    Ok(Keys::load(&config.keys())?)
+/// Logs the variables that look like settings, but are none.
+pub(super) fn warn_of_unknown(unknown: &[String]) {
+    for warning in unknown {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Creates the data directory, which only its owner may access.
+pub(super) fn create_data_directory(config: &Config) -> Result<(), CommandError> {
+    let directory = &config.data_dir;
+    let mut builder = DirBuilder::new();
+    let created = builder.recursive(true).mode(0o700).create(directory);
+    created.with_context(|| {
+        format!(
+            "cannot create the data directory {} (SLUICE_DATA_DIR)",
+            directory.display()
+        )
+    })?;
+    Ok(())
 }
 
 async fn serve(config: &Config, keys: Keys) -> Result<(), CommandError> {

@@ -1,12 +1,12 @@
 //! Converts the settings of the server into those of its components.
 
-use std::{collections::HashSet, thread};
+use std::thread;
 
 use sqlx_postgres::{PgConnectOptions, PgSslMode};
 
 use super::settings::{Config, Environment};
 use crate::{
-    auth::{IdTokenProvider, KeySettings, Rate, RateLimits, TokenSettings},
+    auth::{IdTokenProvider, KeySettings, MissingKeys, Rate, RateLimits, TokenSettings},
     database::{DatabaseOptions, PostgresServers, SettingNames, Target, TargetSession},
     domain::{RelayTimeouts, SessionTimeouts, StreamTimeouts, UrlPolicy},
     jobs::Retention,
@@ -18,63 +18,23 @@ use crate::{
 };
 
 impl Config {
-    /// Checks the settings against each other. The error names a variable.
-    pub fn check(&self) -> Result<(), String> {
-        if self.heartbeat_timeout <= self.heartbeat_interval {
-            return Err(
-                "SLUICE_HEARTBEAT_TIMEOUT must be longer than SLUICE_HEARTBEAT_INTERVAL".into(),
-            );
-        }
-        if self.session_idle_timeout > self.session_lifetime {
-            return Err(
-                "SLUICE_SESSION_IDLE_TIMEOUT must not be longer than SLUICE_SESSION_LIFETIME"
-                    .into(),
-            );
-        }
-        self.transport.check()?;
-        if self.transport.max_connection_calls <= self.max_user_watches {
-            return Err(
-                "SLUICE_MAX_CONNECTION_CALLS must be larger than SLUICE_MAX_USER_WATCHES".into(),
-            );
-        }
-        let database_parts = [
-            ("DB_PORT", !self.db_port.is_empty()),
-            ("DB_USER", self.db_user.is_some()),
-            ("DB_PASSWORD", self.db_password.is_some()),
-            ("DB_NAME", self.db_name.is_some()),
-            ("DB_SSLMODE", self.db_sslmode.is_some()),
-        ];
-        if self.db_host.is_empty()
-            && let Some((part, _)) = database_parts.iter().find(|(_, set)| *set)
-        {
-            return Err(format!("{part} must not be set without DB_HOST"));
-        }
-        if self.db_port.len() > 1 && self.db_port.len() != self.db_host.len() {
-            return Err("DB_PORT must have one port, or one for each host of DB_HOST".into());
-        }
-        let names: HashSet<_> = self.oidc_providers.iter().map(|one| &one.name).collect();
-        if names.len() < self.oidc_providers.len() {
-            return Err("SLUICE_OIDC_PROVIDERS must not use a name twice".into());
-        }
-        if self.env == Environment::Production && self.bcrypt_cost < 10 {
-            return Err("SLUICE_BCRYPT_COST must be at least 10 in production".into());
-        }
-        if self.env == Environment::Production
-            && matches!(self.mail, Some(MailTransport::Smtp(_)))
-            && self.mail_from.email.domain() == "localhost"
-        {
-            return Err("SLUICE_MAIL_FROM must be an address of yours in production".into());
-        }
-        Ok(())
+    /// The sources of keys. Missing ones are generated, but not in production.
+    pub fn keys(&self) -> KeySettings {
+        self.key_settings(MissingKeys::Generate)
     }
 
-    /// The sources of keys. In production no key is generated.
-    pub fn keys(&self) -> KeySettings {
+    /// The sources of keys, of which none is generated.
+    pub fn existing_keys(&self) -> KeySettings {
+        self.key_settings(MissingKeys::Refuse)
+    }
+
+    fn key_settings(&self, missing: MissingKeys) -> KeySettings {
         KeySettings {
             jwt_secret: self.jwt_secret.clone(),
             jwt_key_files: self.jwt_key_files.clone(),
             sealing_keys: self.sealing_keys.clone(),
-            generate_in: (self.env == Environment::Development).then(|| self.data_dir.clone()),
+            directory: (self.env == Environment::Development).then(|| self.data_dir.clone()),
+            missing,
         }
     }
 
@@ -138,6 +98,15 @@ impl Config {
             acquire_timeout: self.db_acquire_timeout,
             statement_timeout: self.db_timeout,
             slow_query: self.slow_query,
+        }
+    }
+
+    /// The variable that determines the database.
+    pub fn database_variable(&self) -> &'static str {
+        match &self.database_url {
+            Some(_) => "DATABASE_URL",
+            None if self.db_host.is_empty() => "SLUICE_DATA_DIR",
+            None => "DB_HOST",
         }
     }
 
@@ -255,15 +224,13 @@ impl Config {
             Environment::Development => "info,sqlx::postgres::notice=warn,sluice::calls=debug",
             Environment::Production => "info,sqlx::postgres::notice=warn",
         };
-        let filter = self.observability.log.as_deref();
+        let settings = &self.observability;
         LogSettings {
-            filter: filter.unwrap_or(default).to_owned(),
-            human: self
-                .observability
-                .log_format
-                .is_human(&self.observability.log_file),
-            file: self.observability.log_file.file(),
-            traces_statements: self.observability.otlp_endpoint.is_some(),
+            filter: settings.log.as_deref().unwrap_or(default).to_owned(),
+            human: settings.log_format.is_human(&settings.log_file),
+            colored: settings.log_file.is_colored(),
+            file: settings.log_file.file(),
+            traces_statements: settings.otlp_endpoint.is_some(),
         }
     }
 

@@ -6,6 +6,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     LogFileSettings, LogFormat,
+    arguments::SettingGroup,
     parse::{
         address, api_key, boolean, control_plane, duration, hooks_secret, http_url, ingest_host,
         log_filter, node_id, read_url, within,
@@ -124,7 +125,41 @@ pub enum MediaServerKind {
     Srs,
 }
 
+impl SettingGroup for EdgeConfig {
+    const SECTIONS: &'static [(&'static str, &'static str)] = &[
+        ("control_plane", "Control plane"),
+        ("node_id", "Media server"),
+        ("hooks_listen", "Hooks"),
+        ("outage_grace", "Outages"),
+        ("relay_capacity", "Relays"),
+        ("edge_dir", "State"),
+        ("log", "Log"),
+    ];
+
+    fn check_all(&self) -> Vec<String> {
+        let mut errors: Vec<_> = self.check_api_key().err().into_iter().collect();
+        errors.extend(self.required_hooks_secret().err());
+        errors.extend(self.control_plane_certificates().err());
+        errors
+    }
+}
+
 impl EdgeConfig {
+    /// Checks that there is an API key.
+    pub(crate) fn check_api_key(&self) -> Result<(), String> {
+        match self.api_key.is_some() || self.api_key_file.is_some() {
+            true => Ok(()),
+            false => Err("SLUICE_API_KEY or SLUICE_API_KEY_FILE must be set".to_owned()),
+        }
+    }
+
+    /// The secret in the URL of each hook.
+    pub(crate) fn required_hooks_secret(&self) -> Result<Secret, String> {
+        self.hooks_secret.clone().ok_or_else(|| {
+            "SLUICE_HOOKS_SECRET must be set; make one with `openssl rand -hex 16`".to_owned()
+        })
+    }
+
     /// The node id; by default `host_name`, if that is a valid one.
     pub(crate) fn node_id_or(&self, host_name: Option<String>) -> Result<String, String> {
         let host_name = || host_name.filter(|name| node_id(name).is_ok());
@@ -163,6 +198,7 @@ impl EdgeConfig {
         LogSettings {
             filter: self.log.clone().unwrap_or_else(|| "info".to_owned()),
             human: self.log_format.is_human(&self.log_file),
+            colored: self.log_file.is_colored(),
             file: self.log_file.file(),
             traces_statements: false,
         }

@@ -1,19 +1,29 @@
 //! All settings, with their variables, defaults and bounds.
 //!
-//! Each is an environment variable and a flag of the same name. Nothing else in this crate reads the
+//! Each is a variable and a flag of the same name. A variable is set in the environment, or in the
+//! file `.env` of the current folder (grammar: `env_file`). Nothing else in this crate reads the
 //! environment.
 
+mod arguments;
+mod checks;
 mod component_settings;
 mod edge;
+mod env_file;
 mod observability;
 pub(crate) mod parse;
+mod resolve;
 mod settings;
 mod transport;
+mod variables;
 
+pub(crate) use arguments::{Selection, SettingGroup};
+pub(crate) use checks::{DataSettings, ServerSettings};
 pub use edge::{EdgeConfig, MediaServerKind};
 pub use observability::{
     LogFileSettings, LogFormat, LogRotation, ObservabilitySettings, OperationsAddress,
     ResourceAttributes,
 };
-pub use settings::{Config, Environment};
+pub(crate) use resolve::{Resolved, Settings};
+pub use settings::{Config, CopyTarget, Environment};
 pub use transport::TransportSettings;
+pub(crate) use variables::{ENV_FILE, Variables};

@@ -11,7 +11,10 @@ use clap::{Args, ValueEnum};
 use http::Uri;
 use percent_encoding::percent_decode_str;
 
-use super::parse::{boolean, collector_url, duration, log_filter, parsed, ratio, within};
+use super::{
+    parse::{boolean, collector_url, duration, log_filter, parsed, ratio, within},
+    variables::no_color,
+};
 use crate::telemetry::LogFile;
 
 /// The settings of logs, metrics, probes and traces.
@@ -94,6 +97,11 @@ pub enum LogRotation {
 }
 
 impl LogFileSettings {
+    /// Whether the log has colours: on a terminal, unless `NO_COLOR` is set.
+    pub(super) fn is_colored(&self) -> bool {
+        self.log_file.is_none() && io::stderr().is_terminal() && !no_color()
+    }
+
     /// The log file, if there is one.
     pub(super) fn file(&self) -> Option<LogFile> {
         let date_format = match self.log_rotation {

@@ -298,6 +298,14 @@ pub struct Config {
     pub observability: ObservabilitySettings,
 }
 
+/// The target of `sluice admin copy`.
+#[derive(Clone, Args)]
+pub struct CopyTarget {
+    /// The empty database: `postgres://user:password@host:port/name` or `sqlite:FILE`.
+    #[arg(long, env = "SLUICE_COPY_TO", hide_env_values = true, value_parser = parsed::<Target>)]
+    pub to: Target,
+}
+
 /// The environment of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Environment {

@@ -76,23 +76,23 @@ pub struct TransportSettings {
     pub tls_client_ca: Option<PathBuf>,
 
     /// Web origins whose pages may call over gRPC-Web, comma-separated, such as
-    /// `https://app.example.com`. gRPC-Web is off if this is empty.
+    /// `https://app.example.com`. gRPC-Web is off if this is not set.
     #[arg(long, env = "SLUICE_WEB_ORIGINS", value_delimiter = ',', value_parser = parsed::<WebOrigin>)]
     pub web_origins: Vec<WebOrigin>,
 }
 
 impl TransportSettings {
     /// Checks the settings against each other. The error names a variable.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Option<String> {
         let error = match (&self.tls_cert, &self.tls_key, &self.tls_client_ca) {
             (Some(_), None, _) => "SLUICE_TLS_CERT must not be set without SLUICE_TLS_KEY",
             (None, Some(_), _) => "SLUICE_TLS_KEY must not be set without SLUICE_TLS_CERT",
             (None, None, Some(_)) => {
                 "SLUICE_TLS_CLIENT_CA must not be set without SLUICE_TLS_CERT and SLUICE_TLS_KEY"
             }
-            _ => return Ok(()),
+            _ => return None,
         };
-        Err(error.to_owned())
+        Some(error.to_owned())
     }
 
     /// The settings of the listener.

@@ -4,7 +4,7 @@ use std::io;
 
 use sqlx_postgres::PgConnectOptions;
 
-use super::options::SettingNames;
+use super::options::{PostgresServers, SettingNames};
 
 /// A failure to connect to PostgreSQL, or to open an SQLite file. Its text names the server or
 /// the file, its setting, and what to do.
@@ -48,7 +48,7 @@ impl ConnectError {
     pub fn new(server: &PgConnectOptions, settings: &SettingNames, cause: &sqlx::Error) -> Self {
         let kind = Kind::of(cause);
         let address = address(server);
-        let database = server.get_database().unwrap_or(server.get_username());
+        let database = database_of(server);
         let cause = text(cause);
         let SettingNames {
             host,
@@ -172,6 +172,20 @@ impl Kind {
             Self::UnknownHost | Self::ReadOnly | Self::Transient => false,
         }
     }
+}
+
+impl PostgresServers {
+    /// The addresses of the servers and the name of the database, without user and password.
+    pub fn addresses(&self) -> String {
+        let addresses: Vec<_> = self.servers.iter().map(address).collect();
+        let database = self.servers.first().map_or("", database_of);
+        format!("{}/{database}", addresses.join(","))
+    }
+}
+
+/// The name of the database, by default that of the user.
+pub(super) fn database_of(server: &PgConnectOptions) -> &str {
+    server.get_database().unwrap_or(server.get_username())
 }
 
 /// The host and the port, or the socket.

@@ -255,7 +255,7 @@ pub(super) fn postgres_connector(
     PostgresConnector::new(servers, limits, options.acquire_timeout, customize)
 }
 
-/// The options to open a file of SQLite: for writing, and read-only.
+/// The options to open a file of SQLite: for writing, and read-only. Only a migration creates it.
 pub(super) fn sqlite_options(
     file: &Path,
     options: &DatabaseOptions,

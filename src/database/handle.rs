@@ -186,6 +186,21 @@ impl Database {
             .await
     }
 
+    /// Commits the changes of several projects and notifies their watchers.
+    pub(crate) async fn commit_changes(
+        &self,
+        tx: Transaction,
+        project_ids: Vec<ProjectId>,
+    ) -> Result<()> {
+        let notifications = self.change_notifications.clone();
+        tx.commit_then(move || {
+            project_ids
+                .into_iter()
+                .for_each(|id| notifications.notify(id))
+        })
+        .await
+    }
+
     /// The notifications of changes in this database.
     pub fn change_notifications(&self) -> &ChangeNotifications {
         &self.change_notifications

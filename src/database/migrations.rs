@@ -19,14 +19,18 @@ use tokio::time::timeout;
 use super::{
     Database, Pool, Pools,
     postgres_connector::PostgresConnector,
+    server_lock::unusable_lock,
     sqlite_file::CreateFileError,
     sqlite_writer::SqliteWriter,
     unusable::{Place, UnusableDatabase, undeclared_pooler},
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, with_causes};
 
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// What the name of the lock file of migrations has more than that of the SQLite database.
+const LOCK_SUFFIX: &str = ".lock";
 
 /// Begins a transaction in which only one process migrates. Statements may take as long as
 /// the migration of another process.
@@ -57,16 +61,33 @@ impl Database {
             Pools::Postgres { writer, .. } => (migrate_servers(writer).await?, &POSTGRES),
             Pools::Sqlite { writer, .. } => (migrate_file(writer).await?, &SQLITE),
         };
+        migrated.map_err(|error| self.migration_error(error, migrator))
+    }
+
+    /// The error of a migration, as an [`UnusableDatabase`] if only an operator can remedy it.
+    pub(super) fn migration_error(&self, error: MigrateError, migrator: &Migrator) -> Error {
         let newest = migrator.iter().map(|migration| migration.version).max();
-        migrated.map_err(|error| {
-            let place = self.place();
-            place.explain_migration(error, newest.unwrap_or_default())
-        })
+        let place = self.place();
+        place.explain_migration(error, newest.unwrap_or_default())
     }
 
     /// The error of a start, as an [`UnusableDatabase`] if only an operator can remedy it.
     pub fn start_error(&self, error: Error) -> Error {
         self.place().explain(error)
+    }
+
+    /// Whether a migration would create the file of SQLite. Fails like the migration if an
+    /// existing database seems to be lost.
+    pub fn needs_file(&self) -> Result<bool> {
+        let Pools::Sqlite { writer, .. } = &self.pools else {
+            return Ok(false);
+        };
+        let file = writer.file();
+        let was_used = file.beside(LOCK_SUFFIX).exists();
+        file.is_missing(was_used).map_err(|error| match error {
+            CreateFileError::Lost(sentence) => UnusableDatabase::error(sentence),
+            CreateFileError::Failed(error) => self.start_error(error.into()),
+        })
     }
 
     fn place(&self) -> Place {
@@ -89,13 +110,13 @@ async fn migrate_servers(pool: &Pool<Postgres>) -> Result<Result<(), MigrateErro
         Ok(connection) => connection,
         Err(error) => return Ok(Err(error.into())),
     };
-    check_pooler(connector, &mut connection).await?;
+    refuse_undeclared_pooler(connector, &mut connection).await?;
     Ok(migrate_postgres(connection, pool.acquire_timeout()).await)
 }
 
 /// The inner error is that of a migration. Creates the file if it does not exist.
 async fn migrate_file(writer: &SqliteWriter) -> Result<Result<(), MigrateError>> {
-    let lock = writer.file().beside(".lock");
+    let lock = writer.file().beside(LOCK_SUFFIX);
     let was_used = lock.exists();
     let _lock = lock_file(lock).await?;
     let options = writer.connect_options();
@@ -108,9 +129,21 @@ async fn migrate_file(writer: &SqliteWriter) -> Result<Result<(), MigrateError>>
     )
 }
 
+/// Connects, and fails if there is certainly a pooler in transaction mode that no setting
+/// declares.
+pub(super) async fn check_pooler(connector: &PostgresConnector) -> Result<()> {
+    let mut connection = connector.connect_without_limits().await?;
+    refuse_undeclared_pooler(connector, &mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
 /// Fails if there is certainly a pooler in transaction mode that no setting declares. The
 /// sessions of several connections would be mixed up.
-async fn check_pooler(connector: &PostgresConnector, connection: &mut PgConnection) -> Result<()> {
+async fn refuse_undeclared_pooler(
+    connector: &PostgresConnector,
+    connection: &mut PgConnection,
+) -> Result<()> {
     if !connector.is_transaction_pooled() && connector.shares_backend(connection).await {
         let sentence = undeclared_pooler(connector.settings());
         return Err(UnusableDatabase::error(sentence));
@@ -145,7 +178,7 @@ async fn apply_to_postgres(connection: &mut PgConnection) -> Result<(), MigrateE
 
 /// The migrations that are not applied. Fails if the applied ones are not those of a
 /// migrator.
-fn missing(
+pub(super) fn missing(
     migrator: &'static Migrator,
     applied: Vec<(i64, Vec<u8>, bool)>,
 ) -> Result<Vec<&'static Migration>, MigrateError> {
@@ -202,19 +235,12 @@ async fn migrate_sqlite(file: &SqliteConnectOptions, limit: Duration) -> Result<
 /// Locks a file until it is dropped.
 async fn lock_file(path: PathBuf) -> Result<File> {
     let locked = tokio::task::spawn_blocking(move || -> anyhow::Result<File> {
-        let cannot = |verb| {
-            format!(
-                "cannot {verb} the lock file {}: make its folder writable, or name another file \
-                 (DATABASE_URL or SLUICE_DATA_DIR)",
-                path.display()
-            )
-        };
-        let file = File::create(&path).with_context(|| cannot("create"))?;
-        file.lock().with_context(|| cannot("lock"))?;
+        let file = File::create(&path).with_context(|| unusable_lock("create", &path))?;
+        file.lock().with_context(|| unusable_lock("lock", &path))?;
         Ok(file)
     });
     locked
         .await
         .map_err(Error::internal)?
-        .map_err(|error| UnusableDatabase::error(format!("{error:#}")))
+        .map_err(|error| UnusableDatabase::error(with_causes(&*error)))
 }

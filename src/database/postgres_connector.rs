@@ -19,7 +19,7 @@ use sqlx_postgres::{PgConnectOptions, PgConnection, PgRow, Postgres};
 use tokio::time::timeout;
 
 use super::{
-    connect_error::{ConnectError, ReadOnlyServer},
+    connect_error::{ConnectError, ReadOnlyServer, database_of},
     options::{Pooler, PostgresServers, SettingNames, TargetSession},
     postgres_backends::{Backend, OWN_BACKEND},
 };
@@ -95,8 +95,7 @@ impl PostgresConnector {
 
     /// The name of the database.
     pub(super) fn database(&self) -> &str {
-        let server = self.0.servers.first();
-        server.map_or("", |one| one.get_database().unwrap_or(one.get_username()))
+        self.0.servers.first().map_or("", database_of)
     }
 
     /// Connects to the first server that can be used, with the limits of a session. Returns also

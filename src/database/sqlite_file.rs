@@ -80,24 +80,33 @@ impl SqliteFile {
         Err(io::Error::new(ErrorKind::NotFound, text))
     }
 
-    /// Creates the file if it does not exist, readable only by its owner. Fails if an existing
-    /// database seems to be lost. `was_used` says whether a server has used the path before.
+    /// Creates the file if it does not exist, readable only by its owner. Fails like
+    /// [`SqliteFile::is_missing`].
     pub async fn create_if_missing(
         &self,
         options: &SqliteConnectOptions,
         was_used: bool,
     ) -> Result<(), CreateFileError> {
+        match self.is_missing(was_used)? {
+            false => Ok(()),
+            true => self.create(options).await.map_err(CreateFileError::Failed),
+        }
+    }
+
+    /// Whether the file does not exist. Fails if an existing database seems to be lost. `was_used`
+    /// says whether a server has used the path before.
+    pub fn is_missing(&self, was_used: bool) -> Result<bool, CreateFileError> {
         let path = self.0.path.display();
         let log = fs::metadata(self.beside("-wal"));
         let has_log = log.is_ok_and(|log| log.len() > 0);
         match fs::metadata(&self.0.path) {
-            Ok(found) if found.len() > 0 => Ok(()),
+            Ok(found) if found.len() > 0 => Ok(false),
             Ok(_) if was_used || has_log => Err(CreateFileError::Lost(format!(
                 "the database file {path} is empty, but a server has used it before: restore a \
                  backup, or remove it with {path}.lock to begin with a new database"
             ))),
             // Somebody made it in advance, perhaps to set its owner and mode.
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(false),
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(CreateFileError::Failed(error.into()))
             }
@@ -105,7 +114,7 @@ impl SqliteFile {
                 "the database file {path} is missing, but its log {path}-wal is there: restore the \
                  file or a backup, or remove the log to begin with a new database"
             ))),
-            Err(_) => self.create(options).await.map_err(CreateFileError::Failed),
+            Err(_) => Ok(true),
         }
     }
 

@@ -32,4 +32,9 @@ impl KeyRecord {
     pub fn is_retired(&self, now: Time) -> bool {
         self.retire_time.is_some_and(|time| time <= now)
     }
+
+    /// Whether it is a root key that every server must have in its settings.
+    pub fn is_needed_root(&self, now: Time) -> bool {
+        self.purpose == KeyPurpose::Seal && self.secret_sealed.is_none() && !self.is_retired(now)
+    }
 }

@@ -23,18 +23,16 @@ impl EdgeSettings {
     /// Reads the configuration. `host_name` is the default of the node id. An error names
     /// the variable that is missing or wrong.
     pub fn new(config: EdgeConfig, host_name: Option<String>) -> Result<Self, String> {
-        let api_key = match (&config.api_key, &config.api_key_file) {
-            (Some(key), _) => ApiKey::Text(key.clone()),
-            (None, Some(file)) => ApiKey::File(file.clone()),
-            (None, None) => return Err("SLUICE_API_KEY or SLUICE_API_KEY_FILE must be set".into()),
+        config.check_api_key()?;
+        let api_key = match &config.api_key {
+            Some(key) => ApiKey::Text(key.clone()),
+            None => ApiKey::File(config.api_key_file.clone().unwrap_or_default()),
         };
-        let hooks_secret = config.hooks_secret.clone();
         Ok(Self {
             node_id: config.node_id_or(host_name)?,
             control_plane_ca: config.control_plane_certificates()?,
             api_key,
-            hooks_secret: hooks_secret
-                .ok_or("SLUICE_HOOKS_SECRET must be set; make one with `openssl rand -hex 16`")?,
+            hooks_secret: config.required_hooks_secret()?,
             config,
         })
     }

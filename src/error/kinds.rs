@@ -1,5 +1,6 @@
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
+use super::with_causes;
 use crate::domain::{RefusalCause, Scope, Violation};
 
 /// A result with the service's own error.
@@ -12,9 +13,15 @@ pub enum Error {
     #[error("{}", invalid_text(.0))]
     Invalid(Vec<Violation>),
     /// The call has no access token, but needs one.
-    #[error("an access token is needed")]
+    #[error("an access token is needed: send the header `authorization: Bearer <access token>`")]
     AccessTokenMissing,
-    /// The access token is invalid, expired or revoked.
+    /// The `authorization` header has no access token of this server, by its form alone.
+    #[error("{0}")]
+    AuthorizationMalformed(&'static str),
+    /// The access token has expired, according to its own claim.
+    #[error("the access token has expired: refresh it")]
+    AccessTokenExpired,
+    /// The access token is not one of this server, or its session or API key has ended.
     #[error("the access token is not valid")]
     AccessTokenInvalid,
     /// The e-mail address or the password is wrong.
@@ -176,17 +183,7 @@ impl Error {
 
     /// The error with all its causes, each once: for the log, never for a caller.
     pub fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            // The text of some errors contains their cause.
-            let cause_text = error.to_string();
-            if !text.ends_with(&cause_text) {
-                text = format!("{text}: {cause_text}");
-            }
-            cause = error.source();
-        }
-        text
+        with_causes(self)
     }
 }
 

@@ -4,8 +4,10 @@
 //! details that the contract promises for its code. Messages never contain SQL, paths, keys or
 //! messages of other libraries.
 
+mod causes;
 mod kinds;
 mod status;
 
+pub use causes::with_causes;
 pub use kinds::{Error, Result};
 pub use status::{DOMAIN, show_causes};

@@ -7,7 +7,7 @@ use http::{HeaderMap, header::CONTENT_TYPE};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
-use super::Error;
+use super::{Error, with_causes};
 use crate::{domain::RefusalCause, proto::v1::ErrorReason as Reason, telemetry::captured};
 
 /// The domain of every `ErrorInfo` (AIP-193).
@@ -31,7 +31,10 @@ impl Error {
         match self {
             Self::Invalid(_) => (Code::InvalidArgument, Reason::FieldsInvalid),
             Self::AccessTokenMissing => (Code::Unauthenticated, Reason::AccessTokenMissing),
-            Self::AccessTokenInvalid => (Code::Unauthenticated, Reason::AccessTokenInvalid),
+            Self::AccessTokenExpired => (Code::Unauthenticated, Reason::AccessTokenExpired),
+            Self::AccessTokenInvalid | Self::AuthorizationMalformed(_) => {
+                (Code::Unauthenticated, Reason::AccessTokenInvalid)
+            }
             Self::CredentialsInvalid => (Code::Unauthenticated, Reason::CredentialsInvalid),
             Self::RefreshTokenInvalid => (Code::Unauthenticated, Reason::RefreshTokenInvalid),
             Self::RefreshTokenReused => (Code::Unauthenticated, Reason::RefreshTokenReused),
@@ -133,7 +136,9 @@ impl Error {
             | Self::OutOfDate
             | Self::IssuerUnavailable(_) => details.set_retry_info(Some(UNAVAILABLE_RETRY_DELAY)),
             Self::AccessTokenMissing
+            | Self::AccessTokenExpired
             | Self::AccessTokenInvalid
+            | Self::AuthorizationMalformed(_)
             | Self::CredentialsInvalid
             | Self::RefreshTokenInvalid
             | Self::RefreshTokenReused
@@ -162,7 +167,7 @@ impl Error {
         if let Self::Internal(cause) = self.cause()
             && SHOW_CAUSES.load(Ordering::Relaxed)
         {
-            details.set_debug_info(vec![], format!("{cause:#}"));
+            details.set_debug_info(vec![], with_causes(&**cause));
         }
         details
     }
@@ -214,14 +219,14 @@ impl From<Error> for Status {
         match error.cause() {
             Error::Internal(cause) => {
                 let backtrace = captured(cause.backtrace());
-                tracing::error!(error = format!("{cause:#}"), backtrace, "internal error")
+                tracing::error!(error = with_causes(&**cause), backtrace, "internal error");
             }
             Error::DatabaseUnavailable(cause) => {
                 tracing::warn!(error = %cause, "database unavailable");
             }
             Error::StorageFull(cause) => tracing::error!(error = %cause, "the database is full"),
             Error::IssuerUnavailable(cause) => {
-                tracing::warn!(error = format!("{cause:#}"), "issuer unavailable");
+                tracing::warn!(error = with_causes(&**cause), "issuer unavailable");
             }
             _ => {}
         }

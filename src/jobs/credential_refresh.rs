@@ -83,8 +83,12 @@ impl KeyRefresh {
 
     /// Registers the root key before this process seals anything with it.
     async fn register_root(&self, records: Vec<KeyRecord>) -> Result<Vec<KeyRecord>> {
-        self.check_roots(&records)?;
-        self.keys.update(&records).map_err(Error::internal)?;
+        let checked = self.keys.check_roots(&records, now());
+        let usable = checked.and_then(|()| self.keys.update(&records));
+        if let Err(error) = usable {
+            self.keys.withdraw_generated(&records);
+            return Err(Error::internal(error));
+        }
         let root = self.keys.sealer.first_root_id();
         if self.keys.sealer.active_key_id() != root {
             return Ok(records);
@@ -93,13 +97,8 @@ impl KeyRefresh {
         self.records.register_root(&root.to_string(), now()).await?;
         // Another process may have registered another key at the same time.
         let records = self.records.list().await?;
-        self.check_roots(&records)?;
+        let checked = self.keys.check_roots(&records, now());
+        checked.map_err(Error::internal)?;
         Ok(records)
-    }
-
-    fn check_roots(&self, records: &[KeyRecord]) -> Result<()> {
-        self.keys
-            .check_roots(records, now())
-            .map_err(Error::internal)
     }
 }

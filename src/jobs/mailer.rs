@@ -7,7 +7,7 @@ use crate::{
     auth::MailToken,
     database::Database,
     domain::{EmailMessage, now},
-    error::Result,
+    error::{Result, with_causes},
     mail::MailSender,
     random::random_fraction,
     repositories::{MailTokens, Outbox},
@@ -100,7 +100,7 @@ impl Mailer {
         };
 
         self.tokens.withdraw(&token.hash()).await?;
-        let (error, attempts) = (format!("{failure:#}"), message.attempts);
+        let (error, attempts) = (with_causes(&*failure), message.attempts);
         if message.is_stale(now()) {
             JOBS.mail_attempt("given_up");
             tracing::warn!(kind, %user_id, attempts, error, "message given up");

@@ -10,16 +10,26 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header::CONTENT_TYPE};
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONTENT_TYPE, ORIGIN},
+};
 use http_body_util::Either;
 use hyper::body::Bytes;
+use parking_lot::Mutex;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{BoxError, Layer, Service, ServiceExt, util::future::MapResponseFuture};
 use tower_http::cors::CorsLayer;
 use url::Url;
 
-use crate::transport::set_security_headers;
+use crate::{
+    telemetry::Throttle,
+    transport::{GRPC_WEB_IS_OFF, log_grpc_web_is_off, set_security_headers, short_response},
+};
+
+/// The least time between two log lines about pages of other web sites.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The response headers that a page may read.
 const EXPOSED_HEADERS: [&str; 4] = [
@@ -69,7 +79,32 @@ impl FromStr for WebOrigin {
 #[derive(Debug, Clone)]
 pub(super) struct Web<S> {
     inner: S,
-    cors: Option<Arc<CorsLayer>>,
+    page_calls: Option<Arc<PageCalls>>,
+}
+
+/// The treatment of calls from web pages.
+#[derive(Debug)]
+struct PageCalls {
+    cors: CorsLayer,
+    origins: Vec<HeaderValue>,
+    unlisted: Mutex<Throttle>,
+}
+
+impl PageCalls {
+    /// Logs a call from a page of another web site, whose browser will refuse the answer.
+    fn log_unlisted<B>(&self, request: &Request<B>) {
+        let origin = request.headers().get(ORIGIN);
+        let Some(origin) = origin.filter(|origin| !self.origins.contains(origin)) else {
+            return;
+        };
+        if let Some(times) = self.unlisted.lock().record() {
+            tracing::warn!(
+                ?origin,
+                times,
+                "a page called whose origin SLUICE_WEB_ORIGINS lacks"
+            );
+        }
+    }
 }
 
 impl<S> Web<S> {
@@ -83,7 +118,13 @@ impl<S> Web<S> {
             .max_age(PREFLIGHT_MAX_AGE);
         Self {
             inner,
-            cors: (!origins.is_empty()).then(|| cors.allow_origin(origins).into()),
+            page_calls: (!origins.is_empty()).then(|| {
+                Arc::new(PageCalls {
+                    cors: cors.allow_origin(origins.clone()),
+                    origins,
+                    unlisted: Mutex::new(Throttle::new(LOG_INTERVAL)),
+                })
+            }),
         }
     }
 }
@@ -107,17 +148,22 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let cors = self.cors.as_ref().filter(|_| is_from_page(&request));
-        let Some(cors) = cors else {
+        let is_from_page = is_from_page(&request);
+        let Some(page_calls) = self.page_calls.as_ref().filter(|_| is_from_page) else {
+            if is_from_page {
+                let response = refusal(&request).map(Either::Right);
+                return WebCall::Right(Box::pin(async move { Ok(response) }));
+            }
             let wrap: WrapBody<R> = |response| response.map(Either::Left);
             let mut inner = (&mut self.inner).map_response(wrap);
             return WebCall::Left(inner.call(request.map(Either::Left)));
         };
+        page_calls.log_unlisted(&request);
         // Calls the instance whose `poll_ready` was called, and leaves the clone.
         let clone = self.inner.clone();
         let inner = mem::replace(&mut self.inner, clone);
         let translated = inner.map_request(|request: Request<Body>| request.map(Either::Right));
-        let mut page_service = cors.layer(GrpcWebLayer::new().layer(translated));
+        let mut page_service = page_calls.cors.layer(GrpcWebLayer::new().layer(translated));
         let call = page_service.call(request);
         WebCall::Right(Box::pin(async move {
             let mut response: Response<Body> = call.await?;
@@ -135,6 +181,14 @@ type WebCall<F, R, E> = tokio_util::either::Either<
     MapResponseFuture<F, WrapBody<R>>,
     Pin<Box<dyn Future<Output = Result<Response<Either<R, Body>>, E>> + Send>>,
 >;
+
+/// The answer to a page while gRPC-Web is off.
+fn refusal<B>(request: &Request<B>) -> Response<Body> {
+    let origin = request.headers().get(ORIGIN);
+    log_grpc_web_is_off(origin.and_then(|origin| origin.to_str().ok()));
+    let text = "text/plain; charset=utf-8";
+    short_response(StatusCode::FORBIDDEN, text, GRPC_WEB_IS_OFF).map(Body::new)
+}
 
 /// Whether a request is not plain gRPC, and may come from a page.
 fn is_from_page<B>(request: &Request<B>) -> bool {

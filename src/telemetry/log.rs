@@ -1,7 +1,6 @@
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    io::{self, IsTerminal},
-    panic,
+    io, panic,
     sync::OnceLock,
     thread,
     time::{Duration, Instant},
@@ -46,6 +45,8 @@ pub struct LogSettings {
     pub filter: String,
     /// Readable lines instead of JSON.
     pub human: bool,
+    /// Whether readable lines have colours.
+    pub colored: bool,
     /// The file to write to; `None` means standard error.
     pub file: Option<LogFile>,
     /// Whether statements are recorded in traces.
@@ -66,11 +67,10 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
         },
         writer: writer.clone(),
     };
-    let lines = fmt::layer().with_writer(writer);
+    let lines = fmt::layer().with_ansi(settings.colored).with_writer(writer);
     // One filter for the lines and the exported records.
     let lines = if settings.human {
-        let format =
-            CountLines(format().with_ansi(settings.file.is_none() && io::stderr().is_terminal()));
+        let format = CountLines(format().with_ansi(settings.colored));
         lines
             .event_format(format)
             .and_then(OtlpLogs)

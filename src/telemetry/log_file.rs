@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
+use rustix::fs::{Access, access};
 
 use crate::domain::{Time, now};
 
@@ -34,6 +35,20 @@ pub(super) struct LogFileWriter {
 }
 
 impl LogFile {
+    /// Checks that the current file can be opened, and creates nothing. Returns its path.
+    pub fn check(&self) -> anyhow::Result<PathBuf> {
+        self.path.file_name().context("the path has no file name")?;
+        let path = self.path_at(now());
+        let shown = || path.display().to_string();
+        match OpenOptions::new().append(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                access(self.directory(), Access::WRITE_OK | Access::EXEC_OK).with_context(shown)?;
+            }
+            opened => drop(opened.with_context(shown)?),
+        }
+        Ok(path)
+    }
+
     /// Opens the current file in its directory, which must exist.
     pub(super) fn open(&self) -> anyhow::Result<LogFileWriter> {
         self.path.file_name().context("the path has no file name")?;
@@ -46,6 +61,11 @@ impl LogFile {
         };
         writer.settings.delete_old();
         Ok(writer)
+    }
+
+    fn directory(&self) -> &Path {
+        let parent = self.path.parent().filter(|parent| *parent != Path::new(""));
+        parent.unwrap_or(Path::new("."))
     }
 
     fn path_at(&self, time: Time) -> PathBuf {
@@ -89,8 +109,7 @@ impl LogFile {
             let date = date.and_then(|rest| rest.strip_suffix(&end));
             date.is_some_and(|date| self::shape(date) == shape)
         };
-        let directory = self.path.parent().filter(|parent| *parent != Path::new(""));
-        let entries = fs::read_dir(directory.unwrap_or(Path::new(".")));
+        let entries = fs::read_dir(self.directory());
         let entries = entries.into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         names.filter(is_rotated).collect()

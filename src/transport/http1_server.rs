@@ -98,9 +98,9 @@ async fn serve_connection<R>(
 pub fn short_response(
     status: StatusCode,
     content_type: &'static str,
-    body: String,
+    body: impl Into<Bytes>,
 ) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
     let headers = response.headers_mut();

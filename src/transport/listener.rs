@@ -18,6 +18,7 @@ use super::{
     connection_metrics::{CloseCause, ConnectionMetrics},
     handshake::{PendingHandshake, PendingHandshakes, Protocol, Stream, handshake},
     http::{HttpService, http1, http2},
+    http1_refusal,
     http2_io::Http2Io,
     lifetime::{self, ConnectionTimeouts},
     prefixed_stream::PrefixedStream,
@@ -58,7 +59,7 @@ pub struct ListenerSettings {
     pub trusted_proxies: Arc<[IpNet]>,
     /// The TLS files; without them connections are plain TCP.
     pub tls: Option<TlsFiles>,
-    /// Whether HTTP/1.1 is accepted, for browsers.
+    /// Whether HTTP/1.1 is accepted, for browsers. Otherwise a sentence refuses it.
     pub http1: bool,
 }
 
@@ -96,10 +97,7 @@ impl Listener {
         tracing::info!(files, connections = limits.total, "limits");
         SERVER.connections_limit.set(limits.total.into());
 
-        let mut alpn_protocols: Vec<&[u8]> = vec![b"h2"];
-        if settings.http1 {
-            alpn_protocols.push(b"http/1.1");
-        }
+        let alpn_protocols: Vec<&[u8]> = vec![b"h2", b"http/1.1"];
         let open = |files| ReloadableTls::open(files, alpn_protocols).map(Arc::new);
         Ok(Self {
             listener,
@@ -283,7 +281,11 @@ impl<S: HttpService> ConnectionServer<S> {
             completed = timeout(self.timeouts.handshake, handshake) => completed,
         };
         match completed {
-            Ok(Ok((.., Protocol::Http1))) if !self.http1 => {}
+            Ok(Ok((stream, prefix, Protocol::Http1))) if !self.http1 => {
+                if http1_refusal::is_http1(&prefix) {
+                    Box::pin(http1_refusal::refuse(stream, &prefix)).await;
+                }
+            }
             Ok(Ok(opened)) => return Some(opened),
             Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
             Err(_) => tracing::debug!("a handshake took too long"),

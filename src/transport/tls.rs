@@ -16,7 +16,7 @@ use tokio_rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
-use crate::telemetry::metrics::SERVER;
+use crate::{domain::Time, error::with_causes, telemetry::metrics::SERVER};
 
 /// The interval at which the files are checked for changes.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -44,6 +44,11 @@ impl TlsFiles {
     pub fn check(&self) -> anyhow::Result<()> {
         self.read()?.config(&[])?;
         Ok(())
+    }
+
+    /// When the certificate expires; `None` if that cannot be read.
+    pub fn expire_time(&self) -> Option<Time> {
+        Time::from_timestamp(self.read().ok()?.expiry()?, 0)
     }
 
     /// Reads the files. The error names the setting.
@@ -174,7 +179,7 @@ impl ReloadableTls {
             Ok(material) => material,
             Err(error) => {
                 if *last != LastCheck::Unreadable {
-                    tracing::error!(error = format!("{error:#}"), "cannot read the certificate");
+                    tracing::error!(error = with_causes(&*error), "cannot read the certificate");
                 }
                 return LastCheck::Unreadable;
             }
@@ -196,7 +201,7 @@ impl ReloadableTls {
                 }
             }
             Err(error) => tracing::error!(
-                error = format!("{error:#}"),
+                error = with_causes(&*error),
                 "cannot use the new certificate, keeping the old one"
             ),
         }

@@ -1,6 +1,6 @@
 //! The README's commands, and a generated Python client, against the real program.
 
-use std::{env, process::Output};
+use std::{env, fs, process::Output};
 
 use rstest::rstest;
 use tokio::process::Command;
@@ -27,10 +27,10 @@ fn readme_commands() -> String {
     rest.split_once("\n```").unwrap().0.to_owned()
 }
 
-/// The command of the README that sets the PostgreSQL URL, with this URL.
-fn export_database_url(url: &str) -> String {
-    let line = "export DATABASE_URL=postgres://user:password@host/name";
-    assert!(include_str!("../../README.md").contains(line));
+/// The line for PostgreSQL that the README appends to `.env`, with this URL.
+fn env_file_line(url: &str) -> String {
+    let line = "DATABASE_URL=postgres://user:password@host/name";
+    assert!(include_str!("../../README.md").contains(&format!("echo '{line}' >> .env")));
     line.replace("postgres://user:password@host/name", url)
 }
 
@@ -60,16 +60,19 @@ async fn run_commands(
     let lines = lines.replace("cargo run --quiet --", env!("CARGO_BIN_EXE_sluice"));
     let path = format!("{}:{}", tool("bin").display(), env::var("PATH").unwrap());
 
-    let database_url = match engine {
+    let env_file = database.directory.path().join(".env");
+    let settings = match engine {
         Sqlite => String::new(),
-        Postgres => export_database_url(&database.url),
+        Postgres => env_file_line(&database.url),
     };
+    fs::write(&env_file, settings).unwrap();
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c"])
-        .arg(format!("{database_url}\n{preparation}\n{lines}"))
+        .arg(format!("{preparation}\n{lines}"))
         .current_dir(REPOSITORY)
         .env("PATH", path)
         .env("SLUICE_DATA_DIR", database.directory.path())
+        .env("SLUICE_ENV_FILE", &env_file)
         .env_remove("DATABASE_URL")
         .output();
 

@@ -82,6 +82,7 @@ fn command(program: &Path, sandbox: &Sandbox) -> Command {
     let mut command = Command::new(program);
     command
         .env_clear()
+        .env("SLUICE_ENV_FILE", "off")
         .envs(env::var_os("PATH").map(|path| ("PATH", path)))
         .env("SLUICE_LISTEN", format!("{}:50051", sandbox.host))
         .env("SLUICE_OPERATIONS_LISTEN", format!("{}:9464", sandbox.host))

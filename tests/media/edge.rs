@@ -77,6 +77,7 @@ async fn launch(
     command
         .arg("edge")
         .env_clear()
+        .env("SLUICE_ENV_FILE", "off")
         .envs(env::var_os("PATH").map(|path| ("PATH", path)))
         .envs(settings);
     let mut child = Child::start("sluice edge", &mut command)?;

@@ -17,7 +17,7 @@ use url::Url;
 use super::{http_client, key_set::KeySet, provider::is_local};
 use crate::{
     domain::Time,
-    error::{Error, Result},
+    error::{Error, Result, with_causes},
 };
 
 /// The shortest time between two fetches because of an unknown key id.
@@ -125,7 +125,7 @@ impl KeyCache {
                 Ok(())
             }
             Err(cause) => {
-                let cause = format!("{cause:#}");
+                let cause = with_causes(&*cause);
                 let issuer = &self.issuer;
                 tracing::warn!(issuer, error = cause, "cannot fetch an issuer's keys");
                 let delay = match self.usable(now) {

@@ -5,7 +5,11 @@ use crate::{
     database::{Database, Transaction, on_unique_violation},
     domain::{AuditContext, Identity, Profile, RequestOrigin, Time, User, UserId},
     error::{Error, Result},
-    repositories::{audit_log, sql::user_columns},
+    repositories::{
+        audit_log,
+        projects::takeover::{NewStreamKey, take_over_projects},
+        sql::user_columns,
+    },
 };
 
 /// The maximum number of attempts, when concurrent calls sign in the same identity.
@@ -42,6 +46,7 @@ impl Identities {
     pub async fn sign_in(
         &self,
         identity: &Identity,
+        new_stream_key: NewStreamKey<'_>,
         origin: &RequestOrigin,
         now: Time,
     ) -> Result<SignedIn> {
@@ -49,7 +54,7 @@ impl Identities {
             if let Some(user) = self.find(identity).await? {
                 return Ok(SignedIn::new(user, false));
             }
-            match self.link(identity, origin, now).await {
+            match self.link(identity, new_stream_key, origin, now).await {
                 // A concurrent call has signed in the identity.
                 Err(Error::ConcurrentChange) => {}
                 linked => return linked,
@@ -75,6 +80,7 @@ impl Identities {
     async fn link(
         &self,
         identity: &Identity,
+        new_stream_key: NewStreamKey<'_>,
         origin: &RequestOrigin,
         now: Time,
     ) -> Result<SignedIn> {
@@ -87,13 +93,21 @@ impl Identities {
 
         self.database
             .transaction(|mut tx| async move {
+                let mut projects = Vec::new();
                 let linked = match account_of(&mut tx, profile).await? {
                     // Checked after the account: one transaction created both.
                     Some(_) if exists(&mut tx, identity).await? => {
                         return Err(Error::ConcurrentChange);
                     }
                     Some(_) if !profile.email_verified => return Err(Error::EmailTaken),
-                    Some(account) => take_over(&mut tx, account, now).await?,
+                    Some(account) => {
+                        let linked = take_over(&mut tx, account, now).await?;
+                        if linked.is_first_proof {
+                            projects =
+                                take_over_projects(&mut tx, account, new_stream_key, now).await?;
+                        }
+                        linked.signed_in
+                    }
                     None => create(&mut tx, profile, now).await?,
                 };
                 insert(&mut tx, identity, linked.user.id, now).await?;
@@ -103,7 +117,8 @@ impl Identities {
                     origin.clone(),
                 );
                 audit_log::record(&mut tx, &audit, now).await?;
-                tx.commit(linked).await
+                self.database.commit_changes(tx, projects).await?;
+                Ok(linked)
             })
             .await
     }
@@ -136,9 +151,16 @@ async fn exists(tx: &mut Transaction, identity: &Identity) -> Result<bool> {
     )
 }
 
+/// An account that is linked to an identity.
+struct TakenOver {
+    signed_in: SignedIn,
+    /// Whether the address was not proved before.
+    is_first_proof: bool,
+}
+
 /// Links to the account of a proved address. If the address was not proved before, every
 /// other way to use the account ends.
-async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<SignedIn> {
+async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<TakenOver> {
     // One statement checks and changes, so that of two identities that prove the address
     // at once the second one finds it proved.
     let proved: Option<User> = fetch_optional!(
@@ -155,9 +177,13 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
     if let Some(user) = proved {
         let ended = api_keys::end_access(tx, id, now).await?;
         execute!(tx, "delete from identities where user_id = $1", [id])?;
-        return Ok(SignedIn {
+        let signed_in = SignedIn {
             ended,
             ..SignedIn::new(user, false)
+        };
+        return Ok(TakenOver {
+            signed_in,
+            is_first_proof: true,
         });
     }
 
@@ -171,7 +197,10 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<Signed
         [id, now]
     )?
     .ok_or(Error::ConcurrentChange)?;
-    Ok(SignedIn::new(user, false))
+    Ok(TakenOver {
+        signed_in: SignedIn::new(user, false),
+        is_first_proof: false,
+    })
 }
 
 /// Creates an account without a password.

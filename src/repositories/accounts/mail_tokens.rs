@@ -8,7 +8,11 @@ use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
     domain::{AuditContext, EmailKind, EmailMessage, RequestOrigin, SessionId, Time, User, UserId},
     error::{Error, Result},
-    repositories::{audit_log, sql::user_columns},
+    repositories::{
+        audit_log,
+        projects::takeover::{NewStreamKey, take_over_projects},
+        sql::user_columns,
+    },
 };
 
 /// The minimum interval between two messages of one kind to one user.
@@ -126,13 +130,15 @@ impl MailTokens {
 
     /// Consumes a token: the account gets a new password, its address is verified, and its
     /// sessions end. If the address was not verified before, its API keys and identities
-    /// end too, because their creator never proved to own the address. The caller's address
-    /// becomes familiar. Returns the ids of the ended sessions and keys.
+    /// end too, and its projects get new stream keys and no enabled destinations, because
+    /// their creator never proved to own the address. The caller's address becomes familiar.
+    /// Returns the ids of the ended sessions and keys.
     pub async fn reset_password(
         &self,
         hash: &[u8],
         password_hash: &str,
         at_address: &[u8],
+        new_stream_key: NewStreamKey<'_>,
         audit: &AuditContext,
         now: Time,
     ) -> Result<Vec<Uuid>> {
@@ -142,7 +148,12 @@ impl MailTokens {
                     consume(&mut tx, EmailKind::PasswordReset, hash, now).await?;
                 // The sessions end first, so that none of them can create another key.
                 let sessions = session_rows::revoke_all(&mut tx, user_id, None, now).await?;
-                let mut ended = end_unverified(&mut tx, user_id, now).await?;
+                let (mut ended, mut projects) = (Vec::new(), Vec::new());
+                if is_unverified(&mut tx, user_id).await? {
+                    execute!(tx, "delete from identities where user_id = $1", [user_id])?;
+                    ended = api_keys::delete_all(&mut tx, user_id, now).await?;
+                    projects = take_over_projects(&mut tx, user_id, new_stream_key, now).await?;
+                }
                 ended.extend(sessions.into_iter().map(SessionId::uuid));
                 let changed = rows_affected!(
                     tx,
@@ -159,7 +170,8 @@ impl MailTokens {
                 failed_attempts::mark_familiar(&mut tx, at_address, now).await?;
                 let audit = audit.clone().with_user(user_id);
                 audit_log::record(&mut tx, &audit, now).await?;
-                tx.commit(ended).await
+                self.database.commit_changes(tx, projects).await?;
+                Ok(ended)
             })
             .await
     }
@@ -236,17 +248,11 @@ pub(super) async fn delete_all(
     )
 }
 
-/// Ends the API keys and identities of an account, unless its address is verified; returns
-/// the ids of the keys.
-async fn end_unverified(tx: &mut Transaction, user_id: UserId, now: Time) -> Result<Vec<Uuid>> {
-    let is_unverified = exists!(
+/// Whether nobody has proved to own the address of an account.
+async fn is_unverified(tx: &mut Transaction, user_id: UserId) -> Result<bool> {
+    exists!(
         tx,
         "select id from users where id = $1 and not email_verified",
         [user_id]
-    )?;
-    if !is_unverified {
-        return Ok(Vec::new());
-    }
-    execute!(tx, "delete from identities where user_id = $1", [user_id])?;
-    api_keys::delete_all(tx, user_id, now).await
+    )
 }

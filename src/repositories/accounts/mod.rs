@@ -5,7 +5,7 @@ mod failed_attempts;
 mod identities;
 mod mail_tokens;
 mod revocations;
-mod session_rows;
+pub(super) mod session_rows;
 mod sessions;
 mod users;
 

@@ -1,7 +1,7 @@
 use super::revocations;
 use crate::{
     database::Transaction,
-    domain::{RequestOrigin, Session, SessionId, Time, UserId},
+    domain::{AuditContext, RequestOrigin, Session, SessionId, Time, UserId},
     error::{Error, Result},
     repositories::sql::for_share,
 };
@@ -67,6 +67,26 @@ pub(super) async fn is_active(
          where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3"
     );
     exists!(tx, sql, [user_id, id, now])
+}
+
+/// Fails if the session or the API key of an action has ended, which this replica may not know yet.
+///
+/// It protects what an owner has taken over from somebody else. Call it after the statement that
+/// reads or locks what the action is about: then either that statement or the check sees the end.
+pub(crate) async fn require_active(tx: &mut Transaction, audit: &AuditContext) -> Result<()> {
+    let is_active = match (audit.session_id, audit.api_key_id) {
+        (Some(session), _) => exists!(
+            tx,
+            "select id from sessions where id = $1 and revoke_time is null",
+            [session]
+        )?,
+        (None, Some(key)) => exists!(tx, "select id from api_keys where id = $1", [key])?,
+        (None, None) => true,
+    };
+    match is_active {
+        true => Ok(()),
+        false => Err(Error::AccessTokenInvalid),
+    }
 }
 
 /// Inserts a new session.

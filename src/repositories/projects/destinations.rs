@@ -9,8 +9,8 @@ use crate::{
     },
     error::{Error, Result},
     repositories::{
-        Created, IdempotencyKey, audit_log, idempotency::create_once, relays::stream_changes,
-        sql::owned_by,
+        Created, IdempotencyKey, accounts::session_rows::require_active, audit_log,
+        idempotency::create_once, relays::stream_changes, sql::owned_by,
     },
 };
 
@@ -138,6 +138,7 @@ impl Destinations {
         self.database
             .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
+                require_active(&mut tx, audit).await?;
                 let count: i64 = fetch_scalar!(
                     tx,
                     "select count(*) from destinations where project_id = $1 and delete_time is null",
@@ -264,6 +265,7 @@ impl Destinations {
         self.database
             .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, destination.project_id).await?;
+                require_active(&mut tx, audit).await?;
                 let is_redirected = is_redirected(&mut tx, destination).await?;
                 let destination: Destination = fetch_optional!(
                     tx,
@@ -356,7 +358,7 @@ async fn is_redirected(tx: &mut Transaction, after: &SealedDestination) -> Resul
 }
 
 /// Writes the event of a created or changed destination.
-async fn record(
+pub(super) async fn record(
     tx: &mut Transaction,
     revision: i64,
     destination: &Destination,

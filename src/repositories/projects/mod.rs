@@ -11,6 +11,7 @@ pub(super) mod events;
 mod projects;
 pub(super) mod rows;
 mod stream_keys;
+pub(super) mod takeover;
 
 pub use destinations::{
     Destinations, SealedChange, SealedDestination, SealedTarget, StoredDestination,
@@ -18,3 +19,4 @@ pub use destinations::{
 pub use events::Events;
 pub use projects::{NewProject, Projects};
 pub use stream_keys::StreamKeys;
+pub use takeover::NewStreamKey;

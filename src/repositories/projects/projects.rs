@@ -14,7 +14,9 @@ use crate::{
     },
     error::{Error, Result},
     repositories::{
-        Created, IdempotencyKey, audit_log,
+        Created, IdempotencyKey,
+        accounts::session_rows::require_active,
+        audit_log,
         idempotency::create_once,
         relays::rows::relay_columns,
         sql::owned_by,
@@ -131,6 +133,7 @@ impl Projects {
                 if let Some(key) = &project.idempotency {
                     key.record(&mut tx, project.id.uuid(), now).await?;
                 }
+                require_active(&mut tx, audit).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 let created = project.created(now);
                 record(&mut tx, &created, now).await?;

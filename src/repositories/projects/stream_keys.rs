@@ -5,7 +5,9 @@ use crate::{
     database::{Database, Transaction},
     domain::{AuditContext, EndReason, Project, ProjectId, SealedStreamKey, Tenant, Time},
     error::{Error, Result},
-    repositories::{audit_log, sql::owned_by, streams::rows::end_active},
+    repositories::{
+        accounts::session_rows::require_active, audit_log, sql::owned_by, streams::rows::end_active,
+    },
 };
 
 /// The stream keys of projects.
@@ -45,6 +47,7 @@ impl StreamKeys {
         self.database
             .transaction(|mut tx| async move {
                 lock_owned(&mut tx, tenant, id).await?;
+                require_active(&mut tx, audit).await?;
                 execute!(
                     tx,
                     "update projects
@@ -90,6 +93,7 @@ impl StreamKeys {
                 let sealed = sealed
                     .flatten()
                     .ok_or_else(|| Error::not_found("project", id))?;
+                require_active(&mut tx, audit).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit(sealed).await
             })
@@ -97,15 +101,26 @@ impl StreamKeys {
     }
 
     /// The sealed stream key, for the answer to a repeated create.
-    pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Vec<u8>> {
-        let sealed: Option<Option<Vec<u8>>> = fetch_optional_scalar!(
-            self.database.reader(),
-            SELECT_SEALED,
-            [id, tenant.user, tenant.restricted_to]
-        )?;
-        sealed
-            .flatten()
-            .ok_or_else(|| Error::not_found("project", id))
+    pub async fn get(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        audit: &AuditContext,
+    ) -> Result<Vec<u8>> {
+        self.database
+            .transaction(|mut tx| async move {
+                let sealed: Option<Option<Vec<u8>>> = fetch_optional_scalar!(
+                    tx,
+                    SELECT_SEALED,
+                    [id, tenant.user, tenant.restricted_to]
+                )?;
+                let sealed = sealed
+                    .flatten()
+                    .ok_or_else(|| Error::not_found("project", id))?;
+                require_active(&mut tx, audit).await?;
+                tx.rollback(sealed).await
+            })
+            .await
     }
 }
 

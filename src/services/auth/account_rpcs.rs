@@ -78,7 +78,10 @@ impl AuthService {
             user,
             created,
             ended,
-        } = self.identities.sign_in(&identity, &origin, now()).await?;
+        } = self
+            .identities
+            .sign_in(&identity, &self.new_stream_key(), &origin, now())
+            .await?;
         self.revocations.add(ended, now());
         let credential = VerifiedCredential::Identity(&identity);
         let tokens = self

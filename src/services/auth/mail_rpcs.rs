@@ -65,7 +65,14 @@ impl AuthService {
         let password = slot.hash(password).await?;
         let ended = self
             .mail_tokens
-            .reset_password(&token_hash, &password, &familiar, &audit, now())
+            .reset_password(
+                &token_hash,
+                &password,
+                &familiar,
+                &self.new_stream_key(),
+                &audit,
+                now(),
+            )
             .await?;
         self.revocations.add(ended, now());
 

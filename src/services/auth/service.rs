@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     auth::{AccessTokens, IdTokens, PasswordHasher, Revocations, Sealer, account_at_address},
     database::Database,
-    domain::{Email, RequestOrigin, SessionTimeouts},
+    domain::{Email, ProjectId, RequestOrigin, SealedStreamKey, SessionTimeouts, StreamKey},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{
@@ -97,6 +97,12 @@ impl AuthService {
             session_timeouts: dependencies.session_timeouts,
             outbox: dependencies.outbox,
         }
+    }
+
+    /// Makes the stream keys of projects that their owner takes over from somebody else.
+    pub(super) fn new_stream_key(&self) -> impl Fn(ProjectId) -> SealedStreamKey + Send + Sync {
+        let sealer = self.sealer.clone();
+        move |id| StreamKey::generate().seal(id, &sealer)
     }
 }
 

@@ -74,7 +74,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         let (project, stream_key) = match created {
             Created::New(project) => (project, stream_key),
             Created::Existing(project) => {
-                let sealed = self.stream_keys.get(tenant, project.id).await?;
+                let sealed = self.stream_keys.get(tenant, project.id, &audit).await?;
                 let key = StreamKey::unseal(&sealed, project.id, &self.sealer)?;
                 (project, key)
             }

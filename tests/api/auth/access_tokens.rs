@@ -93,6 +93,32 @@ async fn a_malformed_authorization_header_is_refused() {
     }
 }
 
+#[rstest]
+#[case::no_header(&[], "send the header `authorization: Bearer <access token>`")]
+#[case::null(&["Bearer null"], "not the form of a JWT")]
+#[case::undefined(&["Bearer undefined"], "not the form of a JWT")]
+#[case::no_scheme(&["eyJ0eXAiOiJKV1QifQ.e30.c2ln"], "the word Bearer, a space")]
+#[case::basic(&["Basic YWRhOnNlY3JldA=="], "the word Bearer, a space")]
+#[case::an_api_key(&["Bearer slk_0192f0c0_secret"], "ExchangeApiKey")]
+#[case::a_refresh_token(&["Bearer slr_0192f0c0_1_mac"], "RefreshTokens")]
+#[case::twice(&["Bearer x", "Bearer x"], "send one")]
+#[case::forged(&["Bearer eyJ0eXAiOiJKV1QifQ.e30.c2ln"], "the access token is not valid")]
+#[tokio::test]
+async fn what_is_wrong_with_the_authorization_header_is_said(
+    #[case] headers: &[&str],
+    #[case] part: &str,
+) {
+    let server = TestServer::start(Sqlite).await;
+    let headers: Vec<_> = headers.iter().map(|header| header.as_bytes()).collect();
+
+    let refusal = refused(get_me_with(&server, &headers).await);
+
+    let class = if headers.is_empty() { MISSING } else { INVALID };
+    assert_eq!(refusal.class(), class);
+    assert!(refusal.message.contains(part), "{refusal:?}");
+    assert!(!refusal.message.contains("secret"), "{refusal:?}");
+}
+
 #[tokio::test]
 async fn two_authorization_headers_are_refused_even_if_both_are_valid() {
     let server = TestServer::start(Sqlite).await;
@@ -117,7 +143,12 @@ async fn an_access_token_expires() {
         answer.is_err().then(|| refused(answer))
     });
 
-    assert_eq!(refusal.await.class(), INVALID);
+    let refusal = refusal.await;
+    assert_eq!(
+        refusal.class(),
+        (Code::Unauthenticated, "ACCESS_TOKEN_EXPIRED")
+    );
+    assert_eq!(refusal.message, "the access token has expired: refresh it");
 }
 
 #[rstest]

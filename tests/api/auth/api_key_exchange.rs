@@ -155,7 +155,7 @@ async fn an_access_token_expires_with_its_api_key(#[values(Sqlite, Postgres)] en
         answer.is_err().then(|| refused(answer))
     })
     .await;
-    let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    let class = (Code::Unauthenticated, "ACCESS_TOKEN_EXPIRED");
     assert_eq!(refusal.class(), class);
 }
 

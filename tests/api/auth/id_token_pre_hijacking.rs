@@ -19,6 +19,7 @@ use super::{
         refresh, sign_in,
     },
     id_token_fixture::{IdTokenFixture, signed_in_client},
+    planted_project::PlantedProject,
 };
 use crate::harness::{Client, Engine, Postgres, Sqlite, config, eventually, refused};
 
@@ -68,6 +69,22 @@ async fn a_squatter_loses_the_account_when_the_owner_signs_in(
     client.project.get_project(get).await.unwrap();
     let keys = client.auth.list_api_keys(pb::ListApiKeysRequest::default());
     assert!(keys.await.unwrap().into_inner().api_keys.is_empty());
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_squatters_stream_keys_streams_and_destinations_stop_working(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = IdTokenFixture::start(engine).await;
+    let squatter = fixture.server.user().await;
+    let planted = PlantedProject::create(&fixture.server, &squatter).await;
+
+    let claims = fixture.issuer.claims_with_email("ada", &squatter.email);
+    let owner = fixture.signed_in(&claims).await;
+
+    let owner = signed_in_client(&fixture.server, &owner);
+    planted.assert_taken_over(&owner).await;
 }
 
 #[rstest]

@@ -31,8 +31,8 @@ async fn with_mail_disabled_known_and_unknown_addresses_get_the_same_error(
 async fn in_production_mail_is_disabled_by_default() {
     let production = [
         "--env=production",
-        "--jwt-secret=0123456789abcdef0123456789abcdef",
-        "--sealing-keys=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "--jwt-secret=c1f0a9e6b37d58422e6b1d07f98a3c54",
+        "--sealing-keys=S0ypXl2hVd1m6tFv0RwqO3eJ8nZbT4kUaG7cHs5yI9Q=",
         "--bcrypt-cost=10",
     ];
     let server = TestServer::start_with(Sqlite, &production).await;

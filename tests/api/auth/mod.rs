@@ -29,6 +29,7 @@ mod me;
 mod password_hashes;
 mod password_queue;
 mod password_reset_tokens;
+mod planted_project;
 mod project_audit_log;
 mod refresh_token_races;
 mod refresh_tokens;

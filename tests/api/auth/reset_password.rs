@@ -1,4 +1,5 @@
 use rstest::rstest;
+use sluice::proto::v1 as pb;
 use tonic::Code;
 
 use super::{
@@ -8,8 +9,12 @@ use super::{
     mail_calls::{
         NEW_PASSWORD, audit_entries, is_verified, reset, reset_token, verification_token, verify,
     },
+    planted_project::PlantedProject,
 };
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
+use crate::{
+    harness::{Client, Engine, Postgres, Sqlite, TestServer, refused},
+    project::fixtures::{create_destination, update_request, youtube_destination},
+};
 
 #[rstest]
 #[tokio::test]
@@ -64,10 +69,7 @@ async fn the_address_of_a_reset_becomes_familiar(#[values(Sqlite, Postgres)] eng
 }
 
 /// Signs in with the new password, without the wait after wrong ones.
-async fn sign_in_without_wait(
-    server: &TestServer,
-    email: &str,
-) -> sluice::proto::v1::SignInResponse {
+async fn sign_in_without_wait(server: &TestServer, email: &str) -> pb::SignInResponse {
     let waiting = "update guesses set locked_until = update_time";
     server.database.execute(waiting).await;
     let answer = sign_in(&server.channel, email, NEW_PASSWORD).await;
@@ -144,4 +146,101 @@ async fn a_reset_deletes_api_keys_and_identities_of_an_unverified_account(
     assert_eq!(server.database.number(&left).await, 1);
     let all = "select count(*) from identities";
     assert_eq!(server.database.number(all).await, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_reset_takes_the_projects_of_an_unverified_account_from_whoever_made_them(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let planter = server.user().await;
+    let planted = PlantedProject::create(&server, &planter).await;
+    let token = reset_token(&server, &planter).await;
+
+    reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
+
+    let answer = sign_in_without_wait(&server, &planter.email).await;
+    let owner = Client::with_token(&server.channel, &answer.tokens.unwrap().access_token);
+    planted.assert_taken_over(&owner).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_reset_leaves_the_projects_of_a_verified_account_alone(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let token = verification_token(&server, &ada).await;
+    verify(&server.channel, &token).await.unwrap();
+    let own = PlantedProject::create(&server, &ada).await;
+    let token = reset_token(&server, &ada).await;
+
+    reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
+
+    let answer = sign_in_without_wait(&server, &ada.email).await;
+    let owner = Client::with_token(&server.channel, &answer.tokens.unwrap().access_token);
+    own.assert_unchanged(&owner).await;
+}
+
+/// A replica accepts an ended access token for some seconds. Within them it must not show the new
+/// key, or let the planter plant something again.
+#[rstest]
+#[tokio::test]
+async fn after_a_reset_a_replica_gives_an_ended_session_no_key_and_takes_nothing_from_it(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let planter = server.user().await;
+    let (project, _) = planter.project().await;
+    let destination = create_destination(&planter, youtube_destination(&project)).await;
+    let repeated = pb::CreateProjectRequest {
+        name: "Repeated".to_owned(),
+        request_id: uuid::Uuid::now_v7().to_string(),
+        ..Default::default()
+    };
+    planter.project_with(repeated.clone()).await;
+    // As on a replica that has not heard of it yet: only the database knows that the session ended.
+    let end = "update sessions set revoke_time = create_time";
+    server.database.execute(end).await;
+
+    let client = || planter.client.project.clone();
+    let project_id = project.id.clone();
+    let reveal = pb::RevealStreamKeyRequest {
+        project_id: project_id.clone(),
+    };
+    let rotate = pb::RotateStreamKeyRequest {
+        project_id,
+        ..Default::default()
+    };
+    let create = pb::CreateProjectRequest {
+        name: "New".to_owned(),
+        ..Default::default()
+    };
+    let enable = pb::UpdateDestinationRequest {
+        enabled: Some(true),
+        ..update_request(&destination)
+    };
+    let refusals = [
+        refused(client().reveal_stream_key(reveal).await),
+        refused(client().rotate_stream_key(rotate).await),
+        refused(client().create_project(create).await),
+        refused(client().create_project(repeated).await),
+        refused(
+            client()
+                .create_destination(youtube_destination(&project))
+                .await,
+        ),
+        refused(client().update_destination(enable).await),
+    ];
+
+    for refusal in refusals {
+        let ended = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+        assert_eq!(refusal.class(), ended);
+    }
+    let count = "select count(*) from projects";
+    assert_eq!(server.database.number(count).await, 2);
+    let count = "select count(*) from destinations";
+    assert_eq!(server.database.number(count).await, 1);
 }

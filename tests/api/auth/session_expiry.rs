@@ -105,7 +105,7 @@ async fn an_access_token_expires_with_its_session(#[values(Sqlite, Postgres)] en
         answer.is_err().then(|| refused(answer))
     })
     .await;
-    let class = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    let class = (Code::Unauthenticated, "ACCESS_TOKEN_EXPIRED");
     assert_eq!(refusal.class(), class);
     let now = prost_types::Timestamp::from(std::time::SystemTime::now());
     let late = comparable(Some(now)).0 - comparable(session_end).0;

@@ -39,6 +39,7 @@ fn one_of_each() -> Vec<Error> {
     vec![
         Error::invalid("name", "must not be empty"),
         Error::AccessTokenMissing,
+        Error::AccessTokenExpired,
         Error::AccessTokenInvalid,
         Error::CredentialsInvalid,
         Error::RefreshTokenInvalid,

@@ -70,7 +70,7 @@ const TESTS: [(&str, &[&str]); 24] = [
     ),
     (
         "a replica is killed",
-        &["stream::killed_servers::a_crash_loses_no_acknowledged_write_and_watchers_resume"],
+        &["kills::killed_servers::a_crash_loses_no_acknowledged_write_and_watchers_resume"],
     ),
     (
         "a replica hangs",

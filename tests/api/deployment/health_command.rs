@@ -122,6 +122,100 @@ async fn an_unresponsive_server_is_not_healthy() {
     assert!(output.stderr.starts_with(&sentence), "{}", output.stderr);
 }
 
+/// A server with a certificate, and the settings that it shares with the check.
+async fn tls_server(
+    certificate: &Certificate,
+    client_ca: Option<&Certificate>,
+) -> (Process, TestDatabase, Vec<(&'static str, String)>) {
+    let database = TestDatabase::create(Sqlite).await;
+    let path = |file: &std::path::Path| file.to_str().unwrap().to_owned();
+    let mut settings = vec![
+        ("SLUICE_TLS_CERT", path(&certificate.file)),
+        ("SLUICE_TLS_KEY", path(&certificate.key)),
+    ];
+    settings.extend(client_ca.map(|ca| ("SLUICE_TLS_CLIENT_CA", path(&ca.file))));
+    let given: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    let server = Process::serve(&database, &given);
+    let address = server.address().await;
+    let (_, port) = address.rsplit_once(':').unwrap();
+    settings.push(("SLUICE_LISTEN", format!("0.0.0.0:{port}")));
+    (server, database, settings)
+}
+
+/// `sluice health` with settings; waits until a starting server serves.
+async fn health_with(settings: &[(&str, String)], arguments: &[&str]) -> CommandOutput {
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    let words = [&["health"], arguments].concat();
+    let mut output = Process::run(Process::command(&words, &settings)).await;
+    while output.stderr.contains("does not serve") {
+        output = Process::run(Process::command(&words, &settings)).await;
+    }
+    output
+}
+
+#[tokio::test]
+async fn with_the_tls_settings_of_the_server_it_is_healthy() {
+    let (folder, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let certificate = Certificate::make(folder.path()).await;
+    let stranger = Certificate::make(other.path()).await;
+    let (_server, _database, settings) = tls_server(&certificate, None).await;
+
+    // Neither the name nor the issuer of the certificate matters.
+    let output = health_with(&settings, &[]).await;
+    assert_eq!(output.exit_code, Some(0), "{output:?}");
+
+    // Only the server's own certificate is accepted, also one with the same names.
+    let wrong = format!("--tls-cert={}", stranger.file.display());
+    let output = health_with(&settings, &[&wrong]).await;
+    assert_eq!(output.exit_code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("another certificate"), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_has_the_certificate_without_its_key_is_not_believed() {
+    let (folder, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let certificate = Certificate::make(folder.path()).await;
+    let stranger = Certificate::make(other.path()).await;
+    let server = TestServer::start(Sqlite).await;
+    let address = tls_proxy(server.address, &stranger).await;
+
+    let output = health(
+        address,
+        &[&format!("--tls-cert={}", certificate.file.display())],
+    )
+    .await;
+
+    assert_eq!(output.exit_code, Some(1), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_requires_client_certificates_is_asked_with_one() {
+    let (folder, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let certificate = Certificate::make(folder.path()).await;
+    let client = Certificate::make(other.path()).await;
+    let (_server, _database, settings) = tls_server(&certificate, Some(&client)).await;
+
+    let own = [
+        format!("--client-cert={}", client.file.display()),
+        format!("--client-key={}", client.key.display()),
+    ];
+    let output = health_with(&settings, &[&own[0], &own[1]]).await;
+    assert_eq!(output.exit_code, Some(0), "{output:?}");
+    // By default it presents the server's certificate, which this server does not accept.
+    let output = health_with(&settings, &[]).await;
+    assert_eq!(output.exit_code, Some(1), "{output:?}");
+
+    let (_server, _database, settings) = tls_server(&certificate, Some(&certificate)).await;
+    let output = health_with(&settings, &[]).await;
+    assert_eq!(output.exit_code, Some(0), "{output:?}");
+}
+
 #[tokio::test]
 async fn over_tls_only_a_server_with_a_trusted_certificate_is_healthy() {
     let server = TestServer::start(Sqlite).await;

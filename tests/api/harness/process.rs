@@ -42,6 +42,8 @@ impl Process {
             .env_clear()
             // Two processes cannot share the default port.
             .env("SLUICE_OPERATIONS_LISTEN", "127.0.0.1:0")
+            // Not the settings of whoever runs the tests.
+            .env("SLUICE_ENV_FILE", "off")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .kill_on_drop(true);
@@ -74,6 +76,7 @@ impl Process {
             ))
             .arg(env!("CARGO_BIN_EXE_sluice"))
             .env_clear()
+            .env("SLUICE_ENV_FILE", "off")
             .stdin(Stdio::null())
             .kill_on_drop(true);
         Self::spawn(command, database, &[])

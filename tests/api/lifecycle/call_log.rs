@@ -38,10 +38,10 @@ async fn successful_calls_are_logged_in_development_and_refused_ones_always(
     let settings = [
         ("SLUICE_ENV", environment),
         ("SLUICE_BCRYPT_COST", "10"),
-        ("SLUICE_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("SLUICE_JWT_SECRET", "c1f0a9e6b37d58422e6b1d07f98a3c54"),
         (
             "SLUICE_SEALING_KEYS",
-            "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+            "S0ypXl2hVd1m6tFv0RwqO3eJ8nZbT4kUaG7cHs5yI9Q=",
         ),
     ];
     let program = Process::serve(&database, &settings);

@@ -220,7 +220,7 @@ async fn a_damaged_sqlite_file_is_named(#[case] from: u64) {
 async fn a_folder_without_the_sqlite_file_is_named() {
     let sentence = serve_failure("sqlite:/nonexistent/sluice.db").await;
 
-    let expected = "cannot create the lock file /nonexistent/sluice.db.lock";
+    let expected = "cannot create the lock file /nonexistent/sluice.db.server-lock";
     assert!(sentence.starts_with(expected), "{sentence}");
     assert!(sentence.contains("DATABASE_URL"), "{sentence}");
 }

@@ -18,9 +18,6 @@ use super::startup::outcome;
 #[case("DB_USER", "ada")]
 #[case("DB_PASSWORD", "secret")]
 #[case("DB_NAME", "sluice")]
-#[case("DB_HOST", "")]
-#[case("SLUICE_JWT_KEY_FILES", "")]
-#[case("SLUICE_DATA_DIR", "")]
 #[case("DB_SSLMODE", "perhaps")]
 #[case("SLUICE_DB_POOL_SIZE", "-1")]
 #[case("SLUICE_DB_ACQUIRE_TIMEOUT", "0s")]
@@ -34,8 +31,6 @@ use super::startup::outcome;
 #[case("SLUICE_BCRYPT_COST", "31")]
 #[case("SLUICE_BCRYPT_COST", "ten")]
 #[case("SLUICE_PASSWORD_QUEUE", "0")]
-#[case("SLUICE_GOOGLE_CLIENT_IDS", "")]
-#[case("SLUICE_OIDC_PROVIDERS", "")]
 #[case("SLUICE_OIDC_PROVIDERS", "acme")]
 #[case(
     "SLUICE_OIDC_PROVIDERS",

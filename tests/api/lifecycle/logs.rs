@@ -220,3 +220,71 @@ async fn with_rust_backtrace_an_internal_error_is_logged_with_its_backtrace() {
     })
     .await;
 }
+
+/// `sluice migrate` on a terminal: what it prints.
+async fn migrate_on_a_terminal(settings: &[(&str, &str)]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tokio::process::Command::new("script");
+    command
+        .arg("-qec")
+        .arg(format!("{} migrate", env!("CARGO_BIN_EXE_sluice")))
+        .arg("/dev/null")
+        .stdin(std::process::Stdio::null())
+        .env("SLUICE_ENV_FILE", "off")
+        .env("SLUICE_DATA_DIR", folder.path())
+        .env_remove("NO_COLOR")
+        .envs(settings.iter().copied());
+    let output = Process::run(command).await;
+    assert_eq!(output.exit_code, Some(0), "{output:?}");
+    assert!(
+        output.stdout.contains("the schema is up to date"),
+        "{output:?}"
+    );
+    output.stdout
+}
+
+#[tokio::test]
+async fn lines_on_a_terminal_have_colours_unless_no_color_is_set() {
+    assert!(migrate_on_a_terminal(&[]).await.contains('\u{1b}'));
+    assert!(
+        migrate_on_a_terminal(&[("NO_COLOR", "")])
+            .await
+            .contains('\u{1b}')
+    );
+    assert!(
+        !migrate_on_a_terminal(&[("NO_COLOR", "1")])
+            .await
+            .contains('\u{1b}')
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_cause_of_an_internal_error_is_in_its_line_once(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let program = Process::serve(&database, &[]);
+    let channel = program.channel().await;
+    database.execute("alter table users rename to people").await;
+
+    let sign_in = pb::SignInRequest {
+        email: "ada@example.com".to_owned(),
+        password: "correct horse battery".to_owned(),
+    };
+    let status = Client::anonymous(&channel)
+        .auth
+        .sign_in(sign_in)
+        .await
+        .unwrap_err();
+    assert_eq!(status.message(), "internal error");
+
+    let line = eventually("the error is logged", async || {
+        let log = program.log().into_iter();
+        let mut lines = log.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        lines.find(|line| line["message"] == "internal error")
+    })
+    .await;
+    let cause = line["error"].as_str().unwrap();
+    assert_eq!(cause.matches("users").count(), 1, "{cause}");
+}

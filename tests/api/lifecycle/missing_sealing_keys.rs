@@ -1,6 +1,5 @@
 //! A server without a sealing key that it needs.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
@@ -99,9 +98,9 @@ async fn a_lost_sealing_key_is_not_replaced_by_a_new_one(
     let server = TestServer::start(engine).await;
     let mut secrets = SealedSecrets::create(&server).await;
     let database = server.stop().await;
-    let key = database.directory.path().join("sealing.key");
-    let kept = std::fs::read(&key).unwrap();
-    std::fs::remove_file(&key).unwrap();
+    let file = database.directory.path().join("sealing.key");
+    let kept = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
     let settings = [
         ("SLUICE_LISTEN", "127.0.0.1:0"),
         (
@@ -113,19 +112,31 @@ async fn a_lost_sealing_key_is_not_replaced_by_a_new_one(
 
     let output = Process::run(Process::command(&["serve"], &settings)).await;
 
-    assert_eq!(output.exit_code, Some(1), "{output:?}");
-    let last = output.stderr.lines().last().unwrap();
-    assert!(last.contains(key.to_str().unwrap()), "{last}");
-    assert!(!key.exists());
+    assert_eq!(output.exit_code, Some(2), "{output:?}");
+    let error = output.stderr.lines().last().unwrap();
+    assert!(
+        error.starts_with(&format!("sluice: {} was missing", file.display())),
+        "{error}"
+    );
+    assert!(
+        error.contains("put the file back, or set SLUICE_SEALING_KEYS"),
+        "{error}"
+    );
+    assert!(!file.exists());
 
-    // Another key in its place is not used either, and the sentence names the file.
-    std::fs::write(&key, format!("{}\n", STANDARD.encode([7; 32]))).unwrap();
+    // Another key in its place is left alone.
+    let other = "S0ypXl2hVd1m6tFv0RwqO3eJ8nZbT4kUaG7cHs5yI9Q=";
+    std::fs::write(&file, other).unwrap();
     let output = Process::run(Process::command(&["serve"], &settings)).await;
-    assert_eq!(output.exit_code, Some(1), "{output:?}");
-    let last = output.stderr.lines().last().unwrap();
-    assert!(last.contains(key.to_str().unwrap()), "{last}");
+    assert_eq!(output.exit_code, Some(2), "{output:?}");
+    let error = output.stderr.lines().last().unwrap();
+    assert!(
+        error.starts_with(&format!("sluice: {} has another key", file.display())),
+        "{error}"
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), other);
 
-    std::fs::write(&key, kept).unwrap();
+    std::fs::write(&file, kept).unwrap();
     let server = TestServer::start_on(database, &[]).await;
     secrets.assert_readable(&server).await;
 }

@@ -1,7 +1,9 @@
 //! Starting, failing, recovering and stopping.
 
+mod admin_database;
 mod admin_end_sessions;
 mod call_log;
+mod check_command;
 mod database_outage;
 mod database_start_errors;
 mod draining;
@@ -14,4 +16,5 @@ mod panics;
 mod purge;
 mod reflection;
 mod sealing_key_rotation;
+mod setting_sources;
 pub mod startup;

@@ -7,6 +7,18 @@ use sqlx_postgres::PgConnection;
 
 use crate::harness::{Client, Engine, Postgres, Process, Signal, Sqlite, TestDatabase, eventually};
 
+/// A secret that production accepts.
+const RANDOM_SECRET: &str = "c1f0a9e6b37d58422e6b1d07f98a3c54";
+
+/// Keys that production accepts.
+const KEYS: [(&str, &str); 2] = [
+    ("SLUICE_JWT_SECRET", RANDOM_SECRET),
+    (
+        "SLUICE_SEALING_KEYS",
+        "S0ypXl2hVd1m6tFv0RwqO3eJ8nZbT4kUaG7cHs5yI9Q=",
+    ),
+];
+
 /// Runs a command; returns its exit code and standard error.
 pub async fn outcome(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String) {
     let output = Process::command(arguments, settings)
@@ -81,14 +93,16 @@ async fn two_mutually_exclusive_settings_are_both_named() {
 }
 
 #[rstest]
-#[case(&[], "SLUICE_JWT_SECRET")]
-#[case(&[("SLUICE_JWT_SECRET", "0123456789abcdef0123456789abcdef")], "SLUICE_SEALING_KEYS")]
-#[case(&[("SLUICE_BCRYPT_COST", "9")], "SLUICE_BCRYPT_COST")]
-#[case(&[("SLUICE_MAIL", "smtps://mail.example.com")], "SLUICE_MAIL_FROM")]
+#[case(&[], &["SLUICE_JWT_SECRET", "SLUICE_SEALING_KEYS"])]
+#[case(&[("SLUICE_JWT_SECRET", RANDOM_SECRET)], &["SLUICE_SEALING_KEYS"])]
+#[case(&[("SLUICE_BCRYPT_COST", "9"), KEYS[0], KEYS[1]], &["SLUICE_BCRYPT_COST"])]
+#[case(&[("SLUICE_MAIL", "smtps://mail.example.com"), KEYS[0], KEYS[1]], &["SLUICE_MAIL_FROM"])]
+#[case(&[("SLUICE_JWT_SECRET", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), KEYS[1]], &["SLUICE_JWT_SECRET"])]
+#[case(&[KEYS[0], ("SLUICE_SEALING_KEYS", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")], &["SLUICE_SEALING_KEYS"])]
 #[tokio::test]
 async fn in_production_no_secret_is_generated(
     #[case] settings: &[(&str, &str)],
-    #[case] named: &str,
+    #[case] named: &[&str],
 ) {
     let directory = tempfile::tempdir().unwrap();
     let own = [
@@ -100,14 +114,11 @@ async fn in_production_no_secret_is_generated(
     let (code, stderr) = outcome(&["serve"], &settings).await;
 
     assert_eq!(code, Some(2), "{stderr}");
-    assert!(
-        stderr
-            .lines()
-            .last()
-            .unwrap()
-            .starts_with(&format!("sluice: {named}")),
-        "{stderr}"
-    );
+    let errors: Vec<_> = stderr.lines().collect();
+    assert_eq!(errors.len(), named.len(), "{stderr}");
+    for (error, named) in errors.iter().zip(named) {
+        assert!(error.starts_with(&format!("sluice: {named}")), "{stderr}");
+    }
     let made = std::fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(made, 0);
 }
@@ -143,12 +154,9 @@ async fn several_ports_need_as_many_hosts() {
 }
 
 /// Predecessor's defect G20: each start ran the migrations as a child process, unguarded.
-#[rstest]
 #[tokio::test]
-async fn several_servers_started_at_once_on_an_empty_database_all_serve(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
-    let database = TestDatabase::empty(engine).await;
+async fn several_servers_started_at_once_on_an_empty_database_all_serve() {
+    let database = TestDatabase::empty(Postgres).await;
     let servers: Vec<_> = (0..4).map(|_| Process::serve(&database, &[])).collect();
 
     let mut tokens = None;
@@ -162,6 +170,47 @@ async fn several_servers_started_at_once_on_an_empty_database_all_serve(
         let mut ada = Client::with_token(&channel, &tokens.access_token);
         ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_file_of_sqlite_has_one_server_however_many_are_started() {
+    let database = TestDatabase::empty(Sqlite).await;
+    let mut servers: Vec<_> = (0..3).map(|_| Process::serve(&database, &[])).collect();
+
+    let mut refused = 0;
+    let serving = eventually("all but one server have stopped", async || {
+        for at in (0..servers.len()).rev() {
+            if servers[at]
+                .log()
+                .iter()
+                .any(|line| line.starts_with("sluice: "))
+            {
+                let mut stopped = servers.remove(at);
+                assert_eq!(stopped.wait_for_exit().await, Some(1));
+                let log = stopped.log();
+                let sentence = log.last().unwrap();
+                assert!(sentence.contains("another server uses"), "{sentence}");
+                assert!(sentence.contains("DATABASE_URL"), "{sentence}");
+                refused += 1;
+            }
+        }
+        (refused == 2).then_some(())
+    });
+    serving.await;
+    let channel = servers[0].channel().await;
+    sign_up(&mut Client::anonymous(&channel)).await;
+
+    // A command for operators works beside the server; a link to the file is the same file.
+    Process::create_operator_key(&database).await;
+    let link = database.directory.path().join("link.db");
+    std::os::unix::fs::symlink(database.directory.path().join("sluice.db"), &link).unwrap();
+    let url = format!("sqlite:{}", link.display());
+    let mut second = Process::serve(&database, &[("DATABASE_URL", &url)]);
+    assert_eq!(second.wait_for_exit().await, Some(1));
+
+    servers[0].signal(Signal::KILL);
+    assert_eq!(servers[0].wait_for_exit().await, None);
+    Process::serve(&database, &[]).channel().await;
 }
 
 #[tokio::test]

@@ -140,3 +140,17 @@ async fn the_alert_rules_are_valid_and_pass_their_tests() {
     promtool(&["check", "rules", "alerts.yml"], "").await;
     promtool(&["test", "rules", "alerts_test.yml"], "").await;
 }
+
+#[tokio::test]
+async fn the_scrape_configuration_is_valid_and_has_the_job_of_the_alert_rules() {
+    promtool(&["check", "config", "prometheus.yml"], "").await;
+
+    let rules = read("prometheus/alerts.yml");
+    let selectors = rules.split("job=\"").skip(1);
+    let jobs: BTreeSet<_> = selectors
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert_eq!(jobs, BTreeSet::from(["sluice"]));
+    let configuration = read("prometheus/prometheus.yml");
+    assert!(configuration.contains("\n  - job_name: sluice\n"));
+}

@@ -376,8 +376,8 @@ async fn a_claim_ends_when_its_access_token_expires(#[values(Sqlite, Postgres)] 
 
     let refusal = refused::<()>(Err(worker.ended().await));
 
-    let invalid = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
-    assert_eq!(refusal.class(), invalid);
+    let expired = (Code::Unauthenticated, "ACCESS_TOKEN_EXPIRED");
+    assert_eq!(refusal.class(), expired);
 }
 
 #[rstest]
@@ -394,6 +394,6 @@ async fn a_claim_ends_when_its_api_key_expires(#[values(Sqlite, Postgres)] engin
 
     let refusal = refused::<()>(Err(worker.ended().await));
 
-    let invalid = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
-    assert_eq!(refusal.class(), invalid);
+    let expired = (Code::Unauthenticated, "ACCESS_TOKEN_EXPIRED");
+    assert_eq!(refusal.class(), expired);
 }

@@ -19,6 +19,7 @@ use crate::{
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
 const INVALID: (Code, &str) = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+const EXPIRED: (Code, &str) = (Code::Unauthenticated, "ACCESS_TOKEN_EXPIRED");
 const DRAINING: (Code, &str) = (Code::Unavailable, "DRAINING");
 
 #[rstest]
@@ -75,7 +76,7 @@ async fn a_watch_ends_when_its_token_expires(#[values(Sqlite, Postgres)] engine:
     let (_, mut watcher) = Watcher::start_synced(&owner, &fixture.project_id).await;
 
     let (refusal, last) = watcher.wait_for_end().await;
-    assert_eq!((refusal.class(), last), (INVALID, watcher.revision));
+    assert_eq!((refusal.class(), last), (EXPIRED, watcher.revision));
 }
 
 #[rstest]

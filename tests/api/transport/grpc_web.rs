@@ -15,7 +15,7 @@ use super::{
     http2_connection::{ConnectionEnd, Http2Connection},
     http2_frames::{PROTECTED_RPC, PUBLIC_RPC},
 };
-use crate::harness::{Sqlite, TestServer, refused};
+use crate::harness::{Process, Sqlite, TestDatabase, TestServer, eventually, refused};
 
 const WEB_ORIGIN: &str = "https://app.example.com";
 const ORIGINS_FLAG: &str = "--web-origins=https://app.example.com,http://localhost:3000";
@@ -220,6 +220,81 @@ async fn http1_requests_other_than_grpc_web_are_refused() {
     assert_eq!(post.status(), StatusCode::BAD_REQUEST);
     // gRPC calls still work.
     server.user().await;
+}
+
+#[rstest]
+#[case::preflight(Method::OPTIONS)]
+#[case::call(Method::POST)]
+#[case::other(Method::GET)]
+#[tokio::test]
+async fn without_web_origins_http1_gets_an_answer_that_names_the_setting(#[case] method: Method) {
+    let server = TestServer::start(Sqlite).await;
+    let headers = [
+        ("content-type", "application/grpc-web+proto"),
+        ("origin", WEB_ORIGIN),
+    ];
+
+    let answer = fetch(&server, PUBLIC_RPC, &headers, method, &EMPTY).await;
+
+    assert_eq!(answer.status(), StatusCode::HTTP_VERSION_NOT_SUPPORTED);
+    assert_eq!(
+        header(answer.headers(), "access-control-allow-origin"),
+        None
+    );
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let text = str::from_utf8(&body).unwrap();
+    assert!(text.contains("SLUICE_WEB_ORIGINS"), "{text}");
+}
+
+#[tokio::test]
+async fn without_web_origins_a_page_gets_an_answer_over_http2_that_names_the_setting() {
+    let server = TestServer::start(Sqlite).await;
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<Full<Bytes>>();
+
+    for method in [Method::OPTIONS, Method::POST] {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{PROTECTED_RPC}", server.address))
+            .header("origin", WEB_ORIGIN)
+            .header("content-type", "application/grpc-web+proto");
+        let body = Full::new(Bytes::from_static(&EMPTY));
+        let answer = client.request(request.body(body).unwrap()).await.unwrap();
+
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let text = str::from_utf8(&body).unwrap();
+        assert!(text.contains("SLUICE_WEB_ORIGINS"), "{text}");
+    }
+    // gRPC calls still work.
+    server.user().await;
+}
+
+#[rstest]
+#[case::without_origins("", "SLUICE_WEB_ORIGINS is not set")]
+#[case::with_other_origins("https://other.example.com", "SLUICE_WEB_ORIGINS lacks")]
+#[tokio::test]
+async fn a_call_of_a_page_that_may_not_call_is_logged_with_its_origin(
+    #[case] origins: &str,
+    #[case] part: &str,
+) {
+    let database = TestDatabase::create(Sqlite).await;
+    let settings = [("SLUICE_WEB_ORIGINS", origins)];
+    let program = Process::serve(&database, &settings);
+    let mut raw = Http2Connection::connect(program.address().await).await;
+
+    let request = format!(
+        "POST {PUBLIC_RPC} HTTP/1.1\r\nhost: localhost\r\norigin: {WEB_ORIGIN}\r\n\
+         content-length: 0\r\n\r\n"
+    );
+    raw.send(request.as_bytes()).await.unwrap();
+
+    let line = eventually("the call is logged", async || {
+        program.log().into_iter().find(|line| line.contains(part))
+    })
+    .await;
+    assert!(line.contains(WEB_ORIGIN), "{line}");
 }
 
 #[tokio::test]
