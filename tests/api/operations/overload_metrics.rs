@@ -15,6 +15,15 @@ async fn begin(raw: &mut RawConnection, address: &str, count: usize) -> Vec<Open
     calls
 }
 
+/// Waits until the server has so many incomplete requests.
+async fn wait_for_incomplete(program: &Process, count: f64) {
+    eventually("the server has seen the requests", async || {
+        let scrape = Scrape::of(program).await;
+        (scrape.value("sluice_incomplete_requests", &[]) == Some(count)).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn each_limit_shows_its_use_and_its_refusals_and_an_overloaded_server_stays_ready() {
     let database = TestDatabase::create(Sqlite).await;
@@ -33,6 +42,7 @@ async fn each_limit_shows_its_use_and_its_refusals_and_an_overloaded_server_stay
     };
 
     let _calls = begin(&mut raw, "198.51.100.1", 16).await;
+    wait_for_incomplete(&program, 16.0).await;
     let refused = begin(&mut raw, "198.51.100.1", 1).await.remove(0);
     assert_eq!(refused.status().await.code(), Code::ResourceExhausted);
     let scrape = Scrape::of(&program).await;
@@ -59,11 +69,7 @@ async fn each_limit_shows_its_use_and_its_refusals_and_an_overloaded_server_stay
         let calls = begin(&mut raw, &from, 16).await;
         others.push((raw, calls));
     }
-    eventually("the server has seen the requests", async || {
-        let scrape = Scrape::of(&program).await;
-        (scrape.value("sluice_incomplete_requests", &[]) == Some(112.0)).then_some(())
-    })
-    .await;
+    wait_for_incomplete(&program, 112.0).await;
     let refused = begin(&mut raw, "198.51.100.8", 1).await.remove(0);
     assert_eq!(refused.status().await.code(), Code::ResourceExhausted);
     let scrape = Scrape::of(&program).await;
@@ -90,6 +96,7 @@ async fn calls_above_the_limit_of_their_connection_are_counted_and_are_no_overlo
     let mut raw = RawConnection::to(address).await;
 
     let _calls = begin(&mut raw, "198.51.100.1", 4).await;
+    wait_for_incomplete(&program, 4.0).await;
     let refused = raw.call(JWKS, &[], &pb::GetJwksRequest {}).await;
     assert_eq!(refused.code(), Code::ResourceExhausted);
 
