@@ -138,25 +138,25 @@ mod tests {
     }
 
     #[rstest]
-    #[case("NAME")]
-    #[case("=value")]
-    #[case("NAME =value")]
-    #[case("NA-ME=value")]
-    #[case("1NAME=value")]
-    #[case("set NAME=value")]
-    #[case("NAME=value # comment")]
-    #[case("NAME=value\t# comment")]
-    #[case("NAME='value")]
-    #[case("NAME=\"value'")]
+    #[case("s3cret")]
+    #[case("=s3cret")]
+    #[case("NAME =s3cret")]
+    #[case("NA-ME=s3cret")]
+    #[case("1NAME=s3cret")]
+    #[case("set NAME=s3cret")]
+    #[case("NAME=s3cret # comment")]
+    #[case("NAME=s3cret\t# comment")]
+    #[case("NAME='s3cret")]
+    #[case("NAME=\"s3cret'")]
     #[case("NAME='")]
-    #[case("NAME='value' # comment")]
+    #[case("NAME='s3cret' # comment")]
     #[case("NAME=a\0b")]
     fn another_line_is_invalid_and_its_value_is_not_repeated(#[case] line: &str) {
         let invalid = parse(&format!("OTHER=x\n{line}\nMORE=x")).unwrap_err();
 
         assert_eq!(invalid.len(), 1);
         assert_eq!(invalid[0].line, 2);
-        assert!(!invalid[0].reason.contains(line), "{invalid:?}");
+        assert!(!invalid[0].reason.contains("s3cret"), "{invalid:?}");
     }
 
     #[test]

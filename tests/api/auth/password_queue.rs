@@ -31,6 +31,7 @@ async fn one_address_cannot_keep_others_from_signing_in(
     let flags = [
         "--trusted-proxies=127.0.0.1",
         "--bcrypt-cost=8",
+        "--password-queue=64",
         "--address-rate=0",
     ];
     let server = TestServer::start_with(engine, &flags).await;

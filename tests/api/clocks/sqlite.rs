@@ -28,7 +28,7 @@ async fn on_sqlite_tokens_expire_too_early_while_the_clock_is_ahead() {
     let refusal = refused(get_me(&ada).await);
     assert_eq!(
         refusal.class(),
-        (Code::Unauthenticated, "ACCESS_TOKEN_INVALID")
+        (Code::Unauthenticated, "ACCESS_TOKEN_EXPIRED")
     );
 
     server.clock.set(0);

@@ -150,6 +150,10 @@ const TESTS: [(&str, &[&str]); 24] = [
         &["lifecycle::missing_sealing_keys::a_server_without_a_required_key_does_not_start"],
     ),
     (
+        "a second server is started on a SQLite file",
+        &["lifecycle::startup::a_file_of_sqlite_has_one_server_however_many_are_started"],
+    ),
+    (
         "notifications between replicas are lost",
         &["stream::watch_replicas::without_notifications_changes_arrive_within_the_poll_interval"],
     ),

@@ -13,7 +13,7 @@ use crate::harness::{
 #[tokio::test]
 async fn calls_are_unavailable_during_a_database_outage_and_served_after_it() {
     let (database, mut proxy) = Proxy::to_database(TestDatabase::create(Postgres).await).await;
-    let server = TestServer::start_on(database, &["--db-acquire-timeout=200ms"]).await;
+    let server = TestServer::start_on(database, &["--db-acquire-timeout=2s"]).await;
     let mut ada = server.user().await.client;
     ada.auth.get_me(pb::GetMeRequest {}).await.unwrap();
 

@@ -90,7 +90,7 @@ async fn a_watch_ends_when_its_api_key_expires(#[values(Sqlite, Postgres)] engin
     let (_, mut watcher) = Watcher::start_synced(&program, &fixture.project_id).await;
 
     let (refusal, last) = watcher.wait_for_end().await;
-    assert_eq!((refusal.class(), last), (INVALID, watcher.revision));
+    assert_eq!((refusal.class(), last), (EXPIRED, watcher.revision));
 }
 
 #[rstest]
