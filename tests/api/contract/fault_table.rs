@@ -3,7 +3,7 @@
 use super::named_tests::exists;
 
 /// The failures of the table, in its order, and the tests that show their effects.
-const TESTS: [(&str, &[&str]); 24] = [
+const TESTS: [(&str, &[&str]); 25] = [
     (
         "the database is unreachable",
         &[

@@ -95,8 +95,7 @@ fn every_setting_that_deploy_and_docs_name_exists() {
         let mut named = words.filter(|word| word.starts_with("SLUICE_") && !word.ends_with('_'));
         // What no file of settings can hold.
         let others = ["SLUICE_COPY_TO", "SLUICE_ENV_FILE", "SLUICE_PORT_50051_TCP"];
-        if let Some(unknown) = named.find(|name| !others.contains(name) && !known.contains(name))
-        {
+        if let Some(unknown) = named.find(|name| !others.contains(name) && !known.contains(name)) {
             panic!("{} names {unknown}, which is no setting", file.display());
         }
     }

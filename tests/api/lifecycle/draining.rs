@@ -27,7 +27,7 @@ async fn on_a_signal_the_call_in_flight_finishes_and_the_program_exits_with_succ
 ) {
     let database = TestDatabase::create(engine).await;
     // Hashing takes long enough for the signal to arrive in between.
-    let mut program = Process::serve(&database, &[("SLUICE_BCRYPT_COST", "13")]);
+    let mut program = Process::serve(&database, &[("SLUICE_BCRYPT_COST", "11")]);
     let channel = program.channel().await;
 
     let mut client = Client::anonymous(&channel);
