@@ -83,7 +83,7 @@ impl Writer for Destinations {
         }
         let name = format!("Destination {number}");
         let mut destination = create_destination(&self.owner, &self.project_id, &name).await;
-        if number % 3 > 0 {
+        if !number.is_multiple_of(3) {
             self.assert_exists(&destination).await;
             destination = self.update(&destination).await;
         }
