@@ -172,13 +172,22 @@ pub fn masked(refusal: &Refusal, id: &str) -> String {
 
 /// Moves a time of all rows of a table into the past.
 pub async fn backdate(database: &TestDatabase, table: &str, column: &str, span: &str) {
-    let earlier = if database.url.starts_with("sqlite:") {
-        format!("strftime('%Y-%m-%dT%H:%M:%f+00:00', {column}, '-{span}')")
+    shift(database, table, column, &format!("-{span}")).await;
+}
+
+/// Makes a time of all rows of a table later, for example by `1 minute`.
+pub async fn postpone(database: &TestDatabase, table: &str, column: &str, span: &str) {
+    shift(database, table, column, &format!("+{span}")).await;
+}
+
+async fn shift(database: &TestDatabase, table: &str, column: &str, span: &str) {
+    let shifted = if database.url.starts_with("sqlite:") {
+        format!("strftime('%Y-%m-%dT%H:%M:%f+00:00', {column}, '{span}')")
     } else {
-        format!("{column} - interval '{span}'")
+        format!("{column} + interval '{span}'")
     };
     database
-        .execute(&format!("update {table} set {column} = {earlier}"))
+        .execute(&format!("update {table} set {column} = {shifted}"))
         .await;
 }
 

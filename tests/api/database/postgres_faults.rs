@@ -12,13 +12,13 @@ const POOL: i64 = 6;
 const SETTINGS: [&str; 4] = [
     "--caller-rate=0",
     "--db-pool-size=6",
-    "--db-acquire-timeout=1s",
-    "--db-timeout=2s",
+    "--db-acquire-timeout=3s",
+    "--db-timeout=3s",
 ];
 
 /// Time limit until the whole pool is usable again. It takes less than two seconds alone, but
 /// other tests run in parallel.
-const RECOVERY: Duration = Duration::from_secs(8);
+const RECOVERY: Duration = Duration::from_secs(12);
 
 /// Runs a fault while a server is under load, then checks the pool and all writes.
 async fn assert_survives(
