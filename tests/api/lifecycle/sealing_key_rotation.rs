@@ -33,7 +33,9 @@ pub fn sealing_keys_flag(bytes: &[u8]) -> String {
 
 pub async fn rotate(database: &TestDatabase, flags: &[&str]) -> CommandOutput {
     let arguments: Vec<_> = ROTATE.iter().chain(flags).copied().collect();
-    let output = Process::run(Process::admin(database, &arguments, &[])).await;
+    // It competes with the writes of servers.
+    let settings = [("SLUICE_DB_ACQUIRE_TIMEOUT", "30s")];
+    let output = Process::run(Process::admin(database, &arguments, &settings)).await;
     assert_eq!(output.exit_code, Some(0), "{output:?}");
     output
 }

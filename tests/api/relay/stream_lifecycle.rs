@@ -96,6 +96,8 @@ async fn the_end_of_a_stream_stops_its_relays(#[values(Sqlite, Postgres)] engine
     worker
         .expect_accepted(retryable_failure(&assigned[2]))
         .await;
+    // It would be offered the retry.
+    drop(worker);
 
     fixture.stop_stream(&live).await;
 
