@@ -52,6 +52,15 @@ async fn a_crash_loses_no_acknowledged_write_and_watchers_resume(
     LocalSet::new().run_until(workload).await;
 }
 
+/// The time before a kill. It varies, and is sometimes long enough for slow calls, such as those
+/// that hash passwords.
+fn pause(kill: usize) -> Duration {
+    match kill % 5 {
+        0 => Duration::from_secs(1),
+        _ => Duration::from_millis(kill as u64 % 7),
+    }
+}
+
 /// The number of kills on each engine, from `SLUICE_TEST_KILLS`.
 fn kills_from_environment() -> Option<usize> {
     let kills = env::var("SLUICE_TEST_KILLS").ok()?;
@@ -65,8 +74,7 @@ async fn kill_again_and_again(engine: Engine, programs: usize, kills: usize) {
 
     for kill in 0..kills {
         workload.wait_for_progress().await;
-        // Varies the moment of the kill.
-        sleep(Duration::from_millis(kill as u64 % 7)).await;
+        sleep(pause(kill)).await;
         cluster.kill(kill).await;
     }
 
