@@ -28,10 +28,10 @@ pub struct ProjectWatch {
 }
 
 impl Observed {
-    /// The status of the stream.
-    pub fn status(&self) -> pb::StreamStatus {
+    /// The state of the stream.
+    pub fn state(&self) -> pb::StreamState {
         let stream = self.stream.as_ref();
-        stream.map_or(pb::StreamStatus::Unspecified, pb::Stream::status)
+        stream.map_or(pb::StreamState::Unspecified, pb::Stream::state)
     }
 
     /// The state of the relay to a destination.

@@ -74,5 +74,5 @@ pub use secret::{PlayUrl, SealedPlayUrl, SealedStreamKey, Secret, StreamKey};
 pub use silence::StreamExpiry;
 pub use srt::SrtEncryption;
 pub(crate) use srt::is_passed_option;
-pub use stream::{EndReason, PublishAction, Stream, StreamStats, StreamStatus, StreamTimeouts};
+pub use stream::{EndReason, PublishAction, Stream, StreamState, StreamStats, StreamTimeouts};
 pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};

@@ -10,7 +10,8 @@ pub struct Project {
     /// Its id.
     pub id: ProjectId,
     /// The name its owner gave it.
-    pub name: String,
+    #[serde(rename = "name")]
+    pub display_name: String,
     /// Whether publishers are refused.
     pub disabled: bool,
     /// How long a stream waits for its publisher to reconnect.
@@ -33,7 +34,7 @@ pub struct Project {
 #[derive(Debug, Clone, Default)]
 pub struct ProjectUpdate {
     /// Its name.
-    pub name: Option<Name>,
+    pub display_name: Option<Name>,
     /// Whether publishers are refused.
     pub disabled: Option<bool>,
     /// How long a stream waits for its publisher to reconnect.

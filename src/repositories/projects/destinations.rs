@@ -1,4 +1,4 @@
-use sqlx::FromRow;
+use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
 use super::{deletion, events, rows::lock_owned};
@@ -48,15 +48,15 @@ pub struct SealedDestination {
     /// The platform.
     pub platform: Platform,
     /// The name.
-    pub name: String,
+    pub display_name: String,
     /// The ingest URL.
     pub url: String,
     /// The sealed key. `None` keeps the stored key, whichever key seals it by then.
     pub stream_key_sealed: Option<Vec<u8>>,
     /// The last characters of the key.
     pub stream_key_hint: String,
-    /// Whether streams are sent to it.
-    pub enabled: bool,
+    /// Whether streams that go live are not sent to it.
+    pub disabled: bool,
     /// The SRT passphrase.
     pub srt_passphrase: SealedChange,
     /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
@@ -162,11 +162,11 @@ impl Destinations {
                         destination.id,
                         destination.project_id,
                         destination.platform.as_str(),
-                        &destination.name,
+                        &destination.display_name,
                         &destination.url,
                         &destination.stream_key_sealed,
                         &destination.stream_key_hint,
-                        destination.enabled,
+                        !destination.disabled,
                         destination.srt_passphrase.value(),
                         destination.srt_pbkeylen,
                         now
@@ -285,11 +285,11 @@ impl Destinations {
                         destination.id,
                         read_time,
                         destination.platform.as_str(),
-                        &destination.name,
+                        &destination.display_name,
                         &destination.url,
                         &destination.stream_key_sealed,
                         &destination.stream_key_hint,
-                        destination.enabled,
+                        !destination.disabled,
                         now,
                         destination.srt_passphrase == SealedChange::Keep,
                         destination.srt_passphrase.value(),
@@ -370,6 +370,9 @@ pub(super) async fn record(
 
 impl_from_row!(
     Destination:
-    id, project_id, platform, name, url, stream_key_hint, enabled, has_srt_passphrase,
-    srt_pbkeylen, create_time, update_time
+    id, project_id, platform, url, stream_key_hint, has_srt_passphrase, srt_pbkeylen,
+    create_time, update_time;
+    |row|
+    display_name: row.try_get("name")?,
+    disabled: !row.try_get::<bool, _>("enabled")?,
 );

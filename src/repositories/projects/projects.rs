@@ -38,7 +38,7 @@ pub struct NewProject {
     /// The id.
     pub id: ProjectId,
     /// The name.
-    pub name: Name,
+    pub display_name: Name,
     /// The time that a stream waits for its publisher to reconnect.
     pub reconnect_window: ReconnectWindow,
     /// The treatment of a second publisher.
@@ -53,7 +53,7 @@ impl NewProject {
     fn created(&self, now: Time) -> Project {
         Project {
             id: self.id,
-            name: self.name.as_str().to_owned(),
+            display_name: self.display_name.as_str().to_owned(),
             disabled: false,
             reconnect_window: self.reconnect_window,
             publish_conflict_policy: self.publish_conflict_policy,
@@ -117,7 +117,7 @@ impl Projects {
                     [
                         project.id,
                         tenant.user,
-                        project.name.as_str(),
+                        project.display_name.as_str(),
                         project.reconnect_window.as_millis(),
                         project.publish_conflict_policy.as_str(),
                         &project.stream_key.hash,
@@ -251,7 +251,7 @@ impl Projects {
                         id,
                         tenant.user,
                         tenant.restricted_to,
-                        update.name.as_ref().map(Name::as_str),
+                        update.display_name.as_ref().map(Name::as_str),
                         update.disabled,
                         update.reconnect_window.map(ReconnectWindow::as_millis),
                         update

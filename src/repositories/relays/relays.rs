@@ -1,7 +1,7 @@
 use super::rows::{insert, load, record_with_revision, relay_columns, store};
 use crate::{
     database::{Database, Transaction},
-    domain::{AuditContext, DestinationId, Relay, Stream, StreamId, StreamStatus, Tenant, Time},
+    domain::{AuditContext, DestinationId, Relay, Stream, StreamId, StreamState, Tenant, Time},
     error::{Error, Result},
     repositories::{
         Streams, audit_log, projects::rows::lock_owned, sql::owned_by, streams::rows as stream_rows,
@@ -89,8 +89,8 @@ async fn load_live_stream(
     if !has_destination {
         return Err(Error::not_found("destination", destination_id));
     }
-    match stream.status {
-        StreamStatus::Live | StreamStatus::Reconnecting if stream.live_time.is_some() => Ok(stream),
+    match stream.state {
+        StreamState::Live | StreamState::Reconnecting if stream.live_time.is_some() => Ok(stream),
         _ => Err(Error::StreamNotLive),
     }
 }

@@ -4,7 +4,7 @@ use super::rows::{load, record, store, stream_columns};
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
     domain::{
-        AuditContext, EndReason, Page, ProjectId, Stream, StreamId, StreamStatus, Tenant, Time,
+        AuditContext, EndReason, Page, ProjectId, Stream, StreamId, StreamState, Tenant, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -61,16 +61,16 @@ impl Streams {
         .ok_or_else(|| Error::not_found("stream", id))
     }
 
-    /// A project's streams, newest first; with `status` only those with this status.
+    /// A project's streams, newest first; with `state` only those in this state.
     pub async fn list(
         &self,
         tenant: Tenant,
         project_id: ProjectId,
-        status: Option<StreamStatus>,
+        state: Option<StreamState>,
         page: Page,
     ) -> Result<Vec<Stream>> {
-        // Two statements, so that both engines use the index on the status.
-        let sql = match status {
+        // Two statements, so that both engines use the index on the column.
+        let sql = match state {
             None => select_streams!(""),
             Some(_) => select_streams!("and s.status = $6"),
         };
@@ -81,9 +81,9 @@ impl Streams {
                 .bind(tenant.user)
                 .bind(tenant.restricted_to)
                 .bind(page.limit());
-            let query = match status {
+            let query = match state {
                 None => query,
-                Some(status) => query.bind(status.as_str()),
+                Some(state) => query.bind(state.as_str()),
             };
             query.fetch_all(pool).await
         })?)
@@ -118,7 +118,7 @@ impl Streams {
             .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
                 let before = load(&mut tx, id).await?;
-                let ended = before.status == StreamStatus::Ended;
+                let ended = before.state == StreamState::Ended;
                 if ended && load_held_until(&mut tx, project_id).await? == held_until {
                     return tx.rollback(before).await;
                 }

@@ -177,9 +177,10 @@ impl AuthService {
 
         let events = self.audit_log.list(user, list.page).await?;
 
-        let (events, next_page_token) = self.page_tokens.page(&list, events, |row| row.id.uuid());
+        let (audit_events, next_page_token) =
+            self.page_tokens.page(&list, events, |row| row.id.uuid());
         Ok(Response::new(pb::ListAuditEventsResponse {
-            events,
+            audit_events,
             next_page_token,
         }))
     }

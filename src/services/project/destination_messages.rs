@@ -34,10 +34,10 @@ pub(super) fn read_create_destination(
     let pb::CreateDestinationRequest {
         project_id,
         platform,
-        name,
+        display_name,
         url,
         stream_key,
-        enabled,
+        disabled,
         request_id,
         srt_passphrase,
         srt_pbkeylen,
@@ -45,7 +45,7 @@ pub(super) fn read_create_destination(
     Fields::read_all(|fields| {
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
         let platform = fields.read("platform", read_enum(platform));
-        let name = fields.read("name", Name::parse(&name));
+        let display_name = fields.read("display_name", Name::parse(&display_name));
         let stream_key = fields.read("stream_key", StreamTarget::parse_key(&stream_key));
         let request_id = fields.read("request_id", read_request_id(&request_id));
         let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
@@ -69,14 +69,14 @@ pub(super) fn read_create_destination(
             id,
             project_id: project_id?,
             platform: target.platform,
-            name: name?.as_str().to_owned(),
+            display_name: display_name?.as_str().to_owned(),
             url: target.url.as_str().to_owned(),
             stream_key_sealed: Some(sealer.seal(
                 &AssociatedData::destination_key(id),
                 target.stream_key.expose().as_bytes(),
             )),
             stream_key_hint: target.key_hint(),
-            enabled: enabled.unwrap_or(true),
+            disabled,
             srt_passphrase: encryption.map_or(SealedChange::Clear, |encryption| {
                 seal_passphrase(id, &encryption.passphrase, sealer)
             }),
@@ -131,10 +131,10 @@ impl From<Destination> for pb::Destination {
             id,
             project_id,
             platform,
-            name,
+            display_name,
             url,
             stream_key_hint,
-            enabled,
+            disabled,
             has_srt_passphrase,
             srt_pbkeylen,
             create_time,
@@ -144,10 +144,10 @@ impl From<Destination> for pb::Destination {
             id: id.to_string(),
             project_id: project_id.to_string(),
             platform: pb::Platform::from(platform).into(),
-            name,
+            display_name,
             url,
             stream_key_hint,
-            enabled,
+            disabled,
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
             has_srt_passphrase,

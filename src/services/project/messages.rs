@@ -30,7 +30,7 @@ pub(super) fn read_create_project(
 ) -> Result<(NewProject, StreamKey), Error> {
     let content = message.encode_to_vec();
     let pb::CreateProjectRequest {
-        name,
+        display_name,
         reconnect_window,
         publish_conflict_policy,
         request_id,
@@ -41,7 +41,7 @@ pub(super) fn read_create_project(
         value => read_enum(value),
     };
     Fields::read_all(|fields| {
-        let name = fields.read("name", Name::parse(&name));
+        let display_name = fields.read("display_name", Name::parse(&display_name));
         let window = fields.read_optional("reconnect_window", window);
         let policy = fields.read("publish_conflict_policy", policy);
         let request_id = fields.read("request_id", read_request_id(&request_id));
@@ -50,7 +50,7 @@ pub(super) fn read_create_project(
         let stream_key = StreamKey::generate();
         let project = NewProject {
             id,
-            name: name?,
+            display_name: display_name?,
             reconnect_window: window?.unwrap_or_default(),
             publish_conflict_policy: policy?,
             stream_key: stream_key.seal(id, sealer),
@@ -67,7 +67,7 @@ pub(super) fn read_update_project(
 ) -> Result<(ProjectId, ProjectUpdate), Error> {
     let pb::UpdateProjectRequest {
         project_id,
-        name,
+        display_name,
         disabled,
         reconnect_window,
         publish_conflict_policy,
@@ -76,11 +76,12 @@ pub(super) fn read_update_project(
     let policy = publish_conflict_policy.map(read_enum);
     Fields::read_all(|fields| {
         let id = fields.read("project_id", ProjectId::parse(&project_id));
-        let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
+        let display_name = display_name.map(|name| Name::parse(&name));
+        let display_name = fields.read_optional("display_name", display_name);
         let window = fields.read_optional("reconnect_window", window);
         let policy = fields.read_optional("publish_conflict_policy", policy);
         let update = ProjectUpdate {
-            name: name?,
+            display_name: display_name?,
             disabled,
             reconnect_window: window?,
             publish_conflict_policy: policy?,
@@ -111,7 +112,7 @@ impl From<Project> for pb::Project {
     fn from(project: Project) -> Self {
         let Project {
             id,
-            name,
+            display_name,
             disabled,
             reconnect_window,
             publish_conflict_policy,
@@ -124,7 +125,7 @@ impl From<Project> for pb::Project {
         let policy = pb::PublishConflictPolicy::from(publish_conflict_policy);
         Self {
             id: id.to_string(),
-            name,
+            display_name,
             disabled,
             reconnect_window: Some(duration(reconnect_window.as_duration())),
             publish_conflict_policy: policy.into(),

@@ -27,17 +27,18 @@ impl UpdateDestination {
         let pb::UpdateDestinationRequest {
             destination_id,
             platform,
-            name,
+            display_name,
             url,
             stream_key,
-            enabled,
+            disabled,
             srt_passphrase,
             srt_pbkeylen,
         } = message;
         Fields::read_all(|fields| {
             let id = fields.read("destination_id", DestinationId::parse(&destination_id));
             let platform = fields.read_optional("platform", platform.map(read_enum));
-            let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
+            let display_name = display_name.map(|name| Name::parse(&name));
+            let display_name = fields.read_optional("display_name", display_name);
             let stream_key = stream_key.map(|key| StreamTarget::parse_key(&key));
             let stream_key = fields.read_optional("stream_key", stream_key);
             let url = url.map(|url| StreamTarget::parse_url(&url, policy));
@@ -48,10 +49,10 @@ impl UpdateDestination {
             let srt_pbkeylen = fields.read_optional("srt_pbkeylen", pbkeylen);
             let update = DestinationUpdate {
                 platform: platform?,
-                name: name?,
+                display_name: display_name?,
                 url: url?,
                 stream_key: stream_key?,
-                enabled,
+                disabled,
                 srt_passphrase: srt_passphrase?,
                 srt_pbkeylen: srt_pbkeylen?,
             };
@@ -72,10 +73,10 @@ impl UpdateDestination {
     ) -> Result<SealedDestination, Error> {
         let changes_target = self.update.changes_target();
         let mut after = unchanged(&before.destination);
-        if let Some(name) = &self.update.name {
-            name.as_str().clone_into(&mut after.name);
+        if let Some(name) = &self.update.display_name {
+            name.as_str().clone_into(&mut after.display_name);
         }
-        after.enabled = self.update.enabled.unwrap_or(after.enabled);
+        after.disabled = self.update.disabled.unwrap_or(after.disabled);
         if !changes_target {
             return Ok(after);
         }
@@ -161,11 +162,11 @@ fn unchanged(before: &Destination) -> SealedDestination {
         id: before.id,
         project_id: before.project_id,
         platform: before.platform,
-        name: before.name.clone(),
+        display_name: before.display_name.clone(),
         url: before.url.clone(),
         stream_key_sealed: None,
         stream_key_hint: before.stream_key_hint.clone(),
-        enabled: before.enabled,
+        disabled: before.disabled,
         srt_passphrase: SealedChange::Keep,
         srt_pbkeylen: before.srt_pbkeylen,
     }
@@ -208,17 +209,17 @@ mod tests {
             id,
             project_id: ProjectId::generate(),
             platform: Platform::Youtube,
-            name: "Main channel".to_owned(),
+            display_name: "Main channel".to_owned(),
             url: "rtmps://a.rtmps.youtube.com/live2".to_owned(),
             stream_key_hint: "qrst".to_owned(),
-            enabled: true,
+            disabled: false,
             has_srt_passphrase: false,
             srt_pbkeylen: 0,
             create_time: now(),
             update_time: now(),
         };
         let update = DestinationUpdate {
-            enabled: Some(false),
+            disabled: Some(true),
             ..DestinationUpdate::default()
         };
         let sealer = Sealer::new(&[Zeroizing::new([7; 32])]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     domain::{
         Invalid, PlayUrl, ProjectId, PublishAction, Publisher, Refusal, Stream, StreamId,
-        StreamKey, StreamStats, StreamStatus, Tenant,
+        StreamKey, StreamState, StreamStats, Tenant,
     },
     error::Error,
     proto::v1 as pb,
@@ -91,24 +91,24 @@ fn held_stream(
     Some((id?, epoch?, publisher?))
 }
 
-/// Reads the project, the status and the page.
+/// Reads the project, the state and the page.
 pub(super) fn read_list_streams(
     message: pb::ListStreamsRequest,
     tenant: Tenant,
     page_tokens: &PageTokens,
-) -> Result<(ProjectId, Option<StreamStatus>, PageRequest), Error> {
+) -> Result<(ProjectId, Option<StreamState>, PageRequest), Error> {
     let pb::ListStreamsRequest {
         project_id,
-        status,
+        state,
         page_size,
         page_token,
     } = message;
     Fields::read_all(|fields| {
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-        let status = fields.read_optional("status", status.map(read_enum));
-        let list = format!("streams/{tenant:?}/{project_id:?}/{status:?}");
+        let state = fields.read_optional("state", state.map(read_enum));
+        let list = format!("streams/{tenant:?}/{project_id:?}/{state:?}");
         let list = page_tokens.read(fields, list, page_size, &page_token);
-        Some((project_id?, status?, list?))
+        Some((project_id?, state?, list?))
     })
 }
 
@@ -218,7 +218,7 @@ impl From<Stream> for pb::Stream {
         let Stream {
             id,
             project_id,
-            status,
+            state,
             epoch,
             publisher,
             connected: _,
@@ -235,7 +235,7 @@ impl From<Stream> for pb::Stream {
         Self {
             id: id.to_string(),
             project_id: project_id.to_string(),
-            status: pb::StreamStatus::from(status).into(),
+            state: pb::StreamState::from(state).into(),
             epoch,
             create_time: Some(timestamp(create_time)),
             live_time: live_time.map(timestamp),

@@ -37,12 +37,12 @@ impl StreamService {
     ) -> Result<Response<pb::ListStreamsResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
         let message = request.into_inner();
-        let (project_id, status, list) = read_list_streams(message, tenant, &self.page_tokens)?;
+        let (project_id, state, list) = read_list_streams(message, tenant, &self.page_tokens)?;
 
         self.projects.get(tenant, project_id).await?;
         let streams = self
             .streams
-            .list(tenant, project_id, status, list.page)
+            .list(tenant, project_id, state, list.page)
             .await?;
 
         let (streams, next_page_token) = self.page_tokens.page(&list, streams, |row| row.id.uuid());

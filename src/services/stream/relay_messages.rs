@@ -174,14 +174,14 @@ impl From<Relay> for pb::Relay {
             update_time,
         } = relay;
         let retrying = state == RelayState::Retrying;
-        let desired = match wanted {
+        let desired_state = match wanted {
             true => pb::RelayDesiredState::Started,
             false => pb::RelayDesiredState::Stopped,
         };
         Self {
             stream_id: stream_id.to_string(),
             destination_id: destination_id.to_string(),
-            desired: desired.into(),
+            desired_state: desired_state.into(),
             state: pb::RelayState::from(state).into(),
             attempt,
             next_retry_time: retrying.then(|| timestamp(ready_time)),

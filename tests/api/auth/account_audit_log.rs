@@ -21,7 +21,11 @@ async fn list(
 }
 
 async fn events(user: &User) -> Vec<pb::AuditEvent> {
-    list(&user.client, 0, "").await.unwrap().into_inner().events
+    list(&user.client, 0, "")
+        .await
+        .unwrap()
+        .into_inner()
+        .audit_events
 }
 
 /// Action and result of all events, oldest first.
@@ -140,7 +144,7 @@ async fn events_are_listed_newest_first_in_pages_to_their_user_only(
     let first = list(&ada.client, 3, "").await.unwrap().into_inner();
     let token = first.next_page_token;
     let second = list(&ada.client, 3, &token).await.unwrap().into_inner();
-    assert_eq!([first.events, second.events].concat(), all);
+    assert_eq!([first.audit_events, second.audit_events].concat(), all);
     assert_eq!(second.next_page_token, "");
 
     assert_eq!(events(&grace).await.len(), 2);

@@ -30,7 +30,7 @@ fn destination_of(project_id: &str) -> pb::CreateDestinationRequest {
     pb::CreateDestinationRequest {
         project_id: project_id.to_owned(),
         platform: pb::Platform::Custom.into(),
-        name: "Elsewhere".to_owned(),
+        display_name: "Elsewhere".to_owned(),
         url: "rtmps://live.example.com/app".to_owned(),
         stream_key: "a-long-stream-key".to_owned(),
         ..Default::default()
@@ -181,7 +181,7 @@ async fn a_restricted_key_cannot_create_projects(#[values(Sqlite, Postgres)] eng
     let (token, _) = restricted(&server, &ada, &[&show.id]).await;
 
     let request = pb::CreateProjectRequest {
-        name: "Another".to_owned(),
+        display_name: "Another".to_owned(),
         ..Default::default()
     };
     let mut program = Client::with_token(&server.channel, &token);

@@ -68,7 +68,7 @@ pub async fn perform(
     match action {
         "CreateProject" => {
             let request = pb::CreateProjectRequest {
-                name: name.to_owned(),
+                display_name: name.to_owned(),
                 ..Default::default()
             };
             let answer = projects.create_project(request).await?;
@@ -77,7 +77,7 @@ pub async fn perform(
         "UpdateProject" => {
             let request = pb::UpdateProjectRequest {
                 project_id,
-                name: Some(name.to_owned()),
+                display_name: Some(name.to_owned()),
                 ..Default::default()
             };
             projects.update_project(request).await.map(drop)?;
@@ -90,7 +90,7 @@ pub async fn perform(
             let request = pb::CreateDestinationRequest {
                 project_id,
                 platform: pb::Platform::Youtube.into(),
-                name: name.to_owned(),
+                display_name: name.to_owned(),
                 stream_key: DESTINATION_KEY.to_owned(),
                 ..Default::default()
             };
@@ -100,7 +100,7 @@ pub async fn perform(
         "UpdateDestination" => {
             let request = pb::UpdateDestinationRequest {
                 destination_id,
-                name: Some(name.to_owned()),
+                display_name: Some(name.to_owned()),
                 ..Default::default()
             };
             projects.update_destination(request).await.map(drop)?;

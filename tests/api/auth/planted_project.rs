@@ -65,7 +65,7 @@ impl PlantedProject {
         let destinations = &snapshot.destinations;
         assert_eq!(destinations.len(), self.destinations.len());
         assert!(
-            destinations.iter().all(|one| !one.enabled),
+            destinations.iter().all(|one| one.disabled),
             "{destinations:?}"
         );
         let before = self.destinations.iter().map(|one| (&one.id, &one.url));
@@ -93,7 +93,7 @@ impl PlantedProject {
         let heartbeat = self.node.heartbeat(&self.stream, "c1").await;
         assert_eq!(heartbeat.action(), pb::PublishAction::Continue);
         let (snapshot, _) = Watcher::start_synced(owner, &self.project.id).await;
-        assert!(snapshot.destinations.iter().all(|one| one.enabled));
+        assert!(snapshot.destinations.iter().all(|one| !one.disabled));
     }
 
     async fn key(&self, owner: &Client) -> String {

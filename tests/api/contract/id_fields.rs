@@ -75,7 +75,7 @@ pub fn id_fields() -> Vec<IdField> {
             pb::GetProjectRequest { project_id: id };
         "ProjectService/UpdateProject project_id": PROJECT, id => pb::UpdateProjectRequest {
             project_id: id,
-            name: Some("Renamed".to_owned()),
+            display_name: Some("Renamed".to_owned()),
             ..Default::default()
         };
         "ProjectService/DeleteProject project_id": PROJECT, id =>
@@ -95,7 +95,7 @@ pub fn id_fields() -> Vec<IdField> {
         "ProjectService/UpdateDestination destination_id": DESTINATION, id =>
             pb::UpdateDestinationRequest {
                 destination_id: id,
-                enabled: Some(false),
+                disabled: Some(true),
                 ..Default::default()
             };
         "ProjectService/DeleteDestination destination_id": DESTINATION, id =>
@@ -177,7 +177,7 @@ pub fn sign_up(name: &str, request_id: String) -> pb::SignUpRequest {
 /// CreateProject with a request id.
 pub fn create_project(request_id: String) -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id,
         ..Default::default()
     }
@@ -188,7 +188,7 @@ pub fn create_destination(project_id: String, request_id: String) -> pb::CreateD
     pb::CreateDestinationRequest {
         project_id,
         platform: pb::Platform::Youtube.into(),
-        name: "Main channel".to_owned(),
+        display_name: "Main channel".to_owned(),
         stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
         request_id,
         ..Default::default()

@@ -63,7 +63,7 @@ impl Relays {
             })
             .await;
         let relay = self.relay(&self.stream.id, destination_id).await;
-        assert_eq!(relay.desired(), pb::RelayDesiredState::Started);
+        assert_eq!(relay.desired_state(), pb::RelayDesiredState::Started);
     }
 
     async fn stop_relay(&self, destination_id: &str) {
@@ -77,7 +77,7 @@ impl Relays {
             })
             .await;
         let relay = self.relay(&self.stream.id, destination_id).await;
-        assert_eq!(relay.desired(), pb::RelayDesiredState::Stopped);
+        assert_eq!(relay.desired_state(), pb::RelayDesiredState::Stopped);
     }
 
     /// The lease of a relay that a worker is assigned.
@@ -232,7 +232,7 @@ impl Writer for Relays {
             // An expired lease ends soon.
             eventually("the relay has its last state", async || {
                 let relay = self.relay(&known.stream_id, &known.destination_id).await;
-                ((relay.desired(), relay.state()) == known.state).then_some(())
+                ((relay.desired_state(), relay.state()) == known.state).then_some(())
             })
             .await;
         }

@@ -130,10 +130,7 @@ async fn streams_survive_a_database_outage() {
     })
     .await;
     assert_eq!(answer.action(), pb::PublishAction::Continue);
-    assert_eq!(
-        ada.stream(&stream.id).await.status(),
-        pb::StreamStatus::Live
-    );
+    assert_eq!(ada.stream(&stream.id).await.state(), pb::StreamState::Live);
 }
 
 #[tokio::test]

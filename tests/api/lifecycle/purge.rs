@@ -11,7 +11,7 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
     let server = TestServer::start(engine).await;
     let (ada, ben) = (server.user().await, server.user().await);
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id: "01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
         ..Default::default()
     };
@@ -102,7 +102,7 @@ async fn ended_streams_and_their_relays_are_purged_after_their_retention(
     let request = pb::CreateDestinationRequest {
         project_id: project.id.clone(),
         platform: pb::Platform::Twitch.into(),
-        name: "Twitch".to_owned(),
+        display_name: "Twitch".to_owned(),
         stream_key: "live_1_2".to_owned(),
         ..Default::default()
     };
@@ -154,7 +154,7 @@ async fn a_deleted_destination_disappears_at_once_and_its_rows_soon(
     let request = pb::CreateDestinationRequest {
         project_id: project.id.clone(),
         platform: pb::Platform::Twitch.into(),
-        name: "Twitch".to_owned(),
+        display_name: "Twitch".to_owned(),
         stream_key: "live_1_2".to_owned(),
         ..Default::default()
     };

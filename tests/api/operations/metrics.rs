@@ -159,7 +159,7 @@ async fn metrics_of_process_pool_jobs_and_streams_are_exported(
     let signed_up = client.auth.sign_up(sign_up()).await.unwrap().into_inner();
     let mut ada = Client::with_token(&channel, &signed_up.tokens.unwrap().access_token);
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let made = ada.project.create_project(request).await.unwrap();

@@ -54,10 +54,10 @@ async fn a_destination_without_url_gets_the_url_of_its_platform(
         id: made.id.clone(),
         project_id: project.id.clone(),
         platform: pb::Platform::Youtube.into(),
-        name: "Main channel".to_owned(),
+        display_name: "Main channel".to_owned(),
         url: "rtmps://a.rtmps.youtube.com:443/live2".to_owned(),
         stream_key_hint: "qrst".to_owned(),
-        enabled: true,
+        disabled: false,
         has_srt_passphrase: false,
         srt_pbkeylen: 0,
         create_time: made.create_time,
@@ -86,17 +86,17 @@ async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engin
         "srt://live.example.com:9000?latency=200",
     ] {
         let request = pb::CreateDestinationRequest {
-            name: "select ☃ update".to_owned(),
-            enabled: Some(false),
+            display_name: "select ☃ update".to_owned(),
+            disabled: true,
             ..custom_destination(&project, url)
         };
 
         let made = create_destination(&user, request).await;
 
         assert_eq!(made.platform(), pb::Platform::Custom);
-        assert_eq!(made.name, "select ☃ update");
+        assert_eq!(made.display_name, "select ☃ update");
         assert_eq!(made.url, url);
-        assert!(!made.enabled);
+        assert!(made.disabled);
         assert_eq!(get_destination(&user, &made).await, made);
     }
 }
@@ -141,10 +141,10 @@ async fn all_invalid_fields_are_named_at_once() {
         let request = pb::CreateDestinationRequest {
             project_id: "1".to_owned(),
             platform,
-            name: String::new(),
+            display_name: String::new(),
             url: "http://127.0.0.1/".to_owned(),
             stream_key: "two words".to_owned(),
-            enabled: None,
+            disabled: false,
             request_id: "1".to_owned(),
             srt_passphrase: "short".to_owned(),
             srt_pbkeylen: 1,
@@ -152,7 +152,7 @@ async fn all_invalid_fields_are_named_at_once() {
         assert_eq!(
             refused(create(&user, request).await).fields(),
             [
-                "name",
+                "display_name",
                 "platform",
                 "project_id",
                 "request_id",
@@ -174,7 +174,7 @@ async fn all_invalid_fields_are_named_at_once() {
     let empty = pb::CreateDestinationRequest::default();
     assert_eq!(
         refused(create(&user, empty).await).fields(),
-        ["name", "platform", "project_id"]
+        ["display_name", "platform", "project_id"]
     );
 }
 
@@ -184,7 +184,7 @@ async fn each_invalid_value_is_refused() {
     let user = server.user().await;
     let (project, _) = user.project().await;
     let named = |name: &str| pb::CreateDestinationRequest {
-        name: name.to_owned(),
+        display_name: name.to_owned(),
         ..youtube_destination(&project)
     };
     let with_key = |key: &str| pb::CreateDestinationRequest {
@@ -197,9 +197,9 @@ async fn each_invalid_value_is_refused() {
     };
 
     for (request, field) in [
-        (named(" "), "name"),
-        (named("two\nlines"), "name"),
-        (named(&"x".repeat(101)), "name"),
+        (named(" "), "display_name"),
+        (named("two\nlines"), "display_name"),
+        (named(&"x".repeat(101)), "display_name"),
         (with_platform(0), "platform"),
         (with_platform(29), "platform"),
         (with_key(""), "stream_key"),

@@ -84,13 +84,13 @@ async fn a_reconnecting_stream_counts_as_live(#[values(Sqlite, Postgres)] engine
     let mut user = server.user().await;
     let media = server.media_server().await;
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let (project, stream_key) = user.project_with(request).await;
     let live = media.live(&stream_key, "c1").await;
     let waiting = media.end(&live, "c1").await;
-    assert_eq!(waiting.status(), pb::StreamStatus::Reconnecting);
+    assert_eq!(waiting.state(), pb::StreamState::Reconnecting);
 
     let request = deletion(&project, false);
     let refusal = refused(user.client.project.delete_project(request).await);

@@ -244,7 +244,7 @@ async fn a_passphrase_is_kept_replaced_and_removed(#[values(Sqlite, Postgres)] e
     let before = sealed().await;
 
     let renamed = pb::UpdateDestinationRequest {
-        name: Some("Renamed".to_owned()),
+        display_name: Some("Renamed".to_owned()),
         url: Some("srt://live.example.com:9000?latency=200".to_owned()),
         ..update_request(&made)
     };

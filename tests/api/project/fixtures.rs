@@ -23,7 +23,7 @@ pub fn youtube_destination(project: &pb::Project) -> pb::CreateDestinationReques
     pb::CreateDestinationRequest {
         project_id: project.id.clone(),
         platform: pb::Platform::Youtube.into(),
-        name: "Main channel".to_owned(),
+        display_name: "Main channel".to_owned(),
         stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
         ..Default::default()
     }

@@ -8,7 +8,7 @@ use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
 
 fn show() -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id: Uuid::now_v7().to_string(),
         ..Default::default()
     }
@@ -61,7 +61,7 @@ async fn a_request_id_with_another_body_is_refused(#[values(Sqlite, Postgres)] e
 
     for other in [
         pb::CreateProjectRequest {
-            name: "Other".to_owned(),
+            display_name: "Other".to_owned(),
             ..request.clone()
         },
         pb::CreateProjectRequest {
@@ -216,7 +216,7 @@ async fn a_request_id_with_another_destination_is_refused(
             ..request.clone()
         },
         pb::CreateDestinationRequest {
-            enabled: Some(false),
+            disabled: true,
             ..request.clone()
         },
         // The request id of the CreateProject above.

@@ -22,7 +22,7 @@ async fn assert_key_accepted(media: &MediaServer, stream_key: &str) {
     let connection = Uuid::now_v7().to_string();
     let stream = media.live(stream_key, &connection).await;
     let ended = media.end(&stream, &connection).await;
-    assert_eq!(ended.status(), pb::StreamStatus::Ended);
+    assert_eq!(ended.state(), pb::StreamState::Ended);
 }
 
 async fn assert_key_refused(media: &MediaServer, stream_key: &str) {
@@ -72,7 +72,7 @@ async fn without_grace_the_live_stream_ends(#[values(Sqlite, Postgres)] engine: 
 
     assert_eq!(answer.project.unwrap().live_stream_id, "");
     let ended = user.stream(&live.id).await;
-    assert_eq!(ended.status(), pb::StreamStatus::Ended);
+    assert_eq!(ended.state(), pb::StreamState::Ended);
     assert_eq!(ended.end_reason(), pb::EndReason::KeyRotated);
     let heartbeat = media.heartbeat(&live, "c1").await;
     assert_eq!(heartbeat.action(), pb::PublishAction::Stop);

@@ -41,7 +41,7 @@ impl Fixture {
         let node = server.media_server().await;
         let workers = server.operator(&[Scope::RelaysWork]).await;
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: Some(prost_types::Duration {
                 seconds: window,
                 nanos: 0,
@@ -225,7 +225,7 @@ pub fn destination_request(project: &pb::Project, name: &str) -> pb::CreateDesti
     pb::CreateDestinationRequest {
         project_id: project.id.clone(),
         platform: pb::Platform::Custom.into(),
-        name: name.to_owned(),
+        display_name: name.to_owned(),
         url: "rtmp://live.example.com/app".to_owned(),
         stream_key: format!("key-of-{name}"),
         ..Default::default()
@@ -234,7 +234,7 @@ pub fn destination_request(project: &pb::Project, name: &str) -> pb::CreateDesti
 
 /// The desired and the actual state.
 pub fn state(relay: &pb::Relay) -> (pb::RelayDesiredState, pb::RelayState) {
-    (relay.desired(), relay.state())
+    (relay.desired_state(), relay.state())
 }
 
 pub const STARTED: pb::RelayDesiredState = pb::RelayDesiredState::Started;

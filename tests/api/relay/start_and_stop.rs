@@ -21,7 +21,7 @@ async fn starting_and_stopping_a_relay_does_not_affect_other_relays(
     let live = fixture.live("c1").await;
     let other = fixture.relay(&live).await;
     let disabled = pb::CreateDestinationRequest {
-        enabled: Some(false),
+        disabled: true,
         ..destination_request(&fixture.project, "late")
     };
     let late = fixture.create_destination(disabled).await;
@@ -240,7 +240,7 @@ async fn a_stream_that_lost_its_publisher_before_any_media_is_not_live(
     let answer = fixture.node.begin(&fixture.key, "c1").await.unwrap();
     let begun = answer.into_inner().stream.unwrap();
     let lost = fixture.node.end(&begun, "c1").await;
-    assert_eq!(lost.status(), pb::StreamStatus::Reconnecting);
+    assert_eq!(lost.state(), pb::StreamState::Reconnecting);
 
     let refusal = refused(fixture.try_start_relay(&lost, &destination).await);
 

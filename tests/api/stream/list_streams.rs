@@ -109,9 +109,9 @@ async fn streams_can_be_filtered_by_status(#[values(Sqlite, Postgres)] engine: E
     let fixture = Fixture::with_window(engine, &[]).await;
     let ended = fixture.begin_stream("1").await;
     fixture.stop(&ended, 0).await;
-    let list = async |status: pb::StreamStatus| {
+    let list = async |state: pb::StreamState| {
         let request = pb::ListStreamsRequest {
-            status: Some(status.into()),
+            state: Some(state.into()),
             ..fixture.page()
         };
         fixture.list(request).await.streams
@@ -119,19 +119,19 @@ async fn streams_can_be_filtered_by_status(#[values(Sqlite, Postgres)] engine: E
 
     let stream = fixture.begin_stream("2").await;
     assert_eq!(
-        list(pb::StreamStatus::Connecting).await,
+        list(pb::StreamState::Connecting).await,
         std::slice::from_ref(&stream)
     );
-    assert_eq!(list(pb::StreamStatus::Live).await, []);
+    assert_eq!(list(pb::StreamState::Live).await, []);
     let live = fixture.node.heartbeat(&stream, "2").await.stream.unwrap();
     assert_eq!(
-        list(pb::StreamStatus::Live).await,
+        list(pb::StreamState::Live).await,
         std::slice::from_ref(&live)
     );
-    assert_eq!(list(pb::StreamStatus::Connecting).await, []);
+    assert_eq!(list(pb::StreamState::Connecting).await, []);
     let waiting = fixture.node.end(&live, "2").await;
-    assert_eq!(list(pb::StreamStatus::Reconnecting).await, [waiting]);
-    assert_eq!(ids(&list(pb::StreamStatus::Ended).await), [&*ended.id]);
+    assert_eq!(list(pb::StreamState::Reconnecting).await, [waiting]);
+    assert_eq!(ids(&list(pb::StreamState::Ended).await), [&*ended.id]);
 }
 
 #[rstest]
@@ -140,7 +140,7 @@ async fn pages_keep_their_filter(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let streams = fixture.streams().await;
     let request = pb::ListStreamsRequest {
-        status: Some(pb::StreamStatus::Ended.into()),
+        state: Some(pb::StreamState::Ended.into()),
         page_size: 3,
         ..fixture.page()
     };
@@ -174,7 +174,7 @@ async fn a_page_token_is_valid_only_for_its_own_list(#[values(Sqlite, Postgres)]
         ..fixture.page()
     };
     let other_filter = pb::ListStreamsRequest {
-        status: Some(pb::StreamStatus::Ended.into()),
+        state: Some(pb::StreamState::Ended.into()),
         ..request.clone()
     };
     let (other, _) = fixture.owner.project().await;

@@ -5,8 +5,8 @@ use tonic::Code;
 use super::fixture::{Fixture, instruction, state, stop, timestamp};
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite, refused};
 
-const STOPPED: (pb::StreamStatus, pb::EndReason) =
-    (pb::StreamStatus::Ended, pb::EndReason::StoppedByOwner);
+const STOPPED: (pb::StreamState, pb::EndReason) =
+    (pb::StreamState::Ended, pb::EndReason::StoppedByOwner);
 
 #[rstest]
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn the_owner_stops_a_stream(
 
     assert!(timestamp(stopped.end_time) > timestamp(live.last_seen_time));
     let expected = pb::Stream {
-        status: pb::StreamStatus::Ended.into(),
+        state: pb::StreamState::Ended.into(),
         end_reason: pb::EndReason::StoppedByOwner.into(),
         end_time: stopped.end_time,
         ..live.clone()
@@ -67,7 +67,7 @@ async fn a_stream_can_be_stopped_in_every_status(#[values(Sqlite, Postgres)] eng
 
     let live = fixture.node.live(&fixture.key, "b").await;
     let waiting = fixture.node.end(&live, "b").await;
-    assert_eq!(waiting.status(), pb::StreamStatus::Reconnecting);
+    assert_eq!(waiting.state(), pb::StreamState::Reconnecting);
     assert_eq!(state(&fixture.stop(&waiting, 0).await), STOPPED);
     let late = fixture.node.heartbeat(&live, "b").await;
     assert_eq!(instruction(&late), stop(pb::EndReason::StoppedByOwner));
@@ -151,7 +151,7 @@ async fn a_connection_is_told_why_its_stream_ended(#[values(Sqlite, Postgres)] e
         let ended = fixture
             .end_from(&stream, MediaServer::connection("a"))
             .await;
-        assert_eq!(state(&ended), (pb::StreamStatus::Ended, reason));
+        assert_eq!(state(&ended), (pb::StreamState::Ended, reason));
         assert_eq!(answer.stream, Some(ended));
     }
 }

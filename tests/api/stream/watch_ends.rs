@@ -273,7 +273,7 @@ async fn a_slow_watcher_does_not_delay_draining(#[values(Sqlite, Postgres)] engi
     let token = answer.unwrap().into_inner().tokens.unwrap().access_token;
     let owner = Client::with_token(&channel, &token);
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let answer = owner.project.clone().create_project(request).await;

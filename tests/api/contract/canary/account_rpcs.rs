@@ -214,7 +214,7 @@ impl Recorder {
         let request = pb::ListAuditEventsRequest::default();
         let rpc = "AuthService/ListAuditEvents";
         let audit: pb::ListAuditEventsResponse = self.call(Succeeds, rpc, token, request).await;
-        assert_ne!(audit.events, []);
+        assert_ne!(audit.audit_events, []);
         self.refusals.extend(format!("{audit:?}").into_bytes());
         let wrong = pb::DeleteMeRequest {
             password: self.new_secret("wrong password of a deletion"),

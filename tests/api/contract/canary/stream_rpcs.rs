@@ -13,7 +13,7 @@ impl Recorder {
     /// Calls the RPCs of projects and destinations; returns a project and its stream key.
     pub async fn project_rpcs(&mut self, token: &str) -> (String, String) {
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             request_id: Uuid::now_v7().to_string(),
             ..Default::default()
         };
@@ -50,7 +50,7 @@ impl Recorder {
             .await;
         let request = pb::UpdateProjectRequest {
             project_id: id(),
-            name: Some("Renamed".to_owned()),
+            display_name: Some("Renamed".to_owned()),
             ..Default::default()
         };
         self.call::<()>(Succeeds, "ProjectService/UpdateProject", token, request)
@@ -66,7 +66,7 @@ impl Recorder {
         let request = pb::CreateDestinationRequest {
             project_id: project_id.to_owned(),
             platform: pb::Platform::Custom.into(),
-            name: "Mine".to_owned(),
+            display_name: "Mine".to_owned(),
             url: "rtmp://live.example.com/app".to_owned(),
             stream_key: self.new_secret("destination key"),
             request_id: Uuid::now_v7().to_string(),

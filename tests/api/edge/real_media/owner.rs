@@ -27,7 +27,7 @@ impl Owner {
         let client = Client::with_token(channel, &token);
 
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: Some(window.try_into().unwrap()),
             ..Default::default()
         };
@@ -45,7 +45,7 @@ impl Owner {
         let request = pb::CreateDestinationRequest {
             project_id: self.project.id.clone(),
             platform: pb::Platform::Custom.into(),
-            name: "Somewhere".to_owned(),
+            display_name: "Somewhere".to_owned(),
             url: url.to_owned(),
             stream_key: key.to_owned(),
             ..Default::default()

@@ -7,7 +7,7 @@ use sluice::{
     domain::{
         IngestProtocol, Name, NodeConnection, NodeReport, Page, ProjectId, ProjectUpdate,
         PublishAction, PublishConflictPolicy, Publisher, ReconnectWindow, SealedStreamKey, Stream,
-        StreamExpiry, StreamId, StreamStats, StreamStatus, StreamTimeouts, Time,
+        StreamExpiry, StreamId, StreamState, StreamStats, StreamTimeouts, Time,
     },
     error::Error,
     repositories::{NewProject, Projects, PublishAttempt, Publishing, StreamKeys, Streams},
@@ -38,7 +38,7 @@ impl<'a> System<'a> {
         let id = ProjectId::generate();
         let project = NewProject {
             id,
-            name: Name::parse("Show").unwrap(),
+            display_name: Name::parse("Show").unwrap(),
             reconnect_window: ReconnectWindow::parse(span(window)).unwrap(),
             publish_conflict_policy: match takeover {
                 true => PublishConflictPolicy::Takeover,
@@ -282,9 +282,7 @@ impl<'a> System<'a> {
             .list(self.database.tenant(), self.project_id, None, page)
             .await
             .unwrap();
-        let unended = listed
-            .iter()
-            .filter(|one| one.status != StreamStatus::Ended);
+        let unended = listed.iter().filter(|one| one.state != StreamState::Ended);
         assert_eq!(unended.map(|one| one.id).next(), project.live_stream_id);
         let streams = listed
             .iter()
@@ -303,7 +301,7 @@ impl<'a> System<'a> {
                 .parse()
         };
         ModelStream {
-            status: stream.status,
+            state: stream.state,
             epoch: stream.epoch,
             connection: Connection {
                 node: digits(&stream.publisher.node_id).unwrap(),
