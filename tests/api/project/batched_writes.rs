@@ -50,7 +50,7 @@ async fn audited_actions(user: &User, id: &str) -> Vec<String> {
         ..Default::default()
     };
     let answer = user.client.auth.clone().list_audit_events(request).await;
-    let events = answer.unwrap().into_inner().events.into_iter();
+    let events = answer.unwrap().into_inner().audit_events.into_iter();
     let of_it = events.filter(|event| event.resource_id == id && event.result == "OK");
     of_it.map(|event| event.action).collect()
 }

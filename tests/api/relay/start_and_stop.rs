@@ -267,7 +267,7 @@ async fn starts_and_stops_are_in_the_audit_log(#[values(Sqlite, Postgres)] engin
     let answer = auth
         .list_audit_events(pb::ListAuditEventsRequest::default())
         .await;
-    let events = answer.unwrap().into_inner().events;
+    let events = answer.unwrap().into_inner().audit_events;
 
     let of_relays: Vec<_> = events
         .iter()
