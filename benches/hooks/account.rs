@@ -88,6 +88,7 @@ impl Account {
             for stream in live.into_inner().streams {
                 let request = pb::ListRelaysRequest {
                     stream_id: stream.id,
+                    ..Default::default()
                 };
                 let relays = streams.list_relays(self.signed(request)).await?;
                 let relays = relays.into_inner().relays;

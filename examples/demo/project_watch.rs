@@ -113,6 +113,7 @@ impl ProjectWatch {
         };
         let request = pb::ListRelaysRequest {
             stream_id: stream.id.clone(),
+            ..Default::default()
         };
         let answer = self.client.list_relays(account.signed(request)).await?;
         for now in answer.into_inner().relays {

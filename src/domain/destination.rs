@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     DestinationId, IngestUrl, Invalid, Name, Platform, PlatformKind, ProjectId, Scheme, Secret,
     SrtEncryption, Time, UrlPolicy, invalid::refuse, invisible_characters::reject_invisible,
-    srt::check_stream_id,
+    project::etag, srt::check_stream_id,
 };
 
 /// A platform's ingest to which a project's streams are sent.
@@ -35,6 +35,26 @@ pub struct Destination {
     pub create_time: Time,
     /// When it last changed.
     pub update_time: Time,
+}
+
+impl Destination {
+    /// Identifies its version (AIP-154).
+    pub fn etag(&self) -> String {
+        let version = (
+            self.id.uuid(),
+            self.platform.as_str(),
+            &self.display_name,
+            &self.url,
+            self.disabled,
+        );
+        let changed = (
+            &self.stream_key_hint,
+            self.has_srt_passphrase,
+            self.srt_pbkeylen,
+            self.update_time.timestamp_micros(),
+        );
+        etag(&(version, changed))
+    }
 }
 
 /// Changes to a destination; `None` leaves a field unchanged.

@@ -19,6 +19,7 @@ mod id;
 mod invalid;
 mod invisible_characters;
 mod key_record;
+mod list_filter;
 mod name;
 mod node_reconciliation;
 mod password;
@@ -57,6 +58,7 @@ pub use id::{
 };
 pub use invalid::{Invalid, Violation};
 pub use key_record::{KeyPurpose, KeyRecord};
+pub use list_filter::{CreateTimeRange, ListFilter};
 pub use name::Name;
 pub use node_reconciliation::{NodeConnection, NodeReconciliation, NodeReport, UnmatchedAction};
 pub use password::Password;

@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Invalid, Name, ProjectId, StreamId, Time, invalid::refuse};
+use crate::random::{hex, sha256};
 
 /// A channel of a user, with one stream key and at most one stream at a time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +29,29 @@ pub struct Project {
     pub create_time: Time,
     /// When its own fields last changed.
     pub update_time: Time,
+}
+
+impl Project {
+    /// Identifies the version of its own fields and its stream key (AIP-154). What happens to
+    /// its destinations, streams and relays does not change it.
+    pub fn etag(&self) -> String {
+        let window = self.reconnect_window.as_millis();
+        let policy = self.publish_conflict_policy.as_str();
+        let version = (
+            self.id.uuid(),
+            &self.display_name,
+            self.disabled,
+            window,
+            policy,
+        );
+        let changed = (&self.stream_key_hint, self.update_time.timestamp_micros());
+        etag(&(version, changed))
+    }
+}
+
+/// The digest of a version. A time alone would not do: two changes can have the same.
+pub(super) fn etag(version: &impl std::fmt::Debug) -> String {
+    hex(&sha256(&format!("{version:?}"))[..12])
 }
 
 /// Changes to a project; `None` leaves a field unchanged.

@@ -1,17 +1,19 @@
 //! Reads UpdateDestination and applies it to the destination as it is.
 
+use prost::Message;
+
 use crate::{
     auth::{AssociatedData, Sealer},
     domain::{
         Destination, DestinationId, DestinationUpdate, IngestUrl, Invalid, Name, Scheme, Secret,
-        SrtEncryption, StreamTarget, UrlPolicy,
+        SrtEncryption, StreamTarget, UrlPolicy, UserId,
     },
     error::Error,
     proto::v1 as pb,
-    repositories::{SealedChange, SealedDestination, StoredDestination},
+    repositories::{ChangeOptions, SealedChange, SealedDestination, StoredDestination},
     services::{
         enums::read_enum,
-        fields::Fields,
+        fields::{Fields, read_etag, read_idempotency},
         project::destination_messages::{of_platform, read_encryption, seal_passphrase},
     },
 };
@@ -20,10 +22,17 @@ use crate::{
 pub(super) struct UpdateDestination {
     pub id: DestinationId,
     pub update: DestinationUpdate,
+    pub options: ChangeOptions,
 }
 
 impl UpdateDestination {
-    pub fn read(message: pb::UpdateDestinationRequest, policy: &UrlPolicy) -> Result<Self, Error> {
+    pub fn read(
+        message: pb::UpdateDestinationRequest,
+        user: UserId,
+        sealer: &Sealer,
+        policy: &UrlPolicy,
+    ) -> Result<Self, Error> {
+        let content = message.encode_to_vec();
         let pb::UpdateDestinationRequest {
             destination_id,
             platform,
@@ -33,6 +42,8 @@ impl UpdateDestination {
             disabled,
             srt_passphrase,
             srt_pbkeylen,
+            etag,
+            request_id,
         } = message;
         Fields::read_all(|fields| {
             let id = fields.read("destination_id", DestinationId::parse(&destination_id));
@@ -47,6 +58,8 @@ impl UpdateDestination {
             let srt_passphrase = fields.read_optional("srt_passphrase", passphrase);
             let pbkeylen = srt_pbkeylen.map(SrtEncryption::parse_pbkeylen);
             let srt_pbkeylen = fields.read_optional("srt_pbkeylen", pbkeylen);
+            let method = "UpdateDestination";
+            let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
             let update = DestinationUpdate {
                 platform: platform?,
                 display_name: display_name?,
@@ -56,7 +69,15 @@ impl UpdateDestination {
                 srt_passphrase: srt_passphrase?,
                 srt_pbkeylen: srt_pbkeylen?,
             };
-            Some(Self { id: id?, update })
+            let options = ChangeOptions {
+                etag: read_etag(etag),
+                idempotency: idempotency?,
+            };
+            Some(Self {
+                id: id?,
+                update,
+                options,
+            })
         })
     }
 
@@ -198,7 +219,7 @@ mod tests {
         domain::{
             Destination, DestinationId, DestinationUpdate, Platform, ProjectId, UrlPolicy, now,
         },
-        repositories::StoredDestination,
+        repositories::{ChangeOptions, StoredDestination},
     };
 
     /// A key rotation may seal the key again before the update is written.
@@ -228,9 +249,13 @@ mod tests {
             stream_key_sealed: b"sealed before".to_vec(),
             srt_passphrase_sealed: None,
         };
-        let after = UpdateDestination { id, update }
-            .apply(&before, &sealer, &UrlPolicy::default())
-            .unwrap();
+        let after = UpdateDestination {
+            id,
+            update,
+            options: ChangeOptions::default(),
+        }
+        .apply(&before, &sealer, &UrlPolicy::default())
+        .unwrap();
 
         assert_eq!(after.stream_key_sealed, None);
     }

@@ -16,6 +16,7 @@ async fn list(
     let request = pb::ListAuditEventsRequest {
         page_size,
         page_token: page_token.to_owned(),
+        ..Default::default()
     };
     client.auth.clone().list_audit_events(request).await
 }
@@ -57,11 +58,13 @@ async fn account_actions_are_recorded_with_their_results(
     let (created, _) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
     let request = pb::RevokeApiKeyRequest {
         api_key_id: created.id,
+        ..Default::default()
     };
     auth.revoke_api_key(request).await.unwrap();
     new_session(&server, &ada).await;
     let request = pb::RevokeSessionRequest {
         session_id: sessions(&ada).await[0].id.clone(),
+        ..Default::default()
     };
     auth.revoke_session(request).await.unwrap();
     for current in ["wrong horse", ada.password] {

@@ -163,6 +163,7 @@ async fn a_restricted_key_lists_only_its_projects(#[values(Sqlite, Postgres)] en
     let mut request = pb::ListProjectsRequest {
         page_size: 1,
         page_token: String::new(),
+        ..Default::default()
     };
     let mut projects = ada.client.project.clone();
     let answer = projects.list_projects(request.clone()).await.unwrap();
@@ -207,6 +208,7 @@ async fn a_restricted_key_lists_nothing_after_its_projects_are_deleted(
     let request = pb::DeleteProjectRequest {
         project_id: show.id.clone(),
         force: false,
+        ..Default::default()
     };
     let mut projects = ada.client.project.clone();
     projects.delete_project(request).await.unwrap();

@@ -109,6 +109,7 @@ pub async fn perform(
             let request = pb::StartRelayRequest {
                 stream_id: stream.clone(),
                 destination_id,
+                ..Default::default()
             };
             streams.start_relay(request).await.map(drop)?;
         }
@@ -116,6 +117,7 @@ pub async fn perform(
             let request = pb::StopRelayRequest {
                 stream_id: stream.clone(),
                 destination_id,
+                ..Default::default()
             };
             streams.stop_relay(request).await.map(drop)?;
         }
@@ -123,6 +125,7 @@ pub async fn perform(
             let request = pb::StopStreamRequest {
                 stream_id: stream.clone(),
                 hold: None,
+                ..Default::default()
             };
             streams.stop_stream(request).await.map(drop)?;
         }
@@ -130,17 +133,22 @@ pub async fn perform(
             let request = pb::RotateStreamKeyRequest {
                 project_id,
                 grace: None,
+                ..Default::default()
             };
             projects.rotate_stream_key(request).await.map(drop)?;
         }
         "DeleteDestination" => {
-            let request = pb::DeleteDestinationRequest { destination_id };
+            let request = pb::DeleteDestinationRequest {
+                destination_id,
+                ..Default::default()
+            };
             projects.delete_destination(request).await.map(drop)?;
         }
         "DeleteProject" => {
             let request = pb::DeleteProjectRequest {
                 project_id,
                 force: true,
+                ..Default::default()
             };
             projects.delete_project(request).await.map(drop)?;
         }

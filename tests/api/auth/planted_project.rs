@@ -34,6 +34,7 @@ impl PlantedProject {
                 seconds: 3600,
                 nanos: 0,
             }),
+            ..Default::default()
         };
         let rotated = user.client.project.clone().rotate_stream_key(request).await;
         let key = rotated.unwrap().into_inner().stream_key;
@@ -83,6 +84,7 @@ impl PlantedProject {
         let stream = self.node.live(&key, "owner").await;
         let request = pb::ListRelaysRequest {
             stream_id: stream.id,
+            ..Default::default()
         };
         let relays = owner.stream.clone().list_relays(request).await.unwrap();
         assert!(relays.into_inner().relays.is_empty());

@@ -18,6 +18,7 @@ async fn page(user: &User, page_size: i32, page_token: &str) -> pb::ListAuditEve
     let request = pb::ListAuditEventsRequest {
         page_size,
         page_token: page_token.to_owned(),
+        ..Default::default()
     };
     let answer = user.client.auth.clone().list_audit_events(request).await;
     answer.unwrap().into_inner()
@@ -138,6 +139,7 @@ async fn a_failed_call_records_no_event(#[values(Sqlite, Postgres)] engine: Engi
     let request = pb::DeleteProjectRequest {
         project_id: resources.project.clone(),
         force: false,
+        ..Default::default()
     };
     let live = refused(user.client.project.clone().delete_project(request).await);
     assert_eq!(live.reason, "PROJECT_LIVE");

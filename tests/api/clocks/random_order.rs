@@ -200,6 +200,7 @@ impl Actor {
                     seconds: grace.cast_signed(),
                     nanos: 0,
                 }),
+                ..Default::default()
             };
             let rotated = client.rotate_stream_key(request).await;
             let text = rotated.map_err(|status| format!("{status:?}"))?;

@@ -61,15 +61,14 @@ pub fn id_fields() -> Vec<IdField> {
     id_fields! {
         "AuthService/SignUp request_id": Kind::RequestId, id => sign_up("x", id);
         "AuthService/RevokeSession session_id": Kind::Owned(Resource::Session), id =>
-            pb::RevokeSessionRequest { session_id: id };
+            pb::RevokeSessionRequest { session_id: id, ..Default::default() };
         "AuthService/CreateApiKey project_ids": PROJECT, id => pb::CreateApiKeyRequest {
             display_name: "A program".to_owned(),
             scopes: vec!["projects:read".to_owned()],
             project_ids: vec![id],
-            expire_time: None,
-        };
+            expire_time: None, ..Default::default() };
         "AuthService/RevokeApiKey api_key_id": Kind::Owned(Resource::ApiKey), id =>
-            pb::RevokeApiKeyRequest { api_key_id: id };
+            pb::RevokeApiKeyRequest { api_key_id: id, ..Default::default() };
         "ProjectService/CreateProject request_id": Kind::RequestId, id => create_project(id);
         "ProjectService/GetProject project_id": PROJECT, id =>
             pb::GetProjectRequest { project_id: id };
@@ -79,9 +78,9 @@ pub fn id_fields() -> Vec<IdField> {
             ..Default::default()
         };
         "ProjectService/DeleteProject project_id": PROJECT, id =>
-            pb::DeleteProjectRequest { project_id: id, force: true };
+            pb::DeleteProjectRequest { project_id: id, force: true, ..Default::default() };
         "ProjectService/RotateStreamKey project_id": PROJECT, id =>
-            pb::RotateStreamKeyRequest { project_id: id, grace: None };
+            pb::RotateStreamKeyRequest { project_id: id, grace: None, ..Default::default() };
         "ProjectService/RevealStreamKey project_id": PROJECT, id =>
             pb::RevealStreamKeyRequest { project_id: id };
         "ProjectService/CreateDestination project_id": PROJECT, id =>
@@ -99,7 +98,7 @@ pub fn id_fields() -> Vec<IdField> {
                 ..Default::default()
             };
         "ProjectService/DeleteDestination destination_id": DESTINATION, id =>
-            pb::DeleteDestinationRequest { destination_id: id };
+            pb::DeleteDestinationRequest { destination_id: id, ..Default::default() };
         "StreamService/BeginPublish publisher.node_id": Kind::Machine, id =>
             begin(pb::Publisher { node_id: id, ..publisher() });
         "StreamService/BeginPublish publisher.boot_id": Kind::Machine, id =>
@@ -135,19 +134,18 @@ pub fn id_fields() -> Vec<IdField> {
             pb::ListRefusalsRequest { project_id: id, ..Default::default() };
         "StreamService/StopStream stream_id": STREAM, id => pb::StopStreamRequest {
             stream_id: id,
-            hold: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
-        };
+            hold: Some(prost_types::Duration { seconds: 60, nanos: 0 }), ..Default::default() };
         "StreamService/WatchProject project_id": PROJECT, id =>
             pb::WatchProjectRequest { project_id: id, after_revision: 0 };
         "StreamService/StartRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
-            pb::StartRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned() };
+            pb::StartRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned(), ..Default::default() };
         "StreamService/StartRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
-            pb::StartRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id };
+            pb::StartRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id, ..Default::default() };
         "StreamService/StopRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
-            pb::StopRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned() };
+            pb::StopRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned(), ..Default::default() };
         "StreamService/StopRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
-            pb::StopRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id };
-        "StreamService/ListRelays stream_id": STREAM, id => pb::ListRelaysRequest { stream_id: id };
+            pb::StopRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id, ..Default::default() };
+        "StreamService/ListRelays stream_id": STREAM, id => pb::ListRelaysRequest { stream_id: id, ..Default::default() };
         "StreamService/ClaimRelays worker_id": Kind::Machine, id =>
             pb::ClaimRelaysRequest { worker_id: id, ..claim() };
         "StreamService/ClaimRelays node_id": Kind::Machine, id =>

@@ -78,6 +78,7 @@ async fn publish(owner: User, media: MediaServer, connection: String) {
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id,
         grace: None,
+        ..Default::default()
     };
     let mut projects = owner.client.project.clone();
     let rotated = projects.rotate_stream_key(rotation).await;

@@ -207,6 +207,7 @@ async fn api_key(fixture: &Fixture) -> String {
         scopes: vec!["projects:read".to_owned()],
         project_ids: vec![fixture.project.id.clone()],
         expire_time: None,
+        ..Default::default()
     };
     let mut auth = fixture.owner.client.auth.clone();
     auth.create_api_key(request)

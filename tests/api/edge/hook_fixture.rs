@@ -80,6 +80,7 @@ impl HookFixture {
         let request = StopStreamRequest {
             stream_id: stream.id.clone(),
             hold: None,
+            ..Default::default()
         };
         let mut streams = self.owner.client.stream.clone();
         streams.stop_stream(request).await.unwrap();

@@ -55,6 +55,7 @@ async fn a_stopped_publisher_is_disconnected() {
     let request = StopStreamRequest {
         stream_id: stream.id,
         hold: None,
+        ..Default::default()
     };
     let mut streams = fixture.owner.client.stream.clone();
     streams.stop_stream(request).await.unwrap();

@@ -114,6 +114,7 @@ async fn reveal(user: User, replica_a: Channel, replica_b: Channel) -> Result<Us
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project_id.clone(),
         grace: None,
+        ..Default::default()
     };
     let rotated = client_a.project.rotate_stream_key(rotation).await?;
     let request = pb::RevealStreamKeyRequest { project_id };

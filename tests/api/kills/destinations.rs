@@ -64,6 +64,7 @@ impl Destinations {
     async fn delete(&self, destination: &pb::Destination) {
         let request = pb::DeleteDestinationRequest {
             destination_id: destination.id.clone(),
+            ..Default::default()
         };
         self.owner
             .write_once(

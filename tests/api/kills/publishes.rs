@@ -41,6 +41,7 @@ impl Publishes {
         let request = pb::StopStreamRequest {
             stream_id: stream.id.clone(),
             hold: None,
+            ..Default::default()
         };
         let owner = &self.project.owner;
         owner

@@ -56,6 +56,7 @@ impl Relays {
         let request = pb::StartRelayRequest {
             stream_id: self.stream.id.clone(),
             destination_id: destination_id.to_owned(),
+            ..Default::default()
         };
         self.owner
             .write("StartRelay", async |mut client| {
@@ -70,6 +71,7 @@ impl Relays {
         let request = pb::StopRelayRequest {
             stream_id: self.stream.id.clone(),
             destination_id: destination_id.to_owned(),
+            ..Default::default()
         };
         self.owner
             .write("StopRelay", async |mut client| {
@@ -189,6 +191,7 @@ impl Relays {
     async fn list(&self, stream_id: &str) -> Vec<pb::Relay> {
         let request = pb::ListRelaysRequest {
             stream_id: stream_id.to_owned(),
+            ..Default::default()
         };
         let answer = self
             .owner

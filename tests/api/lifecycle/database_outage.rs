@@ -147,6 +147,7 @@ async fn a_write_is_unavailable_while_another_process_holds_the_lock() {
 
     let update = pb::UpdateMeRequest {
         display_name: Some("Ada".to_owned()),
+        ..Default::default()
     };
     let refusal = refused(ada.auth.update_me(update.clone()).await);
     assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));

@@ -20,6 +20,7 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
     let request = pb::DeleteProjectRequest {
         project_id: deleted.id,
         force: false,
+        ..Default::default()
     };
     ada.client
         .project
@@ -167,6 +168,7 @@ async fn a_deleted_destination_disappears_at_once_and_its_rows_soon(
     let stream = node.live(&stream_key, "c1").await;
     let list = pb::ListRelaysRequest {
         stream_id: stream.id.clone(),
+        ..Default::default()
     };
     let mut streams = ada.client.stream.clone();
     let relays = streams
@@ -184,6 +186,7 @@ async fn a_deleted_destination_disappears_at_once_and_its_rows_soon(
 
     let request = pb::DeleteDestinationRequest {
         destination_id: created.destination.unwrap().id,
+        ..Default::default()
     };
     client.delete_destination(request).await.unwrap();
 

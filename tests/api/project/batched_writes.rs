@@ -121,6 +121,7 @@ async fn concurrent_updates_change_only_projects_of_their_caller(
     let request = pb::DeleteProjectRequest {
         project_id: gone.id.clone(),
         force: false,
+        ..Default::default()
     };
     let deleted = one.client.project.clone().delete_project(request).await;
     deleted.unwrap();
@@ -281,7 +282,7 @@ async fn cancelled_calls_of_a_batch_write_nothing() {
     given_up.shutdown().await;
     // On the same connection, so that the server has received the cancellations before.
     for _ in 0..3 {
-        let request = pb::ListPlatformsRequest {};
+        let request = pb::ListPlatformsRequest::default();
         let mut projects = user.client.project.clone();
         projects.list_platforms(request).await.unwrap();
     }

@@ -33,6 +33,7 @@ async fn a_project_cannot_exceed_its_destination_limit(#[values(Sqlite, Postgres
     create_destination(&user, youtube_destination(&other)).await;
     let request = pb::DeleteDestinationRequest {
         destination_id: first.id,
+        ..Default::default()
     };
     let mut projects = user.client.project.clone();
     projects.delete_destination(request).await.unwrap();
@@ -112,7 +113,7 @@ async fn the_url_may_be_omitted_only_for_static_platforms(
     let platforms = user
         .client
         .project
-        .list_platforms(pb::ListPlatformsRequest {})
+        .list_platforms(pb::ListPlatformsRequest::default())
         .await;
     let platforms = platforms.unwrap().into_inner().platforms;
 

@@ -15,6 +15,7 @@ fn deletion(project: &pb::Project, force: bool) -> pb::DeleteProjectRequest {
     pb::DeleteProjectRequest {
         project_id: project.id.clone(),
         force,
+        ..Default::default()
     }
 }
 
@@ -158,6 +159,7 @@ async fn a_key_in_its_grace_period_is_refused_after_the_project_is_deleted(
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
         grace: duration(3600, 0),
+        ..Default::default()
     };
     user.client
         .project

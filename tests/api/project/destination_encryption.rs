@@ -219,6 +219,7 @@ async fn the_passphrases_of_a_deleted_project_are_erased_at_once(
     let request = pb::DeleteProjectRequest {
         project_id: project.id,
         force: false,
+        ..Default::default()
     };
     let mut projects = user.client.project.clone();
     projects.delete_project(request).await.unwrap();

@@ -100,6 +100,7 @@ pub async fn api_key_client(
         scopes: scopes.iter().map(ToString::to_string).collect(),
         project_ids,
         expire_time: None,
+        ..Default::default()
     };
     let key = user.client.auth.clone().create_api_key(request).await;
     let request = pb::ExchangeApiKeyRequest {

@@ -101,6 +101,7 @@ async fn a_repeated_create_returns_the_current_stream_key(
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
         grace: None,
+        ..Default::default()
     };
     let rotated = user.client.project.rotate_stream_key(rotation).await;
     let rotated = rotated.unwrap().into_inner();
@@ -125,6 +126,7 @@ async fn a_repeated_create_does_not_restore_a_deleted_project(
     let deletion = pb::DeleteProjectRequest {
         project_id: project.id,
         force: false,
+        ..Default::default()
     };
     user.client.project.delete_project(deletion).await.unwrap();
 

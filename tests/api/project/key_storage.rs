@@ -65,6 +65,7 @@ async fn no_stream_key_is_stored_in_plain_text(#[values(Sqlite, Postgres)] engin
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
         grace: duration(3600, 0),
+        ..Default::default()
     };
     let rotated = user.client.project.rotate_stream_key(rotation).await;
     let second_key = rotated.unwrap().into_inner().stream_key;

@@ -12,6 +12,7 @@ async fn rotate(user: &User, project: &pb::Project, grace: i64) -> pb::RotateStr
     let request = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
         grace: duration(grace, 0),
+        ..Default::default()
     };
     let answer = user.client.project.clone().rotate_stream_key(request).await;
     answer.unwrap().into_inner()
@@ -171,6 +172,7 @@ async fn grace_is_at_most_seven_days(#[values(Sqlite, Postgres)] engine: Engine)
         let request = pb::RotateStreamKeyRequest {
             project_id: project.id.clone(),
             grace: duration(seconds, nanos),
+            ..Default::default()
         };
         let refusal = refused(user.client.project.rotate_stream_key(request).await);
         assert_eq!(refusal.fields(), ["grace"], "{seconds} s {nanos} ns");
@@ -190,6 +192,7 @@ async fn all_invalid_fields_are_named_at_once() {
     let request = pb::RotateStreamKeyRequest {
         project_id: "1".to_owned(),
         grace: duration(-1, 0),
+        ..Default::default()
     };
     let refusal = refused(user.client.project.rotate_stream_key(request).await);
 

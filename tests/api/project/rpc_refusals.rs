@@ -49,10 +49,12 @@ pub async fn writes(client: &Client, project_id: &str, destination_id: &str) -> 
     let delete_project = pb::DeleteProjectRequest {
         project_id: project_id(),
         force: true,
+        ..Default::default()
     };
     let rotate_stream_key = pb::RotateStreamKeyRequest {
         project_id: project_id(),
         grace: None,
+        ..Default::default()
     };
     let reveal_stream_key = pb::RevealStreamKeyRequest {
         project_id: project_id(),
@@ -72,6 +74,7 @@ pub async fn writes(client: &Client, project_id: &str, destination_id: &str) -> 
     };
     let delete_destination = pb::DeleteDestinationRequest {
         destination_id: destination_id(),
+        ..Default::default()
     };
     vec![
         (
@@ -133,7 +136,10 @@ pub async fn reads_without_ids(client: &Client) -> Vec<RpcRefusal> {
         ),
         (
             "ListPlatforms",
-            refused(api.list_platforms(pb::ListPlatformsRequest {}).await),
+            refused(
+                api.list_platforms(pb::ListPlatformsRequest::default())
+                    .await,
+            ),
         ),
     ]
 }

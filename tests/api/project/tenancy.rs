@@ -96,6 +96,7 @@ async fn a_restricted_api_key_sees_only_its_projects(#[values(Sqlite, Postgres)]
     let request = pb::DeleteProjectRequest {
         project_id: shown.id,
         force: false,
+        ..Default::default()
     };
     api_key_client
         .project

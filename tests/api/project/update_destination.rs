@@ -135,6 +135,7 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         disabled: Some(true),
         srt_passphrase: Some("correct horse".to_owned()),
         srt_pbkeylen: Some(24),
+        ..Default::default()
     };
     let after = updated(&user, request).await;
 
@@ -388,6 +389,7 @@ async fn all_invalid_fields_are_named_at_once() {
             disabled: Some(false),
             srt_passphrase: Some("short".to_owned()),
             srt_pbkeylen: Some(1),
+            ..Default::default()
         };
         assert_eq!(
             refused(update(&user, request).await).fields(),

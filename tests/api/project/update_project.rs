@@ -104,6 +104,7 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         disabled: Some(true),
         reconnect_window: duration(30 * 60, 0),
         publish_conflict_policy: Some(policy),
+        ..Default::default()
     };
     let after = update(&user, request).await;
 
@@ -155,6 +156,7 @@ async fn all_invalid_fields_are_named_at_once() {
         disabled: Some(true),
         reconnect_window: duration(-1, 0),
         publish_conflict_policy: Some(0),
+        ..Default::default()
     };
     let refusal = refused(user.client.project.update_project(request).await);
 

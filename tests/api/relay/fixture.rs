@@ -82,6 +82,7 @@ impl Fixture {
     pub async fn delete_destination(&self, destination: &pb::Destination) {
         let request = pb::DeleteDestinationRequest {
             destination_id: destination.id.clone(),
+            ..Default::default()
         };
         let mut projects = self.owner.client.project.clone();
         projects.delete_destination(request).await.unwrap();
@@ -96,6 +97,7 @@ impl Fixture {
         let request = pb::StopStreamRequest {
             stream_id: stream.id.clone(),
             hold: None,
+            ..Default::default()
         };
         let mut streams = self.owner.client.stream.clone();
         streams.stop_stream(request).await.unwrap();
@@ -109,6 +111,7 @@ impl Fixture {
         let request = pb::StartRelayRequest {
             stream_id: stream.id.clone(),
             destination_id: destination.id.clone(),
+            ..Default::default()
         };
         self.owner.client.stream.clone().start_relay(request).await
     }
@@ -121,6 +124,7 @@ impl Fixture {
         let request = pb::StopRelayRequest {
             stream_id: stream.id.clone(),
             destination_id: destination.id.clone(),
+            ..Default::default()
         };
         self.owner.client.stream.clone().stop_relay(request).await
     }
@@ -141,6 +145,7 @@ impl Fixture {
     pub async fn relays(&self, stream: &pb::Stream) -> Vec<pb::Relay> {
         let request = pb::ListRelaysRequest {
             stream_id: stream.id.clone(),
+            ..Default::default()
         };
         let mut streams = self.owner.client.stream.clone();
         let answer = streams.list_relays(request).await.unwrap();

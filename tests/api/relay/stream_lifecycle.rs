@@ -139,6 +139,7 @@ async fn relays_of_a_reconnected_publisher_are_reassigned_after_they_have_stoppe
     let stopped = pb::StopRelayRequest {
         stream_id: live.id.clone(),
         destination_id: assigned[3].relay.clone().unwrap().destination_id,
+        ..Default::default()
     };
     let mut streams = fixture.owner.client.stream.clone();
     streams.stop_relay(stopped).await.unwrap();

@@ -33,6 +33,7 @@ pub async fn delete_project(client: &Client, project_id: &str) {
     let request = pb::DeleteProjectRequest {
         project_id: project_id.to_owned(),
         force: true,
+        ..Default::default()
     };
     let answer = client.project.clone().delete_project(request).await;
     answer.unwrap();

@@ -100,6 +100,7 @@ impl Fixture {
             scopes: scopes.iter().map(ToString::to_string).collect(),
             project_ids: project_ids.iter().map(ToString::to_string).collect(),
             expire_time: None,
+            ..Default::default()
         };
         let mut auth = self.owner.client.auth.clone();
         let key = auth.create_api_key(request).await.unwrap().into_inner();
@@ -168,6 +169,7 @@ impl Fixture {
         let request = pb::StopStreamRequest {
             stream_id: stream.id.clone(),
             hold: Some(seconds(hold_seconds)),
+            ..Default::default()
         };
         let answer = self.owner.client.stream.clone().stop_stream(request).await;
         answer.unwrap().into_inner().stream.unwrap()
@@ -189,6 +191,7 @@ impl Fixture {
         let request = pb::DeleteProjectRequest {
             project_id: self.project_id.clone(),
             force: true,
+            ..Default::default()
         };
         let mut client = self.owner.client.project.clone();
         client.delete_project(request).await.unwrap();
@@ -199,6 +202,7 @@ impl Fixture {
         let request = pb::RotateStreamKeyRequest {
             project_id: self.project_id.clone(),
             grace: Some(seconds(grace_seconds)),
+            ..Default::default()
         };
         let mut client = self.owner.client.project.clone();
         let answer = client.rotate_stream_key(request).await;

@@ -188,6 +188,7 @@ async fn a_stop_among_concurrent_heartbeats_is_final(#[values(Sqlite, Postgres)]
     let request = pb::StopStreamRequest {
         stream_id: live.id.clone(),
         hold: None,
+        ..Default::default()
     };
     calls.spawn(async move {
         let answer = owner.stop_stream(request).await;

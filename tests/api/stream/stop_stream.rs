@@ -82,6 +82,7 @@ async fn a_stop_without_hold_lets_the_publisher_return(#[values(Sqlite, Postgres
     let request = pb::StopStreamRequest {
         stream_id: live.id.clone(),
         hold: None,
+        ..Default::default()
     };
     let mut client = fixture.owner.client.stream.clone();
     client.stop_stream(request).await.unwrap();
@@ -132,12 +133,14 @@ async fn a_connection_is_told_why_its_stream_ended(#[values(Sqlite, Postgres)] e
     let request = pb::RotateStreamKeyRequest {
         project_id,
         grace: None,
+        ..Default::default()
     };
     client.rotate_stream_key(request).await.unwrap();
     let (project_id, deleted) = live().await;
     let request = pb::DeleteProjectRequest {
         project_id,
         force: true,
+        ..Default::default()
     };
     client.delete_project(request).await.unwrap();
 

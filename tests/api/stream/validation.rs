@@ -57,6 +57,7 @@ impl Fixture {
         let request = pb::StopStreamRequest {
             stream_id: stream_id.to_owned(),
             hold: Some(hold),
+            ..Default::default()
         };
         refused(self.owner.client.stream.clone().stop_stream(request).await)
     }
@@ -270,6 +271,7 @@ async fn list_streams_names_every_invalid_field() {
             state: Some(state),
             page_size: -1,
             page_token: "forged".to_owned(),
+            ..Default::default()
         };
         let refusal = fixture.list_refusal(request).await;
         let all = ["page_size", "page_token", "project_id", "state"];

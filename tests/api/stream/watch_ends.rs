@@ -53,7 +53,10 @@ async fn an_idle_watch_ends_when_its_api_key_is_revoked(
     let program = Client::with_token(&fixture.server.channel, &token);
     let (_, mut watcher) = Watcher::start_synced(&program, &fixture.project_id).await;
 
-    let request = pb::RevokeApiKeyRequest { api_key_id: key.id };
+    let request = pb::RevokeApiKeyRequest {
+        api_key_id: key.id,
+        ..Default::default()
+    };
     let answer = fixture
         .owner
         .client

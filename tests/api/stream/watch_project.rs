@@ -68,6 +68,7 @@ async fn every_change_is_sent_as_an_event_with_its_result(
 
     let request = pb::DeleteDestinationRequest {
         destination_id: destination.id.clone(),
+        ..Default::default()
     };
     let answer = owner.project.clone().delete_destination(request).await;
     answer.unwrap();
@@ -106,6 +107,7 @@ async fn a_key_rotation_is_followed_by_the_end_of_the_stream_that_used_the_key(
     let request = pb::RotateStreamKeyRequest {
         project_id: id.clone(),
         grace: None,
+        ..Default::default()
     };
     let answer = owner.project.clone().rotate_stream_key(request).await;
     let rotated = answer.unwrap().into_inner();

@@ -31,6 +31,7 @@ impl Recorder {
         let request = pb::RotateStreamKeyRequest {
             project_id: id(),
             grace,
+            ..Default::default()
         };
         let rotated: pb::RotateStreamKeyResponse = self.call(Succeeds, rpc, token, request).await;
         let stream_key = self.secret("new stream key", &rotated.stream_key);
@@ -55,7 +56,7 @@ impl Recorder {
         };
         self.call::<()>(Succeeds, "ProjectService/UpdateProject", token, request)
             .await;
-        let request = pb::ListPlatformsRequest {};
+        let request = pb::ListPlatformsRequest::default();
         self.call::<()>(Succeeds, "ProjectService/ListPlatforms", token, request)
             .await;
         self.destination_rpcs(token, &project_id).await;
@@ -213,6 +214,7 @@ impl Recorder {
         let request = pb::StopStreamRequest {
             stream_id: stream_id.clone(),
             hold: None,
+            ..Default::default()
         };
         self.call::<()>(Succeeds, "StreamService/StopStream", token, request)
             .await;
