@@ -362,12 +362,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::ListPlatformsRequest>,
     ) -> Result<Response<pb::ListPlatformsResponse>, Status> {
-        Caller::of(&request)?;
+        let caller = Caller::of(&request)?;
         let message = request.get_ref();
-        let list = "platforms".to_owned();
-        let list = self
-            .page_tokens
-            .read_single(list, message.page_size, &message.page_token)?;
+        let list = self.page_tokens.read_single(
+            format!("platforms/{caller}"),
+            message.page_size,
+            &message.page_token,
+        )?;
 
         // The ids of a list descend.
         let id = |index: usize| Uuid::from_u128(u128::MAX - 1 - index as u128);

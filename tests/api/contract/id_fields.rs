@@ -60,15 +60,27 @@ const STREAM: Kind = Kind::Owned(Resource::Stream);
 pub fn id_fields() -> Vec<IdField> {
     id_fields! {
         "AuthService/SignUp request_id": Kind::RequestId, id => sign_up("x", id);
+        "AuthService/UpdateMe request_id": Kind::RequestId, id => pb::UpdateMeRequest {
+            display_name: Some("Renamed".to_owned()),
+            request_id: id,
+        };
         "AuthService/RevokeSession session_id": Kind::Owned(Resource::Session), id =>
             pb::RevokeSessionRequest { session_id: id, ..Default::default() };
+        "AuthService/RevokeSession request_id": Kind::RequestId, id => pb::RevokeSessionRequest { session_id: UNKNOWN.to_owned(), request_id: id };
         "AuthService/CreateApiKey project_ids": PROJECT, id => pb::CreateApiKeyRequest {
             display_name: "A program".to_owned(),
             scopes: vec!["projects:read".to_owned()],
             project_ids: vec![id],
             expire_time: None, ..Default::default() };
+        "AuthService/CreateApiKey request_id": Kind::RequestId, id => pb::CreateApiKeyRequest {
+            display_name: "A program".to_owned(),
+            scopes: vec!["projects:read".to_owned()],
+            request_id: id,
+            ..Default::default()
+        };
         "AuthService/RevokeApiKey api_key_id": Kind::Owned(Resource::ApiKey), id =>
             pb::RevokeApiKeyRequest { api_key_id: id, ..Default::default() };
+        "AuthService/RevokeApiKey request_id": Kind::RequestId, id => pb::RevokeApiKeyRequest { api_key_id: UNKNOWN.to_owned(), request_id: id };
         "ProjectService/CreateProject request_id": Kind::RequestId, id => create_project(id);
         "ProjectService/GetProject project_id": PROJECT, id =>
             pb::GetProjectRequest { project_id: id };
@@ -77,10 +89,25 @@ pub fn id_fields() -> Vec<IdField> {
             display_name: Some("Renamed".to_owned()),
             ..Default::default()
         };
+        "ProjectService/UpdateProject request_id": Kind::RequestId, id => pb::UpdateProjectRequest {
+            project_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
         "ProjectService/DeleteProject project_id": PROJECT, id =>
             pb::DeleteProjectRequest { project_id: id, force: true, ..Default::default() };
+        "ProjectService/DeleteProject request_id": Kind::RequestId, id => pb::DeleteProjectRequest {
+            project_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
         "ProjectService/RotateStreamKey project_id": PROJECT, id =>
             pb::RotateStreamKeyRequest { project_id: id, grace: None, ..Default::default() };
+        "ProjectService/RotateStreamKey request_id": Kind::RequestId, id => pb::RotateStreamKeyRequest {
+            project_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
         "ProjectService/RevealStreamKey project_id": PROJECT, id =>
             pb::RevealStreamKeyRequest { project_id: id };
         "ProjectService/CreateDestination project_id": PROJECT, id =>
@@ -97,8 +124,18 @@ pub fn id_fields() -> Vec<IdField> {
                 disabled: Some(true),
                 ..Default::default()
             };
+        "ProjectService/UpdateDestination request_id": Kind::RequestId, id => pb::UpdateDestinationRequest {
+            destination_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
         "ProjectService/DeleteDestination destination_id": DESTINATION, id =>
             pb::DeleteDestinationRequest { destination_id: id, ..Default::default() };
+        "ProjectService/DeleteDestination request_id": Kind::RequestId, id => pb::DeleteDestinationRequest {
+            destination_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
         "StreamService/BeginPublish publisher.node_id": Kind::Machine, id =>
             begin(pb::Publisher { node_id: id, ..publisher() });
         "StreamService/BeginPublish publisher.boot_id": Kind::Machine, id =>
@@ -135,16 +172,31 @@ pub fn id_fields() -> Vec<IdField> {
         "StreamService/StopStream stream_id": STREAM, id => pb::StopStreamRequest {
             stream_id: id,
             hold: Some(prost_types::Duration { seconds: 60, nanos: 0 }), ..Default::default() };
+        "StreamService/StopStream request_id": Kind::RequestId, id => pb::StopStreamRequest {
+            stream_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
         "StreamService/WatchProject project_id": PROJECT, id =>
             pb::WatchProjectRequest { project_id: id, after_revision: 0 };
         "StreamService/StartRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
             pb::StartRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned(), ..Default::default() };
         "StreamService/StartRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
             pb::StartRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id, ..Default::default() };
+        "StreamService/StartRelay request_id": Kind::RequestId, id => pb::StartRelayRequest {
+            stream_id: UNKNOWN.to_owned(),
+            destination_id: UNKNOWN.to_owned(),
+            request_id: id,
+        };
         "StreamService/StopRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
             pb::StopRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned(), ..Default::default() };
         "StreamService/StopRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
             pb::StopRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id, ..Default::default() };
+        "StreamService/StopRelay request_id": Kind::RequestId, id => pb::StopRelayRequest {
+            stream_id: UNKNOWN.to_owned(),
+            destination_id: UNKNOWN.to_owned(),
+            request_id: id,
+        };
         "StreamService/ListRelays stream_id": STREAM, id => pb::ListRelaysRequest { stream_id: id, ..Default::default() };
         "StreamService/ClaimRelays worker_id": Kind::Machine, id =>
             pb::ClaimRelaysRequest { worker_id: id, ..claim() };

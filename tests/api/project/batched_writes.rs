@@ -247,6 +247,7 @@ async fn concurrent_updates_change_only_the_fields_they_name(
     for (expected, after) in changes.join_all().await {
         let expected = pb::Project {
             update_time: after.update_time,
+            etag: after.etag.clone(),
             ..expected
         };
         assert_eq!(after, expected);

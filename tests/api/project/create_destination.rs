@@ -63,9 +63,11 @@ async fn a_destination_without_url_gets_the_url_of_its_platform(
         srt_pbkeylen: 0,
         create_time: made.create_time,
         update_time: made.create_time,
+        etag: made.etag.clone(),
     };
     assert_eq!(made, expected);
     assert!(made.create_time.is_some());
+    assert_ne!(made.etag, "");
     assert_eq!(get_destination(&user, &made).await, made);
     let revision = get_project(&user, &project).await.revision;
     assert_eq!(revision, project.revision + 1);

@@ -31,9 +31,11 @@ async fn a_project_with_only_a_name_gets_the_defaults(#[values(Sqlite, Postgres)
         revision: 1,
         create_time: project.create_time,
         update_time: project.create_time,
+        etag: project.etag.clone(),
     };
     assert_eq!(project, defaults);
     assert!(project.create_time.is_some());
+    assert_ne!(project.etag, "");
     assert_eq!(
         Uuid::parse_str(&project.id).unwrap().get_version_num(),
         7,

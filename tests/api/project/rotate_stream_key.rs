@@ -51,6 +51,7 @@ async fn without_grace_the_old_key_is_refused_at_once(#[values(Sqlite, Postgres)
         stream_key_hint: new_key[39..].to_owned(),
         revision: before.revision + 1,
         update_time: after.update_time,
+        etag: after.etag.clone(),
         ..before
     };
     assert_eq!(after, expected);

@@ -85,6 +85,7 @@ async fn each_field_can_be_updated_alone(#[values(Sqlite, Postgres)] engine: Eng
 
         let mut expected = pb::Destination {
             update_time: after.update_time,
+            etag: after.etag.clone(),
             ..before.clone()
         };
         expect(&mut expected);
@@ -113,6 +114,7 @@ async fn absent_fields_stay_unchanged(#[values(Sqlite, Postgres)] engine: Engine
 
     let expected = pb::Destination {
         update_time: after.update_time,
+        etag: after.etag.clone(),
         ..before
     };
     assert_eq!(after, expected);
@@ -148,6 +150,7 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         has_srt_passphrase: true,
         srt_pbkeylen: 24,
         update_time: after.update_time,
+        etag: after.etag.clone(),
         ..before
     };
     assert_eq!(after, expected);

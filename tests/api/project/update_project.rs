@@ -65,6 +65,7 @@ async fn each_field_can_be_updated_alone_and_increments_the_revision(
         let mut expected = pb::Project {
             revision: before.revision + 1,
             update_time: after.update_time,
+            etag: after.etag.clone(),
             ..before.clone()
         };
         expect(&mut expected);
@@ -83,6 +84,7 @@ async fn each_field_can_be_updated_alone_and_increments_the_revision(
             publish_conflict_policy: policy,
             revision: before.revision + 1,
             update_time: after.update_time,
+            etag: after.etag.clone(),
             ..before
         };
         assert_eq!(after, expected);
@@ -115,6 +117,7 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         publish_conflict_policy: policy,
         revision: before.revision + 1,
         update_time: after.update_time,
+        etag: after.etag.clone(),
         ..before
     };
     assert_eq!(after, expected);
@@ -140,6 +143,7 @@ async fn absent_fields_stay_unchanged(#[values(Sqlite, Postgres)] engine: Engine
     let expected = pb::Project {
         revision: after.revision,
         update_time: after.update_time,
+        etag: after.etag.clone(),
         ..before
     };
     assert_eq!(after, expected);

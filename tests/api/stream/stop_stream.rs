@@ -158,3 +158,26 @@ async fn a_connection_is_told_why_its_stream_ended(#[values(Sqlite, Postgres)] e
         assert_eq!(answer.stream, Some(ended));
     }
 }
+
+#[rstest]
+#[tokio::test]
+async fn a_repeated_stop_does_not_restore_its_hold(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let live = fixture.node.live(&fixture.key, "a").await;
+    let request = pb::StopStreamRequest {
+        stream_id: live.id.clone(),
+        hold: Some(prost_types::Duration {
+            seconds: 60,
+            nanos: 0,
+        }),
+        request_id: uuid::Uuid::now_v7().to_string(),
+    };
+    let mut client = fixture.owner.client.stream.clone();
+    let stopped = client.stop_stream(request.clone()).await.unwrap();
+    fixture.stop(&live, 0).await;
+
+    let again = client.stop_stream(request).await.unwrap();
+
+    assert_eq!(again.into_inner(), stopped.into_inner());
+    fixture.begin_stream("b").await;
+}
