@@ -68,12 +68,13 @@ fn write_redacted(pool: &DescriptorPool, path: &Path) -> Result<Vec<String>, Box
 
 /// Whether a line of the field's comment is the mark of secrets.
 fn is_secret(field: &FieldDescriptor) -> bool {
-    let file = field
-        .parent_message()
+    let message = field.parent_message();
+    let info = message
         .parent_file_descriptor_proto()
-        .clone();
-    let locations = file.source_code_info.unwrap_or_default().location;
-    let own = locations.iter().find(|one| one.path == field.path());
+        .source_code_info
+        .as_ref();
+    let mut locations = info.into_iter().flat_map(|info| &info.location);
+    let own = locations.find(|one| one.path == field.path());
     own.is_some_and(|one| {
         let mut lines = one.leading_comments().lines();
         lines.any(|line| line.trim() == SECRET_MARK)

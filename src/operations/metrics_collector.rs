@@ -146,8 +146,8 @@ fn set_counts(counts: &ResourceCounts) {
         let found = counts.iter().find(|(counted, _)| counted == name);
         found.map_or(0, |(_, count)| *count)
     };
-    for status in StreamState::UNENDED {
-        let name = status.as_str();
+    for state in StreamState::UNENDED {
+        let name = state.as_str();
         let streams = SERVER.streams.with_label_values(&[name]);
         streams.set(count_of(&counts.streams, name));
     }
