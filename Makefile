@@ -4,7 +4,7 @@
 
 SHELL := bash
 
-.PHONY: help run demo test kills lint bench
+.PHONY: help run demo test kills lint bench baseline
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -30,3 +30,8 @@ bench: ## Measures load and hot paths, and compares them with the limits of this
 
 lint: ## Checks formatting, lints, documentation, proto files and dependencies.
 	@tests/lint
+
+baseline: ## Makes the contract as it is the one that later changes must not break, after an addition.
+	@. tests/install.sh; install_buf; export PATH=$$tools/bin:$$PATH; set -e; \
+	  buf breaking --against tests/contract.binpb; \
+	  buf build --exclude-source-info -o tests/contract.binpb

@@ -4,7 +4,11 @@
 
 use std::{env, error::Error, fs, path::Path, path::PathBuf};
 
-use protox::prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor, Value};
+use protox::prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor};
+
+/// The line of a field's comment that marks the field as secret. An option would need an import
+/// that not every toolchain finds; `debug_redact` needs protoc 22.
+const SECRET_MARK: &str = "Secret: never log it.";
 
 const FILES: [&str; 5] = [
     "sluice/v1/auth.proto",
@@ -37,26 +41,44 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes a redacting `Debug` for each message with `debug_redact` fields, which prost would print.
-/// Returns the names of these messages.
+/// Writes a redacting `Debug` for each message with secret fields, which prost would print, and
+/// the table of these fields. Returns the names of the messages.
 fn write_redacted(pool: &DescriptorPool, path: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     let mut code = String::new();
     let mut names = Vec::new();
+    let mut table = String::new();
     for message in pool.all_messages() {
-        if message.package_name() == "sluice.v1" && message.fields().any(|field| is_secret(&field))
-        {
+        let secrets = message.fields().filter(is_secret);
+        let secrets: Vec<_> = secrets.map(|field| field.full_name().to_owned()).collect();
+        if message.package_name() == "sluice.v1" && !secrets.is_empty() {
             code.push_str(&redacting_debug(&message)?);
             names.push(format!(".{}", message.full_name()));
         }
+        for secret in secrets {
+            table.push_str(&format!("    \"{secret}\",\n"));
+        }
     }
+    code.push_str(&format!(
+        "/// The fields that the contract marks as secret, such as `sluice.v1.Tokens.access_token`.\n\
+         pub const SECRET_FIELDS: &[&str] = &[\n{table}];\n"
+    ));
     fs::write(path, code)?;
     Ok(names)
 }
 
+/// Whether a line of the field's comment is the mark of secrets.
 fn is_secret(field: &FieldDescriptor) -> bool {
-    let options = field.options();
-    let redacted = options.get_field_by_name("debug_redact");
-    redacted.is_some_and(|value| *value == Value::Bool(true))
+    let message = field.parent_message();
+    let info = message
+        .parent_file_descriptor_proto()
+        .source_code_info
+        .as_ref();
+    let mut locations = info.into_iter().flat_map(|info| &info.location);
+    let own = locations.find(|one| one.path == field.path());
+    own.is_some_and(|one| {
+        let mut lines = one.leading_comments().lines();
+        lines.any(|line| line.trim() == SECRET_MARK)
+    })
 }
 
 fn redacting_debug(message: &MessageDescriptor) -> Result<String, Box<dyn Error>> {

@@ -92,7 +92,7 @@ fn sealing(criterion: &mut Criterion) {
 fn conversion(criterion: &mut Criterion) {
     let project = Project {
         id: ProjectId::generate(),
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         disabled: false,
         reconnect_window: ReconnectWindow::parse(Duration::from_secs(30)).expect("in range"),
         publish_conflict_policy: PublishConflictPolicy::RejectNew,

@@ -227,7 +227,7 @@ async fn new_project(projects: &Projects, user: UserId) -> anyhow::Result<Projec
     };
     let project = NewProject {
         id,
-        name: Name::parse("Show").map_err(|fault| anyhow::anyhow!(fault.0))?,
+        display_name: Name::parse("Show").map_err(|fault| anyhow::anyhow!(fault.0))?,
         reconnect_window: ReconnectWindow::default(),
         publish_conflict_policy: PublishConflictPolicy::RejectNew,
         stream_key: SealedStreamKey {

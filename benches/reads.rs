@@ -195,7 +195,7 @@ async fn fill(database: &Database) -> anyhow::Result<(UserId, Arc<Vec<ProjectId>
         let id = ProjectId::generate();
         let project = NewProject {
             id,
-            name: Name::parse("Show").map_err(|error| anyhow::anyhow!(error.0))?,
+            display_name: Name::parse("Show").map_err(|error| anyhow::anyhow!(error.0))?,
             reconnect_window: ReconnectWindow::default(),
             publish_conflict_policy: PublishConflictPolicy::RejectNew,
             stream_key: SealedStreamKey {

@@ -104,7 +104,7 @@ async fn create(projects: &Projects, user: UserId) -> anyhow::Result<()> {
     };
     let project = NewProject {
         id,
-        name: Name::parse("Show").map_err(|fault| anyhow::anyhow!(fault.0))?,
+        display_name: Name::parse("Show").map_err(|fault| anyhow::anyhow!(fault.0))?,
         reconnect_window: ReconnectWindow::default(),
         publish_conflict_policy: PublishConflictPolicy::RejectNew,
         stream_key: SealedStreamKey {

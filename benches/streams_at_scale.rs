@@ -65,7 +65,7 @@ async fn main() -> anyhow::Result<()> {
     println!("{:<28} {:>12} {:>12} {:>7}", "median", FEW, MANY, "ratio");
     for (name, call) in [
         ("ListStreams", Call::List),
-        ("ListStreams of one status", Call::ListEnded),
+        ("ListStreams in one state", Call::ListEnded),
         ("BeginPublish", Call::Publish),
     ] {
         let (mut with_few, mut with_many) = (Vec::new(), Vec::new());
@@ -117,15 +117,15 @@ impl Side {
     async fn time(&mut self, call: Call) -> anyhow::Result<Duration> {
         match call {
             Call::List => self.list(None).await,
-            Call::ListEnded => self.list(Some(pb::StreamStatus::Ended)).await,
+            Call::ListEnded => self.list(Some(pb::StreamState::Ended)).await,
             Call::Publish => self.publish().await,
         }
     }
 
-    async fn list(&mut self, status: Option<pb::StreamStatus>) -> anyhow::Result<Duration> {
+    async fn list(&mut self, state: Option<pb::StreamState>) -> anyhow::Result<Duration> {
         let request = pb::ListStreamsRequest {
             project_id: self.project_id.clone(),
-            status: status.map(Into::into),
+            state: state.map(Into::into),
             ..Default::default()
         };
         let request = with_token(request, &self.owner);
@@ -249,7 +249,7 @@ async fn new_project(channel: &Channel) -> anyhow::Result<(MetadataValue<Ascii>,
     let tokens = auth.sign_up(request).await?.into_inner().tokens;
     let owner = format!("Bearer {}", tokens.context("tokens")?.access_token).parse()?;
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         reconnect_window: Some(prost_types::Duration::default()),
         ..Default::default()
     };

@@ -185,7 +185,7 @@ impl Owner {
 
     async fn create_project(&self) -> anyhow::Result<String> {
         let request = self.request(pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             ..Default::default()
         });
         let mut projects = ProjectServiceClient::new(self.channel.clone());
@@ -196,7 +196,7 @@ impl Owner {
     async fn rename(&self, project_id: &str) -> anyhow::Result<()> {
         let request = self.request(pb::UpdateProjectRequest {
             project_id: project_id.to_owned(),
-            name: Some("Renamed".to_owned()),
+            display_name: Some("Renamed".to_owned()),
             ..Default::default()
         });
         let mut projects = ProjectServiceClient::new(self.channel.clone());

@@ -112,7 +112,7 @@ impl Callers {
         let mut project_id = String::new();
         for _ in 0..200 {
             let request = pb::CreateProjectRequest {
-                name: "\u{1f3a5}".repeat(100),
+                display_name: "\u{1f3a5}".repeat(100),
                 ..Default::default()
             };
             let created = projects
@@ -166,7 +166,7 @@ async fn publish(
     number: usize,
 ) -> anyhow::Result<pb::HeartbeatPublishRequest> {
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let mut projects = ProjectServiceClient::new(channel.clone());

@@ -42,7 +42,7 @@ impl Account {
     pub async fn project(&self, url: &str, destinations: usize) -> anyhow::Result<String> {
         let mut projects = ProjectServiceClient::new(self.channel.clone());
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: Some(prost_types::Duration::default()),
             ..Default::default()
         };
@@ -53,7 +53,7 @@ impl Account {
             let request = pb::CreateDestinationRequest {
                 project_id: project_id.clone(),
                 platform: pb::Platform::Custom.into(),
-                name: format!("Platform {number}"),
+                display_name: format!("Platform {number}"),
                 url: url.to_owned(),
                 stream_key: format!("{project_id}-{number}"),
                 ..Default::default()
@@ -81,13 +81,14 @@ impl Account {
         for (project_id, _) in sending {
             let request = pb::ListStreamsRequest {
                 project_id,
-                status: Some(pb::StreamStatus::Live.into()),
+                state: Some(pb::StreamState::Live.into()),
                 ..Default::default()
             };
             let live = streams.list_streams(self.signed(request)).await?;
             for stream in live.into_inner().streams {
                 let request = pb::ListRelaysRequest {
                     stream_id: stream.id,
+                    ..Default::default()
                 };
                 let relays = streams.list_relays(self.signed(request)).await?;
                 let relays = relays.into_inner().relays;

@@ -95,7 +95,7 @@ impl UnaryService<pb::GetProjectRequest> for Bare {
             let project = match bare {
                 Self::Echo => pb::Project {
                     id: request.into_inner().project_id,
-                    name: "Show".to_owned(),
+                    display_name: "Show".to_owned(),
                     ..Default::default()
                 },
                 Self::Select(pool) => {
@@ -134,7 +134,7 @@ async fn select(pool: &PgPool, id: &str, owner: &str) -> Result<pb::Project, Sta
         .map_err(|error| Status::internal(error.to_string()))?;
     Ok(pb::Project {
         id: row.id.to_string(),
-        name: row.name,
+        display_name: row.name,
         disabled: row.disabled,
         stream_key_hint: row.stream_key_hint,
         revision: row.revision,

@@ -74,7 +74,7 @@ async fn account(channel: Channel, email: String) -> anyhow::Result<Account> {
     let destination = pb::CreateDestinationRequest {
         project_id: project_ids[0].clone(),
         platform: pb::Platform::Youtube.into(),
-        name: "Main channel".to_owned(),
+        display_name: "Main channel".to_owned(),
         stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
         ..Default::default()
     };
@@ -98,7 +98,7 @@ fn authorized<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
 
 fn new_project() -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     }
 }
@@ -145,7 +145,7 @@ impl Account {
         calls.push(self.call("AuthService/GetMe", &pb::GetMeRequest {}));
         let rename = pb::UpdateProjectRequest {
             project_id: self.project_ids[0].clone(),
-            name: Some("Renamed".to_owned()),
+            display_name: Some("Renamed".to_owned()),
             ..Default::default()
         };
         calls.push(self.call("ProjectService/UpdateProject", &rename));
@@ -160,7 +160,7 @@ impl Account {
         };
         let rename = pb::UpdateDestinationRequest {
             destination_id: self.destination_id.clone(),
-            name: Some("Renamed".to_owned()),
+            display_name: Some("Renamed".to_owned()),
             ..Default::default()
         };
         vec![

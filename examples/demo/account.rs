@@ -39,7 +39,7 @@ impl Account {
         };
 
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             // The stream ends with its publisher.
             reconnect_window: Some(prost_types::Duration::default()),
             ..Default::default()
@@ -57,7 +57,7 @@ impl Account {
         let request = pb::CreateDestinationRequest {
             project_id: self.project_id.clone(),
             platform: pb::Platform::Custom.into(),
-            name: name.to_owned(),
+            display_name: name.to_owned(),
             url: platform.url(),
             stream_key: format!("key-of-{name}"),
             ..Default::default()

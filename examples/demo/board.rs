@@ -74,7 +74,7 @@ impl Board {
     /// A line for the stream and one for each destination. A change of the first part is
     /// printed, a change of the second alone is not.
     fn lines(&self, observed: &Observed) -> Vec<(String, String)> {
-        let stream = (format!("stream  {}", status(observed)), String::new());
+        let stream = (format!("stream  {}", state(observed)), String::new());
         let relays = self.destinations.iter().map(|(id, name)| {
             let relay = observed.relays.get(id);
             let bytes = relay.map_or(0, |relay| relay.bytes_sent);
@@ -89,15 +89,15 @@ impl Board {
     }
 }
 
-fn status(observed: &Observed) -> String {
-    let status = observed.status().as_str_name();
-    let status = or_dash(status.trim_start_matches("STREAM_STATUS_"));
+fn state(observed: &Observed) -> String {
+    let state = observed.state().as_str_name();
+    let state = or_dash(state.trim_start_matches("STREAM_STATE_"));
     let reason = observed.stream.as_ref().map(pb::Stream::end_reason);
     match reason {
-        None | Some(pb::EndReason::Unspecified) => status.to_owned(),
+        None | Some(pb::EndReason::Unspecified) => state.to_owned(),
         Some(reason) => {
             let reason = reason.as_str_name().trim_start_matches("END_REASON_");
-            format!("{status} ({reason})")
+            format!("{state} ({reason})")
         }
     }
 }

@@ -28,10 +28,10 @@ pub struct ProjectWatch {
 }
 
 impl Observed {
-    /// The status of the stream.
-    pub fn status(&self) -> pb::StreamStatus {
+    /// The state of the stream.
+    pub fn state(&self) -> pb::StreamState {
         let stream = self.stream.as_ref();
-        stream.map_or(pb::StreamStatus::Unspecified, pb::Stream::status)
+        stream.map_or(pb::StreamState::Unspecified, pb::Stream::state)
     }
 
     /// The state of the relay to a destination.
@@ -113,6 +113,7 @@ impl ProjectWatch {
         };
         let request = pb::ListRelaysRequest {
             stream_id: stream.id.clone(),
+            ..Default::default()
         };
         let answer = self.client.list_relays(account.signed(request)).await?;
         for now in answer.into_inner().relays {

@@ -65,7 +65,7 @@ async fn play(stage: &Stage) -> anyhow::Result<()> {
 
     board.print("ending the publisher");
     publisher.end().await?;
-    let ended = async |observed: &Observed| Ok(observed.status() == pb::StreamStatus::Ended);
+    let ended = async |observed: &Observed| Ok(observed.state() == pb::StreamState::Ended);
     let what = "the stream has ended";
     watch
         .until(what, STEP_TIMEOUT, account, &mut board, ended)
@@ -87,7 +87,7 @@ fn is_sent_everywhere(observed: &Observed, platforms: &[Platform]) -> bool {
     let is_sent = |platform: &Platform| {
         observed.relay_state(&platform.destination_id) == pb::RelayState::Broadcasting
     };
-    observed.status() == pb::StreamStatus::Live && platforms.iter().all(is_sent)
+    observed.state() == pb::StreamState::Live && platforms.iter().all(is_sent)
 }
 
 async fn all_have(platforms: &[Platform], seconds: f64) -> anyhow::Result<bool> {

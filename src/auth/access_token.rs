@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{Secret, Time, now},
-    error::{Error, Result},
+    error::{Error, FoundInstead, Result},
 };
 
 /// The longest token that is parsed, in bytes. Tokens of this server are shorter than 700.
@@ -130,16 +130,11 @@ impl AccessTokens {
 
 /// Why a token is not valid, as its text tells.
 fn error_of(token: &str) -> Error {
-    const FORM: &str = "the bearer token is not an access token: it has not the form of a JWT";
-    const API_KEY: &str = "the bearer token is an API key: exchange it for an access token with \
-                           ExchangeApiKey";
-    const REFRESH_TOKEN: &str = "the bearer token is a refresh token: exchange it for an access \
-                                 token with RefreshTokens";
     if token.starts_with("slk_") {
-        return Error::AuthorizationMalformed(API_KEY);
+        return Error::AccessTokenMalformed(FoundInstead::ApiKey);
     }
     if token.starts_with("slr_") {
-        return Error::AuthorizationMalformed(REFRESH_TOKEN);
+        return Error::AccessTokenMalformed(FoundInstead::RefreshToken);
     }
     let mut parts = token.split('.');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -151,7 +146,7 @@ fn error_of(token: &str) -> Error {
                 false => Error::AccessTokenInvalid,
             }
         }
-        _ => Error::AuthorizationMalformed(FORM),
+        _ => Error::AccessTokenMalformed(FoundInstead::NoJwt),
     }
 }
 

@@ -4,7 +4,7 @@ use tracing::Span;
 use super::{AccessTokens, Caller, RateLimits, RequiredAccess, Revocations};
 use crate::{
     domain::{PeerAddress, Time, now},
-    error::{Error, Result},
+    error::{Error, FoundInstead, Result},
 };
 
 /// The interceptor of all services: authenticates and authorizes each call, and
@@ -87,16 +87,13 @@ fn bearer_token(metadata: &MetadataMap) -> Result<&str> {
     let mut headers = metadata.get_all("authorization").iter();
     let header = headers.next().ok_or(Error::AccessTokenMissing)?;
     if headers.next().is_some() {
-        let several = "there are several authorization headers: send one";
-        return Err(Error::AuthorizationMalformed(several));
+        return Err(Error::AccessTokenMalformed(FoundInstead::SeveralHeaders));
     }
 
     let header = header.to_str().unwrap_or_default();
     match header.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(Error::AuthorizationMalformed(
-            "the authorization header must be the word Bearer, a space and an access token",
-        )),
+        _ => Err(Error::AccessTokenMalformed(FoundInstead::NoBearer)),
     }
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
-    domain::{DestinationId, KeyPurpose, ProjectId, SessionId},
+    domain::{ApiKeyId, DestinationId, KeyPurpose, ProjectId, SessionId},
     random::{hex, random_bytes},
 };
 
@@ -148,6 +148,11 @@ impl AssociatedData {
     /// For the URL from which a stream's media can be read.
     pub fn play_url(id: Uuid) -> Self {
         Self(format!("streams/play_url/{id}"))
+    }
+
+    /// For the secret of an API key that was created with a request id.
+    pub fn api_key_secret(id: ApiKeyId) -> Self {
+        Self(format!("idempotent_creates/secret/{id}"))
     }
 
     /// For a key of the `keys` table.

@@ -211,6 +211,7 @@ impl Rotation {
             SealedColumn::SrtPassphrases => AssociatedData::srt_passphrase(value.id.into()),
             SealedColumn::RefreshSeeds => AssociatedData::refresh_seed(value.id.into()),
             SealedColumn::PlayUrls => AssociatedData::play_url(value.id),
+            SealedColumn::RepeatedSecrets => AssociatedData::api_key_secret(value.id.into()),
         };
         let secret = match self.keys.sealer.open(&aad, &value.sealed) {
             Ok(secret) => secret,

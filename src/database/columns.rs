@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, Platform, PublishConflictPolicy,
-    ReconnectWindow, RefusalReason, RelayState, Scopes, StreamStatus,
+    ReconnectWindow, RefusalReason, RelayState, Scopes, StreamState,
 };
 
 impl<T, DB: Database> Type<DB> for Id<T>
@@ -71,7 +71,7 @@ macro_rules! impl_decode {
 impl_decode!(
     String => |name| Self::parse(&name);
     EmailKind, EndReason, IngestProtocol, KeyPurpose, Platform, PublishConflictPolicy,
-    RefusalReason, RelayState, StreamStatus,
+    RefusalReason, RelayState, StreamState,
 );
 impl_decode!(String => |names| Some(Self::from_claim(&names)); Scopes);
 impl_decode!(i64 => parse_window; ReconnectWindow);

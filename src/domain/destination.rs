@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     DestinationId, IngestUrl, Invalid, Name, Platform, PlatformKind, ProjectId, Scheme, Secret,
     SrtEncryption, Time, UrlPolicy, invalid::refuse, invisible_characters::reject_invisible,
-    srt::check_stream_id,
+    project::etag, srt::check_stream_id,
 };
 
 /// A platform's ingest to which a project's streams are sent.
@@ -16,13 +16,15 @@ pub struct Destination {
     /// The platform.
     pub platform: Platform,
     /// The name its owner gave it.
-    pub name: String,
+    #[serde(rename = "name")]
+    pub display_name: String,
     /// The ingest address, without the stream key.
     pub url: String,
     /// The last four characters of the stream key; empty for a short key.
     pub stream_key_hint: String,
-    /// Whether streams are sent there.
-    pub enabled: bool,
+    /// Whether streams that go live are not sent there.
+    #[serde(rename = "enabled", with = "enabled")]
+    pub disabled: bool,
     /// Whether the media is encrypted with an SRT passphrase.
     #[serde(default)]
     pub has_srt_passphrase: bool,
@@ -35,23 +37,56 @@ pub struct Destination {
     pub update_time: Time,
 }
 
+impl Destination {
+    /// Identifies its version (AIP-154).
+    pub fn etag(&self) -> String {
+        let version = (
+            self.id.uuid(),
+            self.platform.as_str(),
+            &self.display_name,
+            &self.url,
+            self.disabled,
+        );
+        let changed = (
+            &self.stream_key_hint,
+            self.has_srt_passphrase,
+            self.srt_pbkeylen,
+            self.update_time.timestamp_micros(),
+        );
+        etag(&(version, changed))
+    }
+}
+
 /// Changes to a destination; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct DestinationUpdate {
     /// The platform.
     pub platform: Option<Platform>,
     /// Its name.
-    pub name: Option<Name>,
+    pub display_name: Option<Name>,
     /// The ingest address; `Some(None)` means the platform's own.
     pub url: Option<Option<IngestUrl>>,
     /// The stream key.
     pub stream_key: Option<Secret>,
-    /// Whether streams are sent there.
-    pub enabled: Option<bool>,
+    /// Whether streams that go live are not sent there.
+    pub disabled: Option<bool>,
     /// The SRT passphrase; `Some(None)` removes it.
     pub srt_passphrase: Option<Option<Secret>>,
     /// The length of the SRT key in bytes.
     pub srt_pbkeylen: Option<i32>,
+}
+
+/// Stored events have the opposite, `enabled`.
+mod enabled {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(disabled: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+        (!disabled).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+        bool::deserialize(deserializer).map(|enabled| !enabled)
+    }
 }
 
 impl DestinationUpdate {

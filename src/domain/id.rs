@@ -120,6 +120,12 @@ pub struct Page {
 }
 
 impl Page {
+    /// Only ids above this one, in a list whose ids ascend. Its page tokens have the complement
+    /// of an id.
+    pub fn above(&self) -> Uuid {
+        Uuid::from_u128(!self.below.as_u128())
+    }
+
     /// The number of rows to read: one more than the page size, to detect another page.
     pub fn limit(&self) -> i64 {
         let size = i64::try_from(self.size).unwrap_or(i64::MAX);

@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Invalid, Name, ProjectId, StreamId, Time, invalid::refuse};
+use crate::random::{hex, sha256};
 
 /// A channel of a user, with one stream key and at most one stream at a time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -10,7 +11,8 @@ pub struct Project {
     /// Its id.
     pub id: ProjectId,
     /// The name its owner gave it.
-    pub name: String,
+    #[serde(rename = "name")]
+    pub display_name: String,
     /// Whether publishers are refused.
     pub disabled: bool,
     /// How long a stream waits for its publisher to reconnect.
@@ -29,11 +31,34 @@ pub struct Project {
     pub update_time: Time,
 }
 
+impl Project {
+    /// Identifies the version of its own fields and its stream key (AIP-154). What happens to
+    /// its destinations, streams and relays does not change it.
+    pub fn etag(&self) -> String {
+        let window = self.reconnect_window.as_millis();
+        let policy = self.publish_conflict_policy.as_str();
+        let version = (
+            self.id.uuid(),
+            &self.display_name,
+            self.disabled,
+            window,
+            policy,
+        );
+        let changed = (&self.stream_key_hint, self.update_time.timestamp_micros());
+        etag(&(version, changed))
+    }
+}
+
+/// The digest of a version. A time alone would not do: two changes can have the same.
+pub(super) fn etag(version: &impl std::fmt::Debug) -> String {
+    hex(&sha256(&format!("{version:?}"))[..12])
+}
+
 /// Changes to a project; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct ProjectUpdate {
     /// Its name.
-    pub name: Option<Name>,
+    pub display_name: Option<Name>,
     /// Whether publishers are refused.
     pub disabled: Option<bool>,
     /// How long a stream waits for its publisher to reconnect.

@@ -1,7 +1,7 @@
 //! The decision whether a publisher may begin, and the record of a refusal.
 
 use super::{
-    ProjectId, PublishConflictPolicy, Publisher, ReconnectWindow, RefusalId, Stream, StreamStatus,
+    ProjectId, PublishConflictPolicy, Publisher, ReconnectWindow, RefusalId, Stream, StreamState,
     Time,
 };
 
@@ -92,9 +92,7 @@ impl PublishRules {
 
         match running {
             None => Ok(BeginDecision::Begin),
-            Some(stream) if stream.status == StreamStatus::Reconnecting => {
-                Ok(BeginDecision::Resume)
-            }
+            Some(stream) if stream.state == StreamState::Reconnecting => Ok(BeginDecision::Resume),
             Some(_) if self.policy == PublishConflictPolicy::Takeover => {
                 Ok(BeginDecision::TakeOver)
             }

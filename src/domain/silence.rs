@@ -1,7 +1,7 @@
 //! What the silence of a media server or of a relay worker does to streams and relays.
 
 use super::{
-    EndReason, ReconnectWindow, Relay, RelayState, RelayTimeouts, Stream, StreamStatus,
+    EndReason, ReconnectWindow, Relay, RelayState, RelayTimeouts, Stream, StreamState,
     StreamTimeouts, Time,
 };
 
@@ -43,28 +43,28 @@ impl Stream {
     ) -> bool {
         let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
         let silent = self.last_seen_time + timeouts.heartbeat <= now;
-        match self.status {
-            StreamStatus::Connecting if overdue => {
+        match self.state {
+            StreamState::Connecting if overdue => {
                 self.end(EndReason::NeverStarted, self.last_seen_time)
             }
-            StreamStatus::Reconnecting if overdue && self.live_time.is_none() => {
+            StreamState::Reconnecting if overdue && self.live_time.is_none() => {
                 self.end(EndReason::NeverStarted, self.last_seen_time);
             }
-            StreamStatus::Reconnecting if overdue => {
+            StreamState::Reconnecting if overdue => {
                 self.end(EndReason::ReconnectTimeout, self.last_seen_time);
             }
-            StreamStatus::Live if silent && window.is_zero() => {
+            StreamState::Live if silent && window.is_zero() => {
                 self.end(EndReason::HeartbeatTimeout, self.last_seen_time);
             }
-            StreamStatus::Live if silent => {
+            StreamState::Live if silent => {
                 // `connected` stays true: a heartbeat of this connection makes the stream live again.
-                self.status = StreamStatus::Reconnecting;
+                self.state = StreamState::Reconnecting;
                 self.deadline = Some(now + window.as_duration());
             }
-            StreamStatus::Connecting
-            | StreamStatus::Live
-            | StreamStatus::Reconnecting
-            | StreamStatus::Ended => {
+            StreamState::Connecting
+            | StreamState::Live
+            | StreamState::Reconnecting
+            | StreamState::Ended => {
                 return false;
             }
         }

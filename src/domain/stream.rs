@@ -52,7 +52,8 @@ pub struct Stream {
     /// The project that it belongs to.
     pub project_id: ProjectId,
     /// Its state.
-    pub status: StreamStatus,
+    #[serde(rename = "status")]
+    pub state: StreamState,
     /// Counts the accepted publishes, from 1.
     pub epoch: i64,
     /// The connection of the newest epoch.
@@ -98,7 +99,7 @@ impl Stream {
         Self {
             id: StreamId::generate(),
             project_id,
-            status: StreamStatus::Connecting,
+            state: StreamState::Connecting,
             epoch: 1,
             publisher,
             connected: true,
@@ -120,10 +121,10 @@ impl Stream {
         self.connected = true;
         self.stats = None;
         self.last_seen_time = now;
-        self.status = if self.live_time.is_some() {
-            StreamStatus::Live
+        self.state = if self.live_time.is_some() {
+            StreamState::Live
         } else {
-            StreamStatus::Connecting
+            StreamState::Connecting
         };
         self.deadline = self.live_time.is_none().then(|| now + timeouts.connect);
     }
@@ -131,8 +132,8 @@ impl Stream {
     /// Records that the connection that holds the stream is open, with or without media.
     pub fn record_activity(&mut self, media_flows: bool, now: Time) {
         self.last_seen_time = now;
-        if media_flows || self.status == StreamStatus::Reconnecting && self.live_time.is_some() {
-            self.status = StreamStatus::Live;
+        if media_flows || self.state == StreamState::Reconnecting && self.live_time.is_some() {
+            self.state = StreamState::Live;
             self.live_time.get_or_insert(now);
             self.deadline = None;
         }
@@ -140,7 +141,7 @@ impl Stream {
 
     /// Whether this connection, at this epoch, holds the stream.
     pub fn is_held_by(&self, publisher: &Publisher, epoch: i64) -> bool {
-        self.status != StreamStatus::Ended && self.epoch == epoch && self.is_connected_to(publisher)
+        self.state != StreamState::Ended && self.epoch == epoch && self.is_connected_to(publisher)
     }
 
     /// Whether this is the connection of the newest epoch, and believed to be open.
@@ -171,7 +172,7 @@ impl Stream {
         if window.is_zero() {
             self.end(EndReason::PublisherEnded, now);
         } else {
-            self.status = StreamStatus::Reconnecting;
+            self.state = StreamState::Reconnecting;
             self.deadline = Some(now + window.as_duration());
         }
     }
@@ -181,15 +182,15 @@ impl Stream {
         self.connected = false;
         if window.is_zero() {
             self.end(reason, self.last_seen_time);
-        } else if self.status != StreamStatus::Reconnecting {
-            self.status = StreamStatus::Reconnecting;
+        } else if self.state != StreamState::Reconnecting {
+            self.state = StreamState::Reconnecting;
             self.deadline = Some(now + window.as_duration());
         }
     }
 
     /// Ends the stream.
     pub fn end(&mut self, reason: EndReason, time: Time) {
-        self.status = StreamStatus::Ended;
+        self.state = StreamState::Ended;
         self.connected = false;
         self.deadline = None;
         self.end_time = Some(time);
@@ -199,7 +200,7 @@ impl Stream {
 
 text_enum! {
     /// The state of a stream.
-    pub enum StreamStatus {
+    pub enum StreamState {
         /// A publisher was accepted, but no media has arrived.
         Connecting = "connecting",
         /// Media is arriving.
@@ -211,7 +212,7 @@ text_enum! {
     }
 }
 
-impl StreamStatus {
+impl StreamState {
     /// The states of streams that have not ended.
     pub const UNENDED: [Self; 3] = [Self::Connecting, Self::Live, Self::Reconnecting];
 }

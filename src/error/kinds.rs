@@ -15,9 +15,9 @@ pub enum Error {
     /// The call has no access token, but needs one.
     #[error("an access token is needed: send the header `authorization: Bearer <access token>`")]
     AccessTokenMissing,
-    /// The `authorization` header has no access token of this server, by its form alone.
+    /// The `authorization` header has something else than an access token, by its form alone.
     #[error("{0}")]
-    AuthorizationMalformed(&'static str),
+    AccessTokenMalformed(FoundInstead),
     /// The access token has expired, according to its own claim.
     #[error("the access token has expired: refresh it")]
     AccessTokenExpired,
@@ -100,6 +100,9 @@ pub enum Error {
     /// The stream is neither live nor reconnecting.
     #[error("the stream is not live")]
     StreamNotLive,
+    /// The resource has changed since its etag was read.
+    #[error("the resource has changed since this etag was read: read it again")]
+    EtagMismatch,
     /// A concurrent change was faster.
     #[error("the change lost a race with another one")]
     ConcurrentChange,
@@ -154,6 +157,54 @@ pub enum Error {
     /// A bug or a fault of the data.
     #[error("internal error")]
     Internal(#[source] anyhow::Error),
+}
+
+/// What an `authorization` header has instead of an access token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundInstead {
+    /// An API key.
+    ApiKey,
+    /// A refresh token.
+    RefreshToken,
+    /// Another scheme than `Bearer`, or none.
+    NoBearer,
+    /// A text that has not the form of a JWT.
+    NoJwt,
+    /// Several headers.
+    SeveralHeaders,
+}
+
+impl FoundInstead {
+    /// The name in the metadata of the error.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ApiKey => "API_KEY",
+            Self::RefreshToken => "REFRESH_TOKEN",
+            Self::NoBearer => "NO_BEARER",
+            Self::NoJwt => "NO_JWT",
+            Self::SeveralHeaders => "SEVERAL_HEADERS",
+        }
+    }
+}
+
+impl std::fmt::Display for FoundInstead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ApiKey => {
+                "the bearer token is an API key: exchange it for an access token with \
+                 ExchangeApiKey"
+            }
+            Self::RefreshToken => {
+                "the bearer token is a refresh token: exchange it for an access token with \
+                 RefreshTokens"
+            }
+            Self::NoBearer => {
+                "the authorization header must be the word Bearer, a space and an access token"
+            }
+            Self::NoJwt => "the bearer token is not an access token: it has not the form of a JWT",
+            Self::SeveralHeaders => "there are several authorization headers: send one",
+        })
+    }
 }
 
 impl Error {

@@ -9,5 +9,5 @@ mod kinds;
 mod status;
 
 pub use causes::with_causes;
-pub use kinds::{Error, Result};
+pub use kinds::{Error, FoundInstead, Result};
 pub use status::{DOMAIN, show_causes};

@@ -32,9 +32,8 @@ impl Error {
             Self::Invalid(_) => (Code::InvalidArgument, Reason::FieldsInvalid),
             Self::AccessTokenMissing => (Code::Unauthenticated, Reason::AccessTokenMissing),
             Self::AccessTokenExpired => (Code::Unauthenticated, Reason::AccessTokenExpired),
-            Self::AccessTokenInvalid | Self::AuthorizationMalformed(_) => {
-                (Code::Unauthenticated, Reason::AccessTokenInvalid)
-            }
+            Self::AccessTokenInvalid => (Code::Unauthenticated, Reason::AccessTokenInvalid),
+            Self::AccessTokenMalformed(_) => (Code::Unauthenticated, Reason::AccessTokenMalformed),
             Self::CredentialsInvalid => (Code::Unauthenticated, Reason::CredentialsInvalid),
             Self::RefreshTokenInvalid => (Code::Unauthenticated, Reason::RefreshTokenInvalid),
             Self::RefreshTokenReused => (Code::Unauthenticated, Reason::RefreshTokenReused),
@@ -67,6 +66,7 @@ impl Error {
             Self::DestinationLimit => (Code::FailedPrecondition, Reason::DestinationLimitReached),
             Self::StreamNotLive => (Code::FailedPrecondition, Reason::StreamNotLive),
             Self::ProjectLive => (Code::FailedPrecondition, Reason::ProjectLive),
+            Self::EtagMismatch => (Code::Aborted, Reason::EtagMismatch),
             Self::ConcurrentChange | Self::LostRace(_) => (Code::Aborted, Reason::ConcurrentChange),
             Self::PasswordQueueFull(_) => (Code::ResourceExhausted, Reason::PasswordQueueFull),
             Self::TooManyAttempts(_) => (Code::ResourceExhausted, Reason::TooManyAttempts),
@@ -138,7 +138,7 @@ impl Error {
             Self::AccessTokenMissing
             | Self::AccessTokenExpired
             | Self::AccessTokenInvalid
-            | Self::AuthorizationMalformed(_)
+            | Self::AccessTokenMalformed(_)
             | Self::CredentialsInvalid
             | Self::RefreshTokenInvalid
             | Self::RefreshTokenReused
@@ -153,6 +153,7 @@ impl Error {
             | Self::PublishRefused(RefusalCause::Conflict | RefusalCause::KeyReplaced)
             | Self::ResyncRequired
             | Self::WatchEnded { .. }
+            | Self::EtagMismatch
             | Self::ConcurrentChange
             | Self::LostRace(_)
             | Self::DeadlineExceeded
@@ -193,6 +194,9 @@ impl Error {
     fn metadata(&self) -> std::collections::HashMap<String, String> {
         match self {
             Self::ScopeMissing(scope) => [("scope".to_owned(), scope.as_str().to_owned())].into(),
+            Self::AccessTokenMalformed(found) => {
+                [("found".to_owned(), found.name().to_owned())].into()
+            }
             Self::RequestTooLarge(max_bytes) => {
                 [("max_bytes".to_owned(), max_bytes.to_string())].into()
             }

@@ -61,7 +61,7 @@ async fn expire_all_streams(
         match publishing.expire(id, expiry, now).await {
             Ok(Some(stream)) => tracing::info!(
                 stream_id = %id,
-                status = stream.status.as_str(),
+                state = stream.state.as_str(),
                 end_reason = stream.end_reason.map(|reason| reason.as_str()),
                 "stream is overdue",
             ),

@@ -9,7 +9,7 @@ use tokio::{
 use crate::{
     auth::Revocations,
     database::Database,
-    domain::{RelayState, StreamStatus, now},
+    domain::{RelayState, StreamState, now},
     readiness::{Health, Readiness},
     repositories::ResourceCounts,
     telemetry::metrics::{
@@ -146,8 +146,8 @@ fn set_counts(counts: &ResourceCounts) {
         let found = counts.iter().find(|(counted, _)| counted == name);
         found.map_or(0, |(_, count)| *count)
     };
-    for status in StreamStatus::UNENDED {
-        let name = status.as_str();
+    for state in StreamState::UNENDED {
+        let name = state.as_str();
         let streams = SERVER.streams.with_label_values(&[name]);
         streams.set(count_of(&counts.streams, name));
     }

@@ -3,7 +3,9 @@ use uuid::Uuid;
 
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
-    domain::{AuditContext, AuditEvent, AuditEventId, Page, RequestOrigin, Time, UserId},
+    domain::{
+        AuditContext, AuditEvent, AuditEventId, CreateTimeRange, Page, RequestOrigin, Time, UserId,
+    },
     error::Result,
 };
 
@@ -41,16 +43,27 @@ impl AuditLog {
     }
 
     /// The entries of a user, newest first.
-    pub async fn list(&self, user_id: UserId, page: Page) -> Result<Vec<AuditEvent>> {
+    pub async fn list(
+        &self,
+        user_id: UserId,
+        created: CreateTimeRange,
+        page: Page,
+    ) -> Result<Vec<AuditEvent>> {
         fetch_all!(
             self.database.reader(),
             "select id, create_time, action, result, session_id, api_key_id, resource_id,
                     peer_address, user_agent
              from audit_events
-             where user_id = $1 and id < $2
+             where user_id = $1 and id < $2 and create_time > $4 and create_time < $5
              order by id desc
              limit $3",
-            [user_id, page.below, page.limit()]
+            [
+                user_id,
+                page.below,
+                page.limit(),
+                created.after,
+                created.before
+            ]
         )
     }
 

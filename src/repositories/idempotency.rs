@@ -1,5 +1,5 @@
-//! Idempotent creates (AIP-155): the `request_id` is stored with the id of the created
-//! resource, in the transaction that creates it.
+//! Idempotent calls (AIP-155): the `request_id` is stored with the id of the created or changed
+//! resource, in the transaction that creates or changes it.
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::{
 /// How long a request id is stored.
 const REQUEST_ID_RETENTION: TimeDelta = TimeDelta::hours(24);
 
-/// The identity of a create request, which may be repeated.
+/// The identity of a request, which may be repeated.
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey {
     /// The user; nil if the request creates one.
@@ -24,6 +24,38 @@ pub struct IdempotencyKey {
     pub method: &'static str,
     /// Keyed digests of the request, one per key. The first one is stored.
     pub fingerprints: Vec<[u8; 32]>,
+}
+
+/// What a change depends on, and its identity.
+#[derive(Debug, Clone, Default)]
+pub struct ChangeOptions {
+    /// The etag that the resource must still have; `None` means any.
+    pub etag: Option<String>,
+    /// The identity of the request, so that a repeated one has no second effect.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+impl ChangeOptions {
+    /// `EtagMismatch` if the resource must have another etag than its current one.
+    pub fn check_etag(&self, current: &str) -> Result<()> {
+        match &self.etag {
+            Some(etag) if etag != current => Err(Error::EtagMismatch),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores the request with the resource that it changed, if it has an identity.
+    pub(crate) async fn record(
+        &self,
+        tx: &mut Transaction,
+        resource_id: Uuid,
+        now: Time,
+    ) -> Result<()> {
+        match &self.idempotency {
+            Some(key) => key.record(tx, resource_id, now).await,
+            None => Ok(()),
+        }
+    }
 }
 
 /// The result of a create.
@@ -63,12 +95,35 @@ impl IdempotencyKey {
         Error::invalid("request_id", "must not be used for another request")
     }
 
-    /// Stores the resource that this request created. `ConcurrentChange` if the same request
-    /// is executed concurrently.
+    /// The sealed secret that this request created, for a repetition.
+    pub(crate) async fn find_secret(&self, database: &Database) -> Result<Option<Vec<u8>>> {
+        let found: Option<Option<Vec<u8>>> = fetch_optional_scalar!(
+            database.reader(),
+            "select secret_sealed
+             from idempotent_creates
+             where owner_id = $1 and request_id = $2",
+            [self.owner_id, self.request_id]
+        )?;
+        Ok(found.flatten())
+    }
+
+    /// Stores the resource that this request created or changed. `ConcurrentChange` if the same
+    /// request is executed concurrently.
     pub(crate) async fn record(
         &self,
         tx: &mut Transaction,
         resource_id: Uuid,
+        now: Time,
+    ) -> Result<()> {
+        self.record_with_secret(tx, resource_id, None, now).await
+    }
+
+    /// The same, with the sealed secret of the created resource if only the response has it.
+    pub(crate) async fn record_with_secret(
+        &self,
+        tx: &mut Transaction,
+        resource_id: Uuid,
+        secret_sealed: Option<&[u8]>,
         now: Time,
     ) -> Result<()> {
         execute!(
@@ -81,15 +136,17 @@ impl IdempotencyKey {
         execute!(
             tx,
             "insert into idempotent_creates
-                 (owner_id, request_id, method, fingerprint, resource_id, create_time)
-             values ($1, $2, $3, $4, $5, $6)",
+                 (owner_id, request_id, method, fingerprint, resource_id, create_time,
+                  secret_sealed)
+             values ($1, $2, $3, $4, $5, $6, $7)",
             [
                 self.owner_id,
                 self.request_id,
                 self.method,
                 self.fingerprints.first().map(|digest| &digest[..]),
                 resource_id,
-                now
+                now,
+                secret_sealed
             ]
         )
         .map_err(on_unique_violation(Error::ConcurrentChange))
@@ -133,5 +190,21 @@ where
             None => Err(Error::ConcurrentChange),
         },
         created => created.map(Created::New),
+    }
+}
+
+/// Makes a change once. If the same request has made it, reads the resource with `get`.
+pub(crate) async fn change_once<T, F>(
+    database: &Database,
+    key: Option<&IdempotencyKey>,
+    now: Time,
+    change: impl Future<Output = Result<T>>,
+    get: impl Fn(Uuid) -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    match create_once(database, key, now, change, get).await? {
+        Created::New(resource) | Created::Existing(resource) => Ok(resource),
     }
 }

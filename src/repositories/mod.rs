@@ -18,19 +18,20 @@ mod sql;
 mod streams;
 
 pub use accounts::{
-    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewUser, RevocationCursor,
-    Sessions, SignedIn, TokenRevocations, Users, VerifiedCredential,
+    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewSecret, NewUser,
+    RepeatableSecret, RevocationCursor, Sessions, SignedIn, TokenRevocations, Users,
+    VerifiedCredential,
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};
-pub use idempotency::{Created, IdempotencyKey};
+pub use idempotency::{ChangeOptions, Created, IdempotencyKey};
 pub use key_records::KeyRecords;
 pub use outbox::Outbox;
 pub use projects::{
     Destinations, Events, NewProject, NewStreamKey, Projects, SealedChange, SealedDestination,
-    SealedTarget, StoredDestination, StreamKeys,
+    SealedTarget, StoredDestination, StreamKeyRotation, StreamKeys,
 };
 pub use relays::{ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease};
 pub use resource_counts::ResourceCounts;
 pub use sealed_columns::{SealedColumn, SealedValue};
-pub use streams::{PublishAttempt, Publishing, Refusals, Streams};
+pub use streams::{PublishAttempt, Publishing, Refusals, StreamFilter, Streams};

@@ -5,7 +5,7 @@ use crate::{database::Database, domain::Time, error::Result};
 /// The numbers of resources of all tenants together, for the metrics.
 #[derive(Debug, Default)]
 pub struct ResourceCounts {
-    /// Streams that have not ended, by status.
+    /// Streams that have not ended, by state.
     pub streams: Vec<(String, i64)>,
     /// Their relays, by state.
     pub relays: Vec<(String, i64)>,

@@ -16,6 +16,8 @@ pub enum SealedColumn {
     RefreshSeeds,
     /// The play URLs of streams.
     PlayUrls,
+    /// The secrets of API keys that were created with a request id, for a day.
+    RepeatedSecrets,
 }
 
 /// A sealed value and the id of its row.
@@ -29,12 +31,13 @@ pub struct SealedValue {
 
 impl SealedColumn {
     /// All columns.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::StreamKeys,
         Self::DestinationKeys,
         Self::SrtPassphrases,
         Self::RefreshSeeds,
         Self::PlayUrls,
+        Self::RepeatedSecrets,
     ];
 
     /// The table, the column of the row's id, and the sealed column. Nothing else becomes part
@@ -46,6 +49,7 @@ impl SealedColumn {
             Self::SrtPassphrases => ["destinations", "id", "srt_passphrase_sealed"],
             Self::RefreshSeeds => ["sessions", "id", "refresh_seed"],
             Self::PlayUrls => ["streams", "play_url_id", "play_url_sealed"],
+            Self::RepeatedSecrets => ["idempotent_creates", "resource_id", "secret_sealed"],
         }
     }
 

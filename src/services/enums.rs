@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         EndReason, IngestProtocol, Invalid, LintCode, Platform, PlatformKind, PlatformTls,
-        PublishConflictPolicy, RefusalReason, RelayState, StreamStatus,
+        PublishConflictPolicy, RefusalReason, RelayState, StreamState,
     },
     proto::v1 as pb,
 };
@@ -51,7 +51,7 @@ message_enums! {
     PublishConflictPolicy => PublishConflictPolicy { RejectNew Takeover }
     RefusalReason => ErrorReason { StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld }
     RelayState => RelayState { Idle Starting Broadcasting Stalled Retrying Failed Stopping }
-    StreamStatus => StreamStatus { Connecting Live Reconnecting Ended }
+    StreamState => StreamState { Connecting Live Reconnecting Ended }
 }
 
 impl From<IngestProtocol> for pb::IngestProtocol {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::Sealer,
-    domain::{Id, Invalid, Time, Violation, now},
+    domain::{CreateTimeRange, Id, Invalid, Time, UserId, Violation, now},
     error::Error,
     repositories::IdempotencyKey,
 };
@@ -128,7 +128,7 @@ pub(super) fn read_timestamp(value: prost_types::Timestamp) -> Result<Time, Inva
         .ok_or_else(|| Invalid::because("must be a time of the years 1 to 9999"))
 }
 
-/// Reads the optional `request_id` of a create.
+/// Reads an optional `request_id`.
 pub(super) fn read_request_id(text: &str) -> Result<Option<Uuid>, Invalid> {
     match text {
         "" => Ok(None),
@@ -139,7 +139,37 @@ pub(super) fn read_request_id(text: &str) -> Result<Option<Uuid>, Invalid> {
     }
 }
 
-/// The idempotency key of a create. `request` is the content that a repetition must have too.
+/// Reads the optional `request_id` of a request of this user, and identifies the request with it.
+/// `request` is the content that a repetition must have too.
+pub(super) fn read_idempotency(
+    fields: &mut Fields,
+    user: UserId,
+    request_id: &str,
+    method: &'static str,
+    request: &[u8],
+    sealer: &Sealer,
+) -> Option<Option<IdempotencyKey>> {
+    let id = fields.read("request_id", read_request_id(request_id))?;
+    Some(id.map(|id| idempotency_key(user.uuid(), id, method, request, sealer)))
+}
+
+/// Reads the optional bounds of a list by creation time.
+pub(super) fn read_created(
+    fields: &mut Fields,
+    after: Option<prost_types::Timestamp>,
+    before: Option<prost_types::Timestamp>,
+) -> Option<CreateTimeRange> {
+    let after = fields.read_optional("created_after", after.map(read_timestamp));
+    let before = fields.read_optional("created_before", before.map(read_timestamp));
+    Some(CreateTimeRange::new(after?, before?))
+}
+
+/// The optional etag of a change; empty means none.
+pub(super) fn read_etag(etag: String) -> Option<String> {
+    Some(etag).filter(|etag| !etag.is_empty())
+}
+
+/// The idempotency key of a request. `request` is the content that a repetition must have too.
 pub(super) fn idempotency_key(
     owner_id: Uuid,
     request_id: Uuid,

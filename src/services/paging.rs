@@ -4,12 +4,13 @@
 //! it cannot be forged or used for another list.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use prost_types::Timestamp;
 use uuid::Uuid;
 
-use super::fields::Fields;
+use super::fields::{Fields, read_created};
 use crate::{
     auth::Sealer,
-    domain::{Invalid, Page, ProjectId, Tenant},
+    domain::{CreateTimeRange, Invalid, Page},
     error::Result,
 };
 
@@ -72,20 +73,22 @@ impl PageTokens {
         Fields::read_all(|fields| self.read(fields, name, size, token))
     }
 
-    /// Reads the fields of a request for a list of a project that has no others.
-    pub fn read_of_project(
+    /// Reads the fields of a request for a list that is filtered by creation time only.
+    pub fn read_created(
         &self,
-        list: &str,
-        tenant: Tenant,
-        project_id: &str,
+        name: &str,
+        (after, before): (Option<Timestamp>, Option<Timestamp>),
         size: i32,
         token: &str,
-    ) -> Result<(ProjectId, PageRequest)> {
+    ) -> Result<(CreateTimeRange, PageRequest)> {
         Fields::read_all(|fields| {
-            let project_id = fields.read("project_id", ProjectId::parse(project_id));
-            let name = format!("{list}/{tenant:?}/{project_id:?}");
+            let created = read_created(fields, after, before);
+            let name = match created {
+                Some(created) => format!("{name}{created}"),
+                None => name.to_owned(),
+            };
             let page = self.read(fields, name, size, token);
-            project_id.zip(page)
+            created.zip(page)
         })
     }
 

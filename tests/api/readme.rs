@@ -83,9 +83,9 @@ async fn run_commands(
         "rpc BeginPublish",
         "\"url\": \"rtmps://a.rtmps.youtube.com",
         "PUBLISH_ACTION_CONTINUE",
-        "STREAM_STATUS_LIVE",
+        "STREAM_STATE_LIVE",
         "RELAY_STATE_IDLE",
-        "STREAM_STATUS_RECONNECTING",
+        "STREAM_STATE_RECONNECTING",
         "END_REASON_STOPPED_BY_OWNER",
     ] {
         assert!(stdout.contains(expected), "{expected} is not in: {stdout}");
@@ -116,7 +116,7 @@ async fn the_readme_commands_work_when_typed_slowly(#[values(Sqlite, Postgres)] 
     let stdout = run_commands(&database, engine, &program, TYPE_SLOWLY).await;
 
     // ListStreams shows that the server noticed the silence; EndPublish is the other one.
-    let reconnecting = stdout.matches("STREAM_STATUS_RECONNECTING").count();
+    let reconnecting = stdout.matches("STREAM_STATE_RECONNECTING").count();
     assert_eq!(reconnecting, 2, "{stdout}");
 }
 

@@ -29,14 +29,14 @@ def main(address, operator_key):
     ).tokens
     ada = bearer(tokens.access_token)
 
-    request = project_pb2.CreateProjectRequest(name="Friday show")
+    request = project_pb2.CreateProjectRequest(display_name="Friday show")
     request.reconnect_window.FromSeconds(0)
     made = projects.CreateProject(request, metadata=ada)
     projects.CreateDestination(
         project_pb2.CreateDestinationRequest(
             project_id=made.project.id,
             platform=project_pb2.PLATFORM_YOUTUBE,
-            name="My channel",
+            display_name="My channel",
             stream_key="abcd-efgh-ijkl-mnop",
         ),
         metadata=ada,
@@ -54,18 +54,18 @@ def main(address, operator_key):
         stream_pb2.HeartbeatPublishRequest(**report), metadata=media
     )
     assert beat.action == stream_pb2.PUBLISH_ACTION_CONTINUE
-    assert beat.stream.status == stream_pb2.STREAM_STATUS_LIVE
+    assert beat.stream.state == stream_pb2.STREAM_STATE_LIVE
 
     live = streams.ListStreams(
         stream_pb2.ListStreamsRequest(
-            project_id=made.project.id, status=stream_pb2.STREAM_STATUS_LIVE
+            project_id=made.project.id, state=stream_pb2.STREAM_STATE_LIVE
         ),
         metadata=ada,
     ).streams
     assert [stream.id for stream in live] == [begun.id]
 
     ended = streams.EndPublish(stream_pb2.EndPublishRequest(**report), metadata=media).stream
-    assert ended.status == stream_pb2.STREAM_STATUS_ENDED
+    assert ended.state == stream_pb2.STREAM_STATE_ENDED
     assert ended.end_reason == stream_pb2.END_REASON_PUBLISHER_ENDED
 
     try:

@@ -5,15 +5,36 @@ use uuid::Uuid;
 use super::{revocations, session_rows};
 use crate::{
     database::{Database, Transaction},
-    domain::{ApiKey, ApiKeyId, AuditContext, NewApiKey, Page, ProjectId, SessionId, Time, UserId},
+    domain::{
+        ApiKey, ApiKeyId, AuditContext, CreateTimeRange, NewApiKey, Page, ProjectId, SessionId,
+        Time, UserId,
+    },
     error::{Error, Result},
-    repositories::audit_log,
+    repositories::{IdempotencyKey, audit_log, idempotency::change_once},
 };
 
 /// API keys, of users and of operators.
 #[derive(Debug, Clone)]
 pub struct ApiKeys {
     database: Database,
+}
+
+/// The secret of a new key.
+#[derive(Debug)]
+pub struct NewSecret {
+    /// Its hash.
+    pub hash: Vec<u8>,
+    /// With a request id, for a repetition of the request.
+    pub repeatable: Option<RepeatableSecret>,
+}
+
+/// A secret that a repetition of the request returns again.
+#[derive(Debug)]
+pub struct RepeatableSecret {
+    /// The identity of the request.
+    pub idempotency: IdempotencyKey,
+    /// The secret, sealed. It is deleted with the request id.
+    pub sealed: Vec<u8>,
 }
 
 /// The columns of [`ApiKey`].
@@ -42,6 +63,26 @@ impl ApiKeys {
         audit: &AuditContext,
         now: Time,
     ) -> Result<ApiKey> {
+        let secret = NewSecret {
+            hash: secret_hash.to_vec(),
+            repeatable: None,
+        };
+        self.create_repeatable(id, user_id, key, &secret, audit, now)
+            .await
+    }
+
+    /// The same, for a request that may be repeated. `ConcurrentChange` if the same request is
+    /// executed concurrently.
+    pub async fn create_repeatable(
+        &self,
+        id: ApiKeyId,
+        user_id: Option<UserId>,
+        key: &NewApiKey,
+        secret: &NewSecret,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<ApiKey> {
+        let secret_hash = &secret.hash;
         self.database
             .transaction(|mut tx| async move {
                 if let (Some(user_id), Some(session_id)) = (user_id, audit.session_id)
@@ -85,6 +126,16 @@ impl ApiKeys {
                         return Err(Error::not_found("project", *project_id));
                     }
                 }
+                if let Some(repeatable) = &secret.repeatable {
+                    let RepeatableSecret {
+                        idempotency,
+                        sealed,
+                    } = repeatable;
+                    let sealed = Some(sealed.as_slice());
+                    idempotency
+                        .record_with_secret(&mut tx, id.uuid(), sealed, now)
+                        .await?;
+                }
                 audit_log::record(&mut tx, audit, now).await?;
                 created.project_ids.clone_from(&key.project_ids);
                 tx.commit(created).await
@@ -92,19 +143,64 @@ impl ApiKeys {
             .await
     }
 
+    /// The key of a user that this request created before, with its sealed secret, if the request
+    /// is a repetition. `NotFound` if the key has been revoked since.
+    pub async fn find_created(
+        &self,
+        user_id: UserId,
+        idempotency: &IdempotencyKey,
+        now: Time,
+    ) -> Result<Option<(ApiKey, Vec<u8>)>> {
+        let Some(id) = idempotency.find(&self.database, now).await? else {
+            return Ok(None);
+        };
+        let gone = || Error::not_found("api_key", ApiKeyId::from(id));
+        let sealed = idempotency.find_secret(&self.database).await?;
+        let key: Option<ApiKey> = fetch_optional!(
+            self.database.reader(),
+            concat!(
+                "select ",
+                api_key_columns!(),
+                " from api_keys where id = $1 and user_id = $2",
+            ),
+            [id, user_id]
+        )?;
+        let mut key = key.ok_or_else(gone)?;
+        key.project_ids = fetch_scalars!(
+            self.database.reader(),
+            "select project_id
+             from api_key_projects
+             where api_key_id = $1
+             order by project_id",
+            [id]
+        )?;
+        Ok(Some((key, sealed.ok_or_else(gone)?)))
+    }
+
     /// A user's keys, newest first.
-    pub async fn list(&self, user_id: UserId, page: Page) -> Result<Vec<ApiKey>> {
+    pub async fn list(
+        &self,
+        user_id: UserId,
+        created: CreateTimeRange,
+        page: Page,
+    ) -> Result<Vec<ApiKey>> {
         let mut keys: Vec<ApiKey> = fetch_all!(
             self.database.reader(),
             concat!(
                 "select ",
                 api_key_columns!(),
                 " from api_keys
-                 where user_id = $1 and id < $2
+                 where user_id = $1 and id < $2 and create_time > $4 and create_time < $5
                  order by id desc
                  limit $3",
             ),
-            [user_id, page.below, page.limit()]
+            [
+                user_id,
+                page.below,
+                page.limit(),
+                created.after,
+                created.before
+            ]
         )?;
 
         let links: Vec<(ApiKeyId, ProjectId)> = fetch_all!(
@@ -114,11 +210,17 @@ impl ApiKeys {
                  where api_key_id in (
                      select id
                      from api_keys
-                     where user_id = $1 and id < $2
+                     where user_id = $1 and id < $2 and create_time > $4 and create_time < $5
                      order by id desc
                      limit $3)
                  order by project_id",
-            [user_id, page.below, page.limit()]
+            [
+                user_id,
+                page.below,
+                page.limit(),
+                created.after,
+                created.before
+            ]
         )?;
         let mut projects: HashMap<ApiKeyId, Vec<ProjectId>> = HashMap::new();
         for (api_key_id, project_id) in links {
@@ -131,30 +233,36 @@ impl ApiKeys {
         Ok(keys)
     }
 
-    /// Deletes one of a user's keys.
+    /// Deletes one of a user's keys. A repeated request changes nothing.
     pub async fn revoke(
         &self,
         user_id: UserId,
         id: ApiKeyId,
+        idempotency: Option<&IdempotencyKey>,
         audit: &AuditContext,
         now: Time,
     ) -> Result<()> {
-        self.database
-            .transaction(|mut tx| async move {
-                let revoked = rows_affected!(
-                    tx,
-                    "delete from api_keys
+        let revoke = self.database.transaction(|mut tx| async move {
+            let revoked = rows_affected!(
+                tx,
+                "delete from api_keys
                      where user_id = $1 and id = $2",
-                    [user_id, id]
-                )?;
-                if revoked == 0 {
-                    return Err(Error::not_found("api_key", id));
-                }
-                revocations::insert(&mut tx, id.uuid(), now).await?;
-                audit_log::record(&mut tx, audit, now).await?;
-                tx.commit(()).await
-            })
-            .await
+                [user_id, id]
+            )?;
+            if revoked == 0 {
+                return Err(Error::not_found("api_key", id));
+            }
+            revocations::insert(&mut tx, id.uuid(), now).await?;
+            if let Some(key) = idempotency {
+                key.record(&mut tx, id.uuid(), now).await?;
+            }
+            audit_log::record(&mut tx, audit, now).await?;
+            tx.commit(()).await
+        });
+        change_once(&self.database, idempotency, now, revoke, |_| async {
+            Ok(())
+        })
+        .await
     }
 
     /// The key with this secret, whose last use is now. `None` if it is unknown or expired.

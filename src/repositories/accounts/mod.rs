@@ -9,7 +9,7 @@ pub(super) mod session_rows;
 mod sessions;
 mod users;
 
-pub use api_keys::ApiKeys;
+pub use api_keys::{ApiKeys, NewSecret, RepeatableSecret};
 pub use failed_attempts::{CountedAttempt, FailedAttempts};
 pub use identities::{Identities, SignedIn};
 pub use mail_tokens::MailTokens;

@@ -4,9 +4,11 @@ use super::{
 };
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
-    domain::{AuditContext, Identity, Page, Session, SessionId, Time, UserId},
+    domain::{AuditContext, CreateTimeRange, Identity, Page, Session, SessionId, Time, UserId},
     error::{Error, Result},
-    repositories::{CountedAttempt, audit_log, sql::for_share},
+    repositories::{
+        CountedAttempt, IdempotencyKey, audit_log, idempotency::change_once, sql::for_share,
+    },
 };
 
 /// Sessions of users.
@@ -99,6 +101,7 @@ impl Sessions {
         &self,
         user_id: UserId,
         used_since: Time,
+        created: CreateTimeRange,
         page: Page,
         now: Time,
     ) -> Result<Vec<Session>> {
@@ -110,10 +113,19 @@ impl Sessions {
                 " from sessions
                  where user_id = $1 and id < $2 and revoke_time is null
                    and expire_time > $3 and last_used_time > $4
+                   and create_time > $6 and create_time < $7
                  order by id desc
                  limit $5",
             ),
-            [user_id, page.below, now, used_since, page.limit()]
+            [
+                user_id,
+                page.below,
+                now,
+                used_since,
+                page.limit(),
+                created.after,
+                created.before
+            ]
         )
     }
 
@@ -130,21 +142,36 @@ impl Sessions {
         let result = cause.map_or(audit_log::RESULT_OK, Error::reason);
         self.database
             .transaction(|mut tx| async move {
-                let ended = rows_affected!(
-                    tx,
-                    "update sessions
-                     set revoke_time = $3
-                     where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3",
-                    [user_id, id, now]
-                )?;
-                if ended == 0 {
+                if !end_active(&mut tx, user_id, id, now).await? {
                     return tx.rollback(false).await;
                 }
-                revocations::insert(&mut tx, id.uuid(), now).await?;
                 audit_log::append(&mut tx, audit, result, now).await?;
                 tx.commit(true).await
             })
             .await
+    }
+
+    /// Ends a session of a user for a call of that user. `NotFound` if it has ended; a repeated
+    /// request changes nothing.
+    pub async fn end(
+        &self,
+        user_id: UserId,
+        id: SessionId,
+        idempotency: Option<&IdempotencyKey>,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<()> {
+        let end = self.database.transaction(|mut tx| async move {
+            if !end_active(&mut tx, user_id, id, now).await? {
+                return Err(Error::not_found("session", id));
+            }
+            if let Some(key) = idempotency {
+                key.record(&mut tx, id.uuid(), now).await?;
+            }
+            audit_log::record(&mut tx, audit, now).await?;
+            tx.commit(()).await
+        });
+        change_once(&self.database, idempotency, now, end, |_| async { Ok(()) }).await
     }
 
     /// Ends all sessions of a user except one; returns their ids.
@@ -206,6 +233,27 @@ impl Sessions {
                  limit $2 offset $3)";
         self.database.delete_batch(DELETE, before, batch).await
     }
+}
+
+/// Ends a session, with its tokens. `false` if it has ended.
+async fn end_active(
+    tx: &mut Transaction,
+    user_id: UserId,
+    id: SessionId,
+    now: Time,
+) -> Result<bool> {
+    let ended = rows_affected!(
+        tx,
+        "update sessions
+         set revoke_time = $3
+         where user_id = $1 and id = $2 and revoke_time is null and expire_time > $3",
+        [user_id, id, now]
+    )?;
+    if ended == 0 {
+        return Ok(false);
+    }
+    revocations::insert(tx, id.uuid(), now).await?;
+    Ok(true)
 }
 
 impl VerifiedCredential<'_> {

@@ -9,7 +9,10 @@ use crate::{
     database::{Autocommit, Batcher, Database, Pool, Pools, Transaction, on_unique_violation},
     domain::{AuditContext, Email, EmailKind, Name, Session, SessionId, Time, User, UserId},
     error::{Error, Result},
-    repositories::{IdempotencyKey, audit_log, outbox, projects::deletion, sql::user_columns},
+    repositories::{
+        IdempotencyKey, audit_log, idempotency::change_once, outbox, projects::deletion,
+        sql::user_columns,
+    },
 };
 
 /// The most projects whose streams end in the transaction that deletes their account. Those of
@@ -245,20 +248,33 @@ impl Users {
         Ok(ended)
     }
 
-    /// Updates an account. `None` leaves a field unchanged.
-    pub async fn update(&self, id: UserId, display_name: Option<&Name>, now: Time) -> Result<User> {
-        fetch_optional!(
-            self.database.writer(),
-            concat!(
-                "update users
-                 set display_name = coalesce($2, display_name), update_time = $3
-                 where id = $1 and delete_time is null
-                 returning ",
-                user_columns!(""),
-            ),
-            [id, display_name.map(Name::as_str), now]
-        )?
-        .ok_or_else(|| Error::not_found("user", id))
+    /// Updates an account. `None` leaves a field unchanged. A repeated request changes nothing.
+    pub async fn update(
+        &self,
+        id: UserId,
+        display_name: Option<&Name>,
+        idempotency: Option<&IdempotencyKey>,
+        now: Time,
+    ) -> Result<User> {
+        let update = self.database.transaction(|mut tx| async move {
+            let updated: Option<User> = fetch_optional!(
+                tx,
+                concat!(
+                    "update users
+                     set display_name = coalesce($2, display_name), update_time = $3
+                     where id = $1 and delete_time is null
+                     returning ",
+                    user_columns!(""),
+                ),
+                [id, display_name.map(Name::as_str), now]
+            )?;
+            let updated = updated.ok_or_else(|| Error::not_found("user", id))?;
+            if let Some(key) = idempotency {
+                key.record(&mut tx, id.uuid(), now).await?;
+            }
+            tx.commit(updated).await
+        });
+        change_once(&self.database, idempotency, now, update, |_| self.get(id)).await
     }
 }
 

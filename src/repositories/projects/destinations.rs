@@ -1,16 +1,21 @@
-use sqlx::FromRow;
+use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
 use super::{deletion, events, rows::lock_owned};
 use crate::{
     database::{Database, Transaction},
     domain::{
-        AuditContext, Change, Destination, DestinationId, Page, Platform, ProjectId, Tenant, Time,
+        AuditContext, Change, Destination, DestinationId, ListFilter, Page, Platform, ProjectId,
+        Tenant, Time,
     },
     error::{Error, Result},
     repositories::{
-        Created, IdempotencyKey, accounts::session_rows::require_active, audit_log,
-        idempotency::create_once, relays::stream_changes, sql::owned_by,
+        ChangeOptions, Created, IdempotencyKey,
+        accounts::session_rows::require_active,
+        audit_log,
+        idempotency::{change_once, create_once},
+        relays::stream_changes,
+        sql::owned_by,
     },
 };
 
@@ -48,15 +53,15 @@ pub struct SealedDestination {
     /// The platform.
     pub platform: Platform,
     /// The name.
-    pub name: String,
+    pub display_name: String,
     /// The ingest URL.
     pub url: String,
     /// The sealed key. `None` keeps the stored key, whichever key seals it by then.
     pub stream_key_sealed: Option<Vec<u8>>,
     /// The last characters of the key.
     pub stream_key_hint: String,
-    /// Whether streams are sent to it.
-    pub enabled: bool,
+    /// Whether streams that go live are not sent to it.
+    pub disabled: bool,
     /// The SRT passphrase.
     pub srt_passphrase: SealedChange,
     /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
@@ -162,11 +167,11 @@ impl Destinations {
                         destination.id,
                         destination.project_id,
                         destination.platform.as_str(),
-                        &destination.name,
+                        &destination.display_name,
                         &destination.url,
                         &destination.stream_key_sealed,
                         &destination.stream_key_hint,
-                        destination.enabled,
+                        !destination.disabled,
                         destination.srt_passphrase.value(),
                         destination.srt_pbkeylen,
                         now
@@ -228,6 +233,7 @@ impl Destinations {
         &self,
         tenant: Tenant,
         project_id: ProjectId,
+        filter: ListFilter,
         page: Page,
     ) -> Result<Vec<Destination>> {
         fetch_all!(
@@ -239,17 +245,38 @@ impl Destinations {
                  join projects p on p.id = d.project_id
                  where d.project_id = $1 and d.id < $2 and d.delete_time is null and ",
                 owned_by!("$3", "$4"),
-                " order by d.id desc
-                 limit $5",
+                " and ($6 is null or d.enabled <> $6)
+                  and d.create_time > $7 and d.create_time < $8
+                  order by d.id desc
+                  limit $5",
             ),
             [
                 project_id,
                 page.below,
                 tenant.user,
                 tenant.restricted_to,
-                page.limit()
+                page.limit(),
+                filter.disabled,
+                filter.created.after,
+                filter.created.before
             ]
         )
+    }
+
+    /// The destination that this request has changed before, if it is a repetition.
+    pub async fn find_changed(
+        &self,
+        tenant: Tenant,
+        options: &ChangeOptions,
+        now: Time,
+    ) -> Result<Option<StoredDestination>> {
+        let Some(key) = &options.idempotency else {
+            return Ok(None);
+        };
+        match key.find(&self.database, now).await? {
+            Some(id) => self.get(tenant, id.into()).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Replaces a destination that was read with the update time `read_time`.
@@ -259,6 +286,7 @@ impl Destinations {
         tenant: Tenant,
         destination: &SealedDestination,
         read_time: Time,
+        options: &ChangeOptions,
         audit: &AuditContext,
         now: Time,
     ) -> Result<Destination> {
@@ -285,11 +313,11 @@ impl Destinations {
                         destination.id,
                         read_time,
                         destination.platform.as_str(),
-                        &destination.name,
+                        &destination.display_name,
                         &destination.url,
                         &destination.stream_key_sealed,
                         &destination.stream_key_hint,
-                        destination.enabled,
+                        !destination.disabled,
                         now,
                         destination.srt_passphrase == SealedChange::Keep,
                         destination.srt_passphrase.value(),
@@ -301,6 +329,7 @@ impl Destinations {
                 if is_redirected {
                     stream_changes::release_leases_to(&mut tx, destination.id, now).await?;
                 }
+                options.record(&mut tx, destination.id.uuid(), now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 let project_id = destination.project_id;
                 self.database.commit_change(tx, project_id).await?;
@@ -315,6 +344,20 @@ impl Destinations {
         &self,
         tenant: Tenant,
         id: DestinationId,
+        options: &ChangeOptions,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<()> {
+        let change = self.mark_deleted(tenant, id, options, audit, now);
+        let key = options.idempotency.as_ref();
+        change_once(&self.database, key, now, change, |_| async { Ok(()) }).await
+    }
+
+    async fn mark_deleted(
+        &self,
+        tenant: Tenant,
+        id: DestinationId,
+        options: &ChangeOptions,
         audit: &AuditContext,
         now: Time,
     ) -> Result<()> {
@@ -324,11 +367,25 @@ impl Destinations {
             .transaction(|mut tx| async move {
                 let project_id = destination.project_id;
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
+                if options.etag.is_some() {
+                    let before: Option<Destination> = fetch_optional!(
+                        tx,
+                        concat!(
+                            "select ",
+                            destination_columns!(""),
+                            " from destinations where id = $1 and delete_time is null",
+                        ),
+                        [id]
+                    )?;
+                    let before = before.ok_or_else(|| Error::not_found("destination", id))?;
+                    options.check_etag(&before.etag())?;
+                }
                 if !deletion::delete_destination(&mut tx, project_id, id, now).await? {
                     return Err(Error::not_found("destination", id));
                 }
                 let change = Change::DestinationDeleted(id);
                 events::record(&mut tx, project_id, revision, &change, now).await?;
+                options.record(&mut tx, id.uuid(), now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, project_id).await
             })
@@ -370,6 +427,9 @@ pub(super) async fn record(
 
 impl_from_row!(
     Destination:
-    id, project_id, platform, name, url, stream_key_hint, enabled, has_srt_passphrase,
-    srt_pbkeylen, create_time, update_time
+    id, project_id, platform, url, stream_key_hint, has_srt_passphrase, srt_pbkeylen,
+    create_time, update_time;
+    |row|
+    display_name: row.try_get("name")?,
+    disabled: !row.try_get::<bool, _>("enabled")?,
 );

@@ -18,5 +18,5 @@ pub use destinations::{
 };
 pub use events::Events;
 pub use projects::{NewProject, Projects};
-pub use stream_keys::StreamKeys;
+pub use stream_keys::{StreamKeyRotation, StreamKeys};
 pub use takeover::NewStreamKey;

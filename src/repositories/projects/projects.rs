@@ -4,20 +4,20 @@ use super::{
     batched_reads::{BatchedReads, MAX_BATCHED_PAGE_SIZE},
     deletion,
     destinations::destination_columns,
-    rows::{SELECT_OWNED, load, lock_owned, record, select_projects},
+    rows::{SELECT_OWNED, load, lock_owned, record, return_revision, select_projects},
 };
 use crate::{
     database::{Database, Pools},
     domain::{
-        AuditContext, EndReason, Name, Page, Project, ProjectId, ProjectSnapshot, ProjectUpdate,
-        PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
+        AuditContext, EndReason, ListFilter, Name, Page, Project, ProjectId, ProjectSnapshot,
+        ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
     },
     error::{Error, Result},
     repositories::{
-        Created, IdempotencyKey,
+        ChangeOptions, Created, IdempotencyKey,
         accounts::session_rows::require_active,
         audit_log,
-        idempotency::create_once,
+        idempotency::{change_once, create_once},
         relays::rows::relay_columns,
         sql::owned_by,
         streams::rows::{end_active, load_active},
@@ -38,7 +38,7 @@ pub struct NewProject {
     /// The id.
     pub id: ProjectId,
     /// The name.
-    pub name: Name,
+    pub display_name: Name,
     /// The time that a stream waits for its publisher to reconnect.
     pub reconnect_window: ReconnectWindow,
     /// The treatment of a second publisher.
@@ -53,7 +53,7 @@ impl NewProject {
     fn created(&self, now: Time) -> Project {
         Project {
             id: self.id,
-            name: self.name.as_str().to_owned(),
+            display_name: self.display_name.as_str().to_owned(),
             disabled: false,
             reconnect_window: self.reconnect_window,
             publish_conflict_policy: self.publish_conflict_policy,
@@ -117,7 +117,7 @@ impl Projects {
                     [
                         project.id,
                         tenant.user,
-                        project.name.as_str(),
+                        project.display_name.as_str(),
                         project.reconnect_window.as_millis(),
                         project.publish_conflict_policy.as_str(),
                         &project.stream_key.hash,
@@ -159,7 +159,12 @@ impl Projects {
     }
 
     /// The tenant's projects, newest first.
-    pub async fn list(&self, tenant: Tenant, page: Page) -> Result<Vec<Project>> {
+    pub async fn list(
+        &self,
+        tenant: Tenant,
+        filter: ListFilter,
+        page: Page,
+    ) -> Result<Vec<Project>> {
         let unbatched = async {
             fetch_all!(
                 self.database.reader(),
@@ -167,15 +172,27 @@ impl Projects {
                     select_projects!(),
                     " where p.id < $1 and ",
                     owned_by!("$2", "$3"),
-                    " order by p.id desc limit $4",
+                    " and ($5 is null or p.disabled = $5)
+                      and p.create_time > $6 and p.create_time < $7
+                      order by p.id desc limit $4",
                 ),
-                [page.below, tenant.user, tenant.restricted_to, page.limit()]
+                [
+                    page.below,
+                    tenant.user,
+                    tenant.restricted_to,
+                    page.limit(),
+                    filter.disabled,
+                    filter.created.after,
+                    filter.created.before
+                ]
             )
         };
         match &self.batched {
             // A restricted key sees some projects only, which are found one by one.
             Some(batched)
-                if page.size <= MAX_BATCHED_PAGE_SIZE && tenant.restricted_to.is_none() =>
+                if page.size <= MAX_BATCHED_PAGE_SIZE
+                    && tenant.restricted_to.is_none()
+                    && filter.is_empty() =>
             {
                 batched.lists.run(|| (page, tenant.user), unbatched).await
             }
@@ -229,11 +246,39 @@ impl Projects {
         tenant: Tenant,
         id: ProjectId,
         update: &ProjectUpdate,
+        options: &ChangeOptions,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<Project> {
+        let change = self.apply_update(tenant, id, update, options, audit, now);
+        let get = |id: Uuid| self.get(tenant, id.into());
+        change_once(
+            &self.database,
+            options.idempotency.as_ref(),
+            now,
+            change,
+            get,
+        )
+        .await
+    }
+
+    async fn apply_update(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        update: &ProjectUpdate,
+        options: &ChangeOptions,
         audit: &AuditContext,
         now: Time,
     ) -> Result<Project> {
         self.database
             .transaction(|mut tx| async move {
+                if options.etag.is_some() {
+                    lock_owned(&mut tx, tenant, id).await?;
+                    return_revision(&mut tx, id).await?;
+                    let before = load(&mut tx, id).await?;
+                    options.check_etag(&before.etag())?;
+                }
                 let found = rows_affected!(
                     tx,
                     concat!(
@@ -251,7 +296,7 @@ impl Projects {
                         id,
                         tenant.user,
                         tenant.restricted_to,
-                        update.name.as_ref().map(Name::as_str),
+                        update.display_name.as_ref().map(Name::as_str),
                         update.disabled,
                         update.reconnect_window.map(ReconnectWindow::as_millis),
                         update
@@ -271,6 +316,7 @@ impl Projects {
                 {
                     updated = load(&mut tx, id).await?;
                 }
+                options.record(&mut tx, id.uuid(), now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, id).await?;
                 Ok(updated)
@@ -288,19 +334,25 @@ impl Projects {
         tenant: Tenant,
         id: ProjectId,
         force: bool,
+        options: &ChangeOptions,
         audit: &AuditContext,
         now: Time,
     ) -> Result<()> {
-        self.database
-            .transaction(|mut tx| async move {
-                lock_owned(&mut tx, tenant, id).await?;
-                let was_live = deletion::delete_locked(&mut tx, id, now).await?;
-                if was_live && !force {
-                    return Err(Error::ProjectLive);
-                }
-                audit_log::record(&mut tx, audit, now).await?;
-                self.database.commit_change(tx, id).await
-            })
-            .await
+        let change = self.database.transaction(|mut tx| async move {
+            lock_owned(&mut tx, tenant, id).await?;
+            if options.etag.is_some() {
+                let before = load(&mut tx, id).await?;
+                options.check_etag(&before.etag())?;
+            }
+            let was_live = deletion::delete_locked(&mut tx, id, now).await?;
+            if was_live && !force {
+                return Err(Error::ProjectLive);
+            }
+            options.record(&mut tx, id.uuid(), now).await?;
+            audit_log::record(&mut tx, audit, now).await?;
+            self.database.commit_change(tx, id).await
+        });
+        let key = options.idempotency.as_ref();
+        change_once(&self.database, key, now, change, |_| async { Ok(()) }).await
     }
 }

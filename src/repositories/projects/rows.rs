@@ -81,8 +81,9 @@ pub(crate) async fn load(tx: &mut Transaction, id: ProjectId) -> Result<Project>
 
 impl_from_row!(
     Project:
-    id, name, disabled, publish_conflict_policy, stream_key_hint, live_stream_id, revision,
+    id, disabled, publish_conflict_policy, stream_key_hint, live_stream_id, revision,
     create_time, update_time;
     |row|
+    display_name: row.try_get("name")?,
     reconnect_window: row.try_get("reconnect_window_ms")?,
 );

@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use super::rows::{load, lock_owned, record};
+use super::rows::{SELECT_OWNED, load, lock_owned, record};
 use crate::{
     database::{Database, Transaction},
     domain::{AuditContext, EndReason, Project, ProjectId, SealedStreamKey, Tenant, Time},
     error::{Error, Result},
     repositories::{
-        accounts::session_rows::require_active, audit_log, sql::owned_by, streams::rows::end_active,
+        Created, IdempotencyKey, accounts::session_rows::require_active, audit_log,
+        idempotency::create_once, sql::owned_by, streams::rows::end_active,
     },
 };
 
@@ -14,6 +15,17 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct StreamKeys {
     database: Database,
+}
+
+/// A stream key that replaces another one.
+#[derive(Debug)]
+pub struct StreamKeyRotation {
+    /// The key.
+    pub key: SealedStreamKey,
+    /// How long the old key continues to work.
+    pub grace: Duration,
+    /// The identity of the request, so that a repeated one does not rotate again.
+    pub idempotency: Option<IdempotencyKey>,
 }
 
 /// The sealed stream key of a tenant's project.
@@ -32,17 +44,34 @@ impl StreamKeys {
 
     /// Replaces the stream key. Without a grace period the old key stops working at once and
     /// the active stream ends. Otherwise returns the time at which the old key stops
-    /// working, and a stream that was begun with it ends.
+    /// working, and a stream that was begun with it ends. A repeated request changes nothing.
     pub async fn rotate(
         &self,
         tenant: Tenant,
         id: ProjectId,
-        key: &SealedStreamKey,
-        grace: Duration,
+        new: &StreamKeyRotation,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<Created<(Project, Option<Time>)>> {
+        let rotate = self.replace(tenant, id, new, audit, now);
+        let get = |_| self.load_rotated(tenant, id, now);
+        create_once(&self.database, new.idempotency.as_ref(), now, rotate, get).await
+    }
+
+    async fn replace(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        new: &StreamKeyRotation,
         audit: &AuditContext,
         now: Time,
     ) -> Result<(Project, Option<Time>)> {
-        let expiry = (!grace.is_zero()).then(|| now + grace);
+        let StreamKeyRotation {
+            key,
+            grace,
+            idempotency,
+        } = new;
+        let expiry = (!grace.is_zero()).then(|| now + *grace);
 
         self.database
             .transaction(|mut tx| async move {
@@ -68,11 +97,33 @@ impl StreamKeys {
                     }
                     None => {}
                 }
+                if let Some(key) = idempotency {
+                    key.record(&mut tx, id.uuid(), now).await?;
+                }
                 audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, id).await?;
                 Ok((rotated, expiry))
             })
             .await
+    }
+
+    /// A project, and when its previous key stops working if it still works.
+    async fn load_rotated(
+        &self,
+        tenant: Tenant,
+        id: ProjectId,
+        now: Time,
+    ) -> Result<(Project, Option<Time>)> {
+        let mut tx = self.database.begin_read_only().await?;
+        let project: Option<Project> =
+            fetch_optional!(tx, SELECT_OWNED, [id, tenant.user, tenant.restricted_to])?;
+        let project = project.ok_or_else(|| Error::not_found("project", id))?;
+        let expiry: Option<Time> = fetch_scalar!(
+            tx,
+            "select previous_key_expire_time from projects where id = $1",
+            [id]
+        )?;
+        Ok((project, expiry.filter(|expiry| *expiry > now)))
     }
 
     /// The sealed stream key, to show it to the owner.
@@ -100,7 +151,7 @@ impl StreamKeys {
             .await
     }
 
-    /// The sealed stream key, for the answer to a repeated create.
+    /// The sealed stream key, for the answer to a repeated request.
     pub async fn get(
         &self,
         tenant: Tenant,

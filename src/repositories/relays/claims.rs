@@ -13,7 +13,7 @@ use super::rows::{load, record, store};
 use crate::{
     database::{Database, Pools, Transaction},
     domain::{
-        DestinationId, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamId, StreamStatus, Time,
+        DestinationId, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamId, StreamState, Time,
     },
     error::Result,
 };
@@ -72,7 +72,8 @@ pub struct WorkerLease {
 /// The source and the destination of a relay.
 #[derive(FromRow)]
 struct RelayEndpoints {
-    status: StreamStatus,
+    #[sqlx(rename = "status")]
+    state: StreamState,
     node_id: String,
     connection_id: String,
     play_url_id: Option<Uuid>,
@@ -222,7 +223,7 @@ impl RelayLeases {
             [stream_id, destination_id]
         )?;
         let is_on_node = claimant.node_id.is_empty() || endpoints.node_id == claimant.node_id;
-        let is_live = endpoints.status == StreamStatus::Live;
+        let is_live = endpoints.state == StreamState::Live;
         if !relay.is_claimable(now) || !is_on_node || !is_live || endpoints.is_busy {
             return Ok(None);
         }

@@ -1,10 +1,17 @@
 use super::rows::{insert, load, record_with_revision, relay_columns, store};
 use crate::{
     database::{Database, Transaction},
-    domain::{AuditContext, DestinationId, Relay, Stream, StreamId, StreamStatus, Tenant, Time},
+    domain::{
+        AuditContext, DestinationId, Page, Relay, RelayState, Stream, StreamId, StreamState,
+        Tenant, Time,
+    },
     error::{Error, Result},
     repositories::{
-        Streams, audit_log, projects::rows::lock_owned, sql::owned_by, streams::rows as stream_rows,
+        IdempotencyKey, Streams, audit_log,
+        idempotency::change_once,
+        projects::rows::{lock_owned, return_revision},
+        sql::owned_by,
+        streams::rows as stream_rows,
     },
 };
 
@@ -20,8 +27,15 @@ impl Relays {
         Self { database }
     }
 
-    /// The relays of a stream, in the order in which their destinations were created.
-    pub async fn list(&self, tenant: Tenant, id: StreamId) -> Result<Vec<Relay>> {
+    /// The relays of a stream, in the order in which their destinations were created; with
+    /// `state` only those in this state.
+    pub async fn list(
+        &self,
+        tenant: Tenant,
+        id: StreamId,
+        state: Option<RelayState>,
+        page: Page,
+    ) -> Result<Vec<Relay>> {
         fetch_all!(
             self.database.reader(),
             concat!(
@@ -32,19 +46,65 @@ impl Relays {
                  join destinations d on d.id = r.destination_id and d.delete_time is null
                  where r.stream_id = $1 and ",
                 owned_by!("$2", "$3"),
-                " order by r.destination_id",
+                " and r.destination_id > $4 and ($5 is null or r.state = $5)
+                  order by r.destination_id
+                  limit $6",
             ),
-            [id, tenant.user, tenant.restricted_to]
+            [
+                id,
+                tenant.user,
+                tenant.restricted_to,
+                page.above(),
+                state.map(RelayState::as_str),
+                page.limit()
+            ]
         )
     }
 
     /// Starts or stops the relay of a live stream to a destination of its project. One that has
-    /// never been started is stored when it starts.
+    /// never been started is stored when it starts. A repeated request changes nothing.
     pub async fn change(
+        &self,
+        tenant: Tenant,
+        ids: (StreamId, DestinationId),
+        change: fn(&mut Relay, Time) -> bool,
+        idempotency: Option<&IdempotencyKey>,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<Relay> {
+        let apply = self.apply(tenant, ids, change, idempotency, audit, now);
+        let get = |_| self.get(tenant, ids, now);
+        change_once(&self.database, idempotency, now, apply, get).await
+    }
+
+    /// A relay; one that has never been started if it is not stored.
+    async fn get(
+        &self,
+        tenant: Tenant,
+        (stream_id, destination_id): (StreamId, DestinationId),
+        now: Time,
+    ) -> Result<Relay> {
+        let stream = Streams::new(self.database.clone())
+            .get(tenant, stream_id)
+            .await?;
+        let stored: Option<Relay> = fetch_optional!(
+            self.database.reader(),
+            concat!(
+                "select ",
+                relay_columns!(""),
+                " from relays where stream_id = $1 and destination_id = $2",
+            ),
+            [stream_id, destination_id]
+        )?;
+        Ok(stored.unwrap_or_else(|| Relay::new(&stream, destination_id, now)))
+    }
+
+    async fn apply(
         &self,
         tenant: Tenant,
         (stream_id, destination_id): (StreamId, DestinationId),
         change: fn(&mut Relay, Time) -> bool,
+        idempotency: Option<&IdempotencyKey>,
         audit: &AuditContext,
         now: Time,
     ) -> Result<Relay> {
@@ -62,9 +122,19 @@ impl Relays {
                 match is_new {
                     true if relay.wanted => insert(&mut tx, &relay).await?,
                     false if is_changed => store(&mut tx, &relay).await?,
-                    _ => return tx.rollback(relay).await,
+                    _ => {
+                        let Some(key) = idempotency else {
+                            return tx.rollback(relay).await;
+                        };
+                        return_revision(&mut tx, project_id).await?;
+                        key.record(&mut tx, stream_id.uuid(), now).await?;
+                        return tx.commit(relay).await;
+                    }
                 }
                 record_with_revision(&mut tx, revision, &relay, now).await?;
+                if let Some(key) = idempotency {
+                    key.record(&mut tx, stream_id.uuid(), now).await?;
+                }
                 audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, project_id).await?;
                 Ok(relay)
@@ -89,8 +159,8 @@ async fn load_live_stream(
     if !has_destination {
         return Err(Error::not_found("destination", destination_id));
     }
-    match stream.status {
-        StreamStatus::Live | StreamStatus::Reconnecting if stream.live_time.is_some() => Ok(stream),
+    match stream.state {
+        StreamState::Live | StreamState::Reconnecting if stream.live_time.is_some() => Ok(stream),
         _ => Err(Error::StreamNotLive),
     }
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     database::Transaction,
     domain::{
-        ProjectId, Relay, RelayReport, RelayState, ReportOutcome, ReportedState, StreamStatus, Time,
+        ProjectId, Relay, RelayReport, RelayState, ReportOutcome, ReportedState, StreamState, Time,
     },
     error::Result,
     repositories::projects::rows::return_revision,
@@ -28,7 +28,7 @@ use crate::{
 struct LeasedRelay {
     #[sqlx(flatten)]
     relay: Relay,
-    stream_status: StreamStatus,
+    stream_status: StreamState,
 }
 
 impl RelayLeases {
@@ -73,7 +73,7 @@ impl RelayLeases {
                 lost.push(report.lease_id);
                 continue;
             };
-            let is_reconnecting = *stream_status == StreamStatus::Reconnecting;
+            let is_reconnecting = *stream_status == StreamState::Reconnecting;
             let mut after = relay.clone();
             match after.report(worker_id, &report, is_reconnecting, self.times, now) {
                 ReportOutcome::Lost => lost.push(report.lease_id),

@@ -7,7 +7,7 @@ use sqlx::Row;
 
 use crate::{
     database::Transaction,
-    domain::{Change, DestinationId, Relay, RelayError, RelayLease, StreamId, StreamStatus, Time},
+    domain::{Change, DestinationId, Relay, RelayError, RelayLease, StreamId, StreamState, Time},
     error::Result,
     repositories::projects::{events, rows::take_revision},
 };
@@ -45,8 +45,8 @@ pub(crate) async fn record_with_revision(
 
 /// Whether the stream of a relay waits for its publisher, so that there is nothing to send.
 pub(super) async fn is_reconnecting(tx: &mut Transaction, id: StreamId) -> Result<bool> {
-    let status: StreamStatus = fetch_scalar!(tx, "select status from streams where id = $1", [id])?;
-    Ok(status == StreamStatus::Reconnecting)
+    let state: StreamState = fetch_scalar!(tx, "select status from streams where id = $1", [id])?;
+    Ok(state == StreamState::Reconnecting)
 }
 
 /// A relay, locked for a change against concurrent reports.

@@ -3,7 +3,7 @@
 use super::rows::{insert, load, load_all, record, store};
 use crate::{
     database::Transaction,
-    domain::{DestinationId, Relay, Stream, StreamId, StreamStatus, Time},
+    domain::{DestinationId, Relay, Stream, StreamId, StreamState, Time},
     error::Result,
 };
 
@@ -21,15 +21,14 @@ pub(crate) async fn update_relays(
     }
     match before.filter(|before| before.live_time.is_some()) {
         None => start_enabled(tx, after, now).await,
-        Some(_) if after.status == StreamStatus::Ended => {
+        Some(_) if after.state == StreamState::Ended => {
             change_all(tx, after.id, Relay::end, now).await
         }
         Some(before) if after.epoch != before.epoch => {
             change_all(tx, after.id, Relay::relocate, now).await
         }
         Some(before)
-            if before.status == StreamStatus::Reconnecting
-                && after.status == StreamStatus::Live =>
+            if before.state == StreamState::Reconnecting && after.state == StreamState::Live =>
         {
             reset_silence(tx, after.id, now).await
         }

@@ -11,7 +11,7 @@ use crate::{
     database::Transaction,
     domain::{
         BeginDecision, EndReason, ProjectId, PublishRules, Publisher, RefusalCause, SealedPlayUrl,
-        Stream, StreamStatus, Time,
+        Stream, StreamState, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -146,7 +146,7 @@ impl Publishing {
                 let mut stream = before.clone();
                 stream.record_activity(publish.media_flowing, now);
                 store(tx, &stream).await?;
-                if stream.status == before.status {
+                if stream.state == before.state {
                     return_revision(tx, rules.project_id).await?;
                 } else {
                     record(tx, revision, Some(&before), &stream, now).await?;
@@ -194,7 +194,7 @@ async fn mark_lost(
     let mut lost = before.clone();
     lost.lose_connection(EndReason::NodeLost, rules.window, now);
     store_change(tx, revision, &before, &lost, now).await?;
-    Ok(Some(lost).filter(|stream| stream.status != StreamStatus::Ended))
+    Ok(Some(lost).filter(|stream| stream.state != StreamState::Ended))
 }
 
 /// A project that a transaction has locked.

@@ -17,4 +17,4 @@ mod streams;
 pub use begin_publish::PublishAttempt;
 pub use publishing::Publishing;
 pub use refusals::Refusals;
-pub use streams::Streams;
+pub use streams::{StreamFilter, Streams};

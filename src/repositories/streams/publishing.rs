@@ -64,7 +64,7 @@ impl Publishing {
                 stream.record_activity(media_flows, now);
                 stream.stats = stats.cloned().or(stream.stats);
                 store(&mut tx, &stream).await?;
-                if stream.status == before.status {
+                if stream.state == before.state {
                     return_revision(&mut tx, project_id).await?;
                     tx.commit(()).await?;
                 } else {

@@ -1,7 +1,8 @@
 use crate::{
     database::{Batch, Database, DeletedBatch},
     domain::{
-        Page, PeerAddress, ProjectId, Publisher, Refusal, RefusalId, RefusalReason, Tenant, Time,
+        CreateTimeRange, Page, PeerAddress, ProjectId, Publisher, Refusal, RefusalId,
+        RefusalReason, Tenant, Time,
     },
     error::Result,
     repositories::sql::owned_by,
@@ -70,6 +71,7 @@ impl Refusals {
         &self,
         tenant: Tenant,
         project_id: ProjectId,
+        created: CreateTimeRange,
         page: Page,
     ) -> Result<Vec<Refusal>> {
         fetch_all!(
@@ -79,6 +81,7 @@ impl Refusals {
                  from refusals r
                  join projects p on p.id = r.project_id
                  where r.project_id = $1 and r.id < $2
+                   and r.create_time > $6 and r.create_time < $7
                    and ",
                 owned_by!("$3", "$4"),
                 " order by r.id desc
@@ -89,7 +92,9 @@ impl Refusals {
                 page.below,
                 tenant.user,
                 tenant.restricted_to,
-                page.limit()
+                page.limit(),
+                created.after,
+                created.before
             ]
         )
     }

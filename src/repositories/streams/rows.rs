@@ -150,7 +150,7 @@ pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> 
         [
             stream.id,
             stream.project_id,
-            stream.status.as_str(),
+            stream.state.as_str(),
             stream.epoch,
             &stream.publisher.node_id,
             &stream.publisher.boot_id,
@@ -183,7 +183,7 @@ pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
          where id = $1",
         [
             stream.id,
-            stream.status.as_str(),
+            stream.state.as_str(),
             stream.epoch,
             &stream.publisher.node_id,
             &stream.publisher.boot_id,
@@ -234,9 +234,10 @@ impl_from_row!(
 
 impl_from_row!(
     Stream:
-    id, project_id, status, epoch, connected, create_time, live_time, last_seen_time, deadline,
+    id, project_id, epoch, connected, create_time, live_time, last_seen_time, deadline,
     key_expire_time, end_time, end_reason;
     |row|
+    state: row.try_get("status")?,
     publisher: Publisher::from_row(row)?,
     stats: match row.try_get("bytes_received")? {
         None::<i64> => None,

@@ -4,11 +4,13 @@ use super::rows::{load, record, store, stream_columns};
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
     domain::{
-        AuditContext, EndReason, Page, ProjectId, Stream, StreamId, StreamStatus, Tenant, Time,
+        AuditContext, CreateTimeRange, EndReason, Page, ProjectId, Stream, StreamId, StreamState,
+        Tenant, Time,
     },
     error::{Error, Result},
     repositories::{
-        audit_log,
+        IdempotencyKey, audit_log,
+        idempotency::change_once,
         projects::rows::{self as project_rows, lock_owned},
         sql::owned_by,
     },
@@ -20,20 +22,31 @@ pub struct Streams {
     database: Database,
 }
 
-/// Selects a page of a project's streams that meet another condition.
+/// Which streams a list has.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamFilter {
+    /// Only streams of this project; `None` means all projects of the tenant.
+    pub project_id: Option<ProjectId>,
+    /// Only streams in this state.
+    pub state: Option<StreamState>,
+    /// Only streams that began in this range.
+    pub created: CreateTimeRange,
+}
+
+/// Selects a page of a tenant's streams that meet another condition.
 macro_rules! select_streams {
-    ($condition:literal) => {
+    ($condition:expr) => {
         concat!(
             "select ",
             stream_columns!("s."),
             " from streams s
              join projects p on p.id = s.project_id
-             where s.project_id = $1 and s.id < $2 ",
+             where s.id < $1 and s.create_time > $2 and s.create_time < $3 ",
             $condition,
             " and ",
-            owned_by!("$3", "$4"),
+            owned_by!("$4", "$5"),
             " order by s.id desc
-             limit $5"
+             limit $6"
         )
     };
 }
@@ -61,29 +74,41 @@ impl Streams {
         .ok_or_else(|| Error::not_found("stream", id))
     }
 
-    /// A project's streams, newest first; with `status` only those with this status.
+    /// The streams of a project or of all projects of the tenant, newest first; with `state`
+    /// only those in this state.
     pub async fn list(
         &self,
         tenant: Tenant,
-        project_id: ProjectId,
-        status: Option<StreamStatus>,
+        filter: StreamFilter,
         page: Page,
     ) -> Result<Vec<Stream>> {
-        // Two statements, so that both engines use the index on the status.
-        let sql = match status {
-            None => select_streams!(""),
-            Some(_) => select_streams!("and s.status = $6"),
+        let StreamFilter {
+            project_id,
+            state,
+            created,
+        } = filter;
+        // Several statements, so that both engines use the indexes.
+        let sql = match (project_id, state) {
+            (None, None) => select_streams!(""),
+            (None, Some(_)) => select_streams!("and s.status = $7"),
+            (Some(_), None) => select_streams!("and s.project_id = $7"),
+            (Some(_), Some(_)) => select_streams!("and s.project_id = $7 and s.status = $8"),
         };
         Ok(on_engine!(self.database.reader(), pool => {
             let query = sqlx::query_as::<_, Stream>(sql)
-                .bind(project_id)
                 .bind(page.below)
+                .bind(created.after)
+                .bind(created.before)
                 .bind(tenant.user)
                 .bind(tenant.restricted_to)
                 .bind(page.limit());
-            let query = match status {
+            let query = match project_id {
                 None => query,
-                Some(status) => query.bind(status.as_str()),
+                Some(project_id) => query.bind(project_id),
+            };
+            let query = match state {
+                None => query,
+                Some(state) => query.bind(state.as_str()),
             };
             query.fetch_all(pool).await
         })?)
@@ -102,12 +127,27 @@ impl Streams {
     }
 
     /// Ends a stream, and refuses publishers for the duration of `hold`. A `hold` of zero
-    /// ends an earlier one. An ended stream remains unchanged.
+    /// ends an earlier one. An ended stream remains unchanged. A repeated request changes nothing.
     pub async fn stop(
         &self,
         tenant: Tenant,
         id: StreamId,
         hold: Duration,
+        idempotency: Option<&IdempotencyKey>,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<Stream> {
+        let stop = self.apply_stop(tenant, id, hold, idempotency, audit, now);
+        let get = |_| self.get(tenant, id);
+        change_once(&self.database, idempotency, now, stop, get).await
+    }
+
+    async fn apply_stop(
+        &self,
+        tenant: Tenant,
+        id: StreamId,
+        hold: Duration,
+        idempotency: Option<&IdempotencyKey>,
         audit: &AuditContext,
         now: Time,
     ) -> Result<Stream> {
@@ -118,9 +158,14 @@ impl Streams {
             .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
                 let before = load(&mut tx, id).await?;
-                let ended = before.status == StreamStatus::Ended;
+                let ended = before.state == StreamState::Ended;
                 if ended && load_held_until(&mut tx, project_id).await? == held_until {
-                    return tx.rollback(before).await;
+                    let Some(key) = idempotency else {
+                        return tx.rollback(before).await;
+                    };
+                    project_rows::return_revision(&mut tx, project_id).await?;
+                    key.record(&mut tx, id.uuid(), now).await?;
+                    return tx.commit(before).await;
                 }
 
                 let mut stream = before.clone();
@@ -137,6 +182,9 @@ impl Streams {
                 if ended {
                     let project = project_rows::load(&mut tx, project_id).await?;
                     project_rows::record(&mut tx, &project, now).await?;
+                }
+                if let Some(key) = idempotency {
+                    key.record(&mut tx, id.uuid(), now).await?;
                 }
                 audit_log::record(&mut tx, audit, now).await?;
                 self.database.commit_change(tx, project_id).await?;

@@ -1,3 +1,4 @@
+use prost::Message;
 use tonic::{Request, Response};
 
 use super::{
@@ -13,7 +14,7 @@ use crate::{
     proto::v1 as pb,
     repositories::{SignedIn, VerifiedCredential},
     services::{
-        fields::{Fields, read_field},
+        fields::{Fields, read_field, read_idempotency},
         rpc::request_origin,
     },
 };
@@ -113,12 +114,23 @@ impl AuthService {
         request: Request<pb::UpdateMeRequest>,
     ) -> Result<Response<pb::UpdateMeResponse>> {
         let (user, _) = Caller::of(&request)?.session()?;
-        let pb::UpdateMeRequest { display_name } = request.into_inner();
-        let display_name = display_name.map(|name| read_field("display_name", Name::parse(&name)));
+        let message = request.into_inner();
+        let content = message.encode_to_vec();
+        let pb::UpdateMeRequest {
+            display_name,
+            request_id,
+        } = message;
+        let (display_name, idempotency) = Fields::read_all(|fields| {
+            let display_name = display_name.map(|name| Name::parse(&name));
+            let display_name = fields.read_optional("display_name", display_name);
+            let (id, method) = (&request_id, "UpdateMe");
+            let idempotency = read_idempotency(fields, user, id, method, &content, &self.sealer);
+            display_name.zip(idempotency)
+        })?;
 
         let user = self
             .users
-            .update(user, display_name.transpose()?.as_ref(), now())
+            .update(user, display_name.as_ref(), idempotency.as_ref(), now())
             .await?;
 
         let user = Some(user.into());
@@ -170,16 +182,19 @@ impl AuthService {
     ) -> Result<Response<pb::ListAuditEventsResponse>> {
         let (user, _) = Caller::of(&request)?.session()?;
         let message = request.into_inner();
-        let list = format!("audit_events/{user}");
-        let list = self
-            .page_tokens
-            .read_single(list, message.page_size, &message.page_token)?;
+        let (created, list) = self.page_tokens.read_created(
+            &format!("audit_events/{user}"),
+            (message.created_after, message.created_before),
+            message.page_size,
+            &message.page_token,
+        )?;
 
-        let events = self.audit_log.list(user, list.page).await?;
+        let events = self.audit_log.list(user, created, list.page).await?;
 
-        let (events, next_page_token) = self.page_tokens.page(&list, events, |row| row.id.uuid());
+        let (audit_events, next_page_token) =
+            self.page_tokens.page(&list, events, |row| row.id.uuid());
         Ok(Response::new(pb::ListAuditEventsResponse {
-            events,
+            audit_events,
             next_page_token,
         }))
     }

@@ -1,3 +1,4 @@
+use prost::Message;
 use tonic::{Request, Response};
 
 use super::{
@@ -5,12 +6,13 @@ use super::{
     service::AuthService,
 };
 use crate::{
-    auth::{ApiKeySecret, Caller, Subject},
-    domain::{ApiKeyId, now},
+    auth::{ApiKeySecret, AssociatedData, Caller, Subject},
+    domain::{ApiKeyId, UserId, now},
     error::{Error, Result},
     proto::v1 as pb,
+    repositories::{IdempotencyKey, NewSecret, RepeatableSecret},
     services::{
-        fields::{read_field, read_id},
+        fields::{Fields, read_field, read_idempotency},
         rpc::request_origin,
     },
 };
@@ -24,18 +26,58 @@ impl AuthService {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
         let audit = caller.audit_context("CreateApiKey", request_origin(&request));
-        let key = new_api_key(request.into_inner(), now())?;
+        let message = request.into_inner();
+        let (key, idempotency) = new_api_key(message, user, &self.sealer, now())?;
+        if let Some(repeated) = self.repeated_api_key(user, idempotency.as_ref()).await? {
+            return Ok(Response::new(repeated));
+        }
         let id = ApiKeyId::generate();
         let secret = ApiKeySecret::generate(id);
 
-        let (hash, audit) = (secret.hash(), audit.with_resource(id));
+        let audit = audit.with_resource(id);
+        let new_secret = NewSecret {
+            hash: secret.hash(),
+            repeatable: idempotency.clone().map(|idempotency| RepeatableSecret {
+                idempotency,
+                sealed: self.sealer.seal(
+                    &AssociatedData::api_key_secret(id),
+                    secret.expose().as_bytes(),
+                ),
+            }),
+        };
         let created = self
             .api_keys
-            .create(id, Some(user), &key, &hash, &audit, now())
-            .await?;
+            .create_repeatable(id, Some(user), &key, &new_secret, &audit, now())
+            .await;
+        if let Err(Error::ConcurrentChange) = created
+            && let Some(repeated) = self.repeated_api_key(user, idempotency.as_ref()).await?
+        {
+            return Ok(Response::new(repeated));
+        }
 
         Ok(Response::new(pb::CreateApiKeyResponse {
-            api_key: Some(created.into()),
+            api_key: Some(created?.into()),
+            secret: secret.expose().to_owned(),
+        }))
+    }
+
+    /// The response that the same request had before, if it is a repetition.
+    async fn repeated_api_key(
+        &self,
+        user: UserId,
+        idempotency: Option<&IdempotencyKey>,
+    ) -> Result<Option<pb::CreateApiKeyResponse>> {
+        let Some(idempotency) = idempotency else {
+            return Ok(None);
+        };
+        let found = self.api_keys.find_created(user, idempotency, now()).await?;
+        let Some((key, sealed)) = found else {
+            return Ok(None);
+        };
+        let associated_data = AssociatedData::api_key_secret(key.id);
+        let secret = self.sealer.open_text(&associated_data, &sealed)?;
+        Ok(Some(pb::CreateApiKeyResponse {
+            api_key: Some(key.into()),
             secret: secret.expose().to_owned(),
         }))
     }
@@ -46,12 +88,14 @@ impl AuthService {
     ) -> Result<Response<pb::ListApiKeysResponse>> {
         let (user, _) = Caller::of(&request)?.session()?;
         let message = request.into_inner();
-        let list = format!("api_keys/{user}");
-        let list = self
-            .page_tokens
-            .read_single(list, message.page_size, &message.page_token)?;
+        let (created, list) = self.page_tokens.read_created(
+            &format!("api_keys/{user}"),
+            (message.created_after, message.created_before),
+            message.page_size,
+            &message.page_token,
+        )?;
 
-        let keys = self.api_keys.list(user, list.page).await?;
+        let keys = self.api_keys.list(user, created, list.page).await?;
 
         let (api_keys, next_page_token) = self.page_tokens.page(&list, keys, |key| key.id.uuid());
         Ok(Response::new(pb::ListApiKeysResponse {
@@ -66,12 +110,22 @@ impl AuthService {
     ) -> Result<Response<pb::RevokeApiKeyResponse>> {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
-        let id = read_id("api_key_id", &request.get_ref().api_key_id)?;
+        let message = request.get_ref();
+        let content = message.encode_to_vec();
+        let (id, idempotency) = Fields::read_all(|fields| {
+            let id = fields.read("api_key_id", ApiKeyId::parse(&message.api_key_id));
+            let (request_id, method) = (&message.request_id, "RevokeApiKey");
+            let idempotency =
+                read_idempotency(fields, user, request_id, method, &content, &self.sealer);
+            id.zip(idempotency)
+        })?;
         let audit = caller
             .audit_context("RevokeApiKey", request_origin(&request))
             .with_resource(id);
 
-        self.api_keys.revoke(user, id, &audit, now()).await?;
+        self.api_keys
+            .revoke(user, id, idempotency.as_ref(), &audit, now())
+            .await?;
         self.revocations.add([id.uuid()], now());
 
         Ok(Response::new(pb::RevokeApiKeyResponse {}))

@@ -1,5 +1,6 @@
 //! Conversions between AuthService's messages and the domain.
 
+use prost::Message;
 use uuid::Uuid;
 
 use super::sessions::TokenPair;
@@ -7,13 +8,14 @@ use crate::{
     auth::{AccessToken, PublicKey, Sealer},
     domain::{
         ApiKey, AuditEvent, Email, Invalid, Name, NewApiKey, Password, ProjectId, Scope, Scopes,
-        Session, SessionId, SessionTimeouts, Time, User,
+        Session, SessionId, SessionTimeouts, Time, User, UserId,
     },
     error::Error,
     proto::v1 as pb,
     repositories::IdempotencyKey,
     services::fields::{
-        Fields, duration, idempotency_key, read_request_id, read_timestamp, remaining, timestamp,
+        Fields, duration, idempotency_key, read_idempotency, read_request_id, read_timestamp,
+        remaining, timestamp,
     },
 };
 
@@ -111,12 +113,20 @@ pub(super) fn not_empty(text: &str) -> Result<(), Invalid> {
     }
 }
 
-pub(super) fn new_api_key(message: pb::CreateApiKeyRequest, now: Time) -> Result<NewApiKey, Error> {
+/// Reads the key to create.
+pub(super) fn new_api_key(
+    message: pb::CreateApiKeyRequest,
+    user: UserId,
+    sealer: &Sealer,
+    now: Time,
+) -> Result<(NewApiKey, Option<IdempotencyKey>), Error> {
+    let content = message.encode_to_vec();
     let pb::CreateApiKeyRequest {
         display_name,
         scopes,
         project_ids,
         expire_time,
+        request_id,
     } = message;
     let expire_time = expire_time.map(|time| match read_timestamp(time) {
         Ok(time) if time <= now => Err(Invalid::because("must be in the future")),
@@ -128,12 +138,15 @@ pub(super) fn new_api_key(message: pb::CreateApiKeyRequest, now: Time) -> Result
         let scopes = fields.read("scopes", Scopes::parse(scopes, &Scope::USER_SCOPES));
         let expire_time = fields.read_optional("expire_time", expire_time);
         let project_ids = read_projects(fields, &project_ids);
-        Some(NewApiKey {
+        let method = "CreateApiKey";
+        let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
+        let key = NewApiKey {
             display_name: display_name?,
             scopes: scopes?,
             project_ids: project_ids?,
             expire_time: expire_time?,
-        })
+        };
+        Some((key, idempotency?))
     })
 }
 

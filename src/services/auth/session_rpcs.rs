@@ -1,3 +1,4 @@
+use prost::Message;
 use tonic::{Request, Response};
 
 use super::{
@@ -10,7 +11,7 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     services::{
-        fields::{read_field, read_id},
+        fields::{Fields, read_field, read_idempotency},
         rpc::request_origin,
     },
 };
@@ -71,15 +72,20 @@ impl AuthService {
     ) -> Result<Response<pb::ListSessionsResponse>> {
         let (user, current) = Caller::of(&request)?.session()?;
         let message = request.into_inner();
-        let list = format!("sessions/{user}");
-        let list = self
-            .page_tokens
-            .read_single(list, message.page_size, &message.page_token)?;
+        let (created, list) = self.page_tokens.read_created(
+            &format!("sessions/{user}"),
+            (message.created_after, message.created_before),
+            message.page_size,
+            &message.page_token,
+        )?;
         let now = now();
 
         let timeouts = self.session_timeouts;
         let used_since = now - timeouts.idle_timeout;
-        let mut sessions = self.sessions.list(user, used_since, list.page, now).await?;
+        let mut sessions = self
+            .sessions
+            .list(user, used_since, created, list.page, now)
+            .await?;
 
         let next_page_token = self
             .page_tokens
@@ -98,14 +104,22 @@ impl AuthService {
     ) -> Result<Response<pb::RevokeSessionResponse>> {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
-        let id = read_id("session_id", &request.get_ref().session_id)?;
+        let message = request.get_ref();
+        let content = message.encode_to_vec();
+        let (id, idempotency) = Fields::read_all(|fields| {
+            let id = fields.read("session_id", SessionId::parse(&message.session_id));
+            let (request_id, method) = (&message.request_id, "RevokeSession");
+            let idempotency =
+                read_idempotency(fields, user, request_id, method, &content, &self.sealer);
+            id.zip(idempotency)
+        })?;
         let audit = caller
             .audit_context("RevokeSession", request_origin(&request))
             .with_resource(id);
 
-        if !self.sessions.revoke(user, id, None, &audit, now()).await? {
-            return Err(Error::not_found("session", id));
-        }
+        self.sessions
+            .end(user, id, idempotency.as_ref(), &audit, now())
+            .await?;
         self.revocations.add([id.uuid()], now());
 
         Ok(Response::new(pb::RevokeSessionResponse {}))

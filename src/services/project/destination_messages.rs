@@ -5,15 +5,16 @@ use prost::Message;
 use crate::{
     auth::{AssociatedData, Sealer},
     domain::{
-        Destination, DestinationId, DestinationLint, IngestUrl, Invalid, Name, Platform, ProjectId,
-        Secret, SrtEncryption, StreamTarget, UrlPolicy, UserId,
+        Destination, DestinationId, DestinationLint, IngestUrl, Invalid, ListFilter, Name,
+        Platform, ProjectId, Secret, SrtEncryption, StreamTarget, Tenant, UrlPolicy, UserId,
     },
     error::Error,
     proto::v1 as pb,
-    repositories::{IdempotencyKey, SealedChange, SealedDestination},
+    repositories::{ChangeOptions, IdempotencyKey, SealedChange, SealedDestination},
     services::{
         enums::read_enum,
-        fields::{Fields, idempotency_key, read_request_id, timestamp},
+        fields::{Fields, read_created, read_etag, read_idempotency, timestamp},
+        paging::{PageRequest, PageTokens},
     },
 };
 
@@ -34,10 +35,10 @@ pub(super) fn read_create_destination(
     let pb::CreateDestinationRequest {
         project_id,
         platform,
-        name,
+        display_name,
         url,
         stream_key,
-        enabled,
+        disabled,
         request_id,
         srt_passphrase,
         srt_pbkeylen,
@@ -45,9 +46,10 @@ pub(super) fn read_create_destination(
     Fields::read_all(|fields| {
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
         let platform = fields.read("platform", read_enum(platform));
-        let name = fields.read("name", Name::parse(&name));
+        let display_name = fields.read("display_name", Name::parse(&display_name));
         let stream_key = fields.read("stream_key", StreamTarget::parse_key(&stream_key));
-        let request_id = fields.read("request_id", read_request_id(&request_id));
+        let method = "CreateDestination";
+        let idempotency = read_idempotency(fields, owner, &request_id, method, &content, sealer);
         let url = StreamTarget::parse_url(&url, policy).and_then(|url| match (url, platform) {
             (None, Some(platform)) => StreamTarget::own_url(platform, policy).map(Some),
             (Some(url), Some(platform)) => of_platform(platform, url).map(Some),
@@ -69,25 +71,67 @@ pub(super) fn read_create_destination(
             id,
             project_id: project_id?,
             platform: target.platform,
-            name: name?.as_str().to_owned(),
+            display_name: display_name?.as_str().to_owned(),
             url: target.url.as_str().to_owned(),
             stream_key_sealed: Some(sealer.seal(
                 &AssociatedData::destination_key(id),
                 target.stream_key.expose().as_bytes(),
             )),
             stream_key_hint: target.key_hint(),
-            enabled: enabled.unwrap_or(true),
+            disabled,
             srt_passphrase: encryption.map_or(SealedChange::Clear, |encryption| {
                 seal_passphrase(id, &encryption.passphrase, sealer)
             }),
             srt_pbkeylen: encryption.map_or(0, |encryption| encryption.pbkeylen),
         };
-        let idempotency = request_id?
-            .map(|id| idempotency_key(owner.uuid(), id, "CreateDestination", &content, sealer));
         Some(CreateDestination {
             destination,
-            idempotency,
+            idempotency: idempotency?,
         })
+    })
+}
+
+/// Reads the project, the filter and the page of a list of destinations.
+pub(super) fn read_list_destinations(
+    message: &pb::ListDestinationsRequest,
+    tenant: Tenant,
+    page_tokens: &PageTokens,
+) -> Result<(ProjectId, ListFilter, PageRequest), Error> {
+    Fields::read_all(|fields| {
+        let project_id = fields.read("project_id", ProjectId::parse(&message.project_id));
+        let created = read_created(fields, message.created_after, message.created_before);
+        let filter = created.map(|created| ListFilter {
+            disabled: message.disabled,
+            created,
+        });
+        let filters = filter.map(|filter| filter.to_string()).unwrap_or_default();
+        let list = format!("destinations/{tenant:?}/{project_id:?}{filters}");
+        let list = page_tokens.read(fields, list, message.page_size, &message.page_token);
+        Some((project_id?, filter?, list?))
+    })
+}
+
+/// Reads the destination to delete.
+pub(super) fn read_delete_destination(
+    message: pb::DeleteDestinationRequest,
+    user: UserId,
+    sealer: &Sealer,
+) -> Result<(DestinationId, ChangeOptions), Error> {
+    let content = message.encode_to_vec();
+    let pb::DeleteDestinationRequest {
+        destination_id,
+        etag,
+        request_id,
+    } = message;
+    Fields::read_all(|fields| {
+        let id = fields.read("destination_id", DestinationId::parse(&destination_id));
+        let method = "DeleteDestination";
+        let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
+        let options = ChangeOptions {
+            etag: read_etag(etag),
+            idempotency: idempotency?,
+        };
+        Some((id?, options))
     })
 }
 
@@ -127,14 +171,15 @@ pub(super) fn seal_passphrase(
 
 impl From<Destination> for pb::Destination {
     fn from(destination: Destination) -> Self {
+        let etag = destination.etag();
         let Destination {
             id,
             project_id,
             platform,
-            name,
+            display_name,
             url,
             stream_key_hint,
-            enabled,
+            disabled,
             has_srt_passphrase,
             srt_pbkeylen,
             create_time,
@@ -144,14 +189,15 @@ impl From<Destination> for pb::Destination {
             id: id.to_string(),
             project_id: project_id.to_string(),
             platform: pb::Platform::from(platform).into(),
-            name,
+            display_name,
             url,
             stream_key_hint,
-            enabled,
+            disabled,
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
             has_srt_passphrase,
             srt_pbkeylen,
+            etag,
         }
     }
 }

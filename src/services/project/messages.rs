@@ -7,15 +7,18 @@ use prost::Message;
 use crate::{
     auth::Sealer,
     domain::{
-        Invalid, Name, PlatformInfo, Project, ProjectId, ProjectUpdate, PublishConflictPolicy,
-        ReconnectWindow, StreamKey, UserId,
+        Invalid, ListFilter, Name, PlatformInfo, Project, ProjectId, ProjectUpdate,
+        PublishConflictPolicy, ReconnectWindow, StreamKey, Tenant, UserId,
     },
     error::Error,
     proto::v1 as pb,
-    repositories::NewProject,
+    repositories::{ChangeOptions, NewProject, StreamKeyRotation},
     services::{
         enums::read_enum,
-        fields::{Fields, duration, idempotency_key, read_duration, read_request_id, timestamp},
+        fields::{
+            Fields, duration, read_created, read_duration, read_etag, read_idempotency, timestamp,
+        },
+        paging::{PageRequest, PageTokens},
     },
 };
 
@@ -30,7 +33,7 @@ pub(super) fn read_create_project(
 ) -> Result<(NewProject, StreamKey), Error> {
     let content = message.encode_to_vec();
     let pb::CreateProjectRequest {
-        name,
+        display_name,
         reconnect_window,
         publish_conflict_policy,
         request_id,
@@ -41,64 +44,135 @@ pub(super) fn read_create_project(
         value => read_enum(value),
     };
     Fields::read_all(|fields| {
-        let name = fields.read("name", Name::parse(&name));
+        let display_name = fields.read("display_name", Name::parse(&display_name));
         let window = fields.read_optional("reconnect_window", window);
         let policy = fields.read("publish_conflict_policy", policy);
-        let request_id = fields.read("request_id", read_request_id(&request_id));
+        let method = "CreateProject";
+        let idempotency = read_idempotency(fields, owner, &request_id, method, &content, sealer);
 
         let id = ProjectId::generate();
         let stream_key = StreamKey::generate();
         let project = NewProject {
             id,
-            name: name?,
+            display_name: display_name?,
             reconnect_window: window?.unwrap_or_default(),
             publish_conflict_policy: policy?,
             stream_key: stream_key.seal(id, sealer),
-            idempotency: request_id?
-                .map(|id| idempotency_key(owner.uuid(), id, "CreateProject", &content, sealer)),
+            idempotency: idempotency?,
         };
         Some((project, stream_key))
+    })
+}
+
+/// Reads the filter and the page of a list of projects.
+pub(super) fn read_list_projects(
+    message: &pb::ListProjectsRequest,
+    tenant: Tenant,
+    page_tokens: &PageTokens,
+) -> Result<(ListFilter, PageRequest), Error> {
+    Fields::read_all(|fields| {
+        let created = read_created(fields, message.created_after, message.created_before);
+        let filter = created.map(|created| ListFilter {
+            disabled: message.disabled,
+            created,
+        });
+        let filters = filter.map(|filter| filter.to_string()).unwrap_or_default();
+        let list = format!("projects/{tenant:?}{filters}");
+        let list = page_tokens.read(fields, list, message.page_size, &message.page_token);
+        filter.zip(list)
     })
 }
 
 /// Reads the project and its update.
 pub(super) fn read_update_project(
     message: pb::UpdateProjectRequest,
-) -> Result<(ProjectId, ProjectUpdate), Error> {
+    user: UserId,
+    sealer: &Sealer,
+) -> Result<(ProjectId, ProjectUpdate, ChangeOptions), Error> {
+    let content = message.encode_to_vec();
     let pb::UpdateProjectRequest {
         project_id,
-        name,
+        display_name,
         disabled,
         reconnect_window,
         publish_conflict_policy,
+        etag,
+        request_id,
     } = message;
     let window = reconnect_window.map(self::reconnect_window);
     let policy = publish_conflict_policy.map(read_enum);
     Fields::read_all(|fields| {
         let id = fields.read("project_id", ProjectId::parse(&project_id));
-        let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
+        let display_name = display_name.map(|name| Name::parse(&name));
+        let display_name = fields.read_optional("display_name", display_name);
         let window = fields.read_optional("reconnect_window", window);
         let policy = fields.read_optional("publish_conflict_policy", policy);
+        let method = "UpdateProject";
+        let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
         let update = ProjectUpdate {
-            name: name?,
+            display_name: display_name?,
             disabled,
             reconnect_window: window?,
             publish_conflict_policy: policy?,
         };
-        Some((id?, update))
+        let options = ChangeOptions {
+            etag: read_etag(etag),
+            idempotency: idempotency?,
+        };
+        Some((id?, update, options))
     })
 }
 
-/// Reads the project, and the grace period of its stream key.
+/// Reads the project to delete, and whether to end its stream.
+pub(super) fn read_delete_project(
+    message: pb::DeleteProjectRequest,
+    user: UserId,
+    sealer: &Sealer,
+) -> Result<(ProjectId, bool, ChangeOptions), Error> {
+    let content = message.encode_to_vec();
+    let pb::DeleteProjectRequest {
+        project_id,
+        force,
+        etag,
+        request_id,
+    } = message;
+    Fields::read_all(|fields| {
+        let id = fields.read("project_id", ProjectId::parse(&project_id));
+        let method = "DeleteProject";
+        let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
+        let options = ChangeOptions {
+            etag: read_etag(etag),
+            idempotency: idempotency?,
+        };
+        Some((id?, force, options))
+    })
+}
+
+/// Reads the project, with a new stream key.
 pub(super) fn read_rotate_stream_key(
     message: pb::RotateStreamKeyRequest,
-) -> Result<(ProjectId, Duration), Error> {
-    let pb::RotateStreamKeyRequest { project_id, grace } = message;
+    user: UserId,
+    sealer: &Sealer,
+) -> Result<(ProjectId, StreamKey, StreamKeyRotation), Error> {
+    let content = message.encode_to_vec();
+    let pb::RotateStreamKeyRequest {
+        project_id,
+        grace,
+        request_id,
+    } = message;
     Fields::read_all(|fields| {
         let id = fields.read("project_id", ProjectId::parse(&project_id));
         let bounds = Duration::ZERO..=MAX_GRACE;
         let grace = fields.read("grace", read_duration(grace, bounds, "must be 0 to 7 days"));
-        id.zip(grace)
+        let method = "RotateStreamKey";
+        let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
+        let (id, key) = (id?, StreamKey::generate());
+        let new = StreamKeyRotation {
+            key: key.seal(id, sealer),
+            grace: grace?,
+            idempotency: idempotency?,
+        };
+        Some((id, key, new))
     })
 }
 
@@ -109,9 +183,10 @@ fn reconnect_window(value: prost_types::Duration) -> Result<ReconnectWindow, Inv
 
 impl From<Project> for pb::Project {
     fn from(project: Project) -> Self {
+        let etag = project.etag();
         let Project {
             id,
-            name,
+            display_name,
             disabled,
             reconnect_window,
             publish_conflict_policy,
@@ -124,7 +199,7 @@ impl From<Project> for pb::Project {
         let policy = pb::PublishConflictPolicy::from(publish_conflict_policy);
         Self {
             id: id.to_string(),
-            name,
+            display_name,
             disabled,
             reconnect_window: Some(duration(reconnect_window.as_duration())),
             publish_conflict_policy: policy.into(),
@@ -133,6 +208,7 @@ impl From<Project> for pb::Project {
             revision,
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
+            etag,
         }
     }
 }

@@ -1,16 +1,22 @@
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::{
-    destination_messages::{CreateDestination, read_create_destination},
-    messages::{read_create_project, read_rotate_stream_key, read_update_project},
+    destination_messages::{
+        CreateDestination, read_create_destination, read_delete_destination, read_list_destinations,
+    },
+    messages::{
+        read_create_project, read_delete_project, read_list_projects, read_rotate_stream_key,
+        read_update_project,
+    },
     update_destination::UpdateDestination,
 };
 use crate::{
     auth::{AssociatedData, Caller, Sealer},
     database::Database,
     domain::{
-        Destination, DestinationId, DestinationLint, IngestUrl, Platform, Secret, StreamKey,
-        UrlPolicy, now,
+        AuditContext, Destination, DestinationId, DestinationLint, IngestUrl, Platform, Secret,
+        StreamKey, Tenant, UrlPolicy, now,
     },
     error::{Error, Result},
     proto::v1 as pb,
@@ -50,6 +56,32 @@ impl ProjectService {
             sealer,
             url_policy,
         }
+    }
+}
+
+impl ProjectService {
+    /// Changes a destination; returns it with its sealed key.
+    async fn change_destination(
+        &self,
+        tenant: Tenant,
+        update: UpdateDestination,
+        audit: &AuditContext,
+    ) -> Result<(Destination, Vec<u8>)> {
+        let (id, options) = (update.id, update.options.clone());
+        let before = self.destinations.get(tenant, id).await?;
+        options.check_etag(&before.destination.etag())?;
+        let after = update.apply(&before, &self.sealer, &self.url_policy)?;
+        let read_time = before.destination.update_time;
+        let changed = self
+            .destinations
+            .replace(tenant, &after, read_time, &options, audit, now())
+            .await;
+        if matches!(changed, Err(Error::ConcurrentChange)) && options.etag.is_some() {
+            let now = self.destinations.get(tenant, id).await?;
+            options.check_etag(&now.destination.etag())?;
+        }
+        let key = after.stream_key_sealed.unwrap_or(before.stream_key_sealed);
+        Ok((changed?, key))
     }
 }
 
@@ -104,13 +136,9 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::ListProjectsRequest>,
     ) -> Result<Response<pb::ListProjectsResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let message = request.into_inner();
-        let list = format!("projects/{tenant:?}");
-        let list = self
-            .page_tokens
-            .read_single(list, message.page_size, &message.page_token)?;
+        let (filter, list) = read_list_projects(request.get_ref(), tenant, &self.page_tokens)?;
 
-        let projects = self.projects.list(tenant, list.page).await?;
+        let projects = self.projects.list(tenant, filter, list.page).await?;
 
         let (projects, next_page_token) =
             self.page_tokens.page(&list, projects, |row| row.id.uuid());
@@ -125,11 +153,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::UpdateProjectRequest>,
     ) -> Result<Response<pb::UpdateProjectResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "UpdateProject")?;
-        let (id, update) = read_update_project(request.into_inner())?;
+        let message = request.into_inner();
+        let (id, update, options) = read_update_project(message, tenant.user, &self.sealer)?;
 
+        let audit = audit.with_resource(id);
         let project = self
             .projects
-            .update(tenant, id, &update, &audit.with_resource(id), now())
+            .update(tenant, id, &update, &options, &audit, now())
             .await?;
 
         let project = Some(project.into());
@@ -141,12 +171,12 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::DeleteProjectRequest>,
     ) -> Result<Response<pb::DeleteProjectResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "DeleteProject")?;
-        let pb::DeleteProjectRequest { project_id, force } = request.into_inner();
-        let id = read_id("project_id", &project_id)?;
+        let message = request.into_inner();
+        let (id, force, options) = read_delete_project(message, tenant.user, &self.sealer)?;
 
         let audit = audit.with_resource(id);
         self.projects
-            .delete(tenant, id, force, &audit, now())
+            .delete(tenant, id, force, &options, &audit, now())
             .await?;
 
         Ok(Response::new(pb::DeleteProjectResponse {}))
@@ -157,14 +187,21 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::RotateStreamKeyRequest>,
     ) -> Result<Response<pb::RotateStreamKeyResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "RotateStreamKey")?;
-        let (id, grace) = read_rotate_stream_key(request.into_inner())?;
-        let key = StreamKey::generate();
-        let sealed = key.seal(id, &self.sealer);
+        let message = request.into_inner();
+        let (id, key, new) = read_rotate_stream_key(message, tenant.user, &self.sealer)?;
 
-        let (project, previous_key_expire_time) = self
+        let audit = audit.with_resource(id);
+        let rotated = self
             .stream_keys
-            .rotate(tenant, id, &sealed, grace, &audit.with_resource(id), now())
+            .rotate(tenant, id, &new, &audit, now())
             .await?;
+        let ((project, previous_key_expire_time), key) = match rotated {
+            Created::New(rotated) => (rotated, key),
+            Created::Existing(rotated) => {
+                let sealed = self.stream_keys.get(tenant, id, &audit).await?;
+                (rotated, StreamKey::unseal(&sealed, id, &self.sealer)?)
+            }
+        };
 
         Ok(Response::new(pb::RotateStreamKeyResponse {
             project: Some(project.into()),
@@ -246,18 +283,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
     ) -> Result<Response<pb::ListDestinationsResponse>, Status> {
         let tenant = Caller::of(&request)?.tenant()?;
         let message = request.into_inner();
-        let (project_id, list) = self.page_tokens.read_of_project(
-            "destinations",
-            tenant,
-            &message.project_id,
-            message.page_size,
-            &message.page_token,
-        )?;
+        let (project_id, filter, list) =
+            read_list_destinations(&message, tenant, &self.page_tokens)?;
 
         self.projects.get(tenant, project_id).await?;
         let destinations = self
             .destinations
-            .list(tenant, project_id, list.page)
+            .list(tenant, project_id, filter, list.page)
             .await?;
 
         let (destinations, next_page_token) = self
@@ -274,22 +306,34 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::UpdateDestinationRequest>,
     ) -> Result<Response<pb::UpdateDestinationResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "UpdateDestination")?;
-        let update = UpdateDestination::read(request.into_inner(), &self.url_policy)?;
+        let message = request.into_inner();
+        let update = UpdateDestination::read(message, tenant.user, &self.sealer, &self.url_policy)?;
+        let audit = audit.with_resource(update.id);
 
-        let before = self.destinations.get(tenant, update.id).await?;
-        let after = update.apply(&before, &self.sealer, &self.url_policy)?;
+        let options = update.options.clone();
+        let changed = self
+            .destinations
+            .find_changed(tenant, &options, now())
+            .await?;
+        let (destination, key) = match changed {
+            Some(changed) => (changed.destination, changed.stream_key_sealed),
+            None => match self.change_destination(tenant, update, &audit).await {
+                // The same request may have changed it meanwhile.
+                Err(error @ Error::ConcurrentChange) => {
+                    let changed = self
+                        .destinations
+                        .find_changed(tenant, &options, now())
+                        .await?;
+                    let changed = changed.ok_or(error)?;
+                    (changed.destination, changed.stream_key_sealed)
+                }
+                changed => changed?,
+            },
+        };
         let targets = self
             .destinations
-            .list_targets(tenant, after.project_id)
+            .list_targets(tenant, destination.project_id)
             .await?;
-        let audit = audit.with_resource(after.id);
-        let read_time = before.destination.update_time;
-        let destination = self
-            .destinations
-            .replace(tenant, &after, read_time, &audit, now())
-            .await?;
-
-        let key = after.stream_key_sealed.unwrap_or(before.stream_key_sealed);
         let key = Some(&*key);
         let lints = lints(&destination, key, &targets, &self.sealer, &self.url_policy);
         Ok(Response::new(pb::UpdateDestinationResponse {
@@ -303,10 +347,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::DeleteDestinationRequest>,
     ) -> Result<Response<pb::DeleteDestinationResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "DeleteDestination")?;
-        let id = read_id("destination_id", &request.get_ref().destination_id)?;
+        let message = request.into_inner();
+        let (id, options) = read_delete_destination(message, tenant.user, &self.sealer)?;
 
         let audit = audit.with_resource(id);
-        self.destinations.delete(tenant, id, &audit, now()).await?;
+        self.destinations
+            .delete(tenant, id, &options, &audit, now())
+            .await?;
 
         Ok(Response::new(pb::DeleteDestinationResponse {}))
     }
@@ -315,10 +362,28 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::ListPlatformsRequest>,
     ) -> Result<Response<pb::ListPlatformsResponse>, Status> {
-        Caller::of(&request)?;
+        let caller = Caller::of(&request)?;
+        let message = request.get_ref();
+        let list = self.page_tokens.read_single(
+            format!("platforms/{caller}"),
+            message.page_size,
+            &message.page_token,
+        )?;
 
-        let platforms = Platform::ALL.map(|platform| platform.info().into()).into();
-        Ok(Response::new(pb::ListPlatformsResponse { platforms }))
+        // The ids of a list descend.
+        let id = |index: usize| Uuid::from_u128(u128::MAX - 1 - index as u128);
+        let platforms = Platform::ALL.into_iter().enumerate();
+        let mut platforms: Vec<_> = platforms
+            .filter(|(index, _)| id(*index) < list.page.below)
+            .collect();
+        let next_page_token = self
+            .page_tokens
+            .truncate(&list, &mut platforms, |(index, _)| id(*index));
+        let platforms = platforms.iter().map(|(_, platform)| platform.info().into());
+        Ok(Response::new(pb::ListPlatformsResponse {
+            platforms: platforms.collect(),
+            next_page_token,
+        }))
     }
 }
 

@@ -1,17 +1,19 @@
 //! Reads UpdateDestination and applies it to the destination as it is.
 
+use prost::Message;
+
 use crate::{
     auth::{AssociatedData, Sealer},
     domain::{
         Destination, DestinationId, DestinationUpdate, IngestUrl, Invalid, Name, Scheme, Secret,
-        SrtEncryption, StreamTarget, UrlPolicy,
+        SrtEncryption, StreamTarget, UrlPolicy, UserId,
     },
     error::Error,
     proto::v1 as pb,
-    repositories::{SealedChange, SealedDestination, StoredDestination},
+    repositories::{ChangeOptions, SealedChange, SealedDestination, StoredDestination},
     services::{
         enums::read_enum,
-        fields::Fields,
+        fields::{Fields, read_etag, read_idempotency},
         project::destination_messages::{of_platform, read_encryption, seal_passphrase},
     },
 };
@@ -20,24 +22,34 @@ use crate::{
 pub(super) struct UpdateDestination {
     pub id: DestinationId,
     pub update: DestinationUpdate,
+    pub options: ChangeOptions,
 }
 
 impl UpdateDestination {
-    pub fn read(message: pb::UpdateDestinationRequest, policy: &UrlPolicy) -> Result<Self, Error> {
+    pub fn read(
+        message: pb::UpdateDestinationRequest,
+        user: UserId,
+        sealer: &Sealer,
+        policy: &UrlPolicy,
+    ) -> Result<Self, Error> {
+        let content = message.encode_to_vec();
         let pb::UpdateDestinationRequest {
             destination_id,
             platform,
-            name,
+            display_name,
             url,
             stream_key,
-            enabled,
+            disabled,
             srt_passphrase,
             srt_pbkeylen,
+            etag,
+            request_id,
         } = message;
         Fields::read_all(|fields| {
             let id = fields.read("destination_id", DestinationId::parse(&destination_id));
             let platform = fields.read_optional("platform", platform.map(read_enum));
-            let name = fields.read_optional("name", name.map(|name| Name::parse(&name)));
+            let display_name = display_name.map(|name| Name::parse(&name));
+            let display_name = fields.read_optional("display_name", display_name);
             let stream_key = stream_key.map(|key| StreamTarget::parse_key(&key));
             let stream_key = fields.read_optional("stream_key", stream_key);
             let url = url.map(|url| StreamTarget::parse_url(&url, policy));
@@ -46,16 +58,26 @@ impl UpdateDestination {
             let srt_passphrase = fields.read_optional("srt_passphrase", passphrase);
             let pbkeylen = srt_pbkeylen.map(SrtEncryption::parse_pbkeylen);
             let srt_pbkeylen = fields.read_optional("srt_pbkeylen", pbkeylen);
+            let method = "UpdateDestination";
+            let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
             let update = DestinationUpdate {
                 platform: platform?,
-                name: name?,
+                display_name: display_name?,
                 url: url?,
                 stream_key: stream_key?,
-                enabled,
+                disabled,
                 srt_passphrase: srt_passphrase?,
                 srt_pbkeylen: srt_pbkeylen?,
             };
-            Some(Self { id: id?, update })
+            let options = ChangeOptions {
+                etag: read_etag(etag),
+                idempotency: idempotency?,
+            };
+            Some(Self {
+                id: id?,
+                update,
+                options,
+            })
         })
     }
 
@@ -72,10 +94,10 @@ impl UpdateDestination {
     ) -> Result<SealedDestination, Error> {
         let changes_target = self.update.changes_target();
         let mut after = unchanged(&before.destination);
-        if let Some(name) = &self.update.name {
-            name.as_str().clone_into(&mut after.name);
+        if let Some(name) = &self.update.display_name {
+            name.as_str().clone_into(&mut after.display_name);
         }
-        after.enabled = self.update.enabled.unwrap_or(after.enabled);
+        after.disabled = self.update.disabled.unwrap_or(after.disabled);
         if !changes_target {
             return Ok(after);
         }
@@ -161,11 +183,11 @@ fn unchanged(before: &Destination) -> SealedDestination {
         id: before.id,
         project_id: before.project_id,
         platform: before.platform,
-        name: before.name.clone(),
+        display_name: before.display_name.clone(),
         url: before.url.clone(),
         stream_key_sealed: None,
         stream_key_hint: before.stream_key_hint.clone(),
-        enabled: before.enabled,
+        disabled: before.disabled,
         srt_passphrase: SealedChange::Keep,
         srt_pbkeylen: before.srt_pbkeylen,
     }
@@ -197,7 +219,7 @@ mod tests {
         domain::{
             Destination, DestinationId, DestinationUpdate, Platform, ProjectId, UrlPolicy, now,
         },
-        repositories::StoredDestination,
+        repositories::{ChangeOptions, StoredDestination},
     };
 
     /// A key rotation may seal the key again before the update is written.
@@ -208,17 +230,17 @@ mod tests {
             id,
             project_id: ProjectId::generate(),
             platform: Platform::Youtube,
-            name: "Main channel".to_owned(),
+            display_name: "Main channel".to_owned(),
             url: "rtmps://a.rtmps.youtube.com/live2".to_owned(),
             stream_key_hint: "qrst".to_owned(),
-            enabled: true,
+            disabled: false,
             has_srt_passphrase: false,
             srt_pbkeylen: 0,
             create_time: now(),
             update_time: now(),
         };
         let update = DestinationUpdate {
-            enabled: Some(false),
+            disabled: Some(true),
             ..DestinationUpdate::default()
         };
         let sealer = Sealer::new(&[Zeroizing::new([7; 32])]);
@@ -227,9 +249,13 @@ mod tests {
             stream_key_sealed: b"sealed before".to_vec(),
             srt_passphrase_sealed: None,
         };
-        let after = UpdateDestination { id, update }
-            .apply(&before, &sealer, &UrlPolicy::default())
-            .unwrap();
+        let after = UpdateDestination {
+            id,
+            update,
+            options: ChangeOptions::default(),
+        }
+        .apply(&before, &sealer, &UrlPolicy::default())
+        .unwrap();
 
         assert_eq!(after.stream_key_sealed, None);
     }

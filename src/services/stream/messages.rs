@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use prost::Message;
+
 use crate::{
+    auth::Sealer,
     domain::{
-        Invalid, PlayUrl, ProjectId, PublishAction, Publisher, Refusal, Stream, StreamId,
-        StreamKey, StreamStats, StreamStatus, Tenant,
+        CreateTimeRange, Invalid, PlayUrl, ProjectId, PublishAction, Publisher, Refusal, Stream,
+        StreamId, StreamKey, StreamStats, Tenant, UserId,
     },
     error::Error,
     proto::v1 as pb,
+    repositories::{IdempotencyKey, StreamFilter},
     services::{
         enums::{read_enum, read_protocol},
-        fields::{Fields, not_negative, read_duration, timestamp},
+        fields::{Fields, not_negative, read_created, read_duration, read_idempotency, timestamp},
         paging::{PageRequest, PageTokens},
     },
 };
@@ -91,37 +95,87 @@ fn held_stream(
     Some((id?, epoch?, publisher?))
 }
 
-/// Reads the project, the status and the page.
+/// Reads the filter and the page of a list of streams.
 pub(super) fn read_list_streams(
     message: pb::ListStreamsRequest,
     tenant: Tenant,
     page_tokens: &PageTokens,
-) -> Result<(ProjectId, Option<StreamStatus>, PageRequest), Error> {
+) -> Result<(StreamFilter, PageRequest), Error> {
     let pb::ListStreamsRequest {
         project_id,
-        status,
+        state,
         page_size,
         page_token,
+        created_after,
+        created_before,
+    } = message;
+    Fields::read_all(|fields| {
+        let project_id = match project_id.is_empty() {
+            true => Some(None),
+            false => fields.read("project_id", ProjectId::parse(&project_id).map(Some)),
+        };
+        let state = fields.read_optional("state", state.map(read_enum));
+        let created = read_created(fields, created_after, created_before);
+        let created_name = created.map(|created| created.to_string());
+        let list = format!(
+            "streams/{tenant:?}/{project_id:?}/{state:?}{}",
+            created_name.unwrap_or_default()
+        );
+        let list = page_tokens.read(fields, list, page_size, &page_token);
+        let filter = StreamFilter {
+            project_id: project_id?,
+            state: state?,
+            created: created?,
+        };
+        Some((filter, list?))
+    })
+}
+
+/// Reads the project, the bounds and the page of a list of refusals.
+pub(super) fn read_list_refusals(
+    message: pb::ListRefusalsRequest,
+    tenant: Tenant,
+    page_tokens: &PageTokens,
+) -> Result<(ProjectId, CreateTimeRange, PageRequest), Error> {
+    let pb::ListRefusalsRequest {
+        project_id,
+        page_size,
+        page_token,
+        created_after,
+        created_before,
     } = message;
     Fields::read_all(|fields| {
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
-        let status = fields.read_optional("status", status.map(read_enum));
-        let list = format!("streams/{tenant:?}/{project_id:?}/{status:?}");
+        let created = read_created(fields, created_after, created_before);
+        let created_name = created.map(|created| created.to_string());
+        let list = format!(
+            "refusals/{tenant:?}/{project_id:?}{}",
+            created_name.unwrap_or_default()
+        );
         let list = page_tokens.read(fields, list, page_size, &page_token);
-        Some((project_id?, status?, list?))
+        Some((project_id?, created?, list?))
     })
 }
 
 /// Reads the stream and the hold.
 pub(super) fn read_stop_stream(
     message: pb::StopStreamRequest,
-) -> Result<(StreamId, Duration), Error> {
-    let pb::StopStreamRequest { stream_id, hold } = message;
+    user: UserId,
+    sealer: &Sealer,
+) -> Result<(StreamId, Duration, Option<IdempotencyKey>), Error> {
+    let content = message.encode_to_vec();
+    let pb::StopStreamRequest {
+        stream_id,
+        hold,
+        request_id,
+    } = message;
     Fields::read_all(|fields| {
         let id = fields.read("stream_id", StreamId::parse(&stream_id));
         let bounds = Duration::ZERO..=MAX_HOLD;
         let hold = fields.read("hold", read_duration(hold, bounds, "must be 0 to 24 hours"));
-        id.zip(hold)
+        let method = "StopStream";
+        let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
+        Some((id?, hold?, idempotency?))
     })
 }
 
@@ -218,7 +272,7 @@ impl From<Stream> for pb::Stream {
         let Stream {
             id,
             project_id,
-            status,
+            state,
             epoch,
             publisher,
             connected: _,
@@ -235,7 +289,7 @@ impl From<Stream> for pb::Stream {
         Self {
             id: id.to_string(),
             project_id: project_id.to_string(),
-            status: pb::StreamStatus::from(status).into(),
+            state: pb::StreamState::from(state).into(),
             epoch,
             create_time: Some(timestamp(create_time)),
             live_time: live_time.map(timestamp),

@@ -105,7 +105,7 @@ impl NodeReconciler {
         let now = clock();
         let (steady, changing): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|(connection, stream)| {
-                connection.applied_to(stream, clock()).status == stream.status
+                connection.applied_to(stream, clock()).state == stream.state
             });
         let refreshed = match steady.is_empty() {
             true => Default::default(),

@@ -2,7 +2,7 @@ use tonic::{Request, Response, codegen::BoxStream};
 use tracing::Instrument;
 
 use super::{
-    messages::{read_list_streams, read_stop_stream},
+    messages::{read_list_refusals, read_list_streams, read_stop_stream},
     response_sender::ResponseSender,
     service::StreamService,
     watch::{WatchSession, WatchStart, read_watch_project},
@@ -37,13 +37,12 @@ impl StreamService {
     ) -> Result<Response<pb::ListStreamsResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
         let message = request.into_inner();
-        let (project_id, status, list) = read_list_streams(message, tenant, &self.page_tokens)?;
+        let (filter, list) = read_list_streams(message, tenant, &self.page_tokens)?;
 
-        self.projects.get(tenant, project_id).await?;
-        let streams = self
-            .streams
-            .list(tenant, project_id, status, list.page)
-            .await?;
+        if let Some(project_id) = filter.project_id {
+            self.projects.get(tenant, project_id).await?;
+        }
+        let streams = self.streams.list(tenant, filter, list.page).await?;
 
         let (streams, next_page_token) = self.page_tokens.page(&list, streams, |row| row.id.uuid());
         Ok(Response::new(pb::ListStreamsResponse {
@@ -58,16 +57,13 @@ impl StreamService {
     ) -> Result<Response<pb::ListRefusalsResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
         let message = request.into_inner();
-        let (project_id, list) = self.page_tokens.read_of_project(
-            "refusals",
-            tenant,
-            &message.project_id,
-            message.page_size,
-            &message.page_token,
-        )?;
+        let (project_id, created, list) = read_list_refusals(message, tenant, &self.page_tokens)?;
 
         self.projects.get(tenant, project_id).await?;
-        let refusals = self.refusals.list(tenant, project_id, list.page).await?;
+        let refusals = self
+            .refusals
+            .list(tenant, project_id, created, list.page)
+            .await?;
 
         let (refusals, next_page_token) =
             self.page_tokens.page(&list, refusals, |row| row.id.uuid());
@@ -82,11 +78,13 @@ impl StreamService {
         request: Request<pb::StopStreamRequest>,
     ) -> Result<Response<pb::StopStreamResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "StopStream")?;
-        let (id, hold) = read_stop_stream(request.into_inner())?;
+        let message = request.into_inner();
+        let (id, hold, idempotency) = read_stop_stream(message, tenant.user, &self.sealer)?;
 
+        let (idempotency, audit) = (idempotency.as_ref(), audit.with_resource(id));
         let stream = self
             .streams
-            .stop(tenant, id, hold, &audit.with_resource(id), now())
+            .stop(tenant, id, hold, idempotency, &audit, now())
             .await?;
 
         let stream = Some(stream.into());

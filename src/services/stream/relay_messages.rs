@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     domain::{
         DestinationId, Invalid, Publisher, Relay, RelayError, RelayReport, RelayState,
-        ReportedState, StreamId,
+        ReportedState, StreamId, Tenant,
     },
     error::Error,
     proto::v1 as pb,
@@ -15,6 +15,7 @@ use crate::{
     services::{
         enums::{read_enum, read_is_fatal},
         fields::{Fields, not_negative, timestamp},
+        paging::{PageRequest, PageTokens},
     },
 };
 
@@ -23,13 +24,33 @@ const MAX_RELAYS: usize = 1000;
 
 /// Reads the ids of a relay.
 pub(super) fn read_relay_ids(
+    fields: &mut Fields,
     stream_id: &str,
     destination_id: &str,
-) -> Result<(StreamId, DestinationId), Error> {
+) -> Option<(StreamId, DestinationId)> {
+    let stream_id = fields.read("stream_id", StreamId::parse(stream_id));
+    let destination_id = fields.read("destination_id", DestinationId::parse(destination_id));
+    stream_id.zip(destination_id)
+}
+
+/// Reads the stream, the state and the page of a list of relays.
+pub(super) fn read_list_relays(
+    message: pb::ListRelaysRequest,
+    tenant: Tenant,
+    page_tokens: &PageTokens,
+) -> Result<(StreamId, Option<RelayState>, PageRequest), Error> {
+    let pb::ListRelaysRequest {
+        stream_id,
+        page_size,
+        page_token,
+        state,
+    } = message;
     Fields::read_all(|fields| {
-        let stream_id = fields.read("stream_id", StreamId::parse(stream_id));
-        let destination_id = fields.read("destination_id", DestinationId::parse(destination_id));
-        stream_id.zip(destination_id)
+        let id = fields.read("stream_id", StreamId::parse(&stream_id));
+        let state = fields.read_optional("state", state.map(read_enum));
+        let list = format!("relays/{tenant:?}/{id:?}/{state:?}");
+        let list = page_tokens.read(fields, list, page_size, &page_token);
+        Some((id?, state?, list?))
     })
 }
 
@@ -174,14 +195,14 @@ impl From<Relay> for pb::Relay {
             update_time,
         } = relay;
         let retrying = state == RelayState::Retrying;
-        let desired = match wanted {
+        let desired_state = match wanted {
             true => pb::RelayDesiredState::Started,
             false => pb::RelayDesiredState::Stopped,
         };
         Self {
             stream_id: stream_id.to_string(),
             destination_id: destination_id.to_string(),
-            desired: desired.into(),
+            desired_state: desired_state.into(),
             state: pb::RelayState::from(state).into(),
             attempt,
             next_retry_time: retrying.then(|| timestamp(ready_time)),

@@ -1,8 +1,10 @@
+use prost::Message;
 use tonic::{Request, Response, codegen::BoxStream};
+use uuid::Uuid;
 
 use super::{
     claim_session::ClaimSession,
-    relay_messages::{read_relay_ids, read_report_relays},
+    relay_messages::{read_list_relays, read_relay_ids, read_report_relays},
     response_sender::ResponseSender,
     service::StreamService,
 };
@@ -12,7 +14,7 @@ use crate::{
     error::Result,
     proto::v1 as pb,
     services::{
-        fields::{duration, read_id, timestamp},
+        fields::{Fields, duration, read_idempotency, timestamp},
         rpc::tenant_and_audit,
     },
     transport::Connection,
@@ -26,13 +28,24 @@ impl StreamService {
     ) -> Result<Response<pb::StartRelayResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "StartRelay")?;
         let message = request.into_inner();
-        let ids @ (_, destination_id) =
-            read_relay_ids(&message.stream_id, &message.destination_id)?;
+        let content = message.encode_to_vec();
+        let pb::StartRelayRequest {
+            stream_id,
+            destination_id,
+            request_id,
+        } = message;
+        let (ids, idempotency) = Fields::read_all(|fields| {
+            let ids = read_relay_ids(fields, &stream_id, &destination_id);
+            let (user, method) = (tenant.user, "StartRelay");
+            let idempotency =
+                read_idempotency(fields, user, &request_id, method, &content, &self.sealer);
+            ids.zip(idempotency)
+        })?;
 
-        let audit = audit.with_resource(destination_id);
+        let (idempotency, audit) = (idempotency.as_ref(), audit.with_resource(ids.1));
         let relay = self
             .relays
-            .change(tenant, ids, Relay::start, &audit, now())
+            .change(tenant, ids, Relay::start, idempotency, &audit, now())
             .await?;
 
         let relay = Some(relay.into());
@@ -45,13 +58,24 @@ impl StreamService {
     ) -> Result<Response<pb::StopRelayResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "StopRelay")?;
         let message = request.into_inner();
-        let ids @ (_, destination_id) =
-            read_relay_ids(&message.stream_id, &message.destination_id)?;
+        let content = message.encode_to_vec();
+        let pb::StopRelayRequest {
+            stream_id,
+            destination_id,
+            request_id,
+        } = message;
+        let (ids, idempotency) = Fields::read_all(|fields| {
+            let ids = read_relay_ids(fields, &stream_id, &destination_id);
+            let (user, method) = (tenant.user, "StopRelay");
+            let idempotency =
+                read_idempotency(fields, user, &request_id, method, &content, &self.sealer);
+            ids.zip(idempotency)
+        })?;
 
-        let audit = audit.with_resource(destination_id);
+        let (idempotency, audit) = (idempotency.as_ref(), audit.with_resource(ids.1));
         let relay = self
             .relays
-            .change(tenant, ids, Relay::stop, &audit, now())
+            .change(tenant, ids, Relay::stop, idempotency, &audit, now())
             .await?;
 
         let relay = Some(relay.into());
@@ -63,13 +87,20 @@ impl StreamService {
         request: Request<pb::ListRelaysRequest>,
     ) -> Result<Response<pb::ListRelaysResponse>> {
         let tenant = Caller::of(&request)?.tenant()?;
-        let id = read_id("stream_id", &request.get_ref().stream_id)?;
+        let message = request.into_inner();
+        let (id, state, list) = read_list_relays(message, tenant, &self.page_tokens)?;
 
         self.streams.get(tenant, id).await?;
-        let relays = self.relays.list(tenant, id).await?;
+        let relays = self.relays.list(tenant, id, state, list.page).await?;
 
-        let relays = relays.into_iter().map(pb::Relay::from).collect();
-        Ok(Response::new(pb::ListRelaysResponse { relays }))
+        // Its ids ascend, so a page token has the complement.
+        let (relays, next_page_token) = self.page_tokens.page(&list, relays, |row| {
+            Uuid::from_u128(!row.destination_id.uuid().as_u128())
+        });
+        Ok(Response::new(pb::ListRelaysResponse {
+            relays,
+            next_page_token,
+        }))
     }
 }
 

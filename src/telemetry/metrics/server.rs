@@ -19,7 +19,7 @@ metrics! {
     /// Streams, relays, watches, calls and connections.
     pub(crate) static SERVER: ServerMetrics {
         streams: IntGaugeVec =
-            gauges("sluice_streams", "Streams that have not ended, by status.", &["status"]);
+            gauges("sluice_streams", "Streams that have not ended, by state.", &["state"]);
         relays: IntGaugeVec =
             gauges("sluice_relays", "Relays of streams that have not ended, by state.", &["state"]);
         workers: IntGauge = gauge("sluice_relay_workers", "Workers with leases of relays.");

@@ -16,12 +16,17 @@ async fn list(
     let request = pb::ListAuditEventsRequest {
         page_size,
         page_token: page_token.to_owned(),
+        ..Default::default()
     };
     client.auth.clone().list_audit_events(request).await
 }
 
 async fn events(user: &User) -> Vec<pb::AuditEvent> {
-    list(&user.client, 0, "").await.unwrap().into_inner().events
+    list(&user.client, 0, "")
+        .await
+        .unwrap()
+        .into_inner()
+        .audit_events
 }
 
 /// Action and result of all events, oldest first.
@@ -53,11 +58,13 @@ async fn account_actions_are_recorded_with_their_results(
     let (created, _) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
     let request = pb::RevokeApiKeyRequest {
         api_key_id: created.id,
+        ..Default::default()
     };
     auth.revoke_api_key(request).await.unwrap();
     new_session(&server, &ada).await;
     let request = pb::RevokeSessionRequest {
         session_id: sessions(&ada).await[0].id.clone(),
+        ..Default::default()
     };
     auth.revoke_session(request).await.unwrap();
     for current in ["wrong horse", ada.password] {
@@ -140,7 +147,7 @@ async fn events_are_listed_newest_first_in_pages_to_their_user_only(
     let first = list(&ada.client, 3, "").await.unwrap().into_inner();
     let token = first.next_page_token;
     let second = list(&ada.client, 3, &token).await.unwrap().into_inner();
-    assert_eq!([first.events, second.events].concat(), all);
+    assert_eq!([first.audit_events, second.audit_events].concat(), all);
     assert_eq!(second.next_page_token, "");
 
     assert_eq!(events(&grace).await.len(), 2);

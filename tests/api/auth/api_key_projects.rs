@@ -30,7 +30,7 @@ fn destination_of(project_id: &str) -> pb::CreateDestinationRequest {
     pb::CreateDestinationRequest {
         project_id: project_id.to_owned(),
         platform: pb::Platform::Custom.into(),
-        name: "Elsewhere".to_owned(),
+        display_name: "Elsewhere".to_owned(),
         url: "rtmps://live.example.com/app".to_owned(),
         stream_key: "a-long-stream-key".to_owned(),
         ..Default::default()
@@ -163,6 +163,7 @@ async fn a_restricted_key_lists_only_its_projects(#[values(Sqlite, Postgres)] en
     let mut request = pb::ListProjectsRequest {
         page_size: 1,
         page_token: String::new(),
+        ..Default::default()
     };
     let mut projects = ada.client.project.clone();
     let answer = projects.list_projects(request.clone()).await.unwrap();
@@ -181,7 +182,7 @@ async fn a_restricted_key_cannot_create_projects(#[values(Sqlite, Postgres)] eng
     let (token, _) = restricted(&server, &ada, &[&show.id]).await;
 
     let request = pb::CreateProjectRequest {
-        name: "Another".to_owned(),
+        display_name: "Another".to_owned(),
         ..Default::default()
     };
     let mut program = Client::with_token(&server.channel, &token);
@@ -207,6 +208,7 @@ async fn a_restricted_key_lists_nothing_after_its_projects_are_deleted(
     let request = pb::DeleteProjectRequest {
         project_id: show.id.clone(),
         force: false,
+        ..Default::default()
     };
     let mut projects = ada.client.project.clone();
     projects.delete_project(request).await.unwrap();

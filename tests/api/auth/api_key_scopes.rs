@@ -33,7 +33,7 @@ async fn a_read_only_key_cannot_create_a_project(#[values(Sqlite, Postgres)] eng
     let mut reader = api_key_client(&server, &ada, api_key_request(&["projects:read"])).await;
 
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let refusal = refused(reader.project.create_project(request).await);

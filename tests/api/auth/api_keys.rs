@@ -11,6 +11,7 @@ const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
 async fn revoke(user: &User, id: &str) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
     let request = pb::RevokeApiKeyRequest {
         api_key_id: id.to_owned(),
+        ..Default::default()
     };
     user.client.auth.clone().revoke_api_key(request).await
 }
@@ -45,6 +46,7 @@ async fn a_new_key_has_the_requested_fields_and_its_secret_contains_its_id(
             .to_vec(),
         project_ids: vec![second.id.clone(), first.id.clone(), second.id.clone()],
         expire_time: at(LATEST),
+        ..Default::default()
     };
     let (made, secret) = new_api_key(&ada, request).await;
 
@@ -163,6 +165,7 @@ async fn the_project_of_another_user_is_not_found_like_a_nonexistent_one(
     let request = pb::DeleteProjectRequest {
         project_id: deleted.id.clone(),
         force: false,
+        ..Default::default()
     };
     let mut projects = ada.client.project.clone();
     projects.delete_project(request).await.unwrap();

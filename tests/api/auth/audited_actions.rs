@@ -68,7 +68,7 @@ pub async fn perform(
     match action {
         "CreateProject" => {
             let request = pb::CreateProjectRequest {
-                name: name.to_owned(),
+                display_name: name.to_owned(),
                 ..Default::default()
             };
             let answer = projects.create_project(request).await?;
@@ -77,7 +77,7 @@ pub async fn perform(
         "UpdateProject" => {
             let request = pb::UpdateProjectRequest {
                 project_id,
-                name: Some(name.to_owned()),
+                display_name: Some(name.to_owned()),
                 ..Default::default()
             };
             projects.update_project(request).await.map(drop)?;
@@ -90,7 +90,7 @@ pub async fn perform(
             let request = pb::CreateDestinationRequest {
                 project_id,
                 platform: pb::Platform::Youtube.into(),
-                name: name.to_owned(),
+                display_name: name.to_owned(),
                 stream_key: DESTINATION_KEY.to_owned(),
                 ..Default::default()
             };
@@ -100,7 +100,7 @@ pub async fn perform(
         "UpdateDestination" => {
             let request = pb::UpdateDestinationRequest {
                 destination_id,
-                name: Some(name.to_owned()),
+                display_name: Some(name.to_owned()),
                 ..Default::default()
             };
             projects.update_destination(request).await.map(drop)?;
@@ -109,6 +109,7 @@ pub async fn perform(
             let request = pb::StartRelayRequest {
                 stream_id: stream.clone(),
                 destination_id,
+                ..Default::default()
             };
             streams.start_relay(request).await.map(drop)?;
         }
@@ -116,6 +117,7 @@ pub async fn perform(
             let request = pb::StopRelayRequest {
                 stream_id: stream.clone(),
                 destination_id,
+                ..Default::default()
             };
             streams.stop_relay(request).await.map(drop)?;
         }
@@ -123,6 +125,7 @@ pub async fn perform(
             let request = pb::StopStreamRequest {
                 stream_id: stream.clone(),
                 hold: None,
+                ..Default::default()
             };
             streams.stop_stream(request).await.map(drop)?;
         }
@@ -130,17 +133,22 @@ pub async fn perform(
             let request = pb::RotateStreamKeyRequest {
                 project_id,
                 grace: None,
+                ..Default::default()
             };
             projects.rotate_stream_key(request).await.map(drop)?;
         }
         "DeleteDestination" => {
-            let request = pb::DeleteDestinationRequest { destination_id };
+            let request = pb::DeleteDestinationRequest {
+                destination_id,
+                ..Default::default()
+            };
             projects.delete_destination(request).await.map(drop)?;
         }
         "DeleteProject" => {
             let request = pb::DeleteProjectRequest {
                 project_id,
                 force: true,
+                ..Default::default()
             };
             projects.delete_project(request).await.map(drop)?;
         }

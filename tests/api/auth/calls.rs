@@ -73,6 +73,7 @@ pub fn api_key_request(scopes: &[&str]) -> pb::CreateApiKeyRequest {
         scopes: scopes.iter().map(ToString::to_string).collect(),
         project_ids: Vec::new(),
         expire_time: None,
+        ..Default::default()
     }
 }
 

@@ -71,7 +71,7 @@ async fn the_link_is_audited_and_survives_a_changed_address(
     let client = signed_in_client(&fixture.server, &linked);
     let request = pb::ListAuditEventsRequest::default();
     let events = client.auth.clone().list_audit_events(request).await;
-    let events = events.unwrap().into_inner().events;
+    let events = events.unwrap().into_inner().audit_events;
     let with_id_token = events
         .iter()
         .filter(|event| event.action == "SignInWithIdToken" && event.result == "OK");

@@ -13,6 +13,7 @@ async fn list(
     let request = pb::ListApiKeysRequest {
         page_size,
         page_token: page_token.to_owned(),
+        ..Default::default()
     };
     user.client.auth.clone().list_api_keys(request).await
 }
@@ -90,6 +91,7 @@ async fn every_invalid_field_is_named(#[values(Sqlite, Postgres)] engine: Engine
     let request = pb::ListProjectsRequest {
         page_size: 1,
         page_token: String::new(),
+        ..Default::default()
     };
     let answer = ada.client.project.clone().list_projects(request).await;
     let of_projects = answer.unwrap().into_inner().next_page_token;

@@ -87,6 +87,6 @@ pub async fn audit_entries(client: &Client) -> Vec<(String, String)> {
     let request = pb::ListAuditEventsRequest::default();
     let mut auth = client.auth.clone();
     let events = auth.list_audit_events(request).await.unwrap().into_inner();
-    let events = events.events.into_iter().rev();
+    let events = events.audit_events.into_iter().rev();
     events.map(|event| (event.action, event.result)).collect()
 }

@@ -11,6 +11,7 @@ async fn update_me(
 ) -> Result<Response<pb::UpdateMeResponse>, Status> {
     let request = pb::UpdateMeRequest {
         display_name: display_name.map(str::to_owned),
+        ..Default::default()
     };
     user.client.auth.clone().update_me(request).await
 }

@@ -33,6 +33,7 @@ mod planted_project;
 mod project_audit_log;
 mod refresh_token_races;
 mod refresh_tokens;
+mod repeated_requests;
 mod request_password_reset;
 mod reset_password;
 mod session_expiry;

@@ -34,6 +34,7 @@ impl PlantedProject {
                 seconds: 3600,
                 nanos: 0,
             }),
+            ..Default::default()
         };
         let rotated = user.client.project.clone().rotate_stream_key(request).await;
         let key = rotated.unwrap().into_inner().stream_key;
@@ -65,7 +66,7 @@ impl PlantedProject {
         let destinations = &snapshot.destinations;
         assert_eq!(destinations.len(), self.destinations.len());
         assert!(
-            destinations.iter().all(|one| !one.enabled),
+            destinations.iter().all(|one| one.disabled),
             "{destinations:?}"
         );
         let before = self.destinations.iter().map(|one| (&one.id, &one.url));
@@ -83,6 +84,7 @@ impl PlantedProject {
         let stream = self.node.live(&key, "owner").await;
         let request = pb::ListRelaysRequest {
             stream_id: stream.id,
+            ..Default::default()
         };
         let relays = owner.stream.clone().list_relays(request).await.unwrap();
         assert!(relays.into_inner().relays.is_empty());
@@ -93,7 +95,7 @@ impl PlantedProject {
         let heartbeat = self.node.heartbeat(&self.stream, "c1").await;
         assert_eq!(heartbeat.action(), pb::PublishAction::Continue);
         let (snapshot, _) = Watcher::start_synced(owner, &self.project.id).await;
-        assert!(snapshot.destinations.iter().all(|one| one.enabled));
+        assert!(snapshot.destinations.iter().all(|one| !one.disabled));
     }
 
     async fn key(&self, owner: &Client) -> String {

@@ -18,6 +18,7 @@ async fn page(user: &User, page_size: i32, page_token: &str) -> pb::ListAuditEve
     let request = pb::ListAuditEventsRequest {
         page_size,
         page_token: page_token.to_owned(),
+        ..Default::default()
     };
     let answer = user.client.auth.clone().list_audit_events(request).await;
     answer.unwrap().into_inner()
@@ -25,7 +26,7 @@ async fn page(user: &User, page_size: i32, page_token: &str) -> pb::ListAuditEve
 
 /// The audit events of a user that concern projects, newest first.
 async fn project_events(user: &User) -> Vec<pb::AuditEvent> {
-    let mut events = page(user, 200, "").await.events;
+    let mut events = page(user, 200, "").await.audit_events;
     events.retain(|event| ACTIONS.contains(&&*event.action));
     events
 }
@@ -94,13 +95,13 @@ async fn events_are_listed_newest_first_in_pages(#[values(Sqlite, Postgres)] eng
             .await
             .unwrap();
     }
-    let all = page(&user, 0, "").await.events;
+    let all = page(&user, 0, "").await.audit_events;
 
     let (mut paged, mut token) = (Vec::new(), String::new());
     loop {
         let page = page(&user, 2, &token).await;
-        assert!(page.events.len() <= 2);
-        paged.extend(page.events);
+        assert!(page.audit_events.len() <= 2);
+        paged.extend(page.audit_events);
         token = page.next_page_token;
         if token.is_empty() {
             break;
@@ -138,6 +139,7 @@ async fn a_failed_call_records_no_event(#[values(Sqlite, Postgres)] engine: Engi
     let request = pb::DeleteProjectRequest {
         project_id: resources.project.clone(),
         force: false,
+        ..Default::default()
     };
     let live = refused(user.client.project.clone().delete_project(request).await);
     assert_eq!(live.reason, "PROJECT_LIVE");
@@ -155,14 +157,14 @@ async fn a_repeated_call_that_changes_nothing_records_no_event(
     let user = server.user().await;
     let (resources, _) = create_resources(&user, &server.media_server().await).await;
     let project = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id: Uuid::now_v7().to_string(),
         ..Default::default()
     };
     let destination = pb::CreateDestinationRequest {
         project_id: resources.project.clone(),
         platform: pb::Platform::Youtube.into(),
-        name: "Main".to_owned(),
+        display_name: "Main".to_owned(),
         stream_key: DESTINATION_KEY.to_owned(),
         request_id: Uuid::now_v7().to_string(),
         ..Default::default()

@@ -196,7 +196,7 @@ async fn after_a_reset_a_replica_gives_an_ended_session_no_key_and_takes_nothing
     let (project, _) = planter.project().await;
     let destination = create_destination(&planter, youtube_destination(&project)).await;
     let repeated = pb::CreateProjectRequest {
-        name: "Repeated".to_owned(),
+        display_name: "Repeated".to_owned(),
         request_id: uuid::Uuid::now_v7().to_string(),
         ..Default::default()
     };
@@ -215,11 +215,11 @@ async fn after_a_reset_a_replica_gives_an_ended_session_no_key_and_takes_nothing
         ..Default::default()
     };
     let create = pb::CreateProjectRequest {
-        name: "New".to_owned(),
+        display_name: "New".to_owned(),
         ..Default::default()
     };
     let enable = pb::UpdateDestinationRequest {
-        enabled: Some(true),
+        disabled: Some(false),
         ..update_request(&destination)
     };
     let refusals = [

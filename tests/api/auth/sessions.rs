@@ -20,6 +20,7 @@ async fn list(
     let request = pb::ListSessionsRequest {
         page_size,
         page_token: page_token.to_owned(),
+        ..Default::default()
     };
     client.auth.clone().list_sessions(request).await
 }
@@ -31,6 +32,7 @@ async fn sessions(client: &Client) -> Vec<pb::Session> {
 async fn revoke(user: &User, id: &str) -> Result<Response<pb::RevokeSessionResponse>, Status> {
     let request = pb::RevokeSessionRequest {
         session_id: id.to_owned(),
+        ..Default::default()
     };
     user.client.auth.clone().revoke_session(request).await
 }
@@ -193,13 +195,14 @@ async fn a_revoked_keys_access_token_is_refused_by_every_replica_within_five_sec
     let token = api_key_token(&server, &secret).await;
     let call = async |channel| {
         let mut client = Client::with_token(channel, &token);
-        let request = pb::ListPlatformsRequest {};
+        let request = pb::ListPlatformsRequest::default();
         client.project.list_platforms(request).await
     };
     call(&replica).await.unwrap();
 
     let request = pb::RevokeApiKeyRequest {
         api_key_id: created.id,
+        ..Default::default()
     };
     let mut auth = ada.client.auth.clone();
     auth.revoke_api_key(request).await.unwrap();

@@ -184,7 +184,7 @@ async fn the_account_creation_and_every_sign_in_are_audited(
     let client = signed_in_client(&fixture.server, &answer);
     let request = pb::ListAuditEventsRequest::default();
     let events = client.auth.clone().list_audit_events(request).await;
-    let events = events.unwrap().into_inner().events;
+    let events = events.unwrap().into_inner().audit_events;
 
     // Newest first: two sessions, and the creation of the account.
     assert_eq!(events.len(), 3);

@@ -96,8 +96,8 @@ impl Publishers {
             for (number, (media_server, stream)) in self.streams.iter().enumerate() {
                 let answer = media_server.heartbeat(stream, &number.to_string()).await;
                 assert_eq!(answer.action(), pb::PublishAction::Continue, "{number}");
-                let status = self.owner.stream(&stream.id).await.status();
-                assert_eq!(status, pb::StreamStatus::Live, "{number}");
+                let status = self.owner.stream(&stream.id).await.state();
+                assert_eq!(status, pb::StreamState::Live, "{number}");
             }
         }
     }

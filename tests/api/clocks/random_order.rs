@@ -132,7 +132,7 @@ impl Actor {
     async fn new(server: &TestServer, token: &str, channels: [Channel; 2]) -> Arc<Self> {
         let user = server.user().await;
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: Some(prost_types::Duration::default()),
             publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
             ..Default::default()
@@ -176,7 +176,7 @@ impl Actor {
         rotated?;
         for (key, stream_id) in begun? {
             let key = self.keys.lock()[key].clone();
-            let ended = self.user.stream(&stream_id).await.status() == pb::StreamStatus::Ended;
+            let ended = self.user.stream(&stream_id).await.state() == pb::StreamState::Ended;
             if key.was_ended && !ended {
                 return Err(format!("a stream continues with the replaced key {key:?}"));
             }
@@ -200,6 +200,7 @@ impl Actor {
                     seconds: grace.cast_signed(),
                     nanos: 0,
                 }),
+                ..Default::default()
             };
             let rotated = client.rotate_stream_key(request).await;
             let text = rotated.map_err(|status| format!("{status:?}"))?;

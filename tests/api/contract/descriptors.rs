@@ -6,7 +6,7 @@ use prost::Message;
 use prost_types::{
     DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Type,
 };
-use sluice::proto::DESCRIPTORS;
+use sluice::proto::{DESCRIPTORS, v1::SECRET_FIELDS};
 
 /// The messages of `sluice.v1` by their full names, such as `.sluice.v1.User`.
 pub fn messages() -> BTreeMap<String, DescriptorProto> {
@@ -68,58 +68,8 @@ fn fields(
     }
 }
 
-/// The fields that are marked `debug_redact`, such as `.sluice.v1.Tokens.access_token`.
-/// The descriptors of `prost-types` predate that option and drop it.
+/// The fields that are marked as secret, such as `.sluice.v1.Tokens.access_token`.
 pub fn secret_fields() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for file in redact_option::Files::decode(DESCRIPTORS).unwrap().files {
-        for message in file.messages {
-            for field in message.fields {
-                if field.options.is_some_and(|options| options.debug_redact) {
-                    let of = format!(".{}.{}.{}", file.package, message.name, field.name);
-                    found.insert(of);
-                }
-            }
-        }
-    }
-    found
-}
-
-/// The part of `google/protobuf/descriptor.proto` that leads to the option `debug_redact`.
-mod redact_option {
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Files {
-        #[prost(message, repeated, tag = "1")]
-        pub files: Vec<File>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct File {
-        #[prost(string, tag = "2")]
-        pub package: String,
-        #[prost(message, repeated, tag = "4")]
-        pub messages: Vec<Message>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Message {
-        #[prost(string, tag = "1")]
-        pub name: String,
-        #[prost(message, repeated, tag = "2")]
-        pub fields: Vec<Field>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Field {
-        #[prost(string, tag = "1")]
-        pub name: String,
-        #[prost(message, optional, tag = "8")]
-        pub options: Option<Options>,
-    }
-
-    #[derive(Clone, Copy, PartialEq, prost::Message)]
-    pub struct Options {
-        #[prost(bool, tag = "16")]
-        pub debug_redact: bool,
-    }
+    let fields = SECRET_FIELDS.iter();
+    fields.map(|field| format!(".{field}")).collect()
 }

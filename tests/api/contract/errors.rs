@@ -4,7 +4,7 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use sluice::{
     domain::{RefusalCause, Scope, now},
-    error::Error,
+    error::{Error, FoundInstead},
     proto::DESCRIPTORS,
 };
 use tonic::{Code, Status};
@@ -37,10 +37,11 @@ fn reasons() -> BTreeMap<String, String> {
 
 fn one_of_each() -> Vec<Error> {
     vec![
-        Error::invalid("name", "must not be empty"),
+        Error::invalid("display_name", "must not be empty"),
         Error::AccessTokenMissing,
         Error::AccessTokenExpired,
         Error::AccessTokenInvalid,
+        Error::AccessTokenMalformed(FoundInstead::ApiKey),
         Error::CredentialsInvalid,
         Error::RefreshTokenInvalid,
         Error::RefreshTokenReused,
@@ -62,6 +63,7 @@ fn one_of_each() -> Vec<Error> {
         Error::DestinationLimit,
         Error::ProjectLive,
         Error::ConcurrentChange,
+        Error::EtagMismatch,
         Error::ResyncRequired,
         Error::Draining,
         Error::ResponseNotRead,

@@ -60,28 +60,54 @@ const STREAM: Kind = Kind::Owned(Resource::Stream);
 pub fn id_fields() -> Vec<IdField> {
     id_fields! {
         "AuthService/SignUp request_id": Kind::RequestId, id => sign_up("x", id);
+        "AuthService/UpdateMe request_id": Kind::RequestId, id => pb::UpdateMeRequest {
+            display_name: Some("Renamed".to_owned()),
+            request_id: id,
+        };
         "AuthService/RevokeSession session_id": Kind::Owned(Resource::Session), id =>
-            pb::RevokeSessionRequest { session_id: id };
+            pb::RevokeSessionRequest { session_id: id, ..Default::default() };
+        "AuthService/RevokeSession request_id": Kind::RequestId, id => pb::RevokeSessionRequest { session_id: UNKNOWN.to_owned(), request_id: id };
         "AuthService/CreateApiKey project_ids": PROJECT, id => pb::CreateApiKeyRequest {
             display_name: "A program".to_owned(),
             scopes: vec!["projects:read".to_owned()],
             project_ids: vec![id],
-            expire_time: None,
+            expire_time: None, ..Default::default() };
+        "AuthService/CreateApiKey request_id": Kind::RequestId, id => pb::CreateApiKeyRequest {
+            display_name: "A program".to_owned(),
+            scopes: vec!["projects:read".to_owned()],
+            request_id: id,
+            ..Default::default()
         };
         "AuthService/RevokeApiKey api_key_id": Kind::Owned(Resource::ApiKey), id =>
-            pb::RevokeApiKeyRequest { api_key_id: id };
+            pb::RevokeApiKeyRequest { api_key_id: id, ..Default::default() };
+        "AuthService/RevokeApiKey request_id": Kind::RequestId, id => pb::RevokeApiKeyRequest { api_key_id: UNKNOWN.to_owned(), request_id: id };
         "ProjectService/CreateProject request_id": Kind::RequestId, id => create_project(id);
         "ProjectService/GetProject project_id": PROJECT, id =>
             pb::GetProjectRequest { project_id: id };
         "ProjectService/UpdateProject project_id": PROJECT, id => pb::UpdateProjectRequest {
             project_id: id,
-            name: Some("Renamed".to_owned()),
+            display_name: Some("Renamed".to_owned()),
+            ..Default::default()
+        };
+        "ProjectService/UpdateProject request_id": Kind::RequestId, id => pb::UpdateProjectRequest {
+            project_id: UNKNOWN.to_owned(),
+            request_id: id,
             ..Default::default()
         };
         "ProjectService/DeleteProject project_id": PROJECT, id =>
-            pb::DeleteProjectRequest { project_id: id, force: true };
+            pb::DeleteProjectRequest { project_id: id, force: true, ..Default::default() };
+        "ProjectService/DeleteProject request_id": Kind::RequestId, id => pb::DeleteProjectRequest {
+            project_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
         "ProjectService/RotateStreamKey project_id": PROJECT, id =>
-            pb::RotateStreamKeyRequest { project_id: id, grace: None };
+            pb::RotateStreamKeyRequest { project_id: id, grace: None, ..Default::default() };
+        "ProjectService/RotateStreamKey request_id": Kind::RequestId, id => pb::RotateStreamKeyRequest {
+            project_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
         "ProjectService/RevealStreamKey project_id": PROJECT, id =>
             pb::RevealStreamKeyRequest { project_id: id };
         "ProjectService/CreateDestination project_id": PROJECT, id =>
@@ -95,11 +121,21 @@ pub fn id_fields() -> Vec<IdField> {
         "ProjectService/UpdateDestination destination_id": DESTINATION, id =>
             pb::UpdateDestinationRequest {
                 destination_id: id,
-                enabled: Some(false),
+                disabled: Some(true),
                 ..Default::default()
             };
+        "ProjectService/UpdateDestination request_id": Kind::RequestId, id => pb::UpdateDestinationRequest {
+            destination_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
         "ProjectService/DeleteDestination destination_id": DESTINATION, id =>
-            pb::DeleteDestinationRequest { destination_id: id };
+            pb::DeleteDestinationRequest { destination_id: id, ..Default::default() };
+        "ProjectService/DeleteDestination request_id": Kind::RequestId, id => pb::DeleteDestinationRequest {
+            destination_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
         "StreamService/BeginPublish publisher.node_id": Kind::Machine, id =>
             begin(pb::Publisher { node_id: id, ..publisher() });
         "StreamService/BeginPublish publisher.boot_id": Kind::Machine, id =>
@@ -135,19 +171,33 @@ pub fn id_fields() -> Vec<IdField> {
             pb::ListRefusalsRequest { project_id: id, ..Default::default() };
         "StreamService/StopStream stream_id": STREAM, id => pb::StopStreamRequest {
             stream_id: id,
-            hold: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            hold: Some(prost_types::Duration { seconds: 60, nanos: 0 }), ..Default::default() };
+        "StreamService/StopStream request_id": Kind::RequestId, id => pb::StopStreamRequest {
+            stream_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
         };
         "StreamService/WatchProject project_id": PROJECT, id =>
             pb::WatchProjectRequest { project_id: id, after_revision: 0 };
         "StreamService/StartRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
-            pb::StartRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned() };
+            pb::StartRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned(), ..Default::default() };
         "StreamService/StartRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
-            pb::StartRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id };
+            pb::StartRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id, ..Default::default() };
+        "StreamService/StartRelay request_id": Kind::RequestId, id => pb::StartRelayRequest {
+            stream_id: UNKNOWN.to_owned(),
+            destination_id: UNKNOWN.to_owned(),
+            request_id: id,
+        };
         "StreamService/StopRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
-            pb::StopRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned() };
+            pb::StopRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned(), ..Default::default() };
         "StreamService/StopRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
-            pb::StopRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id };
-        "StreamService/ListRelays stream_id": STREAM, id => pb::ListRelaysRequest { stream_id: id };
+            pb::StopRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id, ..Default::default() };
+        "StreamService/StopRelay request_id": Kind::RequestId, id => pb::StopRelayRequest {
+            stream_id: UNKNOWN.to_owned(),
+            destination_id: UNKNOWN.to_owned(),
+            request_id: id,
+        };
+        "StreamService/ListRelays stream_id": STREAM, id => pb::ListRelaysRequest { stream_id: id, ..Default::default() };
         "StreamService/ClaimRelays worker_id": Kind::Machine, id =>
             pb::ClaimRelaysRequest { worker_id: id, ..claim() };
         "StreamService/ClaimRelays node_id": Kind::Machine, id =>
@@ -177,7 +227,7 @@ pub fn sign_up(name: &str, request_id: String) -> pb::SignUpRequest {
 /// CreateProject with a request id.
 pub fn create_project(request_id: String) -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id,
         ..Default::default()
     }
@@ -188,7 +238,7 @@ pub fn create_destination(project_id: String, request_id: String) -> pb::CreateD
     pb::CreateDestinationRequest {
         project_id,
         platform: pb::Platform::Youtube.into(),
-        name: "Main channel".to_owned(),
+        display_name: "Main channel".to_owned(),
         stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
         request_id,
         ..Default::default()

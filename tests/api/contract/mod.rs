@@ -3,6 +3,7 @@
 mod access_tokens;
 mod authorization;
 mod canary;
+mod conventions;
 pub mod descriptors;
 pub mod dump;
 mod env_example;

@@ -19,7 +19,23 @@ use crate::{
 /// A list RPC, with a request for the page of one row after a token.
 struct List {
     path: &'static str,
-    page: fn(project_id: &str, page_token: &str) -> Vec<u8>,
+    page: fn(ids: &Ids, page_token: &str) -> Vec<u8>,
+}
+
+/// The resources whose lists are read.
+struct Ids {
+    project_id: String,
+    stream_id: String,
+}
+
+impl Ids {
+    fn project(&self) -> String {
+        self.project_id.clone()
+    }
+
+    fn stream(&self) -> String {
+        self.stream_id.clone()
+    }
 }
 
 /// Field 2 of every list response.
@@ -33,12 +49,12 @@ macro_rules! lists {
     ($($path:literal $request:ident { $($field:ident: $value:expr),* };)*) => {
         [$(List {
             path: concat!("/sluice.v1.", $path),
-            page: |project_id, page_token| {
-                let _ = project_id;
+            page: |ids, page_token| {
+                let _ = ids;
                 pb::$request {
                     page_size: 1,
                     page_token: page_token.to_owned(),
-                    $($field: $value(project_id),)*
+                    $($field: $value(ids),)*
                     ..Default::default()
                 }
                 .encode_to_vec()
@@ -48,15 +64,17 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 7] {
+fn lists() -> [List; 9] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
         "AuthService/ListAuditEvents" ListAuditEventsRequest {};
         "ProjectService/ListProjects" ListProjectsRequest {};
-        "ProjectService/ListDestinations" ListDestinationsRequest { project_id: str::to_owned };
-        "StreamService/ListStreams" ListStreamsRequest { project_id: str::to_owned };
-        "StreamService/ListRefusals" ListRefusalsRequest { project_id: str::to_owned };
+        "ProjectService/ListDestinations" ListDestinationsRequest { project_id: Ids::project };
+        "ProjectService/ListPlatforms" ListPlatformsRequest {};
+        "StreamService/ListStreams" ListStreamsRequest { project_id: Ids::project };
+        "StreamService/ListRefusals" ListRefusalsRequest { project_id: Ids::project };
+        "StreamService/ListRelays" ListRelaysRequest { stream_id: Ids::stream };
     }
 }
 
@@ -69,12 +87,13 @@ fn every_list_rpc_is_tested_and_no_entry_is_stale() {
     assert_eq!(described, entries);
 }
 
-/// A user with two rows in every list, and the project of these rows.
-async fn user_with_lists(server: &TestServer) -> (User, String) {
+/// A user with two rows in every list, and the resources of these rows.
+async fn user_with_lists(server: &TestServer) -> (User, Ids) {
     let user = server.user().await;
     user.project().await;
     let (project, stream_key) = user.project().await;
     let media = server.media_server().await;
+    let mut stream_id = String::new();
     for connection in ["c1", "c2"] {
         let request = create_destination(project.id.clone(), String::new());
         let mut projects = user.client.project.clone();
@@ -82,10 +101,16 @@ async fn user_with_lists(server: &TestServer) -> (User, String) {
         let stream = media.live(&stream_key, connection).await;
         media.begin(&stream_key, "refused").await.unwrap_err();
         media.end(&stream, connection).await;
+        stream_id = stream.id;
         calls::new_api_key(&user, calls::api_key_request(&["projects:read"])).await;
     }
     calls::new_session(server, &user).await;
-    (user, project.id)
+    let project_id = project.id;
+    let ids = Ids {
+        project_id,
+        stream_id,
+    };
+    (user, ids)
 }
 
 #[rstest]
@@ -98,8 +123,8 @@ async fn no_list_accepts_the_page_token_of_another_caller(
     let (stranger, ours) = user_with_lists(&server).await;
 
     for list in lists() {
-        let page = |user: &User, project: &str, page_token: &str| {
-            let request = (list.page)(project, page_token);
+        let page = |user: &User, ids: &Ids, page_token: &str| {
+            let request = (list.page)(ids, page_token);
             let token = user.tokens.access_token.clone();
             let server = &server;
             async move { call(&server.channel, list.path, &[bearer(&token)], request).await }

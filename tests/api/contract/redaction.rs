@@ -115,3 +115,36 @@ fn debug_output_redacts_every_field_that_the_contract_marks_as_secret() {
         }
     }
 }
+
+/// A field that is not marked is printed, so a forgotten mark would be a leak. What a name says
+/// is secret is marked, except for what only looks so.
+#[test]
+fn every_field_whose_name_is_that_of_a_secret_is_marked() {
+    const HARMLESS: [&str; 5] = [
+        "token_type",
+        "page_token",
+        "next_page_token",
+        "stream_key_hint",
+        "has_srt_passphrase",
+    ];
+    let secrets = secret_fields();
+    for (name, message) in messages() {
+        for field in &message.field {
+            let words = [
+                "password",
+                "secret",
+                "token",
+                "stream_key",
+                "passphrase",
+                "nonce",
+            ];
+            let is_text = field.r#type() == Type::String;
+            let sounds_secret = words.iter().any(|word| field.name().contains(word))
+                || ["play_url", "input_url", "output_url"].contains(&field.name());
+            if is_text && sounds_secret && !HARMLESS.contains(&field.name()) {
+                let path = format!("{name}.{}", field.name());
+                assert!(secrets.contains(&path), "{path} is not marked as secret");
+            }
+        }
+    }
+}

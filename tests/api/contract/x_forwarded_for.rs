@@ -32,7 +32,9 @@ async fn recorded_addresses(user: &User) -> [String; 2] {
         sessions.unwrap().into_inner().sessions[0]
             .peer_address
             .clone(),
-        events.unwrap().into_inner().events[0].peer_address.clone(),
+        events.unwrap().into_inner().audit_events[0]
+            .peer_address
+            .clone(),
     ]
 }
 

@@ -58,7 +58,7 @@ async fn backends(postgres: &PostgresServer) -> i64 {
 
 fn new_project(request_id: &str) -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id: request_id.to_owned(),
         ..Default::default()
     }

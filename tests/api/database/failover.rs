@@ -50,6 +50,7 @@ async fn writes_continue_on_a_promoted_standby_and_no_acknowledged_one_is_lost()
 
     let request = pb::UpdateMeRequest {
         display_name: Some("Ada".to_owned()),
+        ..Default::default()
     };
     eventually("a write succeeds", async || {
         let mut auth = ada.client.auth.clone();
@@ -168,6 +169,7 @@ async fn no_connection_stays_on_a_server_that_became_read_only() {
     let mut auth = ada.client.auth.clone();
     let request = pb::UpdateMeRequest {
         display_name: Some("Ada".to_owned()),
+        ..Default::default()
     };
 
     postgres

@@ -10,7 +10,7 @@ use crate::{
 
 fn show() -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id: Uuid::now_v7().to_string(),
         ..Default::default()
     }
@@ -100,7 +100,7 @@ async fn a_refused_write_does_not_affect_others_of_the_same_commit() {
         refusals.spawn(async move {
             let request = pb::UpdateProjectRequest {
                 project_id: Uuid::now_v7().to_string(),
-                name: Some("Another show".to_owned()),
+                display_name: Some("Another show".to_owned()),
                 ..Default::default()
             };
             refused(ada.project.update_project(request).await).code

@@ -23,7 +23,7 @@ async fn slow_down(server: &TestServer) {
 
 async fn create(user: &User, name: &str) -> Result<Response<pb::CreateProjectResponse>, Status> {
     let request = pb::CreateProjectRequest {
-        name: name.to_owned(),
+        display_name: name.to_owned(),
         ..Default::default()
     };
     user.client.project.clone().create_project(request).await
@@ -61,7 +61,7 @@ async fn others_write_as_soon_as_a_statement_whose_caller_has_gone_away_has_time
     slow_down(&server).await;
 
     let mut request = tonic::Request::new(pb::CreateProjectRequest {
-        name: "slow".to_owned(),
+        display_name: "slow".to_owned(),
         ..Default::default()
     });
     request.set_timeout(Duration::from_millis(300));

@@ -12,7 +12,7 @@ async fn a_write_with_a_lost_commit_answer_is_unavailable_and_applied_once_when_
     let mut ada = server.user().await.client;
     server.database.wait_for_empty_outbox().await;
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id: Uuid::now_v7().to_string(),
         ..Default::default()
     };

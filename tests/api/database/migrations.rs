@@ -89,6 +89,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "0ae81813b67611e8a324bbbf1b1efb0f1de48d731e53955da12dfb447207167e",
     ),
     (
+        "postgres",
+        "17_keep_repeated_secrets.sql",
+        "3aa41626a30edb531ca919a6f2702856496b689287df4d8766cb42e4eb8f5613",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -167,6 +172,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "16_index_ended_streams.sql",
         "0ae81813b67611e8a324bbbf1b1efb0f1de48d731e53955da12dfb447207167e",
+    ),
+    (
+        "sqlite",
+        "17_keep_repeated_secrets.sql",
+        "119a75a642666a764f4867c86e0a90f8f332d715f269c28256b9b5732f8d0519",
     ),
 ];
 

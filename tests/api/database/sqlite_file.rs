@@ -16,7 +16,7 @@ fn file(database: &TestDatabase, suffix: &str) -> PathBuf {
 
 fn new_project() -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     }
 }

@@ -28,7 +28,7 @@ async fn rename(
 ) -> Result<tonic::Response<pb::UpdateProjectResponse>, tonic::Status> {
     let request = pb::UpdateProjectRequest {
         project_id: id.to_owned(),
-        name: Some("Another show".to_owned()),
+        display_name: Some("Another show".to_owned()),
         ..Default::default()
     };
     user.client.project.clone().update_project(request).await
@@ -43,7 +43,7 @@ async fn a_transaction_with_a_serialization_failure_is_retried() {
 
     let renamed = rename(&ada, &project.id).await.unwrap().into_inner();
 
-    assert_eq!(renamed.project.unwrap().name, "Another show");
+    assert_eq!(renamed.project.unwrap().display_name, "Another show");
     let events = "select count(*) from events";
     assert_eq!(server.database.number(events).await, 2, "each once");
 }
@@ -106,7 +106,7 @@ async fn a_transaction_with_a_deadlock_is_retried() {
     sqlx::raw_sql("commit").execute(&mut other).await.unwrap();
 
     let renamed = renaming.await.unwrap().unwrap();
-    assert_eq!(renamed.project.unwrap().name, "Another show");
+    assert_eq!(renamed.project.unwrap().display_name, "Another show");
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ async fn run(mut client: Client, stop: CancellationToken) -> ClientRecord {
     let mut record = ClientRecord::default();
     while !stop.is_cancelled() {
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             request_id: Uuid::now_v7().to_string(),
             ..Default::default()
         };

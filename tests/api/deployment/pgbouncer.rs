@@ -78,6 +78,7 @@ async fn publish(owner: User, media: MediaServer, connection: String) {
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id,
         grace: None,
+        ..Default::default()
     };
     let mut projects = owner.client.project.clone();
     let rotated = projects.rotate_stream_key(rotation).await;
@@ -147,7 +148,7 @@ async fn the_time_limits_of_the_server_hold(#[case] mode: PoolMode) {
     // Without the limit of the server, the call would be UNAVAILABLE after the client's.
     let request = pb::UpdateProjectRequest {
         project_id: project.id,
-        name: Some("Another show".to_owned()),
+        display_name: Some("Another show".to_owned()),
         ..Default::default()
     };
     let refusal = refused(ada.client.project.clone().update_project(request).await);

@@ -27,6 +27,7 @@ async fn calls_work_again_after_a_restart_of_pgbouncer(#[case] mode: PoolMode) {
     let mut auth = ada.client.auth.clone();
     let request = pb::UpdateMeRequest {
         display_name: Some("Ada".to_owned()),
+        ..Default::default()
     };
     auth.update_me(request.clone()).await.unwrap();
 

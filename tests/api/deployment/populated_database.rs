@@ -66,7 +66,7 @@ impl PopulatedDatabase {
         for name in ["One more", "Another", "The last"] {
             let request = pb::UpdateProjectRequest {
                 project_id: fixture.project.id.clone(),
-                name: Some(name.to_owned()),
+                display_name: Some(name.to_owned()),
                 ..Default::default()
             };
             projects.update_project(request).await.unwrap();
@@ -129,7 +129,7 @@ impl Clients {
         let answer = node.heartbeat(&self.live, "c1").await;
         assert_eq!(answer.action(), pb::PublishAction::Continue);
         let stream = answer.stream.unwrap();
-        assert_eq!(stream.status(), pb::StreamStatus::Live);
+        assert_eq!(stream.state(), pb::StreamState::Live);
         assert_eq!((&stream.id, stream.epoch), (&self.live.id, self.live.epoch));
     }
 
@@ -207,6 +207,7 @@ async fn api_key(fixture: &Fixture) -> String {
         scopes: vec!["projects:read".to_owned()],
         project_ids: vec![fixture.project.id.clone()],
         expire_time: None,
+        ..Default::default()
     };
     let mut auth = fixture.owner.client.auth.clone();
     auth.create_api_key(request)
@@ -219,7 +220,7 @@ async fn api_key(fixture: &Fixture) -> String {
 /// A project with a stream that has ended, and its stream key.
 async fn ended_stream(fixture: &Fixture) -> (pb::Project, String) {
     let request = pb::CreateProjectRequest {
-        name: "Über, \"ended\" 🎮".to_owned(),
+        display_name: "Über, \"ended\" 🎮".to_owned(),
         request_id: uuid::Uuid::now_v7().to_string(),
         reconnect_window: Some(prost_types::Duration::default()),
         ..Default::default()
@@ -230,7 +231,7 @@ async fn ended_stream(fixture: &Fixture) -> (pb::Project, String) {
     let request = pb::CreateDestinationRequest {
         url: "srt://live.example.com:9000".to_owned(),
         srt_passphrase: "correct horse".to_owned(),
-        enabled: Some(false),
+        disabled: true,
         ..destination_request(&project, "encrypted")
     };
     fixture.create_destination(request).await;

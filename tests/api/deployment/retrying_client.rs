@@ -85,7 +85,7 @@ pub fn rename(
     let mut projects = client.project.clone();
     let request = pb::UpdateProjectRequest {
         project_id: project_id.to_owned(),
-        name: Some(name.to_owned()),
+        display_name: Some(name.to_owned()),
         ..Default::default()
     };
     async move { projects.update_project(request).await }

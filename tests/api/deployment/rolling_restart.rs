@@ -46,7 +46,7 @@ async fn user(balancer: &LoadBalancer, number: usize) -> (Client, pb::Project) {
     let token = answer.into_inner().tokens.unwrap().access_token;
     let mut client = Client::with_token(&channel, &token);
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let project = client.project.create_project(request).await.unwrap();

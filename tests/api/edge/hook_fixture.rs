@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sluice::proto::v1::{
     CreateProjectRequest, ListStreamsRequest, PublishConflictPolicy, StopStreamRequest, Stream,
-    StreamStatus,
+    StreamState,
 };
 
 use super::{
@@ -34,7 +34,7 @@ impl HookFixture {
         let owner = server.user().await;
         let (project, key) = owner
             .project_with(CreateProjectRequest {
-                name: "Show".to_owned(),
+                display_name: "Show".to_owned(),
                 reconnect_window: Some(prost_types::Duration::default()),
                 publish_conflict_policy: policy.into(),
                 ..Default::default()
@@ -64,12 +64,12 @@ impl HookFixture {
         answer.streams.into_iter().next()
     }
 
-    /// Waits until the newest stream is of a connection and has a status.
-    pub async fn wait_for_status(&self, status: StreamStatus, connection: &str) -> Stream {
-        eventually("the stream has the status", async || {
+    /// Waits until the newest stream is of a connection and has a state.
+    pub async fn wait_for_state(&self, state: StreamState, connection: &str) -> Stream {
+        eventually("the stream has the state", async || {
             let stream = self.stream().await?;
             let publisher = stream.publisher.as_ref()?;
-            let is_it = stream.status() == status && publisher.connection_id == connection;
+            let is_it = stream.state() == state && publisher.connection_id == connection;
             is_it.then_some(stream)
         })
         .await
@@ -80,6 +80,7 @@ impl HookFixture {
         let request = StopStreamRequest {
             stream_id: stream.id.clone(),
             hold: None,
+            ..Default::default()
         };
         let mut streams = self.owner.client.stream.clone();
         streams.stop_stream(request).await.unwrap();

@@ -1,4 +1,4 @@
-use sluice::proto::v1::{EndReason, IngestProtocol, PublishConflictPolicy, StreamStatus};
+use sluice::proto::v1::{EndReason, IngestProtocol, PublishConflictPolicy, StreamState};
 
 use super::{
     hook_fixture::{HookFixture, new_connection_id},
@@ -59,7 +59,7 @@ impl HookFixture {
         assert_eq!(self.auth(&self.key, id).await, 200);
         show_publisher(&self.api, &self.key, Some(id));
         self.run_hook("available", id).await;
-        self.wait_for_status(StreamStatus::Live, id).await;
+        self.wait_for_state(StreamState::Live, id).await;
     }
 }
 
@@ -68,7 +68,7 @@ async fn a_publisher_of_mediamtx_goes_live_and_ends() {
     let fixture = fixture(PublishConflictPolicy::RejectNew).await;
     let id = new_connection_id();
     assert_eq!(fixture.auth(&fixture.key, &id).await, 200);
-    let begun = fixture.wait_for_status(StreamStatus::Connecting, &id).await;
+    let begun = fixture.wait_for_state(StreamState::Connecting, &id).await;
     let publisher = begun.publisher.unwrap();
     assert_eq!(publisher.node_id, "n1");
     assert_eq!(publisher.boot_id, "2026-11-22T21:00:00.123456789Z");
@@ -77,10 +77,10 @@ async fn a_publisher_of_mediamtx_goes_live_and_ends() {
 
     show_publisher(&fixture.api, &fixture.key, Some(&id));
     fixture.run_hook("available", &id).await;
-    fixture.wait_for_status(StreamStatus::Live, &id).await;
+    fixture.wait_for_state(StreamState::Live, &id).await;
     show_publisher(&fixture.api, "", None);
     fixture.run_hook("unavailable", &id).await;
-    let ended = fixture.wait_for_status(StreamStatus::Ended, &id).await;
+    let ended = fixture.wait_for_state(StreamState::Ended, &id).await;
     assert_eq!(ended.end_reason(), EndReason::PublisherEnded);
     fixture.assert_no_secret_in_log();
 }
@@ -95,7 +95,7 @@ async fn a_wrong_key_and_a_second_publisher_are_refused_at_mediamtx() {
     fixture.go_live_on_mediamtx(&first).await;
     assert_eq!(fixture.auth(&fixture.key, &new_connection_id()).await, 403);
     let stream = fixture.stream().await.unwrap();
-    assert_eq!(stream.status(), StreamStatus::Live);
+    assert_eq!(stream.state(), StreamState::Live);
     assert_eq!(stream.publisher.unwrap().connection_id, first);
     fixture.assert_no_secret_in_log();
 }
@@ -133,7 +133,7 @@ async fn every_protocol_that_the_edge_accepts_can_be_listed_and_disconnected_at_
         let answer = fixture.auth_over(protocol, &fixture.key, &id).await;
         assert_eq!(answer.status, 200, "{protocol}");
         show_source(&fixture.api, &fixture.key, Some((source, &id)));
-        let stream = fixture.wait_for_status(StreamStatus::Live, &id).await;
+        let stream = fixture.wait_for_state(StreamState::Live, &id).await;
 
         fixture.stop(&stream).await;
         eventually("the publisher is disconnected", async || {
@@ -153,11 +153,11 @@ async fn the_end_of_a_replaced_publisher_at_mediamtx_does_not_end_the_new_one() 
     show_publisher(&fixture.api, &fixture.key, Some(&new));
     fixture.run_hook("unavailable", &old).await;
     fixture.run_hook("available", &new).await;
-    fixture.wait_for_status(StreamStatus::Live, &new).await;
+    fixture.wait_for_state(StreamState::Live, &new).await;
     fixture.run_hook("unavailable", &old).await;
     assert_eq!(
-        fixture.stream().await.unwrap().status(),
-        StreamStatus::Live,
+        fixture.stream().await.unwrap().state(),
+        StreamState::Live,
         "the end of the old one comes twice"
     );
 }

@@ -1,6 +1,6 @@
 use std::pin::pin;
 
-use sluice::proto::v1::{EndReason, PublishConflictPolicy, StreamStatus};
+use sluice::proto::v1::{EndReason, PublishConflictPolicy, StreamState};
 
 use super::{hook_fixture::HookFixture, stub_api::StubApi};
 use crate::harness::eventually;
@@ -52,7 +52,7 @@ impl HookFixture {
     async fn go_live_on_srs(&self, run: &str, client: &str) {
         assert_eq!(self.callback("publish", run, client, &self.key).await, 0);
         show_publisher(&self.api, run, &self.key, Some(client));
-        self.wait_for_status(StreamStatus::Live, client).await;
+        self.wait_for_state(StreamState::Live, client).await;
     }
 }
 
@@ -70,7 +70,7 @@ async fn a_publisher_of_srs_goes_live_and_ends() {
             .await,
         0
     );
-    let ended = fixture.wait_for_status(StreamStatus::Ended, "a1").await;
+    let ended = fixture.wait_for_state(StreamState::Ended, "a1").await;
     assert_eq!(ended.end_reason(), EndReason::PublisherEnded);
     fixture.assert_no_secret_in_log();
 }
@@ -108,7 +108,7 @@ async fn a_takeover_at_srs_is_accepted_once_the_previous_publisher_has_gone() {
 
     assert_eq!(new_publisher.await, 0);
     show_publisher(&fixture.api, "k1", &fixture.key, Some("a2"));
-    fixture.wait_for_status(StreamStatus::Live, "a2").await;
+    fixture.wait_for_state(StreamState::Live, "a2").await;
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_wrong_key_and_a_second_publisher_are_refused_at_srs() {
         0
     );
     let stream = fixture.stream().await.unwrap();
-    assert_eq!(stream.status(), StreamStatus::Live);
+    assert_eq!(stream.state(), StreamState::Live);
     assert_eq!(stream.publisher.unwrap().connection_id, "a1");
     fixture.assert_no_secret_in_log();
 }
@@ -139,7 +139,7 @@ async fn a_publisher_that_disappears_from_srs_without_a_callback_has_ended() {
     let fixture = fixture().await;
     fixture.go_live_on_srs("k1", "a1").await;
     show_publisher(&fixture.api, "k1", "", None);
-    let ended = fixture.wait_for_status(StreamStatus::Ended, "a1").await;
+    let ended = fixture.wait_for_state(StreamState::Ended, "a1").await;
     assert_eq!(ended.end_reason(), EndReason::PublisherEnded);
 }
 
@@ -157,7 +157,7 @@ async fn a_connection_that_publishes_again_at_srs_goes_live_again() {
         fixture.callback("publish", "k1", "a1", &fixture.key).await,
         0
     );
-    fixture.wait_for_status(StreamStatus::Live, "a1.2").await;
+    fixture.wait_for_state(StreamState::Live, "a1.2").await;
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn a_publisher_after_a_restart_of_srs_is_live_with_the_new_boot_id() {
     })
     .await;
     show_publisher(&fixture.api, "k2", &fixture.key, Some("b1"));
-    let live = fixture.wait_for_status(StreamStatus::Live, "b1").await;
+    let live = fixture.wait_for_state(StreamState::Live, "b1").await;
     assert_eq!(live.publisher.unwrap().boot_id, "k2");
 }
 

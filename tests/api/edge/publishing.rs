@@ -1,7 +1,7 @@
 //! Publishing through nginx-rtmp: hooks, outages and restarts.
 
 use chrono::TimeDelta;
-use sluice::proto::v1::{EndReason, StopStreamRequest, StreamStatus};
+use sluice::proto::v1::{EndReason, StopStreamRequest, StreamState};
 
 use super::publishing_fixture::PublishingFixture;
 use crate::harness::eventually;
@@ -12,15 +12,15 @@ async fn a_stream_is_live_when_media_flows_and_ends_with_its_publisher() {
     let name = fixture.publish(1).await.expect("it is accepted");
     assert!(!name.contains(&fixture.key));
     fixture.nginx.set_publisher(1, &name, 0);
-    let connecting = fixture.wait_for_status(StreamStatus::Connecting).await;
+    let connecting = fixture.wait_for_state(StreamState::Connecting).await;
 
     fixture.nginx.set_publisher(1, &name, 1000);
-    let live = fixture.wait_for_status(StreamStatus::Live).await;
+    let live = fixture.wait_for_state(StreamState::Live).await;
     assert_eq!(live.id, connecting.id);
     fixture.nginx.remove_publisher(1);
     fixture.publish_done(1).await;
 
-    let ended = fixture.wait_for_status(StreamStatus::Ended).await;
+    let ended = fixture.wait_for_state(StreamState::Ended).await;
     assert_eq!(ended.id, live.id);
     assert_eq!(ended.end_reason(), EndReason::PublisherEnded);
     assert!(!fixture.log().contains(&fixture.key));
@@ -33,7 +33,7 @@ async fn a_publisher_missing_from_the_stat_page_has_ended() {
 
     fixture.nginx.remove_publisher(1);
 
-    let ended = fixture.wait_for_status(StreamStatus::Ended).await;
+    let ended = fixture.wait_for_state(StreamState::Ended).await;
     assert_eq!(ended.end_reason(), EndReason::PublisherEnded);
 }
 
@@ -55,6 +55,7 @@ async fn a_stopped_publisher_is_disconnected() {
     let request = StopStreamRequest {
         stream_id: stream.id,
         hold: None,
+        ..Default::default()
     };
     let mut streams = fixture.owner.client.stream.clone();
     streams.stop_stream(request).await.unwrap();
@@ -133,7 +134,7 @@ async fn an_end_during_an_outage_is_reported_after_it() {
     fixture.publish_done(1).await;
     fixture.proxy.reconnect().await;
 
-    let ended = fixture.wait_for_status(StreamStatus::Ended).await;
+    let ended = fixture.wait_for_state(StreamState::Ended).await;
     assert_eq!(ended.end_reason(), EndReason::PublisherEnded);
 }
 
@@ -147,7 +148,7 @@ async fn a_restarted_edge_resumes_live_publishers() {
     fixture.wait_for_next_report(&stream).await;
     assert!(fixture.update(1).await);
     fixture.nginx.remove_publisher(1);
-    let ended = fixture.wait_for_status(StreamStatus::Ended).await;
+    let ended = fixture.wait_for_state(StreamState::Ended).await;
     assert_eq!(ended.id, stream.id);
 }
 
@@ -162,7 +163,7 @@ async fn a_restarted_edge_resumes_live_publishers_whatever_the_clocks_of_both_ma
 
         fixture.wait_for_next_report(&stream).await;
         assert!(fixture.update(1).await);
-        let same = fixture.wait_for_status(StreamStatus::Live).await;
+        let same = fixture.wait_for_state(StreamState::Live).await;
         assert_eq!((&same.id, same.epoch), (&stream.id, stream.epoch));
         stream = same;
     }
@@ -175,7 +176,7 @@ async fn a_restart_of_nginx_ends_its_streams_as_node_lost() {
 
     fixture.nginx.restart();
 
-    let ended = fixture.wait_for_status(StreamStatus::Ended).await;
+    let ended = fixture.wait_for_state(StreamState::Ended).await;
     assert_eq!(ended.id, lost.id);
     assert_eq!(ended.end_reason(), EndReason::NodeLost);
     let next = fixture.go_live(1).await;

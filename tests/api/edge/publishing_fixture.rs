@@ -109,7 +109,7 @@ impl PublishingFixture {
     pub async fn go_live(&self, client: u32) -> pb::Stream {
         let name = self.publish(client).await.expect("it is accepted");
         self.nginx.set_publisher(client, &name, 1000);
-        self.wait_for_status(pb::StreamStatus::Live).await
+        self.wait_for_state(pb::StreamState::Live).await
     }
 
     /// The project's newest stream.
@@ -123,11 +123,11 @@ impl PublishingFixture {
         streams.streams.into_iter().next()
     }
 
-    /// Waits until the newest stream has a status.
-    pub async fn wait_for_status(&self, status: pb::StreamStatus) -> pb::Stream {
-        eventually("the stream has the status", async || {
+    /// Waits until the newest stream has a state.
+    pub async fn wait_for_state(&self, state: pb::StreamState) -> pb::Stream {
+        eventually("the stream has the state", async || {
             let stream = self.stream().await?;
-            (stream.status() == status).then_some(stream)
+            (stream.state() == state).then_some(stream)
         })
         .await
     }
@@ -142,7 +142,7 @@ impl PublishingFixture {
     pub async fn wait_for_report_after(&self, stream: &pb::Stream, before: (i64, i32)) {
         eventually("the stream is reported", async || {
             let now = self.owner.stream(&stream.id).await;
-            assert_eq!(now.status(), pb::StreamStatus::Live);
+            assert_eq!(now.state(), pb::StreamState::Live);
             (self.last_report(stream).await > before).then_some(())
         })
         .await;

@@ -173,7 +173,7 @@ async fn a_relay_whose_process_is_killed_is_retried() {
     let second = fixture.ffmpeg.wait_for_start(2).await;
     assert!(is_running(second));
     let relay = fixture.wait_for_state(&stream, RelayState::Starting).await;
-    assert_eq!((relay.desired(), relay.attempt), (STARTED, 1));
+    assert_eq!((relay.desired_state(), relay.attempt), (STARTED, 1));
     assert_eq!(relay.error.unwrap().code, "FFMPEG_KILLED");
 }
 

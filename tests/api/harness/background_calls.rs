@@ -114,6 +114,7 @@ async fn reveal(user: User, replica_a: Channel, replica_b: Channel) -> Result<Us
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project_id.clone(),
         grace: None,
+        ..Default::default()
     };
     let rotated = client_a.project.rotate_stream_key(rotation).await?;
     let request = pb::RevealStreamKeyRequest { project_id };
@@ -148,7 +149,7 @@ async fn list(user: User, replica_a: Channel, replica_b: Channel) -> Result<User
 async fn repeat_create(user: User, replica_a: Channel, replica_b: Channel) -> Result<User, Status> {
     let (mut client_a, mut client_b) = clients(&user, &replica_a, &replica_b);
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id: uuid::Uuid::now_v7().to_string(),
         ..Default::default()
     };
@@ -176,7 +177,7 @@ async fn rename(user: User, replica_a: Channel, replica_b: Channel) -> Result<Us
         let request = pb::CreateDestinationRequest {
             project_id: projects[0].id.clone(),
             platform: pb::Platform::Youtube.into(),
-            name: "Main channel".to_owned(),
+            display_name: "Main channel".to_owned(),
             stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
             ..Default::default()
         };
@@ -185,7 +186,7 @@ async fn rename(user: User, replica_a: Channel, replica_b: Channel) -> Result<Us
     };
     let request = pb::UpdateDestinationRequest {
         destination_id: destination.id.clone(),
-        name: Some("Another channel".to_owned()),
+        display_name: Some("Another channel".to_owned()),
         ..Default::default()
     };
     client_a.project.update_destination(request).await?;

@@ -173,7 +173,7 @@ impl User {
     /// Creates a project without a reconnect window; returns its stream key too.
     pub async fn project(&self) -> (pb::Project, String) {
         self.project_with(pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: Some(prost_types::Duration::default()),
             ..Default::default()
         })
@@ -286,7 +286,7 @@ impl MediaServer {
             .await
             .stream
             .unwrap();
-        assert_eq!(live.status(), pb::StreamStatus::Live);
+        assert_eq!(live.state(), pb::StreamState::Live);
         live
     }
 }

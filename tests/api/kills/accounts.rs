@@ -41,6 +41,7 @@ impl Accounts {
         "Grace".clone_into(&mut user.display_name);
         let request = pb::UpdateMeRequest {
             display_name: Some(user.display_name.clone()),
+            ..Default::default()
         };
         owner
             .write("UpdateMe", async |mut client| {

@@ -54,6 +54,7 @@ impl Writer for ApiKeys {
         if is_revoked {
             let request = pb::RevokeApiKeyRequest {
                 api_key_id: created.api_key.unwrap().id,
+                ..Default::default()
             };
             self.owner
                 .write_once(

@@ -258,7 +258,7 @@ impl Caller {
             })
             .await;
         assert_eq!(answer.action(), pb::PublishAction::Continue);
-        assert_eq!(answer.stream.unwrap().status(), pb::StreamStatus::Live);
+        assert_eq!(answer.stream.unwrap().state(), pb::StreamState::Live);
     }
 
     /// GetStream.
@@ -278,7 +278,7 @@ impl Caller {
 /// A CreateProject request without a reconnect window.
 pub fn project_request(name: &str) -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: name.to_owned(),
+        display_name: name.to_owned(),
         reconnect_window: Some(prost_types::Duration::default()),
         request_id: Uuid::now_v7().to_string(),
         ..Default::default()

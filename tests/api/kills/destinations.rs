@@ -45,9 +45,9 @@ impl Destinations {
     async fn update(&self, destination: &pb::Destination) -> pb::Destination {
         let request = pb::UpdateDestinationRequest {
             destination_id: destination.id.clone(),
-            name: Some(format!("{} changed", destination.name)),
+            display_name: Some(format!("{} changed", destination.display_name)),
             stream_key: Some("another-key-0002".to_owned()),
-            enabled: Some(true),
+            disabled: Some(false),
             ..Default::default()
         };
         let answer = self
@@ -64,6 +64,7 @@ impl Destinations {
     async fn delete(&self, destination: &pb::Destination) {
         let request = pb::DeleteDestinationRequest {
             destination_id: destination.id.clone(),
+            ..Default::default()
         };
         self.owner
             .write_once(
@@ -119,15 +120,15 @@ impl Writer for Destinations {
     }
 }
 
-/// Creates a destination that is not enabled: no relay starts by itself.
+/// Creates a destination that is disabled: no relay starts by itself.
 pub async fn create_destination(owner: &Caller, project_id: &str, name: &str) -> pb::Destination {
     let request = pb::CreateDestinationRequest {
         project_id: project_id.to_owned(),
         platform: pb::Platform::Custom.into(),
-        name: name.to_owned(),
+        display_name: name.to_owned(),
         url: "rtmp://live.example.com/app".to_owned(),
         stream_key: Uuid::now_v7().to_string(),
-        enabled: Some(false),
+        disabled: true,
         request_id: Uuid::now_v7().to_string(),
         ..Default::default()
     };

@@ -57,10 +57,10 @@ impl Writer for Nodes {
             let boot = format!("b{number}");
             assert_eq!(stream.publisher.as_ref().unwrap().boot_id, boot);
             let expected = match number + 1 == self.adopted.len() {
-                true => (pb::StreamStatus::Live, pb::EndReason::Unspecified),
-                false => (pb::StreamStatus::Ended, pb::EndReason::NodeLost),
+                true => (pb::StreamState::Live, pb::EndReason::Unspecified),
+                false => (pb::StreamState::Ended, pb::EndReason::NodeLost),
             };
-            assert_eq!((stream.status(), stream.end_reason()), expected, "{boot}");
+            assert_eq!((stream.state(), stream.end_reason()), expected, "{boot}");
         }
     }
 }

@@ -60,6 +60,7 @@ impl Writer for Projects {
             let delete = pb::DeleteProjectRequest {
                 project_id: created.project.as_ref().unwrap().id.clone(),
                 force: false,
+                ..Default::default()
             };
             self.owner
                 .write_once(

@@ -41,6 +41,7 @@ impl Publishes {
         let request = pb::StopStreamRequest {
             stream_id: stream.id.clone(),
             hold: None,
+            ..Default::default()
         };
         let owner = &self.project.owner;
         owner
@@ -78,22 +79,22 @@ impl Writer for Publishes {
         let mut changes: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for event in self.project.history().await.into_values() {
             if let Event::StreamChanged(stream) = event {
-                let status = stream.status();
+                let state = stream.state();
                 let connection = stream.publisher.unwrap().connection_id;
                 let of_connection = changes.entry(connection).or_default();
-                of_connection.push((stream.id, status));
+                of_connection.push((stream.id, state));
             }
         }
         for (connection, (id, reason)) in &self.streams {
             let expected = [
-                pb::StreamStatus::Connecting,
-                pb::StreamStatus::Live,
-                pb::StreamStatus::Ended,
+                pb::StreamState::Connecting,
+                pb::StreamState::Live,
+                pb::StreamState::Ended,
             ];
-            let expected = expected.map(|status| (id.clone(), status));
+            let expected = expected.map(|state| (id.clone(), state));
             assert_eq!(changes[connection], expected, "{connection}");
             let stream = self.project.owner.stream(id).await;
-            assert_eq!(stream.status(), pb::StreamStatus::Ended, "{connection}");
+            assert_eq!(stream.state(), pb::StreamState::Ended, "{connection}");
             assert_eq!(stream.end_reason(), *reason, "{connection}");
         }
     }

@@ -56,6 +56,7 @@ impl Relays {
         let request = pb::StartRelayRequest {
             stream_id: self.stream.id.clone(),
             destination_id: destination_id.to_owned(),
+            ..Default::default()
         };
         self.owner
             .write("StartRelay", async |mut client| {
@@ -63,13 +64,14 @@ impl Relays {
             })
             .await;
         let relay = self.relay(&self.stream.id, destination_id).await;
-        assert_eq!(relay.desired(), pb::RelayDesiredState::Started);
+        assert_eq!(relay.desired_state(), pb::RelayDesiredState::Started);
     }
 
     async fn stop_relay(&self, destination_id: &str) {
         let request = pb::StopRelayRequest {
             stream_id: self.stream.id.clone(),
             destination_id: destination_id.to_owned(),
+            ..Default::default()
         };
         self.owner
             .write("StopRelay", async |mut client| {
@@ -77,7 +79,7 @@ impl Relays {
             })
             .await;
         let relay = self.relay(&self.stream.id, destination_id).await;
-        assert_eq!(relay.desired(), pb::RelayDesiredState::Stopped);
+        assert_eq!(relay.desired_state(), pb::RelayDesiredState::Stopped);
     }
 
     /// The lease of a relay that a worker is assigned.
@@ -189,6 +191,7 @@ impl Relays {
     async fn list(&self, stream_id: &str) -> Vec<pb::Relay> {
         let request = pb::ListRelaysRequest {
             stream_id: stream_id.to_owned(),
+            ..Default::default()
         };
         let answer = self
             .owner
@@ -232,7 +235,7 @@ impl Writer for Relays {
             // An expired lease ends soon.
             eventually("the relay has its last state", async || {
                 let relay = self.relay(&known.stream_id, &known.destination_id).await;
-                ((relay.desired(), relay.state()) == known.state).then_some(())
+                ((relay.desired_state(), relay.state()) == known.state).then_some(())
             })
             .await;
         }

@@ -28,7 +28,7 @@ impl Writer for Renames {
         let name = format!("Name {number} of {}", self.label);
         let request = pb::UpdateProjectRequest {
             project_id: self.project.id.clone(),
-            name: Some(name.clone()),
+            display_name: Some(name.clone()),
             ..Default::default()
         };
         let owner = &self.project.owner;
@@ -48,7 +48,7 @@ impl Writer for Renames {
             let Event::ProjectUpdated(project) = &events[revision] else {
                 panic!("{revision} gave a name");
             };
-            assert_eq!(&project.name, name);
+            assert_eq!(&project.display_name, name);
         }
     }
 }

@@ -65,6 +65,7 @@ impl Sessions {
         let current = answer.sessions.into_iter().find(|session| session.current);
         let request = pb::RevokeSessionRequest {
             session_id: current.expect("the newest sessions come first").id,
+            ..Default::default()
         };
         self.owner
             .write_once(

@@ -61,6 +61,7 @@ impl Writer for StreamKeys {
         let request = pb::RotateStreamKeyRequest {
             project_id: self.project_id.clone(),
             grace: None,
+            ..Default::default()
         };
         // An interrupted try may make a key that is never received, and that the next try replaces.
         let answer = self

@@ -130,10 +130,7 @@ async fn streams_survive_a_database_outage() {
     })
     .await;
     assert_eq!(answer.action(), pb::PublishAction::Continue);
-    assert_eq!(
-        ada.stream(&stream.id).await.status(),
-        pb::StreamStatus::Live
-    );
+    assert_eq!(ada.stream(&stream.id).await.state(), pb::StreamState::Live);
 }
 
 #[tokio::test]
@@ -150,6 +147,7 @@ async fn a_write_is_unavailable_while_another_process_holds_the_lock() {
 
     let update = pb::UpdateMeRequest {
         display_name: Some("Ada".to_owned()),
+        ..Default::default()
     };
     let refusal = refused(ada.auth.update_me(update.clone()).await);
     assert_eq!(refusal.class(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));

@@ -51,7 +51,7 @@ async fn run_with_trace_log(engine: Engine) -> (Vec<String>, BTreeMap<&'static s
     anonymous.auth.sign_in(wrong).await.unwrap_err();
     let mut ada = Client::with_token(&channel, &tokens.access_token);
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let made = ada
@@ -63,7 +63,7 @@ async fn run_with_trace_log(engine: Engine) -> (Vec<String>, BTreeMap<&'static s
     let destination = pb::CreateDestinationRequest {
         project_id: made.project.unwrap().id,
         platform: pb::Platform::Twitch.into(),
-        name: "Twitch".to_owned(),
+        display_name: "Twitch".to_owned(),
         stream_key: secrets["destination key"].clone(),
         ..Default::default()
     };
@@ -206,7 +206,7 @@ async fn with_rust_backtrace_an_internal_error_is_logged_with_its_backtrace() {
     database.execute("drop table audit_events").await;
 
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let refusal = refused(ada.project.create_project(request).await);

@@ -11,7 +11,7 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
     let server = TestServer::start(engine).await;
     let (ada, ben) = (server.user().await, server.user().await);
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id: "01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
         ..Default::default()
     };
@@ -20,6 +20,7 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
     let request = pb::DeleteProjectRequest {
         project_id: deleted.id,
         force: false,
+        ..Default::default()
     };
     ada.client
         .project
@@ -102,7 +103,7 @@ async fn ended_streams_and_their_relays_are_purged_after_their_retention(
     let request = pb::CreateDestinationRequest {
         project_id: project.id.clone(),
         platform: pb::Platform::Twitch.into(),
-        name: "Twitch".to_owned(),
+        display_name: "Twitch".to_owned(),
         stream_key: "live_1_2".to_owned(),
         ..Default::default()
     };
@@ -154,7 +155,7 @@ async fn a_deleted_destination_disappears_at_once_and_its_rows_soon(
     let request = pb::CreateDestinationRequest {
         project_id: project.id.clone(),
         platform: pb::Platform::Twitch.into(),
-        name: "Twitch".to_owned(),
+        display_name: "Twitch".to_owned(),
         stream_key: "live_1_2".to_owned(),
         ..Default::default()
     };
@@ -167,6 +168,7 @@ async fn a_deleted_destination_disappears_at_once_and_its_rows_soon(
     let stream = node.live(&stream_key, "c1").await;
     let list = pb::ListRelaysRequest {
         stream_id: stream.id.clone(),
+        ..Default::default()
     };
     let mut streams = ada.client.stream.clone();
     let relays = streams
@@ -184,6 +186,7 @@ async fn a_deleted_destination_disappears_at_once_and_its_rows_soon(
 
     let request = pb::DeleteDestinationRequest {
         destination_id: created.destination.unwrap().id,
+        ..Default::default()
     };
     client.delete_destination(request).await.unwrap();
 

@@ -78,7 +78,7 @@ impl SealedSecrets {
         let request = pb::CreateDestinationRequest {
             project_id: project.id.clone(),
             platform: pb::Platform::Custom.into(),
-            name: "Own".to_owned(),
+            display_name: "Own".to_owned(),
             url: "srt://example.com:9000".to_owned(),
             stream_key: "abcd-efgh".to_owned(),
             srt_passphrase: "correct horse".to_owned(),
@@ -141,7 +141,7 @@ async fn a_rotation_reseals_all_secrets_and_no_call_fails(
     let mut secrets = SealedSecrets::create(&server).await;
     secrets.user.project().await;
     let again = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id: uuid::Uuid::now_v7().to_string(),
         ..Default::default()
     };

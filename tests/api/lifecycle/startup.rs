@@ -245,7 +245,7 @@ async fn acknowledged_writes_survive_a_kill(#[values(Sqlite, Postgres)] engine: 
     let tokens = sign_up(&mut client).await;
     let mut ada = Client::with_token(&first.channel().await, &tokens.access_token);
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let made = ada

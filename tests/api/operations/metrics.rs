@@ -159,7 +159,7 @@ async fn metrics_of_process_pool_jobs_and_streams_are_exported(
     let signed_up = client.auth.sign_up(sign_up()).await.unwrap().into_inner();
     let mut ada = Client::with_token(&channel, &signed_up.tokens.unwrap().access_token);
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let made = ada.project.create_project(request).await.unwrap();
@@ -202,7 +202,7 @@ async fn metrics_of_process_pool_jobs_and_streams_are_exported(
     in_range("sluice_data_dir_size_bytes", &[], 1e6, 1e18);
     // Row counts are read from the database at most every ten seconds.
     eventually("the stream is counted", async || {
-        let live = [r#"status="live""#];
+        let live = [r#"state="live""#];
         let scrape = Scrape::of(&program).await;
         (scrape.value("sluice_streams", &live) == Some(1.0)).then_some(())
     })

@@ -38,7 +38,7 @@ async fn wait_for_batch(server: &TestServer, engine: Engine) {
 pub(super) fn rename(id: &str, name: String) -> pb::UpdateProjectRequest {
     pb::UpdateProjectRequest {
         project_id: id.to_owned(),
-        name: Some(name),
+        display_name: Some(name),
         ..Default::default()
     }
 }
@@ -50,7 +50,7 @@ async fn audited_actions(user: &User, id: &str) -> Vec<String> {
         ..Default::default()
     };
     let answer = user.client.auth.clone().list_audit_events(request).await;
-    let events = answer.unwrap().into_inner().events.into_iter();
+    let events = answer.unwrap().into_inner().audit_events.into_iter();
     let of_it = events.filter(|event| event.resource_id == id && event.result == "OK");
     of_it.map(|event| event.action).collect()
 }
@@ -72,7 +72,7 @@ async fn concurrent_creates_each_return_the_requested_project(
             pb::PublishConflictPolicy::Takeover,
         ][number / 2 % 2];
         let request = pb::CreateProjectRequest {
-            name: format!("Show {number}"),
+            display_name: format!("Show {number}"),
             publish_conflict_policy: policy.into(),
             ..Default::default()
         };
@@ -87,7 +87,7 @@ async fn concurrent_creates_each_return_the_requested_project(
     for (number, policy, created) in creates.join_all().await {
         let (owner, other) = (&users[number % 2], &users[(number + 1) % 2]);
         let project = created.project.unwrap();
-        assert_eq!(project.name, format!("Show {number}"));
+        assert_eq!(project.display_name, format!("Show {number}"));
         assert_eq!(project.publish_conflict_policy, i32::from(policy));
         assert_eq!(project.revision, 1);
         assert_eq!(get_project(owner, &project).await, project);
@@ -121,6 +121,7 @@ async fn concurrent_updates_change_only_projects_of_their_caller(
     let request = pb::DeleteProjectRequest {
         project_id: gone.id.clone(),
         force: false,
+        ..Default::default()
     };
     let deleted = one.client.project.clone().delete_project(request).await;
     deleted.unwrap();
@@ -153,7 +154,7 @@ async fn concurrent_updates_change_only_projects_of_their_caller(
         if is_theirs {
             let project = answer.unwrap().into_inner().project.unwrap();
             assert_eq!(project.id, request.project_id);
-            assert_eq!(Some(project.name), request.name);
+            assert_eq!(Some(project.display_name), request.display_name);
         } else {
             assert_eq!(
                 refused(answer).class(),
@@ -217,8 +218,8 @@ async fn concurrent_updates_change_only_the_fields_they_name(
         expected.revision += 1;
         match number % 5 {
             0 => {
-                request.name = Some(format!("Renamed {number}"));
-                expected.name = format!("Renamed {number}");
+                request.display_name = Some(format!("Renamed {number}"));
+                expected.display_name = format!("Renamed {number}");
             }
             1 => {
                 request.reconnect_window = Some(window);
@@ -246,6 +247,7 @@ async fn concurrent_updates_change_only_the_fields_they_name(
     for (expected, after) in changes.join_all().await {
         let expected = pb::Project {
             update_time: after.update_time,
+            etag: after.etag.clone(),
             ..expected
         };
         assert_eq!(after, expected);
@@ -269,7 +271,7 @@ async fn cancelled_calls_of_a_batch_write_nothing() {
         };
         let mut projects = user.client.project.clone();
         let request = pb::CreateProjectRequest {
-            name: format!("{name} {number}"),
+            display_name: format!("{name} {number}"),
             ..Default::default()
         };
         calls.spawn(async move { projects.create_project(request).await.map(drop) });
@@ -281,7 +283,7 @@ async fn cancelled_calls_of_a_batch_write_nothing() {
     given_up.shutdown().await;
     // On the same connection, so that the server has received the cancellations before.
     for _ in 0..3 {
-        let request = pb::ListPlatformsRequest {};
+        let request = pb::ListPlatformsRequest::default();
         let mut projects = user.client.project.clone();
         projects.list_platforms(request).await.unwrap();
     }
@@ -297,7 +299,11 @@ async fn cancelled_calls_of_a_batch_write_nothing() {
     let listed = user.client.project.clone().list_projects(request).await;
     let projects = listed.unwrap().into_inner().projects;
     assert_eq!(projects.len(), 11);
-    assert!(projects.iter().all(|it| !it.name.starts_with("Given up")));
+    assert!(
+        projects
+            .iter()
+            .all(|it| !it.display_name.starts_with("Given up"))
+    );
     let after = get_project(&user, &project).await;
     assert_eq!(after.revision, project.revision + 10);
 }

@@ -21,11 +21,11 @@ async fn concurrent_updates_of_a_destination_are_not_lost(
         let name = format!("Round {round}");
         let enabled = round % 2 == 1;
         let rename = pb::UpdateDestinationRequest {
-            name: Some(name.clone()),
+            display_name: Some(name.clone()),
             ..update_request(&before)
         };
         let switch = pb::UpdateDestinationRequest {
-            enabled: Some(enabled),
+            disabled: Some(!enabled),
             ..update_request(&before)
         };
         let (mut one, mut other) = (user.client.project.clone(), user.client.project.clone());
@@ -37,8 +37,8 @@ async fn concurrent_updates_of_a_destination_are_not_lost(
 
         let after = get_destination(&user, &before).await;
         for (answer, there) in [
-            (renamed, after.name == name),
-            (switched, after.enabled == enabled),
+            (renamed, after.display_name == name),
+            (switched, after.disabled != enabled),
         ] {
             match answer {
                 Ok(_) => assert!(there, "{after:?}"),
@@ -60,7 +60,7 @@ async fn every_concurrent_change_of_a_project_gets_its_own_revision(
         let mut projects = user.client.project.clone();
         let request = pb::UpdateProjectRequest {
             project_id: before.id.clone(),
-            name: Some(format!("Name {number}")),
+            display_name: Some(format!("Name {number}")),
             ..Default::default()
         };
         async move { projects.update_project(request).await }
@@ -82,5 +82,5 @@ async fn every_concurrent_change_of_a_project_gets_its_own_revision(
     let after = get_project(&user, &before).await;
     assert_eq!(after.revision, before.revision + 4);
     let last = if one > three { "Name 1" } else { "Name 2" };
-    assert_eq!(after.name, last);
+    assert_eq!(after.display_name, last);
 }

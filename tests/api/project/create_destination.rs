@@ -33,6 +33,7 @@ async fn a_project_cannot_exceed_its_destination_limit(#[values(Sqlite, Postgres
     create_destination(&user, youtube_destination(&other)).await;
     let request = pb::DeleteDestinationRequest {
         destination_id: first.id,
+        ..Default::default()
     };
     let mut projects = user.client.project.clone();
     projects.delete_destination(request).await.unwrap();
@@ -54,17 +55,19 @@ async fn a_destination_without_url_gets_the_url_of_its_platform(
         id: made.id.clone(),
         project_id: project.id.clone(),
         platform: pb::Platform::Youtube.into(),
-        name: "Main channel".to_owned(),
+        display_name: "Main channel".to_owned(),
         url: "rtmps://a.rtmps.youtube.com:443/live2".to_owned(),
         stream_key_hint: "qrst".to_owned(),
-        enabled: true,
+        disabled: false,
         has_srt_passphrase: false,
         srt_pbkeylen: 0,
         create_time: made.create_time,
         update_time: made.create_time,
+        etag: made.etag.clone(),
     };
     assert_eq!(made, expected);
     assert!(made.create_time.is_some());
+    assert_ne!(made.etag, "");
     assert_eq!(get_destination(&user, &made).await, made);
     let revision = get_project(&user, &project).await.revision;
     assert_eq!(revision, project.revision + 1);
@@ -86,17 +89,17 @@ async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engin
         "srt://live.example.com:9000?latency=200",
     ] {
         let request = pb::CreateDestinationRequest {
-            name: "select ☃ update".to_owned(),
-            enabled: Some(false),
+            display_name: "select ☃ update".to_owned(),
+            disabled: true,
             ..custom_destination(&project, url)
         };
 
         let made = create_destination(&user, request).await;
 
         assert_eq!(made.platform(), pb::Platform::Custom);
-        assert_eq!(made.name, "select ☃ update");
+        assert_eq!(made.display_name, "select ☃ update");
         assert_eq!(made.url, url);
-        assert!(!made.enabled);
+        assert!(made.disabled);
         assert_eq!(get_destination(&user, &made).await, made);
     }
 }
@@ -112,7 +115,7 @@ async fn the_url_may_be_omitted_only_for_static_platforms(
     let platforms = user
         .client
         .project
-        .list_platforms(pb::ListPlatformsRequest {})
+        .list_platforms(pb::ListPlatformsRequest::default())
         .await;
     let platforms = platforms.unwrap().into_inner().platforms;
 
@@ -141,10 +144,10 @@ async fn all_invalid_fields_are_named_at_once() {
         let request = pb::CreateDestinationRequest {
             project_id: "1".to_owned(),
             platform,
-            name: String::new(),
+            display_name: String::new(),
             url: "http://127.0.0.1/".to_owned(),
             stream_key: "two words".to_owned(),
-            enabled: None,
+            disabled: false,
             request_id: "1".to_owned(),
             srt_passphrase: "short".to_owned(),
             srt_pbkeylen: 1,
@@ -152,7 +155,7 @@ async fn all_invalid_fields_are_named_at_once() {
         assert_eq!(
             refused(create(&user, request).await).fields(),
             [
-                "name",
+                "display_name",
                 "platform",
                 "project_id",
                 "request_id",
@@ -174,7 +177,7 @@ async fn all_invalid_fields_are_named_at_once() {
     let empty = pb::CreateDestinationRequest::default();
     assert_eq!(
         refused(create(&user, empty).await).fields(),
-        ["name", "platform", "project_id"]
+        ["display_name", "platform", "project_id"]
     );
 }
 
@@ -184,7 +187,7 @@ async fn each_invalid_value_is_refused() {
     let user = server.user().await;
     let (project, _) = user.project().await;
     let named = |name: &str| pb::CreateDestinationRequest {
-        name: name.to_owned(),
+        display_name: name.to_owned(),
         ..youtube_destination(&project)
     };
     let with_key = |key: &str| pb::CreateDestinationRequest {
@@ -197,9 +200,9 @@ async fn each_invalid_value_is_refused() {
     };
 
     for (request, field) in [
-        (named(" "), "name"),
-        (named("two\nlines"), "name"),
-        (named(&"x".repeat(101)), "name"),
+        (named(" "), "display_name"),
+        (named("two\nlines"), "display_name"),
+        (named(&"x".repeat(101)), "display_name"),
         (with_platform(0), "platform"),
         (with_platform(29), "platform"),
         (with_key(""), "stream_key"),

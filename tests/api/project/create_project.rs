@@ -7,7 +7,7 @@ use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
 
 fn named(name: &str) -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: name.to_owned(),
+        display_name: name.to_owned(),
         ..Default::default()
     }
 }
@@ -22,7 +22,7 @@ async fn a_project_with_only_a_name_gets_the_defaults(#[values(Sqlite, Postgres)
 
     let defaults = pb::Project {
         id: project.id.clone(),
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         disabled: false,
         reconnect_window: duration(60, 0),
         publish_conflict_policy: pb::PublishConflictPolicy::RejectNew.into(),
@@ -31,9 +31,11 @@ async fn a_project_with_only_a_name_gets_the_defaults(#[values(Sqlite, Postgres)
         revision: 1,
         create_time: project.create_time,
         update_time: project.create_time,
+        etag: project.etag.clone(),
     };
     assert_eq!(project, defaults);
     assert!(project.create_time.is_some());
+    assert_ne!(project.etag, "");
     assert_eq!(
         Uuid::parse_str(&project.id).unwrap().get_version_num(),
         7,
@@ -58,7 +60,7 @@ async fn a_project_is_created_as_requested(#[values(Sqlite, Postgres)] engine: E
         (duration(30 * 60, 0), pb::PublishConflictPolicy::Takeover),
     ] {
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: window,
             publish_conflict_policy: policy.into(),
             request_id: Uuid::now_v7().to_string(),
@@ -90,8 +92,8 @@ async fn names_are_stored_as_typed(#[values(Sqlite, Postgres)] engine: Engine) {
     ] {
         let (project, _) = user.project_with(named(name)).await;
 
-        assert_eq!(project.name, name);
-        assert_eq!(get_project(&user, &project).await.name, name);
+        assert_eq!(project.display_name, name);
+        assert_eq!(get_project(&user, &project).await.display_name, name);
     }
 }
 
@@ -103,7 +105,7 @@ async fn names_are_trimmed_and_normalized(#[values(Sqlite, Postgres)] engine: En
 
     let (project, _) = user.project_with(named(" \tCafe\u{301}  Noir\n")).await;
 
-    assert_eq!(project.name, "Caf\u{e9}  Noir");
+    assert_eq!(project.display_name, "Caf\u{e9}  Noir");
 }
 
 #[rstest]
@@ -125,7 +127,7 @@ async fn all_invalid_fields_are_named_at_once() {
     let mut user = server.user().await;
 
     let request = pb::CreateProjectRequest {
-        name: String::new(),
+        display_name: String::new(),
         reconnect_window: duration(-1, 0),
         publish_conflict_policy: 99,
         request_id: "1".to_owned(),
@@ -135,7 +137,7 @@ async fn all_invalid_fields_are_named_at_once() {
     assert_eq!(
         refusal.fields(),
         [
-            "name",
+            "display_name",
             "publish_conflict_policy",
             "reconnect_window",
             "request_id"
@@ -161,13 +163,13 @@ async fn each_invalid_value_is_refused() {
         ..named("Show")
     };
     for (request, field) in [
-        (named(""), "name"),
-        (named(" \u{3000}\t"), "name"),
-        (named("two\nlines"), "name"),
-        (named("nul\0"), "name"),
-        (named("escape\u{1b}[31m"), "name"),
-        (named(&"x".repeat(101)), "name"),
-        (named(&"x".repeat(100_000)), "name"),
+        (named(""), "display_name"),
+        (named(" \u{3000}\t"), "display_name"),
+        (named("two\nlines"), "display_name"),
+        (named("nul\0"), "display_name"),
+        (named("escape\u{1b}[31m"), "display_name"),
+        (named(&"x".repeat(101)), "display_name"),
+        (named(&"x".repeat(100_000)), "display_name"),
         (with_window(30 * 60, 1), "reconnect_window"),
         (with_window(0, -1), "reconnect_window"),
         (with_window(0, 1_000_000_000), "reconnect_window"),

@@ -19,6 +19,7 @@ async fn a_deleted_destination_is_not_found_by_any_rpc(#[values(Sqlite, Postgres
     let revision = get_project(&user, &project).await.revision;
     let deletion = || pb::DeleteDestinationRequest {
         destination_id: gone.id.clone(),
+        ..Default::default()
     };
     let api = &mut user.client.project;
 
@@ -62,6 +63,7 @@ async fn the_name_address_and_key_of_a_deleted_destination_are_erased_at_once(
 
     let request = pb::DeleteDestinationRequest {
         destination_id: destination.id,
+        ..Default::default()
     };
     let mut projects = user.client.project.clone();
     projects.delete_destination(request).await.unwrap();

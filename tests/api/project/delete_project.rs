@@ -15,6 +15,7 @@ fn deletion(project: &pb::Project, force: bool) -> pb::DeleteProjectRequest {
     pb::DeleteProjectRequest {
         project_id: project.id.clone(),
         force,
+        ..Default::default()
     }
 }
 
@@ -84,13 +85,13 @@ async fn a_reconnecting_stream_counts_as_live(#[values(Sqlite, Postgres)] engine
     let mut user = server.user().await;
     let media = server.media_server().await;
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let (project, stream_key) = user.project_with(request).await;
     let live = media.live(&stream_key, "c1").await;
     let waiting = media.end(&live, "c1").await;
-    assert_eq!(waiting.status(), pb::StreamStatus::Reconnecting);
+    assert_eq!(waiting.state(), pb::StreamState::Reconnecting);
 
     let request = deletion(&project, false);
     let refusal = refused(user.client.project.delete_project(request).await);
@@ -158,6 +159,7 @@ async fn a_key_in_its_grace_period_is_refused_after_the_project_is_deleted(
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
         grace: duration(3600, 0),
+        ..Default::default()
     };
     user.client
         .project

@@ -219,6 +219,7 @@ async fn the_passphrases_of_a_deleted_project_are_erased_at_once(
     let request = pb::DeleteProjectRequest {
         project_id: project.id,
         force: false,
+        ..Default::default()
     };
     let mut projects = user.client.project.clone();
     projects.delete_project(request).await.unwrap();
@@ -244,7 +245,7 @@ async fn a_passphrase_is_kept_replaced_and_removed(#[values(Sqlite, Postgres)] e
     let before = sealed().await;
 
     let renamed = pb::UpdateDestinationRequest {
-        name: Some("Renamed".to_owned()),
+        display_name: Some("Renamed".to_owned()),
         url: Some("srt://live.example.com:9000?latency=200".to_owned()),
         ..update_request(&made)
     };

@@ -127,7 +127,7 @@ async fn an_unwise_address_is_saved_and_comes_with_lints() {
         assert_eq!(get_destination(&user, &made).await, made);
 
         let renamed = pb::UpdateDestinationRequest {
-            name: Some("Renamed".to_owned()),
+            display_name: Some("Renamed".to_owned()),
             ..update_request(&made)
         };
         let answer = update(&user, renamed).await.unwrap().into_inner();
@@ -228,7 +228,7 @@ async fn a_destination_from_before_a_rule_stays_readable_and_can_be_changed(
         assert_eq!(get_destination(&user, &made).await.url, url);
         for change in [
             pb::UpdateDestinationRequest {
-                name: Some("Renamed".to_owned()),
+                display_name: Some("Renamed".to_owned()),
                 ..update_request(&made)
             },
             pb::UpdateDestinationRequest {

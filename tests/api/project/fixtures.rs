@@ -23,7 +23,7 @@ pub fn youtube_destination(project: &pb::Project) -> pb::CreateDestinationReques
     pb::CreateDestinationRequest {
         project_id: project.id.clone(),
         platform: pb::Platform::Youtube.into(),
-        name: "Main channel".to_owned(),
+        display_name: "Main channel".to_owned(),
         stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
         ..Default::default()
     }
@@ -100,6 +100,7 @@ pub async fn api_key_client(
         scopes: scopes.iter().map(ToString::to_string).collect(),
         project_ids,
         expire_time: None,
+        ..Default::default()
     };
     let key = user.client.auth.clone().create_api_key(request).await;
     let request = pb::ExchangeApiKeyRequest {

@@ -8,7 +8,7 @@ use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
 
 fn show() -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         request_id: Uuid::now_v7().to_string(),
         ..Default::default()
     }
@@ -61,7 +61,7 @@ async fn a_request_id_with_another_body_is_refused(#[values(Sqlite, Postgres)] e
 
     for other in [
         pb::CreateProjectRequest {
-            name: "Other".to_owned(),
+            display_name: "Other".to_owned(),
             ..request.clone()
         },
         pb::CreateProjectRequest {
@@ -101,6 +101,7 @@ async fn a_repeated_create_returns_the_current_stream_key(
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
         grace: None,
+        ..Default::default()
     };
     let rotated = user.client.project.rotate_stream_key(rotation).await;
     let rotated = rotated.unwrap().into_inner();
@@ -125,6 +126,7 @@ async fn a_repeated_create_does_not_restore_a_deleted_project(
     let deletion = pb::DeleteProjectRequest {
         project_id: project.id,
         force: false,
+        ..Default::default()
     };
     user.client.project.delete_project(deletion).await.unwrap();
 
@@ -216,7 +218,7 @@ async fn a_request_id_with_another_destination_is_refused(
             ..request.clone()
         },
         pb::CreateDestinationRequest {
-            enabled: Some(false),
+            disabled: true,
             ..request.clone()
         },
         // The request id of the CreateProject above.

@@ -53,11 +53,11 @@ async fn invisible_characters_are_refused_with_their_field_and_code_point() {
             character.to_owned(),
         ] {
             let named = pb::CreateDestinationRequest {
-                name: text.clone(),
+                display_name: text.clone(),
                 ..good.clone()
             };
             let refusal = refused(projects.create_destination(named).await);
-            assert_names(&refusal, "name", character);
+            assert_names(&refusal, "display_name", character);
             let keyed = pb::CreateDestinationRequest {
                 stream_key: text.clone(),
                 ..good.clone()
@@ -77,11 +77,11 @@ async fn invisible_characters_are_refused_with_their_field_and_code_point() {
             let refusal = refused(projects.create_destination(addressed).await);
             assert_names(&refusal, "url", character);
             let project = pb::CreateProjectRequest {
-                name: text,
+                display_name: text,
                 ..Default::default()
             };
             let refusal = refused(projects.create_project(project).await);
-            assert_names(&refusal, "name", character);
+            assert_names(&refusal, "display_name", character);
         }
     }
 }
@@ -98,10 +98,10 @@ async fn names_keep_what_emoji_and_scripts_need() {
         "葛\u{e0100}城",
     ] {
         let request = pb::CreateDestinationRequest {
-            name: name.to_owned(),
+            display_name: name.to_owned(),
             ..custom_destination(&project, "rtmp://live.example.com/app")
         };
-        assert_eq!(create_destination(&user, request).await.name, name);
+        assert_eq!(create_destination(&user, request).await.display_name, name);
     }
 }
 
@@ -112,7 +112,7 @@ async fn white_space_around_pasted_text_is_removed() {
     let (project, _) = user.project().await;
 
     let request = pb::CreateDestinationRequest {
-        name: " Main\u{a0}\n".to_owned(),
+        display_name: " Main\u{a0}\n".to_owned(),
         url: "\t rtmp://live.example.com/app\r\n".to_owned(),
         stream_key: "\u{3000}abcdefghijkl\r\n".to_owned(),
         ..custom_destination(&project, "")
@@ -120,7 +120,7 @@ async fn white_space_around_pasted_text_is_removed() {
     let made = create_destination(&user, request).await;
 
     assert_eq!(
-        (&*made.name, &*made.url),
+        (&*made.display_name, &*made.url),
         ("Main", "rtmp://live.example.com/app")
     );
     assert_eq!(made.stream_key_hint, "ijkl");

@@ -57,7 +57,7 @@ async fn no_stream_key_is_stored_in_plain_text(#[values(Sqlite, Postgres)] engin
     let mut user = server.user().await;
     let media = server.media_server().await;
     let request = pb::CreateProjectRequest {
-        name: "The name is kept in clear".to_owned(),
+        display_name: "The name is kept in clear".to_owned(),
         request_id: uuid::Uuid::now_v7().to_string(),
         ..Default::default()
     };
@@ -65,6 +65,7 @@ async fn no_stream_key_is_stored_in_plain_text(#[values(Sqlite, Postgres)] engin
     let rotation = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
         grace: duration(3600, 0),
+        ..Default::default()
     };
     let rotated = user.client.project.rotate_stream_key(rotation).await;
     let second_key = rotated.unwrap().into_inner().stream_key;
@@ -85,7 +86,7 @@ async fn no_stream_key_is_stored_in_plain_text(#[values(Sqlite, Postgres)] engin
     changed.unwrap();
     media.live(&second_key, "c1").await;
 
-    assert!(is_stored(&server, engine, &project.name).await);
+    assert!(is_stored(&server, engine, &project.display_name).await);
     for key in [
         &first_key[3..],
         &second_key[3..],

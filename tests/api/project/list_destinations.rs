@@ -9,6 +9,7 @@ fn listing(project: &pb::Project, size: i32, token: &str) -> pb::ListDestination
         project_id: project.id.clone(),
         page_size: size,
         page_token: token.to_owned(),
+        ..Default::default()
     }
 }
 
@@ -117,6 +118,7 @@ async fn all_invalid_fields_are_named_at_once() {
         project_id: "1".to_owned(),
         page_size: -1,
         page_token: "x".to_owned(),
+        ..Default::default()
     };
     for (request, fields) in [
         (wrong, &["page_size", "page_token", "project_id"][..]),

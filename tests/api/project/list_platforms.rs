@@ -5,7 +5,7 @@ use crate::harness::{Sqlite, TestServer};
 async fn platforms() -> Vec<pb::PlatformInfo> {
     let server = TestServer::start(Sqlite).await;
     let mut user = server.user().await;
-    let request = pb::ListPlatformsRequest {};
+    let request = pb::ListPlatformsRequest::default();
     let answer = user.client.project.list_platforms(request).await;
     answer.unwrap().into_inner().platforms
 }

@@ -8,6 +8,7 @@ async fn page(client: &Client, size: i32, token: &str) -> (Vec<pb::Project>, Str
     let request = pb::ListProjectsRequest {
         page_size: size,
         page_token: token.to_owned(),
+        ..Default::default()
     };
     let answer = client.project.clone().list_projects(request).await;
     let answer = answer.unwrap().into_inner();
@@ -102,6 +103,7 @@ async fn paging_misses_nothing_while_projects_are_created_and_deleted(
         let request = pb::DeleteProjectRequest {
             project_id: gone.clone(),
             force: false,
+            ..Default::default()
         };
         user.client.project.delete_project(request).await.unwrap();
     }
@@ -152,6 +154,7 @@ async fn all_invalid_fields_are_named_at_once() {
         let request = pb::ListProjectsRequest {
             page_size,
             page_token: page_token.to_owned(),
+            ..Default::default()
         };
         let refusal = refused(user.client.project.list_projects(request).await);
         assert_eq!(refusal.fields(), fields);
@@ -193,6 +196,7 @@ async fn forged_page_tokens_and_those_of_other_lists_are_refused(
         let request = pb::ListProjectsRequest {
             page_size: 1,
             page_token: token.to_owned(),
+            ..Default::default()
         };
         let refusal = refused(user.client.project.list_projects(request).await);
         assert_eq!(refusal.fields(), ["page_token"], "{token}");

@@ -12,6 +12,7 @@ async fn rotate(user: &User, project: &pb::Project, grace: i64) -> pb::RotateStr
     let request = pb::RotateStreamKeyRequest {
         project_id: project.id.clone(),
         grace: duration(grace, 0),
+        ..Default::default()
     };
     let answer = user.client.project.clone().rotate_stream_key(request).await;
     answer.unwrap().into_inner()
@@ -22,7 +23,7 @@ async fn assert_key_accepted(media: &MediaServer, stream_key: &str) {
     let connection = Uuid::now_v7().to_string();
     let stream = media.live(stream_key, &connection).await;
     let ended = media.end(&stream, &connection).await;
-    assert_eq!(ended.status(), pb::StreamStatus::Ended);
+    assert_eq!(ended.state(), pb::StreamState::Ended);
 }
 
 async fn assert_key_refused(media: &MediaServer, stream_key: &str) {
@@ -50,6 +51,7 @@ async fn without_grace_the_old_key_is_refused_at_once(#[values(Sqlite, Postgres)
         stream_key_hint: new_key[39..].to_owned(),
         revision: before.revision + 1,
         update_time: after.update_time,
+        etag: after.etag.clone(),
         ..before
     };
     assert_eq!(after, expected);
@@ -72,7 +74,7 @@ async fn without_grace_the_live_stream_ends(#[values(Sqlite, Postgres)] engine: 
 
     assert_eq!(answer.project.unwrap().live_stream_id, "");
     let ended = user.stream(&live.id).await;
-    assert_eq!(ended.status(), pb::StreamStatus::Ended);
+    assert_eq!(ended.state(), pb::StreamState::Ended);
     assert_eq!(ended.end_reason(), pb::EndReason::KeyRotated);
     let heartbeat = media.heartbeat(&live, "c1").await;
     assert_eq!(heartbeat.action(), pb::PublishAction::Stop);
@@ -171,6 +173,7 @@ async fn grace_is_at_most_seven_days(#[values(Sqlite, Postgres)] engine: Engine)
         let request = pb::RotateStreamKeyRequest {
             project_id: project.id.clone(),
             grace: duration(seconds, nanos),
+            ..Default::default()
         };
         let refusal = refused(user.client.project.rotate_stream_key(request).await);
         assert_eq!(refusal.fields(), ["grace"], "{seconds} s {nanos} ns");
@@ -190,6 +193,7 @@ async fn all_invalid_fields_are_named_at_once() {
     let request = pb::RotateStreamKeyRequest {
         project_id: "1".to_owned(),
         grace: duration(-1, 0),
+        ..Default::default()
     };
     let refusal = refused(user.client.project.rotate_stream_key(request).await);
 

@@ -50,7 +50,7 @@ async fn a_locked_project_does_not_block_changes_of_other_projects() {
         let client = user.client.clone();
         others.spawn(async move {
             let request = pb::CreateProjectRequest {
-                name: "Show".to_owned(),
+                display_name: "Show".to_owned(),
                 ..Default::default()
             };
             let created = client.project.clone().create_project(request).await;
@@ -79,7 +79,7 @@ async fn creates_in_a_locked_account_do_not_block_other_accounts() {
     let create = |user: &User| {
         let mut projects = user.client.project.clone();
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             ..Default::default()
         };
         async move { projects.create_project(request).await }

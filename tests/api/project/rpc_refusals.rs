@@ -42,17 +42,19 @@ pub async fn writes(client: &Client, project_id: &str, destination_id: &str) -> 
 
     let update_project = pb::UpdateProjectRequest {
         project_id: project_id(),
-        name: Some("Changed".to_owned()),
+        display_name: Some("Changed".to_owned()),
         disabled: Some(true),
         ..Default::default()
     };
     let delete_project = pb::DeleteProjectRequest {
         project_id: project_id(),
         force: true,
+        ..Default::default()
     };
     let rotate_stream_key = pb::RotateStreamKeyRequest {
         project_id: project_id(),
         grace: None,
+        ..Default::default()
     };
     let reveal_stream_key = pb::RevealStreamKeyRequest {
         project_id: project_id(),
@@ -60,18 +62,19 @@ pub async fn writes(client: &Client, project_id: &str, destination_id: &str) -> 
     let create_destination = pb::CreateDestinationRequest {
         project_id: project_id(),
         platform: pb::Platform::Twitch.into(),
-        name: "Changed".to_owned(),
+        display_name: "Changed".to_owned(),
         stream_key: "live_1234567890".to_owned(),
         ..Default::default()
     };
     let update_destination = pb::UpdateDestinationRequest {
         destination_id: destination_id(),
-        name: Some("Changed".to_owned()),
-        enabled: Some(false),
+        display_name: Some("Changed".to_owned()),
+        disabled: Some(true),
         ..Default::default()
     };
     let delete_destination = pb::DeleteDestinationRequest {
         destination_id: destination_id(),
+        ..Default::default()
     };
     vec![
         (
@@ -115,7 +118,7 @@ pub async fn with_ids(client: &Client, project_id: &str, destination_id: &str) -
 /// The refusal of CreateProject, the only RPC that writes and has no id.
 pub async fn create_project(client: &Client) -> RpcRefusal {
     let request = pb::CreateProjectRequest {
-        name: "New".to_owned(),
+        display_name: "New".to_owned(),
         ..Default::default()
     };
     let answer = client.project.clone().create_project(request).await;
@@ -133,7 +136,10 @@ pub async fn reads_without_ids(client: &Client) -> Vec<RpcRefusal> {
         ),
         (
             "ListPlatforms",
-            refused(api.list_platforms(pb::ListPlatformsRequest {}).await),
+            refused(
+                api.list_platforms(pb::ListPlatformsRequest::default())
+                    .await,
+            ),
         ),
     ]
 }

@@ -56,7 +56,7 @@ async fn reads_and_updates_of_a_project_never_show_its_stream_key(
     };
     let update = pb::UpdateProjectRequest {
         project_id: project.id.clone(),
-        name: Some("Renamed".to_owned()),
+        display_name: Some("Renamed".to_owned()),
         ..Default::default()
     };
     let answers = [

@@ -96,6 +96,7 @@ async fn a_restricted_api_key_sees_only_its_projects(#[values(Sqlite, Postgres)]
     let request = pb::DeleteProjectRequest {
         project_id: shown.id,
         force: false,
+        ..Default::default()
     };
     api_key_client
         .project
@@ -113,7 +114,7 @@ async fn a_restricted_api_key_cannot_create_projects(#[values(Sqlite, Postgres)]
     let mut api_key_client = restricted_client(&server, &owner, &project).await;
 
     let request = pb::CreateProjectRequest {
-        name: "New".to_owned(),
+        display_name: "New".to_owned(),
         ..Default::default()
     };
     let refusal = refused(api_key_client.project.create_project(request).await);

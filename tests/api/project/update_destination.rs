@@ -58,8 +58,8 @@ async fn each_field_can_be_updated_alone(#[values(Sqlite, Postgres)] engine: Eng
     );
     let changes: [Change; 5] = [
         (
-            |ask| ask.name = Some(" select 日本語 ".to_owned()),
-            |then| then.name = "select 日本語".to_owned(),
+            |ask| ask.display_name = Some(" select 日本語 ".to_owned()),
+            |then| then.display_name = "select 日本語".to_owned(),
         ),
         (
             |ask| ask.url = Some(" rtmps://example.com/other ".to_owned()),
@@ -69,8 +69,11 @@ async fn each_field_can_be_updated_alone(#[values(Sqlite, Postgres)] engine: Eng
             |ask| ask.stream_key = Some("a-new-stream-key".to_owned()),
             |then| then.stream_key_hint = "-key".to_owned(),
         ),
-        (|ask| ask.enabled = Some(false), |then| then.enabled = false),
-        (|ask| ask.enabled = Some(true), |then| then.enabled = true),
+        (|ask| ask.disabled = Some(true), |then| then.disabled = true),
+        (
+            |ask| ask.disabled = Some(false),
+            |then| then.disabled = false,
+        ),
     ];
     for (ask, expect) in changes {
         let mut request = update_request(&before);
@@ -82,6 +85,7 @@ async fn each_field_can_be_updated_alone(#[values(Sqlite, Postgres)] engine: Eng
 
         let mut expected = pb::Destination {
             update_time: after.update_time,
+            etag: after.etag.clone(),
             ..before.clone()
         };
         expect(&mut expected);
@@ -101,7 +105,7 @@ async fn absent_fields_stay_unchanged(#[values(Sqlite, Postgres)] engine: Engine
     let user = server.user().await;
     let (project, _) = user.project().await;
     let request = pb::CreateDestinationRequest {
-        enabled: Some(false),
+        disabled: true,
         ..custom_destination(&project, "rtmp://example.com/app")
     };
     let before = create_destination(&user, request).await;
@@ -110,6 +114,7 @@ async fn absent_fields_stay_unchanged(#[values(Sqlite, Postgres)] engine: Engine
 
     let expected = pb::Destination {
         update_time: after.update_time,
+        etag: after.etag.clone(),
         ..before
     };
     assert_eq!(after, expected);
@@ -126,24 +131,26 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
     let request = pb::UpdateDestinationRequest {
         destination_id: before.id.clone(),
         platform: Some(CUSTOM),
-        name: Some("Backup".to_owned()),
+        display_name: Some("Backup".to_owned()),
         url: Some("srt://example.com:9000".to_owned()),
         stream_key: Some(String::new()),
-        enabled: Some(false),
+        disabled: Some(true),
         srt_passphrase: Some("correct horse".to_owned()),
         srt_pbkeylen: Some(24),
+        ..Default::default()
     };
     let after = updated(&user, request).await;
 
     let expected = pb::Destination {
         platform: CUSTOM,
-        name: "Backup".to_owned(),
+        display_name: "Backup".to_owned(),
         url: "srt://example.com:9000".to_owned(),
         stream_key_hint: String::new(),
-        enabled: false,
+        disabled: true,
         has_srt_passphrase: true,
         srt_pbkeylen: 24,
         update_time: after.update_time,
+        etag: after.etag.clone(),
         ..before
     };
     assert_eq!(after, expected);
@@ -379,18 +386,19 @@ async fn all_invalid_fields_are_named_at_once() {
         let request = pb::UpdateDestinationRequest {
             destination_id: "1".to_owned(),
             platform: Some(platform),
-            name: Some(String::new()),
+            display_name: Some(String::new()),
             url: Some("http://127.0.0.1/".to_owned()),
             stream_key: Some("two words".to_owned()),
-            enabled: Some(true),
+            disabled: Some(false),
             srt_passphrase: Some("short".to_owned()),
             srt_pbkeylen: Some(1),
+            ..Default::default()
         };
         assert_eq!(
             refused(update(&user, request).await).fields(),
             [
                 "destination_id",
-                "name",
+                "display_name",
                 "platform",
                 "srt_passphrase",
                 "srt_pbkeylen",
@@ -412,16 +420,16 @@ async fn an_invalid_value_is_refused_and_changes_nothing(
     let before = create_destination(&user, youtube_destination(&project)).await;
     let project = get_project(&user, &project).await;
     let named = |name: &str| pb::UpdateDestinationRequest {
-        name: Some(name.to_owned()),
-        enabled: Some(false),
+        display_name: Some(name.to_owned()),
+        disabled: Some(true),
         ..update_request(&before)
     };
     let too_long = "x".repeat(513);
 
     for (request, field) in [
-        (named(" "), "name"),
-        (named("two\nlines"), "name"),
-        (named(&"x".repeat(101)), "name"),
+        (named(" "), "display_name"),
+        (named("two\nlines"), "display_name"),
+        (named(&"x".repeat(101)), "display_name"),
         (target_update(&before, Some(0), None, None), "platform"),
         (target_update(&before, Some(29), None, None), "platform"),
         (

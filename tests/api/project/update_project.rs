@@ -39,8 +39,8 @@ async fn each_field_can_be_updated_alone_and_increments_the_revision(
 
     type Change = (fn(&mut pb::UpdateProjectRequest), fn(&mut pb::Project));
     let renamed: Change = (
-        |ask| ask.name = Some(" select 日本語 ".to_owned()),
-        |then| then.name = "select 日本語".to_owned(),
+        |ask| ask.display_name = Some(" select 日本語 ".to_owned()),
+        |then| then.display_name = "select 日本語".to_owned(),
     );
     let waits: Change = (
         |ask| ask.reconnect_window = duration(90, 250_000_000),
@@ -65,6 +65,7 @@ async fn each_field_can_be_updated_alone_and_increments_the_revision(
         let mut expected = pb::Project {
             revision: before.revision + 1,
             update_time: after.update_time,
+            etag: after.etag.clone(),
             ..before.clone()
         };
         expect(&mut expected);
@@ -83,6 +84,7 @@ async fn each_field_can_be_updated_alone_and_increments_the_revision(
             publish_conflict_policy: policy,
             revision: before.revision + 1,
             update_time: after.update_time,
+            etag: after.etag.clone(),
             ..before
         };
         assert_eq!(after, expected);
@@ -100,20 +102,22 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
 
     let request = pb::UpdateProjectRequest {
         project_id: before.id.clone(),
-        name: Some("Night show".to_owned()),
+        display_name: Some("Night show".to_owned()),
         disabled: Some(true),
         reconnect_window: duration(30 * 60, 0),
         publish_conflict_policy: Some(policy),
+        ..Default::default()
     };
     let after = update(&user, request).await;
 
     let expected = pb::Project {
-        name: "Night show".to_owned(),
+        display_name: "Night show".to_owned(),
         disabled: true,
         reconnect_window: duration(30 * 60, 0),
         publish_conflict_policy: policy,
         revision: before.revision + 1,
         update_time: after.update_time,
+        etag: after.etag.clone(),
         ..before
     };
     assert_eq!(after, expected);
@@ -126,7 +130,7 @@ async fn absent_fields_stay_unchanged(#[values(Sqlite, Postgres)] engine: Engine
     let user = server.user().await;
     let (before, _) = user
         .project_with(pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: duration(7, 0),
             publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
             ..Default::default()
@@ -139,6 +143,7 @@ async fn absent_fields_stay_unchanged(#[values(Sqlite, Postgres)] engine: Engine
     let expected = pb::Project {
         revision: after.revision,
         update_time: after.update_time,
+        etag: after.etag.clone(),
         ..before
     };
     assert_eq!(after, expected);
@@ -151,17 +156,18 @@ async fn all_invalid_fields_are_named_at_once() {
 
     let request = pb::UpdateProjectRequest {
         project_id: "1".to_owned(),
-        name: Some(String::new()),
+        display_name: Some(String::new()),
         disabled: Some(true),
         reconnect_window: duration(-1, 0),
         publish_conflict_policy: Some(0),
+        ..Default::default()
     };
     let refusal = refused(user.client.project.update_project(request).await);
 
     assert_eq!(
         refusal.fields(),
         [
-            "name",
+            "display_name",
             "project_id",
             "publish_conflict_policy",
             "reconnect_window"
@@ -175,12 +181,12 @@ async fn an_invalid_value_is_refused_and_changes_nothing() {
     let mut user = server.user().await;
     let (project, _) = user.project().await;
     let valid = || pb::UpdateProjectRequest {
-        name: Some("Changed".to_owned()),
+        display_name: Some("Changed".to_owned()),
         disabled: Some(true),
         ..update_request(&project)
     };
     let named = |name: &str| pb::UpdateProjectRequest {
-        name: Some(name.to_owned()),
+        display_name: Some(name.to_owned()),
         ..valid()
     };
     let with_window = |seconds, nanos| pb::UpdateProjectRequest {
@@ -193,9 +199,9 @@ async fn an_invalid_value_is_refused_and_changes_nothing() {
     };
 
     for (request, field) in [
-        (named("  "), "name"),
-        (named("two\nlines"), "name"),
-        (named(&"é".repeat(101)), "name"),
+        (named("  "), "display_name"),
+        (named("two\nlines"), "display_name"),
+        (named(&"é".repeat(101)), "display_name"),
         (with_window(30 * 60, 1), "reconnect_window"),
         (with_window(0, -1), "reconnect_window"),
         (with_window(0, 1_000_000_000), "reconnect_window"),
@@ -227,7 +233,7 @@ async fn disabling_ends_the_live_stream_and_refuses_publishers(
     assert!(disabled.disabled);
     assert_eq!(disabled.live_stream_id, "");
     let ended = user.stream(&live.id).await;
-    assert_eq!(ended.status(), pb::StreamStatus::Ended);
+    assert_eq!(ended.state(), pb::StreamState::Ended);
     assert_eq!(ended.end_reason(), pb::EndReason::ProjectDisabled);
     let heartbeat = media.heartbeat(&live, "c1").await;
     assert_eq!(heartbeat.action(), pb::PublishAction::Stop);
@@ -265,7 +271,7 @@ async fn other_updates_do_not_end_the_live_stream(#[values(Sqlite, Postgres)] en
     let live = media.live(&stream_key, "c1").await;
 
     let request = pb::UpdateProjectRequest {
-        name: Some("Renamed".to_owned()),
+        display_name: Some("Renamed".to_owned()),
         disabled: Some(false),
         reconnect_window: duration(1, 0),
         ..update_request(&project)

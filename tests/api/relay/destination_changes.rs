@@ -96,9 +96,9 @@ async fn renaming_a_destination_does_not_stop_its_relay(
     fixture
         .update_destination(pb::UpdateDestinationRequest {
             destination_id: destination.id,
-            name: Some("Renamed".to_owned()),
+            display_name: Some("Renamed".to_owned()),
             url: Some(destination.url),
-            enabled: Some(false),
+            disabled: Some(true),
             ..Default::default()
         })
         .await;

@@ -41,7 +41,7 @@ impl Fixture {
         let node = server.media_server().await;
         let workers = server.operator(&[Scope::RelaysWork]).await;
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: Some(prost_types::Duration {
                 seconds: window,
                 nanos: 0,
@@ -82,6 +82,7 @@ impl Fixture {
     pub async fn delete_destination(&self, destination: &pb::Destination) {
         let request = pb::DeleteDestinationRequest {
             destination_id: destination.id.clone(),
+            ..Default::default()
         };
         let mut projects = self.owner.client.project.clone();
         projects.delete_destination(request).await.unwrap();
@@ -96,6 +97,7 @@ impl Fixture {
         let request = pb::StopStreamRequest {
             stream_id: stream.id.clone(),
             hold: None,
+            ..Default::default()
         };
         let mut streams = self.owner.client.stream.clone();
         streams.stop_stream(request).await.unwrap();
@@ -109,6 +111,7 @@ impl Fixture {
         let request = pb::StartRelayRequest {
             stream_id: stream.id.clone(),
             destination_id: destination.id.clone(),
+            ..Default::default()
         };
         self.owner.client.stream.clone().start_relay(request).await
     }
@@ -121,6 +124,7 @@ impl Fixture {
         let request = pb::StopRelayRequest {
             stream_id: stream.id.clone(),
             destination_id: destination.id.clone(),
+            ..Default::default()
         };
         self.owner.client.stream.clone().stop_relay(request).await
     }
@@ -141,6 +145,7 @@ impl Fixture {
     pub async fn relays(&self, stream: &pb::Stream) -> Vec<pb::Relay> {
         let request = pb::ListRelaysRequest {
             stream_id: stream.id.clone(),
+            ..Default::default()
         };
         let mut streams = self.owner.client.stream.clone();
         let answer = streams.list_relays(request).await.unwrap();
@@ -225,7 +230,7 @@ pub fn destination_request(project: &pb::Project, name: &str) -> pb::CreateDesti
     pb::CreateDestinationRequest {
         project_id: project.id.clone(),
         platform: pb::Platform::Custom.into(),
-        name: name.to_owned(),
+        display_name: name.to_owned(),
         url: "rtmp://live.example.com/app".to_owned(),
         stream_key: format!("key-of-{name}"),
         ..Default::default()
@@ -234,7 +239,7 @@ pub fn destination_request(project: &pb::Project, name: &str) -> pb::CreateDesti
 
 /// The desired and the actual state.
 pub fn state(relay: &pb::Relay) -> (pb::RelayDesiredState, pb::RelayState) {
-    (relay.desired(), relay.state())
+    (relay.desired_state(), relay.state())
 }
 
 pub const STARTED: pb::RelayDesiredState = pb::RelayDesiredState::Started;

@@ -92,14 +92,14 @@ async fn time_spent_reconnecting_does_not_count_as_a_stall(
         .await;
     eventually("the stream reconnects", async || {
         let stream = fixture.owner.stream(&live.id).await;
-        (stream.status() == pb::StreamStatus::Reconnecting).then_some(())
+        (stream.state() == pb::StreamState::Reconnecting).then_some(())
     })
     .await;
     fixture.backdate("silent_since").await;
     fixture.server.database.execute(EXTEND_LEASES).await;
 
     let again = fixture.node.heartbeat(&live, "c1").await.stream.unwrap();
-    assert_eq!(again.status(), pb::StreamStatus::Live);
+    assert_eq!(again.state(), pb::StreamState::Live);
     worker
         .expect_accepted(broadcasting_report(&assignment, 5))
         .await;

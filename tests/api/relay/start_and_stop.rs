@@ -21,7 +21,7 @@ async fn starting_and_stopping_a_relay_does_not_affect_other_relays(
     let live = fixture.live("c1").await;
     let other = fixture.relay(&live).await;
     let disabled = pb::CreateDestinationRequest {
-        enabled: Some(false),
+        disabled: true,
         ..destination_request(&fixture.project, "late")
     };
     let late = fixture.create_destination(disabled).await;
@@ -240,7 +240,7 @@ async fn a_stream_that_lost_its_publisher_before_any_media_is_not_live(
     let answer = fixture.node.begin(&fixture.key, "c1").await.unwrap();
     let begun = answer.into_inner().stream.unwrap();
     let lost = fixture.node.end(&begun, "c1").await;
-    assert_eq!(lost.status(), pb::StreamStatus::Reconnecting);
+    assert_eq!(lost.state(), pb::StreamState::Reconnecting);
 
     let refusal = refused(fixture.try_start_relay(&lost, &destination).await);
 
@@ -267,7 +267,7 @@ async fn starts_and_stops_are_in_the_audit_log(#[values(Sqlite, Postgres)] engin
     let answer = auth
         .list_audit_events(pb::ListAuditEventsRequest::default())
         .await;
-    let events = answer.unwrap().into_inner().events;
+    let events = answer.unwrap().into_inner().audit_events;
 
     let of_relays: Vec<_> = events
         .iter()
@@ -276,4 +276,86 @@ async fn starts_and_stops_are_in_the_audit_log(#[values(Sqlite, Postgres)] engin
         .collect();
     let id = &destination.id;
     assert_eq!(of_relays, [("StopRelay", id), ("StartRelay", id)]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_repeated_request_does_not_undo_a_later_one(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let destination = fixture.destination("a").await;
+    let live = fixture.live("c1").await;
+    let mut client = fixture.owner.client.stream.clone();
+    let stop = pb::StopRelayRequest {
+        stream_id: live.id.clone(),
+        destination_id: destination.id.clone(),
+        request_id: uuid::Uuid::now_v7().to_string(),
+    };
+    client.stop_relay(stop.clone()).await.unwrap();
+    let start = pb::StartRelayRequest {
+        stream_id: live.id.clone(),
+        destination_id: destination.id.clone(),
+        request_id: uuid::Uuid::now_v7().to_string(),
+    };
+    let started = client.start_relay(start.clone()).await.unwrap();
+    let started = started.into_inner().relay.unwrap();
+    let before = fixture.revision().await;
+
+    let again = client.stop_relay(stop).await.unwrap().into_inner();
+    assert_eq!(again.relay.unwrap(), started);
+    let again = client.start_relay(start).await.unwrap().into_inner();
+    assert_eq!(again.relay.unwrap(), started);
+    assert_eq!(fixture.revision().await, before);
+}
+
+#[rstest]
+#[tokio::test]
+async fn relays_are_listed_in_pages_and_by_state(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    for name in ["a", "b", "c"] {
+        fixture.destination(name).await;
+    }
+    let live = fixture.live("c1").await;
+    let all = fixture.relays(&live).await;
+    assert_eq!(all.len(), 3);
+    let list = async |page_size: i32, page_token: &str, state: Option<pb::RelayState>| {
+        let request = pb::ListRelaysRequest {
+            stream_id: live.id.clone(),
+            page_size,
+            page_token: page_token.to_owned(),
+            state: state.map(Into::into),
+        };
+        let answer = fixture
+            .owner
+            .client
+            .stream
+            .clone()
+            .list_relays(request)
+            .await;
+        answer.unwrap().into_inner()
+    };
+
+    let first = list(2, "", None).await;
+    let second = list(2, &first.next_page_token, None).await;
+    assert_eq!(first.relays, all[..2]);
+    assert_eq!(second.relays, all[2..]);
+    assert_eq!(second.next_page_token, "");
+    assert_eq!(list(0, "", Some(Idle)).await.relays, all);
+    assert_eq!(list(0, "", Some(Failed)).await.relays, []);
+
+    for state in [0, 8, -1] {
+        let request = pb::ListRelaysRequest {
+            stream_id: live.id.clone(),
+            state: Some(state),
+            page_size: -1,
+            ..Default::default()
+        };
+        let answer = fixture
+            .owner
+            .client
+            .stream
+            .clone()
+            .list_relays(request)
+            .await;
+        assert_eq!(refused(answer).fields(), ["page_size", "state"]);
+    }
 }

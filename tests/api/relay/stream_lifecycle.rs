@@ -21,7 +21,7 @@ async fn a_stream_that_goes_live_starts_relays_to_all_enabled_destinations(
     let first = fixture.destination("a").await;
     let second = fixture.destination("b").await;
     let disabled = pb::CreateDestinationRequest {
-        enabled: Some(false),
+        disabled: true,
         ..destination_request(&fixture.project, "c")
     };
     fixture.create_destination(disabled).await;
@@ -36,7 +36,7 @@ async fn a_stream_that_goes_live_starts_relays_to_all_enabled_destinations(
     let expected = [&first, &second].map(|destination| pb::Relay {
         stream_id: live.id.clone(),
         destination_id: destination.id.clone(),
-        desired: STARTED.into(),
+        desired_state: STARTED.into(),
         state: Idle.into(),
         update_time: relays[0].update_time,
         ..Default::default()
@@ -64,7 +64,7 @@ async fn enabling_a_destination_does_not_affect_a_running_stream(
         for id in [&destination.id, &late.id] {
             let request = pb::UpdateDestinationRequest {
                 destination_id: id.clone(),
-                enabled: Some(enabled),
+                disabled: Some(!enabled),
                 ..Default::default()
             };
             fixture.update_destination(request).await;
@@ -141,6 +141,7 @@ async fn relays_of_a_reconnected_publisher_are_reassigned_after_they_have_stoppe
     let stopped = pb::StopRelayRequest {
         stream_id: live.id.clone(),
         destination_id: assigned[3].relay.clone().unwrap().destination_id,
+        ..Default::default()
     };
     let mut streams = fixture.owner.client.stream.clone();
     streams.stop_relay(stopped).await.unwrap();

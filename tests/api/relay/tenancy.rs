@@ -15,14 +15,17 @@ async fn owner_refusals(client: &Client, stream: &str, destination: &str) -> [Re
     let (stream_id, destination_id) = (stream.to_owned(), destination.to_owned());
     let list = pb::ListRelaysRequest {
         stream_id: stream_id.clone(),
+        ..Default::default()
     };
     let start = pb::StartRelayRequest {
         stream_id: stream_id.clone(),
         destination_id: destination_id.clone(),
+        ..Default::default()
     };
     let stop = pb::StopRelayRequest {
         stream_id,
         destination_id,
+        ..Default::default()
     };
     [
         refused(streams.list_relays(list).await),

@@ -30,7 +30,7 @@ async fn restart_with(server: TestServer, user: User, flags: &[&str]) -> (TestSe
 
 fn create_project() -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     }
 }

@@ -195,7 +195,7 @@ async fn the_last_eighth_is_only_for_verified_tokens_of_machines() {
         (None, (Code::Unauthenticated, "ACCESS_TOKEN_MISSING")),
         (
             Some("forged"),
-            (Code::Unauthenticated, "ACCESS_TOKEN_INVALID"),
+            (Code::Unauthenticated, "ACCESS_TOKEN_MALFORMED"),
         ),
         (Some(&*user), (Code::PermissionDenied, "SCOPE_MISSING")),
     ] {

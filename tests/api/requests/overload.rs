@@ -31,7 +31,7 @@ async fn use_all_permits(server: &TestServer, user: &User) -> (BlockedWrites, Pe
         let mut projects = user.client.project.clone();
         calls.spawn(async move {
             let request = pb::CreateProjectRequest {
-                name: "Show".to_owned(),
+                display_name: "Show".to_owned(),
                 ..Default::default()
             };
             projects.create_project(request).await.map(drop)

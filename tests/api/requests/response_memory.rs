@@ -25,7 +25,7 @@ async fn create_projects(user: &User) -> usize {
         let mut projects = user.client.project.clone();
         calls.spawn(async move {
             let request = pb::CreateProjectRequest {
-                name: "\u{1f3a5}".repeat(100),
+                display_name: "\u{1f3a5}".repeat(100),
                 ..Default::default()
             };
             projects.create_project(request).await.unwrap();

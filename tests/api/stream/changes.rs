@@ -8,7 +8,7 @@ use crate::harness::{Client, Watcher};
 pub async fn rename(client: &Client, project_id: &str, name: &str) -> i64 {
     let request = pb::UpdateProjectRequest {
         project_id: project_id.to_owned(),
-        name: Some(name.to_owned()),
+        display_name: Some(name.to_owned()),
         ..Default::default()
     };
     let answer = client.project.clone().update_project(request).await;
@@ -20,7 +20,7 @@ pub async fn add_destination(client: &Client, project_id: &str) -> pb::Destinati
     let request = pb::CreateDestinationRequest {
         project_id: project_id.to_owned(),
         platform: pb::Platform::Youtube.into(),
-        name: "Main channel".to_owned(),
+        display_name: "Main channel".to_owned(),
         stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
         ..Default::default()
     };
@@ -33,6 +33,7 @@ pub async fn delete_project(client: &Client, project_id: &str) {
     let request = pb::DeleteProjectRequest {
         project_id: project_id.to_owned(),
         force: true,
+        ..Default::default()
     };
     let answer = client.project.clone().delete_project(request).await;
     answer.unwrap();

@@ -54,7 +54,7 @@ async fn a_refused_second_publisher_cannot_affect_the_first(
     let next = fixture.node.heartbeat(&winner, "54").await;
     assert_eq!(instruction(&next), CONTINUE);
     let next = next.stream.unwrap();
-    assert_eq!((next.status(), next.epoch), (pb::StreamStatus::Live, 1));
+    assert_eq!((next.state(), next.epoch), (pb::StreamState::Live, 1));
 }
 
 /// Predecessor's defect G4: reports were matched by the stream key alone.
@@ -112,7 +112,7 @@ async fn the_peer_address_is_not_part_of_a_connections_identity(
     assert_eq!(instruction(&answer), CONTINUE);
     let ended = fixture.end_from(&stream, elsewhere).await;
 
-    assert_eq!(ended.status(), pb::StreamStatus::Ended);
+    assert_eq!(ended.state(), pb::StreamState::Ended);
     assert_eq!(ended.publisher, stream.publisher);
 }
 
@@ -213,7 +213,7 @@ async fn an_end_that_arrives_before_the_first_heartbeat_is_final(
     let ended = fixture.node.end(&begun, "a").await;
     let late = fixture.node.heartbeat(&begun, "a").await;
 
-    let over = (pb::StreamStatus::Ended, pb::EndReason::PublisherEnded);
+    let over = (pb::StreamState::Ended, pb::EndReason::PublisherEnded);
     assert_eq!(state(&ended), over);
     assert_eq!(ended.live_time, None);
     assert_eq!(instruction(&late), stop(pb::EndReason::PublisherEnded));
@@ -233,7 +233,7 @@ async fn a_late_heartbeat_does_not_revive_an_ended_connection(
         false => fixture.begin_stream("a").await,
     };
     let waiting = fixture.node.end(&stream, "a").await;
-    assert_eq!(waiting.status(), pb::StreamStatus::Reconnecting);
+    assert_eq!(waiting.state(), pb::StreamState::Reconnecting);
 
     let late = fixture.node.heartbeat(&stream, "a").await;
 

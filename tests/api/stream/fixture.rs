@@ -63,7 +63,7 @@ impl Fixture {
         let owner = server.user().await;
         let node = server.media_server().await;
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: Some(request.reconnect_window.unwrap_or_default()),
             ..request
         };
@@ -100,6 +100,7 @@ impl Fixture {
             scopes: scopes.iter().map(ToString::to_string).collect(),
             project_ids: project_ids.iter().map(ToString::to_string).collect(),
             expire_time: None,
+            ..Default::default()
         };
         let mut auth = self.owner.client.auth.clone();
         let key = auth.create_api_key(request).await.unwrap().into_inner();
@@ -127,7 +128,7 @@ impl Fixture {
     pub async fn begin_live_stream(&self, connection: &str) -> pb::Stream {
         let publisher = MediaServer::connection(connection);
         let stream = self.begin_live_from(publisher).await;
-        assert_eq!(stream.status(), pb::StreamStatus::Live);
+        assert_eq!(stream.state(), pb::StreamState::Live);
         stream
     }
 
@@ -168,6 +169,7 @@ impl Fixture {
         let request = pb::StopStreamRequest {
             stream_id: stream.id.clone(),
             hold: Some(seconds(hold_seconds)),
+            ..Default::default()
         };
         let answer = self.owner.client.stream.clone().stop_stream(request).await;
         answer.unwrap().into_inner().stream.unwrap()
@@ -189,6 +191,7 @@ impl Fixture {
         let request = pb::DeleteProjectRequest {
             project_id: self.project_id.clone(),
             force: true,
+            ..Default::default()
         };
         let mut client = self.owner.client.project.clone();
         client.delete_project(request).await.unwrap();
@@ -199,6 +202,7 @@ impl Fixture {
         let request = pb::RotateStreamKeyRequest {
             project_id: self.project_id.clone(),
             grace: Some(seconds(grace_seconds)),
+            ..Default::default()
         };
         let mut client = self.owner.client.project.clone();
         let answer = client.rotate_stream_key(request).await;
@@ -223,15 +227,11 @@ impl Fixture {
         self.server.database.number(query).await
     }
 
-    /// Waits until a stream has a status.
-    pub async fn wait_for_status(
-        &self,
-        stream: &pb::Stream,
-        status: pb::StreamStatus,
-    ) -> pb::Stream {
-        eventually("the stream has the status", async || {
+    /// Waits until a stream has a state.
+    pub async fn wait_for_state(&self, stream: &pb::Stream, state: pb::StreamState) -> pb::Stream {
+        eventually("the stream has the state", async || {
             let stream = self.owner.stream(&stream.id).await;
-            (stream.status() == status).then_some(stream)
+            (stream.state() == state).then_some(stream)
         })
         .await
     }
@@ -251,9 +251,9 @@ pub fn stop(reason: pb::EndReason) -> (pb::PublishAction, pb::EndReason) {
     (pb::PublishAction::Stop, reason)
 }
 
-/// The status and end reason of a stream.
-pub fn state(stream: &pb::Stream) -> (pb::StreamStatus, pb::EndReason) {
-    (stream.status(), stream.end_reason())
+/// The state and end reason of a stream.
+pub fn state(stream: &pb::Stream) -> (pb::StreamState, pb::EndReason) {
+    (stream.state(), stream.end_reason())
 }
 
 /// Statistics with a byte count.

@@ -20,12 +20,10 @@ async fn a_stream_without_heartbeats_ends_at_its_last_seen_time(
     let fixture = Fixture::start_with(engine, &SHORT_TIMEOUTS).await;
     let live = fixture.begin_live_stream("a").await;
 
-    let ended = fixture
-        .wait_for_status(&live, pb::StreamStatus::Ended)
-        .await;
+    let ended = fixture.wait_for_state(&live, pb::StreamState::Ended).await;
 
     let expected = pb::Stream {
-        status: pb::StreamStatus::Ended.into(),
+        state: pb::StreamState::Ended.into(),
         end_reason: pb::EndReason::HeartbeatTimeout.into(),
         end_time: live.last_seen_time,
         ..live.clone()
@@ -48,7 +46,7 @@ async fn a_heartbeat_within_the_reconnect_window_makes_the_stream_live_again(
     let created = fixture.project().await.revision;
     let live = fixture.begin_live_stream("a").await;
     let silent = fixture
-        .wait_for_status(&live, pb::StreamStatus::Reconnecting)
+        .wait_for_state(&live, pb::StreamState::Reconnecting)
         .await;
     assert_eq!(silent.last_seen_time, live.last_seen_time);
 
@@ -77,7 +75,7 @@ async fn a_connection_without_heartbeats_is_replaced_by_a_new_one(
     let fixture = Fixture::with_window(engine, &SHORT_TIMEOUTS).await;
     let live = fixture.begin_live_stream("a").await;
     fixture
-        .wait_for_status(&live, pb::StreamStatus::Reconnecting)
+        .wait_for_state(&live, pb::StreamState::Reconnecting)
         .await;
 
     let back = fixture.begin_live_stream("b").await;
@@ -95,13 +93,13 @@ async fn a_begin_repeated_after_a_heartbeat_timeout_is_the_same_publish(
     let fixture = Fixture::with_window(engine, &SHORT_TIMEOUTS).await;
     let live = fixture.begin_live_stream("a").await;
     fixture
-        .wait_for_status(&live, pb::StreamStatus::Reconnecting)
+        .wait_for_state(&live, pb::StreamState::Reconnecting)
         .await;
 
     let again = fixture.begin_stream("a").await;
 
     assert_eq!((&again.id, again.epoch), (&live.id, 1));
-    assert_eq!(again.status(), pb::StreamStatus::Live);
+    assert_eq!(again.state(), pb::StreamState::Live);
     assert_eq!(again.live_time, live.live_time);
 }
 
@@ -129,7 +127,7 @@ async fn a_stream_without_media_ends_as_never_started(
 
     assert_eq!(instruction(&answer), stop(pb::EndReason::NeverStarted));
     let ended = answer.stream.unwrap();
-    let over = (pb::StreamStatus::Ended, pb::EndReason::NeverStarted);
+    let over = (pb::StreamState::Ended, pb::EndReason::NeverStarted);
     assert_eq!(state(&ended), over);
     assert_eq!(ended.end_time, ended.last_seen_time);
     assert_eq!(ended.live_time, None);
@@ -151,12 +149,12 @@ async fn heartbeats_keep_a_stream_alive_while_one_without_them_ends(
         let answer = fixture.node.heartbeat(&heard, "a").await;
         assert_eq!(instruction(&answer), CONTINUE);
         let silent = fixture.owner.stream(&silent.id).await;
-        (silent.status() == pb::StreamStatus::Ended).then_some(())
+        (silent.state() == pb::StreamState::Ended).then_some(())
     })
     .await;
 
     let heard = fixture.owner.stream(&heard.id).await;
-    assert_eq!(heard.status(), pb::StreamStatus::Live);
+    assert_eq!(heard.state(), pb::StreamState::Live);
 }
 
 /// Predecessor's defect G6: state lived in the process and died with it.
@@ -194,9 +192,7 @@ async fn a_stream_whose_heartbeats_stop_during_a_restart_ends(
     let live = fixture.begin_live_stream("a").await;
 
     let fixture = fixture.restart().await;
-    let ended = fixture
-        .wait_for_status(&live, pb::StreamStatus::Ended)
-        .await;
+    let ended = fixture.wait_for_state(&live, pb::StreamState::Ended).await;
 
     assert_eq!(ended.end_reason(), pb::EndReason::HeartbeatTimeout);
     assert_eq!(ended.end_time, live.last_seen_time);
@@ -222,9 +218,7 @@ async fn two_servers_end_a_timed_out_stream_once(#[values(Sqlite, Postgres)] eng
     }
 
     for (created, live) in silent {
-        let ended = fixture
-            .wait_for_status(&live, pb::StreamStatus::Ended)
-            .await;
+        let ended = fixture.wait_for_state(&live, pb::StreamState::Ended).await;
         assert_eq!(ended.end_reason(), pb::EndReason::HeartbeatTimeout);
         assert_eq!(ended.end_time, live.last_seen_time);
         let request = pb::GetProjectRequest {

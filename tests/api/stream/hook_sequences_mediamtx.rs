@@ -17,8 +17,8 @@ const OLD: &str = "5f8e1c9a-0f4b-4b1e-9c35-6f0e4c1d2a01";
 const NEW: &str = "5f8e1c9a-0f4b-4b1e-9c35-6f0e4c1d2a02";
 const NEXT: &str = "5f8e1c9a-0f4b-4b1e-9c35-6f0e4c1d2a03";
 
-const TAKEN_OVER: (pb::StreamStatus, pb::EndReason) =
-    (pb::StreamStatus::Ended, pb::EndReason::TakenOver);
+const TAKEN_OVER: (pb::StreamState, pb::EndReason) =
+    (pb::StreamState::Ended, pb::EndReason::TakenOver);
 
 impl Adapter {
     /// A publisher that is accepted and has media.
@@ -38,14 +38,14 @@ async fn an_accepted_publisher_is_live_once_its_media_is_available(
     let mut mtx = Adapter::new(&fixture, "b1");
 
     let begun = mtx.begin(OLD, false).await.unwrap();
-    assert_eq!(begun.status(), pb::StreamStatus::Connecting);
+    assert_eq!(begun.state(), pb::StreamState::Connecting);
     // RTSP clients authenticate twice.
     let again = mtx.begin(OLD, false).await.unwrap();
     assert_eq!((&again.id, again.epoch), (&begun.id, 1));
 
     assert_eq!(mtx.heartbeat(OLD).await, CONTINUE);
     let live = fixture.running_stream().await.unwrap();
-    assert_eq!(live.status(), pb::StreamStatus::Live);
+    assert_eq!(live.state(), pb::StreamState::Live);
     let ended = mtx.end(OLD).await;
     assert_eq!(ended.end_reason(), pb::EndReason::PublisherEnded);
     assert_eq!(mtx.end(OLD).await, ended, "the hook once more");
@@ -62,9 +62,7 @@ async fn an_accepted_publisher_without_media_ends_as_never_started(
     let mut mtx = Adapter::new(&fixture, "b1");
     let begun = mtx.begin(OLD, false).await.unwrap();
 
-    let ended = fixture
-        .wait_for_status(&begun, pb::StreamStatus::Ended)
-        .await;
+    let ended = fixture.wait_for_state(&begun, pb::StreamState::Ended).await;
 
     assert_eq!(ended.end_reason(), pb::EndReason::NeverStarted);
 }
@@ -86,7 +84,7 @@ async fn with_override_a_new_publisher_takes_over(
 
     let running = fixture.running_stream().await.unwrap();
     assert_eq!(running.id, new.id);
-    assert_eq!(running.status(), pb::StreamStatus::Live);
+    assert_eq!(running.state(), pb::StreamState::Live);
     assert_eq!(state(&fixture.owner.stream(&old.id).await), TAKEN_OVER);
     assert_no_action(&mtx.sync(&[NEW]).await);
 }

@@ -13,8 +13,8 @@ use super::{
 use crate::harness::{Engine, Postgres, Sqlite};
 
 const TAKEN_OVER: pb::EndReason = pb::EndReason::TakenOver;
-const PUBLISHER_ENDED: (pb::StreamStatus, pb::EndReason) =
-    (pb::StreamStatus::Ended, pb::EndReason::PublisherEnded);
+const PUBLISHER_ENDED: (pb::StreamState, pb::EndReason) =
+    (pb::StreamState::Ended, pb::EndReason::PublisherEnded);
 
 #[rstest]
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_takeover_completes_after_both_connections_have_ended(
     // A response other than 2xx disconnects the old publisher.
     assert_eq!(nginx.heartbeat("54").await, stop(TAKEN_OVER));
     let over = nginx.end("54").await;
-    assert_eq!(state(&over), (pb::StreamStatus::Ended, TAKEN_OVER));
+    assert_eq!(state(&over), (pb::StreamState::Ended, TAKEN_OVER));
     assert_eq!(fixture.running_stream().await.unwrap().id, new.id);
     // The new publisher, which nginx never let publish, disconnects and retries.
     assert_eq!(state(&nginx.end("55").await), PUBLISHER_ENDED);
@@ -90,7 +90,7 @@ async fn the_end_of_a_second_publisher_without_media_leaves_the_stream_to_the_fi
     let mut nginx = Adapter::new(&fixture, "4711/1");
     let first = nginx.begin("54", true).await.unwrap();
     fixture
-        .wait_for_status(&first, pb::StreamStatus::Reconnecting)
+        .wait_for_state(&first, pb::StreamState::Reconnecting)
         .await;
 
     let second = nginx.begin("55", false).await.unwrap();
@@ -165,7 +165,7 @@ async fn hooks_of_an_old_boot_do_not_affect_the_same_client_id_of_the_next_boot(
     // Delayed hooks of the old boot.
     assert_eq!(old.heartbeat("1").await, stop(pb::EndReason::NodeLost));
     let ended = old.end("1").await;
-    let node_lost = (pb::StreamStatus::Ended, pb::EndReason::NodeLost);
+    let node_lost = (pb::StreamState::Ended, pb::EndReason::NodeLost);
     assert_eq!(state(&ended), node_lost);
     assert_eq!(ended.end_time, lost.last_seen_time);
     assert_eq!(old.begin("2", true).await.unwrap_err(), "NODE_SUPERSEDED");
@@ -190,7 +190,7 @@ async fn one_report_after_an_outage_corrects_all_state(#[values(Sqlite, Postgres
     assert_eq!(answer.ended_stream_ids, [before.id]);
     assert_eq!(kicks(&answer), [("3", TAKEN_OVER)]);
     let (id, stream) = single_adoption(&answer);
-    assert_eq!((id, stream.status()), ("2", pb::StreamStatus::Live));
+    assert_eq!((id, stream.state()), ("2", pb::StreamState::Live));
     assert_eq!(fixture.running_stream().await.as_ref(), Some(stream));
     assert_no_action(&nginx.sync(&["2"]).await);
 }

@@ -24,7 +24,7 @@ async fn a_publisher_begins_is_polled_and_ends(#[values(Sqlite, Postgres)] engin
 
     assert_no_action(&srs.sync(&["c1"]).await);
     let live = fixture.running_stream().await.unwrap();
-    assert_eq!(live.status(), pb::StreamStatus::Live);
+    assert_eq!(live.state(), pb::StreamState::Live);
 
     let ended = srs.end("c1").await;
     assert_eq!(ended.end_reason(), pb::EndReason::PublisherEnded);
@@ -60,7 +60,7 @@ async fn a_publisher_accepted_for_a_busy_stream_loses_it_to_the_first(
     let mut srs = Adapter::new(&fixture, "k7w2e9xq");
     let first = srs.begin("c1", true).await.unwrap();
     fixture
-        .wait_for_status(&first, pb::StreamStatus::Reconnecting)
+        .wait_for_state(&first, pb::StreamState::Reconnecting)
         .await;
     let second = srs.begin("c2", false).await.unwrap();
     assert_eq!((&second.id, second.epoch), (&first.id, 2));
@@ -90,7 +90,7 @@ async fn a_takeover_of_a_busy_stream_completes_when_the_publisher_retries(
     let answer = srs.sync(&["c1"]).await;
     assert_eq!(kicks(&answer), [("c1", TAKEN_OVER)]);
     assert_eq!(answer.ended_stream_ids, [new.id]);
-    let over = (pb::StreamStatus::Ended, TAKEN_OVER);
+    let over = (pb::StreamState::Ended, TAKEN_OVER);
     assert_eq!(state(&srs.end("c1").await), over);
     let next = srs.begin("c3", true).await.unwrap();
 
@@ -112,13 +112,13 @@ async fn a_lost_unpublish_callback_is_detected_by_the_next_report(
 
     let answer = srs.sync(&[]).await;
 
-    let (status, ended) = match window_seconds {
-        0 => (pb::StreamStatus::Ended, vec![stream.id.clone()]),
-        _ => (pb::StreamStatus::Reconnecting, vec![]),
+    let (state, ended) = match window_seconds {
+        0 => (pb::StreamState::Ended, vec![stream.id.clone()]),
+        _ => (pb::StreamState::Reconnecting, vec![]),
     };
     assert_eq!(answer.ended_stream_ids, ended);
     let after = fixture.owner.stream(&stream.id).await;
-    assert_eq!(after.status(), status);
+    assert_eq!(after.state(), state);
     assert_eq!(srs.end("c1").await, after, "the callback after all");
 }
 

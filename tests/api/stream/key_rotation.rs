@@ -53,10 +53,8 @@ async fn a_stream_of_the_old_key_ends_with_the_grace_period(
 
     fixture.expire_grace_period().await;
 
-    let ended = fixture
-        .wait_for_status(&live, pb::StreamStatus::Ended)
-        .await;
-    let rotated = (pb::StreamStatus::Ended, pb::EndReason::KeyRotated);
+    let ended = fixture.wait_for_state(&live, pb::StreamState::Ended).await;
+    let rotated = (pb::StreamState::Ended, pb::EndReason::KeyRotated);
     assert_eq!(state(&ended), rotated);
     let late = fixture.node.heartbeat(&live, "a").await;
     assert_eq!(instruction(&late), stop(pb::EndReason::KeyRotated));
@@ -122,9 +120,7 @@ async fn a_grace_period_that_ends_soon_after_a_start_ends_its_streams(
 
     fixture.expire_grace_period().await;
 
-    let ended = fixture
-        .wait_for_status(&live, pb::StreamStatus::Ended)
-        .await;
+    let ended = fixture.wait_for_state(&live, pb::StreamState::Ended).await;
     assert_eq!(ended.end_reason(), pb::EndReason::KeyRotated);
 }
 

@@ -19,6 +19,7 @@ impl Fixture {
             project_id: self.project_id.clone(),
             page_size: size,
             page_token: token.to_owned(),
+            ..Default::default()
         };
         let mut client = self.owner.client.stream.clone();
         client.list_refusals(request).await.unwrap().into_inner()
@@ -153,6 +154,7 @@ async fn every_invalid_field_is_named() {
         project_id: "x".to_owned(),
         page_size: -1,
         page_token: "x".to_owned(),
+        ..Default::default()
     };
     let refusal = refused(
         fixture

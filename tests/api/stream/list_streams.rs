@@ -105,13 +105,13 @@ async fn a_page_continues_where_the_previous_one_ended(#[values(Sqlite, Postgres
 
 #[rstest]
 #[tokio::test]
-async fn streams_can_be_filtered_by_status(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn streams_can_be_filtered_by_state(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::with_window(engine, &[]).await;
     let ended = fixture.begin_stream("1").await;
     fixture.stop(&ended, 0).await;
-    let list = async |status: pb::StreamStatus| {
+    let list = async |state: pb::StreamState| {
         let request = pb::ListStreamsRequest {
-            status: Some(status.into()),
+            state: Some(state.into()),
             ..fixture.page()
         };
         fixture.list(request).await.streams
@@ -119,19 +119,19 @@ async fn streams_can_be_filtered_by_status(#[values(Sqlite, Postgres)] engine: E
 
     let stream = fixture.begin_stream("2").await;
     assert_eq!(
-        list(pb::StreamStatus::Connecting).await,
+        list(pb::StreamState::Connecting).await,
         std::slice::from_ref(&stream)
     );
-    assert_eq!(list(pb::StreamStatus::Live).await, []);
+    assert_eq!(list(pb::StreamState::Live).await, []);
     let live = fixture.node.heartbeat(&stream, "2").await.stream.unwrap();
     assert_eq!(
-        list(pb::StreamStatus::Live).await,
+        list(pb::StreamState::Live).await,
         std::slice::from_ref(&live)
     );
-    assert_eq!(list(pb::StreamStatus::Connecting).await, []);
+    assert_eq!(list(pb::StreamState::Connecting).await, []);
     let waiting = fixture.node.end(&live, "2").await;
-    assert_eq!(list(pb::StreamStatus::Reconnecting).await, [waiting]);
-    assert_eq!(ids(&list(pb::StreamStatus::Ended).await), [&*ended.id]);
+    assert_eq!(list(pb::StreamState::Reconnecting).await, [waiting]);
+    assert_eq!(ids(&list(pb::StreamState::Ended).await), [&*ended.id]);
 }
 
 #[rstest]
@@ -140,7 +140,7 @@ async fn pages_keep_their_filter(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let streams = fixture.streams().await;
     let request = pb::ListStreamsRequest {
-        status: Some(pb::StreamStatus::Ended.into()),
+        state: Some(pb::StreamState::Ended.into()),
         page_size: 3,
         ..fixture.page()
     };
@@ -174,7 +174,7 @@ async fn a_page_token_is_valid_only_for_its_own_list(#[values(Sqlite, Postgres)]
         ..fixture.page()
     };
     let other_filter = pb::ListStreamsRequest {
-        status: Some(pb::StreamStatus::Ended.into()),
+        state: Some(pb::StreamState::Ended.into()),
         ..request.clone()
     };
     let (other, _) = fixture.owner.project().await;
@@ -194,4 +194,88 @@ async fn a_page_token_is_valid_only_for_its_own_list(#[values(Sqlite, Postgres)]
     let stranger = &other_user.client;
     fixture.token_faults(stranger, request.clone()).await;
     assert_eq!(fixture.list(request).await.streams.len(), 4);
+}
+
+#[rstest]
+#[tokio::test]
+async fn without_a_project_the_streams_of_all_projects_of_the_caller_are_listed(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let streams = fixture.streams().await;
+    let (other, other_key) = fixture.owner.project().await;
+    let live = fixture.node.live(&other_key, "other").await;
+    let stranger = fixture.server.user().await;
+    let (_, foreign_key) = stranger.project().await;
+    let foreign = fixture.node.live(&foreign_key, "foreign").await;
+    let all = [std::slice::from_ref(&live), &streams].concat();
+
+    let listed = fixture.list(pb::ListStreamsRequest::default()).await;
+    assert_eq!(listed.streams, all);
+    let of_live = pb::ListStreamsRequest {
+        state: Some(pb::StreamState::Live.into()),
+        ..Default::default()
+    };
+    let of_live = fixture.list(of_live).await.streams;
+    assert_eq!(ids(&of_live), [&*live.id, &*streams[0].id]);
+
+    let mut paged = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = pb::ListStreamsRequest {
+            page_size: 4,
+            page_token,
+            ..Default::default()
+        };
+        let page = fixture.list(request).await;
+        paged.extend(page.streams);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(paged, all);
+
+    let restricted = fixture
+        .api_key_client(&["streams:read"], &[&other.id])
+        .await;
+    let request = pb::ListStreamsRequest::default();
+    let seen = restricted.stream.clone().list_streams(request).await;
+    assert_eq!(ids(&seen.unwrap().into_inner().streams), [&*live.id]);
+    let request = pb::ListStreamsRequest::default();
+    let seen = stranger.client.stream.clone().list_streams(request).await;
+    assert_eq!(ids(&seen.unwrap().into_inner().streams), [&*foreign.id]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn streams_and_refusals_are_filtered_by_creation_time(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let streams = fixture.streams().await;
+    let request = pb::ListStreamsRequest {
+        created_after: streams[3].create_time,
+        created_before: streams[1].create_time,
+        ..fixture.page()
+    };
+    let listed = fixture.list(request).await.streams;
+    assert_eq!(ids(&listed), [&*streams[2].id]);
+
+    for connection in ["x", "y"] {
+        refused(fixture.node.begin(&fixture.key, connection).await);
+    }
+    let mut client = fixture.owner.client.stream.clone();
+    let request = pb::ListRefusalsRequest {
+        project_id: fixture.project_id.clone(),
+        ..Default::default()
+    };
+    let all = client.list_refusals(request.clone()).await.unwrap();
+    let all = all.into_inner().refusals;
+    let request = pb::ListRefusalsRequest {
+        created_after: all[1].create_time,
+        ..request
+    };
+    let newer = client.list_refusals(request).await.unwrap().into_inner();
+    assert_eq!(newer.refusals, all[..1]);
 }

@@ -37,7 +37,7 @@ async fn a_publisher_of_a_new_boot_replaces_a_connection_that_the_old_boot_never
     let new = answer.into_inner().stream.unwrap();
     assert_ne!(new.id, old.id);
     let ended = fixture.owner.stream(&old.id).await;
-    let lost = (pb::StreamStatus::Ended, pb::EndReason::NodeLost);
+    let lost = (pb::StreamState::Ended, pb::EndReason::NodeLost);
     assert_eq!(state(&ended), lost);
     assert_eq!(ended.end_time, old.last_seen_time);
     let late = fixture.node.heartbeat(&old, "a").await;
@@ -62,7 +62,7 @@ async fn within_the_reconnect_window_the_stream_continues_on_the_new_boot(
 
     let new = answer.into_inner().stream.unwrap();
     assert_eq!((&new.id, new.epoch), (&old.id, 2));
-    assert_eq!(new.status(), pb::StreamStatus::Live);
+    assert_eq!(new.state(), pb::StreamState::Live);
     assert_eq!(
         fixture.project().await.revision,
         before + 2,

@@ -24,7 +24,7 @@ async fn a_publish_begins_a_stream(#[values(Sqlite, Postgres)] engine: Engine) {
     let expected = pb::Stream {
         id: stream.id.clone(),
         project_id: fixture.project_id.clone(),
-        status: pb::StreamStatus::Connecting.into(),
+        state: pb::StreamState::Connecting.into(),
         epoch: 1,
         create_time: stream.create_time,
         live_time: None,
@@ -86,14 +86,14 @@ async fn a_begin_repeated_with_media_makes_the_stream_live(
 }
 
 #[rstest]
-#[case::not_measured(None, pb::StreamStatus::Live)]
-#[case::no_media_yet(stats_with_bytes(0), pb::StreamStatus::Connecting)]
-#[case::media(stats_with_bytes(1), pb::StreamStatus::Live)]
+#[case::not_measured(None, pb::StreamState::Live)]
+#[case::no_media_yet(stats_with_bytes(0), pb::StreamState::Connecting)]
+#[case::media(stats_with_bytes(1), pb::StreamState::Live)]
 #[tokio::test]
 async fn a_heartbeat_with_media_makes_the_stream_live(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[case] stats: Option<pb::StreamStats>,
-    #[case] status: pb::StreamStatus,
+    #[case] state: pb::StreamState,
 ) {
     let fixture = Fixture::start(engine).await;
     let begun = fixture.begin_stream("a").await;
@@ -105,8 +105,8 @@ async fn a_heartbeat_with_media_makes_the_stream_live(
 
     assert_eq!(instruction(&answer), CONTINUE);
     let stream = answer.stream.unwrap();
-    assert_eq!(stream.status(), status);
-    assert_eq!(stream.live_time.is_some(), status == pb::StreamStatus::Live);
+    assert_eq!(stream.state(), state);
+    assert_eq!(stream.live_time.is_some(), state == pb::StreamState::Live);
     assert_eq!(stream.stats, stats);
     assert!(timestamp(stream.last_seen_time) > timestamp(begun.last_seen_time));
     assert_eq!(fixture.owner.stream(&begun.id).await, stream);
@@ -183,7 +183,7 @@ async fn the_end_of_the_publisher_ends_the_stream(#[values(Sqlite, Postgres)] en
 
     assert!(timestamp(ended.end_time) > timestamp(live.last_seen_time));
     let expected = pb::Stream {
-        status: pb::StreamStatus::Ended.into(),
+        state: pb::StreamState::Ended.into(),
         end_reason: pb::EndReason::PublisherEnded.into(),
         end_time: ended.end_time,
         last_seen_time: ended.end_time,
@@ -274,7 +274,7 @@ async fn every_valid_publisher_is_accepted_and_stored(#[values(Sqlite, Postgres)
         assert_eq!(stream.publisher, Some(expected));
 
         let ended = fixture.end_from(&stream, publisher).await;
-        let over = (pb::StreamStatus::Ended, pb::EndReason::PublisherEnded);
+        let over = (pb::StreamState::Ended, pb::EndReason::PublisherEnded);
         assert_eq!(state(&ended), over);
     }
 }

@@ -148,7 +148,7 @@ async fn of_concurrent_takeovers_exactly_one_remains(#[values(Sqlite, Postgres)]
             true => running += 1,
             false => assert_eq!(
                 state(&stream),
-                (pb::StreamStatus::Ended, pb::EndReason::TakenOver)
+                (pb::StreamState::Ended, pb::EndReason::TakenOver)
             ),
         }
     }
@@ -188,6 +188,7 @@ async fn a_stop_among_concurrent_heartbeats_is_final(#[values(Sqlite, Postgres)]
     let request = pb::StopStreamRequest {
         stream_id: live.id.clone(),
         hold: None,
+        ..Default::default()
     };
     calls.spawn(async move {
         let answer = owner.stop_stream(request).await;
@@ -197,7 +198,7 @@ async fn a_stop_among_concurrent_heartbeats_is_final(#[values(Sqlite, Postgres)]
         assert_eq!(stream.id, live.id);
     }
 
-    let over = (pb::StreamStatus::Ended, pb::EndReason::StoppedByOwner);
+    let over = (pb::StreamState::Ended, pb::EndReason::StoppedByOwner);
     assert_eq!(state(&fixture.owner.stream(&live.id).await), over);
     assert_eq!(fixture.project().await.revision, before + 1);
 }

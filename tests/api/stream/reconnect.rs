@@ -7,8 +7,8 @@ use crate::harness::{Engine, MediaServer, Postgres, Sqlite};
 /// Timeouts are detected quickly. The server waits for one timeout after its start.
 const SHORT_TIMEOUTS: [&str; 2] = ["--heartbeat-interval=100ms", "--heartbeat-timeout=400ms"];
 
-const RECONNECTING: (pb::StreamStatus, pb::EndReason) =
-    (pb::StreamStatus::Reconnecting, pb::EndReason::Unspecified);
+const RECONNECTING: (pb::StreamState, pb::EndReason) =
+    (pb::StreamState::Reconnecting, pb::EndReason::Unspecified);
 
 #[rstest]
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn a_lost_connection_leaves_the_stream_reconnecting(
 
     assert!(timestamp(waiting.last_seen_time) > timestamp(live.last_seen_time));
     let expected = pb::Stream {
-        status: pb::StreamStatus::Reconnecting.into(),
+        state: pb::StreamState::Reconnecting.into(),
         last_seen_time: waiting.last_seen_time,
         ..live.clone()
     };
@@ -88,10 +88,10 @@ async fn a_stream_lost_before_any_media_is_connecting_again_after_a_reconnect(
     let back = fixture.begin_stream("b").await;
 
     assert_eq!((&back.id, back.epoch), (&begun.id, 2));
-    assert_eq!(back.status(), pb::StreamStatus::Connecting);
+    assert_eq!(back.state(), pb::StreamState::Connecting);
     assert_eq!(back.live_time, None);
     let live = fixture.node.heartbeat(&back, "b").await.stream.unwrap();
-    assert_eq!(live.status(), pb::StreamStatus::Live);
+    assert_eq!(live.state(), pb::StreamState::Live);
     assert_eq!(live.live_time, live.last_seen_time);
 }
 
@@ -119,12 +119,10 @@ async fn a_stream_whose_publisher_does_not_reconnect_ends_at_its_last_seen_time(
     assert_eq!(state(&waiting), RECONNECTING);
 
     fixture.backdate("deadline").await;
-    let ended = fixture
-        .wait_for_status(&live, pb::StreamStatus::Ended)
-        .await;
+    let ended = fixture.wait_for_state(&live, pb::StreamState::Ended).await;
 
     let expected = pb::Stream {
-        status: pb::StreamStatus::Ended.into(),
+        state: pb::StreamState::Ended.into(),
         end_reason: pb::EndReason::ReconnectTimeout.into(),
         end_time: waiting.last_seen_time,
         ..waiting
@@ -150,9 +148,7 @@ async fn a_stream_that_never_had_media_ends_as_never_started(
     let waiting = fixture.node.end(&begun, "a").await;
 
     fixture.backdate("deadline").await;
-    let ended = fixture
-        .wait_for_status(&begun, pb::StreamStatus::Ended)
-        .await;
+    let ended = fixture.wait_for_state(&begun, pb::StreamState::Ended).await;
 
     assert_eq!(ended.end_reason(), pb::EndReason::NeverStarted);
     assert_eq!(ended.end_time, waiting.last_seen_time);
@@ -171,7 +167,7 @@ async fn a_publisher_can_reconnect_until_the_stream_has_ended(
     fixture.node.end(&back, "b").await;
     let stopped = fixture.stop(&back, 0).await;
 
-    let over = (pb::StreamStatus::Ended, pb::EndReason::StoppedByOwner);
+    let over = (pb::StreamState::Ended, pb::EndReason::StoppedByOwner);
     assert_eq!(state(&stopped), over);
     assert!(timestamp(stopped.end_time) > timestamp(waiting.last_seen_time));
     let next = fixture.begin_stream("c").await;

@@ -20,7 +20,7 @@ async fn the_project_shows_its_live_stream_until_it_ends(
     let live = fixture.node.heartbeat(&begun, "a").await.stream.unwrap();
     assert_eq!(fixture.project().await.live_stream_id, begun.id);
     let waiting = fixture.node.end(&live, "a").await;
-    assert_eq!(waiting.status(), pb::StreamStatus::Reconnecting);
+    assert_eq!(waiting.state(), pb::StreamState::Reconnecting);
     assert_eq!(fixture.project().await.live_stream_id, begun.id);
     fixture.stop(&begun, 0).await;
     assert_eq!(fixture.project().await.live_stream_id, "");

@@ -5,8 +5,8 @@ use tonic::Code;
 use super::fixture::{Fixture, instruction, state, stop, timestamp};
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite, refused};
 
-const STOPPED: (pb::StreamStatus, pb::EndReason) =
-    (pb::StreamStatus::Ended, pb::EndReason::StoppedByOwner);
+const STOPPED: (pb::StreamState, pb::EndReason) =
+    (pb::StreamState::Ended, pb::EndReason::StoppedByOwner);
 
 #[rstest]
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn the_owner_stops_a_stream(
 
     assert!(timestamp(stopped.end_time) > timestamp(live.last_seen_time));
     let expected = pb::Stream {
-        status: pb::StreamStatus::Ended.into(),
+        state: pb::StreamState::Ended.into(),
         end_reason: pb::EndReason::StoppedByOwner.into(),
         end_time: stopped.end_time,
         ..live.clone()
@@ -67,7 +67,7 @@ async fn a_stream_can_be_stopped_in_every_status(#[values(Sqlite, Postgres)] eng
 
     let live = fixture.node.live(&fixture.key, "b").await;
     let waiting = fixture.node.end(&live, "b").await;
-    assert_eq!(waiting.status(), pb::StreamStatus::Reconnecting);
+    assert_eq!(waiting.state(), pb::StreamState::Reconnecting);
     assert_eq!(state(&fixture.stop(&waiting, 0).await), STOPPED);
     let late = fixture.node.heartbeat(&live, "b").await;
     assert_eq!(instruction(&late), stop(pb::EndReason::StoppedByOwner));
@@ -82,6 +82,7 @@ async fn a_stop_without_hold_lets_the_publisher_return(#[values(Sqlite, Postgres
     let request = pb::StopStreamRequest {
         stream_id: live.id.clone(),
         hold: None,
+        ..Default::default()
     };
     let mut client = fixture.owner.client.stream.clone();
     client.stop_stream(request).await.unwrap();
@@ -132,12 +133,14 @@ async fn a_connection_is_told_why_its_stream_ended(#[values(Sqlite, Postgres)] e
     let request = pb::RotateStreamKeyRequest {
         project_id,
         grace: None,
+        ..Default::default()
     };
     client.rotate_stream_key(request).await.unwrap();
     let (project_id, deleted) = live().await;
     let request = pb::DeleteProjectRequest {
         project_id,
         force: true,
+        ..Default::default()
     };
     client.delete_project(request).await.unwrap();
 
@@ -151,7 +154,30 @@ async fn a_connection_is_told_why_its_stream_ended(#[values(Sqlite, Postgres)] e
         let ended = fixture
             .end_from(&stream, MediaServer::connection("a"))
             .await;
-        assert_eq!(state(&ended), (pb::StreamStatus::Ended, reason));
+        assert_eq!(state(&ended), (pb::StreamState::Ended, reason));
         assert_eq!(answer.stream, Some(ended));
     }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_repeated_stop_does_not_restore_its_hold(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let live = fixture.node.live(&fixture.key, "a").await;
+    let request = pb::StopStreamRequest {
+        stream_id: live.id.clone(),
+        hold: Some(prost_types::Duration {
+            seconds: 60,
+            nanos: 0,
+        }),
+        request_id: uuid::Uuid::now_v7().to_string(),
+    };
+    let mut client = fixture.owner.client.stream.clone();
+    let stopped = client.stop_stream(request.clone()).await.unwrap();
+    fixture.stop(&live, 0).await;
+
+    let again = client.stop_stream(request).await.unwrap();
+
+    assert_eq!(again.into_inner(), stopped.into_inner());
+    fixture.begin_stream("b").await;
 }

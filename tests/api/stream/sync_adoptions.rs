@@ -38,11 +38,11 @@ async fn an_unknown_connection_with_a_valid_key_is_adopted(
     assert_eq!((id, kicks(&answer).as_slice()), ("a", [].as_slice()));
     assert_eq!((&stream.project_id, stream.epoch), (&fixture.project_id, 1));
     assert_eq!(stream.publisher, Some(MediaServer::connection("a")));
-    let status = match stats == stats_with_bytes(0) {
-        true => pb::StreamStatus::Connecting,
-        false => pb::StreamStatus::Live,
+    let state = match stats == stats_with_bytes(0) {
+        true => pb::StreamState::Connecting,
+        false => pb::StreamState::Live,
     };
-    assert_eq!((stream.status(), &stream.stats), (status, &stats));
+    assert_eq!((stream.state(), &stream.stats), (state, &stats));
     assert_eq!(&fixture.owner.stream(&stream.id).await, stream);
     assert_eq!(fixture.project().await.live_stream_id, stream.id);
     assert_eq!(fixture.project().await.revision, revision + 1);
@@ -65,7 +65,7 @@ async fn a_connection_whose_stream_timed_out_continues_in_a_new_stream(
         false => fixture.begin_stream("a").await,
     };
     let silent = fixture
-        .wait_for_status(&stream, pb::StreamStatus::Ended)
+        .wait_for_state(&stream, pb::StreamState::Ended)
         .await;
 
     let answer = fixture
@@ -93,7 +93,7 @@ async fn a_connection_whose_stream_is_reconnecting_continues_it(
 
     let (_, back) = single_adoption(&answer);
     assert_eq!((&back.id, back.epoch), (&live.id, 2));
-    assert_eq!(back.status(), pb::StreamStatus::Live);
+    assert_eq!(back.state(), pb::StreamState::Live);
     assert_no_action(&fixture.sync("b1", &[with_stream("a", back)]).await);
 }
 
@@ -113,7 +113,7 @@ async fn a_connection_missing_from_an_earlier_report_continues(
 
     let (_, next) = single_adoption(&answer);
     assert_ne!(next.id, live.id);
-    assert_eq!(next.status(), pb::StreamStatus::Live);
+    assert_eq!(next.state(), pb::StreamState::Live);
     assert_eq!(fixture.owner.stream(&live.id).await, ended);
 }
 
@@ -248,7 +248,7 @@ async fn a_begin_after_an_adoption_returns_the_adopted_stream(
     assert_eq!((&begun.id, begun.epoch), (&stream.id, 1));
     assert_eq!(
         state(&begun),
-        (pb::StreamStatus::Live, pb::EndReason::Unspecified)
+        (pb::StreamState::Live, pb::EndReason::Unspecified)
     );
 }
 

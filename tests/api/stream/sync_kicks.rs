@@ -44,6 +44,7 @@ impl Fixture {
                 let request = pb::RotateStreamKeyRequest {
                     project_id: self.project_id.clone(),
                     grace: None,
+                    ..Default::default()
                 };
                 let mut client = self.owner.client.project.clone();
                 client.rotate_stream_key(request).await.unwrap();

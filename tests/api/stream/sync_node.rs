@@ -19,8 +19,8 @@ use crate::{
 /// Missed heartbeats are detected quickly.
 const SHORT_TIMEOUTS: [&str; 2] = ["--heartbeat-interval=100ms", "--heartbeat-timeout=400ms"];
 
-const NODE_LOST: (pb::StreamStatus, pb::EndReason) =
-    (pb::StreamStatus::Ended, pb::EndReason::NodeLost);
+const NODE_LOST: (pb::StreamState, pb::EndReason) =
+    (pb::StreamState::Ended, pb::EndReason::NodeLost);
 
 /// All rows, without the times of the last heartbeats.
 async fn rows_without_last_seen_time(fixture: &Fixture) -> Vec<String> {
@@ -117,13 +117,13 @@ async fn a_report_with_media_makes_a_stream_live(#[values(Sqlite, Postgres)] eng
     };
     assert_no_action(&fixture.sync("b1", &[waiting]).await);
     let still = fixture.owner.stream(&begun.id).await;
-    assert_eq!(still.status(), pb::StreamStatus::Connecting);
+    assert_eq!(still.state(), pb::StreamState::Connecting);
     assert!(timestamp(still.last_seen_time) > timestamp(begun.last_seen_time));
     assert_eq!(fixture.project().await.revision, revision);
 
     assert_no_action(&fixture.sync("b1", &[with_stream("a", &begun)]).await);
     let live = fixture.owner.stream(&begun.id).await;
-    assert_eq!(live.status(), pb::StreamStatus::Live);
+    assert_eq!(live.state(), pb::StreamState::Live);
     assert_eq!(live.live_time, live.last_seen_time);
     assert_eq!(fixture.project().await.revision, revision + 1);
 }
@@ -136,7 +136,7 @@ async fn a_timed_out_stream_is_live_again_when_it_is_reported(
     let fixture = Fixture::with_window(engine, &SHORT_TIMEOUTS).await;
     let live = fixture.begin_live_stream("a").await;
     fixture
-        .wait_for_status(&live, pb::StreamStatus::Reconnecting)
+        .wait_for_state(&live, pb::StreamState::Reconnecting)
         .await;
     let revision = fixture.project().await.revision;
 
@@ -192,7 +192,7 @@ async fn an_unreported_connection_has_ended(#[values(Sqlite, Postgres)] engine: 
 
     assert_eq!(answer.ended_stream_ids, std::slice::from_ref(&live.id));
     let ended = fixture.owner.stream(&live.id).await;
-    let over = (pb::StreamStatus::Ended, pb::EndReason::PublisherEnded);
+    let over = (pb::StreamState::Ended, pb::EndReason::PublisherEnded);
     assert_eq!(state(&ended), over);
     let late = fixture.node.heartbeat(&live, "a").await;
     assert_eq!(instruction(&late), stop(pb::EndReason::PublisherEnded));
@@ -213,7 +213,7 @@ async fn a_stream_with_an_unreported_connection_is_reconnecting(
 
     assert_no_action(&fixture.sync("b1", &[]).await);
     let waiting = fixture.owner.stream(&stream.id).await;
-    assert_eq!(waiting.status(), pb::StreamStatus::Reconnecting);
+    assert_eq!(waiting.state(), pb::StreamState::Reconnecting);
     // The stream has no connection any more, so that no report ends it.
     assert_no_action(&fixture.sync("b1", &[]).await);
     assert_no_action(&fixture.sync("b2", &[]).await);
@@ -264,7 +264,7 @@ async fn streams_of_a_superseded_boot_are_reconnecting_within_their_window(
 
     let waiting = fixture.owner.stream(&live.id).await;
     let expected = pb::Stream {
-        status: pb::StreamStatus::Reconnecting.into(),
+        state: pb::StreamState::Reconnecting.into(),
         ..live.clone()
     };
     assert_eq!(waiting, expected);

@@ -21,11 +21,11 @@ async fn a_new_publisher_ends_the_running_stream_and_begins_another(
     let new = fixture.begin_stream("b").await;
 
     assert_ne!(new.id, old.id);
-    assert_eq!((new.status(), new.epoch), (pb::StreamStatus::Connecting, 1));
+    assert_eq!((new.state(), new.epoch), (pb::StreamState::Connecting, 1));
     let ended = fixture.owner.stream(&old.id).await;
     assert!(timestamp(ended.end_time) > timestamp(old.last_seen_time));
     let expected = pb::Stream {
-        status: pb::StreamStatus::Ended.into(),
+        state: pb::StreamState::Ended.into(),
         end_reason: pb::EndReason::TakenOver.into(),
         end_time: new.create_time,
         ..old
@@ -80,7 +80,7 @@ async fn a_begin_repeated_by_its_connection_takes_nothing_over(
     let again = fixture.begin_stream("a").await;
 
     assert_eq!((&again.id, again.epoch), (&live.id, 1));
-    assert_eq!(again.status(), pb::StreamStatus::Live);
+    assert_eq!(again.state(), pb::StreamState::Live);
 }
 
 #[rstest]
@@ -95,5 +95,5 @@ async fn a_reconnecting_stream_is_continued_and_not_taken_over(
     let back = fixture.begin_stream("b").await;
 
     assert_eq!((&back.id, back.epoch), (&live.id, 2));
-    assert_eq!(back.status(), pb::StreamStatus::Live);
+    assert_eq!(back.state(), pb::StreamState::Live);
 }

@@ -20,6 +20,7 @@ async fn owner_refusals(client: &Client, project_id: &str, stream_id: &str) -> V
     let stop = pb::StopStreamRequest {
         stream_id: stream_id.to_owned(),
         hold: Some(seconds(60)),
+        ..Default::default()
     };
     vec![
         refused(stream.get_stream(get).await),
@@ -135,6 +136,7 @@ async fn an_api_key_for_another_project_does_not_find_the_stream(
     let request = pb::StopStreamRequest {
         stream_id: stream.id,
         hold: None,
+        ..Default::default()
     };
     let answer = allowed.stream.clone().stop_stream(request).await;
     let stopped = answer.unwrap().into_inner().stream.unwrap();
@@ -191,6 +193,7 @@ async fn a_read_only_api_key_cannot_stop_a_stream(#[values(Sqlite, Postgres)] en
     let stop = pb::StopStreamRequest {
         stream_id: stream.id.clone(),
         hold: None,
+        ..Default::default()
     };
     let refusal = refused(reader.stream.clone().stop_stream(stop).await);
 

@@ -57,6 +57,7 @@ impl Fixture {
         let request = pb::StopStreamRequest {
             stream_id: stream_id.to_owned(),
             hold: Some(hold),
+            ..Default::default()
         };
         refused(self.owner.client.stream.clone().stop_stream(request).await)
     }
@@ -264,16 +265,17 @@ async fn get_stream_refuses_a_malformed_id() {
 async fn list_streams_names_every_invalid_field() {
     let fixture = Fixture::start(Sqlite).await;
 
-    for status in [pb::StreamStatus::Unspecified.into(), 5, -1] {
+    for state in [pb::StreamState::Unspecified.into(), 5, -1] {
         let request = pb::ListStreamsRequest {
             project_id: "42".to_owned(),
-            status: Some(status),
+            state: Some(state),
             page_size: -1,
             page_token: "forged".to_owned(),
+            ..Default::default()
         };
         let refusal = fixture.list_refusal(request).await;
-        let all = ["page_size", "page_token", "project_id", "status"];
-        assert_eq!(refusal.fields(), all, "{status}");
+        let all = ["page_size", "page_token", "project_id", "state"];
+        assert_eq!(refusal.fields(), all, "{state}");
     }
 }
 

@@ -53,7 +53,10 @@ async fn an_idle_watch_ends_when_its_api_key_is_revoked(
     let program = Client::with_token(&fixture.server.channel, &token);
     let (_, mut watcher) = Watcher::start_synced(&program, &fixture.project_id).await;
 
-    let request = pb::RevokeApiKeyRequest { api_key_id: key.id };
+    let request = pb::RevokeApiKeyRequest {
+        api_key_id: key.id,
+        ..Default::default()
+    };
     let answer = fixture
         .owner
         .client
@@ -273,7 +276,7 @@ async fn a_slow_watcher_does_not_delay_draining(#[values(Sqlite, Postgres)] engi
     let token = answer.unwrap().into_inner().tokens.unwrap().access_token;
     let owner = Client::with_token(&channel, &token);
     let request = pb::CreateProjectRequest {
-        name: "Show".to_owned(),
+        display_name: "Show".to_owned(),
         ..Default::default()
     };
     let answer = owner.project.clone().create_project(request).await;

@@ -44,7 +44,7 @@ async fn a_thousand_watchers_of_one_replica_all_get_every_event(
         for number in 0..5 {
             let project = next_project_updated(watcher).await;
             let expected = (&projects[at % PROJECTS].id, format!("Name {number}"));
-            assert_eq!((&project.id, project.name), expected);
+            assert_eq!((&project.id, project.display_name), expected);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::harness::{Engine, MediaServer, Postgres, Sqlite, Watcher};
 
-use pb::{EndReason, StreamStatus};
+use pb::{EndReason, StreamState};
 
 #[rstest]
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn every_change_is_sent_as_an_event_with_its_result(
     let revision = rename(owner, id, "Renamed").await;
     let updated = next_project_updated(&mut watcher).await;
     assert_eq!(
-        (updated.name.as_str(), updated.revision),
+        (updated.display_name.as_str(), updated.revision),
         ("Renamed", revision)
     );
     assert_eq!(updated, fixture.project().await);
@@ -59,7 +59,7 @@ async fn every_change_is_sent_as_an_event_with_its_result(
 
     let request = pb::UpdateDestinationRequest {
         destination_id: destination.id.clone(),
-        enabled: Some(false),
+        disabled: Some(true),
         ..Default::default()
     };
     let answer = owner.project.clone().update_destination(request).await;
@@ -68,6 +68,7 @@ async fn every_change_is_sent_as_an_event_with_its_result(
 
     let request = pb::DeleteDestinationRequest {
         destination_id: destination.id.clone(),
+        ..Default::default()
     };
     let answer = owner.project.clone().delete_destination(request).await;
     answer.unwrap();
@@ -106,6 +107,7 @@ async fn a_key_rotation_is_followed_by_the_end_of_the_stream_that_used_the_key(
     let request = pb::RotateStreamKeyRequest {
         project_id: id.clone(),
         grace: None,
+        ..Default::default()
     };
     let answer = owner.project.clone().rotate_stream_key(request).await;
     let rotated = answer.unwrap().into_inner();
@@ -116,7 +118,7 @@ async fn a_key_rotation_is_followed_by_the_end_of_the_stream_that_used_the_key(
     assert_eq!(updated.stream_key_hint, hint);
     assert!(!format!("{updated:?}").contains(&rotated.stream_key));
     assert_eq!(ended.id, live.id);
-    assert_eq!(state(&ended), (StreamStatus::Ended, EndReason::KeyRotated));
+    assert_eq!(state(&ended), (StreamState::Ended, EndReason::KeyRotated));
     assert_eq!(watcher.revision, fixture.project().await.revision);
 }
 
@@ -158,7 +160,7 @@ async fn the_update_of_a_disabled_project_is_sent_before_the_end_of_its_stream(
 
     assert!(next_project_updated(&mut watcher).await.disabled);
     let ended = next_stream_changed(&mut watcher).await;
-    let disabled = (StreamStatus::Ended, EndReason::ProjectDisabled);
+    let disabled = (StreamState::Ended, EndReason::ProjectDisabled);
     assert_eq!(state(&ended), disabled);
 }
 
@@ -175,7 +177,7 @@ async fn the_deletion_of_a_project_is_sent_last_after_the_end_of_its_stream(
     delete_project(owner, id).await;
 
     let ended = next_stream_changed(&mut watcher).await;
-    let deleted = (StreamStatus::Ended, EndReason::ProjectDeleted);
+    let deleted = (StreamState::Ended, EndReason::ProjectDeleted);
     assert_eq!(state(&ended), deleted);
     let gone = Event::ProjectDeleted(pb::ProjectDeleted {});
     assert_eq!(watcher.change().await.unwrap(), gone);
@@ -200,7 +202,7 @@ async fn a_watch_resumes_after_a_revision_and_says_when_it_is_synced(
     for missed in 0..=5 {
         let mut watcher = Watcher::resume(owner, id, begin + missed).await.unwrap();
         for number in missed + 1..=5 {
-            let name = next_project_updated(&mut watcher).await.name;
+            let name = next_project_updated(&mut watcher).await.display_name;
             assert_eq!(name, format!("Name {number}"));
         }
         let synced = watcher.next().await;
@@ -247,7 +249,10 @@ async fn a_watcher_sees_its_project_and_no_other(#[values(Sqlite, Postgres)] eng
     let stream = fixture.node.live(&other_key, "a").await;
     rename(owner, &fixture.project_id, "Renamed").await;
 
-    assert_eq!(next_project_updated(&mut watcher).await.name, "Renamed");
+    assert_eq!(
+        next_project_updated(&mut watcher).await.display_name,
+        "Renamed"
+    );
     assert_eq!(next_stream_changed(&mut of_other).await.id, stream.id);
 }
 
@@ -302,7 +307,7 @@ async fn the_snapshot_contains_the_relays_of_the_running_stream(
     let expected = pb::Relay {
         stream_id: stream.id,
         destination_id: destination.id,
-        desired: pb::RelayDesiredState::Started.into(),
+        desired_state: pb::RelayDesiredState::Started.into(),
         state: pb::RelayState::Failed.into(),
         attempt: 3,
         bytes_sent: 7,

@@ -57,7 +57,10 @@ async fn an_api_key_needs_both_scopes_and_access_to_the_project(
     }
     let (_, mut watcher) = Watcher::start_synced(&client, &other.id).await;
     rename(&fixture.owner.client, &other.id, "Renamed").await;
-    assert_eq!(next_project_updated(&mut watcher).await.name, "Renamed");
+    assert_eq!(
+        next_project_updated(&mut watcher).await.display_name,
+        "Renamed"
+    );
     Watcher::resume(&client, &other.id, 1).await.unwrap();
 }
 

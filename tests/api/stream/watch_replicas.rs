@@ -77,7 +77,8 @@ async fn watch(mut watcher: Watcher) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
         let event = watcher.change().await.unwrap();
-        let is_last = matches!(&event, Event::ProjectUpdated(project) if project.name == LAST);
+        let is_last =
+            matches!(&event, Event::ProjectUpdated(project) if project.display_name == LAST);
         events.push(event);
         if is_last {
             return events;

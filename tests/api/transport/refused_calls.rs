@@ -48,7 +48,7 @@ async fn a_refused_call_with_a_long_message_is_refused_with_the_reason() {
 
     for length in [10, 60_000, 1_000_000] {
         let request = pb::CreateProjectRequest {
-            name: "x".repeat(length),
+            display_name: "x".repeat(length),
             ..Default::default()
         };
         let mut project = server.anonymous().project;

@@ -117,10 +117,22 @@ pub async fn fault_errors(channel: &Channel) -> BTreeMap<Fault, ObservableError>
         let info = details.error_info().unwrap();
         let reason = match fault {
             Fault::Expired => "ACCESS_TOKEN_EXPIRED",
-            _ => "ACCESS_TOKEN_INVALID",
+            Fault::Other => "ACCESS_TOKEN_INVALID",
+            _ => "ACCESS_TOKEN_MALFORMED",
+        };
+        let found = match fault {
+            Fault::SeveralHeaders => Some("SEVERAL_HEADERS"),
+            Fault::Scheme => Some("NO_BEARER"),
+            Fault::ApiKey => Some("API_KEY"),
+            Fault::RefreshToken => Some("REFRESH_TOKEN"),
+            Fault::Form => Some("NO_JWT"),
+            Fault::Expired | Fault::Other => None,
         };
         assert_eq!(info.reason, reason);
-        assert!(info.metadata.is_empty());
+        let metadata: Vec<_> = info.metadata.iter().collect();
+        let expected = found.map(|found| ("found".to_owned(), found.to_owned()));
+        let expected: Vec<_> = expected.iter().map(|(key, value)| (key, value)).collect();
+        assert_eq!(metadata, expected);
         errors.insert(fault, ObservableError::of(&status));
     }
     errors
@@ -335,6 +347,7 @@ async fn every_rpc_accepts_a_valid_token() {
                 ![
                     "ACCESS_TOKEN_EXPIRED",
                     "ACCESS_TOKEN_INVALID",
+                    "ACCESS_TOKEN_MALFORMED",
                     "ACCESS_TOKEN_MISSING",
                     "SCOPE_MISSING"
                 ]

@@ -98,8 +98,16 @@ impl Recorder {
             .await;
         let display_name = Some("Ada L.".to_owned());
         let rpc = "AuthService/UpdateMe";
-        self.call::<()>(Succeeds, rpc, token, pb::UpdateMeRequest { display_name })
-            .await;
+        self.call::<()>(
+            Succeeds,
+            rpc,
+            token,
+            pb::UpdateMeRequest {
+                display_name,
+                ..Default::default()
+            },
+        )
+        .await;
         let rpc = "AuthService/RequestEmailVerification";
         self.call::<()>(Succeeds, rpc, token, pb::RequestEmailVerificationRequest {})
             .await;
@@ -129,12 +137,23 @@ impl Recorder {
             Succeeds,
             rpc,
             token,
-            pb::RevokeSessionRequest { session_id },
+            pb::RevokeSessionRequest {
+                session_id,
+                ..Default::default()
+            },
         )
         .await;
         let session_id = self.new_secret("token instead of a session id");
-        self.call::<()>(Fails, rpc, token, pb::RevokeSessionRequest { session_id })
-            .await;
+        self.call::<()>(
+            Fails,
+            rpc,
+            token,
+            pb::RevokeSessionRequest {
+                session_id,
+                ..Default::default()
+            },
+        )
+        .await;
         let (other, _) = self.sign_in(&new_password).await;
         let request = pb::SignOutRequest::default();
         self.call::<()>(Succeeds, "AuthService/SignOut", &other, request)
@@ -178,7 +197,10 @@ impl Recorder {
         };
         self.call::<()>(Fails, "AuthService/ListApiKeys", token, wrong)
             .await;
-        let request = pb::RevokeApiKeyRequest { api_key_id };
+        let request = pb::RevokeApiKeyRequest {
+            api_key_id,
+            ..Default::default()
+        };
         self.call::<()>(Succeeds, "AuthService/RevokeApiKey", token, request)
             .await;
         self.call::<()>(Fails, rpc, "", pb::ExchangeApiKeyRequest { secret })
@@ -202,19 +224,23 @@ impl Recorder {
         let rpc = "ProjectService/ListDestinations";
         let listed: pb::ListDestinationsResponse = self.call(Succeeds, rpc, token, request).await;
         let destination_id = listed.destinations[0].id.clone();
-        let request = pb::DeleteDestinationRequest { destination_id };
+        let request = pb::DeleteDestinationRequest {
+            destination_id,
+            ..Default::default()
+        };
         self.call::<()>(Succeeds, "ProjectService/DeleteDestination", token, request)
             .await;
         let request = pb::DeleteProjectRequest {
             project_id,
             force: true,
+            ..Default::default()
         };
         self.call::<()>(Succeeds, "ProjectService/DeleteProject", token, request)
             .await;
         let request = pb::ListAuditEventsRequest::default();
         let rpc = "AuthService/ListAuditEvents";
         let audit: pb::ListAuditEventsResponse = self.call(Succeeds, rpc, token, request).await;
-        assert_ne!(audit.events, []);
+        assert_ne!(audit.audit_events, []);
         self.refusals.extend(format!("{audit:?}").into_bytes());
         let wrong = pb::DeleteMeRequest {
             password: self.new_secret("wrong password of a deletion"),

@@ -29,12 +29,14 @@ impl Recorder {
         let request = pb::StartRelayRequest {
             stream_id: stream_id(),
             destination_id: destination_id.clone(),
+            ..Default::default()
         };
         self.call::<()>(Succeeds, "StreamService/StartRelay", token, request)
             .await;
         let wrong = pb::StartRelayRequest {
             stream_id: stream_id(),
             destination_id: self.new_secret("secret instead of a destination id"),
+            ..Default::default()
         };
         self.call::<()>(Fails, "StreamService/StartRelay", token, wrong)
             .await;
@@ -67,12 +69,14 @@ impl Recorder {
 
         let request = pb::ListRelaysRequest {
             stream_id: stream_id(),
+            ..Default::default()
         };
         self.call::<()>(Succeeds, "StreamService/ListRelays", token, request)
             .await;
         let request = pb::StopRelayRequest {
             stream_id: stream_id(),
             destination_id,
+            ..Default::default()
         };
         self.call::<()>(Succeeds, "StreamService/StopRelay", token, request)
             .await;

@@ -13,7 +13,7 @@ impl Recorder {
     /// Calls the RPCs of projects and destinations; returns a project and its stream key.
     pub async fn project_rpcs(&mut self, token: &str) -> (String, String) {
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             request_id: Uuid::now_v7().to_string(),
             ..Default::default()
         };
@@ -31,6 +31,7 @@ impl Recorder {
         let request = pb::RotateStreamKeyRequest {
             project_id: id(),
             grace,
+            ..Default::default()
         };
         let rotated: pb::RotateStreamKeyResponse = self.call(Succeeds, rpc, token, request).await;
         let stream_key = self.secret("new stream key", &rotated.stream_key);
@@ -50,12 +51,12 @@ impl Recorder {
             .await;
         let request = pb::UpdateProjectRequest {
             project_id: id(),
-            name: Some("Renamed".to_owned()),
+            display_name: Some("Renamed".to_owned()),
             ..Default::default()
         };
         self.call::<()>(Succeeds, "ProjectService/UpdateProject", token, request)
             .await;
-        let request = pb::ListPlatformsRequest {};
+        let request = pb::ListPlatformsRequest::default();
         self.call::<()>(Succeeds, "ProjectService/ListPlatforms", token, request)
             .await;
         self.destination_rpcs(token, &project_id).await;
@@ -66,7 +67,7 @@ impl Recorder {
         let request = pb::CreateDestinationRequest {
             project_id: project_id.to_owned(),
             platform: pb::Platform::Custom.into(),
-            name: "Mine".to_owned(),
+            display_name: "Mine".to_owned(),
             url: "rtmp://live.example.com/app".to_owned(),
             stream_key: self.new_secret("destination key"),
             request_id: Uuid::now_v7().to_string(),
@@ -213,6 +214,7 @@ impl Recorder {
         let request = pb::StopStreamRequest {
             stream_id: stream_id.clone(),
             hold: None,
+            ..Default::default()
         };
         self.call::<()>(Succeeds, "StreamService/StopStream", token, request)
             .await;

@@ -122,15 +122,15 @@ impl Fixture {
     /// Publishes with the project's key, and waits until the stream is live.
     pub async fn live(&self) -> (Publisher, pb::Stream) {
         let publisher = self.publish();
-        let stream = self.wait_for_stream(pb::StreamStatus::Live).await;
+        let stream = self.wait_for_stream(pb::StreamState::Live).await;
         (publisher, stream)
     }
 
-    /// Waits until the newest stream has a status.
-    pub async fn wait_for_stream(&self, status: pb::StreamStatus) -> pb::Stream {
-        wait_for("the stream has the status", async || {
+    /// Waits until the newest stream has a state.
+    pub async fn wait_for_stream(&self, state: pb::StreamState) -> pb::Stream {
+        wait_for("the stream has the state", async || {
             let stream = self.owner.stream().await?;
-            (stream.status() == status).then_some(stream)
+            (stream.state() == state).then_some(stream)
         })
         .await
     }

@@ -45,12 +45,12 @@ async fn a_control_plane_outage_of_a_minute_stops_no_publisher_or_relay() {
     assert_eq!(streams.len(), 1);
     let now = &streams[0];
     assert_eq!((&now.id, now.epoch), (&stream.id, stream.epoch));
-    assert_eq!(now.status(), pb::StreamStatus::Live);
+    assert_eq!(now.state(), pb::StreamState::Live);
     assert_eq!(fixture.ffmpeg_pids(), ffmpegs);
     assert_eq!(publisher.ended(), None);
 
     publisher.end().await.unwrap();
-    let ended = fixture.wait_for_stream(pb::StreamStatus::Ended).await;
+    let ended = fixture.wait_for_stream(pb::StreamState::Ended).await;
     assert_eq!(ended.end_reason(), pb::EndReason::PublisherEnded);
     fixture.end().await;
 }
@@ -66,7 +66,7 @@ async fn a_killed_nginx_ends_a_stream_without_reconnect_window() {
     wait_for("the publisher is cut off", async || publisher.ended()).await;
     fixture.nginx.start_again().await.unwrap();
 
-    let ended = fixture.wait_for_stream(pb::StreamStatus::Ended).await;
+    let ended = fixture.wait_for_stream(pb::StreamState::Ended).await;
     assert_eq!(ended.id, stream.id);
     assert_eq!(ended.end_reason(), pb::EndReason::NodeLost);
     fixture.wait_for_ffmpegs(0).await;
@@ -87,9 +87,7 @@ async fn a_killed_nginx_leaves_a_stream_with_reconnect_window_reconnecting() {
     fixture.nginx.kill().await.unwrap();
     wait_for("the publisher is cut off", async || publisher.ended()).await;
     fixture.nginx.start_again().await.unwrap();
-    fixture
-        .wait_for_stream(pb::StreamStatus::Reconnecting)
-        .await;
+    fixture.wait_for_stream(pb::StreamState::Reconnecting).await;
 
     let (_publisher, back) = fixture.live().await;
     assert_eq!((&back.id, back.epoch), (&stream.id, stream.epoch + 1));
@@ -125,12 +123,12 @@ async fn a_killed_edge_leaves_no_ffmpeg_and_the_next_edge_resumes_its_relays() {
     assert_eq!(after.stream_id, stream.id);
     fixture.wait_for_more_bytes(&platform).await;
     assert_eq!(publisher.ended(), None);
-    let now = fixture.wait_for_stream(pb::StreamStatus::Live).await;
+    let now = fixture.wait_for_stream(pb::StreamState::Live).await;
     assert_eq!((now.id, now.epoch), (stream.id, stream.epoch));
     assert_eq!(now.publisher, stream.publisher);
 
     publisher.end().await.unwrap();
-    let ended = fixture.wait_for_stream(pb::StreamStatus::Ended).await;
+    let ended = fixture.wait_for_stream(pb::StreamState::Ended).await;
     assert_eq!(ended.end_reason(), pb::EndReason::PublisherEnded);
     fixture.end().await;
 }

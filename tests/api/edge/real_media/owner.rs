@@ -27,7 +27,7 @@ impl Owner {
         let client = Client::with_token(channel, &token);
 
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: Some(window.try_into().unwrap()),
             ..Default::default()
         };
@@ -45,7 +45,7 @@ impl Owner {
         let request = pb::CreateDestinationRequest {
             project_id: self.project.id.clone(),
             platform: pb::Platform::Custom.into(),
-            name: "Somewhere".to_owned(),
+            display_name: "Somewhere".to_owned(),
             url: url.to_owned(),
             stream_key: key.to_owned(),
             ..Default::default()
@@ -78,6 +78,7 @@ impl Owner {
     pub async fn relay(&self, destination: &pb::Destination) -> Option<pb::Relay> {
         let request = pb::ListRelaysRequest {
             stream_id: self.stream().await?.id,
+            ..Default::default()
         };
         let answer = self.client.stream.clone().list_relays(request).await;
         let relays = answer.unwrap().into_inner().relays;
@@ -90,6 +91,7 @@ impl Owner {
         let request = pb::StopStreamRequest {
             stream_id: self.stream().await.unwrap().id,
             hold: Some(hold.try_into().unwrap()),
+            ..Default::default()
         };
         self.client
             .stream
@@ -104,6 +106,7 @@ impl Owner {
         let request = pb::StartRelayRequest {
             stream_id: self.stream().await.unwrap().id,
             destination_id: destination.id.clone(),
+            ..Default::default()
         };
         self.client
             .stream
@@ -118,6 +121,7 @@ impl Owner {
         let request = pb::StopRelayRequest {
             stream_id: self.stream().await.unwrap().id,
             destination_id: destination.id.clone(),
+            ..Default::default()
         };
         self.client
             .stream

@@ -32,7 +32,7 @@ async fn the_end_of_a_publisher_ends_its_stream_and_relays() {
 
     publisher.end().await.unwrap();
 
-    let ended = fixture.wait_for_stream(pb::StreamStatus::Ended).await;
+    let ended = fixture.wait_for_stream(pb::StreamState::Ended).await;
     assert_eq!(ended.id, stream.id);
     assert_eq!(ended.end_reason(), pb::EndReason::PublisherEnded);
     fixture
@@ -61,7 +61,7 @@ async fn a_second_publisher_with_the_same_key_is_refused_and_the_first_continues
     assert_eq!(first.ended(), None);
     let streams = fixture.owner.streams().await;
     assert_eq!(streams.len(), 1);
-    assert_eq!(streams[0].status(), pb::StreamStatus::Live);
+    assert_eq!(streams[0].state(), pb::StreamState::Live);
     assert_eq!(streams[0].publisher, stream.publisher);
     fixture.end().await;
 }
@@ -82,7 +82,7 @@ async fn stopping_a_stream_disconnects_its_publisher_and_the_hold_refuses_it() {
 
     disconnected(&mut fixture.publish()).await;
     let stream = fixture.owner.stream().await.unwrap();
-    assert_eq!(stream.status(), pb::StreamStatus::Ended);
+    assert_eq!(stream.state(), pb::StreamState::Ended);
     assert_eq!(stream.end_reason(), pb::EndReason::StoppedByOwner);
 
     fixture.owner.stop_stream(Duration::ZERO).await;

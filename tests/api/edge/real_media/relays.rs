@@ -60,7 +60,7 @@ async fn a_killed_ffmpeg_is_replaced() {
     assert_ne!(fixture.wait_for_ffmpegs(1).await, killed);
     fixture.wait_for_more_bytes(&platform).await;
     assert_eq!(
-        fixture.wait_for_stream(pb::StreamStatus::Live).await.id,
+        fixture.wait_for_stream(pb::StreamState::Live).await.id,
         stream.id
     );
     fixture.end().await;

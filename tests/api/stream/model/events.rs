@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sluice::domain::{Change, ProjectId, Stream, StreamId, StreamStatus};
+use sluice::domain::{Change, ProjectId, Stream, StreamId, StreamState};
 use sqlx::Connection;
 use sqlx_postgres::PgConnection;
 use sqlx_sqlite::SqliteConnection;
@@ -28,18 +28,18 @@ pub async fn assert_legal_transitions(events: &mut Events, id: ProjectId, revisi
         );
         let unended = streams
             .values()
-            .filter(|one| one.status != StreamStatus::Ended);
+            .filter(|one| one.state != StreamState::Ended);
         assert!(unended.count() <= 1, "{streams:?}");
     }
 }
 
 fn is_legal(before: Option<&Stream>, after: &Stream) -> bool {
-    use StreamStatus::{Connecting, Ended, Live, Reconnecting};
+    use StreamState::{Connecting, Ended, Live, Reconnecting};
     let Some(before) = before else {
-        return after.epoch == 1 && matches!(after.status, Connecting | Live);
+        return after.epoch == 1 && matches!(after.state, Connecting | Live);
     };
     let was_live = before.live_time.is_some();
-    match (before.status, after.status, after.epoch - before.epoch) {
+    match (before.state, after.state, after.epoch - before.epoch) {
         (Connecting, Live | Reconnecting | Ended, 0) | (Live, Reconnecting | Ended, 0) => true,
         // The same connection sends a heartbeat again, or a new one has reconnected.
         (Reconnecting, Live, 0 | 1) | (Reconnecting, Ended, 0) => true,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sluice::domain::{EndReason, StreamStatus};
+use sluice::domain::{EndReason, StreamState};
 
 use super::{
     messages::{Answer, Connection, Decision, Grant, RefusalReason, Report, Seconds, SyncOutcome},
@@ -124,10 +124,10 @@ impl Model {
         }
         let takes_over = self.takeover && !already_connected;
         let waits = match self.running() {
-            Some(stream) if stream.status != StreamStatus::Reconnecting && !takes_over => {
+            Some(stream) if stream.state != StreamState::Reconnecting && !takes_over => {
                 return Answer::Refused(RefusalReason::Conflict);
             }
-            running => running.is_some_and(|stream| stream.status == StreamStatus::Reconnecting),
+            running => running.is_some_and(|stream| stream.state == StreamState::Reconnecting),
         };
         let is_new = self.accepted.insert(connection);
         if self.gone.contains(&connection) || !is_new && !already_connected {

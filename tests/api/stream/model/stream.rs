@@ -1,6 +1,6 @@
 //! The model of one stream.
 
-use sluice::domain::{EndReason, StreamStatus};
+use sluice::domain::{EndReason, StreamState};
 
 use super::messages::{Connection, Seconds};
 
@@ -11,7 +11,7 @@ pub const HEARTBEAT_TIMEOUT: Seconds = 35;
 /// One stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelStream {
-    pub status: StreamStatus,
+    pub state: StreamState,
     pub epoch: i64,
     pub connection: Connection,
     pub connected: bool,
@@ -30,7 +30,7 @@ impl ModelStream {
         now: Seconds,
     ) -> Self {
         let mut stream = Self {
-            status: StreamStatus::Connecting,
+            state: StreamState::Connecting,
             epoch: 1,
             connection,
             connected: true,
@@ -56,22 +56,22 @@ impl ModelStream {
         self.connected = true;
         self.key_expiry = key_expiry;
         if !self.was_live {
-            self.status = StreamStatus::Connecting;
+            self.state = StreamState::Connecting;
             self.deadline = Some(now + CONNECT_TIMEOUT);
         }
         self.heartbeat(media || self.was_live, now);
     }
 
-    /// Returns whether the status has changed.
+    /// Returns whether the state has changed.
     pub fn heartbeat(&mut self, media: bool, now: Seconds) -> bool {
-        let before = self.status;
+        let before = self.state;
         self.seen = now;
-        if media || self.status == StreamStatus::Reconnecting && self.was_live {
-            self.status = StreamStatus::Live;
+        if media || self.state == StreamState::Reconnecting && self.was_live {
+            self.state = StreamState::Live;
             self.was_live = true;
             self.deadline = None;
         }
-        self.status != before
+        self.state != before
     }
 
     pub fn disconnect(&mut self, window: Seconds, now: Seconds) {
@@ -88,19 +88,19 @@ impl ModelStream {
     pub fn lose(&mut self, reason: EndReason, window: Seconds, now: Seconds) {
         if window == 0 {
             self.finish(reason, self.seen);
-        } else if self.status != StreamStatus::Reconnecting {
+        } else if self.state != StreamState::Reconnecting {
             self.wait(window, now);
         }
         self.connected = false;
     }
 
     fn wait(&mut self, window: Seconds, now: Seconds) {
-        self.status = StreamStatus::Reconnecting;
+        self.state = StreamState::Reconnecting;
         self.deadline = Some(now + window);
     }
 
     pub fn finish(&mut self, reason: EndReason, time: Seconds) {
-        self.status = StreamStatus::Ended;
+        self.state = StreamState::Ended;
         self.connected = false;
         self.deadline = None;
         self.end = Some((reason, time));
@@ -112,7 +112,7 @@ impl ModelStream {
             return true;
         }
         let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
-        let timed_out = self.status == StreamStatus::Live && self.seen + HEARTBEAT_TIMEOUT <= now;
+        let timed_out = self.state == StreamState::Live && self.seen + HEARTBEAT_TIMEOUT <= now;
         match (overdue, timed_out) {
             (true, _) if self.was_live => self.finish(EndReason::ReconnectTimeout, self.seen),
             (true, _) => self.finish(EndReason::NeverStarted, self.seen),

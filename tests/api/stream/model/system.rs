@@ -5,12 +5,16 @@ use std::{collections::HashMap, time::Duration};
 use chrono::TimeDelta;
 use sluice::{
     domain::{
-        IngestProtocol, Name, NodeConnection, NodeReport, Page, ProjectId, ProjectUpdate,
-        PublishAction, PublishConflictPolicy, Publisher, ReconnectWindow, SealedStreamKey, Stream,
-        StreamExpiry, StreamId, StreamStats, StreamStatus, StreamTimeouts, Time,
+        CreateTimeRange, IngestProtocol, Name, NodeConnection, NodeReport, Page, ProjectId,
+        ProjectUpdate, PublishAction, PublishConflictPolicy, Publisher, ReconnectWindow,
+        SealedStreamKey, Stream, StreamExpiry, StreamId, StreamState, StreamStats, StreamTimeouts,
+        Time,
     },
     error::Error,
-    repositories::{NewProject, Projects, PublishAttempt, Publishing, StreamKeys, Streams},
+    repositories::{
+        ChangeOptions, NewProject, Projects, PublishAttempt, Publishing, StreamFilter,
+        StreamKeyRotation, StreamKeys, Streams,
+    },
     services::NodeReconciler,
 };
 use uuid::Uuid;
@@ -38,7 +42,7 @@ impl<'a> System<'a> {
         let id = ProjectId::generate();
         let project = NewProject {
             id,
-            name: Name::parse("Show").unwrap(),
+            display_name: Name::parse("Show").unwrap(),
             reconnect_window: ReconnectWindow::parse(span(window)).unwrap(),
             publish_conflict_policy: match takeover {
                 true => PublishConflictPolicy::Takeover,
@@ -213,22 +217,19 @@ impl<'a> System<'a> {
         };
         let streams = Streams::new(self.database.repositories.clone());
         let (tenant, act) = (self.database.tenant(), self.database.act());
-        let stopped = streams.stop(tenant, *newest, span(hold), &act, self.at(now));
+        let stopped = streams.stop(tenant, *newest, span(hold), None, &act, self.at(now));
         stopped.await.unwrap();
     }
 
     pub async fn rotate(&self, number: u8, grace: Seconds, now: Seconds) {
         let keys = StreamKeys::new(self.database.repositories.clone());
         let (tenant, act) = (self.database.tenant(), self.database.act());
-        let key = key(self.project_id, number);
-        let rotated = keys.rotate(
-            tenant,
-            self.project_id,
-            &key,
-            span(grace),
-            &act,
-            self.at(now),
-        );
+        let new = StreamKeyRotation {
+            key: key(self.project_id, number),
+            grace: span(grace),
+            idempotency: None,
+        };
+        let rotated = keys.rotate(tenant, self.project_id, &new, &act, self.at(now));
         rotated.await.unwrap();
     }
 
@@ -239,7 +240,8 @@ impl<'a> System<'a> {
             ..ProjectUpdate::default()
         };
         let (tenant, act) = (self.database.tenant(), self.database.act());
-        let updated = projects.update(tenant, self.project_id, &update, &act, self.at(now));
+        let (id, options) = (self.project_id, ChangeOptions::default());
+        let updated = projects.update(tenant, id, &update, &options, &act, self.at(now));
         updated.await.unwrap();
     }
 
@@ -262,7 +264,8 @@ impl<'a> System<'a> {
     pub async fn delete(&self, now: Seconds) {
         let projects = Projects::new(self.database.repositories.clone());
         let (tenant, act) = (self.database.tenant(), self.database.act());
-        let deleted = projects.delete(tenant, self.project_id, true, &act, self.at(now));
+        let (id, options) = (self.project_id, ChangeOptions::default());
+        let deleted = projects.delete(tenant, id, true, &options, &act, self.at(now));
         deleted.await.unwrap();
     }
 
@@ -278,13 +281,16 @@ impl<'a> System<'a> {
             size: 200,
             below: Uuid::max(),
         };
+        let filter = StreamFilter {
+            project_id: Some(self.project_id),
+            state: None,
+            created: CreateTimeRange::new(None, None),
+        };
         let listed = streams
-            .list(self.database.tenant(), self.project_id, None, page)
+            .list(self.database.tenant(), filter, page)
             .await
             .unwrap();
-        let unended = listed
-            .iter()
-            .filter(|one| one.status != StreamStatus::Ended);
+        let unended = listed.iter().filter(|one| one.state != StreamState::Ended);
         assert_eq!(unended.map(|one| one.id).next(), project.live_stream_id);
         let streams = listed
             .iter()
@@ -303,7 +309,7 @@ impl<'a> System<'a> {
                 .parse()
         };
         ModelStream {
-            status: stream.status,
+            state: stream.state,
             epoch: stream.epoch,
             connection: Connection {
                 node: digits(&stream.publisher.node_id).unwrap(),
