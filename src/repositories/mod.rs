@@ -27,8 +27,8 @@ pub use idempotency::{Created, IdempotencyKey};
 pub use key_records::KeyRecords;
 pub use outbox::Outbox;
 pub use projects::{
-    Destinations, Events, NewProject, NewStreamKey, Projects, SealedChange, SealedDestination,
-    SealedTarget, StoredDestination, StreamKeys,
+    Destinations, EventRange, Events, NewProject, NewStreamKey, Projects, ResumePoint,
+    SealedChange, SealedDestination, SealedTarget, StoredDestination, StreamKeys,
 };
 pub use relays::{ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease};
 pub use resource_counts::ResourceCounts;

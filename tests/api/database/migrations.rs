@@ -89,6 +89,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "0ae81813b67611e8a324bbbf1b1efb0f1de48d731e53955da12dfb447207167e",
     ),
     (
+        "postgres",
+        "19_index_created_projects.sql",
+        "ea95923f024d802b21d713e0f67a142dd9f4e6b0f7037f58c0df246786c1afe5",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -167,6 +172,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "16_index_ended_streams.sql",
         "0ae81813b67611e8a324bbbf1b1efb0f1de48d731e53955da12dfb447207167e",
+    ),
+    (
+        "sqlite",
+        "19_index_created_projects.sql",
+        "ea95923f024d802b21d713e0f67a142dd9f4e6b0f7037f58c0df246786c1afe5",
     ),
 ];
 
