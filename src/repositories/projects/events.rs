@@ -105,12 +105,13 @@ impl Events {
                     .iter()
                     .map(|(id, after)| (id.uuid().simple(), after.saturating_add(1)))
                     .collect();
+                // A cross join is not reordered: not all projects of the owner are read.
                 sqlx::query_as(concat!(
                     resume_points!(),
                     " from (
                          select unhex(value ->> 0) as project_id, value ->> 1 as next
                          from json_each($1)) asked
-                     join projects p on p.id = asked.project_id and ",
+                     cross join projects p on p.id = asked.project_id and ",
                     owned_by!("$2", "$3"),
                 ))
                 .bind(serde_json::to_string(&resumed).map_err(Error::internal)?)
