@@ -22,11 +22,13 @@ mod refusal_poller;
 mod replica_notifications;
 mod stats_poller;
 mod wake;
+mod watch;
 
 pub use event_poller::EventPoller;
 pub use feed::{ProjectHead, WatchOptions};
-pub use hub::{Watch, WatchHub, WatchLimits};
+pub use hub::{WatchHub, WatchLimits};
 pub use project_discovery::ProjectDiscovery;
 pub use refusal_poller::RefusalPoller;
 pub use replica_notifications::{ReplicaListener, ReplicaNotifier};
 pub use stats_poller::StatsPoller;
+pub use watch::Watch;

@@ -14,6 +14,7 @@ mod watch;
 mod watch_messages;
 mod watch_progress;
 mod watch_rpcs;
+mod watch_turns;
 
 pub use node_reconciler::{NodeReconciler, SyncOutcome};
 pub use service::StreamService;

@@ -54,7 +54,7 @@ impl StreamService {
             refusals: !M::IS_SINGLE,
             stats: watched.with_stats,
         };
-        let mut watch = self.hub.watch(tenant.user, options)?;
+        let mut watch = Watch::begin(&self.hub, tenant.user, options)?;
         let is_of_all = watched.projects.is_empty();
         let progress = match is_of_all {
             true => self.start_with_all(tenant, &mut watch).await?,
