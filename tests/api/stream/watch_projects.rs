@@ -325,10 +325,11 @@ async fn refused_publishers_are_sent_while_watching_and_to_a_watch_that_begins_s
     let update = watcher.next().await;
     assert_eq!(update.revision, renamed, "each refusal comes once");
 
-    let named = [(id, renamed)];
-    let (_, mut later) = ProjectsWatcher::start_synced(owner, &named).await;
-    later.find(id, refusal).await;
-    later.find(id, refusal).await;
+    let mut later = ProjectsWatcher::start(owner, &[(id, renamed)])
+        .await
+        .unwrap();
+    let begun = later.read_until_synced().await;
+    assert_eq!(begun.iter().filter_map(refusal).count(), 2);
 }
 
 #[rstest]

@@ -150,6 +150,38 @@ async fn a_watch_of_all_projects_ends_when_a_created_one_exceeds_the_limit(
 
 #[rstest]
 #[tokio::test]
+async fn more_projects_than_one_watch_can_contain_must_be_named(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let id = match engine {
+        Sqlite => "randomblob(16)",
+        Postgres => "gen_random_uuid()",
+    };
+    let ten_thousand_copies = format!(
+        "insert into projects
+             (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
+              stream_key_hint, revision, create_time, update_time)
+         with recursive numbers (number) as (
+             select 1 union all select number + 1 from numbers where number < 10000)
+         select {id}, p.owner_id, p.name, p.disabled, p.reconnect_window_ms,
+                p.publish_conflict_policy, p.stream_key_hint, p.revision, p.create_time,
+                p.update_time
+         from projects p cross join numbers"
+    );
+    fixture.server.database.execute(&ten_thousand_copies).await;
+    let owner = &fixture.owner.client;
+
+    let refusal = refusal_of(owner, &[]).await;
+
+    let too_many = (Code::FailedPrecondition, "TOO_MANY_PROJECTS");
+    assert_eq!(refusal.class(), too_many);
+    assert!(refusal.message.contains("`projects`"), "{refusal:?}");
+    ProjectsWatcher::start_synced(owner, &[(&fixture.project_id, 0)]).await;
+}
+
+#[rstest]
+#[tokio::test]
 async fn a_watch_ends_with_its_session(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let tokens = calls::new_session(&fixture.server, &fixture.owner).await;
