@@ -2,7 +2,8 @@
 //!
 //! `tests/run bench --bench watch` runs the real server on a new database of the
 //! PostgreSQL server that `SLUICE_TEST_POSTGRES_URL` names, with 1,000 watchers over
-//! 10 connections: first all of one project, then each of a project of its own.
+//! 10 connections: first all of one project, then each of a project of its own. Then one
+//! call of WatchProjects watches the 1,000 projects.
 //! It prints the time from the call to the event at each watcher, the memory of an idle
 //! watcher, and the statements per second that idle watchers cause.
 
@@ -17,7 +18,7 @@ use anyhow::Context;
 use sluice::proto::v1::{
     self as pb, auth_service_client::AuthServiceClient,
     project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
-    watch_project_response::Event,
+    watch_project_response::Event, watch_projects_response::Event as ProjectsEvent,
 };
 use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
@@ -36,8 +37,14 @@ const CHANGES: usize = 100;
 /// The time for which statements are counted.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
-/// A message and the time of its arrival.
-type Arrival = (Instant, pb::WatchProjectResponse);
+/// How the projects are watched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    /// One WatchProject call each.
+    OneEach,
+    /// One WatchProjects call for all.
+    One,
+}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -77,13 +84,25 @@ async fn measure(
     drop(server);
 
     let one = &projects[0];
-    for (title, changed, watched) in [
+    for (title, changed, watched, calls) in [
         (
             "one project",
             vec![one.clone(); CHANGES],
             vec![one.clone(); WATCHERS],
+            Calls::OneEach,
         ),
-        ("1000 projects", projects.clone(), projects.clone()),
+        (
+            "1000 projects",
+            projects.clone(),
+            projects.clone(),
+            Calls::OneEach,
+        ),
+        (
+            "1000 projects in one call",
+            projects.clone(),
+            projects.clone(),
+            Calls::One,
+        ),
     ] {
         // A new server each time, whose memory is not grown yet.
         let server = Server::start(state)?;
@@ -92,7 +111,10 @@ async fn measure(
         let quiet = statements(admin, database).await?;
         let before = server.resident()?;
         let (sender, mut arrivals) = mpsc::unbounded_channel();
-        let watchers = owner.watch_all(&watched, &sender).await?;
+        let watchers = match calls {
+            Calls::OneEach => owner.watch_all(&watched, &sender).await?,
+            Calls::One => owner.watch_in_one_call(&watched, &sender).await?,
+        };
         let held = (server.resident()? - before) as f64 / WATCHERS as f64;
         let idle = statements(admin, database).await?;
 
@@ -114,16 +136,14 @@ async fn measure(
 
 /// The times of the next events since the call that changed their project.
 async fn delays_of(
-    arrivals: &mut mpsc::UnboundedReceiver<Arrival>,
+    arrivals: &mut mpsc::UnboundedReceiver<Instant>,
     count: usize,
     begun: Instant,
 ) -> anyhow::Result<Vec<Duration>> {
     let mut delays = Vec::with_capacity(count);
     while delays.len() < count {
-        let (came, message) = arrivals.recv().await.context("an event")?;
-        if matches!(message.event, Some(Event::ProjectUpdated(_))) {
-            delays.push(came - begun);
-        }
+        let came = arrivals.recv().await.context("an event")?;
+        delays.push(came - begun);
     }
     Ok(delays)
 }
@@ -208,7 +228,7 @@ impl Owner {
     async fn watch_all(
         &self,
         projects: &[String],
-        arrivals: &mpsc::UnboundedSender<Arrival>,
+        arrivals: &mpsc::UnboundedSender<Instant>,
     ) -> anyhow::Result<tokio::task::JoinSet<()>> {
         let mut watchers = tokio::task::JoinSet::new();
         for projects in projects.chunks(WATCHERS_PER_CONNECTION) {
@@ -226,18 +246,53 @@ impl Owner {
                 let arrivals = arrivals.clone();
                 watchers.spawn(async move {
                     while let Ok(message) = next(&mut answer).await {
-                        let _ = arrivals.send((Instant::now(), message));
+                        if matches!(message.event, Some(Event::ProjectUpdated(_))) {
+                            let _ = arrivals.send(Instant::now());
+                        }
                     }
                 });
             }
         }
         Ok(watchers)
     }
+
+    /// Starts one watch of all projects. Returns once they are synced.
+    async fn watch_in_one_call(
+        &self,
+        projects: &[String],
+        arrivals: &mpsc::UnboundedSender<Instant>,
+    ) -> anyhow::Result<tokio::task::JoinSet<()>> {
+        let named = projects.iter().map(|project_id| pb::WatchedProject {
+            project_id: project_id.clone(),
+            after_revision: 0,
+        });
+        let request = self.request(pb::WatchProjectsRequest {
+            projects: named.collect(),
+            with_stats: false,
+        });
+        let mut streams = StreamServiceClient::new(self.channel.clone());
+        let mut answer = streams.watch_projects(request).await?.into_inner();
+        loop {
+            let message = next(&mut answer).await?;
+            let is_synced = matches!(message.event, Some(ProjectsEvent::Synced(_)));
+            if is_synced && message.project_id.is_empty() {
+                break;
+            }
+        }
+        let arrivals = arrivals.clone();
+        let mut watchers = tokio::task::JoinSet::new();
+        watchers.spawn(async move {
+            while let Ok(message) = next(&mut answer).await {
+                if matches!(message.event, Some(ProjectsEvent::ProjectUpdated(_))) {
+                    let _ = arrivals.send(Instant::now());
+                }
+            }
+        });
+        Ok(watchers)
+    }
 }
 
-async fn next(
-    answer: &mut Streaming<pb::WatchProjectResponse>,
-) -> anyhow::Result<pb::WatchProjectResponse> {
+async fn next<M>(answer: &mut Streaming<M>) -> anyhow::Result<M> {
     answer.message().await?.context("a watch does not end")
 }
 

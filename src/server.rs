@@ -34,7 +34,10 @@ use crate::{
     repositories::{Outbox, Publishing, RelayLeases},
     services::{AuthDependencies, AuthService, ProjectService, StreamService},
     transport::{HttpService, Listener},
-    watching::{EventPoller, ReplicaListener, ReplicaNotifier, WatchHub},
+    watching::{
+        EventPoller, ProjectDiscovery, RefusalPoller, ReplicaListener, ReplicaNotifier,
+        StatsPoller, WatchHub,
+    },
 };
 
 /// The components that services and jobs share.
@@ -198,6 +201,9 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
         Box::pin(jobs::purge(database.clone(), config.retention())),
         Box::pin(jobs::prune_events(database.clone(), config.event_retention)),
         Box::pin(EventPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
+        Box::pin(RefusalPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
+        Box::pin(ProjectDiscovery::new(hub.clone(), database).run(config.watch_poll_interval)),
+        Box::pin(StatsPoller::new(hub.clone(), database).run()),
     ];
     if config.watch_hints && config.db_pooler == Pooler::Transaction {
         tracing::info!(

@@ -16,7 +16,7 @@ pub enum RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 48] = {
+pub const METHODS: [(&str, RequiredAccess); 49] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -81,6 +81,7 @@ pub const METHODS: [(&str, RequiredAccess); 48] = {
         ("/sluice.v1.StreamService/ListRefusals", STREAMS_READ),
         // The response contains the project and its destinations.
         ("/sluice.v1.StreamService/WatchProject", BOTH_READ),
+        ("/sluice.v1.StreamService/WatchProjects", BOTH_READ),
         ("/sluice.v1.StreamService/StartRelay", STREAMS_WRITE),
         ("/sluice.v1.StreamService/StopRelay", STREAMS_WRITE),
         ("/sluice.v1.StreamService/ListRelays", STREAMS_READ),

@@ -40,8 +40,15 @@ pub struct ProjectSnapshot {
     pub project: Project,
     /// Its destinations, newest first.
     pub destinations: Vec<Destination>,
-    /// Its stream that has not ended, if there is one.
-    pub stream: Option<Stream>,
-    /// The relays of that stream.
+    /// Its stream that has not ended, with its relays, if there is one.
+    pub live: Option<LiveStream>,
+}
+
+/// A stream that has not ended, and its relays.
+#[derive(Debug, Clone)]
+pub struct LiveStream {
+    /// The stream.
+    pub stream: Stream,
+    /// Its relays, in the order in which their destinations were created.
     pub relays: Vec<Relay>,
 }

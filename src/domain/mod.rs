@@ -15,6 +15,7 @@ mod destination_url;
 mod email;
 mod email_message;
 mod event;
+mod health_issue;
 mod id;
 mod invalid;
 mod invisible_characters;
@@ -51,7 +52,8 @@ pub use destination_lint::{DestinationLint, LintCode};
 pub use destination_url::{IngestUrl, Scheme};
 pub use email::Email;
 pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
-pub use event::{Change, Event, ProjectSnapshot};
+pub use event::{Change, Event, LiveStream, ProjectSnapshot};
+pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
     ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SessionId, StreamId,
     UserId,

@@ -91,6 +91,12 @@ pub enum Error {
         /// The revision sent last.
         last_revision: i64,
     },
+    /// The caller may see more projects than one watch can contain.
+    #[error(
+        "the caller may see more than {0} projects, the maximum of one watch: name up to 1000 in \
+         `projects`, in several calls"
+    )]
+    TooManyProjects(usize),
     /// The limit on the number of watches is reached.
     #[error("there are too many watches")]
     TooManyWatches,

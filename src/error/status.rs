@@ -62,6 +62,7 @@ impl Error {
             }
             Self::MetadataTooLarge => (Code::ResourceExhausted, Reason::MetadataTooLarge),
             Self::WatchEnded { cause, .. } => cause.class(),
+            Self::TooManyProjects(_) => (Code::FailedPrecondition, Reason::TooManyProjects),
             Self::TooManyWatches => (Code::ResourceExhausted, Reason::TooManyWatches),
             Self::DestinationLimit => (Code::FailedPrecondition, Reason::DestinationLimitReached),
             Self::StreamNotLive => (Code::FailedPrecondition, Reason::StreamNotLive),
@@ -117,6 +118,7 @@ impl Error {
             Self::PublishRefused(RefusalCause::Disabled | RefusalCause::Held(_))
             | Self::ProjectLive
             | Self::DestinationLimit => details.set_precondition_failure(vec![failed("project")]),
+            Self::TooManyProjects(_) => details.set_precondition_failure(vec![failed("projects")]),
             Self::StreamNotLive => details.set_precondition_failure(vec![failed("stream")]),
             Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {
                 details.set_precondition_failure(vec![failed("publisher")])

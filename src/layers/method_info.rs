@@ -124,10 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn two_methods_have_a_response_stream() {
+    fn claims_and_watches_have_a_response_stream() {
         assert_eq!(
             names(|info| info.is_sluice && info.is_stream),
-            ["ClaimRelays", "WatchProject"]
+            ["ClaimRelays", "WatchProject", "WatchProjects"]
         );
     }
 

@@ -28,8 +28,9 @@ pub use idempotency::{ChangeOptions, Created, IdempotencyKey};
 pub use key_records::KeyRecords;
 pub use outbox::Outbox;
 pub use projects::{
-    Destinations, Events, NewProject, NewStreamKey, Projects, SealedChange, SealedDestination,
-    SealedTarget, StoredDestination, StreamKeyRotation, StreamKeys,
+    Destinations, EventRange, Events, NewProject, NewStreamKey, Projects, ResumePoint,
+    SealedChange, SealedDestination, SealedTarget, StoredDestination, StreamKeyRotation,
+    StreamKeys,
 };
 pub use relays::{ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease};
 pub use resource_counts::ResourceCounts;

@@ -6,7 +6,7 @@
 
 use sqlx::Row;
 
-use crate::domain::{RequestOrigin, User};
+use crate::domain::{Id, RequestOrigin, User};
 
 /// A list of columns, each after a prefix: `columns!("s.": id, status)` is
 /// `"s.id, s.status"`.
@@ -38,6 +38,44 @@ macro_rules! owned_by {
     };
 }
 
+/// Reads the rows of a statement with a column that must be one of many ids, which are `$1`:
+/// `fetch_all_in!(tx, ["select … where p.id"], ids, [" and p.name = $2"], [name])`.
+macro_rules! fetch_all_in {
+    (
+        $target:expr, [$($before:tt)+], $ids:expr, [$($after:tt)*],
+        [$($argument:expr),* $(,)?] $(,)?
+    ) => {{
+        let fetched = match $target.executor() {
+            $crate::database::Engine::Postgres(executor) => {
+                let ids: Vec<uuid::Uuid> = $ids.iter().map(|id| id.uuid()).collect();
+                sqlx::query_as::<_, _>(concat!($($before)+, " = any($1)", $($after)*))
+                    .bind(ids)
+                    $(.bind($argument))*
+                    .fetch_all(executor)
+                    .await
+            }
+            $crate::database::Engine::Sqlite(executor) => {
+                sqlx::query_as::<_, _>(concat!(
+                    $($before)+,
+                    " in (select unhex(value) from json_each($1))",
+                    $($after)*
+                ))
+                .bind($crate::repositories::sql::json_ids($ids))
+                $(.bind($argument))*
+                .fetch_all(executor)
+                .await
+            }
+        };
+        fetched.map_err($crate::error::Error::from)
+    }};
+}
+
+/// Ids as a JSON array, of which `unhex` makes values of SQLite.
+pub(crate) fn json_ids<K>(ids: &[Id<K>]) -> String {
+    let ids = ids.iter().map(|id| id.uuid().simple().to_string());
+    serde_json::Value::from_iter(ids).to_string()
+}
+
 /// A statement that locks the rows that it reads until the transaction ends. On SQLite
 /// nothing else writes meanwhile.
 macro_rules! for_share {
@@ -58,7 +96,7 @@ macro_rules! user_columns {
         )
     };
 }
-pub(crate) use {columns, for_share, owned_by, user_columns};
+pub(crate) use {columns, fetch_all_in, for_share, owned_by, user_columns};
 
 impl_from_row!(User: id, email, email_verified, display_name, create_time, update_time);
 

@@ -17,7 +17,12 @@ use super::{
     WatchHub,
     feed::{MAX_EVENTS, ProjectFeed},
 };
-use crate::{database::Database, domain::ProjectId, error::Result, repositories::Events};
+use crate::{
+    database::Database,
+    domain::ProjectId,
+    error::Result,
+    repositories::{EventRange, Events},
+};
 
 /// Feeds that one statement fills.
 const FEED_BATCH_SIZE: usize = 200;
@@ -92,23 +97,23 @@ impl EventPoller {
 
     /// Adds new events to feeds.
     async fn fill(&self, feeds: &[(ProjectId, Arc<ProjectFeed>, i64)]) -> Result<()> {
-        let known: Vec<_> = feeds
+        let unseen: Vec<_> = feeds
             .iter()
-            .map(|(id, feed, head)| (*id, feed.revision().max(head - MAX_EVENTS)))
+            .map(|(id, feed, head)| EventRange {
+                project_id: *id,
+                after: feed.revision().max(head - MAX_EVENTS),
+                until: *head,
+            })
             .collect();
         let mut new_events: HashMap<ProjectId, Vec<_>> = HashMap::new();
-        for (id, event) in self.events.after_each(&known).await? {
+        for (id, event) in self.events.within(&unseen).await? {
             new_events.entry(id).or_default().push(event);
         }
         for (id, feed, head) in feeds {
-            let events = new_events.remove(id).unwrap_or_default();
-            let newest = events
-                .last()
-                .map_or(*head, |event| event.revision.max(*head));
-            for event in events {
+            for event in new_events.remove(id).unwrap_or_default() {
                 feed.push(event);
             }
-            feed.advance_to(newest);
+            feed.advance_to(*head);
         }
         Ok(())
     }

@@ -1,11 +1,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use super::feed::{ProjectFeed, ProjectHead};
+use super::{
+    feed::{ProjectFeed, WatchOptions},
+    wake::Wake,
+};
 use crate::{
-    domain::{Event, ProjectId, UserId},
+    domain::{ProjectId, UserId},
     error::{Error, Result},
 };
 
@@ -33,19 +36,14 @@ struct HubState {
 
 #[derive(Debug, Default)]
 struct Watches {
+    /// The number of the newest watch.
+    newest: u64,
+    /// The watches, each counted as often as its number of projects requires.
     count: u32,
     by_user: HashMap<UserId, u32>,
     by_project: HashMap<ProjectId, (u32, Arc<ProjectFeed>)>,
-}
-
-/// A watch of one project. Dropping the project's last watch drops its feed.
-#[derive(Debug)]
-pub struct ProjectWatch {
-    hub: WatchHub,
-    user: UserId,
-    project_id: ProjectId,
-    feed: Arc<ProjectFeed>,
-    head: watch::Receiver<ProjectHead>,
+    /// The watches of all projects of a user, by their numbers.
+    of_all: HashMap<UserId, HashMap<u64, Arc<Wake>>>,
 }
 
 impl WatchHub {
@@ -60,24 +58,72 @@ impl WatchHub {
         }
     }
 
-    /// Begins a watch of a project by a user; `TooManyWatches` above a limit.
-    pub fn watch(&self, user: UserId, project_id: ProjectId) -> Result<ProjectWatch> {
+    /// Counts a new watch by a user; `TooManyWatches` above a limit. Returns its number.
+    pub(super) fn register(&self, user: UserId) -> Result<u64> {
         let mut watches = self.watches();
-        let of_user = watches.by_user.get(&user).copied().unwrap_or_default();
-        if watches.count >= self.state.limits.total || of_user >= self.state.limits.per_user {
-            return Err(Error::TooManyWatches);
+        watches.newest += 1;
+        self.count(&mut watches, user, 1)?;
+        Ok(watches.newest)
+    }
+
+    /// Counts a watch `more` times, and adds projects to it; returns their feeds.
+    pub(super) fn subscribe(
+        &self,
+        user: UserId,
+        more: u32,
+        ids: &[ProjectId],
+        subscribe: impl Fn(&ProjectFeed),
+    ) -> Result<Vec<(ProjectId, Arc<ProjectFeed>)>> {
+        let mut watches = self.watches();
+        if more > 0 {
+            self.count(&mut watches, user, more)?;
         }
-        watches.count += 1;
-        watches.by_user.insert(user, of_user + 1);
-        let (of_project, feed) = watches.by_project.entry(project_id).or_default();
-        *of_project += 1;
-        Ok(ProjectWatch {
-            hub: self.clone(),
-            user,
-            project_id,
-            head: feed.head(),
-            feed: Arc::clone(feed),
-        })
+        let feeds = ids.iter().map(|id| {
+            let feed = || (0, Arc::new(ProjectFeed::new(*id)));
+            let (count, feed) = watches.by_project.entry(*id).or_insert_with(feed);
+            *count += 1;
+            subscribe(feed);
+            (*id, Arc::clone(feed))
+        });
+        Ok(feeds.collect())
+    }
+
+    /// Removes a project of a watch.
+    pub(super) fn unsubscribe(&self, number: u64, id: ProjectId) {
+        self.watches().release(id, number);
+    }
+
+    /// Adds a watch of all projects of a user.
+    pub(super) fn follow_created(&self, user: UserId, number: u64, wake: Arc<Wake>) {
+        let mut watches = self.watches();
+        watches.of_all.entry(user).or_default().insert(number, wake);
+    }
+
+    /// Removes a watch that counts `weight` times.
+    pub(super) fn unregister<'a>(
+        &self,
+        user: UserId,
+        number: u64,
+        weight: u32,
+        ids: impl Iterator<Item = &'a ProjectId>,
+    ) {
+        let mut watches = self.watches();
+        watches.count -= weight;
+        if let Some(of_user) = watches.by_user.get_mut(&user) {
+            *of_user -= weight;
+            if *of_user == 0 {
+                watches.by_user.remove(&user);
+            }
+        }
+        if let Some(of_user) = watches.of_all.get_mut(&user) {
+            of_user.remove(&number);
+            if of_user.is_empty() {
+                watches.of_all.remove(&user);
+            }
+        }
+        for id in ids {
+            watches.release(*id, number);
+        }
     }
 
     /// The number of watches and their limit.
@@ -104,6 +150,16 @@ impl WatchHub {
             .collect()
     }
 
+    /// The feeds of the projects that have a watch with these options.
+    pub(super) fn feeds_that_want(
+        &self,
+        is_wanted: impl Fn(WatchOptions) -> bool,
+    ) -> HashMap<ProjectId, Arc<ProjectFeed>> {
+        let mut feeds = self.feeds();
+        feeds.retain(|(_, feed)| feed.is_wanted(&is_wanted));
+        feeds.into_iter().collect()
+    }
+
     /// The feeds of these projects, without unwatched ones.
     pub(super) fn feeds_of(
         &self,
@@ -118,102 +174,54 @@ impl WatchHub {
             .collect()
     }
 
+    /// The users of whom all projects are watched.
+    pub(super) fn users_of_all(&self) -> Vec<UserId> {
+        self.watches().of_all.keys().copied().collect()
+    }
+
+    /// Reports a created project to the watches of all projects of its owner.
+    pub(super) fn report_created(&self, owner: UserId, id: ProjectId) {
+        let watches = self.watches();
+        for wake in watches
+            .of_all
+            .get(&owner)
+            .into_iter()
+            .flat_map(HashMap::values)
+        {
+            wake.mark_created(id);
+        }
+    }
+
+    /// Counts a watch `more` times.
+    fn count(&self, watches: &mut Watches, user: UserId, more: u32) -> Result<()> {
+        let limits = self.state.limits;
+        let of_user = watches.by_user.get(&user).copied().unwrap_or_default();
+        let (total, of_user) = (
+            watches.count.saturating_add(more),
+            of_user.saturating_add(more),
+        );
+        if total > limits.total || of_user > limits.per_user {
+            return Err(Error::TooManyWatches);
+        }
+        watches.count = total;
+        watches.by_user.insert(user, of_user);
+        Ok(())
+    }
+
     fn watches(&self) -> MutexGuard<'_, Watches> {
         self.state.watches.lock()
     }
 }
 
-impl ProjectWatch {
-    /// Sets the revision from which the feed holds events, unless it is known.
-    pub fn begin_at(&self, revision: i64) {
-        self.feed.begin_at(revision);
-    }
-
-    /// The project.
-    pub fn project_id(&self) -> ProjectId {
-        self.project_id
-    }
-
-    /// The known state of the project.
-    pub fn head(&mut self) -> ProjectHead {
-        *self.head.borrow_and_update()
-    }
-
-    /// Waits for a change of the state since [`head`](Self::head).
-    pub async fn changed(&mut self) {
-        // Cannot fail: `feed` holds the sender.
-        let _ = self.head.changed().await;
-    }
-
-    /// The events after a revision; `None` if they must be read from the database.
-    pub fn after(&self, revision: i64) -> Option<Vec<Arc<Event>>> {
-        self.feed.after(revision)
-    }
-}
-
-impl Drop for ProjectWatch {
-    fn drop(&mut self) {
-        let mut watches = self.hub.watches();
-        watches.count -= 1;
-        if let Some(of_user) = watches.by_user.get_mut(&self.user) {
-            *of_user -= 1;
-            if *of_user == 0 {
-                watches.by_user.remove(&self.user);
+impl Watches {
+    /// Removes a project of a watch.
+    fn release(&mut self, id: ProjectId, number: u64) {
+        if let Some((count, feed)) = self.by_project.get_mut(&id) {
+            feed.unsubscribe(number);
+            *count -= 1;
+            if *count == 0 {
+                self.by_project.remove(&id);
             }
         }
-        if let Some((of_project, _)) = watches.by_project.get_mut(&self.project_id) {
-            *of_project -= 1;
-            if *of_project == 0 {
-                watches.by_project.remove(&self.project_id);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{WatchHub, WatchLimits};
-    use crate::domain::{ProjectId, UserId};
-
-    #[test]
-    fn watches_are_limited_and_a_dropped_watch_makes_room() {
-        let hub = WatchHub::new(WatchLimits {
-            total: 3,
-            per_user: 2,
-        });
-        let (ada, ben, project) = (
-            UserId::generate(),
-            UserId::generate(),
-            ProjectId::generate(),
-        );
-
-        let first = hub.watch(ada, project).unwrap();
-        let _second = hub.watch(ada, project).unwrap();
-        assert!(hub.watch(ada, project).is_err());
-        let third = hub.watch(ben, project).unwrap();
-        assert!(hub.watch(ben, project).is_err());
-        drop(first);
-        let _fourth = hub.watch(ben, project).unwrap();
-        assert!(hub.watch(ada, project).is_err());
-        drop(third);
-        assert!(hub.watch(ada, project).is_ok());
-    }
-
-    #[test]
-    fn a_feed_is_shared_and_dropped_with_the_last_watch() {
-        let hub = WatchHub::new(WatchLimits {
-            total: 9,
-            per_user: 9,
-        });
-        let project = ProjectId::generate();
-        let first = hub.watch(UserId::generate(), project).unwrap();
-        let second = hub.watch(UserId::generate(), project).unwrap();
-        assert_eq!(hub.feeds().len(), 1);
-
-        drop(first);
-        assert_eq!(hub.feeds_of([project]).len(), 1);
-        drop(second);
-        assert!(hub.feeds().is_empty());
-        assert!(hub.feeds_of([project]).is_empty());
     }
 }

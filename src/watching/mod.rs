@@ -5,13 +5,30 @@
 //! change notifications name, of this process
 //! (`ChangeNotifications`) or of other replicas ([`ReplicaListener`]). At an interval it polls all watched projects, so that a lost
 //! notification only causes a delay. Without watches it sends no query.
+//!
+//! A watch may have many projects. A changed feed puts its project into the set of changed
+//! projects of each watch and wakes it: one set for a watch, whatever the number of its projects.
+//! Three more tasks of each replica find what has no revision, each with few statements for all
+//! watches, and with none if no watch wants it: refused publishes ([`RefusalPoller`]), statistics
+//! ([`StatsPoller`]), and projects that are created while all projects of a user are watched
+//! ([`ProjectDiscovery`]).
 
 mod event_poller;
 mod feed;
 mod hub;
+mod polling;
+mod project_discovery;
+mod refusal_poller;
 mod replica_notifications;
+mod stats_poller;
+mod wake;
+mod watch;
 
 pub use event_poller::EventPoller;
-pub use feed::ProjectHead;
-pub use hub::{ProjectWatch, WatchHub, WatchLimits};
+pub use feed::{ProjectHead, WatchOptions};
+pub use hub::{WatchHub, WatchLimits};
+pub use project_discovery::ProjectDiscovery;
+pub use refusal_poller::RefusalPoller;
 pub use replica_notifications::{ReplicaListener, ReplicaNotifier};
+pub use stats_poller::StatsPoller;
+pub use watch::Watch;

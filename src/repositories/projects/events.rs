@@ -11,13 +11,52 @@ use crate::{
     database::{Batch, Database, DeletedBatch, Engine, Transaction},
     domain::{Change, Event, ProjectId, Tenant, Time},
     error::{Error, Result},
-    repositories::sql::owned_by,
+    repositories::sql::{fetch_all_in, owned_by},
 };
 
 /// The events of projects.
 #[derive(Debug, Clone)]
 pub struct Events {
     pub(crate) database: Database,
+}
+
+/// Whether a watch can resume after a revision of a project.
+#[derive(Debug, Clone, Copy, FromRow)]
+pub struct ResumePoint {
+    /// The project.
+    pub project_id: ProjectId,
+    /// Its current revision.
+    pub revision: i64,
+    /// Whether the next event is stored.
+    pub has_next: bool,
+}
+
+impl ResumePoint {
+    /// Whether all events after revision `after` are stored, as far as is known before they are
+    /// read. Not if `after` is in the future.
+    pub fn allows(&self, after: i64) -> bool {
+        after == self.revision || self.has_next
+    }
+}
+
+/// The events of a project after one revision, up to and including another.
+#[derive(Debug, Clone, Copy)]
+pub struct EventRange {
+    /// The project.
+    pub project_id: ProjectId,
+    /// The revision before the first event.
+    pub after: i64,
+    /// The revision of the last event.
+    pub until: i64,
+}
+
+/// Selects [`ResumePoint`]s of projects `p`, whose next revisions are `asked.next`.
+macro_rules! resume_points {
+    () => {
+        "select p.id as project_id, p.revision, exists (
+             select 1 from events e
+             where e.project_id = p.id and e.revision = asked.next) as has_next"
+    };
 }
 
 /// A row of the table `events`.
@@ -35,106 +74,103 @@ impl Events {
         Self { database }
     }
 
-    /// The revision of a project of the tenant, if all events after revision `after` are
-    /// stored. `ResyncRequired` if not, or if `after` is in the future.
-    pub async fn resume(&self, tenant: Tenant, id: ProjectId, after: i64) -> Result<i64> {
-        let found: Option<(i64, bool)> = fetch_optional!(
-            self.database.reader(),
-            concat!(
-                "select p.revision, exists (
-                     select 1 from events e where e.project_id = p.id and e.revision = $4)
-                 from projects p
-                 where p.id = $1 and ",
-                owned_by!("$2", "$3"),
-            ),
-            [
-                id,
-                tenant.user,
-                tenant.restricted_to,
-                after.saturating_add(1)
-            ]
-        )?;
-        match found.ok_or_else(|| Error::not_found("project", id))? {
-            (revision, has_next) if after == revision || has_next => Ok(revision),
-            _ => Err(Error::ResyncRequired),
-        }
-    }
-
-    /// The events of a project after a revision, at most `limit`.
-    pub async fn after(&self, id: ProjectId, revision: i64, limit: i64) -> Result<Vec<Event>> {
-        fetch_all!(
-            self.database.reader(),
-            "select project_id, revision, create_time, change
-             from events
-             where project_id = $1 and revision > $2
-             order by revision
-             limit $3",
-            [id, revision, limit]
-        )?
-        .into_iter()
-        .map(EventRow::decode)
-        .collect()
-    }
-
-    /// The current revisions of these projects, if they exist.
-    pub async fn heads(&self, ids: &[ProjectId]) -> Result<Vec<(ProjectId, i64)>> {
+    /// The revisions of the tenant's projects among these, each with a revision to resume after.
+    /// Without those that the tenant cannot see.
+    pub async fn resume_points(
+        &self,
+        tenant: Tenant,
+        resumed: &[(ProjectId, i64)],
+    ) -> Result<Vec<ResumePoint>> {
         Ok(match self.database.reader() {
             Engine::Postgres(pool) => {
-                let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-                sqlx::query_as("select id, revision from projects where id = any($1)")
-                    .bind(ids)
-                    .fetch_all(pool)
-                    .await?
+                let (ids, next): (Vec<Uuid>, Vec<i64>) = resumed
+                    .iter()
+                    .map(|(id, after)| (id.uuid(), after.saturating_add(1)))
+                    .unzip();
+                sqlx::query_as(concat!(
+                    resume_points!(),
+                    " from unnest($1::uuid[], $2::bigint[]) as asked (project_id, next)
+                     join projects p on p.id = asked.project_id and ",
+                    owned_by!("$3", "$4"),
+                ))
+                .bind(ids)
+                .bind(next)
+                .bind(tenant.user)
+                .bind(tenant.restricted_to)
+                .fetch_all(pool)
+                .await?
             }
             Engine::Sqlite(pool) => {
-                let ids: Vec<_> = ids.iter().map(|id| id.uuid().simple()).collect();
-                sqlx::query_as(
-                    "select id, revision
-                     from projects
-                     where id in (select unhex(value) from json_each($1))",
-                )
-                .bind(serde_json::to_string(&ids).map_err(Error::internal)?)
+                let resumed: Vec<_> = resumed
+                    .iter()
+                    .map(|(id, after)| (id.uuid().simple(), after.saturating_add(1)))
+                    .collect();
+                // A cross join is not reordered: not all projects of the owner are read.
+                sqlx::query_as(concat!(
+                    resume_points!(),
+                    " from (
+                         select unhex(value ->> 0) as project_id, value ->> 1 as next
+                         from json_each($1)) asked
+                     cross join projects p on p.id = asked.project_id and ",
+                    owned_by!("$2", "$3"),
+                ))
+                .bind(serde_json::to_string(&resumed).map_err(Error::internal)?)
+                .bind(tenant.user)
+                .bind(tenant.restricted_to)
                 .fetch_all(pool)
                 .await?
             }
         })
     }
 
-    /// The events of many projects, each after its revision, in order. An event that cannot
-    /// be read is skipped and logged.
-    pub async fn after_each(&self, seen: &[(ProjectId, i64)]) -> Result<Vec<(ProjectId, Event)>> {
+    /// The current revisions of these projects, if they exist.
+    pub async fn heads(&self, ids: &[ProjectId]) -> Result<Vec<(ProjectId, i64)>> {
+        fetch_all_in!(
+            self.database.reader(),
+            ["select id, revision from projects where id"],
+            ids,
+            [],
+            []
+        )
+    }
+
+    /// The events of many projects in order, each project's within a range. An event that
+    /// cannot be read is skipped and logged.
+    pub async fn within(&self, ranges: &[EventRange]) -> Result<Vec<(ProjectId, Event)>> {
         let rows: Vec<EventRow> = match self.database.reader() {
             Engine::Postgres(pool) => {
-                let (ids, revisions): (Vec<Uuid>, Vec<i64>) = seen
-                    .iter()
-                    .map(|(id, revision)| (id.uuid(), revision))
-                    .unzip();
+                let ids: Vec<Uuid> = ranges.iter().map(|range| range.project_id.uuid()).collect();
+                let after: Vec<i64> = ranges.iter().map(|range| range.after).collect();
+                let until: Vec<i64> = ranges.iter().map(|range| range.until).collect();
                 sqlx::query_as(
                     "select e.project_id, e.revision, e.create_time, e.change
-                     from unnest($1::uuid[], $2::bigint[]) as seen (project_id, revision)
+                     from unnest($1::uuid[], $2::bigint[], $3::bigint[])
+                          as asked (project_id, low, high)
                      join events e
-                       on e.project_id = seen.project_id and e.revision > seen.revision
+                       on e.project_id = asked.project_id
+                      and e.revision > asked.low and e.revision <= asked.high
                      order by e.project_id, e.revision",
                 )
                 .bind(ids)
-                .bind(revisions)
+                .bind(after)
+                .bind(until)
                 .fetch_all(pool)
                 .await?
             }
             Engine::Sqlite(pool) => {
-                let seen: Vec<_> = seen
+                let ranges: Vec<_> = ranges
                     .iter()
-                    .map(|(id, revision)| (id.uuid().simple(), revision))
+                    .map(|range| (range.project_id.uuid().simple(), range.after, range.until))
                     .collect();
                 sqlx::query_as(
                     "select e.project_id, e.revision, e.create_time, e.change
-                     from json_each($1) seen
+                     from json_each($1) asked
                      join events e
-                       on e.project_id = unhex(seen.value ->> 0)
-                      and e.revision > seen.value ->> 1
+                       on e.project_id = unhex(asked.value ->> 0)
+                      and e.revision > asked.value ->> 1 and e.revision <= asked.value ->> 2
                      order by e.project_id, e.revision",
                 )
-                .bind(serde_json::to_string(&seen).map_err(Error::internal)?)
+                .bind(serde_json::to_string(&ranges).map_err(Error::internal)?)
                 .fetch_all(pool)
                 .await?
             }

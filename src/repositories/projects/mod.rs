@@ -16,7 +16,7 @@ pub(super) mod takeover;
 pub use destinations::{
     Destinations, SealedChange, SealedDestination, SealedTarget, StoredDestination,
 };
-pub use events::Events;
+pub use events::{EventRange, Events, ResumePoint};
 pub use projects::{NewProject, Projects};
 pub use stream_keys::{StreamKeyRotation, StreamKeys};
 pub use takeover::NewStreamKey;

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use super::{
@@ -9,8 +11,9 @@ use super::{
 use crate::{
     database::{Database, Pools},
     domain::{
-        AuditContext, EndReason, ListFilter, Name, Page, Project, ProjectId, ProjectSnapshot,
-        ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
+        AuditContext, Destination, EndReason, ListFilter, Name, Page, Project, ProjectId,
+        ProjectSnapshot, ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey,
+        Tenant, Time, UserId,
     },
     error::{Error, Result},
     repositories::{
@@ -18,9 +21,8 @@ use crate::{
         accounts::session_rows::require_active,
         audit_log,
         idempotency::{change_once, create_once},
-        relays::rows::relay_columns,
-        sql::owned_by,
-        streams::rows::{end_active, load_active},
+        sql::{fetch_all_in, owned_by},
+        streams::{live_streams::load_live_streams, rows::end_active},
     },
 };
 
@@ -200,44 +202,76 @@ impl Projects {
         }
     }
 
-    /// A project with its destinations, its live stream and its relays, as of one revision.
-    pub async fn snapshot(&self, tenant: Tenant, id: ProjectId) -> Result<ProjectSnapshot> {
-        let mut tx = self.database.begin_read_only().await?;
-        let project: Option<Project> =
-            fetch_optional!(tx, SELECT_OWNED, [id, tenant.user, tenant.restricted_to])?;
-        let project = project.ok_or_else(|| Error::not_found("project", id))?;
-        let destinations = fetch_all!(
-            tx,
+    /// The ids of the tenant's projects, newest first, at most `limit`.
+    pub async fn ids(&self, tenant: Tenant, limit: i64) -> Result<Vec<ProjectId>> {
+        fetch_scalars!(
+            self.database.reader(),
             concat!(
+                "select p.id from projects p where ",
+                owned_by!("$1", "$2"),
+                " order by p.id desc limit $3",
+            ),
+            [tenant.user, tenant.restricted_to, limit]
+        )
+    }
+
+    /// The projects of these users that were created after a time, each with its owner.
+    pub async fn created_after(
+        &self,
+        owners: &[UserId],
+        time: Time,
+    ) -> Result<Vec<(UserId, ProjectId)>> {
+        fetch_all_in!(
+            self.database.reader(),
+            ["select p.owner_id, p.id
+                 from projects p
+                 where p.delete_time is null and p.create_time > $2 and p.owner_id"],
+            owners,
+            [],
+            [time]
+        )
+    }
+
+    /// Projects with their destinations, live streams and relays, all as of one moment. Without
+    /// those that the tenant cannot see.
+    pub async fn snapshots(
+        &self,
+        tenant: Tenant,
+        ids: &[ProjectId],
+    ) -> Result<Vec<ProjectSnapshot>> {
+        let mut tx = self.database.begin_read_only().await?;
+        let projects: Vec<Project> = fetch_all_in!(
+            tx,
+            [select_projects!(), " where p.id"],
+            ids,
+            [" and ", owned_by!("$2", "$3")],
+            [tenant.user, tenant.restricted_to]
+        )?;
+        let all_destinations: Vec<Destination> = fetch_all_in!(
+            tx,
+            [
                 "select ",
                 destination_columns!(""),
                 " from destinations
-                 where project_id = $1 and delete_time is null
-                 order by id desc",
-            ),
-            [id]
+                 where delete_time is null and project_id"
+            ],
+            ids,
+            [" order by id desc"],
+            []
         )?;
-        let stream = load_active(&mut tx, id).await?;
-        let relays = match &stream {
-            None => Vec::new(),
-            Some(stream) => fetch_all!(
-                tx,
-                concat!(
-                    "select ",
-                    relay_columns!(""),
-                    " from relays
-                     where stream_id = $1
-                     order by destination_id",
-                ),
-                [stream.id]
-            )?,
-        };
-        Ok(ProjectSnapshot {
+        let mut live_streams = load_live_streams(&mut tx, ids).await?;
+
+        let mut destinations: HashMap<ProjectId, Vec<_>> = HashMap::new();
+        for destination in all_destinations {
+            let of_project = destinations.entry(destination.project_id).or_default();
+            of_project.push(destination);
+        }
+        let snapshots = projects.into_iter().map(|project| ProjectSnapshot {
+            destinations: destinations.remove(&project.id).unwrap_or_default(),
+            live: live_streams.remove(&project.id),
             project,
-            destinations,
-            stream,
-            relays,
-        })
+        });
+        Ok(snapshots.collect())
     }
 
     /// Updates a project. Disabling it ends its active stream.

@@ -2,6 +2,7 @@
 
 mod begin_publish;
 mod connections;
+pub(super) mod live_streams;
 mod node_boots;
 mod node_streams;
 mod overdue;

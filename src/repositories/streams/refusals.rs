@@ -1,3 +1,5 @@
+use sqlx::FromRow;
+
 use crate::{
     database::{Batch, Database, DeletedBatch},
     domain::{
@@ -5,11 +7,19 @@ use crate::{
         RefusalReason, Tenant, Time,
     },
     error::Result,
-    repositories::sql::owned_by,
+    repositories::sql::{fetch_all_in, owned_by},
 };
 
 /// The number of refused publishes that are stored per project: the newest ones.
 const MAX_PER_PROJECT: i64 = 100;
+
+/// A refused publish with its project.
+#[derive(FromRow)]
+struct RefusalRow {
+    project_id: ProjectId,
+    #[sqlx(flatten)]
+    refusal: Refusal,
+}
 
 /// Refused publishes, for the owners of the projects.
 #[derive(Debug, Clone)]
@@ -97,6 +107,23 @@ impl Refusals {
                 created.before
             ]
         )
+    }
+
+    /// The refused publishes of these projects after a time, oldest first.
+    pub async fn after(&self, ids: &[ProjectId], time: Time) -> Result<Vec<(ProjectId, Refusal)>> {
+        let rows: Vec<RefusalRow> = fetch_all_in!(
+            self.database.reader(),
+            [
+                "select project_id, id, create_time, reason, node_id, peer_prefix
+                 from refusals
+                 where create_time > $2 and project_id"
+            ],
+            ids,
+            [" order by create_time, id"],
+            [time]
+        )?;
+        let rows = rows.into_iter();
+        Ok(rows.map(|row| (row.project_id, row.refusal)).collect())
     }
 
     /// Deletes a batch of refused publishes from before a time.

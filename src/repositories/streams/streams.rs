@@ -1,11 +1,14 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use super::rows::{load, record, store, stream_columns};
+use super::{
+    live_streams::load_live_streams,
+    rows::{load, record, store, stream_columns},
+};
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
     domain::{
-        AuditContext, CreateTimeRange, EndReason, Page, ProjectId, Stream, StreamId, StreamState,
-        Tenant, Time,
+        AuditContext, CreateTimeRange, EndReason, LiveStream, Page, ProjectId, Stream, StreamId,
+        StreamState, Tenant, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -112,6 +115,13 @@ impl Streams {
             };
             query.fetch_all(pool).await
         })?)
+    }
+
+    /// The streams of these projects that have not ended, with their relays, all as of one
+    /// moment. The caller has checked that they are the tenant's.
+    pub async fn live(&self, ids: &[ProjectId]) -> Result<HashMap<ProjectId, LiveStream>> {
+        let mut tx = self.database.begin_read_only().await?;
+        load_live_streams(&mut tx, ids).await
     }
 
     /// Deletes a batch of streams that ended before a time, with their relays.

@@ -11,6 +11,10 @@ mod response_sender;
 mod service;
 mod sync_messages;
 mod watch;
+mod watch_messages;
+mod watch_progress;
+mod watch_rpcs;
+mod watch_turns;
 
 pub use node_reconciler::{NodeReconciler, SyncOutcome};
 pub use service::StreamService;

@@ -1,22 +1,18 @@
-use tonic::{Request, Response, codegen::BoxStream};
-use tracing::Instrument;
+use tonic::{Request, Response};
 
 use super::{
     messages::{read_list_refusals, read_list_streams, read_stop_stream},
-    response_sender::ResponseSender,
     service::StreamService,
-    watch::{WatchSession, WatchStart, read_watch_project},
 };
 use crate::{
-    auth::{CallAuthorization, Caller},
-    domain::{ProjectId, Tenant, now},
+    auth::Caller,
+    domain::now,
     error::Result,
     proto::v1 as pb,
     services::{fields::read_id, rpc::tenant_and_audit},
-    transport::Connection,
 };
 
-/// The RPCs with which owners control streams and watch projects.
+/// The RPCs with which owners control streams.
 impl StreamService {
     pub(super) async fn get_stream(
         &self,
@@ -89,48 +85,5 @@ impl StreamService {
 
         let stream = Some(stream.into());
         Ok(Response::new(pb::StopStreamResponse { stream }))
-    }
-
-    pub(super) async fn watch_project(
-        &self,
-        request: Request<pb::WatchProjectRequest>,
-    ) -> Result<Response<BoxStream<pb::WatchProjectResponse>>> {
-        let (caller, authorization) = (Caller::of(&request)?, CallAuthorization::of(&request)?);
-        let tenant = caller.tenant()?;
-        let closing = Connection::closing_of(&request);
-        let (id, after_revision) = read_watch_project(request.into_inner())?;
-
-        // Before the project is read, so that no change is missed in between.
-        let project = self.hub.watch(tenant.user, id)?;
-        let start = self.watch_start(tenant, id, after_revision).await?;
-        let (sender, stream) = ResponseSender::channel();
-        let watch = WatchSession {
-            project,
-            events: self.events.clone(),
-            authorization,
-            heartbeat_interval: self.watch_heartbeat,
-            closing,
-            sender,
-        };
-        tokio::spawn(watch.run(start).in_current_span());
-
-        Ok(Response::new(stream))
-    }
-
-    async fn watch_start(
-        &self,
-        tenant: Tenant,
-        id: ProjectId,
-        after_revision: i64,
-    ) -> Result<WatchStart> {
-        if after_revision == 0 {
-            let snapshot = self.projects.snapshot(tenant, id).await?;
-            return Ok(WatchStart::Snapshot(Box::new(snapshot.into())));
-        }
-        let revision = self.events.resume(tenant, id, after_revision).await?;
-        Ok(WatchStart::After {
-            after_revision,
-            revision,
-        })
     }
 }

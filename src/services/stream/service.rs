@@ -64,6 +64,7 @@ impl StreamService {
 implement_service! {
     StreamService as pb::stream_service_server::StreamService {
         type WatchProjectStream = BoxStream<pb::WatchProjectResponse>;
+        type WatchProjectsStream = BoxStream<pb::WatchProjectsResponse>;
         type ClaimRelaysStream = BoxStream<pb::ClaimRelaysResponse>;
         rpc begin_publish(pb::BeginPublishRequest) -> pb::BeginPublishResponse;
         rpc heartbeat_publish(pb::HeartbeatPublishRequest) -> pb::HeartbeatPublishResponse;
@@ -78,6 +79,7 @@ implement_service! {
         rpc list_relays(pb::ListRelaysRequest) -> pb::ListRelaysResponse;
         rpc report_relays(pb::ReportRelaysRequest) -> pb::ReportRelaysResponse;
         rpc watch_project(pb::WatchProjectRequest) -> BoxStream<pb::WatchProjectResponse>;
+        rpc watch_projects(pb::WatchProjectsRequest) -> BoxStream<pb::WatchProjectsResponse>;
         rpc claim_relays(pb::ClaimRelaysRequest) -> BoxStream<pb::ClaimRelaysResponse>;
     }
 }

@@ -1,172 +1,182 @@
+//! The watch of one project or of many: one implementation for both RPCs.
+
 use std::{convert::Infallible, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::response_sender::{ResponseSender, StreamEnd};
+use super::{
+    response_sender::{ResponseSender, StreamEnd},
+    watch_messages::{Update, WatchResponse},
+    watch_progress::{ProjectProgress, WatchProgress},
+};
 use crate::{
     auth::CallAuthorization,
-    domain::{Change, Event, ProjectId, ProjectSnapshot, Time},
-    error::Error,
-    proto::{v1 as pb, v1::watch_project_response::Event as Kind},
-    repositories::Events,
-    services::fields::{Fields, not_negative, timestamp},
-    watching,
+    domain::{ProjectId, Tenant},
+    error::{Error, Result},
+    proto::v1::{self as pb, watch_projects_response::Event as Kind},
+    repositories::{Events, Projects, Streams},
+    watching::Watch,
 };
 
 /// The longest interval between two checks of the caller's authorization.
 const AUTHORIZATION_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many events one query reads.
-const EVENT_BATCH_SIZE: i64 = 100;
+/// How many projects have a turn at once: one query reads what is missing of all of them.
+const TURNS: usize = 25;
 
-/// A message of a watch.
-pub(super) type Message = pb::WatchProjectResponse;
+/// The most projects of a watch of all projects.
+pub(super) const MAX_PROJECTS: usize = 10_000;
 
-/// How a watch begins.
+/// One WatchProject or WatchProjects call: sends the events of each project in order.
 #[derive(Debug)]
-pub(super) enum WatchStart {
-    /// With a snapshot of the project.
-    Snapshot(Box<Message>),
-    /// With the events after one revision, up to another.
-    After { after_revision: i64, revision: i64 },
-}
-
-/// One WatchProject call: sends the events of a project in order.
-#[derive(Debug)]
-pub(super) struct WatchSession {
-    pub project: watching::ProjectWatch,
+pub(super) struct WatchSession<M> {
+    pub tenant: Tenant,
+    pub watch: Watch,
+    pub progress: WatchProgress,
+    /// Whether created projects are added.
+    pub is_of_all: bool,
     pub events: Events,
+    pub projects: Projects,
+    pub streams: Streams,
     pub authorization: CallAuthorization,
     /// The longest interval between two messages.
     pub heartbeat_interval: Duration,
     pub closing: CancellationToken,
-    pub sender: ResponseSender<Message>,
-}
-
-/// The progress of a watch.
-#[derive(Debug)]
-struct Position {
+    pub sender: ResponseSender<M>,
     /// The revision sent last.
-    revision: i64,
+    pub last_revision: i64,
     /// When the last message was sent.
-    time: Instant,
+    pub last_time: Instant,
 }
 
-impl WatchSession {
+impl<M: WatchResponse> WatchSession<M> {
     /// Sends events until the caller closes the stream or an error ends it.
-    pub async fn run(mut self, start: WatchStart) {
-        let mut position = Position {
-            revision: match &start {
-                WatchStart::Snapshot(snapshot) => snapshot.revision,
-                WatchStart::After { after_revision, .. } => *after_revision,
-            },
-            time: Instant::now(),
-        };
-        let Err(end) = self.watch(start, &mut position).await;
+    pub async fn run(mut self) {
+        let Err(end) = self.watch().await;
         if let StreamEnd::Error(cause) = end {
-            self.sender.end(Error::WatchEnded {
-                cause: Box::new(cause),
-                last_revision: position.revision,
+            self.sender.end(match M::IS_SINGLE {
+                false => cause,
+                true => Error::WatchEnded {
+                    cause: Box::new(cause),
+                    last_revision: self.last_revision,
+                },
             });
         }
     }
 
-    async fn watch(
-        &mut self,
-        start: WatchStart,
-        position: &mut Position,
-    ) -> Result<Infallible, StreamEnd> {
-        let present = match start {
-            WatchStart::Snapshot(snapshot) => {
-                let revision = snapshot.revision;
-                self.send(snapshot, position).await?;
-                revision
-            }
-            WatchStart::After { revision, .. } => revision,
-        };
-        self.project.begin_at(present);
-        while position.revision < present {
-            self.send_events(position, present).await?;
-        }
-        let synced = Kind::Synced(pb::WatchSynced {});
-        let synced = Box::new(message(position.revision, None, synced));
-        self.send(synced, position).await?;
-
+    async fn watch(&mut self) -> Result<Infallible, StreamEnd> {
+        let mut is_synced = M::IS_SINGLE;
         loop {
-            let head = self.project.head();
-            if position.revision < head.revision {
-                self.send_events(position, head.revision).await?;
-            } else if head.gone {
-                self.authorization.check()?;
-                return Err(self.not_found().into());
+            self.enqueue_changed()?;
+            let turns = self.progress.next_turns(TURNS);
+            if turns.is_empty() {
+                if !is_synced && self.progress.is_synced() {
+                    self.send_about(None, 0, Kind::Synced(pb::WatchSynced {}))
+                        .await?;
+                    is_synced = true;
+                }
+                self.wait().await?;
             } else {
-                self.wait(position).await?;
+                self.advance(&turns).await?;
             }
         }
     }
 
-    /// Sends the next events, up to the revision `until`.
-    async fn send_events(&mut self, position: &mut Position, until: i64) -> Result<(), StreamEnd> {
-        if let Some(events) = self.project.after(position.revision) {
-            for event in events.iter().take_while(|event| event.revision <= until) {
-                self.send_event(event, position).await?;
-            }
-            return Ok(());
+    /// Gives turns to the projects that have changed, and adds created ones.
+    fn enqueue_changed(&mut self) -> Result<()> {
+        let (changed, created) = self.watch.take_changed();
+        for id in changed {
+            self.progress.enqueue(id);
         }
-        let limit = EVENT_BATCH_SIZE.min(until - position.revision);
-        let id = self.project.project_id();
-        let events = self.events.after(id, position.revision, limit).await?;
-        if events.is_empty() {
-            // They have been deleted in the meantime.
-            return Err(Error::ResyncRequired.into());
+        let created: Vec<_> = created.into_iter().collect();
+        if self.watch.len() + created.len() > MAX_PROJECTS {
+            return Err(Error::TooManyProjects(MAX_PROJECTS));
         }
-        for event in &events {
-            self.send_event(event, position).await?;
+        self.watch.add(&created)?;
+        for id in created {
+            self.progress.add(id, ProjectProgress::created());
         }
         Ok(())
     }
 
-    async fn send_event(
-        &mut self,
-        event: &Event,
-        position: &mut Position,
-    ) -> Result<(), StreamEnd> {
-        if event.revision != position.revision + 1 {
-            return Err(Error::ResyncRequired.into());
-        }
-        self.authorization.check()?;
-        let change = kind(event.change.clone());
-        let changed = Box::new(message(event.revision, Some(event.create_time), change));
-        self.send(changed, position).await?;
-        match event.change {
-            Change::ProjectDeleted => Err(self.not_found().into()),
-            _ => Ok(()),
+    /// Removes a project whose row is deleted, after its last event.
+    pub(super) async fn remove_if_gone(&mut self, id: ProjectId) -> Result<(), StreamEnd> {
+        match self.watch.head(id).gone && self.has_begun(id) && self.unsent(id).is_none() {
+            true => self.remove(id).await,
+            false => Ok(()),
         }
     }
 
-    /// Waits for events, and sends a heartbeat if one is due.
-    async fn wait(&mut self, position: &mut Position) -> Result<(), StreamEnd> {
-        let heartbeat_time = position.time + self.heartbeat_interval;
+    /// Removes a project that the caller cannot see any more, and tells so.
+    pub(super) async fn remove(&mut self, id: ProjectId) -> Result<(), StreamEnd> {
+        self.authorization.check()?;
+        if let Some(progress) = self.progress.get(id)
+            && progress.is_known
+            && !M::IS_SINGLE
+        {
+            let (revision, deleted) = (progress.revision, pb::ProjectDeleted {});
+            self.send_about(Some(id), revision, Kind::ProjectDeleted(deleted))
+                .await?;
+        }
+        self.forget(id)
+    }
+
+    /// Removes a project. The last of the named ones ends the watch.
+    pub(super) fn forget(&mut self, id: ProjectId) -> Result<(), StreamEnd> {
+        let removed = self.progress.remove(id);
+        self.watch.remove(id);
+        match removed.is_some() && self.progress.is_empty() && !self.is_of_all {
+            true => Err(Error::not_found("project", id).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits for changes, and sends a heartbeat if one is due.
+    async fn wait(&mut self) -> Result<(), StreamEnd> {
+        let heartbeat_time = self.last_time + self.heartbeat_interval;
         tokio::select! {
             biased;
             () = self.closing.cancelled() => return Err(Error::Draining.into()),
             () = self.sender.closed() => return Err(StreamEnd::Closed),
-            () = self.project.changed() => {}
+            () = self.watch.changed() => {}
             () = sleep_until(heartbeat_time.min(Instant::now() + AUTHORIZATION_INTERVAL)) => {}
         }
         self.authorization.check()?;
         if heartbeat_time <= Instant::now() {
-            let heartbeat = Kind::Heartbeat(pb::WatchHeartbeat {});
-            let heartbeat = Box::new(message(position.revision, None, heartbeat));
-            self.send(heartbeat, position).await?;
+            let revision = match M::IS_SINGLE {
+                true => self.last_revision,
+                false => 0,
+            };
+            self.send_about(None, revision, Kind::Heartbeat(pb::WatchHeartbeat {}))
+                .await?;
         }
         Ok(())
     }
 
+    /// Sends what is not a change.
+    pub(super) async fn send_about(
+        &mut self,
+        project_id: Option<ProjectId>,
+        revision: i64,
+        event: Kind,
+    ) -> Result<(), StreamEnd> {
+        let update = Update {
+            project_id,
+            revision,
+            create_time: None,
+            event,
+        };
+        self.send(update).await
+    }
+
     /// Sends a message as soon as there is room, while the caller remains authorized.
-    async fn send(&self, message: Box<Message>, position: &mut Position) -> Result<(), StreamEnd> {
-        let revision = message.revision;
+    pub(super) async fn send(&mut self, update: Update) -> Result<(), StreamEnd> {
+        let (project_id, revision) = (update.project_id, update.revision);
+        let Some(message) = M::of(update) else {
+            return Ok(());
+        };
+        self.authorization.check()?;
         let mut sent = std::pin::pin!(self.sender.send(message));
         loop {
             tokio::select! {
@@ -179,73 +189,11 @@ impl WatchSession {
                 () = sleep(AUTHORIZATION_INTERVAL) => self.authorization.check()?,
             }
         }
-        *position = Position {
-            revision,
-            time: Instant::now(),
-        };
+        self.last_time = Instant::now();
+        self.last_revision = revision;
+        if let Some(progress) = project_id.and_then(|id| self.progress.get_mut(id)) {
+            progress.revision = revision;
+        }
         Ok(())
-    }
-
-    fn not_found(&self) -> Error {
-        Error::not_found("project", self.project.project_id())
-    }
-}
-
-/// Reads the project, and the revision after which the watch begins.
-pub(super) fn read_watch_project(
-    message: pb::WatchProjectRequest,
-) -> Result<(ProjectId, i64), Error> {
-    let pb::WatchProjectRequest {
-        project_id,
-        after_revision,
-    } = message;
-    Fields::read_all(|fields| {
-        let id = fields.read("project_id", ProjectId::parse(&project_id));
-        let after_revision = fields.read("after_revision", not_negative(after_revision));
-        id.zip(after_revision)
-    })
-}
-
-impl From<ProjectSnapshot> for Message {
-    fn from(snapshot: ProjectSnapshot) -> Self {
-        let ProjectSnapshot {
-            project,
-            destinations,
-            stream,
-            relays,
-        } = snapshot;
-        let revision = project.revision;
-        let snapshot = pb::ProjectSnapshot {
-            project: Some(project.into()),
-            destinations: destinations.into_iter().map(Into::into).collect(),
-            stream: stream.map(Into::into),
-            relays: relays.into_iter().map(pb::Relay::from).collect(),
-        };
-        message(revision, None, Kind::Snapshot(snapshot))
-    }
-}
-
-fn message(revision: i64, create_time: Option<Time>, event: Kind) -> Message {
-    Message {
-        revision,
-        create_time: create_time.map(timestamp),
-        event: Some(event),
-    }
-}
-
-fn kind(change: Change) -> Kind {
-    match change {
-        Change::Project(project) => Kind::ProjectUpdated(project.into()),
-        Change::ProjectDeleted => Kind::ProjectDeleted(pb::ProjectDeleted {}),
-        Change::Destination(destination) => Kind::DestinationChanged(pb::DestinationChanged {
-            destination_id: destination.id.to_string(),
-            destination: Some(destination.into()),
-        }),
-        Change::DestinationDeleted(id) => Kind::DestinationChanged(pb::DestinationChanged {
-            destination_id: id.to_string(),
-            destination: None,
-        }),
-        Change::Stream(stream) => Kind::StreamChanged(stream.into()),
-        Change::Relay(relay) => Kind::RelayChanged(relay.into()),
     }
 }

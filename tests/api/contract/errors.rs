@@ -69,6 +69,7 @@ fn one_of_each() -> Vec<Error> {
         Error::ResponseNotRead,
         Error::TooManyConnectionCalls,
         Error::MetadataTooLarge,
+        Error::TooManyProjects(1),
         Error::TooManyWatches,
         Error::PasswordQueueFull(Duration::from_secs(1)),
         Error::TooManyAttempts(Duration::from_secs(1)),

@@ -179,6 +179,11 @@ pub fn id_fields() -> Vec<IdField> {
         };
         "StreamService/WatchProject project_id": PROJECT, id =>
             pb::WatchProjectRequest { project_id: id, after_revision: 0 };
+        "StreamService/WatchProjects projects.project_id": PROJECT, id =>
+            pb::WatchProjectsRequest {
+                projects: vec![pb::WatchedProject { project_id: id, after_revision: 0 }],
+                with_stats: false,
+            };
         "StreamService/StartRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
             pb::StartRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned(), ..Default::default() };
         "StreamService/StartRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>

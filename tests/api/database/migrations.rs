@@ -94,6 +94,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "3aa41626a30edb531ca919a6f2702856496b689287df4d8766cb42e4eb8f5613",
     ),
     (
+        "postgres",
+        "19_index_created_projects.sql",
+        "ea95923f024d802b21d713e0f67a142dd9f4e6b0f7037f58c0df246786c1afe5",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -177,6 +182,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "17_keep_repeated_secrets.sql",
         "119a75a642666a764f4867c86e0a90f8f332d715f269c28256b9b5732f8d0519",
+    ),
+    (
+        "sqlite",
+        "19_index_created_projects.sql",
+        "ea95923f024d802b21d713e0f67a142dd9f4e6b0f7037f58c0df246786c1afe5",
     ),
 ];
 

@@ -17,6 +17,7 @@ mod pgbouncer;
 mod postgres;
 mod process;
 mod processes;
+mod projects_watcher;
 mod proxy;
 mod raw_call;
 mod server;
@@ -47,6 +48,7 @@ pub use process::{CommandOutput, Process};
 pub use processes::{
     children, command_line, command_lines, descendants, is_running, send_signal, try_signal,
 };
+pub use projects_watcher::ProjectsWatcher;
 pub use proxy::Proxy;
 pub use raw_call::{OpenCall, RawConnection, connect_from, message_frame, read_status};
 pub use rustix::process::Signal;

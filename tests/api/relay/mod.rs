@@ -15,4 +15,5 @@ mod statement_count;
 mod stream_lifecycle;
 mod tenancy;
 mod validation;
+mod watch_projects;
 mod worker;

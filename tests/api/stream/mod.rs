@@ -33,5 +33,8 @@ mod validation;
 mod watch_ends;
 mod watch_fan_out;
 mod watch_project;
+mod watch_projects;
+mod watch_projects_refusals;
+mod watch_projects_replicas;
 mod watch_refusals;
 mod watch_replicas;

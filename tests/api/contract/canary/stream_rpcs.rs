@@ -278,5 +278,20 @@ impl Recorder {
             after_revision: 0,
         };
         self.call::<()>(Fails, rpc, token, wrong).await;
+
+        let rpc = "StreamService/WatchProjects";
+        let request = |project_id: String, after_revision| pb::WatchProjectsRequest {
+            projects: vec![pb::WatchedProject {
+                project_id,
+                after_revision,
+            }],
+            with_stats: true,
+        };
+        for after_revision in [1, 0] {
+            let request = request(project.to_owned(), after_revision);
+            self.call::<()>(Succeeds, rpc, token, request).await;
+        }
+        let wrong = self.new_secret("secret instead of one of the watched project ids");
+        self.call::<()>(Fails, rpc, token, request(wrong, 0)).await;
     }
 }

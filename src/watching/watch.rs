@@ -1,0 +1,251 @@
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    WatchHub,
+    feed::{ProjectFeed, ProjectHead, WatchOptions},
+    wake::Wake,
+};
+use crate::{
+    domain::{Event, LiveStream, ProjectId, Refusal, Tenant, UserId},
+    error::Result,
+};
+
+/// The number of projects for which a watch counts as one against the limits.
+const PROJECTS_PER_WATCH: usize = 100;
+
+/// A watch of projects. Dropping a project's last watch drops its feed.
+#[derive(Debug)]
+pub struct Watch {
+    hub: WatchHub,
+    number: u64,
+    user: UserId,
+    options: WatchOptions,
+    wake: Arc<Wake>,
+    /// How often it counts.
+    weight: u32,
+    feeds: HashMap<ProjectId, Arc<ProjectFeed>>,
+}
+
+impl Watch {
+    /// Begins a watch by a user, without projects yet; `TooManyWatches` above a limit.
+    pub fn begin(hub: &WatchHub, user: UserId, options: WatchOptions) -> Result<Self> {
+        Ok(Self {
+            number: hub.register(user)?,
+            hub: hub.clone(),
+            user,
+            options,
+            wake: Arc::default(),
+            weight: 1,
+            feeds: HashMap::new(),
+        })
+    }
+
+    /// Adds projects that it does not contain yet; `TooManyWatches` above a limit.
+    pub fn add(&mut self, ids: &[ProjectId]) -> Result<()> {
+        let size = self.feeds.len() + ids.len();
+        let needed = u32::try_from(size.div_ceil(PROJECTS_PER_WATCH)).unwrap_or(u32::MAX);
+        let more = needed.saturating_sub(self.weight);
+        let feeds = self.hub.subscribe(self.user, more, ids, |feed| {
+            feed.subscribe(self.number, Arc::clone(&self.wake), self.options);
+        })?;
+        self.weight += more;
+        self.feeds.extend(feeds);
+        Ok(())
+    }
+
+    /// Reports the projects that its user creates from now on, in
+    /// [`take_changed`](Self::take_changed).
+    pub fn follow_created(&self, tenant: Tenant) {
+        // A restricted key gets no further projects.
+        if tenant.restricted_to.is_none() {
+            let wake = Arc::clone(&self.wake);
+            self.hub.follow_created(self.user, self.number, wake);
+        }
+    }
+
+    /// Removes a project.
+    pub fn remove(&mut self, id: ProjectId) {
+        if self.feeds.remove(&id).is_some() {
+            self.hub.unsubscribe(self.number, id);
+        }
+    }
+
+    /// The number of projects.
+    pub fn len(&self) -> usize {
+        self.feeds.len()
+    }
+
+    /// Whether it has no projects.
+    pub fn is_empty(&self) -> bool {
+        self.feeds.is_empty()
+    }
+
+    /// Takes the projects that have changed since the last call, and those that were created.
+    pub fn take_changed(&self) -> (HashSet<ProjectId>, HashSet<ProjectId>) {
+        let (mut changed, mut created) = self.wake.take();
+        changed.retain(|id| self.feeds.contains_key(id));
+        created.retain(|id| !self.feeds.contains_key(id));
+        (changed, created)
+    }
+
+    /// Waits for a change.
+    pub async fn changed(&self) {
+        self.wake.woken().await;
+    }
+
+    /// Sets the revision from which the feed of a project holds events, unless it is known.
+    pub fn begin_at(&self, id: ProjectId, revision: i64) {
+        if let Some(feed) = self.feeds.get(&id) {
+            feed.begin_at(revision);
+        }
+    }
+
+    /// The known state of a project.
+    pub fn head(&self, id: ProjectId) -> ProjectHead {
+        let feed = self.feeds.get(&id);
+        feed.map(|feed| feed.head()).unwrap_or_default()
+    }
+
+    /// The events of a project after a revision; `None` if they must be read from the
+    /// database.
+    pub fn after(&self, id: ProjectId, revision: i64) -> Option<Vec<Arc<Event>>> {
+        self.feeds.get(&id)?.after(revision)
+    }
+
+    /// The refused publishes of a project after a number, each with its number.
+    pub fn refusals_after(&self, id: ProjectId, number: u64) -> Vec<(u64, Arc<Refusal>)> {
+        let feed = self.feeds.get(&id).filter(|_| self.options.refusals);
+        feed.map(|feed| feed.refusals_after(number))
+            .unwrap_or_default()
+    }
+
+    /// The statistics of a project with their number, if they are newer than a number.
+    pub fn stats_after(&self, id: ProjectId, number: u64) -> Option<(u64, Arc<LiveStream>)> {
+        let feed = self.feeds.get(&id).filter(|_| self.options.stats)?;
+        feed.stats_after(number)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let ids = self.feeds.keys();
+        self.hub
+            .unregister(self.user, self.number, self.weight, ids);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Watch, WatchHub, WatchOptions};
+    use crate::{
+        domain::{ProjectId, Tenant, UserId},
+        watching::WatchLimits,
+    };
+
+    fn hub(total: u32, per_user: u32) -> WatchHub {
+        WatchHub::new(WatchLimits { total, per_user })
+    }
+
+    fn watch(hub: &WatchHub, user: UserId, projects: &[ProjectId]) -> Watch {
+        let mut watch = Watch::begin(hub, user, WatchOptions::default()).unwrap();
+        watch.add(projects).unwrap();
+        watch
+    }
+
+    fn ids(count: usize) -> Vec<ProjectId> {
+        (0..count).map(|_| ProjectId::generate()).collect()
+    }
+
+    #[test]
+    fn watches_are_limited_and_a_dropped_watch_makes_room() {
+        let hub = hub(3, 2);
+        let (ada, ben) = (UserId::generate(), UserId::generate());
+        let begin = |user| Watch::begin(&hub, user, WatchOptions::default());
+
+        let first = begin(ada).unwrap();
+        let _second = begin(ada).unwrap();
+        assert!(begin(ada).is_err());
+        let third = begin(ben).unwrap();
+        assert!(begin(ben).is_err());
+        drop(first);
+        let _fourth = begin(ben).unwrap();
+        assert!(begin(ada).is_err());
+        drop(third);
+        assert!(begin(ada).is_ok());
+    }
+
+    #[test]
+    fn a_watch_counts_once_for_each_started_hundred_projects() {
+        let hub = hub(9, 3);
+        let user = UserId::generate();
+        let mut large = watch(&hub, user, &ids(100));
+        assert_eq!(hub.load().0, 1);
+
+        large.add(&ids(1)).unwrap();
+        assert_eq!(hub.load().0, 2);
+        large.add(&ids(99)).unwrap();
+        let _small = watch(&hub, user, &ids(1));
+        assert_eq!(hub.load().0, 3);
+        assert!(large.add(&ids(1)).is_err());
+        assert_eq!(large.len(), 200);
+
+        drop(large);
+        assert_eq!(hub.load().0, 1);
+    }
+
+    #[test]
+    fn a_feed_is_shared_and_dropped_with_the_last_watch() {
+        let hub = hub(9, 9);
+        let project = ProjectId::generate();
+        let first = watch(&hub, UserId::generate(), &[project]);
+        let mut second = watch(&hub, UserId::generate(), &[project]);
+        assert_eq!(hub.feeds().len(), 1);
+
+        drop(first);
+        assert_eq!(hub.feeds_of([project]).len(), 1);
+        second.remove(project);
+        assert!(hub.feeds().is_empty());
+        assert!(hub.feeds_of([project]).is_empty());
+    }
+
+    #[test]
+    fn a_watch_learns_which_of_its_projects_changed() {
+        let hub = hub(9, 9);
+        let projects = ids(3);
+        let watch = watch(&hub, UserId::generate(), &projects);
+
+        for (_, feed) in hub.feeds_of(projects[..2].iter().copied()) {
+            feed.begin_at(1);
+            feed.advance_to(2);
+        }
+        let (changed, created) = watch.take_changed();
+        assert_eq!(changed, projects[..2].iter().copied().collect());
+        assert!(created.is_empty());
+        assert!(watch.take_changed().0.is_empty());
+    }
+
+    #[test]
+    fn created_projects_are_reported_to_the_watches_of_all_projects_of_their_owner() {
+        let hub = hub(9, 9);
+        let tenant = Tenant {
+            user: UserId::generate(),
+            restricted_to: None,
+        };
+        let of_all = watch(&hub, tenant.user, &[]);
+        of_all.follow_created(tenant);
+        let of_none = watch(&hub, tenant.user, &[]);
+        assert_eq!(hub.users_of_all(), [tenant.user]);
+
+        let created = ProjectId::generate();
+        hub.report_created(tenant.user, created);
+        hub.report_created(UserId::generate(), ProjectId::generate());
+        assert_eq!(of_all.take_changed().1, [created].into());
+        assert!(of_none.take_changed().1.is_empty());
+
+        drop(of_all);
+        assert!(hub.users_of_all().is_empty());
+    }
+}

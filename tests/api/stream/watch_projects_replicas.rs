@@ -1,0 +1,186 @@
+//! WatchProjects of many projects, at several replicas.
+
+use std::collections::HashMap;
+
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tokio::task::JoinSet;
+use tonic::Code;
+
+use super::changes::rename;
+use crate::harness::{
+    Client, Cluster, Engine, Postgres, ProjectsWatcher, Sqlite, TestDatabase, TestServer, User,
+    until_available,
+};
+
+const PROJECTS: usize = 1000;
+
+/// Renames of each project, by writers on two replicas.
+const CHANGES: usize = 4;
+
+/// Creates projects in parallel; returns their ids.
+async fn create_projects(owner: &User, count: usize) -> Vec<String> {
+    let mut ids = Vec::with_capacity(count);
+    while ids.len() < count {
+        let some = (0..20.min(count - ids.len())).map(|_| owner.project());
+        let created = futures_util::future::join_all(some).await;
+        ids.extend(created.into_iter().map(|(project, _)| project.id));
+    }
+    ids
+}
+
+/// Renames projects one after the other, several times.
+async fn write(client: Client, ids: Vec<String>) {
+    for number in 0..CHANGES / 2 {
+        for id in &ids {
+            rename(&client, id, &format!("Name {number}")).await;
+        }
+    }
+}
+
+/// Reads until every project is at its last revision; the watcher checks that no revision is
+/// missing or comes twice.
+async fn read_all(mut watcher: ProjectsWatcher, lasts: HashMap<String, i64>) {
+    for (id, last) in lasts {
+        watcher.read_until(&id, last).await;
+    }
+}
+
+/// A thousand projects in one call, while two replicas change all of them: what the watchers of
+/// both receive has no gap and no duplicate.
+#[rstest]
+#[tokio::test]
+async fn a_watch_of_a_thousand_projects_misses_nothing_and_repeats_nothing(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let flags = ["--caller-burst=1000000", "--db-acquire-timeout=30s"];
+    let server = TestServer::start_with(engine, &flags).await;
+    let there = match engine {
+        Postgres => server.replica().await,
+        // One server at a time uses the file.
+        Sqlite => server.channel.clone(),
+    };
+    let owner = server.user().await;
+    let there = Client::with_token(&there, &owner.tokens.access_token);
+    let sides = [owner.client.clone(), there];
+    let ids = create_projects(&owner, PROJECTS).await;
+    let named: Vec<_> = ids.iter().map(|id| (&**id, 0)).collect();
+
+    let mut watchers = Vec::new();
+    for client in &sides {
+        let (snapshots, watcher) = ProjectsWatcher::start_synced(client, &named).await;
+        assert_eq!(snapshots.len(), PROJECTS);
+        watchers.push(watcher);
+        let (snapshots, watcher) = ProjectsWatcher::start_synced(client, &[]).await;
+        assert_eq!(snapshots.len(), PROJECTS);
+        watchers.push(watcher);
+    }
+    let begin = watchers[0].revisions.clone();
+    let lasts: HashMap<_, _> = begin
+        .iter()
+        .map(|(id, revision)| (id.clone(), revision + CHANGES as i64))
+        .collect();
+    let mut tasks = JoinSet::new();
+    for watcher in watchers {
+        tasks.spawn(read_all(watcher, lasts.clone()));
+    }
+    for client in &sides {
+        for half in ids.chunks(PROJECTS / 2) {
+            tasks.spawn(write(client.clone(), half.to_vec()));
+        }
+    }
+    tasks.join_all().await;
+
+    // The same again, from the database instead of the feeds.
+    let resumed: Vec<_> = begin.iter().map(|(id, after)| (&**id, *after)).collect();
+    for client in &sides {
+        let mut watcher = ProjectsWatcher::start(client, &resumed).await.unwrap();
+        let begun = watcher.read_until_synced().await;
+        assert_eq!(begun.len(), PROJECTS * (CHANGES + 1));
+        assert_eq!(watcher.revisions, lasts);
+    }
+}
+
+/// Reads until the watched process is gone.
+async fn read_until_lost(watcher: &mut ProjectsWatcher) {
+    loop {
+        if let Err(status) = watcher.message().await {
+            let lost = [
+                Code::Unavailable,
+                Code::Unknown,
+                Code::Cancelled,
+                Code::Internal,
+            ];
+            assert!(lost.contains(&status.code()), "{status:?}");
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_resumes_at_another_replica_after_its_own_is_killed() {
+    const WATCHED: usize = 50;
+    let settings = [("SLUICE_CALLER_BURST", "1000000")];
+    let database = TestDatabase::create(Postgres).await;
+    let mut cluster = Cluster::start(database, 2, &settings).await;
+    let request = pb::SignUpRequest {
+        email: "ada@example.com".to_owned(),
+        password: "correct horse battery staple".to_owned(),
+        display_name: "Ada".to_owned(),
+        request_id: String::new(),
+    };
+    let mut auth = Client::anonymous(&cluster.replicas.channel(0)).auth;
+    let token = auth.sign_up(request).await.unwrap().into_inner().tokens;
+    let token = token.unwrap().access_token;
+    let client =
+        |cluster: &Cluster, number| Client::with_token(&cluster.replicas.channel(number), &token);
+    let mut ids = Vec::new();
+    for _ in 0..WATCHED {
+        let request = pb::CreateProjectRequest {
+            name: "Show".to_owned(),
+            ..Default::default()
+        };
+        let mut projects = client(&cluster, 0).project;
+        let created = projects.create_project(request).await.unwrap();
+        ids.push(created.into_inner().project.unwrap().id);
+    }
+    let named: Vec<_> = ids.iter().map(|id| (&**id, 0)).collect();
+    let here = client(&cluster, 0);
+    let (_, mut watcher) = ProjectsWatcher::start_synced(&here, &named).await;
+    let mut lasts = watcher.revisions.clone();
+
+    for killed in [0, 1, 0] {
+        // The survivor writes before, during and after the kill.
+        let survivor = client(&cluster, killed + 1);
+        let writing = {
+            let (survivor, ids) = (survivor.clone(), ids.clone());
+            tokio::spawn(async move {
+                for number in 0..CHANGES {
+                    for id in &ids {
+                        rename(&survivor, id, &format!("Name {number}")).await;
+                    }
+                }
+            })
+        };
+        let (mut before, ()) = tokio::join!(
+            async {
+                read_until_lost(&mut watcher).await;
+                watcher
+            },
+            cluster.kill(killed)
+        );
+        let seen: Vec<_> = before.revisions.drain().collect();
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|(id, revision)| (&**id, *revision))
+            .collect();
+        // The watcher checks that each project goes on with the next revision.
+        let resumed = until_available(|| ProjectsWatcher::start(&survivor, &seen)).await;
+        watcher = resumed.unwrap();
+        writing.await.unwrap();
+        for (id, last) in &mut lasts {
+            *last += CHANGES as i64;
+            watcher.read_until(id, *last).await;
+        }
+    }
+}
