@@ -6,9 +6,10 @@ use std::{env, error::Error, fs, path::Path, path::PathBuf};
 
 use protox::prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor, Value};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "sluice/v1/auth.proto",
     "sluice/v1/error.proto",
+    "sluice/v1/operator.proto",
     "sluice/v1/project.proto",
     "sluice/v1/relay.proto",
     "sluice/v1/stream.proto",

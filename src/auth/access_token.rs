@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The longest token that is parsed, in bytes. Tokens of this server are shorter than 700.
+/// The longest token that is parsed, in bytes. Tokens of this server are shorter than 1000.
 const MAX_TOKEN_BYTES: usize = 4096;
 
 /// Issues and verifies access tokens. A clone shares the keys and the cache.
@@ -117,9 +117,9 @@ impl AccessTokens {
             return None;
         }
 
-        let (caller, expire_time) = (claims.caller(), claims.expire_time()?);
+        let (caller, expire_time) = (claims.caller()?, claims.expire_time()?);
         let token = CachedToken {
-            caller,
+            caller: caller.clone(),
             expire_time,
             key_id: key.id.as_str().into(),
         };
@@ -181,7 +181,7 @@ mod tests {
     use super::{AccessTokens, TokenSettings};
     use crate::{
         auth::{Caller, SigningKeys, Subject},
-        domain::{ApiKeyId, Scope, Secret, SessionId, UserId, now},
+        domain::{ApiKeyId, NodeId, Scope, Secret, SessionId, UserId, now},
     };
 
     const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -251,7 +251,11 @@ mod tests {
             restricted: true,
         };
         for keys in [secret_key(), pem_keys([PEM])] {
-            for subject in [caller().subject, program, Subject::Operator { key }] {
+            let [operator, bound] = [None, Some("node-1")].map(|node| Subject::Operator {
+                key,
+                node: node.map(|node| NodeId::parse(node).unwrap()),
+            });
+            for subject in [caller().subject, program.clone(), operator, bound] {
                 let caller = Caller {
                     subject,
                     ..caller()

@@ -20,7 +20,9 @@ mod invalid;
 mod invisible_characters;
 mod key_record;
 mod name;
+mod node;
 mod node_reconciliation;
+mod operator;
 mod password;
 mod peer_address;
 mod platform;
@@ -58,7 +60,12 @@ pub use id::{
 pub use invalid::{Invalid, Violation};
 pub use key_record::{KeyPurpose, KeyRecord};
 pub use name::Name;
+pub use node::{Node, NodeId, Worker};
 pub use node_reconciliation::{NodeConnection, NodeReconciliation, NodeReport, UnmatchedAction};
+pub use operator::{
+    AuditFilter, LiveStream, OperatorAuditEvent, OperatorKey, OperatorKeyState,
+    TimeRange, UserAccount, UserFilter, UserState,
+};
 pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
 pub use platform::Platform;

@@ -42,10 +42,13 @@ impl Error {
             Self::ScopeMissing(_) => (Code::PermissionDenied, Reason::ScopeMissing),
             Self::SessionRequired => (Code::PermissionDenied, Reason::SessionRequired),
             Self::ApiKeyRestricted => (Code::PermissionDenied, Reason::ApiKeyRestricted),
+            Self::NodeMismatch(_) => (Code::PermissionDenied, Reason::NodeMismatch),
+            Self::AccountSuspended => (Code::PermissionDenied, Reason::AccountSuspended),
             Self::StreamKeyInvalid => (Code::PermissionDenied, Reason::StreamKeyInvalid),
             Self::NotFound { .. } => (Code::NotFound, Reason::ResourceNotFound),
             Self::EmailTaken => (Code::AlreadyExists, Reason::EmailTaken),
             Self::PublishRefused(cause) => match cause {
+                RefusalCause::Suspended => (Code::PermissionDenied, Reason::AccountSuspended),
                 RefusalCause::Conflict => (Code::AlreadyExists, Reason::PublishConflict),
                 RefusalCause::Disabled => (Code::FailedPrecondition, Reason::ProjectDisabled),
                 RefusalCause::Held(_) => (Code::FailedPrecondition, Reason::PublishHeld),
@@ -148,9 +151,13 @@ impl Error {
             | Self::ScopeMissing(_)
             | Self::SessionRequired
             | Self::ApiKeyRestricted
+            | Self::NodeMismatch(_)
+            | Self::AccountSuspended
             | Self::StreamKeyInvalid
             | Self::EmailTaken
-            | Self::PublishRefused(RefusalCause::Conflict | RefusalCause::KeyReplaced)
+            | Self::PublishRefused(
+                RefusalCause::Suspended | RefusalCause::Conflict | RefusalCause::KeyReplaced,
+            )
             | Self::ResyncRequired
             | Self::WatchEnded { .. }
             | Self::ConcurrentChange
@@ -193,6 +200,7 @@ impl Error {
     fn metadata(&self) -> std::collections::HashMap<String, String> {
         match self {
             Self::ScopeMissing(scope) => [("scope".to_owned(), scope.as_str().to_owned())].into(),
+            Self::NodeMismatch(node_id) => [("node_id".to_owned(), node_id.to_string())].into(),
             Self::RequestTooLarge(max_bytes) => {
                 [("max_bytes".to_owned(), max_bytes.to_string())].into()
             }

@@ -18,8 +18,9 @@ mod sql;
 mod streams;
 
 pub use accounts::{
-    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewUser, RevocationCursor,
-    Sessions, SignedIn, TokenRevocations, Users, VerifiedCredential,
+    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewOperatorKey, NewUser,
+    OperatorKeys, RevocationCursor, Sessions, SignedIn, TokenRevocations, UserAccounts, Users,
+    VerifiedCredential,
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};
@@ -30,7 +31,9 @@ pub use projects::{
     Destinations, Events, NewProject, NewStreamKey, Projects, SealedChange, SealedDestination,
     SealedTarget, StoredDestination, StreamKeys,
 };
-pub use relays::{ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease};
+pub use relays::{
+    ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease, Workers,
+};
 pub use resource_counts::ResourceCounts;
 pub use sealed_columns::{SealedColumn, SealedValue};
-pub use streams::{PublishAttempt, Publishing, Refusals, Streams};
+pub use streams::{LiveStreams, Nodes, PublishAttempt, Publishing, Refusals, Streams};

@@ -2,12 +2,15 @@
 
 mod begin_publish;
 mod connections;
+mod live_streams;
 mod node_boots;
 mod node_streams;
+mod nodes;
 mod overdue;
 mod publishing;
 mod refusals;
 pub(super) mod rows;
+mod suspended;
 #[expect(
     clippy::module_inception,
     reason = "the repository of the group's own noun"
@@ -15,6 +18,8 @@ pub(super) mod rows;
 mod streams;
 
 pub use begin_publish::PublishAttempt;
+pub use live_streams::LiveStreams;
+pub use nodes::Nodes;
 pub use publishing::Publishing;
 pub use refusals::Refusals;
 pub use streams::Streams;

@@ -31,7 +31,7 @@ impl AuthService {
         let (hash, audit) = (secret.hash(), audit.with_resource(id));
         let created = self
             .api_keys
-            .create(id, Some(user), &key, &hash, &audit, now())
+            .create(id, user, &key, &hash, &audit, now())
             .await?;
 
         Ok(Response::new(pb::CreateApiKeyResponse {
