@@ -12,6 +12,7 @@ mod edge;
 mod harness;
 mod kills;
 mod lifecycle;
+mod operator;
 mod operations;
 mod project;
 mod readme;

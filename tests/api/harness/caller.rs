@@ -134,47 +134,43 @@ impl TestServer {
         scopes: &[Scope],
         expire_time: Option<Time>,
     ) -> String {
+        let (_, secret) = self.operator_key(scopes, None, expire_time).await;
+        exchange(&self.channel, &secret).await
+    }
+
+    /// A client with an operator key of these scopes that is bound to a node.
+    pub async fn operator_of_node(&self, node_id: &str, scopes: &[Scope]) -> Client {
+        let (_, secret) = self.operator_key(scopes, Some(node_id), None).await;
+        let token = exchange(&self.channel, &secret).await;
+        Client::with_token(&self.channel, &token)
+    }
+
+    /// Creates an operator key at the database, as `sluice admin create-api-key` does; returns its
+    /// id and its secret.
+    pub async fn operator_key(
+        &self,
+        scopes: &[Scope],
+        node_id: Option<&str>,
+        expire_time: Option<Time>,
+    ) -> (String, String) {
+        let options: DatabaseOptions = config(&self.database, &[]).database();
+        let database = Database::open(&options);
         let id = ApiKeyId::generate();
         let secret = ApiKeySecret::generate(id);
         let key = NewOperatorKey {
             id,
             display_name: Name::parse("operator").unwrap(),
             scopes: scopes.iter().copied().collect::<Scopes>(),
-            node_id: None,
+            node_id: node_id.map(|node_id| NodeId::parse(node_id).unwrap()),
             expire_time,
             secret_hash: secret.hash(),
             idempotency: None,
         };
-        self.store_operator_key(&key).await;
-        exchange(&self.channel, secret.expose()).await
-    }
-
-    /// A client with an operator key of these scopes that is bound to a node.
-    pub async fn operator_of_node(&self, node_id: &str, scopes: &[Scope]) -> Client {
-        let id = ApiKeyId::generate();
-        let secret = ApiKeySecret::generate(id);
-        let key = NewOperatorKey {
-            id,
-            display_name: Name::parse(node_id).unwrap(),
-            scopes: scopes.iter().copied().collect::<Scopes>(),
-            node_id: Some(NodeId::parse(node_id).unwrap()),
-            expire_time: None,
-            secret_hash: secret.hash(),
-            idempotency: None,
-        };
-        self.store_operator_key(&key).await;
-        let token = exchange(&self.channel, secret.expose()).await;
-        Client::with_token(&self.channel, &token)
-    }
-
-    /// Stores an operator key at the database, as `sluice admin create-api-key` does.
-    async fn store_operator_key(&self, key: &NewOperatorKey) {
-        let options: DatabaseOptions = config(&self.database, &[]).database();
-        let database = Database::open(&options);
         let keys = OperatorKeys::new(database.clone());
         let audit = AuditContext::for_user("CreateOperatorKey", None, RequestOrigin::default());
-        keys.create(key, &audit, now()).await.unwrap();
+        keys.create(&key, &audit, now()).await.unwrap();
         database.close().await;
+        (id.to_string(), secret.expose().to_owned())
     }
 
     /// A media server.
