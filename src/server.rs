@@ -26,8 +26,7 @@ use crate::{
     proto::{
         DESCRIPTORS,
         v1::{
-            auth_service_server::AuthServiceServer,
-            operator_service_server::OperatorServiceServer,
+            auth_service_server::AuthServiceServer, operator_service_server::OperatorServiceServer,
             project_service_server::ProjectServiceServer,
             stream_service_server::StreamServiceServer,
         },

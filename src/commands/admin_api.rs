@@ -198,7 +198,7 @@ pub(super) fn run(command: ApiCommand) -> Result<(), CommandError> {
                 scopes,
                 expire_time: expire_after.map(|after| (SystemTime::now() + after).into()),
                 node_id,
-                request_id: Uuid::new_v4().to_string(),
+                request_id: Uuid::now_v7().to_string(),
             };
             with_client(&resolve(settings)?, async |mut client| {
                 let created = client.create_operator_key(request).await?.into_inner();

@@ -64,12 +64,8 @@ fn operator_key(config: &OperatorConfig) -> anyhow::Result<Secret> {
     }
     let file = config.operator_key_file.as_deref().unwrap_or("".as_ref());
     let text = fs::read_to_string(file);
-    let text = text.with_context(|| {
-        format!(
-            "cannot read {} (SLUICE_OPERATOR_KEY_FILE)",
-            file.display()
-        )
-    })?;
+    let text =
+        text.with_context(|| format!("cannot read {} (SLUICE_OPERATOR_KEY_FILE)", file.display()))?;
     Ok(Secret::new(text.trim()))
 }
 

@@ -47,7 +47,15 @@ fn state(name: &str, prefix: &str) -> String {
 
 impl TableRow for pb::OperatorKey {
     const HEADINGS: &'static [&'static str] = &[
-        "ID", "NAME", "STATE", "SCOPES", "NODE", "CREATED", "EXPIRES", "LAST USED", "CREATOR",
+        "ID",
+        "NAME",
+        "STATE",
+        "SCOPES",
+        "NODE",
+        "CREATED",
+        "EXPIRES",
+        "LAST USED",
+        "CREATOR",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -67,7 +75,14 @@ impl TableRow for pb::OperatorKey {
 
 impl TableRow for pb::UserAccount {
     const HEADINGS: &'static [&'static str] = &[
-        "ID", "EMAIL", "NAME", "STATE", "CREATED", "SUSPENDED", "PROJECTS", "LIVE",
+        "ID",
+        "EMAIL",
+        "NAME",
+        "STATE",
+        "CREATED",
+        "SUSPENDED",
+        "PROJECTS",
+        "LIVE",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -101,7 +116,13 @@ impl TableRow for pb::Node {
 
 impl TableRow for pb::Worker {
     const HEADINGS: &'static [&'static str] = &[
-        "WORKER", "NODE", "RELAYS", "CAPACITY", "CREATED", "LAST CLAIM", "KEY",
+        "WORKER",
+        "NODE",
+        "RELAYS",
+        "CAPACITY",
+        "CREATED",
+        "LAST CLAIM",
+        "KEY",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -119,7 +140,13 @@ impl TableRow for pb::Worker {
 
 impl TableRow for pb::LiveStream {
     const HEADINGS: &'static [&'static str] = &[
-        "STREAM", "USER", "PROJECT", "NODE", "CREATED", "LAST SEEN", "RELAYS",
+        "STREAM",
+        "USER",
+        "PROJECT",
+        "NODE",
+        "CREATED",
+        "LAST SEEN",
+        "RELAYS",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -138,7 +165,13 @@ impl TableRow for pb::LiveStream {
 
 impl TableRow for pb::OperatorAuditEvent {
     const HEADINGS: &'static [&'static str] = &[
-        "TIME", "ACTION", "RESULT", "USER", "RESOURCE", "OPERATOR KEY", "ADDRESS",
+        "TIME",
+        "ACTION",
+        "RESULT",
+        "USER",
+        "RESOURCE",
+        "OPERATOR KEY",
+        "ADDRESS",
     ];
 
     fn cells(&self) -> Vec<String> {

@@ -4,8 +4,8 @@ use clap::{Args, Command};
 
 use super::error::CommandError;
 use crate::config::{
-    Config, CopyTarget, ENV_FILE, EdgeConfig, OperatorConfig, Resolved, Selection, SettingGroup, Settings,
-    Variables,
+    Config, CopyTarget, ENV_FILE, EdgeConfig, OperatorConfig, Resolved, Selection, SettingGroup,
+    Settings, Variables,
 };
 
 /// Reads and checks the settings of a command.

@@ -63,8 +63,8 @@ pub use name::Name;
 pub use node::{Node, NodeId, Worker};
 pub use node_reconciliation::{NodeConnection, NodeReconciliation, NodeReport, UnmatchedAction};
 pub use operator::{
-    AuditFilter, LiveStream, OperatorAuditEvent, OperatorKey, OperatorKeyState,
-    TimeRange, UserAccount, UserFilter, UserState,
+    AuditFilter, LiveStream, OperatorAuditEvent, OperatorKey, OperatorKeyState, TimeRange,
+    UserAccount, UserFilter, UserState,
 };
 pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};

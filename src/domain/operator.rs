@@ -1,8 +1,6 @@
 //! What operators see and filter.
 
-use super::{
-    ApiKeyId, AuditEvent, Email, NodeId, Scopes, Stream, Time, User, UserId,
-};
+use super::{ApiKeyId, AuditEvent, Email, NodeId, Scopes, Stream, Time, User, UserId};
 
 /// A key of a media server, a relay worker or an operator.
 #[derive(Debug, Clone)]

@@ -9,8 +9,8 @@ use crate::{
     domain::{Time, now},
     error::Result,
     repositories::{
-        AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Nodes,
-        Outbox, Publishing, Refusals, Sessions, Streams, TokenRevocations, Workers,
+        AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Nodes, Outbox,
+        Publishing, Refusals, Sessions, Streams, TokenRevocations, Workers,
     },
     telemetry::metrics::JobTimer,
 };

@@ -1,5 +1,5 @@
 use chrono::TimeDelta;
-use sqlx::{FromRow, Row};
+use sqlx::Row;
 use uuid::Uuid;
 
 use crate::{

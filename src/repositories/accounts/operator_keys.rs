@@ -8,9 +8,7 @@ use crate::{
         Time,
     },
     error::{Error, Result},
-    repositories::{
-        Created, IdempotencyKey, audit_log, idempotency::create_once, sql::for_share,
-    },
+    repositories::{Created, IdempotencyKey, audit_log, idempotency::create_once, sql::for_share},
 };
 
 /// Keys of media servers, relay workers and operators.

@@ -1,4 +1,3 @@
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{api_keys, session_rows::require_active};
@@ -90,12 +89,7 @@ impl UserAccounts {
 
     /// Suspends an account: its sessions and API keys end. Returns their ids. Changes nothing if
     /// it is suspended already.
-    pub async fn suspend(
-        &self,
-        id: UserId,
-        audit: &AuditContext,
-        now: Time,
-    ) -> Result<Vec<Uuid>> {
+    pub async fn suspend(&self, id: UserId, audit: &AuditContext, now: Time) -> Result<Vec<Uuid>> {
         self.database
             .transaction(|mut tx| async move {
                 // Locks the account: no call can sign in from now on.

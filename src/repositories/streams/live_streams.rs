@@ -1,4 +1,4 @@
-use sqlx::{FromRow, Row};
+use sqlx::Row;
 
 use super::rows::stream_columns;
 use crate::{

@@ -10,12 +10,12 @@ mod overdue;
 mod publishing;
 mod refusals;
 pub(super) mod rows;
-mod suspended;
 #[expect(
     clippy::module_inception,
     reason = "the repository of the group's own noun"
 )]
 mod streams;
+mod suspended;
 
 pub use begin_publish::PublishAttempt;
 pub use live_streams::LiveStreams;

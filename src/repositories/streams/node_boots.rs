@@ -65,7 +65,13 @@ async fn record_report(
          on conflict (node_id) do update
          set boot_id = excluded.boot_id, boot_time = excluded.boot_time,
              last_report_time = excluded.last_report_time",
-        [Uuid::now_v7(), node_id, &boot.boot_id, boot.create_time, now]
+        [
+            Uuid::now_v7(),
+            node_id,
+            &boot.boot_id,
+            boot.create_time,
+            now
+        ]
     )
 }
 

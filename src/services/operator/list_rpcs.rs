@@ -1,7 +1,9 @@
 use tonic::{Request, Response};
 
 use super::{
-    messages::{read_list_audit_events, read_list_live_streams, read_list_nodes, read_list_workers},
+    messages::{
+        read_list_audit_events, read_list_live_streams, read_list_nodes, read_list_workers,
+    },
     service::OperatorService,
 };
 use crate::{auth::Caller, domain::now, error::Result, proto::v1 as pb};
@@ -32,7 +34,10 @@ impl OperatorService {
         let caller = Caller::of(&request)?.operator_key()?;
         let (node_id, list) = read_list_workers(request.into_inner(), caller, &self.page_tokens)?;
 
-        let workers = self.workers.list(node_id.as_ref(), list.page, now()).await?;
+        let workers = self
+            .workers
+            .list(node_id.as_ref(), list.page, now())
+            .await?;
 
         let (workers, next_page_token) = self.page_tokens.page(&list, workers, |row| row.id);
         Ok(Response::new(pb::ListWorkersResponse {

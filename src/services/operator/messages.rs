@@ -57,7 +57,9 @@ impl CreateOperatorKey {
             let content = [
                 display_name.as_str(),
                 &scopes.to_string(),
-                &expire_time.map(|time| time.to_rfc3339()).unwrap_or_default(),
+                &expire_time
+                    .map(|time| time.to_rfc3339())
+                    .unwrap_or_default(),
                 node_id.as_ref().map(NodeId::as_str).unwrap_or_default(),
             ];
             let content = content.join("\n");

@@ -89,6 +89,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "0ae81813b67611e8a324bbbf1b1efb0f1de48d731e53955da12dfb447207167e",
     ),
     (
+        "postgres",
+        "18_add_operators.sql",
+        "87708c31481012928234afb1a372abe9e569eb9a612780dbf70bf482ba640834",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -167,6 +172,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "16_index_ended_streams.sql",
         "0ae81813b67611e8a324bbbf1b1efb0f1de48d731e53955da12dfb447207167e",
+    ),
+    (
+        "sqlite",
+        "18_add_operators.sql",
+        "4f9cefcf013b78b2e0fc81eb2e9f1c7b737df7b807d81d74512b7cfdafdd1dc0",
     ),
 ];
 

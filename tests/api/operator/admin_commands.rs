@@ -58,7 +58,13 @@ async fn an_operator_creates_lists_and_revokes_keys(#[values(Sqlite, Postgres)] 
     let listed = printed(&fixture, &list).await;
     let lines: Vec<_> = listed.lines().collect();
     assert_eq!(lines.len(), 2, "{listed}");
-    for text in [&*key.id, "media server 1", "ACTIVE", "streams:publish,relays:work", "n1"] {
+    for text in [
+        &*key.id,
+        "media server 1",
+        "ACTIVE",
+        "streams:publish,relays:work",
+        "n1",
+    ] {
         assert!(lines[1].contains(text), "{text}: {listed}");
     }
     assert!(!listed.contains(secret));
@@ -148,9 +154,19 @@ async fn an_error_names_the_setting_or_the_argument_and_the_remedy() {
         .await;
     for (key, arguments, code, text) in [
         ("", &["list-users"][..], 2, "SLUICE_OPERATOR_KEY must"),
-        ("slk_wrong", &["list-users"], 2, "neither revoked nor expired"),
+        (
+            "slk_wrong",
+            &["list-users"],
+            2,
+            "neither revoked nor expired",
+        ),
         (&*media, &["list-users"], 2, "operator:read"),
-        (&*fixture.secret, &["get-user", "--user-id=1"], 2, "user_id must"),
+        (
+            &*fixture.secret,
+            &["get-user", "--user-id=1"],
+            2,
+            "user_id must",
+        ),
         (
             &*fixture.secret,
             &["get-user", "--email=nobody@example.com"],
@@ -183,7 +199,12 @@ async fn a_server_that_cannot_be_reached_is_named() {
 #[tokio::test]
 async fn the_operator_key_can_be_in_a_file() {
     let fixture = Fixture::start(Sqlite).await;
-    let file = fixture.server.database.directory.path().join("operator.key");
+    let file = fixture
+        .server
+        .database
+        .directory
+        .path()
+        .join("operator.key");
     std::fs::write(&file, format!("{}\n", fixture.secret)).unwrap();
     let server = format!("http://{}", fixture.server.address);
     let settings = [

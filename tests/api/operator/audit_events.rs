@@ -38,13 +38,21 @@ async fn every_action_of_an_operator_names_the_key_and_its_target(
         "CreateOperatorKey",
     ];
     assert_eq!(actions(&events), expected);
-    let targets = [("", &*key.id), (&*ada.user.id, ""), (&*ada.user.id, ""), ("", &*key.id)];
+    let targets = [
+        ("", &*key.id),
+        (&*ada.user.id, ""),
+        (&*ada.user.id, ""),
+        ("", &*key.id),
+    ];
     for (entry, (user_id, resource_id)) in events.iter().zip(targets) {
         let event = entry.event.as_ref().unwrap();
         assert_eq!(event.api_key_id, fixture.key_id);
         assert_eq!(entry.operator_key_display_name, "operator");
         assert_eq!(event.result, "OK");
-        assert_eq!((&*entry.user_id, &*event.resource_id), (user_id, resource_id));
+        assert_eq!(
+            (&*entry.user_id, &*event.resource_id),
+            (user_id, resource_id)
+        );
         assert_ne!(event.peer_address, "");
     }
 }
@@ -118,7 +126,10 @@ async fn a_list_of_audit_events_is_filtered_by_user_action_and_time(
         action: "SignUp".to_owned(),
         ..Default::default()
     };
-    assert_eq!(actions(&fixture.events(signed_up.clone()).await), ["SignUp"; 2]);
+    assert_eq!(
+        actions(&fixture.events(signed_up.clone()).await),
+        ["SignUp"; 2]
+    );
     let signed_up_ada = pb::OperatorServiceListAuditEventsRequest {
         user_id: ada.user.id.clone(),
         ..signed_up
@@ -131,7 +142,13 @@ async fn a_list_of_audit_events_is_filtered_by_user_action_and_time(
         ..Default::default()
     };
     assert_eq!(fixture.events(before).await, all[1..]);
-    backdate(&fixture.server.database, "audit_events", "create_time", "2 hours").await;
+    backdate(
+        &fixture.server.database,
+        "audit_events",
+        "create_time",
+        "2 hours",
+    )
+    .await;
     let after = pb::OperatorServiceListAuditEventsRequest {
         created_after: newest,
         ..Default::default()

@@ -58,7 +58,7 @@ impl Fixture {
             owner,
             keys: keys.try_into().unwrap(),
             streams: streams.try_into().unwrap(),
-            nodes: nodes.try_into().unwrap(),
+            nodes: <[Client; 2]>::try_from(nodes).ok().unwrap(),
         }
     }
 
@@ -125,10 +125,7 @@ async fn end(
     client.stream.clone().end_publish(request).await
 }
 
-async fn sync(
-    client: &Client,
-    node_id: &str,
-) -> Result<Response<pb::SyncNodeResponse>, Status> {
+async fn sync(client: &Client, node_id: &str) -> Result<Response<pb::SyncNodeResponse>, Status> {
     let request = pb::SyncNodeRequest {
         node_id: node_id.to_owned(),
         boot_id: "b1".to_owned(),
@@ -187,7 +184,9 @@ async fn a_bound_key_reports_for_no_other_node_and_touches_nothing(
     fixture.assert_mismatch(begun).await;
     // The connection that holds the stream, as the thief of a key could report it.
     let holder = || publisher("n2", "c1");
-    fixture.assert_mismatch(heartbeat(node, theirs, holder())).await;
+    fixture
+        .assert_mismatch(heartbeat(node, theirs, holder()))
+        .await;
     fixture.assert_mismatch(end(node, theirs, holder())).await;
     fixture.assert_mismatch(sync(node, "n2")).await;
 }
@@ -201,7 +200,9 @@ async fn a_stream_that_was_never_at_the_node_of_the_key_is_not_shown_to_it(
     let (node, theirs) = (&fixture.nodes[0], &fixture.streams[1]);
 
     let own = || publisher("n1", "c9");
-    fixture.assert_mismatch(heartbeat(node, theirs, own())).await;
+    fixture
+        .assert_mismatch(heartbeat(node, theirs, own()))
+        .await;
     fixture.assert_mismatch(end(node, theirs, own())).await;
 }
 
@@ -267,7 +268,9 @@ async fn a_bound_key_cannot_act_for_a_worker_of_another_node(
 
     let node = &fixture.nodes[0];
     fixture.assert_mismatch(report(node, "w2", &assigned)).await;
-    fixture.assert_mismatch(report(node, "w3", &of_unbound)).await;
+    fixture
+        .assert_mismatch(report(node, "w3", &of_unbound))
+        .await;
     fixture.assert_mismatch(claim(node, "w2", "n1")).await;
     fixture.assert_mismatch(claim(node, "w3", "")).await;
 

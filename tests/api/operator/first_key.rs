@@ -90,6 +90,9 @@ async fn a_key_of_the_database_has_no_creator_and_is_audited(
 
     assert_eq!(keys[0].creator_key_id, "");
     assert_eq!(events.len(), 1);
-    assert_eq!(events[0].event.as_ref().unwrap().action, "CreateOperatorKey");
+    assert_eq!(
+        events[0].event.as_ref().unwrap().action,
+        "CreateOperatorKey"
+    );
     assert_eq!(events[0].operator_key_display_name, "");
 }

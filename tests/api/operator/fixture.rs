@@ -38,7 +38,11 @@ impl Fixture {
         create(&self.operator, request).await.unwrap()
     }
 
-    pub async fn revoke(&self, key_id: &str, include_created: bool) -> pb::RevokeOperatorKeyResponse {
+    pub async fn revoke(
+        &self,
+        key_id: &str,
+        include_created: bool,
+    ) -> pb::RevokeOperatorKeyResponse {
         let request = pb::RevokeOperatorKeyRequest {
             operator_key_id: key_id.to_owned(),
             include_created,
@@ -55,7 +59,10 @@ impl Fixture {
         answer.unwrap().into_inner().operator_keys
     }
 
-    pub async fn suspend(&self, user_id: &str) -> Result<Response<pb::SuspendUserResponse>, Status> {
+    pub async fn suspend(
+        &self,
+        user_id: &str,
+    ) -> Result<Response<pb::SuspendUserResponse>, Status> {
         let request = pb::SuspendUserRequest {
             user_id: user_id.to_owned(),
         };

@@ -52,7 +52,9 @@ async fn a_created_key_is_listed_and_its_secret_is_exchanged_for_its_scopes(
     assert_eq!(key.state(), pb::OperatorKeyState::Active);
     assert_eq!(key.creator_key_id, fixture.key_id);
     assert_eq!((key.expire_time, key.last_used_time), (None, None));
-    let exchanged = exchange_api_key(&fixture.server.channel, &secret).await.unwrap();
+    let exchanged = exchange_api_key(&fixture.server.channel, &secret)
+        .await
+        .unwrap();
     assert_eq!(exchanged.into_inner().scopes, key.scopes);
     let listed = fixture.keys(pb::ListOperatorKeysRequest::default()).await;
     let ids: Vec<_> = listed.iter().map(|key| &*key.id).collect();
@@ -79,13 +81,27 @@ async fn a_list_of_keys_is_filtered_by_state_and_node(#[values(Sqlite, Postgres)
             ..key_request(&[Scope::StreamsPublish])
         })
         .await;
-    backdate(&fixture.server.database, "api_keys", "expire_time", "2 hours").await;
+    backdate(
+        &fixture.server.database,
+        "api_keys",
+        "expire_time",
+        "2 hours",
+    )
+    .await;
 
     for (state, node_id, expected) in [
-        (pb::OperatorKeyState::Active, "", vec![&of_node.id, &fixture.key_id]),
+        (
+            pb::OperatorKeyState::Active,
+            "",
+            vec![&of_node.id, &fixture.key_id],
+        ),
         (pb::OperatorKeyState::Expired, "", vec![&expired.id]),
         (pb::OperatorKeyState::Revoked, "", vec![&revoked.id]),
-        (pb::OperatorKeyState::Unspecified, "n1", vec![&revoked.id, &of_node.id]),
+        (
+            pb::OperatorKeyState::Unspecified,
+            "n1",
+            vec![&revoked.id, &of_node.id],
+        ),
         (pb::OperatorKeyState::Active, "n1", vec![&of_node.id]),
         (pb::OperatorKeyState::Active, "n2", vec![]),
     ] {
@@ -112,7 +128,13 @@ async fn an_expired_key_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
     let (key, secret) = fixture.create(request).await;
     exchange(&fixture.server.channel, &secret).await;
 
-    backdate(&fixture.server.database, "api_keys", "expire_time", "2 hours").await;
+    backdate(
+        &fixture.server.database,
+        "api_keys",
+        "expire_time",
+        "2 hours",
+    )
+    .await;
 
     let refusal = refused(exchange_api_key(&fixture.server.channel, &secret).await);
     assert_eq!(refusal.class(), INVALID_KEY);
@@ -266,7 +288,7 @@ async fn a_repeated_request_gets_the_same_key_and_secret(
 ) {
     let fixture = Fixture::start(engine).await;
     let request = pb::CreateOperatorKeyRequest {
-        request_id: Uuid::new_v4().to_string(),
+        request_id: Uuid::now_v7().to_string(),
         ..node_key()
     };
 
@@ -299,8 +321,8 @@ async fn a_key_needs_the_scope_of_each_rpc(#[values(Sqlite, Postgres)] engine: E
     let reader = fixture.server.operator(&[Scope::OperatorRead]).await;
     let writer = fixture.server.operator(&[Scope::OperatorWrite]).await;
 
-    let created = reader.operator.clone().create_operator_key(node_key());
-    let refusal = refused(created.await);
+    let mut operator = reader.operator.clone();
+    let refusal = refused(operator.create_operator_key(node_key()).await);
     assert_eq!(refusal.class(), (Code::PermissionDenied, "SCOPE_MISSING"));
     let info = refusal.details.error_info().unwrap();
     assert_eq!(info.metadata["scope"], "operator:write");

@@ -23,7 +23,12 @@ async fn workers(fixture: &Fixture, node_id: &str) -> Vec<pb::Worker> {
         node_id: node_id.to_owned(),
         ..Default::default()
     };
-    let answer = fixture.operator.operator.clone().list_workers(request).await;
+    let answer = fixture
+        .operator
+        .operator
+        .clone()
+        .list_workers(request)
+        .await;
     answer.unwrap().into_inner().workers
 }
 
@@ -74,7 +79,13 @@ async fn nodes_that_have_not_reported_for_long_can_be_left_out(
     let (_, key) = ada.project().await;
     sync(&media.client, "silent", "b1").await;
     media.live(&key, "c1").await;
-    backdate(&fixture.server.database, "nodes", "last_report_time", "2 hours").await;
+    backdate(
+        &fixture.server.database,
+        "nodes",
+        "last_report_time",
+        "2 hours",
+    )
+    .await;
 
     let hour_ago = SystemTime::now() - Duration::from_secs(3600);
     let request = pb::ListNodesRequest {
@@ -119,9 +130,7 @@ async fn a_worker_is_listed_with_its_node_its_key_and_the_relays_that_it_holds(
     let server = &fixture.server;
     let ada = server.user().await;
     let media = server.media_server().await;
-    let (key_id, secret) = server
-        .operator_key(&[Scope::RelaysWork], None, None)
-        .await;
+    let (key_id, secret) = server.operator_key(&[Scope::RelaysWork], None, None).await;
     let token = crate::harness::exchange(&server.channel, &secret).await;
     let client = Client::with_token(&server.channel, &token);
     let (project, key) = ada.project().await;
@@ -138,7 +147,14 @@ async fn a_worker_is_listed_with_its_node_its_key_and_the_relays_that_it_holds(
     let listed = workers(&fixture, "").await;
     let shown: Vec<_> = listed
         .iter()
-        .map(|one| (&*one.worker_id, &*one.node_id, one.capacity, one.relay_count))
+        .map(|one| {
+            (
+                &*one.worker_id,
+                &*one.node_id,
+                one.capacity,
+                one.relay_count,
+            )
+        })
         .collect();
     assert_eq!(shown, [("busy", "", 10, 1), ("idle", "n2", 7, 0)]);
     for worker in &listed {
@@ -161,7 +177,13 @@ async fn a_worker_that_has_not_claimed_for_an_hour_and_holds_no_relay_is_not_lis
     drop(worker);
     assert_eq!(workers(&fixture, "").await.len(), 1);
 
-    backdate(&fixture.server.database, "workers", "last_claim_time", "2 hours").await;
+    backdate(
+        &fixture.server.database,
+        "workers",
+        "last_claim_time",
+        "2 hours",
+    )
+    .await;
 
     assert_eq!(workers(&fixture, "").await, []);
 }

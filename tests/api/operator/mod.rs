@@ -3,8 +3,8 @@
 mod admin_commands;
 mod audit_events;
 mod bound_keys;
-mod fixture;
 mod first_key;
+mod fixture;
 mod keys;
 mod lists;
 mod page_tokens;

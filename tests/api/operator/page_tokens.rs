@@ -143,7 +143,13 @@ async fn no_list_accepts_the_page_token_of_another_operator_key(
     for list in lists() {
         let page = async |token: &str, page_token: &str| {
             let request = (list.page)(page_token);
-            call(&fixture.server.channel, list.path, &[bearer(token)], request).await
+            call(
+                &fixture.server.channel,
+                list.path,
+                &[bearer(token)],
+                request,
+            )
+            .await
         };
         let first = page(&ours, "").await.expect(list.path).into_inner();
         let next = ListPage::decode(first.as_slice()).unwrap().next_page_token;

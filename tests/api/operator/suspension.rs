@@ -8,9 +8,7 @@ use crate::{
         api_key_request, exchange_api_key, get_me, new_api_key, new_session, refresh, sign_in,
     },
     contract::dump::dump,
-    harness::{
-        Client, Engine, MediaServer, Postgres, Sqlite, User, eventually, exchange, refused,
-    },
+    harness::{Client, Engine, MediaServer, Postgres, Sqlite, User, eventually, exchange, refused},
     relay::fixture::{Worker, broadcasting_report, destination_request},
 };
 
@@ -71,7 +69,11 @@ async fn a_suspended_user_cannot_sign_in_even_with_the_correct_password(
         let (action, result, _) = event;
         assert_eq!((&**action, &**result), ("SignIn", "ACCOUNT_SUSPENDED"));
     }
-    let suspended = ("SuspendUser".to_owned(), "OK".to_owned(), fixture.key_id.clone());
+    let suspended = (
+        "SuspendUser".to_owned(),
+        "OK".to_owned(),
+        fixture.key_id.clone(),
+    );
     assert_eq!(events[8], suspended);
 }
 
@@ -158,16 +160,22 @@ async fn streams_and_relays_of_a_suspended_user_end_and_new_publishers_are_refus
 
     let ended = stopped(&media, &live, "c1").await;
     assert_eq!(ended.status(), pb::StreamStatus::Ended);
-    assert_eq!(worker.next_revocations().await, [assignment.lease_id.clone()]);
+    assert_eq!(
+        worker.next_revocations().await,
+        [assignment.lease_id.clone()]
+    );
     let refusal = refused(media.begin(&key, "c4").await);
     assert_eq!(refusal.class(), SUSPENDED);
-    eventually("the stream that waits for its publisher ends, too", async || {
-        let live = fixture
-            .live_streams(pb::ListLiveStreamsRequest::default())
-            .await;
-        let ids: Vec<_> = live.into_iter().map(|one| one.stream.unwrap().id).collect();
-        (ids == [others.id.clone()]).then_some(())
-    })
+    eventually(
+        "the stream that waits for its publisher ends, too",
+        async || {
+            let live = fixture
+                .live_streams(pb::ListLiveStreamsRequest::default())
+                .await;
+            let ids: Vec<_> = live.into_iter().map(|one| one.stream.unwrap().id).collect();
+            (ids == [others.id.clone()]).then_some(())
+        },
+    )
     .await;
     let continues = media.heartbeat(&others, "c3").await;
     assert_eq!(continues.action(), pb::PublishAction::Continue);
@@ -251,15 +259,17 @@ async fn a_resumed_user_signs_in_and_publishes_again_but_ended_sessions_stay_end
     assert_eq!(refusals.len(), 1);
     assert_eq!(refusals[0].reason(), pb::ErrorReason::AccountSuspended);
     let events = events_of(&fixture, &ada).await;
-    let resumed = ("ResumeUser".to_owned(), "OK".to_owned(), fixture.key_id.clone());
+    let resumed = (
+        "ResumeUser".to_owned(),
+        "OK".to_owned(),
+        fixture.key_id.clone(),
+    );
     assert!(events.contains(&resumed), "{events:?}");
 }
 
 #[rstest]
 #[tokio::test]
-async fn suspending_and_resuming_twice_changes_nothing(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn suspending_and_resuming_twice_changes_nothing(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let ada = fixture.server.user().await;
 

@@ -12,7 +12,9 @@ async fn list(fixture: &Fixture, request: pb::ListUsersRequest) -> Vec<pb::UserA
 }
 
 fn ids(accounts: &[pb::UserAccount]) -> Vec<&str> {
-    let users = accounts.iter().map(|account| account.user.as_ref().unwrap());
+    let users = accounts
+        .iter()
+        .map(|account| account.user.as_ref().unwrap());
     users.map(|user| &*user.id).collect()
 }
 
@@ -39,7 +41,10 @@ async fn an_account_is_shown_with_the_numbers_of_its_projects_and_live_streams(
     assert_eq!(account.user.as_ref(), Some(&ada.user));
     assert_eq!(account.state(), pb::UserState::Active);
     assert_eq!((account.project_count, account.live_stream_count), (2, 1));
-    assert_eq!(list(&fixture, pb::ListUsersRequest::default()).await, [account]);
+    assert_eq!(
+        list(&fixture, pb::ListUsersRequest::default()).await,
+        [account]
+    );
 }
 
 #[rstest]
@@ -114,6 +119,9 @@ async fn a_deleted_account_is_not_found(#[values(Sqlite, Postgres)] engine: Engi
     };
     let mut operator = fixture.operator.operator.clone();
     assert_eq!(refused(operator.get_user(request).await).class(), not_found);
-    assert_eq!(refused(fixture.suspend(&ada.user.id).await).class(), not_found);
+    assert_eq!(
+        refused(fixture.suspend(&ada.user.id).await).class(),
+        not_found
+    );
     assert_eq!(list(&fixture, pb::ListUsersRequest::default()).await, []);
 }
