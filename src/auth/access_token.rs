@@ -338,6 +338,20 @@ mod tests {
     }
 
     #[test]
+    fn a_node_of_an_operator_key_must_be_well_formed() {
+        let of_node = |node_id: &Value| {
+            forge(|_, claims| {
+                claims["client_id"] = claims["sub"].clone();
+                claims["node_id"] = node_id.clone();
+            })
+        };
+        assert!(is_accepted(&of_node(&json!("n1"))));
+        for node_id in [json!(1), json!(true), json!(""), json!("a b"), json!([])] {
+            assert!(!is_accepted(&of_node(&node_id)), "{node_id}");
+        }
+    }
+
+    #[test]
     fn another_issuer_audience_time_type_key_or_algorithm_is_refused() {
         let time = now().timestamp();
         let forged = [

@@ -8,6 +8,7 @@ use super::fixture::Fixture;
 use crate::{
     auth::calls::{exchange_api_key, sign_in},
     harness::{CommandOutput, Engine, Postgres, Process, Sqlite, exchange, refused},
+    relay::fixture::Worker,
 };
 
 /// Runs `sluice admin` with the operator's key.
@@ -118,7 +119,7 @@ async fn an_operator_lists_nodes_workers_and_live_streams(
     let media = fixture.server.media_server().await;
     let stream = media.live(&key, "c1").await;
     let workers = fixture.server.operator(&[Scope::RelaysWork]).await;
-    let mut worker = crate::relay::fixture::Worker::claim(&workers, "w1", "", 5).await;
+    let mut worker = Worker::claim(&workers, "w1", "", 5).await;
     worker.next().await.unwrap();
 
     let nodes = printed(&fixture, &["list-nodes"]).await;

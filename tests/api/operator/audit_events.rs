@@ -4,7 +4,7 @@ use sluice::{domain::Scope, proto::v1 as pb};
 use super::fixture::{Fixture, key_request};
 use crate::{
     auth::calls::{backdate, new_session},
-    harness::{Engine, Postgres, Sqlite},
+    harness::{Client, Engine, Postgres, Sqlite},
 };
 
 /// The actions of events, newest first.
@@ -88,8 +88,7 @@ async fn the_user_sees_the_suspension_in_the_own_audit_log(
     fixture.resume(&ada.user.id).await.unwrap();
 
     let tokens = new_session(&fixture.server, &ada).await;
-    let mut client =
-        crate::harness::Client::with_token(&fixture.server.channel, &tokens.access_token);
+    let mut client = Client::with_token(&fixture.server.channel, &tokens.access_token);
     let request = pb::ListAuditEventsRequest::default();
     let events = client.auth.list_audit_events(request).await.unwrap();
 

@@ -213,8 +213,10 @@ async fn a_node_whose_stream_moved_to_another_node_is_told_to_stop(
 ) {
     let fixture = Fixture::start(engine).await;
     let (old, stream) = (&fixture.nodes[0], &fixture.streams[0]);
+    end(old, stream, publisher("n1", "c1")).await.unwrap();
     let moved = begin(&fixture.nodes[1], "n2", &fixture.keys[0], "c2").await;
-    moved.unwrap();
+    let moved = moved.unwrap().into_inner().stream.unwrap();
+    assert_eq!((&moved.id, moved.epoch), (&stream.id, 2));
 
     let answer = heartbeat(old, stream, publisher("n1", "c1")).await;
 

@@ -8,7 +8,7 @@ use sluice::{domain::Scope, proto::v1 as pb};
 use super::fixture::Fixture;
 use crate::{
     auth::calls::backdate,
-    harness::{Client, Engine, MediaServer, Postgres, Sqlite},
+    harness::{Client, Engine, MediaServer, Postgres, Sqlite, eventually, exchange},
     relay::fixture::{Worker, destination_request},
 };
 
@@ -131,7 +131,7 @@ async fn a_worker_is_listed_with_its_node_its_key_and_the_relays_that_it_holds(
     let ada = server.user().await;
     let media = server.media_server().await;
     let (key_id, secret) = server.operator_key(&[Scope::RelaysWork], None, None).await;
-    let token = crate::harness::exchange(&server.channel, &secret).await;
+    let token = exchange(&server.channel, &secret).await;
     let client = Client::with_token(&server.channel, &token);
     let (project, key) = ada.project().await;
     let mut projects = ada.client.project.clone();
@@ -186,6 +186,34 @@ async fn a_worker_that_has_not_claimed_for_an_hour_and_holds_no_relay_is_not_lis
     .await;
 
     assert_eq!(workers(&fixture, "").await, []);
+}
+
+#[rstest]
+#[tokio::test]
+async fn nodes_and_workers_that_have_been_silent_for_a_week_are_purged(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let Fixture { server, .. } = Fixture::start(engine).await;
+    let ada = server.user().await;
+    let media = server.media_server().await;
+    let (_, key) = ada.project().await;
+    sync(&media.client, "silent", "b1").await;
+    media.live(&key, "c1").await;
+    let client = server.operator(&[Scope::RelaysWork]).await;
+    let mut worker = Worker::claim(&client, "w1", "", 7).await;
+    worker.next().await.unwrap();
+    drop(worker);
+    backdate(&server.database, "nodes", "last_report_time", "8 days").await;
+    backdate(&server.database, "workers", "last_claim_time", "8 days").await;
+
+    let server = server.restart().await;
+
+    // The node with a live stream stays.
+    let rows = "select (select count(*) from nodes) + 10 * (select count(*) from workers)";
+    eventually("they are purged", async || {
+        (server.database.number(rows).await == 1).then_some(())
+    })
+    .await;
 }
 
 #[rstest]
