@@ -7,7 +7,6 @@ alter table api_keys add column revoke_time TEXT;
 -- The operator key that created this one; null if it was created at the database.
 alter table api_keys add column creator_id BLOB;
 create index api_keys_by_creator on api_keys (creator_id) where creator_id is not null;
-create index api_keys_of_operators on api_keys (id) where user_id is null;
 
 -- Since when the account is suspended; null if it is active.
 alter table users add column suspend_time TEXT;

@@ -91,7 +91,7 @@ const LANDED: &[(&str, &str, &str)] = &[
     (
         "postgres",
         "18_add_operators.sql",
-        "87708c31481012928234afb1a372abe9e569eb9a612780dbf70bf482ba640834",
+        "6e58f1090b790e2f24bee4566f4fab59f67105bd8783c28ba8f1ebf2f2a9ce33",
     ),
     (
         "sqlite",
@@ -176,7 +176,7 @@ const LANDED: &[(&str, &str, &str)] = &[
     (
         "sqlite",
         "18_add_operators.sql",
-        "4f9cefcf013b78b2e0fc81eb2e9f1c7b737df7b807d81d74512b7cfdafdd1dc0",
+        "e29028164f42c3dc640ac9772017548317bdebb235248af9d9707715daf4055f",
     ),
 ];
 
