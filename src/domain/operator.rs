@@ -81,10 +81,10 @@ impl UserAccount {
     }
 }
 
-/// A range of times: from `after` on, and before `before`.
+/// A range of times: after `after`, and before `before`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TimeRange {
-    /// The first time.
+    /// The time before the range, which is not part of it.
     pub after: Option<Time>,
     /// The end, which is not part of the range.
     pub before: Option<Time>,

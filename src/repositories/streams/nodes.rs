@@ -16,7 +16,7 @@ impl Nodes {
         Self { database }
     }
 
-    /// The nodes that have reported at a time or later, if there is one; newest first.
+    /// The nodes that have reported after a time, if there is one; newest first.
     pub async fn list(&self, reported_after: Option<Time>, page: Page) -> Result<Vec<Node>> {
         fetch_all!(
             self.database.reader(),
@@ -36,7 +36,7 @@ impl Nodes {
                             as live_stream_count
                  from nodes n
                  where n.id < $1) listed
-             where $2 is null or last_report_time >= $2 or last_seen_time >= $2
+             where $2 is null or last_report_time > $2 or last_seen_time > $2
              order by id desc
              limit $3",
             [page.below, reported_after, page.limit()]

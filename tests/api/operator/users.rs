@@ -85,7 +85,7 @@ async fn a_list_of_users_is_filtered_by_address_state_and_time(
         ),
         (
             pb::ListUsersRequest {
-                created_after: created(&grace),
+                created_after: created(&ada),
                 ..Default::default()
             },
             vec![of(&grace)],
