@@ -17,11 +17,12 @@ use crate::{
 };
 
 /// The names that health checks can ask about: the whole server, and each service.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 5] = [
     "",
     "sluice.v1.AuthService",
     "sluice.v1.ProjectService",
     "sluice.v1.StreamService",
+    "sluice.v1.OperatorService",
 ];
 
 /// How often the clock and the credentials are refreshed from the database; its answer is its

@@ -12,6 +12,7 @@ use tokio_rustls::rustls::{
     ClientConfig, RootCertStore,
     crypto::{CryptoProvider, ring},
 };
+use tonic::transport::{Certificate, ClientTlsConfig};
 
 const MISSING: &str = "this machine has no trusted certificate authorities, which TLS needs: \
     install the package ca-certificates, or set SSL_CERT_FILE to a file with certificates (PEM)";
@@ -35,6 +36,16 @@ pub fn platform_roots() -> anyhow::Result<Arc<RootCertStore>> {
         });
     }
     Ok(Arc::clone(PLATFORM.get_or_init(|| Arc::new(roots))))
+}
+
+/// The TLS of a gRPC client that trusts these certificates (PEM), or without them the
+/// authorities of the platform.
+pub fn grpc_client_tls(ca: Option<&[u8]>) -> anyhow::Result<ClientTlsConfig> {
+    let tls = ClientTlsConfig::new();
+    Ok(match ca {
+        Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+        None => tls.trust_anchors(platform_roots()?.roots.clone()),
+    })
 }
 
 /// A TLS client that trusts these authorities.

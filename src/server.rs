@@ -26,13 +26,14 @@ use crate::{
     proto::{
         DESCRIPTORS,
         v1::{
-            auth_service_server::AuthServiceServer, project_service_server::ProjectServiceServer,
+            auth_service_server::AuthServiceServer, operator_service_server::OperatorServiceServer,
+            project_service_server::ProjectServiceServer,
             stream_service_server::StreamServiceServer,
         },
     },
     readiness::{Health, Readiness, SERVICES},
     repositories::{Outbox, Publishing, RelayLeases},
-    services::{AuthDependencies, AuthService, ProjectService, StreamService},
+    services::{AuthDependencies, AuthService, OperatorService, ProjectService, StreamService},
     transport::{HttpService, Listener},
     watching::{
         EventPoller, ProjectDiscovery, RefusalPoller, ReplicaListener, ReplicaNotifier,
@@ -131,7 +132,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// The three services, and others as routes, behind the layers.
+/// The four services, and others as routes, behind the layers.
 fn services(
     config: &Config,
     components: &Components,
@@ -166,6 +167,12 @@ fn services(
         config.watch_heartbeat,
     );
 
+    let operator = OperatorService::new(
+        database.clone(),
+        components.revocations.clone(),
+        keys.sealer.clone(),
+    );
+
     let limits = config.rate_limits();
     let mut authorize = AuthInterceptor::new(tokens, components.revocations.clone(), limits);
     let mut readiness = components.readiness.clone();
@@ -174,6 +181,7 @@ fn services(
         .add_service(AuthServiceServer::new(auth))
         .add_service(ProjectServiceServer::new(project))
         .add_service(StreamServiceServer::new(stream))
+        .add_service(OperatorServiceServer::new(operator))
         .prepare();
     Ok(layers::stack(routes, interceptor, &config.layers()))
 }
@@ -196,6 +204,7 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
             components.relay_leases.clone(),
             revocations.clone(),
         )),
+        Box::pin(jobs::end_suspended_streams(components.publishing.clone())),
         Box::pin(jobs::delete_orphaned_projects(database.clone())),
         Box::pin(jobs::purge_deleted(database.clone())),
         Box::pin(jobs::purge(database.clone(), config.retention())),

@@ -16,7 +16,7 @@ pub enum RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 49] = {
+pub const METHODS: [(&str, RequiredAccess); 60] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -26,6 +26,8 @@ pub const METHODS: [(&str, RequiredAccess); 49] = {
     const STREAMS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::StreamsWrite]);
     const RELAYS_WORK: RequiredAccess = RequiredAccess::Scopes(&[Scope::RelaysWork]);
     const STREAMS_PUBLISH: RequiredAccess = RequiredAccess::Scopes(&[Scope::StreamsPublish]);
+    const OPERATOR_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::OperatorRead]);
+    const OPERATOR_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::OperatorWrite]);
 
     [
         ("/sluice.v1.AuthService/SignUp", Public),
@@ -87,6 +89,23 @@ pub const METHODS: [(&str, RequiredAccess); 49] = {
         ("/sluice.v1.StreamService/ListRelays", STREAMS_READ),
         ("/sluice.v1.StreamService/ClaimRelays", RELAYS_WORK),
         ("/sluice.v1.StreamService/ReportRelays", RELAYS_WORK),
+        (
+            "/sluice.v1.OperatorService/CreateOperatorKey",
+            OPERATOR_WRITE,
+        ),
+        ("/sluice.v1.OperatorService/ListOperatorKeys", OPERATOR_READ),
+        (
+            "/sluice.v1.OperatorService/RevokeOperatorKey",
+            OPERATOR_WRITE,
+        ),
+        ("/sluice.v1.OperatorService/ListUsers", OPERATOR_READ),
+        ("/sluice.v1.OperatorService/GetUser", OPERATOR_READ),
+        ("/sluice.v1.OperatorService/SuspendUser", OPERATOR_WRITE),
+        ("/sluice.v1.OperatorService/ResumeUser", OPERATOR_WRITE),
+        ("/sluice.v1.OperatorService/ListNodes", OPERATOR_READ),
+        ("/sluice.v1.OperatorService/ListWorkers", OPERATOR_READ),
+        ("/sluice.v1.OperatorService/ListLiveStreams", OPERATOR_READ),
+        ("/sluice.v1.OperatorService/ListAuditEvents", OPERATOR_READ),
     ]
 };
 

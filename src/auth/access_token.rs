@@ -21,7 +21,7 @@ use crate::{
     error::{Error, FoundInstead, Result},
 };
 
-/// The longest token that is parsed, in bytes. Tokens of this server are shorter than 700.
+/// The longest token that is parsed, in bytes. Tokens of this server are shorter than 1000.
 const MAX_TOKEN_BYTES: usize = 4096;
 
 /// Issues and verifies access tokens. A clone shares the keys and the cache.
@@ -117,9 +117,9 @@ impl AccessTokens {
             return None;
         }
 
-        let (caller, expire_time) = (claims.caller(), claims.expire_time()?);
+        let (caller, expire_time) = (claims.caller()?, claims.expire_time()?);
         let token = CachedToken {
-            caller,
+            caller: caller.clone(),
             expire_time,
             key_id: key.id.as_str().into(),
         };
@@ -176,7 +176,7 @@ mod tests {
     use super::{AccessTokens, TokenSettings};
     use crate::{
         auth::{Caller, SigningKeys, Subject},
-        domain::{ApiKeyId, Scope, Secret, SessionId, UserId, now},
+        domain::{ApiKeyId, NodeId, Scope, Secret, SessionId, UserId, now},
     };
 
     const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -246,7 +246,11 @@ mod tests {
             restricted: true,
         };
         for keys in [secret_key(), pem_keys([PEM])] {
-            for subject in [caller().subject, program, Subject::Operator { key }] {
+            let [operator, bound] = [None, Some("node-1")].map(|node| Subject::Operator {
+                key,
+                node: node.map(|node| NodeId::parse(node).unwrap()),
+            });
+            for subject in [caller().subject, program.clone(), operator, bound] {
                 let caller = Caller {
                     subject,
                     ..caller()
@@ -325,6 +329,20 @@ mod tests {
                 let wrong = forge(|_, claims| claims[claim] = value.clone());
                 assert!(!is_accepted(&wrong), "{claim} = {value}");
             }
+        }
+    }
+
+    #[test]
+    fn a_node_of_an_operator_key_must_be_well_formed() {
+        let of_node = |node_id: &Value| {
+            forge(|_, claims| {
+                claims["client_id"] = claims["sub"].clone();
+                claims["node_id"] = node_id.clone();
+            })
+        };
+        assert!(is_accepted(&of_node(&json!("n1"))));
+        for node_id in [json!(1), json!(true), json!(""), json!("a b"), json!([])] {
+            assert!(!is_accepted(&of_node(&node_id)), "{node_id}");
         }
     }
 

@@ -3,12 +3,15 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::{
-    domain::{ApiKey, ApiKeyId, AuditContext, RequestOrigin, Scopes, SessionId, Tenant, UserId},
+    domain::{
+        ApiKey, ApiKeyId, AuditContext, NodeId, RequestOrigin, Scope, Scopes, SessionId, Tenant,
+        UserId,
+    },
     error::{Error, Result},
 };
 
 /// The caller of an RPC, as its access token names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The user, program or operator.
     pub subject: Subject,
@@ -17,7 +20,7 @@ pub struct Caller {
 }
 
 /// The subject of an access token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// A user who signed in.
     User {
@@ -35,10 +38,12 @@ pub enum Subject {
         /// Whether the key is restricted to some of the user's projects.
         restricted: bool,
     },
-    /// A part of this system: a media server or a relay worker.
+    /// A media server, a relay worker or an operator.
     Operator {
-        /// The API key.
+        /// The operator key.
         key: ApiKeyId,
+        /// The media server that the key is bound to; `None` means all.
+        node: Option<NodeId>,
     },
 }
 
@@ -51,7 +56,10 @@ impl Subject {
                 key: key.id,
                 restricted: key.restricted,
             },
-            None => Self::Operator { key: key.id },
+            None => Self::Operator {
+                key: key.id,
+                node: key.node_id.clone(),
+            },
         }
     }
 }
@@ -74,12 +82,39 @@ impl Caller {
         })
     }
 
+    /// The operator key of a caller; `ScopeMissing` for users and their programs, whose tokens have
+    /// no scope of operators.
+    pub fn operator_key(&self) -> Result<ApiKeyId> {
+        match self.subject {
+            Subject::Operator { key, .. } => Ok(key),
+            Subject::User { .. } | Subject::Program { .. } => {
+                Err(Error::ScopeMissing(Scope::OperatorRead))
+            }
+        }
+    }
+
+    /// The media server that the caller's operator key is bound to; `None` means all.
+    pub fn bound_node(&self) -> Option<&NodeId> {
+        match &self.subject {
+            Subject::Operator { node, .. } => node.as_ref(),
+            Subject::User { .. } | Subject::Program { .. } => None,
+        }
+    }
+
+    /// `NodeMismatch` if the caller's operator key is bound to another media server than this one.
+    pub fn require_node(&self, node_id: &str) -> Result<()> {
+        match self.bound_node() {
+            Some(bound) if bound.as_str() != node_id => Err(Error::NodeMismatch(bound.clone())),
+            _ => Ok(()),
+        }
+    }
+
     /// The audit context of an action of this caller.
     pub fn audit_context(&self, action: &'static str, origin: RequestOrigin) -> AuditContext {
         let (user_id, session_id, api_key_id) = match self.subject {
             Subject::User { user, session } => (Some(user), Some(session), None),
             Subject::Program { user, key, .. } => (Some(user), None, Some(key)),
-            Subject::Operator { key } => (None, None, Some(key)),
+            Subject::Operator { key, .. } => (None, None, Some(key)),
         };
         AuditContext {
             action,
@@ -95,7 +130,7 @@ impl Caller {
     pub fn token_source(&self) -> Uuid {
         match self.subject {
             Subject::User { session, .. } => session.uuid(),
-            Subject::Program { key, .. } | Subject::Operator { key } => key.uuid(),
+            Subject::Program { key, .. } | Subject::Operator { key, .. } => key.uuid(),
         }
     }
 
@@ -114,7 +149,7 @@ impl fmt::Display for Caller {
         match self.subject {
             Subject::User { user, .. } => write!(f, "user:{user}"),
             Subject::Program { key, .. } => write!(f, "api_key:{key}"),
-            Subject::Operator { key } => write!(f, "operator:{key}"),
+            Subject::Operator { key, .. } => write!(f, "operator:{key}"),
         }
     }
 }

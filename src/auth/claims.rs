@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Caller, Subject};
-use crate::domain::{Scopes, Time};
+use crate::domain::{NodeId, Scopes, Time};
 
 /// How far `nbf` may be in the future, in seconds: a replica may know the database's clock only
 /// roughly for a moment. A token is never accepted from its `exp` on.
@@ -38,7 +38,7 @@ impl TokenSettings {
 }
 
 /// The claims of an access token (RFC 9068 section 2.2). All are required except the
-/// two that only an API key's token has.
+/// three that only an API key's token has.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Claims {
     iss: String,
@@ -58,6 +58,9 @@ pub(super) struct Claims {
     /// Whether that API key is restricted to some projects.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     restricted: bool,
+    /// The media server that an operator key is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node_id: Option<String>,
 }
 
 impl Claims {
@@ -70,7 +73,7 @@ impl Claims {
                 key,
                 restricted,
             } => (user.uuid(), key.uuid(), Some(key.uuid()), restricted),
-            Subject::Operator { key } => (key.uuid(), key.uuid(), Some(key.uuid()), false),
+            Subject::Operator { key, .. } => (key.uuid(), key.uuid(), Some(key.uuid()), false),
         };
         Self {
             iss: settings.issuer.clone(),
@@ -85,6 +88,7 @@ impl Claims {
             jti: Uuid::now_v7(),
             client_id,
             restricted,
+            node_id: caller.bound_node().map(ToString::to_string),
         }
     }
 
@@ -99,23 +103,28 @@ impl Claims {
         Time::from_timestamp(self.exp, 0)
     }
 
-    /// The caller that a verified token names.
-    pub fn caller(&self) -> Caller {
+    /// The caller that a verified token names; `None` if its node is malformed.
+    pub fn caller(&self) -> Option<Caller> {
+        let node = self.node_id.as_deref().map(NodeId::parse);
+        let node = node.transpose().ok()?;
         let subject = match self.client_id {
             None => Subject::User {
                 user: self.sub.into(),
                 session: self.sid.into(),
             },
-            Some(key) if key == self.sub => Subject::Operator { key: key.into() },
+            Some(key) if key == self.sub => Subject::Operator {
+                key: key.into(),
+                node,
+            },
             Some(key) => Subject::Program {
                 user: self.sub.into(),
                 key: key.into(),
                 restricted: self.restricted,
             },
         };
-        Caller {
+        Some(Caller {
             subject,
             scopes: Scopes::from_claim(&self.scope),
-        }
+        })
     }
 }

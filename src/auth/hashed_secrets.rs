@@ -1,5 +1,8 @@
 //! Random secrets of which the database stores only the hash.
 
+use uuid::Uuid;
+
+use super::Sealer;
 use crate::{
     domain::{ApiKeyId, Secret},
     random::{hex, random_bytes, sha256},
@@ -18,7 +21,25 @@ pub struct MailToken(Secret);
 impl ApiKeySecret {
     /// A new secret for a key.
     pub fn generate(id: ApiKeyId) -> Self {
-        let secret = hex(&random_bytes::<32>());
+        Self::with_bytes(id, &random_bytes::<32>())
+    }
+
+    /// The secrets of a key that are derived from its id and the id of the request that creates
+    /// it: one with each sealing key, the active one's first. So a repeated request gets the same
+    /// secret, which is stored nowhere. Nobody can derive it without a sealing key, or once the id
+    /// of the request is forgotten.
+    pub fn derive(
+        id: ApiKeyId,
+        request_id: Uuid,
+        sealer: &Sealer,
+    ) -> impl Iterator<Item = Self> + use<> {
+        let ids = [*id.uuid().as_bytes(), *request_id.as_bytes()].concat();
+        let digests = sealer.digests("api_key_secret", &ids);
+        digests.map(move |digest| Self::with_bytes(id, &digest))
+    }
+
+    fn with_bytes(id: ApiKeyId, bytes: &[u8]) -> Self {
+        let secret = hex(bytes);
         Self(Secret::new(format!("slk_{}_{secret}", id.uuid().simple())))
     }
 

@@ -141,6 +141,6 @@ impl Caller {
     pub fn of<T>(request: &Request<T>) -> Result<Self> {
         let authorization = request.extensions().get::<CallAuthorization>();
         let authorization = authorization.ok_or(Error::AccessTokenMissing)?;
-        Ok(authorization.caller)
+        Ok(authorization.caller.clone())
     }
 }

@@ -149,7 +149,7 @@ mod tests {
         assert!(!is_refused(Caller::signed_in(UserId::generate())));
 
         let program = program_of(user);
-        assert!(!is_refused(program));
+        assert!(!is_refused(program.clone()));
         assert!(is_refused(program));
         assert!(!is_refused(program_of(user)));
     }

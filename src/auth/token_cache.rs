@@ -75,7 +75,7 @@ mod tests {
         let checked = TokenCache::default();
         let caller = Caller::signed_in(UserId::generate());
         let token = CachedToken {
-            caller,
+            caller: caller.clone(),
             expire_time: now() + TimeDelta::seconds(seconds),
             key_id: key_id.into(),
         };
@@ -83,7 +83,7 @@ mod tests {
 
         assert!(checked.get(&token_hash("another"), keys).is_none());
         let found = checked.get(&token_hash("a token"), keys);
-        assert!(found.is_none_or(|(found, _)| found == caller));
+        assert!(found.as_ref().is_none_or(|(found, _)| *found == caller));
         found.is_some()
     }
 

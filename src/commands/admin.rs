@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::Subcommand;
 
 use super::{
+    admin_api::{self, ApiCommand},
     error::CommandError,
     migrate::{require_database, with_database},
     rotate,
@@ -15,22 +16,39 @@ use crate::{
     config::{Config, CopyTarget, DataSettings, Resolved, Settings, parse::duration},
     database::{self, CopyError, DatabaseOptions, SettingNames, Target},
     domain::{
-        ApiKeyId, AuditContext, Email, Invalid, Name, NewApiKey, RequestOrigin, Scope, Scopes, now,
+        ApiKeyId, AuditContext, Email, Invalid, Name, NodeId, RequestOrigin, Scope, Scopes, now,
     },
-    repositories::{ApiKeys, Sessions, Users},
+    repositories::{NewOperatorKey, OperatorKeys, Sessions, Users},
 };
 
 /// Commands for operators.
+///
+/// Those with the settings of the database are maintenance: they need no server, no operator key,
+/// and work while nobody can sign in. All others call a server, with an operator key.
 #[derive(Subcommand)]
 pub(super) enum Admin {
-    /// Create an API key for a media server or relay worker, and print its secret.
+    #[command(flatten)]
+    Api(ApiCommand),
+    /// Create an operator key at the database, and print its secret: the first key, and keys of
+    /// media servers and relay workers until there is one with the scope `operator:write`.
+    ///
+    /// From then on, use `create-operator-key`, which needs that key and is audited under its name.
     CreateApiKey {
-        /// `streams:publish` for media servers, `relays:work` for relay workers; repeatable.
+        /// `streams:publish` for media servers, `relays:work` for relay workers, `operator:read`
+        /// and `operator:write` for operators; repeatable.
         #[arg(long = "scope", required = true)]
         scopes: Vec<String>,
         /// The name of the key: 1 to 100 characters.
         #[arg(long)]
         name: String,
+        /// The media server that the key is bound to. It then reports, and gets relays, for this
+        /// one only.
+        #[arg(long)]
+        node_id: Option<String>,
+        /// Create the key although there is one with the scope `operator:write`: when all of
+        /// those are lost.
+        #[arg(long)]
+        break_glass: bool,
         #[command(flatten)]
         settings: Settings<Config, DataSettings>,
     },
@@ -87,11 +105,18 @@ pub(super) enum Admin {
 /// Runs a command for operators.
 pub(super) fn run(command: Admin) -> Result<(), CommandError> {
     match command {
+        Admin::Api(command) => admin_api::run(command),
         Admin::CreateApiKey {
             scopes,
             name,
+            node_id,
+            break_glass,
             settings,
-        } => create_operator_key(&resolve(settings)?, &scopes, &name),
+        } => {
+            let key = FirstKey::parse(&scopes, &name, node_id.as_deref());
+            let settings = resolve(settings)?;
+            create_operator_key(&settings, key?, break_glass)
+        }
         Admin::EndSessions {
             email, settings, ..
         } => end_sessions(&resolve(settings)?, email.as_deref()),
@@ -111,31 +136,64 @@ pub(super) fn run(command: Admin) -> Result<(), CommandError> {
     }
 }
 
+/// The arguments of an operator key.
+struct FirstKey {
+    scopes: Scopes,
+    name: Name,
+    node_id: Option<NodeId>,
+}
+
+impl FirstKey {
+    fn parse(scopes: &[String], name: &str, node_id: Option<&str>) -> Result<Self, CommandError> {
+        let scopes = scopes.iter().map(String::as_str);
+        let scopes = argument("--scope", Scopes::parse(scopes, &Scope::OPERATOR_SCOPES))?;
+        let name = argument("--name", Name::parse(name))?;
+        let node_id = argument("--node-id", node_id.map(NodeId::parse).transpose())?;
+        let is_of_node = scopes.iter().all(|one| Scope::NODE_SCOPES.contains(&one));
+        if node_id.is_some() && !is_of_node {
+            let sentence = "--node-id needs a key whose scopes are streams:publish or relays:work";
+            return Err(CommandError::Usage(sentence.to_owned()));
+        }
+        Ok(Self {
+            scopes,
+            name,
+            node_id,
+        })
+    }
+}
+
+/// Creates a key at the database, unless an operator could create it at a server.
 fn create_operator_key(
     settings: &Resolved<Config>,
-    scopes: &[String],
-    name: &str,
+    key: FirstKey,
+    break_glass: bool,
 ) -> Result<(), CommandError> {
-    let scopes = scopes.iter().map(String::as_str);
-    let scopes = argument("--scope", Scopes::parse(scopes, &Scope::OPERATOR_SCOPES))?;
-    let name = argument("--name", Name::parse(name))?;
     prepare(settings)?;
 
     let id = ApiKeyId::generate();
     let secret = ApiKeySecret::generate(id);
-    let audit =
-        AuditContext::for_user("CreateApiKey", None, RequestOrigin::default()).with_resource(id);
-    let key = NewApiKey {
-        display_name: name,
-        scopes,
-        project_ids: Vec::new(),
+    let origin = RequestOrigin::default();
+    let audit = AuditContext::for_user("CreateOperatorKey", None, origin).with_resource(id);
+    let key = NewOperatorKey {
+        id,
+        display_name: key.name,
+        scopes: key.scopes,
+        node_id: key.node_id,
         expire_time: None,
+        secret_hash: secret.hash(),
+        idempotency: None,
     };
 
     with_database(&settings.config, async |database| {
-        let keys = ApiKeys::new(database.clone());
-        keys.create(id, None, &key, &secret.hash(), &audit, now())
-            .await?;
+        let keys = OperatorKeys::new(database.clone());
+        if !break_glass && keys.has_active(Scope::OperatorWrite, now()).await? {
+            return Err(CommandError::Usage(
+                "an operator key with the scope operator:write exists: use it with `sluice admin \
+                 create-operator-key`, or if it is lost, repeat this command with --break-glass"
+                    .to_owned(),
+            ));
+        }
+        keys.create(&key, &audit, now()).await?;
         Ok(())
     })?;
 

@@ -1,6 +1,9 @@
 //! The command line of `sluice`, with one file per sub-command.
 
 mod admin;
+mod admin_api;
+mod admin_client;
+mod admin_tables;
 mod check;
 mod command_line;
 mod edge;

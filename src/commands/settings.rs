@@ -4,8 +4,8 @@ use clap::{Args, Command};
 
 use super::error::CommandError;
 use crate::config::{
-    Config, CopyTarget, ENV_FILE, EdgeConfig, Resolved, Selection, SettingGroup, Settings,
-    Variables,
+    Config, CopyTarget, ENV_FILE, EdgeConfig, OperatorConfig, Resolved, Selection, SettingGroup,
+    Settings, Variables,
 };
 
 /// Reads and checks the settings of a command.
@@ -40,6 +40,7 @@ fn known_variables() -> BTreeSet<String> {
         Config::augment_args(Command::new("serve")),
         EdgeConfig::augment_args(Command::new("edge")),
         CopyTarget::augment_args(Command::new("copy")),
+        OperatorConfig::augment_args(Command::new("operator")),
     ];
     let arguments = commands.iter().flat_map(Command::get_arguments);
     let variables = arguments.filter_map(|argument| argument.get_env()?.to_str());

@@ -10,6 +10,7 @@ mod component_settings;
 mod edge;
 mod env_file;
 mod observability;
+mod operator;
 pub(crate) mod parse;
 mod resolve;
 mod settings;
@@ -23,6 +24,7 @@ pub use observability::{
     LogFileSettings, LogFormat, LogRotation, ObservabilitySettings, OperationsAddress,
     ResourceAttributes,
 };
+pub(crate) use operator::OperatorConfig;
 pub(crate) use resolve::{Resolved, Settings};
 pub use settings::{Config, CopyTarget, Environment};
 pub use transport::TransportSettings;

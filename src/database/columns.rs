@@ -6,7 +6,7 @@ use sqlx::{Database, Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 use uuid::Uuid;
 
 use crate::domain::{
-    EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, Platform, PublishConflictPolicy,
+    EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, NodeId, Platform, PublishConflictPolicy,
     ReconnectWindow, RefusalReason, RelayState, Scopes, StreamState,
 };
 
@@ -73,6 +73,7 @@ impl_decode!(
     EmailKind, EndReason, IngestProtocol, KeyPurpose, Platform, PublishConflictPolicy,
     RefusalReason, RelayState, StreamState,
 );
+impl_decode!(String => |text| Self::parse(&text).ok(); NodeId);
 impl_decode!(String => |names| Some(Self::from_claim(&names)); Scopes);
 impl_decode!(i64 => parse_window; ReconnectWindow);
 

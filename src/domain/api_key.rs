@@ -1,4 +1,4 @@
-use super::{ApiKeyId, Name, ProjectId, Scopes, Time, UserId};
+use super::{ApiKeyId, Name, NodeId, ProjectId, Scopes, Time, UserId};
 
 /// A key with which a program calls the API, within scopes.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct ApiKey {
     pub restricted: bool,
     /// The projects that it is restricted to.
     pub project_ids: Vec<ProjectId>,
+    /// The media server that an operator's key is bound to; `None` means all.
+    pub node_id: Option<NodeId>,
     /// When it was created.
     pub create_time: Time,
     /// When it expires, if ever.

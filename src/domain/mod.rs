@@ -22,7 +22,9 @@ mod invisible_characters;
 mod key_record;
 mod list_filter;
 mod name;
+mod node;
 mod node_reconciliation;
+mod operator;
 mod password;
 mod peer_address;
 mod platform;
@@ -62,7 +64,12 @@ pub use invalid::{Invalid, Violation};
 pub use key_record::{KeyPurpose, KeyRecord};
 pub use list_filter::{CreateTimeRange, ListFilter};
 pub use name::Name;
+pub use node::{Node, NodeId, Worker};
 pub use node_reconciliation::{NodeConnection, NodeReconciliation, NodeReport, UnmatchedAction};
+pub use operator::{
+    AuditFilter, OperatorAuditEvent, OperatorKey, OperatorKeyState, OperatorLiveStream, TimeRange,
+    UserAccount, UserFilter, UserState,
+};
 pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
 pub use platform::Platform;

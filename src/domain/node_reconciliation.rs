@@ -163,6 +163,7 @@ impl From<RefusalCause> for EndReason {
     /// The reason for disconnecting an open connection whose publish is refused.
     fn from(cause: RefusalCause) -> Self {
         match cause {
+            RefusalCause::Suspended => Self::AccountSuspended,
             RefusalCause::Disabled => Self::ProjectDisabled,
             RefusalCause::Held(_) => Self::StoppedByOwner,
             RefusalCause::Conflict => Self::TakenOver,

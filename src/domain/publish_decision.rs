@@ -10,6 +10,8 @@ use super::{
 pub struct PublishRules {
     /// The project of the stream key.
     pub project_id: ProjectId,
+    /// Whether the account of the owner is suspended.
+    pub suspended: bool,
     /// Whether publishers are refused.
     pub disabled: bool,
     /// Until when publishers are refused.
@@ -40,6 +42,8 @@ pub enum BeginDecision {
 /// Why BeginPublish refuses a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalCause {
+    /// The account of the owner is suspended.
+    Suspended,
     /// The project is disabled.
     Disabled,
     /// The owner has put publishing on hold until then.
@@ -56,6 +60,7 @@ impl RefusalCause {
     /// What the owner sees; `None` for a late report of a connection that has ended.
     pub fn reason(self) -> Option<RefusalReason> {
         match self {
+            Self::Suspended => Some(RefusalReason::AccountSuspended),
             Self::Disabled => Some(RefusalReason::ProjectDisabled),
             Self::Held(_) => Some(RefusalReason::PublishHeld),
             Self::Conflict => Some(RefusalReason::PublishConflict),
@@ -75,6 +80,9 @@ impl PublishRules {
     ) -> Result<BeginDecision, RefusalCause> {
         if self.key_replaced {
             return Err(RefusalCause::KeyReplaced);
+        }
+        if self.suspended {
+            return Err(RefusalCause::Suspended);
         }
         // An accepted connection stays accepted, whatever else refuses new ones.
         if running.is_some_and(|stream| stream.is_connected_to(publisher)) {
@@ -127,5 +135,7 @@ text_enum! {
         ProjectDisabled = "project_disabled",
         /// The owner had put publishing on hold.
         PublishHeld = "publish_held",
+        /// The account of the owner was suspended.
+        AccountSuspended = "account_suspended",
     }
 }

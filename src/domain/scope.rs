@@ -17,6 +17,10 @@ text_enum! {
         StreamsPublish = "streams:publish",
         /// Run relays of any project: for relay workers.
         RelaysWork = "relays:work",
+        /// Read the data of all tenants: for operators.
+        OperatorRead = "operator:read",
+        /// Create and revoke operator keys, and suspend users: for operators.
+        OperatorWrite = "operator:write",
     }
 }
 
@@ -29,13 +33,21 @@ impl Scope {
         Self::StreamsWrite,
     ];
 
-    /// The scopes that only an operator may grant to an API key.
-    pub const OPERATOR_SCOPES: [Self; 2] = [Self::StreamsPublish, Self::RelaysWork];
+    /// The scopes of operator keys, which no user may grant.
+    pub const OPERATOR_SCOPES: [Self; 4] = [
+        Self::StreamsPublish,
+        Self::RelaysWork,
+        Self::OperatorRead,
+        Self::OperatorWrite,
+    ];
+
+    /// The scopes of a key that is bound to a node.
+    pub const NODE_SCOPES: [Self; 2] = [Self::StreamsPublish, Self::RelaysWork];
 }
 
 /// A set of scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Scopes(u8);
+pub struct Scopes(u16);
 
 impl Scopes {
     /// Parses at least one name. All must be among the allowed ones.
@@ -46,7 +58,7 @@ impl Scopes {
         let mut scopes = Self::default();
         for name in names {
             match Scope::parse(name).filter(|scope| allowed.contains(scope)) {
-                Some(scope) => scopes.0 |= 1 << scope as u8,
+                Some(scope) => scopes.0 |= 1 << scope as u16,
                 None => return refuse(format!("may only contain {}", list(allowed))),
             }
         }
@@ -64,7 +76,7 @@ impl Scopes {
 
     /// Whether the set has this scope.
     pub fn contains(self, scope: Scope) -> bool {
-        self.0 & (1 << scope as u8) != 0
+        self.0 & (1 << scope as u16) != 0
     }
 
     /// The scopes in the set.
@@ -76,7 +88,7 @@ impl Scopes {
 
 impl FromIterator<Scope> for Scopes {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        let bits = scopes.into_iter().map(|scope| 1 << scope as u8);
+        let bits = scopes.into_iter().map(|scope| 1 << scope as u16);
         Self(bits.fold(0, |set, bit| set | bit))
     }
 }

@@ -240,6 +240,8 @@ text_enum! {
         NodeLost = "node_lost",
         /// No media arrived in time.
         NeverStarted = "never_started",
+        /// An operator suspended the account of the owner.
+        AccountSuspended = "account_suspended",
     }
 }
 
@@ -251,7 +253,8 @@ impl EndReason {
             | Self::TakenOver
             | Self::KeyRotated
             | Self::ProjectDisabled
-            | Self::ProjectDeleted => true,
+            | Self::ProjectDeleted
+            | Self::AccountSuspended => true,
             Self::PublisherEnded
             | Self::ReconnectTimeout
             | Self::HeartbeatTimeout

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tonic::{
     Code, Request, Response, Status,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt;
 
@@ -15,7 +15,7 @@ use super::{
     error_class::ErrorClass,
 };
 use crate::{
-    proto::v1::stream_service_client::StreamServiceClient, root_certificates::platform_roots,
+    proto::v1::stream_service_client::StreamServiceClient, root_certificates::grpc_client_tls,
     telemetry::Throttle,
 };
 
@@ -51,14 +51,8 @@ impl ControlPlane {
             .keep_alive_while_idle(false)
             .tcp_nodelay(true);
         if is_https {
-            let tls = ClientTlsConfig::new();
-            endpoint = endpoint.tls_config(match ca {
-                Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
-                None => {
-                    let roots = platform_roots().context("SLUICE_CONTROL_PLANE")?;
-                    tls.trust_anchors(roots.roots.clone())
-                }
-            })?;
+            let tls = grpc_client_tls(ca).context("SLUICE_CONTROL_PLANE")?;
+            endpoint = endpoint.tls_config(tls)?;
         }
         Ok(Self {
             channel: endpoint.connect_lazy(),

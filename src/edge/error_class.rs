@@ -26,7 +26,7 @@ impl ErrorClass {
             | Code::FailedPrecondition
             | Code::InvalidArgument
             | Code::NotFound => match reason(status) {
-                Some(ErrorReason::ScopeMissing) => Self::AccessDenied,
+                Some(ErrorReason::ScopeMissing | ErrorReason::NodeMismatch) => Self::AccessDenied,
                 Some(reason) => Self::Refused(reason),
                 None => Self::Transient(None),
             },
@@ -109,6 +109,8 @@ mod tests {
     fn errors_of_the_key_and_its_scopes_are_access_denied() {
         let no_scope = with_reason(Code::PermissionDenied, "SCOPE_MISSING");
         assert_eq!(ErrorClass::of(&no_scope), ErrorClass::AccessDenied);
+        let other_node = with_reason(Code::PermissionDenied, "NODE_MISMATCH");
+        assert_eq!(ErrorClass::of(&other_node), ErrorClass::AccessDenied);
         let no_key = with_reason(Code::Unauthenticated, "API_KEY_INVALID");
         assert_eq!(ErrorClass::of(&no_key), ErrorClass::AccessDenied);
     }

@@ -83,6 +83,7 @@ impl PublishError {
         match self {
             Self::Refused(reason) => match reason {
                 ErrorReason::StreamKeyInvalid => "the stream key is not valid",
+                ErrorReason::AccountSuspended => "the account of the owner is suspended",
                 ErrorReason::PublishConflict => "the project already has another publisher",
                 ErrorReason::ProjectDisabled => "the project is disabled",
                 ErrorReason::PublishHeld => "the owner has put publishing on hold",
@@ -96,6 +97,7 @@ impl PublishError {
                 EndReason::StoppedByOwner => "the owner has stopped the stream",
                 EndReason::TakenOver => "another publisher has taken over",
                 EndReason::KeyRotated => "the stream key is not valid any more",
+                EndReason::AccountSuspended => "the account of the owner is suspended",
                 EndReason::ProjectDisabled => "the project is disabled",
                 EndReason::ProjectDeleted => "the project is deleted",
                 _ => "the stream has ended",

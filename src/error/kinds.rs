@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::with_causes;
-use crate::domain::{RefusalCause, Scope, Violation};
+use crate::domain::{NodeId, RefusalCause, Scope, Violation};
 
 /// A result with the service's own error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -45,6 +45,12 @@ pub enum Error {
     /// The API key is restricted to some projects.
     #[error("the API key is restricted to some projects")]
     ApiKeyRestricted,
+    /// The operator key is bound to this node, and the call concerns another.
+    #[error("the operator key is bound to the node {0}: report and claim for this node only")]
+    NodeMismatch(NodeId),
+    /// An operator has suspended the account.
+    #[error("the account is suspended: ask the operator of this service")]
+    AccountSuspended,
     /// No project has the stream key.
     #[error("the stream key is not valid")]
     StreamKeyInvalid,
@@ -246,6 +252,7 @@ impl Error {
 
 fn refusal_text(cause: &RefusalCause) -> &'static str {
     match cause {
+        RefusalCause::Suspended => "the account of the project's owner is suspended",
         RefusalCause::Disabled => "the project is disabled",
         RefusalCause::Held(_) => "the owner has put publishing on hold",
         RefusalCause::ConnectionEnded => "this connection has published before and has ended",

@@ -41,10 +41,13 @@ impl Error {
             Self::ScopeMissing(_) => (Code::PermissionDenied, Reason::ScopeMissing),
             Self::SessionRequired => (Code::PermissionDenied, Reason::SessionRequired),
             Self::ApiKeyRestricted => (Code::PermissionDenied, Reason::ApiKeyRestricted),
+            Self::NodeMismatch(_) => (Code::PermissionDenied, Reason::NodeMismatch),
+            Self::AccountSuspended => (Code::PermissionDenied, Reason::AccountSuspended),
             Self::StreamKeyInvalid => (Code::PermissionDenied, Reason::StreamKeyInvalid),
             Self::NotFound { .. } => (Code::NotFound, Reason::ResourceNotFound),
             Self::EmailTaken => (Code::AlreadyExists, Reason::EmailTaken),
             Self::PublishRefused(cause) => match cause {
+                RefusalCause::Suspended => (Code::PermissionDenied, Reason::AccountSuspended),
                 RefusalCause::Conflict => (Code::AlreadyExists, Reason::PublishConflict),
                 RefusalCause::Disabled => (Code::FailedPrecondition, Reason::ProjectDisabled),
                 RefusalCause::Held(_) => (Code::FailedPrecondition, Reason::PublishHeld),
@@ -150,9 +153,13 @@ impl Error {
             | Self::ScopeMissing(_)
             | Self::SessionRequired
             | Self::ApiKeyRestricted
+            | Self::NodeMismatch(_)
+            | Self::AccountSuspended
             | Self::StreamKeyInvalid
             | Self::EmailTaken
-            | Self::PublishRefused(RefusalCause::Conflict | RefusalCause::KeyReplaced)
+            | Self::PublishRefused(
+                RefusalCause::Suspended | RefusalCause::Conflict | RefusalCause::KeyReplaced,
+            )
             | Self::ResyncRequired
             | Self::WatchEnded { .. }
             | Self::EtagMismatch
@@ -199,6 +206,7 @@ impl Error {
             Self::AccessTokenMalformed(found) => {
                 [("found".to_owned(), found.name().to_owned())].into()
             }
+            Self::NodeMismatch(node_id) => [("node_id".to_owned(), node_id.to_string())].into(),
             Self::RequestTooLarge(max_bytes) => {
                 [("max_bytes".to_owned(), max_bytes.to_string())].into()
             }

@@ -5,10 +5,12 @@ mod credential_refresh;
 mod deletions;
 mod mailer;
 mod purge;
+mod suspensions;
 mod timeouts;
 
 pub use credential_refresh::{CredentialRefresh, KeyRefresh};
 pub use deletions::{delete_orphaned_projects, purge_deleted};
 pub use mailer::Mailer;
 pub use purge::{Retention, prune_events, purge};
+pub use suspensions::end_suspended_streams;
 pub use timeouts::{expire_relays, expire_streams};

@@ -9,8 +9,8 @@ use crate::{
     domain::{Time, now},
     error::Result,
     repositories::{
-        AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Outbox,
-        Publishing, Refusals, Sessions, Streams, TokenRevocations,
+        AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Nodes, Outbox,
+        Publishing, Refusals, Sessions, Streams, TokenRevocations, Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -49,11 +49,13 @@ enum PurgeTarget {
     Refusals,
     Connections,
     Boots,
+    Nodes,
+    Workers,
     Keys,
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 16] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -67,13 +69,16 @@ impl PurgeTarget {
         Self::Refusals,
         Self::Connections,
         Self::Boots,
+        Self::Nodes,
+        Self::Workers,
         Self::Keys,
     ];
 }
 
 /// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
 /// audit events, unused e-mail tokens, unsent messages, refused publishes, former publish
-/// connections, ended streams, and retired keys. Never returns.
+/// connections, silent nodes, former relay workers, ended streams, and retired keys. Never
+/// returns.
 pub async fn purge(database: Database, retention: Retention) {
     let mut timer = JobTimer::new("purge", PURGE_INTERVAL);
     loop {
@@ -148,6 +153,8 @@ async fn purge_batch(
         PurgeTarget::Refusals => Refusals::new(owned).purge(before, batch).await,
         PurgeTarget::Connections => Publishing::purge_connections(database, before, batch).await,
         PurgeTarget::Boots => Publishing::purge_boots(database, before, batch).await,
+        PurgeTarget::Nodes => Nodes::new(owned).purge(before, batch).await,
+        PurgeTarget::Workers => Workers::new(owned).purge(before, batch).await,
         // They have no batches, or a retention of their own.
         PurgeTarget::Streams | PurgeTarget::Keys => Ok(DeletedBatch::default()),
     }

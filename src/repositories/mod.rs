@@ -18,9 +18,9 @@ mod sql;
 mod streams;
 
 pub use accounts::{
-    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewSecret, NewUser,
-    RepeatableSecret, RevocationCursor, Sessions, SignedIn, TokenRevocations, Users,
-    VerifiedCredential,
+    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewOperatorKey, NewSecret,
+    NewUser, OperatorKeys, RepeatableSecret, RevocationCursor, Sessions, SignedIn,
+    TokenRevocations, UserAccounts, Users, VerifiedCredential,
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};
@@ -32,7 +32,11 @@ pub use projects::{
     SealedChange, SealedDestination, SealedTarget, StoredDestination, StreamKeyRotation,
     StreamKeys,
 };
-pub use relays::{ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease};
+pub use relays::{
+    ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease, Workers,
+};
 pub use resource_counts::ResourceCounts;
 pub use sealed_columns::{SealedColumn, SealedValue};
-pub use streams::{PublishAttempt, Publishing, Refusals, StreamFilter, Streams};
+pub use streams::{
+    LiveStreams, Nodes, PublishAttempt, Publishing, Refusals, StreamFilter, Streams,
+};

@@ -2,8 +2,8 @@
 
 use crate::{
     domain::{
-        EndReason, IngestProtocol, Invalid, LintCode, Platform, PlatformKind, PlatformTls,
-        PublishConflictPolicy, RefusalReason, RelayState, StreamState,
+        EndReason, IngestProtocol, Invalid, LintCode, OperatorKeyState, Platform, PlatformKind,
+        PlatformTls, PublishConflictPolicy, RefusalReason, RelayState, StreamState, UserState,
     },
     proto::v1 as pb,
 };
@@ -40,8 +40,9 @@ macro_rules! message_enums {
 message_enums! {
     EndReason => EndReason {
         PublisherEnded ReconnectTimeout HeartbeatTimeout StoppedByOwner TakenOver KeyRotated
-        ProjectDisabled ProjectDeleted NodeLost NeverStarted
+        ProjectDisabled ProjectDeleted NodeLost NeverStarted AccountSuspended
     }
+    OperatorKeyState => OperatorKeyState { Active Expired Revoked }
     Platform => Platform {
         Custom Youtube Twitch Facebook X Kick AmazonIvs Linkedin Tiktok Instagram Rumble Trovo
         Restream Mux Cloudflare Livepeer Castr Switchboard Steam Dlive Nimo Picarto Bilibili
@@ -49,9 +50,12 @@ message_enums! {
     }
     PlatformKind => PlatformKind { Static Regional PerAccount PerEvent }
     PublishConflictPolicy => PublishConflictPolicy { RejectNew Takeover }
-    RefusalReason => ErrorReason { StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld }
+    RefusalReason => ErrorReason {
+        StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld AccountSuspended
+    }
     RelayState => RelayState { Idle Starting Broadcasting Stalled Retrying Failed Stopping }
     StreamState => StreamState { Connecting Live Reconnecting Ended }
+    UserState => UserState { Active Suspended }
 }
 
 impl From<IngestProtocol> for pb::IngestProtocol {
@@ -97,6 +101,16 @@ pub(super) fn read_enum<D: MessageEnum>(value: i32) -> Result<D, Invalid> {
     let mut values = D::VALUES.iter().copied();
     let known = values.find(|known| number(*known) == value);
     known.ok_or_else(unspecified)
+}
+
+/// Reads the value of a filter, which is unspecified (0) if it matches everything.
+pub(super) fn read_filter<D: MessageEnum>(value: i32) -> Result<Option<D>, Invalid> {
+    match value {
+        0 => Ok(None),
+        _ => read_enum(value)
+            .map(Some)
+            .map_err(|_| Invalid::because("must be one of the values of its enum")),
+    }
 }
 
 /// Reads the protocol of a publisher, which may be unspecified.

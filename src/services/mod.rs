@@ -6,11 +6,13 @@
 mod auth;
 mod enums;
 mod fields;
+mod operator;
 mod paging;
 mod project;
 mod rpc;
 mod stream;
 
 pub use auth::{AuthDependencies, AuthService};
+pub use operator::OperatorService;
 pub use project::ProjectService;
 pub use stream::{NodeReconciler, StreamService, SyncOutcome};

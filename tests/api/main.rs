@@ -13,6 +13,7 @@ mod harness;
 mod kills;
 mod lifecycle;
 mod operations;
+mod operator;
 mod project;
 mod readme;
 mod relay;

@@ -13,7 +13,7 @@ use crate::{
     repositories::{IdempotencyKey, audit_log, idempotency::change_once},
 };
 
-/// API keys, of users and of operators.
+/// API keys of users, and the exchange of all keys.
 #[derive(Debug, Clone)]
 pub struct ApiKeys {
     database: Database,
@@ -40,7 +40,8 @@ pub struct RepeatableSecret {
 /// The columns of [`ApiKey`].
 macro_rules! api_key_columns {
     () => {
-        "id, user_id, display_name, scopes, restricted, create_time, expire_time, last_used_time"
+        "id, user_id, display_name, scopes, restricted, node_id, create_time, expire_time,
+         last_used_time"
     };
 }
 
@@ -50,33 +51,15 @@ impl ApiKeys {
         Self { database }
     }
 
-    /// Creates a key of a user, or of the operator if there is no user.
+    /// Creates a key of a user.
     ///
     /// `NotFound` if the user does not own one of the projects; `AccessTokenInvalid` if the
-    /// caller's session has ended, which a replica may not know yet.
+    /// caller's session has ended, which a replica may not know yet; `ConcurrentChange` if the
+    /// same request is executed concurrently.
     pub async fn create(
         &self,
         id: ApiKeyId,
-        user_id: Option<UserId>,
-        key: &NewApiKey,
-        secret_hash: &[u8],
-        audit: &AuditContext,
-        now: Time,
-    ) -> Result<ApiKey> {
-        let secret = NewSecret {
-            hash: secret_hash.to_vec(),
-            repeatable: None,
-        };
-        self.create_repeatable(id, user_id, key, &secret, audit, now)
-            .await
-    }
-
-    /// The same, for a request that may be repeated. `ConcurrentChange` if the same request is
-    /// executed concurrently.
-    pub async fn create_repeatable(
-        &self,
-        id: ApiKeyId,
-        user_id: Option<UserId>,
+        user_id: UserId,
         key: &NewApiKey,
         secret: &NewSecret,
         audit: &AuditContext,
@@ -85,7 +68,7 @@ impl ApiKeys {
         let secret_hash = &secret.hash;
         self.database
             .transaction(|mut tx| async move {
-                if let (Some(user_id), Some(session_id)) = (user_id, audit.session_id)
+                if let Some(session_id) = audit.session_id
                     && !session_rows::is_active(&mut tx, user_id, session_id, now).await?
                 {
                     return Err(Error::AccessTokenInvalid);
@@ -265,7 +248,8 @@ impl ApiKeys {
         .await
     }
 
-    /// The key with this secret, whose last use is now. `None` if it is unknown or expired.
+    /// The key with this secret, whose last use is now. `None` if it is unknown, expired or
+    /// revoked.
     ///
     /// `project_ids` remains empty, also for a restricted key.
     pub async fn exchange(&self, secret_hash: &[u8], now: Time) -> Result<Option<ApiKey>> {
@@ -275,6 +259,7 @@ impl ApiKeys {
                 "update api_keys
                  set last_used_time = $2
                  where secret_hash = $1 and (expire_time is null or expire_time > $2)
+                   and revoke_time is null
                  returning ",
                 api_key_columns!(),
             ),
@@ -315,7 +300,8 @@ pub(super) async fn delete_all(
 // The projects are read on their own.
 impl_from_row!(
     ApiKey:
-    id, user_id, display_name, scopes, restricted, create_time, expire_time, last_used_time;
+    id, user_id, display_name, scopes, restricted, node_id, create_time, expire_time,
+    last_used_time;
     |_row|
     project_ids: Vec::new(),
 );

@@ -80,7 +80,11 @@ pub(crate) async fn require_active(tx: &mut Transaction, audit: &AuditContext) -
             "select id from sessions where id = $1 and revoke_time is null",
             [session]
         )?,
-        (None, Some(key)) => exists!(tx, "select id from api_keys where id = $1", [key])?,
+        (None, Some(key)) => exists!(
+            tx,
+            "select id from api_keys where id = $1 and revoke_time is null",
+            [key]
+        )?,
         (None, None) => true,
     };
     match is_active {

@@ -38,8 +38,9 @@ impl Sessions {
     }
 
     /// Creates a session if the credential is still valid. Otherwise `ConcurrentChange`,
-    /// because the change of the credential did not end this session. The address becomes
-    /// familiar, and the failed attempts are cleared.
+    /// because the change of the credential did not end this session. `AccountSuspended` if an
+    /// operator has suspended the account. The address becomes familiar, and the failed attempts
+    /// are cleared.
     pub async fn create(
         &self,
         session: &Session,
@@ -49,9 +50,7 @@ impl Sessions {
     ) -> Result<()> {
         self.database
             .transaction(|mut tx| async move {
-                if !credential.is_valid(&mut tx, session.user_id).await? {
-                    return Err(Error::ConcurrentChange);
-                }
+                credential.require_valid(&mut tx, session.user_id).await?;
                 session_rows::insert(&mut tx, session).await?;
                 if let VerifiedCredential::Password {
                     attempt: Some(attempt),
@@ -257,24 +256,34 @@ async fn end_active(
 }
 
 impl VerifiedCredential<'_> {
-    /// Whether the credential is still valid, until the transaction ends.
-    async fn is_valid(&self, tx: &mut Transaction, user_id: UserId) -> Result<bool> {
-        match self {
+    /// Fails if the credential is no longer valid or the account is suspended. Neither changes
+    /// until the transaction ends.
+    async fn require_valid(&self, tx: &mut Transaction, user_id: UserId) -> Result<()> {
+        let suspended: Option<bool> = match self {
             Self::Password { hash, .. } => {
                 let sql = for_share!(
                     tx,
-                    "select id from users where id = $1 and password_hash = $2"
+                    "select suspend_time is not null
+                     from users
+                     where id = $1 and password_hash = $2"
                 );
-                exists!(tx, sql, [user_id, *hash])
+                fetch_optional_scalar!(tx, sql, [user_id, *hash])?
             }
             Self::Identity(identity) => {
                 let sql = for_share!(
                     tx,
-                    "select user_id from identities
-                     where user_id = $1 and issuer = $2 and subject = $3"
+                    "select u.suspend_time is not null
+                     from identities i
+                     join users u on u.id = i.user_id
+                     where i.user_id = $1 and i.issuer = $2 and i.subject = $3"
                 );
-                exists!(tx, sql, [user_id, &identity.issuer, &identity.subject])
+                fetch_optional_scalar!(tx, sql, [user_id, &identity.issuer, &identity.subject])?
             }
+        };
+        match suspended {
+            Some(false) => Ok(()),
+            Some(true) => Err(Error::AccountSuspended),
+            None => Err(Error::ConcurrentChange),
         }
     }
 }

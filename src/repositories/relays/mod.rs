@@ -11,7 +11,9 @@ mod relays;
 mod reports;
 pub(super) mod rows;
 pub(super) mod stream_changes;
+mod workers;
 
 pub use claims::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease};
 pub use overdue::RelayKey;
 pub use relays::Relays;
+pub use workers::Workers;

@@ -207,7 +207,7 @@ struct LockedProject {
 }
 
 /// Locks the project that has or had this stream key, and takes its next revision. The account
-/// of its owner must not be deleted.
+/// of its owner must not be deleted. A suspension that is not seen here ends the stream.
 async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<LockedProject> {
     fetch_optional!(
         tx,
@@ -223,7 +223,12 @@ async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<LockedProj
                    reconnect_window_ms, revision,
                    case when previous_key_hash = $1 then previous_key_expire_time end
                        as key_expire_time,
-                   coalesce(replaced_key_hash = $1, false) as key_replaced",
+                   coalesce(replaced_key_hash = $1, false) as key_replaced,
+                   exists (
+                       select 1
+                       from users u
+                       where u.id = projects.owner_id and u.suspend_time is not null)
+                       as suspended",
         [key_hash]
     )?
     .ok_or(Error::StreamKeyInvalid)
@@ -231,7 +236,7 @@ async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<LockedProj
 
 impl_from_row!(
     PublishRules:
-    disabled, key_replaced, key_expire_time;
+    suspended, disabled, key_replaced, key_expire_time;
     |row|
     project_id: row.try_get("id")?,
     held_until: row.try_get("publish_held_until")?,

@@ -1,10 +1,12 @@
 //! Streams, the publish connections that feed them, and refused publishes.
 
+mod all_live_streams;
 mod begin_publish;
 mod connections;
 pub(super) mod live_streams;
 mod node_boots;
 mod node_streams;
+mod nodes;
 mod overdue;
 mod publishing;
 mod refusals;
@@ -14,8 +16,11 @@ pub(super) mod rows;
     reason = "the repository of the group's own noun"
 )]
 mod streams;
+mod suspended;
 
+pub use all_live_streams::LiveStreams;
 pub use begin_publish::PublishAttempt;
+pub use nodes::Nodes;
 pub use publishing::Publishing;
 pub use refusals::Refusals;
 pub use streams::{StreamFilter, Streams};

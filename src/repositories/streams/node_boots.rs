@@ -1,7 +1,11 @@
-//! The boots of media servers.
+//! The boots of media servers, and when they last reported.
 //!
 //! The current boot of a node is the one that registered last. A restarted media server
 //! has lost its earlier connections, even if delayed reports of them still arrive.
+
+use chrono::TimeDelta;
+use sqlx::FromRow;
+use uuid::Uuid;
 
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
@@ -9,46 +13,97 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Registers a boot. `NodeSuperseded` if a later boot of the node has registered.
+/// How often the time of a node's last report is written.
+const REPORT_RESOLUTION: TimeDelta = TimeDelta::seconds(30);
+
+/// Registers a report of a boot. `NodeSuperseded` if a later boot of the node has registered.
 pub(super) async fn register(
     database: &Database,
     node_id: &str,
     boot_id: &str,
     now: Time,
 ) -> Result<()> {
-    match newest(database, node_id).await? {
-        Some((newest, _)) if newest == boot_id => return Ok(()),
-        newest => {
-            // Boots are ordered by their times, even if the clocks of replicas differ.
-            let after = newest.map_or(now, |(_, time)| now.max(time + TIME_RESOLUTION));
-            insert(database, node_id, boot_id, after).await?;
-        }
+    let registered = newest(database, node_id).await?;
+    let is_newest = |boot: &NewestBoot| boot.boot_id == boot_id;
+    if let Some(boot) = registered.as_ref().filter(|boot| is_newest(boot)) {
+        let reported = boot.last_report_time.map(|time| time + REPORT_RESOLUTION);
+        return match reported.is_some_and(|due| due > now) {
+            true => Ok(()),
+            false => record_report(database, node_id, boot, now).await,
+        };
     }
+
+    // Boots are ordered by their times, even if the clocks of replicas differ.
+    let after = registered.map_or(now, |boot| now.max(boot.create_time + TIME_RESOLUTION));
+    insert(database, node_id, boot_id, after).await?;
     match newest(database, node_id).await? {
-        Some((newest, _)) if newest == boot_id => Ok(()),
+        Some(boot) if is_newest(&boot) => record_report(database, node_id, &boot, now).await,
         _ => Err(Error::NodeSuperseded),
     }
 }
 
 /// The newest boot of a node.
-const NEWEST: &str = "select boot_id, create_time
-    from node_boots
-    where node_id = $1
-    order by create_time desc, boot_id desc
-    limit 1";
+#[derive(FromRow)]
+struct NewestBoot {
+    boot_id: String,
+    create_time: Time,
+    /// When the node last reported, as far as it was written.
+    last_report_time: Option<Time>,
+}
+
+/// Writes that a node reports with its newest boot.
+async fn record_report(
+    database: &Database,
+    node_id: &str,
+    boot: &NewestBoot,
+    now: Time,
+) -> Result<()> {
+    execute!(
+        database.writer(),
+        "insert into nodes (id, node_id, boot_id, boot_time, create_time, last_report_time)
+         values ($1, $2, $3, $4, $5, $5)
+         on conflict (node_id) do update
+         set boot_id = excluded.boot_id, boot_time = excluded.boot_time,
+             last_report_time = excluded.last_report_time",
+        [
+            Uuid::now_v7(),
+            node_id,
+            &boot.boot_id,
+            boot.create_time,
+            now
+        ]
+    )
+}
 
 /// The resolution of times in the database.
 const TIME_RESOLUTION: std::time::Duration = std::time::Duration::from_micros(1);
 
-async fn newest(database: &Database, node_id: &str) -> Result<Option<(String, Time)>> {
-    fetch_optional!(database.reader(), NEWEST, [node_id])
+async fn newest(database: &Database, node_id: &str) -> Result<Option<NewestBoot>> {
+    fetch_optional!(
+        database.reader(),
+        "select b.boot_id, b.create_time, n.last_report_time
+         from node_boots b
+         left join nodes n on n.node_id = b.node_id
+         where b.node_id = $1
+         order by b.create_time desc, b.boot_id desc
+         limit 1",
+        [node_id]
+    )
 }
 
 /// Whether the boot of a publisher is the newest one of its node. No later boot changes a
 /// stream of a locked project.
 pub(super) async fn is_newest(tx: &mut Transaction, publisher: &Publisher) -> Result<bool> {
-    let newest: Option<(String, Time)> = fetch_optional!(tx, NEWEST, [&publisher.node_id])?;
-    Ok(newest.is_some_and(|(boot_id, _)| boot_id == publisher.boot_id))
+    let newest: Option<String> = fetch_optional_scalar!(
+        tx,
+        "select boot_id
+         from node_boots
+         where node_id = $1
+         order by create_time desc, boot_id desc
+         limit 1",
+        [&publisher.node_id]
+    )?;
+    Ok(newest.is_some_and(|boot_id| boot_id == publisher.boot_id))
 }
 
 /// Does nothing if the boot is registered.

@@ -147,6 +147,28 @@ impl Publishing {
             .await
     }
 
+    /// Whether a stream belongs to other media servers only: this connection has never published
+    /// to its project, and the stream is not at its media server. `false` for an unknown stream.
+    pub async fn is_foreign(&self, id: StreamId, publisher: &Publisher) -> Result<bool> {
+        exists!(
+            self.database.writer(),
+            "select s.id
+             from streams s
+             where s.id = $1 and s.node_id <> $2
+               and not exists (
+                   select 1
+                   from publishes p
+                   where p.node_id = $2 and p.boot_id = $3 and p.connection_id = $4
+                     and p.project_id = s.project_id)",
+            [
+                id,
+                &publisher.node_id,
+                &publisher.boot_id,
+                &publisher.connection_id
+            ]
+        )
+    }
+
     /// Deletes a batch of connections from before a time.
     pub async fn purge_connections(
         database: &Database,

@@ -47,7 +47,7 @@ impl AuthService {
         };
         let created = self
             .api_keys
-            .create_repeatable(id, Some(user), &key, &new_secret, &audit, now())
+            .create(id, user, &key, &new_secret, &audit, now())
             .await;
         if let Err(Error::ConcurrentChange) = created
             && let Some(repeated) = self.repeated_api_key(user, idempotency.as_ref()).await?

@@ -283,6 +283,7 @@ impl From<ApiKey> for pb::ApiKey {
             scopes,
             restricted,
             project_ids,
+            node_id: _,
             create_time,
             expire_time,
             last_used_time,

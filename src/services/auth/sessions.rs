@@ -16,7 +16,8 @@ pub(super) struct TokenPair {
 
 /// Begins sessions, and issues their tokens.
 impl AuthService {
-    /// Begins a session of a user; `ConcurrentChange` if the credential is no longer valid.
+    /// Begins a session of a user; `ConcurrentChange` if the credential is no longer valid,
+    /// `AccountSuspended` if an operator has suspended the account.
     pub(super) async fn begin_session(
         &self,
         action: &'static str,
@@ -40,10 +41,40 @@ impl AuthService {
         };
 
         let familiar = account_at_address(&user.email.to_lowercase(), &session.origin);
-        self.sessions
+        let created = self
+            .sessions
             .create(&session, credential, &familiar, &audit)
-            .await?;
+            .await;
+        if let Err(error @ Error::AccountSuspended) = created {
+            return self.refuse_suspended(error, credential, audit).await;
+        }
+        created?;
         self.token_pair(&session, &seed, 1, now)
+    }
+
+    /// Refuses to sign in to a suspended account. The attempt does not count as a failure, because
+    /// its password is correct.
+    async fn refuse_suspended<T>(
+        &self,
+        error: Error,
+        credential: VerifiedCredential<'_>,
+        audit: AuditContext,
+    ) -> Result<T> {
+        if let VerifiedCredential::Password {
+            attempt: Some(attempt),
+            ..
+        } = credential
+        {
+            self.failed_attempts.clear(attempt).await?;
+        }
+        let audit = AuditContext {
+            session_id: None,
+            ..audit
+        };
+        self.audit_log
+            .record_refusal(&audit, error.reason(), now())
+            .await?;
+        Err(error)
     }
 
     /// Issues tokens for a session, so that earlier refresh tokens become invalid.

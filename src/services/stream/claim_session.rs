@@ -15,7 +15,7 @@ use super::response_sender::{ResponseSender, StreamEnd};
 use crate::{
     auth::{AssociatedData, CallAuthorization, Sealer},
     domain::{
-        ProjectId, RelayError, RelayReport, ReportedState, Secret, now, relay_output_url,
+        ApiKeyId, ProjectId, RelayError, RelayReport, ReportedState, Secret, now, relay_output_url,
         relay_server_url,
     },
     error::{Error, Result},
@@ -36,6 +36,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// One ClaimRelays call: grants relays to a worker and revokes them.
 pub(super) struct ClaimSession {
     pub worker: ClaimingWorker,
+    /// The operator key of the call.
+    pub key: ApiKeyId,
     pub authorization: CallAuthorization,
     pub relay_leases: RelayLeases,
     pub sealer: Sealer,
@@ -74,6 +76,8 @@ impl ClaimSession {
     ) -> Result<Infallible, StreamEnd> {
         let mut leases = SessionLeases::default();
         let mut last_sent: Option<Instant> = None;
+        // The call has recorded it.
+        let mut recorded = Instant::now();
         while !sender.is_closed() {
             let polled = Instant::now();
             let (message, granted) = self.poll(&mut leases).await?;
@@ -86,6 +90,10 @@ impl ClaimSession {
                     return Err(end);
                 }
                 last_sent = Some(Instant::now());
+            }
+            if recorded.elapsed() >= KEEPALIVE_INTERVAL {
+                self.record_worker().await?;
+                recorded = Instant::now();
             }
             // A poll grants a limited number of relays: there may be more.
             let wait = if granted.is_empty() {
@@ -103,6 +111,13 @@ impl ClaimSession {
             }
         }
         Err(StreamEnd::Closed)
+    }
+
+    /// Records that the worker still claims, for operators.
+    async fn record_worker(&self) -> Result<()> {
+        let bound = self.authorization.caller().bound_node();
+        let (worker, leases) = (&self.worker, &self.relay_leases);
+        leases.record_worker(worker, self.key, bound, now()).await
     }
 
     async fn return_leases(&self, granted: Vec<Uuid>) -> Result<()> {

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    domain::{NodeReport, now},
-    error::Result,
+    domain::{NodeReport, PublishAction, Publisher, StreamId, now},
+    error::{Error, Result},
     proto::v1 as pb,
     repositories::PublishAttempt,
     services::fields::duration,
@@ -20,13 +20,14 @@ impl StreamService {
         &self,
         request: Request<pb::BeginPublishRequest>,
     ) -> Result<Response<pb::BeginPublishResponse>> {
-        Caller::of(&request)?;
+        let caller = Caller::of(&request)?;
         let BeginPublish {
             stream_key,
             publisher,
             media_flowing,
             play_url,
         } = request.into_inner().try_into()?;
+        caller.require_node(&publisher.node_id)?;
 
         let play_url = play_url.map(|url| url.seal(&self.sealer));
         let stream = self
@@ -53,13 +54,18 @@ impl StreamService {
         &self,
         request: Request<pb::HeartbeatPublishRequest>,
     ) -> Result<Response<pb::HeartbeatPublishResponse>> {
-        Caller::of(&request)?;
+        let caller = Caller::of(&request)?;
         let ((id, epoch, publisher), stats) = read_heartbeat_publish(request.into_inner())?;
+        caller.require_node(&publisher.node_id)?;
 
         let (stream, action) = self
             .publishing
             .heartbeat(id, epoch, &publisher, stats.as_ref(), now())
             .await?;
+        if action != PublishAction::Continue {
+            // Such a heartbeat changed nothing.
+            self.require_own_stream(&caller, id, &publisher).await?;
+        }
 
         let (action, stop_reason) = action_and_reason(action);
         Ok(Response::new(pb::HeartbeatPublishResponse {
@@ -73,8 +79,10 @@ impl StreamService {
         &self,
         request: Request<pb::EndPublishRequest>,
     ) -> Result<Response<pb::EndPublishResponse>> {
-        Caller::of(&request)?;
+        let caller = Caller::of(&request)?;
         let (id, epoch, publisher) = read_end_publish(request.into_inner())?;
+        caller.require_node(&publisher.node_id)?;
+        self.require_own_stream(&caller, id, &publisher).await?;
 
         let stream = self.publishing.end(id, epoch, &publisher, now()).await?;
 
@@ -86,8 +94,9 @@ impl StreamService {
         &self,
         request: Request<pb::SyncNodeRequest>,
     ) -> Result<Response<pb::SyncNodeResponse>> {
-        Caller::of(&request)?;
+        let caller = Caller::of(&request)?;
         let report: NodeReport = request.into_inner().try_into()?;
+        caller.require_node(&report.node_id)?;
 
         let outcome = self.node_reconciler.sync(&report, &now).await?;
 
@@ -95,5 +104,21 @@ impl StreamService {
             outcome,
             self.heartbeat_interval,
         )))
+    }
+
+    /// `NodeMismatch` if the caller's operator key is bound to a media server, and the stream
+    /// belongs to others only.
+    async fn require_own_stream(
+        &self,
+        caller: &Caller,
+        id: StreamId,
+        publisher: &Publisher,
+    ) -> Result<()> {
+        match caller.bound_node() {
+            Some(bound) if self.publishing.is_foreign(id, publisher).await? => {
+                Err(Error::NodeMismatch(bound.clone()))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use crate::{
+    auth::Caller,
     domain::{
         DestinationId, Invalid, Publisher, Relay, RelayError, RelayReport, RelayState,
         ReportedState, StreamId, Tenant,
@@ -54,33 +55,41 @@ pub(super) fn read_list_relays(
     })
 }
 
-impl TryFrom<pb::ClaimRelaysRequest> for ClaimingWorker {
-    type Error = Error;
-
-    fn try_from(message: pb::ClaimRelaysRequest) -> Result<Self, Error> {
-        let pb::ClaimRelaysRequest {
-            worker_id,
-            node_id,
-            capacity,
-        } = message;
-        Fields::read_all(|fields| {
-            let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
-            let node_id = match node_id.is_empty() {
-                true => Some(node_id),
-                false => fields.read("node_id", Publisher::parse_id(&node_id)),
-            };
-            let capacity = match usize::try_from(capacity) {
-                Ok(1..=MAX_RELAYS) => Ok(i64::from(capacity)),
-                _ => Err(Invalid::because("must be 1 to 1000")),
-            };
-            let capacity = fields.read("capacity", capacity);
-            Some(Self {
-                worker_id: worker_id?,
-                node_id: node_id?,
-                capacity: capacity?,
-            })
+/// Reads the worker that claims. Its node is that of the caller's key, if that is bound to one:
+/// `NodeMismatch` if the request has another.
+pub(super) fn read_claimant(
+    message: pb::ClaimRelaysRequest,
+    caller: &Caller,
+) -> Result<ClaimingWorker, Error> {
+    let pb::ClaimRelaysRequest {
+        worker_id,
+        node_id,
+        capacity,
+    } = message;
+    let mut claimant = Fields::read_all(|fields| {
+        let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
+        let node_id = match node_id.is_empty() {
+            true => Some(node_id),
+            false => fields.read("node_id", Publisher::parse_id(&node_id)),
+        };
+        let capacity = match usize::try_from(capacity) {
+            Ok(1..=MAX_RELAYS) => Ok(i64::from(capacity)),
+            _ => Err(Invalid::because("must be 1 to 1000")),
+        };
+        let capacity = fields.read("capacity", capacity);
+        Some(ClaimingWorker {
+            worker_id: worker_id?,
+            node_id: node_id?,
+            capacity: capacity?,
         })
+    })?;
+    match caller.bound_node() {
+        Some(bound) if claimant.node_id.is_empty() => {
+            claimant.node_id = bound.as_str().to_owned();
+        }
+        _ => caller.require_node(&claimant.node_id)?,
     }
+    Ok(claimant)
 }
 
 /// Reads the worker and its reports.

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{
     claim_session::ClaimSession,
-    relay_messages::{read_list_relays, read_relay_ids, read_report_relays},
+    relay_messages::{read_claimant, read_list_relays, read_relay_ids, read_report_relays},
     response_sender::ResponseSender,
     service::StreamService,
 };
@@ -112,11 +112,16 @@ impl StreamService {
     ) -> Result<Response<BoxStream<pb::ClaimRelaysResponse>>> {
         let authorization = CallAuthorization::of(&request)?;
         let closing = Connection::closing_of(&request);
-        let worker = request.into_inner().try_into()?;
+        let worker = read_claimant(request.into_inner(), authorization.caller())?;
+        let key = authorization.caller().operator_key()?;
+        self.relay_leases
+            .record_worker(&worker, key, authorization.caller().bound_node(), now())
+            .await?;
 
         let (sender, stream) = ResponseSender::channel();
         let session = ClaimSession {
             worker,
+            key,
             authorization,
             relay_leases: self.relay_leases.clone(),
             sealer: self.sealer.clone(),
@@ -131,9 +136,12 @@ impl StreamService {
         &self,
         request: Request<pb::ReportRelaysRequest>,
     ) -> Result<Response<pb::ReportRelaysResponse>> {
-        Caller::of(&request)?;
+        let caller = Caller::of(&request)?;
         let (worker_id, reports) = read_report_relays(request.into_inner())?;
 
+        self.relay_leases
+            .require_worker_of(&worker_id, caller.bound_node())
+            .await?;
         let (now, lease) = (now(), self.relay_leases.times.lease);
         let lost = self.relay_leases.report(&worker_id, reports, now).await?;
 

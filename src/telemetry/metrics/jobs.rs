@@ -6,7 +6,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::registry::{counters_with, fractions, metrics, seconds_by};
 
 /// The periodic jobs; the mailer runs only if mail is on.
-const JOB_NAMES: [&str; 8] = [
+const JOB_NAMES: [&str; 9] = [
     "account_deletion",
     "event_pruning",
     "mailer",
@@ -14,6 +14,7 @@ const JOB_NAMES: [&str; 8] = [
     "purge_deleted",
     "reaper",
     "relay_watch",
+    "suspension",
     "trust",
 ];
 

@@ -7,7 +7,7 @@ use sluice::proto::v1 as pb;
 use tonic::{Request, Response, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
-use crate::harness::{Client, Refusal, TestDatabase, TestServer, User, refused};
+use crate::harness::{Client, Refusal, TestDatabase, TestServer, User, exchange, refused};
 
 /// SignUp of `ada@example.com`: a client with her access token.
 pub async fn sign_up(channel: &Channel) -> Client {
@@ -116,8 +116,7 @@ pub async fn exchange_api_key(
 
 /// ExchangeApiKey that succeeds: the access token.
 pub async fn api_key_token(server: &TestServer, secret: &str) -> String {
-    let answer = exchange_api_key(&server.channel, secret).await;
-    answer.unwrap().into_inner().access_token
+    exchange(&server.channel, secret).await
 }
 
 /// A client with the access token of a new API key.

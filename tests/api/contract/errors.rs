@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use sluice::{
-    domain::{RefusalCause, Scope, now},
+    domain::{NodeId, RefusalCause, Scope, now},
     error::{Error, FoundInstead},
     proto::DESCRIPTORS,
 };
@@ -49,6 +49,8 @@ fn one_of_each() -> Vec<Error> {
         Error::ScopeMissing(Scope::ProjectsRead),
         Error::SessionRequired,
         Error::ApiKeyRestricted,
+        Error::NodeMismatch(NodeId::parse("n1").unwrap()),
+        Error::AccountSuspended,
         Error::StreamKeyInvalid,
         Error::NotFound {
             noun: "project",
@@ -144,6 +146,28 @@ fn the_end_of_a_watch_states_its_cause_and_the_last_revision() {
             (alone, "7")
         );
     }
+}
+
+#[test]
+fn the_error_for_another_node_names_the_node_of_the_key() {
+    let status = Status::from(Error::NodeMismatch(NodeId::parse("n1").unwrap()));
+
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.metadata["node_id"], "n1");
+    assert!(status.message().contains("n1"), "{}", status.message());
+}
+
+#[test]
+fn a_suspended_account_has_one_reason_for_signing_in_and_for_publishing() {
+    let [sign_in, publish] = [
+        Error::AccountSuspended,
+        Error::PublishRefused(RefusalCause::Suspended),
+    ]
+    .map(Status::from);
+
+    assert_eq!(sign_in.code(), publish.code());
+    let reason = |status: &Status| status.get_details_error_info().unwrap().reason;
+    assert_eq!(reason(&sign_in), reason(&publish));
 }
 
 /// A caller must not learn which keys were valid before.

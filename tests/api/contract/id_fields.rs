@@ -14,6 +14,8 @@ pub enum Kind {
     RequestId,
     /// A name of a media server, a connection or a worker, or a lease: no resource of a user.
     Machine,
+    /// A resource that only operators name, whatever its tenant: users lack the scope.
+    Operator,
 }
 
 /// A type of resource that belongs to a user.
@@ -213,6 +215,29 @@ pub fn id_fields() -> Vec<IdField> {
             worker_id: "w1".to_owned(),
             reports: vec![pb::RelayReport { lease_id: id, ..Default::default() }],
         };
+        "OperatorService/CreateOperatorKey node_id": Kind::Machine, id =>
+            pb::CreateOperatorKeyRequest { node_id: id, ..create_operator_key() };
+        "OperatorService/CreateOperatorKey request_id": Kind::RequestId, id =>
+            pb::CreateOperatorKeyRequest { request_id: id, ..create_operator_key() };
+        "OperatorService/ListOperatorKeys node_id": Kind::Machine, id =>
+            pb::ListOperatorKeysRequest { node_id: id, ..Default::default() };
+        "OperatorService/RevokeOperatorKey operator_key_id": Kind::Operator, id =>
+            pb::RevokeOperatorKeyRequest { operator_key_id: id, include_created: false };
+        "OperatorService/GetUser user_id": Kind::Operator, id => pb::GetUserRequest { user_id: id };
+        "OperatorService/SuspendUser user_id": Kind::Operator, id =>
+            pb::SuspendUserRequest { user_id: id };
+        "OperatorService/ResumeUser user_id": Kind::Operator, id =>
+            pb::ResumeUserRequest { user_id: id };
+        "OperatorService/ListWorkers node_id": Kind::Machine, id =>
+            pb::ListWorkersRequest { node_id: id, ..Default::default() };
+        "OperatorService/ListLiveStreams user_id": Kind::Operator, id =>
+            pb::ListLiveStreamsRequest { user_id: id, ..Default::default() };
+        "OperatorService/ListLiveStreams node_id": Kind::Machine, id =>
+            pb::ListLiveStreamsRequest { node_id: id, ..Default::default() };
+        "OperatorService/ListAuditEvents user_id": Kind::Operator, id =>
+            pb::OperatorServiceListAuditEventsRequest { user_id: id, ..Default::default() };
+        "OperatorService/ListAuditEvents operator_key_id": Kind::Operator, id =>
+            pb::OperatorServiceListAuditEventsRequest { operator_key_id: id, ..Default::default() };
     }
 }
 
@@ -246,6 +271,15 @@ pub fn create_destination(project_id: String, request_id: String) -> pb::CreateD
         display_name: "Main channel".to_owned(),
         stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
         request_id,
+        ..Default::default()
+    }
+}
+
+/// CreateOperatorKey for a media server.
+pub fn create_operator_key() -> pb::CreateOperatorKeyRequest {
+    pb::CreateOperatorKeyRequest {
+        display_name: "media server 1".to_owned(),
+        scopes: vec!["streams:publish".to_owned(), "relays:work".to_owned()],
         ..Default::default()
     }
 }

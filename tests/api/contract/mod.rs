@@ -13,7 +13,7 @@ mod id_fields;
 mod named_tests;
 mod page_tokens;
 mod rate_limits;
-mod raw_rpc;
+pub mod raw_rpc;
 mod redaction;
 mod security_page;
 mod tenant_isolation;

@@ -80,7 +80,9 @@ fn lists() -> [List; 9] {
 
 #[test]
 fn every_list_rpc_is_tested_and_no_entry_is_stale() {
-    let described = request_fields(|field| field.name() == "page_token");
+    // Those of operators have tests of their own: `operator::page_tokens`.
+    let mut described = request_fields(|field| field.name() == "page_token");
+    described.retain(|name| !name.starts_with("/sluice.v1.OperatorService/"));
     let mut entries = lists().map(|list| format!("{} page_token", list.path));
 
     entries.sort_unstable();

@@ -86,7 +86,7 @@ impl Contract {
 fn debug_output_redacts_every_field_that_the_contract_marks_as_secret() {
     let printers = printers! {
         BeginPublishRequest ChangePasswordRequest ChangePasswordResponse CreateApiKeyResponse
-        CreateDestinationRequest CreateProjectResponse DeleteMeRequest ExchangeApiKeyRequest
+        CreateDestinationRequest CreateOperatorKeyResponse CreateProjectResponse DeleteMeRequest ExchangeApiKeyRequest
         ExchangeApiKeyResponse RefreshTokensRequest RefreshTokensResponse ResetPasswordRequest
         ClaimRelaysResponse NodeConnection RelayAssignment RevealStreamKeyResponse
         RotateStreamKeyResponse SignInRequest SignInResponse

@@ -136,7 +136,7 @@ async fn every_rpc_treats_the_id_of_another_tenant_like_an_unknown_id(
         let (resource, is_alone) = match field.kind {
             Kind::Owned(resource) => (resource, true),
             Kind::OwnedWithAnother(resource) => (resource, false),
-            Kind::RequestId | Kind::Machine => continue,
+            Kind::RequestId | Kind::Machine | Kind::Operator => continue,
         };
         let owner = Owner::create(&server).await;
         let id = owner.id(resource);
@@ -169,6 +169,41 @@ async fn every_rpc_treats_the_id_of_another_tenant_like_an_unknown_id(
         let answer = send(&server, field.path(), token, (field.request)(id.to_owned())).await;
         answer.expect(field.name);
     }
+}
+
+/// No user reaches a resource through the RPCs of operators, not even an own one.
+#[rstest]
+#[tokio::test]
+async fn no_user_and_no_key_of_a_user_can_call_an_rpc_of_operators(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let owner = Owner::create(&server).await;
+    let program = api_key_token(&server, &owner.user, Vec::new()).await;
+    let media = server
+        .operator_token(&[Scope::StreamsPublish, Scope::RelaysWork])
+        .await;
+    let paths = access::METHODS.iter().map(|(path, _)| *path);
+    let of_operators: Vec<_> = paths
+        .filter(|path| path.starts_with("/sluice.v1.OperatorService/"))
+        .collect();
+    assert_eq!(of_operators.len(), 11);
+    let before = dump(&server.database).await;
+
+    for path in of_operators {
+        let tokens = [
+            &owner.user.tokens.access_token,
+            &program,
+            &owner.restricted,
+            &media,
+        ];
+        for token in tokens {
+            let refusal = refused(send(&server, path, token, Vec::new()).await);
+            let class = (Code::PermissionDenied, "SCOPE_MISSING");
+            assert_eq!(refusal.class(), class, "{path}");
+        }
+    }
+    assert_eq!(dump(&server.database).await, before);
 }
 
 /// A caller gets the same error for the id of another tenant and for an unknown id.

@@ -95,6 +95,11 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "postgres",
+        "18_add_operators.sql",
+        "6e58f1090b790e2f24bee4566f4fab59f67105bd8783c28ba8f1ebf2f2a9ce33",
+    ),
+    (
+        "postgres",
         "19_index_created_projects.sql",
         "ea95923f024d802b21d713e0f67a142dd9f4e6b0f7037f58c0df246786c1afe5",
     ),
@@ -182,6 +187,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "17_keep_repeated_secrets.sql",
         "119a75a642666a764f4867c86e0a90f8f332d715f269c28256b9b5732f8d0519",
+    ),
+    (
+        "sqlite",
+        "18_add_operators.sql",
+        "e29028164f42c3dc640ac9772017548317bdebb235248af9d9707715daf4055f",
     ),
     (
         "sqlite",

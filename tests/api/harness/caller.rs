@@ -3,12 +3,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sluice::{
     auth::ApiKeySecret,
     database::{Database, DatabaseOptions},
-    domain::{ApiKeyId, AuditContext, Name, NewApiKey, RequestOrigin, Scope, Scopes, Time, now},
+    domain::{ApiKeyId, AuditContext, Name, NodeId, RequestOrigin, Scope, Scopes, Time, now},
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
+        operator_service_client::OperatorServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
     },
-    repositories::ApiKeys,
+    repositories::{NewOperatorKey, OperatorKeys},
 };
 use tonic::{
     Request, Status,
@@ -36,12 +37,13 @@ impl Interceptor for Bearer {
     }
 }
 
-/// Clients of the three services, with or without an access token.
+/// Clients of the four services, with or without an access token.
 #[derive(Clone)]
 pub struct Client {
     pub auth: AuthServiceClient<InterceptedService<Channel, Bearer>>,
     pub project: ProjectServiceClient<InterceptedService<Channel, Bearer>>,
     pub stream: StreamServiceClient<InterceptedService<Channel, Bearer>>,
+    pub operator: OperatorServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
 impl Client {
@@ -60,7 +62,8 @@ impl Client {
         Self {
             auth: AuthServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             project: ProjectServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            stream: StreamServiceClient::with_interceptor(channel.clone(), bearer),
+            stream: StreamServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            operator: OperatorServiceClient::with_interceptor(channel.clone(), bearer),
         }
     }
 }
@@ -131,34 +134,43 @@ impl TestServer {
         scopes: &[Scope],
         expire_time: Option<Time>,
     ) -> String {
+        let (_, secret) = self.operator_key(scopes, None, expire_time).await;
+        exchange(&self.channel, &secret).await
+    }
+
+    /// A client with an operator key of these scopes that is bound to a node.
+    pub async fn operator_of_node(&self, node_id: &str, scopes: &[Scope]) -> Client {
+        let (_, secret) = self.operator_key(scopes, Some(node_id), None).await;
+        let token = exchange(&self.channel, &secret).await;
+        Client::with_token(&self.channel, &token)
+    }
+
+    /// Creates an operator key at the database, as `sluice admin create-api-key` does; returns its
+    /// id and its secret.
+    pub async fn operator_key(
+        &self,
+        scopes: &[Scope],
+        node_id: Option<&str>,
+        expire_time: Option<Time>,
+    ) -> (String, String) {
         let options: DatabaseOptions = config(&self.database, &[]).database();
         let database = Database::open(&options);
         let id = ApiKeyId::generate();
         let secret = ApiKeySecret::generate(id);
-        let key = NewApiKey {
+        let key = NewOperatorKey {
+            id,
             display_name: Name::parse("operator").unwrap(),
             scopes: scopes.iter().copied().collect::<Scopes>(),
-            project_ids: Vec::new(),
+            node_id: node_id.map(|node_id| NodeId::parse(node_id).unwrap()),
             expire_time,
+            secret_hash: secret.hash(),
+            idempotency: None,
         };
-        let keys = ApiKeys::new(database.clone());
-        let audit = AuditContext::for_user("CreateApiKey", None, RequestOrigin::default());
-        keys.create(id, None, &key, &secret.hash(), &audit, now())
-            .await
-            .unwrap();
+        let keys = OperatorKeys::new(database.clone());
+        let audit = AuditContext::for_user("CreateOperatorKey", None, RequestOrigin::default());
+        keys.create(&key, &audit, now()).await.unwrap();
         database.close().await;
-
-        let request = pb::ExchangeApiKeyRequest {
-            secret: secret.expose().to_owned(),
-        };
-        let response = self
-            .anonymous()
-            .auth
-            .exchange_api_key(request)
-            .await
-            .unwrap()
-            .into_inner();
-        response.access_token
+        (id.to_string(), secret.expose().to_owned())
     }
 
     /// A media server.
@@ -167,6 +179,16 @@ impl TestServer {
             client: self.operator(&[Scope::StreamsPublish]).await,
         }
     }
+}
+
+/// Exchanges an API key or operator key for an access token.
+pub async fn exchange(channel: &Channel, secret: &str) -> String {
+    let request = pb::ExchangeApiKeyRequest {
+        secret: secret.to_owned(),
+    };
+    let mut auth = Client::anonymous(channel).auth;
+    let response = auth.exchange_api_key(request).await.unwrap();
+    response.into_inner().access_token
 }
 
 impl User {

@@ -28,7 +28,7 @@ mod watcher;
 
 pub use background_calls::BackgroundCalls;
 pub use blocked_writes::BlockedWrites;
-pub use caller::{Client, MediaServer, User};
+pub use caller::{Client, MediaServer, User, exchange};
 pub use cluster::{Cluster, Replicas};
 pub use collector::{Collector, attribute};
 pub use database::{

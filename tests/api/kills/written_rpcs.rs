@@ -33,13 +33,17 @@ pub const WRITTEN_RPCS: [&str; 27] = [
     "UpdateProject",
 ];
 
-/// The RPCs that need mail or an OpenID Connect issuer. Their transactions are like those of
-/// SignUp, SignIn and ChangePassword.
-const NOT_WRITTEN: [&str; 5] = [
+/// The RPCs that need mail, an OpenID Connect issuer or an operator. Their transactions are like
+/// those of SignUp, SignIn, ChangePassword, CreateApiKey, RevokeApiKey and UpdateMe.
+const NOT_WRITTEN: [&str; 9] = [
+    "CreateOperatorKey",
     "RequestEmailVerification",
     "RequestPasswordReset",
     "ResetPassword",
+    "ResumeUser",
+    "RevokeOperatorKey",
     "SignInWithIdToken",
+    "SuspendUser",
     "VerifyEmail",
 ];
 

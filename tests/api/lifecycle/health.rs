@@ -5,11 +5,12 @@ use tonic_health::pb::{
 
 use crate::harness::{Sqlite, TestServer};
 
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
     "sluice.v1.AuthService",
     "sluice.v1.ProjectService",
     "sluice.v1.StreamService",
+    "sluice.v1.OperatorService",
 ];
 
 #[tokio::test]

@@ -6,10 +6,11 @@ use tonic_reflection::pb::{
 
 use crate::harness::{Sqlite, TestServer};
 
-const SERVICES: [&str; 3] = [
+const SERVICES: [&str; 4] = [
     "sluice.v1.AuthService",
     "sluice.v1.ProjectService",
     "sluice.v1.StreamService",
+    "sluice.v1.OperatorService",
 ];
 
 async fn listed_v1(server: &TestServer) -> Result<Vec<String>, tonic::Status> {

@@ -30,6 +30,7 @@ pub async fn jobs_have_run(program: &Process) -> Scrape {
             "purge_deleted",
             "reaper",
             "relay_watch",
+            "suspension",
             "trust",
         ];
         all.iter()

@@ -137,7 +137,7 @@ async fn a_watch_resumes_at_another_replica_after_its_own_is_killed() {
     let mut ids = Vec::new();
     for _ in 0..WATCHED {
         let request = pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             ..Default::default()
         };
         let mut projects = client(&cluster, 0).project;

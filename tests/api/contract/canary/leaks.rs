@@ -61,6 +61,8 @@ async fn no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database(
         "create-api-key",
         "--scope=streams:publish",
         "--scope=relays:work",
+        "--scope=operator:read",
+        "--scope=operator:write",
         "--name=m",
     ];
     let of_admin = [
@@ -103,6 +105,7 @@ async fn no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database(
     recorder
         .stream_rpcs(&token, &media, &project_id, &stream_key)
         .await;
+    recorder.operator_rpcs(&media).await;
     let full = stored(&database).await;
     recorder.deleting_rpcs(&token, project_id, password).await;
     let emptied = stored(&database).await;

@@ -2,6 +2,7 @@
 
 mod account_rpcs;
 mod leaks;
+mod operator_rpcs;
 mod recorder;
 mod relay_rpcs;
 mod scanner;

@@ -110,6 +110,7 @@ impl From<RefusalReason> for EndReason {
 impl From<RefusalCause> for RefusalReason {
     fn from(refusal: RefusalCause) -> Self {
         match refusal {
+            RefusalCause::Suspended => unreachable!("the model suspends no account"),
             RefusalCause::Disabled => Self::Disabled,
             RefusalCause::Held(_) => Self::Held,
             RefusalCause::Conflict => Self::Conflict,

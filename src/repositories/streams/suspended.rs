@@ -1,0 +1,55 @@
+//! The end of streams of suspended accounts.
+
+use super::rows::end_active;
+use crate::{
+    domain::{EndReason, ProjectId, Time},
+    error::Result,
+    repositories::{Publishing, projects::rows::return_revision},
+};
+
+impl Publishing {
+    /// At most `limit` projects of suspended accounts that have a stream which has not ended.
+    pub async fn list_suspended(&self, limit: i64) -> Result<Vec<ProjectId>> {
+        // Every second: `cross join` keeps SQLite from reading all live streams.
+        fetch_scalars!(
+            self.database.reader(),
+            "select p.id
+             from users u
+             cross join projects p
+             cross join streams s
+             where u.suspend_time is not null and p.owner_id = u.id and s.project_id = p.id
+               and s.end_time is null
+             limit $1",
+            [limit]
+        )
+    }
+
+    /// Ends the stream of a project whose owner is suspended; `false` if there is none.
+    pub async fn end_suspended(&self, id: ProjectId, now: Time) -> Result<bool> {
+        self.database
+            .transaction(|mut tx| async move {
+                let locked = rows_affected!(
+                    tx,
+                    "update projects
+                     set revision = revision + 1
+                     where id = $1
+                       and exists (
+                           select 1
+                           from users u
+                           where u.id = projects.owner_id and u.suspend_time is not null)",
+                    [id]
+                )?;
+                if locked == 0 {
+                    return tx.rollback(false).await;
+                }
+                // The end of the stream takes the revision.
+                return_revision(&mut tx, id).await?;
+                if !end_active(&mut tx, id, EndReason::AccountSuspended, now).await? {
+                    return tx.rollback(false).await;
+                }
+                self.database.commit_change(tx, id).await?;
+                Ok(true)
+            })
+            .await
+    }
+}

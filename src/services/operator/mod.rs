@@ -1,0 +1,9 @@
+//! OperatorService: one file of RPCs per kind of resource, and their messages.
+
+mod key_rpcs;
+mod list_rpcs;
+mod messages;
+mod service;
+mod user_rpcs;
+
+pub use service::OperatorService;

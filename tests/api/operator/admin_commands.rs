@@ -1,0 +1,228 @@
+//! The commands for operators that call OperatorService.
+
+use rstest::rstest;
+use sluice::{domain::Scope, proto::v1 as pb};
+use tonic::Code;
+
+use super::fixture::Fixture;
+use crate::{
+    auth::calls::{exchange_api_key, sign_in},
+    harness::{CommandOutput, Engine, Postgres, Process, Sqlite, exchange, refused},
+    relay::fixture::Worker,
+};
+
+/// Runs `sluice admin` with the operator's key.
+async fn admin(fixture: &Fixture, arguments: &[&str]) -> CommandOutput {
+    admin_with(fixture, &fixture.secret, arguments).await
+}
+
+async fn admin_with(fixture: &Fixture, key: &str, arguments: &[&str]) -> CommandOutput {
+    let server = format!("http://{}", fixture.server.address);
+    let settings = [("SLUICE_SERVER", &*server), ("SLUICE_OPERATOR_KEY", key)];
+    let arguments = [&["admin"], arguments].concat();
+    Process::run(Process::command(&arguments, &settings)).await
+}
+
+/// The output of a command that succeeds.
+async fn printed(fixture: &Fixture, arguments: &[&str]) -> String {
+    let output = admin(fixture, arguments).await;
+    assert_eq!(output.exit_code, Some(0), "{arguments:?}: {output:?}");
+    assert_eq!(output.stderr, "", "{arguments:?}");
+    output.stdout
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_operator_creates_lists_and_revokes_keys(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+
+    let create = [
+        "create-operator-key",
+        "--name=media server 1",
+        "--scope=streams:publish",
+        "--scope=relays:work",
+        "--node-id=n1",
+        "--expire-after=90days",
+    ];
+    let secret = printed(&fixture, &create).await;
+    let secret = secret.trim();
+    exchange(&fixture.server.channel, secret).await;
+
+    let request = pb::ListOperatorKeysRequest {
+        node_id: "n1".to_owned(),
+        ..Default::default()
+    };
+    let key = fixture.keys(request).await.remove(0);
+    assert!(key.expire_time.is_some());
+    assert_eq!(key.creator_key_id, fixture.key_id);
+    let list = ["list-operator-keys", "--state=active", "--node-id=n1"];
+    let listed = printed(&fixture, &list).await;
+    let lines: Vec<_> = listed.lines().collect();
+    assert_eq!(lines.len(), 2, "{listed}");
+    for text in [
+        &*key.id,
+        "media server 1",
+        "ACTIVE",
+        "streams:publish,relays:work",
+        "n1",
+    ] {
+        assert!(lines[1].contains(text), "{text}: {listed}");
+    }
+    assert!(!listed.contains(secret));
+
+    let revoke = ["revoke-operator-key", &key.id, "--include-created"];
+    assert_eq!(printed(&fixture, &revoke).await, "1 keys revoked\n");
+    let refusal = refused(exchange_api_key(&fixture.server.channel, secret).await);
+    assert_eq!(refusal.reason, "API_KEY_INVALID");
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_operator_suspends_and_resumes_a_user(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let ada = fixture.server.user().await;
+    let email = format!("--email={}", ada.email.to_uppercase());
+
+    let suspended = printed(&fixture, &["suspend-user", &email]).await;
+    assert!(suspended.contains("SUSPENDED"), "{suspended}");
+    let refusal = refused(sign_in(&fixture.server.channel, &ada.email, ada.password).await);
+    assert_eq!(refusal.reason, "ACCOUNT_SUSPENDED");
+    let listed = printed(&fixture, &["list-users", "--suspended"]).await;
+    assert!(listed.contains(&ada.email), "{listed}");
+
+    let user_id = format!("--user-id={}", ada.user.id);
+    let resumed = printed(&fixture, &["resume-user", &user_id]).await;
+    assert!(resumed.contains("ACTIVE"), "{resumed}");
+    sign_in(&fixture.server.channel, &ada.email, ada.password)
+        .await
+        .unwrap();
+    let shown = printed(&fixture, &["get-user", &email]).await;
+    assert!(shown.contains(&ada.user.id), "{shown}");
+
+    let log = printed(
+        &fixture,
+        &["list-audit-events", "--action=SuspendUser", "--since=1h"],
+    )
+    .await;
+    assert!(log.contains(&ada.user.id), "{log}");
+    assert!(log.contains(&fixture.key_id), "{log}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_operator_lists_nodes_workers_and_live_streams(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let ada = fixture.server.user().await;
+    let (_, key) = ada.project().await;
+    let media = fixture.server.media_server().await;
+    let stream = media.live(&key, "c1").await;
+    let workers = fixture.server.operator(&[Scope::RelaysWork]).await;
+    let mut worker = Worker::claim(&workers, "w1", "", 5).await;
+    worker.next().await.unwrap();
+
+    let nodes = printed(&fixture, &["list-nodes"]).await;
+    assert!(nodes.contains("n1"), "{nodes}");
+    let workers = printed(&fixture, &["list-workers"]).await;
+    assert!(workers.contains("w1"), "{workers}");
+    let streams = printed(&fixture, &["list-live-streams", "--node-id=n1"]).await;
+    for text in [&stream.id, &ada.user.id] {
+        assert!(streams.contains(text.as_str()), "{streams}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_prints_all_pages_up_to_its_limit() {
+    let fixture = Fixture::start(Sqlite).await;
+    for _ in 0..4 {
+        fixture.server.user().await;
+    }
+
+    let all = printed(&fixture, &["list-users"]).await;
+    assert_eq!(all.lines().count(), 5, "{all}");
+    let output = admin(&fixture, &["list-users", "--limit=3"]).await;
+    assert_eq!(output.stdout.lines().count(), 4, "{output:?}");
+    assert!(output.stderr.contains("--limit"), "{output:?}");
+}
+
+#[tokio::test]
+async fn an_error_names_the_setting_or_the_argument_and_the_remedy() {
+    let fixture = Fixture::start(Sqlite).await;
+    let (_, media) = fixture
+        .server
+        .operator_key(&[Scope::StreamsPublish], None, None)
+        .await;
+    for (key, arguments, code, text) in [
+        ("", &["list-users"][..], 2, "SLUICE_OPERATOR_KEY must"),
+        (
+            "slk_wrong",
+            &["list-users"],
+            2,
+            "neither revoked nor expired",
+        ),
+        (&*media, &["list-users"], 2, "operator:read"),
+        (
+            &*fixture.secret,
+            &["get-user", "--user-id=1"],
+            2,
+            "user_id must",
+        ),
+        (
+            &*fixture.secret,
+            &["get-user", "--email=nobody@example.com"],
+            1,
+            "no such account",
+        ),
+    ] {
+        let output = admin_with(&fixture, key, arguments).await;
+        assert_eq!(output.exit_code, Some(code), "{arguments:?}: {output:?}");
+        let error = output.stderr.lines().last().unwrap();
+        assert!(error.starts_with("sluice: "), "{output:?}");
+        assert!(error.contains(text), "{text}: {output:?}");
+        assert_eq!(output.stdout, "");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_named() {
+    let settings = [
+        ("SLUICE_SERVER", "http://127.0.0.1:1"),
+        ("SLUICE_OPERATOR_KEY", "slk_x"),
+    ];
+    let output = Process::run(Process::command(&["admin", "list-nodes"], &settings)).await;
+
+    assert_eq!(output.exit_code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("http://127.0.0.1:1"), "{output:?}");
+    assert!(output.stderr.contains("SLUICE_SERVER"), "{output:?}");
+}
+
+#[tokio::test]
+async fn the_operator_key_can_be_in_a_file() {
+    let fixture = Fixture::start(Sqlite).await;
+    let file = fixture
+        .server
+        .database
+        .directory
+        .path()
+        .join("operator.key");
+    std::fs::write(&file, format!("{}\n", fixture.secret)).unwrap();
+    let server = format!("http://{}", fixture.server.address);
+    let settings = [
+        ("SLUICE_SERVER", &*server),
+        ("SLUICE_OPERATOR_KEY_FILE", file.to_str().unwrap()),
+    ];
+
+    let output = Process::run(Process::command(&["admin", "list-users"], &settings)).await;
+
+    assert_eq!(output.exit_code, Some(0), "{output:?}");
+    let refusal = refused(
+        fixture
+            .server
+            .anonymous()
+            .operator
+            .list_users(pb::ListUsersRequest::default())
+            .await,
+    );
+    assert_eq!(refusal.code, Code::Unauthenticated);
+}

@@ -1,0 +1,13 @@
+//! OperatorService, the keys that are bound to a node, and the commands for operators.
+
+mod admin_commands;
+mod audit_events;
+mod bound_keys;
+mod first_key;
+mod fixture;
+mod keys;
+mod lists;
+mod page_tokens;
+mod suspension;
+mod users;
+mod validation;
