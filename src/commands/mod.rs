@@ -3,6 +3,7 @@
 mod admin;
 mod check;
 mod command_line;
+mod documents;
 mod edge;
 mod error;
 mod health;
