@@ -21,6 +21,6 @@ mod streams;
 mod text;
 mod watch;
 
-pub use command::{ClientCommand, run};
-pub use error::ClientError;
-pub use options::ClientOptions;
+pub(crate) use command::{ClientCommand, run};
+pub(crate) use error::ClientError;
+pub(crate) use options::ClientOptions;

@@ -4,7 +4,7 @@ use std::{cell::RefCell, fs, path::Path, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use http::Uri;
-use tokio::time::sleep;
+use tokio::{sync::Mutex, time::sleep};
 use tonic::{
     Code, Request, Response, Status,
     metadata::AsciiMetadataValue,
@@ -52,6 +52,9 @@ pub(super) struct Session {
     channel: Channel,
     credentials: Credentials,
     output: OutputFormat,
+    /// Held during a refresh. The lock of the profile is for other processes: waiting for it
+    /// would block this one, if it held the lock itself.
+    refreshing: Mutex<()>,
 }
 
 enum Credentials {
@@ -144,6 +147,7 @@ impl Session {
             channel: connect(server, ca_file)?,
             credentials,
             output: options.output(),
+            refreshing: Mutex::new(()),
         })
     }
 
@@ -258,6 +262,7 @@ impl Session {
             return Ok(token);
         }
 
+        let _refreshing = self.refreshing.lock().await;
         let lock = file.lock()?;
         let profile = read()?;
         if let Some(token) = usable(profile.clone()) {

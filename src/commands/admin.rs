@@ -6,6 +6,7 @@ use clap::Subcommand;
 use super::{
     error::CommandError,
     migrate::{require_database, with_database},
+    progress::counter,
     rotate,
     serve::prepare,
     settings::{resolve, resolve_both},
@@ -182,7 +183,13 @@ fn copy(settings: &Resolved<Config>, to: Target) -> Result<(), CommandError> {
         ..from.clone()
     };
 
-    let copied = tokio::runtime::Runtime::new()?.block_on(database::copy(&from, &to));
+    let bar = counter("copying");
+    let progress = |table: &str, rows: u64| {
+        bar.set_message(format!("copying {table}"));
+        bar.set_position(rows);
+    };
+    let copied = tokio::runtime::Runtime::new()?.block_on(database::copy(&from, &to, progress));
+    bar.finish_and_clear();
     let copied = copied.map_err(|error| match error {
         CopyError::SameEngine(_) | CopyError::Pooled => CommandError::Usage(error.to_string()),
         other => other.into(),

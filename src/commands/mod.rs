@@ -8,6 +8,7 @@ mod edge;
 mod error;
 mod health;
 mod migrate;
+mod progress;
 mod rotate;
 mod serve;
 mod settings;

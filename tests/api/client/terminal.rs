@@ -1,0 +1,130 @@
+//! A terminal in which a command runs.
+
+use std::{
+    process::ExitStatus,
+    sync::{Arc, Mutex},
+};
+
+use pty_process::{OwnedWritePty, Size};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::Child,
+    task::JoinHandle,
+};
+
+use super::fixture::Cli;
+use crate::harness::{Sqlite, TestServer, eventually};
+
+/// A pseudo-terminal, with the screen that its user sees.
+pub struct Terminal {
+    screen: Arc<Mutex<vt100::Parser>>,
+    input: OwnedWritePty,
+    child: Child,
+    reader: JoinHandle<()>,
+}
+
+impl Terminal {
+    /// Runs a command in a terminal of this size.
+    pub fn run(cli: &Cli, arguments: &[&str], rows: u16, columns: u16) -> Self {
+        let (pty, pts) = pty_process::open().unwrap();
+        pty.resize(Size::new(rows, columns)).unwrap();
+        let command = pty_process::Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .args(arguments)
+            .env_clear()
+            .envs(cli.environment())
+            .kill_on_drop(true);
+        let child = command.spawn(pts).unwrap();
+
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
+        let (mut output, input) = pty.into_split();
+        let parser = Arc::clone(&screen);
+        let reader = tokio::spawn(async move {
+            let mut bytes = [0; 4096];
+            // The terminal of an ended process is an error (EIO) on Linux.
+            while let Ok(length @ 1..) = output.read(&mut bytes).await {
+                parser.lock().unwrap().process(&bytes[..length]);
+            }
+        });
+        Self {
+            screen,
+            input,
+            child,
+            reader,
+        }
+    }
+
+    /// The text on the screen.
+    pub fn text(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// Whether the alternate screen is shown, and whether the cursor is hidden.
+    pub fn modes(&self) -> (bool, bool) {
+        let parser = self.screen.lock().unwrap();
+        let screen = parser.screen();
+        (screen.alternate_screen(), screen.hide_cursor())
+    }
+
+    /// Waits until the screen has a text.
+    pub async fn shows(&self, text: &str) {
+        let shown = eventually("the screen shows the text", async || {
+            self.text().contains(text).then_some(())
+        });
+        shown.await;
+    }
+
+    /// Types keys.
+    pub async fn type_keys(&mut self, keys: &str) {
+        self.input.write_all(keys.as_bytes()).await.unwrap();
+    }
+
+    /// Changes the size.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let mut parser = self.screen.lock().unwrap();
+        parser.screen_mut().set_size(rows, columns);
+        self.input.resize(Size::new(rows, columns)).unwrap();
+    }
+
+    /// Waits until the command ends and its output is complete.
+    pub async fn wait(&mut self) -> ExitStatus {
+        let status = self.child.wait().await.unwrap();
+        (&mut self.reader).await.unwrap();
+        status
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_without_an_echo() {
+    let server = TestServer::start(Sqlite).await;
+    let user = server.user().await;
+    let cli = Cli::new(&format!("http://{}", server.address));
+
+    let arguments = ["login", "--email", &user.email];
+    let mut terminal = Terminal::run(&cli, &arguments, 24, 100);
+    terminal.shows("Password:").await;
+    terminal.type_keys(&format!("{}\r", user.password)).await;
+    let status = terminal.wait().await;
+
+    let text = terminal.text();
+    assert!(status.success(), "{text}");
+    assert!(text.contains(&user.email), "{text}");
+    assert!(!text.contains(user.password), "{text}");
+}
+
+#[tokio::test]
+async fn a_new_password_is_asked_for_twice() {
+    let server = TestServer::start(Sqlite).await;
+    let cli = Cli::new(&format!("http://{}", server.address));
+
+    let arguments = ["signup", "--email", "ada@example.com", "--display-name", "A"];
+    let mut terminal = Terminal::run(&cli, &arguments, 24, 100);
+    terminal.shows("Password:").await;
+    terminal.type_keys("correct horse battery\r").await;
+    terminal.shows("Repeat the password:").await;
+    terminal.type_keys("correct horse batter\r").await;
+    let status = terminal.wait().await;
+
+    assert_eq!(status.code(), Some(2), "{}", terminal.text());
+    terminal.shows("the two passwords differ").await;
+    assert!(!cli.profile("default").exists());
+}
