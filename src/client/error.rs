@@ -1,4 +1,4 @@
-use std::io;
+use std::{error::Error, io};
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -45,7 +45,10 @@ impl ClientError {
 
     /// The error of a call to this server.
     pub fn of_call(status: &Status, server: &str) -> Self {
-        let exit = exit_class(status.code());
+        let exit = match is_unavailable(status) {
+            true => ExitClass::Unavailable,
+            false => exit_class(status.code()),
+        };
         let details = status.get_error_details();
         let violations = details.bad_request().map(|bad| &bad.field_violations);
         if let Some(violations) = violations.filter(|violations| !violations.is_empty()) {
@@ -97,6 +100,20 @@ impl From<io::Error> for ClientError {
     }
 }
 
+/// Whether a call failed because the server was not available, or its connection broke.
+pub fn is_unavailable(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable => true,
+        Code::Unknown | Code::Internal | Code::Cancelled => is_local(status),
+        _ => false,
+    }
+}
+
+/// Whether an error arose on this side. One that the server sent has no source.
+fn is_local(status: &Status) -> bool {
+    Error::source(status).is_some()
+}
+
 /// The reason of a status (`ErrorInfo.reason`); empty if the status has none.
 pub fn reason(status: &Status) -> String {
     let info = status.get_details_error_info();
@@ -146,15 +163,16 @@ fn remedy(reason: &str) -> Option<&'static str> {
 
 /// The sentence of an error that the server did not explain: most often, it was not reached.
 fn transport_sentence(status: &Status, server: &str) -> String {
-    let mut cause: &dyn std::error::Error = status;
+    let mut cause: &dyn Error = status;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    let is_local = std::error::Error::source(status).is_some();
     match status.code() {
         Code::Unimplemented => format!("{server} does not have this call: is it an older version?"),
         Code::DeadlineExceeded => format!("{server} did not answer in time: try again"),
-        _ if is_local => format!("cannot reach {server} (SLUICE_SERVER, --server): {cause}"),
+        _ if is_local(status) => {
+            format!("cannot reach {server} (SLUICE_SERVER, --server): {cause}")
+        }
         code => format!("{server} answered {code:?}: {}", status.message()),
     }
 }

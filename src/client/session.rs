@@ -13,7 +13,7 @@ use tonic::{
 };
 
 use super::{
-    error::{ClientError, ExitClass, reason},
+    error::{ClientError, ExitClass, is_unavailable, reason},
     options::{ClientOptions, OutputFormat, parse_server, server_text},
     profile::{Profile, ProfileFile},
 };
@@ -203,7 +203,7 @@ impl Session {
             };
             if is_refused_token(&status) && refused.is_none() && token.is_some() {
                 refused = token;
-            } else if status.code() == Code::Unavailable && failures < retries {
+            } else if is_unavailable(&status) && failures < retries {
                 failures += 1;
                 sleep(RETRY_BACKOFF.delay(failures)).await;
             } else {
@@ -305,7 +305,7 @@ impl Session {
             request.set_timeout(CALL_TIMEOUT);
             match rpc(self.api(None)?, request).await {
                 Ok(response) => return Ok(response.into_inner()),
-                Err(status) if status.code() == Code::Unavailable && failures < MAX_RETRIES => {
+                Err(status) if is_unavailable(&status) && failures < MAX_RETRIES => {
                     failures += 1;
                     sleep(RETRY_BACKOFF.delay(failures)).await;
                 }

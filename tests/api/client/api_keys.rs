@@ -5,9 +5,7 @@ use crate::harness::{Engine, Postgres, Sqlite, TestServer};
 
 #[rstest]
 #[tokio::test]
-async fn an_api_key_is_created_used_listed_and_revoked(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn an_api_key_is_created_used_listed_and_revoked(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (cli, user) = Cli::signed_in(&server).await;
     user.project().await;

@@ -75,7 +75,12 @@ async fn a_server_that_cannot_be_reached_has_exit_code_6() {
 
 #[tokio::test]
 async fn an_address_with_a_path_or_password_is_refused() {
-    for server in ["ftp://host", "http://host/path", "http://user:secret@host", "host"] {
+    for server in [
+        "ftp://host",
+        "http://host/path",
+        "http://user:secret@host",
+        "host",
+    ] {
         let output = Cli::new(server).run(&["whoami", "--api-key", "k"]).await;
 
         failed(&output, 2, &["--server (SLUICE_SERVER)"]);

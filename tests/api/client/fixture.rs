@@ -66,11 +66,7 @@ impl Cli {
     }
 
     /// Runs a command with a variable.
-    pub async fn run_with(
-        &self,
-        arguments: &[&str],
-        (name, value): (&str, &str),
-    ) -> CommandOutput {
+    pub async fn run_with(&self, arguments: &[&str], (name, value): (&str, &str)) -> CommandOutput {
         let mut command = self.command(arguments);
         command.env(name, value);
         Process::run(command).await

@@ -116,7 +116,13 @@ async fn a_new_password_is_asked_for_twice() {
     let server = TestServer::start(Sqlite).await;
     let cli = Cli::new(&format!("http://{}", server.address));
 
-    let arguments = ["signup", "--email", "ada@example.com", "--display-name", "A"];
+    let arguments = [
+        "signup",
+        "--email",
+        "ada@example.com",
+        "--display-name",
+        "A",
+    ];
     let mut terminal = Terminal::run(&cli, &arguments, 24, 100);
     terminal.shows("Password:").await;
     terminal.type_keys("correct horse battery\r").await;

@@ -8,9 +8,7 @@ const PAST: &str = "2020-01-01T00:00:00Z";
 
 #[rstest]
 #[tokio::test]
-async fn an_expired_access_token_is_refreshed_silently(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn an_expired_access_token_is_refreshed_silently(#[values(Sqlite, Postgres)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (cli, user) = Cli::signed_in(&server).await;
     let before = cli.profile_field("refresh_token");

@@ -91,7 +91,10 @@ async fn without_a_terminal_each_change_is_a_line(#[values(Sqlite, Postgres)] en
     watch.prints(&["ENDED (PUBLISHER_ENDED)"]).await;
 
     let lines = watch.lines();
-    assert!(!lines.iter().any(|line| line.contains('\u{1b}')), "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.contains('\u{1b}')),
+        "{lines:?}"
+    );
     let refusals = lines.iter().filter(|line| line.contains("refused"));
     assert_eq!(refusals.count(), 1, "{lines:?}");
     assert_eq!(watch.end().await, Some(0));
@@ -230,9 +233,14 @@ async fn a_watch_outlives_its_access_token() {
     .await;
 
     let lines = watch.lines();
-    let snapshots = lines.iter().filter(|line| line.contains("project \"Show\""));
+    let snapshots = lines
+        .iter()
+        .filter(|line| line.contains("project \"Show\""));
     assert_eq!(snapshots.count(), 1, "{lines:?}");
-    assert!(!lines.iter().any(|line| line.contains("interrupted")), "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.contains("interrupted")),
+        "{lines:?}"
+    );
     assert!(lines[0].contains(&format!("revision {}", project.revision)));
     assert_eq!(watch.end().await, Some(0));
 }
