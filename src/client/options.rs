@@ -83,10 +83,10 @@ impl ClientOptions {
 /// Parses the address of a server: `http` or `https`, and nothing after the port.
 pub(super) fn parse_server(text: &str) -> Result<Uri, ClientError> {
     let invalid = || {
-        ClientError::usage(format!(
-            "--server (SLUICE_SERVER) must be an http or https URL without a path, such as \
-             https://sluice.example.com, not {text}"
-        ))
+        ClientError::usage(
+            "--server (SLUICE_SERVER) must be an http or https URL without a path or password, \
+             such as https://sluice.example.com",
+        )
     };
     let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| invalid())?;
     let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));

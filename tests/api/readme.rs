@@ -131,9 +131,9 @@ async fn the_readme_commands_work_when_typed_slowly(#[values(Sqlite, Postgres)] 
 
     let stdout = run_commands(&database, engine, &program, TYPE_SLOWLY).await;
 
-    // `stream list` and `watch` show that the server noticed the silence; EndPublish is the third.
-    let reconnecting = stdout.matches("RECONNECTING").count();
-    assert_eq!(reconnecting, 3, "{stdout}");
+    // The server noticed the silence: in the table of `stream list`, and in the line of `watch`.
+    assert!(stdout.contains("  RECONNECTING  "), "{stdout}");
+    assert!(stdout.contains(" RECONNECTING\n"), "{stdout}");
 }
 
 #[tokio::test]

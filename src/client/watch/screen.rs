@@ -50,7 +50,8 @@ impl Screen {
             .iter()
             .take(usize::from(rows).saturating_sub(1))
         {
-            let line = truncate_str(line, usize::from(columns), "…");
+            // In the last column, clearing the rest of the line would clear the last character.
+            let line = truncate_str(line, usize::from(columns).saturating_sub(1), "…");
             frame.push_str(&format!("{line}{CLEAR_REST_OF_LINE}\r\n"));
         }
         frame.push_str(CLEAR_REST_OF_SCREEN);

@@ -10,7 +10,7 @@ async fn an_invalid_field_is_named_with_exit_code_2() {
 
     let output = cli.run(&["project", "create", ""]).await;
 
-    failed(&output, 2, &["sluice: name must have 1 to 100 characters"]);
+    failed(&output, 2, &["sluice: name must not be empty"]);
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! A terminal in which a command runs.
 
 use std::{
+    os::fd::{AsFd, OwnedFd},
     process::ExitStatus,
     sync::{Arc, Mutex},
 };
 
 use pty_process::{OwnedWritePty, Size};
+use rustix::termios::{LocalModes, tcgetattr};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::Child,
@@ -19,6 +21,7 @@ use crate::harness::{Sqlite, TestServer, eventually};
 pub struct Terminal {
     screen: Arc<Mutex<vt100::Parser>>,
     input: OwnedWritePty,
+    modes: OwnedFd,
     child: Child,
     reader: JoinHandle<()>,
 }
@@ -28,6 +31,7 @@ impl Terminal {
     pub fn run(cli: &Cli, arguments: &[&str], rows: u16, columns: u16) -> Self {
         let (pty, pts) = pty_process::open().unwrap();
         pty.resize(Size::new(rows, columns)).unwrap();
+        let modes = pty.as_fd().try_clone_to_owned().unwrap();
         let command = pty_process::Command::new(env!("CARGO_BIN_EXE_sluice"))
             .args(arguments)
             .env_clear()
@@ -48,6 +52,7 @@ impl Terminal {
         Self {
             screen,
             input,
+            modes,
             child,
             reader,
         }
@@ -71,6 +76,16 @@ impl Terminal {
             self.text().contains(text).then_some(())
         });
         shown.await;
+    }
+
+    /// Waits until a question is shown, and what is typed is not.
+    pub async fn asks_for_a_secret(&self, question: &str) {
+        self.shows(question).await;
+        let hidden = eventually("the echo is off", async || {
+            let modes = tcgetattr(&self.modes).unwrap().local_modes;
+            (!modes.contains(LocalModes::ECHO)).then_some(())
+        });
+        hidden.await;
     }
 
     /// Types keys.
@@ -101,7 +116,7 @@ async fn a_password_is_asked_for_without_an_echo() {
 
     let arguments = ["login", "--email", &user.email];
     let mut terminal = Terminal::run(&cli, &arguments, 24, 100);
-    terminal.shows("Password:").await;
+    terminal.asks_for_a_secret("Password:").await;
     terminal.type_keys(&format!("{}\r", user.password)).await;
     let status = terminal.wait().await;
 
@@ -124,9 +139,9 @@ async fn a_new_password_is_asked_for_twice() {
         "A",
     ];
     let mut terminal = Terminal::run(&cli, &arguments, 24, 100);
-    terminal.shows("Password:").await;
+    terminal.asks_for_a_secret("Password:").await;
     terminal.type_keys("correct horse battery\r").await;
-    terminal.shows("Repeat the password:").await;
+    terminal.asks_for_a_secret("Repeat the password:").await;
     terminal.type_keys("correct horse batter\r").await;
     let status = terminal.wait().await;
 
