@@ -115,3 +115,13 @@ fn run_client(command: ClientCommand) -> Result<(), CommandError> {
     let result = runtime.block_on(client::run(command));
     result.map_err(CommandError::Client)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+}

@@ -48,6 +48,8 @@ pub(super) async fn follow(
     updates: &Sender<Update>,
 ) -> Result<Infallible, ClientError> {
     let (mut failures, mut refused) = (0, None);
+    // Whether the last token was refused too, without a message in between.
+    let mut was_refused = false;
     loop {
         let error = match session.stream_api(refused.as_deref()).await {
             Err(error) if error.exit_code() == ExitClass::Unavailable as u8 => error,
@@ -57,17 +59,15 @@ pub(super) async fn follow(
                     project_id: project_id.to_owned(),
                     after_revision: revision,
                 };
-                let before = revision;
-                let opened = api.stream.watch_project(request).await;
-                let status = match opened {
+                let status = match api.stream.watch_project(request).await {
                     Ok(messages) => {
-                        failures = 0;
+                        (failures, was_refused) = (0, false);
                         forward(messages.into_inner(), &mut revision, updates).await
                     }
                     Err(status) => status,
                 };
-                if is_refused_token(&status) && (refused != token || revision != before) {
-                    refused = token;
+                if is_refused_token(&status) && !was_refused {
+                    (refused, was_refused) = (token, true);
                     continue;
                 }
                 if status.code() == Code::OutOfRange {

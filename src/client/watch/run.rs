@@ -31,7 +31,7 @@ const QUEUE: usize = 64;
 pub struct Watch {
     /// The project: its id, its unique name, or the unique start of its id.
     project: String,
-    /// Begin with the changes after this revision, instead of the current state.
+    /// Begin with the changes after this revision, a line each, instead of the current state.
     #[arg(long, value_name = "REVISION", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     after_revision: i64,
     /// Print what there is now, and end.
@@ -51,7 +51,9 @@ pub struct Watch {
 pub(in super::super) async fn run(arguments: &Watch) -> Result<(), ClientError> {
     let session = Session::open(&arguments.options)?;
     let project_id = project_id(&session, &arguments.project).await?;
-    let is_plain = arguments.plain || arguments.once;
+    // Without a snapshot there is no state to draw.
+    let has_snapshot = arguments.after_revision == 0;
+    let is_plain = arguments.plain || arguments.once || !has_snapshot;
     let mut display = Display::open(session.output(), is_plain)?;
     let mut view = View::default();
 
