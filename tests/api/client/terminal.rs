@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::fixture::Cli;
-use crate::harness::{Sqlite, TestServer, eventually};
+use crate::harness::{Process, Sqlite, TestDatabase, TestServer, eventually};
 
 /// A pseudo-terminal, with the screen that its user sees.
 pub struct Terminal {
@@ -27,15 +27,25 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Runs a command in a terminal of this size.
+    /// Runs a command of a user in a terminal of this size.
     pub fn run(cli: &Cli, arguments: &[&str], rows: u16, columns: u16) -> Self {
+        Self::run_with(cli.environment(), arguments, rows, columns)
+    }
+
+    /// Runs a command with these variables in a terminal of this size.
+    pub fn run_with(
+        environment: Vec<(String, String)>,
+        arguments: &[&str],
+        rows: u16,
+        columns: u16,
+    ) -> Self {
         let (pty, pts) = pty_process::open().unwrap();
         pty.resize(Size::new(rows, columns)).unwrap();
         let modes = pty.as_fd().try_clone_to_owned().unwrap();
         let command = pty_process::Command::new(env!("CARGO_BIN_EXE_sluice"))
             .args(arguments)
             .env_clear()
-            .envs(cli.environment())
+            .envs(environment)
             .kill_on_drop(true);
         let child = command.spawn(pts).unwrap();
 
@@ -148,4 +158,34 @@ async fn a_new_password_is_asked_for_twice() {
     assert_eq!(status.code(), Some(2), "{}", terminal.text());
     terminal.shows("the two passwords differ").await;
     assert!(!cli.profile("default").exists());
+}
+
+#[tokio::test]
+async fn a_long_command_shows_its_progress() {
+    let database = TestDatabase::create(Sqlite).await;
+    let server = Process::serve(&database, &[]);
+    server.channel().await;
+    let environment = [
+        ("DATABASE_URL", &*database.url),
+        (
+            "SLUICE_DATA_DIR",
+            database.directory.path().to_str().unwrap(),
+        ),
+        ("SLUICE_ENV_FILE", "off"),
+        ("TERM", "xterm"),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+
+    let arguments = ["admin", "rotate-sealing-key", "--activate-after", "5s"];
+    let mut terminal = Terminal::run_with(environment.to_vec(), &arguments, 24, 100);
+    terminal
+        .shows("waiting until all servers seal with the key")
+        .await;
+    let status = terminal.wait().await;
+
+    // The progress is gone at the end, and only the result is left.
+    let text = terminal.text();
+    assert!(status.success(), "{text}");
+    assert!(text.contains("values were sealed again"), "{text}");
+    assert!(!text.contains("waiting until"), "{text}");
 }
