@@ -118,10 +118,9 @@ fn stream_text(stream: &pb::Stream) -> String {
         reason => format!(" ({reason})"),
     };
     let stats = stream.stats.clone().unwrap_or_default();
-    let details = match (stats.bitrate_bps, video(&stats)) {
-        (..=0, _) => String::new(),
-        (rate, video) => format!(" {} {video}", bitrate(rate)),
-    };
+    let details = [bitrate(stats.bitrate_bps), video(&stats)];
+    let known = details.iter().filter(|detail| *detail != "-");
+    let details: String = known.map(|detail| format!(" {detail}")).collect();
     format!("{} {state}{reason}{details}", stream.id)
 }
 
