@@ -75,11 +75,9 @@ impl View {
             }
             Event::StreamChanged(stream) => self.apply_stream(stream),
             Event::RelayChanged(relay) => {
-                let is_current = self
-                    .stream
-                    .as_ref()
-                    .is_none_or(|it| it.id == relay.stream_id);
-                if is_current {
+                // Ids are in the order of creation: not a late change of an earlier stream.
+                let current = self.stream.as_ref().map_or("", |stream| stream.id.as_str());
+                if *relay.stream_id >= *current {
                     let id = relay.destination_id.clone();
                     self.relays.insert(id, relay.clone());
                 }
@@ -89,12 +87,14 @@ impl View {
     }
 
     fn apply_stream(&mut self, stream: &pb::Stream) {
-        match &self.stream {
-            // Ids are in the order of creation: this is a late change of an earlier stream.
-            Some(current) if current.id > stream.id => return,
-            Some(current) if current.id != stream.id => self.relays.clear(),
-            _ => {}
+        let current = self
+            .stream
+            .as_ref()
+            .map_or("", |current| current.id.as_str());
+        if *stream.id < *current {
+            return;
         }
+        self.relays.retain(|_, relay| relay.stream_id == stream.id);
         self.stream = Some(stream.clone());
     }
 
