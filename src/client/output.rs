@@ -3,7 +3,10 @@
 //! JSON is the response of the API in the standard mapping of Protocol Buffers, as grpcurl prints
 //! it too.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::LazyLock,
+};
 
 use console::measure_text_width;
 use prost::Name;
@@ -14,6 +17,10 @@ use super::{
     options::OutputFormat,
 };
 use crate::proto::DESCRIPTORS;
+
+/// The messages of the contract.
+static CONTRACT: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("descriptors are well-formed"));
 
 /// Rows under a header.
 pub(super) struct Table {
@@ -104,8 +111,7 @@ pub(super) fn json<M: Name>(message: &M, is_pretty: bool) -> Result<String, Clie
         let name = M::full_name();
         ClientError::new(ExitClass::Failure, format!("cannot print {name}: {error}"))
     };
-    let pool = DescriptorPool::decode(DESCRIPTORS).map_err(|error| failed(error.to_string()))?;
-    let descriptor = pool.get_message_by_name(&M::full_name());
+    let descriptor = CONTRACT.get_message_by_name(&M::full_name());
     let descriptor = descriptor.ok_or_else(|| failed("it is not in the contract".to_owned()))?;
     let message = DynamicMessage::decode(descriptor, &*message.encode_to_vec());
     let message = message.map_err(|error| failed(error.to_string()))?;
