@@ -48,7 +48,7 @@ pub struct Watch {
 }
 
 /// Shows a project as it changes, until a signal (SIGINT, SIGTERM, SIGHUP) or its deletion.
-pub(in super::super) async fn run(arguments: &Watch) -> Result<(), ClientError> {
+pub async fn run(arguments: &Watch) -> Result<(), ClientError> {
     let session = Session::open(&arguments.options)?;
     let project_id = project_id(&session, &arguments.project).await?;
     // Without a snapshot there is no state to draw.
