@@ -36,9 +36,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
 
     let path = out.join("sluice.v1.debug.rs");
+    // JSON output finds the descriptor of a message by its name.
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
     tonic_prost_build::configure()
         .skip_debug(write_redacted(&compiler.descriptor_pool(), &path)?)
-        .compile_fds(compiler.file_descriptor_set())?;
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
 }
 

@@ -4,9 +4,10 @@
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`commands`] | the command line, with one file per sub-command: `serve`, `edge`, `check`, `migrate`, `health`, `admin` |
+//! | [`commands`] | the command line, with one file per sub-command: `serve`, `edge`, `check`, `migrate`, `health`, `admin` and those of a client |
 //! | [`server`] | assembles the services and jobs, serves and drains |
 //! | [`edge`] | runs beside a media server: answers its hooks and runs relays, as a gRPC client of the server |
+//! | [`client`] | the commands that call a server: they use the generated gRPC client only |
 //! | [`config`] | all settings |
 //! | [`operations`] | metrics, probes and the log filter over HTTP |
 //! | [`services`] | the RPCs: authorize, parse, call a repository, respond |
@@ -35,6 +36,7 @@ pub mod database;
 
 pub mod auth;
 pub mod backoff;
+pub mod client;
 pub mod commands;
 pub mod config;
 pub mod domain;

@@ -7,6 +7,7 @@ use super::{
     admin_api::{self, ApiCommand},
     error::CommandError,
     migrate::{require_database, with_database},
+    progress::counter,
     rotate,
     serve::prepare,
     settings::{resolve, resolve_both},
@@ -240,7 +241,13 @@ fn copy(settings: &Resolved<Config>, to: Target) -> Result<(), CommandError> {
         ..from.clone()
     };
 
-    let copied = tokio::runtime::Runtime::new()?.block_on(database::copy(&from, &to));
+    let bar = counter("copying");
+    let progress = |table: &str, rows: u64| {
+        bar.set_message(format!("copying {table}"));
+        bar.set_position(rows);
+    };
+    let copied = tokio::runtime::Runtime::new()?.block_on(database::copy(&from, &to, progress));
+    bar.finish_and_clear();
     let copied = copied.map_err(|error| match error {
         CopyError::SameEngine(_) | CopyError::Pooled => CommandError::Usage(error.to_string()),
         other => other.into(),

@@ -1,15 +1,18 @@
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
     admin::{self, Admin},
     check,
+    documents::{self, Completions, Man},
     edge::{self, RunChild},
+    error::CommandError,
     health, migrate, serve,
     settings::resolve,
 };
 use crate::{
+    client::{self, ClientCommand},
     config::{Config, DataSettings, EdgeConfig, ServerSettings, Settings},
     telemetry,
 };
@@ -20,8 +23,13 @@ use crate::{
     name = "sluice",
     version,
     propagate_version = true,
-    after_help = "Settings are read from flags, the environment, and the file .env of the current \
-                  folder, in this order. SLUICE_ENV_FILE names another file, or is off."
+    after_help = "Settings of serve, edge, check, migrate, health and admin are read from flags, the \
+                  environment, and the file .env of the current folder, in this order. \
+                  SLUICE_ENV_FILE names another file, or is off. The other commands, which call a \
+                  server, read flags and the environment.\n\n\
+                  Exit codes: 0 success, 1 failure, 2 invalid argument or setting, 3 not signed in \
+                  or not allowed, 4 not found, 5 conflict with the current state, 6 server \
+                  unavailable."
 )]
 struct CommandLine {
     #[command(subcommand)]
@@ -62,6 +70,12 @@ enum SubCommand {
     /// Commands for operators.
     #[command(subcommand)]
     Admin(Admin),
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Print completions for a shell.
+    Completions(Completions),
+    /// Write man pages.
+    Man(Man),
     /// Execute a program that is killed when its parent process ends.
     #[command(hide = true)]
     RunChild(RunChild),
@@ -79,11 +93,35 @@ pub fn run() -> ExitCode {
             resolve(settings).and_then(|own| health::run(&own.config))
         }
         SubCommand::Admin(command) => admin::run(command),
+        SubCommand::Client(command) => run_client(command),
+        SubCommand::Completions(arguments) => {
+            documents::completions(&mut CommandLine::command(), &arguments)
+        }
+        SubCommand::Man(arguments) => documents::man(CommandLine::command(), &arguments),
         SubCommand::RunChild(child) => edge::run_child(&child),
     };
     telemetry::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
+    }
+}
+
+/// Runs a command that calls a server. One thread is enough.
+fn run_client(command: ClientCommand) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(client::run(command));
+    result.map_err(CommandError::Client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
     }
 }

@@ -2,6 +2,7 @@ use std::{fmt, io, process::ExitCode};
 
 use crate::{
     auth::LoadKeysError,
+    client::ClientError,
     database::{ConnectError, UnusableDatabase},
     error::with_causes,
 };
@@ -15,6 +16,8 @@ pub enum CommandError {
     Usage(String),
     /// A program cannot be run: exit code 127 if it is not found, else 126, as in shells.
     Program(io::Error),
+    /// A command that calls a server has failed: the exit code tells why.
+    Client(ClientError),
     /// The reason is printed already: exit code 1.
     Reported,
     /// Anything else: exit code 1.
@@ -31,6 +34,7 @@ impl CommandError {
             Self::Settings(_) | Self::Usage(_) => ExitCode::from(2),
             Self::Program(cause) if cause.kind() == io::ErrorKind::NotFound => ExitCode::from(127),
             Self::Program(_) => ExitCode::from(126),
+            Self::Client(error) => ExitCode::from(error.exit_code()),
             Self::Reported | Self::Other(_) => ExitCode::FAILURE,
         }
     }
@@ -43,6 +47,7 @@ impl fmt::Display for CommandError {
             Self::Settings(sentences) => formatter.write_str(&sentences.join("\n")),
             Self::Usage(sentence) => formatter.write_str(sentence),
             Self::Program(cause) => write!(formatter, "cannot run the program: {cause}"),
+            Self::Client(error) => formatter.write_str(&error.sentences().join("\n")),
             Self::Reported => Ok(()),
             Self::Other(cause) => formatter.write_str(&with_causes(&**cause)),
         }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     error::CommandError,
     migrate::{require_database, with_database},
+    progress::{countdown, counter},
     serve::prepare,
 };
 use crate::{
@@ -127,7 +128,8 @@ impl Rotation {
         eprintln!("the key {id} seals from {}", rfc3339(active_time));
         // By then, values sealed with the old key have been written.
         let settled = active_time + CLOCK_MARGIN;
-        sleep((settled - now()).to_std().unwrap_or_default()).await;
+        let wait = (settled - now()).to_std().unwrap_or_default();
+        countdown("waiting until all servers seal with the key", wait).await;
         self.key_refresh.refresh().await?;
         let sealed = self.reseal().await?;
 
@@ -171,6 +173,7 @@ impl Rotation {
     /// sealed column of a row. A concurrent change of the value wins.
     async fn reseal_column(&self, column: SealedColumn) -> Result<ResealCounts> {
         let key = self.keys.sealer.active_key_id();
+        let progress = counter(&format!("sealing {column:?} again"));
         let mut counts = ResealCounts::default();
         let mut after = Uuid::nil();
         loop {
@@ -179,11 +182,13 @@ impl Rotation {
                 column.list_not_sealed_under(&self.database, key.bytes(), after, BATCH_SIZE);
             let values = values.await?;
             let Some(last) = values.last() else {
+                progress.finish_and_clear();
                 return Ok(counts);
             };
             after = last.id;
             for value in &values {
                 counts.found += 1;
+                progress.inc(1);
                 if !self.reseal_value(column, value).await? {
                     counts.unreadable += 1;
                 }

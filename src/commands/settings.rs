@@ -3,9 +3,12 @@ use std::collections::BTreeSet;
 use clap::{Args, Command};
 
 use super::error::CommandError;
-use crate::config::{
-    Config, CopyTarget, ENV_FILE, EdgeConfig, OperatorConfig, Resolved, Selection, SettingGroup,
-    Settings, Variables,
+use crate::{
+    client::ClientOptions,
+    config::{
+        Config, CopyTarget, ENV_FILE, EdgeConfig, OperatorConfig, Resolved, Selection,
+        SettingGroup, Settings, Variables,
+    },
 };
 
 /// Reads and checks the settings of a command.
@@ -41,6 +44,7 @@ fn known_variables() -> BTreeSet<String> {
         EdgeConfig::augment_args(Command::new("edge")),
         CopyTarget::augment_args(Command::new("copy")),
         OperatorConfig::augment_args(Command::new("operator")),
+        ClientOptions::augment_args(Command::new("client")),
     ];
     let arguments = commands.iter().flat_map(Command::get_arguments);
     let variables = arguments.filter_map(|argument| argument.get_env()?.to_str());

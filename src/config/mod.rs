@@ -1,8 +1,8 @@
 //! All settings, with their variables, defaults and bounds.
 //!
 //! Each is a variable and a flag of the same name. A variable is set in the environment, or in the
-//! file `.env` of the current folder (grammar: `env_file`). Nothing else in this crate reads the
-//! environment.
+//! file `.env` of the current folder (grammar: `env_file`). Only `client` also
+//! reads the environment, for commands that call a server.
 
 mod arguments;
 mod checks;

@@ -1,6 +1,6 @@
 //! The README's commands, and a generated Python client, against the real program.
 
-use std::{env, fs, process::Output};
+use std::{env, fs, path::Path, process::Output};
 
 use rstest::rstest;
 use tokio::process::Command;
@@ -20,11 +20,15 @@ fn successful_output(output: Output) -> String {
     stdout
 }
 
-/// The commands of the README: the block after the mark `<!-- story -->`.
+/// The commands of the README: the blocks after each mark `<!-- story -->`.
 fn readme_commands() -> String {
     let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once("<!-- story -->\n```sh\n").unwrap();
-    rest.split_once("\n```").unwrap().0.to_owned()
+    let blocks = readme.split("<!-- story -->\n```sh\n").skip(1);
+    let blocks: Vec<_> = blocks
+        .map(|rest| rest.split_once("\n```").unwrap().0)
+        .collect();
+    assert_eq!(blocks.len(), 2);
+    blocks.join("\n")
 }
 
 /// The line for PostgreSQL that the README appends to `.env`, with this URL.
@@ -52,12 +56,18 @@ async fn run_commands(
     program: &Process,
     preparation: &str,
 ) -> String {
-    // A user's terminal differs in the port, the way to start the program, and the
+    // A user's terminal differs in the address of the server, the folder of the program, and the
     // data directory, which is ./data there.
-    let address = format!("api={}", program.address().await);
-    let lines = readme_commands().replace("api=127.0.0.1:50051", &address);
-    assert!(lines.contains(&address));
-    let lines = lines.replace("cargo run --quiet --", env!("CARGO_BIN_EXE_sluice"));
+    let address = program.address().await;
+    let folder = Path::new(env!("CARGO_BIN_EXE_sluice")).parent().unwrap();
+    let mut lines = readme_commands();
+    for (from, to) in [
+        ("api=127.0.0.1:50051", format!("api={address}")),
+        ("$PWD/target/debug", folder.display().to_string()),
+    ] {
+        assert!(lines.contains(from), "{from}");
+        lines = lines.replace(from, &to);
+    }
     let path = format!("{}:{}", tool("bin").display(), env::var("PATH").unwrap());
 
     let env_file = database.directory.path().join(".env");
@@ -71,6 +81,10 @@ async fn run_commands(
         .arg(format!("{preparation}\n{lines}"))
         .current_dir(REPOSITORY)
         .env("PATH", path)
+        .env("SLUICE_SERVER", format!("http://{address}"))
+        .env("XDG_CONFIG_HOME", database.directory.path().join("config"))
+        .env_remove("SLUICE_API_KEY")
+        .env_remove("SLUICE_PROFILE")
         .env("SLUICE_DATA_DIR", database.directory.path())
         .env("SLUICE_ENV_FILE", &env_file)
         .env_remove("DATABASE_URL")
@@ -81,12 +95,14 @@ async fn run_commands(
         "sluice.v1.AuthService",
         "grpc.health.v1.Health",
         "rpc BeginPublish",
-        "\"url\": \"rtmps://a.rtmps.youtube.com",
+        "rtmps://a.rtmps.youtube.com",
         "PUBLISH_ACTION_CONTINUE",
         "STREAM_STATE_LIVE",
-        "RELAY_STATE_IDLE",
+        "IDLE",
+        "synced",
         "STREAM_STATE_RECONNECTING",
-        "END_REASON_STOPPED_BY_OWNER",
+        "STOPPED_BY_OWNER",
+        "\"projects\": [",
     ] {
         assert!(stdout.contains(expected), "{expected} is not in: {stdout}");
     }
@@ -115,9 +131,11 @@ async fn the_readme_commands_work_when_typed_slowly(#[values(Sqlite, Postgres)] 
 
     let stdout = run_commands(&database, engine, &program, TYPE_SLOWLY).await;
 
-    // ListStreams shows that the server noticed the silence; EndPublish is the other one.
-    let reconnecting = stdout.matches("STREAM_STATE_RECONNECTING").count();
-    assert_eq!(reconnecting, 2, "{stdout}");
+    // The server noticed the silence: in the table of `stream list`, and in the line of `watch`.
+    assert!(stdout.contains("  RECONNECTING  "), "{stdout}");
+    let mut lines = stdout.lines();
+    let is_watched = |line: &str| line.contains(" stream ") && line.contains(" RECONNECTING");
+    assert!(lines.any(is_watched), "{stdout}");
 }
 
 #[tokio::test]

@@ -18,10 +18,12 @@ pub struct CopiedTable {
 ///
 /// Migrates both schemas first. No other process may use either database meanwhile. The
 /// target changes in one transaction, which commits only if its rows equal those of the
-/// source. So after any failure the copy can be run again.
+/// source. So after any failure the copy can be run again. `progress` is called for each batch, with
+/// the table and the number of its rows so far.
 pub async fn copy(
     from: &DatabaseOptions,
     to: &DatabaseOptions,
+    mut progress: impl FnMut(&str, u64),
 ) -> Result<Vec<CopiedTable>, CopyError> {
     match (&from.target, &to.target) {
         (Target::Postgres(_), Target::Postgres(_)) => {
@@ -52,7 +54,9 @@ pub async fn copy(
     }
     let mut copied = Vec::new();
     for table in tables {
-        let read = source.copy_rows(&table, &mut target).await?;
+        let mut rows_so_far = |rows| progress(&table.name, rows);
+        let read = source.copy_rows(&table, &mut target, &mut rows_so_far);
+        let read = read.await?;
         if target.checksum(&table).await? != read {
             return Err(CopyError::Differs(table.name));
         }

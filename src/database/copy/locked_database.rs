@@ -102,7 +102,13 @@ impl LockedDatabase {
     }
 
     /// Copies all rows of a table into another database; returns the checksum of the rows.
-    pub async fn copy_rows(&mut self, table: &Table, target: &mut Self) -> sqlx::Result<Checksum> {
+    /// `progress` gets the number of rows after each batch.
+    pub async fn copy_rows(
+        &mut self,
+        table: &Table,
+        target: &mut Self,
+        progress: &mut impl FnMut(u64),
+    ) -> sqlx::Result<Checksum> {
         let batch = MAX_BATCH_SIZE.min(MAX_PARAMETERS / table.columns.len());
         let mut rows = Vec::with_capacity(batch);
         let mut checksum = Checksum::default();
@@ -115,6 +121,7 @@ impl LockedDatabase {
                 rows.push(values);
                 if rows.len() == batch {
                     target.write(table, &mut rows).await?;
+                    progress(checksum.rows);
                 }
             }
         });

@@ -1,0 +1,129 @@
+use clap::Subcommand;
+
+use super::{
+    account::{self, Login, Logout, Signup},
+    api_keys::{self, KeyCommand},
+    audit,
+    destinations::{self, DestinationCommand},
+    error::ClientError,
+    options::ClientOptions,
+    pages::Limit,
+    projects::{self, ProjectCommand},
+    refusals,
+    relays::{self, RelayCommand},
+    session::Session,
+    streams::{self, StreamCommand},
+    watch::{self, Watch},
+};
+
+/// The commands that call a server as a user.
+#[derive(Subcommand)]
+pub enum ClientCommand {
+    /// Create an account, and sign in.
+    Signup(Signup),
+    /// Sign in: keep a session in the profile, which other commands use.
+    Login(Login),
+    /// Sign out: end the session of the profile.
+    Logout(Logout),
+    /// Show the signed-in user.
+    Whoami {
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// Print a valid access token, for other clients such as grpcurl.
+    Token {
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// Projects and their stream keys.
+    Project {
+        #[command(subcommand)]
+        command: ProjectCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// The destinations of a project, to which its streams are sent.
+    Destination {
+        #[command(subcommand)]
+        command: DestinationCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// Streams, live and ended.
+    Stream {
+        #[command(subcommand)]
+        command: StreamCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// The relays of a stream to its destinations.
+    Relay {
+        #[command(subcommand)]
+        command: RelayCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// List why publishers of a project were refused.
+    Refusals {
+        /// The project: its id, its unique name, or the unique start of its id.
+        project: String,
+        #[command(flatten)]
+        limit: Limit,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// Watch a project: its stream, relays and refusals as they change.
+    ///
+    /// On a terminal the view is redrawn in place; otherwise each change is a line. A watch goes on
+    /// after interruptions, without a gap. Ctrl-C ends it.
+    Watch(Watch),
+    /// API keys of the signed-in user, for programs.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// List the audit log of the signed-in user.
+    Audit {
+        #[command(flatten)]
+        limit: Limit,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+}
+
+/// Runs a command.
+pub async fn run(command: ClientCommand) -> Result<(), ClientError> {
+    match command {
+        ClientCommand::Signup(arguments) => account::signup(&arguments).await,
+        ClientCommand::Login(arguments) => account::login(&arguments).await,
+        ClientCommand::Logout(arguments) => account::logout(&arguments).await,
+        ClientCommand::Whoami { options } => account::whoami(&options).await,
+        ClientCommand::Token { options } => account::token(&options).await,
+        ClientCommand::Project { command, options } => {
+            projects::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Destination { command, options } => {
+            destinations::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Stream { command, options } => {
+            streams::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Relay { command, options } => {
+            relays::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Refusals {
+            project,
+            limit,
+            options,
+        } => refusals::print(&Session::open(&options)?, &project, &limit).await,
+        ClientCommand::Watch(arguments) => watch::run(&arguments).await,
+        ClientCommand::Key { command, options } => {
+            api_keys::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Audit { limit, options } => {
+            audit::print(&Session::open(&options)?, &limit).await
+        }
+    }
+}

@@ -1,0 +1,352 @@
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{
+    error::ClientError,
+    names::{destination_id, project_id},
+    output::{Table, printable},
+    pages::Limit,
+    secret_input::{from_file, from_stdin},
+    session::Session,
+    text::{enum_parser, label, or_dash, time},
+};
+use crate::{
+    domain::Secret,
+    proto::v1::{self as pb, Platform},
+};
+
+const PLATFORM: &str = "PLATFORM_";
+
+/// The commands of `sluice destination`.
+#[derive(Subcommand)]
+pub enum DestinationCommand {
+    /// Add a destination to a project.
+    #[command(visible_alias = "add")]
+    Create {
+        /// The project: its id, its unique name, or the unique start of its id.
+        project: String,
+        /// The name of the destination.
+        #[arg(long)]
+        name: String,
+        /// The platform. `sluice destination platforms` shows what is known about each.
+        #[arg(long, value_parser = platform())]
+        platform: Platform,
+        /// The server to send to: rtmp, rtmps or srt. Needed unless the platform has one for all.
+        #[arg(long)]
+        url: Option<String>,
+        #[command(flatten)]
+        secrets: DestinationSecrets,
+        /// Do not send streams to it until it is enabled.
+        #[arg(long)]
+        disabled: bool,
+    },
+    /// List the destinations of a project, newest first.
+    List {
+        /// The project: its id, its unique name, or the unique start of its id.
+        project: String,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Show a destination.
+    Get {
+        #[command(flatten)]
+        destination: DestinationChoice,
+    },
+    /// Change a destination.
+    #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true))]
+    Update {
+        #[command(flatten)]
+        destination: DestinationChoice,
+        /// The new name.
+        #[arg(long, group = "changes")]
+        name: Option<String>,
+        /// The new platform.
+        #[arg(long, group = "changes", value_parser = platform())]
+        platform: Option<Platform>,
+        /// The new server.
+        #[arg(long, group = "changes")]
+        url: Option<String>,
+        /// Read the new stream key from standard input.
+        #[arg(long, group = "changes", conflicts_with = "stream_key_file")]
+        stream_key_stdin: bool,
+        /// Read the new stream key from a file.
+        #[arg(long, group = "changes", value_name = "FILE")]
+        stream_key_file: Option<PathBuf>,
+        /// Read the new SRT passphrase from a file.
+        #[arg(long, group = "changes", value_name = "FILE")]
+        srt_passphrase_file: Option<PathBuf>,
+        /// The length of the SRT key in bytes: 16, 24 or 32.
+        #[arg(long, group = "changes")]
+        srt_pbkeylen: Option<i32>,
+        /// Whether streams are not sent to it.
+        #[arg(long, group = "changes")]
+        disabled: Option<bool>,
+    },
+    /// Delete a destination. Its relay stops.
+    Delete {
+        #[command(flatten)]
+        destination: DestinationChoice,
+    },
+    /// List the platforms, with their servers and limits.
+    Platforms,
+}
+
+/// A destination.
+#[derive(Args)]
+pub struct DestinationChoice {
+    /// The destination: its id; or with --project its unique name, or the unique start of its id.
+    destination: String,
+    /// The project of the destination.
+    #[arg(long)]
+    project: Option<String>,
+}
+
+/// The secrets of a destination.
+#[derive(Args)]
+pub struct DestinationSecrets {
+    /// Read the stream key from standard input.
+    #[arg(long, conflicts_with = "stream_key_file")]
+    stream_key_stdin: bool,
+    /// Read the stream key from a file.
+    #[arg(long, value_name = "FILE")]
+    stream_key_file: Option<PathBuf>,
+    /// Read the SRT passphrase from a file.
+    #[arg(long, value_name = "FILE")]
+    srt_passphrase_file: Option<PathBuf>,
+    /// The length of the SRT key in bytes: 16, 24 or 32.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    srt_pbkeylen: i32,
+}
+
+impl DestinationChoice {
+    async fn id(&self, session: &Session) -> Result<String, ClientError> {
+        let project = match &self.project {
+            Some(project) => Some(project_id(session, project).await?),
+            None => None,
+        };
+        destination_id(session, project.as_deref(), &self.destination).await
+    }
+}
+
+fn platform() -> impl clap::builder::TypedValueParser<Value = Platform> {
+    enum_parser(PLATFORM, Platform::as_str_name)
+}
+
+/// Runs a command of `sluice destination`.
+pub(super) async fn run(session: &Session, command: DestinationCommand) -> Result<(), ClientError> {
+    match command {
+        DestinationCommand::Create {
+            project,
+            name,
+            platform,
+            url,
+            secrets,
+            disabled,
+        } => {
+            let stream_key =
+                stream_key(secrets.stream_key_stdin, secrets.stream_key_file.as_ref())?;
+            let srt_passphrase = srt_passphrase(secrets.srt_passphrase_file.as_ref())?;
+            let request = pb::CreateDestinationRequest {
+                project_id: project_id(session, &project).await?,
+                platform: platform.into(),
+                name,
+                url: url.unwrap_or_default(),
+                stream_key: stream_key.unwrap_or_default(),
+                enabled: Some(!disabled),
+                request_id: uuid::Uuid::now_v7().to_string(),
+                srt_passphrase: srt_passphrase.unwrap_or_default(),
+                srt_pbkeylen: secrets.srt_pbkeylen,
+            };
+            create(session, request).await
+        }
+        DestinationCommand::List { project, limit } => list(session, &project, &limit).await,
+        DestinationCommand::Get { destination } => get(session, &destination).await,
+        DestinationCommand::Update {
+            destination,
+            name,
+            platform,
+            url,
+            stream_key_stdin,
+            stream_key_file,
+            srt_passphrase_file,
+            srt_pbkeylen,
+            disabled,
+        } => {
+            let request = pb::UpdateDestinationRequest {
+                destination_id: destination.id(session).await?,
+                platform: platform.map(i32::from),
+                name,
+                url,
+                stream_key: stream_key(stream_key_stdin, stream_key_file.as_ref())?,
+                enabled: disabled.map(|disabled| !disabled),
+                srt_passphrase: srt_passphrase(srt_passphrase_file.as_ref())?,
+                srt_pbkeylen,
+            };
+            update(session, request).await
+        }
+        DestinationCommand::Delete { destination } => delete(session, &destination).await,
+        DestinationCommand::Platforms => platforms(session).await,
+    }
+}
+
+async fn create(
+    session: &Session,
+    request: pb::CreateDestinationRequest,
+) -> Result<(), ClientError> {
+    let answer = session.call(request, async |mut api, request| {
+        api.project.create_destination(request).await
+    });
+    let answer = answer.await?;
+    advise(&answer.lints);
+    session
+        .output()
+        .print(&answer, |answer| record(answer.destination.as_ref()))
+}
+
+async fn list(session: &Session, project: &str, limit: &Limit) -> Result<(), ClientError> {
+    let project_id = project_id(session, project).await?;
+    let destinations = limit.list(async |page_size, page_token| {
+        let request = pb::ListDestinationsRequest {
+            project_id: project_id.clone(),
+            page_size,
+            page_token,
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.project.list_destinations(request).await
+        });
+        let page = page.await?;
+        Ok((page.destinations, page.next_page_token))
+    });
+    let answer = pb::ListDestinationsResponse {
+        destinations: destinations.await?,
+        next_page_token: String::new(),
+    };
+    session.output().print(&answer, |answer| {
+        let rows = answer.destinations.iter().map(|destination| {
+            [
+                destination.id.clone(),
+                destination.name.clone(),
+                label(destination.platform().as_str_name(), PLATFORM),
+                state(destination).to_owned(),
+                destination.url.clone(),
+            ]
+        });
+        Table::new(["ID", "NAME", "PLATFORM", "STATE", "URL"], rows)
+    })
+}
+
+async fn get(session: &Session, destination: &DestinationChoice) -> Result<(), ClientError> {
+    let request = pb::GetDestinationRequest {
+        destination_id: destination.id(session).await?,
+    };
+    let answer = session.call(request, async |mut api, request| {
+        api.project.get_destination(request).await
+    });
+    let answer = answer.await?;
+    session
+        .output()
+        .print(&answer, |answer| record(answer.destination.as_ref()))
+}
+
+async fn update(
+    session: &Session,
+    request: pb::UpdateDestinationRequest,
+) -> Result<(), ClientError> {
+    let answer = session.call(request, async |mut api, request| {
+        api.project.update_destination(request).await
+    });
+    let answer = answer.await?;
+    advise(&answer.lints);
+    session
+        .output()
+        .print(&answer, |answer| record(answer.destination.as_ref()))
+}
+
+async fn delete(session: &Session, destination: &DestinationChoice) -> Result<(), ClientError> {
+    let request = pb::DeleteDestinationRequest {
+        destination_id: destination.id(session).await?,
+    };
+    let text = format!("the destination {} is deleted", request.destination_id);
+    let answer = session.call_once(request, async |mut api, request| {
+        api.project.delete_destination(request).await
+    });
+    let answer = answer.await?;
+    session.output().print_text(&answer, &text)
+}
+
+async fn platforms(session: &Session) -> Result<(), ClientError> {
+    let answer = session.call(pb::ListPlatformsRequest {}, async |mut api, request| {
+        api.project.list_platforms(request).await
+    });
+    let answer = answer.await?;
+    session.output().print(&answer, |answer| {
+        let rows = answer.platforms.iter().map(|info| {
+            let name = label(info.platform().as_str_name(), PLATFORM);
+            [
+                name.to_ascii_lowercase().replace('_', "-"),
+                info.display_name.clone(),
+                label(info.kind().as_str_name(), "PLATFORM_KIND_"),
+                label(info.tls().as_str_name(), "PLATFORM_TLS_"),
+                or_dash(info.urls.first().map_or("", |url| url.as_str())),
+            ]
+        });
+        Table::new(["PLATFORM", "NAME", "SERVERS", "TLS", "URL"], rows)
+    })
+}
+
+/// Prints what the server noticed about a destination on standard error.
+fn advise(lints: &[pb::DestinationLint]) {
+    for lint in lints {
+        eprintln!(
+            "sluice: {}: {}",
+            lint.field,
+            printable(lint.message.clone())
+        );
+    }
+}
+
+fn stream_key(from_input: bool, file: Option<&PathBuf>) -> Result<Option<String>, ClientError> {
+    let key = match (from_input, file) {
+        (true, _) => Some(from_stdin("--stream-key-stdin")?),
+        (false, Some(file)) => Some(from_file(file, "--stream-key-file")?),
+        (false, None) => None,
+    };
+    Ok(key.map(exposed))
+}
+
+fn srt_passphrase(file: Option<&PathBuf>) -> Result<Option<String>, ClientError> {
+    let passphrase = file.map(|file| from_file(file, "--srt-passphrase-file"));
+    Ok(passphrase.transpose()?.map(exposed))
+}
+
+fn exposed(secret: Secret) -> String {
+    secret.expose().to_owned()
+}
+
+fn state(destination: &pb::Destination) -> &'static str {
+    match destination.enabled {
+        true => "ENABLED",
+        false => "DISABLED",
+    }
+}
+
+fn record(destination: Option<&pb::Destination>) -> Table {
+    let destination = destination.cloned().unwrap_or_default();
+    let hint = match &*destination.stream_key_hint {
+        "" => "-".to_owned(),
+        hint => format!("…{hint}"),
+    };
+    let platform = destination.platform();
+    Table::record([
+        ("id", destination.id.clone()),
+        ("name", destination.name.clone()),
+        ("project", destination.project_id.clone()),
+        ("platform", label(platform.as_str_name(), PLATFORM)),
+        ("url", destination.url.clone()),
+        ("stream key", hint),
+        ("state", state(&destination).to_owned()),
+        ("created", time(destination.create_time)),
+        ("updated", time(destination.update_time)),
+    ])
+}

@@ -1,0 +1,26 @@
+//! The client commands of `sluice`: accounts, projects, destinations, streams and relays, through
+//! the same gRPC API that every other client uses.
+
+mod account;
+mod api_keys;
+mod audit;
+mod command;
+mod destinations;
+mod error;
+mod names;
+mod options;
+mod output;
+mod pages;
+mod profile;
+mod projects;
+mod refusals;
+mod relays;
+mod secret_input;
+mod session;
+mod streams;
+mod text;
+mod watch;
+
+pub(crate) use command::{ClientCommand, run};
+pub(crate) use error::ClientError;
+pub(crate) use options::ClientOptions;

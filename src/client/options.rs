@@ -1,0 +1,104 @@
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use http::Uri;
+
+use super::error::ClientError;
+use crate::domain::Secret;
+
+/// The options of every client command. They are read from flags and the environment only: a file
+/// of the current folder must not decide which server receives a credential.
+#[derive(Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ClientOptions {
+    /// The server, such as https://sluice.example.com. By default, that of the profile, or
+    /// http://127.0.0.1:50051 without one.
+    #[arg(long, value_name = "URL", env = "SLUICE_SERVER", global = true)]
+    server: Option<String>,
+    /// The profile with the session of `sluice login`.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SLUICE_PROFILE",
+        default_value = "default",
+        global = true
+    )]
+    profile: String,
+    /// An API key to use instead of the session of the profile. Prefer the variable: other users
+    /// of this machine can read the arguments of a process.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SLUICE_API_KEY",
+        hide_env_values = true,
+        global = true
+    )]
+    api_key: Option<String>,
+    /// A file with the certificate authorities (PEM) to trust instead of those of the platform.
+    #[arg(long, value_name = "FILE", env = "SLUICE_CA_FILE", global = true)]
+    ca_file: Option<OsString>,
+    /// The format of the output.
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table, global = true)]
+    output: OutputFormat,
+}
+
+/// The format of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Columns for people. They may change between versions.
+    Table,
+    /// The response of the API as JSON, in the standard mapping of Protocol Buffers.
+    Json,
+}
+
+/// An empty variable counts as not set.
+impl ClientOptions {
+    pub(super) fn server(&self) -> Result<Option<Uri>, ClientError> {
+        let server = self.server.as_deref().filter(|text| !text.is_empty());
+        server.map(parse_server).transpose()
+    }
+
+    pub(super) fn profile(&self) -> &str {
+        match &*self.profile {
+            "" => "default",
+            name => name,
+        }
+    }
+
+    pub(super) fn api_key(&self) -> Option<Secret> {
+        let key = self.api_key.as_deref().map(str::trim);
+        key.filter(|key| !key.is_empty()).map(Secret::new)
+    }
+
+    pub(super) fn ca_file(&self) -> Option<PathBuf> {
+        let file = self.ca_file.as_ref().filter(|file| !file.is_empty());
+        file.map(PathBuf::from)
+    }
+
+    pub(super) fn output(&self) -> OutputFormat {
+        self.output
+    }
+}
+
+/// Parses the address of a server: `http` or `https`, and nothing after the port.
+pub(super) fn parse_server(text: &str) -> Result<Uri, ClientError> {
+    let invalid = || {
+        ClientError::usage(
+            "--server (SLUICE_SERVER) must be an http or https URL without a path or password, \
+             such as https://sluice.example.com",
+        )
+    };
+    let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| invalid())?;
+    let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    let is_plain = uri.path() == "/" && uri.query().is_none();
+    let has_password = uri.authority().is_some_and(|it| it.as_str().contains('@'));
+    match has_scheme && is_plain && !has_password {
+        true => Ok(uri),
+        false => Err(invalid()),
+    }
+}
+
+/// The address of a server as it is shown and stored.
+pub(super) fn server_text(uri: &Uri) -> String {
+    uri.to_string().trim_end_matches('/').to_owned()
+}

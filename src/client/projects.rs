@@ -1,0 +1,294 @@
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{
+    error::ClientError,
+    names::project_id,
+    output::Table,
+    pages::Limit,
+    session::Session,
+    text::{duration, enum_parser, label, or_dash, time, to_duration},
+};
+use crate::proto::v1::{self as pb, PublishConflictPolicy};
+
+const POLICY: &str = "PUBLISH_CONFLICT_POLICY_";
+
+/// The commands of `sluice project`. A project is named by its id, its unique name, or the unique
+/// start of its id.
+#[derive(Subcommand)]
+pub enum ProjectCommand {
+    /// Create a project with a stream key.
+    Create {
+        /// The name of the project.
+        name: String,
+        /// How long a stream waits for a publisher that lost its connection, up to 30min.
+        #[arg(long, value_parser = humantime::parse_duration)]
+        reconnect_window: Option<Duration>,
+        /// What happens to a publisher while another one is connected.
+        #[arg(long, value_parser = policy())]
+        on_conflict: Option<PublishConflictPolicy>,
+        #[command(flatten)]
+        key: ShowKey,
+    },
+    /// List projects, newest first.
+    List {
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Show a project.
+    Get {
+        /// The project.
+        project: String,
+    },
+    /// Change a project.
+    #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true))]
+    Update {
+        /// The project.
+        project: String,
+        /// The new name.
+        #[arg(long, group = "changes")]
+        name: Option<String>,
+        /// Whether publishers are refused. If true, a live stream ends.
+        #[arg(long, group = "changes")]
+        disabled: Option<bool>,
+        /// How long a stream waits for a publisher that lost its connection, up to 30min.
+        #[arg(long, group = "changes", value_parser = humantime::parse_duration)]
+        reconnect_window: Option<Duration>,
+        /// What happens to a publisher while another one is connected.
+        #[arg(long, group = "changes", value_parser = policy())]
+        on_conflict: Option<PublishConflictPolicy>,
+    },
+    /// Delete a project, with its destinations and streams.
+    Delete {
+        /// The project.
+        project: String,
+        /// Delete it even while a stream is live, which ends.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Replace the stream key.
+    RotateKey {
+        /// The project.
+        project: String,
+        /// How long the old key is still accepted.
+        #[arg(long, value_parser = humantime::parse_duration)]
+        grace: Option<Duration>,
+        #[command(flatten)]
+        key: ShowKey,
+    },
+    /// Print the stream key.
+    RevealKey {
+        /// The project.
+        project: String,
+    },
+}
+
+/// Whether a new stream key is printed.
+#[derive(Args)]
+pub struct ShowKey {
+    /// Print the new stream key, which is a secret. `sluice project reveal-key` prints it later.
+    #[arg(long)]
+    show_key: bool,
+}
+
+impl ShowKey {
+    /// The key as it is printed.
+    fn shown(&self, key: String) -> String {
+        match self.show_key {
+            true => key,
+            false => String::new(),
+        }
+    }
+}
+
+fn policy() -> impl clap::builder::TypedValueParser<Value = PublishConflictPolicy> {
+    enum_parser(POLICY, PublishConflictPolicy::as_str_name)
+}
+
+/// Runs a command of `sluice project`.
+pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<(), ClientError> {
+    match command {
+        ProjectCommand::Create {
+            name,
+            reconnect_window,
+            on_conflict,
+            key,
+        } => {
+            let request = pb::CreateProjectRequest {
+                name,
+                reconnect_window: reconnect_window.map(to_duration),
+                publish_conflict_policy: on_conflict.unwrap_or_default().into(),
+                request_id: uuid::Uuid::now_v7().to_string(),
+            };
+            create(session, request, &key).await
+        }
+        ProjectCommand::List { limit } => list(session, &limit).await,
+        ProjectCommand::Get { project } => get(session, &project).await,
+        ProjectCommand::Update {
+            project,
+            name,
+            disabled,
+            reconnect_window,
+            on_conflict,
+        } => {
+            let request = pb::UpdateProjectRequest {
+                project_id: project_id(session, &project).await?,
+                name,
+                disabled,
+                reconnect_window: reconnect_window.map(to_duration),
+                publish_conflict_policy: on_conflict.map(i32::from),
+            };
+            update(session, request).await
+        }
+        ProjectCommand::Delete { project, force } => delete(session, &project, force).await,
+        ProjectCommand::RotateKey {
+            project,
+            grace,
+            key,
+        } => rotate_key(session, &project, grace, &key).await,
+        ProjectCommand::RevealKey { project } => reveal_key(session, &project).await,
+    }
+}
+
+async fn create(
+    session: &Session,
+    request: pb::CreateProjectRequest,
+    key: &ShowKey,
+) -> Result<(), ClientError> {
+    let answer = session.call(request, async |mut api, request| {
+        api.project.create_project(request).await
+    });
+    let mut answer = answer.await?;
+    answer.stream_key = key.shown(answer.stream_key);
+    session.output().print(&answer, |answer| {
+        record(answer.project.as_ref(), &answer.stream_key)
+    })
+}
+
+async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
+    let projects = limit.list(async |page_size, page_token| {
+        let request = pb::ListProjectsRequest {
+            page_size,
+            page_token,
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.project.list_projects(request).await
+        });
+        let page = page.await?;
+        Ok((page.projects, page.next_page_token))
+    });
+    let answer = pb::ListProjectsResponse {
+        projects: projects.await?,
+        next_page_token: String::new(),
+    };
+    session.output().print(&answer, |answer| {
+        let rows = answer.projects.iter().map(|project| {
+            [
+                project.id.clone(),
+                project.name.clone(),
+                state(project).to_owned(),
+                time(project.create_time),
+            ]
+        });
+        Table::new(["ID", "NAME", "STATE", "CREATED"], rows)
+    })
+}
+
+async fn get(session: &Session, project: &str) -> Result<(), ClientError> {
+    let request = pb::GetProjectRequest {
+        project_id: project_id(session, project).await?,
+    };
+    let answer = session.call(request, async |mut api, request| {
+        api.project.get_project(request).await
+    });
+    let answer = answer.await?;
+    session
+        .output()
+        .print(&answer, |answer| record(answer.project.as_ref(), ""))
+}
+
+async fn update(session: &Session, request: pb::UpdateProjectRequest) -> Result<(), ClientError> {
+    let answer = session.call(request, async |mut api, request| {
+        api.project.update_project(request).await
+    });
+    let answer = answer.await?;
+    session
+        .output()
+        .print(&answer, |answer| record(answer.project.as_ref(), ""))
+}
+
+async fn delete(session: &Session, project: &str, force: bool) -> Result<(), ClientError> {
+    let request = pb::DeleteProjectRequest {
+        project_id: project_id(session, project).await?,
+        force,
+    };
+    let id = request.project_id.clone();
+    let answer = session.call_once(request, async |mut api, request| {
+        api.project.delete_project(request).await
+    });
+    let answer = answer.await?;
+    let text = format!("the project {id} is deleted");
+    session.output().print_text(&answer, &text)
+}
+
+async fn rotate_key(
+    session: &Session,
+    project: &str,
+    grace: Option<Duration>,
+    key: &ShowKey,
+) -> Result<(), ClientError> {
+    let request = pb::RotateStreamKeyRequest {
+        project_id: project_id(session, project).await?,
+        grace: grace.map(to_duration),
+    };
+    let answer = session.call_once(request, async |mut api, request| {
+        api.project.rotate_stream_key(request).await
+    });
+    let mut answer = answer.await?;
+    answer.stream_key = key.shown(answer.stream_key);
+    session.output().print(&answer, |answer| {
+        record(answer.project.as_ref(), &answer.stream_key)
+    })
+}
+
+async fn reveal_key(session: &Session, project: &str) -> Result<(), ClientError> {
+    let request = pb::RevealStreamKeyRequest {
+        project_id: project_id(session, project).await?,
+    };
+    let answer = session.call(request, async |mut api, request| {
+        api.project.reveal_stream_key(request).await
+    });
+    let answer = answer.await?;
+    session.output().print_text(&answer, &answer.stream_key)
+}
+
+fn state(project: &pb::Project) -> &'static str {
+    match (project.disabled, project.live_stream_id.is_empty()) {
+        (true, _) => "DISABLED",
+        (false, false) => "STREAMING",
+        (false, true) => "READY",
+    }
+}
+
+/// The fields of a project. Without its stream key, its last characters are shown.
+fn record(project: Option<&pb::Project>, stream_key: &str) -> Table {
+    let project = project.cloned().unwrap_or_default();
+    let stream_key = match stream_key {
+        "" => format!("…{} (`sluice project reveal-key`)", project.stream_key_hint),
+        key => key.to_owned(),
+    };
+    let policy = project.publish_conflict_policy();
+    Table::record([
+        ("id", project.id.clone()),
+        ("name", project.name.clone()),
+        ("state", state(&project).to_owned()),
+        ("stream key", stream_key),
+        ("live stream", or_dash(&project.live_stream_id)),
+        ("reconnect window", duration(project.reconnect_window)),
+        ("on conflict", label(policy.as_str_name(), POLICY)),
+        ("revision", project.revision.to_string()),
+        ("created", time(project.create_time)),
+        ("updated", time(project.update_time)),
+    ])
+}

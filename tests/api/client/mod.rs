@@ -1,0 +1,14 @@
+//! The client commands of `sluice`, as processes against a server.
+
+mod account;
+mod api_keys;
+mod destinations;
+mod documents;
+mod errors;
+mod fixture;
+mod projects;
+mod streams;
+mod terminal;
+mod tls;
+mod token_refresh;
+mod watch;

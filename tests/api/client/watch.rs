@@ -1,0 +1,278 @@
+use std::{process::Stdio, sync::Arc, sync::Mutex};
+
+use rstest::rstest;
+use sluice::proto::v1 as pb;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use super::{
+    fixture::{Cli, failed},
+    terminal::Terminal,
+};
+use crate::harness::{
+    Client, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, TestServer, User,
+    eventually, send_signal,
+};
+
+/// `sluice watch` without a terminal.
+struct LineWatch {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl LineWatch {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let writer = Arc::clone(&lines);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = output.next_line().await {
+                writer.lock().unwrap().push(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// Waits for a line with all of these texts.
+    async fn prints(&self, texts: &[&str]) {
+        eventually("the line is printed", async || {
+            let lines = self.lines();
+            let mut lines = lines.iter();
+            lines
+                .any(|line| texts.iter().all(|text| line.contains(text)))
+                .then_some(())
+        })
+        .await;
+    }
+
+    /// Ends the watch with a signal.
+    async fn end(mut self) -> Option<i32> {
+        send_signal(self.child.id().unwrap(), Signal::TERM);
+        self.child.wait().await.unwrap().code()
+    }
+}
+
+async fn rename(user: &User, project_id: &str, name: &str) {
+    let request = pb::UpdateProjectRequest {
+        project_id: project_id.to_owned(),
+        name: Some(name.to_owned()),
+        ..Default::default()
+    };
+    user.client
+        .project
+        .clone()
+        .update_project(request)
+        .await
+        .unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn without_a_terminal_each_change_is_a_line(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let (cli, user) = Cli::signed_in(&server).await;
+    let (_, key) = user.project().await;
+    let node = server.media_server().await;
+    let watch = LineWatch::start(cli.command(&["watch", "Show", "--interval", "100ms"]));
+    watch.prints(&["synced"]).await;
+
+    let stream = node.live(&key, "c1").await;
+    watch.prints(&["stream", &stream.id, "LIVE"]).await;
+    node.begin(&key, "c2").await.unwrap_err();
+    watch.prints(&["refused", "PUBLISH_CONFLICT"]).await;
+    node.end(&stream, "c1").await;
+    watch.prints(&["ENDED (PUBLISHER_ENDED)"]).await;
+
+    let lines = watch.lines();
+    assert!(
+        !lines.iter().any(|line| line.contains('\u{1b}')),
+        "{lines:?}"
+    );
+    let refusals = lines.iter().filter(|line| line.contains("refused"));
+    assert_eq!(refusals.count(), 1, "{lines:?}");
+    assert_eq!(watch.end().await, Some(0));
+}
+
+#[rstest]
+#[tokio::test]
+async fn on_a_terminal_the_view_is_redrawn_in_place(#[values(Sqlite, Postgres)] engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let (cli, user) = Cli::signed_in(&server).await;
+    let (project, key) = user.project().await;
+    let arguments = [
+        "destination",
+        "create",
+        "Show",
+        "--platform",
+        "youtube",
+        "--name",
+        "My channel",
+        "--stream-key-stdin",
+    ];
+    cli.run_with_input(&arguments, "abcd-efgh-ijkl-mnop").await;
+    let node = server.media_server().await;
+    let arguments = ["watch", "Show", "--interval", "100ms"];
+    let mut terminal = Terminal::run(&cli, &arguments, 24, 140);
+    terminal.shows("no stream").await;
+    terminal.shows("My channel").await;
+    assert_eq!(terminal.modes(), (true, true));
+
+    let stream = node.live(&key, "c1").await;
+    terminal.shows(&format!("stream {}  LIVE", stream.id)).await;
+    terminal.shows("IDLE").await;
+    node.begin(&key, "c2").await.unwrap_err();
+    terminal.shows("PUBLISH_CONFLICT").await;
+    rename(&user, &project.id, "Late show").await;
+    terminal.shows("Late show").await;
+    let text = terminal.text();
+    assert_eq!(text.matches(&project.id).count(), 1, "{text}");
+    assert_eq!(text.matches("stream ").count(), 1, "{text}");
+    assert!(!text.contains("no stream"), "{text}");
+
+    // What does not fit is cut off, and nothing wraps.
+    terminal.resize(3, 40);
+    eventually("the view fits", async || {
+        let text = terminal.text();
+        let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+        let is_cut = lines.len() == 2 && lines[0].ends_with('…') && lines[1].starts_with("stream");
+        is_cut.then_some(())
+    })
+    .await;
+
+    // Ctrl-C leaves the last state on the normal screen.
+    terminal.resize(24, 140);
+    terminal.type_keys("\u{3}").await;
+    let status = terminal.wait().await;
+    assert!(status.success(), "{status:?}");
+    assert_eq!(terminal.modes(), (false, false));
+    let text = terminal.text();
+    assert!(text.contains("Late show"), "{text}");
+    assert!(text.contains("LIVE"), "{text}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_watch_resumes_at_another_server_without_a_gap(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let mut first = Process::serve(&database, &[]);
+    first.channel().await;
+    let mut proxy = Proxy::to(first.address().await.parse().unwrap()).await;
+    let cli = Cli::new(&format!("http://{}", proxy.address));
+    let arguments = [
+        "signup",
+        "--email",
+        "ada@example.com",
+        "--display-name",
+        "Ada",
+        "--password-stdin",
+    ];
+    let password = "correct horse battery staple";
+    let output = cli.run_with_input(&arguments, password).await;
+    assert_eq!(output.exit_code, Some(0), "{output:?}");
+    let project = cli.json(&["project", "create", "name 0"]).await;
+    let project_id = project["project"]["id"].as_str().unwrap();
+    let watch = LineWatch::start(cli.command(&["watch", project_id]));
+    watch.prints(&["synced"]).await;
+    cli.output(&["project", "update", project_id, "--name", "name 1"])
+        .await;
+    watch.prints(&["name 1"]).await;
+
+    // While the first server is gone, a change happens that the watch must not miss.
+    proxy.disconnect().await;
+    first.signal(Signal::KILL);
+    first.wait_for_exit().await;
+    watch.prints(&["interrupted"]).await;
+    let second = Process::serve(&database, &[]);
+    let channel = second.channel().await;
+    let token = cli.profile_field("access_token");
+    let mut api = Client::with_token(&channel, &token).project;
+    for name in ["name 2", "name 3"] {
+        let request = pb::UpdateProjectRequest {
+            project_id: project_id.to_owned(),
+            name: Some(name.to_owned()),
+            ..Default::default()
+        };
+        api.update_project(request).await.unwrap();
+    }
+    let address = second.address().await.parse().unwrap();
+    proxy.reconnect_to(address).await;
+    watch.prints(&["name 3"]).await;
+
+    let lines = watch.lines();
+    let named = lines.iter().filter(|line| line.contains("\"name "));
+    let names: Vec<_> = named
+        .map(|line| line.split('"').nth(1).unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["name 0", "name 1", "name 2", "name 3"]);
+    assert_eq!(watch.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_watch_outlives_its_access_token() {
+    let server = TestServer::start_with(Sqlite, &["--access-token-lifetime=2s"]).await;
+    let (cli, user) = Cli::signed_in(&server).await;
+    let (project, _) = user.project().await;
+    let watch = LineWatch::start(cli.command(&["watch", "Show"]));
+    watch.prints(&["synced"]).await;
+
+    // Each resumption is followed by this marker.
+    eventually("the watch was resumed twice", async || {
+        let lines = watch.lines();
+        let markers = lines.iter().filter(|line| line.contains("synced"));
+        (markers.count() >= 3).then_some(())
+    })
+    .await;
+
+    let lines = watch.lines();
+    let snapshots = lines
+        .iter()
+        .filter(|line| line.contains("project \"Show\""));
+    assert_eq!(snapshots.count(), 1, "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.contains("interrupted")),
+        "{lines:?}"
+    );
+    assert!(lines[0].contains(&format!("revision {}", project.revision)));
+    assert_eq!(watch.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn json_has_one_message_a_line() {
+    let server = TestServer::start(Sqlite).await;
+    let (cli, user) = Cli::signed_in(&server).await;
+    let (project, _) = user.project().await;
+
+    let output = cli.output(&["watch", "Show", "--once", "-o", "json"]).await;
+
+    let messages: Vec<serde_json::Value> = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(messages[0]["snapshot"]["project"]["id"], *project.id);
+    assert!(messages.last().unwrap()["synced"].is_object(), "{output}");
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_its_project_is_deleted() {
+    let server = TestServer::start(Sqlite).await;
+    let (cli, user) = Cli::signed_in(&server).await;
+    let (project, _) = user.project().await;
+    let mut watch = LineWatch::start(cli.command(&["watch", "Show"]));
+    watch.prints(&["synced"]).await;
+
+    cli.output(&["project", "delete", &project.id]).await;
+
+    let status = watch.child.wait().await.unwrap();
+    assert_eq!(status.code(), Some(0));
+    let unknown = cli.run(&["watch", &project.id, "--once"]).await;
+    failed(&unknown, 4, &["no such project"]);
+}
