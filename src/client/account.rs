@@ -6,7 +6,7 @@ use super::{
     output::{Table, print_line},
     profile::{Profile, ProfileFile},
     secret_input::{from_stdin, prompt},
-    session::Session,
+    session::{Session, request_id},
     text::time,
 };
 use crate::{domain::Secret, proto::v1 as pb};
@@ -58,7 +58,7 @@ pub(super) async fn signup(arguments: &Signup) -> Result<(), ClientError> {
         email: arguments.email.clone(),
         password: password.expose().to_owned(),
         display_name: arguments.display_name.clone(),
-        request_id: uuid::Uuid::now_v7().to_string(),
+        request_id: request_id(),
     };
     let answer = session.call(request, async |mut api, request| {
         api.auth.sign_up(request).await

@@ -8,7 +8,7 @@ use super::{
     options::OutputFormat,
     output::{Table, print_line},
     pages::Limit,
-    session::Session,
+    session::{Session, request_id},
     text::time,
 };
 use crate::proto::v1 as pb;
@@ -62,6 +62,7 @@ pub(super) async fn run(session: &Session, command: KeyCommand) -> Result<(), Cl
                 scopes,
                 project_ids,
                 expire_time: expires_in.map(|span| (SystemTime::now() + span).into()),
+                request_id: request_id(),
             };
             create(session, request).await
         }
@@ -71,7 +72,7 @@ pub(super) async fn run(session: &Session, command: KeyCommand) -> Result<(), Cl
 }
 
 async fn create(session: &Session, request: pb::CreateApiKeyRequest) -> Result<(), ClientError> {
-    let answer = session.call_once(request, async |mut api, request| {
+    let answer = session.call(request, async |mut api, request| {
         api.auth.create_api_key(request).await
     });
     let answer = answer.await?;
@@ -90,6 +91,7 @@ async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
         let request = pb::ListApiKeysRequest {
             page_size,
             page_token,
+            ..Default::default()
         };
         let page = session.call(request, async |mut api, request| {
             api.auth.list_api_keys(request).await
@@ -123,8 +125,11 @@ async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
 
 async fn revoke(session: &Session, api_key_id: String) -> Result<(), ClientError> {
     let text = format!("the key {api_key_id} is revoked");
-    let request = pb::RevokeApiKeyRequest { api_key_id };
-    let answer = session.call_once(request, async |mut api, request| {
+    let request = pb::RevokeApiKeyRequest {
+        api_key_id,
+        request_id: request_id(),
+    };
+    let answer = session.call(request, async |mut api, request| {
         api.auth.revoke_api_key(request).await
     });
     let answer = answer.await?;

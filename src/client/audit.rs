@@ -13,19 +13,20 @@ pub(super) async fn print(session: &Session, limit: &Limit) -> Result<(), Client
         let request = pb::ListAuditEventsRequest {
             page_size,
             page_token,
+            ..Default::default()
         };
         let page = session.call(request, async |mut api, request| {
             api.auth.list_audit_events(request).await
         });
         let page = page.await?;
-        Ok((page.events, page.next_page_token))
+        Ok((page.audit_events, page.next_page_token))
     });
     let answer = pb::ListAuditEventsResponse {
-        events: events.await?,
+        audit_events: events.await?,
         next_page_token: String::new(),
     };
     session.output().print(&answer, |answer| {
-        let rows = answer.events.iter().map(|event| {
+        let rows = answer.audit_events.iter().map(|event| {
             [
                 time(event.create_time),
                 event.action.clone(),

@@ -6,9 +6,9 @@ use super::{
     error::ClientError,
     names::{destination_id, project_id},
     output::{Table, printable},
-    pages::Limit,
+    pages::{Limit, list_all},
     secret_input::{from_file, from_stdin},
-    session::Session,
+    session::{Session, request_id},
     text::{enum_parser, label, or_dash, time},
 };
 use crate::{
@@ -82,11 +82,17 @@ pub enum DestinationCommand {
         /// Whether streams are not sent to it.
         #[arg(long, group = "changes")]
         disabled: Option<bool>,
+        /// Do this only if the destination still has this `etag`, which `-o json` shows.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        etag: String,
     },
     /// Delete a destination. Its relay stops.
     Delete {
         #[command(flatten)]
         destination: DestinationChoice,
+        /// Do this only if the destination still has this `etag`, which `-o json` shows.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        etag: String,
     },
     /// List the platforms, with their servers and limits.
     Platforms,
@@ -150,11 +156,11 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
             let request = pb::CreateDestinationRequest {
                 project_id: project_id(session, &project).await?,
                 platform: platform.into(),
-                name,
+                display_name: name,
                 url: url.unwrap_or_default(),
                 stream_key: stream_key.unwrap_or_default(),
-                enabled: Some(!disabled),
-                request_id: uuid::Uuid::now_v7().to_string(),
+                disabled,
+                request_id: request_id(),
                 srt_passphrase: srt_passphrase.unwrap_or_default(),
                 srt_pbkeylen: secrets.srt_pbkeylen,
             };
@@ -172,20 +178,30 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
             srt_passphrase_file,
             srt_pbkeylen,
             disabled,
+            etag,
         } => {
             let request = pb::UpdateDestinationRequest {
                 destination_id: destination.id(session).await?,
                 platform: platform.map(i32::from),
-                name,
+                display_name: name,
                 url,
                 stream_key: stream_key(stream_key_stdin, stream_key_file.as_ref())?,
-                enabled: disabled.map(|disabled| !disabled),
+                disabled,
                 srt_passphrase: srt_passphrase(srt_passphrase_file.as_ref())?,
                 srt_pbkeylen,
+                etag,
+                request_id: request_id(),
             };
             update(session, request).await
         }
-        DestinationCommand::Delete { destination } => delete(session, &destination).await,
+        DestinationCommand::Delete { destination, etag } => {
+            let request = pb::DeleteDestinationRequest {
+                destination_id: destination.id(session).await?,
+                etag,
+                request_id: request_id(),
+            };
+            delete(session, request).await
+        }
         DestinationCommand::Platforms => platforms(session).await,
     }
 }
@@ -211,6 +227,7 @@ async fn list(session: &Session, project: &str, limit: &Limit) -> Result<(), Cli
             project_id: project_id.clone(),
             page_size,
             page_token,
+            ..Default::default()
         };
         let page = session.call(request, async |mut api, request| {
             api.project.list_destinations(request).await
@@ -226,7 +243,7 @@ async fn list(session: &Session, project: &str, limit: &Limit) -> Result<(), Cli
         let rows = answer.destinations.iter().map(|destination| {
             [
                 destination.id.clone(),
-                destination.name.clone(),
+                destination.display_name.clone(),
                 label(destination.platform().as_str_name(), PLATFORM),
                 state(destination).to_owned(),
                 destination.url.clone(),
@@ -263,12 +280,12 @@ async fn update(
         .print(&answer, |answer| record(answer.destination.as_ref()))
 }
 
-async fn delete(session: &Session, destination: &DestinationChoice) -> Result<(), ClientError> {
-    let request = pb::DeleteDestinationRequest {
-        destination_id: destination.id(session).await?,
-    };
+async fn delete(
+    session: &Session,
+    request: pb::DeleteDestinationRequest,
+) -> Result<(), ClientError> {
     let text = format!("the destination {} is deleted", request.destination_id);
-    let answer = session.call_once(request, async |mut api, request| {
+    let answer = session.call(request, async |mut api, request| {
         api.project.delete_destination(request).await
     });
     let answer = answer.await?;
@@ -276,10 +293,21 @@ async fn delete(session: &Session, destination: &DestinationChoice) -> Result<()
 }
 
 async fn platforms(session: &Session) -> Result<(), ClientError> {
-    let answer = session.call(pb::ListPlatformsRequest {}, async |mut api, request| {
-        api.project.list_platforms(request).await
+    let platforms = list_all(async |page_size, page_token| {
+        let request = pb::ListPlatformsRequest {
+            page_size,
+            page_token,
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.project.list_platforms(request).await
+        });
+        let page = page.await?;
+        Ok((page.platforms, page.next_page_token))
     });
-    let answer = answer.await?;
+    let answer = pb::ListPlatformsResponse {
+        platforms: platforms.await?,
+        next_page_token: String::new(),
+    };
     session.output().print(&answer, |answer| {
         let rows = answer.platforms.iter().map(|info| {
             let name = label(info.platform().as_str_name(), PLATFORM);
@@ -325,9 +353,9 @@ fn exposed(secret: Secret) -> String {
 }
 
 fn state(destination: &pb::Destination) -> &'static str {
-    match destination.enabled {
-        true => "ENABLED",
-        false => "DISABLED",
+    match destination.disabled {
+        true => "DISABLED",
+        false => "ENABLED",
     }
 }
 
@@ -340,7 +368,7 @@ fn record(destination: Option<&pb::Destination>) -> Table {
     let platform = destination.platform();
     Table::record([
         ("id", destination.id.clone()),
-        ("name", destination.name.clone()),
+        ("name", destination.display_name.clone()),
         ("project", destination.project_id.clone()),
         ("platform", label(platform.as_str_name(), PLATFORM)),
         ("url", destination.url.clone()),

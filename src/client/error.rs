@@ -144,17 +144,22 @@ fn remedy(reason: &str) -> Option<&'static str> {
         "ACCESS_TOKEN_MISSING"
         | "ACCESS_TOKEN_INVALID"
         | "ACCESS_TOKEN_EXPIRED"
+        | "ACCESS_TOKEN_MALFORMED"
         | "REFRESH_TOKEN_INVALID"
         | "REFRESH_TOKEN_REUSED" => Some("run `sluice login`"),
         "API_KEY_INVALID" => {
             Some("it is mistyped, revoked or expired; check SLUICE_API_KEY (--api-key)")
         }
+        "ACCOUNT_SUSPENDED" => Some("ask the operator of the service"),
         "SCOPE_MISSING" => Some("use an API key with this scope, or run `sluice login`"),
         "SESSION_REQUIRED" => Some("run `sluice login` and unset SLUICE_API_KEY (--api-key)"),
         "API_KEY_RESTRICTED" => Some("use an API key for all projects, or run `sluice login`"),
         "EMAIL_TAKEN" => Some("run `sluice login`"),
         "PROJECT_LIVE" => Some("stop it with `sluice stream stop`, or use --force"),
         "STREAM_NOT_LIVE" => Some("relays run only while a publisher is connected"),
+        "ETAG_MISMATCH" => {
+            Some("read the resource again, and repeat the command with its new etag")
+        }
         "CONCURRENT_CHANGE" => Some("run the command again"),
         "DESTINATION_LIMIT_REACHED" => Some("delete one with `sluice destination delete`"),
         _ => None,

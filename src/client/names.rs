@@ -21,6 +21,7 @@ pub(super) async fn project_id(session: &Session, text: &str) -> Result<String, 
         let request = pb::ListProjectsRequest {
             page_size,
             page_token,
+            ..Default::default()
         };
         let page = session.call(request, async |mut api, request| {
             api.project.list_projects(request).await
@@ -29,7 +30,7 @@ pub(super) async fn project_id(session: &Session, text: &str) -> Result<String, 
         Ok((page.projects, page.next_page_token))
     });
     let projects = projects.await?.into_iter();
-    let named = projects.map(|project| (project.name, project.id));
+    let named = projects.map(|project| (project.display_name, project.id));
     unique("project", "sluice project list", text, named.collect())
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn destination_id(
         )));
     };
     let named = destinations(session, project_id).await?.into_iter();
-    let named = named.map(|destination| (destination.name, destination.id));
+    let named = named.map(|destination| (destination.display_name, destination.id));
     let list = "sluice destination list";
     unique("destination", list, text, named.collect())
 }
@@ -63,6 +64,7 @@ pub(super) async fn destinations(
             project_id: project_id.to_owned(),
             page_size,
             page_token,
+            ..Default::default()
         };
         let page = session.call(request, async |mut api, request| {
             api.project.list_destinations(request).await

@@ -7,7 +7,7 @@ use super::{
     names::project_id,
     output::Table,
     pages::Limit,
-    session::Session,
+    session::{Session, request_id},
     text::{duration, enum_parser, label, or_dash, time, to_duration},
 };
 use crate::proto::v1::{self as pb, PublishConflictPolicy};
@@ -58,6 +58,9 @@ pub enum ProjectCommand {
         /// What happens to a publisher while another one is connected.
         #[arg(long, group = "changes", value_parser = policy())]
         on_conflict: Option<PublishConflictPolicy>,
+        /// Do this only if the project still has this `etag`, which `-o json` shows.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        etag: String,
     },
     /// Delete a project, with its destinations and streams.
     Delete {
@@ -66,6 +69,9 @@ pub enum ProjectCommand {
         /// Delete it even while a stream is live, which ends.
         #[arg(long)]
         force: bool,
+        /// Do this only if the project still has this `etag`, which `-o json` shows.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        etag: String,
     },
     /// Replace the stream key.
     RotateKey {
@@ -116,10 +122,10 @@ pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<()
             key,
         } => {
             let request = pb::CreateProjectRequest {
-                name,
+                display_name: name,
                 reconnect_window: reconnect_window.map(to_duration),
                 publish_conflict_policy: on_conflict.unwrap_or_default().into(),
-                request_id: uuid::Uuid::now_v7().to_string(),
+                request_id: request_id(),
             };
             create(session, request, &key).await
         }
@@ -131,17 +137,32 @@ pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<()
             disabled,
             reconnect_window,
             on_conflict,
+            etag,
         } => {
             let request = pb::UpdateProjectRequest {
                 project_id: project_id(session, &project).await?,
-                name,
+                display_name: name,
                 disabled,
                 reconnect_window: reconnect_window.map(to_duration),
                 publish_conflict_policy: on_conflict.map(i32::from),
+                etag,
+                request_id: request_id(),
             };
             update(session, request).await
         }
-        ProjectCommand::Delete { project, force } => delete(session, &project, force).await,
+        ProjectCommand::Delete {
+            project,
+            force,
+            etag,
+        } => {
+            let request = pb::DeleteProjectRequest {
+                project_id: project_id(session, &project).await?,
+                force,
+                etag,
+                request_id: request_id(),
+            };
+            delete(session, request).await
+        }
         ProjectCommand::RotateKey {
             project,
             grace,
@@ -171,6 +192,7 @@ async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
         let request = pb::ListProjectsRequest {
             page_size,
             page_token,
+            ..Default::default()
         };
         let page = session.call(request, async |mut api, request| {
             api.project.list_projects(request).await
@@ -186,7 +208,7 @@ async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
         let rows = answer.projects.iter().map(|project| {
             [
                 project.id.clone(),
-                project.name.clone(),
+                project.display_name.clone(),
                 state(project).to_owned(),
                 time(project.create_time),
             ]
@@ -218,13 +240,9 @@ async fn update(session: &Session, request: pb::UpdateProjectRequest) -> Result<
         .print(&answer, |answer| record(answer.project.as_ref(), ""))
 }
 
-async fn delete(session: &Session, project: &str, force: bool) -> Result<(), ClientError> {
-    let request = pb::DeleteProjectRequest {
-        project_id: project_id(session, project).await?,
-        force,
-    };
+async fn delete(session: &Session, request: pb::DeleteProjectRequest) -> Result<(), ClientError> {
     let id = request.project_id.clone();
-    let answer = session.call_once(request, async |mut api, request| {
+    let answer = session.call(request, async |mut api, request| {
         api.project.delete_project(request).await
     });
     let answer = answer.await?;
@@ -241,8 +259,9 @@ async fn rotate_key(
     let request = pb::RotateStreamKeyRequest {
         project_id: project_id(session, project).await?,
         grace: grace.map(to_duration),
+        request_id: request_id(),
     };
-    let answer = session.call_once(request, async |mut api, request| {
+    let answer = session.call(request, async |mut api, request| {
         api.project.rotate_stream_key(request).await
     });
     let mut answer = answer.await?;
@@ -281,7 +300,7 @@ fn record(project: Option<&pb::Project>, stream_key: &str) -> Table {
     let policy = project.publish_conflict_policy();
     Table::record([
         ("id", project.id.clone()),
-        ("name", project.name.clone()),
+        ("name", project.display_name.clone()),
         ("state", state(&project).to_owned()),
         ("stream key", stream_key),
         ("live stream", or_dash(&project.live_stream_id)),

@@ -47,6 +47,7 @@ pub(super) async fn page(
         project_id,
         page_size,
         page_token,
+        ..Default::default()
     };
     let page = session.call(request, async |mut api, request| {
         api.stream.list_refusals(request).await

@@ -4,7 +4,8 @@ use super::{
     error::ClientError,
     names::{destination_id, destinations},
     output::Table,
-    session::Session,
+    pages::list_all,
+    session::{Session, request_id},
     streams::{self, StreamChoice},
     text::{bitrate, bytes, label, or_dash, time},
 };
@@ -65,6 +66,7 @@ pub(super) async fn run(session: &Session, command: RelayCommand) -> Result<(), 
             let request = pb::StartRelayRequest {
                 stream_id,
                 destination_id,
+                request_id: request_id(),
             };
             let answer = session.call(request, async |mut api, request| {
                 api.stream.start_relay(request).await
@@ -79,6 +81,7 @@ pub(super) async fn run(session: &Session, command: RelayCommand) -> Result<(), 
             let request = pb::StopRelayRequest {
                 stream_id,
                 destination_id,
+                request_id: request_id(),
             };
             let answer = session.call(request, async |mut api, request| {
                 api.stream.stop_relay(request).await
@@ -96,11 +99,23 @@ pub(super) async fn list(
     session: &Session,
     stream_id: String,
 ) -> Result<pb::ListRelaysResponse, ClientError> {
-    let request = pb::ListRelaysRequest { stream_id };
-    let answer = session.call(request, async |mut api, request| {
-        api.stream.list_relays(request).await
+    let relays = list_all(async |page_size, page_token| {
+        let request = pb::ListRelaysRequest {
+            stream_id: stream_id.clone(),
+            page_size,
+            page_token,
+            state: None,
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.stream.list_relays(request).await
+        });
+        let page = page.await?;
+        Ok((page.relays, page.next_page_token))
     });
-    answer.await
+    Ok(pb::ListRelaysResponse {
+        relays: relays.await?,
+        next_page_token: String::new(),
+    })
 }
 
 async fn print_list(session: &Session, stream_id: String) -> Result<(), ClientError> {
@@ -112,7 +127,9 @@ async fn print_list(session: &Session, stream_id: String) -> Result<(), ClientEr
             let mut found = destinations.iter();
             let destination = found.find(|one| one.id == relay.destination_id);
             [
-                destination.map_or("-", |one| one.name.as_str()).to_owned(),
+                destination
+                    .map_or("-", |one| one.display_name.as_str())
+                    .to_owned(),
                 relay.destination_id.clone(),
                 state(relay),
                 bitrate(relay.bitrate_bps),
@@ -141,7 +158,10 @@ fn record(relay: Option<&pb::Relay>) -> Table {
     Table::record([
         ("stream", relay.stream_id.clone()),
         ("destination", relay.destination_id.clone()),
-        ("desired", label(relay.desired().as_str_name(), DESIRED)),
+        (
+            "desired",
+            label(relay.desired_state().as_str_name(), DESIRED),
+        ),
         ("state", state(&relay)),
         ("bitrate", bitrate(relay.bitrate_bps)),
         ("sent", bytes(relay.bytes_sent)),

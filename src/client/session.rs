@@ -351,6 +351,11 @@ impl Profile {
     }
 }
 
+/// A new `request_id`: with it, a repeated call has no second effect.
+pub(super) fn request_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
 /// Whether an error says that the access token is no longer accepted.
 pub(super) fn is_refused_token(status: &Status) -> bool {
     status.code() == Code::Unauthenticated && reason(status).starts_with("ACCESS_TOKEN_")

@@ -7,24 +7,24 @@ use super::{
     names::project_id,
     output::Table,
     pages::Limit,
-    session::Session,
+    session::{Session, request_id},
     text::{bitrate, bytes, enum_parser, label, optional_label, or_dash, time, to_duration},
 };
-use crate::proto::v1::{self as pb, StreamStatus};
+use crate::proto::v1::{self as pb, StreamState};
 
-pub(super) const STATE: &str = "STREAM_STATUS_";
+pub(super) const STATE: &str = "STREAM_STATE_";
 const END_REASON: &str = "END_REASON_";
 
 /// The commands of `sluice stream`.
 #[derive(Subcommand)]
 pub enum StreamCommand {
-    /// List the streams of a project, newest first.
+    /// List the streams of a project, or of all projects, newest first.
     List {
-        /// The project: its id, its unique name, or the unique start of its id.
-        project: String,
+        /// The project: its id, its unique name, or the unique start of its id. By default, all.
+        project: Option<String>,
         /// Only streams in this state.
         #[arg(long, value_parser = state())]
-        state: Option<StreamStatus>,
+        state: Option<StreamState>,
         #[command(flatten)]
         limit: Limit,
     },
@@ -78,8 +78,8 @@ impl StreamChoice {
     }
 }
 
-fn state() -> impl clap::builder::TypedValueParser<Value = StreamStatus> {
-    enum_parser(STATE, StreamStatus::as_str_name)
+fn state() -> impl clap::builder::TypedValueParser<Value = StreamState> {
+    enum_parser(STATE, StreamState::as_str_name)
 }
 
 /// Runs a command of `sluice stream`.
@@ -89,7 +89,7 @@ pub(super) async fn run(session: &Session, command: StreamCommand) -> Result<(),
             project,
             state,
             limit,
-        } => list(session, &project, state, &limit).await,
+        } => list(session, project.as_deref(), state, &limit).await,
         StreamCommand::Get { stream } => {
             let answer = pb::GetStreamResponse {
                 stream: Some(get(session, stream.id(session).await?).await?),
@@ -102,6 +102,7 @@ pub(super) async fn run(session: &Session, command: StreamCommand) -> Result<(),
             let request = pb::StopStreamRequest {
                 stream_id: stream.id(session).await?,
                 hold: hold.map(to_duration),
+                request_id: request_id(),
             };
             stop(session, request).await
         }
@@ -119,17 +120,21 @@ pub(super) async fn get(session: &Session, stream_id: String) -> Result<pb::Stre
 
 async fn list(
     session: &Session,
-    project: &str,
-    state: Option<StreamStatus>,
+    project: Option<&str>,
+    state: Option<StreamState>,
     limit: &Limit,
 ) -> Result<(), ClientError> {
-    let project_id = project_id(session, project).await?;
+    let project_id = match project {
+        Some(project) => project_id(session, project).await?,
+        None => String::new(),
+    };
     let streams = limit.list(async |page_size, page_token| {
         let request = pb::ListStreamsRequest {
             project_id: project_id.clone(),
-            status: state.map(i32::from),
+            state: state.map(i32::from),
             page_size,
             page_token,
+            ..Default::default()
         };
         let page = session.call(request, async |mut api, request| {
             api.stream.list_streams(request).await
@@ -145,13 +150,15 @@ async fn list(
         let rows = answer.streams.iter().map(|stream| {
             [
                 stream.id.clone(),
-                label(stream.status().as_str_name(), STATE),
+                label(stream.state().as_str_name(), STATE),
                 time(stream.create_time),
                 time(stream.end_time),
                 end_reason(stream),
+                stream.project_id.clone(),
             ]
         });
-        Table::new(["ID", "STATE", "BEGAN", "ENDED", "REASON"], rows)
+        let header = ["ID", "STATE", "BEGAN", "ENDED", "REASON", "PROJECT"];
+        Table::new(header, rows)
     })
 }
 
@@ -177,7 +184,7 @@ fn record(stream: Option<&pb::Stream>) -> Table {
     Table::record([
         ("id", stream.id.clone()),
         ("project", stream.project_id.clone()),
-        ("state", label(stream.status().as_str_name(), STATE)),
+        ("state", label(stream.state().as_str_name(), STATE)),
         ("epoch", stream.epoch.to_string()),
         ("node", or_dash(&publisher.node_id)),
         ("publisher", or_dash(&publisher.peer_address)),

@@ -68,7 +68,7 @@ enum SubCommand {
         settings: Settings<health::HealthArgs>,
     },
     /// Commands for operators.
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "operator")]
     Admin(Admin),
     #[command(flatten)]
     Client(ClientCommand),

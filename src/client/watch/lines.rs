@@ -99,20 +99,20 @@ fn project(project: &pb::Project) -> String {
     } else {
         "enabled"
     };
-    format!("{:?} {state}", project.name)
+    format!("{:?} {state}", project.display_name)
 }
 
 fn destination(destination: &pb::Destination) -> String {
-    let state = if destination.enabled {
-        "enabled"
-    } else {
+    let state = if destination.disabled {
         "disabled"
+    } else {
+        "enabled"
     };
-    format!("{:?} {state} {}", destination.name, destination.url)
+    format!("{:?} {state} {}", destination.display_name, destination.url)
 }
 
 fn stream_text(stream: &pb::Stream) -> String {
-    let state = label(stream.status().as_str_name(), STATE);
+    let state = label(stream.state().as_str_name(), STATE);
     let reason = match end_reason(stream) {
         reason if reason == "-" => String::new(),
         reason => format!(" ({reason})"),

@@ -16,7 +16,7 @@ use super::{
     },
     view::View,
 };
-use crate::proto::v1::{self as pb, StreamStatus};
+use crate::proto::v1::{self as pb, StreamState};
 
 const ENTER_ALTERNATE_SCREEN: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE_ALTERNATE_SCREEN: &str = "\x1b[?25h\x1b[?1049l";
@@ -102,7 +102,7 @@ fn heading(view: &View) -> String {
         View { project, .. } if project.disabled => "disabled",
         _ => "watching",
     };
-    let name = style(printable(view.project.name.clone())).bold();
+    let name = style(printable(view.project.display_name.clone())).bold();
     let (id, revision) = (&view.project.id, view.revision);
     format!("{name}  {id}  revision {revision}  {state}")
 }
@@ -111,16 +111,16 @@ fn stream_lines(view: &View) -> Vec<String> {
     let Some(stream) = &view.stream else {
         return vec!["no stream".to_owned()];
     };
-    let state = label(stream.status().as_str_name(), STATE);
-    let state = match stream.status() {
-        StreamStatus::Live => style(state).green(),
-        StreamStatus::Ended => style(state).dim(),
+    let state = label(stream.state().as_str_name(), STATE);
+    let state = match stream.state() {
+        StreamState::Live => style(state).green(),
+        StreamState::Ended => style(state).dim(),
         _ => style(state).yellow(),
     };
     let stats = stream.stats.clone().unwrap_or_default();
     let publisher = stream.publisher.clone().unwrap_or_default();
-    let rest = match stream.status() {
-        StreamStatus::Ended => format!("{}  {}", time(stream.end_time), end_reason(stream)),
+    let rest = match stream.state() {
+        StreamState::Ended => format!("{}  {}", time(stream.end_time), end_reason(stream)),
         _ => format!(
             "{}  {}  {}  audio {}  node {}  from {}",
             elapsed(stream),
@@ -154,11 +154,11 @@ fn destination_table(view: &View) -> Table {
     let rows = view.destinations.values().map(|destination| {
         let relay = view.relays.get(&destination.id);
         [
-            destination.name.clone(),
-            match (relay, destination.enabled) {
+            destination.display_name.clone(),
+            match (relay, destination.disabled) {
                 (Some(relay), _) => relays::state(relay),
-                (None, true) => "-".to_owned(),
-                (None, false) => "disabled".to_owned(),
+                (None, false) => "-".to_owned(),
+                (None, true) => "disabled".to_owned(),
             },
             relay.map_or("-".to_owned(), |relay| bitrate(relay.bitrate_bps)),
             relay.map_or("-".to_owned(), |relay| bytes(relay.bytes_sent)),

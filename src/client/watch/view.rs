@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::feed::Update;
-use crate::proto::v1::{self as pb, StreamStatus, watch_project_response::Event};
+use crate::proto::v1::{self as pb, StreamState, watch_project_response::Event};
 
 /// A project as the updates so far describe it.
 #[derive(Default)]
@@ -43,13 +43,15 @@ impl View {
     /// The id of the stream, if it has not ended.
     pub fn current_stream_id(&self) -> Option<String> {
         let stream = self.stream.as_ref()?;
-        (stream.status() != StreamStatus::Ended).then(|| stream.id.clone())
+        (stream.state() != StreamState::Ended).then(|| stream.id.clone())
     }
 
     /// The name of a destination, or its id if it is not known.
     pub fn destination_name(&self, id: &str) -> String {
         let destination = self.destinations.get(id);
-        destination.map_or(id, |one| one.name.as_str()).to_owned()
+        destination
+            .map_or(id, |one| one.display_name.as_str())
+            .to_owned()
     }
 
     fn apply_event(&mut self, event: &Event) {

@@ -10,7 +10,7 @@ async fn an_invalid_field_is_named_with_exit_code_2() {
 
     let output = cli.run(&["project", "create", ""]).await;
 
-    failed(&output, 2, &["sluice: name must not be empty"]);
+    failed(&output, 2, &["sluice: display_name must not be empty"]);
 }
 
 #[tokio::test]
@@ -21,7 +21,11 @@ async fn every_invalid_field_has_a_line() {
     let arguments = ["project", "create", "", "--reconnect-window", "2h"];
     let output = cli.run(&arguments).await;
 
-    failed(&output, 2, &["sluice: name ", "sluice: reconnect_window "]);
+    failed(
+        &output,
+        2,
+        &["sluice: display_name ", "sluice: reconnect_window "],
+    );
     assert_eq!(output.stderr.lines().count(), 2, "{output:?}");
 }
 

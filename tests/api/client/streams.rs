@@ -36,9 +36,15 @@ async fn the_owner_sees_and_stops_a_stream_and_its_relays(
 
     let relay = ["--project", "Show", "--destination", "My channel"];
     let stopped = cli.json(&[&["relay", "stop"], &relay[..]].concat()).await;
-    assert_eq!(stopped["relay"]["desired"], "RELAY_DESIRED_STATE_STOPPED");
+    assert_eq!(
+        stopped["relay"]["desiredState"],
+        "RELAY_DESIRED_STATE_STOPPED"
+    );
     let started = cli.json(&[&["relay", "start"], &relay[..]].concat()).await;
-    assert_eq!(started["relay"]["desired"], "RELAY_DESIRED_STATE_STARTED");
+    assert_eq!(
+        started["relay"]["desiredState"],
+        "RELAY_DESIRED_STATE_STARTED"
+    );
 
     let ended = cli
         .output(&["stream", "stop", &stream.id, "--hold", "5min"])

@@ -62,7 +62,7 @@ impl LineWatch {
 async fn rename(user: &User, project_id: &str, name: &str) {
     let request = pb::UpdateProjectRequest {
         project_id: project_id.to_owned(),
-        name: Some(name.to_owned()),
+        display_name: Some(name.to_owned()),
         ..Default::default()
     };
     user.client
@@ -198,7 +198,7 @@ async fn a_watch_resumes_at_another_server_without_a_gap(
     for name in ["name 2", "name 3"] {
         let request = pb::UpdateProjectRequest {
             project_id: project_id.to_owned(),
-            name: Some(name.to_owned()),
+            display_name: Some(name.to_owned()),
             ..Default::default()
         };
         api.update_project(request).await.unwrap();
