@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     admin::{self, Admin},
+    api::{self, Api},
     check,
     edge::{self, RunChild},
     health, migrate, serve,
@@ -62,6 +63,8 @@ enum SubCommand {
     /// Commands for operators.
     #[command(subcommand)]
     Admin(Admin),
+    #[command(subcommand)]
+    Api(Api),
     /// Execute a program that is killed when its parent process ends.
     #[command(hide = true)]
     RunChild(RunChild),
@@ -79,6 +82,7 @@ pub fn run() -> ExitCode {
             resolve(settings).and_then(|own| health::run(&own.config))
         }
         SubCommand::Admin(command) => admin::run(command),
+        SubCommand::Api(command) => api::run(command),
         SubCommand::RunChild(child) => edge::run_child(&child),
     };
     telemetry::flush();

@@ -1,6 +1,7 @@
 //! The command line of `sluice`, with one file per sub-command.
 
 mod admin;
+mod api;
 mod check;
 mod command_line;
 mod edge;
