@@ -156,6 +156,7 @@ async function story(server: string, operatorKey: string) {
 document.querySelector<HTMLFormElement>("#form")!.addEventListener("submit", (event) => {
   event.preventDefault();
   const form = new FormData(event.target as HTMLFormElement);
+  document.querySelector("button")!.disabled = true;
   const [server, operatorKey] = ["server", "operatorKey"].map((name) => `${form.get(name)}`);
   story(server, operatorKey).catch((error: unknown) => {
     const { code, reason, message } = errorDetails(error);
