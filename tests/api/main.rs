@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod auth;
+mod clients;
 mod clocks;
 mod contract;
 mod database;
