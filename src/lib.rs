@@ -4,7 +4,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`commands`] | the command line, with one file per sub-command: `serve`, `edge`, `check`, `migrate`, `health`, `admin` |
+//! | [`commands`] | the command line, with one file per sub-command: `serve`, `edge`, `check`, `migrate`, `health`, `admin`, `api` |
 //! | [`server`] | assembles the services and jobs, serves and drains |
 //! | [`edge`] | runs beside a media server: answers its hooks and runs relays, as a gRPC client of the server |
 //! | [`config`] | all settings |
