@@ -72,11 +72,10 @@ has_npm() {
 add_client_packages() {
   command -v g++ >/dev/null || packages+=(g++)
   command -v make >/dev/null || packages+=(make)
-  command -v pkg-config >/dev/null || packages+=(pkg-config)
   command -v protoc >/dev/null || packages+=(protobuf-compiler)
   [ -e /usr/include/google/protobuf/timestamp.proto ] || packages+=(libprotobuf-dev)
   command -v grpc_cpp_plugin >/dev/null || packages+=(protobuf-compiler-grpc)
-  pkg-config --exists grpc++ 2>/dev/null || packages+=(libgrpc++-dev)
+  [ -e /usr/include/grpcpp/grpcpp.h ] || packages+=(libgrpc++-dev)
   [ -x /usr/bin/chromium ] || packages+=(chromium)
   has_npm || packages+=(nodejs npm)
 }
