@@ -10,8 +10,8 @@ use tokio::{
 use super::example::{Example, client_file};
 use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase, tool};
 
-/// A lifetime of access tokens that ends several times within a story.
-const SHORT_TOKENS: [(&str, &str); 1] = [("SLUICE_ACCESS_TOKEN_LIFETIME", "1s")];
+/// A lifetime of access tokens that may end within a story, at any step.
+const SHORT_TOKENS: [(&str, &str); 1] = [("SLUICE_ACCESS_TOKEN_LIFETIME", "2s")];
 
 /// What every example prints.
 const STORY: [&str; 11] = [
