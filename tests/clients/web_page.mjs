@@ -66,6 +66,7 @@ try {
   } while (!shown.failure && !shown.steps.at(-1)?.startsWith("signed out") && Date.now() < deadline);
   for (const step of shown.steps) console.log(step);
   if (shown.failure) throw new Error(shown.failure);
+  if (Date.now() >= deadline) throw new Error(`the story did not end; the page is ${page.url()}`);
 } finally {
   await browser.close();
   server.close();
