@@ -1,6 +1,7 @@
 //! Compiles `proto/` to Rust with protox, so that no `protoc` is needed.
 //!
-//! Also writes the descriptor set for server reflection and the tests.
+//! Also writes the descriptor set for server reflection and the tests, and what `sluice api`
+//! prints: a descriptor set with all imports, and the texts of the proto files.
 
 use std::{env, error::Error, fs, path::Path, path::PathBuf};
 
@@ -19,8 +20,20 @@ const FILES: [&str; 6] = [
     "sluice/v1/stream.proto",
 ];
 
+/// The proto files of `sluice api` that the contract does not import: the details of errors, and
+/// health checks.
+const CLIENT_FILES: [&str; 3] = [
+    "google/rpc/error_details.proto",
+    "google/rpc/status.proto",
+    "grpc/health/v1/health.proto",
+];
+
+/// The folder of `CLIENT_FILES`.
+const CLIENT_FOLDER: &str = "src/commands/api/imports";
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed={CLIENT_FOLDER}");
     println!("cargo:rerun-if-changed=migrations");
 
     let mut compiler = protox::Compiler::new(["proto"])?;
@@ -42,6 +55,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .skip_debug(write_redacted(&compiler.descriptor_pool(), &path)?)
         .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
+    write_client_contract(&out)
+}
+
+/// Writes the descriptor set and the list of proto files for `sluice api`. The list is a slice of
+/// pairs: the path of a file in imports, and its text. Files of `google/protobuf` are not in it,
+/// because every compiler has them.
+fn write_client_contract(out: &Path) -> Result<(), Box<dyn Error>> {
+    let mut compiler = protox::Compiler::new(["proto", CLIENT_FOLDER])?;
+    compiler
+        .include_source_info(true)
+        .include_imports(true)
+        .open_files(FILES.into_iter().chain(CLIENT_FILES))?;
+    fs::write(
+        out.join("sluice_api.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
+
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let mut list = String::from("&[\n");
+    for file in compiler.files() {
+        if let Some(path) = file.path() {
+            let (name, path) = (file.name(), root.join(path));
+            list.push_str(&format!("    ({name:?}, include_str!({path:?})),\n"));
+        }
+    }
+    list.push_str("]\n");
+    fs::write(out.join("sluice_api.files.rs"), list)?;
     Ok(())
 }
 

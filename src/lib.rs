@@ -4,7 +4,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`commands`] | the command line, with one file per sub-command: `serve`, `edge`, `check`, `migrate`, `health`, `admin` and those of a client |
+//! | [`commands`] | the command line, with one file per sub-command: `serve`, `edge`, `check`, `migrate`, `health`, `admin`, `api` and those of a client |
 //! | [`server`] | assembles the services and jobs, serves and drains |
 //! | [`edge`] | runs beside a media server: answers its hooks and runs relays, as a gRPC client of the server |
 //! | [`client`] | the commands that call a server: they use the generated gRPC client only |

@@ -68,6 +68,32 @@ has_npm() {
   command -v node >/dev/null && command -v npm >/dev/null
 }
 
+# The clients of tests/api/clients: Debian's compiler of proto files, gRPC for C++, and Chromium.
+add_client_packages() {
+  command -v g++ >/dev/null || packages+=(g++)
+  command -v make >/dev/null || packages+=(make)
+  command -v protoc >/dev/null || packages+=(protobuf-compiler)
+  [ -e /usr/include/google/protobuf/timestamp.proto ] || packages+=(libprotobuf-dev)
+  command -v grpc_cpp_plugin >/dev/null || packages+=(protobuf-compiler-grpc)
+  [ -e /usr/include/grpcpp/grpcpp.h ] || packages+=(libgrpc++-dev)
+  [ -x /usr/bin/chromium ] || packages+=(chromium)
+  has_npm || packages+=(nodejs npm)
+}
+
+# Installs the npm packages of a folder, as its lock file pins them, into target/tools/npm/NAME.
+# The copy of the lock file is written last, so that an interrupted run is repeated.
+install_npm_packages() {
+  local folder=$1 packages=$tools/npm/$2
+  if cmp -s "$folder/package-lock.json" "$packages/installed.json"; then
+    return
+  fi
+  echo "installing the npm packages of $folder into target/tools/npm/$2"
+  mkdir -p "$packages"
+  cp "$folder/package.json" "$folder/package-lock.json" "$packages/"
+  npm ci --prefix "$packages" --ignore-scripts --no-audit --no-fund --loglevel=error
+  cp "$folder/package-lock.json" "$packages/installed.json"
+}
+
 # Sets $python to one that can make virtual environments: the one on PATH, else Debian's.
 find_python() {
   for python in python3 /usr/bin/python3; do

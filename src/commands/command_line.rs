@@ -4,6 +4,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
     admin::{self, Admin},
+    api::{self, Api},
     check,
     documents::{self, Completions, Man},
     edge::{self, RunChild},
@@ -70,6 +71,8 @@ enum SubCommand {
     /// Commands for operators.
     #[command(subcommand, visible_alias = "operator")]
     Admin(Admin),
+    #[command(subcommand)]
+    Api(Api),
     #[command(flatten)]
     Client(ClientCommand),
     /// Print completions for a shell.
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
             resolve(settings).and_then(|own| health::run(&own.config))
         }
         SubCommand::Admin(command) => admin::run(command),
+        SubCommand::Api(command) => api::run(command),
         SubCommand::Client(command) => run_client(command),
         SubCommand::Completions(arguments) => {
             documents::completions(&mut CommandLine::command(), &arguments)

@@ -4,6 +4,7 @@ mod admin;
 mod admin_api;
 mod admin_client;
 mod admin_tables;
+mod api;
 mod check;
 mod command_line;
 mod documents;

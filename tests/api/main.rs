@@ -5,6 +5,7 @@
 
 mod auth;
 mod client;
+mod clients;
 mod clocks;
 mod contract;
 mod database;

@@ -10,7 +10,7 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 18] = [
+const IDEMPOTENT: [&str; 21] = [
     "BeginPublish",
     "ChangePassword",
     "ClaimRelays",
@@ -23,10 +23,13 @@ const IDEMPOTENT: [&str; 18] = [
     "RequestEmailVerification",
     "RequestPasswordReset",
     "ResetPassword",
+    "ResumeUser",
     "RevealStreamKey",
+    "RevokeOperatorKey",
     "SignIn",
     "SignInWithIdToken",
     "SignOut",
+    "SuspendUser",
     "SyncNode",
     "VerifyEmail",
 ];
@@ -135,7 +138,9 @@ fn one_word_is_used_for_one_thing() {
             let other_words = ["name", "status", "enabled", "desired"];
             assert!(!other_words.contains(&field.name()), "{path}");
             if field.type_name() == ".google.protobuf.Timestamp" {
-                let is_bound = ["created_after", "created_before"].contains(&field.name());
+                let is_bound = ["_after", "_before"]
+                    .iter()
+                    .any(|end| field.name().ends_with(end));
                 assert!(is_bound || field.name().ends_with("_time"), "{path}");
             }
         }

@@ -1,0 +1,124 @@
+use std::process::Stdio;
+
+use rstest::rstest;
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    process::Command,
+};
+
+use super::example::{Example, client_file};
+use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase, tool};
+
+/// A lifetime of access tokens that may end within a story, at any step.
+const SHORT_TOKENS: [(&str, &str); 1] = [("SLUICE_ACCESS_TOKEN_LIFETIME", "2s")];
+
+/// What every example prints.
+const STORY: [&str; 11] = [
+    "signed up as ada-",
+    "created project Friday show",
+    "refused: display_name, url",
+    "added a destination",
+    "watching, 1 destination",
+    "listed 4 projects in 2 pages",
+    "published, next heartbeat in 10 s",
+    "the stream is live",
+    "the stream ended: END_REASON_STOPPED_BY_OWNER",
+    "signed out: UNAUTHENTICATED",
+    "8 calls shared",
+];
+
+#[track_caller]
+fn assert_story(stdout: &str) {
+    for expected in STORY {
+        assert!(stdout.contains(expected), "{expected} is not in: {stdout}");
+    }
+}
+
+/// Runs an example against a server with default settings, and one with short-lived tokens.
+async fn run(example: &Example, engine: Engine, program: &str, arguments: &[&str]) {
+    for settings in [&[][..], &SHORT_TOKENS] {
+        let database = TestDatabase::create(engine).await;
+        let server = Process::serve(&database, settings);
+        server.channel().await;
+        let address = server.address().await;
+        let key = Process::create_operator_key(&database).await;
+        let config = example.service_config();
+        let arguments = [arguments, &[&*address, &*key, &*config]].concat();
+        let stdout = example.run(program, &arguments).await;
+        assert_story(&stdout);
+        if settings.is_empty() {
+            assert!(stdout.contains("8 calls shared 1 refresh"), "{stdout}");
+        }
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_python_example_tells_the_whole_story(#[values(Sqlite, Postgres)] engine: Engine) {
+    let example = Example::python().await;
+    let python = tool("venv/bin/python");
+    run(&example, engine, python.to_str().unwrap(), &["main.py"]).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_node_example_tells_the_whole_story(#[values(Sqlite, Postgres)] engine: Engine) {
+    let example = Example::node().await;
+    run(&example, engine, "node", &["dist/src/main.js"]).await;
+}
+
+/// It takes half a minute to compile, so that both engines share one build.
+#[tokio::test]
+async fn the_cpp_example_compiles_with_debians_tools_and_tells_the_whole_story() {
+    let example = Example::copy("cpp").await;
+    example.run("make", &["-j2"]).await;
+    for engine in [Sqlite, Postgres] {
+        run(&example, engine, "./main", &[]).await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_page_in_chromium_calls_over_http1_while_its_watch_is_open(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let example = Example::copy_with_packages("web").await;
+    for script in ["generate", "check", "build"] {
+        example.run("npm", &["run", script]).await;
+    }
+    let mut browser = Command::new("node")
+        .arg(client_file("web_page.mjs"))
+        .args([tool("npm/browser/node_modules"), example.path()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(browser.stdout.take().unwrap());
+    let mut origin = String::new();
+    stdout.read_line(&mut origin).await.unwrap();
+
+    let database = TestDatabase::create(engine).await;
+    let server = Process::serve(&database, &[("SLUICE_WEB_ORIGINS", origin.trim())]);
+    server.channel().await;
+    let fields = json!({
+        "server": format!("http://{}", server.address().await),
+        "operatorKey": Process::create_operator_key(&database).await,
+    });
+    let mut stdin = browser.stdin.take().unwrap();
+    stdin
+        .write_all(format!("{fields}\n").as_bytes())
+        .await
+        .unwrap();
+
+    let mut steps = String::new();
+    stdout.read_to_string(&mut steps).await.unwrap();
+    assert!(browser.wait().await.unwrap().success(), "{steps}");
+    assert_story(&steps);
+    let (watching, listed) = (steps.find("watching"), steps.find("listed"));
+    assert!(
+        watching < listed,
+        "calls follow while the watch is open: {steps}"
+    );
+}

@@ -1,0 +1,8 @@
+//! What `sluice api` prints, and clients in other languages that use it.
+
+mod api_command;
+mod example;
+mod examples;
+mod old_toolchains;
+mod restarts;
+mod service_config;
