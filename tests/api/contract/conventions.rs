@@ -141,7 +141,9 @@ fn one_word_is_used_for_one_thing() {
                 let is_bound = ["_after", "_before"]
                     .iter()
                     .any(|end| field.name().ends_with(end));
-                assert!(is_bound || field.name().ends_with("_time"), "{path}");
+                let is_start = path == ".sluice.v1.Issue.since";
+                let is_time = field.name().ends_with("_time");
+                assert!(is_bound || is_start || is_time, "{path}");
             }
         }
     }
