@@ -78,11 +78,11 @@ impl OperatorService {
 
         let events = self.audit_log.list_all(&filter, list.page).await?;
 
-        let (events, next_page_token) = self
+        let (audit_events, next_page_token) = self
             .page_tokens
             .page(&list, events, |entry| entry.event.id.uuid());
         Ok(Response::new(pb::OperatorServiceListAuditEventsResponse {
-            events,
+            audit_events,
             next_page_token,
         }))
     }

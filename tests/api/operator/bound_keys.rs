@@ -38,7 +38,7 @@ impl Fixture {
             let node = server.operator_of_node(node_id, &scopes).await;
             let (project, key) = owner
                 .project_with(pb::CreateProjectRequest {
-                    name: node_id.to_owned(),
+                    display_name: node_id.to_owned(),
                     publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
                     reconnect_window: Some(prost_types::Duration {
                         seconds: 60,
@@ -316,6 +316,7 @@ async fn a_worker_still_reports_a_relay_whose_stream_moved_to_another_node(
     assert!(assigned.iter().any(of_moved));
     let relays = pb::ListRelaysRequest {
         stream_id: stream.id.clone(),
+        ..Default::default()
     };
     let mut streams = fixture.owner.client.stream.clone();
     let relays = streams.list_relays(relays).await.unwrap().into_inner();

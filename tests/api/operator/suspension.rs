@@ -130,7 +130,7 @@ async fn streams_and_relays_of_a_suspended_user_end_and_new_publishers_are_refus
     });
     let (project, key) = ada
         .project_with(pb::CreateProjectRequest {
-            name: "Show".to_owned(),
+            display_name: "Show".to_owned(),
             reconnect_window: window,
             ..Default::default()
         })
@@ -146,7 +146,7 @@ async fn streams_and_relays_of_a_suspended_user_end_and_new_publishers_are_refus
         .await;
     let (_, reconnecting_key) = ada
         .project_with(pb::CreateProjectRequest {
-            name: "Reconnecting".to_owned(),
+            display_name: "Reconnecting".to_owned(),
             reconnect_window: window,
             ..Default::default()
         })

@@ -206,7 +206,10 @@ async fn a_watch_ends_when_its_api_key_is_revoked(#[values(Sqlite, Postgres)] en
     let program = Client::with_token(&fixture.server.channel, &token);
     let (_, mut watcher) = ProjectsWatcher::start_synced(&program, &[]).await;
 
-    let request = pb::RevokeApiKeyRequest { api_key_id: key.id };
+    let request = pb::RevokeApiKeyRequest {
+        api_key_id: key.id,
+        ..Default::default()
+    };
     let mut auth = fixture.owner.client.auth.clone();
     auth.revoke_api_key(request).await.unwrap();
 

@@ -53,7 +53,7 @@ impl Recorder {
         let request = pb::OperatorServiceListAuditEventsRequest::default();
         let audit: pb::OperatorServiceListAuditEventsResponse =
             self.call(Succeeds, rpc, token, request).await;
-        assert_ne!(audit.events, []);
+        assert_ne!(audit.audit_events, []);
         self.refusals.extend(format!("{audit:?}").into_bytes());
         let wrong = pb::OperatorServiceListAuditEventsRequest {
             page_token: self.new_secret("secret instead of an operator's page token"),
