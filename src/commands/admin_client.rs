@@ -76,9 +76,9 @@ fn endpoint(config: &OperatorConfig) -> anyhow::Result<Endpoint> {
     if config.server.scheme_str() != Some("https") {
         return Ok(endpoint);
     }
-    let ca = config.server_ca.as_ref().map(|file| {
+    let ca = config.ca_file.as_ref().map(|file| {
         let pem = fs::read(file);
-        pem.with_context(|| format!("cannot read {} (SLUICE_SERVER_CA)", file.display()))
+        pem.with_context(|| format!("cannot read {} (SLUICE_CA_FILE)", file.display()))
     });
     let tls = grpc_client_tls(ca.transpose()?.as_deref()).context("SLUICE_SERVER")?;
     Ok(endpoint.tls_config(tls)?)

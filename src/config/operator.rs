@@ -18,8 +18,8 @@ pub(crate) struct OperatorConfig {
 
     /// A file with certificates (PEM) to trust instead of the certificate authorities of the
     /// platform.
-    #[arg(long, env = "SLUICE_SERVER_CA")]
-    pub server_ca: Option<PathBuf>,
+    #[arg(long, env = "SLUICE_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
 
     /// An operator key with the scopes `operator:read` and `operator:write`.
     #[arg(long, env = "SLUICE_OPERATOR_KEY", hide_env_values = true, value_parser = api_key)]

@@ -67,7 +67,7 @@ pub use name::Name;
 pub use node::{Node, NodeId, Worker};
 pub use node_reconciliation::{NodeConnection, NodeReconciliation, NodeReport, UnmatchedAction};
 pub use operator::{
-    AuditFilter, OperatorAuditEvent, OperatorKey, OperatorKeyState, OperatorLiveStream, TimeRange,
+    AuditFilter, OperatorAuditEvent, OperatorKey, OperatorKeyState, OperatorLiveStream,
     UserAccount, UserFilter, UserState,
 };
 pub use password::Password;

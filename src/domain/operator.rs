@@ -1,6 +1,8 @@
 //! What operators see and filter.
 
-use super::{ApiKeyId, AuditEvent, Email, NodeId, Scopes, Stream, Time, User, UserId};
+use super::{
+    ApiKeyId, AuditEvent, CreateTimeRange, Email, NodeId, Scopes, Stream, Time, User, UserId,
+};
 
 /// A key of a media server, a relay worker or an operator.
 #[derive(Debug, Clone)]
@@ -81,24 +83,15 @@ impl UserAccount {
     }
 }
 
-/// A range of times: after `after`, and before `before`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TimeRange {
-    /// The time before the range, which is not part of it.
-    pub after: Option<Time>,
-    /// The end, which is not part of the range.
-    pub before: Option<Time>,
-}
-
 /// Which accounts a list contains.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct UserFilter {
     /// The account with this address.
     pub email: Option<Email>,
     /// Accounts in this state.
     pub state: Option<UserState>,
     /// Accounts that were created then.
-    pub created: TimeRange,
+    pub created: CreateTimeRange,
 }
 
 /// A stream that has not ended, with its owner.
@@ -126,7 +119,7 @@ pub struct OperatorAuditEvent {
 }
 
 /// Which audit events a list contains.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct AuditFilter {
     /// Events of this account.
     pub user_id: Option<UserId>,
@@ -135,7 +128,7 @@ pub struct AuditFilter {
     /// This action.
     pub action: Option<String>,
     /// Events of that time.
-    pub created: TimeRange,
+    pub created: CreateTimeRange,
 }
 
 #[cfg(test)]

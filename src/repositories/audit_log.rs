@@ -39,8 +39,7 @@ macro_rules! select_all {
             $key,
             " and ",
             $action,
-            " and ($5 is null or e.create_time > $5)
-              and ($6 is null or e.create_time < $6)
+            " and e.create_time > $5 and e.create_time < $6
              order by e.id desc
              limit $7"
         )

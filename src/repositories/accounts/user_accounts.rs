@@ -42,8 +42,7 @@ macro_rules! select_page {
             $condition,
             " and u.id < $1
               and ($3 is null or ($3 = 'suspended') = (u.suspend_time is not null))
-              and ($4 is null or u.create_time > $4)
-              and ($5 is null or u.create_time < $5)
+              and u.create_time > $4 and u.create_time < $5
              order by u.id desc
              limit $6"
         )

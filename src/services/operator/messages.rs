@@ -4,15 +4,18 @@ use crate::{
     auth::{ApiKeySecret, Sealer},
     domain::{
         ApiKeyId, AuditFilter, Email, Invalid, Name, Node, NodeId, OperatorAuditEvent, OperatorKey,
-        OperatorKeyState, OperatorLiveStream, Scope, Scopes, Time, TimeRange, UserAccount,
-        UserFilter, UserId, UserState, Worker,
+        OperatorKeyState, OperatorLiveStream, Scope, Scopes, Time, UserAccount, UserFilter, UserId,
+        UserState, Worker,
     },
     error::Error,
     proto::v1 as pb,
     repositories::NewOperatorKey,
     services::{
         enums::read_filter,
-        fields::{Fields, idempotency_key, read_id, read_request_id, read_timestamp, timestamp},
+        fields::{
+            Fields, idempotency_key, read_created, read_id, read_request_id, read_timestamp,
+            timestamp,
+        },
         paging::{PageRequest, PageTokens},
     },
 };
@@ -155,7 +158,7 @@ pub(super) fn read_list_users(
     Fields::read_all(|fields| {
         let email = fields.read_optional("email", not_empty(&email).map(Email::parse));
         let state = fields.read("state", read_filter::<UserState>(state));
-        let created = read_range(fields, created_after, created_before);
+        let created = read_created(fields, created_after, created_before);
         let list = format!("users/{caller}/{email:?}/{state:?}/{created:?}");
         let list = page_tokens.read(fields, list, page_size, &page_token);
         let filter = UserFilter {
@@ -246,7 +249,7 @@ pub(super) fn read_list_audit_events(
         let key = not_empty(&operator_key_id).map(ApiKeyId::parse);
         let key = fields.read_optional("operator_key_id", key);
         let action = fields.read_optional("action", not_empty(&action).map(read_action));
-        let created = read_range(fields, created_after, created_before);
+        let created = read_created(fields, created_after, created_before);
         let list = format!("all_audit_events/{caller}/{user_id:?}/{key:?}/{action:?}/{created:?}");
         let list = page_tokens.read(fields, list, page_size, &page_token);
         let filter = AuditFilter {
@@ -271,20 +274,6 @@ fn read_action(text: &str) -> Result<String, Invalid> {
             "must be the name of an RPC such as SuspendUser, or empty",
         )),
     }
-}
-
-/// Reads a range of times.
-fn read_range(
-    fields: &mut Fields,
-    after: Option<prost_types::Timestamp>,
-    before: Option<prost_types::Timestamp>,
-) -> Option<TimeRange> {
-    let after = fields.read_optional("created_after", after.map(read_timestamp));
-    let before = fields.read_optional("created_before", before.map(read_timestamp));
-    Some(TimeRange {
-        after: after?,
-        before: before?,
-    })
 }
 
 /// The message of an operator key, with its state at a time.
