@@ -55,9 +55,7 @@ try {
   for (const [name, value] of Object.entries(fields)) {
     await page.locator(`[name=${name}]`).fill(value);
   }
-  // Not a click: Chromium drops those on a page that a busy machine has not painted yet.
-  await page.locator("form").evaluate((form) => form.requestSubmit());
-  // Polled from here: timers and frames of a page are rare on a busy machine.
+  await page.getByRole("button").click();
   const deadline = Date.now() + TIMEOUT_MS;
   let shown;
   do {
