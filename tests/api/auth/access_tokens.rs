@@ -134,7 +134,7 @@ async fn two_authorization_headers_are_refused_even_if_both_are_valid() {
     let good = format!("Bearer {}", ada.tokens.access_token);
     for headers in [[good.as_bytes(), good.as_bytes()], [good.as_bytes(), b"x"]] {
         let refusal = refused(get_me_with(&server, &headers).await);
-        assert_eq!(refusal.class(), INVALID);
+        assert_eq!(refusal.class(), MALFORMED);
     }
 }
 

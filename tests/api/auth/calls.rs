@@ -143,7 +143,11 @@ pub async fn call_rpc<M: Message + Default + 'static>(
     let mut client = Grpc::new(server.channel.clone());
     client.ready().await.unwrap();
     let codec = ProstCodec::<M, ()>::default();
-    client.unary(request, path.parse().unwrap(), codec).await
+    let path = path.parse().unwrap();
+    // The response of a unary call is a stream of one message.
+    let answer = client.server_streaming(request, path, codec).await?;
+    answer.into_inner().message().await?;
+    Ok(Response::new(()))
 }
 
 /// The refusals of all RPCs that need a user's own token.

@@ -93,8 +93,15 @@ fn every_setting_that_deploy_and_docs_name_exists() {
         let text = fs::read_to_string(&file).unwrap();
         let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
         let mut named = words.filter(|word| word.starts_with("SLUICE_") && !word.ends_with('_'));
-        // What no file of settings can hold.
-        let others = ["SLUICE_COPY_TO", "SLUICE_ENV_FILE", "SLUICE_PORT_50051_TCP"];
+        // What no file of settings holds: settings of commands, and names of others.
+        let others = [
+            "SLUICE_COPY_TO",
+            "SLUICE_ENV_FILE",
+            "SLUICE_OPERATOR_KEY",
+            "SLUICE_OPERATOR_KEY_FILE",
+            "SLUICE_PORT_50051_TCP",
+            "SLUICE_SERVER",
+        ];
         if let Some(unknown) = named.find(|name| !others.contains(name) && !known.contains(name)) {
             panic!("{} names {unknown}, which is no setting", file.display());
         }

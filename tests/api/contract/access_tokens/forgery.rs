@@ -329,14 +329,17 @@ async fn every_rpc_refuses_a_missing_token_with_the_same_response() {
 #[tokio::test]
 async fn every_rpc_accepts_a_valid_token() {
     let (server, _, _directory) = server(Sqlite, Signing::Ed25519).await;
-    let scopes = [Scope::StreamsPublish, Scope::RelaysWork];
+    let scopes = [
+        Scope::StreamsPublish,
+        Scope::RelaysWork,
+        Scope::OperatorRead,
+        Scope::OperatorWrite,
+    ];
     let operator = server.operator_token(&scopes).await;
 
     for path in protected_rpcs() {
         let token = match access::required_access(&path) {
-            Some(RequiredAccess::Scopes([Scope::StreamsPublish | Scope::RelaysWork])) => {
-                operator.clone()
-            }
+            Some(RequiredAccess::Scopes([scope])) if scopes.contains(scope) => operator.clone(),
             // One of these calls ends the session.
             _ => server.user().await.tokens.access_token,
         };
