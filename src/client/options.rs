@@ -11,7 +11,7 @@ use crate::domain::Secret;
 #[derive(Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ClientOptions {
-    /// The server, such as https://sluice.example.com. By default, that of the profile, or
+    /// The server, such as `https://sluice.example.com`. By default, that of the profile, or
     /// http://127.0.0.1:50051 without one.
     #[arg(long, value_name = "URL", env = "SLUICE_SERVER", global = true)]
     server: Option<String>,

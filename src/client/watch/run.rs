@@ -93,7 +93,17 @@ async fn show(
                     return Ok(());
                 }
             }
-            ended = &mut following => return ended.map(|never| match never {}),
+            ended = &mut following => {
+                // What it sent last may tell why: the end of a deleted project is no error.
+                while let Ok(update) = updates.try_recv() {
+                    view.apply(&update);
+                    display.show(&update, view)?;
+                }
+                return match view.is_deleted {
+                    true => Ok(()),
+                    false => ended.map(|never| match never {}),
+                };
+            }
             never = &mut polling, if polls => match never {},
             _ = redraws.tick() => display.redraw(view)?,
             _ = resized.recv() => display.redraw(view)?,

@@ -1,5 +1,7 @@
 //! A request of AuthService with a `request_id` has one effect, however often it is sent.
 
+use std::slice;
+
 use prost_types::Timestamp;
 use rstest::rstest;
 use sluice::proto::v1 as pb;
@@ -198,13 +200,13 @@ async fn lists_of_an_account_are_filtered_by_creation_time(
         ..Default::default()
     };
     let keys = auth.list_api_keys(request).await.unwrap().into_inner();
-    assert_eq!(keys.api_keys, [second.clone()]);
+    assert_eq!(keys.api_keys, slice::from_ref(&second));
     let request = pb::ListApiKeysRequest {
         created_before: second.create_time,
         ..Default::default()
     };
     let keys = auth.list_api_keys(request).await.unwrap().into_inner();
-    assert_eq!(keys.api_keys, [first.clone()]);
+    assert_eq!(keys.api_keys, slice::from_ref(&first));
 
     let request = pb::ListSessionsRequest {
         created_after: second.create_time,

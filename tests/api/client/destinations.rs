@@ -33,7 +33,7 @@ async fn a_destination_is_created_listed_changed_and_deleted(
 
     let list = cli.output(&["destination", "list", "Show"]).await;
     assert!(list.contains("My channel"), "{list}");
-    assert!(list.contains("YOUTUBE  ENABLED"), "{list}");
+    assert!(list.contains("YOUTUBE   ENABLED"), "{list}");
 
     let named = ["My channel", "--project", "Show"];
     let change = [
@@ -43,7 +43,7 @@ async fn a_destination_is_created_listed_changed_and_deleted(
     ];
     cli.output(&change.concat()).await;
     let list = cli.output(&["destination", "list", "Show"]).await;
-    assert!(list.contains("YOUTUBE  DISABLED"), "{list}");
+    assert!(list.contains("YOUTUBE   DISABLED"), "{list}");
 
     cli.output(&[&["destination", "delete"], &named[..]].concat())
         .await;

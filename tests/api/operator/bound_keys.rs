@@ -1,5 +1,7 @@
 //! A key that is bound to a node reports for that node only, and gets its relays only.
 
+use std::slice;
+
 use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::{Code, Response, Status};
@@ -303,7 +305,10 @@ async fn a_worker_still_reports_a_relay_whose_stream_moved_to_another_node(
     let moved = begin(&fixture.nodes[1], "n2", key, "c2").await.unwrap();
     assert_eq!(moved.into_inner().stream.unwrap().epoch, 2);
 
-    assert_eq!(worker.next_revocations().await, [assigned.lease_id.clone()]);
+    assert_eq!(
+        worker.next_revocations().await,
+        slice::from_ref(&assigned.lease_id)
+    );
     let returned = pb::RelayReport {
         state: pb::RelayState::Idle.into(),
         ..broadcasting_report(&assigned, 1)

@@ -1,4 +1,7 @@
-use std::time::{Duration, SystemTime};
+use std::{
+    slice,
+    time::{Duration, SystemTime},
+};
 
 use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
@@ -164,7 +167,7 @@ async fn a_revoked_key_is_refused_everywhere_and_its_claims_end(
 
     let revoked = fixture.revoke(&key.id, false).await;
 
-    assert_eq!(revoked.revoked_key_ids, [key.id.clone()]);
+    assert_eq!(revoked.revoked_key_ids, slice::from_ref(&key.id));
     let revoked = revoked.operator_key.unwrap();
     assert_eq!(revoked.state(), pb::OperatorKeyState::Revoked);
     assert!(revoked.revoke_time.is_some());

@@ -1,3 +1,5 @@
+use std::slice;
+
 use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::Code;
@@ -162,7 +164,7 @@ async fn streams_and_relays_of_a_suspended_user_end_and_new_publishers_are_refus
     assert_eq!(ended.state(), pb::StreamState::Ended);
     assert_eq!(
         worker.next_revocations().await,
-        [assignment.lease_id.clone()]
+        slice::from_ref(&assignment.lease_id)
     );
     let refusal = refused(media.begin(&key, "c4").await);
     assert_eq!(refusal.class(), SUSPENDED);

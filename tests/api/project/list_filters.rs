@@ -1,5 +1,7 @@
 //! Filters and pages of the lists of projects, destinations and platforms.
 
+use std::slice;
+
 use prost_types::Timestamp;
 use rstest::rstest;
 use sluice::proto::v1 as pb;
@@ -83,13 +85,16 @@ async fn projects_and_destinations_are_filtered_by_whether_they_are_disabled(
             disabled: Some(wanted),
             ..Default::default()
         };
-        assert_eq!(projects(&user, request).await, [project.clone()]);
+        assert_eq!(projects(&user, request).await, slice::from_ref(project));
         let request = pb::ListDestinationsRequest {
             project_id: active.id.clone(),
             disabled: Some(wanted),
             ..Default::default()
         };
-        assert_eq!(destinations(&user, request).await, [destination.clone()]);
+        assert_eq!(
+            destinations(&user, request).await,
+            slice::from_ref(destination)
+        );
     }
 }
 
@@ -107,7 +112,10 @@ async fn destinations_are_filtered_by_creation_time(#[values(Sqlite, Postgres)] 
         created_after: first.create_time,
         ..Default::default()
     };
-    assert_eq!(destinations(&user, request).await, [second.id.clone()]);
+    assert_eq!(
+        destinations(&user, request).await,
+        slice::from_ref(&second.id)
+    );
     let request = pb::ListDestinationsRequest {
         project_id: project.id,
         created_before: second.create_time,

@@ -1,5 +1,7 @@
 //! WatchProjects: what it sends.
 
+use std::slice;
+
 use rstest::rstest;
 use sluice::proto::v1::{self as pb, watch_projects_response::Event};
 use tonic::Code;
@@ -387,7 +389,7 @@ async fn a_lost_publisher_is_an_issue_until_it_is_back(#[values(Sqlite, Postgres
         stream_id: live.id.clone(),
         destination_id: String::new(),
     };
-    assert_eq!(watcher.find(id, issues).await, [lost.clone()]);
+    assert_eq!(watcher.find(id, issues).await, slice::from_ref(&lost));
 
     // A watch begins with the present issues, with a snapshot or without.
     let revision = watcher.revisions[id];
@@ -396,7 +398,7 @@ async fn a_lost_publisher_is_an_issue_until_it_is_back(#[values(Sqlite, Postgres
         let begun = other.read_until_synced().await;
         assert_eq!(
             begun.iter().filter_map(issues).next_back().unwrap(),
-            [lost.clone()]
+            slice::from_ref(&lost)
         );
     }
 
