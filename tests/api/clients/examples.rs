@@ -11,7 +11,7 @@ use super::example::{Example, client_file};
 use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase, tool};
 
 /// A lifetime of access tokens that may end within a story, at any step.
-const SHORT_TOKENS: [(&str, &str); 1] = [("SLUICE_ACCESS_TOKEN_LIFETIME", "2s")];
+const SHORT_TOKENS: [(&str, &str); 1] = [("SLUICE_ACCESS_TOKEN_LIFETIME", "5s")];
 
 /// What every example prints.
 const STORY: [&str; 11] = [
