@@ -1,6 +1,6 @@
 //! Examples of `examples/`, copied into a folder of the test and built there as their READMEs say.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{fs, path::PathBuf, process::Stdio, time::Duration};
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -8,6 +8,9 @@ use tokio::process::Command;
 use crate::harness::{CommandOutput, Process, tool};
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The time limit of a program of an example: a compiler shares the machine with other tests.
+const TIME_LIMIT: Duration = Duration::from_mins(10);
 
 /// A file below `tests/clients`.
 pub fn client_file(name: &str) -> String {
@@ -95,6 +98,6 @@ impl Example {
             .current_dir(self.path())
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        successful(Process::run(command).await)
+        successful(Process::run_within(TIME_LIMIT, command).await)
     }
 }

@@ -150,8 +150,13 @@ impl Process {
     }
 
     /// Runs a command, which must end within two minutes.
-    pub async fn run(mut command: Command) -> CommandOutput {
-        let ended = timeout(Duration::from_secs(120), command.output()).await;
+    pub async fn run(command: Command) -> CommandOutput {
+        Self::run_within(Duration::from_secs(120), command).await
+    }
+
+    /// Runs a command, which must end in time.
+    pub async fn run_within(limit: Duration, mut command: Command) -> CommandOutput {
+        let ended = timeout(limit, command.output()).await;
         let output = ended.expect("the command ends").unwrap();
         CommandOutput {
             exit_code: output.status.code(),
