@@ -131,11 +131,15 @@ async fn reporting_a_thousand_streams_takes_as_many_statements_as_reporting_one(
     let measured = "select count(*) from streams where bytes_received > 1";
     assert_eq!(database.number(measured).await, STREAMS as i64);
 
-    let thousand = statements_of(&program, &client, &all).await;
+    let mut thousand = statements_of(&program, &client, &all).await;
     database
         .execute("update streams set end_time = create_time where connection_id <> '1'")
         .await;
-    let one = statements_of(&program, &client, &all[..1]).await;
+    let mut one = statements_of(&program, &client, &all[..1]).await;
+    // One of them, when 30 seconds have passed.
+    for statements in [&mut thousand, &mut one] {
+        statements.retain(|statement| !statement.contains("insert into nodes"));
+    }
 
     assert_eq!(thousand, one);
     assert!((1..=4).contains(&one.len()), "{one:?}");
