@@ -33,7 +33,7 @@ const DRAINING: (Code, &str) = (Code::Unavailable, "DRAINING");
 async fn a_watch_ends_at_the_maximum_connection_age_and_resumes_on_another_connection(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let scene = Fixture::start_with(engine, &["--connection-age=500ms"]).await;
+    let scene = Fixture::start_with(engine, &["--connection-age=3s"]).await;
     let (owner, id) = (&scene.owner.client, &scene.project_id);
     let (_, mut watcher) = Watcher::start_synced(owner, id).await;
 
