@@ -14,7 +14,7 @@ use super::{
 use crate::edge::relays::carrier::{address::RtmpAddress, random::random_name};
 
 /// How long a connection may take to say what it wants.
-const PATIENCE: Duration = Duration::from_secs(10);
+const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many connections are looked at until one is ffmpeg's.
 const TRIES: usize = 8;
 
@@ -66,7 +66,7 @@ impl Local {
                     tries += 1;
                     if let Ok((stream, _)) = connection {
                         let rewriter = Rewriter::new(self.name.clone(), far.clone());
-                        asked.spawn(timeout(PATIENCE, identify(stream, rewriter)));
+                        asked.spawn(timeout(IDENTIFY_TIMEOUT, identify(stream, rewriter)));
                     }
                 }
                 Some(done) = asked.join_next() => {

@@ -39,7 +39,7 @@ const SILENCE: Duration = Duration::from_millis(4500);
 /// A stream that is closed sooner after it was accepted was refused after all.
 const EARLY: Duration = Duration::from_secs(5);
 /// How often it is looked whether time is over.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Media on its way from ffmpeg to an SRT listener.
 pub(in crate::edge::relays::carrier) struct Carriage {
@@ -123,7 +123,7 @@ impl Carriage {
 
     async fn carry(&mut self) -> Result<(), Trouble> {
         let (mut ours, mut theirs) = (vec![0; BUFFER], vec![0; BUFFER]);
-        let mut look = interval(LOOK);
+        let mut look = interval(POLL_INTERVAL);
         loop {
             tokio::select! {
                 received = self.local.recv_from(&mut ours) => {
