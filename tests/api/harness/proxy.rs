@@ -29,7 +29,14 @@ struct Faults {
     /// The number of changes between forwarding and discarding; odd while bytes are discarded.
     blackhole_changes: watch::Sender<u32>,
     /// The request whose response is dropped.
-    dropped: Arc<Mutex<Option<&'static [u8]>>>,
+    dropped: Arc<Mutex<Option<DroppedRequest>>>,
+}
+
+/// A request whose response is dropped, on a connection that has sent `after` before it.
+#[derive(Clone, Copy)]
+struct DroppedRequest {
+    after: &'static [u8],
+    request: &'static [u8],
 }
 
 impl Proxy {
@@ -97,7 +104,14 @@ impl Proxy {
 
     /// Closes the next connection that sends this request when its response arrives.
     pub fn drop_response_to(&self, request: &'static [u8]) {
-        *self.faults.dropped.lock().unwrap() = Some(request);
+        self.drop_response_after(b"", request);
+    }
+
+    /// Closes the next connection that sends `after` and then this request, when the
+    /// response to the request arrives.
+    pub fn drop_response_after(&self, after: &'static [u8], request: &'static [u8]) {
+        let dropped = DroppedRequest { after, request };
+        *self.faults.dropped.lock().unwrap() = Some(dropped);
     }
 }
 
@@ -126,11 +140,17 @@ async fn proxy_connection(client: TcpStream, upstream: TcpStream, faults: &Fault
     let (client_read, client_write) = client.into_split();
     let (upstream_read, upstream_write) = upstream.into_split();
     let drops_response = AtomicBool::new(false);
+    let has_sent_first = AtomicBool::new(false);
     let requests = copy(client_read, upstream_write, faults, |bytes| {
         let mut dropped = faults.dropped.lock().unwrap();
-        let is_sent = |request: &[u8]| bytes.windows(request.len()).any(|part| part == request);
-        if dropped.take_if(|request| is_sent(request)).is_some() {
-            drops_response.store(true, Ordering::SeqCst);
+        if let Some(DroppedRequest { after, request }) = *dropped {
+            if contains(bytes, after) {
+                has_sent_first.store(true, Ordering::SeqCst);
+            }
+            if has_sent_first.load(Ordering::SeqCst) && contains(bytes, request) {
+                *dropped = None;
+                drops_response.store(true, Ordering::SeqCst);
+            }
         }
         true
     });
@@ -141,6 +161,10 @@ async fn proxy_connection(client: TcpStream, upstream: TcpStream, faults: &Fault
         () = requests => {}
         () = responses => {}
     }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || bytes.windows(part.len()).any(|window| window == part)
 }
 
 /// Copies bytes until the end of the stream, an error, or bytes that `forwards` rejects.
