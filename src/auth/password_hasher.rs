@@ -33,10 +33,10 @@ use crate::{
     telemetry::{metrics::PASSWORDS, traces},
 };
 
-/// The niceness of the hashing threads. Other threads get about nine times as much of a
+/// The niceness of the hashing threads. Other threads get about three times as much of a
 /// busy core, so that many sign-ins do not slow down other calls.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 
 /// The retry delay that a caller is told when the queue is full.
 const QUEUE_FULL_RETRY_DELAY: Duration = Duration::from_secs(1);

@@ -30,7 +30,7 @@ const LISTENERS: &str = "select count(*) from pg_stat_activity
 /// connections than PgBouncer.
 pub async fn start(mode: PoolMode) -> (PgBouncer, TestServer) {
     // Long timeouts: all calls wait for few sessions.
-    start_with_timeout(mode, "20s").await
+    start_with_timeout(mode, "50s").await
 }
 
 /// With a timeout for connections and statements.
