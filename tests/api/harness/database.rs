@@ -199,8 +199,8 @@ async fn migrate(url: &str) {
     let database = Database::open(&DatabaseOptions {
         target: url.parse::<Target>().unwrap(),
         pool_size: 2,
-        acquire_timeout: Duration::from_secs(5),
-        statement_timeout: Duration::from_secs(6),
+        acquire_timeout: Duration::from_secs(20),
+        statement_timeout: Duration::from_secs(20),
         slow_query: Duration::from_secs(1),
     });
     database.migrate().await.unwrap();

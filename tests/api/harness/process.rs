@@ -92,6 +92,7 @@ impl Process {
             ("SLUICE_BCRYPT_COST", "4"),
             ("SLUICE_CALL_TIMEOUT", "1min"),
             ("SLUICE_DB_ACQUIRE_TIMEOUT", "20s"),
+            ("SLUICE_DB_TIMEOUT", "20s"),
         ];
         let mut child = command
             .envs(own.into_iter().chain(settings.iter().copied()))
@@ -144,6 +145,8 @@ impl Process {
         let own = [
             ("DATABASE_URL", &*database.url),
             ("SLUICE_DATA_DIR", directory),
+            ("SLUICE_DB_ACQUIRE_TIMEOUT", "20s"),
+            ("SLUICE_DB_TIMEOUT", "20s"),
         ];
         let settings: Vec<_> = own.into_iter().chain(settings.iter().copied()).collect();
         Self::command(&arguments, &settings)
