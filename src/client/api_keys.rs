@@ -1,6 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
+use prost_types::Timestamp;
 
 use super::{
     error::ClientError,
@@ -61,7 +62,7 @@ pub(super) async fn run(session: &Session, command: KeyCommand) -> Result<(), Cl
                 display_name: name,
                 scopes,
                 project_ids,
-                expire_time: expires_in.map(|span| (SystemTime::now() + span).into()),
+                expire_time: expires_in.map(expire_time).transpose()?,
                 request_id: request_id(),
             };
             create(session, request).await
@@ -69,6 +70,13 @@ pub(super) async fn run(session: &Session, command: KeyCommand) -> Result<(), Cl
         KeyCommand::List { limit } => list(session, &limit).await,
         KeyCommand::Revoke { key } => revoke(session, key).await,
     }
+}
+
+/// The time of expiry after this span, from now.
+fn expire_time(span: Duration) -> Result<Timestamp, ClientError> {
+    let time = SystemTime::now().checked_add(span);
+    let time = time.ok_or_else(|| ClientError::usage("--expires-in is too long: try 90d"))?;
+    Ok(time.into())
 }
 
 async fn create(session: &Session, request: pb::CreateApiKeyRequest) -> Result<(), ClientError> {

@@ -14,7 +14,10 @@ use super::{
     settings::resolve,
 };
 use crate::{
-    config::{OperatorConfig, Settings, parse::duration},
+    config::{
+        OperatorConfig, Settings,
+        parse::{duration, not_empty},
+    },
     proto::v1 as pb,
 };
 
@@ -165,10 +168,10 @@ pub(super) struct Limit {
 #[group(required = true, multiple = false)]
 pub(super) struct UserArgument {
     /// The id of the user.
-    #[arg(long)]
+    #[arg(long, value_parser = not_empty)]
     user_id: Option<String>,
     /// The e-mail address of the user's account, case-insensitive.
-    #[arg(long)]
+    #[arg(long, value_parser = not_empty)]
     email: Option<String>,
 }
 

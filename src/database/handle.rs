@@ -215,6 +215,21 @@ impl Database {
         }
     }
 
+    /// When the oldest running transaction began: what it writes can become visible much later,
+    /// for example once its synchronous standby is back. `None` on SQLite, which has one writer.
+    pub(crate) async fn oldest_transaction(&self) -> Result<Option<Time>> {
+        match &self.pools {
+            Pools::Postgres { .. } => fetch_scalar!(
+                self.reader(),
+                "select min(xact_start)
+                 from pg_stat_activity
+                 where datname = current_database()",
+                []
+            ),
+            Pools::Sqlite { .. } => Ok(None),
+        }
+    }
+
     /// The difference between the machine's clock and the database's.
     pub fn clock_skew(&self) -> &ClockSkew {
         &self.clock_skew

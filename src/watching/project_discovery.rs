@@ -1,20 +1,32 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use parking_lot::Mutex;
 
 use super::{WatchHub, polling::poll_at};
-use crate::{database::Database, domain::now, error::Result, repositories::Projects};
+use crate::{
+    database::Database,
+    domain::{Time, now},
+    error::Result,
+    repositories::Projects,
+};
 
-/// How far back each poll looks. Longer than any transaction that creates a project, so that a
-/// row that becomes visible late is found too.
-const LOOK_BACK: TimeDelta = TimeDelta::minutes(1);
+/// How long before its transaction begins the time of a created project can be: the wait for a
+/// connection, and the inaccuracy of the replicas' clocks.
+const LOOK_BACK: TimeDelta = TimeDelta::seconds(20);
 
 /// Finds the projects that users create while all their projects are watched, with one
 /// statement for all users.
+///
+/// A project can become visible long after the time that it contains. So each poll looks back to
+/// the oldest transaction that was running at the poll before.
 #[derive(Debug)]
 pub struct ProjectDiscovery {
     hub: WatchHub,
+    database: Database,
     projects: Projects,
+    /// All projects with an earlier time were visible at the last poll.
+    since: Mutex<Time>,
 }
 
 impl ProjectDiscovery {
@@ -22,7 +34,9 @@ impl ProjectDiscovery {
     pub fn new(hub: WatchHub, database: &Database) -> Self {
         Self {
             hub,
+            database: database.clone(),
             projects: Projects::new(database.clone()),
+            since: Mutex::new(now() - LOOK_BACK),
         }
     }
 
@@ -36,13 +50,16 @@ impl ProjectDiscovery {
         if users.is_empty() {
             return Ok(());
         }
-        for (owner, id) in self
-            .projects
-            .created_after(&users, now() - LOOK_BACK)
-            .await?
-        {
+        // Before the projects are read, which then include those of all transactions that have
+        // ended by now.
+        let now = now();
+        let oldest = self.database.oldest_transaction().await?;
+        let next = oldest.map_or(now, |oldest| oldest.min(now)) - LOOK_BACK;
+        let since = next.min(*self.since.lock());
+        for (owner, id) in self.projects.created_after(&users, since).await? {
             self.hub.report_created(owner, id);
         }
+        *self.since.lock() = next;
         Ok(())
     }
 }

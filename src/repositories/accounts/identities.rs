@@ -159,7 +159,7 @@ struct TakenOver {
 }
 
 /// Links to the account of a proved address. If the address was not proved before, every
-/// other way to use the account ends.
+/// other way to use the account ends. `ConcurrentChange` if the account is deleted meanwhile.
 async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<TakenOver> {
     // One statement checks and changes, so that of two identities that prove the address
     // at once the second one finds it proved.
@@ -168,7 +168,7 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<TakenO
         concat!(
             "update users
              set email_verified = true, password_hash = null, update_time = $2
-             where id = $1 and not email_verified
+             where id = $1 and not email_verified and delete_time is null
              returning ",
             user_columns!(""),
         ),
@@ -191,7 +191,10 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<TakenO
     let user: User = fetch_optional!(
         tx,
         concat!(
-            "update users set update_time = $2 where id = $1 returning ",
+            "update users
+             set update_time = $2
+             where id = $1 and delete_time is null
+             returning ",
             user_columns!("")
         ),
         [id, now]

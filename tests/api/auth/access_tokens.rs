@@ -140,7 +140,7 @@ async fn two_authorization_headers_are_refused_even_if_both_are_valid() {
 
 #[tokio::test]
 async fn an_access_token_expires() {
-    let flags = ["--access-token-lifetime=1s"];
+    let flags = ["--access-token-lifetime=8s"];
     let server = TestServer::start_with(Sqlite, &flags).await;
     let ada = server.user().await;
     get_me(&ada.client).await.unwrap();

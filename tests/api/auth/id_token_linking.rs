@@ -1,6 +1,8 @@
 use rstest::rstest;
 use serde_json::json;
 use sluice::proto::v1 as pb;
+use sqlx::{AssertSqlSafe, Connection};
+use sqlx_postgres::PgConnection;
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -8,7 +10,7 @@ use super::{
     calls::{api_key_request, api_key_token, get_me, new_api_key, refreshed, sign_in},
     id_token_fixture::{IdTokenFixture, sign_in_with_id_token, signed_in_client},
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
+use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
 
 const TAKEN: (Code, &str) = (Code::AlreadyExists, "EMAIL_TAKEN");
 
@@ -265,4 +267,45 @@ async fn concurrent_identities_with_one_verified_address_share_its_account(
         .database
         .number("select count(*) from identities");
     assert_eq!(identities.await, 8);
+}
+
+/// The account is found before its deletion is committed, and is locked after it.
+#[rstest]
+#[tokio::test]
+async fn an_identity_is_never_linked_to_an_account_that_is_deleted_meanwhile(
+    #[values(true, false)] verified: bool,
+) {
+    let fixture = IdTokenFixture::start(Postgres).await;
+    let ada = fixture.server.user().await;
+    if verified {
+        mark_verified(&fixture.server, &ada).await;
+    }
+    let database = &fixture.server.database;
+    let mut deletion = PgConnection::connect(&database.url).await.unwrap();
+    let mark = format!(
+        "begin;
+         update users
+         set delete_time = now(), email = '', email_key = id::text, email_verified = false,
+             display_name = '', password_hash = null
+         where email = '{}'",
+        ada.email
+    );
+    let mark = sqlx::raw_sql(AssertSqlSafe(mark));
+    mark.execute(&mut deletion).await.unwrap();
+    let claims = fixture.issuer.claims_with_email("ada", &ada.email);
+    let delete = async {
+        eventually("the sign-in waits for the account", async || {
+            let waiting = "select count(*) from pg_stat_activity
+                           where datname = current_database() and wait_event_type = 'Lock'";
+            (database.number(waiting).await > 0).then_some(())
+        })
+        .await;
+        let commit = sqlx::raw_sql("commit").execute(&mut deletion).await;
+        commit.unwrap();
+    };
+
+    let (answer, ()) = tokio::join!(fixture.signed_in(&claims), delete);
+
+    assert!(answer.created);
+    assert_ne!(answer.user.unwrap().id, ada.user.id);
 }

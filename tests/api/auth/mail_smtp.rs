@@ -164,7 +164,7 @@ async fn an_unresponsive_mail_server_delays_neither_sign_ups_nor_shutdown(
 
     assert_eq!(program.wait_for_exit().await, Some(0));
     // An attempt to send times out after 30 seconds.
-    assert!(signalled.elapsed() < Duration::from_secs(15));
+    assert!(signalled.elapsed() < Duration::from_secs(25));
 }
 
 #[rstest]

@@ -58,3 +58,15 @@ async fn an_api_key_can_be_restricted_and_expire() {
     assert!(key["expireTime"].is_string(), "{created}");
     assert!(created["secret"].is_string());
 }
+
+#[tokio::test]
+async fn an_expiry_beyond_all_calendars_is_refused() {
+    let server = TestServer::start(Sqlite).await;
+    let (cli, _) = Cli::signed_in(&server).await;
+    let create = ["key", "create", "guest", "--scope", "projects:read"];
+
+    let arguments = [&create[..], &["--expires-in", "300000000000years"]].concat();
+    let output = cli.run(&arguments).await;
+
+    failed(&output, 2, &["sluice: --expires-in is too long"]);
+}

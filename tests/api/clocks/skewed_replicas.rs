@@ -13,13 +13,14 @@ use crate::{
     operations::scrape::Scrape,
 };
 
-/// Silence is judged five seconds after a start.
-const FLAGS: [&str; 2] = ["--heartbeat-interval=1s", "--heartbeat-timeout=5s"];
+/// Silence is judged fifteen seconds after a start. A report that is late because the machine is
+/// busy is not silence.
+const FLAGS: [&str; 2] = ["--heartbeat-interval=1s", "--heartbeat-timeout=15s"];
 
 /// The same as settings of a process.
 const SETTINGS: [(&str, &str); 3] = [
     ("SLUICE_HEARTBEAT_INTERVAL", "1s"),
-    ("SLUICE_HEARTBEAT_TIMEOUT", "5s"),
+    ("SLUICE_HEARTBEAT_TIMEOUT", "15s"),
     ("SLUICE_REAP_INTERVAL", "50ms"),
 ];
 
@@ -65,7 +66,7 @@ async fn replicas_with_wrong_clocks_end_no_stream() {
     let replicas = [&server.channel, &ahead.channel, &behind.channel];
     let publishers = Publishers::begin(&server, &token, &replicas).await;
 
-    publishers.report_for(Duration::from_secs(8)).await;
+    publishers.report_for(Duration::from_secs(20)).await;
 }
 
 #[tokio::test]
@@ -76,7 +77,7 @@ async fn a_clock_that_is_set_while_a_replica_runs_ends_no_stream_and_is_noticed(
     let token = server.operator_token(&[Scope::StreamsPublish]).await;
     let replicas = [&server.channel, &replica.channel];
     let publishers = Publishers::begin(&server, &token, &replicas).await;
-    publishers.report_for(Duration::from_secs(6)).await;
+    publishers.report_for(Duration::from_secs(18)).await;
 
     for seconds_ahead in [HOUR, -HOUR] {
         replica.clock.set(seconds_ahead);
@@ -107,13 +108,14 @@ async fn a_sign_out_at_a_replica_with_a_wrong_clock_reaches_the_others_within_fi
     there.auth.clone().sign_out(request).await.unwrap();
 
     let acknowledged = Instant::now();
-    loop {
-        let begun = acknowledged.elapsed();
-        if get_me(&ada.client).await.is_err() {
-            break;
-        }
-        assert!(begun < Duration::from_secs(5), "{begun:?}");
-    }
+    eventually("the token is refused", async || {
+        let begun = Instant::now();
+        let answer = get_me(&ada.client).await;
+        let is_late = begun > acknowledged + Duration::from_secs(5);
+        assert!(answer.is_err() || !is_late, "{:?}", acknowledged.elapsed());
+        answer.is_err().then_some(())
+    })
+    .await;
 }
 
 #[rstest]

@@ -79,7 +79,7 @@ async fn a_call_waits_for_a_session_of_pgbouncer_no_longer_than_the_database_tim
     write_is_unavailable(&ada).await;
 
     let waited = begun.elapsed();
-    assert!(waited < Duration::from_secs(8), "{waited:?}");
+    assert!(waited < Duration::from_secs(20), "{waited:?}");
     server.wait_for_health(ServingStatus::NotServing).await;
     drop(others);
     server.wait_for_health(ServingStatus::Serving).await;

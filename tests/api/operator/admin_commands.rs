@@ -184,6 +184,26 @@ async fn an_error_names_the_setting_or_the_argument_and_the_remedy() {
     }
 }
 
+/// What a script passes whose variable is not set.
+#[tokio::test]
+async fn an_empty_address_or_id_is_refused_and_suspends_nobody() {
+    let fixture = Fixture::start(Sqlite).await;
+    let newest = fixture.server.user().await;
+
+    for argument in ["--email=", "--email= ", "--user-id="] {
+        let output = admin(&fixture, &["suspend-user", argument]).await;
+
+        assert_eq!(output.exit_code, Some(2), "{argument}: {output:?}");
+        assert!(output.stderr.contains("must not be empty"), "{output:?}");
+        let option = argument.split('=').next().unwrap();
+        assert!(output.stderr.contains(option), "{output:?}");
+        assert_eq!(output.stdout, "");
+    }
+    sign_in(&fixture.server.channel, &newest.email, newest.password)
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_named() {
     let settings = [

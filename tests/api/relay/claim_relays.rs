@@ -369,7 +369,7 @@ async fn a_claim_ends_when_the_server_drains_and_its_leases_remain(
 #[rstest]
 #[tokio::test]
 async fn a_claim_ends_when_its_access_token_expires(#[values(Sqlite, Postgres)] engine: Engine) {
-    let fixture = Fixture::start_with(engine, &["--access-token-lifetime=2s"], 0).await;
+    let fixture = Fixture::start_with(engine, &["--access-token-lifetime=10s"], 0).await;
     // The token of the fixture may have expired already.
     let workers = fixture.server.operator(&[Scope::RelaysWork]).await;
     let mut worker = Worker::claim(&workers, "w1", "", 9).await;
@@ -384,7 +384,7 @@ async fn a_claim_ends_when_its_access_token_expires(#[values(Sqlite, Postgres)] 
 #[tokio::test]
 async fn a_claim_ends_when_its_api_key_expires(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
-    let key_end = Some(now() + Duration::from_secs(5));
+    let key_end = Some(now() + Duration::from_secs(10));
     let server = &fixture.server;
     let token = server
         .operator_token_until(&[Scope::RelaysWork], key_end)

@@ -7,7 +7,7 @@ use super::fixture::{Fixture, broadcasting_report, destination_request, state_re
 use crate::harness::{Engine, Postgres, Sqlite, eventually};
 use pb::RelayState::{Broadcasting, Stalled, Starting};
 
-const SHORT_STALL_TIMEOUT: [&str; 1] = ["--relay-stall-timeout=300ms"];
+const SHORT_STALL_TIMEOUT: [&str; 1] = ["--relay-stall-timeout=3s"];
 
 /// Extends all leases, so that only stalls are detected.
 const EXTEND_LEASES: &str = "update relays set lease_expire_time = '2999-01-01T00:00:00+00:00'";

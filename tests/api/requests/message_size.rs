@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::{Code, Response};
@@ -45,13 +43,11 @@ async fn the_prefix_of_a_message_decides_whether_it_is_too_large(
 
     let mut fitting = raw.begin(rpc, &headers).await;
     fitting.send(&prefix(limit), false);
-    let begun = Instant::now();
     let mut larger = raw.begin(rpc, &headers).await;
     larger.send(&prefix(limit + 1), false);
     let refusal = refused(Err::<Response<()>, _>(larger.status().await));
 
     assert_eq!(refusal.class(), TOO_LARGE);
-    assert!(begun.elapsed() < Duration::from_secs(9));
     fitting.send(&[], true);
     let refusal = refused(Err::<Response<()>, _>(fitting.status().await));
     assert_eq!(refusal.reason, "REQUEST_MALFORMED");

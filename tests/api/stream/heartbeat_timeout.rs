@@ -139,7 +139,7 @@ async fn a_stream_without_media_ends_as_never_started(
 async fn heartbeats_keep_a_stream_alive_while_one_without_them_ends(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let flags = ["--heartbeat-interval=100ms", "--heartbeat-timeout=3s"];
+    let flags = ["--heartbeat-interval=100ms", "--heartbeat-timeout=10s"];
     let fixture = Fixture::start_with(engine, &flags).await;
     let heard = fixture.begin_live_stream("a").await;
     let (_, other_key) = fixture.owner.project().await;

@@ -1,10 +1,12 @@
 //! WatchProjects of many projects, at several replicas.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use rstest::rstest;
 use sluice::proto::v1 as pb;
-use tokio::task::JoinSet;
+use sqlx::{AssertSqlSafe, Connection};
+use sqlx_postgres::PgConnection;
+use tokio::{task::JoinSet, time::sleep};
 use tonic::Code;
 
 use super::changes::rename;
@@ -183,4 +185,33 @@ async fn a_watch_resumes_at_another_replica_after_its_own_is_killed() {
             watcher.read_until(id, *last).await;
         }
     }
+}
+
+/// A commit can wait for its synchronous standby for any time.
+#[tokio::test]
+async fn a_project_that_becomes_visible_long_after_its_creation_is_added_to_the_watch() {
+    let server = TestServer::start(Postgres).await;
+    let owner = server.user().await;
+    let (_, mut watcher) = ProjectsWatcher::start_synced(&owner.client, &[]).await;
+    let mut late = PgConnection::connect(&server.database.url).await.unwrap();
+    let insert = format!(
+        "begin;
+         insert into projects
+             (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
+              stream_key_hint, revision, create_time, update_time)
+         select '01890a5d-ac96-774b-bcce-b302099a8057', id, 'Late', false, 0, 'takeover', '', 1,
+                now(), now()
+         from users
+         where email = '{}'",
+        owner.email
+    );
+    let insert = sqlx::raw_sql(AssertSqlSafe(insert));
+    insert.execute(&mut late).await.unwrap();
+
+    sleep(Duration::from_secs(25)).await;
+    let commit = sqlx::raw_sql("commit").execute(&mut late).await;
+    commit.unwrap();
+
+    let message = watcher.next().await;
+    assert_eq!(message.project_id, "01890a5d-ac96-774b-bcce-b302099a8057");
 }

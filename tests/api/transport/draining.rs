@@ -30,7 +30,7 @@ async fn silent_peers_do_not_delay_a_drain(#[values(Sqlite, Postgres)] engine: E
 
     assert_eq!(ended.0.reason, "DRAINING");
     // The drain timeout, and the time to close the rest.
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(20));
     for raw in [pending, partial_preface] {
         assert_eq!(raw.closed().await, ConnectionEnd::default());
     }

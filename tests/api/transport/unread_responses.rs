@@ -110,7 +110,8 @@ async fn a_response_of_any_type_that_is_not_read_closes_its_connection_within_fi
         closed_after(address, REFLECTION, "", &reflection),
     );
 
-    let expected = Duration::from_secs(10)..Duration::from_secs(15);
+    // On a quiet machine 15 seconds.
+    let expected = Duration::from_secs(10)..Duration::from_secs(30);
     for time in [times.0, times.1, times.2, times.3, times.4, times.5] {
         assert!(expected.contains(&time), "{times:?}");
     }
