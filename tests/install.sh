@@ -68,7 +68,8 @@ has_npm() {
   command -v node >/dev/null && command -v npm >/dev/null
 }
 
-# The clients of tests/api/clients: Debian's compiler of proto files, gRPC for C++, and Chromium.
+# The clients of tests/api/clients: Debian's compiler of proto files with its plugins for Go, gRPC
+# for C++, and Chromium.
 add_client_packages() {
   command -v g++ >/dev/null || packages+=(g++)
   command -v make >/dev/null || packages+=(make)
@@ -76,6 +77,8 @@ add_client_packages() {
   [ -e /usr/include/google/protobuf/timestamp.proto ] || packages+=(libprotobuf-dev)
   command -v grpc_cpp_plugin >/dev/null || packages+=(protobuf-compiler-grpc)
   [ -e /usr/include/grpcpp/grpcpp.h ] || packages+=(libgrpc++-dev)
+  command -v protoc-gen-go >/dev/null || packages+=(protoc-gen-go)
+  command -v protoc-gen-go-grpc >/dev/null || packages+=(protoc-gen-go-grpc)
   [ -x /usr/bin/chromium ] || packages+=(chromium)
   has_npm || packages+=(nodejs npm)
 }

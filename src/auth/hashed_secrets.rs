@@ -1,10 +1,18 @@
 //! Random secrets of which the database stores only the hash.
+//!
+//! The secret of an API key or operator key that is created with a `request_id` is also sealed, in
+//! the row of that request, so that a repetition returns it again. The row is deleted after 24
+//! hours, and a rotation of the sealing key seals it again. The alternative is to store nothing
+//! and to derive the secret from the ids with a sealing key. Then a sealing key that leaks later
+//! yields each such secret for as long as its request id is known anywhere, and a rotation would
+//! have to keep the earlier key until the last repetition.
 
 use uuid::Uuid;
 
-use super::Sealer;
+use super::{AssociatedData, Sealer};
 use crate::{
     domain::{ApiKeyId, Secret},
+    error::Result,
     random::{hex, random_bytes, sha256},
 };
 
@@ -24,11 +32,21 @@ impl ApiKeySecret {
         Self::with_bytes(id, &random_bytes::<32>())
     }
 
-    /// The secrets of a key that are derived from its id and the id of the request that creates
-    /// it: one with each sealing key, the active one's first. So a repeated request gets the same
-    /// secret, which is stored nowhere. Nobody can derive it without a sealing key, or once the id
-    /// of the request is forgotten.
-    pub fn derive(
+    /// The sealed secret of a key, for a repetition of the request that creates the key.
+    pub fn seal(&self, id: ApiKeyId, sealer: &Sealer) -> Vec<u8> {
+        let secret = self.expose().as_bytes();
+        sealer.seal(&AssociatedData::api_key_secret(id), secret)
+    }
+
+    /// Opens the sealed secret of a key.
+    pub fn open(id: ApiKeyId, sealed: &[u8], sealer: &Sealer) -> Result<Self> {
+        let secret = sealer.open_text(&AssociatedData::api_key_secret(id), sealed)?;
+        Ok(Self(secret))
+    }
+
+    /// The possible secrets of an operator key whose request has no sealed secret: earlier
+    /// versions derived it from both ids, with one of the sealing keys.
+    pub fn derived(
         id: ApiKeyId,
         request_id: Uuid,
         sealer: &Sealer,

@@ -22,5 +22,8 @@ mod text;
 mod watch;
 
 pub(crate) use command::{ClientCommand, run};
-pub(crate) use error::ClientError;
-pub(crate) use options::ClientOptions;
+pub(crate) use error::{ClientError, ExitClass};
+pub(crate) use options::{ClientOptions, OutputFormat};
+pub(crate) use output::Table;
+pub(crate) use pages::Limit;
+pub(crate) use text::{label, or_dash, time};

@@ -23,7 +23,7 @@ static CONTRACT: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("descriptors are well-formed"));
 
 /// Rows under a header.
-pub(super) struct Table {
+pub(crate) struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
@@ -82,7 +82,7 @@ impl Table {
 
 impl OutputFormat {
     /// Prints a response: as JSON, or as the table that is made of it.
-    pub(super) fn print<M: Name>(
+    pub(crate) fn print<M: Name>(
         self,
         response: &M,
         table: impl FnOnce(&M) -> Table,
@@ -97,7 +97,7 @@ impl OutputFormat {
     }
 
     /// Prints a response: as JSON, or as one line of text.
-    pub(super) fn print_text<M: Name>(self, response: &M, text: &str) -> Result<(), ClientError> {
+    pub(crate) fn print_text<M: Name>(self, response: &M, text: &str) -> Result<(), ClientError> {
         match self {
             Self::Json => print_line(&json(response, true)?),
             Self::Table => print_line(text),

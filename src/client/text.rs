@@ -9,7 +9,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 const MAX_ENUM_NUMBER: i32 = 200;
 
 /// A time in UTC, to the second; `-` if it is absent.
-pub(super) fn time(time: Option<prost_types::Timestamp>) -> String {
+pub(crate) fn time(time: Option<prost_types::Timestamp>) -> String {
     let time = time.and_then(|time| {
         DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).unwrap_or_default())
     });
@@ -52,7 +52,7 @@ pub(super) fn bytes(bytes: i64) -> String {
 }
 
 /// The name of an enum value without the prefix of its enum, such as `LIVE`.
-pub(super) fn label(name: &str, prefix: &str) -> String {
+pub(crate) fn label(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_owned()
 }
 
@@ -65,7 +65,7 @@ pub(super) fn optional_label(name: &str, prefix: &str) -> String {
 }
 
 /// Text, or `-` if it is empty.
-pub(super) fn or_dash(text: &str) -> String {
+pub(crate) fn or_dash(text: &str) -> String {
     match text {
         "" => "-".to_owned(),
         text => text.to_owned(),

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Subcommand;
 
 use super::{
@@ -14,12 +13,13 @@ use super::{
 };
 use crate::{
     auth::ApiKeySecret,
+    client::{ClientError, ExitClass},
     config::{Config, CopyTarget, DataSettings, Resolved, Settings, parse::duration},
     database::{self, CopyError, DatabaseOptions, SettingNames, Target},
     domain::{
         ApiKeyId, AuditContext, Email, Invalid, Name, NodeId, RequestOrigin, Scope, Scopes, now,
     },
-    repositories::{NewOperatorKey, OperatorKeys, Sessions, Users},
+    repositories::{NewOperatorKey, NewSecret, OperatorKeys, Sessions, Users},
 };
 
 /// Commands for operators.
@@ -181,18 +181,20 @@ fn create_operator_key(
         scopes: key.scopes,
         node_id: key.node_id,
         expire_time: None,
-        secret_hash: secret.hash(),
-        idempotency: None,
+        secret: NewSecret {
+            hash: secret.hash(),
+            repeatable: None,
+        },
     };
 
     with_database(&settings.config, async |database| {
         let keys = OperatorKeys::new(database.clone());
         if !break_glass && keys.has_active(Scope::OperatorWrite, now()).await? {
-            return Err(CommandError::Usage(
+            return Err(CommandError::Client(ClientError::new(
+                ExitClass::Conflict,
                 "an operator key with the scope operator:write exists: use it with `sluice admin \
-                 create-operator-key`, or if it is lost, repeat this command with --break-glass"
-                    .to_owned(),
-            ));
+                 create-operator-key`, or if it is lost, repeat this command with --break-glass",
+            )));
         }
         keys.create(&key, &audit, now()).await?;
         Ok(())
@@ -219,7 +221,8 @@ fn end_sessions(settings: &Resolved<Config>, email: Option<&str>) -> Result<(), 
             return Ok(sessions.revoke_all_users(&audit_of(None), now()).await?);
         };
         let found = Users::new(database.clone()).find_by_email(&email).await?;
-        let (user, _) = found.context("no account has this address")?;
+        let unknown = || ClientError::new(ExitClass::NotFound, "no account has this address");
+        let (user, _) = found.ok_or_else(unknown).map_err(CommandError::Client)?;
         let audit = audit_of(Some(user.id));
         let ended = sessions.revoke_all(user.id, None, &audit, now()).await?;
         Ok(ended.len())

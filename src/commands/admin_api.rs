@@ -4,25 +4,18 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 use prost_types::Timestamp;
-use tonic::Status;
 use uuid::Uuid;
 
 use super::{
-    admin_client::{OperatorClient, with_client},
-    admin_tables::{TableRow, print_table},
+    admin_client::{ApiOptions, OperatorSession, run_with},
+    admin_tables as tables,
     error::CommandError,
-    settings::resolve,
 };
 use crate::{
-    config::{
-        OperatorConfig, Settings,
-        parse::{duration, not_empty},
-    },
+    client::{ClientError, ExitClass, Limit},
+    config::parse::{duration, not_empty},
     proto::v1 as pb,
 };
-
-/// The largest page of a list.
-const MAX_PAGE_SIZE: i32 = 200;
 
 /// Commands for operators that call a server. They need an operator key.
 #[derive(Subcommand)]
@@ -44,7 +37,7 @@ pub(super) enum ApiCommand {
         #[arg(long, value_parser = duration("1min", "3650days"))]
         expire_after: Option<Duration>,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
     /// List operator keys.
     ListOperatorKeys {
@@ -57,7 +50,7 @@ pub(super) enum ApiCommand {
         #[command(flatten)]
         limit: Limit,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
     /// Revoke an operator key: it is refused everywhere within 5 seconds.
     RevokeOperatorKey {
@@ -67,7 +60,7 @@ pub(super) enum ApiCommand {
         #[arg(long)]
         include_created: bool,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
     /// List the accounts of users.
     ListUsers {
@@ -80,14 +73,14 @@ pub(super) enum ApiCommand {
         #[command(flatten)]
         limit: Limit,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
     /// Show the account of a user.
     GetUser {
         #[command(flatten)]
         user: UserArgument,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
     /// Suspend the account of a user: its sessions, API keys, streams and relays end within 5
     /// seconds.
@@ -95,21 +88,21 @@ pub(super) enum ApiCommand {
         #[command(flatten)]
         user: UserArgument,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
     /// End the suspension of an account.
     ResumeUser {
         #[command(flatten)]
         user: UserArgument,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
     /// List the media servers that have reported.
     ListNodes {
         #[command(flatten)]
         limit: Limit,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
     /// List the relay workers.
     ListWorkers {
@@ -119,7 +112,7 @@ pub(super) enum ApiCommand {
         #[command(flatten)]
         limit: Limit,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
     /// List the streams of all users that have not ended.
     ListLiveStreams {
@@ -132,7 +125,7 @@ pub(super) enum ApiCommand {
         #[command(flatten)]
         limit: Limit,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
     /// List the audit events of all users and operator keys.
     ListAuditEvents {
@@ -151,16 +144,8 @@ pub(super) enum ApiCommand {
         #[command(flatten)]
         limit: Limit,
         #[command(flatten)]
-        settings: Settings<OperatorConfig>,
+        options: ApiOptions,
     },
-}
-
-/// The most rows of a list.
-#[derive(Args, Clone, Copy)]
-pub(super) struct Limit {
-    /// The most rows to print, newest first.
-    #[arg(long = "limit", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    rows: u32,
 }
 
 /// A user, by id or address.
@@ -194,7 +179,7 @@ pub(super) fn run(command: ApiCommand) -> Result<(), CommandError> {
             name,
             node_id,
             expire_after,
-            settings,
+            options,
         } => {
             let request = pb::CreateOperatorKeyRequest {
                 display_name: name,
@@ -203,143 +188,61 @@ pub(super) fn run(command: ApiCommand) -> Result<(), CommandError> {
                 node_id,
                 request_id: Uuid::now_v7().to_string(),
             };
-            with_client(&resolve(settings)?, async |mut client| {
-                let created = client.create_operator_key(request).await?.into_inner();
-                println!("{}", created.secret);
-                Ok(())
-            })
+            run_with(options, async |session| create_key(session, request).await)
         }
         ApiCommand::ListOperatorKeys {
             state,
             node_id,
             limit,
-            settings,
-        } => with_client(&resolve(settings)?, async |client| {
-            let state = state.map_or(0, |state| pb::OperatorKeyState::from(state).into());
-            list(limit, async |page_size, page_token| {
-                let request = pb::ListOperatorKeysRequest {
-                    state,
-                    node_id: node_id.clone(),
-                    page_size,
-                    page_token,
-                };
-                let answer = client.clone().list_operator_keys(request).await?;
-                let answer = answer.into_inner();
-                Ok((answer.operator_keys, answer.next_page_token))
-            })
-            .await
+            options,
+        } => run_with(options, async |session| {
+            list_keys(session, state, &node_id, &limit).await
         }),
         ApiCommand::RevokeOperatorKey {
             key_id,
             include_created,
-            settings,
-        } => with_client(&resolve(settings)?, async |mut client| {
+            options,
+        } => {
             let request = pb::RevokeOperatorKeyRequest {
                 operator_key_id: key_id,
                 include_created,
             };
-            let revoked = client.revoke_operator_key(request).await?.into_inner();
-            println!("{} keys revoked", revoked.revoked_key_ids.len());
-            Ok(())
-        }),
+            run_with(options, async |session| revoke_key(session, request).await)
+        }
         ApiCommand::ListUsers {
             email,
             suspended,
             limit,
-            settings,
-        } => with_client(&resolve(settings)?, async |client| {
-            let state = match suspended {
-                true => pb::UserState::Suspended,
-                false => pb::UserState::Unspecified,
-            };
-            list(limit, async |page_size, page_token| {
-                let request = pb::ListUsersRequest {
-                    email: email.clone(),
-                    state: state.into(),
-                    page_size,
-                    page_token,
-                    ..Default::default()
-                };
-                let answer = client.clone().list_users(request).await?.into_inner();
-                Ok((answer.users, answer.next_page_token))
-            })
-            .await
+            options,
+        } => run_with(options, async |session| {
+            list_users(session, &email, suspended, &limit).await
         }),
-        ApiCommand::GetUser { user, settings } => {
-            with_client(&resolve(settings)?, async |mut client| {
-                let user_id = user.id(&mut client).await?;
-                let request = pb::GetUserRequest { user_id };
-                let answer = client.get_user(request).await?.into_inner();
-                print_table(answer.user.as_slice());
-                Ok(())
-            })
+        ApiCommand::GetUser { user, options } => {
+            run_with(options, async |session| get_user(session, &user).await)
         }
-        ApiCommand::SuspendUser { user, settings } => {
-            with_client(&resolve(settings)?, async |mut client| {
-                let user_id = user.id(&mut client).await?;
-                let request = pb::SuspendUserRequest { user_id };
-                let answer = client.suspend_user(request).await?.into_inner();
-                print_table(answer.user.as_slice());
-                Ok(())
-            })
+        ApiCommand::SuspendUser { user, options } => {
+            run_with(options, async |session| suspend_user(session, &user).await)
         }
-        ApiCommand::ResumeUser { user, settings } => {
-            with_client(&resolve(settings)?, async |mut client| {
-                let user_id = user.id(&mut client).await?;
-                let request = pb::ResumeUserRequest { user_id };
-                let answer = client.resume_user(request).await?.into_inner();
-                print_table(answer.user.as_slice());
-                Ok(())
-            })
+        ApiCommand::ResumeUser { user, options } => {
+            run_with(options, async |session| resume_user(session, &user).await)
         }
-        ApiCommand::ListNodes { limit, settings } => {
-            with_client(&resolve(settings)?, async |client| {
-                list(limit, async |page_size, page_token| {
-                    let request = pb::ListNodesRequest {
-                        page_size,
-                        page_token,
-                        ..Default::default()
-                    };
-                    let answer = client.clone().list_nodes(request).await?.into_inner();
-                    Ok((answer.nodes, answer.next_page_token))
-                })
-                .await
-            })
+        ApiCommand::ListNodes { limit, options } => {
+            run_with(options, async |session| list_nodes(session, &limit).await)
         }
         ApiCommand::ListWorkers {
             node_id,
             limit,
-            settings,
-        } => with_client(&resolve(settings)?, async |client| {
-            list(limit, async |page_size, page_token| {
-                let request = pb::ListWorkersRequest {
-                    node_id: node_id.clone(),
-                    page_size,
-                    page_token,
-                };
-                let answer = client.clone().list_workers(request).await?.into_inner();
-                Ok((answer.workers, answer.next_page_token))
-            })
-            .await
+            options,
+        } => run_with(options, async |session| {
+            list_workers(session, &node_id, &limit).await
         }),
         ApiCommand::ListLiveStreams {
             user_id,
             node_id,
             limit,
-            settings,
-        } => with_client(&resolve(settings)?, async |client| {
-            list(limit, async |page_size, page_token| {
-                let request = pb::ListLiveStreamsRequest {
-                    user_id: user_id.clone(),
-                    node_id: node_id.clone(),
-                    page_size,
-                    page_token,
-                };
-                let answer = client.clone().list_live_streams(request).await?;
-                let answer = answer.into_inner();
-                Ok((answer.live_streams, answer.next_page_token))
-            })
-            .await
+            options,
+        } => run_with(options, async |session| {
+            list_live_streams(session, &user_id, &node_id, &limit).await
         }),
         ApiCommand::ListAuditEvents {
             user_id,
@@ -347,56 +250,239 @@ pub(super) fn run(command: ApiCommand) -> Result<(), CommandError> {
             action,
             since,
             limit,
-            settings,
-        } => with_client(&resolve(settings)?, async |client| {
+            options,
+        } => {
             let after = since.and_then(|since| SystemTime::now().checked_sub(since));
-            let created_after = after.map(Timestamp::from);
-            list(limit, async |page_size, page_token| {
-                let request = pb::OperatorServiceListAuditEventsRequest {
-                    user_id: user_id.clone(),
-                    operator_key_id: key_id.clone(),
-                    action: action.clone(),
-                    created_after,
-                    created_before: None,
-                    page_size,
-                    page_token,
-                };
-                let answer = client.clone().list_audit_events(request).await?;
-                let answer = answer.into_inner();
-                Ok((answer.audit_events, answer.next_page_token))
+            let filter = pb::OperatorServiceListAuditEventsRequest {
+                user_id,
+                operator_key_id: key_id,
+                action,
+                created_after: after.map(Timestamp::from),
+                ..Default::default()
+            };
+            run_with(options, async |session| {
+                list_audit_events(session, &filter, &limit).await
             })
-            .await
-        }),
+        }
     }
 }
 
-/// Reads the pages of a list up to a limit, and prints them. `call` gets the size and the token of
-/// a page, and returns its rows and the token of the next one.
-async fn list<R: TableRow>(
-    limit: Limit,
-    call: impl AsyncFn(i32, String) -> Result<(Vec<R>, String), Status>,
-) -> Result<(), Status> {
-    let limit = usize::try_from(limit.rows).unwrap_or(usize::MAX);
-    let (mut rows, mut token) = (Vec::new(), String::new());
-    loop {
-        let missing = i32::try_from(limit - rows.len()).unwrap_or(MAX_PAGE_SIZE);
-        let (page, next) = call(missing.min(MAX_PAGE_SIZE), token).await?;
-        rows.extend(page);
-        token = next;
-        if token.is_empty() || rows.len() >= limit {
-            break;
-        }
-    }
-    print_table(&rows);
-    if !token.is_empty() {
-        eprintln!("there are more: raise --limit");
-    }
-    Ok(())
+async fn create_key(
+    session: &OperatorSession,
+    request: pb::CreateOperatorKeyRequest,
+) -> Result<(), ClientError> {
+    let created = session.call(request, async |mut api, request| {
+        api.create_operator_key(request).await
+    });
+    let created = created.await?;
+    session.output().print_text(&created, &created.secret)
+}
+
+async fn list_keys(
+    session: &OperatorSession,
+    state: Option<KeyState>,
+    node_id: &str,
+    limit: &Limit,
+) -> Result<(), ClientError> {
+    let state = state.map_or(0, |state| pb::OperatorKeyState::from(state).into());
+    let keys = limit.list(async |page_size, page_token| {
+        let request = pb::ListOperatorKeysRequest {
+            state,
+            node_id: node_id.to_owned(),
+            page_size,
+            page_token,
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.list_operator_keys(request).await
+        });
+        let page = page.await?;
+        Ok((page.operator_keys, page.next_page_token))
+    });
+    let answer = pb::ListOperatorKeysResponse {
+        operator_keys: keys.await?,
+        next_page_token: String::new(),
+    };
+    let table = |answer: &pb::ListOperatorKeysResponse| tables::keys(&answer.operator_keys);
+    session.output().print(&answer, table)
+}
+
+async fn revoke_key(
+    session: &OperatorSession,
+    request: pb::RevokeOperatorKeyRequest,
+) -> Result<(), ClientError> {
+    let revoked = session.call(request, async |mut api, request| {
+        api.revoke_operator_key(request).await
+    });
+    let revoked = revoked.await?;
+    let text = format!("{} keys revoked", revoked.revoked_key_ids.len());
+    session.output().print_text(&revoked, &text)
+}
+
+async fn list_users(
+    session: &OperatorSession,
+    email: &str,
+    is_suspended: bool,
+    limit: &Limit,
+) -> Result<(), ClientError> {
+    let state = match is_suspended {
+        true => pb::UserState::Suspended,
+        false => pb::UserState::Unspecified,
+    };
+    let users = limit.list(async |page_size, page_token| {
+        let request = pb::ListUsersRequest {
+            email: email.to_owned(),
+            state: state.into(),
+            page_size,
+            page_token,
+            ..Default::default()
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.list_users(request).await
+        });
+        let page = page.await?;
+        Ok((page.users, page.next_page_token))
+    });
+    let answer = pb::ListUsersResponse {
+        users: users.await?,
+        next_page_token: String::new(),
+    };
+    let table = |answer: &pb::ListUsersResponse| tables::users(&answer.users);
+    session.output().print(&answer, table)
+}
+
+async fn get_user(session: &OperatorSession, user: &UserArgument) -> Result<(), ClientError> {
+    let user_id = user.id(session).await?;
+    let request = pb::GetUserRequest { user_id };
+    let answer = session.call(request, async |mut api, request| {
+        api.get_user(request).await
+    });
+    let table = |answer: &pb::GetUserResponse| tables::users(answer.user.as_slice());
+    session.output().print(&answer.await?, table)
+}
+
+async fn suspend_user(session: &OperatorSession, user: &UserArgument) -> Result<(), ClientError> {
+    let user_id = user.id(session).await?;
+    let request = pb::SuspendUserRequest { user_id };
+    let answer = session.call(request, async |mut api, request| {
+        api.suspend_user(request).await
+    });
+    let table = |answer: &pb::SuspendUserResponse| tables::users(answer.user.as_slice());
+    session.output().print(&answer.await?, table)
+}
+
+async fn resume_user(session: &OperatorSession, user: &UserArgument) -> Result<(), ClientError> {
+    let user_id = user.id(session).await?;
+    let request = pb::ResumeUserRequest { user_id };
+    let answer = session.call(request, async |mut api, request| {
+        api.resume_user(request).await
+    });
+    let table = |answer: &pb::ResumeUserResponse| tables::users(answer.user.as_slice());
+    session.output().print(&answer.await?, table)
+}
+
+async fn list_nodes(session: &OperatorSession, limit: &Limit) -> Result<(), ClientError> {
+    let nodes = limit.list(async |page_size, page_token| {
+        let request = pb::ListNodesRequest {
+            page_size,
+            page_token,
+            ..Default::default()
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.list_nodes(request).await
+        });
+        let page = page.await?;
+        Ok((page.nodes, page.next_page_token))
+    });
+    let answer = pb::ListNodesResponse {
+        nodes: nodes.await?,
+        next_page_token: String::new(),
+    };
+    let table = |answer: &pb::ListNodesResponse| tables::nodes(&answer.nodes);
+    session.output().print(&answer, table)
+}
+
+async fn list_workers(
+    session: &OperatorSession,
+    node_id: &str,
+    limit: &Limit,
+) -> Result<(), ClientError> {
+    let workers = limit.list(async |page_size, page_token| {
+        let request = pb::ListWorkersRequest {
+            node_id: node_id.to_owned(),
+            page_size,
+            page_token,
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.list_workers(request).await
+        });
+        let page = page.await?;
+        Ok((page.workers, page.next_page_token))
+    });
+    let answer = pb::ListWorkersResponse {
+        workers: workers.await?,
+        next_page_token: String::new(),
+    };
+    let table = |answer: &pb::ListWorkersResponse| tables::workers(&answer.workers);
+    session.output().print(&answer, table)
+}
+
+async fn list_live_streams(
+    session: &OperatorSession,
+    user_id: &str,
+    node_id: &str,
+    limit: &Limit,
+) -> Result<(), ClientError> {
+    let streams = limit.list(async |page_size, page_token| {
+        let request = pb::ListLiveStreamsRequest {
+            user_id: user_id.to_owned(),
+            node_id: node_id.to_owned(),
+            page_size,
+            page_token,
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.list_live_streams(request).await
+        });
+        let page = page.await?;
+        Ok((page.live_streams, page.next_page_token))
+    });
+    let answer = pb::ListLiveStreamsResponse {
+        live_streams: streams.await?,
+        next_page_token: String::new(),
+    };
+    let table = |answer: &pb::ListLiveStreamsResponse| tables::live_streams(&answer.live_streams);
+    session.output().print(&answer, table)
+}
+
+async fn list_audit_events(
+    session: &OperatorSession,
+    filter: &pb::OperatorServiceListAuditEventsRequest,
+    limit: &Limit,
+) -> Result<(), ClientError> {
+    let events = limit.list(async |page_size, page_token| {
+        let request = pb::OperatorServiceListAuditEventsRequest {
+            page_size,
+            page_token,
+            ..filter.clone()
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.list_audit_events(request).await
+        });
+        let page = page.await?;
+        Ok((page.audit_events, page.next_page_token))
+    });
+    let answer = pb::OperatorServiceListAuditEventsResponse {
+        audit_events: events.await?,
+        next_page_token: String::new(),
+    };
+    let table = |answer: &pb::OperatorServiceListAuditEventsResponse| {
+        tables::audit_events(&answer.audit_events)
+    };
+    session.output().print(&answer, table)
 }
 
 impl UserArgument {
     /// The id of the user.
-    async fn id(&self, client: &mut OperatorClient) -> Result<String, Status> {
+    async fn id(&self, session: &OperatorSession) -> Result<String, ClientError> {
         if let Some(id) = &self.user_id {
             return Ok(id.clone());
         }
@@ -404,10 +490,15 @@ impl UserArgument {
             email: self.email.clone().unwrap_or_default(),
             ..Default::default()
         };
-        let found = client.list_users(request).await?.into_inner();
-        let user = found.users.into_iter().next().and_then(|found| found.user);
-        user.map(|user| user.id)
-            .ok_or_else(|| crate::error::Error::not_found("account with this address", "").into())
+        let found = session.call(request, async |mut api, request| {
+            api.list_users(request).await
+        });
+        let user = found.await?.users.into_iter().next();
+        let user = user.and_then(|found| found.user).map(|user| user.id);
+        user.ok_or_else(|| {
+            let sentence = "no such account: `sluice admin list-users` lists them";
+            ClientError::new(ExitClass::NotFound, sentence)
+        })
     }
 }
 

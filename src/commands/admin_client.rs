@@ -1,18 +1,20 @@
 use std::{fs, time::Duration};
 
 use anyhow::Context;
+use clap::Args;
 use tokio::runtime::Builder;
 use tonic::{
-    Code, Request, Status,
+    Request, Response, Status,
     metadata::AsciiMetadataValue,
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt;
 
-use super::error::CommandError;
+use super::{error::CommandError, settings::resolve};
 use crate::{
-    config::{OperatorConfig, Resolved},
+    client::{ClientError, ExitClass, OutputFormat},
+    config::{OperatorConfig, Settings},
     domain::Secret,
     proto::v1::{
         ExchangeApiKeyRequest, auth_service_client::AuthServiceClient,
@@ -24,6 +26,16 @@ use crate::{
 /// The longest time that connecting, and that one call, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The options of every command that calls a server.
+#[derive(Args)]
+pub(super) struct ApiOptions {
+    /// The format of the output.
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
+    output: OutputFormat,
+    #[command(flatten)]
+    settings: Settings<OperatorConfig>,
+}
 
 /// A client of OperatorService with an access token.
 pub(super) type OperatorClient = OperatorServiceClient<InterceptedService<Channel, Bearer>>;
@@ -40,21 +52,59 @@ impl Interceptor for Bearer {
     }
 }
 
-/// Runs a command with a client of the server.
-pub(super) fn with_client<T>(
-    settings: &Resolved<OperatorConfig>,
-    command: impl AsyncFnOnce(OperatorClient) -> Result<T, Status>,
-) -> Result<T, CommandError> {
-    let config = &settings.config;
+/// The server, with an access token of the operator key.
+pub(super) struct OperatorSession {
+    client: OperatorClient,
+    server: String,
+    output: OutputFormat,
+}
+
+impl OperatorSession {
+    /// Calls the server once.
+    pub async fn call<Q, M>(
+        &self,
+        request: Q,
+        call: impl AsyncFnOnce(OperatorClient, Q) -> Result<Response<M>, Status>,
+    ) -> Result<M, ClientError> {
+        let answer = call(self.client.clone(), request).await;
+        let answer = answer.map_err(|status| explain(&status, &self.server))?;
+        Ok(answer.into_inner())
+    }
+
+    /// The format of the output.
+    pub fn output(&self) -> OutputFormat {
+        self.output
+    }
+}
+
+/// Runs a command with a session at the server.
+pub(super) fn run_with(
+    options: ApiOptions,
+    command: impl AsyncFnOnce(&OperatorSession) -> Result<(), ClientError>,
+) -> Result<(), CommandError> {
+    let ApiOptions { output, settings } = options;
+    let settings = resolve(settings)?;
     for warning in &settings.unknown {
         eprintln!("sluice: {warning}");
     }
+    let config = &settings.config;
     let key = operator_key(config)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let server = config.server.to_string().trim_end_matches('/').to_owned();
         let channel = endpoint(config)?.connect_lazy();
-        let called = async { command(sign_in(channel, &key).await?).await };
-        called.await.map_err(|status| explain(config, &status))
+        let client = sign_in(channel, &key).await;
+        let session = client.map(|client| OperatorSession {
+            client,
+            server: server.clone(),
+            output,
+        });
+        let session = session.map_err(|status| explain(&status, &server));
+        let result = match session {
+            Ok(session) => command(&session).await,
+            Err(error) => Err(error),
+        };
+        result.map_err(CommandError::Client)
     })
 }
 
@@ -104,25 +154,21 @@ async fn sign_in(channel: Channel, key: &Secret) -> Result<OperatorClient, Statu
     ))
 }
 
-/// The error of a call, with the setting or the argument that it concerns.
-fn explain(config: &OperatorConfig, status: &Status) -> CommandError {
+/// The error of a call. What the remedy of other clients would be, is a setting here.
+fn explain(status: &Status, server: &str) -> ClientError {
     let reason = status.get_details_error_info().map(|info| info.reason);
-    match (status.code(), reason.as_deref()) {
-        (_, Some("API_KEY_INVALID")) => CommandError::Usage(
-            "SLUICE_OPERATOR_KEY must be an operator key that is neither revoked nor expired"
-                .to_owned(),
+    match reason.as_deref() {
+        Some("API_KEY_INVALID") => ClientError::new(
+            ExitClass::Denied,
+            "SLUICE_OPERATOR_KEY must be an operator key that is neither revoked nor expired",
         ),
-        (_, Some("SCOPE_MISSING")) => CommandError::Usage(format!(
-            "SLUICE_OPERATOR_KEY must have the scope of this command: {}",
-            status.message()
-        )),
-        (Code::InvalidArgument, Some(_)) => CommandError::Usage(status.message().to_owned()),
-        (_, Some(_)) => anyhow::anyhow!("{}", status.message().to_owned()).into(),
-        (_, None) => anyhow::anyhow!(
-            "cannot call {} (SLUICE_SERVER): {}",
-            config.server,
-            status.message()
-        )
-        .into(),
+        Some("SCOPE_MISSING") => ClientError::new(
+            ExitClass::Denied,
+            format!(
+                "SLUICE_OPERATOR_KEY must have the scope of this command: {}",
+                status.message()
+            ),
+        ),
+        _ => ClientError::of_call(status, server),
     }
 }

@@ -1,52 +1,13 @@
 //! The tables that commands for operators print.
 
-use prost_types::Timestamp;
+use crate::{
+    client::{Table, label, or_dash, time},
+    proto::v1 as pb,
+};
 
-use crate::proto::v1 as pb;
-
-/// A message as a row of a table.
-pub(super) trait TableRow {
-    /// The headings of the columns.
-    const HEADINGS: &'static [&'static str];
-
-    /// The cells, one for each heading.
-    fn cells(&self) -> Vec<String>;
-}
-
-/// Prints rows in columns under their headings. An empty cell is a hyphen.
-pub(super) fn print_table<R: TableRow>(rows: &[R]) {
-    let headings = R::HEADINGS.iter().map(ToString::to_string).collect();
-    let mut table: Vec<Vec<String>> = vec![headings];
-    table.extend(rows.iter().map(TableRow::cells));
-    for cell in table.iter_mut().flatten().filter(|cell| cell.is_empty()) {
-        "-".clone_into(cell);
-    }
-
-    let width = |column: usize| {
-        let cells = table.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<_> = (0..R::HEADINGS.len()).map(width).collect();
-    for row in &table {
-        let cells = row.iter().zip(&widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:width$}  "))
-            .collect();
-        println!("{}", line.trim_end());
-    }
-}
-
-fn time(time: Option<&Timestamp>) -> String {
-    time.map(ToString::to_string).unwrap_or_default()
-}
-
-/// The name of an enum value without the prefix of its type.
-fn state(name: &str, prefix: &str) -> String {
-    name.trim_start_matches(prefix).to_owned()
-}
-
-impl TableRow for pb::OperatorKey {
-    const HEADINGS: &'static [&'static str] = &[
+/// Operator keys.
+pub(super) fn keys(keys: &[pb::OperatorKey]) -> Table {
+    let header = [
         "ID",
         "NAME",
         "STATE",
@@ -57,24 +18,25 @@ impl TableRow for pb::OperatorKey {
         "LAST USED",
         "CREATOR",
     ];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.id.clone(),
-            self.display_name.clone(),
-            state(self.state().as_str_name(), "OPERATOR_KEY_STATE_"),
-            self.scopes.join(","),
-            self.node_id.clone(),
-            time(self.create_time.as_ref()),
-            time(self.expire_time.as_ref()),
-            time(self.last_used_time.as_ref()),
-            self.creator_key_id.clone(),
+    let rows = keys.iter().map(|key| {
+        [
+            key.id.clone(),
+            key.display_name.clone(),
+            label(key.state().as_str_name(), "OPERATOR_KEY_STATE_"),
+            key.scopes.join(","),
+            or_dash(&key.node_id),
+            time(key.create_time),
+            time(key.expire_time),
+            time(key.last_used_time),
+            or_dash(&key.creator_key_id),
         ]
-    }
+    });
+    Table::new(header, rows)
 }
 
-impl TableRow for pb::UserAccount {
-    const HEADINGS: &'static [&'static str] = &[
+/// Accounts of users.
+pub(super) fn users(users: &[pb::UserAccount]) -> Table {
+    let header = [
         "ID",
         "EMAIL",
         "NAME",
@@ -84,38 +46,39 @@ impl TableRow for pb::UserAccount {
         "PROJECTS",
         "LIVE",
     ];
-
-    fn cells(&self) -> Vec<String> {
-        let user = self.user.clone().unwrap_or_default();
-        vec![
+    let rows = users.iter().map(|account| {
+        let user = account.user.clone().unwrap_or_default();
+        [
             user.id,
             user.email,
             user.display_name,
-            state(self.state().as_str_name(), "USER_STATE_"),
-            time(user.create_time.as_ref()),
-            time(self.suspend_time.as_ref()),
-            self.project_count.to_string(),
-            self.live_stream_count.to_string(),
+            label(account.state().as_str_name(), "USER_STATE_"),
+            time(user.create_time),
+            time(account.suspend_time),
+            account.project_count.to_string(),
+            account.live_stream_count.to_string(),
         ]
-    }
+    });
+    Table::new(header, rows)
 }
 
-impl TableRow for pb::Node {
-    const HEADINGS: &'static [&'static str] = &["NODE", "BOOT", "BOOTED", "LAST REPORT", "LIVE"];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.node_id.clone(),
-            self.boot_id.clone(),
-            time(self.boot_time.as_ref()),
-            time(self.last_report_time.as_ref()),
-            self.live_stream_count.to_string(),
+/// Media servers.
+pub(super) fn nodes(nodes: &[pb::Node]) -> Table {
+    let rows = nodes.iter().map(|node| {
+        [
+            node.node_id.clone(),
+            or_dash(&node.boot_id),
+            time(node.boot_time),
+            time(node.last_report_time),
+            node.live_stream_count.to_string(),
         ]
-    }
+    });
+    Table::new(["NODE", "BOOT", "BOOTED", "LAST REPORT", "LIVE"], rows)
 }
 
-impl TableRow for pb::Worker {
-    const HEADINGS: &'static [&'static str] = &[
+/// Relay workers.
+pub(super) fn workers(workers: &[pb::Worker]) -> Table {
+    let header = [
         "WORKER",
         "NODE",
         "RELAYS",
@@ -124,22 +87,23 @@ impl TableRow for pb::Worker {
         "LAST CLAIM",
         "KEY",
     ];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.worker_id.clone(),
-            self.node_id.clone(),
-            self.relay_count.to_string(),
-            self.capacity.to_string(),
-            time(self.create_time.as_ref()),
-            time(self.last_claim_time.as_ref()),
-            self.operator_key_id.clone(),
+    let rows = workers.iter().map(|worker| {
+        [
+            worker.worker_id.clone(),
+            or_dash(&worker.node_id),
+            worker.relay_count.to_string(),
+            worker.capacity.to_string(),
+            time(worker.create_time),
+            time(worker.last_claim_time),
+            or_dash(&worker.operator_key_id),
         ]
-    }
+    });
+    Table::new(header, rows)
 }
 
-impl TableRow for pb::LiveStream {
-    const HEADINGS: &'static [&'static str] = &[
+/// Streams that have not ended.
+pub(super) fn live_streams(streams: &[pb::LiveStream]) -> Table {
+    let header = [
         "STREAM",
         "USER",
         "PROJECT",
@@ -148,23 +112,24 @@ impl TableRow for pb::LiveStream {
         "LAST SEEN",
         "RELAYS",
     ];
-
-    fn cells(&self) -> Vec<String> {
-        let stream = self.stream.clone().unwrap_or_default();
-        vec![
+    let rows = streams.iter().map(|live| {
+        let stream = live.stream.clone().unwrap_or_default();
+        [
             stream.id,
-            self.user_id.clone(),
-            self.project_display_name.clone(),
-            stream.publisher.unwrap_or_default().node_id,
-            time(stream.create_time.as_ref()),
-            time(stream.last_seen_time.as_ref()),
-            self.relay_count.to_string(),
+            live.user_id.clone(),
+            live.project_display_name.clone(),
+            or_dash(&stream.publisher.unwrap_or_default().node_id),
+            time(stream.create_time),
+            time(stream.last_seen_time),
+            live.relay_count.to_string(),
         ]
-    }
+    });
+    Table::new(header, rows)
 }
 
-impl TableRow for pb::OperatorAuditEvent {
-    const HEADINGS: &'static [&'static str] = &[
+/// Audit events of all users and operator keys.
+pub(super) fn audit_events(events: &[pb::OperatorAuditEvent]) -> Table {
+    let header = [
         "TIME",
         "ACTION",
         "RESULT",
@@ -173,21 +138,21 @@ impl TableRow for pb::OperatorAuditEvent {
         "OPERATOR KEY",
         "ADDRESS",
     ];
-
-    fn cells(&self) -> Vec<String> {
-        let event = self.event.clone().unwrap_or_default();
-        let key = match self.operator_key_display_name.as_str() {
-            "" => String::new(),
+    let rows = events.iter().map(|audited| {
+        let event = audited.event.clone().unwrap_or_default();
+        let key = match audited.operator_key_display_name.as_str() {
+            "" => "-".to_owned(),
             name => format!("{name} ({})", event.api_key_id),
         };
-        vec![
-            time(event.create_time.as_ref()),
+        [
+            time(event.create_time),
             event.action,
             event.result,
-            self.user_id.clone(),
-            event.resource_id,
+            or_dash(&audited.user_id),
+            or_dash(&event.resource_id),
             key,
-            event.peer_address,
+            or_dash(&event.peer_address),
         ]
-    }
+    });
+    Table::new(header, rows)
 }

@@ -158,6 +158,7 @@ fn set_counts(counts: &ResourceCounts) {
     }
     SERVER.workers.set(counts.workers);
     SERVER.leases.set(counts.leases);
+    SERVER.suspended_users.set(counts.suspended_users);
     SERVER.mail_waiting.set(counts.mail_waiting);
     SERVER.mail_age.set(counts.mail_age.as_secs_f64());
 }

@@ -13,6 +13,8 @@ pub struct ResourceCounts {
     pub leases: i64,
     /// Workers that hold a lease.
     pub workers: i64,
+    /// Suspended accounts that are not being deleted.
+    pub suspended_users: i64,
     /// E-mail messages in the queue.
     pub mail_waiting: i64,
     /// The age of the oldest of them.
@@ -20,7 +22,8 @@ pub struct ResourceCounts {
 }
 
 impl ResourceCounts {
-    /// Counts the resources. The cost does not depend on the number of ended streams.
+    /// Counts the resources. The cost does not depend on the number of ended streams, nor
+    /// on that of active accounts.
     pub async fn load(database: &Database, now: Time) -> Result<Self> {
         let rows: Vec<(String, String, i64)> = fetch_all!(
             database.reader(),
@@ -43,6 +46,10 @@ impl ResourceCounts {
                  from relays
                  where lease_id is not null and lease_expire_time > $1
                  union all
+                 select 'suspended', '', count(*)
+                 from users
+                 where suspend_time is not null and delete_time is null
+                 union all
                  select 'message', '', count(*)
                  from outbox",
             [now]
@@ -60,6 +67,7 @@ impl ResourceCounts {
                 "relay" => counts.relays.push((name, count)),
                 "lease" => counts.leases = count,
                 "worker" => counts.workers = count,
+                "suspended" => counts.suspended_users = count,
                 _ => counts.mail_waiting = count,
             }
         }

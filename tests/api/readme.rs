@@ -5,7 +5,7 @@ use std::{env, fs, path::Path, process::Output};
 use rstest::rstest;
 use tokio::process::Command;
 
-use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase, tool};
+use crate::harness::{Engine, Pooled, Postgres, Process, Sqlite, TestDatabase, tool};
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -46,8 +46,50 @@ const SHORT_TIMEOUTS: [(&str, &str); 4] = [
     ("SLUICE_REAP_INTERVAL", "10ms"),
 ];
 
-/// Waits before each command for twice the heartbeat timeout above: 70 seconds by default.
-const TYPE_SLOWLY: &str = "trap 'sleep 0.7' DEBUG";
+/// The pause before each command, in seconds: twice the heartbeat timeout above.
+const SHORT_PAUSE: f64 = 0.7;
+
+/// The heartbeat timeout of a server without settings, in seconds.
+const HEARTBEAT_TIMEOUT: f64 = 35.0;
+
+/// How slowly a user types.
+struct Typing {
+    /// The pause before each command, in seconds.
+    pause: f64,
+    /// The settings of the server: its timeouts are shorter than the pause.
+    settings: &'static [(&'static str, &'static str)],
+}
+
+impl Typing {
+    /// With short pauses and timeouts. With `SLUICE_TEST_PAUSE`, that many seconds, and a server
+    /// with the default timeouts.
+    fn slow() -> Self {
+        let Ok(pause) = env::var("SLUICE_TEST_PAUSE") else {
+            return Self {
+                pause: SHORT_PAUSE,
+                settings: &SHORT_TIMEOUTS,
+            };
+        };
+        let pause: f64 = pause
+            .parse()
+            .expect("SLUICE_TEST_PAUSE is a number of seconds");
+        assert!(
+            pause > HEARTBEAT_TIMEOUT,
+            "SLUICE_TEST_PAUSE must be more than the heartbeat timeout, {HEARTBEAT_TIMEOUT} s"
+        );
+        Self {
+            pause,
+            settings: &[],
+        }
+    }
+
+    /// The line of a shell script that pauses before each command after it, and says so.
+    fn preparation(&self) -> String {
+        let pause = self.pause;
+        let say = format!("echo \"pause of {pause} s after $SECONDS s\" >&3");
+        format!("exec 3>&1; trap '{say}; sleep {pause}' DEBUG")
+    }
+}
 
 /// Runs the README's commands in a shell against a server; returns their output.
 async fn run_commands(
@@ -74,6 +116,12 @@ async fn run_commands(
     let settings = match engine {
         Sqlite => String::new(),
         Postgres => env_file_line(&database.url),
+        Pooled => {
+            let [(_, url), (pooler, mode)] = database.settings()[..] else {
+                panic!("a pooled database has a URL and a pooler");
+            };
+            format!("{}\n{pooler}={mode}\n", env_file_line(url))
+        }
     };
     fs::write(&env_file, settings).unwrap();
     let output = Command::new("bash")
@@ -112,7 +160,7 @@ async fn run_commands(
 #[rstest]
 #[tokio::test]
 async fn the_readme_commands_work_in_order_and_a_second_time(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
     let program = Process::serve(&database, &[]);
@@ -126,10 +174,12 @@ async fn the_readme_commands_work_in_order_and_a_second_time(
 #[tokio::test]
 async fn the_readme_commands_work_when_typed_slowly(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
-    let program = Process::serve(&database, &SHORT_TIMEOUTS);
+    let typing = Typing::slow();
+    let program = Process::serve(&database, typing.settings);
     program.channel().await;
 
-    let stdout = run_commands(&database, engine, &program, TYPE_SLOWLY).await;
+    let stdout = run_commands(&database, engine, &program, &typing.preparation()).await;
+    println!("{stdout}");
 
     // The server noticed the silence: in the table of `stream list`, and in the line of `watch`.
     assert!(stdout.contains("  RECONNECTING  "), "{stdout}");
@@ -168,7 +218,7 @@ async fn grpcurl_shows_the_details_of_an_error() {
 #[rstest]
 #[tokio::test]
 async fn a_python_client_generated_from_the_proto_files_runs_the_same_scenario(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
     let stubs = tempfile::tempdir().unwrap();

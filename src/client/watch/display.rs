@@ -7,7 +7,7 @@ use super::{
         output::{json, print_line},
     },
     feed::Update,
-    lines::lines,
+    lines::Lines,
     screen::{Screen, frame_lines},
     view::View,
 };
@@ -16,8 +16,8 @@ use super::{
 pub(super) enum Display {
     /// On the terminal, in place.
     Screen(Screen),
-    /// A line for each change. It has the time of the newest refusal that was printed.
-    Lines(Option<prost_types::Timestamp>),
+    /// A line for each change.
+    Lines(Lines),
     /// A line with each message, as JSON.
     Json,
 }
@@ -28,7 +28,7 @@ impl Display {
         let can_redraw = Term::stdout().is_term() && !console::is_dumb();
         Ok(match output {
             OutputFormat::Json => Self::Json,
-            OutputFormat::Table if is_plain || !can_redraw => Self::Lines(None),
+            OutputFormat::Table if is_plain || !can_redraw => Self::Lines(Lines::default()),
             OutputFormat::Table => Self::Screen(Screen::open()?),
         })
     }
@@ -37,8 +37,8 @@ impl Display {
     pub fn show(&mut self, update: &Update, view: &View) -> Result<(), ClientError> {
         match (self, update) {
             (Self::Screen(screen), _) => Ok(screen.draw(view)?),
-            (Self::Lines(last_refusal), update) => {
-                let lines = lines(update, view, last_refusal);
+            (Self::Lines(lines), update) => {
+                let lines = lines.of(update, view);
                 lines.iter().try_for_each(|line| print_line(line))
             }
             (Self::Json, Update::Message(message)) => print_line(&json(&**message, false)?),
@@ -46,7 +46,7 @@ impl Display {
                 eprintln!("sluice: interrupted: {sentence}");
                 Ok(())
             }
-            (Self::Json, Update::Statistics(..) | Update::Refusals(_)) => Ok(()),
+            (Self::Json, Update::Started | Update::EarlierRefusals(_)) => Ok(()),
         }
     }
 

@@ -1,7 +1,6 @@
-//! What a watch shows, from two sources: WatchProject for changes, and polls for what is no change
-//! of a project (statistics, refusals).
+//! What a watch shows: the changes, refusals, issues and statistics of WatchProjects.
 
-use std::{cell::RefCell, convert::Infallible, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use tokio::{
     sync::mpsc::Sender,
@@ -11,9 +10,8 @@ use tonic::{Code, Status};
 
 use super::super::{
     error::{ClientError, ExitClass},
-    refusals, relays,
+    refusals,
     session::{Session, is_refused_token},
-    streams,
 };
 use crate::{backoff::Backoff, proto::v1 as pb};
 
@@ -24,19 +22,26 @@ const RECONNECT_BACKOFF: Backoff =
 /// the connection is taken for broken.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 
-/// The number of refusals that are shown.
-const REFUSALS: i32 = 5;
+/// The number of earlier refusals that are read at the start and after an interruption.
+const EARLIER_REFUSALS: i32 = 5;
 
 /// Something to show.
 pub(super) enum Update {
+    /// The watch begins, or goes on. The server sends the present issues, if there are any.
+    Started,
     /// A message of the watch.
-    Message(Box<pb::WatchProjectResponse>),
+    Message(Box<pb::WatchProjectsResponse>),
     /// The watch was interrupted, and goes on after the delay.
     Interrupted { sentence: String, delay: Duration },
-    /// The statistics of the current stream and its relays.
-    Statistics(Box<pb::Stream>, Vec<pb::Relay>),
-    /// The last refusals, newest first.
-    Refusals(Vec<pb::Refusal>),
+    /// Refusals that may be older than those of the watch, newest first.
+    EarlierRefusals(Vec<pb::Refusal>),
+}
+
+/// What a watch has besides the changes.
+#[derive(Clone, Copy)]
+pub(super) struct Extras {
+    pub statistics: bool,
+    pub earlier_refusals: bool,
 }
 
 /// Watches a project after a revision. An interrupted watch goes on after the last revision
@@ -45,6 +50,7 @@ pub(super) async fn follow(
     session: &Session,
     project_id: &str,
     mut revision: i64,
+    extras: Extras,
     updates: &Sender<Update>,
 ) -> Result<Infallible, ClientError> {
     let (mut failures, mut refused) = (0, None);
@@ -55,23 +61,20 @@ pub(super) async fn follow(
             Err(error) if error.exit_code() == ExitClass::Unavailable as u8 => error,
             Err(error) => return Err(error),
             Ok((mut api, token)) => {
-                let request = pb::WatchProjectRequest {
-                    project_id: project_id.to_owned(),
-                    after_revision: revision,
-                };
-                let status = match api.stream.watch_project(request).await {
+                let request = request(project_id, revision, extras);
+                let status = match api.stream.watch_projects(request).await {
                     Ok(messages) => {
                         (failures, was_refused) = (0, false);
+                        send(updates, Update::Started).await;
+                        if extras.earlier_refusals {
+                            send_earlier_refusals(session, project_id, updates).await;
+                        }
                         forward(messages.into_inner(), &mut revision, updates).await
                     }
                     Err(status) => status,
                 };
                 if is_refused_token(&status) && !was_refused {
                     (refused, was_refused) = (token, true);
-                    continue;
-                }
-                if status.code() == Code::OutOfRange {
-                    revision = 0;
                     continue;
                 }
                 let error = session.error(&status);
@@ -89,16 +92,43 @@ pub(super) async fn follow(
     }
 }
 
+fn request(project_id: &str, after_revision: i64, extras: Extras) -> pb::WatchProjectsRequest {
+    pb::WatchProjectsRequest {
+        projects: vec![pb::WatchedProject {
+            project_id: project_id.to_owned(),
+            after_revision,
+        }],
+        with_stats: extras.statistics,
+    }
+}
+
+/// Sends refusals from before the watch, which itself begins with those of the last minute. A
+/// failed read is left out: the watch reports what is wrong.
+async fn send_earlier_refusals(session: &Session, project_id: &str, updates: &Sender<Update>) {
+    let page = refusals::page(
+        session,
+        project_id.to_owned(),
+        EARLIER_REFUSALS,
+        String::new(),
+    );
+    if let Ok(page) = page.await {
+        send(updates, Update::EarlierRefusals(page.refusals)).await;
+    }
+}
+
 /// Forwards messages until the watch ends; returns why it ended.
 async fn forward(
-    mut messages: tonic::Streaming<pb::WatchProjectResponse>,
+    mut messages: tonic::Streaming<pb::WatchProjectsResponse>,
     revision: &mut i64,
     updates: &Sender<Update>,
 ) -> Status {
     loop {
         match timeout(MAX_SILENCE, messages.message()).await {
             Ok(Ok(Some(message))) => {
-                *revision = message.revision;
+                // Heartbeats have no project, and so no revision.
+                if !message.project_id.is_empty() {
+                    *revision = message.revision;
+                }
                 send(updates, Update::Message(Box::new(message))).await;
             }
             Ok(Ok(None)) => return Status::unavailable("the watch has ended"),
@@ -120,31 +150,6 @@ fn is_temporary(status: &Status) -> bool {
             | Code::ResourceExhausted
             | Code::Unknown
     )
-}
-
-/// Reads, at this interval, what WatchProject does not send. A failed read is left out: the watch
-/// reports what is wrong.
-pub(super) async fn poll(
-    session: &Session,
-    project_id: &str,
-    stream_id: &RefCell<Option<String>>,
-    interval: Duration,
-    updates: &Sender<Update>,
-) -> Infallible {
-    loop {
-        let page = refusals::page(session, project_id.to_owned(), REFUSALS, String::new());
-        if let Ok(page) = page.await {
-            send(updates, Update::Refusals(page.refusals)).await;
-        }
-        let current = stream_id.borrow().clone();
-        if let Some(stream_id) = current
-            && let Ok(stream) = streams::get(session, stream_id.clone()).await
-            && let Ok(answer) = relays::list(session, stream_id).await
-        {
-            send(updates, Update::Statistics(Box::new(stream), answer.relays)).await;
-        }
-        sleep(interval).await;
-    }
 }
 
 /// Nobody receives only after the command has ended.

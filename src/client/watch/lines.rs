@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use super::{
     super::{
         output::printable,
@@ -8,30 +10,64 @@ use super::{
     feed::Update,
     view::View,
 };
-use crate::proto::v1::{self as pb, watch_project_response::Event};
+use crate::proto::v1::{self as pb, watch_projects_response::Event};
 
-/// The lines that tell what an update has changed. `view` is the state after it; `last_refusal`
-/// is the newest refusal that was told.
-pub(super) fn lines(
-    update: &Update,
-    view: &View,
-    last_refusal: &mut Option<prost_types::Timestamp>,
-) -> Vec<String> {
-    let lines = match update {
-        Update::Interrupted { sentence, delay } => {
-            let seconds = delay.as_secs_f64();
-            vec![format!(
-                "- interrupted: {sentence}; next attempt in {seconds:.1} s"
-            )]
-        }
-        Update::Statistics(..) => Vec::new(),
-        Update::Refusals(refusals) => refusal_lines(refusals, last_refusal),
-        Update::Message(message) => message_lines(message, view),
-    };
-    lines.into_iter().map(printable).collect()
+/// Refusals that are remembered. The server sends those of the last minute again after an
+/// interruption.
+const MAX_TOLD: usize = 1000;
+
+/// The lines that tell what updates have changed.
+#[derive(Default)]
+pub(super) struct Lines {
+    /// The refusals that were told, oldest first.
+    told: VecDeque<pb::Refusal>,
 }
 
-fn message_lines(message: &pb::WatchProjectResponse, view: &View) -> Vec<String> {
+impl Lines {
+    /// The lines of an update. `view` is the state after it.
+    pub fn of(&mut self, update: &Update, view: &View) -> Vec<String> {
+        let lines = match update {
+            Update::Started => Vec::new(),
+            Update::Interrupted { sentence, delay } => {
+                let seconds = delay.as_secs_f64();
+                vec![format!(
+                    "- interrupted: {sentence}; next attempt in {seconds:.1} s"
+                )]
+            }
+            Update::EarlierRefusals(refusals) => {
+                let lines = refusals.iter().rev();
+                lines.filter_map(|one| self.refusal_line(one)).collect()
+            }
+            Update::Message(message) => match &message.event {
+                Some(Event::PublisherRefused(refusal)) => {
+                    self.refusal_line(refusal).into_iter().collect()
+                }
+                _ => message_lines(message, view),
+            },
+        };
+        lines.into_iter().map(printable).collect()
+    }
+
+    /// The line of a refusal, unless it was told already.
+    fn refusal_line(&mut self, refusal: &pb::Refusal) -> Option<String> {
+        if self.told.contains(refusal) {
+            return None;
+        }
+        if self.told.len() == MAX_TOLD {
+            self.told.pop_front();
+        }
+        self.told.push_back(refusal.clone());
+        Some(format!(
+            "{} refused {} node {} publisher {}",
+            time(refusal.create_time),
+            refusals::reason(refusal),
+            or_dash(&refusal.node_id),
+            or_dash(&refusal.peer_prefix)
+        ))
+    }
+}
+
+fn message_lines(message: &pb::WatchProjectsResponse, view: &View) -> Vec<String> {
     let at = format!(
         "{} revision {}",
         time(message.create_time),
@@ -41,8 +77,12 @@ fn message_lines(message: &pb::WatchProjectResponse, view: &View) -> Vec<String>
         return Vec::new();
     };
     match event {
-        Event::Heartbeat(_) => Vec::new(),
+        Event::Heartbeat(_) | Event::Stats(_) | Event::PublisherRefused(_) => Vec::new(),
+        // Without a project, it follows those of all projects, which are one here.
+        Event::Synced(_) if message.project_id.is_empty() => Vec::new(),
         Event::Synced(_) => vec![format!("{at} synced")],
+        Event::Resync(_) => vec![format!("{at} resync: older changes have been deleted")],
+        Event::IssuesChanged(change) => issue_lines(&at, change, view),
         Event::Snapshot(snapshot) => {
             let mut lines = vec![format!("{at} project {}", project(&view.project))];
             let destinations = snapshot.destinations.iter();
@@ -64,33 +104,31 @@ fn message_lines(message: &pb::WatchProjectResponse, view: &View) -> Vec<String>
     }
 }
 
-/// The refusals that were not told yet, oldest first.
-fn refusal_lines(
-    refusals: &[pb::Refusal],
-    last: &mut Option<prost_types::Timestamp>,
-) -> Vec<String> {
-    let is_later = |one: &prost_types::Timestamp, other: &prost_types::Timestamp| {
-        (one.seconds, one.nanos) > (other.seconds, other.nanos)
-    };
-    let is_new = |refusal: &&pb::Refusal| match (&refusal.create_time, &*last) {
-        (Some(time), Some(last)) => is_later(time, last),
-        _ => true,
-    };
-    let new: Vec<_> = refusals.iter().take_while(is_new).collect();
-    let line = |refusal: &&pb::Refusal| {
-        format!(
-            "{} refused {} node {} publisher {}",
-            time(refusal.create_time),
-            refusals::reason(refusal),
-            or_dash(&refusal.node_id),
-            or_dash(&refusal.peer_prefix)
-        )
-    };
-    let lines = new.iter().rev().map(line).collect();
-    if let Some(newest) = refusals.first() {
-        *last = newest.create_time;
+/// The present issues; one line if there are none any more.
+fn issue_lines(at: &str, change: &pb::IssuesChanged, view: &View) -> Vec<String> {
+    match change.issues.as_slice() {
+        [] => vec![format!("{at} no issues")],
+        issues => {
+            let lines = issues.iter().map(|issue| issue_text(issue, view));
+            lines.map(|text| format!("{at} issue {text}")).collect()
+        }
     }
-    lines
+}
+
+/// An issue with its severity, its destination if it is that of a relay, and its beginning.
+pub(super) fn issue_text(issue: &pb::Issue, view: &View) -> String {
+    let severity = label(issue.severity().as_str_name(), "ISSUE_SEVERITY_");
+    let code = label(issue.code().as_str_name(), "ISSUE_CODE_");
+    let mut text = format!("{severity} {code}");
+    if !issue.destination_id.is_empty() {
+        let name = view.destination_name(&issue.destination_id);
+        text = format!("{text} {name:?}");
+    }
+    text = format!("{text} since {}", time(issue.since));
+    match issue.detail.as_str() {
+        "" => text,
+        detail => format!("{text}: {detail}"),
+    }
 }
 
 fn project(project: &pb::Project) -> String {

@@ -1,4 +1,4 @@
-use std::{cell::RefCell, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 use tokio::{
@@ -16,7 +16,7 @@ use super::{
         session::Session,
     },
     display::Display,
-    feed::{follow, poll},
+    feed::{Extras, follow},
     view::View,
 };
 
@@ -40,9 +40,6 @@ pub struct Watch {
     /// Print a line for each change, as without a terminal.
     #[arg(long)]
     plain: bool,
-    /// How often bit rates and refusals are read.
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
-    interval: Duration,
     #[command(flatten)]
     options: ClientOptions,
 }
@@ -69,13 +66,21 @@ async fn show(
     display: &mut Display,
     view: &mut View,
 ) -> Result<(), ClientError> {
-    let stream_id = RefCell::new(None);
     let (sender, mut updates) = mpsc::channel(QUEUE);
-    let following = follow(session, project_id, arguments.after_revision, &sender);
-    let pause = arguments.interval.max(Duration::from_millis(100));
-    let polling = poll(session, project_id, &stream_id, pause, &sender);
-    pin!(following, polling);
-    let polls = !arguments.once && session.output() == OutputFormat::Table;
+    // A line tells of a change, so that only a screen and a program have use for statistics.
+    let has_statistics = matches!(display, Display::Screen(_) | Display::Json);
+    let extras = Extras {
+        statistics: has_statistics && !arguments.once,
+        earlier_refusals: session.output() == OutputFormat::Table && !arguments.once,
+    };
+    let following = follow(
+        session,
+        project_id,
+        arguments.after_revision,
+        extras,
+        &sender,
+    );
+    pin!(following);
 
     let mut redraws = interval(REDRAW_INTERVAL);
     redraws.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -87,7 +92,6 @@ async fn show(
             () = ends.received() => return Ok(()),
             Some(update) = updates.recv() => {
                 view.apply(&update);
-                *stream_id.borrow_mut() = view.current_stream_id();
                 display.show(&update, view)?;
                 if view.is_deleted || (arguments.once && view.is_synced) {
                     return Ok(());
@@ -104,7 +108,6 @@ async fn show(
                     false => ended.map(|never| match never {}),
                 };
             }
-            never = &mut polling, if polls => match never {},
             _ = redraws.tick() => display.redraw(view)?,
             _ = resized.recv() => display.redraw(view)?,
         }

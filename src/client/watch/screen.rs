@@ -14,9 +14,10 @@ use super::{
         streams::{STATE, end_reason, video},
         text::{bitrate, bytes, label, or_dash, time},
     },
+    lines::issue_text,
     view::View,
 };
-use crate::proto::v1::{self as pb, StreamState};
+use crate::proto::v1::{self as pb, IssueSeverity, StreamState};
 
 const ENTER_ALTERNATE_SCREEN: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE_ALTERNATE_SCREEN: &str = "\x1b[?25h\x1b[?1049l";
@@ -76,6 +77,7 @@ pub(super) fn frame_lines(view: &View) -> Vec<String> {
         lines.push(style(format!("interrupted: {sentence}")).red().to_string());
     }
     lines.extend(stream_lines(view));
+    lines.extend(view.issues.iter().map(|issue| issue_line(issue, view)));
     if !view.destinations.is_empty() {
         lines.push(String::new());
         lines.extend(destination_table(view).lines());
@@ -85,6 +87,15 @@ pub(super) fn frame_lines(view: &View) -> Vec<String> {
         lines.extend(refusal_table(view).lines());
     }
     lines
+}
+
+fn issue_line(issue: &pb::Issue, view: &View) -> String {
+    let text = style(printable(issue_text(issue, view)));
+    let text = match issue.severity() {
+        IssueSeverity::Error => text.red(),
+        _ => text.yellow(),
+    };
+    text.to_string()
 }
 
 fn heading(view: &View) -> String {

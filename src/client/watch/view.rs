@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 
 use super::feed::Update;
-use crate::proto::v1::{self as pb, StreamState, watch_project_response::Event};
+use crate::proto::v1::{self as pb, watch_projects_response::Event};
+
+/// The number of refusals that are shown.
+const MAX_REFUSALS: usize = 5;
 
 /// A project as the updates so far describe it.
 #[derive(Default)]
@@ -21,6 +24,8 @@ pub(super) struct View {
     pub relays: BTreeMap<String, pb::Relay>,
     /// Newest first.
     pub refusals: Vec<pb::Refusal>,
+    /// The present issues of the stream and its relays.
+    pub issues: Vec<pb::Issue>,
 }
 
 impl View {
@@ -28,22 +33,18 @@ impl View {
     pub fn apply(&mut self, update: &Update) {
         match update {
             Update::Interrupted { sentence, .. } => self.interruption = Some(sentence.clone()),
-            Update::Refusals(refusals) => self.refusals.clone_from(refusals),
-            Update::Statistics(stream, relays) => self.apply_statistics(stream, relays),
+            Update::Started => self.issues.clear(),
+            Update::EarlierRefusals(refusals) => refusals.iter().for_each(|one| self.refused(one)),
             Update::Message(message) => {
                 self.interruption = None;
-                self.revision = message.revision;
+                if !message.project_id.is_empty() {
+                    self.revision = message.revision;
+                }
                 if let Some(event) = &message.event {
                     self.apply_event(event);
                 }
             }
         }
-    }
-
-    /// The id of the stream, if it has not ended.
-    pub fn current_stream_id(&self) -> Option<String> {
-        let stream = self.stream.as_ref()?;
-        (stream.state() != StreamState::Ended).then(|| stream.id.clone())
     }
 
     /// The name of a destination, or its id if it is not known.
@@ -68,6 +69,11 @@ impl View {
             }
             Event::Synced(_) => self.is_synced = true,
             Event::Heartbeat(_) => {}
+            // A snapshot follows.
+            Event::Resync(_) => self.issues.clear(),
+            Event::PublisherRefused(refusal) => self.refused(refusal),
+            Event::IssuesChanged(change) => self.issues.clone_from(&change.issues),
+            Event::Stats(stats) => self.apply_statistics(stats),
             Event::ProjectUpdated(project) => self.project = project.clone(),
             Event::DestinationChanged(change) => {
                 match &change.destination {
@@ -100,17 +106,27 @@ impl View {
         self.stream = Some(stream.clone());
     }
 
-    /// Statistics only: the watch has the states, in order.
-    fn apply_statistics(&mut self, stream: &pb::Stream, relays: &[pb::Relay]) {
-        let Some(current) = self
-            .stream
-            .as_mut()
-            .filter(|current| current.id == stream.id)
-        else {
+    /// Adds a refusal, unless it is there already.
+    fn refused(&mut self, refusal: &pb::Refusal) {
+        let time = |refusal: &pb::Refusal| {
+            let time = refusal.create_time.unwrap_or_default();
+            (time.seconds, time.nanos)
+        };
+        if !self.refusals.contains(refusal) {
+            let newer = self.refusals.iter();
+            let at = newer.take_while(|one| time(one) > time(refusal)).count();
+            self.refusals.insert(at, refusal.clone());
+            self.refusals.truncate(MAX_REFUSALS);
+        }
+    }
+
+    fn apply_statistics(&mut self, stats: &pb::ProjectStats) {
+        let stream = self.stream.as_mut();
+        let Some(current) = stream.filter(|current| current.id == stats.stream_id) else {
             return;
         };
-        current.stats.clone_from(&stream.stats);
-        for relay in relays {
+        current.stats.clone_from(&stats.stream);
+        for relay in &stats.relays {
             if let Some(shown) = self.relays.get_mut(&relay.destination_id) {
                 shown.bitrate_bps = relay.bitrate_bps;
                 shown.bytes_sent = relay.bytes_sent;

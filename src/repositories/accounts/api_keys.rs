@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::{revocations, session_rows};
 use crate::{
+    auth::{ApiKeySecret, Sealer},
     database::{Database, Transaction},
     domain::{
         ApiKey, ApiKeyId, AuditContext, CreateTimeRange, NewApiKey, Page, ProjectId, SessionId,
@@ -19,8 +20,8 @@ pub struct ApiKeys {
     database: Database,
 }
 
-/// The secret of a new key.
-#[derive(Debug)]
+/// The secret of a new key, of a user or an operator.
+#[derive(Debug, Clone)]
 pub struct NewSecret {
     /// Its hash.
     pub hash: Vec<u8>,
@@ -29,12 +30,47 @@ pub struct NewSecret {
 }
 
 /// A secret that a repetition of the request returns again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RepeatableSecret {
     /// The identity of the request.
     pub idempotency: IdempotencyKey,
     /// The secret, sealed. It is deleted with the request id.
     pub sealed: Vec<u8>,
+}
+
+impl NewSecret {
+    /// The secret of a key. With the identity of a request, a repetition returns it again.
+    pub fn new(
+        id: ApiKeyId,
+        secret: &ApiKeySecret,
+        idempotency: Option<IdempotencyKey>,
+        sealer: &Sealer,
+    ) -> Self {
+        let repeatable = idempotency.map(|idempotency| RepeatableSecret {
+            idempotency,
+            sealed: secret.seal(id, sealer),
+        });
+        Self {
+            hash: secret.hash(),
+            repeatable,
+        }
+    }
+
+    /// The identity of the request, if it has one.
+    pub fn idempotency(&self) -> Option<&IdempotencyKey> {
+        self.repeatable.as_ref().map(|secret| &secret.idempotency)
+    }
+
+    /// Stores the request with the key that it creates, and with the sealed secret, if the
+    /// request has an identity.
+    pub(super) async fn record(&self, tx: &mut Transaction, id: ApiKeyId, now: Time) -> Result<()> {
+        let Some(secret) = &self.repeatable else {
+            return Ok(());
+        };
+        let sealed = Some(secret.sealed.as_slice());
+        let request = &secret.idempotency;
+        request.record_with_secret(tx, id.uuid(), sealed, now).await
+    }
 }
 
 /// The columns of [`ApiKey`].
@@ -109,16 +145,7 @@ impl ApiKeys {
                         return Err(Error::not_found("project", *project_id));
                     }
                 }
-                if let Some(repeatable) = &secret.repeatable {
-                    let RepeatableSecret {
-                        idempotency,
-                        sealed,
-                    } = repeatable;
-                    let sealed = Some(sealed.as_slice());
-                    idempotency
-                        .record_with_secret(&mut tx, id.uuid(), sealed, now)
-                        .await?;
-                }
+                secret.record(&mut tx, id, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 created.project_ids.clone_from(&key.project_ids);
                 tx.commit(created).await

@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use super::revocations;
+use super::{NewSecret, revocations};
 use crate::{
     database::{Database, Transaction},
     domain::{
@@ -17,8 +17,8 @@ pub struct OperatorKeys {
     database: Database,
 }
 
-/// An operator key to create. Not `Debug`, because it contains the hash of a secret.
-#[derive(Clone)]
+/// An operator key to create.
+#[derive(Debug, Clone)]
 pub struct NewOperatorKey {
     /// The id.
     pub id: ApiKeyId,
@@ -30,10 +30,8 @@ pub struct NewOperatorKey {
     pub node_id: Option<NodeId>,
     /// When it expires, if ever.
     pub expire_time: Option<Time>,
-    /// The hash of the secret.
-    pub secret_hash: Vec<u8>,
-    /// The identity of the request, so that a repeated one creates no second key.
-    pub idempotency: Option<IdempotencyKey>,
+    /// Its secret. With the identity of the request, a repeated one creates no second key.
+    pub secret: NewSecret,
 }
 
 /// The columns of [`OperatorKey`].
@@ -72,7 +70,7 @@ impl OperatorKeys {
     ) -> Result<Created<OperatorKey>> {
         let insert = self.insert(key, audit, now);
         let get = |id: Uuid| self.get(id.into());
-        create_once(&self.database, key.idempotency.as_ref(), now, insert, get).await
+        create_once(&self.database, key.secret.idempotency(), now, insert, get).await
     }
 
     async fn insert(
@@ -84,9 +82,7 @@ impl OperatorKeys {
         self.database
             .transaction(|mut tx| async move {
                 require_creator(&mut tx, audit).await?;
-                if let Some(idempotency) = &key.idempotency {
-                    idempotency.record(&mut tx, key.id.uuid(), now).await?;
-                }
+                key.secret.record(&mut tx, key.id, now).await?;
                 let created: OperatorKey = fetch_one!(
                     tx,
                     concat!(
@@ -101,7 +97,7 @@ impl OperatorKeys {
                         key.id,
                         key.display_name.as_str(),
                         key.scopes.to_string(),
-                        &key.secret_hash,
+                        &key.secret.hash,
                         now,
                         key.expire_time,
                         key.node_id.as_ref().map(NodeId::as_str),
@@ -126,6 +122,12 @@ impl OperatorKeys {
             [id]
         )?
         .ok_or_else(|| Error::not_found("operator_key", id))
+    }
+
+    /// The sealed secret of the key that a request created; `None` for one whose secret was
+    /// derived.
+    pub async fn sealed_secret(&self, request: &IdempotencyKey) -> Result<Option<Vec<u8>>> {
+        request.find_secret(&self.database).await
     }
 
     /// The hash of the secret of a key.

@@ -6,11 +6,11 @@ use super::{
     service::AuthService,
 };
 use crate::{
-    auth::{ApiKeySecret, AssociatedData, Caller, Subject},
+    auth::{ApiKeySecret, Caller, Subject},
     domain::{ApiKeyId, UserId, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{IdempotencyKey, NewSecret, RepeatableSecret},
+    repositories::{IdempotencyKey, NewSecret},
     services::{
         fields::{Fields, read_field, read_idempotency},
         rpc::request_origin,
@@ -35,16 +35,7 @@ impl AuthService {
         let secret = ApiKeySecret::generate(id);
 
         let audit = audit.with_resource(id);
-        let new_secret = NewSecret {
-            hash: secret.hash(),
-            repeatable: idempotency.clone().map(|idempotency| RepeatableSecret {
-                idempotency,
-                sealed: self.sealer.seal(
-                    &AssociatedData::api_key_secret(id),
-                    secret.expose().as_bytes(),
-                ),
-            }),
-        };
+        let new_secret = NewSecret::new(id, &secret, idempotency.clone(), &self.sealer);
         let created = self
             .api_keys
             .create(id, user, &key, &new_secret, &audit, now())
@@ -74,8 +65,7 @@ impl AuthService {
         let Some((key, sealed)) = found else {
             return Ok(None);
         };
-        let associated_data = AssociatedData::api_key_secret(key.id);
-        let secret = self.sealer.open_text(&associated_data, &sealed)?;
+        let secret = ApiKeySecret::open(key.id, &sealed, &self.sealer)?;
         Ok(Some(pb::CreateApiKeyResponse {
             api_key: Some(key.into()),
             secret: secret.expose().to_owned(),

@@ -28,7 +28,7 @@ impl OperatorService {
         let (created, secret) = match self.keys.create(&key, &audit, now).await? {
             Created::New(created) => (created, secret),
             Created::Existing(created) => {
-                let request = key.idempotency.as_ref();
+                let request = key.secret.idempotency();
                 let secret = self.secret_again(created.id, request).await?;
                 (created, secret)
             }
@@ -88,12 +88,14 @@ impl OperatorService {
         id: ApiKeyId,
         request: Option<&IdempotencyKey>,
     ) -> Result<ApiKeySecret> {
+        let missing = || Error::internal(anyhow::anyhow!("the secret of {id} is not stored"));
+        let request = request.ok_or_else(missing)?;
+        if let Some(sealed) = self.keys.sealed_secret(request).await? {
+            return ApiKeySecret::open(id, &sealed, &self.sealer);
+        }
         let hash = self.keys.secret_hash(id).await?;
-        let request_id = request.map(|request| request.request_id);
-        let mut secrets = request_id
-            .into_iter()
-            .flat_map(|request_id| ApiKeySecret::derive(id, request_id, &self.sealer));
-        let secret = secrets.find(|secret| secret.hash() == hash);
-        secret.ok_or_else(|| Error::internal(anyhow::anyhow!("no sealing key derives {id}")))
+        let mut derived = ApiKeySecret::derived(id, request.request_id, &self.sealer);
+        let secret = derived.find(|secret| secret.hash() == hash);
+        secret.ok_or_else(missing)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     },
     error::Error,
     proto::v1 as pb,
-    repositories::NewOperatorKey,
+    repositories::{NewOperatorKey, NewSecret},
     services::{
         enums::read_filter,
         fields::{
@@ -30,8 +30,7 @@ pub(super) struct CreateOperatorKey {
 }
 
 impl CreateOperatorKey {
-    /// Reads the request of the key `creator`. The secret of a request that can be repeated is
-    /// derived, so that the repetition gets it again.
+    /// Reads the request of the key `creator`.
     pub fn read(
         message: pb::CreateOperatorKeyRequest,
         creator: ApiKeyId,
@@ -70,17 +69,14 @@ impl CreateOperatorKey {
                 let (owner, content) = (creator.uuid(), content.as_bytes());
                 idempotency_key(owner, request_id, "CreateOperatorKey", content, sealer)
             });
-            let derived = request_id
-                .and_then(|request_id| ApiKeySecret::derive(id, request_id, sealer).next());
-            let secret = derived.unwrap_or_else(|| ApiKeySecret::generate(id));
+            let secret = ApiKeySecret::generate(id);
             let key = NewOperatorKey {
                 id,
                 display_name,
                 scopes,
                 node_id,
                 expire_time,
-                secret_hash: secret.hash(),
-                idempotency,
+                secret: NewSecret::new(id, &secret, idempotency, sealer),
             };
             Some(Self { key, secret })
         })

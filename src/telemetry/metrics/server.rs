@@ -24,6 +24,8 @@ metrics! {
             gauges("sluice_relays", "Relays of streams that have not ended, by state.", &["state"]);
         workers: IntGauge = gauge("sluice_relay_workers", "Workers with leases of relays.");
         leases: IntGauge = gauge("sluice_relay_leases", "Leases of relays that have not expired.");
+        suspended_users: IntGauge =
+            gauge("sluice_suspended_users", "Accounts that an operator has suspended.");
         mail_waiting: IntGauge =
             gauge("sluice_mail_waiting", "E-mail messages that wait to be sent.");
         mail_age: Gauge = fraction(
@@ -105,7 +107,7 @@ metrics! {
             "sluice_publishes_refused_total",
             "Publishers refused, by the reason of the error.",
             "reason",
-            &["PUBLISH_CONFLICT", "STREAM_KEY_INVALID"],
+            &["PUBLISH_CONFLICT", "STREAM_KEY_INVALID", "ACCOUNT_SUSPENDED"],
         );
         changes: IntCounter = counter(
             "sluice_changes_total",

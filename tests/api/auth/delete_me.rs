@@ -7,7 +7,8 @@ use super::calls::{
 };
 use crate::{
     harness::{
-        Client, Engine, MediaServer, Postgres, Sqlite, TestServer, User, eventually, refused,
+        Client, Engine, MediaServer, Pooled, Postgres, Sqlite, TestServer, User, eventually,
+        refused,
     },
     project::fixtures::{ROWS_WITH_OWNERS_DATA, create_destination, youtube_destination},
 };
@@ -36,7 +37,7 @@ async fn live_project(server: &TestServer, user: &User) -> (pb::Stream, String) 
 #[rstest]
 #[tokio::test]
 async fn an_account_is_deleted_with_everything_that_belongs_to_it(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
@@ -96,7 +97,9 @@ async fn an_account_is_deleted_with_everything_that_belongs_to_it(
 /// The rows are deleted later. Nothing of the person is left in them meanwhile.
 #[rstest]
 #[tokio::test]
-async fn a_deleted_account_holds_nothing_of_its_person(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_deleted_account_holds_nothing_of_its_person(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let (ada, database) = (server.user().await, &server.database);
     new_session(&server, &ada).await;
@@ -122,7 +125,7 @@ async fn a_deleted_account_holds_nothing_of_its_person(#[values(Sqlite, Postgres
 #[rstest]
 #[tokio::test]
 async fn the_projects_of_a_deleted_account_lose_names_addresses_and_keys_before_their_rows(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, database) = (server.user().await, &server.database);
@@ -146,7 +149,7 @@ async fn the_projects_of_a_deleted_account_lose_names_addresses_and_keys_before_
 #[rstest]
 #[tokio::test]
 async fn an_account_with_200_000_streams_is_deleted_at_once_while_others_write(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     // To empty the database for another test would take too long.
@@ -170,7 +173,7 @@ async fn an_account_with_200_000_streams_is_deleted_at_once_while_others_write(
 #[rstest]
 #[tokio::test]
 async fn rows_that_cannot_be_deleted_do_not_keep_those_of_other_accounts(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
@@ -232,7 +235,9 @@ async fn fill_with_streams(server: &TestServer, project_id: &str, count: u32) {
 
 #[rstest]
 #[tokio::test]
-async fn the_address_can_be_used_for_a_new_account(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_address_can_be_used_for_a_new_account(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     delete_me(&ada, ada.password).await.unwrap();
@@ -250,7 +255,7 @@ async fn the_address_can_be_used_for_a_new_account(#[values(Sqlite, Postgres)] e
 
 #[rstest]
 #[tokio::test]
-async fn the_password_is_required(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_password_is_required(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -267,7 +272,7 @@ async fn the_password_is_required(#[values(Sqlite, Postgres)] engine: Engine) {
 #[rstest]
 #[tokio::test]
 async fn a_deletion_in_progress_fails_when_the_password_changes(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start_with(engine, &["--bcrypt-cost=12"]).await;
     let ada = server.user().await;

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::calls::{get_me, refresh, refreshed};
 use crate::harness::{
-    Client, Engine, Postgres, Process, Signal, Sqlite, TestDatabase, TestServer, refused,
+    Client, Engine, Pooled, Postgres, Process, Signal, Sqlite, TestDatabase, TestServer, refused,
 };
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
@@ -20,7 +20,7 @@ const CALLS: usize = 50;
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_concurrent_refreshes_return_one_successor_a_hundred_times(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     // The rate limit of one address would refuse this many calls.
     let server = TestServer::start_with(engine, &["--address-rate=0"]).await;
@@ -67,7 +67,7 @@ async fn fifty_concurrent_refreshes_return_one_successor_a_hundred_times(
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replayed_token_ends_the_session_even_during_a_refresh(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let replica = server.replica().await;
@@ -98,7 +98,7 @@ async fn a_replayed_token_ends_the_session_even_during_a_refresh(
 #[rstest]
 #[tokio::test]
 async fn a_session_ended_by_a_replay_stays_ended_when_the_process_is_killed_at_once(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let database = TestDatabase::create(engine).await;
     let settings = [("SLUICE_BCRYPT_COST", "4")];

@@ -3,14 +3,16 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::calls::{get_me, new_session, refresh, refreshed};
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
+use crate::harness::{Client, Engine, Pooled, Postgres, Sqlite, TestServer, refused};
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
 const REUSED: (Code, &str) = (Code::Unauthenticated, "REFRESH_TOKEN_REUSED");
 
 #[rstest]
 #[tokio::test]
-async fn a_refresh_token_is_exchanged_for_a_new_pair(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_refresh_token_is_exchanged_for_a_new_pair(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -31,7 +33,7 @@ async fn a_refresh_token_is_exchanged_for_a_new_pair(#[values(Sqlite, Postgres)]
 #[rstest]
 #[tokio::test]
 async fn a_repeated_refresh_after_a_lost_response_returns_the_same_successor(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let first = server.user().await.tokens.refresh_token;
@@ -50,7 +52,9 @@ async fn a_repeated_refresh_after_a_lost_response_returns_the_same_successor(
 
 #[rstest]
 #[tokio::test]
-async fn reuse_of_an_older_token_ends_its_session(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn reuse_of_an_older_token_ends_its_session(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let other = new_session(&server, &ada).await.refresh_token;
@@ -82,7 +86,7 @@ fn with_changed_character(token: &str, at: usize) -> String {
 #[rstest]
 #[tokio::test]
 async fn a_forged_refresh_token_is_refused_and_ends_no_session(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
@@ -140,7 +144,7 @@ async fn an_empty_token_is_an_invalid_field() {
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_concurrent_refreshes_of_one_token_return_one_successor(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let replica = server.replica().await;
@@ -162,7 +166,7 @@ async fn twenty_concurrent_refreshes_of_one_token_return_one_successor(
 #[rstest]
 #[tokio::test]
 async fn a_session_survives_a_restart_and_continues_on_a_replica(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;

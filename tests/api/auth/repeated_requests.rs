@@ -9,7 +9,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use super::calls::{api_key_request, create_api_key, exchange_api_key, new_api_key, new_session};
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
+use crate::harness::{Engine, Pooled, Postgres, Sqlite, TestServer, User, refused};
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
 
@@ -112,7 +112,7 @@ async fn the_stored_secret_is_sealed(#[values(Sqlite, Postgres)] engine: Engine)
     let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let as_hex = match engine {
         Sqlite => "lower(hex(secret_sealed))",
-        Postgres => "encode(secret_sealed, 'hex')",
+        Postgres | Pooled => "encode(secret_sealed, 'hex')",
     };
     let clear = format!("select count(*) from idempotent_creates where {as_hex} like '%{hex}%'");
     assert_eq!(server.database.number(&clear).await, 0);

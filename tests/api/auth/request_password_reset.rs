@@ -4,7 +4,7 @@ use rstest::rstest;
 use sluice::domain::now;
 
 use super::mail_calls::{RESET, request_reset};
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, eventually, refused};
+use crate::harness::{Engine, Pooled, Postgres, Sqlite, TestServer, eventually, refused};
 
 #[rstest]
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn a_request_is_written_even_while_an_earlier_one_waits(
             let log = server.database.directory.path().join("sluice.db-wal");
             format!("{:?}", std::fs::read(log).unwrap())
         }
-        Postgres => {
+        Postgres | Pooled => {
             let version = "select xmin::text::bigint from outbox where kind = 'password_reset'";
             server.database.number(version).await.to_string()
         }

@@ -4,7 +4,7 @@ use sluice::proto::v1 as pb;
 use tonic::Code;
 
 use super::calls::{backdate, comparable, get_me, refresh, refreshed};
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually, refused};
+use crate::harness::{Client, Engine, Pooled, Postgres, Sqlite, TestServer, eventually, refused};
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
 
@@ -16,7 +16,7 @@ fn surplus(tokens: &pb::Tokens) -> i64 {
 
 #[rstest]
 #[tokio::test]
-async fn tokens_state_their_expiry(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn tokens_state_their_expiry(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let flags = ["--session-idle-timeout=1h", "--session-lifetime=1day"];
     let server = TestServer::start_with(engine, &flags).await;
 
@@ -30,7 +30,9 @@ async fn tokens_state_their_expiry(#[values(Sqlite, Postgres)] engine: Engine) {
 
 #[rstest]
 #[tokio::test]
-async fn a_session_expires_after_the_idle_timeout(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_session_expires_after_the_idle_timeout(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let flags = ["--session-idle-timeout=1h", "--session-lifetime=1day"];
     let server = TestServer::start_with(engine, &flags).await;
     let first = server.user().await.tokens;
@@ -50,7 +52,9 @@ async fn a_session_expires_after_the_idle_timeout(#[values(Sqlite, Postgres)] en
 
 #[rstest]
 #[tokio::test]
-async fn a_repeated_refresh_does_not_extend_the_expiry(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_repeated_refresh_does_not_extend_the_expiry(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let flags = ["--session-idle-timeout=1h", "--session-lifetime=1day"];
     let server = TestServer::start_with(engine, &flags).await;
     let first = server.user().await.tokens;
@@ -68,7 +72,7 @@ async fn a_repeated_refresh_does_not_extend_the_expiry(#[values(Sqlite, Postgres
 #[rstest]
 #[tokio::test]
 async fn a_refresh_does_not_extend_the_session_lifetime(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let flags = ["--session-idle-timeout=1h", "--session-lifetime=1h"];
     let server = TestServer::start_with(engine, &flags).await;
@@ -89,7 +93,9 @@ async fn a_refresh_does_not_extend_the_session_lifetime(
 
 #[rstest]
 #[tokio::test]
-async fn an_access_token_expires_with_its_session(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn an_access_token_expires_with_its_session(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let flags = ["--session-idle-timeout=1h", "--session-lifetime=1h"];
     let server = TestServer::start_with(engine, &flags).await;
     let first = server.user().await.tokens;
@@ -115,7 +121,7 @@ async fn an_access_token_expires_with_its_session(#[values(Sqlite, Postgres)] en
 #[rstest]
 #[tokio::test]
 async fn an_access_token_does_not_outlive_the_idle_timeout_of_its_session(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let flags = ["--session-idle-timeout=1h", "--access-token-lifetime=2h"];
     let server = TestServer::start_with(engine, &flags).await;

@@ -10,7 +10,9 @@ use super::calls::{
     api_key_request, api_key_token, backdate, comparable, exchange_api_key, get_me, masked,
     new_api_key, new_session, refresh, refreshed,
 };
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
+use crate::harness::{
+    Client, Engine, Pooled, Postgres, Sqlite, TestServer, User, eventually, refused,
+};
 
 async fn list(
     client: &Client,
@@ -40,7 +42,7 @@ async fn revoke(user: &User, id: &str) -> Result<Response<pb::RevokeSessionRespo
 #[rstest]
 #[tokio::test]
 async fn sessions_are_listed_newest_first_and_mark_the_callers(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, _grace) = (server.user().await, server.user().await);
@@ -65,7 +67,7 @@ async fn sessions_are_listed_newest_first_and_mark_the_callers(
 
 #[rstest]
 #[tokio::test]
-async fn sessions_are_listed_in_pages(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn sessions_are_listed_in_pages(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
     for _ in 0..4 {
@@ -87,7 +89,9 @@ async fn sessions_are_listed_in_pages(#[values(Sqlite, Postgres)] engine: Engine
 
 #[rstest]
 #[tokio::test]
-async fn ended_and_idle_sessions_are_not_listed(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn ended_and_idle_sessions_are_not_listed(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let flags = ["--session-idle-timeout=1h", "--session-lifetime=1day"];
     let server = TestServer::start_with(engine, &flags).await;
     let ada = server.user().await;
@@ -106,7 +110,7 @@ async fn ended_and_idle_sessions_are_not_listed(#[values(Sqlite, Postgres)] engi
 #[rstest]
 #[tokio::test]
 async fn a_revoked_session_ends_with_its_tokens_and_the_others_continue(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
@@ -128,7 +132,7 @@ async fn a_revoked_session_ends_with_its_tokens_and_the_others_continue(
 #[rstest]
 #[tokio::test]
 async fn the_session_of_another_user_is_not_found_like_a_nonexistent_one(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
@@ -164,7 +168,7 @@ async fn until_refused(client: &Client) -> f64 {
 #[rstest]
 #[tokio::test]
 async fn an_ended_sessions_access_token_is_refused_by_every_replica_within_five_seconds(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let replica = server.replica().await;
@@ -186,7 +190,7 @@ async fn an_ended_sessions_access_token_is_refused_by_every_replica_within_five_
 #[rstest]
 #[tokio::test]
 async fn a_revoked_keys_access_token_is_refused_by_every_replica_within_five_seconds(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let replica = server.replica().await;

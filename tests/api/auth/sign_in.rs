@@ -3,12 +3,12 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::calls::{get_me, refreshed, sign_in};
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
+use crate::harness::{Client, Engine, Pooled, Postgres, Sqlite, TestServer, refused};
 
 #[rstest]
 #[tokio::test]
 async fn sign_in_creates_a_session_and_keeps_the_others(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
@@ -32,7 +32,7 @@ async fn sign_in_creates_a_session_and_keeps_the_others(
 
 #[rstest]
 #[tokio::test]
-async fn an_address_matches_in_any_case(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn an_address_matches_in_any_case(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 
@@ -46,7 +46,7 @@ async fn an_address_matches_in_any_case(#[values(Sqlite, Postgres)] engine: Engi
 #[rstest]
 #[tokio::test]
 async fn an_unknown_address_and_a_wrong_password_get_the_same_answer(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
@@ -73,7 +73,9 @@ async fn an_unknown_address_and_a_wrong_password_get_the_same_answer(
 
 #[rstest]
 #[tokio::test]
-async fn the_password_of_another_user_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_password_of_another_user_is_refused(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
     store_predecessor_hash(&server, &grace.email).await;
@@ -96,7 +98,9 @@ async fn store_predecessor_hash(server: &TestServer, email: &str) {
 
 #[rstest]
 #[tokio::test]
-async fn a_password_hash_of_the_predecessor_verifies(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_password_hash_of_the_predecessor_verifies(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     store_predecessor_hash(&server, &ada.email).await;
@@ -139,7 +143,7 @@ async fn every_invalid_field_is_named() {
 #[rstest]
 #[tokio::test]
 async fn a_full_password_queue_refuses_sign_ins(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values("correct horse battery staple", "wrong horse")] password: &'static str,
 ) {
     let flags = ["--password-queue=1", "--bcrypt-cost=10"];

@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 use tonic::{Code, Response, Status};
 
 use super::calls::{backdate, refreshed, sign_in};
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
+use crate::harness::{Client, Engine, Pooled, Postgres, Sqlite, TestServer, refused};
 
 const FIRST: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 const SECOND: &str = "01890a5d-ac96-774b-bcce-b302099a8058";
@@ -32,7 +32,7 @@ async fn accounts(server: &TestServer) -> i64 {
 #[rstest]
 #[tokio::test]
 async fn a_repeated_request_returns_the_same_account_and_new_tokens(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
 
@@ -51,7 +51,7 @@ async fn a_repeated_request_returns_the_same_account_and_new_tokens(
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_repetitions_of_a_request_create_one_account(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let replica = server.replica().await;
@@ -74,7 +74,7 @@ async fn concurrent_repetitions_of_a_request_create_one_account(
 #[rstest]
 #[tokio::test]
 async fn the_same_request_id_with_another_body_is_refused(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     sign_up(&server, ada(FIRST)).await.unwrap();
@@ -107,7 +107,7 @@ async fn the_same_request_id_with_another_body_is_refused(
 
 #[rstest]
 #[tokio::test]
-async fn a_new_request_id_is_a_new_request(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_new_request_id_is_a_new_request(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let server = TestServer::start(engine).await;
     sign_up(&server, ada(FIRST)).await.unwrap();
 
@@ -120,7 +120,7 @@ async fn a_new_request_id_is_a_new_request(#[values(Sqlite, Postgres)] engine: E
 #[rstest]
 #[tokio::test]
 async fn a_refused_request_does_not_use_up_its_request_id(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     sign_up(&server, ada(FIRST)).await.unwrap();
@@ -135,7 +135,7 @@ async fn a_refused_request_does_not_use_up_its_request_id(
 
 #[rstest]
 #[tokio::test]
-async fn a_request_id_expires_after_a_day(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_request_id_expires_after_a_day(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let server = TestServer::start(engine).await;
     sign_up(&server, ada(FIRST)).await.unwrap();
     let database = &server.database;

@@ -10,8 +10,8 @@ use super::{
     jwks::key_file,
 };
 use crate::harness::{
-    BackgroundCalls, Client, Engine, Postgres, Process, Sqlite, TestServer, User, eventually,
-    refused,
+    BackgroundCalls, Client, Engine, Pooled, Postgres, Process, Sqlite, TestServer, User,
+    eventually, refused,
 };
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
@@ -93,7 +93,7 @@ async fn retire(server: &TestServer) {
 #[rstest]
 #[tokio::test]
 async fn a_new_key_takes_over_on_all_replicas_and_no_call_fails(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let pair = ServerPair::start(engine).await;
     let ada = pair.server.user().await;
@@ -124,7 +124,7 @@ async fn a_new_key_takes_over_on_all_replicas_and_no_call_fails(
 #[rstest]
 #[tokio::test]
 async fn a_retired_key_is_neither_accepted_nor_published_even_if_the_settings_still_name_it(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let pair = ServerPair::start(engine).await;
     let ada = pair.server.user().await;
@@ -156,7 +156,7 @@ async fn a_retired_key_is_neither_accepted_nor_published_even_if_the_settings_st
 #[rstest]
 #[tokio::test]
 async fn tokens_of_a_leaked_key_are_refused_as_soon_as_the_new_one_signs(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let pair = ServerPair::start(engine).await;
     let ada = pair.server.user().await;
@@ -187,7 +187,7 @@ async fn tokens_of_a_leaked_key_are_refused_as_soon_as_the_new_one_signs(
 #[rstest]
 #[tokio::test]
 async fn a_replaced_shared_secret_verifies_until_its_tokens_expire(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;

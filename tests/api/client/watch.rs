@@ -12,9 +12,10 @@ use super::{
     terminal::Terminal,
 };
 use crate::harness::{
-    Client, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, TestServer, User,
-    eventually, send_signal,
+    Client, Engine, MediaServer, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase,
+    TestServer, User, eventually, send_signal,
 };
+use crate::stream::fixture::seconds;
 
 /// `sluice watch` without a terminal.
 struct LineWatch {
@@ -80,7 +81,7 @@ async fn without_a_terminal_each_change_is_a_line(#[values(Sqlite, Postgres)] en
     let (cli, user) = Cli::signed_in(&server).await;
     let (_, key) = user.project().await;
     let node = server.media_server().await;
-    let watch = LineWatch::start(cli.command(&["watch", "Show", "--interval", "100ms"]));
+    let watch = LineWatch::start(cli.command(&["watch", "Show"]));
     watch.prints(&["synced"]).await;
 
     let stream = node.live(&key, "c1").await;
@@ -118,8 +119,7 @@ async fn on_a_terminal_the_view_is_redrawn_in_place(#[values(Sqlite, Postgres)] 
     ];
     cli.run_with_input(&arguments, "abcd-efgh-ijkl-mnop").await;
     let node = server.media_server().await;
-    let arguments = ["watch", "Show", "--interval", "100ms"];
-    let mut terminal = Terminal::run(&cli, &arguments, 24, 140);
+    let mut terminal = Terminal::run(&cli, &["watch", "Show"], 24, 140);
     terminal.shows("no stream").await;
     terminal.shows("My channel").await;
     assert_eq!(terminal.modes(), (true, true));
@@ -155,6 +155,122 @@ async fn on_a_terminal_the_view_is_redrawn_in_place(#[values(Sqlite, Postgres)] 
     let text = terminal.text();
     assert!(text.contains("Late show"), "{text}");
     assert!(text.contains("LIVE"), "{text}");
+}
+
+/// A project that waits for its publisher for an hour; returns its stream key.
+async fn patient_project(user: &User) -> String {
+    let request = pb::CreateProjectRequest {
+        display_name: "Show".to_owned(),
+        reconnect_window: Some(seconds(3600)),
+        ..Default::default()
+    };
+    user.project_with(request).await.1
+}
+
+#[rstest]
+#[tokio::test]
+async fn on_a_terminal_statistics_and_issues_come_and_go(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start_with(engine, &["--watch-heartbeat=1s"]).await;
+    let (cli, user) = Cli::signed_in(&server).await;
+    let key = patient_project(&user).await;
+    let node = server.media_server().await;
+    let stream = node.live(&key, "c1").await;
+    let mut terminal = Terminal::run(&cli, &["watch", "Show"], 24, 140);
+    terminal.shows("  LIVE  ").await;
+
+    let request = pb::HeartbeatPublishRequest {
+        stream_id: stream.id.clone(),
+        epoch: stream.epoch,
+        publisher: Some(MediaServer::connection("c1")),
+        stats: Some(pb::StreamStats {
+            bytes_received: 1,
+            video_codec: "h264".to_owned(),
+            width: 1920,
+            height: 1080,
+            ..Default::default()
+        }),
+    };
+    let mut api = node.client.stream.clone();
+    api.heartbeat_publish(request).await.unwrap();
+    // No change of the project tells of it.
+    terminal.shows("1920x1080").await;
+
+    node.end(&stream, "c1").await;
+    terminal.shows("WARNING PUBLISHER_LOST since ").await;
+    node.live(&key, "c2").await;
+    eventually("the issue is gone", async || {
+        let text = terminal.text();
+        (!text.contains("PUBLISHER_LOST") && text.contains("  LIVE  ")).then_some(())
+    })
+    .await;
+    terminal.type_keys("\u{3}").await;
+    assert!(terminal.wait().await.success());
+}
+
+#[rstest]
+#[tokio::test]
+async fn issues_are_lines_when_they_begin_and_when_there_are_none_any_more(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (cli, user) = Cli::signed_in(&server).await;
+    let key = patient_project(&user).await;
+    let node = server.media_server().await;
+    let stream = node.live(&key, "c1").await;
+    let watch = LineWatch::start(cli.command(&["watch", "Show"]));
+    watch.prints(&["synced"]).await;
+
+    node.end(&stream, "c1").await;
+    watch.prints(&["issue WARNING PUBLISHER_LOST since"]).await;
+    node.live(&key, "c2").await;
+    watch.prints(&["no issues"]).await;
+
+    assert_eq!(watch.end().await, Some(0));
+}
+
+#[rstest]
+#[tokio::test]
+async fn each_refusal_is_one_line_also_if_the_watch_was_interrupted(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let (_, key) = user.project().await;
+    let node = server.media_server().await;
+    node.live(&key, "c1").await;
+    let mut proxy = Proxy::to(server.address).await;
+    let cli = Cli::new(&format!("http://{}", proxy.address));
+    cli.login(&user).await;
+
+    // One before the watch, one during it, and one while it is interrupted.
+    node.begin(&key, "c2").await.unwrap_err();
+    let watch = LineWatch::start(cli.command(&["watch", "Show"]));
+    let refusals = async |expected: usize| {
+        eventually("the refusals are printed", async || {
+            let lines = watch.lines();
+            let refused = lines.iter().filter(|line| line.contains("refused"));
+            (refused.count() == expected).then_some(())
+        })
+        .await;
+    };
+    refusals(1).await;
+    node.begin(&key, "c3").await.unwrap_err();
+    refusals(2).await;
+    proxy.disconnect().await;
+    watch.prints(&["interrupted"]).await;
+    node.begin(&key, "c4").await.unwrap_err();
+    proxy.reconnect_to(server.address).await;
+    refusals(3).await;
+
+    // A later change comes after all that was sent again.
+    let project = cli.json(&["project", "list"]).await;
+    let id = project["projects"][0]["id"].as_str().unwrap();
+    rename(&user, id, "Late show").await;
+    watch.prints(&["Late show"]).await;
+    refusals(3).await;
+    assert_eq!(watch.end().await, Some(0));
 }
 
 #[rstest]

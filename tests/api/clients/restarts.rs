@@ -78,6 +78,41 @@ async fn restart_under_load(engine: Engine, program: &Path, script: &str, exampl
     load.assert_no_failed_call().await;
 }
 
+/// Restarts two servers in turn, again and again. The client has a list of both addresses.
+async fn rolling_restart_under_load(program: &Path, script: &str, example: &Example) {
+    let database = TestDatabase::create(Postgres).await;
+    let addresses = [fixed_address().await, fixed_address().await];
+    let serve = |address: &str| Process::serve(&database, &[("SLUICE_LISTEN", address)]);
+    let mut servers = addresses.each_ref().map(|address| serve(address));
+    for server in &servers {
+        server.channel().await;
+    }
+    let target = format!("ipv4:{}", addresses.join(","));
+    let load = Load::start(program, script, example, &target).await;
+
+    for number in [0, 1, 0, 1] {
+        sleep(LOAD_TIME).await;
+        servers[number].signal(Signal::TERM);
+        assert_eq!(servers[number].wait_for_exit().await, Some(0));
+        servers[number] = serve(&addresses[number]);
+        servers[number].channel().await;
+    }
+    sleep(LOAD_TIME).await;
+    load.assert_no_failed_call().await;
+}
+
+#[tokio::test]
+async fn a_rolling_restart_of_two_servers_fails_no_call_of_a_python_client() {
+    let example = Example::python().await;
+    rolling_restart_under_load(&tool("venv/bin/python"), "load.py", &example).await;
+}
+
+#[tokio::test]
+async fn a_rolling_restart_of_two_servers_fails_no_call_of_a_node_client() {
+    let example = Example::node().await;
+    rolling_restart_under_load(Path::new("node"), "load.mjs", &example).await;
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_restart_under_load_fails_no_call_of_a_python_client(

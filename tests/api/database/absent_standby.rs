@@ -27,8 +27,8 @@ const CREATE_PROJECT: &str = "sluice.v1.ProjectService/CreateProject";
 const SETTINGS: [&str; 4] = [
     "--caller-rate=0",
     "--db-pool-size=5",
-    "--db-acquire-timeout=300ms",
-    "--db-timeout=600ms",
+    "--db-acquire-timeout=3s",
+    "--db-timeout=3s",
 ];
 
 /// Lets commits wait for a standby with a name, which does not exist, or for none.
@@ -99,7 +99,7 @@ async fn writes_that_wait_for_a_standby_take_no_more_connections_than_the_pool_h
     let (project, _) = user.project().await;
     wait_for_standby(&postgres, "absent").await;
 
-    let until = Instant::now() + Duration::from_secs(8);
+    let until = Instant::now() + Duration::from_secs(20);
     let mut calls = JoinSet::new();
     for _ in 0..8 {
         calls.spawn(write(user.client.clone(), until));

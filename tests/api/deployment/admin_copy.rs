@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::populated_database::PopulatedDatabase;
 use crate::{
     contract::dump::dump,
-    harness::{CommandOutput, Engine, Postgres, Process, Sqlite, TestDatabase, TestServer},
+    harness::{CommandOutput, Engine, Pooled, Postgres, Process, Sqlite, TestDatabase, TestServer},
 };
 
 /// `sluice admin copy`.
@@ -33,7 +33,7 @@ fn counts(rows: &[String]) -> BTreeMap<String, usize> {
 fn other(engine: Engine) -> Engine {
     match engine {
         Sqlite => Postgres,
-        Postgres => Sqlite,
+        Postgres | Pooled => Sqlite,
     }
 }
 

@@ -6,8 +6,8 @@ use tonic::transport::Channel;
 
 use crate::{
     harness::{
-        Client, DatabaseReuse, Engine, MediaServer, Process, TestDatabase, TestServer, User,
-        Watcher, refused,
+        Client, DatabaseReuse, Engine, MediaServer, Pooling, Process, TestDatabase, TestServer,
+        User, Watcher, refused,
     },
     relay::fixture::{Fixture, broadcasting_report, destination_request},
 };
@@ -102,6 +102,7 @@ impl Clients {
             url,
             directory,
             reuse: DatabaseReuse::disabled(),
+            pooling: Pooling::Environment,
         };
         let server = TestServer::start_on(database, &[]).await;
         let channel = &server.channel;

@@ -9,7 +9,7 @@ use sluice::{
         operator_service_client::OperatorServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
     },
-    repositories::{NewOperatorKey, OperatorKeys},
+    repositories::{NewOperatorKey, NewSecret, OperatorKeys},
 };
 use tonic::{
     Request, Status,
@@ -163,8 +163,10 @@ impl TestServer {
             scopes: scopes.iter().copied().collect::<Scopes>(),
             node_id: node_id.map(|node_id| NodeId::parse(node_id).unwrap()),
             expire_time,
-            secret_hash: secret.hash(),
-            idempotency: None,
+            secret: NewSecret {
+                hash: secret.hash(),
+                repeatable: None,
+            },
         };
         let keys = OperatorKeys::new(database.clone());
         let audit = AuditContext::for_user("CreateOperatorKey", None, RequestOrigin::default());

@@ -11,20 +11,38 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::database_reuse::{DatabaseReuse, RESET_SQL};
+use super::{
+    PgBouncer, PoolMode,
+    database_reuse::{DatabaseReuse, RESET_SQL},
+};
 
 /// The database engine of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     Sqlite,
     Postgres,
+    /// PostgreSQL, which servers use through PgBouncer in transaction mode.
+    Pooled,
 }
 
 /// The database of a test, and the data directory of its server.
 pub struct TestDatabase {
+    /// The URL for the test itself, without PgBouncer.
     pub url: String,
     pub directory: TempDir,
     pub reuse: DatabaseReuse,
+    pub pooling: Pooling,
+}
+
+/// What servers use the database of a test through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pooling {
+    /// PgBouncer in the mode `SLUICE_TEST_POOLER`, if that is set.
+    Environment,
+    /// The PgBouncer that tests share, with this URL of the database.
+    Shared(String),
+    /// Nothing: the test needs sessions of PostgreSQL, as LISTEN does.
+    Direct,
 }
 
 /// The migrated templates: the bytes of a SQLite file, the name of a PostgreSQL database.
@@ -45,16 +63,39 @@ impl TestDatabase {
                     url: sqlite_url(&directory),
                     directory,
                     reuse: DatabaseReuse::disabled(),
+                    pooling: Pooling::Environment,
                 }
             }
-            Engine::Postgres => {
+            Engine::Postgres | Engine::Pooled => {
                 let name = migrated_database().await;
+                let url = server_url(&name);
+                let pooling = match engine {
+                    Engine::Pooled => Pooling::Shared(PgBouncer::shared_url(&url).await),
+                    _ => Pooling::Environment,
+                };
                 Self {
-                    url: server_url(&name),
+                    url,
                     directory,
                     reuse: DatabaseReuse::enabled(&name),
+                    pooling,
                 }
             }
+        }
+    }
+
+    /// The database, which servers use without PgBouncer.
+    pub fn direct(self) -> Self {
+        Self {
+            pooling: Pooling::Direct,
+            ..self
+        }
+    }
+
+    /// The environment variables of the database for a server process.
+    pub fn settings(&self) -> Vec<(&'static str, &str)> {
+        match &self.pooling {
+            Pooling::Shared(url) => PoolMode::Transaction.settings(url).to_vec(),
+            Pooling::Environment | Pooling::Direct => vec![("DATABASE_URL", &self.url)],
         }
     }
 
@@ -63,7 +104,7 @@ impl TestDatabase {
         let directory = TempDir::new().unwrap();
         let url = match engine {
             Engine::Sqlite => sqlite_url(&directory),
-            Engine::Postgres => {
+            Engine::Postgres | Engine::Pooled => {
                 let name = unique_name("empty");
                 execute_on_server(&format!("create database {name}")).await;
                 server_url(&name)
@@ -73,6 +114,7 @@ impl TestDatabase {
             url,
             directory,
             reuse: DatabaseReuse::disabled(),
+            pooling: Pooling::Environment,
         }
     }
 

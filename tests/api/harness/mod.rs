@@ -32,8 +32,8 @@ pub use caller::{Client, MediaServer, User, exchange};
 pub use cluster::{Cluster, Replicas};
 pub use collector::{Collector, attribute};
 pub use database::{
-    Engine::{self, Postgres, Sqlite},
-    TestDatabase,
+    Engine::{self, Pooled, Postgres, Sqlite},
+    Pooling, TestDatabase,
 };
 pub use database_reuse::DatabaseReuse;
 pub use expect::{Refusal, eventually, refused, until_available};

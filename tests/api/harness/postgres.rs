@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::{
-    DatabaseReuse, Signal, TestDatabase, children, eventually, send_signal, try_signal,
+    DatabaseReuse, Pooling, Signal, TestDatabase, children, eventually, send_signal, try_signal,
     unprivileged::{free_port, unprivileged, unprivileged_folder},
 };
 
@@ -43,6 +43,7 @@ impl PostgresServer {
             url: self.url(),
             directory: TempDir::new().unwrap(),
             reuse: DatabaseReuse::disabled(),
+            pooling: Pooling::Environment,
         }
     }
 
@@ -94,6 +95,7 @@ impl PostgresServer {
             url: format!("postgres://postgres@{hosts}/postgres?sslmode=disable{parameters}"),
             directory: TempDir::new().unwrap(),
             reuse: DatabaseReuse::disabled(),
+            pooling: Pooling::Environment,
         }
     }
 

@@ -87,7 +87,6 @@ impl Process {
         let own = [
             ("SLUICE_LISTEN", "127.0.0.1:0"),
             ("SLUICE_DATA_DIR", directory),
-            ("DATABASE_URL", &database.url),
             // Fast password hashes, and long timeouts because many tests share few cores.
             ("SLUICE_BCRYPT_COST", "4"),
             ("SLUICE_CALL_TIMEOUT", "1min"),
@@ -95,7 +94,8 @@ impl Process {
             ("SLUICE_DB_TIMEOUT", "20s"),
         ];
         let mut child = command
-            .envs(own.into_iter().chain(settings.iter().copied()))
+            .envs(own.into_iter().chain(database.settings()))
+            .envs(settings.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -8,7 +8,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{Engine, PgBouncer, TestDatabase, eventually};
+use super::{Engine, PgBouncer, PoolMode, Pooling, TestDatabase, eventually};
 
 /// A server in the test process, on a free port.
 pub struct TestServer {
@@ -78,9 +78,17 @@ impl TestServer {
         flags: &[&str],
         connect: impl AsyncFnOnce(SocketAddr) -> Channel,
     ) -> Self {
-        let pooler = PgBouncer::of_environment(&database).await;
-        let pooled = pooler.iter().flat_map(PgBouncer::flags);
+        let pooler = match database.pooling {
+            Pooling::Environment => PgBouncer::of_environment(&database).await,
+            Pooling::Shared(_) | Pooling::Direct => None,
+        };
+        let pooled = match (&pooler, &database.pooling) {
+            (Some(pooler), _) => pooler.flags().to_vec(),
+            (None, Pooling::Shared(url)) => PoolMode::Transaction.flags(url).to_vec(),
+            (None, Pooling::Environment | Pooling::Direct) => Vec::new(),
+        };
         let flags: Vec<_> = pooled
+            .into_iter()
             .chain(flags.iter().map(ToString::to_string))
             .collect();
         let (address, handle) = launch(&database, &flags).await;

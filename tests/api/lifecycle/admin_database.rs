@@ -4,7 +4,7 @@ use std::fs;
 
 use rstest::rstest;
 
-use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase, TestServer};
+use crate::harness::{Engine, Pooled, Postgres, Process, Sqlite, TestDatabase, TestServer};
 
 const COMMANDS: [&[&str]; 5] = [
     &[
@@ -76,7 +76,9 @@ async fn an_empty_database_gets_no_schema(#[values(Sqlite, Postgres)] engine: En
     );
     let tables = match engine {
         Sqlite => "select count(*) from sqlite_schema",
-        Postgres => "select count(*) from pg_class where relnamespace = 'public'::regnamespace",
+        Postgres | Pooled => {
+            "select count(*) from pg_class where relnamespace = 'public'::regnamespace"
+        }
     };
     assert_eq!(database.number(tables).await, 0);
 }

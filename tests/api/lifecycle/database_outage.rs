@@ -7,7 +7,8 @@ use tonic_health::pb::{
 };
 
 use crate::harness::{
-    Client, DatabaseReuse, Postgres, Proxy, Sqlite, TestDatabase, TestServer, eventually, refused,
+    Client, DatabaseReuse, Pooling, Postgres, Proxy, Sqlite, TestDatabase, TestServer, eventually,
+    refused,
 };
 
 #[tokio::test]
@@ -86,6 +87,7 @@ async fn streams_survive_a_database_outage() {
         url: database.url.clone(),
         directory: tempfile::tempdir().unwrap(),
         reuse: DatabaseReuse::disabled(),
+        pooling: Pooling::Environment,
     };
     let (database, mut proxy) = Proxy::to_database(database).await;
     let quick = [

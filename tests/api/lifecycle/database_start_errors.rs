@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use url::Url;
 
 use super::startup::outcome;
-use crate::harness::{Engine, Postgres, Process, Sqlite, TestDatabase, eventually};
+use crate::harness::{Engine, Pooled, Postgres, Process, Sqlite, TestDatabase, eventually};
 
 /// The last line of a command that fails with exit code 1, without its prefix.
 async fn failure(command: &str, settings: &[(&str, &str)]) -> String {
@@ -136,7 +136,7 @@ async fn a_database_of_a_later_version_is_refused(#[values(Sqlite, Postgres)] en
     let database = TestDatabase::create(engine).await;
     let checksum = match engine {
         Sqlite => "x'00'",
-        Postgres => "'\\x00'",
+        Postgres | Pooled => "'\\x00'",
     };
     let later = format!(
         "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
@@ -158,7 +158,7 @@ async fn a_database_with_another_migration_is_refused(#[values(Sqlite, Postgres)
     migrate(&database).await;
     let checksum = match engine {
         Sqlite => "x'00'",
-        Postgres => "'\\x00'",
+        Postgres | Pooled => "'\\x00'",
     };
     let changed = format!("update _sqlx_migrations set checksum = {checksum} where version = 3");
     database.execute(&changed).await;

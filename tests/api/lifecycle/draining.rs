@@ -83,7 +83,7 @@ async fn revocations_are_still_refreshed_during_a_long_drain(
 ) {
     let database = TestDatabase::create(engine).await;
     // Longer than a server relies on the revocations that it read last.
-    let mut program = Process::serve(&database, &[("SLUICE_DRAIN_DELAY", "7s")]);
+    let mut program = Process::serve(&database, &[("SLUICE_DRAIN_DELAY", "20s")]);
     let channel = program.channel().await;
     let mut anonymous = Client::anonymous(&channel).auth;
     anonymous.get_jwks(pb::GetJwksRequest {}).await.unwrap();

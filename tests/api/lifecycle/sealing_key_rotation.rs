@@ -7,7 +7,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use crate::harness::{
-    BackgroundCalls, Client, CommandOutput, Engine, MediaServer, Postgres, Process, Sqlite,
+    BackgroundCalls, Client, CommandOutput, Engine, MediaServer, Pooled, Postgres, Process, Sqlite,
     TestDatabase, TestServer, User, eventually,
 };
 
@@ -331,7 +331,7 @@ async fn a_value_that_cannot_be_opened_is_reported_and_all_others_are_resealed(
         broken.project.id, broken.project.id
     );
     let moved = match engine {
-        Postgres => moved,
+        Postgres | Pooled => moved,
         Sqlite => moved.replace(
             &format!("'{}'", broken.project.id),
             &format!("x'{}'", broken.project.id.replace('-', "")),

@@ -5,7 +5,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::scrape::Scrape;
 use crate::harness::{
-    Client, Engine, MediaServer, Postgres, Process, Sqlite, TestDatabase, eventually,
+    Client, Engine, MediaServer, Postgres, Process, Sqlite, TestDatabase, eventually, exchange,
 };
 
 pub fn sign_up() -> pb::SignUpRequest {
@@ -208,6 +208,55 @@ async fn metrics_of_process_pool_jobs_and_streams_are_exported(
         (scrape.value("sluice_streams", &live) == Some(1.0)).then_some(())
     })
     .await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn suspended_users_and_their_refused_publishers_are_counted(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let scopes = ["streams:publish", "operator:read", "operator:write"];
+    let secret = Process::create_operator_key_with(&database, &scopes).await;
+    let program = Process::serve(&database, &[("SLUICE_BCRYPT_COST", "4")]);
+    let channel = program.channel().await;
+    let mut client = Client::anonymous(&channel);
+    let signed_up = client.auth.sign_up(sign_up()).await.unwrap().into_inner();
+    let mut ada = Client::with_token(&channel, &signed_up.tokens.unwrap().access_token);
+    let request = pb::CreateProjectRequest {
+        display_name: "Show".to_owned(),
+        ..Default::default()
+    };
+    let made = ada.project.create_project(request).await.unwrap();
+    let mut operator = MediaServer {
+        client: Client::with_token(&channel, &exchange(&channel, &secret).await),
+    };
+    let refused = "sluice_publishes_refused_total";
+    let suspended = [r#"reason="ACCOUNT_SUSPENDED""#];
+    let before = Scrape::of(&program).await;
+    assert_eq!(before.value("sluice_suspended_users", &[]), Some(0.0));
+    assert_eq!(before.value(refused, &suspended), Some(0.0));
+
+    let user_id = signed_up.user.unwrap().id;
+    let request = pb::SuspendUserRequest {
+        user_id: user_id.clone(),
+    };
+    let suspending = operator.client.operator.suspend_user(request);
+    suspending.await.unwrap();
+    let key = made.into_inner().stream_key;
+    operator.begin(&key, "c1").await.unwrap_err();
+    let count_is = async |count: f64| {
+        eventually("the suspension is counted", async || {
+            let scrape = Scrape::of(&program).await;
+            (scrape.value("sluice_suspended_users", &[]) == Some(count)).then_some(scrape)
+        })
+        .await
+    };
+    assert_eq!(count_is(1.0).await.value(refused, &suspended), Some(1.0));
+
+    let request = pb::ResumeUserRequest { user_id };
+    operator.client.operator.resume_user(request).await.unwrap();
+    count_is(0.0).await;
 }
 
 #[rstest]

@@ -11,6 +11,9 @@ use crate::{
     relay::fixture::Worker,
 };
 
+/// The id of no user and no key.
+const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
+
 /// Runs `sluice admin` with the operator's key.
 async fn admin(fixture: &Fixture, arguments: &[&str]) -> CommandOutput {
     admin_with(fixture, &fixture.secret, arguments).await
@@ -132,6 +135,69 @@ async fn an_operator_lists_nodes_workers_and_live_streams(
     }
 }
 
+/// The output of a command with `-o json`: one document.
+async fn json(fixture: &Fixture, arguments: &[&str]) -> serde_json::Value {
+    let output = printed(fixture, &[arguments, &["-o", "json"]].concat()).await;
+    serde_json::from_str(&output).unwrap()
+}
+
+#[rstest]
+#[tokio::test]
+async fn json_is_the_response_of_the_api_in_one_document(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let ada = fixture.server.user().await;
+    let (_, key) = ada.project().await;
+    let stream = fixture.server.media_server().await.live(&key, "c1").await;
+    let workers = fixture.server.operator(&[Scope::RelaysWork]).await;
+    let mut worker = Worker::claim(&workers, "w1", "", 5).await;
+    worker.next().await.unwrap();
+    let streams = json(&fixture, &["list-live-streams"]).await;
+    assert_eq!(streams["liveStreams"][0]["stream"]["id"], *stream.id);
+
+    let create = [
+        "create-operator-key",
+        "--name=reader",
+        "--scope=operator:read",
+    ];
+    let created = json(&fixture, &create).await;
+    assert_eq!(created["operatorKey"]["displayName"], "reader");
+    assert_eq!(created["operatorKey"]["creatorKeyId"], *fixture.key_id);
+    exchange(&fixture.server.channel, created["secret"].as_str().unwrap()).await;
+    let id = created["operatorKey"]["id"].as_str().unwrap();
+    let listed = json(&fixture, &["list-operator-keys", "--limit=1"]).await;
+    assert_eq!(listed["operatorKeys"][0]["id"], *id);
+    assert_eq!(
+        listed["operatorKeys"][0]["state"],
+        "OPERATOR_KEY_STATE_ACTIVE"
+    );
+    let revoked = json(&fixture, &["revoke-operator-key", id]).await;
+    assert_eq!(revoked["revokedKeyIds"], serde_json::json!([id]));
+
+    let email = format!("--email={}", ada.email);
+    for (command, state) in [
+        ("get-user", "USER_STATE_ACTIVE"),
+        ("suspend-user", "USER_STATE_SUSPENDED"),
+        ("resume-user", "USER_STATE_ACTIVE"),
+    ] {
+        let shown = json(&fixture, &[command, &email]).await;
+        assert_eq!(shown["user"]["user"]["email"], *ada.email, "{command}");
+        assert_eq!(shown["user"]["state"], state, "{command}");
+    }
+    let users = json(&fixture, &["list-users", &email]).await;
+    assert_eq!(users["users"][0]["user"]["id"], *ada.user.id);
+
+    let nodes = json(&fixture, &["list-nodes"]).await;
+    assert_eq!(nodes["nodes"][0]["nodeId"], "n1");
+    let workers = json(&fixture, &["list-workers"]).await;
+    assert_eq!(workers["workers"][0]["workerId"], "w1");
+    let audited = ["list-audit-events", "--action=SuspendUser"];
+    let audited = json(&fixture, &audited).await;
+    assert_eq!(audited["auditEvents"][0]["userId"], *ada.user.id);
+    assert_eq!(audited["auditEvents"][0]["event"]["action"], "SuspendUser");
+}
+
 #[tokio::test]
 async fn a_list_prints_all_pages_up_to_its_limit() {
     let fixture = Fixture::start(Sqlite).await;
@@ -158,10 +224,10 @@ async fn an_error_names_the_setting_or_the_argument_and_the_remedy() {
         (
             "slk_wrong",
             &["list-users"],
-            2,
+            3,
             "neither revoked nor expired",
         ),
-        (&*media, &["list-users"], 2, "operator:read"),
+        (&*media, &["list-users"], 3, "operator:read"),
         (
             &*fixture.secret,
             &["get-user", "--user-id=1"],
@@ -171,8 +237,20 @@ async fn an_error_names_the_setting_or_the_argument_and_the_remedy() {
         (
             &*fixture.secret,
             &["get-user", "--email=nobody@example.com"],
-            1,
+            4,
             "no such account",
+        ),
+        (
+            &*fixture.secret,
+            &["get-user", &format!("--user-id={UNKNOWN}")],
+            4,
+            "no such user",
+        ),
+        (
+            &*fixture.secret,
+            &["revoke-operator-key", UNKNOWN],
+            4,
+            "no such operator_key",
         ),
     ] {
         let output = admin_with(&fixture, key, arguments).await;
@@ -212,7 +290,7 @@ async fn a_server_that_cannot_be_reached_is_named() {
     ];
     let output = Process::run(Process::command(&["admin", "list-nodes"], &settings)).await;
 
-    assert_eq!(output.exit_code, Some(1), "{output:?}");
+    assert_eq!(output.exit_code, Some(6), "{output:?}");
     assert!(output.stderr.contains("http://127.0.0.1:1"), "{output:?}");
     assert!(output.stderr.contains("SLUICE_SERVER"), "{output:?}");
 }

@@ -34,7 +34,7 @@ async fn keys_are_created_at_the_database_until_there_is_an_operator(
 
     for arguments in [&media[..], &operator] {
         let output = create(&database, arguments).await;
-        assert_eq!(output.exit_code, Some(2), "{output:?}");
+        assert_eq!(output.exit_code, Some(5), "{output:?}");
         assert!(output.stderr.contains("create-operator-key"), "{output:?}");
         assert!(output.stderr.contains("--break-glass"), "{output:?}");
         assert_eq!(output.stdout, "");
@@ -56,7 +56,7 @@ async fn a_revoked_or_expired_operator_does_not_count(
     let fixture = Fixture::start(engine).await;
     let database = &fixture.server.database;
     let refused = create(database, &["--scope=operator:write"]).await;
-    assert_eq!(refused.exit_code, Some(2), "{refused:?}");
+    assert_eq!(refused.exit_code, Some(5), "{refused:?}");
 
     let statement = format!("update api_keys set {column} = create_time");
     database.execute(&statement).await;

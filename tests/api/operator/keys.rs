@@ -4,7 +4,11 @@ use std::{
 };
 
 use rstest::rstest;
-use sluice::{domain::Scope, proto::v1 as pb};
+use sluice::{
+    auth::{ApiKeySecret, Keys, Sealer},
+    domain::{ApiKeyId, Scope},
+    proto::v1 as pb,
+};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -12,7 +16,7 @@ use super::fixture::{Fixture, create, key_request};
 use crate::{
     auth::calls::{api_key_request, backdate, exchange_api_key, new_api_key},
     contract::dump::dump,
-    harness::{Client, Engine, Postgres, Sqlite, eventually, exchange, refused},
+    harness::{Client, Engine, Pooled, Postgres, Sqlite, config, eventually, exchange, refused},
     relay::fixture::Worker,
 };
 
@@ -315,6 +319,81 @@ async fn a_repeated_request_gets_the_same_key_and_secret(
     let colleague = Client::with_token(&fixture.server.channel, &token);
     let theirs = create(&colleague, request).await.unwrap();
     assert_ne!(theirs.0.id, first.0.id);
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_secret_of_a_repeatable_key_is_random_and_stored_sealed(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let request = pb::CreateOperatorKeyRequest {
+        request_id: Uuid::now_v7().to_string(),
+        ..node_key()
+    };
+
+    let (key, secret) = fixture.create(request.clone()).await;
+
+    let sealed = "select count(*) from idempotent_creates where length(secret_sealed) > 60";
+    assert_eq!(fixture.server.database.number(sealed).await, 1);
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let as_hex = match engine {
+        Sqlite => "lower(hex(secret_sealed))",
+        Postgres | Pooled => "encode(secret_sealed, 'hex')",
+    };
+    let clear = format!("select count(*) from idempotent_creates where {as_hex} like '%{hex}%'");
+    assert_eq!(fixture.server.database.number(&clear).await, 0);
+    let id: ApiKeyId = key.id.parse::<Uuid>().unwrap().into();
+    let request_id = request.request_id.parse().unwrap();
+    let mut derived = ApiKeySecret::derived(id, request_id, &sealer(&fixture));
+    assert!(!derived.any(|derived| derived.expose() == secret));
+}
+
+/// The keys with which the server of a fixture seals.
+fn sealer(fixture: &Fixture) -> Sealer {
+    let config = config(&fixture.server.database, &[]);
+    Keys::load(&config.keys()).unwrap().sealer
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_request_of_an_earlier_version_gets_its_derived_secret_again(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let request = pb::CreateOperatorKeyRequest {
+        request_id: Uuid::now_v7().to_string(),
+        ..node_key()
+    };
+    let (key, _) = fixture.create(request.clone()).await;
+    let id: ApiKeyId = key.id.parse::<Uuid>().unwrap().into();
+    let request_id = request.request_id.parse().unwrap();
+    let mut derived = ApiKeySecret::derived(id, request_id, &sealer(&fixture));
+    let derived = derived.next().unwrap();
+    // What that version stored: only the hash of the derived secret.
+    let hash: String = derived
+        .hash()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let (id, hash) = match engine {
+        Sqlite => (
+            format!("unhex('{}')", id.uuid().simple()),
+            format!("unhex('{hash}')"),
+        ),
+        Postgres | Pooled => (format!("'{}'", key.id), format!("'\\x{hash}'")),
+    };
+    let database = &fixture.server.database;
+    let forget =
+        format!("update idempotent_creates set secret_sealed = null where resource_id = {id}");
+    database.execute(&forget).await;
+    let store = format!("update api_keys set secret_hash = {hash} where id = {id}");
+    database.execute(&store).await;
+
+    let (again, secret) = fixture.create(request).await;
+
+    assert_eq!((again.id, secret.as_str()), (key.id, derived.expose()));
+    exchange(&fixture.server.channel, &secret).await;
 }
 
 #[rstest]

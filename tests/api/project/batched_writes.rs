@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::fixtures::{get_project, restricted_client, reveal_stream_key};
 use crate::harness::{
-    Client, Engine, Postgres, Sqlite, TestServer, User, Watcher, eventually, refused,
+    Client, Engine, Pooled, Postgres, Sqlite, TestServer, User, Watcher, eventually, refused,
 };
 
 /// Counts the PostgreSQL sessions that wait for a lock.
@@ -25,7 +25,7 @@ async fn start(engine: Engine) -> TestServer {
 async fn wait_for_batch(server: &TestServer, engine: Engine) {
     match engine {
         Sqlite => yield_now().await,
-        Postgres => {
+        Postgres | Pooled => {
             eventually("a batch of writes waits", async || {
                 // The pool has three connections, one of which is left to reads.
                 (server.database.number(LOCK_WAITERS).await >= 2).then_some(())

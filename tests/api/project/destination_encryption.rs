@@ -6,7 +6,7 @@ use sluice::proto::v1 as pb;
 use super::fixtures::{
     RpcResult, create_destination, custom_destination, get_destination, update_request,
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, Watcher, refused};
+use crate::harness::{Engine, Pooled, Postgres, Sqlite, TestServer, User, Watcher, refused};
 
 const PASSPHRASE: &str = "correct horse battery";
 const SRT: &str = "srt://live.example.com:9000";
@@ -69,7 +69,7 @@ async fn an_srt_destination_may_have_a_passphrase_that_no_response_contains(
     }
     for table in ["events", "audit_events"] {
         let query = match engine {
-            Postgres => {
+            Postgres | Pooled => {
                 format!("select count(*) from {table} t where t::text like '%{PASSPHRASE}%'")
             }
             Sqlite if table == "events" => {
@@ -237,7 +237,7 @@ async fn a_passphrase_is_kept_replaced_and_removed(#[values(Sqlite, Postgres)] e
     let sealed = async || {
         let text = match engine {
             Sqlite => "hex(srt_passphrase_sealed)",
-            Postgres => "encode(srt_passphrase_sealed, 'hex')",
+            Postgres | Pooled => "encode(srt_passphrase_sealed, 'hex')",
         };
         let digits = format!("select coalesce(sum(length({text})), 0) from destinations");
         server.database.number(&digits).await

@@ -7,7 +7,7 @@ use super::fixtures::{
     RpcResult, create_destination, custom_destination, get_destination, update_request,
     youtube_destination,
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
+use crate::harness::{Engine, Pooled, Postgres, Sqlite, TestServer, User, refused};
 use pb::DestinationLintCode::{
     DuplicateDestination, PlainRtmp, PlatformRecognized, UnknownHost, UnusedSrtOptions, UrlOutdated,
 };
@@ -217,7 +217,7 @@ async fn a_destination_from_before_a_rule_stays_readable_and_can_be_changed(
         let (project, _) = user.project().await;
         let made = create_destination(&user, custom_destination(&project, "rtmp://a.com/b")).await;
         let id = match engine {
-            Postgres => format!("'{}'", made.id),
+            Postgres | Pooled => format!("'{}'", made.id),
             Sqlite => format!("x'{}'", made.id.replace('-', "")),
         };
         let save = format!(

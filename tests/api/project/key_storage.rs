@@ -7,7 +7,7 @@ use super::fixtures::{
     create_destination, custom_destination, duration, reveal_stream_key, update_request,
     youtube_destination,
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer};
+use crate::harness::{Engine, Pooled, Postgres, Sqlite, TestServer};
 
 /// Whether the engine stores a text anywhere.
 async fn is_stored(server: &TestServer, engine: Engine, text: &str) -> bool {
@@ -30,7 +30,7 @@ async fn is_stored(server: &TestServer, engine: Engine, text: &str) -> bool {
             assert!(databases >= 2, "the database and its log");
             found
         }
-        Postgres => {
+        Postgres | Pooled => {
             // In the text of a row, bytea columns are hexadecimal.
             let hex = text.bytes().fold(String::new(), |mut hex, byte| {
                 write!(hex, "{byte:02x}").unwrap();

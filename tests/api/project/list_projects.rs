@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::fixtures::{create_destination, get_project, youtube_destination};
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
+use crate::harness::{Client, Engine, Pooled, Postgres, Sqlite, TestServer, User, refused};
 
 async fn page(client: &Client, size: i32, token: &str) -> (Vec<pb::Project>, String) {
     let request = pb::ListProjectsRequest {
@@ -28,7 +28,7 @@ async fn projects(user: &User, count: usize) -> Vec<String> {
 async fn multiply_by_201(server: &TestServer, engine: Engine) {
     let id = match engine {
         Sqlite => "randomblob(16)",
-        Postgres => "gen_random_uuid()",
+        Postgres | Pooled => "gen_random_uuid()",
     };
     let copies = format!(
         "with recursive numbers (number) as (

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::fixture::{
     Fixture, STARTED, Worker, broadcasting_report, destination_request, state, state_report,
 };
-use crate::harness::{Client, Engine, Postgres, Sqlite, config, refused};
+use crate::harness::{Client, Engine, Pooled, Postgres, Sqlite, config, refused};
 use pb::RelayState::Starting;
 
 #[rstest]
@@ -205,7 +205,7 @@ async fn the_play_url_is_decrypted_for_the_worker(#[values(Sqlite, Postgres)] en
             format!("x'{}'", id.simple()),
             format!("x'{}'", hex(&sealed)),
         ),
-        Postgres => (format!("'{id}'"), format!("'\\x{}'", hex(&sealed))),
+        Postgres | Pooled => (format!("'{id}'"), format!("'\\x{}'", hex(&sealed))),
     };
     let live = fixture.node.begin(&fixture.key, "c1").await.unwrap();
     let statement = format!("update streams set play_url_id = {id}, play_url_sealed = {sealed}");
@@ -229,7 +229,7 @@ async fn a_relay_with_an_unreadable_stream_key_is_retried_and_blocks_no_other(
     fixture.destination("a").await;
     let garbage = match engine {
         Sqlite => "x'00'",
-        Postgres => "'\\x00'",
+        Postgres | Pooled => "'\\x00'",
     };
     let statement = format!("update destinations set stream_key_sealed = {garbage}");
     fixture.server.database.execute(&statement).await;
@@ -263,7 +263,7 @@ async fn a_relay_with_an_unreadable_play_url_is_retried(
             "play_url_id = x'{}', play_url_sealed = x'00'",
             Uuid::now_v7().simple()
         ),
-        Postgres => format!(
+        Postgres | Pooled => format!(
             "play_url_id = '{}', play_url_sealed = '\\x00'",
             Uuid::now_v7()
         ),

@@ -7,7 +7,7 @@ use sluice::{domain::Scope, proto::v1 as pb};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::fixture::{Fixture, Worker, destination_request};
-use crate::harness::{Client, Engine, Postgres, Sqlite};
+use crate::harness::{Client, Engine, Pooled, Postgres, Sqlite};
 
 /// Rate limits and lease expiry are not tested here.
 const FLAGS: [&str; 3] = [
@@ -38,7 +38,7 @@ async fn projects(fixture: &Fixture) -> Vec<String> {
 #[rstest]
 #[tokio::test]
 async fn two_hundred_relays_are_each_assigned_once_to_eight_workers_on_two_servers(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let mut fixture = Fixture::start_with(engine, &FLAGS, 0).await;
     let keys = projects(&fixture).await;
@@ -86,7 +86,7 @@ async fn two_hundred_relays_are_each_assigned_once_to_eight_workers_on_two_serve
 #[rstest]
 #[tokio::test]
 async fn concurrent_claims_of_one_worker_do_not_exceed_its_capacity(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let mut fixture = Fixture::start_with(engine, &FLAGS, 0).await;
     let keys = projects(&fixture).await;

@@ -9,7 +9,7 @@ use super::fixture::{
     Fixture, STARTED, Worker, broadcasting_report, retryable_failure, state, state_report,
     timestamp,
 };
-use crate::harness::{Engine, Postgres, Sqlite, refused};
+use crate::harness::{Engine, Pooled, Postgres, Sqlite, refused};
 use pb::RelayState::{Broadcasting, Idle, Stalled, Starting, Stopping};
 
 #[rstest]
@@ -243,7 +243,7 @@ async fn a_report_that_cannot_be_stored_does_not_block_other_reports(
             "create trigger broken before update on relays when new.state = 'retrying'
              begin select raise(abort, 'broken'); end"
         }
-        Postgres => "alter table relays add constraint broken check (state <> 'retrying')",
+        Postgres | Pooled => "alter table relays add constraint broken check (state <> 'retrying')",
     };
     fixture.server.database.execute(broken).await;
 

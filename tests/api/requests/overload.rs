@@ -5,8 +5,8 @@ use tonic::{Code, Response, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::harness::{
-    BlockedWrites, Engine, Postgres, RawConnection, Sqlite, TestServer, User, Watcher, eventually,
-    refused,
+    BlockedWrites, Engine, Pooled, Postgres, RawConnection, Sqlite, TestServer, User, Watcher,
+    eventually, refused,
 };
 
 /// Eight concurrent calls: seven for everybody, one reserved for machine callers.
@@ -79,7 +79,7 @@ async fn media_servers_are_served_while_others_are_refused(
 
     let (blocked, _calls) = use_all_permits(&server, &ada).await;
     let answer = match engine {
-        Postgres => media.heartbeat(&stream, "c1").await,
+        Postgres | Pooled => media.heartbeat(&stream, "c1").await,
         // On SQLite no heartbeat can be written before the lock is released.
         Sqlite => {
             let (answer, ()) = tokio::join!(media.heartbeat(&stream, "c1"), blocked.release());

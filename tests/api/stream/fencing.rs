@@ -4,7 +4,7 @@ use tonic::Code;
 
 use super::fixture::{CONTINUE, Fixture, instruction, state, stop};
 use super::node_reports::{single_adoption, with_stream_and_key};
-use crate::harness::{Engine, MediaServer, Postgres, Sqlite, refused};
+use crate::harness::{Engine, MediaServer, Pooled, Postgres, Sqlite, refused};
 
 const TAKEN_OVER: pb::EndReason = pb::EndReason::TakenOver;
 
@@ -33,7 +33,7 @@ impl Fixture {
 #[rstest]
 #[tokio::test]
 async fn a_refused_second_publisher_cannot_affect_the_first(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(false, true)] window: bool,
 ) {
     let fixture = match window {
@@ -61,7 +61,7 @@ async fn a_refused_second_publisher_cannot_affect_the_first(
 #[rstest]
 #[tokio::test]
 async fn only_reports_of_the_publishing_connection_count(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(false, true)] live: bool,
 ) {
     let fixture = Fixture::with_window(engine, &[]).await;
@@ -96,7 +96,7 @@ async fn only_reports_of_the_publishing_connection_count(
 #[rstest]
 #[tokio::test]
 async fn the_peer_address_is_not_part_of_a_connections_identity(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let stream = fixture.node.live(&fixture.key, "a").await;
@@ -118,7 +118,9 @@ async fn the_peer_address_is_not_part_of_a_connections_identity(
 
 #[rstest]
 #[tokio::test]
-async fn reports_of_an_older_epoch_change_nothing(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn reports_of_an_older_epoch_change_nothing(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::with_window(engine, &[]).await;
     let first = fixture.node.live(&fixture.key, "a").await;
     fixture.node.end(&first, "a").await;
@@ -144,7 +146,7 @@ async fn reports_of_an_older_epoch_change_nothing(#[values(Sqlite, Postgres)] en
 #[rstest]
 #[tokio::test]
 async fn an_ended_connection_cannot_begin_again(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(0, 60)] window_seconds: i64,
     #[values(false, true)] replaced: bool,
 ) {
@@ -170,7 +172,7 @@ async fn an_ended_connection_cannot_begin_again(
 #[rstest]
 #[tokio::test]
 async fn an_older_epoch_of_the_connection_itself_is_fenced(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::with_window(engine, &[]).await;
     let live = fixture.begin_live_stream("a").await;
@@ -189,7 +191,7 @@ async fn an_older_epoch_of_the_connection_itself_is_fenced(
 #[rstest]
 #[tokio::test]
 async fn a_late_begin_of_a_replaced_connection_takes_nothing_over(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::with_takeover(engine, 0).await;
     fixture.node.live(&fixture.key, "loser").await;
@@ -205,7 +207,7 @@ async fn a_late_begin_of_a_replaced_connection_takes_nothing_over(
 #[rstest]
 #[tokio::test]
 async fn an_end_that_arrives_before_the_first_heartbeat_is_final(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let begun = fixture.begin_stream("a").await;
@@ -224,7 +226,7 @@ async fn an_end_that_arrives_before_the_first_heartbeat_is_final(
 #[rstest]
 #[tokio::test]
 async fn a_late_heartbeat_does_not_revive_an_ended_connection(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(false, true)] live: bool,
 ) {
     let fixture = Fixture::with_window(engine, &[]).await;
@@ -245,7 +247,9 @@ async fn a_late_heartbeat_does_not_revive_an_ended_connection(
 
 #[rstest]
 #[tokio::test]
-async fn reports_of_an_unknown_stream_are_not_found(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn reports_of_an_unknown_stream_are_not_found(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let stream_id = "01890a5d-ac96-774b-bcce-b302099a8057";
     let heartbeat = pb::HeartbeatPublishRequest {

@@ -4,11 +4,11 @@ use sluice::proto::v1 as pb;
 use super::fixture::{
     CONTINUE, Fixture, instruction, seconds, state, stats_with_bytes, stop, timestamp,
 };
-use crate::harness::{Engine, MediaServer, Postgres, Sqlite};
+use crate::harness::{Engine, MediaServer, Pooled, Postgres, Sqlite};
 
 #[rstest]
 #[tokio::test]
-async fn a_publish_begins_a_stream(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_publish_begins_a_stream(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
 
     let answer = fixture
@@ -61,7 +61,7 @@ async fn white_space_and_invisible_characters_around_a_pasted_stream_key_are_ign
 
 #[rstest]
 #[tokio::test]
-async fn a_publish_with_media_is_live_at_once(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_publish_with_media_is_live_at_once(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
 
     let stream = fixture.begin_live_stream("a").await;
@@ -74,7 +74,7 @@ async fn a_publish_with_media_is_live_at_once(#[values(Sqlite, Postgres)] engine
 #[rstest]
 #[tokio::test]
 async fn a_begin_repeated_with_media_makes_the_stream_live(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let begun = fixture.begin_stream("a").await;
@@ -91,7 +91,7 @@ async fn a_begin_repeated_with_media_makes_the_stream_live(
 #[case::media(stats_with_bytes(1), pb::StreamState::Live)]
 #[tokio::test]
 async fn a_heartbeat_with_media_makes_the_stream_live(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[case] stats: Option<pb::StreamStats>,
     #[case] state: pb::StreamState,
 ) {
@@ -115,7 +115,7 @@ async fn a_heartbeat_with_media_makes_the_stream_live(
 #[rstest]
 #[tokio::test]
 async fn later_heartbeats_update_only_the_last_seen_time_and_statistics(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let live = fixture.node.live(&fixture.key, "a").await;
@@ -142,7 +142,9 @@ async fn later_heartbeats_update_only_the_last_seen_time_and_statistics(
 
 #[rstest]
 #[tokio::test]
-async fn the_latest_statistics_are_stored_and_shown(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_latest_statistics_are_stored_and_shown(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let stream = fixture.begin_stream("a").await;
     let first = pb::StreamStats {
@@ -175,7 +177,9 @@ async fn the_latest_statistics_are_stored_and_shown(#[values(Sqlite, Postgres)] 
 
 #[rstest]
 #[tokio::test]
-async fn the_end_of_the_publisher_ends_the_stream(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_end_of_the_publisher_ends_the_stream(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let live = fixture.node.live(&fixture.key, "a").await;
 
@@ -200,7 +204,7 @@ async fn the_end_of_the_publisher_ends_the_stream(#[values(Sqlite, Postgres)] en
 #[rstest]
 #[tokio::test]
 async fn a_begin_repeated_by_its_connection_is_the_same_publish(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let begun = fixture.begin_stream("a").await;
@@ -219,7 +223,9 @@ async fn a_begin_repeated_by_its_connection_is_the_same_publish(
 
 #[rstest]
 #[tokio::test]
-async fn a_new_publish_after_the_end_is_a_new_stream(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_new_publish_after_the_end_is_a_new_stream(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let first = fixture.node.live(&fixture.key, "a").await;
     let ended = fixture.node.end(&first, "a").await;
@@ -236,7 +242,9 @@ async fn a_new_publish_after_the_end_is_a_new_stream(#[values(Sqlite, Postgres)]
 
 #[rstest]
 #[tokio::test]
-async fn every_valid_publisher_is_accepted_and_stored(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn every_valid_publisher_is_accepted_and_stored(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
 
     for (protocol, given, kept) in [

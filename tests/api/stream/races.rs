@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 use tonic::{Code, Response, Status};
 
 use super::fixture::{Fixture, state};
-use crate::harness::{Client, Engine, MediaServer, Postgres, Sqlite, refused};
+use crate::harness::{Client, Engine, MediaServer, Pooled, Postgres, Sqlite, refused};
 
 type Begun = Result<Response<pb::BeginPublishResponse>, Status>;
 
@@ -71,7 +71,7 @@ fn winner(answers: Vec<Result<pb::Stream, Status>>) -> pb::Stream {
 #[rstest]
 #[tokio::test]
 async fn of_concurrent_publishers_exactly_one_is_accepted(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let mut fixture = Fixture::start(engine).await;
     let before = fixture.project().await;
@@ -93,7 +93,7 @@ async fn of_concurrent_publishers_exactly_one_is_accepted(
 #[rstest]
 #[tokio::test]
 async fn of_concurrently_reconnecting_publishers_exactly_one_is_accepted(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let mut fixture = Fixture::with_window(engine, &[]).await;
     let live = fixture.node.live(&fixture.key, "lost").await;
@@ -113,7 +113,7 @@ async fn of_concurrently_reconnecting_publishers_exactly_one_is_accepted(
 #[rstest]
 #[tokio::test]
 async fn one_publish_begun_many_times_concurrently_is_one_stream(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let mut fixture = Fixture::start(engine).await;
     let before = fixture.project().await;
@@ -135,7 +135,9 @@ async fn one_publish_begun_many_times_concurrently_is_one_stream(
 /// Predecessor's defect G4: a second publish made a second live row.
 #[rstest]
 #[tokio::test]
-async fn of_concurrent_takeovers_exactly_one_remains(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn of_concurrent_takeovers_exactly_one_remains(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let mut fixture = Fixture::with_takeover(engine, 60).await;
 
     let answers = fixture.begin_all(|number| number.to_string()).await;
@@ -161,7 +163,9 @@ async fn of_concurrent_takeovers_exactly_one_remains(#[values(Sqlite, Postgres)]
 
 #[rstest]
 #[tokio::test]
-async fn a_stop_among_concurrent_heartbeats_is_final(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_stop_among_concurrent_heartbeats_is_final(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let mut fixture = Fixture::start(engine).await;
     let nodes = fixture.two_nodes().await;
     let live = fixture.node.live(&fixture.key, "a").await;
@@ -207,7 +211,7 @@ async fn a_stop_among_concurrent_heartbeats_is_final(#[values(Sqlite, Postgres)]
 #[rstest]
 #[tokio::test]
 async fn the_schema_refuses_a_second_stream_that_has_not_ended(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let live = fixture.node.live(&fixture.key, "a").await;

@@ -9,14 +9,14 @@ use super::{
     fixture::stats_with_bytes,
     node_reports::{assert_no_action, minimal_connection, sync_request},
 };
-use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestDatabase, eventually};
+use crate::harness::{Client, Engine, Pooled, Postgres, Process, Sqlite, TestDatabase, eventually};
 
 const STREAMS: usize = 1000;
 
 /// Inserts projects, each with a live stream whose connection id is the number of the project.
 async fn streams(database: &TestDatabase, engine: Engine) {
     let (numbers, id, hash) = match engine {
-        Postgres => (
+        Postgres | Pooled => (
             format!("generate_series(1, {STREAMS}) as numbers(n)"),
             "lpad(to_hex(n), 32, '0')::uuid",
             "sha256(n::text::bytea)",

@@ -2,12 +2,12 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::fixture::{CONTINUE, Fixture, instruction, stop, timestamp};
-use crate::harness::{Engine, Postgres, Sqlite};
+use crate::harness::{Engine, Pooled, Postgres, Sqlite};
 
 #[rstest]
 #[tokio::test]
 async fn a_new_publisher_ends_the_running_stream_and_begins_another(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(0, 60)] window_seconds: i64,
     #[values(false, true)] live: bool,
 ) {
@@ -41,7 +41,7 @@ async fn a_new_publisher_ends_the_running_stream_and_begins_another(
 #[rstest]
 #[tokio::test]
 async fn the_replaced_connection_is_told_to_stop_and_changes_nothing(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::with_takeover(engine, 0).await;
     let old = fixture.node.live(&fixture.key, "a").await;
@@ -72,7 +72,7 @@ async fn the_replaced_connection_is_told_to_stop_and_changes_nothing(
 #[rstest]
 #[tokio::test]
 async fn a_begin_repeated_by_its_connection_takes_nothing_over(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::with_takeover(engine, 0).await;
     let live = fixture.node.live(&fixture.key, "a").await;
@@ -86,7 +86,7 @@ async fn a_begin_repeated_by_its_connection_takes_nothing_over(
 #[rstest]
 #[tokio::test]
 async fn a_reconnecting_stream_is_continued_and_not_taken_over(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::with_takeover(engine, 60).await;
     let live = fixture.node.live(&fixture.key, "a").await;

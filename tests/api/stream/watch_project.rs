@@ -8,13 +8,15 @@ use super::{
     },
     fixture::{Fixture, state},
 };
-use crate::harness::{Engine, MediaServer, Postgres, Sqlite, Watcher};
+use crate::harness::{Engine, MediaServer, Pooled, Postgres, Sqlite, Watcher};
 
 use pb::{EndReason, StreamState};
 
 #[rstest]
 #[tokio::test]
-async fn a_watch_begins_with_a_snapshot_of_the_project(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_watch_begins_with_a_snapshot_of_the_project(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::with_window(engine, &[]).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     let (snapshot, _) = Watcher::start_synced(owner, id).await;
@@ -38,7 +40,7 @@ async fn a_watch_begins_with_a_snapshot_of_the_project(#[values(Sqlite, Postgres
 #[rstest]
 #[tokio::test]
 async fn every_change_is_sent_as_an_event_with_its_result(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::with_window(engine, &[]).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
@@ -97,7 +99,7 @@ async fn every_change_is_sent_as_an_event_with_its_result(
 #[rstest]
 #[tokio::test]
 async fn a_key_rotation_is_followed_by_the_end_of_the_stream_that_used_the_key(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
@@ -125,7 +127,7 @@ async fn a_key_rotation_is_followed_by_the_end_of_the_stream_that_used_the_key(
 #[rstest]
 #[tokio::test]
 async fn a_takeover_is_sent_as_the_end_of_one_stream_and_the_begin_of_another(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::with_takeover(engine, 0).await;
     let old = fixture.begin_live_stream("a").await;
@@ -144,7 +146,7 @@ async fn a_takeover_is_sent_as_the_end_of_one_stream_and_the_begin_of_another(
 #[rstest]
 #[tokio::test]
 async fn the_update_of_a_disabled_project_is_sent_before_the_end_of_its_stream(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
@@ -167,7 +169,7 @@ async fn the_update_of_a_disabled_project_is_sent_before_the_end_of_its_stream(
 #[rstest]
 #[tokio::test]
 async fn the_deletion_of_a_project_is_sent_last_after_the_end_of_its_stream(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
@@ -190,7 +192,7 @@ async fn the_deletion_of_a_project_is_sent_last_after_the_end_of_its_stream(
 #[rstest]
 #[tokio::test]
 async fn a_watch_resumes_after_a_revision_and_says_when_it_is_synced(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
@@ -215,7 +217,7 @@ async fn a_watch_resumes_after_a_revision_and_says_when_it_is_synced(
 #[rstest]
 #[tokio::test]
 async fn an_idle_watch_sends_heartbeats_with_the_latest_revision(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start_with(engine, &["--watch-heartbeat=20ms"]).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
@@ -239,7 +241,9 @@ async fn an_idle_watch_sends_heartbeats_with_the_latest_revision(
 
 #[rstest]
 #[tokio::test]
-async fn a_watcher_sees_its_project_and_no_other(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_watcher_sees_its_project_and_no_other(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let owner = &fixture.owner.client;
     let (other, other_key) = fixture.owner.project().await;
@@ -260,7 +264,7 @@ async fn a_watcher_sees_its_project_and_no_other(#[values(Sqlite, Postgres)] eng
 #[rstest]
 #[tokio::test]
 async fn heartbeats_of_publishers_send_no_events_but_a_snapshot_shows_the_latest(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
@@ -281,7 +285,7 @@ async fn heartbeats_of_publishers_send_no_events_but_a_snapshot_shows_the_latest
 #[rstest]
 #[tokio::test]
 async fn the_snapshot_contains_the_relays_of_the_running_stream(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);

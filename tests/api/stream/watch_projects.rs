@@ -10,7 +10,7 @@ use super::{
     changes::{add_destination, delete_project, rename},
     fixture::{Fixture, stats_with_bytes},
 };
-use crate::harness::{Engine, MediaServer, Postgres, ProjectsWatcher, Sqlite, refused};
+use crate::harness::{Engine, MediaServer, Pooled, Postgres, ProjectsWatcher, Sqlite, refused};
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
 
@@ -61,7 +61,7 @@ fn stats(message: &pb::WatchProjectsResponse) -> Option<pb::ProjectStats> {
 #[rstest]
 #[tokio::test]
 async fn each_project_begins_with_a_snapshot_and_is_then_synced(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let owner = &fixture.owner.client;
@@ -101,7 +101,7 @@ async fn each_project_begins_with_a_snapshot_and_is_then_synced(
 #[rstest]
 #[tokio::test]
 async fn changes_of_all_named_projects_and_of_no_other_are_sent(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let owner = &fixture.owner.client;
@@ -129,7 +129,9 @@ async fn changes_of_all_named_projects_and_of_no_other_are_sent(
 
 #[rstest]
 #[tokio::test]
-async fn each_project_resumes_after_its_own_revision(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn each_project_resumes_after_its_own_revision(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let owner = &fixture.owner.client;
     let (other, _) = fixture.owner.project().await;
@@ -162,7 +164,7 @@ async fn each_project_resumes_after_its_own_revision(#[values(Sqlite, Postgres)]
 #[rstest]
 #[tokio::test]
 async fn without_named_projects_all_are_watched_also_those_created_later(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let owner = &fixture.owner.client;
@@ -195,7 +197,7 @@ async fn without_named_projects_all_are_watched_also_those_created_later(
 #[rstest]
 #[tokio::test]
 async fn a_user_without_projects_can_watch_for_the_first_one(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let user = fixture.server.user().await;
@@ -214,7 +216,7 @@ async fn a_user_without_projects_can_watch_for_the_first_one(
 #[rstest]
 #[tokio::test]
 async fn a_deleted_project_ends_alone_and_the_last_named_one_ends_the_call(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let owner = &fixture.owner.client;
@@ -245,7 +247,7 @@ async fn a_deleted_project_ends_alone_and_the_last_named_one_ends_the_call(
 #[rstest]
 #[tokio::test]
 async fn a_project_whose_row_is_deleted_is_reported_as_deleted(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let (other, _) = fixture.owner.project().await;
@@ -266,7 +268,7 @@ async fn a_project_whose_row_is_deleted_is_reported_as_deleted(
 #[rstest]
 #[tokio::test]
 async fn a_project_whose_history_is_gone_starts_again_and_the_others_go_on(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let owner = &fixture.owner.client;
@@ -306,7 +308,7 @@ async fn a_project_whose_history_is_gone_starts_again_and_the_others_go_on(
 #[rstest]
 #[tokio::test]
 async fn refused_publishers_are_sent_while_watching_and_to_a_watch_that_begins_soon_after(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let owner = &fixture.owner.client;
@@ -337,7 +339,7 @@ async fn refused_publishers_are_sent_while_watching_and_to_a_watch_that_begins_s
 #[rstest]
 #[tokio::test]
 async fn statistics_are_sent_repeatedly_if_they_are_asked_for(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start_with(engine, &["--watch-heartbeat=1s"]).await;
     let owner = &fixture.owner.client;
@@ -369,7 +371,9 @@ async fn statistics_are_sent_repeatedly_if_they_are_asked_for(
 
 #[rstest]
 #[tokio::test]
-async fn a_lost_publisher_is_an_issue_until_it_is_back(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_lost_publisher_is_an_issue_until_it_is_back(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::with_window(engine, &[]).await;
     let owner = &fixture.owner.client;
     let id = &*fixture.project_id;
@@ -409,7 +413,7 @@ async fn a_lost_publisher_is_an_issue_until_it_is_back(#[values(Sqlite, Postgres
 #[rstest]
 #[tokio::test]
 async fn an_idle_watch_sends_heartbeats_of_the_whole_call(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start_with(engine, &["--watch-heartbeat=20ms"]).await;
     let owner = &fixture.owner.client;

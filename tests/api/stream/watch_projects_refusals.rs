@@ -7,7 +7,9 @@ use tonic::{Code, Response};
 use super::{changes::rename, fixture::Fixture};
 use crate::{
     auth::calls,
-    harness::{Client, Engine, Postgres, ProjectsWatcher, Refusal, Sqlite, eventually, refused},
+    harness::{
+        Client, Engine, Pooled, Postgres, ProjectsWatcher, Refusal, Sqlite, eventually, refused,
+    },
 };
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
@@ -23,7 +25,9 @@ async fn refusal_of(client: &Client, projects: &[(&str, i64)]) -> Refusal {
 
 #[rstest]
 #[tokio::test]
-async fn a_call_without_token_or_scope_is_refused(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_call_without_token_or_scope_is_refused(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let anonymous = fixture.server.anonymous();
     let refusal = refusal_of(&anonymous, &[]).await;
@@ -45,7 +49,7 @@ async fn a_call_without_token_or_scope_is_refused(#[values(Sqlite, Postgres)] en
 #[rstest]
 #[tokio::test]
 async fn a_named_project_of_another_tenant_is_not_found(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let stranger = fixture.server.user().await;
@@ -62,7 +66,7 @@ async fn a_named_project_of_another_tenant_is_not_found(
 #[rstest]
 #[tokio::test]
 async fn an_api_key_watches_all_of_its_projects_and_no_other(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let (other, _) = fixture.owner.project().await;
@@ -82,7 +86,7 @@ async fn an_api_key_watches_all_of_its_projects_and_no_other(
 
 #[rstest]
 #[tokio::test]
-async fn invalid_fields_are_named(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn invalid_fields_are_named(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &*fixture.project_id);
 
@@ -105,7 +109,7 @@ async fn invalid_fields_are_named(#[values(Sqlite, Postgres)] engine: Engine) {
 #[rstest]
 #[tokio::test]
 async fn a_watch_counts_once_for_each_started_hundred_projects(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let limits = ["--max-user-watches=2", "--caller-burst=1000"];
     let fixture = Fixture::start_with(engine, &limits).await;
@@ -132,7 +136,7 @@ async fn a_watch_counts_once_for_each_started_hundred_projects(
 #[rstest]
 #[tokio::test]
 async fn a_watch_of_all_projects_ends_when_a_created_one_exceeds_the_limit(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let limits = ["--max-user-watches=1", "--caller-burst=1000"];
     let fixture = Fixture::start_with(engine, &limits).await;
@@ -151,12 +155,12 @@ async fn a_watch_of_all_projects_ends_when_a_created_one_exceeds_the_limit(
 #[rstest]
 #[tokio::test]
 async fn more_projects_than_one_watch_can_contain_must_be_named(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let id = match engine {
         Sqlite => "randomblob(16)",
-        Postgres => "gen_random_uuid()",
+        Postgres | Pooled => "gen_random_uuid()",
     };
     let ten_thousand_copies = format!(
         "insert into projects
@@ -182,7 +186,7 @@ async fn more_projects_than_one_watch_can_contain_must_be_named(
 
 #[rstest]
 #[tokio::test]
-async fn a_watch_ends_with_its_session(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_watch_ends_with_its_session(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let tokens = calls::new_session(&fixture.server, &fixture.owner).await;
     let other = Client::with_token(&fixture.server.channel, &tokens.access_token);
@@ -199,7 +203,9 @@ async fn a_watch_ends_with_its_session(#[values(Sqlite, Postgres)] engine: Engin
 
 #[rstest]
 #[tokio::test]
-async fn a_watch_ends_when_its_api_key_is_revoked(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_watch_ends_when_its_api_key_is_revoked(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let (key, secret) = calls::new_api_key(&fixture.owner, calls::api_key_request(&BOTH)).await;
     let token = calls::api_key_token(&fixture.server, &secret).await;

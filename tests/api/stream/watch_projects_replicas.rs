@@ -11,8 +11,8 @@ use tonic::Code;
 
 use super::changes::rename;
 use crate::harness::{
-    Client, Cluster, Engine, Postgres, ProjectsWatcher, Sqlite, TestDatabase, TestServer, User,
-    until_available,
+    Client, Cluster, Engine, Pooled, Postgres, ProjectsWatcher, Sqlite, TestDatabase, TestServer,
+    User, until_available,
 };
 
 const PROJECTS: usize = 1000;
@@ -58,7 +58,7 @@ async fn a_watch_of_a_thousand_projects_misses_nothing_and_repeats_nothing(
     let flags = ["--caller-burst=1000000", "--db-acquire-timeout=30s"];
     let server = TestServer::start_with(engine, &flags).await;
     let there = match engine {
-        Postgres => server.replica().await,
+        Postgres | Pooled => server.replica().await,
         // One server at a time uses the file.
         Sqlite => server.channel.clone(),
     };

@@ -5,7 +5,9 @@ use super::{
     changes::{next_project_updated, rename},
     fixture::Fixture,
 };
-use crate::harness::{Client, Engine, Postgres, Refusal, Sqlite, Watcher, eventually, refused};
+use crate::harness::{
+    Client, Engine, Pooled, Postgres, Refusal, Sqlite, Watcher, eventually, refused,
+};
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
 const RESYNC: (Code, &str) = (Code::OutOfRange, "RESYNC_REQUIRED");
@@ -19,7 +21,7 @@ async fn refusal_of(client: &Client, project_id: &str, after_revision: i64) -> R
 
 #[rstest]
 #[tokio::test]
-async fn another_tenants_project_is_not_found(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn another_tenants_project_is_not_found(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let stranger = fixture.server.user().await.client;
     let revision = fixture.project().await.revision;
@@ -33,7 +35,7 @@ async fn another_tenants_project_is_not_found(#[values(Sqlite, Postgres)] engine
 #[rstest]
 #[tokio::test]
 async fn an_api_key_needs_both_scopes_and_access_to_the_project(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start(engine).await;
     let (other, _) = fixture.owner.project().await;
@@ -66,7 +68,7 @@ async fn an_api_key_needs_both_scopes_and_access_to_the_project(
 
 #[rstest]
 #[tokio::test]
-async fn invalid_fields_are_named(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn invalid_fields_are_named(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let owner = &fixture.owner.client;
 
@@ -82,7 +84,7 @@ async fn invalid_fields_are_named(#[values(Sqlite, Postgres)] engine: Engine) {
 
 #[rstest]
 #[tokio::test]
-async fn a_future_revision_requires_a_resync(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_future_revision_requires_a_resync(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     let revision = fixture.project().await.revision;
@@ -100,7 +102,7 @@ async fn a_future_revision_requires_a_resync(#[values(Sqlite, Postgres)] engine:
 #[rstest]
 #[tokio::test]
 async fn after_pruning_a_watch_resumes_only_where_no_event_is_missing(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start_with(engine, &["--event-retention=1h"]).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
@@ -138,7 +140,9 @@ async fn after_pruning_a_watch_resumes_only_where_no_event_is_missing(
 /// Clocks differ, so that a later event may have an earlier time.
 #[rstest]
 #[tokio::test]
-async fn a_gap_left_by_pruning_is_never_skipped(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_gap_left_by_pruning_is_never_skipped(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     let begin = fixture.project().await.revision;
@@ -158,7 +162,7 @@ async fn a_gap_left_by_pruning_is_never_skipped(#[values(Sqlite, Postgres)] engi
 #[rstest]
 #[tokio::test]
 async fn watches_are_limited_and_an_ended_watch_makes_room(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let limits = ["--max-watches=3", "--max-user-watches=2"];
     let fixture = Fixture::start_with(engine, &limits).await;

@@ -6,7 +6,9 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use super::changes::{add_destination, rename};
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, Watcher, eventually};
+use crate::harness::{
+    Client, Engine, Postgres, Sqlite, TestDatabase, TestServer, User, Watcher, eventually,
+};
 
 /// Polls are rare, so that they do not hide a lost notification.
 const RARE_POLLS: &str = "--watch-poll-interval=1min";
@@ -28,6 +30,21 @@ struct TwoReplicas {
 
 impl TwoReplicas {
     async fn start(flags: &[&str]) -> Self {
+        Self::start_on(TestDatabase::create(Postgres).await, flags).await
+    }
+
+    /// Starts both where LISTEN works, and waits until they listen for notifications.
+    async fn start_listening(flags: &[&str]) -> Self {
+        let database = TestDatabase::create(Postgres).await.direct();
+        let replicas = Self::start_on(database, flags).await;
+        eventually("both listen", async || {
+            (replicas.server.database.number(LISTENERS).await == 2).then_some(())
+        })
+        .await;
+        replicas
+    }
+
+    async fn start_on(database: TestDatabase, flags: &[&str]) -> Self {
         let roomy = [
             "--caller-burst=100000",
             "--max-user-watches=1000",
@@ -35,7 +52,7 @@ impl TwoReplicas {
             "--max-destinations=10000",
         ];
         let flags: Vec<_> = roomy.iter().chain(flags).copied().collect();
-        let server = TestServer::start_with(Postgres, &flags).await;
+        let server = TestServer::start_on(database, &flags).await;
         let replica = server.replica().await;
         let owner = server.user().await;
         let (project, _) = owner.project().await;
@@ -46,15 +63,6 @@ impl TwoReplicas {
             project,
             server,
         }
-    }
-
-    /// Waits until both replicas listen for notifications.
-    async fn listening(self) -> Self {
-        eventually("both listen", async || {
-            (self.server.database.number(LISTENERS).await == 2).then_some(())
-        })
-        .await;
-        self
     }
 
     fn client(&self, number: usize) -> &Client {
@@ -189,7 +197,7 @@ async fn watchers_that_join_during_writes_miss_nothing(#[values(Sqlite, Postgres
 
 #[tokio::test]
 async fn changes_on_one_replica_reach_watchers_of_the_other_at_once() {
-    let replicas = TwoReplicas::start(&[RARE_POLLS]).await.listening().await;
+    let replicas = TwoReplicas::start_listening(&[RARE_POLLS]).await;
     let id = &replicas.project.id;
     let (_, mut here) = Watcher::start_synced(&replicas.here, id).await;
     let (_, mut there) = Watcher::start_synced(&replicas.there, id).await;
@@ -204,7 +212,7 @@ async fn changes_on_one_replica_reach_watchers_of_the_other_at_once() {
 
 #[tokio::test]
 async fn changes_made_while_the_listener_is_disconnected_arrive_after_it_reconnects() {
-    let replicas = TwoReplicas::start(&[RARE_POLLS]).await.listening().await;
+    let replicas = TwoReplicas::start_listening(&[RARE_POLLS]).await;
     let id = &replicas.project.id;
     let (_, mut there) = Watcher::start_synced(&replicas.there, id).await;
     let terminate = "select pg_terminate_backend(pid) from pg_stat_activity
