@@ -7,7 +7,7 @@ use sluice::proto::v1::{
 };
 use tokio::{
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval_at, timeout},
 };
 use tonic::{Request, transport::Channel};
 
@@ -131,18 +131,20 @@ impl Callers {
     pub async fn measure(&self, time: Duration) -> anyhow::Result<Measured> {
         let until = Instant::now() + time;
         let (mut heartbeats, mut sign_ins) = (JoinSet::new(), JoinSet::new());
-        for (channel, request) in &self.publishers {
+        for (number, (channel, request)) in self.publishers.iter().enumerate() {
+            let offset = CALL_INTERVAL * number as u32 / MEDIA_SERVERS as u32;
             let mut client = StreamServiceClient::new(channel.clone());
             let (request, token) = (request.clone(), self.machine.clone());
-            heartbeats.spawn(repeat(until, async move || {
+            heartbeats.spawn(repeat(offset, until, async move || {
                 let request = with_token(request.clone(), &token)?;
                 client.heartbeat_publish(request).await?;
                 Ok(())
             }));
         }
-        for (channel, email) in &self.users {
+        for (number, (channel, email)) in self.users.iter().enumerate() {
+            let offset = CALL_INTERVAL * number as u32 / USERS as u32;
             let (mut client, email) = (AuthServiceClient::new(channel.clone()), email.clone());
-            sign_ins.spawn(repeat(until, async move || {
+            sign_ins.spawn(repeat(offset, until, async move || {
                 let request = pb::SignInRequest {
                     email: email.clone(),
                     password: PASSWORD.to_owned(),
@@ -194,10 +196,14 @@ async fn publish(
     })
 }
 
-/// Makes calls at an interval until a time.
-async fn repeat(until: Instant, mut call: impl AsyncFnMut() -> anyhow::Result<()>) -> Figures {
+/// Makes calls at an interval until a time, from an offset on, because callers are not in step.
+async fn repeat(
+    offset: Duration,
+    until: Instant,
+    mut call: impl AsyncFnMut() -> anyhow::Result<()>,
+) -> Figures {
     let mut figures = Figures::default();
-    let mut ticks = interval(CALL_INTERVAL);
+    let mut ticks = interval_at((Instant::now() + offset).into(), CALL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while Instant::now() < until {
         ticks.tick().await;

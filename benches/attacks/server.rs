@@ -3,16 +3,12 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::Context;
 use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
 use tempfile::TempDir;
-use tokio::{task::JoinHandle, time::sleep};
-
-use crate::MEASURED;
 
 /// A running server with default settings, on a new database.
 pub struct Server {
@@ -62,21 +58,19 @@ impl Server {
         Ok(String::from_utf8(created.stdout)?.trim().to_owned())
     }
 
-    /// Samples the resident memory during the measurement. Returns the peak in MiB.
-    pub fn watch_memory(&self) -> JoinHandle<u64> {
-        const SAMPLES_PER_SECOND: u32 = 20;
-        let path = format!("/proc/{}/status", self.process.id());
-        tokio::spawn(async move {
-            let mut peak = 0;
-            for _ in 0..MEASURED.as_secs() as u32 * SAMPLES_PER_SECOND {
-                let status = fs::read_to_string(&path).unwrap_or_default();
-                let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-                let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-                peak = peak.max(kibibytes.unwrap_or(0_u64) / 1024);
-                sleep(Duration::from_secs(1) / SAMPLES_PER_SECOND).await;
-            }
-            peak
-        })
+    /// Forgets the peak of the resident memory until now.
+    pub fn reset_peak_memory(&self) -> anyhow::Result<()> {
+        let path = format!("/proc/{}/clear_refs", self.process.id());
+        Ok(fs::write(path, "5")?)
+    }
+
+    /// The peak of the resident memory, in MiB.
+    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let mut lines = status.lines();
+        let peak = lines.find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = peak.and_then(|peak| peak.split_whitespace().next());
+        Ok(kibibytes.context("VmHWM")?.parse::<u64>()? / 1024)
     }
 
     /// Ends the server and drops its database.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::parse::{duration, parsed, within};
 use crate::{
     layers::WebOrigin,
-    transport::{ConnectionLimits, ConnectionTimeouts, ListenerSettings, TlsFiles},
+    transport::{ConnectionLimits, ConnectionPace, ConnectionTimeouts, ListenerSettings, TlsFiles},
 };
 
 /// The HTTP/2 keepalive interval.
@@ -32,6 +32,21 @@ pub struct TransportSettings {
     /// from `SLUICE_TRUSTED_PROXIES` are not limited.
     #[arg(long, env = "SLUICE_MAX_ADDRESS_CONNECTIONS", default_value = "1000", value_parser = within(1..=1_000_000))]
     pub max_address_connections: u32,
+
+    /// Maximum number of connections from one address on which no call has had a valid access token.
+    /// Connections from `SLUICE_TRUSTED_PROXIES`, and from addresses where media servers and relay
+    /// workers have authenticated, are not limited.
+    #[arg(long, env = "SLUICE_MAX_ANONYMOUS_CONNECTIONS", default_value = "128", value_parser = within(1..=1_000_000))]
+    pub max_anonymous_connections: u32,
+
+    /// The pace at which connections from one address are served, in connections per second; faster
+    /// ones wait for their turn. 0 means no limit. The same connections as above are exempt.
+    #[arg(long, env = "SLUICE_ADDRESS_CONNECTION_RATE", default_value = "25", value_parser = within(0..=1_000_000))]
+    pub address_connection_rate: u32,
+
+    /// The number of connections from one address that are served at once after a pause.
+    #[arg(long, env = "SLUICE_ADDRESS_CONNECTION_BURST", default_value = "20", value_parser = within(1..=1_000_000))]
+    pub address_connection_burst: u32,
 
     /// Maximum number of concurrent calls of a connection; further calls are refused with
     /// TOO_MANY_CONNECTION_CALLS. It must be larger than `SLUICE_MAX_USER_WATCHES`.
@@ -60,6 +75,11 @@ pub struct TransportSettings {
     /// Time without a call after which a connection is closed; `0s` means never.
     #[arg(long, env = "SLUICE_CONNECTION_IDLE", default_value = "15min", value_parser = duration("0s", "1day"))]
     pub connection_idle: Duration,
+
+    /// The same for a connection on which no call has succeeded, if it is shorter. Connections from
+    /// `SLUICE_TRUSTED_PROXIES` are exempt.
+    #[arg(long, env = "SLUICE_UNUSED_CONNECTION_TIMEOUT", default_value = "10s", value_parser = duration("10ms", "1day"))]
+    pub unused_connection_timeout: Duration,
 
     /// Enables TLS: the file with the certificate and its chain (PEM). This file and the two that
     /// follow are reloaded when they change.
@@ -101,12 +121,18 @@ impl TransportSettings {
             limits: ConnectionLimits {
                 total: self.max_connections,
                 per_address: self.max_address_connections,
+                anonymous_per_address: self.max_anonymous_connections,
+                pace: ConnectionPace {
+                    per_second: self.address_connection_rate,
+                    burst: self.address_connection_burst,
+                },
             },
             timeouts: ConnectionTimeouts {
                 handshake: self.handshake_timeout,
                 max_age: self.connection_age,
                 max_age_grace: self.connection_grace,
                 idle: self.connection_idle,
+                unused: self.unused_connection_timeout,
                 keepalive_interval: KEEPALIVE_INTERVAL,
                 keepalive_timeout: KEEPALIVE_TIMEOUT,
                 frame: FRAME_TIMEOUT,

@@ -7,6 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Bytes;
 use pin_project_lite::pin_project;
+use tonic::Status;
 use tower::Service;
 
 use super::{
@@ -79,6 +80,15 @@ where
         let this = self.project();
         let response = ready!(this.future.poll(cx))?;
         let guard = this.guard.take().expect("polled after completion");
+        if !is_error(&response) {
+            guard.connection().record_served_call();
+        }
         Poll::Ready(Ok(response.map(|body| TrackedBody::new(body, guard))))
     }
+}
+
+/// Whether the call failed before it responded, so that its status is in the headers.
+fn is_error<R>(response: &Response<R>) -> bool {
+    let status = response.headers().get(Status::GRPC_STATUS);
+    status.is_some_and(|status| status != "0")
 }

@@ -13,7 +13,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
-use super::{connection_limits::ConnectionLimiter, connection_metrics::CloseCause};
+use super::{connection_limits::ConnectionPermit, connection_metrics::CloseCause};
 
 /// The number of violations of limits after which a connection is closed.
 const MAX_VIOLATIONS: usize = 16;
@@ -22,26 +22,18 @@ const MAX_VIOLATIONS: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<State>);
 
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
-    pub address: IpAddr,
-    /// Whether it is a trusted proxy, whose connection carries the calls of many callers.
-    pub is_trusted_proxy: bool,
-}
-
 struct State {
-    peer: Peer,
+    permit: ConnectionPermit,
     closing: CancellationToken,
     /// Cancelled after too many violations.
     misused: CancellationToken,
     violations: AtomicUsize,
-    limiter: Arc<ConnectionLimiter>,
     /// Set once a media server or a relay worker has authenticated.
     is_of_machine: OnceLock<()>,
     opened_at: Instant,
     is_close_counted: AtomicBool,
     calls_in_flight: AtomicUsize,
+    has_served_call: AtomicBool,
     /// Milliseconds from `opened_at` to the end of the last call.
     last_call_end: AtomicU64,
     responses: Mutex<Slab<Weak<dyn PendingResponse>>>,
@@ -71,21 +63,17 @@ pub(super) struct UnreadCheck {
 
 impl Connection {
     /// A connection that opens now, and closes with the server at the latest.
-    pub(super) fn open(
-        peer: Peer,
-        limiter: Arc<ConnectionLimiter>,
-        server_closing: &CancellationToken,
-    ) -> Self {
+    pub(super) fn open(permit: ConnectionPermit, server_closing: &CancellationToken) -> Self {
         Self(Arc::new(State {
-            peer,
+            permit,
             closing: server_closing.child_token(),
             misused: CancellationToken::new(),
             violations: AtomicUsize::new(0),
-            limiter,
             is_of_machine: OnceLock::new(),
             opened_at: Instant::now(),
             is_close_counted: AtomicBool::new(false),
             calls_in_flight: AtomicUsize::new(0),
+            has_served_call: AtomicBool::new(false),
             last_call_end: AtomicU64::new(0),
             responses: Mutex::default(),
             is_check_scheduled: AtomicBool::new(false),
@@ -95,12 +83,12 @@ impl Connection {
 
     /// The address of the peer: the caller, or a proxy.
     pub fn peer(&self) -> IpAddr {
-        self.0.peer.address
+        self.0.permit.address()
     }
 
     /// Whether the peer is a trusted proxy, whose connection carries the calls of many callers.
     pub fn is_of_trusted_proxy(&self) -> bool {
-        self.0.peer.is_trusted_proxy
+        self.0.permit.is_exempt()
     }
 
     /// A number that no other open connection has.
@@ -117,12 +105,18 @@ impl Connection {
         }
     }
 
+    /// Records that a call had a valid access token: the connection does not count as anonymous
+    /// any more.
+    pub fn record_authenticated(&self) {
+        self.0.permit.record_authenticated();
+    }
+
     /// Records that a media server or a relay worker has authenticated on this connection, so
     /// that its address gets connections when others get none.
     pub fn record_machine(&self) {
         self.0
             .is_of_machine
-            .get_or_init(|| self.0.limiter.record_machine(self.0.peer.address));
+            .get_or_init(|| self.0.permit.record_machine());
     }
 
     /// Waits until the connection must be closed because its peer misuses it.
@@ -154,6 +148,18 @@ impl Connection {
     pub(super) fn begin_call(&self) -> (CallGuard, usize) {
         let before = self.0.calls_in_flight.fetch_add(1, Ordering::Relaxed);
         (CallGuard(self.clone()), before + 1)
+    }
+
+    /// Records that a call has succeeded, or has begun to respond without an error.
+    pub(super) fn record_served_call(&self) {
+        if !self.0.has_served_call.load(Ordering::Relaxed) {
+            self.0.has_served_call.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether [`record_served_call`](Self::record_served_call) was called.
+    pub(super) fn has_served_call(&self) -> bool {
+        self.0.has_served_call.load(Ordering::Relaxed)
     }
 
     /// Since when no call has been in flight; now, if one is.
@@ -245,7 +251,7 @@ impl Connection {
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State")
-            .field("peer", &self.peer)
+            .field("peer", &self.permit.address())
             .field("calls_in_flight", &self.calls_in_flight)
             .finish_non_exhaustive()
     }

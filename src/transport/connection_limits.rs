@@ -1,14 +1,19 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::time::Instant;
 
+use super::connection_pace::{ConnectionPace, Turns};
 use crate::domain::PeerAddress;
 
 /// How long an address counts as one of media servers or relay workers after a connection
@@ -18,7 +23,12 @@ const MACHINE_ADDRESS_AGE: Duration = Duration::from_hours(24);
 /// The maximum number of such addresses; beyond it, the oldest is forgotten.
 const MAX_MACHINE_ADDRESSES: usize = 4096;
 
-/// The maximum numbers of concurrent connections.
+/// The number of addresses without a connection that are remembered for their pace, before
+/// those that have their full burst again are forgotten.
+const MIN_REMEMBERED: usize = 1024;
+
+/// The limits of connections. Those of an address do not apply to trusted proxies, because they
+/// connect for many callers.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
     /// From all addresses together. If there are at least 64, the last eighth is for addresses
@@ -26,13 +36,19 @@ pub struct ConnectionLimits {
     pub total: u32,
     /// From one address, of IPv6 from one /64.
     pub per_address: u32,
+    /// The same, of connections on which no call has had a valid access token. Addresses of
+    /// media servers and relay workers are exempt.
+    pub anonymous_per_address: u32,
+    /// How fast the connections of one address are served. Addresses of media servers and
+    /// relay workers are exempt.
+    pub pace: ConnectionPace,
 }
 
 /// Gives out permits for connections, within the limits.
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
     limits: ConnectionLimits,
-    /// Networks without a limit per address: proxies connect for many callers.
+    /// The networks of trusted proxies.
     exempt: Arc<[IpNet]>,
     open: Mutex<OpenConnections>,
 }
@@ -40,17 +56,31 @@ pub(super) struct ConnectionLimiter {
 #[derive(Debug, Default)]
 struct OpenConnections {
     total: u32,
-    per_network: HashMap<PeerAddress, u32>,
+    per_network: HashMap<PeerAddress, OfNetwork>,
+    /// The number of networks at which those are forgotten that need not be remembered.
+    forget_at: usize,
     /// The networks of media servers and relay workers, and when one authenticated.
     machines: HashMap<PeerAddress, Instant>,
+}
+
+/// The connections of one network.
+#[derive(Debug, Default)]
+struct OfNetwork {
+    open: u32,
+    /// How many of them are anonymous.
+    anonymous: u32,
+    turns: Turns,
 }
 
 /// The permit of one connection, given back when dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
+    address: PeerAddress,
     /// The network that the connection counts for; `None` if it is exempt.
     network: Option<PeerAddress>,
+    is_anonymous: AtomicBool,
+    turn: Instant,
 }
 
 /// The limit that a new connection would exceed.
@@ -60,10 +90,12 @@ pub(super) enum LimitReached {
     Total,
     /// [`ConnectionLimits::per_address`].
     Address,
+    /// [`ConnectionLimits::anonymous_per_address`].
+    Anonymous,
 }
 
 impl ConnectionLimiter {
-    /// A limiter that exempts some networks from the limit per address.
+    /// A limiter that exempts some networks from the limits of an address.
     pub fn new(limits: ConnectionLimits, exempt: Arc<[IpNet]>) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -74,46 +106,68 @@ impl ConnectionLimiter {
 
     /// Takes a permit for a connection of this peer.
     pub fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, LimitReached> {
-        let peer = PeerAddress::from(peer);
-        let is_exempt = self.is_exempt(peer);
-        let network = (!is_exempt).then(|| peer.network());
+        let address = PeerAddress::from(peer);
+        let network = (!self.is_exempt(address)).then(|| address.network());
+        let now = Instant::now();
 
         let mut open = self.open.lock();
-        let may_use_reserve = is_exempt || open.is_machine(peer.network());
-        if open.total >= self.limits.total_for(may_use_reserve) {
+        let is_machine = network.is_none_or(|network| open.is_machine(network));
+        if open.total >= self.limits.total_for(is_machine) {
             return Err(LimitReached::Total);
         }
-        if let Some(network) = network {
-            let count = open.per_network.entry(network).or_default();
-            if *count >= self.limits.per_address {
-                return Err(LimitReached::Address);
+        let turn = match network {
+            Some(network) => {
+                open.forget_idle_networks(now);
+                let of_network = open.per_network.entry(network).or_default();
+                of_network.begin(&self.limits, is_machine, now)?
             }
-            *count += 1;
-        }
+            None => now,
+        };
         open.total += 1;
         Ok(ConnectionPermit {
             limiter: Arc::clone(self),
+            address,
             network,
+            is_anonymous: AtomicBool::new(true),
+            turn,
         })
+    }
+
+    fn is_exempt(&self, peer: PeerAddress) -> bool {
+        self.exempt.iter().any(|net| net.contains(&peer.ip()))
     }
 }
 
 impl ConnectionPermit {
-    /// Whether the peer is exempt from the limit per address: a trusted proxy.
+    /// Whether the peer is exempt from the limits of an address: a trusted proxy.
     pub fn is_exempt(&self) -> bool {
         self.network.is_none()
     }
-}
 
-impl ConnectionLimiter {
-    /// Records that a media server or a relay worker has authenticated from this address.
-    pub fn record_machine(&self, peer: IpAddr) {
-        let peer = PeerAddress::from(peer);
-        if self.is_exempt(peer) {
+    /// When the connection may be served.
+    pub fn turn(&self) -> Instant {
+        self.turn
+    }
+
+    /// Records that a call had a valid access token: the connection is not anonymous any more.
+    pub fn record_authenticated(&self) {
+        // Most calls find it recorded, and write nothing.
+        if !self.is_anonymous.load(Ordering::Relaxed)
+            || !self.is_anonymous.swap(false, Ordering::Relaxed)
+        {
             return;
         }
-        let network = peer.network();
-        let machines = &mut self.open.lock().machines;
+        let Some(network) = self.network else { return };
+        let mut open = self.limiter.open.lock();
+        if let Some(of_network) = open.per_network.get_mut(&network) {
+            of_network.anonymous -= 1;
+        }
+    }
+
+    /// Records that a media server or a relay worker has authenticated from this address.
+    pub fn record_machine(&self) {
+        let Some(network) = self.network else { return };
+        let machines = &mut self.limiter.open.lock().machines;
         if machines.len() >= MAX_MACHINE_ADDRESSES && !machines.contains_key(&network) {
             let oldest = machines.iter().min_by_key(|(_, at)| **at);
             let oldest = oldest.map(|(network, _)| *network);
@@ -122,8 +176,9 @@ impl ConnectionLimiter {
         machines.insert(network, Instant::now());
     }
 
-    fn is_exempt(&self, peer: PeerAddress) -> bool {
-        self.exempt.iter().any(|net| net.contains(&peer.ip()))
+    /// The address of the peer.
+    pub fn address(&self) -> IpAddr {
+        self.address.ip()
     }
 }
 
@@ -141,6 +196,39 @@ impl OpenConnections {
         let authenticated = self.machines.get(&network);
         authenticated.is_some_and(|at| at.elapsed() < MACHINE_ADDRESS_AGE)
     }
+
+    /// Forgets networks without a connection and with their full burst, from time to time.
+    fn forget_idle_networks(&mut self, now: Instant) {
+        if self.per_network.len() < self.forget_at.max(MIN_REMEMBERED) {
+            return;
+        }
+        self.per_network
+            .retain(|_, one| one.open > 0 || !one.turns.are_over(now));
+        self.forget_at = 2 * self.per_network.len();
+    }
+}
+
+impl OfNetwork {
+    /// Counts a new connection; returns when it may be served.
+    fn begin(
+        &mut self,
+        limits: &ConnectionLimits,
+        is_machine: bool,
+        now: Instant,
+    ) -> Result<Instant, LimitReached> {
+        if self.open >= limits.per_address {
+            return Err(LimitReached::Address);
+        }
+        if self.anonymous >= limits.anonymous_per_address && !is_machine {
+            return Err(LimitReached::Anonymous);
+        }
+        self.open += 1;
+        self.anonymous += 1;
+        Ok(match is_machine {
+            true => now,
+            false => self.turns.take(limits.pace, now),
+        })
+    }
 }
 
 impl Drop for ConnectionPermit {
@@ -148,10 +236,12 @@ impl Drop for ConnectionPermit {
         let mut open = self.limiter.open.lock();
         open.total -= 1;
         let Some(network) = self.network else { return };
-        if let Entry::Occupied(mut count) = open.per_network.entry(network) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+        if let Entry::Occupied(mut entry) = open.per_network.entry(network) {
+            let of_network = entry.get_mut();
+            of_network.open -= 1;
+            of_network.anonymous -= u32::from(*self.is_anonymous.get_mut());
+            if of_network.open == 0 && of_network.turns.are_over(Instant::now()) {
+                entry.remove();
             }
         }
     }
@@ -180,12 +270,29 @@ pub(super) fn raise_open_file_limit() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::Arc,
+        time::Duration,
+    };
 
-    use super::{ConnectionLimiter, ConnectionLimits, ConnectionPermit, LimitReached};
+    use tokio::time::Instant;
+
+    use super::{
+        ConnectionLimiter, ConnectionLimits, ConnectionPace, ConnectionPermit, LimitReached,
+        MIN_REMEMBERED, OfNetwork, OpenConnections,
+    };
 
     fn limiter(total: u32, per_address: u32) -> Arc<ConnectionLimiter> {
-        let limits = ConnectionLimits { total, per_address };
+        limiter_with(ConnectionLimits {
+            total,
+            per_address,
+            anonymous_per_address: per_address,
+            pace: ConnectionPace::UNLIMITED,
+        })
+    }
+
+    fn limiter_with(limits: ConnectionLimits) -> Arc<ConnectionLimiter> {
         let proxies = ["10.0.0.0/8".parse().unwrap()];
         ConnectionLimiter::new(limits, Arc::new(proxies))
     }
@@ -223,8 +330,8 @@ mod tests {
     #[test]
     fn the_last_eighth_is_for_addresses_where_a_machine_has_authenticated_and_for_proxies() {
         let limiter = limiter(64, 64);
-        let _machine = acquire(&limiter, "192.0.2.1").unwrap();
-        limiter.record_machine("192.0.2.1".parse().unwrap());
+        let machine = acquire(&limiter, "192.0.2.1").unwrap();
+        machine.record_machine();
         let _others = [(); 55].map(|()| acquire(&limiter, "192.0.2.2").unwrap());
 
         let refused = acquire(&limiter, "192.0.2.2").unwrap_err();
@@ -244,5 +351,78 @@ mod tests {
         assert_eq!(refused, LimitReached::Total);
         drop(permits);
         assert!(limiter.open.lock().per_network.is_empty());
+    }
+
+    #[test]
+    fn connections_with_a_valid_token_do_not_count_as_anonymous() {
+        let limiter = limiter_with(ConnectionLimits {
+            total: 10,
+            per_address: 4,
+            anonymous_per_address: 2,
+            pace: ConnectionPace::UNLIMITED,
+        });
+        let first = acquire(&limiter, "192.0.2.1").unwrap();
+        let second = acquire(&limiter, "192.0.2.1").unwrap();
+        let refused = acquire(&limiter, "192.0.2.1").unwrap_err();
+        assert_eq!(refused, LimitReached::Anonymous);
+
+        first.record_authenticated();
+        first.record_authenticated();
+        let third = acquire(&limiter, "192.0.2.1").unwrap();
+        assert_eq!(
+            acquire(&limiter, "192.0.2.1").unwrap_err(),
+            LimitReached::Anonymous
+        );
+        second.record_authenticated();
+        let _fourth = acquire(&limiter, "192.0.2.1").unwrap();
+        third.record_authenticated();
+        assert_eq!(
+            acquire(&limiter, "192.0.2.1").unwrap_err(),
+            LimitReached::Address
+        );
+    }
+
+    #[test]
+    fn addresses_of_machines_neither_wait_nor_have_a_limit_of_anonymous_connections() {
+        let limiter = limiter_with(ConnectionLimits {
+            total: 10,
+            per_address: 4,
+            anonymous_per_address: 1,
+            pace: ConnectionPace {
+                per_second: 1,
+                burst: 1,
+            },
+        });
+        let first = acquire(&limiter, "192.0.2.1").unwrap();
+        first.record_machine();
+
+        let more = [(); 3].map(|()| acquire(&limiter, "192.0.2.1").unwrap());
+        let other = acquire(&limiter, "192.0.2.2").unwrap();
+        drop(other);
+        let waiting = acquire(&limiter, "192.0.2.2").unwrap();
+        assert!(waiting.turn() > Instant::now());
+        assert!(more.iter().all(|one| one.turn() <= Instant::now()));
+    }
+
+    #[test]
+    fn an_address_is_remembered_until_it_has_its_burst_again() {
+        let pace = ConnectionPace {
+            per_second: 1,
+            burst: 1,
+        };
+        let now = Instant::now();
+        let mut open = OpenConnections::default();
+        for number in 0..MIN_REMEMBERED as u32 {
+            let mut of_network = OfNetwork::default();
+            of_network.turns.take(pace, now);
+            let address = IpAddr::V4(Ipv4Addr::from_bits(number));
+            open.per_network.insert(address.into(), of_network);
+        }
+
+        open.forget_idle_networks(now);
+        assert_eq!(open.per_network.len(), MIN_REMEMBERED);
+        open.forget_at = 0;
+        open.forget_idle_networks(now + Duration::from_secs(1));
+        assert!(open.per_network.is_empty());
     }
 }

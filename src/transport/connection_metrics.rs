@@ -16,6 +16,8 @@ pub(super) enum CloseCause {
     TotalLimit,
     /// The limit of connections from its address was reached.
     AddressLimit,
+    /// The limit of anonymous connections from its address was reached.
+    AnonymousLimit,
     /// Its pending handshake was the oldest, and a new connection needed the room.
     HandshakeEvicted,
     /// The handshake failed, took too long, or led to another protocol.
@@ -24,6 +26,8 @@ pub(super) enum CloseCause {
     MaxAge,
     /// It had no call for the idle timeout.
     Idle,
+    /// None of its calls had succeeded for the timeout of unused connections.
+    Unused,
     /// Its peer did not read a response.
     Unread,
     /// It sent too many frames that carry no request.
@@ -66,10 +70,12 @@ impl CloseCause {
         let label = match self {
             Self::TotalLimit => "full",
             Self::AddressLimit => "address",
+            Self::AnonymousLimit => "anonymous",
             Self::HandshakeEvicted => "crowded_out",
             Self::HandshakeFailed => "handshake",
             Self::MaxAge => "age",
             Self::Idle => "idle",
+            Self::Unused => "unused",
             Self::Unread => "unread",
             Self::FrameFlood => "frames",
             Self::Incomplete => "incomplete",

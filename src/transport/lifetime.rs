@@ -9,6 +9,9 @@ use crate::{random::random_fraction, telemetry::metrics::SERVER};
 /// How long the other calls of a connection whose peer does not read have to finish.
 const UNREAD_GRACE: Duration = Duration::from_secs(3);
 
+/// The grace of a connection on which no call has succeeded: for a call that has just begun.
+const UNUSED_GRACE: Duration = Duration::from_secs(3);
+
 /// The grace of a connection that is misused: for sending GOAWAY.
 const MISUSE_GRACE: Duration = Duration::from_millis(200);
 
@@ -23,6 +26,8 @@ pub struct ConnectionTimeouts {
     pub max_age_grace: Duration,
     /// Time without a call; zero means no limit.
     pub idle: Duration,
+    /// The same until a first call has succeeded, if it is shorter. Trusted proxies are exempt.
+    pub unused: Duration,
     /// Silence before the server sends an HTTP/2 PING.
     pub keepalive_interval: Duration,
     /// For the answer to that PING.
@@ -60,6 +65,7 @@ pub(super) async fn serve<C: GracefulConnection>(
     let grace = match cause {
         None => Duration::MAX,
         Some(CloseCause::Unread) => UNREAD_GRACE,
+        Some(CloseCause::Unused) => UNUSED_GRACE,
         Some(CloseCause::Misuse) => MISUSE_GRACE,
         Some(_) => timeouts.max_age_grace,
     };
@@ -102,8 +108,11 @@ async fn close_cause(connection: &Connection, timeouts: &ConnectionTimeouts) -> 
     let age = timeouts.max_age.mul_f64(0.9 + 0.2 * random_fraction());
     let age_end = (!timeouts.max_age.is_zero()).then(|| connection.opened_at() + age);
     loop {
-        let idle_end = || connection.idle_since() + timeouts.idle;
-        let next_idle_end = (!timeouts.idle.is_zero()).then(idle_end);
+        let idle_end = || {
+            let (timeout, cause) = idle_timeout(connection, timeouts)?;
+            Some((connection.idle_since() + timeout, cause))
+        };
+        let next_idle_end = idle_end().map(|(end, _)| end);
         let Some(next) = age_end.into_iter().chain(next_idle_end).min() else {
             connection.closing().cancelled().await;
             return None;
@@ -116,8 +125,26 @@ async fn close_cause(connection: &Connection, timeouts: &ConnectionTimeouts) -> 
         if age_end.is_some_and(|end| end <= next) {
             return Some(CloseCause::MaxAge);
         }
-        if idle_end() <= next {
-            return Some(CloseCause::Idle);
+        if let Some((end, cause)) = idle_end()
+            && end <= next
+        {
+            return Some(cause);
         }
+    }
+}
+
+/// How long the connection may be without a call, and the cause for which it is then closed.
+/// `None` if there is no limit.
+fn idle_timeout(
+    connection: &Connection,
+    timeouts: &ConnectionTimeouts,
+) -> Option<(Duration, CloseCause)> {
+    let idle = (!timeouts.idle.is_zero()).then_some((timeouts.idle, CloseCause::Idle));
+    if connection.has_served_call() || connection.is_of_trusted_proxy() {
+        return idle;
+    }
+    match idle {
+        Some((timeout, _)) if timeout <= timeouts.unused => idle,
+        _ => Some((timeouts.unused, CloseCause::Unused)),
     }
 }

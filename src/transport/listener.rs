@@ -7,14 +7,16 @@ use rustix::net::sockopt;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     call_tracking::TrackCalls,
-    connection::{Connection, Peer},
-    connection_limits::{ConnectionLimiter, ConnectionLimits, LimitReached, raise_open_file_limit},
+    connection::Connection,
+    connection_limits::{
+        ConnectionLimiter, ConnectionLimits, ConnectionPermit, LimitReached, raise_open_file_limit,
+    },
     connection_metrics::{CloseCause, ConnectionMetrics},
     handshake::{PendingHandshake, PendingHandshakes, Protocol, Stream, handshake},
     http::{HttpService, http1, http2},
@@ -55,7 +57,7 @@ pub struct ListenerSettings {
     /// The maximum number of concurrent calls of a connection.
     pub max_connection_calls: u32,
     /// Networks of proxies, whose connections carry the calls of many callers: they are exempt
-    /// from the limit per address.
+    /// from the limits of an address.
     pub trusted_proxies: Arc<[IpNet]>,
     /// The TLS files; without them connections are plain TCP.
     pub tls: Option<TlsFiles>,
@@ -132,7 +134,6 @@ impl Listener {
             max_calls: self.settings.max_connection_calls,
             http1: self.settings.http1,
             metrics: self.metrics(),
-            limiter: Arc::clone(&self.limiter),
         });
         let mut connections = JoinSet::new();
         loop {
@@ -168,14 +169,9 @@ impl Listener {
                 self.metrics.opened();
                 let pending = self.handshakes.begin();
                 let server = Arc::clone(server);
-                let peer = Peer {
-                    address: peer.ip(),
-                    is_trusted_proxy: permit.is_exempt(),
-                };
                 connections.spawn(async move {
-                    server.serve(stream, peer, pending).await;
+                    server.serve(stream, permit, pending).await;
                     server.metrics.closed();
-                    drop(permit);
                 });
             }
             Err(limit) => self.refuse(peer, limit),
@@ -186,6 +182,7 @@ impl Listener {
         match limit {
             LimitReached::Total => CloseCause::TotalLimit.count(),
             LimitReached::Address => CloseCause::AddressLimit.count(),
+            LimitReached::Anonymous => CloseCause::AnonymousLimit.count(),
         }
         if let Some(times) = self.refusals.record() {
             tracing::warn!(times, last = %peer.ip(), ?limit, "connections refused: limit reached");
@@ -218,16 +215,16 @@ struct ConnectionServer<S> {
     max_calls: u32,
     http1: bool,
     metrics: Arc<ConnectionMetrics>,
-    limiter: Arc<ConnectionLimiter>,
 }
 
 impl<S: HttpService> ConnectionServer<S> {
     /// Serves a connection to its end.
-    async fn serve(&self, stream: TcpStream, peer: Peer, pending: PendingHandshake) {
-        let Some((stream, prefix, protocol)) = self.handshake(stream, pending).await else {
+    async fn serve(&self, stream: TcpStream, permit: ConnectionPermit, pending: PendingHandshake) {
+        let opened = self.handshake(stream, permit.turn(), pending).await;
+        let Some((stream, prefix, protocol)) = opened else {
             return;
         };
-        let connection = Connection::open(peer, Arc::clone(&self.limiter), &self.closing);
+        let connection = Connection::open(permit, &self.closing);
         let service = TowerToHyperService::new(TrackCalls {
             inner: self.service.clone(),
             connection: connection.clone(),
@@ -238,7 +235,7 @@ impl<S: HttpService> ConnectionServer<S> {
             Protocol::Http2 => {
                 let stream = Http2Io::new(stream, connection.clone(), timeouts);
                 let stream = TokioIo::new(PrefixedStream::new(stream, prefix));
-                let http = http2(timeouts, self.max_streams(peer));
+                let http = http2(timeouts, self.max_streams(&connection));
                 let http = http.serve_connection(stream, service);
                 lifetime::serve(http, &connection, timeouts).await;
             }
@@ -254,23 +251,27 @@ impl<S: HttpService> ConnectionServer<S> {
     /// The number of concurrent calls that HTTP/2 announces. A client that it holds back says
     /// nothing to its caller, so it is more than the maximum: calls in between are refused
     /// with a reason. A proxy does not wait but opens another connection.
-    fn max_streams(&self, peer: Peer) -> u32 {
-        match peer.is_trusted_proxy {
+    fn max_streams(&self, connection: &Connection) -> u32 {
+        match connection.is_of_trusted_proxy() {
             true => self.max_calls,
             false => self.max_calls.saturating_mul(2),
         }
     }
 
-    /// Completes the handshake. `None` if it fails, takes too long, leads to a protocol
+    /// Completes the handshake, once it is the turn of the connection. `None` if it fails, takes too long, leads to a protocol
     /// that is not accepted, is evicted, or the server closes.
     async fn handshake(
         &self,
         stream: TcpStream,
+        turn: Instant,
         pending: PendingHandshake,
     ) -> Option<(Stream, Bytes, Protocol)> {
         tune(&stream).ok()?;
         // Boxed: its memory is free again during the long life of the connection.
-        let handshake = Box::pin(handshake(stream, self.tls.as_deref()));
+        let handshake = Box::pin(async {
+            sleep_until(turn).await;
+            handshake(stream, self.tls.as_deref()).await
+        });
         let completed = tokio::select! {
             biased;
             () = self.closing.cancelled() => return None,

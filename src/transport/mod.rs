@@ -1,7 +1,7 @@
 //! Connections: accepted, limited, and closed in time.
 //!
-//! A connection takes a permit and completes its handshake (TLS, then the HTTP/2 preface)
-//! within a deadline. It serves calls until its maximum age, its idle timeout, or the end
+//! A connection takes a permit, waits for its turn among those of its address, and completes
+//! its handshake (TLS, then the HTTP/2 preface) within a deadline. It serves calls until its maximum age, its idle timeout, or the end
 //! of the server; or until its peer stops reading, floods it with frames, or goes on
 //! violating limits.
 
@@ -10,6 +10,7 @@ mod call_tracking;
 mod connection;
 mod connection_limits;
 mod connection_metrics;
+mod connection_pace;
 mod frame_budget;
 mod handshake;
 mod http;
@@ -29,6 +30,7 @@ pub use call_tracking::ConnectionCallsExceeded;
 pub use connection::Connection;
 pub use connection_limits::ConnectionLimits;
 pub use connection_metrics::ConnectionMetrics;
+pub use connection_pace::ConnectionPace;
 pub use http1_refusal::{GRPC_WEB_IS_OFF, log_grpc_web_is_off};
 pub use http1_server::{serve_http1, set_security_headers, short_response};
 pub use lifetime::ConnectionTimeouts;

@@ -277,8 +277,9 @@ mod tests {
 
     use super::{MAX_PART_SIZE, TrackedBody, UnsentPart};
     use crate::transport::{
-        connection::{Connection, Peer, UnreadCheck},
+        connection::{Connection, UnreadCheck},
         connection_limits::{ConnectionLimiter, ConnectionLimits},
+        connection_pace::ConnectionPace,
     };
 
     /// A body whose frames come from a channel.
@@ -306,16 +307,15 @@ mod tests {
 
     impl Call {
         fn new() -> Self {
-            let peer = Peer {
-                address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                is_trusted_proxy: false,
-            };
             let limits = ConnectionLimits {
                 total: 1,
                 per_address: 1,
+                anonymous_per_address: 1,
+                pace: ConnectionPace::UNLIMITED,
             };
             let limiter = ConnectionLimiter::new(limits, Arc::new([]));
-            let connection = Connection::open(peer, limiter, &CancellationToken::new());
+            let permit = limiter.acquire(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+            let connection = Connection::open(permit, &CancellationToken::new());
             let (frames, receiver) = mpsc::unbounded_channel();
             let (guard, _) = connection.begin_call();
             Self {

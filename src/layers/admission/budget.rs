@@ -26,6 +26,9 @@ pub(super) struct Shares {
     pub address: usize,
     /// By each user and each API key.
     pub caller: usize,
+    /// The fraction of each share that [`Budget::take`] leaves to [`Budget::add`]; 0 means
+    /// nothing.
+    pub headroom_fraction: usize,
 }
 
 /// An amount of which every holder has a share.
@@ -68,18 +71,31 @@ impl Budget {
         }
     }
 
-    /// Takes an amount, or nothing if a share or the total would be exceeded.
+    /// Takes an amount, or nothing if the total, or a share without its headroom, would be
+    /// exceeded.
     pub fn take(&self, holder: &Holder, amount: usize) -> Result<Keys, Exceeded> {
         let keys = holder.keys();
-        self.add(&keys, holder.is_machine(), amount)?;
+        let fraction = self.shares.headroom_fraction;
+        let usable = |share: usize| share - share.checked_div(fraction).unwrap_or_default();
+        self.add_within(usable, &keys, holder.is_machine(), amount)?;
         Ok(keys)
     }
 
     /// Takes more for these keys, or nothing.
     pub fn add(&self, keys: &Keys, is_machine: bool, amount: usize) -> Result<(), Exceeded> {
+        self.add_within(|share| share, keys, is_machine, amount)
+    }
+
+    fn add_within(
+        &self,
+        usable: impl Fn(usize) -> usize,
+        keys: &Keys,
+        is_machine: bool,
+        amount: usize,
+    ) -> Result<(), Exceeded> {
         for (at, key) in keys.iter().enumerate() {
             let Some(key) = key else { continue };
-            if !self.add_to_key(*key, amount) {
+            if !self.add_to_key(*key, amount, usable(self.share_of(*key))) {
                 self.release_keys(&keys[..at], amount);
                 return Err(Exceeded(key.kind()));
             }
@@ -105,12 +121,15 @@ impl Budget {
         self.gauge.sub(to_i64(amount));
     }
 
-    fn add_to_key(&self, key: Key, amount: usize) -> bool {
-        let share = match key {
+    fn share_of(&self, key: Key) -> usize {
+        match key {
             Key::Connection(_) => self.shares.connection,
             Key::Address(_) => self.shares.address,
             Key::Caller(_) => self.shares.caller,
-        };
+        }
+    }
+
+    fn add_to_key(&self, key: Key, amount: usize, share: usize) -> bool {
         let mut shard = self.shard(&key).lock();
         let held = shard.get(&key).copied().unwrap_or_default() + amount;
         if held > share {
@@ -149,7 +168,8 @@ mod tests {
     use prometheus::IntGauge;
     use uuid::Uuid;
 
-    use super::{Budget, Exceeded, Key, Shares};
+    use super::{Budget, Exceeded, Holder, Key, Shares};
+    use crate::domain::PeerAddress;
 
     static GAUGE: LazyLock<IntGauge> =
         LazyLock::new(|| IntGauge::new("budget", "A budget of tests.").unwrap());
@@ -160,6 +180,7 @@ mod tests {
             connection: 20,
             address: 30,
             caller: 40,
+            headroom_fraction: 0,
         };
         Budget::new(shares, &GAUGE, &GAUGE)
     }
@@ -204,5 +225,26 @@ mod tests {
         assert_eq!(budget.add(&keys(9, 9, 9), false, 1), Err(Exceeded::TOTAL));
         budget.add(&[None; 3], true, 10).unwrap();
         assert_eq!(budget.add(&[None; 3], true, 1), Err(Exceeded::TOTAL));
+    }
+
+    #[test]
+    fn a_new_holder_leaves_the_headroom_of_each_share_to_earlier_ones() {
+        let shares = Shares {
+            total: 80,
+            connection: 20,
+            address: 20,
+            caller: 20,
+            headroom_fraction: 10,
+        };
+        let budget = Budget::new(shares, &GAUGE, &GAUGE);
+        let mut request = http::Extensions::new();
+        request.insert(PeerAddress::from(std::net::IpAddr::from([127, 0, 0, 1])));
+        let holder = Holder::of(&request);
+
+        assert_eq!(budget.take(&holder, 19), Err(Exceeded("address")));
+        let keys = budget.take(&holder, 18).unwrap();
+        assert_eq!(budget.take(&holder, 1), Err(Exceeded("address")));
+        budget.add(&keys, false, 2).unwrap();
+        assert_eq!(budget.add(&keys, false, 1), Err(Exceeded("address")));
     }
 }

@@ -36,6 +36,10 @@ const MIN_SHARE: usize = 16;
 const MEMORY_FRACTION: usize = 4;
 const CONNECTION_MEMORY_FRACTION: usize = 8;
 
+/// A new call leaves an eighth of each share of the memory to the responses of those that run.
+/// Otherwise calls would run although there is no room for their responses.
+const MEMORY_HEADROOM_FRACTION: usize = 8;
+
 /// The shortest retry delay of refused callers, and what is added at random, so that they
 /// do not all come back at once.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -98,6 +102,7 @@ impl Budgets {
             connection: share(incomplete_of_address, CONNECTION_FRACTION),
             address: incomplete_of_address,
             caller: incomplete_of_address,
+            headroom_fraction: 0,
         };
         let streams = limits.calls.max(MIN_INCOMPLETE);
         let streams = Shares {
@@ -105,12 +110,14 @@ impl Budgets {
             connection: CONNECTION_STREAMS,
             address: share(streams, ADDRESS_FRACTION),
             caller: streams,
+            headroom_fraction: 0,
         };
         let memory = Shares {
             total: limits.memory,
             connection: limits.memory / CONNECTION_MEMORY_FRACTION,
             address: limits.memory / MEMORY_FRACTION,
             caller: limits.memory / MEMORY_FRACTION,
+            headroom_fraction: MEMORY_HEADROOM_FRACTION,
         };
         let server = &*SERVER;
         let resources = [Resource::Incomplete, Resource::Streams, Resource::Memory];

@@ -47,6 +47,9 @@ impl Holder {
     /// Sets the authenticated caller. Operators' keys have no share: media servers and relay
     /// workers may use all of a budget.
     pub fn set_caller(&mut self, caller: &Caller) {
+        self.connection
+            .iter()
+            .for_each(Connection::record_authenticated);
         match caller.subject {
             Subject::User { user, .. } => self.caller = Some(user.uuid()),
             Subject::Program { key, .. } => self.caller = Some(key.uuid()),

@@ -83,8 +83,8 @@ metrics! {
             "Connections to the gRPC port refused or closed early, by cause.",
             "cause",
             &[
-                "full", "address", "crowded_out", "handshake", "age", "idle", "unread", "frames",
-                "incomplete", "misuse",
+                "full", "address", "anonymous", "crowded_out", "handshake", "age", "idle", "unused",
+                "unread", "frames", "incomplete", "misuse",
             ],
         );
         responses_unread: IntCounter = counter(

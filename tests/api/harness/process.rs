@@ -92,6 +92,10 @@ impl Process {
             ("SLUICE_CALL_TIMEOUT", "1min"),
             ("SLUICE_DB_ACQUIRE_TIMEOUT", "20s"),
             ("SLUICE_DB_TIMEOUT", "20s"),
+            // All tests have the same address.
+            ("SLUICE_MAX_ANONYMOUS_CONNECTIONS", "10000"),
+            ("SLUICE_ADDRESS_CONNECTION_RATE", "0"),
+            ("SLUICE_UNUSED_CONNECTION_TIMEOUT", "10min"),
         ];
         let mut child = command
             .envs(own.into_iter().chain(database.settings()))

@@ -28,11 +28,14 @@ struct ServerHandle {
 
 /// Short intervals instead of slow defaults, and long timeouts because many tests share few
 /// cores.
-const TEST_FLAGS: [&str; 13] = [
+const TEST_FLAGS: [&str; 16] = [
     "--call-timeout=1min",
     "--bcrypt-cost=4",
     // One address has an eighth, and all tests have the same address.
     "--password-queue=1000",
+    "--max-anonymous-connections=10000",
+    "--address-connection-rate=0",
+    "--unused-connection-timeout=10min",
     "--db-pool-size=3",
     "--db-acquire-timeout=20s",
     "--db-timeout=20s",

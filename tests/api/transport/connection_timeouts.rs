@@ -18,7 +18,8 @@ use tonic::{Code, service::Routes};
 use super::{
     http2_connection::{ConnectionEnd, Http2Connection},
     http2_frames::{
-        CONTINUATION, END_HEADERS, HEADERS, PING, PUBLIC_RPC, client_preface, frame, headers,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PROTECTED_RPC, PUBLIC_RPC,
+        client_preface, frame, headers,
     },
 };
 use crate::{
@@ -108,6 +109,55 @@ async fn an_idle_connection_is_closed_and_one_with_a_watch_is_not(
 
     let revision = rename(owner, id, "Still watched").await;
     watcher.read_until(revision).await;
+}
+
+/// The frames of a call without a message of its own.
+fn call(path: &str) -> Vec<u8> {
+    let message = frame(DATA, END_STREAM, 1, &[0; 5]);
+    [frame(HEADERS, END_HEADERS, 1, &headers(path)), message].concat()
+}
+
+#[rstest]
+#[case::no_call(Vec::new())]
+#[case::a_failed_call(call(PROTECTED_RPC))]
+#[tokio::test]
+async fn a_connection_on_which_no_call_succeeds_is_closed_early(#[case] bytes: Vec<u8>) {
+    let flags = ["--unused-connection-timeout=300ms"];
+    let server = TestServer::start_with(Sqlite, &flags).await;
+    let mut raw = Http2Connection::with_preface(server.address).await;
+    raw.send(&bytes).await.unwrap();
+
+    assert_eq!(raw.closed().await.goaways[0], 0);
+}
+
+#[tokio::test]
+async fn a_connection_on_which_a_call_has_succeeded_stays_until_its_idle_timeout() {
+    let timeout = Duration::from_millis(300);
+    let server = TestServer::start_with(Sqlite, &["--unused-connection-timeout=300ms"]).await;
+    let mut raw = Http2Connection::with_preface(server.address).await;
+    raw.send(&call(PUBLIC_RPC)).await.unwrap();
+    raw.next_of_kind(HEADERS).await;
+
+    tokio::time::sleep(3 * timeout).await;
+    raw.send(&frame(PING, 0, 0, &[7; 8])).await.unwrap();
+
+    assert_eq!(raw.next_of_kind(PING).await.payload, [7; 8]);
+}
+
+#[tokio::test]
+async fn an_unused_connection_of_a_trusted_proxy_stays() {
+    let timeout = Duration::from_millis(300);
+    let flags = [
+        "--unused-connection-timeout=300ms",
+        "--trusted-proxies=127.0.0.1",
+    ];
+    let server = TestServer::start_with(Sqlite, &flags).await;
+    let mut raw = Http2Connection::with_preface(server.address).await;
+
+    tokio::time::sleep(3 * timeout).await;
+    raw.send(&frame(PING, 0, 0, &[7; 8])).await.unwrap();
+
+    assert_eq!(raw.next_of_kind(PING).await.payload, [7; 8]);
 }
 
 /// A listener without services, with other timeouts than the settings allow.
