@@ -3,7 +3,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Database, DeletedBatch, Transaction},
+    database::{Batch, Check, Database, DeletedBatch, Transaction},
     domain::{
         AuditContext, AuditEvent, AuditEventId, AuditFilter, CreateTimeRange, OperatorAuditEvent,
         Page, RequestOrigin, Time, UserId,
@@ -175,7 +175,7 @@ pub(crate) async fn append(
     result: &str,
     now: Time,
 ) -> Result<()> {
-    execute!(
+    queue!(
         tx,
         "insert into audit_events
              (id, user_id, create_time, action, result, session_id, api_key_id,
@@ -192,7 +192,8 @@ pub(crate) async fn append(
             audit.resource_id,
             audit.origin.address(),
             &audit.origin.user_agent
-        ]
+        ],
+        Check::default()
     )
 }
 

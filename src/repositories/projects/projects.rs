@@ -6,7 +6,7 @@ use super::{
     rows::{SELECT_OWNED, load, lock_owned, owned_page, record, return_revision, select_projects},
 };
 use crate::{
-    database::{Database, Pools},
+    database::{Check, Database, Pools},
     domain::{
         AuditContext, EndReason, ListFilter, Name, Page, Project, ProjectId, ProjectUpdate,
         PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time, UserId,
@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     repositories::{
         ChangeOptions, Created, IdempotencyKey,
-        accounts::session_rows::require_active,
+        accounts::session_rows::queue_require_active,
         audit_log,
         idempotency::{change_once, create_once},
         sql::{fetch_all_in, owned_by},
@@ -103,7 +103,7 @@ impl Projects {
     ) -> Result<Project> {
         self.database
             .transaction(|mut tx| async move {
-                let inserted = rows_affected!(
+                queue!(
                     tx,
                     "insert into projects
                          (id, owner_id, name, disabled, reconnect_window_ms,
@@ -122,16 +122,14 @@ impl Projects {
                         &project.stream_key.sealed,
                         &project.stream_key.hint,
                         now
-                    ]
+                    ],
+                    // This replica may not know yet that the account is deleted.
+                    Check::changes_row(|| Error::AccessTokenInvalid)
                 )?;
-                if inserted == 0 {
-                    // This replica does not know yet that the account is deleted.
-                    return Err(Error::AccessTokenInvalid);
-                }
                 if let Some(key) = &project.idempotency {
                     key.record(&mut tx, project.id.uuid(), now).await?;
                 }
-                require_active(&mut tx, audit).await?;
+                queue_require_active(&mut tx, audit).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 let created = project.created(now);
                 record(&mut tx, &created, now).await?;
