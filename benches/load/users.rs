@@ -152,6 +152,38 @@ impl Account {
         calls
     }
 
+    /// Reads one project after another with all that belongs to it.
+    pub fn viewer(&self) -> User {
+        let projects = self.project_ids.iter();
+        let full = projects.map(|id| pb::GetProjectRequest {
+            project_id: id.clone(),
+            view: pb::ProjectView::Full.into(),
+        });
+        full.map(|request| self.call("ProjectService/GetProject", &request))
+            .collect()
+    }
+
+    /// Reads the same with three calls for each project.
+    pub fn separate_viewer(&self) -> User {
+        let calls = self.project_ids.iter().flat_map(|id| {
+            let destinations = pb::ListDestinationsRequest {
+                project_id: id.clone(),
+                ..Default::default()
+            };
+            let streams = pb::ListStreamsRequest {
+                project_id: id.clone(),
+                page_size: 1,
+                ..Default::default()
+            };
+            [
+                self.get_project(id),
+                self.call("ProjectService/ListDestinations", &destinations),
+                self.call("StreamService/ListStreams", &streams),
+            ]
+        });
+        calls.collect()
+    }
+
     /// Reads the destinations of a project, then changes one.
     pub fn editor(&self) -> User {
         let list = pb::ListDestinationsRequest {
@@ -182,6 +214,7 @@ impl Account {
     fn get_project(&self, id: &str) -> Call {
         let request = pb::GetProjectRequest {
             project_id: id.to_owned(),
+            ..Default::default()
         };
         self.call("ProjectService/GetProject", &request)
     }

@@ -50,6 +50,12 @@ impl Table {
         }
     }
 
+    /// A record with more fields.
+    pub fn with<const N: usize>(mut self, fields: [(&'static str, String); N]) -> Self {
+        self.rows.extend(Self::record(fields).rows);
+        self
+    }
+
     /// The lines of the table. Columns have two spaces between them.
     pub fn lines(&self) -> Vec<String> {
         let header: Vec<_> = self.header.iter().map(|&name| name.to_owned()).collect();

@@ -10,8 +10,9 @@ use super::{
     session::{Session, request_id},
     text::{duration, enum_parser, label, or_dash, time, to_duration},
 };
-use crate::proto::v1::{self as pb, PublishConflictPolicy};
+use crate::proto::v1::{self as pb, ProjectView, PublishConflictPolicy, RelayState};
 
+const PROJECT_STREAM_STATE: &str = "PROJECT_STREAM_STATE_";
 const POLICY: &str = "PUBLISH_CONFLICT_POLICY_";
 
 /// The commands of `sluice project`. A project is named by its id, its unique name, or the unique
@@ -33,6 +34,9 @@ pub enum ProjectCommand {
     },
     /// List projects, newest first.
     List {
+        /// Show the live stream, the destinations and the relays of each project too.
+        #[arg(long)]
+        full: bool,
         #[command(flatten)]
         limit: Limit,
     },
@@ -40,6 +44,9 @@ pub enum ProjectCommand {
     Get {
         /// The project.
         project: String,
+        /// Show its live stream, destinations and relays too.
+        #[arg(long)]
+        full: bool,
     },
     /// Change a project.
     #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true))]
@@ -129,8 +136,8 @@ pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<()
             };
             create(session, request, &key).await
         }
-        ProjectCommand::List { limit } => list(session, &limit).await,
-        ProjectCommand::Get { project } => get(session, &project).await,
+        ProjectCommand::List { full, limit } => list(session, view(full), &limit).await,
+        ProjectCommand::Get { project, full } => get(session, &project, view(full)).await,
         ProjectCommand::Update {
             project,
             name,
@@ -187,11 +194,19 @@ async fn create(
     })
 }
 
-async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
+fn view(full: bool) -> ProjectView {
+    match full {
+        true => ProjectView::Full,
+        false => ProjectView::Basic,
+    }
+}
+
+async fn list(session: &Session, view: ProjectView, limit: &Limit) -> Result<(), ClientError> {
     let projects = limit.list(async |page_size, page_token| {
         let request = pb::ListProjectsRequest {
             page_size,
             page_token,
+            view: view.into(),
             ..Default::default()
         };
         let page = session.call(request, async |mut api, request| {
@@ -204,30 +219,96 @@ async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
         projects: projects.await?,
         next_page_token: String::new(),
     };
-    session.output().print(&answer, |answer| {
-        let rows = answer.projects.iter().map(|project| {
-            [
-                project.id.clone(),
-                project.display_name.clone(),
-                state(project).to_owned(),
-                time(project.create_time),
-            ]
-        });
-        Table::new(["ID", "NAME", "STATE", "CREATED"], rows)
+    session.output().print(&answer, |answer| match view {
+        ProjectView::Full => full_table(&answer.projects),
+        ProjectView::Basic | ProjectView::Unspecified => table(&answer.projects),
     })
 }
 
-async fn get(session: &Session, project: &str) -> Result<(), ClientError> {
+fn table(projects: &[pb::Project]) -> Table {
+    let rows = projects.iter().map(|project| {
+        [
+            project.id.clone(),
+            project.display_name.clone(),
+            state(project).to_owned(),
+            time(project.create_time),
+        ]
+    });
+    Table::new(["ID", "NAME", "STATE", "CREATED"], rows)
+}
+
+/// The table of projects with what belongs to them.
+fn full_table(projects: &[pb::Project]) -> Table {
+    let rows = projects.iter().map(|project| {
+        let stream = project.live_stream.as_ref();
+        let live_since = stream.and_then(|stream| stream.live_time);
+        [
+            project.id.clone(),
+            project.display_name.clone(),
+            state(project).to_owned(),
+            stream_state(project),
+            time(live_since),
+            project.destinations.len().to_string(),
+            broadcasting(project),
+        ]
+    });
+    let header = [
+        "ID",
+        "NAME",
+        "STATE",
+        "STREAM",
+        "LIVE SINCE",
+        "DESTINATIONS",
+        "BROADCASTING",
+    ];
+    Table::new(header, rows)
+}
+
+/// The state of the live stream.
+fn stream_state(project: &pb::Project) -> String {
+    match &project.live_stream {
+        None => or_dash(""),
+        Some(stream) => label(stream.state().as_str_name(), PROJECT_STREAM_STATE),
+    }
+}
+
+/// The number of relays whose bytes grow, of all relays of the live stream.
+fn broadcasting(project: &pb::Project) -> String {
+    let (relays, wanted) = (&project.relays, RelayState::Broadcasting);
+    match relays.len() {
+        0 => or_dash(""),
+        all => {
+            let count = relays.iter().filter(|relay| relay.state() == wanted);
+            format!("{} of {all}", count.count())
+        }
+    }
+}
+
+async fn get(session: &Session, project: &str, view: ProjectView) -> Result<(), ClientError> {
     let request = pb::GetProjectRequest {
         project_id: project_id(session, project).await?,
+        view: view.into(),
     };
     let answer = session.call(request, async |mut api, request| {
         api.project.get_project(request).await
     });
     let answer = answer.await?;
-    session
-        .output()
-        .print(&answer, |answer| record(answer.project.as_ref(), ""))
+    session.output().print(&answer, |answer| match view {
+        ProjectView::Full => full_record(answer.project.as_ref()),
+        ProjectView::Basic | ProjectView::Unspecified => record(answer.project.as_ref(), ""),
+    })
+}
+
+/// The fields of a project, and counts of what belongs to it.
+fn full_record(project: Option<&pb::Project>) -> Table {
+    let owned = project.cloned().unwrap_or_default();
+    let names = owned.destinations.iter();
+    let names: Vec<_> = names.map(|one| one.display_name.as_str()).collect();
+    record(project, "").with([
+        ("stream", stream_state(&owned)),
+        ("destinations", or_dash(&names.join(", "))),
+        ("broadcasting", broadcasting(&owned)),
+    ])
 }
 
 async fn update(session: &Session, request: pb::UpdateProjectRequest) -> Result<(), ClientError> {

@@ -63,6 +63,7 @@ impl StreamChoice {
         };
         let request = pb::GetProjectRequest {
             project_id: project_id(session, project).await?,
+            ..Default::default()
         };
         let answer = session.call(request, async |mut api, request| {
             api.project.get_project(request).await

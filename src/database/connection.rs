@@ -14,13 +14,16 @@ use std::{
 };
 
 use sqlx::{
-    Connection as _, Describe, Either, Execute, Executor, SqlSafeStr, SqlStr, database::Database,
-    error::BoxDynError,
+    Arguments, Connection as _, Describe, Either, Encode, Execute, Executor, SqlSafeStr, SqlStr,
+    Type, database::Database, error::BoxDynError,
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::{Stream, StreamExt};
 
-use super::dialect::Dialect;
+use super::{
+    dialect::Dialect,
+    script::{Check, Script, prefixed, refusal},
+};
 use crate::telemetry::metrics::{STATEMENTS, StatementKind};
 
 /// The result of a statement, boxed as sqlx requires it.
@@ -46,6 +49,8 @@ pub struct Connection<DB: Dialect> {
     /// The end of the timeout of the last statement.
     deadline: Instant,
     session: Option<DB::Session>,
+    /// What runs before the next statement.
+    script: Script<DB>,
 }
 
 /// Whether a connection can be used.
@@ -74,6 +79,7 @@ impl<DB: Dialect> Connection<DB> {
             statement_timeout,
             deadline: Instant::now(),
             session,
+            script: Script::default(),
         })
     }
 
@@ -116,10 +122,23 @@ impl<DB: Dialect> Connection<DB> {
         self.timed(kind, |raw| DB::run(raw, sql)).await
     }
 
-    /// A statement that is prepared under a name only if the connection names statements.
-    fn named<E>(&self, query: E) -> Named<E> {
+    /// Makes a savepoint together with the next statement.
+    pub(super) fn open_with(&mut self, statements: &[&'static str]) {
+        self.script.open_with(statements);
+    }
+
+    /// Drops the statements that wait. Returns whether the savepoint has been made.
+    pub(super) fn discard_script(&mut self) -> bool {
+        let script = std::mem::take(&mut self.script);
+        !script.has_opening()
+    }
+
+    /// A statement, after the control statements that wait, that is prepared under a name only if
+    /// the connection names statements.
+    fn named<E>(&mut self, query: E) -> Named<E> {
         Named {
             query,
+            opening: self.script.take_opening(),
             may_have_name: self.names_statements,
         }
     }
@@ -178,6 +197,95 @@ impl<DB: Dialect> fmt::Debug for Connection<DB> {
     }
 }
 
+impl<DB: Dialect> Connection<DB>
+where
+    for<'r> &'r mut DB::Connection: Executor<'r, Database = DB>,
+{
+    /// Queues a statement whose answer matters only to its check: see [`QueuedStatement`].
+    pub(crate) fn queue(&mut self, sql: &'static str, check: Check) -> QueuedStatement<'_, DB> {
+        self.script.push(sql, check);
+        QueuedStatement {
+            connection: self,
+            bound: Ok(()),
+        }
+    }
+
+    /// Runs the statements of callers that wait.
+    pub(super) async fn run_queued(&mut self) -> Result<(), sqlx::Error> {
+        match self.script.is_control_only() {
+            true => Ok(()),
+            false => self.run_script().await,
+        }
+    }
+
+    /// Runs all statements that wait. The first one that fails, or whose check fails, is the last.
+    async fn run_script(&mut self) -> Result<(), sqlx::Error> {
+        if self.script.is_empty() {
+            return Ok(());
+        }
+        let (query, checks) = std::mem::take(&mut self.script).into_query();
+        let query = self.named(query);
+        let mut answers: Vec<SummaryOrRow<DB>> = Vec::new();
+        let read = &mut answers;
+        let running = self.with_timeout(move |raw| async move {
+            let mut stream = raw.fetch_many(query);
+            while let Some(answer) = stream.next().await {
+                read.push(answer?);
+            }
+            Ok(())
+        });
+        let done = running.await;
+        let mut checks = checks.into_iter();
+        let mut rows = 0;
+        for answer in answers {
+            match answer {
+                Either::Right(_) => rows += 1,
+                Either::Left(summary) => {
+                    let check = checks.next().unwrap_or_default();
+                    let changed = DB::rows_affected(&summary);
+                    check.of_answer(rows, changed).map_err(refusal)?;
+                    rows = 0;
+                }
+            }
+        }
+        done.map_err(|error| checks.next().unwrap_or_default().of_failure(error))
+    }
+}
+
+/// A statement whose arguments are being bound. SQLite runs it with the next statement that has
+/// an answer, or before the commit; PostgreSQL at once.
+#[must_use = "it must be submitted"]
+pub struct QueuedStatement<'c, DB: Dialect> {
+    connection: &'c mut Connection<DB>,
+    bound: Result<(), BoxDynError>,
+}
+
+impl<DB: Dialect> QueuedStatement<'_, DB>
+where
+    DB::Arguments: Arguments<Database = DB>,
+    for<'r> &'r mut DB::Connection: Executor<'r, Database = DB>,
+{
+    /// Binds the next argument.
+    pub(crate) fn bind<'t, T>(mut self, value: T) -> Self
+    where
+        T: Encode<'t, DB> + Type<DB>,
+    {
+        if self.bound.is_ok() {
+            self.bound = self.connection.script.bind(value);
+        }
+        self
+    }
+
+    /// Leaves the statement in the queue, or runs it.
+    pub(crate) async fn submit(self) -> Result<(), sqlx::Error> {
+        self.bound.map_err(sqlx::Error::Encode)?;
+        match DB::QUEUES_STATEMENTS {
+            true => Ok(()),
+            false => self.connection.run_script().await,
+        }
+    }
+}
+
 impl<'c, DB: Dialect> Executor<'c> for &'c mut Connection<DB>
 where
     for<'r> &'r mut DB::Connection: Executor<'r, Database = DB>,
@@ -189,8 +297,15 @@ where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        let query = self.named(query);
-        Box::pin(self.with_timeout(move |raw| raw.execute(query)))
+        Box::pin(async move {
+            let mut total = DB::QueryResult::default();
+            let answers = self
+                .fetch_many(query)
+                .collect::<Result<Vec<_>, _>>()
+                .await?;
+            total.extend(answers.into_iter().filter_map(Either::left));
+            Ok(total)
+        })
     }
 
     fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> QueryStream<'e, SummaryOrRow<DB>>
@@ -198,8 +313,16 @@ where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        let query = self.named(query);
-        BufferedRows::stream(self.with_timeout(move |raw| raw.fetch_many(query).collect()))
+        BufferedRows::stream(async move {
+            self.run_queued().await?;
+            let query = self.named(query);
+            // The summaries of control statements, which have no rows.
+            let skipped = query.opening.len();
+            let reading = self.with_timeout(move |raw| raw.fetch_many(query).collect());
+            let mut answers: Vec<_> = reading.await?;
+            answers.drain(..skipped.min(answers.len()));
+            Ok(answers)
+        })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> QueryFuture<'e, Option<DB::Row>>
@@ -207,8 +330,12 @@ where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        let query = self.named(query);
-        Box::pin(self.with_timeout(move |raw| raw.fetch_optional(query)))
+        Box::pin(async move {
+            self.run_queued().await?;
+            let query = self.named(query);
+            self.with_timeout(move |raw| raw.fetch_optional(query))
+                .await
+        })
     }
 
     fn prepare_with<'e>(
@@ -230,15 +357,20 @@ where
     }
 }
 
-/// A statement, and whether the session may keep it under a name.
+/// A statement after control statements, and whether the session may keep it under a name.
 struct Named<E> {
     query: E,
+    opening: Vec<&'static str>,
     may_have_name: bool,
 }
 
 impl<'q, DB: Database, E: Execute<'q, DB>> Execute<'q, DB> for Named<E> {
     fn sql(self) -> SqlStr {
-        self.query.sql()
+        let sql = self.query.sql();
+        match self.opening.is_empty() {
+            true => sql,
+            false => prefixed(&self.opening, sql.as_str()),
+        }
     }
 
     fn statement(&self) -> Option<&DB::Statement> {

@@ -12,9 +12,10 @@ use std::{
 };
 
 use sqlx::{ConnectOptions, Connection as _, Executor, SqlSafeStr, SqlStr, error::DatabaseError};
-use sqlx_postgres::{PgConnectOptions, PgConnection, Postgres};
+use sqlx_postgres::{PgConnectOptions, PgConnection, PgQueryResult, Postgres};
 use sqlx_sqlite::{
-    Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
+    Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteQueryResult,
+    SqliteSynchronous,
 };
 use tracing::log::LevelFilter;
 
@@ -29,6 +30,10 @@ use super::{
 /// microseconds.
 const INTERRUPT_CHECK_INTERVAL: i32 = 1000;
 
+/// The prepared statements of the writing connection. The same statement is prepared anew after
+/// other statements that run in one trip with it.
+const WRITE_STATEMENTS: usize = 512;
+
 /// A connection and its session, if it has one of its own.
 pub(super) type Opened<DB> = (
     <DB as sqlx::Database>::Connection,
@@ -39,6 +44,9 @@ pub(super) type Opened<DB> = (
 pub trait Dialect: sqlx::Database {
     /// The time after which a connection is replaced.
     const MAX_LIFETIME: Option<Duration>;
+
+    /// Whether several statements with arguments can run in one trip.
+    const QUEUES_STATEMENTS: bool;
 
     /// Opens connections. A clone shares its state.
     type Connector: Clone + Send + Sync + 'static;
@@ -81,6 +89,9 @@ pub trait Dialect: sqlx::Database {
         sql: SqlStr,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
+    /// The number of rows that a statement has changed.
+    fn rows_affected(summary: &Self::QueryResult) -> u64;
+
     /// Whether a connection cannot be used after this error of the database.
     fn is_fatal(cause: &dyn DatabaseError) -> bool;
 
@@ -102,6 +113,9 @@ pub trait Dialect: sqlx::Database {
 
 impl Dialect for Postgres {
     const MAX_LIFETIME: Option<Duration> = Some(Duration::from_secs(30 * 60));
+
+    /// Its extended protocol has one statement in a message.
+    const QUEUES_STATEMENTS: bool = false;
 
     type Connector = PostgresConnector;
     type Session = Backend;
@@ -147,6 +161,10 @@ impl Dialect for Postgres {
         connection.execute(sql).await.map(drop)
     }
 
+    fn rows_affected(summary: &PgQueryResult) -> u64 {
+        summary.rows_affected()
+    }
+
     /// The server shuts down, starts, or has become a standby. Or the session has not the
     /// prepared statements that it should have.
     fn is_fatal(cause: &dyn DatabaseError) -> bool {
@@ -156,6 +174,7 @@ impl Dialect for Postgres {
 
 impl Dialect for Sqlite {
     const MAX_LIFETIME: Option<Duration> = None;
+    const QUEUES_STATEMENTS: bool = true;
 
     type Connector = SqliteConnectOptions;
     type Session = Arc<AtomicBool>;
@@ -208,6 +227,10 @@ impl Dialect for Sqlite {
     async fn run(connection: &mut SqliteConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
         // As a query, even without arguments, the statement is prepared only once.
         sqlx::query(sql).execute(connection).await.map(drop)
+    }
+
+    fn rows_affected(summary: &SqliteQueryResult) -> u64 {
+        summary.rows_affected()
     }
 
     /// Errors after which SQLite may have rolled back the whole transaction by itself, so that
@@ -269,6 +292,7 @@ pub(super) fn sqlite_options(
     // Only `SqliteFile` creates the file: one that disappears is not replaced by an empty one.
     let writing = file
         .clone()
+        .statement_cache_capacity(WRITE_STATEMENTS)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full);
     (writing, file.read_only(true))

@@ -31,6 +31,20 @@ macro_rules! execute {
     };
 }
 
+/// Runs a statement of a transaction whose answer matters only to its check:
+/// `queue!(tx, "insert …", [id], Check::default())?`. It fails here, at the next statement, or at
+/// the commit. A rollback drops it.
+macro_rules! queue {
+    ($transaction:expr, $sql:expr, [$($argument:expr),* $(,)?], $check:expr $(,)?) => {
+        on_engine!($transaction.executor(), connection => connection
+            .queue($sql, $check)
+            $(.bind($argument))*
+            .submit()
+            .await)
+        .map_err($crate::error::Error::from)
+    };
+}
+
 /// Runs a statement without rows; returns the number of affected rows.
 macro_rules! rows_affected {
     ($target:expr, $sql:expr, [$($argument:expr),* $(,)?] $(,)?) => {

@@ -24,6 +24,14 @@ const SQLITE_FULL: i32 = 13;
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        // The check of a queued statement.
+        let error = match error {
+            sqlx::Error::Configuration(cause) => match cause.downcast::<Self>() {
+                Ok(refusal) => return *refusal,
+                Err(cause) => sqlx::Error::Configuration(cause),
+            },
+            error => error,
+        };
         match classify(&error) {
             ErrorClass::DiskFull => Self::StorageFull(error),
             ErrorClass::Unavailable => Self::DatabaseUnavailable(error),

@@ -55,6 +55,8 @@ struct Group {
     begun_at: Instant,
     /// The number of transactions that have ended, those that undid everything excluded.
     transactions: usize,
+    /// Whether the savepoint of the last transaction is still there. The next one releases it.
+    has_savepoint: bool,
     waiters: Vec<CommitWaiter>,
 }
 
@@ -123,7 +125,8 @@ impl WriterTask {
         }
     }
 
-    /// Begins the next transaction: the common one, or a savepoint in it.
+    /// Begins the next transaction: the common one, or a savepoint in it, which is made together
+    /// with the first statement of the transaction.
     async fn begin(&mut self) -> Result<Connection<Sqlite>, sqlx::Error> {
         if self.group.is_none()
             && let Err(error) = self.file.check()
@@ -141,17 +144,22 @@ impl WriterTask {
                 connection.map_err(|_| sqlx::Error::PoolTimedOut)??
             }
         };
-        let begun = match self.group {
-            None => connection.run("begin immediate").await,
-            Some(_) => connection.run("savepoint member").await,
-        };
-        if let Err(error) = begun {
-            self.fail(&error, None);
-            return Err(error);
+        match &self.group {
+            None => {
+                if let Err(error) = connection.run("begin immediate").await {
+                    self.fail(&error, None);
+                    return Err(error);
+                }
+            }
+            Some(group) if group.has_savepoint => {
+                connection.open_with(&["release member", "savepoint member"]);
+            }
+            Some(_) => connection.open_with(&["savepoint member"]),
         }
         self.group.get_or_insert_with(|| Group {
             begun_at: Instant::now(),
             transactions: 0,
+            has_savepoint: false,
             waiters: Vec::new(),
         });
         Ok(connection)
@@ -166,18 +174,16 @@ impl WriterTask {
         } = returned;
         connection.finish_abandoned().await;
         let is_first = (self.group.as_ref()).is_none_or(|group| group.transactions == 0);
+        let has_begun = connection.discard_script();
         let ended = match (commit, is_first) {
             _ if connection.state() == ConnectionState::Broken => {
                 Err(sqlx::Error::Io(ErrorKind::BrokenPipe.into()))
             }
-            (true, true) => Ok(()),
-            (true, false) => connection.run("release member").await,
+            (true, _) => Ok(()),
             (false, true) => connection.run("rollback").await,
-            (false, false) => match connection.run("rollback to member").await {
-                Ok(()) => connection.run("release member").await,
-                // SQLite has rolled back everything by itself.
-                failed => failed,
-            },
+            (false, false) if !has_begun => Ok(()),
+            // It fails if SQLite has rolled back everything by itself.
+            (false, false) => connection.run("rollback to member").await,
         };
         if let Err(error) = ended {
             return self.fail(&error, waiter);
@@ -190,6 +196,7 @@ impl WriterTask {
             }
         } else if let Some(group) = &mut self.group {
             group.transactions += 1;
+            group.has_savepoint |= !is_first && has_begun;
             group.waiters.extend(waiter);
         }
     }

@@ -2,9 +2,12 @@
 //!
 //! A transaction is acknowledged after it has been synced to the disk, which takes longer
 //! than all its statements. So transactions that wait for each other run in one common
-//! transaction, each as a savepoint. All of them are acknowledged when it has been
-//! committed. A rollback, or a dropped lease, undoes only its own savepoint. 64 writers
-//! create 2,500 projects a second, one writer 960 (`cargo bench --bench sqlite_writes`).
+//! transaction, each but the first as a savepoint. All of them are acknowledged when it has
+//! been committed. A rollback, or a dropped lease, undoes only its own savepoint.
+//!
+//! Statements run on the thread of the connection, and a trip there and back costs more than
+//! most of them. So a savepoint is made in the trip of the first statement, released in that of
+//! the next savepoint or by the commit, and statements without an answer share a trip (`script`).
 //!
 //! One task owns the connection and leases it to one caller at a time, in the order of
 //! their requests. A lease that is dropped, wherever its caller stopped, returns the

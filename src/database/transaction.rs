@@ -53,7 +53,9 @@ impl Transaction {
     }
 
     /// Commits, even if the caller goes away meanwhile, then calls a function.
-    pub(crate) async fn commit_then(self, then: impl FnOnce() + Send + 'static) -> Result<()> {
+    pub(crate) async fn commit_then(mut self, then: impl FnOnce() + Send + 'static) -> Result<()> {
+        // Not in the task of the commit: a statement belongs to the span of its call.
+        on_engine!(self.executor(), connection => connection.run_queued().await)?;
         let commit = tokio::spawn(async move {
             on_engine!(self, transaction => transaction.end(true).await)?;
             then();

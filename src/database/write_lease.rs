@@ -33,7 +33,7 @@ impl WriteLease {
         }
     }
 
-    /// Ends the transaction. Returns when everything that it wrote and read is durable.
+    /// Ends the transaction, whose queue is empty or dropped. Returns when everything that it wrote and read is durable.
     pub(super) async fn end(mut self, commit: bool) -> Result<(), sqlx::Error> {
         let (waiter, ended) = oneshot::channel();
         self.give_back(commit, Some(waiter));

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Database, DeletedBatch, Transaction, on_unique_violation},
+    database::{Batch, Check, Database, DeletedBatch, Transaction},
     domain::Time,
     error::{Error, Result},
 };
@@ -126,14 +126,15 @@ impl IdempotencyKey {
         secret_sealed: Option<&[u8]>,
         now: Time,
     ) -> Result<()> {
-        execute!(
+        queue!(
             tx,
             "delete from idempotent_creates
              where owner_id = $1 and request_id = $2 and create_time <= $3",
-            [self.owner_id, self.request_id, now - REQUEST_ID_RETENTION]
+            [self.owner_id, self.request_id, now - REQUEST_ID_RETENTION],
+            Check::default()
         )?;
 
-        execute!(
+        queue!(
             tx,
             "insert into idempotent_creates
                  (owner_id, request_id, method, fingerprint, resource_id, create_time,
@@ -147,9 +148,9 @@ impl IdempotencyKey {
                 resource_id,
                 now,
                 secret_sealed
-            ]
+            ],
+            Check::is_unique(|| Error::ConcurrentChange)
         )
-        .map_err(on_unique_violation(Error::ConcurrentChange))
     }
 
     /// Deletes a batch of outdated request ids.

@@ -11,12 +11,35 @@ use super::fields::{Fields, read_created};
 use crate::{
     auth::Sealer,
     domain::{CreateTimeRange, Invalid, Page},
-    error::Result,
+    error,
 };
 
-const DEFAULT_PAGE_SIZE: usize = 50;
-const MAX_PAGE_SIZE: usize = 200;
 const MAC_BYTES: usize = 16;
+
+/// The sizes of the pages of a list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PageSizes {
+    /// The size if a request names none.
+    pub default: usize,
+    /// The size if a request names a larger one.
+    pub max: usize,
+}
+
+impl PageSizes {
+    /// The sizes of nearly all lists.
+    const ROWS: Self = Self {
+        default: 50,
+        max: 200,
+    };
+
+    fn read(self, size: i32) -> Result<usize, Invalid> {
+        match usize::try_from(size) {
+            Ok(0) => Ok(self.default),
+            Ok(size) => Ok(size.min(self.max)),
+            Err(_) => Err(Invalid::because("must not be negative")),
+        }
+    }
+}
 
 /// Creates and verifies page tokens.
 #[derive(Debug, Clone)]
@@ -47,11 +70,19 @@ impl PageTokens {
         size: i32,
         token: &str,
     ) -> Option<PageRequest> {
-        let size = match usize::try_from(size) {
-            Ok(0) => Ok(DEFAULT_PAGE_SIZE),
-            Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
-            Err(_) => Err(Invalid::because("must not be negative")),
-        };
+        self.read_sized(fields, name, PageSizes::ROWS, size, token)
+    }
+
+    /// The same, of a list with other page sizes.
+    pub fn read_sized(
+        &self,
+        fields: &mut Fields,
+        name: String,
+        sizes: PageSizes,
+        size: i32,
+        token: &str,
+    ) -> Option<PageRequest> {
+        let size = sizes.read(size);
         let below = match token {
             "" => Ok(Uuid::max()),
             _ => self.open(&name, token).ok_or_else(|| {
@@ -69,7 +100,7 @@ impl PageTokens {
     }
 
     /// Reads the fields of a request that has no others.
-    pub fn read_single(&self, name: String, size: i32, token: &str) -> Result<PageRequest> {
+    pub fn read_single(&self, name: String, size: i32, token: &str) -> error::Result<PageRequest> {
         Fields::read_all(|fields| self.read(fields, name, size, token))
     }
 
@@ -80,7 +111,7 @@ impl PageTokens {
         (after, before): (Option<Timestamp>, Option<Timestamp>),
         size: i32,
         token: &str,
-    ) -> Result<(CreateTimeRange, PageRequest)> {
+    ) -> error::Result<(CreateTimeRange, PageRequest)> {
         Fields::read_all(|fields| {
             let created = read_created(fields, after, before);
             let name = match created {

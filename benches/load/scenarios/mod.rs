@@ -63,6 +63,9 @@ impl<'a> Scenarios<'a> {
         if self.wants("creates") {
             self.creates(&users).await?;
         }
+        if self.wants("views") {
+            self.views(&users).await?;
+        }
         if self.wants("dashboards") {
             self.dashboards(&users).await?;
         }
@@ -161,6 +164,33 @@ impl<'a> Scenarios<'a> {
         median(ours).print("CreateProject, 64");
         let ratio = middle(ratios);
         print_goal("of pgbench", ratio, "0.80", ratio >= 0.8);
+        Ok(())
+    }
+
+    /// A project with all that belongs to it: in one call, and in three.
+    async fn views(&self, users: &[Account]) -> anyhow::Result<()> {
+        let sluice = self.bench.sluice(&[])?;
+        let users = &users[..64];
+        let viewers: Vec<_> = users.iter().map(Account::viewer).collect();
+        let separate: Vec<_> = users.iter().map(Account::separate_viewer).collect();
+        let load = Load::of(64, self.time);
+        let (mut ones, mut threes, mut ratios) = (vec![], vec![], vec![]);
+        for _ in 0..self.rounds {
+            let three = Figures::of(&sluice, load, &separate).await?;
+            let one = Figures::of(&sluice, load, &viewers).await?;
+            ratios.push(3.0 * one.rate / three.rate);
+            ones.push(one);
+            threes.push(three);
+        }
+        median(threes).print("three calls for each project, 64");
+        median(ones).print("GetProject with the view FULL, 64");
+        let ratio = middle(ratios);
+        print_goal(
+            "of the projects by three calls",
+            ratio,
+            "3.00",
+            ratio >= 3.0,
+        );
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 use super::revocations;
 use crate::{
-    database::Transaction,
+    database::{Check, Transaction},
     domain::{AuditContext, RequestOrigin, Session, SessionId, Time, UserId},
     error::{Error, Result},
     repositories::sql::for_share,
@@ -90,6 +90,26 @@ pub(crate) async fn require_active(tx: &mut Transaction, audit: &AuditContext) -
     match is_active {
         true => Ok(()),
         false => Err(Error::AccessTokenInvalid),
+    }
+}
+
+/// The same for a transaction that will commit: it fails at the latest there.
+pub(crate) async fn queue_require_active(tx: &mut Transaction, audit: &AuditContext) -> Result<()> {
+    let check = Check::returns_row(|| Error::AccessTokenInvalid);
+    match (audit.session_id, audit.api_key_id) {
+        (Some(session), _) => queue!(
+            tx,
+            "select id from sessions where id = $1 and revoke_time is null",
+            [session],
+            check
+        ),
+        (None, Some(key)) => queue!(
+            tx,
+            "select id from api_keys where id = $1 and revoke_time is null",
+            [key],
+            check
+        ),
+        (None, None) => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Database, DeletedBatch, Engine, Transaction},
+    database::{Batch, Check, Database, DeletedBatch, Engine, Transaction},
     domain::{Change, Event, ProjectId, Tenant, Time},
     error::{Error, Result},
     repositories::sql::{fetch_all_in, owned_by},
@@ -227,7 +227,7 @@ pub(crate) async fn record(
     now: Time,
 ) -> Result<()> {
     let change = serde_json::to_string(change).map_err(Error::internal)?;
-    execute!(
+    queue!(
         tx,
         "insert into events (project_id, revision, create_time, change)
          values (
@@ -240,7 +240,8 @@ pub(crate) async fn record(
                   limit 1),
                  $3),
              $4)",
-        [project_id, revision, now, change]
+        [project_id, revision, now, change],
+        Check::default()
     )
 }
 

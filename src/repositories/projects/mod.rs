@@ -10,6 +10,7 @@ pub(super) mod events;
 )]
 mod projects;
 pub(super) mod rows;
+mod snapshots;
 mod stream_keys;
 pub(super) mod takeover;
 

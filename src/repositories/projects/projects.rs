@@ -1,35 +1,31 @@
-use std::collections::HashMap;
-
 use uuid::Uuid;
 
 use super::{
     batched_reads::{BatchedReads, MAX_BATCHED_PAGE_SIZE},
     deletion,
-    destinations::destination_columns,
-    rows::{SELECT_OWNED, load, lock_owned, record, return_revision, select_projects},
+    rows::{SELECT_OWNED, load, lock_owned, owned_page, record, return_revision, select_projects},
 };
 use crate::{
-    database::{Database, Pools},
+    database::{Check, Database, Pools},
     domain::{
-        AuditContext, Destination, EndReason, ListFilter, Name, Page, Project, ProjectId,
-        ProjectSnapshot, ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey,
-        Tenant, Time, UserId,
+        AuditContext, EndReason, ListFilter, Name, Page, Project, ProjectId, ProjectUpdate,
+        PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time, UserId,
     },
     error::{Error, Result},
     repositories::{
         ChangeOptions, Created, IdempotencyKey,
-        accounts::session_rows::require_active,
+        accounts::session_rows::queue_require_active,
         audit_log,
         idempotency::{change_once, create_once},
         sql::{fetch_all_in, owned_by},
-        streams::{live_streams::load_live_streams, rows::end_active},
+        streams::rows::end_active,
     },
 };
 
 /// Projects of users.
 #[derive(Debug, Clone)]
 pub struct Projects {
-    database: Database,
+    pub(super) database: Database,
     /// On PostgreSQL only: a read of SQLite has no round trip to save.
     batched: Option<BatchedReads>,
 }
@@ -107,7 +103,7 @@ impl Projects {
     ) -> Result<Project> {
         self.database
             .transaction(|mut tx| async move {
-                let inserted = rows_affected!(
+                queue!(
                     tx,
                     "insert into projects
                          (id, owner_id, name, disabled, reconnect_window_ms,
@@ -126,16 +122,14 @@ impl Projects {
                         &project.stream_key.sealed,
                         &project.stream_key.hint,
                         now
-                    ]
+                    ],
+                    // This replica may not know yet that the account is deleted.
+                    Check::changes_row(|| Error::AccessTokenInvalid)
                 )?;
-                if inserted == 0 {
-                    // This replica does not know yet that the account is deleted.
-                    return Err(Error::AccessTokenInvalid);
-                }
                 if let Some(key) = &project.idempotency {
                     key.record(&mut tx, project.id.uuid(), now).await?;
                 }
-                require_active(&mut tx, audit).await?;
+                queue_require_active(&mut tx, audit).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 let created = project.created(now);
                 record(&mut tx, &created, now).await?;
@@ -170,14 +164,7 @@ impl Projects {
         let unbatched = async {
             fetch_all!(
                 self.database.reader(),
-                concat!(
-                    select_projects!(),
-                    " where p.id < $1 and ",
-                    owned_by!("$2", "$3"),
-                    " and ($5 is null or p.disabled = $5)
-                      and p.create_time > $6 and p.create_time < $7
-                      order by p.id desc limit $4",
-                ),
+                concat!(select_projects!(), owned_page!()),
                 [
                     page.below,
                     tenant.user,
@@ -230,48 +217,6 @@ impl Projects {
             [],
             [time]
         )
-    }
-
-    /// Projects with their destinations, live streams and relays, all as of one moment. Without
-    /// those that the tenant cannot see.
-    pub async fn snapshots(
-        &self,
-        tenant: Tenant,
-        ids: &[ProjectId],
-    ) -> Result<Vec<ProjectSnapshot>> {
-        let mut tx = self.database.begin_read_only().await?;
-        let projects: Vec<Project> = fetch_all_in!(
-            tx,
-            [select_projects!(), " where p.id"],
-            ids,
-            [" and ", owned_by!("$2", "$3")],
-            [tenant.user, tenant.restricted_to]
-        )?;
-        let all_destinations: Vec<Destination> = fetch_all_in!(
-            tx,
-            [
-                "select ",
-                destination_columns!(""),
-                " from destinations
-                 where delete_time is null and project_id"
-            ],
-            ids,
-            [" order by id desc"],
-            []
-        )?;
-        let mut live_streams = load_live_streams(&mut tx, ids).await?;
-
-        let mut destinations: HashMap<ProjectId, Vec<_>> = HashMap::new();
-        for destination in all_destinations {
-            let of_project = destinations.entry(destination.project_id).or_default();
-            of_project.push(destination);
-        }
-        let snapshots = projects.into_iter().map(|project| ProjectSnapshot {
-            destinations: destinations.remove(&project.id).unwrap_or_default(),
-            live: live_streams.remove(&project.id),
-            project,
-        });
-        Ok(snapshots.collect())
     }
 
     /// Updates a project. Disabling it ends its active stream.

@@ -15,17 +15,51 @@ use crate::{
     repositories::sql::owned_by,
 };
 
-/// Selects [`Project`]s: projects `p` with their live streams `s`.
-macro_rules! select_projects {
+/// The columns of [`Project`], of projects `p` with their live streams `s`.
+macro_rules! project_columns {
     () => {
-        "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
-                p.stream_key_hint, s.id as live_stream_id, p.revision,
-                p.create_time, p.update_time
-         from projects p
+        "p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+         p.stream_key_hint, s.id as live_stream_id, p.revision, p.create_time, p.update_time"
+    };
+}
+
+/// Projects `p` with their live streams `s`.
+macro_rules! projects_with_streams {
+    () => {
+        "projects p
          left join streams s on s.project_id = p.id and s.end_time is null"
     };
 }
-pub(super) use select_projects;
+
+/// Selects [`Project`]s: projects `p` with their live streams `s`.
+macro_rules! select_projects {
+    () => {
+        concat!(
+            "select ",
+            $crate::repositories::projects::rows::project_columns!(),
+            " from ",
+            $crate::repositories::projects::rows::projects_with_streams!()
+        )
+    };
+}
+
+/// The condition, order and limit of a page of a tenant's projects: below `$1`, of the user `$2`
+/// and the API key `$3`, at most `$4`, with the filter `$5` to `$7`.
+///
+/// The times stand in `coalesce`, which no index contains: with statistics an engine may else
+/// read all projects of a user in the order of their creation, and sort them for each page.
+macro_rules! owned_page {
+    () => {
+        concat!(
+            " where p.id < $1 and ",
+            $crate::repositories::sql::owned_by!("$2", "$3"),
+            " and ($5 is null or p.disabled = $5)
+              and coalesce(p.create_time, $6) > $6 and coalesce(p.create_time, $7) < $7
+              order by p.id desc limit $4",
+        )
+    };
+}
+pub(super) use {owned_page, project_columns, projects_with_streams, select_projects};
 
 /// Selects a project of a tenant.
 pub(super) const SELECT_OWNED: &str = concat!(

@@ -91,7 +91,7 @@ impl Refusals {
                  from refusals r
                  join projects p on p.id = r.project_id
                  where r.project_id = $1 and r.id < $2
-                   and r.create_time > $6 and r.create_time < $7
+                   and coalesce(r.create_time, $6) > $6 and coalesce(r.create_time, $7) < $7
                    and ",
                 owned_by!("$3", "$4"),
                 " order by r.id desc

@@ -5,10 +5,10 @@ use std::time::Duration;
 use prost::Message;
 
 use crate::{
-    auth::Sealer,
+    auth::{Caller, Sealer},
     domain::{
-        Invalid, ListFilter, Name, PlatformInfo, Project, ProjectId, ProjectUpdate,
-        PublishConflictPolicy, ReconnectWindow, StreamKey, Tenant, UserId,
+        Invalid, ListFilter, LiveStream, Name, PlatformInfo, Project, ProjectId, ProjectSnapshot,
+        ProjectUpdate, PublishConflictPolicy, ReconnectWindow, Scope, StreamKey, UserId,
     },
     error::Error,
     proto::v1 as pb,
@@ -18,7 +18,7 @@ use crate::{
         fields::{
             Fields, duration, read_created, read_duration, read_etag, read_idempotency, timestamp,
         },
-        paging::{PageRequest, PageTokens},
+        paging::{PageRequest, PageSizes, PageTokens},
     },
 };
 
@@ -64,13 +64,65 @@ pub(super) fn read_create_project(
     })
 }
 
-/// Reads the filter and the page of a list of projects.
+/// The page sizes of projects with what belongs to them. A page of projects with 100 destinations
+/// stays below 4 MiB, the default limit of gRPC clients, even if names and addresses are long.
+const FULL_PAGE_SIZES: PageSizes = PageSizes {
+    default: 10,
+    max: 15,
+};
+
+/// How much of a project a response contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// Its own fields.
+    Basic,
+    /// Also its destinations, its live stream and its relays.
+    Full,
+}
+
+impl View {
+    fn read(value: i32) -> Result<Self, Invalid> {
+        match pb::ProjectView::try_from(value) {
+            Ok(pb::ProjectView::Unspecified | pb::ProjectView::Basic) => Ok(Self::Basic),
+            Ok(pb::ProjectView::Full) => Ok(Self::Full),
+            Err(_) => Err(Invalid::because("must be BASIC or FULL")),
+        }
+    }
+
+    /// `ScopeMissing` if the caller may not read all of the view: without `streams:read`, its
+    /// stream. RPCs that return projects require `projects:read` already.
+    fn require_access(self, caller: &Caller) -> Result<(), Error> {
+        match self {
+            Self::Full if !caller.scopes.contains(Scope::StreamsRead) => {
+                Err(Error::ScopeMissing(Scope::StreamsRead))
+            }
+            Self::Full | Self::Basic => Ok(()),
+        }
+    }
+}
+
+/// Reads the project to get, and how much of it.
+pub(super) fn read_get_project(
+    message: &pb::GetProjectRequest,
+    caller: &Caller,
+) -> Result<(ProjectId, View), Error> {
+    let (id, view) = Fields::read_all(|fields| {
+        let id = fields.read("project_id", ProjectId::parse(&message.project_id));
+        let view = fields.read("view", View::read(message.view));
+        id.zip(view)
+    })?;
+    view.require_access(caller)?;
+    Ok((id, view))
+}
+
+/// Reads the filter and the page of a list of projects, and how much of each.
 pub(super) fn read_list_projects(
     message: &pb::ListProjectsRequest,
-    tenant: Tenant,
+    caller: &Caller,
     page_tokens: &PageTokens,
-) -> Result<(ListFilter, PageRequest), Error> {
-    Fields::read_all(|fields| {
+) -> Result<(ListFilter, PageRequest, View), Error> {
+    let tenant = caller.tenant()?;
+    let (filter, list, view) = Fields::read_all(|fields| {
         let created = read_created(fields, message.created_after, message.created_before);
         let filter = created.map(|created| ListFilter {
             disabled: message.disabled,
@@ -78,9 +130,19 @@ pub(super) fn read_list_projects(
         });
         let filters = filter.map(|filter| filter.to_string()).unwrap_or_default();
         let list = format!("projects/{tenant:?}{filters}");
-        let list = page_tokens.read(fields, list, message.page_size, &message.page_token);
-        filter.zip(list)
-    })
+        let view = fields.read("view", View::read(message.view));
+        let (size, token) = (message.page_size, &message.page_token);
+        let list = match view {
+            Some(View::Full) => {
+                let list = format!("full_{list}");
+                page_tokens.read_sized(fields, list, FULL_PAGE_SIZES, size, token)
+            }
+            _ => page_tokens.read(fields, list, size, token),
+        };
+        Some((filter?, list?, view?))
+    })?;
+    view.require_access(caller)?;
+    Ok((filter, list, view))
 }
 
 /// Reads the project and its update.
@@ -209,6 +271,101 @@ impl From<Project> for pb::Project {
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
             etag,
+            destinations: Vec::new(),
+            live_stream: None,
+            relays: Vec::new(),
+        }
+    }
+}
+
+impl From<ProjectSnapshot> for pb::Project {
+    fn from(snapshot: ProjectSnapshot) -> Self {
+        let ProjectSnapshot {
+            project,
+            destinations,
+            live,
+        } = snapshot;
+        let (stream, relays) = match live {
+            None => (None, Vec::new()),
+            Some(LiveStream { stream, relays }) => (Some(pb::Stream::from(stream)), relays),
+        };
+        Self {
+            destinations: destinations.into_iter().map(Into::into).collect(),
+            live_stream: stream.map(Into::into),
+            relays: relays.into_iter().map(Into::into).collect(),
+            ..project.into()
+        }
+    }
+}
+
+/// The enums have the same numbers.
+impl From<pb::Stream> for pb::ProjectStream {
+    fn from(stream: pb::Stream) -> Self {
+        let pb::Stream {
+            id,
+            project_id,
+            state,
+            epoch,
+            create_time,
+            live_time,
+            last_seen_time,
+            end_time: _,
+            end_reason: _,
+            publisher,
+            stats,
+        } = stream;
+        Self {
+            id,
+            project_id,
+            state,
+            epoch,
+            create_time,
+            live_time,
+            last_seen_time,
+            publisher: publisher.map(Into::into),
+            stats: stats.map(Into::into),
+        }
+    }
+}
+
+impl From<pb::Publisher> for pb::ProjectStreamPublisher {
+    fn from(publisher: pb::Publisher) -> Self {
+        let pb::Publisher {
+            node_id,
+            boot_id,
+            connection_id,
+            peer_address,
+            protocol,
+        } = publisher;
+        Self {
+            node_id,
+            boot_id,
+            connection_id,
+            peer_address,
+            protocol,
+        }
+    }
+}
+
+impl From<pb::StreamStats> for pb::ProjectStreamStats {
+    fn from(stats: pb::StreamStats) -> Self {
+        let pb::StreamStats {
+            bytes_received,
+            bitrate_bps,
+            width,
+            height,
+            fps,
+            video_codec,
+            audio_codec,
+        } = stats;
+        Self {
+            bytes_received,
+            bitrate_bps,
+            width,
+            height,
+            fps,
+            video_codec,
+            audio_codec,
         }
     }
 }

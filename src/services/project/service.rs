@@ -6,8 +6,8 @@ use super::{
         CreateDestination, read_create_destination, read_delete_destination, read_list_destinations,
     },
     messages::{
-        read_create_project, read_delete_project, read_list_projects, read_rotate_stream_key,
-        read_update_project,
+        View, read_create_project, read_delete_project, read_get_project, read_list_projects,
+        read_rotate_stream_key, read_update_project,
     },
     update_destination::UpdateDestination,
 };
@@ -15,8 +15,8 @@ use crate::{
     auth::{AssociatedData, Caller, Sealer},
     database::Database,
     domain::{
-        AuditContext, Destination, DestinationId, DestinationLint, IngestUrl, Platform, Secret,
-        StreamKey, Tenant, UrlPolicy, now,
+        AuditContext, Destination, DestinationId, DestinationLint, IngestUrl, Platform,
+        ProjectSnapshot, Secret, StreamKey, Tenant, UrlPolicy, now,
     },
     error::{Error, Result},
     proto::v1 as pb,
@@ -122,12 +122,16 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::GetProjectRequest>,
     ) -> Result<Response<pb::GetProjectResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
-        let id = read_id("project_id", &request.get_ref().project_id)?;
+        let caller = Caller::of(&request)?;
+        let tenant = caller.tenant()?;
+        let (id, view) = read_get_project(request.get_ref(), &caller)?;
 
-        let project = self.projects.get(tenant, id).await?;
+        let project = match view {
+            View::Basic => self.projects.get(tenant, id).await?.into(),
+            View::Full => self.projects.get_snapshot(tenant, id).await?.into(),
+        };
 
-        let project = Some(project.into());
+        let project = Some(project);
         Ok(Response::new(pb::GetProjectResponse { project }))
     }
 
@@ -135,13 +139,22 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::ListProjectsRequest>,
     ) -> Result<Response<pb::ListProjectsResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
-        let (filter, list) = read_list_projects(request.get_ref(), tenant, &self.page_tokens)?;
+        let caller = Caller::of(&request)?;
+        let tenant = caller.tenant()?;
+        let (filter, list, view) =
+            read_list_projects(request.get_ref(), &caller, &self.page_tokens)?;
 
-        let projects = self.projects.list(tenant, filter, list.page).await?;
-
-        let (projects, next_page_token) =
-            self.page_tokens.page(&list, projects, |row| row.id.uuid());
+        let (projects, next_page_token) = match view {
+            View::Basic => {
+                let projects = self.projects.list(tenant, filter, list.page).await?;
+                self.page_tokens.page(&list, projects, |row| row.id.uuid())
+            }
+            View::Full => {
+                let projects = self.projects.list_snapshots(tenant, filter, list.page);
+                let id = |row: &ProjectSnapshot| row.project.id.uuid();
+                self.page_tokens.page(&list, projects.await?, id)
+            }
+        };
         Ok(Response::new(pb::ListProjectsResponse {
             projects,
             next_page_token,

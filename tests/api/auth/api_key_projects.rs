@@ -84,6 +84,7 @@ async fn call_each_rpc(
         // The id is the first field of each of these requests.
         let message = pb::GetProjectRequest {
             project_id: id.to_owned(),
+            ..Default::default()
         };
         answers.push((path, call_rpc(server, path, token, message).await));
     }

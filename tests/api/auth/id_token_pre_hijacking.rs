@@ -54,6 +54,7 @@ async fn a_squatter_loses_the_account_when_the_owner_signs_in(
     let mut program = Client::with_token(channel, &program);
     let get = pb::GetProjectRequest {
         project_id: project.id,
+        ..Default::default()
     };
     let refusal = refused(program.project.get_project(get.clone()).await);
     assert_eq!(refusal.class(), invalid);

@@ -1,7 +1,10 @@
 use rstest::rstest;
 
 use super::fixture::{Cli, failed};
-use crate::harness::{Engine, Postgres, Sqlite, TestServer};
+use crate::{
+    harness::{Engine, Postgres, Sqlite, TestServer},
+    project::fixtures::{create_destination, youtube_destination},
+};
 
 #[rstest]
 #[tokio::test]
@@ -111,4 +114,35 @@ async fn the_audit_log_names_what_the_commands_did() {
 
     assert!(audit.contains("CreateProject"), "{audit}");
     assert!(audit.contains("SignIn"), "{audit}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_full_view_shows_the_stream_the_destinations_and_the_relays(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (cli, user) = Cli::signed_in(&server).await;
+    let (project, stream_key) = user.project().await;
+    let destination = create_destination(&user, youtube_destination(&project)).await;
+    let stream = server.media_server().await.live(&stream_key, "c1").await;
+    user.project().await;
+
+    let json = cli.json(&["project", "list", "--full"]).await;
+    let listed = json["projects"].as_array().unwrap();
+    assert_eq!(listed.len(), 2);
+    assert_eq!(listed[0].get("liveStream"), None);
+    assert_eq!(listed[1]["liveStream"]["id"], stream.id);
+    assert_eq!(listed[1]["destinations"][0]["id"], destination.id);
+    assert_eq!(listed[1]["relays"][0]["destinationId"], destination.id);
+    let table = cli.output(&["project", "list", "--full"]).await;
+    let row = table.lines().find(|line| line.contains(&project.id));
+    let cells: Vec<_> = row.unwrap().split_whitespace().collect();
+    assert_eq!(cells[1..4], ["Show", "STREAMING", "LIVE"]);
+    assert_eq!(cells[5..], ["1", "0", "of", "1"]);
+
+    let record = cli.output(&["project", "get", &project.id, "--full"]).await;
+    for shown in ["Main channel", "0 of 1", &stream.id] {
+        assert!(record.contains(shown), "{record}");
+    }
 }

@@ -85,7 +85,7 @@ pub fn id_fields() -> Vec<IdField> {
         "AuthService/RevokeApiKey request_id": Kind::RequestId, id => pb::RevokeApiKeyRequest { api_key_id: UNKNOWN.to_owned(), request_id: id };
         "ProjectService/CreateProject request_id": Kind::RequestId, id => create_project(id);
         "ProjectService/GetProject project_id": PROJECT, id =>
-            pb::GetProjectRequest { project_id: id };
+            pb::GetProjectRequest { project_id: id, ..Default::default() };
         "ProjectService/UpdateProject project_id": PROJECT, id => pb::UpdateProjectRequest {
             project_id: id,
             display_name: Some("Renamed".to_owned()),

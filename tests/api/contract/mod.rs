@@ -2,7 +2,7 @@
 
 mod access_tokens;
 mod authorization;
-mod canary;
+pub mod canary;
 mod conventions;
 pub mod descriptors;
 pub mod dump;

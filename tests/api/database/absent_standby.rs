@@ -70,6 +70,7 @@ async fn read(client: Client, project_id: String, until: Instant) -> u32 {
     while Instant::now() < until {
         let request = pb::GetProjectRequest {
             project_id: project_id.clone(),
+            ..Default::default()
         };
         client.project.clone().get_project(request).await.unwrap();
         reads += 1;

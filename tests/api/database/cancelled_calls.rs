@@ -19,6 +19,7 @@ async fn cancelled_calls_release_their_database_connections() {
     for _ in 0..2 {
         let request = pb::GetProjectRequest {
             project_id: project.id.clone(),
+            ..Default::default()
         };
         let mut client = ada.client.project.clone();
         calls.spawn(async move { client.get_project(request).await.map(drop) });
@@ -39,6 +40,7 @@ async fn cancelled_calls_release_their_database_connections() {
     sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
     let request = pb::GetProjectRequest {
         project_id: project.id,
+        ..Default::default()
     };
     let mut client = ada.client.project.clone();
     client.get_project(request).await.unwrap();

@@ -1,6 +1,6 @@
 use sluice::proto::v1 as pb;
 use tokio::task::JoinSet;
-use tonic::{Code, Status, transport::Endpoint};
+use tonic::{Code, Request, Status, transport::Endpoint};
 use uuid::Uuid;
 
 use crate::{
@@ -195,4 +195,37 @@ async fn a_failed_commit_fails_every_write_that_shares_it() {
         }
     }
     assert_eq!(count(&database).await, made, "those, and no other");
+}
+
+#[tokio::test]
+async fn all_statements_of_a_create_are_one_trip_to_the_thread_of_the_connection() {
+    let database = TestDatabase::create(Sqlite).await;
+    let settings = [
+        ("SLUICE_LOG", "info,sluice::calls=debug,sqlx=debug"),
+        ("SLUICE_BCRYPT_COST", "4"),
+    ];
+    let program = Process::serve(&database, &settings);
+    let mut client = sign_up(&program.channel().await).await;
+
+    let mut request = Request::new(pb::CreateProjectRequest {
+        request_id: String::new(),
+        ..show()
+    });
+    let metadata = request.metadata_mut();
+    metadata.insert("x-request-id", "one-trip".parse().unwrap());
+    client.project.create_project(request).await.unwrap();
+
+    let trips = eventually("the call is logged", async || {
+        let mut of_call = program.log();
+        of_call.retain(|line| line.contains("one-trip"));
+        let is_over = of_call.iter().any(|line| line.contains("\"call\""));
+        of_call.retain(|line| line.contains("sqlx::query"));
+        is_over.then_some(of_call)
+    })
+    .await;
+    assert_eq!(trips.len(), 1, "{trips:?}");
+    for table in ["projects", "audit_events", "events"] {
+        let insert = format!("insert into {table}");
+        assert!(trips[0].contains(&insert), "{trips:?}");
+    }
 }

@@ -9,6 +9,7 @@ mod interrupted_statements;
 mod lost_commit_answer;
 mod migrations;
 mod postgres_faults;
+mod query_plans;
 mod sqlite_file;
 mod transaction_errors;
 mod workload;

@@ -130,6 +130,7 @@ async fn run(mut client: Client, stop: CancellationToken) -> ClientRecord {
         for _ in 0..4 {
             let request = pb::GetProjectRequest {
                 project_id: project_id.clone(),
+                ..Default::default()
             };
             if let Err(failure) = with_time_limit(client.project.get_project(request)).await {
                 record.fail(failure).await;

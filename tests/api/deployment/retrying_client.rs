@@ -72,6 +72,7 @@ pub fn get(
     let mut projects = client.project.clone();
     let request = pb::GetProjectRequest {
         project_id: project_id.to_owned(),
+        ..Default::default()
     };
     async move { projects.get_project(request).await }
 }

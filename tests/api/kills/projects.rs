@@ -31,6 +31,7 @@ impl Projects {
         let project_id = created.project.as_ref().unwrap().id.clone();
         let get = pb::GetProjectRequest {
             project_id: project_id.clone(),
+            ..Default::default()
         };
         let answer = self
             .owner
@@ -88,6 +89,7 @@ impl Writer for Projects {
             }
             let get = pb::GetProjectRequest {
                 project_id: project.created.project.as_ref().unwrap().id.clone(),
+                ..Default::default()
             };
             let refusal = self
                 .owner

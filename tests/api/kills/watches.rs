@@ -89,6 +89,7 @@ impl WatchedProject {
     async fn revision(&self) -> i64 {
         let request = pb::GetProjectRequest {
             project_id: self.id.clone(),
+            ..Default::default()
         };
         let answer = self
             .owner

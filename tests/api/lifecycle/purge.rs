@@ -74,6 +74,7 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
     let mut ada = Client::with_token(&server.channel, &ada.tokens.access_token);
     let request = pb::GetProjectRequest {
         project_id: kept.id,
+        ..Default::default()
     };
     ada.project.get_project(request).await.unwrap();
 }

@@ -129,6 +129,7 @@ async fn a_read_only_api_key_cannot_change_or_reveal_anything(
     fixture.assert_unchanged(&server).await;
     let request = pb::GetProjectRequest {
         project_id: fixture.project.id.clone(),
+        ..Default::default()
     };
     let read = reader.project.get_project(request).await.unwrap();
     assert_eq!(read.into_inner().project, Some(fixture.project));

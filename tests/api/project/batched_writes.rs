@@ -101,6 +101,7 @@ async fn concurrent_creates_each_return_the_requested_project(
         );
         let request = pb::GetProjectRequest {
             project_id: project.id,
+            ..Default::default()
         };
         let hidden = other.client.project.clone().get_project(request).await;
         assert_eq!(refused(hidden).code, Code::NotFound);

@@ -60,6 +60,7 @@ pub async fn create_destination(
 pub async fn get_project(user: &User, project: &pb::Project) -> pb::Project {
     let request = pb::GetProjectRequest {
         project_id: project.id.clone(),
+        ..Default::default()
     };
     let answer = user.client.project.clone().get_project(request).await;
     answer.unwrap().into_inner().project.unwrap()

@@ -54,6 +54,7 @@ async fn an_id_is_accepted_in_upper_and_lower_case(#[values(Sqlite, Postgres)] e
 
     let request = sluice::proto::v1::GetProjectRequest {
         project_id: project.id.to_uppercase(),
+        ..Default::default()
     };
     let answer = user.client.project.get_project(request).await.unwrap();
 

@@ -29,3 +29,4 @@ mod stream_keys;
 mod tenancy;
 mod update_destination;
 mod update_project;
+mod views;

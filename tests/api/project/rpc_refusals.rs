@@ -13,6 +13,7 @@ pub async fn reads(client: &Client, project_id: &str, destination_id: &str) -> V
 
     let get_project = pb::GetProjectRequest {
         project_id: project_id(),
+        ..Default::default()
     };
     let get_destination = pb::GetDestinationRequest {
         destination_id: destination_id(),

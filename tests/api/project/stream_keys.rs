@@ -53,6 +53,7 @@ async fn reads_and_updates_of_a_project_never_show_its_stream_key(
 
     let get = pb::GetProjectRequest {
         project_id: project.id.clone(),
+        ..Default::default()
     };
     let update = pb::UpdateProjectRequest {
         project_id: project.id.clone(),

@@ -178,6 +178,7 @@ async fn concurrent_reads_return_only_projects_of_their_caller(
                 let (projects, is_theirs) = (client.project.clone(), theirs.contains(&id));
                 let request = pb::GetProjectRequest {
                     project_id: id.clone(),
+                    ..Default::default()
                 };
                 reads.spawn(async move {
                     let read = until_available(|| {

@@ -205,6 +205,7 @@ impl Fixture {
     pub async fn revision(&self) -> i64 {
         let request = pb::GetProjectRequest {
             project_id: self.project.id.clone(),
+            ..Default::default()
         };
         let answer = self.owner.client.project.clone().get_project(request).await;
         answer.unwrap().into_inner().project.unwrap().revision

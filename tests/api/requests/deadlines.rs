@@ -94,6 +94,7 @@ async fn a_malformed_grpc_timeout_is_ignored(#[case] time: &str) {
     let ada = server.user().await;
     let request = pb::GetProjectRequest {
         project_id: ada.project().await.0.id,
+        ..Default::default()
     };
     let mut raw = RawConnection::to(server.address).await;
 

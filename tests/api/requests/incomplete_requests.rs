@@ -117,6 +117,7 @@ async fn connections_with_incomplete_requests_are_closed_within_15_seconds_and_k
     while !attackers.is_empty() {
         let request = pb::GetProjectRequest {
             project_id: project.id.clone(),
+            ..Default::default()
         };
         ada.client
             .project

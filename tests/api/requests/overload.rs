@@ -17,6 +17,7 @@ const OVERLOADED: (Code, &str) = (Code::ResourceExhausted, "OVERLOADED");
 fn get(project: &pb::Project) -> pb::GetProjectRequest {
     pb::GetProjectRequest {
         project_id: project.id.clone(),
+        ..Default::default()
     }
 }
 

@@ -113,6 +113,7 @@ impl Fixture {
     pub async fn project(&self) -> pb::Project {
         let request = pb::GetProjectRequest {
             project_id: self.project_id.clone(),
+            ..Default::default()
         };
         let answer = self.owner.client.project.clone().get_project(request).await;
         answer.unwrap().into_inner().project.unwrap()

@@ -223,6 +223,7 @@ async fn two_servers_end_a_timed_out_stream_once(#[values(Sqlite, Postgres)] eng
         assert_eq!(ended.end_time, live.last_seen_time);
         let request = pb::GetProjectRequest {
             project_id: created.id,
+            ..Default::default()
         };
         let mut client = fixture.owner.client.project.clone();
         let answer = client.get_project(request).await.unwrap().into_inner();

@@ -68,6 +68,7 @@ async fn no_call_fails_when_connections_reach_their_maximum_age(
     while begun.elapsed() < Duration::from_secs(2) {
         let request = pb::GetProjectRequest {
             project_id: project_id.clone(),
+            ..Default::default()
         };
         match client.project.clone().get_project(request).await {
             Ok(_) => calls += 1,

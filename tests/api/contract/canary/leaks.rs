@@ -74,12 +74,7 @@ async fn no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database(
     let operators_key = String::from_utf8(operator.stdout).unwrap();
 
     let mut program = Process::serve(&database, &settings);
-    let mut recorder = Recorder {
-        channel: program.channel().await,
-        secrets: Vec::new(),
-        called: BTreeSet::new(),
-        refusals: Vec::new(),
-    };
+    let mut recorder = Recorder::new(program.channel().await);
     recorder.secret("JWT secret", &jwt_secret);
     recorder.secret("sealing key", &sealing_key);
     let url = url::Url::parse(&database.url).unwrap();
@@ -92,22 +87,9 @@ async fn no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database(
         .push(("bytes of the sealing key".to_owned(), key));
     let operators_key = recorder.secret("operator's key", operators_key.trim());
 
-    let (token, password) = recorder.public_rpcs().await;
-    let password = recorder.account_rpcs(&token, password).await;
-    let reset = database.mail("ada@example.com", "eset", 1).await;
-    recorder.secret("token of a message that waits", &reset.token());
-    recorder
-        .verify(&database.mail("ada@example.com", "erify", 1).await)
-        .await;
-    recorder.api_key_rpcs(&token).await;
-    let media = recorder.exchange(operators_key).await;
-    let (project_id, stream_key) = recorder.project_rpcs(&token).await;
-    recorder
-        .stream_rpcs(&token, &media, &project_id, &stream_key)
-        .await;
-    recorder.operator_rpcs(&media).await;
+    let left = recorder.all_but_deletions(&database, operators_key).await;
     let full = stored(&database).await;
-    recorder.deleting_rpcs(&token, project_id, password).await;
+    recorder.deletions(left).await;
     let emptied = stored(&database).await;
     let metrics = program.operations("GET", "/metrics", "").await;
     let metrics = metrics.body.into_bytes();

@@ -3,7 +3,7 @@
 mod account_rpcs;
 mod leaks;
 mod operator_rpcs;
-mod recorder;
+pub mod recorder;
 mod relay_rpcs;
 mod scanner;
 mod stream_rpcs;

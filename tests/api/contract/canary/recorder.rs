@@ -9,7 +9,10 @@ use tonic::{Code, transport::Channel};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
-use crate::contract::raw_rpc::{bearer, call};
+use crate::{
+    contract::raw_rpc::{bearer, call},
+    harness::TestDatabase,
+};
 
 /// A text that occurs nowhere else.
 pub fn canary(what: &str) -> String {
@@ -33,7 +36,58 @@ pub enum Outcome {
 }
 use Outcome::{Fails, Succeeds};
 
+/// What the deleting RPCs need.
+pub struct Deletable {
+    token: String,
+    project_id: String,
+    password: String,
+}
+
 impl Recorder {
+    pub fn new(channel: Channel) -> Self {
+        Self {
+            channel,
+            secrets: Vec::new(),
+            called: BTreeSet::new(),
+            refusals: Vec::new(),
+        }
+    }
+
+    /// Calls every RPC except those that delete the account and what belongs to it.
+    pub async fn all_but_deletions(
+        &mut self,
+        database: &TestDatabase,
+        operators_key: String,
+    ) -> Deletable {
+        let (token, password) = self.public_rpcs().await;
+        let password = self.account_rpcs(&token, password).await;
+        let reset = database.mail("ada@example.com", "eset", 1).await;
+        self.secret("token of a message that waits", &reset.token());
+        let verification = database.mail("ada@example.com", "erify", 1).await;
+        self.verify(&verification).await;
+        self.api_key_rpcs(&token).await;
+        let media = self.exchange(operators_key).await;
+        let (project_id, stream_key) = self.project_rpcs(&token).await;
+        self.stream_rpcs(&token, &media, &project_id, &stream_key)
+            .await;
+        self.operator_rpcs(&media).await;
+        Deletable {
+            token,
+            project_id,
+            password,
+        }
+    }
+
+    /// Calls the other RPCs.
+    pub async fn deletions(&mut self, left: Deletable) {
+        let Deletable {
+            token,
+            project_id,
+            password,
+        } = left;
+        self.deleting_rpcs(&token, project_id, password).await;
+    }
+
     /// Records a secret to search for, and its parts.
     pub fn secret(&mut self, name: &str, secret: &str) -> String {
         let mut record = |name: String, bytes: &[u8]| self.secrets.push((name, bytes.to_vec()));

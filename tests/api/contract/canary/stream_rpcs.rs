@@ -38,16 +38,25 @@ impl Recorder {
         let request = pb::RevealStreamKeyRequest { project_id: id() };
         self.call::<()>(Succeeds, "ProjectService/RevealStreamKey", token, request)
             .await;
-        let request = pb::GetProjectRequest { project_id: id() };
-        self.call::<()>(Succeeds, "ProjectService/GetProject", token, request)
-            .await;
+        for view in [pb::ProjectView::Basic, pb::ProjectView::Full] {
+            let request = pb::GetProjectRequest {
+                project_id: id(),
+                view: view.into(),
+            };
+            self.call::<()>(Succeeds, "ProjectService/GetProject", token, request)
+                .await;
+            let request = pb::ListProjectsRequest {
+                view: view.into(),
+                ..Default::default()
+            };
+            self.call::<()>(Succeeds, "ProjectService/ListProjects", token, request)
+                .await;
+        }
         let wrong = pb::GetProjectRequest {
             project_id: self.new_secret("secret instead of a project id"),
+            ..Default::default()
         };
         self.call::<()>(Fails, "ProjectService/GetProject", token, wrong)
-            .await;
-        let request = pb::ListProjectsRequest::default();
-        self.call::<()>(Succeeds, "ProjectService/ListProjects", token, request)
             .await;
         let request = pb::UpdateProjectRequest {
             project_id: id(),

@@ -1,0 +1,275 @@
+//! The plans of the statements that the program runs: none reads a whole table that grows, with
+//! or without the statistics of the planner.
+
+use std::collections::BTreeSet;
+
+use rstest::rstest;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, Row};
+use sqlx_postgres::PgConnection;
+use sqlx_sqlite::SqliteConnection;
+
+use crate::{
+    contract::canary::recorder::Recorder,
+    harness::{Engine, Postgres, Process, Signal, Sqlite, TestDatabase},
+};
+
+/// Scopes of all RPCs for operators, media servers and workers.
+const SCOPES: [&str; 4] = [
+    "streams:publish",
+    "relays:work",
+    "operator:read",
+    "operator:write",
+];
+
+/// Rows of what grows with users. Most projects have neither a previous nor a replaced stream key.
+/// `ID` and `HASH` are random, and `USERS` and `PROJECTS` have a row for each of them.
+const GROWTH: &str = "
+    insert into users (id, email, email_key, email_verified, display_name, create_time,
+                       update_time)
+    select ID, 'u' || i, 'u' || i, true, 'Ada', '2026-01-01T00:00:00+00:00',
+           '2026-01-01T00:00:00+00:00'
+    from USERS;
+    insert into projects (id, owner_id, name, disabled, reconnect_window_ms,
+                          publish_conflict_policy, stream_key_hash, stream_key_hint, revision,
+                          create_time, update_time)
+    select ID, u.id, 'Show', false, 0, 'reject_new', HASH, '0000', 1, u.create_time, u.create_time
+    from users u cross join PROJECTS;
+    insert into streams (id, project_id, status, epoch, node_id, boot_id, connection_id,
+                         peer_address, protocol, connected, create_time, last_seen_time)
+    select ID, p.id, 'live', 1, 'n1', 'b1', 'c1', '', 'rtmp', true, p.create_time, p.create_time
+    from projects p where p.stream_key_hint = '0000';
+    insert into streams (id, project_id, status, epoch, node_id, boot_id, connection_id,
+                         peer_address, protocol, connected, create_time, last_seen_time, end_time,
+                         end_reason)
+    select ID, p.id, 'ended', 1, 'n1', 'b1', 'c1', '', 'rtmp', false, p.create_time,
+           p.create_time, p.create_time, 'publisher_ended'
+    from projects p cross join PROJECTS;
+    insert into destinations (id, project_id, platform, name, url, stream_key_sealed,
+                              stream_key_hint, enabled, create_time, update_time)
+    select ID, p.id, 'custom', 'Grown', 'rtmp://live.example.com/app', HASH, '', true,
+           p.create_time, p.create_time
+    from projects p;
+    insert into relays (stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
+                        bytes_sent, bitrate_bps, update_time)
+    select s.id, d.id, d.project_id, true, 'idle', 0, d.create_time, 0, 0, d.create_time
+    from destinations d join streams s on s.project_id = d.project_id and s.end_time is null
+    where d.name = 'Grown';
+    insert into events (project_id, revision, create_time, change)
+    select p.id, 1000000 + i, p.create_time, '\"project_deleted\"'
+    from projects p cross join PROJECTS;
+    insert into audit_events (id, user_id, create_time, action, result, peer_address, user_agent)
+    select ID, p.owner_id, p.create_time, 'CreateProject', 'OK', '', ''
+    from projects p;
+    insert into publishes (node_id, boot_id, connection_id, project_id, create_time)
+    select 'n' || i, 'b1', 'c1', p.id, p.create_time
+    from projects p cross join PROJECTS;
+    insert into sessions (id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
+                          create_time, last_used_time, expire_time)
+    select ID, u.id, HASH, 1, '', '', u.create_time, u.create_time, u.create_time
+    from users u cross join PROJECTS;";
+
+/// The types of parameters that a statement only compares with null.
+const PARAMETER_TYPES: [&str; 5] = ["uuid", "text", "boolean", "bigint", "timestamptz"];
+
+/// Statements that may read a whole table or index, by a part of their text, each with the reason.
+const ALLOWED: [(&str, &str); 0] = [];
+
+/// The statements that the program runs while every RPC is called.
+async fn statements(database: &TestDatabase) -> BTreeSet<String> {
+    let settings = [
+        ("SLUICE_LOG", "info,sqlx=debug"),
+        ("SLUICE_BCRYPT_COST", "4"),
+    ];
+    let operators_key = Process::create_operator_key_with(database, &SCOPES).await;
+    let mut program = Process::serve(database, &settings);
+    let mut recorder = Recorder::new(program.channel().await);
+    let left = recorder.all_but_deletions(database, operators_key).await;
+    recorder.deletions(left).await;
+    program.signal(Signal::TERM);
+    program.wait_for_exit().await;
+
+    let log = program.log().into_iter();
+    let lines = log.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+    lines
+        .filter(|line| line["target"] == "sqlx::query")
+        .flat_map(|line| {
+            let whole = line["db.statement"].as_str().unwrap_or_default().trim();
+            let whole = match whole {
+                "" => line["summary"].as_str().unwrap_or_default(),
+                whole => whole,
+            };
+            let parts = whole.split(';').map(normalized);
+            parts.collect::<Vec<_>>()
+        })
+        .filter(|statement| {
+            let verb = statement.split(' ').next().unwrap_or_default();
+            ["select", "insert", "update", "delete", "with"].contains(&verb)
+        })
+        .collect()
+}
+
+fn normalized(statement: &str) -> String {
+    statement.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn growth(database: &TestDatabase) -> String {
+    let (id, hash) = match database.url.starts_with("sqlite:") {
+        true => ("randomblob(16)", "randomblob(32)"),
+        false => ("gen_random_uuid()", "sha256(random()::text::bytea)"),
+    };
+    let rows = |count: usize| {
+        format!(
+            "(with recursive n (i) as (
+                  select 1 union all select i + 1 from n where i < {count})
+              select i from n) numbers"
+        )
+    };
+    GROWTH
+        .replace("USERS", &rows(300))
+        .replace("PROJECTS", &rows(10))
+        .replace("ID,", &format!("{id},"))
+        .replace("HASH", hash)
+}
+
+/// The parts of a plan of SQLite that read a whole table or index, or all rows of a list for one
+/// page of it.
+async fn scans_of_sqlite(connection: &mut SqliteConnection, statement: &str) -> Vec<String> {
+    let explain = format!("explain query plan {statement}");
+    let rows = sqlx::raw_sql(AssertSqlSafe(explain))
+        .fetch_all(connection)
+        .await;
+    let rows = rows.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    let details = rows.iter().map(|row| row.get::<String, _>("detail"));
+    let is_page = statement.contains(" limit $");
+    let scans = details.filter(|detail| {
+        let is_small = ["VIRTUAL TABLE", "CONSTANT ROW", "SCAN (", "SUBQUERY"];
+        let is_scan = detail.starts_with("SCAN ");
+        let sorts = is_page && detail == "USE TEMP B-TREE FOR ORDER BY";
+        sorts || is_scan && !is_small.iter().any(|part| detail.contains(part))
+    });
+    scans.collect()
+}
+
+/// The parts of a plan of PostgreSQL that read a whole table or index although the planner avoids
+/// that at any price.
+async fn scans_of_postgres(connection: &mut PgConnection, statement: &str) -> Vec<String> {
+    let parameters = prepare(connection, statement).await;
+    let nulls = vec!["null"; parameters].join(", ");
+    let call = match parameters {
+        0 => String::new(),
+        _ => format!("({nulls})"),
+    };
+    let explain = format!("explain (format json) execute checked{call}");
+    let plan: Value = sqlx::raw_sql(AssertSqlSafe(explain))
+        .fetch_one(&mut *connection)
+        .await
+        .map(|row| serde_json::from_str(row.get_unchecked(0)).unwrap())
+        .unwrap_or_else(|error| panic!("{statement}: {error}"));
+    let deallocate = sqlx::raw_sql("deallocate checked");
+    deallocate.execute(connection).await.unwrap();
+    let mut scans = Vec::new();
+    collect_scans(&plan[0]["Plan"], &mut scans);
+    scans
+}
+
+/// Prepares a statement as `checked`; returns the number of its parameters. sqlx names the types
+/// of parameters that nothing else tells; here they are tried.
+async fn prepare(connection: &mut PgConnection, statement: &str) -> usize {
+    let mut candidates = vec![statement.to_owned()];
+    let mut failures = Vec::new();
+    while let Some(candidate) = candidates.pop() {
+        let prepare = format!("prepare checked as {candidate}");
+        let prepared = sqlx::raw_sql(AssertSqlSafe(prepare));
+        match prepared.execute(&mut *connection).await {
+            Ok(_) => {
+                let count = "select coalesce(cardinality(parameter_types), 0)
+                             from pg_prepared_statements where name = 'checked'";
+                let count = sqlx::query_scalar::<_, i32>(count).fetch_one(connection);
+                return usize::try_from(count.await.unwrap()).unwrap();
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if let Some((_, number)) = text.rsplit_once("parameter $") {
+                    let typed = |name| {
+                        candidate.replacen(
+                            &format!("${number} "),
+                            &format!("${number}::{name} "),
+                            1,
+                        )
+                    };
+                    candidates.extend(PARAMETER_TYPES.map(typed));
+                }
+                failures.push(text);
+            }
+        }
+    }
+    panic!("{statement}: {failures:?}");
+}
+
+fn collect_scans(node: &Value, scans: &mut Vec<String>) {
+    let (kind, table) = (&node["Node Type"], &node["Relation Name"]);
+    let is_scan = match kind.as_str().unwrap_or_default() {
+        "Seq Scan" => true,
+        "Index Scan" | "Index Only Scan" => node["Index Cond"].is_null(),
+        _ => false,
+    };
+    if is_scan {
+        scans.push(format!("{kind} of {table} with {}", node["Index Name"]));
+    }
+    for below in node["Plans"].as_array().into_iter().flatten() {
+        collect_scans(below, scans);
+    }
+}
+
+/// The statements that read a whole table or index, with the parts of their plans that do.
+async fn scanning(database: &TestDatabase, statements: &BTreeSet<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut add = |statement: &String, scans: Vec<String>| {
+        let is_allowed = ALLOWED.iter().any(|(part, _)| statement.contains(part));
+        if !scans.is_empty() && !is_allowed {
+            found.push(format!("{statement}\n    {}", scans.join("\n    ")));
+        }
+    };
+    if database.url.starts_with("sqlite:") {
+        let mut connection = SqliteConnection::connect(&database.url).await.unwrap();
+        for statement in statements {
+            add(statement, scans_of_sqlite(&mut connection, statement).await);
+        }
+        connection.close().await.unwrap();
+    } else {
+        let mut connection = PgConnection::connect(&database.url).await.unwrap();
+        let plain = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan";
+        sqlx::raw_sql(plain).execute(&mut connection).await.unwrap();
+        for statement in statements {
+            add(
+                statement,
+                scans_of_postgres(&mut connection, statement).await,
+            );
+        }
+        connection.close().await.unwrap();
+    }
+    found
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_statement_reads_a_whole_table_with_or_without_statistics(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let statements = statements(&database).await;
+    assert!(statements.len() > 100, "{statements:#?}");
+    database.execute(&growth(&database)).await;
+
+    let without = scanning(&database, &statements).await;
+    database.execute("analyze").await;
+    let with = scanning(&database, &statements).await;
+
+    assert!(
+        without.is_empty(),
+        "without statistics:\n{}",
+        without.join("\n")
+    );
+    assert!(with.is_empty(), "with statistics:\n{}", with.join("\n"));
+}
