@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    EndReason, PlayUrl, PublishAction, Publisher, RefusalCause, Stream, StreamId, StreamStats, Time,
+    EndReason, PlayUrl, PublishAction, Publisher, RefusalCause, Stream, StreamId, StreamState,
+    StreamStats, Time,
 };
 
 /// All publishing connections of one run of a media server.
@@ -110,6 +111,17 @@ impl NodeConnection {
     /// Whether the media server knows the stream and its epoch.
     pub fn knows(&self, stream: &Stream) -> bool {
         self.known_stream == Some((stream.id, stream.epoch))
+    }
+
+    /// Whether the connection, which holds the stream, changes its state.
+    pub fn changes_state_of(&self, stream: &Stream) -> bool {
+        stream.state == StreamState::Reconnecting
+            || stream.active_state(self.media_flows()) != stream.state
+    }
+
+    /// Whether the report has other measurements than the stream.
+    pub fn has_other_stats(&self, stream: &Stream) -> bool {
+        self.stats.is_some() && self.stats != stream.stats
     }
 
     /// The stream that the connection holds, updated from the report.

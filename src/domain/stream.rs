@@ -129,11 +129,19 @@ impl Stream {
         self.deadline = self.live_time.is_none().then(|| now + timeouts.connect);
     }
 
+    /// The state when the connection that holds the stream is open, with or without media.
+    pub fn active_state(&self, media_flows: bool) -> StreamState {
+        match media_flows || self.state == StreamState::Reconnecting && self.live_time.is_some() {
+            true => StreamState::Live,
+            false => self.state,
+        }
+    }
+
     /// Records that the connection that holds the stream is open, with or without media.
     pub fn record_activity(&mut self, media_flows: bool, now: Time) {
         self.last_seen_time = now;
-        if media_flows || self.state == StreamState::Reconnecting && self.live_time.is_some() {
-            self.state = StreamState::Live;
+        self.state = self.active_state(media_flows);
+        if self.state == StreamState::Live {
             self.live_time.get_or_insert(now);
             self.deadline = None;
         }

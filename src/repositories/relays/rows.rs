@@ -84,7 +84,7 @@ pub(super) async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<R
 }
 
 /// Inserts a new relay.
-pub(super) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
+pub(crate) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     execute!(
         tx,
         "insert into relays

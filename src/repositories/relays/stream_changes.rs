@@ -7,32 +7,52 @@ use crate::{
     error::Result,
 };
 
-/// Updates the relays of a locked project after a change of its stream. They start when it
-/// goes live, their leases must be released when it continues on another connection, and
-/// they stop when it ends.
+/// What a change of a stream does to its relays.
+pub(crate) enum RelayChange {
+    /// Nothing.
+    None,
+    /// The stream goes live: a relay starts to each enabled destination.
+    Start,
+    /// Each relay may change; the function tells whether it does. The stream has ended, or
+    /// continues on another connection, so that leases must be released.
+    Each(fn(&mut Relay, Time) -> bool),
+    /// Media flows again. The time without it does not count as silence of the relays.
+    ResetSilence,
+}
+
+impl RelayChange {
+    /// What the change of a stream from `before`, or its begin, does.
+    pub fn of(before: Option<&Stream>, after: &Stream) -> Self {
+        if after.live_time.is_none() {
+            return Self::None;
+        }
+        match before.filter(|before| before.live_time.is_some()) {
+            None => Self::Start,
+            Some(_) if after.state == StreamState::Ended => Self::Each(Relay::end),
+            Some(before) if after.epoch != before.epoch => Self::Each(Relay::relocate),
+            Some(before)
+                if before.state == StreamState::Reconnecting
+                    && after.state == StreamState::Live =>
+            {
+                Self::ResetSilence
+            }
+            Some(_) => Self::None,
+        }
+    }
+}
+
+/// Updates the relays of a locked project after a change of its stream.
 pub(crate) async fn update_relays(
     tx: &mut Transaction,
     before: Option<&Stream>,
     after: &Stream,
     now: Time,
 ) -> Result<()> {
-    if after.live_time.is_none() {
-        return Ok(());
-    }
-    match before.filter(|before| before.live_time.is_some()) {
-        None => start_enabled(tx, after, now).await,
-        Some(_) if after.state == StreamState::Ended => {
-            change_all(tx, after.id, Relay::end, now).await
-        }
-        Some(before) if after.epoch != before.epoch => {
-            change_all(tx, after.id, Relay::relocate, now).await
-        }
-        Some(before)
-            if before.state == StreamState::Reconnecting && after.state == StreamState::Live =>
-        {
-            reset_silence(tx, after.id, now).await
-        }
-        Some(_) => Ok(()),
+    match RelayChange::of(before, after) {
+        RelayChange::None => Ok(()),
+        RelayChange::Start => start_enabled(tx, after, now).await,
+        RelayChange::Each(change) => change_all(tx, after.id, change, now).await,
+        RelayChange::ResetSilence => reset_silence(tx, after.id, now).await,
     }
 }
 
@@ -71,7 +91,7 @@ async fn change_all(
 }
 
 /// Restarts the silence timeout: the time without media does not count.
-async fn reset_silence(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
+pub(crate) async fn reset_silence(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
     execute!(
         tx,
         "update relays

@@ -1,23 +1,23 @@
-//! The transaction in which a publisher begins a stream, or resumes it.
+//! The decision on a publisher who begins a stream, or resumes it.
 
-use sqlx::{FromRow, Row};
+use sqlx::Row;
 
 use super::{
-    connections::{self, ConnectionHistory},
-    node_boots,
-    rows::{end, insert, load_active, record, store, store_change, store_play_url},
+    connections::ConnectionHistory,
+    node_boots::{self, NewestBoot},
+    publish_changes::{
+        ConnectionChange, PublishChanges, PublishState, destination_ids, load_relays, lock,
+    },
+    rows::stream_columns,
 };
 use crate::{
-    database::Transaction,
+    database::{Engine, Transaction},
     domain::{
-        BeginDecision, EndReason, ProjectId, PublishRules, Publisher, RefusalCause, SealedPlayUrl,
-        Stream, StreamState, Time,
+        BeginDecision, EndReason, ProjectId, PublishRules, Publisher, RefusalCause, Relay,
+        SealedPlayUrl, Stream, StreamId, StreamState, Time,
     },
     error::{Error, Result},
-    repositories::{
-        Publishing,
-        projects::rows::{return_revision, take_revision},
-    },
+    repositories::Publishing,
     telemetry::metrics::SERVER,
 };
 
@@ -35,6 +35,112 @@ pub struct PublishAttempt<'a> {
     /// Whether the media server reports the connection as open. It may then publish again
     /// after its stream has ended, but not take over another stream.
     pub already_connected: bool,
+}
+
+/// The project that has or had the stream key `$1`. Each kind of key is looked up by itself, so
+/// that each has its index.
+macro_rules! project_of_key {
+    () => {
+        "(select id from projects where stream_key_hash = $1
+          union all
+          select id from projects where previous_key_hash = $1
+          union all
+          select id from projects where replaced_key_hash = $1
+          limit 1)"
+    };
+}
+
+/// Selects [`BeginState`]: one row, even if no project has the stream key. The account of the
+/// project's owner must not be deleted. A suspension that is not seen here ends the stream.
+///
+/// The project is a value and not a table to be joined. So every plan looks rows up, even one
+/// that PostgreSQL has made for few rows.
+macro_rules! select_begin_state {
+    ($ids:literal) => {
+        concat!(
+            "select p.id as found_project_id, p.disabled, p.publish_held_until,
+                    p.publish_conflict_policy, p.reconnect_window_ms, p.revision, p.suspended,
+                    case when p.previous_key_hash = $1 then p.previous_key_expire_time end
+                        as previous_key_expire_time,
+                    coalesce(p.replaced_key_hash = $1, false) as key_replaced,
+                    b.boot_id as newest_boot_id, b.create_time as newest_boot_time,
+                    n.last_report_time,
+                    c.create_time is not null as has_published,
+                    c.end_time is not null as has_ended,
+                    case when $5 then ",
+            destination_ids!($ids, "p.id"),
+            " end as destination_ids, s.last_seen_time as stored_seen_time, ",
+            stream_columns!("s."),
+            " from (select 1 as is_there) report
+             left join (
+                 select boot_id, create_time
+                 from node_boots
+                 where node_id = $2
+                 order by create_time desc, boot_id desc
+                 limit 1) b on true
+             left join nodes n on n.node_id = $2
+             left join (
+                 select k.id, k.disabled, k.publish_held_until, k.publish_conflict_policy,
+                        k.reconnect_window_ms, k.revision, k.previous_key_hash,
+                        k.previous_key_expire_time, k.replaced_key_hash,
+                        u.suspend_time is not null as suspended
+                 from projects k
+                 join users u on u.id = k.owner_id
+                 where k.delete_time is null and u.delete_time is null and k.id = ",
+            project_of_key!(),
+            ") p on true
+             left join streams s on s.end_time is null and s.project_id = ",
+            project_of_key!(),
+            " left join publishes c
+               on c.node_id = $2 and c.boot_id = $3 and c.connection_id = $4
+              and c.project_id = ",
+            project_of_key!(),
+        )
+    };
+}
+
+/// What a decision on a publisher depends on, as of one moment.
+#[derive(Debug)]
+struct BeginState {
+    newest_boot: Option<NewestBoot>,
+    has_published: bool,
+    has_ended: bool,
+    /// `None` if no project has the stream key.
+    project: Option<(PublishRules, PublishState)>,
+}
+
+/// What happens with an accepted publisher.
+#[derive(Debug)]
+struct Decision {
+    rules: PublishRules,
+    state: PublishState,
+    kind: BeginDecision,
+    /// The stream of the project, after the loss of a connection of an earlier boot.
+    active: Option<Stream>,
+    /// Whether the connection has published before, and publishes again.
+    returns: bool,
+}
+
+/// Reads [`BeginState`] in a transaction, or on its own.
+macro_rules! read_begin_state {
+    ($target:expr, $publish:expr, $is_postgres:expr) => {{
+        let (publish, publisher) = ($publish, $publish.publisher);
+        let sql = match $is_postgres {
+            true => select_begin_state!("json_agg(d.id)::text"),
+            false => select_begin_state!("json_group_array(hex(d.id))"),
+        };
+        fetch_one!(
+            $target,
+            sql,
+            [
+                publish.key_hash,
+                &publisher.node_id,
+                &publisher.boot_id,
+                &publisher.connection_id,
+                publish.media_flowing
+            ]
+        )
+    }};
 }
 
 impl Publishing {
@@ -61,29 +167,76 @@ impl Publishing {
         publish: PublishAttempt<'_>,
         clock: &(impl Fn() -> Time + Sync),
     ) -> Result<Stream> {
-        let publisher = publish.publisher;
-        let (node_id, boot_id) = (&publisher.node_id, &publisher.boot_id);
-        node_boots::register(&self.database, node_id, boot_id, clock()).await?;
+        let is_postgres = matches!(self.database.reader(), Engine::Postgres(_));
+        let mut read: BeginState = read_begin_state!(self.database.reader(), publish, is_postgres)?;
+        let (node_id, boot_id) = (&publish.publisher.node_id, &publish.publisher.boot_id);
+        let known = read.newest_boot.take();
+        node_boots::register_after(&self.database, known, node_id, boot_id, clock()).await?;
 
+        let project = read.project.as_ref();
+        let project_id = project.ok_or(Error::StreamKeyInvalid)?.1.project_id;
+        let unlocked = match is_postgres {
+            true => self.begin_unlocked(read, publish, clock()).await,
+            false => Ok(None),
+        };
+        let begun = match unlocked.transpose() {
+            Some(begun) => begun,
+            None => self.begin_locked(project_id, publish, clock).await,
+        };
+        if let Err(Error::PublishRefused(refusal)) = &begun {
+            self.record_refusal(*refusal, project_id, publish.publisher, clock())
+                .await;
+        }
+        begun
+    }
+
+    /// Decides without a lock. `None` if the project is locked, or changes meanwhile.
+    async fn begin_unlocked(
+        &self,
+        read: BeginState,
+        publish: PublishAttempt<'_>,
+        now: Time,
+    ) -> Result<Option<Stream>> {
+        let decision = read.decide(publish, now)?;
+        if decision.returns {
+            // Its end takes no revision, so it could be missed.
+            return Ok(None);
+        }
+        let relays: Vec<Relay> = match decision.stream_with_relays() {
+            Some(id) => load_relays!(self.database.reader(), id)?,
+            None => Vec::new(),
+        };
+        let (mut changes, stream) = self.changes_of(decision, relays, publish, now);
+        changes.of_newest_boot = true;
+        let written = changes.write(&self.database).await?;
+        Ok(written.then_some(stream))
+    }
+
+    /// Decides under the lock of the project.
+    async fn begin_locked(
+        &self,
+        project_id: ProjectId,
+        publish: PublishAttempt<'_>,
+        clock: &(impl Fn() -> Time + Sync),
+    ) -> Result<Stream> {
         self.database
             .transaction(|mut tx| async move {
-                let LockedProject { rules, revision } =
-                    lock_by_key(&mut tx, publish.key_hash).await?;
+                lock(&mut tx, project_id, None).await?;
                 let now = clock();
-                let begun = self
-                    .begin_locked(&mut tx, &rules, revision, publish, now)
-                    .await;
-                match &begun {
-                    Ok(_) => self.database.commit_change(tx, rules.project_id).await?,
-                    Err(Error::PublishRefused(refusal)) => {
-                        // Rolled back at once, to unlock the project.
-                        tx.rollback(()).await?;
-                        self.record_refusal(*refusal, rules.project_id, publisher, now)
-                            .await;
-                    }
-                    Err(_) => {}
-                }
-                begun
+                let is_postgres = matches!(tx, Transaction::Postgres(_));
+                let read: BeginState = read_begin_state!(tx, publish, is_postgres)?;
+                let decision = match read.decide_locked(project_id, publish, now) {
+                    Ok(decision) => decision,
+                    // Rolled back at once, to unlock the project.
+                    Err(refusal) => return tx.rollback(()).await.and(Err(refusal)),
+                };
+                let relays: Vec<Relay> = match decision.stream_with_relays() {
+                    Some(id) => load_relays!(tx, id)?,
+                    None => Vec::new(),
+                };
+                let (changes, stream) = self.changes_of(decision, relays, publish, now);
+                changes.commit(&self.database, tx).await?;
+                Ok(stream)
             })
             .await
     }
@@ -106,50 +259,40 @@ impl Publishing {
         }
     }
 
-    /// Decides on a publisher under the lock of its project.
-    async fn begin_locked(
+    /// The changes of a decision, and the stream that the connection holds then.
+    fn changes_of(
         &self,
-        tx: &mut Transaction,
-        rules: &PublishRules,
-        mut revision: i64,
+        decision: Decision,
+        relays: Vec<Relay>,
         publish: PublishAttempt<'_>,
         now: Time,
-    ) -> Result<Stream> {
+    ) -> (PublishChanges, Stream) {
+        let Decision {
+            rules,
+            state,
+            kind,
+            active,
+            returns,
+        } = decision;
         let publisher = publish.publisher;
-        // Checked again under the lock: a later boot may have registered meanwhile.
-        if !node_boots::is_newest(tx, publisher).await? {
-            return Err(Error::NodeSuperseded);
+        let repeated = kind == BeginDecision::Repeat;
+        let read = state.stream.clone();
+        let mut changes = PublishChanges::new(state, relays, publisher, now);
+        changes.connection = (!repeated && !returns).then_some(ConnectionChange::Begins);
+        if !repeated || publish.play_url.is_some() {
+            changes.play_url = Some(publish.play_url.cloned());
         }
-        let mut active = load_active(tx, rules.project_id).await?;
-        if let Some(lost) = active.take_if(|stream| stream.is_from_other_boot(publisher)) {
-            active = mark_lost(tx, lost, rules, revision, now).await?;
-            revision = take_revision(tx, rules.project_id).await?;
-        }
-
-        let decision = rules.decide(active.as_ref(), publisher, now);
-        let decision = decision.map_err(Error::PublishRefused)?;
-        if publish.already_connected && decision == BeginDecision::TakeOver {
-            // Only a new connection takes over.
-            return Err(Error::PublishRefused(RefusalCause::Conflict));
-        }
-        let repeated = decision == BeginDecision::Repeat;
-        if !repeated {
-            let history = connections::record_begin(tx, publisher, rules.project_id, now).await?;
-            let returns = history == ConnectionHistory::Published && publish.already_connected;
-            if history != ConnectionHistory::New && !returns {
-                return Err(Error::PublishRefused(RefusalCause::ConnectionEnded));
-            }
+        if let Some(before) = read.filter(|stream| stream.is_from_other_boot(publisher)) {
+            changes.change(&before, &lost(&before, &rules, now));
         }
 
-        let stream = match (decision, active) {
+        let stream = match (kind, active) {
             (BeginDecision::Repeat, Some(before)) => {
                 let mut stream = before.clone();
                 stream.record_activity(publish.media_flowing, now);
-                store(tx, &stream).await?;
-                if stream.state == before.state {
-                    return_revision(tx, rules.project_id).await?;
-                } else {
-                    record(tx, revision, Some(&before), &stream, now).await?;
+                match stream.state == before.state {
+                    true => changes.refresh(&stream),
+                    false => changes.change(&before, &stream),
                 }
                 stream
             }
@@ -158,88 +301,120 @@ impl Publishing {
                 stream.resume(publisher.clone(), self.timeouts, now);
                 stream.key_expire_time = rules.key_expire_time;
                 stream.record_activity(publish.media_flowing, now);
-                store_change(tx, revision, &before, &stream, now).await?;
+                changes.change(&before, &stream);
                 stream
             }
             (_, active) => {
                 if let Some(before) = active {
-                    end(tx, before, EndReason::TakenOver, revision, now).await?;
-                    revision = take_revision(tx, rules.project_id).await?;
+                    let mut ended = before.clone();
+                    ended.end(EndReason::TakenOver, now);
+                    changes.change(&before, &ended);
                 }
                 let publisher = publisher.clone();
                 let mut stream = Stream::begin(rules.project_id, publisher, self.timeouts, now);
                 stream.key_expire_time = rules.key_expire_time;
                 stream.record_activity(publish.media_flowing, now);
-                insert(tx, &stream).await?;
-                record(tx, revision, None, &stream, now).await?;
+                changes.add(&stream);
                 stream
             }
         };
-        if !repeated || publish.play_url.is_some() {
-            store_play_url(tx, stream.id, publish.play_url).await?;
-        }
-        Ok(stream)
+        (changes, stream)
     }
 }
 
-/// Disconnects a stream whose media server has restarted. Returns the stream if it waits
-/// for its publisher to reconnect.
-async fn mark_lost(
-    tx: &mut Transaction,
-    before: Stream,
-    rules: &PublishRules,
-    revision: i64,
-    now: Time,
-) -> Result<Option<Stream>> {
+impl BeginState {
+    /// Decides on a publisher whose boot has registered.
+    fn decide(self, publish: PublishAttempt<'_>, now: Time) -> Result<Decision> {
+        let (rules, state) = self.project.ok_or(Error::StreamKeyInvalid)?;
+        let publisher = publish.publisher;
+        let mut active = state.stream.clone();
+        if let Some(before) = active.take_if(|stream| stream.is_from_other_boot(publisher)) {
+            let lost = lost(&before, &rules, now);
+            active = Some(lost).filter(|stream| stream.state != StreamState::Ended);
+        }
+
+        let kind = rules.decide(active.as_ref(), publisher, now);
+        let kind = kind.map_err(Error::PublishRefused)?;
+        if publish.already_connected && kind == BeginDecision::TakeOver {
+            // Only a new connection takes over.
+            return Err(Error::PublishRefused(RefusalCause::Conflict));
+        }
+        let history = ConnectionHistory::of(self.has_published, self.has_ended);
+        let is_new = history == ConnectionHistory::New;
+        let returns = history == ConnectionHistory::Published && publish.already_connected;
+        if kind != BeginDecision::Repeat && !is_new && !returns {
+            return Err(Error::PublishRefused(RefusalCause::ConnectionEnded));
+        }
+        Ok(Decision {
+            rules,
+            state,
+            kind,
+            active,
+            returns: returns && kind != BeginDecision::Repeat,
+        })
+    }
+
+    /// The same under the lock of a project. A later boot may have registered meanwhile, and
+    /// the project may have another key.
+    fn decide_locked(
+        self,
+        project_id: ProjectId,
+        publish: PublishAttempt<'_>,
+        now: Time,
+    ) -> Result<Decision> {
+        let newest = self.newest_boot.as_ref().map(|boot| &boot.boot_id);
+        if newest != Some(&publish.publisher.boot_id) {
+            return Err(Error::NodeSuperseded);
+        }
+        let decision = self.decide(publish, now)?;
+        match decision.rules.project_id == project_id {
+            true => Ok(decision),
+            false => Err(Error::StreamKeyInvalid),
+        }
+    }
+}
+
+impl Decision {
+    /// The stream whose relays may change.
+    fn stream_with_relays(&self) -> Option<StreamId> {
+        let stream = self.state.stream.as_ref();
+        let stream = stream.filter(|stream| stream.live_time.is_some());
+        match self.kind {
+            BeginDecision::Repeat => None,
+            _ => stream.map(|stream| stream.id),
+        }
+    }
+}
+
+/// A stream whose media server has restarted: it waits for its publisher to reconnect, or has
+/// ended.
+fn lost(before: &Stream, rules: &PublishRules, now: Time) -> Stream {
     let mut lost = before.clone();
     lost.lose_connection(EndReason::NodeLost, rules.window, now);
-    store_change(tx, revision, &before, &lost, now).await?;
-    Ok(Some(lost).filter(|stream| stream.state != StreamState::Ended))
-}
-
-/// A project that a transaction has locked.
-#[derive(FromRow)]
-struct LockedProject {
-    #[sqlx(flatten)]
-    rules: PublishRules,
-    /// The next revision.
-    revision: i64,
-}
-
-/// Locks the project that has or had this stream key, and takes its next revision. The account
-/// of its owner must not be deleted. A suspension that is not seen here ends the stream.
-async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<LockedProject> {
-    fetch_optional!(
-        tx,
-        "update projects
-         set revision = revision + 1
-         where delete_time is null
-           and (stream_key_hash = $1 or previous_key_hash = $1 or replaced_key_hash = $1)
-           and not exists (
-               select 1
-               from users u
-               where u.id = projects.owner_id and u.delete_time is not null)
-         returning id, disabled, publish_held_until, publish_conflict_policy,
-                   reconnect_window_ms, revision,
-                   case when previous_key_hash = $1 then previous_key_expire_time end
-                       as key_expire_time,
-                   coalesce(replaced_key_hash = $1, false) as key_replaced,
-                   exists (
-                       select 1
-                       from users u
-                       where u.id = projects.owner_id and u.suspend_time is not null)
-                       as suspended",
-        [key_hash]
-    )?
-    .ok_or(Error::StreamKeyInvalid)
+    lost
 }
 
 impl_from_row!(
     PublishRules:
-    suspended, disabled, key_replaced, key_expire_time;
+    suspended, disabled, key_replaced;
     |row|
-    project_id: row.try_get("id")?,
+    project_id: row.try_get("found_project_id")?,
     held_until: row.try_get("publish_held_until")?,
     policy: row.try_get("publish_conflict_policy")?,
     window: row.try_get("reconnect_window_ms")?,
+    key_expire_time: row.try_get("previous_key_expire_time")?,
+);
+
+impl_from_row!(
+    BeginState:
+    has_published, has_ended;
+    |row|
+    newest_boot: match row.try_get::<Option<String>, _>("newest_boot_id")? {
+        None => None,
+        Some(_) => Some(NewestBoot::from_row(row)?),
+    },
+    project: match row.try_get::<Option<ProjectId>, _>("found_project_id")? {
+        None => None,
+        Some(_) => Some((PublishRules::from_row(row)?, PublishState::from_row(row)?)),
+    },
 );

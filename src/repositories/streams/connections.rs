@@ -17,18 +17,29 @@ pub(super) enum ConnectionHistory {
     Ended,
 }
 
-/// Records a connection that publishes to a project; returns its history.
-pub(super) async fn record_begin(
+impl ConnectionHistory {
+    /// The history of a connection that has published before or not, and whose end is reported
+    /// or not.
+    pub fn of(has_published: bool, has_ended: bool) -> Self {
+        match (has_published, has_ended) {
+            (false, _) => Self::New,
+            (true, false) => Self::Published,
+            (true, true) => Self::Ended,
+        }
+    }
+}
+
+/// Inserts a connection that publishes to a project for the first time.
+pub(super) async fn insert(
     tx: &mut Transaction,
     publisher: &Publisher,
     project_id: ProjectId,
     now: Time,
-) -> Result<ConnectionHistory> {
-    let inserted = rows_affected!(
+) -> Result<()> {
+    execute!(
         tx,
         "insert into publishes (node_id, boot_id, connection_id, project_id, create_time)
-         values ($1, $2, $3, $4, $5)
-         on conflict do nothing",
+         values ($1, $2, $3, $4, $5)",
         [
             &publisher.node_id,
             &publisher.boot_id,
@@ -36,26 +47,7 @@ pub(super) async fn record_begin(
             project_id,
             now
         ]
-    )?;
-    if inserted > 0 {
-        return Ok(ConnectionHistory::New);
-    }
-    let has_ended: bool = fetch_scalar!(
-        tx,
-        "select end_time is not null
-         from publishes
-         where node_id = $1 and boot_id = $2 and connection_id = $3 and project_id = $4",
-        [
-            &publisher.node_id,
-            &publisher.boot_id,
-            &publisher.connection_id,
-            project_id
-        ]
-    )?;
-    Ok(match has_ended {
-        true => ConnectionHistory::Ended,
-        false => ConnectionHistory::Published,
-    })
+    )
 }
 
 /// Records the end of a connection, whether or not it holds a stream. It cannot publish

@@ -17,7 +17,7 @@ pub(crate) async fn load_live_streams(
         tx,
         [
             "select ",
-            stream_columns!(""),
+            stream_columns!("streams."),
             " from streams
              where end_time is null and project_id"
         ],

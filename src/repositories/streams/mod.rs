@@ -8,6 +8,8 @@ mod node_boots;
 mod node_streams;
 mod nodes;
 mod overdue;
+mod publish_changes;
+mod publish_statements;
 mod publishing;
 mod refusals;
 pub(super) mod rows;

@@ -11,7 +11,10 @@ use uuid::fmt::Simple;
 
 use super::{
     Publishing, node_boots,
-    rows::{load, lock_project_of, reconnect_window, store_change, stream_columns},
+    rows::{
+        load, lock_project_of, reconnect_window, store_change, stored_stream_columns,
+        stream_columns,
+    },
 };
 use crate::{
     database::Engine,
@@ -45,7 +48,7 @@ macro_rules! select_published {
             "with unmatched as materialized (",
             $unmatched,
             ") select ",
-            stream_columns!(""),
+            stream_columns!("streams."),
             " from streams
              where id in (
                  select stream_id
@@ -68,13 +71,13 @@ impl Publishing {
     }
 
     /// The streams that connections of a media server hold, as far as is known, in the order
-    /// of their ids.
+    /// of their ids. Each was last seen when it was last written ([`Self::refresh`]).
     pub async fn list_connected(&self, node_id: &str) -> Result<Vec<Stream>> {
         fetch_all!(
             self.database.reader(),
             concat!(
                 "select ",
-                stream_columns!(""),
+                stored_stream_columns!("streams."),
                 " from streams
                  where node_id = $1 and end_time is null and connected
                  order by id",
@@ -83,14 +86,55 @@ impl Publishing {
         )
     }
 
-    /// Refreshes streams that their connections still hold and whose status does not change.
-    /// Returns the ids of the refreshed streams.
+    /// Refreshes streams that their connections hold and whose status does not change. Returns
+    /// the ids of those that are still held.
+    ///
+    /// The row of the boot tells that all of its connected streams are seen. Only streams with
+    /// other statistics, and those whose own time has become old, are written.
     pub async fn refresh(
         &self,
         report: &NodeReport,
         held: &[(&NodeConnection, Stream)],
         now: Time,
     ) -> Result<HashSet<StreamId>> {
+        let old = match self.record_sync(report, now).await? {
+            true => now - self.timeouts.heartbeat / 2,
+            // Without its row, every stream needs its own time.
+            false => now,
+        };
+        let (written, unchanged): (Vec<_>, Vec<_>) = held.iter().partition(|(report, stream)| {
+            report.has_other_stats(stream) || stream.last_seen_time <= old
+        });
+        let mut refreshed: HashSet<_> = unchanged.iter().map(|(_, stream)| stream.id).collect();
+        if !written.is_empty() {
+            refreshed.extend(self.store_reported(report, &written, old, now).await?);
+        }
+        Ok(refreshed)
+    }
+
+    /// Records that a boot has reported all of its connections. `false` if its row is gone.
+    async fn record_sync(&self, report: &NodeReport, now: Time) -> Result<bool> {
+        let recorded = rows_affected!(
+            self.database.writer(),
+            "update node_boots
+             set sync_time = case when sync_time > $3 then sync_time else $3 end
+             where node_id = $1 and boot_id = $2",
+            [&report.node_id, &report.boot_id, now]
+        )?;
+        Ok(recorded > 0)
+    }
+
+    /// Writes the statistics of streams that their connections still hold, and the times of
+    /// those that were seen before `old`. Returns the ids of the written streams.
+    ///
+    /// The other times stay: PostgreSQL then updates no index (HOT).
+    async fn store_reported(
+        &self,
+        report: &NodeReport,
+        held: &[&(&NodeConnection, Stream)],
+        old: Time,
+        now: Time,
+    ) -> Result<Vec<StreamId>> {
         let rows = held.iter().map(|(report, stream)| HolderRow {
             id: stream.id.uuid().simple(),
             epoch: stream.epoch,
@@ -116,7 +160,8 @@ impl Publishing {
                      order by s.id
                      for no key update of s)
                  update streams
-                 set last_seen_time = $4,
+                 set last_seen_time = case when streams.last_seen_time <= $5
+                         then $4 else streams.last_seen_time end,
                      bytes_received = coalesce(held.bytes_received, streams.bytes_received),
                      bitrate_bps = coalesce(held.bitrate_bps, streams.bitrate_bps),
                      width = coalesce(held.width, streams.width),
@@ -130,7 +175,8 @@ impl Publishing {
             }
             Engine::Sqlite(_) => {
                 "update streams
-                 set last_seen_time = $4,
+                 set last_seen_time = case when streams.last_seen_time <= $5
+                         then $4 else streams.last_seen_time end,
                      bytes_received = coalesce(r.bytes_received, streams.bytes_received),
                      bitrate_bps = coalesce(r.bitrate_bps, streams.bitrate_bps),
                      width = coalesce(r.width, streams.width),
@@ -155,12 +201,11 @@ impl Publishing {
                  returning id"
             }
         };
-        let refreshed: Vec<StreamId> = fetch_scalars!(
+        fetch_scalars!(
             self.database.writer(),
             sql,
-            [json(rows)?, &report.node_id, &report.boot_id, now]
-        )?;
-        Ok(refreshed.into_iter().collect())
+            [json(rows)?, &report.node_id, &report.boot_id, now, old]
+        )
     }
 
     /// The streams whose ids these connections report, and the streams that they published,

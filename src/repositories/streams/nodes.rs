@@ -26,7 +26,8 @@ impl Nodes {
                     live_stream_count
              from (
                  select n.id, n.node_id, n.boot_id, n.boot_time, n.create_time,
-                        n.last_report_time,
+                        case when b.sync_time > n.last_report_time
+                            then b.sync_time else n.last_report_time end as last_report_time,
                         (select max(s.last_seen_time)
                          from streams s
                          where s.node_id = n.node_id and s.end_time is null) as last_seen_time,
@@ -35,6 +36,7 @@ impl Nodes {
                          where s.node_id = n.node_id and s.end_time is null)
                             as live_stream_count
                  from nodes n
+                 left join node_boots b on b.node_id = n.node_id and b.boot_id = n.boot_id
                  where n.id < $1) listed
              where $2 is null or last_report_time > $2 or last_seen_time > $2
              order by id desc

@@ -35,9 +35,14 @@ impl Publishing {
              from streams
              where end_time is null and deadline <= $1
              union
-             select id
-             from streams
-             where end_time is null and last_seen_time <= $2 and status = 'live'
+             select s.id
+             from streams s
+             where s.end_time is null and s.last_seen_time <= $2 and s.status = 'live'
+               and not exists (
+                   select 1
+                   from node_boots b
+                   where s.connected and b.node_id = s.node_id and b.boot_id = s.boot_id
+                     and b.sync_time > $2)
              union
              select id
              from streams

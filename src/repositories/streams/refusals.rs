@@ -1,7 +1,7 @@
 use sqlx::FromRow;
 
 use crate::{
-    database::{Batch, Database, DeletedBatch},
+    database::{Batch, Database, DeletedBatch, Engine},
     domain::{
         CreateTimeRange, Page, PeerAddress, ProjectId, Publisher, Refusal, RefusalId,
         RefusalReason, Tenant, Time,
@@ -27,6 +27,34 @@ pub struct Refusals {
     database: Database,
 }
 
+/// Inserts a refused publish: `$1` to `$6`.
+macro_rules! insert_refusal {
+    () => {
+        "insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
+         values ($1, $2, $3, $4, $5, $6)"
+    };
+}
+
+/// Deletes the refused publishes of a project, except a number of the newest ones.
+macro_rules! delete_oldest {
+    ($project:literal, $kept:literal) => {
+        concat!(
+            "delete from refusals
+             where project_id = ",
+            $project,
+            " and id <= (
+                 select id
+                 from refusals
+                 where project_id = ",
+            $project,
+            " order by id desc
+                 limit 1 offset ",
+            $kept,
+            ")"
+        )
+    };
+}
+
 impl Refusals {
     /// Refused publishes in this database.
     pub fn new(database: Database) -> Self {
@@ -42,38 +70,55 @@ impl Refusals {
         now: Time,
     ) -> Result<()> {
         let peer = publisher.peer_address.parse::<PeerAddress>();
-        let prefix = &peer.map(PeerAddress::prefix).unwrap_or_default();
-        self.database
-            .transaction(|mut tx| async move {
-                execute!(
-                    tx,
-                    "insert into refusals
-                         (id, project_id, create_time, reason, node_id, peer_prefix)
-                     values ($1, $2, $3, $4, $5, $6)",
-                    [
-                        RefusalId::generate(),
-                        project_id,
-                        now,
-                        reason.as_str(),
-                        &publisher.node_id,
-                        prefix
-                    ]
-                )?;
-                execute!(
-                    tx,
-                    "delete from refusals
-                     where project_id = $1
-                       and id <= (
-                           select id
-                           from refusals
-                           where project_id = $1
-                           order by id desc
-                           limit 1 offset $2)",
-                    [project_id, MAX_PER_PROJECT]
-                )?;
-                tx.commit(()).await
-            })
-            .await
+        let prefix = peer.map(PeerAddress::prefix).unwrap_or_default();
+        let id = RefusalId::generate();
+        match self.database.writer() {
+            Engine::Postgres(executor) => {
+                // The deletion does not see the new row.
+                let added = sqlx::query(concat!(
+                    "with added as (",
+                    insert_refusal!(),
+                    ") ",
+                    delete_oldest!("$2", "$7")
+                ));
+                let added = added
+                    .bind(id)
+                    .bind(project_id)
+                    .bind(now)
+                    .bind(reason.as_str());
+                let added = added.bind(&publisher.node_id).bind(prefix);
+                let added = added.bind(MAX_PER_PROJECT - 1).execute(executor);
+                added.await?;
+                Ok(())
+            }
+            Engine::Sqlite(_) => {
+                self.database
+                    .transaction(|mut tx| {
+                        let prefix = &prefix;
+                        async move {
+                            execute!(
+                                tx,
+                                insert_refusal!(),
+                                [
+                                    id,
+                                    project_id,
+                                    now,
+                                    reason.as_str(),
+                                    &publisher.node_id,
+                                    prefix
+                                ]
+                            )?;
+                            execute!(
+                                tx,
+                                delete_oldest!("$1", "$2"),
+                                [project_id, MAX_PER_PROJECT]
+                            )?;
+                            tx.commit(()).await
+                        }
+                    })
+                    .await
+            }
+        }
     }
 
     /// A project's refused publishes, newest first.

@@ -13,19 +13,54 @@ use crate::{
     },
 };
 
-/// The columns of [`Stream`], each after a prefix such as `"t."`.
-macro_rules! stream_columns {
+/// The columns of [`Stream`] as they are stored, each after a prefix such as `"t."`.
+macro_rules! stored_stream_columns {
+    ($prefix:literal) => {
+        concat!(
+            $crate::repositories::streams::rows::stream_columns_without_time!($prefix),
+            ", ",
+            $prefix,
+            "last_seen_time"
+        )
+    };
+}
+
+macro_rules! stream_columns_without_time {
     ($prefix:literal) => {
         $crate::repositories::sql::columns!(
             $prefix:
             id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
-            protocol, connected, create_time, live_time, last_seen_time, deadline,
-            key_expire_time, end_time, end_reason, bytes_received, bitrate_bps, width, height,
-            fps, video_codec, audio_codec
+            protocol, connected, create_time, live_time, deadline, key_expire_time, end_time,
+            end_reason, bytes_received, bitrate_bps, width, height, fps, video_codec, audio_codec
         )
     };
 }
-pub(crate) use stream_columns;
+
+/// The columns of [`Stream`], each after a prefix such as `"streams."`, which must not be empty.
+/// A connected stream was last seen when its media server last reported all of its connections
+/// (`node_boots.sync_time`), if that is later than its own last report.
+macro_rules! stream_columns {
+    ($prefix:literal) => {
+        concat!(
+            $crate::repositories::streams::rows::stream_columns_without_time!($prefix),
+            ", coalesce((
+                 select o.sync_time
+                 from node_boots o
+                 where ",
+            $prefix,
+            "connected and o.node_id = ",
+            $prefix,
+            "node_id and o.boot_id = ",
+            $prefix,
+            "boot_id and o.sync_time > ",
+            $prefix,
+            "last_seen_time), ",
+            $prefix,
+            "last_seen_time) as last_seen_time"
+        )
+    };
+}
+pub(crate) use {stored_stream_columns, stream_columns, stream_columns_without_time};
 
 /// Ends the active stream of a locked project; returns whether there was one.
 pub(crate) async fn end_active(
@@ -117,7 +152,7 @@ pub(crate) async fn load_active(
         tx,
         concat!(
             "select ",
-            stream_columns!(""),
+            stream_columns!("streams."),
             " from streams
              where project_id = $1 and end_time is null",
         ),
@@ -131,7 +166,7 @@ pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Stream> {
         tx,
         concat!(
             "update streams set epoch = epoch where id = $1 returning ",
-            stream_columns!("")
+            stream_columns!("streams.")
         ),
         [id]
     )?

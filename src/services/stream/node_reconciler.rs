@@ -103,10 +103,9 @@ impl NodeReconciler {
         clock: &(impl Fn() -> Time + Sync),
     ) -> Result<Vec<&'a NodeConnection>> {
         let now = clock();
-        let (steady, changing): (Vec<_>, Vec<_>) =
-            held.into_iter().partition(|(connection, stream)| {
-                connection.applied_to(stream, clock()).state == stream.state
-            });
+        let (changing, steady): (Vec<_>, Vec<_>) = held
+            .into_iter()
+            .partition(|(connection, stream)| connection.changes_state_of(stream));
         let refreshed = match steady.is_empty() {
             true => Default::default(),
             false => self.publishing.refresh(report, &steady, now).await?,
@@ -114,7 +113,11 @@ impl NodeReconciler {
 
         let mut unmatched = Vec::new();
         for (connection, stream) in steady.into_iter().chain(changing) {
-            let held = match refreshed.contains(&stream.id) {
+            let is_refreshed = refreshed.contains(&stream.id);
+            if is_refreshed && connection.knows(&stream) {
+                continue;
+            }
+            let held = match is_refreshed {
                 true => Ok(HeldStream::Held(connection.applied_to(&stream, now).into())),
                 false => self.heartbeat(connection, &stream, clock()).await,
             };

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    domain::{NodeReport, PublishAction, Publisher, StreamId, now},
-    error::{Error, Result},
+    domain::{NodeReport, now},
+    error::Result,
     proto::v1 as pb,
     repositories::PublishAttempt,
     services::fields::duration,
@@ -60,12 +60,9 @@ impl StreamService {
 
         let (stream, action) = self
             .publishing
+            .bound_to(caller.bound_node())
             .heartbeat(id, epoch, &publisher, stats.as_ref(), now())
             .await?;
-        if action != PublishAction::Continue {
-            // Such a heartbeat changed nothing.
-            self.require_own_stream(&caller, id, &publisher).await?;
-        }
 
         let (action, stop_reason) = action_and_reason(action);
         Ok(Response::new(pb::HeartbeatPublishResponse {
@@ -82,9 +79,9 @@ impl StreamService {
         let caller = Caller::of(&request)?;
         let (id, epoch, publisher) = read_end_publish(request.into_inner())?;
         caller.require_node(&publisher.node_id)?;
-        self.require_own_stream(&caller, id, &publisher).await?;
 
-        let stream = self.publishing.end(id, epoch, &publisher, now()).await?;
+        let publishing = self.publishing.bound_to(caller.bound_node());
+        let stream = publishing.end(id, epoch, &publisher, now()).await?;
 
         let stream = Some(stream.into());
         Ok(Response::new(pb::EndPublishResponse { stream }))
@@ -104,21 +101,5 @@ impl StreamService {
             outcome,
             self.heartbeat_interval,
         )))
-    }
-
-    /// `NodeMismatch` if the caller's operator key is bound to a media server, and the stream
-    /// belongs to others only.
-    async fn require_own_stream(
-        &self,
-        caller: &Caller,
-        id: StreamId,
-        publisher: &Publisher,
-    ) -> Result<()> {
-        match caller.bound_node() {
-            Some(bound) if self.publishing.is_foreign(id, publisher).await? => {
-                Err(Error::NodeMismatch(bound.clone()))
-            }
-            _ => Ok(()),
-        }
     }
 }

@@ -104,6 +104,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "ea95923f024d802b21d713e0f67a142dd9f4e6b0f7037f58c0df246786c1afe5",
     ),
     (
+        "postgres",
+        "21_record_syncs.sql",
+        "5b9d7e8b9ad892d39a95e7a94d957f51d67d8f123cf5e54d3ae745ad54792fc0",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -197,6 +202,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "19_index_created_projects.sql",
         "ea95923f024d802b21d713e0f67a142dd9f4e6b0f7037f58c0df246786c1afe5",
+    ),
+    (
+        "sqlite",
+        "21_record_syncs.sql",
+        "5e3a8f31f4fca46bbb932ebcda6a1c4ff9cd3d5e3434892e9dbdf0701e5fa17d",
     ),
 ];
 

@@ -20,6 +20,7 @@ mod processes;
 mod projects_watcher;
 mod proxy;
 mod raw_call;
+mod round_trips;
 mod server;
 mod skewed_clock;
 mod tools;

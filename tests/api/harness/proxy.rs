@@ -2,7 +2,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -13,7 +13,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{TestDatabase, eventually};
+use super::{TestDatabase, eventually, round_trips::RoundTrips};
 
 /// A TCP proxy that simulates network faults.
 pub struct Proxy {
@@ -30,6 +30,9 @@ struct Faults {
     blackhole_changes: watch::Sender<u32>,
     /// The request whose response is dropped.
     dropped: Arc<Mutex<Option<DroppedRequest>>>,
+    /// Whether the target is PostgreSQL, and the round trips of all connections then.
+    is_postgres: Arc<AtomicBool>,
+    round_trips: Arc<AtomicUsize>,
 }
 
 /// A request whose response is dropped, on a connection that has sent `after` before it.
@@ -47,6 +50,8 @@ impl Proxy {
         let faults = Faults {
             blackhole_changes: watch::Sender::new(0),
             dropped: Arc::default(),
+            is_postgres: Arc::default(),
+            round_trips: Arc::default(),
         };
         let task = Some(tokio::spawn(serve(listener, target, faults.clone())));
         Self {
@@ -63,8 +68,14 @@ impl Proxy {
         let (host, name) = rest.split_once('/').unwrap();
         let target = lookup_host(host).await.unwrap().next().unwrap();
         let proxy = Self::to(target).await;
+        proxy.faults.is_postgres.store(true, Ordering::SeqCst);
         database.url = format!("{start}@{}/{name}", proxy.address);
         (database, proxy)
+    }
+
+    /// The number of round trips to PostgreSQL so far.
+    pub fn round_trips(&self) -> usize {
+        self.faults.round_trips.load(Ordering::SeqCst)
     }
 
     /// Closes all connections and refuses new ones.
@@ -141,7 +152,12 @@ async fn proxy_connection(client: TcpStream, upstream: TcpStream, faults: &Fault
     let (upstream_read, upstream_write) = upstream.into_split();
     let drops_response = AtomicBool::new(false);
     let has_sent_first = AtomicBool::new(false);
+    let messages = Mutex::new(RoundTrips::default());
     let requests = copy(client_read, upstream_write, faults, |bytes| {
+        if faults.is_postgres.load(Ordering::SeqCst) {
+            let round_trips = messages.lock().unwrap().count(bytes);
+            faults.round_trips.fetch_add(round_trips, Ordering::SeqCst);
+        }
         let mut dropped = faults.dropped.lock().unwrap();
         if let Some(DroppedRequest { after, request }) = *dropped {
             if contains(bytes, after) {

@@ -26,12 +26,15 @@ const NODE_LOST: (pb::StreamState, pb::EndReason) =
 async fn rows_without_last_seen_time(fixture: &Fixture) -> Vec<String> {
     let rows = dump(&fixture.server.database).await;
     rows.into_iter()
-        .map(|row| match row.starts_with("streams: ") {
-            true => {
+        .map(|row| {
+            if row.starts_with("streams: ") {
                 let (from, to) = (row.find("last_seen_time"), row.find("deadline"));
                 format!("{}{}", &row[..from.unwrap()], &row[to.unwrap()..])
+            } else if row.starts_with("node_boots: ") {
+                row[..row.find("sync_time").unwrap()].to_owned()
+            } else {
+                row
             }
-            false => row,
         })
         .collect()
 }
@@ -361,4 +364,68 @@ async fn a_repeated_report_changes_nothing(#[values(Sqlite, Postgres)] engine: E
     let (first, second) = (single_adoption(&first), single_adoption(&second));
     assert_eq!((first.0, &first.1.id), ("unknown", &second.1.id));
     assert_eq!(rows_without_last_seen_time(&fixture).await, settled);
+}
+
+/// The stored streams.
+async fn stream_rows(fixture: &Fixture) -> Vec<String> {
+    let rows = dump(&fixture.server.database).await.into_iter();
+    rows.filter(|row| row.starts_with("streams: ")).collect()
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_report_without_changes_writes_no_stream_and_counts_as_a_heartbeat(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let flags = ["--heartbeat-timeout=1h"];
+    let fixture = Fixture::start_with(engine, &flags).await;
+    let live = fixture.begin_live_stream("a").await;
+    let connection = pb::NodeConnection {
+        stats: stats_with_bytes(7),
+        ..with_stream("a", &live)
+    };
+    fixture.sync("b1", std::slice::from_ref(&connection)).await;
+    let before = fixture.owner.stream(&live.id).await;
+    let stored = stream_rows(&fixture).await;
+
+    assert_no_action(&fixture.sync("b1", &[connection]).await);
+
+    assert_eq!(stream_rows(&fixture).await, stored);
+    let after = fixture.owner.stream(&live.id).await;
+    assert!(timestamp(after.last_seen_time) > timestamp(before.last_seen_time));
+    let expected = pb::Stream {
+        last_seen_time: after.last_seen_time,
+        ..before
+    };
+    assert_eq!(after, expected);
+    let ended = fixture.node.end(&after, "a").await;
+    assert!(timestamp(ended.last_seen_time) > timestamp(after.last_seen_time));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_stream_is_not_silent_while_its_boot_reports_all_connections(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start_with(engine, &SHORT_TIMEOUTS).await;
+    fixture.sync("b1", &[]).await;
+    fixture
+        .server
+        .database
+        .execute("update node_boots set sync_time = '2099-01-01T00:00:00+00:00'")
+        .await;
+    let reported = fixture.begin_live_stream("a").await;
+    let (_, key) = fixture.owner.project().await;
+    let publisher = publisher_on_n2("b");
+    let begun = begin_publish(&fixture.node.client, &key, publisher, true).await;
+    let silent = begun.unwrap().into_inner().stream.unwrap();
+
+    let ended = fixture
+        .wait_for_state(&silent, pb::StreamState::Ended)
+        .await;
+
+    assert_eq!(ended.end_reason(), pb::EndReason::HeartbeatTimeout);
+    let live = fixture.owner.stream(&reported.id).await;
+    assert_eq!(live.state(), pb::StreamState::Live);
+    assert!(timestamp(live.last_seen_time) > timestamp(ended.end_time));
 }

@@ -1,4 +1,4 @@
-//! Number of SQL statements of a usual report.
+//! Number of SQL statements of a usual report, and the rows that it writes.
 
 use rstest::rstest;
 use serde_json::Value;
@@ -52,11 +52,11 @@ async fn streams(database: &TestDatabase, engine: Engine) {
 }
 
 /// A connection with its stream and statistics.
-fn connection(number: usize) -> pb::NodeConnection {
+fn connection(number: usize, bytes: usize) -> pb::NodeConnection {
     pb::NodeConnection {
         stream_id: uuid::Uuid::from_u128(number as u128).to_string(),
         epoch: 1,
-        stats: stats_with_bytes(1 + number as i64),
+        stats: stats_with_bytes((bytes + number) as i64),
         ..minimal_connection(&number.to_string())
     }
 }
@@ -121,21 +121,24 @@ async fn reporting_a_thousand_streams_takes_as_many_statements_as_reporting_one(
     let token = anonymous.auth.exchange_api_key(request).await.unwrap();
     let client = Client::with_token(&channel, &token.into_inner().access_token);
     streams(&database, engine).await;
-    let all: Vec<_> = (1..=STREAMS).map(connection).collect();
+    let report = |bytes| -> Vec<_> {
+        let numbers = 1..=STREAMS;
+        numbers.map(|number| connection(number, bytes)).collect()
+    };
     client
         .stream
         .clone()
-        .sync_node(sync_request("b1", &all))
+        .sync_node(sync_request("b1", &report(1)))
         .await
         .unwrap();
     let measured = "select count(*) from streams where bytes_received > 1";
     assert_eq!(database.number(measured).await, STREAMS as i64);
 
-    let mut thousand = statements_of(&program, &client, &all).await;
+    let mut thousand = statements_of(&program, &client, &report(2)).await;
     database
         .execute("update streams set end_time = create_time where connection_id <> '1'")
         .await;
-    let mut one = statements_of(&program, &client, &all[..1]).await;
+    let mut one = statements_of(&program, &client, &report(3)[..1]).await;
     // One of them, when 30 seconds have passed.
     for statements in [&mut thousand, &mut one] {
         statements.retain(|statement| !statement.contains("insert into nodes"));

@@ -1,0 +1,414 @@
+//! The changes that a report of a media server makes, written together.
+//!
+//! On PostgreSQL they are one statement without a transaction around it: it locks the project
+//! and the stream, and writes only if both are as they were read. So a publish that meets no
+//! other change of its project holds no lock while a message travels, and needs two round trips
+//! instead of ten. It never waits for a lock: the caller then decides again in a transaction that
+//! holds the locks ([`lock`]), with the time at which it got them.
+//!
+//! The revision of the project tells whether anything has changed that decides about a publisher,
+//! except what reports change: its last report and measured bytes tell that of the stream.
+
+use serde::Serialize;
+use sqlx::Row;
+use tracing::Instrument;
+
+use super::{
+    connections,
+    publish_statements::{WRITE_ALL, WRITE_BEGIN, WRITE_CHANGE},
+    rows::{insert, store, store_play_url},
+};
+use crate::{
+    database::{Database, Engine, Transaction},
+    domain::{
+        Change, DestinationId, ProjectId, Publisher, Relay, SealedPlayUrl, Stream, StreamId, Time,
+    },
+    error::{Error, Result},
+    repositories::{
+        projects::events,
+        relays::{
+            rows as relay_rows,
+            stream_changes::{RelayChange, reset_silence},
+        },
+    },
+};
+
+/// A project and its stream, as a report finds them.
+#[derive(Debug, Clone)]
+pub(super) struct PublishState {
+    pub project_id: ProjectId,
+    /// The revision of the project.
+    pub revision: i64,
+    /// The stream that may change.
+    pub stream: Option<Stream>,
+    /// The time of its own last report, which every heartbeat changes.
+    pub stored_seen_time: Option<Time>,
+    /// The destinations to which relays start if the stream goes live.
+    pub enabled_destinations: Vec<DestinationId>,
+}
+
+/// What a report changes about its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConnectionChange {
+    /// It publishes for the first time.
+    Begins,
+    /// It has ended.
+    Ends,
+}
+
+/// The changes of a project, with the state that they depend on.
+#[derive(Debug)]
+pub(super) struct PublishChanges {
+    state: PublishState,
+    publisher: Publisher,
+    now: Time,
+    /// Whether the boot of the publisher must be the newest one of its node.
+    pub of_newest_boot: bool,
+    pub connection: Option<ConnectionChange>,
+    /// The new state of the stream that was read.
+    changed: Option<Stream>,
+    added: Option<Stream>,
+    /// The play URL of the newest connection, if it is to be written.
+    pub play_url: Option<Option<SealedPlayUrl>>,
+    relays: Vec<Relay>,
+    added_relays: Vec<Relay>,
+    changed_relays: Vec<Relay>,
+    resets_silence: bool,
+    events: Vec<(i64, Change)>,
+}
+
+impl PublishChanges {
+    /// No changes yet. `relays` are those of the stream, if they may change.
+    pub fn new(state: PublishState, relays: Vec<Relay>, publisher: &Publisher, now: Time) -> Self {
+        Self {
+            state,
+            publisher: publisher.clone(),
+            now,
+            of_newest_boot: false,
+            connection: None,
+            changed: None,
+            added: None,
+            play_url: None,
+            relays,
+            added_relays: Vec::new(),
+            changed_relays: Vec::new(),
+            resets_silence: false,
+            events: Vec::new(),
+        }
+    }
+
+    /// Stores the stream without an event, such as a heartbeat.
+    pub fn refresh(&mut self, stream: &Stream) {
+        self.changed = Some(stream.clone());
+    }
+
+    /// Changes the stream from `before`, with an event and the changes of its relays.
+    pub fn change(&mut self, before: &Stream, stream: &Stream) {
+        self.record(Some(before), stream);
+        self.changed = Some(stream.clone());
+    }
+
+    /// Adds a stream, with its event and relays.
+    pub fn add(&mut self, stream: &Stream) {
+        self.record(None, stream);
+        self.added = Some(stream.clone());
+    }
+
+    fn record(&mut self, before: Option<&Stream>, stream: &Stream) {
+        self.push(Change::Stream(stream.clone()));
+        match RelayChange::of(before, stream) {
+            RelayChange::None => {}
+            RelayChange::Start => {
+                for destination_id in std::mem::take(&mut self.state.enabled_destinations) {
+                    let relay = Relay::new(stream, destination_id, self.now);
+                    self.push(Change::Relay(relay.clone()));
+                    self.added_relays.push(relay);
+                }
+            }
+            RelayChange::Each(change) => {
+                for mut relay in std::mem::take(&mut self.relays) {
+                    if change(&mut relay, self.now) {
+                        self.push(Change::Relay(relay.clone()));
+                        self.changed_relays.push(relay);
+                    }
+                }
+            }
+            RelayChange::ResetSilence => self.resets_silence = true,
+        }
+    }
+
+    /// Takes the next revision for a change.
+    fn push(&mut self, change: Change) {
+        let events = i64::try_from(self.events.len()).unwrap_or(i64::MAX);
+        let revision = self.state.revision.saturating_add(events).saturating_add(1);
+        self.events.push((revision, change));
+    }
+
+    /// The revision of the project after the changes.
+    fn revision(&self) -> i64 {
+        let last = self.events.last();
+        last.map_or(self.state.revision, |(revision, _)| *revision)
+    }
+
+    /// Writes the changes if nothing that they depend on has changed or is locked, and notifies
+    /// the watchers; returns whether they are written. Continues if the caller goes away.
+    ///
+    /// Only on PostgreSQL.
+    pub async fn write(self, database: &Database) -> Result<bool> {
+        let database = database.clone();
+        let writing = async move {
+            let Engine::Postgres(executor) = database.writer() else {
+                return Ok(false);
+            };
+            let query = self.statement()?;
+            let written = match query.fetch_one(executor).await {
+                Ok(row) => row.try_get(0)?,
+                Err(error) => match Error::from(error) {
+                    Error::LostRace(_) | Error::ConcurrentChange => false,
+                    error => return Err(error),
+                },
+            };
+            if written && !self.events.is_empty() {
+                database
+                    .change_notifications()
+                    .notify(self.state.project_id);
+            }
+            Ok::<_, Error>(written)
+        };
+        let written = tokio::spawn(writing.in_current_span()).await;
+        written.map_err(Error::internal)?
+    }
+
+    /// Writes the changes in a transaction that has locked what they depend on, commits it, and
+    /// notifies the watchers.
+    pub async fn commit(self, database: &Database, mut tx: Transaction) -> Result<()> {
+        match &mut tx {
+            Transaction::Postgres(connection) => {
+                let row = self.statement()?.fetch_one(&mut **connection).await?;
+                if !row.try_get::<bool, _>(0)? {
+                    return Err(Error::ConcurrentChange);
+                }
+            }
+            Transaction::Sqlite(_) => self.write_rows(&mut tx).await?,
+        }
+        match self.events.is_empty() {
+            true => tx.commit(()).await,
+            false => database.commit_change(tx, self.state.project_id).await,
+        }
+    }
+
+    /// The shortest statement that has all changes.
+    fn sql(&self) -> &'static str {
+        let has_relays = !self.added_relays.is_empty() || !self.changed_relays.is_empty();
+        let begins = self.connection == Some(ConnectionChange::Begins);
+        match (&self.changed, &self.added) {
+            _ if has_relays || self.resets_silence => WRITE_ALL,
+            (None, Some(_)) if begins => WRITE_BEGIN,
+            (_, None) if !begins => WRITE_CHANGE,
+            _ => WRITE_ALL,
+        }
+    }
+
+    /// One statement with all changes. It returns whether they are written.
+    fn statement(&self) -> Result<PostgresQuery> {
+        let read = self.state.stream.as_ref();
+        let revisions: Vec<i64> = self.events.iter().map(|(revision, _)| *revision).collect();
+        let changes = self.events.iter().map(|(_, change)| json(change));
+        let play_url = self.play_url.as_ref().and_then(Option::as_ref);
+        Ok(sqlx::query(self.sql())
+            .bind(self.state.project_id)
+            .bind(self.state.revision)
+            .bind(self.revision())
+            .bind(read.map(|stream| stream.id))
+            .bind(self.state.stored_seen_time)
+            .bind(self.publisher.node_id.clone())
+            .bind(self.publisher.boot_id.clone())
+            .bind(self.publisher.connection_id.clone())
+            .bind(self.of_newest_boot)
+            .bind(self.connection == Some(ConnectionChange::Begins))
+            .bind(self.connection == Some(ConnectionChange::Ends))
+            .bind(self.now)
+            .bind(self.changed.as_ref().map(json).transpose()?)
+            .bind(self.added.as_ref().map(json).transpose()?)
+            .bind(self.play_url.is_some())
+            .bind(play_url.map(|url| url.id))
+            .bind(play_url.map(|url| url.sealed.clone()))
+            .bind(revisions)
+            .bind(changes.collect::<Result<Vec<String>>>()?)
+            .bind(relays_json(&self.added_relays)?)
+            .bind(relays_json(&self.changed_relays)?)
+            .bind(self.resets_silence)
+            .bind(read.and_then(|stream| Some(stream.stats.as_ref()?.bytes_received))))
+    }
+
+    /// Writes the changes row by row, for SQLite.
+    async fn write_rows(&self, tx: &mut Transaction) -> Result<()> {
+        let (project_id, now) = (self.state.project_id, self.now);
+        match self.connection {
+            Some(ConnectionChange::Begins) => {
+                connections::insert(tx, &self.publisher, project_id, now).await?;
+            }
+            Some(ConnectionChange::Ends) => {
+                connections::record_end(tx, &self.publisher, project_id, now).await?;
+            }
+            None => {}
+        }
+        if let Some(stream) = &self.changed {
+            store(tx, stream).await?;
+        }
+        if let Some(stream) = &self.added {
+            insert(tx, stream).await?;
+        }
+        let newest = self.added.as_ref().or(self.changed.as_ref());
+        if let (Some(stream), Some(play_url)) = (newest, &self.play_url)
+            && (play_url.is_some() || self.added.is_none())
+        {
+            store_play_url(tx, stream.id, play_url.as_ref()).await?;
+        }
+        for relay in &self.added_relays {
+            relay_rows::insert(tx, relay).await?;
+        }
+        for relay in &self.changed_relays {
+            relay_rows::store(tx, relay).await?;
+        }
+        if let (true, Some(stream)) = (self.resets_silence, &self.changed) {
+            reset_silence(tx, stream.id, now).await?;
+        }
+        for (revision, change) in &self.events {
+            events::record(tx, project_id, *revision, change, now).await?;
+        }
+        match self.events.is_empty() {
+            true => Ok(()),
+            false => set_revision(tx, project_id, self.revision()).await,
+        }
+    }
+}
+
+/// Locks a project for a decision until the transaction ends, and a stream of it: the one that has
+/// not ended unless another is given. On SQLite nothing else writes meanwhile.
+pub(super) async fn lock(
+    tx: &mut Transaction,
+    project_id: ProjectId,
+    stream_id: Option<StreamId>,
+) -> Result<()> {
+    if let Transaction::Sqlite(_) = tx {
+        return Ok(());
+    }
+    let _: Option<ProjectId> = fetch_optional_scalar!(
+        tx,
+        "select id from projects where id = $1 for no key update",
+        [project_id]
+    )?;
+    let _: Option<StreamId> = match stream_id {
+        Some(id) => fetch_optional_scalar!(
+            tx,
+            "select id from streams where id = $1 for no key update",
+            [id]
+        ),
+        None => fetch_optional_scalar!(
+            tx,
+            "select id
+             from streams
+             where project_id = $1 and end_time is null
+             for no key update",
+            [project_id]
+        ),
+    }?;
+    Ok(())
+}
+
+/// Reads the relays of a stream.
+macro_rules! load_relays {
+    ($target:expr, $id:expr) => {
+        fetch_all!(
+            $target,
+            concat!(
+                "select ",
+                $crate::repositories::relays::rows::relay_columns!(""),
+                " from relays where stream_id = $1 order by destination_id"
+            ),
+            [$id]
+        )
+    };
+}
+pub(super) use load_relays;
+
+/// The enabled destinations of a project as JSON: `$ids` aggregates their ids `d.id`.
+macro_rules! destination_ids {
+    ($ids:literal, $project:literal) => {
+        concat!(
+            "(select ",
+            $ids,
+            " from destinations d where d.project_id = ",
+            $project,
+            " and d.enabled and d.delete_time is null)"
+        )
+    };
+}
+pub(super) use destination_ids;
+
+impl_from_row!(
+    PublishState:
+    revision, stored_seen_time;
+    |row|
+    project_id: row.try_get("found_project_id")?,
+    stream: match row.try_get::<Option<StreamId>, _>("id")? {
+        None => None,
+        Some(_) => Some(Stream::from_row(row)?),
+    },
+    enabled_destinations: match row.try_get::<Option<String>, _>("destination_ids")? {
+        None => Vec::new(),
+        Some(ids) => ordered_ids(&ids)?,
+    },
+);
+
+/// Ids from a JSON array, in their order.
+fn ordered_ids(json: &str) -> sqlx::Result<Vec<DestinationId>> {
+    let ids = serde_json::from_str::<Vec<DestinationId>>(json);
+    let mut ids = ids.map_err(|error| sqlx::Error::Decode(error.into()))?;
+    ids.sort_unstable_by_key(|id| id.uuid());
+    Ok(ids)
+}
+
+async fn set_revision(tx: &mut Transaction, id: ProjectId, revision: i64) -> Result<()> {
+    execute!(
+        tx,
+        "update projects set revision = $2 where id = $1",
+        [id, revision]
+    )
+}
+
+type PostgresQuery =
+    sqlx::query::Query<'static, sqlx_postgres::Postgres, sqlx_postgres::PgArguments>;
+
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(Error::internal)
+}
+
+/// The columns that the start, the end and the move of a stream write.
+#[derive(Serialize)]
+struct RelayRow {
+    stream_id: StreamId,
+    destination_id: DestinationId,
+    wanted: bool,
+    state: &'static str,
+    ready_time: Time,
+    bitrate_bps: i64,
+    update_time: Time,
+}
+
+fn relays_json(relays: &[Relay]) -> Result<Option<String>> {
+    let rows = relays.iter().map(|relay| RelayRow {
+        stream_id: relay.stream_id,
+        destination_id: relay.destination_id,
+        wanted: relay.wanted,
+        state: relay.state.as_str(),
+        ready_time: relay.ready_time,
+        bitrate_bps: relay.bitrate_bps,
+        update_time: relay.update_time,
+    });
+    match relays {
+        [] => Ok(None),
+        _ => json(&rows.collect::<Vec<_>>()).map(Some),
+    }
+}
