@@ -82,8 +82,8 @@ pub async fn serve(
         hub.clone(),
         config.data_dir.clone(),
     );
-    let operations =
-        OperationsServer::start(config.observability.operations_listen.0, metrics).await?;
+    let address = config.observability.operations_listen.0;
+    let operations = OperationsServer::start(address, "SLUICE_OPERATIONS_LISTEN", metrics).await?;
     let mail_sender = MailSender::open(config.mail()).context("SLUICE_MAIL")?;
     let components = Components {
         publishing: Publishing::new(database.clone(), config.stream_timeouts()),

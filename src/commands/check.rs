@@ -14,7 +14,7 @@ use tokio::{runtime::Runtime, time::timeout};
 use super::{error::CommandError, migrate::describe};
 use crate::{
     auth::Keys,
-    config::{Config, Resolved},
+    config::{Config, EffectiveSetting, Resolved},
     database::{Database, DatabaseOptions, SchemaState, ServerLock, Target},
     domain::now,
     error::with_causes,
@@ -24,30 +24,39 @@ use crate::{
 };
 
 /// The result of one check: what is so, or what a start would fail for.
-type Outcome = Result<String, String>;
+pub(super) type Outcome = Result<String, String>;
 
 /// Prints the settings in effect and the result of each check.
 pub(super) fn run(settings: &Resolved<Config>) -> Result<(), CommandError> {
     let config = &settings.config;
-    print_settings(settings);
+    print_settings(&settings.effective);
+    print_outcomes(&checks(config)?, settings.unknown.clone())
+}
+
+/// Prints the result of each check; an error if one has failed, or if a variable is unknown.
+pub(super) fn print_outcomes(
+    outcomes: &[(&'static str, Outcome)],
+    unknown: Vec<String>,
+) -> Result<(), CommandError> {
     let mut all_passed = true;
-    for (subject, outcome) in checks(config)? {
-        let (verdict, text) = match &outcome {
+    for (subject, outcome) in outcomes {
+        let (verdict, text) = match outcome {
             Ok(text) => ("ok", text),
             Err(text) => ("FAILED", text),
         };
         println!("{verdict:<7} {subject:<16} {text}");
         all_passed &= outcome.is_ok();
     }
-    match (settings.unknown.is_empty(), all_passed) {
-        (false, _) => Err(CommandError::Settings(settings.unknown.clone())),
+    match (unknown.is_empty(), all_passed) {
+        (false, _) => Err(CommandError::Settings(unknown)),
         (true, false) => Err(CommandError::Reported),
         (true, true) => Ok(()),
     }
 }
 
-fn print_settings(settings: &Resolved<Config>) {
-    for setting in &settings.effective {
+/// Prints the settings in effect with their sources.
+pub(super) fn print_settings(effective: &[EffectiveSetting]) {
+    for setting in effective {
         let assignment = format!("{}={}", setting.name, setting.value);
         println!("{assignment:<60} # {}", setting.source);
     }
@@ -59,7 +68,10 @@ fn checks(config: &Config) -> Result<Vec<(&'static str, Outcome)>, CommandError>
     let _context = runtime.enter();
     let operations = config.observability.operations_listen.0;
     Ok(vec![
-        ("data directory", check_directory(&config.data_dir)),
+        (
+            "data directory",
+            check_directory(&config.data_dir, "SLUICE_DATA_DIR"),
+        ),
         ("keys", check_keys(config)),
         ("certificate", check_certificate(config)),
         ("API address", check_address(config.listen, "SLUICE_LISTEN")),
@@ -76,15 +88,12 @@ fn checks(config: &Config) -> Result<Vec<(&'static str, Outcome)>, CommandError>
     ])
 }
 
-/// The directory, or the one in which it would be created, must be writable.
-fn check_directory(directory: &Path) -> Outcome {
+/// The directory of a setting, or the one in which it would be created, must be writable.
+pub(super) fn check_directory(directory: &Path, variable: &str) -> Outcome {
     let shown = absolute(directory).unwrap_or_else(|_| directory.to_owned());
     let mut ancestors = shown.ancestors();
     let Some(existing) = ancestors.find(|ancestor| ancestor.exists()) else {
-        return Err(format!(
-            "{} does not exist (SLUICE_DATA_DIR)",
-            shown.display()
-        ));
+        return Err(format!("{} does not exist ({variable})", shown.display()));
     };
     let metadata = fs::metadata(existing);
     let metadata = metadata.map_err(|error| format!("{}: {error}", existing.display()))?;
@@ -92,7 +101,7 @@ fn check_directory(directory: &Path) -> Outcome {
         metadata.is_dir() && access(existing, Access::WRITE_OK | Access::EXEC_OK).is_ok();
     match (is_usable, existing == shown) {
         (false, _) => Err(format!(
-            "{} is not a writable directory (SLUICE_DATA_DIR)",
+            "{} is not a writable directory ({variable})",
             existing.display()
         )),
         (true, true) => Ok(shown.display().to_string()),

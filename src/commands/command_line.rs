@@ -8,6 +8,7 @@ use super::{
     check,
     documents::{self, Completions, Man},
     edge::{self, RunChild},
+    edge_check::{self, CheckEdge},
     error::CommandError,
     health, migrate, serve,
     settings::resolve,
@@ -45,7 +46,10 @@ enum SubCommand {
         settings: Settings<Config, ServerSettings>,
     },
     /// Run beside a media server: answer its hooks and run relays.
+    #[command(args_conflicts_with_subcommands = true)]
     Edge {
+        #[command(subcommand)]
+        command: Option<EdgeCommand>,
         #[command(flatten)]
         settings: Settings<EdgeConfig>,
     },
@@ -84,12 +88,31 @@ enum SubCommand {
     RunChild(RunChild),
 }
 
+/// The commands of an edge; without one it runs.
+#[derive(Subcommand)]
+enum EdgeCommand {
+    /// Check what an edge needs: the control plane, the API key, the media server, its hooks and
+    /// ffmpeg.
+    ///
+    /// Prints the settings in effect, and explains each failure. A test publisher with a random
+    /// stream key, which is refused, shows whether the media server asks the edge. Can be run
+    /// beside a running edge. Exit code 0 if an edge would work, 2 if a setting is invalid or
+    /// unknown, else 1.
+    Check(CheckEdge),
+}
+
 /// Parses the command line and runs its command.
 pub fn run() -> ExitCode {
     // For help, versions and unknown flags, clap prints its own text and exits.
     let result = match CommandLine::parse().command {
         SubCommand::Serve { settings } => resolve(settings).and_then(|own| serve::run(&own)),
-        SubCommand::Edge { settings } => resolve(settings).and_then(|own| edge::run(&own)),
+        SubCommand::Edge { command, settings } => match command {
+            None => resolve(settings).and_then(|own| edge::run(&own)),
+            Some(EdgeCommand::Check(check)) => {
+                let (settings, application) = check.into_parts();
+                resolve(settings).and_then(|own| edge_check::run(own, application))
+            }
+        },
         SubCommand::Check { settings } => resolve(settings).and_then(|own| check::run(&own)),
         SubCommand::Migrate { settings } => resolve(settings).and_then(|own| migrate::run(&own)),
         SubCommand::Health { settings } => {

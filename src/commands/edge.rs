@@ -40,7 +40,7 @@ async fn serve(config: &EdgeConfig, settings: EdgeSettings) -> Result<(), Comman
 }
 
 /// The host name of this machine.
-fn host_name() -> Option<String> {
+pub(super) fn host_name() -> Option<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let name = name.trim();
     (!name.is_empty()).then(|| name.to_owned())

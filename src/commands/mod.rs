@@ -9,6 +9,7 @@ mod check;
 mod command_line;
 mod documents;
 mod edge;
+mod edge_check;
 mod error;
 mod health;
 mod migrate;

@@ -5,11 +5,11 @@ use http::Uri;
 use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
-    LogFileSettings, LogFormat,
+    LogFileSettings, LogFormat, OperationsAddress,
     arguments::SettingGroup,
     parse::{
         address, api_key, boolean, control_plane, duration, hooks_secret, http_url, ingest_host,
-        log_filter, node_id, read_url, within,
+        log_filter, node_id, parsed, read_url, within,
     },
 };
 use crate::{
@@ -96,6 +96,11 @@ pub struct EdgeConfig {
     #[arg(long, env = "SLUICE_INGEST_HOSTS", value_delimiter = ',', value_parser = ingest_host)]
     pub ingest_hosts: Vec<String>,
 
+    /// The address of the edge's operations port: HTTP with `/metrics`, `/livez`, `/readyz` and
+    /// `/log`. It has no authentication: only operators may reach it. `off` disables it.
+    #[arg(long, env = "SLUICE_EDGE_OPERATIONS_LISTEN", default_value = "127.0.0.1:9465", value_parser = parsed::<OperationsAddress>)]
+    pub edge_operations_listen: OperationsAddress,
+
     /// The directory in which the edge keeps its state across restarts.
     #[arg(long, env = "SLUICE_EDGE_DIR", default_value = "data/edge")]
     pub edge_dir: PathBuf,
@@ -125,6 +130,17 @@ pub enum MediaServerKind {
     Srs,
 }
 
+impl MediaServerKind {
+    /// Its value in the setting.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NginxRtmp => "nginx-rtmp",
+            Self::MediaMtx => "mediamtx",
+            Self::Srs => "srs",
+        }
+    }
+}
+
 impl SettingGroup for EdgeConfig {
     const SECTIONS: &'static [(&'static str, &'static str)] = &[
         ("control_plane", "Control plane"),
@@ -132,6 +148,7 @@ impl SettingGroup for EdgeConfig {
         ("hooks_listen", "Hooks"),
         ("outage_grace", "Outages"),
         ("relay_capacity", "Relays"),
+        ("edge_operations_listen", "Metrics and probes"),
         ("edge_dir", "State"),
         ("log", "Log"),
     ];

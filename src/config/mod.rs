@@ -25,7 +25,7 @@ pub use observability::{
     ResourceAttributes,
 };
 pub(crate) use operator::OperatorConfig;
-pub(crate) use resolve::{Resolved, Settings};
+pub(crate) use resolve::{EffectiveSetting, Resolved, Settings};
 pub use settings::{Config, CopyTarget, Environment};
 pub use transport::TransportSettings;
 pub(crate) use variables::{ENV_FILE, Variables};

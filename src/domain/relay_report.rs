@@ -35,6 +35,8 @@ pub enum ReportedState {
     Stopping,
     /// It was stopped, and the lease is returned.
     Stopped,
+    /// Its worker has ended. Another one can claim it at once.
+    Abandoned,
     /// It failed, and the lease is returned. It is retried unless the error is fatal.
     Retrying(RelayError),
     /// It failed permanently, and the lease is returned.
@@ -84,6 +86,7 @@ impl Relay {
         let is_stopping = self.state == RelayState::Stopping;
         match &report.state {
             ReportedState::Stopped => self.return_lease(now),
+            ReportedState::Abandoned => self.release(RelayState::Idle, now),
             ReportedState::Retrying(_) | ReportedState::Failed(_) if is_stopping => {
                 self.return_lease(now)
             }

@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use http::Uri;
 use parking_lot::Mutex;
+use prost::Name;
 use tokio::time::{Instant, timeout_at};
 use tonic::{
     Code, Request, Response, Status,
@@ -15,8 +16,9 @@ use super::{
     error_class::ErrorClass,
 };
 use crate::{
-    proto::v1::stream_service_client::StreamServiceClient, root_certificates::grpc_client_tls,
-    telemetry::Throttle,
+    proto::v1::stream_service_client::StreamServiceClient,
+    root_certificates::grpc_client_tls,
+    telemetry::{Throttle, metrics::EDGE},
 };
 
 /// The usual timeout of a call. Hooks wait for calls, and media servers wait for hooks for
@@ -61,6 +63,11 @@ impl ControlPlane {
         })
     }
 
+    /// Exchanges the API key. Returns the scopes of its access token.
+    pub(super) async fn exchange_api_key(&self) -> Result<Vec<String>, Status> {
+        self.credentials.exchange_scopes(&self.channel).await
+    }
+
     /// Calls StreamService with a valid token, and once more with a new token if that one
     /// is refused. `call` gets a client and a request with the token and its timeout; the
     /// timeout covers both tries. A refused API key is logged once a minute.
@@ -71,10 +78,11 @@ impl ControlPlane {
         call: F,
     ) -> Result<A, Status>
     where
-        Q: Clone,
+        Q: Clone + Name,
         F: AsyncFn(&mut StreamServiceClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
     {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let called_at = Instant::now();
+        let deadline = timeout.map(|timeout| called_at + timeout);
         let calling = async {
             let mut is_second = false;
             loop {
@@ -102,6 +110,8 @@ impl ControlPlane {
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))),
             None => calling.await,
         };
+        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        EDGE.call(method_name::<Q>(), code, called_at.elapsed());
         answer.inspect_err(|status| self.alert_if_access_denied(status))
     }
 
@@ -117,6 +127,11 @@ impl ControlPlane {
             );
         }
     }
+}
+
+/// The name of the RPC with this request.
+fn method_name<Q: Name>() -> &'static str {
+    Q::NAME.strip_suffix("Request").unwrap_or(Q::NAME)
 }
 
 /// The reason of an error that concerns the API key or its scopes.

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use tokio::{sync::Mutex, time::timeout};
-use tonic::{Code, Request, Status, metadata::AsciiMetadataValue, transport::Channel};
+use tonic::{Code, Request, Response, Status, metadata::AsciiMetadataValue, transport::Channel};
 
 use crate::{
     backoff::Backoff,
@@ -15,6 +15,7 @@ use crate::{
     proto::v1::{
         ExchangeApiKeyRequest, ExchangeApiKeyResponse, auth_service_client::AuthServiceClient,
     },
+    telemetry::metrics::EDGE,
 };
 
 /// The longest time that an exchange may take. A hook waits for it, and media servers
@@ -110,7 +111,12 @@ impl Credentials {
         cache.token.take_if(|token| token.bearer == *bearer);
     }
 
-    async fn exchange(&self, channel: &Channel) -> Result<Token, Status> {
+    /// Exchanges the key for a token that is not kept. Returns its scopes.
+    pub(super) async fn exchange_scopes(&self, channel: &Channel) -> Result<Vec<String>, Status> {
+        Ok(self.call_exchange(channel).await?.scopes)
+    }
+
+    async fn call_exchange(&self, channel: &Channel) -> Result<ExchangeApiKeyResponse, Status> {
         let key = self.key.read().map_err(|error| {
             tracing::error!(error = format!("{error:#}"), "cannot read the API key");
             Status::unauthenticated("the API key cannot be read")
@@ -121,8 +127,15 @@ impl Credentials {
         request.set_timeout(EXCHANGE_TIMEOUT);
         let mut client = AuthServiceClient::new(channel.clone());
         let asked_at = Instant::now();
-        let answer = client.exchange_api_key(request).await?.into_inner();
+        let answer = client.exchange_api_key(request).await;
+        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        EDGE.call("ExchangeApiKey", code, asked_at.elapsed());
+        answer.map(Response::into_inner)
+    }
 
+    async fn exchange(&self, channel: &Channel) -> Result<Token, Status> {
+        let asked_at = Instant::now();
+        let answer = self.call_exchange(channel).await?;
         let lifetime = token_lifetime(&answer);
         let mut bearer: AsciiMetadataValue = format!("Bearer {}", answer.access_token)
             .parse()

@@ -39,7 +39,7 @@ impl ErrorClass {
 }
 
 /// The reason of the control plane; unspecified if this edge is too old to know it.
-fn reason(status: &Status) -> Option<ErrorReason> {
+pub(super) fn reason(status: &Status) -> Option<ErrorReason> {
     let info = status.get_details_error_info()?;
     let name = format!("ERROR_REASON_{}", info.reason);
     Some(ErrorReason::from_str_name(&name).unwrap_or_default())

@@ -9,18 +9,27 @@
 //! | `publishing` | the state of all publishing connections, also while the control plane is unreachable |
 //! | `servers` | clients of the media servers' APIs: list and disconnect publishers |
 //! | `relays` | claims relays and runs one supervised ffmpeg for each |
+//! | `monitor` | what the operations port shows: readiness and metrics |
+//! | `check` | `sluice edge check`: tests what a start of the edge would need |
+//! | `state_file` | state that survives restarts |
 //! | `control_plane`, `credentials`, `error_class` | calls to the control plane, their access tokens, and the meaning of their errors |
 
+mod check;
 mod control_plane;
 mod credentials;
 mod error_class;
 mod hooks;
+mod monitor;
 mod publisher;
 mod publishing;
 mod relays;
 mod run;
 mod servers;
+mod settings;
+mod state_file;
 
+pub use check::{CheckResult, EdgeCheck};
 pub use control_plane::ControlPlane;
 pub use credentials::ApiKey;
-pub use run::{EdgeSettings, run};
+pub use run::run;
+pub use settings::EdgeSettings;

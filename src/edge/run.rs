@@ -2,41 +2,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    control_plane::ControlPlane, credentials::ApiKey, hooks, publishing::Publishers, relays,
-    servers::MediaServer,
+    check::program_exists, control_plane::ControlPlane, hooks, monitor::EdgeMonitor,
+    publishing::Publishers, relays, servers::MediaServer, settings::EdgeSettings,
 };
-use crate::{config::EdgeConfig, domain::Secret};
-
-/// The settings of an edge. Those that may be missing in its configuration are present.
-pub struct EdgeSettings {
-    config: EdgeConfig,
-    /// The node id: the unique name of the media server.
-    pub node_id: String,
-    /// Certificates (PEM) that are trusted instead of the authorities of the platform.
-    control_plane_ca: Option<Vec<u8>>,
-    api_key: ApiKey,
-    /// The secret in the URL of each hook, which authenticates the media server.
-    hooks_secret: Secret,
-}
-
-impl EdgeSettings {
-    /// Reads the configuration. `host_name` is the default of the node id. An error names
-    /// the variable that is missing or wrong.
-    pub fn new(config: EdgeConfig, host_name: Option<String>) -> Result<Self, String> {
-        config.check_api_key()?;
-        let api_key = match &config.api_key {
-            Some(key) => ApiKey::Text(key.clone()),
-            None => ApiKey::File(config.api_key_file.clone().unwrap_or_default()),
-        };
-        Ok(Self {
-            node_id: config.node_id_or(host_name)?,
-            control_plane_ca: config.control_plane_certificates()?,
-            api_key,
-            hooks_secret: config.required_hooks_secret()?,
-            config,
-        })
-    }
-}
+use crate::operations::OperationsServer;
 
 /// Answers hooks on a bound listener and runs relays until `shutdown`. Publishers stay
 /// connected to their media server; relays are stopped and their leases given back.
@@ -62,6 +31,11 @@ pub async fn run(
     )?;
     let publishers = Publishers::new(control.clone(), node_id.clone(), config.outage_grace);
 
+    let monitor = EdgeMonitor::new(publishers.clone(), config.relay_capacity, shutdown.clone());
+    let address = config.edge_operations_listen.0;
+    let operations =
+        OperationsServer::start(address, "SLUICE_EDGE_OPERATIONS_LISTEN", monitor).await?;
+
     let hooks = hooks::serve(
         hooks_listener,
         hooks_secret,
@@ -72,9 +46,14 @@ pub async fn run(
     let publishing = publishers.run(server, shutdown.clone());
     let relaying = async {
         if config.relay_capacity > 0 {
+            if !program_exists(&config.ffmpeg) {
+                let program = config.ffmpeg.display();
+                tracing::error!(%program, "ffmpeg is missing (SLUICE_FFMPEG): relays need it");
+            }
             relays::run(control, node_id, config, shutdown).await;
         }
     };
     tokio::join!(hooks, publishing, relaying);
+    operations.close().await;
     Ok(())
 }

@@ -7,9 +7,7 @@ use hyper::body::{Body, Bytes};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::MetricsCollector;
 use crate::{
-    readiness::Health,
     telemetry,
     transport::{serve_http1, short_response},
 };
@@ -26,6 +24,15 @@ const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The content type of all other responses.
 const TEXT_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 
+/// A process with an operations port.
+pub trait Monitored: Send + Sync + 'static {
+    /// Whether it is ready, and its state in words.
+    fn readiness(&self) -> (bool, &'static str);
+
+    /// All metrics in the Prometheus text format 0.0.4.
+    fn metrics(&self) -> impl Future<Output = String> + Send;
+}
+
 /// The HTTP server of the operations port, stopped when dropped.
 #[derive(Debug)]
 pub struct OperationsServer {
@@ -33,19 +40,21 @@ pub struct OperationsServer {
 }
 
 impl OperationsServer {
-    /// Binds the address and serves; without an address it does nothing.
+    /// Binds the address, which is the value of the setting `variable`, and serves; without an
+    /// address it does nothing.
     pub async fn start(
         address: Option<SocketAddr>,
-        metrics: MetricsCollector,
+        variable: &str,
+        process: impl Monitored,
     ) -> anyhow::Result<Self> {
         let mut tasks = JoinSet::new();
         if let Some(address) = address {
-            let listener = TcpListener::bind(address).await.with_context(|| {
-                format!("cannot listen on {address} (SLUICE_OPERATIONS_LISTEN)")
-            })?;
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} ({variable})"))?;
             let port = listener.local_addr()?;
             tracing::info!(%port, "serving operations");
-            tasks.spawn(serve(listener, metrics));
+            tasks.spawn(serve(listener, process));
         }
         Ok(Self { tasks })
     }
@@ -56,28 +65,31 @@ impl OperationsServer {
     }
 }
 
-async fn serve(listener: TcpListener, metrics: MetricsCollector) {
-    let metrics = Arc::new(metrics);
+async fn serve(listener: TcpListener, process: impl Monitored) {
+    let process = Arc::new(process);
     let handle = move |request| {
-        let metrics = Arc::clone(&metrics);
-        async move { respond(&metrics, request).await }
+        let process = Arc::clone(&process);
+        async move { respond(&*process, request).await }
     };
     let shutdown = CancellationToken::new();
     serve_http1(listener, MAX_CONNECTIONS, false, shutdown, handle).await;
 }
 
 /// Responds to one request.
-async fn respond<B>(collector: &MetricsCollector, request: Request<B>) -> Response<Full<Bytes>>
+async fn respond<M, B>(process: &M, request: Request<B>) -> Response<Full<Bytes>>
 where
+    M: Monitored,
     B: Body<Error: std::error::Error + Send + Sync + 'static>,
 {
     let is_get = [Method::GET, Method::HEAD].contains(request.method());
     match (request.uri().path(), is_get) {
-        ("/metrics", true) => {
-            short_response(StatusCode::OK, METRICS_CONTENT_TYPE, collector.text().await)
-        }
+        ("/metrics", true) => short_response(
+            StatusCode::OK,
+            METRICS_CONTENT_TYPE,
+            process.metrics().await,
+        ),
         ("/livez", true) => plain_text(StatusCode::OK, "alive"),
-        ("/readyz", true) => readyz(collector.health()),
+        ("/readyz", true) => readyz(process.readiness()),
         ("/log", true) => match telemetry::log_filter() {
             Some(filter) => plain_text(StatusCode::OK, &filter.text()),
             None => plain_text(StatusCode::NOT_FOUND, "there is no log"),
@@ -93,14 +105,12 @@ where
     }
 }
 
-fn readyz(health: Health) -> Response<Full<Bytes>> {
-    let status = match health {
-        Health::Serving => StatusCode::OK,
-        Health::Starting | Health::DatabaseAway | Health::ClockSkewed | Health::Draining => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+fn readyz((is_ready, state): (bool, &str)) -> Response<Full<Bytes>> {
+    let status = match is_ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    plain_text(status, health.as_str())
+    plain_text(status, state)
 }
 
 async fn set_filter<B>(request: Request<B>) -> Response<Full<Bytes>>

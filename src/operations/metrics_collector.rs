@@ -1,11 +1,11 @@
 use std::{path::PathBuf, sync::LazyLock};
 
-use prometheus::{Encoder, TextEncoder, default_registry};
 use tokio::{
     sync::Mutex,
     time::{Duration, Instant, timeout},
 };
 
+use super::http_server::Monitored;
 use crate::{
     auth::Revocations,
     database::Database,
@@ -13,8 +13,8 @@ use crate::{
     readiness::{Health, Readiness},
     repositories::ResourceCounts,
     telemetry::metrics::{
-        DATABASE, JOBS, LOG_LINES, PASSWORDS, SERVER, STATEMENTS, TRACES, register_calls,
-        update_process,
+        DATABASE, JOBS, LOG_LINES, PASSWORDS, SERVER, STATEMENTS, TRACES, exposition,
+        register_calls,
     },
     watching::WatchHub,
 };
@@ -55,30 +55,8 @@ impl MetricsCollector {
         }
     }
 
-    /// The health of the server.
-    pub fn health(&self) -> Health {
+    fn health(&self) -> Health {
         self.readiness.health()
-    }
-
-    /// All metrics in the Prometheus text format 0.0.4.
-    pub async fn text(&self) -> String {
-        self.collect().await;
-        // Registers all metrics, so that unused ones are exposed as zero.
-        LazyLock::force(&DATABASE);
-        LazyLock::force(&JOBS);
-        LazyLock::force(&LOG_LINES);
-        LazyLock::force(&PASSWORDS);
-        LazyLock::force(&SERVER);
-        LazyLock::force(&STATEMENTS);
-        LazyLock::force(&TRACES);
-        register_calls();
-        update_process();
-
-        let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&default_registry().gather(), &mut text) {
-            tracing::warn!(%error, "cannot encode the metrics");
-        }
-        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Sets the metrics that are states.
@@ -138,6 +116,33 @@ impl MetricsCollector {
             }
             Err(_) => tracing::warn!("the database takes too long to count streams and relays"),
         }
+    }
+}
+
+impl Monitored for MetricsCollector {
+    fn readiness(&self) -> (bool, &'static str) {
+        let health = self.health();
+        let is_ready = match health {
+            Health::Serving => true,
+            Health::Starting | Health::DatabaseAway | Health::ClockSkewed | Health::Draining => {
+                false
+            }
+        };
+        (is_ready, health.as_str())
+    }
+
+    async fn metrics(&self) -> String {
+        self.collect().await;
+        // Registers all metrics, so that unused ones are exposed as zero.
+        LazyLock::force(&DATABASE);
+        LazyLock::force(&JOBS);
+        LazyLock::force(&LOG_LINES);
+        LazyLock::force(&PASSWORDS);
+        LazyLock::force(&SERVER);
+        LazyLock::force(&STATEMENTS);
+        LazyLock::force(&TRACES);
+        register_calls();
+        exposition()
     }
 }
 

@@ -6,5 +6,5 @@
 mod http_server;
 mod metrics_collector;
 
-pub use http_server::OperationsServer;
+pub use http_server::{Monitored, OperationsServer};
 pub use metrics_collector::MetricsCollector;

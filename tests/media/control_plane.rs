@@ -38,9 +38,15 @@ impl ControlPlane {
 
     /// Creates an API key for edges; returns its secret.
     pub async fn create_api_key(&self) -> anyhow::Result<String> {
+        let scopes = ["--scope", "streams:publish", "--scope", "relays:work"];
+        self.create_api_key_with(&scopes).await
+    }
+
+    /// Creates an API key with these options; returns its secret.
+    pub async fn create_api_key_with(&self, options: &[&str]) -> anyhow::Result<String> {
         let made = command(&self.program, &self.sandbox)
             .args(["admin", "create-api-key", "--name", "edge"])
-            .args(["--scope", "streams:publish", "--scope", "relays:work"])
+            .args(options)
             .output()
             .await?;
         let errors = String::from_utf8_lossy(&made.stderr);

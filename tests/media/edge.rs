@@ -10,10 +10,13 @@ use super::{Child, ControlPlane, Nginx, Sandbox};
 /// The secret of the hooks.
 pub const HOOKS_SECRET: &str = "hooks-secret-for-one-run";
 
+/// Environment variables.
+pub type EdgeVariables = Vec<(&'static str, String)>;
+
 /// `sluice edge` at the address of nginx-rtmp.
 #[derive(Debug)]
 pub struct Edge {
-    settings: Vec<(&'static str, String)>,
+    settings: EdgeVariables,
     program: PathBuf,
     sandbox: Sandbox,
     child: Child,
@@ -85,7 +88,8 @@ async fn launch(
     Ok(child)
 }
 
-fn settings(nginx: &Nginx, control: &ControlPlane, api_key: String) -> Vec<(&'static str, String)> {
+/// The settings of an edge beside nginx-rtmp.
+pub fn settings(nginx: &Nginx, control: &ControlPlane, api_key: String) -> EdgeVariables {
     let folder = nginx.sandbox.folder.join("edge").display().to_string();
     vec![
         ("SLUICE_CONTROL_PLANE", control.url()),
@@ -95,6 +99,7 @@ fn settings(nginx: &Nginx, control: &ControlPlane, api_key: String) -> Vec<(&'st
         ("SLUICE_MEDIA_SERVER_RTMP", nginx.rtmp()),
         ("SLUICE_HOOKS_LISTEN", nginx.hooks()),
         ("SLUICE_HOOKS_SECRET", HOOKS_SECRET.to_owned()),
+        ("SLUICE_EDGE_OPERATIONS_LISTEN", nginx.edge_operations()),
         ("SLUICE_EDGE_DIR", folder),
         ("SLUICE_RELAY_CAPACITY", "50".to_owned()),
         ("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "true".to_owned()),

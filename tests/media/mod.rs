@@ -15,7 +15,7 @@ mod sandbox;
 pub use child::Child;
 pub use control_plane::ControlPlane;
 pub use destination::Destination;
-pub use edge::{Edge, HOOKS_SECRET};
+pub use edge::{Edge, EdgeVariables, HOOKS_SECRET, settings as edge_settings};
 pub use nginx::{Nginx, UPDATE_INTERVAL};
 pub use publisher::Publisher;
 pub use sandbox::Sandbox;

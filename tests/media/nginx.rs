@@ -49,6 +49,11 @@ impl Nginx {
         format!("{}:8085", self.sandbox.host)
     }
 
+    /// The address of the operations port of its edge.
+    pub fn edge_operations(&self) -> String {
+        format!("{}:9465", self.sandbox.host)
+    }
+
     /// The log since the last start.
     pub fn log(&self) -> Vec<String> {
         self.child.log()

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -6,13 +6,14 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    hook::{Hook, HookContent, HookResponse, text},
+    hook::{Hook, HookContent, HookResponse, outcome, text},
     media_mtx, nginx_rtmp, srs,
 };
 use crate::{
     domain::Secret,
     edge::{publishing::Publishers, servers::MediaServer},
     random::sha256,
+    telemetry::metrics::EDGE,
     transport::serve_http1,
 };
 
@@ -73,13 +74,22 @@ impl HookHandler {
         let hook = match Hook::of_path(path, &self.secret_hash) {
             Some(hook) if method == Method::POST => hook,
             Some(_) => return not_allowed(),
-            None => return not_found(),
+            None => {
+                EDGE.unknown_requests.inc();
+                return not_found();
+            }
         };
+        let received_at = Instant::now();
+        let response = self.respond(hook, request).await;
+        EDGE.hook(hook.name(), outcome(&response), received_at.elapsed());
+        response
+    }
+
+    async fn respond(&self, hook: Hook, request: Request<Incoming>) -> HookResponse {
         let content = match HookContent::read(request).await {
             Ok(content) => content,
             Err(response) => return response,
         };
-
         let handler = self.clone();
         let handling = tokio::spawn(async move { handler.dispatch(hook, content).await });
         let failed = |_| text(StatusCode::INTERNAL_SERVER_ERROR, "the hook failed");

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::{
     config::MediaServerKind, edge::publisher::PublishError, random::sha256,
-    transport::short_response,
+    telemetry::metrics::HookOutcome, transport::short_response,
 };
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -68,6 +68,19 @@ impl Hook {
         })
     }
 
+    /// Its name in metrics: the last part of its path.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::NginxPublish | Self::SrsPublish => "publish",
+            Self::NginxPublishDone => "publish_done",
+            Self::NginxUpdate => "update",
+            Self::MtxAuth => "auth",
+            Self::MtxAvailable => "available",
+            Self::MtxUnavailable => "unavailable",
+            Self::SrsUnpublish => "unpublish",
+        }
+    }
+
     pub(super) fn server(self) -> MediaServerKind {
         match self {
             Self::NginxPublish | Self::NginxPublishDone | Self::NginxUpdate => {
@@ -120,6 +133,29 @@ pub(super) fn refused(error: PublishError) -> HookResponse {
     match error.is_decision() {
         true => forbidden(error.message()),
         false => text(StatusCode::SERVICE_UNAVAILABLE, error.message()),
+    }
+}
+
+/// The outcome of the hook of a publisher that must not publish.
+pub(super) fn outcome_of(error: PublishError) -> HookOutcome {
+    match error.is_decision() {
+        true => HookOutcome::Refused,
+        false => HookOutcome::Unavailable,
+    }
+}
+
+/// The outcome that a response tells the media server. The status does not show a refusal to
+/// SRS, whose response has it as an extension.
+pub(super) fn outcome(response: &HookResponse) -> HookOutcome {
+    let status = response.status();
+    if let Some(outcome) = response.extensions().get() {
+        return *outcome;
+    }
+    match status {
+        StatusCode::FORBIDDEN => HookOutcome::Refused,
+        status if status.is_server_error() => HookOutcome::Unavailable,
+        status if status.is_client_error() => HookOutcome::Invalid,
+        _ => HookOutcome::Accepted,
     }
 }
 

@@ -17,6 +17,8 @@ mod hook;
 mod http_tests;
 mod media_mtx;
 mod nginx_rtmp;
+mod probe;
 mod srs;
 
 pub(super) use handler::serve;
+pub(super) use probe::{Arrived, HookProbe};

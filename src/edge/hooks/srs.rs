@@ -2,7 +2,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::hook::{HookContent, HookResponse, json, malformed};
+use super::hook::{HookContent, HookResponse, json, malformed, outcome_of};
 use crate::{
     edge::{publisher::ConnectionId, publishing::Publishers, servers::Srs},
     proto::v1::IngestProtocol,
@@ -60,7 +60,12 @@ pub(super) async fn publish(
 
     match publishers.begin_exclusive(request).await {
         Ok(()) => json(StatusCode::OK, &json!({"code": 0})),
-        Err(error) => json(StatusCode::OK, &json!({"code": 1, "msg": error.message()})),
+        Err(error) => {
+            let document = json!({"code": 1, "msg": error.message()});
+            let mut response = json(StatusCode::OK, &document);
+            response.extensions_mut().insert(outcome_of(error));
+            response
+        }
     }
 }
 

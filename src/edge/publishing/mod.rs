@@ -5,6 +5,7 @@
 //! reports every connection, and is their heartbeat.
 
 mod begin;
+mod health;
 mod observe;
 mod publishers;
 mod registry;
@@ -21,4 +22,5 @@ mod sync_report;
 mod takeover;
 mod tracked_connection;
 
+pub(super) use health::EdgeHealth;
 pub(super) use publishers::Publishers;

@@ -10,7 +10,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::registry::{EndedPublish, Registry};
+use super::{
+    health::{EdgeHealth, ReportStatus},
+    registry::{EndedPublish, Registry},
+};
 use crate::{
     backoff::Backoff,
     edge::{
@@ -48,6 +51,8 @@ pub(super) struct Inner {
     pub(super) pending_ends: watch::Sender<usize>,
     /// The status of the media server at the last poll.
     pub(super) server_status: watch::Sender<ServerStatus>,
+    /// The result of the last report; `None` before the first one.
+    pub(super) report_status: Mutex<Option<ReportStatus>>,
     /// Requests a poll of the media server now.
     pub(super) poll_now: Notify,
     /// Requests a SyncNode call now.
@@ -75,12 +80,43 @@ impl Publishers {
             report_lock: AsyncMutex::new(()),
             pending_ends: watch::Sender::new(0),
             server_status: watch::Sender::default(),
+            report_status: Mutex::default(),
             poll_now: Notify::new(),
             report_now: Notify::new(),
             disconnect_now: Notify::new(),
             heartbeat_permits: Semaphore::new(MAX_HEARTBEATS),
         });
         Self { inner }
+    }
+
+    /// Whether new publishers can be admitted.
+    pub(crate) fn health(&self) -> EdgeHealth {
+        let server = *self.inner.server_status.borrow();
+        match *self.inner.report_status.lock() {
+            _ if !server.was_polled => EdgeHealth::Starting,
+            _ if !server.is_up => EdgeHealth::MediaServerAway,
+            None => EdgeHealth::Starting,
+            Some(ReportStatus::Accepted) => EdgeHealth::Serving,
+            Some(ReportStatus::Unreachable) => EdgeHealth::ControlPlaneAway,
+            Some(ReportStatus::AccessDenied) => EdgeHealth::AccessDenied,
+            Some(ReportStatus::Superseded) => EdgeHealth::Superseded,
+            Some(ReportStatus::Refused) => EdgeHealth::ReportRefused,
+        }
+    }
+
+    /// Whether the media server has answered the last poll.
+    pub(crate) fn is_media_server_up(&self) -> bool {
+        self.inner.server_status.borrow().is_up
+    }
+
+    /// Whether the control plane has accepted the last report.
+    pub(crate) fn is_control_plane_up(&self) -> bool {
+        *self.inner.report_status.lock() == Some(ReportStatus::Accepted)
+    }
+
+    /// The number of connections that the control plane has accepted.
+    pub(crate) fn accepted_count(&self) -> usize {
+        self.registry().accepted_count()
     }
 
     /// Whether a connection that the media server still has may continue: from the known

@@ -66,6 +66,17 @@ impl Registry {
         }
     }
 
+    /// The number of connections that the control plane has accepted.
+    pub(super) fn accepted_count(&self) -> usize {
+        let states = self
+            .connections
+            .values()
+            .map(|connection| &connection.state);
+        states
+            .filter(|state| matches!(state, PublishState::Accepted(_)))
+            .count()
+    }
+
     /// A connection wants to publish. It becomes pending, unless it was accepted with this
     /// stream key before.
     pub(super) fn begin(

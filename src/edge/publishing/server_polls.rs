@@ -6,7 +6,10 @@ use tokio::{
 };
 
 use super::publishers::{Publishers, ServerStatus};
-use crate::edge::{publisher::ConnectionId, servers::MediaServer};
+use crate::{
+    edge::{publisher::ConnectionId, servers::MediaServer},
+    telemetry::metrics::EDGE,
+};
 
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const POLL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,6 +98,7 @@ async fn disconnect(server: &MediaServer, ids: &[ConnectionId]) -> anyhow::Resul
         let (server, id) = (server.clone(), id.clone());
         kicks.spawn(async move {
             tracing::info!(connection = id.as_str(), "disconnecting a publisher");
+            EDGE.disconnects.inc();
             timeout(KICK_TIMEOUT, server.kick(&id)).await?
         });
     }

@@ -4,6 +4,7 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use super::{
+    health::ReportStatus,
     publishers::{Publishers, RETRY_BACKOFF},
     sync_report::SyncReport,
 };
@@ -56,7 +57,12 @@ impl Publishers {
         let report = self.registry().sync_report(&self.inner.node_id).ok_or(())?;
         let (message, sync) = (report.message.clone(), StreamServiceClient::sync_node);
         let control = &self.inner.control;
-        match control.call(Some(CALL_TIMEOUT), message, sync).await {
+        let answer = control.call(Some(CALL_TIMEOUT), message, sync).await;
+        let status = answer
+            .as_ref()
+            .map_or_else(ReportStatus::of_error, |_| ReportStatus::Accepted);
+        *self.inner.report_status.lock() = Some(status);
+        match answer {
             Ok(answer) => Ok(self.apply(&report, answer)),
             Err(status) => {
                 self.sync_failed(&status);

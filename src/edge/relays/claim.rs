@@ -1,14 +1,15 @@
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, mpsc},
     time::timeout,
 };
 use tonic::{Code, Status};
+use uuid::Uuid;
 
 use crate::{
     backoff::Backoff,
-    edge::control_plane::ControlPlane,
+    edge::{control_plane::ControlPlane, state_file::StateFile},
     proto::v1::{
         ClaimRelaysRequest, ClaimRelaysResponse, stream_service_client::StreamServiceClient,
     },
@@ -18,6 +19,26 @@ use crate::{
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+
+/// Stores the id of this run of the worker. Returns that of the run before, of the same node;
+/// empty if there is none. The control plane ends the leases of that one, which was perhaps
+/// killed, so that its relays do not wait for their expiry.
+pub(super) fn replace_worker_id(state_dir: &Path, node_id: &str, worker_id: &str) -> String {
+    let replace = || {
+        let file = StateFile::open(state_dir, "worker")?;
+        let previous = file.read()?;
+        file.write(&format!("{node_id}\n{worker_id}"))?;
+        anyhow::Ok(match previous.split_once('\n') {
+            Some((node, id)) if node == node_id && Uuid::parse_str(id).is_ok() => id.to_owned(),
+            _ => String::new(),
+        })
+    };
+    replace().unwrap_or_else(|error| {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "cannot store the id of this worker");
+        String::new()
+    })
+}
 
 /// Claims relays, again whenever the stream ends, until this is dropped or the receiver of
 /// the messages is gone. `is_back` is notified when the control plane is reachable again,
@@ -44,12 +65,18 @@ pub(super) async fn claim_relays(
         }
         failures += 1;
         let delay = RETRY_BACKOFF.delay(failures);
-        tracing::warn!(
-            code = ?status.code(),
-            reason = status.message(),
-            wait_seconds = delay.as_secs_f64(),
-            "cannot claim relays, trying again"
-        );
+        let (code, reason) = (status.code(), status.message());
+        let wait_seconds = delay.as_secs_f64();
+        // Each failure of an outage is one of a series: the first is enough.
+        match failures {
+            1 => tracing::warn!(
+                ?code,
+                reason,
+                wait_seconds,
+                "cannot claim relays, trying again"
+            ),
+            _ => tracing::debug!(?code, reason, wait_seconds, "cannot claim relays"),
+        }
         let _ = timeout(delay, is_back.notified()).await;
     }
 }
@@ -83,6 +110,19 @@ async fn unless_silent<T>(answer: impl Future<Output = Result<T, Status>>) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_previous_run_is_one_of_the_same_node() {
+        let folder = tempfile::tempdir().unwrap();
+        let ids = [(); 4].map(|()| Uuid::now_v7().to_string());
+        let replace = |node_id, id| replace_worker_id(folder.path(), node_id, id);
+        assert_eq!(replace("n1", &ids[0]), "");
+        assert_eq!(replace("n1", &ids[1]), ids[0]);
+        assert_eq!(replace("n2", &ids[2]), "");
+
+        std::fs::write(folder.path().join("worker"), "n2\nno id").unwrap();
+        assert_eq!(replace("n2", &ids[3]), "");
+    }
 
     #[test]
     fn delays_double_up_to_ten_seconds() {

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     edge::control_plane::CALL_TIMEOUT,
     proto::v1::{RelayAssignment, RelayReport, RelayState, ReportRelaysResponse},
+    telemetry::metrics::EDGE,
 };
 
 /// The longest interval of reports; short leases need a shorter one.
@@ -42,6 +43,8 @@ struct LeasedRelay {
     lease: LeaseClock,
     stop: CancellationToken,
     status: watch::Receiver<RelayStatus>,
+    /// The part of its bytes that the metrics have.
+    counted_bytes: u64,
 }
 
 impl LeasedRelays {
@@ -76,6 +79,7 @@ impl LeasedRelays {
             lease,
             stop: stop.clone(),
             status: receiver,
+            counted_bytes: 0,
         };
         self.relays.insert(lease_id, relay);
         Some(Relay {
@@ -112,6 +116,26 @@ impl LeasedRelays {
                 );
                 relay.stop.cancel();
             }
+        }
+    }
+
+    /// Updates the metrics of the relays that run.
+    pub(super) fn update_metrics(&mut self) {
+        let mut counts = HashMap::<RelayState, i64>::new();
+        for relay in self.relays.values_mut() {
+            let status = relay.status();
+            if !status.is_over() {
+                *counts.entry(status.state).or_default() += 1;
+            }
+            let sent = status.bytes.saturating_sub(relay.counted_bytes);
+            EDGE.relay_bytes.inc_by(sent);
+            relay.counted_bytes += sent;
+        }
+        let states = (1..).map_while(|number| RelayState::try_from(number).ok());
+        for state in states.filter(|state| !is_over(*state)) {
+            let name = state.as_str_name().trim_start_matches("RELAY_STATE_");
+            let gauge = EDGE.relays.with_label_values(&[&name.to_lowercase()]);
+            gauge.set(counts.get(&state).copied().unwrap_or_default());
         }
     }
 
@@ -172,6 +196,9 @@ impl LeasedRelays {
             };
             if is_over(report.state()) {
                 self.relays.remove(&report.lease_id);
+                if let Some(error) = &report.error {
+                    EDGE.relay_failures.with_label_values(&[&error.code]).inc();
+                }
             } else if !answer.lost_lease_ids.contains(&report.lease_id) {
                 relay.lease = renewed;
             } else if !relay.lease.lose(now) {

@@ -13,7 +13,10 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{
-    claim::claim_relays, ffmpeg::Spawner, leased_relays::LeasedRelays, relay::RelayContext,
+    claim::{claim_relays, replace_worker_id},
+    ffmpeg::Spawner,
+    leased_relays::LeasedRelays,
+    relay::RelayContext,
 };
 use crate::{
     config::EdgeConfig,
@@ -46,6 +49,8 @@ struct Worker {
     /// The running ReportRelays call; at most one.
     reporting: JoinSet<ReportOutcome>,
     last_report_at: Instant,
+    /// Whether the last report has failed.
+    is_failing: bool,
     /// Whether a relay has changed since that report.
     is_report_due: bool,
     /// Notified by the first answer after an outage.
@@ -71,8 +76,11 @@ pub(crate) async fn run(
         }
     };
     let (sender, mut messages) = mpsc::channel(MESSAGE_QUEUE_LENGTH);
-    let mut worker = Worker::new(control, config, spawner);
+    let worker_id = Uuid::now_v7().to_string();
+    let previous_worker_id = replace_worker_id(&config.edge_dir, &node_id, &worker_id);
+    let mut worker = Worker::new(worker_id, control, config, spawner);
     let request = ClaimRelaysRequest {
+        previous_worker_id,
         worker_id: worker.id.clone(),
         node_id,
         capacity: i32::try_from(worker.context.config.relay_capacity).unwrap_or(i32::MAX),
@@ -95,7 +103,7 @@ pub(crate) async fn run(
 }
 
 impl Worker {
-    fn new(control: ControlPlane, config: EdgeConfig, spawner: Spawner) -> Self {
+    fn new(id: String, control: ControlPlane, config: EdgeConfig, spawner: Spawner) -> Self {
         let leased = LeasedRelays::new(config.outage_grace);
         let context = RelayContext {
             config,
@@ -103,13 +111,14 @@ impl Worker {
             state_changed: Notify::new(),
         };
         Self {
-            id: Uuid::now_v7().to_string(),
+            id,
             control,
             context: Arc::new(context),
             leased,
             tasks: JoinSet::new(),
             reporting: JoinSet::new(),
             last_report_at: Instant::now(),
+            is_failing: false,
             is_report_due: false,
             is_back: Arc::default(),
         }
@@ -125,6 +134,7 @@ impl Worker {
                 () = self.next_event() => {}
                 _ = checks.tick() => {
                     self.leased.stop_overdue(Instant::now());
+                    self.leased.update_metrics();
                     if self.last_report_at.elapsed() >= self.leased.report_interval() {
                         self.report();
                     }
@@ -185,6 +195,9 @@ impl Worker {
     fn report_done(&mut self, outcome: Option<ReportOutcome>) {
         match outcome {
             Some((reports, Ok(answer))) => {
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!("relays are reported again");
+                }
                 let (sent_at, now) = (self.last_report_at, Instant::now());
                 let is_back = self.leased.apply_answer(&reports, &answer, sent_at, now);
                 if is_back {
@@ -193,7 +206,12 @@ impl Worker {
             }
             Some((_, Err(status))) => {
                 let (code, reason) = (status.code(), status.message());
-                tracing::warn!(?code, reason, "cannot report relays");
+                // Each failure of an outage is one of a series: the first is enough.
+                match self.is_failing {
+                    false => tracing::warn!(?code, reason, "cannot report relays, trying again"),
+                    true => tracing::debug!(?code, reason, "cannot report relays"),
+                }
+                self.is_failing = true;
                 self.leased.report_failed(code);
             }
             // The task has panicked.

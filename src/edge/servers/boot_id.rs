@@ -2,8 +2,7 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
-use super::state_file::StateFile;
-use crate::random::random_id;
+use crate::{edge::state_file::StateFile, random::random_id};
 
 /// The largest difference, in seconds, between the start times of one process. A server
 /// rounds both values that its start time is computed from.

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, bail};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -21,7 +21,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An HTTP client of a media server's API, which follows no redirects. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct HttpApi {
+pub(crate) struct HttpApi {
     client: Client<HttpConnector, Empty<Bytes>>,
     base: String,
 }
@@ -30,6 +30,15 @@ impl HttpApi {
     /// A client that connects at its first request. `base` has a scheme, an authority and
     /// the prefix of all paths.
     pub(super) fn new(base: &Uri) -> Self {
+        Self::at(base.to_string())
+    }
+
+    /// A client of a process on this address.
+    pub(crate) fn of_address(address: SocketAddr) -> Self {
+        Self::at(format!("http://{address}"))
+    }
+
+    fn at(base: String) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(REQUEST_TIMEOUT));
         connector.set_nodelay(true);
@@ -38,12 +47,12 @@ impl HttpApi {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(2)
             .build(connector);
-        let base = base.to_string().trim_end_matches('/').to_owned();
+        let base = base.trim_end_matches('/').to_owned();
         Self { client, base }
     }
 
     /// A response with status 200; any other status is an error.
-    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Response<Bytes>> {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Response<Bytes>> {
         let response = self.request(Method::GET, path).await?;
         match response.status() {
             StatusCode::OK => Ok(response),
@@ -53,7 +62,7 @@ impl HttpApi {
 
     /// A response with any status; an error if it is not complete within 3 seconds. Its body
     /// may hold stream keys.
-    pub(super) async fn request(
+    pub(crate) async fn request(
         &self,
         method: Method,
         path: &str,

@@ -53,6 +53,20 @@ impl MediaServer {
         }
     }
 
+    /// Asks to disconnect a publisher that does not exist: tests whether that is allowed.
+    pub(crate) async fn kick_nobody(&self) -> anyhow::Result<()> {
+        let id = match self {
+            // The numbers of connections begin with 1.
+            Self::NginxRtmp(_) => "0",
+            Self::MediaMtx(_) => "00000000-0000-0000-0000-000000000000",
+            Self::Srs(_) => "nobody",
+        };
+        match ConnectionId::parse(id) {
+            Some(id) => self.kick(&id).await,
+            None => Ok(()),
+        }
+    }
+
     /// Disconnects a publisher; one that is already gone is no error.
     pub(crate) async fn kick(&self, id: &ConnectionId) -> anyhow::Result<()> {
         match self {

@@ -15,8 +15,8 @@ mod nginx_rtmp_client;
 mod nginx_stat;
 mod srs_api;
 mod srs_client;
-mod state_file;
 
+pub(super) use http_api::HttpApi;
 pub(super) use media_mtx_client::MediaMtx;
 pub(super) use media_server::MediaServer;
 pub(super) use nginx_connections::PublicName;

@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use parking_lot::Mutex;
 
-use super::state_file::StateFile;
+use crate::edge::state_file::StateFile;
 
 const MAX_APPLICATIONS: usize = 64;
 

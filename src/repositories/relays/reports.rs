@@ -55,6 +55,17 @@ impl RelayLeases {
         }
     }
 
+    /// Ends the leases of a worker that does not run any more. Its relays can be claimed again.
+    pub async fn end_leases(&self, worker_id: &str, now: Time) -> Result<()> {
+        let held = self.list_leases(worker_id).await?;
+        let ended = held.iter().map(|lease| RelayReport {
+            state: ReportedState::Abandoned,
+            ..RelayReport::stopped(lease.lease_id)
+        });
+        self.report(worker_id, ended.collect(), now).await?;
+        Ok(())
+    }
+
     /// Applies all other reports. Those that change no revision are again one statement.
     async fn report_others(
         &self,

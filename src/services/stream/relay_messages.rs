@@ -60,13 +60,14 @@ pub(super) fn read_list_relays(
 pub(super) fn read_claimant(
     message: pb::ClaimRelaysRequest,
     caller: &Caller,
-) -> Result<ClaimingWorker, Error> {
+) -> Result<(ClaimingWorker, Option<String>), Error> {
     let pb::ClaimRelaysRequest {
         worker_id,
         node_id,
         capacity,
+        previous_worker_id,
     } = message;
-    let mut claimant = Fields::read_all(|fields| {
+    let (mut claimant, previous) = Fields::read_all(|fields| {
         let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
         let node_id = match node_id.is_empty() {
             true => Some(node_id),
@@ -77,11 +78,21 @@ pub(super) fn read_claimant(
             _ => Err(Invalid::because("must be 1 to 1000")),
         };
         let capacity = fields.read("capacity", capacity);
-        Some(ClaimingWorker {
+        let previous = match previous_worker_id.is_empty() {
+            true => Some(None),
+            false => fields
+                .read(
+                    "previous_worker_id",
+                    parse_previous(&previous_worker_id, worker_id.as_deref()),
+                )
+                .map(Some),
+        };
+        let claimant = ClaimingWorker {
             worker_id: worker_id?,
             node_id: node_id?,
             capacity: capacity?,
-        })
+        };
+        Some((claimant, previous?))
     })?;
     match caller.bound_node() {
         Some(bound) if claimant.node_id.is_empty() => {
@@ -89,7 +100,17 @@ pub(super) fn read_claimant(
         }
         _ => caller.require_node(&claimant.node_id)?,
     }
-    Ok(claimant)
+    Ok((claimant, previous))
+}
+
+/// The id of the run before that of a worker: another one.
+fn parse_previous(previous: &str, worker_id: Option<&str>) -> Result<String, Invalid> {
+    match worker_id == Some(previous) {
+        true => Err(Invalid::because(
+            "must not be worker_id, which is new at every start",
+        )),
+        false => Publisher::parse_id(previous),
+    }
 }
 
 /// Reads the worker and its reports.

@@ -112,11 +112,14 @@ impl StreamService {
     ) -> Result<Response<BoxStream<pb::ClaimRelaysResponse>>> {
         let authorization = CallAuthorization::of(&request)?;
         let closing = Connection::closing_of(&request);
-        let worker = read_claimant(request.into_inner(), authorization.caller())?;
+        let (worker, previous) = read_claimant(request.into_inner(), authorization.caller())?;
         let key = authorization.caller().operator_key()?;
-        self.relay_leases
-            .record_worker(&worker, key, authorization.caller().bound_node(), now())
-            .await?;
+        let (leases, bound) = (&self.relay_leases, authorization.caller().bound_node());
+        leases.record_worker(&worker, key, bound, now()).await?;
+        if let Some(previous) = previous {
+            leases.require_worker_of(&previous, bound).await?;
+            leases.end_leases(&previous, now()).await?;
+        }
 
         let (sender, stream) = ResponseSender::channel();
         let session = ClaimSession {

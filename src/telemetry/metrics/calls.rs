@@ -18,7 +18,7 @@ const DURATION_BUCKETS: [f64; 13] = [
 ];
 
 /// The code names of go-grpc-prometheus, by number.
-const CODES: [&str; 17] = [
+pub(super) const CODES: [&str; 17] = [
     "OK",
     "Canceled",
     "Unknown",

@@ -5,6 +5,7 @@
 //! value that callers choose.
 
 mod calls;
+mod edge;
 mod jobs;
 mod observability;
 mod process;
@@ -12,8 +13,9 @@ mod registry;
 mod server;
 
 pub use calls::{CallMetrics, call_metrics, register_calls};
+pub(crate) use edge::{EDGE, HookOutcome};
 pub use jobs::{JOBS, JobRun, JobTimer};
 pub use observability::{LOG_LINES, TRACES};
-pub use process::update_process;
+pub use process::exposition;
 pub(crate) use server::{DATABASE, SERVER, STATEMENTS, StatementKind};
 pub use server::{HashRun, PASSWORDS};

@@ -3,7 +3,7 @@
 use std::fs;
 
 use parking_lot::Mutex;
-use prometheus::{Counter, Gauge, IntGauge, IntGaugeVec};
+use prometheus::{Counter, Encoder, Gauge, IntGauge, IntGaugeVec, TextEncoder, default_registry};
 use rustix::{
     param::{clock_ticks_per_second, page_size},
     process::{Resource, getrlimit},
@@ -43,8 +43,18 @@ struct Stat {
     resident_pages: i64,
 }
 
+/// All registered metrics in the Prometheus text format 0.0.4, with those of the process.
+pub fn exposition() -> String {
+    update_process();
+    let mut text = Vec::new();
+    if let Err(error) = TextEncoder::new().encode(&default_registry().gather(), &mut text) {
+        tracing::warn!(%error, "cannot encode the metrics");
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 /// Updates the metrics from `/proc`; what cannot be read keeps its value.
-pub fn update_process() {
+fn update_process() {
     let process = &*PROCESS;
     let version = [env!("CARGO_PKG_VERSION")];
     process.build.with_label_values(&version).set(1);

@@ -209,6 +209,8 @@ pub fn id_fields() -> Vec<IdField> {
             pb::ClaimRelaysRequest { worker_id: id, ..claim() };
         "StreamService/ClaimRelays node_id": Kind::Machine, id =>
             pb::ClaimRelaysRequest { node_id: id, ..claim() };
+        "StreamService/ClaimRelays previous_worker_id": Kind::Machine, id =>
+            pb::ClaimRelaysRequest { previous_worker_id: id, ..claim() };
         "StreamService/ReportRelays worker_id": Kind::Machine, id =>
             pb::ReportRelaysRequest { worker_id: id, reports: Vec::new() };
         "StreamService/ReportRelays reports.lease_id": Kind::Machine, id => pb::ReportRelaysRequest {
@@ -302,6 +304,7 @@ fn claim() -> pb::ClaimRelaysRequest {
         worker_id: "w1".to_owned(),
         node_id: String::new(),
         capacity: 1,
+        ..Default::default()
     }
 }
 

@@ -5,10 +5,13 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{net::TcpListener, process::Command};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    process::Command,
+};
 
 use super::image_build::{Image, change_owner};
-use crate::harness::{Signal, eventually, send_signal};
+use crate::harness::{Signal, eventually, http, send_signal};
 
 /// Whether the tests run as root.
 fn is_root() -> bool {
@@ -81,12 +84,16 @@ async fn command_in_image(
 
 /// The built image and its volume, readable by all users.
 fn build_image() -> (TempDir, Image, PathBuf) {
+    build_image_with(Image::build)
+}
+
+fn build_image_with(build: impl Fn(&Path) -> Image) -> (TempDir, Image, PathBuf) {
     let folder = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         // Not on a tmpfs, which would not be part of the read-only root file system.
         .tempdir_in("/tmp")
         .unwrap();
-    let image = Image::build(folder.path());
+    let image = build(folder.path());
     let volume = image.root.join("data");
     if is_root() {
         let user = image
@@ -144,6 +151,49 @@ async fn the_image_serves_reports_healthy_and_stops() {
 
     assert_eq!(ended.code(), Some(0));
     assert!(volume.join("sluice.db").exists());
+}
+
+#[tokio::test]
+async fn the_image_of_the_edge_answers_probes_and_stops() {
+    let (_folder, image, volume) = build_image_with(|folder| Image::build_target(folder, "edge"));
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let operations = free.local_addr().unwrap().to_string();
+    drop(free);
+    let settings = [
+        ("SLUICE_HOOKS_LISTEN", "127.0.0.1:0"),
+        ("SLUICE_EDGE_OPERATIONS_LISTEN", &*operations),
+        ("SLUICE_EDGE_DIR", volume.to_str().unwrap()),
+        ("SLUICE_NODE_ID", "media-1"),
+        ("SLUICE_CONTROL_PLANE", "http://127.0.0.1:1"),
+        ("SLUICE_MEDIA_SERVER_API", "http://127.0.0.1:1"),
+        ("SLUICE_API_KEY", "slk_x"),
+        ("SLUICE_HOOKS_SECRET", "0123456789abcdef"),
+    ];
+    let mut line = image.command("ENTRYPOINT");
+    line.extend(image.command("CMD"));
+    assert_eq!(line, ["sluice", "edge"]);
+    assert_eq!(
+        image.argument("VOLUME"),
+        image.environment["SLUICE_EDGE_DIR"]
+    );
+    assert!(image.argument("RUN").contains(" ffmpeg "));
+
+    let mut edge = command_in_image(&image, &volume, &settings, &line)
+        .await
+        .spawn()
+        .unwrap();
+    eventually("it answers probes", async || {
+        TcpStream::connect(&operations).await.ok()?;
+        let alive = http(&operations, "GET", "/livez", "").await;
+        let ready = http(&operations, "GET", "/readyz", "").await;
+        (alive.status == 200 && ready.status == 503).then_some(())
+    })
+    .await;
+    assert_eq!(image.argument("STOPSIGNAL"), "SIGTERM");
+    send_signal(edge.id().unwrap(), Signal::TERM);
+
+    assert_eq!(edge.wait().await.unwrap().code(), Some(0));
+    assert!(volume.join("worker").exists(), "its state is in the volume");
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 //! is built, even where no container can be built.
 //!
 //! Every stage has a folder as its root. `cargo` is a stub that checks that all sources are
-//! present, and installs the program that was built for these tests. With
+//! present, and installs the program that was built for these tests; `apt-get` is one that checks
+//! its arguments. With
 //! SLUICE_TEST_IMAGE_BUILD=release, or =dev, the real cargo builds into target/image.
 
 use std::{
@@ -33,9 +34,32 @@ set -eu
 install -D "$PROGRAM" "$CARGO_TARGET_DIR/debug/sluice"
 "#;
 
+/// The stub for `apt-get`: it accepts what the image of the edge installs.
+const STUB_APT_GET: &str = r#"#!/bin/sh
+case "$*" in
+  update | clean | "install --yes --no-install-recommends ca-certificates ffmpeg") ;;
+  *) echo "unexpected: apt-get $*" >&2; exit 1 ;;
+esac
+"#;
+
 impl Image {
     /// Runs all steps below a folder.
     pub fn build(folder: &Path) -> Self {
+        Self::build_until(folder, |_| false)
+    }
+
+    /// Runs the steps up to the end of the stage with this name.
+    pub fn build_target(folder: &Path, target: &str) -> Self {
+        let image = Self::build_until(folder, |stage| stage == target);
+        assert_eq!(
+            image.root,
+            folder.join(target),
+            "there is no stage {target}"
+        );
+        image
+    }
+
+    fn build_until(folder: &Path, is_target: impl Fn(&str) -> bool) -> Self {
         let mut stages: BTreeMap<String, PathBuf> = BTreeMap::new();
         let mut image = Self {
             root: PathBuf::new(),
@@ -45,6 +69,14 @@ impl Image {
         let mut directory = PathBuf::new();
         for (instruction, rest) in steps() {
             match instruction.as_str() {
+                "FROM"
+                    if image
+                        .root
+                        .file_name()
+                        .is_some_and(|name| is_target(&name.to_string_lossy())) =>
+                {
+                    break;
+                }
                 "FROM" => {
                     let name = rest.split(" AS ").nth(1).unwrap_or("last");
                     image.root = folder.join(name);
@@ -160,19 +192,23 @@ fn build_context() -> BTreeSet<String> {
         .collect()
 }
 
-/// RUN, with a stub for cargo.
+/// RUN, with stubs for cargo and apt-get.
 fn run(rest: &str, directory: &Path, folder: &Path) {
+    let tools = folder.join("tools");
+    fs::create_dir_all(&tools).unwrap();
+    install_stub(&tools, "apt-get", STUB_APT_GET);
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
     if let Ok(profile) = std::env::var("SLUICE_TEST_IMAGE_BUILD") {
         let target = Path::new(ROOT).join("target/image");
         let target = target.to_str().unwrap();
-        let settings = [("PROFILE", &*profile), ("CARGO_TARGET_DIR", target)];
+        let settings = [
+            ("PATH", &*path),
+            ("PROFILE", &*profile),
+            ("CARGO_TARGET_DIR", target),
+        ];
         return shell(rest, directory, &settings);
     }
-    let tools = folder.join("tools");
-    fs::create_dir_all(&tools).unwrap();
-    fs::write(tools.join("cargo"), STUB_CARGO).unwrap();
-    fs::set_permissions(tools.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    install_stub(&tools, "cargo", STUB_CARGO);
     let target = folder.join("target");
     let settings = [
         ("PATH", &*path),
@@ -182,6 +218,11 @@ fn run(rest: &str, directory: &Path, folder: &Path) {
         ("CARGO_TARGET_DIR", target.to_str().unwrap()),
     ];
     shell(rest, directory, &settings);
+}
+
+fn install_stub(tools: &Path, name: &str, text: &str) {
+    fs::write(tools.join(name), text).unwrap();
+    fs::set_permissions(tools.join(name), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn shell(line: &str, directory: &Path, settings: &[(&str, &str)]) {

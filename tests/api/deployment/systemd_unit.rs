@@ -1,5 +1,6 @@
 use std::fs;
 
+use rstest::rstest;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -9,10 +10,10 @@ use crate::harness::{Sqlite, TestDatabase};
 /// The maximum exposure level of `systemd-analyze security`, of 100.
 const EXPOSURE: &str = "--threshold=15";
 
-async fn analyze(arguments: &[&str]) -> (bool, String) {
-    let unit = repository_path("deploy/systemd/sluice.service");
+async fn analyze(name: &str, arguments: &[&str]) -> (bool, String) {
+    let unit = repository_path(&format!("deploy/systemd/{name}"));
     let folder = TempDir::new().unwrap();
-    let copy = folder.path().join("sluice.service");
+    let copy = folder.path().join(name);
     // A copy, because the program need not be installed on this machine.
     let text = fs::read_to_string(unit).unwrap();
     fs::write(&copy, text).unwrap();
@@ -26,14 +27,17 @@ async fn analyze(arguments: &[&str]) -> (bool, String) {
     (analyzed.status.success(), String::from_utf8(said).unwrap())
 }
 
+#[rstest]
+#[case("sluice.service")]
+#[case("sluice-edge.service")]
 #[tokio::test]
-async fn systemd_verifies_the_unit_and_rates_its_exposure_low() {
-    let (fine, said) = analyze(&["verify"]).await;
+async fn systemd_verifies_the_unit_and_rates_its_exposure_low(#[case] name: &str) {
+    let (fine, said) = analyze(name, &["verify"]).await;
     assert!(fine, "{said}");
     // systemd only warns about settings that it does not know.
-    assert!(!said.contains("sluice.service:"), "{said}");
+    assert!(!said.contains(&format!("{name}:")), "{said}");
 
-    let (fine, said) = analyze(&["security", "--offline=true", EXPOSURE]).await;
+    let (fine, said) = analyze(name, &["security", "--offline=true", EXPOSURE]).await;
     assert!(fine, "{said}");
 }
 
@@ -87,4 +91,55 @@ async fn the_unit_passes_credentials_to_the_program() {
     assert!(run.status.success(), "{said}");
     let tables = "select count(*) from sqlite_schema where name = 'users'";
     assert_eq!(database.number(tables).await, 1);
+}
+
+#[tokio::test]
+async fn the_unit_of_the_edge_passes_credentials_to_the_program() {
+    let text = fs::read_to_string(repository_path("deploy/systemd/sluice-edge.service")).unwrap();
+    let unit = settings_of_file(&text);
+    let line = unit["ExecStart"].strip_prefix("/bin/sh -c '").unwrap();
+    let line = line.strip_suffix('\'').unwrap().replace("$$", "$");
+    let line = line.replace(
+        "/usr/local/bin/sluice edge",
+        concat!(env!("CARGO_BIN_EXE_sluice"), " edge check"),
+    );
+    let credentials = TempDir::new().unwrap();
+    for (name, secret) in [
+        ("api-key", "slk_x"),
+        ("hooks-secret", "a-secret-of-the-hooks"),
+    ] {
+        assert!(text.contains(&format!("LoadCredential={name}:")));
+        fs::write(credentials.path().join(name), format!("{secret}\n")).unwrap();
+    }
+    let settings = settings_of_file(
+        &fs::read_to_string(repository_path("deploy/systemd/sluice-edge.env")).unwrap(),
+    );
+
+    let run = Command::new("/bin/sh")
+        .args(["-c", &line])
+        .env_clear()
+        .envs(settings)
+        .env("PATH", "/usr/bin:/bin")
+        .env("CREDENTIALS_DIRECTORY", credentials.path())
+        .env("SLUICE_EDGE_DIR", credentials.path())
+        .env("SLUICE_CONTROL_PLANE", "http://127.0.0.1:1")
+        .env("SLUICE_MEDIA_SERVER_API", "http://127.0.0.1:1")
+        .env("SLUICE_HOOKS_LISTEN", "127.0.0.1:0")
+        .env("SLUICE_EDGE_OPERATIONS_LISTEN", "off")
+        .env("SLUICE_FFMPEG", "/nowhere/ffmpeg")
+        .output()
+        .await
+        .unwrap();
+
+    // All settings are valid; there is only no control plane and no media server.
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    let printed = String::from_utf8_lossy(&run.stdout);
+    let key_file = credentials.path().join("api-key").display().to_string();
+    for part in [
+        &*format!("SLUICE_API_KEY_FILE={key_file}"),
+        "SLUICE_HOOKS_SECRET=***",
+    ] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
 }

@@ -30,13 +30,21 @@ impl HookEdge {
         api: &StubApi,
         variables: &[(&str, &str)],
     ) -> Self {
+        let key = Process::create_operator_key(&server.database).await;
+        let key = ("SLUICE_API_KEY", key.as_str());
+        let variables: Vec<_> = variables.iter().copied().chain([key]).collect();
+        Self::spawn(control_plane, kind, api, &variables).await
+    }
+
+    async fn spawn(
+        control_plane: &str,
+        kind: &str,
+        api: &StubApi,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let own = [
             ("SLUICE_CONTROL_PLANE", control_plane.to_owned()),
-            (
-                "SLUICE_API_KEY",
-                Process::create_operator_key(&server.database).await,
-            ),
             ("SLUICE_NODE_ID", "n1".to_owned()),
             ("SLUICE_MEDIA_SERVER", kind.to_owned()),
             ("SLUICE_MEDIA_SERVER_API", api.address.clone()),
@@ -64,6 +72,12 @@ impl HookEdge {
         edge
     }
 
+    /// With an API key that the control plane does not know.
+    pub async fn start_with_wrong_key(control_plane: &str, kind: &str, api: &StubApi) -> Self {
+        let key = [("SLUICE_API_KEY", "slk_wrong")];
+        Self::spawn(control_plane, kind, api, &key).await
+    }
+
     /// Sends a hook: the path after `/hooks/`, with `SECRET` for the secret, and the body.
     pub async fn hook(&self, path: &str, body: &str) -> HttpResponse {
         let path = format!("/hooks/{}", path.replace("SECRET", SECRET));
@@ -75,12 +89,21 @@ impl HookEdge {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
+    /// The address of its operations port.
+    pub async fn operations_address(&self) -> String {
+        self.logged("serving operations", "port").await
+    }
+
     async fn address(&self) -> String {
+        self.logged("serving hooks", "address").await
+    }
+
+    async fn logged(&self, message: &str, field: &str) -> String {
         eventually("the edge says where it listens", async || {
             self.log().lines().find_map(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).ok()?;
-                let address = line["address"].as_str()?.to_owned();
-                (line["message"] == "serving hooks").then_some(address)
+                let address = line[field].as_str()?.to_owned();
+                (line["message"] == message).then_some(address)
             })
         })
         .await

@@ -3,6 +3,7 @@
 #[path = "../../media/mod.rs"]
 mod media;
 
+mod check_command;
 mod control_plane;
 mod demo;
 pub mod hook_edge;
@@ -11,6 +12,7 @@ mod hooks_mediamtx;
 mod hooks_refused;
 mod hooks_srs;
 mod media_server_configurations;
+mod operations;
 mod publishing;
 mod publishing_fixture;
 mod real_media;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::{process::Child, time::timeout};
 
 use super::stub_ffmpeg::StubFfmpeg;
-use crate::harness::{Process, Signal, send_signal};
+use crate::harness::{Process, Signal, eventually, send_signal};
 
 /// `sluice edge` as a process that runs relays.
 pub struct RelayEdge {
@@ -52,6 +52,18 @@ impl RelayEdge {
     /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// The value of a field in the first log line with this message.
+    pub async fn logged(&self, message: &str, field: &str) -> String {
+        eventually("the edge logs it", async || {
+            self.log().lines().find_map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).ok()?;
+                let value = line[field].as_str()?.to_owned();
+                (line["message"] == message).then_some(value)
+            })
+        })
+        .await
     }
 
     /// Sends a signal.

@@ -18,10 +18,16 @@ pub struct RelayFixture {
 impl RelayFixture {
     /// With leases of 3 seconds, so that they expire during a test.
     pub async fn start() -> Self {
+        Self::start_with_lease("3s").await
+    }
+
+    /// With leases of this duration.
+    pub async fn start_with_lease(lease: &str) -> Self {
+        let lease = format!("--relay-lease={lease}");
         let flags = [
             "--allow-private-destinations=true",
             "--heartbeat-timeout=10min",
-            "--relay-lease=3s",
+            &lease,
         ];
         let control_plane = Fixture::start_with(Sqlite, &flags, 0).await;
         let create = ["create-api-key", "--name", "edge"];

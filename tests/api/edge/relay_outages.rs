@@ -1,4 +1,5 @@
 use sluice::proto::v1::RelayState;
+use tempfile::TempDir;
 
 use super::{
     relay_fixture::RelayFixture,
@@ -119,6 +120,54 @@ async fn without_grace_a_relay_ends_before_its_lease_does() {
         fixture.control_plane.relay(&stream).await.state(),
         RelayState::Starting
     );
+}
+
+#[tokio::test]
+async fn a_killed_edge_resumes_its_relays_before_their_leases_expire() {
+    let fixture = RelayFixture::start_with_lease("1h").await;
+    let folder = TempDir::new().unwrap();
+    let settings = [("SLUICE_EDGE_DIR", folder.path().to_str().unwrap())];
+    let mut edge = fixture.edge(&settings);
+    let (stream, _, pid) = fixture.running_relay().await;
+    let before = fixture.control_plane.relay(&stream).await;
+
+    edge.signal(Signal::KILL);
+    edge.wait_for_exit().await;
+    wait_for_exit(pid).await;
+    let edge = fixture.edge(&settings);
+
+    assert!(is_running(fixture.ffmpeg.wait_for_start(2).await));
+    let after = fixture.control_plane.relay(&stream).await;
+    assert_ne!(after.worker_id, before.worker_id, "{}", edge.log());
+}
+
+#[tokio::test]
+async fn an_outage_of_the_control_plane_is_one_warning_and_not_one_a_try() {
+    let fixture = RelayFixture::start().await;
+    let mut proxy = Proxy::to(fixture.control_plane.server.address).await;
+    let edge = fixture.edge_at(proxy.address, &[]);
+    fixture.running_relay().await;
+
+    proxy.disconnect().await;
+    eventually("several reports and claims have failed", async || {
+        let log = edge.log();
+        let failed = |text: &str| log.matches(text).count();
+        (failed("cannot report relays") >= 3 && failed("cannot claim relays") >= 3).then_some(())
+    })
+    .await;
+
+    let log = edge.log();
+    let warnings = log
+        .lines()
+        .filter(|line| line.contains(r#""level":"WARN""#));
+    let warnings: Vec<_> = warnings.collect();
+    for message in ["cannot report relays", "cannot claim relays"] {
+        let count = warnings
+            .iter()
+            .filter(|line| line.contains(message))
+            .count();
+        assert_eq!(count, 1, "{message}: {warnings:#?}");
+    }
 }
 
 #[tokio::test]

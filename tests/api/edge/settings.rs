@@ -20,6 +20,7 @@ const REQUIRED: [(&str, &str); 3] = [
 #[case("SLUICE_MEDIA_SERVER_API", "https://127.0.0.1:8080")]
 #[case("SLUICE_MEDIA_SERVER_RTMP", "rtmp://127.0.0.1/live")]
 #[case("SLUICE_HOOKS_LISTEN", "everywhere")]
+#[case("SLUICE_EDGE_OPERATIONS_LISTEN", "everywhere")]
 #[case("SLUICE_HOOKS_SECRET", "too short")]
 #[case("SLUICE_HOOKS_SECRET", "0123456789abcdef/")]
 #[case("SLUICE_OUTAGE_GRACE", "2days")]

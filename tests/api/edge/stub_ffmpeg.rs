@@ -34,6 +34,13 @@ impl StubFfmpeg {
         stub
     }
 
+    /// Without a program.
+    pub fn missing() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+        }
+    }
+
     /// Sets the behavior from the next start on: `runs`, `fails` or `stubborn` (ignores SIGTERM).
     pub fn set_behavior(&self, mood: &str) {
         fs::write(self.file("mood"), mood).unwrap();

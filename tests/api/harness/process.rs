@@ -42,6 +42,7 @@ impl Process {
             .env_clear()
             // Two processes cannot share the default port.
             .env("SLUICE_OPERATIONS_LISTEN", "127.0.0.1:0")
+            .env("SLUICE_EDGE_OPERATIONS_LISTEN", "127.0.0.1:0")
             // Not the settings of whoever runs the tests.
             .env("SLUICE_ENV_FILE", "off")
             .envs(settings.iter().copied())

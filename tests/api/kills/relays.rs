@@ -88,6 +88,7 @@ impl Relays {
             worker_id: worker_id.to_owned(),
             node_id: String::new(),
             capacity: 1,
+            ..Default::default()
         };
         let is_claimed = |assignment: &pb::RelayAssignment| {
             assignment.relay.as_ref().unwrap().destination_id == destination_id

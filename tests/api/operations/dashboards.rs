@@ -72,7 +72,44 @@ fn expressions(value: &Value) -> Vec<String> {
     }
 }
 
-async fn promtool(arguments: &[&str], input: &str) {
+/// The PromQL expressions of a dashboard.
+pub fn dashboard(name: &str) -> String {
+    let dashboard: Value = serde_json::from_str(&read(&format!("grafana/{name}.json"))).unwrap();
+    expressions(&dashboard).join("\n")
+}
+
+/// The alert rules of servers, and those of edges.
+pub fn rules() -> (String, String) {
+    let rules = read("prometheus/alerts.yml");
+    let lines = rules.lines().filter(|line| !line.trim().starts_with('#'));
+    let rules = lines.collect::<Vec<_>>().join("\n");
+    let (of_servers, of_edges) = rules.split_once("- name: sluice-edge-alerts").unwrap();
+    (of_servers.to_owned(), of_edges.to_owned())
+}
+
+/// Checks that a text selects at least so many metrics, and that all of them, with their labels,
+/// are exported.
+pub fn assert_exported(scrape: &Scrape, place: &str, text: &str, least: usize) {
+    let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for series in scrape.series().keys() {
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let labels = labels.trim_end_matches('}').split(',');
+        let labels = labels.filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
+        exported.entry(name.to_owned()).or_default().extend(labels);
+    }
+    let used = selected(text);
+    assert!(used.len() >= least, "{place}: {used:?}");
+    for (name, labels) in used {
+        let has = exported.get(&name);
+        let has = has.unwrap_or_else(|| panic!("{place}: there is no metric {name}"));
+        for label in labels {
+            let is_there = has.contains(&label) || SCRAPE_LABELS.contains(&label.as_str());
+            assert!(is_there, "{place}: {name} has no label {label}");
+        }
+    }
+}
+
+pub async fn promtool(arguments: &[&str], input: &str) {
     let mut promtool = Command::new(tool("bin/promtool"))
         .args(arguments)
         .current_dir(deployed("prometheus"))
@@ -104,34 +141,12 @@ async fn the_dashboard_and_the_alert_rules_use_only_existing_metrics_and_labels(
     let scrape = Scrape::of(&program).await;
     promtool(&["check", "metrics"], &scrape.text).await;
 
-    let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for series in scrape.series().keys() {
-        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-        let labels = labels.trim_end_matches('}').split(',');
-        let labels = labels.filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
-        exported.entry(name.to_owned()).or_default().extend(labels);
-    }
-
-    let dashboard: Value = serde_json::from_str(&read("grafana/sluice.json")).unwrap();
-    let rules = read("prometheus/alerts.yml");
-    let rules: Vec<_> = rules
-        .lines()
-        .filter(|line| !line.trim().starts_with('#'))
-        .collect();
+    let (rules, _) = rules();
     for (place, text, least) in [
-        ("the dashboard", expressions(&dashboard).join("\n"), 30),
-        ("the rules", rules.join("\n"), 20),
+        ("the dashboard", dashboard("sluice"), 30),
+        ("the rules", rules, 20),
     ] {
-        let used = selected(&text);
-        assert!(used.len() >= least, "{place}: {used:?}");
-        for (name, labels) in used {
-            let has = exported.get(&name);
-            let has = has.unwrap_or_else(|| panic!("{place}: there is no metric {name}"));
-            for label in labels {
-                let is_there = has.contains(&label) || SCRAPE_LABELS.contains(&label.as_str());
-                assert!(is_there, "{place}: {name} has no label {label}");
-            }
-        }
+        assert_exported(&scrape, place, &text, least);
     }
 }
 
@@ -142,7 +157,7 @@ async fn the_alert_rules_are_valid_and_pass_their_tests() {
 }
 
 #[tokio::test]
-async fn the_scrape_configuration_is_valid_and_has_the_job_of_the_alert_rules() {
+async fn the_scrape_configuration_is_valid_and_has_the_jobs_of_the_alert_rules() {
     promtool(&["check", "config", "prometheus.yml"], "").await;
 
     let rules = read("prometheus/alerts.yml");
@@ -150,7 +165,9 @@ async fn the_scrape_configuration_is_valid_and_has_the_job_of_the_alert_rules() 
     let jobs: BTreeSet<_> = selectors
         .filter_map(|rest| rest.split('"').next())
         .collect();
-    assert_eq!(jobs, BTreeSet::from(["sluice"]));
+    assert_eq!(jobs, BTreeSet::from(["sluice", "sluice-edge"]));
     let configuration = read("prometheus/prometheus.yml");
-    assert!(configuration.contains("\n  - job_name: sluice\n"));
+    for job in jobs {
+        assert!(configuration.contains(&format!("\n  - job_name: {job}\n")));
+    }
 }

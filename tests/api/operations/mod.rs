@@ -1,6 +1,6 @@
 //! The operations port (metrics, probes, log filter), and exported traces.
 
-mod dashboards;
+pub mod dashboards;
 mod http_server;
 mod log_filter;
 mod metrics;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::harness::Process;
+use crate::harness::{Process, http};
 
 /// One scrape of the metrics of a program.
 #[derive(Debug)]
@@ -10,7 +10,12 @@ pub struct Scrape {
 
 impl Scrape {
     pub async fn of(program: &Process) -> Self {
-        let answer = program.operations("GET", "/metrics", "").await;
+        Self::at(&program.operations_address().await).await
+    }
+
+    /// Of a program with this address of its operations port.
+    pub async fn at(address: &str) -> Self {
+        let answer = http(address, "GET", "/metrics", "").await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let head = answer.head;
         assert!(head.contains("text/plain; version=0.0.4"), "{head}");

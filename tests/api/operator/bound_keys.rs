@@ -147,6 +147,22 @@ async fn claim(
         worker_id: worker_id.to_owned(),
         node_id: node_id.to_owned(),
         capacity: 10,
+        ..Default::default()
+    };
+    client.stream.clone().claim_relays(request).await
+}
+
+/// Claims for the node of the key, after a run with another id.
+async fn claim_after(
+    client: &Client,
+    worker_id: &str,
+    previous_worker_id: &str,
+) -> Result<Response<tonic::Streaming<pb::ClaimRelaysResponse>>, Status> {
+    let request = pb::ClaimRelaysRequest {
+        worker_id: worker_id.to_owned(),
+        node_id: String::new(),
+        capacity: 10,
+        previous_worker_id: previous_worker_id.to_owned(),
     };
     client.stream.clone().claim_relays(request).await
 }
@@ -279,6 +295,10 @@ async fn a_bound_key_cannot_act_for_a_worker_of_another_node(
         .await;
     fixture.assert_mismatch(claim(node, "w2", "n1")).await;
     fixture.assert_mismatch(claim(node, "w3", "")).await;
+    for previous in ["w2", "w3"] {
+        let claimed = claim_after(node, "w9", previous);
+        fixture.assert_mismatch(claimed).await;
+    }
 
     // Their own keys can.
     let reported = report(&fixture.nodes[1], "w2", &assigned).await.unwrap();

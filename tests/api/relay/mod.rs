@@ -5,6 +5,7 @@ mod concurrent_claims;
 mod destination_changes;
 pub mod fixture;
 mod leases;
+mod previous_workers;
 mod random_transitions;
 mod report_relays;
 mod retries;

@@ -104,6 +104,7 @@ async fn users_cannot_call_worker_rpcs_and_workers_cannot_call_owner_rpcs() {
             worker_id: "w1".to_owned(),
             node_id: String::new(),
             capacity: 1,
+            ..Default::default()
         };
         let claim = streams.claim_relays(claim).await.map(|_| ().into());
         let report = streams

@@ -36,6 +36,7 @@ async fn a_claim_needs_a_valid_worker_id_node_id_and_capacity() {
             worker_id: worker_id.to_owned(),
             node_id: node_id.to_owned(),
             capacity,
+            ..Default::default()
         };
         let refusal = refused(workers.claim_relays(request).await.map(|_| ().into()));
         assert_eq!(refusal.fields(), fields);

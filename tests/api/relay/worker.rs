@@ -25,10 +25,16 @@ impl Worker {
             worker_id: id.to_owned(),
             node_id: node_id.to_owned(),
             capacity,
+            ..Default::default()
         };
+        Self::claim_with(client, request).await
+    }
+
+    pub async fn claim_with(client: &Client, request: pb::ClaimRelaysRequest) -> Self {
+        let id = request.worker_id.clone();
         let answer = client.stream.clone().claim_relays(request).await.unwrap();
         Self {
-            id: id.to_owned(),
+            id,
             client: client.clone(),
             answer: answer.into_inner(),
             assignments: Vec::new(),

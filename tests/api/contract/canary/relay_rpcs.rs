@@ -88,6 +88,7 @@ impl Recorder {
             worker_id: "w1".to_owned(),
             node_id: String::new(),
             capacity: 10,
+            ..Default::default()
         };
         let mut streams = Client::with_token(&self.channel, worker).stream;
         let mut answer = streams.claim_relays(request).await.unwrap().into_inner();
