@@ -1,4 +1,5 @@
 use tokio::net::TcpListener;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,6 +15,8 @@ pub struct EdgeSettings {
     pub node_id: String,
     /// Certificates (PEM) that are trusted instead of the authorities of the platform.
     control_plane_ca: Option<Vec<u8>>,
+    /// Authorities that are trusted for destinations, beside those of the platform.
+    relay_authorities: Vec<CertificateDer<'static>>,
     api_key: ApiKey,
     /// The secret in the URL of each hook, which authenticates the media server.
     hooks_secret: Secret,
@@ -31,6 +34,7 @@ impl EdgeSettings {
         Ok(Self {
             node_id: config.node_id_or(host_name)?,
             control_plane_ca: config.control_plane_certificates()?,
+            relay_authorities: config.relay_authorities()?,
             api_key,
             hooks_secret: config.required_hooks_secret()?,
             config,
@@ -49,6 +53,7 @@ pub async fn run(
         config,
         node_id,
         control_plane_ca,
+        relay_authorities,
         api_key,
         hooks_secret,
     } = settings;
@@ -72,7 +77,7 @@ pub async fn run(
     let publishing = publishers.run(server, shutdown.clone());
     let relaying = async {
         if config.relay_capacity > 0 {
-            relays::run(control, node_id, config, shutdown).await;
+            relays::run(control, node_id, config, relay_authorities, shutdown).await;
         }
     };
     tokio::join!(hooks, publishing, relaying);
