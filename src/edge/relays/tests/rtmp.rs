@@ -5,6 +5,7 @@ use super::{
 use crate::{
     domain::UrlPolicy,
     proto::v1::{
+        RelayAssignment,
         RelayErrorSeverity::{Fatal, Retryable},
         RelayState,
     },
@@ -159,6 +160,22 @@ async fn addresses_that_cannot_be_sent_to_are_known_before_anything_is_sent() {
         let failure = relay.failure().await;
         assert_eq!((failure.code, failure.severity), (code, severity), "{url}");
     }
+}
+
+#[tokio::test]
+async fn a_passphrase_is_for_srt_only() {
+    let relay = Worker::new().assign(RelayAssignment {
+        input_url: "rtmp://127.0.0.1:1/a/b".to_owned(),
+        output_server_url: "rtmp://127.0.0.1:1/live".to_owned(),
+        output_stream_key: KEY.to_owned(),
+        srt_passphrase: "correct horse".to_owned(),
+        ..Default::default()
+    });
+    let failure = relay.failure().await;
+    assert_eq!(
+        (failure.code, failure.severity),
+        ("ENCRYPTION_UNSUPPORTED", Fatal)
+    );
 }
 
 #[tokio::test]
