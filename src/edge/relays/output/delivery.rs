@@ -131,6 +131,14 @@ impl Delivery {
                 .is_some_and(|queue| !queue.is_empty())
     }
 
+    /// The number of bytes that the kernel of this machine has not sent yet; 0 if unknown.
+    pub(super) fn unsent(&self) -> u64 {
+        match &*self.source.lock() {
+            Source::Tcp { info, .. } => info.bytes().map_or(0, |bytes| bytes.unsent),
+            _ => 0,
+        }
+    }
+
     /// The number of packets that were dropped because the destination is too slow, and the
     /// media that waits, in milliseconds.
     pub(crate) fn drops_and_lag(&self) -> (u64, i64) {

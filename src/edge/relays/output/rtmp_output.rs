@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,12 @@ const REASON_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The longest time of an orderly end.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// The most bytes that wait in the kernel, which could hold several seconds of media. They
+/// are counted each time after so many were written.
+const MAX_UNSENT_BYTES: u64 = 512 * 1024;
+const UNSENT_CHECK_BYTES: u64 = 128 * 1024;
+const UNSENT_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The most protocol messages that wait to be sent.
 const REPLY_QUEUE_LENGTH: usize = 16;
@@ -101,9 +107,14 @@ impl RtmpOutput<'_> {
         };
         match sent {
             Ok(()) => {
-                let name = self.address.name.expose();
-                // A destination that does not take the end is gone.
-                let _ = timeout(CLOSE_TIMEOUT, outgoing.close(name)).await;
+                let closing = async {
+                    if outgoing.close(self.address.name.expose()).await.is_ok() {
+                        // Closing before the server does could discard what it has not read.
+                        listening.await;
+                    }
+                };
+                // A server that does not close is left.
+                let _ = timeout(CLOSE_TIMEOUT, closing).await;
                 Ok(())
             }
             // The reason may not have been read yet.
@@ -126,11 +137,16 @@ impl RtmpOutput<'_> {
         let lost = || UpstreamError::Lost("the connection was lost".into());
         let mut sequence = Sequence::default();
         let mut has_media = false;
+        let mut checked = 0;
         loop {
             if outgoing.flush().await.is_err() {
                 return lost();
             }
             self.delivery.wrote(outgoing.written());
+            if outgoing.written() - checked >= UNSENT_CHECK_BYTES {
+                checked = outgoing.written();
+                self.kernel_has_room().await;
+            }
             let batch = tokio::select! {
                 Some(reply) = replies.recv() => {
                     outgoing.queue(&reply);
@@ -153,6 +169,14 @@ impl RtmpOutput<'_> {
                     outgoing.queue(&message(packet, timestamp, outgoing.stream_id()));
                 }
             }
+        }
+    }
+
+    /// Waits until the kernel has sent most bytes, so that what waits is in the queue, which
+    /// drops what is too old.
+    async fn kernel_has_room(&self) {
+        while self.delivery.unsent() > MAX_UNSENT_BYTES {
+            sleep(UNSENT_CHECK_INTERVAL).await;
         }
     }
 

@@ -24,8 +24,10 @@ const MESSAGE_HEADER_BYTES: usize = 16;
 const DIAG_BYTES: usize = 72;
 /// Of `inet_diag_msg`: the bytes that are not acknowledged yet, sent or not.
 const WRITE_QUEUE_AT: usize = 60;
-/// Of `tcp_info`: the acknowledged bytes, since Linux 4.1.
+/// Of `tcp_info`: the acknowledged bytes, since Linux 4.1, and those that the kernel has not
+/// sent yet, since Linux 4.6.
 const BYTES_ACKED_AT: usize = 120;
+const NOTSENT_BYTES_AT: usize = 144;
 
 /// The state of a TCP connection, from the kernel's `TCP_INFO`.
 ///
@@ -44,6 +46,8 @@ pub(super) struct TcpBytes {
     pub(super) acknowledged: u64,
     /// Written, but not acknowledged.
     pub(super) outstanding: u64,
+    /// Of these, the bytes that the kernel has not sent yet.
+    pub(super) unsent: u64,
 }
 
 impl TcpInfo {
@@ -122,8 +126,10 @@ fn parse(response: &[u8]) -> Option<TcpBytes> {
         if kind == INFO_ATTRIBUTE {
             let info = attributes.get(4..length)?;
             let acknowledged = u64::from_ne_bytes(*info.get(BYTES_ACKED_AT..)?.first_chunk()?);
+            let unsent = u32::from_ne_bytes(*info.get(NOTSENT_BYTES_AT..)?.first_chunk()?);
             return Some(TcpBytes {
                 acknowledged,
+                unsent: unsent.into(),
                 outstanding: outstanding.into(),
             });
         }
@@ -175,7 +181,8 @@ mod tests {
             written += count as u64;
         }
         let bytes = info.bytes().unwrap();
-        assert!(bytes.outstanding > 0, "{bytes:?}");
+        assert!(bytes.outstanding > 0 && bytes.unsent > 0, "{bytes:?}");
+        assert!(bytes.unsent <= bytes.outstanding, "{bytes:?}");
         assert!(bytes.acknowledged < written, "{bytes:?} of {written}");
     }
 
