@@ -79,13 +79,18 @@ pub struct EdgeConfig {
     #[arg(long, env = "SLUICE_RELAY_CAPACITY", default_value = "20", value_parser = within(0..=1000))]
     pub relay_capacity: u32,
 
-    /// The ffmpeg program that runs relays.
+    /// The ffmpeg program (5 or later) that sends to SRT destinations.
     #[arg(long, env = "SLUICE_FFMPEG", default_value = "ffmpeg")]
     pub ffmpeg: PathBuf,
 
     /// Time without progress after which a relay is stopped and retried.
     #[arg(long, env = "SLUICE_RELAY_PATIENCE", default_value = "20s", value_parser = duration("100ms", "10min"))]
     pub relay_patience: Duration,
+
+    /// A file with certificates (PEM) of authorities to trust for `rtmps` destinations, beside
+    /// those of the platform.
+    #[arg(long, env = "SLUICE_RELAY_CA_FILE")]
+    pub relay_ca_file: Option<PathBuf>,
 
     /// Allows destinations on loopback and private addresses: for tests.
     #[arg(long, env = "SLUICE_ALLOW_PRIVATE_DESTINATIONS", default_value = "false", value_parser = boolean, action = clap::ArgAction::Set)]
@@ -157,6 +162,7 @@ impl SettingGroup for EdgeConfig {
         let mut errors: Vec<_> = self.check_api_key().err().into_iter().collect();
         errors.extend(self.required_hooks_secret().err());
         errors.extend(self.control_plane_certificates().err());
+        errors.extend(self.relay_authorities().err());
         errors
     }
 }
@@ -199,6 +205,19 @@ impl EdgeConfig {
         match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
             Ok(certificates) if !certificates.is_empty() => Ok(Some(pem)),
             _ => Err("SLUICE_CONTROL_PLANE_CA must be a file with certificates (PEM)".to_owned()),
+        }
+    }
+
+    /// The certificate authorities to trust for destinations, beside those of the platform.
+    pub(crate) fn relay_authorities(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let Some(file) = &self.relay_ca_file else {
+            return Ok(Vec::new());
+        };
+        let pem = fs::read(file)
+            .map_err(|error| format!("SLUICE_RELAY_CA_FILE cannot be read: {error}"))?;
+        match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            _ => Err("SLUICE_RELAY_CA_FILE must be a file with certificates (PEM)".to_owned()),
         }
     }
 

@@ -8,7 +8,7 @@
 //! | `hooks` | the HTTP server for the hooks of the media server |
 //! | `publishing` | the state of all publishing connections, also while the control plane is unreachable |
 //! | `servers` | clients of the media servers' APIs: list and disconnect publishers |
-//! | `relays` | claims relays and runs one supervised ffmpeg for each |
+//! | `relays` | claims relays and sends live streams to their destinations |
 //! | `monitor` | what the operations port shows: readiness and metrics |
 //! | `check` | `sluice edge check`: tests what a start of the edge would need |
 //! | `state_file` | state that survives restarts |

@@ -18,6 +18,7 @@ pub async fn run(
         config,
         node_id,
         control_plane_ca,
+        relay_authorities,
         api_key,
         hooks_secret,
     } = settings;
@@ -48,9 +49,9 @@ pub async fn run(
         if config.relay_capacity > 0 {
             if !program_exists(&config.ffmpeg) {
                 let program = config.ffmpeg.display();
-                tracing::error!(%program, "ffmpeg is missing (SLUICE_FFMPEG): relays need it");
+                tracing::warn!(%program, "ffmpeg is missing (SLUICE_FFMPEG): SRT relays need it");
             }
-            relays::run(control, node_id, config, shutdown).await;
+            relays::run(control, node_id, config, relay_authorities, shutdown).await;
         }
     };
     tokio::join!(hooks, publishing, relaying);

@@ -1,3 +1,5 @@
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
 use super::credentials::ApiKey;
 use crate::{config::EdgeConfig, domain::Secret};
 
@@ -8,6 +10,8 @@ pub struct EdgeSettings {
     pub node_id: String,
     /// Certificates (PEM) that are trusted instead of the authorities of the platform.
     pub(super) control_plane_ca: Option<Vec<u8>>,
+    /// Authorities that are trusted for destinations, beside those of the platform.
+    pub(super) relay_authorities: Vec<CertificateDer<'static>>,
     pub(super) api_key: ApiKey,
     /// The secret in the URL of each hook, which authenticates the media server.
     pub(super) hooks_secret: Secret,
@@ -25,6 +29,7 @@ impl EdgeSettings {
         Ok(Self {
             node_id: config.node_id_or(host_name)?,
             control_plane_ca: config.control_plane_certificates()?,
+            relay_authorities: config.relay_authorities()?,
             api_key,
             hooks_secret: config.required_hooks_secret()?,
             config,

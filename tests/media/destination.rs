@@ -65,6 +65,11 @@ impl Destination {
         self.recordings().iter().map(size).sum()
     }
 
+    /// Number of times that a stream was published.
+    pub fn publishes(&self) -> usize {
+        self.recordings().len()
+    }
+
     /// Duration of the longest recording, in seconds.
     pub async fn seconds(&self) -> anyhow::Result<f64> {
         let mut longest = 0.0;

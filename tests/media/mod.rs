@@ -12,7 +12,7 @@ mod publisher;
 mod recording;
 mod sandbox;
 
-pub use child::Child;
+pub use child::{Child, program};
 pub use control_plane::ControlPlane;
 pub use destination::Destination;
 pub use edge::{Edge, EdgeVariables, HOOKS_SECRET, settings as edge_settings};

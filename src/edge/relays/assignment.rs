@@ -1,4 +1,6 @@
-use super::{carrier::Output, relay_failure::max_refusals};
+use super::{
+    media::InputSource, output::Encryption, relay_failure::max_refusals, upstream::Output,
+};
 use crate::{
     domain::{RelayError, Secret},
     proto::v1,
@@ -10,15 +12,15 @@ const MIN_REDACTED_BYTES: usize = 4;
 /// The input and the output of a relay.
 #[derive(Debug, Clone)]
 pub(super) struct Assignment {
-    pub(super) stream_id: String,
     pub(super) destination_id: String,
-    pub(super) connection_id: String,
-    /// The URL from which media is read; may be empty.
-    pub(super) input_url: Secret,
+    /// From where media is read; its URL may be empty.
+    pub(super) input: InputSource,
     /// Where media is sent.
     pub(super) output: Output,
-    /// With which the media has to be encrypted; empty if it has not.
-    pub(super) srt_passphrase: Secret,
+    /// With which the media has to be encrypted.
+    pub(super) encryption: Encryption,
+    /// Whether bytes were acknowledged before, within this stream.
+    has_progressed: bool,
     /// The number of failed tries in a row before, if the destination refused the last one.
     last_refusals: Option<i64>,
 }
@@ -26,16 +28,19 @@ pub(super) struct Assignment {
 impl Assignment {
     /// Whether both send the same connection to the same URL.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
-        self.stream_id == other.stream_id
-            && self.destination_id == other.destination_id
-            && self.connection_id == other.connection_id
-            && self.input_url == other.input_url
+        self.destination_id == other.destination_id
+            && self.input == other.input
             && self.output == other.output
-            && self.srt_passphrase == other.srt_passphrase
+            && self.encryption == other.encryption
     }
 
-    /// Whether a failure with this code is final: a refusal after too many in a row.
-    pub(super) fn makes_final(&self, code: &str) -> bool {
+    /// Whether a failure with this code is final: a refusal after too many in a row. None is
+    /// while the stream lives if the destination has shown that it accepts the key.
+    pub(super) fn makes_final(&self, code: &str, has_broadcast: bool) -> bool {
+        // A refused key is never followed by acknowledged media; an early end may be.
+        if has_broadcast || self.has_progressed && code == "DESTINATION_REFUSED" {
+            return false;
+        }
         match (self.last_refusals, max_refusals(code)) {
             (Some(failures), Some(max_failures)) => failures >= max_failures,
             _ => false,
@@ -46,7 +51,7 @@ impl Assignment {
     pub(super) fn redact(&self, text: &str) -> String {
         let key = self.output.stream_key();
         let name = key.split(['?', '&']).next().unwrap_or_default();
-        let parts = [key, name, self.srt_passphrase.expose()];
+        let parts = [key, name, self.encryption.passphrase.expose()];
         let parts = parts.iter().filter(|part| part.len() >= MIN_REDACTED_BYTES);
         let redacted = parts.fold(text.to_owned(), |text, part| text.replace(part, "***"));
         RelayError::redact(&redacted)
@@ -66,7 +71,7 @@ impl From<v1::RelayAssignment> for Assignment {
             output_server_url,
             output_stream_key,
             srt_passphrase,
-            srt_pbkeylen: _,
+            srt_pbkeylen,
         } = assignment;
         // A control plane of an earlier version sends only the joined URL.
         let output = match output_server_url.is_empty() {
@@ -80,12 +85,18 @@ impl From<v1::RelayAssignment> for Assignment {
         let last_code = relay.error.unwrap_or_default().code;
         Self {
             last_refusals: max_refusals(&last_code).map(|_| relay.attempt),
-            stream_id: relay.stream_id,
+            has_progressed: relay.last_progress_time.is_some(),
             destination_id: relay.destination_id,
-            connection_id,
-            input_url: Secret::new(input_url),
+            input: InputSource {
+                stream_id: relay.stream_id,
+                connection_id,
+                url: Secret::new(input_url),
+            },
             output,
-            srt_passphrase: Secret::new(srt_passphrase),
+            encryption: Encryption {
+                passphrase: Secret::new(srt_passphrase),
+                key_length: srt_pbkeylen,
+            },
         }
     }
 }
@@ -175,8 +186,22 @@ mod tests {
             (50, REFUSED, "DESTINATION_LOST", false),
             (50, "INPUT_LOST", REFUSED, false),
         ] {
-            let made_final = after(attempt, last_code).makes_final(code);
+            let made_final = after(attempt, last_code).makes_final(code, false);
             assert_eq!(made_final, is_final, "{code} after {attempt} {last_code}");
+        }
+    }
+
+    #[test]
+    fn no_refusal_is_final_while_a_stream_lives_that_was_broadcast() {
+        for code in [REFUSED, CLOSED] {
+            assert!(!after(50, code).makes_final(code, true), "{code}");
+        }
+        for (code, is_final) in [(REFUSED, false), (CLOSED, true)] {
+            let progressed = Assignment {
+                has_progressed: true,
+                ..after(50, code)
+            };
+            assert_eq!(progressed.makes_final(code, false), is_final, "{code}");
         }
     }
 }

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use prost_types::{Duration as ProtoDuration, Timestamp};
 
-/// How long before the end of a lease its relay is stopped: as long as ffmpeg may take to
+/// How long before the end of a lease its relay is stopped: more than a relay may take to
 /// end, but at most a third of the lease.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 

@@ -110,7 +110,7 @@ impl LeasedRelays {
             if relay.is_running() && now >= relay.lease.run_until(grace) {
                 tracing::warn!(
                     lease_id,
-                    stream_id = relay.assignment.stream_id,
+                    stream_id = relay.assignment.input.stream_id,
                     destination_id = relay.assignment.destination_id,
                     "stopping a relay whose lease was not renewed"
                 );

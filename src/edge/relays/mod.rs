@@ -1,29 +1,37 @@
-//! Claims relays and runs one supervised ffmpeg for each.
+//! Claims relays, and sends live streams to their destinations.
+//!
+//! A relay copies media without encoding. RTMP and RTMPS are spoken by the edge itself; for
+//! SRT it feeds one ffmpeg for each destination.
 //!
 //! | file | purpose |
 //! |---|---|
 //! | `worker` | the main loop: starts, reports and stops relays |
 //! | `claim` | the ClaimRelays stream, kept open |
 //! | `leased_relays`, `lease_clock` | the relays with their leases, and until when they may run |
-//! | `assignment` | the input and the output of one relay |
 //! | `relay`, `progress`, `status` | the life of one relay, and its reported status |
-//! | `ffmpeg`, `ffmpeg_exit` | its process, and what its exit means |
+//! | `assignment` | the input and the output of one relay |
+//! | `output` | sends to one destination |
+//! | `media` | one play session per live stream, and its distribution to outputs |
+//! | `upstream` | addresses of and connections to servers |
+//! | `rtmp` | the protocol |
 //! | `relay_failure` | why a relay ended |
-//! | `carrier` | the connections that carry its media |
 
 mod assignment;
-mod carrier;
 mod claim;
-mod ffmpeg;
-mod ffmpeg_exit;
 mod lease_clock;
 mod leased_relays;
 #[cfg(test)]
 mod leased_relays_tests;
+mod media;
+mod output;
 mod progress;
 mod relay;
 mod relay_failure;
+mod rtmp;
 mod status;
+#[cfg(test)]
+mod tests;
+mod upstream;
 mod worker;
 
 pub(super) use worker::run;

@@ -1,37 +1,58 @@
 use std::{
-    io,
-    process::ExitStatus,
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use quick_cache::sync::Cache;
 use tokio::{
     sync::{Notify, watch},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     assignment::Assignment,
-    carrier::Carrier,
-    ffmpeg::{Ffmpeg, Spawner},
+    media::{Input, Inputs},
+    output::{Delivery, PresetFolder, RtmpOutput, Spawner, SrtOutput},
     progress::Progress,
     relay_failure::RelayFailure,
     status::RelayStatus,
+    upstream::{Address, Certificates, Side, UpstreamError},
 };
 use crate::{
-    config::EdgeConfig,
+    domain::UrlPolicy,
     proto::v1::{RelayErrorSeverity, RelayState},
 };
 
+/// How often the acknowledged bytes are read: before the first ones and then.
+const START_SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The longest wait, after ffmpeg has exited, for a carrier to know the reason.
-const CARRIER_FAILURE_TIMEOUT: Duration = Duration::from_millis(500);
+/// The longest time of an orderly end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The time after which a broadcast proves that the destination accepts the key. One that
+/// does not may take a stream for some seconds.
+const PROVEN_BROADCAST: Duration = Duration::from_secs(10);
+
+/// The shortest time between two warnings of a destination that is too slow.
+const SLOW_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What all relays of a worker share.
 pub(super) struct RelayContext {
-    pub(super) config: EdgeConfig,
+    /// The ffmpeg program.
+    pub(super) ffmpeg: PathBuf,
+    /// The time without progress after which a relay is given up.
+    pub(super) patience: Duration,
     pub(super) spawner: Spawner,
+    pub(super) presets: PresetFolder,
+    pub(super) policy: UrlPolicy,
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) inputs: Inputs,
+    /// The streams and destinations that were broadcast: the last few thousands.
+    pub(super) broadcasts: Cache<(String, String), ()>,
     /// Notified when the state of one of them changes.
     pub(super) state_changed: Notify,
 }
@@ -47,17 +68,15 @@ pub(super) struct Relay {
     pub(super) predecessors: Vec<watch::Receiver<RelayStatus>>,
 }
 
-/// Why a relay stops sending.
-enum RelayEnd {
-    Stopped,
-    Failed(RelayFailure),
-    Exited(io::Result<ExitStatus>),
-}
-
-/// The carriers from the media server and to the destination.
-struct Carriers {
-    input: Carrier,
-    output: Carrier,
+/// What is observed of a relay while it sends.
+struct Observation<'a> {
+    input: &'a Input,
+    delivery: &'a Delivery,
+    progress: Progress,
+    /// When the first bytes were acknowledged.
+    broadcast_at: Option<Instant>,
+    dropped: u64,
+    warned_at: Option<Instant>,
 }
 
 impl Relay {
@@ -67,14 +86,11 @@ impl Relay {
             // An error means that its sender is dropped: it does not run any more.
             let _ = predecessor.wait_for(RelayStatus::is_over).await;
         }
-        let Assignment {
-            stream_id,
-            destination_id,
-            ..
-        } = &self.assignment;
+        let destination_id = &self.assignment.destination_id;
+        let stream_id = &self.assignment.input.stream_id;
         tracing::info!(stream_id, destination_id, "starting a relay");
         let sent = self.send(context).await;
-        let failure = sent.err().map(|failure| self.finalize(failure));
+        let failure = sent.err().map(|failure| self.finalize(failure, context));
         match &failure {
             None => tracing::info!(stream_id, destination_id, "stopped a relay"),
             Some(RelayFailure { code, message, .. }) => {
@@ -86,82 +102,89 @@ impl Relay {
 
     /// Sends media until it is stopped, which is no failure, or fails.
     async fn send(&self, context: &RelayContext) -> Result<(), RelayFailure> {
-        let carriers = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Ok(()),
-            opened = Carriers::open(&self.assignment, &context.config) => opened?,
-        };
-        let (Carriers { input, output }, program) = (&carriers, &context.config.ffmpeg);
-        let started = Ffmpeg::start(&context.spawner, program, input, output).await;
-        let mut ffmpeg = started.map_err(|error| RelayFailure::cannot_start(&error))?;
-        match self.watch(&carriers, &mut ffmpeg, context).await {
-            RelayEnd::Stopped => {
-                let before = self.status.borrow().clone();
-                let state = RelayState::Stopping;
-                self.set_status(RelayStatus { state, ..before }, context);
-                ffmpeg.terminate().await;
-                Ok(())
-            }
-            RelayEnd::Failed(failure) => {
-                ffmpeg.terminate().await;
-                Err(failure)
-            }
-            RelayEnd::Exited(exit) => Err(
-                match timeout(CARRIER_FAILURE_TIMEOUT, carriers.failed()).await {
-                    Ok(failure) => failure,
-                    Err(_) => RelayFailure::of_exit(exit, &ffmpeg.stderr_lines().await),
-                },
-            ),
+        let source = &self.assignment.input;
+        if source.url.expose().is_empty() {
+            return Err(RelayFailure::no_input_url());
         }
-    }
-
-    /// Updates the status until the relay ends.
-    async fn watch(
-        &self,
-        carriers: &Carriers,
-        ffmpeg: &mut Ffmpeg,
-        context: &RelayContext,
-    ) -> RelayEnd {
-        let mut progress = Progress::new(Instant::now());
-        let mut samples = interval(SAMPLE_INTERVAL);
-        samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut written_at_growth = 0;
+        let address = Address::of_output(&self.assignment.output)
+            .map_err(|why| UpstreamError::AddressInvalid(why).failure(Side::Output))?;
+        let input = context.inputs.get(source.clone())?;
+        let delivery = Delivery::default();
+        let mut observation = Observation::new(&input, &delivery);
+        let mut sending = pin!(self.send_to(&address, &input, &delivery, context));
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return RelayEnd::Stopped,
-                failure = carriers.failed() => return RelayEnd::Failed(failure),
-                exit = ffmpeg.exited() => return RelayEnd::Exited(exit),
-                _ = samples.tick() => {}
+                ended = &mut sending => return ended,
+                () = self.stop.cancelled() => break,
+                () = sleep(observation.interval()) => {}
             }
-            let now = Instant::now();
-            let before = progress.bytes();
-            progress.sample(carriers.output.bytes(), now);
-            if progress.bytes() > before {
-                written_at_growth = ffmpeg.bytes_written();
-            }
-            if progress.has_stopped(context.config.relay_patience, now) {
-                let ffmpeg_writes = ffmpeg.bytes_written() > written_at_growth;
-                return RelayEnd::Failed(RelayFailure::no_progress(ffmpeg_writes));
-            }
-            let status = RelayStatus {
-                state: progress.state(now),
-                bytes: progress.bytes(),
-                bitrate: progress.bitrate(),
-                failure: None,
-            };
+            let status = observation.sample(self, context)?;
             self.set_status(status, context);
+        }
+        let before = self.status.borrow().clone();
+        let state = RelayState::Stopping;
+        self.set_status(RelayStatus { state, ..before }, context);
+        timeout(STOP_TIMEOUT, sending).await.unwrap_or(Ok(()))
+    }
+
+    /// Sends to the destination until it is stopped or fails.
+    async fn send_to(
+        &self,
+        address: &Address,
+        input: &Input,
+        delivery: &Delivery,
+        context: &RelayContext,
+    ) -> Result<(), RelayFailure> {
+        let encryption = &self.assignment.encryption;
+        match address {
+            Address::Rtmp(_) if !encryption.passphrase.expose().is_empty() => {
+                Err(RelayFailure::encryption_unsupported())
+            }
+            Address::Rtmp(address) => {
+                let output = RtmpOutput {
+                    address,
+                    policy: &context.policy,
+                    certificates: &context.certificates,
+                    input,
+                    delivery,
+                };
+                output.run(&self.stop).await
+            }
+            Address::Srt(address) => {
+                let output = SrtOutput {
+                    address,
+                    encryption,
+                    policy: &context.policy,
+                    program: &context.ffmpeg,
+                    spawner: &context.spawner,
+                    presets: &context.presets,
+                    input,
+                    delivery,
+                };
+                output.run(&self.stop).await
+            }
         }
     }
 
     /// Redacts a failure, and makes it fatal after too many refusals in a row. The first
     /// ones may come from a destination that has not noticed the end of the last try.
-    fn finalize(&self, mut failure: RelayFailure) -> RelayFailure {
+    fn finalize(&self, mut failure: RelayFailure, context: &RelayContext) -> RelayFailure {
         failure.message = self.assignment.redact(&failure.message);
-        if self.assignment.makes_final(failure.code) {
+        let has_broadcast = context.broadcasts.get(&self.broadcast_key()).is_some();
+        if self.assignment.makes_final(failure.code, has_broadcast) {
             failure.severity = RelayErrorSeverity::Fatal;
         }
         failure
+    }
+
+    fn broadcast_key(&self) -> (String, String) {
+        let Assignment {
+            input,
+            destination_id,
+            ..
+        } = &self.assignment;
+        (input.stream_id.clone(), destination_id.clone())
     }
 
     fn set_status(&self, next: RelayStatus, context: &RelayContext) {
@@ -172,27 +195,71 @@ impl Relay {
     }
 }
 
-impl Carriers {
-    async fn open(assignment: &Assignment, config: &EdgeConfig) -> Result<Self, RelayFailure> {
-        let input_url = &assignment.input_url;
-        if input_url.expose().is_empty() {
-            return Err(RelayFailure::no_input_url());
+impl<'a> Observation<'a> {
+    fn new(input: &'a Input, delivery: &'a Delivery) -> Self {
+        Self {
+            input,
+            delivery,
+            progress: Progress::new(Instant::now()),
+            broadcast_at: None,
+            dropped: 0,
+            warned_at: None,
         }
-        if !assignment.srt_passphrase.expose().is_empty() {
-            return Err(RelayFailure::encryption_unsupported());
+    }
+
+    fn interval(&self) -> Duration {
+        match self.progress.bytes() {
+            0 => START_SAMPLE_INTERVAL,
+            _ => SAMPLE_INTERVAL,
         }
-        Ok(Self {
-            input: Carrier::reading(input_url).await?,
-            output: Carrier::sending(&assignment.output, &config.url_policy()).await?,
+    }
+
+    /// The status now; an error if the relay has to be given up.
+    fn sample(
+        &mut self,
+        relay: &Relay,
+        context: &RelayContext,
+    ) -> Result<RelayStatus, RelayFailure> {
+        let now = Instant::now();
+        self.progress.sample(self.delivery.bytes(), now);
+        if let Some(failure) = self.input.codec_failure() {
+            return Err(failure);
+        }
+        if self.progress.has_stopped(context.patience, now) {
+            let no_progress = || RelayFailure::no_progress(self.delivery.is_waiting());
+            return Err(self.input.failure().unwrap_or_else(no_progress));
+        }
+        let state = self.progress.state(now);
+        if state == RelayState::Broadcasting {
+            let since = *self.broadcast_at.get_or_insert(now);
+            if now - since >= PROVEN_BROADCAST {
+                context.broadcasts.insert(relay.broadcast_key(), ());
+            }
+        }
+        self.warn_if_slow(relay, now);
+        Ok(RelayStatus {
+            state,
+            bytes: self.progress.bytes(),
+            bitrate: self.progress.bitrate(),
+            failure: None,
         })
     }
 
-    /// Waits until one of them fails.
-    async fn failed(&self) -> RelayFailure {
-        tokio::select! {
-            biased;
-            failure = self.output.failed() => failure,
-            failure = self.input.failed() => failure,
+    fn warn_if_slow(&mut self, relay: &Relay, now: Instant) {
+        let (dropped, lag_ms) = self.delivery.drops_and_lag();
+        let warned_lately = |at: Instant| now - at < SLOW_WARNING_INTERVAL;
+        if dropped == self.dropped || self.warned_at.is_some_and(warned_lately) {
+            return;
         }
+        tracing::warn!(
+            code = "DESTINATION_TOO_SLOW",
+            stream_id = relay.assignment.input.stream_id,
+            destination_id = relay.assignment.destination_id,
+            dropped_packets = dropped - self.dropped,
+            lag_ms,
+            bitrate_bps = self.progress.bitrate(),
+            "the destination is too slow, dropped media up to a keyframe"
+        );
+        (self.dropped, self.warned_at) = (dropped, Some(now));
     }
 }

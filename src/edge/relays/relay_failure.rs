@@ -42,7 +42,7 @@ impl RelayFailure {
 
     /// The destination has a passphrase: media must not be sent to it in clear.
     pub(super) fn encryption_unsupported() -> Self {
-        let message = "this edge cannot encrypt SRT with the destination's passphrase";
+        let message = "only SRT can encrypt with the destination's passphrase";
         Self::new("ENCRYPTION_UNSUPPORTED", Fatal, message)
     }
 
@@ -52,10 +52,11 @@ impl RelayFailure {
         Self::new("RELAY_LOST", Retryable, message)
     }
 
-    /// The destination receives no more bytes.
-    pub(super) fn no_progress(ffmpeg_writes: bool) -> Self {
-        let message = match ffmpeg_writes {
-            true => "the destination accepts no more media",
+    /// The destination acknowledges no more bytes. `is_waiting` means that there are some to
+    /// acknowledge.
+    pub(super) fn no_progress(is_waiting: bool) -> Self {
+        let message = match is_waiting {
+            true => "the destination acknowledges no more media",
             false => "the media server sends no more media",
         };
         Self::new("NO_PROGRESS", Retryable, message)

@@ -1,22 +1,27 @@
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use quick_cache::sync::Cache;
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::{
     claim::{claim_relays, replace_worker_id},
-    ffmpeg::Spawner,
     leased_relays::LeasedRelays,
+    media::Inputs,
+    output::{PresetFolder, Spawner},
     relay::RelayContext,
+    upstream::Certificates,
 };
 use crate::{
     config::EdgeConfig,
@@ -37,6 +42,9 @@ const FINAL_REPORTS: usize = 2;
 
 /// The most messages of the control plane that wait to be handled.
 const MESSAGE_QUEUE_LENGTH: usize = 16;
+
+/// The number of streams and destinations of which a broadcast is remembered.
+const MAX_BROADCASTS: usize = 10_000;
 
 /// A worker, which claims and runs the relays of one media server.
 struct Worker {
@@ -61,15 +69,20 @@ struct Worker {
 type ReportOutcome = (Vec<RelayReport>, Result<ReportRelaysResponse, Status>);
 
 /// Claims relays of a media server and runs them until `shutdown`; then stops them and
-/// returns their leases.
+/// returns their leases. `rtmps` destinations are verified with `authorities` beside those of
+/// the platform.
 pub(crate) async fn run(
     control: ControlPlane,
     node_id: String,
     config: EdgeConfig,
+    authorities: Vec<CertificateDer<'static>>,
     shutdown: CancellationToken,
 ) {
-    let spawner = match Spawner::start() {
-        Ok(spawner) => spawner,
+    let capacity = config.relay_capacity;
+    let outage_grace = config.outage_grace;
+    let edge_dir = config.edge_dir.clone();
+    let context = match context(config, authorities) {
+        Ok(context) => context,
         Err(error) => {
             tracing::error!(%error, "cannot run relays");
             return;
@@ -77,13 +90,13 @@ pub(crate) async fn run(
     };
     let (sender, mut messages) = mpsc::channel(MESSAGE_QUEUE_LENGTH);
     let worker_id = Uuid::now_v7().to_string();
-    let previous_worker_id = replace_worker_id(&config.edge_dir, &node_id, &worker_id);
-    let mut worker = Worker::new(worker_id, control, config, spawner);
+    let previous_worker_id = replace_worker_id(&edge_dir, &node_id, &worker_id);
+    let mut worker = Worker::new(worker_id, control, context, outage_grace);
     let request = ClaimRelaysRequest {
         previous_worker_id,
         worker_id: worker.id.clone(),
         node_id,
-        capacity: i32::try_from(worker.context.config.relay_capacity).unwrap_or(i32::MAX),
+        capacity: i32::try_from(capacity).unwrap_or(i32::MAX),
     };
     let is_back = Arc::clone(&worker.is_back);
     let claiming = claim_relays(worker.control.clone(), request, sender, is_back);
@@ -102,14 +115,32 @@ pub(crate) async fn run(
     worker.close().await;
 }
 
+fn context(
+    config: EdgeConfig,
+    authorities: Vec<CertificateDer<'static>>,
+) -> io::Result<RelayContext> {
+    let certificates = Arc::new(Certificates::new(authorities));
+    Ok(RelayContext {
+        spawner: Spawner::start()?,
+        presets: PresetFolder::new(&config.edge_dir)?,
+        policy: config.url_policy(),
+        inputs: Inputs::new(Arc::clone(&certificates)),
+        certificates,
+        broadcasts: Cache::new(MAX_BROADCASTS),
+        state_changed: Notify::new(),
+        ffmpeg: config.ffmpeg,
+        patience: config.relay_patience,
+    })
+}
+
 impl Worker {
-    fn new(id: String, control: ControlPlane, config: EdgeConfig, spawner: Spawner) -> Self {
-        let leased = LeasedRelays::new(config.outage_grace);
-        let context = RelayContext {
-            config,
-            spawner,
-            state_changed: Notify::new(),
-        };
+    fn new(
+        id: String,
+        control: ControlPlane,
+        context: RelayContext,
+        outage_grace: Duration,
+    ) -> Self {
+        let leased = LeasedRelays::new(outage_grace);
         Self {
             id,
             control,

@@ -88,10 +88,11 @@ impl RelayFixture {
         RelayEdge::start(control_plane, &self.api_key, &self.ffmpeg, settings)
     }
 
-    /// Creates a destination on this machine, with the key `key-of-NAME`.
+    /// Creates an SRT destination on this machine, with the key `key-of-NAME`. An ffmpeg sends
+    /// to it.
     pub async fn destination(&self, name: &str) -> pb::Destination {
         let request = pb::CreateDestinationRequest {
-            url: "rtmp://127.0.0.1:1/app".to_owned(),
+            url: "srt://127.0.0.1:1".to_owned(),
             ..destination_request(&self.control_plane.project, name)
         };
         self.control_plane.create_destination(request).await

@@ -1,3 +1,5 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
 use sluice::proto::v1::{self as pb, RelayErrorSeverity, RelayState};
 
 use super::{
@@ -10,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_relay_is_one_process_that_is_passed_no_key() {
+async fn a_relay_over_srt_is_one_process_that_is_passed_no_key() {
     let fixture = RelayFixture::start().await;
     let mut edge = fixture.edge(&[]);
     let (stream, _, pid) = fixture.running_relay().await;
@@ -112,31 +114,32 @@ async fn a_changed_stream_key_restarts_the_process() {
 }
 
 #[tokio::test]
-async fn a_destination_with_a_passphrase_is_not_sent_to_in_clear() {
+async fn a_passphrase_is_in_a_file_that_only_the_edge_can_read_and_shown_nowhere() {
     let fixture = RelayFixture::start().await;
-    let _edge = fixture.edge(&[]);
+    let edge = fixture.edge(&[]);
     let request = pb::CreateDestinationRequest {
         url: "srt://127.0.0.1:9".to_owned(),
         srt_passphrase: "correct horse".to_owned(),
         ..destination_request(&fixture.control_plane.project, "a")
     };
-    let encrypted = fixture.control_plane.create_destination(request).await;
-    let stream = fixture.begin_live_stream().await;
+    fixture.control_plane.create_destination(request).await;
+    fixture.begin_live_stream().await;
+    let pid = fixture.ffmpeg.wait_for_start(1).await;
 
-    let relay = fixture.wait_for_state(&stream, RelayState::Failed).await;
-    let error = relay.error.unwrap();
-    assert_eq!(error.code, "ENCRYPTION_UNSUPPORTED");
-    assert_eq!(error.severity(), RelayErrorSeverity::Fatal);
+    let lines = fixture.ffmpeg.command_lines();
+    let mut words = lines.split_whitespace().skip_while(|word| *word != "-fpre");
+    let file = words.nth(1).expect("options are in a file");
+    let options = fs::read_to_string(file).unwrap();
+    assert!(options.contains("passphrase=correct horse\n"), "{options}");
+    let mode = fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    for said in [&lines, &fixture.ffmpeg.environment(), &edge.log()] {
+        assert!(!said.contains("correct horse"), "{said}");
+    }
 
-    let update = pb::UpdateDestinationRequest {
-        destination_id: encrypted.id.clone(),
-        srt_passphrase: Some(String::new()),
-        ..Default::default()
-    };
-    fixture.control_plane.update_destination(update).await;
-    fixture.control_plane.start_relay(&stream, &encrypted).await;
-    // The first process is that of the relay without a passphrase.
-    assert!(is_running(fixture.ffmpeg.wait_for_start(1).await));
+    send_signal(pid, Signal::KILL);
+    fixture.ffmpeg.wait_for_start(2).await;
+    assert!(!Path::new(file).exists());
 }
 
 #[tokio::test]

@@ -74,6 +74,21 @@ async fn the_ca_of_the_control_plane_must_be_a_certificate(#[case] text: Option<
     assert_stops_naming(&settings, "SLUICE_CONTROL_PLANE_CA").await;
 }
 
+#[rstest]
+#[case::missing(None)]
+#[case::no_certificate(Some("hello"))]
+#[tokio::test]
+async fn the_authorities_of_destinations_must_be_certificates(#[case] text: Option<&str>) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    if let Some(text) = text {
+        std::fs::write(&file, text).unwrap();
+    }
+    let own = [("SLUICE_RELAY_CA_FILE", file.to_str().unwrap())];
+    let settings: Vec<_> = REQUIRED.into_iter().chain(own).collect();
+    assert_stops_naming(&settings, "SLUICE_RELAY_CA_FILE").await;
+}
+
 #[tokio::test]
 async fn the_help_text_of_an_edge_shows_no_secret() {
     let secret = "0123456789abcdef-secret";

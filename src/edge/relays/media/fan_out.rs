@@ -1,0 +1,159 @@
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::{
+    output_queue::OutputQueue,
+    packet::{Packet, Role},
+};
+
+/// The most media of the current group of pictures that is kept for new outputs.
+const MAX_GROUP_BYTES: usize = 32 * 1024 * 1024;
+const MAX_GROUP_PACKETS: usize = 10_000;
+
+/// The most codec configurations that are kept.
+const MAX_HEADERS: usize = 32;
+
+/// The time for which audio waits for a first video packet, in milliseconds: unannounced, and
+/// announced by the metadata.
+const VIDEO_WAIT_MS: u32 = 1_000;
+const ANNOUNCED_VIDEO_WAIT_MS: u32 = 5_000;
+
+/// Distributes the packets of one input to outputs, and keeps what a new output starts with:
+/// metadata, codec configurations and the current group of pictures.
+#[derive(Debug, Default)]
+pub(crate) struct FanOut {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    descriptions: Vec<Packet>,
+    group: Vec<Packet>,
+    group_bytes: usize,
+    /// The timestamp of the first audio packet of the epoch.
+    first_audio: Option<u32>,
+    has_video: bool,
+    announces_video: bool,
+    epoch: u64,
+    /// The first codec of Enhanced RTMP that has media but no configuration.
+    unconfigured: Option<String>,
+    queues: Vec<Weak<OutputQueue>>,
+}
+
+impl FanOut {
+    /// Adds an output.
+    pub(crate) fn subscribe(&self) -> Arc<OutputQueue> {
+        let queue = Arc::new(OutputQueue::default());
+        let mut state = self.state.lock();
+        let packets = state.descriptions.iter().chain(&state.group).cloned();
+        queue.start(packets);
+        state.queues.retain(|queue| queue.strong_count() > 0);
+        state.queues.push(Arc::downgrade(&queue));
+        queue
+    }
+
+    /// Distributes a packet.
+    pub(crate) fn publish(&self, packet: Packet) {
+        let mut state = self.state.lock();
+        if packet.epoch != state.epoch {
+            state.begin_epoch(packet.epoch);
+        }
+        state.keep(&packet);
+        let has_video = state.may_have_video(&packet);
+        for queue in state.queues.iter().filter_map(Weak::upgrade) {
+            queue.push(packet.clone(), has_video);
+        }
+    }
+
+    /// The codecs of Enhanced RTMP in the stream so far.
+    pub(crate) fn enhanced_codecs(&self) -> Vec<String> {
+        let state = self.state.lock();
+        let mut names: Vec<_> = state
+            .descriptions
+            .iter()
+            .filter_map(|packet| Some(packet.codec_name()?.to_owned()))
+            .collect();
+        names.dedup();
+        names
+    }
+
+    /// A codec that cannot be decoded, because the media server does not send its
+    /// configuration.
+    pub(crate) fn unconfigured_codec(&self) -> Option<String> {
+        self.state.lock().unconfigured.clone()
+    }
+}
+
+impl State {
+    fn begin_epoch(&mut self, epoch: u64) {
+        *self = Self {
+            epoch,
+            queues: std::mem::take(&mut self.queues),
+            ..Self::default()
+        };
+    }
+
+    fn keep(&mut self, packet: &Packet) {
+        self.has_video |= packet.is_video();
+        self.announces_video |= packet.announces_video();
+        match packet.role {
+            Role::Metadata | Role::Header(_) => self.keep_description(packet),
+            Role::Keyframe => {
+                self.check_configuration(packet);
+                self.group.clear();
+                self.group_bytes = 0;
+                self.keep_in_group(packet);
+            }
+            _ if self.group.is_empty() => {}
+            _ => self.keep_in_group(packet),
+        }
+    }
+
+    fn keep_description(&mut self, packet: &Packet) {
+        self.descriptions.retain(|kept| kept.role != packet.role);
+        if self.descriptions.len() < MAX_HEADERS {
+            self.descriptions.push(packet.clone());
+        }
+        // A group of pictures before a new configuration cannot be decoded with it.
+        if packet.is_video() {
+            self.group.clear();
+            self.group_bytes = 0;
+        }
+    }
+
+    /// Keeps a packet for new outputs; without the whole group, these begin at the next one.
+    fn keep_in_group(&mut self, packet: &Packet) {
+        self.group_bytes += packet.payload.len();
+        if self.group_bytes > MAX_GROUP_BYTES || self.group.len() == MAX_GROUP_PACKETS {
+            self.group.clear();
+            self.group_bytes = 0;
+            return;
+        }
+        self.group.push(packet.clone());
+    }
+
+    /// All codecs of Enhanced RTMP but `vp08` have a configuration.
+    fn check_configuration(&mut self, keyframe: &Packet) {
+        let configured = |kept: &Packet| kept.is_video() && kept.four_cc == keyframe.four_cc;
+        if let Some(name) = keyframe.codec_name()
+            && name != "vp08"
+            && !self.descriptions.iter().any(configured)
+        {
+            self.unconfigured.get_or_insert_with(|| name.to_owned());
+        }
+    }
+
+    /// Whether outputs should wait for a keyframe.
+    fn may_have_video(&mut self, packet: &Packet) -> bool {
+        if self.has_video || packet.role != Role::Audio {
+            return true;
+        }
+        let first = *self.first_audio.get_or_insert(packet.timestamp);
+        let wait = match self.announces_video {
+            true => ANNOUNCED_VIDEO_WAIT_MS,
+            false => VIDEO_WAIT_MS,
+        };
+        packet.timestamp.wrapping_sub(first) < wait
+    }
+}

@@ -1,0 +1,255 @@
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{fan_out::FanOut, output_queue::OutputQueue, packet::Packet};
+use crate::{
+    backoff::Backoff,
+    domain::Secret,
+    edge::relays::{
+        relay_failure::RelayFailure,
+        rtmp::{
+            Incoming, Message, Response, Session, SessionError, StreamTarget,
+            message::{event, kind},
+        },
+        upstream::{
+            Address, Addresses, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect,
+        },
+    },
+};
+
+/// The silence of a play session after which it is started anew. Media servers send media,
+/// or end the publisher.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+
+/// The header of a tag in an aggregate message, and the length behind its body.
+const TAG_HEADER_BYTES: usize = 11;
+const TAG_TRAILER_BYTES: usize = 4;
+
+/// Where a live stream is played.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InputSource {
+    pub(crate) stream_id: String,
+    pub(crate) connection_id: String,
+    /// The URL: `rtmp://host:port/app/name`.
+    pub(crate) url: Secret,
+}
+
+/// The play session of a live stream. It is started anew when it is lost, and closed when
+/// this is dropped.
+#[derive(Debug)]
+pub(crate) struct Input {
+    fan_out: Arc<FanOut>,
+    failure: watch::Receiver<Option<RelayFailure>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Input {
+    /// Starts playing. An error says that the URL cannot be used.
+    pub(super) fn start(
+        source: &InputSource,
+        certificates: Arc<Certificates>,
+    ) -> Result<Self, RelayFailure> {
+        let invalid = |why| UpstreamError::AddressInvalid(why).failure(Side::Input);
+        let address = match Address::parse(&source.url).map_err(invalid)? {
+            Address::Rtmp(address) => address,
+            Address::Srt(_) => return Err(invalid("must be RTMP")),
+        };
+        let fan_out = Arc::<FanOut>::default();
+        let (failed, failure) = watch::channel(None);
+        let playing = play_repeatedly(address, certificates, Arc::clone(&fan_out), failed);
+        Ok(Self {
+            fan_out,
+            failure,
+            _task: AbortOnDropHandle::new(tokio::spawn(playing)),
+        })
+    }
+
+    /// Adds an output.
+    pub(crate) fn subscribe(&self) -> Arc<OutputQueue> {
+        self.fan_out.subscribe()
+    }
+
+    /// Why there is no play session now.
+    pub(crate) fn failure(&self) -> Option<RelayFailure> {
+        self.failure.borrow().clone()
+    }
+
+    /// The codecs of Enhanced RTMP in the stream so far.
+    pub(crate) fn enhanced_codecs(&self) -> Vec<String> {
+        self.fan_out.enhanced_codecs()
+    }
+
+    /// A failure that no other attempt can avoid: the media server omits what decoders need.
+    pub(crate) fn codec_failure(&self) -> Option<RelayFailure> {
+        let codec = self.fan_out.unconfigured_codec()?;
+        let text = format!(
+            "the media server does not pass on the configuration of the codec {codec} \
+            (Enhanced RTMP): nginx-rtmp cannot, MediaMTX and SRS can"
+        );
+        Some(UpstreamError::CodecUnsupported(text).failure(Side::Input))
+    }
+}
+
+async fn play_repeatedly(
+    address: RtmpAddress,
+    certificates: Arc<Certificates>,
+    fan_out: Arc<FanOut>,
+    failed: watch::Sender<Option<RelayFailure>>,
+) {
+    let mut epoch = 0;
+    let mut failures = 0;
+    loop {
+        let mut player = Player {
+            fan_out: &fan_out,
+            failed: &failed,
+            epoch: &mut epoch,
+            has_played: false,
+        };
+        let error = player.play(&address, &certificates).await;
+        failures = if player.has_played { 1 } else { failures + 1 };
+        let failure = error.failure(Side::Input);
+        tracing::debug!(
+            code = failure.code,
+            reason = failure.message,
+            "the input is lost"
+        );
+        failed.send_replace(Some(failure));
+        sleep(RETRY_BACKOFF.delay(failures)).await;
+    }
+}
+
+/// One play session.
+struct Player<'a> {
+    fan_out: &'a FanOut,
+    failed: &'a watch::Sender<Option<RelayFailure>>,
+    /// The number of the last play session, or publisher in it.
+    epoch: &'a mut u64,
+    has_played: bool,
+}
+
+impl Player<'_> {
+    /// Plays until the session ends; returns why.
+    async fn play(&mut self, address: &RtmpAddress, certificates: &Certificates) -> UpstreamError {
+        let played: Result<Infallible, _> = async {
+            let addresses = Addresses::find(&address.site, None).await?;
+            let connection = connect(address, &addresses, certificates).await?;
+            let target = StreamTarget {
+                app: address.app.expose(),
+                tc_url: address.tc_url.expose(),
+                stream_name: address.name.expose(),
+            };
+            let secrets = Secrets::of(&address.name);
+            let redact = |words: &str| secrets.redact(words);
+            let session = Session::play(connection.transport, target).await;
+            let session = session.map_err(|error| UpstreamError::starting(error, redact))?;
+            *self.epoch += 1;
+            let ended = self.receive(session).await;
+            Err(match ended {
+                SessionError::Refused(words) => UpstreamError::Refused(redact(&words)),
+                SessionError::Timeout => {
+                    UpstreamError::Lost("the media server sends no media of the stream".into())
+                }
+                _ => UpstreamError::Lost("the media server closed the play session".into()),
+            })
+        }
+        .await;
+        match played {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn receive<C>(&mut self, mut session: Session<C>) -> SessionError
+    where
+        C: tokio::io::AsyncRead + tokio::io::AsyncWrite,
+    {
+        loop {
+            let message = match next(&mut session.incoming).await {
+                Ok(message) => message,
+                Err(error) => return error,
+            };
+            if let Some(reply) = session.incoming.take_reply() {
+                session.outgoing.queue(&reply);
+                if session.outgoing.flush().await.is_err() {
+                    return SessionError::Closed;
+                }
+            }
+            if let Err(error) = self.handle(&message) {
+                return error;
+            }
+        }
+    }
+
+    fn handle(&mut self, message: &Message) -> Result<(), SessionError> {
+        if message.kind == kind::AGGREGATE {
+            for message in split_aggregate(message) {
+                self.publish(&message);
+            }
+            return Ok(());
+        }
+        // The next publisher has other timestamps.
+        if let Some((event::STREAM_EOF, _)) = message.event() {
+            *self.epoch += 1;
+        }
+        if let Some(Response::Status {
+            is_error: true,
+            words,
+            ..
+        }) = Response::of(message)
+        {
+            return Err(SessionError::Refused(words));
+        }
+        self.publish(message);
+        Ok(())
+    }
+
+    fn publish(&mut self, message: &Message) {
+        let Some(packet) = Packet::of(message, *self.epoch) else {
+            return;
+        };
+        if !self.has_played && !packet.is_description() {
+            self.has_played = true;
+            self.failed.send_replace(None);
+        }
+        self.fan_out.publish(packet);
+    }
+}
+
+async fn next<C: tokio::io::AsyncRead>(
+    incoming: &mut Incoming<C>,
+) -> Result<Message, SessionError> {
+    let next = timeout(SILENCE_TIMEOUT, incoming.next()).await;
+    next.unwrap_or(Err(SessionError::Timeout))
+}
+
+/// The messages in an aggregate message (RTMP 1.0, section 7.1.6). Their timestamps are
+/// relative to that of the first one.
+pub(crate) fn split_aggregate(aggregate: &Message) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut rest = aggregate.payload.clone();
+    let mut first = None;
+    while rest.len() >= TAG_HEADER_BYTES {
+        let header = rest.split_to(TAG_HEADER_BYTES);
+        let length = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
+        let timestamp = u32::from_be_bytes([header[7], header[4], header[5], header[6]]);
+        if length > rest.len() {
+            break;
+        }
+        let since = timestamp.wrapping_sub(*first.get_or_insert(timestamp));
+        messages.push(Message {
+            kind: header[0],
+            timestamp: aggregate.timestamp.wrapping_add(since),
+            stream_id: aggregate.stream_id,
+            payload: rest.split_to(length),
+        });
+        let _ = rest.split_to(TAG_TRAILER_BYTES.min(rest.len()));
+    }
+    messages
+}

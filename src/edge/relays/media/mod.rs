@@ -1,0 +1,33 @@
+//! The media of a live stream, from one play session to many outputs.
+//!
+//! ```text
+//! media server --RTMP--> input --> fan-out --> queue --> output
+//!                                         \--> queue --> output
+//! ```
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `inputs`, `input` | one play session per live stream, restarted when it is lost |
+//! | `packet` | packets of media, inspected only as far as relays need |
+//! | `fan_out` | what a new output starts with, and the distribution to all outputs |
+//! | `output_queue` | what an output has not sent yet, bounded in time and bytes |
+//! | `timeline` | timestamps of an output, which never go back |
+
+mod fan_out;
+mod input;
+mod inputs;
+mod output_queue;
+mod packet;
+mod timeline;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use input::{Input, InputSource};
+pub(super) use inputs::Inputs;
+pub(super) use output_queue::OutputQueue;
+pub(super) use packet::{Packet, Role};
+pub(super) use timeline::Timeline;
+
+#[cfg(test)]
+pub(super) use input::split_aggregate;

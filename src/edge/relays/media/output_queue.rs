@@ -1,0 +1,216 @@
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::packet::{Packet, Role};
+
+/// The most media that waits for a destination, in milliseconds.
+const MAX_LAG_MS: i64 = 4_000;
+
+/// The same in bytes: 4 seconds at 64 Mbit/s. Outputs share the packets.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// The packets that an output takes at once, in bytes.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// What an output has not sent yet.
+///
+/// When the destination is too slow, old packets are dropped up to a keyframe, so that the
+/// output stays live. Audio and video start together.
+#[derive(Debug, Default)]
+pub(crate) struct OutputQueue {
+    state: Mutex<State>,
+    filled: Notify,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    packets: VecDeque<Packet>,
+    bytes: usize,
+    /// Whether media is skipped until the next keyframe.
+    awaits_keyframe: bool,
+    /// The timestamp of the keyframe at which the output began: earlier audio is skipped.
+    start: Option<u32>,
+    epoch: u64,
+    /// The lag that is allowed: more while the output catches up after its start.
+    max_lag_ms: i64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            packets: VecDeque::new(),
+            bytes: 0,
+            awaits_keyframe: true,
+            start: None,
+            epoch: 0,
+            max_lag_ms: MAX_LAG_MS,
+        }
+    }
+}
+
+impl OutputQueue {
+    /// Begins with descriptions and the group of pictures so far.
+    pub(super) fn start(&self, packets: impl Iterator<Item = Packet>) {
+        let mut state = self.state.lock();
+        for packet in packets {
+            state.push(packet, true);
+        }
+        state.max_lag_ms = MAX_LAG_MS + state.lag_ms();
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Appends a packet. Without video, an output begins at any packet.
+    pub(super) fn push(&self, packet: Packet, has_video: bool) {
+        let mut state = self.state.lock();
+        state.push(packet, has_video);
+        if state.lag_ms() > state.max_lag_ms || state.bytes > MAX_BYTES {
+            let dropped = state.drop_to_keyframe(has_video);
+            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+        }
+        let is_filled = !state.packets.is_empty();
+        drop(state);
+        if is_filled {
+            self.filled.notify_one();
+        }
+    }
+
+    /// The next packets, oldest first; never none.
+    pub(crate) async fn next_batch(&self) -> Vec<Packet> {
+        loop {
+            let batch = self.state.lock().take_batch();
+            if !batch.is_empty() {
+                return batch;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// The number of packets that were dropped because the destination was too slow.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The media that waits, in milliseconds.
+    pub(crate) fn lag_ms(&self) -> i64 {
+        self.state.lock().lag_ms()
+    }
+
+    /// Whether no packet waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().packets.is_empty()
+    }
+}
+
+impl State {
+    fn push(&mut self, packet: Packet, has_video: bool) {
+        if packet.epoch != self.epoch {
+            self.epoch = packet.epoch;
+            self.awaits_keyframe = true;
+        }
+        if self.skips(&packet, has_video) {
+            return;
+        }
+        self.bytes += packet.payload.len();
+        self.packets.push_back(packet);
+    }
+
+    fn skips(&mut self, packet: &Packet, has_video: bool) -> bool {
+        match packet.role {
+            Role::Metadata | Role::Header(_) => false,
+            Role::Keyframe => {
+                if self.awaits_keyframe {
+                    self.start = Some(packet.timestamp);
+                }
+                self.awaits_keyframe = false;
+                false
+            }
+            Role::Frame | Role::Data => self.awaits_keyframe,
+            Role::Audio => {
+                self.awaits_keyframe &= has_video;
+                self.awaits_keyframe || self.is_before_start(packet)
+            }
+        }
+    }
+
+    fn is_before_start(&mut self, packet: &Packet) -> bool {
+        let is_before = |start: u32| packet.timestamp.wrapping_sub(start).cast_signed() < 0;
+        let is_early = self.start.is_some_and(is_before);
+        if !is_early {
+            self.start = None;
+        }
+        is_early
+    }
+
+    fn take_batch(&mut self) -> Vec<Packet> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES
+            && let Some(packet) = self.packets.pop_front()
+        {
+            bytes += packet.payload.len();
+            batch.push(packet);
+        }
+        self.bytes -= bytes;
+        if self.packets.is_empty() {
+            self.max_lag_ms = MAX_LAG_MS;
+        }
+        batch
+    }
+
+    /// The time between the oldest and the newest media of one epoch.
+    fn lag_ms(&self) -> i64 {
+        let mut media = self
+            .packets
+            .iter()
+            .filter(|packet| !packet.is_description());
+        let (Some(first), Some(last)) = (media.next(), media.next_back()) else {
+            return 0;
+        };
+        if first.epoch != last.epoch {
+            return 0;
+        }
+        i64::from(last.timestamp.wrapping_sub(first.timestamp).cast_signed())
+    }
+
+    /// Drops what is before the last keyframe, or everything if that is still too much.
+    /// Descriptions stay. Returns the number of dropped packets.
+    fn drop_to_keyframe(&mut self, has_video: bool) -> u64 {
+        let is_keyframe = |packet: &Packet| packet.role == Role::Keyframe;
+        let before = self.packets.len();
+        if let Some(at) = self.packets.iter().rposition(is_keyframe) {
+            let start = self.packets[at].timestamp;
+            self.drop_media_before(at);
+            self.start = Some(start);
+        }
+        if self.lag_ms() > MAX_LAG_MS || self.bytes > MAX_BYTES || before == self.packets.len() {
+            self.drop_media_before(self.packets.len());
+            self.awaits_keyframe = has_video;
+        }
+        (before - self.packets.len()) as u64
+    }
+
+    fn drop_media_before(&mut self, end: usize) {
+        let tail = self.packets.split_off(end);
+        self.packets.retain(Packet::is_description);
+        keep_last_descriptions(&mut self.packets);
+        self.packets.extend(tail);
+        self.bytes = self.packets.iter().map(|packet| packet.payload.len()).sum();
+    }
+}
+
+/// Keeps the last description of each role.
+fn keep_last_descriptions(descriptions: &mut VecDeque<Packet>) {
+    let roles: Vec<_> = descriptions.iter().map(|packet| packet.role).collect();
+    let mut at = 0;
+    descriptions.retain(|packet| {
+        at += 1;
+        !roles[at..].contains(&packet.role)
+    });
+}

@@ -1,0 +1,23 @@
+//! Sends the media of a live stream to one destination.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `rtmp_output` | over RTMP and RTMPS |
+//! | `srt_output`, `ffmpeg`, `ffmpeg_exit`, `preset_file` | over SRT, by ffmpeg |
+//! | `sequence` | what is sent of the packets, and with which timestamps |
+//! | `delivery`, `tcp_info` | the bytes that the destination has acknowledged |
+
+mod delivery;
+mod ffmpeg;
+mod ffmpeg_exit;
+mod preset_file;
+mod rtmp_output;
+mod sequence;
+mod srt_output;
+mod tcp_info;
+
+pub(super) use delivery::Delivery;
+pub(super) use ffmpeg::Spawner;
+pub(super) use preset_file::PresetFolder;
+pub(super) use rtmp_output::RtmpOutput;
+pub(super) use srt_output::{Encryption, SrtOutput};

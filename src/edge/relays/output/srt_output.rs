@@ -1,0 +1,171 @@
+use std::{io, path::Path, time::Instant};
+
+use bytes::{BufMut, BytesMut};
+use tokio::{io::AsyncWriteExt, process::ChildStdin};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    delivery::Delivery,
+    ffmpeg::{Ffmpeg, Spawner},
+    preset_file::{PresetFile, PresetFolder},
+    sequence::Sequence,
+};
+use crate::{
+    domain::{Secret, UrlPolicy},
+    edge::relays::{
+        media::{Input, OutputQueue},
+        relay_failure::RelayFailure,
+        upstream::{Addresses, Side, SrtAddress},
+    },
+    proto::v1::RelayErrorSeverity::Fatal,
+};
+
+/// The head of an FLV file: version 1 with audio and video, its length, and the length of
+/// the tag before the first one.
+const FLV_HEADER: &[u8] = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00";
+
+/// The time within which the listener has to accept, in milliseconds.
+const CONNECT_TIMEOUT_MS: u32 = 10_000;
+
+/// What ffmpeg logs for a codec that its FLV reader does not know; it continues without.
+const UNREADABLE_CODEC: &str = "is not implemented";
+
+/// How SRT encrypts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Encryption {
+    /// Empty means no encryption.
+    pub(crate) passphrase: Secret,
+    /// The length of the key in bytes; 0 leaves it to libsrt.
+    pub(crate) key_length: i32,
+}
+
+/// A destination over SRT, to which ffmpeg sends.
+pub(crate) struct SrtOutput<'a> {
+    pub(crate) address: &'a SrtAddress,
+    pub(crate) encryption: &'a Encryption,
+    pub(crate) policy: &'a UrlPolicy,
+    pub(crate) program: &'a Path,
+    pub(crate) spawner: &'a Spawner,
+    pub(crate) presets: &'a PresetFolder,
+    pub(crate) input: &'a Input,
+    pub(crate) delivery: &'a Delivery,
+}
+
+impl SrtOutput<'_> {
+    /// Sends until `stop` or a failure. The end takes less than a second.
+    pub(crate) async fn run(&self, stop: &CancellationToken) -> Result<(), RelayFailure> {
+        let started = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            started = self.start() => started,
+        };
+        let (mut ffmpeg, _preset) = started?;
+        let stdin = ffmpeg.take_stdin();
+        let unreadable = ffmpeg.logs(UNREADABLE_CODEC);
+        let queue = self.input.subscribe();
+        self.delivery.observe(&queue);
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            exit = ffmpeg.exited() => Some(exit),
+            () = unreadable => return Err(codec_unreadable()),
+            never = feed(stdin, &queue) => match never {},
+        };
+        match ended {
+            None => {
+                ffmpeg.terminate().await;
+                Ok(())
+            }
+            Some(exit) => {
+                let lines = ffmpeg.stderr_lines().await;
+                Err(RelayFailure::of_exit(exit, &lines))
+            }
+        }
+    }
+
+    async fn start(&self) -> Result<(Ffmpeg, PresetFile), RelayFailure> {
+        let addresses = Addresses::find(&self.address.site, Some(self.policy)).await;
+        let addresses = addresses.map_err(|error| error.failure(Side::Output))?;
+        let cannot_start = |error: io::Error| RelayFailure::cannot_start(&error);
+        let preset = self.preset().map_err(cannot_start)?;
+        // Addresses are never empty.
+        let target = addresses.all().first().map(ToString::to_string);
+        let mut url = format!(
+            "srt://{}?mode=caller&connect_timeout={CONNECT_TIMEOUT_MS}",
+            target.unwrap_or_default()
+        );
+        if !self.address.options.is_empty() {
+            url = format!("{url}&{}", self.address.options);
+        }
+        let started = Ffmpeg::start(self.spawner, self.program, preset.path(), &url).await;
+        let ffmpeg = started.map_err(cannot_start)?;
+        self.delivery.process_started(ffmpeg.bytes_written());
+        Ok((ffmpeg, preset))
+    }
+
+    fn preset(&self) -> io::Result<PresetFile> {
+        let Encryption {
+            passphrase,
+            key_length,
+        } = self.encryption;
+        let key_length = Secret::new(key_length.to_string());
+        let mut options = Vec::new();
+        if !self.address.stream_id.expose().is_empty() {
+            options.push(("streamid", &self.address.stream_id));
+        }
+        if !passphrase.expose().is_empty() {
+            options.push(("passphrase", passphrase));
+            if self.encryption.key_length > 0 {
+                options.push(("pbkeylen", &key_length));
+            }
+        }
+        self.presets.write(&options)
+    }
+}
+
+/// ffmpeg reads Enhanced RTMP from version 6.1 on.
+fn codec_unreadable() -> RelayFailure {
+    let message = "ffmpeg of the edge (SLUICE_FFMPEG) cannot read a codec of the stream; \
+        Enhanced RTMP needs version 6.1 or later";
+    RelayFailure::new("CODEC_UNSUPPORTED", Fatal, message)
+}
+
+/// Writes packets as FLV. It never ends: the exit of the process says why its input broke.
+async fn feed(stdin: Option<ChildStdin>, queue: &OutputQueue) -> std::convert::Infallible {
+    if let Some(mut stdin) = stdin {
+        // An error means that the process ends.
+        let _ = write_packets(&mut stdin, queue).await;
+    }
+    std::future::pending().await
+}
+
+async fn write_packets(stdin: &mut ChildStdin, queue: &OutputQueue) -> io::Result<()> {
+    let mut sequence = Sequence::default();
+    stdin.write_all(FLV_HEADER).await?;
+    loop {
+        for packet in queue.next_batch().await {
+            if let Some(timestamp) = sequence.next(&packet, Instant::now()) {
+                write_tag(stdin, packet.kind(), timestamp, &packet.payload).await?;
+            }
+        }
+    }
+}
+
+async fn write_tag(
+    stdin: &mut ChildStdin,
+    kind: u8,
+    timestamp: u32,
+    payload: &[u8],
+) -> io::Result<()> {
+    let [high, low @ ..] = timestamp.to_be_bytes();
+    let mut header = BytesMut::with_capacity(11);
+    header.put_u8(kind);
+    header.put_uint(payload.len() as u64, 3);
+    header.put_slice(&low);
+    header.put_u8(high);
+    header.put_uint(0, 3);
+    let length = u32::try_from(header.len() + payload.len()).unwrap_or(u32::MAX);
+    stdin.write_all(&header).await?;
+    stdin.write_all(payload).await?;
+    stdin.write_all(&length.to_be_bytes()).await
+}

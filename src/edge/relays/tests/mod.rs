@@ -1,0 +1,9 @@
+//! Relays between real programs: nginx-rtmp and ffmpeg.
+
+mod destinations;
+mod hooks;
+mod media_identity;
+mod rig;
+mod rtmp;
+mod rtmps;
+mod srt;

@@ -1,0 +1,89 @@
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+
+use super::{
+    address::RtmpAddress, certificates::Certificates, certificates::tls_error,
+    error::UpstreamError, resolve::Addresses,
+};
+use crate::edge::relays::rtmp::handshake;
+
+/// The longest time of the TLS handshake, and of that of RTMP.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The time without an acknowledgement of sent bytes after which the kernel closes the
+/// connection, in milliseconds.
+const TCP_USER_TIMEOUT_MS: u32 = 20_000;
+
+/// A connection with or without TLS.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+/// A connection after the handshake of RTMP.
+pub(crate) struct Connection {
+    pub(crate) transport: Box<dyn Transport>,
+    /// The addresses of its TCP connection, from which the kernel tells its state.
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: SocketAddr,
+}
+
+/// Connects to a server, and performs the handshakes of TLS and RTMP.
+pub(crate) async fn connect(
+    address: &RtmpAddress,
+    addresses: &Addresses,
+    certificates: &Certificates,
+) -> Result<Connection, UpstreamError> {
+    let tcp = addresses.connect().await?;
+    let lost = |_| UpstreamError::Lost("the connection was lost at once".into());
+    tcp.set_nodelay(true).map_err(lost)?;
+    rustix::net::sockopt::set_tcp_user_timeout(&tcp, TCP_USER_TIMEOUT_MS)
+        .map_err(|error| lost(error.into()))?;
+    let (local, peer) = (
+        tcp.local_addr().map_err(lost)?,
+        tcp.peer_addr().map_err(lost)?,
+    );
+    let mut transport: Box<dyn Transport> = match address.tls {
+        true => Box::new(secure(tcp, address, certificates).await?),
+        false => Box::new(tcp),
+    };
+    match timeout(HANDSHAKE_TIMEOUT, handshake::connect(&mut transport)).await {
+        Ok(Ok(())) => Ok(Connection {
+            transport,
+            local,
+            peer,
+        }),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(UpstreamError::Lost("the server does not speak RTMP".into()))
+        }
+        Ok(Err(_)) => Err(UpstreamError::Lost(
+            "it closed the connection at once".into(),
+        )),
+        Err(_) => Err(UpstreamError::ConnectTimeout),
+    }
+}
+
+async fn secure(
+    tcp: TcpStream,
+    address: &RtmpAddress,
+    certificates: &Certificates,
+) -> Result<TlsStream<TcpStream>, UpstreamError> {
+    let host = address.site.host.trim_end_matches('.').to_owned();
+    let name = ServerName::try_from(host)
+        .map_err(|_| UpstreamError::AddressInvalid("must name a host in its usual form"))?;
+    let client = certificates.client().map_err(|error| {
+        let error = format!("{error:#}");
+        tracing::error!(error, "cannot send to rtmps destinations");
+        UpstreamError::TlsFailed
+    })?;
+    let connecting = TlsConnector::from(Arc::clone(&client)).connect(name, tcp);
+    match timeout(HANDSHAKE_TIMEOUT, connecting).await {
+        Ok(Ok(secure)) => Ok(secure),
+        Ok(Err(error)) => Err(tls_error(&error)),
+        Err(_) => Err(UpstreamError::ConnectTimeout),
+    }
+}
