@@ -50,6 +50,7 @@ impl EdgeCheck {
             config,
             node_id,
             control_plane_ca,
+            relay_authorities: _,
             api_key,
             hooks_secret,
         } = settings;
