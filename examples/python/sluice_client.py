@@ -30,6 +30,9 @@ def open_channel(server, service_config=None, tls=False):
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 3_000),
     ]
+    if "," in server:
+        # A list of addresses ("ipv4:192.0.2.1:50051,192.0.2.2:50051") is not a valid authority.
+        options.append(("grpc.default_authority", "sluice"))
     if service_config:
         options.append(("grpc.service_config", service_config))
     if tls:
