@@ -120,7 +120,8 @@ pub struct Config {
     #[arg(long, env = "SLUICE_DB_POOLER", default_value = "none", value_parser = parsed::<Pooler>)]
     pub db_pooler: Pooler,
 
-    /// Maximum number of database connections; 0 means twice the number of cores plus one.
+    /// Maximum number of database connections; 0 means twice the number of cores plus one. Writes to
+    /// PostgreSQL take at most three quarters of them, so that reads do not wait for commits.
     #[arg(long, env = "SLUICE_DB_POOL_SIZE", default_value = "0", value_parser = within(0..=1000))]
     pub db_pool_size: u32,
 

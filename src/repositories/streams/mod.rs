@@ -3,6 +3,8 @@
 mod all_live_streams;
 mod begin_publish;
 mod connections;
+mod end_publish;
+mod heartbeat_publish;
 pub(super) mod live_streams;
 mod node_boots;
 mod node_streams;
@@ -12,6 +14,7 @@ mod publish_changes;
 mod publish_statements;
 mod publishing;
 mod refusals;
+mod reported_stream;
 pub(super) mod rows;
 #[expect(
     clippy::module_inception,
