@@ -36,8 +36,11 @@ pub(super) fn run(resolved: Resolved<EdgeConfig>, application: String) -> Result
     print_settings(&resolved.effective);
     let directory = check_directory(&resolved.config.edge_dir, "SLUICE_EDGE_DIR");
     let settings = EdgeSettings::new(resolved.config, host_name()).map_err(CommandError::Usage)?;
+    let runtime = Runtime::new()?;
+    // The clients need it from the start.
+    let _context = runtime.enter();
     let check = EdgeCheck::new(settings, application)?;
-    let results = Runtime::new()?.block_on(check.run());
+    let results = runtime.block_on(check.run());
     let results = results
         .into_iter()
         .map(|result| (result.subject, result.outcome));

@@ -115,10 +115,12 @@ impl StreamService {
         let (worker, previous) = read_claimant(request.into_inner(), authorization.caller())?;
         let key = authorization.caller().operator_key()?;
         let (leases, bound) = (&self.relay_leases, authorization.caller().bound_node());
+        if let Some(previous) = &previous {
+            leases.require_worker_of(previous, bound).await?;
+        }
         leases.record_worker(&worker, key, bound, now()).await?;
-        if let Some(previous) = previous {
-            leases.require_worker_of(&previous, bound).await?;
-            leases.end_leases(&previous, now()).await?;
+        if let Some(previous) = &previous {
+            leases.end_leases(previous, now()).await?;
         }
 
         let (sender, stream) = ResponseSender::channel();
