@@ -208,13 +208,21 @@ struct LockedProject {
 
 /// Locks the project that has or had this stream key, and takes its next revision. The account
 /// of its owner must not be deleted. A suspension that is not seen here ends the stream.
+///
+/// Each kind of key is looked up by itself. With statistics, SQLite reads all projects for one
+/// condition on the three: most projects have no other key than the current one, and its index
+/// looks useless. The condition beside them is for keys that change before the lock.
 async fn lock_by_key(tx: &mut Transaction, key_hash: &[u8]) -> Result<LockedProject> {
     fetch_optional!(
         tx,
         "update projects
          set revision = revision + 1
-         where delete_time is null
-           and (stream_key_hash = $1 or previous_key_hash = $1 or replaced_key_hash = $1)
+         where id in (
+               select k.id from projects k where k.stream_key_hash = $1
+               union all select k.id from projects k where k.previous_key_hash = $1
+               union all select k.id from projects k where k.replaced_key_hash = $1)
+           and delete_time is null
+           and $1 in (stream_key_hash, previous_key_hash, replaced_key_hash)
            and not exists (
                select 1
                from users u
