@@ -32,6 +32,7 @@ async fn a_project_with_only_a_name_gets_the_defaults(#[values(Sqlite, Postgres)
         create_time: project.create_time,
         update_time: project.create_time,
         etag: project.etag.clone(),
+        ..Default::default()
     };
     assert_eq!(project, defaults);
     assert!(project.create_time.is_some());

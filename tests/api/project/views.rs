@@ -353,13 +353,10 @@ async fn the_full_view_takes_one_statement(#[values(Sqlite, Postgres)] engine: E
         project_id: id,
         view: FULL,
     };
-    let answer = client.project.clone().get_project(named(get, "get-full"));
-    answer.await.unwrap();
-    let answer = client
-        .project
-        .clone()
-        .list_projects(named(full_list(), "list-full"));
-    answer.await.unwrap();
+    let mut projects = client.project.clone();
+    projects.get_project(named(get, "get-full")).await.unwrap();
+    let list = named(full_list(), "list-full");
+    projects.list_projects(list).await.unwrap();
 
     for name in ["get-full", "list-full"] {
         let statements = eventually("the call is logged", async || {
