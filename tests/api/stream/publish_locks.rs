@@ -9,6 +9,9 @@ use tonic::Code;
 use super::fixture::{Fixture, state};
 use crate::harness::{MediaServer, Postgres, eventually, refused};
 
+/// No statement and no call gives up while it waits for the lock.
+const PATIENT: [&str; 2] = ["--db-timeout=2min", "--call-timeout=2min"];
+
 /// A transaction that has locked all projects.
 struct Lock(PgConnection);
 
@@ -65,7 +68,7 @@ async fn a_begin_that_waits_for_its_project_decides_on_what_has_changed_meanwhil
     #[case] code: Code,
     #[case] reason: &str,
 ) {
-    let fixture = Fixture::start(Postgres).await;
+    let fixture = Fixture::start_with(Postgres, &PATIENT).await;
     fixture.node.live(&fixture.key, "before").await;
     fixture.sync("b1", &[]).await;
     let lock = Lock::take(&fixture).await;
@@ -82,7 +85,7 @@ async fn a_begin_that_waits_for_its_project_decides_on_what_has_changed_meanwhil
 
 #[tokio::test]
 async fn a_begin_that_waited_has_its_whole_time_to_connect() {
-    let fixture = Fixture::start(Postgres).await;
+    let fixture = Fixture::start_with(Postgres, &PATIENT).await;
     let lock = Lock::take(&fixture).await;
     let mut client = fixture.node.client.stream.clone();
     let request = pb::BeginPublishRequest {
@@ -91,7 +94,9 @@ async fn a_begin_that_waited_has_its_whole_time_to_connect() {
     };
     let begun = tokio::spawn(async move { client.begin_publish(request).await });
 
-    let changed = "create table released as select clock_timestamp() as at";
+    let changed = "select pg_sleep(1);
+                   create table released as
+                   select clock_timestamp() - interval '500 milliseconds' as at";
     lock.release_with(&fixture, changed).await;
 
     let stream = begun.await.unwrap().unwrap().into_inner().stream.unwrap();
@@ -104,7 +109,7 @@ async fn a_begin_that_waited_has_its_whole_time_to_connect() {
 
 #[tokio::test]
 async fn an_end_that_waits_for_its_project_ends_the_stream() {
-    let fixture = Fixture::start(Postgres).await;
+    let fixture = Fixture::start_with(Postgres, &PATIENT).await;
     let live = fixture.begin_live_stream("a").await;
     let lock = Lock::take(&fixture).await;
     let mut client = fixture.node.client.stream.clone();
@@ -125,7 +130,7 @@ async fn an_end_that_waits_for_its_project_ends_the_stream() {
 
 #[tokio::test]
 async fn a_first_heartbeat_that_waits_for_its_project_makes_the_stream_live() {
-    let fixture = Fixture::start(Postgres).await;
+    let fixture = Fixture::start_with(Postgres, &PATIENT).await;
     let begun = fixture.begin_stream("a").await;
     let lock = Lock::take(&fixture).await;
     let mut client = fixture.node.client.stream.clone();
