@@ -145,9 +145,10 @@ impl Server {
     /// The work that this number of callers does in a second.
     async fn rate(&self, work: Work, callers: usize) -> anyhow::Result<f64> {
         let mut calling = JoinSet::new();
-        for stream_key in self.stream_keys.iter().take(callers).cloned() {
+        for stream_key in self.stream_keys.iter().take(callers) {
             let channel = self.connect().await?;
             let (owner, media) = (self.owner.clone(), self.media.clone());
+            let stream_key = stream_key.clone();
             calling.spawn(async move {
                 let (begun, mut count) = (Instant::now(), 0_u32);
                 while begun.elapsed() < ROUND_TIME {

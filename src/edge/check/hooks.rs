@@ -21,7 +21,7 @@ pub(super) enum HookWaiter {
     /// The check itself receives hooks.
     Own(HookProbe),
     /// A running edge, with the counts of its operations port before; `None` if that is off.
-    Edge(Option<(HttpApi, HookCounts)>),
+    Edge(Option<Box<(HttpApi, HookCounts)>>),
 }
 
 /// The hooks of an edge, from its metrics.
@@ -47,7 +47,9 @@ impl HookWaiter {
                 check_secret(check, address).await?;
                 let operations = config.edge_operations_listen.0.map(HttpApi::of_address);
                 let counted = match operations {
-                    Some(api) => HookCounts::of(&api).await.map(|counts| (api, counts)),
+                    Some(api) => HookCounts::of(&api)
+                        .await
+                        .map(|counts| Box::new((api, counts))),
                     None => None,
                 };
                 Ok(Self::Edge(counted))
@@ -62,7 +64,7 @@ impl HookWaiter {
     pub(super) async fn finish(self) -> Option<Arrived> {
         let (api, before) = match self {
             Self::Own(probe) => return Some(probe.finish().await),
-            Self::Edge(counted) => counted?,
+            Self::Edge(counted) => *counted?,
         };
         let after = HookCounts::of(&api).await?;
         Some(if after.not_accepted > before.not_accepted {

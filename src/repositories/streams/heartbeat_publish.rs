@@ -94,8 +94,8 @@ macro_rules! fetch_refreshed {
 
 /// The answer to a heartbeat on PostgreSQL.
 enum Heartbeat {
-    Refreshed(Stream),
-    Found(ReportedStream),
+    Refreshed(Box<Stream>),
+    Found(Box<ReportedStream>),
 }
 
 impl Publishing {
@@ -121,8 +121,8 @@ impl Publishing {
             let found: Option<Heartbeat> =
                 fetch_refreshed!(self.database.writer(), REFRESH_OR_SELECT, report)?;
             let found = match found.ok_or_else(|| Error::not_found("stream", id))? {
-                Heartbeat::Refreshed(stream) => return Ok((stream, PublishAction::Continue)),
-                Heartbeat::Found(found) => found,
+                Heartbeat::Refreshed(stream) => return Ok((*stream, PublishAction::Continue)),
+                Heartbeat::Found(found) => *found,
             };
             project_id = Some(found.state.project_id);
             let action = self.check_action(&found, report)?;
@@ -205,8 +205,8 @@ where
 {
     fn from_row(row: &'r R) -> sqlx::Result<Self> {
         match row.try_get::<Option<ProjectId>, _>("found_project_id")? {
-            None => Stream::from_row(row).map(Self::Refreshed),
-            Some(_) => ReportedStream::from_row(row).map(Self::Found),
+            None => Stream::from_row(row).map(|stream| Self::Refreshed(Box::new(stream))),
+            Some(_) => ReportedStream::from_row(row).map(|found| Self::Found(Box::new(found))),
         }
     }
 }

@@ -1,8 +1,4 @@
-use std::{
-    env, fs,
-    path::Path,
-    process::{ChildStdin, Stdio},
-};
+use std::{env, fs, path::Path, process::Stdio};
 
 use tempfile::TempDir;
 use tokio::{net::TcpStream, process::Child, sync::OnceCell};
@@ -70,7 +66,8 @@ const TRANSACTION_POOL_SIZE: u32 = 4;
 /// program, which holds its standard input.
 struct SharedPgBouncer {
     port: u16,
-    _stdin: ChildStdin,
+    /// Never waited for: it ends when this program does.
+    _process: std::process::Child,
 }
 
 static SHARED: OnceCell<SharedPgBouncer> = OnceCell::const_new();
@@ -191,11 +188,11 @@ async fn start_shared(database_url: &str) -> SharedPgBouncer {
     shell.stdin(Stdio::piped());
     // Not a child of a test's runtime, which ends before other tests do.
     let process = shell.as_std_mut().spawn();
-    let mut process = process.unwrap_or_else(|error| panic!("bash is not installed: {error}"));
+    let process = process.unwrap_or_else(|error| panic!("bash is not installed: {error}"));
     wait_until_listening(port).await;
     SharedPgBouncer {
         port,
-        _stdin: process.stdin.take().unwrap(),
+        _process: process,
     }
 }
 

@@ -182,7 +182,10 @@ async fn the_basic_view_is_the_default_and_has_the_fields_of_the_project_only(
             view,
             ..Default::default()
         };
-        assert_eq!(list(client, request).await.projects, [project.clone()]);
+        assert_eq!(
+            list(client, request).await.projects,
+            std::slice::from_ref(&project)
+        );
         assert_ne!(project.live_stream_id, "");
         let related = (project.destinations, project.live_stream, project.relays);
         assert_eq!(related, (Vec::new(), None, Vec::new()));

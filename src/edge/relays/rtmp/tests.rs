@@ -193,7 +193,7 @@ fn responses_are_understood() {
             status("error", bad_name, format!("{bad_name}: in use")),
         ),
         (
-            command("_error", 1.0, &[null.clone()]),
+            command("_error", 1.0, std::slice::from_ref(&null)),
             Response::Error {
                 transaction: 1.0,
                 words: "refused without a reason".to_owned(),

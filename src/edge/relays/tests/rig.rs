@@ -301,8 +301,3 @@ impl Running {
         self.reaches(RelayState::Idle).await;
     }
 }
-
-/// A secret URL.
-pub(super) fn secret(text: impl Into<String>) -> Secret {
-    Secret::new(text)
-}
