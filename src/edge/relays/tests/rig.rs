@@ -18,7 +18,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    domain::{Secret, UrlPolicy},
+    domain::UrlPolicy,
     edge::relays::{
         assignment::Assignment,
         media::Inputs,

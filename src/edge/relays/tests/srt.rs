@@ -129,9 +129,9 @@ async fn a_listener_receives_media_with_or_without_a_passphrase_until_it_goes() 
         let relay = worker.assign(assignment(&nginx.source(), port, passphrase));
         let ended = timeout(PATIENCE, listener.wait()).await;
         assert!(ended.expect("media is received").unwrap().success());
-        assert!(relay.now().bytes > 0);
         let failure = relay.failure().await;
         assert_eq!(failure.code, "DESTINATION_LOST", "{}", failure.message);
+        assert!(relay.now().bytes > 0);
     }
 }
 
