@@ -157,11 +157,11 @@ async fn on_a_terminal_the_view_is_redrawn_in_place(#[values(Sqlite, Postgres)] 
     assert!(text.contains("LIVE"), "{text}");
 }
 
-/// A project that waits for its publisher for an hour; returns its stream key.
+/// A project that waits for its publisher for half an hour; returns its stream key.
 async fn patient_project(user: &User) -> String {
     let request = pb::CreateProjectRequest {
         display_name: "Show".to_owned(),
-        reconnect_window: Some(seconds(3600)),
+        reconnect_window: Some(seconds(1800)),
         ..Default::default()
     };
     user.project_with(request).await.1

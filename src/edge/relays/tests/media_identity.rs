@@ -4,7 +4,7 @@ use tokio::{process::Command, time::timeout};
 
 use super::{
     hooks::Hooks,
-    rig::{Nginx, PATIENCE, Worker, eventually},
+    rig::{Nginx, MAX_WAIT, Worker, eventually},
 };
 
 /// A packet in a file: its track, its decoding time in milliseconds, and its MD5.
@@ -15,7 +15,7 @@ async fn run(program: &str, arguments: &[&str]) -> String {
         .args(arguments)
         .kill_on_drop(true)
         .output();
-    let output = timeout(PATIENCE, run).await.expect("it ends").unwrap();
+    let output = timeout(MAX_WAIT, run).await.expect("it ends").unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {errors}");
     String::from_utf8(output.stdout).unwrap()

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How long a slow, loaded machine may take for anything.
-pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(90);
 
 /// A key that must not be shown anywhere.
 pub(super) const KEY: &str = "k3y-that-nobody-may-see";
@@ -44,7 +44,7 @@ pub(super) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, wait).await.expect(what);
+    timeout(MAX_WAIT, wait).await.expect(what);
 }
 
 /// A port that nothing listens on.
@@ -184,7 +184,7 @@ impl Worker {
 
     /// With a policy for destinations.
     pub(super) fn with(policy: UrlPolicy) -> Self {
-        Self::build(policy, Vec::new(), PATIENCE)
+        Self::build(policy, Vec::new(), MAX_WAIT)
     }
 
     /// With authorities that destinations are verified with.
@@ -193,7 +193,7 @@ impl Worker {
             allow_private: true,
             ..UrlPolicy::default()
         };
-        Self::build(policy, authorities, PATIENCE)
+        Self::build(policy, authorities, MAX_WAIT)
     }
 
     fn build(
@@ -268,7 +268,7 @@ impl Running {
     pub(super) async fn reaches(&self, state: RelayState) -> RelayStatus {
         let mut status = self.status.clone();
         let reached = status.wait_for(|status| status.state == state);
-        let reached = timeout(PATIENCE, reached)
+        let reached = timeout(MAX_WAIT, reached)
             .await
             .map(|status| status.unwrap().clone());
         reached.unwrap_or_else(|_| panic!("{state:?} is not reached: {:?}", self.now()))
@@ -277,7 +277,7 @@ impl Running {
     /// Waits until it has failed.
     pub(super) async fn failure(&self) -> RelayFailure {
         let mut status = self.status.clone();
-        let failed = timeout(PATIENCE, status.wait_for(|status| status.failure.is_some())).await;
+        let failed = timeout(MAX_WAIT, status.wait_for(|status| status.failure.is_some())).await;
         let status = failed.expect("the relay fails").unwrap().clone();
         status.failure.unwrap()
     }

@@ -8,7 +8,7 @@ use tokio::{
 
 use super::{
     hooks::Hooks,
-    rig::{Nginx, PATIENCE, Worker, command_lines, eventually, publish},
+    rig::{Nginx, MAX_WAIT, Worker, command_lines, eventually, publish},
 };
 use crate::proto::v1::{RelayAssignment, RelayErrorSeverity};
 
@@ -94,7 +94,7 @@ async fn a_listener_is_told_the_stream_id_which_no_process_list_shows_and_may_re
     let worker = Worker::new();
     let relay = worker.assign(assignment(&nginx.source(), port, PASSPHRASE));
 
-    let asked = timeout(PATIENCE, conclusion(&listener)).await;
+    let asked = timeout(MAX_WAIT, conclusion(&listener)).await;
     let (mut packet, from) = asked.expect("ffmpeg calls");
     assert_eq!(stream_id(&packet), KEY);
     let lines = command_lines();
@@ -127,7 +127,7 @@ async fn a_listener_receives_media_with_or_without_a_passphrase_until_it_goes() 
         drop(probe);
         let mut listener = listen(port, passphrase).await;
         let relay = worker.assign(assignment(&nginx.source(), port, passphrase));
-        let ended = timeout(PATIENCE, listener.wait()).await;
+        let ended = timeout(MAX_WAIT, listener.wait()).await;
         assert!(ended.expect("media is received").unwrap().success());
         let failure = relay.failure().await;
         assert_eq!(failure.code, "DESTINATION_LOST", "{}", failure.message);
