@@ -62,7 +62,7 @@ const GROWTH: &str = "
     select ID, p.owner_id, p.create_time, 'CreateProject', 'OK', '', ''
     from projects p;
     insert into publishes (node_id, boot_id, connection_id, project_id, create_time)
-    select 'n' || i, 'b1', 'c1', p.id, p.create_time
+    select 'grown' || i, 'b1', 'c1', p.id, p.create_time
     from projects p cross join PROJECTS;
     insert into sessions (id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
                           create_time, last_used_time, expire_time)
