@@ -157,7 +157,7 @@ async fn a_missing_ffmpeg_is_logged_at_the_start() {
 
     let program = edge
         .logged(
-            "ffmpeg is missing (SLUICE_FFMPEG): relays need it",
+            "ffmpeg is missing (SLUICE_FFMPEG): SRT relays need it",
             "program",
         )
         .await;

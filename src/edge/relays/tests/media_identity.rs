@@ -4,7 +4,7 @@ use tokio::{process::Command, time::timeout};
 
 use super::{
     hooks::Hooks,
-    rig::{Nginx, MAX_WAIT, Worker, eventually},
+    rig::{MAX_WAIT, Nginx, Worker, eventually},
 };
 
 /// A packet in a file: its track, its decoding time in milliseconds, and its MD5.

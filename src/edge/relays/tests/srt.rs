@@ -8,7 +8,7 @@ use tokio::{
 
 use super::{
     hooks::Hooks,
-    rig::{Nginx, MAX_WAIT, Worker, command_lines, eventually, publish},
+    rig::{MAX_WAIT, Nginx, Worker, command_lines, eventually, publish},
 };
 use crate::proto::v1::{RelayAssignment, RelayErrorSeverity};
 
