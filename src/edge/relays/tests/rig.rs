@@ -18,7 +18,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    domain::{Secret, UrlPolicy},
+    domain::UrlPolicy,
     edge::relays::{
         assignment::Assignment,
         media::Inputs,
@@ -300,9 +300,4 @@ impl Running {
         self.stop.cancel();
         self.reaches(RelayState::Idle).await;
     }
-}
-
-/// A secret URL.
-pub(super) fn secret(text: impl Into<String>) -> Secret {
-    Secret::new(text)
 }
