@@ -31,7 +31,7 @@ async fn stopping_and_starting_a_relay_does_not_affect_another() {
     fixture.owner.start_relay(&comes_and_goes).await;
     fixture.wait_for_relay(&comes_and_goes, BROADCASTING).await;
     fixture.wait_for_more_bytes(&other_platform).await;
-    assert_eq!((platform.publishes(), other_platform.publishes()), (1, 2));
+    assert_eq!(platform.publishes(), 1);
     let relay = wait_for("its bytes grow", async || {
         let relay = fixture.owner.relay(&stays).await?;
         (relay.bytes_sent > sent).then_some(relay)
