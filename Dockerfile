@@ -50,7 +50,8 @@ COPY --from=build --chown=65532:65532 /build/image/data/ /data/
 ENV PATH=/usr/local/bin:/usr/bin:/bin \
     SLUICE_HOOKS_LISTEN=127.0.0.1:8085 \
     SLUICE_EDGE_OPERATIONS_LISTEN=127.0.0.1:9465 \
-    SLUICE_EDGE_DIR=/data
+    SLUICE_EDGE_DIR=/data \
+    TMPDIR=/data
 USER 65532:65532
 WORKDIR /data
 VOLUME /data

@@ -158,10 +158,12 @@ async fn sign_in(channel: Channel, key: &Secret) -> Result<OperatorClient, Statu
 fn explain(status: &Status, server: &str) -> ClientError {
     let reason = status.get_details_error_info().map(|info| info.reason);
     match reason.as_deref() {
-        Some("API_KEY_INVALID") => ClientError::new(
-            ExitClass::Denied,
-            "SLUICE_OPERATOR_KEY must be an operator key that is neither revoked nor expired",
-        ),
+        Some("API_KEY_INVALID" | "ACCESS_TOKEN_INVALID" | "ACCESS_TOKEN_EXPIRED") => {
+            ClientError::new(
+                ExitClass::Denied,
+                "SLUICE_OPERATOR_KEY must be an operator key that is neither revoked nor expired",
+            )
+        }
         Some("SCOPE_MISSING") => ClientError::new(
             ExitClass::Denied,
             format!(

@@ -78,7 +78,7 @@ pub struct TransportSettings {
 
     /// The same for a connection on which no call has succeeded, if it is shorter. Connections from
     /// `SLUICE_TRUSTED_PROXIES` are exempt.
-    #[arg(long, env = "SLUICE_UNUSED_CONNECTION_TIMEOUT", default_value = "10s", value_parser = duration("10ms", "1day"))]
+    #[arg(long, env = "SLUICE_UNUSED_CONNECTION_TIMEOUT", default_value = "1min", value_parser = duration("10ms", "1day"))]
     pub unused_connection_timeout: Duration,
 
     /// Enables TLS: the file with the certificate and its chain (PEM). This file and the two that

@@ -175,6 +175,7 @@ impl WriterTask {
         connection.finish_abandoned().await;
         let is_first = (self.group.as_ref()).is_none_or(|group| group.transactions == 0);
         let has_begun = connection.discard_script();
+        let mut has_lost_savepoint = false;
         let ended = match (commit, is_first) {
             _ if connection.state() == ConnectionState::Broken => {
                 Err(sqlx::Error::Io(ErrorKind::BrokenPipe.into()))
@@ -182,8 +183,19 @@ impl WriterTask {
             (true, _) => Ok(()),
             (false, true) => connection.run("rollback").await,
             (false, false) if !has_begun => Ok(()),
-            // It fails if SQLite has rolled back everything by itself.
-            (false, false) => connection.run("rollback to member").await,
+            (false, false) => match connection.run("rollback to member").await {
+                Ok(()) => Ok(()),
+                // The trip of a caller that went away may have ended after the release and before
+                // the savepoint: it wrote nothing. `begin` succeeds only if SQLite has rolled
+                // back everything by itself.
+                Err(error) => match connection.run("begin").await {
+                    Err(_) if connection.state() == ConnectionState::Healthy => {
+                        has_lost_savepoint = true;
+                        Ok(())
+                    }
+                    _ => Err(error),
+                },
+            },
         };
         if let Err(error) = ended {
             return self.fail(&error, waiter);
@@ -196,7 +208,8 @@ impl WriterTask {
             }
         } else if let Some(group) = &mut self.group {
             group.transactions += 1;
-            group.has_savepoint |= !is_first && has_begun;
+            group.has_savepoint =
+                !has_lost_savepoint && (group.has_savepoint || !is_first && has_begun);
             group.waiters.extend(waiter);
         }
     }

@@ -233,6 +233,7 @@ impl OfNetwork {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
+        let now = Instant::now();
         let mut open = self.limiter.open.lock();
         open.total -= 1;
         let Some(network) = self.network else { return };
@@ -240,7 +241,10 @@ impl Drop for ConnectionPermit {
             let of_network = entry.get_mut();
             of_network.open -= 1;
             of_network.anonymous -= u32::from(*self.is_anonymous.get_mut());
-            if of_network.open == 0 && of_network.turns.are_over(Instant::now()) {
+            if self.turn > now {
+                of_network.turns.give_back(self.limiter.limits.pace);
+            }
+            if of_network.open == 0 && of_network.turns.are_over(now) {
                 entry.remove();
             }
         }

@@ -44,6 +44,13 @@ impl Turns {
         arrival.checked_sub(ahead).map_or(now, |turn| turn.max(now))
     }
 
+    /// Gives back the turn of a connection that has ended before it.
+    pub fn give_back(&mut self, pace: ConnectionPace) {
+        if let Some(at) = self.recovered_at.filter(|_| pace.per_second > 0) {
+            self.recovered_at = at.checked_sub(Duration::from_secs(1) / pace.per_second);
+        }
+    }
+
     /// Whether the address has its full burst, so that its turns need not be remembered.
     pub fn are_over(&self, now: Instant) -> bool {
         self.recovered_at.is_none_or(|at| at <= now)
@@ -88,6 +95,16 @@ mod tests {
         let much_later = now + Duration::from_hours(1);
         assert!(turns.are_over(much_later));
         assert_eq!(waits(&mut turns, 4, much_later), [0, 0, 0, 100]);
+    }
+
+    #[test]
+    fn a_turn_that_was_not_used_is_for_the_next_connection() {
+        let (mut turns, now) = (Turns::default(), Instant::now());
+        waits(&mut turns, 5, now);
+
+        turns.give_back(PACE);
+        assert_eq!(waits(&mut turns, 2, now), [200, 300]);
+        Turns::default().give_back(PACE);
     }
 
     #[test]

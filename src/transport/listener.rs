@@ -7,7 +7,7 @@ use rustix::net::sockopt;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -279,7 +279,7 @@ impl<S: HttpService> ConnectionServer<S> {
                 CloseCause::HandshakeEvicted.count();
                 return None;
             }
-            completed = timeout(self.timeouts.handshake, handshake) => completed,
+            completed = timeout_at(turn + self.timeouts.handshake, handshake) => completed,
         };
         match completed {
             Ok(Ok((stream, prefix, Protocol::Http1))) if !self.http1 => {

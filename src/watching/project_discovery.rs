@@ -13,7 +13,7 @@ use crate::{
 
 /// How long before its transaction begins the time of a created project can be: the wait for a
 /// connection, and the inaccuracy of the replicas' clocks.
-const LOOK_BACK: TimeDelta = TimeDelta::seconds(20);
+const LOOK_BACK: TimeDelta = TimeDelta::minutes(2);
 
 /// Finds the projects that users create while all their projects are watched, with one
 /// statement for all users.

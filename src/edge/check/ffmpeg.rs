@@ -14,7 +14,7 @@ use super::edge_check::Outcome;
 /// The oldest version whose options relays use.
 const MIN_MAJOR_VERSION: u32 = 5;
 
-/// The protocols with which relays send.
+/// The protocols of the test publisher and of SRT relays.
 const PROTOCOLS: [&str; 2] = ["rtmp", "srt"];
 
 /// The longest time of one run.
@@ -59,8 +59,8 @@ pub(super) async fn check(program: &Path) -> Outcome {
     })?;
     if major(version).is_some_and(|major| major < MIN_MAJOR_VERSION) {
         return Err(format!(
-            "{shown} (SLUICE_FFMPEG) has version {version}: relays need {MIN_MAJOR_VERSION} or \
-             later"
+            "{shown} (SLUICE_FFMPEG) has version {version}: SRT relays need \
+             {MIN_MAJOR_VERSION} or later"
         ));
     }
     let listed = run(program, &["-hide_banner", "-protocols"]).await;

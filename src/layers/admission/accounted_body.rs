@@ -7,7 +7,7 @@ use http_body::{Body, Frame};
 use hyper::body::Bytes;
 
 use super::{
-    budgets::{Budgets, Resource, Share},
+    budgets::{Budgets, Share},
     holder::Holder,
     receive::FREE_SIZE,
 };
@@ -106,7 +106,7 @@ impl StreamAccount {
         if size <= FREE_SIZE {
             return Ok(frame);
         }
-        let memory = self.budgets.take(Resource::Memory, &self.holder, size)?;
+        let memory = self.budgets.take_for_response(&self.holder, size)?;
         Ok(frame.map_data(|data| held(data, memory)))
     }
 }

@@ -176,6 +176,23 @@ impl Budgets {
         share.map_err(|limit| exceeded(resource, limit, holder))
     }
 
+    /// Takes memory for a response of a call that runs, which may use the headroom.
+    pub(super) fn take_for_response(&self, holder: &Holder, amount: usize) -> Result<Share> {
+        let (resource, keys) = (Resource::Memory, holder.keys());
+        let added = self
+            .0
+            .budget(resource)
+            .add(&keys, holder.is_machine(), amount);
+        added.map_err(|limit| exceeded(resource, limit, holder))?;
+        Ok(Share {
+            budgets: self.clone(),
+            resource,
+            keys,
+            is_machine: holder.is_machine(),
+            amount,
+        })
+    }
+
     fn try_take(
         &self,
         resource: Resource,

@@ -103,9 +103,11 @@ macro_rules! stream_json {
             json_value!($engine boolean "s.connected"),
             ", ",
             json_columns!(
-                "s.": status, epoch, create_time, live_time, last_seen_time, deadline,
-                key_expire_time, end_time, end_reason
+                "s.": status, epoch, create_time, live_time, deadline, key_expire_time,
+                end_time, end_reason
             ),
+            ", 'last_seen_time', ",
+            $crate::repositories::streams::rows::stream_seen_time!("s."),
             ", 'publisher', ",
             json_object!($engine),
             "(",

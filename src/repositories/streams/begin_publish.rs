@@ -197,7 +197,11 @@ impl Publishing {
         publish: PublishAttempt<'_>,
         now: Time,
     ) -> Result<Option<Stream>> {
-        let decision = read.decide(publish, now)?;
+        let decision = match read.decide(publish, now) {
+            // The end of the other connection may be under way: the lock waits for it.
+            Err(Error::PublishRefused(RefusalCause::Conflict)) => return Ok(None),
+            decided => decided?,
+        };
         if decision.returns {
             // Its end takes no revision, so it could be missed.
             return Ok(None);

@@ -98,7 +98,8 @@ impl Publishing {
         now: Time,
     ) -> Result<HashSet<StreamId>> {
         let old = match self.record_sync(report, now).await? {
-            true => now - self.timeouts.heartbeat / 2,
+            // Replicas of earlier versions see only the streams' own times.
+            true => now - self.timeouts.heartbeat / 3,
             // Without its row, every stream needs its own time.
             false => now,
         };

@@ -43,7 +43,18 @@ macro_rules! stream_columns {
     ($prefix:literal) => {
         concat!(
             $crate::repositories::streams::rows::stream_columns_without_time!($prefix),
-            ", coalesce((
+            ", ",
+            $crate::repositories::streams::rows::stream_seen_time!($prefix),
+            " as last_seen_time"
+        )
+    };
+}
+
+/// When a stream was last seen: see [`stream_columns`].
+macro_rules! stream_seen_time {
+    ($prefix:literal) => {
+        concat!(
+            "coalesce((
                  select o.sync_time
                  from node_boots o
                  where ",
@@ -56,11 +67,13 @@ macro_rules! stream_columns {
             $prefix,
             "last_seen_time), ",
             $prefix,
-            "last_seen_time) as last_seen_time"
+            "last_seen_time)"
         )
     };
 }
-pub(crate) use {stored_stream_columns, stream_columns, stream_columns_without_time};
+pub(crate) use {
+    stored_stream_columns, stream_columns, stream_columns_without_time, stream_seen_time,
+};
 
 /// Ends the active stream of a locked project; returns whether there was one.
 pub(crate) async fn end_active(

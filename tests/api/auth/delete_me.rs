@@ -162,9 +162,9 @@ async fn an_account_with_200_000_streams_is_deleted_at_once_while_others_write(
 
     let streams = "select count(*) from streams";
     assert!(server.database.number(streams).await > 0);
-    eventually("thousands of rows are deleted", async || {
+    eventually("hundreds of rows are deleted", async || {
         grace.project().await;
-        (server.database.number(streams).await < 190_000).then_some(())
+        (server.database.number(streams).await < 199_800).then_some(())
     })
     .await;
 }

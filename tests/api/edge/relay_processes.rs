@@ -181,7 +181,7 @@ async fn a_relay_whose_process_is_killed_is_retried() {
 }
 
 #[tokio::test]
-async fn a_relay_without_progress_is_ended_and_retried() {
+async fn a_relay_without_media_is_ended_and_retried() {
     let fixture = RelayFixture::start().await;
     let _edge = fixture.edge(&[("SLUICE_RELAY_PATIENCE", "1s")]);
     let (stream, _, first) = fixture.running_relay().await;
@@ -192,7 +192,9 @@ async fn a_relay_without_progress_is_ended_and_retried() {
         relay.error.is_some().then_some(relay)
     })
     .await;
-    assert_eq!(relay.error.unwrap().code, "NO_PROGRESS");
+    // Nothing listens where the media should be. On a busy machine that is found too late.
+    let code = relay.error.unwrap().code;
+    assert!(["INPUT_LOST", "NO_PROGRESS"].contains(&&*code), "{code}");
     fixture.ffmpeg.wait_for_start(2).await;
 }
 

@@ -166,7 +166,7 @@ async fn json_is_the_response_of_the_api_in_one_document(
     assert_eq!(created["operatorKey"]["creatorKeyId"], *fixture.key_id);
     exchange(&fixture.server.channel, created["secret"].as_str().unwrap()).await;
     let id = created["operatorKey"]["id"].as_str().unwrap();
-    let listed = json(&fixture, &["list-operator-keys", "--limit=1"]).await;
+    let listed = json(&fixture, &["list-operator-keys"]).await;
     assert_eq!(listed["operatorKeys"][0]["id"], *id);
     assert_eq!(
         listed["operatorKeys"][0]["state"],

@@ -134,7 +134,7 @@ async fn a_begin_that_is_decided_after_its_key_became_invalid_is_refused(
     let fixture = Fixture::start_with(Postgres, &["--db-timeout=1min"]).await;
     let database = &fixture.server.database;
     let mut boots = PgConnection::connect(&database.url).await.unwrap();
-    let lock = sqlx::raw_sql("begin; lock table node_boots in access exclusive mode");
+    let lock = sqlx::raw_sql("begin; lock table node_boots in exclusive mode");
     lock.execute(&mut boots).await.unwrap();
     let media_server = MediaServer {
         client: fixture.node.client.clone(),

@@ -123,7 +123,7 @@ fn call(path: &str) -> Vec<u8> {
 #[case::a_failed_call(call(PROTECTED_RPC))]
 #[tokio::test]
 async fn a_connection_on_which_no_call_succeeds_is_closed_early(#[case] bytes: Vec<u8>) {
-    let flags = ["--unused-connection-timeout=300ms"];
+    let flags = ["--unused-connection-timeout=10s"];
     let server = TestServer::start_with(Sqlite, &flags).await;
     let mut raw = Http2Connection::with_preface(server.address).await;
     raw.send(&bytes).await.unwrap();
@@ -133,13 +133,12 @@ async fn a_connection_on_which_no_call_succeeds_is_closed_early(#[case] bytes: V
 
 #[tokio::test]
 async fn a_connection_on_which_a_call_has_succeeded_stays_until_its_idle_timeout() {
-    let timeout = Duration::from_millis(300);
-    let server = TestServer::start_with(Sqlite, &["--unused-connection-timeout=300ms"]).await;
+    let server = TestServer::start_with(Sqlite, &["--unused-connection-timeout=10s"]).await;
     let mut raw = Http2Connection::with_preface(server.address).await;
     raw.send(&call(PUBLIC_RPC)).await.unwrap();
     raw.next_of_kind(HEADERS).await;
 
-    tokio::time::sleep(3 * timeout).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
     raw.send(&frame(PING, 0, 0, &[7; 8])).await.unwrap();
 
     assert_eq!(raw.next_of_kind(PING).await.payload, [7; 8]);

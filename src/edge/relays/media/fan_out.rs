@@ -11,8 +11,9 @@ use super::{
 const MAX_GROUP_BYTES: usize = 32 * 1024 * 1024;
 const MAX_GROUP_PACKETS: usize = 10_000;
 
-/// The most codec configurations that are kept.
+/// The most codec configurations that are passed on, and the longest one.
 const MAX_HEADERS: usize = 32;
+const MAX_DESCRIPTION_BYTES: usize = 64 * 1024;
 
 /// The time for which audio waits for a first video packet, in milliseconds: unannounced, and
 /// announced by the metadata.
@@ -59,6 +60,9 @@ impl FanOut {
         if packet.epoch != state.epoch {
             state.begin_epoch(packet.epoch);
         }
+        if !state.takes(&packet) {
+            return;
+        }
         state.keep(&packet);
         let has_video = state.may_have_video(&packet);
         for queue in state.queues.iter().filter_map(Weak::upgrade) {
@@ -94,6 +98,18 @@ impl State {
         };
     }
 
+    /// Whether a packet is no description beyond the limits: outputs keep descriptions too.
+    fn takes(&self, packet: &Packet) -> bool {
+        let is_known = || {
+            self.descriptions
+                .iter()
+                .any(|kept| kept.role == packet.role)
+        };
+        !packet.is_description()
+            || packet.payload.len() <= MAX_DESCRIPTION_BYTES
+                && (self.descriptions.len() < MAX_HEADERS || is_known())
+    }
+
     fn keep(&mut self, packet: &Packet) {
         self.has_video |= packet.is_video();
         self.announces_video |= packet.announces_video();
@@ -112,9 +128,7 @@ impl State {
 
     fn keep_description(&mut self, packet: &Packet) {
         self.descriptions.retain(|kept| kept.role != packet.role);
-        if self.descriptions.len() < MAX_HEADERS {
-            self.descriptions.push(packet.clone());
-        }
+        self.descriptions.push(packet.clone());
         // A group of pictures before a new configuration cannot be decoded with it.
         if packet.is_video() {
             self.group.clear();

@@ -1,5 +1,6 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -247,7 +248,8 @@ pub(crate) fn split_aggregate(aggregate: &Message) -> Vec<Message> {
             kind: header[0],
             timestamp: aggregate.timestamp.wrapping_add(since),
             stream_id: aggregate.stream_id,
-            payload: rest.split_to(length),
+            // A copy: a part would keep the whole aggregate in memory.
+            payload: Bytes::copy_from_slice(&rest.split_to(length)),
         });
         let _ = rest.split_to(TAG_TRAILER_BYTES.min(rest.len()));
     }

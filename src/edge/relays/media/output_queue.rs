@@ -14,6 +14,9 @@ const MAX_LAG_MS: i64 = 4_000;
 /// The same in bytes: 4 seconds at 64 Mbit/s. Outputs share the packets.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
+/// The most packets that wait, whatever their sizes and timestamps.
+const MAX_PACKETS: usize = 20_000;
+
 /// The packets that an output takes at once, in bytes.
 const BATCH_BYTES: usize = 256 * 1024;
 
@@ -61,7 +64,7 @@ impl OutputQueue {
         for packet in packets {
             state.push(packet, true);
         }
-        state.max_lag_ms = MAX_LAG_MS + state.lag_ms();
+        state.max_lag_ms = MAX_LAG_MS + state.lag_ms().max(0);
         drop(state);
         self.filled.notify_one();
     }
@@ -70,7 +73,7 @@ impl OutputQueue {
     pub(super) fn push(&self, packet: Packet, has_video: bool) {
         let mut state = self.state.lock();
         state.push(packet, has_video);
-        if state.lag_ms() > state.max_lag_ms || state.bytes > MAX_BYTES {
+        if state.lag_ms() > state.max_lag_ms || state.is_too_large() {
             let dropped = state.drop_to_keyframe(has_video);
             self.dropped.fetch_add(dropped, Ordering::Relaxed);
         }
@@ -164,18 +167,19 @@ impl State {
         batch
     }
 
-    /// The time between the oldest and the newest media of one epoch.
+    fn is_too_large(&self) -> bool {
+        self.bytes > MAX_BYTES || self.packets.len() > MAX_PACKETS
+    }
+
+    /// The time between the oldest and the newest media of the newest epoch.
     fn lag_ms(&self) -> i64 {
         let mut media = self
             .packets
             .iter()
-            .filter(|packet| !packet.is_description());
+            .filter(|packet| !packet.is_description() && packet.epoch == self.epoch);
         let (Some(first), Some(last)) = (media.next(), media.next_back()) else {
             return 0;
         };
-        if first.epoch != last.epoch {
-            return 0;
-        }
         i64::from(last.timestamp.wrapping_sub(first.timestamp).cast_signed())
     }
 
@@ -189,7 +193,7 @@ impl State {
             self.drop_media_before(at);
             self.start = Some(start);
         }
-        if self.lag_ms() > MAX_LAG_MS || self.bytes > MAX_BYTES || before == self.packets.len() {
+        if self.lag_ms() > MAX_LAG_MS || self.is_too_large() || before == self.packets.len() {
             self.drop_media_before(self.packets.len());
             self.awaits_keyframe = has_video;
         }

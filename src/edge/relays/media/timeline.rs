@@ -16,6 +16,8 @@ const MAX_FORWARD_MS: i64 = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     last: Option<Last>,
+    /// The last packets of audio, video and data.
+    tracks: [Option<Last>; 3],
     /// The last timestamps of audio, video and data.
     sent: [i64; 3],
 }
@@ -29,43 +31,62 @@ struct Last {
     at: Instant,
 }
 
+impl Last {
+    /// The time from it to a packet, in milliseconds.
+    fn step(self, packet: &Packet) -> i64 {
+        i64::from(packet.timestamp.wrapping_sub(self.timestamp).cast_signed())
+    }
+}
+
 impl Timeline {
     /// The timestamp of the next packet, which is sent `now`.
     pub(crate) fn next(&mut self, packet: &Packet, now: Instant) -> u32 {
-        let position = match self.last {
-            None => 0,
-            Some(last) => last.position + distance(last, packet, now),
-        };
-        self.last = Some(Last {
-            epoch: packet.epoch,
-            timestamp: packet.timestamp,
-            position,
-            at: now,
-        });
         let track = match packet.kind() {
             VIDEO => 0,
             AUDIO => 1,
             _ => 2,
         };
+        let position = self.position(self.tracks[track], packet, now);
+        let last = Some(Last {
+            epoch: packet.epoch,
+            timestamp: packet.timestamp,
+            position,
+            at: now,
+        });
+        (self.last, self.tracks[track]) = (last, last);
         self.sent[track] = self.sent[track].max(position);
         wrapped(self.sent[track])
+    }
+
+    /// The position of a packet: as far from the last one of its track as their timestamps, or
+    /// else from the last one of any track.
+    fn position(&self, track: Option<Last>, packet: &Packet, now: Instant) -> i64 {
+        let Some(last) = self.last else { return 0 };
+        let track = track.filter(|track| track.epoch == packet.epoch);
+        if let Some(track) = track
+            && let step = track.step(packet)
+            && (-MAX_BACKWARD_MS..=MAX_FORWARD_MS).contains(&step)
+        {
+            return track.position + step;
+        }
+        // The first packet of a track may be further behind the others.
+        let backward = match track {
+            Some(_) => MAX_BACKWARD_MS,
+            None => MAX_FORWARD_MS,
+        };
+        let step = last.step(packet);
+        if last.epoch == packet.epoch && (-backward..=MAX_FORWARD_MS).contains(&step) {
+            return last.position + step;
+        }
+        let elapsed = now.saturating_duration_since(last.at).as_millis();
+        let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        last.position + elapsed.clamp(1, i64::from(u32::MAX))
     }
 
     /// The greatest timestamp so far, for what has no time of its own.
     pub(crate) fn current(&self) -> u32 {
         wrapped(self.sent.into_iter().max().unwrap_or_default())
     }
-}
-
-fn distance(last: Last, packet: &Packet, now: Instant) -> i64 {
-    let step = i64::from(packet.timestamp.wrapping_sub(last.timestamp).cast_signed());
-    if packet.epoch == last.epoch && (-MAX_BACKWARD_MS..=MAX_FORWARD_MS).contains(&step) {
-        return step;
-    }
-    let elapsed = now.saturating_duration_since(last.at).as_millis();
-    i64::try_from(elapsed)
-        .unwrap_or(i64::MAX)
-        .clamp(1, i64::from(u32::MAX))
 }
 
 #[expect(
@@ -93,6 +114,20 @@ mod tests {
             four_cc: None,
             payload: Bytes::new(),
         }
+    }
+
+    #[test]
+    fn tracks_that_are_more_than_a_second_apart_keep_their_distance() {
+        let (mut timeline, now) = (Timeline::default(), Instant::now());
+        let mut next = |role, timestamp| timeline.next(&packet(role, 0, timestamp), now);
+        assert_eq!(next(Role::Keyframe, 10_000), 0);
+        next(Role::Audio, 8_500);
+        for step in 1..100 {
+            assert_eq!(next(Role::Frame, 10_000 + 40 * step), 40 * step);
+            next(Role::Audio, 8_500 + 40 * step);
+        }
+        // Audio began 1.5 s before the first video, which is 0.
+        assert_eq!(next(Role::Audio, 12_500), 2_500);
     }
 
     #[test]

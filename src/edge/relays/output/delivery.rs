@@ -90,8 +90,19 @@ impl Delivery {
 
     /// The RTMP server has acknowledged this number of bytes.
     pub(super) fn peer_acknowledged(&self, sequence: u32) {
-        if let Source::Rtmp { acknowledged, .. } = &mut *self.source.lock() {
-            *acknowledged = Some(u64::from(sequence));
+        if let Source::Rtmp {
+            acknowledged,
+            written,
+            ..
+        } = &mut *self.source.lock()
+        {
+            // The sequence number wraps.
+            let before = acknowledged.unwrap_or_default();
+            let [.., a, b, c, d] = before.to_be_bytes();
+            let grown = sequence.wrapping_sub(u32::from_be_bytes([a, b, c, d]));
+            if grown < 1 << 31 {
+                *acknowledged = Some((before + u64::from(grown)).min((*written).max(before)));
+            }
         }
     }
 
@@ -146,5 +157,27 @@ impl Delivery {
         queue
             .as_ref()
             .map_or((0, 0), |queue| (queue.dropped(), queue.lag_ms()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Delivery, Source};
+
+    #[test]
+    fn acknowledgements_of_rtmp_wrap() {
+        let delivery = Delivery::default();
+        *delivery.source.lock() = Source::Rtmp {
+            before: Some(0),
+            written: u64::from(u32::MAX) + 3_000_000,
+            acknowledged: Some(u64::from(u32::MAX) - 999_999),
+        };
+        delivery.peer_acknowledged(1_000_000);
+        assert_eq!(delivery.bytes(), u64::from(u32::MAX) + 1_000_001);
+        // A server cannot have received more than was written, and takes nothing back.
+        delivery.peer_acknowledged(9_000_000);
+        assert_eq!(delivery.bytes(), u64::from(u32::MAX) + 3_000_000);
+        delivery.peer_acknowledged(2_000_000);
+        assert_eq!(delivery.bytes(), u64::from(u32::MAX) + 3_000_000);
     }
 }

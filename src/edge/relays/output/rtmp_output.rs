@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{delivery::Delivery, sequence::Sequence};
 use crate::{
-    domain::UrlPolicy,
+    domain::{Secret, UrlPolicy},
     edge::relays::{
         media::{Input, OutputQueue, Packet, Role},
         relay_failure::RelayFailure,
@@ -102,7 +102,8 @@ impl RtmpOutput<'_> {
         let sent = tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
-            error = &mut listening => Err(self.ended(error, started)),
+            // It has ended, and must not be polled again.
+            error = &mut listening => return Err(self.ended(error, started)),
             error = self.send_packets(&mut outgoing, &queue, wanted, &four_ccs) => Err(error),
         };
         match sent {
@@ -224,7 +225,10 @@ impl RtmpOutput<'_> {
     }
 
     fn redact(&self, words: &str) -> String {
-        Secrets::of(&self.address.name).redact(words)
+        let query = self.address.app.expose().split_once('?');
+        let query = Secret::new(query.map_or("", |(_, query)| query));
+        let words = Secrets::of(&query).redact(words);
+        Secrets::of(&self.address.name).redact(&words)
     }
 }
 

@@ -230,7 +230,9 @@ impl<C: AsyncRead + AsyncWrite> Session<C> {
             match response {
                 // Many servers answer so to optional commands.
                 Some(Response::Error { transaction, words })
-                    if transaction == CONNECT || transaction == f64::from(CREATE_STREAM) =>
+                    if transaction == CONNECT
+                        || transaction == f64::from(CREATE_STREAM)
+                        || transaction == f64::from(START) =>
                 {
                     return Err(SessionError::Refused(words));
                 }

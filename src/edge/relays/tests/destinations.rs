@@ -12,7 +12,7 @@ use super::{
     hooks::Hooks,
     rig::{Nginx, Running, Worker, eventually, publish},
 };
-use crate::proto::v1::RelayState;
+use crate::proto::v1::{RelayErrorSeverity, RelayState};
 
 /// How a proxy in front of a destination passes bytes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,20 @@ async fn a_destination_that_reads_no_more_stalls_and_is_never_broadcasting_after
 }
 
 #[tokio::test]
+async fn a_destination_that_reads_no_more_is_given_up_in_the_end() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let proxy = Proxy::start(nginx.port, Behavior::ReadsNoMore).await;
+    let _publisher = publish(&nginx.source());
+    let worker = Worker::impatient(Duration::from_secs(10));
+    let relay = worker.relay(&nginx.source(), &proxy.url());
+
+    let failure = relay.failure().await;
+    assert_eq!(failure.code, "NO_PROGRESS", "{}", failure.message);
+    assert_eq!(failure.severity, RelayErrorSeverity::Retryable);
+}
+
+#[tokio::test]
 async fn bad_destinations_affect_no_other() {
     let hooks = Hooks::start(200).await;
     let nginx = Nginx::start(&hooks.url()).await;
@@ -117,9 +131,9 @@ async fn bad_destinations_affect_no_other() {
         .collect();
 
     let early = ["DESTINATION_CLOSED_EARLY", "DESTINATION_LOST"];
+    frozen.reaches(RelayState::Stalled).await;
     assert!(early.contains(&reset.failure().await.code));
     assert_eq!(black_hole.failure().await.code, "CONNECT_TIMEOUT");
-    frozen.reaches(RelayState::Stalled).await;
     let sent = |relay: &Running| relay.now().bytes;
     let before: Vec<_> = good.iter().map(sent).collect();
     eventually("all others go on", async || {

@@ -196,6 +196,15 @@ impl Worker {
         Self::build(policy, authorities, MAX_WAIT)
     }
 
+    /// That gives a relay up after this time without progress.
+    pub(super) fn impatient(patience: Duration) -> Self {
+        let policy = UrlPolicy {
+            allow_private: true,
+            ..UrlPolicy::default()
+        };
+        Self::build(policy, Vec::new(), patience)
+    }
+
     fn build(
         policy: UrlPolicy,
         authorities: Vec<CertificateDer<'static>>,

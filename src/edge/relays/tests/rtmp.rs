@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::{
     hooks::Hooks,
     rig::{KEY, Nginx, Worker, command_lines, eventually, free_port, publish},
@@ -96,6 +100,26 @@ async fn a_server_that_goes_right_after_it_accepted_has_closed_early() {
     let failure = relay.failure().await;
     // On a machine that is slow enough the first seconds are over.
     assert!(["DESTINATION_CLOSED_EARLY", "DESTINATION_LOST"].contains(&failure.code));
+}
+
+#[tokio::test]
+async fn a_server_that_goes_after_the_first_seconds_is_lost() {
+    let hooks = Hooks::start(200).await;
+    let input = Nginx::start(&hooks.url()).await;
+    let mut output = Nginx::start(&hooks.url()).await;
+    let _publisher = publish(&input.source());
+    let worker = Worker::new();
+    let relay = worker.relay(
+        &input.source(),
+        &format!("rtmp://127.0.0.1:{}/live", output.port),
+    );
+    relay.has_sent(1).await;
+    // A server that goes sooner may have refused the key.
+    sleep(Duration::from_secs(6)).await;
+
+    output.kill().await;
+    let failure = relay.failure().await;
+    assert_eq!(failure.code, "DESTINATION_LOST", "{}", failure.message);
 }
 
 #[tokio::test]

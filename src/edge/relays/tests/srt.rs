@@ -131,7 +131,6 @@ async fn a_listener_receives_media_with_or_without_a_passphrase_until_it_goes() 
         assert!(ended.expect("media is received").unwrap().success());
         let failure = relay.failure().await;
         assert_eq!(failure.code, "DESTINATION_LOST", "{}", failure.message);
-        assert!(relay.now().bytes > 0);
     }
 }
 
