@@ -107,6 +107,8 @@ async fn the_relays_of_a_killed_edge_are_resumed_by_the_next_one() {
     let (mut publisher, stream) = fixture.live().await;
     let before = fixture.wait_for_relay(&destination, BROADCASTING).await;
 
+    // nginx names a recording after the second in which it begins.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     fixture.kill_edge().await;
     fixture.restart_edge().await;
     let after = wait_for("another worker has it", async || {
@@ -117,7 +119,10 @@ async fn the_relays_of_a_killed_edge_are_resumed_by_the_next_one() {
     .await;
     assert_eq!(after.stream_id, stream.id);
     fixture.wait_for_more_bytes(&platform).await;
-    assert_eq!(platform.publishes(), 2);
+    wait_for("the destination has a second publish", async || {
+        (platform.publishes() == 2).then_some(())
+    })
+    .await;
     assert_eq!(publisher.ended(), None);
     let now = fixture.wait_for_stream(pb::StreamState::Live).await;
     assert_eq!((now.id, now.epoch), (stream.id, stream.epoch));
