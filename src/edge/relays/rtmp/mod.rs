@@ -2,7 +2,7 @@
 //! destinations.
 //!
 //! The crates `rml_rtmp` 0.8 and `rtmp-runtime` 0.6 were compared with this code. Both copy each
-//! payload into a `Vec` for each destination, where [`ChunkWriter`] shares it; neither can put
+//! payload into a `Vec` for each destination, where `ChunkWriter` shares it; neither can put
 //! `fourCcList` (Enhanced RTMP) into `connect`; `rml_rtmp` limits neither the number of chunk
 //! streams nor the memory of incomplete messages, and `rtmp-runtime` cannot play.
 //!
