@@ -21,7 +21,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{Certificate, IssuerKey};
+use super::{Certificate, IssuerKey, eventually};
 
 /// The path of an issuer's discovery document.
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
@@ -139,7 +139,11 @@ impl Issuer {
 
     /// Accepts connections again.
     pub async fn restart(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        // A connection of another test may have the port for a moment.
+        let listener = eventually("the port is free", async || {
+            TcpListener::bind(self.address).await.ok()
+        })
+        .await;
         let serving = serve(listener, self.tls.clone(), Arc::clone(&self.state));
         self.task = Some(tokio::spawn(serving));
     }
