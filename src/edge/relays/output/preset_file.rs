@@ -55,7 +55,11 @@ impl PresetFile {
 
 impl Drop for PresetFile {
     fn drop(&mut self) {
-        // The next start deletes what cannot be deleted now.
-        let _ = fs::remove_file(&self.0);
+        if let Err(error) = fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            // The next start tries again.
+            tracing::warn!(%error, file = %self.0.display(), "cannot delete a file with secrets");
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     message::kind,
 };
 
-const LIMIT: usize = 1 << 20;
+const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 fn message(kind: u8, timestamp: u32, payload: impl Into<Bytes>) -> Message {
     Message {
@@ -73,7 +73,7 @@ proptest! {
             .collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let bytes = runtime.block_on(written(&sent));
-        prop_assert_eq!(read(&bytes, &lengths, LIMIT).unwrap(), sent);
+        prop_assert_eq!(read(&bytes, &lengths, MAX_MESSAGE_BYTES).unwrap(), sent);
     }
 }
 
@@ -88,7 +88,7 @@ fn short_headers_leave_out_what_did_not_change() {
         &[0x86, 0, 0, 20, 4],
         &[0xc6, 5],
     ];
-    let messages = read(&bytes.concat(), &[1], LIMIT).unwrap();
+    let messages = read(&bytes.concat(), &[1], MAX_MESSAGE_BYTES).unwrap();
     let wanted = [
         message(9, 1000, vec![1, 2]),
         message(8, 1040, vec![3]),
@@ -103,7 +103,12 @@ fn an_aborted_message_is_discarded() {
     let start = [&[6, 0, 0, 0, 0, 0, 200, 9, 1, 0, 0, 0][..], &[7; 128]].concat();
     let abort = [2, 0, 0, 0, 0, 0, 4, 2, 0, 0, 0, 0, 0, 0, 0, 6];
     let next = [&[6, 0, 0, 0, 0, 0, 1, 9, 1, 0, 0, 0][..], &[8]].concat();
-    let messages = read(&[&start[..], &abort, &next].concat(), &[50], LIMIT).unwrap();
+    let messages = read(
+        &[&start[..], &abort, &next].concat(),
+        &[50],
+        MAX_MESSAGE_BYTES,
+    )
+    .unwrap();
     assert_eq!(messages.last(), Some(&message(9, 0, vec![8])));
 }
 
@@ -117,22 +122,28 @@ fn chunks_beyond_a_limit_are_refused() {
             &size.to_be_bytes()[..],
         ]
         .concat();
-        assert_eq!(read(&resize, &[100], LIMIT), Err(InvalidChunk));
+        assert_eq!(read(&resize, &[100], MAX_MESSAGE_BYTES), Err(InvalidChunk));
     }
     // Formats 2 and 3 without a message before.
     for first in [0x83, 0xc3] {
-        assert_eq!(read(&[first; 12], &[100], LIMIT), Err(InvalidChunk));
+        assert_eq!(
+            read(&[first; 12], &[100], MAX_MESSAGE_BYTES),
+            Err(InvalidChunk)
+        );
     }
     // A header within a message.
     let twice = [&[6, 0, 0, 0, 0, 0, 200, 9, 1, 0, 0, 0][..], &[7; 128]].concat();
-    assert_eq!(read(&twice.repeat(2), &[100], LIMIT), Err(InvalidChunk));
+    assert_eq!(
+        read(&twice.repeat(2), &[100], MAX_MESSAGE_BYTES),
+        Err(InvalidChunk)
+    );
     // More chunk streams than a peer may open.
     let streams = (3..=70_u8).flat_map(|id| {
         let basic = if id < 64 { vec![id] } else { vec![0, id - 64] };
         [&basic[..], &[0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0]].concat()
     });
     assert_eq!(
-        read(&streams.collect::<Vec<_>>(), &[100], LIMIT),
+        read(&streams.collect::<Vec<_>>(), &[100], MAX_MESSAGE_BYTES),
         Err(InvalidChunk)
     );
 }
