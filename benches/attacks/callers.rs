@@ -1,4 +1,7 @@
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use sluice::proto::v1::{
@@ -37,8 +40,8 @@ pub struct Callers {
 pub struct Figures {
     /// The latencies of successful calls, sorted.
     pub times: Vec<Duration>,
-    /// The number of failed calls.
-    pub failed: usize,
+    /// The errors of failed calls.
+    pub failures: BTreeMap<String, usize>,
 }
 
 /// The calls during a measurement.
@@ -210,18 +213,25 @@ async fn repeat(
         let begun = Instant::now();
         match timeout(CALL_TIMEOUT, call()).await {
             Ok(Ok(())) => figures.times.push(begun.elapsed()),
-            Ok(Err(_)) | Err(_) => figures.failed += 1,
+            Ok(Err(error)) => figures.fail(format!("{error:#}")),
+            Err(timeout) => figures.fail(timeout.to_string()),
         }
     }
     figures
 }
 
 impl Figures {
+    fn fail(&mut self, error: String) {
+        *self.failures.entry(error).or_default() += 1;
+    }
+
     async fn of(tasks: JoinSet<Self>) -> Self {
         let mut all = Self::default();
         for figures in tasks.join_all().await {
             all.times.extend(figures.times);
-            all.failed += figures.failed;
+            for (error, times) in figures.failures {
+                *all.failures.entry(error).or_default() += times;
+            }
         }
         all.times.sort_unstable();
         all

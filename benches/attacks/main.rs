@@ -107,6 +107,14 @@ async fn measure(engine: &str, attack: &Attack) -> anyhow::Result<()> {
         stayed.as_secs_f64(),
         stays.len(),
     );
+    for (error, times) in during
+        .heartbeats
+        .failures
+        .iter()
+        .chain(&during.sign_ins.failures)
+    {
+        println!("{times} calls failed: {error}");
+    }
     server.stop().await
 }
 
@@ -123,7 +131,7 @@ impl Compared {
         let succeeded = during.times.len();
         Self {
             succeeded,
-            made: succeeded + during.failed,
+            made: succeeded + during.failures.values().sum::<usize>(),
             quiet_p99: quiet.p99(),
             p99: during.p99(),
         }

@@ -124,6 +124,11 @@ impl Connection {
         self.0.misused.cancelled().await;
     }
 
+    /// Whether the connection must be closed because its peer misuses it.
+    pub(super) fn is_misused(&self) -> bool {
+        self.0.misused.is_cancelled()
+    }
+
     /// Cancelled when streaming responses must end so that the connection can close.
     pub fn closing(&self) -> &CancellationToken {
         &self.0.closing

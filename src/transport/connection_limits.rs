@@ -23,6 +23,10 @@ const MACHINE_ADDRESS_AGE: Duration = Duration::from_hours(24);
 /// The maximum number of such addresses; beyond it, the oldest is forgotten.
 const MAX_MACHINE_ADDRESSES: usize = 4096;
 
+/// How long a connection may wait for its turn. One that would wait longer is refused: its
+/// client comes back later.
+const MAX_TURN_DELAY: Duration = Duration::from_secs(1);
+
 /// The number of addresses without a connection that are remembered for their pace, before
 /// those that have their full burst again are forgotten.
 const MIN_REMEMBERED: usize = 1024;
@@ -92,6 +96,8 @@ pub(super) enum LimitReached {
     Address,
     /// [`ConnectionLimits::anonymous_per_address`].
     Anonymous,
+    /// [`ConnectionLimits::pace`].
+    Pace,
 }
 
 impl ConnectionLimiter {
@@ -222,12 +228,17 @@ impl OfNetwork {
         if self.anonymous >= limits.anonymous_per_address && !is_machine {
             return Err(LimitReached::Anonymous);
         }
-        self.open += 1;
-        self.anonymous += 1;
-        Ok(match is_machine {
+        let turn = match is_machine {
             true => now,
             false => self.turns.take(limits.pace, now),
-        })
+        };
+        if turn > now + MAX_TURN_DELAY {
+            self.turns.give_back(limits.pace);
+            return Err(LimitReached::Pace);
+        }
+        self.open += 1;
+        self.anonymous += 1;
+        Ok(turn)
     }
 }
 

@@ -183,6 +183,7 @@ impl Listener {
             LimitReached::Total => CloseCause::TotalLimit.count(),
             LimitReached::Address => CloseCause::AddressLimit.count(),
             LimitReached::Anonymous => CloseCause::AnonymousLimit.count(),
+            LimitReached::Pace => CloseCause::PaceLimit.count(),
         }
         if let Some(times) = self.refusals.record() {
             tracing::warn!(times, last = %peer.ip(), ?limit, "connections refused: limit reached");

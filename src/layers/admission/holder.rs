@@ -2,6 +2,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::{Caller, Subject},
+    database::Requester,
     domain::PeerAddress,
     transport::Connection,
 };
@@ -63,6 +64,15 @@ impl Holder {
     /// Whether it may use what is reserved for media servers and relay workers.
     pub fn is_machine(&self) -> bool {
         self.is_machine
+    }
+
+    /// For whom the call uses the database; `None` for media servers and relay workers.
+    pub fn requester(&self) -> Option<Requester> {
+        if self.is_machine {
+            return None;
+        }
+        let caller = self.caller.map(Requester::Caller);
+        caller.or(self.address.map(Requester::Network))
     }
 
     /// Those whose shares it uses; none for media servers and relay workers.
