@@ -22,8 +22,8 @@ struct State {
     free: usize,
     /// The number of permits that writes may still take.
     free_writes: usize,
-    /// The permits of each requester.
-    held: HashMap<Requester, usize>,
+    /// The permits of each requester for reads, and for writes: reads do not wait for writes.
+    held: HashMap<(Requester, bool), usize>,
     reads: FairQueue<Requester, Waiter>,
     writes: FairQueue<Requester, Waiter>,
     /// Whether the last permit that was waited for went to a write.
@@ -51,7 +51,8 @@ struct Holder {
 }
 
 impl PoolPermits {
-    /// The permits of a pool of this size, of which each requester has at most so many.
+    /// The permits of a pool of this size, of which each requester has at most so many for reads
+    /// and as many for writes.
     pub fn new(size: usize, max_of_requester: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             size,
@@ -151,14 +152,14 @@ impl State {
             requester,
             is_write,
         } = holder;
-        let may_have_more = |requester| self.may_have_more(&requester);
+        let may_have_more = |requester| self.may_have_more(requester, is_write);
         if !self.has_free(is_write) || !requester.is_none_or(may_have_more) {
             return false;
         }
         self.free -= 1;
         self.free_writes -= usize::from(is_write);
         if let Some(requester) = requester {
-            *self.held.entry(requester).or_default() += 1;
+            *self.held.entry((requester, is_write)).or_default() += 1;
         }
         true
     }
@@ -167,7 +168,7 @@ impl State {
         self.free += 1;
         self.free_writes += usize::from(holder.is_write);
         if let Some(requester) = holder.requester
-            && let Entry::Occupied(mut held) = self.held.entry(requester)
+            && let Entry::Occupied(mut held) = self.held.entry((requester, holder.is_write))
         {
             *held.get_mut() -= 1;
             if *held.get() == 0 {
@@ -180,8 +181,12 @@ impl State {
         self.free > 0 && (!is_write || self.free_writes > 0)
     }
 
-    fn may_have_more(&self, requester: &Requester) -> bool {
-        let held = self.held.get(requester).copied().unwrap_or_default();
+    fn may_have_more(&self, requester: Requester, is_write: bool) -> bool {
+        let held = self
+            .held
+            .get(&(requester, is_write))
+            .copied()
+            .unwrap_or_default();
         held < self.max_of_requester
     }
 
@@ -193,7 +198,7 @@ impl State {
                 continue;
             }
             let mut queue = mem::take(self.queue(is_write));
-            let next = queue.pop_of(|requester| self.may_have_more(requester));
+            let next = queue.pop_of(|requester| self.may_have_more(*requester, is_write));
             *self.queue(is_write) = queue;
             if let Some((holder, waiter)) = next {
                 self.write_was_last = is_write;
