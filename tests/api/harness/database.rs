@@ -184,6 +184,37 @@ impl TestDatabase {
         }
     }
 
+    /// Makes the database refuse to change the rows of a table.
+    pub async fn refuse_updates(&self, table: &str) {
+        if self.url.starts_with("sqlite:") {
+            let trigger = format!(
+                "create trigger refuse before update on {table}
+                 begin select raise(abort, 'refused'); end"
+            );
+            self.execute(&trigger).await;
+        } else {
+            let function = "create function refuse() returns trigger language plpgsql as
+                            $$ begin raise exception 'refused'; end $$";
+            self.execute(function).await;
+            let trigger = format!(
+                "create trigger refuse before update on {table} for each row
+                 execute function refuse()"
+            );
+            self.execute(&trigger).await;
+        }
+    }
+
+    /// Ends [`refuse_updates`](Self::refuse_updates).
+    pub async fn accept_updates(&self, table: &str) {
+        match self.url.starts_with("sqlite:") {
+            true => self.execute("drop trigger refuse").await,
+            false => {
+                let drop = format!("drop trigger refuse on {table}; drop function refuse");
+                self.execute(&drop).await;
+            }
+        }
+    }
+
     /// Runs a query that returns one number.
     pub async fn number(&self, query: &str) -> i64 {
         if self.url.starts_with("sqlite:") {
