@@ -140,7 +140,8 @@ impl User {
             display_name: "Show".to_owned(),
             ..Default::default()
         };
-        let created = self.projects().create_project(self.request(request)?);
+        let mut projects = self.projects();
+        let created = projects.create_project(self.request(request)?);
         Ok(created.await?.into_inner().project.context("a project")?.id)
     }
 
@@ -154,7 +155,8 @@ impl User {
             stream_key: "live_1_2".to_owned(),
             ..Default::default()
         };
-        let created = self.projects().create_destination(self.request(request)?);
+        let mut projects = self.projects();
+        let created = projects.create_destination(self.request(request)?);
         let destination = created.await?.into_inner().destination;
         let destination = destination.context("a destination")?;
         database.fill(&project_id, &destination.id).await?;
@@ -166,7 +168,8 @@ impl User {
             project_id: project_id.to_owned(),
             ..Default::default()
         };
-        let deleted = self.projects().delete_project(self.request(request)?);
+        let mut projects = self.projects();
+        let deleted = projects.delete_project(self.request(request)?);
         deleted.await?;
         Ok(())
     }
