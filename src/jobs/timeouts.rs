@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::retries::{Attempt, Retries};
+use super::{
+    batches::may_concern_one_row,
+    retries::{Attempt, Retries},
+};
 use crate::{
     auth::Revocations,
     domain::{StreamExpiry, StreamId, Time, now},
@@ -36,15 +39,22 @@ pub async fn expire_streams(publishing: Publishing, revocations: Revocations, pe
             quiet_period.restart();
             continue;
         }
+        let touch = async |id| publishing.touch(id).await;
+        if !quiet_period.is_writable(touch).await {
+            run.finish(false);
+            continue;
+        }
         let expiry = match quiet_period.is_over() {
             true => StreamExpiry::All,
             false => StreamExpiry::Keys,
         };
-        let expiries = expire_overdue_streams(&publishing, expiry, now, &mut retries).await;
-        if let Err(error) = &expiries {
+        let mut expiries = Expiries::default();
+        let expired =
+            expire_overdue_streams(&publishing, expiry, now, &mut retries, &mut expiries).await;
+        if let Err(error) = &expired {
             tracing::warn!(error = error.with_causes(), "cannot expire overdue streams");
         }
-        run.finish(quiet_period.end_run(&expiries));
+        run.finish(quiet_period.end_run(expiries, expired.is_ok()));
     }
 }
 
@@ -55,17 +65,18 @@ async fn expire_overdue_streams(
     expiry: StreamExpiry,
     now: Time,
     retries: &mut Retries<StreamId>,
-) -> Result<Expiries> {
-    let (mut above, mut expiries) = (StreamId::from(Uuid::nil()), Expiries::default());
+    expiries: &mut Expiries<StreamId>,
+) -> Result<()> {
+    let mut above = StreamId::from(Uuid::nil());
     loop {
         let page = publishing.overdue(expiry, now, above, BATCH_SIZE).await?;
         let Some(last) = page.last() else {
-            return Ok(expiries);
+            return Ok(());
         };
         above = *last;
         for id in page {
             let attempt = retries.attempt(id, publishing.expire(id, expiry, now));
-            match expiries.count(attempt.await?) {
+            match expiries.count(id, attempt.await)? {
                 Ok(None) => {}
                 Ok(Some(stream)) => tracing::info!(
                     stream_id = %id,
@@ -95,15 +106,21 @@ pub async fn expire_relays(leases: RelayLeases, revocations: Revocations) {
             quiet_period.restart();
             continue;
         }
+        let touch = async |key| leases.touch(key).await;
+        if !quiet_period.is_writable(touch).await {
+            run.finish(false);
+            continue;
+        }
         let limit = match quiet_period.is_over() {
             true => BATCH_SIZE,
             false => NO_ROWS,
         };
-        let expiries = expire_overdue_relays(&leases, limit, now, &mut retries).await;
-        if let Err(error) = &expiries {
+        let mut expiries = Expiries::default();
+        let expired = expire_overdue_relays(&leases, limit, now, &mut retries, &mut expiries).await;
+        if let Err(error) = &expired {
             tracing::warn!(error = error.with_causes(), "cannot expire overdue relays");
         }
-        run.finish(quiet_period.end_run(&expiries));
+        run.finish(quiet_period.end_run(expiries, expired.is_ok()));
     }
 }
 
@@ -113,19 +130,19 @@ async fn expire_overdue_relays(
     limit: i64,
     now: Time,
     retries: &mut Retries<RelayKey>,
-) -> Result<Expiries> {
-    let nil = (Uuid::nil().into(), Uuid::nil().into());
-    let (mut above, mut expiries) = (nil, Expiries::default());
+    expiries: &mut Expiries<RelayKey>,
+) -> Result<()> {
+    let mut above = (Uuid::nil().into(), Uuid::nil().into());
     loop {
         let page = leases.overdue(now, above, limit).await?;
         let Some(last) = page.last() else {
-            return Ok(expiries);
+            return Ok(());
         };
         above = (last.stream_id, last.destination_id);
         for key in page {
             let (stream_id, destination_id) = (key.stream_id, key.destination_id);
             let attempt = retries.attempt(key, leases.expire(key, now));
-            match expiries.count(attempt.await?) {
+            match expiries.count(key, attempt.await)? {
                 Ok(None) => {}
                 Ok(Some(relay)) => tracing::info!(
                     %stream_id,
@@ -143,34 +160,55 @@ async fn expire_overdue_relays(
 }
 
 /// The expiries of one run.
-#[derive(Debug, Default)]
-struct Expiries {
+#[derive(Debug)]
+struct Expiries<K> {
     /// How many wrote a change, or had nothing to change any more.
     succeeded: usize,
     failed: usize,
     /// How many were not tried, because they failed in earlier runs.
     postponed: usize,
+    /// The one that ended the run, because the database is unavailable or full.
+    unwritten: Option<K>,
 }
 
-impl Expiries {
-    /// Counts one. Returns what was expired, if it was.
-    fn count<T>(&mut self, attempt: Attempt<Option<T>>) -> Result<Option<T>> {
+impl<K> Default for Expiries<K> {
+    fn default() -> Self {
+        Self {
+            succeeded: 0,
+            failed: 0,
+            postponed: 0,
+            unwritten: None,
+        }
+    }
+}
+
+impl<K> Expiries<K> {
+    /// Counts one. Returns what was expired, if it was, or why not. Fails if the run has to end.
+    fn count<T>(
+        &mut self,
+        item: K,
+        attempt: Result<Attempt<Option<T>>>,
+    ) -> Result<Result<Option<T>>> {
         match attempt {
-            Attempt::Done(expired) => {
+            Ok(Attempt::Done(expired)) => {
                 self.succeeded += 1;
-                Ok(expired)
+                Ok(Ok(expired))
             }
             // A worker, a media server or another replica changed it first.
-            Attempt::Failed(Error::NotFound { .. } | Error::ConcurrentChange) => {
+            Ok(Attempt::Failed(Error::NotFound { .. } | Error::ConcurrentChange)) => {
                 self.succeeded += 1;
-                Ok(None)
+                Ok(Ok(None))
             }
-            Attempt::Postponed => {
+            Ok(Attempt::Postponed) => {
                 self.postponed += 1;
-                Ok(None)
+                Ok(Ok(None))
             }
-            Attempt::Failed(error) => {
+            Ok(Attempt::Failed(error)) => {
                 self.failed += 1;
+                Ok(Err(error))
+            }
+            Err(error) => {
+                self.unwritten = Some(item);
                 Err(error)
             }
         }
@@ -181,38 +219,53 @@ impl Expiries {
 ///
 /// After a start, after the database was unavailable, and after the clock was wrong, reports
 /// are missing that could not arrive. A job that expires silent streams or relays then waits
-/// for one report timeout, so that media servers and relay workers can report first.
-struct QuietPeriod {
+/// for one report timeout, so that media servers and relay workers can report first. It begins when
+/// the database accepts writes again: until then no report is written, although reads may succeed.
+struct QuietPeriod<K> {
     /// While they are out of date, calls are refused, so no report arrives.
     revocations: Revocations,
     duration: Duration,
     started_at: Option<Instant>,
+    /// What the database did not accept a write for.
+    unwritten: Option<K>,
 }
 
-impl QuietPeriod {
+impl<K: Copy> QuietPeriod<K> {
     /// A quiet period of this duration: the report timeout.
     fn new(revocations: Revocations, duration: Duration) -> Self {
         Self {
             revocations,
             duration,
             started_at: None,
+            unwritten: None,
         }
     }
 
-    /// Ends a run. Starts again after a run that could not read, or in which no write succeeded:
-    /// then no report was written either. Returns whether everything overdue was expired.
-    fn end_run(&mut self, expiries: &Result<Expiries>) -> bool {
-        match expiries {
-            Ok(expiries) if expiries.failed > 0 && expiries.succeeded == 0 => {
-                self.restart();
-                false
-            }
-            Ok(expiries) => expiries.failed == 0 && expiries.postponed == 0,
-            Err(_) => {
-                self.restart();
-                false
-            }
+    /// Whether the database accepts writes, as far as is known. If the last run ended because it
+    /// did not, `touch` writes the item as it is.
+    async fn is_writable(&mut self, touch: impl AsyncFnOnce(K) -> Result<()>) -> bool {
+        let Some(item) = self.unwritten else {
+            return true;
+        };
+        self.restart();
+        let is_writable = match touch(item).await {
+            Ok(()) => true,
+            Err(error) => may_concern_one_row(&error),
+        };
+        if is_writable {
+            self.unwritten = None;
         }
+        is_writable
+    }
+
+    /// Ends a run. Starts again after a run that ended early, or in which no write succeeded: then
+    /// no report was written either. Returns whether everything overdue was expired.
+    fn end_run(&mut self, expiries: Expiries<K>, is_complete: bool) -> bool {
+        self.unwritten = expiries.unwritten;
+        if !is_complete || expiries.failed > 0 && expiries.succeeded == 0 {
+            self.restart();
+        }
+        is_complete && expiries.failed == 0 && expiries.postponed == 0
     }
 
     /// Whether the quiet period is over. The first call starts it.

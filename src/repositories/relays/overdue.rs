@@ -54,6 +54,17 @@ impl RelayLeases {
         )
     }
 
+    /// Writes a relay as it is: fails if the database accepts no writes.
+    pub async fn touch(&self, key: RelayKey) -> Result<()> {
+        execute!(
+            self.database.writer(),
+            "update relays
+             set attempt = attempt
+             where stream_id = $1 and destination_id = $2",
+            [key.stream_id, key.destination_id]
+        )
+    }
+
     /// Applies the timeouts to a relay. `None` if nothing changes, or if another transaction
     /// has locked its project.
     pub async fn expire(&self, key: RelayKey, now: Time) -> Result<Option<Relay>> {

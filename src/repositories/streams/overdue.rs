@@ -64,6 +64,15 @@ impl Publishing {
         )
     }
 
+    /// Writes a stream as it is: fails if the database accepts no writes.
+    pub async fn touch(&self, id: StreamId) -> Result<()> {
+        execute!(
+            self.database.writer(),
+            "update streams set epoch = epoch where id = $1",
+            [id]
+        )
+    }
+
     /// Applies the timeouts to a stream. `None` if nothing changes, or if another transaction
     /// has locked its project.
     pub async fn expire(

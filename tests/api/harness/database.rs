@@ -184,35 +184,29 @@ impl TestDatabase {
         }
     }
 
-    /// Makes the database refuse to change the rows of a table.
-    pub async fn refuse_updates(&self, table: &str) {
-        if self.url.starts_with("sqlite:") {
-            let trigger = format!(
-                "create trigger refuse before update on {table}
-                 begin select raise(abort, 'refused'); end"
-            );
-            self.execute(&trigger).await;
-        } else {
-            let function = "create function refuse() returns trigger language plpgsql as
-                            $$ begin raise exception 'refused'; end $$";
-            self.execute(function).await;
-            let trigger = format!(
-                "create trigger refuse before update on {table} for each row
-                 execute function refuse()"
-            );
-            self.execute(&trigger).await;
-        }
+    /// Makes PostgreSQL refuse all writes to the database, like a standby, in every session.
+    pub async fn refuse_writes(&self) {
+        self.set_default_of_sessions("set default_transaction_read_only = on")
+            .await;
     }
 
-    /// Ends [`refuse_updates`](Self::refuse_updates).
-    pub async fn accept_updates(&self, table: &str) {
-        match self.url.starts_with("sqlite:") {
-            true => self.execute("drop trigger refuse").await,
-            false => {
-                let drop = format!("drop trigger refuse on {table}; drop function refuse");
-                self.execute(&drop).await;
-            }
-        }
+    /// Ends [`refuse_writes`](Self::refuse_writes).
+    pub async fn accept_writes(&self) {
+        self.set_default_of_sessions("reset default_transaction_read_only")
+            .await;
+    }
+
+    async fn set_default_of_sessions(&self, setting: &str) {
+        let (_, name) = self.url.rsplit_once('/').unwrap();
+        self.execute(&format!(
+            "begin read write;
+             alter database {name} {setting};
+             commit;
+             select pg_terminate_backend(pid)
+             from pg_stat_activity
+             where datname = current_database() and pid <> pg_backend_pid()"
+        ))
+        .await;
     }
 
     /// Runs a query that returns one number.

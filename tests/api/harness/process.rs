@@ -69,10 +69,14 @@ impl Process {
     }
 
     /// Starts `sluice serve` with its database on this disk.
-    pub fn serve_on_disk(database: &TestDatabase, disk: &FullDisk) -> Self {
+    pub fn serve_on_disk(
+        database: &TestDatabase,
+        disk: &FullDisk,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let mut command = Self::command(&["serve"], &[]);
         disk.apply_to(&mut command);
-        Self::spawn(command, database, &[])
+        Self::spawn(command, database, settings)
     }
 
     /// Starts `sluice serve` with a maximum file size in KiB (`ulimit -f`).

@@ -9,7 +9,8 @@ use super::fixture::{
     state, timestamp,
 };
 use crate::harness::{
-    Client, Engine, Postgres, Process, Sqlite, TestDatabase, TestServer, eventually, exchange,
+    Client, Engine, FullDisk, Pooled, Postgres, Process, Sqlite, TestDatabase, TestServer,
+    eventually, exchange,
 };
 use pb::RelayState::{Broadcasting, Idle, Starting};
 
@@ -126,8 +127,9 @@ async fn after_writes_have_failed_no_lease_expires_before_workers_could_report(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
     const LEASE: TimeDelta = TimeDelta::seconds(2);
-    let database = TestDatabase::create(engine).await;
-    let program = Process::serve(&database, &[("SLUICE_RELAY_LEASE", "2s")]);
+    let database = TestDatabase::create(engine).await.direct();
+    let disk = FullDisk::new().await;
+    let program = Process::serve_on_disk(&database, &disk, &[("SLUICE_RELAY_LEASE", "2s")]);
     let channel = program.channel().await;
     let server = TestServer::start_on(database, &["--relay-lease=10min"]).await;
     let fixture = Fixture::over(server, 0).await;
@@ -141,17 +143,34 @@ async fn after_writes_have_failed_no_lease_expires_before_workers_could_report(
     let mut worker = Worker::claim(&workers, "w1", "", 1).await;
     worker.next_assignments(1).await;
     let database = &fixture.server.database;
-    database.refuse_updates("relays").await;
+    match engine {
+        Sqlite => disk.fill(),
+        Postgres | Pooled => database.refuse_writes().await,
+    }
     drop(worker);
     eventually("an expiry fails", async || {
         let mut lines = program.log().into_iter();
-        lines.find(|line| line.contains("cannot expire an overdue relay"))
+        lines.find(|line| line.contains("cannot expire overdue relays"))
     })
     .await;
 
     let recovered = Utc::now();
-    database.accept_updates("relays").await;
-    let idle = fixture.wait_for_state(&live, Idle).await;
+    match engine {
+        Sqlite => disk.free(),
+        Postgres | Pooled => database.accept_writes().await,
+    }
+    let request = pb::ListRelaysRequest {
+        stream_id: live.id.clone(),
+        ..Default::default()
+    };
+    let streams = &fixture.owner.client.stream;
+    let idle = eventually("the lease expires", async || {
+        // A session of PostgreSQL that was terminated fails one call.
+        let listed = streams.clone().list_relays(request.clone()).await.ok()?;
+        let relay = listed.into_inner().relays.remove(0);
+        (relay.state() == Idle).then_some(relay)
+    })
+    .await;
 
     let expired = timestamp(idle.update_time);
     let earliest = recovered + LEASE;
