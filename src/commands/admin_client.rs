@@ -116,7 +116,7 @@ fn operator_key(config: &OperatorConfig) -> anyhow::Result<Secret> {
     let text = fs::read_to_string(file);
     let text =
         text.with_context(|| format!("cannot read {} (SLUICE_OPERATOR_KEY_FILE)", file.display()))?;
-    Ok(Secret::new(text.trim()))
+    Ok(Secret::trimmed(&text))
 }
 
 fn endpoint(config: &OperatorConfig) -> anyhow::Result<Endpoint> {

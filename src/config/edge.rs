@@ -84,8 +84,8 @@ pub struct EdgeConfig {
     pub ffmpeg: PathBuf,
 
     /// Time without progress after which a relay is stopped and retried.
-    #[arg(long, env = "SLUICE_RELAY_PATIENCE", default_value = "20s", value_parser = duration("100ms", "10min"))]
-    pub relay_patience: Duration,
+    #[arg(long, env = "SLUICE_RELAY_PROGRESS_TIMEOUT", default_value = "20s", value_parser = duration("100ms", "10min"))]
+    pub relay_progress_timeout: Duration,
 
     /// A file with certificates (PEM) of authorities to trust for `rtmps` destinations, beside
     /// those of the platform.

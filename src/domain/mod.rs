@@ -61,6 +61,7 @@ pub use id::{
     UserId,
 };
 pub use invalid::{Invalid, Violation};
+pub(crate) use invisible_characters::reject_invisible_in_setting;
 pub use key_record::{KeyPurpose, KeyRecord};
 pub use list_filter::{CreateTimeRange, ListFilter};
 pub use name::Name;

@@ -129,7 +129,7 @@ fn context(
         broadcasts: Cache::new(MAX_BROADCASTS),
         state_changed: Notify::new(),
         ffmpeg: config.ffmpeg,
-        patience: config.relay_patience,
+        patience: config.relay_progress_timeout,
     })
 }
 

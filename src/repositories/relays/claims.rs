@@ -211,7 +211,8 @@ impl RelayLeases {
         let Some(mut relay) = load(tx, stream_id, destination_id).await? else {
             return Ok(None);
         };
-        let endpoints: RelayEndpoints = fetch_one!(
+        // The purge of a deleted destination locks no project.
+        let endpoints: Option<RelayEndpoints> = fetch_optional!(
             tx,
             "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
                     d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen,
@@ -222,6 +223,9 @@ impl RelayLeases {
              where s.id = $1 and d.id = $2",
             [stream_id, destination_id]
         )?;
+        let Some(endpoints) = endpoints else {
+            return Ok(None);
+        };
         let is_on_node = claimant.node_id.is_empty() || endpoints.node_id == claimant.node_id;
         let is_live = endpoints.state == StreamState::Live;
         if !relay.is_claimable(now) || !is_on_node || !is_live || endpoints.is_busy {

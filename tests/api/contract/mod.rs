@@ -12,6 +12,7 @@ mod fault_table;
 mod id_fields;
 mod named_tests;
 mod page_tokens;
+mod promises;
 mod rate_limits;
 pub mod raw_rpc;
 mod redaction;

@@ -8,6 +8,7 @@ mod collector;
 mod database;
 mod database_reuse;
 mod expect;
+mod full_disk;
 mod http;
 mod issuer;
 mod issuer_key;
@@ -38,6 +39,7 @@ pub use database::{
 };
 pub use database_reuse::DatabaseReuse;
 pub use expect::{Refusal, eventually, refused, until_available};
+pub use full_disk::FullDisk;
 pub use http::{HttpResponse, http};
 pub use issuer::{DISCOVERY, Issuer, JWKS};
 pub use issuer_key::IssuerKey;

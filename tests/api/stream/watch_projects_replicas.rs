@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use rstest::rstest;
-use sluice::proto::v1 as pb;
+use sluice::proto::v1::{self as pb, watch_projects_response::Event};
 use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
 use tokio::{task::JoinSet, time::sleep};
@@ -214,4 +214,33 @@ async fn a_project_that_becomes_visible_long_after_its_creation_is_added_to_the_
 
     let message = watcher.next().await;
     assert_eq!(message.project_id, "01890a5d-ac96-774b-bcce-b302099a8057");
+}
+
+/// The same for a refused publisher, whose row is read for a minute after the time in it.
+#[tokio::test]
+async fn a_refused_publisher_that_becomes_visible_after_more_than_a_minute_is_sent() {
+    let server = TestServer::start(Postgres).await;
+    let owner = server.user().await;
+    let (project, _) = owner.project().await;
+    let id = &*project.id;
+    let (_, mut watcher) = ProjectsWatcher::start_synced(&owner.client, &[(id, 0)]).await;
+    let mut late = PgConnection::connect(&server.database.url).await.unwrap();
+    let insert = format!(
+        "begin;
+         insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
+         values ('01890a5d-ac96-774b-bcce-b302099a8057', '{id}', now() - interval '55 seconds',
+                 'conflict', 'late', '')"
+    );
+    let insert = sqlx::raw_sql(AssertSqlSafe(insert));
+    insert.execute(&mut late).await.unwrap();
+
+    sleep(Duration::from_secs(8)).await;
+    let commit = sqlx::raw_sql("commit").execute(&mut late).await;
+    commit.unwrap();
+
+    let refused = watcher.find(id, |message| match &message.event {
+        Some(Event::PublisherRefused(refusal)) => Some(refusal.clone()),
+        _ => None,
+    });
+    assert_eq!(refused.await.node_id, "late");
 }
