@@ -178,7 +178,6 @@ impl Rows {
     }
 
     /// All lists.
-    #[expect(clippy::too_many_lines, reason = "a table")]
     #[expect(clippy::needless_update, reason = "not every request has more fields")]
     pub fn lists(&self) -> Vec<List> {
         let middle = Some(self.middle);
