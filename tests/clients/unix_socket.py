@@ -7,7 +7,9 @@ import grpc
 sys.path.insert(0, sys.argv[2])
 from sluice.v1 import auth_pb2, auth_pb2_grpc  # noqa: E402
 
-with grpc.insecure_channel(sys.argv[1]) as channel:
+# By default the authority is the path, which is not a valid one.
+options = [("grpc.default_authority", "localhost")]
+with grpc.insecure_channel(sys.argv[1], options) as channel:
     auth = auth_pb2_grpc.AuthServiceStub(channel)
     signed_up = auth.SignUp(
         auth_pb2.SignUpRequest(
