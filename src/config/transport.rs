@@ -1,12 +1,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use ipnet::IpNet;
 
 use super::parse::{duration, parsed, within};
 use crate::{
     layers::WebOrigin,
-    transport::{ConnectionLimits, ConnectionPace, ConnectionTimeouts, ListenerSettings, TlsFiles},
+    transport::{
+        ConnectionLimits, ConnectionPace, ConnectionTimeouts, ListenerSettings, TlsFiles,
+        TrustedProxy,
+    },
 };
 
 /// The HTTP/2 keepalive interval.
@@ -116,7 +118,7 @@ impl TransportSettings {
     }
 
     /// The settings of the listener.
-    pub(super) fn listener(&self, trusted_proxies: &[IpNet]) -> ListenerSettings {
+    pub(super) fn listener(&self, trusted_proxies: &[TrustedProxy]) -> ListenerSettings {
         ListenerSettings {
             limits: ConnectionLimits {
                 total: self.max_connections,

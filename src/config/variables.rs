@@ -107,7 +107,8 @@ impl Variables {
         }
     }
 
-    fn without_file(known: BTreeSet<String>) -> Self {
+    /// The variables of the environment only. `known` are the names of all settings.
+    pub fn without_file(known: BTreeSet<String>) -> Self {
         Self {
             known,
             file: PathBuf::new(),

@@ -24,6 +24,7 @@ mod raw_call;
 mod round_trips;
 mod server;
 mod skewed_clock;
+mod time_limit;
 mod tools;
 mod unprivileged;
 mod watcher;
@@ -57,5 +58,6 @@ pub use raw_call::{OpenCall, RawConnection, connect_from, message_frame, read_st
 pub use rustix::process::Signal;
 pub use server::{TestServer, config, settings};
 pub use skewed_clock::SkewedClock;
+pub use time_limit::TimeLimit;
 pub use tools::tool;
 pub use watcher::Watcher;

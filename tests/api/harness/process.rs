@@ -241,7 +241,10 @@ impl Process {
 
     async fn lazy_channel(&self) -> Channel {
         let address = self.address().await;
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        let endpoint = match address.starts_with("unix:") {
+            true => Endpoint::from_shared(address),
+            false => Endpoint::from_shared(format!("http://{address}")),
+        };
         endpoint.unwrap().connect_lazy()
     }
 
