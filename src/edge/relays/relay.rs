@@ -17,6 +17,7 @@ use super::{
     media::{Input, Inputs},
     output::{Delivery, PresetFolder, RtmpOutput, Spawner, SrtOutput},
     progress::Progress,
+    reconnect::Reconnect,
     relay_failure::RelayFailure,
     status::RelayStatus,
     upstream::{Address, Certificates, Side, UpstreamError},
@@ -35,7 +36,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time after which a broadcast proves that the destination accepts the key. One that
 /// does not may take a stream for some seconds.
-const PROVEN_BROADCAST: Duration = Duration::from_secs(10);
+pub(super) const PROVEN_BROADCAST: Duration = Duration::from_secs(10);
 
 /// The shortest time between two warnings of a destination that is too slow.
 const SLOW_WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -111,7 +112,7 @@ impl Relay {
         let input = context.inputs.get(source.clone())?;
         let delivery = Delivery::default();
         let mut observation = Observation::new(&input, &delivery);
-        let mut sending = pin!(self.send_to(&address, &input, &delivery, context));
+        let mut sending = pin!(self.keep_sending(&address, &input, &delivery, context));
         loop {
             tokio::select! {
                 biased;
@@ -128,7 +129,34 @@ impl Relay {
         timeout(STOP_TIMEOUT, sending).await.unwrap_or(Ok(()))
     }
 
-    /// Sends to the destination until it is stopped or fails.
+    /// Sends to the destination until it is stopped or fails. A connection that has proved itself
+    /// is replaced at once if it is lost: a claim would take more than a second.
+    async fn keep_sending(
+        &self,
+        address: &Address,
+        input: &Input,
+        delivery: &Delivery,
+        context: &RelayContext,
+    ) -> Result<(), RelayFailure> {
+        let mut reconnect = Reconnect::default();
+        loop {
+            let connection = reconnect.begin(delivery.bytes());
+            let sent = self.send_to(address, input, delivery, context).await;
+            let Err(failure) = sent else { return Ok(()) };
+            if self.status.borrow().state == RelayState::Stalled {
+                // Its owner has to see why.
+                return Err(failure);
+            }
+            let now = Instant::now();
+            let delay = reconnect.after(connection, failure, delivery.bytes(), now)?;
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                () = sleep(delay) => {}
+            }
+        }
+    }
+
+    /// Sends to the destination until it is stopped, or its connection fails.
     async fn send_to(
         &self,
         address: &Address,

@@ -5,11 +5,12 @@
 //! | `rtmp_output` | over RTMP and RTMPS |
 //! | `srt_output`, `ffmpeg`, `ffmpeg_exit`, `preset_file` | over SRT, by ffmpeg |
 //! | `sequence` | what is sent of the packets, and with which timestamps |
-//! | `delivery`, `tcp_info` | the bytes that the destination has acknowledged |
+//! | `delivery`, `media_bytes`, `tcp_info` | the bytes of media that the destination has acknowledged |
 
 mod delivery;
 mod ffmpeg;
 mod ffmpeg_exit;
+mod media_bytes;
 mod preset_file;
 mod rtmp_output;
 mod sequence;

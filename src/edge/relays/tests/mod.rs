@@ -1,8 +1,12 @@
 //! Relays between real programs: nginx-rtmp and ffmpeg.
 
+mod delivery;
 mod destinations;
+mod enhanced_rtmp;
 mod hooks;
 mod media_identity;
+mod proxy;
+mod recordings;
 mod rig;
 mod rtmp;
 mod rtmps;
