@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
@@ -9,7 +9,7 @@ use super::{
     pages::{Limit, list_all},
     secret_input::{from_file, from_stdin},
     session::{Session, request_id},
-    text::{enum_parser, label, or_dash, time},
+    text::{enum_parser, label, or_dash, time, to_duration},
 };
 use crate::{
     domain::Secret,
@@ -37,6 +37,9 @@ pub enum DestinationCommand {
         url: Option<String>,
         #[command(flatten)]
         secrets: DestinationSecrets,
+        /// How much later than the stream the media is sent, for example 30s: up to 60 seconds.
+        #[arg(long, value_parser = humantime::parse_duration)]
+        delay: Option<Duration>,
         /// Do not send streams to it until it is enabled.
         #[arg(long)]
         disabled: bool,
@@ -79,6 +82,10 @@ pub enum DestinationCommand {
         /// The length of the SRT key in bytes: 16, 24 or 32.
         #[arg(long, group = "changes")]
         srt_pbkeylen: Option<i32>,
+        /// How much later than the stream the media is sent, for example 30s: up to 60 seconds.
+        /// A running relay is started again.
+        #[arg(long, group = "changes", value_parser = humantime::parse_duration)]
+        delay: Option<Duration>,
         /// Whether streams are not sent to it.
         #[arg(long, group = "changes")]
         disabled: Option<bool>,
@@ -148,6 +155,7 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
             platform,
             url,
             secrets,
+            delay,
             disabled,
         } => {
             let stream_key =
@@ -163,6 +171,7 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
                 request_id: request_id(),
                 srt_passphrase: srt_passphrase.unwrap_or_default(),
                 srt_pbkeylen: secrets.srt_pbkeylen,
+                delay: delay.map(to_duration),
             };
             create(session, request).await
         }
@@ -177,6 +186,7 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
             stream_key_file,
             srt_passphrase_file,
             srt_pbkeylen,
+            delay,
             disabled,
             etag,
         } => {
@@ -189,6 +199,7 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
                 disabled,
                 srt_passphrase: srt_passphrase(srt_passphrase_file.as_ref())?,
                 srt_pbkeylen,
+                delay: delay.map(to_duration),
                 etag,
                 request_id: request_id(),
             };
@@ -359,6 +370,14 @@ fn state(destination: &pb::Destination) -> &'static str {
     }
 }
 
+fn delay(delay: Option<prost_types::Duration>) -> String {
+    let delay = Duration::try_from(delay.unwrap_or_default()).unwrap_or_default();
+    match delay.is_zero() {
+        true => "-".to_owned(),
+        false => humantime::format_duration(delay).to_string(),
+    }
+}
+
 fn record(destination: Option<&pb::Destination>) -> Table {
     let destination = destination.cloned().unwrap_or_default();
     let hint = match &*destination.stream_key_hint {
@@ -373,6 +392,7 @@ fn record(destination: Option<&pb::Destination>) -> Table {
         ("platform", label(platform.as_str_name(), PLATFORM)),
         ("url", destination.url.clone()),
         ("stream key", hint),
+        ("delay", delay(destination.delay)),
         ("state", state(&destination).to_owned()),
         ("created", time(destination.create_time)),
         ("updated", time(destination.update_time)),

@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DestinationId, IngestUrl, Invalid, Name, Platform, PlatformKind, ProjectId, Scheme, Secret,
-    SrtEncryption, Time, UrlPolicy, invalid::refuse, invisible_characters::reject_invisible,
-    project::etag, srt::check_stream_id,
+    SrtEncryption, StreamDelay, Time, UrlPolicy, invalid::refuse,
+    invisible_characters::reject_invisible, project::etag, srt::check_stream_id,
 };
 
 /// A platform's ingest to which a project's streams are sent.
@@ -31,6 +31,9 @@ pub struct Destination {
     /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
     #[serde(default)]
     pub srt_pbkeylen: i32,
+    /// How much later the media is sent.
+    #[serde(default, rename = "delay_ms")]
+    pub delay: StreamDelay,
     /// When it was created.
     pub create_time: Time,
     /// When it last changed.
@@ -51,6 +54,7 @@ impl Destination {
             &self.stream_key_hint,
             self.has_srt_passphrase,
             self.srt_pbkeylen,
+            self.delay.as_millis(),
             self.update_time.timestamp_micros(),
         );
         etag(&(version, changed))
@@ -74,6 +78,8 @@ pub struct DestinationUpdate {
     pub srt_passphrase: Option<Option<Secret>>,
     /// The length of the SRT key in bytes.
     pub srt_pbkeylen: Option<i32>,
+    /// How much later the media is sent.
+    pub delay: Option<StreamDelay>,
 }
 
 /// Stored events have the opposite, `enabled`.

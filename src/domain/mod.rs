@@ -41,6 +41,7 @@ mod secret;
 mod silence;
 mod srt;
 mod stream;
+mod stream_delay;
 mod user;
 
 pub use api_key::{ApiKey, NewApiKey};
@@ -86,4 +87,5 @@ pub use silence::StreamExpiry;
 pub use srt::SrtEncryption;
 pub(crate) use srt::is_passed_option;
 pub use stream::{EndReason, PublishAction, Stream, StreamState, StreamStats, StreamTimeouts};
+pub use stream_delay::StreamDelay;
 pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{
     media::InputSource, output::Encryption, relay_failure::max_refusals, upstream::Output,
 };
@@ -9,6 +11,9 @@ use crate::{
 /// The shortest part of a key that is redacted: a shorter one occurs by chance.
 const MIN_REDACTED_BYTES: usize = 4;
 
+/// The longest delay of an output.
+const MAX_DELAY: Duration = Duration::from_secs(60);
+
 /// The input and the output of a relay.
 #[derive(Debug, Clone)]
 pub(super) struct Assignment {
@@ -19,6 +24,8 @@ pub(super) struct Assignment {
     pub(super) output: Output,
     /// With which the media has to be encrypted.
     pub(super) encryption: Encryption,
+    /// How much later than it arrives the media is sent.
+    pub(super) delay: Duration,
     /// Whether bytes were acknowledged before, within this stream.
     has_progressed: bool,
     /// The number of failed tries in a row before, if the destination refused the last one.
@@ -32,6 +39,7 @@ impl Assignment {
             && self.input == other.input
             && self.output == other.output
             && self.encryption == other.encryption
+            && self.delay == other.delay
     }
 
     /// Whether a failure with this code is final: a refusal after too many in a row. None is
@@ -72,6 +80,7 @@ impl From<v1::RelayAssignment> for Assignment {
             output_stream_key,
             srt_passphrase,
             srt_pbkeylen,
+            output_delay,
         } = assignment;
         // A control plane of an earlier version sends only the joined URL.
         let output = match output_server_url.is_empty() {
@@ -85,6 +94,7 @@ impl From<v1::RelayAssignment> for Assignment {
         let last_code = relay.error.unwrap_or_default().code;
         Self {
             last_refusals: max_refusals(&last_code).map(|_| relay.attempt),
+            delay: delay(output_delay),
             has_progressed: relay.last_progress_time.is_some(),
             destination_id: relay.destination_id,
             input: InputSource {
@@ -99,6 +109,11 @@ impl From<v1::RelayAssignment> for Assignment {
             },
         }
     }
+}
+
+fn delay(output_delay: Option<prost_types::Duration>) -> Duration {
+    let delay = output_delay.and_then(|delay| Duration::try_from(delay).ok());
+    delay.unwrap_or_default().min(MAX_DELAY)
 }
 
 #[cfg(test)]

@@ -175,6 +175,7 @@ impl Relay {
                     policy: &context.policy,
                     certificates: &context.certificates,
                     input,
+                    delay: self.assignment.delay,
                     delivery,
                 };
                 output.run(&self.stop).await
@@ -188,6 +189,7 @@ impl Relay {
                     spawner: &context.spawner,
                     presets: &context.presets,
                     input,
+                    delay: self.assignment.delay,
                     delivery,
                 };
                 output.run(&self.stop).await
@@ -253,7 +255,10 @@ impl<'a> Observation<'a> {
         if let Some(failure) = self.input.codec_failure() {
             return Err(failure);
         }
-        if self.progress.has_stopped(context.patience, now) {
+        if self
+            .progress
+            .has_stopped(context.patience + relay.assignment.delay, now)
+        {
             let no_progress = || RelayFailure::no_progress(self.delivery.is_waiting());
             return Err(self.input.failure().unwrap_or_else(no_progress));
         }

@@ -6,7 +6,7 @@ use crate::{
     database::{Database, Transaction},
     domain::{
         AuditContext, Change, Destination, DestinationId, ListFilter, Page, Platform, ProjectId,
-        Tenant, Time,
+        StreamDelay, Tenant, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -26,7 +26,7 @@ macro_rules! destination_columns {
             $crate::repositories::sql::columns!(
                 $prefix:
                 id, project_id, platform, name, url, stream_key_hint, enabled, srt_pbkeylen,
-                create_time, update_time
+                delay_ms, create_time, update_time
             ),
             ", ",
             $prefix,
@@ -66,6 +66,8 @@ pub struct SealedDestination {
     pub srt_passphrase: SealedChange,
     /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
     pub srt_pbkeylen: i32,
+    /// How much later the media is sent.
+    pub delay: StreamDelay,
 }
 
 /// A sealed value to be written.
@@ -158,8 +160,8 @@ impl Destinations {
                         "insert into destinations
                              (id, project_id, platform, name, url, stream_key_sealed,
                               stream_key_hint, enabled, srt_passphrase_sealed, srt_pbkeylen,
-                              create_time, update_time)
-                         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+                              delay_ms, create_time, update_time)
+                         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
                          returning ",
                         destination_columns!(""),
                     ),
@@ -174,6 +176,7 @@ impl Destinations {
                         !destination.disabled,
                         destination.srt_passphrase.value(),
                         destination.srt_pbkeylen,
+                        destination.delay.as_millis(),
                         now
                     ]
                 )?;
@@ -304,7 +307,7 @@ impl Destinations {
                              stream_key_hint = $7, enabled = $8, update_time = $9,
                              srt_passphrase_sealed =
                                  case when $10 then srt_passphrase_sealed else $11 end,
-                             srt_pbkeylen = $12
+                             srt_pbkeylen = $12, delay_ms = $13
                          where id = $1 and update_time = $2 and delete_time is null
                          returning ",
                         destination_columns!(""),
@@ -321,7 +324,8 @@ impl Destinations {
                         now,
                         destination.srt_passphrase == SealedChange::Keep,
                         destination.srt_passphrase.value(),
-                        destination.srt_pbkeylen
+                        destination.srt_pbkeylen,
+                        destination.delay.as_millis()
                     ]
                 )?
                 .ok_or(Error::ConcurrentChange)?;
@@ -393,16 +397,16 @@ impl Destinations {
     }
 }
 
-/// Whether a change makes running relays wrong: of the address, key or encryption.
+/// Whether a change makes running relays wrong: of the address, key, encryption or delay.
 async fn is_redirected(tx: &mut Transaction, after: &SealedDestination) -> Result<bool> {
-    let before: Option<(String, bool, i32)> = fetch_optional!(
+    let before: Option<(String, bool, i32, i32)> = fetch_optional!(
         tx,
-        "select url, srt_passphrase_sealed is not null, srt_pbkeylen
+        "select url, srt_passphrase_sealed is not null, srt_pbkeylen, delay_ms
          from destinations
          where id = $1 and delete_time is null",
         [after.id]
     )?;
-    let (url, is_encrypted, pbkeylen) = before.ok_or(Error::ConcurrentChange)?;
+    let (url, is_encrypted, pbkeylen, delay_ms) = before.ok_or(Error::ConcurrentChange)?;
     let changes_passphrase = match after.srt_passphrase {
         SealedChange::Keep => false,
         SealedChange::Clear => is_encrypted,
@@ -411,7 +415,8 @@ async fn is_redirected(tx: &mut Transaction, after: &SealedDestination) -> Resul
     Ok(after.stream_key_sealed.is_some()
         || changes_passphrase
         || url != after.url
-        || pbkeylen != after.srt_pbkeylen)
+        || pbkeylen != after.srt_pbkeylen
+        || delay_ms != after.delay.as_millis())
 }
 
 /// Writes the event of a created or changed destination.
@@ -432,4 +437,5 @@ impl_from_row!(
     |row|
     display_name: row.try_get("name")?,
     disabled: !row.try_get::<bool, _>("enabled")?,
+    delay: StreamDelay::from_millis(row.try_get("delay_ms")?),
 );

@@ -13,7 +13,8 @@ use super::rows::{load, record, store};
 use crate::{
     database::{Database, Pools, Transaction},
     domain::{
-        DestinationId, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamId, StreamState, Time,
+        DestinationId, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamDelay, StreamId,
+        StreamState, Time,
     },
     error::Result,
 };
@@ -56,6 +57,8 @@ pub struct ClaimedRelay {
     pub srt_passphrase_sealed: Option<Vec<u8>>,
     /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
     pub srt_pbkeylen: i32,
+    /// How much later the media is sent.
+    pub delay: StreamDelay,
 }
 
 /// A lease that a worker holds.
@@ -82,6 +85,7 @@ struct RelayEndpoints {
     stream_key_sealed: Vec<u8>,
     srt_passphrase_sealed: Option<Vec<u8>>,
     srt_pbkeylen: i32,
+    delay_ms: i32,
     /// Whether another lease for the destination exists.
     is_busy: bool,
 }
@@ -214,7 +218,7 @@ impl RelayLeases {
         let endpoints: RelayEndpoints = fetch_one!(
             tx,
             "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
-                    d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen,
+                    d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen, d.delay_ms,
                     exists (
                         select 1 from relays b
                         where b.destination_id = d.id and b.lease_id is not null) as is_busy
@@ -242,6 +246,7 @@ impl RelayLeases {
             stream_key_sealed: endpoints.stream_key_sealed,
             srt_passphrase_sealed: endpoints.srt_passphrase_sealed,
             srt_pbkeylen: endpoints.srt_pbkeylen,
+            delay: StreamDelay::from_millis(endpoints.delay_ms),
         }))
     }
 }

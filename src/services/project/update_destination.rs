@@ -14,7 +14,9 @@ use crate::{
     services::{
         enums::read_enum,
         fields::{Fields, read_etag, read_idempotency},
-        project::destination_messages::{of_platform, read_encryption, seal_passphrase},
+        project::destination_messages::{
+            of_platform, read_delay, read_encryption, seal_passphrase,
+        },
     },
 };
 
@@ -42,6 +44,7 @@ impl UpdateDestination {
             disabled,
             srt_passphrase,
             srt_pbkeylen,
+            delay,
             etag,
             request_id,
         } = message;
@@ -58,6 +61,7 @@ impl UpdateDestination {
             let srt_passphrase = fields.read_optional("srt_passphrase", passphrase);
             let pbkeylen = srt_pbkeylen.map(SrtEncryption::parse_pbkeylen);
             let srt_pbkeylen = fields.read_optional("srt_pbkeylen", pbkeylen);
+            let delay = fields.read_optional("delay", delay.map(read_delay));
             let method = "UpdateDestination";
             let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
             let update = DestinationUpdate {
@@ -68,6 +72,7 @@ impl UpdateDestination {
                 disabled,
                 srt_passphrase: srt_passphrase?,
                 srt_pbkeylen: srt_pbkeylen?,
+                delay: delay?,
             };
             let options = ChangeOptions {
                 etag: read_etag(etag),
@@ -98,6 +103,7 @@ impl UpdateDestination {
             name.as_str().clone_into(&mut after.display_name);
         }
         after.disabled = self.update.disabled.unwrap_or(after.disabled);
+        after.delay = self.update.delay.unwrap_or(after.delay);
         if !changes_target {
             return Ok(after);
         }
@@ -190,6 +196,7 @@ fn unchanged(before: &Destination) -> SealedDestination {
         disabled: before.disabled,
         srt_passphrase: SealedChange::Keep,
         srt_pbkeylen: before.srt_pbkeylen,
+        delay: before.delay,
     }
 }
 
@@ -217,7 +224,8 @@ mod tests {
     use crate::{
         auth::Sealer,
         domain::{
-            Destination, DestinationId, DestinationUpdate, Platform, ProjectId, UrlPolicy, now,
+            Destination, DestinationId, DestinationUpdate, Platform, ProjectId, StreamDelay,
+            UrlPolicy, now,
         },
         repositories::{ChangeOptions, StoredDestination},
     };
@@ -236,6 +244,7 @@ mod tests {
             disabled: false,
             has_srt_passphrase: false,
             srt_pbkeylen: 0,
+            delay: StreamDelay::default(),
             create_time: now(),
             update_time: now(),
         };

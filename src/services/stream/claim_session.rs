@@ -191,6 +191,7 @@ impl ClaimSession {
             stream_key_sealed,
             srt_passphrase_sealed,
             srt_pbkeylen,
+            delay,
         } = claimed;
         let lease = relay.lease.clone();
         let (lease_id, expire_time) = lease
@@ -224,6 +225,7 @@ impl ClaimSession {
             output_stream_key: stream_key.expose().to_owned(),
             srt_passphrase: passphrase.expose().to_owned(),
             srt_pbkeylen,
+            output_delay: Some(duration(delay.as_duration())),
         };
         Ok((lease_id, assignment))
     }

@@ -61,6 +61,7 @@ async fn a_destination_without_url_gets_the_url_of_its_platform(
         disabled: false,
         has_srt_passphrase: false,
         srt_pbkeylen: 0,
+        delay: Some(prost_types::Duration::default()),
         create_time: made.create_time,
         update_time: made.create_time,
         etag: made.etag.clone(),
@@ -91,6 +92,7 @@ async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engin
         let request = pb::CreateDestinationRequest {
             display_name: "select ☃ update".to_owned(),
             disabled: true,
+            delay: Some(seconds(60)),
             ..custom_destination(&project, url)
         };
 
@@ -100,8 +102,13 @@ async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engin
         assert_eq!(made.display_name, "select ☃ update");
         assert_eq!(made.url, url);
         assert!(made.disabled);
+        assert_eq!(made.delay, Some(seconds(60)));
         assert_eq!(get_destination(&user, &made).await, made);
     }
+}
+
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 #[rstest]
@@ -151,10 +158,12 @@ async fn all_invalid_fields_are_named_at_once() {
             request_id: "1".to_owned(),
             srt_passphrase: "short".to_owned(),
             srt_pbkeylen: 1,
+            delay: Some(seconds(61)),
         };
         assert_eq!(
             refused(create(&user, request).await).fields(),
             [
+                "delay",
                 "display_name",
                 "platform",
                 "project_id",

@@ -41,6 +41,10 @@ async fn a_claimed_relay_comes_with_everything_its_worker_needs(
     assert_eq!(assigned.output_server_url, "rtmp://live.example.com/app");
     assert_eq!(assigned.output_stream_key, "key-of-a");
     assert_eq!((&*assigned.srt_passphrase, assigned.srt_pbkeylen), ("", 0));
+    assert_eq!(
+        assigned.output_delay,
+        Some(prost_types::Duration::default())
+    );
     let leased = assigned.lease_expire_time.unwrap().seconds - relay.update_time.unwrap().seconds;
     assert_eq!(leased, 15);
     let left = assigned.lease_duration.unwrap().seconds;
@@ -99,6 +103,45 @@ async fn a_worker_gets_the_address_and_the_key_apart(#[values(Sqlite, Postgres)]
     assigned.sort();
     expected.sort();
     assert_eq!(assigned, expected);
+}
+
+#[rstest]
+#[tokio::test]
+async fn another_delay_starts_a_running_relay_again_with_it(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let request = pb::CreateDestinationRequest {
+        delay: seconds(30),
+        ..destination_request(&fixture.project, "a")
+    };
+    let destination = fixture.create_destination(request).await;
+    fixture.live("c1").await;
+    let mut worker = fixture.worker("w1").await;
+    let mut assigned = worker.next_assignments(1).await.remove(0);
+    assert_eq!(assigned.output_delay, seconds(30));
+
+    for delay in [seconds(60), seconds(0)] {
+        let change = pb::UpdateDestinationRequest {
+            destination_id: destination.id.clone(),
+            delay,
+            ..Default::default()
+        };
+        fixture.update_destination(change.clone()).await;
+        assert_eq!(worker.next_revocations().await, [assigned.lease_id.clone()]);
+        worker
+            .expect_accepted(state_report(&assigned, pb::RelayState::Idle, 0))
+            .await;
+        assigned = worker.next_assignments(1).await.remove(0);
+        assert_eq!(assigned.output_delay, delay);
+
+        // The same delay changes nothing.
+        fixture.update_destination(change).await;
+        worker
+            .expect_accepted(broadcasting_report(&assigned, 9))
+            .await;
+    }
 }
 
 #[rstest]

@@ -1,4 +1,7 @@
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
@@ -43,9 +46,9 @@ struct State {
 }
 
 impl FanOut {
-    /// Adds an output.
-    pub(crate) fn subscribe(&self) -> Arc<OutputQueue> {
-        let queue = Arc::new(OutputQueue::default());
+    /// Adds an output, which receives packets after a delay.
+    pub(crate) fn subscribe(&self, delay: Duration) -> Arc<OutputQueue> {
+        let queue = Arc::new(OutputQueue::new(delay));
         let mut state = self.state.lock();
         let packets = state.descriptions.iter().chain(&state.group).cloned();
         queue.start(packets);

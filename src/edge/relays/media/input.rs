@@ -72,9 +72,9 @@ impl Input {
         })
     }
 
-    /// Adds an output.
-    pub(crate) fn subscribe(&self) -> Arc<OutputQueue> {
-        self.fan_out.subscribe()
+    /// Adds an output, which receives packets after a delay.
+    pub(crate) fn subscribe(&self, delay: Duration) -> Arc<OutputQueue> {
+        self.fan_out.subscribe(delay)
     }
 
     /// Why there is no play session now.

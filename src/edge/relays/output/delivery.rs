@@ -4,12 +4,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 
 use super::{media_bytes::MediaBytes, tcp_info::TcpInfo};
-use crate::edge::relays::media::OutputQueue;
+use crate::edge::relays::media::{Input, OutputQueue};
 
 /// The bytes of media that a destination has acknowledged.
 ///
@@ -80,12 +81,19 @@ impl Delivery {
         };
     }
 
-    /// The output sends the packets of a queue.
-    pub(super) fn observe(&self, queue: &Arc<OutputQueue>) {
-        if let Some(before) = self.queue.lock().replace(Arc::clone(queue)) {
+    /// The queue from which the output sends. A delayed one is kept over connections: what it
+    /// holds back is sent on the next one.
+    pub(super) fn subscribe(&self, input: &Input, delay: Duration) -> Arc<OutputQueue> {
+        let mut queue = self.queue.lock();
+        if let Some(delayed) = queue.take_if(|queue| queue.restart()) {
+            return Arc::clone(queue.insert(delayed));
+        }
+        let new = input.subscribe(delay);
+        if let Some(before) = queue.replace(Arc::clone(&new)) {
             self.dropped_before
                 .fetch_add(before.dropped(), Ordering::Relaxed);
         }
+        new
     }
 
     /// Media follows after this number of written bytes.

@@ -54,6 +54,8 @@ pub(crate) struct RtmpOutput<'a> {
     pub(crate) policy: &'a UrlPolicy,
     pub(crate) certificates: &'a Certificates,
     pub(crate) input: &'a Input,
+    /// How much later the media is sent.
+    pub(crate) delay: Duration,
     pub(crate) delivery: &'a Delivery,
 }
 
@@ -126,8 +128,7 @@ impl RtmpOutput<'_> {
             four_ccs,
         } = session;
         let started = Instant::now();
-        let queue = self.input.subscribe();
-        self.delivery.observe(&queue);
+        let queue = self.delivery.subscribe(self.input, self.delay);
         let (replies, wanted) = mpsc::channel(REPLY_QUEUE_LENGTH);
         let mut listening = pin!(self.listen(&mut incoming, replies));
         let accepted = AcceptedCodecs {

@@ -1,4 +1,8 @@
-use std::{io, path::Path, time::Instant};
+use std::{
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use bytes::{BufMut, BytesMut};
 use tokio::{io::AsyncWriteExt, process::ChildStdin};
@@ -48,6 +52,8 @@ pub(crate) struct SrtOutput<'a> {
     pub(crate) spawner: &'a Spawner,
     pub(crate) presets: &'a PresetFolder,
     pub(crate) input: &'a Input,
+    /// How much later the media is sent.
+    pub(crate) delay: Duration,
     pub(crate) delivery: &'a Delivery,
 }
 
@@ -62,8 +68,7 @@ impl SrtOutput<'_> {
         let (mut ffmpeg, _preset) = started?;
         let stdin = ffmpeg.take_stdin();
         let unreadable = ffmpeg.logs(UNREADABLE_CODEC);
-        let queue = self.input.subscribe();
-        self.delivery.observe(&queue);
+        let queue = self.delivery.subscribe(self.input, self.delay);
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => None,

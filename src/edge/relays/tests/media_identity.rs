@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use rstest::rstest;
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     rtmps::Terminator,
     srt::{Recorder, assignment},
 };
-use crate::proto::v1::RelayState;
+use crate::proto::v1::{RelayAssignment, RelayState};
 
 const SECONDS: &str = "8";
 
@@ -35,6 +37,36 @@ async fn every_packet_arrives_unchanged_with_its_distance_to_the_others(
             Some(recording) => has_ended(&packets(&recording).await, &sent),
             None => false,
         }
+    })
+    .await;
+    relay.end().await;
+    assert_same(&packets(&nginx.recordings()[0]).await, &sent);
+}
+
+#[tokio::test]
+async fn a_delayed_destination_receives_every_packet_later() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let original = Original::encode(SECONDS, &[]).await;
+    let worker = Worker::new();
+    let delay = Duration::from_secs(4);
+    let relay = worker.assign(RelayAssignment {
+        input_url: nginx.source(),
+        output_server_url: format!("rtmp://127.0.0.1:{}/live", nginx.port),
+        output_stream_key: "k3y".to_owned(),
+        output_delay: Some(delay.try_into().unwrap()),
+        ..Default::default()
+    });
+    let begin = Instant::now();
+    let broadcasts = async {
+        relay.reaches(RelayState::Broadcasting).await;
+        assert!(begin.elapsed() >= delay);
+    };
+    tokio::join!(broadcasts, original.publish(&nginx.source()));
+
+    let sent = packets(&original.file).await;
+    eventually("the last packets are recorded", async || {
+        has_ended(&packets(&nginx.recordings()[0]).await, &sent)
     })
     .await;
     relay.end().await;
