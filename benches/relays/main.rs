@@ -5,6 +5,7 @@
 //! a destination behind a proxy, and at last to 50 destinations. Each time is the median of 5,
 //! from the time stamps of the server or seen with an error of 10 ms. It prints a line for
 //! each goal: met, or MISSED. With `--profile dev` before `--bench` it needs no release build.
+//! An argument after `--` is the path of another `sluice` to measure.
 
 mod figures;
 #[path = "../../tests/media/mod.rs"]
@@ -12,7 +13,7 @@ mod media;
 mod owner;
 mod source;
 
-use std::{fs, path::Path, time::Duration};
+use std::{env, fs, path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
 use figures::Figure;
@@ -67,7 +68,10 @@ async fn main() -> anyhow::Result<()> {
 
 impl Scene {
     async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let program = Path::new(env!("CARGO_BIN_EXE_sluice"));
+        let mut arguments = env::args().skip(1);
+        let program = arguments.find(|argument| !argument.starts_with("--"));
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_sluice").to_owned());
+        let program = Path::new(&program);
         let sandbox = |name| Sandbox::new(folder, name);
         let control = ControlPlane::start(program, sandbox("control")?).await?;
         let api_key = control.create_api_key().await?;

@@ -34,6 +34,12 @@ pub struct Destination {
     /// How much later the media is sent.
     #[serde(default, rename = "delay_ms")]
     pub delay: StreamDelay,
+    /// The most bits of video in a second, in thousands; 0 means no limit.
+    #[serde(default)]
+    pub max_video_bitrate_kbps: i32,
+    /// The greatest height of the picture in pixels; 0 means no limit.
+    #[serde(default)]
+    pub max_height: i32,
     /// When it was created.
     pub create_time: Time,
     /// When it last changed.
@@ -55,6 +61,7 @@ impl Destination {
             self.has_srt_passphrase,
             self.srt_pbkeylen,
             self.delay.as_millis(),
+            (self.max_video_bitrate_kbps, self.max_height),
             self.update_time.timestamp_micros(),
         );
         etag(&(version, changed))
@@ -80,6 +87,10 @@ pub struct DestinationUpdate {
     pub srt_pbkeylen: Option<i32>,
     /// How much later the media is sent.
     pub delay: Option<StreamDelay>,
+    /// The most bits of video in a second, in thousands; 0 means no limit.
+    pub max_video_bitrate_kbps: Option<i32>,
+    /// The greatest height of the picture in pixels; 0 means no limit.
+    pub max_height: Option<i32>,
 }
 
 /// Stored events have the opposite, `enabled`.

@@ -146,11 +146,12 @@ async fn accept(
                 Way(inside_read, outside_write),
             ];
             seen.open.fetch_add(1, Ordering::Relaxed);
+            let none = AtomicUsize::new(0);
             let is_cut = {
                 let [to, back] = &mut ways;
                 tokio::select! {
                     () = to.carry(&seen.deletes), if before.is_up => false,
-                    () = back.carry(&AtomicUsize::new(0)), if before.is_up => false,
+                    () = back.carry(&none), if before.is_up => false,
                     now = changed => now.is_ok_and(|now| now.resets == before.resets),
                 }
             };

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     assignment::Assignment,
     media::{Input, Inputs},
-    output::{Delivery, PresetFolder, RtmpOutput, Spawner, SrtOutput},
+    output::{Delivery, Encoder, PresetFolder, RtmpOutput, Spawner, SrtOutput, rendition},
     progress::Progress,
     reconnect::Reconnect,
     relay_failure::RelayFailure,
@@ -56,6 +56,15 @@ pub(super) struct RelayContext {
     pub(super) broadcasts: Cache<(String, String), ()>,
     /// Notified when the state of one of them changes.
     pub(super) state_changed: Notify,
+}
+
+impl RelayContext {
+    fn encoder(&self) -> Encoder {
+        Encoder {
+            program: self.ffmpeg.clone(),
+            spawner: self.spawner.clone(),
+        }
+    }
 }
 
 /// A relay from its start to its end.
@@ -109,7 +118,11 @@ impl Relay {
         }
         let address = Address::of_output(&self.assignment.output)
             .map_err(|why| UpstreamError::AddressInvalid(why).failure(Side::Output))?;
-        let input = context.inputs.get(source.clone())?;
+        let mut input = context.inputs.get(source.clone())?;
+        if !self.assignment.limits.is_none() {
+            let encoder = context.encoder();
+            input = Arc::new(rendition(input, self.assignment.limits, encoder));
+        }
         let delivery = Delivery::default();
         let mut observation = Observation::new(&input, &delivery);
         let mut sending = pin!(self.keep_sending(&address, &input, &delivery, context));

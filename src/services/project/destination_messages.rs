@@ -9,7 +9,7 @@ use crate::{
     domain::{
         Destination, DestinationId, DestinationLint, IngestUrl, Invalid, ListFilter, Name,
         Platform, ProjectId, Secret, SrtEncryption, StreamDelay, StreamTarget, Tenant, UrlPolicy,
-        UserId,
+        UserId, parse_max_height, parse_max_video_bitrate,
     },
     error::Error,
     proto::v1 as pb,
@@ -48,6 +48,8 @@ pub(super) fn read_create_destination(
         srt_passphrase,
         srt_pbkeylen,
         delay,
+        max_video_bitrate_kbps,
+        max_height,
     } = message;
     Fields::read_all(|fields| {
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
@@ -67,6 +69,9 @@ pub(super) fn read_create_destination(
         let pbkeylen = fields.read("srt_pbkeylen", SrtEncryption::parse_pbkeylen(srt_pbkeylen));
         let encryption = read_encryption(fields, passphrase?, pbkeylen?);
         let delay = fields.read_optional("delay", delay.map(read_delay));
+        let bitrate = parse_max_video_bitrate(max_video_bitrate_kbps);
+        let bitrate = fields.read("max_video_bitrate_kbps", bitrate);
+        let max_height = fields.read("max_height", parse_max_height(max_height));
         let target = match StreamTarget::new(platform?, url?, stream_key?, encryption?) {
             Ok(target) => target,
             Err((field, invalid)) => return fields.read(field, Err(invalid)),
@@ -91,6 +96,8 @@ pub(super) fn read_create_destination(
             }),
             srt_pbkeylen: encryption.map_or(0, |encryption| encryption.pbkeylen),
             delay: delay?.unwrap_or_default(),
+            max_video_bitrate_kbps: bitrate?,
+            max_height: max_height?,
         };
         Some(CreateDestination {
             destination,
@@ -196,6 +203,8 @@ impl From<Destination> for pb::Destination {
             has_srt_passphrase,
             srt_pbkeylen,
             delay,
+            max_video_bitrate_kbps,
+            max_height,
             create_time,
             update_time,
         } = destination;
@@ -212,6 +221,8 @@ impl From<Destination> for pb::Destination {
             has_srt_passphrase,
             srt_pbkeylen,
             delay: Some(duration(delay.as_duration())),
+            max_video_bitrate_kbps,
+            max_height,
             etag,
         }
     }

@@ -192,6 +192,8 @@ impl ClaimSession {
             srt_passphrase_sealed,
             srt_pbkeylen,
             delay,
+            max_video_bitrate_kbps,
+            max_height,
         } = claimed;
         let lease = relay.lease.clone();
         let (lease_id, expire_time) = lease
@@ -226,6 +228,8 @@ impl ClaimSession {
             srt_passphrase: passphrase.expose().to_owned(),
             srt_pbkeylen,
             output_delay: Some(duration(delay.as_duration())),
+            max_video_bitrate_kbps,
+            max_height,
         };
         Ok((lease_id, assignment))
     }

@@ -62,6 +62,8 @@ async fn a_destination_without_url_gets_the_url_of_its_platform(
         has_srt_passphrase: false,
         srt_pbkeylen: 0,
         delay: Some(prost_types::Duration::default()),
+        max_video_bitrate_kbps: 0,
+        max_height: 0,
         create_time: made.create_time,
         update_time: made.create_time,
         etag: made.etag.clone(),
@@ -93,6 +95,8 @@ async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engin
             display_name: "select ☃ update".to_owned(),
             disabled: true,
             delay: Some(seconds(60)),
+            max_video_bitrate_kbps: 2_500,
+            max_height: 720,
             ..custom_destination(&project, url)
         };
 
@@ -103,6 +107,7 @@ async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engin
         assert_eq!(made.url, url);
         assert!(made.disabled);
         assert_eq!(made.delay, Some(seconds(60)));
+        assert_eq!((made.max_video_bitrate_kbps, made.max_height), (2_500, 720));
         assert_eq!(get_destination(&user, &made).await, made);
     }
 }
@@ -159,12 +164,16 @@ async fn all_invalid_fields_are_named_at_once() {
             srt_passphrase: "short".to_owned(),
             srt_pbkeylen: 1,
             delay: Some(seconds(61)),
+            max_video_bitrate_kbps: 99,
+            max_height: -1,
         };
         assert_eq!(
             refused(create(&user, request).await).fields(),
             [
                 "delay",
                 "display_name",
+                "max_height",
+                "max_video_bitrate_kbps",
                 "platform",
                 "project_id",
                 "request_id",

@@ -144,6 +144,8 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         srt_passphrase: Some("correct horse".to_owned()),
         srt_pbkeylen: Some(24),
         delay: Some(DELAY),
+        max_video_bitrate_kbps: Some(6_000),
+        max_height: Some(1_080),
         ..Default::default()
     };
     let after = updated(&user, request).await;
@@ -157,6 +159,8 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         has_srt_passphrase: true,
         srt_pbkeylen: 24,
         delay: Some(DELAY),
+        max_video_bitrate_kbps: 6_000,
+        max_height: 1_080,
         update_time: after.update_time,
         etag: after.etag.clone(),
         ..before
@@ -404,6 +408,8 @@ async fn all_invalid_fields_are_named_at_once() {
                 seconds: -1,
                 nanos: 0,
             }),
+            max_video_bitrate_kbps: Some(-1),
+            max_height: Some(143),
             ..Default::default()
         };
         assert_eq!(
@@ -412,6 +418,8 @@ async fn all_invalid_fields_are_named_at_once() {
                 "delay",
                 "destination_id",
                 "display_name",
+                "max_height",
+                "max_video_bitrate_kbps",
                 "platform",
                 "srt_passphrase",
                 "srt_pbkeylen",

@@ -87,6 +87,8 @@ async fn busy_project(engine: Engine) -> (Fixture, pb::Stream) {
             seconds: 1,
             nanos: 1_000_000,
         }),
+        max_video_bitrate_kbps: 2_500,
+        max_height: 720,
         disabled: true,
         ..Default::default()
     };

@@ -146,6 +146,60 @@ async fn another_delay_starts_a_running_relay_again_with_it(
 
 #[rstest]
 #[tokio::test]
+async fn a_relay_whose_video_is_encoded_counts_as_ten(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let limited = pb::CreateDestinationRequest {
+        max_video_bitrate_kbps: 2_500,
+        max_height: 720,
+        ..destination_request(&fixture.project, "limited")
+    };
+    let limited = fixture.create_destination(limited).await;
+    for name in ["a", "b", "c"] {
+        fixture.destination(name).await;
+    }
+    fixture.live("c1").await;
+
+    let mut large = fixture.worker_with("large", "", 11).await;
+    let assigned = large.next_assignments(2).await;
+    let limits = |assigned: &pb::RelayAssignment| {
+        let id = assigned.relay.clone().unwrap().destination_id;
+        (
+            id == limited.id,
+            assigned.max_video_bitrate_kbps,
+            assigned.max_height,
+        )
+    };
+    let limits: Vec<_> = assigned.iter().map(limits).collect();
+    assert!(limits.contains(&(true, 2_500, 720)), "{limits:?}");
+    assert!(limits.contains(&(false, 0, 0)), "{limits:?}");
+    let mut other = fixture.worker_with("other", "", 1000).await;
+    assert_eq!(other.next_assignments(2).await.len(), 2, "the others");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_worker_with_too_little_capacity_to_encode_takes_other_relays(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let limited = pb::CreateDestinationRequest {
+        max_height: 720,
+        ..destination_request(&fixture.project, "limited")
+    };
+    fixture.create_destination(limited).await;
+    let plain = fixture.destination("plain").await;
+    let live = fixture.live("c1").await;
+
+    let mut small = fixture.worker_with("small", "", 9).await;
+    let assigned = small.next_assignments(1).await.remove(0);
+    assert_eq!(assigned.relay.unwrap().destination_id, plain.id);
+    fixture.assert_not_assigned(&mut small, &live).await;
+    let mut large = fixture.worker_with("large", "", 10).await;
+    assert_eq!(large.next_assignments(1).await[0].max_height, 720);
+}
+
+#[rstest]
+#[tokio::test]
 async fn the_passphrase_of_an_srt_destination_is_decrypted_for_the_worker(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {

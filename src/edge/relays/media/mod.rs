@@ -25,6 +25,7 @@ mod timeline;
 #[cfg(test)]
 mod tests;
 
+pub(super) use fan_out::FanOut;
 pub(super) use input::{Input, InputSource};
 pub(super) use inputs::Inputs;
 pub(super) use output_queue::OutputQueue;

@@ -137,7 +137,8 @@ async fn bad_destinations_report_their_causes_and_cost_no_other_a_packet() {
         let warning = ["DESTINATION_TOO_SLOW", "\"slow\"", "bitrate_bps"];
         eventually("the slow one is told", async || log.has(&warning)).await;
     };
-    tokio::join!(bad, original.publish(&nginx.source()));
+    let source = nginx.source();
+    tokio::join!(bad, original.publish(&source));
     assert!(slow.now().bytes > 0, "it is sent what it can receive");
     let sent = packets(&original.file).await;
     for relay in &good {

@@ -217,7 +217,10 @@ async fn a_media_server_that_does_not_pass_on_the_configuration_of_hevc_is_named
     timeout(MAX_WAIT, earlier).await.expect("media").unwrap();
     // nginx-rtmp does not keep the configuration for readers that come later.
     let worker = Worker::new();
-    let relay = worker.relay(&watching, &format!("rtmp://127.0.0.1:{}/live", nginx.port));
+    let relay = worker.relay(
+        &nginx.source(),
+        &format!("rtmp://127.0.0.1:{}/live", nginx.port),
+    );
 
     let failure = relay.failure().await;
     assert_eq!(

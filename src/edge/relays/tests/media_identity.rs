@@ -62,7 +62,8 @@ async fn a_delayed_destination_receives_every_packet_later() {
         relay.reaches(RelayState::Broadcasting).await;
         assert!(begin.elapsed() >= delay);
     };
-    tokio::join!(broadcasts, original.publish(&nginx.source()));
+    let source = nginx.source();
+    tokio::join!(broadcasts, original.publish(&source));
 
     let sent = packets(&original.file).await;
     eventually("the last packets are recorded", async || {

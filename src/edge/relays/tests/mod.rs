@@ -7,6 +7,7 @@ mod hooks;
 mod media_identity;
 mod proxy;
 mod recordings;
+mod rendition;
 mod rig;
 mod rtmp;
 mod rtmps;

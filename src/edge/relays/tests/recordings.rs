@@ -39,7 +39,7 @@ pub(super) async fn packets(file: &Path) -> Vec<PacketDigest> {
         .collect()
 }
 
-fn of_track(packets: &[PacketDigest], track: &str) -> Vec<(i64, String)> {
+pub(super) fn of_track(packets: &[PacketDigest], track: &str) -> Vec<(i64, String)> {
     let of_track = packets.iter().filter(|(other, ..)| other == track);
     of_track
         .map(|(_, time, digest)| (*time, digest.clone()))
@@ -49,6 +49,22 @@ fn of_track(packets: &[PacketDigest], track: &str) -> Vec<(i64, String)> {
 /// The MD5 of the last packet of each track.
 fn last(packets: &[PacketDigest]) -> [Option<String>; 2] {
     ["0", "1"].map(|track| Some(of_track(packets, track).pop()?.1))
+}
+
+/// The height of the picture in a file.
+pub(super) async fn height(file: &Path) -> u32 {
+    let arguments = [
+        "-v",
+        "error",
+        "-select_streams",
+        "v",
+        "-show_entries",
+        "stream=height",
+        "-of",
+        "csv=p=0",
+        file.to_str().unwrap(),
+    ];
+    run("ffprobe", &arguments).await.trim().parse().unwrap()
 }
 
 /// Whether all packets of the end of a file have arrived.
