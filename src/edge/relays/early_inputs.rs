@@ -23,9 +23,7 @@ const MAX_WAITING: usize = 32;
 /// are assigned.
 ///
 /// So outputs begin with the keyframes that have passed by then. Otherwise they wait for the next
-/// one, with nginx-rtmp a second on average at a keyframe interval of 2 seconds. And codec
-/// configurations that a media server does not repeat (Enhanced RTMP with nginx-rtmp) are not
-/// missed.
+/// one, with nginx-rtmp a second on average at a keyframe interval of 2 seconds.
 pub(super) async fn play_early(
     mut accepted: mpsc::Receiver<AcceptedStream>,
     context: Arc<RelayContext>,

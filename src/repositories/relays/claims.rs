@@ -113,10 +113,24 @@ macro_rules! claimable {
 
 /// What a relay to a destination `d` takes of the capacity of a worker. An encoder takes much
 /// more than a copy.
-macro_rules! relay_cost {
+macro_rules! destination_cost {
     () => {
         "cast(case when d.max_video_bitrate_kbps > 0 or d.max_height > 0 then 10 else 1 end
               as bigint)"
+    };
+}
+
+/// The same for a relay. The destination is looked up and not joined, so that no plan reads
+/// all destinations.
+macro_rules! relay_cost {
+    ($relay:literal) => {
+        concat!(
+            "(select ",
+            destination_cost!(),
+            " from destinations d where d.id = ",
+            $relay,
+            ".destination_id)"
+        )
     };
 }
 
@@ -125,10 +139,9 @@ macro_rules! used_capacity {
     ($worker:literal) => {
         concat!(
             "(select cast(coalesce(sum(",
-            relay_cost!(),
+            relay_cost!("h"),
             "), 0) as bigint)
               from relays h
-              join destinations d on d.id = h.destination_id
               where h.worker_id = ",
             $worker,
             ")"
@@ -142,13 +155,12 @@ macro_rules! select_candidates {
         concat!(
             "select r.stream_id, r.destination_id
              from relays r
-             join streams s on s.id = r.stream_id
-             join destinations d on d.id = r.destination_id ",
+             join streams s on s.id = r.stream_id ",
             $join,
             " where ",
             claimable!(),
             " and ",
-            relay_cost!(),
+            relay_cost!("r"),
             " <= $4
              order by r.ready_time, r.stream_id, r.destination_id
              limit $3"
@@ -209,11 +221,10 @@ impl RelayLeases {
                 "select r.stream_id
                  from relays r
                  join streams s on s.id = r.stream_id
-                 join destinations d on d.id = r.destination_id
                  where ",
                 claimable!(),
                 " and ",
-                relay_cost!(),
+                relay_cost!("r"),
                 " + ",
                 used_capacity!("$3"),
                 " <= $4
@@ -268,7 +279,7 @@ impl RelayLeases {
                 "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
                         d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen,
                         d.delay_ms, d.max_video_bitrate_kbps, d.max_height, ",
-                relay_cost!(),
+                destination_cost!(),
                 " as cost,
                         exists (
                             select 1 from relays b

@@ -67,11 +67,11 @@ pub(super) fn read_create_destination(
         let passphrase = SrtEncryption::parse_passphrase(&srt_passphrase);
         let passphrase = fields.read("srt_passphrase", passphrase);
         let pbkeylen = fields.read("srt_pbkeylen", SrtEncryption::parse_pbkeylen(srt_pbkeylen));
-        let encryption = read_encryption(fields, passphrase?, pbkeylen?);
         let delay = fields.read_optional("delay", delay.map(read_delay));
         let bitrate = parse_max_video_bitrate(max_video_bitrate_kbps);
         let bitrate = fields.read("max_video_bitrate_kbps", bitrate);
         let max_height = fields.read("max_height", parse_max_height(max_height));
+        let encryption = read_encryption(fields, passphrase?, pbkeylen?);
         let target = match StreamTarget::new(platform?, url?, stream_key?, encryption?) {
             Ok(target) => target,
             Err((field, invalid)) => return fields.read(field, Err(invalid)),

@@ -115,10 +115,10 @@ impl Input {
                 .codec_failure()
                 .or(own.filter(RelayFailure::is_fatal));
         }
-        let codec = self.fan_out.unconfigured_codec()?;
+        let codec = self.fan_out.withheld_codec()?;
         let text = format!(
-            "the media server does not pass on the configuration of the codec {codec} \
-            (Enhanced RTMP): nginx-rtmp cannot, MediaMTX and SRS can"
+            "the media server does not pass on the codec {codec} (Enhanced RTMP), or without its \
+            configuration: nginx-rtmp cannot, MediaMTX and SRS can"
         );
         Some(UpstreamError::CodecUnsupported(text).failure(Side::Input))
     }

@@ -12,8 +12,8 @@ use super::{
     packet::{Packet, Role},
 };
 use crate::edge::relays::rtmp::{
-    Message,
-    message::kind::{AUDIO, VIDEO},
+    Message, amf0,
+    message::kind::{AUDIO, DATA, VIDEO},
 };
 
 const VIDEO_HEADER: &[u8] = &[0x17, 0, 1];
@@ -180,12 +180,12 @@ fn a_codec_whose_configuration_is_missing_is_named() {
     let fan_out = FanOut::default();
     video(&fan_out, 0, b"\x90hvc1.");
     video(&fan_out, 0, b"\x91hvc1.");
-    assert_eq!(fan_out.unconfigured_codec(), None);
+    assert_eq!(fan_out.withheld_codec(), None);
     assert_eq!(fan_out.enhanced_codecs(), ["hvc1"]);
 
     let fan_out = FanOut::default();
     video(&fan_out, 0, b"\x91hvc1.");
-    assert_eq!(fan_out.unconfigured_codec().as_deref(), Some("hvc1"));
+    assert_eq!(fan_out.withheld_codec().as_deref(), Some("hvc1"));
 }
 
 #[tokio::test]
@@ -227,4 +227,35 @@ async fn taken_later(queue: &Arc<OutputQueue>) -> Vec<(u32, Role)> {
         all.extend(received(&batch));
     }
     all
+}
+
+#[test]
+fn a_codec_that_is_announced_but_never_arrives_is_named() {
+    let metadata = |codec: f64| {
+        let mut payload = Vec::new();
+        amf0::write_string("onMetaData", &mut payload);
+        amf0::begin_object(&mut payload);
+        amf0::write_name("videocodecid", &mut payload);
+        amf0::write_number(codec, &mut payload);
+        amf0::end_object(&mut payload);
+        packet(DATA, 0, &payload, 1)
+    };
+    let hevc = f64::from(u32::from_be_bytes(*b"hvc1"));
+    for (codec, has_video, withheld) in [
+        (hevc, false, Some("hvc1")),
+        (hevc, true, None),
+        (7.0, false, None),
+    ] {
+        let fan_out = FanOut::default();
+        fan_out.publish(metadata(codec));
+        if has_video {
+            video(&fan_out, 0, b"\x90hvc1.");
+        }
+        for timestamp in (0..4_900).step_by(100) {
+            audio(&fan_out, timestamp, SOUND);
+        }
+        assert_eq!(fan_out.withheld_codec(), None, "it may still arrive");
+        audio(&fan_out, 5_000, SOUND);
+        assert_eq!(fan_out.withheld_codec().as_deref(), withheld, "{codec}");
+    }
 }

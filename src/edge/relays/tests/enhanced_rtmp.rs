@@ -3,18 +3,18 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use bytes::Bytes;
-use tokio::{net::TcpStream, process::Command, task::JoinHandle, time::timeout};
+use tokio::{net::TcpStream, process::Command, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     hooks::Hooks,
-    proxy::{Behavior, Proxy},
     rig::{KEY, MAX_WAIT, Nginx, Worker, eventually},
+    server::Server,
 };
 use crate::{
     edge::relays::rtmp::{
-        Message, Session, StreamTarget, handshake,
-        message::kind::{AUDIO, VIDEO},
+        Message, Session, StreamTarget, amf0, handshake,
+        message::kind::{AUDIO, DATA, VIDEO},
     },
     proto::v1::{RelayErrorSeverity, RelayState},
 };
@@ -66,11 +66,16 @@ impl Hevc {
 
     /// Publishes it in real time, with audio; the task ends with the last picture.
     async fn publish(&self, port: u16) -> AbortOnDropHandle<()> {
-        let target = target("source", "public-name");
+        let target = StreamTarget {
+            app: "source",
+            tc_url: "rtmp://127.0.0.1/source",
+            stream_name: "public-name",
+        };
         let tcp = connect(port).await;
         let mut session = Session::publish(tcp, target, &["hvc1"]).await.unwrap();
         let stream_id = session.outgoing.stream_id();
         let mut messages = vec![
+            (DATA, 0, metadata()),
             (VIDEO, 0, self.configuration.clone()),
             (AUDIO, 0, Bytes::from_static(AUDIO_CONFIGURATION)),
         ];
@@ -94,6 +99,21 @@ impl Hevc {
             std::future::pending::<()>().await;
         }))
     }
+}
+
+/// Metadata that announces HEVC, as in Enhanced RTMP, and AAC.
+fn metadata() -> Bytes {
+    let mut out = Vec::new();
+    amf0::write_string("@setDataFrame", &mut out);
+    amf0::write_string("onMetaData", &mut out);
+    amf0::begin_object(&mut out);
+    let hevc = u32::from_be_bytes(*b"hvc1");
+    for (name, number) in [("videocodecid", f64::from(hevc)), ("audiocodecid", 10.0)] {
+        amf0::write_name(name, &mut out);
+        amf0::write_number(number, &mut out);
+    }
+    amf0::end_object(&mut out);
+    out.into()
 }
 
 async fn ffmpeg(arguments: &[&str]) {
@@ -140,14 +160,6 @@ fn pictures(stream: &[u8]) -> Vec<Bytes> {
         .collect()
 }
 
-fn target<'a>(app: &'a str, stream_name: &'a str) -> StreamTarget<'a> {
-    StreamTarget {
-        app,
-        tc_url: "rtmp://127.0.0.1/live",
-        stream_name,
-    }
-}
-
 async fn connect(port: u16) -> TcpStream {
     let mut tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
         .await
@@ -156,81 +168,93 @@ async fn connect(port: u16) -> TcpStream {
     tcp
 }
 
-/// Plays a stream, and returns this number of messages with media.
-async fn play(port: u16, app: &str, name: &str, count: usize) -> JoinHandle<Vec<Message>> {
-    let tcp = connect(port).await;
-    let mut session = Session::play(tcp, target(app, name)).await.unwrap();
-    tokio::spawn(async move {
-        let mut media = Vec::new();
-        while media.len() < count {
-            let message = session.incoming.next().await.unwrap();
-            if [AUDIO, VIDEO].contains(&message.kind) {
-                media.push(message);
-            }
-        }
-        media
-    })
-}
-
 #[tokio::test]
 async fn hevc_passes_through_and_is_announced_although_the_output_has_connected_before() {
-    let hooks = Hooks::start(200).await;
-    let nginx = Nginx::start(&hooks.url()).await;
-    let proxy = Proxy::start(nginx.port, Behavior::PassesOn).await;
+    let server = Server::start(&[]).await;
     let hevc = Hevc::encode("6").await;
     assert_eq!(hevc.pictures.len(), 150);
-    let player = play(nginx.port, "live", KEY, 2 + 2 * 100).await;
     let worker = Worker::new();
-    let relay = worker.relay(&nginx.source(), &proxy.url());
-    eventually("the output has connected", async || {
-        !hooks.heard().is_empty()
+    let destination = format!("rtmp://127.0.0.1:{}/live", server.port);
+    let relay = worker.relay(&server.url("source", "public-name"), &destination);
+    let has_connected = async || !server.publishes_with(KEY, "").is_empty();
+    eventually("the output has connected", has_connected).await;
+
+    let _publisher = hevc.publish(server.port).await;
+    let count = hevc.pictures.len();
+    eventually("all pictures have arrived", async || {
+        server.received(KEY, VIDEO).len() > count
     })
     .await;
-
-    let _publisher = hevc.publish(nginx.port).await;
-    let arrived = timeout(MAX_WAIT, player)
-        .await
-        .expect("media arrives")
-        .unwrap();
-    let of_kind = |kind| move |message: &&Message| message.kind == kind;
-    let video: Vec<_> = arrived.iter().filter(of_kind(VIDEO)).collect();
+    let video = server.received(KEY, VIDEO);
     assert_eq!(video[0].payload, hevc.configuration);
     for (at, (message, picture)) in video[1..].iter().zip(&hevc.pictures).enumerate() {
         assert_eq!(message.payload, picture, "picture {at}");
         assert_eq!(message.timestamp, 40 * u32::try_from(at).unwrap());
     }
-    let audio: Vec<_> = arrived.iter().filter(of_kind(AUDIO)).collect();
+    let audio = server.received(KEY, AUDIO);
     assert_eq!(audio[0].payload, AUDIO_CONFIGURATION);
-    assert!(audio.len() > 90);
-    assert_eq!(proxy.connections_with("hvc1"), [false, true]);
+    assert!(audio.len() >= count, "{} of {count}", audio.len());
+    assert_eq!(server.publishes_with(KEY, "hvc1"), [false, true]);
     relay.reaches(RelayState::Broadcasting).await;
     relay.end().await;
 }
 
 #[tokio::test]
-async fn a_media_server_that_does_not_pass_on_the_configuration_of_hevc_is_named() {
-    let hooks = Hooks::start(200).await;
-    let nginx = Nginx::start(&hooks.url()).await;
+async fn a_codec_that_is_known_before_the_output_connects_is_announced_at_once() {
+    let server = Server::start(&["hvc1"]).await;
     let hevc = Hevc::encode("4").await;
-    let earlier = play(nginx.port, "source", "public-name", 4).await;
-    let _publisher = hevc.publish(nginx.port).await;
-    timeout(MAX_WAIT, earlier).await.expect("media").unwrap();
-    // nginx-rtmp does not keep the configuration for readers that come later.
+    let _publisher = hevc.publish(server.port).await;
     let worker = Worker::new();
-    let relay = worker.relay(
-        &nginx.source(),
-        &format!("rtmp://127.0.0.1:{}/live", nginx.port),
-    );
+    let source = server.url("source", "public-name");
+    let destination = format!("rtmp://127.0.0.1:{}/live", server.port);
+    // The first relay makes the codec known.
+    let first = worker.relay_with_key(&source, &destination, "k3y-first");
+    first.has_sent(1).await;
+    let second = worker.relay_with_key(&source, &destination, "k3y-second");
+    second.has_sent(1).await;
+    assert_eq!(server.publishes_with("k3y-second", "hvc1"), [true]);
+}
+
+#[tokio::test]
+async fn a_destination_that_lists_other_codecs_is_named() {
+    let server = Server::start(&["av01", "Opus"]).await;
+    let hevc = Hevc::encode("4").await;
+    let _publisher = hevc.publish(server.port).await;
+    let worker = Worker::new();
+    let destination = format!("rtmp://127.0.0.1:{}/live", server.port);
+    let relay = worker.relay(&server.url("source", "public-name"), &destination);
 
     let failure = relay.failure().await;
     assert_eq!(
         (failure.code, failure.severity),
         ("CODEC_UNSUPPORTED", RelayErrorSeverity::Fatal)
     );
+    let said = failure.message;
     assert!(
-        failure.message.contains("the media server"),
-        "{}",
-        failure.message
+        said.contains("the destination") && said.contains("hvc1"),
+        "{said}"
     );
-    assert!(failure.message.contains("hvc1"), "{}", failure.message);
+    assert!(server.received(KEY, VIDEO).is_empty());
+}
+
+#[tokio::test]
+async fn a_media_server_that_does_not_pass_hevc_on_is_named() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let hevc = Hevc::encode("15").await;
+    let worker = Worker::new();
+    let destination = format!("rtmp://127.0.0.1:{}/live", nginx.port);
+    let relay = worker.relay(&nginx.source(), &destination);
+    let _publisher = hevc.publish(nginx.port).await;
+
+    let failure = relay.failure().await;
+    assert_eq!(
+        (failure.code, failure.severity),
+        ("CODEC_UNSUPPORTED", RelayErrorSeverity::Fatal)
+    );
+    let said = failure.message;
+    assert!(
+        said.contains("the media server") && said.contains("hvc1"),
+        "{said}"
+    );
 }

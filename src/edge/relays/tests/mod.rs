@@ -11,4 +11,5 @@ mod rendition;
 mod rig;
 mod rtmp;
 mod rtmps;
+mod server;
 mod srt;

@@ -1,6 +1,5 @@
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 
-use parking_lot::Mutex;
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -31,8 +30,6 @@ const FIRST_BYTES: usize = 8_000;
 /// A proxy to a destination.
 pub(super) struct Proxy {
     pub(super) port: u16,
-    /// The first bytes of each connection.
-    begun: Arc<Mutex<Vec<Vec<u8>>>>,
     /// Changes when all connections have to be reset.
     resets: watch::Sender<()>,
     _task: AbortOnDropHandle<()>,
@@ -44,19 +41,17 @@ impl Proxy {
         // Accepted connections inherit it: the kernel acknowledges little that is not read.
         set_socket_recv_buffer_size(&listener, 4096).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let begun = Arc::<Mutex<Vec<Vec<u8>>>>::default();
-        let (resets, _) = watch::channel(());
-        let (all, when) = (Arc::clone(&begun), resets.clone());
+        let resets = watch::Sender::new(());
+        let when = resets.clone();
         let task = tokio::spawn(async move {
             while let Ok((outside, _)) = listener.accept().await {
                 let inside = TcpStream::connect((Ipv4Addr::LOCALHOST, behind)).await;
                 let mut reset = when.subscribe();
-                let all = Arc::clone(&all);
                 tokio::spawn(async move {
                     // Dropped, it sends a reset.
                     set_socket_linger(&outside, Some(Duration::ZERO)).unwrap();
                     tokio::select! {
-                        () = pass_on(outside, inside.unwrap(), behavior, all) => {}
+                        () = pass_on(outside, inside.unwrap(), behavior) => {}
                         _ = reset.changed() => {}
                     }
                 });
@@ -64,7 +59,6 @@ impl Proxy {
         });
         Self {
             port,
-            begun,
             resets,
             _task: AbortOnDropHandle::new(task),
         }
@@ -74,29 +68,18 @@ impl Proxy {
         format!("rtmp://127.0.0.1:{}/live", self.port)
     }
 
-    /// Whether the commands of each connection so far contain a text.
-    pub(super) fn connections_with(&self, text: &str) -> Vec<bool> {
-        let has_text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).contains(text);
-        self.begun.lock().iter().map(has_text).collect()
-    }
-
     /// Resets all connections.
     pub(super) fn reset_all(&self) {
         self.resets.send_replace(());
     }
 }
 
-async fn pass_on(
-    outside: TcpStream,
-    inside: TcpStream,
-    behavior: Behavior,
-    begun: Arc<Mutex<Vec<Vec<u8>>>>,
-) {
+async fn pass_on(outside: TcpStream, inside: TcpStream, behavior: Behavior) {
     let (mut from, mut back) = outside.into_split();
     let (mut answers, mut to) = inside.into_split();
     let answering = async { tokio::io::copy(&mut answers, &mut back).await };
     let sending = async {
-        pass_first(&mut from, &mut to, &begun).await?;
+        pass_first(&mut from, &mut to).await?;
         pass_rest(&mut from, &mut to, behavior).await
     };
     tokio::select! {
@@ -105,20 +88,10 @@ async fn pass_on(
     }
 }
 
-async fn pass_first(
-    from: &mut OwnedReadHalf,
-    to: &mut OwnedWriteHalf,
-    begun: &Mutex<Vec<Vec<u8>>>,
-) -> Option<()> {
-    let at = {
-        let mut begun = begun.lock();
-        begun.push(Vec::new());
-        begun.len() - 1
-    };
+async fn pass_first(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> Option<()> {
     let (mut passed, mut buffer) = (0, vec![0; 1024]);
     while passed < FIRST_BYTES {
         let count = read(from, &mut buffer).await?;
-        begun.lock()[at].extend_from_slice(&buffer[..count]);
         to.write_all(&buffer[..count]).await.ok()?;
         passed += count;
     }
