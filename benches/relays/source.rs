@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 
 use crate::media::{Child, program};
 
-/// The frames per second, and in each keyframe interval: what platforms ask for.
+/// The frames per second.
 const FPS: usize = 25;
 
 /// The frames until the pictures repeat.

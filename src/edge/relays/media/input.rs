@@ -117,7 +117,7 @@ impl Input {
         }
         let codec = self.fan_out.withheld_codec()?;
         let text = format!(
-            "the media server does not pass on the codec {codec} (Enhanced RTMP), or without its \
+            "the media server does not pass on the codec {codec} (Enhanced RTMP) or its \
             configuration: nginx-rtmp cannot, MediaMTX and SRS can"
         );
         Some(UpstreamError::CodecUnsupported(text).failure(Side::Input))
