@@ -75,7 +75,8 @@ pub struct EdgeConfig {
     #[arg(long, env = "SLUICE_OUTAGE_GRACE", default_value = "10min", value_parser = duration("0s", "1day"))]
     pub outage_grace: Duration,
 
-    /// Maximum number of relays that run here; 0 means none.
+    /// Maximum number of relays that run here; 0 means none. One whose video is encoded counts
+    /// as ten.
     #[arg(long, env = "SLUICE_RELAY_CAPACITY", default_value = "20", value_parser = within(0..=1000))]
     pub relay_capacity: u32,
 

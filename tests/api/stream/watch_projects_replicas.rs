@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use rstest::rstest;
+use sluice::proto::v1::watch_projects_response::Event;
 use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
 use tokio::{task::JoinSet, time::sleep};
