@@ -1,7 +1,7 @@
 use tokio::task_local;
 use uuid::Uuid;
 
-use crate::domain::PeerAddress;
+use crate::transport::Peer;
 
 task_local! {
     static REQUESTER: Option<Requester>;
@@ -14,8 +14,8 @@ task_local! {
 pub enum Requester {
     /// A user or an API key.
     Caller(Uuid),
-    /// The network of a caller who is not authenticated.
-    Network(PeerAddress),
+    /// The peer of a caller who is not authenticated.
+    Peer(Peer),
 }
 
 impl Requester {

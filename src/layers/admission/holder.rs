@@ -76,7 +76,7 @@ impl Holder {
             return None;
         }
         let caller = self.caller.map(Requester::Caller);
-        caller.or(self.address.map(Requester::Network))
+        caller.or(self.address.map(Requester::Peer))
     }
 
     /// Those whose shares it uses; none for media servers and relay workers.
