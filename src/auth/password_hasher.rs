@@ -286,7 +286,14 @@ fn verify(password: &Password, hash: &str, cost: u32) -> BcryptResult<PasswordVe
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::{
+        net::IpAddr,
+        pin::pin,
+        sync::{Arc, mpsc},
+    };
+
+    use futures_util::poll;
+    use parking_lot::Mutex;
 
     use super::{PasswordHasher, PasswordVerification};
     use crate::{
@@ -349,6 +356,32 @@ mod tests {
 
         drop(slots);
         assert!(hasher.reserve_slot(address(3)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn addresses_take_turns() {
+        let hasher = PasswordHasher::start(4, 1, 31).unwrap();
+        let (release, blocked) = mpsc::channel::<()>();
+        let slot = hasher.reserve_slot(address(9)).unwrap();
+        let mut first = pin!(slot.run(move |_| blocked.recv()));
+        assert!(poll!(first.as_mut()).is_pending());
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let addresses = [1, 1, 1, 2];
+        let slots = addresses.map(|number| hasher.reserve_slot(address(number)).unwrap());
+        let mut waiting = Vec::new();
+        for (slot, number) in slots.iter().zip(addresses) {
+            let order = Arc::clone(&order);
+            let mut task = Box::pin(slot.run(move |_| order.lock().push(number)));
+            assert!(poll!(task.as_mut()).is_pending());
+            waiting.push(task);
+        }
+
+        release.send(()).unwrap();
+        first.await.unwrap().unwrap();
+        for task in waiting {
+            task.await.unwrap();
+        }
+        assert_eq!(*order.lock(), [1, 2, 1, 1]);
     }
 
     #[tokio::test]

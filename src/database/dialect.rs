@@ -45,8 +45,8 @@ pub trait Dialect: sqlx::Database {
     /// The time after which a connection is replaced.
     const MAX_LIFETIME: Option<Duration>;
 
-    /// A requester has at most this fraction of the connections, rounded down but not to 0.
-    const REQUESTER_FRACTION: usize;
+    /// The most connections of a pool of this size that a requester has for reads, and for writes.
+    fn max_of_requester(size: usize) -> usize;
 
     /// Whether several statements with arguments can run in one trip.
     const QUEUES_STATEMENTS: bool;
@@ -116,13 +116,16 @@ pub trait Dialect: sqlx::Database {
 
 impl Dialect for Postgres {
     const MAX_LIFETIME: Option<Duration> = Some(Duration::from_secs(30 * 60));
-    const REQUESTER_FRACTION: usize = 2;
 
     /// Its extended protocol has one statement in a message.
     const QUEUES_STATEMENTS: bool = false;
 
     type Connector = PostgresConnector;
     type Session = Backend;
+
+    fn max_of_requester(size: usize) -> usize {
+        (size / 2).max(2)
+    }
 
     async fn connect(connector: &PostgresConnector) -> Result<Opened<Self>, sqlx::Error> {
         connector.connect().await
@@ -179,13 +182,15 @@ impl Dialect for Postgres {
 impl Dialect for Sqlite {
     const MAX_LIFETIME: Option<Duration> = None;
 
-    /// Its statements run on the processor of the server.
-    const REQUESTER_FRACTION: usize = 4;
-
     const QUEUES_STATEMENTS: bool = true;
 
     type Connector = SqliteConnectOptions;
     type Session = Arc<AtomicBool>;
+
+    /// Its statements run on the processors of the server.
+    fn max_of_requester(size: usize) -> usize {
+        (size / 4).max(1)
+    }
 
     async fn connect(options: &SqliteConnectOptions) -> Result<Opened<Self>, sqlx::Error> {
         let mut connection = options.connect().await?;

@@ -106,7 +106,7 @@ impl<DB: Dialect> Pool<DB> {
             abandoned: AbandonedSessions::new(connector.clone(), limits.acquire_timeout),
             connector,
             limits,
-            permits: PoolPermits::new(size, (size / DB::REQUESTER_FRACTION).max(1)),
+            permits: PoolPermits::new(size, DB::max_of_requester(size)),
             waiting: AtomicUsize::new(0),
             is_down: AtomicBool::new(false),
             connect_lock: AsyncMutex::new(()),

@@ -163,8 +163,16 @@ async fn no_replaced_key_is_accepted_after_its_end_and_no_ended_token_five_secon
     let publishes = accepted.publishes.load(Ordering::Relaxed);
     let tokens = accepted.tokens.load(Ordering::Relaxed);
     println!("accepted: {publishes} publishes, {tokens} tokens");
-    assert!(publishes >= USERS, "of about {} publishes", 14 * USERS);
     assert!(tokens >= USERS, "of {} tokens", 2 * USERS);
+    // Most of the publishes above race with a rotation or meet a held lock; these must succeed.
+    for channel in channels {
+        let (_, stream_key) = server.user().await.project().await;
+        let media_server = MediaServer {
+            client: Client::with_token(&channel, &token),
+        };
+        let begun = until_available(|| media_server.begin(&stream_key, "last")).await;
+        begun.unwrap();
+    }
 }
 
 /// A seed that differs from run to run.

@@ -21,13 +21,15 @@ pub fn is_test(name: &str) -> bool {
         return false;
     };
     let function = format!("fn {last}(");
-    let mut before = match text.split_once(&function) {
-        None => return false,
-        Some((before, _)) => before.lines().rev(),
+    let Some((before, _)) = text.split_once(&function) else {
+        return false;
     };
-    // The line of the function itself, then its attributes.
-    before.next();
-    let attributes = before.take_while(|line| !line.trim().is_empty() && line.trim() != "}");
+    // Without the line of the function itself.
+    let before = before.rsplit_once('\n').map_or("", |(before, _)| before);
+    let attributes = before
+        .lines()
+        .rev()
+        .take_while(|line| !line.trim().is_empty() && line.trim() != "}");
     let is_test =
         |line: &str| ["#[test]", "#[rstest]"].contains(&line) || line.starts_with("#[tokio::test");
     attributes.map(str::trim).any(is_test)

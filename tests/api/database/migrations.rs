@@ -109,6 +109,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "5b9d7e8b9ad892d39a95e7a94d957f51d67d8f123cf5e54d3ae745ad54792fc0",
     ),
     (
+        "postgres",
+        "25_add_output_options.sql",
+        "77f9691d062156fb980c69b75445b36d302c4c0742e77b829d5c7c264ac3b550",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -207,6 +212,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "21_record_syncs.sql",
         "5e3a8f31f4fca46bbb932ebcda6a1c4ff9cd3d5e3434892e9dbdf0701e5fa17d",
+    ),
+    (
+        "sqlite",
+        "25_add_output_options.sql",
+        "02be237e8bc1693ed9fc4ef914c567cee6d25f20ec64268abdcd5bd16c325f29",
     ),
 ];
 

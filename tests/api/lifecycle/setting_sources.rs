@@ -425,7 +425,7 @@ async fn invisible_characters_in_a_setting_are_refused_with_their_code_point() {
     let settings = [("SLUICE_JWT_ISSUER", "https://a.example.com\u{feff}")];
     let flag = "--mail-from=Slui\u{ad}ce <sluice@example.com>";
 
-    let output = run_in(folder.path(), &["migrate", flag], &settings).await;
+    let output = run_in(folder.path(), &["check", flag], &settings).await;
 
     assert_eq!(output.exit_code, Some(2), "{output:?}");
     for (name, code_point) in [

@@ -304,7 +304,7 @@ async fn a_sync_of_the_own_node_learns_nothing_of_a_stream_of_another_and_change
     // A key that is bound to no node is told.
     let unbound = fixture.server.operator(&[Scope::StreamsPublish]).await;
     let told = kicks(&unbound, theirs).await;
-    assert_eq!(told, [pb::EndReason::StoppedByOwner]);
+    assert_eq!(told, [pb::EndReason::TakenOver]);
 }
 
 #[rstest]

@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 94] = [
+pub const PROMISES: [Promise; 101] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -28,6 +28,15 @@ pub const PROMISES: [Promise; 94] = [
         &[
             "deployment::manifests::the_manifests_are_valid_for_kubernetes",
             "deployment::manifests::the_program_accepts_the_settings_of_every_file",
+        ],
+    ),
+    (
+        "Docker Compose",
+        &[
+            "deployment::compose::the_services_are_built_from_this_repository_or_are_pinned_images",
+            "deployment::compose::the_programs_accept_their_settings",
+            "deployment::compose::haproxy_accepts_its_configuration_with_the_replicas",
+            "deployment::compose::prometheus_accepts_its_configuration_which_scrapes_every_operations_port",
         ],
     ),
     (
@@ -159,11 +168,47 @@ pub const PROMISES: [Promise; 94] = [
         ],
     ),
     (
-        "`sluice health` uses TLS if",
+        "`sluice health` checks every address",
         &[
+            "transport::unix_socket_clients::the_health_command_asks_at_every_address",
             "deployment::health_command::with_the_tls_settings_of_the_server_it_is_healthy",
             "deployment::health_command::a_server_that_has_the_certificate_without_its_key_is_not_believed",
             "deployment::health_command::a_server_that_requires_client_certificates_is_asked_with_one",
+        ],
+    ),
+    (
+        "`SLUICE_LISTEN=127.0.0.1:50051,unix:",
+        &[
+            "transport::unix_sockets::a_server_serves_a_port_and_a_unix_socket_for_its_user_and_group",
+            "transport::unix_socket_clients::users_and_operators_call_over_the_socket",
+            "transport::unix_socket_clients::grpcurl_calls_over_the_socket",
+            "transport::unix_socket_clients::python_calls_over_the_socket",
+        ],
+    ),
+    (
+        "**The file decides who connects.**",
+        &[
+            "transport::unix_sockets::a_server_serves_a_port_and_a_unix_socket_for_its_user_and_group",
+        ],
+    ),
+    (
+        "**The path** is absolute",
+        &[
+            "transport::unix_sockets::the_socket_of_a_killed_server_is_replaced",
+            "transport::unix_sockets::a_path_that_cannot_be_used_is_an_error_that_names_the_setting",
+            "transport::unix_sockets::a_path_that_is_too_long_is_an_error_that_names_the_setting",
+        ],
+    ),
+    (
+        "**It is always plain**",
+        &["transport::unix_sockets::the_socket_is_plain_beside_tls"],
+    ),
+    (
+        "**Its peers have no address.**",
+        &[
+            "transport::unix_sockets::all_peers_of_the_socket_share_the_limits_of_one_address",
+            "transport::unix_sockets::connections_of_the_socket_are_counted_as_those_of_one_address",
+            "transport::unix_sockets::a_peer_of_the_socket_has_no_address_unless_it_is_a_trusted_proxy",
         ],
     ),
     (
@@ -392,7 +437,7 @@ pub const PROMISES: [Promise; 94] = [
         ],
     ),
     (
-        "Commands at a server print tables",
+        "Commands print tables or lines",
         &[
             "operator::admin_commands::json_is_the_response_of_the_api_in_one_document",
             "operator::admin_commands::a_list_prints_all_pages_up_to_its_limit",
@@ -502,7 +547,7 @@ pub const PROMISES: [Promise; 94] = [
     (
         "new connections that are served",
         &[
-            "transport::connection_limits::connections_of_an_address_that_opens_them_too_fast_wait_for_their_turn",
+            "transport::connection_limits::connections_of_an_address_that_opens_them_too_fast_wait_for_their_turn_or_are_refused",
             "transport::connection_pace::tests::a_burst_is_served_at_once_and_further_connections_one_by_one",
         ],
     ),
@@ -524,7 +569,7 @@ pub const PROMISES: [Promise; 94] = [
     (
         "**New connections of an address are paced.**",
         &[
-            "transport::connection_limits::connections_of_an_address_that_opens_them_too_fast_wait_for_their_turn",
+            "transport::connection_limits::connections_of_an_address_that_opens_them_too_fast_wait_for_their_turn_or_are_refused",
             "transport::connection_limits::a_connection_with_a_valid_token_makes_room_for_an_anonymous_one",
             "transport::connection_pace::tests::the_burst_comes_back_with_time",
         ],
@@ -534,6 +579,13 @@ pub const PROMISES: [Promise; 94] = [
         &[
             "transport::connection_timeouts::a_connection_on_which_no_call_succeeds_is_closed_early",
             "transport::connection_timeouts::a_connection_on_which_a_call_has_succeeded_stays_until_its_idle_timeout",
+        ],
+    ),
+    (
+        "**Users, API keys and addresses take turns**",
+        &[
+            "requests::overload::a_user_with_many_slow_calls_does_not_keep_others_from_the_database",
+            "auth::password_hasher::tests::addresses_take_turns",
         ],
     ),
     (

@@ -225,7 +225,7 @@ pub const PROMISES: [Promise; 43] = [
         &[
             "transport::connection_limits::connections_over_the_limit_are_closed_at_once_until_others_end",
             "transport::connection_limits::a_connection_with_a_valid_token_makes_room_for_an_anonymous_one",
-            "transport::connection_limits::connections_of_an_address_that_opens_them_too_fast_wait_for_their_turn",
+            "transport::connection_limits::connections_of_an_address_that_opens_them_too_fast_wait_for_their_turn_or_are_refused",
         ],
     ),
     (
