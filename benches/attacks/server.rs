@@ -45,7 +45,7 @@ impl Server {
             address,
             settings,
             postgres,
-            directory: directory,
+            directory,
         })
     }
 

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{
     admin_api::{self, ApiCommand},
+    admin_output::Output,
     error::CommandError,
     migrate::{require_database, with_database},
     progress::counter,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     auth::ApiKeySecret,
-    client::{ClientError, ExitClass, OutputFormat},
+    client::{ClientError, ExitClass},
     config::{Config, CopyTarget, DataSettings, Resolved, Settings, parse::duration},
     database::{self, CopiedTable, CopyError, DatabaseOptions, SettingNames, Target},
     domain::{
@@ -114,24 +115,6 @@ pub(super) enum Admin {
         #[command(flatten)]
         settings: Settings<Config, DataSettings>,
     },
-}
-
-/// How a command at the database prints its result.
-#[derive(Clone, Copy, Args)]
-pub(super) struct Output {
-    /// The format of the output.
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
-    output: OutputFormat,
-}
-
-impl Output {
-    /// Prints lines for people, or one document for programs.
-    pub fn print(self, lines: &[String], document: &Value) {
-        match self.output {
-            OutputFormat::Table => lines.iter().for_each(|line| println!("{line}")),
-            OutputFormat::Json => println!("{document:#}"),
-        }
-    }
 }
 
 /// Runs a command for operators.

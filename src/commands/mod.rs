@@ -3,6 +3,7 @@
 mod admin;
 mod admin_api;
 mod admin_client;
+mod admin_output;
 mod admin_tables;
 mod api;
 mod check;

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
-    admin::Output,
+    admin_output::Output,
     error::CommandError,
     migrate::{require_database, with_database},
     progress::{countdown, counter},

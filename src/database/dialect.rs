@@ -45,8 +45,8 @@ pub trait Dialect: sqlx::Database {
     /// The time after which a connection is replaced.
     const MAX_LIFETIME: Option<Duration>;
 
-    /// The most connections of a pool of this size that a requester has for reads, and for writes.
-    fn max_of_requester(size: usize) -> usize;
+    /// The most connections of a pool of this size that a requester has for reads.
+    fn max_reads_of_requester(size: usize) -> usize;
 
     /// Whether several statements with arguments can run in one trip.
     const QUEUES_STATEMENTS: bool;
@@ -123,7 +123,7 @@ impl Dialect for Postgres {
     type Connector = PostgresConnector;
     type Session = Backend;
 
-    fn max_of_requester(size: usize) -> usize {
+    fn max_reads_of_requester(size: usize) -> usize {
         (size / 2).max(2)
     }
 
@@ -188,7 +188,7 @@ impl Dialect for Sqlite {
     type Session = Arc<AtomicBool>;
 
     /// Its statements run on the processors of the server.
-    fn max_of_requester(size: usize) -> usize {
+    fn max_reads_of_requester(size: usize) -> usize {
         (size / 4).max(1)
     }
 

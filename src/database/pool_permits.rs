@@ -18,7 +18,7 @@ pub(super) struct PoolPermits(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     size: usize,
-    max_of_requester: usize,
+    max_reads_of_requester: usize,
     free: usize,
     /// The number of permits that writes may still take.
     free_writes: usize,
@@ -51,12 +51,11 @@ struct Holder {
 }
 
 impl PoolPermits {
-    /// The permits of a pool of this size, of which each requester has at most so many for reads
-    /// and as many for writes.
-    pub fn new(size: usize, max_of_requester: usize) -> Self {
+    /// The permits of a pool of this size, of which each requester has at most so many for reads.
+    pub fn new(size: usize, max_reads_of_requester: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             size,
-            max_of_requester,
+            max_reads_of_requester,
             free: size,
             free_writes: max_writes(size),
             held: HashMap::new(),
@@ -187,7 +186,11 @@ impl State {
             .get(&(requester, is_write))
             .copied()
             .unwrap_or_default();
-        held < self.max_of_requester
+        let most = match is_write {
+            true => max_writes_of_requester(self.size),
+            false => self.max_reads_of_requester,
+        };
+        held < most
     }
 
     /// Takes a permit for the one whose turn it is. Reads and writes alternate.
@@ -225,6 +228,12 @@ fn max_writes(size: usize) -> usize {
     size.saturating_sub((size / 4).max(1)).max(1)
 }
 
+/// The most permits that the writes of one requester take: all but one of those of writes, and
+/// at least two.
+fn max_writes_of_requester(size: usize) -> usize {
+    (max_writes(size) - 1).max(2)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{pin::pin, task::Poll};
@@ -232,7 +241,7 @@ mod tests {
     use futures_util::poll;
     use uuid::Uuid;
 
-    use super::{PoolPermits, Requester, max_writes};
+    use super::{PoolPermits, Requester, max_writes, max_writes_of_requester};
 
     fn requester(number: u128) -> Option<Requester> {
         Some(Requester::Caller(Uuid::from_u128(number)))
@@ -250,6 +259,8 @@ mod tests {
         let sizes = [1, 2, 3, 5, 8, 17, 1000];
 
         assert_eq!(sizes.map(max_writes), [1, 1, 2, 4, 6, 13, 750]);
+        let of_requester = sizes.map(max_writes_of_requester);
+        assert_eq!(of_requester, [2, 2, 2, 3, 5, 12, 749]);
     }
 
     #[tokio::test]

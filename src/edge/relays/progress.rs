@@ -8,6 +8,10 @@ use crate::proto::v1::RelayState;
 /// The time without more bytes after which a relay is reported as stalled.
 const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The time after which a broadcast proves that the destination accepts the key. One that
+/// does not may take a stream for some seconds.
+pub(super) const PROVEN_BROADCAST: Duration = Duration::from_secs(10);
+
 /// The time over which the bitrate is measured.
 const BITRATE_WINDOW: Duration = Duration::from_secs(5);
 

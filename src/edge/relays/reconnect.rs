@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::{relay::PROVEN_BROADCAST, relay_failure::RelayFailure};
+use super::{progress::PROVEN_BROADCAST, relay_failure::RelayFailure};
 
 /// The time in which a lost connection is replaced, before the control plane is told.
 const RECONNECT_TIME: Duration = Duration::from_secs(3);

@@ -16,7 +16,7 @@ use super::{
     assignment::Assignment,
     media::{Input, Inputs},
     output::{Delivery, Encoder, PresetFolder, RtmpOutput, Spawner, SrtOutput, rendition},
-    progress::Progress,
+    progress::{PROVEN_BROADCAST, Progress},
     reconnect::Reconnect,
     relay_failure::RelayFailure,
     status::RelayStatus,
@@ -33,10 +33,6 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The longest time of an orderly end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The time after which a broadcast proves that the destination accepts the key. One that
-/// does not may take a stream for some seconds.
-pub(super) const PROVEN_BROADCAST: Duration = Duration::from_secs(10);
 
 /// The shortest time between two warnings of a destination that is too slow.
 const SLOW_WARNING_INTERVAL: Duration = Duration::from_secs(10);

@@ -22,8 +22,7 @@ pub async fn dump(database: &TestDatabase) -> Vec<String> {
 pub async fn settled_dump(database: &TestDatabase) -> Vec<String> {
     let waiting = "select (select count(*) from outbox)
         + (select count(*) from users where delete_time is not null)
-        + (select count(*) from destinations d join projects p on p.id = d.project_id
-           where d.delete_time is not null and p.delete_time is null)";
+        + (select count(*) from destinations where delete_time is not null)";
     eventually("the jobs have nothing to do", async || {
         (database.number(waiting).await == 0).then_some(())
     })

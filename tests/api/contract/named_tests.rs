@@ -38,8 +38,12 @@ pub fn is_test(name: &str) -> bool {
 /// The source of a module of these tests, or of the crate.
 fn source(path: &[&str]) -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = path.strip_suffix(&["tests"]).unwrap_or(path).join("/");
-    ["tests/api", "src"]
+    let (path, roots): (_, &[_]) = match path.strip_suffix(&["tests"]) {
+        // Of unit tests.
+        Some(path) => (path.join("/"), &["src"]),
+        None => (path.join("/"), &["tests/api", "src"]),
+    };
+    roots
         .iter()
         .flat_map(|start| {
             [

@@ -149,7 +149,7 @@ async fn a_user_with_many_slow_calls_does_not_keep_others_from_the_database() {
     let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
                    and datname = current_database()";
     eventually("they wait for the row", async || {
-        (server.database.number(waiting).await == 2).then_some(())
+        (server.database.number(waiting).await == 3).then_some(())
     })
     .await;
 
