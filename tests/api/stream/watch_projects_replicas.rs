@@ -220,7 +220,7 @@ async fn a_refused_publisher_that_becomes_visible_after_more_than_a_minute_is_se
         "begin;
          insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
          values ('01890a5d-ac96-774b-bcce-b302099a8057', '{id}', now() - interval '55 seconds',
-                 'conflict', 'late', '')"
+                 'publish_conflict', 'late', '')"
     );
     let insert = sqlx::raw_sql(AssertSqlSafe(insert));
     insert.execute(&mut late).await.unwrap();
