@@ -124,7 +124,7 @@ async fn a_suspension_ends_sessions_watches_streams_and_relays_within_five_secon
         let revoked = limit.until("the worker is told to stop", async || {
             revocations.lock().unwrap().take()
         });
-        assert_eq!(revoked.await, [assignment.lease_id.clone()]);
+        assert_eq!(revoked.await, std::slice::from_ref(&assignment.lease_id));
     };
     tokio::join!(reading, working, checking);
     refused(media.begin(&key, "c2").await);
