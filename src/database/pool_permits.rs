@@ -1,6 +1,5 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
-    mem,
     sync::Arc,
 };
 
@@ -83,8 +82,11 @@ impl PoolPermits {
                 return Ok(self.permit(holder));
             }
             let (waiter, waiting) = oneshot::channel();
-            let waiting_holder = (holder, waiter);
-            state.queue(is_write).push(holder.requester, waiting_holder);
+            let queue = match is_write {
+                true => &mut state.writes,
+                false => &mut state.reads,
+            };
+            queue.push(holder.requester, (holder, waiter));
             waiting
         };
         waiting.await.map_err(|_| sqlx::Error::PoolClosed)
@@ -138,13 +140,6 @@ impl Drop for PoolPermit {
 }
 
 impl State {
-    fn queue(&mut self, is_write: bool) -> &mut FairQueue<Requester, Waiter> {
-        match is_write {
-            true => &mut self.writes,
-            false => &mut self.reads,
-        }
-    }
-
     /// Takes a permit, if there is one for this holder.
     fn take(&mut self, holder: Holder) -> bool {
         let Holder {
@@ -181,16 +176,15 @@ impl State {
     }
 
     fn may_have_more(&self, requester: Requester, is_write: bool) -> bool {
-        let held = self
-            .held
-            .get(&(requester, is_write))
-            .copied()
-            .unwrap_or_default();
-        let most = match is_write {
+        let held = self.held.get(&(requester, is_write));
+        held.is_none_or(|held| *held < self.max_of_requester(is_write))
+    }
+
+    fn max_of_requester(&self, is_write: bool) -> usize {
+        match is_write {
             true => max_writes_of_requester(self.size),
             false => self.max_reads_of_requester,
-        };
-        held < most
+        }
     }
 
     /// Takes a permit for the one whose turn it is. Reads and writes alternate.
@@ -200,10 +194,17 @@ impl State {
             if !self.has_free(is_write) {
                 continue;
             }
-            let mut queue = mem::take(self.queue(is_write));
-            let next = queue.pop_of(|requester| self.may_have_more(*requester, is_write));
-            *self.queue(is_write) = queue;
-            if let Some((holder, waiter)) = next {
+            let most = self.max_of_requester(is_write);
+            let held = &self.held;
+            let queue = match is_write {
+                true => &mut self.writes,
+                false => &mut self.reads,
+            };
+            let may_have_more = |requester: &Requester| {
+                held.get(&(*requester, is_write))
+                    .is_none_or(|held| *held < most)
+            };
+            if let Some((holder, waiter)) = queue.pop_of(may_have_more) {
                 self.write_was_last = is_write;
                 self.take(holder);
                 return Some((holder, waiter));
