@@ -17,7 +17,6 @@ pub(super) struct PoolPermits(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     size: usize,
-    max_reads_of_requester: usize,
     free: usize,
     /// The number of permits that writes may still take.
     free_writes: usize,
@@ -50,11 +49,10 @@ struct Holder {
 }
 
 impl PoolPermits {
-    /// The permits of a pool of this size, of which each requester has at most so many for reads.
-    pub fn new(size: usize, max_reads_of_requester: usize) -> Self {
+    /// The permits of a pool of this size.
+    pub fn new(size: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             size,
-            max_reads_of_requester,
             free: size,
             free_writes: max_writes(size),
             held: HashMap::new(),
@@ -183,7 +181,7 @@ impl State {
     fn max_of_requester(&self, is_write: bool) -> usize {
         match is_write {
             true => max_writes_of_requester(self.size),
-            false => self.max_reads_of_requester,
+            false => max_reads_of_requester(self.size),
         }
     }
 
@@ -229,6 +227,14 @@ fn max_writes(size: usize) -> usize {
     size.saturating_sub((size / 4).max(1)).max(1)
 }
 
+/// The most permits that the reads of one requester take: a quarter. There are two connections for
+/// each processor, and a statement keeps one of them busy, of the server (SQLite) or of a database
+/// beside it. With half of them, reads of one user who lists without end make heartbeats of media
+/// servers 3.6 times as slow on two processors (`tests/run bench --bench attacks lists`).
+fn max_reads_of_requester(size: usize) -> usize {
+    (size / 4).max(1)
+}
+
 /// The most permits that the writes of one requester take: all but one of those of writes, and
 /// at least two.
 fn max_writes_of_requester(size: usize) -> usize {
@@ -242,7 +248,9 @@ mod tests {
     use futures_util::poll;
     use uuid::Uuid;
 
-    use super::{PoolPermits, Requester, max_writes, max_writes_of_requester};
+    use super::{
+        PoolPermits, Requester, max_reads_of_requester, max_writes, max_writes_of_requester,
+    };
 
     fn requester(number: u128) -> Option<Requester> {
         Some(Requester::Caller(Uuid::from_u128(number)))
@@ -256,17 +264,19 @@ mod tests {
     }
 
     #[test]
-    fn reads_have_a_quarter_of_the_connections_and_at_least_one() {
+    fn writes_leave_a_quarter_and_reads_of_a_requester_take_one() {
         let sizes = [1, 2, 3, 5, 8, 17, 1000];
 
         assert_eq!(sizes.map(max_writes), [1, 1, 2, 4, 6, 13, 750]);
         let of_requester = sizes.map(max_writes_of_requester);
         assert_eq!(of_requester, [2, 2, 2, 3, 5, 12, 749]);
+        let of_requester = sizes.map(max_reads_of_requester);
+        assert_eq!(of_requester, [1, 1, 1, 1, 2, 4, 250]);
     }
 
     #[tokio::test]
     async fn writes_leave_the_rest_to_reads() {
-        let permits = PoolPermits::new(4, 4);
+        let permits = PoolPermits::new(4);
         let _writes = [
             permits.acquire(true).await.unwrap(),
             permits.acquire(true).await.unwrap(),
@@ -280,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_requester_with_many_calls_does_not_hold_up_another() {
-        let permits = PoolPermits::new(1, 1);
+        let permits = PoolPermits::new(1);
         let held = permits.acquire(false).await.unwrap();
         let acquire = |number| Requester::scope(requester(number), permits.acquire(false));
         let mut many = [(); 100].map(|()| Box::pin(acquire(1)));
@@ -306,7 +316,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_requester_has_only_some_of_the_permits() {
-        let permits = PoolPermits::new(5, 2);
+        let permits = PoolPermits::new(8);
         let acquire = |number| Requester::scope(requester(number), permits.acquire(false));
         let held = [acquire(1).await.unwrap(), acquire(1).await.unwrap()];
         let mut third = Box::pin(acquire(1));
@@ -323,7 +333,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_permit_is_not_lost_with_one_who_waited_for_it() {
-        let permits = PoolPermits::new(1, 1);
+        let permits = PoolPermits::new(1);
         let held = permits.acquire(true).await.unwrap();
         let mut given_up = Box::pin(permits.acquire(true));
         let mut served = Box::pin(permits.acquire(true));
@@ -341,7 +351,7 @@ mod tests {
 
     #[tokio::test]
     async fn closing_serves_those_who_wait_and_nobody_else() {
-        let permits = PoolPermits::new(1, 1);
+        let permits = PoolPermits::new(1);
         let held = permits.acquire(false).await.unwrap();
         let mut waiting = pin!(permits.acquire(false));
         assert!(poll!(waiting.as_mut()).is_pending());

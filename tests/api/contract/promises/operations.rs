@@ -83,7 +83,7 @@ pub const PROMISES: [Promise; 101] = [
         "**Connections to PostgreSQL.**",
         &[
             "database::absent_standby::writes_that_wait_for_a_standby_take_no_more_connections_than_the_pool_has",
-            "database::pool_permits::tests::reads_have_a_quarter_of_the_connections_and_at_least_one",
+            "database::pool_permits::tests::writes_leave_a_quarter_and_reads_of_a_requester_take_one",
         ],
     ),
     (
