@@ -4,10 +4,10 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{
-    admin_api::{self, ApiCommand},
     admin_output::Output,
     error::CommandError,
     migrate::{require_database, with_database},
+    operator::{self, OperatorCommand},
     progress::counter,
     rotate,
     serve::prepare,
@@ -33,7 +33,7 @@ use crate::{
 #[derive(Subcommand)]
 pub(super) enum Admin {
     #[command(flatten)]
-    Api(ApiCommand),
+    Operator(OperatorCommand),
     /// Create an operator key at the database, and print its secret: the first key, and keys of
     /// media servers and relay workers until there is one with the scope `operator:write`.
     ///
@@ -120,7 +120,7 @@ pub(super) enum Admin {
 /// Runs a command for operators.
 pub(super) fn run(command: Admin) -> Result<(), CommandError> {
     match command {
-        Admin::Api(command) => admin_api::run(command),
+        Admin::Operator(command) => operator::run(command),
         Admin::CreateApiKey {
             scopes,
             name,
