@@ -246,7 +246,7 @@ impl Filled {
         let (project, destination) = (self.uuid(project_id), self.uuid(destination_id));
         let (id, numbers) = match self.is_sqlite() {
             true => (
-                "unhex(printf('%012x', n)) || randomblob(10)",
+                "unhex(printf('%012x', n) || hex(randomblob(10)))",
                 format!(
                     "(with recursive numbers (n) as (
                           select 1 union all select n + 1 from numbers where n < {STREAMS})
