@@ -270,6 +270,8 @@ impl Filled {
              from {numbers}"
         ))
         .await?;
+        // As autovacuum would later: without it the checks of foreign keys expect an empty table.
+        self.execute("analyze streams".to_owned()).await?;
         self.execute(format!(
             "insert into relays
                  (stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
