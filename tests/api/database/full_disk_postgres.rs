@@ -59,7 +59,7 @@ impl Fixture {
         let list = async || {
             let mut projects = self.user.client.project.clone();
             let request = pb::ListProjectsRequest {
-                page_size: 1000,
+                page_size: 200,
                 ..Default::default()
             };
             projects.list_projects(request).await
