@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     database::{Database, Pooler},
     jobs::{self, CredentialRefresh, Mailer},
-    layers,
+    layers::{self, FutureWrapper, Unwrapped, WrapCalls},
     mail::MailSender,
     operations::{MetricsCollector, OperationsServer},
     proto::{
@@ -66,6 +66,18 @@ pub async fn serve(
     config: &Config,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    serve_wrapped(sockets, database, keys, config, shutdown, Unwrapped).await
+}
+
+/// The same, with a wrapper around the futures of calls and of periodic work.
+pub async fn serve_wrapped(
+    sockets: Vec<BoundSocket>,
+    database: Database,
+    keys: Keys,
+    config: &Config,
+    shutdown: impl Future<Output = ()>,
+    wrapper: impl FutureWrapper,
+) -> anyhow::Result<()> {
     let closing = CancellationToken::new();
     let (health, health_service) = tonic_health::server::health_reporter();
     let readiness = Readiness::new(health.clone());
@@ -97,16 +109,18 @@ pub async fn serve(
 
     let listener = Listener::new(sockets, config.listener())?;
     let others = reflection_routes(config)?.add_service(health_service);
-    let services = services(config, &components, others)?;
-    let mut serving = Box::pin(listener.serve(services, closing.clone()));
-    let mut jobs = jobs(config, &components, mail_sender);
+    let calls = WrapCalls {
+        inner: services(config, &components, others)?,
+        wrapper: wrapper.clone(),
+    };
+    let mut serving = Box::pin(listener.serve(calls, closing.clone()));
+    let mut jobs = jobs(config, &components, mail_sender, &wrapper);
 
     // It refreshes the credentials that calls are checked against, also during the drain.
-    let mut watching = pin!(
-        components
-            .readiness
-            .watch(&components.database, credentials)
-    );
+    let watching = components
+        .readiness
+        .watch(&components.database, credentials);
+    let mut watching = pin!(wrapper.wrap(watching));
     tokio::select! {
         () = &mut serving => return Ok(()),
         error = &mut watching => return Err(error.into()),
@@ -186,7 +200,12 @@ fn services(
 }
 
 /// Starts the periodic work, each job once the database is migrated.
-fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender>) -> JoinSet<()> {
+fn jobs(
+    config: &Config,
+    components: &Components,
+    mail_sender: Option<MailSender>,
+    wrapper: &impl FutureWrapper,
+) -> JoinSet<()> {
     let Components {
         database,
         revocations,
@@ -232,10 +251,10 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
 
     let migrated = jobs.into_iter().map(|job| {
         let readiness = components.readiness.clone();
-        async move {
+        wrapper.wrap(async move {
             readiness.migrated().await;
             job.await;
-        }
+        })
     });
     migrated.collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! bcrypt takes tens of milliseconds of a core. It runs on its own low-priority threads
 //! behind a bounded queue. When the queue is full, a call is refused at once. A job whose
-//! caller is gone is skipped. Addresses take turns, and one has at most an eighth of the queue,
+//! caller goes away leaves the queue. Addresses take turns, and one has at most an eighth of the queue,
 //! so that it cannot keep others from signing in.
 //!
 //! Every password check takes the time of one hash at the configured cost, whatever is
@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 use crate::{
     domain::{Invalid, Password, PeerAddress, Secret},
     error::{Error, Result},
-    fair_queue::FairQueue,
+    fair_queue::{FairQueue, QueueTicket},
     telemetry::{metrics::PASSWORDS, traces},
 };
 
@@ -233,12 +233,31 @@ impl HashSlot {
         });
         PASSWORDS.waiting.inc();
         let hasher = &self.hasher;
-        hasher.queue.lock().push(Some(self.permit.address), task);
+        let ticket = hasher.queue.lock().push(Some(self.permit.address), task);
+        let _waiting = WaitingJob {
+            queue: &hasher.queue,
+            ticket,
+        };
         hasher
             .jobs
             .send(())
             .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))?;
         done.await.map_err(Error::internal)
+    }
+}
+
+/// A job whose caller waits, until dropped.
+struct WaitingJob<'a> {
+    queue: &'a Queue,
+    ticket: QueueTicket<Option<PeerAddress>>,
+}
+
+impl Drop for WaitingJob<'_> {
+    fn drop(&mut self) {
+        let job = self.queue.lock().remove(self.ticket);
+        if job.is_some() {
+            PASSWORDS.waiting.dec();
+        }
     }
 }
 
@@ -382,6 +401,40 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(*order.lock(), [1, 2, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn jobs_of_callers_that_went_away_cost_their_address_no_turn() {
+        let hasher = PasswordHasher::start(4, 1, 31).unwrap();
+        let (release, blocked) = mpsc::channel::<()>();
+        let slot = hasher.reserve_slot(address(9)).unwrap();
+        let mut first = pin!(slot.run(move |_| blocked.recv()));
+        assert!(poll!(first.as_mut()).is_pending());
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let jobs = [
+            (1, "left"),
+            (1, "left"),
+            (1, "here"),
+            (2, "here"),
+            (2, "here"),
+        ];
+        let slots = jobs.map(|(number, _)| hasher.reserve_slot(address(number)).unwrap());
+        let mut waiting = Vec::new();
+        for (slot, (number, state)) in slots.iter().zip(jobs) {
+            let order = Arc::clone(&order);
+            let mut job = Box::pin(slot.run(move |_| order.lock().push(number)));
+            assert!(poll!(job.as_mut()).is_pending());
+            if state == "here" {
+                waiting.push(job);
+            }
+        }
+
+        release.send(()).unwrap();
+        first.await.unwrap().unwrap();
+        for job in waiting {
+            job.await.unwrap();
+        }
+        assert_eq!(*order.lock(), [1, 2, 2]);
     }
 
     #[tokio::test]

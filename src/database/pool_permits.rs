@@ -7,10 +7,11 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::requester::Requester;
-use crate::fair_queue::FairQueue;
+use crate::fair_queue::{FairQueue, QueueTicket};
 
 /// The permits of a pool, one for each connection. Writes may take only some of them, and so may
-/// each requester. Those who wait take turns.
+/// each requester. Those who wait take turns. Whoever gives up leaves nothing behind: while the
+/// server lets go of no connection, calls come and go, and nobody takes turns.
 #[derive(Debug, Clone)]
 pub(super) struct PoolPermits(Arc<Mutex<State>>);
 
@@ -39,6 +40,21 @@ pub(super) struct PoolPermit {
     /// `None` once it is given back.
     permits: Option<PoolPermits>,
     holder: Holder,
+}
+
+/// One who waits for a permit, until dropped.
+struct WaitingTurn<'a> {
+    permits: &'a PoolPermits,
+    is_write: bool,
+    ticket: QueueTicket<Requester>,
+    permit: oneshot::Receiver<PoolPermit>,
+}
+
+impl Drop for WaitingTurn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.permits.0.lock();
+        state.queue(self.is_write).remove(self.ticket);
+    }
 }
 
 /// What a permit counts for.
@@ -70,7 +86,7 @@ impl PoolPermits {
             requester: Requester::current(),
             is_write,
         };
-        let waiting = {
+        let mut waiting = {
             let mut state = self.0.lock();
             if state.is_closed {
                 return Err(sqlx::Error::PoolClosed);
@@ -79,15 +95,17 @@ impl PoolPermits {
             if state.take(holder) {
                 return Ok(self.permit(holder));
             }
-            let (waiter, waiting) = oneshot::channel();
-            let queue = match is_write {
-                true => &mut state.writes,
-                false => &mut state.reads,
-            };
-            queue.push(holder.requester, (holder, waiter));
-            waiting
+            let (waiter, permit) = oneshot::channel();
+            let queue = state.queue(is_write);
+            WaitingTurn {
+                permits: self,
+                is_write,
+                ticket: queue.push(holder.requester, (holder, waiter)),
+                permit,
+            }
         };
-        waiting.await.map_err(|_| sqlx::Error::PoolClosed)
+        let permit = (&mut waiting.permit).await;
+        permit.map_err(|_| sqlx::Error::PoolClosed)
     }
 
     /// The number of free permits.
@@ -119,7 +137,7 @@ impl PoolPermits {
         let mut state = self.0.lock();
         state.put(holder);
         while let Some((holder, waiter)) = state.next() {
-            // One that has gone away does not get it.
+            // One that goes away just now does not get it.
             if let Err(mut permit) = waiter.send(self.permit(holder)) {
                 permit.permits = None;
                 state.put(holder);
@@ -154,6 +172,13 @@ impl State {
             *self.held.entry((requester, is_write)).or_default() += 1;
         }
         true
+    }
+
+    fn queue(&mut self, is_write: bool) -> &mut FairQueue<Requester, Waiter> {
+        match is_write {
+            true => &mut self.writes,
+            false => &mut self.reads,
+        }
     }
 
     fn put(&mut self, holder: Holder) {
@@ -347,6 +372,47 @@ mod tests {
         drop(served);
         assert_eq!(permits.available(), 1);
         permits.acquire(true).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn those_who_give_up_leave_nothing_behind_while_no_permit_is_given_back() {
+        let permits = PoolPermits::new(1, 1);
+        let held = permits.acquire(false).await.unwrap();
+        for number in 0..100 {
+            let requester = requester(number).filter(|_| number > 0);
+            for is_write in [true, false] {
+                let waiting = Requester::scope(requester, permits.acquire(is_write));
+                assert!(poll!(pin!(waiting)).is_pending());
+            }
+        }
+
+        let mut state = permits.0.lock();
+        assert!(state.reads.pop().is_none() && state.writes.pop().is_none());
+        drop(state);
+        drop(held);
+        assert_eq!(permits.available(), 1);
+    }
+
+    #[tokio::test]
+    async fn calls_that_were_given_up_cost_their_requester_no_turn() {
+        let permits = PoolPermits::new(1, 1);
+        let held = permits.acquire(false).await.unwrap();
+        let acquire =
+            |number| Box::pin(Requester::scope(requester(number), permits.acquire(false)));
+        let mut given_up = [(); 100].map(|()| acquire(1));
+        let [mut waiting, mut next, mut last] = [acquire(1), acquire(2), acquire(2)];
+        for one in &mut given_up {
+            assert!(poll!(one.as_mut()).is_pending());
+        }
+        for one in [&mut waiting, &mut next, &mut last] {
+            assert!(poll!(one.as_mut()).is_pending());
+        }
+        drop(given_up);
+
+        drop(held);
+        assert!(matches!(poll!(waiting.as_mut()), Poll::Ready(Ok(_))));
+        assert!(matches!(poll!(next.as_mut()), Poll::Ready(Ok(_))));
+        assert!(matches!(poll!(last.as_mut()), Poll::Ready(Ok(_))));
     }
 
     #[tokio::test]
