@@ -376,7 +376,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_give_up_leave_nothing_behind_while_no_permit_is_given_back() {
-        let permits = PoolPermits::new(1, 1);
+        let permits = PoolPermits::new(1);
         let held = permits.acquire(false).await.unwrap();
         for number in 0..100 {
             let requester = requester(number).filter(|_| number > 0);
@@ -395,7 +395,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_that_were_given_up_cost_their_requester_no_turn() {
-        let permits = PoolPermits::new(1, 1);
+        let permits = PoolPermits::new(1);
         let held = permits.acquire(false).await.unwrap();
         let acquire =
             |number| Box::pin(Requester::scope(requester(number), permits.acquire(false)));
