@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 use sluice::{
     database::{Database, DatabaseOptions, Target},
     domain::{
-        AuditContext, Email, Name, ProjectId, PublishConflictPolicy, ReconnectWindow,
+        AuditContext, Email, Name, OutagePolicy, ProjectId, PublishConflictPolicy, ReconnectWindow,
         RequestOrigin, SealedStreamKey, Tenant, UserId, now,
     },
     jobs,
@@ -230,6 +230,7 @@ async fn new_project(projects: &Projects, user: UserId) -> anyhow::Result<Projec
         display_name: Name::parse("Show").map_err(|fault| anyhow::anyhow!(fault.0))?,
         reconnect_window: ReconnectWindow::default(),
         publish_conflict_policy: PublishConflictPolicy::RejectNew,
+        outage_policy: OutagePolicy::End,
         stream_key: SealedStreamKey {
             hash: id.uuid().as_bytes().to_vec(),
             sealed: vec![0; 80],

@@ -13,8 +13,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    assignment::Assignment,
-    media::{Input, Inputs},
+    assignment::{Assignment, RelayInput},
+    media::{Inputs, Subscription},
     output::{Delivery, PresetFolder, RtmpOutput, Spawner, SrtOutput},
     progress::Progress,
     relay_failure::RelayFailure,
@@ -61,6 +61,8 @@ pub(super) struct RelayContext {
 #[derive(Debug)]
 pub(super) struct Relay {
     pub(super) assignment: Assignment,
+    /// Its input, which may change.
+    pub(super) input: watch::Receiver<RelayInput>,
     /// Cancelled when it has to stop.
     pub(super) stop: CancellationToken,
     pub(super) status: watch::Sender<RelayStatus>,
@@ -70,7 +72,7 @@ pub(super) struct Relay {
 
 /// What is observed of a relay while it sends.
 struct Observation<'a> {
-    input: &'a Input,
+    subscription: &'a Subscription,
     delivery: &'a Delivery,
     progress: Progress,
     /// When the first bytes were acknowledged.
@@ -102,21 +104,26 @@ impl Relay {
 
     /// Sends media until it is stopped, which is no failure, or fails.
     async fn send(&self, context: &RelayContext) -> Result<(), RelayFailure> {
-        let source = &self.assignment.input;
+        let mut changes = self.input.clone();
+        let RelayInput { source, holds } = changes.borrow_and_update().clone();
         if source.url.expose().is_empty() {
             return Err(RelayFailure::no_input_url());
         }
         let address = Address::of_output(&self.assignment.output)
             .map_err(|why| UpstreamError::AddressInvalid(why).failure(Side::Output))?;
-        let input = context.inputs.get(source.clone())?;
+        let subscription = Subscription::new(context.inputs.get(source)?, holds);
         let delivery = Delivery::default();
-        let mut observation = Observation::new(&input, &delivery);
-        let mut sending = pin!(self.send_to(&address, &input, &delivery, context));
+        let mut observation = Observation::new(&subscription, &delivery);
+        let mut sending = pin!(self.send_to(&address, &subscription, &delivery, context));
         loop {
             tokio::select! {
                 biased;
                 ended = &mut sending => return ended,
                 () = self.stop.cancelled() => break,
+                Ok(()) = changes.changed() => {
+                    let input = changes.borrow_and_update().clone();
+                    follow(input, &subscription, context)?;
+                }
                 () = sleep(observation.interval()) => {}
             }
             let status = observation.sample(self, context)?;
@@ -132,7 +139,7 @@ impl Relay {
     async fn send_to(
         &self,
         address: &Address,
-        input: &Input,
+        subscription: &Subscription,
         delivery: &Delivery,
         context: &RelayContext,
     ) -> Result<(), RelayFailure> {
@@ -146,7 +153,7 @@ impl Relay {
                     address,
                     policy: &context.policy,
                     certificates: &context.certificates,
-                    input,
+                    subscription,
                     delivery,
                 };
                 output.run(&self.stop).await
@@ -159,7 +166,7 @@ impl Relay {
                     program: &context.ffmpeg,
                     spawner: &context.spawner,
                     presets: &context.presets,
-                    input,
+                    subscription,
                     delivery,
                 };
                 output.run(&self.stop).await
@@ -195,10 +202,26 @@ impl Relay {
     }
 }
 
+/// Continues with another input or policy.
+fn follow(
+    input: RelayInput,
+    subscription: &Subscription,
+    context: &RelayContext,
+) -> Result<(), RelayFailure> {
+    let RelayInput { source, holds } = input;
+    subscription.set_holds(holds);
+    if source.url.expose().is_empty() {
+        return Err(RelayFailure::no_input_url());
+    }
+    let input = context.inputs.follow(&subscription.input(), source)?;
+    subscription.follow(input);
+    Ok(())
+}
+
 impl<'a> Observation<'a> {
-    fn new(input: &'a Input, delivery: &'a Delivery) -> Self {
+    fn new(subscription: &'a Subscription, delivery: &'a Delivery) -> Self {
         Self {
-            input,
+            subscription,
             delivery,
             progress: Progress::new(Instant::now()),
             broadcast_at: None,
@@ -222,12 +245,12 @@ impl<'a> Observation<'a> {
     ) -> Result<RelayStatus, RelayFailure> {
         let now = Instant::now();
         self.progress.sample(self.delivery.bytes(), now);
-        if let Some(failure) = self.input.codec_failure() {
+        if let Some(failure) = self.subscription.codec_failure() {
             return Err(failure);
         }
         if self.progress.has_stopped(context.patience, now) {
             let no_progress = || RelayFailure::no_progress(self.delivery.is_waiting());
-            return Err(self.input.failure().unwrap_or_else(no_progress));
+            return Err(self.subscription.failure().unwrap_or_else(no_progress));
         }
         let state = self.progress.state(now);
         if state == RelayState::Broadcasting {
@@ -237,6 +260,10 @@ impl<'a> Observation<'a> {
             }
         }
         self.warn_if_slow(relay, now);
+        let state = match state {
+            RelayState::Broadcasting if self.delivery.is_holding() => RelayState::Holding,
+            state => state,
+        };
         Ok(RelayStatus {
             state,
             bytes: self.progress.bytes(),

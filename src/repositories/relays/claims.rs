@@ -9,11 +9,12 @@ use std::collections::HashSet;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::rows::{load, record, store};
+use super::rows::{load, record, relay_columns, store};
 use crate::{
     database::{Database, Pools, Transaction},
     domain::{
-        DestinationId, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamId, StreamState, Time,
+        DestinationId, OutagePolicy, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamId,
+        StreamState, Time,
     },
     error::Result,
 };
@@ -46,6 +47,8 @@ pub struct ClaimedRelay {
     pub relay: Relay,
     /// The publishing connection.
     pub connection_id: String,
+    /// The number of the publishing connection.
+    pub epoch: i64,
     /// The sealed URL from which the media can be read.
     pub play_url: Option<SealedPlayUrl>,
     /// The ingest URL of the destination.
@@ -56,6 +59,8 @@ pub struct ClaimedRelay {
     pub srt_passphrase_sealed: Option<Vec<u8>>,
     /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
     pub srt_pbkeylen: i32,
+    /// What the destination gets while the publisher is away.
+    pub outage_policy: OutagePolicy,
 }
 
 /// A lease that a worker holds.
@@ -67,6 +72,10 @@ pub struct WorkerLease {
     pub project_id: ProjectId,
     /// Whether the worker must release the lease.
     pub must_release: bool,
+    /// The number of the publishing connection whose media is relayed.
+    pub epoch: i64,
+    /// What the destination gets while the publisher is away.
+    pub outage_policy: OutagePolicy,
 }
 
 /// The source and the destination of a relay.
@@ -76,15 +85,27 @@ struct RelayEndpoints {
     state: StreamState,
     node_id: String,
     connection_id: String,
+    epoch: i64,
     play_url_id: Option<Uuid>,
     play_url_sealed: Option<Vec<u8>>,
     url: String,
     stream_key_sealed: Vec<u8>,
     srt_passphrase_sealed: Option<Vec<u8>>,
     srt_pbkeylen: i32,
+    outage_policy: OutagePolicy,
     /// Whether another lease for the destination exists.
     is_busy: bool,
 }
+
+/// Selects the [`RelayEndpoints`] of the stream `$1` and the destination `$2`.
+const SELECT_ENDPOINTS: &str =
+    "select s.status, s.node_id, s.connection_id, s.epoch, s.play_url_id, s.play_url_sealed,
+            d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen, p.outage_policy,
+            exists (
+                select 1 from relays b
+                where b.destination_id = d.id and b.lease_id is not null) as is_busy
+     from streams s, destinations d, projects p
+     where s.id = $1 and d.id = $2 and p.id = d.project_id";
 
 /// The condition that a relay `r` of a stream `s` can be claimed at `$1` by a worker of the
 /// node `$2`.
@@ -124,9 +145,12 @@ impl RelayLeases {
     pub async fn list_leases(&self, worker_id: &str) -> Result<Vec<WorkerLease>> {
         fetch_all!(
             self.database.reader(),
-            "select lease_id, project_id, state = 'stopping' as must_release
-                 from relays
-                 where worker_id = $1",
+            "select r.lease_id, r.project_id, r.state = 'stopping' as must_release, s.epoch,
+                        p.outage_policy
+                 from relays r
+                 join streams s on s.id = r.stream_id
+                 join projects p on p.id = r.project_id
+                 where r.worker_id = $1",
             [worker_id]
         )
     }
@@ -211,17 +235,8 @@ impl RelayLeases {
         let Some(mut relay) = load(tx, stream_id, destination_id).await? else {
             return Ok(None);
         };
-        let endpoints: RelayEndpoints = fetch_one!(
-            tx,
-            "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
-                    d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen,
-                    exists (
-                        select 1 from relays b
-                        where b.destination_id = d.id and b.lease_id is not null) as is_busy
-             from streams s, destinations d
-             where s.id = $1 and d.id = $2",
-            [stream_id, destination_id]
-        )?;
+        let endpoints: RelayEndpoints =
+            fetch_one!(tx, SELECT_ENDPOINTS, [stream_id, destination_id])?;
         let is_on_node = claimant.node_id.is_empty() || endpoints.node_id == claimant.node_id;
         let is_live = endpoints.state == StreamState::Live;
         if !relay.is_claimable(now) || !is_on_node || !is_live || endpoints.is_busy {
@@ -231,18 +246,48 @@ impl RelayLeases {
         relay.claim(&claimant.worker_id, self.times, now);
         store(tx, &relay).await?;
         record(tx, &relay, now).await?;
-        Ok(Some(ClaimedRelay {
+        Ok(Some(endpoints.of(relay)))
+    }
+
+    /// The relay of a lease as it is now; `None` if the worker does not hold the lease or must
+    /// release it.
+    pub async fn claimed(&self, worker_id: &str, lease_id: Uuid) -> Result<Option<ClaimedRelay>> {
+        let relay: Option<Relay> = fetch_optional!(
+            self.database.reader(),
+            concat!(
+                "select ",
+                relay_columns!(""),
+                " from relays
+                 where lease_id = $1 and worker_id = $2 and state <> 'stopping'",
+            ),
+            [lease_id, worker_id]
+        )?;
+        let Some(relay) = relay else {
+            return Ok(None);
+        };
+        let endpoints: Option<RelayEndpoints> = fetch_optional!(
+            self.database.reader(),
+            SELECT_ENDPOINTS,
+            [relay.stream_id, relay.destination_id]
+        )?;
+        Ok(endpoints.map(|endpoints| endpoints.of(relay)))
+    }
+}
+
+impl RelayEndpoints {
+    fn of(self, relay: Relay) -> ClaimedRelay {
+        let play_url = self.play_url_id.zip(self.play_url_sealed);
+        ClaimedRelay {
             relay,
-            connection_id: endpoints.connection_id,
-            play_url: endpoints
-                .play_url_id
-                .zip(endpoints.play_url_sealed)
-                .map(|(id, sealed)| SealedPlayUrl { id, sealed }),
-            url: endpoints.url,
-            stream_key_sealed: endpoints.stream_key_sealed,
-            srt_passphrase_sealed: endpoints.srt_passphrase_sealed,
-            srt_pbkeylen: endpoints.srt_pbkeylen,
-        }))
+            connection_id: self.connection_id,
+            epoch: self.epoch,
+            play_url: play_url.map(|(id, sealed)| SealedPlayUrl { id, sealed }),
+            url: self.url,
+            stream_key_sealed: self.stream_key_sealed,
+            srt_passphrase_sealed: self.srt_passphrase_sealed,
+            srt_pbkeylen: self.srt_pbkeylen,
+            outage_policy: self.outage_policy,
+        }
     }
 }
 

@@ -1,4 +1,11 @@
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -32,6 +39,14 @@ const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration
 /// The header of a tag in an aggregate message, and the length behind its body.
 const TAG_HEADER_BYTES: usize = 11;
 const TAG_TRAILER_BYTES: usize = 4;
+
+/// The number of the last play session, or publisher in it, of all inputs: an output may follow
+/// its stream to another input.
+static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
+
+fn next_epoch() -> u64 {
+    LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 /// Where a live stream is played.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +92,16 @@ impl Input {
         self.fan_out.subscribe()
     }
 
+    /// Adds an output that may have received packets of another input.
+    pub(super) fn attach(&self, queue: &Arc<OutputQueue>) {
+        self.fan_out.attach(queue);
+    }
+
+    /// Removes an output.
+    pub(super) fn unsubscribe(&self, queue: &Arc<OutputQueue>) {
+        self.fan_out.detach(queue);
+    }
+
     /// Why there is no play session now.
     pub(crate) fn failure(&self) -> Option<RelayFailure> {
         self.failure.borrow().clone()
@@ -104,17 +129,17 @@ async fn play_repeatedly(
     fan_out: Arc<FanOut>,
     failed: watch::Sender<Option<RelayFailure>>,
 ) {
-    let mut epoch = 0;
     let mut failures = 0;
     loop {
         let mut player = Player {
             fan_out: &fan_out,
             failed: &failed,
-            epoch: &mut epoch,
+            epoch: 0,
             has_played: false,
         };
         let error = player.play(&address, &certificates).await;
         failures = if player.has_played { 1 } else { failures + 1 };
+        fan_out.interrupt();
         let failure = error.failure(Side::Input);
         tracing::debug!(
             code = failure.code,
@@ -130,8 +155,8 @@ async fn play_repeatedly(
 struct Player<'a> {
     fan_out: &'a FanOut,
     failed: &'a watch::Sender<Option<RelayFailure>>,
-    /// The number of the last play session, or publisher in it.
-    epoch: &'a mut u64,
+    /// The number of the play session, or publisher in it.
+    epoch: u64,
     has_played: bool,
 }
 
@@ -150,7 +175,7 @@ impl Player<'_> {
             let redact = |words: &str| secrets.redact(words);
             let session = Session::play(connection.transport, target).await;
             let session = session.map_err(|error| UpstreamError::starting(error, redact))?;
-            *self.epoch += 1;
+            self.epoch = next_epoch();
             let ended = self.receive(session).await;
             Err(match ended {
                 SessionError::Refused(words) => UpstreamError::Refused(redact(&words)),
@@ -197,7 +222,8 @@ impl Player<'_> {
         }
         // The next publisher has other timestamps.
         if let Some((event::STREAM_EOF, _)) = message.event() {
-            *self.epoch += 1;
+            self.epoch = next_epoch();
+            self.fan_out.interrupt();
         }
         if let Some(Response::Status {
             is_error: true,
@@ -212,7 +238,7 @@ impl Player<'_> {
     }
 
     fn publish(&mut self, message: &Message) {
-        let Some(packet) = Packet::of(message, *self.epoch) else {
+        let Some(packet) = Packet::of(message, self.epoch) else {
             return;
         };
         if !self.has_played && !packet.is_description() {

@@ -42,6 +42,17 @@ struct State {
     epoch: u64,
     /// The lag that is allowed: more while the output catches up after its start.
     max_lag_ms: i64,
+    /// Whether the publisher is known to be away: no media of the next one has come.
+    is_interrupted: bool,
+}
+
+/// What a queue has next.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    /// Packets, oldest first; never none.
+    Packets(Vec<Packet>),
+    /// The publisher is away, and all of its packets were taken.
+    Interrupted,
 }
 
 impl Default for State {
@@ -53,6 +64,7 @@ impl Default for State {
             start: None,
             epoch: 0,
             max_lag_ms: MAX_LAG_MS,
+            is_interrupted: false,
         }
     }
 }
@@ -84,14 +96,42 @@ impl OutputQueue {
         }
     }
 
-    /// The next packets, oldest first; never none.
-    pub(crate) async fn next_batch(&self) -> Vec<Packet> {
+    /// The publisher is away.
+    pub(super) fn interrupt(&self) {
+        self.state.lock().is_interrupted = true;
+        self.filled.notify_one();
+    }
+
+    /// Skips media until the next keyframe.
+    pub(crate) fn await_keyframe(&self) {
+        self.state.lock().awaits_keyframe = true;
+    }
+
+    /// The next packets, or with `heeds_interruption` that there are none because the publisher
+    /// is away. Nothing is lost when it is dropped.
+    pub(crate) async fn next(&self, heeds_interruption: bool) -> Queued {
         loop {
-            let batch = self.state.lock().take_batch();
-            if !batch.is_empty() {
-                return batch;
+            let is_interrupted = {
+                let mut state = self.state.lock();
+                let batch = state.take_batch();
+                if !batch.is_empty() {
+                    return Queued::Packets(batch);
+                }
+                state.is_interrupted
+            };
+            if heeds_interruption && is_interrupted {
+                return Queued::Interrupted;
             }
             self.filled.notified().await;
+        }
+    }
+
+    /// The next packets, oldest first; never none.
+    #[cfg(test)]
+    pub(crate) async fn next_batch(&self) -> Vec<Packet> {
+        match self.next(false).await {
+            Queued::Packets(batch) => batch,
+            Queued::Interrupted => Vec::new(),
         }
     }
 
@@ -120,6 +160,7 @@ impl State {
         if self.skips(&packet, has_video) {
             return;
         }
+        self.is_interrupted &= packet.is_description();
         self.bytes += packet.payload.len();
         self.packets.push_back(packet);
     }

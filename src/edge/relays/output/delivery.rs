@@ -2,7 +2,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -22,6 +22,7 @@ pub(crate) struct Delivery {
     source: Mutex<Source>,
     queue: Mutex<Option<Arc<OutputQueue>>>,
     acknowledged: AtomicU64,
+    is_holding: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +41,11 @@ enum Source {
         written: u64,
         acknowledged: Option<u64>,
     },
-    Process(Arc<AtomicU64>),
+    Process {
+        bytes: Arc<AtomicU64>,
+        /// The bytes of the processes before.
+        before: u64,
+    },
 }
 
 impl Delivery {
@@ -62,7 +67,17 @@ impl Delivery {
 
     /// The output has started a process, which counts its bytes.
     pub(super) fn process_started(&self, bytes: Arc<AtomicU64>) {
-        *self.source.lock() = Source::Process(bytes);
+        let before = self.bytes();
+        *self.source.lock() = Source::Process { bytes, before };
+    }
+
+    /// Whether the output bridges the time without media.
+    pub(super) fn set_holding(&self, is_holding: bool) {
+        self.is_holding.store(is_holding, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_holding(&self) -> bool {
+        self.is_holding.load(Ordering::Relaxed)
     }
 
     /// The output sends the packets of a queue.
@@ -78,7 +93,7 @@ impl Delivery {
                 *before = bytes.map(|bytes| bytes.acknowledged + bytes.outstanding);
             }
             Source::Rtmp { before, .. } => *before = Some(total_written),
-            Source::None | Source::Process(_) => {}
+            Source::None | Source::Process { .. } => {}
         }
     }
 
@@ -121,7 +136,7 @@ impl Delivery {
                 written,
                 acknowledged,
             } => Some(acknowledged.unwrap_or(*written).saturating_sub(*before)),
-            Source::Process(bytes) => Some(bytes.load(Ordering::Relaxed)),
+            Source::Process { bytes, before } => Some(before + bytes.load(Ordering::Relaxed)),
             _ => None,
         };
         let now = now.unwrap_or_default();

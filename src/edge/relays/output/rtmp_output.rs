@@ -11,11 +11,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{delivery::Delivery, sequence::Sequence};
+use super::{delivery::Delivery, playout::Playout};
 use crate::{
     domain::{Secret, UrlPolicy},
     edge::relays::{
-        media::{Input, OutputQueue, Packet, Role},
+        media::{Packet, Role, Subscription},
         relay_failure::RelayFailure,
         rtmp::{
             Incoming, Message, Outgoing, Response, Session, SessionError, StreamTarget, amf0,
@@ -49,7 +49,7 @@ pub(crate) struct RtmpOutput<'a> {
     pub(crate) address: &'a RtmpAddress,
     pub(crate) policy: &'a UrlPolicy,
     pub(crate) certificates: &'a Certificates,
-    pub(crate) input: &'a Input,
+    pub(crate) subscription: &'a Subscription,
     pub(crate) delivery: &'a Delivery,
 }
 
@@ -78,7 +78,7 @@ impl RtmpOutput<'_> {
             tc_url: self.address.tc_url.expose(),
             stream_name: self.address.name.expose(),
         };
-        let codecs = self.input.enhanced_codecs();
+        let codecs = self.subscription.enhanced_codecs();
         let codecs: Vec<_> = codecs.iter().map(String::as_str).collect();
         let session = Session::publish(connection.transport, target, &codecs).await;
         session.map_err(|error| UpstreamError::starting(error, |words| self.redact(words)))
@@ -95,8 +95,7 @@ impl RtmpOutput<'_> {
             four_ccs,
         } = session;
         let started = Instant::now();
-        let queue = self.input.subscribe();
-        self.delivery.observe(&queue);
+        let playout = Playout::new(self.subscription, self.delivery);
         let (replies, wanted) = mpsc::channel(REPLY_QUEUE_LENGTH);
         let mut listening = pin!(self.listen(&mut incoming, replies));
         let sent = tokio::select! {
@@ -104,7 +103,7 @@ impl RtmpOutput<'_> {
             () = stop.cancelled() => Ok(()),
             // It has ended, and must not be polled again.
             error = &mut listening => return Err(self.ended(error, started)),
-            error = self.send_packets(&mut outgoing, &queue, wanted, &four_ccs) => Err(error),
+            error = self.send_packets(&mut outgoing, playout, wanted, &four_ccs) => Err(error),
         };
         match sent {
             Ok(()) => {
@@ -131,12 +130,11 @@ impl RtmpOutput<'_> {
     async fn send_packets<C: AsyncWrite>(
         &self,
         outgoing: &mut Outgoing<C>,
-        queue: &OutputQueue,
+        mut playout: Playout<'_>,
         mut replies: mpsc::Receiver<Message>,
         four_ccs: &[String],
     ) -> UpstreamError {
         let lost = || UpstreamError::Lost("the connection was lost".into());
-        let mut sequence = Sequence::default();
         let mut has_media = false;
         let mut checked = 0;
         loop {
@@ -148,14 +146,14 @@ impl RtmpOutput<'_> {
                 checked = outgoing.written();
                 self.kernel_has_room().await;
             }
-            let batch = tokio::select! {
+            let packets = tokio::select! {
                 Some(reply) = replies.recv() => {
                     outgoing.queue(&reply);
                     continue;
                 }
-                batch = queue.next_batch() => batch,
+                packets = playout.next() => packets,
             };
-            for packet in &batch {
+            for (timestamp, packet) in &packets {
                 if let Some(error) = unsupported(packet, four_ccs) {
                     return error;
                 }
@@ -166,9 +164,7 @@ impl RtmpOutput<'_> {
                     self.delivery.media_begins(outgoing.written());
                     has_media = true;
                 }
-                if let Some(timestamp) = sequence.next(packet, Instant::now()) {
-                    outgoing.queue(&message(packet, timestamp, outgoing.stream_id()));
-                }
+                outgoing.queue(&message(packet, *timestamp, outgoing.stream_id()));
             }
         }
     }

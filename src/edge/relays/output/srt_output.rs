@@ -1,4 +1,4 @@
-use std::{io, path::Path, time::Instant};
+use std::{io, path::Path};
 
 use bytes::{BufMut, BytesMut};
 use tokio::{io::AsyncWriteExt, process::ChildStdin};
@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     delivery::Delivery,
     ffmpeg::{Ffmpeg, Spawner},
+    playout::{Playout, TimedPacket},
     preset_file::{PresetFile, PresetFolder},
-    sequence::Sequence,
 };
 use crate::{
     domain::{Secret, UrlPolicy},
     edge::relays::{
-        media::{Input, OutputQueue},
+        media::{Packet, Role, Subscription},
         relay_failure::RelayFailure,
         upstream::{Addresses, Side, SrtAddress},
     },
@@ -26,6 +26,9 @@ const FLV_HEADER: &[u8] = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00";
 
 /// The time within which the listener has to accept, in milliseconds.
 const CONNECT_TIMEOUT_MS: u32 = 10_000;
+
+/// The codec id of H.264 in legacy video tags, whose first bit is not set.
+const AVC: u8 = 7;
 
 /// What ffmpeg logs for a codec that its FLV reader does not know; it continues without.
 const UNREADABLE_CODEC: &str = "is not implemented";
@@ -47,36 +50,59 @@ pub(crate) struct SrtOutput<'a> {
     pub(crate) program: &'a Path,
     pub(crate) spawner: &'a Spawner,
     pub(crate) presets: &'a PresetFolder,
-    pub(crate) input: &'a Input,
+    pub(crate) subscription: &'a Subscription,
     pub(crate) delivery: &'a Delivery,
+}
+
+/// Why ffmpeg has to end without a failure.
+enum End {
+    Stopped,
+    /// Another publisher sends what MPEG-TS cannot continue with.
+    MediaChanged,
 }
 
 impl SrtOutput<'_> {
     /// Sends until `stop` or a failure. The end takes less than a second.
     pub(crate) async fn run(&self, stop: &CancellationToken) -> Result<(), RelayFailure> {
-        let started = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Ok(()),
-            started = self.start() => started,
-        };
-        let (mut ffmpeg, _preset) = started?;
+        let mut playout = None;
+        loop {
+            let started = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                started = self.start() => started,
+            };
+            let (ffmpeg, _preset) = started?;
+            let playout =
+                playout.get_or_insert_with(|| Playout::new(self.subscription, self.delivery));
+            match self.send(ffmpeg, playout, stop).await? {
+                End::Stopped => return Ok(()),
+                End::MediaChanged => {}
+            }
+        }
+    }
+
+    /// Sends with one process.
+    async fn send(
+        &self,
+        mut ffmpeg: Ffmpeg,
+        playout: &mut Playout<'_>,
+        stop: &CancellationToken,
+    ) -> Result<End, RelayFailure> {
         let stdin = ffmpeg.take_stdin();
         let unreadable = ffmpeg.logs(UNREADABLE_CODEC);
-        let queue = self.input.subscribe();
-        self.delivery.observe(&queue);
         let ended = tokio::select! {
             biased;
-            () = stop.cancelled() => None,
-            exit = ffmpeg.exited() => Some(exit),
+            () = stop.cancelled() => Ok(End::Stopped),
+            exit = ffmpeg.exited() => Err(exit),
             () = unreadable => return Err(codec_unreadable()),
-            never = feed(stdin, &queue) => match never {},
+            end = feed(stdin, playout) => Ok(end),
         };
         match ended {
-            None => {
+            Ok(end) => {
                 ffmpeg.terminate().await;
-                Ok(())
+                Ok(end)
             }
-            Some(exit) => {
+            Err(exit) => {
                 let lines = ffmpeg.stderr_lines().await;
                 Err(RelayFailure::of_exit(exit, &lines))
             }
@@ -130,25 +156,49 @@ fn codec_unreadable() -> RelayFailure {
     RelayFailure::new("CODEC_UNSUPPORTED", Fatal, message)
 }
 
-/// Writes packets as FLV. It never ends: the exit of the process says why its input broke.
-async fn feed(stdin: Option<ChildStdin>, queue: &OutputQueue) -> std::convert::Infallible {
-    if let Some(mut stdin) = stdin {
-        // An error means that the process ends.
-        let _ = write_packets(&mut stdin, queue).await;
+/// Writes packets as FLV, until the media needs another process.
+async fn feed(stdin: Option<ChildStdin>, playout: &mut Playout<'_>) -> End {
+    if let Some(mut stdin) = stdin
+        && write_packets(&mut stdin, playout).await.is_ok()
+    {
+        return End::MediaChanged;
     }
+    // The process ends: its exit says why its input broke.
     std::future::pending().await
 }
 
-async fn write_packets(stdin: &mut ChildStdin, queue: &OutputQueue) -> io::Result<()> {
-    let mut sequence = Sequence::default();
+/// Writes packets until one cannot follow those before. It is sent again by the next process.
+async fn write_packets(stdin: &mut ChildStdin, playout: &mut Playout<'_>) -> io::Result<()> {
+    let (mut has_media, mut is_h264) = (false, false);
     stdin.write_all(FLV_HEADER).await?;
     loop {
-        for packet in queue.next_batch().await {
-            if let Some(timestamp) = sequence.next(&packet, Instant::now()) {
-                write_tag(stdin, packet.kind(), timestamp, &packet.payload).await?;
+        let packets: Vec<TimedPacket> = playout.next().await;
+        for (at, (timestamp, packet)) in packets.iter().enumerate() {
+            if has_media && needs_new_process(packet, is_h264) {
+                playout.repeat(packets[at..].iter().cloned());
+                return Ok(());
             }
+            has_media |= !packet.is_description();
+            is_h264 |= is_h264_configuration(packet);
+            write_tag(stdin, packet.kind(), *timestamp, &packet.payload).await?;
         }
     }
+}
+
+/// Whether a codec configuration in the middle of the media needs another process.
+///
+/// H.264 is continued: ffmpeg puts the parameter sets of another resolution into the stream, where
+/// decoders of MPEG-TS expect them. Other configurations, and other codecs, are known to ffmpeg
+/// and announced in the tables of MPEG-TS only at the start.
+fn needs_new_process(packet: &Packet, is_h264: bool) -> bool {
+    let is_configuration = matches!(packet.role, Role::Header(_));
+    is_configuration && !(is_h264 && is_h264_configuration(packet))
+}
+
+fn is_h264_configuration(packet: &Packet) -> bool {
+    let is_avc = |first: &u8| first & 0x8f == AVC;
+    let is_video = matches!(packet.role, Role::Header(slot) if slot.is_video);
+    is_video && packet.payload.first().is_some_and(is_avc)
 }
 
 async fn write_tag(

@@ -1,6 +1,7 @@
 //! Relays between real programs: nginx-rtmp and ffmpeg.
 
 mod destinations;
+mod hold;
 mod hooks;
 mod media_identity;
 mod rig;
