@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
+    sync::{Notify, watch},
+    time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -63,6 +63,8 @@ pub(crate) struct InputSource {
 pub(crate) struct Input {
     fan_out: Arc<FanOut>,
     failure: watch::Receiver<Option<RelayFailure>>,
+    /// Ends the wait for the next try.
+    retry: Arc<Notify>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -79,10 +81,13 @@ impl Input {
         };
         let fan_out = Arc::<FanOut>::default();
         let (failed, failure) = watch::channel(None);
-        let playing = play_repeatedly(address, certificates, Arc::clone(&fan_out), failed);
+        let retry = Arc::<Notify>::default();
+        let attempts = (Arc::clone(&retry), failed);
+        let playing = play_repeatedly(address, certificates, Arc::clone(&fan_out), attempts);
         Ok(Self {
             fan_out,
             failure,
+            retry,
             _task: AbortOnDropHandle::new(tokio::spawn(playing)),
         })
     }
@@ -100,6 +105,11 @@ impl Input {
     /// Removes an output.
     pub(super) fn unsubscribe(&self, queue: &Arc<OutputQueue>) {
         self.fan_out.detach(queue);
+    }
+
+    /// Tries again at once if there is no play session: another publisher has come.
+    pub(super) fn retry(&self) {
+        self.retry.notify_one();
     }
 
     /// Why there is no play session now.
@@ -127,7 +137,7 @@ async fn play_repeatedly(
     address: RtmpAddress,
     certificates: Arc<Certificates>,
     fan_out: Arc<FanOut>,
-    failed: watch::Sender<Option<RelayFailure>>,
+    (retry, failed): (Arc<Notify>, watch::Sender<Option<RelayFailure>>),
 ) {
     let mut failures = 0;
     loop {
@@ -147,7 +157,7 @@ async fn play_repeatedly(
             "the input is lost"
         );
         failed.send_replace(Some(failure));
-        sleep(RETRY_BACKOFF.delay(failures)).await;
+        let _ = timeout(RETRY_BACKOFF.delay(failures), retry.notified()).await;
     }
 }
 

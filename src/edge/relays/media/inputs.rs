@@ -48,6 +48,7 @@ impl Inputs {
             && known.url == source.url
         {
             *known = source;
+            present.retry();
             return Ok(Arc::clone(present));
         }
         drop(inputs);

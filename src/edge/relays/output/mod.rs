@@ -3,7 +3,7 @@
 //! | file | purpose |
 //! |---|---|
 //! | `rtmp_output` | over RTMP and RTMPS |
-//! | `srt_output`, `ffmpeg`, `ffmpeg_exit`, `preset_file` | over SRT, by ffmpeg |
+//! | `srt_output`, `ffmpeg`, `ffmpeg_exit`, `preset_file`, `parameter_sets` | over SRT, by ffmpeg |
 //! | `playout` | what is sent: the media, and what bridges the time without media |
 //! | `sequence` | what is sent of the packets, and with which timestamps |
 //! | `delivery`, `tcp_info` | the bytes that the destination has acknowledged |
@@ -11,6 +11,7 @@
 mod delivery;
 mod ffmpeg;
 mod ffmpeg_exit;
+mod parameter_sets;
 mod playout;
 mod preset_file;
 mod rtmp_output;

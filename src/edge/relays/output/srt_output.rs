@@ -1,12 +1,13 @@
 use std::{io, path::Path};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::{io::AsyncWriteExt, process::ChildStdin};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     delivery::Delivery,
     ffmpeg::{Ffmpeg, Spawner},
+    parameter_sets::ParameterSets,
     playout::{Playout, TimedPacket},
     preset_file::{PresetFile, PresetFolder},
 };
@@ -26,9 +27,6 @@ const FLV_HEADER: &[u8] = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00";
 
 /// The time within which the listener has to accept, in milliseconds.
 const CONNECT_TIMEOUT_MS: u32 = 10_000;
-
-/// The codec id of H.264 in legacy video tags, whose first bit is not set.
-const AVC: u8 = 7;
 
 /// What ffmpeg logs for a codec that its FLV reader does not know; it continues without.
 const UNREADABLE_CODEC: &str = "is not implemented";
@@ -169,36 +167,61 @@ async fn feed(stdin: Option<ChildStdin>, playout: &mut Playout<'_>) -> End {
 
 /// Writes packets until one cannot follow those before. It is sent again by the next process.
 async fn write_packets(stdin: &mut ChildStdin, playout: &mut Playout<'_>) -> io::Result<()> {
-    let (mut has_media, mut is_h264) = (false, false);
+    let mut continuation = Continuation::default();
     stdin.write_all(FLV_HEADER).await?;
     loop {
         let packets: Vec<TimedPacket> = playout.next().await;
         for (at, (timestamp, packet)) in packets.iter().enumerate() {
-            if has_media && needs_new_process(packet, is_h264) {
-                playout.repeat(packets[at..].iter().cloned());
-                return Ok(());
+            match continuation.payload(packet) {
+                Continued::As(payload) => {
+                    write_tag(stdin, packet.kind(), *timestamp, &payload).await?;
+                }
+                Continued::WithKeyframes => {}
+                Continued::Never => {
+                    playout.repeat(packets[at..].iter().cloned());
+                    return Ok(());
+                }
             }
-            has_media |= !packet.is_description();
-            is_h264 |= is_h264_configuration(packet);
-            write_tag(stdin, packet.kind(), *timestamp, &packet.payload).await?;
         }
     }
 }
 
-/// Whether a codec configuration in the middle of the media needs another process.
+/// How media continues when the codec configuration changes.
 ///
-/// H.264 is continued: ffmpeg puts the parameter sets of another resolution into the stream, where
-/// decoders of MPEG-TS expect them. Other configurations, and other codecs, are known to ffmpeg
-/// and announced in the tables of MPEG-TS only at the start.
-fn needs_new_process(packet: &Packet, is_h264: bool) -> bool {
-    let is_configuration = matches!(packet.role, Role::Header(_));
-    is_configuration && !(is_h264 && is_h264_configuration(packet))
+/// ffmpeg learns configurations at the start only, and announces codecs in the tables of MPEG-TS.
+/// Another resolution of H.264 is put into the keyframes; everything else needs another process.
+#[derive(Debug, Default)]
+struct Continuation {
+    has_media: bool,
+    /// Whether the video is H.264 whose configuration can change.
+    is_h264: bool,
+    /// What keyframes need after a change.
+    parameter_sets: Option<ParameterSets>,
 }
 
-fn is_h264_configuration(packet: &Packet) -> bool {
-    let is_avc = |first: &u8| first & 0x8f == AVC;
-    let is_video = matches!(packet.role, Role::Header(slot) if slot.is_video);
-    is_video && packet.payload.first().is_some_and(is_avc)
+enum Continued {
+    As(Bytes),
+    WithKeyframes,
+    Never,
+}
+
+impl Continuation {
+    fn payload(&mut self, packet: &Packet) -> Continued {
+        match (packet.role, ParameterSets::of(packet)) {
+            (Role::Header(_), Some(changed)) if self.has_media && self.is_h264 => {
+                self.parameter_sets = Some(changed);
+                return Continued::WithKeyframes;
+            }
+            (Role::Header(_), _) if self.has_media => return Continued::Never,
+            (Role::Header(slot), sets) if slot.is_video => self.is_h264 = sets.is_some(),
+            _ => {}
+        }
+        self.has_media |= !packet.is_description();
+        match &self.parameter_sets {
+            Some(sets) if packet.role == Role::Keyframe => Continued::As(sets.before(packet)),
+            _ => Continued::As(packet.payload.clone()),
+        }
+    }
 }
 
 async fn write_tag(

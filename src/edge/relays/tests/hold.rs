@@ -4,7 +4,7 @@ use tokio::{process::Command, time::sleep};
 
 use super::{
     hooks::Hooks,
-    rig::{KEY, Nginx, Picture, Running, Worker, publish, publish_picture},
+    rig::{Nginx, Picture, Running, Worker, publish, publish_picture},
 };
 use crate::proto::v1::{OutagePolicy, RelayAssignment, RelayState};
 
@@ -26,7 +26,7 @@ fn assignment(input: &str, server_url: &str, policy: OutagePolicy) -> RelayAssig
     RelayAssignment {
         input_url: input.to_owned(),
         output_server_url: server_url.to_owned(),
-        output_stream_key: KEY.to_owned(),
+        output_stream_key: "held".to_owned(),
         outage_policy: policy.into(),
         ..Default::default()
     }
@@ -88,7 +88,7 @@ impl Show {
 }
 
 /// Checks that ffmpeg decodes a file without an error.
-async fn decodes(file: &Path) {
+pub(super) async fn decodes(file: &Path) {
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-xerror", "-i"])
         .arg(file)
@@ -100,9 +100,9 @@ async fn decodes(file: &Path) {
 }
 
 /// The decoding times of the packets of each track, in seconds.
-type Tracks = HashMap<String, Vec<f64>>;
+pub(super) type Tracks = HashMap<String, Vec<f64>>;
 
-async fn tracks(file: &Path) -> Tracks {
+pub(super) async fn tracks(file: &Path) -> Tracks {
     let output = Command::new("ffprobe")
         .args(["-v", "error", "-show_entries", "packet=codec_type,dts_time"])
         .args(["-of", "csv=p=0"])
@@ -112,7 +112,10 @@ async fn tracks(file: &Path) -> Tracks {
     let mut tracks = Tracks::new();
     for line in text.lines() {
         let mut fields = line.split(',');
-        let (track, time) = (fields.next().unwrap(), fields.next().unwrap());
+        let (Some(track), Some(time)) = (fields.next(), fields.next()) else {
+            // Side data, such as another configuration, has a line of its own.
+            continue;
+        };
         let times = tracks.entry(track.to_owned()).or_default();
         times.push(time.parse().unwrap());
     }
@@ -120,7 +123,7 @@ async fn tracks(file: &Path) -> Tracks {
 }
 
 /// Checks that times increase, and that none is missing for longer than a held output pauses.
-fn assert_continuous(tracks: &Tracks) {
+pub(super) fn assert_continuous(tracks: &Tracks) {
     for (track, longest) in [("video", 3.0), ("audio", 0.5)] {
         let times = &tracks[track];
         assert!(times.len() > 25, "{track}: {times:?}");

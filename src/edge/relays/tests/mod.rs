@@ -8,3 +8,4 @@ mod rig;
 mod rtmp;
 mod rtmps;
 mod srt;
+mod srt_hold;

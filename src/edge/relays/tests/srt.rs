@@ -15,7 +15,7 @@ use crate::proto::v1::{RelayAssignment, RelayErrorSeverity};
 const KEY: &str = "#!::r=live/k3y-that-nobody-may-see,m=publish";
 const PASSPHRASE: &str = "a passphrase that nobody may see";
 
-async fn socket() -> (UdpSocket, u16) {
+pub(super) async fn socket() -> (UdpSocket, u16) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = socket.local_addr().unwrap().port();
     (socket, port)
@@ -76,13 +76,18 @@ async fn listen(port: u16, passphrase: &str) -> Child {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
+    listens(port).await;
+    listener
+}
+
+/// Waits until something listens on a UDP port.
+pub(super) async fn listens(port: u16) {
     let listens = format!(":{port:04X} ");
     eventually("the listener listens", async || {
         let sockets = std::fs::read_to_string("/proc/net/udp").unwrap();
         sockets.contains(&listens)
     })
     .await;
-    listener
 }
 
 #[tokio::test]
