@@ -10,8 +10,8 @@ use super::{
 /// every 4 seconds.
 const KEYFRAME_INTERVAL_MS: i64 = 2_000;
 
-/// The most audio that is sent at once, in microseconds: after a destination did not read.
-const MAX_AUDIO_BACKLOG_MICROS: i64 = 4_000_000;
+/// The most that is sent at once, in milliseconds: after a destination did not read.
+const MAX_BACKLOG_MS: i64 = 10_000;
 
 /// What an output sends while the input has no media: the last keyframe again and again, and
 /// silence.
@@ -81,19 +81,20 @@ impl Hold {
         let mut packets = Vec::new();
         if let Some(silence) = &self.silence {
             let until = position * 1_000;
-            filling.audio = filling.audio.max(until - MAX_AUDIO_BACKLOG_MICROS);
+            filling.audio = filling.audio.max(until - MAX_BACKLOG_MS * 1_000);
             while filling.audio <= until {
                 let timestamp = timeline.place(Track::Audio, filling.audio / 1_000);
                 packets.push((timestamp, audio(silence, timestamp)));
                 filling.audio += silence.frame_micros().max(1_000);
             }
         }
-        if let Some(keyframe) = &self.keyframe
-            && filling.video <= position
-        {
-            let due = filling.video.max(position - KEYFRAME_INTERVAL_MS);
-            packets.push((timeline.place(Track::Video, due), keyframe.clone()));
-            filling.video = due + KEYFRAME_INTERVAL_MS;
+        if let Some(keyframe) = &self.keyframe {
+            filling.video = filling.video.max(position - MAX_BACKLOG_MS);
+            while filling.video <= position {
+                let timestamp = timeline.place(Track::Video, filling.video);
+                packets.push((timestamp, keyframe.clone()));
+                filling.video += KEYFRAME_INTERVAL_MS;
+            }
         }
         packets
     }
@@ -261,7 +262,7 @@ mod tests {
         output.send(AUDIO, 0, SOUND);
         output.hold.begin(&output.timeline);
         let sent = output.fill(3_600_000);
-        assert_eq!(of(Role::Keyframe, &sent).len(), 1);
-        assert!(of(Role::Audio, &sent).len() < 200);
+        assert_eq!(of(Role::Keyframe, &sent).len(), 6);
+        assert!(of(Role::Audio, &sent).len() < 450);
     }
 }

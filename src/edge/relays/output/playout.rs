@@ -102,7 +102,11 @@ impl<'a> Playout<'a> {
         for packet in batch {
             if !packet.is_description() {
                 self.media_at = now;
-                self.end_hold();
+                if self.hold.is_active() {
+                    // Up to now there was silence.
+                    packets.extend(self.fill());
+                    self.end_hold();
+                }
             }
             self.sequence.push(packet, now, &mut packets);
         }

@@ -122,15 +122,23 @@ pub(super) async fn tracks(file: &Path) -> Tracks {
     tracks
 }
 
-/// Checks that times increase, and that none is missing for longer than a held output pauses.
+/// The longest pause of a recording, in seconds: longer than a busy machine delays packets, and
+/// shorter than the absence of a publisher.
+const MAX_PAUSE: f64 = 5.0;
+
+/// Checks that times increase, without long pauses.
 pub(super) fn assert_continuous(tracks: &Tracks) {
-    for (track, longest) in [("video", 3.0), ("audio", 0.5)] {
+    for track in ["video", "audio"] {
         let times = &tracks[track];
         assert!(times.len() > 25, "{track}: {times:?}");
         for pair in times.windows(2) {
             let step = pair[1] - pair[0];
             assert!(step > 0.0, "{track} goes from {} to {}", pair[0], pair[1]);
-            assert!(step < longest, "{track} pauses for {step} s at {}", pair[0]);
+            assert!(
+                step < MAX_PAUSE,
+                "{track} pauses for {step} s at {}",
+                pair[0]
+            );
         }
     }
 }

@@ -136,9 +136,9 @@ async fn a_takeover_by_another_publisher_is_bridged_on_one_connection() {
 
 #[tokio::test]
 async fn the_end_of_the_window_ends_a_hold_and_the_connection() {
+    // HOLDING itself may be over before a busy machine has reported it.
     let mut show = Show::start(Duration::from_secs(8)).await;
     show.publisher.kill().await.unwrap();
-    show.is_held().await;
     let ended = show.fixture.wait_for_stream(pb::StreamState::Ended).await;
     assert_eq!(ended.end_reason(), pb::EndReason::ReconnectTimeout);
     show.fixture
