@@ -36,11 +36,13 @@ mod publisher;
 mod relay;
 mod relay_error;
 mod relay_report;
+mod rendition;
 mod scope;
 mod secret;
 mod silence;
 mod srt;
 mod stream;
+mod stream_delay;
 mod user;
 
 pub use api_key::{ApiKey, NewApiKey};
@@ -61,6 +63,7 @@ pub use id::{
     UserId,
 };
 pub use invalid::{Invalid, Violation};
+pub(crate) use invisible_characters::reject_invisible_in_setting;
 pub use key_record::{KeyPurpose, KeyRecord};
 pub use list_filter::{CreateTimeRange, ListFilter};
 pub use name::Name;
@@ -80,10 +83,12 @@ pub use publisher::{IngestProtocol, Publisher};
 pub use relay::{Relay, RelayLease, RelayState, RelayTimeouts};
 pub use relay_error::RelayError;
 pub use relay_report::{RelayReport, ReportOutcome, ReportedState};
+pub use rendition::{parse_max_height, parse_max_video_bitrate};
 pub use scope::{Scope, Scopes};
 pub use secret::{PlayUrl, SealedPlayUrl, SealedStreamKey, Secret, StreamKey};
 pub use silence::StreamExpiry;
 pub use srt::SrtEncryption;
 pub(crate) use srt::is_passed_option;
 pub use stream::{EndReason, PublishAction, Stream, StreamState, StreamStats, StreamTimeouts};
+pub use stream_delay::StreamDelay;
 pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};

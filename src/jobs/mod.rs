@@ -5,6 +5,7 @@ mod credential_refresh;
 mod deletions;
 mod mailer;
 mod purge;
+mod retries;
 mod suspensions;
 mod timeouts;
 

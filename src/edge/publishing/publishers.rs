@@ -5,7 +5,7 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
-    sync::{Mutex as AsyncMutex, Notify, Semaphore, watch},
+    sync::{Mutex as AsyncMutex, Notify, Semaphore, mpsc, watch},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::{
     edge::{
         control_plane::{CALL_TIMEOUT, ControlPlane},
         error_class::ErrorClass,
-        publisher::{ConnectionId, PublishError, PublishRequest},
+        publisher::{AcceptedStream, ConnectionId, PublishError, PublishRequest},
         servers::MediaServer,
     },
     proto::v1::{self, EndPublishRequest, stream_service_client::StreamServiceClient},
@@ -60,6 +60,8 @@ pub(super) struct Inner {
     /// Requests that kicked connections are disconnected now.
     pub(super) disconnect_now: Notify,
     pub(super) heartbeat_permits: Semaphore,
+    /// Tells relays of streams whose publishers were accepted.
+    pub(super) accepted: mpsc::Sender<AcceptedStream>,
 }
 
 /// Whether the media server answers.
@@ -72,7 +74,14 @@ pub(super) struct ServerStatus {
 }
 
 impl Publishers {
-    pub(crate) fn new(control: ControlPlane, node_id: String, outage_grace: Duration) -> Self {
+    /// For the media server of a node. `accepted` is sent each stream whose publisher was
+    /// accepted, unless it is full or closed.
+    pub(crate) fn new(
+        control: ControlPlane,
+        node_id: String,
+        outage_grace: Duration,
+        accepted: mpsc::Sender<AcceptedStream>,
+    ) -> Self {
         let inner = Arc::new(Inner {
             control,
             node_id,
@@ -85,6 +94,7 @@ impl Publishers {
             report_now: Notify::new(),
             disconnect_now: Notify::new(),
             heartbeat_permits: Semaphore::new(MAX_HEARTBEATS),
+            accepted,
         });
         Self { inner }
     }

@@ -129,15 +129,18 @@ impl LeasedRelays {
     /// Updates the metrics of the relays that run.
     pub(super) fn update_metrics(&mut self) {
         let mut counts = HashMap::<RelayState, i64>::new();
+        let mut load = 0;
         for relay in self.relays.values_mut() {
             let status = relay.status();
             if !status.is_over() {
                 *counts.entry(status.state).or_default() += 1;
+                load += relay.assignment.cost();
             }
             let sent = status.bytes.saturating_sub(relay.counted_bytes);
             EDGE.relay_bytes.inc_by(sent);
             relay.counted_bytes += sent;
         }
+        EDGE.relays_load.set(load);
         let states = (1..).map_while(|number| RelayState::try_from(number).ok());
         for state in states.filter(|state| !is_over(*state)) {
             let name = state.as_str_name().trim_start_matches("RELAY_STATE_");

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     assignment::{Assignment, RelayInput},
-    media::{Inputs, Subscription},
-    output::{Delivery, PresetFolder, RtmpOutput, Spawner, SrtOutput},
+    media::{Input, Inputs, Subscription},
+    output::{Delivery, Encoder, PresetFolder, RtmpOutput, Spawner, SrtOutput, rendition},
     progress::Progress,
+    reconnect::Reconnect,
     relay_failure::RelayFailure,
     status::RelayStatus,
     upstream::{Address, Certificates, Side, UpstreamError},
@@ -35,7 +36,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time after which a broadcast proves that the destination accepts the key. One that
 /// does not may take a stream for some seconds.
-const PROVEN_BROADCAST: Duration = Duration::from_secs(10);
+pub(super) const PROVEN_BROADCAST: Duration = Duration::from_secs(10);
 
 /// The shortest time between two warnings of a destination that is too slow.
 const SLOW_WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -55,6 +56,15 @@ pub(super) struct RelayContext {
     pub(super) broadcasts: Cache<(String, String), ()>,
     /// Notified when the state of one of them changes.
     pub(super) state_changed: Notify,
+}
+
+impl RelayContext {
+    fn encoder(&self) -> Encoder {
+        Encoder {
+            program: self.ffmpeg.clone(),
+            spawner: self.spawner.clone(),
+        }
+    }
 }
 
 /// A relay from its start to its end.
@@ -111,10 +121,11 @@ impl Relay {
         }
         let address = Address::of_output(&self.assignment.output)
             .map_err(|why| UpstreamError::AddressInvalid(why).failure(Side::Output))?;
-        let subscription = Subscription::new(context.inputs.get(source)?, holds);
+        let input = self.rendered(context.inputs.get(source)?, context);
+        let subscription = Subscription::new(input, self.assignment.delay, holds);
         let delivery = Delivery::default();
         let mut observation = Observation::new(&subscription, &delivery);
-        let mut sending = pin!(self.send_to(&address, &subscription, &delivery, context));
+        let mut sending = pin!(self.keep_sending(&address, &subscription, &delivery, context));
         loop {
             tokio::select! {
                 biased;
@@ -122,7 +133,7 @@ impl Relay {
                 () = self.stop.cancelled() => break,
                 Ok(()) = changes.changed() => {
                     let input = changes.borrow_and_update().clone();
-                    follow(input, &subscription, context)?;
+                    self.follow(input, &subscription, context)?;
                 }
                 () = sleep(observation.interval()) => {}
             }
@@ -135,7 +146,64 @@ impl Relay {
         timeout(STOP_TIMEOUT, sending).await.unwrap_or(Ok(()))
     }
 
-    /// Sends to the destination until it is stopped or fails.
+    /// The input, or a rendition of it if the destination has limits.
+    fn rendered(&self, input: Arc<Input>, context: &RelayContext) -> Arc<Input> {
+        let limits = self.assignment.limits;
+        match limits.is_none() {
+            true => input,
+            false => Arc::new(rendition(input, limits, context.encoder())),
+        }
+    }
+
+    /// Continues with another input or policy. A rendition stays if its source does.
+    fn follow(
+        &self,
+        input: RelayInput,
+        subscription: &Subscription,
+        context: &RelayContext,
+    ) -> Result<(), RelayFailure> {
+        let RelayInput { source, holds } = input;
+        subscription.set_holds(holds);
+        if source.url.expose().is_empty() {
+            return Err(RelayFailure::no_input_url());
+        }
+        let present = subscription.input();
+        let played = present.source().unwrap_or(&present);
+        let next = context.inputs.follow(played, source)?;
+        if !Arc::ptr_eq(played, &next) {
+            subscription.follow(self.rendered(next, context));
+        }
+        Ok(())
+    }
+
+    /// Sends to the destination until it is stopped or fails. A connection that has proved itself
+    /// is replaced at once if it is lost: a claim would take more than a second.
+    async fn keep_sending(
+        &self,
+        address: &Address,
+        subscription: &Subscription,
+        delivery: &Delivery,
+        context: &RelayContext,
+    ) -> Result<(), RelayFailure> {
+        let mut reconnect = Reconnect::default();
+        loop {
+            let connection = reconnect.begin(delivery.bytes());
+            let sent = self.send_to(address, subscription, delivery, context).await;
+            let Err(failure) = sent else { return Ok(()) };
+            if self.status.borrow().state == RelayState::Stalled {
+                // Its owner has to see why.
+                return Err(failure);
+            }
+            let now = Instant::now();
+            let delay = reconnect.after(connection, failure, delivery.bytes(), now)?;
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                () = sleep(delay) => {}
+            }
+        }
+    }
+
+    /// Sends to the destination until it is stopped, or its connection fails.
     async fn send_to(
         &self,
         address: &Address,
@@ -202,22 +270,6 @@ impl Relay {
     }
 }
 
-/// Continues with another input or policy.
-fn follow(
-    input: RelayInput,
-    subscription: &Subscription,
-    context: &RelayContext,
-) -> Result<(), RelayFailure> {
-    let RelayInput { source, holds } = input;
-    subscription.set_holds(holds);
-    if source.url.expose().is_empty() {
-        return Err(RelayFailure::no_input_url());
-    }
-    let input = context.inputs.follow(&subscription.input(), source)?;
-    subscription.follow(input);
-    Ok(())
-}
-
 impl<'a> Observation<'a> {
     fn new(subscription: &'a Subscription, delivery: &'a Delivery) -> Self {
         Self {
@@ -248,7 +300,10 @@ impl<'a> Observation<'a> {
         if let Some(failure) = self.subscription.codec_failure() {
             return Err(failure);
         }
-        if self.progress.has_stopped(context.patience, now) {
+        if self
+            .progress
+            .has_stopped(context.patience + relay.assignment.delay, now)
+        {
             let no_progress = || RelayFailure::no_progress(self.delivery.is_waiting());
             return Err(self.subscription.failure().unwrap_or_else(no_progress));
         }

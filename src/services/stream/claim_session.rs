@@ -232,6 +232,9 @@ impl ClaimSession {
             srt_passphrase_sealed,
             srt_pbkeylen,
             outage_policy,
+            delay,
+            max_video_bitrate_kbps,
+            max_height,
         } = claimed;
         let lease = relay.lease.clone();
         let (lease_id, expire_time) = lease
@@ -266,6 +269,9 @@ impl ClaimSession {
             srt_passphrase: passphrase.expose().to_owned(),
             srt_pbkeylen,
             outage_policy: pb::OutagePolicy::from(outage_policy).into(),
+            output_delay: Some(duration(delay.as_duration())),
+            max_video_bitrate_kbps,
+            max_height,
         };
         Ok((lease_id, assignment))
     }

@@ -243,3 +243,33 @@ fn a_landed_migration_never_changes(#[case] engine: &str) {
 
     assert!(landed.is_empty(), "migrations have disappeared: {landed:?}");
 }
+
+/// Servers of the previous version go on beside a new one: what they read and write stays as it was.
+#[rstest]
+#[case("postgres")]
+#[case("sqlite")]
+fn migrations_only_add(#[case] engine: &str) {
+    for entry in fs::read_dir(format!("migrations/{engine}")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| line.split("--").next().unwrap_or_default());
+        let text = lines.collect::<Vec<_>>().join(" ").to_lowercase();
+        for statement in text.split(';') {
+            let words: Vec<_> = statement.split_whitespace().collect();
+            let adds = match words.as_slice() {
+                [] | ["create", "table" | "index", ..] | ["create", "unique", "index", ..] => true,
+                ["insert", "into", ..] => true,
+                // Only how PostgreSQL stores the rows.
+                ["alter", "table", _, "set", "(fillfactor", ..] => true,
+                ["alter", "table", _, "add", "column", _, _, definition @ ..] => {
+                    let must_be_set = definition.windows(2).any(|pair| pair == ["not", "null"]);
+                    !must_be_set || definition.contains(&"default")
+                }
+                _ => false,
+            };
+            assert!(adds, "{}: {statement}", path.display());
+        }
+    }
+}

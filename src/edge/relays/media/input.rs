@@ -40,11 +40,11 @@ const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration
 const TAG_HEADER_BYTES: usize = 11;
 const TAG_TRAILER_BYTES: usize = 4;
 
-/// The number of the last play session, or publisher in it, of all inputs: an output may follow
-/// its stream to another input.
+/// The number of the last play session, or publisher in it, of all inputs and renditions: an
+/// output may follow its stream to another input.
 static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
 
-fn next_epoch() -> u64 {
+pub(crate) fn next_epoch() -> u64 {
     LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1
 }
 
@@ -65,6 +65,8 @@ pub(crate) struct Input {
     failure: watch::Receiver<Option<RelayFailure>>,
     /// Ends the wait for the next try.
     retry: Arc<Notify>,
+    /// What this is made from, if it is a rendition.
+    source: Option<Arc<Self>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -88,13 +90,30 @@ impl Input {
             fan_out,
             failure,
             retry,
+            source: None,
             _task: AbortOnDropHandle::new(tokio::spawn(playing)),
         })
     }
 
-    /// Adds an output.
-    pub(crate) fn subscribe(&self) -> Arc<OutputQueue> {
-        self.fan_out.subscribe()
+    /// A rendition of another input, which a task distributes.
+    pub(crate) fn derived(
+        source: Arc<Self>,
+        fan_out: Arc<FanOut>,
+        failure: watch::Receiver<Option<RelayFailure>>,
+        task: AbortOnDropHandle<()>,
+    ) -> Self {
+        Self {
+            fan_out,
+            failure,
+            retry: Arc::clone(&source.retry),
+            source: Some(source),
+            _task: task,
+        }
+    }
+
+    /// Adds an output, which receives packets after a delay.
+    pub(crate) fn subscribe(&self, delay: Duration) -> Arc<OutputQueue> {
+        self.fan_out.subscribe(delay)
     }
 
     /// Adds an output that may have received packets of another input.
@@ -107,14 +126,21 @@ impl Input {
         self.fan_out.detach(queue);
     }
 
+    /// What this is made from, if it is a rendition.
+    pub(crate) fn source(&self) -> Option<&Arc<Self>> {
+        self.source.as_ref()
+    }
+
     /// Tries again at once if there is no play session: another publisher has come.
     pub(super) fn retry(&self) {
         self.retry.notify_one();
     }
 
-    /// Why there is no play session now.
+    /// Why there is no media now.
     pub(crate) fn failure(&self) -> Option<RelayFailure> {
-        self.failure.borrow().clone()
+        let source = self.source.as_ref();
+        let failure = source.and_then(|source| source.failure());
+        failure.or_else(|| self.failure.borrow().clone())
     }
 
     /// The codecs of Enhanced RTMP in the stream so far.
@@ -124,10 +150,16 @@ impl Input {
 
     /// A failure that no other attempt can avoid: the media server omits what decoders need.
     pub(crate) fn codec_failure(&self) -> Option<RelayFailure> {
-        let codec = self.fan_out.unconfigured_codec()?;
+        if let Some(source) = &self.source {
+            let own = self.failure.borrow().clone();
+            return source
+                .codec_failure()
+                .or(own.filter(RelayFailure::is_fatal));
+        }
+        let codec = self.fan_out.withheld_codec()?;
         let text = format!(
-            "the media server does not pass on the configuration of the codec {codec} \
-            (Enhanced RTMP): nginx-rtmp cannot, MediaMTX and SRS can"
+            "the media server does not pass on the codec {codec} (Enhanced RTMP) or its \
+            configuration: nginx-rtmp cannot, MediaMTX and SRS can"
         );
         Some(UpstreamError::CodecUnsupported(text).failure(Side::Input))
     }

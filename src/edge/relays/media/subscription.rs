@@ -1,6 +1,9 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -13,6 +16,8 @@ use crate::edge::relays::relay_failure::RelayFailure;
 #[derive(Debug)]
 pub(crate) struct Subscription {
     state: Mutex<State>,
+    /// How much later the media is sent.
+    delay: Duration,
     /// Whether the output has to bridge the time without media.
     holds: AtomicBool,
 }
@@ -25,17 +30,22 @@ struct State {
 }
 
 impl Subscription {
-    pub(crate) fn new(input: Arc<Input>, holds: bool) -> Self {
+    pub(crate) fn new(input: Arc<Input>, delay: Duration, holds: bool) -> Self {
         Self {
             state: Mutex::new(State { input, queue: None }),
+            delay,
             holds: AtomicBool::new(holds),
         }
     }
 
-    /// Begins to receive media.
+    /// Begins to receive media, for another connection too. A delayed queue is kept over
+    /// connections: what it holds back is sent on the next one.
     pub(crate) fn subscribe(&self) -> Arc<OutputQueue> {
         let mut state = self.state.lock();
-        let queue = state.input.subscribe();
+        if let Some(delayed) = state.queue.take_if(|queue| queue.restart()) {
+            return Arc::clone(state.queue.insert(delayed));
+        }
+        let queue = state.input.subscribe(self.delay);
         state.queue = Some(Arc::clone(&queue));
         queue
     }
@@ -67,7 +77,7 @@ impl Subscription {
         self.holds.load(Ordering::Relaxed)
     }
 
-    /// Why there is no play session now.
+    /// Why there is no media now.
     pub(crate) fn failure(&self) -> Option<RelayFailure> {
         self.input().failure()
     }

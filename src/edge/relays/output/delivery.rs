@@ -8,21 +8,33 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::tcp_info::TcpInfo;
+use super::{media_bytes::MediaBytes, tcp_info::TcpInfo};
 use crate::edge::relays::media::OutputQueue;
 
 /// The bytes of media that a destination has acknowledged.
 ///
 /// Over TCP these are the bytes that its kernel has acknowledged, with the headers of RTMP
-/// and TLS. If the kernel of this machine does not tell them, those that its RTMP server
-/// acknowledges count, and without these the written ones. Over SRT those count that
-/// ffmpeg has given to libsrt, which fails without acknowledgements.
+/// and TLS, but without replies to the destination. If the kernel of this machine does not
+/// tell them, those that its RTMP server acknowledges count, and without these the written
+/// ones. Over SRT those count that ffmpeg has given to libsrt, which fails without
+/// acknowledgements.
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
-    source: Mutex<Source>,
+    connection: Mutex<Connection>,
     queue: Mutex<Option<Arc<OutputQueue>>>,
+    /// The packets that queues before this one have dropped.
+    dropped_before: AtomicU64,
     acknowledged: AtomicU64,
     is_holding: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    source: Source,
+    /// The media in it; `None` before the first.
+    media: Option<MediaBytes>,
+    /// The bytes that connections before this one have delivered.
+    before: u64,
 }
 
 #[derive(Debug, Default)]
@@ -30,45 +42,34 @@ enum Source {
     /// There is no connection yet.
     #[default]
     None,
-    Tcp {
-        info: TcpInfo,
-        /// The bytes before the first media.
-        before: Option<u64>,
-    },
+    Tcp(TcpInfo),
     Rtmp {
-        /// The bytes before the first media.
-        before: Option<u64>,
         written: u64,
         acknowledged: Option<u64>,
     },
-    Process {
-        bytes: Arc<AtomicU64>,
-        /// The bytes of the processes before.
-        before: u64,
-    },
+    Process(Arc<AtomicU64>),
 }
 
 impl Delivery {
     /// The output has connected over TCP.
     pub(super) fn connected(&self, local: SocketAddr, peer: SocketAddr) {
         let info = TcpInfo::of(local, peer).and_then(|info| info.bytes().map(|_| info));
-        *self.source.lock() = match info {
-            Ok(info) => Source::Tcp { info, before: None },
+        self.replace(match info {
+            Ok(info) => Source::Tcp(info),
             Err(error) => {
                 tracing::warn!(%error, "cannot read acknowledged bytes, counting written ones");
                 Source::Rtmp {
-                    before: None,
                     written: 0,
                     acknowledged: None,
                 }
             }
-        };
+        });
     }
 
     /// The output has started a process, which counts its bytes.
     pub(super) fn process_started(&self, bytes: Arc<AtomicU64>) {
-        let before = self.bytes();
-        *self.source.lock() = Source::Process { bytes, before };
+        self.replace(Source::Process(bytes));
+        self.connection.lock().media = Some(MediaBytes::begin_at(0));
     }
 
     /// Whether the output bridges the time without media.
@@ -80,25 +81,48 @@ impl Delivery {
         self.is_holding.load(Ordering::Relaxed)
     }
 
-    /// The output sends the packets of a queue.
+    fn replace(&self, source: Source) {
+        let before = self.bytes();
+        *self.connection.lock() = Connection {
+            source,
+            media: None,
+            before,
+        };
+    }
+
+    /// The queue from which the output sends, which may be that of the connection before.
     pub(super) fn observe(&self, queue: &Arc<OutputQueue>) {
-        *self.queue.lock() = Some(Arc::clone(queue));
+        let before = self.queue.lock().replace(Arc::clone(queue));
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, queue)) {
+            self.dropped_before
+                .fetch_add(before.dropped(), Ordering::Relaxed);
+        }
     }
 
     /// Media follows after this number of written bytes.
     pub(super) fn media_begins(&self, total_written: u64) {
-        match &mut *self.source.lock() {
-            Source::Tcp { info, before } => {
-                let bytes = info.bytes().ok();
-                *before = bytes.map(|bytes| bytes.acknowledged + bytes.outstanding);
-            }
-            Source::Rtmp { before, .. } => *before = Some(total_written),
-            Source::None | Source::Process { .. } => {}
+        let mut connection = self.connection.lock();
+        let begin = connection.source.position(total_written);
+        connection.media = begin.map(MediaBytes::begin_at);
+    }
+
+    /// The position at which the next byte is written, after this number of written bytes;
+    /// `None` if it is unknown.
+    pub(super) fn position(&self, total_written: u64) -> Option<u64> {
+        self.connection.lock().source.position(total_written)
+    }
+
+    /// What was written between two positions is no media.
+    pub(super) fn exclude(&self, start: Option<u64>, end: Option<u64>) {
+        if let (Some(media), Some(start), Some(end)) =
+            (&mut self.connection.lock().media, start, end)
+        {
+            media.exclude(start..end);
         }
     }
 
     pub(super) fn wrote(&self, total_written: u64) {
-        if let Source::Rtmp { written, .. } = &mut *self.source.lock() {
+        if let Source::Rtmp { written, .. } = &mut self.connection.lock().source {
             *written = total_written;
         }
     }
@@ -108,8 +132,7 @@ impl Delivery {
         if let Source::Rtmp {
             acknowledged,
             written,
-            ..
-        } = &mut *self.source.lock()
+        } = &mut self.connection.lock().source
         {
             // The sequence number wraps.
             let before = acknowledged.unwrap_or_default();
@@ -121,32 +144,16 @@ impl Delivery {
         }
     }
 
-    /// The number of acknowledged bytes of media. It never decreases.
+    /// The number of acknowledged bytes of media, over all connections. It never decreases.
     pub(crate) fn bytes(&self) -> u64 {
-        let now = match &*self.source.lock() {
-            Source::Tcp {
-                info,
-                before: Some(before),
-            } => info
-                .bytes()
-                .ok()
-                .map(|bytes| bytes.acknowledged.saturating_sub(*before)),
-            Source::Rtmp {
-                before: Some(before),
-                written,
-                acknowledged,
-            } => Some(acknowledged.unwrap_or(*written).saturating_sub(*before)),
-            Source::Process { bytes, before } => Some(before + bytes.load(Ordering::Relaxed)),
-            _ => None,
-        };
-        let now = now.unwrap_or_default();
+        let now = self.connection.lock().delivered();
         self.acknowledged.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
     /// Whether media waits to be acknowledged: then the destination is the cause if none is.
     pub(crate) fn is_waiting(&self) -> bool {
-        let outstanding = match &*self.source.lock() {
-            Source::Tcp { info, .. } => info.bytes().is_ok_and(|bytes| bytes.outstanding > 0),
+        let outstanding = match &self.connection.lock().source {
+            Source::Tcp(info) => info.bytes().is_ok_and(|bytes| bytes.outstanding > 0),
             _ => false,
         };
         outstanding
@@ -159,8 +166,8 @@ impl Delivery {
 
     /// The number of bytes that the kernel of this machine has not sent yet; 0 if unknown.
     pub(super) fn unsent(&self) -> u64 {
-        match &*self.source.lock() {
-            Source::Tcp { info, .. } => info.bytes().map_or(0, |bytes| bytes.unsent),
+        match &self.connection.lock().source {
+            Source::Tcp(info) => info.bytes().map_or(0, |bytes| bytes.unsent),
             _ => 0,
         }
     }
@@ -169,24 +176,71 @@ impl Delivery {
     /// media that waits, in milliseconds.
     pub(crate) fn drops_and_lag(&self) -> (u64, i64) {
         let queue = self.queue.lock();
-        queue
-            .as_ref()
-            .map_or((0, 0), |queue| (queue.dropped(), queue.lag_ms()))
+        let before = self.dropped_before.load(Ordering::Relaxed);
+        queue.as_ref().map_or((before, 0), |queue| {
+            (before + queue.dropped(), queue.lag_ms())
+        })
+    }
+}
+
+impl Connection {
+    fn delivered(&mut self) -> u64 {
+        let Some(media) = &mut self.media else {
+            return self.before;
+        };
+        let position = self.source.acknowledged();
+        self.before + position.map_or(0, |position| media.before(position))
+    }
+}
+
+impl Source {
+    /// The position after this number of written bytes.
+    fn position(&self, total_written: u64) -> Option<u64> {
+        match self {
+            Self::Tcp(info) => {
+                let bytes = info.bytes().ok()?;
+                Some(bytes.acknowledged + bytes.outstanding)
+            }
+            Self::Rtmp { .. } => Some(total_written),
+            Self::None | Self::Process(_) => None,
+        }
+    }
+
+    /// The position up to which all bytes are acknowledged.
+    fn acknowledged(&self) -> Option<u64> {
+        match self {
+            Self::Tcp(info) => Some(info.bytes().ok()?.acknowledged),
+            Self::Rtmp {
+                written,
+                acknowledged,
+            } => Some(acknowledged.unwrap_or(*written)),
+            Self::Process(bytes) => Some(bytes.load(Ordering::Relaxed)),
+            Self::None => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Delivery, Source};
+    use super::{Connection, Delivery, MediaBytes, Source};
+
+    fn counting(written: u64, acknowledged: Option<u64>) -> Delivery {
+        let delivery = Delivery::default();
+        *delivery.connection.lock() = Connection {
+            source: Source::Rtmp {
+                written,
+                acknowledged,
+            },
+            media: Some(MediaBytes::begin_at(0)),
+            before: 0,
+        };
+        delivery
+    }
 
     #[test]
     fn acknowledgements_of_rtmp_wrap() {
-        let delivery = Delivery::default();
-        *delivery.source.lock() = Source::Rtmp {
-            before: Some(0),
-            written: u64::from(u32::MAX) + 3_000_000,
-            acknowledged: Some(u64::from(u32::MAX) - 999_999),
-        };
+        let acknowledged = Some(u64::from(u32::MAX) - 999_999);
+        let delivery = counting(u64::from(u32::MAX) + 3_000_000, acknowledged);
         delivery.peer_acknowledged(1_000_000);
         assert_eq!(delivery.bytes(), u64::from(u32::MAX) + 1_000_001);
         // A server cannot have received more than was written, and takes nothing back.
@@ -194,5 +248,30 @@ mod tests {
         assert_eq!(delivery.bytes(), u64::from(u32::MAX) + 3_000_000);
         delivery.peer_acknowledged(2_000_000);
         assert_eq!(delivery.bytes(), u64::from(u32::MAX) + 3_000_000);
+    }
+
+    #[test]
+    fn replies_to_a_destination_are_no_delivered_media() {
+        let delivery = counting(1_000, None);
+        assert_eq!(delivery.bytes(), 1_000);
+        let start = delivery.position(1_000);
+        delivery.wrote(1_018);
+        delivery.exclude(start, delivery.position(1_018));
+        assert_eq!(delivery.bytes(), 1_000);
+        delivery.wrote(1_118);
+        assert_eq!(delivery.bytes(), 1_100);
+    }
+
+    #[test]
+    fn the_bytes_of_another_connection_are_added() {
+        let delivery = counting(1_000, None);
+        delivery.replace(Source::Rtmp {
+            written: 0,
+            acknowledged: None,
+        });
+        assert_eq!(delivery.bytes(), 1_000);
+        delivery.media_begins(3_000);
+        delivery.wrote(3_500);
+        assert_eq!(delivery.bytes(), 1_500);
     }
 }

@@ -35,10 +35,12 @@ pub(super) struct Playout<'a> {
 }
 
 impl<'a> Playout<'a> {
-    /// Begins to receive media.
+    /// Begins to receive media, for a new connection.
     pub(super) fn new(subscription: &'a Subscription, delivery: &'a Delivery) -> Self {
         let queue = subscription.subscribe();
         delivery.observe(&queue);
+        // The connection before may have been lost in a hold.
+        delivery.set_holding(false);
         Self {
             subscription,
             delivery,

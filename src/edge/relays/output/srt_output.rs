@@ -1,12 +1,13 @@
 use std::{io, path::Path};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{io::AsyncWriteExt, process::ChildStdin};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     delivery::Delivery,
     ffmpeg::{Ffmpeg, Spawner},
+    flv::{self, write_tag},
     parameter_sets::ParameterSets,
     playout::{Playout, TimedPacket},
     preset_file::{PresetFile, PresetFolder},
@@ -21,15 +22,11 @@ use crate::{
     proto::v1::RelayErrorSeverity::Fatal,
 };
 
-/// The head of an FLV file: version 1 with audio and video, its length, and the length of
-/// the tag before the first one.
-const FLV_HEADER: &[u8] = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00";
-
 /// The time within which the listener has to accept, in milliseconds.
 const CONNECT_TIMEOUT_MS: u32 = 10_000;
 
 /// What ffmpeg logs for a codec that its FLV reader does not know; it continues without.
-const UNREADABLE_CODEC: &str = "is not implemented";
+pub(super) const UNREADABLE_CODEC: &str = "is not implemented";
 
 /// How SRT encrypts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,7 +145,7 @@ impl SrtOutput<'_> {
 }
 
 /// ffmpeg reads Enhanced RTMP from version 6.1 on.
-fn codec_unreadable() -> RelayFailure {
+pub(super) fn codec_unreadable() -> RelayFailure {
     let message = "ffmpeg of the edge (SLUICE_FFMPEG) cannot read a codec of the stream; \
         Enhanced RTMP needs version 6.1 or later";
     RelayFailure::new("CODEC_UNSUPPORTED", Fatal, message)
@@ -168,7 +165,7 @@ async fn feed(stdin: Option<ChildStdin>, playout: &mut Playout<'_>) -> End {
 /// Writes packets until one cannot follow those before. It is sent again by the next process.
 async fn write_packets(stdin: &mut ChildStdin, playout: &mut Playout<'_>) -> io::Result<()> {
     let mut continuation = Continuation::default();
-    stdin.write_all(FLV_HEADER).await?;
+    stdin.write_all(flv::HEADER).await?;
     loop {
         let packets: Vec<TimedPacket> = playout.next().await;
         for (at, (timestamp, packet)) in packets.iter().enumerate() {
@@ -222,23 +219,4 @@ impl Continuation {
             _ => Continued::As(packet.payload.clone()),
         }
     }
-}
-
-async fn write_tag(
-    stdin: &mut ChildStdin,
-    kind: u8,
-    timestamp: u32,
-    payload: &[u8],
-) -> io::Result<()> {
-    let [high, low @ ..] = timestamp.to_be_bytes();
-    let mut header = BytesMut::with_capacity(11);
-    header.put_u8(kind);
-    header.put_uint(payload.len() as u64, 3);
-    header.put_slice(&low);
-    header.put_u8(high);
-    header.put_uint(0, 3);
-    let length = u32::try_from(header.len() + payload.len()).unwrap_or(u32::MAX);
-    stdin.write_all(&header).await?;
-    stdin.write_all(payload).await?;
-    stdin.write_all(&length.to_be_bytes()).await
 }
