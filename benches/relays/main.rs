@@ -151,13 +151,12 @@ impl Scene {
     async fn drops(&self) -> anyhow::Result<()> {
         let mut figure = Figure::new("media lost when the destination drops", 1.0, "s");
         let (mut publisher, stream, _) = self.broadcast().await?;
-        let mut begun = self.platform.publishes();
         for _ in 0..ROUNDS {
+            let begun = self.platform.publishes() + 1;
             sleep(PROVEN_AGE).await;
             let before = self.platform.recordings();
             let before = before.last().context("a recording")?.clone();
             self.proxy.reset();
-            begun += 1;
             wait_for("it is published again", async || {
                 Ok((self.platform.publishes() == begun).then_some(()))
             })

@@ -6,7 +6,10 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{delivery::Delivery, sequence::Sequence};
+use super::{
+    delivery::Delivery,
+    sequence::{Sequence, TimedPacket},
+};
 use crate::edge::relays::media::{Hold, OutputQueue, Packet, Queued, Subscription};
 
 /// The silence of an input without a notice of its end, after which the output is held. What was
@@ -16,9 +19,6 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often silence and the outage policy are checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-
-/// A packet with its timestamp in the output.
-pub(super) type TimedPacket = (u32, Packet);
 
 /// What an output sends: the media of its input, and what bridges the time without media.
 #[derive(Debug)]

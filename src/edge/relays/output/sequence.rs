@@ -1,7 +1,9 @@
 use std::time::Instant;
 
-use super::playout::TimedPacket;
 use crate::edge::relays::media::{Packet, Timeline};
+
+/// A packet with its timestamp in the output.
+pub(super) type TimedPacket = (u32, Packet);
 
 /// What an output sends of the packets of its queue, and with which timestamps.
 ///

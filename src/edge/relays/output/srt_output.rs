@@ -9,8 +9,9 @@ use super::{
     ffmpeg::{Ffmpeg, Spawner},
     flv::{self, write_tag},
     parameter_sets::ParameterSets,
-    playout::{Playout, TimedPacket},
+    playout::Playout,
     preset_file::{PresetFile, PresetFolder},
+    sequence::TimedPacket,
 };
 use crate::{
     domain::{Secret, UrlPolicy},
